@@ -1,0 +1,24 @@
+# Two commands matter: `make demo` and `make test`. Both set up `.venv` first, once.
+
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+.PHONY: setup demo test lint clean
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt setup.sh
+	PYTHON=$(PYTHON) sh setup.sh
+
+demo: setup
+	$(BIN)/avcil demo --out runs/demo
+
+test: setup
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -n 2
+
+lint: setup
+	$(BIN)/ruff check .
+
+clean:
+	rm -rf .venv runs/demo

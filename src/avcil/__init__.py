@@ -1,0 +1,3 @@
+"""Audio-visual class-incremental learning."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,148 @@
+"""Clips and clip lists: what there is to learn from, one row a clip.
+
+A clip list is a CSV with the columns `path,label,split[,start,end][,clip_id]`; paths are absolute or relative
+to the CSV's folder, `start` and `end` are seconds into the file.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from avcil.errors import InputError
+from avcil.files import write_text
+
+SPLITS = ("train", "val", "test")
+REQUIRED = ("path", "label", "split")
+OPTIONAL = ("start", "end", "clip_id")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """One clip: a stretch of a media file, its class, and the split it belongs to."""
+
+    clip_id: str
+    path: Path
+    label: str
+    split: str
+    start: float | None = None
+    """Seconds into the file; None is its beginning."""
+    end: float | None = None
+    """Seconds into the file; None is its end."""
+
+
+def check_labels(labels: Iterable[str], where: str) -> None:
+    """Refuse labels that are empty or that a person could not tell apart (case, blanks, Unicode form)."""
+    spellings: dict[str, set[str]] = defaultdict(set)
+    for label in labels:
+        folded = " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+        if not folded:
+            raise InputError(f"{where}: a label is empty; give every clip a class name")
+        spellings[folded].add(label)
+    for variants in spellings.values():
+        if len(variants) > 1:
+            names = ", ".join(repr(name) for name in sorted(variants))
+            raise InputError(f"{where}: labels differ only in case or blanks: {names}. Spell them the same way")
+
+
+def check_clips(clips: Sequence[Clip], where: str) -> None:
+    """Refuse a clip list that cannot be learnt from: no clip, ids twice, unclear labels, unknown splits."""
+    if not clips:
+        raise InputError(f"{where} holds no clip")
+    twice = [clip_id for clip_id, count in Counter(clip.clip_id for clip in clips).items() if count > 1]
+    if twice:
+        shown = ", ".join(repr(clip_id) for clip_id in twice[:5])
+        more = f" and {len(twice) - 5} more" if len(twice) > 5 else ""
+        raise InputError(f"{where}: clip ids must be unique; given twice: {shown}{more}")
+    for clip in clips:
+        if clip.split not in SPLITS:
+            raise InputError(f"{where}: clip {clip.clip_id!r} has split {clip.split!r}; allowed: {', '.join(SPLITS)}")
+    check_labels({clip.label for clip in clips}, where)
+
+
+def default_clip_id(path: str, start: float | None, end: float | None) -> str:
+    """A clip's id where none is given: its path, and the stretch if it has one.
+
+    >>> default_clip_id("dog/a.mp4", 1.5, None)
+    'dog/a.mp4@1.5-'
+    """
+    if start is None and end is None:
+        return path
+    return f"{path}@{'' if start is None else f'{start:g}'}-{'' if end is None else f'{end:g}'}"
+
+
+def read_clips(path: Path) -> list[Clip]:
+    """Read a clip list from a CSV file; every error names the line and what is allowed."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"there is no clip list {path}; make one with: avcil scan FOLDER --out {path}") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder, not a clip list; make one with: avcil scan {path} --out clips.csv") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text: {error}") from None
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    columns = reader.fieldnames or []
+    unknown = [name for name in columns if name not in REQUIRED + OPTIONAL]
+    missing = [name for name in REQUIRED if name not in columns]
+    if missing or unknown:
+        raise InputError(
+            f"{path}: wrong columns {','.join(columns)!r}"
+            + (f"; missing: {', '.join(missing)}" if missing else "")
+            + (f"; unknown: {', '.join(unknown)}" if unknown else "")
+            + ". Expected: path,label,split[,start,end][,clip_id]"
+        )
+    clips = [_clip_of_row(row, f"{path}, line {reader.line_num}", path.parent) for row in reader]
+    check_clips(clips, str(path))
+    return clips
+
+
+def _clip_of_row(row: dict[str, str | None], where: str, folder: Path) -> Clip:
+    if None in row or any(row.get(name) is None for name in REQUIRED):
+        raise InputError(f"{where}: the number of fields differs from the header's; quote fields that hold commas")
+    start, end = (_seconds(row.get(name), name, where) for name in ("start", "end"))
+    if end is not None and end <= (start or 0.0):
+        raise InputError(f"{where}: end ({end:g} s) must come after start ({start or 0.0:g} s)")
+    path, label, split = (str(row[name]) for name in REQUIRED)
+    if not path:
+        raise InputError(f"{where}: the path is empty")
+    if not label.strip():
+        raise InputError(f"{where}: the label is empty; give every clip a class name")
+    return Clip(
+        clip_id=row.get("clip_id") or default_clip_id(path, start, end),
+        path=folder / path,
+        label=label,
+        split=split,
+        start=start,
+        end=end,
+    )
+
+
+def _seconds(text: str | None, name: str, where: str) -> float | None:
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise InputError(f"{where}: {name} must be seconds, 0 or more, or empty; not {text!r}")
+    return value
+
+
+def write_clips(path: Path, clips: Sequence[Clip]) -> None:
+    """Write a clip list atomically; `read_clips` of the file gives the same clips (paths made absolute)."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*REQUIRED, *OPTIONAL])
+    for clip in clips:
+        stretch = ["" if value is None else repr(value) for value in (clip.start, clip.end)]
+        writer.writerow([clip.path.absolute(), clip.label, clip.split, *stretch, clip.clip_id])
+    write_text(path, text.getvalue())

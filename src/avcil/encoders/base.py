@@ -1,0 +1,51 @@
+"""What an encoder is: a frozen function from frames to tokens, or from sound to a vector.
+
+Shapes: F sampled frames, H x W pixels, T time slices, S spatial tokens per slice, D width, N samples of sound.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+
+class VisualEncoder(ABC):
+    """Frames to visual tokens."""
+
+    name: ClassVar[str]
+    frames: int
+    """How many frames of a clip it looks at, evenly spaced."""
+    short_side: int | None
+    """The frames' short side in pixels as it wants them decoded; None takes them as they are."""
+    token_grid: tuple[int, int]
+    """(T, S) of what it returns."""
+    width: int
+    """D of what it returns."""
+
+    @abstractmethod
+    def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
+        """Tokens (B, T, S, D) float32 of B clips, each uint8 RGB (F, H, W, 3); sizes may differ between clips."""
+
+    @abstractmethod
+    def fingerprint(self) -> dict[str, Any]:
+        """Name, version, options and weight hash, as JSON: two encoders with equal fingerprints encode alike."""
+
+
+class AudioEncoder(ABC):
+    """Sound to a vector."""
+
+    name: ClassVar[str]
+    sample_rate: int
+    """Hertz of the mono sound it wants."""
+    width: int
+
+    @abstractmethod
+    def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
+        """Vectors (B, D) float32 of B mono waveforms, each float32 (N,) in [-1, 1]; lengths may differ."""
+
+    @abstractmethod
+    def fingerprint(self) -> dict[str, Any]:
+        """Name, version, options and weight hash, as JSON: two encoders with equal fingerprints encode alike."""

@@ -1,0 +1,95 @@
+"""Writing files so that a reader sees the old content or the new, never a part.
+
+Every file is written beside its destination, flushed to the disk, and renamed into place. A full disk leaves
+the old file as it was, removes the part written, and says how much room was asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from avcil.errors import InputError
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Call `write` with a binary file that replaces `path` once it is whole and on the disk."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise disk_error(error, path) from error
+        raise
+
+
+def disk_error(error: OSError, path: Path) -> Exception:
+    """The error to raise for an `OSError` met while writing `path`: plain words for a full or read-only disk."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        folder = next((p for p in Path(path).absolute().parents if p.exists()), Path("/"))
+        free = shutil.disk_usage(folder).free / 2**20
+        return InputError(
+            f"no room left on the disk while writing {path} ({free:.0f} MiB free). What was finished before is kept: "
+            "free some room, or choose another --out, and run the same command again"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return InputError(f"cannot write {path}: {error.strerror}. Choose an --out folder that you may write to")
+    return error
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries, so that a rename survives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically, in UTF-8."""
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically, indented, keys in the order given; NaN and infinity are refused."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file, or say which file is not JSON and where it breaks."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"there is no file {path}") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} is not valid JSON: {error}") from None
+
+
+@contextlib.contextmanager
+def folder_lock(folder: Path, purpose: str) -> Iterator[None]:
+    """Hold `folder` for one process; a second one is told so at once. The lock goes with the process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "a+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"another process is {purpose} in {folder}. Wait for it to end, or choose another --out"
+            ) from None
+        yield
