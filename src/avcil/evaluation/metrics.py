@@ -1,0 +1,205 @@
+"""What an accuracy matrix says: one function per definition, each under its own name.
+
+The toolkits of the field print different numbers under one name ("forgetting" has four meanings). Here every
+definition has a name of its own, and takes and gives whatever unit `R` is in (fractions or percents).
+
+Shapes: `R` (K, K) is the accuracy matrix of K steps: `R[s, i]` is the accuracy after step s on the test clips
+of the classes that came with step i. Only its lower triangle is read; cells of classes not yet seen are NaN.
+`n` (K,) holds the number of test clips of each step's classes. Metrics that need single predictions (class
+means, confusion, calibration) are in predictions.py.
+
+Forgetting and backward transfer compare a step with a later one: with a single step they are undefined, and
+None, never 0 (which would claim that nothing was forgotten).
+
+>>> R = [[60, NAN, NAN, NAN],
+...      [70, 80, NAN, NAN],
+...      [65, 85, 90, NAN],
+...      [75, 50, 70, 88]]
+>>> n = [100, 100, 100, 50]
+>>> round(average_incremental_accuracy(R, n), 2), round(forgetting(R), 2), round(mean_forgetting(R), 2)
+(70.82, 16.67, 2.22)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from avcil.errors import InputError
+
+NAN = float("nan")
+
+
+def accuracy(R: ArrayLike, n: ArrayLike, step: int = -1) -> float:
+    """Accuracy after `step` over the test clips of all classes seen: sum_i n_i R[s,i] / sum_i n_i (AV-CIL).
+
+    >>> round(accuracy([[0.9, NAN], [0.5, 0.8]], [30, 10]), 3)
+    0.575
+    """
+    return accuracy_per_step(R, n)[step]
+
+
+def accuracy_per_step(R: ArrayLike, n: ArrayLike) -> list[float]:
+    """`accuracy` after each of the K steps."""
+    R, n = checked(R, n)
+    return [float(n[: s + 1] @ R[s, : s + 1] / n[: s + 1].sum()) for s in range(len(R))]
+
+
+def accuracy_per_step_task_mean(R: ArrayLike) -> list[float]:
+    """After each of the K steps, the plain mean over the tasks seen: mean_i R[s,i]."""
+    R = _matrix(R)
+    return [float(R[s, : s + 1].mean()) for s in range(len(R))]
+
+
+def average_incremental_accuracy(R: ArrayLike, n: ArrayLike) -> float:
+    """Mean over the steps of `accuracy` (iCaRL, Rebuffi et al. 2017; as PyCIL and continuum print it)."""
+    return float(np.mean(accuracy_per_step(R, n)))
+
+
+def average_incremental_accuracy_task_mean(R: ArrayLike) -> float:
+    """Mean over the steps of the plain mean over tasks (as LibContinual and FACIL print it)."""
+    return float(np.mean(accuracy_per_step_task_mean(R)))
+
+
+def last_accuracy(R: ArrayLike, n: ArrayLike) -> float:
+    """`accuracy` after the last step."""
+    return accuracy_per_step(R, n)[-1]
+
+
+def last_accuracy_task_mean(R: ArrayLike) -> float:
+    """Plain mean over the tasks after the last step."""
+    return accuracy_per_step_task_mean(R)[-1]
+
+
+def forgetting(R: ArrayLike) -> float | None:
+    """Best accuracy before the last step minus that after it, mean over earlier tasks (Chaudhry et al. 2018).
+
+    mean_{i<s} (max_{i<=r<s} R[r,i] - R[s,i]) at the last step s; negative where accuracy rose.
+    None for one step.
+    """
+    R = _matrix(R)
+    return _forgetting_at(R, len(R) - 1) if len(R) > 1 else None
+
+
+def mean_forgetting(R: ArrayLike) -> float | None:
+    """Mean over the steps s >= 1 of `forgetting` at s ("average forgetting" of AV-CIL). None for one step."""
+    R = _matrix(R)
+    return float(np.mean([_forgetting_at(R, s) for s in range(1, len(R))])) if len(R) > 1 else None
+
+
+def _forgetting_at(R: np.ndarray, s: int) -> float:
+    return float(np.mean([R[i:s, i].max() - R[s, i] for i in range(s)]))
+
+
+def forgetting_all_max(R: ArrayLike) -> float | None:
+    """Best accuracy of any step, the last included, minus the last, mean over earlier tasks (PyCIL, mammoth).
+
+    Never negative. None for one step.
+    """
+    R = _matrix(R)
+    last = len(R) - 1
+    return float(np.mean([R[i:, i].max() - R[last, i] for i in range(last)])) if last else None
+
+
+def forgetting_first(R: ArrayLike) -> float | None:
+    """Accuracy when a task was new minus that after the last step, mean over earlier tasks (avalanche)."""
+    transfer = backward_transfer(R)
+    return None if transfer is None else -transfer
+
+
+def backward_transfer(R: ArrayLike) -> float | None:
+    """mean_{i<s} (R[s,i] - R[i,i]) at the last step s (GEM, Lopez-Paz and Ranzato 2017).
+
+    None for one step.
+    """
+    R = _matrix(R)
+    last = len(R) - 1
+    return float(np.mean(R[last, :last] - R.diagonal()[:last])) if last else None
+
+
+def backward_transfer_all(R: ArrayLike) -> float | None:
+    """Mean of R[s,i] - R[i,i] over the whole lower triangle, i < s (continuum, CapyMOA).
+
+    None for one step.
+    """
+    R = _matrix(R)
+    s, i = np.tril_indices(len(R), -1)
+    return float(np.mean(R[s, i] - R[i, i])) if len(R) > 1 else None
+
+
+def accuracy_lower_triangle(R: ArrayLike) -> float:
+    """Mean of the lower triangle, the diagonal included (continuum's "accuracy A")."""
+    R = _matrix(R)
+    return float(R[np.tril_indices(len(R))].mean())
+
+
+def intransigence(R: ArrayLike, joint: ArrayLike) -> float:
+    """How much worse new classes are learnt than by joint training: mean over steps of J[s,s] - R[s,s].
+
+    `joint` (K, K) is the accuracy matrix of a joint run on the same benchmark, its step s trained on all
+    clips of the steps up to s (Chaudhry et al. 2018, there for one step; here the mean over all).
+
+    >>> round(intransigence([[0.9, NAN], [0.5, 0.8]], [[0.9, NAN], [0.8, 1.0]]), 3)
+    0.1
+    """
+    R, joint = _matrix(R), _matrix(joint)
+    if R.shape != joint.shape:
+        raise InputError(
+            f"intransigence compares runs of one benchmark, but the joint run has {len(joint)} steps and this "
+            f"one {len(R)}. Give a joint run with the same steps"
+        )
+    return float(np.mean(joint.diagonal() - R.diagonal()))
+
+
+def forward_transfer(R: ArrayLike) -> None:
+    """None: undefined in class-incremental learning, where classes not yet seen have no output to measure."""
+    _matrix(R)
+
+
+def all_metrics(R: ArrayLike, n: ArrayLike, joint: ArrayLike | None = None) -> dict[str, Any]:
+    """Every metric of this module that an accuracy matrix gives, by name, ready for JSON.
+
+    `intransigence` is None without a joint run's matrix.
+    """
+    return {
+        "accuracy_per_step": accuracy_per_step(R, n),
+        "accuracy_per_step_task_mean": accuracy_per_step_task_mean(R),
+        "average_incremental_accuracy": average_incremental_accuracy(R, n),
+        "average_incremental_accuracy_task_mean": average_incremental_accuracy_task_mean(R),
+        "last_accuracy": last_accuracy(R, n),
+        "last_accuracy_task_mean": last_accuracy_task_mean(R),
+        "forgetting": forgetting(R),
+        "mean_forgetting": mean_forgetting(R),
+        "forgetting_all_max": forgetting_all_max(R),
+        "forgetting_first": forgetting_first(R),
+        "backward_transfer": backward_transfer(R),
+        "backward_transfer_all": backward_transfer_all(R),
+        "accuracy_lower_triangle": accuracy_lower_triangle(R),
+        "intransigence": None if joint is None else intransigence(R, joint),
+        "forward_transfer": forward_transfer(R),
+    }
+
+
+def checked(R: ArrayLike, n: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """`R` and `n` as float64 arrays, or an error that says what does not fit."""
+    R, n = _matrix(R), np.asarray(n, dtype=np.float64)
+    if n.shape != (len(R),):
+        raise InputError(
+            f"an accuracy matrix of {len(R)} steps needs as many task sizes; got shape {n.shape}"
+        )
+    if not (np.isfinite(n).all() and (n > 0).all()):
+        raise InputError(f"every task needs at least one test clip; the task sizes are {n.tolist()}")
+    return R, n
+
+
+def _matrix(R: ArrayLike) -> np.ndarray:
+    R = np.asarray(R, dtype=np.float64)
+    if R.ndim != 2 or R.shape[0] != R.shape[1] or not len(R):
+        raise InputError(f"an accuracy matrix has as many tasks as steps (K, K), K >= 1; got shape {R.shape}")
+    missing = [(int(s), int(i)) for s, i in np.argwhere(~np.isfinite(R)) if i <= s]
+    if missing:
+        step, task = missing[0]
+        raise InputError(f"the accuracy matrix lacks a number after step {step} for task {task}")
+    return R
