@@ -1,0 +1,15 @@
+"""Losses: pure functions of tensors, each with its equation and source."""
+
+from avcil.losses.attention_distillation import attention_divergence
+from avcil.losses.distillation import taskwise_distillation
+from avcil.losses.separated_softmax import separated_softmax
+from avcil.losses.similarity import audio_visual_log_similarity, class_similarity, instance_similarity
+
+__all__ = [
+    "attention_divergence",
+    "audio_visual_log_similarity",
+    "class_similarity",
+    "instance_similarity",
+    "separated_softmax",
+    "taskwise_distillation",
+]

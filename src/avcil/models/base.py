@@ -1,0 +1,44 @@
+"""What every recogniser's model is, whichever way it learnt: scores of the classes seen, from a clip's features.
+
+B clips, T time slices, S spatial tokens, Da and Dv widths of sound and picture, C classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from torch import Tensor
+
+Modality = Literal["audio-visual", "audio", "visual"]
+MODALITIES: tuple[Modality, ...] = ("audio-visual", "audio", "visual")
+
+
+def modality_parts(modality: str) -> tuple[bool, bool]:
+    """Whether a modality hears and whether it sees.
+
+    >>> modality_parts("audio-visual"), modality_parts("visual")
+    ((True, True), (False, True))
+    """
+    return "audio" in modality, "visual" in modality
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A model that can be asked, saved and loaded."""
+
+    kind: str
+    """Under which name `models.saved` builds it again."""
+    modality: Modality
+    classes: int
+
+    def scores(self, audio: Tensor | None, visual: Tensor | None) -> Tensor:
+        """Scores (B, C), the larger the likelier, of audio (B, Da) and visual (B, T, S, Dv)."""
+        ...
+
+    def to_config(self) -> dict[str, Any]:
+        """What, with the tensors, builds the model again; plain JSON."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every number the model needs to predict."""
+        ...

@@ -1,0 +1,129 @@
+"""The network of AV-CIL and of every method trained by gradient beside it.
+
+B clips, T time slices, S spatial tokens, Da and Dv widths of sound and picture, D width of the features, C classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avcil.models.attention import GuidedAttention, guided_attention
+from avcil.models.base import Modality, modality_parts
+from avcil.models.heads import Head, head_from_config
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOutput:
+    """Everything a loss may ask of one forward pass; what the modality lacks is None."""
+
+    logits: Tensor
+    """(B, C)"""
+    feature: Tensor
+    """h (B, D): what the head sees."""
+    audio_feature: Tensor | None = None
+    """f_a (B, D)"""
+    visual_feature: Tensor | None = None
+    """f_v (B, D)"""
+    attention: GuidedAttention | None = None
+    """Of the audio-visual network."""
+
+
+class Network(nn.Module):
+    """Maps a clip's audio vector and visual tokens to logits.
+
+    Audio only: h = ReLU(W_a a + b_a). Visual only: h = ReLU(W_v mean(V) + b_v). Audio-visual: the sound guides
+    attention over the picture, x, and h = ReLU(W_a a + b_a) + ReLU(W_v x + b_v). Source: AV-CIL, section 3.
+    The attention has one map per channel of the picture, so D = Dv there.
+    """
+
+    kind = "network"
+
+    def __init__(self, modality: Modality, *, audio_width: int, visual_width: int, head: Head) -> None:
+        super().__init__()
+        self.modality = modality
+        self.audio_width, self.visual_width = audio_width, visual_width
+        hears, sees = modality_parts(modality)
+        width = self.feature_width(modality, audio_width=audio_width, visual_width=visual_width)
+        if hears:
+            self.audio_projection = nn.Linear(audio_width, width)  # W_a, b_a
+        if sees:
+            self.visual_projection = nn.Linear(visual_width, width)  # W_v, b_v
+        if hears and sees:
+            self.audio_attention = nn.Linear(audio_width, width)  # U_a, c_a
+            self.visual_attention = nn.Linear(visual_width, width)  # U_v, c_v
+        self.head = head
+        self.register_buffer("class_means", None)
+
+    class_means: Tensor | None
+    """(C, D), for the nearest-mean classifier; None where the head classifies."""
+
+    @staticmethod
+    def feature_width(modality: Modality, *, audio_width: int, visual_width: int) -> int:
+        """D: the picture's width, or the sound's where there is no picture."""
+        return visual_width if "visual" in modality else audio_width
+
+    @property
+    def classes(self) -> int:
+        return self.head.classes
+
+    def forward(self, audio: Tensor | None, visual: Tensor | None) -> NetworkOutput:
+        """One pass over audio (B, Da) and visual (B, T, S, Dv); the one that the modality lacks is not looked at."""
+        hears, sees = modality_parts(self.modality)
+        audio_feature = F.relu(self.audio_projection(audio)) if hears else None
+        attention = visual_feature = None
+        if sees and hears:
+            query = torch.tanh(self.audio_attention(audio))
+            keys = torch.tanh(self.visual_attention(visual))
+            attention = guided_attention(visual, keys, query)
+            visual_feature = F.relu(self.visual_projection(attention.attended))
+        elif sees:
+            visual_feature = F.relu(self.visual_projection(visual.mean(dim=(1, 2))))
+        parts = [part for part in (audio_feature, visual_feature) if part is not None]
+        feature = parts[0] if len(parts) == 1 else parts[0] + parts[1]
+        return NetworkOutput(
+            logits=self.head(feature),
+            feature=feature,
+            audio_feature=audio_feature,
+            visual_feature=visual_feature,
+            attention=attention,
+        )
+
+    def classify(self, output: NetworkOutput) -> Tensor:
+        """Scores (B, C): the head's, or minus the squared distance of hat(h) to each class's exemplar mean."""
+        if self.class_means is None:
+            return output.logits
+        return -torch.cdist(F.normalize(output.feature, dim=1), self.class_means).square()
+
+    def scores(self, audio: Tensor | None, visual: Tensor | None) -> Tensor:
+        """Scores (B, C) of the classifier in use."""
+        return self.classify(self(audio, visual))
+
+    def to_config(self) -> dict[str, Any]:
+        return {
+            "modality": self.modality,
+            "audio_width": self.audio_width,
+            "visual_width": self.visual_width,
+            "head": self.head.to_config(),
+            "classifier": "head" if self.class_means is None else "nearest-mean",
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {name: tensor.detach() for name, tensor in self.state_dict().items()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Network:
+        """Build the network that `to_config` and `tensors` describe."""
+        head = head_from_config(config["head"])
+        network = cls(
+            config["modality"], audio_width=config["audio_width"], visual_width=config["visual_width"], head=head
+        )
+        if config["classifier"] == "nearest-mean":
+            network.class_means = torch.empty_like(tensors["class_means"])
+        network.to(next(iter(tensors.values())).dtype)
+        network.load_state_dict(tensors)
+        return network
