@@ -147,7 +147,8 @@ def intransigence(R: ArrayLike, joint: ArrayLike) -> float:
     R, joint = _matrix(R), _matrix(joint)
     if R.shape != joint.shape:
         raise InputError(
-            f"intransigence compares runs of one benchmark, but the joint run has {len(joint)} steps and this "
+            "intransigence compares runs of one benchmark, but "
+            f"the joint run has {len(joint)} steps and this "
             f"one {len(R)}. Give a joint run with the same steps"
         )
     return float(np.mean(joint.diagonal() - R.diagonal()))
