@@ -1,0 +1,57 @@
+"""`failures.csv` of a feature store: every clip that could not be stored, why, and what was tried."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from avcil.errors import InputError
+from avcil.files import write_text
+
+NAME = "failures.csv"
+COLUMNS = ("clip_id", "path", "label", "split", "reason", "tried")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A clip that could not be stored."""
+
+    clip_id: str
+    path: str
+    label: str
+    split: str
+    reason: str
+    """What is wrong with it, in words."""
+    tried: str
+    """What was asked of the file."""
+
+
+def read_failures(folder: Path) -> dict[str, Failure]:
+    """The failures listed in a store's folder, by clip id; empty where there is no list."""
+    path = Path(folder) / NAME
+    if not path.exists():
+        return {}
+    reader = csv.DictReader(io.StringIO(path.read_bytes().decode(errors="surrogateescape"), newline=""))
+    if tuple(reader.fieldnames or ()) != COLUMNS:
+        raise InputError(
+            f"{path} has other columns than {','.join(COLUMNS)}; move it away and run the command again"
+        )
+    failures = [Failure(**{name: row[name] or "" for name in COLUMNS}) for row in reader]
+    return {failure.clip_id: failure for failure in failures}
+
+
+def write_failures(folder: Path, failures: Mapping[str, Failure]) -> None:
+    """Write the list atomically, ordered by clip id; an empty list removes the file."""
+    path = Path(folder) / NAME
+    if not failures:
+        path.unlink(missing_ok=True)
+        return
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for clip_id in sorted(failures):
+        writer.writerow([getattr(failures[clip_id], name) for name in COLUMNS])
+    write_text(path, text.getvalue())

@@ -1,0 +1,155 @@
+"""What a feature store holds and how it was made: `manifest.json`.
+
+Shapes: T time slices, S spatial tokens per slice, D width.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from avcil.errors import InputError
+from avcil.files import read_json, write_json
+
+FORMAT = "avcil-features"
+VERSION = 1
+DTYPES = ("float16", "float32")
+MISSING = ("skip", "zero", "fail")
+NEW_PLACE = "Choose another --out, or delete that folder first"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Modality:
+    """One modality of a store: the shape of a clip's array, and the fingerprint of what made it."""
+
+    shape: tuple[int, ...]
+    """(T, S, D) of visual tokens, (D,) of an audio vector."""
+    encoder: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The description of a feature store; two stores with equal `identity()` can share clips.
+
+    >>> Manifest(audio=Modality(shape=(8,))).arrays()
+    {'audio': (8,)}
+    """
+
+    visual: Modality | None = None
+    audio: Modality | None = None
+    dtype: str = "float16"
+    """float16 (half the disk) or float32 (exact)."""
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    """How clips were read: frames, short side, sample rate."""
+    missing: str = "skip"
+    """What was done with a clip that lacks a modality: skip (listed), zero (stored as zeros), fail (stop)."""
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    """Versions it was made with; they tell a story and decide nothing."""
+
+    RANKS: ClassVar[dict[str, int]] = {"visual": 3, "audio": 1}
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise InputError(f"a feature store's dtype is {' or '.join(DTYPES)}, not {self.dtype!r}")
+        if self.missing not in MISSING:
+            raise InputError(
+                f"the policy for a missing modality is {', '.join(MISSING)}, not {self.missing!r}"
+            )
+        if not self.arrays():
+            raise InputError(
+                "a feature store holds visual features, audio features or both; none was asked for"
+            )
+        for name, shape in self.arrays().items():
+            if len(shape) != self.RANKS[name] or not all(isinstance(n, int) and n > 0 for n in shape):
+                form = "(T, S, D)" if name == "visual" else "(D,)"
+                raise InputError(
+                    f"{name} features have the shape {form} of positive whole numbers, not {shape}"
+                )
+
+    def arrays(self) -> dict[str, tuple[int, ...]]:
+        """The shape of one clip's array by modality, for the modalities that the store holds."""
+        pairs = {"visual": self.visual, "audio": self.audio}
+        return {name: tuple(modality.shape) for name, modality in pairs.items() if modality is not None}
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON, in the order in which it is written."""
+
+        def of(modality: Modality | None) -> dict[str, Any] | None:
+            return modality and {"shape": list(modality.shape), "encoder": dict(modality.encoder)}
+
+        value = {
+            "format": FORMAT,
+            "version": VERSION,
+            "dtype": self.dtype,
+            "visual": of(self.visual),
+            "audio": of(self.audio),
+            "sampling": dict(self.sampling),
+            "missing": self.missing,
+            "libraries": dict(self.libraries),
+        }
+        return json.loads(
+            json.dumps(value)
+        )  # tuples inside fingerprints become lists, as a reader will see them
+
+    def identity(self) -> dict[str, Any]:
+        """All that decides which numbers a clip gets."""
+        return {key: value for key, value in self.to_dict().items() if key != "libraries"}
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """The manifest of the store in `folder`; says what is wrong if there is none that can be read."""
+        folder = Path(folder)
+        path = folder / "manifest.json"
+        if not folder.is_dir():
+            what = "is not a folder" if folder.exists() else "does not exist"
+            raise InputError(
+                f"the feature store {folder} {what}; make one with: avcil extract clips.csv --out {folder}"
+            )
+        if not path.is_file():
+            raise InputError(
+                f"{folder} is not a feature store: it has no manifest.json. Make one with: "
+                "avcil extract clips.csv --out FOLDER"
+            )
+        value = read_json(path)
+        if not isinstance(value, dict) or value.get("format") != FORMAT:
+            raise InputError(f"{path} does not describe a feature store: its format is not {FORMAT!r}")
+        if value.get("version") != VERSION:
+            raise InputError(
+                f"{path} has format version {value.get('version')!r}; this avcil reads version {VERSION}. "
+                "Use the avcil that wrote it, or extract the features again"
+            )
+        try:
+            return cls._of(value)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{path} is damaged ({type(error).__name__}: {error}); extract the features again"
+            ) from None
+
+    @classmethod
+    def _of(cls, value: Mapping[str, Any]) -> Manifest:
+        def modality(name: str) -> Modality | None:
+            stored = value[name]
+            return stored and Modality(shape=tuple(stored["shape"]), encoder=stored["encoder"])
+
+        plain = {key: value[key] for key in ("dtype", "sampling", "missing", "libraries")}
+        return cls(visual=modality("visual"), audio=modality("audio"), **plain)
+
+    def write(self, folder: Path) -> None:
+        """Write `manifest.json` atomically."""
+        write_json(Path(folder) / "manifest.json", self.to_dict())
+
+    def check_same(self, stored: Manifest, folder: Path) -> None:
+        """Refuse to add to a store whose clips got other numbers than this manifest gives."""
+        mine, theirs = self.identity(), stored.identity()
+        for key in mine:
+            if mine[key] != theirs[key]:
+                said = {"visual": "another visual encoder", "audio": "another audio encoder"}.get(
+                    key, f"another {key}"
+                )
+                raise InputError(
+                    f"the feature store {folder} was made with {said}: it has {json.dumps(theirs[key])}, "
+                    f"asked for is {json.dumps(mine[key])}. {NEW_PLACE}"
+                )

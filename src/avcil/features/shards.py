@@ -1,0 +1,112 @@
+"""One shard: a safetensors file with n clips stacked per modality.
+
+The format is eight bytes of header length, a JSON header, and the tensors' bytes one after another. Writing it
+here lets rows go to the disk as they are, without a stacked copy in memory, and hashes them on the way.
+
+Shapes: n clips in a shard, ... one clip's shape.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from avcil.errors import InputError
+from avcil.files import write_atomically
+
+CODES = {"float16": "F16", "float32": "F32"}
+DTYPES = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+LARGEST_HEADER = 1 << 20
+
+
+def write_shard(path: Path, columns: Mapping[str, Sequence[np.ndarray]]) -> tuple[int, str]:
+    """Write rows of equal shape and dtype, by modality, to a new shard; its size in bytes and its SHA-256."""
+    header, end = {}, 0
+    for name, rows in columns.items():
+        begin, end = end, end + sum(row.nbytes for row in rows)
+        shape = [len(rows), *rows[0].shape]
+        header[name] = {"dtype": CODES[rows[0].dtype.name], "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors start at a multiple of eight bytes
+    pieces = [len(text).to_bytes(8, "little"), text]
+    digest = hashlib.sha256()
+
+    def write(file: BinaryIO) -> None:
+        for piece in pieces:
+            file.write(piece)
+            digest.update(piece)
+        for rows in columns.values():
+            for row in rows:
+                data = np.ascontiguousarray(row, dtype=row.dtype.newbyteorder("<")).data
+                file.write(data)
+                digest.update(data)
+
+    write_atomically(path, write)
+    return 8 + len(text) + end, digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Column:
+    """Where one modality lies in a shard: n clips of `shape`, from byte `offset` on."""
+
+    offset: int
+    dtype: np.dtype
+    n: int
+    shape: tuple[int, ...]
+
+    @cached_property
+    def row_bytes(self) -> int:
+        """Bytes of one clip's array."""
+        return self.dtype.itemsize * math.prod(self.shape)
+
+
+def read_header(path: Path) -> dict[str, Column]:
+    """Where each modality lies in the shard at `path`; refuses what does not fit the file's size."""
+    try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 2 <= length <= LARGEST_HEADER:
+                raise ValueError("header length")
+            header = json.loads(file.read(length))
+            size = os.fstat(file.fileno()).st_size
+        columns = {}
+        for name, entry in header.items():
+            if name == "__metadata__":
+                continue
+            dtype, (n, *shape) = DTYPES[entry["dtype"]], entry["shape"]
+            begin, end = entry["data_offsets"]
+            if (
+                end - begin != n * dtype.itemsize * math.prod(shape)
+                or not 0 <= begin <= end <= size - 8 - length
+            ):
+                raise ValueError(f"extent of {name}")
+            columns[name] = Column(8 + length + begin, dtype, n, tuple(shape))
+        return columns
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"the shard {path} cannot be read ({type(error).__name__}: {error}). Run the avcil extract command that "
+            "made the store again after deleting this file: its clips are then made anew"
+        ) from None
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, read in pieces."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def row_digest(arrays: Sequence[np.ndarray]) -> str:
+    """A hash of one clip's stored numbers, whatever shard they lie in."""
+    digest = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).data)
+    return digest.hexdigest()

@@ -1,0 +1,227 @@
+"""Reading a feature store: clips in one order, their arrays by row.
+
+Rows are ordered by clip id whatever the order in which clips were stored, so an extraction that was interrupted,
+or done by several processes, reads like one that ran through. Arrays are read by position from shards opened
+when first needed: it copies once, straight into the result, is as fast as a memory map for large clips and
+faster for shards not opened yet, and a shard cut short while it is read is an error, not a dead process.
+
+Shapes: n rows asked for, T time slices, S spatial tokens per slice, D width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property, lru_cache, partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avcil.errors import InputError
+from avcil.features.index import ShardEntry, StoredClip, read_index
+from avcil.features.manifest import Manifest
+from avcil.features.shards import Column, file_sha256, read_header, row_digest
+
+OPEN_SHARDS = 256
+AGAIN = "Run the avcil extract command that made the store once more: what is there is kept, what is missing is made anew"
+
+
+class _Shard:
+    """An open shard; it closes with its last user, so another thread may drop it while it is being read."""
+
+    def __init__(self, path: Path, arrays: dict[str, tuple[int, ...]], dtype: np.dtype) -> None:
+        self.path = path
+        self.columns = read_header(path)
+        for name, shape in arrays.items():
+            column = self.columns.get(name)
+            if column is None or column.shape != shape or column.dtype != dtype:
+                raise InputError(f"the shard {path} does not hold {name} features {shape} {dtype}. {AGAIN}")
+        self.descriptor = os.open(path, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        if hasattr(self, "descriptor"):
+            os.close(self.descriptor)
+
+    def read(self, column: Column, first: int, into: memoryview) -> None:
+        """Fill `into` with the bytes of consecutive rows from row `first` on."""
+        offset = column.offset + first * column.row_bytes
+        while into:
+            got = os.preadv(self.descriptor, [into], offset)
+            if not got:
+                raise InputError(f"the shard {self.path} became shorter while it was read. {AGAIN}")
+            into, offset = into[got:], offset + got
+
+
+class FeatureStore:
+    """The features of a set of clips, read from disk as they are asked for.
+
+    A store is a snapshot of what was committed when it was opened. It can be pickled and read by many processes
+    and threads at once.
+
+    :param path: the store's folder.
+    :raises InputError: if there is no store, it is of another version, or it is damaged or unfinished.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.manifest = Manifest.read(self.path)
+        entries = list(read_index(self.path)[0].values())
+        self._shards = [(entry.shard, entry.bytes, entry.sha256) for entry in entries]
+        if not entries:
+            raise InputError(
+                f"the feature store {self.path} holds no clip yet: nothing was committed. {AGAIN}"
+            )
+        self._check_files()
+        self._order(entries)
+        self._open = self._opener()
+
+    def _check_files(self) -> None:
+        checked = [(name, shard_damage(self.path, name, size)) for name, size, _ in self._shards]
+        bad = [f"{name} ({what})" for name, what in checked if what]
+        if bad:
+            more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+            raise InputError(f"the feature store {self.path} is damaged: {', '.join(bad[:3])}{more}. {AGAIN}")
+
+    def _order(self, entries: Sequence[ShardEntry]) -> None:
+        rows = [
+            (clip, digest, shard, row)
+            for shard, entry in enumerate(entries)
+            for row, (clip, digest) in enumerate(zip(entry.clips, entry.digests, strict=True))
+        ]
+        rows.sort(key=lambda item: item[0].clip_id)
+        twice = [key for key, count in Counter(clip.clip_id for clip, *_ in rows).items() if count > 1]
+        if twice:
+            shown = ", ".join(map(repr, twice[:5]))
+            raise InputError(
+                f"the feature store {self.path} holds {len(twice)} clip(s) twice: {shown}. Its index was changed from "
+                "outside; extract into a new folder"
+            )
+        self.clips: list[StoredClip] = [clip for clip, *_ in rows]
+        self._digests = [digest for _, digest, *_ in rows]
+        self._shard_of = np.array([shard for *_, shard, _ in rows], dtype=np.int64)
+        self._row_in_shard = np.array([row for *_, row in rows], dtype=np.int64)
+
+    def _opener(self) -> Any:
+        folder, names = self.path / "shards", [name for name, *_ in self._shards]
+        return lru_cache(maxsize=OPEN_SHARDS)(partial(_open_shard, folder, names, self.manifest))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_open"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open = self._opener()
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes of the clips held, sorted."""
+        return tuple(sorted({clip.label for clip in self.clips}))
+
+    @property
+    def visual_shape(self) -> tuple[int, int, int] | None:
+        """(T, S, D) of a clip's visual tokens; None if the store holds none."""
+        return self.manifest.arrays().get("visual")  # type: ignore[return-value]
+
+    @property
+    def audio_width(self) -> int | None:
+        """D of a clip's audio vector; None if the store holds none."""
+        shape = self.manifest.arrays().get("audio")
+        return shape and shape[0]
+
+    def visual(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Visual tokens (n, T, S, D) of `rows` (indices into `clips`, in any order), in the stored dtype."""
+        return self._read("visual", rows)
+
+    def audio(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Audio vectors (n, D) of `rows` (indices into `clips`, in any order), in the stored dtype."""
+        return self._read("audio", rows)
+
+    def _read(self, name: str, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        shape = self.manifest.arrays().get(name)
+        if shape is None:
+            other = next(iter(self.manifest.arrays()))
+            raise InputError(
+                f"the feature store {self.path} holds no {name} features, only {other}; use --modality {other}"
+            )
+        rows = np.asarray(rows, dtype=np.int64)
+        if rows.size and not (rows.min() >= 0 and rows.max() < len(self)):
+            raise IndexError(f"rows must lie between 0 and {len(self) - 1}, got {rows.min()} to {rows.max()}")
+        out = np.empty((len(rows), *shape), dtype=self.manifest.dtype)
+        data = memoryview(out.reshape(-1).view(np.uint8))
+        width = out.dtype.itemsize * int(np.prod(shape))
+        shards, places = self._shard_of[rows], self._row_in_shard[rows]
+        for begin, end in _runs(shards, places):
+            shard = self._open(int(shards[begin]))
+            shard.read(shard.columns[name], int(places[begin]), data[begin * width : end * width])
+        return out
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of what the store holds: encoders, sampling, and every clip's label, split and numbers.
+
+        It does not depend on how clips are spread over shards, nor on where the files lay.
+        """
+        digest = hashlib.sha256(json.dumps(self.manifest.identity(), sort_keys=True).encode())
+        for clip, numbers in zip(self.clips, self._digests, strict=True):
+            value = [clip.clip_id, clip.label, clip.split, clip.visual, clip.audio, numbers]
+            digest.update(json.dumps(value).encode())
+        return digest.hexdigest()
+
+    def verify(self) -> None:
+        """Read everything and compare it with the hashes in the index; raise `InputError` naming what differs."""
+        wrong = {
+            k
+            for k, (name, _, sha) in enumerate(self._shards)
+            if file_sha256(self.path / "shards" / name) != sha
+        }
+        if not wrong:
+            return
+        names = ", ".join(self._shards[k][0] for k in sorted(wrong))
+        rows = [
+            row
+            for row in np.flatnonzero(np.isin(self._shard_of, list(wrong)))
+            if not self._is_intact(int(row))
+        ]
+        clips = ", ".join(repr(self.clips[row].clip_id) for row in rows[:5]) + (
+            ", ..." if len(rows) > 5 else ""
+        )
+        raise InputError(
+            f"the feature store {self.path} is damaged: the content of {names} changed after it was written; "
+            f"{len(rows)} clip(s) differ: {clips}. Delete the named shard files and run the extract command again"
+        )
+
+    def _is_intact(self, row: int) -> bool:
+        try:
+            arrays = [self._read(name, [row])[0] for name in self.manifest.arrays()]
+        except InputError:
+            return False
+        return row_digest(arrays) == self._digests[row]
+
+
+def shard_damage(folder: Path, shard: str, size: int) -> str | None:
+    """What is wrong with a committed shard's file at a glance: it is missing or not as long as it was."""
+    try:
+        found = (Path(folder) / "shards" / shard).stat().st_size
+    except FileNotFoundError:
+        return "missing"
+    return None if found == size else f"{found} bytes instead of {size}"
+
+
+def _open_shard(folder: Path, names: Sequence[str], manifest: Manifest, number: int) -> _Shard:
+    return _Shard(folder / names[number], manifest.arrays(), np.dtype(manifest.dtype))
+
+
+def _runs(shards: np.ndarray, places: np.ndarray) -> list[tuple[int, int]]:
+    """Stretches of consecutive rows of one shard, as (begin, end) into the request: each is one read."""
+    if not len(shards):
+        return []
+    breaks = np.flatnonzero((np.diff(shards) != 0) | (np.diff(places) != 1)) + 1
+    return list(pairwise([0, *breaks.tolist(), len(shards)]))

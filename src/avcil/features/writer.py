@@ -1,0 +1,266 @@
+"""Writing a feature store: clips go into shards, a shard counts once its index line is on the disk.
+
+Several writers may fill one store. Each names its shards after itself and holds a lock file while it lives; a
+new writer removes what dead ones left without an index line. A clip that two of them made is kept once: the
+first to commit it wins, the other drops its copy.
+
+Shapes: T time slices, S spatial tokens per slice, D width.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from avcil.clips import Clip
+from avcil.errors import InputError
+from avcil.features.failures import Failure, read_failures, write_failures
+from avcil.features.index import ShardEntry, StoredClip, append_lines, drop_line, locked_index, read_index
+from avcil.features.manifest import NEW_PLACE, Manifest
+from avcil.features.shards import row_digest, write_shard
+from avcil.features.store import shard_damage
+from avcil.files import disk_error
+
+SECONDS_BETWEEN_LISTS = 2.0
+
+
+@dataclass(frozen=True)
+class _Row:
+    clip: StoredClip
+    arrays: dict[str, np.ndarray]
+
+
+class FeatureWriter:
+    """Adds clips to a feature store, new or begun before.
+
+    :param path: the store's folder, made if it does not exist.
+    :param manifest: what the clips' arrays are; a store made with another one is refused.
+    :param shard_size: clips a shard; `add` commits by itself when so many wait.
+    :raises InputError: if the folder is something else, or a store made in another way.
+
+    Use it in a `with` block: leaving it commits what waits, an error inside drops what waits.
+    """
+
+    def __init__(self, path: str | Path, manifest: Manifest, *, shard_size: int = 64) -> None:
+        if shard_size < 1:
+            raise InputError(f"shard_size must be 1 or more, not {shard_size}")
+        self.path, self.manifest, self.shard_size = Path(path), manifest, shard_size
+        self.remade = 0
+        """Clips of lost or cut shards, dropped from the index when the store was opened; they are to be made anew."""
+        self._rows: list[_Row] = []
+        self._new_failures: dict[str, Failure] = {}
+        self._listed_at = time.monotonic()
+        self._count = 0
+        self._refuse_other_folders()
+        with locked_index(self._made_folder()) as index:
+            if (self.path / "manifest.json").exists():
+                manifest.check_same(Manifest.read(self.path), self.path)
+            else:
+                manifest.write(self.path)
+            entries = self._drop_damaged(index)
+            self._remove_leftovers(set(entries))
+            self._name, self._lock = self._take_name()
+        self.done = {clip.clip_id for entry in entries.values() for clip in entry.clips}
+        """Ids of the clips that are stored."""
+        self.failures = read_failures(self.path)
+        """The clips listed as failed, by id, those of earlier runs included."""
+
+    def _refuse_other_folders(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path} is a file; a feature store is a folder. Choose another --out")
+        known = {"manifest.json", "shards", "index.jsonl"}
+        inside = {entry.name for entry in self.path.iterdir()} if self.path.is_dir() else set()
+        if "manifest.json" not in inside and any(n not in known and not n.startswith(".") for n in inside):
+            raise InputError(
+                f"the folder {self.path} holds other files and is not a feature store. {NEW_PLACE}"
+            )
+
+    def _made_folder(self) -> Path:
+        try:
+            (self.path / "shards").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise disk_error(error, self.path / "shards") from error
+        return self.path
+
+    def _drop_damaged(self, index: int) -> dict[str, ShardEntry]:
+        """The committed shards that are whole; the index forgets the others, so that their clips are made anew."""
+        entries, self._index_end = read_index(self.path)
+        lost = [name for name, entry in entries.items() if shard_damage(self.path, name, entry.bytes)]
+        if lost:
+            append_lines(index, [drop_line(name) for name in lost], self.path)
+            self.remade = sum(len(entries[name].clips) for name in lost)
+        return {name: entry for name, entry in entries.items() if name not in lost}
+
+    def _remove_leftovers(self, committed: set[str]) -> None:
+        """Remove shards without an index line whose writer is dead; called with the index locked."""
+        folder = self.path / "shards"
+        alive = set()
+        for lock in folder.glob(".*.lock"):
+            with open(lock, "rb") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    alive.add(lock.name.split(".")[1])
+                    continue
+                lock.unlink()
+        for path in folder.iterdir():
+            writer = path.name.lstrip(".").split("-")[0].split(".")[0]
+            if path.name not in committed and writer not in alive:
+                path.unlink(missing_ok=True)
+
+    def _take_name(self) -> tuple[str, int]:
+        """A name of this writer's own and its lock; called with the index locked, so nobody sweeps in between."""
+        name = secrets.token_hex(6)
+        path = self.path / "shards" / f".{name}.lock"
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        except OSError as error:
+            raise disk_error(error, path) from error
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return name, descriptor
+
+    def add(self, clip: Clip, *, visual: np.ndarray | None = None, audio: np.ndarray | None = None) -> None:
+        """Add one clip: `visual` (T, S, D), `audio` (D,), of any float type; None is a modality it lacks.
+
+        :raises InputError: if a value is not finite or too large for the store's dtype, a shape is not the
+            store's, or a modality is lacking where the store's policy is not "zero".
+        """
+        given = {"visual": visual, "audio": audio}
+        if all(given[name] is None for name in self.manifest.arrays()):
+            raise InputError(f"clip {clip.clip_id!r} has neither picture nor sound to store")
+        arrays = {name: self._stored_array(clip, name, given[name]) for name in self.manifest.arrays()}
+        stored = StoredClip(
+            clip_id=clip.clip_id,
+            label=clip.label,
+            split=clip.split,
+            path=_printable(str(clip.path)),
+            start=clip.start,
+            end=clip.end,
+            visual="visual" in arrays and visual is not None,
+            audio="audio" in arrays and audio is not None,
+        )
+        if clip.clip_id in self.done or any(row.clip.clip_id == clip.clip_id for row in self._rows):
+            raise InputError(
+                f"clip {clip.clip_id!r} is in the feature store {self.path} already; clip ids must be unique"
+            )
+        self._rows.append(_Row(stored, arrays))
+        if len(self._rows) >= self.shard_size:
+            self.commit()
+
+    def _stored_array(self, clip: Clip, name: str, value: np.ndarray | None) -> np.ndarray:
+        shape, dtype = self.manifest.arrays()[name], np.dtype(self.manifest.dtype)
+        where = f"{name} features of clip {clip.clip_id!r}"
+        if value is None:
+            if self.manifest.missing != "zero":
+                raise InputError(
+                    f"there are no {where}, and this store does not take zeros for them (missing: zero does)"
+                )
+            return np.zeros(shape, dtype)
+        value = np.asarray(value)
+        if value.shape != shape:
+            raise InputError(f"the {where} have shape {value.shape}; this store holds {shape}")
+        if not np.isfinite(value).all():
+            raise InputError(f"the {where} hold NaN or infinity; such a clip cannot be learnt from")
+        largest = float(np.abs(value).max())
+        if largest > np.finfo(dtype).max:
+            raise InputError(f"the {where} reach {largest:g}, more than {dtype} holds; use dtype float32")
+        return value.astype(dtype)  # a copy: the caller may reuse its buffer
+
+    def fail(self, clip: Clip, reason: str, tried: str = "") -> None:
+        """List a clip as failed, with the reason in words and what was asked of its file."""
+        self._new_failures[clip.clip_id] = Failure(
+            clip_id=clip.clip_id,
+            path=_printable(str(clip.path)),
+            label=clip.label,
+            split=clip.split,
+            reason=_printable(" ".join(reason.split())),
+            tried=_printable(tried),
+        )
+        if time.monotonic() - self._listed_at > SECONDS_BETWEEN_LISTS:
+            with locked_index(self.path):
+                self._list_failures()
+
+    def _list_failures(self) -> None:
+        """Bring failures.csv up to date; called with the index locked, as other writers list theirs too."""
+        before = read_failures(self.path)
+        merged = {key: value for key, value in (before | self._new_failures).items() if key not in self.done}
+        if merged != before:
+            write_failures(self.path, merged)
+        self.failures, self._new_failures, self._listed_at = merged, {}, time.monotonic()
+
+    def commit(self) -> None:
+        """Put what waits on the disk as one shard; on a full disk the store is as it was before."""
+        committed = not self._rows
+        while not committed:
+            committed = self._try_to_commit()
+        if self._new_failures or self.failures:
+            with locked_index(self.path):
+                self._list_failures()
+
+    def _try_to_commit(self) -> bool:
+        """Write the shard, then its index line, unless another writer stored one of its clips meanwhile."""
+        rows, shard = self._rows, f"{self._name}-{self._count:05d}.safetensors"
+        self._count += 1
+        path = self.path / "shards" / shard
+        columns = {name: [row.arrays[name] for row in rows] for name in self.manifest.arrays()}
+        size, sha256 = write_shard(path, columns)
+        digests = tuple(row_digest(list(row.arrays.values())) for row in rows)
+        clips = tuple(row.clip for row in rows)
+        entry = ShardEntry(shard=shard, bytes=size, sha256=sha256, clips=clips, digests=digests)
+        try:
+            with locked_index(self.path) as index:
+                self._see_others()
+                taken = {clip.clip_id for clip in clips} & self.done
+                if not taken:
+                    append_lines(index, [entry.to_line()], self.path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        if taken:
+            path.unlink()
+            self._rows = [row for row in rows if row.clip.clip_id not in taken]
+            return not self._rows
+        self.done |= {clip.clip_id for clip in clips}
+        self._rows = []
+        return True
+
+    def _see_others(self) -> None:
+        """Learn what other writers committed since this one last looked."""
+        entries, self._index_end = read_index(self.path, self._index_end)
+        self.done |= {clip.clip_id for entry in entries.values() for clip in entry.clips}
+
+    def close(self) -> None:
+        """Commit what waits and let go of the store."""
+        try:
+            self.commit()
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            (self.path / "shards" / f".{self._name}.lock").unlink(missing_ok=True)
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> FeatureWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._release()
+
+
+def _printable(text: str) -> str:
+    """Text that can be written as UTF-8: bytes of a file name that are not are shown escaped."""
+    return text.encode(errors="backslashreplace").decode()
