@@ -1,0 +1,1 @@
+"""Methods of class-incremental learning, one file each; see docs/adding-a-method.md."""

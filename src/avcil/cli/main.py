@@ -1,0 +1,93 @@
+"""The command `avcil`: finds the verb, parses its options, runs it, and turns errors into words.
+
+Nothing heavy is imported before a verb runs, so that help answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from avcil import __version__
+from avcil.errors import AvcilError, unknown_name
+
+VERBS = {
+    "demo": "render clips, train three methods, print a table, write a report: the whole path in minutes",
+    "scan": "folders of clips -> a clip list",
+    "extract": "clip list -> feature store",
+    "train": "feature store -> a recogniser, step by step",
+    "predict": "what a recogniser sees and hears in files",
+    "report": "runs -> one HTML page",
+    "methods": "the methods and their options",
+}
+
+
+def usage() -> str:
+    """The list of verbs."""
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}}  {summary}" for verb, summary in VERBS.items()]
+    return "\n".join(
+        [
+            "avcil teaches a recogniser new classes of videos with sound, step by step, without forgetting the old ones.",
+            "",
+            "usage: avcil VERB [options]        avcil VERB --help shows a verb's options",
+            "",
+            *lines,
+            "",
+            "Before the verb: --version, --debug (show tracebacks).",
+        ]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 for success, 2 for bad input, 1 for a failure, 130 when interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    if debug:
+        words.remove("--debug")
+    sys.exit(_guarded(words, debug=debug))
+
+
+def _guarded(words: list[str], *, debug: bool) -> int:
+    try:
+        return _run(words) or 0
+    except AvcilError as error:
+        if debug:
+            raise
+        print(f"avcil: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print("avcil: stopped. Run the same command again to go on from there", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        print(
+            f"avcil: unexpected {type(error).__name__}: {error}. Put --debug behind the command to see where; "
+            "what was finished before is kept",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def _run(words: list[str]) -> int | None:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if words else 2
+    if words[0] == "--version":
+        print(f"avcil {__version__}")
+        return 0
+    verb, *rest = words
+    if verb not in VERBS:
+        raise unknown_name("verb", verb, VERBS)
+    from avcil.cli.parse import parse
+
+    module = importlib.import_module(f"avcil.cli.{verb.replace('-', '_')}")
+    return module.run(parse(verb, module.Args, rest))

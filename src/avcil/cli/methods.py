@@ -1,0 +1,46 @@
+"""avcil methods: what can be trained, and each method's options."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import typing
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args:
+    """List the methods, or show the options of some."""
+
+    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Methods to show with their options; none shows the list."""
+
+
+def run(args: Args) -> None:
+    """Print the list, or the options of the methods named."""
+    from avcil.methods.registry import load_method, method_names
+
+    if not args.names:
+        width = max(map(len, method_names()))
+        for name in method_names():
+            print(f"{name:<{width}}  {load_method(name).summary}")
+        print("\navcil methods NAME shows a method's options; give them to avcil train as --set NAME=VALUE")
+        return
+    for name in args.names:
+        method = load_method(name)
+        print(f"{name}: {method.summary}\n  modalities: {', '.join(method.modalities)}; exemplars: {method.rehearsal}")
+        notes = field_notes(method.Options)
+        for field in dataclasses.fields(method.Options):
+            hint = typing.get_type_hints(method.Options)[field.name]
+            allowed = " | ".join(map(str, typing.get_args(hint))) or getattr(hint, "__name__", str(hint))
+            print(f"  {field.name} = {field.default}   ({allowed})\n      {notes.get(field.name, '')}")
+
+
+def field_notes(kind: type) -> dict[str, str]:
+    """The docstring under each field of a dataclass."""
+    pattern = re.compile(r'^    (\w+):[^\n]*\n    """(.*?)"""', re.MULTILINE | re.DOTALL)
+    return {name: " ".join(note.split()) for name, note in pattern.findall(inspect.getsource(kind))}

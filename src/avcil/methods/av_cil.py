@@ -1,0 +1,119 @@
+"""AV-CIL: separated softmax, task-wise distillation, D-AVSC and VAD. Pian et al., ICCV 2023 (arXiv 2308.11073).
+
+    total = L_CE + L_KD + lambda_I L_I + lambda_C L_C + lambda L_s + (1 - lambda) L_t
+
+from step 1 on; step 0 is cross-entropy alone. With one modality there is neither similarity nor attention, and
+what stays is L_CE + L_KD.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from avcil.losses import (
+    attention_divergence,
+    audio_visual_log_similarity,
+    class_similarity,
+    instance_similarity,
+    separated_softmax,
+    taskwise_distillation,
+)
+from avcil.losses.similarity import ClassForm
+from avcil.methods.base import Batch, GradientMethod, Step
+from avcil.models.network import Network, NetworkOutput
+
+
+@dataclass(frozen=True, kw_only=True)
+class AvCilOptions:
+    """Hyper-parameters; the defaults are the release's for AVE."""
+
+    lambda_instance: float = 0.5
+    """Weight of the instance-aware similarity; the release has 0.5 for AVE, 0.1 for the other benchmarks. 0: off."""
+    lambda_class: float = 1.0
+    """Weight of the class-aware similarity. 0: off."""
+    class_form: ClassForm = "release"
+    """Class-aware similarity as in the paper's Eq. 7, or as in the release, for which lambda_class = 1 was tuned."""
+    vad_balance: float = 0.5
+    """lambda: spatial distillation has this weight, temporal distillation the rest of one."""
+    vad_spatial: bool = True
+    """Distil spatial attention."""
+    vad_temporal: bool = True
+    """Distil temporal attention."""
+    temperature_similarity: float = 0.05
+    """tau of the similarity's softmax."""
+    temperature_distillation: float = 2.0
+    """T of the distillation's softmax."""
+
+
+def _logits(network: Network, audio: Tensor | None, visual: Tensor | None) -> tuple[Tensor, ...]:
+    return (network(audio, visual).logits,)
+
+
+def _attention(network: Network, audio: Tensor | None, visual: Tensor | None) -> tuple[Tensor, ...]:
+    attention = network(audio, visual).attention
+    assert attention is not None
+    return attention.spatial_log, attention.temporal_log
+
+
+class AvCil(GradientMethod):
+    """The paper's method."""
+
+    name = "av-cil"
+    summary = "rehearsal with audio-visual similarity constraints and attention distillation (ICCV 2023)"
+    Options = AvCilOptions
+    rehearsal = "random"
+    batching = "paired"
+    uses_teacher = True
+
+    def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
+        if step.teacher is None:
+            return {"cross_entropy": F.cross_entropy(output.logits, batch.labels)}
+        (teacher_logits,) = step.teacher.recall("logits", _logits, batch)
+        terms = {
+            "cross_entropy": separated_softmax(
+                output.logits, batch.labels, new_count=batch.new_count, known=step.known
+            ),
+            "distillation": taskwise_distillation(
+                output.logits,
+                teacher_logits,
+                task_sizes=step.task_sizes[:-1],
+                temperature=self.options.temperature_distillation,
+            ),
+        }
+        if self.modality == "audio-visual":
+            terms |= self._similarity(output, batch) | self._attention_distillation(output, batch, step)
+        return terms
+
+    def _similarity(self, output: NetworkOutput, batch: Batch) -> dict[str, Tensor]:
+        options = self.options
+        assert output.audio_feature is not None
+        assert output.visual_feature is not None
+        log_similarity = audio_visual_log_similarity(
+            output.audio_feature, output.visual_feature, temperature=options.temperature_similarity
+        )
+        terms = {}
+        if options.lambda_instance:
+            terms["instance_similarity"] = options.lambda_instance * instance_similarity(log_similarity)
+        if options.lambda_class:
+            similarity = class_similarity(log_similarity, batch.labels, form=options.class_form)
+            terms["class_similarity"] = options.lambda_class * similarity
+        return terms
+
+    def _attention_distillation(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
+        options, new = self.options, batch.new_count
+        if new == len(batch.labels) or not (options.vad_spatial or options.vad_temporal):
+            return {}
+        assert output.attention is not None
+        assert step.teacher is not None
+        spatial, temporal = step.teacher.recall("attention", _attention, batch.exemplars())
+        terms = {}
+        if options.vad_spatial:
+            divergence = attention_divergence(output.attention.spatial_log[new:], spatial)
+            terms["spatial_distillation"] = options.vad_balance * divergence
+        if options.vad_temporal:
+            divergence = attention_divergence(output.attention.temporal_log[new:], temporal)
+            terms["temporal_distillation"] = (1 - options.vad_balance) * divergence
+        return terms

@@ -1,0 +1,152 @@
+"""What a method is: its losses, its memory rule and its classifier. The loop around it exists once, elsewhere.
+
+N clips of a batch (new ones first, then exemplars), T time slices, S spatial tokens, C classes; classes are
+numbered in the order in which they are learnt, so that `known` is K_old and `total` is K.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from torch import Tensor
+
+from avcil.models.base import MODALITIES, Modality, Model
+from avcil.models.heads import Head, LinearHead
+from avcil.models.network import Network, NetworkOutput
+
+if TYPE_CHECKING:
+    from avcil.training.data import Table
+    from avcil.training.teacher import Teacher
+
+Rehearsal = Literal["none", "random", "herding"]
+"""How exemplars are chosen, where a method keeps any."""
+Batching = Literal["new", "paired", "mixed", "all"]
+"""What one batch is: new clips; new clips and exemplars side by side; both shuffled into one; all clips ever seen."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoOptions:
+    """Of a method that has none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Clips of one iteration."""
+
+    audio: Tensor | None
+    """(N, Da)"""
+    visual: Tensor | None
+    """(N, T, S, Dv)"""
+    labels: Tensor
+    """(N,) class numbers"""
+    rows: Tensor
+    """(N,) rows of the step's pool, which the teacher's memory is kept by"""
+    new_count: int
+    """How many of the first clips are new ones; the others are exemplars."""
+
+    def exemplars(self) -> Batch:
+        """The batch without its new clips."""
+        part = slice(self.new_count, None)
+        return Batch(
+            audio=None if self.audio is None else self.audio[part],
+            visual=None if self.visual is None else self.visual[part],
+            labels=self.labels[part],
+            rows=self.rows[part],
+            new_count=0,
+        )
+
+
+@dataclass(kw_only=True)
+class Step:
+    """Where a run stands: what the method may look at while it learns one step."""
+
+    index: int
+    """s, from 0"""
+    task_sizes: tuple[int, ...]
+    """Class counts of the steps so far, this one included."""
+    network: Network
+    teacher: Teacher | None
+    """The model at the end of the last step, frozen; None at step 0 and for methods that start afresh."""
+    pool: Table
+    """This step's training clips: the new ones first, then the exemplars."""
+    new_count: int
+    """How many clips of the pool are new."""
+    seed: int
+
+    @property
+    def known(self) -> int:
+        """K_old: classes seen before this step."""
+        return sum(self.task_sizes[:-1])
+
+    @property
+    def total(self) -> int:
+        """K: classes seen up to and including this step."""
+        return sum(self.task_sizes)
+
+
+class Method(ABC):
+    """Base of both kinds; `Options` is a frozen dataclass whose docstrings are the documentation of the options."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    """One line for lists and reports."""
+    Options: ClassVar[type] = NoOptions
+    modalities: ClassVar[Sequence[Modality]] = MODALITIES
+    rehearsal: ClassVar[Rehearsal] = "none"
+
+    def __init__(self, options: Any, *, modality: Modality) -> None:
+        self.options = options
+        self.modality = modality
+
+
+class GradientMethod(Method):
+    """Trained by gradient: says what a batch's loss is."""
+
+    batching: ClassVar[Batching] = "new"
+    fresh_start: ClassVar[bool] = False
+    """Whether every step starts from a new network (joint training) instead of the last one."""
+    uses_teacher: ClassVar[bool] = False
+    """Whether the loss looks at the last step's model."""
+
+    @property
+    def classifier(self) -> Literal["head", "nearest-mean"]:
+        """Who classifies after a step: the head, or the nearest exemplar mean."""
+        return "head"
+
+    def build_head(self, width: int) -> Head:
+        """An empty head for features of `width`."""
+        return LinearHead(width)
+
+    def begin_step(self, step: Step) -> None:  # noqa: B027 - most methods need nothing here
+        """Called once the head has grown and before the first batch; must be the same function of `step` each time."""
+
+    @abstractmethod
+    def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
+        """The loss's terms by name, weighted: their sum is what is minimised."""
+
+
+class ClosedFormMethod(Method):
+    """Fitted in closed form: says how a step's clips change its statistics, and what they give."""
+
+    @abstractmethod
+    def grow(self, count: int) -> None:
+        """Make room for `count` more classes."""
+
+    @abstractmethod
+    def observe(self, audio: Tensor | None, visual: Tensor | None, labels: Tensor) -> None:
+        """Add clips, audio (B, Da), visual (B, T, S, Dv), labels (B,), to the statistics."""
+
+    @abstractmethod
+    def solve(self) -> Model:
+        """The model that the statistics give."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """The statistics, to be saved."""
+
+    @abstractmethod
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Take up saved statistics."""

@@ -1,0 +1,101 @@
+"""Methods by name: a file `methods/some_name.py` is the method `some-name`; a path to a file works as well."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import sys
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from avcil.errors import InputError, unknown_name
+
+_NOT_METHODS = {"__init__", "base", "registry"}
+
+
+def method_names() -> list[str]:
+    """Names of the methods that come with avcil; no method is imported for it."""
+    stems = (path.stem for path in Path(__file__).parent.glob("*.py"))
+    return sorted(stem.replace("_", "-") for stem in stems if stem not in _NOT_METHODS and not stem.startswith("_"))
+
+
+def load_method(name: str) -> type:
+    """The class of the method `name`, or of the one method in the Python file `name`."""
+    from avcil.methods.base import Method
+
+    if name.endswith(".py"):
+        module = _import_file(Path(name))
+    elif name in method_names():
+        module = importlib.import_module(f"avcil.methods.{name.replace('-', '_')}")
+    else:
+        raise unknown_name("method", name, method_names())
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Method) and value.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        raise InputError(f"{name} must define exactly one class deriving from Method; it defines {len(found)}")
+    return found[0]
+
+
+def _import_file(path: Path) -> Any:
+    if not path.is_file():
+        raise InputError(f"there is no file {path} to load a method from")
+    module_name = f"avcil_method_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def parse_options(method: type, settings: Sequence[str] | Mapping[str, Any], *, name: str) -> Any:
+    """The method's options from `NAME=VALUE` words (or a mapping, from TOML), each checked by its type.
+
+    Raises InputError for an option that the method does not have or a value that does not fit.
+    """
+    fields = {field.name: field for field in dataclasses.fields(method.Options)}
+    hints = typing.get_type_hints(method.Options)
+    if not isinstance(settings, Mapping):
+        settings = dict(_split(word) for word in settings)
+    values = {}
+    for key, value in settings.items():
+        key = key.replace("-", "_")
+        if key not in fields:
+            if not fields:
+                raise InputError(f"method {name} has no options; remove {key}={value}")
+            raise unknown_name(f"option of method {name}", key, fields)
+        values[key] = _convert(value, hints[key], f"option {key} of method {name}")
+    return method.Options(**values)
+
+
+def _split(word: str) -> tuple[str, str]:
+    key, equals, value = word.partition("=")
+    if not equals:
+        raise InputError(f"--set takes NAME=VALUE, not {word!r}; `avcil methods` lists names and values")
+    return key, value
+
+
+def _convert(value: Any, hint: Any, where: str) -> Any:
+    if typing.get_origin(hint) is typing.Literal:
+        allowed = typing.get_args(hint)
+        if value not in allowed:
+            raise InputError(f"{where} must be one of {', '.join(map(str, allowed))}; not {value!r}")
+        return value
+    if hint is bool:
+        words = {"true": True, "false": False, "1": True, "0": False}
+        if str(value).lower() not in words:
+            raise InputError(f"{where} must be true or false; not {value!r}")
+        return words[str(value).lower()]
+    try:
+        if isinstance(value, bool) or (hint is int and float(value) != int(float(value))):
+            raise ValueError
+        return hint(float(value)) if hint is int else hint(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{where} must be a number ({hint.__name__}); not {value!r}") from None

@@ -1,0 +1,81 @@
+"""What a run is told: one frozen dataclass, checked on the spot, free of torch so that `--help` is quick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from avcil.errors import InputError
+
+DEFAULT_MEMORY_PER_CLASS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Train a method step by step on a feature store."""
+
+    features: Annotated[Path, tyro.conf.Positional]
+    """The feature store, as `avcil extract` made it."""
+    out: Path
+    """The run directory. The same command goes on where a killed run stopped."""
+    method: str = "av-cil"
+    """Name of a method (`avcil methods` lists them), or a Python file that defines one."""
+    set: tuple[str, ...] = ()
+    """Options of the method, NAME=VALUE each; `avcil methods` lists them."""
+    modality: Literal["audio-visual", "audio", "visual"] = "audio-visual"
+    """What the recogniser is given of a clip."""
+    classes_per_step: int | None = None
+    """Classes that arrive at each step, in the order of `class_order_seed`."""
+    steps: Path | None = None
+    """Instead of `classes_per_step`: a file that lists the steps, JSON [["cat", "dog"], ["owl"]] or CSV, a row a step."""
+    class_order_seed: int | None = None
+    """Shuffles the classes over the steps; without it they come in alphabetical order."""
+    seed: int = 0
+    """Seed of initial weights, batches and the choice of exemplars."""
+    memory: int | None = None
+    """Exemplars that a rehearsal method keeps in all, shared by the classes seen; or give `memory_per_class`."""
+    memory_per_class: int | None = None
+    """Exemplars of each class; 10 where neither is given."""
+    epochs: int = 100
+    """Passes over each step's clips."""
+    batch_size: int = 256
+    """New clips in a batch; with fewer clips, all of them. A last incomplete batch is dropped."""
+    exemplar_batch_size: int = 128
+    """Exemplars beside them, for methods that pair the two."""
+    learning_rate: float = 1e-3
+    """Adam's; a new optimiser at each step, no schedule."""
+    weight_decay: float = 1e-4
+    """Coupled L2, as Adam's `weight_decay`."""
+    selection: Literal["best", "last"] = "best"
+    """Which epoch's weights a step ends with: the best on the validation clips of all classes seen, or the last."""
+    precision: Literal["float32", "float64"] = "float32"
+    """Numbers of weights and computation."""
+    checkpoint_seconds: float = 30.0
+    """How often, in seconds, a step's progress is saved; what a kill can cost."""
+
+    def __post_init__(self) -> None:
+        def require(condition: bool, message: str) -> None:
+            if not condition:
+                raise InputError(message)
+
+        for name in ("epochs", "batch_size", "exemplar_batch_size"):
+            require(getattr(self, name) >= 1, f"--{name.replace('_', '-')} must be 1 or more; not {getattr(self, name)}")
+        for name in ("classes_per_step", "memory", "memory_per_class"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"--{name.replace('_', '-')} must be 1 or more; not {value}")
+        require(self.learning_rate > 0, f"--learning-rate must be above 0; not {self.learning_rate}")
+        require(self.weight_decay >= 0, f"--weight-decay must be 0 or more; not {self.weight_decay}")
+        require(self.checkpoint_seconds >= 0, "--checkpoint-seconds must be 0 or more")
+        require(self.seed >= 0, f"--seed must be 0 or more; not {self.seed}")
+        require(self.memory is None or self.memory_per_class is None, "give --memory or --memory-per-class, not both")
+        require(
+            (self.classes_per_step is None) != (self.steps is None),
+            "say how classes come: give either --classes-per-step N or --steps FILE",
+        )
+        require(
+            self.steps is None or self.class_order_seed is None,
+            "--class-order-seed shuffles classes over steps; --steps already says which come when: drop one",
+        )

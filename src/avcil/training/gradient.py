@@ -1,0 +1,150 @@
+"""One step of a gradient method: epochs over batches, the best epoch on validation, progress that survives a kill.
+
+N clips of a batch, C classes.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from avcil.methods.base import Batch, GradientMethod, Step
+from avcil.training.config import TrainConfig
+from avcil.training.rng import generator
+
+Validate = Callable[[], float | None]
+"""Accuracy on the validation clips of all classes seen; None where there are none."""
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """Where a step stands, at the end of an epoch: everything that going on needs."""
+
+    epoch: int
+    """Epochs done."""
+    network: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    best: dict[str, Tensor]
+    best_epoch: int
+    best_accuracy: float | None
+
+
+def batches(method: GradientMethod, step: Step, config: TrainConfig, epoch: int) -> Iterator[Batch]:
+    """The batches of one epoch, in an order that depends on seed, step and epoch alone."""
+    shuffle = generator(step.seed, "shuffle", step.index, epoch)
+    if method.batching in ("mixed", "all") or step.new_count == len(step.pool):
+        for rows in _full_batches(torch.randperm(len(step.pool), generator=shuffle), config.batch_size):
+            yield _take(step, rows, new_count=len(rows))
+        return
+    exemplars = _endless(len(step.pool) - step.new_count, config.exemplar_batch_size, shuffle)
+    for rows in _full_batches(torch.randperm(step.new_count, generator=shuffle), config.batch_size):
+        old = next(exemplars) + step.new_count
+        yield _take(step, torch.cat([rows, old]), new_count=len(rows))
+
+
+def _full_batches(order: Tensor, size: int) -> list[Tensor]:
+    """Batches of min(size, n) rows; the last incomplete one is dropped, as the release does."""
+    size = min(size, len(order))
+    return list(order[: len(order) // size * size].split(size))
+
+
+def _endless(count: int, size: int, shuffle: torch.Generator) -> Iterator[Tensor]:
+    while True:
+        yield from _full_batches(torch.randperm(count, generator=shuffle), size)
+
+
+def _take(step: Step, rows: Tensor, *, new_count: int) -> Batch:
+    audio, visual = step.pool.take(rows)
+    return Batch(audio=audio, visual=visual, labels=step.pool.labels[rows], rows=rows, new_count=new_count)
+
+
+class StepTrainer:
+    """Trains `step.network` for one step; afterwards the network holds the chosen epoch's weights."""
+
+    def __init__(
+        self,
+        method: GradientMethod,
+        step: Step,
+        config: TrainConfig,
+        *,
+        validate: Validate,
+        log: Callable[[dict[str, Any]], None],
+        save: Callable[[Progress], None],
+        tick: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.method, self.step, self.config = method, step, config
+        self.validate, self.log, self.save, self.tick = validate, log, save, tick
+
+    def run(self, progress: Progress | None = None) -> Progress:
+        """All epochs, or those that `progress` has left."""
+        step, config = self.step, self.config
+        trainable = [p for p in step.network.parameters() if p.requires_grad]
+        optimizer = torch.optim.Adam(trainable, lr=config.learning_rate, weight_decay=config.weight_decay)
+        if progress is None:
+            progress = Progress(
+                epoch=0, network={}, optimizer={}, best={}, best_epoch=-1, best_accuracy=None
+            )
+        else:
+            step.network.load_state_dict(progress.network)
+            optimizer.load_state_dict(progress.optimizer)
+        saved = time.monotonic()
+        while progress.epoch < config.epochs:
+            self._epoch(optimizer, trainable, progress)
+            if progress.epoch < config.epochs and time.monotonic() - saved >= config.checkpoint_seconds:
+                progress.network = copy.deepcopy(step.network.state_dict())
+                progress.optimizer = optimizer.state_dict()
+                self.save(progress)
+                saved = time.monotonic()
+            self.tick()
+        if config.selection == "best":
+            step.network.load_state_dict(progress.best)
+        return progress
+
+    def _epoch(self, optimizer: torch.optim.Adam, trainable: list[Tensor], progress: Progress) -> None:
+        step, epoch = self.step, progress.epoch
+        sums: dict[str, float] = {}
+        count = 0
+        step.network.train()
+        for batch in batches(self.method, step, self.config, epoch):
+            terms = self.method.loss(step.network(batch.audio, batch.visual), batch, step)
+            loss = torch.stack(list(terms.values())).sum()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            for name, term in terms.items():
+                sums[name] = sums.get(name, 0.0) + float(term.detach())
+            count += 1
+        losses = {name: value / count for name, value in sums.items()}
+        _check_finite(losses, step.index, epoch)
+        accuracy = self._select(progress)
+        self.log({"step": step.index, "epoch": epoch, "losses": losses, "loss": sum(losses.values()), "val_accuracy": accuracy})
+        progress.epoch += 1
+
+    def _select(self, progress: Progress) -> float | None:
+        """Validate, and keep these weights if they are the best so far (the first of equals)."""
+        last = progress.epoch + 1 == self.config.epochs
+        if self.config.selection == "last" and not last:
+            return None
+        accuracy = self.validate()
+        better = progress.best_accuracy is None or (accuracy is not None and accuracy > progress.best_accuracy)
+        if better or self.config.selection == "last":
+            progress.best_accuracy, progress.best_epoch = accuracy, progress.epoch
+            progress.best = {name: value.detach().clone() for name, value in self.step.network.state_dict().items()}
+        return accuracy
+
+
+def _check_finite(losses: dict[str, float], step: int, epoch: int) -> None:
+    from avcil.errors import AvcilError
+
+    broken = [name for name, value in losses.items() if not torch.isfinite(torch.tensor(value))]
+    if broken:
+        raise AvcilError(
+            f"step {step}, epoch {epoch}: the loss is not a number any more ({', '.join(broken)}). "
+            "Lower --learning-rate, or check the features with: avcil extract ... into a new store"
+        )

@@ -1,0 +1,207 @@
+"""How each kind of method takes in one step: by gradient, or in closed form.
+
+Both answer the same calls, so that the run around them need not know which it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from avcil.errors import AvcilError
+from avcil.memory import ExemplarMemory, choose_by_herding, choose_random
+from avcil.methods.base import ClosedFormMethod, GradientMethod, Step
+from avcil.models.base import Model
+from avcil.models.network import Network
+from avcil.training.config import TrainConfig
+from avcil.training.data import Table
+from avcil.training.gradient import Progress, StepTrainer
+from avcil.training.rng import generator, seeded
+from avcil.training.task_data import TaskData
+from avcil.training.teacher import Teacher
+
+
+class Learner(Protocol):
+    """What a run needs of a method at work."""
+
+    memory: ExemplarMemory | None
+
+    def learn(self, index: int, hooks: Hooks) -> Model:
+        """Take in step `index` and return the model that answers from now on."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything the next step needs of this one."""
+        ...
+
+    def restore(self, index: int, tensors: dict[str, Tensor], exemplars: dict[str, list[str]]) -> Model:
+        """Stand where step `index` ended."""
+        ...
+
+
+class Hooks:
+    """What a learner tells the run while it learns."""
+
+    def __init__(
+        self,
+        *,
+        validate: Callable[[Model], float | None],
+        log: Callable[[dict[str, Any]], None],
+        save: Callable[[Progress], None],
+        tick: Callable[[], None],
+        progress: Progress | None,
+    ) -> None:
+        self.validate, self.log, self.save, self.tick, self.progress = validate, log, save, tick, progress
+        self.summary: dict[str, Any] = {}
+
+
+class GradientLearner:
+    """A network, its method, and its exemplars."""
+
+    def __init__(self, method: GradientMethod, data: TaskData, config: TrainConfig, memory: ExemplarMemory | None) -> None:
+        self.method, self.data, self.config, self.memory = method, data, config, memory
+        self.network = self._fresh_network(0)
+
+    def _fresh_network(self, index: int) -> Network:
+        store = self.data.store
+        widths = {"audio_width": store.audio_width or 0, "visual_width": (store.visual_shape or (0, 0, 0))[2]}
+        with seeded(self.config.seed, "network", index):
+            head = self.method.build_head(Network.feature_width(self.data.modality, **widths))
+            return Network(self.data.modality, head=head, **widths).to(self.data.dtype)
+
+    def _task_sizes(self, index: int) -> tuple[int, ...]:
+        return tuple(len(step) for step in self.data.benchmark.steps[: index + 1])
+
+    def learn(self, index: int, hooks: Hooks) -> Model:
+        step = self._begin(index)
+        trainer = StepTrainer(
+            self.method,
+            step,
+            self.config,
+            validate=lambda: hooks.validate(self.network.eval()),
+            log=hooks.log,
+            save=hooks.save,
+            tick=hooks.tick,
+        )
+        done = trainer.run(hooks.progress)
+        hooks.summary = {"best_epoch": done.best_epoch, "val_accuracy": done.best_accuracy}
+        self.network.eval()
+        if self.memory is not None:
+            self._choose_exemplars(index)
+        if self.method.classifier == "nearest-mean":
+            self.network.class_means = self._exemplar_means()
+        return self.network
+
+    def _begin(self, index: int) -> Step:
+        sizes, data = self._task_sizes(index), self.data
+        new = data.rows("train", index)
+        old: list[int] = []
+        if self.method.batching == "all":
+            old = [row for task in range(index) for row in data.rows("train", task)]
+        elif self.memory is not None:
+            old = data.rows_of_ids([i for label in data.benchmark.classes for i in self.memory.clip_ids.get(label, [])])
+        pool = data.table(new + old)
+        teacher = None
+        if index and self.method.uses_teacher:
+            teacher = Teacher(self.network, pool, new_count=len(new))
+        if self.method.fresh_start:
+            self.network = self._fresh_network(index)
+        self.network.class_means = None
+        with seeded(self.config.seed, "head", index):
+            self.network.head.grow(sum(sizes) - self.network.classes)
+        step = Step(
+            index=index,
+            task_sizes=sizes,
+            network=self.network,
+            teacher=teacher,
+            pool=pool,
+            new_count=len(new),
+            seed=self.config.seed,
+        )
+        self.method.begin_step(step)
+        return step
+
+    def _choose_exemplars(self, index: int) -> None:
+        """Shrink what is kept of the old classes, then choose among the clips of the new ones."""
+        assert self.memory is not None
+        quota = self.memory.quota(sum(self._task_sizes(index)))
+        self.memory.shrink(quota)
+        rows = self.data.rows("train", index)
+        clips = self.data.store.clips
+        for label in self.data.benchmark.steps[index]:
+            own = [row for row in rows if clips[row].label == label]
+            if self.method.rehearsal == "herding":
+                chosen = choose_by_herding(self._features(self.data.table(own)), quota)
+            else:
+                draw = generator(self.config.seed, "exemplars", label)
+                chosen = choose_random(len(own), quota, generator=draw)
+            self.memory.clip_ids[label] = [clips[own[position]].clip_id for position in chosen]
+
+    def _features(self, table: Table) -> Tensor:
+        with torch.no_grad():
+            return torch.cat([self.network(*table.take(rows)).feature for rows in table.batches(256)])
+
+    def _exemplar_means(self) -> Tensor:
+        """Mean of hat(h) over each class's exemplars (K, D)."""
+        assert self.memory is not None
+        means = []
+        for label in self.data.benchmark.classes[: self.network.classes]:
+            table = self.data.table(self.data.rows_of_ids(self.memory.clip_ids[label]))
+            means.append(F.normalize(self._features(table), dim=1).mean(dim=0))
+        return torch.stack(means)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return self.network.tensors()
+
+    def restore(self, index: int, tensors: dict[str, Tensor], exemplars: dict[str, list[str]]) -> Model:
+        with seeded(self.config.seed, "head", index):
+            self.network.head.grow(sum(self._task_sizes(index)) - self.network.classes)
+        if "class_means" in tensors:
+            self.network.class_means = torch.empty_like(tensors["class_means"])
+        self.network.load_state_dict(tensors)
+        self.network.eval()
+        if self.memory is not None:
+            self.memory.clip_ids = {label: list(ids) for label, ids in exemplars.items()}
+        return self.network
+
+
+class ClosedFormLearner:
+    """Statistics that a step is added to in one pass."""
+
+    memory = None
+
+    def __init__(self, method: ClosedFormMethod, data: TaskData, config: TrainConfig) -> None:
+        self.method, self.data, self.config = method, data, config
+
+    def learn(self, index: int, hooks: Hooks) -> Model:
+        self.method.grow(len(self.data.benchmark.steps[index]))
+        table = self.data.table(self.data.rows("train", index))
+        for rows in table.batches(256):
+            audio, visual = table.take(rows)
+            self.method.observe(audio, visual, table.labels[rows])
+        model = self.method.solve()
+        accuracy = hooks.validate(model)
+        hooks.summary = {"best_epoch": 0, "val_accuracy": accuracy}
+        hooks.log({"step": index, "epoch": 0, "losses": {}, "loss": None, "val_accuracy": accuracy})
+        hooks.tick()
+        return model
+
+    def tensors(self) -> dict[str, Tensor]:
+        return self.method.tensors()
+
+    def restore(self, index: int, tensors: dict[str, Tensor], exemplars: dict[str, list[str]]) -> Model:
+        self.method.load(tensors)
+        return self.method.solve()
+
+
+def make_learner(method: Any, data: TaskData, config: TrainConfig, memory: ExemplarMemory | None) -> Learner:
+    """The learner of a method's kind."""
+    if isinstance(method, GradientMethod):
+        return GradientLearner(method, data, config, memory)
+    if isinstance(method, ClosedFormMethod):
+        return ClosedFormLearner(method, data, config)
+    raise AvcilError(f"{type(method).__name__} derives from neither GradientMethod nor ClosedFormMethod")

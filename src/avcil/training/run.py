@@ -1,0 +1,217 @@
+"""A whole run: step after step, evaluated after each, resumable at any moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from avcil.benchmarks import Benchmark
+from avcil.errors import InputError
+from avcil.evaluation.metrics import all_metrics
+from avcil.features import FeatureStore
+from avcil.files import folder_lock, write_json
+from avcil.memory import ExemplarMemory
+from avcil.methods.registry import load_method, parse_options
+from avcil.models.base import Model
+from avcil.models.saved import save_model
+from avcil.training.config import DEFAULT_MEMORY_PER_CLASS, TrainConfig
+from avcil.training.data import Table
+from avcil.training.evaluate import accuracy, ask
+from avcil.training.learners import Hooks, make_learner
+from avcil.training.run_directory import RunDirectory, environment
+from avcil.training.task_data import TaskData
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+NOT_IDENTITY = ("out", "checkpoint_seconds", "features", "steps", "classes_per_step", "class_order_seed", "set")
+"""Of `TrainConfig`: what does not belong into config.json as it was typed, or does not change the result."""
+
+
+def train(config: TrainConfig, *, quiet: bool = False) -> dict[str, Any]:
+    """Run `config` to its end, from where it stands, and return the content of its results.json.
+
+    Raises InputError if the store, the method or the run directory do not fit the configuration.
+    """
+    with folder_lock_of(config):
+        return Run(config, quiet=quiet).finish()
+
+
+@contextmanager
+def folder_lock_of(config: TrainConfig) -> Iterator[None]:
+    """Keep a second process out of the run directory, but only once the configuration makes sense."""
+    load_method(config.method)
+    FeatureStore(config.features)
+    with folder_lock(config.out, "training"):
+        yield
+
+
+def make_benchmark(config: TrainConfig, labels: list[str]) -> Benchmark:
+    """The order in which classes come."""
+    if config.steps is not None:
+        return Benchmark.from_file(config.steps)
+    assert config.classes_per_step is not None
+    return Benchmark.from_classes(labels, config.classes_per_step, class_order_seed=config.class_order_seed)
+
+
+class Run:
+    """One run at work."""
+
+    def __init__(self, config: TrainConfig, *, quiet: bool = False) -> None:
+        self.config, self.quiet = config, quiet
+        self.store = FeatureStore(config.features)
+        self.method_class = load_method(config.method)
+        self.options = parse_options(self.method_class, config.set, name=config.method)
+        if config.modality not in self.method_class.modalities:
+            raise InputError(
+                f"method {config.method} has no modality {config.modality}; allowed: {', '.join(self.method_class.modalities)}"
+            )
+        self.benchmark = make_benchmark(config, sorted({clip.label for clip in self.store.clips}))
+        self.data = TaskData(self.store, self.benchmark, modality=config.modality, dtype=DTYPES[config.precision])
+        self.directory = RunDirectory(config.out)
+        self.directory.begin(self.resolved(), environment())
+        method = self.method_class(self.options, modality=config.modality)
+        self.learner = make_learner(method, self.data, config, self._memory())
+        self._validation: list[Table] = []
+        self._tests: list[Table] = []
+
+    def resolved(self) -> dict[str, Any]:
+        """The configuration that the run directory keeps: everything that the result depends on."""
+        plain = {name: value for name, value in asdict(self.config).items() if name not in NOT_IDENTITY}
+        memory = self._memory()
+        return plain | {
+            "method_options": asdict(self.options),
+            "benchmark": {
+                "name": self.benchmark.name,
+                "steps": [list(step) for step in self.benchmark.steps],
+                "class_order_seed": self.benchmark.class_order_seed,
+            },
+            "features": {"path": str(self.config.features), "fingerprint": self.store.fingerprint},
+            "memory": memory.total if memory else None,
+            "memory_per_class": memory.per_class if memory else None,
+        }
+
+    def _memory(self) -> ExemplarMemory | None:
+        if self.method_class.rehearsal == "none":
+            return None
+        config = self.config
+        if config.memory is None and config.memory_per_class is None:
+            return ExemplarMemory(per_class=DEFAULT_MEMORY_PER_CLASS)
+        memory = ExemplarMemory(total=config.memory, per_class=config.memory_per_class)
+        memory.quota(len(self.benchmark.classes))  # refuse a memory too small now, not hours later
+        return memory
+
+    def finish(self) -> dict[str, Any]:
+        """All steps that are left, then the results."""
+        finished = self.directory.results
+        if finished is not None:
+            self._say(f"{self.config.out} is finished already; remove it to run again")
+            return finished
+        states = self.directory.steps_done()
+        model = None
+        if states:
+            self._say(f"going on in {self.config.out} after step {len(states)} of {len(self.benchmark.steps)}")
+            last = len(states) - 1
+            model = self.learner.restore(last, self.directory.step_tensors(last), states[-1]["exemplars"])
+        for task in range(len(states)):
+            self._see_task(task)
+        for index in range(len(states), len(self.benchmark.steps)):
+            model, state = self._step(index, log_bytes=states[-1]["log_bytes"] if states else 0)
+            states.append(state)
+        assert model is not None
+        return self._write_results(model, states)
+
+    def _see_task(self, task: int) -> None:
+        """From now on the clips of `task` are asked about."""
+        self._validation.append(self.data.table(self.data.rows("val", task)))
+        self._tests.append(self.data.table(self.data.rows("test", task)))
+
+    def _step(self, index: int, *, log_bytes: int) -> tuple[Model, dict[str, Any]]:
+        """Learn one step and commit it; `log_bytes` is where the log of the steps before ends."""
+        began = time.monotonic()
+        self._see_task(index)
+        if self.config.selection == "best" and not any(map(len, self._validation)):
+            raise InputError(
+                "no validation clip of the classes seen, by which the best epoch is chosen. "
+                "Add clips of the split 'val', or train with --selection last"
+            )
+        found = self.directory.load_progress(index)
+        progress, saved = found if found else (None, {"log_bytes": log_bytes, "seconds": 0.0})
+        self.directory.cut_log(saved["log_bytes"])
+        before = saved["seconds"]
+        with self._bar(index, progress.epoch if progress else 0) as bar:
+            hooks = Hooks(
+                validate=lambda model: accuracy(model, self._validation),
+                log=self.directory.log,
+                save=lambda p: self.directory.save_progress(index, p, seconds=before + time.monotonic() - began),
+                tick=lambda: bar.update(),
+                progress=progress,
+            )
+            model = self.learner.learn(index, hooks)
+        trained = before + time.monotonic() - began
+        row = self._test(index, model)
+        state = {
+            "step": index,
+            **hooks.summary,
+            "accuracies": row,
+            "exemplars": self.learner.memory.clip_ids if self.learner.memory else {},
+            "log_bytes": self.directory.log_bytes(),
+            "seconds": trained,
+        }
+        self.directory.commit_step(index, state, self.learner.tensors())
+        return model, state
+
+    def _bar(self, index: int, done: int) -> tqdm:
+        steps, epochs = len(self.benchmark.steps), self.config.epochs
+        name = f"{self.config.method}, {self.config.modality}: step {index + 1}/{steps}"
+        return tqdm(total=epochs, initial=done, desc=name, unit="epoch", leave=False, disable=True if self.quiet else None)
+
+    def _test(self, index: int, model: Model) -> list[float]:
+        """Accuracy on each task's test clips, predictions written."""
+        row, lines = [], []
+        names, clips = self.benchmark.classes, self.store.clips
+        for task in range(index + 1):
+            answers = ask(model, self._tests[task])
+            row.append(float(answers.correct.double().mean()))
+            for store_row, predicted, probability in zip(
+                self.data.rows("test", task), answers.predicted.tolist(), answers.probability.tolist(), strict=True
+            ):
+                clip = clips[store_row]
+                lines.append((clip.clip_id, clip.label, names[predicted], probability))
+        self.directory.write_predictions(index, lines)
+        return row
+
+    def _write_results(self, model: Model, states: list[dict[str, Any]]) -> dict[str, Any]:
+        tasks = len(self.benchmark.steps)
+        sizes = [len(table) for table in self._tests]
+        matrix = np.full((tasks, tasks), np.nan)
+        for index, state in enumerate(states):
+            matrix[index, : index + 1] = state["accuracies"]
+        self.directory.write_accuracy_matrix([state["accuracies"] for state in states], sizes)
+        metrics = all_metrics(matrix, sizes)
+        save_model(self.config.out / "model", model, labels=list(self.benchmark.classes), description=self._description())
+        results = {
+            "method": self.config.method,
+            "modality": self.config.modality,
+            "seed": self.config.seed,
+            **metrics,
+            "seconds": sum(state["seconds"] for state in states),
+            "seconds_per_step": [state["seconds"] for state in states],
+        }
+        write_json(self.config.out / "results.json", results)
+        return results
+
+    def _description(self) -> dict[str, Any]:
+        """What a recogniser needs besides the model: how features are made of a clip."""
+        manifest = self.store.manifest.to_dict()
+        parts = {name: manifest[name] for name in ("visual", "audio", "sampling")}
+        return {"method": self.config.method, "modality": self.config.modality, **parts}
+
+    def _say(self, text: str) -> None:
+        if not self.quiet:
+            tqdm.write(text)

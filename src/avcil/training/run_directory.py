@@ -1,0 +1,217 @@
+"""The run directory: what a run leaves, and what it goes on from.
+
+A step is done once its folder `checkpoints/step_K` is there, which is renamed into place whole. Within a step,
+`checkpoints/progress.json` points to the tensors of the last epoch saved. `results.json` comes last of all.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from avcil.errors import InputError
+from avcil.files import disk_error, read_json, sync_folder, write_json, write_text
+from avcil.models.saved import load_tensors, save_tensors
+from avcil.training.gradient import Progress
+
+
+class RunDirectory:
+    """One run's folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.checkpoints = self.path / "checkpoints"
+
+    # -- configuration -------------------------------------------------------------------------------------------
+
+    def begin(self, config: dict[str, Any], environment: dict[str, Any]) -> None:
+        """Claim the folder for `config`; refuse one that holds something else, naming what differs."""
+        config = json.loads(json.dumps(config))
+        file = self.path / "config.json"
+        if file.exists():
+            differing = _differences(read_json(file), config)
+            if differing:
+                shown = "; ".join(f"{name}: there {old!r}, now {new!r}" for name, old, new in differing[:6])
+                raise InputError(
+                    f"{self.path} holds a run of another configuration ({shown}). "
+                    "Choose another --out, or remove that folder, or give the same options to go on with it"
+                )
+            return
+        if self.path.is_dir() and any(entry.name != ".lock" for entry in self.path.iterdir()):
+            raise InputError(f"{self.path} is not empty and is no run directory. Choose another --out")
+        write_json(self.path / "env.json", environment)
+        write_json(file, config)
+
+    @property
+    def results(self) -> dict[str, Any] | None:
+        """What a finished run came to; None while it is not finished."""
+        file = self.path / "results.json"
+        return read_json(file) if file.exists() else None
+
+    # -- steps -----------------------------------------------------------------------------------------------------
+
+    def steps_done(self) -> list[dict[str, Any]]:
+        """State of each finished step, in order."""
+        states = []
+        while (self.checkpoints / f"step_{len(states)}" / "state.json").exists():
+            states.append(read_json(self.checkpoints / f"step_{len(states)}" / "state.json"))
+        return states
+
+    def commit_step(self, index: int, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Make a step done: all of its folder appears at once."""
+        final, part = self.checkpoints / f"step_{index}", self.checkpoints / f".step_{index}.part"
+        shutil.rmtree(part, ignore_errors=True)
+        save_tensors(part / "model.safetensors", tensors)
+        write_json(part / "state.json", state)
+        os.rename(part, final)
+        sync_folder(self.checkpoints)
+        self._remove_progress()
+
+    def step_tensors(self, index: int) -> dict[str, Tensor]:
+        """The model at the end of a step."""
+        return load_tensors(self.checkpoints / f"step_{index}" / "model.safetensors")
+
+    # -- progress within a step --------------------------------------------------------------------------------------
+
+    def save_progress(self, index: int, progress: Progress, *, seconds: float) -> None:
+        """Save the last epoch of a step under way, replacing the one before."""
+        name = f"progress-{index}-{progress.epoch}.safetensors"
+        tensors = {f"network.{k}": v for k, v in progress.network.items()}
+        tensors |= {f"best.{k}": v for k, v in progress.best.items()}
+        for number, slot in progress.optimizer["state"].items():
+            tensors |= {f"optimizer.{number}.{k}": v for k, v in slot.items()}
+        save_tensors(self.checkpoints / name, tensors)
+        write_json(
+            self.checkpoints / "progress.json",
+            {
+                "step": index,
+                "epoch": progress.epoch,
+                "tensors": name,
+                "best_epoch": progress.best_epoch,
+                "best_accuracy": progress.best_accuracy,
+                "param_groups": progress.optimizer["param_groups"],
+                "log_bytes": self.log_bytes(),
+                "seconds": seconds,
+            },
+        )
+        for file in self.checkpoints.glob("progress-*.safetensors"):
+            if file.name != name:
+                file.unlink()
+
+    def load_progress(self, index: int) -> tuple[Progress, dict[str, Any]] | None:
+        """The progress of step `index` and its JSON; None if there is none."""
+        file = self.checkpoints / "progress.json"
+        if not file.exists():
+            return None
+        saved = read_json(file)
+        if saved["step"] != index:
+            return None
+        tensors = load_tensors(self.checkpoints / saved["tensors"])
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in _under("optimizer", tensors).items():
+            number, _, slot = key.partition(".")
+            state.setdefault(int(number), {})[slot] = value
+        progress = Progress(
+            epoch=saved["epoch"],
+            network=_under("network", tensors),
+            optimizer={"state": state, "param_groups": saved["param_groups"]},
+            best=_under("best", tensors),
+            best_epoch=saved["best_epoch"],
+            best_accuracy=saved["best_accuracy"],
+        )
+        return progress, saved
+
+    def _remove_progress(self) -> None:
+        (self.checkpoints / "progress.json").unlink(missing_ok=True)
+        for file in self.checkpoints.glob("progress-*.safetensors"):
+            file.unlink()
+
+    # -- logs and tables -----------------------------------------------------------------------------------------------
+
+    def log(self, line: dict[str, Any]) -> None:
+        """Append one line to metrics.jsonl."""
+        try:
+            with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
+                file.write(json.dumps(line, allow_nan=False) + "\n")
+        except OSError as error:
+            raise disk_error(error, self.path / "metrics.jsonl") from error
+
+    def log_bytes(self) -> int:
+        """Size of metrics.jsonl."""
+        file = self.path / "metrics.jsonl"
+        return file.stat().st_size if file.exists() else 0
+
+    def cut_log(self, size: int) -> None:
+        """Forget the lines of epochs that are about to be run again."""
+        file = self.path / "metrics.jsonl"
+        if file.exists():
+            os.truncate(file, size)
+
+    def write_predictions(self, index: int, rows: Sequence[tuple[str, str, str, float]]) -> None:
+        """Write predictions/step_K.csv: clip_id, label, predicted, probability."""
+        text = _csv_text([("clip_id", "label", "predicted", "probability"), *rows])
+        write_text(self.path / "predictions" / f"step_{index}.csv", text)
+
+    def write_accuracy_matrix(self, matrix: Sequence[Sequence[float]], sizes: Sequence[int]) -> None:
+        """Write accuracy_matrix.csv: a row a step, a column a task, cells of unseen tasks empty."""
+        tasks = len(sizes)
+        rows: list[Sequence[Any]] = [["step", *(f"task_{i}" for i in range(tasks))], ["n", *sizes]]
+        rows += [[step, *row, *[""] * (tasks - len(row))] for step, row in enumerate(matrix)]
+        write_text(self.path / "accuracy_matrix.csv", _csv_text(rows))
+
+
+def _csv_text(rows: Sequence[Sequence[Any]]) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(prefix + ".")}
+
+
+def _differences(old: Any, new: Any, name: str = "") -> list[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = []
+        for key in dict.fromkeys([*old, *new]):
+            found += _differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
+        return found
+    # A store may be moved or named relative to elsewhere; its fingerprint tells whether it is the same.
+    return [] if old == new or name == "features.path" else [(name, old, new)]
+
+
+def digest(value: Any) -> str:
+    """A short hash of a JSON value or dataclass, for names."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def environment() -> dict[str, Any]:
+    """What a result may depend on besides its configuration."""
+    import platform
+
+    import numpy as np
+
+    import avcil
+
+    return {
+        "avcil": avcil.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "device": "cpu",
+    }

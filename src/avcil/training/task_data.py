@@ -1,0 +1,65 @@
+"""Which clips of a store belong to which step: the only way by which training sees clips.
+
+A step asks for its own training clips and for exemplars by id; clips of later steps are never read.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import torch
+
+from avcil.benchmarks import Benchmark
+from avcil.errors import InputError
+from avcil.features import FeatureStore
+from avcil.models.base import modality_parts
+from avcil.training.data import Table
+
+
+class TaskData:
+    """A store seen through a benchmark, one modality and one dtype."""
+
+    def __init__(self, store: FeatureStore, benchmark: Benchmark, *, modality: str, dtype: torch.dtype) -> None:
+        self.store, self.benchmark, self.modality, self.dtype = store, benchmark, modality, dtype
+        self.class_number = {label: number for number, label in enumerate(benchmark.classes)}
+        task_of = {label: task for task, step in enumerate(benchmark.steps) for label in step}
+        self._rows: dict[tuple[str, int], list[int]] = defaultdict(list)
+        self._row_of_id: dict[str, int] = {}
+        for row, clip in enumerate(store.clips):
+            if clip.label in task_of:
+                self._rows[clip.split, task_of[clip.label]].append(row)
+                self._row_of_id[clip.clip_id] = row
+        self._check()
+
+    def _check(self) -> None:
+        hears, sees = modality_parts(self.modality)
+        if hears and self.store.audio_width is None:
+            raise InputError(f"the store has no sound; --modality {self.modality} needs it. Use --modality visual")
+        if sees and self.store.visual_shape is None:
+            raise InputError(f"the store has no picture; --modality {self.modality} needs it. Use --modality audio")
+        for split in ("train", "test"):
+            have = {self.store.clips[row].label for (s, _), rows in self._rows.items() if s == split for row in rows}
+            missing = [label for label in self.benchmark.classes if label not in have]
+            if missing:
+                raise InputError(
+                    f"no {split} clip of {', '.join(map(repr, missing[:5]))}"
+                    + (f" and {len(missing) - 5} more classes" if len(missing) > 5 else "")
+                    + f": every class needs clips in the split {split!r}. Add clips and extract again"
+                )
+
+    def rows(self, split: str, task: int) -> list[int]:
+        """Store rows of a task's clips."""
+        return self._rows[split, task]
+
+    def rows_of_ids(self, clip_ids: Sequence[str]) -> list[int]:
+        """Store rows of exemplars."""
+        return [self._row_of_id[clip_id] for clip_id in clip_ids]
+
+    def labels(self, rows: Sequence[int]) -> list[int]:
+        """Class numbers, in the order of learning."""
+        return [self.class_number[self.store.clips[row].label] for row in rows]
+
+    def table(self, rows: Sequence[int]) -> Table:
+        """The features of `rows`."""
+        return Table(self.store, rows, self.labels(rows), modality=self.modality, dtype=self.dtype)

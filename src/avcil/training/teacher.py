@@ -1,0 +1,71 @@
+"""The last step's model, frozen, and a memory of what it said.
+
+A step's clips and its teacher do not change, so what the teacher gives for a clip is computed once a step and
+recalled by the clip's row; where that would not fit, it is computed for each batch again. The values are the same
+to rounding.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from avcil.methods.base import Batch
+from avcil.models.network import Network
+from avcil.training.data import CHUNK, Table, memory_budget
+
+Compute = Callable[[Network, Tensor | None, Tensor | None], tuple[Tensor, ...]]
+
+
+class Teacher:
+    """A frozen copy of a network beside the pool of clips it is asked about."""
+
+    def __init__(self, network: Network, pool: Table, *, new_count: int, budget: int | None = None) -> None:
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        self._pool, self._new_count = pool, new_count
+        self._budget = memory_budget() // 2 if budget is None else budget
+        self._memory: dict[str, tuple[Tensor, ...] | None] = {}
+        self._filled: dict[str, Tensor] = {}
+
+    def recall(self, name: str, compute: Compute, batch: Batch) -> tuple[Tensor, ...]:
+        """`compute(network, audio, visual)` of the batch's clips, each tensor (N, ...), from memory where known.
+
+        `name` stands for `compute` in the memory. Runs without gradient.
+        """
+        if name not in self._memory:
+            self._start(name, compute, batch)
+        memory = self._memory[name]
+        if memory is None:
+            with torch.no_grad():
+                return compute(self.network, batch.audio, batch.visual)
+        self._fill(name, compute, batch, memory)
+        return tuple(tensor[batch.rows] for tensor in memory)
+
+    def _start(self, name: str, compute: Compute, batch: Batch) -> None:
+        """Decide by one clip's size whether all that will be asked for would fit."""
+        with torch.no_grad():
+            audio, visual = self._pool.take(batch.rows[:1])
+            sample = compute(self.network, audio, visual)
+        count = len(self._pool) - (self._new_count if batch.new_count == 0 else 0)
+        size = count * sum(tensor[0].numel() * tensor.element_size() for tensor in sample)
+        if size > self._budget:
+            self._memory[name] = None
+            return
+        # Room of clips that are never asked for is never touched, so the system never provides it.
+        self._memory[name] = tuple(tensor.new_empty((len(self._pool), *tensor.shape[1:])) for tensor in sample)
+        self._filled[name] = torch.zeros(len(self._pool), dtype=torch.bool)
+
+    def _fill(self, name: str, compute: Compute, batch: Batch, memory: tuple[Tensor, ...]) -> None:
+        filled = self._filled[name]
+        unknown = batch.rows[~filled[batch.rows]]
+        # One clip is computed in the same company whatever the batches are, so a resumed run recalls the same bits.
+        for chunk in sorted({int(row) // CHUNK for row in unknown}):
+            rows = torch.arange(chunk * CHUNK, min((chunk + 1) * CHUNK, len(self._pool)))
+            with torch.no_grad():
+                values = compute(self.network, *self._pool.take(rows))
+            for tensor, value in zip(memory, values, strict=True):
+                tensor[rows] = value
+            filled[rows] = True
