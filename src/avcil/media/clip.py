@@ -1,0 +1,180 @@
+"""Reading one clip: frames and sound of a stretch of a file, and in plain words what cannot be had.
+
+Shapes: F frames of H x W pixels, N samples of sound.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from avcil.errors import InputError
+from avcil.media.container import (
+    PYAV_ERRORS,
+    Deadline,
+    MediaError,
+    Survey,
+    open_media,
+    reason_of,
+    scan_duration,
+    stretch_of,
+    survey,
+    track_end,
+)
+from avcil.media.frames import Pictures, read_pictures, sample_times
+from avcil.media.sound import Sound, read_sound
+
+SHORT_BY = 0.5
+"""Seconds by which tracks may end before the file says so without a word: lengths in headers are rounded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipMedia:
+    """Frames and sound of a clip on one clock; what cannot be had is None and `problems` says why."""
+
+    frames: np.ndarray | None
+    """(F, H, W, 3) uint8 RGB, upright, square pixels."""
+    frame_times: np.ndarray | None
+    """(F,) float64, seconds into the file: the times at which the frames are displayed."""
+    sound: np.ndarray | None
+    """(N,) float32 in [-1, 1], mono; sample 0 lies at the stretch's start."""
+    sample_rate: int | None
+    """Hertz of `sound`."""
+    duration: float
+    """Seconds of the stretch read."""
+    problems: tuple[str, ...]
+    """Plain sentences; empty for a sound file."""
+
+
+def read_clip(
+    path: Path | str,
+    *,
+    frames: int | None = None,
+    short_side: int | None = None,
+    sample_rate: int | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    timeout: float = 300.0,
+) -> ClipMedia:
+    """Read `frames` evenly spaced frames and the mono sound at `sample_rate` Hz of [start, end] seconds of a file.
+
+    Either may be None, and is then not looked at. `short_side` is the wished length of the frames' shorter side in
+    pixels; None leaves their size. Frame i is the one displayed at start + (i + 0.5) (end - start) / frames.
+    A file that breaks off before its declared end is sampled over what is there, unless `end` was given.
+
+    Raises `MediaError` naming the file and the reason if nothing of what was asked for can be had.
+    """
+    path = Path(path)
+    _check_request(path, frames, short_side, sample_rate)
+    first, last = stretch_of(path, start, end)
+    deadline = Deadline(path, timeout)
+    try:
+        return _Reading(path, frames, short_side, sample_rate, first, last, deadline).run()
+    except MediaError:
+        raise
+    except PYAV_ERRORS as error:
+        raise MediaError(f"{path} cannot be read: {reason_of(error)}") from None
+
+
+def _check_request(path: Path, frames: int | None, short_side: int | None, sample_rate: int | None) -> None:
+    if frames is None and sample_rate is None:
+        raise InputError(f"{path}: nothing is asked for; give frames, sample_rate, or both")
+    for name, value in (("frames", frames), ("short_side", short_side), ("sample_rate", sample_rate)):
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise InputError(f"{name} must be a whole number of 1 or more, not {value!r}")
+
+
+class _Reading:
+    """One reading of a clip: the request, and what is found out on the way."""
+
+    def __init__(self, path, frames, short_side, sample_rate, first, last, deadline) -> None:
+        self.path, self.count, self.short_side, self.rate = path, frames, short_side, sample_rate
+        self.first, self.last, self.deadline = first, last, deadline
+        self.problems: list[str] = []
+        self.pictures: Pictures | None = None
+        self.sound: Sound | None = None
+
+    def run(self) -> ClipMedia:
+        with open_media(self.path, self.deadline) as container:
+            self.tracks = survey(container)
+            said = self.tracks.duration
+            self.declared = said or scan_duration(container, self.tracks.origin, self.deadline)
+        end = self._end()
+        self._read(end)
+        reached = self._breaks_off(end)
+        if reached is not None:
+            end = reached
+            if self.count is not None:
+                self.pictures = self._try(self._pictures, end)
+        return self._media(end)
+
+    def _end(self) -> float:
+        if self.declared and self.first >= self.declared:
+            raise MediaError(f"{self.path}: start ({self.first:g} s) lies after the end ({self.declared:.3f} s)")
+        if self.last < float("inf") and self.last > self.declared + SHORT_BY:
+            self.problems.append(f"the stretch asked for ends at {self.last:g} s, the file at {self.declared:.2f} s")
+        return min(self.last, self.declared)
+
+    def _read(self, end: float) -> None:
+        if self.count is not None:
+            self.pictures = self._try(self._pictures, end)
+        if self.rate is not None:
+            self.sound = self._try(self._sound, end)
+        if self.pictures is None and self.sound is None:
+            raise MediaError(f"{self.path}: nothing usable: {'; '.join(self.problems)}")
+
+    def _try(self, read, end):
+        """What `read` gives, its problems noted; None and the reason among the problems if it cannot."""
+        try:
+            part = read(end)
+        except MediaError as error:
+            self.deadline.check()
+            self._say(str(error))
+            return None
+        for problem in part.problems:
+            self._say(problem)
+        return part
+
+    def _say(self, problem: str) -> None:
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    def _pictures(self, end: float) -> Pictures:
+        return read_pictures(
+            self.path, sample_times(self.first, end, self.count), self.short_side, self.deadline
+        )
+
+    def _sound(self, end: float) -> Sound:
+        # a file of one frame has no extent on the clock, but its sound may
+        return read_sound(self.path, self.first, end if end > self.first else float("inf"), self.rate, self.deadline)
+
+    def _breaks_off(self, end: float) -> float | None:
+        """Note tracks that end early; the new end in seconds if the whole file does and no end was asked for."""
+        ends = []
+        for name, part, track in (
+            ("picture", self.pictures, self.tracks.video),
+            ("sound", self.sound, self.tracks.audio),
+        ):
+            if part is None:
+                continue
+            due = min(end, track_end(track, self.tracks.origin) or end)
+            ends.append(end if part.reached is None else part.reached)
+            if ends[-1] < due - SHORT_BY:
+                self._say(f"the {name} breaks off at {ends[-1]:.2f} s of {due:.2f} s")
+        whole = max(ends)
+        if self.last == float("inf") and whole < end - SHORT_BY and whole > self.first:
+            return whole
+        return None
+
+    def _media(self, end: float) -> ClipMedia:
+        pictures, sound = self.pictures, self.sound
+        return ClipMedia(
+            frames=None if pictures is None else pictures.frames,
+            frame_times=None if pictures is None else sample_times(self.first, end, self.count),
+            sound=None if sound is None else sound.samples,
+            sample_rate=None if sound is None else self.rate,
+            duration=end - self.first,
+            problems=tuple(self.problems),
+        )

@@ -1,0 +1,197 @@
+"""Opening media files safely: one door to PyAV, with plain words for everything that can be wrong.
+
+The clock of a file: second 0 is where its earliest track starts (FFmpeg's `start_time`), for picture and sound
+alike, so that both stay aligned whatever edit lists and time stamps the file carries.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+import av.logging
+from av.container import InputContainer
+from av.stream import Disposition
+
+from avcil.errors import InputError
+
+MAX_PIXELS = 8192 * 8192
+"""The largest stored picture that is decoded; a few hundred bytes can claim more than any memory holds."""
+SLACK = 1e-6
+"""Seconds within which two times are the same: FFmpeg rounds the start of a file to a microsecond."""
+PYAV_ERRORS = (
+    av.error.FFmpegError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    AssertionError,
+    MemoryError,
+    EOFError,
+)
+"""What PyAV was seen to raise, or could, on damaged files; none of it may leave this package."""
+NOT_CLIPS = {
+    "tty": "text",
+    "bin": "text art",
+    "adf": "text art",
+    "idf": "text art",
+    "xbin": "text art",
+    "hls": "a playlist",
+    "concat": "a playlist",
+    "dash": "a playlist",
+    "sdp": "a network session",
+}
+"""FFmpeg's formats that are no recording of their own, though it would draw or follow them."""
+NOT_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails
+
+av.logging.set_level(None)  # FFmpeg's remarks go to `problems` as words, not to the terminal
+
+
+class MediaError(InputError):
+    """A file from which nothing asked for can be had; the message names the file and the reason."""
+
+
+class Deadline:
+    """A moment after which work on a file is given up."""
+
+    def __init__(self, path: Path, seconds: float) -> None:
+        if not seconds > 0:
+            raise InputError(f"timeout must be seconds above 0, not {seconds!r}")
+        self.path, self.seconds = path, seconds
+        self._moment = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds left, never quite 0."""
+        return max(self._moment - time.monotonic(), 0.01)
+
+    def check(self) -> None:
+        """Raise `MediaError` once the time is over."""
+        if time.monotonic() > self._moment:
+            raise MediaError(
+                f"{self.path}: gave up after {self.seconds:g} s; give a shorter stretch (start, end) "
+                "or a longer timeout"
+            )
+
+
+def reason_of(error: BaseException) -> str:
+    """An error of PyAV in a few plain words."""
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text[:1].lower() + text[1:].rstrip(".")
+
+
+@contextlib.contextmanager
+def open_media(path: Path, deadline: Deadline) -> Iterator[InputContainer]:
+    """Open a media file for reading and close it whatever happens; raises `MediaError` with the reason.
+
+    Only regular files are opened, and they can make FFmpeg read nothing but files (no network).
+    """
+    check_file(path)
+    options = {"max_pixels": str(MAX_PIXELS), "protocol_whitelist": "file"}
+    try:
+        container = av.open(
+            f"file:{os.path.abspath(path)}", options=options, metadata_errors="replace", timeout=deadline.left()
+        )
+    except PYAV_ERRORS as error:
+        deadline.check()
+        raise MediaError(f"{path} is not a media file that can be read: {reason_of(error)}") from None
+    with container:
+        name = container.format.name
+        if name in NOT_CLIPS:
+            raise MediaError(f"{path} is {NOT_CLIPS[name]}, not a recording")
+        yield container
+
+
+def check_file(path: Path) -> None:
+    """Refuse what is no readable file, in words: missing, a folder, a device, empty, forbidden."""
+    try:
+        if not path.exists():
+            raise MediaError(f"there is no file {path}")
+        if path.is_dir():
+            raise MediaError(f"{path} is a folder, not a media file")
+        if not path.is_file():
+            raise MediaError(f"{path} is not a regular file")
+        with open(path, "rb") as file:
+            if not file.read(1):
+                raise MediaError(f"{path} is empty (0 bytes)")
+    except (OSError, ValueError) as error:
+        if isinstance(error, MediaError):
+            raise
+        raise MediaError(f"{path} cannot be read: {reason_of(error)}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What a container says of itself before anything is decoded."""
+
+    origin: float
+    """The container's time stamp, in seconds, of second 0 of the file's clock."""
+    duration: float | None
+    """Seconds; None where the container does not say."""
+    video: Any
+    """The PyAV stream of the picture; None if there is none."""
+    audio: Any
+    """The PyAV stream of the sound; None if there is none."""
+
+
+def survey(container: InputContainer) -> Survey:
+    """Find the tracks and the clock of an open container."""
+    duration = container.duration
+    return Survey(
+        origin=(container.start_time or 0) / av.time_base,
+        duration=duration / av.time_base if duration is not None and duration > 0 else None,
+        video=_best_track(container, "video"),
+        audio=_best_track(container, "audio"),
+    )
+
+
+def _best_track(container: InputContainer, kind: str) -> Any:
+    """FFmpeg's choice among several tracks; cover pictures of sound files are no video."""
+    tracks = [track for track in getattr(container.streams, kind) if not track.disposition & NOT_VIDEO]
+    best = container.streams.best(kind)
+    if best in tracks:
+        return best
+    return tracks[0] if tracks else None
+
+
+def track_end(track: Any, origin: float) -> float | None:
+    """Seconds on the file's clock at which a track says that it ends; None where it does not say."""
+    if track.duration is None or track.time_base is None:
+        return None
+    return float((track.duration + (track.start_time or 0)) * track.time_base) - origin
+
+
+def scan_duration(container: InputContainer, origin: float, deadline: Deadline) -> float:
+    """The duration in seconds by walking over all packets, for containers that do not say it; decodes nothing."""
+    end = 0.0
+    packets = container.demux()
+    while True:
+        deadline.check()
+        try:
+            packet = next(packets, None)
+        except PYAV_ERRORS:  # what comes after a break cannot be decoded either
+            return end
+        if packet is None:
+            return end
+        if packet.pts is not None and packet.stream.type in ("video", "audio"):
+            end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base) - origin)
+
+
+def stretch_of(path: Path, start: float | None, end: float | None) -> tuple[float, float]:
+    """`start` and `end` checked, in seconds; an open end is infinity."""
+    first, last = 0.0 if start is None else float(start), math.inf if end is None else float(end)
+    if not (math.isfinite(first) and first >= 0 and last > first):
+        raise InputError(f"{path}: start and end must be seconds with 0 <= start < end, not {start!r} and {end!r}")
+    return first, last

@@ -1,0 +1,286 @@
+"""Frames of a stretch of a video: evenly spaced times, and for each the frame displayed at that time.
+
+Shapes: F times, H x W pixels; frames (F, H, W, 3) uint8 RGB. Times are seconds on the file's clock.
+
+The frame displayed at time t is the last one, in the order of display, whose time stamp is at most t; before the
+first frame it is the first, after the last frame it is the last. Frames that nobody asked for are decoded (later
+ones need them) but never converted to RGB; far jumps go over key frames.
+
+Pictures are turned upright, mirrored as the file says, and brought to square pixels: things have the shape that a
+person sees. Ten-bit pictures come out in eight bits, transparency is dropped, high dynamic range is not tone-mapped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+
+from avcil.media.container import (
+    MAX_PIXELS,
+    PYAV_ERRORS,
+    SLACK,
+    Deadline,
+    MediaError,
+    open_media,
+    reason_of,
+    survey,
+)
+from avcil.media.orientation import Orientation, orientation_of
+from avcil.media.probe import display_matrix
+from avcil.media.sizes import plausible_aspect, scaled_size, square_pixel_size
+
+SEEK_AHEAD = 10.0
+"""Seconds to the next time needed from which a jump over key frames beats decoding all between (measured)."""
+MAX_BYTES = 4 * 2**30
+"""The most that the frames of one clip may take in memory."""
+SCALING = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+"""Bilinear, widened to an average when shrinking; the same bits on every processor."""
+
+
+class CannotSeek(Exception):
+    """A jump landed behind its aim: the file's index is wrong, so everything must be decoded in order."""
+
+
+def sample_times(start: float, end: float, count: int) -> np.ndarray:
+    """The centres (F,) float64 of F equal slices: start + (i + 0.5) (end - start) / F.
+
+    >>> sample_times(0.0, 2.0, 4).tolist()
+    [0.25, 0.75, 1.25, 1.75]
+    """
+    return start + (np.arange(count) + 0.5) * ((end - start) / count)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """Frames of a clip, and how far its video track goes."""
+
+    frames: np.ndarray
+    """(F, H, W, 3) uint8 RGB."""
+    reached: float | None
+    """Seconds at which the last frame ends, where decoding came to the end of the track; else None."""
+    problems: tuple[str, ...]
+
+
+def read_pictures(path: Path, times: np.ndarray, short_side: int | None, deadline: Deadline) -> Pictures:
+    """The frames (F, H, W, 3) displayed at `times` (F,), which ascend; `MediaError` with the reason if none."""
+    try:
+        return _read(path, times, short_side, deadline, seek=True)
+    except CannotSeek:
+        return _read(path, times, short_side, deadline, seek=False)
+
+
+def _read(path: Path, times: np.ndarray, short_side: int | None, deadline: Deadline, *, seek: bool) -> Pictures:
+    with open_media(path, deadline) as container:
+        tracks = survey(container)
+        if tracks.video is None:
+            raise MediaError("no video track")
+        if tracks.video.codec_context is None:
+            raise MediaError("the video track's codec is unknown to FFmpeg")
+        reader = TrackReader(container, tracks.video, tracks.origin, deadline, seek=seek)
+        canvas = Canvas(len(times), short_side, tracks.video.sample_aspect_ratio)
+        for index, moment in enumerate(times):
+            canvas.put(index, reader.frame_at(float(moment)))
+        return Pictures(
+            frames=canvas.frames, reached=reader.reached, problems=(*reader.problems(), *canvas.problems)
+        )
+
+
+class TrackReader:
+    """Goes forward through a video track, once."""
+
+    def __init__(self, container: Any, track: Any, origin: float, deadline: Deadline, *, seek: bool) -> None:
+        self._container, self._track, self._origin, self._deadline = container, track, origin, deadline
+        self._seek = seek
+        self._shown: tuple[float, Any] | None = None
+        self._next: tuple[float, Any] | None = None
+        self._failed, self._packets, self._why = 0, 0, ""
+        self.reached: float | None = None
+        """Where the track ends, once that is known."""
+        track.thread_type = "SLICE"  # threads over frames would guess differently at what is damaged
+        self._frames = self._decode()
+
+    def frame_at(self, moment: float) -> Any:
+        """The PyAV frame displayed at `moment`; moments must ascend."""
+        position = self._shown[0] if self._shown else 0.0
+        if self._seek and moment - position > SEEK_AHEAD:
+            self._jump(moment, position)
+        while self.reached is None and (self._next is None or self._next[0] <= moment + SLACK):
+            self._advance()
+        if self._shown is None:
+            if self._next is None:
+                raise MediaError(f"the video track has no frame that can be decoded{self._cause()}")
+            return self._next[1]
+        return self._shown[1]
+
+    def _advance(self) -> None:
+        if self._next is not None:
+            self._shown = self._next
+        self._next = next(self._frames, None)
+        if self._next is None:
+            last = self._shown
+            self.reached = 0.0 if last is None else last[0] + _length(last[1], self._track)
+
+    def _jump(self, moment: float, position: float) -> None:
+        """Go to the last key frame at or before `moment`; give up jumping where that leads back."""
+        try:
+            self._container.seek(
+                round((moment + self._origin) / self._track.time_base), stream=self._track, backward=True
+            )
+        except PYAV_ERRORS:
+            raise CannotSeek from None
+        self._shown = self._next = None
+        self._frames = self._decode()
+        self._next = next(self._frames, None)
+        if self._next is None or self._next[0] > moment or not self._next[1].key_frame:
+            raise CannotSeek
+        self._seek = self._next[0] > position
+
+    def _decode(self) -> Iterator[tuple[float, Any]]:
+        """Frames in the order of display with their times; what cannot be decoded is counted and left out."""
+        clock = DisplayClock(self._track, self._origin)
+        packets = self._container.demux(self._track)
+        while True:
+            self._deadline.check()
+            try:
+                packet = next(packets, None)
+            except PYAV_ERRORS as error:
+                self._failed, self._why = self._failed + 1, reason_of(error)
+                return
+            if packet is None:
+                return
+            self._packets += packet.size > 0
+            try:
+                frames = packet.decode()
+            except PYAV_ERRORS as error:
+                if not isinstance(error, EOFError):
+                    self._failed, self._why = self._failed + 1, reason_of(error)
+                continue
+            for frame in frames:
+                yield clock.time_of(frame), frame
+
+    def _cause(self) -> str:
+        if self._failed:
+            return f": {self._why}"
+        return ": it holds no data" if not self._packets else ""
+
+    def problems(self) -> tuple[str, ...]:
+        """What went wrong on the way."""
+        if not self._failed:
+            return ()
+        return (f"{self._failed} of {self._packets} video packets read could not be decoded: {self._why}",)
+
+
+class DisplayClock:
+    """The time at which a decoded frame is shown.
+
+    Time stamps of presentation are taken unless they run backwards more often than those of decoding do (AVI
+    stores only the latter); a frame without any follows the one before by the average frame time.
+    """
+
+    def __init__(self, track: Any, origin: float) -> None:
+        self._track, self._origin = track, origin
+        self._faults = {"pts": 0, "dts": 0}
+        self._last = {"pts": None, "dts": None}
+        self._now: float | None = None
+
+    def time_of(self, frame: Any) -> float:
+        """Seconds on the file's clock; never before the frame that came last."""
+        stamps = {"pts": frame.pts, "dts": frame.dts}
+        for kind, stamp in stamps.items():
+            if stamp is None:
+                continue
+            last = self._last[kind]
+            self._faults[kind] += last is not None and stamp <= last
+            self._last[kind] = stamp
+        stamp = stamps["pts"]
+        if stamp is None or (self._faults["pts"] > self._faults["dts"] and stamps["dts"] is not None):
+            stamp = stamps["dts"]
+        if stamp is None:
+            now = 0.0 if self._now is None else self._now + _length(frame, self._track)
+        else:
+            now = float(stamp * (frame.time_base or self._track.time_base)) - self._origin
+        self._now = now if self._now is None else max(now, self._now)
+        return self._now
+
+
+def _length(frame: Any, track: Any) -> float:
+    """Seconds for which a frame stays on the screen: its own, else the track's average, else 0."""
+    rate = track.average_rate or track.guessed_rate
+    average = 1.0 / float(rate) if rate else 0.0
+    if frame.duration and frame.time_base:
+        return max(float(frame.duration * frame.time_base), average)
+    return average
+
+
+class Canvas:
+    """Collects the frames of a clip as RGB, all in the size of the first one asked for."""
+
+    def __init__(self, count: int, short_side: int | None, pixel_aspect: Any) -> None:
+        self._count, self._short_side, self._pixel_aspect = count, short_side, pixel_aspect
+        self._reformatter = VideoReformatter()
+        self._orientation, self._size, self._stored = Orientation(), (0, 0), (0, 0)
+        self._last: tuple[int, Any] | None = None
+        self.frames = np.empty((0, 0, 0, 3), np.uint8)
+        self.problems: list[str] = []
+
+    def put(self, index: int, frame: Any) -> None:
+        """Convert a PyAV frame into row `index`; the same frame twice is converted once."""
+        if self._last is not None and self._last[1] is frame:
+            self.frames[index] = self.frames[self._last[0]]
+            return
+        if self._last is None:
+            self._begin(frame)
+        elif (frame.width, frame.height) != self._stored:
+            self._say(f"the picture's size changes; all frames are brought to {self._size[0]}x{self._size[1]}")
+        self.frames[index] = self._orientation.apply(self._rgb(frame))
+        self._last = (index, frame)
+
+    def _begin(self, frame: Any) -> None:
+        self._stored = (frame.width, frame.height)
+        self._orientation, off = orientation_of(display_matrix(frame))
+        if off > 1:
+            self._say(f"the file asks to turn the picture by {off:.0f} degrees more than quarter turns; it is not")
+        if self._pixel_aspect and not plausible_aspect(self._pixel_aspect):
+            self._say(f"the pixel aspect {self._pixel_aspect} is not believed; pixels are taken as square")
+        self._size = scaled_size(
+            *square_pixel_size(frame.width, frame.height, self._pixel_aspect), self._short_side
+        )
+        width, height = self._size[::-1] if self._orientation.transpose else self._size
+        if width * height > MAX_PIXELS or width * height * 3 * self._count > MAX_BYTES:
+            raise MediaError(
+                f"{self._count} frames of {width}x{height} pixels take too much memory; ask for a short_side"
+            )
+        self.frames = np.empty((self._count, height, width, 3), np.uint8)
+
+    def _rgb(self, frame: Any) -> np.ndarray:
+        try:
+            return self._reformatter.reformat(
+                frame,
+                width=self._size[0],
+                height=self._size[1],
+                format="rgb24",
+                interpolation=SCALING,
+                dst_color_range=ColorRange.JPEG,
+                threads=1,
+            ).to_ndarray()
+        except PYAV_ERRORS as error:
+            raise MediaError(
+                f"a frame of {frame.width}x{frame.height} pixels ({frame.format.name}) cannot be converted to "
+                f"RGB: {reason_of(error)}"
+            ) from None
+
+    def _say(self, problem: str) -> None:
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+
+def check_frame_request(path: Path, frames: int | None, short_side: int | None) -> None:
+    """Refuse counts and sizes that mean nothing."""
+    for name, value in (("frames", frames), ("short_side", short_side)):
+        if value is not None and value < 1:
+            raise MediaError(f"{path}: {name} must be 1 or more, not {value}")

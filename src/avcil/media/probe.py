@@ -1,0 +1,111 @@
+"""What a media file holds, told without decoding it: at most its first picture is decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from avcil.media.container import PYAV_ERRORS, Deadline, open_media, scan_duration, survey
+from avcil.media.orientation import Orientation, orientation_of
+from avcil.media.sizes import square_pixel_size
+
+PROBE_PACKETS = 200
+"""Packets tried for a first picture; its display matrix comes with the picture only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MediaInfo:
+    """A file's tracks as it declares them. That a track is declared does not promise that it can be decoded."""
+
+    container: str
+    """FFmpeg's name of the format, such as "mov,mp4,m4a,3gp,3g2,mj2"."""
+    duration: float
+    """Seconds."""
+    has_video: bool
+    has_audio: bool
+    width: int | None
+    """Pixels of the picture as shown: turned upright, pixels made square."""
+    height: int | None
+    fps: float | None
+    """Frames a second on average; None where the file does not say."""
+    rotation: int
+    """Degrees clockwise by which the stored picture is turned for showing: 0, 90, 180, 270."""
+    mirrored: bool
+    """Whether the picture, once turned, is mirrored left to right."""
+    sample_rate: int | None
+    """Hertz."""
+    channels: int | None
+    video_codec: str | None
+    audio_codec: str | None
+
+
+def probe(path: Path | str, *, timeout: float = 60.0) -> MediaInfo:
+    """What `path` holds; raises `MediaError` naming the file and the reason if it is no media file."""
+    path = Path(path)
+    deadline = Deadline(path, timeout)
+    with open_media(path, deadline) as container:
+        tracks = survey(container)
+        orientation = _orientation(container, tracks.video, deadline)
+        facts = _video_facts(tracks.video, orientation) | _audio_facts(tracks.audio)
+        name, duration = container.format.name, tracks.duration
+    if duration is None:
+        with open_media(path, deadline) as container:
+            duration = scan_duration(container, tracks.origin, deadline)
+    return MediaInfo(container=name, duration=duration, **facts)
+
+
+def _orientation(container: Any, track: Any, deadline: Deadline) -> Orientation:
+    if track is None or track.codec_context is None:
+        return Orientation()
+    packets = container.demux(track)
+    for _ in range(PROBE_PACKETS):
+        deadline.check()
+        try:
+            packet = next(packets, None)
+        except PYAV_ERRORS:
+            break
+        if packet is None:
+            break
+        try:
+            for frame in packet.decode():
+                return orientation_of(display_matrix(frame))[0]
+        except PYAV_ERRORS:
+            continue
+    return Orientation()
+
+
+def display_matrix(frame: Any) -> bytes | None:
+    """The display matrix that comes with a decoded frame."""
+    for data in frame.side_data:
+        if data.type.name == "DISPLAYMATRIX":
+            return bytes(data)
+    return None
+
+
+def _video_facts(track: Any, orientation: Orientation) -> dict[str, Any]:
+    codec = None if track is None else track.codec_context
+    size: tuple[int | None, int | None] = (None, None)
+    if codec is not None and codec.width and codec.height:
+        size = square_pixel_size(codec.width, codec.height, track.sample_aspect_ratio)
+        size = size[::-1] if orientation.transpose else size
+    rate = None if track is None else track.average_rate or track.guessed_rate
+    return {
+        "has_video": track is not None,
+        "width": size[0],
+        "height": size[1],
+        "fps": float(rate) if rate else None,
+        "rotation": orientation.rotation,
+        "mirrored": orientation.mirrored,
+        "video_codec": None if codec is None else codec.name,
+    }
+
+
+def _audio_facts(track: Any) -> dict[str, Any]:
+    codec = None if track is None else track.codec_context
+    return {
+        "has_audio": track is not None,
+        "sample_rate": (codec.sample_rate or None) if codec is not None else None,
+        "channels": (codec.channels or None) if codec is not None else None,
+        "audio_codec": None if codec is None else codec.name,
+    }

@@ -1,0 +1,41 @@
+"""The size in which a picture is delivered: square pixels, turned upright, scaled to a short side.
+
+Sizes are (width, height) in pixels.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+MAX_STRETCH = 8
+"""Pixels more oblong than this are taken for a damaged header and left as they are."""
+
+
+def square_pixel_size(width: int, height: int, pixel_aspect: Fraction | None) -> tuple[int, int]:
+    """The size with square pixels: one side is enlarged, so that no detail is lost.
+
+    >>> square_pixel_size(720, 576, Fraction(16, 15))
+    (768, 576)
+    """
+    if not plausible_aspect(pixel_aspect):
+        return width, height
+    if pixel_aspect > 1:
+        return max(1, round(width * pixel_aspect)), height
+    return width, max(1, round(height / pixel_aspect))
+
+
+def plausible_aspect(pixel_aspect: Fraction | None) -> bool:
+    """Whether a pixel's width over its height is a shape that a camera or a disc would use."""
+    return bool(pixel_aspect) and Fraction(1, MAX_STRETCH) <= pixel_aspect <= MAX_STRETCH
+
+
+def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:
+    """The size whose shorter side has `short_side` pixels, the aspect kept to the nearest pixel.
+
+    >>> scaled_size(1280, 720, 224)
+    (398, 224)
+    """
+    if short_side is None:
+        return width, height
+    scale = Fraction(short_side, min(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))

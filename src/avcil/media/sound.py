@@ -1,0 +1,241 @@
+"""The sound of a stretch of a file: mono, float32, at the rate asked for, aligned with the frames' clock.
+
+Shapes: N samples, C channels. Sample 0 lies at the stretch's start; where the sound track begins later, silence
+comes first. Channels are averaged with equal weights. FFmpeg removes the encoder's priming and padding.
+
+A track's time stamps place its first sample and every later jump of more than `JUMP` seconds; between jumps samples
+are counted, since stamps of many formats are rounded to milliseconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from av.audio.resampler import AudioResampler
+
+from avcil.media.container import (
+    PYAV_ERRORS,
+    Deadline,
+    MediaError,
+    open_media,
+    reason_of,
+    survey,
+)
+
+JUMP = 0.1
+"""Seconds that stamps may run ahead of the samples counted before silence is put in between (FFmpeg's own limit)."""
+SEEK_AFTER = 60.0
+"""Seconds into a file from which jumping beats decoding: sound decodes a thousand times faster than it plays."""
+RUN_UP = 0.5
+"""Seconds decoded before the stretch after a jump, for codecs that lean on what came before."""
+MAX_SAMPLES = 2**28
+"""The longest sound returned: 4.6 hours at 16 kHz, 1 GiB."""
+SILENCE = 1e-5
+"""Peaks below this (-100 dB) are silence: less than a 16-bit sample can hold."""
+
+
+class CannotSeek(Exception):
+    """A jump landed behind its aim."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sound:
+    """Sound of a clip, and how far its track goes."""
+
+    samples: np.ndarray
+    """(N,) float32 in [-1, 1]."""
+    reached: float | None
+    """Seconds at which the last sample ends, where decoding came to the end of the track; else None."""
+    problems: tuple[str, ...]
+
+
+def read_sound(path: Path, start: float, end: float, rate: int, deadline: Deadline) -> Sound:
+    """Mono sound (N,) of [start, end] seconds at `rate` Hz; `MediaError` with the reason if there is none."""
+    try:
+        return _read(path, start, end, rate, deadline, seek=start > SEEK_AFTER)
+    except CannotSeek:
+        return _read(path, start, end, rate, deadline, seek=False)
+
+
+def _read(path: Path, start: float, end: float, rate: int, deadline: Deadline, *, seek: bool) -> Sound:
+    with open_media(path, deadline) as container:
+        tracks = survey(container)
+        track = tracks.audio
+        if track is None:
+            raise MediaError("no audio track")
+        if track.codec_context is None:
+            raise MediaError("the audio track's codec is unknown to FFmpeg or not described in the file")
+        if seek:
+            _jump(container, track, tracks.origin + start - RUN_UP)
+        decoder = _Decoder(container, track, deadline)
+        strip = Strip(start=start, end=end, rate=rate, origin=tracks.origin, late_is_lost=seek)
+        for frame in decoder.frames():
+            if not strip.put(frame):
+                break
+        strip.close()
+        if not strip.length and not decoder.heard:
+            raise MediaError(f"the audio track has no sound that can be decoded{decoder.cause()}")
+        samples, problems = strip.finish()
+        return Sound(
+            samples=samples,
+            reached=strip.reached if decoder.ended else None,
+            problems=(*decoder.problems(), *problems),
+        )
+
+
+def _jump(container: Any, track: Any, moment: float) -> None:
+    try:
+        container.seek(round(moment / track.time_base), stream=track, backward=True)
+    except PYAV_ERRORS:
+        raise CannotSeek from None
+
+
+class _Decoder:
+    """Frames of a sound track in order; what cannot be decoded is counted and left out."""
+
+    def __init__(self, container: Any, track: Any, deadline: Deadline) -> None:
+        self._container, self._track, self._deadline = container, track, deadline
+        self._failed, self._packets, self._why = 0, 0, ""
+        self.heard = self.ended = False
+
+    def frames(self) -> Iterator[Any]:
+        packets = self._container.demux(self._track)
+        while True:
+            self._deadline.check()
+            try:
+                packet = next(packets, None)
+            except PYAV_ERRORS as error:
+                self._failed, self._why, packet = self._failed + 1, reason_of(error), None
+            if packet is None:
+                self.ended = True
+                return
+            self._packets += packet.size > 0
+            try:
+                frames = packet.decode()
+            except PYAV_ERRORS as error:
+                if not isinstance(error, EOFError):
+                    self._failed, self._why = self._failed + 1, reason_of(error)
+                continue
+            for frame in frames:
+                if frame.samples:
+                    self.heard = True
+                    yield frame
+
+    def cause(self) -> str:
+        if self._failed:
+            return f": {self._why}"
+        return ": it holds no data" if not self._packets else ""
+
+    def problems(self) -> tuple[str, ...]:
+        if not self._failed:
+            return ()
+        return (f"{self._failed} of {self._packets} audio packets read could not be decoded: {self._why}",)
+
+
+class Strip:
+    """A waveform on the clip's clock, filled frame by frame."""
+
+    def __init__(self, *, start: float, end: float, rate: int, origin: float, late_is_lost: bool) -> None:
+        self._start, self._end, self._rate, self._origin = start, end, rate, origin
+        self._late_is_lost = late_is_lost
+        self._pieces: list[tuple[int, np.ndarray]] = []
+        self._resampler: AudioResampler | None = None
+        self._form: tuple[Any, ...] = ()
+        self._position = 0
+        self._gaps = 0.0
+        self._broken = 0
+        self.reached = 0.0
+        """Seconds on the file's clock at which the sound received so far ends."""
+        self._begun = False
+
+    @property
+    def length(self) -> int:
+        """Samples that reach into the stretch, silence before and between them included."""
+        return max((index + len(piece) for index, piece in self._pieces), default=0)
+
+    def put(self, frame: Any) -> bool:
+        """Take the next frame; False once the stretch is full."""
+        moment = self._moment(frame)
+        if self._begun and moment - self.reached > JUMP:
+            self._gaps += moment - max(self.reached, self._start)
+            self.close()
+        elif self._begun:
+            moment = self.reached
+        elif self._late_is_lost and moment > self._start:
+            raise CannotSeek
+        form = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if form != self._form:
+            self.close()
+        if moment >= self._end:
+            return False
+        if self._resampler is None:
+            self._open(frame, form, moment)
+        self._begun = True
+        self.reached = moment + frame.samples / frame.sample_rate
+        self._push(frame)
+        return True
+
+    def _moment(self, frame: Any) -> float:
+        if frame.pts is None or frame.time_base is None:
+            return self.reached
+        return float(frame.pts * frame.time_base) - self._origin
+
+    def _open(self, frame: Any, form: tuple[Any, ...], moment: float) -> None:
+        self._resampler = AudioResampler(format="fltp", layout=frame.layout, rate=self._rate)
+        self._form = form
+        self._position = round((moment - self._start) * self._rate)
+
+    def close(self) -> None:
+        """End the run of samples begun: fetch what the resampler still holds."""
+        if self._resampler is not None:
+            self._push(None)
+        self._resampler = None
+
+    def _push(self, frame: Any) -> None:
+        assert self._resampler is not None
+        try:
+            if frame is not None:
+                frame.pts = None  # the strip keeps the clock; the resampler must not
+            converted = [piece.to_ndarray() for piece in self._resampler.resample(frame) if piece is not None]
+        except PYAV_ERRORS as error:
+            raise MediaError(f"the sound cannot be resampled: {reason_of(error)}") from None
+        for channels in converted:
+            self._place(channels.mean(axis=0, dtype=np.float32))
+
+    def _place(self, piece: np.ndarray) -> None:
+        index, self._position = self._position, self._position + len(piece)
+        if self._position > MAX_SAMPLES:
+            raise MediaError(
+                f"the sound is longer than {MAX_SAMPLES / self._rate / 3600:.1f} hours; give start and end"
+            )
+        if index < 0:
+            piece, index = piece[-index:], 0
+        if math.isfinite(self._end):
+            piece = piece[: max(0, round((self._end - self._start) * self._rate) - index)]
+        if len(piece):
+            self._broken += int(np.count_nonzero(~np.isfinite(piece)))
+            self._pieces.append((index, piece))
+
+    def finish(self) -> tuple[np.ndarray, list[str]]:
+        """The waveform (N,) and what is to be said of it."""
+        if self._broken:
+            raise MediaError(f"the sound holds {self._broken} samples that are not numbers (NaN or infinite)")
+        samples = np.zeros(self.length, np.float32)
+        for index, piece in self._pieces:
+            samples[index : index + len(piece)] = piece
+        peak = float(np.abs(samples).max()) if len(samples) else 0.0
+        problems = []
+        if self._gaps >= JUMP:
+            problems.append(f"the sound has gaps of {self._gaps:.2f} s in all; they are silent")
+        if not len(samples):
+            raise MediaError("the sound lies outside the stretch asked for")
+        if peak < SILENCE:
+            problems.append("sound is silent")
+        if peak > 2:
+            problems.append(f"the sound is up to {peak:.3g} times full scale; it is clipped")
+        return np.clip(samples, -1, 1, out=samples), problems
