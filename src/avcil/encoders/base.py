@@ -5,6 +5,7 @@ Shapes: F sampled frames, H x W pixels, T time slices, S spatial tokens per slic
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -24,6 +25,14 @@ class VisualEncoder(ABC):
     """(T, S) of what it returns."""
     width: int
     """D of what it returns."""
+
+    @property
+    def spatial_grid(self) -> tuple[int, int]:
+        """(h, w) of the S tokens of a slice, row by row; a square unless an encoder says otherwise."""
+        side = math.isqrt(self.token_grid[1])
+        if side * side != self.token_grid[1]:
+            raise NotImplementedError(f"{self.name}: {self.token_grid[1]} tokens are no square; define spatial_grid")
+        return side, side
 
     @abstractmethod
     def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:

@@ -209,7 +209,7 @@ class Run:
     def _description(self) -> dict[str, Any]:
         """What a recogniser needs besides the model: how features are made of a clip."""
         manifest = self.store.manifest.to_dict()
-        parts = {name: manifest[name] for name in ("visual", "audio", "sampling")}
+        parts = {name: manifest[name] for name in ("visual", "audio", "sampling", "dtype")}
         return {"method": self.config.method, "modality": self.config.modality, **parts}
 
     def _say(self, text: str) -> None:
