@@ -20,14 +20,14 @@ import numpy as np
 
 from avcil.encoders.base import VisualEncoder
 from avcil.encoders.fixed import area_weights, cosine_basis, random_matrix, weight_hash
+from avcil.encoders.motion import gradients, pooled, similarity_motion
 from avcil.errors import InputError
 
 PIXELS = 64
-DIRECTIONS = 8
-APPEARANCE = DIRECTIONS + 4
-MOTION = 2 * DIRECTIONS + 3
+HARMONICS = 6
+MOTION_FLOOR = 0.05
 CONTEXT_TERMS = (6, 6, 6)
-LUMA = np.array([0.299, 0.587, 0.114], np.float32) / 255
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class PatchMotion(VisualEncoder):
@@ -37,16 +37,15 @@ class PatchMotion(VisualEncoder):
     version: ClassVar[int] = 1
     short_side: int | None = 128
 
-    def __init__(self, *, frames: int = 16, slices: int = 4, cells: int = 5, width: int = 128) -> None:
+    def __init__(self, *, frames: int = 32, slices: int = 4, cells: int = 5, width: int = 128) -> None:
         if not (frames >= 6 and slices >= 1 and frames % slices == 0):
             raise InputError(f"patch-motion: frames={frames} must be 6 or more and a multiple of slices={slices}")
         if not (1 <= cells <= 16 and width >= 8 and width % 2 == 0):
             raise InputError(f"patch-motion: cells={cells} must be 1 to 16, and width={width} even and 8 or more")
         self.options = {"frames": frames, "slices": slices, "cells": cells, "width": width}
         self.frames, self.width, self.token_grid = frames, width, (slices, cells * cells)
-        local, context = width // 2, width - width // 2
-        self._look = random_matrix(local, APPEARANCE, seed=1)
-        self._move = random_matrix(local, MOTION, seed=2)
+        looks = HARMONICS + 4
+        context = width - 4 * looks - 4 - looks
         self._basis = [cosine_basis(n, k) for n, k in zip((frames, 32, 32), CONTEXT_TERMS, strict=True)]
         self._context = random_matrix(context, (CONTEXT_TERMS[0] - 1) * CONTEXT_TERMS[1] * CONTEXT_TERMS[2], seed=3)
         self._pool = cell_windows(PIXELS, cells)
@@ -59,7 +58,7 @@ class PatchMotion(VisualEncoder):
 
     def fingerprint(self) -> dict[str, Any]:
         """Name, version, options and weight hash, as JSON."""
-        weights = (self._look, self._move, *self._basis, self._context, self._pool)
+        weights = (*self._basis, self._context, self._pool)
         return {"name": self.name, "version": self.version, "options": self.options, "weights": weight_hash(weights)}
 
     def _checked(self, clip: np.ndarray) -> np.ndarray:
@@ -74,36 +73,43 @@ class PatchMotion(VisualEncoder):
         return clip
 
     def _encode_one(self, clip: np.ndarray) -> np.ndarray:
-        colour = resized(clip, PIXELS)  # (F, P, P, 3)
+        colour = resized(clip, PIXELS) / 255  # (F, P, P, 3)
         grey = colour @ LUMA
         slices, cells = self.token_grid
-        looks, moves = self._cell_channels(colour / 255, grey)
-        conjunction = (looks @ self._look.T) * (moves @ self._move.T)
-        conjunction /= np.sqrt(np.mean(conjunction**2)) + 1e-3
-        context = np.broadcast_to(self._clip_terms(grey), (slices, cells, len(self._context)))
-        return np.concatenate([conjunction, context], axis=2).astype(np.float32)
+        local = self._local_part(colour, grey)
+        context = np.broadcast_to(self._clip_terms(grey), (slices, cells, self.width - local.shape[2]))
+        return np.concatenate([local, context], axis=2).astype(np.float32)
 
-    def _cell_channels(self, colour: np.ndarray, grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        gx, gy = np.gradient(grey, axis=2), np.gradient(grey, axis=1)
-        gt = np.gradient(grey, axis=0)
-        strength = np.sqrt(gx**2 + gy**2)
-        bins = direction_weights(gx, gy, strength)  # (F, P, P, directions)
-        moving = np.abs(gt)[..., None]
-        away = colour - colour.mean(axis=(0, 1, 2))
-        looks = np.concatenate([bins * moving * 30, away * moving, strength[..., None] * moving], axis=3)
-        up, down = np.maximum(gt, 0)[..., None], np.maximum(-gt, 0)[..., None]
-        flow = np.stack([np.abs(gt), -gt * gx / (strength + 0.02), -gt * gy / (strength + 0.02)], axis=3)
-        moves = np.concatenate([bins * up * 30, bins * down * 30, flow], axis=3)
-        return self._pooled(looks), self._pooled(moves)
+    def _local_part(self, colour: np.ndarray, grey: np.ndarray) -> np.ndarray:
+        gx, gy, gt = gradients(grey)
+        motion = np.abs(similarity_motion(gx, gy, gt, self._pool))  # (F, S, 4)
+        looks = self._looks(colour, gx, gy)  # (F, S, C)
+        motion, looks = (self._sliced(part) for part in (motion, looks))
+        kinds = motion**2 / (np.sum(motion**2, axis=2, keepdims=True) + MOTION_FLOOR)  # (T, S, 4)
+        energy, looks = looks[..., :1], looks[..., 1:]
+        gate = energy / (energy + energy.mean())
+        both = (kinds[..., :, None] * looks[..., None, :]).reshape(*looks.shape[:2], -1)
+        local = gate * np.concatenate([both, kinds, looks], axis=2)
+        return local / (np.sqrt(np.mean(local**2)) + 1e-3)
 
-    def _pooled(self, channels: np.ndarray) -> np.ndarray:
-        """(F, P, P, C) -> (T, S, C), each channel scaled to mean square 1 over the clip."""
-        slices, cells = self.token_grid
-        by_slice = channels.reshape(slices, -1, *channels.shape[1:]).mean(axis=1)
-        rows = np.tensordot(self._pool, by_slice, axes=(1, 1))  # (G, T, P, C)
-        both = np.tensordot(self._pool, rows, axes=(1, 2))  # (G across, G down, T, C)
-        tokens = both.transpose(2, 1, 0, 3).reshape(slices, cells, -1)
-        return tokens / (np.sqrt(np.mean(tokens**2)) + 1e-6)
+    def _sliced(self, values: np.ndarray) -> np.ndarray:
+        """Means over the frames of each slice: (F, S, C) -> (T, S, C)."""
+        return values.reshape(self.token_grid[0], -1, *values.shape[1:]).mean(axis=1)
+
+    def _looks(self, colour: np.ndarray, gx: np.ndarray, gy: np.ndarray) -> np.ndarray:
+        edges = gx + 1j * gy
+        strength = np.abs(edges) + 1e-6
+        twice = (edges / strength) ** 2
+        harmonics = [strength * twice]
+        for _ in range(HARMONICS - 1):
+            harmonics.append(harmonics[-1] * twice)
+        chroma = colour - colour.mean(axis=3, keepdims=True)
+        parts = [strength, *(part for h in harmonics for part in (h.real, h.imag))]
+        sums = pooled(np.stack([*parts, strength * chroma[..., 0], strength * chroma[..., 2]]).astype(np.float32), self._pool)
+        energy = sums[..., :1]
+        waves = sums[..., 1 : 1 + 2 * HARMONICS] / (energy + 1e-4)
+        magnitudes = np.hypot(waves[..., 0::2], waves[..., 1::2])
+        return np.concatenate([energy, magnitudes * 3 , waves[..., :2], sums[..., -2:] / (energy + 1e-4)], axis=2)
 
     def _clip_terms(self, grey: np.ndarray) -> np.ndarray:
         small = grey.reshape(len(grey), 32, PIXELS // 32, 32, PIXELS // 32).mean(axis=(2, 4))
@@ -121,13 +127,6 @@ def resized(clip: np.ndarray, pixels: int) -> np.ndarray:
     rows = np.matmul(down, clip.reshape(len(clip), clip.shape[1], -1).astype(np.float32))
     rows = rows.reshape(len(clip), pixels, clip.shape[2], 3)
     return np.matmul(across, rows)
-
-
-def direction_weights(gx: np.ndarray, gy: np.ndarray, strength: np.ndarray) -> np.ndarray:
-    """Each pixel's edge strength, shared between the two nearest of the undirected edge directions: (..., 8)."""
-    position = np.arctan2(gy, gx) * (DIRECTIONS / np.pi) % DIRECTIONS
-    distance = np.abs(position[..., None] - np.arange(DIRECTIONS, dtype=np.float32))
-    return np.clip(1 - np.minimum(distance, DIRECTIONS - distance), 0, None) * strength[..., None]
 
 
 def cell_windows(pixels: int, cells: int) -> np.ndarray:

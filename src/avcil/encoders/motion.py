@@ -1,0 +1,66 @@
+"""How each part of a picture moves: a similarity motion (shift, growth, turn) fitted to every cell of every frame.
+
+Shapes: F frames, P x P pixels, G x G cells, S = G * G.
+
+Brightness constancy, g_t + g_x u(x, y) + g_y v(x, y) = 0 (Horn and Schunck 1981), with the flow of a cell
+
+    u = right + growth * (x - cx) - turn * (y - cy),    v = down + growth * (y - cy) + turn * (x - cx)
+
+around the cell's centre of edge energy (cx, cy), in the least squares sense over the cell's window: the four-parameter
+form of Lucas and Kanade (1981). Averages over windows are two matrix products, so that everything is a few
+array operations over all frames and cells at once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+RIDGE = 0.03
+"""Added to the normal equations' diagonal, as a part of the cell's edge energy over the mean: flat cells stay at 0."""
+
+
+def gradients(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Central differences (g_x, g_y, g_t) of pictures (F, P, P), each (F, P, P); F of 2 or more."""
+    return np.gradient(grey, axis=2), np.gradient(grey, axis=1), np.gradient(grey, axis=0)
+
+
+def pooled(channels: np.ndarray, windows: np.ndarray) -> np.ndarray:
+    """Window averages of pixel channels (C, F, P, P): (F, S, C), with windows (G, P) used across and down."""
+    rows = np.matmul(windows, channels)  # (C, F, G, P)
+    cells = np.matmul(rows, windows.T)  # (C, F, G, G)
+    return cells.reshape(len(channels), channels.shape[1], -1).transpose(1, 2, 0)
+
+
+def similarity_motion(gx: np.ndarray, gy: np.ndarray, gt: np.ndarray, windows: np.ndarray) -> np.ndarray:
+    """(right, down, growth, turn) of every cell: (F, S, 4), in pixels a frame at half a cell's reach."""
+    pixels, cells = windows.shape[1], windows.shape[0]
+    reach = pixels / cells / 2
+    x = ((np.arange(pixels) - (pixels - 1) / 2) / reach).astype(np.float32)
+    basis = np.stack([gx, gy, x * gx + x[:, None] * gy, x * gy - x[:, None] * gx])  # (4, F, P, P)
+    energy = gx**2 + gy**2
+    pairs = [basis[i] * basis[j] for i in range(4) for j in range(i, 4)]
+    sums = pooled(np.stack([*pairs, *(basis * gt), x * energy, x[:, None] * energy]), windows)
+    normal, right_side = _symmetric(sums[..., :10]), sums[..., 10:14, None]
+    total = normal[..., 0, 0] + normal[..., 1, 1] + 1e-9
+    moved = _recentring(sums[..., 14] / total, sums[..., 15] / total)
+    normal = moved @ normal @ moved.swapaxes(-1, -2)
+    strength = (total + 0.3 * total.mean())[..., None, None]
+    return -np.linalg.solve(normal + RIDGE * strength * np.eye(4), moved @ right_side)[..., 0]
+
+
+def _symmetric(upper: np.ndarray) -> np.ndarray:
+    """(..., 10) upper triangles to (..., 4, 4) float64."""
+    full = np.zeros((*upper.shape[:-1], 4, 4))
+    rows, columns = np.triu_indices(4)
+    full[..., rows, columns] = upper
+    full[..., columns, rows] = upper
+    return full
+
+
+def _recentring(cx: np.ndarray, cy: np.ndarray) -> np.ndarray:
+    """The matrices (..., 4, 4) that express growth and turn around (cx, cy) in place of the picture's middle."""
+    change = np.zeros((*cx.shape, 4, 4))
+    change[..., range(4), range(4)] = 1
+    change[..., 2, 0], change[..., 2, 1] = -cx, -cy
+    change[..., 3, 0], change[..., 3, 1] = cy, -cx
+    return change
