@@ -48,7 +48,7 @@ def check_labels(labels: Iterable[str], where: str) -> None:
     for variants in spellings.values():
         if len(variants) > 1:
             names = ", ".join(repr(name) for name in sorted(variants))
-            raise InputError(f"{where}: labels differ only in case or blanks: {names}. Spell them the same way")
+            raise InputError(f"{where}: labels differ only in case or blanks: {names}. Spell them one way")
 
 
 def check_clips(clips: Sequence[Clip], where: str) -> None:
@@ -62,7 +62,9 @@ def check_clips(clips: Sequence[Clip], where: str) -> None:
         raise InputError(f"{where}: clip ids must be unique; given twice: {shown}{more}")
     for clip in clips:
         if clip.split not in SPLITS:
-            raise InputError(f"{where}: clip {clip.clip_id!r} has split {clip.split!r}; allowed: {', '.join(SPLITS)}")
+            raise InputError(
+                f"{where}: clip {clip.clip_id!r} has split {clip.split!r}; allowed: {', '.join(SPLITS)}"
+            )
     check_labels({clip.label for clip in clips}, where)
 
 
@@ -74,34 +76,45 @@ def default_clip_id(path: str, start: float | None, end: float | None) -> str:
     """
     if start is None and end is None:
         return path
-    return f"{path}@{'' if start is None else f'{start:g}'}-{'' if end is None else f'{end:g}'}"
+    begin, stop = ("" if seconds is None else f"{seconds:.12g}" for seconds in (start, end))
+    return f"{path}@{begin}-{stop}"
 
 
 def read_clips(path: Path) -> list[Clip]:
     """Read a clip list from a CSV file; every error names the line and what is allowed."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")  # line ends inside quoted fields stay as they are
     except FileNotFoundError:
         raise InputError(f"there is no clip list {path}; make one with: avcil scan FOLDER --out {path}") from None
     except IsADirectoryError:
-        raise InputError(f"{path} is a folder, not a clip list; make one with: avcil scan {path} --out clips.csv") from None
+        raise InputError(
+            f"{path} is a folder, not a clip list; make one with: avcil scan {path} --out clips.csv"
+        ) from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text: {error}") from None
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    columns = reader.fieldnames or []
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        _check_columns(reader.fieldnames or [], path)
+        clips = [_clip_of_row(row, f"{path}, line {reader.line_num}", path.parent) for row in reader]
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num} is not CSV: {error}") from None
+    check_clips(clips, str(path))
+    return clips
+
+
+def _check_columns(columns: Sequence[str], path: Path) -> None:
     unknown = [name for name in columns if name not in REQUIRED + OPTIONAL]
     missing = [name for name in REQUIRED if name not in columns]
-    if missing or unknown:
+    twice = [name for name, count in Counter(columns).items() if count > 1]
+    if missing or unknown or twice:
         raise InputError(
             f"{path}: wrong columns {','.join(columns)!r}"
             + (f"; missing: {', '.join(missing)}" if missing else "")
             + (f"; unknown: {', '.join(unknown)}" if unknown else "")
+            + (f"; given twice: {', '.join(twice)}" if twice else "")
             + ". Expected: path,label,split[,start,end][,clip_id]"
         )
-    clips = [_clip_of_row(row, f"{path}, line {reader.line_num}", path.parent) for row in reader]
-    check_clips(clips, str(path))
-    return clips
 
 
 def _clip_of_row(row: dict[str, str | None], where: str, folder: Path) -> Clip:

@@ -93,3 +93,13 @@ def folder_lock(folder: Path, purpose: str) -> Iterator[None]:
                 f"another process is {purpose} in {folder}. Wait for it to end, or choose another --out"
             ) from None
         yield
+
+
+def without_path(error: Exception, path: Path) -> str:
+    """An error's message without the file's path, for lists that name the file beside it.
+
+    >>> without_path(InputError("clips/a.mp4 is empty (0 bytes)"), Path("clips/a.mp4"))
+    'is empty (0 bytes)'
+    """
+    text = str(error).removeprefix(f"{path}: ").removeprefix(f"{path} ").removesuffix(f" {path}")
+    return text.replace(str(path), "the file")

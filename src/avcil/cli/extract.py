@@ -1,0 +1,55 @@
+"""`avcil extract`: from a clip list to a feature store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args:
+    """Encode the clips of a list into a feature store. The same command again goes on where it stopped."""
+
+    clips: Positional[Path]
+    """The clip list: a CSV with the columns path,label,split[,start,end][,clip_id]. `avcil scan` makes one."""
+    out: Path
+    """The folder of the feature store, new or begun before."""
+    visual: str = "patch-motion"
+    """The visual encoder by name; none stores no visual features."""
+    audio: str = "log-mel"
+    """The audio encoder by name; none stores no audio features."""
+    missing: Literal["skip", "zero", "fail"] = "skip"
+    """A clip without picture or sound: skip lists it in failures.csv, zero stores zeros, fail stops."""
+    dtype: Literal["float16", "float32"] = "float16"
+    """How features are stored: float16 takes half the disk."""
+    retry_failed: bool = False
+    """Try the clips again that failed in an earlier run."""
+    workers: int | None = None
+    """Clips read at once; one a processor core unless given."""
+    batch_size: int = 16
+    """Clips encoded together."""
+    shard_size: int = 64
+    """Clips a file of the store, at least. A run that is killed loses at most so many."""
+
+
+def run(args: Args) -> None:
+    """Extract, and print what was stored and what was not."""
+    from avcil.clips import read_clips
+    from avcil.features.extract import extract
+
+    report = extract(
+        read_clips(args.clips),
+        args.out,
+        visual=args.visual,
+        audio=args.audio,
+        missing=args.missing,
+        dtype=args.dtype,
+        retry_failed=args.retry_failed,
+        workers=args.workers,
+        batch_size=args.batch_size,
+        shard_size=args.shard_size,
+    )
+    print(report.text())

@@ -1,0 +1,105 @@
+"""Reading clips ahead of encoding: several at a time, handed over in order, a bounded number in memory.
+
+Shapes: F frames, H x W pixels, N samples of sound.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from avcil.clips import Clip
+from avcil.encoders.base import AudioEncoder, VisualEncoder
+from avcil.errors import InputError
+from avcil.files import without_path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What the encoders ask of a clip; None is a modality that is not stored."""
+
+    frames: int | None
+    short_side: int | None
+    sample_rate: int | None
+
+    @classmethod
+    def of(cls, visual: VisualEncoder | None, audio: AudioEncoder | None) -> Wanted:
+        """What these encoders ask for."""
+        return cls(
+            frames=None if visual is None else visual.frames,
+            short_side=None if visual is None else visual.short_side,
+            sample_rate=None if audio is None else audio.sample_rate,
+        )
+
+    def tried(self, clip: Clip) -> str:
+        """What is asked of a clip, in words, for the list of failures."""
+        parts = []
+        if self.frames is not None:
+            parts.append(
+                f"{self.frames} frames" + (f" of short side {self.short_side}" if self.short_side else "")
+            )
+        if self.sample_rate is not None:
+            parts.append(f"sound at {self.sample_rate} Hz")
+        if clip.start is not None or clip.end is not None:
+            begin = 0.0 if clip.start is None else clip.start
+            parts.append(f"from {begin:g} s to " + ("the end" if clip.end is None else f"{clip.end:g} s"))
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadClip:
+    """A clip as read; `reason` says what is wrong with it, empty if nothing is."""
+
+    clip: Clip
+    frames: np.ndarray | None = None
+    """uint8 (F, H, W, 3)."""
+    sound: np.ndarray | None = None
+    """float32 (N,)."""
+    reason: str = ""
+
+    def lacks(self, wanted: Wanted) -> list[str]:
+        """The wanted modalities that it does not have."""
+        pairs = {"picture": (wanted.frames, self.frames), "sound": (wanted.sample_rate, self.sound)}
+        return [name for name, (asked, got) in pairs.items() if asked is not None and got is None]
+
+
+def read_one(clip: Clip, wanted: Wanted) -> ReadClip:
+    """Read one clip; whatever is wrong with its file becomes its `reason`, so that the others go on."""
+    from avcil.media import read_clip
+
+    try:
+        media = read_clip(
+            clip.path,
+            frames=wanted.frames,
+            short_side=wanted.short_side,
+            sample_rate=wanted.sample_rate,
+            start=clip.start,
+            end=clip.end,
+        )
+    except InputError as error:
+        return ReadClip(clip=clip, reason=without_path(error, clip.path))
+    except (
+        Exception
+    ) as error:  # a file can be broken in ways nobody foresaw; it is listed, with the kind of error
+        return ReadClip(clip=clip, reason=f"{type(error).__name__}: {error}")
+    return ReadClip(clip=clip, frames=media.frames, sound=media.sound, reason="; ".join(media.problems))
+
+
+def read_ahead(clips: Iterable[Clip], wanted: Wanted, *, workers: int, ahead: int) -> Iterator[ReadClip]:
+    """The clips as read, in order, by `workers` threads that are at most `ahead` clips ahead of their user."""
+    waiting: deque[Future[ReadClip]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="read") as pool:
+        try:
+            for clip in clips:
+                waiting.append(pool.submit(read_one, clip, wanted))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
