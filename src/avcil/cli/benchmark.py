@@ -1,0 +1,84 @@
+"""`avcil benchmark`: the published benchmarks - list, show, fetch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import OmitSubcommandPrefixes, Positional, arg, subcommand
+
+Name = Literal["ave-ci", "ks-ci", "vs100-ci", "vs100-ci-leak-free"]
+Copy = Annotated[Path | None, arg(name="from", metavar="DIR")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class List:
+    """The published benchmarks, a line each."""
+
+    def run(self) -> None:
+        """Print them."""
+        from avcil.benchmarks.card import overview
+
+        print(overview())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Show:
+    """One benchmark on a page: classes, steps, clips of each class and split, memory, epochs, leak."""
+
+    name: Positional[Name]
+    """The benchmark."""
+    copy: Copy = None
+    """A copy of the release's split files; the cache of `avcil benchmark fetch` unless given."""
+    classes_per_step: int | None = None
+    """Another step size than published."""
+    class_order_seed: int | None = None
+    """Shuffle the classes by this seed; the order of the released class numbers unless given."""
+
+    def run(self) -> None:
+        """Print its card."""
+        from avcil.benchmarks.card import card
+        from avcil.benchmarks.published import load_published
+
+        print(card(load_published(self.name, copy=self.copy), self.classes_per_step, self.class_order_seed))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetch:
+    """Get a benchmark's split files from the authors' release (a few MB), once; they are checked by
+    SHA-256.
+    """
+
+    name: Positional[Name]
+    """The benchmark."""
+    copy: Copy = None
+    """Take them from a copy of the release instead of downloading: its data folder, or the one with the
+    files.
+    """
+
+    def run(self) -> None:
+        """Fetch, and say where they are."""
+        from avcil.benchmarks.fetch import fetch_splits
+        from avcil.benchmarks.protocols import protocol
+
+        folder = fetch_splits(protocol(self.name), copy=self.copy)
+        print(
+            f"the split files of {self.name} are in {folder}. Look at them: avcil benchmark show {self.name}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args:
+    """The published benchmarks of audio-visual class-incremental learning."""
+
+    action: OmitSubcommandPrefixes[
+        Annotated[List, subcommand("list")]
+        | Annotated[Show, subcommand("show")]
+        | Annotated[Fetch, subcommand("fetch")]
+    ]
+
+
+def run(args: Args) -> None:
+    """Do what was asked for."""
+    args.action.run()

@@ -1,0 +1,74 @@
+"""`avcil import-features`: the authors' released features into a feature store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args:
+    """Import the features that the authors of AV-CIL released. The same command again goes on where it
+    stopped.
+    """
+
+    source: Positional[Path | None] = None
+    """The unpacked folder, the archive, one of its parts, or a folder with them. Not with --download."""
+    benchmark: Literal["ave-ci", "ks-ci", "vs100-ci", "vs100-ci-leak-free"]
+    """Whose features they are; it gives every clip its class and split."""
+    out: Path
+    """The folder of the feature store, new or begun before."""
+    grid: str = "8x14x14"
+    """Visual tokens a clip, TxHxW: as released, or averaged to a grid that divides it, such as 8x7x7 or
+    8x1x1.
+    """
+    dtype: Literal["float16", "float32"] = "float16"
+    """How features are stored: float16 takes half the disk."""
+    shard_size: int = 64
+    """Clips a file of the store; so many are held in memory."""
+    check_archive: bool = True
+    """Compare the archive's checksums before anything is stored; it is read once more for that."""
+    splits: Path | None = None
+    """A copy of the released split files; the cache of `avcil benchmark fetch` unless given."""
+    download: bool = False
+    """Get split files and features first: 19.7 GB for ave-ci, 111 GB for ks-ci, 295 GB for vs100-ci."""
+    download_to: Path | None = None
+    """Where downloaded archives go; the cache unless given."""
+    base_url: str | None = None
+    """The address of a folder that mirrors the archives; Hugging Face unless given."""
+
+
+def run(args: Args) -> None:
+    """Import, and print what was stored and what was not."""
+    from avcil.benchmarks.fetch import fetch_splits
+    from avcil.benchmarks.protocols import protocol
+    from avcil.benchmarks.published import load_published
+    from avcil.errors import InputError
+    from avcil.features.import_grid import parse_grid
+    from avcil.features.import_released import import_features
+    from avcil.features.released_download import download_features
+
+    if args.download == (args.source is not None):
+        raise InputError("give either the SOURCE of the features or --download")
+    if not args.download and (args.download_to or args.base_url):
+        raise InputError("--download-to and --base-url go with --download")
+    grid = parse_grid(args.grid)
+    if args.download and args.splits is None:
+        fetch_splits(protocol(args.benchmark))
+    benchmark = load_published(args.benchmark, copy=args.splits)
+    source = args.source
+    if source is None:
+        source = download_features(benchmark.protocol, args.download_to, base_url=args.base_url)
+    report = import_features(
+        source,
+        args.out,
+        benchmark,
+        grid=grid,
+        dtype=args.dtype,
+        shard_size=args.shard_size,
+        check=args.check_archive,
+    )
+    print(report.text())
