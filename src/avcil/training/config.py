@@ -27,16 +27,19 @@ class TrainConfig:
     """Options of the method, NAME=VALUE each; `avcil methods` lists them."""
     modality: Literal["audio-visual", "audio", "visual"] = "audio-visual"
     """What the recogniser is given of a clip."""
+    benchmark: str | None = None
+    """A published benchmark, ave-ci, ks-ci, vs100-ci or vs100-ci-leak-free: its steps, splits and memory."""
     classes_per_step: int | None = None
-    """Classes that arrive at each step, in the order of `class_order_seed`."""
+    """Classes that arrive at each step, in the order of `class_order_seed`; with `benchmark`, another size."""
     steps: Path | None = None
     """Instead of `classes_per_step`: a file that lists the steps, JSON [["cat", "dog"], ["owl"]] or CSV, a row a step."""
     class_order_seed: int | None = None
-    """Shuffles the classes over the steps; without it they come in alphabetical order."""
+    """Shuffles the classes over the steps; without it they come in natural or published order."""
     seed: int = 0
     """Seed of initial weights, batches and the choice of exemplars."""
     memory: int | None = None
-    """Exemplars that a rehearsal method keeps in all, shared by the classes seen; or give `memory_per_class`."""
+    """Exemplars that a rehearsal method keeps in all, shared by the classes seen; or give `memory_per_class`.
+    With `benchmark`, the published number unless given."""
     memory_per_class: int | None = None
     """Exemplars of each class; 10 where neither is given."""
     epochs: int = 100
@@ -72,8 +75,16 @@ class TrainConfig:
         require(self.seed >= 0, f"--seed must be 0 or more; not {self.seed}")
         require(self.memory is None or self.memory_per_class is None, "give --memory or --memory-per-class, not both")
         require(
-            (self.classes_per_step is None) != (self.steps is None),
-            "say how classes come: give either --classes-per-step N or --steps FILE",
+            not (self.steps and self.benchmark),
+            "--benchmark has steps of its own: drop --steps, or give --classes-per-step for another size",
+        )
+        require(
+            not (self.steps and self.classes_per_step is not None),
+            "--steps already says which classes come when: drop it or --classes-per-step",
+        )
+        require(
+            any(value is not None for value in (self.benchmark, self.classes_per_step, self.steps)),
+            "say how classes come: give --classes-per-step N, --steps FILE or --benchmark NAME",
         )
         require(
             self.steps is None or self.class_order_seed is None,

@@ -5,32 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from avcil.benchmarks import Benchmark
 from avcil.errors import InputError
 from avcil.evaluation.metrics import all_metrics
 from avcil.features import FeatureStore
 from avcil.files import folder_lock, write_json
-from avcil.memory import ExemplarMemory
-from avcil.methods.registry import load_method, parse_options
+from avcil.methods.registry import load_method
 from avcil.models.base import Model
 from avcil.models.saved import save_model
-from avcil.training.config import DEFAULT_MEMORY_PER_CLASS, TrainConfig
+from avcil.training.config import TrainConfig
 from avcil.training.data import Table
 from avcil.training.evaluate import accuracy, ask
 from avcil.training.learners import Hooks, make_learner
+from avcil.training.resolve import resolve
 from avcil.training.run_directory import RunDirectory, environment
 from avcil.training.task_data import TaskData
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-NOT_IDENTITY = ("out", "checkpoint_seconds", "features", "steps", "classes_per_step", "class_order_seed", "set")
-"""Of `TrainConfig`: what does not belong into config.json as it was typed, or does not change the result."""
 
 
 def train(config: TrainConfig, *, quiet: bool = False) -> dict[str, Any]:
@@ -51,64 +47,36 @@ def folder_lock_of(config: TrainConfig) -> Iterator[None]:
         yield
 
 
-def make_benchmark(config: TrainConfig, labels: list[str]) -> Benchmark:
-    """The order in which classes come."""
-    if config.steps is not None:
-        return Benchmark.from_file(config.steps)
-    assert config.classes_per_step is not None
-    return Benchmark.from_classes(labels, config.classes_per_step, class_order_seed=config.class_order_seed)
-
-
 class Run:
     """One run at work."""
 
     def __init__(self, config: TrainConfig, *, quiet: bool = False) -> None:
         self.config, self.quiet = config, quiet
         self.store = FeatureStore(config.features)
-        self.method_class = load_method(config.method)
-        self.options = parse_options(self.method_class, config.set, name=config.method)
-        if config.modality not in self.method_class.modalities:
-            raise InputError(
-                f"method {config.method} has no modality {config.modality}; allowed: {', '.join(self.method_class.modalities)}"
-            )
-        self.benchmark = make_benchmark(config, sorted({clip.label for clip in self.store.clips}))
-        self.data = TaskData(self.store, self.benchmark, modality=config.modality, dtype=DTYPES[config.precision])
+        resolved = resolve(config, self.store)
+        self.benchmark = resolved.benchmark
+        self.data = TaskData(
+            self.store,
+            self.benchmark,
+            modality=config.modality,
+            dtype=DTYPES[config.precision],
+            clips=resolved.clips,
+        )
         self.directory = RunDirectory(config.out)
-        self.directory.begin(self.resolved(), environment())
-        method = self.method_class(self.options, modality=config.modality)
-        self.learner = make_learner(method, self.data, config, self._memory())
+        self.directory.begin(resolved.content, environment())
+        method = resolved.method_class(resolved.options, modality=config.modality)
+        self.learner = make_learner(method, self.data, config, resolved.new_memory())
         self._validation: list[Table] = []
         self._tests: list[Table] = []
-
-    def resolved(self) -> dict[str, Any]:
-        """The configuration that the run directory keeps: everything that the result depends on."""
-        plain = {name: value for name, value in asdict(self.config).items() if name not in NOT_IDENTITY}
-        memory = self._memory()
-        return plain | {
-            "method_options": asdict(self.options),
-            "benchmark": {
-                "name": self.benchmark.name,
-                "steps": [list(step) for step in self.benchmark.steps],
-                "class_order_seed": self.benchmark.class_order_seed,
-            },
-            "features": {"path": str(self.config.features), "fingerprint": self.store.fingerprint},
-            "memory": memory.total if memory else None,
-            "memory_per_class": memory.per_class if memory else None,
-        }
-
-    def _memory(self) -> ExemplarMemory | None:
-        if self.method_class.rehearsal == "none":
-            return None
-        config = self.config
-        if config.memory is None and config.memory_per_class is None:
-            return ExemplarMemory(per_class=DEFAULT_MEMORY_PER_CLASS)
-        memory = ExemplarMemory(total=config.memory, per_class=config.memory_per_class)
-        memory.quota(len(self.benchmark.classes))  # refuse a memory too small now, not hours later
-        return memory
 
     def finish(self) -> dict[str, Any]:
         """All steps that are left, then the results."""
         finished = self.directory.results
+        if self.data.lacking:
+            self._say(
+                f"the store lacks {self.data.lacking} of the clips of {self.benchmark.name}: "
+                "figures are not those of the whole benchmark"
+            )
         if finished is not None:
             self._say(f"{self.config.out} is finished already; remove it to run again")
             return finished

@@ -6,13 +6,14 @@ A step asks for its own training clips and for exemplars by id; clips of later s
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
 from avcil.benchmarks import Benchmark
+from avcil.benchmarks.split_files import SplitClip
 from avcil.errors import InputError
-from avcil.features import FeatureStore
+from avcil.features import FeatureStore, StoredClip
 from avcil.models.base import modality_parts
 from avcil.training.data import Table
 
@@ -20,16 +21,27 @@ from avcil.training.data import Table
 class TaskData:
     """A store seen through a benchmark, one modality and one dtype."""
 
-    def __init__(self, store: FeatureStore, benchmark: Benchmark, *, modality: str, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        store: FeatureStore,
+        benchmark: Benchmark,
+        *,
+        modality: str,
+        dtype: torch.dtype,
+        clips: Mapping[str, SplitClip] | None = None,
+    ) -> None:
+        """`clips`: the clips of a published benchmark; others of the store are not looked at."""
         self.store, self.benchmark, self.modality, self.dtype = store, benchmark, modality, dtype
         self.class_number = {label: number for number, label in enumerate(benchmark.classes)}
         task_of = {label: task for task, step in enumerate(benchmark.steps) for label in step}
         self._rows: dict[tuple[str, int], list[int]] = defaultdict(list)
         self._row_of_id: dict[str, int] = {}
         for row, clip in enumerate(store.clips):
-            if clip.label in task_of:
+            if clip.label in task_of and _belongs(clip, clips):
                 self._rows[clip.split, task_of[clip.label]].append(row)
                 self._row_of_id[clip.clip_id] = row
+        self.lacking = len(clips) - len(self._row_of_id) if clips is not None else 0
+        """How many clips of a published benchmark the store has not."""
         self._check()
 
     def _check(self) -> None:
@@ -63,3 +75,17 @@ class TaskData:
     def table(self, rows: Sequence[int]) -> Table:
         """The features of `rows`."""
         return Table(self.store, rows, self.labels(rows), modality=self.modality, dtype=self.dtype)
+
+
+def _belongs(clip: StoredClip, clips: Mapping[str, SplitClip] | None) -> bool:
+    """Whether a stored clip is one of the benchmark's, which must then agree about it."""
+    if clips is None:
+        return True
+    published = clips.get(clip.clip_id)
+    if published is not None and published != SplitClip(clip.label, clip.split):
+        raise InputError(
+            f"clip {clip.clip_id!r} is {clip.label!r}, {clip.split}, in the store, but {published.label!r}, "
+            f"{published.split}, in the benchmark. "
+            "Make the store with avcil import-features, or train without --benchmark"
+        )
+    return published is not None

@@ -1,0 +1,107 @@
+"""From a configuration as typed to everything that a result depends on: steps, clips, memory, options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from avcil.benchmarks import Benchmark
+from avcil.benchmarks.published import load_published
+from avcil.benchmarks.split_files import SplitClip
+from avcil.errors import InputError
+from avcil.features import FeatureStore
+from avcil.memory import ExemplarMemory
+from avcil.methods.registry import load_method, parse_options
+from avcil.training.config import DEFAULT_MEMORY_PER_CLASS, TrainConfig
+
+NOT_IDENTITY = (
+    "out",
+    "checkpoint_seconds",
+    "features",
+    "benchmark",
+    "steps",
+    "classes_per_step",
+    "class_order_seed",
+    "set",
+)
+"""Of `TrainConfig`: what config.json holds in another form, and what does not change the result."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """A configuration, understood and checked against its store."""
+
+    method_class: type
+    options: Any
+    benchmark: Benchmark
+    clips: Mapping[str, SplitClip] | None
+    """Where a published benchmark puts each clip, by id; None: the store's own labels and splits count."""
+    memory: ExemplarMemory | None
+    """An empty memory of the size to be kept; None for a method without rehearsal."""
+    content: dict[str, Any]
+    """What config.json keeps: everything that the result depends on."""
+
+    def new_memory(self) -> ExemplarMemory | None:
+        """A memory to fill."""
+        if self.memory is None:
+            return None
+        return ExemplarMemory(total=self.memory.total, per_class=self.memory.per_class)
+
+
+def resolve(config: TrainConfig, store: FeatureStore) -> Resolved:
+    """Understand `config` for `store`; raises InputError for what does not fit, before any work."""
+    method_class = load_method(config.method)
+    options = parse_options(method_class, config.set, name=config.method)
+    if config.modality not in method_class.modalities:
+        raise InputError(
+            f"method {config.method} has no modality {config.modality}; "
+            f"allowed: {', '.join(method_class.modalities)}"
+        )
+    benchmark, clips, published_memory = _benchmark(config, store)
+    memory = None if method_class.rehearsal == "none" else _memory(config, published_memory, benchmark)
+    plain = {name: value for name, value in asdict(config).items() if name not in NOT_IDENTITY}
+    content = plain | {
+        "method_options": asdict(options),
+        "benchmark": benchmark.to_dict(),
+        "features": {"path": str(config.features), "fingerprint": store.fingerprint},
+        "memory": None if memory is None else memory.total,
+        "memory_per_class": None if memory is None else memory.per_class,
+    }
+    return Resolved(
+        method_class=method_class,
+        options=options,
+        benchmark=benchmark,
+        clips=clips,
+        memory=memory,
+        content=content,
+    )
+
+
+def _benchmark(
+    config: TrainConfig, store: FeatureStore
+) -> tuple[Benchmark, Mapping[str, SplitClip] | None, int | None]:
+    """The steps; for a published benchmark also its clips and its memory."""
+    if config.benchmark is not None:
+        published = load_published(config.benchmark)
+        steps = published.steps(config.classes_per_step, config.class_order_seed)
+        steps.check_classes({clip.label for clip in store.clips}, f"the store {config.features}")
+        return steps, published.clips, published.protocol.memory
+    if config.steps is not None:
+        return Benchmark.from_file(config.steps), None, None
+    assert config.classes_per_step is not None
+    labels = {clip.label for clip in store.clips}
+    steps = Benchmark.from_classes(labels, config.classes_per_step, class_order_seed=config.class_order_seed)
+    return steps, None, None
+
+
+def _memory(config: TrainConfig, published: int | None, benchmark: Benchmark) -> ExemplarMemory:
+    """As asked for, else as published, else a few clips of each class."""
+    if config.memory_per_class is not None:
+        return ExemplarMemory(per_class=config.memory_per_class)
+    total = published if config.memory is None else config.memory
+    if total is None:
+        return ExemplarMemory(per_class=DEFAULT_MEMORY_PER_CLASS)
+    memory = ExemplarMemory(total=total)
+    memory.quota(len(benchmark.classes))  # refuse a memory too small now, not hours later
+    return memory
