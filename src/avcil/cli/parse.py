@@ -1,4 +1,7 @@
-"""Options of a verb: tyro over its dataclass, with a TOML file (`--config`) setting what flags would; flags win."""
+"""Options of a verb: tyro over its dataclass, with a TOML file (`--config`) setting what flags would; flags win.
+
+`--config recipe:METHOD/BENCHMARK` takes a recipe that comes with avcil (`avcil.recipes`).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any
 import tyro
 
 from avcil.errors import InputError, unknown_name
+from avcil.recipes import PREFIX, recipe_file
 
 
 def parse(verb: str, kind: type, words: Sequence[str]) -> Any:
@@ -27,10 +31,14 @@ def _take_config(words: list[str]) -> tuple[list[str], Path | None]:
         if word == "--config":
             if position + 1 == len(words):
                 raise InputError("--config needs a TOML file")
-            return words[:position] + words[position + 2 :], Path(words[position + 1])
+            return words[:position] + words[position + 2 :], _config_file(words[position + 1])
         if word.startswith("--config="):
-            return words[:position] + words[position + 1 :], Path(word.removeprefix("--config="))
+            return words[:position] + words[position + 1 :], _config_file(word.removeprefix("--config="))
     return words, None
+
+
+def _config_file(name: str) -> Path:
+    return recipe_file(name) if name.startswith(PREFIX) else Path(name)
 
 
 def words_before(words: list[str], kind: type) -> list[str]:
