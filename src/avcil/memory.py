@@ -55,10 +55,12 @@ def choose_random(count: int, quota: int, *, generator: torch.Generator) -> list
     return torch.randperm(count, generator=generator)[:quota].tolist()
 
 
-def choose_by_herding(features: Tensor, quota: int) -> list[int]:
+def choose_by_herding(features: Tensor, quota: int, *, repeats: bool = False) -> list[int]:
     """Positions of clips whose running mean stays nearest to the class mean, from features (n, D), greedily.
 
-    Features are taken at unit length; no clip is chosen twice. Source: iCaRL, algorithm 4 (Welling, ICML 2009).
+    Features are taken at unit length. No clip is chosen twice, unless `repeats` allows it, as the release of
+    AV-CIL does: a clip that is its own best company then fills places that others could have had.
+    Source: iCaRL, algorithm 4 (Welling, ICML 2009).
 
     >>> choose_by_herding(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), 1)
     [2]
@@ -72,7 +74,7 @@ def choose_by_herding(features: Tensor, quota: int) -> list[int]:
         distance[~free] = torch.inf
         best = int(distance.argmin())
         chosen.append(best)
-        free[best] = False
+        free[best] = repeats
         total = total + unit[best]
     return chosen
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,6 +19,7 @@ def taskwise_distillation(
     logits (N, C) with C >= sum(task_sizes), teacher_logits (N, sum(task_sizes)); `task_sizes` are the class
     counts of the earlier steps, in order. Scalar; zero for an unchanged model.
 
+    >>> import torch
     >>> z = torch.tensor([[1.0, 0.0, 2.0]])
     >>> float(taskwise_distillation(z, z[:, :2], task_sizes=[2]))
     0.0

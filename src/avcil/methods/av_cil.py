@@ -11,18 +11,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from avcil.losses import (
     attention_divergence,
     audio_visual_log_similarity,
     class_similarity,
     instance_similarity,
-    separated_softmax,
-    taskwise_distillation,
 )
 from avcil.losses.similarity import ClassForm
-from avcil.methods.base import Batch, GradientMethod, Step
+from avcil.methods.base import Batch, Step
+from avcil.methods.ss_il import SsIl
 from avcil.models.network import Network, NetworkOutput
 
 
@@ -48,42 +46,22 @@ class AvCilOptions:
     """T of the distillation's softmax."""
 
 
-def _logits(network: Network, audio: Tensor | None, visual: Tensor | None) -> tuple[Tensor, ...]:
-    return (network(audio, visual).logits,)
-
-
-def _attention(network: Network, audio: Tensor | None, visual: Tensor | None) -> tuple[Tensor, ...]:
-    attention = network(audio, visual).attention
+def _attention(network: Network, batch: Batch) -> tuple[Tensor, ...]:
+    attention = network(batch.audio, batch.visual).attention
     assert attention is not None
     return attention.spatial_log, attention.temporal_log
 
 
-class AvCil(GradientMethod):
-    """The paper's method."""
+class AvCil(SsIl):
+    """The paper's method: the loss of SS-IL, and what sound and picture add to it."""
 
     name = "av-cil"
     summary = "rehearsal with audio-visual similarity constraints and attention distillation (ICCV 2023)"
     Options = AvCilOptions
-    rehearsal = "random"
-    batching = "paired"
-    uses_teacher = True
 
     def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
-        if step.teacher is None:
-            return {"cross_entropy": F.cross_entropy(output.logits, batch.labels)}
-        (teacher_logits,) = step.teacher.recall("logits", _logits, batch)
-        terms = {
-            "cross_entropy": separated_softmax(
-                output.logits, batch.labels, new_count=batch.new_count, known=step.known
-            ),
-            "distillation": taskwise_distillation(
-                output.logits,
-                teacher_logits,
-                task_sizes=step.task_sizes[:-1],
-                temperature=self.options.temperature_distillation,
-            ),
-        }
-        if self.modality == "audio-visual":
+        terms = super().loss(output, batch, step)
+        if step.teacher is not None and self.modality == "audio-visual":
             terms |= self._similarity(output, batch) | self._attention_distillation(output, batch, step)
         return terms
 

@@ -116,11 +116,16 @@ class GradientMethod(Method):
         """Who classifies after a step: the head, or the nearest exemplar mean."""
         return "head"
 
+    @property
+    def herding_repeats(self) -> bool:
+        """Whether herding may choose a clip again, as the release's herding does."""
+        return False
+
     def build_head(self, width: int) -> Head:
         """An empty head for features of `width`."""
         return LinearHead(width)
 
-    def begin_step(self, step: Step) -> None:  # noqa: B027 - most methods need nothing here
+    def begin_step(self, step: Step) -> None:
         """Called once the head has grown and before the first batch; must be the same function of `step` each time."""
 
     @abstractmethod

@@ -62,13 +62,16 @@ class LinearHead(Head):
         return {"kind": self.kind, "width": self.width, "classes": self.classes}
 
 
-HEADS: dict[str, type[Head]] = {LinearHead.kind: LinearHead}
+def _heads() -> dict[str, type[Head]]:
+    from avcil.models.proxy_head import ProxyHead  # which builds on this file
+
+    return {head.kind: head for head in (LinearHead, ProxyHead)}
 
 
 def head_from_config(config: dict[str, Any]) -> Head:
     """Build a head of the shape that `Head.to_config` described; its weights are to be loaded."""
     options = {name: value for name, value in config.items() if name not in ("kind", "classes")}
-    head = HEADS[config["kind"]](**options)
+    head = _heads()[config["kind"]](**options)
     if config["classes"]:
         head.grow(config["classes"])
     return head

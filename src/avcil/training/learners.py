@@ -135,7 +135,8 @@ class GradientLearner:
         for label in self.data.benchmark.steps[index]:
             own = [row for row in rows if clips[row].label == label]
             if self.method.rehearsal == "herding":
-                chosen = choose_by_herding(self._features(self.data.table(own)), quota)
+                features = self._features(self.data.table(own))
+                chosen = choose_by_herding(features, quota, repeats=self.method.herding_repeats)
             else:
                 draw = generator(self.config.seed, "exemplars", label)
                 chosen = choose_random(len(own), quota, generator=draw)

@@ -17,7 +17,12 @@ from avcil.methods.base import Batch
 from avcil.models.network import Network
 from avcil.training.data import CHUNK, Table, memory_budget
 
-Compute = Callable[[Network, Tensor | None, Tensor | None], tuple[Tensor, ...]]
+Compute = Callable[[Network, Batch], tuple[Tensor, ...]]
+"""Asked of the network about a batch: tensors (N, ...), what is said of a clip independent of the others."""
+
+
+def _logits(network: Network, batch: Batch) -> tuple[Tensor, ...]:
+    return (network(batch.audio, batch.visual).logits,)
 
 
 class Teacher:
@@ -31,7 +36,7 @@ class Teacher:
         self._filled: dict[str, Tensor] = {}
 
     def recall(self, name: str, compute: Compute, batch: Batch) -> tuple[Tensor, ...]:
-        """`compute(network, audio, visual)` of the batch's clips, each tensor (N, ...), from memory where known.
+        """`compute(network, batch)`, each tensor (N, ...), from memory where known.
 
         `name` stands for `compute` in the memory. Runs without gradient.
         """
@@ -40,15 +45,23 @@ class Teacher:
         memory = self._memory[name]
         if memory is None:
             with torch.no_grad():
-                return compute(self.network, batch.audio, batch.visual)
+                return compute(self.network, batch)
         self._fill(name, compute, batch, memory)
         return tuple(tensor[batch.rows] for tensor in memory)
+
+    def logits(self, batch: Batch) -> Tensor:
+        """The frozen network's logits (N, K_old)."""
+        return self.recall("logits", _logits, batch)[0]
+
+    def _batch(self, rows: Tensor) -> Batch:
+        audio, visual = self._pool.take(rows)
+        labels = self._pool.labels[rows]
+        return Batch(audio=audio, visual=visual, labels=labels, rows=rows, new_count=len(rows))
 
     def _start(self, name: str, compute: Compute, batch: Batch) -> None:
         """Decide by one clip's size whether all that will be asked for would fit."""
         with torch.no_grad():
-            audio, visual = self._pool.take(batch.rows[:1])
-            sample = compute(self.network, audio, visual)
+            sample = compute(self.network, self._batch(batch.rows[:1]))
         count = len(self._pool) - (self._new_count if batch.new_count == 0 else 0)
         size = count * sum(tensor[0].numel() * tensor.element_size() for tensor in sample)
         if size > self._budget:
@@ -65,7 +78,7 @@ class Teacher:
         for chunk in sorted({int(row) // CHUNK for row in unknown}):
             rows = torch.arange(chunk * CHUNK, min((chunk + 1) * CHUNK, len(self._pool)))
             with torch.no_grad():
-                values = compute(self.network, *self._pool.take(rows))
+                values = compute(self.network, self._batch(rows))
             for tensor, value in zip(memory, values, strict=True):
                 tensor[rows] = value
             filled[rows] = True

@@ -1,0 +1,25 @@
+"""NCA loss: neighbourhood components analysis on the scores of a proxy head, in the form of the release.
+
+N clips, C classes. Source: PODNet (ECCV 2020) and AFC (CVPR 2022); the published margin is taken from every
+class there, so that it cancels, and is left out.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def nca_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """-s'_y + log(1 + sum over j != y of exp(s'_j)) with s' = s - max_j s_j: logits s (N, C) -> (N,), a clip each.
+
+    It is no cross-entropy: the true class is missing from the sum and a 1 stands in its place, so the shift by
+    the largest score changes the value.
+
+    >>> import torch
+    >>> round(float(nca_loss(torch.tensor([[2.0, 2.0, 2.0]]), torch.tensor([0]))), 4)
+    1.0986
+    """
+    shifted = logits - logits.max(dim=1, keepdim=True).values
+    positive = shifted.gather(1, labels[:, None])  # (N, 1)
+    others = shifted.exp().scatter(1, labels[:, None], 1.0)
+    return (others.sum(dim=1).log()[:, None] - positive)[:, 0]

@@ -1,0 +1,59 @@
+"""iCaRL: herded exemplars, sigmoid distillation, nearest-mean classifier. Rebuffi et al., CVPR 2017.
+
+    total = CE over all K logits + distillation on the K_old logits, new clips and exemplars shuffled into one set
+
+Class means exist only once exemplars have been chosen, which is after the last epoch: within a step, validation
+(by which the best epoch is chosen) always asks the head, whichever classifier answers afterwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from avcil.losses import icarl_distillation
+from avcil.losses.icarl_distillation import DistillationForm
+from avcil.methods.base import Batch, GradientMethod, Step
+from avcil.models.network import NetworkOutput
+
+
+@dataclass(frozen=True, kw_only=True)
+class IcarlOptions:
+    """Hyper-parameters; the defaults are iCaRL as published."""
+
+    classifier: Literal["nme", "fc"] = "nme"
+    """Who answers after a step: the nearest exemplar mean in feature space, or the head's logits."""
+    distillation: DistillationForm = "original"
+    """As published, where an unchanged model is left alone; or the release's, which takes the sigmoid twice."""
+    herding: Literal["distinct", "release"] = "distinct"
+    """Every exemplar another clip; or as in the release, whose herding may choose a clip again."""
+
+
+class Icarl(GradientMethod):
+    """Rehearsal with herding and, by choice, the nearest-mean classifier."""
+
+    name = "icarl"
+    summary = "rehearsal with herding; classifies by the nearest exemplar mean or the head (CVPR 2017)"
+    Options = IcarlOptions
+    rehearsal = "herding"
+    batching = "mixed"
+    uses_teacher = True
+
+    @property
+    def classifier(self) -> Literal["head", "nearest-mean"]:
+        return "nearest-mean" if self.options.classifier == "nme" else "head"
+
+    @property
+    def herding_repeats(self) -> bool:
+        return self.options.herding == "release"
+
+    def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
+        terms = {"cross_entropy": F.cross_entropy(output.logits, batch.labels)}
+        if step.teacher is not None:
+            terms["distillation"] = icarl_distillation(
+                output.logits[:, : step.known], step.teacher.logits(batch), form=self.options.distillation
+            )
+        return terms

@@ -1,0 +1,45 @@
+"""LwF: learning without forgetting, on new clips alone. Li and Hoiem, ECCV 2016; task-wise, as AV-CIL compares it.
+
+    total = CE over the new classes' logits + L_KD
+
+No clip of an old class is kept: what the last step's model says of the *new* clips stands for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from avcil.losses import taskwise_distillation
+from avcil.methods.base import Batch, GradientMethod, Step
+from avcil.models.network import NetworkOutput
+
+
+@dataclass(frozen=True, kw_only=True)
+class LwfOptions:
+    """Hyper-parameters."""
+
+    temperature_distillation: float = 2.0
+    """T of the distillation's softmax."""
+
+
+class Lwf(GradientMethod):
+    """Distillation without a memory."""
+
+    name = "lwf"
+    summary = "distils the last step's model on the new clips; keeps no exemplars (ECCV 2016)"
+    Options = LwfOptions
+    uses_teacher = True
+
+    def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
+        terms = {"cross_entropy": F.cross_entropy(output.logits[:, step.known :], batch.labels - step.known)}
+        if step.teacher is not None:
+            terms["distillation"] = taskwise_distillation(
+                output.logits,
+                step.teacher.logits(batch),
+                task_sizes=step.task_sizes[:-1],
+                temperature=self.options.temperature_distillation,
+            )
+        return terms
