@@ -1,8 +1,23 @@
-"""Frames and sound of media files, and what is wrong with a file in plain words."""
+"""Frames and sound of media files, and what is wrong with a file in plain words; writing clips and pictures."""
 
 from avcil.media.clip import ClipMedia, read_clip
 from avcil.media.container import MediaError
 from avcil.media.frames import sample_times
+from avcil.media.overlay import encode_png, heat_overlay, png_data_uri
 from avcil.media.probe import MediaInfo, probe
+from avcil.media.spectrogram import log_mel
+from avcil.media.write import write_video
 
-__all__ = ["ClipMedia", "MediaError", "MediaInfo", "probe", "read_clip", "sample_times"]
+__all__ = [
+    "ClipMedia",
+    "MediaError",
+    "MediaInfo",
+    "encode_png",
+    "heat_overlay",
+    "log_mel",
+    "png_data_uri",
+    "probe",
+    "read_clip",
+    "sample_times",
+    "write_video",
+]

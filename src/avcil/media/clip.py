@@ -6,6 +6,7 @@ Shapes: F frames of H x W pixels, N samples of sound.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,6 @@ from avcil.media.container import (
     PYAV_ERRORS,
     Deadline,
     MediaError,
-    Survey,
     open_media,
     reason_of,
     scan_duration,
@@ -82,7 +82,7 @@ def _check_request(path: Path, frames: int | None, short_side: int | None, sampl
     if frames is None and sample_rate is None:
         raise InputError(f"{path}: nothing is asked for; give frames, sample_rate, or both")
     for name, value in (("frames", frames), ("short_side", short_side), ("sample_rate", sample_rate)):
-        if value is not None and (not isinstance(value, int) or value < 1):
+        if value is not None and (not isinstance(value, Integral) or value < 1):
             raise InputError(f"{name} must be a whole number of 1 or more, not {value!r}")
 
 

@@ -124,8 +124,12 @@ def check_file(path: Path) -> None:
         if not path.is_file():
             raise MediaError(f"{path} is not a regular file")
         with open(path, "rb") as file:
-            if not file.read(1):
-                raise MediaError(f"{path} is empty (0 bytes)")
+            head = file.read(64)
+        if not head:
+            raise MediaError(f"{path} is empty (0 bytes)")
+        if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"#EXTM3U"):
+            # FFmpeg would wait for the next part of a broadcast for as long as it is let
+            raise MediaError(f"{path} is a playlist, not a recording")
     except (OSError, ValueError) as error:
         if isinstance(error, MediaError):
             raise

@@ -277,10 +277,3 @@ class Canvas:
     def _say(self, problem: str) -> None:
         if problem not in self.problems:
             self.problems.append(problem)
-
-
-def check_frame_request(path: Path, frames: int | None, short_side: int | None) -> None:
-    """Refuse counts and sizes that mean nothing."""
-    for name, value in (("frames", frames), ("short_side", short_side)):
-        if value is not None and value < 1:
-            raise MediaError(f"{path}: {name} must be 1 or more, not {value}")

@@ -12,6 +12,8 @@ from avcil.media.sizes import square_pixel_size
 
 PROBE_PACKETS = 200
 """Packets tried for a first picture; its display matrix comes with the picture only."""
+MAX_FPS = 500
+"""Rates above it are the ticks of a container's clock (Matroska: 1000), not a camera's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +30,7 @@ class MediaInfo:
     """Pixels of the picture as shown: turned upright, pixels made square."""
     height: int | None
     fps: float | None
-    """Frames a second on average; None where the file does not say."""
+    """Frames a second on average; None where the file does not say, or says its clock's ticks instead."""
     rotation: int
     """Degrees clockwise by which the stored picture is turned for showing: 0, 90, 180, 270."""
     mirrored: bool
@@ -89,12 +91,12 @@ def _video_facts(track: Any, orientation: Orientation) -> dict[str, Any]:
     if codec is not None and codec.width and codec.height:
         size = square_pixel_size(codec.width, codec.height, track.sample_aspect_ratio)
         size = size[::-1] if orientation.transpose else size
-    rate = None if track is None else track.average_rate or track.guessed_rate
+    rate = None if track is None else track.average_rate
     return {
         "has_video": track is not None,
         "width": size[0],
         "height": size[1],
-        "fps": float(rate) if rate else None,
+        "fps": float(rate) if rate and rate <= MAX_FPS else None,
         "rotation": orientation.rotation,
         "mirrored": orientation.mirrored,
         "video_codec": None if codec is None else codec.name,

@@ -1,0 +1,67 @@
+"""A log-mel spectrogram of a sound, for people to look at.
+
+Shapes: N samples, B mel bands, T columns.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from avcil.errors import InputError
+
+
+def log_mel(
+    sound: np.ndarray,
+    sample_rate: int,
+    bands: int = 64,
+    *,
+    window: float = 0.025,
+    hop: float = 0.010,
+    lowest: float = 20.0,
+    range_db: float = 80.0,
+) -> np.ndarray:
+    """Log-mel spectrogram (B, T) float32 in decibels below the loudest cell, row 0 the lowest band.
+
+    Columns are Hann windows of `window` seconds every `hop` seconds, column t centred at (t + 0.5) hops (the sound
+    is padded with zeros on both sides; T = ceil(N / hop)). The power spectrum is summed by triangles that are evenly
+    spaced from `lowest` Hz to half the sample rate on the mel scale m = 2595 log10(1 + f / 700) (O'Shaughnessy
+    1987), each triangle of height 1. A cell is 10 log10 of its power over the largest, no less than -`range_db`.
+
+    >>> log_mel(np.zeros(1600, np.float32), 16000).shape
+    (64, 10)
+    """
+    if sound.ndim != 1 or not len(sound) or sample_rate < 1 or bands < 1:
+        raise InputError(f"log_mel needs sound (N,), N above 0, a sample rate and bands; not {sound.shape}")
+    size, step = max(2, round(window * sample_rate)), max(1, round(hop * sample_rate))
+    columns = -(-len(sound) // step)
+    padded = np.zeros(columns * step + size, np.float64)
+    padded[(size - step) // 2 :][: len(sound)] = sound
+    pieces = np.lib.stride_tricks.sliding_window_view(padded, size)[::step][:columns]  # (T, size)
+    points = 1 << (size - 1).bit_length()
+    power = np.abs(np.fft.rfft(pieces * np.hanning(size), points)) ** 2  # (T, points // 2 + 1)
+    cells = mel_triangles(bands, points, sample_rate, lowest) @ power.T  # (B, T)
+    loudest = cells.max()
+    if loudest <= 0:
+        return np.full(cells.shape, -range_db, np.float32)
+    floor = 10.0 ** (-range_db / 10)
+    return (10 * np.log10(np.maximum(cells / loudest, floor))).astype(np.float32)
+
+
+def mel_triangles(bands: int, points: int, sample_rate: int, lowest: float) -> np.ndarray:
+    """Triangular filters (B, points // 2 + 1) of height 1 over the bins of a `points`-point transform.
+
+    A band narrower than a bin takes the bins beside its centre in proportion, so that no band stays empty.
+    """
+    highest = sample_rate / 2
+    mels = np.linspace(_mel(min(lowest, highest / 2)), _mel(highest), bands + 2)
+    edges = 700 * (10 ** (mels / 2595) - 1) * points / sample_rate  # in bins
+    bins = np.arange(points // 2 + 1)
+    low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    rise = (bins - low) / np.maximum(centre - low, 1)
+    fall = (high - bins) / np.maximum(high - centre, 1)
+    narrow = 1 - np.abs(bins - centre)
+    return np.maximum(0, np.where(high - low < 2, narrow, np.minimum(rise, fall)))
+
+
+def _mel(hertz: float) -> float:
+    return 2595 * np.log10(1 + hertz / 700)

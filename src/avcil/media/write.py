@@ -1,0 +1,132 @@
+"""Writing small videos with sound: H.264 and AAC in MP4, the same bytes for the same input.
+
+Shapes: H x W pixels, N samples of sound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import av
+import numpy as np
+
+from avcil.errors import InputError
+from avcil.files import write_atomically
+from avcil.media.container import PYAV_ERRORS, reason_of
+
+AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+"""Sample rates, in Hz, that AAC knows."""
+AAC_BLOCK = 1024
+
+
+def write_video(
+    path: Path | str,
+    frames: Iterable[np.ndarray],
+    fps: float,
+    *,
+    sound: np.ndarray | None = None,
+    sample_rate: int | None = None,
+    quality: int = 20,
+) -> None:
+    """Write `frames`, each uint8 RGB (H, W, 3) with H and W even, and mono `sound` float32 (N,) as an MP4 file.
+
+    Frame i is shown at i / fps seconds; the sound starts with frame 0. `quality` is x264's constant rate factor
+    (0 keeps all but colour detail, 20 looks alike, 51 is worst). The file replaces `path` once it is whole.
+    Raises `InputError` for what MP4 cannot hold.
+    """
+    path = Path(path)
+    _check(path, fps, sound, sample_rate)
+    write_atomically(path, lambda file: _write(path, file, frames, fps, sound, sample_rate, quality))
+
+
+def _check(path: Path, fps: float, sound: np.ndarray | None, sample_rate: int | None) -> None:
+    if not 0 < fps <= 1000:
+        raise InputError(f"{path}: fps must lie above 0 and up to 1000, not {fps!r}")
+    if (sound is None) != (sample_rate is None):
+        raise InputError(f"{path}: give sound and sample_rate together, or neither")
+    if sound is None:
+        return
+    if sample_rate not in AAC_RATES:
+        raise InputError(
+            f"{path}: sample_rate {sample_rate!r} is not one of AAC's: {', '.join(map(str, AAC_RATES))}"
+        )
+    if sound.ndim != 1 or not len(sound) or not np.isfinite(sound).all():
+        raise InputError(f"{path}: sound must be numbers of shape (N,), N above 0, not {sound.shape}")
+
+
+def _write(
+    path: Path,
+    file: BinaryIO,
+    frames: Iterable[np.ndarray],
+    fps: float,
+    sound: np.ndarray | None,
+    sample_rate: int | None,
+    quality: int,
+) -> None:
+    try:
+        with av.open(file, "w", format="mp4") as container:
+            video = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+            video.pix_fmt = "yuv420p"
+            video.codec_context.thread_count = 1  # x264 decides otherwise with other numbers of threads
+            video.options = {"crf": str(quality)}
+            audio, blocks = None, iter(())
+            if sound is not None:
+                audio = container.add_stream("aac", rate=sample_rate, layout="mono")
+                blocks = _blocks(sound, sample_rate)
+            _interleave(path, container, video, audio, frames, blocks)
+    except InputError:
+        raise
+    except OSError as error:
+        if isinstance(error, av.error.FFmpegError) and error.errno is None:
+            raise InputError(f"{path} cannot be written: {reason_of(error)}") from None
+        raise
+    except PYAV_ERRORS as error:
+        raise InputError(f"{path} cannot be written: {reason_of(error)}") from None
+
+
+def _interleave(
+    path: Path, container: Any, video: Any, audio: Any, frames: Iterable[np.ndarray], blocks: Iterator[Any]
+) -> None:
+    """Encode picture and sound side by side in time, so that players need not look ahead."""
+    count, heard = 0, Fraction(0)
+    for count, frame in enumerate(frames, start=1):
+        if count == 1:
+            _begin(path, video, frame)
+        if frame.shape != (video.height, video.width, 3) or frame.dtype != np.uint8:
+            raise InputError(
+                f"{path}: frame {count - 1} is {frame.dtype} {frame.shape}; all must be uint8 "
+                f"({video.height}, {video.width}, 3)"
+            )
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+        picture.pts, picture.time_base = count - 1, 1 / video.codec_context.framerate
+        container.mux(video.encode(picture))
+        while heard < count / video.codec_context.framerate and (block := next(blocks, None)) is not None:
+            container.mux(audio.encode(block))
+            heard += Fraction(block.samples, block.sample_rate)
+    if not count:
+        raise InputError(f"{path}: there is no frame to write")
+    container.mux(video.encode(None))
+    if audio is not None:
+        for block in blocks:
+            container.mux(audio.encode(block))
+        container.mux(audio.encode(None))
+
+
+def _begin(path: Path, video: Any, frame: np.ndarray) -> None:
+    height, width = frame.shape[:2]
+    if height % 2 or width % 2 or not height or not width:
+        raise InputError(f"{path}: width and height must be even for H.264, not {width}x{height}")
+    video.width, video.height = width, height
+
+
+def _blocks(sound: np.ndarray, sample_rate: int) -> Iterator[Any]:
+    samples = np.clip(sound, -1, 1).astype(np.float32)
+    for begin in range(0, len(samples), AAC_BLOCK):
+        block = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(samples[None, begin : begin + AAC_BLOCK]), format="fltp", layout="mono"
+        )
+        block.sample_rate, block.pts, block.time_base = sample_rate, begin, Fraction(1, sample_rate)
+        yield block

@@ -1,0 +1,225 @@
+"""What is no clip says so in words, whatever its bytes: never a hang, never an error of a library below."""
+
+from __future__ import annotations
+
+import os
+import random
+import struct
+import subprocess
+import sys
+import time
+import zlib
+
+import av
+import numpy as np
+import pytest
+
+import avcil.media.clip as clip_module
+from avcil.errors import InputError
+from avcil.media import ClipMedia, MediaError, probe, read_clip, write_video
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory, make):
+    """A small clip with picture and sound."""
+    path = tmp_path_factory.mktemp("small") / "small.mp4"
+    sound = 0.3 * np.sin(np.arange(8000) / 5).astype(np.float32)
+    write_video(path, (make.frame(i) for i in range(12)), 12, sound=sound, sample_rate=8000)
+    return path
+
+
+def refused(path, words):
+    """Both readers refuse the file, name it, and say `words`."""
+    for read in (lambda: read_clip(path, frames=2, sample_rate=8000), lambda: probe(path)):
+        with pytest.raises(MediaError, match=words) as caught:
+            read()
+        assert str(path) in str(caught.value)
+        assert caught.value.exit_code == 2
+
+
+def test_missing_folder_empty(tmp_path):
+    """The plainest mistakes have the plainest words."""
+    refused(tmp_path / "nothing.mp4", "there is no file")
+    refused(tmp_path, "is a folder")
+    (tmp_path / "empty.mp4").touch()
+    refused(tmp_path / "empty.mp4", "is empty")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    refused(tmp_path / "pipe.mp4", "not a regular file")
+    refused(tmp_path / ("a" * 400), "cannot be read|no file")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_junk(tmp_path, seed):
+    """Random bytes are no media file."""
+    (tmp_path / "junk.mp4").write_bytes(random.Random(seed).randbytes(20_000))
+    refused(tmp_path / "junk.mp4", "not a media file")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("letter.mp4", "Dear reader,\nthis is no video.\n" * 50),
+        ("letter.txt", "Dear reader,\nthis is no video.\n" * 50),
+        ("art.ans", "\x1b[31mred\x1b[0m\n" * 50),
+        ("list.csv", "path,label,split\na.mp4,dog,train\n"),
+        ("live.mp4", "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nhttp://127.0.0.1:9/a.ts\n"),
+        ("live.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nhttp://127.0.0.1:9/a.ts\n"),
+        ("join.mp4", "ffconcat version 1.0\nfile small.mp4\n"),
+        ("page.html", "<html><body>404 not found</body></html>"),
+    ],
+)
+def test_text(tmp_path, name, text):
+    """Text is not drawn as a picture, and a playlist leads nowhere."""
+    (tmp_path / name).write_text(text)
+    begun = time.monotonic()
+    refused(tmp_path / name, "not a media file|not a recording")
+    assert time.monotonic() - begun < 5
+
+
+def test_names_are_only_names(tmp_path, small):
+    """A file's name is never read as an address, a pattern or an option."""
+    for name in ("http:", "concat:a|b.mp4", "%03d.mp4", "-i.mp4", "a b'\"🎺.mp4", "x?y#z.mp4"):
+        path = tmp_path / name
+        path.write_bytes(small.read_bytes())
+        assert read_clip(path, frames=2).frames.shape[0] == 2
+
+
+def test_picture_bomb(tmp_path):
+    """A few bytes that claim a picture of 60000 x 60000 are refused, not allocated."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000)))
+    (tmp_path / "bomb.png").write_bytes(data + chunk(b"IEND", b""))
+    with pytest.raises(MediaError):
+        read_clip(tmp_path / "bomb.png", frames=1)
+
+
+def test_request_that_means_nothing(small):
+    """Wrong arguments are told apart from wrong files."""
+    for wrong in (
+        {},
+        {"frames": 0},
+        {"frames": 2.5},
+        {"frames": 2, "short_side": 0},
+        {"sample_rate": -1},
+        {"frames": 2, "start": -1.0},
+        {"frames": 2, "start": 0.5, "end": 0.5},
+        {"frames": 2, "start": float("nan")},
+        {"frames": 2, "timeout": 0},
+    ):
+        with pytest.raises(InputError):
+            read_clip(small, **wrong)
+
+
+def test_stretch_outside(small):
+    """A start after the end is refused; an end after it is noted."""
+    with pytest.raises(MediaError, match="lies after the end"):
+        read_clip(small, frames=2, start=5.0)
+    clip = read_clip(small, frames=2, sample_rate=8000, end=9.0)
+    assert any("asked for ends at 9 s" in problem for problem in clip.problems)
+
+
+def test_only_what_is_asked_for(tmp_path, small, make):
+    """A modality not asked for is not missed; one that is asked for and absent is."""
+    assert read_clip(small, frames=2).problems == ()
+    assert read_clip(small, frames=2).sound is None
+    assert read_clip(small, sample_rate=8000).frames is None
+    write_video(tmp_path / "mute.mp4", (make.frame(i) for i in range(5)), 25)
+    assert read_clip(tmp_path / "mute.mp4", frames=2, sample_rate=8000).problems == ("no audio track",)
+    with pytest.raises(MediaError, match="nothing usable: no audio track"):
+        read_clip(tmp_path / "mute.mp4", sample_rate=8000)
+
+
+def test_timeout(small):
+    """Time over: the file is given up, in words."""
+    with pytest.raises(MediaError, match="gave up after"):
+        read_clip(small, frames=2, timeout=1e-9)
+
+
+def test_breaks_off(tmp_path, make):
+    """Half a file that declares its whole length: sampled over what is there, and said."""
+    path = tmp_path / "whole.mp4"
+    frames = [np.random.default_rng(i).integers(0, 255, (32, 48, 3), dtype=np.uint8) for i in range(100)]
+    make.track(path, frames, list(range(0, 4000, 40)), options={"movflags": "faststart"})
+    data = path.read_bytes()
+    half = tmp_path / "half.mp4"
+    half.write_bytes(data[: len(data) // 2])
+    clip = read_clip(half, frames=8)
+    assert 1.5 < clip.duration < 2.5
+    assert clip.frame_times[-1] < clip.duration
+    assert len({frame.tobytes() for frame in clip.frames}) == 8
+    assert any("breaks off at" in problem and "of 4.00 s" in problem for problem in clip.problems)
+    fixed = read_clip(half, frames=8, end=4.0)
+    assert fixed.frame_times[-1] == 3.75
+    assert any("breaks off at" in problem for problem in fixed.problems)
+
+
+def test_damaged_middle(tmp_path, make):
+    """Packets that cannot be decoded are counted; the rest is used."""
+    path = tmp_path / "a.mkv"
+    make.track(path, [make.frame(i) for i in range(60)], list(range(0, 2400, 40)), gop=5)
+    data = bytearray(path.read_bytes())
+    for position in range(len(data) // 3, 2 * len(data) // 3):
+        data[position] = 0xFF
+    path.write_bytes(data)
+    clip = read_clip(path, frames=60)
+    assert clip.problems
+    assert make.number(clip.frames[0]) == 0
+
+
+def test_mutated_bytes(tmp_path, small):
+    """Two hundred damaged copies: each gives a clip or a `MediaError`, soon, and leaves no file open."""
+    data, random_ = small.read_bytes(), random.Random(0)
+    path, begun, outcomes = tmp_path / "mutant.mp4", time.monotonic(), {"clip": 0, "refused": 0}
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(200):
+        mutant = bytearray(data)
+        for _ in range(random_.choice((1, 3, 10, 50))):
+            mutant[random_.randrange(len(mutant))] = random_.randrange(256)
+        if random_.random() < 0.3:
+            del mutant[random_.randrange(len(mutant)) :]
+        path.write_bytes(mutant)
+        try:
+            clip = read_clip(path, frames=4, sample_rate=8000, timeout=10)
+        except MediaError:
+            outcomes["refused"] += 1
+            continue
+        outcomes["clip"] += 1
+        assert isinstance(clip, ClipMedia)
+        assert clip.frames is not None or clip.sound is not None
+        assert (clip.frames is not None and clip.sound is not None) or clip.problems
+        if clip.sound is not None:
+            assert np.isfinite(clip.sound).all()
+    assert min(outcomes.values()) > 10, outcomes
+    assert time.monotonic() - begun < 60
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("error", [av.error.InvalidDataError, IndexError, AttributeError, MemoryError])
+def test_library_errors_never_leak(small, monkeypatch, error):
+    """Whatever breaks below, callers see a `MediaError` with the file's name."""
+
+    def broken(*_):
+        raise error(1, "broken") if error is av.error.InvalidDataError else error("broken")
+
+    monkeypatch.setattr(clip_module, "survey", broken)
+    with pytest.raises(MediaError, match=small.name):
+        read_clip(small, frames=2)
+
+
+def test_ffmpeg_is_silent(tmp_path, small):
+    """Reading a damaged file writes nothing to the terminal."""
+    data = bytearray(small.read_bytes())
+    for position in range(200, 3000, 7):
+        data[position] = 0xFF
+    (tmp_path / "bad.mp4").write_bytes(data)
+    code = (
+        "import sys; from avcil.media import read_clip, MediaError\n"
+        "try: read_clip(sys.argv[1], frames=4, sample_rate=8000)\n"
+        "except MediaError: pass\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "bad.mp4"], capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

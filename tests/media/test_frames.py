@@ -1,0 +1,241 @@
+"""Which frame is chosen for a time, and how it comes out."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import avcil.media.frames as module
+from avcil.media import MediaError, probe, read_clip, sample_times, write_video
+
+
+def decode_all(path):
+    """Every frame with its time as an exact fraction: the plain way, to compare with."""
+    with av.open(str(path)) as container:
+        origin = Fraction(container.start_time or 0, 1_000_000)
+        return [
+            (Fraction(frame.pts * frame.time_base.numerator, frame.time_base.denominator) - origin, frame.to_ndarray(format="rgb24"))
+            for frame in container.decode(video=0)
+        ]
+
+
+def shown_at(decoded, moment):
+    """The last frame whose time is at most `moment`, else the first."""
+    past = [frame for time, frame in decoded if time <= Fraction(moment) + Fraction(1, 10**6)]
+    return past[-1] if past else decoded[0][1]
+
+
+def test_times_are_slice_centres():
+    """The documented formula."""
+    assert sample_times(1.0, 3.0, 4).tolist() == [1.25, 1.75, 2.25, 2.75]
+
+
+def test_every_frame_once(tmp_path, make):
+    """As many times as frames: each frame comes once, in order."""
+    write_video(tmp_path / "a.mp4", (make.frame(i) for i in range(50)), 25)
+    clip = read_clip(tmp_path / "a.mp4", frames=50)
+    assert [make.number(frame) for frame in clip.frames] == list(range(50))
+    assert clip.problems == ()
+    assert clip.frames.flags.c_contiguous
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    gaps=st.lists(st.integers(1, 700), min_size=1, max_size=20),
+    count=st.integers(1, 12),
+    first=st.integers(0, 500),
+)
+def test_variable_frame_rate(tmp_path, make, gaps, count, first):
+    """At any spacing of frames, the one chosen is that of the plain full decode."""
+    stamps = (first + np.cumsum([0, *gaps])).tolist()
+    path = tmp_path / "vfr.mkv"
+    make.track(path, [make.frame(i) for i in range(len(stamps))], stamps)
+    decoded = decode_all(path)
+    clip = read_clip(path, frames=count)
+    expected = [make.number(shown_at(decoded, moment)) for moment in clip.frame_times]
+    assert [make.number(frame) for frame in clip.frames] == expected
+
+
+@pytest.mark.parametrize(("start", "end"), [(0.4, 1.2), (1.0, None), (None, 0.08), (1.96, 2.0)])
+def test_stretch(tmp_path, make, start, end):
+    """`start` and `end` cut the stretch; the times say where the frames lie in the file."""
+    path = tmp_path / "a.mp4"
+    write_video(path, (make.frame(i) for i in range(50)), 25)
+    clip = read_clip(path, frames=4, start=start, end=end)
+    decoded = decode_all(path)
+    assert np.allclose(clip.frame_times, sample_times(start or 0.0, end or 2.0, 4))
+    assert clip.duration == pytest.approx((end or 2.0) - (start or 0.0))
+    for moment, frame in zip(clip.frame_times, clip.frames, strict=True):
+        assert make.number(frame) == make.number(shown_at(decoded, moment))
+
+
+def test_fewer_frames_than_asked_and_one(tmp_path, make):
+    """Frames repeat where the file has fewer, down to one."""
+    for have, expected in ((3, [0, 0, 1, 1, 2, 2]), (1, [0] * 6)):
+        write_video(tmp_path / "few.mp4", (make.frame(i) for i in range(have)), 25)
+        clip = read_clip(tmp_path / "few.mp4", frames=6)
+        assert [make.number(frame) for frame in clip.frames] == expected
+
+
+@pytest.mark.parametrize("gop", [5, 1000])
+@pytest.mark.parametrize("start", [0.0, 3.0, 7.3])
+def test_jumps_change_nothing(tmp_path, make, monkeypatch, gop, start):
+    """Going over key frames, or finding none to go to, gives the frames of a plain pass."""
+    path = tmp_path / "long.mp4"
+    make.track(path, [make.frame(i) for i in range(250)], list(range(0, 10_000, 40)), gop=gop)
+    plain = read_clip(path, frames=6, start=start)
+    monkeypatch.setattr(module, "SEEK_AHEAD", 0.5)
+    jumped = read_clip(path, frames=6, start=start)
+    assert (plain.frames == jumped.frames).all()
+    assert make.number(jumped.frames[0]) == int((jumped.frame_times[0] + 1e-6) * 25)
+
+
+def test_a_wrong_index_is_survived(tmp_path, make, monkeypatch):
+    """A jump that lands behind its aim is undone: everything is decoded in order instead."""
+    path = tmp_path / "long.mp4"
+    make.track(path, [make.frame(i) for i in range(100)], list(range(0, 4000, 40)), gop=5)
+    plain = read_clip(path, frames=3)
+    monkeypatch.setattr(module, "SEEK_AHEAD", 0.5)
+    astray = []
+
+    class Astray:
+        """A container whose jumps land two seconds too far."""
+
+        def __init__(self, container):
+            self.demux, self._seek = container.demux, container.seek
+
+        def seek(self, stamp, *, stream, backward):
+            astray.append(stamp)
+            self._seek(stamp + round(2 / stream.time_base), stream=stream, backward=backward)
+
+    make_reader = module.TrackReader.__init__
+    monkeypatch.setattr(
+        module.TrackReader, "__init__", lambda self, file, *rest, **more: make_reader(self, Astray(file), *rest, **more)
+    )
+    assert (read_clip(path, frames=3).frames == plain.frames).all()
+    assert len(astray) == 1
+
+
+@pytest.mark.parametrize(("width", "height"), [(161, 121), (33, 47), (1, 1)])
+@pytest.mark.parametrize("short_side", [None, 24, 200])
+def test_odd_sizes(tmp_path, width, height, short_side):
+    """Odd sizes keep their pixels, and scale to the short side with the aspect kept."""
+    frame = np.full((height, width, 3), 90, np.uint8)
+    with av.open(str(tmp_path / "odd.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = width, height, "bgr0"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    clip = read_clip(tmp_path / "odd.mkv", frames=2, short_side=short_side)
+    scale = 1 if short_side is None else short_side / min(width, height)
+    assert np.abs(np.subtract(clip.frames.shape[1:3], (height * scale, width * scale))).max() <= 0.5
+    assert np.abs(clip.frames.astype(int) - 90).max() <= 2
+
+
+ONE = 65536
+LAST = 1 << 30
+MATRICES = {
+    (ONE, 0, 0, ONE): lambda a: a,
+    (0, ONE, -ONE, 0): lambda a: np.rot90(a, -1),
+    (-ONE, 0, 0, -ONE): lambda a: np.rot90(a, 2),
+    (0, -ONE, ONE, 0): lambda a: np.rot90(a, 1),
+    (-ONE, 0, 0, ONE): np.fliplr,
+    (ONE, 0, 0, -ONE): np.flipud,
+    (0, ONE, ONE, 0): lambda a: a.swapaxes(0, 1),
+    (0, -ONE, -ONE, 0): lambda a: np.rot90(a, 2).swapaxes(0, 1),
+}
+
+
+@pytest.mark.parametrize("matrix", MATRICES)
+def test_display_matrix(tmp_path, make, matrix):
+    """All eight ways a file can lay a picture down; the probe tells the size as shown."""
+    frame = np.zeros((32, 48, 3), np.uint8)
+    frame[:16, :24], frame[:16, 24:], frame[16:, :24] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    a, b, c, d = matrix
+    path = tmp_path / "turned.mp4"
+    make.track(path, [frame], [0], matrix=[a, b, 0, c, d, 0, 0, 0, LAST])
+    shown = read_clip(path, frames=1).frames[0]
+    assert np.abs(shown.astype(int) - MATRICES[matrix](frame).astype(int)).mean() < 12  # edges blur in chroma
+    info = probe(path)
+    assert (info.height, info.width) == shown.shape[:2]
+    assert info.mirrored == (a * d - b * c < 0)
+
+
+def test_oblique_rotation_is_said(tmp_path, make):
+    """A turn that is no quarter turn is not followed, and that is said."""
+    part = round(ONE * 0.5**0.5)
+    path = tmp_path / "oblique.mp4"
+    make.track(path, [make.frame(7)], [0], matrix=[part, part, 0, -part, part, 0, 0, 0, LAST])
+    assert any("45 degrees" in problem for problem in read_clip(path, frames=1).problems)
+
+
+@pytest.mark.parametrize(("aspect", "size"), [(Fraction(2), (32, 96)), (Fraction(1, 2), (64, 48))])
+def test_oblong_pixels_become_square(tmp_path, make, aspect, size):
+    """Things keep the shape that a person sees; the longer side is enlarged, nothing is lost."""
+    make.track(tmp_path / "sar.mp4", [make.frame(7)], [0], aspect=aspect)
+    assert read_clip(tmp_path / "sar.mp4", frames=1).frames.shape[1:3] == size
+    info = probe(tmp_path / "sar.mp4")
+    assert (info.height, info.width) == size
+
+
+@pytest.mark.parametrize(
+    ("codec", "pix_fmt"),
+    [
+        ("libx264", "yuv420p10le"),
+        ("libx264", "yuv444p"),
+        ("libx264", "yuv422p"),
+        ("ffv1", "gray"),
+        ("ffv1", "yuva420p"),
+        ("ffv1", "gbrp16le"),
+        ("mjpeg", "yuvj420p"),
+    ],
+)
+def test_pixel_formats(tmp_path, make, codec, pix_fmt):
+    """Ten bits, full chroma, grey, alpha, full range: the same grey levels come out in eight bits."""
+    frames = [make.frame(i) for i in range(0, 100, 9)]
+    make.track(tmp_path / "a.mkv", frames, list(range(0, 480, 40)), codec=codec, pix_fmt=pix_fmt)
+    clip = read_clip(tmp_path / "a.mkv", frames=12)
+    assert [make.number(frame) for frame in clip.frames] == list(range(0, 100, 9))
+
+
+def test_transparency_is_dropped(tmp_path):
+    """A picture with alpha gives its colours; a still picture is a video of one frame."""
+    rgba = np.full((10, 12, 4), (200, 100, 50, 128), np.uint8)
+    with av.open(str(tmp_path / "a.mov"), "w") as container:
+        stream = container.add_stream("png", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 12, 10, "rgba"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(rgba, format="rgba")))
+        container.mux(stream.encode(None))
+    clip = read_clip(tmp_path / "a.mov", frames=2)
+    assert (clip.frames == [200, 100, 50]).all()
+
+
+def test_cover_picture_is_no_video(tmp_path):
+    """The cover of a music file is not its video."""
+    with av.open(str(tmp_path / "song.m4a"), "w", format="mp4") as container:
+        sound = container.add_stream("aac", rate=16000, layout="mono")
+        cover = container.add_stream("png", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 16, 16, "rgb24"
+        cover.disposition = av.stream.Disposition.attached_pic
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8))))
+        container.mux(cover.encode(None))
+        block = av.AudioFrame.from_ndarray(np.full((1, 4096), 0.1, np.float32), format="fltp", layout="mono")
+        block.sample_rate = 16000
+        container.mux(sound.encode(block))
+        container.mux(sound.encode(None))
+    clip = read_clip(tmp_path / "song.m4a", frames=2, sample_rate=16000)
+    assert clip.frames is None
+    assert "no video track" in clip.problems
+    assert not probe(tmp_path / "song.m4a").has_video
+
+
+def test_too_much_memory_is_refused(tmp_path, make):
+    """A short side that would fill the memory is refused, not tried."""
+    write_video(tmp_path / "a.mp4", [make.frame(1)], 25)
+    with pytest.raises(MediaError, match="too much memory"):
+        read_clip(tmp_path / "a.mp4", frames=10, short_side=100_000)

@@ -1,0 +1,158 @@
+"""The sound of a clip: its rate, its length, its place on the clock."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from scipy.io import wavfile
+
+import avcil.media.sound as module
+from avcil.media import MediaError, read_clip, write_video
+
+
+def sine(hertz, seconds, rate, level=0.5):
+    """A sine that begins at phase 0."""
+    return level * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)
+
+
+def as_wav(path, rate, samples, kind=np.int16):
+    """Write with scipy, so that reading is not compared with itself."""
+    samples = samples * np.iinfo(kind).max if np.issubdtype(kind, np.integer) else samples
+    wavfile.write(path, rate, samples.astype(kind))
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000, 11025])
+@pytest.mark.parametrize("wanted", [16000, 44100])
+def test_resampled_sine(tmp_path, rate, wanted):
+    """A sine stays the same sine at any rate, sample for sample, away from the edges; the length is right."""
+    as_wav(tmp_path / "a.wav", rate, sine(440, 1.3, rate))
+    clip = read_clip(tmp_path / "a.wav", sample_rate=wanted)
+    assert clip.sample_rate == wanted
+    assert clip.sound.dtype == np.float32
+    assert abs(len(clip.sound) - round(1.3 * rate) / rate * wanted) <= 1
+    inner = slice(wanted // 50, -wanted // 50)
+    assert np.abs(clip.sound - sine(440, 1.3, wanted)[: len(clip.sound)])[inner].max() < 2e-3
+    assert clip.problems == ()
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.int32, np.float32])
+def test_channels_are_averaged(tmp_path, kind):
+    """Equal weights, the same for whole numbers and floats: one silent channel of two halves the level."""
+    mono = sine(300, 0.5, 16000)
+    for channels, factor in ((2, 0.5), (3, 1 / 3), (6, 1 / 6)):
+        wide = np.zeros((len(mono), channels))
+        wide[:, 0] = mono
+        as_wav(tmp_path / "wide.wav", 16000, wide, kind)
+        sound = read_clip(tmp_path / "wide.wav", sample_rate=16000).sound
+        assert np.abs(sound - factor * mono).max() < 1e-4
+
+
+def test_opposite_channels_cancel_and_silence_is_said(tmp_path):
+    """An all-silent sound is usable, but it is said."""
+    mono = sine(300, 0.5, 16000)
+    as_wav(tmp_path / "a.wav", 16000, np.stack([mono, -mono], 1), np.float32)
+    clip = read_clip(tmp_path / "a.wav", sample_rate=16000)
+    assert "sound is silent" in clip.problems
+    assert len(clip.sound) == 8000
+
+
+@pytest.mark.parametrize(("start", "end"), [(0.25, 0.75), (0.1, None), (None, 0.3)])
+def test_stretch(tmp_path, start, end):
+    """Cut to the sample, without resampling bit for bit."""
+    samples = np.random.default_rng(0).uniform(-1, 1, 16000).astype(np.float32)
+    as_wav(tmp_path / "a.wav", 16000, samples, np.float32)
+    clip = read_clip(tmp_path / "a.wav", sample_rate=16000, start=start, end=end)
+    first, last = round((start or 0) * 16000), round((end or 1) * 16000)
+    assert (clip.sound == samples[first:last]).all()
+    assert clip.duration == pytest.approx((last - first) / 16000)
+
+
+def test_jump_into_a_long_file(tmp_path, monkeypatch):
+    """A jump gives the samples that decoding everything gives."""
+    samples = np.random.default_rng(0).uniform(-1, 1, 80000).astype(np.float32)
+    as_wav(tmp_path / "a.wav", 8000, samples, np.float32)
+    monkeypatch.setattr(module, "SEEK_AFTER", 2.0)
+    clip = read_clip(tmp_path / "a.wav", sample_rate=8000, start=7.125, end=8.0)
+    assert (clip.sound == samples[57000:64000]).all()
+
+
+@pytest.mark.parametrize("rate", [16000, 44100, 48000])
+def test_click_and_flash_stay_together(tmp_path, rate):
+    """Through H.264 and AAC (with its priming), a click and a flash at 0.5 s are both found at 0.5 s."""
+    sound = np.zeros(rate, np.float32)
+    sound[rate // 2] = 1.0
+    frames = [np.full((32, 32, 3), 235 if i >= 25 else 16, np.uint8) for i in range(50)]
+    write_video(tmp_path / "a.mp4", frames, 50, sound=sound, sample_rate=rate)
+    for start in (None, 0.3):
+        clip = read_clip(tmp_path / "a.mp4", frames=50, sample_rate=16000, start=start)
+        click = np.abs(clip.sound).argmax() / 16000 + (start or 0)
+        flash = clip.frame_times[np.argmax(clip.frames.mean((1, 2, 3)) > 128)]
+        assert click == pytest.approx(0.5, abs=0.002)
+        assert flash == pytest.approx(0.51, abs=0.02)
+    whole = read_clip(tmp_path / "a.mp4", sample_rate=rate)
+    assert rate <= len(whole.sound) <= rate + 1024
+
+
+def late_sound(path, make, late, gap=0.0):
+    """A second of picture; half a second of 1.0 begins `late` seconds into it, with a gap in its middle."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 48, 32, "yuv420p"
+        audio = container.add_stream("pcm_f32le", rate=8000, layout="mono")
+        for i in range(25):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(make.frame(i), format="rgb24")))
+        container.mux(video.encode(None))
+        for i in range(5):
+            block = av.AudioFrame.from_ndarray(np.ones((1, 800), np.float32), format="flt", layout="mono")
+            block.sample_rate, block.time_base = 8000, Fraction(1, 8000)
+            block.pts = round((late + gap * (i > 2)) * 8000) + 800 * i
+            container.mux(audio.encode(block))
+        container.mux(audio.encode(None))
+
+
+def test_late_sound_comes_after_silence(tmp_path, make):
+    """Sound that begins after the picture is put where it belongs."""
+    late_sound(tmp_path / "a.mkv", make, 0.25)
+    clip = read_clip(tmp_path / "a.mkv", frames=5, sample_rate=8000)
+    assert (clip.sound[:2000] == 0).all()
+    assert (clip.sound[2000:] == 1).all()
+    assert len(clip.sound) == 6000
+    stretch = read_clip(tmp_path / "a.mkv", frames=5, sample_rate=8000, start=0.2, end=0.3).sound
+    assert stretch.tolist() == [0.0] * 400 + [1.0] * 400
+
+
+def test_gap_is_silent_and_said(tmp_path, make):
+    """A hole in the time stamps is kept as silence, so that what follows stays in place."""
+    late_sound(tmp_path / "a.mkv", make, 0.0, gap=0.2)
+    clip = read_clip(tmp_path / "a.mkv", sample_rate=8000)
+    assert np.flatnonzero(clip.sound == 0).tolist() == list(range(2400, 4000))
+    assert "the sound has gaps of 0.20 s in all; they are silent" in clip.problems
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf])
+def test_no_numbers_are_refused(tmp_path, poison):
+    """NaN or infinity would poison every feature."""
+    samples = sine(300, 0.5, 16000)
+    samples[100] = poison
+    as_wav(tmp_path / "a.wav", 16000, samples, np.float32)
+    with pytest.raises(MediaError, match="not numbers"):
+        read_clip(tmp_path / "a.wav", sample_rate=16000)
+
+
+def test_absurd_level_is_clipped_and_said(tmp_path):
+    """Sound in 16-bit units stored as floats is not passed on as a waveform in [-1, 1] without a word."""
+    as_wav(tmp_path / "a.wav", 16000, 30000 * sine(300, 0.5, 16000), np.float32)
+    clip = read_clip(tmp_path / "a.wav", sample_rate=16000)
+    assert np.abs(clip.sound).max() == 1
+    assert any("times full scale" in problem for problem in clip.problems)
+
+
+def test_too_long_is_refused(tmp_path, monkeypatch):
+    """There is a limit to what one clip may take."""
+    as_wav(tmp_path / "a.wav", 16000, sine(300, 1, 16000))
+    monkeypatch.setattr(module, "MAX_SAMPLES", 8000)
+    with pytest.raises(MediaError, match="give start and end"):
+        read_clip(tmp_path / "a.wav", sample_rate=16000)
