@@ -86,7 +86,9 @@ def read_clips(path: Path) -> list[Clip]:
     try:
         text = path.read_bytes().decode("utf-8-sig")  # line ends inside quoted fields stay as they are
     except FileNotFoundError:
-        raise InputError(f"there is no clip list {path}; make one with: avcil scan FOLDER --out {path}") from None
+        raise InputError(
+            f"there is no clip list {path}; make one with: avcil scan FOLDER --out {path}"
+        ) from None
     except IsADirectoryError:
         raise InputError(
             f"{path} is a folder, not a clip list; make one with: avcil scan {path} --out clips.csv"
@@ -98,7 +100,7 @@ def read_clips(path: Path) -> list[Clip]:
         _check_columns(reader.fieldnames or [], path)
         clips = [_clip_of_row(row, f"{path}, line {reader.line_num}", path.parent) for row in reader]
     except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num} is not CSV: {error}") from None
+        raise InputError(f"{path}, after line {reader.line_num}: not CSV: {error}") from None
     check_clips(clips, str(path))
     return clips
 
@@ -119,7 +121,9 @@ def _check_columns(columns: Sequence[str], path: Path) -> None:
 
 def _clip_of_row(row: dict[str, str | None], where: str, folder: Path) -> Clip:
     if None in row or any(row.get(name) is None for name in REQUIRED):
-        raise InputError(f"{where}: the number of fields differs from the header's; quote fields that hold commas")
+        raise InputError(
+            f"{where}: the number of fields differs from the header's; quote fields that hold commas"
+        )
     start, end = (_seconds(row.get(name), name, where) for name in ("start", "end"))
     if end is not None and end <= (start or 0.0):
         raise InputError(f"{where}: end ({end:g} s) must come after start ({start or 0.0:g} s)")
@@ -152,10 +156,12 @@ def _seconds(text: str | None, name: str, where: str) -> float | None:
 
 def write_clips(path: Path, clips: Sequence[Clip]) -> None:
     """Write a clip list atomically; `read_clips` of the file gives the same clips (paths made absolute)."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*REQUIRED, *OPTIONAL])
+    rows = [[*REQUIRED, *OPTIONAL]]
     for clip in clips:
         stretch = ["" if value is None else repr(value) for value in (clip.start, clip.end)]
-        writer.writerow([clip.path.absolute(), clip.label, clip.split, *stretch, clip.clip_id])
+        rows.append([str(clip.path.absolute()), clip.label, clip.split, *stretch, clip.clip_id])
+    # a lone carriage return is a line's end to readers of CSV, but the writer does not quote it by itself
+    quoting = csv.QUOTE_ALL if any("\r" in field for row in rows for field in row) else csv.QUOTE_MINIMAL
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n", quoting=quoting).writerows(rows)
     write_text(path, text.getvalue())

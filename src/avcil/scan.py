@@ -76,7 +76,9 @@ class ScanResult:
         ]
         lines += [f"clips without {name}: {count}" for name, count in self.lacking.items() if count]
         if self.ignored:
-            kinds = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in self.ignored.items())
+            kinds = ", ".join(
+                f"{count} {suffix or 'without a suffix'}" for suffix, count in self.ignored.items()
+            )
             lines.append(f"ignored, as they are no media: {kinds}")
         if self.problems:
             lines.append(f"media files left out: {len(self.problems)}")
@@ -122,6 +124,9 @@ def scan(
         first = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems[:3])
         raise InputError(f"{folder} holds no usable media file; {len(problems)} were left out: {first}")
     clips, notes = draw_splits(clips, set(splits.values()), val_fraction, test_fraction, seed)
+    lost = sorted({clip.label for clip in found} - {clip.label for clip in clips})
+    if lost:
+        notes.append(f"classes without a usable clip, left out: {', '.join(lost)}")
     check_classes(folder, clips)
     return ScanResult(
         folder=folder,

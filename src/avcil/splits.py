@@ -34,7 +34,7 @@ def draw_splits(
         )
     for label, ids in by_class.items():
         order = iter(np.random.default_rng([seed, *label.encode()]).permutation(sorted(ids)).tolist())
-        for split, count in _counts(len(ids), drawn).items():
+        for split, count in draw_counts(len(ids), drawn).items():
             split_of |= {next(order): split for _ in range(count)}
     notes = []
     if drawn:
@@ -46,7 +46,7 @@ def draw_splits(
     return [replace(clip, split=split_of.get(clip.clip_id, clip.split)) for clip in clips], notes
 
 
-def _counts(n: int, fractions: Mapping[str, float]) -> dict[str, int]:
+def draw_counts(n: int, fractions: Mapping[str, float]) -> dict[str, int]:
     """How many of n clips each split gets: its part, at least one, and one at least stays in train."""
     counts = {split: max(1, round(n * part)) for split, part in fractions.items()}
     while sum(counts.values()) >= n:

@@ -169,7 +169,7 @@ class FeatureWriter:
         if not np.isfinite(value).all():
             raise InputError(f"the {where} hold NaN or infinity; such a clip cannot be learnt from")
         largest = float(np.abs(value).max())
-        if largest > np.finfo(dtype).max:
+        if largest > float(np.finfo(dtype).max):
             raise InputError(f"the {where} reach {largest:g}, more than {dtype} holds; use dtype float32")
         return value.astype(dtype)  # a copy: the caller may reuse its buffer
 

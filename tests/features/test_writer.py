@@ -1,0 +1,228 @@
+"""Writing a feature store: refused values, crashes, full disks, several writers."""
+
+import dataclasses
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avcil.clips import Clip
+from avcil.errors import InputError
+from avcil.features import FeatureStore, FeatureWriter, Manifest, Modality
+from avcil.features.failures import read_failures
+
+MANIFEST = Manifest(visual=Modality(shape=(2, 3, 4)), audio=Modality(shape=(5,), encoder={"name": "a"}))
+
+
+def clip(n, label="a"):
+    return Clip(clip_id=f"c{n:03}", path=Path(f"/clips/{n}.mp4"), label=label, split="train")
+
+
+def add(writer, n):
+    writer.add(clip(n), visual=np.full((2, 3, 4), n, np.float32), audio=np.full(5, n, np.float32))
+
+
+def fill(path, ids, shard_size=4):
+    with FeatureWriter(path, MANIFEST, shard_size=shard_size) as writer:
+        for n in ids:
+            add(writer, n)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (np.full((2, 3, 4), np.nan), "NaN or infinity"),
+        (np.full((2, 3, 4), np.inf), "NaN or infinity"),
+        (np.full((2, 3, 4), 7e4), "reach 70000, more than float16 holds; use dtype float32"),
+        (np.zeros((2, 3, 5)), r"have shape \(2, 3, 5\); this store holds \(2, 3, 4\)"),
+        (None, "no visual features of clip 'c000'"),
+    ],
+)
+def test_values_that_cannot_be_learnt_from(tmp_path, value, said):
+    """Refused at once, with clip and modality named; the store goes on with the others."""
+    with FeatureWriter(tmp_path, MANIFEST) as writer:
+        with pytest.raises(InputError, match=said) as caught:
+            writer.add(clip(0), visual=value, audio=np.zeros(5))
+        assert "visual" in str(caught.value)
+        assert "c000" in str(caught.value)
+        add(writer, 1)
+    assert [c.clip_id for c in FeatureStore(tmp_path).clips] == ["c001"]
+
+
+def test_zero_stands_in_where_the_store_allows_it(tmp_path):
+    """The flag tells zeros that were stored from zeros that stand in; a clip with nothing is refused."""
+    with FeatureWriter(tmp_path, dataclasses.replace(MANIFEST, missing="zero")) as writer:
+        writer.add(clip(0), audio=np.ones(5))
+        with pytest.raises(InputError, match="neither picture nor sound"):
+            writer.add(clip(1))
+    held = FeatureStore(tmp_path)
+    assert (held.clips[0].visual, held.clips[0].audio) == (False, True)
+    assert not held.visual([0]).any()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"audio": Modality(shape=(5,), encoder={"name": "b"})}, "another audio encoder"),
+        ({"visual": None}, "another visual encoder"),
+        ({"dtype": "float32"}, "another dtype"),
+        ({"missing": "zero"}, "another missing"),
+        ({"sampling": {"frames": 3}}, "another sampling"),
+    ],
+)
+def test_a_store_made_in_another_way(tmp_path, change, said):
+    """Numbers of two kinds must never lie in one store; other library versions may."""
+    fill(tmp_path, [0])
+    with pytest.raises(InputError, match=said + r".*Choose another --out"):
+        FeatureWriter(tmp_path, dataclasses.replace(MANIFEST, **change))
+    FeatureWriter(tmp_path, dataclasses.replace(MANIFEST, libraries={"numpy": "9"})).close()
+
+
+def test_a_folder_of_other_things(tmp_path):
+    """A store is not spilt into a folder that is something else."""
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(InputError, match="holds other files and is not a feature store"):
+        FeatureWriter(tmp_path, MANIFEST)
+    with pytest.raises(InputError, match="is a file"):
+        FeatureWriter(tmp_path / "thesis.txt", MANIFEST)
+
+
+def test_ids_are_unique(tmp_path):
+    """Neither within a shard nor over sittings."""
+    with FeatureWriter(tmp_path, MANIFEST) as writer:
+        add(writer, 0)
+        with pytest.raises(InputError, match="already"):
+            add(writer, 0)
+    with FeatureWriter(tmp_path, MANIFEST) as writer, pytest.raises(InputError, match="already"):
+        add(writer, 0)
+
+
+def test_an_error_inside_drops_what_waits_and_keeps_what_was_committed(tmp_path):
+    """A shard is whole or absent."""
+    with pytest.raises(KeyError), FeatureWriter(tmp_path, MANIFEST, shard_size=2) as writer:
+        for n in range(3):
+            add(writer, n)
+        raise KeyError
+    assert len(FeatureStore(tmp_path)) == 2
+
+
+def test_failures_are_listed_until_their_clip_is_stored(tmp_path):
+    """In order of ids, over sittings; a clip that is stored later leaves the list, the last one removes it."""
+    with FeatureWriter(tmp_path, MANIFEST) as writer:
+        writer.fail(clip(2, label='a, "b"'), "no audio\n track", "16 frames")
+        writer.fail(clip(1), "truncated", "16 frames")
+    with FeatureWriter(tmp_path, MANIFEST) as writer:
+        assert [(f.clip_id, f.reason, f.label) for f in writer.failures.values()] == [
+            ("c001", "truncated", "a"),
+            ("c002", "no audio track", 'a, "b"'),
+        ]
+        add(writer, 1)
+    assert list(read_failures(tmp_path)) == ["c002"]
+    fill(tmp_path, [2])
+    assert not (tmp_path / "failures.csv").exists()
+
+
+def test_a_torn_index_line_is_cut_and_its_clips_made_anew(tmp_path):
+    """A crash while the line was written: the line counts for nothing and the next one is whole."""
+    fill(tmp_path, range(8))
+    index = tmp_path / "index.jsonl"
+    os.truncate(index, index.stat().st_size - 5)
+    assert len(FeatureStore(tmp_path)) == 4
+    with FeatureWriter(tmp_path, MANIFEST) as writer:
+        assert len(writer.done) == 4
+        assert (
+            len(list((tmp_path / "shards").glob("*.safetensors"))) == 1
+        )  # the shard without a line is removed
+        for n in range(4, 8):
+            add(writer, n)
+    held = FeatureStore(tmp_path)
+    held.verify()
+    assert held.audio(range(8))[:, 0].tolist() == list(range(8))
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: os.truncate(path, 50)])
+def test_a_lost_shard_is_made_anew(tmp_path, damage):
+    """The same command again repairs a store whose shard was deleted or cut."""
+    fill(tmp_path, range(8))
+    damage(sorted((tmp_path / "shards").glob("*.safetensors"))[0])
+    with pytest.raises(InputError):
+        FeatureStore(tmp_path)
+    with FeatureWriter(tmp_path, MANIFEST) as writer:
+        assert (writer.remade, len(writer.done)) == (4, 4)
+        for n in range(8):
+            if f"c{n:03}" not in writer.done:
+                add(writer, n)
+    held = FeatureStore(tmp_path)
+    held.verify()
+    assert len(held) == 8
+
+
+@pytest.mark.parametrize("call", ["fsync", "write"])
+def test_a_full_disk_keeps_what_was_committed(tmp_path, monkeypatch, call):
+    """While a shard or an index line is written: plain words, exit code 2, nothing lost, and it can go on."""
+    fill(tmp_path, range(4))
+    before = FeatureStore(tmp_path).fingerprint
+    real = getattr(os, call)
+
+    def refuse(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with (
+        pytest.raises(InputError, match="no room left on the disk") as caught,
+        FeatureWriter(tmp_path, MANIFEST, shard_size=2) as writer,
+    ):
+        monkeypatch.setattr(os, call, refuse)
+        add(writer, 4)
+        add(writer, 5)
+    monkeypatch.setattr(os, call, real)
+    assert caught.value.exit_code == 2
+    assert FeatureStore(tmp_path).fingerprint == before
+    assert len(list((tmp_path / "shards").iterdir())) == 1
+    fill(tmp_path, [4, 5])
+    assert len(FeatureStore(tmp_path)) == 6
+
+
+WRITE = """
+import sys
+import numpy as np
+from pathlib import Path
+from avcil.clips import Clip
+from avcil.features import FeatureWriter, Manifest, Modality
+manifest = Manifest(visual=Modality(shape=(2, 3, 4)), audio=Modality(shape=(5,), encoder={"name": "a"}))
+with FeatureWriter(sys.argv[1], manifest, shard_size=3) as writer:
+    for n in map(int, sys.argv[2:]):
+        clip = Clip(clip_id=f"c{n:03}", path=Path(f"/clips/{n}.mp4"), label="a", split="train")
+        if clip.clip_id not in writer.done:
+            writer.add(clip, visual=np.full((2, 3, 4), n, np.float32), audio=np.full(5, n, np.float32))
+"""
+
+
+def test_writers_at_once_store_each_clip_once(tmp_path):
+    """Three processes with overlapping parts, from an empty folder on: each clip exactly once."""
+    parts = [range(0, 40), range(20, 60), range(59, 9, -1)]
+    commands = [[sys.executable, "-c", WRITE, str(tmp_path / "many"), *map(str, part)] for part in parts]
+    running = [subprocess.Popen(command) for command in commands]
+    assert [process.wait() for process in running] == [0, 0, 0]
+    fill(tmp_path / "one", range(60))
+    many, one = FeatureStore(tmp_path / "many"), FeatureStore(tmp_path / "one")
+    many.verify()
+    assert many.fingerprint == one.fingerprint
+    assert not list((tmp_path / "many" / "shards").glob(".*"))
+
+
+def test_the_first_to_commit_wins(tmp_path):
+    """Two open writers with the same clip: one copy is kept, and the other writer's further clips."""
+    first, second = (FeatureWriter(tmp_path, MANIFEST) for _ in range(2))
+    add(first, 0)
+    add(second, 0)
+    add(second, 1)
+    first.close()
+    second.close()
+    held = FeatureStore(tmp_path)
+    held.verify()
+    assert [c.clip_id for c in held.clips] == ["c000", "c001"]
+    assert second.done == {"c000", "c001"}

@@ -1,0 +1,99 @@
+"""Clip lists: what is written is read, and what cannot be used is said with its line."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from avcil.clips import Clip, check_labels, default_clip_id, read_clips, write_clips
+from avcil.errors import InputError
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=8)
+LABELS = [
+    'a, b', '"quoted"', "slash/ed", "\N{DOG FACE}", "-dash", "=1+1", "two\nlines", "cr\rhere", " outer ", "u\u2028v"
+]  # fmt: skip
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.tuples(TEXT, st.sampled_from(LABELS), st.sampled_from(["train", "val", "test"])), max_size=6)
+)
+def test_what_is_written_is_read(rows):
+    """Any label, id and stretch comes back exactly, whatever signs it holds."""
+    clips = [
+        Clip(
+            clip_id=f"{n}{name}",
+            path=Path("/clips") / f"{n}.mp4",
+            label=label,
+            split=split,
+            start=n / 3,
+            end=n + 1e-9 + n,
+        )
+        for n, (name, label, split) in enumerate(rows, 1)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clips.csv"
+        write_clips(path, clips)
+        if clips:
+            assert read_clips(path) == clips
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("path,label\na,b\n", "missing: split"),
+        ("path,label,split,colour\na,b,train,red\n", "unknown: colour"),
+        ("path,label,split,label\na,b,train,c\n", "given twice: label"),
+        ("path,label,split\n", "holds no clip"),
+        ("", "missing: path, label, split"),
+        ("path,label,split\na,b,train\na,b,train\n", "ids must be unique; given twice: 'a'"),
+        ("path,label,split\na,dog,train\nb,Dog ,train\n", "differ only in case or blanks: 'Dog ', 'dog'"),
+        ("path,label,split\na,dog,training\n", "split 'training'; allowed: train, val, test"),
+        ("path,label,split\na,dog\n", "line 2: the number of fields"),
+        ("path,label,split\na,dog,cat,train\n", "line 2: the number of fields"),
+        ("path,label,split\n,dog,train\n", "line 2: the path is empty"),
+        ("path,label,split\na, ,train\n", "line 2: the label is empty"),
+        ("path,label,split,start,end\na,dog,train,2,1\n", "line 2: end"),
+        ("path,label,split,start,end\na,dog,train,-1,\n", "line 2: start must be seconds"),
+        ("path,label,split,start,end\na,dog,train,nan,\n", "line 2: start must be seconds"),
+        ('path,label,split\n"a"b,dog,train\n', "after line 1: not CSV"),
+    ],
+)
+def test_a_list_that_cannot_be_used(tmp_path, text, said):
+    """Each fault names the file, the place and what is allowed."""
+    path = tmp_path / "clips.csv"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        read_clips(path)
+    assert said in str(caught.value)
+    assert "clips.csv" in str(caught.value)
+
+
+def test_no_list_names_the_command_that_makes_one(tmp_path):
+    """A missing file and a folder given for a list lead to avcil scan; other bytes than text are said."""
+    with pytest.raises(InputError, match="avcil scan"):
+        read_clips(tmp_path / "none.csv")
+    with pytest.raises(InputError, match="avcil scan"):
+        read_clips(tmp_path)
+    (tmp_path / "a.csv").write_bytes(b"path,label,split\n\xff\xfe")
+    with pytest.raises(InputError, match="not UTF-8"):
+        read_clips(tmp_path / "a.csv")
+
+
+def test_ids_of_near_stretches_differ():
+    """Two stretches of a long file that differ by milliseconds are two clips."""
+    assert default_clip_id("a", 12345.678, None) != default_clip_id("a", 12345.679, None)
+
+
+def test_paths_are_relative_to_the_list(tmp_path):
+    """A list can be moved together with its clips."""
+    (tmp_path / "clips.csv").write_text("\ufeffpath,label,split\ndog/a.mp4,dog,train\n", encoding="utf-8")
+    assert read_clips(tmp_path / "clips.csv")[0].path == tmp_path / "dog" / "a.mp4"
+
+
+def test_labels_in_two_unicode_forms_are_one():
+    """What looks the same must be the same."""
+    with pytest.raises(InputError, match="differ only"):
+        check_labels(["caf\u00e9", "cafe\u0301"], "here")

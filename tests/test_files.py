@@ -1,0 +1,79 @@
+"""Writing files: whole or not at all, and plain words for a disk that refuses."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from avcil import files
+from avcil.errors import InputError
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_part(tmp_path):
+    """An error while writing must not cost what was there."""
+    path = tmp_path / "a.json"
+    files.write_json(path, {"a": 1})
+
+    def fail(file):
+        file.write(b"half")
+        raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        files.write_atomically(path, fail)
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(errno.ENOSPC, "no room left"), (errno.EDQUOT, "no room left"), (errno.EROFS, "cannot write")],
+)
+def test_a_disk_that_refuses_is_said_in_words(tmp_path, monkeypatch, number, said):
+    """A full or read-only disk is something a person can mend: exit code 2, and what to do."""
+
+    def refuse(descriptor):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(InputError, match=said) as caught:
+        files.write_text(tmp_path / "a.txt", "text")
+    assert caught.value.exit_code == 2
+    assert not any(tmp_path.iterdir())
+
+
+def test_json_refuses_nan_and_names_a_broken_file(tmp_path):
+    """NaN is not JSON; a file that is not JSON is named with the place."""
+    with pytest.raises(ValueError):
+        files.write_json(tmp_path / "a.json", {"a": float("nan")})
+    (tmp_path / "b.json").write_text('{"a": ')
+    with pytest.raises(InputError, match=r"b\.json is not valid JSON"):
+        files.read_json(tmp_path / "b.json")
+    with pytest.raises(InputError, match="no file"):
+        files.read_json(tmp_path / "c.json")
+
+
+def test_a_folder_is_held_by_one_process(tmp_path):
+    """Two runs must not write one folder; the second is told so at once."""
+    code = (
+        "import sys; from pathlib import Path; from avcil.errors import InputError\n"
+        "from avcil.files import folder_lock\n"
+        "try:\n    with folder_lock(Path(sys.argv[1]), 'training'): sys.exit(0)\n"
+        "except InputError as error:\n    print(error); sys.exit(2)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with files.folder_lock(tmp_path, "training"):
+        held = subprocess.run(command, capture_output=True, text=True, check=False)
+    free = subprocess.run(command, check=False)
+    assert (held.returncode, free.returncode) == (2, 0)
+    assert "another process is training" in held.stdout
+
+
+def test_a_message_without_its_path():
+    """Lists that name the file need the reason alone."""
+    path = Path("clips/a.mp4")
+    for said in ("clips/a.mp4: no sound", "no sound", "no sound clips/a.mp4", "clips/a.mp4 no sound"):
+        assert files.without_path(InputError(said), path) == "no sound"

@@ -1,0 +1,219 @@
+"""Scanning: layouts, seeded splits, and every file that is left out is named.
+
+The probe here is a stand-in: a file's content says what it is ("av", "video", "audio", anything else is broken).
+"""
+
+import os
+import types
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from avcil.cli import scan as verb
+from avcil.clips import read_clips
+from avcil.errors import InputError
+from avcil.scan import scan
+from avcil.splits import draw_counts
+
+
+def fake_probe(path):
+    kind = path.read_text()
+    if kind not in ("av", "video", "audio"):
+        raise InputError(f"{path} is not a media file that can be read: invalid data")
+    return types.SimpleNamespace(duration=1.5, has_video=kind != "audio", has_audio=kind != "video")
+
+
+@pytest.fixture(autouse=True)
+def media(monkeypatch):
+    monkeypatch.setattr("avcil.media.probe", fake_probe)
+
+
+def make(root, *names, kind="av"):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(kind)
+    return root
+
+
+def numbered(folder, n):
+    return [f"{folder}/{k}.mp4" for k in range(n)]
+
+
+def by_split(result, label):
+    return {s: sum(c.split == s and c.label == label for c in result.clips) for s in ("train", "val", "test")}
+
+
+def test_split_folders(tmp_path):
+    """split/class/clip, with the usual other names of a split; nested folders belong to their class."""
+    make(tmp_path, "train/dog/a.mp4", "Valid/dog/b.MOV", "test/dog/deep/er/c.mkv")
+    result = scan(tmp_path)
+    assert {(c.clip_id, c.label, c.split) for c in result.clips} == {
+        ("train/dog/a.mp4", "dog", "train"),
+        ("Valid/dog/b.MOV", "dog", "val"),
+        ("test/dog/deep/er/c.mkv", "dog", "test"),
+    }
+    assert result.notes == ()
+
+
+def test_class_folders_get_a_seeded_split(tmp_path):
+    """Each class by its parts; the same seed the same split, another seed another one, and it is said."""
+    make(tmp_path, *numbered("dog", 20), *numbered("cat", 3), *numbered("test", 10))
+    result = scan(tmp_path)
+    assert by_split(result, "dog") == {"train": 13, "val": 3, "test": 4}
+    assert by_split(result, "cat") == {"train": 1, "val": 1, "test": 1}
+    assert by_split(result, "test") == {"train": 6, "val": 2, "test": 2}
+    assert scan(tmp_path) == result
+    assert scan(tmp_path, seed=1).clips != result.clips
+    assert "seed 0: 20% for test and 15% for val" in result.summary
+
+
+def test_a_class_more_changes_no_other_class(tmp_path):
+    """Adding a class must not reshuffle what was learnt before."""
+    make(tmp_path, *numbered("dog", 20))
+    before = scan(tmp_path).clips
+    make(tmp_path, *numbered("cat", 9))
+    assert tuple(c for c in scan(tmp_path).clips if c.label == "dog") == before
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(3, 200), st.floats(0.01, 0.49), st.floats(0.01, 0.49))
+def test_each_split_gets_a_clip(n, val, test):
+    """At least one a split, train included, whatever the parts."""
+    counts = draw_counts(n, {"test": test, "val": val})
+    assert min(counts.values()) >= 1
+    assert sum(counts.values()) < n
+
+
+def test_lacking_splits_are_drawn_from_train(tmp_path):
+    """Train and test alone: val is drawn from train, test stays as it is; with no val wanted, that is said."""
+    make(tmp_path, *numbered("train/dog", 10), *numbered("test/dog", 3))
+    result = scan(tmp_path)
+    assert by_split(result, "dog") == {"train": 8, "val": 2, "test": 3}
+    assert "drawn from train" in result.summary
+    assert by_split(scan(tmp_path, val_fraction=0), "dog") == {"train": 10, "val": 0, "test": 3}
+
+
+def test_left_out_files_are_named(tmp_path):
+    """Broken media with the reason, stray media, other files by suffix; hidden ones do not count."""
+    make(tmp_path, *numbered("dog", 4))
+    make(tmp_path, "dog/5.mp4", kind="video")
+    make(tmp_path, "dog/6.wav", kind="audio")
+    make(
+        tmp_path,
+        "dog/broken.mp4",
+        "stray.mp4",
+        "notes.txt",
+        "dog/README",
+        ".hidden.mp4",
+        ".git/a.mp4",
+        kind="no",
+    )
+    result = scan(tmp_path)
+    assert len(result.clips) == 6
+    assert [(p.path.name, p.reason) for p in result.problems] == [
+        ("broken.mp4", "is not a media file that can be read: invalid data"),
+        ("stray.mp4", "it lies in no class folder"),
+    ]
+    assert result.ignored == {"": 1, ".txt": 1}
+    for said in (
+        "6 clips of 1 classes",
+        "without picture: 1",
+        "without sound: 1",
+        "1 without a suffix, 1 .txt",
+    ):
+        assert said in result.summary
+
+
+def test_many_problems_are_counted_and_written_in_full(tmp_path, capsys):
+    """The summary is capped; the file beside the list has all, and goes when nothing is wrong any more."""
+    make(tmp_path / "c", *numbered("dog", 4))
+    make(tmp_path / "c", *numbered("cat", 25), kind="no")
+    verb.run(verb.Args(folder=tmp_path / "c", out=tmp_path / "clips.csv"))
+    said = capsys.readouterr().out
+    assert "and 15 more" in said
+    assert "classes without a usable clip, left out: cat" in said
+    assert len((tmp_path / "clips.problems.csv").read_text().splitlines()) == 26
+    assert read_clips(tmp_path / "clips.csv") == list(scan(tmp_path / "c").clips)
+    make(tmp_path / "c", *numbered("cat", 25))
+    verb.run(verb.Args(folder=tmp_path / "c", out=tmp_path / "clips.csv"))
+    assert not (tmp_path / "clips.problems.csv").exists()
+
+
+def test_awkward_class_names(tmp_path):
+    """Commas, quotes, emoji, a leading dash: through the list and back."""
+    labels = ["a, b", '"q"', "\N{DOG FACE}", "-dash", "=1+1", "two\nlines", "50%", "it's"]
+    for label in labels:
+        make(tmp_path / "c", *numbered(label, 3))
+    verb.run(verb.Args(folder=tmp_path / "c", out=tmp_path / "clips.csv"))
+    assert {clip.label for clip in read_clips(tmp_path / "clips.csv")} == set(labels)
+
+
+def test_links(tmp_path):
+    """Linked folders are followed, loops end, dead links are named."""
+    make(tmp_path, *numbered("store", 3))
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "dog").symlink_to(tmp_path / "store")
+    make(tmp_path / "c", *numbered("cat", 3))
+    (tmp_path / "c" / "cat" / "loop").symlink_to(tmp_path / "c")
+    (tmp_path / "c" / "cat" / "dead.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    result = scan(tmp_path / "c")
+    assert len(result.clips) == 6
+    assert [p.path.name for p in result.problems] == ["dead.mp4"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file names are bytes on POSIX only")
+def test_a_name_that_is_no_text(tmp_path):
+    """It is named, not a crash while writing the list."""
+    make(tmp_path, *numbered("dog", 3), "dog/\udcff.mp4")
+    assert [p.reason for p in scan(tmp_path).problems] == ["its name is not UTF-8; rename it"]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["a/1.mp4", *numbered("b", 5)], r"too few usable clips.*'a' \(1\).*needs at least 3"),
+        (["a/1.mp4", "a/2.mp4", *numbered("b", 5)], r"'a' \(2\)"),
+        ([*numbered("Dog", 5), *numbered("dog ", 5)], "differ only in case or blanks: 'Dog', 'dog '"),
+        (["notes.txt", "a/b.csv"], r"holds no media file \(it holds 1 .txt, 1 .csv|1 .csv, 1 .txt\)"),
+        ([], "is empty"),
+        (["1.mp4", "2.mp4"], "no usable media file; 2 were left out"),
+        (["test/a/1.mp4", "val/a/1.mp4"], "no train folder"),
+        (
+            ["train/a/1.mp4", "test/a/1.mp4", "dogs/1.mp4"],
+            r"mixes folders of splits \(test, train\) with others \(dogs\)",
+        ),
+        (["train/a/1.mp4", "val/a/1.mp4", "dev/a/1.mp4"], "the folders dev, val all mean val"),
+        (
+            ["train/a/1.mp4", "val/a/1.mp4", "test/b/1.mp4", "test/a/1.mp4"],
+            "in train of class 'b'.*cannot be learnt",
+        ),
+        (
+            ["train/a/1.mp4", "val/a/1.mp4", "test/a/1.mp4", "train/b/1.mp4"],
+            "in test of class 'b'.*cannot be tested",
+        ),
+    ],
+)
+def test_folders_that_cannot_be_used(tmp_path, names, said):
+    """Each says what is wrong and what to do."""
+    make(tmp_path, *names)
+    with pytest.raises(InputError, match=said):
+        scan(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"val_fraction": -0.1}, {"test_fraction": 0}, {"val_fraction": 0.5, "test_fraction": 0.5}, {"seed": -1}],
+)
+def test_parts_that_do_not_fit(tmp_path, options):
+    """The error names the option and what is allowed."""
+    with pytest.raises(InputError, match="--(val-fraction|seed) must be 0 or more"):
+        scan(make(tmp_path, *numbered("a", 5)), **options)
+
+
+def test_no_folder(tmp_path):
+    """Missing, and a file in its place."""
+    with pytest.raises(InputError, match="does not exist"):
+        scan(tmp_path / "none")
+    with pytest.raises(InputError, match="is a file"):
+        scan(make(tmp_path, "a.mp4") / "a.mp4")
