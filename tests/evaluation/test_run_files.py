@@ -43,10 +43,10 @@ def replace(path, old, new):
         (lambda f: replace(f / "accuracy_matrix.csv", "\n0,", "\n0,9"), "fractions from 0 to 1"),
         (lambda f: replace(f / "accuracy_matrix.csv", "\n0,", "\n0,x"), "could not convert"),
         (lambda f: replace(f / "accuracy_matrix.csv", "n,24", "n,25"), "counts 25|not that of"),
-        (lambda f: replace(f / "results.json", '"accuracy_per_step": [', '"accuracy_per_step": [1, '), "not that of"),
+        (lambda f: replace(f / "results.json", 'per_step": [', 'per_step": [1, '), "not that of"),
         (lambda f: replace(f / "metrics.jsonl", '{"step": 0', '{"step": 4'), "step 4 of a run of 4 steps"),
         (lambda f: replace(f / "metrics.jsonl", "{", ""), "line 1 is no epoch"),
-        (lambda f: (f / "metrics.jsonl").unlink(), "damaged: the file is missing"),
+        (lambda f: (f / "accuracy_matrix.csv").unlink(), "damaged: the file is missing"),
         (lambda f: (f / "predictions" / "step_2.csv").unlink(), "step_2.csv is damaged"),
         (lambda f: replace(f / "predictions" / "step_0.csv", "predicted,", "said,"), "header must be"),
         (lambda f: replace(f / "predictions" / "step_0.csv", "-dash,", "dash,"), "class not yet seen"),
@@ -76,7 +76,7 @@ def test_folders_that_are_none(make_run, tmp_path):
 
 
 def test_closed_form_runs_have_no_epochs(make_run):
-    """A method without epochs leaves an empty metrics.jsonl."""
+    """A method without epochs leaves no metrics.jsonl."""
     folder = make_run()
-    (folder / "metrics.jsonl").write_text("")
+    (folder / "metrics.jsonl").unlink()
     assert read_run(folder).epochs == ()

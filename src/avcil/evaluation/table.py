@@ -1,6 +1,7 @@
 """The table of runs that the terminal shows and that documents quote.
 
-One row an experiment: mean ± sample standard deviation over its seeds where it has several; percent.
+One row an experiment; of several seeds the mean, with ± the sample standard deviation in the summary columns.
+Percent.
 """
 
 from __future__ import annotations
@@ -25,13 +26,19 @@ def percent(spread: Spread | None, digits: int = 1) -> str:
     """
     if spread is None:
         return "–"
-    mean = f"{_plain_zero(100 * spread.mean, digits):.{digits}f}"
-    return mean if spread.std is None else f"{mean} ± {100 * spread.std:.{digits}f}"
+    mean = figure(spread.mean, digits)
+    return mean if spread.std is None else f"{mean} ± {figure(spread.std, digits)}"
 
 
-def _plain_zero(value: float, digits: int) -> float:
-    """Rounded, and 0 rather than the -0 that a tiny negative number would print."""
-    return round(value, digits) + 0.0
+def figure(value: float | None, digits: int = 1) -> str:
+    """One fraction for people, in percent; a dash where it is undefined, and never a minus zero.
+
+    >>> figure(-0.03), figure(-0.0001), figure(None)
+    ('−3.0', '0.0', '–')
+    """
+    if value is None:
+        return "–"
+    return f"{round(100 * value, digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
 def shown_steps(steps: int, most: int = MAX_STEPS) -> list[int]:
@@ -69,7 +76,7 @@ def _row(group: RunGroup, columns: Sequence[int]) -> list[str]:
     return [
         method,
         group.modality,
-        *(percent(accuracies[s]) if s < len(accuracies) else "" for s in columns),
+        *(figure(accuracies[s].mean) if s < len(accuracies) else "" for s in columns),
         percent(group.spread(average)),
         percent(group.spread(last)),
         percent(group.spread(mean_forgetting)),

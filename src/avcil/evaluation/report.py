@@ -1,0 +1,171 @@
+"""The report: one HTML page about one run or many, complete in itself.
+
+The page asks for nothing from outside (its style, script, charts and pictures are in it, and a content
+security policy forbids the rest), follows the reader's light or dark mode, and prints. The same runs give the
+same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+from avcil.errors import InputError
+from avcil.evaluation.attention import AttentionExample, attention_section
+from avcil.evaluation.charts import MAX_DIRECT_LABELS, accuracy_chart, line_styles
+from avcil.evaluation.groups import RunGroup, group_runs
+from avcil.evaluation.report_tables import runs_table, steps_table
+from avcil.evaluation.run_files import RunRecord
+from avcil.evaluation.run_section import run_section
+from avcil.evaluation.svg import escape
+from avcil.files import write_text
+
+MAX_BYTES = 5_000_000
+"""What the page may weigh; details of runs that would exceed it are left out, and the page says so."""
+
+
+def write_report(
+    runs: Sequence[RunRecord],
+    out: Path,
+    *,
+    attention_examples: Sequence[AttentionExample] = (),
+    attention_run: RunRecord | None = None,
+    attention_note: str | None = None,
+    title: str | None = None,
+) -> None:
+    """Write the report of `runs` to the HTML file `out`.
+
+    `attention_examples` show what the model of `attention_run` looks at; `attention_note` says in words why
+    there are none, or fewer than asked for. Raises `InputError` without runs, or where `out` cannot be
+    written.
+    """
+    out = Path(out)
+    if out.is_dir():
+        raise InputError(
+            f"{out} is a folder; name the HTML file to write, for example --out {out / 'report.html'}"
+        )
+    write_text(out, report_page(runs, attention_examples, attention_run, attention_note, title))
+
+
+def report_page(
+    runs: Sequence[RunRecord],
+    attention_examples: Sequence[AttentionExample] = (),
+    attention_run: RunRecord | None = None,
+    attention_note: str | None = None,
+    title: str | None = None,
+) -> str:
+    """The report's HTML; see `write_report`."""
+    if not runs:
+        raise InputError("a report needs one run or more")
+    groups = group_runs(runs)
+    shown = None if attention_run is None else _names(groups)[attention_run.folder]
+    head = _results(groups) + attention_section(attention_examples, shown, attention_note)
+    values = {
+        "title": escape(title or _title(groups)),
+        "lede": _lede(groups),
+        "style": _asset("report.css"),
+        "script": _asset("report.js"),
+    }
+    before, after = (Template(part).substitute(values) for part in _asset("report.html").split("$body"))
+    weight = len((before + head + after).encode())
+    return before + head + _runs(groups, MAX_BYTES - weight) + after
+
+
+def _asset(name: str) -> str:
+    return (resources.files("avcil.evaluation") / "assets" / name).read_text(encoding="utf-8")
+
+
+def _title(groups: Sequence[RunGroup]) -> str:
+    names = list(dict.fromkeys(group.runs[0].benchmark for group in groups))
+    return f"Learning class after class: {names[0]}" if len(names) == 1 else "Learning class after class"
+
+
+def _lede(groups: Sequence[RunGroup]) -> str:
+    """What was run, in a sentence; and a warning where figures cannot be compared."""
+    layouts = {group.runs[0].steps for group in groups}
+    runs = sum(len(group.runs) for group in groups)
+    counted = f"{runs} run{'s' if runs > 1 else ''} of {len({g.method for g in groups})} " + (
+        "methods" if len({g.method for g in groups}) > 1 else "method"
+    )
+    if len(layouts) > 1:
+        return (
+            f"{counted}. The runs are of different benchmarks: their figures do not compare with one another."
+        )
+    steps = groups[0].runs[0].steps
+    clips = f"{groups[0].runs[0].n.sum():.0f}"
+    return f"{_layout(steps)}, {clips} test clips; {counted}."
+
+
+def _layout(steps: Sequence[Sequence[str]]) -> str:
+    classes = sum(map(len, steps))
+    sizes = sorted({len(step) for step in steps})
+    if len(steps) == 1:
+        return f"{classes} classes in one step"
+    each = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    return f"{classes} classes that arrive in {len(steps)} steps of {each}"
+
+
+def _results(groups: Sequence[RunGroup]) -> str:
+    direct = len(groups) <= MAX_DIRECT_LABELS
+    wide = accuracy_chart(groups, width=1060, height=400, labels=direct)
+    middling = accuracy_chart(groups, width=680, height=340, labels=direct)
+    narrow = accuracy_chart(groups, width=343, height=260, labels=False)
+    keys = "".join(
+        f'<li class="{style}"><i class="key {style}"></i><span>{escape(group.label)}</span></li>'
+        for group, style in zip(groups, line_styles(groups), strict=True)
+    )
+    css = "legend narrow" if direct else "legend"
+    band = " The band is ± one standard deviation over seeds." if any(len(g.runs) > 1 for g in groups) else ""
+    dashes = (
+        " Dashed lines see only, dotted lines hear only." if len({g.modality for g in groups}) > 1 else ""
+    )
+    return (
+        f'<section id="results"><h2>Results</h2>{runs_table(groups)}</section>'
+        '<section id="steps"><h2>Accuracy over steps</h2>'
+        f'<p class="note">On the test clips of all classes seen so far.{dashes}{band}</p>'
+        f'<figure class="plain"><div class="wide">{wide}</div><div class="middling">{middling}</div>'
+        f'<div class="narrow">{narrow}</div>'
+        f'<ul class="{css}">{keys}</ul></figure>'
+        f'<details class="small"><summary>The figures</summary>{steps_table(groups)}</details></section>'
+    )
+
+
+def _names(groups: Sequence[RunGroup]) -> dict[Path, str]:
+    """What each run is called: its group, and its seed where the group has several."""
+    return {
+        run.folder: group.label + (f", seed {run.seed}" if len(group.runs) > 1 else "")
+        for group in groups
+        for run in group.runs
+    }
+
+
+def _runs(groups: Sequence[RunGroup], budget: int) -> str:
+    """The details of each run, as many as the page may weigh."""
+    every = [run for group in groups for run in group.runs]
+    labels = {run.folder: group.label for group in groups for run in group.runs}
+    sections: list[str] = []
+    for number, run in enumerate(every, 1):
+        section = run_section(run, labels[run.folder], number, _joint_of(run, every))
+        budget -= len(section.encode())
+        if budget < 0:
+            break
+        sections.append(section)
+    names = _names(groups)
+    left = [names[run.folder] for run in every[len(sections) :]]
+    note = ""
+    if left:
+        note = (
+            f'<p class="note">To keep the page light, details are left out of: {escape("; ".join(left))}. '
+            "Write a report of fewer runs to see them.</p>"
+        )
+    return f'<section id="runs"><h2>Run by run</h2>{"".join(sections)}{note}</section>'
+
+
+def _joint_of(run: RunRecord, every: Sequence[RunRecord]) -> RunRecord | None:
+    """The joint run that intransigence is measured against: the same steps, modality and seed."""
+    if run.method == "joint":
+        return None
+    same = (run.steps, run.modality, run.seed)
+    return next((o for o in every if o.method == "joint" and (o.steps, o.modality, o.seed) == same), None)
