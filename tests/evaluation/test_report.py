@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from avcil.errors import InputError
 from avcil.evaluation import attention, report
-from avcil.evaluation.attention import AttentionExample
+from avcil.evaluation.attention_example import AttentionExample
 from avcil.evaluation.run_files import read_run
 from avcil.evaluation.svg import nice_ticks, spread_out
 
@@ -137,7 +137,7 @@ def test_the_page_stays_light(make_run, monkeypatch):
     one = len(attention.attention_section([example()], None, None))
     monkeypatch.setattr(attention, "MAX_BYTES", int(2.5 * one))
     page = report.report_page(runs, [example() for _ in range(5)])
-    assert "3 more examples are left out" in page
+    assert "Not every clip is drawn here: 3 more would make the page too heavy." in page
 
 
 def test_many_classes_and_runs_stay_under_the_limit(make_run):
@@ -156,7 +156,7 @@ def test_a_note_where_there_is_nothing_to_see(make_run):
     """Why there is no attention to see is said in words; without examples or a note there is no section."""
     run = read_run(make_run())
     page = report.report_page([run], attention_note="the clips <moved>")
-    assert "the clips &lt;moved&gt;" in page
+    assert "No clip is drawn here: the clips &lt;moved&gt;." in page
     assert 'id="attention"' not in report.report_page([run])
 
 

@@ -32,7 +32,7 @@ def run(args: Args) -> None:
     explained = next((run for run in runs if run.modality == "audio-visual"), None)
     examples, note = [], None
     if args.examples and explained is None:
-        note = "None of these runs has both sound and picture, so there is no audio-guided attention to draw."
+        note = "none of these runs has both sound and picture, and so audio-guided attention"
     elif args.examples:
         from avcil.serving.explain import attention_examples
 

@@ -6,11 +6,10 @@ Shapes: T time slices, H x W pixels, h x w spatial cells, N samples.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from avcil.errors import InputError
+from avcil.evaluation.attention_example import AttentionExample
 from avcil.evaluation.report_tables import scroll
 from avcil.evaluation.svg import escape
 from avcil.media.overlay import colours, heat_overlay, png_data_uri
@@ -25,39 +24,11 @@ MAX_COLUMNS = 600
 """Columns of the spectrogram's picture."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class AttentionExample:
-    """One clip, what the model answered, and where its attention was."""
-
-    clip_id: str
-    label: str
-    predicted: str
-    probability: float
-    """The model's probability of `predicted`."""
-    frames: Sequence[np.ndarray]
-    """T frames, uint8 (H, W, 3), one for each time slice."""
-    frame_times: Sequence[float]
-    """Seconds into the clip of each frame."""
-    spatial: np.ndarray
-    """Attention (T, h, w) over each frame's places."""
-    temporal: np.ndarray
-    """Attention (T,) over the time slices; sums to one."""
-    sound: np.ndarray
-    """Mono sound (N,) of the whole clip, float32 in [-1, 1]."""
-    sample_rate: int
-
-    def __post_init__(self) -> None:
-        slices = len(self.frames)
-        shapes = (len(self.frame_times), len(self.spatial), len(self.temporal))
-        if not slices or any(length != slices for length in shapes):
-            raise InputError(
-                f"attention example {self.clip_id!r}: {slices} frames need as many times, spatial maps and "
-                f"temporal weights; got {shapes}"
-            )
-
-
 def attention_section(examples: Sequence[AttentionExample], run: str | None, note: str | None) -> str:
-    """The section of the report; empty where there is neither an example nor a note on why there is none."""
+    """The section of the report; empty where there is neither an example nor a note on why there is none.
+
+    `note` is a phrase: "the clips were moved".
+    """
     if not examples and not note:
         return ""
     parts, weight = [], 0
@@ -65,8 +36,7 @@ def attention_section(examples: Sequence[AttentionExample], run: str | None, not
         part = _example(example)
         weight += len(part)
         if weight > MAX_BYTES:
-            left = len(examples) - len(parts)
-            note = f"{left} more examples are left out to keep the page light. {note or ''}"
+            note = f"{len(examples) - len(parts)} more would make the page too heavy"
             break
         parts.append(part)
     whose = f" The run is {escape(run)}." if run else ""
@@ -74,7 +44,8 @@ def attention_section(examples: Sequence[AttentionExample], run: str | None, not
         "<p>Brighter places weigh more in what the network takes from a frame, guided by the sound. The bars "
         f"are the weights of the moments, above the spectrogram of the clip's sound.{whose}</p>"
     )
-    words = f'<p class="note">{escape(note.strip())}</p>' if note else ""
+    kind = "Not every clip is" if parts else "No clip is"
+    words = f'<p class="note">{kind} drawn here: {escape(note)}.</p>' if note else ""
     body = (guide if parts else "") + "".join(parts) + words
     return f'<section id="attention"><h2>What the model looks at</h2>{body}</section>'
 
