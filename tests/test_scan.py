@@ -1,6 +1,6 @@
 """Scanning: layouts, seeded splits, and every file that is left out is named.
 
-The probe here is a stand-in: a file's content says what it is ("av", "video", "audio", anything else is broken).
+The probe here is a stand-in: a file's content says what it is ("av", "video", "audio"; all else is broken).
 """
 
 import os
@@ -86,7 +86,7 @@ def test_each_split_gets_a_clip(n, val, test):
 
 
 def test_lacking_splits_are_drawn_from_train(tmp_path):
-    """Train and test alone: val is drawn from train, test stays as it is; with no val wanted, that is said."""
+    """Train and test alone: val is drawn from train, test stays as it is."""
     make(tmp_path, *numbered("train/dog", 10), *numbered("test/dog", 3))
     result = scan(tmp_path)
     assert by_split(result, "dog") == {"train": 8, "val": 2, "test": 3}
@@ -207,7 +207,7 @@ def test_folders_that_cannot_be_used(tmp_path, names, said):
 )
 def test_parts_that_do_not_fit(tmp_path, options):
     """The error names the option and what is allowed."""
-    with pytest.raises(InputError, match="--(val-fraction|seed) must be 0 or more"):
+    with pytest.raises(InputError, match=r"--(val-fraction|seed) must be 0 or more"):
         scan(make(tmp_path, *numbered("a", 5)), **options)
 
 

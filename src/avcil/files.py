@@ -39,16 +39,17 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def disk_error(error: OSError, path: Path) -> Exception:
-    """The error to raise for an `OSError` met while writing `path`: plain words for a full or read-only disk."""
+    """The error to raise for an `OSError` met while writing `path`: a full or read-only disk in words."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         folder = next((p for p in Path(path).absolute().parents if p.exists()), Path("/"))
         free = shutil.disk_usage(folder).free / 2**20
         return InputError(
-            f"no room left on the disk while writing {path} ({free:.0f} MiB free). What was finished before is kept: "
+            f"no room left on the disk while writing {path} ({free:.0f} MiB free). What was finished "
+            "before is kept: "
             "free some room, or choose another --out, and run the same command again"
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return InputError(f"cannot write {path}: {error.strerror}. Choose an --out folder that you may write to")
+        return InputError(f"cannot write {path}: {error.strerror}. Choose an --out that you may write to")
     return error
 
 

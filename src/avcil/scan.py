@@ -1,7 +1,7 @@
 """Scanning a folder of media files into a clip list.
 
-Two layouts: SPLIT/CLASS/clip, where the splits are folders named train, val and test, and CLASS/clip, where the
-split is drawn by a seed, class by class. Folders inside a class folder belong to the class.
+Two layouts: SPLIT/CLASS/clip, where the splits are folders named train, val and test, and CLASS/clip, where
+the split is drawn by a seed, class by class. Folders inside a class folder belong to the class.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ SPLIT_FOLDERS = {
     "test": "test",
     "testing": "test",
 }
-MEDIA_SUFFIXES = frozenset(
+_SUFFIXES = (
     ".3g2 .3gp .aac .aif .aiff .amr .asf .avi .divx .dv .f4v .flac .flv .gif .m1v .m2ts .m2v .m4a .m4v .mka "
     ".mkv .mov .mp2 .mp3 .mp4 .mpeg .mpg .mts .mxf .nut .oga .ogg .ogv .opus .rm .rmvb .ts .vob .wav .weba "
-    ".webm .wma .wmv .y4m".split(" ")
+    ".webm .wma .wmv .y4m"
 )
+MEDIA_SUFFIXES = frozenset(_SUFFIXES.split())
 SHOWN = 10
 
 
@@ -69,7 +70,8 @@ class ScanResult:
         classes = sorted({clip.label for clip in self.clips})
         lengths = self.seconds.values()
         lines = [
-            f"{self.folder}: {len(self.clips)} clips of {len(classes)} classes, {duration(sum(lengths))} in total "
+            f"{self.folder}: {len(self.clips)} clips of {len(classes)} classes, {duration(sum(lengths))} "
+            "in total "
             f"(shortest {min(lengths):.2f} s, longest {max(lengths):.2f} s)",
             *self._table(classes),
             *self.notes,
@@ -109,8 +111,8 @@ def scan(
 
     :param val_fraction: the part of each class's clips drawn for val; 0 draws none.
     :param test_fraction: the part of each class's clips drawn for test.
-    :raises InputError: if there is no such folder, nothing usable in it, a class with too few clips, or labels
-        that a person could not tell apart.
+    :raises InputError: if there is no such folder, nothing usable in it, a class with too few clips, or
+        labels that a person could not tell apart.
     """
     folder = Path(folder)
     _check_arguments(folder, val_fraction, test_fraction, seed)
@@ -147,7 +149,8 @@ def _check_arguments(folder: Path, val_fraction: float, test_fraction: float, se
         )
     if not (0 <= val_fraction < 1 and 0 < test_fraction < 1 and val_fraction + test_fraction < 1):
         raise InputError(
-            "--val-fraction must be 0 or more, --test-fraction more than 0, and both together less than 1; not "
+            "--val-fraction must be 0 or more, --test-fraction more than 0, and both together less than "
+            "1; not "
             f"{val_fraction:g} and {test_fraction:g}"
         )
     if seed < 0:
@@ -169,7 +172,7 @@ def _find(folder: Path) -> tuple[list[Path], dict[str, int]]:
 
 
 def _walk(root: Path, inside: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
-    """Files below root/inside, links followed unless they lead to a folder they lie in; hidden ones skipped."""
+    """Files below root/inside; links are followed but not in circles, hidden ones are skipped."""
     status = os.stat(root / inside)
     here = (status.st_dev, status.st_ino)
     if here in above:
@@ -270,7 +273,7 @@ def _look(clip: Clip) -> tuple[str, float, bool, bool]:
 
 
 def write_problems(clip_list: Path, problems: Sequence[Problem]) -> Path | None:
-    """Write the files left out beside the clip list, as path,reason; an old list is removed if there are none."""
+    """Write the files left out beside the clip list, as path,reason; with none, an old list is removed."""
     path = Path(f"{clip_list}").with_name(f"{Path(clip_list).stem}.problems.csv")
     if not problems:
         path.unlink(missing_ok=True)

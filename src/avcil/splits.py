@@ -29,7 +29,8 @@ def draw_splits(
         shown = ", ".join(f"{label!r} ({len(by_class[label])})" for label in few[:5])
         more = f" and {len(few) - 5} more" if len(few) > 5 else ""
         raise InputError(
-            f"too few usable clips to draw {' and '.join(drawn)} from: {shown}{more}. Each class needs at least "
+            f"too few usable clips to draw {' and '.join(drawn)} from: {shown}{more}. Each class needs "
+            "at least "
             f"{len(drawn) + 1}, one a split: add clips to it, or move its folder away"
         )
     for label, ids in by_class.items():
@@ -65,6 +66,7 @@ def check_classes(folder: Path, clips: Sequence[Clip]) -> None:
                 f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
             )
             raise InputError(
-                f"{folder}: no usable clip in {split} of class {shown}, so it cannot be {verb}. Add a clip to "
+                f"{folder}: no usable clip in {split} of class {shown}, so it cannot be {verb}. Add a "
+                "clip to "
                 f"{split}, or move the class's folders away"
             )

@@ -103,15 +103,20 @@ def test_ids_are_unique(tmp_path):
 
 def test_an_error_inside_drops_what_waits_and_keeps_what_was_committed(tmp_path):
     """A shard is whole or absent."""
-    with pytest.raises(KeyError), FeatureWriter(tmp_path, MANIFEST, shard_size=2) as writer:
-        for n in range(3):
-            add(writer, n)
-        raise KeyError
+
+    def stop():
+        with FeatureWriter(tmp_path, MANIFEST, shard_size=2) as writer:
+            for n in range(3):
+                add(writer, n)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        stop()
     assert len(FeatureStore(tmp_path)) == 2
 
 
 def test_failures_are_listed_until_their_clip_is_stored(tmp_path):
-    """In order of ids, over sittings; a clip that is stored later leaves the list, the last one removes it."""
+    """In order of ids, over sittings; a clip that is stored later leaves the list, the last one the file."""
     with FeatureWriter(tmp_path, MANIFEST) as writer:
         writer.fail(clip(2, label='a, "b"'), "no audio\n track", "16 frames")
         writer.fail(clip(1), "truncated", "16 frames")
@@ -171,13 +176,14 @@ def test_a_full_disk_keeps_what_was_committed(tmp_path, monkeypatch, call):
     def refuse(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with (
-        pytest.raises(InputError, match="no room left on the disk") as caught,
-        FeatureWriter(tmp_path, MANIFEST, shard_size=2) as writer,
-    ):
-        monkeypatch.setattr(os, call, refuse)
-        add(writer, 4)
-        add(writer, 5)
+    def fill_up():
+        with FeatureWriter(tmp_path, MANIFEST, shard_size=2) as writer:
+            monkeypatch.setattr(os, call, refuse)
+            add(writer, 4)
+            add(writer, 5)
+
+    with pytest.raises(InputError, match="no room left on the disk") as caught:
+        fill_up()
     monkeypatch.setattr(os, call, real)
     assert caught.value.exit_code == 2
     assert FeatureStore(tmp_path).fingerprint == before
@@ -203,7 +209,7 @@ with FeatureWriter(sys.argv[1], manifest, shard_size=3) as writer:
 
 def test_writers_at_once_store_each_clip_once(tmp_path):
     """Three processes with overlapping parts, from an empty folder on: each clip exactly once."""
-    parts = [range(0, 40), range(20, 60), range(59, 9, -1)]
+    parts = [range(40), range(20, 60), range(59, 9, -1)]
     commands = [[sys.executable, "-c", WRITE, str(tmp_path / "many"), *map(str, part)] for part in parts]
     running = [subprocess.Popen(command) for command in commands]
     assert [process.wait() for process in running] == [0, 0, 0]

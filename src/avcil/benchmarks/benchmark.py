@@ -1,7 +1,7 @@
 """A benchmark: which classes come at which step.
 
-The order of classes has a seed of its own, `class_order_seed`, apart from the seed of training, so that several
-trainings can share one order.
+The order of classes has a seed of its own, `class_order_seed`, apart from the seed of training, so that
+several trainings can share one order.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Benchmark:
 
     @classmethod
     def from_file(cls, path: str | Path) -> Benchmark:
-        """The steps of a file: `.json`, a list of lists of class names, or `.csv`, one row of class names a step.
+        """The steps of a file: `.json`, a list of lists of class names, or `.csv`, a row of names a step.
 
         Blanks around names in a CSV are cut off; classes whose names have such blanks need the JSON form.
         """
@@ -126,7 +126,7 @@ class Benchmark:
         raise unknown_name("class", label, self.classes)
 
     def check_classes(self, held: Iterable[str], where: str) -> tuple[str, ...]:
-        """Refuse classes that `held` (a store's classes) lacks; return the held ones that come in no step, sorted."""
+        """Refuse classes that `held` (a store's classes) lacks; return the others held, sorted."""
         held = set(held)
         lacking = [label for label in self.classes if label not in held]
         if lacking:

@@ -14,7 +14,7 @@ class Args:
     """Encode the clips of a list into a feature store. The same command again goes on where it stopped."""
 
     clips: Positional[Path]
-    """The clip list: a CSV with the columns path,label,split[,start,end][,clip_id]. `avcil scan` makes one."""
+    """The clip list, a CSV with path,label,split[,start,end][,clip_id]; `avcil scan` makes one."""
     out: Path
     """The folder of the feature store, new or begun before."""
     visual: str = "patch-motion"

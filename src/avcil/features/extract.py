@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -26,65 +24,12 @@ from avcil.errors import InputError
 from avcil.features.failures import Failure
 from avcil.features.manifest import NEW_PLACE, Manifest, Modality
 from avcil.features.reading import ReadClip, Wanted, read_ahead
+from avcil.features.report import ExtractReport, reasons
 from avcil.features.store import FeatureStore
 from avcil.features.writer import FeatureWriter
-from avcil.progress import Progress, duration
+from avcil.progress import Progress
 
 LIBRARIES = ("avcil", "av", "numpy", "torch")
-REASONS_SHOWN = 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExtractReport:
-    """What an extraction did."""
-
-    out: Path
-    listed: int
-    """Clips in the clip list."""
-    stored: int
-    """Those of them that the store holds now."""
-    new: int
-    """Those that this call stored."""
-    failed: tuple[Failure, ...]
-    """Those that could not be stored, in the order of their ids."""
-    not_tried: int
-    """Failed clips that failed in an earlier call and were not tried again."""
-    remade: int
-    """Clips made anew because their shard was lost or cut short."""
-    others: int
-    """Clips that the store holds beside those listed."""
-    remarks: tuple[tuple[str, str], ...]
-    """Clips that this call stored although something is wrong with their file, such as an early end: id, what."""
-    seconds: float
-
-    def text(self) -> str:
-        """The report for a person."""
-        rate = f" in {duration(self.seconds)}, {self.new / self.seconds:.3g} a second" if self.new else ""
-        lines = [f"stored in {self.out}: {self.stored} of {self.listed} clips ({self.new} now{rate})"]
-        if self.remade:
-            lines.append(f"lost or cut short on the disk and made anew: {self.remade}")
-        if self.others:
-            lines.append(f"in the store beside the clips of this list: {self.others}")
-        if self.failed:
-            lines.append(f"could not be stored: {len(self.failed)}; {self.out / 'failures.csv'} lists them")
-            lines += reasons([(failure.clip_id, failure.reason) for failure in self.failed])
-        if self.not_tried:
-            lines.append(f"failed before and not tried again: {self.not_tried}; --retry-failed tries them")
-        if self.remarks:
-            lines.append(f"stored, with something wrong with the file: {len(self.remarks)}")
-            lines += reasons(self.remarks)
-        return "\n".join(lines)
-
-
-def reasons(pairs: Sequence[tuple[str, str]]) -> list[str]:
-    """The most frequent reasons of pairs (clip id, reason), one a line, each with a clip that has it."""
-    example = {reason: clip_id for clip_id, reason in reversed(pairs)}
-    counts = Counter(reason for _, reason in pairs).most_common()
-    lines = [
-        f"  {count:5d}  {reason} (such as {example[reason]!r})" for reason, count in counts[:REASONS_SHOWN]
-    ]
-    hidden = sum(count for _, count in counts[REASONS_SHOWN:])
-    return [*lines, f"  {hidden:5d}  for other reasons"] if hidden else lines
 
 
 def extract(
@@ -116,39 +61,49 @@ def extract(
     started = time.monotonic()
     clips = list(clips)
     check_clips(clips, "the clip list")
-    for name, value in {"workers": workers, "batch_size": batch_size, "shard_size": shard_size}.items():
-        if value is not None and value < 1:
-            raise InputError(f"{name} must be 1 or more, not {value}")
+    _check_counts(workers=workers, batch_size=batch_size, shard_size=shard_size)
     encoders = _encoders(visual, audio)
-    # The writer would close a shard in the middle of a batch; `_store` closes it after one, never later than this.
-    room = shard_size + batch_size
-    with FeatureWriter(out, manifest_of(*encoders, missing=missing, dtype=dtype), shard_size=room) as writer:
+    manifest = manifest_of(*encoders, missing=missing, dtype=dtype)
+    # The writer would close a shard in the middle of a batch; `_store` closes it after one, before this many.
+    with FeatureWriter(out, manifest, shard_size=shard_size + batch_size) as writer:
         _check_unchanged(writer, clips)
-        skipped = {} if retry_failed else dict(writer.failures)
-        wanted_ids = {clip.clip_id for clip in clips}
-        others = len(writer.done - wanted_ids)
-        before = len(writer.done & wanted_ids)
+        # What stopped the last call must stop this one too: "fail" leaves no clip out.
+        skipped = {} if retry_failed or missing == "fail" else dict(writer.failures)
+        before = set(writer.done)
         job = _Extraction(writer, *encoders, batch_size=batch_size, shard_size=shard_size, workers=workers)
         job.run(clips, skipped)
-    stored = len(writer.done & wanted_ids)
-    failed = tuple(failure for key, failure in sorted(writer.failures.items()) if key in wanted_ids)
+    return _report(clips, job, skipped, before, time.monotonic() - started)
+
+
+def _check_counts(**counts: int | None) -> None:
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise InputError(f"{name} must be 1 or more, not {value}")
+
+
+def _report(
+    clips: Sequence[Clip], job: _Extraction, skipped: Mapping[str, Failure], before: set[str], seconds: float
+) -> ExtractReport:
+    writer, ids = job.writer, {clip.clip_id for clip in clips}
+    stored = writer.done & ids
+    failed = tuple(failure for key, failure in sorted(writer.failures.items()) if key in ids)
     if not stored:
         raise InputError(
-            f"no clip could be stored in {out}; {Path(out) / 'failures.csv'} lists why:\n"
+            f"no clip could be stored in {writer.path}; {writer.path / 'failures.csv'} lists why:\n"
             + "\n".join(reasons([(failure.clip_id, failure.reason) for failure in failed]))
             + "\nCorrect the clip list or the files, and run the command again with --retry-failed"
         )
     return ExtractReport(
-        out=Path(out),
+        out=writer.path,
         listed=len(clips),
-        stored=stored,
-        new=stored - before,
+        stored=len(stored),
+        new=len(stored - before),
         failed=failed,
         not_tried=sum(failure.clip_id in skipped for failure in failed),
         remade=writer.remade,
-        others=others,
+        others=len(before - ids),
         remarks=tuple(job.remarks),
-        seconds=time.monotonic() - started,
+        seconds=seconds,
     )
 
 
@@ -185,7 +140,7 @@ def manifest_of(
 
 
 def _check_unchanged(writer: FeatureWriter, clips: Sequence[Clip]) -> None:
-    """Refuse a list that calls a stored clip by another label, split or stretch: the store would contradict it."""
+    """Refuse a list that gives a stored clip another label, split or stretch than the store has."""
     if not writer.done:
         return
     stored = {clip.clip_id: clip for clip in FeatureStore(writer.path).clips}
@@ -195,7 +150,8 @@ def _check_unchanged(writer: FeatureWriter, clips: Sequence[Clip]) -> None:
                 now, then = getattr(clip, name), getattr(stored[clip.clip_id], name)
                 if now != then:
                     raise InputError(
-                        f"clip {clip.clip_id!r} is stored in {writer.path} with {name} {then!r}, but the clip list now "
+                        f"clip {clip.clip_id!r} is stored in {writer.path} with {name} {then!r}, but the "
+                        "clip list now "
                         f"says {now!r}. {NEW_PLACE}"
                     )
 
@@ -220,7 +176,7 @@ class _Extraction:
         self.pending = 0
         self.remarks: list[tuple[str, str]] = []
 
-    def run(self, clips: Sequence[Clip], skipped: dict[str, Failure]) -> None:
+    def run(self, clips: Sequence[Clip], skipped: Mapping[str, Failure]) -> None:
         """Store what can be stored; a stop from the keyboard keeps what was encoded."""
         leave = self.writer.done | skipped.keys()
         batches = [clips[i : i + self.batch_size] for i in range(0, len(clips), self.batch_size)]
@@ -273,7 +229,8 @@ class _Extraction:
         self.writer.fail(read.clip, reason, self.wanted.tried(read.clip))
         if self.writer.manifest.missing == "fail":
             raise MissingModality(
-                f"clip {read.clip.clip_id!r} ({read.clip.path}): {reason}. Stopped, as --missing is fail; what was "
+                f"clip {read.clip.clip_id!r} ({read.clip.path}): {reason}. Stopped, as --missing is "
+                "fail; what was "
                 "made before is kept. Take the clip out of the list, or extract with --missing skip or zero"
             )
         progress.step(failed=True)

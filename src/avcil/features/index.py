@@ -90,7 +90,8 @@ def read_index(folder: Path, start: int = 0) -> tuple[dict[str, ShardEntry], int
                 entries[value["shard"]] = ShardEntry.of(value)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{path}, line {number} is damaged ({type(error).__name__}: {error}). Delete that line and run the "
+                f"{path}, line {number} is damaged ({type(error).__name__}: {error}). Delete that line "
+                "and run the "
                 "avcil extract command that made the store again: the clips of this shard are then made anew"
             ) from None
     return entries, start + len(whole) + len(newline)

@@ -90,7 +90,7 @@ def read_one(clip: Clip, wanted: Wanted) -> ReadClip:
 
 
 def read_ahead(clips: Iterable[Clip], wanted: Wanted, *, workers: int, ahead: int) -> Iterator[ReadClip]:
-    """The clips as read, in order, by `workers` threads that are at most `ahead` clips ahead of their user."""
+    """The clips as read, in order, by `workers` threads that run at most `ahead` clips ahead of it."""
     waiting: deque[Future[ReadClip]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="read") as pool:
         try:

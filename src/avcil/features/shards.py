@@ -1,7 +1,7 @@
 """One shard: a safetensors file with n clips stacked per modality.
 
-The format is eight bytes of header length, a JSON header, and the tensors' bytes one after another. Writing it
-here lets rows go to the disk as they are, without a stacked copy in memory, and hashes them on the way.
+The format is eight bytes of header length, a JSON header, and the tensors' bytes one after another. Writing
+it here lets rows go to the disk as they are, without a stacked copy in memory, and hashes them on the way.
 
 Shapes: n clips in a shard, ... one clip's shape.
 """
@@ -93,7 +93,8 @@ def read_header(path: Path) -> dict[str, Column]:
         return columns
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"the shard {path} cannot be read ({type(error).__name__}: {error}). Run the avcil extract command that "
+            f"the shard {path} cannot be read ({type(error).__name__}: {error}). Run the avcil extract "
+            "command that "
             "made the store again after deleting this file: its clips are then made anew"
         ) from None
 

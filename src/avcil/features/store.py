@@ -1,9 +1,10 @@
 """Reading a feature store: clips in one order, their arrays by row.
 
-Rows are ordered by clip id whatever the order in which clips were stored, so an extraction that was interrupted,
-or done by several processes, reads like one that ran through. Arrays are read by position from shards opened
-when first needed: it copies once, straight into the result, is as fast as a memory map for large clips and
-faster for shards not opened yet, and a shard cut short while it is read is an error, not a dead process.
+Rows are ordered by clip id whatever the order in which clips were stored, so an extraction that was
+interrupted, or done by several processes, reads like one that ran through. Arrays are read by position from
+shards opened when first needed: this copies once, straight into the result, is as fast as a memory map for
+large clips and faster for shards not opened yet, and a shard cut short meanwhile is an error, not a dead
+process.
 
 Shapes: n rows asked for, T time slices, S spatial tokens per slice, D width.
 """
@@ -28,7 +29,10 @@ from avcil.features.manifest import Manifest
 from avcil.features.shards import Column, file_sha256, read_header, row_digest
 
 OPEN_SHARDS = 256
-AGAIN = "Run the avcil extract command that made the store once more: what is there is kept, what is missing is made anew"
+AGAIN = (
+    "Run the avcil extract command that made the store once more: what is there is kept, "
+    "what is missing is made anew"
+)
 
 
 class _Shard:
@@ -60,8 +64,8 @@ class _Shard:
 class FeatureStore:
     """The features of a set of clips, read from disk as they are asked for.
 
-    A store is a snapshot of what was committed when it was opened. It can be pickled and read by many processes
-    and threads at once.
+    A store is a snapshot of what was committed when it was opened. It can be pickled and read by many
+    processes and threads at once.
 
     :param path: the store's folder.
     :raises InputError: if there is no store, it is of another version, or it is damaged or unfinished.
@@ -98,7 +102,8 @@ class FeatureStore:
         if twice:
             shown = ", ".join(map(repr, twice[:5]))
             raise InputError(
-                f"the feature store {self.path} holds {len(twice)} clip(s) twice: {shown}. Its index was changed from "
+                f"the feature store {self.path} holds {len(twice)} clip(s) twice: {shown}. Its index was "
+                "changed from "
                 "outside; extract into a new folder"
             )
         self.clips: list[StoredClip] = [clip for clip, *_ in rows]
@@ -149,7 +154,8 @@ class FeatureStore:
         if shape is None:
             other = next(iter(self.manifest.arrays()))
             raise InputError(
-                f"the feature store {self.path} holds no {name} features, only {other}; use --modality {other}"
+                f"the feature store {self.path} holds no {name} features, only {other}; use --modality "
+                f"{other}"
             )
         rows = np.asarray(rows, dtype=np.int64)
         if rows.size and not (rows.min() >= 0 and rows.max() < len(self)):
@@ -176,7 +182,7 @@ class FeatureStore:
         return digest.hexdigest()
 
     def verify(self) -> None:
-        """Read everything and compare it with the hashes in the index; raise `InputError` naming what differs."""
+        """Read everything and compare it with the index's hashes; raise `InputError` naming what differs."""
         wrong = {
             k
             for k, (name, _, sha) in enumerate(self._shards)
@@ -195,7 +201,8 @@ class FeatureStore:
         )
         raise InputError(
             f"the feature store {self.path} is damaged: the content of {names} changed after it was written; "
-            f"{len(rows)} clip(s) differ: {clips}. Delete the named shard files and run the extract command again"
+            f"{len(rows)} clip(s) differ: {clips}. Delete the named shard files and run the extract "
+            "command again"
         )
 
     def _is_intact(self, row: int) -> bool:

@@ -53,7 +53,7 @@ class FeatureWriter:
             raise InputError(f"shard_size must be 1 or more, not {shard_size}")
         self.path, self.manifest, self.shard_size = Path(path), manifest, shard_size
         self.remade = 0
-        """Clips of lost or cut shards, dropped from the index when the store was opened; they are to be made anew."""
+        """Clips of lost or cut shards, dropped from the index on opening; they are to be made anew."""
         self._rows: list[_Row] = []
         self._new_failures: dict[str, Failure] = {}
         self._listed_at = time.monotonic()
@@ -90,7 +90,7 @@ class FeatureWriter:
         return self.path
 
     def _drop_damaged(self, index: int) -> dict[str, ShardEntry]:
-        """The committed shards that are whole; the index forgets the others, so that their clips are made anew."""
+        """The committed shards that are whole; the index forgets the others: their clips are made anew."""
         entries, self._index_end = read_index(self.path)
         lost = [name for name, entry in entries.items() if shard_damage(self.path, name, entry.bytes)]
         if lost:
@@ -116,7 +116,7 @@ class FeatureWriter:
                 path.unlink(missing_ok=True)
 
     def _take_name(self) -> tuple[str, int]:
-        """A name of this writer's own and its lock; called with the index locked, so nobody sweeps in between."""
+        """A name of this writer's own and its lock; called with the index locked: nobody sweeps meanwhile."""
         name = secrets.token_hex(6)
         path = self.path / "shards" / f".{name}.lock"
         try:

@@ -1,0 +1,66 @@
+"""What an extraction did, for a person and for a program."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from avcil.features.failures import Failure
+from avcil.progress import duration
+
+REASONS_SHOWN = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractReport:
+    """What an extraction did."""
+
+    out: Path
+    listed: int
+    """Clips in the clip list."""
+    stored: int
+    """Those of them that the store holds now."""
+    new: int
+    """Those that this call stored."""
+    failed: tuple[Failure, ...]
+    """Those that could not be stored, in the order of their ids."""
+    not_tried: int
+    """Failed clips that failed in an earlier call and were not tried again."""
+    remade: int
+    """Clips made anew because their shard was lost or cut short."""
+    others: int
+    """Clips that the store holds beside those listed."""
+    remarks: tuple[tuple[str, str], ...]
+    """Clips that this call stored although something is wrong with their file (it ends early): id, what."""
+    seconds: float
+
+    def text(self) -> str:
+        """The report for a person."""
+        rate = f" in {duration(self.seconds)}, {self.new / self.seconds:.3g} a second" if self.new else ""
+        lines = [f"stored in {self.out}: {self.stored} of {self.listed} clips ({self.new} now{rate})"]
+        if self.remade:
+            lines.append(f"lost or cut short on the disk and made anew: {self.remade}")
+        if self.others:
+            lines.append(f"in the store beside the clips of this list: {self.others}")
+        if self.failed:
+            lines.append(f"could not be stored: {len(self.failed)}; {self.out / 'failures.csv'} lists them")
+            lines += reasons([(failure.clip_id, failure.reason) for failure in self.failed])
+        if self.not_tried:
+            lines.append(f"failed before and not tried again: {self.not_tried}; --retry-failed tries them")
+        if self.remarks:
+            lines.append(f"stored, with something wrong with the file: {len(self.remarks)}")
+            lines += reasons(self.remarks)
+        return "\n".join(lines)
+
+
+def reasons(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """The most frequent reasons of pairs (clip id, reason), one a line, each with a clip that has it."""
+    example = {reason: clip_id for clip_id, reason in reversed(pairs)}
+    counts = Counter(reason for _, reason in pairs).most_common()
+    lines = [
+        f"  {count:5d}  {reason} (such as {example[reason]!r})" for reason, count in counts[:REASONS_SHOWN]
+    ]
+    hidden = sum(count for _, count in counts[REASONS_SHOWN:])
+    return [*lines, f"  {hidden:5d}  for other reasons"] if hidden else lines
