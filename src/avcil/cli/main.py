@@ -18,6 +18,7 @@ VERBS = {
     "scan": "folders of clips -> a clip list",
     "extract": "clip list -> feature store",
     "train": "feature store -> a recogniser, step by step",
+    "reproduce": "a paper's table: methods x modalities x benchmarks x seeds, several runs at once",
     "predict": "what a recogniser sees and hears in files",
     "report": "runs -> one HTML page",
     "methods": "the methods and their options",

@@ -67,7 +67,7 @@ def summary_table(runs: Sequence[RunRecord], *, markdown: bool = False) -> str:
         header.insert(2, "seeds")
         for row, group in zip(rows, groups, strict=True):
             row.insert(2, str(len(group.runs)))
-    return _markdown(header, rows) if markdown else _aligned(header, rows)
+    return _markdown(header, rows) if markdown else aligned(header, rows)
 
 
 def _row(group: RunGroup, columns: Sequence[int]) -> list[str]:
@@ -91,14 +91,15 @@ def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(header), rule, *map(line, rows)]) + "\n"
 
 
-def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], names: int = 2) -> str:
+    """Columns aligned with blanks for a terminal: the first `names` to the left, figures to the right."""
     widths = [max(_width(cell) for cell in column) for column in zip(header, *rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:
         padded = []
         for i, (cell, width) in enumerate(zip(cells, widths, strict=True)):
             blanks = " " * (width - _width(cell))
-            padded.append(cell + blanks if i < 2 else blanks + cell)
+            padded.append(cell + blanks if i < names else blanks + cell)
         return "  ".join(padded).rstrip()
 
     rule = "─" * (sum(widths) + 2 * (len(widths) - 1))

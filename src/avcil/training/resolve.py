@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from avcil.benchmarks import Benchmark
-from avcil.benchmarks.published import load_published
+from avcil.benchmarks.fetch import cache_folder
+from avcil.benchmarks.published import PublishedBenchmark, load_published
 from avcil.benchmarks.split_files import SplitClip
 from avcil.errors import InputError
 from avcil.features import FeatureStore
@@ -83,7 +86,7 @@ def _benchmark(
 ) -> tuple[Benchmark, Mapping[str, SplitClip] | None, int | None]:
     """The steps; for a published benchmark also its clips and its memory."""
     if config.benchmark is not None:
-        published = load_published(config.benchmark)
+        published = _published(config.benchmark, cache_folder())
         steps = published.steps(config.classes_per_step, config.class_order_seed)
         steps.check_classes({clip.label for clip in store.clips}, f"the store {config.features}")
         return steps, published.clips, published.protocol.memory
@@ -93,6 +96,12 @@ def _benchmark(
     labels = {clip.label for clip in store.clips}
     steps = Benchmark.from_classes(labels, config.classes_per_step, class_order_seed=config.class_order_seed)
     return steps, None, None
+
+
+@functools.cache
+def _published(name: str, cache: Path) -> PublishedBenchmark:
+    """Read once for all runs of a process."""
+    return load_published(name, cache=cache)
 
 
 def _memory(config: TrainConfig, published: int | None, benchmark: Benchmark) -> ExemplarMemory:

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +38,12 @@ class RunDirectory:
 
     def begin(self, config: dict[str, Any], environment: dict[str, Any]) -> None:
         """Claim the folder for `config`; refuse one that holds something else, naming what differs."""
+        if not self.begun(config):
+            write_json(self.path / "env.json", environment)
+            write_json(self.path / "config.json", config)
+
+    def begun(self, config: dict[str, Any]) -> bool:
+        """Whether the folder holds a run of `config`, begun before; refuses one that holds something else."""
         config = json.loads(json.dumps(config))
         file = self.path / "config.json"
         if file.exists():
@@ -47,11 +54,12 @@ class RunDirectory:
                     f"{self.path} holds a run of another configuration ({shown}). "
                     "Choose another --out, or remove that folder, or give the same options to go on with it"
                 )
-            return
-        if self.path.is_dir() and any(entry.name != ".lock" for entry in self.path.iterdir()):
+            return True
+        # A kill between the first files of a run leaves the first, or a part of one, alone.
+        leavings = re.compile(r"\.lock|env\.json|\..*\.part")
+        if self.path.is_dir() and not all(leavings.fullmatch(entry.name) for entry in self.path.iterdir()):
             raise InputError(f"{self.path} is not empty and is no run directory. Choose another --out")
-        write_json(self.path / "env.json", environment)
-        write_json(file, config)
+        return False
 
     @property
     def results(self) -> dict[str, Any] | None:

@@ -1,0 +1,25 @@
+"""avcil reproduce: many runs, several at once, and the table of them."""
+
+from __future__ import annotations
+
+import sys
+
+from avcil.reproduce.config import ReproduceConfig as Args
+
+__all__ = ["Args", "run"]
+
+
+def run(args: Args) -> int:
+    """Print the plan, or carry it out and print its tables; 1 if a run failed."""
+    from avcil.reproduce.reproduce import describe, failures_text, reproduce
+
+    if args.dry_run:
+        print(describe(args))
+        return 0
+    done = reproduce(args)
+    print(done.text)
+    print(f"Written to {args.out}: table.txt, .md, .tex, .html; results.csv, summary.json; timing.txt, .csv")
+    if done.failed:
+        print(f"avcil: {failures_text(done.failed)}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,92 @@
+"""What a row of the table is: a method with its settings, by a name of the field where it has one.
+
+>>> parse_entry("icarl-nme")
+Entry(name='icarl-nme', method='icarl', settings=('classifier=nme',))
+>>> parse_entry("av-cil:lambda_class=0.5").settings
+('lambda_class=0.5',)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from avcil.errors import InputError, unknown_name
+from avcil.methods.registry import method_names
+
+_RELEASE = ("distillation=release", "herding=release")
+
+VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "icarl-nme": ("icarl", ("classifier=nme",)),
+    "icarl-fc": ("icarl", ("classifier=fc",)),
+    "icarl-nme-release": ("icarl", ("classifier=nme", *_RELEASE)),
+    "icarl-fc-release": ("icarl", ("classifier=fc", *_RELEASE)),
+    "afc-nme": ("afc", ("classifier=nme",)),
+    "afc-lsc": ("afc", ("classifier=lsc",)),
+    "afc-nme-release": ("afc", ("classifier=nme", "herding=release")),
+    "afc-lsc-release": ("afc", ("classifier=lsc", "herding=release")),
+    "av-cil-eq7": ("av-cil", ("class_form=paper",)),
+    "av-cil-no-instance": ("av-cil", ("lambda_instance=0",)),
+    "av-cil-no-class": ("av-cil", ("lambda_class=0",)),
+    "av-cil-no-d-avsc": ("av-cil", ("lambda_instance=0", "lambda_class=0")),
+    "av-cil-no-spatial": ("av-cil", ("vad_spatial=false",)),
+    "av-cil-no-temporal": ("av-cil", ("vad_temporal=false",)),
+    "av-cil-no-vad": ("av-cil", ("vad_spatial=false", "vad_temporal=false")),
+}
+"""Names besides the methods' own: the method meant and its options."""
+
+PAPER_METHODS = (
+    "fine-tuning",
+    "lwf",
+    "icarl-nme",
+    "icarl-fc",
+    "ss-il",
+    "afc-nme",
+    "afc-lsc",
+    "av-cil",
+    "joint",
+)
+"""The rows of the paper's comparison."""
+UPPER_BOUND = "joint"
+"""Sees all clips of all classes; no rival in comparisons."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row: its name in the table, the method, and the method's options as NAME=VALUE."""
+
+    name: str
+    method: str
+    settings: tuple[str, ...] = ()
+
+
+def parse_entry(word: str) -> Entry:
+    """The entry that `NAME` or `NAME:OPTION=VALUE,...` is; NAME: a method, a variant or a .py file."""
+    name, _, options = word.partition(":")
+    settings = tuple(part.strip() for part in options.split(",") if part.strip())
+    if name.endswith(".py"):
+        method, own = name, ()
+    elif name in VARIANTS:
+        method, own = VARIANTS[name]
+    elif name in method_names():
+        method, own = name, ()
+    else:
+        raise unknown_name("method or variant", name, {*VARIANTS, *method_names()})
+    return Entry(word, method, merged(own, settings))
+
+
+def merged(*groups: tuple[str, ...]) -> tuple[str, ...]:
+    """NAME=VALUE words of all groups, a later one replacing an earlier of the same name.
+
+    >>> merged(("a=1", "b=2"), ("a=3",))
+    ('a=3', 'b=2')
+    """
+    values: dict[str, str] = {}
+    for word in (word for group in groups for word in group):
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise InputError(
+                f"options of a method are NAME=VALUE, as in av-cil:lambda_class=0.5; not {word!r}"
+            )
+        values[name.strip().replace("-", "_")] = value.strip()
+    return tuple(f"{name}={value}" for name, value in values.items())
+
