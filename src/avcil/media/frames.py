@@ -12,6 +12,7 @@ person sees. Ten-bit pictures come out in eight bits, transparency is dropped, h
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ from avcil.media.sizes import plausible_aspect, scaled_size, square_pixel_size
 
 SEEK_AHEAD = 10.0
 """Seconds to the next time needed from which a jump over key frames beats decoding all between (measured)."""
+THREADS = min(os.cpu_count() or 1, 4)
+"""Threads that decode one video; more only take memory."""
 MAX_BYTES = 4 * 2**30
 """The most that the frames of one clip may take in memory."""
 SCALING = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
@@ -44,6 +47,10 @@ SCALING = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BI
 
 class CannotSeek(Exception):
     """A jump landed behind its aim: the file's index is wrong, so everything must be decoded in order."""
+
+
+class Damaged(Exception):
+    """Something could not be decoded by several threads, which guess at it differently from run to run."""
 
 
 def sample_times(start: float, end: float, count: int) -> np.ndarray:
@@ -68,40 +75,49 @@ class Pictures:
 
 def read_pictures(path: Path, times: np.ndarray, short_side: int | None, deadline: Deadline) -> Pictures:
     """The frames (F, H, W, 3) displayed at `times` (F,), which ascend; `MediaError` with the reason if none."""
-    try:
-        return _read(path, times, short_side, deadline, seek=True)
-    except CannotSeek:
-        return _read(path, times, short_side, deadline, seek=False)
+    ways = {"seek": True, "threads": True}
+    while True:
+        try:
+            return _read(path, times, short_side, deadline, **ways)
+        except CannotSeek:
+            ways["seek"] = False
+        except Damaged:
+            ways["threads"] = False
 
 
-def _read(path: Path, times: np.ndarray, short_side: int | None, deadline: Deadline, *, seek: bool) -> Pictures:
+def _read(
+    path: Path, times: np.ndarray, short_side: int | None, deadline: Deadline, *, seek: bool, threads: bool
+) -> Pictures:
     with open_media(path, deadline) as container:
         tracks = survey(container)
         if tracks.video is None:
             raise MediaError("no video track")
         if tracks.video.codec_context is None:
             raise MediaError("the video track's codec is unknown to FFmpeg")
-        reader = TrackReader(container, tracks.video, tracks.origin, deadline, seek=seek)
+        reader = TrackReader(container, tracks.video, tracks.origin, deadline, seek=seek, threads=threads)
         canvas = Canvas(len(times), short_side, tracks.video.sample_aspect_ratio)
         for index, moment in enumerate(times):
             canvas.put(index, reader.frame_at(float(moment)))
-        return Pictures(
-            frames=canvas.frames, reached=reader.reached, problems=(*reader.problems(), *canvas.problems)
-        )
+        problems = (*reader.problems(), *canvas.problems())
+        return Pictures(frames=canvas.frames, reached=reader.reached, problems=problems)
 
 
 class TrackReader:
     """Goes forward through a video track, once."""
 
-    def __init__(self, container: Any, track: Any, origin: float, deadline: Deadline, *, seek: bool) -> None:
+    def __init__(
+        self, container: Any, track: Any, origin: float, deadline: Deadline, *, seek: bool, threads: bool
+    ) -> None:
         self._container, self._track, self._origin, self._deadline = container, track, origin, deadline
-        self._seek = seek
+        self._seek, self._threads = seek, threads
         self._shown: tuple[float, Any] | None = None
         self._next: tuple[float, Any] | None = None
         self._failed, self._packets, self._why = 0, 0, ""
         self.reached: float | None = None
         """Where the track ends, once that is known."""
-        track.thread_type = "SLICE"  # threads over frames would guess differently at what is damaged
+        # never threads over slices: they leave what is damaged as the memory happened to be, and say nothing
+        track.thread_type = "FRAME" if threads else "NONE"
+        track.codec_context.thread_count = THREADS if threads else 1
         self._frames = self._decode()
 
     def frame_at(self, moment: float) -> Any:
@@ -149,7 +165,7 @@ class TrackReader:
             try:
                 packet = next(packets, None)
             except PYAV_ERRORS as error:
-                self._failed, self._why = self._failed + 1, reason_of(error)
+                self._fail(error)
                 return
             if packet is None:
                 return
@@ -158,10 +174,17 @@ class TrackReader:
                 frames = packet.decode()
             except PYAV_ERRORS as error:
                 if not isinstance(error, EOFError):
-                    self._failed, self._why = self._failed + 1, reason_of(error)
+                    self._fail(error)
                 continue
+            if self._threads and any(frame.is_corrupt for frame in frames):
+                raise Damaged
             for frame in frames:
                 yield clock.time_of(frame), frame
+
+    def _fail(self, error: BaseException) -> None:
+        if self._threads:
+            raise Damaged
+        self._failed, self._why = self._failed + 1, reason_of(error)
 
     def _cause(self) -> str:
         if self._failed:
@@ -226,10 +249,12 @@ class Canvas:
         self._orientation, self._size, self._stored = Orientation(), (0, 0), (0, 0)
         self._last: tuple[int, Any] | None = None
         self.frames = np.empty((0, 0, 0, 3), np.uint8)
-        self.problems: list[str] = []
+        self._said: list[str] = []
+        self._damaged = 0
 
     def put(self, index: int, frame: Any) -> None:
         """Convert a PyAV frame into row `index`; the same frame twice is converted once."""
+        self._damaged += frame.is_corrupt
         if self._last is not None and self._last[1] is frame:
             self.frames[index] = self.frames[self._last[0]]
             return
@@ -275,5 +300,10 @@ class Canvas:
             ) from None
 
     def _say(self, problem: str) -> None:
-        if problem not in self.problems:
-            self.problems.append(problem)
+        if problem not in self._said:
+            self._said.append(problem)
+
+    def problems(self) -> tuple[str, ...]:
+        """What is to be said of the frames."""
+        damaged = f"{self._damaged} of {self._count} frames are damaged" if self._damaged else ""
+        return (*self._said, damaged) if damaged else tuple(self._said)

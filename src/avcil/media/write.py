@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import av
+import av.error
 import numpy as np
 
 from avcil.errors import InputError
 from avcil.files import write_atomically
-from avcil.media.container import PYAV_ERRORS, reason_of
+from avcil.media.container import reason_of
 
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 """Sample rates, in Hz, that AAC knows."""
@@ -77,13 +78,9 @@ def _write(
                 audio = container.add_stream("aac", rate=sample_rate, layout="mono")
                 blocks = _blocks(sound, sample_rate)
             _interleave(path, container, video, audio, frames, blocks)
-    except InputError:
-        raise
-    except OSError as error:
-        if isinstance(error, av.error.FFmpegError) and error.errno is None:
-            raise InputError(f"{path} cannot be written: {reason_of(error)}") from None
-        raise
-    except PYAV_ERRORS as error:
+    except av.error.FFmpegError as error:
+        if isinstance(error, OSError):  # of the disk, and told as such by `write_atomically`
+            raise
         raise InputError(f"{path} cannot be written: {reason_of(error)}") from None
 
 

@@ -1,0 +1,196 @@
+"""Seventy awkward files of other projects' test suites, each against what its manifest says it holds."""
+
+from __future__ import annotations
+
+import csv
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from avcil.media import MediaError, probe, read_clip
+
+pytestmark = pytest.mark.clips
+
+SHORT = 48
+SQUARE = {  # stored sizes in the manifest; these pixels are oblong, and people see another shape
+    "bbb_sunflower_QCIF_30fps_h263_noaudio_1f.3gp": (216, 144),
+    "bbb_sunflower_QCIF_30fps_mp4v_noaudio_1f.mp4": (256, 144),
+    "carphone_distorted.mp4": (193, 144),
+    "filetype_fixture.3gp": (504, 288),
+    "filetype_fixture.mxf": (768, 576),
+    "mediabunny_sar_2x1.mp4": (1280, 360),
+    "mmaction2_part_0.mp4": (455, 256),
+    "mmaction2_test.mp4": (455, 256),
+}
+OTHER_TRACK = {"nasa_13013.mp4": (480, 270)}  # FFmpeg's best of two sizes; the manifest lists the first
+LENGTH = {
+    "nasa_13013.mp4": 13.056,  # 16.57 s counts the subtitles, which outlast picture and sound
+    "sample_fragmented.mp4": 1.068,  # 143165 s is the header's nonsense; the fragments end here
+}
+SAID = {  # what must be said beside missing tracks
+    "corrupted.mp4": "could not be decoded",
+    "sample_with_invalid_nalu.mp4": "could not be decoded",
+    "mediabunny_annex-b.mp4": "breaks off at 0.51 s of 35.23 s",
+    "sample_missing_stsd.mp4": "codec is unknown",
+    "sample_eac3.mp4": "gaps",  # each packet claims 32 ms and holds 5 ms
+    "filetype_fixture.asf": "sound is silent",
+    "edit_list_positive_shift.mp4": "sound is silent",
+    "sample_with_dts.mkv": "sound is silent",
+    "transparent.webm": "sound is silent",
+    "sample_h262_mpeg_audio.ts": "sound is silent",
+}
+STAMPS_LIE = {"mmaction2_test.avi", "sample-with-large-length.avi"}  # AVI: stamps are in the order of decoding
+
+
+@pytest.fixture(scope="module")
+def rows(real):
+    """The manifest, by file."""
+    with open(real / "manifest.csv", newline="") as file:
+        return {row["file"]: row for row in csv.DictReader(file)}
+
+
+@pytest.fixture(scope="module")
+def clips(real, rows):
+    """Every file read once: its clip, or the error it gave."""
+    found = {}
+    for name in rows:
+        try:
+            found[name] = read_clip(real / name, frames=8, short_side=SHORT, sample_rate=16000, timeout=60)
+        except MediaError as error:
+            found[name] = error
+    return found
+
+
+def shown_size(row):
+    """(width, height) as a person sees the picture."""
+    size = SQUARE.get(row["file"]) or OTHER_TRACK.get(row["file"]) or (int(row["width"]), int(row["height"]))
+    return size[::-1] if row["rotation"] in ("90", "-90") else size
+
+
+def test_usable(rows, clips):
+    """Picture, sound, both or neither: as the manifest says, for all seventy."""
+    names = {(True, True): "av", (True, False): "video_only", (False, True): "audio_only"}
+    found = {
+        name: "none" if isinstance(clip, MediaError) else names[clip.frames is not None, clip.sound is not None]
+        for name, clip in clips.items()
+    }
+    assert len(found) == 70
+    assert found == {name: row["usable"] for name, row in rows.items()}
+
+
+def test_what_is_missing_is_said(rows, clips):
+    """Every file that is not whole says why; whole ones say nothing."""
+    for name, row in rows.items():
+        if row["usable"] == "none":
+            assert name in str(clips[name])
+            continue
+        said = clips[name].problems
+        assert (row["usable"] != "av" or name in SAID) == bool(said), (name, said)
+        if name in SAID:
+            assert any(SAID[name] in problem for problem in said), (name, said)
+
+
+def test_sizes(real, rows, clips):
+    """Sizes as shown: turned upright, pixels square; the probe and the frames agree."""
+    for name, row in rows.items():
+        if row["usable"] not in ("av", "video_only"):
+            continue
+        info = probe(real / name)
+        assert (info.width, info.height) == shown_size(row), name
+        height, width = clips[name].frames.shape[1:3]
+        assert min(height, width) == SHORT
+        assert width / height == pytest.approx(info.width / info.height, abs=0.5 * max(width, height) / SHORT**2)
+
+
+def test_probe(real, rows):
+    """Tracks, rotation, rate and length as declared."""
+    for name, row in rows.items():
+        if not row["container"]:
+            with pytest.raises(MediaError):
+                probe(real / name)
+            continue
+        info = probe(real / name)
+        assert (info.has_video, info.has_audio) == (row["has_video"] == "1", row["has_audio"] == "1"), name
+        # FFmpeg's rotation runs against the clock
+        assert info.rotation == -int(row["rotation"] or 0) % 360, name
+        assert info.mirrored == (name == "sample_rotate_and_reflect.mp4")
+        assert info.duration == pytest.approx(LENGTH.get(name, float(row["duration"])), abs=0.05), name
+        if row["sample_rate"] not in ("", "0") and name != "nasa_13013.mp4":
+            assert info.sample_rate == int(row["sample_rate"]), name
+        if row["channels"] not in ("", "0"):
+            assert info.channels == int(row["channels"]), name
+        assert info.fps is None or 1 < info.fps < 130, name
+
+
+def plain_decode(path):
+    """All frames of a file at once, with exact times on its clock: the plain way, to compare with."""
+    with av.open(str(path)) as container:
+        origin = Fraction(container.start_time or 0, 1_000_000)
+        frames, track = [], container.streams.best("video")
+        track.thread_type = "NONE"
+        for packet in container.demux(track):
+            try:
+                frames += packet.decode()
+            except av.error.FFmpegError:
+                continue
+        return [(Fraction(frame.pts) * frame.time_base - origin, frame) for frame in frames]
+
+
+def test_frames_are_those_of_a_plain_decode(real, rows, clips):
+    """For every time, the picture is that of the last frame due by then, by a decode of everything."""
+    compared = 0
+    for name, row in rows.items():
+        clip = clips[name]
+        if row["usable"] not in ("av", "video_only") or name in STAMPS_LIE:
+            continue
+        if int(row["width"]) * int(row["height"]) > 10**6:  # the largest are read below
+            continue
+        decoded = plain_decode(real / name)
+        size = shown_size(row)
+        for moment, frame in zip(clip.frame_times, clip.frames, strict=True):
+            due = [each for time, each in decoded if time <= Fraction(float(moment)) + Fraction(1, 10**6)]
+            due = due[-1] if due else decoded[0][1]
+            width, height = frame.shape[1], frame.shape[0]
+            if row["rotation"] in ("90", "-90"):
+                width, height = height, width
+            plain = due.reformat(width=width, height=height, format="rgb24").to_ndarray()
+            plain = np.rot90(plain, int(row["rotation"] or 0) // 90)
+            if name == "sample_rotate_and_reflect.mp4":
+                plain = plain[:, ::-1]
+            assert np.abs(plain.astype(int) - frame).mean() < 1.5, (name, moment, size)
+            compared += 1
+    assert compared > 250
+
+
+def test_late_picture(clips):
+    """An edit list that begins the picture at 1 s: the first frame stands until then."""
+    clip = clips["edit_list_positive_shift.mp4"]
+    assert clip.frame_times[0] == pytest.approx(10.005 / 16)
+    assert clip.duration == pytest.approx(10.005)
+
+
+def test_avi_without_presentation_stamps(real):
+    """Frames come in the order of display though the stamps of presentation say otherwise."""
+    for name in STAMPS_LIE:
+        clip = read_clip(real / name, frames=20)
+        with av.open(str(real / name)) as container:
+            order = [frame.to_ndarray(format="rgb24").astype(np.int16) for frame in container.decode(video=0)]
+        seen = [int(np.argmin([np.abs(each - frame).mean() for each in order])) for frame in clip.frames]
+        assert (np.diff(seen) >= 0).all(), (name, seen)
+        assert len(set(seen)) >= 17
+
+
+def test_sound_in_10_bit_rotated_file(clips):
+    """A phone's recording: 10 bits, turned, with an edit list: picture and sound cover the same 2.55 s."""
+    clip = clips["sample_edit_list.mp4"]
+    assert clip.frames.shape == (8, round(SHORT * 1920 / 1080), SHORT, 3)
+    assert len(clip.sound) / 16000 == pytest.approx(clip.duration, abs=0.01)
+
+
+def test_twice_the_same(real, clips):
+    """Damaged files give the same frames every time."""
+    for name in ("corrupted.mp4", "sample_with_invalid_nalu.mp4", "mediabunny_annex-b.mp4"):
+        again = read_clip(real / name, frames=8, short_side=SHORT, sample_rate=16000)
+        assert (again.frames == clips[name].frames).all()
