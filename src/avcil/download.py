@@ -66,9 +66,10 @@ def download(
             return path
         transfer = _resumed(Transfer(url=url, part=_beside(path, ".part"), size=size, sha256=sha256))
         transfer.stall = patience.stall
+        transfer.note = lambda: write_json(_beside(path, ".part.json"), _state(transfer))
         with tqdm(desc=path.name, unit="B", unit_scale=True, unit_divisor=1024, disable=None) as bar:
             transfer.report = lambda done, total: _show(bar, done, total)
-            _fetch_checked(transfer, path, patience, otherwise)
+            _fetch_checked(transfer, patience, otherwise)
         _put_in_place(transfer, path)
     return path
 
@@ -79,10 +80,10 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _fetch_checked(transfer: Transfer, path: Path, patience: Patience, otherwise: str) -> None:
+def _fetch_checked(transfer: Transfer, patience: Patience, otherwise: str) -> None:
     """Fetch until the bytes are the right ones; wrong ones are thrown away and asked for once more."""
     for last in (False, True):
-        _fetch(transfer, path, patience, otherwise)
+        _fetch(transfer, patience, otherwise)
         found = file_sha256(transfer.part) if transfer.sha256 else None
         if found == transfer.sha256:
             return
@@ -95,7 +96,7 @@ def _fetch_checked(transfer: Transfer, path: Path, patience: Patience, otherwise
             )
 
 
-def _fetch(transfer: Transfer, path: Path, patience: Patience, otherwise: str) -> None:
+def _fetch(transfer: Transfer, patience: Patience, otherwise: str) -> None:
     failures = 0
     while not (transfer.size is not None and transfer.here == transfer.size):
         before = transfer.here
@@ -108,8 +109,6 @@ def _fetch(transfer: Transfer, path: Path, patience: Patience, otherwise: str) -
                 raise _unreachable(transfer, problem, otherwise) from None
             wait = problem.wait if problem.wait is not None else patience.first_wait * 2 ** (failures - 1)
             time.sleep(min(wait, LONGEST_WAIT))
-        finally:
-            write_json(_beside(path, ".part.json"), _state(transfer))
 
 
 def _unreachable(transfer: Transfer, problem: TryAgain, otherwise: str) -> AvcilError:
@@ -132,13 +131,14 @@ def _resumed(transfer: Transfer) -> Transfer:
         with contextlib.suppress(InputError):
             state = read_json(state_file)
     same = isinstance(state, dict) and state.get("url") == transfer.url
-    same = (
-        same and transfer.size in (None, state.get("size")) and transfer.sha256 in (None, state.get("sha256"))
-    )
+    for name in ("size", "sha256"):
+        given, noted = getattr(transfer, name), state.get(name) if same else None
+        same = same and (given is None or noted is None or given == noted)
     if not same:
         transfer.discard()
         return transfer
-    transfer.size, transfer.sha256, transfer.etag = state.get("size"), state.get("sha256"), state.get("etag")
+    transfer.size = transfer.size or state.get("size")
+    transfer.sha256, transfer.etag = transfer.sha256 or state.get("sha256"), state.get("etag")
     return transfer
 
 

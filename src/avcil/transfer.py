@@ -50,6 +50,8 @@ class Transfer:
     """Seconds without data after which the connection is given up."""
     report: Callable[[int, int | None], None] = lambda done, total: None
     """Called with the bytes here and the bytes in all (or None)."""
+    note: Callable[[], None] = lambda: None
+    """Called when it is known what the file is, before its bytes are written."""
 
     def __post_init__(self) -> None:
         self.asked = (self.size, self.sha256)  # what the caller knows, apart from what servers say
@@ -69,6 +71,7 @@ class Transfer:
                 self._learn({**redirects.headers, **_lower(response.headers)})
                 start = self._start(response)
                 self._check_room(start)
+                self.note()
                 self._copy(response, start)
         except urllib.error.HTTPError as error:
             error.close()

@@ -34,8 +34,8 @@ def _head(benchmark: PublishedBenchmark) -> str:
             f"{p.title} ({p.name})",
             f"  {p.classes} classes, {p.classes_per_step} a step, {p.steps} steps; memory: {p.memory} clips",
             f"  clips: {', '.join(f'{p.clips[split]} {split}' for split in SPLITS)}",
-            "  Adam, learning rate 1e-3, weight decay 1e-4; the model of a step is the epoch with the best",
-            "  validation accuracy over all classes seen; tested after each step on all classes seen,",
+            "  Adam, learning rate 1e-3, weight decay 1e-4; the model of a step is that of the epoch with",
+            "  the best validation accuracy over all classes seen; tested after each step on these,",
             "  without task ids. Source: Pian et al., ICCV 2023 (arXiv 2308.11073), and the authors' release.",
         ]
     )
@@ -45,14 +45,15 @@ def _leak(benchmark: PublishedBenchmark) -> str:
     leak, removed = benchmark.leak(), benchmark.removed
     if any(removed.values()):
         return (
-            f"Leak: {removed['test']} test and {removed['val']} validation clips of the release are left out:\n"
+            f"Leak: {removed['test']} test and {removed['val']} validation clips of the release "
+            "are left out:\n"
             "  their video also has a training clip. Report it beside vs100-ci, which keeps them."
         )
     if any(leak.values()):
         p = benchmark.protocol
         return (
-            f"Leak: {leak['test']} of {p.clips['test']} test and {leak['val']} of {p.clips['val']} validation "
-            "clips are cut from a YouTube\n"
+            f"Leak: {leak['test']} of {p.clips['test']} test and {leak['val']} of {p.clips['val']} "
+            "validation clips are cut from a YouTube\n"
             f"  video that also has a training clip. {p.name}-leak-free leaves them out."
         )
     return "Leak: none; no test or validation clip shares its video with a training clip."

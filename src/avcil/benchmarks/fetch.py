@@ -64,8 +64,8 @@ def find_splits(protocol: Protocol, *, copy: Path | None = None, cache: Path | N
     if copy is None and not all((folder / name).is_file() for name in SPLIT_FILES):
         raise InputError(
             f"the split files of {protocol.name} are not here yet ({folder}). Get them with: avcil benchmark "
-            f"fetch {protocol.name}, or from a copy of the release with: avcil benchmark fetch {protocol.name} "
-            "--from DIR"
+            f"fetch {protocol.name}, or from a copy of the release with: avcil benchmark fetch "
+            f"{protocol.name} --from DIR"
         )
     for name in SPLIT_FILES:
         _check(folder / name, protocol)
@@ -93,7 +93,7 @@ def _check(path: Path, protocol: Protocol) -> None:
     found = file_sha256(path)
     if found != protocol.sha256[path.name]:
         raise InputError(
-            f"{path} is not the released file of {protocol.name}: its SHA-256 is {found[:16]}…, the released "
-            f"one's {protocol.sha256[path.name][:16]}…. Take a true copy of the release's data/{protocol.folder}, "
+            f"{path} is not the released file of {protocol.name}: its SHA-256 is {found[:16]}…, published is "
+            f"{protocol.sha256[path.name][:16]}…. Take a true copy of the release's data/{protocol.folder}, "
             f"or run: avcil benchmark fetch {protocol.name}"
         )

@@ -77,6 +77,8 @@ def _h5_arrays(
         except (OSError, RuntimeError, KeyError, ValueError) as error:
             raise unreadable(member.name, error) from None
         for name in names:
+            if not isinstance(name, str):
+                raise unreadable(member.name, f"the clip id {name!r:.60} is not UTF-8")
             yield name, _dataset(h5, name, shape, member.name) if wanted(name) else None
 
 
@@ -124,7 +126,7 @@ def _unpacked(member: Member, scratch: Path) -> Path:
     if member.size > free:
         raise InputError(
             f"{member.name} is compressed in its archive and must be unpacked: that takes "
-            f"{member.size / 2**30:.1f} GiB in {scratch}, and there are {free / 2**30:.1f} GiB free. Free some "
+            f"{member.size / 2**30:.1f} GiB in {scratch}, and {free / 2**30:.1f} GiB are free. Free some "
             "room or choose another --out"
         )
     size = f"{member.size / 2**30:.1f} GiB"

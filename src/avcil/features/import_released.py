@@ -167,6 +167,10 @@ def import_features(
         work.list_failures()
         writer.commit()
         stored = len(writer.done & benchmark.clips.keys())
+    failures = dict(Counter(work.failed.values()).most_common())
+    if not stored:
+        reasons = "; ".join(f"{count} {reason}" for reason, count in failures.items())
+        raise InputError(f"no clip of {benchmark.name} could be imported from {source}: {reasons}")
     report = ImportReport(
         benchmark=benchmark.name,
         audio_file=files.audio.name,
@@ -174,7 +178,7 @@ def import_features(
         grid="x".join(map(str, grid)),
         stored=stored,
         earlier=before,
-        failures=dict(Counter(work.failed.values()).most_common()),
+        failures=failures,
         extra_audio=tuple(work.extra_audio),
         extra_visual=tuple(work.extra_visual),
     )

@@ -17,6 +17,7 @@ from avcil.features.import_parts import JoinedFile, Window
 
 AUDIO = ("audio_pretrained_feature_dict.npy",)
 VISUAL = ("visual_pretrained_feature_dict.npy", "visual_features.h5")
+PART_ENDING = r"\.zip\.[a-z]{2}$"
 BUFFER = 2**20
 LOCAL_HEADER = struct.Struct("<26xHH")
 
@@ -91,8 +92,10 @@ def find_released(source: Path, protocol: Protocol) -> ReleasedFiles:
     """
     source = Path(source)
     if source.is_dir():
-        if any((source / part).exists() for part in protocol.feature_parts):
-            return _in_archive(_complete_parts(source / protocol.feature_parts[0], protocol))
+        whole = re.sub(PART_ENDING, ".zip", protocol.feature_parts[0])
+        for name in (whole, *protocol.feature_parts):
+            if (source / name).exists():
+                return _in_archive(_complete_parts(source / name, protocol))
         return _in_folder(source, protocol)
     if not source.exists():
         raise InputError(
@@ -138,9 +141,9 @@ def _in_folder(folder: Path, protocol: Protocol) -> ReleasedFiles:
 
 def _complete_parts(path: Path, protocol: Protocol) -> tuple[Path, ...]:
     """All parts of the archive that `path` is, or is a part of, in order."""
-    stem = re.sub(r"\.[a-z]{2}$", "", path.name) if re.search(r"\.zip\.[a-z]{2}$", path.name) else None
-    if stem is None:
+    if not re.search(PART_ENDING, path.name):
         return (path,)
+    stem = re.sub(PART_ENDING, ".zip", path.name)
     if any(part.startswith(stem + ".") for part in protocol.feature_parts):
         expected = protocol.feature_parts
     else:

@@ -1,0 +1,493 @@
+"""Released features come into the store as they are, from every form of release; what is amiss is said.
+
+Files are of the exact released form and true shape (1568, 768), a few clips each.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import itertools
+import json
+import os
+import pickle
+import random
+import subprocess
+import sys
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from avcil.errors import InputError
+from avcil.features import FeatureStore
+from avcil.features.failures import read_failures
+from avcil.features.import_grid import parse_grid, pool
+from avcil.features.import_parts import JoinedFile, Window
+from avcil.features.import_reading import check_archive, read_arrays
+from avcil.features.import_released import import_features
+from avcil.features.import_source import Member, find_released
+
+spec = importlib.util.spec_from_file_location("released_files", Path(__file__).with_name("released_files.py"))
+files = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(files)
+
+pytest.importorskip("h5py")
+
+IDS = files.clip_ids(24)
+FEW = IDS[:5]
+THREE_PARTS = tuple(f"KS_features.zip.a{letter}" for letter in "abc")
+
+
+@pytest.fixture(scope="module")
+def visual():
+    return files.visual_of(IDS)
+
+
+@pytest.fixture(scope="module")
+def audio():
+    return files.audio_of(IDS)
+
+
+def some(arrays, ids=FEW):
+    return {clip_id: arrays[clip_id] for clip_id in ids}
+
+
+def npy_files(audio, visual):
+    return {files.AUDIO_PATH: files.npy_bytes(audio), files.VISUAL_PATH: files.npy_bytes(visual)}
+
+
+def check_store(out, audio, visual, ids, dtype=np.float16):
+    """The store holds exactly these clips, with the numbers of the source."""
+    store = FeatureStore(out)
+    stored = [clip.clip_id for clip in store.clips]
+    assert sorted(stored) == sorted(ids)
+    for row, clip_id in enumerate(stored):
+        assert np.array_equal(store.visual([row])[0].reshape(1568, 768), visual[clip_id].astype(dtype))
+        assert np.array_equal(store.audio([row])[0], audio[clip_id].astype(dtype))
+    return store
+
+
+def test_an_unpacked_folder_comes_in_whole(tmp_path, audio, visual):
+    """24 clips at true shape: numbers, token grid, labels, splits, order and fingerprint."""
+    source = files.unpacked(tmp_path / "source", npy_files(audio, visual))
+    benchmark = files.benchmark_of(IDS)
+    report = import_features(source, tmp_path / "store", benchmark)
+    store = check_store(tmp_path / "store", audio, visual, IDS)
+    assert store.visual_shape == (8, 196, 768)
+    assert {clip.clip_id: (clip.label, clip.split) for clip in store.clips} == {
+        clip_id: (where.label, where.split) for clip_id, where in benchmark.clips.items()
+    }
+    assert store.manifest.visual.encoder["name"] == store.manifest.audio.encoder["name"] == "released:AVE"
+    assert (report.stored, report.earlier, dict(report.failures)) == (24, 0, {})
+    assert json.loads((tmp_path / "store" / "import.json").read_text())["stored"] == 24
+
+
+@pytest.mark.parametrize(
+    "form", ["zip", "deflated zip", "h5 folder", "h5 zip", "h5 deflated zip", "h5 parts"]
+)
+def test_every_released_form_gives_the_same_store(tmp_path, audio, visual, form):
+    """Folder, archive, compressed archive and parts; pickled dict and HDF5."""
+    some_audio, some_visual = some(audio), some(visual)
+    content = npy_files(some_audio, some_visual)
+    if "h5" in form:
+        content = {files.AUDIO_PATH: content[files.AUDIO_PATH], files.H5_PATH: files.h5_bytes(some_visual)}
+    benchmark = files.benchmark_of(FEW)
+    if "folder" in form:
+        source = files.unpacked(tmp_path / "source", content)
+    else:
+        method = zipfile.ZIP_DEFLATED if "deflated" in form else zipfile.ZIP_STORED
+        source = files.zipped(tmp_path / "in" / "KS_features.zip", content, method)
+    if "parts" in form:
+        benchmark = files.benchmark_of(FEW, THREE_PARTS)
+        parts = files.in_parts(source, 3)
+        for start in (parts[0], parts[2]):
+            assert find_released(start, benchmark.protocol).visual.paths == tuple(parts)
+        source = tmp_path / "in"
+    import_features(source, tmp_path / "store", benchmark)
+    check_store(tmp_path / "store", some_audio, some_visual, FEW)
+    assert not list((tmp_path / "store").glob(".unpacked-*"))
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_pickles_of_every_protocol_and_without_npy_header_come_in(tmp_path, audio, visual, protocol):
+    """The release has protocol 3; numpy of today writes 4."""
+    some_audio, some_visual = some(audio, FEW[:2]), some(visual, FEW[:2])
+    content = {
+        files.AUDIO_PATH: pickle.dumps(some_audio, protocol),
+        files.VISUAL_PATH: pickle.dumps(some_visual, protocol),
+    }
+    import_features(files.unpacked(tmp_path / "s", content), tmp_path / "store", files.benchmark_of(FEW[:2]))
+    check_store(tmp_path / "store", some_audio, some_visual, FEW[:2])
+
+
+def test_a_stopped_import_goes_on_and_gives_the_same_store(tmp_path, audio, visual, monkeypatch):
+    """Clips that were committed are not read into the store again; float32 is exact."""
+    source = files.unpacked(tmp_path / "source", npy_files(some(audio), some(visual)))
+    benchmark, out = files.benchmark_of(FEW), tmp_path / "store"
+    import avcil.features.import_released as module
+
+    def stop(tokens, grid):
+        if np.array_equal(tokens, visual[FEW[3]]):
+            raise KeyboardInterrupt
+        return pool(tokens, grid)
+
+    monkeypatch.setattr(module, "pool", stop)
+    with pytest.raises(KeyboardInterrupt):
+        import_features(source, out, benchmark, dtype="float32", shard_size=2)
+    monkeypatch.undo()
+    assert len(FeatureStore(out).clips) == 2
+    report = import_features(source, out, benchmark, dtype="float32", shard_size=2)
+    assert (report.stored, report.earlier) == (5, 2)
+    check_store(out, audio, visual, FEW, np.float32)
+    again = import_features(source, out, benchmark, dtype="float32", shard_size=2)
+    assert (again.stored, again.earlier) == (5, 5)
+
+
+def test_missing_and_extra_and_broken_clips_are_listed(tmp_path, audio, visual):
+    """Each clip that is not stored has its reason in failures.csv; others are counted."""
+    ids = IDS[:7]
+    no_audio, no_visual, neither, broken, deaf, extra, good = ids
+    some_audio, some_visual = some(audio, ids), some(visual, ids)
+    del some_audio[no_audio], some_audio[neither], some_visual[no_visual], some_visual[neither]
+    some_visual[broken] = np.full((1568, 768), np.nan, np.float32)
+    some_audio[deaf] = np.full(768, np.inf, np.float32)
+    source = files.unpacked(tmp_path / "source", npy_files(some_audio, some_visual))
+    benchmark = files.benchmark_of([clip_id for clip_id in ids if clip_id != extra])
+    report = import_features(source, tmp_path / "store", benchmark)
+    check_store(tmp_path / "store", audio, visual, [good])
+    reasons = {clip_id: failure.reason for clip_id, failure in read_failures(tmp_path / "store").items()}
+    assert reasons == {
+        no_audio: "not among the released audio features",
+        no_visual: "not among the released visual features",
+        neither: "neither among the released audio nor among the visual features",
+        broken: "its released features hold NaN or infinity",
+        deaf: "its released features hold NaN or infinity",
+    }
+    assert sum(report.failures.values()) == 5
+    assert (report.extra_audio, report.extra_visual) == ((extra,), (extra,))
+    assert "1 clips with audio features are not in the benchmark" in report.text()
+
+
+@pytest.mark.parametrize(
+    ("text", "shape"), [("8x7x7", (8, 49, 768)), ("4x14x2", (4, 28, 768)), ("8X1x1", (8, 1, 768))]
+)
+def test_tokens_are_pooled_by_area_on_request(tmp_path, audio, visual, text, shape):
+    """Each stored token is the mean of the released ones that it covers."""
+    ids, grid = FEW[:2], parse_grid(text)
+    source = files.unpacked(tmp_path / "source", npy_files(some(audio, ids), some(visual, ids)))
+    import_features(source, tmp_path / "store", files.benchmark_of(ids), grid=grid, dtype="float32")
+    store = FeatureStore(tmp_path / "store")
+    assert store.visual_shape == shape
+    whole = visual[store.clips[0].clip_id].reshape(8, 14, 14, 768).astype(float)
+    t, h, w = 8 // grid[0], 14 // grid[1], 14 // grid[2]
+    last = whole[-t:, -h:, -w:].mean(axis=(0, 1, 2))
+    assert np.allclose(store.visual([0])[0][-1, -1], last, atol=1e-5)
+    with pytest.raises(InputError, match="another visual encoder"):
+        import_features(source, tmp_path / "store", files.benchmark_of(ids), dtype="float32")
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.sampled_from(["8", "4", "2", "1"]), st.sampled_from(["14", "7", "2", "1"]), st.integers(0, 9))
+def test_pooling_keeps_the_mean(t, s, seed):
+    """Averages over equal areas keep the average of all."""
+    tokens = np.random.default_rng(seed).standard_normal((1568, 3))
+    assert np.allclose(pool(tokens, parse_grid(f"{t}x{s}x{s}")).mean(axis=(0, 1)), tokens.mean(axis=0))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "8x14", "3x14x14", "8x14x5", "16x14x14", "0x7x7", "8x7x7x7", "8,7,7", "-8x7x7"]
+)
+def test_grids_that_do_not_divide_are_refused(text):
+    """The message lists what divides."""
+    with pytest.raises(InputError, match=r"T one of 1/2/4/8"):
+        parse_grid(text)
+
+
+def test_files_of_another_form_are_refused_at_once(tmp_path, audio, visual):
+    """Another shape, another type, another benchmark: errors, not a store of nonsense."""
+    ids = FEW[:2]
+    good_audio, good_visual = some(audio, ids), some(visual, ids)
+    cases = [
+        (good_audio, {ids[0]: np.zeros((1568, 767), np.float32)}, "shape"),
+        (good_audio, {ids[0]: np.zeros((1568, 768), np.float64)}, "float64"),
+        ({ids[0]: np.zeros((1, 768), np.float32)}, good_visual, "shape"),
+        (some(audio, IDS[9:]), good_visual, "another benchmark"),
+        ({}, good_visual, "another benchmark"),
+    ]
+    for number, (an_audio, a_visual, said) in enumerate(cases):
+        source = files.unpacked(tmp_path / f"source{number}", npy_files(an_audio, a_visual))
+        with pytest.raises(InputError, match=said):
+            import_features(source, tmp_path / f"store{number}", files.benchmark_of(ids))
+
+
+def test_memory_does_not_grow_with_the_number_of_clips(tmp_path, audio, visual):
+    """36 clips of 4.8 MB (173 MB): the import holds a shard of 4 and a few arrays, not the file."""
+    import contextlib
+
+    ids = files.clip_ids(36)
+    many = {clip_id: np.full((1568, 768), i, np.float32) for i, clip_id in enumerate(ids)}
+    source = files.unpacked(tmp_path / "source", npy_files(files.audio_of(ids), many))
+    del many
+    tracemalloc.start()
+    with contextlib.redirect_stderr(io.StringIO()):
+        import_features(source, tmp_path / "store", files.benchmark_of(ids), shard_size=4)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(FeatureStore(tmp_path / "store").clips) == 36
+    assert peak < 60 * 2**20
+
+
+def test_an_import_that_stores_nothing_is_an_error(tmp_path, audio):
+    """Sound alone makes no store: the reasons are counted in the message."""
+    source = files.unpacked(tmp_path / "source", npy_files(some(audio), {}))
+    with pytest.raises(InputError, match="5 not among the released visual features"):
+        import_features(source, tmp_path / "store", files.benchmark_of(FEW))
+
+
+def test_a_hostile_feature_file_is_refused_and_runs_nothing(tmp_path, audio):
+    """An attack in the middle of the visual dict is named; nothing of it happens."""
+
+    class Attack:
+        def __reduce__(self):
+            return exec, (f"open({str(tmp_path / 'ran')!r}, 'w')",)
+
+    content = {
+        files.AUDIO_PATH: files.npy_bytes(some(audio)),
+        files.VISUAL_PATH: pickle.dumps({FEW[0]: np.zeros((1568, 768), np.float32), FEW[1]: Attack()}, 4),
+    }
+    with pytest.raises(InputError, match=r"builtins\.exec.*Nothing of it was run"):
+        import_features(files.unpacked(tmp_path / "s", content), tmp_path / "store", files.benchmark_of(FEW))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_h5_files_that_reach_elsewhere_are_refused(tmp_path, audio, visual):
+    """Links and data in other files would read what the user never gave."""
+    import h5py
+
+    (tmp_path / "secret").write_bytes(bytes(1568 * 768 * 4))
+
+    def external(h5):
+        h5.create_dataset(FEW[0], (1568, 768), "f4", external=[(str(tmp_path / "secret"), 0, 1568 * 768 * 4)])
+
+    def soft_link(h5):
+        h5[FEW[0]] = h5py.SoftLink("/elsewhere")
+
+    def external_link(h5):
+        h5[FEW[0]] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/x")
+
+    def group(h5):
+        h5.create_group(FEW[0])
+
+    def virtual(h5):
+        layout = h5py.VirtualLayout((1568, 768), "f4")
+        layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "x", (1568, 768))
+        h5.create_virtual_dataset(FEW[0], layout)
+
+    for fill in (external, soft_link, external_link, group, virtual):
+        source = files.unpacked(tmp_path / fill.__name__, {files.AUDIO_PATH: files.npy_bytes(some(audio))})
+        path = source / files.H5_PATH
+        path.parent.mkdir(parents=True)
+        with h5py.File(path, "w") as h5:
+            fill(h5)
+        with pytest.raises(InputError, match=r"refused|no array but"):
+            import_features(source, tmp_path / f"store {fill.__name__}", files.benchmark_of(FEW))
+
+
+def test_sources_that_are_not_there_or_ambiguous_are_named(tmp_path, audio, visual):
+    """Nothing, an empty folder, two copies, a folder without the visual file."""
+    protocol = files.benchmark_of(FEW).protocol
+    content = {files.AUDIO_PATH: b"x", files.VISUAL_PATH: b"x"}
+    (tmp_path / "empty").mkdir()
+    for source, said in [
+        (tmp_path / "nowhere", "there is nothing at"),
+        (tmp_path / "empty", "there is no audio_pretrained"),
+        (files.unpacked(tmp_path / "deaf", {files.AUDIO_PATH: b"x"}), "there is no visual_pretrained"),
+        (files.unpacked(tmp_path / "two", content | {"copy/" + files.AUDIO_PATH: b"x"}), "several times"),
+        (files.unpacked(tmp_path / "both", content | {files.H5_PATH: b"x"}), "several times"),
+    ]:
+        with pytest.raises(InputError, match=said):
+            find_released(source, protocol)
+
+
+def test_missing_parts_are_named(tmp_path):
+    """A gap and a missing end; also of an archive that no benchmark knows."""
+    for name in ("KS_features.zip.aa", "KS_features.zip.ac", "own.zip.aa", "own.zip.ac"):
+        (tmp_path / name).write_bytes(b"x")
+    protocol = files.benchmark_of(FEW, THREE_PARTS).protocol
+    for source in (tmp_path / "KS_features.zip.ac", tmp_path / "own.zip.aa"):
+        with pytest.raises(InputError, match=r"\.zip\.ab"):
+            find_released(source, protocol)
+
+
+def test_zip_traps_are_refused(tmp_path):
+    """Paths that lead out, entries twice, encryption, exotic packing, no archive at all."""
+    protocol = files.benchmark_of(FEW).protocol
+    good = {files.AUDIO_PATH: b"x" * 99, files.VISUAL_PATH: b"y" * 99}
+    base = files.AUDIO_PATH.rsplit("/", 1)[1]
+
+    def trap(name, content, method=zipfile.ZIP_STORED):
+        return files.zipped(tmp_path / name / "AVE_features.zip", content, method)
+
+    encrypted = trap("encrypted", good)
+    data = encrypted.read_bytes().replace(
+        b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01"
+    )
+    encrypted.write_bytes(data)
+    junk = tmp_path / "junk.zip"
+    junk.write_bytes(b"no archive" * 100)
+    for source, said in [
+        (trap("up", {f"../../{base}": b"x", files.VISUAL_PATH: b"y"}), "leads out"),
+        (trap("root", {f"/{base}": b"x", files.VISUAL_PATH: b"y"}), "leads out"),
+        (trap("twice", good | {f"more/{base}": b"x"}), "several times"),
+        (trap("lacks", {files.AUDIO_PATH: b"x"}), "there is no visual_pretrained"),
+        (trap("packed", good, zipfile.ZIP_BZIP2), "method 12"),
+        (encrypted, "encrypted"),
+        (junk, "damaged"),
+    ]:
+        with pytest.raises(InputError, match=said):
+            find_released(source, protocol)
+    noise = trap("noise", good | {f"__MACOSX/a/{base}": b"x"})
+    assert find_released(noise, protocol).audio.size == 99
+
+
+@pytest.mark.parametrize("form", ["npy", "h5"])
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_corrupt_archive_is_found_before_anything_is_stored(tmp_path, audio, visual, form, method):
+    """One bit turned in the middle of the visual data: the checksum tells, and no clip is in the store."""
+    ids = FEW[:2]
+    content = {files.AUDIO_PATH: files.npy_bytes(some(audio, ids))}
+    if form == "npy":
+        content[files.VISUAL_PATH] = files.npy_bytes(some(visual, ids))
+    else:
+        content[files.H5_PATH] = files.h5_bytes(some(visual, ids))
+    path = files.zipped(tmp_path / "AVE_features.zip", content, method)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="damaged"):
+        import_features(path, tmp_path / "store", files.benchmark_of(ids))
+    assert not (tmp_path / "store" / "index.jsonl").read_bytes()
+    assert not list((tmp_path / "store").glob(".unpacked*"))
+
+
+def damaged(content, seed, places):
+    """The content with a few bytes changed at `places`, or cut short."""
+    chance = random.Random(seed)
+    data = bytearray(content)
+    if chance.random() < 0.15:
+        del data[chance.randrange(len(data)) :]
+        return bytes(data)
+    for _ in range(chance.randint(1, 4)):
+        data[chance.choice(places)] = chance.randrange(256)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("form", ["npy", "h5"])
+def test_damaged_feature_files_end_in_arrays_or_a_clear_error(tmp_path, visual, form):
+    """Bytes changed in the structure around the numbers: never a crash or an array of another form."""
+    content = (
+        files.npy_bytes(some(visual, FEW[:1])) if form == "npy" else files.h5_bytes(some(visual, FEW[:1]))
+    )
+    places = [*range(700 if form == "npy" else 2500), *range(len(content) - 60, len(content))]
+    path = tmp_path / ("visual_pretrained_feature_dict.npy" if form == "npy" else "visual_features.h5")
+    errors = 0
+    for seed in range(60):
+        path.write_bytes(damaged(content, seed, places))
+        member = Member(name=str(path), paths=(path,))
+        try:
+            for clip_id, values in read_arrays(member, (1568, 768), lambda _: True, tmp_path):
+                assert isinstance(clip_id, str)
+                assert (values.shape, values.dtype) == ((1568, 768), np.float32)
+        except InputError:
+            errors += 1
+    assert errors > 10
+
+
+def test_damaged_archives_end_in_their_content_or_a_clear_error(tmp_path):
+    """Bytes changed anywhere in an archive: its lists, its headers, its data."""
+    small = {"x": np.arange(9, dtype=np.float32)}
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        path = files.zipped(tmp_path / "AVE_features.zip", npy_files(small, small), method)
+        content, errors = path.read_bytes(), 0
+        for seed in range(300):
+            path.write_bytes(damaged(content, seed, range(len(content))))
+            try:
+                member = find_released(path, files.benchmark_of(FEW).protocol).visual
+                check_archive(member)
+                assert [name for name, _ in read_arrays(member, (9,), lambda _: True, tmp_path)] == ["x"]
+            except InputError:
+                errors += 1
+        assert errors > 100
+
+
+def test_a_checked_archive_is_not_checked_again_unless_it_changed(tmp_path, audio, visual, monkeypatch):
+    """The second run of the same import saves the pass over the archive."""
+    import avcil.features.import_released as module
+
+    checked = []
+    monkeypatch.setattr(module, "check_archive", lambda member: checked.append(member.name))
+    content = npy_files(some(audio, FEW[:1]), some(visual, FEW[:1]))
+    path, benchmark = files.zipped(tmp_path / "AVE_features.zip", content), files.benchmark_of(FEW[:1])
+    import_features(path, tmp_path / "store", benchmark)
+    import_features(path, tmp_path / "store", benchmark)
+    assert len(checked) == 2  # sound and picture, once
+    os.utime(path, (1, 1))
+    import_features(path, tmp_path / "store", benchmark)
+    assert len(checked) == 4
+    import_features(path, tmp_path / "other", benchmark, check=False)
+    assert len(checked) == 4
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_joined_parts_read_like_the_whole(tmp_path, data):
+    """Any cut, any seek, any read: parts behave as the file they were, and a window as its stretch."""
+    content = data.draw(st.binary(min_size=1, max_size=60))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(content)), max_size=3)))
+    edges = [0, *cuts, len(content)]
+    paths = []
+    for number, (start, end) in enumerate(itertools.pairwise(edges)):
+        paths.append(tmp_path / f"part{number}")
+        paths[-1].write_bytes(content[start:end])
+    start = data.draw(st.integers(0, len(content)))
+    size = data.draw(st.integers(0, len(content) - start))
+    with io.BufferedReader(JoinedFile(paths), 7) as joined, JoinedFile(paths) as inner:
+        window = io.BufferedReader(Window(io.BufferedReader(inner), start, size), 5)
+        for file, whole in (
+            (joined, io.BytesIO(content)),
+            (window, io.BytesIO(content[start : start + size])),
+        ):
+            for _ in range(4):
+                place, count = data.draw(st.integers(0, 70)), data.draw(st.integers(0, 70))
+                assert file.seek(place) == whole.seek(place)
+                assert file.read(count) == whole.read(count)
+                assert file.tell() == whole.tell()
+            assert file.seek(-1, io.SEEK_END) == whole.seek(-1, io.SEEK_END) if whole.getvalue() else True
+
+
+def test_the_verb_imports_and_refuses_contradictions(tmp_path, capsys):
+    """`avcil import-features` asks for a source or --download, and for options that go together."""
+    from avcil.cli import import_features as verb
+
+    for options, said in [
+        ({}, "SOURCE"),
+        ({"source": tmp_path, "download": True}, "SOURCE"),
+        ({"source": tmp_path, "base_url": "http://x"}, "go with --download"),
+        ({"source": tmp_path, "grid": "3x3x3"}, "does not divide"),
+    ]:
+        with pytest.raises(InputError, match=said):
+            verb.run(verb.Args(benchmark="ave-ci", out=tmp_path / "store", **options))
+
+
+def test_looking_at_the_verbs_loads_nothing_heavy():
+    """Help answers at once: neither torch nor numpy nor h5py behind the options."""
+    code = (
+        "import sys, avcil.cli.benchmark, avcil.cli.import_features;"
+        "sys.exit(bool({'torch', 'numpy', 'h5py'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
