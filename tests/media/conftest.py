@@ -27,8 +27,10 @@ def number_of(frame: np.ndarray) -> int:
     return int(round((left.mean() - 4) / 16) * 16 + round((right.mean() - 4) / 16))
 
 
-def write_track(path, frames, stamps, *, time_base=Fraction(1, 1000), codec="libx264", pix_fmt="yuv420p", **extra):
-    """Write frames at given time stamps straight through PyAV; `extra`: aspect, matrix, gop, container options."""
+def write_track(
+    path, frames, stamps, *, time_base=Fraction(1, 1000), codec="libx264", pix_fmt="yuv420p", **extra
+):
+    """Write frames at given time stamps through PyAV; `extra`: aspect, matrix, gop, options."""
     with av.open(str(path), "w", options=extra.get("options", {})) as container:
         stream = container.add_stream(codec, rate=25)
         stream.height, stream.width = frames[0].shape[:2]

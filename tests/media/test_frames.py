@@ -19,7 +19,10 @@ def decode_all(path):
     with av.open(str(path)) as container:
         origin = Fraction(container.start_time or 0, 1_000_000)
         return [
-            (Fraction(frame.pts * frame.time_base.numerator, frame.time_base.denominator) - origin, frame.to_ndarray(format="rgb24"))
+            (
+                Fraction(frame.pts * frame.time_base.numerator, frame.time_base.denominator) - origin,
+                frame.to_ndarray(format="rgb24"),
+            )
             for frame in container.decode(video=0)
         ]
 
@@ -115,7 +118,9 @@ def test_a_wrong_index_is_survived(tmp_path, make, monkeypatch):
 
     make_reader = module.TrackReader.__init__
     monkeypatch.setattr(
-        module.TrackReader, "__init__", lambda self, file, *rest, **more: make_reader(self, Astray(file), *rest, **more)
+        module.TrackReader,
+        "__init__",
+        lambda self, file, *rest, **more: make_reader(self, Astray(file), *rest, **more),
     )
     assert (read_clip(path, frames=3).frames == plain.frames).all()
     assert len(astray) == 1

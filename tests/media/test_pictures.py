@@ -52,7 +52,11 @@ def test_sound_longer_than_picture(tmp_path, make):
         ([np.zeros((31, 48, 3), np.uint8)], {}, "even"),
         ([np.zeros((32, 48, 3), np.uint8), np.zeros((32, 46, 3), np.uint8)], {}, "frame 1"),
         ([np.zeros((32, 48, 3))], {}, "uint8"),
-        ([np.zeros((32, 48, 3), np.uint8)], {"sound": np.zeros(9, np.float32), "sample_rate": 9999}, "one of AAC's"),
+        (
+            [np.zeros((32, 48, 3), np.uint8)],
+            {"sound": np.zeros(9, np.float32), "sample_rate": 9999},
+            "one of AAC's",
+        ),
         ([np.zeros((32, 48, 3), np.uint8)], {"sound": np.zeros(9, np.float32)}, "together"),
         ([np.zeros((32, 48, 3), np.uint8)], {"sound": np.full(9, np.nan), "sample_rate": 8000}, "numbers"),
     ],
@@ -95,7 +99,7 @@ def test_a_click_lights_its_column():
 
 
 def test_spectrogram_limits():
-    """Decibels below the loudest cell, bounded; silence is the bound; no band is empty; louder changes nothing."""
+    """Decibels below the loudest cell, bounded; silence is the bound; no band is empty."""
     noise = np.random.default_rng(0).normal(size=4000)
     cells = log_mel(noise, 8000, bands=40)
     assert cells.max() == 0

@@ -41,7 +41,10 @@ SAID = {  # what must be said beside missing tracks
     "transparent.webm": "sound is silent",
     "sample_h262_mpeg_audio.ts": "sound is silent",
 }
-STAMPS_LIE = {"mmaction2_test.avi", "sample-with-large-length.avi"}  # AVI: stamps are in the order of decoding
+STAMPS_LIE = {
+    "mmaction2_test.avi",
+    "sample-with-large-length.avi",
+}  # AVI: stamps are in the order of decoding
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +60,7 @@ def clips(real, rows):
     found = {}
     for name in rows:
         try:
-            found[name] = read_clip(real / name, frames=8, short_side=SHORT, sample_rate=16000, timeout=60)
+            found[name] = read_clip(real / name, frames=8, short_side=SHORT, sample_rate=16000, timeout=120)
         except MediaError as error:
             found[name] = error
     return found
@@ -73,7 +76,9 @@ def test_usable(rows, clips):
     """Picture, sound, both or neither: as the manifest says, for all seventy."""
     names = {(True, True): "av", (True, False): "video_only", (False, True): "audio_only"}
     found = {
-        name: "none" if isinstance(clip, MediaError) else names[clip.frames is not None, clip.sound is not None]
+        name: "none"
+        if isinstance(clip, MediaError)
+        else names[clip.frames is not None, clip.sound is not None]
         for name, clip in clips.items()
     }
     assert len(found) == 70
@@ -101,7 +106,9 @@ def test_sizes(real, rows, clips):
         assert (info.width, info.height) == shown_size(row), name
         height, width = clips[name].frames.shape[1:3]
         assert min(height, width) == SHORT
-        assert width / height == pytest.approx(info.width / info.height, abs=0.5 * max(width, height) / SHORT**2)
+        assert width / height == pytest.approx(
+            info.width / info.height, abs=0.5 * max(width, height) / SHORT**2
+        )
 
 
 def test_probe(real, rows):

@@ -1,4 +1,4 @@
-"""Frames and sound of media files, and what is wrong with a file in plain words; writing clips and pictures."""
+"""Frames and sound of media files, plain words for what is wrong with one; writing clips and pictures."""
 
 from avcil.media.clip import ClipMedia, read_clip
 from avcil.media.container import MediaError

@@ -5,9 +5,11 @@ Shapes: F frames of H x W pixels, N samples of sound.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -26,6 +28,7 @@ from avcil.media.container import (
 from avcil.media.frames import Pictures, read_pictures, sample_times
 from avcil.media.sound import Sound, read_sound
 
+Part = TypeVar("Part", Pictures, Sound)
 SHORT_BY = 0.5
 """Seconds by which tracks may end before the file says so without a word: lengths in headers are rounded."""
 
@@ -58,11 +61,12 @@ def read_clip(
     end: float | None = None,
     timeout: float = 300.0,
 ) -> ClipMedia:
-    """Read `frames` evenly spaced frames and the mono sound at `sample_rate` Hz of [start, end] seconds of a file.
+    """Read `frames` frames and the mono sound at `sample_rate` Hz of [start, end] seconds of a file.
 
-    Either may be None, and is then not looked at. `short_side` is the wished length of the frames' shorter side in
-    pixels; None leaves their size. Frame i is the one displayed at start + (i + 0.5) (end - start) / frames.
-    A file that breaks off before its declared end is sampled over what is there, unless `end` was given.
+    Either may be None, and is then not looked at. `short_side` is the length wished of the frames' shorter
+    side in pixels; None leaves their size. Frame i is the one displayed at start + (i + 0.5) (end - start) /
+    frames. A file that breaks off before its declared end is sampled over what is there, unless `end` was
+    given.
 
     Raises `MediaError` naming the file and the reason if nothing of what was asked for can be had.
     """
@@ -89,7 +93,16 @@ def _check_request(path: Path, frames: int | None, short_side: int | None, sampl
 class _Reading:
     """One reading of a clip: the request, and what is found out on the way."""
 
-    def __init__(self, path, frames, short_side, sample_rate, first, last, deadline) -> None:
+    def __init__(
+        self,
+        path: Path,
+        frames: int | None,
+        short_side: int | None,
+        sample_rate: int | None,
+        first: float,
+        last: float,
+        deadline: Deadline,
+    ) -> None:
         self.path, self.count, self.short_side, self.rate = path, frames, short_side, sample_rate
         self.first, self.last, self.deadline = first, last, deadline
         self.problems: list[str] = []
@@ -106,15 +119,21 @@ class _Reading:
         reached = self._breaks_off(end)
         if reached is not None:
             end = reached
-            if self.count is not None:
+            if self.pictures is not None:
+                stale = self.pictures.problems
+                self.problems = [problem for problem in self.problems if problem not in stale]
                 self.pictures = self._try(self._pictures, end)
         return self._media(end)
 
     def _end(self) -> float:
         if self.declared and self.first >= self.declared:
-            raise MediaError(f"{self.path}: start ({self.first:g} s) lies after the end ({self.declared:.3f} s)")
+            raise MediaError(
+                f"{self.path}: start ({self.first:g} s) lies after the end ({self.declared:.3f} s)"
+            )
         if self.last < float("inf") and self.last > self.declared + SHORT_BY:
-            self.problems.append(f"the stretch asked for ends at {self.last:g} s, the file at {self.declared:.2f} s")
+            self.problems.append(
+                f"the stretch asked for ends at {self.last:g} s, the file at {self.declared:.2f} s"
+            )
         return min(self.last, self.declared)
 
     def _read(self, end: float) -> None:
@@ -125,7 +144,7 @@ class _Reading:
         if self.pictures is None and self.sound is None:
             raise MediaError(f"{self.path}: nothing usable: {'; '.join(self.problems)}")
 
-    def _try(self, read, end):
+    def _try(self, read: Callable[[float], Part], end: float) -> Part | None:
         """What `read` gives, its problems noted; None and the reason among the problems if it cannot."""
         try:
             part = read(end)
@@ -148,10 +167,12 @@ class _Reading:
 
     def _sound(self, end: float) -> Sound:
         # a file of one frame has no extent on the clock, but its sound may
-        return read_sound(self.path, self.first, end if end > self.first else float("inf"), self.rate, self.deadline)
+        return read_sound(
+            self.path, self.first, end if end > self.first else float("inf"), self.rate, self.deadline
+        )
 
     def _breaks_off(self, end: float) -> float | None:
-        """Note tracks that end early; the new end in seconds if the whole file does and no end was asked for."""
+        """Note tracks that end early; the new end if the whole file does and no end was asked for."""
         ends = []
         for name, part, track in (
             ("picture", self.pictures, self.tracks.video),

@@ -1,7 +1,7 @@
 """Opening media files safely: one door to PyAV, with plain words for everything that can be wrong.
 
-The clock of a file: second 0 is where its earliest track starts (FFmpeg's `start_time`), for picture and sound
-alike, so that both stay aligned whatever edit lists and time stamps the file carries.
+The clock of a file: second 0 is where its earliest track starts (FFmpeg's `start_time`), for picture and
+sound alike, so that both stay aligned whatever edit lists and time stamps the file carries.
 """
 
 from __future__ import annotations
@@ -102,7 +102,10 @@ def open_media(path: Path, deadline: Deadline) -> Iterator[InputContainer]:
     options = {"max_pixels": str(MAX_PIXELS), "protocol_whitelist": "file"}
     try:
         container = av.open(
-            f"file:{os.path.abspath(path)}", options=options, metadata_errors="replace", timeout=deadline.left()
+            f"file:{os.path.abspath(path)}",
+            options=options,
+            metadata_errors="replace",
+            timeout=deadline.left(),
         )
     except PYAV_ERRORS as error:
         deadline.check()
@@ -178,7 +181,7 @@ def track_end(track: Any, origin: float) -> float | None:
 
 
 def scan_duration(container: InputContainer, origin: float, deadline: Deadline) -> float:
-    """The duration in seconds by walking over all packets, for containers that do not say it; decodes nothing."""
+    """The duration in seconds by walking over all packets without decoding, where no header says it."""
     end = 0.0
     packets = container.demux()
     while True:
@@ -197,5 +200,7 @@ def stretch_of(path: Path, start: float | None, end: float | None) -> tuple[floa
     """`start` and `end` checked, in seconds; an open end is infinity."""
     first, last = 0.0 if start is None else float(start), math.inf if end is None else float(end)
     if not (math.isfinite(first) and first >= 0 and last > first):
-        raise InputError(f"{path}: start and end must be seconds with 0 <= start < end, not {start!r} and {end!r}")
+        raise InputError(
+            f"{path}: start and end must be seconds with 0 <= start < end, not {start!r} and {end!r}"
+        )
     return first, last

@@ -2,12 +2,13 @@
 
 Shapes: F times, H x W pixels; frames (F, H, W, 3) uint8 RGB. Times are seconds on the file's clock.
 
-The frame displayed at time t is the last one, in the order of display, whose time stamp is at most t; before the
-first frame it is the first, after the last frame it is the last. Frames that nobody asked for are decoded (later
-ones need them) but never converted to RGB; far jumps go over key frames.
+The frame displayed at time t is the last one, in the order of display, whose time stamp is at most t; before
+the first frame it is the first, after the last frame it is the last. Frames that nobody asked for are decoded
+(later ones need them) but never converted to RGB; far jumps go over key frames.
 
-Pictures are turned upright, mirrored as the file says, and brought to square pixels: things have the shape that a
-person sees. Ten-bit pictures come out in eight bits, transparency is dropped, high dynamic range is not tone-mapped.
+Pictures are turned upright, mirrored as the file says, and brought to square pixels: things have the shape
+that a person sees. Ten-bit pictures come out in eight bits, transparency is dropped, high dynamic range is
+not tone-mapped.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class Pictures:
 
 
 def read_pictures(path: Path, times: np.ndarray, short_side: int | None, deadline: Deadline) -> Pictures:
-    """The frames (F, H, W, 3) displayed at `times` (F,), which ascend; `MediaError` with the reason if none."""
+    """The frames (F, H, W, 3) displayed at ascending `times` (F,); `MediaError` with the reason if none."""
     ways = {"seek": True, "threads": True}
     while True:
         try:
@@ -261,7 +262,9 @@ class Canvas:
         if self._last is None:
             self._begin(frame)
         elif (frame.width, frame.height) != self._stored:
-            self._say(f"the picture's size changes; all frames are brought to {self._size[0]}x{self._size[1]}")
+            self._say(
+                f"the picture's size changes; all frames are brought to {self._size[0]}x{self._size[1]}"
+            )
         self.frames[index] = self._orientation.apply(self._rgb(frame))
         self._last = (index, frame)
 
@@ -269,7 +272,9 @@ class Canvas:
         self._stored = (frame.width, frame.height)
         self._orientation, off = orientation_of(display_matrix(frame))
         if off > 1:
-            self._say(f"the file asks to turn the picture by {off:.0f} degrees more than quarter turns; it is not")
+            self._say(
+                f"the file asks to turn the picture by {off:.0f} degrees more than quarter turns; it is not"
+            )
         if self._pixel_aspect and not plausible_aspect(self._pixel_aspect):
             self._say(f"the pixel aspect {self._pixel_aspect} is not believed; pixels are taken as square")
         self._size = scaled_size(
@@ -295,8 +300,8 @@ class Canvas:
             ).to_ndarray()
         except PYAV_ERRORS as error:
             raise MediaError(
-                f"a frame of {frame.width}x{frame.height} pixels ({frame.format.name}) cannot be converted to "
-                f"RGB: {reason_of(error)}"
+                f"a frame of {frame.width}x{frame.height} pixels ({frame.format.name}) cannot be converted "
+                f"to RGB: {reason_of(error)}"
             ) from None
 
     def _say(self, problem: str) -> None:

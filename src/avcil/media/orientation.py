@@ -27,7 +27,7 @@ class Orientation:
 
     @property
     def rotation(self) -> int:
-        """Degrees clockwise that the stored picture is turned by; if `mirrored`, it is then mirrored left to right.
+        """Degrees clockwise by which the stored picture is turned; if `mirrored`, left and right then swap.
 
         >>> Orientation(transpose=True, flip_x=True).rotation
         90

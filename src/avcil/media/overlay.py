@@ -21,8 +21,8 @@ COLOUR_MAP = "inferno"
 def heat_overlay(frame: np.ndarray, attention: np.ndarray, strength: float = 0.6) -> np.ndarray:
     """The frame (H, W, 3) uint8 with the attention (h, w) drawn over it; H, W stay.
 
-    The attention is stretched to [0, 1] (least to most attended; a flat one draws nothing), enlarged bilinearly
-    to a(y, x), and mixed in: (1 - s a) frame + s a colour(a), with s = `strength` in [0, 1].
+    The attention is stretched to [0, 1] (least to most attended; a flat one draws nothing), enlarged
+    bilinearly to a(y, x), and mixed in: (1 - s a) frame + s a colour(a), with s = `strength` in [0, 1].
     """
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
         raise InputError(f"a frame is uint8 (H, W, 3), not {frame.dtype} {frame.shape}")

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from avcil.media.container import PYAV_ERRORS, Deadline, open_media, scan_duration, survey
+from avcil.media.container import (
+    PYAV_ERRORS,
+    Deadline,
+    MediaError,
+    open_media,
+    reason_of,
+    scan_duration,
+    survey,
+)
 from avcil.media.orientation import Orientation, orientation_of
 from avcil.media.sizes import square_pixel_size
 
@@ -18,7 +26,7 @@ MAX_FPS = 500
 
 @dataclass(frozen=True, kw_only=True)
 class MediaInfo:
-    """A file's tracks as it declares them. That a track is declared does not promise that it can be decoded."""
+    """A file's tracks as it declares them; a track declared may still fail to decode."""
 
     container: str
     """FFmpeg's name of the format, such as "mov,mp4,m4a,3gp,3g2,mj2"."""
@@ -46,6 +54,15 @@ def probe(path: Path | str, *, timeout: float = 60.0) -> MediaInfo:
     """What `path` holds; raises `MediaError` naming the file and the reason if it is no media file."""
     path = Path(path)
     deadline = Deadline(path, timeout)
+    try:
+        return _probe(path, deadline)
+    except MediaError:
+        raise
+    except PYAV_ERRORS as error:
+        raise MediaError(f"{path} cannot be read: {reason_of(error)}") from None
+
+
+def _probe(path: Path, deadline: Deadline) -> MediaInfo:
     with open_media(path, deadline) as container:
         tracks = survey(container)
         orientation = _orientation(container, tracks.video, deadline)

@@ -1,10 +1,11 @@
 """The sound of a stretch of a file: mono, float32, at the rate asked for, aligned with the frames' clock.
 
-Shapes: N samples, C channels. Sample 0 lies at the stretch's start; where the sound track begins later, silence
-comes first. Channels are averaged with equal weights. FFmpeg removes the encoder's priming and padding.
+Shapes: N samples, C channels. Sample 0 lies at the stretch's start; where the sound track begins later,
+silence comes first. Channels are averaged with equal weights. FFmpeg removes the encoder's priming and
+padding.
 
-A track's time stamps place its first sample and every later jump of more than `JUMP` seconds; between jumps samples
-are counted, since stamps of many formats are rounded to milliseconds.
+A track's time stamps place its first sample and every later jump of more than `JUMP` seconds; between jumps
+samples are counted, since stamps of many formats are rounded to milliseconds.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from avcil.media.container import (
 )
 
 JUMP = 0.1
-"""Seconds that stamps may run ahead of the samples counted before silence is put in between (FFmpeg's own limit)."""
+"""Seconds that stamps may run ahead of the samples counted before silence goes between (FFmpeg's limit)."""
 SEEK_AFTER = 60.0
-"""Seconds into a file from which jumping beats decoding: sound decodes a thousand times faster than it plays."""
+"""Seconds into a file from which jumping beats decoding, which is a thousand times faster than playing."""
 RUN_UP = 0.5
 """Seconds decoded before the stretch after a jump, for codecs that lean on what came before."""
 MAX_SAMPLES = 2**28

@@ -22,10 +22,11 @@ def log_mel(
 ) -> np.ndarray:
     """Log-mel spectrogram (B, T) float32 in decibels below the loudest cell, row 0 the lowest band.
 
-    Columns are Hann windows of `window` seconds every `hop` seconds, column t centred at (t + 0.5) hops (the sound
-    is padded with zeros on both sides; T = ceil(N / hop)). The power spectrum is summed by triangles that are evenly
-    spaced from `lowest` Hz to half the sample rate on the mel scale m = 2595 log10(1 + f / 700) (O'Shaughnessy
-    1987), each triangle of height 1. A cell is 10 log10 of its power over the largest, no less than -`range_db`.
+    Columns are Hann windows of `window` seconds every `hop` seconds, column t centred at (t + 0.5) hops (the
+    sound is padded with zeros on both sides; T = ceil(N / hop)). The power spectrum is summed by triangles
+    that are evenly spaced from `lowest` Hz to half the sample rate on the mel scale m = 2595 log10(1 + f /
+    700) (O'Shaughnessy 1987), each triangle of height 1. A cell is 10 log10 of its power over the largest, no
+    less than -`range_db`.
 
     >>> log_mel(np.zeros(1600, np.float32), 16000).shape
     (64, 10)

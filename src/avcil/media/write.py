@@ -32,11 +32,11 @@ def write_video(
     sample_rate: int | None = None,
     quality: int = 20,
 ) -> None:
-    """Write `frames`, each uint8 RGB (H, W, 3) with H and W even, and mono `sound` float32 (N,) as an MP4 file.
+    """Write `frames`, uint8 RGB (H, W, 3) with H and W even, and mono `sound` float32 (N,) as an MP4 file.
 
-    Frame i is shown at i / fps seconds; the sound starts with frame 0. `quality` is x264's constant rate factor
-    (0 keeps all but colour detail, 20 looks alike, 51 is worst). The file replaces `path` once it is whole.
-    Raises `InputError` for what MP4 cannot hold.
+    Frame i is shown at i / fps seconds; the sound starts with frame 0. `quality` is x264's constant rate
+    factor (0 keeps all but colour detail, 20 looks alike, 51 is worst). The file replaces `path` once it is
+    whole. Raises `InputError` for what MP4 cannot hold.
     """
     path = Path(path)
     _check(path, fps, sound, sample_rate)
