@@ -1,4 +1,4 @@
-"""Discrepancy distillation: the more the teacher's loss leans on a feature, the less it may turn from where it was.
+"""Discrepancy distillation: the more the teacher's loss leans on a feature, the less the feature may turn.
 
 N clips, D width, L layers whose features are held. Source: AFC (CVPR 2022), as the release of AV-CIL gives it
 to audio-visual features.
@@ -22,7 +22,7 @@ def importance_weights(norms: Tensor) -> Tensor:
 
 
 def discrepancy(feature: Tensor, teacher_feature: Tensor, weight: Tensor | None = None) -> Tensor:
-    """(1/N) sum_i w_i ||hat(l_i) - hat(l_i^old)||_2, scalar, of a layer's features (N, D) and weights (N,), or 1.
+    """(1/N) sum_i w_i ||hat(l_i) - hat(l_i^old)||_2, scalar, from features (N, D) and weights (N,), or 1.
 
     Zero, with zero gradient, for an unchanged model.
 

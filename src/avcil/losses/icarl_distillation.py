@@ -1,7 +1,7 @@
-"""iCaRL's distillation: each old class is a yes-or-no question of its own, answered as the last model answered it.
+"""iCaRL's distillation: each old class is a yes-or-no question, answered as the last step's model did.
 
-N clips, K_old classes of the steps before. Source: iCaRL (CVPR 2017), algorithm 3, beside a softmax cross-entropy
-for all classes, as the comparison of AV-CIL has it.
+N clips, K_old classes of the steps before. Source: iCaRL (CVPR 2017), algorithm 3, beside a softmax
+cross-entropy for all classes, as the comparison of AV-CIL has it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ DistillationForm = Literal["original", "release"]
 def icarl_distillation(logits: Tensor, teacher_logits: Tensor, *, form: DistillationForm) -> Tensor:
     """Mean over clips and old classes of BCE(sigmoid(z), sigmoid(z_old)).
 
-    logits (N, K_old), teacher_logits (N, K_old); scalar. form "release" puts sigmoid(z) where the logit
-    belongs: its answer lies between 0.5 and 0.73 whatever the teacher said, and an unchanged model is pushed on.
+    logits (N, K_old), teacher_logits (N, K_old); scalar. form "release" puts sigmoid(z) where the
+    logit belongs: its answer lies between 0.5 and 0.73 whatever the teacher said, and an unchanged model is
+    pushed on.
 
     >>> import torch
     >>> zero = torch.zeros(2, 3)

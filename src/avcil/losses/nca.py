@@ -10,10 +10,10 @@ from torch import Tensor
 
 
 def nca_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """-s'_y + log(1 + sum over j != y of exp(s'_j)) with s' = s - max_j s_j: logits s (N, C) -> (N,), a clip each.
+    """-s'_y + log(1 + sum over j != y of exp(s'_j)), s' = s - max_j s_j, of each clip (N,); logits s (N, C).
 
-    It is no cross-entropy: the true class is missing from the sum and a 1 stands in its place, so the shift by
-    the largest score changes the value.
+    It is no cross-entropy: the true class is missing from the sum and a 1 stands in its place, so the shift
+    by the largest score changes the value.
 
     >>> import torch
     >>> round(float(nca_loss(torch.tensor([[2.0, 2.0, 2.0]]), torch.tensor([0]))), 4)

@@ -1,10 +1,10 @@
-"""AFC: several proxies a class, features held where the last step's loss leaned on them. Kang et al., CVPR 2022.
+"""AFC: several proxies a class, features held where the last step's loss needs them. Kang et al., CVPR 2022.
 
     total = L_NCA + lambda sqrt(s + 1) L_disc,  s = the step's number, from 0
 
 N clips, D width, C classes, P proxies of a class. From step 1 on the old classes' proxies are frozen, and the
-new ones start as k-means centres of hat(h). As with iCaRL, validation within a step asks the head, because class
-means do not exist before exemplars are chosen.
+new ones start as k-means centres of hat(h). As with iCaRL, validation within a step asks the head, because
+class means do not exist before exemplars are chosen.
 """
 
 from __future__ import annotations
@@ -123,8 +123,8 @@ def _teacher_feature(network: Network, batch: Batch) -> tuple[Tensor, ...]:
 def teacher_layers(network: Network, batch: Batch) -> tuple[Tensor, ...]:
     """The teacher's x, f_a, f_v (N, D) and the norms of its NCA loss's gradients by them (N, 3).
 
-    The loss is summed over clips, so that a clip's gradient does not depend on its company; importance is a ratio
-    within a clip, which the batch's 1/N would not change.
+    The loss is summed over clips, so that a clip's gradient does not depend on its company; importance is a
+    ratio within a clip, which the batch's 1/N would not change.
     """
     attended, audio, visual = layers(network(batch.audio, batch.visual))
     with torch.enable_grad():

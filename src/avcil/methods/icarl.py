@@ -1,9 +1,10 @@
 """iCaRL: herded exemplars, sigmoid distillation, nearest-mean classifier. Rebuffi et al., CVPR 2017.
 
-    total = CE over all K logits + distillation on the K_old logits, new clips and exemplars shuffled into one set
+    total = CE over all K logits + distillation on the K_old logits
 
-Class means exist only once exemplars have been chosen, which is after the last epoch: within a step, validation
-(by which the best epoch is chosen) always asks the head, whichever classifier answers afterwards.
+New clips and exemplars are shuffled into one set. Class means exist only once exemplars have been chosen,
+which is after the last epoch: within a step, validation (by which the best epoch is chosen) always asks the
+head, whichever classifier answers afterwards.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class IcarlOptions:
     classifier: Literal["nme", "fc"] = "nme"
     """Who answers after a step: the nearest exemplar mean in feature space, or the head's logits."""
     distillation: DistillationForm = "original"
-    """As published, where an unchanged model is left alone; or the release's, which takes the sigmoid twice."""
+    """As published, which leaves an unchanged model alone; or as released: the sigmoid taken twice."""
     herding: Literal["distinct", "release"] = "distinct"
     """Every exemplar another clip; or as in the release, whose herding may choose a clip again."""
 

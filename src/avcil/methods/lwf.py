@@ -1,4 +1,4 @@
-"""LwF: learning without forgetting, on new clips alone. Li and Hoiem, ECCV 2016; task-wise, as AV-CIL compares it.
+"""LwF: learning without forgetting, on new clips alone. Li and Hoiem, ECCV 2016, in task-wise form.
 
     total = CE over the new classes' logits + L_KD
 

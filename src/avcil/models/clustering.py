@@ -12,11 +12,12 @@ MAX_ROUNDS = 100
 
 
 def k_means(points: Tensor, count: int, *, generator: torch.Generator) -> Tensor:
-    """`count` centres (k, D) of points (n, D) by Lloyd's rounds from a k-means++ start; the same for the same seed.
+    """`count` centres (k, D) of points (n, D): Lloyd's rounds from a k-means++ start drawn by `generator`.
 
     With n <= k every point is a centre, and points are taken again in order until there are k.
 
-    >>> centres = k_means(torch.tensor([[0.0], [1.0], [9.0], [11.0]]), 2, generator=torch.Generator().manual_seed(0))
+    >>> points = torch.tensor([[0.0], [1.0], [9.0], [11.0]])
+    >>> centres = k_means(points, 2, generator=torch.Generator().manual_seed(0))
     >>> sorted(centres.flatten().tolist())
     [0.5, 10.0]
     """

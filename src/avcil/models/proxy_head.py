@@ -16,7 +16,7 @@ from avcil.models.heads import Head
 
 
 class ProxyHead(Head):
-    """score_c = sum_p softmax_p(sim_cp) sim_cp with sim_cp = -||hat(h) - hat(w_cp)||^2; the logits are eta * score.
+    """score_c = sum_p softmax_p(sim_cp) sim_cp, sim_cp = -||hat(h) - hat(w_cp)||^2; logits are eta * score.
 
     Growing freezes the proxies that are there; new ones start as Gaussians of variance 1/D, or by `imprint`.
 
@@ -51,7 +51,7 @@ class ProxyHead(Head):
         return torch.cat([self.frozen, self.learning])
 
     def imprint(self, centres: Tensor) -> None:
-        """Set the newest classes' proxies to `centres` (C_new, P, D), each scaled to the mean norm of the old ones."""
+        """Point the newest classes' proxies to `centres` (C_new, P, D), at the mean norm of the old ones."""
         norm = self.frozen.norm(dim=2).mean()
         with torch.no_grad():
             self.learning.copy_(norm * F.normalize(centres, dim=2))
@@ -66,7 +66,7 @@ class ProxyHead(Head):
         return {"kind": self.kind, "width": self.width, "proxies": self.proxies, "classes": self.classes}
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Take up proxies that are frozen up to another class than here, as those of a step that has ended are."""
+        """Take up a saved head whose frozen classes are fewer or more than they are here."""
         saved = state_dict.get(prefix + "frozen")
         if saved is not None and len(saved) <= self.classes and len(saved) != len(self.frozen):
             everything = self.all_proxies().detach()

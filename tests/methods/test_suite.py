@@ -1,0 +1,243 @@
+"""What every method must do: all that are found, and the example of docs/adding-a-method.md."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from avcil.clips import Clip
+from avcil.features import FeatureStore, FeatureWriter
+from avcil.methods.base import GradientMethod
+from avcil.methods.registry import load_method, method_names, parse_options
+from avcil.models.saved import load_model, load_tensors
+from avcil.training.config import TrainConfig
+from avcil.training.evaluate import ask
+from avcil.training.run import Run, train
+from avcil.training.run_directory import RunDirectory
+
+EXAMPLE = str(Path(__file__).parent / "example_method.py")
+VARIANTS = [("icarl", "classifier=fc", "distillation=release"), ("afc", "classifier=nme")]
+METHODS = [*((name,) for name in [*method_names(), EXAMPLE]), *VARIANTS]
+"""Each a method's name or file, and options of it."""
+STEPS, MEMORY = 3, 7  # 7: its floor for 4 and 6 classes is 1, so memory is truly short
+Case = tuple[str, ...]
+each_method = pytest.mark.parametrize(
+    "case", METHODS, ids=lambda case: " ".join((Path(case[0]).stem, *case[1:]))
+)
+
+
+def config(store: Path, out: Path, case: Case, **changes) -> TrainConfig:
+    rehearses = load_method(case[0]).rehearsal != "none"
+    settings = {
+        "classes_per_step": 2,
+        "epochs": 3,
+        "batch_size": 8,
+        "exemplar_batch_size": 4,
+        "learning_rate": 5e-3,
+        "memory": MEMORY if rehearses else None,
+    }
+    return TrainConfig(features=store, out=out, method=case[0], set=case[1:], **settings | changes)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(store, tmp_path_factory):
+    """A finished run of a method, made once."""
+
+    @cache
+    def run(case: Case) -> Path:
+        out = tmp_path_factory.mktemp("undisturbed") / "run"
+        train(config(store, out, case), quiet=True)
+        return out
+
+    return run
+
+
+def lines(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def state(out: Path, step: int) -> dict:
+    return json.loads((out / "checkpoints" / f"step_{step}" / "state.json").read_text())
+
+
+def predictions(out: Path, step: int) -> list[dict[str, str]]:
+    with open(out / "predictions" / f"step_{step}.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def assert_same_learning(one: Path, other: Path, steps: int = STEPS) -> None:
+    """Tensors, exemplars and log of the first steps, bit for bit."""
+    for step in range(steps):
+        file = Path("checkpoints", f"step_{step}", "model.safetensors")
+        a, b = load_tensors(one / file), load_tensors(other / file)
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[key], b[key]) for key in a)
+        assert state(one, step)["exemplars"] == state(other, step)["exemplars"]
+    assert [x for x in lines(one) if x["step"] < steps] == [x for x in lines(other) if x["step"] < steps]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    assert_same_learning(one, other)
+    files = ["accuracy_matrix.csv", *(f"predictions/step_{step}.csv" for step in range(STEPS))]
+    files += ["model/model.safetensors", "model/labels.json", "model/config.json"]
+    for file in files:
+        assert (one / file).read_bytes() == (other / file).read_bytes(), file
+
+
+@each_method
+def test_one_step(case, store, tmp_path):
+    """A benchmark of a single step, joint training for any method, runs to its results."""
+    once = config(store, tmp_path / "run", case, classes_per_step=6, epochs=1, memory=None)
+    results = train(once, quiet=True)
+    assert len(results["accuracy_per_step"]) == 1
+    assert math.isfinite(results["accuracy_per_step"][0])
+
+
+@each_method
+def test_answers_are_of_classes_seen(case, undisturbed):
+    """After step s a method answers for all clips of the classes seen, and with those classes alone."""
+    for step in range(STEPS):
+        rows = predictions(undisturbed(case), step)
+        seen = {f"c{number}" for number in range(2 * (step + 1))}
+        assert {row["label"] for row in rows} == seen
+        assert {row["predicted"] for row in rows} <= seen
+        assert all(0 < float(row["probability"]) <= 1 for row in rows)
+
+
+@each_method
+def test_growing_head(case):
+    """Scores of the classes known do not change when the head grows."""
+    method_class = load_method(case[0])
+    if not issubclass(method_class, GradientMethod):
+        pytest.skip("fitted in closed form: no head")
+    options = parse_options(method_class, case[1:], name=case[0])
+    method = method_class(options, modality="audio-visual")
+    head, features = method.build_head(8), torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
+    head.grow(2)
+    before = head(features)
+    head.grow(3)
+    assert head(features).shape == (5, 5)
+    assert head.classes == 5
+    torch.testing.assert_close(head(features)[:, :2], before)
+
+
+@each_method
+def test_same_seed_same_run(case, undisturbed, store, tmp_path):
+    """Two runs with one seed agree bit for bit; another seed gives another run."""
+    train(config(store, tmp_path / "again", case), quiet=True)
+    assert_same_run(undisturbed(case), tmp_path / "again")
+    if issubclass(load_method(case[0]), GradientMethod):
+        train(config(store, tmp_path / "other", case, seed=1, classes_per_step=6, epochs=1), quiet=True)
+        assert lines(tmp_path / "other")[0]["losses"] != lines(undisturbed(case))[0]["losses"]
+
+
+@each_method
+def test_killed_and_resumed(case, undisturbed, store, tmp_path, monkeypatch):
+    """Killed in every epoch after its log line was written, and gone on with each time: nothing differs."""
+    write = RunDirectory.log
+    written = []
+
+    def log_then_die(self, line):
+        write(self, line)
+        written.append(line)
+        if len(written) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunDirectory, "log", log_then_die)
+    kills = 0
+    while True:
+        written.clear()
+        try:
+            train(config(store, tmp_path / "run", case, checkpoint_seconds=0), quiet=True)
+            break
+        except KeyboardInterrupt:
+            kills += 1
+    assert kills == len(lines(undisturbed(case))) - 1
+    assert_same_run(undisturbed(case), tmp_path / "run")
+
+
+@each_method
+def test_saved_model_predicts_the_same(case, undisturbed, store, tmp_path):
+    """The model that is shipped gives the very predictions of the run's last step."""
+    model, labels, _ = load_model(undisturbed(case) / "model")
+    data = Run(config(store, tmp_path / "unused", case), quiet=True).data
+    answers = [ask(model, data.table(data.rows("test", task))) for task in range(STEPS)]
+    got = [
+        (labels[number], probability)
+        for answer in answers
+        for number, probability in zip(answer.predicted.tolist(), answer.probability.tolist(), strict=True)
+    ]
+    rows = predictions(undisturbed(case), STEPS - 1)
+    assert got == [(row["predicted"], float(row["probability"])) for row in rows]
+
+
+@each_method
+def test_bounded_memory(case, undisturbed):
+    """Exemplars are distinct training clips of classes seen, each class has its share of the memory."""
+    rehearsal = load_method(case[0]).rehearsal
+    for step in range(STEPS):
+        exemplars, classes = state(undisturbed(case), step)["exemplars"], 2 * (step + 1)
+        if rehearsal == "none":
+            assert exemplars == {}
+            continue
+        assert set(exemplars) == {f"c{number}" for number in range(classes)}
+        assert sum(map(len, exemplars.values())) <= MEMORY
+        for label, ids in exemplars.items():
+            assert len(ids) == len(set(ids)) == MEMORY // classes
+            assert all(clip_id.startswith(f"{label}/train/") for clip_id in ids)
+            if step and label in state(undisturbed(case), step - 1)["exemplars"]:
+                assert ids == state(undisturbed(case), step - 1)["exemplars"][label][: len(ids)]
+
+
+@each_method
+@pytest.mark.parametrize("modality", ["audio", "visual"])
+def test_one_modality(case, modality, store, tmp_path):
+    """With sound or picture alone a method runs, or says that it does not."""
+    if modality not in load_method(case[0]).modalities:
+        pytest.skip("not a modality of this method")
+    results = train(config(store, tmp_path / "run", case, modality=modality, epochs=1), quiet=True)
+    assert all(map(math.isfinite, results["accuracy_per_step"]))
+
+
+@pytest.fixture(scope="module")
+def spoilt_store(store, tmp_path_factory) -> Path:
+    """The store with noise for the clips of the last step's classes, and other test clips for the rest."""
+    there = FeatureStore(store)
+    writer = FeatureWriter(tmp_path_factory.mktemp("spoilt") / "store", there.manifest)
+    rng = np.random.default_rng(1)
+    for row, clip in enumerate(there.clips):
+        audio, visual = there.audio([row])[0].astype(np.float32), there.visual([row])[0].astype(np.float32)
+        if clip.label in ("c4", "c5"):
+            audio, visual = (9 * rng.standard_normal(part.shape) for part in (audio, visual))
+        elif clip.split == "test":
+            audio, visual = 100 + audio, -100 + visual
+        again = Clip(clip_id=clip.clip_id, path=Path(clip.path), label=clip.label, split=clip.split)
+        writer.add(again, visual=visual.astype(np.float32), audio=audio.astype(np.float32))
+    writer.close()
+    return Path(writer.path)
+
+
+@each_method
+def test_no_look_ahead(case, undisturbed, spoilt_store, tmp_path):
+    """Neither clips of a later step nor any test clip changes a bit of what is learnt before."""
+    train(config(spoilt_store, tmp_path / "run", case), quiet=True)
+    assert_same_learning(undisturbed(case), tmp_path / "run", steps=STEPS - 1)
+
+
+@each_method
+def test_learns(case, store, tmp_path):
+    """On clouds far apart the loss is a finite number that falls, and the classes of one step are learnt."""
+    everything = config(store, tmp_path / "run", case, classes_per_step=6, epochs=15)
+    results = train(everything, quiet=True)
+    assert results["accuracy_per_step"][0] > 0.9
+    if issubclass(load_method(case[0]), GradientMethod):
+        losses = [line["loss"] for line in lines(tmp_path / "run")]
+        assert all(map(math.isfinite, losses))
+        assert losses[-1] < 0.5 * losses[0]
