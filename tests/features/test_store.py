@@ -190,13 +190,23 @@ def test_no_store_at_all(tmp_path):
         FeatureStore(tmp_path / "file")
 
 
-def test_a_shard_cut_while_open_is_an_error_not_a_crash(tmp_path):
-    """A memory map would end the process here."""
+def test_a_shard_cut_while_open_is_an_error(tmp_path, monkeypatch):
+    """Reading by position notices; it never returns numbers that are not there."""
+    monkeypatch.setattr(store, "LARGE_ROW", 1)
     held = FeatureStore(fill(tmp_path, range(4)))
     held.audio([0])
     os.truncate(_shard(tmp_path), 200)
     with pytest.raises(InputError, match="became shorter"):
         held.audio([3])
+
+
+@pytest.mark.parametrize("large", [1, 1 << 20])
+def test_small_and_large_rows_are_read_alike(tmp_path, monkeypatch, large):
+    """Copied from a map or read by position: the same numbers, runs and repeats included."""
+    monkeypatch.setattr(store, "LARGE_ROW", large)
+    held = FeatureStore(fill(tmp_path, range(11)))
+    rows = [3, 4, 5, 6, 7, 7, 0, 10, 9, 8]
+    assert (held.visual(rows) == np.stack([numbers(n)["visual"] for n in rows]).astype(np.float16)).all()
 
 
 def test_verify_names_the_clips_that_changed(tmp_path):

@@ -1,10 +1,10 @@
 """Reading a feature store: clips in one order, their arrays by row.
 
 Rows are ordered by clip id whatever the order in which clips were stored, so an extraction that was
-interrupted, or done by several processes, reads like one that ran through. Arrays are read by position from
-shards opened when first needed: this copies once, straight into the result, is as fast as a memory map for
-large clips and faster for shards not opened yet, and a shard cut short meanwhile is an error, not a dead
-process.
+interrupted, or done by several processes, reads like one that ran through. Shards are opened when first
+needed. Small rows are copied from a memory map, which costs no system call; large ones are read by position,
+which is as fast once they are in memory, and several times faster from the disk, as the kernel sees the whole
+extent at once.
 
 Shapes: n rows asked for, T time slices, S spatial tokens per slice, D width.
 """
@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import mmap
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -29,6 +31,8 @@ from avcil.features.manifest import Manifest
 from avcil.features.shards import Column, file_sha256, read_header, row_digest
 
 OPEN_SHARDS = 256
+LARGE_ROW = 1 << 20
+"""Bytes of a clip from which a read by position costs no more than a copy from a map."""
 AGAIN = (
     "Run the avcil extract command that made the store once more: what is there is kept, "
     "what is missing is made anew"
@@ -46,19 +50,27 @@ class _Shard:
             if column is None or column.shape != shape or column.dtype != dtype:
                 raise InputError(f"the shard {path} does not hold {name} features {shape} {dtype}. {AGAIN}")
         self.descriptor = os.open(path, os.O_RDONLY)
+        mapped = mmap.mmap(self.descriptor, 0, prot=mmap.PROT_READ)
+        self.rows = {name: _view(mapped, self.columns[name]) for name in arrays}
 
     def __del__(self) -> None:
         if hasattr(self, "descriptor"):
             os.close(self.descriptor)
 
-    def read(self, column: Column, first: int, into: memoryview) -> None:
+    def read(self, name: str, first: int, into: memoryview) -> None:
         """Fill `into` with the bytes of consecutive rows from row `first` on."""
+        column = self.columns[name]
         offset = column.offset + first * column.row_bytes
         while into:
             got = os.preadv(self.descriptor, [into], offset)
             if not got:
                 raise InputError(f"the shard {self.path} became shorter while it was read. {AGAIN}")
             into, offset = into[got:], offset + got
+
+
+def _view(mapped: mmap.mmap, column: Column) -> np.ndarray:
+    count = column.n * math.prod(column.shape)
+    return np.frombuffer(mapped, column.dtype, count, column.offset).reshape(column.n, *column.shape)
 
 
 class FeatureStore:
@@ -161,13 +173,19 @@ class FeatureStore:
         if rows.size and not (rows.min() >= 0 and rows.max() < len(self)):
             raise IndexError(f"rows must lie between 0 and {len(self) - 1}, got {rows.min()} to {rows.max()}")
         out = np.empty((len(rows), *shape), dtype=self.manifest.dtype)
-        data = memoryview(out.reshape(-1).view(np.uint8))
-        width = out.dtype.itemsize * int(np.prod(shape))
-        shards, places = self._shard_of[rows], self._row_in_shard[rows]
-        for begin, end in _runs(shards, places):
-            shard = self._open(int(shards[begin]))
-            shard.read(shard.columns[name], int(places[begin]), data[begin * width : end * width])
+        fill = self._read_large if out[:1].nbytes >= LARGE_ROW else self._copy_small
+        fill(name, self._shard_of[rows], self._row_in_shard[rows], out)
         return out
+
+    def _copy_small(self, name: str, shards: np.ndarray, places: np.ndarray, out: np.ndarray) -> None:
+        opened = self._open
+        for row, (shard, place) in enumerate(zip(shards.tolist(), places.tolist(), strict=True)):
+            out[row] = opened(shard).rows[name][place]
+
+    def _read_large(self, name: str, shards: np.ndarray, places: np.ndarray, out: np.ndarray) -> None:
+        data, width = memoryview(out.reshape(-1).view(np.uint8)), out[:1].nbytes
+        for begin, end in _runs(shards, places):
+            self._open(int(shards[begin])).read(name, int(places[begin]), data[begin * width : end * width])
 
     @cached_property
     def fingerprint(self) -> str:
