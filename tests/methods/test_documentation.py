@@ -1,0 +1,25 @@
+"""The page on adding a method shows a method that works."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from avcil.methods.base import GradientMethod, Method
+
+PAGE = Path(__file__).parents[2] / "docs" / "adding-a-method.md"
+EXAMPLE = Path(__file__).parent / "example_method.py"
+
+
+def test_example_is_the_one_that_passes_the_suite():
+    """The code on the page is the file that the suite runs, and it is under 60 lines."""
+    code = EXAMPLE.read_text(encoding="utf-8")
+    assert f"```python\n{code}```" in PAGE.read_text(encoding="utf-8")
+    assert len(code.splitlines()) < 60
+
+
+def test_every_attribute_is_on_the_page():
+    """What a method may say of itself is in the page's table."""
+    page = PAGE.read_text(encoding="utf-8")
+    said = {*Method.__annotations__, *GradientMethod.__annotations__}
+    said |= {name for name in vars(GradientMethod) if not name.startswith("_")}
+    assert [name for name in said if f"`{name}" not in page] == []
