@@ -280,6 +280,15 @@ def test_a_busy_server_is_asked_again_and_then_given_up(server, tmp_path):
     assert len(behaviour.requests) == 3 + QUICK.attempts
 
 
+def test_a_download_behind_a_redirect_goes_on_too(server, tmp_path):
+    """The tag on Hugging Face's redirect is not that of the store behind it: going on must not need it."""
+    base, behaviour = server
+    behaviour.linked, behaviour.cut_after = SHA256, [200_000, 200_000]
+    download(f"{base}/redirect", tmp_path / "file", patience=QUICK)
+    asked = [request.get("range") for request in behaviour.requests if request["path"] == "/file"]
+    assert asked == [None, "bytes=200000-", "bytes=400000-"]
+
+
 def test_a_web_page_instead_of_a_file_is_refused(server, tmp_path):
     """A log-in page of a proxy is not taken for an archive."""
     base, behaviour = server

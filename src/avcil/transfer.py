@@ -89,8 +89,9 @@ class Transfer:
         headers = {"User-Agent": f"avcil/{__version__}", "Accept-Encoding": "identity"}
         if self.here:
             headers["Range"] = f"bytes={self.here}-"
-            if self.etag and not self.etag.startswith("W/"):
-                headers["If-Range"] = self.etag
+            of_redirect = self.etag is not None and self.etag.strip('"') == self.sha256
+            if self.etag and not self.etag.startswith("W/") and not of_redirect:
+                headers["If-Range"] = self.etag  # a redirect's tag is not that of the store behind it
         return headers
 
     def _learn(self, headers: dict[str, str]) -> None:

@@ -36,7 +36,7 @@ def _head(benchmark: PublishedBenchmark) -> str:
             f"  clips: {', '.join(f'{p.clips[split]} {split}' for split in SPLITS)}",
             "  Adam, learning rate 1e-3, weight decay 1e-4; the model of a step is that of the epoch with",
             "  the best validation accuracy over all classes seen; tested after each step on these,",
-            "  without task ids. Source: Pian et al., ICCV 2023 (arXiv 2308.11073), and the authors' release.",
+            "  without task ids. Source: Pian et al., ICCV 2023 (arXiv 2308.11073), and its release.",
         ]
     )
 

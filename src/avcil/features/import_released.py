@@ -169,6 +169,7 @@ def import_features(
         stored = len(writer.done & benchmark.clips.keys())
     failures = dict(Counter(work.failed.values()).most_common())
     if not stored:
+        remove_unpacked(out)
         reasons = "; ".join(f"{count} {reason}" for reason, count in failures.items())
         raise InputError(f"no clip of {benchmark.name} could be imported from {source}: {reasons}")
     report = ImportReport(
