@@ -23,7 +23,7 @@ from avcil.training.run import Run, train
 from avcil.training.run_directory import RunDirectory
 
 EXAMPLE = str(Path(__file__).parent / "example_method.py")
-VARIANTS = [("icarl", "classifier=fc", "distillation=release"), ("afc", "classifier=nme")]
+VARIANTS = [("icarl", "classifier=fc", "distillation=release"), ("afc", "classifier=nme", "proxies=3")]
 METHODS = [*((name,) for name in [*method_names(), EXAMPLE]), *VARIANTS]
 """Each a method's name or file, and options of it."""
 STEPS, MEMORY = 3, 7  # 7: its floor for 4 and 6 classes is 1, so memory is truly short
