@@ -18,7 +18,7 @@ from avcil.media.spectrogram import log_mel
 MAX_BYTES = 2_500_000
 """What all examples of a page may weigh together; those that no longer fit are counted and left out."""
 MAX_FRAMES = 10
-MAX_FRAME_SIDE = 176
+MAX_FRAME_SIDE = 224
 """Pixels of a frame's longer side; larger frames are made smaller by averaging."""
 MAX_COLUMNS = 600
 """Columns of the spectrogram's picture."""
@@ -41,11 +41,13 @@ def attention_section(examples: Sequence[AttentionExample], run: str | None, not
         parts.append(part)
     whose = f" The run is {escape(run)}." if run else ""
     guide = (
-        "<p>Brighter places weigh more in what the network takes from a frame, guided by the sound. The bars "
-        f"are the weights of the moments, above the spectrogram of the clip's sound.{whose}</p>"
+        "<p>Brighter places weigh more in what the network takes from a frame, guided by the sound; each "
+        "frame's colours reach from its least to its most attended place. The bars are the weights of the "
+        f"moments, above the spectrogram of the clip's sound.{whose}</p>"
     )
     kind = "Not every clip is" if parts else "No clip is"
-    words = f'<p class="note">{kind} drawn here: {escape(note)}.</p>' if note else ""
+    text = escape((note or "").rstrip("."))
+    words = f'<p class="note">{kind} drawn here: {text}.</p>' if note else ""
     body = (guide if parts else "") + "".join(parts) + words
     return f'<section id="attention"><h2>What the model looks at</h2>{body}</section>'
 
@@ -122,7 +124,7 @@ def shrink(frame: np.ndarray, side: int = MAX_FRAME_SIDE) -> np.ndarray:
     """A frame (H, W, 3) uint8 made smaller by averaging whole blocks until its longer side is `side` or less.
 
     >>> shrink(np.zeros((480, 640, 3), np.uint8)).shape
-    (120, 160, 3)
+    (160, 213, 3)
     """
     block = -(-max(frame.shape[:2]) // side)
     height, width = (max(1, length // block) for length in frame.shape[:2])

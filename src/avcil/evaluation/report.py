@@ -78,8 +78,8 @@ def _asset(name: str) -> str:
 
 
 def _title(groups: Sequence[RunGroup]) -> str:
-    names = list(dict.fromkeys(group.runs[0].benchmark for group in groups))
-    return f"Learning class after class: {names[0]}" if len(names) == 1 else "Learning class after class"
+    names = {group.runs[0].benchmark for group in groups} - {"own"}  # a user's own clips have no better name
+    return f"Learning class after class: {names.pop()}" if len(names) == 1 else "Learning class after class"
 
 
 def _lede(groups: Sequence[RunGroup]) -> str:

@@ -1,0 +1,24 @@
+"""The verb `avcil report` on runs that need no model to be explained."""
+
+import pytest
+
+from avcil.cli.report import Args, run
+from avcil.errors import InputError
+
+
+def test_the_page_is_written(make_run, tmp_path, capsys):
+    """Runs without picture get a page that says why no attention is drawn."""
+    out = tmp_path / "report.html"
+    run(Args(runs=(make_run("a", modality="audio"), make_run("b", modality="visual")), out=out))
+    assert "No clip is drawn here: none of these runs has both sound and picture" in out.read_text()
+    assert "2 runs" in capsys.readouterr().out
+    run(Args(runs=(tmp_path / "a",), out=out, examples=0))
+    assert "No clip is drawn" not in out.read_text()
+
+
+def test_bad_input_is_refused(make_run, tmp_path):
+    """A number of examples below 0, and a run that is not there."""
+    with pytest.raises(InputError, match="--examples must be 0 or more; not -1"):
+        run(Args(runs=(make_run(),), out=tmp_path / "x.html", examples=-1))
+    with pytest.raises(InputError, match="there is no run directory"):
+        run(Args(runs=(tmp_path / "none",), out=tmp_path / "x.html"))
