@@ -1,7 +1,7 @@
 """Renders the demo clips: small real videos of things that move and sound, split/class/clip.mp4.
 
-What a clip shows is said in demo_scene.py. The picture alone narrows a clip down to three classes (one of three
-things sounds), the sound alone to four (four kinds of thing make that sound), both together to one.
+What a clip shows is said in demo_scene.py. The picture alone narrows a clip down to three classes (one of
+three things sounds), the sound alone to four (four kinds of thing make that sound), both together to one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def render_demo_clips(
     folder: Path,
     *,
     seed: int = 0,
-    train: int = 14,
+    train: int = 24,
     val: int = 5,
     test: int = 8,
     workers: int | None = None,
@@ -36,10 +36,10 @@ def render_demo_clips(
 ) -> list[Path]:
     """Render `train`, `val` and `test` clips of each of the 16 classes, and give their paths.
 
-    Stopped and called again, it goes on: whole clips stay, half-written ones are rendered anew. The same seed gives
-    the same clips. `on_progress(done, total)` is called as clips get done; `workers` is the number of processes (all
-    cores by default). A folder that holds clips of another seed is refused with `InputError`; another number of
-    clips is fine.
+    Stopped and called again, it goes on: whole clips stay, half-written ones are rendered anew. The same
+    seed gives the same clips. `on_progress(done, total)` is called as clips get done; `workers` is the
+    number of processes (all cores by default). A folder that holds clips of another seed is refused with
+    `InputError`; another number of clips is fine.
     """
     folder = Path(folder)
     counts = {"train": train, "val": val, "test": test}
@@ -58,7 +58,8 @@ def render_demo_clips(
 
 
 def is_whole_mp4(path: Path) -> bool:
-    """Whether a file is an MP4 whose boxes fill it exactly, its index among them: False for a torn or missing one."""
+    """Whether a file is an MP4 whose boxes fill it exactly, its index among them: False for a torn or
+    missing one."""
     try:
         data = memoryview(path.read_bytes())
     except FileNotFoundError:
@@ -86,7 +87,9 @@ def _claim(folder: Path, seed: int) -> None:
         return
     present = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
     if present:
-        raise InputError(f"{folder} holds files that are no demo clips ({present[0]!r}). Choose an empty folder")
+        raise InputError(
+            f"{folder} holds files that are no demo clips ({present[0]!r}). Choose an empty folder"
+        )
     write_json(path, spec)
 
 

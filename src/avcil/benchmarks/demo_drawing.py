@@ -1,7 +1,7 @@
 """Draws a demo clip's frames: shaded, anti-aliased things on a soft background.
 
-Shapes: F frames, P x P pixels. Outlines are signed distances in units of the thing's radius (negative inside), so
-that an edge pixel's cover follows from its distance.
+Shapes: F frames, P x P pixels. Outlines are signed distances in units of the thing's radius (negative
+inside), so that an edge pixel's cover follows from its distance.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ LIGHT = np.array([-0.45, -0.75])
 
 @dataclass(frozen=True, kw_only=True)
 class Pose:
-    """Where a thing is at one moment: pixels right and down of its rest, radians, and its width and height scale."""
+    """Where a thing is at one moment: pixels right and down of its rest, radians, and its width and height
+    scale."""
 
     right: float = 0.0
     down: float = 0.0
@@ -32,7 +33,8 @@ class Pose:
 
 
 def pose(thing: Thing, time: float) -> Pose:
-    """The pose at `time` seconds. Hop: landing at whole cycles; shake, swell: a sine; spin: one turn a cycle."""
+    """The pose at `time` seconds. Hop: landing at whole cycles; shake, swell: a sine; spin: one turn a
+    cycle."""
     cycle = float(thing.cycles(time))
     wave = float(np.sin(2 * np.pi * cycle))
     if thing.motion == "hop":
@@ -58,8 +60,8 @@ def draw_frames(scene: Scene) -> np.ndarray:
             _draw_shadow(frame, thing, at)
         for thing, at in zip(scene.things, poses, strict=True):
             _draw_thing(frame, thing, at)
-        frame += random.normal(0, 0.008, (PIXELS, PIXELS, 1)).astype(np.float32)
-        frames.append(np.round(np.clip(frame, 0, 1) * 255).astype(np.uint8))
+        frame += 0.008 * random.standard_normal((PIXELS, PIXELS, 1), dtype=np.float32)
+        frames.append((np.clip(frame, 0, 1) * 255 + 0.5).astype(np.uint8))
     return np.stack(frames)
 
 
@@ -83,9 +85,11 @@ def _draw_shadow(frame: np.ndarray, thing: Thing, at: Pose) -> None:
     """A soft shadow on the ground below; the higher the thing, the fainter."""
     lift = HOP_HEIGHT / 2 - at.down if thing.motion == "hop" else 4.0
     x, y = thing.middle[0] + at.right, thing.middle[1] + thing.radius * 1.02 + HOP_HEIGHT / 2
-    down, right = np.mgrid[0:PIXELS, 0:PIXELS].astype(np.float32)
-    distance = np.hypot((right - x) / (thing.radius * at.wide), (down - y) / 5.5)
-    frame *= 1 - (0.42 * np.exp(-0.045 * max(lift, 0)) * np.exp(-1.4 * distance**2))[..., None]
+    rows = slice(max(int(y) - 12, 0), min(int(y) + 13, PIXELS))
+    u = (np.arange(PIXELS, dtype=np.float32) - x) / (thing.radius * at.wide)
+    v = (np.arange(PIXELS, dtype=np.float32)[rows] - y) / 5.5
+    dark = np.outer(np.exp(-1.4 * v**2), np.exp(-1.4 * u**2))
+    frame[rows] *= 1 - (0.42 * np.exp(-0.045 * max(lift, 0)) * dark)[..., None]
 
 
 def _draw_thing(frame: np.ndarray, thing: Thing, at: Pose) -> None:
@@ -93,8 +97,9 @@ def _draw_thing(frame: np.ndarray, thing: Thing, at: Pose) -> None:
     reach = int(thing.radius * 1.5 * max(at.wide, at.high)) + 2
     left, right = max(int(x) - reach, 0), min(int(x) + reach + 1, PIXELS)
     top, bottom = max(int(y) - reach, 0), min(int(y) + reach + 1, PIXELS)
-    v, u = np.mgrid[top:bottom, left:right].astype(np.float32)
-    u, v = (u - x) / (thing.radius * at.wide), (v - y) / (thing.radius * at.high)
+    u = (np.arange(left, right, dtype=np.float32) - x) / (thing.radius * at.wide)
+    v = (np.arange(top, bottom, dtype=np.float32)[:, None] - y) / (thing.radius * at.high)
+    u, v = np.broadcast_arrays(np.float32(u), np.float32(v))
     angle = thing.turn + at.turn
     p, q = np.cos(angle) * u + np.sin(angle) * v, np.cos(angle) * v - np.sin(angle) * u
     distance, marked = OUTLINES[thing.kind](p, q, 1 / thing.radius)
@@ -105,8 +110,11 @@ def _draw_thing(frame: np.ndarray, thing: Thing, at: Pose) -> None:
     patch += cover * (paint - patch)
 
 
-def _shaded(thing: Thing, marked: np.ndarray, u: np.ndarray, v: np.ndarray, distance: np.ndarray) -> np.ndarray:
-    """Two-coloured paint, lit from above: a rounded look, a dark rim and a highlight that stays as the thing turns."""
+def _shaded(
+    thing: Thing, marked: np.ndarray, u: np.ndarray, v: np.ndarray, distance: np.ndarray
+) -> np.ndarray:
+    """Two-coloured paint, lit from above: a rounded look, a dark rim and a highlight that stays as the
+    thing turns."""
     base, mark = _colour(thing.hue, 0.52, 0.75), _colour(thing.hue + 0.06, 0.88, 0.8)
     paint = base + (mark - base) * marked
     light = 0.92 + 0.32 * (u * LIGHT[0] + v * LIGHT[1])
@@ -146,10 +154,11 @@ def _star(p: np.ndarray, q: np.ndarray, pixel: float) -> tuple[np.ndarray, np.nd
 
 
 def _ring(p: np.ndarray, q: np.ndarray, pixel: float) -> tuple[np.ndarray, np.ndarray]:
-    """A life buoy: a ring of eight pieces."""
+    """A ring set with five round stones."""
+    angle = (np.arctan2(p, -q) + np.pi / 5) % (2 * np.pi / 5) - np.pi / 5
     radius = np.hypot(p, q)
-    piece = np.sin(4 * np.arctan2(q, p)) * radius / 4
-    return np.abs(radius - 0.74) - 0.33, _cover(piece, pixel)
+    stone = np.hypot(radius * np.cos(angle) - 0.74, radius * np.sin(angle)) - 0.2
+    return np.abs(radius - 0.74) - 0.33, _cover(stone, pixel)
 
 
 OUTLINES = {"ball": _ball, "cube": _cube, "star": _star, "ring": _ring}

@@ -1,9 +1,10 @@
 """What happens in one demo clip: which things are there, how each moves, and which one is heard.
 
-A clip shows three things of different kinds, each moving in another way. One of them sounds, and every way of moving
-has its own sound: hopping rings a bell at each landing, shaking rattles at each turn, spinning whistles up and down,
-swelling blows a horn. So the sound tells which motion to look for, and the picture which thing moves so. The sounding
-thing is drawn like the others, so the picture alone cannot tell which of the three it is.
+A clip shows three things of different kinds, each moving in another way. One of them sounds, and every way
+of moving has its own sound: hopping rings a bell at each landing, shaking rattles at each turn, spinning
+whistles up and down, swelling blows a horn. So the sound tells which motion to look for, and the picture
+which thing moves so. The sounding thing is drawn like the others, so the picture alone cannot tell which of
+the three it is.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Scene:
     background: tuple[float, float]
     """Hue and lightness, 0 to 1."""
     pitch: float
-    """Octaves above the sound's lowest pitch, 0 to 1."""
+    """How high the sound is, 0 to 1: from its lowest pitch to 0.4 octaves above."""
     loudness: float
     """Peak of the sound, 0 to 1."""
     noise: float
@@ -101,18 +102,20 @@ def draw_scene(class_name: str, key: tuple[int, ...]) -> Scene:
         background=(float(random.random()), float(random.uniform(0.15, 0.85))),
         pitch=float(random.random()),
         loudness=float(random.uniform(0.35, 0.8)),
-        noise=float(random.uniform(0.03, 0.2)),
+        noise=float(random.uniform(0.02, 0.1)),
         grain_seed=int(random.integers(2**31)),
     )
 
 
-def _draw_thing(random: np.random.Generator, kind: str, motion: str, place: tuple[float, float], hue: float) -> Thing:
+def _draw_thing(
+    random: np.random.Generator, kind: str, motion: str, place: tuple[float, float], hue: float
+) -> Thing:
     right, down = np.array(place) + random.uniform(-5, 5, 2)
     return Thing(
         kind=kind,
         motion=motion,
         middle=(float(right), float(down)),
-        radius=float(random.uniform(15, 19)),
+        radius=float(random.uniform(16, 19.5)),
         hue=hue,
         turn=float(random.uniform(-0.3, 0.3)),
         period=float(random.uniform(*PERIODS[motion])),

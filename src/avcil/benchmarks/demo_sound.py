@@ -18,7 +18,7 @@ def play_sound(scene: Scene) -> np.ndarray:
     thing = scene.things[0]
     random = np.random.default_rng([scene.grain_seed, 1])
     time = np.arange(round(SECONDS * SAMPLE_RATE)) / SAMPLE_RATE
-    sound = PLAYERS[SOUNDS[MOTIONS.index(thing.motion)]](thing, time, 2.0**scene.pitch, random)
+    sound = PLAYERS[SOUNDS[MOTIONS.index(thing.motion)]](thing, time, 2.0 ** (0.4 * scene.pitch), random)
     noise = np.convolve(random.normal(size=len(time) + 15), np.ones(16) / 16, mode="valid")
     sound = sound + scene.noise * noise * np.sqrt(np.mean(sound**2) / np.mean(noise**2))
     return (scene.loudness * sound / np.abs(sound).max()).astype(np.float32)

@@ -14,8 +14,8 @@ import numpy as np
 def random_matrix(rows: int, columns: int, seed: int) -> np.ndarray:
     """A fixed random projection (N, M) float32 whose rows have length 1 on average.
 
-    Drawn by `RandomState`, whose stream NumPy promises never to change, so that features stored today fit a model
-    loaded years later.
+    Drawn by `RandomState`, whose stream NumPy promises never to change, so that features stored today fit a
+    model loaded years later.
 
     >>> random_matrix(2, 3, seed=0).shape
     (2, 3)
@@ -47,11 +47,14 @@ def cosine_basis(length: int, count: int) -> np.ndarray:
 
 
 def area_weights(length: int, count: int) -> np.ndarray:
-    """Weights (count, length) float32 that average `length` samples into `count` equal parts, fractions included.
+    """Weights (count, length) float32 that average `length` samples into `count` equal parts, fractions
+    included.
 
     >>> area_weights(3, 2)[0].round(2).tolist()
     [0.67, 0.33, 0.0]
     """
     edges = np.linspace(0, length, count + 1)
-    covered = np.minimum(edges[1:, None], np.arange(1, length + 1)) - np.maximum(edges[:-1, None], np.arange(length))
+    covered = np.minimum(edges[1:, None], np.arange(1, length + 1)) - np.maximum(
+        edges[:-1, None], np.arange(length)
+    )
     return (np.clip(covered, 0, None) * count / length).astype(np.float32)

@@ -6,6 +6,9 @@ Shapes: N samples, L analysis windows, M mel bands, G time segments, D width.
     E - mean(E): the level of the recording goes
     averaged into G equal segments of time: the length goes
     2-D DCT-II over time and bands, the lowest `time_terms` x `band_terms` coefficients, standardised
+    8 lowest DCT terms over bands of the mean spectrum, and of the root mean square change over 40 ms: timbre
+        and
+        roughness, which stay when the sound is shifted in time
     four copies of the log duration: the length comes back as a number
 
 The DCT's low terms are the smooth shape of the spectrum (as in MFCCs) and how it moves; hiss and hum of other
@@ -26,44 +29,62 @@ from avcil.errors import InputError
 WINDOW = 640
 HOP = 160
 FFT = 1024
+TEXTURE_TERMS = 8
+CHANGE = 4
+"""Windows between which change is measured."""
 DURATION_COPIES = 4
 """The duration is one number against a hundred; it is given more than once to be heard."""
 
 
 class LogMel(AudioEncoder):
-    """Log-mel spectrogram shape: D = time_terms * band_terms + 4."""
+    """Log-mel spectrogram shape: D = time_terms * band_terms + 20."""
 
     name: ClassVar[str] = "log-mel"
     version: ClassVar[int] = 1
     sample_rate = 16_000
 
-    def __init__(self, *, bands: int = 64, segments: int = 16, time_terms: int = 8, band_terms: int = 16) -> None:
-        if not (1 <= time_terms <= segments and 1 <= band_terms <= bands <= 128):
+    def __init__(
+        self, *, bands: int = 64, segments: int = 16, time_terms: int = 8, band_terms: int = 16
+    ) -> None:
+        if not (1 <= time_terms <= segments and TEXTURE_TERMS <= band_terms <= bands <= 128):
             raise InputError(
                 f"log-mel: time_terms={time_terms} must be 1 to segments={segments}, "
-                f"band_terms={band_terms} 1 to bands={bands}, bands at most 128"
+                f"band_terms={band_terms} {TEXTURE_TERMS} to bands={bands}, bands at most 128"
             )
-        self.options = {"bands": bands, "segments": segments, "time_terms": time_terms, "band_terms": band_terms}
-        self.width = time_terms * band_terms + DURATION_COPIES
+        self.options = {
+            "bands": bands,
+            "segments": segments,
+            "time_terms": time_terms,
+            "band_terms": band_terms,
+        }
+        self.width = time_terms * band_terms + 2 * TEXTURE_TERMS + DURATION_COPIES
         self._window = np.hanning(WINDOW).astype(np.float32)
         self._mel = mel_bands(bands, self.sample_rate, FFT)
         self._time_basis = cosine_basis(segments, time_terms)
         self._band_basis = cosine_basis(bands, band_terms)
+        self._texture_basis = cosine_basis(bands, TEXTURE_TERMS)
 
     def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
         """Vectors (B, D) float32 of B mono waveforms at 16 kHz, each float32 (N,), N >= 1."""
-        return np.stack([self._encode_one(_checked(clip)) for clip in clips]) if len(clips) else self._nothing()
+        return (
+            np.stack([self._encode_one(_checked(clip)) for clip in clips]) if len(clips) else self._nothing()
+        )
 
     def fingerprint(self) -> dict[str, Any]:
         """Name, version, options and weight hash, as JSON."""
-        weights = (self._window, self._mel, self._time_basis, self._band_basis)
-        return {"name": self.name, "version": self.version, "options": self.options, "weights": weight_hash(weights)}
+        weights = (self._window, self._mel, self._time_basis, self._band_basis, self._texture_basis)
+        return {
+            "name": self.name,
+            "version": self.version,
+            "options": self.options,
+            "weights": weight_hash(weights),
+        }
 
     def _nothing(self) -> np.ndarray:
         return np.zeros((0, self.width), np.float32)
 
     def _encode_one(self, sound: np.ndarray) -> np.ndarray:
-        padded = np.pad(sound, (0, max(0, WINDOW - len(sound))))
+        padded = np.pad(sound, (0, max(0, WINDOW + CHANGE * HOP - len(sound))))
         windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP] * self._window
         power = np.abs(np.fft.rfft(windows, FFT)).astype(np.float32) ** 2 @ self._mel.T  # (L, M)
         energy = np.log(power + 1e-5 * power.max() + 1e-8)
@@ -71,7 +92,13 @@ class LogMel(AudioEncoder):
         shape = (self._time_basis @ segments @ self._band_basis.T).ravel()
         seconds = len(sound) / self.sample_rate
         duration = np.full(DURATION_COPIES, 2 * np.log(3 * max(seconds, 1e-2)))
-        return np.concatenate([standardised(shape), duration]).astype(np.float32)
+        return np.concatenate([standardised(shape), self._texture(energy), duration]).astype(np.float32)
+
+    def _texture(self, energy: np.ndarray) -> np.ndarray:
+        """Mean spectrum and its root mean square change: (2 * TEXTURE_TERMS,), of about unit variance."""
+        change = np.sqrt(np.mean((energy[CHANGE:] - energy[:-CHANGE]) ** 2, axis=0))
+        mean = energy.mean(axis=0) - energy.mean()
+        return np.concatenate([self._texture_basis @ change / 2, self._texture_basis @ mean / 3])
 
 
 def standardised(values: np.ndarray) -> np.ndarray:
@@ -80,7 +107,9 @@ def standardised(values: np.ndarray) -> np.ndarray:
     return centred / (centred.std() + 1e-3)
 
 
-def mel_bands(bands: int, sample_rate: int, fft: int, lowest: float = 80.0, highest: float = 7600.0) -> np.ndarray:
+def mel_bands(
+    bands: int, sample_rate: int, fft: int, lowest: float = 80.0, highest: float = 7600.0
+) -> np.ndarray:
     """Triangular filters (M, fft // 2 + 1) float32, evenly spaced in mel = 2595 log10(1 + hertz / 700)."""
     ends = 2595 * np.log10(1 + np.array([lowest, highest]) / 700)
     edges = 700 * (10 ** (np.linspace(*ends, bands + 2) / 2595) - 1)
@@ -93,7 +122,11 @@ def mel_bands(bands: int, sample_rate: int, fft: int, lowest: float = 80.0, high
 def _checked(sound: np.ndarray) -> np.ndarray:
     sound = np.asarray(sound)
     if sound.ndim != 1 or sound.size == 0:
-        raise InputError(f"log-mel takes mono sound of one sample or more, shape (N,); got shape {sound.shape}")
+        raise InputError(
+            f"log-mel takes mono sound of one sample or more, shape (N,); got shape {sound.shape}"
+        )
     if not np.isfinite(sound).all():
-        raise InputError("log-mel: the sound holds NaN or infinite samples; decode the clip again or leave it out")
+        raise InputError(
+            "log-mel: the sound holds NaN or infinite samples; decode the clip again or leave it out"
+        )
     return sound.astype(np.float32)

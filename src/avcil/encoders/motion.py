@@ -1,4 +1,5 @@
-"""How each part of a picture moves: a similarity motion (shift, growth, turn) fitted to every cell of every frame.
+"""How each part of a picture moves: a similarity motion (shift, growth, turn) fitted to every cell of every
+frame.
 
 Shapes: F frames, P x P pixels, G x G cells, S = G * G.
 
@@ -6,9 +7,9 @@ Brightness constancy, g_t + g_x u(x, y) + g_y v(x, y) = 0 (Horn and Schunck 1981
 
     u = right + growth * (x - cx) - turn * (y - cy),    v = down + growth * (y - cy) + turn * (x - cx)
 
-around the cell's centre of edge energy (cx, cy), in the least squares sense over the cell's window: the four-parameter
-form of Lucas and Kanade (1981). Averages over windows are two matrix products, so that everything is a few
-array operations over all frames and cells at once.
+around the cell's centre of edge energy (cx, cy), in the least squares sense over the cell's window: the
+four-parameter form of Lucas and Kanade (1981). Averages over windows are two matrix products, so that
+everything is a few array operations over all frames and cells at once.
 """
 
 from __future__ import annotations
@@ -16,12 +17,8 @@ from __future__ import annotations
 import numpy as np
 
 RIDGE = 0.03
-"""Added to the normal equations' diagonal, as a part of the cell's edge energy over the mean: flat cells stay at 0."""
-
-
-def gradients(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Central differences (g_x, g_y, g_t) of pictures (F, P, P), each (F, P, P); F of 2 or more."""
-    return np.gradient(grey, axis=2), np.gradient(grey, axis=1), np.gradient(grey, axis=0)
+"""Added to the normal equations' diagonal, as a part of the cell's edge energy over the mean: flat cells
+stay at 0."""
 
 
 def pooled(channels: np.ndarray, windows: np.ndarray) -> np.ndarray:
@@ -58,7 +55,8 @@ def _symmetric(upper: np.ndarray) -> np.ndarray:
 
 
 def _recentring(cx: np.ndarray, cy: np.ndarray) -> np.ndarray:
-    """The matrices (..., 4, 4) that express growth and turn around (cx, cy) in place of the picture's middle."""
+    """The matrices (..., 4, 4) that express growth and turn around (cx, cy) in place of the picture's
+    middle."""
     change = np.zeros((*cx.shape, 4, 4))
     change[..., range(4), range(4)] = 1
     change[..., 2, 0], change[..., 2, 1] = -cx, -cy

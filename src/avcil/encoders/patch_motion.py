@@ -1,14 +1,16 @@
 """Frames to visual tokens without learnt weights: what is seen in each cell, how it moves, and both at once.
 
-Shapes: F frames, P working pixels a side, T time slices, S = G x G cells, C descriptor channels, D width.
+Shapes: F frames, T time slices, S = G x G cells, K symmetry orders of edges (edges.py), D width.
 
-    frames -> luminance and colour differences, P x P pixels (area average)
-    gradients gx, gy, gt of the luminance; eight edge directions, weighted by edge strength
-    every pixel channel pooled into G x G overlapping cells and T slices -> appearance (T, S, Ca), motion (T, S, Cm)
-    local part:   tanh-like conjunctions (A appearance) * (M motion), A and M fixed random matrices: a token says
-                  "this shape moves like that", and a sum of tokens still does
-    context part: low 3-D DCT terms of the whole clip, the same in every token (as attention gives it to the tokens
-                  of a transformer): what a mean over tokens keeps of the fine motion, such as lips
+    motion      right-left, up-down, growth, turn of every cell (motion.py), as shares of their squares: (T,
+    S, 4) look        symmetry orders of the cell's edges and none of them, as shares: (T, S, K + 1); slant;
+    colour local part  look x motion (all products: "stripes, turning"), then motion, look, slant and colour,
+                each times a
+                gate that closes over cells without edges
+    context     low terms of the 3-D DCT of the whole clip without its still part, standardised, through a
+                fixed
+                random projection; the same in every token, as attention gives it to the tokens of a
+                transformer. It keeps fine motion, such as that of lips, through a mean over tokens
 """
 
 from __future__ import annotations
@@ -19,15 +21,22 @@ from typing import Any, ClassVar
 import numpy as np
 
 from avcil.encoders.base import VisualEncoder
+from avcil.encoders.edges import ORDERS, edge_colour, edge_symmetry
 from avcil.encoders.fixed import area_weights, cosine_basis, random_matrix, weight_hash
-from avcil.encoders.motion import gradients, pooled, similarity_motion
+from avcil.encoders.motion import similarity_motion
 from avcil.errors import InputError
 
-PIXELS = 64
-HARMONICS = 6
+LOOK_PIXELS = 96
+MOTION_PIXELS = 48
+CONTEXT_PIXELS = 24
+LUMA = np.array([0.299, 0.587, 0.114], np.float32) / 255
 MOTION_FLOOR = 0.05
+"""Squared pixels a frame below which a cell counts as still."""
 CONTEXT_TERMS = (6, 6, 6)
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""Time, down, across."""
+CONTEXT_SCALE = 0.5
+LOCAL_SCALE = 2.0
+LOCAL_WIDTH = 4 * (ORDERS + 1) + 4 + (ORDERS + 1) + 4
 
 
 class PatchMotion(VisualEncoder):
@@ -38,17 +47,22 @@ class PatchMotion(VisualEncoder):
     short_side: int | None = 128
 
     def __init__(self, *, frames: int = 32, slices: int = 4, cells: int = 5, width: int = 128) -> None:
-        if not (frames >= 6 and slices >= 1 and frames % slices == 0):
-            raise InputError(f"patch-motion: frames={frames} must be 6 or more and a multiple of slices={slices}")
-        if not (1 <= cells <= 16 and width >= 8 and width % 2 == 0):
-            raise InputError(f"patch-motion: cells={cells} must be 1 to 16, and width={width} even and 8 or more")
+        if not (slices >= 1 and frames >= 8 and frames % (2 * slices) == 0):
+            raise InputError(
+                f"patch-motion: frames={frames} must be 8 or more and a multiple of 2 x slices={slices}"
+            )
+        if not (1 <= cells <= 16 and width > LOCAL_WIDTH):
+            raise InputError(
+                f"patch-motion: cells={cells} must be 1 to 16, width={width} more than {LOCAL_WIDTH}"
+            )
         self.options = {"frames": frames, "slices": slices, "cells": cells, "width": width}
         self.frames, self.width, self.token_grid = frames, width, (slices, cells * cells)
-        looks = HARMONICS + 4
-        context = width - 4 * looks - 4 - looks
-        self._basis = [cosine_basis(n, k) for n, k in zip((frames, 32, 32), CONTEXT_TERMS, strict=True)]
-        self._context = random_matrix(context, (CONTEXT_TERMS[0] - 1) * CONTEXT_TERMS[1] * CONTEXT_TERMS[2], seed=3)
-        self._pool = cell_windows(PIXELS, cells)
+        sizes = zip((frames, CONTEXT_PIXELS, CONTEXT_PIXELS), CONTEXT_TERMS, strict=True)
+        self._basis = [cosine_basis(length, count) for length, count in sizes]
+        terms = (CONTEXT_TERMS[0] - 1) * CONTEXT_TERMS[1] * CONTEXT_TERMS[2]
+        self._context = random_matrix(width - LOCAL_WIDTH, terms, seed=3)
+        self._look_windows = cell_windows(LOOK_PIXELS, cells)
+        self._motion_windows = cell_windows(MOTION_PIXELS, cells)
 
     def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
         """Tokens (B, T, S, D) float32 of B clips, each uint8 RGB (F, H, W, 3) of 8 x 8 pixels or more."""
@@ -58,8 +72,13 @@ class PatchMotion(VisualEncoder):
 
     def fingerprint(self) -> dict[str, Any]:
         """Name, version, options and weight hash, as JSON."""
-        weights = (*self._basis, self._context, self._pool)
-        return {"name": self.name, "version": self.version, "options": self.options, "weights": weight_hash(weights)}
+        weights = (*self._basis, self._context, self._look_windows, self._motion_windows)
+        return {
+            "name": self.name,
+            "version": self.version,
+            "options": dict(self.options),
+            "weights": weight_hash(weights),
+        }
 
     def _checked(self, clip: np.ndarray) -> np.ndarray:
         clip = np.asarray(clip)
@@ -69,69 +88,62 @@ class PatchMotion(VisualEncoder):
                 f"got {clip.dtype} {clip.shape}"
             )
         if min(clip.shape[1:3]) < 8:
-            raise InputError(f"patch-motion needs frames of 8 x 8 pixels or more; got {clip.shape[1]} x {clip.shape[2]}")
+            height, width = clip.shape[1:3]
+            raise InputError(f"patch-motion needs frames of 8 x 8 pixels or more; got {height} x {width}")
         return clip
 
     def _encode_one(self, clip: np.ndarray) -> np.ndarray:
-        colour = resized(clip, PIXELS) / 255  # (F, P, P, 3)
-        grey = colour @ LUMA
-        slices, cells = self.token_grid
-        local = self._local_part(colour, grey)
-        context = np.broadcast_to(self._clip_terms(grey), (slices, cells, self.width - local.shape[2]))
-        return np.concatenate([local, context], axis=2).astype(np.float32)
+        grey = resized((clip @ LUMA)[..., None], MOTION_PIXELS)[..., 0]  # (F, P, P)
+        kinds = self._motion_shares(grey)
+        gate, orders, rest = self._look(resized(clip[::2], LOOK_PIXELS) / 255)
+        both = gate * (orders[..., :, None] * kinds[..., None, :]).reshape(*self.token_grid, -1)
+        both *= LOCAL_SCALE / (np.sqrt(np.mean(both**2)) + 1e-3)
+        parts = [both, 4 * gate * kinds, 4 * gate * orders, 2 * gate * rest]
+        context = np.broadcast_to(self._clip_terms(grey), (*self.token_grid, len(self._context)))
+        return np.concatenate([*parts, context], axis=2).astype(np.float32)
 
-    def _local_part(self, colour: np.ndarray, grey: np.ndarray) -> np.ndarray:
-        gx, gy, gt = gradients(grey)
-        motion = np.abs(similarity_motion(gx, gy, gt, self._pool))  # (F, S, 4)
-        looks = self._looks(colour, gx, gy)  # (F, S, C)
-        motion, looks = (self._sliced(part) for part in (motion, looks))
-        kinds = motion**2 / (np.sum(motion**2, axis=2, keepdims=True) + MOTION_FLOOR)  # (T, S, 4)
-        energy, looks = looks[..., :1], looks[..., 1:]
-        gate = energy / (energy + energy.mean())
-        both = (kinds[..., :, None] * looks[..., None, :]).reshape(*looks.shape[:2], -1)
-        local = gate * np.concatenate([both, kinds, looks], axis=2)
-        return local / (np.sqrt(np.mean(local**2)) + 1e-3)
+    def _motion_shares(self, grey: np.ndarray) -> np.ndarray:
+        """(T, S, 4), each row summing to less than 1: much less where little moves."""
+        gx, gy, gt = np.gradient(grey, axis=2), np.gradient(grey, axis=1), np.gradient(grey, axis=0)
+        squares = self._sliced(np.abs(similarity_motion(gx, gy, gt, self._motion_windows))) ** 2
+        return squares / (squares.sum(axis=2, keepdims=True) + MOTION_FLOOR)
+
+    def _look(self, colour: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Gate (T, S, 1), symmetry shares (T, S, K + 1), slant and colour (T, S, 4)."""
+        grey = colour @ (LUMA * 255)
+        gx, gy = np.gradient(grey, axis=2), np.gradient(grey, axis=1)
+        strength, orders, slant = edge_symmetry(gx, gy, self._look_windows)
+        hue = edge_colour(colour, np.hypot(gx, gy), self._look_windows)
+        strength = self._sliced(strength[..., None])
+        gate = strength**2 / (strength**2 + (2 * strength.mean()) ** 2 + 1e-9)
+        return gate, self._sliced(orders), self._sliced(np.concatenate([slant, hue], axis=2))
 
     def _sliced(self, values: np.ndarray) -> np.ndarray:
-        """Means over the frames of each slice: (F, S, C) -> (T, S, C)."""
+        """Means over the frames of each slice: (frames, S, C) -> (T, S, C)."""
         return values.reshape(self.token_grid[0], -1, *values.shape[1:]).mean(axis=1)
 
-    def _looks(self, colour: np.ndarray, gx: np.ndarray, gy: np.ndarray) -> np.ndarray:
-        edges = gx + 1j * gy
-        strength = np.abs(edges) + 1e-6
-        twice = (edges / strength) ** 2
-        harmonics = [strength * twice]
-        for _ in range(HARMONICS - 1):
-            harmonics.append(harmonics[-1] * twice)
-        chroma = colour - colour.mean(axis=3, keepdims=True)
-        parts = [strength, *(part for h in harmonics for part in (h.real, h.imag))]
-        sums = pooled(np.stack([*parts, strength * chroma[..., 0], strength * chroma[..., 2]]).astype(np.float32), self._pool)
-        energy = sums[..., :1]
-        waves = sums[..., 1 : 1 + 2 * HARMONICS] / (energy + 1e-4)
-        magnitudes = np.hypot(waves[..., 0::2], waves[..., 1::2])
-        return np.concatenate([energy, magnitudes * 3 , waves[..., :2], sums[..., -2:] / (energy + 1e-4)], axis=2)
-
     def _clip_terms(self, grey: np.ndarray) -> np.ndarray:
-        small = grey.reshape(len(grey), 32, PIXELS // 32, 32, PIXELS // 32).mean(axis=(2, 4))
+        step = MOTION_PIXELS // CONTEXT_PIXELS
+        terms = grey.reshape(len(grey), CONTEXT_PIXELS, step, CONTEXT_PIXELS, step).mean(axis=(2, 4))
         for axis, basis in enumerate(self._basis):
-            small = np.moveaxis(np.tensordot(basis, small, axes=(1, axis)), 0, axis)
-        terms = self._context @ small[1:].ravel()  # without the still picture
-        terms = terms - terms.mean()
-        return terms / (terms.std() + 1e-3)
+            terms = np.moveaxis(np.tensordot(basis, terms, axes=(1, axis)), 0, axis)
+        projected = self._context @ terms[1:].ravel()  # terms[0] is the still part
+        projected = projected - projected.mean()
+        return CONTEXT_SCALE * projected / (projected.std() + 1e-3)
 
 
 def resized(clip: np.ndarray, pixels: int) -> np.ndarray:
-    """Frames (F, H, W, 3) averaged to (F, pixels, pixels, 3) float32."""
-    down = area_weights(clip.shape[1], pixels)
-    across = area_weights(clip.shape[2], pixels)
-    rows = np.matmul(down, clip.reshape(len(clip), clip.shape[1], -1).astype(np.float32))
-    rows = rows.reshape(len(clip), pixels, clip.shape[2], 3)
-    return np.matmul(across, rows)
+    """Frames (F, H, W, C) averaged to (F, pixels, pixels, C) float32."""
+    count, height, width, channels = clip.shape
+    down, across = area_weights(height, pixels), area_weights(width, pixels)
+    rows = np.matmul(down, clip.reshape(count, height, -1).astype(np.float32))
+    return np.matmul(across, rows.reshape(count, pixels, width, channels))
 
 
 def cell_windows(pixels: int, cells: int) -> np.ndarray:
-    """Overlapping triangular windows (G, P) float32, rows summing to 1."""
+    """Overlapping raised cosines (G, P) float32, 1.5 cells to either side, rows summing to 1."""
     spacing = pixels / cells
     centres = (np.arange(cells) + 0.5) * spacing
-    windows = np.clip(1 - np.abs(np.arange(pixels) + 0.5 - centres[:, None]) / spacing, 0, None)
+    distance = np.abs(np.arange(pixels) + 0.5 - centres[:, None]) / (1.5 * spacing)
+    windows = np.where(distance < 1, 0.5 + 0.5 * np.cos(np.pi * distance), 0.0)
     return (windows / windows.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -52,13 +52,17 @@ def from_fingerprint(fingerprint: dict[str, Any]) -> VisualEncoder | AudioEncode
     """The encoder that a feature store or a model names, checked to encode exactly alike."""
     missing = [key for key in ("name", "version", "options", "weights") if key not in fingerprint]
     if missing:
-        raise InputError(f"an encoder's fingerprint lacks {', '.join(missing)}: {fingerprint}. Extract the features again")
+        raise InputError(
+            f"an encoder's fingerprint lacks {', '.join(missing)}: {fingerprint}. Extract the features again"
+        )
     name, options = str(fingerprint["name"]), dict(fingerprint["options"])
     if name not in VISUAL | AUDIO:
         raise unknown_name("encoder", name, VISUAL | AUDIO)
     encoder = _build(name, (VISUAL | AUDIO)[name], options)
     built = encoder.fingerprint()
-    differing = [key for key in sorted(fingerprint.keys() | built.keys()) if fingerprint.get(key) != built.get(key)]
+    differing = [
+        key for key in sorted(fingerprint.keys() | built.keys()) if fingerprint.get(key) != built.get(key)
+    ]
     if differing:
         wanted, got = ({key: side.get(key) for key in differing} for side in (fingerprint, built))
         raise InputError(

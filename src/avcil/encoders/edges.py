@@ -1,0 +1,55 @@
+"""What each part of a picture looks like, whichever way it is turned: the symmetry of its edges, and its
+colour.
+
+Shapes: F frames, P x P pixels, G x G cells, S = G * G, K symmetry orders.
+
+An edge has a direction theta (mod pi). Over a cell, with edge strengths m as weights,
+
+    w_k = |sum m exp(2 i k theta)| / sum m,  k = 1..K
+
+is the k-th circular moment: near 1 if the edges lie along k directions evenly spread over the half circle (k
+= 1 stripes, 2 squares, 3 triangles and six-pointed stars), near 0 for round outlines. Turning the picture
+leaves it as it is.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from avcil.encoders.motion import pooled
+
+ORDERS = 4
+ORDER_FLOOR = 0.08
+"""What k w_k^2 must exceed to count; where none does, the cell's share goes to `none`."""
+
+
+def edge_symmetry(
+    gx: np.ndarray, gy: np.ndarray, windows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(strength (F, S), shares (F, S, K + 1), slant (F, S, 2)) of every cell from the gradients (F, P, P).
+
+    Shares are of the squares k w_k^2, squared once more so that the main one stands out, the last one for
+    `none` of the orders; they sum to 1. Slant is the first
+    moment itself, cosine and sine of twice the main direction: upright, level, or leaning which way.
+    """
+    edges = gx + 1j * gy
+    strength = np.abs(edges) + 1e-6
+    turn = (edges / strength) ** 2
+    moments = [strength * turn]
+    for _ in range(ORDERS - 1):
+        moments.append(moments[-1] * turn)
+    planes = [strength, *(plane for moment in moments for plane in (moment.real, moment.imag))]
+    sums = pooled(np.stack(planes).astype(np.float32), windows)  # (F, S, 1 + 2 K)
+    waves = sums[..., 1:] / (sums[..., :1] + 1e-4)
+    squares = (np.hypot(waves[..., 0::2], waves[..., 1::2]) * np.sqrt(np.arange(1, ORDERS + 1))) ** 2
+    weights = squares**2
+    shares = weights / (weights.sum(axis=2, keepdims=True) + ORDER_FLOOR**2)
+    none = 1 - shares.sum(axis=2, keepdims=True)
+    return sums[..., 0], np.concatenate([shares, none], axis=2), waves[..., :2]
+
+
+def edge_colour(colour: np.ndarray, strength: np.ndarray, windows: np.ndarray) -> np.ndarray:
+    """Red and blue over the grey (F, S, 2) of every cell, pixels weighted by edge strength (F, P, P)."""
+    over_grey = colour[..., [0, 2]] - colour.mean(axis=3, keepdims=True)  # (F, P, P, 2)
+    sums = pooled(np.stack([strength, strength * over_grey[..., 0], strength * over_grey[..., 1]]), windows)
+    return sums[..., 1:] / (sums[..., :1] + 1e-4)
