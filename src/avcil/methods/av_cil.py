@@ -81,17 +81,17 @@ class AvCil(SsIl):
         return terms
 
     def _attention_distillation(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
-        options, new = self.options, batch.new_count
-        if new == len(batch.labels) or not (options.vad_spatial or options.vad_temporal):
+        options, old = self.options, len(batch.labels) - batch.new_count
+        if not old or not (options.vad_spatial or options.vad_temporal):
             return {}
         assert output.attention is not None
         assert step.teacher is not None
         spatial, temporal = step.teacher.recall("attention", _attention, batch.exemplars())
         terms = {}
         if options.vad_spatial:
-            divergence = attention_divergence(output.attention.spatial_log[new:], spatial)
+            divergence = attention_divergence(output.attention.spatial_log[-old:], spatial)
             terms["spatial_distillation"] = options.vad_balance * divergence
         if options.vad_temporal:
-            divergence = attention_divergence(output.attention.temporal_log[new:], temporal)
+            divergence = attention_divergence(output.attention.temporal_log[-old:], temporal)
             terms["temporal_distillation"] = (1 - options.vad_balance) * divergence
         return terms

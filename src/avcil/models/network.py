@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avcil.models.attention import GuidedAttention, guided_attention
+from avcil.models.attention import GuidedAttention
 from avcil.models.base import Modality, modality_parts
+from avcil.models.fused_attention import projected_attention
 from avcil.models.heads import Head, head_from_config
 
 
@@ -30,7 +31,7 @@ class NetworkOutput:
     visual_feature: Tensor | None = None
     """f_v (B, D)"""
     attention: GuidedAttention | None = None
-    """Of the audio-visual network."""
+    """Of the audio-visual network; its maps are those of the last clips, as many as were asked for."""
 
 
 class Network(nn.Module):
@@ -71,15 +72,18 @@ class Network(nn.Module):
     def classes(self) -> int:
         return self.head.classes
 
-    def forward(self, audio: Tensor | None, visual: Tensor | None) -> NetworkOutput:
-        """One pass over audio (B, Da) and visual (B, T, S, Dv); the one that the modality lacks is not looked at."""
+    def forward(self, audio: Tensor | None, visual: Tensor | None, *, maps_from: int = 0) -> NetworkOutput:
+        """One pass over audio (B, Da) and visual (B, T, S, Dv); the one that the modality lacks is not looked at.
+
+        The attention maps are given of the clips from `maps_from` on, which spares the work for the others.
+        """
         hears, sees = modality_parts(self.modality)
         audio_feature = F.relu(self.audio_projection(audio)) if hears else None
         attention = visual_feature = None
         if sees and hears:
             query = torch.tanh(self.audio_attention(audio))
-            keys = torch.tanh(self.visual_attention(visual))
-            attention = guided_attention(visual, keys, query)
+            keys = self.visual_attention
+            attention = projected_attention(visual, keys.weight, keys.bias, query, maps_from=maps_from)
             visual_feature = F.relu(self.visual_projection(attention.attended))
         elif sees:
             visual_feature = F.relu(self.visual_projection(visual.mean(dim=(1, 2))))
@@ -101,7 +105,7 @@ class Network(nn.Module):
 
     def scores(self, audio: Tensor | None, visual: Tensor | None) -> Tensor:
         """Scores (B, C) of the classifier in use."""
-        return self.classify(self(audio, visual))
+        return self.classify(self(audio, visual, maps_from=len(audio if visual is None else visual)))
 
     def to_config(self) -> dict[str, Any]:
         return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -42,9 +41,6 @@ def ask(model: Model, table: Table) -> Answers:
     )
 
 
-def accuracy(model: Model, tables: Sequence[Table]) -> float | None:
-    """Fraction of all clips of `tables` that are predicted rightly; None where there is no clip."""
-    count = sum(map(len, tables))
-    if not count:
-        return None
-    return sum(int(ask(model, table).correct.sum()) for table in tables) / count
+def accuracy(model: Model, table: Table) -> float | None:
+    """Fraction of a table's clips that are predicted rightly; None where there is no clip."""
+    return float(ask(model, table).correct.double().mean()) if len(table) else None

@@ -66,7 +66,7 @@ class Run:
         self.directory.begin(resolved.content, environment())
         method = resolved.method_class(resolved.options, modality=config.modality)
         self.learner = make_learner(method, self.data, config, resolved.new_memory())
-        self._validation: list[Table] = []
+        self._validation = self.data.table([])
         self._tests: list[Table] = []
 
     def finish(self) -> dict[str, Any]:
@@ -96,14 +96,15 @@ class Run:
 
     def _see_task(self, task: int) -> None:
         """From now on the clips of `task` are asked about."""
-        self._validation.append(self.data.table(self.data.rows("val", task)))
+        seen = [row for earlier in range(task + 1) for row in self.data.rows("val", earlier)]
+        self._validation = self.data.table(seen)
         self._tests.append(self.data.table(self.data.rows("test", task)))
 
     def _step(self, index: int, *, log_bytes: int) -> tuple[Model, dict[str, Any]]:
         """Learn one step and commit it; `log_bytes` is where the log of the steps before ends."""
         began = time.monotonic()
         self._see_task(index)
-        if self.config.selection == "best" and not any(map(len, self._validation)):
+        if self.config.selection == "best" and not len(self._validation):
             raise InputError(
                 "no validation clip of the classes seen, by which the best epoch is chosen. "
                 "Add clips of the split 'val', or train with --selection last"
