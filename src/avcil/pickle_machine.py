@@ -63,9 +63,7 @@ class Machine:
     # -- the loop --------------------------------------------------------------------------------------
 
     def run(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Work to the end of the pickle; in streaming, yield each array of the root dict when it is
-        complete.
-        """
+        """Work to the end of the pickle; in streaming, yield each array of the root dict once it is whole."""
         with self.explained():
             for _ in range(self.limits.operations):
                 code = self.take(1)[0]
@@ -113,7 +111,7 @@ class Machine:
             return None
         name = self.stack[-2]
         if not isinstance(name, str):
-            raise Unfit(f"has the key {str(name)[:40]!r}; clip ids are text")
+            raise Unfit(f"has a key of type {type(name).__name__}; clip ids are text")
         if name in self.names:
             raise Unfit(f"holds the clip {name!r} twice")
         self.names.add(name)

@@ -69,12 +69,13 @@ def changed(path: list, value: object) -> dict:
         ({"clips": changed(["test", 0], ["b2"])}, "listed twice"),
         ({"clips": changed(["train", 1], [])}, "no training clip of class"),
         ({"clips": changed(["val", 0], ["d4", "new"])}, "one of the split files only"),
-        ({"labels": changed(["train"], {})}, "one of the split files only"),
+        ({"labels": labels_of(CLIPS) | {"train": {}}}, "one of the split files only"),
         (
             {"labels": labels_of(CLIPS) | {"val": {"d4": "subway, metr", "e5": "subway, metr"}}},
             "another class",
         ),
-        ({"labels": labels_of(CLIPS) | {"val": {"d4": ["Cat"], "e5": "subway, metr"}}}, "another class"),
+        ({"labels": labels_of(CLIPS) | {"val": {"d4": ["Cat"], "e5": "subway, metr"}}}, "a class name"),
+        ({"labels": labels_of(CLIPS) | {"val": {"d4": np.zeros(3), "e5": "subway, metr"}}}, "a class name"),
     ],
 )
 def test_files_that_contradict_themselves_are_refused(tmp_path, change, said):

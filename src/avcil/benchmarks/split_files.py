@@ -114,6 +114,8 @@ def _check_splits(value: Any, where: str) -> None:
 def _check_agreement(value: Any, clips: Mapping[str, SplitClip], where: str) -> None:
     """The second file says the same as the first."""
     _check_splits(value, where)
+    if not all(type(label) is str for part in value.values() for label in part.values()):
+        raise InputError(f"{where} must give every clip a class name. {AGAIN}")
     said = {clip_id: SplitClip(label, split) for split in SPLITS for clip_id, label in value[split].items()}
     for clip_id in said.keys() ^ clips.keys():
         raise InputError(f"{where}: clip {clip_id!r:.60} is in one of the split files only. {AGAIN}")
