@@ -1,6 +1,7 @@
 """What an encoder is: a frozen function from frames to tokens, or from sound to a vector.
 
-Shapes: F sampled frames, H x W pixels, T time slices, S spatial tokens per slice, D width, N samples of sound.
+Shapes: F sampled frames, H x W pixels, T time slices, S spatial tokens per slice, D width, N samples of
+sound.
 """
 
 from __future__ import annotations
@@ -31,16 +32,19 @@ class VisualEncoder(ABC):
         """(h, w) of the S tokens of a slice, row by row; a square unless an encoder says otherwise."""
         side = math.isqrt(self.token_grid[1])
         if side * side != self.token_grid[1]:
-            raise NotImplementedError(f"{self.name}: {self.token_grid[1]} tokens are no square; define spatial_grid")
+            raise NotImplementedError(f"{self.name}: {self.token_grid[1]} tokens are no square; define
+            spatial_grid")
         return side, side
 
     @abstractmethod
     def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
-        """Tokens (B, T, S, D) float32 of B clips, each uint8 RGB (F, H, W, 3); sizes may differ between clips."""
+        """Tokens (B, T, S, D) float32 of B clips, each uint8 RGB (F, H, W, 3); sizes may differ between
+        clips."""
 
     @abstractmethod
     def fingerprint(self) -> dict[str, Any]:
-        """Name, version, options and weight hash, as JSON: two encoders with equal fingerprints encode alike."""
+        """Name, version, options and weight hash, as JSON: two encoders with equal fingerprints encode
+        alike."""
 
 
 class AudioEncoder(ABC):
@@ -57,4 +61,5 @@ class AudioEncoder(ABC):
 
     @abstractmethod
     def fingerprint(self) -> dict[str, Any]:
-        """Name, version, options and weight hash, as JSON: two encoders with equal fingerprints encode alike."""
+        """Name, version, options and weight hash, as JSON: two encoders with equal fingerprints encode
+        alike."""

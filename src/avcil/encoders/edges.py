@@ -20,7 +20,7 @@ from avcil.encoders.motion import pooled
 
 ORDERS = 4
 ORDER_FLOOR = 0.08
-"""What k w_k^2 must exceed to count; where none does, the cell's share goes to `none`."""
+"""What k u_k must exceed to count; where none does, the cell's share goes to `none`."""
 
 
 def edge_symmetry(
@@ -28,9 +28,8 @@ def edge_symmetry(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(strength (F, S), shares (F, S, K + 1), slant (F, S, 2)) of every cell from the gradients (F, P, P).
 
-    Shares are of the squares k w_k^2, squared once more so that the main one stands out, the last one for
-    `none` of the orders; they sum to 1. Slant is the first
-    moment itself, cosine and sine of twice the main direction: upright, level, or leaning which way.
+    Shares are of (k u_k)^2, u_k being what lower orders leave of w_k^2; the last one is for `none` of the
+    orders; they sum to 1. Slant is the first moment itself, cosine and sine of twice the main direction.
     """
     edges = gx + 1j * gy
     strength = np.abs(edges) + 1e-6
@@ -41,11 +40,24 @@ def edge_symmetry(
     planes = [strength, *(plane for moment in moments for plane in (moment.real, moment.imag))]
     sums = pooled(np.stack(planes).astype(np.float32), windows)  # (F, S, 1 + 2 K)
     waves = sums[..., 1:] / (sums[..., :1] + 1e-4)
-    squares = (np.hypot(waves[..., 0::2], waves[..., 1::2]) * np.sqrt(np.arange(1, ORDERS + 1))) ** 2
-    weights = squares**2
+    seen = np.hypot(waves[..., 0::2], waves[..., 1::2]) ** 2  # w_k ** 2
+    weights = (_unexplained(seen) * np.arange(1, ORDERS + 1)) ** 2
     shares = weights / (weights.sum(axis=2, keepdims=True) + ORDER_FLOOR**2)
     none = 1 - shares.sum(axis=2, keepdims=True)
     return sums[..., 0], np.concatenate([shares, none], axis=2), waves[..., :2]
+
+
+def _unexplained(seen: np.ndarray) -> np.ndarray:
+    """u_k = w_k^2 times 1 - w_j^2 for every j < k that divides k.
+
+    Stripes are also of order 2, 3 and 4, but only because they are of order 1.
+    """
+    left = seen.copy()
+    for order in range(2, ORDERS + 1):
+        for lower in range(1, order):
+            if order % lower == 0:
+                left[..., order - 1] *= 1 - seen[..., lower - 1]
+    return left
 
 
 def edge_colour(colour: np.ndarray, strength: np.ndarray, windows: np.ndarray) -> np.ndarray:
