@@ -91,7 +91,11 @@ def test_a_recipe_without_modality_means_both() -> None:
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("avcil/ave-ci", "did you mean av-cil/ave-ci"), ("av-cil", "METHOD/BENCHMARK"), ("../x/y", "unknown recipe")],
+    [
+        ("avcil/ave-ci", "did you mean av-cil/ave-ci"),
+        ("av-cil", "METHOD/BENCHMARK"),
+        ("../x/y", "unknown recipe"),
+    ],
 )
 def test_unknown_recipe_is_named_with_its_nearest(name: str, hint: str) -> None:
     """Misspelt names are answered with the right ones, and a name never leaves the folder of recipes."""

@@ -46,9 +46,7 @@ def open_datasets(config: ReproduceConfig) -> tuple[Dataset, ...]:
         name = benchmark or features.resolve().name
         steps = config.steps[number] if config.steps else None
         store = FeatureStore(features)
-        datasets.append(
-            Dataset(name=name, store=store, features=features, benchmark=benchmark, steps=steps)
-        )
+        datasets.append(Dataset(name=name, store=store, features=features, benchmark=benchmark, steps=steps))
     twice = [name for name, count in Counter(dataset.name for dataset in datasets).items() if count > 1]
     if twice:
         raise InputError(

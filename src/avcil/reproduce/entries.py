@@ -89,4 +89,3 @@ def merged(*groups: tuple[str, ...]) -> tuple[str, ...]:
             )
         values[name.strip().replace("-", "_")] = value.strip()
     return tuple(f"{name}={value}" for name, value in values.items())
-

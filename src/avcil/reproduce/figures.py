@@ -1,6 +1,6 @@
 """The figures of a reproduction: what its finished runs came to, by row and modality.
 
-Read from each run's results.json alone, so that they are the same whoever ran the runs, however often stopped.
+Read from each run's results.json alone, so that they are the same whoever ran the runs or stopped them.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The files that a reproduction leaves beside its runs.
 
-    table.txt .md .tex .html   the tables
-    results.csv                a row a run, accuracies as fractions
-    summary.json               every figure of the tables at full precision
-    timing.txt timing.csv      seconds of training, apart, because they alone differ from one time to the next
+table.txt .md .tex .html   the tables
+results.csv                a row a run, accuracies as fractions
+summary.json               every figure of the tables at full precision
+timing.txt timing.csv      seconds of training, apart, because they alone differ from one time to the next
 """
 
 from __future__ import annotations

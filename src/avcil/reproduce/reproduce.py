@@ -29,9 +29,7 @@ class Reproduction:
     """Runs that failed; the same command tries them again."""
 
 
-def reproduce(
-    config: ReproduceConfig, *, runner: Runner | None = None, quiet: bool = False
-) -> Reproduction:
+def reproduce(config: ReproduceConfig, *, runner: Runner | None = None, quiet: bool = False) -> Reproduction:
     """Carry out what is left of the plan, then write its tables into `config.out`.
 
     Raises InputError before any run starts for whatever does not fit: names, stores, folders of other runs.

@@ -2,8 +2,8 @@
 
 Differences d_1..d_n are those of pairs. With few pairs the exact sign-flip test is used: under the hypothesis
 of no difference every d_i might as well have the other sign, so p is the share of the 2^n sign patterns whose
-mean is as far from 0 as the one seen. It assumes no distribution, and can give no less than 2 / 2^n: 0.25 with 3
-seeds. With many pairs, Student's paired t-test. The confidence interval is Student's in both cases.
+mean is as far from 0 as the one seen. It assumes no distribution, and can give no less than 2 / 2^n: 0.25
+for n = 3. With many pairs, Student's paired t-test. The confidence interval is Student's in both cases.
 """
 
 from __future__ import annotations

@@ -42,9 +42,7 @@ def take_stock(plan: Plan, *, threads: int) -> Standing:
             _check_threads(run, read_json(run.config.out / "env.json"), threads)
             begun.add(run.name)
         (left if directory.results is None else done).append(run)
-    return Standing(
-        done=tuple(done), left=tuple(left), begun=frozenset(begun & {run.name for run in left})
-    )
+    return Standing(done=tuple(done), left=tuple(left), begun=frozenset(begun & {run.name for run in left}))
 
 
 def _check_threads(run: PlannedRun, environment: Mapping[str, object], threads: int) -> None:

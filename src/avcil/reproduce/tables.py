@@ -81,13 +81,11 @@ def cell_table(
             group = figures.group(row, modality)
             found = spread(group) if group is not None and group.entry != UPPER_BOUND else None
             if found is not None:
-                values[place] = found.mean
+                values[place] = round(100 * found.mean, DIGITS)  # as shown: equal figures are equally good
         if len(values) > 1:
             target = min(values.values()) if lower else max(values.values())
             best |= {(place, column) for place, value in values.items() if value == target}
-    return Table(
-        title=title, header=("method", *figures.modalities), rows=tuple(rows), best=frozenset(best)
-    )
+    return Table(title=title, header=("method", *figures.modalities), rows=tuple(rows), best=frozenset(best))
 
 
 def cell(group: Group | None, spread: Callable[[Group], Spread | None]) -> str:
@@ -126,13 +124,13 @@ def significance_table(figures: Figures) -> Table:
         found = versus.comparison
         interval = NOTHING
         if found.low is not None and found.high is not None:
-            interval = f"{100 * found.low:+.{DIGITS}f} to {100 * found.high:+.{DIGITS}f}"
+            interval = f"{_signed(found.low)} to {_signed(found.high)}"
         rows.append(
             (
                 f"{versus.reference} – {versus.other}",
                 versus.modality,
                 str(found.n),
-                f"{100 * found.mean:+.{DIGITS}f}",
+                _signed(found.mean),
                 interval,
                 _p(found.p),
                 _p(versus.adjusted_p),
@@ -145,6 +143,11 @@ def significance_table(figures: Figures) -> Table:
         rows=tuple(rows),
         names=2,
     )
+
+
+def _signed(value: float) -> str:
+    """A difference in points, and +0.00 rather than -0.00."""
+    return f"{round(100 * value, DIGITS) + 0.0:+.{DIGITS}f}"
 
 
 def _p(value: float | None) -> str:
