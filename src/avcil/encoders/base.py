@@ -32,8 +32,9 @@ class VisualEncoder(ABC):
         """(h, w) of the S tokens of a slice, row by row; a square unless an encoder says otherwise."""
         side = math.isqrt(self.token_grid[1])
         if side * side != self.token_grid[1]:
-            raise NotImplementedError(f"{self.name}: {self.token_grid[1]} tokens are no square; define
-            spatial_grid")
+            raise NotImplementedError(
+                f"{self.name}: {self.token_grid[1]} tokens are no square; define spatial_grid"
+            )
         return side, side
 
     @abstractmethod
