@@ -50,8 +50,8 @@ def area_weights(length: int, count: int) -> np.ndarray:
     """Weights (count, length) float32 that average `length` samples into `count` equal parts, fractions
     included.
 
-    >>> area_weights(3, 2)[0].round(2).tolist()
-    [0.67, 0.33, 0.0]
+    >>> area_weights(5, 2)[0].round(1).astype(str).tolist()
+    ['0.4', '0.4', '0.2', '0.0', '0.0']
     """
     edges = np.linspace(0, length, count + 1)
     covered = np.minimum(edges[1:, None], np.arange(1, length + 1)) - np.maximum(
