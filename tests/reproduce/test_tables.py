@@ -92,7 +92,7 @@ def test_step_table_has_a_column_a_step() -> None:
 
 
 def test_significance_pairs_runs_by_seed_against_av_cil() -> None:
-    """Differences 0.1, 0.2, 0.3 of three pairs: mean 20 points, exact p 0.25; two rivals double it under Holm."""
+    """Differences 0.1, 0.2, 0.3 of three pairs: mean 20 points, exact p 0.25, doubled by Holm."""
     table = significance_table(
         figures(
             group("lwf", [0.5, 0.5, 0.5]),

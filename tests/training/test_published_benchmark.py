@@ -1,0 +1,124 @@
+"""Training on a published benchmark: its order of classes, its clips, its memory, and what contradicts it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from avcil.benchmarks import protocols
+from avcil.benchmarks.published import PublishedBenchmark
+from avcil.benchmarks.split_files import SplitClip
+from avcil.errors import InputError
+from avcil.features import FeatureStore
+from avcil.training import resolve as resolving
+from avcil.training.config import TrainConfig
+from avcil.training.run import train
+from avcil.training.run_directory import RunDirectory
+
+ORDER = ("c4", "c1", "c5", "c0", "c3", "c2")
+
+
+@pytest.fixture
+def clips(store: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, SplitClip]:
+    """The store's clips as the clips of a benchmark; what a test changes in them is what is published."""
+    clips = {clip.clip_id: SplitClip(clip.label, clip.split) for clip in FeatureStore(store).clips}
+
+    def load(name: str, cache: Path) -> PublishedBenchmark:
+        return PublishedBenchmark(protocol=protocols.protocol(name), classes=ORDER, clips=clips, removed={})
+
+    monkeypatch.setattr(resolving, "_published", load)
+    return clips
+
+
+def config(store: Path, out: Path, **options: Any) -> TrainConfig:
+    """A quick run on it."""
+    usual = {"benchmark": "vs100-ci", "classes_per_step": 2, "epochs": 1, "method": "ss-il"}
+    return TrainConfig(features=store, out=out, **(usual | options))
+
+
+def test_classes_come_in_the_published_order_with_the_published_memory(
+    store: Path, tmp_path: Path, clips: dict[str, SplitClip]
+) -> None:
+    """Neither alphabetical order nor the memory of own data."""
+    resolved = resolving.resolve(config(store, tmp_path), FeatureStore(store))
+    assert resolved.benchmark.steps == (("c4", "c1"), ("c5", "c0"), ("c3", "c2"))
+    assert resolved.content["memory"] == 1500
+    assert resolved.content["benchmark"]["name"] == "vs100-ci"
+    smaller = resolving.resolve(config(store, tmp_path, memory=12), FeatureStore(store))
+    assert smaller.content["memory"] == 12
+    shuffled = resolving.resolve(config(store, tmp_path, class_order_seed=1), FeatureStore(store))
+    assert sorted(shuffled.benchmark.classes) == sorted(ORDER)
+    assert shuffled.benchmark.classes != ORDER
+
+
+def test_clips_that_the_benchmark_leaves_out_are_not_looked_at(
+    store: Path, tmp_path: Path, clips: dict[str, SplitClip], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the leak-free benchmark does: fewer test clips of c0; and lacking clips are counted aloud."""
+    del clips["c0/test/0"], clips["c0/test/1"]
+    clips["c0/test/elsewhere"] = SplitClip("c0", "test")
+    train(config(store, tmp_path / "run"))
+    rows = (tmp_path / "run" / "accuracy_matrix.csv").read_text().splitlines()
+    assert rows[1] == "n,8,6,8"
+    assert "lacks 1 of the clips of vs100-ci" in capsys.readouterr().out
+
+
+def test_a_store_that_contradicts_the_benchmark_is_refused(
+    store: Path, tmp_path: Path, clips: dict[str, SplitClip]
+) -> None:
+    """A test clip among the training clips would flatter every figure."""
+    clips["c0/train/0"] = SplitClip("c0", "test")
+    with pytest.raises(InputError, match="'c0/train/0' is 'c0', train, in the store, but 'c0', test"):
+        train(config(store, tmp_path / "run"), quiet=True)
+
+
+def test_a_store_of_other_classes_is_refused(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clips: dict[str, SplitClip]
+) -> None:
+    """The nearest class is named."""
+    monkeypatch.setattr(
+        resolving,
+        "_published",
+        lambda name, cache: PublishedBenchmark(
+            protocol=protocols.AVE, classes=("c0", "c1", "c22"), clips=clips, removed={}
+        ),
+    )
+    with pytest.raises(InputError, match="no clip of a class of benchmark 'ave-ci': unknown class 'c22'"):
+        train(config(store, tmp_path / "run", benchmark="ave-ci"), quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"classes_per_step": None}, None),
+        ({"classes_per_step": None, "benchmark": None}, "say how classes come"),
+        ({"steps": Path("steps.json"), "classes_per_step": None}, "--benchmark has steps of its own"),
+        ({"steps": Path("steps.json"), "benchmark": None}, "drop it or --classes-per-step"),
+    ],
+)
+def test_steps_have_one_source(store: Path, options: dict[str, Any], message: str | None) -> None:
+    """A benchmark with another step size is one source; two that contradict are refused."""
+    if message is None:
+        assert config(store, Path("out"), **options).benchmark == "vs100-ci"
+        return
+    with pytest.raises(InputError, match=message):
+        config(store, Path("out"), **options)
+
+
+def test_a_run_killed_between_its_first_two_files_can_be_begun_again(tmp_path: Path) -> None:
+    """env.json without config.json, or part of a file, is no run of another configuration."""
+    (tmp_path / "env.json").write_text("{}")
+    (tmp_path / ".config.json.123.part").write_text('{"me')
+    RunDirectory(tmp_path).begin({"method": "lwf"}, {"threads": 1})
+    assert RunDirectory(tmp_path).begun({"method": "lwf"})
+    with pytest.raises(InputError, match="another configuration"):
+        RunDirectory(tmp_path).begin({"method": "joint"}, {})
+
+
+def test_a_folder_of_other_things_is_no_run(tmp_path: Path) -> None:
+    """Nothing is written into it."""
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(InputError, match="not empty and is no run directory"):
+        RunDirectory(tmp_path).begin({}, {})
