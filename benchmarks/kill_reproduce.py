@@ -2,7 +2,7 @@
 
 Makes a small store, carries out one reproduction undisturbed, then another whose parent process is killed
 again and again, and compares the files of the table, byte by byte, and each finished run's results.json, by
-its time of writing. Every fifth blow falls while the program starts, the others at a random moment of the work.
+its time of writing. Every fifth blow falls while the program starts, the others amid the work.
 
     python benchmarks/kill_reproduce.py [--kills 20] [--seed 0] [--jobs 2]
 """

@@ -16,12 +16,18 @@ from typing import Any
 import pytest
 import torch
 
+from avcil.benchmarks.protocols import AVE
+from avcil.benchmarks.published import PublishedBenchmark
+from avcil.benchmarks.split_files import SplitClip
 from avcil.cli.main import main
 from avcil.errors import InputError
+from avcil.features import FeatureStore
+from avcil.reproduce import datasets
 from avcil.reproduce.config import ReproduceConfig
 from avcil.reproduce.plan import PlannedRun
 from avcil.reproduce.reproduce import describe, failures_text, reproduce
 from avcil.reproduce.runner import Outcome
+from avcil.training import resolve as resolving
 from avcil.training.run import train
 
 TABLES = ("table.txt", "table.md", "table.tex", "table.html", "results.csv", "summary.json")
@@ -242,3 +248,25 @@ def test_two_reproductions_do_not_share_a_folder(store: Path, tmp_path: Path) ->
         pytest.raises(InputError, match="another process is reproducing"),
     ):
         reproduce(config(store, tmp_path / "out"), quiet=True)
+
+
+def test_a_table_says_what_its_store_lacks_of_the_benchmark(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Figures on a part of a benchmark must not pass for the benchmark's."""
+    clips = {clip.clip_id: SplitClip(clip.label, clip.split) for clip in FeatureStore(store).clips}
+    clips["c0/test/elsewhere"] = SplitClip("c0", "test")
+    classes = tuple(f"c{number}" for number in range(6))
+    benchmark = PublishedBenchmark(protocol=AVE, classes=classes, clips=clips, removed={})
+    for module in (resolving, datasets):
+        monkeypatch.setattr(module, "published_benchmark", lambda name: benchmark)
+    options = {
+        "classes_per_step": (3,),
+        "benchmark": ("ave-ci",),
+        "methods": ("lwf",),
+        "epochs": 1,
+        "seeds": (0,),
+    }
+    done = reproduce(config(store, tmp_path / "out", **options), runner=Inline(), quiet=True)
+    assert "The store lacks 1 of the 91 clips of ave-ci" in done.text
+    assert "The store lacks 1" in (tmp_path / "out" / "table.tex").read_text()

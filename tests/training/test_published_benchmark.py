@@ -25,10 +25,10 @@ def clips(store: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, SplitClip]:
     """The store's clips as the clips of a benchmark; what a test changes in them is what is published."""
     clips = {clip.clip_id: SplitClip(clip.label, clip.split) for clip in FeatureStore(store).clips}
 
-    def load(name: str, cache: Path) -> PublishedBenchmark:
+    def load(name: str) -> PublishedBenchmark:
         return PublishedBenchmark(protocol=protocols.protocol(name), classes=ORDER, clips=clips, removed={})
 
-    monkeypatch.setattr(resolving, "_published", load)
+    monkeypatch.setattr(resolving, "published_benchmark", load)
     return clips
 
 
@@ -80,8 +80,8 @@ def test_a_store_of_other_classes_is_refused(
     """The nearest class is named."""
     monkeypatch.setattr(
         resolving,
-        "_published",
-        lambda name, cache: PublishedBenchmark(
+        "published_benchmark",
+        lambda name: PublishedBenchmark(
             protocol=protocols.AVE, classes=("c0", "c1", "c22"), clips=clips, removed={}
         ),
     )

@@ -10,6 +10,7 @@ from avcil.benchmarks.protocols import protocol
 from avcil.errors import InputError
 from avcil.features import FeatureStore
 from avcil.reproduce.config import ReproduceConfig
+from avcil.training.resolve import published_benchmark
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,6 +35,20 @@ class Dataset:
         """What the store has."""
         hears, sees = self.store.audio_width is not None, self.store.visual_shape is not None
         return {m for m, has in (("audio", hears), ("visual", sees), ("audio-visual", hears and sees)) if has}
+
+    @property
+    def lacking(self) -> str:
+        """What the store lacks of a published benchmark, in words; empty where it has all."""
+        if self.benchmark is None:
+            return ""
+        clips = published_benchmark(self.benchmark).clips
+        lacking = len(clips.keys() - {clip.clip_id for clip in self.store.clips})
+        if not lacking:
+            return ""
+        return (
+            f"The store lacks {lacking} of the {len(clips)} clips of {self.benchmark}: "
+            "figures are not those of the whole benchmark."
+        )
 
 
 def open_datasets(config: ReproduceConfig) -> tuple[Dataset, ...]:

@@ -81,6 +81,9 @@ def _carry_out(plan: Plan, standing: Standing, runner: Runner, *, quiet: bool) -
     total, failed = len(plan.runs), []
     for dataset, reason in plan.left_out:
         _say(f"left out on {dataset}: {reason}", quiet)
+    for each in plan.datasets:
+        if each.lacking:
+            _say(each.lacking, quiet)
     if standing.done:
         _say(f"{len(standing.done)} of {total} runs are finished already", quiet)
     with tqdm(

@@ -171,4 +171,5 @@ def _notes(plan: Plan, figures: Figures) -> list[str]:
     finished = sum(len(group.runs) for group in figures.groups)
     if finished < len(own):
         notes.append(f"Not complete: {finished} of {len(own)} runs are finished.")
+    notes += [each.lacking for each in plan.datasets if each.name == figures.dataset and each.lacking]
     return notes + [f"Left out: {reason}." for reason in plan.left_out_of(figures.dataset)]

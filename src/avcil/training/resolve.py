@@ -86,7 +86,7 @@ def _benchmark(
 ) -> tuple[Benchmark, Mapping[str, SplitClip] | None, int | None]:
     """The steps; for a published benchmark also its clips and its memory."""
     if config.benchmark is not None:
-        published = _published(config.benchmark, cache_folder())
+        published = published_benchmark(config.benchmark)
         steps = published.steps(config.classes_per_step, config.class_order_seed)
         steps.check_classes({clip.label for clip in store.clips}, f"the store {config.features}")
         return steps, published.clips, published.protocol.memory
@@ -98,9 +98,13 @@ def _benchmark(
     return steps, None, None
 
 
+def published_benchmark(name: str) -> PublishedBenchmark:
+    """The benchmark of a name, its split files read once for all runs of a process."""
+    return _load_once(name, cache_folder())
+
+
 @functools.cache
-def _published(name: str, cache: Path) -> PublishedBenchmark:
-    """Read once for all runs of a process."""
+def _load_once(name: str, cache: Path) -> PublishedBenchmark:
     return load_published(name, cache=cache)
 
 
