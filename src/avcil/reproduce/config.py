@@ -56,8 +56,8 @@ class ReproduceConfig:
     precision: Literal["float32", "float64"] | None = None
     """Numbers of weights and computation; float32 unless given."""
     jobs: int | None = None
-    """Runs at the same time; unless given, as many as there are processor cores for their threads. Each holds the
-    features of its step in memory: give fewer where that is short."""
+    """Runs at the same time; unless given, as many as there are processor cores for their threads.
+    Each holds the features of its step in memory: give fewer where that is short."""
     threads: int = 1
     """Threads of each run. Results depend on it in their last bits: keep it for a table."""
     checkpoint_seconds: float = 30.0
