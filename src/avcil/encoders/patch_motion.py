@@ -34,8 +34,10 @@ MOTION_FLOOR = 0.05
 """Squared pixels a frame below which a cell counts as still."""
 CONTEXT_TERMS = (6, 6, 6)
 """Time, down, across."""
-CONTEXT_SCALE = 0.5
-LOCAL_SCALE = 2.0
+CONTEXT_SCALE = 0.25
+LOCAL_SCALE = 8.0
+"""The local part is near 0 in most tokens and must still outweigh the context after a mean over all of them;
+the network learns slowly from it otherwise."""
 LOCAL_WIDTH = 4 * (ORDERS + 1) + 4 + (ORDERS + 1) + 4
 
 
@@ -98,7 +100,7 @@ class PatchMotion(VisualEncoder):
         gate, orders, rest = self._look(resized(clip[::2], LOOK_PIXELS) / 255)
         both = gate * (orders[..., :, None] * kinds[..., None, :]).reshape(*self.token_grid, -1)
         both *= LOCAL_SCALE / (np.sqrt(np.mean(both**2)) + 1e-3)
-        parts = [both, 4 * gate * kinds, 4 * gate * orders, 2 * gate * rest]
+        parts = [both, *(LOCAL_SCALE * gate * part for part in (2 * kinds, 2 * orders, rest))]
         context = np.broadcast_to(self._clip_terms(grey), (*self.token_grid, len(self._context)))
         return np.concatenate([*parts, context], axis=2).astype(np.float32)
 
