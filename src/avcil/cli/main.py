@@ -21,6 +21,8 @@ VERBS = {
     "reproduce": "a paper's table: methods x modalities x benchmarks x seeds, several runs at once",
     "predict": "what a recogniser sees and hears in files",
     "report": "runs -> one HTML page",
+    "benchmark": "the published benchmarks: what they hold, fetching their split files",
+    "import-features": "the features that AV-CIL's authors released -> feature store",
     "methods": "the methods and their options",
 }
 

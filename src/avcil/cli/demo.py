@@ -1,0 +1,33 @@
+"""avcil demo: the whole path in minutes, on clips that it renders itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from avcil.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args:
+    """Render clips, train fine-tuning, AV-CIL and joint training, print a table, write a report, predict a clip."""
+
+    out: Path = Path("runs/demo")
+    """Where everything goes. Stopped, the same command goes on from there."""
+    seed: int = 0
+    """Seed of clips and training."""
+    epochs: int = 40
+    """Passes over each step's clips."""
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise InputError(f"--epochs must be 1 or more; not {self.epochs}")
+        if self.seed < 0:
+            raise InputError(f"--seed must be 0 or more; not {self.seed}")
+
+
+def run(args: Args) -> None:
+    """Run the demo."""
+    from avcil.demo import demo
+
+    demo(args.out, seed=args.seed, epochs=args.epochs)

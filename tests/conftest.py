@@ -1,0 +1,44 @@
+"""Stores of made-up features that learn quickly, for every test that trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avcil.clips import Clip
+from avcil.features import FeatureWriter
+from avcil.features.manifest import Manifest, Modality
+
+COUNTS = {"train": 8, "val": 3, "test": 4}
+
+
+def make_store(
+    folder: Path, *, classes: int = 6, grid: tuple[int, int] = (2, 3), width: int = 12, audio_width: int = 10, seed: int = 0
+) -> Path:
+    """A store of `classes` classes named c0, c1, ...: Gaussian clouds, separable by sound and picture together."""
+    rng = np.random.default_rng(seed)
+    manifest = Manifest(
+        visual=Modality(shape=(*grid, width), encoder={"name": "made-up"}),
+        audio=Modality(shape=(audio_width,), encoder={"name": "made-up"}),
+        sampling={"frames": 4, "sample_rate": 16000},
+    )
+    writer = FeatureWriter(folder, manifest)
+    for number in range(classes):
+        visual_mean, audio_mean = rng.standard_normal(width), rng.standard_normal(audio_width)
+        for split, count in COUNTS.items():
+            for i in range(count):
+                clip_id = f"c{number}/{split}/{i}"
+                clip = Clip(clip_id=clip_id, path=Path(f"{clip_id}.mp4"), label=f"c{number}", split=split)
+                visual = visual_mean + rng.standard_normal((*grid, width))
+                audio = audio_mean + 0.7 * rng.standard_normal(audio_width)
+                writer.add(clip, visual=visual.astype(np.float32), audio=audio.astype(np.float32))
+    writer.close()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six classes, small."""
+    return make_store(tmp_path_factory.mktemp("features") / "store")
