@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import math
 from functools import cache
@@ -24,7 +25,17 @@ from avcil.training.run_directory import RunDirectory
 
 EXAMPLE = str(Path(__file__).parent / "example_method.py")
 VARIANTS = [("icarl", "classifier=fc", "distillation=release"), ("afc", "classifier=nme", "proxies=3")]
-METHODS = [*((name,) for name in [*method_names(), EXAMPLE]), *VARIANTS]
+SMALL = {"features": "features=48"}
+"""Of methods with such an option: enough for these clips."""
+
+
+def small(name: str) -> tuple[str, ...]:
+    """A method and what makes it quick."""
+    options = {field.name for field in dataclasses.fields(load_method(name).Options)}
+    return name, *(word for option, word in SMALL.items() if option in options)
+
+
+METHODS = [*(small(name) for name in [*method_names(), EXAMPLE]), *VARIANTS]
 """Each a method's name or file, and options of it."""
 STEPS, MEMORY = 3, 7  # 7: its floor for 4 and 6 classes is 1, so memory is truly short
 Case = tuple[str, ...]

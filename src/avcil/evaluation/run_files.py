@@ -37,8 +37,8 @@ class Epoch:
     epoch: int
     losses: Mapping[str, float]
     """The loss's terms by name."""
-    loss: float
-    """Their total, as it was minimised."""
+    loss: float | None
+    """Their total, as it was minimised; None for a method fitted in closed form."""
     val_accuracy: float | None
 
 
@@ -69,7 +69,7 @@ class RunRecord:
     R: np.ndarray
     n: np.ndarray
     epochs: tuple[Epoch, ...]
-    """In the order they were trained; empty for a method fitted in closed form."""
+    """In the order they were trained; one a step, without losses, for a method fitted in closed form."""
     predictions: tuple[tuple[Prediction, ...], ...]
     """After each step, the answers to the test clips of all classes seen."""
     config: Mapping[str, Any]
@@ -210,7 +210,7 @@ def _check_agreement(folder: Path, results: Mapping[str, Any], R: np.ndarray, n:
 
 
 def _epochs(path: Path, steps: int) -> tuple[Epoch, ...]:
-    """The log of training; a method fitted in closed form leaves none."""
+    """The log of training; a method fitted in closed form leaves a line a step, without a loss."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     epochs = []
     for number, line in enumerate(lines, 1):
@@ -221,7 +221,7 @@ def _epochs(path: Path, steps: int) -> tuple[Epoch, ...]:
                 step=int(value["step"]),
                 epoch=int(value["epoch"]),
                 losses={str(term): float(loss) for term, loss in value["losses"].items()},
-                loss=float(value["loss"]),
+                loss=None if value["loss"] is None else float(value["loss"]),
                 val_accuracy=None if val_accuracy is None else float(val_accuracy),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch import Tensor
 
+from avcil.errors import InputError
 from avcil.models.base import MODALITIES, Modality, Model
 from avcil.models.heads import Head, LinearHead
 from avcil.models.network import Network, NetworkOutput
@@ -134,7 +135,13 @@ class GradientMethod(Method):
 
 
 class ClosedFormMethod(Method):
-    """Fitted in closed form: says how a step's clips change its statistics, and what they give."""
+    """Fitted in closed form: says how a step's clips change its statistics, and what they give.
+
+    The model's `kind` is the method's `name`, by which a saved model finds its way back to `load_model`.
+    """
+
+    seed: int = 0
+    """Of what is drawn at random, such as projections; set before the first clip."""
 
     @abstractmethod
     def grow(self, count: int) -> None:
@@ -146,12 +153,25 @@ class ClosedFormMethod(Method):
 
     @abstractmethod
     def solve(self) -> Model:
-        """The model that the statistics give."""
+        """The model that the statistics give; ends a step."""
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
-        """The statistics, to be saved."""
+        """The statistics as the last `solve` left them, to be saved."""
 
     @abstractmethod
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Take up saved statistics."""
+
+    @classmethod
+    @abstractmethod
+    def load_model(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Model:
+        """A saved model, from its `to_config` and `tensors`."""
+
+    def forget(self, audio: Tensor | None, visual: Tensor | None, labels: Tensor) -> None:
+        """Take clips that were observed out of the statistics again, as if they had never been there."""
+        raise InputError(f"method {self.name} cannot forget single clips: its statistics are no plain sums")
+
+    def report(self) -> dict[str, float]:
+        """Figures of the last `solve` for the log, such as the penalty chosen and the bytes kept."""
+        return {}

@@ -177,6 +177,7 @@ class ClosedFormLearner:
 
     def __init__(self, method: ClosedFormMethod, data: TaskData, config: TrainConfig) -> None:
         self.method, self.data, self.config = method, data, config
+        self.method.seed = config.seed
 
     def learn(self, index: int, hooks: Hooks) -> Model:
         self.method.grow(len(self.data.benchmark.steps[index]))
@@ -186,8 +187,10 @@ class ClosedFormLearner:
             self.method.observe(audio, visual, table.labels[rows])
         model = self.method.solve()
         accuracy = hooks.validate(model)
-        hooks.summary = {"best_epoch": 0, "val_accuracy": accuracy}
-        hooks.log({"step": index, "epoch": 0, "losses": {}, "loss": None, "val_accuracy": accuracy})
+        report = self.method.report()
+        hooks.summary = {"best_epoch": 0, "val_accuracy": accuracy, "report": report}
+        line = {"step": index, "epoch": 0, "losses": {}, "loss": None, "val_accuracy": accuracy}
+        hooks.log(line | {"report": report})
         hooks.tick()
         return model
 

@@ -1,0 +1,117 @@
+"""Sums over clips from which regression and discriminant analysis follow exactly.
+
+N clips seen so far, M features, C classes:
+
+    gram   = sum_i h_i h_i^T       (M, M)
+    sums   = sum_i h_i y_i^T       (M, C), y one-hot: each class's features added up
+    counts = sum_i y_i             (C,)
+
+All three are additive: batches may come in any order and size, classes and further clips of known classes at any
+time, and what was added can be subtracted again. All are float64.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from avcil.errors import InputError
+
+
+class Moments:
+    """The sums for M features; they begin with no class.
+
+    >>> moments = Moments(2)
+    >>> moments.grow(1)
+    >>> moments.add(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([0, 0]))
+    >>> moments.gram.trace().item()
+    30.0
+    """
+
+    def __init__(self, width: int) -> None:
+        self.gram = torch.zeros(width, width, dtype=torch.float64)
+        self.sums = torch.zeros(width, 0, dtype=torch.float64)
+        self.counts = torch.zeros(0, dtype=torch.float64)
+
+    @property
+    def width(self) -> int:
+        """M"""
+        return self.gram.shape[0]
+
+    @property
+    def classes(self) -> int:
+        """C"""
+        return len(self.counts)
+
+    @property
+    def total(self) -> float:
+        """N"""
+        return float(self.counts.sum())
+
+    @property
+    def bytes(self) -> int:
+        """Memory that the sums take: 8 (M M + M C + C) bytes, whatever the number of clips."""
+        return 8 * (self.gram.numel() + self.sums.numel() + self.counts.numel())
+
+    def grow(self, count: int) -> None:
+        """Make room for `count` more classes."""
+        self.sums = F.pad(self.sums, (0, count))
+        self.counts = F.pad(self.counts, (0, count))
+
+    def copy(self) -> Moments:
+        """The same sums, free to change."""
+        other = Moments(0)
+        other.gram, other.sums, other.counts = self.gram.clone(), self.sums.clone(), self.counts.clone()
+        return other
+
+    def add(self, features: Tensor, labels: Tensor) -> None:
+        """Add clips: features (n, M), labels (n,) below C."""
+        self._accumulate(features, labels, 1)
+
+    def remove(self, features: Tensor, labels: Tensor) -> None:
+        """Take away clips that were added before; InputError if a class never had as many."""
+        after = self.counts - torch.bincount(labels, minlength=self.classes)
+        if (after < 0).any():
+            lacking = ", ".join(map(str, (after < 0).nonzero()[:5, 0].tolist()))
+            raise InputError(
+                f"more clips are to be forgotten than were learnt, of the classes numbered {lacking}. "
+                "Give only clips that were learnt"
+            )
+        self._accumulate(features, labels, -1)
+
+    def _accumulate(self, features: Tensor, labels: Tensor, sign: int) -> None:
+        if len(labels) and int(labels.max()) >= self.classes:
+            raise InputError(
+                f"class number {int(labels.max())} is unknown: {self.classes} classes. Grow first"
+            )
+        features = features.double()
+        targets = F.one_hot(labels, self.classes).double()
+        upper = (self.gram + sign * (features.T @ features)).triu()
+        self.gram = upper + upper.triu(1).T  # symmetric to the last bit, so that half of it can be saved
+        self.sums = self.sums + sign * (features.T @ targets)
+        self.counts = self.counts + sign * targets.sum(dim=0)
+
+    def means(self) -> Tensor:
+        """Class means (C, M); those of classes without a clip are 0."""
+        return (self.sums / self.counts.clamp(min=1)).T
+
+    def within_scatter(self) -> Tensor:
+        """sum_i (h_i - mu_c(i)) (h_i - mu_c(i))^T, (M, M)."""
+        return self.gram - self.sums @ self.means()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What is saved: of the symmetric gram matrix its upper triangle, row after row."""
+        rows = [self.gram[i, i:] for i in range(self.width)]
+        return {"gram": torch.cat(rows), "sums": self.sums, "counts": self.counts}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> Moments:
+        """What `tensors` saved, bit for bit."""
+        moments = cls(tensors["sums"].shape[0])
+        parts = tensors["gram"].split([moments.width - i for i in range(moments.width)])
+        for i, row in enumerate(parts):
+            moments.gram[i, i:] = row
+            moments.gram[i:, i] = row
+        moments.sums, moments.counts = tensors["sums"].clone(), tensors["counts"].clone()
+        return moments
