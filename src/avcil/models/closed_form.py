@@ -10,14 +10,19 @@ from typing import Any
 from torch import Tensor
 
 from avcil.models.base import Modality
-from avcil.models.embedding import Embedding, pool
+from avcil.models.embedding import Embedding, JoinedEmbedding, embedding_from_config, pool
 
 
 class LinearScores:
     """Embedding and linear scores; `kind` is the method's name."""
 
     def __init__(
-        self, kind: str, modality: Modality, embedding: Embedding, weight: Tensor, bias: Tensor
+        self,
+        kind: str,
+        modality: Modality,
+        embedding: Embedding | JoinedEmbedding,
+        weight: Tensor,
+        bias: Tensor,
     ) -> None:
         """weight (M, C), bias (C,), float64."""
         self.kind, self.modality, self.embedding = kind, modality, embedding
@@ -42,6 +47,10 @@ class LinearScores:
     @classmethod
     def from_config(cls, kind: str, config: dict[str, Any], tensors: dict[str, Tensor]) -> LinearScores:
         """What `to_config` and `tensors` describe."""
-        inner = {name.removeprefix("embedding."): tensor for name, tensor in tensors.items() if "." in name}
-        embedding = Embedding.from_config(config["embedding"], inner)
+        inner = {
+            name.removeprefix("embedding."): tensor
+            for name, tensor in tensors.items()
+            if name.startswith("embedding.")
+        }
+        embedding = embedding_from_config(config["embedding"], inner)
         return cls(kind, config["modality"], embedding, tensors["weight"], tensors["bias"])

@@ -13,6 +13,7 @@ at 10^-16.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -137,6 +138,49 @@ class Embedding:
     def bytes(self) -> int:
         """Memory of its numbers."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self._tensors.values())
+
+
+class JoinedEmbedding:
+    """Several embeddings side by side, each of all modalities or of some."""
+
+    def __init__(self, blocks: Sequence[tuple[Embedding, tuple[int, ...]]]) -> None:
+        """`blocks`: each an embedding and the numbers of the modalities' vectors that it looks at."""
+        self.blocks = list(blocks)
+
+    @property
+    def width(self) -> int:
+        """M of all together."""
+        return sum(embedding.width for embedding, _ in self.blocks)
+
+    def __call__(self, parts: tuple[Tensor, ...]) -> Tensor:
+        """h (B, M)"""
+        return torch.cat([embedding(tuple(parts[i] for i in at)) for embedding, at in self.blocks], dim=1)
+
+    def to_config(self) -> dict[str, Any]:
+        """Plain JSON that builds it again, with `tensors`."""
+        return {"blocks": [{"at": list(at), **embedding.to_config()} for embedding, at in self.blocks]}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every number of it."""
+        numbered = enumerate(embedding.tensors() for embedding, _ in self.blocks)
+        return {f"{n}.{name}": tensor for n, tensors in numbered for name, tensor in tensors.items()}
+
+    @property
+    def bytes(self) -> int:
+        """Memory of its numbers."""
+        return sum(embedding.bytes for embedding, _ in self.blocks)
+
+
+def embedding_from_config(config: dict[str, Any], tensors: dict[str, Tensor]) -> Embedding | JoinedEmbedding:
+    """What `to_config` and `tensors` of either kind describe."""
+    if "blocks" not in config:
+        return Embedding.from_config(config, tensors)
+    blocks = []
+    for number, block in enumerate(config["blocks"]):
+        own = {n.removeprefix(f"{number}."): t for n, t in tensors.items() if n.startswith(f"{number}.")}
+        plain = {name: value for name, value in block.items() if name != "at"}
+        blocks.append((Embedding.from_config(plain, own), tuple(block["at"])))
+    return JoinedEmbedding(blocks)
 
 
 def median_distance(points: Tensor) -> float:

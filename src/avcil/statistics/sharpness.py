@@ -20,6 +20,7 @@ def fit_sharpness(scores: Tensor, labels: Tensor) -> float:
     scores (n, C) are leave-one-out or held-out ones, labels (n,). The loss is convex in s; golden-section search
     on log s. Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
 
+    >>> import torch
     >>> scores = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
     >>> round(fit_sharpness(scores, torch.tensor([0, 0, 0, 1])), 3)  # log(3): right in three of four
     1.099

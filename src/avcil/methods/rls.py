@@ -1,0 +1,193 @@
+"""Recursive least squares with modality compensation. After ACIL (NeurIPS 2022), DS-AL (AAAI 2024), MMAL (2024).
+
+Main stream: ridge regression on h = ReLU(z W / sqrt(P)) of both modalities, by recursion. Ridge regression
+under-fits new classes; so each modality m gets a stream of its own, h_m = tanh(z_m W_m / sqrt(P_m)), fitted to
+what the main stream leaves of the step's clips, the columns of old classes set to 0:
+
+    score = h Theta + c sum_m h_m Theta_m
+
+What is left is taken as leave-one-out residuals, which, other than those of the fit, do not vanish where the main
+stream overfits. lambda is chosen by generalised cross-validation and c by leave-one-out error, both at the first
+step, and stay. The main stream equals joint ridge regression; the compensation depends on which classes came
+together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from avcil.errors import AvcilError, InputError
+from avcil.methods._moments_method import StepwiseMethod, embed, figure_tensors, prefixed, under
+from avcil.models.closed_form import LinearScores
+from avcil.models.embedding import Embedding, EmbeddingConfig, JoinedEmbedding, Normalise, pool
+from avcil.statistics import RIDGES, Moments, RidgePath
+from avcil.statistics.recursive import RecursiveRidge
+from avcil.statistics.sharpness import fit_sharpness
+
+WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Values of c to choose from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RlsOptions:
+    """What is to be chosen."""
+
+    features: int = 2000
+    """M, random features of the main stream; memory is 8 M M bytes."""
+    stream_features: int = 500
+    """Random features of each modality's compensation; memory 8 times its square each."""
+    normalise: Normalise = "first-step"
+    """Standardised by the first step's clips, or each modality's vector scaled to length 1."""
+    ridge: float = 0.0
+    """The penalty lambda; 0: chosen at the first step by generalised cross-validation."""
+    compensation: float = -1.0
+    """c, the weight of the compensation; below 0: chosen at the first step. With 0 there is no such stream, and
+    clips can be forgotten."""
+
+    def __post_init__(self) -> None:
+        for name in ("features", "stream_features"):
+            if getattr(self, name) < 1:
+                raise InputError(f"option {name} must be 1 or more; not {getattr(self, name)}")
+        if not self.ridge >= 0:
+            raise InputError(f"option ridge must be 0 or more; not {self.ridge}")
+
+
+class Rls(StepwiseMethod):
+    """Recursive ridge regression and a residual stream of each modality."""
+
+    name = "rls"
+    summary = "recursive least squares with a compensation stream of each modality, without exemplars"
+    Options = RlsOptions
+
+    embedding: JoinedEmbedding | None = None
+    """The main stream's embedding, then each modality's."""
+    streams: tuple[RecursiveRidge, ...] = ()
+    """In the same order."""
+
+    def _configs(self, modalities: int) -> list[EmbeddingConfig]:
+        main = EmbeddingConfig(
+            normalise=self.options.normalise,
+            activation="relu",
+            features=self.options.features,
+            seed=self.seed,
+        )
+        if self.options.compensation == 0:
+            return [main]
+        return [main] + [
+            EmbeddingConfig(
+                normalise=self.options.normalise,
+                activation="tanh",
+                features=self.options.stream_features,
+                seed=self.seed,
+                purpose=f"compensation {number}",
+            )
+            for number in range(modalities)
+        ]
+
+    def _looks_at(self, modalities: int) -> list[tuple[int, ...]]:
+        """Which parts each stream looks at: the main one at all, each other at one."""
+        return [tuple(range(modalities)), *((number,) for number in range(modalities))]
+
+    def grow(self, count: int) -> None:
+        self.flush()
+        super().grow(count)
+        for stream in self.streams:
+            stream.grow(count)
+
+    def take_in(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
+        first = self.embedding is None
+        known = 0 if first else self.figures["settled_classes"]
+        if self.embedding is None:
+            pairs = zip(self._configs(len(parts)), self._looks_at(len(parts)), strict=False)
+            self.embedding = JoinedEmbedding(
+                [(Embedding.fit(config, tuple(parts[i] for i in at)), at) for config, at in pairs]
+            )
+        blocks = [embed(inner, tuple(parts[i] for i in at)) for inner, at in self.embedding.blocks]
+        if first:
+            self.streams = tuple(self._new_stream(block, labels) for block in blocks)
+        targets = F.one_hot(labels, self.classes).double()
+        main, *others = self.streams
+        main.add(blocks[0], targets)
+        residual = main.leave_one_out_residual(blocks[0], targets)
+        fresh = torch.arange(self.classes) >= known
+        left = residual * fresh
+        added = torch.zeros_like(left)
+        for stream, block in zip(others, blocks[1:], strict=True):
+            stream.add(block, left)
+            added += left - stream.leave_one_out_residual(block, left)
+        if first:
+            self.figures["compensation"] = self._weight(residual, added)
+        scores = targets - residual + self.figures["compensation"] * added
+        self.figures |= {"sharpness": fit_sharpness(scores, labels), "settled_classes": self.classes}
+
+    def _new_stream(self, features: Tensor, labels: Tensor) -> RecursiveRidge:
+        ridge = self.options.ridge
+        if not ridge:
+            moments = Moments(features.shape[1])
+            moments.grow(self.classes)
+            moments.add(features, labels)
+            path = RidgePath(moments)
+            ridge = min(RIDGES, key=path.gcv)
+        stream = RecursiveRidge(features.shape[1], ridge)
+        stream.grow(self.classes)
+        return stream
+
+    def _weight(self, residual: Tensor, added: Tensor) -> float:
+        if self.options.compensation >= 0:
+            return self.options.compensation
+        return min(WEIGHTS, key=lambda c: float((residual - c * added).square().sum()))
+
+    def linear_scores(self) -> LinearScores:
+        if self.embedding is None:
+            raise AvcilError(f"method {self.name} has seen no clip yet")
+        weights = [1.0] + [self.figures["compensation"]] * (len(self.streams) - 1)
+        theta = torch.cat([c * stream.theta for c, stream in zip(weights, self.streams, strict=True)])
+        zero = torch.zeros(self.classes, dtype=torch.float64)
+        return LinearScores(self.name, self.modality, self.embedding, self.figures["sharpness"] * theta, zero)
+
+    def forget(self, audio: Tensor | None, visual: Tensor | None, labels: Tensor) -> None:
+        """Take clips out of the main stream, to rounding; only without compensation, whose targets are gone."""
+        if self.options.compensation != 0:
+            raise InputError(
+                "what the compensation learnt of single clips cannot be taken back. Learn with compensation=0"
+            )
+        self.flush()
+        if self.embedding is None:
+            raise InputError("nothing has been learnt yet: there is nothing to forget")
+        self._check(labels)
+        features = self.embedding(pool(audio, visual, self.modality))
+        self.streams[0].remove(features, F.one_hot(labels, self.classes).double())
+
+    def tensors(self) -> dict[str, Tensor]:
+        assert self.embedding is not None
+        saved = figure_tensors(self.figures) | prefixed("embedding", self.embedding.tensors())
+        saved["widths"] = torch.tensor(self.embedding.blocks[0][0].widths)
+        for number, stream in enumerate(self.streams):
+            saved |= prefixed(f"stream{number}", stream.tensors())
+        return saved
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        widths = tensors["widths"].tolist()
+        pairs = list(zip(self._configs(len(widths)), self._looks_at(len(widths)), strict=False))
+        inner = under("embedding", tensors)
+        self.embedding = JoinedEmbedding(
+            [
+                (Embedding(config, tuple(widths[i] for i in at), under(str(number), inner)), at)
+                for number, (config, at) in enumerate(pairs)
+            ]
+        )
+        self.streams = tuple(
+            RecursiveRidge.from_tensors(under(f"stream{number}", tensors)) for number in range(len(pairs))
+        )
+        self.figures = {name: float(value) for name, value in under("figure", tensors).items()}
+        self.classes, self._waiting = self.streams[0].classes, []
+
+    def report(self) -> dict[str, float]:
+        """The figures, and the bytes that are kept from step to step."""
+        assert self.embedding is not None
+        kept = sum(stream.bytes for stream in self.streams) + self.embedding.bytes
+        return self.figures | {"bytes": float(kept)}
