@@ -29,6 +29,8 @@ from avcil.statistics.moments import Moments
 
 RIDGES: tuple[float, ...] = tuple(10 ** (half / 2) for half in range(-8, 13))
 """Penalties to choose from: 10^-4 to 10^6 in half decades."""
+RANK_TOLERANCE = 1e-12
+"""Of the largest eigenvalue: below it an eigenvalue is rounding."""
 LARGEST_JITTER = 1e-4
 """Of the mean diagonal element: beyond it a matrix is not positive definite but wrong."""
 
@@ -75,13 +77,24 @@ class RidgePath:
         self.values = values.clamp(min=0)
         self.projected = self.vectors.T @ moments.sums
         self.total = moments.total
+        self._fit_parts()
+
+    def _fit_parts(self) -> None:
+        """What GCV needs, apart by eigenvector, so that nothing cancels where lambda is small."""
+        alive = self.values > RANK_TOLERANCE * self.values.max()
+        self._alive_values = self.values[alive]
+        self._explained = (self.projected[alive] ** 2).sum(dim=1) / self._alive_values
+        self._dimensions_left = max(self.total - int(alive.sum()), 0.0)
+        # With as many clips as dimensions the features explain every label: what remains is rounding.
+        left = self.total - float(self._explained.sum())
+        self._unexplained = max(left, 0.0) if self._dimensions_left else 0.0
 
     def gcv(self, ridge: float) -> float:
         """Generalised cross-validation's squared error per clip."""
-        shrunk = self.projected / (self.values + ridge)[:, None]
-        fit = self.total - 2 * (shrunk * self.projected).sum() + (self.values[:, None] * shrunk**2).sum()
-        freedom = (self.values / (self.values + ridge)).sum()
-        return float(fit.clamp(min=0) / self.total / (1 - freedom / self.total).clamp(min=1e-6) ** 2)
+        kept = ridge / (self._alive_values + ridge)
+        error = (self._unexplained + (self._explained * kept**2).sum()) / self.total
+        freedom_left = (self._dimensions_left + kept.sum()) / self.total
+        return float(error / freedom_left**2)
 
     def leave_one_out(self, features: Tensor, labels: Tensor, ridge: float) -> Tensor:
         """What the model without clip i says of clip i: scores (n, C) of clips that are part of the statistics."""
