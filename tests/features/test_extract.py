@@ -21,7 +21,7 @@ from avcil.features.extract import extract as run
 from avcil.features.failures import read_failures
 
 
-def fake_read_clip(path, *, frames, short_side, sample_rate, start, end):
+def fake_read_clip(path, *, frames, short_side, sample_rate, start, end, frame_choice):
     name = Path(path).stem
     number = int("".join(filter(str.isdigit, name)))
     if "gone" in name:

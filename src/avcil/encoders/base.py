@@ -19,13 +19,17 @@ class VisualEncoder(ABC):
 
     name: ClassVar[str]
     frames: int
-    """How many frames of a clip it looks at, evenly spaced."""
+    """How many frames of a clip it looks at."""
+    frame_choice: str = "slice-centres"
+    """Which ones: a name that `media.read_clip` takes; evenly spaced unless an encoder says otherwise."""
     short_side: int | None
     """The frames' short side in pixels as it wants them decoded; None takes them as they are."""
     token_grid: tuple[int, int]
     """(T, S) of what it returns."""
     width: int
     """D of what it returns."""
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Packages whose versions a feature store should name, besides avcil's own requirements."""
 
     @property
     def spatial_grid(self) -> tuple[int, int]:
@@ -55,6 +59,9 @@ class AudioEncoder(ABC):
     sample_rate: int
     """Hertz of the mono sound it wants."""
     width: int
+    """D of what it returns."""
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Packages whose versions a feature store should name, besides avcil's own requirements."""
 
     @abstractmethod
     def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:

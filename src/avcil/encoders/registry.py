@@ -2,6 +2,10 @@
 
 To add an encoder: write its file, and add its name, module and class to the table of its kind. Modules are
 imported when an encoder is asked for, so heavy libraries cost nothing until then.
+
+A name may carry a variant and a source: NAME[@VARIANT][:SOURCE], as in `videomae-base@av-cil-script`,
+`hf:google/siglip2-base-patch16-224` or `audiomae:/weights/pretrained.pth`. They are the options `variant` and
+`source` of the encoder's constructor.
 """
 
 from __future__ import annotations
@@ -12,40 +16,44 @@ from typing import Any
 from avcil.encoders.base import AudioEncoder, VisualEncoder
 from avcil.errors import InputError, unknown_name
 
-VISUAL = {"patch-motion": ("avcil.encoders.patch_motion", "PatchMotion")}
-AUDIO = {"log-mel": ("avcil.encoders.log_mel", "LogMel")}
+Places = dict[str, tuple[str, str]]
+VISUAL: Places = {
+    "patch-motion": ("avcil.encoders.patch_motion", "PatchMotion"),
+    "videomae-base": ("avcil.encoders.hugging_face_visual", "VideoMAE"),
+    "hf": ("avcil.encoders.hugging_face_visual", "HuggingFaceVisual"),
+}
+AUDIO: Places = {
+    "log-mel": ("avcil.encoders.log_mel", "LogMel"),
+}
+IN_WORDS = {"hf": "hf:MODEL", "hf-audio": "hf:MODEL"}
 
 
 def visual_encoder_names() -> list[str]:
-    """Names that `visual_encoder` takes.
+    """Names that `visual_encoder` takes; MODEL stands for a hub name or a local folder.
 
     >>> visual_encoder_names()
-    ['patch-motion']
+    ['hf:MODEL', 'patch-motion', 'videomae-base']
     """
-    return sorted(VISUAL)
+    return _in_words(VISUAL)
 
 
 def audio_encoder_names() -> list[str]:
-    """Names that `audio_encoder` takes.
+    """Names that `audio_encoder` takes; MODEL stands for a hub name or a local folder.
 
     >>> audio_encoder_names()
     ['log-mel']
     """
-    return sorted(AUDIO)
+    return _in_words(AUDIO)
 
 
 def visual_encoder(name: str, **options: Any) -> VisualEncoder:
     """The visual encoder of this name; options are those of its constructor."""
-    if name not in VISUAL:
-        raise unknown_name("visual encoder", name, VISUAL)
-    return _build(name, VISUAL[name], options)
+    return _by_name("visual", name, VISUAL, options)
 
 
 def audio_encoder(name: str, **options: Any) -> AudioEncoder:
     """The audio encoder of this name; options are those of its constructor."""
-    if name not in AUDIO:
-        raise unknown_name("audio encoder", name, AUDIO)
-    return _build(name, AUDIO[name], options)
+    return _by_name("audio", name, AUDIO, options)
 
 
 def from_fingerprint(fingerprint: dict[str, Any]) -> VisualEncoder | AudioEncoder:
@@ -72,11 +80,31 @@ def from_fingerprint(fingerprint: dict[str, Any]) -> VisualEncoder | AudioEncode
     return encoder
 
 
+def _in_words(places: Places) -> list[str]:
+    return sorted(IN_WORDS.get(name, name) for name in places)
+
+
+def _by_name(kind: str, text: str, places: Places, options: dict[str, Any]) -> Any:
+    """The encoder that NAME[@VARIANT][:SOURCE] stands for."""
+    front, colon, source = text.partition(":")
+    name, at, variant = front.partition("@")
+    key = "hf-audio" if (name, kind) == ("hf", "audio") else name
+    if key not in places or name == "hf-audio":
+        raise unknown_name(f"{kind} encoder", name, _in_words(places))
+    if colon and source:
+        options = {"source": source} | options
+    if at:
+        options = {"variant": variant} | options
+    return _build(name, places[key], options)
+
+
 def _build(name: str, place: tuple[str, str], options: dict[str, Any]) -> Any:
     module, attribute = place
     encoder_class = getattr(importlib.import_module(module), attribute)
     known = encoder_class.__init__.__kwdefaults__ or {}
-    for option in options:
+    for option, value in options.items():
         if option not in known:
-            raise unknown_name(f"option of encoder {name!r}:", option, known)
+            error = unknown_name(f"option of encoder {name!r}:", option, known)
+            hint = {"source": f" (:{value} behind the name)", "variant": f" (@{value} behind the name)"}
+            raise InputError(f"{error}{hint.get(option, '')}")
     return encoder_class(**options)

@@ -135,8 +135,12 @@ def manifest_of(
         dtype=dtype,
         sampling=sampling,
         missing=missing,
-        libraries={name: version(name) for name in LIBRARIES},
+        libraries={name: version(name) for name in (*LIBRARIES, *_libraries(visual), *_libraries(audio))},
     )
+
+
+def _libraries(encoder: VisualEncoder | AudioEncoder | None) -> tuple[str, ...]:
+    return () if encoder is None else encoder.libraries
 
 
 def _check_unchanged(writer: FeatureWriter, clips: Sequence[Clip]) -> None:

@@ -25,6 +25,7 @@ class Wanted:
     frames: int | None
     short_side: int | None
     sample_rate: int | None
+    frame_choice: str = VisualEncoder.frame_choice
 
     @classmethod
     def of(cls, visual: VisualEncoder | None, audio: AudioEncoder | None) -> Wanted:
@@ -33,6 +34,7 @@ class Wanted:
             frames=None if visual is None else visual.frames,
             short_side=None if visual is None else visual.short_side,
             sample_rate=None if audio is None else audio.sample_rate,
+            frame_choice=VisualEncoder.frame_choice if visual is None else visual.frame_choice,
         )
 
     def tried(self, clip: Clip) -> str:
@@ -79,6 +81,7 @@ def read_one(clip: Clip, wanted: Wanted) -> ReadClip:
             sample_rate=wanted.sample_rate,
             start=clip.start,
             end=clip.end,
+            frame_choice=wanted.frame_choice,
         )
     except InputError as error:
         return ReadClip(clip=clip, reason=without_path(error, clip.path))

@@ -2,7 +2,7 @@
 
 from avcil.media.clip import ClipMedia, read_clip
 from avcil.media.container import MediaError
-from avcil.media.frames import sample_times
+from avcil.media.frame_choice import sample_times
 from avcil.media.overlay import encode_png, heat_overlay, png_data_uri
 from avcil.media.probe import MediaInfo, probe
 from avcil.media.spectrogram import log_mel

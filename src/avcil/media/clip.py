@@ -25,7 +25,8 @@ from avcil.media.container import (
     survey,
     track_end,
 )
-from avcil.media.frames import Pictures, read_pictures, sample_times
+from avcil.media.frame_choice import SLICE_CENTRES, sample_times
+from avcil.media.frames import Pictures, read_pictures
 from avcil.media.sound import Sound, read_sound
 
 Part = TypeVar("Part", Pictures, Sound)
@@ -59,23 +60,25 @@ def read_clip(
     sample_rate: int | None = None,
     start: float | None = None,
     end: float | None = None,
+    frame_choice: str = SLICE_CENTRES,
     timeout: float = 300.0,
 ) -> ClipMedia:
     """Read `frames` frames and the mono sound at `sample_rate` Hz of [start, end] seconds of a file.
 
     Either may be None, and is then not looked at. `short_side` is the length wished of the frames' shorter
     side in pixels; None leaves their size. Frame i is the one displayed at start + (i + 0.5) (end - start) /
-    frames. A file that breaks off before its declared end is sampled over what is there, unless `end` was
-    given.
+    frames, unless `frame_choice` names another rule (media/frame_choice.py). A file that breaks off before
+    its declared end is sampled over what is there, unless `end` was given.
 
     Raises `MediaError` naming the file and the reason if nothing of what was asked for can be had.
     """
     path = Path(path)
     _check_request(path, frames, short_side, sample_rate)
+    sample_times(0.0, 1.0, 1, frame_choice)  # an unknown name is refused before the file is opened
     first, last = stretch_of(path, start, end)
     deadline = Deadline(path, timeout)
     try:
-        return _Reading(path, frames, short_side, sample_rate, first, last, deadline).run()
+        return _Reading(path, frames, short_side, sample_rate, first, last, deadline, frame_choice).run()
     except MediaError:
         raise
     except PYAV_ERRORS as error:
@@ -102,7 +105,9 @@ class _Reading:
         first: float,
         last: float,
         deadline: Deadline,
+        frame_choice: str,
     ) -> None:
+        self.frame_choice = frame_choice
         self.path, self.count, self.short_side, self.rate = path, frames, short_side, sample_rate
         self.first, self.last, self.deadline = first, last, deadline
         self.problems: list[str] = []
@@ -161,9 +166,10 @@ class _Reading:
             self.problems.append(problem)
 
     def _pictures(self, end: float) -> Pictures:
-        return read_pictures(
-            self.path, sample_times(self.first, end, self.count), self.short_side, self.deadline
-        )
+        return read_pictures(self.path, self._times(end), self.short_side, self.deadline)
+
+    def _times(self, end: float) -> np.ndarray:
+        return sample_times(self.first, end, self.count, self.frame_choice)
 
     def _sound(self, end: float) -> Sound:
         # a file of one frame has no extent on the clock, but its sound may
@@ -193,7 +199,7 @@ class _Reading:
         pictures, sound = self.pictures, self.sound
         return ClipMedia(
             frames=None if pictures is None else pictures.frames,
-            frame_times=None if pictures is None else sample_times(self.first, end, self.count),
+            frame_times=None if pictures is None else self._times(end),
             sound=None if sound is None else sound.samples,
             sample_rate=None if sound is None else self.rate,
             duration=end - self.first,

@@ -1,4 +1,4 @@
-"""Frames of a stretch of a video: evenly spaced times, and for each the frame displayed at that time.
+"""Frames of a stretch of a video: for each of given times the frame displayed at that time.
 
 Shapes: F times, H x W pixels; frames (F, H, W, 3) uint8 RGB. Times are seconds on the file's clock.
 
@@ -52,15 +52,6 @@ class CannotSeek(Exception):
 
 class Damaged(Exception):
     """Something could not be decoded by several threads, which guess at it differently from run to run."""
-
-
-def sample_times(start: float, end: float, count: int) -> np.ndarray:
-    """The centres (F,) float64 of F equal slices: start + (i + 0.5) (end - start) / F.
-
-    >>> sample_times(0.0, 2.0, 4).tolist()
-    [0.25, 0.75, 1.25, 1.75]
-    """
-    return start + (np.arange(count) + 0.5) * ((end - start) / count)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,131 @@
+"""From decoded frames to what a vision model takes: its size, its crop, its mean and deviation.
+
+Shapes: B clips, F frames, H x W pixels as decoded, P x P pixels of the model.
+
+Most of the resizing is done by the decoder, which delivers frames at the short side asked for (bilinear,
+widened to an average when shrinking); what is left is done here by the same rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from avcil.errors import InputError
+
+Triple = tuple[float, float, float]
+NORMALISATIONS: dict[str, tuple[Triple, Triple]] = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "timesformer": ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225)),
+}
+"""Mean and deviation of each colour, pixels from 0 to 1, as published with the families of models."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pixels:
+    """How a vision model wants its frames.
+
+    >>> Pixels(side=224, short_side=256, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)).batch(
+    ...     [np.full((2, 256, 300, 3), 255, np.uint8)], "example").shape
+    torch.Size([1, 2, 224, 224, 3])
+    """
+
+    side: int
+    """P: the model sees P x P pixels."""
+    short_side: int
+    """The frames' short side before the crop."""
+    fit: Literal["crop", "squash"] = "crop"
+    """crop: the centre of the frame; squash: the whole frame brought to a square, its aspect lost."""
+    mean: Triple
+    std: Triple
+    source: str = "published"
+    """Where these figures come from: the model's own file, or what was published for its family."""
+
+    def __post_init__(self) -> None:
+        if self.fit == "crop" and self.short_side < self.side:
+            raise InputError(f"frames of short side {self.short_side} hold no square of {self.side} pixels")
+
+    def described(self) -> dict[str, Any]:
+        """As JSON, for the fingerprint."""
+        return asdict(self) | {"mean": list(self.mean), "std": list(self.std), "resize": "bilinear"}
+
+    def batch(self, clips: Sequence[np.ndarray], name: str) -> Tensor:
+        """Bytes (B, F, P, P, 3) of clips (F, H, W, 3) of any sizes, RGB; `name` is the encoder's."""
+        return torch.stack([self._fitted(torch.from_numpy(_checked(clip, name))) for clip in clips])
+
+    def normalised(self, frames: Tensor) -> Tensor:
+        """Float32 (..., 3, P, P) from bytes (..., P, P, 3), on the device where these are."""
+        mean, std = (torch.tensor(values, device=frames.device) * 255 for values in (self.mean, self.std))
+        return ((frames.float() - mean) / std).movedim(-1, -3).contiguous()
+
+    def _fitted(self, clip: Tensor) -> Tensor:
+        height, width = clip.shape[1:3]
+        if self.fit == "squash":
+            return _resized(clip, self.side, self.side)
+        if min(height, width) != self.short_side:
+            scale = self.short_side / min(height, width)
+            clip = _resized(clip, *(max(self.short_side, round(side * scale)) for side in (height, width)))
+        top, left = ((side - self.side) // 2 for side in clip.shape[1:3])
+        return clip[:, top : top + self.side, left : left + self.side]
+
+
+def _resized(clip: Tensor, height: int, width: int) -> Tensor:
+    """Bytes (F, height, width, 3), bilinear, averaged when shrinking; as they are if that is their size."""
+    if clip.shape[1:3] == (height, width):
+        return clip
+    planes = clip.movedim(3, 1).float()
+    planes = functional.interpolate(planes, (height, width), mode="bilinear", antialias=True)
+    return planes.round().clamp(0, 255).byte().movedim(1, 3)
+
+
+def _checked(clip: np.ndarray, name: str) -> np.ndarray:
+    clip = np.asarray(clip)
+    if clip.dtype != np.uint8 or clip.ndim != 4 or clip.shape[3] != 3 or 0 in clip.shape:
+        raise InputError(f"{name} takes RGB frames, uint8 (F, H, W, 3); got {clip.dtype} {clip.shape}")
+    return np.ascontiguousarray(clip)
+
+
+def from_processor(
+    settings: Mapping[str, Any] | None, *, side: int, own_side: bool, fit: str, normalisation: str
+) -> Pixels:
+    """What a model's preprocessor_config.json says; None takes what was published for its family.
+
+    :param side: P of the model's configuration.
+    :param own_side: whether the model takes other sizes than `side` too, so that the file may choose.
+    :param fit: the family's way where the file does not say.
+    """
+    mean, std = NORMALISATIONS[normalisation]
+    if settings is None:
+        return Pixels(
+            side=side, short_side=side, fit=fit, mean=mean, std=std, source=f"published: {normalisation}"
+        )
+    size, crop = settings.get("size"), settings.get("crop_size")
+    cropped = settings.get("do_center_crop", fit == "crop")
+    if cropped and own_side and (crop or size):
+        side = _length(crop or size)
+    short = max(side, _length(size)) if cropped and size and settings.get("do_resize", True) else side
+    if settings.get("do_normalize", True):
+        mean, std = settings.get("image_mean") or mean, settings.get("image_std") or std
+    else:
+        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    # pixels become x * factor - offset there, x / 255 here: the difference is moved into mean and deviation
+    factor, offset = 255 * settings.get("rescale_factor", 1 / 255), 1.0 if settings.get("offset") else 0.0
+    mean = tuple(round((value + offset) / factor, 9) for value in mean)
+    std = tuple(round(value / factor, 9) for value in std)
+    fit = "crop" if cropped else "squash"
+    return Pixels(side=side, short_side=short, fit=fit, mean=mean, std=std, source="preprocessor_config.json")
+
+
+def _length(size: int | Mapping[str, int]) -> int:
+    """The one length that a processor's size stands for: a number, a shortest edge, or a square."""
+    if isinstance(size, Mapping):
+        return int(size.get("shortest_edge") or min(size["height"], size["width"]))
+    return int(size)
