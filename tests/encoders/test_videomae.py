@@ -154,7 +154,7 @@ def test_missing_weights_are_an_error(videomae_folder: Path, tmp_path: Path) -> 
     weights = load_file(folder / "model.safetensors")
     del weights["videomae.encoder.layer.1.output.dense.weight"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(InputError, match="1 are missing .*layer.1.output.dense.weight"):
+    with pytest.raises(InputError, match=r"1 are missing .*layer.1.output.dense.weight"):
         visual_encoder(f"videomae-base:{folder}")
 
 

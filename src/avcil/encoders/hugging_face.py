@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any
 import torch
 
 from avcil.errors import InputError
+from avcil.files import read_json
 
 WEIGHTS_VARIABLE = "AVCIL_WEIGHTS"
 """A folder in which weights are looked for by their last name where their path is not there any more."""
@@ -93,18 +93,24 @@ def load_config(source: Source) -> Any:
         return need_transformers().AutoConfig.from_pretrained(source.place, revision=source.revision)
 
 
-def load_settings(source: Source, *names: str) -> dict[str, Any] | None:
-    """The JSON of the first of these files that comes with the model; None if it has none of them."""
+def hub_file(source: Source, name: str) -> Path | None:
+    """A file that comes with the model, downloaded once; None if it has none of this name."""
     need_transformers()
     from transformers.utils import cached_file
 
+    with _explained(source):
+        path = cached_file(
+            source.place, name, revision=source.revision, _raise_exceptions_for_missing_entries=False
+        )
+    return None if path is None else Path(path)
+
+
+def load_settings(source: Source, *names: str) -> dict[str, Any] | None:
+    """The JSON of the first of these files that comes with the model; None if it has none of them."""
     for name in names:
-        with _explained(source):
-            path = cached_file(
-                source.place, name, revision=source.revision, _raise_exceptions_for_missing_entries=False
-            )
+        path = hub_file(source, name)
         if path is not None:
-            return json.loads(Path(path).read_text(encoding="utf-8"))
+            return read_json(path)
     return None
 
 

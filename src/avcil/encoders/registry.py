@@ -24,6 +24,7 @@ VISUAL: Places = {
 }
 AUDIO: Places = {
     "log-mel": ("avcil.encoders.log_mel", "LogMel"),
+    "audiomae": ("avcil.encoders.audio_mae", "AudioMAE"),
 }
 IN_WORDS = {"hf": "hf:MODEL", "hf-audio": "hf:MODEL"}
 
@@ -41,7 +42,7 @@ def audio_encoder_names() -> list[str]:
     """Names that `audio_encoder` takes; MODEL stands for a hub name or a local folder.
 
     >>> audio_encoder_names()
-    ['log-mel']
+    ['audiomae', 'log-mel']
     """
     return _in_words(AUDIO)
 

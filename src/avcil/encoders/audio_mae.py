@@ -1,0 +1,137 @@
+"""AudioMAE as an audio encoder: Kaldi filterbanks, the pre-trained ViT-B, the mean of its patch tokens.
+
+Shapes: B clips, N samples, L = 1024 windows, M = 128 mel bands, S = 512 patch tokens, D width.
+
+    sound without its mean -> log-mel energies (L, M), the first 1024 windows, filled up with zeros
+    (x + 4.2677393) / (2 * 4.5689974)
+    ViT -> tokens (S, D) -> their mean -> LayerNorm without scale and shift
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from avcil.encoders.audio_vit import BANDS, EPSILON, PATCHES, WINDOWS, audio_vit, read_checkpoint
+from avcil.encoders.base import AudioEncoder
+from avcil.encoders.device import choose_device, inference
+from avcil.encoders.hugging_face import Source, hub_file, local_path, state_hash
+from avcil.encoders.kaldi_fbank import checked_sound, fbank, fitted
+from avcil.errors import InputError, unknown_name
+
+HUB = "gaunernst/vit_base_patch16_1024_128.audiomae_as2m"
+"""The authors' pre-trained weights (AudioSet-2M, not fine-tuned) as safetensors."""
+AT_ONCE = 16
+"""Clips that go through the model together; more only take memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How sound becomes what the model sees."""
+
+    sample_rate: int = 16_000
+    """Hertz."""
+    mean: float = -4.2677393
+    std: float = 4.5689974
+    normalised: bool = True
+    """(x - mean) / (2 std), as the model was trained; else the energies as they are."""
+
+
+VARIANTS = {"published": Recipe(), "av-cil-script": Recipe(sample_rate=11_430, normalised=False)}
+"""`av-cil-script` is what the scripts of AV-CIL's release do: another sample rate, no normalisation."""
+
+
+class AudioMAE(AudioEncoder):
+    """`audiomae`, or `audiomae:/path/to/pretrained.pth` (or .safetensors) with the checkpoint at hand."""
+
+    name: ClassVar[str] = "audiomae"
+    version: ClassVar[int] = 1
+
+    def __init__(self, *, source: str = HUB, variant: str = "published", device: str | None = None) -> None:
+        """
+        :param source: the checkpoint's file, or the hub name of a model with a model.safetensors in it.
+        :param variant: "published", or "av-cil-script".
+        :param device: "cpu", "cuda", "cuda:1"; a GPU if there is one, unless given. It is no part of the
+            fingerprint; on a GPU matrix products are rounded to bfloat16.
+        """
+        if variant not in VARIANTS:
+            raise unknown_name("variant of encoder 'audiomae':", variant, VARIANTS)
+        self.recipe = VARIANTS[variant]
+        self.sample_rate = self.recipe.sample_rate
+        self.device = choose_device(device)
+        self.options = {"source": source, "variant": variant}
+        path = checkpoint_file(source)
+        self._model = audio_vit(read_checkpoint(path), str(path)).to(self.device)
+        self.width = self._model.pos_embed.shape[2]
+
+    def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
+        """Vectors (B, D) float32 of B mono waveforms, each float32 (N,) in [-1, 1]; lengths may differ."""
+        parts = [self._pooled(self._tokens(some)).cpu().numpy() for some in _batches(clips)]
+        return np.concatenate([np.zeros((0, self.width), np.float32), *parts])
+
+    def tokens(self, clips: Sequence[np.ndarray]) -> np.ndarray:
+        """Patch tokens (B, 512, D) float32, 64 steps of time by 8 of pitch, that the vectors are means of."""
+        parts = [self._tokens(some).cpu().numpy() for some in _batches(clips)]
+        return np.concatenate([np.zeros((0, PATCHES, self.width), np.float32), *parts])
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Name, version, options, weight hash and preprocessing, as JSON."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "options": dict(self.options),
+            "weights": self._weights,
+            "preprocessing": {
+                "fbank": f"Kaldi, {BANDS} bands, 25 ms every 10 ms, Hann, first {WINDOWS} windows",
+                **asdict(self.recipe),
+            },
+            "pooling": "mean of the patch tokens, LayerNorm without affine",
+        }
+
+    @cached_property
+    def _weights(self) -> str:
+        return state_hash(self._model)
+
+    def spectrogram(self, sound: np.ndarray) -> np.ndarray:
+        """What the model sees of a waveform (N,): (L, M) float64."""
+        sound = checked_sound(sound, self.name)
+        energies = fitted(fbank(sound - sound.mean(), self.sample_rate, BANDS), WINDOWS)
+        if self.recipe.normalised:
+            energies = (energies - self.recipe.mean) / (2 * self.recipe.std)
+        return energies
+
+    def _tokens(self, clips: Sequence[np.ndarray]) -> Tensor:
+        stacked = np.stack([self.spectrogram(clip) for clip in clips]).astype(np.float32)
+        with inference(self.device):
+            return self._model(torch.from_numpy(stacked)[:, None].to(self.device)).float()
+
+    def _pooled(self, tokens: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return functional.layer_norm(tokens.mean(dim=1), (self.width,), eps=EPSILON)
+
+
+def _batches(clips: Sequence[np.ndarray]) -> list[Sequence[np.ndarray]]:
+    return [clips[i : i + AT_ONCE] for i in range(0, len(clips), AT_ONCE)]
+
+
+def checkpoint_file(source: str) -> Path:
+    """The checkpoint at this path, in this folder, or of this name on the Hugging Face hub."""
+    path = local_path(source)
+    if path is None and Path(source).suffix not in (".pth", ".pt", ".safetensors"):
+        path = hub_file(Source.of(source), "model.safetensors")
+    elif path is not None and path.is_dir():
+        path = path / "model.safetensors"
+    if path is None or not path.is_file():
+        raise InputError(
+            f"there is no AudioMAE checkpoint {path or source}. Download the authors' pretrained.pth (ViT-B, "
+            "AudioSet-2M) and name it: audiomae:/path/to/pretrained.pth"
+        )
+    return path

@@ -1,0 +1,140 @@
+"""AudioMAE's encoder: a plain vision transformer over a spectrogram, its weights named as in timm.
+
+Shapes: B clips, L = 1024 windows, M = 128 mel bands, S = 512 patch tokens of 16 x 16, in order of time and
+from low to high bands; D width.
+
+The names of weights are those of the authors' checkpoint, so that it is taken without mapping. Huang et al.,
+Masked Autoencoders that Listen, 2022.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from avcil.errors import InputError
+
+WINDOWS, BANDS, PATCH = 1024, 128, 16
+PATCHES = (WINDOWS // PATCH) * (BANDS // PATCH)
+HEAD_WIDTH = 64
+EPSILON = 1e-6
+NOT_NEEDED = ("decoder", "mask_token", "norm.", "head.", "fc_norm.")
+"""Weights of AudioMAE's decoder and heads. `norm` is among them: the authors apply it before the decoder, and
+replace it by a norm behind the mean over tokens where they use the encoder."""
+
+
+class AudioViT(nn.Module):
+    """Spectrograms (B, 1, 1024, 128) to tokens (B, 512, D) of the last block, without a final norm."""
+
+    def __init__(self, *, width: int, depth: int, hidden: int) -> None:
+        super().__init__()
+        self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(1, width, PATCH, stride=PATCH)})
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + PATCHES, width))
+        self.blocks = nn.ModuleList([Block(width, hidden) for _ in range(depth)])
+
+    def forward(self, spectrograms: Tensor) -> Tensor:
+        patches = self.patch_embed["proj"](spectrograms).flatten(2).transpose(1, 2)  # (B, 512, D)
+        first = self.cls_token.expand(len(patches), -1, -1)
+        tokens = torch.cat([first, patches], dim=1) + self.pos_embed
+        for block in self.blocks:
+            tokens = block(tokens)
+        return tokens[:, 1:]
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = (nn.LayerNorm(width, eps=EPSILON) for _ in range(2))
+        self.attn = nn.ModuleDict({"qkv": nn.Linear(width, 3 * width), "proj": nn.Linear(width, width)})
+        self.mlp = nn.ModuleDict({"fc1": nn.Linear(width, hidden), "fc2": nn.Linear(hidden, width)})
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        query, key, value = (
+            part.unflatten(2, (-1, HEAD_WIDTH)).transpose(1, 2)  # (B, heads, S, 64)
+            for part in self.attn["qkv"](self.norm1(tokens)).chunk(3, dim=2)
+        )
+        mixed = functional.scaled_dot_product_attention(query, key, value)
+        tokens = tokens + self.attn["proj"](mixed.transpose(1, 2).flatten(2))
+        return tokens + self.mlp["fc2"](functional.gelu(self.mlp["fc1"](self.norm2(tokens))))
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """The weights in a .safetensors file or the authors' .pth, which may carry training settings too.
+
+    A .pth is read by torch's restricted loader: a file that asks for any code to run is refused.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        content = _restricted(path)
+    except Exception as error:  # the two loaders raise a dozen kinds for damaged files
+        said = str(error).strip().splitlines()
+        reason = said[0] if said else type(error).__name__
+        if "nsupported" in str(error) and "GLOBAL" in str(error):
+            reason = "it asks for code to be run, which weights never need; do not use this file"
+        raise InputError(f"the checkpoint {path} cannot be read: {reason}") from None
+    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
+        content = content["model"]
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise InputError(
+            f"the checkpoint {path} holds no weights: it must be a dict of tensors, or have one as 'model'"
+        )
+    return dict(content)
+
+
+def _restricted(path: Path) -> object:
+    """Tensors and plain containers; argparse's Namespace, in which the authors kept their settings."""
+    import argparse
+
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def audio_vit(weights: Mapping[str, Tensor], where: str) -> AudioViT:
+    """The frozen encoder of these weights, its size taken from them; InputError unless every name fits."""
+    used = {key: value.float() for key, value in weights.items() if not key.startswith(NOT_NEEDED)}
+    model = AudioViT(**_size(used, where))
+    expected = model.state_dict()
+    faults = {
+        "missing": expected.keys() - used.keys(),
+        "unexpected": used.keys() - expected.keys(),
+        "of another shape": {k for k in expected.keys() & used.keys() if expected[k].shape != used[k].shape},
+    }
+    if any(faults.values()):
+        said = (
+            f"{len(keys)} {what} ({', '.join(sorted(keys)[:3])}{', …' if len(keys) > 3 else ''})"
+            for what, keys in faults.items()
+            if keys
+        )
+        raise InputError(
+            f"{where} does not hold AudioMAE's encoder: of its weights {'; '.join(said)}. Take the authors' "
+            "pre-trained ViT-B (pretrained.pth), or the same weights under timm's names as safetensors"
+        )
+    model.load_state_dict(used)
+    return model.eval().requires_grad_(False)
+
+
+def _size(weights: Mapping[str, Tensor], where: str) -> dict[str, int]:
+    """Width, depth and hidden width that the weights have."""
+    position, first = weights.get("pos_embed"), weights.get("blocks.0.mlp.fc1.weight")
+    if position is None or first is None or position.ndim != 3 or first.ndim != 2:
+        raise InputError(
+            f"{where} does not hold AudioMAE's encoder: pos_embed or blocks.0.mlp.fc1.weight is missing. "
+            "Take the authors' pre-trained ViT-B (pretrained.pth), or the same weights as safetensors"
+        )
+    if position.shape[1] != 1 + PATCHES or position.shape[2] % HEAD_WIDTH:
+        raise InputError(
+            f"{where} is for another input or has another width: its pos_embed is {tuple(position.shape)}, "
+            f"allowed is (1, {1 + PATCHES}, a multiple of {HEAD_WIDTH}) (spectrograms of {WINDOWS} x {BANDS})"
+        )
+    numbers = {key.split(".")[1] for key in weights if key.startswith("blocks.")}
+    return {"width": position.shape[2], "depth": len(numbers), "hidden": first.shape[0]}

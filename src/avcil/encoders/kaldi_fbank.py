@@ -1,0 +1,78 @@
+"""Log-mel filterbanks as Kaldi makes them, in float64: what audio transformers were trained on.
+
+Shapes: N samples of sound, L windows, W samples a window, M mel bands.
+
+    windows of 25 ms every 10 ms that lie wholly inside the sound; each without its mean
+    x[j] - 0.97 x[j - 1] (pre-emphasis, x[-1] = x[0]), times a Hann window
+    |FFT|^2, filled up with zeros to the next power of two
+    triangles evenly spaced in mel = 1127 ln(1 + hertz / 700) between 20 Hz and half the sample rate
+    natural logarithm, no smaller than that of float32's epsilon
+
+No dither and no energy: the same sound gives the same numbers.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from avcil.errors import InputError
+
+PREEMPHASIS = 0.97
+LOWEST = 20.0
+"""Hertz at which the first triangle begins."""
+FLOOR = float(np.finfo(np.float32).eps)
+
+
+def fbank(sound: np.ndarray, sample_rate: int, bands: int = 128) -> np.ndarray:
+    """Log energies (L, M) float64 of mono sound (N,) in [-1, 1]; a sound shorter than a window is filled up.
+
+    >>> fbank(np.zeros(16_000), 16_000).shape
+    (998, 128)
+    """
+    size, hop = sample_rate * 25 // 1000, sample_rate * 10 // 1000
+    sound = np.pad(np.asarray(sound, np.float64), (0, max(0, size - len(sound))))
+    windows = np.lib.stride_tricks.sliding_window_view(sound, size)[::hop]  # (L, W)
+    windows = windows - windows.mean(axis=1, keepdims=True)
+    before = np.concatenate([windows[:, :1], windows[:, :-1]], axis=1)
+    fft = 1 << (size - 1).bit_length()
+    power = np.abs(np.fft.rfft((windows - PREEMPHASIS * before) * np.hanning(size), fft)) ** 2
+    return np.log(np.maximum(power @ mel_triangles(bands, sample_rate, fft).T, FLOOR))
+
+
+@lru_cache(maxsize=8)
+def mel_triangles(bands: int, sample_rate: int, fft: int) -> np.ndarray:
+    """Triangles (M, fft // 2 + 1) float64; straight in mel, not in hertz."""
+    ends = _mel(np.array([LOWEST, sample_rate / 2]))
+    edges = np.linspace(*ends, bands + 2)
+    places = _mel(np.arange(fft // 2 + 1) * sample_rate / fft)
+    rising = (places - edges[:-2, None]) / np.diff(edges)[:-1, None]
+    falling = (edges[2:, None] - places) / np.diff(edges)[1:, None]
+    triangles = np.clip(np.minimum(rising, falling), 0, None)
+    triangles[:, -1] = 0.0  # Kaldi leaves the bin at half the sample rate out
+    triangles.setflags(write=False)
+    return triangles
+
+
+def _mel(hertz: np.ndarray) -> np.ndarray:
+    return 1127 * np.log(1 + hertz / 700)
+
+
+def checked_sound(sound: np.ndarray, name: str) -> np.ndarray:
+    """Mono sound (N,) float64 with samples in it, all finite; InputError in the name of an encoder if not."""
+    sound = np.asarray(sound)
+    if sound.ndim != 1 or sound.size == 0:
+        raise InputError(
+            f"{name} takes mono sound of one sample or more, shape (N,); got shape {sound.shape}"
+        )
+    if not np.isfinite(sound).all():
+        raise InputError(
+            f"{name}: the sound holds NaN or infinite samples; decode the clip again or leave it out"
+        )
+    return sound.astype(np.float64)
+
+
+def fitted(energies: np.ndarray, length: int) -> np.ndarray:
+    """The first `length` windows (length, M); a shorter spectrogram is filled up with zeros."""
+    return np.pad(energies[:length], ((0, max(0, length - len(energies))), (0, 0)))
