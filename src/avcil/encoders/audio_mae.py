@@ -29,6 +29,10 @@ from avcil.errors import InputError, unknown_name
 
 HUB = "gaunernst/vit_base_patch16_1024_128.audiomae_as2m"
 """The authors' pre-trained weights (AudioSet-2M, not fine-tuned) as safetensors."""
+AT_HAND = (
+    "The authors' pretrained.pth (ViT-B, AudioSet-2M), once downloaded, is named so: "
+    "audiomae:/path/to/pretrained.pth"
+)
 AT_ONCE = 16
 """Clips that go through the model together; more only take memory."""
 
@@ -126,12 +130,16 @@ def checkpoint_file(source: str) -> Path:
     """The checkpoint at this path, in this folder, or of this name on the Hugging Face hub."""
     path = local_path(source)
     if path is None and Path(source).suffix not in (".pth", ".pt", ".safetensors"):
-        path = hub_file(Source.of(source), "model.safetensors")
+        path = _from_hub(source)
     elif path is not None and path.is_dir():
         path = path / "model.safetensors"
     if path is None or not path.is_file():
-        raise InputError(
-            f"there is no AudioMAE checkpoint {path or source}. Download the authors' pretrained.pth (ViT-B, "
-            "AudioSet-2M) and name it: audiomae:/path/to/pretrained.pth"
-        )
+        raise InputError(f"there is no AudioMAE checkpoint {path or source}. {AT_HAND}")
     return path
+
+
+def _from_hub(source: str) -> Path | None:
+    try:
+        return hub_file(Source.of(source), "model.safetensors")
+    except InputError as error:
+        raise InputError(f"{error}. {AT_HAND}") from None

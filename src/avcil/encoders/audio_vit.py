@@ -9,6 +9,10 @@ Masked Autoencoders that Listen, 2022.
 
 from __future__ import annotations
 
+import argparse
+import pickle
+import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -77,11 +81,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         content = _restricted(path)
     except Exception as error:  # the two loaders raise a dozen kinds for damaged files
-        said = str(error).strip().splitlines()
-        reason = said[0] if said else type(error).__name__
-        if "nsupported" in str(error) and "GLOBAL" in str(error):
-            reason = "it asks for code to be run, which weights never need; do not use this file"
-        raise InputError(f"the checkpoint {path} cannot be read: {reason}") from None
+        raise InputError(f"the checkpoint {path} cannot be read: {_reason(error)}") from None
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
         content = content["model"]
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
@@ -93,10 +93,22 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 def _restricted(path: Path) -> object:
     """Tensors and plain containers; argparse's Namespace, in which the authors kept their settings."""
-    import argparse
-
-    with torch.serialization.safe_globals([argparse.Namespace]):
+    with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+        warnings.simplefilter("ignore")  # about pickle protocols; what matters is raised
         return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _reason(error: Exception) -> str:
+    """A loader's error in a line, without torch's advice to load the file unrestricted."""
+    if isinstance(error, pickle.UnpicklingError):
+        named = re.search(r"Unsupported (?:global: GLOBAL|class) ([\w.]+)", str(error))
+        if named:
+            return (
+                f"it asks for {named[1]}, which weights never need; it may be hostile. Take the authors' file"
+            )
+        return "it is no file of weights alone as torch.save writes it. Take the authors' file"
+    said = str(error).strip().splitlines()
+    return said[0] if said else type(error).__name__
 
 
 def audio_vit(weights: Mapping[str, Tensor], where: str) -> AudioViT:

@@ -28,7 +28,7 @@ FLOOR = float(np.finfo(np.float32).eps)
 def fbank(sound: np.ndarray, sample_rate: int, bands: int = 128) -> np.ndarray:
     """Log energies (L, M) float64 of mono sound (N,) in [-1, 1]; a sound shorter than a window is filled up.
 
-    >>> fbank(np.zeros(16_000), 16_000).shape
+    >>> fbank(np.zeros(160_000), 16_000).shape
     (998, 128)
     """
     size, hop = sample_rate * 25 // 1000, sample_rate * 10 // 1000
