@@ -63,7 +63,12 @@ def demo(out: Path, *, seed: int, epochs: int, say: Callable[[str], None] = prin
     write_json(out / "summary.json", summary)
     examples, note = attention_examples(out / "av-cil-audio-visual", 4)
     write_report(
-        records, out / "report.html", attention_examples=examples, attention_run=records[1], attention_note=note
+        records,
+        out / "report.html",
+        attention_examples=examples,
+        attention_run=records[1],
+        attention_note=note,
+        title="Learning class after class: things that move and sound",
     )
     _predict(out, say)
     say(f"\nThe report is {out / 'report.html'}, the figures are in {out / 'summary.json'}.")

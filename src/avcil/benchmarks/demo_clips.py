@@ -29,7 +29,7 @@ def render_demo_clips(
     *,
     seed: int = 0,
     train: int = 24,
-    val: int = 5,
+    val: int = 8,
     test: int = 8,
     workers: int | None = None,
     on_progress: Callable[[int, int], object] | None = None,

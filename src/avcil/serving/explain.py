@@ -5,7 +5,6 @@ T time slices, S = h x w spatial tokens, D channels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,22 +15,30 @@ from avcil.evaluation.attention_example import AttentionExample
 from avcil.evaluation.run_files import RunRecord, read_run
 from avcil.features import FeatureStore, StoredClip
 from avcil.models.network import Network
+from avcil.serving.clip_features import ClipFeatures
 from avcil.serving.recognizer import Recognizer
 
 
-def attention_maps(recognizer: Recognizer, features) -> tuple[np.ndarray, np.ndarray]:
-    """Spatial (T, h, w) and temporal (T,) attention of one clip, averaged over the channels; each sums to one.
+def attention_maps(recognizer: Recognizer, features: ClipFeatures) -> tuple[np.ndarray, np.ndarray]:
+    """Spatial (T, h, w) and temporal (T,) attention of one clip; each slice's map, and the weights, sum to one.
 
-    There is one map per channel; the mean shows where the channels agree.
+    There is one map per channel. A channel counts by what it gives to the answer, |x_d dz/dx_d| of the attended
+    tokens x and the likeliest class's logit z, so that channels which do not matter for this clip stay out.
     """
     network = recognizer.model
     assert isinstance(network, Network)
+    assert features.audio is not None
+    assert features.visual is not None
     dtype = network.visual_projection.weight.dtype
-    with torch.inference_mode():
-        attention = network(features.audio.to(dtype), features.visual.to(dtype)).attention
-    assert attention is not None
-    spatial = attention.spatial_log.exp().mean(dim=3)[0].double().numpy()  # (T, S)
-    temporal = attention.temporal_log.exp().mean(dim=2)[0].double().numpy()
+    with torch.enable_grad():
+        output = network(features.audio.to(dtype), features.visual.to(dtype))
+        attention = output.attention
+        assert attention is not None
+        (slope,) = torch.autograd.grad(network.classify(output).max(), attention.attended)
+    share = (slope * attention.attended).abs()[0].detach()
+    share = share / share.sum() if share.sum() > 0 else torch.full_like(share, 1 / len(share))
+    spatial = (attention.spatial_log.detach().exp() @ share)[0].double().numpy()  # (T, S)
+    temporal = (attention.temporal_log.detach().exp() @ share)[0].double().numpy()
     grid = recognizer.reader.visual_encoder.spatial_grid
     return spatial.reshape(-1, *grid), temporal
 
@@ -39,7 +46,7 @@ def attention_maps(recognizer: Recognizer, features) -> tuple[np.ndarray, np.nda
 def attention_examples(run: Path, count: int) -> tuple[list[AttentionExample], str | None]:
     """Up to `count` test clips of a run with its attention, of different classes; or none, and in words why.
 
-    Half of them, as far as there are, are clips that the model got wrong.
+    As far as there are, half of them are clips that the model got wrong.
     """
     record = read_run(run)
     if record.config["modality"] != "audio-visual":
@@ -62,24 +69,23 @@ def attention_examples(run: Path, count: int) -> tuple[list[AttentionExample], s
     return examples, None if examples else reason or "no test clip of the run is in its feature store"
 
 
-def _chosen(record: RunRecord, clips: dict[str, StoredClip], count: int) -> Sequence[StoredClip]:
-    """Test clips, wrong and right ones in turn, a class only once as long as there are others."""
-    predictions = [p for p in record.predictions[-1] if p.clip_id in clips]
-    queues = [[p for p in predictions if (p.label == p.predicted) == right] for right in (True, False)]
-    chosen, labels = [], set()
-    for fresh in (True, False):
-        for right, wrong in zip(*_padded(queues), strict=True):
-            for prediction in (right, wrong):
-                if prediction is None or prediction in chosen or (fresh and prediction.label in labels):
-                    continue
-                chosen.append(prediction)
-                labels.add(prediction.label)
-    return [clips[p.clip_id] for p in chosen[:count]]
-
-
-def _padded(queues: list[list]) -> list[list]:
-    longest = max(map(len, queues))
-    return [queue + [None] * (longest - len(queue)) for queue in queues]
+def _chosen(record: RunRecord, clips: dict[str, StoredClip], count: int) -> list[StoredClip]:
+    """Test clips, a right and a wrong one in turn, of classes not shown yet as long as there are any."""
+    queues = {right: [] for right in (True, False)}
+    for prediction in record.predictions[-1]:
+        if prediction.clip_id in clips:
+            queues[prediction.label == prediction.predicted].append(prediction)
+    chosen: list[StoredClip] = []
+    shown: set[str] = set()
+    right = True
+    while len(chosen) < count and any(queues.values()):
+        queue = queues[right] or queues[not right]
+        prediction = next((p for p in queue if p.label not in shown), queue[0])
+        queue.remove(prediction)
+        shown.add(prediction.label)
+        chosen.append(clips[prediction.clip_id])
+        right = not right
+    return chosen
 
 
 def _example(recognizer: Recognizer, clip: StoredClip) -> AttentionExample:
