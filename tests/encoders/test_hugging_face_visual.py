@@ -1,0 +1,187 @@
+"""Every family of vision models, from a saved folder to tokens in order."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from avcil.encoders.hugging_face_vision import FAMILIES
+from avcil.encoders.registry import from_fingerprint, visual_encoder
+from avcil.errors import InputError
+
+SIZE = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 48}
+VISION = SIZE | {"image_size": 32, "patch_size": 8}
+PATCHES = SIZE | {"patch_size": 8, "num_patches": 16}
+IDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+TEXT = SIZE | IDS | {"vocab_size": 30, "max_position_embeddings": 8}
+DECODER = {f"decoder_{key}": value // 3 * 2 for key, value in SIZE.items()}
+PREDICTOR = {
+    "pred_hidden_size": 12,
+    "pred_num_attention_heads": 2,
+    "pred_num_hidden_layers": 1,
+    "pred_num_mask_tokens": 1,
+}
+CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "videomae": ("VideoMAE", VISION | {"num_frames": 4}),
+    "vjepa2": ("VJEPA2", VISION | PREDICTOR | {"crop_size": 32, "frames_per_clip": 4, "mlp_ratio": 2.0}),
+    "vivit": ("Vivit", SIZE | {"image_size": 32, "num_frames": 4, "tubelet_size": [2, 8, 8]}),
+    "timesformer": ("Timesformer", VISION | {"num_frames": 4}),
+    "clip": ("CLIP", {"vision_config": VISION, "text_config": TEXT, "projection_dim": 8}),
+    "clip_vision_model": ("CLIPVision", VISION),
+    "siglip": ("Siglip", {"vision_config": VISION, "text_config": TEXT}),
+    "siglip_vision_model": ("SiglipVision", VISION),
+    "siglip2": ("Siglip2", {"vision_config": PATCHES, "text_config": TEXT}),
+    "siglip2_vision_model": ("Siglip2Vision", PATCHES),
+    "dinov2": ("Dinov2", VISION | {"mlp_ratio": 2}),
+    "dinov2_with_registers": ("Dinov2WithRegisters", VISION | {"mlp_ratio": 2, "num_register_tokens": 4}),
+    "dinov3_vit": ("DINOv3ViT", VISION | {"num_register_tokens": 4}),
+    "vit": ("ViT", VISION),
+    "deit": ("DeiT", VISION),
+    "vit_mae": ("ViTMAE", VISION | DECODER),
+}
+CLASSES = {"vit_mae": "ViTMAEForPreTraining"}
+"""As published, where that is not NAMEModel: with the decoder."""
+SLICES = {"videomae": 2, "vjepa2": 2, "vivit": 2, "timesformer": 4}
+"""T; image models see 8 frames one by one."""
+
+
+@pytest.fixture(scope="module")
+def folder_of(tmp_path_factory: pytest.TempPathFactory):
+    """The folder of a small random model of a family; made once."""
+    root, made = tmp_path_factory.mktemp("families"), {}
+
+    def make(family: str) -> Path:
+        if family not in made:
+            name, options = CONFIGS[family]
+            torch.manual_seed(1)
+            config = getattr(transformers, f"{name}Config")(**options)
+            model = getattr(transformers, CLASSES.get(family, f"{name}Model"))(config)
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    if parameter.requires_grad:
+                        parameter.normal_(0.01, 0.15)
+            made[family] = root / family
+            model.save_pretrained(made[family])
+        return made[family]
+
+    return make
+
+
+def clip_of(frames: int, seed: int = 0, height: int = 32, width: int = 32) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (frames, height, width, 3), dtype=np.uint8)
+
+
+def test_every_family_is_tested() -> None:
+    """A family without a model here would be untried."""
+    assert CONFIGS.keys() == FAMILIES.keys()
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_tokens_lie_where_the_picture_has_them(family: str, folder_of) -> None:
+    """The grid is the model's; a change in one corner of one frame shows most in that slice and corner."""
+    encoder = visual_encoder(f"hf:{folder_of(family)}")
+    assert encoder.token_grid == (SLICES.get(family, 8), 16)
+    clip = clip_of(encoder.frames)
+    changed = clip.copy()
+    changed[-1, 24:, :8] = 255 - changed[-1, 24:, :8]  # the last frame, the last row's first patch
+    tokens, other = encoder.encode([clip, changed])
+    assert tokens.shape == (*encoder.token_grid, 24)
+    assert np.isfinite(tokens).all()
+    difference = np.abs(tokens - other).sum(axis=2)  # (T, S)
+    assert np.unravel_index(difference.argmax(), difference.shape) == (encoder.token_grid[0] - 1, 12)
+    if not encoder.family.is_video:
+        assert difference[:-1].max() == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_the_fingerprint_rebuilds_every_family(family: str, folder_of) -> None:
+    """The same folder gives the same encoder, bit for bit."""
+    encoder = visual_encoder(f"hf:{folder_of(family)}")
+    again = from_fingerprint(json.loads(json.dumps(encoder.fingerprint())))
+    clip = clip_of(encoder.frames)
+    assert np.array_equal(encoder.encode([clip]), again.encode([clip]))
+
+
+def test_an_image_model_sees_each_frame_alone(folder_of) -> None:
+    """T = F; the frames of all clips go through the model as one batch, and come back in order."""
+    folder = folder_of("vit")
+    encoder = visual_encoder(f"hf:{folder}", frames=3)
+    clips = [clip_of(3, seed=1), clip_of(3, seed=2)]
+    model = transformers.ViTModel.from_pretrained(folder, add_pooling_layer=False).eval()
+    for clip, tokens in zip(clips, encoder.encode(clips), strict=True):
+        for frame, slice_tokens in zip(clip, tokens, strict=True):
+            pixels = torch.from_numpy(frame / 127.5 - 1).float().permute(2, 0, 1)[None]
+            with torch.no_grad():
+                expected = model(pixels).last_hidden_state[0, 1:].numpy()
+            assert np.abs(slice_tokens - expected).max() < 1e-5
+
+
+def test_vit_mae_sees_all_patches_each_time(folder_of) -> None:
+    """As published it drops three quarters of them at random."""
+    encoder = visual_encoder(f"hf:{folder_of('vit_mae')}")
+    clip = clip_of(8)
+    assert np.array_equal(encoder.encode([clip]), encoder.encode([clip]))
+    upper = clip.copy()
+    upper[:, :8] = 0
+    difference = np.abs(encoder.encode([clip]) - encoder.encode([upper])).sum(axis=(0, 1, 3))
+    assert set(np.argsort(difference)[-4:]) == {0, 1, 2, 3}
+
+
+def test_dinov2_takes_the_size_that_its_file_names(folder_of, tmp_path: Path) -> None:
+    """Trained at 518 pixels, used at 224: its position embeddings are made to fit."""
+    import shutil
+
+    folder = shutil.copytree(folder_of("dinov2"), tmp_path / "model")
+    settings = {
+        "do_center_crop": True,
+        "crop_size": {"height": 24, "width": 24},
+        "size": {"shortest_edge": 28},
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    encoder = visual_encoder(f"hf:{folder}")
+    assert (encoder.short_side, encoder.token_grid) == (28, (8, 9))
+    assert encoder.encode([clip_of(8, height=28, width=40)]).shape == (1, 8, 9, 24)
+
+
+def test_a_video_model_has_its_own_number_of_frames(folder_of) -> None:
+    """An option that cannot be had is refused, not dropped."""
+    with pytest.raises(InputError, match="its own number of frames"):
+        visual_encoder(f"hf:{folder_of('videomae')}", frames=32)
+    with pytest.raises(InputError, match="1 or more"):
+        visual_encoder(f"hf:{folder_of('vit')}", frames=0)
+
+
+def test_other_families_are_refused_with_the_nearest(tmp_path: Path) -> None:
+    """A text model, a folder without a model, a file, and a family that nobody knows."""
+    transformers.ResNetConfig().save_pretrained(tmp_path / "resnet")
+    with pytest.raises(InputError, match=r"unknown family of vision models 'resnet'.*dinov2.*videomae"):
+        visual_encoder(f"hf:{tmp_path / 'resnet'}")
+    with pytest.raises(InputError, match=r"no config\.json"):
+        visual_encoder(f"hf:{tmp_path}")
+    with pytest.raises(InputError, match="is a file"):
+        visual_encoder(f"hf:{tmp_path / 'resnet' / 'config.json'}")
+    (tmp_path / "resnet" / "config.json").write_text('{"model_type": "no-such-family"}')
+    with pytest.raises(InputError, match="cannot be loaded"):
+        visual_encoder(f"hf:{tmp_path / 'resnet'}")
+
+
+def test_a_folder_without_weights_is_refused(folder_of, tmp_path: Path) -> None:
+    """A download that broke off after config.json."""
+    (tmp_path / "config.json").write_bytes((folder_of("vit") / "config.json").read_bytes())
+    with pytest.raises(InputError, match="cannot be loaded"):
+        visual_encoder(f"hf:{tmp_path}")
+
+
+def test_without_the_library_the_message_says_how_to_get_it(
+    folder_of, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The extra is optional."""
+    monkeypatch.setitem(__import__("sys").modules, "transformers", None)
+    with pytest.raises(InputError, match=r"pip install 'avcil\[encoders\]'"):
+        visual_encoder(f"hf:{folder_of('vit')}")
