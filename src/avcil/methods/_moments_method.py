@@ -19,15 +19,18 @@ from avcil.errors import AvcilError, InputError
 from avcil.methods.base import ClosedFormMethod
 from avcil.models.base import Modality
 from avcil.models.closed_form import LinearScores
-from avcil.models.embedding import Embedding, EmbeddingConfig, pool
+from avcil.models.embedding import Embedding, Pooling, pool
+from avcil.models.joined_embedding import Block, JoinedEmbedding
 from avcil.statistics.moments import Moments
-
-CHUNK = 1024
-"""Clips whose features (M each) exist at once."""
 
 
 class StepwiseMethod(ClosedFormMethod):
     """Base of the learners that take in a step's clips together, however they came in."""
+
+    pooling: Pooling = "mean"
+    """What is taken of a clip's visual tokens."""
+    embedding: JoinedEmbedding | None = None
+    """Made of the first step's clips."""
 
     def __init__(self, options: Any, *, modality: Modality) -> None:
         super().__init__(options, modality=modality)
@@ -35,21 +38,30 @@ class StepwiseMethod(ClosedFormMethod):
         self.figures: dict[str, float] = {}
         """Numbers that steps settled and that later calls need, saved with the statistics."""
         self._waiting: list[tuple[tuple[Tensor, ...], Tensor]] = []
+        self._widths: list[int] = []
+
+    @abstractmethod
+    def blocks(self, modalities: int) -> list[Block]:
+        """How clips of so many modalities become features."""
 
     @abstractmethod
     def take_in(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
         """Add a step: pooled vectors (n, Da) and (n, Dv) or one of them, labels (n,)."""
 
     @abstractmethod
-    def linear_scores(self) -> LinearScores:
-        """The model that the statistics give."""
+    def linear(self) -> tuple[Tensor, Tensor]:
+        """Weight (M, C) and bias (C,) that the statistics give; sets the figures that come of it."""
 
     def grow(self, count: int) -> None:
         self.classes += count
 
     def observe(self, audio: Tensor | None, visual: Tensor | None, labels: Tensor) -> None:
         self._check(labels)
-        self._waiting.append((pool(audio, visual, self.modality), labels))
+        self._waiting.append((self.pooled(audio, visual), labels))
+
+    def pooled(self, audio: Tensor | None, visual: Tensor | None) -> tuple[Tensor, ...]:
+        """One vector per modality: audio (B, Da), visual (B, T, S, Dv)."""
+        return pool(audio, visual, self.modality, self.pooling)
 
     def _check(self, labels: Tensor) -> None:
         if len(labels) and int(labels.max()) >= self.classes:
@@ -59,14 +71,45 @@ class StepwiseMethod(ClosedFormMethod):
 
     def solve(self) -> LinearScores:
         self.flush()
-        return self.linear_scores()
+        if self.embedding is None:
+            raise AvcilError(f"method {self.name} has seen no clip yet")
+        weight, bias = self.linear()
+        return LinearScores(
+            self.name,
+            self.modality,
+            pooling=self.pooling,
+            embedding=self.embedding,
+            weight=weight,
+            bias=bias,
+        )
 
     def flush(self) -> None:
         """Take in what waits."""
         if self._waiting:
             waiting, self._waiting = self._waiting, []
             parts = tuple(torch.cat(group) for group in zip(*(parts for parts, _ in waiting), strict=True))
+            self._widths = [part.shape[1] for part in parts]
             self.take_in(parts, torch.cat([labels for _, labels in waiting]))
+
+    def common_tensors(self) -> dict[str, Tensor]:
+        """What is saved beside the statistics."""
+        assert self.embedding is not None
+        figures = {name: torch.tensor(value, dtype=torch.float64) for name, value in self.figures.items()}
+        saved = prefixed("figure", figures) | prefixed("embedding", self.embedding.tensors())
+        return saved | {"widths": torch.tensor(self._widths)}
+
+    def load_common(self, tensors: dict[str, Tensor]) -> None:
+        """Take up what `common_tensors` saved."""
+        self._widths = tensors["widths"].tolist()
+        inner = under("embedding", tensors)
+        self.embedding = JoinedEmbedding(
+            [
+                (Embedding(config, tuple(self._widths[i] for i in at), under(str(number), inner)), at)
+                for number, (config, at) in enumerate(self.blocks(len(self._widths)))
+            ]
+        )
+        self.figures = {name: float(value) for name, value in under("figure", tensors).items()}
+        self._waiting = []
 
     @classmethod
     def load_model(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> LinearScores:
@@ -78,20 +121,11 @@ class MomentsMethod(StepwiseMethod):
 
     def __init__(self, options: Any, *, modality: Modality) -> None:
         super().__init__(options, modality=modality)
-        self.embedding: Embedding | None = None
         self.moments: Moments | None = None
-
-    @abstractmethod
-    def embedding_config(self) -> EmbeddingConfig:
-        """How clips become vectors."""
 
     @abstractmethod
     def settle(self, features: Tensor, labels: Tensor, old: Moments) -> None:
         """Set `figures` by the step's features (n, M), part of the moments already; `old`: without them."""
-
-    @abstractmethod
-    def linear(self) -> tuple[Tensor, Tensor]:
-        """Weight (M, C) and bias (C,) that the moments give; sets the figures that come of it."""
 
     def grow(self, count: int) -> None:
         self.flush()
@@ -101,19 +135,13 @@ class MomentsMethod(StepwiseMethod):
 
     def take_in(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
         if self.embedding is None or self.moments is None:
-            self.embedding = Embedding.fit(self.embedding_config(), parts)
-            self.moments = Moments(self.embedding.width)
+            self.embedding = JoinedEmbedding.fit(self.blocks(len(parts)), parts)
+            self.moments = Moments(sum(self.embedding.sizes))
             self.moments.grow(self.classes)
-        features = embed(self.embedding, parts)
+        features = self.embedding(parts)
         old = self.moments.copy()
         self.moments.add(features, labels)
         self.settle(features, labels, old)
-
-    def linear_scores(self) -> LinearScores:
-        if self.embedding is None:
-            raise AvcilError(f"method {self.name} has seen no clip yet")
-        weight, bias = self.linear()
-        return LinearScores(self.name, self.modality, self.embedding, weight, bias)
 
     def forget(self, audio: Tensor | None, visual: Tensor | None, labels: Tensor) -> None:
         """Subtract clips: to rounding, the moments are then those of the other clips alone.
@@ -125,31 +153,23 @@ class MomentsMethod(StepwiseMethod):
         if self.embedding is None or self.moments is None:
             raise InputError("nothing has been learnt yet: there is nothing to forget")
         self._check(labels)
-        self.moments.remove(self.embedding(pool(audio, visual, self.modality)), labels)
+        self.moments.remove(self.embedding(self.pooled(audio, visual)), labels)
 
     def tensors(self) -> dict[str, Tensor]:
         assert self.embedding is not None
         assert self.moments is not None
-        saved = prefixed("moments", self.moments.tensors()) | prefixed("embedding", self.embedding.tensors())
-        return saved | {"widths": torch.tensor(self.embedding.widths)} | figure_tensors(self.figures)
+        return self.common_tensors() | prefixed("moments", self.moments.tensors())
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        widths = tuple(tensors["widths"].tolist())
-        self.embedding = Embedding(self.embedding_config(), widths, under("embedding", tensors))
+        self.load_common(tensors)
         self.moments = Moments.from_tensors(under("moments", tensors))
-        self.figures = {name: float(value) for name, value in under("figure", tensors).items()}
-        self.classes, self._waiting = self.moments.classes, []
+        self.classes = self.moments.classes
 
     def report(self) -> dict[str, float]:
         """The figures, and the bytes that are kept from step to step."""
         assert self.embedding is not None
         assert self.moments is not None
         return self.figures | {"bytes": float(self.moments.bytes + self.embedding.bytes)}
-
-
-def embed(embedding: Embedding, parts: tuple[Tensor, ...]) -> Tensor:
-    """h (n, M), `CHUNK` clips at a time."""
-    return torch.cat([embedding(chunk) for chunk in zip(*(part.split(CHUNK) for part in parts), strict=True)])
 
 
 def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -161,8 +181,3 @@ def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """What `prefixed` put away."""
     start = prefix + "."
     return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
-
-
-def figure_tensors(figures: dict[str, float]) -> dict[str, Tensor]:
-    """Numbers as tensors to be saved."""
-    return prefixed("figure", {k: torch.tensor(v, dtype=torch.float64) for k, v in figures.items()})

@@ -97,6 +97,8 @@ class Method(ABC):
     Options: ClassVar[type] = NoOptions
     modalities: ClassVar[Sequence[Modality]] = MODALITIES
     rehearsal: ClassVar[Rehearsal] = "none"
+    whole_tokens: ClassVar[bool] = False
+    """Whether it needs all visual tokens even where the picture is alone; else it is given their mean then."""
 
     def __init__(self, options: Any, *, modality: Modality) -> None:
         self.options = options

@@ -17,6 +17,7 @@ from torch import Tensor
 from avcil.errors import InputError
 from avcil.methods._moments_method import MomentsMethod
 from avcil.models.embedding import EmbeddingConfig, Normalise
+from avcil.models.joined_embedding import Block
 from avcil.statistics import RIDGES, Moments, RidgePath, hold_out_error, solve_ridge
 from avcil.statistics.sharpness import fit_sharpness
 
@@ -54,13 +55,14 @@ class Ranpac(MomentsMethod):
     )
     Options = RanpacOptions
 
-    def embedding_config(self) -> EmbeddingConfig:
-        return EmbeddingConfig(
+    def blocks(self, modalities: int) -> list[Block]:
+        config = EmbeddingConfig(
             normalise=self.options.normalise,
             activation="relu",
             features=self.options.features,
             seed=self.seed,
         )
+        return [(config, tuple(range(modalities)))]
 
     def settle(self, features: Tensor, labels: Tensor, old: Moments) -> None:
         path = RidgePath(self.moments)

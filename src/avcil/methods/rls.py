@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcil.errors import AvcilError, InputError
-from avcil.methods._moments_method import StepwiseMethod, embed, figure_tensors, prefixed, under
-from avcil.models.closed_form import LinearScores
-from avcil.models.embedding import Embedding, EmbeddingConfig, JoinedEmbedding, Normalise, pool
+from avcil.errors import InputError
+from avcil.methods._moments_method import StepwiseMethod, prefixed, under
+from avcil.models.embedding import EmbeddingConfig, Normalise
+from avcil.models.joined_embedding import Block, JoinedEmbedding
 from avcil.statistics import RIDGES, Moments, RidgePath
 from avcil.statistics.recursive import RecursiveRidge
 from avcil.statistics.sharpness import fit_sharpness
@@ -63,34 +63,20 @@ class Rls(StepwiseMethod):
     summary = "recursive least squares with a compensation stream of each modality, without exemplars"
     Options = RlsOptions
 
-    embedding: JoinedEmbedding | None = None
-    """The main stream's embedding, then each modality's."""
     streams: tuple[RecursiveRidge, ...] = ()
-    """In the same order."""
+    """The main stream, then each modality's, in the order of the embedding's blocks."""
 
-    def _configs(self, modalities: int) -> list[EmbeddingConfig]:
-        main = EmbeddingConfig(
-            normalise=self.options.normalise,
-            activation="relu",
-            features=self.options.features,
-            seed=self.seed,
-        )
-        if self.options.compensation == 0:
-            return [main]
-        return [main] + [
-            EmbeddingConfig(
-                normalise=self.options.normalise,
-                activation="tanh",
-                features=self.options.stream_features,
-                seed=self.seed,
-                purpose=f"compensation {number}",
-            )
-            for number in range(modalities)
-        ]
-
-    def _looks_at(self, modalities: int) -> list[tuple[int, ...]]:
-        """Which parts each stream looks at: the main one at all, each other at one."""
-        return [tuple(range(modalities)), *((number,) for number in range(modalities))]
+    def blocks(self, modalities: int) -> list[Block]:
+        shared = {"normalise": self.options.normalise, "seed": self.seed}
+        main = EmbeddingConfig(activation="relu", features=self.options.features, **shared)
+        blocks = [(main, tuple(range(modalities)))]
+        if self.options.compensation != 0:
+            small = {"activation": "tanh", "features": self.options.stream_features, **shared}
+            blocks += [
+                (EmbeddingConfig(purpose=f"compensation {number}", **small), (number,))
+                for number in range(modalities)
+            ]
+        return blocks
 
     def grow(self, count: int) -> None:
         self.flush()
@@ -102,11 +88,8 @@ class Rls(StepwiseMethod):
         first = self.embedding is None
         known = 0 if first else self.figures["settled_classes"]
         if self.embedding is None:
-            pairs = zip(self._configs(len(parts)), self._looks_at(len(parts)), strict=False)
-            self.embedding = JoinedEmbedding(
-                [(Embedding.fit(config, tuple(parts[i] for i in at)), at) for config, at in pairs]
-            )
-        blocks = [embed(inner, tuple(parts[i] for i in at)) for inner, at in self.embedding.blocks]
+            self.embedding = JoinedEmbedding.fit(self.blocks(len(parts)), parts)
+        blocks = [self.embedding.of_block(number, parts) for number in range(len(self.embedding.blocks))]
         if first:
             self.streams = tuple(self._new_stream(block, labels) for block in blocks)
         targets = F.one_hot(labels, self.classes).double()
@@ -141,13 +124,10 @@ class Rls(StepwiseMethod):
             return self.options.compensation
         return min(WEIGHTS, key=lambda c: float((residual - c * added).square().sum()))
 
-    def linear_scores(self) -> LinearScores:
-        if self.embedding is None:
-            raise AvcilError(f"method {self.name} has seen no clip yet")
+    def linear(self) -> tuple[Tensor, Tensor]:
         weights = [1.0] + [self.figures["compensation"]] * (len(self.streams) - 1)
         theta = torch.cat([c * stream.theta for c, stream in zip(weights, self.streams, strict=True)])
-        zero = torch.zeros(self.classes, dtype=torch.float64)
-        return LinearScores(self.name, self.modality, self.embedding, self.figures["sharpness"] * theta, zero)
+        return self.figures["sharpness"] * theta, torch.zeros(self.classes, dtype=torch.float64)
 
     def forget(self, audio: Tensor | None, visual: Tensor | None, labels: Tensor) -> None:
         """Take clips out of the main stream, to rounding; only without compensation, whose targets are gone."""
@@ -159,32 +139,21 @@ class Rls(StepwiseMethod):
         if self.embedding is None:
             raise InputError("nothing has been learnt yet: there is nothing to forget")
         self._check(labels)
-        features = self.embedding(pool(audio, visual, self.modality))
+        features = self.embedding(self.pooled(audio, visual))
         self.streams[0].remove(features, F.one_hot(labels, self.classes).double())
 
     def tensors(self) -> dict[str, Tensor]:
-        assert self.embedding is not None
-        saved = figure_tensors(self.figures) | prefixed("embedding", self.embedding.tensors())
-        saved["widths"] = torch.tensor(self.embedding.blocks[0][0].widths)
+        saved = self.common_tensors()
         for number, stream in enumerate(self.streams):
             saved |= prefixed(f"stream{number}", stream.tensors())
         return saved
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        widths = tensors["widths"].tolist()
-        pairs = list(zip(self._configs(len(widths)), self._looks_at(len(widths)), strict=False))
-        inner = under("embedding", tensors)
-        self.embedding = JoinedEmbedding(
-            [
-                (Embedding(config, tuple(widths[i] for i in at), under(str(number), inner)), at)
-                for number, (config, at) in enumerate(pairs)
-            ]
-        )
-        self.streams = tuple(
-            RecursiveRidge.from_tensors(under(f"stream{number}", tensors)) for number in range(len(pairs))
-        )
-        self.figures = {name: float(value) for name, value in under("figure", tensors).items()}
-        self.classes, self._waiting = self.streams[0].classes, []
+        self.load_common(tensors)
+        assert self.embedding is not None
+        numbers = range(len(self.embedding.blocks))
+        self.streams = tuple(RecursiveRidge.from_tensors(under(f"stream{n}", tensors)) for n in numbers)
+        self.classes = self.streams[0].classes
 
     def report(self) -> dict[str, float]:
         """The figures, and the bytes that are kept from step to step."""

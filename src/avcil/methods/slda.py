@@ -18,6 +18,7 @@ from torch import Tensor
 from avcil.errors import InputError
 from avcil.methods._moments_method import MomentsMethod
 from avcil.models.embedding import EmbeddingConfig, Normalise
+from avcil.models.joined_embedding import Block
 from avcil.statistics import Moments, cholesky_with_jitter, held_out
 from avcil.statistics.sharpness import fit_sharpness
 from avcil.statistics.shrinkage import oas_weight, shrunk
@@ -51,13 +52,14 @@ class Slda(MomentsMethod):
     summary = "shrunk linear discriminant analysis, plain or of a Gaussian kernel, in one pass and without exemplars"
     Options = SldaOptions
 
-    def embedding_config(self) -> EmbeddingConfig:
-        return EmbeddingConfig(
+    def blocks(self, modalities: int) -> list[Block]:
+        config = EmbeddingConfig(
             normalise=self.options.normalise,
             activation="fourier" if self.options.kernel == "fourier" else "none",
             features=self.options.features,
             seed=self.seed,
         )
+        return [(config, tuple(range(modalities)))]
 
     def settle(self, features: Tensor, labels: Tensor, old: Moments) -> None:
         """The discriminant is its own posterior only where clips are Gaussian; its sharpness is fitted to

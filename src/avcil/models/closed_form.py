@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from avcil.models.base import Modality
-from avcil.models.embedding import Embedding, JoinedEmbedding, embedding_from_config, pool
+from avcil.models.embedding import Pooling, pool
+from avcil.models.joined_embedding import JoinedEmbedding
 
 
 class LinearScores:
@@ -20,12 +21,15 @@ class LinearScores:
         self,
         kind: str,
         modality: Modality,
-        embedding: Embedding | JoinedEmbedding,
+        *,
+        pooling: Pooling,
+        embedding: JoinedEmbedding,
         weight: Tensor,
         bias: Tensor,
     ) -> None:
         """weight (M, C), bias (C,), float64."""
-        self.kind, self.modality, self.embedding = kind, modality, embedding
+        self.kind, self.modality = kind, modality
+        self.pooling, self.embedding = pooling, embedding
         self.weight, self.bias = weight, bias
 
     @property
@@ -35,10 +39,10 @@ class LinearScores:
 
     def scores(self, audio: Tensor | None, visual: Tensor | None) -> Tensor:
         """Scores (B, C) of audio (B, Da) and visual (B, T, S, Dv)."""
-        return self.embedding(pool(audio, visual, self.modality)) @ self.weight + self.bias
+        return self.embedding(pool(audio, visual, self.modality, self.pooling)) @ self.weight + self.bias
 
     def to_config(self) -> dict[str, Any]:
-        return {"modality": self.modality, "embedding": self.embedding.to_config()}
+        return {"modality": self.modality, "pooling": self.pooling, "embedding": self.embedding.to_config()}
 
     def tensors(self) -> dict[str, Tensor]:
         own = {"weight": self.weight, "bias": self.bias}
@@ -52,5 +56,11 @@ class LinearScores:
             for name, tensor in tensors.items()
             if name.startswith("embedding.")
         }
-        embedding = embedding_from_config(config["embedding"], inner)
-        return cls(kind, config["modality"], embedding, tensors["weight"], tensors["bias"])
+        return cls(
+            kind,
+            config["modality"],
+            pooling=config["pooling"],
+            embedding=JoinedEmbedding.from_config(config["embedding"], inner),
+            weight=tensors["weight"],
+            bias=tensors["bias"],
+        )

@@ -13,7 +13,6 @@ at 10^-16.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -24,9 +23,11 @@ from torch.nn import functional as F
 from avcil.models.base import Modality, modality_parts
 from avcil.training.rng import generator
 
-Normalise = Literal["first-step", "length"]
-"""Each number standardised by the first step's clips; or each modality's vector scaled to length 1, which keeps
-nothing of any clip."""
+Normalise = Literal["first-step", "length", "both"]
+"""Each number standardised by the first step's clips; or each modality's vector scaled to one length, which keeps
+nothing of any clip; or the one, then the other."""
+Pooling = Literal["mean", "mean-deviation"]
+"""What is taken of a clip's visual tokens, over T and S: their mean, or mean and standard deviation."""
 Activation = Literal["relu", "tanh", "fourier", "none"]
 """phi; `fourier` is sqrt(2 / M) cos(.), which approximates a Gaussian kernel; `none`: h = z, no projection."""
 SMALLEST_DEVIATION = 1e-6
@@ -34,8 +35,10 @@ MEDIAN_CLIPS = 1000
 """Clips of the first step that the median distance is taken of."""
 
 
-def pool(audio: Tensor | None, visual: Tensor | None, modality: Modality) -> tuple[Tensor, ...]:
-    """One float64 vector per modality: audio (B, Da), visual (B, T, S, Dv) to (B, Da), (B, Dv)."""
+def pool(
+    audio: Tensor | None, visual: Tensor | None, modality: Modality, pooling: Pooling
+) -> tuple[Tensor, ...]:
+    """One float64 vector per modality: of audio (B, Da) itself, of visual (B, T, S, Dv) (B, Dv) or (B, 2 Dv)."""
     hears, sees = modality_parts(modality)
     parts = []
     if hears:
@@ -43,7 +46,12 @@ def pool(audio: Tensor | None, visual: Tensor | None, modality: Modality) -> tup
         parts.append(audio.double())
     if sees:
         assert visual is not None
-        parts.append(visual.double().mean(dim=(1, 2)))
+        tokens = visual.double().flatten(1, 2)
+        mean = tokens.mean(dim=1)
+        if pooling == "mean-deviation":
+            deviation = (tokens - mean[:, None]).square().mean(dim=1).sqrt()
+            mean = torch.cat([mean, deviation], dim=1)
+        parts.append(mean)
     return tuple(parts)
 
 
@@ -72,7 +80,7 @@ class Embedding:
         widths = tuple(part.shape[1] for part in parts)
         joined = torch.cat(parts, dim=1)
         tensors: dict[str, Tensor] = {}
-        if config.normalise == "first-step":
+        if config.normalise != "length":
             deviation = joined.std(dim=0, correction=0)
             alive = deviation > SMALLEST_DEVIATION
             tensors["mean"] = joined.mean(dim=0)
@@ -102,11 +110,13 @@ class Embedding:
 
     def standardised(self, parts: tuple[Tensor, ...]) -> Tensor:
         """z (B, P)"""
-        if self.config.normalise == "length":
-            scaled = [math.sqrt(part.shape[1]) * F.normalize(part.double(), dim=1) for part in parts]
-            return torch.cat(scaled, dim=1)
         joined = torch.cat(parts, dim=1).double()
-        return (joined - self._tensors["mean"]) * self._tensors["inverse_deviation"]
+        if self.config.normalise != "length":
+            joined = (joined - self._tensors["mean"]) * self._tensors["inverse_deviation"]
+        if self.config.normalise == "first-step":
+            return joined
+        pieces = joined.split(list(self.widths), dim=1)
+        return torch.cat([math.sqrt(piece.shape[1]) * F.normalize(piece, dim=1) for piece in pieces], dim=1)
 
     def __call__(self, parts: tuple[Tensor, ...]) -> Tensor:
         """h (B, M)"""
@@ -138,49 +148,6 @@ class Embedding:
     def bytes(self) -> int:
         """Memory of its numbers."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self._tensors.values())
-
-
-class JoinedEmbedding:
-    """Several embeddings side by side, each of all modalities or of some."""
-
-    def __init__(self, blocks: Sequence[tuple[Embedding, tuple[int, ...]]]) -> None:
-        """`blocks`: each an embedding and the numbers of the modalities' vectors that it looks at."""
-        self.blocks = list(blocks)
-
-    @property
-    def width(self) -> int:
-        """M of all together."""
-        return sum(embedding.width for embedding, _ in self.blocks)
-
-    def __call__(self, parts: tuple[Tensor, ...]) -> Tensor:
-        """h (B, M)"""
-        return torch.cat([embedding(tuple(parts[i] for i in at)) for embedding, at in self.blocks], dim=1)
-
-    def to_config(self) -> dict[str, Any]:
-        """Plain JSON that builds it again, with `tensors`."""
-        return {"blocks": [{"at": list(at), **embedding.to_config()} for embedding, at in self.blocks]}
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Every number of it."""
-        numbered = enumerate(embedding.tensors() for embedding, _ in self.blocks)
-        return {f"{n}.{name}": tensor for n, tensors in numbered for name, tensor in tensors.items()}
-
-    @property
-    def bytes(self) -> int:
-        """Memory of its numbers."""
-        return sum(embedding.bytes for embedding, _ in self.blocks)
-
-
-def embedding_from_config(config: dict[str, Any], tensors: dict[str, Tensor]) -> Embedding | JoinedEmbedding:
-    """What `to_config` and `tensors` of either kind describe."""
-    if "blocks" not in config:
-        return Embedding.from_config(config, tensors)
-    blocks = []
-    for number, block in enumerate(config["blocks"]):
-        own = {n.removeprefix(f"{number}."): t for n, t in tensors.items() if n.startswith(f"{number}.")}
-        plain = {name: value for name, value in block.items() if name != "at"}
-        blocks.append((Embedding.from_config(plain, own), tuple(block["at"])))
-    return JoinedEmbedding(blocks)
 
 
 def median_distance(points: Tensor) -> float:

@@ -35,7 +35,7 @@ class Features(Protocol):
 
 
 class Table:
-    """Rows of a store with their class numbers. Visual-only networks look at the mean token, so it is kept alone."""
+    """Rows of a store with their class numbers. Visual-only networks look at the mean token, so it alone is kept."""
 
     def __init__(
         self,
@@ -46,7 +46,9 @@ class Table:
         modality: str,
         dtype: torch.dtype,
         budget: int | None = None,
+        whole_tokens: bool = False,
     ) -> None:
+        """`whole_tokens`: keep all tokens even where the picture is alone."""
         self._store, self._dtype = store, dtype
         self._rows = np.asarray(rows, dtype=np.int64)
         self.labels = torch.as_tensor(labels, dtype=torch.int64)
@@ -54,7 +56,7 @@ class Table:
         self._audio = torch.from_numpy(store.audio(self._rows)) if self._hears else None
         self._visual: Tensor | None = None
         budget = memory_budget() if budget is None else budget
-        if self._sees and not self._hears:
+        if self._sees and not self._hears and not whole_tokens:
             self._visual = self._mean_tokens()
         elif self._sees and self.visual_bytes(store, len(self._rows)) <= budget:
             self._visual = torch.from_numpy(store.visual(self._rows))

@@ -61,6 +61,7 @@ class Run:
             modality=config.modality,
             dtype=DTYPES[config.precision],
             clips=resolved.clips,
+            whole_tokens=resolved.method_class.whole_tokens,
         )
         self.directory = RunDirectory(config.out)
         self.directory.begin(resolved.content, environment())

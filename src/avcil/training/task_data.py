@@ -29,9 +29,14 @@ class TaskData:
         modality: str,
         dtype: torch.dtype,
         clips: Mapping[str, SplitClip] | None = None,
+        whole_tokens: bool = False,
     ) -> None:
-        """`clips`: the clips of a published benchmark; others of the store are not looked at."""
+        """`clips`: the clips of a published benchmark; others of the store are not looked at.
+
+        `whole_tokens`: give all visual tokens even where the picture is alone, not their mean.
+        """
         self.store, self.benchmark, self.modality, self.dtype = store, benchmark, modality, dtype
+        self.whole_tokens = whole_tokens
         self.class_number = {label: number for number, label in enumerate(benchmark.classes)}
         task_of = {label: task for task, step in enumerate(benchmark.steps) for label in step}
         self._rows: dict[tuple[str, int], list[int]] = defaultdict(list)
@@ -74,7 +79,14 @@ class TaskData:
 
     def table(self, rows: Sequence[int]) -> Table:
         """The features of `rows`."""
-        return Table(self.store, rows, self.labels(rows), modality=self.modality, dtype=self.dtype)
+        return Table(
+            self.store,
+            rows,
+            self.labels(rows),
+            modality=self.modality,
+            dtype=self.dtype,
+            whole_tokens=self.whole_tokens,
+        )
 
 
 def _belongs(clip: StoredClip, clips: Mapping[str, SplitClip] | None) -> bool:

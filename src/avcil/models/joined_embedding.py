@@ -1,0 +1,70 @@
+"""Several embeddings side by side: of all modalities, or each of some.
+
+B clips, M features of all blocks together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from avcil.models.embedding import Embedding, EmbeddingConfig
+
+Block = tuple[EmbeddingConfig, tuple[int, ...]]
+"""A block's embedding and the numbers of the modalities' vectors that it looks at."""
+CHUNK = 1024
+"""Clips that are embedded at once."""
+
+
+class JoinedEmbedding:
+    """h = [h_1, ..., h_n], a block each."""
+
+    def __init__(self, blocks: Sequence[tuple[Embedding, tuple[int, ...]]]) -> None:
+        self.blocks = list(blocks)
+
+    @classmethod
+    def fit(cls, blocks: Sequence[Block], parts: tuple[Tensor, ...]) -> JoinedEmbedding:
+        """Fit each block to the first step's pooled vectors."""
+        return cls([(Embedding.fit(config, tuple(parts[i] for i in at)), at) for config, at in blocks])
+
+    @property
+    def sizes(self) -> list[int]:
+        """Features of each block."""
+        return [embedding.width for embedding, _ in self.blocks]
+
+    @property
+    def bytes(self) -> int:
+        """Memory of its numbers."""
+        return sum(embedding.bytes for embedding, _ in self.blocks)
+
+    def of_block(self, number: int, parts: tuple[Tensor, ...]) -> Tensor:
+        """h of one block (B, M_b)."""
+        embedding, at = self.blocks[number]
+        chunks = zip(*(parts[i].split(CHUNK) for i in at), strict=True)
+        return torch.cat([embedding(chunk) for chunk in chunks])
+
+    def __call__(self, parts: tuple[Tensor, ...]) -> Tensor:
+        """h (B, M) of one vector per modality."""
+        return torch.cat([self.of_block(number, parts) for number in range(len(self.blocks))], dim=1)
+
+    def to_config(self) -> list[dict[str, Any]]:
+        """Plain JSON that builds it again, with `tensors`."""
+        return [{"at": list(at), "embedding": embedding.to_config()} for embedding, at in self.blocks]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every number of it, under its block's."""
+        numbered = enumerate(embedding.tensors() for embedding, _ in self.blocks)
+        return {f"{n}.{name}": tensor for n, tensors in numbered for name, tensor in tensors.items()}
+
+    @classmethod
+    def from_config(cls, config: Sequence[dict[str, Any]], tensors: dict[str, Tensor]) -> JoinedEmbedding:
+        """What `to_config` and `tensors` describe."""
+        blocks = []
+        for number, block in enumerate(config):
+            start = f"{number}."
+            own = {n.removeprefix(start): tensor for n, tensor in tensors.items() if n.startswith(start)}
+            blocks.append((Embedding.from_config(block["embedding"], own), tuple(block["at"])))
+        return cls(blocks)
