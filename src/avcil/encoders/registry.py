@@ -25,6 +25,7 @@ VISUAL: Places = {
 AUDIO: Places = {
     "log-mel": ("avcil.encoders.log_mel", "LogMel"),
     "audiomae": ("avcil.encoders.audio_mae", "AudioMAE"),
+    "hf-audio": ("avcil.encoders.hugging_face_audio", "HuggingFaceAudio"),
 }
 IN_WORDS = {"hf": "hf:MODEL", "hf-audio": "hf:MODEL"}
 
@@ -42,7 +43,7 @@ def audio_encoder_names() -> list[str]:
     """Names that `audio_encoder` takes; MODEL stands for a hub name or a local folder.
 
     >>> audio_encoder_names()
-    ['audiomae', 'log-mel']
+    ['audiomae', 'hf:MODEL', 'log-mel']
     """
     return _in_words(AUDIO)
 

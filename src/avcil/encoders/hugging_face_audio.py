@@ -1,0 +1,93 @@
+"""Any audio model of Hugging Face, of the families in hugging_face_sound.py, as an audio encoder.
+
+Shapes: B clips, N samples, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from avcil.encoders.base import AudioEncoder
+from avcil.encoders.device import choose_device, inference
+from avcil.encoders.hugging_face import (
+    Source,
+    commit_of,
+    load_config,
+    load_model,
+    load_settings,
+    state_hash,
+)
+from avcil.encoders.hugging_face_sound import sound_family
+from avcil.encoders.kaldi_fbank import checked_sound
+
+AT_ONCE = 16
+"""Clips that go through the model together; more only take memory."""
+NOT_SETTINGS = ("feature_extractor_type", "processor_class", "image_processor_type")
+"""What a preprocessor file says besides the figures."""
+
+
+class HuggingFaceAudio(AudioEncoder):
+    """`hf:NAME_OR_FOLDER`; rate, mean and deviation are those of the file that comes with the model, else
+    those published with its family."""
+
+    name: ClassVar[str] = "hf-audio"
+    version: ClassVar[int] = 1
+    libraries: ClassVar[tuple[str, ...]] = ("transformers", "safetensors")
+
+    def __init__(self, *, source: str = "", device: str | None = None) -> None:
+        """
+        :param source: the hub name (with @REVISION, if wanted) or the local folder.
+        :param device: "cpu", "cuda", "cuda:1"; a GPU if there is one, unless given. It is no part of the
+            fingerprint; on a GPU matrix products are rounded to bfloat16.
+        """
+        self.source = Source.of(source)
+        self.device = choose_device(device)
+        whole = load_config(self.source)
+        self.model_type: str = whole.model_type
+        self.family = sound_family(self.model_type)
+        self.commit = commit_of(whole, self.source)
+        config = getattr(whole, "audio_config", whole)
+        found = load_settings(self.source, "preprocessor_config.json") or {}
+        figures = {key: value for key, value in found.items() if key not in NOT_SETTINGS}
+        self.settings = {**self.family.defaults, **figures}
+        self.sample_rate = int(self.settings["sampling_rate"])
+        self.width = int(getattr(config, self.family.width))
+        self.options = {"source": source}
+        self._prepare = self.family.preparation(self.settings, config)
+        self._model = load_model(self.source, self.family.model, config, may_lack=self.family.may_lack).to(
+            self.device
+        )
+
+    def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
+        """Vectors (B, D) float32 of B mono waveforms, each float32 (N,) in [-1, 1]; lengths may differ."""
+        at_once = 1 if self.family.of_any_length else AT_ONCE
+        parts = [self._encode_some(clips[i : i + at_once]) for i in range(0, len(clips), at_once)]
+        return np.concatenate([np.zeros((0, self.width), np.float32), *parts])
+
+    def _encode_some(self, clips: Sequence[np.ndarray]) -> np.ndarray:
+        sounds = [checked_sound(clip, f"hf:{self.source.place}") for clip in clips]
+        inputs = np.stack([self._prepare(sound) for sound in sounds]).astype(np.float32)
+        with inference(self.device):
+            tensor = torch.from_numpy(inputs).to(self.device)
+            return self.family.run(self._model, tensor, [len(s) for s in sounds]).float().cpu().numpy()
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Name, version, options, weight hash, family, commit on the hub and preprocessing, as JSON."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "options": dict(self.options),
+            "weights": self._weights,
+            "family": self.model_type,
+            "commit": self.commit,
+            "preprocessing": {**self.settings, "hears": self.family.hears},
+        }
+
+    @cached_property
+    def _weights(self) -> str:
+        return state_hash(self._model)

@@ -1,0 +1,82 @@
+"""From videos to a feature store with VideoMAE and AudioMAE by name, and back to the encoders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from avcil.clips import Clip
+from avcil.encoders.audio_vit import AudioViT
+from avcil.features import FeatureStore
+from avcil.features.extract import extract
+from avcil.media import read_clip, write_video
+from avcil.serving.clip_features import ClipReader
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
+    """Three small videos with sound, of different sizes and lengths, and one without sound."""
+    folder, made = tmp_path_factory.mktemp("clips"), []
+    for number, (height, width, seconds) in enumerate(
+        [(40, 60, 1.0), (64, 48, 2.0), (48, 48, 1.5), (48, 48, 1.0)]
+    ):
+        rng = np.random.default_rng(number)
+        frames = rng.integers(0, 256, (round(10 * seconds), height, width, 3), dtype=np.uint8)
+        sound = rng.uniform(-0.3, 0.3, round(16_000 * seconds)).astype(np.float32)
+        audible = {"sound": sound, "sample_rate": 16_000} if number < 3 else {}
+        path = folder / f"{number}.mp4"
+        write_video(path, frames, 10, **audible)
+        made.append(Clip(clip_id=str(number), path=path, label="ab"[number % 2], split="train"))
+    return made
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small AudioMAE as its authors save it."""
+    torch.manual_seed(0)
+    model = AudioViT(width=64, depth=1, hidden=64)
+    torch.nn.init.normal_(model.pos_embed, std=0.5)
+    path = tmp_path_factory.mktemp("weights") / "pretrained.pth"
+    torch.save({"model": model.state_dict()}, path)
+    return path
+
+
+@pytest.mark.parametrize("variant", ["", "@av-cil-script"])
+def test_extraction_by_name_and_back(
+    variant: str, clips: list[Clip], checkpoint: Path, videomae_folder: Path, tmp_path: Path
+) -> None:
+    """The store holds what the encoders give of each clip, names them, and a recogniser can rebuild them."""
+    visual, audio = f"videomae-base{variant}:{videomae_folder}", f"audiomae{variant}:{checkpoint}"
+    report = extract(clips, tmp_path / "f", visual=visual, audio=audio, batch_size=2, workers=1)
+    assert (report.stored, [failure.clip_id for failure in report.failed]) == (3, ["3"])
+    store = FeatureStore(tmp_path / "f")
+    assert store.visual([0, 1, 2]).shape == (3, 2, 4, 24)
+    assert store.audio([0, 1, 2]).shape == (3, 64)
+    assert store.manifest.libraries["transformers"]
+    again = extract(clips, tmp_path / "f", visual=visual, audio=audio, batch_size=2, workers=1)
+    assert again.new == 0
+
+    reader = ClipReader(store.manifest.to_dict(), modality="audio-visual")
+    for row, clip in enumerate(store.clips):
+        features = reader.features(clip.path)
+        np.testing.assert_allclose(features.visual[0], store.visual([row])[0], atol=2e-3)
+        np.testing.assert_allclose(features.audio[0], store.audio([row])[0], atol=5e-3)
+
+
+def test_the_variants_frames_reach_the_store(
+    clips: list[Clip], videomae_folder: Path, tmp_path: Path
+) -> None:
+    """The script's choice of frames gives other tokens than evenly spaced ones, as the encoder asked for."""
+    stores = []
+    for variant in ("", "@av-cil-script-8fps"):
+        out = tmp_path / f"f{variant}"
+        extract(clips, out, visual=f"videomae-base{variant}:{videomae_folder}", audio="none", workers=1)
+        stores.append(FeatureStore(out))
+    reader = ClipReader(stores[1].manifest.to_dict(), modality="visual")
+    frames = read_clip(clips[1].path, frames=4, short_side=32, frame_choice="av-cil-script-8fps").frames
+    tokens = reader.visual_encoder.encode([frames])[0]
+    np.testing.assert_allclose(tokens, stores[1].visual([1])[0], atol=2e-3)
+    assert np.abs(tokens - stores[0].visual([1])[0]).max() > 0.05
