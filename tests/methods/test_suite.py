@@ -152,6 +152,7 @@ def test_same_seed_same_run(case, undisturbed, store, tmp_path):
 @each_method
 def test_killed_and_resumed(case, undisturbed, store, tmp_path, monkeypatch):
     """Killed in every epoch after its log line was written, and gone on with each time: nothing differs."""
+    expected = undisturbed(case)
     write = RunDirectory.log
     written = []
 
@@ -170,8 +171,8 @@ def test_killed_and_resumed(case, undisturbed, store, tmp_path, monkeypatch):
             break
         except KeyboardInterrupt:
             kills += 1
-    assert kills == len(lines(undisturbed(case))) - 1
-    assert_same_run(undisturbed(case), tmp_path / "run")
+    assert kills == len(lines(expected)) - 1
+    assert_same_run(expected, tmp_path / "run")
 
 
 @each_method

@@ -6,8 +6,10 @@ Nothing heavy is imported before a verb runs, so that help answers at once.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 from avcil import __version__
@@ -39,7 +41,7 @@ def usage() -> str:
             "",
             *lines,
             "",
-            "Before the verb: --version, --debug (show tracebacks).",
+            "Before the verb: --version. Anywhere: --debug, which shows where an error arose.",
         ]
     )
 
@@ -47,37 +49,44 @@ def usage() -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 for success, 2 for bad input, 1 for a failure, 130 when interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in words
+    options = words[: words.index("--")] if "--" in words else words
+    debug = "--debug" in options
     if debug:
         words.remove("--debug")
     sys.exit(_guarded(words, debug=debug))
 
 
 def _guarded(words: list[str], *, debug: bool) -> int:
+    """The exit code of a command, whatever comes up; its error in a line, and where it arose if asked."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of classes and files that it cannot show
     try:
-        return _run(words) or 0
-    except AvcilError as error:
-        if debug:
-            raise
-        print(f"avcil: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        if debug:
-            raise
-        print("avcil: stopped. Run the same command again to go on from there", file=sys.stderr)
-        return 130
+        code = _run(words) or 0
+        sys.stdout.flush()
+        return code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         if debug:
-            raise
-        print(
-            f"avcil: unexpected {type(error).__name__}: {error}. Put --debug behind the command to see where; "
-            "what was finished before is kept",
-            file=sys.stderr,
-        )
-        return 1
+            traceback.print_exc()
+        message, code = _in_words(error)
+        print(f"avcil: {message}", file=sys.stderr)
+        return code
+
+
+def _in_words(error: BaseException) -> tuple[str, int]:
+    """What to say of an error, and the exit code."""
+    if isinstance(error, AvcilError):
+        return str(error), error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped. Run the same command again to go on from there", 130
+    return (
+        f"unexpected {type(error).__name__}: {error}. Put --debug behind the command to see where; "
+        "what was finished before is kept",
+        1,
+    )
 
 
 def _run(words: list[str]) -> int | None:

@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
+import sys
 import tomllib
+import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +22,27 @@ from avcil.recipes import PREFIX, recipe_file
 
 
 def parse(verb: str, kind: type, words: Sequence[str]) -> Any:
-    """An instance of the dataclass `kind` from command-line words; exits with 2 on words that do not fit."""
+    """An instance of the dataclass `kind` from command-line words; exits with 2 on words that do not fit.
+
+    What `kind` itself refuses when it is made is raised as it is, an InputError.
+    """
     words, file = _take_config(list(words))
-    from_file = _words_of_toml(file, kind) if file is not None else []
-    return tyro.cli(kind, prog=f"avcil {verb}", args=[*words_before(words, kind), *from_file, *words_after(words, kind)])
+    positional, flags = _split(words)
+    from_file: list[str] = []
+    if file is not None:
+        before, from_file = _words_of_toml(file, kind)
+        positional = positional or before
+    if any(field.name == "set" for field in dataclasses.fields(kind)):
+        from_file, flags = [], _gathered("--set", [*from_file, *flags])
+    refusal = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(refusal):
+            return tyro.cli(kind, prog=f"avcil {verb}", args=[*positional, *from_file, *flags])
+    except SystemExit as stop:
+        if isinstance(stop.__context__, InputError):  # raised by `kind`; tyro would put it into a frame
+            raise stop.__context__ from None
+        sys.stderr.write(refusal.getvalue())
+        raise
 
 
 def _take_config(words: list[str]) -> tuple[list[str], Path | None]:
@@ -41,41 +62,70 @@ def _config_file(name: str) -> Path:
     return recipe_file(name) if name.startswith(PREFIX) else Path(name)
 
 
-def words_before(words: list[str], kind: type) -> list[str]:
-    """The positional words that come first."""
+def _split(words: list[str]) -> tuple[list[str], list[str]]:
+    """The positional words that come first, and the flags, which win over a file's because they come later."""
     first_flag = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
-    return words[:first_flag]
+    return words[:first_flag], words[first_flag:]
 
 
-def words_after(words: list[str], kind: type) -> list[str]:
-    """The flags, which win over a file's because they come later."""
-    return words[len(words_before(words, kind)) :]
+def _gathered(flag: str, words: list[str]) -> list[str]:
+    """All values of a flag that takes several behind one mention of it: of mentions apart tyro keeps the last.
+
+    >>> _gathered("--set", ["--set", "a=1", "--seed", "2", "--set=b=3"])
+    ['--seed', '2', '--set', 'a=1', 'b=3']
+    """
+    end = words.index("--") if "--" in words else len(words)
+    values: list[str] = []
+    others: list[str] = []
+    inside = False
+    for word in words[:end]:
+        name, equals, value = word.partition("=")
+        if word.startswith("-"):
+            inside = name == flag
+            values += [value] if inside and equals else []
+            others += [] if inside else [word]
+        else:
+            (values if inside else others).append(word)
+    return [*others, *([flag, *values] if values else []), *words[end:]]
 
 
-def _words_of_toml(file: Path, kind: type) -> list[str]:
-    """A TOML file's keys as the flags that they stand for."""
+def _words_of_toml(file: Path, kind: type) -> tuple[list[str], list[str]]:
+    """A TOML file's keys as the positional words and the flags that they stand for."""
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"there is no file {file} (--config)") from None
+    except OSError as error:
+        raise InputError(f"cannot read {file} (--config): {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{file} is not valid TOML: {error}") from None
-    known = [field.name for field in dataclasses.fields(kind)]
-    words: list[str] = []
+    hints = typing.get_type_hints(kind, include_extras=True)
+    given = {}
     for key, value in values.items():
         name = key.replace("-", "_")
-        if name not in known:
-            raise unknown_name(f"key in {file}", key, known)
-        flag = f"--{name.replace('_', '-')}"
-        if isinstance(value, dict):
-            words += [flag, *(f"{option}={_word(setting)}" for option, setting in value.items())]
-        elif isinstance(value, list):
-            words += [flag, *map(_word, value)]
-        elif isinstance(value, bool):
-            words.append(flag if value else f"--no-{name.replace('_', '-')}")
+        if name not in hints:
+            raise unknown_name(f"key in {file}", key, hints)
+        given[name] = value
+    positional: list[str] = []
+    flags: list[str] = []
+    for name in (name for name in hints if name in given):  # positional words in the order of the fields
+        if tyro.conf.Positional in getattr(hints[name], "__metadata__", ()):
+            positional += _values(given[name])
         else:
-            words += [flag, _word(value)]
-    return words
+            flags += _flag(name.replace("_", "-"), given[name])
+    return positional, flags
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    if isinstance(value, dict | list):
+        return [f"--{name}", *_values(value)]
+    return [f"--{name}={value}"]
+
+
+def _values(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [f"{option}={_word(setting)}" for option, setting in value.items()]
+    return [_word(item) for item in value] if isinstance(value, list) else [_word(value)]
 
 
 def _word(value: Any) -> str:

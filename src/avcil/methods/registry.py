@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.util
+import math
 import sys
 import typing
 from collections.abc import Mapping, Sequence
@@ -51,7 +52,10 @@ def _import_file(path: Path) -> Any:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise InputError(f"{path} cannot be loaded as a method: {type(error).__name__}: {error}") from error
     return module
 
 
@@ -93,8 +97,10 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         if str(value).lower() not in words:
             raise InputError(f"{where} must be true or false; not {value!r}")
         return words[str(value).lower()]
+    if hint is str:
+        return str(value)
     try:
-        if isinstance(value, bool) or (hint is int and float(value) != int(float(value))):
+        if isinstance(value, bool) or not math.isfinite(float(value)) or (hint is int and float(value) % 1):
             raise ValueError
         return hint(float(value)) if hint is int else hint(value)
     except (TypeError, ValueError, OverflowError):

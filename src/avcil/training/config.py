@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -69,8 +70,8 @@ class TrainConfig:
         for name in ("classes_per_step", "memory", "memory_per_class"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"--{name.replace('_', '-')} must be 1 or more; not {value}")
-        require(self.learning_rate > 0, f"--learning-rate must be above 0; not {self.learning_rate}")
-        require(self.weight_decay >= 0, f"--weight-decay must be 0 or more; not {self.weight_decay}")
+        require(0 < self.learning_rate < math.inf, f"--learning-rate must be a number above 0; not {self.learning_rate}")
+        require(0 <= self.weight_decay < math.inf, f"--weight-decay must be a number, 0 or more; not {self.weight_decay}")
         require(self.checkpoint_seconds >= 0, "--checkpoint-seconds must be 0 or more")
         require(self.seed >= 0, f"--seed must be 0 or more; not {self.seed}")
         require(self.memory is None or self.memory_per_class is None, "give --memory or --memory-per-class, not both")

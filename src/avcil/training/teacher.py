@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -25,6 +26,17 @@ def _logits(network: Network, batch: Batch) -> tuple[Tensor, ...]:
     return (network(batch.audio, batch.visual).logits,)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Memory:
+    """What was said of the pool's clips from `first` on."""
+
+    first: int
+    tensors: tuple[Tensor, ...]
+    """(n, ...) each"""
+    filled: Tensor
+    """(n,) bool: of which clips it is known"""
+
+
 class Teacher:
     """A frozen copy of a network beside the pool of clips it is asked about."""
 
@@ -32,8 +44,7 @@ class Teacher:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self._pool, self._new_count = pool, new_count
         self._budget = memory_budget() // 2 if budget is None else budget
-        self._memory: dict[str, tuple[Tensor, ...] | None] = {}
-        self._filled: dict[str, Tensor] = {}
+        self._memory: dict[str, _Memory | None] = {}
 
     def recall(self, name: str, compute: Compute, batch: Batch) -> tuple[Tensor, ...]:
         """`compute(network, batch)`, each tensor (N, ...), from memory where known.
@@ -46,8 +57,8 @@ class Teacher:
         if memory is None:
             with torch.no_grad():
                 return compute(self.network, batch)
-        self._fill(name, compute, batch, memory)
-        return tuple(tensor[batch.rows] for tensor in memory)
+        self._fill(memory, compute, batch.rows)
+        return tuple(tensor[batch.rows - memory.first] for tensor in memory.tensors)
 
     def logits(self, batch: Batch) -> Tensor:
         """The frozen network's logits (N, K_old)."""
@@ -62,23 +73,22 @@ class Teacher:
         """Decide by one clip's size whether all that will be asked for would fit."""
         with torch.no_grad():
             sample = compute(self.network, self._batch(batch.rows[:1]))
-        count = len(self._pool) - (self._new_count if batch.new_count == 0 else 0)
+        first = self._new_count if batch.new_count == 0 else 0  # of exemplars alone, which stand last
+        count = len(self._pool) - first
         size = count * sum(tensor[0].numel() * tensor.element_size() for tensor in sample)
-        if size > self._budget:
-            self._memory[name] = None
-            return
-        # Room of clips that are never asked for is never touched, so the system never provides it.
-        self._memory[name] = tuple(tensor.new_empty((len(self._pool), *tensor.shape[1:])) for tensor in sample)
-        self._filled[name] = torch.zeros(len(self._pool), dtype=torch.bool)
+        self._memory[name] = None
+        if size <= self._budget:
+            tensors = tuple(tensor.new_empty((count, *tensor.shape[1:])) for tensor in sample)
+            self._memory[name] = _Memory(first=first, tensors=tensors, filled=torch.zeros(count, dtype=torch.bool))
 
-    def _fill(self, name: str, compute: Compute, batch: Batch, memory: tuple[Tensor, ...]) -> None:
-        filled = self._filled[name]
-        unknown = batch.rows[~filled[batch.rows]]
+    def _fill(self, memory: _Memory, compute: Compute, rows: Tensor) -> None:
+        places = rows - memory.first
+        unknown = places[~memory.filled[places]]
         # One clip is computed in the same company whatever the batches are, so a resumed run recalls the same bits.
-        for chunk in sorted({int(row) // CHUNK for row in unknown}):
-            rows = torch.arange(chunk * CHUNK, min((chunk + 1) * CHUNK, len(self._pool)))
+        for chunk in sorted({int(place) // CHUNK for place in unknown}):
+            part = torch.arange(chunk * CHUNK, min((chunk + 1) * CHUNK, len(memory.filled)))
             with torch.no_grad():
-                values = compute(self.network, self._batch(rows))
-            for tensor, value in zip(memory, values, strict=True):
-                tensor[rows] = value
-            filled[rows] = True
+                values = compute(self.network, self._batch(part + memory.first))
+            for tensor, value in zip(memory.tensors, values, strict=True):
+                tensor[part] = value
+            memory.filled[part] = True
