@@ -50,6 +50,8 @@ def disk_error(error: OSError, path: Path) -> Exception:
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return InputError(f"cannot write {path}: {error.strerror}. Choose an --out that you may write to")
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        return InputError(f"cannot write {path}: a file stands where a folder should be. Choose another --out")
     return error
 
 
@@ -85,8 +87,12 @@ def read_json(path: Path) -> Any:
 @contextlib.contextmanager
 def folder_lock(folder: Path, purpose: str) -> Iterator[None]:
     """Hold `folder` for one process; a second one is told so at once. The lock goes with the process."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a+b") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / ".lock", "a+b")  # noqa: SIM115
+    except OSError as error:
+        raise disk_error(error, folder) from error
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -6,7 +6,6 @@ Older classes keep the first m of what they had. Source: iCaRL (CVPR 2017); AV-C
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -77,8 +76,3 @@ def choose_by_herding(features: Tensor, quota: int, *, repeats: bool = False) ->
         free[best] = repeats
         total = total + unit[best]
     return chosen
-
-
-def positions_of(labels: Sequence[str], label: str) -> list[int]:
-    """Where in `labels` the class `label` stands."""
-    return [position for position, other in enumerate(labels) if other == label]

@@ -33,7 +33,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise InputError(f"{path} is damaged: {error}. Train again into a new folder, or restore the file") from None
+        raise InputError(f"{path} is damaged: {error}") from None
 
 
 def save_model(folder: Path, model: Model, *, labels: list[str], description: dict[str, Any]) -> None:

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from avcil.errors import InputError
-from avcil.files import read_json
 from avcil.models.base import Model
 from avcil.models.saved import load_model
 from avcil.serving.clip_features import ClipFeatures, ClipReader
@@ -100,8 +99,3 @@ class Recognizer:
         """Probabilities (B, C), columns in the order of `classes_`."""
         answers = [self.answer(path).probabilities for path in paths]
         return np.array([[answer[label] for label in self._labels] for answer in answers]).reshape(-1, len(self._labels))
-
-
-def run_config(run: Path) -> dict[str, Any]:
-    """The configuration that a run directory keeps."""
-    return read_json(Path(run) / "config.json")

@@ -43,6 +43,7 @@ def folder_lock_of(config: TrainConfig) -> Iterator[None]:
     """Keep a second process out of the run directory, but only once the configuration makes sense."""
     load_method(config.method)
     FeatureStore(config.features)
+    RunDirectory(config.out).refuse_foreign()
     with folder_lock(config.out, "training"):
         yield
 
@@ -63,6 +64,11 @@ class Run:
             clips=resolved.clips,
             whole_tokens=resolved.method_class.whole_tokens,
         )
+        if config.selection == "best" and not self.data.rows("val", 0):
+            raise InputError(
+                "no validation clip of the first step's classes, by which the best epoch is chosen. "
+                "Add clips of the split 'val', or train with --selection last"
+            )
         self.directory = RunDirectory(config.out)
         self.directory.begin(resolved.content, environment())
         method = resolved.method_class(resolved.options, modality=config.modality)
@@ -105,11 +111,6 @@ class Run:
         """Learn one step and commit it; `log_bytes` is where the log of the steps before ends."""
         began = time.monotonic()
         self._see_task(index)
-        if self.config.selection == "best" and not len(self._validation):
-            raise InputError(
-                "no validation clip of the classes seen, by which the best epoch is chosen. "
-                "Add clips of the split 'val', or train with --selection last"
-            )
         found = self.directory.load_progress(index)
         progress, saved = found if found else (None, {"log_bytes": log_bytes, "seconds": 0.0})
         self.directory.cut_log(saved["log_bytes"])

@@ -6,15 +6,14 @@ A step is done once its folder `checkpoints/step_K` is there, which is renamed i
 
 from __future__ import annotations
 
+import contextlib
 import csv
-import dataclasses
-import hashlib
 import io
 import json
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,11 @@ class RunDirectory:
 
     def begin(self, config: dict[str, Any], environment: dict[str, Any]) -> None:
         """Claim the folder for `config`; refuse one that holds something else, naming what differs."""
-        if not self.begun(config):
+        begun = self.begun(config)
+        for part in self.path.rglob(".*.part"):  # what a kill left half-written
+            if part.is_file():
+                part.unlink()
+        if not begun:
             write_json(self.path / "env.json", environment)
             write_json(self.path / "config.json", config)
 
@@ -55,11 +58,19 @@ class RunDirectory:
                     "Choose another --out, or remove that folder, or give the same options to go on with it"
                 )
             return True
+        self.refuse_foreign()
+        return False
+
+    def refuse_foreign(self) -> None:
+        """Refuse a path at which something else stands than a run, a beginning of one, or nothing."""
+        if (self.path / "config.json").exists() or not self.path.exists():
+            return
+        if not self.path.is_dir():
+            raise InputError(f"{self.path} is a file, not a folder. Choose another --out")
         # A kill between the first files of a run leaves the first, or a part of one, alone.
         leavings = re.compile(r"\.lock|env\.json|\..*\.part")
-        if self.path.is_dir() and not all(leavings.fullmatch(entry.name) for entry in self.path.iterdir()):
+        if not all(leavings.fullmatch(entry.name) for entry in self.path.iterdir()):
             raise InputError(f"{self.path} is not empty and is no run directory. Choose another --out")
-        return False
 
     @property
     def results(self) -> dict[str, Any] | None:
@@ -71,15 +82,20 @@ class RunDirectory:
 
     def steps_done(self) -> list[dict[str, Any]]:
         """State of each finished step, in order."""
-        states = []
-        while (self.checkpoints / f"step_{len(states)}" / "state.json").exists():
-            states.append(read_json(self.checkpoints / f"step_{len(states)}" / "state.json"))
+        states: list[dict[str, Any]] = []
+        while (folder := self._step_folder(len(states))).exists():
+            with _damage(f"remove {folder} to train that step again"):
+                states.append(read_json(folder / "state.json"))
         return states
+
+    def _step_folder(self, index: int) -> Path:
+        return self.checkpoints / f"step_{index}"
 
     def commit_step(self, index: int, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Make a step done: all of its folder appears at once."""
-        final, part = self.checkpoints / f"step_{index}", self.checkpoints / f".step_{index}.part"
-        shutil.rmtree(part, ignore_errors=True)
+        final, part = self._step_folder(index), self.checkpoints / f".step_{index}.part"
+        for folder in (part, final):  # a step that follows one taken away by hand does not count
+            shutil.rmtree(folder, ignore_errors=True)
         save_tensors(part / "model.safetensors", tensors)
         write_json(part / "state.json", state)
         os.rename(part, final)
@@ -88,7 +104,9 @@ class RunDirectory:
 
     def step_tensors(self, index: int) -> dict[str, Tensor]:
         """The model at the end of a step."""
-        return load_tensors(self.checkpoints / f"step_{index}" / "model.safetensors")
+        folder = self._step_folder(index)
+        with _damage(f"remove {folder} to train that step again"):
+            return load_tensors(folder / "model.safetensors")
 
     # -- progress within a step --------------------------------------------------------------------------------------
 
@@ -122,23 +140,11 @@ class RunDirectory:
         file = self.checkpoints / "progress.json"
         if not file.exists():
             return None
-        saved = read_json(file)
-        if saved["step"] != index:
-            return None
-        tensors = load_tensors(self.checkpoints / saved["tensors"])
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in _under("optimizer", tensors).items():
-            number, _, slot = key.partition(".")
-            state.setdefault(int(number), {})[slot] = value
-        progress = Progress(
-            epoch=saved["epoch"],
-            network=_under("network", tensors),
-            optimizer={"state": state, "param_groups": saved["param_groups"]},
-            best=_under("best", tensors),
-            best_epoch=saved["best_epoch"],
-            best_accuracy=saved["best_accuracy"],
-        )
-        return progress, saved
+        with _damage(f"remove {file} to train step {index} again from its first epoch"):
+            saved = read_json(file)
+            if saved["step"] != index:
+                return None
+            return _progress(saved, load_tensors(self.checkpoints / saved["tensors"])), saved
 
     def _remove_progress(self) -> None:
         (self.checkpoints / "progress.json").unlink(missing_ok=True)
@@ -156,14 +162,21 @@ class RunDirectory:
             raise disk_error(error, self.path / "metrics.jsonl") from error
 
     def log_bytes(self) -> int:
-        """Size of metrics.jsonl."""
-        file = self.path / "metrics.jsonl"
-        return file.stat().st_size if file.exists() else 0
+        """Size of metrics.jsonl, all of which is on the disk afterwards."""
+        with open(self.path / "metrics.jsonl", "rb") as file:
+            os.fsync(file.fileno())
+            return file.seek(0, os.SEEK_END)
 
     def cut_log(self, size: int) -> None:
         """Forget the lines of epochs that are about to be run again."""
         file = self.path / "metrics.jsonl"
-        if file.exists():
+        there = file.stat().st_size if file.exists() else 0
+        if there < size:
+            raise InputError(
+                f"{file} has lost lines: {there} bytes where {size} were written. "
+                f"Restore it, or remove {self.path} to run again from the beginning"
+            )
+        if there > size:
             os.truncate(file, size)
 
     def write_predictions(self, index: int, rows: Sequence[tuple[str, str, str, float]]) -> None:
@@ -185,6 +198,32 @@ def _csv_text(rows: Sequence[Sequence[Any]]) -> str:
     return text.getvalue()
 
 
+@contextlib.contextmanager
+def _damage(advice: str) -> Iterator[None]:
+    """Say, of a checkpoint that cannot be read, what to do."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{error}; {advice}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"a checkpoint is damaged ({type(error).__name__}: {error}); {advice}") from error
+
+
+def _progress(saved: dict[str, Any], tensors: dict[str, Tensor]) -> Progress:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in _under("optimizer", tensors).items():
+        number, _, slot = key.partition(".")
+        state.setdefault(int(number), {})[slot] = value
+    return Progress(
+        epoch=saved["epoch"],
+        network=_under("network", tensors),
+        optimizer={"state": state, "param_groups": saved["param_groups"]},
+        best=_under("best", tensors),
+        best_epoch=saved["best_epoch"],
+        best_accuracy=saved["best_accuracy"],
+    )
+
+
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(prefix + ".")}
 
@@ -197,13 +236,6 @@ def _differences(old: Any, new: Any, name: str = "") -> list[tuple[str, Any, Any
         return found
     # A store may be moved or named relative to elsewhere; its fingerprint tells whether it is the same.
     return [] if old == new or name == "features.path" else [(name, old, new)]
-
-
-def digest(value: Any) -> str:
-    """A short hash of a JSON value or dataclass, for names."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def environment() -> dict[str, Any]:
