@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from avcil.errors import InputError
+from avcil.errors import InputError, unknown_name
 from avcil.files import read_json, write_atomically, write_json
 from avcil.models.base import Model
 from avcil.models.network import Network
@@ -48,8 +48,10 @@ def build_model(kind: str, config: dict[str, Any], tensors: dict[str, Tensor]) -
     """The model of a kind: the network, or what a closed-form method's file names as its model."""
     if kind == Network.kind:
         return Network.from_config(config, tensors).eval()
-    from avcil.methods.registry import load_method
+    from avcil.methods.registry import load_method, method_names
 
+    if kind not in method_names():  # never a path: a model's folder must not name code to be run
+        raise unknown_name("kind of model", kind, [Network.kind, *method_names()])
     return load_method(kind).load_model(config, tensors)
 
 
@@ -70,8 +72,10 @@ def load_model(folder: Path) -> tuple[Model, list[str], dict[str, Any]]:
     tensors = load_tensors(folder / "model.safetensors")
     try:
         model = build_model(config["kind"], config["model"], tensors)
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, AttributeError, RuntimeError, StopIteration) as error:
         raise InputError(f"{folder}: config.json and model.safetensors do not fit each other: {error}") from error
+    if not isinstance(labels, list) or len(set(map(str, labels))) != len(labels):
+        raise InputError(f"{folder / 'labels.json'} must be a list of class names, each once")
     if model.classes != len(labels):
         raise InputError(f"{folder}: the model knows {model.classes} classes, labels.json names {len(labels)}")
     return model, labels, config

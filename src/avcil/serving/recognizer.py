@@ -55,7 +55,7 @@ class Recognizer:
         folder = Path(folder)
         if not folder.is_dir():
             raise InputError(f"there is no folder {folder}; give a run directory as `avcil train` leaves it")
-        if (folder / "metrics.jsonl").exists() or (folder / "checkpoints").exists():
+        if (folder / "env.json").exists():  # a run directory, from its first moment on
             if not (folder / "results.json").exists():
                 raise InputError(f"the run in {folder} is not finished; run its avcil train command again to go on")
             folder = folder / "model"
@@ -93,9 +93,16 @@ class Recognizer:
 
     def predict(self, paths: Sequence[Path | str]) -> list[str]:
         """The likeliest class of each file."""
-        return [self.answer(path).label for path in paths]
+        return [self.answer(path).label for path in _several(paths)]
 
     def predict_proba(self, paths: Sequence[Path | str]) -> np.ndarray:
         """Probabilities (B, C), columns in the order of `classes_`."""
-        answers = [self.answer(path).probabilities for path in paths]
+        answers = [self.answer(path).probabilities for path in _several(paths)]
         return np.array([[answer[label] for label in self._labels] for answer in answers]).reshape(-1, len(self._labels))
+
+
+def _several(paths: Sequence[Path | str]) -> Sequence[Path | str]:
+    """Refuse one path, whose letters would else be taken for files."""
+    if isinstance(paths, str | Path):
+        raise InputError(f"give a list of files, [{str(paths)!r}], or ask answer({str(paths)!r})")
+    return paths
