@@ -15,7 +15,13 @@ COUNTS = {"train": 8, "val": 3, "test": 4}
 
 
 def make_store(
-    folder: Path, *, classes: int = 6, grid: tuple[int, int] = (2, 3), width: int = 12, audio_width: int = 10, seed: int = 0
+    folder: Path,
+    *,
+    classes: int = 6,
+    grid: tuple[int, int] = (2, 3),
+    width: int = 12,
+    audio_width: int = 10,
+    seed: int = 0,
 ) -> Path:
     """A store of `classes` classes named c0, c1, ...: Gaussian clouds, separable by sound and picture together."""
     rng = np.random.default_rng(seed)

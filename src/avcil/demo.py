@@ -1,7 +1,7 @@
 """The whole path in minutes: render clips, scan, extract, train, compare, report, predict.
 
-Sixteen classes in four steps, a new sound at each. A clip shows three things that move and one that sounds; which one it is shows only
-in the motion that goes with the sound, so neither sound nor picture alone tells the class.
+Sixteen classes in four steps, a new sound at each. A clip shows three things that move, one of which sounds; which one
+it is shows only in the motion that goes with the sound, so neither sound nor picture alone tells the class.
 """
 
 from __future__ import annotations
@@ -72,7 +72,10 @@ def demo(out: Path, *, seed: int, epochs: int, say: Callable[[str], None] = prin
     )
     _predict(out, say)
     say(f"\nThe report is {out / 'report.html'}, the figures are in {out / 'summary.json'}.")
-    say(f"All of it took {duration(time.monotonic() - began)}. Next, with clips of your own: avcil scan FOLDER --out clips.csv")
+    say(
+        f"All of it took {duration(time.monotonic() - began)}. "
+        "Next, with clips of your own: avcil scan FOLDER --out clips.csv"
+    )
     return summary
 
 
@@ -113,9 +116,10 @@ def _train(out: Path, method: str, modality: str, *, seed: int, epochs: int) -> 
 def _reading_of(records: list[RunRecord]) -> str:
     """What the table says, in a few words."""
     last = {(r.method, r.modality): f"{100 * r.results['last_accuracy']:.0f} %" for r in records}
+    both, sound, picture = (last["joint", part] for part in ("audio-visual", "audio", "visual"))
     return (
-        f"\nAfter the last step, over all 16 classes: with all clips at once, sound and picture together reach "
-        f"{last['joint', 'audio-visual']}, sound alone {last['joint', 'audio']}, picture alone {last['joint', 'visual']}.\n"
+        "\nAfter the last step, over all 16 classes: with all clips at once, sound and picture together reach "
+        f"{both}, sound alone {sound}, picture alone {picture}.\n"
         f"Learning step by step, fine-tuning keeps {last['fine-tuning', 'audio-visual']}; AV-CIL, which may keep "
         f"{MEMORY_PER_CLASS} clips of each class, {last['av-cil', 'audio-visual']}."
     )

@@ -56,7 +56,10 @@ def test_one_iteration(case):
     audio = g.standard_normal((n, WIDTH)).astype(np.float32).astype(np.float64)
     labels = torch.from_numpy(
         np.concatenate(
-            [g.integers(known, known + case["classes_per_step"], n_new), g.integers(0, known, case["n_exemplars"])]
+            [
+                g.integers(known, known + case["classes_per_step"], n_new),
+                g.integers(0, known, case["n_exemplars"]),
+            ]
         )
     )
     teacher, student = draw_network(g, known), draw_network(g, known + case["classes_per_step"])
@@ -80,8 +83,12 @@ def test_one_iteration(case):
         "instance": instance_similarity(log_similarity),
         "class_release": class_similarity(log_similarity, labels, form="release"),
         "class_paper_eq7": class_similarity(log_similarity, labels, form="paper"),
-        "vad_spatial": attention_divergence(new.attention.spatial_log[n_new:], old.attention.spatial_log[n_new:]),
-        "vad_temporal": attention_divergence(new.attention.temporal_log[n_new:], old.attention.temporal_log[n_new:]),
+        "vad_spatial": attention_divergence(
+            new.attention.spatial_log[n_new:], old.attention.spatial_log[n_new:]
+        ),
+        "vad_temporal": attention_divergence(
+            new.attention.temporal_log[n_new:], old.attention.temporal_log[n_new:]
+        ),
     }
     terms["total_release"] = (
         terms["ce"]
@@ -108,8 +115,16 @@ def test_one_iteration(case):
 
 
 def check_samples(case, output):
-    spatial, temporal = output.attention.spatial_log.exp().detach(), output.attention.temporal_log.exp().detach()
+    spatial, temporal = (
+        output.attention.spatial_log.exp().detach(),
+        output.attention.temporal_log.exp().detach(),
+    )
     close(spatial[0, 0, :, :3], case["spatial_attention_sample"])
     close(temporal[0, :, :3], case["temporal_attention_sample"])
-    for ours, figure in (("audio_feature", "audio_feature_row0_first5"), ("visual_feature", "visual_feature_row0_first5")):
-        close(torch.nn.functional.normalize(getattr(output, ours), dim=1)[0, :5].detach(), case[figure])  # unit length
+    for ours, figure in (
+        ("audio_feature", "audio_feature_row0_first5"),
+        ("visual_feature", "visual_feature_row0_first5"),
+    ):
+        close(
+            torch.nn.functional.normalize(getattr(output, ours), dim=1)[0, :5].detach(), case[figure]
+        )  # unit length

@@ -35,7 +35,7 @@ def usage() -> str:
     lines = [f"  {verb:<{width}}  {summary}" for verb, summary in VERBS.items()]
     return "\n".join(
         [
-            "avcil teaches a recogniser new classes of videos with sound, step by step, without forgetting the old ones.",
+            "avcil teaches a recogniser new classes of videos with sound, step by step, without forgetting.",
             "",
             "usage: avcil VERB [options]        avcil VERB --help shows a verb's options",
             "",

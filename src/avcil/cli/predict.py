@@ -48,7 +48,13 @@ def run(args: Args) -> int:
     for number, (path, answer) in enumerate(_answers(recognizer, args.clips)):
         failed += isinstance(answer, AvcilError)
         if args.json:
-            print(",\n " if number else "\n ", json.dumps(_as_json(path, answer, args.top)), sep="", end="", flush=True)
+            print(
+                ",\n " if number else "\n ",
+                json.dumps(_as_json(path, answer, args.top)),
+                sep="",
+                end="",
+                flush=True,
+            )
         else:
             _print(path, answer, args.top)
     if args.json:

@@ -42,7 +42,8 @@ def attention_section(examples: Sequence[AttentionExample], run: str | None, not
     whose = f" The run is {escape(run)}." if run else ""
     guide = (
         "<p>Brighter places weigh more in what the network takes from a frame, guided by the sound. Of its "
-        "many maps, one a channel, those count that the answer rests on; each frame's colours reach from its least to its most attended place. The bars are the weights of the "
+        "many maps, one a channel, those count that the answer rests on; each frame's colours reach from its "
+        "least to its most attended place. The bars are the weights of the "
         f"moments, above the spectrogram of the clip's sound.{whose}</p>"
     )
     kind = "Not every clip is" if parts else "No clip is"

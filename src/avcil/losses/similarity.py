@@ -13,7 +13,9 @@ from torch.nn import functional as F
 ClassForm = Literal["paper", "release"]
 
 
-def audio_visual_log_similarity(audio_feature: Tensor, visual_feature: Tensor, *, temperature: float = 0.05) -> Tensor:
+def audio_visual_log_similarity(
+    audio_feature: Tensor, visual_feature: Tensor, *, temperature: float = 0.05
+) -> Tensor:
     """log softmax_j(g_ij) (N, N): how far sound i prefers picture j, from features (N, D)."""
     similarity = F.normalize(audio_feature, dim=1) @ F.normalize(visual_feature, dim=1).T
     return F.log_softmax(similarity / temperature, dim=1)

@@ -20,7 +20,9 @@ _NOT_METHODS = {"__init__", "base", "registry"}
 def method_names() -> list[str]:
     """Names of the methods that come with avcil; no method is imported for it."""
     stems = (path.stem for path in Path(__file__).parent.glob("*.py"))
-    return sorted(stem.replace("_", "-") for stem in stems if stem not in _NOT_METHODS and not stem.startswith("_"))
+    return sorted(
+        stem.replace("_", "-") for stem in stems if stem not in _NOT_METHODS and not stem.startswith("_")
+    )
 
 
 def load_method(name: str) -> type:
@@ -39,7 +41,9 @@ def load_method(name: str) -> type:
         if isinstance(value, type) and issubclass(value, Method) and value.__module__ == module.__name__
     ]
     if len(found) != 1:
-        raise InputError(f"{name} must define exactly one class deriving from Method; it defines {len(found)}")
+        raise InputError(
+            f"{name} must define exactly one class deriving from Method; it defines {len(found)}"
+        )
     return found[0]
 
 

@@ -43,10 +43,9 @@ def _spread_start(points: Tensor, count: int, generator: torch.Generator) -> Ten
     chosen = [first]
     distance = _squared_distances(points, points[[first]])[:, 0]
     while len(chosen) < count:
-        if distance.sum() > 0:
-            following = int(torch.multinomial(distance, 1, generator=generator))
-        else:  # fewer different points than centres
-            following = len(chosen)
+        # with fewer different points than centres every distance is 0, and the points are taken in turn
+        far = bool(distance.sum() > 0)
+        following = int(torch.multinomial(distance, 1, generator=generator)) if far else len(chosen)
         chosen.append(following)
         distance = distance.minimum(_squared_distances(points, points[[following]])[:, 0])
     return points[chosen]

@@ -22,7 +22,9 @@ BLOCK_ELEMENTS = 2**17
 """Numbers of one temporary in a block: half a megabyte in float32."""
 
 
-def projected_attention(tokens: Tensor, weight: Tensor, bias: Tensor, query: Tensor, *, maps_from: int = 0) -> GuidedAttention:
+def projected_attention(
+    tokens: Tensor, weight: Tensor, bias: Tensor, query: Tensor, *, maps_from: int = 0
+) -> GuidedAttention:
     """Attend to `tokens` V (B, T, S, D) by keys tanh(V weight^T + bias) and `query` p (B, D), |p| <= 1.
 
     The logarithms of the maps are given for the clips from `maps_from` on only: (B - maps_from, T, S, D) and
@@ -47,7 +49,9 @@ class _ProjectedAttention(torch.autograd.Function):
         log_sums, summary, seen = (tokens.new_empty(count, slices, width) for _ in range(3))
         spatial_log = tokens.new_empty(count - maps_from, *tokens.shape[1:])
         for block in _blocks(tokens):
-            block_keys = torch.addmm(bias, tokens[block].flatten(0, 2), weight.T).view_as(tokens[block]).tanh_()
+            block_keys = (
+                torch.addmm(bias, tokens[block].flatten(0, 2), weight.T).view_as(tokens[block]).tanh_()
+            )
             scores = block_keys * query[block, None, None, :]
             if block.stop > maps_from:
                 first = max(block.start, maps_from)
@@ -76,7 +80,9 @@ class _ProjectedAttention(torch.autograd.Function):
         first_map = ctx.maps_from
         # temporal softmax
         grad_scores = temporal * (grad[:, None, :] * (seen - (temporal * seen).sum(dim=1, keepdim=True)))
-        grad_scores[first_map:] += grad_temporal_log - temporal[first_map:] * grad_temporal_log.sum(dim=1, keepdim=True)
+        grad_scores[first_map:] += grad_temporal_log - temporal[first_map:] * grad_temporal_log.sum(
+            dim=1, keepdim=True
+        )
         grad_query = (grad_scores * summary).sum(dim=1)
         grad_summary = grad_scores * query[:, None, :]
         grad_seen = grad[:, None, :] * temporal
@@ -89,13 +95,17 @@ class _ProjectedAttention(torch.autograd.Function):
             guide = query[block, None, None, :]
             attention = (block_keys * guide).sub_(log_sums[wide]).exp_()
             grad_score = block_tokens * grad_seen[wide]
-            grad_score.addcmul_(block_keys, grad_summary[wide].expand_as(block_keys)).sub_(shared[wide]).mul_(attention)
+            grad_score.addcmul_(block_keys, grad_summary[wide].expand_as(block_keys)).sub_(shared[wide]).mul_(
+                attention
+            )
             if block.stop > first_map:
                 first = max(block.start, first_map)
                 mine = slice(first - block.start, None)
                 given = grad_spatial_log[first - first_map : block.stop - first_map]
                 grad_score[mine] += given
-                grad_score[mine].addcmul_(attention[mine], given.sum(dim=2, keepdim=True).expand_as(given), value=-1)
+                grad_score[mine].addcmul_(
+                    attention[mine], given.sum(dim=2, keepdim=True).expand_as(given), value=-1
+                )
             grad_query[block] += (grad_score * block_keys).sum(dim=(1, 2))
             grad_key = grad_score.mul_(guide).addcmul_(attention, grad_summary[wide].expand_as(attention))
             grad_key.addcmul_(grad_key * block_keys, block_keys, value=-1)  # through tanh

@@ -124,7 +124,10 @@ class Network(nn.Module):
         """Build the network that `to_config` and `tensors` describe."""
         head = head_from_config(config["head"])
         network = cls(
-            config["modality"], audio_width=config["audio_width"], visual_width=config["visual_width"], head=head
+            config["modality"],
+            audio_width=config["audio_width"],
+            visual_width=config["visual_width"],
+            head=head,
         )
         if config["classifier"] == "nearest-mean":
             network.class_means = torch.empty_like(tensors["class_means"])

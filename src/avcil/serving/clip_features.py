@@ -44,7 +44,9 @@ class ClipReader:
         self.stored_dtype = np.dtype(description["dtype"])
         self.wanted = Wanted.of(self.visual_encoder, self.audio_encoder)
 
-    def features(self, path: Path | str, *, start: float | None = None, end: float | None = None) -> ClipFeatures:
+    def features(
+        self, path: Path | str, *, start: float | None = None, end: float | None = None
+    ) -> ClipFeatures:
         """Features of (a stretch of) a file; InputError naming the file if it lacks what the model needs."""
         path = Path(path)
         clip = Clip(clip_id=str(path), path=path, label="?", split="test", start=start, end=end)
@@ -52,7 +54,11 @@ class ClipReader:
         lacks = read.lacks(self.wanted)
         if lacks:
             reason = read.reason or f"it has no {' and no '.join(lacks)}"
-            missing = "" if read.frames is None and read.sound is None else f"; this recogniser needs its {' and '.join(lacks)}"
+            missing = (
+                ""
+                if read.frames is None and read.sound is None
+                else f"; this recogniser needs its {' and '.join(lacks)}"
+            )
             raise InputError(reason + missing if str(path) in reason else f"{path}: {reason}{missing}")
         audio = visual = None
         if self.audio_encoder is not None:

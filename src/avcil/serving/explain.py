@@ -95,7 +95,9 @@ def _example(recognizer: Recognizer, clip: StoredClip) -> AttentionExample:
     answer = recognizer.answer(clip.path, start=clip.start, end=clip.end)
     frames = features.read.frames
     slices = len(spatial)
-    middle = [(2 * t + 1) * len(frames) // (2 * slices) for t in range(slices)]  # a frame of each slice's middle
+    middle = [
+        (2 * t + 1) * len(frames) // (2 * slices) for t in range(slices)
+    ]  # a frame of each slice's middle
     sound = features.read.sound
     seconds = len(sound) / reader.wanted.sample_rate
     return AttentionExample(

@@ -33,7 +33,7 @@ class TrainConfig:
     classes_per_step: int | None = None
     """Classes that arrive at each step, in the order of `class_order_seed`; with `benchmark`, another size."""
     steps: Path | None = None
-    """Instead of `classes_per_step`: a file that lists the steps, JSON [["cat", "dog"], ["owl"]] or CSV, a row a step."""
+    """Instead of `classes_per_step`: a file of the steps, JSON [["cat", "dog"], ["owl"]] or CSV, a row a step."""
     class_order_seed: int | None = None
     """Shuffles the classes over the steps; without it they come in natural or published order."""
     seed: int = 0
@@ -66,15 +66,27 @@ class TrainConfig:
                 raise InputError(message)
 
         for name in ("epochs", "batch_size", "exemplar_batch_size"):
-            require(getattr(self, name) >= 1, f"--{name.replace('_', '-')} must be 1 or more; not {getattr(self, name)}")
+            require(
+                getattr(self, name) >= 1,
+                f"--{name.replace('_', '-')} must be 1 or more; not {getattr(self, name)}",
+            )
         for name in ("classes_per_step", "memory", "memory_per_class"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"--{name.replace('_', '-')} must be 1 or more; not {value}")
-        require(0 < self.learning_rate < math.inf, f"--learning-rate must be a number above 0; not {self.learning_rate}")
-        require(0 <= self.weight_decay < math.inf, f"--weight-decay must be a number, 0 or more; not {self.weight_decay}")
+        require(
+            0 < self.learning_rate < math.inf,
+            f"--learning-rate must be a number above 0; not {self.learning_rate}",
+        )
+        require(
+            0 <= self.weight_decay < math.inf,
+            f"--weight-decay must be a number, 0 or more; not {self.weight_decay}",
+        )
         require(self.checkpoint_seconds >= 0, "--checkpoint-seconds must be 0 or more")
         require(self.seed >= 0, f"--seed must be 0 or more; not {self.seed}")
-        require(self.memory is None or self.memory_per_class is None, "give --memory or --memory-per-class, not both")
+        require(
+            self.memory is None or self.memory_per_class is None,
+            "give --memory or --memory-per-class, not both",
+        )
         require(
             not (self.steps and self.benchmark),
             "--benchmark has steps of its own: drop --steps, or give --classes-per-step for another size",

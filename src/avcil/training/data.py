@@ -76,7 +76,11 @@ class Table:
             tokens = torch.from_numpy(self._store.visual(self._rows[start : start + CHUNK]))
             parts.append(tokens.to(self._dtype).mean(dim=(1, 2), keepdim=True))
         assert self._store.visual_shape is not None
-        return torch.cat(parts) if parts else torch.zeros(0, 1, 1, self._store.visual_shape[2], dtype=self._dtype)
+        return (
+            torch.cat(parts)
+            if parts
+            else torch.zeros(0, 1, 1, self._store.visual_shape[2], dtype=self._dtype)
+        )
 
     def take(self, index: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Audio (n, Da) and visual (n, T, S, Dv) of the rows `index` (n,), in the dtype of the computation."""

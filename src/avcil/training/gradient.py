@@ -87,9 +87,7 @@ class StepTrainer:
         trainable = [p for p in step.network.parameters() if p.requires_grad]
         optimizer = torch.optim.Adam(trainable, lr=config.learning_rate, weight_decay=config.weight_decay)
         if progress is None:
-            progress = Progress(
-                epoch=0, network={}, optimizer={}, best={}, best_epoch=-1, best_accuracy=None
-            )
+            progress = Progress(epoch=0, network={}, optimizer={}, best={}, best_epoch=-1, best_accuracy=None)
         else:
             step.network.load_state_dict(progress.network)
             optimizer.load_state_dict(progress.optimizer)
@@ -125,7 +123,15 @@ class StepTrainer:
         losses = {name: value / count for name, value in sums.items()}
         _check_finite(losses, step.index, epoch)
         accuracy = self._select(progress)
-        self.log({"step": step.index, "epoch": epoch, "losses": losses, "loss": sum(losses.values()), "val_accuracy": accuracy})
+        self.log(
+            {
+                "step": step.index,
+                "epoch": epoch,
+                "losses": losses,
+                "loss": sum(losses.values()),
+                "val_accuracy": accuracy,
+            }
+        )
         progress.epoch += 1
 
     def _select(self, progress: Progress) -> float | None:
@@ -134,10 +140,14 @@ class StepTrainer:
         if self.config.selection == "last" and not last:
             return None
         accuracy = self.validate()
-        better = progress.best_accuracy is None or (accuracy is not None and accuracy > progress.best_accuracy)
+        better = progress.best_accuracy is None or (
+            accuracy is not None and accuracy > progress.best_accuracy
+        )
         if better or self.config.selection == "last":
             progress.best_accuracy, progress.best_epoch = accuracy, progress.epoch
-            progress.best = {name: value.detach().clone() for name, value in self.step.network.state_dict().items()}
+            progress.best = {
+                name: value.detach().clone() for name, value in self.step.network.state_dict().items()
+            }
         return accuracy
 
 

@@ -62,7 +62,9 @@ class Hooks:
 class GradientLearner:
     """A network, its method, and its exemplars."""
 
-    def __init__(self, method: GradientMethod, data: TaskData, config: TrainConfig, memory: ExemplarMemory | None) -> None:
+    def __init__(
+        self, method: GradientMethod, data: TaskData, config: TrainConfig, memory: ExemplarMemory | None
+    ) -> None:
         self.method, self.data, self.config, self.memory = method, data, config, memory
         self.network = self._fresh_network(0)
 
@@ -103,7 +105,9 @@ class GradientLearner:
         if self.method.batching == "all":
             old = [row for task in range(index) for row in data.rows("train", task)]
         elif self.memory is not None:
-            old = data.rows_of_ids([i for label in data.benchmark.classes for i in self.memory.clip_ids.get(label, [])])
+            old = data.rows_of_ids(
+                [i for label in data.benchmark.classes for i in self.memory.clip_ids.get(label, [])]
+            )
         pool = data.table(new + old)
         teacher = None
         if index and self.method.uses_teacher:

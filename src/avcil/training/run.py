@@ -90,7 +90,9 @@ class Run:
         states = self.directory.steps_done()
         model = None
         if states:
-            self._say(f"going on in {self.config.out} after step {len(states)} of {len(self.benchmark.steps)}")
+            self._say(
+                f"going on in {self.config.out} after step {len(states)} of {len(self.benchmark.steps)}"
+            )
             last = len(states) - 1
             model = self.learner.restore(last, self.directory.step_tensors(last), states[-1]["exemplars"])
         for task in range(len(states)):
@@ -119,7 +121,9 @@ class Run:
             hooks = Hooks(
                 validate=lambda model: accuracy(model, self._validation),
                 log=self.directory.log,
-                save=lambda p: self.directory.save_progress(index, p, seconds=before + time.monotonic() - began),
+                save=lambda p: self.directory.save_progress(
+                    index, p, seconds=before + time.monotonic() - began
+                ),
                 tick=lambda: bar.update(),
                 progress=progress,
             )
@@ -140,7 +144,14 @@ class Run:
     def _bar(self, index: int, done: int) -> tqdm:
         steps, epochs = len(self.benchmark.steps), self.config.epochs
         name = f"{self.config.method}, {self.config.modality}: step {index + 1}/{steps}"
-        return tqdm(total=epochs, initial=done, desc=name, unit="epoch", leave=False, disable=True if self.quiet else None)
+        return tqdm(
+            total=epochs,
+            initial=done,
+            desc=name,
+            unit="epoch",
+            leave=False,
+            disable=True if self.quiet else None,
+        )
 
     def _test(self, index: int, model: Model) -> list[float]:
         """Accuracy on each task's test clips, predictions written."""
@@ -150,7 +161,10 @@ class Run:
             answers = ask(model, self._tests[task])
             row.append(float(answers.correct.double().mean()))
             for store_row, predicted, probability in zip(
-                self.data.rows("test", task), answers.predicted.tolist(), answers.probability.tolist(), strict=True
+                self.data.rows("test", task),
+                answers.predicted.tolist(),
+                answers.probability.tolist(),
+                strict=True,
             ):
                 clip = clips[store_row]
                 lines.append((clip.clip_id, clip.label, names[predicted], probability))
@@ -165,7 +179,12 @@ class Run:
             matrix[index, : index + 1] = state["accuracies"]
         self.directory.write_accuracy_matrix([state["accuracies"] for state in states], sizes)
         metrics = all_metrics(matrix, sizes)
-        save_model(self.config.out / "model", model, labels=list(self.benchmark.classes), description=self._description())
+        save_model(
+            self.config.out / "model",
+            model,
+            labels=list(self.benchmark.classes),
+            description=self._description(),
+        )
         results = {
             "method": self.config.method,
             "modality": self.config.modality,

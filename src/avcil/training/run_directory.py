@@ -225,7 +225,9 @@ def _progress(saved: dict[str, Any], tensors: dict[str, Tensor]) -> Progress:
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(prefix + ".")}
+    return {
+        name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(prefix + ".")
+    }
 
 
 def _differences(old: Any, new: Any, name: str = "") -> list[tuple[str, Any, Any]]:

@@ -52,11 +52,20 @@ class TaskData:
     def _check(self) -> None:
         hears, sees = modality_parts(self.modality)
         if hears and self.store.audio_width is None:
-            raise InputError(f"the store has no sound; --modality {self.modality} needs it. Use --modality visual")
+            raise InputError(
+                f"the store has no sound; --modality {self.modality} needs it. Use --modality visual"
+            )
         if sees and self.store.visual_shape is None:
-            raise InputError(f"the store has no picture; --modality {self.modality} needs it. Use --modality audio")
+            raise InputError(
+                f"the store has no picture; --modality {self.modality} needs it. Use --modality audio"
+            )
         for split in ("train", "test"):
-            have = {self.store.clips[row].label for (s, _), rows in self._rows.items() if s == split for row in rows}
+            have = {
+                self.store.clips[row].label
+                for (s, _), rows in self._rows.items()
+                if s == split
+                for row in rows
+            }
             missing = [label for label in self.benchmark.classes if label not in have]
             if missing:
                 raise InputError(

@@ -79,7 +79,9 @@ class Teacher:
         self._memory[name] = None
         if size <= self._budget:
             tensors = tuple(tensor.new_empty((count, *tensor.shape[1:])) for tensor in sample)
-            self._memory[name] = _Memory(first=first, tensors=tensors, filled=torch.zeros(count, dtype=torch.bool))
+            self._memory[name] = _Memory(
+                first=first, tensors=tensors, filled=torch.zeros(count, dtype=torch.bool)
+            )
 
     def _fill(self, memory: _Memory, compute: Compute, rows: Tensor) -> None:
         places = rows - memory.first
