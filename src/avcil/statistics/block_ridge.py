@@ -27,12 +27,15 @@ from torch import Tensor
 from avcil.statistics.moments import Moments
 from avcil.statistics.ridge import cholesky_with_jitter
 
-LOWEST, HIGHEST = 1e-1, 1e7
-"""Penalties that are looked at."""
+LOWEST, HIGHEST = 1.0, 1e7
+"""Penalties that are looked at, for features of deviation 1 or so. Below, with fewer clips than features, E and T
+would be differences of nearly equal numbers."""
 ROUNDS = 40
 """At most so many values of GCV are computed for one choice; about ten suffice."""
-ENOUGH = 1e-4
-"""Improvement of log GCV below which the search ends."""
+FLAT = 2e-3
+"""Derivative of log GCV by a log penalty below which the search ends."""
+LONGEST = 3.0
+"""Largest change of a log penalty at once: a factor of 20."""
 
 
 def log_gcv(moments: Moments, sizes: Sequence[int], logs: Sequence[float]) -> tuple[float, list[float]]:
@@ -61,34 +64,35 @@ def choose_penalties(moments: Moments, sizes: Sequence[int], start: Sequence[flo
     """
     low, high = math.log(LOWEST), math.log(HIGHEST)
     logs = torch.tensor(start, dtype=torch.float64).log().clamp(low, high)
-    curvature = torch.eye(len(sizes), dtype=torch.float64)  # of the inverse Hessian, by BFGS
     value, slope = _evaluate(moments, sizes, logs)
+    inverse_hessian: Tensor | None = None
     rounds = 1
     while rounds < ROUNDS:
-        at_bound = ((logs <= low) & (slope > 0)) | ((logs >= high) & (slope < 0))
-        free = slope.masked_fill(at_bound, 0.0)
-        direction = -(curvature @ free)
-        direction = torch.where(at_bound, 0.0, direction)
-        if float(direction @ free) >= 0:
-            direction = -free
-        direction = direction.clamp(-3, 3)  # a factor of 20 at most
-        before, gain = value, 0.0
-        length = 1.0
-        while rounds < ROUNDS:
+        held = ((logs <= low) & (slope > 0)) | ((logs >= high) & (slope < 0))
+        free = slope.masked_fill(held, 0.0)
+        if float(free.abs().max()) < FLAT:
+            break
+        direction = _direction(inverse_hessian, free, held)
+        length, accepted = 1.0, False
+        while rounds < ROUNDS and not accepted and length > 1e-3:
             reached = (logs + length * direction).clamp(low, high)
             new_value, new_slope = _evaluate(moments, sizes, reached)
-            rounds += 1
-            if new_value <= value + 1e-4 * float(slope @ (reached - logs)):
-                curvature = _bfgs(curvature, reached - logs, new_slope - slope)
-                logs, value, slope = reached, new_value, new_slope
-                gain = before - value
-                break
-            length /= 4
-            if length < 1e-3:
-                break
-        if gain < ENOUGH:
+            accepted = new_value <= value + 1e-4 * float(slope @ (reached - logs))
+            rounds, length = rounds + 1, length / 4
+        if not accepted:
             break
+        inverse_hessian = _bfgs(inverse_hessian, reached - logs, new_slope - slope)
+        logs, value, slope = reached, new_value, new_slope
     return logs.exp().tolist()
+
+
+def _direction(inverse_hessian: Tensor | None, free: Tensor, held: Tensor) -> Tensor:
+    """Where to go: by the curvature known so far, at first a factor of e down the steepest slope."""
+    if inverse_hessian is not None:
+        direction = -(inverse_hessian @ free).masked_fill(held, 0.0)
+        if float(direction @ free) < 0:
+            return direction * min(1.0, LONGEST / float(direction.abs().max()))
+    return -free / free.abs().max()
 
 
 def _evaluate(moments: Moments, sizes: Sequence[int], logs: Tensor) -> tuple[float, Tensor]:
@@ -96,10 +100,13 @@ def _evaluate(moments: Moments, sizes: Sequence[int], logs: Tensor) -> tuple[flo
     return value, torch.tensor(slopes, dtype=torch.float64)
 
 
-def _bfgs(inverse: Tensor, step: Tensor, change: Tensor) -> Tensor:
+def _bfgs(inverse: Tensor | None, step: Tensor, change: Tensor) -> Tensor | None:
     """The inverse Hessian's next estimate; unchanged where the slope did not rise along the step."""
     along = float(step @ change)
     if along <= 1e-12:
         return inverse
-    left = torch.eye(len(step), dtype=torch.float64) - torch.outer(step, change) / along
+    unit = torch.eye(len(step), dtype=torch.float64)
+    if inverse is None:
+        inverse = unit * along / float(change @ change)
+    left = unit - torch.outer(step, change) / along
     return left @ inverse @ left.T + torch.outer(step, step) / along

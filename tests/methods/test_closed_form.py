@@ -1,0 +1,210 @@
+"""What learners in closed form promise beyond the common suite: order, batches, forgetting, resuming."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from avcil.errors import InputError
+from avcil.evaluation.run_files import read_run
+from avcil.methods.base import ClosedFormMethod
+from avcil.methods.registry import load_method, method_names, parse_options
+from avcil.models.base import Model
+from avcil.training.config import TrainConfig
+from avcil.training.run import train
+
+SMALL = {"ranpac": ["features=30"], "slda": ["features=30"], "blade": ["features=12"]}
+CASES = [
+    *((name, tuple(words)) for name, words in SMALL.items()),
+    ("slda", ("kernel=linear",)),
+    ("blade", ("features=0", "pooling=mean")),
+    ("rls", ("features=30", "compensation=0")),
+]
+PROMISES = [*CASES, ("rls", ("features=30", "stream_features=8", "compensation=0.5"))]
+CLASSES, CLIPS = 4, 12
+each_case = pytest.mark.parametrize(("name", "words"), CASES, ids=[" ".join((n, *w)) for n, w in CASES])
+each_promise = pytest.mark.parametrize(
+    ("name", "words"), PROMISES, ids=[" ".join((n, *w)) for n, w in PROMISES]
+)
+
+
+def new(name: str, words: tuple[str, ...], modality: str = "audio-visual", seed: int = 0) -> ClosedFormMethod:
+    kind = load_method(name)
+    method = kind(parse_options(kind, words, name=name), modality=modality)
+    method.seed = seed
+    return method
+
+
+def make_clips(seed: int = 0):
+    """Audio (n, 5), visual (n, 2, 3, 4), labels (n,)."""
+    draw = torch.Generator().manual_seed(seed)
+    labels = torch.arange(CLASSES).repeat_interleave(CLIPS)
+    audio = torch.randn(CLASSES, 5, generator=draw)[labels] + torch.randn(len(labels), 5, generator=draw)
+    visual = torch.randn(CLASSES, 1, 1, 4, generator=draw)[labels]
+    return audio, visual + torch.randn(len(labels), 2, 3, 4, generator=draw), labels
+
+
+def learn(method: ClosedFormMethod, clips, steps, size: int = 1000) -> Model:
+    """Steps are lists of rows; classes grow as they come; batches of `size`."""
+    audio, visual, labels = clips
+    known, model = 0, None
+    for rows in steps:
+        rows = torch.as_tensor(rows)
+        fresh = max(0, int(labels[rows].max()) + 1 - known)
+        method.grow(fresh)
+        known += fresh
+        for part in rows.split(size):
+            method.observe(audio[part], visual[part], labels[part])
+        model = method.solve()
+    assert model is not None
+    return model
+
+
+TWO_STEPS = [list(range(2 * CLIPS)), list(range(2 * CLIPS, 4 * CLIPS))]
+
+
+@each_promise
+@settings(deadline=None, max_examples=6)
+@given(random=st.randoms(use_true_random=False), size=st.integers(1, 30))
+def test_order_and_batches_do_not_matter(name, words, random, size):
+    """Clips of a step in any order and batch size give the same scores."""
+    clips = make_clips()
+    shuffled = [random.sample(rows, len(rows)) for rows in TWO_STEPS]
+    one = learn(new(name, words), clips, TWO_STEPS).scores(*clips[:2])
+    other = learn(new(name, words), clips, shuffled, size).scores(*clips[:2])
+    torch.testing.assert_close(other, one, rtol=1e-6, atol=1e-8)
+
+
+@each_case
+def test_statistics_are_those_of_all_clips(name, words):
+    """Class after class, old classes coming back too: statistics of the joint set, to 1e-10."""
+    clips = make_clips()
+    first = list(range(2 * CLIPS))
+    late = [0, 1, 2]
+    stepwise, joint = new(name, words), new(name, words)
+    steps = [first, list(range(2 * CLIPS, 3 * CLIPS)), late, list(range(3 * CLIPS, 4 * CLIPS))]
+    learn(stepwise, clips, steps)
+    learn(joint, clips, [first, [*range(2 * CLIPS, 4 * CLIPS), *late]])
+    one, other = stepwise.tensors(), joint.tensors()
+    for key in one:
+        if key.startswith(("moments.", "stream")):
+            tolerance = 1e-10 if key.startswith("moments.") else 1e-7
+            torch.testing.assert_close(one[key], other[key], rtol=tolerance, atol=tolerance)
+
+
+@each_case
+def test_forgetting(name, words):
+    """Forgotten clips leave the statistics as if they had come never, and the model answers."""
+    clips = make_clips()
+    learnt, never = new(name, words), new(name, words)
+    learn(learnt, clips, TWO_STEPS)
+    gone = torch.tensor([2 * CLIPS, 2 * CLIPS + 5, 4 * CLIPS - 1])
+    learnt.forget(clips[0][gone], clips[1][gone], clips[2][gone])
+    stay = [row for row in TWO_STEPS[1] if row not in gone.tolist()]
+    learn(never, clips, [TWO_STEPS[0], stay])
+    assert learnt.solve().scores(*clips[:2]).isfinite().all()
+    one, other = learnt.tensors(), never.tensors()
+    for key in one:
+        if key.startswith(("moments.", "stream")):
+            torch.testing.assert_close(one[key], other[key], rtol=1e-7, atol=1e-8)
+
+
+def test_compensation_cannot_forget():
+    """Where statistics are no plain sums, that is said."""
+    clips = make_clips()
+    method = new("rls", ("features=30", "compensation=0.5"))
+    learn(method, clips, TWO_STEPS)
+    with pytest.raises(InputError, match="compensation=0"):
+        method.forget(*(part[:1] for part in clips))
+
+
+@each_promise
+@pytest.mark.parametrize("modality", ["audio-visual", "audio", "visual"])
+def test_saved_statistics_go_on(name, words, modality):
+    """Learning in two sittings, statistics saved between them, is learning in one: bit for bit."""
+    clips = make_clips()
+    if modality == "audio":
+        clips = clips[0], clips[1] * torch.nan, clips[2]
+    one, first, second = (new(name, words, modality, seed=3) for _ in range(3))
+    wanted = learn(one, clips, TWO_STEPS)
+    learn(first, clips, TWO_STEPS[:1])
+    second.load(first.tensors())
+    second.grow(2)
+    rows = TWO_STEPS[1]
+    second.observe(clips[0][rows], clips[1][rows], clips[2][rows])
+    got = second.solve()
+    assert torch.equal(got.scores(*clips[:2]), wanted.scores(*clips[:2]))
+    rebuilt = load_method(name).load_model(got.to_config(), got.tensors())
+    assert torch.equal(rebuilt.scores(*clips[:2]), wanted.scores(*clips[:2]))
+    assert rebuilt.scores(*clips[:2]).isfinite().all()
+
+
+@each_promise
+def test_memory_does_not_grow_with_clips(name, words):
+    """The bytes reported are those of the tensors kept, and a thousand clips take as many as a few."""
+    audio, visual, labels = make_clips()
+    few, many = new(name, words), new(name, words)
+    learn(few, (audio, visual, labels), [range(len(labels))])
+    repeated = [torch.cat([part] * 20) for part in (audio, visual, labels)]
+    learn(many, repeated, [range(20 * len(labels))])
+    assert few.report()["bytes"] == many.report()["bytes"]
+    assert few.report()["jitter"] == 0 if "jitter" in few.report() else True
+    kept = sum(tensor.numel() * tensor.element_size() for tensor in many.tensors().values())
+    assert kept < 1.2 * many.report()["bytes"] + 500  # what is saved of a symmetric matrix is half
+
+
+@pytest.mark.parametrize("selection", ["gcv", "leave-one-out", "hold-out"])
+def test_selections_of_the_penalty(selection):
+    """Each way to choose comes to a penalty of the list, and learns."""
+    clips = make_clips()
+    method = new("ranpac", ("features=30", f"selection={selection}"))
+    model = learn(method, clips, TWO_STEPS)
+    assert method.report()["ridge"] > 0
+    assert (model.scores(*clips[:2]).argmax(dim=1) == clips[2]).double().mean() > 0.6
+
+
+def test_fixed_penalty_is_joint_ridge_regression():
+    """Scores are those of a direct solve over all clips, features made by the same embedding."""
+    clips = make_clips()
+    method = new("ranpac", ("features=30", "ridge=2"))
+    model = learn(method, clips, TWO_STEPS)
+    features = model.embedding(method.pooled(*clips[:2]))
+    targets = torch.eye(CLASSES, dtype=torch.float64)[clips[2]]
+    stacked = torch.cat([features, 2**0.5 * torch.eye(30, dtype=torch.float64)])
+    theta = torch.linalg.lstsq(stacked, torch.cat([targets, torch.zeros(30, CLASSES)])).solution
+    torch.testing.assert_close(
+        model.scores(*clips[:2]) / method.figures["sharpness"], features @ theta, rtol=1e-8, atol=1e-8
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [("ranpac", "features=0"), ("ranpac", "ridge=-1"), ("slda", "shrinkage=2"), ("blade", "features=-1")],
+)
+def test_refused_options(name, word):
+    """Values that make no sense are refused at once."""
+    with pytest.raises(InputError, match=word.split("=")[0]):
+        parse_options(load_method(name), (word,), name=name)
+
+
+def test_run_can_be_read_and_seen(store, tmp_path):
+    """The report's reader takes a run without a loss; the log says the penalty and the bytes."""
+    config = TrainConfig(
+        features=store, out=tmp_path / "run", method="blade", set=("features=16",), classes_per_step=2
+    )
+    train(config, quiet=True)
+    run = read_run(tmp_path / "run")
+    assert [epoch.loss for epoch in run.epochs] == [None] * 3
+    line = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
+    assert line["report"]["bytes"] > 0
+    assert line["report"]["penalty0"] > 0
+
+
+def test_every_closed_form_method_is_here():
+    """None is forgotten by these checks."""
+    closed = {name for name in method_names() if issubclass(load_method(name), ClosedFormMethod)}
+    assert closed == {name for name, _ in PROMISES}
