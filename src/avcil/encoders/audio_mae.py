@@ -71,8 +71,8 @@ class AudioMAE(AudioEncoder):
         self.recipe = VARIANTS[variant]
         self.sample_rate = self.recipe.sample_rate
         self.device = choose_device(device)
-        self.options = {"source": source, "variant": variant}
-        path = checkpoint_file(source)
+        path, pinned = checkpoint_file(source)
+        self.options = {"source": pinned, "variant": variant}
         self._model = audio_vit(read_checkpoint(path), str(path)).to(self.device)
         self.width = self._model.pos_embed.shape[2]
 
@@ -87,7 +87,8 @@ class AudioMAE(AudioEncoder):
         return np.concatenate([np.zeros((0, PATCHES, self.width), np.float32), *parts])
 
     def fingerprint(self) -> dict[str, Any]:
-        """Name, version, options, weight hash and preprocessing, as JSON."""
+        """Name, version, options (the source with its commit on the hub), weight hash and preprocessing, as
+        JSON."""
         return {
             "name": self.name,
             "version": self.version,
@@ -126,20 +127,24 @@ def _batches(clips: Sequence[np.ndarray]) -> list[Sequence[np.ndarray]]:
     return [clips[i : i + AT_ONCE] for i in range(0, len(clips), AT_ONCE)]
 
 
-def checkpoint_file(source: str) -> Path:
-    """The checkpoint at this path, in this folder, or of this name on the Hugging Face hub."""
+def checkpoint_file(source: str) -> tuple[Path, str]:
+    """The checkpoint at this path, in this folder, or of this name on the Hugging Face hub; and the source,
+    a hub name with its commit."""
     path = local_path(source)
     if path is None and Path(source).suffix not in (".pth", ".pt", ".safetensors"):
-        path = _from_hub(source)
-    elif path is not None and path.is_dir():
+        return _from_hub(Source.of(source))
+    if path is not None and path.is_dir():
         path = path / "model.safetensors"
     if path is None or not path.is_file():
         raise InputError(f"there is no AudioMAE checkpoint {path or source}. {AT_HAND}")
-    return path
+    return path, source
 
 
-def _from_hub(source: str) -> Path | None:
+def _from_hub(source: Source) -> tuple[Path, str]:
     try:
-        return hub_file(Source.of(source), "model.safetensors")
+        path = hub_file(source, "model.safetensors")
     except InputError as error:
         raise InputError(f"{error}. {AT_HAND}") from None
+    if path is None:
+        raise InputError(f"the model {source} has no model.safetensors. {AT_HAND}")
+    return path, f"{source.place}@{path.parent.name}"

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,6 +32,9 @@ class Source:
     place: str
     revision: str | None = None
     is_local: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.place}@{self.revision}" if self.revision else self.place
 
     @classmethod
     def of(cls, text: str) -> Source:
@@ -87,30 +90,51 @@ def need_transformers() -> ModuleType:
     return transformers
 
 
-def load_config(source: Source) -> Any:
-    """The model's configuration; its `model_type` names the family."""
+def load_config(source: Source) -> tuple[Any, Source]:
+    """The model's configuration, whose `model_type` names the family, and the source with its commit."""
+    transformers = need_transformers()
+    if not source.is_local:
+        path = hub_file(source, "config.json")
+        if path is None:
+            raise InputError(f"the model {source} has no config.json: it is none of transformers' models")
+        source = replace(source, revision=path.parent.name)
     with _explained(source):
-        return need_transformers().AutoConfig.from_pretrained(source.place, revision=source.revision)
+        return transformers.AutoConfig.from_pretrained(source.place, revision=source.revision), source
 
 
 def hub_file(source: Source, name: str) -> Path | None:
-    """A file that comes with the model, downloaded once; None if it has none of this name."""
+    """A file that comes with the model, downloaded once; None if it is known to have none of this name.
+
+    The hub's cache keeps it in a folder that has the commit as its name.
+    """
+    if source.is_local:
+        path = Path(source.place) / name
+        return path if path.is_file() else None
     need_transformers()
-    from transformers.utils import cached_file
+    from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     with _explained(source):
-        path = cached_file(
-            source.place, name, revision=source.revision, _raise_exceptions_for_missing_entries=False
-        )
-    return None if path is None else Path(path)
+        try:
+            return Path(hf_hub_download(source.place, name, revision=source.revision))
+        except LocalEntryNotFoundError:  # no network, which says nothing about the file
+            if try_to_load_from_cache(source.place, name, revision=source.revision) is _CACHED_NO_EXIST:
+                return None
+            raise
+        except EntryNotFoundError:
+            return None
 
 
 def load_settings(source: Source, *names: str) -> dict[str, Any] | None:
-    """The JSON of the first of these files that comes with the model; None if it has none of them."""
+    """The first of these JSON files that comes with the model, or `FILE#KEY` of one; None if it has none."""
     for name in names:
-        path = hub_file(source, name)
-        if path is not None:
-            return read_json(path)
+        file, _, key = name.partition("#")
+        path = hub_file(source, file)
+        settings = None if path is None else read_json(path)
+        if settings is not None and key:
+            settings = settings.get(key)
+        if settings is not None:
+            return settings
     return None
 
 
@@ -160,11 +184,6 @@ def state_hash(model: torch.nn.Module) -> str:
     return hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
 
 
-def commit_of(config: Any, source: Source) -> str | None:
-    """The commit on the hub that the model came from; None for a local folder."""
-    return None if source.is_local else getattr(config, "_commit_hash", None) or source.revision
-
-
 def square(value: int | Sequence[int] | Mapping[str, int], what: str) -> int:
     """The side of a square that a configuration gives as one number or two equal ones."""
     values = value.values() if isinstance(value, Mapping) else value
@@ -195,10 +214,10 @@ def _explained(source: Source) -> Iterator[None]:
             "Look into the folder: it must hold config.json and model.safetensors of a model that this "
             "transformers knows"
             if source.is_local
-            else "Check the name and the network; a model that was downloaded before is used with "
-            "HF_HUB_OFFLINE=1, and a local copy is named by its folder: hf:/path/to/folder"
+            else "Check the name and the network. A model that was downloaded before is used with "
+            "HF_HUB_OFFLINE=1; a local copy is named by its folder behind the colon: hf:/path/to/folder"
         )
-        raise InputError(f"the model {source.place} cannot be loaded: {said}. {where}") from None
+        raise InputError(f"the model {source} cannot be loaded: {said}. {where}") from None
     finally:
         logging.set_verbosity(level)
         if bar:

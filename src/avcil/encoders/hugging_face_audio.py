@@ -16,7 +16,6 @@ from avcil.encoders.base import AudioEncoder
 from avcil.encoders.device import choose_device, inference
 from avcil.encoders.hugging_face import (
     Source,
-    commit_of,
     load_config,
     load_model,
     load_settings,
@@ -27,6 +26,7 @@ from avcil.encoders.kaldi_fbank import checked_sound
 
 AT_ONCE = 16
 """Clips that go through the model together; more only take memory."""
+SETTINGS_FILES = ("preprocessor_config.json", "processor_config.json#feature_extractor")
 NOT_SETTINGS = ("feature_extractor_type", "processor_class", "image_processor_type")
 """What a preprocessor file says besides the figures."""
 
@@ -45,19 +45,17 @@ class HuggingFaceAudio(AudioEncoder):
         :param device: "cpu", "cuda", "cuda:1"; a GPU if there is one, unless given. It is no part of the
             fingerprint; on a GPU matrix products are rounded to bfloat16.
         """
-        self.source = Source.of(source)
         self.device = choose_device(device)
-        whole = load_config(self.source)
+        whole, self.source = load_config(Source.of(source))
         self.model_type: str = whole.model_type
         self.family = sound_family(self.model_type)
-        self.commit = commit_of(whole, self.source)
         config = getattr(whole, "audio_config", whole)
-        found = load_settings(self.source, "preprocessor_config.json") or {}
+        found = load_settings(self.source, *SETTINGS_FILES) or {}
         figures = {key: value for key, value in found.items() if key not in NOT_SETTINGS}
         self.settings = {**self.family.defaults, **figures}
         self.sample_rate = int(self.settings["sampling_rate"])
         self.width = int(getattr(config, self.family.width))
-        self.options = {"source": source}
+        self.options = {"source": source if self.source.is_local else str(self.source)}
         self._prepare = self.family.preparation(self.settings, config)
         self._model = load_model(self.source, self.family.model, config, may_lack=self.family.may_lack).to(
             self.device
@@ -77,14 +75,14 @@ class HuggingFaceAudio(AudioEncoder):
             return self.family.run(self._model, tensor, [len(s) for s in sounds]).float().cpu().numpy()
 
     def fingerprint(self) -> dict[str, Any]:
-        """Name, version, options, weight hash, family, commit on the hub and preprocessing, as JSON."""
+        """Name, version, options (the source with its commit on the hub), weight hash, family and
+        preprocessing, as JSON."""
         return {
             "name": self.name,
             "version": self.version,
             "options": dict(self.options),
             "weights": self._weights,
             "family": self.model_type,
-            "commit": self.commit,
             "preprocessing": {**self.settings, "hears": self.family.hears},
         }
 

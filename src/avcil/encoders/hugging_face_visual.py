@@ -16,7 +16,6 @@ from avcil.encoders.base import VisualEncoder
 from avcil.encoders.device import choose_device, inference
 from avcil.encoders.hugging_face import (
     Source,
-    commit_of,
     load_config,
     load_model,
     load_settings,
@@ -31,7 +30,12 @@ from avcil.media.frame_choice import SCRIPT_FPS, SLICE_CENTRES
 AT_ONCE = 64
 """Frames that go through the model together; more only take memory on a processor."""
 AT_ONCE_CUDA = 512
-PROCESSOR_FILES = ("preprocessor_config.json", "video_preprocessor_config.json")
+PROCESSOR_FILES = (
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
+    "processor_config.json#image_processor",
+    "processor_config.json#video_processor",
+)
 VARIANTS = {
     "published": SLICE_CENTRES,
     **{f"av-cil-script{name}": choice for name, choice in SCRIPT_FPS.items()},
@@ -70,22 +74,24 @@ class HuggingFaceVisual(VisualEncoder):
         """
         if variant not in VARIANTS:
             raise unknown_name(f"variant of encoder {self.name!r}:", variant, VARIANTS)
-        self.source = Source.of(source)
         self.frame_choice = VARIANTS[variant]
         self.device = choose_device(device)
-        whole = load_config(self.source)
+        whole, self.source = load_config(Source.of(source))
         self.model_type: str = whole.model_type
         self.family = vision_family(self.model_type)
         if self.model_type not in self.families:
             raise InputError(
                 f"{self.name} takes a {self.families[0]} model, not {self.model_type}; use hf:{source}"
             )
-        self.commit = commit_of(whole, self.source)
         config = getattr(whole, "vision_config", whole)
         if self.model_type == "vit_mae":
             config.mask_ratio = 0.0
         self._measure(config, frames)
-        self.options = {"source": source, "variant": variant, "frames": frames}
+        self.options = {
+            "source": source if self.source.is_local else str(self.source),
+            "variant": variant,
+            "frames": frames,
+        }
         self._model = load_model(
             self.source, self.family.model, config, may_lack=self.family.may_lack, **self.family.options
         ).to(self.device)
@@ -130,14 +136,14 @@ class HuggingFaceVisual(VisualEncoder):
             return tokens.float().reshape(len(clips), *self.token_grid, self.width).cpu().numpy()
 
     def fingerprint(self) -> dict[str, Any]:
-        """Name, version, options, weight hash, family, commit on the hub and preprocessing, as JSON."""
+        """Name, version, options (the source with its commit on the hub), weight hash, family and
+        preprocessing, as JSON."""
         return {
             "name": self.name,
             "version": self.version,
             "options": dict(self.options),
             "weights": self._weights,
             "family": self.model_type,
-            "commit": self.commit,
             "preprocessing": {**self._pixels.described(), "frame_choice": self.frame_choice},
         }
 
