@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -135,8 +136,6 @@ def test_vit_mae_sees_all_patches_each_time(folder_of) -> None:
 
 def test_dinov2_takes_the_size_that_its_file_names(folder_of, tmp_path: Path) -> None:
     """Trained at 518 pixels, used at 224: its position embeddings are made to fit."""
-    import shutil
-
     folder = shutil.copytree(folder_of("dinov2"), tmp_path / "model")
     settings = {
         "do_center_crop": True,
@@ -147,6 +146,24 @@ def test_dinov2_takes_the_size_that_its_file_names(folder_of, tmp_path: Path) ->
     encoder = visual_encoder(f"hf:{folder}")
     assert (encoder.short_side, encoder.token_grid) == (28, (8, 9))
     assert encoder.encode([clip_of(8, height=28, width=40)]).shape == (1, 8, 9, 24)
+
+
+def test_dinov3_takes_the_size_that_its_file_names(folder_of, tmp_path: Path) -> None:
+    """A square without a crop."""
+    folder = shutil.copytree(folder_of("dinov3_vit"), tmp_path / "model")
+    settings = {"size": {"height": 48, "width": 48}, "image_mean": [0.485, 0.456, 0.406]}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    encoder = visual_encoder(f"hf:{folder}")
+    assert (encoder.short_side, encoder.token_grid) == (48, (8, 36))
+    assert encoder.encode([clip_of(8, height=48, width=90)]).shape == (1, 8, 36, 24)
+
+
+def test_settings_inside_a_processors_file_count(folder_of, tmp_path: Path) -> None:
+    """Newer models keep them there."""
+    folder = shutil.copytree(folder_of("vit"), tmp_path / "model")
+    (folder / "processor_config.json").write_text(json.dumps({"image_processor": {"image_mean": [0.25] * 3}}))
+    said = visual_encoder(f"hf:{folder}").fingerprint()["preprocessing"]
+    assert (said["mean"], said["source"]) == ([0.25] * 3, "the model's own file")
 
 
 def test_a_video_model_has_its_own_number_of_frames(folder_of) -> None:

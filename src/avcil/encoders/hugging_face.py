@@ -146,8 +146,9 @@ def load_model(
     :param may_lack: parts of weight names that no output of an encoder depends on.
     :raises InputError: if weights are missing or have other shapes; weights of heads and decoders are left.
     """
-    model_class = getattr(need_transformers(), class_name)
+    transformers = need_transformers()
     with _explained(source):
+        model_class = getattr(transformers, class_name)
         model, found = model_class.from_pretrained(
             source.place,
             config=config,
@@ -211,7 +212,9 @@ def _explained(source: Source) -> Iterator[None]:
         said = " ".join(str(error).split()).rstrip(".")
         said = said if len(said) < 300 else said[:300] + "…"
         where = (
-            "Look into the folder: it must hold config.json and model.safetensors of a model that this "
+            "Take torchvision out (pip uninstall torchvision): it does not fit torch, and avcil needs none"
+            if "torchvision" in said
+            else "Look into the folder: it must hold config.json and model.safetensors of a model that this "
             "transformers knows"
             if source.is_local
             else "Check the name and the network. A model that was downloaded before is used with "

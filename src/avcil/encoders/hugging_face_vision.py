@@ -84,7 +84,7 @@ def _patches_of_any_shape(model: nn.Module, pixels: Tensor) -> Tensor:
 WITHOUT_POOLER = {"add_pooling_layer": False}
 CLIP = VisionFamily(model="CLIPVisionModel", run=_after(1), fit="crop", normalisation="clip")
 SIGLIP = VisionFamily(model="SiglipVisionModel", run=_after(0))
-SIGLIP2 = VisionFamily(model="Siglip2VisionModel", run=_patches_of_any_shape, own_side=True)
+SIGLIP2 = VisionFamily(model="Siglip2VisionModel", run=_patches_of_any_shape)
 FAMILIES: dict[str, VisionFamily] = {
     "videomae": VisionFamily(
         model="VideoMAEModel", run=_after(0), is_video=True, tubelet="tubelet_size", frames="num_frames",

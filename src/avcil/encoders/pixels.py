@@ -109,8 +109,9 @@ def from_processor(
         )
     size, crop = settings.get("size"), settings.get("crop_size")
     cropped = settings.get("do_center_crop", fit == "crop")
-    if cropped and own_side and (crop or size):
-        side = _length(crop or size)
+    wanted = (crop or size) if cropped else size
+    if own_side and wanted:
+        side = _length(wanted)
     short = max(side, _length(size)) if cropped and size and settings.get("do_resize", True) else side
     if settings.get("do_normalize", True):
         mean, std = settings.get("image_mean") or mean, settings.get("image_std") or std
@@ -121,7 +122,7 @@ def from_processor(
     mean = tuple(round((value + offset) / factor, 9) for value in mean)
     std = tuple(round(value / factor, 9) for value in std)
     fit = "crop" if cropped else "squash"
-    return Pixels(side=side, short_side=short, fit=fit, mean=mean, std=std, source="preprocessor_config.json")
+    return Pixels(side=side, short_side=short, fit=fit, mean=mean, std=std, source="the model's own file")
 
 
 def _length(size: int | Mapping[str, int]) -> int:
