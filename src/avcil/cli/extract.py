@@ -18,9 +18,9 @@ class Args:
     out: Path
     """The folder of the feature store, new or begun before."""
     visual: str = "patch-motion"
-    """The visual encoder by name; none stores no visual features."""
+    """The visual encoder: patch-motion, videomae-base, hf:MODEL (a Hugging Face model or a folder), or none."""
     audio: str = "log-mel"
-    """The audio encoder by name; none stores no audio features."""
+    """The audio encoder: log-mel, audiomae[:CHECKPOINT], hf:MODEL (a Hugging Face model or a folder), or none."""
     missing: Literal["skip", "zero", "fail"] = "skip"
     """A clip without picture or sound: skip lists it in failures.csv, zero stores zeros, fail stops."""
     dtype: Literal["float16", "float32"] = "float16"
