@@ -2,8 +2,8 @@
 
     python benchmarks/fuzz_media.py CLIPS --count 2000
 
-Every mutant is a file of the folder CLIPS with bits flipped, its end cut off, the head of another file written
-over its own, or a stretch removed, repeated or blanked. It is read as `avcil extract` reads clips, by child
+Every mutant is a file of the folder CLIPS with bits flipped, its end cut off, another file's head written over
+its own, or a stretch removed, repeated or blanked. It is read as `avcil extract` reads clips, by child
 processes that can be killed. It must end whole, or lacking something, or listed, with the reason for either.
 The seed decides every mutant, whatever the number of workers. Exit code 1 if a reader crashed, hung, raised,
 left a file open, lacked something without a reason, or (--twice) read something else the second time.

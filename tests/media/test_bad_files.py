@@ -18,6 +18,8 @@ import pytest
 import avcil.media.clip as clip_module
 from avcil.errors import InputError
 from avcil.media import ClipMedia, MediaError, probe, read_clip, write_video
+from avcil.media.container import open_media, track_end
+from avcil.media.frames import MENDED
 
 
 @pytest.fixture(scope="module")
@@ -229,3 +231,35 @@ def test_ffmpeg_is_silent(tmp_path, small):
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "bad.mp4"], capture_output=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+@pytest.mark.clips
+def test_damaged_alike_every_time(tmp_path, real):
+    """Flipped bits over which a decoder says nothing: the same frames at every reading, and a word of it."""
+    path, data = tmp_path / "a.mp4", bytearray((real / "h265_10bits.mp4").read_bytes())
+    for position, bit in ((13866, 64), (16537, 64), (20275, 128), (23916, 128), (27145, 32), (34815, 32)):
+        data[position] ^= bit
+    path.write_bytes(data)
+    clips = [read_clip(path, frames=8, short_side=64) for _ in range(5)]
+    assert len({clip.frames.tobytes() for clip in clips}) == 1
+    assert {clip.problems for clip in clips} == {(MENDED,)}
+
+
+def test_tracks_are_asked_while_the_file_is_open(small, monkeypatch):
+    """A track of a closed file is freed memory: it once said now this end, now that."""
+    opened = []
+
+    @contextlib.contextmanager
+    def watched(*arguments):
+        with open_media(*arguments) as container:
+            opened.append(container)
+            yield container
+            opened.remove(container)
+
+    def asked(*arguments):
+        assert opened
+        return track_end(*arguments)
+
+    monkeypatch.setattr(clip_module, "open_media", watched)
+    monkeypatch.setattr(clip_module, "track_end", asked)
+    assert read_clip(small, frames=2, sample_rate=8000).problems == ()

@@ -116,9 +116,11 @@ class _Reading:
 
     def run(self) -> ClipMedia:
         with open_media(self.path, self.deadline) as container:
-            self.tracks = survey(container)
-            said = self.tracks.duration
-            self.declared = said or scan_duration(container, self.tracks.origin, self.deadline)
+            tracks = survey(container)
+            # while the file is open: a track of a closed one lies in memory that was given back
+            self.video_end = track_end(tracks.video, tracks.origin)
+            self.audio_end = track_end(tracks.audio, tracks.origin)
+            self.declared = tracks.duration or scan_duration(container, tracks.origin, self.deadline)
         end = self._end()
         self._read(end)
         reached = self._breaks_off(end)
@@ -180,13 +182,13 @@ class _Reading:
     def _breaks_off(self, end: float) -> float | None:
         """Note tracks that end early; the new end if the whole file does and no end was asked for."""
         ends = []
-        for name, part, track in (
-            ("picture", self.pictures, self.tracks.video),
-            ("sound", self.sound, self.tracks.audio),
+        for name, part, track_ends in (
+            ("picture", self.pictures, self.video_end),
+            ("sound", self.sound, self.audio_end),
         ):
             if part is None:
                 continue
-            due = min(end, track_end(track, self.tracks.origin) or end)
+            due = min(end, track_ends or end)
             ends.append(end if part.reached is None else part.reached)
             if ends[-1] < due - SHORT_BY:
                 self._say(f"the {name} breaks off at {ends[-1]:.2f} s of {due:.2f} s")

@@ -141,7 +141,7 @@ def check_file(path: Path) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What a container says of itself before anything is decoded."""
+    """What a container says of itself before anything is decoded; its tracks live as long as it is open."""
 
     origin: float
     """The container's time stamp, in seconds, of second 0 of the file's clock."""
@@ -175,7 +175,7 @@ def _best_track(container: InputContainer, kind: str) -> Any:
 
 def track_end(track: Any, origin: float) -> float | None:
     """Seconds on the file's clock at which a track says that it ends; None where it does not say."""
-    if track.duration is None or track.time_base is None:
+    if track is None or track.duration is None or track.time_base is None:
         return None
     return float((track.duration + (track.start_time or 0)) * track.time_base) - origin
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ MAX_BYTES = 4 * 2**30
 """The most that the frames of one clip may take in memory."""
 SCALING = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 """Bilinear, widened to an average when shrinking; the same bits on every processor."""
+MENDED = "parts of the picture are damaged; the decoder filled them in"
 
 
 class CannotSeek(Exception):
@@ -70,7 +71,8 @@ def read_pictures(path: Path, times: np.ndarray, short_side: int | None, deadlin
     ways = {"seek": True, "threads": True}
     while True:
         try:
-            return _read(path, times, short_side, deadline, **ways)
+            pictures = _read(path, times, short_side, deadline, **ways)
+            return pictures if ways["threads"] or pictures.problems else replace(pictures, problems=(MENDED,))
         except CannotSeek:
             ways["seek"] = False
         except Damaged:
@@ -110,6 +112,8 @@ class TrackReader:
         # never threads over slices: they leave what is damaged as the memory happened to be, and say nothing
         track.thread_type = "FRAME" if threads else "NONE"
         track.codec_context.thread_count = THREADS if threads else 1
+        if threads:  # what a decoder would mend in silence, by threads differently each time, is an error
+            track.codec_context.options = {"err_detect": "explode"}
         self._frames = self._decode()
 
     def frame_at(self, moment: float) -> Any:
