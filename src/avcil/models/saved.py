@@ -59,7 +59,9 @@ def load_model(folder: Path) -> tuple[Model, list[str], dict[str, Any]]:
     """The model, its class names in order, and its whole description, from a folder that `save_model` wrote."""
     folder = Path(folder)
     if not (folder / "config.json").is_file():
-        raise InputError(f"{folder} holds no model (no config.json). Give a run directory of a finished run, or its model/")
+        raise InputError(
+            f"{folder} holds no model (no config.json). Give a run directory of a finished run, or its model/"
+        )
     config = read_json(folder / "config.json")
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise InputError(f"{folder / 'config.json'} does not describe an avcil model")
@@ -73,9 +75,13 @@ def load_model(folder: Path) -> tuple[Model, list[str], dict[str, Any]]:
     try:
         model = build_model(config["kind"], config["model"], tensors)
     except (KeyError, TypeError, AttributeError, RuntimeError, StopIteration) as error:
-        raise InputError(f"{folder}: config.json and model.safetensors do not fit each other: {error}") from error
+        raise InputError(
+            f"{folder}: config.json and model.safetensors do not fit each other: {error}"
+        ) from error
     if not isinstance(labels, list) or len(set(map(str, labels))) != len(labels):
         raise InputError(f"{folder / 'labels.json'} must be a list of class names, each once")
     if model.classes != len(labels):
-        raise InputError(f"{folder}: the model knows {model.classes} classes, labels.json names {len(labels)}")
+        raise InputError(
+            f"{folder}: the model knows {model.classes} classes, labels.json names {len(labels)}"
+        )
     return model, labels, config

@@ -57,7 +57,9 @@ class Recognizer:
             raise InputError(f"there is no folder {folder}; give a run directory as `avcil train` leaves it")
         if (folder / "env.json").exists():  # a run directory, from its first moment on
             if not (folder / "results.json").exists():
-                raise InputError(f"the run in {folder} is not finished; run its avcil train command again to go on")
+                raise InputError(
+                    f"the run in {folder} is not finished; run its avcil train command again to go on"
+                )
             folder = folder / "model"
         return cls(*load_model(folder))
 
@@ -89,7 +91,9 @@ class Recognizer:
         probabilities = self.scores(features).double().softmax(dim=1)[0]
         order = probabilities.argsort(descending=True, stable=True).tolist()
         ranked = {self._labels[number]: float(probabilities[number]) for number in order}
-        return Answer(path=str(path), label=self._labels[order[0]], probabilities=ranked, notes=features.read.reason)
+        return Answer(
+            path=str(path), label=self._labels[order[0]], probabilities=ranked, notes=features.read.reason
+        )
 
     def predict(self, paths: Sequence[Path | str]) -> list[str]:
         """The likeliest class of each file."""
@@ -98,7 +102,9 @@ class Recognizer:
     def predict_proba(self, paths: Sequence[Path | str]) -> np.ndarray:
         """Probabilities (B, C), columns in the order of `classes_`."""
         answers = [self.answer(path).probabilities for path in _several(paths)]
-        return np.array([[answer[label] for label in self._labels] for answer in answers]).reshape(-1, len(self._labels))
+        return np.array([[answer[label] for label in self._labels] for answer in answers]).reshape(
+            -1, len(self._labels)
+        )
 
 
 def _several(paths: Sequence[Path | str]) -> Sequence[Path | str]:
