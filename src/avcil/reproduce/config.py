@@ -55,6 +55,9 @@ class ReproduceConfig:
     """Which epoch's weights a step ends with; best unless given."""
     precision: Literal["float32", "float64"] | None = None
     """Numbers of weights and computation; float32 unless given."""
+    ray: str | None = None
+    """Runs on a Ray cluster instead of this machine: HOST:PORT, auto for the one of this machine, local for a new one.
+    Its nodes must share the stores and `out` on the same paths. Needs the extra [distributed]."""
     jobs: int | None = None
     """Runs at the same time; unless given, as many as there are processor cores for their threads.
     Each holds the features of its step in memory: give fewer where that is short."""
@@ -75,6 +78,7 @@ class ReproduceConfig:
         for name in ("jobs", "threads"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"--{name} must be 1 or more; not {value}")
+        require(not (self.ray and self.jobs), "--jobs is of this machine; on a cluster Ray places the runs: drop one")
         axes = ("seeds", "class_order_seeds", "memory", "memory_per_class", "classes_per_step", "modalities")
         for name in axes:
             flag, values = f"--{name.replace('_', '-')}", getattr(self, name)

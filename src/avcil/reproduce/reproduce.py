@@ -38,11 +38,20 @@ def reproduce(config: ReproduceConfig, *, runner: Runner | None = None, quiet: b
     _check_out(config.out)
     with folder_lock(config.out, "reproducing a table"):
         standing = take_stock(plan, threads=config.threads)
-        runner = runner or LocalRunner(jobs=config.parallel, threads=config.threads)
+        runner = runner or _runner_for(config)
         failed = _carry_out(plan, standing, runner, quiet=quiet)
         figures = read_figures(plan)
         text = write_outputs(plan, figures, config.out, threads=config.threads)
     return Reproduction(figures=figures, text=text, failed=tuple(failed))
+
+
+def _runner_for(config: ReproduceConfig) -> Runner:
+    """Ray's where a cluster is named, else worker processes of this machine."""
+    if config.ray is None:
+        return LocalRunner(jobs=config.parallel, threads=config.threads)
+    from avcil.reproduce.ray_runner import RayRunner
+
+    return RayRunner(address=config.ray, threads=config.threads)
 
 
 def describe(config: ReproduceConfig) -> str:
