@@ -148,6 +148,16 @@ def test_moved_weights_are_found_through_the_variable(
     assert from_fingerprint(fingerprint).fingerprint() == fingerprint
 
 
+def test_a_relative_path_holds_from_any_folder(
+    videomae_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A recogniser is used from another folder than the one in which its features were made."""
+    monkeypatch.chdir(videomae_folder.parent)
+    fingerprint = visual_encoder(f"videomae-base:{videomae_folder.name}").fingerprint()
+    monkeypatch.chdir(tmp_path)
+    assert from_fingerprint(fingerprint).fingerprint() == fingerprint
+
+
 def test_missing_weights_are_an_error(videomae_folder: Path, tmp_path: Path) -> None:
     """Half a checkpoint must not be filled up with random numbers."""
     folder = shutil.copytree(videomae_folder, tmp_path / "model")

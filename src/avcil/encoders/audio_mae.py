@@ -23,7 +23,7 @@ from torch.nn import functional
 from avcil.encoders.audio_vit import BANDS, EPSILON, PATCHES, WINDOWS, audio_vit, read_checkpoint
 from avcil.encoders.base import AudioEncoder
 from avcil.encoders.device import choose_device, inference
-from avcil.encoders.hugging_face import Source, hub_file, local_path, state_hash
+from avcil.encoders.hugging_face import Source, hub_file, lasting_name, local_path, state_hash
 from avcil.encoders.kaldi_fbank import checked_sound, fbank, fitted
 from avcil.errors import InputError, unknown_name
 
@@ -137,7 +137,7 @@ def checkpoint_file(source: str) -> tuple[Path, str]:
         path = path / "model.safetensors"
     if path is None or not path.is_file():
         raise InputError(f"there is no AudioMAE checkpoint {path or source}. {AT_HAND}")
-    return path, source
+    return path, lasting_name(source)
 
 
 def _from_hub(source: Source) -> tuple[Path, str]:

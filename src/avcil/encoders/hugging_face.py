@@ -68,14 +68,21 @@ class Source:
 
 
 def local_path(text: str) -> Path | None:
-    """The file or folder of this path, or of its last name in $AVCIL_WEIGHTS; None if there is neither."""
+    """The file or folder of this path; if a full path is gone, that of its last name in $AVCIL_WEIGHTS; None
+    if there is neither."""
     path = Path(text).expanduser()
     if path.exists():
         return path.absolute()
     moved = os.environ.get(WEIGHTS_VARIABLE)
-    if moved and (Path(moved) / path.name).exists():
+    if moved and path.is_absolute() and (Path(moved) / path.name).exists():
         return (Path(moved) / path.name).absolute()
     return None
+
+
+def lasting_name(text: str) -> str:
+    """A source as a fingerprint names it: a path in full, so that it holds from any folder."""
+    path = Path(text).expanduser()
+    return str(path.absolute()) if path.exists() else text
 
 
 def need_transformers() -> ModuleType:

@@ -16,6 +16,7 @@ from avcil.encoders.base import AudioEncoder
 from avcil.encoders.device import choose_device, inference
 from avcil.encoders.hugging_face import (
     Source,
+    lasting_name,
     load_config,
     load_model,
     load_settings,
@@ -55,7 +56,7 @@ class HuggingFaceAudio(AudioEncoder):
         self.settings = {**self.family.defaults, **figures}
         self.sample_rate = int(self.settings["sampling_rate"])
         self.width = int(getattr(config, self.family.width))
-        self.options = {"source": source if self.source.is_local else str(self.source)}
+        self.options = {"source": lasting_name(source) if self.source.is_local else str(self.source)}
         self._prepare = self.family.preparation(self.settings, config)
         self._model = load_model(self.source, self.family.model, config, may_lack=self.family.may_lack).to(
             self.device

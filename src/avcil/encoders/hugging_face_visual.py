@@ -16,6 +16,7 @@ from avcil.encoders.base import VisualEncoder
 from avcil.encoders.device import choose_device, inference
 from avcil.encoders.hugging_face import (
     Source,
+    lasting_name,
     load_config,
     load_model,
     load_settings,
@@ -88,7 +89,7 @@ class HuggingFaceVisual(VisualEncoder):
             config.mask_ratio = 0.0
         self._measure(config, frames)
         self.options = {
-            "source": source if self.source.is_local else str(self.source),
+            "source": lasting_name(source) if self.source.is_local else str(self.source),
             "variant": variant,
             "frames": frames,
         }
