@@ -202,3 +202,39 @@ def test_without_the_library_the_message_says_how_to_get_it(
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     with pytest.raises(InputError, match=r"pip install 'avcil\[encoders\]'"):
         visual_encoder(f"hf:{folder_of('vit')}")
+
+
+class Hostile:
+    """Unpickled carelessly, it writes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.write_text, (self.path, "harm"))
+
+
+def test_weights_that_run_code_are_refused(folder_of, tmp_path: Path) -> None:
+    """Older models keep their weights in pickles; nothing that these name is called."""
+    folder, harm = tmp_path / "model", tmp_path / "harm"
+    folder.mkdir()
+    shutil.copy(folder_of("vit") / "config.json", folder)
+    torch.save(
+        {"embeddings.cls_token": torch.zeros(1, 1, 24), "x": Hostile(harm)}, folder / "pytorch_model.bin"
+    )
+    with pytest.raises(InputError, match="cannot be loaded") as caught:
+        visual_encoder(f"hf:{folder}")
+    assert "`weights_only` set to `False`" not in str(caught.value)
+    assert not harm.exists()
+
+
+def test_harmless_pickled_weights_are_taken(folder_of, tmp_path: Path) -> None:
+    """An older model without safetensors is the same model."""
+    from safetensors.torch import load_file
+
+    folder = tmp_path / "model"
+    folder.mkdir()
+    shutil.copy(folder_of("vit") / "config.json", folder)
+    torch.save(load_file(folder_of("vit") / "model.safetensors"), folder / "pytorch_model.bin")
+    ours, other = visual_encoder(f"hf:{folder}"), visual_encoder(f"hf:{folder_of('vit')}")
+    assert ours.fingerprint()["weights"] == other.fingerprint()["weights"]
