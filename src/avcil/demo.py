@@ -7,7 +7,7 @@ it is shows only in the motion that goes with the sound, so neither sound nor pi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +40,23 @@ RUNS = (
 SUMMARY_METRICS = ("average_incremental_accuracy", "last_accuracy", "mean_forgetting", "seconds")
 
 
-def demo(out: Path, *, seed: int, epochs: int, say: Callable[[str], None] = print) -> list[dict[str, Any]]:
+def demo(
+    out: Path,
+    *,
+    seed: int,
+    epochs: int,
+    clips_per_class: Mapping[str, int] | None = None,
+    say: Callable[[str], None] = print,
+) -> list[dict[str, Any]]:
     """Run everything under `out`, going on where an earlier call stopped, and return what summary.json holds.
 
+    `clips_per_class`: how many to render of each split, where not as many as `render_demo_clips` does by itself.
     Leaves clips/, clips.csv, features/, one run directory a method and modality, report.html and summary.json.
     """
     began = time.monotonic()
     out = Path(out)
     say("1. Rendering clips of things that move and sound")
-    _render(out / "clips", seed)
+    _render(out / "clips", seed, clips_per_class or {})
     say("2. Scanning them (avcil scan)")
     write_clips(out / "clips.csv", scan(out / "clips").clips)
     say("3. Extracting features (avcil extract)")
@@ -79,7 +87,7 @@ def demo(out: Path, *, seed: int, epochs: int, say: Callable[[str], None] = prin
     return summary
 
 
-def _render(folder: Path, seed: int) -> None:
+def _render(folder: Path, seed: int, clips_per_class: Mapping[str, int]) -> None:
     progress: list[Progress] = []
 
     def tick(done: int, total: int) -> None:
@@ -87,7 +95,7 @@ def _render(folder: Path, seed: int) -> None:
             progress.append(Progress(total, "clips", begun=done - 1))
         progress[0].step()
 
-    render_demo_clips(folder, seed=seed, on_progress=tick)
+    render_demo_clips(folder, seed=seed, on_progress=tick, **clips_per_class)
     for bar in progress:
         bar.close()
 
