@@ -222,9 +222,9 @@ def test_weights_that_run_code_are_refused(folder_of, tmp_path: Path) -> None:
     torch.save(
         {"embeddings.cls_token": torch.zeros(1, 1, 24), "x": Hostile(harm)}, folder / "pytorch_model.bin"
     )
-    with pytest.raises(InputError, match="cannot be loaded") as caught:
+    with pytest.raises(InputError, match="may be hostile") as caught:
         visual_encoder(f"hf:{folder}")
-    assert "`weights_only` set to `False`" not in str(caught.value)
+    assert "weights_only" not in str(caught.value)  # torch's advice is to load it all the same
     assert not harm.exists()
 
 

@@ -218,6 +218,8 @@ def _explained(source: Source) -> Iterator[None]:
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, pickle.UnpicklingError) as error:
         said = " ".join(str(error).split()).rstrip(".")
         said = said if len(said) < 300 else said[:300] + "…"
+        if isinstance(error, pickle.UnpicklingError):  # torch's words advise to load it unrestricted
+            said = "its weights are a pickle that asks for more than tensors, and may be hostile"
         where = (
             "Take torchvision out (pip uninstall torchvision): it does not fit torch, and avcil needs none"
             if "torchvision" in said
