@@ -41,12 +41,12 @@ class StepwiseMethod(ClosedFormMethod):
         self._widths: list[int] = []
 
     @abstractmethod
-    def blocks(self, modalities: int) -> list[Block]:
-        """How clips of so many modalities become features."""
+    def blocks(self, vectors: int) -> list[Block]:
+        """How clips of so many vectors become features."""
 
     @abstractmethod
     def take_in(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
-        """Add a step: pooled vectors (n, Da) and (n, Dv) or one of them, labels (n,)."""
+        """Add a step: each clip's vectors, as `pool` gives them, and labels (n,)."""
 
     @abstractmethod
     def linear(self) -> tuple[Tensor, Tensor]:
@@ -60,7 +60,7 @@ class StepwiseMethod(ClosedFormMethod):
         self._waiting.append((self.pooled(audio, visual), labels))
 
     def pooled(self, audio: Tensor | None, visual: Tensor | None) -> tuple[Tensor, ...]:
-        """One vector per modality: audio (B, Da), visual (B, T, S, Dv)."""
+        """The vectors of clips: audio (B, Da), visual (B, T, S, Dv)."""
         return pool(audio, visual, self.modality, self.pooling)
 
     def _check(self, labels: Tensor) -> None:

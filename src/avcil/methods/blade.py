@@ -1,15 +1,16 @@
-"""BLADE: block-penalised discriminant, exemplar-free. Second moments of blocks of features, a penalty each.
+"""BLADE: block-penalised discriminant, exemplar-free. Second moments of a clip's vectors, a penalty for each vector.
 
-    z_m    pooled vector of modality m (of the picture, mean and deviation of the tokens), standardised
-    h      = [ReLU(l(z_a) W_a), ReLU(l(z_v) W_v), z_a, z_v], l(.) scaling to one length: two blocks a modality
-    Lambda = argmin GCV of ridge regression on class indicators, one lambda per block, from G, Q and N
+    h      = [a, m, d]: sound, mean and standard deviation of the visual tokens, each number standardised by the
+             first step; with features > 0 also ReLU(l(.) W) of each, l(.) scaling to one length
+    Lambda = argmin GCV of ridge regression on class indicators, one lambda for each of these blocks
     K      = (W + Lambda)^-1, W the within-class scatter
     score  = s (N mu_c^T K h - N mu_c^T K mu_c / 2)
 
-The statistics are those of all clips ever seen, so nothing is forgotten. GCV weighs the modalities against one
-another and drops a block that says nothing, by the statistics of all classes and no clip. The discriminant counts
-all classes alike and has not the masking between classes that regression on indicators has. The sharpness s is
-fitted to leave-one-out scores of the step's clips. See docs/beyond-the-paper.md.
+All of it follows from G, Q and the class counts of all clips ever seen, so nothing is forgotten and no clip is
+kept. GCV weighs the blocks against one another: a modality that says little gets a large penalty, one that says
+nothing is out. The discriminant counts all classes alike and has not the masking between classes that regression
+on indicators has. The sharpness s is fitted to exact leave-one-out scores of the step's clips.
+See docs/beyond-the-paper.md.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ START = 300.0
 class BladeOptions:
     """What is to be chosen."""
 
-    features: int = 500
-    """Random features of each modality; 0: the standardised vectors alone. With M features in all, those and the
-    pooled widths, memory is 8 M M bytes."""
     pooling: Pooling = "mean-deviation"
     """What is taken of the visual tokens: their mean over time and space, or mean and standard deviation."""
+    features: int = 0
+    """Random features of each vector besides the vector itself: a curved instead of a straight boundary. With M
+    features in all, those and the vectors' widths, memory is 8 M M bytes."""
 
     def __post_init__(self) -> None:
         if self.features < 0:
@@ -59,20 +60,14 @@ class Blade(MomentsMethod):
     def pooling(self) -> Pooling:
         return self.options.pooling
 
-    def blocks(self, modalities: int) -> list[Block]:
+    def blocks(self, vectors: int) -> list[Block]:
         shared = {"features": self.options.features, "seed": self.seed}
         plain = EmbeddingConfig(normalise="first-step", activation="none", **shared)
-        linear: list[Block] = [(plain, (number,)) for number in range(modalities)]
-        if not self.options.features:
-            return linear
-        random: list[Block] = [
-            (
-                EmbeddingConfig(normalise="both", activation="relu", purpose=f"modality {number}", **shared),
-                (number,),
-            )
-            for number in range(modalities)
-        ]
-        return random + linear
+        blocks: list[Block] = [(plain, (number,)) for number in range(vectors)]
+        if self.options.features:
+            random = {"normalise": "both", "activation": "relu", **shared}
+            blocks += [(EmbeddingConfig(purpose=f"vector {n}", **random), (n,)) for n in range(vectors)]
+        return blocks
 
     def settle(self, features: Tensor, labels: Tensor, old: Moments) -> None:
         """The penalties by all moments; the sharpness by clips that have another of their class."""

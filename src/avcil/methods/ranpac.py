@@ -55,14 +55,14 @@ class Ranpac(MomentsMethod):
     )
     Options = RanpacOptions
 
-    def blocks(self, modalities: int) -> list[Block]:
+    def blocks(self, vectors: int) -> list[Block]:
         config = EmbeddingConfig(
             normalise=self.options.normalise,
             activation="relu",
             features=self.options.features,
             seed=self.seed,
         )
-        return [(config, tuple(range(modalities)))]
+        return [(config, tuple(range(vectors)))]
 
     def settle(self, features: Tensor, labels: Tensor, old: Moments) -> None:
         path = RidgePath(self.moments)

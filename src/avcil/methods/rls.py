@@ -66,15 +66,15 @@ class Rls(StepwiseMethod):
     streams: tuple[RecursiveRidge, ...] = ()
     """The main stream, then each modality's, in the order of the embedding's blocks."""
 
-    def blocks(self, modalities: int) -> list[Block]:
+    def blocks(self, vectors: int) -> list[Block]:
         shared = {"normalise": self.options.normalise, "seed": self.seed}
         main = EmbeddingConfig(activation="relu", features=self.options.features, **shared)
-        blocks = [(main, tuple(range(modalities)))]
+        blocks = [(main, tuple(range(vectors)))]
         if self.options.compensation != 0:
             small = {"activation": "tanh", "features": self.options.stream_features, **shared}
             blocks += [
                 (EmbeddingConfig(purpose=f"compensation {number}", **small), (number,))
-                for number in range(modalities)
+                for number in range(vectors)
             ]
         return blocks
 

@@ -52,14 +52,14 @@ class Slda(MomentsMethod):
     summary = "shrunk linear discriminant analysis, plain or of a Gaussian kernel, in one pass and without exemplars"
     Options = SldaOptions
 
-    def blocks(self, modalities: int) -> list[Block]:
+    def blocks(self, vectors: int) -> list[Block]:
         config = EmbeddingConfig(
             normalise=self.options.normalise,
             activation="fourier" if self.options.kernel == "fourier" else "none",
             features=self.options.features,
             seed=self.seed,
         )
-        return [(config, tuple(range(modalities)))]
+        return [(config, tuple(range(vectors)))]
 
     def settle(self, features: Tensor, labels: Tensor, old: Moments) -> None:
         """The discriminant is its own posterior only where clips are Gaussian; its sharpness is fitted to

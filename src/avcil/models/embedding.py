@@ -38,7 +38,9 @@ MEDIAN_CLIPS = 1000
 def pool(
     audio: Tensor | None, visual: Tensor | None, modality: Modality, pooling: Pooling
 ) -> tuple[Tensor, ...]:
-    """One float64 vector per modality: of audio (B, Da) itself, of visual (B, T, S, Dv) (B, Dv) or (B, 2 Dv)."""
+    """A clip's vectors, float64: of audio (B, Da) itself; of visual (B, T, S, Dv) the mean over T and S, and, as a
+    vector of its own, the standard deviation; each (B, Dv).
+    """
     hears, sees = modality_parts(modality)
     parts = []
     if hears:
@@ -47,11 +49,9 @@ def pool(
     if sees:
         assert visual is not None
         tokens = visual.double().flatten(1, 2)
-        mean = tokens.mean(dim=1)
+        parts.append(tokens.mean(dim=1))
         if pooling == "mean-deviation":
-            deviation = (tokens - mean[:, None]).square().mean(dim=1).sqrt()
-            mean = torch.cat([mean, deviation], dim=1)
-        parts.append(mean)
+            parts.append((tokens - parts[-1][:, None]).square().mean(dim=1).sqrt())
     return tuple(parts)
 
 

@@ -1,4 +1,4 @@
-"""Several embeddings side by side: of all modalities, or each of some.
+"""Several embeddings side by side: of all of a clip's vectors, or each of some.
 
 B clips, M features of all blocks together.
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 from avcil.models.embedding import Embedding, EmbeddingConfig
 
 Block = tuple[EmbeddingConfig, tuple[int, ...]]
-"""A block's embedding and the numbers of the modalities' vectors that it looks at."""
+"""A block's embedding and the numbers of the clip's vectors (see `pool`) that it looks at."""
 CHUNK = 1024
 """Clips that are embedded at once."""
 
@@ -47,7 +47,7 @@ class JoinedEmbedding:
         return torch.cat([embedding(chunk) for chunk in chunks])
 
     def __call__(self, parts: tuple[Tensor, ...]) -> Tensor:
-        """h (B, M) of one vector per modality."""
+        """h (B, M) of clips' vectors."""
         return torch.cat([self.of_block(number, parts) for number in range(len(self.blocks))], dim=1)
 
     def to_config(self) -> list[dict[str, Any]]:
