@@ -4,7 +4,8 @@ Shapes: F times, H x W pixels; frames (F, H, W, 3) uint8 RGB. Times are seconds 
 
 The frame displayed at time t is the last one, in the order of display, whose time stamp is at most t; before
 the first frame it is the first, after the last frame it is the last. Frames that nobody asked for are decoded
-(later ones need them) but never converted to RGB; far jumps go over key frames.
+(later ones need them) but never converted to RGB; far jumps go over key frames. A video is decoded by one
+thread, so that a damaged one gives the same frames every time; several clips are read at once instead.
 
 Pictures are turned upright, mirrored as the file says, and brought to square pixels: things have the shape
 that a person sees. Ten-bit pictures come out in eight bits, transparency is dropped, high dynamic range is
@@ -13,9 +14,8 @@ not tone-mapped.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,6 @@ from avcil.media.sizes import plausible_aspect, scaled_size, square_pixel_size
 
 SEEK_AHEAD = 10.0
 """Seconds to the next time needed from which a jump over key frames beats decoding all between (measured)."""
-THREADS = min(os.cpu_count() or 1, 4)
-"""Threads that decode one video; more only take memory."""
 MAX_BYTES = 4 * 2**30
 """The most that the frames of one clip may take in memory."""
 SCALING = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
@@ -52,7 +50,7 @@ class CannotSeek(Exception):
 
 
 class Damaged(Exception):
-    """Something could not be decoded by several threads, which guess at it differently from run to run."""
+    """A decoder told to be strict met something that it would otherwise have mended in silence."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,19 +66,18 @@ class Pictures:
 
 def read_pictures(path: Path, times: np.ndarray, short_side: int | None, deadline: Deadline) -> Pictures:
     """The frames (F, H, W, 3) displayed at ascending `times` (F,); `MediaError` with the reason if none."""
-    ways = {"seek": True, "threads": True}
+    ways = {"seek": True, "strict": True}
     while True:
         try:
-            pictures = _read(path, times, short_side, deadline, **ways)
-            return pictures if ways["threads"] or pictures.problems else replace(pictures, problems=(MENDED,))
+            return _read(path, times, short_side, deadline, **ways)
         except CannotSeek:
             ways["seek"] = False
         except Damaged:
-            ways["threads"] = False
+            ways["strict"] = False
 
 
 def _read(
-    path: Path, times: np.ndarray, short_side: int | None, deadline: Deadline, *, seek: bool, threads: bool
+    path: Path, times: np.ndarray, short_side: int | None, deadline: Deadline, *, seek: bool, strict: bool
 ) -> Pictures:
     with open_media(path, deadline) as container:
         tracks = survey(container)
@@ -88,11 +85,13 @@ def _read(
             raise MediaError("no video track")
         if tracks.video.codec_context is None:
             raise MediaError("the video track's codec is unknown to FFmpeg")
-        reader = TrackReader(container, tracks.video, tracks.origin, deadline, seek=seek, threads=threads)
+        reader = TrackReader(container, tracks.video, tracks.origin, deadline, seek=seek, strict=strict)
         canvas = Canvas(len(times), short_side, tracks.video.sample_aspect_ratio)
         for index, moment in enumerate(times):
             canvas.put(index, reader.frame_at(float(moment)))
         problems = (*reader.problems(), *canvas.problems())
+        if not (strict or problems or reader.jumped):  # behind a jump, frames may lack what they lean on
+            problems = (MENDED,)
         return Pictures(frames=canvas.frames, reached=reader.reached, problems=problems)
 
 
@@ -100,19 +99,21 @@ class TrackReader:
     """Goes forward through a video track, once."""
 
     def __init__(
-        self, container: Any, track: Any, origin: float, deadline: Deadline, *, seek: bool, threads: bool
+        self, container: Any, track: Any, origin: float, deadline: Deadline, *, seek: bool, strict: bool
     ) -> None:
         self._container, self._track, self._origin, self._deadline = container, track, origin, deadline
-        self._seek, self._threads = seek, threads
+        self._seek, self._strict = seek, strict
         self._shown: tuple[float, Any] | None = None
         self._next: tuple[float, Any] | None = None
         self._failed, self._packets, self._why = 0, 0, ""
         self.reached: float | None = None
         """Where the track ends, once that is known."""
-        # never threads over slices: they leave what is damaged as the memory happened to be, and say nothing
-        track.thread_type = "FRAME" if threads else "NONE"
-        track.codec_context.thread_count = THREADS if threads else 1
-        if threads:  # what a decoder would mend in silence, by threads differently each time, is an error
+        self.jumped = False
+        """Whether it went over key frames."""
+        # one thread: several fill in what is damaged differently at each reading, and do not always say so
+        track.thread_type = "NONE"
+        track.codec_context.thread_count = 1
+        if strict:
             track.codec_context.options = {"err_detect": "explode"}
         self._frames = self._decode()
 
@@ -145,6 +146,7 @@ class TrackReader:
             )
         except PYAV_ERRORS:
             raise CannotSeek from None
+        self.jumped = True
         self._shown = self._next = None
         self._frames = self._decode()
         self._next = next(self._frames, None)
@@ -172,13 +174,13 @@ class TrackReader:
                 if not isinstance(error, EOFError):
                     self._fail(error)
                 continue
-            if self._threads and any(frame.is_corrupt for frame in frames):
+            if self._strict and any(frame.is_corrupt for frame in frames):
                 raise Damaged
             for frame in frames:
                 yield clock.time_of(frame), frame
 
     def _fail(self, error: BaseException) -> None:
-        if self._threads:
+        if self._strict:
             raise Damaged
         self._failed, self._why = self._failed + 1, reason_of(error)
 
