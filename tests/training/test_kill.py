@@ -22,7 +22,17 @@ def run_all(store: Path, folder: Path, method: list[str], plan: list[list[int]])
     steps = folder / "steps.json"
     folder.mkdir(exist_ok=True)
     steps.write_text(json.dumps(STEPS))
-    command = ["train", str(store), "--steps", str(steps), "--epochs", "3", "--checkpoint-seconds", "0", *method]
+    command = [
+        "train",
+        str(store),
+        "--steps",
+        str(steps),
+        "--epochs",
+        "3",
+        "--checkpoint-seconds",
+        "0",
+        *method,
+    ]
     command += ["--batch-size", "8", "--exemplar-batch-size", "4", "--learning-rate", "0.005"]
     done = subprocess.run(
         [sys.executable, DRIVER, json.dumps(command), folder, json.dumps(plan)],

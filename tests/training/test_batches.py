@@ -1,0 +1,138 @@
+"""Batches: sizes, order, the exemplar stream; the memory that exemplars come from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from avcil.errors import InputError
+from avcil.memory import ExemplarMemory, choose_random
+from avcil.methods.base import Step
+from avcil.training.gradient import batches
+from avcil.training.rng import generator
+
+
+class Pool:
+    """Clips whose only feature is their row."""
+
+    def __init__(self, count: int) -> None:
+        self.labels = torch.arange(count)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows):
+        return rows[:, None].double(), None
+
+
+def rows_of(batching, *, new, old, size, exemplars, epoch=0, seed=0, index=1):
+    """Each batch's rows of new clips and of exemplars."""
+    step = Step(
+        index=index,
+        task_sizes=(1, 1),
+        network=None,
+        teacher=None,
+        pool=Pool(new + old),
+        new_count=new,
+        seed=seed,
+    )
+    config = SimpleNamespace(batch_size=size, exemplar_batch_size=exemplars)
+    found = []
+    for batch in batches(SimpleNamespace(batching=batching), step, config, epoch):
+        assert torch.equal(batch.audio[:, 0].long(), batch.rows)
+        assert torch.equal(batch.labels, batch.rows)
+        found.append((batch.rows[: batch.new_count].tolist(), batch.rows[batch.new_count :].tolist()))
+    return found
+
+
+sizes = st.integers(1, 40)
+
+
+@given(new=sizes, old=st.integers(0, 40), size=sizes, exemplars=sizes)
+@settings(deadline=None, max_examples=60)
+def test_paired(new, old, size, exemplars):
+    """min(size, n) new clips each, none twice, the last incomplete batch dropped; exemplars follow, evenly used."""
+    found = rows_of("paired", new=new, old=old, size=size, exemplars=exemplars)
+    assert len(found) == new // min(size, new)
+    assert all(len(fresh) == min(size, new) for fresh, _ in found)
+    seen = [row for fresh, _ in found for row in fresh]
+    assert len(seen) == len(set(seen))
+    assert set(seen) <= set(range(new))
+    if not old:
+        assert not any(rest for _, rest in found)
+        return
+    batch = min(exemplars, old)
+    assert all(len(rest) == len(set(rest)) == batch for _, rest in found)
+    assert {row for _, rest in found for row in rest} <= set(range(new, new + old))
+    whole = old // batch  # batches before the stream begins again with another shuffle
+    for start in range(0, len(found), whole):
+        used = Counter(row for _, rest in found[start : start + whole] for row in rest)
+        assert set(used.values()) == {1}
+
+
+def test_exemplar_stream_repeats_within_an_epoch():
+    """Few exemplars beside many new clips: each comes once in every pass of the stream, in another order each time."""
+    found = rows_of("paired", new=24, old=4, size=2, exemplars=2)
+    rests = [tuple(rest) for _, rest in found]
+    assert len(rests) == 12
+    assert set(Counter(row for rest in rests for row in rest).values()) == {6}
+    assert len(set(rests)) > 2
+
+
+def test_order_depends_on_seed_step_and_epoch_alone():
+    """The same three give the same batches, whatever chance was used before; another of any gives others."""
+    case = {"new": 30, "old": 9, "size": 7, "exemplars": 4}
+    first = rows_of("paired", **case)
+    torch.rand(5)
+    assert rows_of("paired", **case) == first
+    for change in ({"epoch": 1}, {"seed": 1}, {"index": 2}):
+        assert rows_of("paired", **case, **change) != first
+
+
+@pytest.mark.parametrize("batching", ["mixed", "all"])
+def test_mixed(batching):
+    """New clips and exemplars shuffled into one set: every clip at most once an epoch, all counted as new."""
+    found = rows_of(batching, new=10, old=11, size=5, exemplars=3)
+    assert [len(fresh) for fresh, rest in found if not rest] == [5, 5, 5, 5]
+    assert len({row for fresh, _ in found for row in fresh}) == 20
+
+
+@given(total=st.integers(1, 200), classes=st.integers(1, 60))
+@settings(deadline=None, max_examples=50)
+def test_memory_shares(total, classes):
+    """A total is shared by floor and never exceeded; less than a clip each is refused, with what to give."""
+    memory = ExemplarMemory(total=total)
+    if total < classes:
+        with pytest.raises(InputError, match=f"--memory {classes} or more"):
+            memory.quota(classes)
+        return
+    assert memory.quota(classes) * classes <= total < (memory.quota(classes) + 1) * classes
+
+
+def test_memory_per_class_does_not_shrink():
+    """So many of each class, however many classes there are."""
+    memory = ExemplarMemory(per_class=4)
+    assert memory.quota(1) == memory.quota(100) == 4
+
+
+def test_old_classes_keep_their_first():
+    """Shrinking keeps the order of choice."""
+    memory = ExemplarMemory(total=4, clip_ids={"a": ["3", "1", "2"], "b": ["9"]})
+    memory.shrink(2)
+    assert memory.clip_ids == {"a": ["3", "1"], "b": ["9"]}
+    assert len(memory) == 3
+
+
+def test_random_choice_is_a_function_of_its_generator():
+    """Drawn again, the same clips; of another class or seed, others; all where there are few."""
+    draw = [choose_random(100, 10, generator=generator(0, "exemplars", "dog")) for _ in range(2)]
+    assert draw[0] == draw[1]
+    assert len(set(draw[0])) == 10
+    assert draw[0] != choose_random(100, 10, generator=generator(0, "exemplars", "cat"))
+    assert draw[0] != choose_random(100, 10, generator=generator(1, "exemplars", "dog"))
+    assert sorted(choose_random(3, 10, generator=generator(0, "exemplars", "owl"))) == [0, 1, 2]

@@ -1,0 +1,215 @@
+"""A run's steps: which epoch is chosen, what is looked at, and in which order files appear."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from avcil.errors import InputError
+from avcil.features import FeatureStore
+from avcil.methods.av_cil import _attention
+from avcil.models.saved import load_tensors
+from avcil.training import run as run_module
+from avcil.training.config import TrainConfig
+from avcil.training.data import Table
+from avcil.training.gradient import batches
+from avcil.training.learners import GradientLearner
+from avcil.training.run import Run, train
+from avcil.training.teacher import Teacher
+
+
+def config(store: Path, out: Path, **changes) -> TrainConfig:
+    settings = {
+        "classes_per_step": 3,
+        "epochs": 3,
+        "batch_size": 8,
+        "exemplar_batch_size": 4,
+        "memory_per_class": 2,
+    }
+    return TrainConfig(features=store, out=out, **settings | changes)
+
+
+def lines(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def scripted_validation(monkeypatch, accuracies: list[float]) -> list[dict[str, torch.Tensor]]:
+    """Let validation give these figures in turn; the networks that it was asked about are kept."""
+    asked: list[dict[str, torch.Tensor]] = []
+
+    def validate(model, table):
+        asked.append({name: tensor.clone() for name, tensor in model.tensors().items()})
+        return accuracies[len(asked) - 1]
+
+    monkeypatch.setattr(run_module, "accuracy", validate)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "best"), [([0.5, 0.75, 0.75], 1), ([0.25, 0.25, 0.25], 0), ([0.0, 0.0, 0.5], 2)]
+)
+def test_best_epoch_is_the_first_of_equals(accuracies, best, store, tmp_path, monkeypatch):
+    """The step's model is that of the best epoch, the first on ties, to the bit."""
+    asked = scripted_validation(monkeypatch, accuracies)
+    train(config(store, tmp_path / "run", classes_per_step=6), quiet=True)
+    folder = tmp_path / "run" / "checkpoints" / "step_0"
+    state = json.loads((folder / "state.json").read_text())
+    assert (state["best_epoch"], state["val_accuracy"]) == (best, accuracies[best])
+    tensors = load_tensors(folder / "model.safetensors")
+    assert all(torch.equal(tensors[name], asked[best][name]) for name in tensors)
+
+
+def test_last_epoch_by_name(store, tmp_path, monkeypatch):
+    """With --selection last the last weights count, and validation is asked once for the record."""
+    asked = scripted_validation(monkeypatch, [0.5])
+    train(config(store, tmp_path / "run", classes_per_step=6, selection="last"), quiet=True)
+    tensors = load_tensors(tmp_path / "run" / "checkpoints" / "step_0" / "model.safetensors")
+    assert all(torch.equal(tensors[name], asked[0][name]) for name in tensors)
+    assert [line["val_accuracy"] for line in lines(tmp_path / "run")] == [None, None, 0.5]
+
+
+def test_steps_of_unequal_sizes(store, tmp_path):
+    """One class, then four, then one: the matrix, its head and the metrics follow."""
+    steps = tmp_path / "steps.json"
+    steps.write_text(json.dumps([["c5"], ["c0", "c1", "c2", "c3"], ["c4"]]))
+    results = train(config(store, tmp_path / "run", classes_per_step=None, steps=steps), quiet=True)
+    with open(tmp_path / "run" / "accuracy_matrix.csv", newline="") as file:
+        header, sizes, *rows = csv.reader(file)
+    assert header == ["step", "task_0", "task_1", "task_2"]
+    assert sizes == ["n", "4", "16", "4"]
+    assert [[cell == "" for cell in row[1:]] for row in rows] == [
+        [False, True, True],
+        [False, False, True],
+        [False] * 3,
+    ]
+    last = [float(cell) for cell in rows[2][1:]]
+    assert results["last_accuracy"] == pytest.approx((4 * last[0] + 16 * last[1] + 4 * last[2]) / 24)
+    assert json.loads((tmp_path / "run" / "model" / "labels.json").read_text()) == [
+        "c5",
+        "c0",
+        "c1",
+        "c2",
+        "c3",
+        "c4",
+    ]
+
+
+def test_memory_too_small_is_refused_before_any_work(store, tmp_path):
+    """Five clips for six classes: refused at once, nothing but the lock is left."""
+    with pytest.raises(InputError, match="too small for 6 classes"):
+        train(config(store, tmp_path / "run", memory=5, memory_per_class=None), quiet=True)
+    assert {path.name for path in (tmp_path / "run").iterdir()} <= {".lock"}
+
+
+def test_validation_sees_validation_clips_alone(store, tmp_path, monkeypatch):
+    """Test clips are asked about once a step, after training; every epoch asks the validation clips of all seen."""
+    asked: list[tuple[str, int]] = []
+    clips = FeatureStore(store).clips
+
+    def watch(name):
+        original = getattr(run_module, name)
+
+        def wrapped(model, table):
+            splits = {clips[row].split for row in table._rows}
+            assert len(splits) == 1
+            asked.append((splits.pop(), len(table)))
+            return original(model, table)
+
+        monkeypatch.setattr(run_module, name, wrapped)
+
+    watch("accuracy")
+    watch("ask")
+    train(config(store, tmp_path / "run"), quiet=True)
+    assert asked == [*[("val", 9)] * 3, ("test", 12), *[("val", 18)] * 3, ("test", 12), ("test", 12)]
+
+
+def test_results_come_last(store, tmp_path, monkeypatch):
+    """Whatever fails before it, results.json is not there; the same command then finishes."""
+
+    def fail(*args, **kwargs):
+        raise OSError("the disk is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "save_model", fail)
+        with pytest.raises(OSError, match="gone"):
+            train(config(store, tmp_path / "run"), quiet=True)
+    assert not (tmp_path / "run" / "results.json").exists()
+    logged = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    train(config(store, tmp_path / "run"), quiet=True)
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == logged, "no step was trained again"
+    newest = max(
+        (p for p in (tmp_path / "run").rglob("*") if p.is_file()), key=lambda p: p.stat().st_mtime_ns
+    )
+    assert newest.name == "results.json"
+
+
+def test_joint_starts_afresh_at_every_step(store, tmp_path):
+    """Nothing of the last step's network is in the next one's, which has all clips of both steps."""
+    taught = Run(config(store, tmp_path / "run", method="joint"), quiet=True)
+    learner = taught.learner
+    assert isinstance(learner, GradientLearner)
+    first = learner._begin(0)
+    with torch.no_grad():
+        for parameter in learner.network.parameters():
+            parameter.fill_(7.0)
+    second = learner._begin(1)
+    assert second.network is not first.network
+    assert not any((parameter == 7.0).any() for parameter in second.network.parameters())
+    assert len(second.pool) == 48
+    assert second.network.classes == 6
+
+
+def teacher_case(store: Path, folder: Path, budget: int | None):
+    """A step of AV-CIL under way, in float64, its teacher with this much memory."""
+    learner = Run(config(store, folder, precision="float64"), quiet=True).learner
+    learner._begin(0)
+    learner._choose_exemplars(0)
+    step = learner._begin(1)
+    teacher = Teacher(step.teacher.network, step.pool, new_count=step.new_count, budget=budget)
+    return learner, step, teacher
+
+
+def test_teacher_recalls_what_it_would_say(store, tmp_path):
+    """Logits and attention from memory equal those computed for each batch, and exemplars alone take up room."""
+    learner, step, recalls = teacher_case(store, tmp_path / "run", None)
+    computes = Teacher(recalls.network, step.pool, new_count=step.new_count, budget=0)
+    for epoch in range(2):
+        for batch in batches(learner.method, step, learner.config, epoch):
+            losses = []
+            for teacher in (recalls, computes):
+                output = step.network(batch.audio, batch.visual, maps_from=batch.new_count)
+                losses.append(learner.method.loss(output, batch, dataclasses.replace(step, teacher=teacher)))
+            assert losses[0].keys() == losses[1].keys()
+            for name in losses[0]:
+                torch.testing.assert_close(losses[0][name], losses[1][name], rtol=1e-12, atol=1e-12)
+    assert computes._memory == {"logits": None, "attention": None}
+    assert len(recalls._memory["logits"].tensors[0]) == len(step.pool) == 24 + 6
+    assert all(len(tensor) == 6 for tensor in recalls._memory["attention"].tensors)
+
+
+def test_teacher_keeps_within_its_budget(store, tmp_path):
+    """Where exemplars' maps fit and all clips' would not, they are kept: what counts is what is asked about."""
+    maps = 6 * 8 * (2 * 3 * 12 + 2 * 12)  # bytes: exemplars, float64, spatial and temporal
+    for budget, kept in ((maps, True), (maps - 1, False)):
+        learner, step, teacher = teacher_case(store, tmp_path / "run", budget)
+        batch = next(batches(learner.method, step, learner.config, 0))
+        teacher.recall("attention", _attention, batch.exemplars())
+        assert (teacher._memory["attention"] is not None) == kept
+
+
+def test_tables_beyond_memory_are_read_batch_by_batch(store):
+    """A table that does not fit gives the same numbers from the store."""
+    features = FeatureStore(store)
+    rows = list(range(0, 40, 3))
+    held, read = (
+        Table(features, rows, [0] * len(rows), modality="audio-visual", dtype=torch.float64, budget=budget)
+        for budget in (None, 0)
+    )
+    index = torch.tensor([5, 0, 11, 5])
+    for one, other in zip(held.take(index), read.take(index), strict=True):
+        assert torch.equal(one, other)
