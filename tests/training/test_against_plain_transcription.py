@@ -1,0 +1,219 @@
+"""A whole run of AV-CIL against a loop written from the paper's equations with plain torch, step by step in float64.
+
+The loop shares the clips, the batches' rows and the exemplars with the run, and the weights that layers start with;
+network, losses, optimiser, growth, teacher and accuracy are its own. B clips, T slices, S tokens, D width, C classes.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from avcil.features import FeatureStore
+from avcil.models.saved import load_tensors
+from avcil.training import gradient
+from avcil.training.config import TrainConfig
+from avcil.training.run import Run
+
+OPTIONS = ("lambda_instance=0.3", "lambda_class=0.7", "vad_balance=0.4")
+LAMBDA_I, LAMBDA_C, LAMBDA = 0.3, 0.7, 0.4
+TAU, T_KD = 0.05, 2.0
+LEARNING_RATE, DECAY, BETA_1, BETA_2, EPSILON = 5e-3, 1e-3, 0.9, 0.999, 1e-8
+
+
+def plain_forward(w, a, V):
+    """Logits, f_a, f_v and both attention maps; softmax spelled out."""
+    p = torch.tanh(a @ w["audio_attention.weight"].T + w["audio_attention.bias"])
+    P = torch.tanh(V @ w["visual_attention.weight"].T + w["visual_attention.bias"])
+    powers = torch.exp(P * p[:, None, None, :])
+    A_s = powers / powers.sum(dim=2, keepdim=True)
+    u = (A_s * P).sum(dim=2)
+    powers = torch.exp(u * p[:, None, :])
+    A_t = powers / powers.sum(dim=1, keepdim=True)
+    x = (A_t * (A_s * V).sum(dim=2)).sum(dim=1)
+    f_a = (a @ w["audio_projection.weight"].T + w["audio_projection.bias"]).clamp(min=0)
+    f_v = (x @ w["visual_projection.weight"].T + w["visual_projection.bias"]).clamp(min=0)
+    return (f_a + f_v) @ w["head.weight"].T + w["head.bias"], f_a, f_v, A_s, A_t
+
+
+def probabilities(z):
+    powers = torch.exp(z - z.max(dim=1, keepdim=True).values)
+    return powers / powers.sum(dim=1, keepdim=True)
+
+
+def cross_entropy(z, y):
+    return -torch.log(probabilities(z)[torch.arange(len(y)), y]).mean()
+
+
+def plain_loss(w, old, a, V, y, n_c, sizes):
+    """The specification's total, term by term; `old` is the teacher's weights, None at step 0."""
+    z, f_a, f_v, A_s, A_t = plain_forward(w, a, V)
+    if old is None:
+        return cross_entropy(z, y)
+    N, n_e, K_old = len(y), len(y) - n_c, sum(sizes[:-1])
+    total = (
+        n_c * cross_entropy(z[:n_c, K_old:], y[:n_c] - K_old) + n_e * cross_entropy(z[n_c:, :K_old], y[n_c:])
+    ) / N
+    with torch.no_grad():
+        z_old, _, _, A_s_old, A_t_old = plain_forward(old, a, V)
+    start = 0
+    for size in sizes[:-1]:
+        q = probabilities(z_old[:, start : start + size] / T_KD)
+        r = probabilities(z[:, start : start + size] / T_KD)
+        total = total + T_KD**2 * (q * (q.log() - r.log())).sum() / N
+        start += size
+    unit_a, unit_v = f_a / f_a.norm(dim=1, keepdim=True), f_v / f_v.norm(dim=1, keepdim=True)
+    log_g = torch.log(probabilities(unit_a @ unit_v.T / TAU))
+    for i in range(N):
+        total = total - LAMBDA_I * log_g[i, i] / N
+        for j in range(N):
+            if y[i] == y[j]:
+                total = total - LAMBDA_C * log_g[i, j] / N**2  # the release's form
+    spatial = (A_s_old[n_c:] * (A_s_old[n_c:] / A_s[n_c:]).log()).sum() / n_e
+    temporal = (A_t_old[n_c:] * (A_t_old[n_c:] / A_t[n_c:]).log()).sum() / n_e
+    return total + LAMBDA * spatial + (1 - LAMBDA) * temporal
+
+
+class PlainAdam:
+    """Adam with coupled weight decay, from its paper."""
+
+    def __init__(self, w):
+        self.m = {name: torch.zeros_like(value) for name, value in w.items()}
+        self.v = {name: torch.zeros_like(value) for name, value in w.items()}
+        self.t = 0
+
+    def step(self, w, gradients):
+        self.t += 1
+        for (name, value), g in zip(w.items(), gradients, strict=True):
+            g = g + DECAY * value
+            self.m[name] = BETA_1 * self.m[name] + (1 - BETA_1) * g
+            self.v[name] = BETA_2 * self.v[name] + (1 - BETA_2) * g**2
+            m, v = self.m[name] / (1 - BETA_1**self.t), self.v[name] / (1 - BETA_2**self.t)
+            w[name] = value - LEARNING_RATE * m / (v.sqrt() + EPSILON)
+
+
+def plain_run(store, recorded, sizes, epochs):
+    """Losses of every epoch and the accuracy matrix, from the rows of the batches that the run took."""
+    clips = FeatureStore(store).clips
+    everything = range(len(clips))
+    features = FeatureStore(store)
+    a = torch.from_numpy(features.audio(np.array(everything))).double()
+    V = torch.from_numpy(features.visual(np.array(everything))).double()
+    y = torch.tensor([int(clip.label[1:]) for clip in clips])
+    of_split = {s: torch.tensor([clip.split == s for clip in clips]) for s in ("train", "val", "test")}
+    losses, matrix, w, old = [], [], {}, None
+    for step, record in enumerate(recorded):
+        seen = sum(sizes[: step + 1])
+        old = dict(w) if step else None
+        start = record["start"]
+        w = {name: w[name] if name in w and "head" not in name else start[name].clone() for name in start}
+        for name in ("head.weight", "head.bias"):
+            if old is not None:
+                w[name] = torch.cat([old[name], start[name][len(old[name]) :]])
+        adam, best, best_w = PlainAdam(w), -1.0, None
+        for epoch in range(epochs):
+            sums = []
+            for rows, n_c in record["batches"][epoch]:
+                w = {name: value.detach().requires_grad_(True) for name, value in w.items()}
+                loss = plain_loss(w, old, a[rows], V[rows], y[rows], n_c, sizes[: step + 1])
+                gradients = torch.autograd.grad(loss, list(w.values()))
+                w = {name: value.detach() for name, value in w.items()}
+                adam.step(w, gradients)
+                sums.append(float(loss.detach()))
+            losses.append(math.fsum(sums) / len(sums))
+            held = of_split["val"] & (y < seen)
+            accuracy = float((plain_forward(w, a[held], V[held])[0].argmax(dim=1) == y[held]).double().mean())
+            if accuracy > best:
+                best, best_w = accuracy, dict(w)
+        w = best_w
+        row = []
+        for task in range(step + 1):
+            first = sum(sizes[:task])
+            asked = of_split["test"] & (y >= first) & (y < first + sizes[task])
+            row.append(
+                float((plain_forward(w, a[asked], V[asked])[0].argmax(dim=1) == y[asked]).double().mean())
+            )
+        matrix.append(row)
+    return losses, matrix, w
+
+
+@pytest.fixture(scope="module")
+def recorded_run(store, tmp_path_factory):
+    """A run in float64 with the rows of its batches and the weights that its steps began with."""
+    out = tmp_path_factory.mktemp("plain")
+    sizes, epochs = (3, 1, 2), 4
+    steps = out / "steps.json"
+    steps.write_text(json.dumps([["c0", "c1", "c2"], ["c3"], ["c4", "c5"]]))
+    config = TrainConfig(
+        features=store,
+        out=out / "run",
+        steps=steps,
+        set=OPTIONS,
+        epochs=epochs,
+        batch_size=7,
+        exemplar_batch_size=4,
+        memory_per_class=3,
+        learning_rate=LEARNING_RATE,
+        weight_decay=DECAY,
+        precision="float64",
+    )
+    recorded = []
+    original = gradient.batches
+
+    def record(method, step, settings, epoch):
+        if epoch == 0:
+            start = {name: value.clone() for name, value in step.network.tensors().items()}
+            recorded.append({"start": start, "batches": []})
+        taken = []
+        for batch in original(method, step, settings, epoch):
+            taken.append((torch.from_numpy(step.pool._rows)[batch.rows], batch.new_count))
+            yield batch
+        recorded[-1]["batches"].append(taken)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gradient, "batches", record)
+        results = Run(config, quiet=True).finish()
+    return out / "run", results, recorded, sizes, epochs
+
+
+def test_run_equals_plain_loop(store, recorded_run):
+    """Every epoch's loss to 1e-9, the last weights to 1e-8, and the accuracy matrix exactly."""
+    out, _, recorded, sizes, epochs = recorded_run
+    losses, matrix, weights = plain_run(store, recorded, sizes, epochs)
+    logged = [json.loads(line)["loss"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert logged == pytest.approx(losses, rel=1e-9, abs=1e-9)
+    with open(out / "accuracy_matrix.csv", newline="") as file:
+        rows = [[float(cell) for cell in row[1:] if cell] for row in list(csv.reader(file))[2:]]
+    assert rows == matrix
+    saved = load_tensors(out / "model" / "model.safetensors")
+    assert saved.keys() == weights.keys()
+    for name in saved:
+        torch.testing.assert_close(saved[name], weights[name], rtol=1e-8, atol=1e-8)
+
+
+def test_exemplars_of_the_run(recorded_run, store):
+    """What the batches rehearse are the clips that the step before wrote down, and training clips all of them."""
+    out, _, recorded, sizes, _ = recorded_run
+    clips = FeatureStore(store).clips
+    for step, record in enumerate(recorded):
+        old = {
+            clips[int(row)].clip_id
+            for epoch in record["batches"]
+            for rows, n_c in epoch
+            for row in rows[n_c:]
+        }
+        new = {clips[int(row)] for epoch in record["batches"] for rows, n_c in epoch for row in rows[:n_c]}
+        assert all(clip.split == "train" for clip in new)
+        assert {int(clip.label[1:]) for clip in new} == set(range(sum(sizes[:step]), sum(sizes[: step + 1])))
+        if step:
+            kept = json.loads((out / "checkpoints" / f"step_{step - 1}" / "state.json").read_text())[
+                "exemplars"
+            ]
+            assert old <= {clip_id for ids in kept.values() for clip_id in ids}
+        else:
+            assert not old
