@@ -177,7 +177,7 @@ def test_fixed_penalty_is_joint_ridge_regression():
     stacked = torch.cat([features, 2**0.5 * torch.eye(30, dtype=torch.float64)])
     theta = torch.linalg.lstsq(stacked, torch.cat([targets, torch.zeros(30, CLASSES)])).solution
     torch.testing.assert_close(
-        model.scores(*clips[:2]) / method.figures["sharpness"], features @ theta, rtol=1e-8, atol=1e-8
+        model.scores(*clips[:2]) / method.calibration.sharpness, features @ theta, rtol=1e-8, atol=1e-8
     )
 
 

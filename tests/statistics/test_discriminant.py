@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from avcil.statistics import Moments
+from avcil.statistics.calibration import Calibration
 from avcil.statistics.discriminant import Discriminant
-from avcil.statistics.sharpness import fit_sharpness
 from avcil.statistics.shrinkage import oas_weight
 
 PENALTY = np.array([0.5, 0.5, 7.0, 7.0, 7.0, 0.1])
@@ -56,15 +56,37 @@ def test_shrinkage_goes_with_the_evidence():
     assert 0 < oas_weight(covariance, 1000) < oas_weight(covariance, 10) <= 1
 
 
+def make_scores(seed: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 4, (count,), generator=draw)
+    scores = torch.randn(count, 4, generator=draw, dtype=torch.float64)
+    scores[torch.arange(count), labels] += 1
+    return scores, labels
+
+
 def test_sharpness_is_the_best():
-    """No sharpness near the one found has a smaller loss."""
+    """Scores whose log odds are exact ask for the sharpness that makes them so, within a step of the list."""
     draw = torch.Generator().manual_seed(0)
-    labels = torch.randint(0, 4, (200,), generator=draw)
-    scores = torch.randn(200, 4, generator=draw, dtype=torch.float64)
-    scores[torch.arange(200), labels] += 1
-    best = fit_sharpness(scores, labels)
+    odds = torch.randn(20_000, 4, generator=draw, dtype=torch.float64)
+    labels = torch.multinomial(odds.softmax(dim=1), 1, generator=draw)[:, 0]
+    calibration = Calibration()
+    calibration.add(odds / 5, labels)
+    assert 5 / 10 ** (1 / 8) < calibration.sharpness < 5 * 10 ** (1 / 8)
 
-    def loss(sharpness: float) -> float:
-        return float(torch.nn.functional.cross_entropy(sharpness * scores, labels))
 
-    assert all(loss(best) <= loss(best * factor) + 1e-12 for factor in (0.5, 0.9, 0.99, 1.01, 1.1, 2))
+def test_calibration_adds_up():
+    """Steps in either order give the same curve, and an empty step nothing."""
+    one, other = Calibration(), Calibration()
+    for seed in (1, 2):
+        one.add(*make_scores(seed, 50))
+        other.add(*make_scores(3 - seed, 50))
+    one.add(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+    torch.testing.assert_close(one.losses, other.losses)
+
+
+def test_no_certainty_of_a_few_clips():
+    """Clips that all happen to be right do not ask for certainty."""
+    calibration = Calibration()
+    calibration.add(torch.eye(4, dtype=torch.float64), torch.arange(4))
+    best = (calibration.sharpness * torch.eye(4)).softmax(dim=1).max()
+    assert 0.5 < best < 0.95

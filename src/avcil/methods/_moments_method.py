@@ -21,6 +21,7 @@ from avcil.models.base import Modality
 from avcil.models.closed_form import LinearScores
 from avcil.models.embedding import Embedding, Pooling, pool
 from avcil.models.joined_embedding import Block, JoinedEmbedding
+from avcil.statistics.calibration import Calibration
 from avcil.statistics.moments import Moments
 
 
@@ -37,6 +38,7 @@ class StepwiseMethod(ClosedFormMethod):
         self.classes = 0
         self.figures: dict[str, float] = {}
         """Numbers that steps settled and that later calls need, saved with the statistics."""
+        self.calibration = Calibration()
         self._waiting: list[tuple[tuple[Tensor, ...], Tensor]] = []
         self._widths: list[int] = []
 
@@ -50,7 +52,7 @@ class StepwiseMethod(ClosedFormMethod):
 
     @abstractmethod
     def linear(self) -> tuple[Tensor, Tensor]:
-        """Weight (M, C) and bias (C,) that the statistics give; sets the figures that come of it."""
+        """Weight (M, C) and bias (C,) that the statistics give, before sharpness; sets their figures."""
 
     def grow(self, count: int) -> None:
         self.classes += count
@@ -74,13 +76,14 @@ class StepwiseMethod(ClosedFormMethod):
         if self.embedding is None:
             raise AvcilError(f"method {self.name} has seen no clip yet")
         weight, bias = self.linear()
+        sharpness = self.calibration.sharpness
         return LinearScores(
             self.name,
             self.modality,
             pooling=self.pooling,
             embedding=self.embedding,
-            weight=weight,
-            bias=bias,
+            weight=sharpness * weight,
+            bias=sharpness * bias,
         )
 
     def flush(self) -> None:
@@ -96,7 +99,7 @@ class StepwiseMethod(ClosedFormMethod):
         assert self.embedding is not None
         figures = {name: torch.tensor(value, dtype=torch.float64) for name, value in self.figures.items()}
         saved = prefixed("figure", figures) | prefixed("embedding", self.embedding.tensors())
-        return saved | {"widths": torch.tensor(self._widths)}
+        return saved | {"widths": torch.tensor(self._widths), "calibration": self.calibration.losses}
 
     def load_common(self, tensors: dict[str, Tensor]) -> None:
         """Take up what `common_tensors` saved."""
@@ -109,6 +112,7 @@ class StepwiseMethod(ClosedFormMethod):
             ]
         )
         self.figures = {name: float(value) for name, value in under("figure", tensors).items()}
+        self.calibration.losses = tensors["calibration"]
         self._waiting = []
 
     @classmethod
@@ -125,7 +129,8 @@ class MomentsMethod(StepwiseMethod):
 
     @abstractmethod
     def settle(self, features: Tensor, labels: Tensor, old: Moments) -> None:
-        """Set `figures` by the step's features (n, M), part of the moments already; `old`: without them."""
+        """Set `figures` by the step's features (n, M), part of the moments already, and add the step to the
+        calibration; `old`: the moments without it."""
 
     def grow(self, count: int) -> None:
         self.flush()
@@ -146,8 +151,8 @@ class MomentsMethod(StepwiseMethod):
     def forget(self, audio: Tensor | None, visual: Tensor | None, labels: Tensor) -> None:
         """Subtract clips: to rounding, the moments are then those of the other clips alone.
 
-        Mean and deviation of the first step, and a penalty or sharpness that clips of the current step chose,
-        stay; `normalise=length` keeps no such thing of the first step.
+        Mean and deviation of the first step, the calibration, and penalties that clips of a step chose stay;
+        `normalise=length`, where a method has it, keeps no such thing of the first step.
         """
         self.flush()
         if self.embedding is None or self.moments is None:
@@ -169,7 +174,10 @@ class MomentsMethod(StepwiseMethod):
         """The figures, and the bytes that are kept from step to step."""
         assert self.embedding is not None
         assert self.moments is not None
-        return self.figures | {"bytes": float(self.moments.bytes + self.embedding.bytes)}
+        return self.figures | {
+            "sharpness": self.calibration.sharpness,
+            "bytes": float(self.moments.bytes + self.embedding.bytes),
+        }
 
 
 def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

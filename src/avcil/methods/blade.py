@@ -9,7 +9,7 @@
 All of it follows from G, Q and the class counts of all clips ever seen, so nothing is forgotten and no clip is
 kept. GCV weighs the blocks against one another: a modality that says little gets a large penalty, one that says
 nothing is out. The discriminant counts all classes alike and has not the masking between classes that regression
-on indicators has. The sharpness s is fitted to exact leave-one-out scores of the step's clips.
+on indicators has. The sharpness s is fitted to exact leave-one-out scores of every step's clips.
 See docs/beyond-the-paper.md.
 """
 
@@ -27,7 +27,6 @@ from avcil.models.joined_embedding import Block
 from avcil.statistics.block_ridge import choose_penalties
 from avcil.statistics.discriminant import Discriminant
 from avcil.statistics.moments import Moments
-from avcil.statistics.sharpness import fit_sharpness
 
 START = 300.0
 """Penalty from which the first search goes down; later ones start where the last ended."""
@@ -70,7 +69,7 @@ class Blade(MomentsMethod):
         return blocks
 
     def settle(self, features: Tensor, labels: Tensor, old: Moments) -> None:
-        """The penalties by all moments; the sharpness by clips that have another of their class."""
+        """The penalties by all moments; calibration by the clips that have another of their class."""
         assert self.embedding is not None
         sizes = self.embedding.sizes
         start = [self.figures.get(f"penalty{number}", START) for number in range(len(sizes))]
@@ -78,8 +77,7 @@ class Blade(MomentsMethod):
             self.figures[f"penalty{number}"] = penalty
         found = Discriminant(self.moments, self._penalty())
         judged = self.moments.counts[labels] > 1
-        scores = found.leave_one_out(features[judged], labels[judged])
-        self.figures["sharpness"] = fit_sharpness(scores, labels[judged]) if judged.any() else 1.0
+        self.calibration.add(found.leave_one_out(features[judged], labels[judged]), labels[judged])
 
     def _penalty(self) -> Tensor:
         """(M,)"""
@@ -93,5 +91,4 @@ class Blade(MomentsMethod):
     def linear(self) -> tuple[Tensor, Tensor]:
         found = Discriminant(self.moments, self._penalty())
         self.figures["jitter"] = found.jitter
-        sharpness = self.figures["sharpness"]
-        return sharpness * found.weight, sharpness * found.bias
+        return found.weight, found.bias

@@ -19,7 +19,6 @@ from avcil.methods._moments_method import MomentsMethod
 from avcil.models.embedding import EmbeddingConfig, Normalise
 from avcil.models.joined_embedding import Block
 from avcil.statistics import RIDGES, Moments, RidgePath, hold_out_error, solve_ridge
-from avcil.statistics.sharpness import fit_sharpness
 
 Selection = Literal["gcv", "leave-one-out", "hold-out"]
 
@@ -67,8 +66,8 @@ class Ranpac(MomentsMethod):
     def settle(self, features: Tensor, labels: Tensor, old: Moments) -> None:
         path = RidgePath(self.moments)
         ridge = self.options.ridge or self._choose(path, features, labels, old)
-        scores = path.leave_one_out(features, labels, ridge)
-        self.figures |= {"ridge": ridge, "sharpness": fit_sharpness(scores, labels)}
+        self.figures["ridge"] = ridge
+        self.calibration.add(path.leave_one_out(features, labels, ridge), labels)
 
     def _choose(self, path: RidgePath, features: Tensor, labels: Tensor, old: Moments) -> float:
         if self.options.selection == "gcv":
@@ -81,5 +80,4 @@ class Ranpac(MomentsMethod):
 
     def linear(self) -> tuple[Tensor, Tensor]:
         weight, self.figures["jitter"] = solve_ridge(self.moments, self.figures["ridge"])
-        sharp = self.figures["sharpness"] * weight
-        return sharp, torch.zeros(self.classes, dtype=torch.float64)
+        return weight, torch.zeros(self.classes, dtype=torch.float64)

@@ -26,7 +26,6 @@ from avcil.models.embedding import EmbeddingConfig, Normalise
 from avcil.models.joined_embedding import Block, JoinedEmbedding
 from avcil.statistics import RIDGES, Moments, RidgePath
 from avcil.statistics.recursive import RecursiveRidge
-from avcil.statistics.sharpness import fit_sharpness
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Values of c to choose from."""
@@ -105,7 +104,8 @@ class Rls(StepwiseMethod):
         if first:
             self.figures["compensation"] = self._weight(residual, added)
         scores = targets - residual + self.figures["compensation"] * added
-        self.figures |= {"sharpness": fit_sharpness(scores, labels), "settled_classes": self.classes}
+        self.calibration.add(scores, labels)
+        self.figures["settled_classes"] = self.classes
 
     def _new_stream(self, features: Tensor, labels: Tensor) -> RecursiveRidge:
         ridge = self.options.ridge
@@ -127,7 +127,7 @@ class Rls(StepwiseMethod):
     def linear(self) -> tuple[Tensor, Tensor]:
         weights = [1.0] + [self.figures["compensation"]] * (len(self.streams) - 1)
         theta = torch.cat([c * stream.theta for c, stream in zip(weights, self.streams, strict=True)])
-        return self.figures["sharpness"] * theta, torch.zeros(self.classes, dtype=torch.float64)
+        return theta, torch.zeros(self.classes, dtype=torch.float64)
 
     def forget(self, audio: Tensor | None, visual: Tensor | None, labels: Tensor) -> None:
         """Take clips out of the main stream, to rounding; only without compensation, whose targets are gone."""
@@ -159,4 +159,4 @@ class Rls(StepwiseMethod):
         """The figures, and the bytes that are kept from step to step."""
         assert self.embedding is not None
         kept = sum(stream.bytes for stream in self.streams) + self.embedding.bytes
-        return self.figures | {"bytes": float(kept)}
+        return self.figures | {"sharpness": self.calibration.sharpness, "bytes": float(kept)}

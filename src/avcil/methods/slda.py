@@ -20,7 +20,6 @@ from avcil.methods._moments_method import MomentsMethod
 from avcil.models.embedding import EmbeddingConfig, Normalise
 from avcil.models.joined_embedding import Block
 from avcil.statistics import Moments, cholesky_with_jitter, held_out
-from avcil.statistics.sharpness import fit_sharpness
 from avcil.statistics.shrinkage import oas_weight, shrunk
 
 
@@ -65,12 +64,10 @@ class Slda(MomentsMethod):
         """The discriminant is its own posterior only where clips are Gaussian; its sharpness is fitted to
         the fifth of the step that a discriminant of the rest has not seen."""
         held = held_out(features, labels)
-        if not held.any():
-            self.figures["sharpness"] = 1.0
-            return
-        old.add(features[~held], labels[~held])
-        weight, bias, _ = discriminant(old, self._rho(old))
-        self.figures["sharpness"] = fit_sharpness(features[held] @ weight + bias, labels[held])
+        if held.any():
+            old.add(features[~held], labels[~held])
+            weight, bias, _ = discriminant(old, self._rho(old))
+            self.calibration.add(features[held] @ weight + bias, labels[held])
 
     def _rho(self, moments: Moments) -> float:
         if self.options.shrinkage >= 0:
@@ -80,8 +77,7 @@ class Slda(MomentsMethod):
     def linear(self) -> tuple[Tensor, Tensor]:
         self.figures["shrinkage"] = self._rho(self.moments)
         weight, bias, self.figures["jitter"] = discriminant(self.moments, self.figures["shrinkage"])
-        sharpness = self.figures["sharpness"]
-        return sharpness * weight, sharpness * bias
+        return weight, bias
 
 
 def discriminant(moments: Moments, rho: float) -> tuple[Tensor, Tensor, float]:
