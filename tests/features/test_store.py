@@ -204,6 +204,7 @@ def test_a_shard_cut_while_open_is_an_error(tmp_path, monkeypatch):
 def test_small_and_large_rows_are_read_alike(tmp_path, monkeypatch, large):
     """Copied from a map or read by position: the same numbers, runs and repeats included."""
     monkeypatch.setattr(store, "LARGE_ROW", large)
+    monkeypatch.setattr(store, "OPEN_SHARDS", 4)
     held = FeatureStore(fill(tmp_path, range(11)))
     rows = [3, 4, 5, 6, 7, 7, 0, 10, 9, 8]
     assert (held.visual(rows) == np.stack([numbers(n)["visual"] for n in rows]).astype(np.float16)).all()

@@ -178,9 +178,12 @@ class FeatureStore:
         return out
 
     def _copy_small(self, name: str, shards: np.ndarray, places: np.ndarray, out: np.ndarray) -> None:
-        opened = self._open
-        for row, (shard, place) in enumerate(zip(shards.tolist(), places.tolist(), strict=True)):
-            out[row] = opened(shard).rows[name][place]
+        for begin in range(0, len(out), OPEN_SHARDS):  # a stretch of rows holds no more shards than that open
+            here = shards[begin : begin + OPEN_SHARDS].tolist()
+            arrays = {shard: self._open(shard).rows[name] for shard in set(here)}
+            there = places[begin : begin + OPEN_SHARDS].tolist()
+            for row, (shard, place) in enumerate(zip(here, there, strict=True), begin):
+                out[row] = arrays[shard][place]
 
     def _read_large(self, name: str, shards: np.ndarray, places: np.ndarray, out: np.ndarray) -> None:
         data, width = memoryview(out.reshape(-1).view(np.uint8)), out[:1].nbytes
