@@ -1,0 +1,258 @@
+"""Bad input through the command line: exit code 2, one clear message, nothing lost. The good path stands beside it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Command = Callable[..., int]
+
+
+@pytest.fixture(scope="module")
+def work(clips, tmp_path_factory) -> Path:
+    """A folder with clips.csv, features and the run `trained`, made by the commands that users type."""
+    from avcil.cli.main import main
+
+    folder = tmp_path_factory.mktemp("work")
+    for words in (
+        ["scan", clips, "--out", folder / "clips.csv"],
+        ["extract", folder / "clips.csv", "--out", folder / "features"],
+        [*TRAIN, folder / "features", "--out", folder / "trained"],
+    ):
+        with pytest.raises(SystemExit) as end:
+            main([str(word) for word in words])
+        assert not end.value.code
+    return folder
+
+
+TRAIN = [
+    "train",
+    "--method",
+    "av-cil",
+    "--classes-per-step",
+    "2",
+    "--memory-per-class",
+    "1",
+    "--epochs",
+    "2",
+    "--seed",
+    "0",
+]
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one message: a line of its own, no traceback, no frame."""
+    err = capsys.readouterr().err
+    messages = [line for line in err.splitlines() if line.startswith("avcil: ")]
+    assert len(messages) == 1, err
+    assert "Traceback" not in err
+    return messages[0]
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def test_commands_that_users_type(avcil, clips, tmp_path, monkeypatch, capsys):
+    """The six commands of the manual, word for word."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(clips, "clips")
+    shutil.copy("clips/test/cat/0.mp4", "clip.mp4")
+    shutil.copy("clips/test/owl/0.mp4", "other.mp4")
+    quick = ["--epochs", "2"]
+    assert avcil("scan", "clips/", "--out", "work/clips.csv") == 0
+    assert avcil("extract", "work/clips.csv", "--out", "work/features") == 0
+    av_cil = "train work/features --method av-cil --classes-per-step 3 --memory-per-class 4 --seed 0 --out runs/av-cil"
+    assert avcil(*av_cil.split(), *quick) == 0
+    joint = "train work/features --method joint --modality audio --classes-per-step 3 --seed 0 --out runs/joint-audio"
+    assert avcil(*joint.split(), *quick) == 0
+    capsys.readouterr()
+    assert avcil(*["predict", "runs/av-cil", "clip.mp4", "other.mp4", "--json"]) == 0
+    assert [answer["path"] for answer in json.loads(capsys.readouterr().out)] == ["clip.mp4", "other.mp4"]
+    assert avcil(*["report", "runs/av-cil", "runs/joint-audio", "--out", "report.html"]) == 0
+    assert Path("report.html").stat().st_size > 10_000
+
+
+def csv_with(folder: Path, text: str) -> Path:
+    file = folder / "bad.csv"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+LISTS = {
+    "wrong columns": ("file,class\na.mp4,cat\n", "wrong columns 'file,class'.*Expected: path,label,split"),
+    "duplicate ids": (
+        "path,label,split,clip_id\na.mp4,cat,train,x\nb.mp4,dog,test,x\n",
+        "clip ids must be unique; given twice: 'x'",
+    ),
+    "labels in two cases": (
+        "path,label,split\na.mp4,Cat,train\nb.mp4,cat,test\n",
+        "differ only in case or blanks",
+    ),
+    "labels in two blanks": (
+        "path,label,split\na.mp4,big cat,train\nb.mp4,big  cat,test\n",
+        "differ only in case",
+    ),
+    "unknown split": ("path,label,split\na.mp4,cat,dev\n", "split 'dev'; allowed: train, val, test"),
+    "no clip": ("path,label,split\n", "holds no clip"),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_clip_lists(name, avcil, tmp_path, capsys):
+    """Refused before a store is begun."""
+    text, message = LISTS[name]
+    assert avcil("extract", csv_with(tmp_path, text), "--out", tmp_path / "features") == 2
+    assert_matches(message, said(capsys))
+    assert not (tmp_path / "features").exists()
+
+
+def assert_matches(pattern: str, text: str) -> None:
+    print(text)
+    assert re.search(pattern, text), text
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (None, "does not exist"),
+        ((), "is empty"),
+        (("a/1.mp4", "b/1.mp4", "b/2.mp4", "b/3.mp4"), "'a'"),
+    ],
+    ids=["missing", "empty", "a class with one clip"],
+)
+def test_folders(make, message, avcil, clips, tmp_path, capsys):
+    """A missing folder, an empty one, a class that cannot be split: no list is written."""
+    folder = tmp_path / "clips"
+    if make is not None:
+        folder.mkdir()
+        for name in make:
+            (folder / name).parent.mkdir(exist_ok=True)
+            shutil.copy(clips / "test/cat/0.mp4", folder / name)
+    assert avcil("scan", folder, "--out", tmp_path / "clips.csv") == 2
+    assert_matches(message, said(capsys))
+    assert not (tmp_path / "clips.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--method", "avcil"], "unknown method 'avcil'; did you mean av-cil"),
+        (["--method", "nowhere.py"], "no file nowhere.py"),
+        (
+            ["--set", "lambda_clas=1"],
+            "unknown option of method av-cil 'lambda_clas'; did you mean lambda_class",
+        ),
+        (["--set", "lambda_class"], "--set takes NAME=VALUE"),
+        (["--set", "lambda_class=nan"], "must be a number"),
+        (["--set", "class_form=mine"], "must be one of paper, release"),
+        (["--epochs", "0"], "--epochs must be 1 or more; not 0"),
+        (["--learning-rate", "inf"], "--learning-rate must be a number above 0"),
+        (["--memory", "3"], "give --memory or --memory-per-class, not both"),
+        (["--steps", "none.json", "--classes-per-step", "1"], "--steps already says"),
+        (["--benchmark", "ave"], "unknown benchmark|ave-ci"),
+    ],
+)
+def test_options(words, message, avcil, work, tmp_path, capsys):
+    """Names with the nearest ones, values with what is allowed; no run is begun."""
+    assert avcil(*TRAIN, work / "features", "--out", tmp_path / "run", *words) == 2
+    assert_matches(message, said(capsys))
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_unknown_encoder(avcil, work, tmp_path, capsys):
+    """With the nearest name."""
+    assert (
+        avcil("extract", work / "clips.csv", "--out", tmp_path / "features", "--visual", "patch-moton") == 2
+    )
+    assert_matches("unknown visual encoder 'patch-moton'; did you mean patch-motion", said(capsys))
+
+
+def test_unknown_verb(avcil, capsys):
+    """With the nearest name."""
+    assert avcil("trian", "x") == 2
+    assert_matches("unknown verb 'trian'; did you mean train", said(capsys))
+
+
+def test_store_of_another_encoder(avcil, work, tmp_path, capsys):
+    """A store is gone on with by the encoder that made it alone; it stays as it was."""
+    store = shutil.copytree(work / "features", tmp_path / "features")
+    before = written(store)
+    assert avcil("extract", work / "clips.csv", "--out", store, "--visual", "none") == 2
+    assert_matches("another|other|differ", said(capsys))
+    assert written(store) == before
+
+
+def test_half_written_store(avcil, work, tmp_path, capsys):
+    """A torn index line and a torn shard: training names what to do, and extracting again makes it whole."""
+    store = shutil.copytree(work / "features", tmp_path / "features")
+    shard = next((store / "shards").iterdir())
+    os.truncate(shard, shard.stat().st_size // 2)
+    assert avcil(*TRAIN, store, "--out", tmp_path / "run") == 2
+    assert_matches("extract", said(capsys))
+    assert not (tmp_path / "run" / "config.json").exists()
+    for nothing in (tmp_path / "none", tmp_path):
+        assert avcil(*TRAIN, nothing, "--out", tmp_path / "run") == 2
+        said(capsys)
+
+
+def test_full_disk(avcil, work, tmp_path, capsys, monkeypatch):
+    """No room left while training: said, and with room the same command gives what it would have given."""
+    sync = os.fsync
+
+    def no_room(descriptor):
+        if ".state.json." in os.readlink(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", no_room)
+        assert avcil(*TRAIN, work / "features", "--out", run) == 2
+    assert_matches("no room left on the disk while writing .*run the same command again", said(capsys))
+    assert avcil(*TRAIN, work / "features", "--out", run) == 0
+    assert (run / "accuracy_matrix.csv").read_bytes() == (
+        work / "trained" / "accuracy_matrix.csv"
+    ).read_bytes()
+    model = Path("model", "model.safetensors")
+    assert (run / model).read_bytes() == (work / "trained" / model).read_bytes()
+
+
+def test_run_of_another_configuration(avcil, work, capsys):
+    """Named, and left as it is."""
+    before = written(work / "trained")
+    assert avcil(*TRAIN, work / "features", "--out", work / "trained", "--seed", "5") == 2
+    assert_matches(r"another configuration \(seed: there 0, now 5\)", said(capsys))
+    assert written(work / "trained") == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["predict", "RUN"],
+        ["predict", "nowhere", "a.mp4"],
+        ["predict", "RUN", "a.mp4", "--top", "0"],
+        ["report", "nowhere", "--out", "report.html"],
+        ["report", "--out", "report.html"],
+        ["report", "RUN", "--out", "report.html", "--examples", "-1"],
+        ["methods", "avcil"],
+    ],
+    ids=" ".join,
+)
+def test_other_verbs(words, avcil, work, capsys, tmp_path, monkeypatch):
+    """Each refused in a line; nothing is written."""
+    monkeypatch.chdir(tmp_path)
+    assert avcil(*(work / "trained" if word == "RUN" else word for word in words)) == 2
+    said(capsys)
+    assert not list(tmp_path.iterdir())

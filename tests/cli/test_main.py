@@ -1,0 +1,133 @@
+"""The command itself: help, exit codes, errors in a line, stopping, pipes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+
+import pytest
+
+from avcil.cli import main as command
+from avcil.cli.main import VERBS
+from avcil.errors import AvcilError, InputError
+
+HEAVY = ("torch", "av", "transformers", "matplotlib.pyplot", "h5py")
+
+
+def test_help_imports_nothing_heavy():
+    """Every verb's --help exits with 0 and names its options, and neither torch nor av nor the like comes in."""
+    script = f"""
+import contextlib, io, sys
+from avcil.cli.main import VERBS, main
+for words in [["--help"], ["help"], ["--version"], *([verb, "--help"] for verb in VERBS)]:
+    out = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(out):
+            main(words)
+    except SystemExit as end:
+        assert not end.code, words
+    assert "avcil" in out.getvalue(), words
+print([name for name in {HEAVY} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_is_there(verb, avcil, capsys):
+    """A module of its name with Args and run; its --help begins with its usage and says what it is for."""
+    module = importlib.import_module(f"avcil.cli.{verb.replace('-', '_')}")
+    assert module.Args.__doc__
+    assert callable(module.run)
+    assert avcil(verb, "--help") == 0
+    assert f"avcil {verb}" in capsys.readouterr().out
+
+
+def test_no_verb(avcil, capsys):
+    """The list of verbs, as an error."""
+    assert avcil() == 2
+    shown = capsys.readouterr().out
+    assert all(verb in shown for verb in VERBS)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (InputError("the file is odd"), 2, "avcil: the file is odd\n"),
+        (AvcilError("the work failed"), 1, "avcil: the work failed\n"),
+        (KeyboardInterrupt(), 130, "avcil: stopped. Run the same command again to go on from there\n"),
+        (ZeroDivisionError("by nought"), 1, "avcil: unexpected ZeroDivisionError: by nought. Put --debug"),
+    ],
+)
+@pytest.mark.parametrize("debug", [False, True])
+def test_errors(error, code, said, debug, avcil, capsys, monkeypatch):
+    """One line and an exit code; a traceback with --debug only, wherever in the command it stands."""
+
+    def fail(words):
+        assert "--debug" not in words
+        raise error
+
+    monkeypatch.setattr(command, "_run", fail)
+    assert avcil("methods", *(["--debug"] if debug else [])) == code
+    err = capsys.readouterr().err
+    assert said in err
+    assert ("Traceback" in err) == debug
+    assert debug or err.count("\n") == 1
+
+
+def test_debug_as_a_file_name(avcil, monkeypatch):
+    """Behind -- it is a word like others."""
+    monkeypatch.setattr(command, "_run", lambda words: 0 if "--debug" in words else 5)
+    assert avcil("predict", "run", "--", "--debug") == 0
+
+
+def test_ctrl_c(store, tmp_path):
+    """A signal in the middle of training: 130, one line, and the same command goes on."""
+    script = (
+        "import os, signal, sys\n"
+        "from avcil.training.run_directory import RunDirectory\n"
+        "log = RunDirectory.log\n"
+        "def stop(self, line):\n"
+        "    log(self, line)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "RunDirectory.log = stop\n"
+        "from avcil.cli.main import main\n"
+        "main(sys.argv[1:])\n"
+    )
+    words = ["train", str(store), "--classes-per-step", "6", "--epochs", "2", "--out", str(tmp_path / "run")]
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 130, done.stderr
+    assert done.stderr.splitlines()[-1] == "avcil: stopped. Run the same command again to go on from there"
+    assert "Traceback" not in done.stderr
+
+
+def test_broken_pipe():
+    """A reader that goes away, as head does, is no error."""
+    done = subprocess.run(
+        f"{sys.executable} -c 'from avcil.cli.main import main; main([\"methods\"])'"
+        " | true; echo ${PIPESTATUS[0]}",
+        shell=True,
+        executable="/bin/bash",
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.strip() == "0"
+    assert done.stderr == ""
+
+
+def test_names_that_the_terminal_cannot_show(tmp_path):
+    """A terminal without Unicode gets escapes, not a crash."""
+    script = "from avcil.cli import main as m; m._run = lambda words: print('🎸 guitar'); m.main(['methods'])"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip() == r"\U0001f3b8 guitar"

@@ -1,0 +1,122 @@
+"""Options from words and from TOML: flags win, nothing is dropped, refusals are plain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from avcil.cli import predict
+from avcil.cli.parse import parse
+from avcil.errors import InputError
+from avcil.training.config import TrainConfig
+
+
+def toml(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "my.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def train(*words: object) -> TrainConfig:
+    return parse("train", TrainConfig, [str(word) for word in words])
+
+
+FILE = """
+features = "stores/a"
+out = "-odd/run"
+classes-per-step = 3
+epochs = 7
+learning_rate = 1e-2
+selection = "last"
+
+[set]
+lambda_instance = 0.1
+vad_spatial = false
+"""
+
+
+def test_file_sets_what_flags_would(tmp_path):
+    """Positional words, numbers, names, odd folders, and the method's options as a table."""
+    config = train("--config", toml(tmp_path, FILE))
+    assert config == TrainConfig(
+        features=Path("stores/a"),
+        out=Path("-odd/run"),
+        classes_per_step=3,
+        epochs=7,
+        learning_rate=1e-2,
+        selection="last",
+        set=("lambda_instance=0.1", "vad_spatial=false"),
+    )
+
+
+def test_flags_win(tmp_path):
+    """Over scalars and positional words; options of the method one by one, the others of the file stay."""
+    file = toml(tmp_path, FILE)
+    config = train(
+        "stores/b", "--epochs", "9", "--set", "lambda_instance=0.2", f"--config={file}", "--seed", 4
+    )
+    assert (config.features, config.epochs, config.seed) == (Path("stores/b"), 9, 4)
+    assert config.set == ("lambda_instance=0.1", "vad_spatial=false", "lambda_instance=0.2")
+    from avcil.methods.registry import load_method, parse_options
+
+    options = parse_options(load_method("av-cil"), config.set, name="av-cil")
+    assert (options.lambda_instance, options.vad_spatial) == (0.2, False)
+
+
+def test_set_may_stand_several_times():
+    """tyro alone would keep the last mention and drop the others."""
+    config = train(
+        "f", "--set", "a=1", "b=2", "--out", "o", "--set=c=3", "--classes-per-step", 2, "--set", "d=-4"
+    )
+    assert config.set == ("a=1", "b=2", "c=3", "d=-4")
+
+
+def test_lists_and_switches(tmp_path):
+    """A list is a flag's several words; true and false are a switch; words behind -- are positional."""
+    file = toml(tmp_path, 'run = "runs/x"\nclips = ["a.mp4", "b c.mp4"]\njson = true\n')
+    args = parse("predict", predict.Args, ["--config", str(file)])
+    assert (args.run, args.clips, args.json) == (Path("runs/x"), (Path("a.mp4"), Path("b c.mp4")), True)
+    file = toml(tmp_path, "json = true\n")
+    args = parse("predict", predict.Args, ["runs/x", "a.mp4", "--config", str(file), "--no-json"])
+    assert not args.json
+    args = parse("predict", predict.Args, ["runs/x", "--", "--config", "x.mp4"])
+    assert args.clips == (Path("--config"), Path("x.mp4"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("epoch = 3", "unknown key in .*my.toml 'epoch'; did you mean epochs"),
+        ("epochs = ", "my.toml is not valid TOML"),
+        ("[training]\nepochs = 3", "unknown key in .*my.toml 'training'"),
+        ("epochs = 0", "--epochs must be 1 or more; not 0"),
+        ("learning_rate = nan", "--learning-rate must be a number above 0; not nan"),
+        ("weight_decay = inf", "--weight-decay must be a number, 0 or more; not inf"),
+    ],
+)
+def test_files_refused(text, said, tmp_path):
+    """An InputError that names the file, the key, or the value."""
+    with pytest.raises(InputError, match=said):
+        train("f", "--out", "o", "--classes-per-step", 2, "--config", toml(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    "text", ['epochs = "many"', "epochs = 2.5", "epochs = true", "selection = 'first'", "out = []"]
+)
+def test_values_of_the_wrong_type(text, tmp_path, capsys):
+    """Exit code 2 and the option's name."""
+    with pytest.raises(SystemExit) as end:
+        train("f", "--out", "o", "--classes-per-step", 2, "--config", toml(tmp_path, text))
+    assert end.value.code == 2
+    assert text.split()[0] in capsys.readouterr().err
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    """A missing file, a folder, a flag without its file."""
+    with pytest.raises(InputError, match="No such file"):
+        train("--config", tmp_path / "none.toml")
+    with pytest.raises(InputError, match="Is a directory"):
+        train("--config", tmp_path)
+    with pytest.raises(InputError, match="--config needs a TOML file"):
+        train("f", "--config")
