@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from avcil.benchmarks.demo_clips import render_demo_clips
 from avcil.benchmarks.demo_scene import demo_class_names
 from avcil.clips import read_clips, write_clips
+from avcil.errors import AvcilError
 from avcil.evaluation.report import write_report
 from avcil.evaluation.run_files import RunRecord, read_run
 from avcil.evaluation.table import summary_table
 from avcil.features.extract import extract
 from avcil.files import write_json
 from avcil.progress import Progress, duration
+from avcil.reproduce.config import available_cores
+from avcil.reproduce.runner import LocalRunner
 from avcil.scan import scan
 from avcil.serving.explain import attention_examples
 from avcil.serving.recognizer import Recognizer
 from avcil.training.config import TrainConfig
-from avcil.training.run import train
 
 CLASSES_PER_STEP = 4
 MEMORY_PER_CLASS = 4
@@ -61,15 +64,13 @@ def demo(
     write_clips(out / "clips.csv", scan(out / "clips").clips)
     say("3. Extracting features (avcil extract)")
     say("   " + extract(read_clips(out / "clips.csv"), out / "features").text())
-    records = []
-    for number, (method, modality) in enumerate(RUNS, start=4):
-        say(f"{number}. Training {method}, {modality} (avcil train)")
-        records.append(_train(out, method, modality, seed=seed, epochs=epochs))
+    say("4. Training, several runs at once (avcil train)")
+    records = _train(out, seed=seed, epochs=epochs, say=say)
     say("\n" + summary_table(records))
     say(_reading_of(records))
     summary = [_summary(record) for record in records]
     write_json(out / "summary.json", summary)
-    examples, note = attention_examples(out / "av-cil-audio-visual", 4)
+    examples, note = attention_examples(_folder(out, "av-cil", "audio-visual"), 4)
     write_report(
         records,
         out / "report.html",
@@ -100,25 +101,45 @@ def _render(folder: Path, seed: int, clips_per_class: Mapping[str, int]) -> None
         bar.close()
 
 
-def _train(out: Path, method: str, modality: str, *, seed: int, epochs: int) -> RunRecord:
+@dataclass(frozen=True)
+class _Job:
+    config: TrainConfig
+
+
+def _train(out: Path, *, seed: int, epochs: int, say: Callable[[str], None]) -> list[RunRecord]:
+    """All runs, a process and a thread each, so that the figures do not depend on the number of cores."""
     steps = out / "steps.json"
     names = demo_class_names()
     write_json(steps, [names[i : i + CLASSES_PER_STEP] for i in range(0, len(names), CLASSES_PER_STEP)])
-    config = TrainConfig(
-        features=out / "features",
-        out=out / f"{method}-{modality}",
-        method=method,
-        set=AV_CIL_OPTIONS if method == "av-cil" else (),
-        modality=modality,
-        steps=steps,
-        memory_per_class=MEMORY_PER_CLASS,
-        seed=seed,
-        epochs=epochs,
-        batch_size=32,
-        exemplar_batch_size=32,
-    )
-    train(config)
-    return read_run(config.out)
+    jobs = [
+        _Job(
+            TrainConfig(
+                features=out / "features",
+                out=_folder(out, method, modality),
+                method=method,
+                set=AV_CIL_OPTIONS if method == "av-cil" else (),
+                modality=modality,
+                steps=steps,
+                memory_per_class=MEMORY_PER_CLASS,
+                seed=seed,
+                epochs=epochs,
+                batch_size=32,
+                exemplar_batch_size=32,
+            )
+        )
+        for method, modality in RUNS
+    ]
+    longest_first = sorted(jobs, key=lambda job: (job.config.method, job.config.modality) != RUNS[2])
+    for outcome in LocalRunner(jobs=available_cores(), threads=1).outcomes(longest_first):
+        config = outcome.run.config
+        if outcome.results is None:
+            raise AvcilError(f"training {config.method}, {config.modality} failed: {outcome.message}")
+        say(f"   {config.method}, {config.modality}: {outcome.results['seconds']:.0f} s")
+    return [read_run(job.config.out) for job in jobs]
+
+
+def _folder(out: Path, method: str, modality: str) -> Path:
+    return out / "runs" / f"{method}-{modality}"
 
 
 def _reading_of(records: list[RunRecord]) -> str:
@@ -147,7 +168,7 @@ def _summary(record: RunRecord) -> dict[str, Any]:
 def _predict(out: Path, say: Callable[[str], None]) -> None:
     """Ask AV-CIL's recogniser about a clip that no run was trained on."""
     clip = sorted((out / "clips" / "test").rglob("*.mp4"))[0]
-    run = out / "av-cil-audio-visual"
+    run = _folder(out, "av-cil", "audio-visual")
     answer = Recognizer.load(run).answer(clip)
     say(f"\navcil predict {run} {clip}")
     for label, probability in list(answer.probabilities.items())[:3]:

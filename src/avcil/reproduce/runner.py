@@ -18,14 +18,24 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from avcil.errors import AvcilError
-from avcil.reproduce.plan import PlannedRun
+from avcil.training.config import TrainConfig
+
+
+class Job(Protocol):
+    """Anything that says how to train, such as a plan's `PlannedRun`."""
+
+    @property
+    def config(self) -> TrainConfig:
+        """What is trained, and where."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """How one run ended."""
 
-    run: PlannedRun
+    run: Any
+    """The `Job` that was given."""
     results: dict[str, Any] | None
     """The content of its results.json; None if it failed."""
     message: str = ""
@@ -35,7 +45,7 @@ class Outcome:
 class Runner(Protocol):
     """Anything that can carry out runs, in any order and any place that shares the run directories."""
 
-    def outcomes(self, runs: Sequence[PlannedRun]) -> Iterator[Outcome]:
+    def outcomes(self, runs: Sequence[Job]) -> Iterator[Outcome]:
         """Carry out `runs`, giving each as it ends; closing the iterator stops what is at work.
 
         A run that fails is an outcome like another, and must not keep the others from running.
@@ -53,8 +63,8 @@ class LocalRunner:
     def __init__(self, *, jobs: int, threads: int) -> None:
         self.jobs, self.threads = jobs, threads
 
-    def outcomes(self, runs: Sequence[PlannedRun]) -> Iterator[Outcome]:
-        waiting: queue.SimpleQueue[PlannedRun] = queue.SimpleQueue()
+    def outcomes(self, runs: Sequence[Job]) -> Iterator[Outcome]:
+        waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
         ended: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
         for run in runs:
             waiting.put(run)
@@ -80,7 +90,7 @@ class _Hand(threading.Thread):
 
     def __init__(
         self,
-        waiting: queue.SimpleQueue[PlannedRun],
+        waiting: queue.SimpleQueue[Job],
         ended: queue.SimpleQueue[Outcome | BaseException],
         threads: int,
     ) -> None:
@@ -117,7 +127,7 @@ class _Hand(threading.Thread):
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
 
-    def _carry_out(self, run: PlannedRun) -> Outcome:
+    def _carry_out(self, run: Job) -> Outcome:
         worker = self._running_worker()
         assert worker.stdin is not None
         assert worker.stdout is not None
