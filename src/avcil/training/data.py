@@ -5,6 +5,7 @@ N clips, Da and Dv widths, T time slices, S spatial tokens.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -58,13 +59,12 @@ class Table:
         budget = memory_budget() if budget is None else budget
         if self._sees and not self._hears and not whole_tokens:
             self._visual = self._mean_tokens()
-        elif self._sees and self.visual_bytes(store, len(self._rows)) <= budget:
+        elif self._sees and self._visual_bytes() <= budget:
             self._visual = torch.from_numpy(store.visual(self._rows))
 
-    @staticmethod
-    def visual_bytes(store: Features, count: int) -> int:
-        """Bytes of `count` clips' tokens as float16."""
-        return 2 * count * int(np.prod(store.visual_shape or (0,)))
+    def _visual_bytes(self) -> int:
+        """Of the table's tokens, as the store has them."""
+        return len(self._rows) * math.prod(self._store.visual_shape or (0,)) * self._store.visual([]).itemsize
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -19,7 +19,6 @@ from avcil.methods.registry import load_method
 from avcil.models.base import Model
 from avcil.models.saved import save_model
 from avcil.training.config import TrainConfig
-from avcil.training.data import Table
 from avcil.training.evaluate import accuracy, ask
 from avcil.training.learners import Hooks, make_learner
 from avcil.training.resolve import resolve
@@ -73,8 +72,6 @@ class Run:
         self.directory.begin(resolved.content, environment())
         method = resolved.method_class(resolved.options, modality=config.modality)
         self.learner = make_learner(method, self.data, config, resolved.new_memory())
-        self._validation = self.data.table([])
-        self._tests: list[Table] = []
 
     def finish(self) -> dict[str, Any]:
         """All steps that are left, then the results."""
@@ -95,31 +92,23 @@ class Run:
             )
             last = len(states) - 1
             model = self.learner.restore(last, self.directory.step_tensors(last), states[-1]["exemplars"])
-        for task in range(len(states)):
-            self._see_task(task)
         for index in range(len(states), len(self.benchmark.steps)):
             model, state = self._step(index, log_bytes=states[-1]["log_bytes"] if states else 0)
             states.append(state)
         assert model is not None
         return self._write_results(model, states)
 
-    def _see_task(self, task: int) -> None:
-        """From now on the clips of `task` are asked about."""
-        seen = [row for earlier in range(task + 1) for row in self.data.rows("val", earlier)]
-        self._validation = self.data.table(seen)
-        self._tests.append(self.data.table(self.data.rows("test", task)))
-
     def _step(self, index: int, *, log_bytes: int) -> tuple[Model, dict[str, Any]]:
         """Learn one step and commit it; `log_bytes` is where the log of the steps before ends."""
         began = time.monotonic()
-        self._see_task(index)
+        validation = self.data.table([row for task in range(index + 1) for row in self.data.rows("val", task)])
         found = self.directory.load_progress(index)
         progress, saved = found if found else (None, {"log_bytes": log_bytes, "seconds": 0.0})
         self.directory.cut_log(saved["log_bytes"])
         before = saved["seconds"]
         with self._bar(index, progress.epoch if progress else 0) as bar:
             hooks = Hooks(
-                validate=lambda model: accuracy(model, self._validation),
+                validate=lambda model: accuracy(model, validation),
                 log=self.directory.log,
                 save=lambda p: self.directory.save_progress(
                     index, p, seconds=before + time.monotonic() - began
@@ -158,7 +147,7 @@ class Run:
         row, lines = [], []
         names, clips = self.benchmark.classes, self.store.clips
         for task in range(index + 1):
-            answers = ask(model, self._tests[task])
+            answers = ask(model, self.data.table(self.data.rows("test", task), once=True))
             row.append(float(answers.correct.double().mean()))
             for store_row, predicted, probability in zip(
                 self.data.rows("test", task),
@@ -173,7 +162,7 @@ class Run:
 
     def _write_results(self, model: Model, states: list[dict[str, Any]]) -> dict[str, Any]:
         tasks = len(self.benchmark.steps)
-        sizes = [len(table) for table in self._tests]
+        sizes = [len(self.data.rows("test", task)) for task in range(tasks)]
         matrix = np.full((tasks, tasks), np.nan)
         for index, state in enumerate(states):
             matrix[index, : index + 1] = state["accuracies"]

@@ -86,14 +86,15 @@ class TaskData:
         """Class numbers, in the order of learning."""
         return [self.class_number[self.store.clips[row].label] for row in rows]
 
-    def table(self, rows: Sequence[int]) -> Table:
-        """The features of `rows`."""
+    def table(self, rows: Sequence[int], *, once: bool = False) -> Table:
+        """The features of `rows`; those that are looked at once are read as they are needed, not held."""
         return Table(
             self.store,
             rows,
             self.labels(rows),
             modality=self.modality,
             dtype=self.dtype,
+            budget=0 if once else None,
             whole_tokens=self.whole_tokens,
         )
 
