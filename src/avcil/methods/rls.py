@@ -7,9 +7,8 @@ what the main stream leaves of the step's clips, the columns of old classes set 
     score = h Theta + c sum_m h_m Theta_m
 
 What is left is taken as leave-one-out residuals, which, other than those of the fit, do not vanish where the main
-stream overfits. lambda is chosen by generalised cross-validation and c by leave-one-out error, both at the first
-step, and stay. The main stream equals joint ridge regression; the compensation depends on which classes came
-together.
+stream overfits. lambda is fixed from the beginning: that is the price of the recursion. The main stream equals joint
+ridge regression; the compensation depends on which classes came together.
 """
 
 from __future__ import annotations
@@ -41,9 +40,10 @@ class RlsOptions:
     """Random features of each modality's compensation; memory 8 times its square each."""
     normalise: Normalise = "first-step"
     """Standardised by the first step's clips, or each modality's vector scaled to length 1."""
-    ridge: float = 0.0
-    """The penalty lambda; 0: chosen at the first step by generalised cross-validation."""
-    compensation: float = -1.0
+    ridge: float = 300.0
+    """The penalty lambda, for good; 0: chosen at the first step by generalised cross-validation, which a few classes
+    lead to far too small a penalty for many."""
+    compensation: float = 0.5
     """c, the weight of the compensation; below 0: chosen at the first step. With 0 there is no such stream, and
     clips can be forgotten."""
 
