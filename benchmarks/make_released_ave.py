@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ class Args:
     splits: Path | None = None
     """A copy of the released split files; the cache of `avcil benchmark fetch` unless given."""
     clips: int | None = None
-    """So many clips of each split; all unless given."""
+    """So many clips of each class and split; all unless given."""
     noise: float = 2.0
     """How far clips lie from their class's mean, in units of what classes differ by."""
     seed: int = 0
@@ -106,13 +107,13 @@ def features(benchmark: PublishedBenchmark, args: Args) -> tuple[list[str], Call
     """The clips, and what gives a clip's sound and tokens."""
     rng = np.random.default_rng(args.seed)
     means = {label: rng.standard_normal((3, 768)) for label in benchmark.classes}
-    ids, taken = [], dict.fromkeys(("train", "val", "test"), 0)
+    ids, taken = [], Counter()
     known = list(benchmark.clips)
     for number in rng.permutation(len(known)):
         clip_id = known[number]
-        split = benchmark.clips[clip_id].split
-        taken[split] += 1
-        if args.clips is None or taken[split] <= args.clips:
+        clip = benchmark.clips[clip_id]
+        taken[clip] += 1
+        if args.clips is None or taken[clip] <= args.clips:
             ids.append(clip_id)
 
     def parts(clip_id: str) -> np.ndarray:

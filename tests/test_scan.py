@@ -140,13 +140,23 @@ def test_many_problems_are_counted_and_written_in_full(tmp_path, capsys):
     assert not (tmp_path / "clips.problems.csv").exists()
 
 
-def test_awkward_class_names(tmp_path):
-    """Commas, quotes, emoji, a leading dash: through the list and back."""
+def test_awkward_class_names(tmp_path, capsys):
+    """Commas, quotes, emoji, a leading dash: through the list and back; a line of the summary each."""
     labels = ["a, b", '"q"', "\N{DOG FACE}", "-dash", "=1+1", "two\nlines", "50%", "it's"]
     for label in labels:
         make(tmp_path / "c", *numbered(label, 3))
     verb.run(verb.Args(folder=tmp_path / "c", out=tmp_path / "clips.csv"))
     assert {clip.label for clip in read_clips(tmp_path / "clips.csv")} == set(labels)
+    assert "\n  two\\nlines" in capsys.readouterr().out
+
+
+def test_no_val_split_is_said(tmp_path):
+    """Neither given nor drawn: best-epoch selection cannot be had, and the summary says so."""
+    make(tmp_path / "flat", *numbered("dog", 5))
+    make(tmp_path / "split", *numbered("train/dog", 5), *numbered("test/dog", 5))
+    for folder in ("flat", "split"):
+        assert "there is no val split" in scan(tmp_path / folder, val_fraction=0).summary
+        assert "there is no val split" not in scan(tmp_path / folder).summary
 
 
 def test_links(tmp_path):

@@ -80,6 +80,15 @@ def default_clip_id(path: str, start: float | None, end: float | None) -> str:
     return f"{path}@{begin}-{stop}"
 
 
+def one_line(text: str) -> str:
+    """A label for a line of a table: line breaks and other signs that cannot be seen are shown escaped.
+
+    >>> one_line("two\\nlines")
+    'two\\\\nlines'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def read_clips(path: Path) -> list[Clip]:
     """Read a clip list from a CSV file; every error names the line and what is allowed."""
     path = Path(path)

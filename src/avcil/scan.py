@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from avcil.clips import SPLITS, Clip, check_labels
+from avcil.clips import SPLITS, Clip, check_labels, one_line
 from avcil.errors import InputError
 from avcil.files import without_path, write_text
 from avcil.progress import Progress, duration
@@ -92,10 +92,10 @@ class ScanResult:
     def _table(self, classes: Sequence[str]) -> Iterator[str]:
         counts = Counter((clip.label, clip.split) for clip in self.clips)
         totals = Counter(clip.split for clip in self.clips)
-        width = max(5, *(len(label) for label in classes))
+        width = max(5, *(len(one_line(label)) for label in classes))
         yield f"  {'class':{width}}" + "".join(f"{split:>7}" for split in SPLITS)
         for label in classes[: 6 * SHOWN]:
-            yield f"  {label:{width}}" + "".join(f"{counts[label, split]:7d}" for split in SPLITS)
+            yield f"  {one_line(label):{width}}" + "".join(f"{counts[label, split]:7d}" for split in SPLITS)
         if len(classes) > 6 * SHOWN:
             yield f"  and {len(classes) - 6 * SHOWN} more classes"
         yield f"  {'total':{width}}" + "".join(f"{totals[split]:7d}" for split in SPLITS)

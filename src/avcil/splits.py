@@ -42,7 +42,7 @@ def draw_splits(
         parts = " and ".join(f"{part:.0%} for {split}" for split, part in sorted(drawn.items()))
         source = "train" if given else "each class"
         notes.append(f"drawn from {source} with seed {seed}: {parts}, at least one clip a class")
-    elif "val" not in given:
+    if "val" not in given | drawn.keys():
         notes.append("there is no val split: the last epoch of training is used, not the best")
     return [replace(clip, split=split_of.get(clip.clip_id, clip.split)) for clip in clips], notes
 

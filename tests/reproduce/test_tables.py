@@ -11,9 +11,9 @@ import pytest
 
 from avcil.reproduce.entries import parse_entry
 from avcil.reproduce.figures import Figures, Group, Measured
-from avcil.reproduce.plan import PlannedRun
+from avcil.reproduce.plan import Plan, PlannedRun
 from avcil.reproduce.render import as_html, as_latex, as_markdown, as_text
-from avcil.reproduce.tables import Section, Table, metric_table, significance_table, step_table
+from avcil.reproduce.tables import Section, Table, make_sections, metric_table, significance_table, step_table
 from avcil.training.config import TrainConfig
 
 TRICKY = Table(
@@ -82,6 +82,21 @@ def test_best_stands_out_and_the_upper_bound_is_no_rival() -> None:
     both = figures(group("lwf", [0.6, 0.7]), group("av-cil", [0.7, 0.8]), group("joint", [0.9, 0.9]))
     assert metric_table(both, "average_incremental_accuracy").best == {(1, 1)}
     assert metric_table(both, "mean_forgetting").best == {(1, 1)}
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([0.5], "One run of each (seed 0): chance is not told from difference. Give more --seeds."),
+        ([0.5, 0.6], "Mean ± sample standard deviation over 2 runs (seeds 0, 1)."),
+    ],
+)
+def test_what_figures_rest_on(values: list[float], said: str) -> None:
+    """One run has no spread, and the note does not claim one."""
+    own = group("lwf", values)
+    runs = tuple(measured.run for measured in own.runs)
+    plan = Plan(study="comparison", datasets=(), modalities=("audio",), runs=runs, left_out=())
+    assert make_sections(plan, [figures(own)])[0].notes == (said,)
 
 
 def test_step_table_has_a_column_a_step() -> None:

@@ -26,7 +26,7 @@ from avcil.errors import InputError
 from avcil.features.import_grid import RELEASED, WIDTH, Grid, pool
 from avcil.features.import_reading import check_archive, read_arrays, remove_unpacked
 from avcil.features.import_source import ReleasedFiles, find_released
-from avcil.features.manifest import Manifest, Modality
+from avcil.features.manifest import IMPORTED, Manifest, Modality
 from avcil.features.writer import FeatureWriter
 from avcil.files import read_json, write_json
 
@@ -190,7 +190,7 @@ def import_features(
 
 def _manifest(benchmark: PublishedBenchmark, grid: Grid, dtype: str) -> Manifest:
     def encoder(weights: str, **options: Any) -> dict[str, Any]:
-        name = f"released:{benchmark.protocol.folder}"
+        name = f"{IMPORTED}{benchmark.protocol.folder}"
         return {"name": name, "version": 1, "options": options, "weights": weights}
 
     visual = encoder(

@@ -18,6 +18,8 @@ FORMAT = "avcil-features"
 VERSION = 1
 DTYPES = ("float16", "float32")
 MISSING = ("skip", "zero", "fail")
+IMPORTED = "released:"
+"""How the encoder of features that were imported begins: it has a name, but cannot be asked."""
 NEW_PLACE = "Choose another --out, or delete that folder first"
 
 

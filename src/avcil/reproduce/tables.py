@@ -160,9 +160,12 @@ def _notes(plan: Plan, figures: Figures) -> list[str]:
     own = [run for run in plan.runs if run.dataset == figures.dataset]
     seeds = list(dict.fromkeys(run.seed for run in own))
     orders = [order for order in dict.fromkeys(run.class_order_seed for run in own) if order is not None]
-    words = "seeds " + ", ".join(map(str, seeds))
+    words = f"seed{'s' if len(seeds) > 1 else ''} " + ", ".join(map(str, seeds))
     words += f"; class orders {', '.join(map(str, orders))}" if orders else ""
-    notes = [f"Mean ± sample standard deviation over {len(seeds) * max(1, len(orders))} runs ({words})."]
+    count = len(seeds) * max(1, len(orders))
+    notes = [f"Mean ± sample standard deviation over {count} runs ({words})."]
+    if count == 1:
+        notes = [f"One run of each ({words}): chance is not told from difference. Give more --seeds."]
     if any(figures.versus()):
         notes.append(
             "p: two-sided, exact sign-flip test up to 12 pairs (least possible: 2/2^n), else paired t-test; "

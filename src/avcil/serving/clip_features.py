@@ -17,6 +17,7 @@ from torch import Tensor
 from avcil.clips import Clip
 from avcil.encoders.registry import from_fingerprint
 from avcil.errors import InputError
+from avcil.features.manifest import IMPORTED
 from avcil.features.reading import ReadClip, Wanted, read_one
 from avcil.models.base import modality_parts
 
@@ -39,8 +40,8 @@ class ClipReader:
     def __init__(self, description: Mapping[str, Any], *, modality: str) -> None:
         hears, sees = modality_parts(modality)
         self.modality = modality
-        self.audio_encoder = from_fingerprint(description["audio"]["encoder"]) if hears else None
-        self.visual_encoder = from_fingerprint(description["visual"]["encoder"]) if sees else None
+        self.audio_encoder = _encoder(description["audio"]["encoder"]) if hears else None
+        self.visual_encoder = _encoder(description["visual"]["encoder"]) if sees else None
         self.stored_dtype = np.dtype(description["dtype"])
         self.wanted = Wanted.of(self.visual_encoder, self.audio_encoder)
 
@@ -70,3 +71,15 @@ class ClipReader:
     def _rounded(self, values: np.ndarray) -> Tensor:
         """As the feature store would give it back."""
         return torch.from_numpy(values.astype(self.stored_dtype).astype(np.float32))
+
+
+def _encoder(fingerprint: Mapping[str, Any]) -> Any:
+    """The encoder of a fingerprint; features that were imported have none."""
+    name = str(fingerprint.get("name"))
+    if name.startswith(IMPORTED):
+        raise InputError(
+            f"this model learnt from features that were released as files ({name}); they cannot be made again "
+            "from a media file, so it cannot be asked about one. Its accuracies are in its run directory; for "
+            "files, train on a store that avcil extract made"
+        )
+    return from_fingerprint(dict(fingerprint))
