@@ -1,4 +1,4 @@
-"""Batches: sizes, order, the exemplar stream; the memory that exemplars come from."""
+"""Batches: sizes, order, the exemplar stream."""
 
 from __future__ import annotations
 
@@ -10,11 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avcil.errors import InputError
-from avcil.memory import ExemplarMemory, choose_random
 from avcil.methods.base import Step
 from avcil.training.gradient import batches
-from avcil.training.rng import generator
 
 
 class Pool:
@@ -100,39 +97,3 @@ def test_mixed(batching):
     found = rows_of(batching, new=10, old=11, size=5, exemplars=3)
     assert [len(fresh) for fresh, rest in found if not rest] == [5, 5, 5, 5]
     assert len({row for fresh, _ in found for row in fresh}) == 20
-
-
-@given(total=st.integers(1, 200), classes=st.integers(1, 60))
-@settings(deadline=None, max_examples=50)
-def test_memory_shares(total, classes):
-    """A total is shared by floor and never exceeded; less than a clip each is refused, with what to give."""
-    memory = ExemplarMemory(total=total)
-    if total < classes:
-        with pytest.raises(InputError, match=f"--memory {classes} or more"):
-            memory.quota(classes)
-        return
-    assert memory.quota(classes) * classes <= total < (memory.quota(classes) + 1) * classes
-
-
-def test_memory_per_class_does_not_shrink():
-    """So many of each class, however many classes there are."""
-    memory = ExemplarMemory(per_class=4)
-    assert memory.quota(1) == memory.quota(100) == 4
-
-
-def test_old_classes_keep_their_first():
-    """Shrinking keeps the order of choice."""
-    memory = ExemplarMemory(total=4, clip_ids={"a": ["3", "1", "2"], "b": ["9"]})
-    memory.shrink(2)
-    assert memory.clip_ids == {"a": ["3", "1"], "b": ["9"]}
-    assert len(memory) == 3
-
-
-def test_random_choice_is_a_function_of_its_generator():
-    """Drawn again, the same clips; of another class or seed, others; all where there are few."""
-    draw = [choose_random(100, 10, generator=generator(0, "exemplars", "dog")) for _ in range(2)]
-    assert draw[0] == draw[1]
-    assert len(set(draw[0])) == 10
-    assert draw[0] != choose_random(100, 10, generator=generator(0, "exemplars", "cat"))
-    assert draw[0] != choose_random(100, 10, generator=generator(1, "exemplars", "dog"))
-    assert sorted(choose_random(3, 10, generator=generator(0, "exemplars", "owl"))) == [0, 1, 2]
