@@ -43,6 +43,8 @@ def group(row: str, values: list[float], *, modality: str = "audio", planned: in
         )
         results = {
             "average_incremental_accuracy": value,
+            "last_accuracy": value,
+            "forgetting": 1 - value,
             "mean_forgetting": 1 - value,
             "accuracy_per_step": [value, value / 2],
         }
