@@ -43,7 +43,7 @@ def draw_splits(
         source = "train" if given else "each class"
         notes.append(f"drawn from {source} with seed {seed}: {parts}, at least one clip a class")
     if "val" not in given | drawn.keys():
-        notes.append("there is no val split: the last epoch of training is used, not the best")
+        notes.append("there is no val split, on which the best epoch is chosen: train with --selection last")
     return [replace(clip, split=split_of.get(clip.clip_id, clip.split)) for clip in clips], notes
 
 
