@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -155,6 +156,14 @@ def test_step_removed_from_the_middle(store, tmp_path):
     (out / "results.json").unlink()
     train(config(store, out, classes_per_step=2), quiet=True)
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_another_environment_is_said(store, run, capsys):
+    """Gone on with under another number of threads, a run may differ in the last bits; it says so."""
+    file = run / "env.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"threads": 77}))
+    train(config(store, run))
+    assert "begun with threads 77, now 1: the last bits may differ" in capsys.readouterr().out
 
 
 def test_leavings_of_kills_are_cleared(store, run):

@@ -84,6 +84,8 @@ class Run:
         if finished is not None:
             self._say(f"{self.config.out} is finished already; remove it to run again")
             return finished
+        if changes := self.directory.environment_changes(environment()):
+            self._say(f"this run was begun with {changes}: the last bits may differ from an undisturbed run's")
         states = self.directory.steps_done()
         model = None
         if states:

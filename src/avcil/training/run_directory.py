@@ -61,6 +61,11 @@ class RunDirectory:
         self.refuse_foreign()
         return False
 
+    def environment_changes(self, environment: dict[str, Any]) -> str:
+        """In words, what is not as it was when the run began; empty if all is."""
+        changed = _differences(read_json(self.path / "env.json"), environment)
+        return ", ".join(f"{name} {old}, now {new}" for name, old, new in changed)
+
     def refuse_foreign(self) -> None:
         """Refuse a path at which something else stands than a run, a beginning of one, or nothing."""
         if (self.path / "config.json").exists() or not self.path.exists():
