@@ -187,7 +187,7 @@ class Strip:
         return float(frame.pts * frame.time_base) - self._origin
 
     def _open(self, frame: Any, form: tuple[Any, ...], moment: float) -> None:
-        self._resampler = AudioResampler(format="fltp", layout=frame.layout, rate=self._rate)
+        self._resampler = AudioResampler(format="flt", layout=frame.layout, rate=self._rate)
         self._form = form
         self._position = round((moment - self._start) * self._rate)
 
@@ -202,11 +202,16 @@ class Strip:
         try:
             if frame is not None:
                 frame.pts = None  # the strip keeps the clock; the resampler must not
-            converted = [piece.to_ndarray() for piece in self._resampler.resample(frame) if piece is not None]
+            # packed, a sample of all channels after another: PyAV reads no more than eight planes, and crashes
+            converted = [
+                piece.to_ndarray().reshape(-1, piece.layout.nb_channels)
+                for piece in self._resampler.resample(frame)
+                if piece is not None
+            ]
         except PYAV_ERRORS as error:
             raise MediaError(f"the sound cannot be resampled: {reason_of(error)}") from None
-        for channels in converted:
-            self._place(channels.mean(axis=0, dtype=np.float32))
+        for samples in converted:  # (n, C)
+            self._place(samples.mean(axis=1, dtype=np.float32))
 
     def _place(self, piece: np.ndarray) -> None:
         index, self._position = self._position, self._position + len(piece)
