@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import os
-import resource
 import subprocess
 import sys
 import time
@@ -158,11 +156,16 @@ KINDS = {"avcil": ours, "plain": plain, "floor": floor}
 def peak_above_input(a: argparse.Namespace, kind: str) -> None:
     clips = Clips(a)
     iterate = KINDS[kind](a, clips)
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    before = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    before = _status("VmRSS")
     for _ in range(3):
         iterate()
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before)
+    print(_status("VmHWM") - before)
+
+
+def _status(name: str) -> float:
+    """MiB of a line of this process's status; a child's ru_maxrss would start from its parent's."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) / 1024
 
 
 def main() -> None:

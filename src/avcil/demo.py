@@ -79,6 +79,7 @@ def demo(
         attention_note=note,
         title="Learning class after class: things that move and sound",
     )
+    say("")
     _predict(out, say)
     say(f"\nThe report is {out / 'report.html'}, the figures are in {out / 'summary.json'}.")
     say(
@@ -166,10 +167,13 @@ def _summary(record: RunRecord) -> dict[str, Any]:
 
 
 def _predict(out: Path, say: Callable[[str], None]) -> None:
-    """Ask AV-CIL's recogniser about a clip that no run was trained on."""
-    clip = sorted((out / "clips" / "test").rglob("*.mp4"))[0]
+    """Ask AV-CIL's recogniser about a clip of each step that no run was trained on."""
     run = _folder(out, "av-cil", "audio-visual")
-    answer = Recognizer.load(run).answer(clip)
-    say(f"\navcil predict {run} {clip}")
-    for label, probability in list(answer.probabilities.items())[:3]:
-        say(f"  {label:<16} {100 * probability:5.1f} %")
+    recognizer = Recognizer.load(run)
+    for name in demo_class_names()[::CLASSES_PER_STEP]:
+        clip = min((out / "clips" / "test" / name).glob("*.mp4"))
+        ranked = recognizer.answer(clip).probabilities.items()
+        say(f"avcil predict {run} {clip}")
+        say(
+            "   " + ", ".join(f"{label} {100 * probability:.0f} %" for label, probability in list(ranked)[:3])
+        )

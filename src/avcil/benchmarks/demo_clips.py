@@ -28,9 +28,9 @@ def render_demo_clips(
     folder: Path,
     *,
     seed: int = 0,
-    train: int = 24,
-    val: int = 8,
-    test: int = 8,
+    train: int = 32,
+    val: int = 16,
+    test: int = 12,
     workers: int | None = None,
     on_progress: Callable[[int, int], object] | None = None,
 ) -> list[Path]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from avcil.clips import one_line
 from avcil.errors import AvcilError, InputError
 
 if TYPE_CHECKING:
@@ -90,7 +91,8 @@ def _print(path: Path, answer: Answer | AvcilError, top: int) -> None:
         print(f"avcil: {answer}", file=sys.stderr, flush=True)
         return
     ranked = list(answer.probabilities.items())[:top]
-    print(path)
+    print(one_line(str(path)))
+    ranked = [(one_line(label), probability) for label, probability in ranked]
     width = max(len(label) for label, _ in ranked)
     for label, probability in ranked:
         print(f"  {label:<{width}}  {100 * probability:5.1f} %  {'█' * round(30 * probability)}")

@@ -67,7 +67,7 @@ def resolve(config: TrainConfig, store: FeatureStore) -> Resolved:
     content = plain | {
         "method_options": asdict(options),
         "benchmark": benchmark.to_dict(),
-        "features": {"path": str(config.features), "fingerprint": store.fingerprint},
+        "features": {"path": str(config.features.absolute()), "fingerprint": store.fingerprint},
         "memory": None if memory is None else memory.total,
         "memory_per_class": None if memory is None else memory.per_class,
     }
