@@ -67,6 +67,27 @@ def test_one_iteration(case):
     with torch.no_grad():
         old = teacher(sound, tokens)
     new = student(sound, tokens)
+    terms = loss_terms(case, new, old, labels)
+    assert set(terms) == set(case["losses"])
+    for name, figure in case["losses"].items():
+        close(terms[name].detach(), figure)
+    logits = new.logits.detach()
+    close(logits[0], case["logits_row0"])
+    close(logits.sum(), case["logits_sum"])
+    close(logits.abs().sum(), case["logits_abs_sum"])
+    check_samples(case, new)
+    terms["total_release"].backward()
+    for ours, theirs in NAMES.items():
+        for part in ("weight", "bias"):
+            close(getattr(getattr(student, ours), part).grad.norm(), case["grad_norms"][f"{theirs}.{part}"])
+    close(student.head.weight.grad.norm(), case["grad_norms"]["classifier.weight"])
+    close(student.head.bias.grad.norm(), case["grad_norms"]["classifier.bias"])
+
+
+def loss_terms(case, new, old, labels):
+    """Every term by the name that the figures have."""
+    n_new = case["n_new"]
+    known = case["classes_per_step"] * case["step"]
     log_similarity = audio_visual_log_similarity(
         new.audio_feature, new.visual_feature, temperature=case["temperature_contrastive"]
     )
@@ -98,20 +119,7 @@ def test_one_iteration(case):
         + case["lam"] * terms["vad_spatial"]
         + (1 - case["lam"]) * terms["vad_temporal"]
     )
-    assert set(terms) == set(case["losses"])
-    for name, figure in case["losses"].items():
-        close(terms[name].detach(), figure)
-    logits = new.logits.detach()
-    close(logits[0], case["logits_row0"])
-    close(logits.sum(), case["logits_sum"])
-    close(logits.abs().sum(), case["logits_abs_sum"])
-    check_samples(case, new)
-    terms["total_release"].backward()
-    for ours, theirs in NAMES.items():
-        for part in ("weight", "bias"):
-            close(getattr(getattr(student, ours), part).grad.norm(), case["grad_norms"][f"{theirs}.{part}"])
-    close(student.head.weight.grad.norm(), case["grad_norms"]["classifier.weight"])
-    close(student.head.bias.grad.norm(), case["grad_norms"]["classifier.bias"])
+    return terms
 
 
 def check_samples(case, output):
