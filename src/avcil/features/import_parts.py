@@ -12,28 +12,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 
-class JoinedFile(io.RawIOBase):
-    """Several files read as if they were joined end to end; nothing is copied.
+class _Seekable(io.RawIOBase):
+    """A read-only file of `size` bytes that keeps its own position."""
 
-    Wrap it in `io.BufferedReader` for small reads.
-    """
-
-    def __init__(self, paths: Sequence[Path]):
-        self._files: list[BinaryIO] = []
-        try:
-            for path in paths:
-                self._files.append(open(path, "rb"))  # noqa: SIM115 - closed in close()
-        except OSError:
-            self.close()
-            raise
-        sizes = [file.seek(0, io.SEEK_END) for file in self._files]
-        self._starts = [0, *accumulate(sizes)]
-        self._position = 0
-
-    @property
-    def size(self) -> int:
-        """Bytes in all."""
-        return self._starts[-1]
+    size: int
+    _position = 0
 
     def readable(self) -> bool:
         return True
@@ -50,6 +33,25 @@ class JoinedFile(io.RawIOBase):
             raise ValueError(f"cannot seek to {base + offset}")
         self._position = base + offset
         return self._position
+
+
+class JoinedFile(_Seekable):
+    """Several files read as if they were joined end to end; nothing is copied.
+
+    Wrap it in `io.BufferedReader` for small reads.
+    """
+
+    def __init__(self, paths: Sequence[Path]):
+        self._files: list[BinaryIO] = []
+        try:
+            for path in paths:
+                self._files.append(open(path, "rb"))  # noqa: SIM115 - closed in close()
+        except OSError:
+            self.close()
+            raise
+        sizes = [file.seek(0, io.SEEK_END) for file in self._files]
+        self._starts = [0, *accumulate(sizes)]
+        self.size = self._starts[-1]
 
     def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]
         """Fill as much of the buffer as the part at hand gives; the next call goes on with the next part."""
@@ -68,31 +70,15 @@ class JoinedFile(io.RawIOBase):
         super().close()
 
 
-class Window(io.RawIOBase):
+class Window(_Seekable):
     """`size` bytes of a file from `start` on, as a file of their own; closes the file with itself."""
 
     def __init__(self, file: BinaryIO, start: int, size: int):
-        self._file, self._start, self._size, self._position = file, start, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        if base + offset < 0:
-            raise ValueError(f"cannot seek to {base + offset}")
-        self._position = base + offset
-        return self._position
+        self._file, self._start, self.size = file, start, size
 
     def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]
         """Fill as much of the buffer as the window has left."""
-        count = max(0, min(len(buffer), self._size - self._position))
+        count = max(0, min(len(buffer), self.size - self._position))
         if not count:
             return 0
         self._file.seek(self._start + self._position)

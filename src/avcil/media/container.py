@@ -58,6 +58,10 @@ NOT_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails
 av.logging.set_level(None)  # FFmpeg's remarks go to `problems` as words, not to the terminal
 
 
+class CannotSeek(Exception):
+    """A jump landed behind its aim: the file's index is wrong, so everything must be decoded in order."""
+
+
 class MediaError(InputError):
     """A file from which nothing asked for can be had; the message names the file and the reason."""
 

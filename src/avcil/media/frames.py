@@ -26,6 +26,7 @@ from avcil.media.container import (
     MAX_PIXELS,
     PYAV_ERRORS,
     SLACK,
+    CannotSeek,
     Deadline,
     MediaError,
     open_media,
@@ -43,10 +44,6 @@ MAX_BYTES = 4 * 2**30
 SCALING = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 """Bilinear, widened to an average when shrinking; the same bits on every processor."""
 MENDED = "parts of the picture are damaged; the decoder filled them in"
-
-
-class CannotSeek(Exception):
-    """A jump landed behind its aim: the file's index is wrong, so everything must be decoded in order."""
 
 
 class Damaged(Exception):

@@ -21,6 +21,7 @@ from av.audio.resampler import AudioResampler
 
 from avcil.media.container import (
     PYAV_ERRORS,
+    CannotSeek,
     Deadline,
     MediaError,
     open_media,
@@ -38,10 +39,6 @@ MAX_SAMPLES = 2**28
 """The longest sound returned: 4.6 hours at 16 kHz, 1 GiB."""
 SILENCE = 1e-5
 """Peaks below this (-100 dB) are silence: less than a 16-bit sample can hold."""
-
-
-class CannotSeek(Exception):
-    """A jump landed behind its aim."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avcil.losses import discrepancy, importance_weights, nca_loss
-from avcil.methods.base import Batch, GradientMethod, Step
+from avcil.methods._herding_method import HerdingMethod
+from avcil.methods.base import Batch, Step
 from avcil.models.clustering import k_means
 from avcil.models.network import Network, NetworkOutput
 from avcil.models.proxy_head import ProxyHead
@@ -48,23 +49,12 @@ class AfcOptions:
             raise InputError(f"option proxies of method afc must be 1 or more; not {self.proxies}")
 
 
-class Afc(GradientMethod):
+class Afc(HerdingMethod):
     """Rehearsal with a proxy head and importance-weighted feature distillation."""
 
     name = "afc"
     summary = "rehearsal with a cosine proxy head and importance-weighted feature distillation (CVPR 2022)"
     Options = AfcOptions
-    rehearsal = "herding"
-    batching = "mixed"
-    uses_teacher = True
-
-    @property
-    def classifier(self) -> Literal["head", "nearest-mean"]:
-        return "nearest-mean" if self.options.classifier == "nme" else "head"
-
-    @property
-    def herding_repeats(self) -> bool:
-        return self.options.herding == "release"
 
     def build_head(self, width: int) -> ProxyHead:
         return ProxyHead(width, proxies=self.options.proxies)

@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 from avcil.losses import icarl_distillation
 from avcil.losses.icarl_distillation import DistillationForm
-from avcil.methods.base import Batch, GradientMethod, Step
+from avcil.methods._herding_method import HerdingMethod
+from avcil.methods.base import Batch, Step
 from avcil.models.network import NetworkOutput
 
 
@@ -33,23 +34,12 @@ class IcarlOptions:
     """Every exemplar another clip; or as in the release, whose herding may choose a clip again."""
 
 
-class Icarl(GradientMethod):
+class Icarl(HerdingMethod):
     """Rehearsal with herding and, by choice, the nearest-mean classifier."""
 
     name = "icarl"
     summary = "rehearsal with herding; classifies by the nearest exemplar mean or the head (CVPR 2017)"
     Options = IcarlOptions
-    rehearsal = "herding"
-    batching = "mixed"
-    uses_teacher = True
-
-    @property
-    def classifier(self) -> Literal["head", "nearest-mean"]:
-        return "nearest-mean" if self.options.classifier == "nme" else "head"
-
-    @property
-    def herding_repeats(self) -> bool:
-        return self.options.herding == "release"
 
     def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
         terms = {"cross_entropy": F.cross_entropy(output.logits, batch.labels)}

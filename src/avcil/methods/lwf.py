@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcil.losses import taskwise_distillation
+from avcil.methods._taskwise import distillation_term
 from avcil.methods.base import Batch, GradientMethod, Step
 from avcil.models.network import NetworkOutput
 
@@ -35,11 +35,5 @@ class Lwf(GradientMethod):
 
     def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
         terms = {"cross_entropy": F.cross_entropy(output.logits[:, step.known :], batch.labels - step.known)}
-        if step.teacher is not None:
-            terms["distillation"] = taskwise_distillation(
-                output.logits,
-                step.teacher.logits(batch),
-                task_sizes=step.task_sizes[:-1],
-                temperature=self.options.temperature_distillation,
-            )
-        return terms
+        temperature = self.options.temperature_distillation
+        return terms | distillation_term(output, batch, step, temperature=temperature)

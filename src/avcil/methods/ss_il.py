@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from avcil.losses import separated_softmax, taskwise_distillation
+from avcil.losses import separated_softmax
+from avcil.methods._taskwise import distillation_term
 from avcil.methods.base import Batch, GradientMethod, Step
 from avcil.models.network import NetworkOutput
 
@@ -40,11 +41,5 @@ class SsIl(GradientMethod):
                 output.logits, batch.labels, new_count=batch.new_count, known=step.known
             )
         }
-        if step.teacher is not None:
-            terms["distillation"] = taskwise_distillation(
-                output.logits,
-                step.teacher.logits(batch),
-                task_sizes=step.task_sizes[:-1],
-                temperature=self.options.temperature_distillation,
-            )
-        return terms
+        temperature = self.options.temperature_distillation
+        return terms | distillation_term(output, batch, step, temperature=temperature)

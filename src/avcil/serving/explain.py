@@ -92,7 +92,7 @@ def _example(recognizer: Recognizer, clip: StoredClip) -> AttentionExample:
     reader = recognizer.reader
     features = reader.features(clip.path, start=clip.start, end=clip.end)
     spatial, temporal = attention_maps(recognizer, features)
-    answer = recognizer.answer(clip.path, start=clip.start, end=clip.end)
+    answer = recognizer.answer_features(clip.path, features)
     frames = features.read.frames
     slices = len(spatial)
     middle = [

@@ -87,7 +87,10 @@ class Recognizer:
 
     def answer(self, path: Path | str, *, start: float | None = None, end: float | None = None) -> Answer:
         """Ask about one file, or about the seconds [start, end] of it; InputError if it cannot be read."""
-        features = self.reader.features(path, start=start, end=end)
+        return self.answer_features(path, self.reader.features(path, start=start, end=end))
+
+    def answer_features(self, path: Path | str, features: ClipFeatures) -> Answer:
+        """Answer for a file whose features are made already."""
         probabilities = self.scores(features).double().softmax(dim=1)[0]
         order = probabilities.argsort(descending=True, stable=True).tolist()
         ranked = {self._labels[number]: float(probabilities[number]) for number in order}

@@ -33,26 +33,28 @@ def train(config: TrainConfig, *, quiet: bool = False) -> dict[str, Any]:
 
     Raises InputError if the store, the method or the run directory do not fit the configuration.
     """
-    with folder_lock_of(config):
-        return Run(config, quiet=quiet).finish()
+    with claimed(config) as store:
+        return Run(config, store=store, quiet=quiet).finish()
 
 
 @contextmanager
-def folder_lock_of(config: TrainConfig) -> Iterator[None]:
-    """Keep a second process out of the run directory, but only once the configuration makes sense."""
+def claimed(config: TrainConfig) -> Iterator[FeatureStore]:
+    """Keep a second process out of the run directory, but only once the configuration makes sense: its store."""
     load_method(config.method)
-    FeatureStore(config.features)
+    store = FeatureStore(config.features)
     RunDirectory(config.out).refuse_foreign()
     with folder_lock(config.out, "training"):
-        yield
+        yield store
 
 
 class Run:
     """One run at work."""
 
-    def __init__(self, config: TrainConfig, *, quiet: bool = False) -> None:
+    def __init__(
+        self, config: TrainConfig, *, store: FeatureStore | None = None, quiet: bool = False
+    ) -> None:
         self.config, self.quiet = config, quiet
-        self.store = FeatureStore(config.features)
+        self.store = FeatureStore(config.features) if store is None else store
         resolved = resolve(config, self.store)
         self.benchmark = resolved.benchmark
         self.data = TaskData(
@@ -125,7 +127,7 @@ class Run:
             "step": index,
             **hooks.summary,
             "accuracies": row,
-            "exemplars": self.learner.memory.clip_ids if self.learner.memory else {},
+            "exemplars": {} if self.learner.memory is None else self.learner.memory.clip_ids,
             "log_bytes": self.directory.log_bytes(),
             "seconds": trained,
         }
