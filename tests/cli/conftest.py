@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +13,25 @@ from avcil.cli.main import main
 from avcil.media import write_video
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Before any other fixture: runs are compared byte for byte, and their last bits depend on the threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def avcil() -> Callable[..., int]:
     """Run a command; gives its exit code."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
 
     def command(*words: object) -> int:
         with pytest.raises(SystemExit) as end:
             main([str(word) for word in words])
         return int(end.value.code or 0)
 
-    yield command
-    torch.set_num_threads(threads)
+    return command
 
 
 def write_clip(path: Path, number: int) -> None:

@@ -19,6 +19,7 @@ VERBS = {
     "demo": "render clips, train three methods, print a table, write a report: the whole path in minutes",
     "scan": "folders of clips -> a clip list",
     "extract": "clip list -> feature store",
+    "features": "look into feature stores: show, verify, compare",
     "train": "feature store -> a recogniser, step by step",
     "reproduce": "a paper's table: methods x modalities x benchmarks x seeds, several runs at once",
     "predict": "what a recogniser sees and hears in files",

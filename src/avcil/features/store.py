@@ -87,7 +87,8 @@ class FeatureStore:
         self.path = Path(path)
         self.manifest = Manifest.read(self.path)
         entries = list(read_index(self.path)[0].values())
-        self._shards = [(entry.shard, entry.bytes, entry.sha256) for entry in entries]
+        self.shards = [(entry.shard, entry.bytes, entry.sha256) for entry in entries]
+        """File name, size and SHA-256 of each shard."""
         if not entries:
             raise InputError(
                 f"the feature store {self.path} holds no clip yet: nothing was committed. {AGAIN}"
@@ -97,7 +98,7 @@ class FeatureStore:
         self._open = self._opener()
 
     def _check_files(self) -> None:
-        checked = [(name, shard_damage(self.path, name, size)) for name, size, _ in self._shards]
+        checked = [(name, shard_damage(self.path, name, size)) for name, size, _ in self.shards]
         bad = [f"{name} ({what})" for name, what in checked if what]
         if bad:
             more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
@@ -124,7 +125,7 @@ class FeatureStore:
         self._row_in_shard = np.array([row for *_, row in rows], dtype=np.int64)
 
     def _opener(self) -> Any:
-        folder, names = self.path / "shards", [name for name, *_ in self._shards]
+        folder, names = self.path / "shards", [name for name, *_ in self.shards]
         return lru_cache(maxsize=OPEN_SHARDS)(partial(_open_shard, folder, names, self.manifest))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -206,12 +207,12 @@ class FeatureStore:
         """Read everything and compare it with the index's hashes; raise `InputError` naming what differs."""
         wrong = {
             k
-            for k, (name, _, sha) in enumerate(self._shards)
+            for k, (name, _, sha) in enumerate(self.shards)
             if file_sha256(self.path / "shards" / name) != sha
         }
         if not wrong:
             return
-        names = ", ".join(self._shards[k][0] for k in sorted(wrong))
+        names = ", ".join(self.shards[k][0] for k in sorted(wrong))
         rows = [
             row
             for row in np.flatnonzero(np.isin(self._shard_of, list(wrong)))

@@ -1,0 +1,90 @@
+"""`avcil features`: look into feature stores - show, verify, compare."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import OmitSubcommandPrefixes, Positional, subcommand
+
+
+@dataclass(frozen=True, kw_only=True)
+class Show:
+    """What a store holds: encoders and their weights, how clips were read, clips by class and split, failures."""
+
+    store: Positional[Path]
+    """The feature store."""
+    json: bool = False
+    """Print it for programs."""
+
+    def run(self) -> None:
+        """Print it."""
+        from avcil.features.show import describe
+
+        _print(describe(self.store), as_json=self.json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verify:
+    """Read all of a store: checksums, finite numbers, empty features, coverage. Exit code 1 if it is not sound."""
+
+    store: Positional[Path]
+    """The feature store."""
+    clips: Path | None = None
+    """A clip list that the store should cover."""
+    json: bool = False
+    """Print it for programs."""
+
+    def run(self) -> int:
+        """Print the verdict."""
+        from avcil.clips import read_clips
+        from avcil.features.verify import verify
+
+        found = verify(self.store, None if self.clips is None else read_clips(self.clips))
+        _print(found, as_json=self.json)
+        return 0 if found.is_sound else 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare:
+    """Cosine of each clip's features in two stores, such as own features and released ones."""
+
+    a: Positional[Path]
+    """A feature store."""
+    b: Positional[Path]
+    """Another one with clips of the same ids."""
+    out: Path | None = None
+    """Write every clip's cosines to this CSV."""
+    json: bool = False
+    """Print it for programs."""
+
+    def run(self) -> None:
+        """Print the summary."""
+        from avcil.features.compare import compare
+
+        found = compare(self.a, self.b)
+        if self.out is not None:
+            found.write_csv(self.out)
+        _print(found, as_json=self.json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args:
+    """Look into feature stores."""
+
+    action: OmitSubcommandPrefixes[
+        Annotated[Show, subcommand("show")]
+        | Annotated[Verify, subcommand("verify")]
+        | Annotated[Compare, subcommand("compare")]
+    ]
+
+
+def run(args: Args) -> int | None:
+    """Do what was asked for."""
+    return args.action.run()
+
+
+def _print(found, *, as_json: bool) -> None:
+    print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False) if as_json else found.text())

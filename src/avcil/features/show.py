@@ -1,0 +1,137 @@
+"""What a feature store holds, on a page and for programs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from avcil.features.failures import Failure, read_failures
+from avcil.features.index import StoredClip
+from avcil.features.manifest import Manifest
+from avcil.features.report import reasons
+from avcil.features.store import FeatureStore
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """A store in figures."""
+
+    path: Path
+    manifest: Manifest
+    fingerprint: str
+    clips: tuple[StoredClip, ...]
+    failures: tuple[Failure, ...]
+    shards: int
+    bytes: int
+    """Of all shards."""
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Clips by class and split."""
+        counted = Counter((clip.label, clip.split) for clip in self.clips)
+        splits = [*SPLITS, *sorted({clip.split for clip in self.clips} - set(SPLITS))]
+        labels = sorted({clip.label for clip in self.clips})
+        return {label: {split: counted[label, split] for split in splits} for label in labels}
+
+    @property
+    def zeros(self) -> dict[str, int]:
+        """Clips, by modality, in which zeros stand for what the file lacked."""
+        return {name: sum(not getattr(clip, name) for clip in self.clips) for name in self.manifest.arrays()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "path": str(self.path),
+            "fingerprint": self.fingerprint,
+            "clips": len(self.clips),
+            "shards": self.shards,
+            "bytes": self.bytes,
+            "classes": self.counts,
+            "zeros": self.zeros,
+            "failures": dict(Counter(failure.reason for failure in self.failures)),
+            "manifest": self.manifest.to_dict(),
+        }
+
+    def text(self) -> str:
+        """For people."""
+        parts = [self._head(), *self._encoders(), "", self._table(), *self._lacking()]
+        return "\n".join(parts)
+
+    def _head(self) -> str:
+        labels = len({clip.label for clip in self.clips})
+        size = f"{self.bytes / 2**20:.1f} MiB in {self.shards} shards"
+        return (
+            f"{self.path}: {len(self.clips)} clips of {labels} classes, {size}, {self.manifest.dtype}\n"
+            f"fingerprint {self.fingerprint}"
+        )
+
+    def _encoders(self) -> list[str]:
+        lines = []
+        for name in self.manifest.arrays():
+            modality = getattr(self.manifest, name)
+            shape = " x ".join(map(str, modality.shape))
+            lines.append(f"{name:<7} {shape}, made by {modality.encoder.get('name', 'an unnamed encoder')}")
+            lines += [
+                f"          {key}: {_brief(value)}"
+                for key, value in modality.encoder.items()
+                if key != "name"
+            ]
+        read = ", ".join(f"{key} {value}" for key, value in self.manifest.sampling.items())
+        made = ", ".join(f"{key} {value}" for key, value in self.manifest.libraries.items())
+        lines.append(f"read      {read or 'not known'}; a missing modality: {self.manifest.missing}")
+        if made:
+            lines.append(f"made with {made}")
+        return lines
+
+    def _table(self) -> str:
+        counts = self.counts
+        splits = list(next(iter(counts.values())))
+        width = max(5, *map(len, counts))
+        total = {split: sum(row[split] for row in counts.values()) for split in splits}
+        header = f"{'class':<{width}} " + "".join(f"{split:>8}" for split in splits)
+        rows = [
+            f"{label:<{width}} " + "".join(f"{row[split]:>8}" for split in splits)
+            for label, row in [*counts.items(), ("total", total)]
+        ]
+        return "\n".join([header, *rows])
+
+    def _lacking(self) -> list[str]:
+        lines = [
+            f"zeros stand for the {name} part of {count} clips" for name, count in self.zeros.items() if count
+        ]
+        if self.failures:
+            lines.append(
+                f"could not be stored: {len(self.failures)}; {self.path / 'failures.csv'} lists them"
+            )
+            lines += reasons([(failure.clip_id, failure.reason) for failure in self.failures])
+        return ["", *lines] if lines else []
+
+
+def describe(path: Path | str) -> Description:
+    """Look at the store in `path` without reading its arrays.
+
+    :raises InputError: if there is no store, or it is damaged or empty.
+    """
+    store = FeatureStore(path)
+    return Description(
+        path=store.path,
+        manifest=store.manifest,
+        fingerprint=store.fingerprint,
+        clips=tuple(store.clips),
+        failures=tuple(failure for _, failure in sorted(read_failures(store.path).items())),
+        shards=len(store.shards),
+        bytes=sum(size for _, size, _ in store.shards),
+    )
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_brief(inner)}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return " x ".join(map(_brief, value))
+    return str(value)

@@ -1,0 +1,217 @@
+"""Is a feature store what it was when it was written, and does it cover a clip list?
+
+Every shard is read once: its hash, each clip's digest, finite numbers, and arrays that say nothing (all equal)
+although the clip is not listed as lacking the modality.
+
+Shapes: n clips of a shard, T time slices, S spatial tokens per slice, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avcil.clips import Clip
+from avcil.errors import InputError
+from avcil.features.failures import read_failures
+from avcil.features.index import ShardEntry, read_index
+from avcil.features.manifest import Manifest
+from avcil.features.shards import file_sha256, read_header, row_digest
+from avcil.features.store import shard_damage
+from avcil.progress import Progress
+
+SHOWN = 5
+MEND = {
+    "shard": "delete the shard file and run the avcil extract command that made the store again",
+    "foreign": "these files belong to no committed shard; the next avcil extract removes what dead runs left",
+    "index": "move the store away and extract into a new folder",
+    "numbers": "look at the clips; if they are right, the encoder is not: extract anew with another one",
+    "constant": "look at the clips: they may be black or silent; take them out of the list, or leave them",
+    "coverage": "run avcil extract with this clip list and --out of this store",
+    "changed": "extract this clip list into a new folder",
+    "extra": "nothing, if the list was shortened on purpose; training takes every clip of the store",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that is wrong, or odd, with where it is seen."""
+
+    kind: str
+    """A key of `MEND`."""
+    what: str
+    where: tuple[str, ...]
+    """Shards or clip ids."""
+    is_error: bool = True
+    """False for what may be as it should."""
+
+    def text(self) -> str:
+        """For people."""
+        shown = ", ".join(map(repr, self.where[:SHOWN])) + (", ..." if len(self.where) > SHOWN else "")
+        mark = "wrong" if self.is_error else "note "
+        return f"{mark}  {self.what}: {len(self.where)} ({shown})\n       to do: {MEND[self.kind]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What was looked at, and what was found."""
+
+    path: Path
+    clips: int
+    shards: int
+    bytes: int
+    failed: int
+    """Clips listed in failures.csv."""
+    findings: tuple[Finding, ...]
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing is wrong."""
+        return not any(finding.is_error for finding in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For programs."""
+        return asdict(self) | {"path": str(self.path), "sound": self.is_sound}
+
+    def text(self) -> str:
+        """For people."""
+        size = f"{self.clips} clips in {self.shards} shards, {self.bytes / 2**20:.1f} MiB, read and compared"
+        if self.failed:
+            size += f"; {self.failed} more are listed in failures.csv"
+        verdict = "sound" if self.is_sound else "NOT sound"
+        return "\n".join([f"{self.path}: {verdict}", size, *(found.text() for found in self.findings)])
+
+
+def verify(path: Path | str, clips: Sequence[Clip] | None = None) -> Verification:
+    """Read all of the store in `path` and compare it with its index, its manifest and, if given, a clip list.
+
+    :raises InputError: if there is no store or its manifest or index cannot be read at all.
+    """
+    path = Path(path)
+    manifest = Manifest.read(path)
+    entries = list(read_index(path)[0].values())
+    if not entries:
+        raise InputError(f"the feature store {path} holds no clip yet; run the avcil extract command again")
+    findings = [*_foreign_files(path, entries), *_twice(entries)]
+    progress = Progress(len(entries), "shards")
+    found: dict[tuple[str, str, bool], list[str]] = {}
+    for entry in entries:
+        for kind, what, where, is_error in _check_shard(path, entry, manifest):
+            found.setdefault((kind, what, is_error), []).append(where)
+        progress.step()
+    progress.close()
+    findings += [
+        Finding(kind=kind, what=what, where=tuple(where), is_error=is_error)
+        for (kind, what, is_error), where in found.items()
+    ]
+    if clips is not None:
+        findings += _coverage(path, entries, clips)
+    return Verification(
+        path=path,
+        clips=sum(len(entry.clips) for entry in entries),
+        shards=len(entries),
+        bytes=sum(entry.bytes for entry in entries),
+        failed=len(read_failures(path)),
+        findings=tuple(findings),
+    )
+
+
+def _foreign_files(path: Path, entries: Sequence[ShardEntry]) -> Iterator[Finding]:
+    known = {entry.shard for entry in entries}
+    names = sorted(file.name for file in (path / "shards").iterdir() if not file.name.endswith(".lock"))
+    foreign = tuple(name for name in names if name not in known)
+    if foreign:
+        yield Finding(
+            kind="foreign", what="files in shards/ without a line in the index", where=foreign, is_error=False
+        )
+
+
+def _twice(entries: Sequence[ShardEntry]) -> Iterator[Finding]:
+    ids = [clip.clip_id for entry in entries for clip in entry.clips]
+    if len(ids) != len(set(ids)):
+        seen: set[str] = set()
+        twice = sorted({key for key in ids if key in seen or seen.add(key)})
+        yield Finding(kind="index", what="clips that stand in the index twice", where=tuple(twice))
+
+
+Found = tuple[str, str, str, bool]
+
+
+def _check_shard(path: Path, entry: ShardEntry, manifest: Manifest) -> Iterator[Found]:
+    """(kind, what, where, is_error) of all that is wrong with one shard."""
+    damage = shard_damage(path, entry.shard, entry.bytes)
+    if damage:
+        what = "shards missing" if damage == "missing" else "shards of another length than when written"
+        yield "shard", what, entry.shard, True
+        return
+    file = path / "shards" / entry.shard
+    changed = file_sha256(file) != entry.sha256
+    if changed:
+        yield "shard", "shards whose content changed after they were written", entry.shard, True
+    try:
+        arrays = _arrays(file, manifest, len(entry.clips))
+    except InputError as error:
+        yield "shard", f"shards that cannot be read ({error})", entry.shard, True
+        return
+    for row, (clip, digest) in enumerate(zip(entry.clips, entry.digests, strict=True)):
+        values = {name: array[row] for name, array in arrays.items()}
+        if row_digest(list(values.values())) != digest:
+            yield "shard", "clips whose numbers changed after they were written", clip.clip_id, True
+        for name, value in values.items():
+            if not np.isfinite(value).all():
+                yield "numbers", f"clips with {name} features that are not finite", clip.clip_id, True
+            elif getattr(clip, name) and value.size > 1 and value.min() == value.max():
+                yield "constant", f"clips whose {name} features are all equal", clip.clip_id, False
+
+
+def _arrays(file: Path, manifest: Manifest, clips: int) -> dict[str, np.ndarray]:
+    """Each modality (n, ...) of a shard, mapped; InputError if they are not what the manifest says."""
+    columns = read_header(file)
+    arrays = {}
+    for name, shape in manifest.arrays().items():
+        column = columns.get(name)
+        if (
+            column is None
+            or (column.n, column.shape) != (clips, shape)
+            or column.dtype != np.dtype(manifest.dtype)
+        ):
+            raise InputError(f"no {name} features {(clips, *shape)} {manifest.dtype}")
+        arrays[name] = np.memmap(file, column.dtype, "r", column.offset, (column.n, *column.shape))
+    return arrays
+
+
+def _coverage(path: Path, entries: Sequence[ShardEntry], clips: Sequence[Clip]) -> Iterator[Finding]:
+    """How the store and the clip list differ."""
+    stored = {clip.clip_id: clip for entry in entries for clip in entry.clips}
+    listed = {clip.clip_id: clip for clip in clips}
+    failed = read_failures(path)
+    rest = sorted(listed.keys() - stored.keys() - failed.keys())
+    unstored = sorted((listed.keys() & failed.keys()) - stored.keys())
+    extra = sorted(stored.keys() - listed.keys())
+    if rest:
+        yield Finding(kind="coverage", what="listed clips that were never tried", where=tuple(rest))
+    if unstored:
+        yield Finding(
+            kind="coverage",
+            what="listed clips that failed, as failures.csv says",
+            where=tuple(unstored),
+            is_error=False,
+        )
+    if extra:
+        yield Finding(
+            kind="extra", what="stored clips that are not listed", where=tuple(extra), is_error=False
+        )
+    differs: Callable[[str], list[str]] = lambda name: [  # noqa: E731
+        key
+        for key in sorted(stored.keys() & listed.keys())
+        if getattr(stored[key], name) != getattr(listed[key], name)
+    ]
+    for name in ("label", "split", "start", "end"):
+        if other := differs(name):
+            yield Finding(
+                kind="changed", what=f"clips stored with another {name} than listed", where=tuple(other)
+            )

@@ -1,0 +1,149 @@
+"""Looking into stores: what is shown is what is there, and damage of every kind is found and named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avcil.cli.main import main
+from avcil.clips import Clip, write_clips
+from avcil.errors import InputError
+from avcil.features import FeatureStore, FeatureWriter, Manifest, Modality
+from avcil.features.compare import compare
+from avcil.features.show import describe
+from avcil.features.verify import verify
+
+
+@pytest.fixture
+def copy(store: Path, tmp_path: Path) -> Path:
+    """A store that may be damaged."""
+    return Path(shutil.copytree(store, tmp_path / "store"))
+
+
+def small(folder: Path, *, grid: tuple[int, int] = (1, 2), width: int = 3, scale: float = 1.0) -> Path:
+    """A store of two clips, whose tokens are all the same vector, so that means over any grid agree."""
+    manifest = Manifest(visual=Modality(shape=(*grid, width)), audio=Modality(shape=(4,)), dtype="float32")
+    with FeatureWriter(folder, manifest) as writer:
+        for number in range(2):
+            clip = Clip(clip_id=f"x{number}", path=Path(f"x{number}.mp4"), label="a", split="train")
+            token = scale * np.arange(1 + number, 1 + number + width)
+            writer.add(clip, visual=np.broadcast_to(token, (*grid, width)), audio=scale * np.arange(4.0))
+    return folder
+
+
+def one_shard(store: Path) -> Path:
+    return sorted((store / "shards").glob("*.safetensors"))[0]
+
+
+def test_shown_counts_are_those_of_the_store(store: Path) -> None:
+    found = describe(store)
+    assert found.counts["c0"] == {"train": 8, "val": 3, "test": 4}
+    assert found.to_dict()["clips"] == 90
+    assert "total" in found.text()
+    assert found.fingerprint == FeatureStore(store).fingerprint
+
+
+def test_a_store_as_written_is_sound(store: Path) -> None:
+    found = verify(store)
+    assert found.is_sound
+    assert found.findings == ()
+    assert found.clips == 90
+
+
+def test_a_changed_byte_names_the_shard_and_the_clip(copy: Path) -> None:
+    shard = one_shard(copy)
+    data = bytearray(shard.read_bytes())
+    data[-1] ^= 1
+    shard.write_bytes(data)
+    found = verify(copy)
+    assert not found.is_sound
+    whats = {finding.what: finding.where for finding in found.findings}
+    assert whats["shards whose content changed after they were written"] == (shard.name,)
+    assert len(whats["clips whose numbers changed after they were written"]) == 1
+
+
+def test_a_lost_and_a_cut_shard_are_told_apart(copy: Path) -> None:
+    first, second = sorted((copy / "shards").glob("*.safetensors"))[:2]
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:-7])
+    whats = {finding.what for finding in verify(copy).findings}
+    assert whats == {"shards missing", "shards of another length than when written"}
+
+
+def test_an_unknown_file_among_the_shards_is_a_note(copy: Path) -> None:
+    (copy / "shards" / "stray.safetensors").write_bytes(b"x")
+    found = verify(copy)
+    assert found.is_sound
+    assert found.findings[0].where == ("stray.safetensors",)
+
+
+def test_features_that_are_all_equal_are_noted(tmp_path: Path) -> None:
+    manifest = Manifest(audio=Modality(shape=(4,)))
+    with FeatureWriter(tmp_path / "s", manifest) as writer:
+        clip = Clip(clip_id="silent", path=Path("silent.mp4"), label="a", split="train")
+        writer.add(clip, audio=np.zeros(4))
+    (finding,) = verify(tmp_path / "s").findings
+    assert (finding.kind, finding.where, finding.is_error) == ("constant", ("silent",), False)
+
+
+def test_coverage_of_a_clip_list(store: Path) -> None:
+    clips = [
+        Clip(clip_id=clip.clip_id, path=Path(clip.path), label=clip.label, split=clip.split)
+        for clip in FeatureStore(store).clips[1:]
+    ]
+    clips[0] = Clip(clip_id=clips[0].clip_id, path=clips[0].path, label="other", split=clips[0].split)
+    clips.append(Clip(clip_id="never", path=Path("never.mp4"), label="c0", split="train"))
+    found = {finding.kind: finding for finding in verify(store, clips).findings}
+    assert found["coverage"].where == ("never",)
+    assert found["changed"].where == (clips[0].clip_id,)
+    assert len(found["extra"].where) == 1
+    assert not found["extra"].is_error
+
+
+def test_a_store_compared_with_itself_has_cosine_one(store: Path) -> None:
+    found = compare(store, store)
+    for values in found.cosines.values():
+        np.testing.assert_allclose(values, 1.0, atol=1e-12)
+    assert found.largest_difference == {"visual": 0.0, "audio": 0.0}
+
+
+def test_cosine_ignores_scale_and_grids_are_pooled(tmp_path: Path) -> None:
+    a = small(tmp_path / "a")
+    b = small(tmp_path / "b", grid=(2, 5), scale=3.0)
+    found = compare(a, b)
+    assert found.pooled == ("visual",)
+    np.testing.assert_allclose(found.cosines["visual"], 1.0, atol=1e-6)
+    assert "the grids differ" in found.text()
+
+
+def test_other_widths_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"3 wide.* 5"):
+        compare(small(tmp_path / "a"), small(tmp_path / "b", width=5))
+
+
+def test_stores_without_a_clip_in_common_are_refused(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="share no clip id"):
+        compare(small(tmp_path / "a"), store)
+
+
+def test_the_verbs(store: Path, copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(*words: object) -> int:
+        with pytest.raises(SystemExit) as stop:
+            main(["features", *map(str, words)])
+        return stop.value.code
+
+    assert run("show", store, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["clips"] == 90
+    assert run("compare", store, copy, "--out", tmp_path / "cosines.csv") == 0
+    assert (tmp_path / "cosines.csv").read_text().startswith("clip_id,visual,audio\nc0/test/0,1.000000000,")
+    clips = [Clip(clip_id="c0/test/0", path=Path("c.mp4"), label="c0", split="test")]
+    write_clips(tmp_path / "clips.csv", clips)
+    assert run("verify", store, "--clips", tmp_path / "clips.csv") == 0
+    one_shard(copy).unlink()
+    capsys.readouterr()
+    assert run("verify", copy) == 1
+    assert "NOT sound" in capsys.readouterr().out
