@@ -157,6 +157,50 @@ def test_memory_does_not_grow_with_clips(name, words):
     assert kept < 1.2 * many.report()["bytes"] + 500  # what is saved of a symmetric matrix is half
 
 
+@pytest.mark.parametrize(
+    ("name", "words"), [("blade", ()), ("slda", ("kernel=linear",))], ids=["blade", "slda kernel=linear"]
+)
+@pytest.mark.parametrize("modality", ["audio", "visual"])
+def test_one_modality_answers_as_if_learnt_alone(name, words, modality):
+    """A clip that lacks a modality is answered for by what training on the other alone would have given."""
+    clips = make_clips()
+    both = learn(new(name, words), clips, TWO_STEPS)
+    alone = learn(new(name, words, modality), clips, TWO_STEPS)
+    lacking = (clips[0], None) if modality == "audio" else (None, clips[1])
+    torch.testing.assert_close(both.scores(*lacking), alone.scores(*lacking), rtol=1e-7, atol=1e-9)
+    rebuilt = load_method(name).load_model(both.to_config(), both.tensors())
+    assert torch.equal(rebuilt.scores(*lacking), both.scores(*lacking))
+    assert set(both.answers) == {"audio-visual", "audio", "visual"}
+    assert alone.answers == (modality,)
+
+
+def test_mixed_features_do_not_answer_for_one_modality():
+    """Random features of both modalities mean nothing without one of them: that is said."""
+    clips = make_clips()
+    model = learn(new("ranpac", ("features=30",)), clips, TWO_STEPS)
+    with pytest.raises(InputError, match="answers for clips with audio-visual, not with audio alone"):
+        model.scores(clips[0], None)
+
+
+def test_clips_of_unknown_classes_are_odd():
+    """Clips of classes taught have p-values spread over (0, 1), those of a class never taught small ones."""
+    audio, visual, labels = make_clips()
+    audio, visual = (
+        audio + 4 * make_clips(1)[0][labels * CLIPS],
+        visual + 4 * make_clips(1)[1][labels * CLIPS],
+    )
+    taught = 3 * CLIPS
+    clips = audio[:taught], visual[:taught], labels[:taught]
+    steps = [list(range(2 * CLIPS)), list(range(2 * CLIPS, taught))]
+    model = learn(new("blade", ()), clips, steps)
+    known, unknown = model.p_values(*clips[:2]), model.p_values(audio[taught:], visual[taught:])
+    assert float((known <= 0.1).double().mean()) <= 0.1
+    assert float(unknown.max()) < 0.1 < float(known.median())
+    rebuilt = load_method("blade").load_model(model.to_config(), model.tensors())
+    assert torch.equal(rebuilt.p_values(*clips[:2]), known)
+    assert learn(new("slda", ("features=30",)), clips, steps).p_values(*clips[:2]) is None
+
+
 @pytest.mark.parametrize("selection", ["gcv", "leave-one-out", "hold-out"])
 def test_selections_of_the_penalty(selection):
     """Each way to choose comes to a penalty of the list, and learns."""
@@ -177,7 +221,10 @@ def test_fixed_penalty_is_joint_ridge_regression():
     stacked = torch.cat([features, 2**0.5 * torch.eye(30, dtype=torch.float64)])
     theta = torch.linalg.lstsq(stacked, torch.cat([targets, torch.zeros(30, CLASSES)])).solution
     torch.testing.assert_close(
-        model.scores(*clips[:2]) / method.calibration.sharpness, features @ theta, rtol=1e-8, atol=1e-8
+        model.scores(*clips[:2]) / method.views[0].calibration.sharpness,
+        features @ theta,
+        rtol=1e-8,
+        atol=1e-8,
     )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from avcil.statistics import Moments
 from avcil.statistics.calibration import Calibration
-from avcil.statistics.discriminant import Discriminant
+from avcil.statistics.conformal import OddityCounts
+from avcil.statistics.discriminant import Discriminant, oddity
 from avcil.statistics.shrinkage import oas_weight
 
 PENALTY = np.array([0.5, 0.5, 7.0, 7.0, 7.0, 0.1])
@@ -43,11 +45,39 @@ def test_scores(make_clips):
 def test_leave_one_out(make_clips):
     """Each clip's scores are those of the discriminant of the others, up to the factor N for N - 1."""
     features, labels = make_clips(1)
-    scores = discriminant_of(features, labels).leave_one_out(features, labels).numpy()
+    scores, lengths = discriminant_of(features, labels).leave_one_out(features, labels)
     for i in range(40):
         rest = torch.arange(40) != i
         wanted = direct_scores(features[rest], labels[rest], features[i : i + 1])[0]
         np.testing.assert_allclose(scores[i] * 39 / 40, wanted, rtol=1e-8, atol=1e-8)
+        clip = features[i].double()
+        without = discriminant_of(features[rest], labels[rest]).inverse()
+        assert float(lengths[i]) * 39 / 40 == pytest.approx(float(clip @ without @ clip), rel=1e-8)
+
+
+def test_oddity_is_a_ratio_of_distances(make_clips):
+    """Smallest Mahalanobis distance from a class mean over that from the origin, computed the long way."""
+    features, labels = make_clips(2)
+    found = discriminant_of(features, labels)
+    clips, inverse = features.double(), found.inverse()
+    length = ((clips @ inverse) * clips).sum(dim=1)
+    away = clips[:, None] - found.moments.means()
+    wanted = torch.einsum("ncm,mk,nck->nc", away, inverse, away).min(dim=1).values / length
+    got = oddity(clips @ found.weight + found.bias, length)
+    torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-9)
+
+
+def test_error_rate_of_the_p_value():
+    """Of values drawn like those seen, at most alpha have a p-value of alpha or less, and nearly so many have."""
+    draw = torch.Generator().manual_seed(0)
+    seen = OddityCounts()
+    for _ in range(4):
+        seen.add(torch.rand(500, generator=draw))
+    p = seen.p_values(torch.rand(20_000, generator=draw))
+    for alpha in (0.01, 0.05, 0.2):
+        refused = float((p <= alpha).double().mean())
+        assert 0.8 * alpha - 0.005 < refused < alpha + 0.01
+    assert OddityCounts().p_values(torch.tensor([0.0, 9.0])).tolist() == [1.0, 1.0]
 
 
 def test_shrinkage_goes_with_the_evidence():

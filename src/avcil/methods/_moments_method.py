@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from avcil.errors import AvcilError, InputError
+from avcil.methods._views import View, views_of
 from avcil.methods.base import ClosedFormMethod
 from avcil.models.base import Modality
-from avcil.models.closed_form import LinearScores
+from avcil.models.closed_form import LinearHead, LinearScores
 from avcil.models.embedding import Embedding, Pooling, pool
 from avcil.models.joined_embedding import Block, JoinedEmbedding
-from avcil.statistics.calibration import Calibration
 from avcil.statistics.moments import Moments
 
 
@@ -36,9 +36,8 @@ class StepwiseMethod(ClosedFormMethod):
     def __init__(self, options: Any, *, modality: Modality) -> None:
         super().__init__(options, modality=modality)
         self.classes = 0
-        self.figures: dict[str, float] = {}
-        """Numbers that steps settled and that later calls need, saved with the statistics."""
-        self.calibration = Calibration()
+        self.views: list[View] = []
+        """Its own modality's first; known once the first step came."""
         self._waiting: list[tuple[tuple[Tensor, ...], Tensor]] = []
         self._widths: list[int] = []
 
@@ -51,8 +50,18 @@ class StepwiseMethod(ClosedFormMethod):
         """Add a step: each clip's vectors, as `pool` gives them, and labels (n,)."""
 
     @abstractmethod
-    def linear(self) -> tuple[Tensor, Tensor]:
-        """Weight (M, C) and bias (C,) that the statistics give, before sharpness; sets their figures."""
+    def head(self, view: View) -> LinearHead:
+        """What the statistics give for a view; sets its figures."""
+
+    def make_views(self) -> list[View]:
+        """What it can answer from, its own modality first."""
+        assert self.embedding is not None
+        return views_of(self.embedding, self.modality)[:1]
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Those of its own modality."""
+        return self.views[0].figures
 
     def grow(self, count: int) -> None:
         self.classes += count
@@ -75,15 +84,12 @@ class StepwiseMethod(ClosedFormMethod):
         self.flush()
         if self.embedding is None:
             raise AvcilError(f"method {self.name} has seen no clip yet")
-        weight, bias = self.linear()
-        sharpness = self.calibration.sharpness
         return LinearScores(
             self.name,
             self.modality,
             pooling=self.pooling,
             embedding=self.embedding,
-            weight=sharpness * weight,
-            bias=sharpness * bias,
+            heads={view.modality: self.head(view) for view in self.views},
         )
 
     def flush(self) -> None:
@@ -97,9 +103,12 @@ class StepwiseMethod(ClosedFormMethod):
     def common_tensors(self) -> dict[str, Tensor]:
         """What is saved beside the statistics."""
         assert self.embedding is not None
-        figures = {name: torch.tensor(value, dtype=torch.float64) for name, value in self.figures.items()}
-        saved = prefixed("figure", figures) | prefixed("embedding", self.embedding.tensors())
-        return saved | {"widths": torch.tensor(self._widths), "calibration": self.calibration.losses}
+        saved = prefixed("embedding", self.embedding.tensors()) | {"widths": torch.tensor(self._widths)}
+        for view in self.views:
+            figures = {name: torch.tensor(value, dtype=torch.float64) for name, value in view.figures.items()}
+            own = prefixed("figure", figures) | {"calibration": view.calibration.losses}
+            saved |= prefixed(f"view.{view.modality}", own | {"oddities": view.oddities.counts})
+        return saved
 
     def load_common(self, tensors: dict[str, Tensor]) -> None:
         """Take up what `common_tensors` saved."""
@@ -111,8 +120,11 @@ class StepwiseMethod(ClosedFormMethod):
                 for number, (config, at) in enumerate(self.blocks(len(self._widths)))
             ]
         )
-        self.figures = {name: float(value) for name, value in under("figure", tensors).items()}
-        self.calibration.losses = tensors["calibration"]
+        self.views = self.make_views()
+        for view in self.views:
+            own = under(f"view.{view.modality}", tensors)
+            view.figures = {name: float(value) for name, value in under("figure", own).items()}
+            view.calibration.losses, view.oddities.counts = own["calibration"], own["oddities"]
         self._waiting = []
 
     @classmethod
@@ -127,10 +139,22 @@ class MomentsMethod(StepwiseMethod):
         super().__init__(options, modality=modality)
         self.moments: Moments | None = None
 
+    def make_views(self) -> list[View]:
+        assert self.embedding is not None
+        return views_of(self.embedding, self.modality)
+
     @abstractmethod
-    def settle(self, features: Tensor, labels: Tensor, old: Moments) -> None:
-        """Set `figures` by the step's features (n, M), part of the moments already, and add the step to the
-        calibration; `old`: the moments without it."""
+    def settle(self, view: View, moments: Moments, old: Moments, features: Tensor, labels: Tensor) -> None:
+        """Set the view's figures and add to its calibration: all of them of the view's columns, `moments` with
+        the step, `old` without it, the step's features (n, m) and labels (n,)."""
+
+    @abstractmethod
+    def fitted(self, view: View, moments: Moments) -> LinearHead:
+        """The head that a view's moments give."""
+
+    def head(self, view: View) -> LinearHead:
+        assert self.moments is not None
+        return self.fitted(view, self.moments.part(view.columns))
 
     def grow(self, count: int) -> None:
         self.flush()
@@ -143,10 +167,13 @@ class MomentsMethod(StepwiseMethod):
             self.embedding = JoinedEmbedding.fit(self.blocks(len(parts)), parts)
             self.moments = Moments(sum(self.embedding.sizes))
             self.moments.grow(self.classes)
+            self.views = self.make_views()
         features = self.embedding(parts)
         old = self.moments.copy()
         self.moments.add(features, labels)
-        self.settle(features, labels, old)
+        for view in self.views:
+            moments = (self.moments.part(view.columns), old.part(view.columns))
+            self.settle(view, *moments, features[:, view.columns], labels)
 
     def forget(self, audio: Tensor | None, visual: Tensor | None, labels: Tensor) -> None:
         """Subtract clips: to rounding, the moments are then those of the other clips alone.
@@ -174,10 +201,12 @@ class MomentsMethod(StepwiseMethod):
         """The figures, and the bytes that are kept from step to step."""
         assert self.embedding is not None
         assert self.moments is not None
-        return self.figures | {
-            "sharpness": self.calibration.sharpness,
-            "bytes": float(self.moments.bytes + self.embedding.bytes),
-        }
+        own, *others = self.views
+        figures = own.figures | {"sharpness": own.calibration.sharpness}
+        for view in others:
+            figures |= {f"{view.modality}.{name}": value for name, value in view.figures.items()}
+        kept = self.moments.bytes + self.embedding.bytes + sum(view.bytes for view in self.views)
+        return figures | {"bytes": float(kept)}
 
 
 def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

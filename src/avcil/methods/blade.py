@@ -22,10 +22,13 @@ from torch import Tensor
 
 from avcil.errors import InputError
 from avcil.methods._moments_method import MomentsMethod
+from avcil.methods._views import View
+from avcil.models.closed_form import LinearHead, Oddity
 from avcil.models.embedding import EmbeddingConfig, Pooling
 from avcil.models.joined_embedding import Block
 from avcil.statistics.block_ridge import choose_penalties
-from avcil.statistics.discriminant import Discriminant
+from avcil.statistics.conformal import OddityCounts
+from avcil.statistics.discriminant import Discriminant, oddity
 from avcil.statistics.moments import Moments
 
 START = 300.0
@@ -68,27 +71,34 @@ class Blade(MomentsMethod):
             blocks += [(EmbeddingConfig(purpose=f"vector {n}", **random), (n,)) for n in range(vectors)]
         return blocks
 
-    def settle(self, features: Tensor, labels: Tensor, old: Moments) -> None:
-        """The penalties by all moments; calibration by the clips that have another of their class."""
-        assert self.embedding is not None
-        sizes = self.embedding.sizes
-        start = [self.figures.get(f"penalty{number}", START) for number in range(len(sizes))]
-        for number, penalty in enumerate(choose_penalties(self.moments, sizes, start)):
-            self.figures[f"penalty{number}"] = penalty
-        found = Discriminant(self.moments, self._penalty())
-        judged = self.moments.counts[labels] > 1
-        self.calibration.add(found.leave_one_out(features[judged], labels[judged]), labels[judged])
+    def settle(self, view: View, moments: Moments, old: Moments, features: Tensor, labels: Tensor) -> None:
+        """The penalties by all moments; calibration and oddity by the clips that have another of their class."""
+        start = [view.figures.get(f"penalty{number}", START) for number in range(len(view.sizes))]
+        for number, penalty in enumerate(choose_penalties(moments, view.sizes, start)):
+            view.figures[f"penalty{number}"] = penalty
+        judged = moments.counts[labels] > 1
+        if judged.any():
+            found = Discriminant(moments, _penalty(view))
+            scores, length = found.leave_one_out(features[judged], labels[judged])
+            view.calibration.add(scores, labels[judged])
+            view.oddities.add(oddity(scores, length))
 
-    def _penalty(self) -> Tensor:
-        """(M,)"""
-        assert self.embedding is not None
-        parts = [
-            torch.full((size,), self.figures[f"penalty{number}"], dtype=torch.float64)
-            for number, size in enumerate(self.embedding.sizes)
-        ]
-        return torch.cat(parts)
+    def fitted(self, view: View, moments: Moments) -> LinearHead:
+        found = Discriminant(moments, _penalty(view))
+        view.figures["jitter"] = found.jitter
+        return LinearHead(
+            columns=view.columns,
+            weight=found.weight,
+            bias=found.bias,
+            sharpness=view.calibration.sharpness,
+            oddity=Oddity(inverse=found.inverse(), counts=OddityCounts(view.oddities.counts)),
+        )
 
-    def linear(self) -> tuple[Tensor, Tensor]:
-        found = Discriminant(self.moments, self._penalty())
-        self.figures["jitter"] = found.jitter
-        return found.weight, found.bias
+
+def _penalty(view: View) -> Tensor:
+    """(m,)"""
+    parts = [
+        torch.full((size,), view.figures[f"penalty{number}"], dtype=torch.float64)
+        for number, size in enumerate(view.sizes)
+    ]
+    return torch.cat(parts)

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from avcil.errors import InputError
 from avcil.methods._moments_method import MomentsMethod
+from avcil.methods._views import View
+from avcil.models.closed_form import LinearHead
 from avcil.models.embedding import EmbeddingConfig, Normalise
 from avcil.models.joined_embedding import Block
 from avcil.statistics import RIDGES, Moments, RidgePath, hold_out_error, solve_ridge
@@ -63,11 +65,11 @@ class Ranpac(MomentsMethod):
         )
         return [(config, tuple(range(vectors)))]
 
-    def settle(self, features: Tensor, labels: Tensor, old: Moments) -> None:
-        path = RidgePath(self.moments)
+    def settle(self, view: View, moments: Moments, old: Moments, features: Tensor, labels: Tensor) -> None:
+        path = RidgePath(moments)
         ridge = self.options.ridge or self._choose(path, features, labels, old)
-        self.figures["ridge"] = ridge
-        self.calibration.add(path.leave_one_out(features, labels, ridge), labels)
+        view.figures["ridge"] = ridge
+        view.calibration.add(path.leave_one_out(features, labels, ridge), labels)
 
     def _choose(self, path: RidgePath, features: Tensor, labels: Tensor, old: Moments) -> float:
         if self.options.selection == "gcv":
@@ -78,6 +80,8 @@ class Ranpac(MomentsMethod):
             errors = hold_out_error(old, features, labels, RIDGES)
         return RIDGES[int(torch.tensor(errors).argmin())]
 
-    def linear(self) -> tuple[Tensor, Tensor]:
-        weight, self.figures["jitter"] = solve_ridge(self.moments, self.figures["ridge"])
-        return weight, torch.zeros(self.classes, dtype=torch.float64)
+    def fitted(self, view: View, moments: Moments) -> LinearHead:
+        weight, view.figures["jitter"] = solve_ridge(moments, view.figures["ridge"])
+        bias = torch.zeros(self.classes, dtype=torch.float64)
+        sharpness = view.calibration.sharpness
+        return LinearHead(columns=view.columns, weight=weight, bias=bias, sharpness=sharpness)

@@ -21,6 +21,8 @@ from torch.nn import functional as F
 
 from avcil.errors import InputError
 from avcil.methods._moments_method import StepwiseMethod, prefixed, under
+from avcil.methods._views import View
+from avcil.models.closed_form import LinearHead
 from avcil.models.embedding import EmbeddingConfig, Normalise
 from avcil.models.joined_embedding import Block, JoinedEmbedding
 from avcil.statistics import RIDGES, Moments, RidgePath
@@ -88,6 +90,7 @@ class Rls(StepwiseMethod):
         known = 0 if first else self.figures["settled_classes"]
         if self.embedding is None:
             self.embedding = JoinedEmbedding.fit(self.blocks(len(parts)), parts)
+            self.views = self.make_views()
         blocks = [self.embedding.of_block(number, parts) for number in range(len(self.embedding.blocks))]
         if first:
             self.streams = tuple(self._new_stream(block, labels) for block in blocks)
@@ -104,7 +107,7 @@ class Rls(StepwiseMethod):
         if first:
             self.figures["compensation"] = self._weight(residual, added)
         scores = targets - residual + self.figures["compensation"] * added
-        self.calibration.add(scores, labels)
+        self.views[0].calibration.add(scores, labels)
         self.figures["settled_classes"] = self.classes
 
     def _new_stream(self, features: Tensor, labels: Tensor) -> RecursiveRidge:
@@ -124,10 +127,12 @@ class Rls(StepwiseMethod):
             return self.options.compensation
         return min(WEIGHTS, key=lambda c: float((residual - c * added).square().sum()))
 
-    def linear(self) -> tuple[Tensor, Tensor]:
+    def head(self, view: View) -> LinearHead:
         weights = [1.0] + [self.figures["compensation"]] * (len(self.streams) - 1)
         theta = torch.cat([c * stream.theta for c, stream in zip(weights, self.streams, strict=True)])
-        return theta, torch.zeros(self.classes, dtype=torch.float64)
+        bias = torch.zeros(self.classes, dtype=torch.float64)
+        sharpness = view.calibration.sharpness
+        return LinearHead(columns=view.columns, weight=theta, bias=bias, sharpness=sharpness)
 
     def forget(self, audio: Tensor | None, visual: Tensor | None, labels: Tensor) -> None:
         """Take clips out of the main stream, to rounding; only without compensation, whose targets are gone."""
@@ -158,5 +163,5 @@ class Rls(StepwiseMethod):
     def report(self) -> dict[str, float]:
         """The figures, and the bytes that are kept from step to step."""
         assert self.embedding is not None
-        kept = sum(stream.bytes for stream in self.streams) + self.embedding.bytes
-        return self.figures | {"sharpness": self.calibration.sharpness, "bytes": float(kept)}
+        kept = sum(stream.bytes for stream in self.streams) + self.embedding.bytes + self.views[0].bytes
+        return self.figures | {"sharpness": self.views[0].calibration.sharpness, "bytes": float(kept)}

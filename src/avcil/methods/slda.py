@@ -17,6 +17,8 @@ from torch import Tensor
 
 from avcil.errors import InputError
 from avcil.methods._moments_method import MomentsMethod
+from avcil.methods._views import View
+from avcil.models.closed_form import LinearHead
 from avcil.models.embedding import EmbeddingConfig, Normalise
 from avcil.models.joined_embedding import Block
 from avcil.statistics import Moments, cholesky_with_jitter, held_out
@@ -60,24 +62,25 @@ class Slda(MomentsMethod):
         )
         return [(config, tuple(range(vectors)))]
 
-    def settle(self, features: Tensor, labels: Tensor, old: Moments) -> None:
+    def settle(self, view: View, moments: Moments, old: Moments, features: Tensor, labels: Tensor) -> None:
         """The discriminant is its own posterior only where clips are Gaussian; its sharpness is fitted to
         the fifth of the step that a discriminant of the rest has not seen."""
         held = held_out(features, labels)
         if held.any():
             old.add(features[~held], labels[~held])
             weight, bias, _ = discriminant(old, self._rho(old))
-            self.calibration.add(features[held] @ weight + bias, labels[held])
+            view.calibration.add(features[held] @ weight + bias, labels[held])
 
     def _rho(self, moments: Moments) -> float:
         if self.options.shrinkage >= 0:
             return self.options.shrinkage
         return oas_weight(moments.within_scatter() / moments.total, moments.total)
 
-    def linear(self) -> tuple[Tensor, Tensor]:
-        self.figures["shrinkage"] = self._rho(self.moments)
-        weight, bias, self.figures["jitter"] = discriminant(self.moments, self.figures["shrinkage"])
-        return weight, bias
+    def fitted(self, view: View, moments: Moments) -> LinearHead:
+        view.figures["shrinkage"] = self._rho(moments)
+        weight, bias, view.figures["jitter"] = discriminant(moments, view.figures["shrinkage"])
+        sharpness = view.calibration.sharpness
+        return LinearHead(columns=view.columns, weight=weight, bias=bias, sharpness=sharpness)
 
 
 def discriminant(moments: Moments, rho: float) -> tuple[Tensor, Tensor, float]:

@@ -38,16 +38,22 @@ class Discriminant:
         self.weight = moments.total * torch.cholesky_solve(means, self._factor)
         self.bias = -(means * self.weight).sum(dim=0) / 2
 
-    def leave_one_out(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Scores (n, C) of clips that are in the moments, each by the discriminant without it.
+    def inverse(self) -> Tensor:
+        """N K (M, M), by which N h^T K h is a clip's squared distance from the origin."""
+        upper = (self.moments.total * torch.cholesky_inverse(self._factor)).triu()
+        return upper + upper.triu(1).T  # symmetric to the last bit, so that half of it can be saved
+
+    def leave_one_out(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores (n, C) and N h^T K h (n,) of clips that are in the moments, each by the discriminant without it.
 
         features (n, M), labels (n,); every label's class needs two clips or more. Exact for the same penalty:
         without clip i, which is d away from its class's mean, W loses n_c / (n_c - 1) d d^T and the mean
         d / (n_c - 1).
         """
+        features = features.double()
         means, total = self.moments.means(), self.moments.total
         count = self.moments.counts[labels]
-        away = features.double() - means[labels]
+        away = features - means[labels]
         inverse_away = torch.cholesky_solve(away.T, self._factor).T  # K d, (n, M)
         grown = count / (count - 1)
         rank_one = grown / (
@@ -56,7 +62,7 @@ class Discriminant:
         inverse_means = self.weight.T / total
         along_means = inverse_away @ means.T
         along_self = (inverse_away * features).sum(dim=1)
-        scores = features.double() @ inverse_means.T + rank_one[:, None] * along_self[:, None] * along_means
+        scores = features @ inverse_means.T + rank_one[:, None] * along_self[:, None] * along_means
         squares = (means * inverse_means).sum(dim=1) + rank_one[:, None] * along_means.square()
         scores = scores - squares / 2
         own = means[labels] - away / (count - 1)[:, None]
@@ -64,4 +70,16 @@ class Discriminant:
         along_own = (inverse_away * own).sum(dim=1)
         own_score = (inverse_own * features).sum(dim=1) + rank_one * along_self * along_own
         own_score -= ((inverse_own * own).sum(dim=1) + rank_one * along_own.square()) / 2
-        return total * scores.scatter(1, labels[:, None], own_score[:, None])
+        inverse_self = torch.cholesky_solve(features.T, self._factor).T
+        length = (inverse_self * features).sum(dim=1) + rank_one * along_self.square()
+        return total * scores.scatter(1, labels[:, None], own_score[:, None]), total * length
+
+
+def oddity(scores: Tensor, length: Tensor) -> Tensor:
+    """Smallest squared distance from a class's mean over that from the origin, (B,), from 0 to 2 or so.
+
+    scores (B, C) of a `Discriminant`, length (B,) = N h^T K h; with them N (h - mu_c)^T K (h - mu_c) is
+    length - 2 score_c. A clip of a class that was learnt lies near one mean.
+    """
+    nearest = length - 2 * scores.max(dim=1).values
+    return nearest / length.clamp(min=torch.finfo(length.dtype).tiny)

@@ -65,6 +65,13 @@ class Moments:
         other.gram, other.sums, other.counts = self.gram.clone(), self.sums.clone(), self.counts.clone()
         return other
 
+    def part(self, columns: Tensor) -> Moments:
+        """The sums of some of the features, `columns` (m,): what adding those alone would have given."""
+        other = Moments(0)
+        other.gram, other.sums = self.gram[columns][:, columns], self.sums[columns]
+        other.counts = self.counts.clone()
+        return other
+
     def add(self, features: Tensor, labels: Tensor) -> None:
         """Add clips: features (n, M), labels (n,) below C."""
         self._accumulate(features, labels, 1)

@@ -1,0 +1,74 @@
+"""What a learner in closed form can answer from: both modalities, or one where the other is missing.
+
+A view is some columns of the features. The moments of those columns are a part of all moments, so that a head for
+sound alone and one for the picture alone cost no further pass and no further memory of clips; each has its own
+penalties, sharpness and oddity counts, as if the learner had been trained on that modality alone.
+
+M features in all, m of a view.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from avcil.models.base import Modality, modality_parts
+from avcil.models.joined_embedding import JoinedEmbedding
+from avcil.statistics.calibration import Calibration
+from avcil.statistics.conformal import OddityCounts
+
+
+@dataclass(kw_only=True)
+class View:
+    """A modality's columns of the features, and what the steps settled of it."""
+
+    modality: Modality
+    columns: Tensor
+    """(m,), ascending."""
+    sizes: list[int]
+    """Columns of each block that has any; they add up to m."""
+    figures: dict[str, float] = field(default_factory=dict)
+    """Numbers that steps settled and that later calls need, saved with the statistics."""
+    calibration: Calibration = field(default_factory=Calibration)
+    oddities: OddityCounts = field(default_factory=OddityCounts)
+
+    @property
+    def bytes(self) -> int:
+        """Memory of what is kept of it from step to step."""
+        return 8 * (len(self.figures) + len(self.calibration.losses) + len(self.oddities.counts))
+
+
+def views_of(embedding: JoinedEmbedding, modality: Modality) -> list[View]:
+    """The learner's own view first; for both modalities, also each alone where columns are its own.
+
+    Vector 0 of a clip is its sound where the modality hears, the others are of the picture. Random features that mix
+    vectors belong to no single one.
+    """
+    wanted: list[Modality] = [modality]
+    if all(modality_parts(modality)):
+        wanted += ["audio", "visual"]
+    views = []
+    for name in wanted:
+        parts = [_columns(embedding, number, name, modality) for number in range(len(embedding.blocks))]
+        sizes = [len(part) for part in parts if len(part)]
+        if sizes:
+            views.append(View(modality=name, columns=torch.cat(parts), sizes=sizes))
+    return views
+
+
+def _columns(embedding: JoinedEmbedding, number: int, wanted: Modality, modality: Modality) -> Tensor:
+    """Which of all features are of block `number` and of the modality wanted."""
+    block, at = embedding.blocks[number]
+    begin = sum(embedding.sizes[:number])
+    hears, sees = modality_parts(wanted)
+    first_is_sound = modality_parts(modality)[0]
+    belongs = [hears if vector == 0 and first_is_sound else sees for vector in at]
+    if block.config.activation == "none":  # the vectors themselves, side by side
+        mask = torch.cat(
+            [torch.full((width,), own) for width, own in zip(block.widths, belongs, strict=True)]
+        )
+    else:
+        mask = torch.full((block.width,), all(belongs))
+    return begin + mask.nonzero()[:, 0]

@@ -1,0 +1,43 @@
+"""How odd a value is beside values of clips that were learnt: a p-value with a stated error rate.
+
+n values seen, r a new one:   p(r) = (1 + number seen at or above r) / (1 + n)
+
+If the new clip is drawn as those seen were, p <= alpha happens with probability alpha at most, whatever the values
+are (conformal prediction: Vovk, Gammerman & Shafer 2005). Only a histogram is kept, which adds up over steps; a bin
+counts whole, so that p is rather too large than too small.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+BINS = 512
+HIGHEST = 2.0
+"""Values lie from 0 to this; larger ones count as this."""
+
+
+class OddityCounts:
+    """The histogram.
+
+    >>> seen = OddityCounts()
+    >>> seen.add(torch.linspace(0, 1, 99))
+    >>> seen.p_values(torch.tensor([0.0, 0.5, 1.9])).tolist()
+    [1.0, 0.51, 0.01]
+    """
+
+    def __init__(self, counts: Tensor | None = None) -> None:
+        self.counts = torch.zeros(BINS, dtype=torch.float64) if counts is None else counts
+
+    def add(self, values: Tensor) -> None:
+        """Take in values (n,) of clips, each as if it had not been learnt."""
+        self.counts = self.counts + torch.bincount(_bins(values), minlength=BINS)
+
+    def p_values(self, values: Tensor) -> Tensor:
+        """p (B,) of values (B,); 1 for all before any was seen."""
+        above = self.counts.flip(0).cumsum(0).flip(0)
+        return (1 + above[_bins(values)]) / (1 + self.counts.sum())
+
+
+def _bins(values: Tensor) -> Tensor:
+    return (values.double() * (BINS / HIGHEST)).long().clamp(0, BINS - 1)
