@@ -97,7 +97,8 @@ def test_ctrl_c(store, tmp_path):
         "from avcil.cli.main import main\n"
         "main(sys.argv[1:])\n"
     )
-    words = ["train", str(store), "--classes-per-step", "6", "--epochs", "2", "--out", str(tmp_path / "run")]
+    words = ["train", str(store), "--method", "av-cil", "--classes-per-step", "6"]
+    words += ["--epochs", "2", "--out", str(tmp_path / "run")]
     done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=120)
     assert done.returncode == 130, done.stderr
     assert done.stderr.splitlines()[-1] == "avcil: stopped. Run the same command again to go on from there"

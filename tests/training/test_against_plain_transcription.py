@@ -152,6 +152,7 @@ def recorded_run(store, tmp_path_factory):
     config = TrainConfig(
         features=store,
         out=out / "run",
+        method="av-cil",
         steps=steps,
         set=OPTIONS,
         epochs=epochs,

@@ -25,6 +25,7 @@ from avcil.training.teacher import Teacher
 
 def config(store: Path, out: Path, **changes) -> TrainConfig:
     settings = {
+        "method": "av-cil",
         "classes_per_step": 3,
         "epochs": 3,
         "batch_size": 8,

@@ -22,6 +22,7 @@ from avcil.training.run_directory import RunDirectory
 
 def config(store: Path, out: Path, **changes) -> TrainConfig:
     settings = {
+        "method": "av-cil",
         "classes_per_step": 3,
         "epochs": 2,
         "batch_size": 8,

@@ -19,6 +19,8 @@ def run(args: Args) -> int:
     done = reproduce(args)
     print(done.text)
     print(f"Written to {args.out}: table.txt, .md, .tex, .html; results.csv, summary.json; timing.txt, .csv")
+    if args.plot:
+        print(f"Pictures: {', '.join(f'{name}.svg, .png, .csv' for name in args.plot)}; also in table.html")
     if done.failed:
         print(f"avcil: {failures_text(done.failed)}", file=sys.stderr)
         return 1

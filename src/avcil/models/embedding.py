@@ -51,7 +51,8 @@ def pool(
         tokens = visual.double().flatten(1, 2)
         parts.append(tokens.mean(dim=1))
         if pooling == "mean-deviation":
-            parts.append((tokens - parts[-1][:, None]).square().mean(dim=1).sqrt())
+            away = tokens - parts[-1][:, None]
+            parts.append(away.mul_(away).mean(dim=1).sqrt())
     return tuple(parts)
 
 

@@ -65,6 +65,9 @@ class ReproduceConfig:
     """Threads of each run. Results depend on it in their last bits: keep it for a table."""
     checkpoint_seconds: float = 30.0
     """How often, in seconds, each run saves its progress; what a kill can cost it."""
+    plot: tuple[Literal["frontier"], ...] = ()
+    """Pictures beside the tables. frontier: accuracy against bytes kept (exemplars, teacher, statistics) and against
+    seconds of training."""
     dry_run: bool = False
     """Print the plan and train nothing."""
 

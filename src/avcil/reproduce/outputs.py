@@ -3,6 +3,7 @@
 table.txt .md .tex .html   the tables
 results.csv                a row a run, accuracies as fractions
 summary.json               every figure of the tables at full precision
+frontier.csv .svg .png     accuracy against bytes and seconds, where asked for
 timing.txt timing.csv      seconds of training, apart, because they alone differ from one time to the next
 """
 
@@ -21,6 +22,7 @@ from avcil.evaluation.groups import Spread
 from avcil.evaluation.table import aligned
 from avcil.files import write_json, write_text
 from avcil.reproduce.figures import METRICS, Figures, Group
+from avcil.reproduce.frontier import write_frontier
 from avcil.reproduce.plan import Plan
 from avcil.reproduce.render import as_html, as_latex, as_markdown, as_text
 from avcil.reproduce.tables import NOTHING, make_sections
@@ -28,14 +30,17 @@ from avcil.reproduce.tables import NOTHING, make_sections
 RUN_COLUMNS = ("dataset", "row", "method", "settings", "condition", "modality", "seed", "class_order_seed")
 
 
-def write_outputs(plan: Plan, figures: Sequence[Figures], out: Path, *, threads: int) -> str:
-    """Write all files and return the text of the tables."""
+def write_outputs(
+    plan: Plan, figures: Sequence[Figures], out: Path, *, threads: int, plots: Sequence[str] = ()
+) -> str:
+    """Write all files and return the text of the tables; `plots` may name "frontier"."""
     sections = make_sections(plan, figures)
     text = as_text(sections)
     write_text(out / "table.txt", text)
     write_text(out / "table.md", as_markdown(sections))
     write_text(out / "table.tex", as_latex(sections))
-    write_text(out / "table.html", as_html(sections, title=f"avcil reproduce: {plan.study}"))
+    pictures = {"Accuracy and what it costs": write_frontier(plan, figures, out)} if "frontier" in plots else {}
+    write_text(out / "table.html", as_html(sections, title=f"avcil reproduce: {plan.study}", pictures=pictures))
     write_text(out / "results.csv", _results_csv(figures))
     write_json(out / "summary.json", _summary(plan, figures))
     write_text(out / "timing.txt", _timing_text(figures, threads))

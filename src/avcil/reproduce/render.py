@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from avcil.evaluation.table import aligned
 from avcil.reproduce.tables import Section, Table
@@ -16,6 +16,8 @@ th, td { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #ddd
 th { border-bottom: 2px solid #888; }
 .name { text-align: left; }
 .notes { color: #555; }
+.picture { margin: 1rem 0; padding: .5rem; background: #fff; }
+.picture svg { max-width: 100%; height: auto; }
 @media (prefers-color-scheme: dark) {
   body { background: #181818; color: #e6e6e6; }
   th, td { border-color: #444; }
@@ -77,9 +79,12 @@ def as_latex(sections: Sequence[Section]) -> str:
     return "\n".join(parts)
 
 
-def as_html(sections: Sequence[Section], *, title: str) -> str:
-    """One page that needs nothing else."""
+def as_html(sections: Sequence[Section], *, title: str, pictures: Mapping[str, str] | None = None) -> str:
+    """One page that needs nothing else; `pictures` are SVG by their headings."""
     body = []
+    for heading, svg in (pictures or {}).items():
+        drawing = svg[svg.index("<svg") :]
+        body.append(f'<h2>{html.escape(heading)}</h2>\n<figure class="picture">{drawing}</figure>')
     for section in sections:
         body.append(f"<h2>{html.escape(section.title)}</h2>")
         for table in section.tables:

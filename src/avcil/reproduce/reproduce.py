@@ -41,7 +41,7 @@ def reproduce(config: ReproduceConfig, *, runner: Runner | None = None, quiet: b
         runner = runner or _runner_for(config)
         failed = _carry_out(plan, standing, runner, quiet=quiet)
         figures = read_figures(plan)
-        text = write_outputs(plan, figures, config.out, threads=config.threads)
+        text = write_outputs(plan, figures, config.out, threads=config.threads, plots=config.plot)
     return Reproduction(figures=figures, text=text, failed=tuple(failed))
 
 
@@ -75,7 +75,7 @@ def describe(config: ReproduceConfig) -> str:
 def _check_out(out: Path) -> None:
     """Refuse a folder that is somebody else's before anything is written to it."""
     ours = {".lock", "runs", "failures"}
-    files = ("table", "results", "summary", "timing")
+    files = ("table", "results", "summary", "timing", "frontier")
     if not out.is_dir():
         return
     for entry in out.iterdir():

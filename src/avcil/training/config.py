@@ -22,8 +22,8 @@ class TrainConfig:
     """The feature store, as `avcil extract` made it."""
     out: Path
     """The run directory. The same command goes on where a killed run stopped."""
-    method: str = "av-cil"
-    """Name of a method (`avcil methods` lists them), or a Python file that defines one."""
+    method: str = "blade"
+    """Name of a method (`avcil methods` lists them; av-cil is the paper's), or a Python file that defines one."""
     set: tuple[str, ...] = ()
     """Options of the method, NAME=VALUE each; `avcil methods` lists them."""
     modality: Literal["audio-visual", "audio", "visual"] = "audio-visual"
@@ -44,7 +44,8 @@ class TrainConfig:
     memory_per_class: int | None = None
     """Exemplars of each class; 10 where neither is given."""
     epochs: int = 100
-    """Passes over each step's clips."""
+    """Passes over each step's clips. This and what follows is for methods trained by gradient; those in closed form
+    take one pass."""
     batch_size: int = 256
     """New clips in a batch; with fewer clips, all of them. A last incomplete batch is dropped."""
     exemplar_batch_size: int = 128
@@ -54,7 +55,8 @@ class TrainConfig:
     weight_decay: float = 1e-4
     """Coupled L2, as Adam's `weight_decay`."""
     selection: Literal["best", "last"] = "best"
-    """Which epoch's weights a step ends with: the best on the validation clips of all classes seen, or the last."""
+    """Which epoch's weights a step ends with: the best on the validation clips of all classes seen, or the last.
+    Methods in closed form have one pass and need no validation clip."""
     precision: Literal["float32", "float64"] = "float32"
     """Numbers of weights and computation."""
     checkpoint_seconds: float = 30.0

@@ -5,6 +5,7 @@ Both answer the same calls, so that the run around them need not know which it i
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -57,6 +58,8 @@ class Hooks:
     ) -> None:
         self.validate, self.log, self.save, self.tick, self.progress = validate, log, save, tick, progress
         self.summary: dict[str, Any] = {}
+        self.asking_seconds = 0.0
+        """Spent on validation that decides nothing, which is no part of training."""
 
 
 class GradientLearner:
@@ -190,7 +193,9 @@ class ClosedFormLearner:
             audio, visual = table.take(rows)
             self.method.observe(audio, visual, table.labels[rows])
         model = self.method.solve()
+        began = time.monotonic()
         accuracy = hooks.validate(model)
+        hooks.asking_seconds = time.monotonic() - began
         report = self.method.report()
         hooks.summary = {"best_epoch": 0, "val_accuracy": accuracy, "report": report}
         line = {"step": index, "epoch": 0, "losses": {}, "loss": None, "val_accuracy": accuracy}

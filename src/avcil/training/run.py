@@ -15,6 +15,7 @@ from avcil.errors import InputError
 from avcil.evaluation.metrics import all_metrics
 from avcil.features import FeatureStore
 from avcil.files import folder_lock, write_json
+from avcil.methods.base import GradientMethod
 from avcil.methods.registry import load_method
 from avcil.models.base import Model
 from avcil.models.saved import save_model
@@ -65,7 +66,11 @@ class Run:
             clips=resolved.clips,
             whole_tokens=resolved.method_class.whole_tokens,
         )
-        if config.selection == "best" and not self.data.rows("val", 0):
+        if (
+            issubclass(resolved.method_class, GradientMethod)
+            and config.selection == "best"
+            and not self.data.rows("val", 0)
+        ):
             raise InputError(
                 "no validation clip of the first step's classes, by which the best epoch is chosen. "
                 "Add clips of the split 'val', or train with --selection last"
@@ -121,7 +126,7 @@ class Run:
                 progress=progress,
             )
             model = self.learner.learn(index, hooks)
-        trained = before + time.monotonic() - began
+        trained = before + time.monotonic() - began - hooks.asking_seconds
         row = self._test(index, model)
         state = {
             "step": index,

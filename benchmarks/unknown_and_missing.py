@@ -1,0 +1,91 @@
+"""How well `blade` says "none of the classes that I know", and how it answers for clips that lack a modality.
+
+    python benchmarks/unknown_and_missing.py STORE --classes-per-step 3 [--steps STEPS.json] [--orders 5]
+
+After each step, test clips of the classes taught should be refused in at most the stated share of cases, test clips
+of the classes still to come as often as possible (AUROC: the chance that a clip of a class to come is odder than one
+of a class taught). Classes to come serve the measurement alone; nothing is chosen on them. After the last step, the
+test clips are answered for with both modalities, with sound alone and with the picture alone, by the same model.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from avcil.benchmarks import Benchmark
+from avcil.features import FeatureStore
+from avcil.methods.registry import load_method, parse_options
+
+RATES = (0.01, 0.05, 0.1)
+
+
+def auroc(known: torch.Tensor, unknown: torch.Tensor) -> float:
+    """Chance that a clip of a class to come has the smaller p-value; ties count half."""
+    return float((known[:, None] > unknown).double().mean() + (known[:, None] == unknown).double().mean() / 2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("store", type=Path)
+    parser.add_argument("--classes-per-step", type=int, default=3)
+    parser.add_argument("--orders", type=int, default=5)
+    parser.add_argument("--split", default="test", choices=("val", "test"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    store = FeatureStore(options.store)
+    rows = range(len(store))
+    audio = torch.from_numpy(store.audio(rows).astype(np.float32))
+    visual = torch.from_numpy(store.visual(rows).astype(np.float32))
+    labels = [clip.label for clip in store.clips]
+    found: dict[str, list[float]] = {}
+    for order in range(options.orders):
+        benchmark = Benchmark.from_classes(set(labels), options.classes_per_step, class_order_seed=order)
+        measure(benchmark, store, audio, visual, labels, options.split, found)
+    print(
+        f"{options.store}, {options.split} clips, {options.orders} class orders, mean ± std over orders and steps"
+    )
+    for name, values in found.items():
+        print(f"{name:<44} {100 * np.mean(values):6.1f} ± {100 * np.std(values, ddof=1):.1f}")
+
+
+def measure(benchmark, store, audio, visual, labels, split, found) -> None:
+    """Teach one order of classes and ask after each step."""
+    kind = load_method("blade")
+    method = kind(parse_options(kind, (), name="blade"), modality="audio-visual")
+    number = {label: place for place, label in enumerate(benchmark.classes)}
+    truth = torch.tensor([number[label] for label in labels])
+    splits = np.array([clip.split for clip in store.clips])
+    asked = torch.from_numpy(np.flatnonzero(splits == split))
+    for step in benchmark.steps:
+        new = torch.tensor(
+            [r for r, label in enumerate(labels) if label in step and splits[r] == "train"], dtype=torch.int64
+        )
+        method.grow(len(step))
+        method.observe(audio[new], visual[new], truth[new])
+        model = method.solve()
+        is_known = truth[asked] < model.classes
+        if is_known.all():
+            break
+        p = model.p_values(audio[asked], visual[asked])
+        found.setdefault("AUROC", []).append(auroc(p[is_known], p[~is_known]))
+        for rate in RATES:
+            for name, which in (("taught", is_known), ("to come", ~is_known)):
+                refused = float((p[which] <= rate).double().mean())
+                found.setdefault(f"refused at a stated {rate:.0%}, clips of classes {name}", []).append(
+                    refused
+                )
+    given = {"both": (audio, visual), "sound alone": (audio, None), "picture alone": (None, visual)}
+    for name, parts in given.items():
+        answers = model.scores(*(None if part is None else part[asked] for part in parts)).argmax(dim=1)
+        right = float((answers == truth[asked]).double().mean())
+        found.setdefault(f"last accuracy, {name}", []).append(right)
+
+
+if __name__ == "__main__":
+    main()
