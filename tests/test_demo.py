@@ -30,6 +30,7 @@ def test_demo_runs_and_goes_on(tmp_path):
     assert [(run["method"], run["modality"]) for run in summary] == [
         ("fine-tuning", "audio-visual"),
         ("av-cil", "audio-visual"),
+        ("blade", "audio-visual"),
         ("joint", "audio-visual"),
         ("joint", "audio"),
         ("joint", "visual"),

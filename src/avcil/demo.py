@@ -36,10 +36,12 @@ AV_CIL_OPTIONS = ("lambda_instance=0.1",)
 RUNS = (
     ("fine-tuning", "audio-visual"),
     ("av-cil", "audio-visual"),
+    ("blade", "audio-visual"),
     ("joint", "audio-visual"),
     ("joint", "audio"),
     ("joint", "visual"),
 )
+LONGEST = ("joint", "audio-visual")
 SUMMARY_METRICS = ("average_incremental_accuracy", "last_accuracy", "mean_forgetting", "seconds")
 
 
@@ -130,7 +132,7 @@ def _train(out: Path, *, seed: int, epochs: int, say: Callable[[str], None]) -> 
         )
         for method, modality in RUNS
     ]
-    longest_first = sorted(jobs, key=lambda job: (job.config.method, job.config.modality) != RUNS[2])
+    longest_first = sorted(jobs, key=lambda job: (job.config.method, job.config.modality) != LONGEST)
     for outcome in LocalRunner(jobs=available_cores(), threads=1).outcomes(longest_first):
         config = outcome.run.config
         if outcome.results is None:
@@ -151,7 +153,8 @@ def _reading_of(records: list[RunRecord]) -> str:
         "\nAfter the last step, over all 16 classes: with all clips at once, sound and picture together reach "
         f"{both}, sound alone {sound}, picture alone {picture}.\n"
         f"Learning step by step, fine-tuning keeps {last['fine-tuning', 'audio-visual']}; AV-CIL, which may keep "
-        f"{MEMORY_PER_CLASS} clips of each class, {last['av-cil', 'audio-visual']}."
+        f"{MEMORY_PER_CLASS} clips of each class, {last['av-cil', 'audio-visual']}; BLADE, which keeps no clip, "
+        f"{last['blade', 'audio-visual']}."
     )
 
 
@@ -167,8 +170,8 @@ def _summary(record: RunRecord) -> dict[str, Any]:
 
 
 def _predict(out: Path, say: Callable[[str], None]) -> None:
-    """Ask AV-CIL's recogniser about a clip of each step that no run was trained on."""
-    run = _folder(out, "av-cil", "audio-visual")
+    """Ask BLADE's recogniser about a clip of each step that no run was trained on."""
+    run = _folder(out, "blade", "audio-visual")
     recognizer = Recognizer.load(run)
     for name in demo_class_names()[::CLASSES_PER_STEP]:
         clip = min((out / "clips" / "test" / name).glob("*.mp4"))

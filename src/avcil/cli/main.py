@@ -16,7 +16,7 @@ from avcil import __version__
 from avcil.errors import AvcilError, unknown_name
 
 VERBS = {
-    "demo": "render clips, train three methods, print a table, write a report: the whole path in minutes",
+    "demo": "render clips, train four methods, print a table, write a report: the whole path in minutes",
     "scan": "folders of clips -> a clip list",
     "extract": "clip list -> feature store",
     "features": "look into feature stores: show, verify, compare",
