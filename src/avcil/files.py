@@ -7,6 +7,7 @@ the old file as it was, removes the part written, and says how much room was ask
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import json
@@ -51,7 +52,9 @@ def disk_error(error: OSError, path: Path) -> Exception:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return InputError(f"cannot write {path}: {error.strerror}. Choose an --out that you may write to")
     if error.errno in (errno.EEXIST, errno.ENOTDIR):
-        return InputError(f"cannot write {path}: a file stands where a folder should be. Choose another --out")
+        return InputError(
+            f"cannot write {path}: a file stands where a folder should be. Choose another --out"
+        )
     return error
 
 
@@ -82,6 +85,51 @@ def read_json(path: Path) -> Any:
         raise InputError(f"there is no file {path}") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"{path} is not valid JSON: {error}") from None
+
+
+def replace_folder(folder: Path, part: Path, write: Callable[[], object]) -> None:
+    """Let `write` fill the new folder `part`, beside `folder`, then put it in `folder`'s place.
+
+    The two are exchanged in one step where the system can; else the old one stands aside for a moment, under a name
+    by which `settle_folder` finds it after a kill.
+    """
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.mkdir(parents=True)
+        write()
+        sync_folder(part)
+        if not folder.exists():
+            os.rename(part, folder)
+        elif not _exchange(part, folder):
+            aside = _aside(folder)
+            shutil.rmtree(aside, ignore_errors=True)
+            os.rename(folder, aside)
+            os.rename(part, folder)
+            shutil.rmtree(aside)
+        sync_folder(folder.parent)
+    except OSError as error:
+        raise disk_error(error, folder) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def settle_folder(folder: Path) -> None:
+    """Put back what `replace_folder` had set aside when it was killed."""
+    if not folder.exists() and _aside(folder).is_dir():
+        os.rename(_aside(folder), folder)
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.before")
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names at once (Linux renameat2); False where the system or file system cannot."""
+    exchange = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if exchange is None:
+        return False
+    here, both = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return exchange(here, os.fsencode(one), here, os.fsencode(other), both) == 0
 
 
 @contextlib.contextmanager

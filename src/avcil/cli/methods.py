@@ -32,7 +32,9 @@ def run(args: Args) -> None:
         return
     for name in args.names:
         method = load_method(name)
-        print(f"{name}: {method.summary}\n  modalities: {', '.join(method.modalities)}; exemplars: {method.rehearsal}")
+        print(
+            f"{name}: {method.summary}\n  modalities: {', '.join(method.modalities)}; exemplars: {method.rehearsal}"
+        )
         notes = field_notes(method.Options)
         for field in dataclasses.fields(method.Options):
             hint = typing.get_type_hints(method.Options)[field.name]

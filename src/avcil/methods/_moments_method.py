@@ -187,6 +187,12 @@ class MomentsMethod(StepwiseMethod):
         self._check(labels)
         self.moments.remove(self.embedding(self.pooled(audio, visual)), labels)
 
+    def drop(self, number: int) -> None:
+        """The scatter of its clips about their mean stays in the second moments; see `Moments.drop`."""
+        assert self.moments is not None
+        self.moments.drop(number)
+        self.classes -= 1
+
     def tensors(self) -> dict[str, Tensor]:
         assert self.embedding is not None
         assert self.moments is not None

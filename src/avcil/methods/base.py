@@ -174,6 +174,10 @@ class ClosedFormMethod(Method):
         """Take clips that were observed out of the statistics again, as if they had never been there."""
         raise InputError(f"method {self.name} cannot forget single clips: its statistics are no plain sums")
 
+    def drop(self, number: int) -> None:
+        """Never answer with class `number` again; those behind it move up."""
+        raise InputError(f"method {self.name} cannot drop a class")
+
     def report(self) -> dict[str, float]:
         """Figures of the last `solve` for the log, such as the penalty chosen and the bytes kept."""
         return {}

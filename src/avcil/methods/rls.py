@@ -147,6 +147,12 @@ class Rls(StepwiseMethod):
         features = self.embedding(self.pooled(audio, visual))
         self.streams[0].remove(features, F.one_hot(labels, self.classes).double())
 
+    def drop(self, number: int) -> None:
+        for stream in self.streams:
+            stream.drop(number)
+        self.classes -= 1
+        self.figures["settled_classes"] -= 1
+
     def tensors(self) -> dict[str, Tensor]:
         saved = self.common_tensors()
         for number, stream in enumerate(self.streams):

@@ -31,8 +31,14 @@ class Model(Protocol):
     modality: Modality
     classes: int
 
+    @property
+    def answers(self) -> tuple[Modality, ...]:
+        """What a clip may consist of: the model's modality, and parts of it that it can answer from alone."""
+        ...
+
     def scores(self, audio: Tensor | None, visual: Tensor | None) -> Tensor:
-        """Scores (B, C), the larger the likelier, of audio (B, Da) and visual (B, T, S, Dv)."""
+        """Scores (B, C), the larger the likelier, of audio (B, Da) and visual (B, T, S, Dv); None is a modality that
+        the clips lack, where `answers` has the other alone."""
         ...
 
     def to_config(self) -> dict[str, Any]:

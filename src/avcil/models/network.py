@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from avcil.errors import InputError
 from avcil.models.attention import GuidedAttention
-from avcil.models.base import Modality, modality_parts
+from avcil.models.base import MODALITIES, Modality, modality_parts
 from avcil.models.fused_attention import projected_attention
 from avcil.models.heads import Head, head_from_config
 
@@ -72,12 +73,20 @@ class Network(nn.Module):
     def classes(self) -> int:
         return self.head.classes
 
+    @property
+    def answers(self) -> tuple[Modality, ...]:
+        """What a clip may consist of."""
+        return MODALITIES if self.modality == "audio-visual" else (self.modality,)
+
     def forward(self, audio: Tensor | None, visual: Tensor | None, *, maps_from: int = 0) -> NetworkOutput:
         """One pass over audio (B, Da) and visual (B, T, S, Dv); the one that the modality lacks is not looked at.
 
-        The attention maps are given of the clips from `maps_from` on, which spares the work for the others.
+        Where the audio-visual network is given one of them alone, the other's summand of h is left out, and without
+        sound to guide it the attention is even: x = mean(V). The attention maps are given of the clips from
+        `maps_from` on, which spares the work for the others.
         """
         hears, sees = modality_parts(self.modality)
+        hears, sees = hears and audio is not None, sees and visual is not None
         audio_feature = F.relu(self.audio_projection(audio)) if hears else None
         attention = visual_feature = None
         if sees and hears:
@@ -88,6 +97,10 @@ class Network(nn.Module):
         elif sees:
             visual_feature = F.relu(self.visual_projection(visual.mean(dim=(1, 2))))
         parts = [part for part in (audio_feature, visual_feature) if part is not None]
+        if not parts:
+            raise InputError(
+                f"this network answers for clips with {', or '.join(self.answers)}, not with neither"
+            )
         feature = parts[0] if len(parts) == 1 else parts[0] + parts[1]
         return NetworkOutput(
             logits=self.head(feature),

@@ -1,10 +1,19 @@
 """Models on the disk: safetensors beside JSON, never a pickle.
 
-Any `Model` is saved by its kind, its config and its tensors, and is built again from them.
+Any `Model` is saved by its kind, its config and its tensors, and is built again from them. A model's folder is laid
+out as the Hugging Face hub expects it:
+
+    config.json, model.safetensors, labels.json   the model
+    learning.json, learning.safetensors           what learning on needs; a model without them only answers
+    README.md                                     the model card
+
+A folder is replaced whole: a reader, or a kill, meets the old model or the new one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +22,43 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from avcil.errors import InputError, unknown_name
-from avcil.files import read_json, write_atomically, write_json
+from avcil.files import read_json, replace_folder, settle_folder, write_atomically, write_json, write_text
 from avcil.models.base import Model
+from avcil.models.card import model_card
+from avcil.models.learning_state import LearningState
 from avcil.models.network import Network
 
-FORMAT, VERSION = "avcil-model", 1
+FORMAT, VERSION = "avcil-model", 2
+READ_VERSIONS = (1, 2)
+"""Version 1 held the model alone, without what learning on needs."""
+MODEL_FILES = frozenset(
+    {
+        "config.json",
+        "model.safetensors",
+        "labels.json",
+        "learning.json",
+        "learning.safetensors",
+        "README.md",
+        ".gitattributes",
+        ".lock",
+    }
+)
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class SavedModel:
+    """What a model's folder holds."""
+
+    model: Model
+    labels: tuple[str, ...]
+    """In the order of learning."""
+    description: dict[str, Any]
+    """config.json without what builds the model: method, modality, how features are made, metrics."""
+    learning: LearningState | None = None
+    """None: it answers, but does not learn on."""
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write named tensors as safetensors, atomically."""
     content = save({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
     write_atomically(path, lambda file: file.write(content))
@@ -36,12 +74,45 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path} is damaged: {error}") from None
 
 
-def save_model(folder: Path, model: Model, *, labels: list[str], description: dict[str, Any]) -> None:
-    """Write what a user ships: model.safetensors, labels.json and, last, config.json."""
-    save_tensors(folder / "model.safetensors", model.tensors())
-    write_json(folder / "labels.json", labels)
+def save_model(
+    folder: Path,
+    model: Model,
+    *,
+    labels: Sequence[str],
+    description: Mapping[str, Any],
+    learning: LearningState | None = None,
+) -> None:
+    """Write what a user ships; what stood in `folder` is replaced at once, or not at all.
+
+    Raises InputError where `folder` holds files that are none of a model's.
+    """
+    folder = Path(folder)
+    _refuse_foreign(folder)
+    part = folder.with_name(f".{folder.name}.new")
     config = {"format": FORMAT, "version": VERSION, "kind": model.kind, "model": model.to_config()}
-    write_json(folder / "config.json", config | description)
+
+    def write() -> None:
+        save_tensors(part / "model.safetensors", model.tensors())
+        write_json(part / "labels.json", list(labels))
+        if learning is not None:
+            save_tensors(part / "learning.safetensors", learning.tensors)
+            write_json(part / "learning.json", learning.to_dict())
+        write_text(part / "README.md", model_card(model.kind, labels, description, learning))
+        write_json(part / "config.json", config | dict(description))
+
+    replace_folder(folder, part, write)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if folder.is_dir():
+        foreign = sorted(entry.name for entry in folder.iterdir() if entry.name not in MODEL_FILES)
+        if foreign:
+            raise InputError(
+                f"{folder} holds {', '.join(foreign[:3])}, which is no part of a model: it is not replaced. "
+                "Choose another folder"
+            )
+    elif folder.exists():
+        raise InputError(f"{folder} is a file, not a folder. Choose another --out")
 
 
 def build_model(kind: str, config: dict[str, Any], tensors: dict[str, Tensor]) -> Model:
@@ -56,20 +127,9 @@ def build_model(kind: str, config: dict[str, Any], tensors: dict[str, Tensor]) -
 
 
 def load_model(folder: Path) -> tuple[Model, list[str], dict[str, Any]]:
-    """The model, its class names in order, and its whole description, from a folder that `save_model` wrote."""
+    """The model, its class names in order, and its whole config, from a folder that `save_model` wrote."""
     folder = Path(folder)
-    if not (folder / "config.json").is_file():
-        raise InputError(
-            f"{folder} holds no model (no config.json). Give a run directory of a finished run, or its model/"
-        )
-    config = read_json(folder / "config.json")
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise InputError(f"{folder / 'config.json'} does not describe an avcil model")
-    if config.get("version") != VERSION:
-        raise InputError(
-            f"{folder} was written in format version {config.get('version')}; this avcil reads version {VERSION}. "
-            "Install the avcil that wrote it, or a newer one"
-        )
+    config = _config(folder)
     labels = read_json(folder / "labels.json")
     tensors = load_tensors(folder / "model.safetensors")
     try:
@@ -85,3 +145,35 @@ def load_model(folder: Path) -> tuple[Model, list[str], dict[str, Any]]:
             f"{folder}: the model knows {model.classes} classes, labels.json names {len(labels)}"
         )
     return model, labels, config
+
+
+def load_saved(folder: Path) -> SavedModel:
+    """Everything that `save_model` wrote."""
+    folder = Path(folder)
+    settle_folder(folder)
+    model, labels, config = load_model(folder)
+    learning = None
+    file = folder / "learning.json"
+    if file.is_file():
+        learning = LearningState.from_dict(
+            read_json(file), load_tensors(folder / "learning.safetensors"), str(file)
+        )
+    inner = ("format", "version", "kind", "model")
+    description = {name: value for name, value in config.items() if name not in inner}
+    return SavedModel(model=model, labels=tuple(labels), description=description, learning=learning)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    if not (folder / "config.json").is_file():
+        raise InputError(
+            f"{folder} holds no model (no config.json). Give a run directory of a finished run, or its model/"
+        )
+    config = read_json(folder / "config.json")
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise InputError(f"{folder / 'config.json'} does not describe an avcil model")
+    if config.get("version") not in READ_VERSIONS:
+        raise InputError(
+            f"{folder} was written in format version {config.get('version')}; this avcil reads version "
+            f"{' and '.join(map(str, READ_VERSIONS))}. Install the avcil that wrote it, or a newer one"
+        )
+    return config

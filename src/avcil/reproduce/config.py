@@ -81,7 +81,10 @@ class ReproduceConfig:
         for name in ("jobs", "threads"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"--{name} must be 1 or more; not {value}")
-        require(not (self.ray and self.jobs), "--jobs is of this machine; on a cluster Ray places the runs: drop one")
+        require(
+            not (self.ray and self.jobs),
+            "--jobs is of this machine; on a cluster Ray places the runs: drop one",
+        )
         axes = ("seeds", "class_order_seeds", "memory", "memory_per_class", "classes_per_step", "modalities")
         for name in axes:
             flag, values = f"--{name.replace('_', '-')}", getattr(self, name)

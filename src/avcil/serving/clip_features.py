@@ -1,11 +1,11 @@
-"""From a media file to what a model was trained on: the same reading, encoders and rounding as extraction.
+"""From a clip to what a model was trained on: the same reading, encoders and rounding as extraction.
 
-F frames, N samples of sound, T time slices, S spatial tokens, Da and Dv widths.
+F frames, H x W pixels, N samples of sound, T time slices, S spatial tokens, Da and Dv widths.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,22 +16,55 @@ from torch import Tensor
 
 from avcil.clips import Clip
 from avcil.encoders.registry import from_fingerprint
-from avcil.errors import InputError
+from avcil.errors import AvcilError, InputError
+from avcil.features import StoredClip
 from avcil.features.manifest import IMPORTED
-from avcil.features.reading import ReadClip, Wanted, read_one
+from avcil.features.reading import ReadClip, Wanted, read_ahead, read_one
+from avcil.media.fit import fit_frames, fit_sound
+from avcil.media.sound import SILENCE
 from avcil.models.base import modality_parts
 
+READERS = 2
+"""Clips that are read at once."""
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClipArrays:
+    """A clip as arrays, for callers that have no file."""
+
+    frames: np.ndarray | None = None
+    """(F, H, W, 3) uint8 RGB, evenly spaced over the clip; as many as there are."""
+    sound: np.ndarray | None = None
+    """(N,) float32 in [-1, 1], mono, of the whole clip."""
+    sample_rate: int | None = None
+    """Hertz of `sound`."""
+    clip_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ClipFeatures:
-    """One clip as a model sees and hears it; what its modality lacks is None."""
+    """One clip as a model sees and hears it; what its modality lacks, or the clip, is None."""
 
     audio: Tensor | None
     """(1, Da)"""
     visual: Tensor | None
     """(1, T, S, Dv)"""
-    read: ReadClip
-    """The frames and the sound that they were made from."""
+    read: ReadClip | None = None
+    """The frames and the sound that they were made from; None where features are all there is."""
+    clip_id: str = ""
+    notes: str = ""
+    """What was odd about the clip, and what it lacks."""
+
+
+Source = str | Path | Clip | StoredClip | ClipArrays | ClipFeatures
+"""What a recogniser can be asked about."""
+
+
+def name_of(source: Source) -> str:
+    """A clip's name for answers and reports: its path, or its id where it has no file."""
+    if isinstance(source, str | Path):
+        return str(source)
+    return str(source.path) if isinstance(source, Clip | StoredClip) else source.clip_id
 
 
 class ClipReader:
@@ -46,31 +79,99 @@ class ClipReader:
         self.wanted = Wanted.of(self.visual_encoder, self.audio_encoder)
 
     def features(
-        self, path: Path | str, *, start: float | None = None, end: float | None = None
+        self, source: Source, *, start: float | None = None, end: float | None = None
     ) -> ClipFeatures:
-        """Features of (a stretch of) a file; InputError naming the file if it lacks what the model needs."""
-        path = Path(path)
-        clip = Clip(clip_id=str(path), path=path, label="?", split="test", start=start, end=end)
-        read = read_one(clip, self.wanted)
+        """Features of a clip or of the seconds [start, end] of it.
+
+        What it lacks is None and `notes` says so; InputError naming the clip if it has nothing that the model uses.
+        """
+        if isinstance(source, ClipFeatures):
+            return source
+        if isinstance(source, ClipArrays):
+            return self.encoded(_fitted(source, self.wanted))
+        return self.encoded(read_one(_clip(source, start, end), self.wanted))
+
+    def stream(self, sources: Iterable[Source]) -> Iterator[ClipFeatures | AvcilError]:
+        """Features of several clips in order, or the error that a clip gave; files are read ahead."""
+        given: list[Source] = []
+
+        def clips() -> Iterator[Clip]:
+            for source in sources:
+                given.append(source)
+                if not isinstance(source, ClipArrays | ClipFeatures):
+                    yield _clip(source, None, None)
+
+        # features and arrays need no reading: they wait in `given` until the files before them are done
+        reading = read_ahead(clips(), self.wanted, workers=READERS, ahead=2 * READERS)
+        for read in reading:
+            while isinstance(given[0], ClipArrays | ClipFeatures):
+                yield self._or_error(given.pop(0))
+            given.pop(0)
+            yield self._or_error(read)
+        for source in given:
+            yield self._or_error(source)
+
+    def _or_error(self, source: Source | ReadClip) -> ClipFeatures | AvcilError:
+        try:
+            return self.encoded(source) if isinstance(source, ReadClip) else self.features(source)
+        except AvcilError as error:
+            return error
+
+    def encoded(self, read: ReadClip) -> ClipFeatures:
+        """Features of a clip that was read already."""
         lacks = read.lacks(self.wanted)
-        if lacks:
+        path = str(read.clip.path)
+        if read.frames is None and read.sound is None:
             reason = read.reason or f"it has no {' and no '.join(lacks)}"
-            missing = (
-                ""
-                if read.frames is None and read.sound is None
-                else f"; this recogniser needs its {' and '.join(lacks)}"
-            )
-            raise InputError(reason + missing if str(path) in reason else f"{path}: {reason}{missing}")
+            needs = f"; this recogniser needs its {' and '.join(lacks)}" if len(lacks) == 1 else ""
+            raise InputError(f"{path}: {reason}{needs}" if path not in reason else reason)
         audio = visual = None
-        if self.audio_encoder is not None:
+        if self.audio_encoder is not None and read.sound is not None:
             audio = self._rounded(self.audio_encoder.encode([read.sound]))
-        if self.visual_encoder is not None:
+        if self.visual_encoder is not None and read.frames is not None:
             visual = self._rounded(self.visual_encoder.encode([read.frames]))
-        return ClipFeatures(audio=audio, visual=visual, read=read)
+        notes = [read.reason] if read.reason else []
+        notes += [f"no {name}" for name in lacks if not read.reason]
+        return ClipFeatures(
+            audio=audio, visual=visual, read=read, clip_id=read.clip.clip_id, notes="; ".join(notes)
+        )
 
     def _rounded(self, values: np.ndarray) -> Tensor:
         """As the feature store would give it back."""
         return torch.from_numpy(values.astype(self.stored_dtype).astype(np.float32))
+
+
+def is_silent(features: ClipFeatures) -> bool:
+    """Whether its sound track holds nothing but silence."""
+    sound = None if features.read is None else features.read.sound
+    return sound is not None and float(np.abs(sound).max(initial=0.0)) < SILENCE
+
+
+def _clip(source: str | Path | Clip | StoredClip, start: float | None, end: float | None) -> Clip:
+    if isinstance(source, str | Path):
+        return Clip(clip_id=str(source), path=Path(source), label="?", split="test", start=start, end=end)
+    begin, stop = (source.start if start is None else start), (source.end if end is None else end)
+    return Clip(
+        clip_id=source.clip_id,
+        path=Path(source.path),
+        label=source.label,
+        split=source.split,
+        start=begin,
+        end=stop,
+    )
+
+
+def _fitted(arrays: ClipArrays, wanted: Wanted) -> ReadClip:
+    frames = sound = None
+    if wanted.frames is not None and arrays.frames is not None:
+        frames = fit_frames(arrays.frames, wanted.frames, wanted.short_side)
+    if wanted.sample_rate is not None and arrays.sound is not None:
+        if arrays.sample_rate is None:
+            raise InputError("a clip's sound needs its sample_rate, in hertz")
+        sound = fit_sound(arrays.sound, arrays.sample_rate, wanted.sample_rate)
+    name = arrays.clip_id or "the clip given as arrays"
+    clip = Clip(clip_id=arrays.clip_id, path=Path(name), label="?", split="test")
+    return ReadClip(clip=clip, frames=frames, sound=sound)
 
 
 def _encoder(fingerprint: Mapping[str, Any]) -> Any:

@@ -1,24 +1,35 @@
-"""The recogniser in use: load what a run left, and ask it about files.
+"""The recogniser in use: load what a run left, ask it about clips, teach it more.
 
 B clips, C classes.
+
+What it knows is one `State` that is never changed: learning makes a new one and puts it in the old one's place in one
+assignment. So any number of threads may ask while one learns; each answer comes from one state, whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from avcil.errors import InputError
-from avcil.models.base import Model
-from avcil.models.saved import load_model
-from avcil.serving.clip_features import ClipFeatures, ClipReader
+from avcil.clips import Clip
+from avcil.errors import AvcilError, InputError
+from avcil.models.base import Model, modality_parts
+from avcil.models.saved import SavedModel, load_saved, save_model
+from avcil.serving import hub, learning
+from avcil.serving.clip_features import ClipArrays, ClipFeatures, ClipReader, Source, is_silent, name_of
+
+STRANGE = 0.05
+"""p-value below which a clip counts as none of the classes: so many clips of known classes are taken for strange."""
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done ("reading clips", "learning"), how much of it is done, and how much there is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +41,11 @@ class Answer:
     probabilities: dict[str, float]
     """Of every class, likeliest first."""
     notes: str
-    """What was odd about the file; empty if nothing was."""
+    """What was odd about the file or missing; empty if nothing was."""
+    known: bool | None = None
+    """False: the clip is like none of the classes; None: the method cannot tell."""
+    modality: str = ""
+    """What it was answered from."""
 
     @property
     def probability(self) -> float:
@@ -41,77 +56,281 @@ class Answer:
 class Recognizer:
     """A trained model with its class names and the encoders that its features come from.
 
-    `Recognizer.load("runs/demo").predict(["clip.mp4"])` gives `["ball-bell"]`. Needs neither the training data
-    nor the feature store.
+    `Recognizer.load("runs/demo").predict("clip.mp4")` gives `"ball-bell"`. Needs neither the training data nor the
+    feature store. Many threads may ask it at once, also while it learns.
     """
 
-    def __init__(self, model: Model, labels: Sequence[str], description: Mapping[str, Any]) -> None:
-        self.model, self.description = model, dict(description)
-        self._labels = tuple(labels)
+    def __init__(self, state: SavedModel) -> None:
+        self._state = state
+        self._learning_lock = threading.Lock()
+
+    # -- loading and saving ------------------------------------------------------------------------------------
 
     @classmethod
     def load(cls, folder: Path | str) -> Recognizer:
-        """Load from a finished run directory or from its `model` folder."""
-        folder = Path(folder)
-        if not folder.is_dir():
-            raise InputError(f"there is no folder {folder}; give a run directory as `avcil train` leaves it")
-        if (folder / "env.json").exists():  # a run directory, from its first moment on
-            if not (folder / "results.json").exists():
-                raise InputError(
-                    f"the run in {folder} is not finished; run its avcil train command again to go on"
-                )
-            folder = folder / "model"
-        return cls(*load_model(folder))
+        """Load from a finished run directory, or from a model's folder as `save` leaves it."""
+        return cls(load_saved(model_folder(Path(folder))))
+
+    @classmethod
+    def from_pretrained(cls, name: Path | str) -> Recognizer:
+        """Load from a folder, or from the Hugging Face hub by OWNER/NAME (extra [hub])."""
+        return cls.load(name if Path(name).is_dir() else hub.download(str(name)))
+
+    def save(self, folder: Path | str) -> None:
+        """Write a model's folder: what `load` reads, with a model card; a model there before is replaced at once."""
+        state = self._state
+        save_model(
+            Path(folder),
+            state.model,
+            labels=state.labels,
+            description=state.description,
+            learning=state.learning,
+        )
+
+    save_pretrained = save
+
+    def push_to_hub(self, name: str, *, private: bool = True) -> str:
+        """Upload to the Hugging Face hub as OWNER/NAME (extra [hub]) and return its address."""
+        return hub.upload(self.save, name, private=private)
+
+    # -- what it is ----------------------------------------------------------------------------------------------
+
+    @property
+    def model(self) -> Model:
+        """The model that answers now."""
+        return self._state.model
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Method, modality, how features are made, metrics."""
+        return dict(self._state.description)
 
     @property
     def classes_(self) -> tuple[str, ...]:
         """The classes it knows, in the order in which it learnt them."""
-        return self._labels
+        return self._state.labels
 
     @property
     def modality(self) -> str:
         """What it looks at: audio-visual, audio or visual."""
         return self.model.modality
 
+    @property
+    def counts(self) -> dict[str, int] | None:
+        """How many clips of each class it has learnt; None for a model that was saved without."""
+        state = self._state.learning
+        return None if state is None else dict(state.counts)
+
     @cached_property
     def reader(self) -> ClipReader:
-        """Makes features of files."""
+        """Makes features of clips."""
         return ClipReader(self.description, modality=self.modality)
 
-    def scores(self, features: ClipFeatures) -> Tensor:
+    # -- asking ----------------------------------------------------------------------------------------------------
+
+    @overload
+    def predict(self, clips: Source) -> str: ...
+    @overload
+    def predict(self, clips: Iterable[Source]) -> list[str]: ...
+    def predict(self, clips):  # type: ignore[no-untyped-def]
+        """The likeliest class of one clip (str), or of each of several (list).
+
+        A clip is a path, a `Clip`, `ClipArrays` or `ClipFeatures`. Raises InputError for one that cannot be read.
+        """
+        if _is_one(clips):
+            return self.answer(clips).label
+        return [answer.label for answer in self._all(clips)]
+
+    def predict_proba(self, clips: Source | Iterable[Source]) -> np.ndarray:
+        """Probabilities (C,) of one clip or (B, C) of several, columns in the order of `classes_`."""
+        state = self._state
+        answers = [self.answer(clips, state=state)] if _is_one(clips) else list(self._all(clips, state))
+        rows = [[answer.probabilities[label] for label in state.labels] for answer in answers]
+        table = np.array(rows).reshape(-1, len(state.labels))
+        return table[0] if _is_one(clips) else table
+
+    def answer(
+        self,
+        clip: Source,
+        *,
+        start: float | None = None,
+        end: float | None = None,
+        state: SavedModel | None = None,
+    ) -> Answer:
+        """All that is to be said of one clip, or of the seconds [start, end] of it; InputError if it cannot be read."""
+        return self.answer_features(clip, self.reader.features(clip, start=start, end=end), state=state)
+
+    def answers(self, clips: Iterable[Source]) -> Iterator[tuple[Source, Answer | AvcilError]]:
+        """Each clip with its answer, or with what is wrong with it, in order and as they come; files are read ahead."""
+        given: list[Source] = []
+
+        def noted() -> Iterator[Source]:
+            for clip in clips:
+                given.append(clip)
+                yield clip
+
+        for features in self._stream(noted()):
+            clip = given.pop(0)
+            try:
+                yield (
+                    clip,
+                    features if isinstance(features, AvcilError) else self.answer_features(clip, features),
+                )
+            except AvcilError as error:
+                yield clip, error
+
+    def _stream(self, clips: Iterable[Source]) -> Iterator[ClipFeatures | AvcilError]:
+        clips = list(clips)
+        if all(isinstance(clip, ClipFeatures) for clip in clips):  # which need no encoder
+            return iter(clips)
+        return self.reader.stream(clips)
+
+    def _all(self, clips: Iterable[Source], state: SavedModel | None = None) -> Iterator[Answer]:
+        clips, state = list(clips), state or self._state
+        for clip, features in zip(clips, self._stream(clips), strict=True):
+            if isinstance(features, AvcilError):
+                raise features
+            yield self.answer_features(clip, features, state=state)
+
+    def scores(self, features: ClipFeatures, *, state: SavedModel | None = None) -> Tensor:
         """Scores (1, C) of one clip's features."""
-        dtype = next(iter(self.model.tensors().values())).dtype
-        parts = (None if part is None else part.to(dtype) for part in (features.audio, features.visual))
+        parts = model_input((state or self._state).model, features)
         with torch.inference_mode():
-            return self.model.scores(*parts)
+            return (state or self._state).model.scores(*parts)
 
-    def answer(self, path: Path | str, *, start: float | None = None, end: float | None = None) -> Answer:
-        """Ask about one file, or about the seconds [start, end] of it; InputError if it cannot be read."""
-        return self.answer_features(path, self.reader.features(path, start=start, end=end))
-
-    def answer_features(self, path: Path | str, features: ClipFeatures) -> Answer:
-        """Answer for a file whose features are made already."""
-        probabilities = self.scores(features).double().softmax(dim=1)[0]
+    def answer_features(
+        self, clip: Source, features: ClipFeatures, *, state: SavedModel | None = None
+    ) -> Answer:
+        """Answer for a clip whose features are made already."""
+        state = state or self._state
+        features = answerable(state.model, name_of(clip), features)
+        parts = model_input(state.model, features)
+        with torch.inference_mode():
+            probabilities = state.model.scores(*parts).double().softmax(dim=1)[0]
+            p_values = getattr(state.model, "p_values", lambda *_: None)(*parts)
         order = probabilities.argsort(descending=True, stable=True).tolist()
-        ranked = {self._labels[number]: float(probabilities[number]) for number in order}
+        values = probabilities.tolist()
         return Answer(
-            path=str(path), label=self._labels[order[0]], probabilities=ranked, notes=features.read.reason
+            path=name_of(clip),
+            label=state.labels[order[0]],
+            probabilities={state.labels[number]: values[number] for number in order},
+            notes=features.notes,
+            known=None if p_values is None else bool(p_values[0] >= STRANGE),
+            modality=given_modality(state.model, features),
         )
 
-    def predict(self, paths: Sequence[Path | str]) -> list[str]:
-        """The likeliest class of each file."""
-        return [self.answer(path).label for path in _several(paths)]
+    # -- learning --------------------------------------------------------------------------------------------------
 
-    def predict_proba(self, paths: Sequence[Path | str]) -> np.ndarray:
-        """Probabilities (B, C), columns in the order of `classes_`."""
-        answers = [self.answer(path).probabilities for path in _several(paths)]
-        return np.array([[answer[label] for label in self._labels] for answer in answers]).reshape(
-            -1, len(self._labels)
-        )
+    def learn(
+        self, clips: Sequence[Source], labels: Sequence[str], *, progress: Progress | None = None
+    ) -> learning.LearnReport:
+        """Learn clips of new classes, or more of old ones where the method can: one call is one step of a run.
+
+        Clips that cannot be used are listed in the report, the others are learnt. The new state takes the old one's
+        place at the end; until then, and if anything goes wrong, the old one answers. Raises InputError if another
+        learning is under way, or nothing can be learnt.
+        """
+        with self._one_at_a_time():
+            self._state, report = learning.learn(self._state, self._features_for, clips, labels, progress)
+            return report
+
+    def forget(self, clips: Sequence[Source], labels: Sequence[str]) -> None:
+        """Take clips that were learnt out again; classes without a clip left are forgotten.
+
+        Raises InputError where the method cannot, naming those that can.
+        """
+        with self._one_at_a_time():
+            self._state = learning.forget(self._state, self._features_for, clips, labels)
+
+    def forget_class(self, label: str) -> None:
+        """Never answer with a class again. Its clips still count in what the other classes share; `forget` them first
+        to take that out too. Raises InputError where the method cannot."""
+        with self._one_at_a_time():
+            self._state = learning.forget_class(self._state, label)
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a class another name."""
+        with self._one_at_a_time():
+            self._state = learning.rename(self._state, old, new)
+
+    def snapshot(self) -> SavedModel:
+        """What it knows now, for `restore`; costs nothing, since states are never changed."""
+        return self._state
+
+    def restore(self, snapshot: SavedModel) -> None:
+        """Know again what it knew at the snapshot, and nothing else."""
+        with self._one_at_a_time():
+            self._state = snapshot
+
+    def _features_for(self, clips: Sequence[Source]) -> Iterator[ClipFeatures | AvcilError]:
+        return self._stream(clips)
+
+    def _one_at_a_time(self) -> _Claim:
+        return _Claim(self._learning_lock)
 
 
-def _several(paths: Sequence[Path | str]) -> Sequence[Path | str]:
-    """Refuse one path, whose letters would else be taken for files."""
-    if isinstance(paths, str | Path):
-        raise InputError(f"give a list of files, [{str(paths)!r}], or ask answer({str(paths)!r})")
-    return paths
+class _Claim:
+    """Holds a lock, or says at once that another does."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise InputError(
+                "this recogniser is learning already. Wait for that to end; asking it goes on meanwhile"
+            )
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def model_folder(folder: Path) -> Path:
+    """The model's folder of a run directory, or the folder itself; InputError if there is no finished model."""
+    if not folder.is_dir() and not folder.with_name(f".{folder.name}.before").is_dir():
+        raise InputError(f"there is no folder {folder}; give a run directory as `avcil train` leaves it")
+    if (folder / "env.json").exists():  # a run directory, from its first moment on
+        if not (folder / "results.json").exists():
+            raise InputError(
+                f"the run in {folder} is not finished; run its avcil train command again to go on"
+            )
+        return folder / "model"
+    return folder
+
+
+def model_input(model: Model, features: ClipFeatures) -> tuple[Tensor | None, Tensor | None]:
+    """Audio (1, Da) and visual (1, T, S, Dv) in the numbers of the model."""
+    dtype = next(tensor.dtype for tensor in model.tensors().values() if tensor.is_floating_point())
+    audio, visual = (None if part is None else part.to(dtype) for part in (features.audio, features.visual))
+    return audio, visual
+
+
+def given_modality(model: Model, features: ClipFeatures) -> str:
+    """Which of the model's modalities a clip has: audio-visual, audio, visual, or "" for none."""
+    hears, sees = modality_parts(model.modality)
+    has = (hears and features.audio is not None, sees and features.visual is not None)
+    return {(True, True): "audio-visual", (True, False): "audio", (False, True): "visual"}.get(has, "")
+
+
+def answerable(model: Model, name: str, features: ClipFeatures) -> ClipFeatures:
+    """The features that a model answers from, which says in its notes what is missing; InputError if it cannot.
+
+    A silent track counts as no sound where the model can do without.
+    """
+    if is_silent(features) and "visual" in model.answers and features.visual is not None:
+        features = replace(features, audio=None)
+    given = given_modality(model, features)
+    if given == model.modality:
+        return features
+    if given in model.answers:
+        said = {"visual": "answered from the picture alone", "audio": "answered from the sound alone"}[given]
+        return replace(features, notes="; ".join(filter(None, (features.notes, said))))
+    parts = {"audio": "sound", "visual": "picture", "audio-visual": "picture and sound"}
+    raise InputError(
+        f"{name}: {features.notes or 'it lacks what this recogniser needs'}; this recogniser needs "
+        f"{' or '.join(parts[part] for part in model.answers)}"
+    )
+
+
+def _is_one(clips: object) -> bool:
+    return isinstance(clips, str | Path | Clip | ClipArrays | ClipFeatures) or hasattr(clips, "clip_id")

@@ -59,6 +59,14 @@ class Moments:
         self.sums = F.pad(self.sums, (0, count))
         self.counts = F.pad(self.counts, (0, count))
 
+    def drop(self, number: int) -> None:
+        """Take away class `number`; those behind it move up. Of its n clips of mean mu the second moments lose
+        n mu mu^T; their scatter about the mean, which the sums do not tell apart by class, stays."""
+        own = self.sums[:, number]
+        self.gram = self.gram - torch.outer(own, own) / self.counts[number].clamp(min=1)
+        left = torch.arange(self.classes) != number
+        self.sums, self.counts = self.sums[:, left], self.counts[left]
+
     def copy(self) -> Moments:
         """The same sums, free to change."""
         other = Moments(0)

@@ -39,6 +39,10 @@ class RecursiveRidge:
         """Columns of zeros for `count` more classes."""
         self.theta = F.pad(self.theta, (0, count))
 
+    def drop(self, number: int) -> None:
+        """Take away a column; those behind it move up."""
+        self.theta = self.theta[:, torch.arange(self.classes) != number]
+
     def add(self, features: Tensor, targets: Tensor) -> None:
         """Take in clips: features (n, M), targets (n, C)."""
         self._update(features, targets, 1)

@@ -18,12 +18,14 @@ from avcil.files import folder_lock, write_json
 from avcil.methods.base import GradientMethod
 from avcil.methods.registry import load_method
 from avcil.models.base import Model
+from avcil.models.card import METRICS
 from avcil.models.saved import save_model
 from avcil.training.config import TrainConfig
 from avcil.training.evaluate import accuracy, ask
 from avcil.training.learners import Hooks, make_learner
 from avcil.training.resolve import resolve
 from avcil.training.run_directory import RunDirectory, environment
+from avcil.training.sitting import state_of_run
 from avcil.training.task_data import TaskData
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -76,6 +78,7 @@ class Run:
                 "Add clips of the split 'val', or train with --selection last"
             )
         self.directory = RunDirectory(config.out)
+        self.content = resolved.content
         self.directory.begin(resolved.content, environment())
         method = resolved.method_class(resolved.options, modality=config.modality)
         self.learner = make_learner(method, self.data, config, resolved.new_memory())
@@ -92,7 +95,9 @@ class Run:
             self._say(f"{self.config.out} is finished already; remove it to run again")
             return finished
         if changes := self.directory.environment_changes(environment()):
-            self._say(f"this run was begun with {changes}: the last bits may differ from an undisturbed run's")
+            self._say(
+                f"this run was begun with {changes}: the last bits may differ from an undisturbed run's"
+            )
         states = self.directory.steps_done()
         model = None
         if states:
@@ -110,7 +115,9 @@ class Run:
     def _step(self, index: int, *, log_bytes: int) -> tuple[Model, dict[str, Any]]:
         """Learn one step and commit it; `log_bytes` is where the log of the steps before ends."""
         began = time.monotonic()
-        validation = self.data.table([row for task in range(index + 1) for row in self.data.rows("val", task)])
+        validation = self.data.table(
+            [row for task in range(index + 1) for row in self.data.rows("val", task)]
+        )
         found = self.directory.load_progress(index)
         progress, saved = found if found else (None, {"log_bytes": log_bytes, "seconds": 0.0})
         self.directory.cut_log(saved["log_bytes"])
@@ -181,7 +188,8 @@ class Run:
             self.config.out / "model",
             model,
             labels=list(self.benchmark.classes),
-            description=self._description(),
+            description=self._description(metrics),
+            learning=state_of_run(self.learner, self.data, self.content),
         )
         results = {
             "method": self.config.method,
@@ -194,11 +202,12 @@ class Run:
         write_json(self.config.out / "results.json", results)
         return results
 
-    def _description(self) -> dict[str, Any]:
-        """What a recogniser needs besides the model: how features are made of a clip."""
+    def _description(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        """What a recogniser needs besides the model: how features are made of a clip; and what a card tells."""
         manifest = self.store.manifest.to_dict()
         parts = {name: manifest[name] for name in ("visual", "audio", "sampling", "dtype")}
-        return {"method": self.config.method, "modality": self.config.modality, **parts}
+        told = {"classes": len(self.benchmark.classes), **{name: metrics[name] for name in METRICS}}
+        return {"method": self.config.method, "modality": self.config.modality, **parts, "metrics": told}
 
     def _say(self, text: str) -> None:
         if not self.quiet:
