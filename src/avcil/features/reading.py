@@ -62,6 +62,8 @@ class ReadClip:
     sound: np.ndarray | None = None
     """float32 (N,)."""
     reason: str = ""
+    seconds: float | None = None
+    """How long the stretch read is; None where that is not known."""
 
     def lacks(self, wanted: Wanted) -> list[str]:
         """The wanted modalities that it does not have."""
@@ -89,7 +91,13 @@ def read_one(clip: Clip, wanted: Wanted) -> ReadClip:
         Exception
     ) as error:  # a file can be broken in ways nobody foresaw; it is listed, with the kind of error
         return ReadClip(clip=clip, reason=f"{type(error).__name__}: {error}")
-    return ReadClip(clip=clip, frames=media.frames, sound=media.sound, reason="; ".join(media.problems))
+    return ReadClip(
+        clip=clip,
+        frames=media.frames,
+        sound=media.sound,
+        reason="; ".join(media.problems),
+        seconds=media.duration,
+    )
 
 
 def read_ahead(clips: Iterable[Clip], wanted: Wanted, *, workers: int, ahead: int) -> Iterator[ReadClip]:

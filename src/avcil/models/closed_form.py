@@ -131,6 +131,21 @@ class LinearScores:
             return None
         return head.oddity.p_values(features[:, head.columns], head.raw_scores(features))
 
+    def margin_shares(
+        self, audio: Tensor | None, visual: Tensor | None, pair: tuple[int, int]
+    ) -> dict[str, float]:
+        """What sound, picture and the constant give to the score of class `pair[0]` less that of `pair[1]`, for one
+        clip; they add up to it. Empty where features mix the two."""
+        head, features = self._asked(audio, visual)
+        parts = {name: self.heads[name].columns for name in ("audio", "visual") if name in self.heads}
+        own = {name: torch.isin(head.columns, columns) for name, columns in parts.items()}
+        if len(head.columns) != sum(int(mask.sum()) for mask in own.values()):
+            return {}
+        weight = head.sharpness * (head.weight[:, pair[0]] - head.weight[:, pair[1]])
+        terms = features[0, head.columns] * weight
+        shares = {name: float(terms[mask].sum()) for name, mask in own.items() if mask.any()}
+        return shares | {"constant": head.sharpness * float(head.bias[pair[0]] - head.bias[pair[1]])}
+
     def _asked(self, audio: Tensor | None, visual: Tensor | None) -> tuple[LinearHead, Tensor]:
         """The head for what is given, and the features (B, M), of which a lacking modality's mean nothing."""
         hears, sees = modality_parts(self.modality)

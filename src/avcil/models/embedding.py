@@ -52,7 +52,7 @@ def pool(
         parts.append(tokens.mean(dim=1))
         if pooling == "mean-deviation":
             away = tokens - parts[-1][:, None]
-            parts.append(away.mul_(away).mean(dim=1).sqrt())
+            parts.append(away.square_().mean(dim=1).sqrt())
     return tuple(parts)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from avcil.errors import InputError
 from avcil.evaluation.attention_example import AttentionExample
@@ -16,31 +17,36 @@ from avcil.evaluation.run_files import RunRecord, read_run
 from avcil.features import FeatureStore, StoredClip
 from avcil.models.network import Network
 from avcil.serving.clip_features import ClipFeatures
-from avcil.serving.recognizer import Recognizer
+from avcil.serving.recognizer import Recognizer, model_input
 
 
 def attention_maps(recognizer: Recognizer, features: ClipFeatures) -> tuple[np.ndarray, np.ndarray]:
-    """Spatial (T, h, w) and temporal (T,) attention of one clip; each slice's map, and the weights, sum to one.
+    """Spatial (T, h, w) and temporal (T,) attention of one clip; each slice's map, and the weights, sum to one."""
+    network = recognizer.model
+    assert isinstance(network, Network)
+    audio, visual = model_input(network, features)
+    assert audio is not None
+    assert visual is not None
+    spatial, temporal = network_attention(network, audio, visual)
+    return spatial.reshape(-1, *recognizer.reader.visual_encoder.spatial_grid), temporal
+
+
+def network_attention(network: Network, audio: Tensor, visual: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Spatial (T, S) and temporal (T,) attention on one clip, audio (1, Da) and visual (1, T, S, Dv).
 
     There is one map per channel. A channel counts by what it gives to the answer, |x_d dz/dx_d| of the attended
     tokens x and the likeliest class's logit z, so that channels which do not matter for this clip stay out.
     """
-    network = recognizer.model
-    assert isinstance(network, Network)
-    assert features.audio is not None
-    assert features.visual is not None
-    dtype = network.visual_projection.weight.dtype
-    with torch.enable_grad():
-        output = network(features.audio.to(dtype), features.visual.to(dtype))
+    with torch.inference_mode(False), torch.enable_grad():
+        output = network(audio.clone(), visual.clone())
         attention = output.attention
         assert attention is not None
         (slope,) = torch.autograd.grad(network.classify(output).max(), attention.attended)
     share = (slope * attention.attended).abs()[0].detach()
     share = share / share.sum() if share.sum() > 0 else torch.full_like(share, 1 / len(share))
-    spatial = (attention.spatial_log.detach().exp() @ share)[0].double().numpy()  # (T, S)
+    spatial = (attention.spatial_log.detach().exp() @ share)[0].double().numpy()
     temporal = (attention.temporal_log.detach().exp() @ share)[0].double().numpy()
-    grid = recognizer.reader.visual_encoder.spatial_grid
-    return spatial.reshape(-1, *grid), temporal
+    return spatial, temporal
 
 
 def attention_examples(run: Path, count: int) -> tuple[list[AttentionExample], str | None]:
@@ -90,9 +96,12 @@ def _chosen(record: RunRecord, clips: dict[str, StoredClip], count: int) -> list
 
 def _example(recognizer: Recognizer, clip: StoredClip) -> AttentionExample:
     reader = recognizer.reader
-    features = reader.features(clip.path, start=clip.start, end=clip.end)
+    features = reader.features(clip)
+    if features.audio is None or features.visual is None:
+        raise InputError(f"{clip.path}: {features.notes}")
     spatial, temporal = attention_maps(recognizer, features)
     answer = recognizer.answer_features(clip.path, features)
+    assert features.read is not None
     frames = features.read.frames
     slices = len(spatial)
     middle = [

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
@@ -25,6 +25,10 @@ from avcil.models.base import Model, modality_parts
 from avcil.models.saved import SavedModel, load_saved, save_model
 from avcil.serving import hub, learning
 from avcil.serving.clip_features import ClipArrays, ClipFeatures, ClipReader, Source, is_silent, name_of
+
+if TYPE_CHECKING:
+    from avcil.serving.explanation import Explanation
+    from avcil.serving.timeline import Event
 
 STRANGE = 0.05
 """p-value below which a clip counts as none of the classes: so many clips of known classes are taken for strange."""
@@ -218,6 +222,18 @@ class Recognizer:
             known=None if p_values is None else bool(p_values[0] >= STRANGE),
             modality=given_modality(state.model, features),
         )
+
+    def explain(self, clip: Source) -> Explanation:
+        """What the answer rests on: attention over the frames, and what each modality gave to it."""
+        from avcil.serving.explanation import explain
+
+        return explain(self, clip)
+
+    def timeline(self, path: Path | str, *, window: float = 2.0, hop: float = 0.5) -> Iterator[Event]:
+        """What is to be seen and heard when in a long video: an event for every `hop` seconds, as they come."""
+        from avcil.serving.timeline import timeline
+
+        return timeline(self, path, window=window, hop=hop)
 
     # -- learning --------------------------------------------------------------------------------------------------
 

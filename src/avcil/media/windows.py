@@ -1,0 +1,174 @@
+"""A long video as windows that overlap, decoded once, in memory that does not grow with its length.
+
+F frames of H x W pixels, N samples of sound. Pictures are decoded from the first to the last; a frame goes into every
+window that asks for it. Sound is decoded in stretches of `CHUNK` seconds, each once but for the run-up to it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from pathlib import Path
+
+import numpy as np
+
+from avcil.errors import InputError
+from avcil.media.container import PYAV_ERRORS, Deadline, MediaError, open_media, reason_of, survey
+from avcil.media.frame_choice import SLICE_CENTRES, sample_times
+from avcil.media.frames import Canvas, TrackReader
+from avcil.media.probe import probe
+from avcil.media.sound import read_sound
+
+CHUNK = 30.0
+"""Seconds of sound that are decoded at once."""
+TIMEOUT = 24 * 3600.0
+"""Seconds that one file may take: whoever reads the windows does other work between them."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Window:
+    """A stretch of a file; what cannot be had of it is None."""
+
+    start: float
+    """Seconds."""
+    end: float
+    frames: np.ndarray | None
+    """(F, H, W, 3) uint8 RGB"""
+    sound: np.ndarray | None
+    """(N,) float32"""
+    problems: tuple[str, ...]
+
+
+def window_spans(duration: float, window: float, hop: float) -> list[tuple[float, float]]:
+    """Starts and ends in seconds: a window every `hop`, and one that ends where the file ends.
+
+    >>> window_spans(3.2, 2.0, 0.5)
+    [(0.0, 2.0), (0.5, 2.5), (1.0, 3.0), (1.2000000000000002, 3.2)]
+    """
+    for name, value in (("window", window), ("hop", hop)):
+        if not (math.isfinite(value) and value > 0):
+            raise InputError(f"{name} must be seconds above 0, not {value!r}")
+    if duration <= window:
+        return [(0.0, duration)]
+    count = int((duration - window) / hop + 1e-9) + 1
+    spans = [(k * hop, k * hop + window) for k in range(count)]
+    return spans if spans[-1][1] > duration - 1e-6 else [*spans, (duration - window, duration)]
+
+
+def read_windows(
+    path: Path,
+    spans: Sequence[tuple[float, float]],
+    *,
+    frames: int | None,
+    short_side: int | None,
+    sample_rate: int | None,
+    frame_choice: str = SLICE_CENTRES,
+) -> Iterator[Window]:
+    """The windows at `spans`, which ascend, in order; `MediaError` naming the file if it cannot be opened."""
+    path = Path(path)
+    deadline = Deadline(path, TIMEOUT)
+    sounds = None if sample_rate is None else _Sounds(path, sample_rate, deadline)
+    pictures: Iterator[tuple[np.ndarray | None, tuple[str, ...]]] = repeat((None, ()))
+    if frames is not None:
+        pictures = _pictures(path, spans, frames, short_side, frame_choice, deadline)
+    for (start, end), (picture, problems) in zip(spans, pictures, strict=False):
+        heard = None if sounds is None else sounds.between(start, end)
+        said = () if sounds is None or heard is not None else (sounds.problem,)
+        yield Window(start=start, end=end, frames=picture, sound=heard, problems=(*problems, *said))
+
+
+def duration_of(path: Path) -> float:
+    """Seconds that a file lasts; `MediaError` if it is no media file, or has no extent in time."""
+    seconds = probe(path).duration
+    if not seconds > 0:
+        raise MediaError(f"{path} has no extent in time; ask about it as one clip, without a window")
+    return seconds
+
+
+def _pictures(
+    path: Path,
+    spans: Sequence[tuple[float, float]],
+    count: int,
+    short_side: int | None,
+    choice: str,
+    deadline: Deadline,
+) -> Iterator[tuple[np.ndarray | None, tuple[str, ...]]]:
+    """Frames (count, H, W, 3) of each window with what is to be said of them; None from where there are none."""
+    given = 0
+    try:
+        for pictures in _decoded(path, spans, count, short_side, choice, deadline):
+            given += 1
+            yield pictures
+    except (MediaError, *PYAV_ERRORS) as error:
+        reason = str(error) if isinstance(error, MediaError) else reason_of(error)
+        yield from repeat((None, (reason,)), len(spans) - given)
+
+
+def _decoded(
+    path: Path,
+    spans: Sequence[tuple[float, float]],
+    count: int,
+    short_side: int | None,
+    choice: str,
+    deadline: Deadline,
+) -> Iterator[tuple[np.ndarray, tuple[str, ...]]]:
+    with open_media(path, deadline) as container:
+        tracks = survey(container)
+        if tracks.video is None:
+            raise MediaError("no video track")
+        if tracks.video.codec_context is None:
+            raise MediaError("the video track's codec is unknown to FFmpeg")
+        reader = TrackReader(container, tracks.video, tracks.origin, deadline, seek=False, strict=False)
+        times = (sample_times(start, end, count, choice).tolist() for start, end in spans)
+        wanted = (zip(moments, repeat(k), range(count)) for k, moments in enumerate(times))
+        open_windows: dict[int, Canvas] = {}
+        for moment, k, index in heapq.merge(*wanted):
+            frame = reader.frame_at(moment)
+            if k not in open_windows:
+                open_windows[k] = Canvas(count, short_side, tracks.video.sample_aspect_ratio)
+            open_windows[k].put(index, frame)
+            if index == count - 1:
+                canvas = open_windows.pop(k)
+                yield canvas.frames, (*reader.problems(), *canvas.problems())
+
+
+class _Sounds:
+    """Sound of a file, a stretch at a time; the last stretches are kept."""
+
+    def __init__(self, path: Path, rate: int, deadline: Deadline) -> None:
+        self._path, self._rate, self._deadline = path, rate, deadline
+        self._chunks: dict[int, np.ndarray | None] = {}
+        self.problem = ""
+        """Why the last stretch that was asked for has no sound."""
+
+    def between(self, start: float, end: float) -> np.ndarray | None:
+        """Samples (N,) of [start, end] seconds; None where there is no sound at all."""
+        first, last = int(start // CHUNK), int(max(start, end - 1e-9) // CHUNK)
+        for number in [number for number in self._chunks if number < first]:
+            del self._chunks[number]
+        origin = round(first * CHUNK * self._rate)
+        samples = np.zeros(round(end * self._rate) - origin, np.float32)
+        reached = 0
+        for number in range(first, last + 1):
+            piece = self._chunk(number)
+            if piece is not None:
+                at = round(number * CHUNK * self._rate) - origin
+                piece = piece[: len(samples) - at]
+                samples[at : at + len(piece)] = piece
+                reached = at + len(piece)
+        begin = round(start * self._rate) - origin
+        return samples[begin:reached] if reached > begin else None
+
+    def _chunk(self, number: int) -> np.ndarray | None:
+        if number not in self._chunks:
+            begin = number * CHUNK
+            try:
+                sound = read_sound(self._path, begin, begin + CHUNK, self._rate, self._deadline)
+                self._chunks[number] = sound.samples
+            except (MediaError, *PYAV_ERRORS) as error:
+                self.problem = str(error) if isinstance(error, MediaError) else reason_of(error)
+                self._chunks[number] = None
+        return self._chunks[number]

@@ -1,0 +1,217 @@
+"""What an answer rests on: where in the frames the model looked, and what sound and picture gave to it.
+
+F frames of H x W pixels, T time slices, S = h x w spatial tokens, C classes.
+
+The margin is the score of the answer less that of the runner-up. Contributions of a modality m:
+
+    linear heads   sum over the features of m of h_j (w_answer,j - w_runner-up,j): with the constant, they add up
+                   to the margin
+    networks       margin - margin with m left out, which need not add up to it
+
+The map is the attention of networks that have one. Of other models it is the share of each token x_ts in
+sum |x_ts . d margin / d x_ts|, the token times what the margin would change by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avcil.errors import InputError
+from avcil.media.overlay import heat_overlay
+from avcil.models.base import Model
+from avcil.models.closed_form import LinearScores
+from avcil.models.network import Network
+from avcil.serving.clip_features import ClipFeatures, Source, name_of
+from avcil.serving.explain import network_attention
+from avcil.serving.recognizer import Answer, Recognizer, answerable, given_modality, model_input
+
+if TYPE_CHECKING:
+    from avcil.models.saved import SavedModel
+
+SHOWN_SIDE = 256
+"""Pixels that the short side of a drawn frame has at least."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Explanation:
+    """What one answer rests on."""
+
+    answer: Answer
+    runner_up: str
+    """The second likeliest class, against which contributions are measured; the answer itself if it is alone."""
+    margin: float
+    contributions: dict[str, float]
+    """Of "audio" and "visual" to the margin, and of the "constant" for linear heads; empty where the method mixes
+    the modalities so that none can be left out."""
+    alone: dict[str, tuple[str, float]]
+    """What each modality alone would answer, and its probability."""
+    map_kind: Literal["attention", "sensitivity"] | None
+    """What the maps are; None without a picture."""
+    spatial: np.ndarray | None
+    """(T, h, w), each slice's summing to one."""
+    temporal: np.ndarray | None
+    """(T,), summing to one."""
+    frames: np.ndarray | None
+    """(F, H, W, 3) uint8; None where features are all there is."""
+    sound: np.ndarray | None
+    """(N,) float32"""
+    sample_rate: int | None
+    seconds: float | None
+    """Length of the clip."""
+
+    @property
+    def frame_times(self) -> np.ndarray | None:
+        """(F,) seconds into the clip at which each frame is shown; None where its length is not known."""
+        if self.frames is None or not self.seconds:
+            return None
+        return (np.arange(len(self.frames)) + 0.5) * self.seconds / len(self.frames)
+
+    def draw(self) -> list[np.ndarray]:
+        """Each frame with the map over it, uint8 of even sides, 256 pixels or more; slices that count less are
+        drawn fainter. InputError where there is no picture."""
+        if self.frames is None or self.spatial is None or self.temporal is None:
+            raise InputError(f"{self.answer.path}: there is no picture to draw on")
+        slices = len(self.spatial)
+        drawn = []
+        for number, frame in enumerate(self.frames):
+            t = number * slices // len(self.frames)
+            strength = 0.7 * float(self.temporal[t] / max(self.temporal.max(), 1e-12))
+            drawn.append(heat_overlay(_enlarged(frame), self.spatial[t], strength))
+        return drawn
+
+    def write_video(self, path: Path) -> None:
+        """The drawn frames with the sound as an MP4 file, as long as the clip."""
+        from avcil.media import write_video
+
+        drawn = self.draw()
+        fps = len(drawn) / self.seconds if self.seconds else 8.0
+        has_sound = self.sound is not None and self.sample_rate is not None
+        write_video(
+            path,
+            drawn,
+            min(max(fps, 0.1), 1000),
+            sound=self.sound if has_sound else None,
+            sample_rate=self.sample_rate if has_sound else None,
+        )
+
+
+def explain(recognizer: Recognizer, clip: Source, *, state: SavedModel | None = None) -> Explanation:
+    """Answer for a clip and say what that rests on; InputError if it cannot be read."""
+    state = state or recognizer.snapshot()
+    given = (
+        clip if isinstance(clip, ClipFeatures) else recognizer.reader.features(clip)
+    )  # features alone need no encoder
+    features = answerable(state.model, name_of(clip), given)
+    answer = recognizer.answer_features(clip, given, state=state)
+    ranked = list(answer.probabilities)
+    runner_up = ranked[min(1, len(ranked) - 1)]
+    pair = state.labels.index(answer.label), state.labels.index(runner_up)
+    audio, visual = model_input(state.model, features)
+    kind, maps = _maps(recognizer, state.model, features, pair)
+    read = features.read
+    return Explanation(
+        answer=answer,
+        runner_up=runner_up,
+        margin=_margin(state.model, audio, visual, pair),
+        contributions=_contributions(state.model, audio, visual, pair),
+        alone=dict(_alone(recognizer, state, features)),
+        map_kind=kind,
+        spatial=None if maps is None else maps[0],
+        temporal=None if maps is None else maps[1],
+        frames=None if read is None else read.frames,
+        sound=None if read is None else read.sound,
+        sample_rate=recognizer.reader.wanted.sample_rate if read is not None else None,
+        seconds=None if read is None else _seconds(recognizer, features),
+    )
+
+
+def _seconds(recognizer: Recognizer, features: ClipFeatures) -> float | None:
+    read, rate = features.read, recognizer.reader.wanted.sample_rate
+    assert read is not None
+    if read.seconds is None and read.sound is not None and rate:
+        return len(read.sound) / rate
+    return read.seconds
+
+
+def _margin(model: Model, audio: Tensor | None, visual: Tensor | None, pair: tuple[int, int]) -> float:
+    """Score of the first class less that of the second."""
+    with torch.inference_mode():
+        scores = model.scores(audio, visual)[0].double()
+    return float(scores[pair[0]] - scores[pair[1]])
+
+
+def _contributions(
+    model: Model, audio: Tensor | None, visual: Tensor | None, pair: tuple[int, int]
+) -> dict[str, float]:
+    if isinstance(model, LinearScores):
+        return model.margin_shares(audio, visual, pair)
+    if audio is None or visual is None or not {"audio", "visual"} <= set(model.answers):
+        return {}
+    whole = _margin(model, audio, visual, pair)
+    return {
+        "audio": whole - _margin(model, None, visual, pair),
+        "visual": whole - _margin(model, audio, None, pair),
+    }
+
+
+def _alone(
+    recognizer: Recognizer, state: SavedModel, features: ClipFeatures
+) -> Iterator[tuple[str, tuple[str, float]]]:
+    """The answer from each modality that the clip has, where the model gives one."""
+    from dataclasses import replace
+
+    for name, lacking in (("audio", "visual"), ("visual", "audio")):
+        if getattr(features, name) is not None and name in state.model.answers:
+            part = replace(features, read=None, **{lacking: None})
+            answer = recognizer.answer_features(part, part, state=state)
+            yield name, (answer.label, answer.probability)
+
+
+def _maps(
+    recognizer: Recognizer, model: Model, features: ClipFeatures, pair: tuple[int, int]
+) -> tuple[Literal["attention", "sensitivity"] | None, tuple[np.ndarray, np.ndarray] | None]:
+    if features.visual is None or "visual" not in given_modality(model, features):
+        return None, None
+    audio, visual = model_input(model, features)
+    assert visual is not None
+    if isinstance(model, Network) and audio is not None:
+        spatial, temporal = network_attention(model, audio, visual)
+        kind: Literal["attention", "sensitivity"] = "attention"
+    else:
+        spatial, temporal = _sensitivity(model, audio, visual, pair)
+        kind = "sensitivity"
+    slices, tokens = spatial.shape
+    grid = recognizer.reader.visual_encoder.spatial_grid if features.read is not None else (1, tokens)
+    return kind, (spatial.reshape(slices, *grid), temporal)
+
+
+def _sensitivity(
+    model: Model, audio: Tensor | None, visual: Tensor, pair: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(T, S) and (T,): shares of |x_ts . d margin / d x_ts|."""
+    with torch.inference_mode(False), torch.enable_grad():
+        tokens = visual.clone().requires_grad_()
+        scores = model.scores(None if audio is None else audio.clone(), tokens)[0]
+        margin = scores[pair[0]] - scores[pair[1]] if len(scores) > 1 else scores[0]
+        (slope,) = torch.autograd.grad(margin, tokens)
+    # where all tokens are alike, their deviation has no slope
+    share = (slope.nan_to_num(0.0, 0.0, 0.0) * tokens.detach()).sum(dim=3).abs()[0].double().numpy()
+    share = share if share.sum() > 0 else np.ones_like(share)
+    temporal = share.sum(axis=1)
+    even = np.full_like(share, 1 / share.shape[1])
+    spatial = np.divide(share, temporal[:, None], out=even, where=temporal[:, None] > 0)
+    return spatial, temporal / temporal.sum()
+
+
+def _enlarged(frame: np.ndarray) -> np.ndarray:
+    """A frame (H, W, 3) with each pixel repeated until its short side is long enough to look at; even sides."""
+    times = max(1, -(-SHOWN_SIDE // min(frame.shape[:2])))
+    large = frame.repeat(times, axis=0).repeat(times, axis=1)
+    return np.ascontiguousarray(large[: len(large) // 2 * 2, : large.shape[1] // 2 * 2])
