@@ -39,10 +39,10 @@ def new(name: str, words: tuple[str, ...], modality: str = "audio-visual", seed:
     return method
 
 
-def make_clips(seed: int = 0):
+def make_clips(seed: int = 0, clips: int = CLIPS):
     """Audio (n, 5), visual (n, 2, 3, 4), labels (n,)."""
     draw = torch.Generator().manual_seed(seed)
-    labels = torch.arange(CLASSES).repeat_interleave(CLIPS)
+    labels = torch.arange(CLASSES).repeat_interleave(clips)
     audio = torch.randn(CLASSES, 5, generator=draw)[labels] + torch.randn(len(labels), 5, generator=draw)
     visual = torch.randn(CLASSES, 1, 1, 4, generator=draw)[labels]
     return audio, visual + torch.randn(len(labels), 2, 3, 4, generator=draw), labels
@@ -226,6 +226,32 @@ def test_fixed_penalty_is_joint_ridge_regression():
         rtol=1e-8,
         atol=1e-8,
     )
+
+
+def test_balanced_regression_answers_with_rare_classes():
+    """Three clips of two classes, 60 of the other two: the rare ones are answered more often, others hardly less."""
+    rows = torch.arange(CLASSES * 60)
+    audio, visual, labels = make_clips(clips=60)
+    kept = rows[(labels < 2) | (rows % 60 < 3)]
+    right = {}
+    for word in ("balanced=false", "balanced=true"):
+        method = new("ranpac", ("features=30", word))
+        method.grow(CLASSES)
+        method.observe(audio[kept], visual[kept], labels[kept])
+        right[word] = method.solve().scores(audio, visual).argmax(dim=1) == labels
+    rare = {word: float(found[labels > 1].double().mean()) for word, found in right.items()}
+    all_of = {word: float(found.double().mean()) for word, found in right.items()}
+    assert rare["balanced=true"] > rare["balanced=false"] + 0.1
+    assert all_of["balanced=true"] > all_of["balanced=false"]
+
+
+def test_balanced_changes_nothing_where_classes_are_even():
+    """With as many clips of each class the penalties are the same."""
+    clips = make_clips()
+    plain, balanced = (
+        learn(new("blade", (word,)), clips, TWO_STEPS) for word in ("balanced=false", "balanced=true")
+    )
+    torch.testing.assert_close(balanced.scores(*clips[:2]), plain.scores(*clips[:2]), rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize(

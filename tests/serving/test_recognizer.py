@@ -164,7 +164,7 @@ def model_with(taught: Path, folder: Path, what: str) -> Path:
     [
         ("newer version", "version 99; this avcil reads version 1"),
         ("another format", "does not describe an avcil model"),
-        ("kind that names a file", "unknown kind of model"),
+        ("kind that names a file", "come from no method of avcil"),
         ("fewer labels", "knows 4 classes, labels.json names 2"),
         ("labels twice", "each once"),
         ("labels no list", "each once"),

@@ -96,3 +96,15 @@ def test_refusals(make_clips):
     with pytest.raises(InputError, match="more clips are to be forgotten"):
         moments.remove(features[:1].expand(60, -1), torch.zeros(60, dtype=torch.int64))
     assert torch.equal(moments.gram, before)
+
+
+def test_balanced(make_clips):
+    """With equally many clips nothing changes; else counts are equal, and means and within-class scatter stay."""
+    features, labels = make_clips(0)
+    equal = torch.cat([(labels == c).nonzero()[:4, 0] for c in range(3)])
+    assert_close(*(lambda m: (m.balanced(), m))(moments_of(features[equal], labels[equal], 3)))
+    few = moments_of(features[labels != 1][3:], labels[labels != 1][3:], 3)
+    balanced = few.balanced()
+    assert balanced.counts.tolist() == [few.total / 2, 0, few.total / 2]
+    torch.testing.assert_close(balanced.means(), few.means())
+    torch.testing.assert_close(balanced.within_scatter(), few.within_scatter())

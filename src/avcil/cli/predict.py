@@ -28,6 +28,8 @@ class Args:
     """Media files."""
     top: int = 3
     """How many classes to show for a clip."""
+    method_file: Path | None = None
+    """The Python file of a method of your own that made the model; needed for methods in closed form alone."""
     json: bool = False
     """Print a JSON list, an object a file: path, label, probability, predictions, notes; or path and error."""
 
@@ -42,6 +44,10 @@ def run(args: Args) -> int:
     """Print an answer a file as it comes; 2 if a file had none."""
     from avcil.serving import Recognizer
 
+    if args.method_file is not None:
+        from avcil.methods.registry import load_method
+
+        load_method(str(args.method_file))
     recognizer = Recognizer.load(args.run)
     failed = 0
     if args.json:

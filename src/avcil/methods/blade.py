@@ -45,6 +45,9 @@ class BladeOptions:
     """Random features of each vector besides the vector itself: a curved instead of a straight boundary. With M
     features in all, those and the vectors' widths, memory is 8 M M bytes."""
 
+    balanced: bool = False
+    """Choose the penalties as if all classes had equally many clips. The scores count classes alike in any case."""
+
     def __post_init__(self) -> None:
         if self.features < 0:
             raise InputError(f"option features must be 0 or more; not {self.features}")
@@ -74,7 +77,8 @@ class Blade(MomentsMethod):
     def settle(self, view: View, moments: Moments, old: Moments, features: Tensor, labels: Tensor) -> None:
         """The penalties by all moments; calibration and oddity by the clips that have another of their class."""
         start = [view.figures.get(f"penalty{number}", START) for number in range(len(view.sizes))]
-        for number, penalty in enumerate(choose_penalties(moments, view.sizes, start)):
+        judging = moments.balanced() if self.options.balanced else moments
+        for number, penalty in enumerate(choose_penalties(judging, view.sizes, start)):
             view.figures[f"penalty{number}"] = penalty
         judged = moments.counts[labels] > 1
         if judged.any():

@@ -39,12 +39,18 @@ class RanpacOptions:
     step's, or holding out a fifth of the current step's (as published)."""
     ridge: float = 0.0
     """A penalty lambda of your own; 0: chosen by `selection`."""
+    balanced: bool = False
+    """Regress as if all classes had equally many clips: else classes with few are rarely answered."""
 
     def __post_init__(self) -> None:
         if self.features < 1:
             raise InputError(f"option features must be 1 or more; not {self.features}")
         if not self.ridge >= 0:
             raise InputError(f"option ridge must be 0 or more; not {self.ridge}")
+        if self.balanced and self.selection == "hold-out":
+            raise InputError(
+                "option balanced goes with selection=gcv or selection=leave-one-out, not hold-out"
+            )
 
 
 class Ranpac(MomentsMethod):
@@ -66,10 +72,13 @@ class Ranpac(MomentsMethod):
         return [(config, tuple(range(vectors)))]
 
     def settle(self, view: View, moments: Moments, old: Moments, features: Tensor, labels: Tensor) -> None:
-        path = RidgePath(moments)
+        path = RidgePath(self._regressed(moments))
         ridge = self.options.ridge or self._choose(path, features, labels, old)
         view.figures["ridge"] = ridge
         view.calibration.add(path.leave_one_out(features, labels, ridge), labels)
+
+    def _regressed(self, moments: Moments) -> Moments:
+        return moments.balanced() if self.options.balanced else moments
 
     def _choose(self, path: RidgePath, features: Tensor, labels: Tensor, old: Moments) -> float:
         if self.options.selection == "gcv":
@@ -81,7 +90,7 @@ class Ranpac(MomentsMethod):
         return RIDGES[int(torch.tensor(errors).argmin())]
 
     def fitted(self, view: View, moments: Moments) -> LinearHead:
-        weight, view.figures["jitter"] = solve_ridge(moments, view.figures["ridge"])
+        weight, view.figures["jitter"] = solve_ridge(self._regressed(moments), view.figures["ridge"])
         bias = torch.zeros(self.classes, dtype=torch.float64)
         sharpness = view.calibration.sharpness
         return LinearHead(columns=view.columns, weight=weight, bias=bias, sharpness=sharpness)

@@ -15,6 +15,8 @@ from typing import Any
 from avcil.errors import InputError, unknown_name
 
 _NOT_METHODS = {"__init__", "base", "registry"}
+_FROM_FILES: dict[str, type] = {}
+"""By their `name`, the methods that this process loaded from files it was told of."""
 
 
 def method_names() -> list[str]:
@@ -27,7 +29,7 @@ def method_names() -> list[str]:
 
 def load_method(name: str) -> type:
     """The class of the method `name`, or of the one method in the Python file `name`."""
-    from avcil.methods.base import Method
+    from avcil.methods.base import ClosedFormMethod
 
     if name.endswith(".py"):
         module = _import_file(Path(name))
@@ -35,6 +37,35 @@ def load_method(name: str) -> type:
         module = importlib.import_module(f"avcil.methods.{name.replace('-', '_')}")
     else:
         raise unknown_name("method", name, method_names())
+    method = _only_method(module, name)
+    if name.endswith(".py") and issubclass(method, ClosedFormMethod):
+        if method.name in method_names():  # its saved models would be taken for the other's
+            raise InputError(f"{name}: avcil has a method {method.name} already. Give yours another name")
+        _FROM_FILES[method.name] = method
+    return method
+
+
+def method_of_kind(kind: str) -> type:
+    """The method whose models are of `kind`: one of avcil's, or of a file that `load_method` was given before.
+
+    Never runs a file: what a model's folder says is not to be trusted so far.
+
+    :raises InputError: for another; it says how to make it known.
+    """
+    if kind in method_names():
+        return load_method(kind)
+    if kind in _FROM_FILES:
+        return _FROM_FILES[kind]
+    raise InputError(
+        f"models of kind {kind!r} come from no method of avcil ({', '.join(method_names())}). If it is your own, "
+        "name its file first: in Python avcil.methods.registry.load_method('FILE.py'), at the command line "
+        "avcil predict --method-file FILE.py"
+    )
+
+
+def _only_method(module: Any, name: str) -> Any:
+    from avcil.methods.base import Method
+
     found = [
         value
         for value in vars(module).values()

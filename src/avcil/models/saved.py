@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from avcil.errors import InputError, unknown_name
+from avcil.errors import InputError
 from avcil.files import read_json, replace_folder, settle_folder, write_atomically, write_json, write_text
 from avcil.models.base import Model
 from avcil.models.card import model_card
@@ -119,11 +119,13 @@ def build_model(kind: str, config: dict[str, Any], tensors: dict[str, Tensor]) -
     """The model of a kind: the network, or what a closed-form method's file names as its model."""
     if kind == Network.kind:
         return Network.from_config(config, tensors).eval()
-    from avcil.methods.registry import load_method, method_names
+    from avcil.methods.base import ClosedFormMethod
+    from avcil.methods.registry import method_of_kind
 
-    if kind not in method_names():  # never a path: a model's folder must not name code to be run
-        raise unknown_name("kind of model", kind, [Network.kind, *method_names()])
-    return load_method(kind).load_model(config, tensors)
+    method = method_of_kind(kind)  # never a path: a model's folder must not name code to be run
+    if not issubclass(method, ClosedFormMethod):
+        raise InputError(f"method {kind} trains a network: a model of kind {kind!r} is damaged")
+    return method.load_model(config, tensors)
 
 
 def load_model(folder: Path) -> tuple[Model, list[str], dict[str, Any]]:

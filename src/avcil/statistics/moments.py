@@ -115,6 +115,20 @@ class Moments:
         """sum_i (h_i - mu_c(i)) (h_i - mu_c(i))^T, (M, M)."""
         return self.gram - self.sums @ self.means()
 
+    def balanced(self) -> Moments:
+        """The sums if all classes that have clips had equally many, N in all as before.
+
+        Each class keeps its mean, and its clips lie about it as the clips of all classes together do: the scatter of
+        a single class is not in the sums. With equally many clips these are the sums themselves.
+        """
+        other = Moments(0)
+        alive = self.counts > 0
+        other.counts = alive.double() * self.total / alive.sum().clamp(min=1)
+        means = self.means()
+        other.sums = means.T * other.counts
+        other.gram = self.within_scatter() + other.sums @ means
+        return other
+
     def tensors(self) -> dict[str, Tensor]:
         """What is saved: of the symmetric gram matrix its upper triangle, row after row."""
         rows = [self.gram[i, i:] for i in range(self.width)]

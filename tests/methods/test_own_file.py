@@ -1,0 +1,43 @@
+"""A method of a user's own, in a file of its own, and the models that it leaves."""
+
+from __future__ import annotations
+
+import pytest
+
+from avcil.errors import InputError
+from avcil.methods import registry
+from avcil.models.saved import load_model
+from avcil.training.config import TrainConfig
+from avcil.training.run import train
+
+OWN_METHOD = """
+from avcil.methods.blade import Blade as _Blade
+
+
+class Mine(_Blade):
+    name = "NAME"
+    summary = "a method of a user's own"
+"""
+
+
+def test_model_of_a_method_of_ones_own(store, tmp_path):
+    """A closed form from a user's file is saved under its name, and built again once that file was named."""
+    file = tmp_path / "mine.py"
+    file.write_text(OWN_METHOD.replace("NAME", "mine"))
+    config = TrainConfig(features=store, out=tmp_path / "run", method=str(file), classes_per_step=2)
+    train(config, quiet=True)
+    registry._FROM_FILES.clear()  # as in a process of its own
+    with pytest.raises(InputError, match=r"'mine' come from no method of avcil.*--method-file FILE\.py"):
+        load_model(tmp_path / "run/model")
+    registry.load_method(str(file))
+    model, labels, _ = load_model(tmp_path / "run/model")
+    assert model.kind == "mine"
+    assert model.classes == len(labels) == 6
+
+
+def test_method_of_a_taken_name(tmp_path):
+    """A closed form of one's own must not be called as one of avcil's, whose models would be mistaken for its."""
+    file = tmp_path / "mine.py"
+    file.write_text(OWN_METHOD.replace("NAME", "blade"))
+    with pytest.raises(InputError, match="avcil has a method blade already"):
+        registry.load_method(str(file))
