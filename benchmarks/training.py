@@ -71,7 +71,7 @@ def ours(a: argparse.Namespace, clips: Clips) -> Callable[[], float]:
     batch = Batch(audio=clips.audio, visual=clips.visual, labels=clips.labels, rows=rows, new_count=clips.new)
 
     def iterate() -> float:
-        output = step.network(batch.audio, batch.visual, maps_from=batch.new_count)
+        output = method.forward(batch, step)
         loss = torch.stack(list(method.loss(output, batch, step).values())).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -103,7 +103,8 @@ def plain(a: argparse.Namespace, clips: Clips) -> Callable[[], float]:
             feature=audio + visual,
             audio_feature=audio,
             visual_feature=visual,
-            attention=attention,
+            spatial_log=attention.spatial_log,
+            temporal_log=attention.temporal_log,
         )
 
     def iterate() -> float:
@@ -129,13 +130,8 @@ def plain_loss(out: NetworkOutput, old: NetworkOutput, clips: Clips) -> Tensor:
     log = F.log_softmax(similarity / tau, 1)
     same = (clips.labels[:, None] == clips.labels[None]).float()
     instance, classes = -log.diag().mean(), -(same * log).sum() / n / n
-    spatial = (
-        old.attention.spatial_log[new:].exp() * (old.attention.spatial_log - out.attention.spatial_log)[new:]
-    )
-    temporal = (
-        old.attention.temporal_log[new:].exp()
-        * (old.attention.temporal_log - out.attention.temporal_log)[new:]
-    )
+    spatial = old.spatial_log[new:].exp() * (old.spatial_log - out.spatial_log)[new:]
+    temporal = old.temporal_log[new:].exp() * (old.temporal_log - out.temporal_log)[new:]
     return ce + kd + 0.5 * instance + classes + 0.5 * (spatial.sum() + temporal.sum()) / (n - new)
 
 

@@ -25,7 +25,9 @@ from avcil.models.saved import load_model, load_tensors
 from avcil.training.task_data import TaskData
 
 
-def outputs(network: Network, data: TaskData, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def outputs(
+    network: Network, data: TaskData, rows: list[int]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Logits (n, K), unit features (n, D) and class numbers (n,) of store rows."""
     table = data.table(rows)
     with torch.no_grad():

@@ -114,7 +114,7 @@ def test_weight_grows_with_the_step():
     batch = batch_of(step, [0, 15, 27])
     output = step.network(batch.audio, batch.visual)
     *old, norms = teacher_layers(step.teacher.network, batch)
-    new = [output.attention.attended, output.audio_feature, output.visual_feature]
+    new = [output.attended, output.audio_feature, output.visual_feature]
     total = 0.0
     for i in range(3):
         for layer in range(3):

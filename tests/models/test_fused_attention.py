@@ -1,55 +1,174 @@
-"""The fused operator against the plain transcription of the paper's equations."""
+"""The fused operator, by every kernel that runs on a CPU, against the plain transcription of the paper's equations."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from avcil.models import fused_attention
+from avcil.losses import attention_divergence
+from avcil.models import fused_attention, kernels
 from avcil.models.attention import guided_attention
-from avcil.models.fused_attention import projected_attention
+from avcil.models.fused_attention import attention_maps, projected_attention
+from avcil.models.kernels import native, operators
+
+needs_compiler = pytest.mark.skipif(not native.available(), reason="there is no C compiler")
 
 
-def plain(tokens, weight, bias, query, *, maps_from):
-    keys = torch.tanh(tokens @ weight.T + bias)
-    attended, spatial_log, temporal_log = guided_attention(tokens, keys, query)
-    return attended, spatial_log[maps_from:], temporal_log[maps_from:]
+@pytest.fixture(params=[operators, pytest.param(native, marks=needs_compiler)], ids=["operators", "native"])
+def kernel(request, monkeypatch):
+    monkeypatch.setattr(kernels, "choose", lambda tokens, dtype: request.param)
+    return request.param
 
 
-def draw(clips, slices, spatial, width):
-    generator = torch.Generator().manual_seed(clips)
-    tokens, weight = torch.randn(clips, slices, spatial, width, generator=generator, dtype=torch.float64), None
-    weight = torch.randn(width, width, generator=generator, dtype=torch.float64).requires_grad_()
-    bias = torch.randn(width, generator=generator, dtype=torch.float64).requires_grad_()
-    query = torch.randn(clips, width, generator=generator, dtype=torch.float64).tanh().requires_grad_()
-    return tokens, weight, bias, query
+def draw(clips, slices, spatial, width, *, old=0, dtype=torch.float64, scale=1.0):
+    generator = torch.Generator().manual_seed(clips + 10 * slices + 100 * spatial + 1000 * width)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    tokens = normal(clips, slices, spatial, width).to(dtype)
+    weight = (scale * normal(width, width)).to(dtype).requires_grad_()
+    bias, query = (
+        normal(width).to(dtype).requires_grad_(),
+        normal(clips, width).tanh().to(dtype).requires_grad_(),
+    )
+    old_log = normal(old, slices, spatial, width).log_softmax(dim=2).to(dtype)
+    return tokens, weight, bias, query, old_log
 
 
-@pytest.mark.parametrize("shape", [(7, 3, 4, 5), (1, 1, 1, 2), (5, 2, 9, 3)])
+def by_equations(tokens, weight, bias, query, old_log):
+    attended, spatial_log, temporal_log = guided_attention(
+        tokens, torch.tanh(tokens @ weight.T + bias), query
+    )
+    logs = zip(spatial_log[len(tokens) - len(old_log) :], old_log, strict=True)
+    divergence = [attention_divergence(new[None], old[None]) for new, old in logs]
+    return attended, temporal_log, torch.stack(divergence) if divergence else attended.new_zeros(0)
+
+
+def values_and_gradients(function, inputs):
+    outputs = tuple(function(*inputs))
+    pull = torch.Generator().manual_seed(1)
+    loss = sum(
+        (out * torch.randn(out.shape, generator=pull, dtype=torch.float64).to(out)).sum() for out in outputs
+    )
+    return [*(out.detach() for out in outputs), *torch.autograd.grad(loss, inputs[1:4])]
+
+
+def fused(tokens, weight, bias, query, old_log):
+    return projected_attention(tokens, weight, bias, query, old_spatial_log=old_log)
+
+
+def compare(inputs, *, rtol, atol):
+    ours, oracle = (values_and_gradients(function, inputs) for function in (fused, by_equations))
+    for one, other in zip(ours, oracle, strict=True):
+        torch.testing.assert_close(one, other, rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize("shape", [(7, 3, 4, 5), (1, 1, 1, 2), (5, 2, 9, 19)])
 @pytest.mark.parametrize("block_clips", [1, 2, 100])
-@pytest.mark.parametrize("maps_from", [0, 1, "all"])
-def test_equals_the_plain_transcription(shape, block_clips, maps_from, monkeypatch):
-    """Values and gradients agree, whatever the blocks and whichever clips' maps are asked for."""
-    monkeypatch.setattr(fused_attention, "BLOCK_ELEMENTS", block_clips * shape[1] * shape[2] * shape[3])
-    maps_from = shape[0] if maps_from == "all" else maps_from
-    inputs = draw(*shape)
-    found = []
-    for function in (plain, projected_attention):
-        outputs = tuple(function(*inputs, maps_from=maps_from))
-        pull = torch.Generator().manual_seed(1)
-        loss = sum((out * torch.randn(out.shape, generator=pull, dtype=torch.float64)).sum() for out in outputs)
-        found.append([*outputs, *torch.autograd.grad(loss, inputs[1:])])
-    for ours, oracle in zip(found[1], found[0], strict=True):
-        torch.testing.assert_close(ours, oracle, rtol=1e-10, atol=1e-12)
+@pytest.mark.parametrize("old", [0, 1, "all"])
+def test_equals_the_plain_transcription(shape, block_clips, old, kernel, monkeypatch):
+    """Values and gradients agree to 1e-10, whatever the blocks and whichever clips have old maps."""
+    monkeypatch.setattr(fused_attention, "BLOCK_ROWS", block_clips * shape[1] * shape[2])
+    compare(draw(*shape, old=shape[0] if old == "all" else old), rtol=1e-10, atol=1e-11)
 
 
-def test_gradient_by_finite_differences():
-    """The hand-written way back is the derivative of the way forth."""
-    tokens, *rest = draw(3, 2, 3, 4)
-    assert torch.autograd.gradcheck(lambda *x: tuple(projected_attention(tokens, *x, maps_from=1)), rest)
+@settings(deadline=None, max_examples=30)
+@given(
+    clips=st.integers(1, 4),
+    slices=st.integers(1, 3),
+    spatial=st.integers(1, 20),
+    width=st.integers(1, 40),
+    scale=st.floats(0, 30),
+    data=st.data(),
+)
+def test_any_shape(clips, slices, spatial, width, scale, data):
+    """The chosen kernel agrees for any shape, narrower than a vector or not a multiple of one, and for sharp keys."""
+    old = data.draw(st.integers(0, clips))
+    compare(draw(clips, slices, spatial, width, old=old, scale=scale), rtol=1e-9, atol=1e-9)
 
 
-def test_nothing_is_kept_without_gradient():
+def test_in_single_precision(kernel):
+    """In float32 it is within a few units in the last place of float64's result."""
+    exact = values_and_gradients(by_equations, draw(3, 2, 49, 32, old=2))
+    found = values_and_gradients(fused, draw(3, 2, 49, 32, old=2, dtype=torch.float32))
+    for value, best in zip(found, exact, strict=True):
+        assert (value - best).abs().max() < 2e-6 * best.abs().max()
+
+
+def test_gradient_by_finite_differences(kernel):
+    """The hand-written way back is the derivative of the way forth, through the divergence as well."""
+    tokens, *rest, old_log = draw(3, 2, 3, 4, old=2)
+    assert torch.autograd.gradcheck(lambda *x: tuple(fused(tokens, *x, old_log)), rest)
+
+
+def test_an_unchanged_model_does_not_diverge(kernel):
+    """Against its own maps the divergence and its gradient vanish."""
+    *inputs, _ = draw(2, 3, 50, 20)
+    own = attention_maps(*inputs).spatial_log.detach()
+    divergence = fused(*inputs, own).spatial_divergence
+    assert divergence.abs().max() < 1e-11
+    assert torch.autograd.grad(divergence.sum(), inputs[1])[0].abs().max() < 1e-11
+
+
+def test_maps_equal_the_plain_transcription(monkeypatch):
+    """Maps made block by block are the equations' maps."""
+    *inputs, _ = draw(5, 2, 3, 4)
+    monkeypatch.setattr(fused_attention, "BLOCK_ROWS", 12)
+    tokens, weight, bias, query = inputs
+    oracle = guided_attention(tokens, torch.tanh(tokens @ weight.T + bias), query)
+    for one, other in zip(attention_maps(*inputs), oracle, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_half_precision_tokens():
+    """bfloat16 tokens beside float32 weights: sums and gradients in float32, within bfloat16's rounding."""
+    tokens, *rest, old_log = draw(4, 2, 30, 16, old=2, dtype=torch.float32, scale=0.2)
+    coarse = values_and_gradients(fused, (tokens.bfloat16(), *rest, old_log))
+    exact = values_and_gradients(by_equations, (tokens, *rest, old_log))
+    for one, other in zip(coarse, exact, strict=True):
+        assert one.dtype == torch.float32
+        assert (one - other).norm() < 0.02 * other.norm()
+
+
+def test_nothing_is_kept_without_gradient(kernel):
     """Asking a model costs no memory for a way back."""
     with torch.no_grad():
-        assert projected_attention(*draw(2, 2, 3, 4)).attended.grad_fn is None
+        assert fused(*draw(2, 2, 3, 4)).attended.grad_fn is None
+
+
+def test_no_clips(kernel):
+    """Of no clips comes nothing, in the right shape."""
+    assert fused(*draw(0, 2, 3, 4)).attended.shape == (0, 4)
+
+
+def test_without_a_compiler(monkeypatch, capsys, tmp_path):
+    """Where nothing can be compiled PyTorch's operators work, and it is said once and why."""
+    for cached in (native.available, native._library):
+        cached.cache_clear()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    try:
+        chosen = [kernels.choose(torch.zeros(1), torch.float32) for _ in range(2)]
+    finally:
+        for cached in (native.available, native._library):
+            cached.cache_clear()
+    assert chosen == [operators, operators]
+    assert capsys.readouterr().err.count("Install gcc") == 1
+
+
+@needs_compiler
+def test_compiled_once(monkeypatch, tmp_path):
+    """The library is kept in the cache folder and found there again."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    native._library.cache_clear()
+    native._library(torch.float32)
+    (built,) = (tmp_path / "avcil").iterdir()
+    stamp = built.stat().st_mtime_ns
+    native._library.cache_clear()
+    native._library(torch.float32)
+    native._library.cache_clear()
+    assert [p.stat().st_mtime_ns for p in (tmp_path / "avcil").iterdir()] == [stamp]

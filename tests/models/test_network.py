@@ -36,7 +36,7 @@ def test_widths_and_grids(modality, shape):
     assert output.logits.shape == (4, 4)
     assert output.feature.shape == (4, 5 if modality == "audio" else 7)
     assert output.logits.isfinite().all()
-    assert (output.attention is not None) == (modality == "audio-visual")
+    assert (output.attended is not None) == (modality == "audio-visual")
 
 
 @pytest.mark.parametrize("head", [LinearHead, ProxyHead])
@@ -63,3 +63,10 @@ def test_nearest_mean_by_loops():
         distances = [float(((unit - mean) ** 2).sum()) for mean in network.class_means]
         assert scores[i].tolist() == pytest.approx([-d for d in distances], abs=1e-5)
         assert int(scores[i].argmax()) == distances.index(min(distances))
+
+
+def test_maps_or_divergence():
+    """Asking for both at once is refused: they are made in different ways."""
+    network = build("audio-visual")
+    with pytest.raises(ValueError, match="not for both"):
+        network(*inputs("audio-visual"), maps=True, old_spatial_log=inputs("audio-visual")[1])

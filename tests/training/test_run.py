@@ -12,7 +12,7 @@ import torch
 
 from avcil.errors import InputError
 from avcil.features import FeatureStore
-from avcil.methods.av_cil import _attention
+from avcil.methods.av_cil import _spatial
 from avcil.models.saved import load_tensors
 from avcil.training import run as run_module
 from avcil.training.config import TrainConfig
@@ -183,24 +183,24 @@ def test_teacher_recalls_what_it_would_say(store, tmp_path):
         for batch in batches(learner.method, step, learner.config, epoch):
             losses = []
             for teacher in (recalls, computes):
-                output = step.network(batch.audio, batch.visual, maps_from=batch.new_count)
+                output = learner.method.forward(batch, dataclasses.replace(step, teacher=teacher))
                 losses.append(learner.method.loss(output, batch, dataclasses.replace(step, teacher=teacher)))
             assert losses[0].keys() == losses[1].keys()
             for name in losses[0]:
                 torch.testing.assert_close(losses[0][name], losses[1][name], rtol=1e-12, atol=1e-12)
-    assert computes._memory == {"logits": None, "attention": None}
+    assert computes._memory == dict.fromkeys(["spatial attention", "logits", "temporal attention"])
     assert len(recalls._memory["logits"].tensors[0]) == len(step.pool) == 24 + 6
-    assert all(len(tensor) == 6 for tensor in recalls._memory["attention"].tensors)
+    assert all(len(recalls._memory[f"{name} attention"].tensors[0]) == 6 for name in ("spatial", "temporal"))
 
 
 def test_teacher_keeps_within_its_budget(store, tmp_path):
     """Where exemplars' maps fit and all clips' would not, they are kept: what counts is what is asked about."""
-    maps = 6 * 8 * (2 * 3 * 12 + 2 * 12)  # bytes: exemplars, float64, spatial and temporal
+    maps = 6 * 8 * (2 * 3 * 12)  # bytes: exemplars, float64
     for budget, kept in ((maps, True), (maps - 1, False)):
         learner, step, teacher = teacher_case(store, tmp_path / "run", budget)
         batch = next(batches(learner.method, step, learner.config, 0))
-        teacher.recall("attention", _attention, batch.exemplars())
-        assert (teacher._memory["attention"] is not None) == kept
+        teacher.recall("maps", _spatial, batch.exemplars())
+        assert (teacher._memory["maps"] is not None) == kept
 
 
 def test_tables_beyond_memory_are_read_batch_by_batch(store):

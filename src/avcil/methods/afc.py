@@ -100,10 +100,10 @@ def _features(step: Step) -> Tensor:
 
 def layers(output: NetworkOutput) -> tuple[Tensor, Tensor, Tensor]:
     """What is held in place in the audio-visual network: x, f_a and f_v, each (N, D)."""
-    assert output.attention is not None
+    assert output.attended is not None
     assert output.audio_feature is not None
     assert output.visual_feature is not None
-    return output.attention.attended, output.audio_feature, output.visual_feature
+    return output.attended, output.audio_feature, output.visual_feature
 
 
 def _teacher_feature(network: Network, batch: Batch) -> tuple[Tensor, ...]:

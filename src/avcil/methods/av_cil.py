@@ -46,10 +46,16 @@ class AvCilOptions:
     """T of the distillation's softmax."""
 
 
-def _attention(network: Network, batch: Batch) -> tuple[Tensor, ...]:
-    attention = network(batch.audio, batch.visual).attention
-    assert attention is not None
-    return attention.spatial_log, attention.temporal_log
+def _spatial(network: Network, batch: Batch) -> tuple[Tensor, ...]:
+    output = network(batch.audio, batch.visual, maps=True)
+    assert output.spatial_log is not None
+    return (output.spatial_log,)
+
+
+def _temporal(network: Network, batch: Batch) -> tuple[Tensor, ...]:
+    output = network(batch.audio, batch.visual)
+    assert output.temporal_log is not None
+    return (output.temporal_log,)
 
 
 class AvCil(SsIl):
@@ -58,6 +64,18 @@ class AvCil(SsIl):
     name = "av-cil"
     summary = "rehearsal with audio-visual similarity constraints and attention distillation (ICCV 2023)"
     Options = AvCilOptions
+
+    def forward(self, batch: Batch, step: Step) -> NetworkOutput:
+        """With the divergence from the teacher's spatial attention to the exemplars, where it is distilled."""
+        if not (self.options.vad_spatial and self._distils(batch, step)):
+            return super().forward(batch, step)
+        assert step.teacher is not None
+        (spatial,) = step.teacher.recall("spatial attention", _spatial, batch.exemplars())
+        return step.network(batch.audio, batch.visual, old_spatial_log=spatial)
+
+    def _distils(self, batch: Batch, step: Step) -> bool:
+        sees_and_hears = step.teacher is not None and self.modality == "audio-visual"
+        return sees_and_hears and batch.new_count < len(batch.labels)
 
     def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
         terms = super().loss(output, batch, step)
@@ -81,17 +99,14 @@ class AvCil(SsIl):
         return terms
 
     def _attention_distillation(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
-        options, old = self.options, len(batch.labels) - batch.new_count
-        if not old or not (options.vad_spatial or options.vad_temporal):
-            return {}
-        assert output.attention is not None
-        assert step.teacher is not None
-        spatial, temporal = step.teacher.recall("attention", _attention, batch.exemplars())
-        terms = {}
-        if options.vad_spatial:
-            divergence = attention_divergence(output.attention.spatial_log[-old:], spatial)
-            terms["spatial_distillation"] = options.vad_balance * divergence
-        if options.vad_temporal:
-            divergence = attention_divergence(output.attention.temporal_log[-old:], temporal)
+        options, terms = self.options, {}
+        if options.vad_spatial and self._distils(batch, step):
+            assert output.spatial_divergence is not None
+            terms["spatial_distillation"] = options.vad_balance * output.spatial_divergence.mean()
+        if options.vad_temporal and self._distils(batch, step):
+            assert output.temporal_log is not None
+            assert step.teacher is not None
+            (temporal,) = step.teacher.recall("temporal attention", _temporal, batch.exemplars())
+            divergence = attention_divergence(output.temporal_log[batch.new_count :], temporal)
             terms["temporal_distillation"] = (1 - options.vad_balance) * divergence
         return terms

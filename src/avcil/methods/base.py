@@ -131,9 +131,13 @@ class GradientMethod(Method):
     def begin_step(self, step: Step) -> None:
         """Called once the head has grown and before the first batch; must be the same function of `step` each time."""
 
+    def forward(self, batch: Batch, step: Step) -> NetworkOutput:
+        """The network's pass over the batch, with what `loss` needs of it."""
+        return step.network(batch.audio, batch.visual)
+
     @abstractmethod
     def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """The loss's terms by name, weighted: their sum is what is minimised."""
+        """The loss's terms by name, weighted, of what `forward` gave: their sum is what is minimised."""
 
 
 class ClosedFormMethod(Method):

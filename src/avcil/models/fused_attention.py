@@ -1,115 +1,149 @@
 """Guided attention in one operator: the key projection, both attentions, and their gradients, block by block.
 
-B clips, T time slices, S spatial tokens per slice, D width. The same mathematics as `attention.guided_attention`
-of P = tanh(V U^T + c), which is its plain transcription and the tests' oracle. What makes it fast on a CPU:
+B clips, T time slices, S spatial tokens per slice, D width; the last n clips are compared with an older model's maps.
+The same mathematics as `attention.guided_attention` of P = tanh(V U^T + c), which is its plain transcription and the
+tests' oracle. What makes it fast:
 
-- |P * p| < 1, so softmax needs no maximum: exponentials and their sums suffice;
-- blocks of clips small enough that a block's temporaries stay in the processor's cache;
-- sum_S A * dA is known without a pass over the tokens: it is d(sum_S A V) . sum_S A V + du . u;
-- only P is kept for the way back, and logarithms of maps are made for the clips alone that distillation asks about.
+- no map is ever written: |P * p| < 1, so softmax needs no maximum, and sums of exponentials suffice;
+- KL(A_old || A) = sum_S A_old (log A_old - P * p) + log sum_S exp(P * p): no map of the new model either;
+- sum_S A * dL/dA is known without a pass over the tokens: it is d(sum_S A V) . sum_S A V + du . u;
+- only P is kept for the way back; everything element-wise is one pass over a block that the matrix product has just
+  left in the processor's cache (`kernels`).
 """
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from avcil.models.attention import GuidedAttention
+from avcil.models import kernels
+from avcil.models.attention import GuidedAttention, guided_attention
 
-BLOCK_ELEMENTS = 2**17
-"""Numbers of one temporary in a block: half a megabyte in float32."""
+BLOCK_ROWS = 4096
+"""Tokens of a block on a CPU: 12 MB of keys at D = 768 in float32, and as much of tokens."""
+BLOCK_ROWS_GPU = 2**20
+
+
+class ProjectedAttention(NamedTuple):
+    """What `projected_attention` gives."""
+
+    attended: Tensor
+    """x (B, D): the tokens summed up under both attentions."""
+    temporal_log: Tensor
+    """log A_t (B, T, D)"""
+    spatial_divergence: Tensor
+    """(n,): sum over T and D of KL(A_old || A_s), for each of the last n clips."""
 
 
 def projected_attention(
-    tokens: Tensor, weight: Tensor, bias: Tensor, query: Tensor, *, maps_from: int = 0
-) -> GuidedAttention:
+    tokens: Tensor, weight: Tensor, bias: Tensor, query: Tensor, *, old_spatial_log: Tensor | None = None
+) -> ProjectedAttention:
     """Attend to `tokens` V (B, T, S, D) by keys tanh(V weight^T + bias) and `query` p (B, D), |p| <= 1.
 
-    The logarithms of the maps are given for the clips from `maps_from` on only: (B - maps_from, T, S, D) and
-    (B - maps_from, T, D). No gradient goes to the tokens: encoders are frozen.
+    `old_spatial_log` (n, T, S, D): log A_old, whose exponentials sum to one over S, for the last n clips. Tokens may
+    be of lower precision than the weights: products are then made in theirs, sums in the weights'. No gradient goes
+    to the tokens nor to the old maps: encoders and teachers are frozen.
     """
-    return GuidedAttention(*_ProjectedAttention.apply(tokens, weight, bias, query, maps_from))
+    seen, summary, divergence = _SpatialAttention.apply(tokens, weight, bias, query, old_spatial_log)
+    temporal_log = torch.log_softmax(summary * query[:, None, :], dim=1)
+    return ProjectedAttention((temporal_log.exp() * seen).sum(dim=1), temporal_log, divergence)
+
+
+def attention_maps(tokens: Tensor, weight: Tensor, bias: Tensor, query: Tensor) -> GuidedAttention:
+    """As `projected_attention`, with every map written out, by the plain equations; for teachers and for people."""
+    count, slices, _, width = tokens.shape
+    shapes = (count, width), tokens.shape, (count, slices, width)
+    maps = GuidedAttention(*(weight.new_empty(shape) for shape in shapes))
+    for block in _blocks(tokens):
+        keys = torch.tanh(torch.nn.functional.linear(tokens[block], weight, bias))
+        for whole, part in zip(maps, guided_attention(tokens[block], keys, query[block]), strict=True):
+            whole[block] = part
+    return maps
 
 
 def _blocks(tokens: Tensor) -> list[slice]:
-    clips = max(1, BLOCK_ELEMENTS // max(1, tokens[0].numel())) if len(tokens) else 1
-    return [slice(start, min(start + clips, len(tokens))) for start in range(0, len(tokens), clips)]
+    """At least one, so that no clips give empty results of the right shape."""
+    rows = BLOCK_ROWS_GPU if tokens.is_cuda else BLOCK_ROWS
+    clips = max(1, rows // max(1, math.prod(tokens.shape[1:3])))
+    return [slice(at, min(at + clips, len(tokens))) for at in range(0, max(1, len(tokens)), clips)]
 
 
-class _ProjectedAttention(torch.autograd.Function):
+def _held(old: Tensor | None, block: slice, count: int) -> Tensor | None:
+    """What belongs to the block of `old` (n, ...), which is about the last n of `count` clips; None for nothing."""
+    if old is None or block.stop <= count - len(old):
+        return None
+    first = count - len(old)
+    return old[max(block.start, first) - first : block.stop - first]
+
+
+class _SpatialAttention(torch.autograd.Function):
+    """(tokens, weight, bias, query, old_log) to sum_S A V (B, T, D), sum_S A P (B, T, D) and the divergence (n,)."""
+
     @staticmethod
     def forward(
-        ctx: Any, tokens: Tensor, weight: Tensor, bias: Tensor, query: Tensor, maps_from: int
+        ctx: Any, tokens: Tensor, weight: Tensor, bias: Tensor, query: Tensor, old_log: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        count, slices, _, width = tokens.shape
-        trained = any(ctx.needs_input_grad)
-        keys = torch.empty_like(tokens) if trained else None
-        log_sums, summary, seen = (tokens.new_empty(count, slices, width) for _ in range(3))
-        spatial_log = tokens.new_empty(count - maps_from, *tokens.shape[1:])
-        for block in _blocks(tokens):
-            block_keys = (
-                torch.addmm(bias, tokens[block].flatten(0, 2), weight.T).view_as(tokens[block]).tanh_()
-            )
-            scores = block_keys * query[block, None, None, :]
-            if block.stop > maps_from:
-                first = max(block.start, maps_from)
-                spatial_log[first - maps_from : block.stop - maps_from] = scores[first - block.start :]
-            power = scores.exp_()
-            total = power.sum(dim=2)
-            torch.log(total, out=log_sums[block])
-            torch.div((power * tokens[block]).sum(dim=2), total, out=seen[block])
-            torch.div(power.mul_(block_keys).sum(dim=2), total, out=summary[block])
-            if keys is not None:
-                keys[block] = block_keys
-        spatial_log -= log_sums[maps_from:, :, None, :]
-        temporal_log = torch.log_softmax(summary * query[:, None, :], dim=1)
-        temporal = temporal_log.exp()
-        if keys is not None:
-            ctx.save_for_backward(tokens, keys, weight, query, log_sums, summary, seen, temporal)
-            ctx.maps_from = maps_from
-        return (temporal * seen).sum(dim=1), spatial_log, temporal_log[maps_from:].clone()
+        tokens, bias, query = tokens.contiguous(), bias.contiguous(), query.contiguous()
+        old_log = None if old_log is None else old_log.contiguous()
+        kernel, projection = kernels.choose(tokens, weight.dtype), weight.to(tokens.dtype).T
+        trained, blocks = any(ctx.needs_input_grad), _blocks(tokens)
+        keys = torch.empty_like(tokens if trained else tokens[blocks[0]])
+        parts = []
+        for block in blocks:
+            block_keys = keys[block] if trained else keys[: block.stop - block.start]
+            torch.mm(tokens[block].flatten(0, 2), projection, out=block_keys.flatten(0, 2))
+            held = _held(old_log, block, len(tokens))
+            parts.append(kernel.forward(block_keys, tokens[block], bias, query[block], held))
+        total, seen, summary = (torch.cat([part[i] for part in parts]) for i in range(3))
+        divergence = _divergence([part.cross for part in parts], total, tokens.shape[2])
+        if trained:
+            ctx.save_for_backward(tokens, keys, weight, query, total, seen, summary, old_log)
+        return seen, summary, divergence
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(
-        ctx: Any, grad: Tensor, grad_spatial_log: Tensor, grad_temporal_log: Tensor
+        ctx: Any, grad_seen: Tensor, grad_summary: Tensor, grad_divergence: Tensor
     ) -> tuple[None, Tensor, Tensor, Tensor, None]:
-        tokens, keys, weight, query, log_sums, summary, seen, temporal = ctx.saved_tensors
-        first_map = ctx.maps_from
-        # temporal softmax
-        grad_scores = temporal * (grad[:, None, :] * (seen - (temporal * seen).sum(dim=1, keepdim=True)))
-        grad_scores[first_map:] += grad_temporal_log - temporal[first_map:] * grad_temporal_log.sum(
-            dim=1, keepdim=True
-        )
-        grad_query = (grad_scores * summary).sum(dim=1)
-        grad_summary = grad_scores * query[:, None, :]
-        grad_seen = grad[:, None, :] * temporal
-        # sum_S A * dL/dA, which the softmax over S subtracts
+        tokens, keys, weight, query, total, seen, summary, old_log = ctx.saved_tensors
+        kernel, blocks = kernels.choose(tokens, weight.dtype), _blocks(tokens)
+        grad_divergence = grad_divergence.contiguous()
         shared = grad_seen * seen + grad_summary * summary
-        grad_weight, grad_bias = torch.zeros_like(weight), weight.new_zeros(len(weight))
-        for block in _blocks(tokens):
-            wide = (block, slice(None), None, slice(None))
-            block_tokens, block_keys = tokens[block], keys[block]
-            guide = query[block, None, None, :]
-            attention = (block_keys * guide).sub_(log_sums[wide]).exp_()
-            grad_score = block_tokens * grad_seen[wide]
-            grad_score.addcmul_(block_keys, grad_summary[wide].expand_as(block_keys)).sub_(shared[wide]).mul_(
-                attention
+        buffer = torch.empty_like(tokens[blocks[0]])
+        grad_weight, grad_bias, grad_query = torch.zeros_like(weight), weight.new_zeros(len(weight)), []
+        for block in blocks:
+            held = _held(old_log, block, len(tokens))
+            pull = kernels.Pull(
+                *(part[block].contiguous() for part in (grad_seen, grad_summary, shared)),
+                _held(grad_divergence, block, len(tokens)) if held is not None else grad_divergence[:0],
             )
-            if block.stop > first_map:
-                first = max(block.start, first_map)
-                mine = slice(first - block.start, None)
-                given = grad_spatial_log[first - first_map : block.stop - first_map]
-                grad_score[mine] += given
-                grad_score[mine].addcmul_(
-                    attention[mine], given.sum(dim=2, keepdim=True).expand_as(given), value=-1
-                )
-            grad_query[block] += (grad_score * block_keys).sum(dim=(1, 2))
-            grad_key = grad_score.mul_(guide).addcmul_(attention, grad_summary[wide].expand_as(attention))
-            grad_key.addcmul_(grad_key * block_keys, block_keys, value=-1)  # through tanh
-            flat = grad_key.flatten(0, 2)
-            grad_weight.addmm_(flat.T, block_tokens.flatten(0, 2))
-            grad_bias += flat.sum(dim=0)
-        return None, grad_weight, grad_bias, grad_query, None
+            out = buffer[: block.stop - block.start]
+            for_query, for_bias = kernel.backward(
+                keys[block], tokens[block], query[block], total[block], pull, held, out
+            )
+            grad_query.append(for_query)
+            grad_bias += for_bias
+            _add_product(grad_weight, out.flatten(0, 2).T, tokens[block].flatten(0, 2))
+        return None, grad_weight, grad_bias, torch.cat(grad_query), None
+
+
+def _divergence(crosses: list[Tensor | None], total: Tensor, spatial: int) -> Tensor:
+    """sum over T and D of sum_S A_old (log A_old - log A), by clip (n,)."""
+    found = [cross for cross in crosses if cross is not None]
+    if not found:
+        return total.new_zeros(0)
+    cross = torch.cat(found)
+    return (cross + (total[-len(cross) :] / spatial).log()).sum(dim=(1, 2))
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """total += left right, summed up in the dtype of `total`."""
+    if total.dtype == left.dtype:
+        total.addmm_(left, right)
+    elif left.is_cuda:
+        total += torch.mm(left, right, out_dtype=total.dtype)
+    else:
+        total += left.to(total.dtype) @ right.to(total.dtype)

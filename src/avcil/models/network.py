@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avcil.errors import InputError
-from avcil.models.attention import GuidedAttention
 from avcil.models.base import MODALITIES, Modality, modality_parts
-from avcil.models.fused_attention import projected_attention
+from avcil.models.fused_attention import attention_maps, projected_attention
 from avcil.models.heads import Head, head_from_config
 
 
@@ -31,8 +30,14 @@ class NetworkOutput:
     """f_a (B, D)"""
     visual_feature: Tensor | None = None
     """f_v (B, D)"""
-    attention: GuidedAttention | None = None
-    """Of the audio-visual network; its maps are those of the last clips, as many as were asked for."""
+    attended: Tensor | None = None
+    """x (B, D), what the audio-visual network sees"""
+    temporal_log: Tensor | None = None
+    """log A_t (B, T, D), of the audio-visual network"""
+    spatial_log: Tensor | None = None
+    """log A_s (B, T, S, D), where the maps were asked for"""
+    spatial_divergence: Tensor | None = None
+    """(n,): KL(A_old || A_s) summed over T and D, for the last n clips, where their old maps were given"""
 
 
 class Network(nn.Module):
@@ -78,22 +83,29 @@ class Network(nn.Module):
         """What a clip may consist of."""
         return MODALITIES if self.modality == "audio-visual" else (self.modality,)
 
-    def forward(self, audio: Tensor | None, visual: Tensor | None, *, maps_from: int = 0) -> NetworkOutput:
+    def forward(
+        self,
+        audio: Tensor | None,
+        visual: Tensor | None,
+        *,
+        maps: bool = False,
+        old_spatial_log: Tensor | None = None,
+    ) -> NetworkOutput:
         """One pass over audio (B, Da) and visual (B, T, S, Dv); the one that the modality lacks is not looked at.
 
         Where the audio-visual network is given one of them alone, the other's summand of h is left out, and without
-        sound to guide it the attention is even: x = mean(V). The attention maps are given of the clips from
-        `maps_from` on, which spares the work for the others.
+        sound to guide it the attention is even: x = mean(V). `maps` asks for the spatial attention itself;
+        `old_spatial_log` (n, T, S, Dv), an older model's for the last n clips, for the divergence from it, which
+        needs no map of this one.
         """
         hears, sees = modality_parts(self.modality)
         hears, sees = hears and audio is not None, sees and visual is not None
         audio_feature = F.relu(self.audio_projection(audio)) if hears else None
-        attention = visual_feature = None
+        visual_feature = None
+        looked: dict[str, Tensor] = {}
         if sees and hears:
-            query = torch.tanh(self.audio_attention(audio))
-            keys = self.visual_attention
-            attention = projected_attention(visual, keys.weight, keys.bias, query, maps_from=maps_from)
-            visual_feature = F.relu(self.visual_projection(attention.attended))
+            looked = self._look(audio, visual, maps=maps, old_spatial_log=old_spatial_log)
+            visual_feature = F.relu(self.visual_projection(looked["attended"]))
         elif sees:
             visual_feature = F.relu(self.visual_projection(visual.mean(dim=(1, 2))))
         parts = [part for part in (audio_feature, visual_feature) if part is not None]
@@ -107,8 +119,20 @@ class Network(nn.Module):
             feature=feature,
             audio_feature=audio_feature,
             visual_feature=visual_feature,
-            attention=attention,
+            **looked,
         )
+
+    def _look(
+        self, audio: Tensor, visual: Tensor, *, maps: bool, old_spatial_log: Tensor | None
+    ) -> dict[str, Tensor]:
+        query, keys = torch.tanh(self.audio_attention(audio)), self.visual_attention
+        if maps and old_spatial_log is not None:
+            raise ValueError("ask for the attention maps or for the divergence from old ones, not for both")
+        if maps:
+            return attention_maps(visual, keys.weight, keys.bias, query)._asdict()
+        return projected_attention(
+            visual, keys.weight, keys.bias, query, old_spatial_log=old_spatial_log
+        )._asdict()
 
     def classify(self, output: NetworkOutput) -> Tensor:
         """Scores (B, C): the head's, or minus the squared distance of hat(h) to each class's exemplar mean."""
@@ -118,7 +142,7 @@ class Network(nn.Module):
 
     def scores(self, audio: Tensor | None, visual: Tensor | None) -> Tensor:
         """Scores (B, C) of the classifier in use."""
-        return self.classify(self(audio, visual, maps_from=len(audio if visual is None else visual)))
+        return self.classify(self(audio, visual))
 
     def to_config(self) -> dict[str, Any]:
         return {

@@ -39,8 +39,12 @@ def write_outputs(
     write_text(out / "table.txt", text)
     write_text(out / "table.md", as_markdown(sections))
     write_text(out / "table.tex", as_latex(sections))
-    pictures = {"Accuracy and what it costs": write_frontier(plan, figures, out)} if "frontier" in plots else {}
-    write_text(out / "table.html", as_html(sections, title=f"avcil reproduce: {plan.study}", pictures=pictures))
+    pictures = (
+        {"Accuracy and what it costs": write_frontier(plan, figures, out)} if "frontier" in plots else {}
+    )
+    write_text(
+        out / "table.html", as_html(sections, title=f"avcil reproduce: {plan.study}", pictures=pictures)
+    )
     write_text(out / "results.csv", _results_csv(figures))
     write_json(out / "summary.json", _summary(plan, figures))
     write_text(out / "timing.txt", _timing_text(figures, threads))

@@ -38,14 +38,12 @@ def network_attention(network: Network, audio: Tensor, visual: Tensor) -> tuple[
     tokens x and the likeliest class's logit z, so that channels which do not matter for this clip stay out.
     """
     with torch.inference_mode(False), torch.enable_grad():
-        output = network(audio.clone(), visual.clone())
-        attention = output.attention
-        assert attention is not None
-        (slope,) = torch.autograd.grad(network.classify(output).max(), attention.attended)
-    share = (slope * attention.attended).abs()[0].detach()
+        output = network(audio.clone(), visual.clone(), maps=True)
+        (slope,) = torch.autograd.grad(network.classify(output).max(), output.attended)
+    share = (slope * output.attended).abs()[0].detach()
     share = share / share.sum() if share.sum() > 0 else torch.full_like(share, 1 / len(share))
-    spatial = (attention.spatial_log.detach().exp() @ share)[0].double().numpy()
-    temporal = (attention.temporal_log.detach().exp() @ share)[0].double().numpy()
+    spatial = (output.spatial_log.detach().exp() @ share)[0].double().numpy()
+    temporal = (output.temporal_log.detach().exp() @ share)[0].double().numpy()
     return spatial, temporal
 
 

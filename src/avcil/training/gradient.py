@@ -110,9 +110,7 @@ class StepTrainer:
         count = 0
         step.network.train()
         for batch in batches(self.method, step, self.config, epoch):
-            terms = self.method.loss(
-                step.network(batch.audio, batch.visual, maps_from=batch.new_count), batch, step
-            )
+            terms = self.method.loss(self.method.forward(batch, step), batch, step)
             loss = torch.stack(list(terms.values())).sum()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()

@@ -16,10 +16,14 @@ from torch import Tensor
 
 from avcil.methods.base import Batch
 from avcil.models.network import Network
-from avcil.training.data import CHUNK, Table, memory_budget
+from avcil.training.data import Table, memory_budget
 
 Compute = Callable[[Network, Batch], tuple[Tensor, ...]]
 """Asked of the network about a batch: tensors (N, ...), what is said of a clip independent of the others."""
+
+
+COMPANY = 8
+"""Clips that the network is asked about at once: their tokens are copied, beside all that an iteration holds."""
 
 
 def _logits(network: Network, batch: Batch) -> tuple[Tensor, ...]:
@@ -87,8 +91,8 @@ class Teacher:
         places = rows - memory.first
         unknown = places[~memory.filled[places]]
         # One clip is computed in the same company whatever the batches are, so a resumed run recalls the same bits.
-        for chunk in sorted({int(place) // CHUNK for place in unknown}):
-            part = torch.arange(chunk * CHUNK, min((chunk + 1) * CHUNK, len(memory.filled)))
+        for chunk in sorted({int(place) // COMPANY for place in unknown}):
+            part = torch.arange(chunk * COMPANY, min((chunk + 1) * COMPANY, len(memory.filled)))
             with torch.no_grad():
                 values = compute(self.network, self._batch(part + memory.first))
             for tensor, value in zip(memory.tensors, values, strict=True):
