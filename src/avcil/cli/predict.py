@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -15,33 +13,84 @@ from avcil.clips import one_line
 from avcil.errors import AvcilError, InputError
 
 if TYPE_CHECKING:
-    from avcil.serving import Answer, Recognizer
+    from avcil.serving import Recognizer
+
+Format = Literal["text", "json", "csv", "webvtt"]
+SUFFIXES: dict[str, Format] = {".json": "json", ".csv": "csv", ".vtt": "webvtt", ".txt": "text"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """Say which class each clip shows. Exits with 2 if a file could not be read; the others are answered."""
+    """Say which class each clip shows, or what a long video shows when. Exits with 2 if a file could not be answered;
+    the others are."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """A finished run directory, or its model folder."""
     clips: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Media files."""
+    """Media files, folders of them, or patterns in quotes."""
     top: int = 3
     """How many classes to show for a clip."""
     method_file: Path | None = None
     """The Python file of a method of your own that made the model; needed for methods in closed form alone."""
     json: bool = False
     """Print a JSON list, an object a file: path, label, probability, predictions, notes; or path and error."""
+    window: str | None = None
+    """Take each file for a long video and ask about windows of so many seconds, as in 2s: a timeline of events."""
+    hop: str | None = None
+    """Seconds from one window to the next, as in 0.5s; a quarter of the window if not given."""
+    format: Format | None = None
+    """What is printed, or written to --out: text, json, csv, and webvtt with --window."""
+    out: Path | None = None
+    """Write the results to a file, too; its suffix (.json, .csv, .vtt, .txt) says in which format."""
+    explain: Path | None = None
+    """A folder for a video of each clip with what the model looks at drawn over it, and a JSON of what each modality
+    gave to the answer."""
 
     def __post_init__(self) -> None:
         if self.top < 1:
             raise InputError(f"--top must be 1 or more; not {self.top}")
         if not self.clips:
             raise InputError("name at least one clip: avcil predict RUN CLIP...")
+        if self.json and self.format not in (None, "json"):
+            raise InputError(f"--json and --format {self.format} contradict each other; give one")
+        if self.hop and not self.window:
+            raise InputError("--hop goes with --window: avcil predict RUN VIDEO --window 2s --hop 0.5s")
+        if self.window and self.explain:
+            raise InputError("--explain is for clips; leave --window out")
+        if self.out and not self.format and self.out.suffix.lower() not in SUFFIXES:
+            raise InputError(f"--out {self.out}: the suffix must be {', '.join(SUFFIXES)}, or give --format")
+        if self.written == "webvtt" and not self.window:
+            raise InputError("webvtt is for timelines: give --window, as in --window 2s")
+        for name in ("window", "hop"):
+            if getattr(self, name) is not None:
+                seconds(getattr(self, name), f"--{name}")
+
+    @property
+    def written(self) -> Format:
+        """The format of what is written, or printed where there is no --out."""
+        named: Format | None = "json" if self.json else self.format
+        return named or (SUFFIXES[self.out.suffix.lower()] if self.out else "text")
+
+
+def seconds(text: str, name: str) -> float:
+    """Seconds as people write them.
+
+    >>> seconds("0.5s", "--hop"), seconds("2", "--window"), seconds("250ms", "--hop")
+    (0.5, 2.0, 0.25)
+    """
+    number, factor = (text[:-2], 1e-3) if text.endswith("ms") else (text.removesuffix("s"), 1.0)
+    try:
+        value = factor * float(number)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e6:
+        raise InputError(f"{name} must be seconds above 0, as in 2s or 250ms; not {text!r}")
+    return value
 
 
 def run(args: Args) -> int:
     """Print an answer a file as it comes; 2 if a file had none."""
+    from avcil.cli.predict_output import ClipWriter
     from avcil.serving import Recognizer
 
     if args.method_file is not None:
@@ -49,59 +98,78 @@ def run(args: Args) -> int:
 
         load_method(str(args.method_file))
     recognizer = Recognizer.load(args.run)
-    failed = 0
-    if args.json:
-        print("[", end="")
-    for number, (path, answer) in enumerate(_answers(recognizer, args.clips)):
-        failed += isinstance(answer, AvcilError)
-        if args.json:
-            print(
-                ",\n " if number else "\n ",
-                json.dumps(_as_json(path, answer, args.top)),
-                sep="",
-                end="",
-                flush=True,
-            )
-        else:
-            _print(path, answer, args.top)
-    if args.json:
-        print("\n]")
+    paths, failed = _paths(args)
+    if args.window:
+        failed += _timelines(args, recognizer, paths)
+    else:
+        writer = ClipWriter(args.written, args.out, top=args.top)
+        for (path, answer), number in zip(recognizer.answers(paths), range(len(paths)), strict=True):
+            if isinstance(answer, AvcilError):
+                failed += 1
+            elif args.explain is not None:
+                failed += _explain(recognizer, path, args.explain / f"{number:04d}-{path.stem}")
+            writer.add(path, answer)
+        writer.close()
     if failed:
-        print(f"avcil: {failed} of {len(args.clips)} files could not be answered", file=sys.stderr)
+        print(f"avcil: {failed} of {max(len(paths), failed)} files could not be answered", file=sys.stderr)
     return 2 if failed else 0
 
 
-def _answers(recognizer: Recognizer, paths: tuple[Path, ...]) -> Iterator[tuple[Path, Answer | AvcilError]]:
+def _paths(args: Args) -> tuple[list[Path], int]:
+    """The files that are meant, and how many words meant none, which are told."""
+    from avcil.cli.clip_words import media_files
+
+    paths: list[Path] = []
+    failed = 0
+    for word in args.clips:
+        try:
+            paths += media_files([word])
+        except InputError as error:
+            if args.json:  # where each word has its object
+                paths.append(word)
+                continue
+            print(f"avcil: {error}", file=sys.stderr)
+            failed += 1
+    return paths, failed
+
+
+def _explain(recognizer: Recognizer, path: Path, name: Path) -> int:
+    """Write NAME.json and, where there is a picture, NAME.mp4; 1 if it could not be."""
+    from avcil.cli.predict_output import explanation_json
+    from avcil.files import write_json
+
+    try:
+        explanation = recognizer.explain(path)
+        if explanation.frames is not None:
+            explanation.write_video(name.with_name(f"{name.name}.mp4"))
+        write_json(name.with_name(f"{name.name}.json"), explanation_json(explanation))
+    except AvcilError as error:
+        print(f"avcil: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _timelines(args: Args, recognizer: Recognizer, paths: list[Path]) -> int:
+    from avcil.cli.timeline_output import TimelineWriter
+    from avcil.serving.timeline import joined
+
+    window = seconds(args.window or "", "--window")
+    hop = seconds(args.hop, "--hop") if args.hop else window / 4
+    if args.written == "webvtt" and len(paths) > 1:
+        raise InputError(
+            f"a WebVTT file is of one video, not of {len(paths)}; take them one by one, or csv or json"
+        )
+    writer = TimelineWriter(args.written, args.out)
+    failed = 0
     for path in paths:
         try:
-            yield path, recognizer.answer(path)
+            writer.begin(path)
+            for event in joined(recognizer.timeline(path, window=window, hop=hop)):
+                writer.add(path, event)
         except AvcilError as error:
-            yield path, error
-
-
-def _as_json(path: Path, answer: Answer | AvcilError, top: int) -> dict[str, Any]:
-    if isinstance(answer, AvcilError):
-        return {"path": str(path), "error": str(answer)}
-    ranked = list(answer.probabilities.items())[:top]
-    return {
-        "path": str(path),
-        "label": answer.label,
-        "probability": answer.probability,
-        "predictions": [{"label": label, "probability": probability} for label, probability in ranked],
-        "notes": answer.notes,
-    }
-
-
-def _print(path: Path, answer: Answer | AvcilError, top: int) -> None:
-    if isinstance(answer, AvcilError):
-        print(f"avcil: {answer}", file=sys.stderr, flush=True)
-        return
-    ranked = list(answer.probabilities.items())[:top]
-    print(one_line(str(path)))
-    ranked = [(one_line(label), probability) for label, probability in ranked]
-    width = max(len(label) for label, _ in ranked)
-    for label, probability in ranked:
-        print(f"  {label:<{width}}  {100 * probability:5.1f} %  {'█' * round(30 * probability)}")
-    if answer.notes:
-        print(f"  note: {answer.notes}")
-    sys.stdout.flush()
+            print(f"avcil: {one_line(str(error))}", file=sys.stderr, flush=True)
+            writer.fail(path, str(error))
+            failed += 1
+        writer.end(path)
+    writer.close()
+    return failed

@@ -120,11 +120,11 @@ class ClipReader:
     def encoded(self, read: ReadClip) -> ClipFeatures:
         """Features of a clip that was read already."""
         lacks = read.lacks(self.wanted)
-        path = str(read.clip.path)
+        path = read.clip.path
         if read.frames is None and read.sound is None:
             reason = read.reason or f"it has no {' and no '.join(lacks)}"
             needs = f"; this recogniser needs its {' and '.join(lacks)}" if len(lacks) == 1 else ""
-            raise InputError(f"{path}: {reason}{needs}" if path not in reason else reason)
+            raise InputError(f"{path}: {reason}{needs}")
         audio = visual = None
         if self.audio_encoder is not None and read.sound is not None:
             audio = self._rounded(self.audio_encoder.encode([read.sound]))

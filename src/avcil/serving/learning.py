@@ -18,6 +18,7 @@ from torch import Tensor
 
 from avcil.clips import check_labels
 from avcil.errors import AvcilError, InputError
+from avcil.files import without_path
 from avcil.models.base import modality_parts
 from avcil.models.learning_state import LearningState
 from avcil.models.saved import SavedModel
@@ -156,7 +157,7 @@ def read_features(
     for position, features in enumerate(features_of(clips)):
         path = Path(name_of(clips[position]))
         if isinstance(features, AvcilError):
-            problems.append(Problem(path=path, reason=str(features)))
+            problems.append(Problem(path=path, reason=without_path(features, path)))
         elif (hears and features.audio is None) or (sees and features.visual is None):
             lacks = "picture" if features.audio is not None else "sound"
             reason = f"{features.notes or 'it lacks a modality'}; to learn from it, its {lacks} is needed"

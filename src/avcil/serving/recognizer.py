@@ -247,7 +247,7 @@ class Recognizer:
         learning is under way, or nothing can be learnt.
         """
         with self._one_at_a_time():
-            self._state, report = learning.learn(self._state, self._features_for, clips, labels, progress)
+            self._state, report = learning.learn(self._state, self.features_of, clips, labels, progress)
             return report
 
     def forget(self, clips: Sequence[Source], labels: Sequence[str]) -> None:
@@ -256,7 +256,7 @@ class Recognizer:
         Raises InputError where the method cannot, naming those that can.
         """
         with self._one_at_a_time():
-            self._state = learning.forget(self._state, self._features_for, clips, labels)
+            self._state = learning.forget(self._state, self.features_of, clips, labels)
 
     def forget_class(self, label: str) -> None:
         """Never answer with a class again. Its clips still count in what the other classes share; `forget` them first
@@ -278,7 +278,8 @@ class Recognizer:
         with self._one_at_a_time():
             self._state = snapshot
 
-    def _features_for(self, clips: Sequence[Source]) -> Iterator[ClipFeatures | AvcilError]:
+    def features_of(self, clips: Sequence[Source]) -> Iterator[ClipFeatures | AvcilError]:
+        """Features of each clip, or what is wrong with it, in order; files are read ahead."""
         return self._stream(clips)
 
     def _one_at_a_time(self) -> _Claim:

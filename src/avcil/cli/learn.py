@@ -1,0 +1,132 @@
+"""avcil learn: more classes for a saved model, or more clips of those it knows."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from avcil.clips import one_line
+from avcil.errors import InputError
+
+if TYPE_CHECKING:
+    from avcil.serving.teaching import Score, TeachReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args:
+    """Teach a saved model classes from folders of clips; the old model stays until the new one is whole."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """A finished run directory, or a model's folder."""
+    clips: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Folders CLASS/clip.mp4, folders of such folders, or one clip list (.csv: its train clips are learnt, its test
+    clips are held out)."""
+    out: Path | None = None
+    """Where the new model goes; without it, it takes the old one's place."""
+    extend: bool = False
+    """Clips of classes that it knows already are more clips of these."""
+    rename: tuple[str, ...] = ()
+    """CLASS=NAME each: learn the clips of the folder CLASS as the class NAME."""
+    held_out: float = 0.2
+    """The part of each new class's clips that is not learnt, to ask about before and after; 0 for none."""
+
+    def __post_init__(self) -> None:
+        if not self.clips:
+            raise InputError("name what to learn: avcil learn RUN FOLDER...")
+        if not 0 <= self.held_out < 1:
+            raise InputError(f"--held-out must be from 0 up to 1; not {self.held_out}")
+        for word in self.rename:
+            if "=" not in word:
+                raise InputError(f"--rename takes CLASS=NAME; not {word!r}")
+
+
+def run(args: Args) -> None:
+    """Learn, save, and print what changed."""
+    from avcil.files import folder_lock
+    from avcil.serving import Recognizer
+    from avcil.serving.recognizer import model_folder
+    from avcil.serving.teaching import store_of_run, teach
+
+    recognizer = Recognizer.load(args.run)
+    folder = model_folder(args.run) if args.out is None else args.out
+    clips, labels, held = _clips(args)
+    labels = _named(labels, args, recognizer.classes_)
+    with folder_lock(folder, "learning"):
+        store, reason = store_of_run(args.run)
+        report = teach(recognizer, clips, labels, held_out=held, old=store, progress=_shown)
+        recognizer.save(folder)
+    _print(report, reason)
+    print(f"\nThe model knows {len(recognizer.classes_)} classes now; it is in {folder}")
+
+
+def _clips(args: Args) -> tuple[list, list[str], list[bool]]:
+    """Clips, their classes, and which of them are held out."""
+    from avcil.cli.clip_words import classes_of
+    from avcil.clips import read_clips
+    from avcil.serving.teaching import hold_out
+
+    if any(word.suffix.lower() == ".csv" for word in args.clips):
+        if len(args.clips) > 1:
+            raise InputError("give one clip list, or folders, not both")
+        listed = [clip for clip in read_clips(args.clips[0]) if clip.split != "val"]
+        return listed, [clip.label for clip in listed], [clip.split == "test" for clip in listed]
+    pairs = list(classes_of(args.clips))
+    clips, labels = [path for path, _ in pairs], [label for _, label in pairs]
+    return clips, labels, hold_out(clips, labels, args.held_out)
+
+
+def _named(labels: list[str], args: Args, known: tuple[str, ...]) -> list[str]:
+    """The classes under their new names; a name that is known already needs --extend."""
+    names = dict(word.split("=", 1) for word in args.rename)
+    lacking = sorted(set(names) - set(labels))
+    if lacking:
+        raise InputError(f"--rename: there are no clips of {', '.join(map(repr, lacking))}")
+    labels = [names.get(label, label) for label in labels]
+    clash = sorted(set(labels) & set(known))
+    if clash and not args.extend:
+        first = clash[0]
+        raise InputError(
+            f"the model knows {', '.join(map(repr, clash[:5]))} already. Add --extend if these are more clips of the "
+            f"same, or --rename {first!r}=OTHER-NAME if they are another class"
+        )
+    return labels
+
+
+def _shown(what: str, done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        print(
+            f"\r{what}: {done} of {total}\x1b[K",
+            end="" if done < total else "\n",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _print(report: TeachReport, reason: str) -> None:
+    learned = report.learned
+    for problem in report.problems:
+        print(f"left out: {one_line(str(problem.path))}: {problem.reason}", file=sys.stderr)
+    said = [f"{count} of {one_line(label)}" for label, count in {**learned.new, **learned.extended}.items()]
+    print(
+        f"learnt {', '.join(said)} in {learned.seconds_learning:.2f} s (reading {learned.seconds_reading:.1f} s)"
+    )
+    shown = [report.total(new=False), *(score for score in report.scores if score.new), report.total()]
+    rows = [score for score in shown if score is not None]
+    if rows:
+        width = max(len(one_line(score.label)) for score in rows)
+        print(f"\n{'held-out clips told rightly':<{width}}   clips  before   after")
+        width = max(width, len("held-out clips told rightly"))
+        for score in rows:
+            print(_line(score, width))
+    for note in filter(None, (*report.notes, reason)):
+        print(f"note: {note}")
+
+
+def _line(score: Score, width: int) -> str:
+    before = "-" if score.before is None else f"{100 * score.before / score.clips:.1f} %"
+    after = f"{100 * score.after / score.clips:.1f} %"
+    return f"{one_line(score.label):<{width}}  {score.clips:>6} {before:>7} {after:>7}"

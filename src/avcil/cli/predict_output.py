@@ -1,0 +1,109 @@
+"""How answers are printed and written: text for people, JSON and CSV for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from avcil.clips import one_line
+from avcil.errors import AvcilError
+
+if TYPE_CHECKING:
+    from avcil.serving import Answer
+    from avcil.serving.explanation import Explanation
+
+COLUMNS = ("path", "label", "probability", "known", "answered_from", "notes", "error")
+
+
+class ClipWriter:
+    """Answers one after another: on the screen as they come, and into a file, whole, at the end."""
+
+    def __init__(self, form: str, out: Path | None, *, top: int) -> None:
+        self.form, self.out, self.top = form, out, top
+        self._file = io.StringIO(newline="")
+        self._count = 0
+        self._streams: list[tuple[str, TextIO]] = [(form, sys.stdout)]
+        if out is not None:
+            self._streams = [("text", sys.stdout), (form, self._file)]
+        for kind, stream in self._streams:
+            if kind == "csv":
+                csv.writer(stream, lineterminator="\n").writerow(COLUMNS)
+
+    def add(self, path: Path, answer: Answer | AvcilError) -> None:
+        """Tell one clip's answer, or why there is none."""
+        for kind, stream in self._streams:
+            if kind == "json":
+                value = json.dumps(answer_json(path, answer, self.top), ensure_ascii=False)
+                stream.write(("[\n" if not self._count else ",\n") + value)
+            elif kind == "csv":
+                csv.writer(stream, lineterminator="\n").writerow(_row(path, answer))
+            else:
+                _print(path, answer, self.top, stream)
+            stream.flush()
+        self._count += 1
+
+    def close(self) -> None:
+        """End what was begun, and write the file."""
+        from avcil.files import write_text
+
+        for kind, stream in self._streams:
+            if kind == "json":
+                stream.write("\n]\n" if self._count else "[]\n")
+        if self.out is not None:
+            write_text(self.out, self._file.getvalue())
+
+
+def answer_json(path: Path, answer: Answer | AvcilError, top: int) -> dict[str, Any]:
+    """An answer as an object."""
+    if isinstance(answer, AvcilError):
+        return {"path": str(path), "error": str(answer)}
+    ranked = list(answer.probabilities.items())[:top]
+    return {
+        "path": str(path),
+        "label": answer.label,
+        "probability": answer.probability,
+        "predictions": [{"label": label, "probability": probability} for label, probability in ranked],
+        "known": answer.known,
+        "answered_from": answer.modality,
+        "notes": answer.notes,
+    }
+
+
+def explanation_json(explanation: Explanation) -> dict[str, Any]:
+    """What an answer rests on, as an object; the maps as nested lists."""
+    return {
+        **answer_json(Path(explanation.answer.path), explanation.answer, 5),
+        "runner_up": explanation.runner_up,
+        "margin": explanation.margin,
+        "contributions": explanation.contributions,
+        "alone": {name: {"label": label, "probability": p} for name, (label, p) in explanation.alone.items()},
+        "map": explanation.map_kind,
+        "spatial": None if explanation.spatial is None else explanation.spatial.tolist(),
+        "temporal": None if explanation.temporal is None else explanation.temporal.tolist(),
+    }
+
+
+def _row(path: Path, answer: Answer | AvcilError) -> list[Any]:
+    if isinstance(answer, AvcilError):
+        return [path, "", "", "", "", "", str(answer)]
+    known = {True: "yes", False: "no", None: ""}[answer.known]
+    return [path, answer.label, f"{answer.probability:.6f}", known, answer.modality, answer.notes, ""]
+
+
+def _print(path: Path, answer: Answer | AvcilError, top: int, stream: TextIO) -> None:
+    if isinstance(answer, AvcilError):
+        print(f"avcil: {answer}", file=sys.stderr, flush=True)
+        return
+    print(one_line(str(path)), file=stream)
+    ranked = [(one_line(label), p) for label, p in list(answer.probabilities.items())[:top]]
+    width = max(len(label) for label, _ in ranked)
+    for label, probability in ranked:
+        print(f"  {label:<{width}}  {100 * probability:5.1f} %  {'█' * round(30 * probability)}", file=stream)
+    if answer.known is False:
+        print("  perhaps none of the classes that it knows", file=stream)
+    if answer.notes:
+        print(f"  note: {answer.notes}", file=stream)
