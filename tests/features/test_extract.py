@@ -21,7 +21,7 @@ from avcil.features.extract import extract as run
 from avcil.features.failures import read_failures
 
 
-def fake_read_clip(path, *, frames, short_side, sample_rate, start, end, frame_choice):
+def fake_read_clip(path, *, frames, short_side, sample_rate, start, end, frame_choice, timeout):
     name = Path(path).stem
     number = int("".join(filter(str.isdigit, name)))
     if "gone" in name:
@@ -73,7 +73,7 @@ def media(monkeypatch):
 
 
 def go(out, clips, **options):
-    return run(clips, out, visual=Tokens(), audio=Vector(), **options)
+    return run(clips, out, visual=Tokens(), audio=Vector(), isolate=False, **options)
 
 
 def test_each_clip_is_stored_or_listed_with_its_reason(tmp_path):
@@ -160,7 +160,7 @@ def test_batches_do_not_depend_on_interruptions(tmp_path, monkeypatch):
 
     clips = clips_of(*map(str, range(20, 50)))
     options = {"visual": "none", "audio": Mean(), "batch_size": 4, "shard_size": 6, "workers": 2}
-    run(clips, tmp_path / "whole", **options)
+    run(clips, tmp_path / "whole", isolate=False, **options)
 
     def interrupt(path, **o):
         if Path(path).stem == "37":
@@ -169,10 +169,10 @@ def test_batches_do_not_depend_on_interruptions(tmp_path, monkeypatch):
 
     monkeypatch.setattr("avcil.media.read_clip", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        run(clips, tmp_path / "parts", **options)
+        run(clips, tmp_path / "parts", isolate=False, **options)
     monkeypatch.setattr("avcil.media.read_clip", fake_read_clip)
     assert len(FeatureStore(tmp_path / "parts")) == 16
-    run(clips, tmp_path / "parts", **options)
+    run(clips, tmp_path / "parts", isolate=False, **options)
     assert FeatureStore(tmp_path / "parts").fingerprint == FeatureStore(tmp_path / "whole").fingerprint
 
 
@@ -200,7 +200,9 @@ def test_one_modality_is_not_asked_of_the_file(tmp_path, modality):
     encoders = {"visual": "none", "audio": "none"} | {
         modality: {"visual": Tokens(), "audio": Vector()}[modality]
     }
-    report = run(clips_of("1", "2silent" if modality == "visual" else "2blind"), tmp_path, **encoders)
+    report = run(
+        clips_of("1", "2silent" if modality == "visual" else "2blind"), tmp_path, isolate=False, **encoders
+    )
     assert report.stored == 2
     assert list(FeatureStore(tmp_path).manifest.arrays()) == [modality]
 
@@ -239,7 +241,15 @@ def test_memory_is_bounded(tmp_path, monkeypatch):
             ahead.append(len(read) - self.done)
             return super().encode(clips)
 
-    run(clips_of(*map(str, range(20, 150))), tmp_path, visual="none", audio=Slow(), batch_size=4, workers=3)
+    run(
+        clips_of(*map(str, range(20, 150))),
+        tmp_path,
+        visual="none",
+        audio=Slow(),
+        batch_size=4,
+        workers=3,
+        isolate=False,
+    )
     assert max(ahead) <= 4 + 3 + 1
 
 

@@ -28,17 +28,31 @@ class Args:
     retry_failed: bool = False
     """Try the clips again that failed in an earlier run."""
     workers: int | None = None
-    """Clips read at once; one a processor core unless given."""
-    batch_size: int = 16
-    """Clips encoded together."""
+    """Clips read at once, each by a process of its own; one a processor core unless given."""
+    batch_size: int | Literal["auto"] = 16
+    """Clips encoded together; auto measures what is fast once for a store."""
     shard_size: int = 64
     """Clips a file of the store, at least. A run that is killed loses at most so many."""
+    device: str | None = None
+    """Where encoders run: cpu, cuda, cuda:1, ...; a GPU if there is one, for encoders that can use it."""
+    precision: Literal["float32", "bfloat16"] | None = None
+    """What encoders compute in; bfloat16 on a GPU, float32 on the processor unless given."""
+    shard: str | None = None
+    """I/N, such as 2/4: encode only the I-th of N parts of the list. N calls, on N machines perhaps, fill one store."""
+    ray: str | None = None
+    """Work on a Ray cluster: HOST:PORT, auto for the one of this machine, local for a new one. Its nodes must have
+    the clips on the same paths. Needs the extra [distributed]."""
+    clip_seconds: float = 300.0
+    """Time that reading one clip may take; then it is listed as failed."""
+    clip_megabytes: int = 2048
+    """Memory that reading one clip may take."""
 
 
 def run(args: Args) -> None:
     """Extract, and print what was stored and what was not."""
     from avcil.clips import read_clips
     from avcil.features.extract import extract
+    from avcil.features.reader_process import Limits
 
     report = extract(
         read_clips(args.clips),
@@ -51,5 +65,10 @@ def run(args: Args) -> None:
         workers=args.workers,
         batch_size=args.batch_size,
         shard_size=args.shard_size,
+        device=args.device,
+        precision=args.precision,
+        part=args.shard,
+        ray=args.ray,
+        limits=Limits(seconds=args.clip_seconds, megabytes=args.clip_megabytes),
     )
     print(report.text())

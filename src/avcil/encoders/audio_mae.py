@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from avcil.encoders.audio_vit import BANDS, EPSILON, PATCHES, WINDOWS, audio_vit, read_checkpoint
 from avcil.encoders.base import AudioEncoder
-from avcil.encoders.device import choose_device, inference
+from avcil.encoders.device import Placed, inference
 from avcil.encoders.hugging_face import Source, hub_file, lasting_name, local_path, state_hash
 from avcil.encoders.kaldi_fbank import checked_sound, fbank, fitted
 from avcil.errors import InputError, unknown_name
@@ -53,7 +53,7 @@ VARIANTS = {"published": Recipe(), "av-cil-script": Recipe(sample_rate=11_430, n
 """`av-cil-script` is what the scripts of AV-CIL's release do: another sample rate, no normalisation."""
 
 
-class AudioMAE(AudioEncoder):
+class AudioMAE(Placed, AudioEncoder):
     """`audiomae`, or `audiomae:/path/to/pretrained.pth` (or .safetensors) with the checkpoint at hand."""
 
     name: ClassVar[str] = "audiomae"
@@ -70,10 +70,10 @@ class AudioMAE(AudioEncoder):
             raise unknown_name("variant of encoder 'audiomae':", variant, VARIANTS)
         self.recipe = VARIANTS[variant]
         self.sample_rate = self.recipe.sample_rate
-        self.device = choose_device(device)
         path, pinned = checkpoint_file(source)
         self.options = {"source": pinned, "variant": variant}
-        self._model = audio_vit(read_checkpoint(path), str(path)).to(self.device)
+        self._model = audio_vit(read_checkpoint(path), str(path))
+        self.place(device)
         self.width = self._model.pos_embed.shape[2]
 
     def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
@@ -115,7 +115,7 @@ class AudioMAE(AudioEncoder):
 
     def _tokens(self, clips: Sequence[np.ndarray]) -> Tensor:
         stacked = np.stack([self.spectrogram(clip) for clip in clips]).astype(np.float32)
-        with inference(self.device):
+        with inference(self.device, self.precision):
             return self._model(torch.from_numpy(stacked)[:, None].to(self.device)).float()
 
     def _pooled(self, tokens: Tensor) -> Tensor:

@@ -30,6 +30,8 @@ class VisualEncoder(ABC):
     """D of what it returns."""
     libraries: ClassVar[tuple[str, ...]] = ()
     """Packages whose versions a feature store should name, besides avcil's own requirements."""
+    runs_on_gpu: ClassVar[bool] = False
+    """Whether it has a `place(device, precision)` that moves it (encoders/device.py)."""
 
     @property
     def spatial_grid(self) -> tuple[int, int]:
@@ -62,6 +64,8 @@ class AudioEncoder(ABC):
     """D of what it returns."""
     libraries: ClassVar[tuple[str, ...]] = ()
     """Packages whose versions a feature store should name, besides avcil's own requirements."""
+    runs_on_gpu: ClassVar[bool] = False
+    """Whether it has a `place(device, precision)` that moves it (encoders/device.py)."""
 
     @abstractmethod
     def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from avcil.encoders.base import AudioEncoder
-from avcil.encoders.device import choose_device, inference
+from avcil.encoders.device import Placed, inference
 from avcil.encoders.hugging_face import (
     Source,
     lasting_name,
@@ -32,7 +32,7 @@ NOT_SETTINGS = ("feature_extractor_type", "processor_class", "image_processor_ty
 """What a preprocessor file says besides the figures."""
 
 
-class HuggingFaceAudio(AudioEncoder):
+class HuggingFaceAudio(Placed, AudioEncoder):
     """`hf:NAME_OR_FOLDER`; rate, mean and deviation are those of the file that comes with the model, else
     those published with its family."""
 
@@ -46,7 +46,6 @@ class HuggingFaceAudio(AudioEncoder):
         :param device: "cpu", "cuda", "cuda:1"; a GPU if there is one, unless given. It is no part of the
             fingerprint; on a GPU matrix products are rounded to bfloat16.
         """
-        self.device = choose_device(device)
         whole, self.source = load_config(Source.of(source))
         self.model_type: str = whole.model_type
         self.family = sound_family(self.model_type)
@@ -58,9 +57,8 @@ class HuggingFaceAudio(AudioEncoder):
         self.width = int(getattr(config, self.family.width))
         self.options = {"source": lasting_name(source) if self.source.is_local else str(self.source)}
         self._prepare = self.family.preparation(self.settings, config)
-        self._model = load_model(self.source, self.family.model, config, may_lack=self.family.may_lack).to(
-            self.device
-        )
+        self._model = load_model(self.source, self.family.model, config, may_lack=self.family.may_lack)
+        self.place(device)
 
     def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
         """Vectors (B, D) float32 of B mono waveforms, each float32 (N,) in [-1, 1]; lengths may differ."""
@@ -71,7 +69,7 @@ class HuggingFaceAudio(AudioEncoder):
     def _encode_some(self, clips: Sequence[np.ndarray]) -> np.ndarray:
         sounds = [checked_sound(clip, f"hf:{self.source.place}") for clip in clips]
         inputs = np.stack([self._prepare(sound) for sound in sounds]).astype(np.float32)
-        with inference(self.device):
+        with inference(self.device, self.precision):
             tensor = torch.from_numpy(inputs).to(self.device)
             return self.family.run(self._model, tensor, [len(s) for s in sounds]).float().cpu().numpy()
 

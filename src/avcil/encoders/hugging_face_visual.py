@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from avcil.encoders.base import VisualEncoder
-from avcil.encoders.device import choose_device, inference
+from avcil.encoders.device import Placed, inference
 from avcil.encoders.hugging_face import (
     Source,
     lasting_name,
@@ -44,7 +44,7 @@ VARIANTS = {
 """Preprocessing by name: which frames of a clip are taken (media/frame_choice.py)."""
 
 
-class HuggingFaceVisual(VisualEncoder):
+class HuggingFaceVisual(Placed, VisualEncoder):
     """A video model, or an image model frame by frame.
 
     `hf:NAME_OR_FOLDER`; the pixels' mean, deviation and size are those of the preprocessor_config.json that
@@ -76,7 +76,6 @@ class HuggingFaceVisual(VisualEncoder):
         if variant not in VARIANTS:
             raise unknown_name(f"variant of encoder {self.name!r}:", variant, VARIANTS)
         self.frame_choice = VARIANTS[variant]
-        self.device = choose_device(device)
         whole, self.source = load_config(Source.of(source))
         self.model_type: str = whole.model_type
         self.family = vision_family(self.model_type)
@@ -95,7 +94,8 @@ class HuggingFaceVisual(VisualEncoder):
         }
         self._model = load_model(
             self.source, self.family.model, config, may_lack=self.family.may_lack, **self.family.options
-        ).to(self.device)
+        )
+        self.place(device)
 
     def _measure(self, config: Any, frames: int | None) -> None:
         """Frames, pixels, token grid and width, from the model's configuration."""
@@ -131,7 +131,7 @@ class HuggingFaceVisual(VisualEncoder):
             if len(clip) != self.frames:
                 raise InputError(f"{self.name} takes {self.frames} frames of a clip; got {np.shape(clip)}")
         frames = self._pixels.batch(clips, self.name).to(self.device, non_blocking=True)
-        with inference(self.device):
+        with inference(self.device, self.precision):
             pixels = self._pixels.normalised(frames)  # (B, F, 3, P, P)
             tokens = self.family.run(self._model, pixels if self.family.is_video else pixels.flatten(0, 1))
             return tokens.float().reshape(len(clips), *self.token_grid, self.width).cpu().numpy()

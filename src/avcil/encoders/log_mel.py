@@ -86,9 +86,12 @@ class LogMel(AudioEncoder):
     def _encode_one(self, sound: np.ndarray) -> np.ndarray:
         padded = np.pad(sound, (0, max(0, WINDOW + CHANGE * HOP - len(sound))))
         windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP] * self._window
-        power = np.abs(np.fft.rfft(windows, FFT)).astype(np.float32) ** 2 @ self._mel.T  # (L, M)
+        spectrum = np.abs(np.fft.rfft(windows, FFT)).astype(np.float32) ** 2
+        power = product(spectrum, self._mel.T)  # (L, M)
         energy = np.log(power + 1e-5 * power.max() + 1e-8)
-        segments = area_weights(len(energy), self.options["segments"]) @ (energy - energy.mean())  # (G, M)
+        segments = product(
+            area_weights(len(energy), self.options["segments"]), energy - energy.mean()
+        )  # (G, M)
         shape = (self._time_basis @ segments @ self._band_basis.T).ravel()
         seconds = len(sound) / self.sample_rate
         duration = np.full(DURATION_COPIES, 2 * np.log(3 * max(seconds, 1e-2)))
@@ -99,6 +102,11 @@ class LogMel(AudioEncoder):
         change = np.sqrt(np.mean((energy[CHANGE:] - energy[:-CHANGE]) ** 2, axis=0))
         mean = energy.mean(axis=0) - energy.mean()
         return np.concatenate([self._texture_basis @ change / 2, self._texture_basis @ mean / 3])
+
+
+def product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """left @ right, the same to the last bit however many threads a BLAS would have spread a long clip over."""
+    return np.einsum("ij,jk->ik", left, right)
 
 
 def standardised(values: np.ndarray) -> np.ndarray:

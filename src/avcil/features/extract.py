@@ -1,7 +1,8 @@
 """Extraction: from a clip list to a feature store.
 
-Clips are read by several threads while the encoders work, and encoded in batches whose members depend on the
-clip list alone, so that an extraction that was interrupted gives what an undisturbed one gives.
+Clips are read by several processes while the encoders work, and encoded in batches whose members depend on the clip
+list alone, so that an extraction that was interrupted, shared among processes, or done by a cluster gives what an
+undisturbed one gives.
 
 Shapes: F frames, H x W pixels, N samples, T time slices, S spatial tokens per slice, D width.
 """
@@ -10,26 +11,28 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Literal
 
 from avcil.clips import Clip, check_clips
 from avcil.encoders.base import AudioEncoder, VisualEncoder
 from avcil.errors import InputError
+from avcil.features.batch_size import settled_batch_size
+from avcil.features.encoding import EncoderNames, Encoders
 from avcil.features.failures import Failure
-from avcil.features.manifest import NEW_PLACE, Manifest, Modality
-from avcil.features.reading import ReadClip, Wanted, read_ahead
+from avcil.features.manifest import NEW_PLACE
+from avcil.features.outcome import ClipOutcome, encode_batch
+from avcil.features.part import Part
+from avcil.features.read_pool import read_clips_ahead
+from avcil.features.reader_process import Limits
 from avcil.features.report import ExtractReport, reasons
 from avcil.features.store import FeatureStore
 from avcil.features.writer import FeatureWriter
 from avcil.progress import Progress
 
-LIBRARIES = ("avcil", "av", "numpy", "torch")
+Batch = list[Clip]
 
 
 def extract(
@@ -42,8 +45,14 @@ def extract(
     dtype: str = "float16",
     retry_failed: bool = False,
     workers: int | None = None,
-    batch_size: int = 16,
+    batch_size: int | Literal["auto"] = 16,
     shard_size: int = 64,
+    device: str | None = None,
+    precision: str | None = None,
+    part: str | None = None,
+    limits: Limits | None = None,
+    isolate: bool = True,
+    ray: str | None = None,
 ) -> ExtractReport:
     """Encode `clips` into the feature store `out`; the same call again goes on where it stopped.
 
@@ -54,25 +63,42 @@ def extract(
     :param dtype: "float16" or "float32".
     :param retry_failed: try the clips again that failed in an earlier call.
     :param workers: clips read at once; None is one a processor core.
-    :param batch_size: clips encoded together.
+    :param batch_size: clips encoded together; "auto" measures once for a store, which remembers it.
     :param shard_size: clips a shard, at least.
+    :param device: "cpu", "cuda", "cuda:1", ...; None is a GPU if there is one, for encoders that can use it.
+    :param precision: "float32" or "bfloat16"; None is bfloat16 on a GPU.
+    :param part: "I/N", the I-th of N equal parts of the list, counted from 1, for N calls that fill one store.
+    :param limits: time and memory for reading one clip.
+    :param isolate: read in processes of their own; False reads in threads of this one, without a limit of memory.
+    :param ray: the address of a Ray cluster that does the work ("local" starts one); encoders must then be names.
     :raises InputError: for unknown names, a store made in another way, and if no clip could be stored.
     """
     started = time.monotonic()
     clips = list(clips)
     check_clips(clips, "the clip list")
-    _check_counts(workers=workers, batch_size=batch_size, shard_size=shard_size)
-    encoders = _encoders(visual, audio)
-    manifest = manifest_of(*encoders, missing=missing, dtype=dtype)
-    # The writer would close a shard in the middle of a batch; `_store` closes it after one, before this many.
-    with FeatureWriter(out, manifest, shard_size=shard_size + batch_size) as writer:
+    _check_counts(workers=workers, shard_size=shard_size)
+    names = EncoderNames.of(visual, audio, device=device, precision=precision)
+    encoders = Encoders.of(visual, audio, device=device, precision=precision)
+    manifest = encoders.manifest(missing=missing, dtype=dtype)
+    workers, limits = workers or len(os.sched_getaffinity(0)), limits or Limits()
+    with FeatureWriter(out, manifest, shard_size=2**62) as writer:  # committed here, between batches
         _check_unchanged(writer, clips)
+        size = settled_batch_size(batch_size, writer.path, encoders)
+        own = Part.parse(part).of(_in_batches(clips, size))
         # What stopped the last call must stop this one too: "fail" leaves no clip out.
         skipped = {} if retry_failed or missing == "fail" else dict(writer.failures)
         before = set(writer.done)
-        job = _Extraction(writer, *encoders, batch_size=batch_size, shard_size=shard_size, workers=workers)
-        job.run(clips, skipped)
-    return _report(clips, job, skipped, before, time.monotonic() - started)
+        job = _Extraction(writer, encoders, shard_size=shard_size)
+        batches = _left(own, writer.done | skipped.keys())
+        if ray is None:
+            outcomes = _here(batches, encoders, limits, missing=missing, workers=workers, isolate=isolate)
+        else:
+            from avcil.features.ray_extract import on_cluster
+
+            outcomes = on_cluster(batches, names, encoders.wanted, limits, missing=missing, address=ray)
+        tried = [clip for batch in own for clip in batch]
+        job.run(outcomes, total=len(tried), left=sum(map(len, batches)))
+    return _report(tried, {clip.clip_id for clip in clips}, job, skipped, before, time.monotonic() - started)
 
 
 def _check_counts(**counts: int | None) -> None:
@@ -81,66 +107,14 @@ def _check_counts(**counts: int | None) -> None:
             raise InputError(f"{name} must be 1 or more, not {value}")
 
 
-def _report(
-    clips: Sequence[Clip], job: _Extraction, skipped: Mapping[str, Failure], before: set[str], seconds: float
-) -> ExtractReport:
-    writer, ids = job.writer, {clip.clip_id for clip in clips}
-    stored = writer.done & ids
-    failed = tuple(failure for key, failure in sorted(writer.failures.items()) if key in ids)
-    if not stored:
-        raise InputError(
-            f"no clip could be stored in {writer.path}; {writer.path / 'failures.csv'} lists why:\n"
-            + "\n".join(reasons([(failure.clip_id, failure.reason) for failure in failed]))
-            + "\nCorrect the clip list or the files, and run the command again with --retry-failed"
-        )
-    return ExtractReport(
-        out=writer.path,
-        listed=len(clips),
-        stored=len(stored),
-        new=len(stored - before),
-        failed=failed,
-        not_tried=sum(failure.clip_id in skipped for failure in failed),
-        remade=writer.remade,
-        others=len(before - ids),
-        remarks=tuple(job.remarks),
-        seconds=seconds,
-    )
+def _in_batches(clips: Sequence[Clip], size: int) -> list[Batch]:
+    return [list(clips[i : i + size]) for i in range(0, len(clips), size)]
 
 
-def _encoders(
-    visual: str | VisualEncoder, audio: str | AudioEncoder
-) -> tuple[VisualEncoder | None, AudioEncoder | None]:
-    from avcil.encoders.registry import audio_encoder, visual_encoder
-
-    if isinstance(visual, str):
-        visual = None if visual == "none" else visual_encoder(visual)
-    if isinstance(audio, str):
-        audio = None if audio == "none" else audio_encoder(audio)
-    return visual, audio
-
-
-def manifest_of(
-    visual: VisualEncoder | None, audio: AudioEncoder | None, *, missing: str, dtype: str
-) -> Manifest:
-    """The manifest of a store made with these encoders."""
-    wanted = Wanted.of(visual, audio)
-    sampling: dict[str, Any] = {}
-    if visual is not None:
-        sampling |= {"frames": wanted.frames, "short_side": wanted.short_side}
-    if audio is not None:
-        sampling["sample_rate"] = wanted.sample_rate
-    return Manifest(
-        visual=visual and Modality(shape=(*visual.token_grid, visual.width), encoder=visual.fingerprint()),
-        audio=audio and Modality(shape=(audio.width,), encoder=audio.fingerprint()),
-        dtype=dtype,
-        sampling=sampling,
-        missing=missing,
-        libraries={name: version(name) for name in (*LIBRARIES, *_libraries(visual), *_libraries(audio))},
-    )
-
-
-def _libraries(encoder: VisualEncoder | AudioEncoder | None) -> tuple[str, ...]:
-    return () if encoder is None else encoder.libraries
+def _left(batches: Iterable[Batch], leave: set[str]) -> list[Batch]:
+    """What of the batches is still to do, in the same batches."""
+    shortened = ([clip for clip in batch if clip.clip_id not in leave] for batch in batches)
+    return [batch for batch in shortened if batch]
 
 
 def _check_unchanged(writer: FeatureWriter, clips: Sequence[Clip]) -> None:
@@ -155,114 +129,107 @@ def _check_unchanged(writer: FeatureWriter, clips: Sequence[Clip]) -> None:
                 if now != then:
                     raise InputError(
                         f"clip {clip.clip_id!r} is stored in {writer.path} with {name} {then!r}, but the "
-                        "clip list now "
-                        f"says {now!r}. {NEW_PLACE}"
+                        f"clip list now says {now!r}. {NEW_PLACE}"
                     )
+
+
+def _here(
+    batches: Sequence[Batch], encoders: Encoders, limits: Limits, *, missing: str, workers: int, isolate: bool
+) -> Iterator[list[ClipOutcome]]:
+    """The batches on this machine: readers run at most a batch ahead of the encoders."""
+    ahead = workers + max(map(len, batches), default=0)
+    stream = read_clips_ahead(
+        (clip for batch in batches for clip in batch),
+        encoders.wanted,
+        limits,
+        workers=workers,
+        ahead=ahead,
+        isolate=isolate,
+    )
+    try:
+        for batch in batches:
+            yield encode_batch(list(islice(stream, len(batch))), encoders, missing=missing)
+    finally:
+        stream.close()
 
 
 class _Extraction:
     """One run over the clips that are not stored yet."""
 
-    def __init__(
-        self,
-        writer: FeatureWriter,
-        visual: VisualEncoder | None,
-        audio: AudioEncoder | None,
-        *,
-        batch_size: int,
-        shard_size: int,
-        workers: int | None,
-    ) -> None:
-        self.writer, self.visual, self.audio = writer, visual, audio
-        self.batch_size, self.shard_size = batch_size, shard_size
-        self.workers = workers or len(os.sched_getaffinity(0))
-        self.wanted = Wanted.of(visual, audio)
+    def __init__(self, writer: FeatureWriter, encoders: Encoders, *, shard_size: int) -> None:
+        self.writer, self.wanted, self.shard_size = writer, encoders.wanted, shard_size
         self.pending = 0
         self.remarks: list[tuple[str, str]] = []
 
-    def run(self, clips: Sequence[Clip], skipped: Mapping[str, Failure]) -> None:
+    def run(self, outcomes: Iterator[list[ClipOutcome]], *, total: int, left: int) -> None:
         """Store what can be stored; a stop from the keyboard keeps what was encoded."""
-        leave = self.writer.done | skipped.keys()
-        batches = [clips[i : i + self.batch_size] for i in range(0, len(clips), self.batch_size)]
-        batches = [
-            kept for batch in batches if (kept := [clip for clip in batch if clip.clip_id not in leave])
-        ]
-        todo = sum(map(len, batches))
-        progress = Progress(len(clips), "clips", begun=len(clips) - todo)
-        reader = read_ahead(
-            (clip for batch in batches for clip in batch),
-            self.wanted,
-            workers=self.workers,
-            ahead=self.batch_size + self.workers,
-        )
+        progress = Progress(total, "clips", begun=total - left)
         try:
-            for batch in batches:
-                self._store(islice(reader, len(batch)), progress)
+            for batch in outcomes:
+                for outcome in batch:
+                    progress.step(failed=not self._store(outcome))
+                if self.pending >= self.shard_size:
+                    self.writer.commit()
+                    self.pending = 0
         except (KeyboardInterrupt, MissingModality):
             self.writer.commit()
             raise
         finally:
-            reader.close()
+            outcomes.close()  # type: ignore[attr-defined]
             progress.close()
 
-    def _store(self, batch: Iterator[ReadClip], progress: Progress) -> None:
-        good = [read for read in batch if self._is_usable(read, progress)]
-        for read, arrays in zip(good, self._encode(good), strict=True):
-            failed = isinstance(arrays, str)
-            if not failed:
-                try:
-                    self.writer.add(read.clip, **arrays)
-                    self.pending += 1
-                    if read.reason:
-                        self.remarks.append((read.clip.clip_id, read.reason))
-                except InputError as error:
-                    failed, arrays = True, str(error)
-            if failed:
-                self.writer.fail(read.clip, arrays, self.wanted.tried(read.clip))
-            progress.step(failed=failed)
-        if self.pending >= self.shard_size:
-            self.writer.commit()
-            self.pending = 0
-
-    def _is_usable(self, read: ReadClip, progress: Progress) -> bool:
-        lacks = read.lacks(self.wanted)
-        both = lacks and read.frames is None and read.sound is None
-        if not lacks or (self.writer.manifest.missing == "zero" and not both):
-            return True
-        reason = read.reason or f"it has no {' and no '.join(lacks)}"
-        self.writer.fail(read.clip, reason, self.wanted.tried(read.clip))
-        if self.writer.manifest.missing == "fail":
+    def _store(self, outcome: ClipOutcome) -> bool:
+        """Whether the clip could be stored; else it is listed."""
+        failure = outcome.failure
+        if outcome.arrays is not None:
+            try:
+                self.writer.add(outcome.clip, **outcome.arrays)
+                self.pending += 1
+                if outcome.remark:
+                    self.remarks.append((outcome.clip.clip_id, outcome.remark))
+                return True
+            except InputError as error:
+                failure = str(error)
+        self.writer.fail(outcome.clip, failure, self.wanted.tried(outcome.clip))
+        if outcome.is_lacking and self.writer.manifest.missing == "fail":
             raise MissingModality(
-                f"clip {read.clip.clip_id!r} ({read.clip.path}): {reason}. Stopped, as --missing is "
-                "fail; what was "
-                "made before is kept. Take the clip out of the list, or extract with --missing skip or zero"
+                f"clip {outcome.clip.clip_id!r} ({outcome.clip.path}): {failure}. Stopped, as --missing is "
+                "fail; what was made before is kept. Take the clip out of the list, or extract with --missing "
+                "skip or zero"
             )
-        progress.step(failed=True)
         return False
-
-    def _encode(self, batch: Sequence[ReadClip]) -> list[dict[str, np.ndarray] | str]:
-        """Each clip's arrays, or why it could not be encoded: a batch that fails is tried clip by clip."""
-        try:
-            return self._encode_together(batch)
-        except Exception as error:  # an encoder can fail on one odd clip; only that one is listed
-            if len(batch) == 1:
-                return [f"it cannot be encoded: {type(error).__name__}: {error}"]
-            return [arrays for read in batch for arrays in self._encode([read])]
-
-    def _encode_together(self, batch: Sequence[ReadClip]) -> list[dict[str, np.ndarray] | str]:
-        arrays: list[dict[str, np.ndarray] | str] = [{} for _ in batch]
-        for name, encoder, given in (
-            ("visual", self.visual, [read.frames for read in batch]),
-            ("audio", self.audio, [read.sound for read in batch]),
-        ):
-            present = [place for place, value in enumerate(given) if value is not None]
-            if encoder is not None and present:
-                for place, value in zip(
-                    present, encoder.encode([given[place] for place in present]), strict=True
-                ):
-                    arrays[place][name] = value
-        return arrays
 
 
 class MissingModality(InputError):
     """A clip lacks a modality where that is not allowed."""
+
+
+def _report(
+    tried: Sequence[Clip],
+    listed: set[str],
+    job: _Extraction,
+    skipped: Mapping[str, Failure],
+    before: set[str],
+    seconds: float,
+) -> ExtractReport:
+    writer, ids = job.writer, {clip.clip_id for clip in tried}
+    stored = writer.done & ids
+    failed = tuple(failure for key, failure in sorted(writer.failures.items()) if key in ids)
+    if ids and not stored:
+        raise InputError(
+            f"no clip could be stored in {writer.path}; {writer.path / 'failures.csv'} lists why:\n"
+            + "\n".join(reasons([(failure.clip_id, failure.reason) for failure in failed]))
+            + "\nCorrect the clip list or the files, and run the command again with --retry-failed"
+        )
+    return ExtractReport(
+        out=writer.path,
+        listed=len(ids),
+        stored=len(stored),
+        new=len(stored - before),
+        failed=failed,
+        not_tried=sum(failure.clip_id in skipped for failure in failed),
+        remade=writer.remade,
+        others=len(before - listed),
+        remarks=tuple(job.remarks),
+        seconds=seconds,
+    )

@@ -6,7 +6,7 @@ Shapes: F frames, H x W pixels, N samples of sound.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -16,6 +16,9 @@ from avcil.clips import Clip
 from avcil.encoders.base import AudioEncoder, VisualEncoder
 from avcil.errors import InputError
 from avcil.files import without_path
+
+TIMEOUT = 300.0
+"""Seconds that reading one clip may take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +74,12 @@ class ReadClip:
         return [name for name, (asked, got) in pairs.items() if asked is not None and got is None]
 
 
-def read_one(clip: Clip, wanted: Wanted) -> ReadClip:
-    """Read one clip; whatever is wrong with its file becomes its `reason`, so that the others go on."""
+Read = Callable[[Clip], ReadClip]
+
+
+def read_one(clip: Clip, wanted: Wanted, *, timeout: float = TIMEOUT) -> ReadClip:
+    """Read one clip in at most `timeout` seconds; whatever is wrong with its file becomes its `reason`, so that
+    the others go on."""
     from avcil.media import read_clip
 
     try:
@@ -84,6 +91,7 @@ def read_one(clip: Clip, wanted: Wanted) -> ReadClip:
             start=clip.start,
             end=clip.end,
             frame_choice=wanted.frame_choice,
+            timeout=timeout,
         )
     except InputError as error:
         return ReadClip(clip=clip, reason=without_path(error, clip.path))
@@ -100,13 +108,13 @@ def read_one(clip: Clip, wanted: Wanted) -> ReadClip:
     )
 
 
-def read_ahead(clips: Iterable[Clip], wanted: Wanted, *, workers: int, ahead: int) -> Iterator[ReadClip]:
+def read_ahead(clips: Iterable[Clip], read: Read, *, workers: int, ahead: int) -> Iterator[ReadClip]:
     """The clips as read, in order, by `workers` threads that run at most `ahead` clips ahead of it."""
     waiting: deque[Future[ReadClip]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="read") as pool:
         try:
             for clip in clips:
-                waiting.append(pool.submit(read_one, clip, wanted))
+                waiting.append(pool.submit(read, clip))
                 if len(waiting) > ahead:
                     yield waiting.popleft().result()
             while waiting:

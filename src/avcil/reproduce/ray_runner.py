@@ -7,13 +7,12 @@ Ray starts them again elsewhere, and they go on from their last checkpoint. Need
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from avcil.errors import InputError
+from avcil.ray_cluster import connected, need_ray
 from avcil.reproduce.plan import PlannedRun
 from avcil.reproduce.runner import Outcome
 
@@ -25,16 +24,11 @@ class RayRunner:
     """A `Runner` on the cluster at `address`: HOST:PORT, "auto" for the one of this machine, "local" for a new one."""
 
     def __init__(self, *, address: str, threads: int) -> None:
-        try:
-            import ray
-        except ImportError:
-            raise InputError("--ray needs the extra: pip install 'avcil[distributed]'") from None
-        self._ray, self.address, self.threads = ray, address, threads
+        need_ray()
+        self.address, self.threads = address, threads
 
     def outcomes(self, runs: Sequence[PlannedRun]) -> Iterator[Outcome]:
-        ray = self._ray
-        self._connect()
-        try:
+        with connected(self.address) as ray:
             task = ray.remote(num_cpus=self.threads, max_retries=RETRIES)(_carry_out)
             waiting = {task.remote(_as_json(run), self.threads): run for run in runs}
             while waiting:
@@ -47,22 +41,6 @@ class RayRunner:
                     yield Outcome(
                         run=run, results=None, message=f"lost {RETRIES + 1} times on the cluster: {first}"
                     )
-        finally:
-            ray.shutdown()  # what is still at work is ended, and goes on next time
-
-    def _connect(self) -> None:
-        # Workers of this installation, not of an environment that Ray would build for them.
-        os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        try:
-            self._ray.init(
-                address=self.address, log_to_driver=False, logging_level="ERROR", include_dashboard=False
-            )
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise InputError(
-                f"there is no Ray cluster at {self.address!r}: {error}. Start one with `ray start --head`, "
-                "or give --ray local for one on this machine"
-            ) from None
 
 
 def _as_json(run: PlannedRun) -> str:

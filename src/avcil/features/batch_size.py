@@ -1,0 +1,38 @@
+"""How many clips are encoded together: as said, or measured once for a store, which remembers it.
+
+The batches decide in which company a clip is encoded, and with some encoders its last bit; so a store that was begun
+with a measured size goes on with it, whatever another machine would measure.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from avcil.errors import InputError
+from avcil.features.encoding import Encoders
+from avcil.features.index import locked_index
+from avcil.files import read_json, write_json
+
+NAME = "batch_size.json"
+
+
+def settled_batch_size(asked: int | Literal["auto"], store: Path, encoders: Encoders) -> int:
+    """The batch size of an extraction into `store`, a folder.
+
+    :raises InputError: if `asked` is neither "auto" nor 1 or more, or the store's record is damaged.
+    """
+    if asked != "auto":
+        if isinstance(asked, str) or asked < 1:
+            raise InputError(f"batch_size must be 1 or more, or auto; not {asked}")
+        return asked
+    path = store / NAME
+    if not path.exists():
+        measured = encoders.best_batch_size()
+        with locked_index(store):  # of several that measure at once, the first one's counts for all
+            if not path.exists():
+                write_json(path, {"batch_size": measured})
+    size = read_json(path)
+    if not isinstance(size, dict) or not isinstance(size.get("batch_size"), int) or size["batch_size"] < 1:
+        raise InputError(f"{path} is damaged: delete it, and run the command again")
+    return size["batch_size"]

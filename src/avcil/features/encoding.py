@@ -1,0 +1,198 @@
+"""The two encoders of an extraction: built from names, put on a device, asked for batches.
+
+Shapes: F frames, H x W pixels, N samples, T time slices, S spatial tokens per slice, D width.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from avcil.clips import Clip
+from avcil.encoders.base import AudioEncoder, VisualEncoder
+from avcil.errors import InputError
+from avcil.features.manifest import Manifest, Modality
+from avcil.features.reading import ReadClip, Wanted
+
+LIBRARIES = ("avcil", "av", "numpy", "torch")
+Arrays = dict[str, np.ndarray]
+"""A clip's arrays by modality: "visual" (T, S, D), "audio" (D,); one that it lacks is absent."""
+BATCH_SIZES = (4, 8, 16, 32, 64, 128, 256)
+"""What `--batch-size auto` tries."""
+WORTH = 1.05
+"""A larger batch must be so much faster to be taken."""
+PICTURE_SIDE, SOUND_SECONDS = 256, 10.0
+"""Of the made-up clips that batch sizes are tried on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderNames:
+    """What encoders to build, and where they run; plain text, so that another machine can build them too."""
+
+    visual: str
+    audio: str
+    device: str | None = None
+    precision: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        visual: str | VisualEncoder,
+        audio: str | AudioEncoder,
+        *,
+        device: str | None,
+        precision: str | None,
+    ) -> EncoderNames | None:
+        """None if one of them is an encoder, which has no name that builds it."""
+        if not (isinstance(visual, str) and isinstance(audio, str)):
+            return None
+        return cls(visual=visual, audio=audio, device=device, precision=precision)
+
+    def build(self) -> Encoders:
+        """The encoders, weights loaded."""
+        return Encoders.of(self.visual, self.audio, device=self.device, precision=self.precision)
+
+
+class Encoders:
+    """The encoders at work."""
+
+    def __init__(
+        self,
+        *,
+        visual: VisualEncoder | None,
+        audio: AudioEncoder | None,
+        device: str | None = None,
+        precision: str | None = None,
+    ) -> None:
+        """`device`, `precision`: as `avcil.encoders.device` takes them; None leaves encoders where they stand.
+
+        :raises InputError: if the device is not there, or it is named and no encoder could use it.
+        """
+        self.visual, self.audio = visual, audio
+        self.wanted = Wanted.of(visual, audio)
+        self._place(device, precision)
+
+    @classmethod
+    def of(
+        cls,
+        visual: str | VisualEncoder,
+        audio: str | AudioEncoder,
+        *,
+        device: str | None = None,
+        precision: str | None = None,
+    ) -> Encoders:
+        """From names ("none" is no encoder), or encoders."""
+        from avcil.encoders.registry import audio_encoder, visual_encoder
+
+        if isinstance(visual, str):
+            visual = None if visual == "none" else visual_encoder(visual)
+        if isinstance(audio, str):
+            audio = None if audio == "none" else audio_encoder(audio)
+        return cls(visual=visual, audio=audio, device=device, precision=precision)
+
+    def _both(self) -> list[VisualEncoder | AudioEncoder]:
+        return [encoder for encoder in (self.visual, self.audio) if encoder is not None]
+
+    def _place(self, device: str | None, precision: str | None) -> None:
+        if device is None and precision is None:
+            return
+        movable: list[Any] = [encoder for encoder in self._both() if encoder.runs_on_gpu]
+        for encoder in movable:
+            encoder.place(device, precision)
+        if not movable and (device not in (None, "cpu") or precision not in (None, "float32")):
+            names = " and ".join(encoder.name for encoder in self._both())
+            raise InputError(
+                f"{names} run on the processor in float32 alone. Leave --device and --precision out, or choose "
+                "encoders that have a model (docs/encoders.md)"
+            )
+
+    @property
+    def precision(self) -> str:
+        """ "bfloat16" if any encoder computes in it."""
+        return (
+            "bfloat16" if "bfloat16" in {getattr(e, "precision", None) for e in self._both()} else "float32"
+        )
+
+    def manifest(self, *, missing: str, dtype: str) -> Manifest:
+        """The manifest of a store made with these encoders."""
+        sampling: dict[str, Any] = {}
+        if self.visual is not None:
+            sampling |= {"frames": self.wanted.frames, "short_side": self.wanted.short_side}
+        if self.audio is not None:
+            sampling["sample_rate"] = self.wanted.sample_rate
+        if self.precision != "float32":
+            sampling["precision"] = self.precision
+        visual, audio = self.visual, self.audio
+        libraries = {name for encoder in self._both() for name in encoder.libraries}
+        return Manifest(
+            visual=visual
+            and Modality(shape=(*visual.token_grid, visual.width), encoder=visual.fingerprint()),
+            audio=audio and Modality(shape=(audio.width,), encoder=audio.fingerprint()),
+            dtype=dtype,
+            sampling=sampling,
+            missing=missing,
+            libraries={name: version(name) for name in (*LIBRARIES, *sorted(libraries - {*LIBRARIES}))},
+        )
+
+    def encode(self, batch: Sequence[ReadClip]) -> list[Arrays | str]:
+        """Each clip's arrays, or why it could not be encoded: a batch that fails is tried clip by clip."""
+        try:
+            return self._encode_together(batch)
+        except Exception as error:  # an encoder can fail on one odd clip; only that one is listed
+            if len(batch) == 1:
+                return [f"it cannot be encoded: {type(error).__name__}: {error}"]
+            return [arrays for read in batch for arrays in self.encode([read])]
+
+    def _encode_together(self, batch: Sequence[ReadClip]) -> list[Arrays | str]:
+        arrays: list[Arrays | str] = [{} for _ in batch]
+        for name, encoder, given in (
+            ("visual", self.visual, [read.frames for read in batch]),
+            ("audio", self.audio, [read.sound for read in batch]),
+        ):
+            present = [place for place, value in enumerate(given) if value is not None]
+            if encoder is not None and present:
+                for place, value in zip(
+                    present, encoder.encode([given[place] for place in present]), strict=True
+                ):
+                    arrays[place][name] = value  # type: ignore[index]
+        return arrays
+
+    def best_batch_size(self) -> int:
+        """The smallest size of `BATCH_SIZES` than which no next one is `WORTH` its memory, tried on noise.
+
+        A size for which memory does not suffice ends the trial.
+        """
+        best, rate = BATCH_SIZES[0], 0.0
+        for size in BATCH_SIZES:
+            batch = [self._made_up(number) for number in range(size)]
+            try:
+                self._encode_together(batch[:1])
+                began = time.perf_counter()
+                self._encode_together(batch)
+                reached = size / (time.perf_counter() - began)
+            except (MemoryError, RuntimeError) as error:
+                if isinstance(error, RuntimeError) and "out of memory" not in str(error):
+                    raise
+                break
+            if reached < WORTH * rate:
+                break
+            best, rate = size, reached
+        return best
+
+    def _made_up(self, number: int) -> ReadClip:
+        rng = np.random.default_rng(number)
+        frames = sound = None
+        if self.wanted.frames is not None:
+            side = self.wanted.short_side or PICTURE_SIDE
+            frames = rng.integers(0, 256, (self.wanted.frames, side, side * 4 // 3, 3), dtype=np.uint8)
+        if self.wanted.sample_rate is not None:
+            sound = rng.uniform(-0.1, 0.1, int(SOUND_SECONDS * self.wanted.sample_rate)).astype(np.float32)
+        return ReadClip(clip=NOISE, frames=frames, sound=sound)
+
+
+NOISE = Clip(clip_id="noise", path="noise", label="noise", split="train")  # type: ignore[arg-type]

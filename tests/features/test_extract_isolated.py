@@ -1,0 +1,222 @@
+"""Extraction on real small files: readers that die, hang or eat memory; parts; batch sizes; a cluster."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avcil.clips import Clip
+from avcil.errors import InputError
+from avcil.features import FeatureStore
+from avcil.features.encoding import Encoders
+from avcil.features.extract import extract
+from avcil.features.failures import read_failures
+from avcil.features.reader_process import Limits, ReaderProcess
+from avcil.features.reading import Wanted
+from avcil.media import write_video
+
+COUNT = 10
+WANTED = Wanted(frames=4, short_side=32, sample_rate=16_000)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
+    """Ten clips of a square that moves, with a tone."""
+    folder = tmp_path_factory.mktemp("clips")
+    made = []
+    for number in range(COUNT):
+        frames = np.full((10, 48, 64, 3), 30, np.uint8)
+        for t, frame in enumerate(frames):
+            frame[10:30, 3 * t : 3 * t + 16] = (20 * number, 200, 90)
+        sound = 0.3 * np.sin(np.arange(8_000) * (0.05 + 0.03 * number)).astype(np.float32)
+        path = folder / f"{number}.mp4"
+        write_video(path, list(frames), 20.0, sound=sound, sample_rate=16_000)
+        made.append(Clip(clip_id=f"clip{number}", path=path, label="ab"[number % 2], split="train"))
+    return made
+
+
+@pytest.fixture(scope="module")
+def whole(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    """All of them, by one process, read by threads."""
+    out = tmp_path_factory.mktemp("whole") / "store"
+    extract(clips, out, batch_size=2, isolate=False)
+    return FeatureStore(out)
+
+
+def test_readers_apart_read_what_threads_read(clips, whole, tmp_path):
+    """Same numbers; readers are gone afterwards."""
+    extract(clips, tmp_path / "s", batch_size=2, workers=3)
+    assert FeatureStore(tmp_path / "s").fingerprint == whole.fingerprint
+    assert not _readers_of(os.getpid())
+
+
+def _readers_of(parent: int) -> list[str]:
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rsplit(")", 1)[1].split()
+            words = (status.parent / "cmdline").read_text()
+        except OSError:
+            continue
+        if int(fields[1]) == parent and "reader_process" in words:
+            found.append(status.parent.name)
+    return found
+
+
+def test_a_reader_that_is_killed_costs_its_clip_alone(clips):
+    """The clip is told what happened; the next one gets another reader."""
+    reader = ReaderProcess(Limits())
+    try:
+        assert reader.read(clips[0], WANTED).frames.shape[0] == 4
+        os.kill(int(_readers_of(os.getpid())[0]), signal.SIGKILL)
+        time.sleep(0.1)
+        assert reader.read(clips[1], WANTED).reason == "the reader of the clip was ended by SIGKILL"
+        assert reader.read(clips[1], WANTED).sound is not None
+    finally:
+        reader.close()
+
+
+def test_a_reader_that_is_silent_is_given_up(clips, monkeypatch):
+    """A reader stopped in its tracks, as by a call that never ends: the clip is listed, the job goes on."""
+    monkeypatch.setattr("avcil.features.reader_process.GRACE_SECONDS", 0.2)
+    reader = ReaderProcess(Limits(seconds=0.3))
+    try:
+        reader.read(clips[0], WANTED)
+        os.kill(int(_readers_of(os.getpid())[0]), signal.SIGSTOP)
+        assert reader.read(clips[1], WANTED).reason == "gave up after 0.3 s"
+        reader.limits = Limits()
+        assert reader.read(clips[1], WANTED).frames is not None
+    finally:
+        reader.close()
+
+
+def test_stopping_does_not_wait_for_a_slow_reader(clips):
+    """Who waits for a reader is answered when it is stopped: Ctrl-C is not kept waiting by a slow file."""
+    reader = ReaderProcess(Limits())
+    reader.read(clips[0], WANTED)
+    os.kill(int(_readers_of(os.getpid())[0]), signal.SIGSTOP)
+    answers = []
+    waiting = threading.Thread(target=lambda: answers.append(reader.read(clips[1], WANTED)))
+    waiting.start()
+    time.sleep(0.1)
+    reader.stop()
+    waiting.join(timeout=20)
+    reader.close()
+    assert not waiting.is_alive()
+    assert "SIGKILL" in answers[0].reason
+
+
+def test_a_clip_that_takes_too_much_memory_is_listed(clips, tmp_path):
+    """Large pictures under a small limit: listed with the limit; the small clips are stored."""
+    large = tmp_path / "large.mp4"
+    frame = np.random.default_rng(0).integers(0, 255, (2160, 3840, 3), dtype=np.uint8)
+    write_video(large, [frame] * 6, 20.0)
+    bomb = Clip(clip_id="bomb", path=large, label="a", split="train")
+    listed = [clips[0], bomb, *clips[1:3]]
+    report = extract(listed, tmp_path / "s", audio="none", limits=Limits(megabytes=96), workers=1)
+    assert report.stored == 3
+    reason = read_failures(tmp_path / "s")["bomb"].reason
+    assert reason == "it takes more memory than the 96 MB that a clip may"
+    assert extract(listed, tmp_path / "s", audio="none", workers=1, retry_failed=True).stored == 4
+
+
+def test_limits_must_make_sense():
+    """No time and no memory are refused at once."""
+    for wrong in ({"seconds": 0.0}, {"seconds": float("inf")}, {"megabytes": 0}):
+        with pytest.raises(InputError):
+            Limits(**wrong)
+
+
+def test_parts_fill_one_store(clips, whole, tmp_path):
+    """Three parts, in any order and two at once, make the store that one call makes; none is made twice."""
+    out = tmp_path / "s"
+    options = {"batch_size": 2, "isolate": False}
+    assert extract(clips, out, part="3/3", **options).listed == 2
+    threads = [
+        threading.Thread(target=extract, args=(clips, out), kwargs=options | {"part": part})
+        for part in ("1/3", "2/3")
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    store = FeatureStore(out)
+    assert store.fingerprint == whole.fingerprint
+    assert sum(size for _, size, _ in store.shards) > 0
+    assert len(store) == COUNT
+    for rows in (range(COUNT),):
+        assert store.visual(rows).tobytes() == whole.visual(rows).tobytes()
+    with pytest.raises(InputError, match="such as 2/4"):
+        extract(clips, out, part="4/3", **options)
+
+
+def test_a_measured_batch_size_is_kept(clips, tmp_path, monkeypatch):
+    """Measured once for a store; a later call does not measure again."""
+    sizes = iter([4])
+    monkeypatch.setattr(Encoders, "best_batch_size", lambda self: next(sizes))
+    extract(clips[:2], tmp_path / "s", batch_size="auto", isolate=False)
+    extract(clips, tmp_path / "s", batch_size="auto", isolate=False)
+    assert (tmp_path / "s" / "batch_size.json").read_text() == '{\n  "batch_size": 4\n}\n'
+    assert len(FeatureStore(tmp_path / "s")) == COUNT
+
+
+def test_measuring_the_batch_size():
+    """A size at which memory ends is not taken, nor one that is no faster."""
+    encoders = Encoders.of("patch-motion", "log-mel")
+    encoders.wanted = Wanted(frames=2, short_side=8, sample_rate=1000)
+    calls = []
+
+    def encode(batch):
+        calls.append(len(batch))
+        if len(batch) > 16:
+            raise MemoryError
+        time.sleep(0.02)  # a batch costs the same whatever its size, so that larger ones are faster
+        return [{} for _ in batch]
+
+    encoders._encode_together = encode
+    assert encoders.best_batch_size() == 16
+    assert max(calls) == 32
+
+
+def test_a_device_that_is_not_there_is_refused(clips, tmp_path):
+    """Built-in encoders have no use for a GPU; that is said, not passed over."""
+    with pytest.raises(InputError, match="patch-motion and log-mel run on the processor"):
+        extract(clips, tmp_path / "s", device="cuda", isolate=False)
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_cluster_makes_the_same_store_though_a_node_dies(clips, whole, tmp_path):
+    """Two nodes, one killed in the middle: every clip once, the same bytes as one process makes."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    from avcil.features import ray_extract
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 80 * 2**20})
+    second = cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
+    kill_after, wait = [2], ray_extract._outcomes
+
+    def outcomes(*args):
+        kill_after[0] -= 1
+        if kill_after[0] == 0:
+            cluster.remove_node(second, allow_graceful=False)
+        return wait(*args)
+
+    ray_extract._outcomes = outcomes
+    try:
+        report = extract(clips, tmp_path / "s", batch_size=2, ray=cluster.address)
+    finally:
+        ray_extract._outcomes = wait
+        cluster.shutdown()
+    assert kill_after[0] <= 0
+    assert (report.stored, len(report.failed)) == (COUNT, 0)
+    store = FeatureStore(tmp_path / "s")
+    assert store.fingerprint == whole.fingerprint
+    with pytest.raises(InputError, match="by name"):
+        extract(clips, tmp_path / "t", visual="none", audio=Encoders.of("none", "log-mel").audio, ray="local")
