@@ -55,6 +55,36 @@ def test_leave_one_out(make_clips):
         assert float(lengths[i]) * 39 / 40 == pytest.approx(float(clip @ without @ clip), rel=1e-8)
 
 
+def test_correction_for_few_clips():
+    """Many draws: a class of three clips seems farther than it is, by what the correction takes off on average."""
+    draw = torch.Generator().manual_seed(0)
+    plain, corrected = [], []
+    for _ in range(400):
+        clips = torch.randn(123, 2, generator=draw, dtype=torch.float64)
+        labels = torch.tensor([0] * 120 + [1] * 3)  # both classes' true means are 0: no class is nearer
+        moments = Moments(2)
+        moments.grow(2)
+        moments.add(clips, labels)
+        for found, way in ((plain, False), (corrected, True)):
+            discriminant = Discriminant(moments, torch.zeros(2), corrected=way)
+            found.append(float(discriminant.bias[1] - discriminant.bias[0]))
+    assert np.mean(plain) < -0.25  # half of two dimensions' 1 / 3 - 1 / 120: -0.33
+    assert abs(np.mean(corrected)) < 0.05
+
+
+def test_leave_one_out_corrected(make_clips):
+    """A clip's own class is corrected for one clip fewer, the others as they are."""
+    features, labels = make_clips(1)
+    moments = discriminant_of(features, labels).moments
+    plain, one = (Discriminant(moments, torch.from_numpy(PENALTY), corrected=way) for way in (False, True))
+    added = one.leave_one_out(features, labels)[0] - plain.leave_one_out(features, labels)[0]
+    shift = one.bias - plain.bias
+    count = moments.counts[labels]
+    wanted = shift.repeat(40, 1)
+    wanted[torch.arange(40), labels] = shift[labels] * count / (count - 1)
+    torch.testing.assert_close(added, wanted)
+
+
 def test_oddity_is_a_ratio_of_distances(make_clips):
     """Smallest Mahalanobis distance from a class mean over that from the origin, computed the long way."""
     features, labels = make_clips(2)
@@ -77,6 +107,10 @@ def test_error_rate_of_the_p_value():
     for alpha in (0.01, 0.05, 0.2):
         refused = float((p <= alpha).double().mean())
         assert 0.8 * alpha - 0.005 < refused < alpha + 0.01
+    faded = OddityCounts()
+    faded.add(torch.full((100,), 1.9))  # of an earlier model, all but forgotten
+    faded.add(torch.linspace(0, 1, 999), fading=0.01)
+    assert float(faded.p_values(torch.tensor([1.5]))) == pytest.approx(2 / 1001)
     assert OddityCounts().p_values(torch.tensor([0.0, 9.0])).tolist() == [1.0, 1.0]
 
 

@@ -46,7 +46,8 @@ class BladeOptions:
     features in all, those and the vectors' widths, memory is 8 M M bytes."""
 
     balanced: bool = False
-    """Choose the penalties as if all classes had equally many clips. The scores count classes alike in any case."""
+    """Correct the distances for what each class's mean owes to chance, 1 / n_c: else classes of few clips seem
+    farther than they are. With equally many clips of each class it changes no answer."""
 
     def __post_init__(self) -> None:
         if self.features < 0:
@@ -77,18 +78,18 @@ class Blade(MomentsMethod):
     def settle(self, view: View, moments: Moments, old: Moments, features: Tensor, labels: Tensor) -> None:
         """The penalties by all moments; calibration and oddity by the clips that have another of their class."""
         start = [view.figures.get(f"penalty{number}", START) for number in range(len(view.sizes))]
-        judging = moments.balanced() if self.options.balanced else moments
-        for number, penalty in enumerate(choose_penalties(judging, view.sizes, start)):
+        for number, penalty in enumerate(choose_penalties(moments, view.sizes, start)):
             view.figures[f"penalty{number}"] = penalty
         judged = moments.counts[labels] > 1
         if judged.any():
-            found = Discriminant(moments, _penalty(view))
+            found = Discriminant(moments, _penalty(view), corrected=self.options.balanced)
             scores, length = found.leave_one_out(features[judged], labels[judged])
             view.calibration.add(scores, labels[judged])
-            view.oddities.add(oddity(scores, length))
+            # Oddities of a model of fewer clips are larger, and would hide what is odd now.
+            view.oddities.add(oddity(scores, length), fading=old.total / moments.total)
 
     def fitted(self, view: View, moments: Moments) -> LinearHead:
-        found = Discriminant(moments, _penalty(view))
+        found = Discriminant(moments, _penalty(view), corrected=self.options.balanced)
         view.figures["jitter"] = found.jitter
         return LinearHead(
             columns=view.columns,

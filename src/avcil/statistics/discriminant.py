@@ -6,7 +6,10 @@ N clips, M features, C classes, W the within-class scatter (M, M), Lambda a pena
 
 With Lambda = 0 it is the classic discriminant with equal priors. Source of the penalised form: Hastie, Buja &
 Tibshirani, Penalized Discriminant Analysis, Annals of Statistics 1995, where Lambda is that of a ridge regression
-on class indicators.
+on class indicators. The mean of n_c clips is off by chance, so that clips lie farther from it than from the true
+one by tr(K W) / (N - C) / n_c on average (Moran & Murphy, Applied Statistics 1979); `corrected` takes that off:
+
+    b_c = -N mu_c^T K mu_c / 2 + N tr(K W) / (2 n_c (N - C))
 """
 
 from __future__ import annotations
@@ -30,13 +33,19 @@ class Discriminant:
     True
     """
 
-    def __init__(self, moments: Moments, penalty: Tensor) -> None:
+    def __init__(self, moments: Moments, penalty: Tensor, *, corrected: bool = False) -> None:
         self.moments = moments
-        scatter = moments.within_scatter() + torch.diag(penalty.double())
-        self._factor, self.jitter = cholesky_with_jitter(scatter)
+        within = moments.within_scatter()
+        self._factor, self.jitter = cholesky_with_jitter(within + torch.diag(penalty.double()))
         means = moments.means().T
         self.weight = moments.total * torch.cholesky_solve(means, self._factor)
         self.bias = -(means * self.weight).sum(dim=0) / 2
+        self._correction = torch.zeros_like(self.bias)
+        if corrected:
+            spread = (torch.cholesky_inverse(self._factor) * within).sum()
+            freedom = max(moments.total - moments.classes, 1.0)
+            self._correction = moments.total * spread / (2 * freedom * moments.counts.clamp(min=1))
+        self.bias = self.bias + self._correction
 
     def inverse(self) -> Tensor:
         """N K (M, M), by which N h^T K h is a clip's squared distance from the origin."""
@@ -46,7 +55,8 @@ class Discriminant:
     def leave_one_out(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Scores (n, C) and N h^T K h (n,) of clips that are in the moments, each by the discriminant without it.
 
-        features (n, M), labels (n,); every label's class needs two clips or more. Exact for the same penalty:
+        features (n, M), labels (n,); every label's class needs two clips or more. Exact for the same penalty (and, if
+        corrected, for the same tr(K W) / (N - C)):
         without clip i, which is d away from its class's mean, W loses n_c / (n_c - 1) d d^T and the mean
         d / (n_c - 1).
         """
@@ -72,7 +82,9 @@ class Discriminant:
         own_score -= ((inverse_own * own).sum(dim=1) + rank_one * along_own.square()) / 2
         inverse_self = torch.cholesky_solve(features.T, self._factor).T
         length = (inverse_self * features).sum(dim=1) + rank_one * along_self.square()
-        return total * scores.scatter(1, labels[:, None], own_score[:, None]), total * length
+        correction = self._correction.repeat(len(labels), 1)
+        correction[torch.arange(len(labels)), labels] *= grown  # one clip fewer
+        return total * scores.scatter(1, labels[:, None], own_score[:, None]) + correction, total * length
 
 
 def oddity(scores: Tensor, length: Tensor) -> Tensor:
