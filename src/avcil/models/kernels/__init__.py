@@ -7,6 +7,9 @@ its gradient's, in one pass over the tokens each way.
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import sys
 from typing import NamedTuple, Protocol
 
 import torch
@@ -63,9 +66,21 @@ class Kernel(Protocol):
         """Write the gradient of V U^T into `out` (C, T, S, D); give those of query (C, D) and bias (D,)."""
 
 
+@functools.cache
+def _has_triton() -> bool:
+    if importlib.util.find_spec("triton") is None:
+        print(
+            "avcil: Triton is not installed, so guided attention runs in PyTorch's operators, which are slower on a "
+            "GPU. Install the package triton",
+            file=sys.stderr,
+        )
+        return False
+    return True
+
+
 def choose(tokens: Tensor, dtype: torch.dtype) -> Kernel:
     """The fastest kernel for `tokens` with reductions in `dtype`: Triton's, the compiled one, or PyTorch's."""
-    if tokens.is_cuda:
+    if tokens.is_cuda and _has_triton():
         from avcil.models.kernels import triton_kernel
 
         return triton_kernel
