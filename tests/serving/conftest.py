@@ -75,7 +75,7 @@ def taught(avcil, tmp_path_factory) -> Path:
         "--learning-rate",
         "0.002",
     ]
-    assert avcil(*common, "--memory-per-class", "2", "--out", folder / "av") == 0
+    assert avcil(*common, "--method", "av-cil", "--memory-per-class", "2", "--out", folder / "av") == 0
     for modality in ("audio", "visual"):
         words = ["--method", "fine-tuning", "--modality", modality, "--out", folder / modality]
         assert avcil(*common, *words) == 0

@@ -162,7 +162,9 @@ class Recognizer:
         state: SavedModel | None = None,
     ) -> Answer:
         """All that is to be said of one clip, or of the seconds [start, end] of it; InputError if it cannot be read."""
-        return self.answer_features(clip, self.reader.features(clip, start=start, end=end), state=state)
+        if not isinstance(clip, ClipFeatures):  # which need no encoder
+            return self.answer_features(clip, self.reader.features(clip, start=start, end=end), state=state)
+        return self.answer_features(clip, clip, state=state)
 
     def answers(self, clips: Iterable[Source]) -> Iterator[tuple[Source, Answer | AvcilError]]:
         """Each clip with its answer, or with what is wrong with it, in order and as they come; files are read ahead."""

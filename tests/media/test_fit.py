@@ -1,0 +1,46 @@
+"""Clips that come as arrays, brought to what an encoder asks for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from avcil.errors import InputError
+from avcil.media.fit import fit_frames, fit_sound
+
+
+def test_frames_are_chosen_and_scaled():
+    """The frames at slice centres, in the short side asked for; the same size is left alone."""
+    frames = np.stack([np.full((40, 60, 3), 10 * i, np.uint8) for i in range(8)])
+    assert fit_frames(frames, 4, None)[:, 0, 0, 0].tolist() == [10, 30, 50, 70]
+    small = fit_frames(frames, 4, 20)
+    assert small.shape == (4, 20, 30, 3)
+    assert small[:, 5, 5, 0].tolist() == [10, 30, 50, 70]
+    assert fit_frames(frames[:1], 4, None)[:, 0, 0, 0].tolist() == [0] * 4
+
+
+def test_sound_is_resampled():
+    """A tone keeps its pitch and length; the same rate is left alone, beyond full scale is cut."""
+    tone = np.sin(2 * np.pi * 500 * np.arange(44_100) / 44_100).astype(np.float32)
+    low = fit_sound(tone, 44_100, 16_000)
+    assert abs(len(low) - 16_000) <= 2
+    assert np.abs(np.fft.rfft(low[:16_000])).argmax() == 500
+    np.testing.assert_array_equal(fit_sound(2 * tone, 16_000, 16_000), np.clip(2 * tone, -1, 1))
+
+
+@pytest.mark.parametrize(
+    "frames", [np.zeros((2, 4, 4), np.uint8), np.zeros((2, 4, 4, 3)), np.zeros((0, 4, 4, 3), np.uint8)]
+)
+def test_what_are_no_frames(frames):
+    """Refused with the shape that is wanted."""
+    with pytest.raises(InputError, match=r"uint8 RGB \(F, H, W, 3\)"):
+        fit_frames(frames, 4, None)
+
+
+def test_what_is_no_sound():
+    """Refused: stereo, nothing, NaN, an odd rate."""
+    for sound in (np.zeros((2, 4)), np.zeros(0), np.array([np.nan])):
+        with pytest.raises(InputError, match="mono float32"):
+            fit_sound(sound, 8000, 8000)
+    with pytest.raises(InputError, match="whole number of hertz"):
+        fit_sound(np.zeros(4), 0, 8000)

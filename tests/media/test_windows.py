@@ -1,0 +1,88 @@
+"""Windows of a long video: decoded once, each like the stretch that it is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from avcil.errors import InputError
+from avcil.media import read_clip, write_video
+from avcil.media.windows import duration_of, read_windows, window_spans
+
+RATE = 16_000
+
+
+@pytest.fixture(scope="module")
+def long_video(tmp_path_factory):
+    """35 seconds at 10 frames a second, every frame of its own grey; longer than a stretch of sound."""
+    path = tmp_path_factory.mktemp("windows") / "long.mp4"
+    frames = [np.full((32, 48, 3), 20 + (7 * i) % 200, np.uint8) for i in range(350)]
+    sound = 0.4 * np.sin(2 * np.pi * 300 * np.arange(35 * RATE) / RATE)
+    write_video(path, frames, 10.0, sound=sound.astype(np.float32), sample_rate=RATE)
+    return path
+
+
+def test_windows_are_stretches(long_video):
+    """Frames to the bit, and sound to the resampler's edges, as reading each stretch by itself gives them."""
+    spans = window_spans(duration_of(long_video), 3.0, 2.5)
+    options = {"frames": 6, "short_side": 24, "sample_rate": 8000}
+    windows = list(read_windows(long_video, spans, **options))
+    assert [(window.start, window.end) for window in windows] == spans
+    for window in windows[:: len(windows) // 4]:
+        alone = read_clip(long_video, start=window.start, end=window.end, **options)
+        np.testing.assert_array_equal(window.frames, alone.frames)
+        assert not window.problems
+        count = min(len(window.sound), len(alone.sound))
+        assert abs(len(window.sound) - len(alone.sound)) <= 200
+        np.testing.assert_allclose(window.sound[200 : count - 200], alone.sound[200 : count - 200], atol=0.02)
+
+
+def test_the_video_is_decoded_once(long_video, monkeypatch):
+    """However many windows a frame is in, it is decoded once; sound hardly more than once."""
+    from avcil.media import frames, sound
+
+    seen = {"frames": 0, "samples": 0}
+    decode, heard = frames.TrackReader._decode, sound._Decoder.frames
+
+    def count_frames(self):
+        for item in decode(self):
+            seen["frames"] += 1
+            yield item
+
+    def count_samples(self):
+        for item in heard(self):
+            seen["samples"] += item.samples
+            yield item
+
+    monkeypatch.setattr(frames.TrackReader, "_decode", count_frames)
+    monkeypatch.setattr(sound._Decoder, "frames", count_samples)
+    spans = window_spans(35.0, 2.0, 0.5)
+    assert (
+        len(list(read_windows(long_video, spans, frames=8, short_side=24, sample_rate=RATE)))
+        == len(spans)
+        == 67
+    )
+    assert seen["frames"] <= 350
+    assert seen["samples"] < 2.1 * 35 * RATE
+
+
+def test_spans():
+    """A short file is one window; windows end with the file; what is no time is refused."""
+    assert window_spans(1.0, 2.0, 0.5) == [(0.0, 1.0)]
+    assert window_spans(4.0, 2.0, 1.0) == [(0.0, 2.0), (1.0, 3.0), (2.0, 4.0)]
+    assert window_spans(4.5, 2.0, 1.0)[-1] == (2.5, 4.5)
+    for window, hop in ((0.0, 1.0), (1.0, -1.0), (float("nan"), 1.0)):
+        with pytest.raises(InputError, match="seconds above 0"):
+            window_spans(4.0, window, hop)
+
+
+def test_what_a_file_lacks(tmp_path):
+    """Windows of a silent film have no sound, those of a sound file no picture; both say why."""
+    film = tmp_path / "film.mp4"
+    write_video(film, [np.full((32, 32, 3), 90, np.uint8)] * 30, 10.0)
+    (window,) = read_windows(film, [(0.0, 2.0)], frames=4, short_side=None, sample_rate=RATE)
+    assert window.frames.shape == (4, 32, 32, 3)
+    assert (window.sound, window.problems) == (None, ("no audio track",))
+    gone = tmp_path / "gone.mp4"
+    with pytest.raises(InputError, match="there is no file"):
+        duration_of(gone)
