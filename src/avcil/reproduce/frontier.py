@@ -181,7 +181,7 @@ def _panel(ax: Axes, own: Sequence[Point], cost: str) -> None:
 
 def _curve(ax: Axes, members: Sequence[Point], x: Sequence[float], color: str) -> None:
     """One method: its points, joined, with their deviations."""
-    order = np.argsort(x, kind="stable")
+    order = np.argsort([point.bytes for point in members], kind="stable")  # by memory size in both panels
     in_closed_form, is_bound = members[0].statistics > 0, members[0].is_upper_bound
     ax.errorbar(
         np.asarray(x)[order],
