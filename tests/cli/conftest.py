@@ -22,7 +22,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def avcil() -> Callable[..., int]:
     """Run a command; gives its exit code."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,8 @@ class ClipReader:
                     yield _clip(source, None, None)
 
         # features and arrays need no reading: they wait in `given` until the files before them are done
-        reading = read_ahead(clips(), self.wanted, workers=READERS, ahead=2 * READERS)
+        read_file = partial(read_one, wanted=self.wanted)
+        reading = read_ahead(clips(), read_file, workers=READERS, ahead=2 * READERS)
         for read in reading:
             while isinstance(given[0], ClipArrays | ClipFeatures):
                 yield self._or_error(given.pop(0))

@@ -1,0 +1,226 @@
+"""avcil learn and what avcil predict does with folders, patterns and long videos."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avcil.media import write_video
+from avcil.serving import Recognizer
+
+RATE = 16_000
+
+
+def write_clip(path: Path, number: int, take: int) -> None:
+    """A grey that pulses and a tone, each class its own; takes differ a little."""
+    rng = np.random.default_rng((number, take))
+    level = 60 + 40 * number + 30 * np.sin(np.arange(10) * (number + 1))
+    frames = [np.full((32, 48, 3), value, np.uint8) for value in level]
+    tone = 0.3 * np.sin(2 * np.pi * (300 + 600 * number) * np.arange(8000) / RATE)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sound = (tone + 0.01 * rng.standard_normal(8000)).astype(np.float32)
+    write_video(path, frames, 20.0, sound=sound, sample_rate=RATE)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, avcil) -> Path:
+    """clips/ of two classes, new/ of two others, and a run of the first two."""
+    folder = tmp_path_factory.mktemp("learn")
+    for number, label in enumerate(("dog", "cat", "owl", "big bell")):
+        for take in range(6):
+            write_clip(folder / ("clips" if number < 2 else "new") / label / f"{take}.mp4", number, take)
+    assert avcil("scan", folder / "clips", "--out", folder / "clips.csv") == 0
+    assert avcil("extract", folder / "clips.csv", "--out", folder / "features") == 0
+    assert (
+        avcil(
+            "train",
+            folder / "features",
+            "--method",
+            "blade",
+            "--classes-per-step",
+            2,
+            "--out",
+            folder / "run",
+        )
+        == 0
+    )
+    return folder
+
+
+def digest(folder: Path) -> dict[str, str]:
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.name != ".lock"
+    }
+
+
+def test_new_classes(made, avcil, capsys, tmp_path):
+    """Two classes more into a new folder: a table of old and new, bad clips listed, the old model as it was."""
+    new = tmp_path / "new"
+    shutil.copytree(made / "new", new)
+    (new / "owl" / "bad.mp4").write_text("no video")
+    before = digest(made / "run")
+    assert avcil("learn", made / "run", new, "--out", tmp_path / "more") == 0
+    out, err = capsys.readouterr()
+    assert "learnt 5 of big bell, 5 of owl in" in out
+    assert "old classes" in out
+    assert "bad.mp4: is not a media file" in err
+    assert digest(made / "run") == before
+    assert set(Recognizer.load(tmp_path / "more").classes_) == {"dog", "cat", "owl", "big bell"}
+
+
+def test_in_place_and_again(made, avcil, capsys, tmp_path):
+    """Without --out the model is replaced; a class that it knows then needs --extend or --rename."""
+    run = tmp_path / "run"
+    shutil.copytree(made / "run", run)
+    assert avcil("learn", run, made / "new" / "owl") == 0
+    assert Recognizer.load(run).classes_ == ("cat", "dog", "owl")
+    assert avcil("learn", run, made / "new" / "owl") == 2
+    assert "Add --extend" in capsys.readouterr().err
+    assert avcil("learn", run, made / "new" / "owl", "--extend", "--held-out", 0) == 0
+    assert avcil("learn", run, made / "new" / "owl", "--rename", "owl=eule") == 0
+    assert Recognizer.load(run).classes_ == ("cat", "dog", "owl", "eule")
+    capsys.readouterr()
+    assert avcil("learn", run, made / "new" / "owl", "--rename", "cow=moo") == 2
+    assert "there are no clips of 'cow'" in capsys.readouterr().err
+
+
+def test_a_clip_list_and_a_model_alone(made, avcil, capsys, tmp_path):
+    """A list's train clips are learnt, its test clips held out; without its run, a model says what it cannot tell."""
+    shutil.copytree(made / "run" / "model", tmp_path / "model")
+    assert avcil("scan", made / "new", "--out", tmp_path / "new.csv") == 0
+    assert avcil("learn", tmp_path / "model", tmp_path / "new.csv") == 0
+    out = capsys.readouterr().out
+    assert "new classes" not in out
+    assert "owl" in out
+    assert "is a model without its run" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["clips.csv", "new"], "one clip list, or folders, not both"),
+        (["nowhere"], "is no folder"),
+        (["mixed"], "unclear whether"),
+        (["empty"], "no media file"),
+    ],
+)
+def test_what_is_no_folder_of_clips(words, said, made, avcil, capsys, tmp_path, monkeypatch):
+    """Refused before any work."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(made / "new", tmp_path / "mixed")
+    shutil.copy(made / "new" / "owl" / "0.mp4", tmp_path / "mixed")
+    (tmp_path / "empty").mkdir()
+    assert avcil("learn", made / "run", *words) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("moment", ["saving", "exchanging", "set aside"])
+def test_killed_at_any_moment(moment, made, tmp_path):
+    """The old model is untouched by a kill while it learns, and there to the last; the same command then works."""
+    model = tmp_path / "model"
+    shutil.copytree(made / "run" / "model", model)
+    before = digest(model)
+    code = (
+        "import os, signal, sys\n"
+        "import avcil.files as files, avcil.models.saved as saved\n"
+        "def die(*_, **__): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "moment = sys.argv[1]\n"
+        "if moment == 'saving': saved.model_card = die\n"
+        "if moment == 'exchanging': files._exchange = die\n"
+        "if moment == 'set aside':\n"
+        "    files._exchange = lambda *_: False\n"
+        "    rename = os.rename\n"
+        "    def once(a, b):\n"
+        "        rename(a, b)\n"
+        "        if str(b).endswith('.before'): die()\n"
+        "    os.rename = once\n"
+        "from avcil.cli.main import main\n"
+        "main(sys.argv[2:])\n"
+    )
+    words = ["learn", str(model), str(made / "new" / "owl")]
+    killed = subprocess.run([sys.executable, "-c", code, moment, *words], capture_output=True, env=os.environ)
+    assert killed.returncode == -signal.SIGKILL
+    assert Recognizer.load(model).classes_ == ("cat", "dog")
+    assert digest(model) == before
+    whole = subprocess.run(
+        [sys.executable, "-m", "avcil", *words], capture_output=True, text=True, env=os.environ
+    )
+    assert whole.returncode == 0, whole.stderr
+    assert Recognizer.load(model).classes_ == ("cat", "dog", "owl")
+
+
+def test_folders_and_patterns(made, avcil, capsys, tmp_path):
+    """A folder and a pattern stand for their files; one that stands for none is told, the others are answered."""
+    clips = made / "clips"
+    assert avcil("predict", made / "run", clips / "dog", f"{clips}/cat/*.mp4", "--format", "csv") == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [row["path"] for row in rows] == [
+        str(clips / n / f"{i}.mp4") for n in ("dog", "cat") for i in range(6)
+    ]
+    assert np.mean([row["label"] == Path(row["path"]).parent.name for row in rows]) > 0.8
+    (tmp_path / "none").mkdir()
+    out = tmp_path / "out.json"
+    assert avcil("predict", made / "run", tmp_path / "none", "no*.mp4", clips / "dog", "--out", out) == 2
+    assert [answer["answered_from"] for answer in json.loads(out.read_text())] == ["audio-visual"] * 6
+    err = capsys.readouterr().err
+    assert "folder without media files" in err
+    assert "no file fits the pattern no*.mp4" in err
+
+
+def test_timelines(made, avcil, capsys, tmp_path):
+    """Text with a strip, CSV, JSON and WebVTT say the same; a bad file beside is told."""
+    video, bad = made / "clips" / "dog" / "0.mp4", tmp_path / "bad.mp4"
+    bad.write_text("no video")
+    window = ["--window", "200ms", "--hop", "0.1s"]
+    assert avcil("predict", made / "run", video, *window, "--out", tmp_path / "t.vtt") == 0
+    text = capsys.readouterr().out
+    cues = (tmp_path / "t.vtt").read_text()
+    assert cues.startswith("WEBVTT\n\n00:00:00.000 --> ")
+    assert "|" in text
+    assert avcil("predict", made / "run", video, bad, *window, "--format", "json") == 2
+    out, err = capsys.readouterr()
+    *events, failed = json.loads(out)
+    assert "is not a media file" in failed["error"]
+    assert "bad.mp4" in err
+    assert len(events) == cues.count("-->")
+    assert avcil("predict", made / "run", video, *window, "--format", "csv") == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [(row["label"], float(row["end"])) for row in rows] == [(e["label"], e["end"]) for e in events]
+
+
+def test_explained_clips(made, avcil, capsys, tmp_path):
+    """A drawn video and a JSON for each clip that could be answered."""
+    clip = made / "clips" / "dog" / "0.mp4"
+    assert avcil("predict", made / "run", clip, clip.parent / "gone.mp4", "--explain", tmp_path / "ex") == 2
+    assert sorted(file.name for file in (tmp_path / "ex").iterdir()) == ["0000-0.json", "0000-0.mp4"]
+    told = json.loads((tmp_path / "ex" / "0000-0.json").read_text())
+    assert sum(told["contributions"].values()) == pytest.approx(told["margin"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--hop", "1s"], "--hop goes with --window"),
+        (["--window", "x"], "must be seconds above 0"),
+        (["--window", "1s", "--explain", "ex"], "--explain is for clips"),
+        (["--format", "webvtt"], "webvtt is for timelines"),
+        (["--out", "a.doc"], "the suffix must be"),
+        (["--json", "--format", "csv"], "contradict"),
+    ],
+)
+def test_options_that_do_not_fit(words, said, made, avcil, capsys):
+    """Refused in words."""
+    assert avcil("predict", made / "run", made / "clips", *words) == 2
+    assert said in capsys.readouterr().err
