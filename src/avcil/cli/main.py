@@ -24,6 +24,7 @@ VERBS = {
     "reproduce": "a paper's table: methods x modalities x benchmarks x seeds, several runs at once",
     "predict": "what a recogniser sees and hears in files and long videos",
     "learn": "teach a saved model more classes from folders of clips",
+    "serve": "a recogniser as a page to ask and teach, and an HTTP API",
     "report": "runs -> one HTML page",
     "benchmark": "the published benchmarks: what they hold, fetching their split files",
     "import-features": "the features that AV-CIL's authors released -> feature store",

@@ -1,0 +1,68 @@
+"""avcil serve: a recogniser as a page for people and an HTTP API for programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from avcil.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args:
+    """Serve a recogniser: ask it about clips, teach it classes, undo. The given run is never changed."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """A finished run directory, or a model's folder."""
+    host: str = "127.0.0.1"
+    """Address to listen at; any but this machine's own lets others in, without a password."""
+    port: int = 7860
+    """Port to listen at; 0 takes a free one."""
+    work: Path | None = None
+    """Folder for what it is taught; RUN.taught beside the run if not given."""
+    max_upload: str = "200MB"
+    """Size of one upload at most."""
+    max_seconds: float = 120.0
+    """Length of one clip at most."""
+    max_clips: int = 50
+    """Clips of one teaching at most."""
+    workers: int = 2
+    """Clips that are answered at once."""
+    waiting: int = 32
+    """Questions that may wait; more are told to come again."""
+    read_only: bool = False
+    """Let nobody teach."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise InputError(f"--port must lie from 0 to 65535; not {self.port}")
+        if not self.max_seconds > 0:
+            raise InputError(f"--max-seconds must be above 0; not {self.max_seconds}")
+        for name, least in (("max_clips", 1), ("workers", 1), ("waiting", 0)):
+            if getattr(self, name) < least:
+                raise InputError(
+                    f"--{name.replace('_', '-')} must be {least} or more; not {getattr(self, name)}"
+                )
+
+
+def run(args: Args) -> None:
+    """Serve until stopped."""
+    from avcil.serving.web.limits import Limits, bytes_of
+
+    limits = Limits(
+        upload_bytes=bytes_of(args.max_upload),
+        seconds=args.max_seconds,
+        clips=args.max_clips,
+        workers=args.workers,
+        waiting=args.waiting,
+    )
+    try:
+        from avcil.serving.web.server import serve
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"avcil serve needs the package {error.name}: pip install 'avcil[serve]', then run the command again"
+        ) from None
+    serve(args.run, host=args.host, port=args.port, work=args.work, limits=limits, read_only=args.read_only)

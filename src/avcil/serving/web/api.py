@@ -1,0 +1,205 @@
+"""The HTTP API: the service for programs. Its schema is at /api/openapi.json."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import FastAPI, File, Form, HTTPException, Query, Request, UploadFile
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
+from starlette.background import BackgroundTask
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
+
+from avcil import __version__
+from avcil.errors import AvcilError, InputError
+from avcil.media.container import MediaError
+from avcil.serving.recognizer import Answer
+from avcil.serving.timeline import Event
+from avcil.serving.web import schema
+from avcil.serving.web.limits import BusyError, LearningError, NothingToUndoError, ReadOnlyError
+from avcil.serving.web.look import events
+from avcil.serving.web.service import Service, words
+from avcil.serving.web.teaching import Upload
+
+STATUS: tuple[tuple[type[AvcilError], int, str], ...] = (
+    (BusyError, 503, "busy"),
+    (LearningError, 409, "learning"),
+    (NothingToUndoError, 409, "nothing_to_undo"),
+    (ReadOnlyError, 403, "read_only"),
+    (MediaError, 415, "not_a_clip"),
+    (InputError, 422, "bad_input"),
+    (AvcilError, 500, "failed"),
+)
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": schema.Problem} for status in (403, 404, 409, 413, 415, 422, 500, 503)
+}
+
+
+def make_api(service: Service) -> FastAPI:
+    """The application with every route under /api."""
+    app = FastAPI(
+        title="avcil serve",
+        version=__version__,
+        openapi_url="/api/openapi.json",
+        docs_url=None,  # its pages load scripts from other hosts
+        redoc_url=None,
+        responses=PROBLEMS,
+    )
+    _handle_errors(app)
+    _add_questions(app, service)
+    _add_teaching(app, service)
+    _add_model(app, service)
+    return app
+
+
+def _add_questions(app: FastAPI, service: Service) -> None:
+    @app.post("/api/predict", response_model=schema.Prediction, summary="What a clip shows")
+    def predict(
+        file: Annotated[UploadFile, File(description="a media file")],
+        timeline: Annotated[bool, Query(description="events of a long clip too")] = False,
+    ) -> dict[str, Any]:
+        with saved([file]) as (upload,):
+            try:
+                answer = service.answer(upload.path)
+                found = _events(service, upload.path) if timeline else []
+            except AvcilError as error:
+                raise type(error)(words(error, upload.path, upload.name)) from None
+        return _prediction(upload.name, answer, found)
+
+    @app.get("/api/classes", response_model=list[schema.KnownClass], summary="What it knows")
+    def classes() -> list[dict[str, Any]]:
+        return service.classes()
+
+
+def _events(service: Service, path: Path) -> list[Event]:
+    from avcil.media import probe
+
+    return list(events(service.recognizer, path, probe(path).duration))
+
+
+def _prediction(name: str, answer: Answer, found: Sequence[Event]) -> dict[str, Any]:
+    return {
+        "filename": name,
+        "label": answer.label,
+        "probability": answer.probability,
+        "predictions": [{"label": label, "probability": p} for label, p in answer.probabilities.items()],
+        "known": answer.known,
+        "modality": answer.modality,
+        "notes": answer.notes,
+        "events": [
+            {key: getattr(event, key) for key in ("start", "end", "label", "probability", "known", "notes")}
+            for event in found
+        ],
+    }
+
+
+def _add_teaching(app: FastAPI, service: Service) -> None:
+    @app.post("/api/teach", status_code=202, response_model=schema.TeachingBody, summary="Teach a class")
+    def teach(
+        label: Annotated[str, Form(description="a new class, or one that is known")],
+        files: Annotated[list[UploadFile], File(description="clips of it")],
+    ) -> dict[str, Any]:
+        service.check_may_teach()
+        with saved(files) as uploads:
+            return service.start_teaching(label, uploads).to_dict()
+
+    @app.get("/api/teach", response_model=schema.TeachingBody, summary="How far the last teaching is")
+    def teaching() -> dict[str, Any]:
+        if service.teaching is None:
+            raise HTTPException(404, "nothing was taught since the server started")
+        return service.teaching.to_dict()
+
+    @app.post("/api/undo", response_model=schema.Undone, summary="Take the last teaching back")
+    def undo() -> dict[str, Any]:
+        undone = service.undo()
+        return {
+            "label": undone["label"],
+            "learnt": undone["learnt"],
+            "classes": list(service.recognizer.classes_),
+        }
+
+
+def _add_model(app: FastAPI, service: Service) -> None:
+    @app.get("/api/model", response_class=FileResponse, summary="The model's folder as a zip file")
+    def model() -> FileResponse:
+        folder = Path(tempfile.mkdtemp(prefix="avcil-model-"))
+        try:
+            zip_model(service, folder)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        remove = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
+        return FileResponse(
+            folder / "model.zip", media_type="application/zip", filename="model.zip", background=remove
+        )
+
+    @app.get("/api/health", response_model=schema.Health, summary="Whether the server is well")
+    def health() -> dict[str, Any]:
+        return {
+            "status": "ok",
+            "version": __version__,
+            "classes": len(service.recognizer.classes_),
+            "learning": service.learning,
+            "read_only": service.read_only,
+        }
+
+    @app.api_route("/api/{rest:path}", methods=["GET", "POST", "PUT", "DELETE"], include_in_schema=False)
+    def unknown(rest: str) -> None:
+        raise HTTPException(404, "there is no such address; /api/openapi.json lists those there are")
+
+
+def zip_model(service: Service, folder: Path) -> None:
+    """Write model.zip into `folder`: the recogniser as it is at one moment."""
+    service.recognizer.save(folder / "model")
+    with zipfile.ZipFile(folder / "model.zip", "w") as archive:
+        for path in sorted((folder / "model").iterdir()):
+            archive.write(path, f"model/{path.name}")
+    shutil.rmtree(folder / "model")
+
+
+@contextmanager
+def saved(files: Sequence[UploadFile]) -> Iterator[list[Upload]]:
+    """The uploads as files under names of our own, for as long as they are looked at."""
+    with tempfile.TemporaryDirectory(prefix="avcil-upload-", ignore_cleanup_errors=True) as folder:
+        uploads = []
+        for number, file in enumerate(files):
+            path = Path(folder) / f"{number:04d}"
+            with open(path, "wb") as target:
+                shutil.copyfileobj(file.file, target)
+            name = (file.filename or "clip").replace("\\", "/").rsplit("/", 1)[-1]
+            uploads.append(Upload(path, name or "clip"))
+        yield uploads
+
+
+def _handle_errors(app: FastAPI) -> None:
+    @app.exception_handler(AvcilError)
+    def known(request: Request, error: AvcilError) -> JSONResponse:
+        status, code = next((status, code) for kind, status, code in STATUS if isinstance(error, kind))
+        headers = {"Retry-After": "2"} if status == 503 else None
+        return problem(status, code, str(error), headers)
+
+    @app.exception_handler(StarletteHTTPException)
+    def http(request: Request, error: StarletteHTTPException) -> JSONResponse:
+        codes = {400: "bad_request", 404: "not_found", 405: "not_allowed"}
+        return problem(error.status_code, codes.get(error.status_code, "http_error"), str(error.detail))
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        found = "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors())
+        return problem(422, "bad_input", f"{found}. /api/openapi.json says what is expected")
+
+    @app.exception_handler(ClientDisconnect)
+    def gone(request: Request, error: ClientDisconnect) -> JSONResponse:
+        return problem(400, "cut_off", "the upload ended before its end")
+
+
+def problem(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """An error as JSON."""
+    return JSONResponse({"error": {"code": code, "message": message}}, status, headers)

@@ -1,0 +1,54 @@
+"""What a served recogniser accepts, and the errors of one that is asked for more."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from avcil.errors import AvcilError, InputError
+
+UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Bounds of one server."""
+
+    upload_bytes: int = 200 * 10**6
+    """Of one request."""
+    seconds: float = 120.0
+    """Of one clip."""
+    clips: int = 50
+    """Of one teaching."""
+    workers: int = 2
+    """Clips that are read and answered at once."""
+    waiting: int = 32
+    """Questions that may wait for a worker, uploads under way among them; more are told to come again."""
+
+
+class BusyError(AvcilError):
+    """There is no room now: all places are taken."""
+
+
+class LearningError(AvcilError):
+    """Another learning is under way."""
+
+
+class ReadOnlyError(AvcilError):
+    """The server was started so that nobody can teach it."""
+
+
+class NothingToUndoError(InputError):
+    """Nothing was taught, or it is too long ago."""
+
+
+def bytes_of(text: str) -> int:
+    """A size in words as bytes.
+
+    >>> bytes_of("1.5MB")
+    1500000
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?B?)\s*", text.upper())
+    if found is None or found[2] not in UNITS or float(found[1]) * UNITS[found[2]] < 1:
+        raise InputError(f"a size is a number and B, KB, MB or GB, such as 200MB; not {text!r}")
+    return int(float(found[1]) * UNITS[found[2]])

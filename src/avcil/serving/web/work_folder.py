@@ -1,0 +1,127 @@
+"""What people taught a served model, on the disk: the given run is never written to.
+
+    state.json        which sittings count, in order; a sitting counts from the moment it is written here
+    sittings/K/model  the recogniser after sitting K, a model's folder
+    sittings/K/heldout.safetensors   features of clips that were kept for measuring: audio (n, Da), visual (n, T, S, Dv)
+    sittings/K/frame.png             a frame to know the class by
+    incoming/         clips being learnt from; emptied at the start
+
+A kill leaves either the state before a sitting or the state after it. Undoing takes the last sitting out of state.json,
+so it works after a restart too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from avcil.errors import InputError
+from avcil.files import folder_lock, read_json, write_json
+
+FORMAT, VERSION = "avcil-served", 1
+KEPT = 10
+"""Sittings that can be undone one after another; older ones lose their folder of the model, not what they taught."""
+
+
+class WorkFolder:
+    """The folder of one served model, held for one process."""
+
+    def __init__(self, folder: Path, model: Path) -> None:
+        self.folder, self.base = Path(folder), Path(model)
+        self._held = ExitStack()
+        self._held.enter_context(folder_lock(self.folder, "serving"))
+        try:
+            self.state = self._read()
+        except BaseException:
+            self.close()
+            raise
+        self._clean()
+
+    def close(self) -> None:
+        """Let another process have it."""
+        self._held.close()
+
+    @property
+    def sittings(self) -> list[dict[str, Any]]:
+        """What was taught and counts, in order."""
+        return self.state["sittings"]
+
+    @property
+    def incoming(self) -> Path:
+        """Where clips lie while they are learnt from."""
+        return self.folder / "incoming"
+
+    def path(self, sitting: dict[str, Any]) -> Path:
+        """The folder of a sitting."""
+        return self.folder / "sittings" / f"{sitting['number']:06d}"
+
+    def model(self) -> Path:
+        """The model that counts now."""
+        return self.path(self.sittings[-1]) / "model" if self.sittings else self.base
+
+    def model_before(self) -> Path | None:
+        """The model before the last sitting; None where there is none, or it is not kept any more."""
+        if not self.sittings:
+            return None
+        if len(self.sittings) == 1:
+            return self.base
+        model = self.path(self.sittings[-2]) / "model"
+        return model if model.is_dir() else None
+
+    def add(self, entry: dict[str, Any], write: Callable[[Path], None]) -> dict[str, Any]:
+        """Let `write` fill a new sitting's folder, then make it count."""
+        entry = {"number": self.state["next"], **entry}
+        folder = self.path(entry)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        write(folder)
+        self._write(sittings=[*self.sittings, entry], next=entry["number"] + 1)
+        for old in self.sittings[: -KEPT - 1]:
+            shutil.rmtree(self.path(old) / "model", ignore_errors=True)
+        return entry
+
+    def undo(self) -> dict[str, Any]:
+        """Take the last sitting out, and give what it was."""
+        last = self.sittings[-1]
+        self._write(sittings=self.sittings[:-1])
+        shutil.rmtree(self.path(last), ignore_errors=True)
+        return last
+
+    def _write(self, **changes: Any) -> None:
+        state = self.state | changes
+        write_json(self.folder / "state.json", state)
+        self.state = state
+
+    def _read(self) -> dict[str, Any]:
+        path, digest = self.folder / "state.json", _digest(self.base)
+        fresh = {"format": FORMAT, "version": VERSION, "base": digest, "next": 1, "sittings": []}
+        if not path.exists():
+            return fresh
+        state = read_json(path)
+        if not isinstance(state, dict) or (state.get("format"), state.get("version")) != (FORMAT, VERSION):
+            raise InputError(f"{path} is none of avcil serve, version {VERSION}. Choose another --work")
+        if state["base"] != digest:
+            raise InputError(
+                f"{self.folder} holds what another model was taught; the model in {self.base} is not that one any "
+                "more. Choose another --work, or remove the folder to begin anew"
+            )
+        return state
+
+    def _clean(self) -> None:
+        """Take away what a kill left, which counts for nothing."""
+        shutil.rmtree(self.incoming, ignore_errors=True)
+        self.incoming.mkdir(parents=True)
+        counting = {self.path(sitting) for sitting in self.sittings}
+        for folder in (self.folder / "sittings").glob("*"):
+            if folder not in counting:
+                shutil.rmtree(folder)
+
+
+def _digest(model: Path) -> str:
+    """Of the numbers of a model."""
+    with open(model / "model.safetensors", "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
