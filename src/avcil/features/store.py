@@ -2,9 +2,9 @@
 
 Rows are ordered by clip id whatever the order in which clips were stored, so an extraction that was
 interrupted, or done by several processes, reads like one that ran through. Shards are opened when first
-needed. Small rows are copied from a memory map, which costs no system call; large ones are read by position,
-which is as fast once they are in memory, and several times faster from the disk, as the kernel sees the whole
-extent at once.
+needed. Small rows are copied from a memory map, which costs no system call; large ones are read by position, which is
+as fast once they are in memory, and by several threads where they are not: a disk is fastest when it sees whole
+extents, and several at once.
 
 Shapes: n rows asked for, T time slices, S spatial tokens per slice, D width.
 """
@@ -18,7 +18,8 @@ import mmap
 import os
 from collections import Counter
 from collections.abc import Sequence
-from functools import cached_property, lru_cache, partial
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, cached_property, lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ from avcil.features.manifest import Manifest
 from avcil.features.shards import Column, file_sha256, read_header, row_digest
 
 OPEN_SHARDS = 256
+LARGE_READ = 4 << 20
+"""Bytes that a thread reads at once."""
+READERS = 8
 LARGE_ROW = 1 << 20
 """Bytes of a clip from which a read by position costs no more than a copy from a map."""
 AGAIN = (
@@ -56,6 +60,15 @@ class _Shard:
     def __del__(self) -> None:
         if hasattr(self, "descriptor"):
             os.close(self.descriptor)
+
+    def read_cached(self, name: str, first: int, into: memoryview) -> bool:
+        """Fill `into` if the kernel has all of it in memory; whether it had. What is in `into` else means nothing."""
+        column = self.columns[name]
+        try:
+            got = os.preadv(self.descriptor, [into], column.offset + first * column.row_bytes, os.RWF_NOWAIT)
+        except OSError:  # not in memory, or a file system that cannot say
+            return False
+        return got == len(into)
 
     def read(self, name: str, first: int, into: memoryview) -> None:
         """Fill `into` with the bytes of consecutive rows from row `first` on."""
@@ -188,8 +201,21 @@ class FeatureStore:
 
     def _read_large(self, name: str, shards: np.ndarray, places: np.ndarray, out: np.ndarray) -> None:
         data, width = memoryview(out.reshape(-1).view(np.uint8)), out[:1].nbytes
-        for begin, end in _runs(shards, places):
-            self._open(int(shards[begin])).read(name, int(places[begin]), data[begin * width : end * width])
+
+        def read(stretch: tuple[int, int], *, cached: bool = False) -> bool:
+            begin, end = stretch
+            shard, into = self._open(int(shards[begin])), data[begin * width : end * width]
+            if cached:
+                return shard.read_cached(name, int(places[begin]), into)
+            shard.read(name, int(places[begin]), into)
+            return True
+
+        stretches = _runs(shards, places, most=max(1, LARGE_READ // width))
+        on_disk = [stretch for stretch in stretches if not read(stretch, cached=True)]
+        if len(on_disk) == 1:
+            read(on_disk[0])
+        elif on_disk:
+            list(_threads(os.getpid()).map(read, on_disk))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -248,9 +274,16 @@ def _open_shard(folder: Path, names: Sequence[str], manifest: Manifest, number: 
     return _Shard(folder / names[number], manifest.arrays(), np.dtype(manifest.dtype))
 
 
-def _runs(shards: np.ndarray, places: np.ndarray) -> list[tuple[int, int]]:
-    """Stretches of consecutive rows of one shard, as (begin, end) into the request: each is one read."""
+def _runs(shards: np.ndarray, places: np.ndarray, *, most: int) -> list[tuple[int, int]]:
+    """Stretches of `most` consecutive rows of one shard at most, as (begin, end) into the request: each is one read."""
     if not len(shards):
         return []
     breaks = np.flatnonzero((np.diff(shards) != 0) | (np.diff(places) != 1)) + 1
-    return list(pairwise([0, *breaks.tolist(), len(shards)]))
+    runs = pairwise([0, *breaks.tolist(), len(shards)])
+    return [(at, min(at + most, end)) for begin, end in runs for at in range(begin, end, most)]
+
+
+@cache
+def _threads(process: int) -> ThreadPoolExecutor:
+    """Threads that wait for the disk, for a process."""
+    return ThreadPoolExecutor(READERS, thread_name_prefix=f"store-{process}")
