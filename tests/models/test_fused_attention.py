@@ -131,6 +131,7 @@ def test_half_precision_tokens():
     for one, other in zip(coarse, exact, strict=True):
         assert one.dtype == torch.float32
         assert (one - other).norm() < 0.02 * other.norm()
+    assert attention_maps(tokens.bfloat16(), *rest).spatial_log.dtype == torch.float32
 
 
 def test_nothing_is_kept_without_gradient(kernel):

@@ -58,8 +58,9 @@ def attention_maps(tokens: Tensor, weight: Tensor, bias: Tensor, query: Tensor) 
     shapes = (count, width), tokens.shape, (count, slices, width)
     maps = GuidedAttention(*(weight.new_empty(shape) for shape in shapes))
     for block in _blocks(tokens):
-        keys = torch.tanh(torch.nn.functional.linear(tokens[block], weight, bias))
-        for whole, part in zip(maps, guided_attention(tokens[block], keys, query[block]), strict=True):
+        exact = tokens[block].to(weight.dtype)
+        keys = torch.tanh(torch.nn.functional.linear(exact, weight, bias))
+        for whole, part in zip(maps, guided_attention(exact, keys, query[block]), strict=True):
             whole[block] = part
     return maps
 

@@ -1,0 +1,158 @@
+"""One AV-CIL iteration three ways, for training.py and training_gpu.py: avcil's, the plain one, and the floor.
+
+B clips (new ones first), T time slices, S spatial tokens, D width. The plain way writes every attention map and asks
+the teacher in every iteration, as the release does; the floor is the two products with the tokens that no
+implementation can avoid, V U^T and its gradient.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from avcil.methods.av_cil import AvCil, AvCilOptions
+from avcil.methods.base import Batch, Step
+from avcil.models.attention import guided_attention
+from avcil.models.heads import LinearHead
+from avcil.models.network import Network, NetworkOutput
+from avcil.training.teacher import Teacher
+
+CLASSES = 10
+"""Old classes, and as many new ones."""
+
+
+class Clips:
+    """Made-up clips in memory, with what a training pool gives."""
+
+    def __init__(
+        self, a: argparse.Namespace, *, device: str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> None:
+        draw = torch.Generator(device).manual_seed(0)
+        self.count, self.new = a.new + a.exemplars, a.new
+        shape = (self.count, a.slices, a.spatial, a.width)
+        self.visual = torch.randn(shape, generator=draw, device=device, dtype=dtype)
+        self.audio = torch.randn(self.count, a.width, generator=draw, device=device)
+        new = torch.randint(CLASSES, 2 * CLASSES, (a.new,), generator=draw, device=device)
+        old = torch.randint(0, CLASSES, (a.exemplars,), generator=draw, device=device)
+        self.labels = torch.cat([new, old])
+
+    def __len__(self) -> int:
+        return self.count
+
+    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        return self.audio[index], self.visual[index]
+
+
+def make_step(pool: Any, *, new: int, width: int) -> Step:
+    """The second step, before its first batch, over a pool with `labels`, `take` and a length."""
+    torch.manual_seed(0)
+    head = LinearHead(width)
+    head.grow(CLASSES)
+    network = Network("audio-visual", audio_width=width, visual_width=width, head=head).to(pool.labels.device)
+    teacher = Teacher(network, pool, new_count=new)
+    network.head.grow(CLASSES)
+    network.to(pool.labels.device)
+    sizes = (CLASSES, CLASSES)
+    return Step(index=1, task_sizes=sizes, network=network, teacher=teacher, pool=pool, new_count=new, seed=0)
+
+
+def adam(network: Network) -> torch.optim.Adam:
+    return torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=1e-4)
+
+
+def descend(optimizer: torch.optim.Adam, loss: Tensor) -> Tensor:
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+def avcil(a: argparse.Namespace, clips: Clips) -> Callable[[], Tensor]:
+    step, method = (
+        make_step(clips, new=clips.new, width=a.width),
+        AvCil(AvCilOptions(), modality="audio-visual"),
+    )
+    optimizer, rows = adam(step.network), torch.arange(len(clips), device=clips.labels.device)
+    batch = Batch(audio=clips.audio, visual=clips.visual, labels=clips.labels, rows=rows, new_count=clips.new)
+
+    def iterate() -> Tensor:
+        terms = method.loss(method.forward(batch, step), batch, step)
+        return descend(optimizer, torch.stack(list(terms.values())).sum())
+
+    return iterate
+
+
+def plain(a: argparse.Namespace, clips: Clips) -> Callable[[], Tensor]:
+    network, teacher = plain_pair(make_step(clips, new=clips.new, width=a.width))
+    optimizer = adam(network)
+
+    def iterate() -> Tensor:
+        batch = clips.audio, clips.visual
+        with torch.no_grad():
+            old = plain_forward(teacher, *batch)
+        return descend(optimizer, plain_loss(plain_forward(network, *batch), old, clips.labels, clips.new))
+
+    return iterate
+
+
+def plain_pair(step: Step) -> tuple[Network, Network]:
+    """Student and teacher."""
+    assert step.teacher is not None
+    return step.network, copy.deepcopy(step.teacher.network)
+
+
+def plain_forward(net: Network, sound: Tensor, tokens: Tensor) -> NetworkOutput:
+    """The network by the paper's equations, from sound (B, D) and tokens (B, T, S, D); every map is written out."""
+    query, keys = torch.tanh(net.audio_attention(sound)), torch.tanh(net.visual_attention(tokens))
+    attention = guided_attention(tokens, keys, query)
+    audio = F.relu(net.audio_projection(sound))
+    visual = F.relu(net.visual_projection(attention.attended))
+    return NetworkOutput(
+        logits=net.head(audio + visual),
+        feature=audio + visual,
+        audio_feature=audio,
+        visual_feature=visual,
+        **attention._asdict(),
+    )
+
+
+def plain_loss(out: NetworkOutput, old: NetworkOutput, labels: Tensor, new: int) -> Tensor:
+    """AV-CIL's total at its second step, equation by equation."""
+    n, tau, t = len(labels), 0.05, 2.0
+    ce = F.cross_entropy(out.logits[:new, CLASSES:], labels[:new] - CLASSES, reduction="sum")
+    ce = (ce + F.cross_entropy(out.logits[new:, :CLASSES], labels[new:], reduction="sum")) / n
+    target, guess = F.softmax(old.logits / t, 1), F.log_softmax(out.logits[:, :CLASSES] / t, 1)
+    kd = t * t * (target * (target.log() - guess)).sum() / n
+    similarity = F.normalize(out.audio_feature, dim=1) @ F.normalize(out.visual_feature, dim=1).T
+    log = F.log_softmax(similarity / tau, 1)
+    same = (labels[:, None] == labels[None]).float()
+    instance, classes = -log.diag().mean(), -(same * log).sum() / n / n
+    pairs = (old.spatial_log, out.spatial_log), (old.temporal_log, out.temporal_log)
+    vad = sum((was[new:].exp() * (was - now)[new:]).sum() for was, now in pairs) / (n - new)
+    return ce + kd + 0.5 * instance + classes + 0.5 * vad
+
+
+def floor(a: argparse.Namespace, clips: Clips) -> Callable[[], Tensor]:
+    flat = clips.visual.flatten(0, 2)
+    weight, out = torch.randn(a.width, a.width).to(flat), torch.empty_like(flat)
+
+    def iterate() -> Tensor:
+        torch.mm(flat, weight.T, out=out)
+        return (out.T @ flat)[0, 0]
+
+    return iterate
+
+
+WAYS = {"avcil": avcil, "plain": plain, "floor": floor}
+
+
+def add_shape(parser: argparse.ArgumentParser, *, new: int, exemplars: int) -> None:
+    sizes = {"new": new, "exemplars": exemplars, "slices": 8, "spatial": 196, "width": 768}
+    for name, default in sizes.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
