@@ -72,7 +72,7 @@ def hold_out(clips: Sequence[Source], labels: Sequence[str], share: float) -> li
     Classes with fewer than three clips keep all; others give at least one and keep at least two.
 
     >>> hold_out(["a.mp4", "b.mp4", "c.mp4"], ["dog"] * 3, 0.2)
-    [True, False, False]
+    [False, False, True]
     """
     if not 0 <= share < 1:
         raise InputError(f"the share held out must be from 0 up to 1, not {share!r}")
