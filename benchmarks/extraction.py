@@ -1,17 +1,19 @@
 """Reading clips for the encoders beside the way of AV-CIL's release: JPEGs by ffmpeg, a WAV, and both read again.
 
-    python benchmarks/extraction.py FOLDER [--clips 4] [--rounds 3]
+    python benchmarks/extraction.py FOLDER [--clips 4] [--rounds 3] [--also DIR]
 
-Needs the program `ffmpeg`. It makes 10-second clips of 1280x720 and 640x360 with sound (H.264 with a key frame every
-250 frames, AAC) in FOLDER, and, on the same clips in turns:
+Needs the program `ffmpeg`. In FOLDER it makes 10-second clips with sound at the rates of video platforms, 1280x720 of
+2.5 Mbit/s and 640x360 of 0.7 Mbit/s (H.264 as x264 makes it by itself, a key frame every 250 frames; AAC), and, on the
+same clips in turns:
 
-    release   ffmpeg to JPEGs at 10 frames a second and to a WAV of 44.1 kHz; 16 of the JPEGs read with PIL and brought to
-              a short side of 224; the WAV read and resampled to 11,430 Hz
+    release   ffmpeg to JPEGs at 10 frames a second; the sound as moviepy does, from one ffmpeg through Python in chunks
+              to another that writes a WAV of 44.1 kHz; 16 of the JPEGs read with PIL and brought to a short side of
+              224; the WAV read and resampled to 11,430 Hz
     avcil     `read_clip`: 16 frames at a short side of 224 and sound at 16 kHz, nothing on the disk
 
-both in one process at a time, then avcil with a reader a core as `avcil extract` has them. Then it compares frames of
-`read_clip`, in their own size, with those that ffmpeg gives at the same moments, byte for byte, on these clips and, with
-`--also DIR`, on every file in a folder that has a picture.
+The release has one clip in hand at a time, and its ffmpeg as many threads as it likes; so has avcil first, with one
+thread, and then a reader a core, as `avcil extract` has them. Then frames of `read_clip` are compared, byte for byte,
+with those that ffmpeg gives at the same moments, on these clips and, with `--also DIR`, on every file in a folder.
 """
 
 from __future__ import annotations
@@ -39,8 +41,10 @@ from avcil.features.reader_process import Limits
 from avcil.features.reading import Wanted
 from avcil.media import read_clip
 
-SIZES = {"720p": "1280x720", "360p": "640x360"}
+SIZES = {"720p": ("1280x720", "2.5M"), "360p": ("640x360", "0.7M")}
 SECONDS, RATE = 10, 30
+CHROMA = {"left": (0, 128), "center": (128, 128), "topleft": (0, 0)}
+"""Where the file says its chroma samples lie; ffmpeg's filter `scale` must be told, its library need not."""
 
 
 def ffmpeg(*words: object, out: bool = False) -> bytes:
@@ -52,15 +56,16 @@ def ffmpeg(*words: object, out: bool = False) -> bytes:
 def make_clips(folder: Path, count: int) -> dict[str, list[Path]]:
     """Moving patterns with film grain, and a tone that sweeps."""
     made: dict[str, list[Path]] = {}
-    for name, size in SIZES.items():
+    for name, (size, bits) in SIZES.items():
         for number in range(count):
             path = folder / f"{name}-{number}.mp4"
             made.setdefault(name, []).append(path)
             if not path.exists():
-                picture = f"testsrc2=size={size}:rate={RATE}:duration={SECONDS},noise=alls=14:allf=t:all_seed={number}"
+                picture = f"testsrc2=size={size}:rate={RATE}:duration={SECONDS},noise=alls=6:allf=t:all_seed={number}"
                 sound = f"aevalsrc=0.3*sin({600 + 100 * number}*t*t):s=44100:d={SECONDS}"
                 inputs = ["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound]
-                video = ["-c:v", "libx264", "-preset", "fast", "-crf", 23, "-g", 250, "-pix_fmt", "yuv420p"]
+                rate = ["-b:v", bits, "-maxrate", bits, "-bufsize", "5M"]
+                video = ["-c:v", "libx264", *rate, "-g", 250, "-pix_fmt", "yuv420p"]
                 ffmpeg(*inputs, *video, "-c:a", "aac", "-ac", 2, path)
     return made
 
@@ -68,7 +73,7 @@ def make_clips(folder: Path, count: int) -> dict[str, list[Path]]:
 def release_way(path: Path, folder: Path) -> int:
     """Frames (16, H, W, 3) and sound by way of the disk; bytes that lie there afterwards."""
     ffmpeg("-i", path, "-vf", "fps=10", "-q:v", 2, folder / "%06d.jpg")
-    ffmpeg("-i", path, "-vn", "-acodec", "pcm_s16le", "-ar", 44100, "-ac", 2, folder / "sound.wav")
+    write_sound(path, folder / "sound.wav")
     files = sorted(folder.glob("*.jpg"))
     frames = []
     for place in np.linspace(0, len(files) - 1, 16).round().astype(int):
@@ -81,6 +86,20 @@ def release_way(path: Path, folder: Path) -> int:
         samples = np.frombuffer(file.readframes(file.getnframes()), np.int16).reshape(-1, 2)
     resample_poly(samples.mean(axis=1) / 32768, 127, 490)
     return sum(file.stat().st_size for file in folder.iterdir())
+
+
+def write_sound(path: Path, wav: Path) -> None:
+    """As moviepy does: decoded by one ffmpeg, through Python in chunks of 2000 samples, written by another."""
+    quiet = ["ffmpeg", "-v", "error", "-nostdin", "-y"]
+    form = ["-f", "s16le", "-ar", "44100", "-ac", "2"]
+    read = subprocess.Popen([*quiet, "-i", str(path), "-vn", *form, "-"], stdout=subprocess.PIPE)
+    write = subprocess.Popen([*quiet[:3], "-y", *form, "-i", "-", str(wav)], stdin=subprocess.PIPE)
+    while chunk := read.stdout.read(2000 * 4):
+        samples = np.frombuffer(chunk, np.int16) / 32768
+        write.stdin.write((samples * 32767).astype(np.int16).tobytes())
+    write.stdin.close()
+    if read.wait() or write.wait():
+        sys.exit(f"ffmpeg could not turn the sound of {path} into {wav}")
 
 
 def compare_speed(clips: dict[str, list[Path]], rounds: int) -> None:
@@ -125,31 +144,36 @@ def in_parallel(paths: list[Path]) -> float:
 
 
 def compare_frames(paths: list[Path]) -> None:
-    """How many frames equal ffmpeg's of the same moments, byte for byte."""
+    """How many frames equal ffmpeg's of the same moments, byte for byte; files turned by their header as well."""
     same = files = 0
     for path in paths:
         try:
-            ours = read_clip(path, frames=8)
-            theirs = (
-                ffmpeg_frames(path, ours.frame_times, ours.frames.shape) if ours.frames is not None else None
-            )
+            ours = read_clip(path, frames=8, short_side=224)
+            if ours.frames is None:
+                continue
+            height, width = ours.frames.shape[1:3]
+            upright = ffmpeg_frames(path, ours.frame_times, height, width)
+            lying = ffmpeg_frames(path, ours.frame_times, width, height)
         except (InputError, subprocess.CalledProcessError, ValueError, KeyError) as error:
             print(f"not compared  {path.name}: {str(error)[:100]}")
             continue
-        if theirs is None:
-            continue
         files += 1
-        if np.array_equal(ours.frames, theirs):
+        if any(np.array_equal(ours.frames, theirs) for theirs in [*turns(upright), *turns(lying)]):
             same += 1
         else:
-            off = np.abs(ours.frames.astype(int) - theirs).max(axis=(1, 2, 3)).tolist()
+            off = np.abs(ours.frames.astype(int) - upright).max(axis=(1, 2, 3)).tolist()
             print(f"differs       {path.name}: largest difference by frame {off}; {'; '.join(ours.problems)}")
     print(f"frames equal to ffmpeg's byte for byte: {same} of {files} files")
 
 
-def ffmpeg_frames(path: Path, times: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def turns(frames: np.ndarray) -> list[np.ndarray]:
+    """The eight ways to turn and mirror pictures (F, H, W, 3)."""
+    return [np.rot90(side, quarter, (1, 2)) for side in (frames, frames[:, :, ::-1]) for quarter in range(4)]
+
+
+def ffmpeg_frames(path: Path, times: np.ndarray, height: int, width: int) -> np.ndarray:
     """Those displayed at `times`, all decoded by ffmpeg in order and converted as `read_clip` does."""
-    fields = "stream=start_time:format=start_time:frame=best_effort_timestamp_time"
+    fields = "stream=chroma_location:format=start_time:frame=best_effort_timestamp_time"
     words = [
         "ffprobe",
         "-v",
@@ -168,13 +192,25 @@ def ffmpeg_frames(path: Path, times: np.ndarray, shape: tuple[int, ...]) -> np.n
     wanted = np.maximum(np.searchsorted(stamps, times + 1e-6, side="right") - 1, 0)
     chosen = "+".join(f"eq(n\\,{number})" for number in sorted(set(wanted.tolist())))
     flags = "bilinear+accurate_rnd+bitexact"
-    scale = f"scale={shape[2]}:{shape[1]}:flags={flags}:out_range=pc"
+    across, down = CHROMA.get(said["streams"][0].get("chroma_location"), (-513, -513))
+    place = f"in_h_chr_pos={across}:in_v_chr_pos={down}"
+    scale = f"scale={width}:{height}:flags={flags}:out_range=pc:{place}"
     raw = ffmpeg(
-        *("-i", path, "-map", "0:v:0", "-vf", f"select='{chosen}',{scale}", "-sws_flags", flags),
+        *(
+            "-noautorotate",
+            "-i",
+            path,
+            "-map",
+            "0:v:0",
+            "-vf",
+            f"select='{chosen}',{scale}",
+            "-sws_flags",
+            flags,
+        ),
         *("-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"),
         out=True,
     )
-    frames = np.frombuffer(raw, np.uint8).reshape(-1, *shape[1:])
+    frames = np.frombuffer(raw, np.uint8).reshape(-1, height, width, 3)
     order = {number: place for place, number in enumerate(sorted(set(wanted.tolist())))}
     return frames[[order[number] for number in wanted.tolist()]]
 

@@ -30,7 +30,7 @@ def number_of(frame: np.ndarray) -> int:
 def write_track(
     path, frames, stamps, *, time_base=Fraction(1, 1000), codec="libx264", pix_fmt="yuv420p", **extra
 ):
-    """Write frames at given time stamps through PyAV; `extra`: aspect, matrix, gop, options."""
+    """Write frames at given time stamps through PyAV; `extra`: aspect, matrix, gop, options, coding (the codec's)."""
     with av.open(str(path), "w", options=extra.get("options", {})) as container:
         stream = container.add_stream(codec, rate=25)
         stream.height, stream.width = frames[0].shape[:2]
@@ -39,6 +39,8 @@ def write_track(
         if codec == "libx264":
             stream.options = {"crf": "0"}
             stream.gop_size = extra.get("gop", 12)
+        if "coding" in extra:
+            stream.options = extra["coding"]
         if "aspect" in extra:
             stream.codec_context.sample_aspect_ratio = extra["aspect"]
         if "matrix" in extra:

@@ -4,7 +4,8 @@ Shapes: F times, H x W pixels; frames (F, H, W, 3) uint8 RGB. Times are seconds 
 
 The frame displayed at time t is the last one, in the order of display, whose time stamp is at most t; before
 the first frame it is the first, after the last frame it is the last. Frames that nobody asked for are decoded
-(later ones need them) but never converted to RGB; far jumps go over key frames. A video is decoded by one
+(later ones need them) but never converted to RGB, and not even decoded where none needs them (skipping.py); far jumps
+go over key frames. A video is decoded by one
 thread, so that a damaged one gives the same frames every time; several clips are read at once instead.
 
 Pictures are turned upright, mirrored as the file says, and brought to square pixels: things have the shape
@@ -36,6 +37,7 @@ from avcil.media.container import (
 from avcil.media.orientation import Orientation, orientation_of
 from avcil.media.probe import display_matrix
 from avcil.media.sizes import plausible_aspect, scaled_size, square_pixel_size
+from avcil.media.skipping import CannotSkip, Skipper
 
 SEEK_AHEAD = 10.0
 """Seconds to the next time needed from which a jump over key frames beats decoding all between (measured)."""
@@ -63,18 +65,27 @@ class Pictures:
 
 def read_pictures(path: Path, times: np.ndarray, short_side: int | None, deadline: Deadline) -> Pictures:
     """The frames (F, H, W, 3) displayed at ascending `times` (F,); `MediaError` with the reason if none."""
-    ways = {"seek": True, "strict": True}
+    ways = {"seek": True, "strict": True, "skip": True}
     while True:
         try:
             return _read(path, times, short_side, deadline, **ways)
         except CannotSeek:
             ways["seek"] = False
-        except Damaged:
-            ways["strict"] = False
+        except CannotSkip:
+            ways["skip"] = False
+        except Damaged:  # what is mended may lean on any frame
+            ways["strict"] = ways["skip"] = False
 
 
 def _read(
-    path: Path, times: np.ndarray, short_side: int | None, deadline: Deadline, *, seek: bool, strict: bool
+    path: Path,
+    times: np.ndarray,
+    short_side: int | None,
+    deadline: Deadline,
+    *,
+    seek: bool,
+    strict: bool,
+    skip: bool,
 ) -> Pictures:
     with open_media(path, deadline) as container:
         tracks = survey(container)
@@ -82,10 +93,16 @@ def _read(
             raise MediaError("no video track")
         if tracks.video.codec_context is None:
             raise MediaError("the video track's codec is unknown to FFmpeg")
-        reader = TrackReader(container, tracks.video, tracks.origin, deadline, seek=seek, strict=strict)
+        skipper = Skipper(tracks.video, tracks.origin, times) if skip and Skipper.knows(tracks.video) else None
+        reader = TrackReader(
+            container, tracks.video, tracks.origin, deadline, seek=seek, strict=strict, skipper=skipper
+        )
         canvas = Canvas(len(times), short_side, tracks.video.sample_aspect_ratio)
         for index, moment in enumerate(times):
-            canvas.put(index, reader.frame_at(float(moment)))
+            frame = reader.frame_at(float(moment))
+            if skipper is not None:
+                skipper.check(index, frame)
+            canvas.put(index, frame)
         problems = (*reader.problems(), *canvas.problems())
         if not (strict or problems or reader.jumped):  # behind a jump, frames may lack what they lean on
             problems = (MENDED,)
@@ -96,10 +113,18 @@ class TrackReader:
     """Goes forward through a video track, once."""
 
     def __init__(
-        self, container: Any, track: Any, origin: float, deadline: Deadline, *, seek: bool, strict: bool
+        self,
+        container: Any,
+        track: Any,
+        origin: float,
+        deadline: Deadline,
+        *,
+        seek: bool,
+        strict: bool,
+        skipper: Skipper | None = None,
     ) -> None:
         self._container, self._track, self._origin, self._deadline = container, track, origin, deadline
-        self._seek, self._strict = seek, strict
+        self._seek, self._strict, self._skipper = seek, strict, skipper
         self._shown: tuple[float, Any] | None = None
         self._next: tuple[float, Any] | None = None
         self._failed, self._packets, self._why = 0, 0, ""
@@ -155,6 +180,8 @@ class TrackReader:
         """Frames in the order of display with their times; what cannot be decoded is counted and left out."""
         clock = DisplayClock(self._track, self._origin)
         packets = self._container.demux(self._track)
+        if self._skipper is not None:
+            packets = self._skipper.packets(packets)
         while True:
             self._deadline.check()
             try:

@@ -1,0 +1,92 @@
+"""Which packets of a video track need not be decoded because nobody sees their frames and no frame leans on them.
+
+H.264, MPEG-4 part 2 and MPEG-2 mark pictures that no other picture is predicted from (about half of them in what
+x264 makes). The decoder may leave these out, all others are the same bit for bit. HEVC marks them too, but a
+higher temporal layer may lean on them, so its packets are all decoded.
+
+Which frame is on display at a moment follows from the time stamps of the packets alone. Packets come in the order of
+decoding, the stamps are of display; the two orders differ by less than `REORDER` packets.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from avcil.media.container import SLACK
+
+CODECS = frozenset({"h264", "mpeg4", "mpeg2video"})
+REORDER = 34
+"""Packets looked at before and behind; H.264 reorders at most 16 frames, which may be 32 fields."""
+
+
+class CannotSkip(Exception):
+    """The time stamps do not tell, or told wrong, which frames are on display."""
+
+
+class Skipper:
+    """Sets the decoder, packet by packet, to leave out what nobody needs."""
+
+    def __init__(self, track: Any, origin: float, times: np.ndarray) -> None:
+        self._track, self._origin = track, origin
+        self._times = (np.asarray(times, float) + SLACK).tolist()
+        self._expected: dict[int, int] = {}
+
+    @staticmethod
+    def knows(track: Any) -> bool:
+        """Whether the track's codec is one whose marks can be relied on."""
+        return track.codec_context.name in CODECS
+
+    def packets(self, packets: Iterator[Any]) -> Iterator[Any]:
+        """The same packets; before each the decoder is told whether its frame is needed."""
+        ahead: deque[Any] = deque()
+        stamps: list[int] = []
+        behind: deque[int] = deque()
+        for packet in packets:
+            ahead.append(packet)
+            self._note(packet, stamps)
+            if len(ahead) > REORDER:
+                yield self._set(ahead.popleft(), stamps, behind)
+        while ahead:
+            yield self._set(ahead.popleft(), stamps, behind)
+
+    def check(self, index: int, frame: Any) -> None:
+        """Raise `CannotSkip` unless `frame` is the one that the stamps promised for moment `index`."""
+        if self._expected.get(index) != frame.pts:
+            raise CannotSkip
+
+    def _note(self, packet: Any, stamps: list[int]) -> None:
+        if not packet.size:  # the packet that empties the decoder at the end
+            return
+        if packet.pts is None:
+            raise CannotSkip
+        at = bisect_left(stamps, packet.pts)
+        if at < len(stamps) and stamps[at] == packet.pts:
+            raise CannotSkip
+        insort(stamps, packet.pts)
+
+    def _set(self, packet: Any, stamps: list[int], behind: deque[int]) -> Any:
+        if packet.size:
+            needed = self._needed(packet.pts, stamps)
+            self._track.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
+            behind.append(packet.pts)
+            if len(behind) > REORDER:
+                del stamps[bisect_left(stamps, behind.popleft())]
+        return packet
+
+    def _needed(self, stamp: int, stamps: list[int]) -> bool:
+        """Whether the frame is on display at a moment, or is the first or last, which say where the track ends."""
+        place = bisect_left(stamps, stamp)
+        last = place + 1 == len(stamps)
+        begins = 0.0 if place == 0 else self._seconds(stamp)
+        first = 0 if place == 0 else bisect_left(self._times, begins)
+        behind = len(self._times) if last else bisect_left(self._times, self._seconds(stamps[place + 1]))
+        self._expected.update(dict.fromkeys(range(first, behind), stamp))
+        return place == 0 or last or first < behind
+
+    def _seconds(self, stamp: int) -> float:
+        return float(stamp * self._track.time_base) - self._origin
