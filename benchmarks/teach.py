@@ -52,7 +52,9 @@ def recogniser(arguments: argparse.Namespace, name: str, steps: list[list[str]])
 
 def main() -> None:
     """Parse, run, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("store", type=Path)
     parser.add_argument("--new", type=int, default=5)
     parser.add_argument("--method", default="blade")
@@ -71,9 +73,13 @@ def main() -> None:
     began = time.perf_counter()
     taught.learn(*material)
     seconds = time.perf_counter() - began
-    print(f"{arguments.method}: {len(material[0])} clips of {len(new)} classes more for {len(old)}: {seconds:.2f} s")
+    print(
+        f"{arguments.method}: {len(material[0])} clips of {len(new)} classes more for {len(old)}: {seconds:.2f} s"
+    )
     print(f"threads: {torch.get_num_threads()}")
-    print(f"old classes before {before}, after {accuracy(taught, asked_old)}, joint {accuracy(joint, asked_old)}")
+    print(
+        f"old classes before {before}, after {accuracy(taught, asked_old)}, joint {accuracy(joint, asked_old)}"
+    )
     print(f"new classes after {accuracy(taught, asked_new)}, joint {accuracy(joint, asked_new)}")
 
 
