@@ -93,7 +93,9 @@ def _read(
             raise MediaError("no video track")
         if tracks.video.codec_context is None:
             raise MediaError("the video track's codec is unknown to FFmpeg")
-        skipper = Skipper(tracks.video, tracks.origin, times) if skip and Skipper.knows(tracks.video) else None
+        skipper = (
+            Skipper(tracks.video, tracks.origin, times) if skip and Skipper.knows(tracks.video) else None
+        )
         reader = TrackReader(
             container, tracks.video, tracks.origin, deadline, seek=seek, strict=strict, skipper=skipper
         )

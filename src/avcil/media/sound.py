@@ -186,9 +186,7 @@ class Strip:
         return float(frame.pts * frame.time_base) - self._origin
 
     def _open(self, frame: Any, form: tuple[Any, ...], moment: float) -> None:
-        self._resampler = AudioResampler(
-            format="flt", layout=frame.layout, rate=self._rate, frame_size=BLOCK
-        )
+        self._resampler = AudioResampler(format="flt", layout=frame.layout, rate=self._rate, frame_size=BLOCK)
         self._form = form
         self._position = round((moment - self._start) * self._rate)
 
