@@ -126,7 +126,10 @@ def test_vectors_equal_transformers_vision_transformer(encoder: AudioMAE, vit: V
     assert np.abs(vectors - pooled(vit, spectrograms)).max() < 1e-4
     with torch.no_grad():
         expected = vit(torch.from_numpy(spectrograms).float()[:, None]).last_hidden_state[:, 1:].numpy()
-    assert np.abs(encoder.tokens(clips) - expected).max() < 1e-4
+    beside, tokens = encoder.encode_with_tokens(clips)
+    assert np.array_equal(beside, vectors)
+    assert np.abs(tokens - expected).max() < 1e-4
+    assert tokens.shape[1] == encoder.token_count
 
 
 @pytest.mark.filterwarnings("ignore:At least one mel filter")

@@ -10,8 +10,11 @@ import torch
 
 from avcil.clips import Clip
 from avcil.encoders.audio_vit import AudioViT
+from avcil.errors import InputError
 from avcil.features import FeatureStore
 from avcil.features.extract import extract
+from avcil.features.show import describe
+from avcil.features.verify import verify
 from avcil.media import read_clip, write_video
 from avcil.serving.clip_features import ClipReader
 
@@ -80,3 +83,26 @@ def test_the_variants_frames_reach_the_store(
     tokens = reader.visual_encoder.encode([frames])[0]
     np.testing.assert_allclose(tokens, stores[1].visual([1])[0], atol=2e-3)
     assert np.abs(tokens - stores[0].visual([1])[0]).max() > 0.05
+
+
+def test_audio_tokens_are_kept_on_request(clips: list[Clip], checkpoint: Path, tmp_path: Path) -> None:
+    """The tokens lie beside the vectors made of them; other stores lack them, say so, and stay as they are."""
+    names = {"visual": "none", "audio": f"audiomae:{checkpoint}", "workers": 1}
+    extract(clips[:3], tmp_path / "with", **names, audio_tokens=True, dtype="float32")
+    extract(clips[:3], tmp_path / "without", **names, dtype="float32")
+    kept, plain = FeatureStore(tmp_path / "with"), FeatureStore(tmp_path / "without")
+    tokens = kept.audio_tokens([2, 0])
+    assert tokens.shape == (2, 512, 64)
+    means = tokens.mean(axis=1, dtype=np.float64)
+    normed = (means - means.mean(axis=1, keepdims=True)) / np.sqrt(means.var(axis=1, keepdims=True) + 1e-6)
+    np.testing.assert_allclose(kept.audio([2, 0]), normed, atol=1e-5)
+    assert np.array_equal(kept.audio(range(3)), plain.audio(range(3)))
+    assert "audio_tokens" not in plain.manifest.to_dict()
+    assert "audio tokens 512 x 64" in describe(tmp_path / "with").text()
+    assert verify(tmp_path / "with").is_sound
+    with pytest.raises(InputError, match="holds no audio tokens"):
+        plain.audio_tokens([0])
+    with pytest.raises(InputError, match="another choice of audio tokens"):
+        extract(clips[:3], tmp_path / "without", **names, audio_tokens=True, dtype="float32")
+    with pytest.raises(InputError, match="log-mel has none"):
+        extract(clips[:3], tmp_path / "new", visual="none", audio_tokens=True)

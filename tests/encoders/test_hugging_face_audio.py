@@ -125,6 +125,24 @@ def test_ast_hears_what_its_own_extractor_gives(folder_of) -> None:
     assert np.abs(audio_encoder(f"hf:{folder}").encode([sound]) - expected).max() < 1e-3
 
 
+def test_tokens_are_those_behind_the_vector(folder_of) -> None:
+    """AST's patches in the order of the model, beside the same vector; a family without says so."""
+    folder, clips = folder_of("audio-spectrogram-transformer"), [noise(5, 160_000), noise(6, 16_000)]
+    encoder = audio_encoder(f"hf:{folder}")
+    vectors, tokens = encoder.encode_with_tokens(clips)
+    assert np.array_equal(vectors, encoder.encode(clips))
+    extractor = transformers.ASTFeatureExtractor(max_length=200)
+    inputs = extractor(clips, sampling_rate=16_000, return_tensors="pt")
+    with torch.no_grad():
+        states = transformers.ASTModel.from_pretrained(folder).eval()(**inputs).last_hidden_state.numpy()
+    assert tokens.shape == (2, encoder.token_count, encoder.width)
+    assert np.abs(tokens - states[:, 2:]).max() < 1e-3
+    without = audio_encoder(f"hf:{folder_of('wav2vec2')}")
+    assert without.token_count is None
+    with pytest.raises(NotImplementedError):
+        without.encode_with_tokens(clips)
+
+
 def test_wav2vec2_hears_what_its_own_extractor_gives(folder_of) -> None:
     """Mean 0 and variance 1 by sound, then the mean over time."""
     folder, sound = folder_of("wav2vec2"), noise(5, 16_000) + np.float32(0.1)

@@ -21,6 +21,9 @@ class Args:
     """The visual encoder: patch-motion, videomae-base, hf:MODEL (a Hugging Face model or a folder), or none."""
     audio: str = "log-mel"
     """The audio encoder: log-mel, audiomae[:CHECKPOINT], hf:MODEL (a Hugging Face model or a folder), or none."""
+    audio_tokens: bool = False
+    """Store the tokens that the audio vector is made of as well, for methods of your own. Only audiomae and AST
+    have them."""
     missing: Literal["skip", "zero", "fail"] = "skip"
     """A clip without picture or sound: skip lists it in failures.csv, zero stores zeros, fail stops."""
     dtype: Literal["float16", "float32"] = "float16"
@@ -67,6 +70,7 @@ def run(args: Args) -> None:
         shard_size=args.shard_size,
         device=args.device,
         precision=args.precision,
+        audio_tokens=args.audio_tokens,
         part=args.shard,
         ray=args.ray,
         limits=Limits(seconds=args.clip_seconds, megabytes=args.clip_megabytes),

@@ -58,6 +58,7 @@ class AudioMAE(Placed, AudioEncoder):
 
     name: ClassVar[str] = "audiomae"
     version: ClassVar[int] = 1
+    token_count = PATCHES
 
     def __init__(self, *, source: str = HUB, variant: str = "published", device: str | None = None) -> None:
         """
@@ -81,10 +82,16 @@ class AudioMAE(Placed, AudioEncoder):
         parts = [self._pooled(self._tokens(some)).cpu().numpy() for some in _batches(clips)]
         return np.concatenate([np.zeros((0, self.width), np.float32), *parts])
 
-    def tokens(self, clips: Sequence[np.ndarray]) -> np.ndarray:
-        """Patch tokens (B, 512, D) float32, 64 steps of time by 8 of pitch, that the vectors are means of."""
-        parts = [self._tokens(some).cpu().numpy() for some in _batches(clips)]
-        return np.concatenate([np.zeros((0, PATCHES, self.width), np.float32), *parts])
+    def encode_with_tokens(self, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors (B, D), and patch tokens (B, 512, D) that they are means of, 64 steps of time by 8 of pitch;
+        both float32."""
+        parts = [self._tokens(some) for some in _batches(clips)]
+        vectors = [
+            np.zeros((0, self.width), np.float32),
+            *(self._pooled(part).cpu().numpy() for part in parts),
+        ]
+        tokens = [np.zeros((0, PATCHES, self.width), np.float32), *(part.cpu().numpy() for part in parts)]
+        return np.concatenate(vectors), np.concatenate(tokens)
 
     def fingerprint(self) -> dict[str, Any]:
         """Name, version, options (the source with its commit on the hub), weight hash and preprocessing, as

@@ -62,10 +62,16 @@ class AudioEncoder(ABC):
     """Hertz of the mono sound it wants."""
     width: int
     """D of what it returns."""
+    token_count: int | None = None
+    """N tokens behind the vector, where it can give them (`encode_with_tokens`)."""
     libraries: ClassVar[tuple[str, ...]] = ()
     """Packages whose versions a feature store should name, besides avcil's own requirements."""
     runs_on_gpu: ClassVar[bool] = False
     """Whether it has a `place(device, precision)` that moves it (encoders/device.py)."""
+
+    def encode_with_tokens(self, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors (B, D) as `encode` gives them, and tokens (B, N, D), both float32."""
+        raise NotImplementedError(f"{self.name} has no tokens")
 
     @abstractmethod
     def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Any audio model of Hugging Face, of the families in hugging_face_sound.py, as an audio encoder.
 
-Shapes: B clips, N samples, D width.
+Shapes: B clips, N samples, P patch tokens, D width.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from avcil.encoders.base import AudioEncoder
 from avcil.encoders.device import Placed, inference
@@ -55,6 +56,8 @@ class HuggingFaceAudio(Placed, AudioEncoder):
         self.settings = {**self.family.defaults, **figures}
         self.sample_rate = int(self.settings["sampling_rate"])
         self.width = int(getattr(config, self.family.width))
+        if self.family.token_count is not None:
+            self.token_count = self.family.token_count(config)
         self.options = {"source": lasting_name(source) if self.source.is_local else str(self.source)}
         self._prepare = self.family.preparation(self.settings, config)
         self._model = load_model(self.source, self.family.model, config, may_lack=self.family.may_lack)
@@ -67,11 +70,28 @@ class HuggingFaceAudio(Placed, AudioEncoder):
         return np.concatenate([np.zeros((0, self.width), np.float32), *parts])
 
     def _encode_some(self, clips: Sequence[np.ndarray]) -> np.ndarray:
+        with inference(self.device, self.precision):
+            given = self.family.run(self._model, self._inputs(clips), [len(clip) for clip in clips])
+        return given.float().cpu().numpy()
+
+    def encode_with_tokens(self, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors (B, D) as `encode` gives them, and the patches' states (B, P, D) of the last layer, float32."""
+        run = self.family.run_with_tokens
+        if run is None:
+            return super().encode_with_tokens(clips)
+        vectors = [np.zeros((0, self.width), np.float32)]
+        tokens = [np.zeros((0, self.token_count, self.width), np.float32)]
+        for begin in range(0, len(clips), AT_ONCE):
+            with inference(self.device, self.precision):
+                pair = run(self._model, self._inputs(clips[begin : begin + AT_ONCE]))
+            for parts, part in zip((vectors, tokens), pair, strict=True):
+                parts.append(part.float().cpu().numpy())
+        return np.concatenate(vectors), np.concatenate(tokens)
+
+    def _inputs(self, clips: Sequence[np.ndarray]) -> Tensor:
         sounds = [checked_sound(clip, f"hf:{self.source.place}") for clip in clips]
         inputs = np.stack([self._prepare(sound) for sound in sounds]).astype(np.float32)
-        with inference(self.device, self.precision):
-            tensor = torch.from_numpy(inputs).to(self.device)
-            return self.family.run(self._model, tensor, [len(s) for s in sounds]).float().cpu().numpy()
+        return torch.from_numpy(inputs).to(self.device)
 
     def fingerprint(self) -> dict[str, Any]:
         """Name, version, options (the source with its commit on the hub), weight hash, family and

@@ -1,7 +1,7 @@
 """Families of audio models: what they hear, which class reads their weights, and where their vector lies.
 
-Shapes: B clips, N samples of sound, L windows, M mel bands, D width. A family's `prepare` takes one mono
-waveform (N,) to what the model takes of it; its `run` takes the stacked inputs (B, ...) to vectors (B, D).
+Shapes: B clips, N samples of sound, L windows, M mel bands, P patch tokens, D width. A family's `prepare` takes one
+mono waveform (N,) to what the model takes of it; its `run` takes the stacked inputs (B, ...) to vectors (B, D).
 """
 
 from __future__ import annotations
@@ -41,6 +41,22 @@ class SoundFamily:
     of_any_length: bool = False
     """Whether inputs differ in length, so that clips go one by one."""
     may_lack: tuple[str, ...] = ()
+    token_count: Callable[[Any], int] | None = None
+    """From the configuration to P, for families that can give the tokens behind the vector."""
+    run_with_tokens: Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]] | None = None
+    """Model and inputs (B, ...) to vectors (B, D), as `run` gives them, and tokens (B, P, D)."""
+
+
+def _ast_patches(config: Any) -> int:
+    across = (config.max_length - config.patch_size) // config.time_stride + 1
+    down = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
+    return across * down
+
+
+def _run_ast_with_tokens(model: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """The patches' states follow those of the class and distillation tokens."""
+    given = model(input_values=inputs)
+    return given.pooler_output, given.last_hidden_state[:, 2:]
 
 
 def _ast(settings: Settings, config: Any) -> Prepare:
@@ -122,6 +138,8 @@ FAMILIES: dict[str, SoundFamily] = {
         run=lambda model, inputs, samples: model(input_values=inputs).pooler_output,
         hears="the first windows that fit; the mean of the class and distillation tokens",
         defaults={"sampling_rate": 16_000, "mean": -4.2677393, "std": 4.5689974, "do_normalize": True},
+        token_count=_ast_patches,
+        run_with_tokens=_run_ast_with_tokens,
     ),
     "clap": CLAP,
     "clap_audio_model": CLAP,

@@ -1,6 +1,7 @@
 """The two encoders of an extraction: built from names, put on a device, asked for batches.
 
-Shapes: F frames, H x W pixels, N samples, T time slices, S spatial tokens per slice, D width.
+Shapes: F frames, H x W pixels, N samples, T time slices, S spatial tokens per slice, N
+audio tokens, D width.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from avcil.features.reading import ReadClip, Wanted
 
 LIBRARIES = ("avcil", "av", "numpy", "torch")
 Arrays = dict[str, np.ndarray]
-"""A clip's arrays by modality: "visual" (T, S, D), "audio" (D,); one that it lacks is absent."""
+"""A clip's arrays by modality: "visual" (T, S, D), "audio" (D,), "audio_tokens" (N, D); one that it lacks is absent."""
 BATCH_SIZES = (4, 8, 16, 32, 64, 128, 256)
 """What `--batch-size auto` tries."""
 WORTH = 1.05
@@ -38,6 +39,7 @@ class EncoderNames:
     audio: str
     device: str | None = None
     precision: str | None = None
+    audio_tokens: bool = False
 
     @classmethod
     def of(
@@ -47,15 +49,16 @@ class EncoderNames:
         *,
         device: str | None,
         precision: str | None,
+        audio_tokens: bool,
     ) -> EncoderNames | None:
         """None if one of them is an encoder, which has no name that builds it."""
         if not (isinstance(visual, str) and isinstance(audio, str)):
             return None
-        return cls(visual=visual, audio=audio, device=device, precision=precision)
+        return cls(visual=visual, audio=audio, device=device, precision=precision, audio_tokens=audio_tokens)
 
     def build(self) -> Encoders:
         """The encoders, weights loaded."""
-        return Encoders.of(self.visual, self.audio, device=self.device, precision=self.precision)
+        return Encoders.of(**vars(self))
 
 
 class Encoders:
@@ -68,12 +71,20 @@ class Encoders:
         audio: AudioEncoder | None,
         device: str | None = None,
         precision: str | None = None,
+        audio_tokens: bool = False,
     ) -> None:
         """`device`, `precision`: as `avcil.encoders.device` takes them; None leaves encoders where they stand.
+        `audio_tokens`: give these beside the audio vector.
 
-        :raises InputError: if the device is not there, or it is named and no encoder could use it.
+        :raises InputError: if the device is not there, or it is named and no encoder could use it; if the audio
+            encoder has no tokens to give.
         """
-        self.visual, self.audio = visual, audio
+        self.visual, self.audio, self.audio_tokens = visual, audio, audio_tokens
+        if audio_tokens and (audio is None or audio.token_count is None):
+            named = "there is no audio encoder" if audio is None else f"{audio.name} has none"
+            raise InputError(
+                f"audio tokens were asked for, but {named}; audiomae and hf: models of the family AST have them"
+            )
         self.wanted = Wanted.of(visual, audio)
         self._place(device, precision)
 
@@ -85,6 +96,7 @@ class Encoders:
         *,
         device: str | None = None,
         precision: str | None = None,
+        audio_tokens: bool = False,
     ) -> Encoders:
         """From names ("none" is no encoder), or encoders."""
         from avcil.encoders.registry import audio_encoder, visual_encoder
@@ -93,7 +105,7 @@ class Encoders:
             visual = None if visual == "none" else visual_encoder(visual)
         if isinstance(audio, str):
             audio = None if audio == "none" else audio_encoder(audio)
-        return cls(visual=visual, audio=audio, device=device, precision=precision)
+        return cls(visual=visual, audio=audio, device=device, precision=precision, audio_tokens=audio_tokens)
 
     def _both(self) -> list[VisualEncoder | AudioEncoder]:
         return [encoder for encoder in (self.visual, self.audio) if encoder is not None]
@@ -133,6 +145,9 @@ class Encoders:
             visual=visual
             and Modality(shape=(*visual.token_grid, visual.width), encoder=visual.fingerprint()),
             audio=audio and Modality(shape=(audio.width,), encoder=audio.fingerprint()),
+            audio_tokens=Modality(shape=(audio.token_count, audio.width), encoder=audio.fingerprint())
+            if self.audio_tokens
+            else None,
             dtype=dtype,
             sampling=sampling,
             missing=missing,
@@ -150,17 +165,27 @@ class Encoders:
 
     def _encode_together(self, batch: Sequence[ReadClip]) -> list[Arrays | str]:
         arrays: list[Arrays | str] = [{} for _ in batch]
-        for name, encoder, given in (
-            ("visual", self.visual, [read.frames for read in batch]),
-            ("audio", self.audio, [read.sound for read in batch]),
+        for encode, given in (
+            (self._see, [read.frames for read in batch]),
+            (self._hear, [read.sound for read in batch]),
         ):
             present = [place for place, value in enumerate(given) if value is not None]
-            if encoder is not None and present:
-                for place, value in zip(
-                    present, encoder.encode([given[place] for place in present]), strict=True
-                ):
-                    arrays[place][name] = value  # type: ignore[index]
+            if present:
+                for name, values in encode([given[place] for place in present]).items():
+                    for place, value in zip(present, values, strict=True):
+                        arrays[place][name] = value  # type: ignore[index]
         return arrays
+
+    def _see(self, frames: list[np.ndarray]) -> Arrays:
+        return {} if self.visual is None else {"visual": self.visual.encode(frames)}
+
+    def _hear(self, sounds: list[np.ndarray]) -> Arrays:
+        if self.audio is None:
+            return {}
+        if self.audio_tokens:
+            vectors, tokens = self.audio.encode_with_tokens(sounds)
+            return {"audio": vectors, "audio_tokens": tokens}
+        return {"audio": self.audio.encode(sounds)}
 
     def best_batch_size(self) -> int:
         """The smallest size of `BATCH_SIZES` than which no next one is `WORTH` its memory, tried on noise.

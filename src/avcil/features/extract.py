@@ -49,6 +49,7 @@ def extract(
     shard_size: int = 64,
     device: str | None = None,
     precision: str | None = None,
+    audio_tokens: bool = False,
     part: str | None = None,
     limits: Limits | None = None,
     isolate: bool = True,
@@ -67,6 +68,7 @@ def extract(
     :param shard_size: clips a shard, at least.
     :param device: "cpu", "cuda", "cuda:1", ...; None is a GPU if there is one, for encoders that can use it.
     :param precision: "float32" or "bfloat16"; None is bfloat16 on a GPU.
+    :param audio_tokens: store what the audio vector is made of as well (`FeatureStore.audio_tokens`).
     :param part: "I/N", the I-th of N equal parts of the list, counted from 1, for N calls that fill one store.
     :param limits: time and memory for reading one clip.
     :param isolate: read in processes of their own; False reads in threads of this one, without a limit of memory.
@@ -77,8 +79,9 @@ def extract(
     clips = list(clips)
     check_clips(clips, "the clip list")
     _check_counts(workers=workers, shard_size=shard_size)
-    names = EncoderNames.of(visual, audio, device=device, precision=precision)
-    encoders = Encoders.of(visual, audio, device=device, precision=precision)
+    chosen = {"device": device, "precision": precision, "audio_tokens": audio_tokens}
+    names = EncoderNames.of(visual, audio, **chosen)
+    encoders = Encoders.of(visual, audio, **chosen)
     manifest = encoders.manifest(missing=missing, dtype=dtype)
     workers, limits = workers or len(os.sched_getaffinity(0)), limits or Limits()
     with FeatureWriter(out, manifest, shard_size=2**62) as writer:  # committed here, between batches

@@ -1,6 +1,6 @@
 """What a feature store holds and how it was made: `manifest.json`.
 
-Shapes: T time slices, S spatial tokens per slice, D width.
+Shapes: T time slices, S spatial tokens per slice, N audio tokens, D width.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Modality:
     """One modality of a store: the shape of a clip's array, and the fingerprint of what made it."""
 
     shape: tuple[int, ...]
-    """(T, S, D) of visual tokens, (D,) of an audio vector."""
+    """(T, S, D) of visual tokens, (D,) of an audio vector, (N, D) of audio tokens."""
     encoder: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -42,6 +42,8 @@ class Manifest:
 
     visual: Modality | None = None
     audio: Modality | None = None
+    audio_tokens: Modality | None = None
+    """What the audio vector was made of, kept where it was asked for; no method of the paper looks at it."""
     dtype: str = "float16"
     """float16 (half the disk) or float32 (exact)."""
     sampling: Mapping[str, Any] = field(default_factory=dict)
@@ -51,7 +53,7 @@ class Manifest:
     libraries: Mapping[str, str] = field(default_factory=dict)
     """Versions it was made with; they tell a story and decide nothing."""
 
-    RANKS: ClassVar[dict[str, int]] = {"visual": 3, "audio": 1}
+    FORMS: ClassVar[dict[str, str]] = {"visual": "(T, S, D)", "audio": "(D,)", "audio_tokens": "(N, D)"}
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -65,15 +67,17 @@ class Manifest:
                 "a feature store holds visual features, audio features or both; none was asked for"
             )
         for name, shape in self.arrays().items():
-            if len(shape) != self.RANKS[name] or not all(isinstance(n, int) and n > 0 for n in shape):
-                form = "(T, S, D)" if name == "visual" else "(D,)"
+            form = self.FORMS[name]
+            if len(shape) != form.count(",") + (form[-2] != ",") or not all(
+                isinstance(n, int) and n > 0 for n in shape
+            ):
                 raise InputError(
                     f"{name} features have the shape {form} of positive whole numbers, not {shape}"
                 )
 
     def arrays(self) -> dict[str, tuple[int, ...]]:
-        """The shape of one clip's array by modality, for the modalities that the store holds."""
-        pairs = {"visual": self.visual, "audio": self.audio}
+        """The shape of each array that the store holds of a clip, by name."""
+        pairs = {name: getattr(self, name) for name in self.FORMS}
         return {name: tuple(modality.shape) for name, modality in pairs.items() if modality is not None}
 
     def to_dict(self) -> dict[str, Any]:
@@ -92,6 +96,8 @@ class Manifest:
             "missing": self.missing,
             "libraries": dict(self.libraries),
         }
+        if self.audio_tokens is not None:  # stores without them are as they were before there were any
+            value["audio_tokens"] = of(self.audio_tokens)
         return json.loads(
             json.dumps(value)
         )  # tuples inside fingerprints become lists, as a reader will see them
@@ -133,11 +139,11 @@ class Manifest:
     @classmethod
     def _of(cls, value: Mapping[str, Any]) -> Manifest:
         def modality(name: str) -> Modality | None:
-            stored = value[name]
+            stored = value.get(name) if name == "audio_tokens" else value[name]
             return stored and Modality(shape=tuple(stored["shape"]), encoder=stored["encoder"])
 
         plain = {key: value[key] for key in ("dtype", "sampling", "missing", "libraries")}
-        return cls(visual=modality("visual"), audio=modality("audio"), **plain)
+        return cls(**{name: modality(name) for name in cls.FORMS}, **plain)
 
     def write(self, folder: Path) -> None:
         """Write `manifest.json` atomically."""
@@ -146,12 +152,23 @@ class Manifest:
     def check_same(self, stored: Manifest, folder: Path) -> None:
         """Refuse to add to a store whose clips got other numbers than this manifest gives."""
         mine, theirs = self.identity(), stored.identity()
-        for key in mine:
-            if mine[key] != theirs[key]:
-                said = {"visual": "another visual encoder", "audio": "another audio encoder"}.get(
-                    key, f"another {key}"
-                )
+        said = {
+            "visual": "another visual encoder",
+            "audio": "another audio encoder",
+            "audio_tokens": "another choice of audio tokens",
+        }
+        for key in mine | theirs:
+            if mine.get(key) != theirs.get(key):
                 raise InputError(
-                    f"the feature store {folder} was made with {said}: it has {json.dumps(theirs[key])}, "
-                    f"asked for is {json.dumps(mine[key])}. {NEW_PLACE}"
+                    f"the feature store {folder} was made with {said.get(key, f'another {key}')}: it has "
+                    f"{json.dumps(theirs.get(key))}, asked for is {json.dumps(mine.get(key))}. {NEW_PLACE}"
                 )
+
+
+def modality_of(array: str) -> str:
+    """ "visual" or "audio": what a clip must have for this array.
+
+    >>> modality_of("audio_tokens")
+    'audio'
+    """
+    return array.partition("_")[0]

@@ -10,7 +10,7 @@ from typing import Any
 
 from avcil.features.failures import Failure, read_failures
 from avcil.features.index import StoredClip
-from avcil.features.manifest import Manifest
+from avcil.features.manifest import Manifest, modality_of
 from avcil.features.report import reasons
 from avcil.features.store import FeatureStore
 
@@ -41,7 +41,8 @@ class Description:
     @property
     def zeros(self) -> dict[str, int]:
         """Clips, by modality, in which zeros stand for what the file lacked."""
-        return {name: sum(not getattr(clip, name) for clip in self.clips) for name in self.manifest.arrays()}
+        names = dict.fromkeys(map(modality_of, self.manifest.arrays()))
+        return {name: sum(not getattr(clip, name) for clip in self.clips) for name in names}
 
     def to_dict(self) -> dict[str, Any]:
         """For programs."""
@@ -75,7 +76,8 @@ class Description:
         for name in self.manifest.arrays():
             modality = getattr(self.manifest, name)
             shape = " x ".join(map(str, modality.shape))
-            lines.append(f"{name:<7} {shape}, made by {modality.encoder.get('name', 'an unnamed encoder')}")
+            maker = modality.encoder.get("name", "an unnamed encoder")
+            lines.append(f"{name.replace('_', ' '):<7} {shape}, made by {maker}")
             lines += [
                 f"          {key}: {_brief(value)}"
                 for key, value in modality.encoder.items()

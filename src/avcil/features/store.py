@@ -175,9 +175,18 @@ class FeatureStore:
         """Audio vectors (n, D) of `rows` (indices into `clips`, in any order), in the stored dtype."""
         return self._read("audio", rows)
 
+    def audio_tokens(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Audio tokens (n, N, D) of `rows`, in the stored dtype, if the store was made with them."""
+        return self._read("audio_tokens", rows)
+
     def _read(self, name: str, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         shape = self.manifest.arrays().get(name)
         if shape is None:
+            if name == "audio_tokens":
+                raise InputError(
+                    f"the feature store {self.path} holds no audio tokens; extract into a new one with "
+                    "--audio-tokens"
+                )
             other = next(iter(self.manifest.arrays()))
             raise InputError(
                 f"the feature store {self.path} holds no {name} features, only {other}; use --modality "

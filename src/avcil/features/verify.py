@@ -19,7 +19,7 @@ from avcil.clips import Clip
 from avcil.errors import InputError
 from avcil.features.failures import read_failures
 from avcil.features.index import ShardEntry, read_index
-from avcil.features.manifest import Manifest
+from avcil.features.manifest import Manifest, modality_of
 from avcil.features.shards import file_sha256, read_header, row_digest
 from avcil.features.store import shard_damage
 from avcil.progress import Progress
@@ -164,7 +164,7 @@ def _check_shard(path: Path, entry: ShardEntry, manifest: Manifest) -> Iterator[
         for name, value in values.items():
             if not np.isfinite(value).all():
                 yield "numbers", f"clips with {name} features that are not finite", clip.clip_id, True
-            elif getattr(clip, name) and value.size > 1 and value.min() == value.max():
+            elif getattr(clip, modality_of(name)) and value.size > 1 and value.min() == value.max():
                 yield "constant", f"clips whose {name} features are all equal", clip.clip_id, False
 
 

@@ -4,7 +4,7 @@ Several writers may fill one store. Each names its shards after itself and holds
 new writer removes what dead ones left without an index line. A clip that two of them made is kept once: the
 first to commit it wins, the other drops its copy.
 
-Shapes: T time slices, S spatial tokens per slice, D width.
+Shapes: T time slices, S spatial tokens per slice, N audio tokens, D width.
 """
 
 from __future__ import annotations
@@ -126,13 +126,21 @@ class FeatureWriter:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return name, descriptor
 
-    def add(self, clip: Clip, *, visual: np.ndarray | None = None, audio: np.ndarray | None = None) -> None:
-        """Add one clip: `visual` (T, S, D), `audio` (D,), of any float type; None is a modality it lacks.
+    def add(
+        self,
+        clip: Clip,
+        *,
+        visual: np.ndarray | None = None,
+        audio: np.ndarray | None = None,
+        audio_tokens: np.ndarray | None = None,
+    ) -> None:
+        """Add one clip: `visual` (T, S, D), `audio` (D,), `audio_tokens` (N, D), of any float type; None is a
+        modality it lacks.
 
         :raises InputError: if a value is not finite or too large for the store's dtype, a shape is not the
             store's, or a modality is lacking where the store's policy is not "zero".
         """
-        given = {"visual": visual, "audio": audio}
+        given = {"visual": visual, "audio": audio, "audio_tokens": audio_tokens}
         if all(given[name] is None for name in self.manifest.arrays()):
             raise InputError(f"clip {clip.clip_id!r} has neither picture nor sound to store")
         arrays = {name: self._stored_array(clip, name, given[name]) for name in self.manifest.arrays()}

@@ -66,7 +66,7 @@ def clip_bytes(store: FeatureStore, modality: str) -> int:
     hears, sees = modality_parts(modality)
     wanted = {"audio": hears, "visual": sees}
     item = np.dtype(store.manifest.dtype).itemsize
-    return sum(item * math.prod(shape) for name, shape in store.manifest.arrays().items() if wanted[name])
+    return sum(item * math.prod(shape) for name, shape in store.manifest.arrays().items() if wanted.get(name))
 
 
 def _training_clips(store: FeatureStore, config: Mapping[str, Any]) -> int:
