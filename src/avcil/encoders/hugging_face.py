@@ -12,12 +12,14 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
+from avcil.encoders.device import Placed
 from avcil.errors import InputError
 from avcil.files import read_json
 
@@ -190,6 +192,39 @@ def state_hash(model: torch.nn.Module) -> str:
         digest.update(array.data if array.size else b"")
         digests.append(digest.hexdigest())
     return hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
+
+
+class HuggingFaceModel(Placed):
+    """What the encoders of sound and of vision remember alike of their model."""
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    source: Source
+    model_type: str
+    options: dict[str, Any]
+
+    def _lasting(self, source: str) -> str:
+        """The source as a store names it: a folder by its place, a hub model with its commit."""
+        return lasting_name(source) if self.source.is_local else str(self.source)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Name, version, options (the source with its commit on the hub), weight hash, family and
+        preprocessing, as JSON."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "options": dict(self.options),
+            "weights": self._weights,
+            "family": self.model_type,
+            "preprocessing": self._preprocessing_fingerprint(),
+        }
+
+    def _preprocessing_fingerprint(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    @cached_property
+    def _weights(self) -> str:
+        return state_hash(self._model)
 
 
 def square(value: int | Sequence[int] | Mapping[str, int], what: str) -> int:

@@ -6,7 +6,6 @@ Shapes: B clips, N samples, P patch tokens, D width.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,15 +13,8 @@ import torch
 from torch import Tensor
 
 from avcil.encoders.base import AudioEncoder
-from avcil.encoders.device import Placed, inference
-from avcil.encoders.hugging_face import (
-    Source,
-    lasting_name,
-    load_config,
-    load_model,
-    load_settings,
-    state_hash,
-)
+from avcil.encoders.device import inference
+from avcil.encoders.hugging_face import HuggingFaceModel, Source, load_config, load_model, load_settings
 from avcil.encoders.hugging_face_sound import sound_family
 from avcil.encoders.kaldi_fbank import checked_sound
 
@@ -33,7 +25,7 @@ NOT_SETTINGS = ("feature_extractor_type", "processor_class", "image_processor_ty
 """What a preprocessor file says besides the figures."""
 
 
-class HuggingFaceAudio(Placed, AudioEncoder):
+class HuggingFaceAudio(HuggingFaceModel, AudioEncoder):
     """`hf:NAME_OR_FOLDER`; rate, mean and deviation are those of the file that comes with the model, else
     those published with its family."""
 
@@ -58,7 +50,7 @@ class HuggingFaceAudio(Placed, AudioEncoder):
         self.width = int(getattr(config, self.family.width))
         if self.family.token_count is not None:
             self.token_count = self.family.token_count(config)
-        self.options = {"source": lasting_name(source) if self.source.is_local else str(self.source)}
+        self.options = {"source": self._lasting(source)}
         self._prepare = self.family.preparation(self.settings, config)
         self._model = load_model(self.source, self.family.model, config, may_lack=self.family.may_lack)
         self.place(device)
@@ -93,18 +85,5 @@ class HuggingFaceAudio(Placed, AudioEncoder):
         inputs = np.stack([self._prepare(sound) for sound in sounds]).astype(np.float32)
         return torch.from_numpy(inputs).to(self.device)
 
-    def fingerprint(self) -> dict[str, Any]:
-        """Name, version, options (the source with its commit on the hub), weight hash, family and
-        preprocessing, as JSON."""
-        return {
-            "name": self.name,
-            "version": self.version,
-            "options": dict(self.options),
-            "weights": self._weights,
-            "family": self.model_type,
-            "preprocessing": {**self.settings, "hears": self.family.hears},
-        }
-
-    @cached_property
-    def _weights(self) -> str:
-        return state_hash(self._model)
+    def _preprocessing_fingerprint(self) -> dict[str, Any]:
+        return {**self.settings, "hears": self.family.hears}

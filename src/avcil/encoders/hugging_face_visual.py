@@ -7,21 +7,19 @@ per slice, D width. Tokens are the model's last hidden state.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 
 from avcil.encoders.base import VisualEncoder
-from avcil.encoders.device import Placed, inference
+from avcil.encoders.device import inference
 from avcil.encoders.hugging_face import (
+    HuggingFaceModel,
     Source,
-    lasting_name,
     load_config,
     load_model,
     load_settings,
     square,
-    state_hash,
 )
 from avcil.encoders.hugging_face_vision import FAMILIES, vision_family
 from avcil.encoders.pixels import NORMALISATIONS, Pixels, from_processor
@@ -44,7 +42,7 @@ VARIANTS = {
 """Preprocessing by name: which frames of a clip are taken (media/frame_choice.py)."""
 
 
-class HuggingFaceVisual(Placed, VisualEncoder):
+class HuggingFaceVisual(HuggingFaceModel, VisualEncoder):
     """A video model, or an image model frame by frame.
 
     `hf:NAME_OR_FOLDER`; the pixels' mean, deviation and size are those of the preprocessor_config.json that
@@ -88,7 +86,7 @@ class HuggingFaceVisual(Placed, VisualEncoder):
             config.mask_ratio = 0.0
         self._measure(config, frames)
         self.options = {
-            "source": lasting_name(source) if self.source.is_local else str(self.source),
+            "source": self._lasting(source),
             "variant": variant,
             "frames": frames,
         }
@@ -136,21 +134,8 @@ class HuggingFaceVisual(Placed, VisualEncoder):
             tokens = self.family.run(self._model, pixels if self.family.is_video else pixels.flatten(0, 1))
             return tokens.float().reshape(len(clips), *self.token_grid, self.width).cpu().numpy()
 
-    def fingerprint(self) -> dict[str, Any]:
-        """Name, version, options (the source with its commit on the hub), weight hash, family and
-        preprocessing, as JSON."""
-        return {
-            "name": self.name,
-            "version": self.version,
-            "options": dict(self.options),
-            "weights": self._weights,
-            "family": self.model_type,
-            "preprocessing": {**self._pixels.described(), "frame_choice": self.frame_choice},
-        }
-
-    @cached_property
-    def _weights(self) -> str:
-        return state_hash(self._model)
+    def _preprocessing_fingerprint(self) -> dict[str, Any]:
+        return {**self._pixels.described(), "frame_choice": self.frame_choice}
 
 
 class VideoMAE(HuggingFaceVisual):
