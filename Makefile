@@ -3,7 +3,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test docs lint clean
 
 setup: .venv/ready
 
@@ -17,8 +17,11 @@ test: setup
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -n 2
 
+docs: setup  # the documentation site, in site/; it needs no server: open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 lint: setup
 	$(BIN)/ruff check .
 
 clean:
-	rm -rf .venv runs/demo
+	rm -rf .venv runs/demo site

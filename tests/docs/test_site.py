@@ -1,0 +1,108 @@
+"""The documentation site: it builds without a warning, its links lead somewhere, it asks no other server."""
+
+from __future__ import annotations
+
+import html.parser
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LOADED = {
+    ("script", "src"),
+    ("img", "src"),
+    ("link", "href"),
+    ("iframe", "src"),
+    ("source", "src"),
+    ("video", "src"),
+}
+
+
+class Page(html.parser.HTMLParser):
+    """A page's anchors, what it links to, and what a browser fetches with it."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.anchors: set[str] = set()
+        self.links: list[str] = []
+        self.loaded: list[str] = []
+        self.feed(file.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name == "id" or (tag == "a" and name == "name"):
+                self.anchors.add(value or "")
+            elif (tag, name) in LOADED:
+                self.loaded.append(value or "")
+            elif name == "href":
+                self.links.append(value or "")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built as `make docs` builds it."""
+    folder = tmp_path_factory.mktemp("site") / "html"
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    quiet = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(words, cwd=ROOT, env=quiet, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pages(site: Path) -> dict[Path, Page]:
+    """Every page of it but the one for addresses that do not exist, whose links are from the server's root."""
+    return {file: Page(file) for file in site.rglob("*.html") if file.name != "404.html"}
+
+
+def test_links_lead_somewhere(pages):
+    """Every link within the site, from the HTML as it is: file and anchor."""
+    broken = []
+    for file, page in pages.items():
+        for link in [*page.links, *page.loaded]:
+            parts = urlsplit(link)
+            if parts.scheme:
+                continue
+            target = (file.parent / unquote(parts.path)).resolve() if parts.path else file
+            known = pages[target].anchors if target in pages else set()
+            if not target.exists() or (parts.fragment and unquote(parts.fragment) not in known):
+                broken.append(f"{file.name}: {link}")
+    assert broken == []
+
+
+def test_nothing_is_fetched_from_elsewhere(site, pages):
+    """It reads the same without a network, and tells no other server who reads it."""
+    abroad = [link for page in pages.values() for link in page.loaded if urlsplit(link).netloc]
+    styles = "".join(file.read_text(encoding="utf-8") for file in site.rglob("*.css"))
+    assert abroad == []
+    assert re.findall(r"url\(\s*['\"]?(?:https?:)?//[^)]*", styles) == []
+
+
+def test_every_option_is_on_the_page(site):
+    """What `avcil VERB --help` says of each option stands on the page of commands."""
+    sys.path.insert(0, str(ROOT / "docs" / "theme"))
+    try:
+        import hooks
+    finally:
+        sys.path.pop(0)
+    page = hooks.commands_page()
+    for verb in hooks.VERBS:
+        section = page.split(f"\n## {verb}\n")[1].split("\n## ")[0]
+        flags = set(re.findall(r"^│ (--[a-z-]+)", hooks.help_text(verb), flags=re.MULTILINE))
+        assert {flag for flag in flags if f"`` {flag}" not in section} == set(), verb
+    assert "│" not in page
+    assert "`` --classes-per-step {None}|INT ``\n:   Classes that arrive at each step" in page
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_links_of_the_repositorys_own_pages(name):
+    """They are read outside the site, so its builder does not see them."""
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / name).read_text(encoding="utf-8"))
+    local = [link for link in links if "://" not in link]
+    assert local
+    assert [link for link in local if not (ROOT / link).exists()] == []
