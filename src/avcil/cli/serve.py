@@ -50,7 +50,8 @@ class Args:
 
 def run(args: Args) -> None:
     """Serve until stopped."""
-    from avcil.serving.web.limits import Limits, bytes_of
+    from avcil.serving.web.limits import Limits
+    from avcil.sizes import bytes_of
 
     limits = Limits(
         upload_bytes=bytes_of(args.max_upload),

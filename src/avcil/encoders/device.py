@@ -10,31 +10,10 @@ from typing import ClassVar
 
 import torch
 
-from avcil.errors import InputError, unknown_name
+from avcil.devices import choose_device
+from avcil.errors import unknown_name
 
 PRECISIONS = ("float32", "bfloat16")
-
-
-def choose_device(name: str | None) -> torch.device:
-    """The device of this name; None is the first CUDA GPU, or the processor where there is none.
-
-    >>> choose_device("cpu").type
-    'cpu'
-    """
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise InputError(f"there is no kind of device {name!r}; allowed are cpu, cuda, cuda:0, ...") from None
-    if device.type not in ("cpu", "cuda"):
-        raise InputError(f"encoders run on cpu or cuda, not on {name!r}")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(
-            f"device {name!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA GPUs. "
-            "Leave the device out, or name cpu"
-        )
-    return device
 
 
 def choose_precision(name: str | None, device: torch.device) -> str:

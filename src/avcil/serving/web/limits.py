@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from avcil.errors import AvcilError, InputError
-
-UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,15 +37,3 @@ class ReadOnlyError(AvcilError):
 
 class NothingToUndoError(InputError):
     """Nothing was taught, or it is too long ago."""
-
-
-def bytes_of(text: str) -> int:
-    """A size in words as bytes.
-
-    >>> bytes_of("1.5MB")
-    1500000
-    """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?B?)\s*", text.upper())
-    if found is None or found[2] not in UNITS or float(found[1]) * UNITS[found[2]] < 1:
-        raise InputError(f"a size is a number and B, KB, MB or GB, such as 200MB; not {text!r}")
-    return int(float(found[1]) * UNITS[found[2]])
