@@ -29,6 +29,7 @@ VERBS = {
     "benchmark": "the published benchmarks: what they hold, fetching their split files",
     "import-features": "the features that AV-CIL's authors released -> feature store",
     "methods": "the methods and their options",
+    "doctor": "what is installed, what works, what to do about the rest",
 }
 
 
@@ -85,6 +86,8 @@ def _in_words(error: BaseException) -> tuple[str, int]:
         return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return "stopped. Run the same command again to go on from there", 130
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "avcil").startswith("avcil"):
+        return f"the package {error.name} is missing. python -m avcil.doctor says what else is, and what to do", 1
     return (
         f"unexpected {type(error).__name__}: {error}. Put --debug behind the command to see where; "
         "what was finished before is kept",

@@ -33,32 +33,42 @@ TYPES = {torch.float32: ("float", "int", ctypes.c_float), torch.float64: ("doubl
 @functools.cache
 def available() -> bool:
     """Whether the library is there or could be compiled; says once on stderr why not."""
+    reason = why_not()
+    if reason:
+        print(
+            f"avcil: guided attention could not be compiled ({reason}), so training takes "
+            "about half as long again. Install gcc, or name a C compiler in the variable CC",
+            file=sys.stderr,
+        )
+    return not reason
+
+
+def why_not() -> str:
+    """What keeps the library from being compiled or loaded, in a line; empty if nothing does."""
     try:
         for dtype in TYPES:
             _library(dtype)
     except (OSError, subprocess.CalledProcessError) as error:
         reason = getattr(error, "stderr", None) or str(error)
-        print(
-            f"avcil: guided attention could not be compiled ({reason.strip().splitlines()[-1]}), so training takes "
-            "about half as long again. Install gcc, or name a C compiler in the variable CC",
-            file=sys.stderr,
-        )
-        return False
-    return True
+        return reason.strip().splitlines()[-1]
+    return ""
+
+
+def compiler() -> str:
+    """The path of the C compiler: $CC, gcc or cc; FileNotFoundError if there is none."""
+    for name in (os.environ.get("CC"), "gcc", "cc"):
+        if name and (found := shutil.which(name)):
+            return found
+    raise FileNotFoundError("there is no C compiler")
 
 
 @functools.cache
 def _library(dtype: torch.dtype) -> ctypes.CDLL:
-    compiler = next(
-        (found for name in (os.environ.get("CC"), "gcc", "cc") if name and (found := shutil.which(name))),
-        None,
-    )
-    if compiler is None:
-        raise FileNotFoundError("there is no C compiler")
+    cc = compiler()
     real, integer, _ = TYPES[dtype]
-    command = [compiler, *FLAGS, *LINK, f"-DREAL={real}", f"-DINTEGER={integer}"]
-    made_of = "\n".join([*command, _version(compiler), _processor(), SOURCE.read_text(encoding="utf-8")])
-    path = _folder() / f"attention-{real}-{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.so"
+    command = [cc, *FLAGS, *LINK, f"-DREAL={real}", f"-DINTEGER={integer}"]
+    made_of = "\n".join([*command, _version(cc), _processor(), SOURCE.read_text(encoding="utf-8")])
+    path = library_folder() / f"attention-{real}-{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.so"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
@@ -70,12 +80,13 @@ def _library(dtype: torch.dtype) -> ctypes.CDLL:
     return ctypes.CDLL(str(path))
 
 
-def _folder() -> Path:
+def library_folder() -> Path:
+    """Where compiled libraries are kept."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "avcil"
 
 
-def _version(compiler: str) -> str:
-    return subprocess.run([compiler, "--version"], check=True, capture_output=True, text=True).stdout
+def _version(cc: str) -> str:
+    return subprocess.run([cc, "--version"], check=True, capture_output=True, text=True).stdout
 
 
 def _processor() -> str:

@@ -1,0 +1,358 @@
+"""What `avcil doctor` says where all is well, where packages are missing, and where what it tries crashes or hangs."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from avcil.cli.main import main
+from avcil.doctor import gpu, packages, report
+from avcil.doctor.checks import Wishes, find_checks
+from avcil.doctor.cluster import ray_cluster
+from avcil.doctor.examination import guarded, run_apart
+from avcil.doctor.finding import Finding
+from avcil.doctor.runs_folder import runs_folder
+
+IN_THIS_PROCESS = ("python", "packages", "machine", "runs", "decode", "encoders", "attention", "gpu")
+
+
+def check_named(what, wishes=None):
+    return next(check for check in find_checks(wishes or Wishes()) if check.what == what)
+
+
+@pytest.mark.parametrize("what", IN_THIS_PROCESS)
+def test_all_is_well_here(what, tmp_path):
+    """Where the tests run, the core works; each finding has a figure."""
+    findings = guarded(check_named(what, Wishes(out=tmp_path / "runs")))
+    assert findings
+    for finding in findings:
+        assert not finding.fails, finding
+        assert any(letter.isdigit() for letter in finding.figure) or finding.what == "gpu"
+    assert not list(tmp_path.iterdir()), "it leaves nothing behind"
+
+
+@pytest.fixture
+def metadata(tmp_path, monkeypatch):
+    """Write other metadata of avcil, found before the real one."""
+
+    def write(*lines):
+        folder = tmp_path / "packages" / "avcil-9.dist-info"
+        folder.mkdir(parents=True)
+        text = "\n".join(["Metadata-Version: 2.1", "Name: avcil", "Version: 9", *lines])
+        (folder / "METADATA").write_text(text + "\n")
+        monkeypatch.syspath_prepend(str(tmp_path / "packages"))
+
+    return write
+
+
+def test_missing_and_old_packages(metadata):
+    """What avcil's own metadata asks for is what is looked for."""
+    metadata("Requires-Python: >=99", "Requires-Dist: no-such-thing>=2", "Requires-Dist: numpy>=99,<100")
+    (python,) = packages.python()
+    assert (python.status, python.fails) == ("broken", True)
+    assert ">=99" in python.advice
+    missing, old = packages.required_packages()
+    assert (missing.status, missing.figure) == ("missing", "is not installed")
+    assert missing.advice == "pip install 'no-such-thing>=2'"
+    assert old.status == "broken"
+    assert "does not fit; avcil needs <100,>=99" in old.figure
+    assert missing.fails
+    assert old.fails
+
+
+def test_extras_are_those_of_the_metadata(metadata, tmp_path, monkeypatch):
+    """One by one; half there counts as missing, there but not to be imported as broken; none stops the core."""
+    metadata(
+        "Provides-Extra: good",
+        "Provides-Extra: half",
+        "Provides-Extra: bad",
+        "Requires-Dist: tqdm; extra == 'good'",
+        "Requires-Dist: tqdm; extra == 'half'",
+        "Requires-Dist: no-such-thing; extra == 'half'",
+        "Requires-Dist: sulks; extra == 'bad'",
+    )
+    sulks = tmp_path / "packages" / "sulks-1.dist-info"
+    sulks.mkdir()
+    (sulks / "METADATA").write_text("Metadata-Version: 2.1\nName: sulks\nVersion: 1\n")
+    (sulks / "top_level.txt").write_text("sulks\n")
+    (tmp_path / "packages" / "sulks.py").write_text("raise RuntimeError('built for another numpy')\n")
+    assert packages.extra_names() == ["bad", "good", "half"]
+    found = {name: next(packages.extra_packages(name)) for name in packages.extra_names()}
+    assert {name: finding.status for name, finding in found.items()} == {
+        "bad": "broken",
+        "good": "ok",
+        "half": "missing",
+    }
+    assert "RuntimeError: built for another numpy" in found["bad"].figure
+    assert "pip install 'avcil[half]'" in found["half"].advice
+    assert not any(finding.fails for finding in found.values())
+    assert "tqdm" in found["half"].figure
+
+
+def test_the_real_extras_are_looked_at():
+    """Every extra of avcil has its check."""
+    from importlib.metadata import metadata as metadata_of
+
+    extras = metadata_of("avcil").get_all("Provides-Extra")
+    assert {f"extra {name}" for name in extras} <= {check.what for check in find_checks(Wishes())}
+
+
+def test_avcil_itself_not_installed(monkeypatch):
+    """A checkout without set-up: one finding, no crash."""
+    monkeypatch.setattr(packages, "PACKAGE", "no-such-thing")
+    (python,) = packages.python()
+    assert python.fails
+    assert "make setup" in python.advice
+    assert packages.extra_names() == []
+
+
+@pytest.fixture
+def fake_module(tmp_path, monkeypatch):
+    """Put a module in the place of a package, for processes started from here."""
+
+    def write(name, code):
+        (tmp_path / f"{name}.py").write_text(code)
+        monkeypatch.syspath_prepend(str(tmp_path))
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import os\nos.abort()", "crashed with SIGABRT in File"),
+        ("import sys\nsys.exit(7)", "ended with 7"),
+        ("raise ImportError('libx264.so.99 is missing')", "ImportError: libx264.so.99 is missing"),
+    ],
+)
+def test_a_decoder_that_dies(code, said, fake_module):
+    """However it dies, it is one broken finding of the core."""
+    fake_module("av", code)
+    (finding,) = run_apart(check_named("decode"), Wishes()).findings
+    assert finding.fails
+    assert finding.what == "decode"
+    assert said in finding.figure
+    assert finding.advice
+
+
+def test_a_decoder_that_hangs(fake_module):
+    """It is given up after its time."""
+    fake_module("av", "import time\ntime.sleep(60)")
+    check = dataclasses.replace(check_named("decode"), limit=1.0)
+    (finding,) = run_apart(check, Wishes()).findings
+    assert finding.fails
+    assert finding.figure == "no answer within 1 s"
+
+
+def test_one_crash_does_not_stop_the_others(fake_module, monkeypatch, capsys):
+    """The command as users run it: exit code 1, and every other check has its say."""
+    fake_module("av", "import os\nos.abort()")
+    slow = ("transformers", "ray", "imports")
+    monkeypatch.setattr("avcil.doctor.checks.extra_names", list)
+    monkeypatch.setattr(
+        "avcil.doctor.examination.find_checks",
+        lambda wishes: [check for check in find_checks(wishes) if check.what not in slow],
+    )
+    with pytest.raises(SystemExit) as end:
+        main(["doctor", "--json"])
+    assert end.value.code == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["works"] is False
+    status = {finding["what"]: finding["status"] for finding in told["findings"]}
+    assert status["decode"] == "broken"
+    assert status["numpy"] == status["machine"] == status["runs"] == status["attention"] == "ok"
+    assert status["patch-motion"] == status["log-mel"] == status["network"] == "ok"
+
+
+def test_intruders_that_break(fake_module, monkeypatch):
+    """A torchvision of another PyTorch is named, with the way out."""
+    fake_module("torchvision", "raise RuntimeError('operator torchvision::nms does not exist')")
+    version = packages._version
+    monkeypatch.setattr(packages, "_version", lambda name: "0.9" if name == "torchvision" else version(name))
+    finding = next(found for found in packages.intruders() if found.what == "torchvision")
+    assert finding.status == "broken"
+    assert not finding.fails
+    assert finding.advice.startswith("pip uninstall torchvision")
+
+
+def test_transformers_missing(monkeypatch):
+    """No transformers is no failure of the core."""
+    monkeypatch.setattr("avcil.doctor.encoders.find_spec", lambda name: None)
+    (finding,) = guarded(check_named("transformers"))
+    assert finding.status == "missing"
+    assert not finding.fails
+    assert "avcil[encoders]" in finding.advice
+
+
+def test_transformers_by_the_way_users_take():
+    """Where it is there, a video and an audio model are saved, found, and encode."""
+    pytest.importorskip("transformers")
+    result = run_apart(check_named("transformers"), Wishes())
+    assert [finding.status for finding in result.findings] == ["ok", "ok"]
+    assert list(result.hosts) == [], "no hub is asked"
+
+
+@pytest.mark.parametrize("fault", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+def test_a_folder_that_cannot_be_written(fault, tmp_path, monkeypatch):
+    """Said with the reason, and what to do."""
+
+    def refuse(*_, **__):
+        raise OSError(fault, os.strerror(fault))
+
+    monkeypatch.setattr(os, "mkdir", refuse)
+    (finding,) = runs_folder(tmp_path / "runs" / "x")
+    assert finding.fails
+    assert f"cannot write in {tmp_path}: {os.strerror(fault)}" in finding.figure
+    assert "--out" in finding.advice
+
+
+def test_a_file_in_the_folders_place(tmp_path):
+    """The same for a path that goes through a file."""
+    (tmp_path / "runs").write_text("")
+    (finding,) = runs_folder(tmp_path / "runs" / "demo")
+    assert finding.fails
+    assert str(tmp_path / "runs") in finding.figure
+
+
+def test_little_room(tmp_path, monkeypatch):
+    """A disk that is nearly full is said before a run fills it."""
+    monkeypatch.setattr("avcil.doctor.runs_folder.LITTLE", 2**80)
+    (finding,) = runs_folder(tmp_path)
+    assert finding.fails
+    assert "GiB free" in finding.figure
+
+
+def test_no_compiler(monkeypatch):
+    """The attention then runs in PyTorch's operators, which is slower and no failure; why is said."""
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CC", raising=False)
+    (finding,) = run_apart(check_named("attention"), Wishes()).findings
+    assert finding.status == "missing"
+    assert not finding.fails
+    assert "PyTorch's operators, because there is no C compiler" in finding.figure
+    assert "install gcc" in finding.advice
+
+
+def test_a_kernel_that_computes_wrongly(monkeypatch):
+    """Is broken, and of the core: training would go astray."""
+    monkeypatch.setattr(
+        "avcil.doctor.attention._as_it_runs", lambda tokens, *rest: 1.01 * by_hand(tokens, *rest)
+    )
+    from avcil.doctor.attention import _by_equations as by_hand
+
+    (finding,) = guarded(check_named("attention"))
+    assert finding.fails
+
+
+@pytest.mark.parametrize(
+    ("cuda", "driver", "figure", "advice"),
+    [
+        (None, False, "no NVIDIA driver", ""),
+        ("12.6", False, "no NVIDIA driver", "install its driver"),
+        (
+            None,
+            True,
+            "Fast Card, 550.1, but this PyTorch is built for the processor",
+            "TORCH=cuda make setup",
+        ),
+        ("12.6", True, "Fast Card, 550.1, but PyTorch for CUDA 12.6 cannot use it", "CUDA_VISIBLE_DEVICES"),
+    ],
+)
+def test_no_gpu(cuda, driver, figure, advice, tmp_path, monkeypatch):
+    """Why there is none, and what to do, by what is there of it."""
+    if driver:
+        (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 'Fast Card, 550.1'\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    finding = gpu._none(cuda)
+    assert (finding.status, finding.fails) == ("missing", False)
+    assert figure in finding.figure
+    assert advice in finding.advice
+
+
+def test_a_device_that_computes_right():
+    """The comparison itself, on the processor: float32 nearly exact, bfloat16 coarse but right."""
+    exact, coarse = gpu._product_errors("cpu")
+    assert exact < gpu.LARGEST < coarse < gpu.LARGEST_BF16
+
+
+def test_ray(monkeypatch):
+    """Missing is no failure; installed, it is started only when asked."""
+    (finding,) = ray_cluster(start=False)
+    assert not finding.fails
+    monkeypatch.setattr("avcil.doctor.cluster.find_spec", lambda name: None)
+    (finding,) = ray_cluster(start=True)
+    assert (finding.status, finding.fails) == ("missing", False)
+
+
+def test_ray_starts():
+    """Asked, it starts and works."""
+    pytest.importorskip("ray")
+    (finding,) = run_apart(check_named("ray"), Wishes(ray=True)).findings
+    assert finding.status == "ok", finding
+    assert "started here and worked" in finding.figure
+
+
+def test_no_other_machine_is_asked():
+    """Names are not looked up, connections not made, and both are noted; this machine may be spoken to."""
+    script = """
+import socket
+from avcil.doctor.no_network import refuse_network
+hosts = refuse_network()
+for ask in (lambda: socket.getaddrinfo("hub.example", 443), lambda: socket.create_connection(("192.0.2.1", 9))):
+    try:
+        ask()
+    except ConnectionRefusedError:
+        pass
+    else:
+        raise SystemExit("it was let through")
+server = socket.create_server(("127.0.0.1", 0))
+socket.create_connection(server.getsockname()).close()
+print(hosts)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "['hub.example', '192.0.2.1']", done.stderr
+
+
+def test_report(monkeypatch, capsys):
+    """A line each; the exit code is the core's."""
+    fine = Finding(status="ok", what="decode", figure="3 frames")
+    extra = Finding(status="missing", what="extra hub", figure="none", advice="pip install x", core=False)
+    bad = Finding(status="broken", what="runs", figure="full", advice="free some room")
+    monkeypatch.setattr(report, "examine", lambda wishes: iter([fine, extra]))
+    assert report.print_report(Wishes()) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines[:2]] == [
+        ["ok", "decode", "3", "frames"],
+        ["missing", "extra", "hub", "none", "->", "pip", "install", "x"],
+    ]
+    assert lines[-1] == "avcil works here"
+    monkeypatch.setattr(report, "examine", lambda wishes: iter([fine, bad]))
+    assert report.print_report(Wishes()) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "avcil does not work here yet: runs"
+
+
+@pytest.mark.parametrize("words", [["-m", "avcil", "train", "x", "--out", "y"], ["-m", "avcil", "doctor"]])
+def test_the_command_lines_own_library_missing(words, fake_module, tmp_path):
+    """Even then an error says where to look, and there is a way to the report."""
+    (tmp_path / "tyro.py").write_text("raise ModuleNotFoundError(\"No module named 'tyro'\", name='tyro')\n")
+    paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, *words],
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "avcil: the package tyro is missing. python -m avcil.doctor says what else is, and what to do\n"
+    )
