@@ -122,7 +122,8 @@ def _print(report: TeachReport, reason: str) -> None:
         width = max(width, len("held-out clips told rightly"))
         for score in rows:
             print(_line(score, width))
-    for note in filter(None, (*report.notes, reason)):
+    untold = f"the old classes cannot be asked about: {reason}" if reason else ""
+    for note in filter(None, (*report.notes, untold)):
         print(f"note: {note}")
 
 

@@ -25,6 +25,7 @@ VERBS = {
     "predict": "what a recogniser sees and hears in files and long videos",
     "learn": "teach a saved model more classes from folders of clips",
     "serve": "a recogniser as a page to ask and teach, and an HTTP API",
+    "export": "a saved model -> an ONNX file, for programs without avcil",
     "report": "runs -> one HTML page",
     "benchmark": "the published benchmarks: what they hold, fetching their split files",
     "import-features": "the features that AV-CIL's authors released -> feature store",
@@ -87,7 +88,10 @@ def _in_words(error: BaseException) -> tuple[str, int]:
     if isinstance(error, KeyboardInterrupt):
         return "stopped. Run the same command again to go on from there", 130
     if isinstance(error, ModuleNotFoundError) and not (error.name or "avcil").startswith("avcil"):
-        return f"the package {error.name} is missing. python -m avcil.doctor says what else is, and what to do", 1
+        return (
+            f"the package {error.name} is missing. python -m avcil.doctor says what else is, and what to do",
+            1,
+        )
     return (
         f"unexpected {type(error).__name__}: {error}. Put --debug behind the command to see where; "
         "what was finished before is kept",

@@ -21,12 +21,14 @@ from torch import Tensor
 
 from avcil.clips import Clip
 from avcil.errors import AvcilError, InputError
-from avcil.models.base import Model, modality_parts
+from avcil.models.base import Modality, Model, modality_parts
 from avcil.models.saved import SavedModel, load_saved, save_model
 from avcil.serving import hub, learning
 from avcil.serving.clip_features import ClipArrays, ClipFeatures, ClipReader, Source, is_silent, name_of
 
 if TYPE_CHECKING:
+    from avcil.export import OnnxExport
+    from avcil.features import FeatureStore
     from avcil.serving.explanation import Explanation
     from avcil.serving.timeline import Event
 
@@ -96,6 +98,21 @@ class Recognizer:
     def push_to_hub(self, name: str, *, private: bool = True) -> str:
         """Upload to the Hugging Face hub as OWNER/NAME (extra [hub]) and return its address."""
         return hub.upload(self.save, name, private=private)
+
+    def export_onnx(
+        self, path: Path | str, *, modality: Modality | None = None, store: FeatureStore | None = None
+    ) -> OnnxExport:
+        """Write the model as ONNX, features in, probabilities out, checked with onnxruntime (extra [export]).
+
+        See `avcil.export.export_onnx` for what the options mean and what it raises.
+        """
+        try:
+            from avcil.export import export_onnx
+        except ModuleNotFoundError as error:
+            raise InputError(
+                f"exporting needs the package {error.name}. Install it with: pip install 'avcil[export]'"
+            ) from None
+        return export_onnx(self, path, modality=modality, store=store)
 
     # -- what it is ----------------------------------------------------------------------------------------------
 

@@ -131,17 +131,14 @@ def store_of_run(folder: Path) -> tuple[FeatureStore | None, str]:
     """The feature store that a run directory learnt from; or None, and why."""
     file = folder / "config.json"
     if not (folder / "env.json").exists():
-        return None, f"{folder} is a model without its run: no clips of the old classes to ask about"
+        return None, f"{folder} is a model without its run"
     config = read_json(file)
     try:
         store = FeatureStore(config["features"]["path"])
     except InputError as error:
-        return None, f"the old classes cannot be asked about: {error}"
+        return None, str(error)
     if store.fingerprint != config["features"]["fingerprint"]:
-        return (
-            None,
-            f"the old classes cannot be asked about: the store {store.path} has changed since the run",
-        )
+        return None, f"the store {store.path} has changed since the run"
     return store, ""
 
 

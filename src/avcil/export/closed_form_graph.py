@@ -1,0 +1,183 @@
+"""The model of a learner in closed form as a graph: pooling, embedding, linear scores, and how odd a clip is.
+
+B clips, T time slices, S spatial tokens, Da and Dv widths of sound and picture, M features of which a head uses m, C
+classes. The equations are those of `models.embedding`, `models.closed_form` and `statistics.conformal`, in float64 as
+there; T and S may vary from call to call.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from onnx import TensorProto
+
+from avcil.errors import InputError
+from avcil.export.graph import Graph
+from avcil.export.network_graph import SMALLEST_LENGTH
+from avcil.models.base import Modality, modality_parts
+from avcil.models.closed_form import LinearHead, LinearScores, Oddity
+from avcil.models.embedding import Embedding
+from avcil.statistics.conformal import BINS, HIGHEST
+
+
+def add_closed_form(
+    graph: Graph, model: LinearScores, given: Modality, audio: str | None, visual: str | None
+) -> tuple[str, str | None]:
+    """Scores (B, C) of inputs audio (B, Da) and visual (B, T, S, Dv), and p-values (B,) where the model has them.
+
+    `given`: the part of a clip that there is, one of the model's `answers`.
+    """
+    builder = _ClosedForm(graph, model)
+    head = model.heads[given]
+    features = builder.features(builder.vectors(audio, visual), head)
+    raw = graph.node("MatMul", features, graph.constant("head_weight", head.weight), name="head_product")
+    raw = graph.node("Add", raw, graph.constant("head_bias", head.bias), name="raw_scores")
+    scores = graph.node("Mul", raw, builder.number("sharpness", head.sharpness), name="sharp_scores")
+    return scores, None if head.oddity is None else builder.p_values(head.oddity, features, raw)
+
+
+class _ClosedForm:
+    """Adds a model's nodes to a graph."""
+
+    def __init__(self, graph: Graph, model: LinearScores) -> None:
+        self.graph, self.model = graph, model
+
+    def number(self, name: str, value: float) -> str:
+        """A constant, float64."""
+        return self.graph.constant(name, np.array(value, dtype=np.float64))
+
+    # -- a clip's vectors ------------------------------------------------------------------------------------------
+
+    def vectors(self, audio: str | None, visual: str | None) -> dict[int, str]:
+        """The pooled vectors that there are, float64, by the number under which the embedding knows them."""
+        graph, found = self.graph, {}
+        hears, _ = modality_parts(self.model.modality)
+        if audio is not None:
+            found[0] = graph.cast(audio, "float64", name="audio_exact")
+        if visual is not None:
+            tokens = graph.cast(visual, "float64", name="visual_exact")
+            first = int(hears)
+            found[first] = graph.reduced("ReduceMean", tokens, [1, 2], name="mean_token")
+            if self.model.pooling == "mean-deviation":
+                found[first + 1] = self._deviation(tokens)
+        return found
+
+    def _deviation(self, tokens: str) -> str:
+        """Standard deviation (B, Dv) over T and S."""
+        graph = self.graph
+        mean = graph.reduced("ReduceMean", tokens, [1, 2], name="mean_to_subtract", keep=True)
+        away = graph.node("Sub", tokens, mean, name="away_from_mean")
+        squared = graph.node("Mul", away, away, name="away_squared")
+        variance = graph.reduced("ReduceMean", squared, [1, 2], name="variance")
+        return graph.node("Sqrt", variance, name="deviation")
+
+    # -- embedding ---------------------------------------------------------------------------------------------------
+
+    def features(self, vectors: dict[int, str], head: LinearHead) -> str:
+        """The head's columns (B, m) of the embedding's features, of which only those there are are made."""
+        parts, place = [], {}
+        for begin, width, part in self._parts(vectors):
+            start = len(place)
+            place |= {begin + column: start + column for column in range(width)}
+            parts.append(part)
+        joined = parts[0] if len(parts) == 1 else self.graph.node("Concat", *parts, name="features", axis=1)
+        columns = np.array([place[int(column)] for column in head.columns], dtype=np.int64)
+        if np.array_equal(columns, np.arange(len(place))):
+            return joined
+        return self.graph.node(
+            "Gather", joined, self.graph.constant("columns", columns), name="features_used", axis=1
+        )
+
+    def _parts(self, vectors: dict[int, str]) -> Iterator[tuple[int, int, str]]:
+        """Stretches of the features: where each begins, its width, its values (B, width)."""
+        begin = 0
+        for embedding, at in self.model.embedding.blocks:
+            pieces = list(self._standardised(embedding, at, vectors))
+            if embedding.config.activation == "none":  # vectors side by side, each of which may be lacking
+                for offset, width, piece in pieces:
+                    yield begin + offset, width, piece
+            elif len(pieces) == len(at):
+                yield (
+                    begin,
+                    embedding.width,
+                    self._random_features(embedding, [piece for *_, piece in pieces]),
+                )
+            begin += embedding.width
+
+    def _standardised(
+        self, embedding: Embedding, at: tuple[int, ...], vectors: dict[int, str]
+    ) -> Iterator[tuple[int, int, str]]:
+        """z of each vector that there is: its place in the block, its width, its values."""
+        graph, offset, tensors = self.graph, 0, embedding.tensors()
+        for number, width in zip(at, embedding.widths, strict=True):
+            part = slice(offset, offset + width)
+            if number in vectors:
+                value = vectors[number]
+                if embedding.config.normalise != "length":
+                    mean = graph.constant("mean", tensors["mean"][part])
+                    inverse = graph.constant("inverse_deviation", tensors["inverse_deviation"][part])
+                    centred = graph.node("Sub", value, mean, name="centred")
+                    value = graph.node("Mul", centred, inverse, name="standardised")
+                if embedding.config.normalise != "first-step":
+                    value = self._of_one_length(value, width)
+                yield offset, width, value
+            offset += width
+
+    def _of_one_length(self, value: str, width: int) -> str:
+        """sqrt(width) z / |z|"""
+        graph = self.graph
+        length = graph.reduced("ReduceL2", value, [1], name="length", keep=True)
+        least = self.number("smallest_length", SMALLEST_LENGTH)
+        unit = graph.node(
+            "Div", value, graph.node("Max", length, least, name="length_above_zero"), name="unit"
+        )
+        return graph.node("Mul", unit, self.number("root_of_width", math.sqrt(width)), name="of_one_length")
+
+    def _random_features(self, embedding: Embedding, pieces: list[str]) -> str:
+        """phi(z W / sqrt(P) + b); W is kept in float32, as the model keeps it."""
+        graph, tensors, activation = self.graph, embedding.tensors(), embedding.config.activation
+        z = pieces[0] if len(pieces) == 1 else graph.node("Concat", *pieces, name="standardised_all", axis=1)
+        weight = graph.cast(
+            graph.constant("projection", tensors["weight"]), "float64", name="projection_exact"
+        )
+        root = self.number("root_of_pooled_width", math.sqrt(sum(embedding.widths)))
+        scaled = graph.node("Div", weight, root, name="projection_scaled")
+        h = graph.node("MatMul", z, scaled, name="projected")
+        if activation in ("relu", "tanh"):
+            return graph.node(activation.capitalize(), h, name="random_features")
+        if activation != "fourier":
+            raise InputError(f"an embedding with activation {activation!r} cannot be written as ONNX")
+        offset = graph.cast(graph.constant("offset", tensors["offset"]), "float64", name="offset_exact")
+        wave = graph.node("Cos", graph.node("Add", h, offset, name="phase"), name="wave")
+        size = self.number("amplitude", math.sqrt(2 / embedding.config.features))
+        return graph.node("Mul", wave, size, name="random_features")
+
+    # -- oddity --------------------------------------------------------------------------------------------------------
+
+    def p_values(self, oddity: Oddity, features: str, raw: str) -> str:
+        """(B,): the value of each clip's bin in a table of all bins' p-values."""
+        graph = self.graph
+        inverse = graph.constant("oddity_inverse", oddity.inverse)
+        turned = graph.node("MatMul", features, inverse, name="turned")
+        length = self._summed(graph.node("Mul", turned, features, name="turned_along"), "squared_length")
+        best = graph.reduced("ReduceMax", raw, [1], name="best_score")
+        nearest = graph.node(
+            "Sub", length, graph.node("Mul", best, self.number("two", 2.0), name="twice_best"), name="nearest"
+        )
+        least = self.number("smallest_number", torch.finfo(torch.float64).tiny)
+        odd = graph.node(
+            "Div", nearest, graph.node("Max", length, least, name="length_positive"), name="oddity"
+        )
+        place = graph.node("Mul", odd, self.number("bins_per_unit", BINS / HIGHEST), name="place")
+        whole = graph.node("Cast", place, name="bin", to=TensorProto.INT64)
+        first, last = (graph.constant(name, np.array(at)) for name, at in (("first", 0), ("last", BINS - 1)))
+        within = graph.node("Clip", whole, first, last, name="bin_within")
+        middles = (torch.arange(BINS, dtype=torch.float64) + 0.5) * (HIGHEST / BINS)
+        table = graph.constant("p_value_of_bin", oddity.counts.p_values(middles))
+        return graph.node("Gather", table, within, name="p_value", axis=0)
+
+    def _summed(self, value: str, name: str) -> str:
+        return self.graph.reduced("ReduceSum", value, [1], name=name)

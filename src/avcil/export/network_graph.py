@@ -1,0 +1,137 @@
+"""The network of the gradient methods as a graph: its projections, guided attention by the plain equations, its head.
+
+B clips, T time slices, S spatial tokens, Da and Dv widths of sound and picture, D width of the features, C classes, P
+proxies of a class. The equations are those of `models.network`, `models.attention`, `models.heads` and
+`models.proxy_head`; T and S may vary from call to call.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from avcil.errors import InputError
+from avcil.export.graph import Graph
+from avcil.models.heads import LinearHead
+from avcil.models.network import Network
+from avcil.models.proxy_head import ProxyHead
+
+SMALLEST_LENGTH = 1e-12
+"""Of `torch.nn.functional.normalize`."""
+
+
+def add_network(graph: Graph, network: Network, audio: str | None, visual: str | None) -> str:
+    """The scores (B, C) of inputs audio (B, Da) and visual (B, T, S, Dv), of which one may be lacking."""
+    return NetworkGraph(graph, network).scores(audio, visual)
+
+
+class NetworkGraph:
+    """Adds a network's nodes to a graph."""
+
+    def __init__(self, graph: Graph, network: Network) -> None:
+        self.graph, self.network = graph, network
+        self.dtype = str(next(network.parameters()).dtype).removeprefix("torch.")
+
+    def scores(self, audio: str | None, visual: str | None) -> str:
+        """(B, C)"""
+        graph, network, features = self.graph, self.network, []
+        if audio is not None:
+            audio = graph.cast(audio, self.dtype, name="audio_exact")
+            features.append(self._relu(self._linear("audio_projection", audio), "audio_feature"))
+        if visual is not None:
+            visual = graph.cast(visual, self.dtype, name="visual_exact")
+            looked = self._even(visual) if audio is None else self._attended(audio, visual)
+            features.append(self._relu(self._linear("visual_projection", looked), "visual_feature"))
+        feature = features[0] if len(features) == 1 else graph.node("Add", *features, name="feature")
+        if network.class_means is not None:
+            return self._nearest_mean(feature)
+        if isinstance(network.head, LinearHead):
+            weight, bias = network.head.weight, network.head.bias
+            return self._affine(feature, weight, bias, name="head")
+        if isinstance(network.head, ProxyHead):
+            return self._likeness_to_proxies(feature, network.head)
+        raise InputError(
+            f"a network with a head of kind {network.head.kind!r} cannot be written as ONNX; those with a linear head, "
+            "proxies or the nearest-mean classifier can"
+        )
+
+    def _linear(self, name: str, value: str) -> str:
+        layer = getattr(self.network, name)
+        assert isinstance(layer, nn.Linear)
+        return self._affine(value, layer.weight, layer.bias, name=name)
+
+    def _affine(self, value: str, weight: torch.Tensor, bias: torch.Tensor, *, name: str) -> str:
+        """W x + b over the last axis."""
+        across = self.graph.constant(f"{name}_weight", weight.T)
+        product = self.graph.node("MatMul", value, across, name=f"{name}_product")
+        return self.graph.node("Add", product, self.graph.constant(f"{name}_bias", bias), name=name)
+
+    def _relu(self, value: str, name: str) -> str:
+        return self.graph.node("Relu", value, name=name)
+
+    def _even(self, visual: str) -> str:
+        """x (B, Dv) where no sound guides the attention."""
+        return self.graph.reduced("ReduceMean", visual, [1, 2], name="mean_token")
+
+    def _attended(self, audio: str, visual: str) -> str:
+        """x (B, D): A_s = softmax_S(P p), u = sum_S A_s P, A_t = softmax_T(u p), x = sum_T A_t sum_S A_s V."""
+        graph = self.graph
+        query = graph.node("Tanh", self._linear("audio_attention", audio), name="query")  # p (B, D)
+        keys = graph.node("Tanh", self._linear("visual_attention", visual), name="keys")  # P (B, T, S, D)
+        by_token = self._with_axes(query, [1, 2], "query_by_token")
+        by_slice = self._with_axes(query, [1], "query_by_slice")
+        agreement = graph.node("Mul", keys, by_token, name="agreement")
+        spatial = graph.node("Softmax", agreement, name="spatial_attention", axis=2)
+        summary = self._weighted_sum(spatial, keys, 2, "summary")  # u (B, T, D)
+        seen = self._weighted_sum(spatial, visual, 2, "seen")
+        agreement = graph.node("Mul", summary, by_slice, name="slice_agreement")
+        temporal = graph.node("Softmax", agreement, name="temporal_attention", axis=1)
+        return self._weighted_sum(temporal, seen, 1, "attended")
+
+    def _with_axes(self, value: str, axes: list[int], name: str) -> str:
+        where = self.graph.constant(f"{name}_axes", np.array(axes, dtype=np.int64))
+        return self.graph.node("Unsqueeze", value, where, name=name)
+
+    def _weighted_sum(self, weights: str, values: str, axis: int, name: str) -> str:
+        weighted = self.graph.node("Mul", weights, values, name=f"{name}_weighted")
+        return self.graph.reduced("ReduceSum", weighted, [axis], name=name)
+
+    def _constant(self, name: str, value: float) -> str:
+        return self.graph.constant(name, np.array(value, dtype=self.dtype))
+
+    def _unit(self, feature: str) -> str:
+        """hat(h) (B, D)"""
+        length = self.graph.reduced("ReduceL2", feature, [1], name="length", keep=True)
+        least = self._constant("smallest_length", SMALLEST_LENGTH)
+        length = self.graph.node("Max", length, least, name="length_above_zero")
+        return self.graph.node("Div", feature, length, name="unit_feature")
+
+    def _nearest_mean(self, feature: str) -> str:
+        """-|hat(h) - mu_c|^2 (B, C)"""
+        assert self.network.class_means is not None
+        means = self.graph.constant("class_means", self.network.class_means)
+        away = self.graph.node(
+            "Sub", self._with_axes(self._unit(feature), [1], "one_by_class"), means, name="away"
+        )
+        squared = self.graph.node("Mul", away, away, name="away_squared")
+        distance = self.graph.reduced("ReduceSum", squared, [2], name="distance")
+        return self.graph.node("Neg", distance, name="nearness")
+
+    def _likeness_to_proxies(self, feature: str, head: ProxyHead) -> str:
+        """eta sum_p softmax_p(sim_cp) sim_cp (B, C), sim_cp = 2 hat(h) . hat(w_cp) - 2"""
+        graph = self.graph
+        proxies = F.normalize(head.all_proxies().detach(), dim=2).flatten(0, 1)  # (C P, D)
+        across = graph.constant("unit_proxies", proxies.T)
+        cosine = graph.node("MatMul", self._unit(feature), across, name="cosine")
+        two = self._constant("two", 2.0)
+        doubled = graph.node("Mul", cosine, two, name="cosine_doubled")
+        flat = graph.node("Sub", doubled, two, name="similarity_flat")
+        shape = graph.constant(
+            "by_class_and_proxy", np.array([-1, head.classes, head.proxies], dtype=np.int64)
+        )
+        similarity = graph.node("Reshape", flat, shape, name="similarity")
+        share = graph.node("Softmax", similarity, name="proxy_share", axis=2)
+        likeness = self._weighted_sum(share, similarity, 2, "likeness")
+        return graph.node("Mul", likeness, graph.constant("scale", head.scale), name="logits")

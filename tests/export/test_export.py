@@ -1,0 +1,302 @@
+"""A model as ONNX: every method answers as it does in PyTorch; what cannot be is refused; nothing half-made appears."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from avcil.errors import AvcilError, InputError
+from avcil.export import check, export_onnx
+from avcil.export.network_graph import NetworkGraph
+from avcil.features import FeatureStore
+from avcil.methods.registry import load_method, method_names
+from avcil.models.base import MODALITIES
+from avcil.models.saved import SavedModel
+from avcil.serving import Recognizer
+from avcil.training.config import TrainConfig
+from avcil.training.run import train
+
+VARIANTS = {
+    "icarl": ("classifier=fc",),
+    "afc": ("classifier=nme",),
+    "slda": ("kernel=linear", "normalise=both"),
+    "ranpac": ("features=48", "normalise=length"),
+    "rls": ("features=48", "compensation=0"),
+    "blade": ("features=9", "balanced=true"),
+}
+CASES = [
+    *((name, ()) for name in method_names()),
+    *VARIANTS.items(),
+]
+
+
+def small(name: str) -> tuple[str, ...]:
+    """What makes a method with random features quick."""
+    has = "features" in {field.name for field in dataclasses.fields(load_method(name).Options)}
+    return ("features=48",) if has and name != "blade" else ()
+
+
+@pytest.fixture(scope="module")
+def taught(store, tmp_path_factory):
+    """A run of a method, made once."""
+
+    @cache
+    def run(name: str, options: tuple[str, ...], modality: str, precision: str = "float32") -> Path:
+        out = tmp_path_factory.mktemp("export") / "run"
+        settings = {"epochs": 2, "batch_size": 8, "exemplar_batch_size": 4, "learning_rate": 5e-3}
+        settings["memory"] = 12 if load_method(name).rehearsal != "none" else None
+        config = TrainConfig(
+            features=store,
+            out=out,
+            method=name,
+            modality=modality,
+            set=options or small(name),
+            classes_per_step=2,
+            precision=precision,
+            **settings,
+        )
+        train(config, quiet=True)
+        return out
+
+    return run
+
+
+def predictions(run: Path) -> dict[str, tuple[str, float]]:
+    """What the run said of its test clips, at its end."""
+    with open(run / "predictions" / "step_2.csv", newline="", encoding="utf-8") as file:
+        return {row["clip_id"]: (row["predicted"], float(row["probability"])) for row in csv.DictReader(file)}
+
+
+def clips(store: FeatureStore, ids: list[str], names: list[str]) -> dict[str, np.ndarray]:
+    """Features of clips as a program without avcil would hold them."""
+    row_of = {clip.clip_id: row for row, clip in enumerate(store.clips)}
+    rows = [row_of[clip_id] for clip_id in ids]
+    return {name: getattr(store, name)(rows).astype(np.float32) for name in names}
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+@pytest.mark.parametrize(("name", "options"), CASES, ids=lambda value: " ".join(value) if value else "")
+def test_every_method_answers_as_its_run_did(name, options, modality, taught, store, tmp_path):
+    """Label and probability as the run wrote them down for each test clip; labels and encoders are in the file."""
+    if modality not in load_method(name).modalities:
+        pytest.skip("not a modality of this method")
+    run, opened = taught(name, options, modality), FeatureStore(store)
+    recognizer = Recognizer.load(run)
+    done = recognizer.export_onnx(tmp_path / "model.onnx", store=opened)
+    assert [found.clips for found in done.comparisons] == [13, 90]
+    assert all(found.probabilities < 1e-6 for found in done.comparisons)
+    session = onnxruntime.InferenceSession(done.path)
+    told = session.get_modelmeta().custom_metadata_map
+    assert json.loads(told["labels"]) == list(recognizer.classes_)
+    expected = predictions(run)
+    feed = clips(opened, list(expected), [given.name for given in session.get_inputs()])
+    assert {part for part in ("audio", "visual") if part in told} == set(feed)
+    assert all(json.loads(told[part])["encoder"] == {"name": "made-up"} for part in feed)
+    said = session.run(["probabilities"], feed)[0]
+    assert [recognizer.classes_[best] for best in said.argmax(axis=1)] == [
+        label for label, _ in expected.values()
+    ]
+    np.testing.assert_allclose(said.max(axis=1), [p for _, p in expected.values()], atol=1e-5)
+
+
+def test_a_network_in_float64(taught, tmp_path):
+    """It computes in float64 in the file, too, whose inputs and outputs are float32 all the same."""
+    recognizer = Recognizer.load(taught("av-cil", (), "audio-visual", "float64"))
+    done = recognizer.export_onnx(tmp_path / "model.onnx")
+    assert done.comparisons[0].scores < 1e-7
+
+
+@pytest.mark.parametrize("given", ["audio", "visual"])
+@pytest.mark.parametrize("name", ["av-cil", "icarl", "afc", "blade", "slda"])
+def test_clips_without_sound_or_picture(name, given, taught, tmp_path):
+    """A file for a part of the model's modality takes that alone and answers as the recogniser does of such clips."""
+    options = ("kernel=linear", "normalise=both") if name == "slda" else ()
+    recognizer = Recognizer.load(taught(name, options, "audio-visual"))
+    done = recognizer.export_onnx(tmp_path / "part.onnx", modality=given)
+    assert list(done.inputs) == [given]
+    assert done.comparisons[0].probabilities < 1e-6
+
+
+@pytest.mark.parametrize(("batch", "slices", "tokens"), [(1, 1, 1), (5, 2, 3), (2, 7, 1), (300, 1, 2)])
+def test_batch_and_grid_may_vary(batch, slices, tokens, taught, tmp_path):
+    """One file takes any number of clips on any grid; p-values come along."""
+    recognizer = Recognizer.load(taught("blade", (), "audio-visual"))
+    session = onnxruntime.InferenceSession(recognizer.export_onnx(tmp_path / "model.onnx").path)
+    draw = torch.Generator().manual_seed(batch)
+    audio, visual = (
+        torch.randn(batch, 10, generator=draw),
+        torch.randn(batch, slices, tokens, 12, generator=draw),
+    )
+    said = session.run(["scores", "p_values"], {"audio": audio.numpy(), "visual": visual.numpy()})
+    model = recognizer.model
+    parts = audio.double(), visual.double()
+    np.testing.assert_allclose(said[0], model.scores(*parts), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(said[1], model.p_values(*parts), atol=1e-6)
+
+
+def test_strange_clips(taught, store, tmp_path):
+    """What is far from every class has a small p-value, clips that were taught have not."""
+    session = onnxruntime.InferenceSession(
+        Recognizer.load(taught("blade", (), "audio-visual")).export_onnx(tmp_path / "m.onnx").path
+    )
+    opened = FeatureStore(store)
+    known = [clip.clip_id for clip in opened.clips if clip.split == "test"]
+    feed = clips(opened, known, ["audio", "visual"])
+    assert np.mean(session.run(["p_values"], feed)[0] < 0.05) < 0.2
+    strange = {name: 20 * np.random.default_rng(0).standard_normal(part.shape) for name, part in feed.items()}
+    strange = {name: part.astype(np.float32) for name, part in strange.items()}
+    assert np.mean(session.run(["p_values"], strange)[0] < 0.05) > 0.9
+
+
+def test_same_file_each_time(taught, tmp_path):
+    """Byte for byte, and with no path of this machine in it."""
+    recognizer = Recognizer.load(taught("av-cil", (), "audio-visual"))
+    one, two = (recognizer.export_onnx(tmp_path / name).path.read_bytes() for name in ("a.onnx", "b.onnx"))
+    assert one == two
+    assert b".py" not in one
+    whole = onnx.load_from_string(one)
+    assert [(opset.domain, opset.version) for opset in whole.opset_import] == [("", 18)]
+    assert {"query", "keys", "spatial_attention", "temporal_attention"} <= {
+        node.name for node in whole.graph.node
+    }
+
+
+def test_a_difference_is_an_error_and_no_file_appears(taught, tmp_path, monkeypatch):
+    """A graph that says something else is caught by random clips; a file of before stays."""
+    recognizer = Recognizer.load(taught("av-cil", (), "audio-visual"))
+    file = tmp_path / "model.onnx"
+    file.write_bytes(b"of before")
+    monkeypatch.setattr(NetworkGraph, "_attended", lambda self, audio, visual: self._even(visual))
+    with pytest.raises(
+        AvcilError, match=r"would not answer as the model does; nothing was written\. 13 random"
+    ):
+        recognizer.export_onnx(file)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    assert file.read_bytes() == b"of before"
+
+
+def test_not_a_number_is_a_difference(taught, tmp_path, monkeypatch):
+    """Comparisons with NaN are false; it must not pass for equal."""
+    recognizer = Recognizer.load(taught("av-cil", (), "audio-visual"))
+    monkeypatch.setattr(
+        check.Checker,
+        "_onnx",
+        lambda self, parts: {name: np.full_like(value, np.nan) for name, value in self._torch(parts).items()},
+    )
+    with pytest.raises(AvcilError, match="differ by nan"):
+        recognizer.export_onnx(tmp_path / "never.onnx")
+
+
+class OwnModel:
+    """A model of someone's own method."""
+
+    kind, modality, classes, answers = "owns", "audio", 2, ("audio",)
+
+    def scores(self, audio, visual):
+        return audio[:, :2]
+
+    def tensors(self):
+        return {"w": torch.zeros(1)}
+
+
+def test_what_cannot_be_exported(taught, store, tmp_path, monkeypatch):
+    """A model of another kind, a part that it cannot answer from, a suffix, a store of other features, too large."""
+    description = {"audio": {"shape": [10], "encoder": {"name": "made-up"}}}
+    own = Recognizer(SavedModel(model=OwnModel(), labels=("a", "b"), description=description))
+    with pytest.raises(
+        InputError, match=r"kind 'owns' \(OwnModel\) cannot be written as ONNX. What can: the network"
+    ):
+        own.export_onnx(tmp_path / "a.onnx")
+    ranpac = Recognizer.load(taught("ranpac", (), "audio-visual"))
+    with pytest.raises(InputError, match="cannot answer from audio alone; it answers from: audio-visual"):
+        ranpac.export_onnx(tmp_path / "a.onnx", modality="audio")
+    with pytest.raises(InputError, match=r"model\.pb: name a file that ends in \.onnx, or a folder"):
+        ranpac.export_onnx(tmp_path / "model.pb")
+    with monkeypatch.context() as patch:
+        patch.setattr(FeatureStore, "audio_width", 11)
+        with pytest.raises(InputError, match="no audio features of width 10"):
+            ranpac.export_onnx(tmp_path / "a.onnx", store=FeatureStore(store))
+    monkeypatch.setattr("avcil.export.onnx_file.MAX_BYTES", 1000)
+    with pytest.raises(InputError, match=r"2 GiB at most.*--set features=N"):
+        ranpac.export_onnx(tmp_path / "a.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
+def test_without_the_extra(package, taught, avcil, capsys, monkeypatch, tmp_path):
+    """Which package is missing, and how to install it."""
+    for name in [name for name in sys.modules if name.startswith("avcil.export")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    assert avcil("export", taught("av-cil", (), "audio"), "--out", tmp_path / "a.onnx") == 2
+    err = capsys.readouterr().err
+    assert (
+        err == f"avcil: exporting needs the package {package}. Install it with: pip install 'avcil[export]'\n"
+    )
+
+
+def test_the_command(taught, avcil, capsys, tmp_path, store):
+    """A run with its store, a model's folder without, a part of the modality; what is printed says what was done."""
+    run = taught("blade", (), "audio-visual")
+    assert avcil("export", run, "--out", tmp_path / "shipped") == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"{tmp_path}/shipped/model.onnx: ")
+    assert "audio (batch, 10), visual (batch, slices, tokens, 12), float32" in out
+    assert re.search(r"  13 random clips: probabilities differ by \d\.\de-\d\d at most", out)
+    assert f"  90 clips of {store}: " in out
+    assert "note" not in out
+    assert avcil("export", run / "model", "--out", tmp_path / "deaf.onnx", "--modality", "visual") == 0
+    out = capsys.readouterr().out
+    assert "note: not compared on clips of a store: " in out
+    assert "audio (" not in out
+    assert avcil("export", tmp_path / "nothing", "--out", tmp_path / "a.onnx") == 2
+
+
+def test_page_shows_a_program_that_works(taught, store, tmp_path):
+    """The page's program, in a process where neither torch nor avcil can be imported, says what the recogniser says."""
+    page = (Path(__file__).parents[2] / "docs" / "exporting.md").read_text(encoding="utf-8")
+    programs = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    ask, write = programs
+    run = taught("blade", (), "audio-visual")
+    recognizer = Recognizer.load(run)
+    recognizer.export_onnx(tmp_path / "model.onnx")
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "features").symlink_to(store)
+    subprocess.run([sys.executable, "-c", write], cwd=tmp_path, check=True, capture_output=True)
+    block = "import sys\nsys.modules |= {'torch': None, 'avcil': None}\n"
+    done = subprocess.run(
+        [sys.executable, "-c", block + ask, "model.onnx", "features.npz"],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    expected = predictions(run)
+    opened = FeatureStore(store)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3
+    for clip, line in zip(opened.clips, lines, strict=False):
+        if clip.clip_id in expected:
+            label, probability = expected[clip.clip_id]
+            assert line.split(": ")[1].startswith(f"{label}, {probability:.3f}")
+    assert any(clip.clip_id in expected for clip in opened.clips[:3])
+
+
+def test_exported_is_what_the_recogniser_knows_now(taught, tmp_path):
+    """After a class was forgotten, the file lacks it."""
+    recognizer = Recognizer.load(taught("blade", (), "audio-visual"))
+    recognizer.forget_class("c1")
+    done = export_onnx(recognizer, tmp_path / "less.onnx")
+    assert done.outputs["probabilities"] == ("batch", 5)
