@@ -15,6 +15,7 @@ from avcil.methods.afc import Afc, AfcOptions, teacher_layers
 from avcil.methods.base import Batch, Step
 from avcil.models.network import Network
 from avcil.models.proxy_head import ProxyHead
+from avcil.training.budget import Budget
 from avcil.training.teacher import Teacher
 
 KNOWN, NEW, PROXIES = 2, 2, 10
@@ -31,17 +32,25 @@ def pool_of(labels: list[int]) -> SimpleNamespace:
         def __len__(self):
             return n
 
-    return Pool(labels=torch.tensor(labels), take=lambda rows: (audio[rows], visual[rows]))
+    def take(rows):
+        return audio[rows], visual[rows]
+
+    return Pool(
+        labels=torch.tensor(labels),
+        take=take,
+        stream=lambda indices: map(take, indices),
+        asked_at_once=256,
+    )
 
 
-def begun_step(labels: list[int], new_count: int, *, budget: int | None = None) -> tuple[Afc, Step]:
+def begun_step(labels: list[int], new_count: int, *, budget: int = 10**9) -> tuple[Afc, Step]:
     """Step 1, its head grown and imprinted."""
     torch.manual_seed(0)
     method = Afc(AfcOptions(), modality="audio-visual")
     network = Network("audio-visual", audio_width=5, visual_width=6, head=method.build_head(6)).double()
     network.head.grow(KNOWN)
     pool = pool_of(labels)
-    teacher = Teacher(network, pool, new_count=new_count, budget=budget)
+    teacher = Teacher(network, pool, new_count=new_count, budget=Budget.of_host(budget))
     network.head.grow(NEW)
     step = Step(
         index=1,
@@ -100,8 +109,7 @@ def test_cached_is_recomputed():
             batch = batch_of(step, rows)
             output = step.network(batch.audio, batch.visual)
             values.append(torch.stack(list(method.loss(output, batch, step).values())).detach())
-        memory = step.teacher._memory["layers"]
-        assert (memory is None) == (budget == 0)
+        assert step.teacher.places == {"layers": None if budget == 0 else "memory"}
     for cached, recomputed in zip(values[:3], values[3:], strict=True):
         torch.testing.assert_close(cached, recomputed, rtol=1e-12, atol=1e-14)
 

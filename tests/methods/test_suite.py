@@ -18,10 +18,14 @@ from avcil.features import FeatureStore, FeatureWriter
 from avcil.methods.base import GradientMethod
 from avcil.methods.registry import load_method, method_names, parse_options
 from avcil.models.saved import load_model, load_tensors
+from avcil.training.budget import Budget
 from avcil.training.config import TrainConfig
 from avcil.training.evaluate import ask
+from avcil.training.gradient import batches
+from avcil.training.passes import pass_in_parts, whole_pass
 from avcil.training.run import Run, train
 from avcil.training.run_directory import RunDirectory
+from avcil.training.team import Team
 
 EXAMPLE = str(Path(__file__).parent / "example_method.py")
 VARIANTS = [("icarl", "classifier=fc", "distillation=release"), ("afc", "classifier=nme", "proxies=3")]
@@ -173,6 +177,46 @@ def test_killed_and_resumed(case, undisturbed, store, tmp_path, monkeypatch):
             kills += 1
     assert kills == len(lines(expected)) - 1
     assert_same_run(expected, tmp_path / "run")
+
+
+@each_method
+@pytest.mark.parametrize("modality", ["audio-visual", "visual"])
+def test_parts_of_a_batch_give_its_gradients(case, modality, store, tmp_path):
+    """A batch that goes through in parts of 1, 5 or 11 clips has the terms and gradients of the whole one, to 1e-10."""
+    method = load_method(case[0])
+    if not issubclass(method, GradientMethod) or modality not in method.modalities:
+        pytest.skip("no batches")
+    begun = config(store, tmp_path / "run", case, precision="float64", modality=modality)
+    learner = Run(begun, quiet=True).learner
+    learner.data.budget = Budget.of_host(10**8)
+    learner._begin(0)
+    if learner.memory is not None:
+        learner._choose_exemplars(0)
+    step = learner._begin(1)
+    shake(step.network)
+    whole = next(batches(learner.method, step, begun, 0))
+    parts = next(batches(learner.method, step, begun, 0, whole=False))
+    expected = gradients(step, whole_pass(learner.method, step, whole))
+    for count in (1, 5, 11):
+        terms = pass_in_parts(learner.method, step, parts, clips_at_once=count, team=Team())
+        torch.testing.assert_close(gradients(step, terms), expected, rtol=1e-10, atol=1e-12)
+
+
+def shake(network) -> None:
+    """Take a network away from its teacher, so that no distillation term is zero."""
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=draw, dtype=parameter.dtype)
+
+
+def gradients(step, terms: dict) -> dict:
+    """The terms of the loss and the gradient by every weight, which is then forgotten."""
+    found = {name: term.detach() for name, term in terms.items()}
+    for name, parameter in step.network.named_parameters():
+        if parameter.requires_grad:
+            found[f"by {name}"], parameter.grad = parameter.grad, None
+    return found
 
 
 @each_method

@@ -166,12 +166,12 @@ def recorded_run(store, tmp_path_factory):
     recorded = []
     original = gradient.batches
 
-    def record(method, step, settings, epoch):
+    def record(method, step, settings, epoch, *, whole):
         if epoch == 0:
             start = {name: value.clone() for name, value in step.network.tensors().items()}
             recorded.append({"start": start, "batches": []})
         taken = []
-        for batch in original(method, step, settings, epoch):
+        for batch in original(method, step, settings, epoch, whole=whole):
             taken.append((torch.from_numpy(step.pool._rows)[batch.rows], batch.new_count))
             yield batch
         recorded[-1]["batches"].append(taken)

@@ -23,8 +23,8 @@ class Pool:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, rows):
-        return rows[:, None].double(), None
+    def stream(self, indices):
+        return ((rows[:, None].double(), None) for rows in indices)
 
 
 def rows_of(batching, *, new, old, size, exemplars, epoch=0, seed=0, index=1):

@@ -15,10 +15,12 @@ from avcil.features import FeatureStore
 from avcil.methods.av_cil import _spatial
 from avcil.models.saved import load_tensors
 from avcil.training import run as run_module
+from avcil.training.budget import Budget
 from avcil.training.config import TrainConfig
 from avcil.training.data import Table
 from avcil.training.gradient import batches
 from avcil.training.learners import GradientLearner
+from avcil.training.placement import Placement
 from avcil.training.run import Run, train
 from avcil.training.teacher import Teacher
 
@@ -43,7 +45,7 @@ def scripted_validation(monkeypatch, accuracies: list[float]) -> list[dict[str, 
     """Let validation give these figures in turn; the networks that it was asked about are kept."""
     asked: list[dict[str, torch.Tensor]] = []
 
-    def validate(model, table):
+    def validate(model, table, team):
         asked.append({name: tensor.clone() for name, tensor in model.tensors().items()})
         return accuracies[len(asked) - 1]
 
@@ -115,11 +117,11 @@ def test_validation_sees_validation_clips_alone(store, tmp_path, monkeypatch):
     def watch(name):
         original = getattr(run_module, name)
 
-        def wrapped(model, table):
+        def wrapped(model, table, team):
             splits = {clips[row].split for row in table._rows}
             assert len(splits) == 1
             asked.append((splits.pop(), len(table)))
-            return original(model, table)
+            return original(model, table, team)
 
         monkeypatch.setattr(run_module, name, wrapped)
 
@@ -165,7 +167,7 @@ def test_joint_starts_afresh_at_every_step(store, tmp_path):
     assert second.network.classes == 6
 
 
-def teacher_case(store: Path, folder: Path, budget: int | None):
+def teacher_case(store: Path, folder: Path, budget: Budget):
     """A step of AV-CIL under way, in float64, its teacher with this much memory."""
     learner = Run(config(store, folder, precision="float64"), quiet=True).learner
     learner._begin(0)
@@ -177,8 +179,8 @@ def teacher_case(store: Path, folder: Path, budget: int | None):
 
 def test_teacher_recalls_what_it_would_say(store, tmp_path):
     """Logits and attention from memory equal those computed for each batch, and exemplars alone take up room."""
-    learner, step, recalls = teacher_case(store, tmp_path / "run", None)
-    computes = Teacher(recalls.network, step.pool, new_count=step.new_count, budget=0)
+    learner, step, recalls = teacher_case(store, tmp_path / "run", Budget.of_host(10**6))
+    computes = Teacher(recalls.network, step.pool, new_count=step.new_count, budget=Budget.of_host(0))
     for epoch in range(2):
         for batch in batches(learner.method, step, learner.config, epoch):
             losses = []
@@ -188,28 +190,37 @@ def test_teacher_recalls_what_it_would_say(store, tmp_path):
             assert losses[0].keys() == losses[1].keys()
             for name in losses[0]:
                 torch.testing.assert_close(losses[0][name], losses[1][name], rtol=1e-12, atol=1e-12)
-    assert computes._memory == dict.fromkeys(["spatial attention", "logits", "temporal attention"])
-    assert len(recalls._memory["logits"].tensors[0]) == len(step.pool) == 24 + 6
-    assert all(len(recalls._memory[f"{name} attention"].tensors[0]) == 6 for name in ("spatial", "temporal"))
+    assert computes.places == dict.fromkeys(["spatial attention", "logits", "temporal attention"])
+    assert recalls.places == dict.fromkeys(["spatial attention", "logits", "temporal attention"], "memory")
+    assert len(recalls._shelves["logits"].tensors[0]) == len(step.pool) == 24 + 6
+    assert all(len(recalls._shelves[f"{name} attention"].tensors[0]) == 6 for name in ("spatial", "temporal"))
 
 
 def test_teacher_keeps_within_its_budget(store, tmp_path):
     """Where exemplars' maps fit and all clips' would not, they are kept: what counts is what is asked about."""
     maps = 6 * 8 * (2 * 3 * 12)  # bytes: exemplars, float64
     for budget, kept in ((maps, True), (maps - 1, False)):
-        learner, step, teacher = teacher_case(store, tmp_path / "run", budget)
+        learner, step, teacher = teacher_case(store, tmp_path / "run", Budget.of_host(budget))
         batch = next(batches(learner.method, step, learner.config, 0))
         teacher.recall("maps", _spatial, batch.exemplars())
-        assert (teacher._memory["maps"] is not None) == kept
+        assert (teacher.places["maps"] == "memory") == kept
 
 
 def test_tables_beyond_memory_are_read_batch_by_batch(store):
     """A table that does not fit gives the same numbers from the store."""
     features = FeatureStore(store)
     rows = list(range(0, 40, 3))
+    place = Placement.on_cpu(torch.float64)
     held, read = (
-        Table(features, rows, [0] * len(rows), modality="audio-visual", dtype=torch.float64, budget=budget)
-        for budget in (None, 0)
+        Table(
+            features,
+            rows,
+            [0] * len(rows),
+            modality="audio-visual",
+            placement=place,
+            budget=Budget.of_host(size),
+        )
+        for size in (10**6, 0)
     )
     index = torch.tensor([5, 0, 11, 5])
     for one, other in zip(held.take(index), read.take(index), strict=True):

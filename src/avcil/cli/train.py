@@ -12,8 +12,11 @@ def run(args: Args) -> None:
     from avcil.evaluation.run_files import read_run
     from avcil.evaluation.table import summary_table
     from avcil.training.run import train
+    from avcil.training.team import Team
 
     results = train(args)
+    if not Team.from_environment().is_first:
+        return
     print(summary_table([read_run(args.out)]))
     print(f"\n{results['seconds']:.1f} s of training; the recogniser is in {args.out / 'model'}")
     print(f"Next: avcil predict {args.out} CLIP...    avcil report {args.out} --out report.html")

@@ -26,8 +26,6 @@ from avcil.models.network import Network, NetworkOutput
 from avcil.models.proxy_head import ProxyHead
 from avcil.training.rng import generator
 
-EMBED_BATCH = 256
-
 
 @dataclass(frozen=True, kw_only=True)
 class AfcOptions:
@@ -66,7 +64,7 @@ class Afc(HerdingMethod):
         head = step.network.head
         assert isinstance(head, ProxyHead)
         units = F.normalize(_features(step), dim=1)
-        labels = step.pool.labels[: step.new_count]
+        labels = step.pool.labels[: step.new_count].cpu()
         centres = [
             k_means(units[labels == label], head.proxies, generator=generator(step.seed, "proxies", label))
             for label in range(step.known, step.total)
@@ -92,10 +90,10 @@ class Afc(HerdingMethod):
 
 
 def _features(step: Step) -> Tensor:
-    """h of the new clips (n, D)."""
+    """h of the new clips (n, D), in the machine's memory."""
     with torch.no_grad():
-        parts = torch.arange(step.new_count).split(EMBED_BATCH)
-        return torch.cat([step.network(*step.pool.take(rows)).feature for rows in parts])
+        parts = torch.arange(step.new_count).split(step.pool.asked_at_once)
+        return torch.cat([step.network(*taken).feature.cpu() for taken in step.pool.stream(parts)])
 
 
 def layers(output: NetworkOutput) -> tuple[Tensor, Tensor, Tensor]:

@@ -64,6 +64,7 @@ class AvCil(SsIl):
     name = "av-cil"
     summary = "rehearsal with audio-visual similarity constraints and attention distillation (ICCV 2023)"
     Options = AvCilOptions
+    recalls_maps = True
 
     def forward(self, batch: Batch, step: Step) -> NetworkOutput:
         """With the divergence from the teacher's spatial attention to the exemplars, where it is distilled."""

@@ -47,6 +47,8 @@ class Batch:
     """(N,) rows of the step's pool, which the teacher's memory is kept by"""
     new_count: int
     """How many of the first clips are new ones; the others are exemplars."""
+    is_whole: bool = True
+    """False: the clips are too many to be held at once, so `forward` is given parts, and `loss` no features."""
 
     def exemplars(self) -> Batch:
         """The batch without its new clips."""
@@ -57,6 +59,7 @@ class Batch:
             labels=self.labels[part],
             rows=self.rows[part],
             new_count=0,
+            is_whole=self.is_whole,
         )
 
 
@@ -113,6 +116,8 @@ class GradientMethod(Method):
     """Whether every step starts from a new network (joint training) instead of the last one."""
     uses_teacher: ClassVar[bool] = False
     """Whether the loss looks at the last step's model."""
+    recalls_maps: ClassVar[bool] = False
+    """Whether it asks that model for the spatial attention to exemplars, which takes room."""
 
     @property
     def classifier(self) -> Literal["head", "nearest-mean"]:
@@ -137,7 +142,11 @@ class GradientMethod(Method):
 
     @abstractmethod
     def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """The loss's terms by name, weighted, of what `forward` gave: their sum is what is minimised."""
+        """The loss's terms by name, weighted, of what `forward` gave: their sum is what is minimised.
+
+        It looks at outputs, labels, rows and the teacher; at the batch's features only `forward` may look, since a
+        large batch goes through in parts.
+        """
 
 
 class ClosedFormMethod(Method):

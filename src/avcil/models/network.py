@@ -107,7 +107,8 @@ class Network(nn.Module):
             looked = self._look(audio, visual, maps=maps, old_spatial_log=old_spatial_log)
             visual_feature = F.relu(self.visual_projection(looked["attended"]))
         elif sees:
-            visual_feature = F.relu(self.visual_projection(visual.mean(dim=(1, 2))))
+            mean = visual.mean(dim=(1, 2), dtype=self.visual_projection.weight.dtype)
+            visual_feature = F.relu(self.visual_projection(mean))
         parts = [part for part in (audio_feature, visual_feature) if part is not None]
         if not parts:
             raise InputError(

@@ -20,8 +20,10 @@ from avcil.scan import Problem
 from avcil.serving.clip_features import ClipFeatures, Source, name_of
 from avcil.serving.learning import LearnReport, read_features
 from avcil.serving.recognizer import Progress, Recognizer
+from avcil.training.budget import Budget
 from avcil.training.data import Table
 from avcil.training.evaluate import ask
+from avcil.training.placement import Placement
 
 ENOUGH = 3
 """Clips of a class from which one is held out."""
@@ -161,7 +163,13 @@ def _right(state: SavedModel, store: FeatureStore, rows: list[int], labels: list
     dtype = next(t.dtype for t in state.model.tensors().values() if t.is_floating_point())
     numbers = [state.labels.index(label) for label in labels]
     table = Table(
-        store, rows, numbers, modality=state.model.modality, dtype=dtype, budget=0, whole_tokens=True
+        store,
+        rows,
+        numbers,
+        modality=state.model.modality,
+        placement=Placement.on_cpu(dtype),
+        budget=Budget.of_host(0),
+        whole_tokens=True,
     )
     correct = ask(state.model, table).correct.tolist()
     return Counter(label for label, good in zip(labels, correct, strict=True) if good)

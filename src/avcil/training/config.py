@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from avcil.errors import InputError
+from avcil.sizes import bytes_of
 
 DEFAULT_MEMORY_PER_CLASS = 10
 
@@ -57,8 +58,17 @@ class TrainConfig:
     selection: Literal["best", "last"] = "best"
     """Which epoch's weights a step ends with: the best on the validation clips of all classes seen, or the last.
     Methods in closed form have one pass and need no validation clip."""
-    precision: Literal["float32", "float64"] = "float32"
-    """Numbers of weights and computation."""
+    device: str | None = None
+    """Where networks are trained: cpu, cuda, cuda:1, ...; a GPU if there is one. Closed forms run on the processor."""
+    precision: Literal["float32", "bfloat16", "float64"] | None = None
+    """Numbers of the computation. bfloat16: visual tokens and the products over them, beside weights, sums and
+    optimiser in float32; a GPU's default. float32: the processor's default. float64: for comparisons."""
+    memory_limit: str | None = None
+    """Memory that training may take, such as 8GB: of the GPU where it uses one, else of the machine; 85 or 60 % of it
+    unless given. Clips that do not fit are read as they are needed, and a batch that does not fit goes in parts."""
+    teacher_cache: Literal["auto", "memory", "none"] = "auto"
+    """Where what the last step's model says of each clip is kept, so that it is asked once: the nearest of GPU, memory
+    and disk that has room (auto), no disk (memory), or nowhere (none)."""
     checkpoint_seconds: float = 30.0
     """How often, in seconds, a step's progress is saved; what a kill can cost."""
 
@@ -85,6 +95,8 @@ class TrainConfig:
         )
         require(self.checkpoint_seconds >= 0, "--checkpoint-seconds must be 0 or more")
         require(self.seed >= 0, f"--seed must be 0 or more; not {self.seed}")
+        if self.memory_limit is not None:
+            bytes_of(self.memory_limit)
         require(
             self.memory is None or self.memory_per_class is None,
             "give --memory or --memory-per-class, not both",

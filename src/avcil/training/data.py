@@ -1,4 +1,4 @@
-"""Clips of a step as tensors: held in memory where they fit, else read from the store batch by batch.
+"""Clips of a step as tensors: held on the device or in memory where they fit, else read from the store ahead of use.
 
 N clips, Da and Dv widths, T time slices, S spatial tokens.
 """
@@ -6,8 +6,7 @@ N clips, Da and Dv widths, T time slices, S spatial tokens.
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -15,14 +14,15 @@ import torch
 from torch import Tensor
 
 from avcil.models.base import modality_parts
+from avcil.training.budget import Budget
+from avcil.training.placement import Placement
+from avcil.training.prefetch import ahead
 
 CHUNK = 64
 """Clips that are read from the store at once."""
 
-
-def memory_budget() -> int:
-    """Bytes that one table may hold: a quarter of the machine's memory, the same at every run on it."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+Taken = tuple[Tensor | None, Tensor | None]
+"""Audio (n, Da) and visual tokens (n, T, S, Dv) of some clips; None is a modality that is not looked at."""
 
 
 class Features(Protocol):
@@ -45,52 +45,91 @@ class Table:
         labels: Sequence[int],
         *,
         modality: str,
-        dtype: torch.dtype,
-        budget: int | None = None,
+        placement: Placement,
+        budget: Budget,
         whole_tokens: bool = False,
     ) -> None:
-        """`whole_tokens`: keep all tokens even where the picture is alone."""
-        self._store, self._dtype = store, dtype
+        """`budget`: what tokens may be held in; `whole_tokens`: keep all tokens even where the picture is alone."""
+        self._store, self.placement = store, placement
         self._rows = np.asarray(rows, dtype=np.int64)
-        self.labels = torch.as_tensor(labels, dtype=torch.int64)
+        self.labels = torch.as_tensor(labels, dtype=torch.int64, device=placement.device)
         self._hears, self._sees = modality_parts(modality)
-        self._audio = torch.from_numpy(store.audio(self._rows)) if self._hears else None
+        self._audio = self._sounds() if self._hears else None
         self._visual: Tensor | None = None
-        budget = memory_budget() if budget is None else budget
+        self._dtype = placement.tokens
         if self._sees and not self._hears and not whole_tokens:
-            self._visual = self._mean_tokens()
-        elif self._sees and self._visual_bytes() <= budget:
-            self._visual = torch.from_numpy(store.visual(self._rows))
-
-    def _visual_bytes(self) -> int:
-        """Of the table's tokens, as the store has them."""
-        return len(self._rows) * math.prod(self._store.visual_shape or (0,)) * self._store.visual([]).itemsize
+            self._visual, self._dtype = self._mean_tokens(), placement.weights
+        elif self._sees:
+            self._visual = self._held_tokens(budget)
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def _mean_tokens(self) -> Tensor:
-        """Mean over T and S, kept as one token (N, 1, 1, Dv), whose mean is itself."""
-        parts = []
-        for start in range(0, len(self._rows), CHUNK):
-            tokens = torch.from_numpy(self._store.visual(self._rows[start : start + CHUNK]))
-            parts.append(tokens.to(self._dtype).mean(dim=(1, 2), keepdim=True))
-        assert self._store.visual_shape is not None
-        return (
-            torch.cat(parts)
-            if parts
-            else torch.zeros(0, 1, 1, self._store.visual_shape[2], dtype=self._dtype)
+    @property
+    def is_streamed(self) -> bool:
+        """Whether tokens are read from the store each time."""
+        return self._sees and self._visual is None
+
+    @property
+    def clip_bytes(self) -> int:
+        """Of one clip's tokens, as they are computed with."""
+        if not self._sees:
+            return 0
+        shape = self._store.visual_shape if self._visual is None else self._visual.shape[1:]
+        return math.prod(shape or (0,)) * self._dtype.itemsize
+
+    def _sounds(self) -> Tensor:
+        """(N, Da), small enough to stand where they are used."""
+        return torch.from_numpy(self._store.audio(self._rows)).to(
+            self.placement.device, self.placement.weights
         )
 
-    def take(self, index: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Audio (n, Da) and visual (n, T, S, Dv) of the rows `index` (n,), in the dtype of the computation."""
-        audio = self._audio[index].to(self._dtype) if self._audio is not None else None
+    def _held_tokens(self, budget: Budget) -> Tensor | None:
+        """All tokens, on a GPU as they are computed with, in memory as they are stored; None where they do not fit."""
+        shape = (len(self._rows), *(self._store.visual_shape or (0,)))
+        place = self.placement
+        if place.on_gpu and budget.device.take(math.prod(shape) * place.tokens.itemsize):
+            tokens = torch.empty(shape, dtype=place.tokens, device=place.device)
+            for start in range(0, len(self._rows), CHUNK):
+                part = self._store.visual(self._rows[start : start + CHUNK])
+                tokens[start : start + CHUNK] = torch.from_numpy(part).to(place.device)
+            return tokens
+        if budget.host.take(math.prod(shape) * self._store.visual([]).itemsize):
+            return torch.from_numpy(self._store.visual(self._rows))
+        return None
+
+    def _mean_tokens(self) -> Tensor:
+        """Mean over T and S, kept as one token (N, 1, 1, Dv), whose mean is itself."""
+        place, parts = self.placement, []
+        for start in range(0, len(self._rows), CHUNK):
+            tokens = torch.from_numpy(self._store.visual(self._rows[start : start + CHUNK]))
+            parts.append(tokens.to(place.device, place.weights).mean(dim=(1, 2), keepdim=True))
+        assert self._store.visual_shape is not None
+        empty = torch.zeros(0, 1, 1, self._store.visual_shape[2], dtype=place.weights, device=place.device)
+        return torch.cat([empty, *parts])
+
+    def take(self, index: Tensor) -> Taken:
+        """Audio (n, Da) and visual (n, T, S, Dv) of the rows `index` (n,), where and as they are computed with."""
+        audio = None if self._audio is None else self._audio[index]
         if not self._sees:
             return audio, None
         if self._visual is not None:
-            return audio, self._visual[index].to(self._dtype)
-        return audio, torch.from_numpy(self._store.visual(self._rows[index.numpy()])).to(self._dtype)
+            tokens = self._visual[index]
+        else:
+            tokens = torch.from_numpy(self._store.visual(self._rows[index.numpy(force=True)]))
+        return audio, tokens.to(self.placement.device, self._dtype)
 
-    def batches(self, size: int) -> Iterator[Tensor]:
-        """Row numbers in order, `size` at a time."""
-        return iter(torch.arange(len(self)).split(size)) if len(self) else iter(())
+    def stream(self, indices: Iterable[Tensor]) -> Iterator[Taken]:
+        """`take` of each, in order; what comes from the store is read while the one before is computed with."""
+        return ahead(indices, self.take) if self.is_streamed else map(self.take, indices)
+
+    @property
+    def asked_at_once(self) -> int:
+        """Clips that a model may be asked about at once, when no gradient is wanted."""
+        return self.placement.clips_asked_at_once(self.clip_bytes)
+
+    def all(self, part: slice = slice(None)) -> Iterator[tuple[Tensor, Taken]]:
+        """Row numbers and clips, all (or a part) in order, as many at a time as a model may be asked about."""
+        rows = torch.arange(len(self))[part]
+        batches = rows.split(self.asked_at_once) if len(rows) else ()
+        return zip(batches, self.stream(batches), strict=True)

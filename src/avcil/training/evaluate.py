@@ -9,8 +9,9 @@ from torch import Tensor
 
 from avcil.models.base import Model
 from avcil.training.data import Table
+from avcil.training.team import Team
 
-BATCH = 256
+ALONE = Team()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,22 +26,21 @@ class Answers:
     """(N,) bool"""
 
 
-def ask(model: Model, table: Table) -> Answers:
-    """Predict every clip of a table: argmax over all classes seen, no step id given."""
-    predicted, probability = [], []
+def ask(model: Model, table: Table, team: Team = ALONE) -> Answers:
+    """Predict every clip of a table: argmax over all classes seen, no step id given. A team's processes share them."""
+    device = table.labels.device
+    predicted = [torch.zeros(0, dtype=torch.int64, device=device)]
+    probability = [torch.zeros(0, dtype=torch.float64, device=device)]
     with torch.inference_mode():
-        for rows in table.batches(BATCH):
-            best = model.scores(*table.take(rows)).double().softmax(dim=1).max(dim=1)
+        for _, taken in table.all(team.share(len(table))):
+            best = model.scores(*taken).double().softmax(dim=1).max(dim=1)
             predicted.append(best.indices)
             probability.append(best.values)
-    labels = torch.cat(predicted) if predicted else torch.zeros(0, dtype=torch.int64)
-    return Answers(
-        predicted=labels,
-        probability=torch.cat(probability) if probability else torch.zeros(0, dtype=torch.float64),
-        correct=labels == table.labels,
-    )
+        labels = team.gather(torch.cat(predicted))
+        chances = team.gather(torch.cat(probability))
+    return Answers(predicted=labels.cpu(), probability=chances.cpu(), correct=(labels == table.labels).cpu())
 
 
-def accuracy(model: Model, table: Table) -> float | None:
+def accuracy(model: Model, table: Table, team: Team = ALONE) -> float | None:
     """Fraction of a table's clips that are predicted rightly; None where there is no clip."""
-    return float(ask(model, table).correct.double().mean()) if len(table) else None
+    return float(ask(model, table, team).correct.double().mean()) if len(table) else None

@@ -16,7 +16,9 @@ from torch import Tensor
 
 from avcil.methods.base import Batch, GradientMethod, Step
 from avcil.training.config import TrainConfig
+from avcil.training.passes import pass_in_parts, whole_pass
 from avcil.training.rng import generator
+from avcil.training.team import Team
 
 Validate = Callable[[], float | None]
 """Accuracy on the validation clips of all classes seen; None where there are none."""
@@ -35,17 +37,39 @@ class Progress:
     best_accuracy: float | None
 
 
-def batches(method: GradientMethod, step: Step, config: TrainConfig, epoch: int) -> Iterator[Batch]:
-    """The batches of one epoch, in an order that depends on seed, step and epoch alone."""
+def batches(
+    method: GradientMethod, step: Step, config: TrainConfig, epoch: int, *, whole: bool = True
+) -> Iterator[Batch]:
+    """The batches of one epoch, in an order that depends on seed, step and epoch alone.
+
+    `whole`: with their clips' features; else these are for `pass_in_parts` to read.
+    """
+    plan = list(_rows(method, step, config, epoch))
+    nothing = ((None, None) for _ in plan)
+    taken = step.pool.stream(rows for rows, _ in plan) if whole else nothing
+    for (rows, new_count), (audio, visual) in zip(plan, taken, strict=True):
+        yield Batch(
+            audio=audio,
+            visual=visual,
+            labels=step.pool.labels[rows],
+            rows=rows,
+            new_count=new_count,
+            is_whole=whole,
+        )
+
+
+def _rows(
+    method: GradientMethod, step: Step, config: TrainConfig, epoch: int
+) -> Iterator[tuple[Tensor, int]]:
+    """Each batch's rows of the pool, and how many of them are counted as new."""
     shuffle = generator(step.seed, "shuffle", step.index, epoch)
     if method.batching in ("mixed", "all") or step.new_count == len(step.pool):
         for rows in _full_batches(torch.randperm(len(step.pool), generator=shuffle), config.batch_size):
-            yield _take(step, rows, new_count=len(rows))
+            yield rows, len(rows)
         return
     exemplars = _endless(len(step.pool) - step.new_count, config.exemplar_batch_size, shuffle)
     for rows in _full_batches(torch.randperm(step.new_count, generator=shuffle), config.batch_size):
-        old = next(exemplars) + step.new_count
-        yield _take(step, torch.cat([rows, old]), new_count=len(rows))
+        yield torch.cat([rows, next(exemplars) + step.new_count]), len(rows)
 
 
 def _full_batches(order: Tensor, size: int) -> list[Tensor]:
@@ -57,11 +81,6 @@ def _full_batches(order: Tensor, size: int) -> list[Tensor]:
 def _endless(count: int, size: int, shuffle: torch.Generator) -> Iterator[Tensor]:
     while True:
         yield from _full_batches(torch.randperm(count, generator=shuffle), size)
-
-
-def _take(step: Step, rows: Tensor, *, new_count: int) -> Batch:
-    audio, visual = step.pool.take(rows)
-    return Batch(audio=audio, visual=visual, labels=step.pool.labels[rows], rows=rows, new_count=new_count)
 
 
 class StepTrainer:
@@ -77,15 +96,22 @@ class StepTrainer:
         log: Callable[[dict[str, Any]], None],
         save: Callable[[Progress], None],
         tick: Callable[[], None] = lambda: None,
+        clips_at_once: int | None = None,
+        team: Team | None = None,
     ) -> None:
+        """`clips_at_once`: how many clips of a batch fit into memory at once; None is all of them."""
         self.method, self.step, self.config = method, step, config
         self.validate, self.log, self.save, self.tick = validate, log, save, tick
+        self.clips_at_once, self.team = clips_at_once, team or Team()
 
     def run(self, progress: Progress | None = None) -> Progress:
         """All epochs, or those that `progress` has left."""
         step, config = self.step, self.config
         trainable = [p for p in step.network.parameters() if p.requires_grad]
-        optimizer = torch.optim.Adam(trainable, lr=config.learning_rate, weight_decay=config.weight_decay)
+        fused = trainable[0].is_cuda or None  # one kernel for all weights
+        optimizer = torch.optim.Adam(
+            trainable, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused
+        )
         if progress is None:
             progress = Progress(epoch=0, network={}, optimizer={}, best={}, best_epoch=-1, best_accuracy=None)
         else:
@@ -106,19 +132,18 @@ class StepTrainer:
 
     def _epoch(self, optimizer: torch.optim.Adam, trainable: list[Tensor], progress: Progress) -> None:
         step, epoch = self.step, progress.epoch
-        sums: dict[str, float] = {}
+        sums: dict[str, Tensor] = {}  # stay on the device: asking for a number would wait for it
         count = 0
         step.network.train()
-        for batch in batches(self.method, step, self.config, epoch):
-            terms = self.method.loss(self.method.forward(batch, step), batch, step)
-            loss = torch.stack(list(terms.values())).sum()
+        for batch in batches(self.method, step, self.config, epoch, whole=self._is_whole):
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            terms = self._pass(batch)
+            self.team.add_up(trainable)
             optimizer.step()
             for name, term in terms.items():
-                sums[name] = sums.get(name, 0.0) + float(term.detach())
+                sums[name] = sums.get(name, 0.0) + term.detach().double()
             count += 1
-        losses = {name: value / count for name, value in sums.items()}
+        losses = {name: float(value) / count for name, value in sums.items()}
         _check_finite(losses, step.index, epoch)
         accuracy = self._select(progress)
         self.log(
@@ -131,6 +156,16 @@ class StepTrainer:
             }
         )
         progress.epoch += 1
+
+    @property
+    def _is_whole(self) -> bool:
+        return self.clips_at_once is None and self.team.size == 1
+
+    def _pass(self, batch: Batch) -> dict[str, Tensor]:
+        if self._is_whole:
+            return whole_pass(self.method, self.step, batch)
+        at_once = self.clips_at_once or len(batch.labels)
+        return pass_in_parts(self.method, self.step, batch, clips_at_once=at_once, team=self.team)
 
     def _select(self, progress: Progress) -> float | None:
         """Validate, and keep these weights if they are the best so far (the first of equals)."""

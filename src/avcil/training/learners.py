@@ -18,12 +18,14 @@ from avcil.memory import ExemplarMemory, choose_by_herding, choose_random
 from avcil.methods.base import ClosedFormMethod, GradientMethod, Step
 from avcil.models.base import Model
 from avcil.models.network import Network
+from avcil.training.budget import Budget
 from avcil.training.config import TrainConfig
 from avcil.training.data import Table
 from avcil.training.gradient import Progress, StepTrainer
 from avcil.training.rng import generator, seeded
 from avcil.training.task_data import TaskData
 from avcil.training.teacher import Teacher
+from avcil.training.team import Team
 
 
 class Learner(Protocol):
@@ -66,9 +68,17 @@ class GradientLearner:
     """A network, its method, and its exemplars."""
 
     def __init__(
-        self, method: GradientMethod, data: TaskData, config: TrainConfig, memory: ExemplarMemory | None
+        self,
+        method: GradientMethod,
+        data: TaskData,
+        config: TrainConfig,
+        memory: ExemplarMemory | None,
+        *,
+        clips_at_once: int | None = None,
+        team: Team | None = None,
     ) -> None:
         self.method, self.data, self.config, self.memory = method, data, config, memory
+        self.clips_at_once, self.team = clips_at_once, team or Team()
         self.network = self._fresh_network(0)
 
     def _fresh_network(self, index: int) -> Network:
@@ -76,7 +86,8 @@ class GradientLearner:
         widths = {"audio_width": store.audio_width or 0, "visual_width": (store.visual_shape or (0, 0, 0))[2]}
         with seeded(self.config.seed, "network", index):
             head = self.method.build_head(Network.feature_width(self.data.modality, **widths))
-            return Network(self.data.modality, head=head, **widths).to(self.data.dtype)
+            network = Network(self.data.modality, head=head, **widths)
+        return network.to(self.data.placement.device, self.data.placement.weights)
 
     def _task_sizes(self, index: int) -> tuple[int, ...]:
         return tuple(len(step) for step in self.data.benchmark.steps[: index + 1])
@@ -91,8 +102,11 @@ class GradientLearner:
             log=hooks.log,
             save=hooks.save,
             tick=hooks.tick,
+            clips_at_once=self.clips_at_once,
+            team=self.team,
         )
         done = trainer.run(hooks.progress)
+        self.team.check_same(self.network.parameters(), "weights")
         hooks.summary = {"best_epoch": done.best_epoch, "val_accuracy": done.best_accuracy}
         self.network.eval()
         if self.memory is not None:
@@ -114,7 +128,7 @@ class GradientLearner:
         pool = data.table(new + old)
         teacher = None
         if index and self.method.uses_teacher:
-            teacher = Teacher(self.network, pool, new_count=len(new))
+            teacher = self._teacher(pool, new_count=len(new))
         if self.method.fresh_start:
             self.network = self._fresh_network(index)
         self.network.class_means = None
@@ -131,6 +145,16 @@ class GradientLearner:
         )
         self.method.begin_step(step)
         return step
+
+    def _teacher(self, pool: Table, *, new_count: int) -> Teacher:
+        data, cache = self.data, self.config.teacher_cache
+        return Teacher(
+            self.network,
+            pool,
+            new_count=new_count,
+            budget=Budget.of_host(0) if cache == "none" else data.budget,
+            scratch=data.scratch if cache == "auto" else None,
+        )
 
     def _choose_exemplars(self, index: int) -> None:
         """Shrink what is kept of the old classes, then choose among the clips of the new ones."""
@@ -150,8 +174,9 @@ class GradientLearner:
             self.memory.clip_ids[label] = [clips[own[position]].clip_id for position in chosen]
 
     def _features(self, table: Table) -> Tensor:
+        """h (n, D) of a table's clips, in the machine's memory."""
         with torch.no_grad():
-            return torch.cat([self.network(*table.take(rows)).feature for rows in table.batches(256)])
+            return torch.cat([self.network(*taken).feature.cpu() for _, taken in table.all()])
 
     def _exemplar_means(self) -> Tensor:
         """Mean of hat(h) over each class's exemplars (K, D)."""
@@ -160,7 +185,7 @@ class GradientLearner:
         for label in self.data.benchmark.classes[: self.network.classes]:
             table = self.data.table(self.data.rows_of_ids(self.memory.clip_ids[label]))
             means.append(F.normalize(self._features(table), dim=1).mean(dim=0))
-        return torch.stack(means)
+        return torch.stack(means).to(self.data.placement.device)
 
     def tensors(self) -> dict[str, Tensor]:
         return self.network.tensors()
@@ -169,7 +194,9 @@ class GradientLearner:
         with seeded(self.config.seed, "head", index):
             self.network.head.grow(sum(self._task_sizes(index)) - self.network.classes)
         if "class_means" in tensors:
-            self.network.class_means = torch.empty_like(tensors["class_means"])
+            self.network.class_means = torch.empty_like(
+                tensors["class_means"], device=self.data.placement.device
+            )
         self.network.load_state_dict(tensors)
         self.network.eval()
         if self.memory is not None:
@@ -189,8 +216,7 @@ class ClosedFormLearner:
     def learn(self, index: int, hooks: Hooks) -> Model:
         self.method.grow(len(self.data.benchmark.steps[index]))
         table = self.data.table(self.data.rows("train", index))
-        for rows in table.batches(256):
-            audio, visual = table.take(rows)
+        for rows, (audio, visual) in table.all():
             self.method.observe(audio, visual, table.labels[rows])
         model = self.method.solve()
         began = time.monotonic()
@@ -211,10 +237,18 @@ class ClosedFormLearner:
         return self.method.solve()
 
 
-def make_learner(method: Any, data: TaskData, config: TrainConfig, memory: ExemplarMemory | None) -> Learner:
-    """The learner of a method's kind."""
+def make_learner(
+    method: Any,
+    data: TaskData,
+    config: TrainConfig,
+    memory: ExemplarMemory | None,
+    *,
+    clips_at_once: int | None = None,
+    team: Team | None = None,
+) -> Learner:
+    """The learner of a method's kind; `clips_at_once` and `team` as `StepTrainer` takes them."""
     if isinstance(method, GradientMethod):
-        return GradientLearner(method, data, config, memory)
+        return GradientLearner(method, data, config, memory, clips_at_once=clips_at_once, team=team)
     if isinstance(method, ClosedFormMethod):
         return ClosedFormLearner(method, data, config)
     raise AvcilError(f"{type(method).__name__} derives from neither GradientMethod nor ClosedFormMethod")

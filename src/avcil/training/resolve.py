@@ -15,8 +15,11 @@ from avcil.benchmarks.split_files import SplitClip
 from avcil.errors import InputError
 from avcil.features import FeatureStore
 from avcil.memory import ExemplarMemory
+from avcil.methods.base import GradientMethod
 from avcil.methods.registry import load_method, parse_options
 from avcil.training.config import DEFAULT_MEMORY_PER_CLASS, TrainConfig
+from avcil.training.placement import Placement
+from avcil.training.team import Team
 
 NOT_IDENTITY = (
     "out",
@@ -27,6 +30,9 @@ NOT_IDENTITY = (
     "classes_per_step",
     "class_order_seed",
     "set",
+    "device",
+    "memory_limit",
+    "teacher_cache",
 )
 """Of `TrainConfig`: what config.json holds in another form, and what does not change the result."""
 
@@ -36,6 +42,7 @@ class Resolved:
     """A configuration, understood and checked against its store."""
 
     method_class: type
+    placement: Placement
     options: Any
     benchmark: Benchmark
     clips: Mapping[str, SplitClip] | None
@@ -64,7 +71,9 @@ def resolve(config: TrainConfig, store: FeatureStore) -> Resolved:
     benchmark, clips, published_memory = _benchmark(config, store)
     memory = None if method_class.rehearsal == "none" else _memory(config, published_memory, benchmark)
     plain = {name: value for name, value in asdict(config).items() if name not in NOT_IDENTITY}
+    placement = placement_of(config, method_class)
     content = plain | {
+        "precision": placement.precision,
         "method_options": asdict(options),
         "benchmark": benchmark.to_dict(),
         "features": {"path": str(config.features.absolute()), "fingerprint": store.fingerprint},
@@ -73,12 +82,25 @@ def resolve(config: TrainConfig, store: FeatureStore) -> Resolved:
     }
     return Resolved(
         method_class=method_class,
+        placement=placement,
         options=options,
         benchmark=benchmark,
         clips=clips,
         memory=memory,
         content=content,
     )
+
+
+def placement_of(config: TrainConfig, method_class: type) -> Placement:
+    """Where and in which numbers the run computes; raises InputError for what the method cannot use."""
+    if issubclass(method_class, GradientMethod):
+        return Placement.of(Team.own_device(config.device), config.precision)
+    if config.device not in (None, "cpu") or config.precision == "bfloat16":
+        raise InputError(
+            f"method {config.method} is fitted in closed form, on the processor and in float32 or float64: leave out "
+            "--device and --precision bfloat16"
+        )
+    return Placement.of("cpu", config.precision)
 
 
 def _benchmark(

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from avcil.errors import InputError
 from avcil.evaluation.metrics import all_metrics
 from avcil.features import FeatureStore
 from avcil.files import folder_lock, write_json
-from avcil.methods.base import GradientMethod
+from avcil.methods.base import GradientMethod, Method
 from avcil.methods.registry import load_method
 from avcil.models.base import Model
 from avcil.models.card import METRICS
@@ -23,12 +22,12 @@ from avcil.models.saved import save_model
 from avcil.training.config import TrainConfig
 from avcil.training.evaluate import accuracy, ask
 from avcil.training.learners import Hooks, make_learner
-from avcil.training.resolve import resolve
-from avcil.training.run_directory import RunDirectory, environment
+from avcil.training.memory_plan import MemoryPlan, memory_errors, plan_memory
+from avcil.training.resolve import Resolved, resolve
+from avcil.training.run_directory import ReadOnlyRunDirectory, RunDirectory, environment
 from avcil.training.sitting import state_of_run
 from avcil.training.task_data import TaskData
-
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
+from avcil.training.team import Team
 
 
 def train(config: TrainConfig, *, quiet: bool = False) -> dict[str, Any]:
@@ -36,17 +35,17 @@ def train(config: TrainConfig, *, quiet: bool = False) -> dict[str, Any]:
 
     Raises InputError if the store, the method or the run directory do not fit the configuration.
     """
-    with claimed(config) as store:
+    with claimed(config) as store, memory_errors(config):
         return Run(config, store=store, quiet=quiet).finish()
 
 
 @contextmanager
 def claimed(config: TrainConfig) -> Iterator[FeatureStore]:
-    """Keep a second process out of the run directory, but only once the configuration makes sense: its store."""
+    """Keep a second command out of the run directory, but only once the configuration makes sense: its store."""
     load_method(config.method)
     store = FeatureStore(config.features)
     RunDirectory(config.out).refuse_foreign()
-    with folder_lock(config.out, "training"):
+    with folder_lock(config.out, "training") if Team.from_environment().is_first else nullcontext():
         yield store
 
 
@@ -56,15 +55,16 @@ class Run:
     def __init__(
         self, config: TrainConfig, *, store: FeatureStore | None = None, quiet: bool = False
     ) -> None:
-        self.config, self.quiet = config, quiet
+        self.config, self.team = config, Team.from_environment()
+        self.quiet = quiet or not self.team.is_first
         self.store = FeatureStore(config.features) if store is None else store
         resolved = resolve(config, self.store)
-        self.benchmark = resolved.benchmark
+        self.benchmark, self.placement = resolved.benchmark, resolved.placement
         self.data = TaskData(
             self.store,
             self.benchmark,
             modality=config.modality,
-            dtype=DTYPES[config.precision],
+            placement=self.placement,
             clips=resolved.clips,
             whole_tokens=resolved.method_class.whole_tokens,
         )
@@ -77,11 +77,44 @@ class Run:
                 "no validation clip of the first step's classes, by which the best epoch is chosen. "
                 "Add clips of the split 'val', or train with --selection last"
             )
-        self.directory = RunDirectory(config.out)
-        self.content = resolved.content
-        self.directory.begin(resolved.content, environment())
         method = resolved.method_class(resolved.options, modality=config.modality)
-        self.learner = make_learner(method, self.data, config, resolved.new_memory())
+        self.plan = self._plan(method, resolved)
+        if self.plan is not None:
+            self.data.placement = self.plan.placement
+        self.directory = RunDirectory(config.out) if self.team.is_first else ReadOnlyRunDirectory(config.out)
+        self.content = resolved.content
+        self.directory.begin(resolved.content, self._environment())
+        self.team.wait()
+        self.learner = make_learner(
+            method,
+            self.data,
+            config,
+            resolved.new_memory(),
+            clips_at_once=None if self.plan is None else self.plan.clips_at_once,
+            team=self.team,
+        )
+
+    def _plan(self, method: Method, resolved: Resolved) -> MemoryPlan | None:
+        """What the run will hold in memory; None for a closed form, which holds a batch and its statistics."""
+        if isinstance(method, GradientMethod):
+            memory, team = resolved.new_memory(), self.team
+            return plan_memory(
+                self.config, method, self.placement, self.data, memory=memory, processes=team.size
+            )
+        if self.team.size > 1:
+            raise InputError(
+                f"method {self.config.method} takes one pass in one process: start it without torchrun"
+            )
+        return None
+
+    def _environment(self) -> dict[str, Any]:
+        """What the last bits of results depend on."""
+        parts = None if self.plan is None else self.plan.clips_at_once
+        return environment() | {
+            "device": self.placement.name(),
+            "processes": self.team.size,
+            "clips_at_once": parts,
+        }
 
     def finish(self) -> dict[str, Any]:
         """All steps that are left, then the results."""
@@ -94,7 +127,9 @@ class Run:
         if finished is not None:
             self._say(f"{self.config.out} is finished already; remove it to run again")
             return finished
-        if changes := self.directory.environment_changes(environment()):
+        if self.plan is not None:
+            self._say(self.plan.text())
+        if changes := self.directory.environment_changes(self._environment()):
             self._say(
                 f"this run was begun with {changes}: the last bits may differ from an undisturbed run's"
             )
@@ -115,6 +150,8 @@ class Run:
     def _step(self, index: int, *, log_bytes: int) -> tuple[Model, dict[str, Any]]:
         """Learn one step and commit it; `log_bytes` is where the log of the steps before ends."""
         began = time.monotonic()
+        if self.plan is not None:
+            self.data.budget, self.data.scratch = self.plan.budget(self.config.out), self.config.out
         validation = self.data.table(
             [row for task in range(index + 1) for row in self.data.rows("val", task)]
         )
@@ -124,7 +161,7 @@ class Run:
         before = saved["seconds"]
         with self._bar(index, progress.epoch if progress else 0) as bar:
             hooks = Hooks(
-                validate=lambda model: accuracy(model, validation),
+                validate=lambda model: accuracy(model, validation, self.team),
                 log=self.directory.log,
                 save=lambda p: self.directory.save_progress(
                     index, p, seconds=before + time.monotonic() - began
@@ -144,6 +181,7 @@ class Run:
             "seconds": trained,
         }
         self.directory.commit_step(index, state, self.learner.tensors())
+        self.team.wait()
         return model, state
 
     def _bar(self, index: int, done: int) -> tqdm:
@@ -163,7 +201,7 @@ class Run:
         row, lines = [], []
         names, clips = self.benchmark.classes, self.store.clips
         for task in range(index + 1):
-            answers = ask(model, self.data.table(self.data.rows("test", task), once=True))
+            answers = ask(model, self.data.table(self.data.rows("test", task), once=True), self.team)
             row.append(float(answers.correct.double().mean()))
             for store_row, predicted, probability in zip(
                 self.data.rows("test", task),
@@ -184,13 +222,14 @@ class Run:
             matrix[index, : index + 1] = state["accuracies"]
         self.directory.write_accuracy_matrix([state["accuracies"] for state in states], sizes)
         metrics = all_metrics(matrix, sizes)
-        save_model(
-            self.config.out / "model",
-            model,
-            labels=list(self.benchmark.classes),
-            description=self._description(metrics),
-            learning=state_of_run(self.learner, self.data, self.content),
-        )
+        if self.team.is_first:
+            save_model(
+                self.config.out / "model",
+                model,
+                labels=list(self.benchmark.classes),
+                description=self._description(metrics),
+                learning=state_of_run(self.learner, self.data, self.content),
+            )
         results = {
             "method": self.config.method,
             "modality": self.config.modality,
@@ -199,7 +238,9 @@ class Run:
             "seconds": sum(state["seconds"] for state in states),
             "seconds_per_step": [state["seconds"] for state in states],
         }
-        write_json(self.config.out / "results.json", results)
+        if self.team.is_first:
+            write_json(self.config.out / "results.json", results)
+        self.team.wait()
         return results
 
     def _description(self, metrics: dict[str, Any]) -> dict[str, Any]:

@@ -197,6 +197,35 @@ class RunDirectory:
         write_text(self.path / "accuracy_matrix.csv", _csv_text(rows))
 
 
+class ReadOnlyRunDirectory(RunDirectory):
+    """The same folder for the processes that help the first one, which alone writes."""
+
+    def begin(self, config: dict[str, Any], environment: dict[str, Any]) -> None:
+        """Nothing: the first process claims it."""
+
+    def commit_step(self, index: int, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Nothing."""
+
+    def save_progress(self, index: int, progress: Progress, *, seconds: float) -> None:
+        """Nothing."""
+
+    def log(self, line: dict[str, Any]) -> None:
+        """Nothing."""
+
+    def log_bytes(self) -> int:
+        """0, since it counts for nothing."""
+        return 0
+
+    def cut_log(self, size: int) -> None:
+        """Nothing."""
+
+    def write_predictions(self, index: int, rows: Sequence[tuple[str, str, str, float]]) -> None:
+        """Nothing."""
+
+    def write_accuracy_matrix(self, matrix: Sequence[Sequence[float]], sizes: Sequence[int]) -> None:
+        """Nothing."""
+
+
 def _csv_text(rows: Sequence[Sequence[Any]]) -> str:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(rows)
@@ -260,5 +289,4 @@ def environment() -> dict[str, Any]:
         "numpy": np.__version__,
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),
-        "device": "cpu",
     }

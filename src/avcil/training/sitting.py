@@ -26,8 +26,10 @@ from avcil.methods.registry import load_method, method_names
 from avcil.models.base import Model
 from avcil.models.learning_state import LearningState
 from avcil.models.network import Network
+from avcil.training.budget import Budget, device_memory
 from avcil.training.config import TrainConfig
 from avcil.training.learners import ClosedFormLearner, GradientLearner, Hooks, Learner
+from avcil.training.placement import Placement
 from avcil.training.task_data import TaskData
 
 SETTINGS = (
@@ -135,7 +137,10 @@ class SittingData(TaskData):
     ) -> None:
         self.store, self.benchmark, self._new = features, steps, new  # type: ignore[assignment]
         self.modality, self.whole_tokens = settings["modality"], whole
-        self.dtype = getattr(torch, settings["precision"])
+        # A network that a GPU trained in bfloat16 learns on where it answers: on the processor, in float32.
+        precision = None if settings["precision"] == "bfloat16" else settings["precision"]
+        self.placement = Placement.of("cpu", precision)
+        self.budget, self.scratch = Budget.of_host(device_memory(self.placement.device)), None
         self.class_number = {label: number for number, label in enumerate(steps.classes)}
         self._row_of_id = {clip.clip_id: row for row, clip in enumerate(features.clips)}
 

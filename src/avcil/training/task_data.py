@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-
-import torch
+from pathlib import Path
 
 from avcil.benchmarks import Benchmark
 from avcil.benchmarks.split_files import SplitClip
 from avcil.errors import InputError
 from avcil.features import FeatureStore, StoredClip
 from avcil.models.base import modality_parts
+from avcil.training.budget import Budget
 from avcil.training.data import Table
+from avcil.training.placement import Placement
 
 
 class TaskData:
-    """A store seen through a benchmark, one modality and one dtype."""
+    """A store seen through a benchmark, one modality and one placement."""
 
     def __init__(
         self,
@@ -27,16 +28,21 @@ class TaskData:
         benchmark: Benchmark,
         *,
         modality: str,
-        dtype: torch.dtype,
+        placement: Placement,
         clips: Mapping[str, SplitClip] | None = None,
         whole_tokens: bool = False,
     ) -> None:
-        """`clips`: the clips of a published benchmark; others of the store are not looked at.
+        """Tables hold what `budget` has room for, which whoever begins a step sets anew, and nothing else; `scratch` is
+        the folder for scratch files.
+
+        `clips`: the clips of a published benchmark; others of the store are not looked at.
 
         `whole_tokens`: give all visual tokens even where the picture is alone, not their mean.
         """
-        self.store, self.benchmark, self.modality, self.dtype = store, benchmark, modality, dtype
+        self.store, self.benchmark, self.modality, self.placement = store, benchmark, modality, placement
         self.whole_tokens = whole_tokens
+        self.budget = Budget.of_host(0)
+        self.scratch: Path | None = None
         self.class_number = {label: number for number, label in enumerate(benchmark.classes)}
         task_of = {label: task for task, step in enumerate(benchmark.steps) for label in step}
         self._rows: dict[tuple[str, int], list[int]] = defaultdict(list)
@@ -93,8 +99,8 @@ class TaskData:
             rows,
             self.labels(rows),
             modality=self.modality,
-            dtype=self.dtype,
-            budget=0 if once else None,
+            placement=self.placement,
+            budget=Budget.of_host(0) if once else self.budget,
             whole_tokens=self.whole_tokens,
         )
 

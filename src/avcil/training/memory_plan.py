@@ -1,0 +1,291 @@
+"""What a run will hold in memory, known before it begins: from shapes, batch sizes and the room that it may take.
+
+N clips of a batch, E exemplars, T time slices, S spatial tokens, D width. Everything here is a function of the
+configuration, the store and the limit, so a run that is gone on with decides as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+
+import torch
+
+from avcil.errors import AvcilError, InputError
+from avcil.memory import ExemplarMemory
+from avcil.methods.base import GradientMethod
+from avcil.models.base import modality_parts
+from avcil.models.fused_attention import BLOCK_ROWS, BLOCK_ROWS_GPU
+from avcil.models.network import Network
+from avcil.sizes import bytes_of, in_words
+from avcil.training.budget import SHARE, Budget, Room, device_memory, free_disk, machine_memory
+from avcil.training.config import TrainConfig
+from avcil.training.placement import EVALUATION_BYTES, Placement
+from avcil.training.prefetch import AHEAD
+from avcil.training.task_data import TaskData
+
+COPIES = 6
+"""Of all weights: themselves, gradients, Adam's two averages, the best epoch's, the teacher's."""
+BLOCK_WIDTH = 1024
+"""D of the widest features that blocks were sized for."""
+SPARE = 64 * 2**20
+"""For what is too small to be listed: logits, features, what PyTorch keeps for itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepClips:
+    """How many clips one step holds."""
+
+    new: int
+    old: int
+    """Exemplars, or all older clips where the method learns from those."""
+    validation: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipSizes:
+    """Bytes of one clip."""
+
+    stored: int
+    """Its tokens as the store has them"""
+    tokens: int
+    """as they are computed with"""
+    keys: int
+    """what the attention keeps for the way back"""
+    maps: int
+    """the teacher's spatial attention"""
+
+    @classmethod
+    def of(
+        cls,
+        method: GradientMethod,
+        modality: str,
+        grid: tuple[int, int, int] | None,
+        stored: torch.dtype,
+        placement: Placement,
+    ) -> ClipSizes:
+        """Of a clip with tokens `grid` (T, S, D)."""
+        hears, sees = modality_parts(modality)
+        if not sees or grid is None:
+            return cls(stored=0, tokens=0, keys=0, maps=0)
+        if not hears and not method.whole_tokens:  # its mean token
+            size = grid[2] * placement.weights.itemsize
+            return cls(stored=size, tokens=size, keys=0, maps=0)
+        tokens = prod(grid) * placement.tokens.itemsize
+        return cls(
+            stored=prod(grid) * stored.itemsize,
+            tokens=tokens,
+            keys=tokens if hears else 0,
+            maps=prod(grid) * placement.weights.itemsize if hears and method.recalls_maps else 0,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryPlan:
+    """Rooms and sizes of a run."""
+
+    limit: int
+    """Bytes that it may take: of the GPU where it computes on one, else of the machine."""
+    placement: Placement
+    """As given, but for how many clips are asked about at once."""
+    sizes: ClipSizes
+    network: int
+    """Bytes of all copies of the weights."""
+    batch: tuple[int, int]
+    """New clips and exemplars of a batch at most."""
+    at_once: int
+    """Clips of a process that go through the network at once."""
+    is_in_parts: bool
+    """Whether these are fewer than its part of a batch."""
+    data: int
+    """Bytes of the limit that are left for clips and for what the teacher said."""
+    steps: tuple[StepClips, ...]
+
+    @property
+    def clips_at_once(self) -> int | None:
+        """None where the whole batch fits."""
+        return self.at_once if self.is_in_parts else None
+
+    @property
+    def iteration(self) -> int:
+        """Bytes that an iteration, or a look at validation clips, holds at its fullest."""
+        return max(
+            iteration_bytes(self.sizes, self.placement, self.at_once, self.batch),
+            evaluation_bytes(self.sizes, self.placement, self.steps),
+        )
+
+    def budget(self, folder: Path) -> Budget:
+        """What is left for data, with `folder`'s disk for scratch files."""
+        disk = Room(left=free_disk(folder))
+        if self.placement.on_gpu:
+            host = Room(left=int(SHARE * machine_memory()))
+            return Budget(device=Room(left=self.data), host=host, disk=disk)
+        return Budget(host=Room(left=self.data), disk=disk)
+
+    def held(self, clips: StepClips) -> tuple[int, list[str]]:
+        """Bytes of data that a step holds within the limit, and what finds no room there, in words."""
+        left, beyond = self.data, []
+        per_clip = self.sizes.tokens if self.placement.on_gpu else self.sizes.stored
+        for name, size in (
+            ("the validation clips", clips.validation * per_clip),
+            ("the training clips", (clips.new + clips.old) * per_clip),
+            ("the teacher's attention maps", clips.old * self.sizes.maps),
+        ):
+            if size > left:
+                beyond.append(f"{name} ({in_words(size)})")
+            else:
+                left -= size
+        return self.data - left, beyond
+
+    def text(self) -> str:
+        """The peak of the run, and what it consists of."""
+        steps = self.steps
+        fullest = max(steps, key=lambda clips: self.held(clips)[0])
+        held = self.held(fullest)[0]
+        beyond = list(dict.fromkeys(words for clips in steps for words in self.held(clips)[1]))
+        parts = [f"clips {in_words(held)}", f"an iteration {in_words(self.iteration)}"]
+        parts.append(f"network and optimiser {in_words(self.network)}")
+        total = in_words(held + self.iteration + self.network)
+        allowed = f"of {in_words(self.limit)} allowed ({', '.join(parts)})"
+        text = f"memory: {total} at most, beside the program's own, {allowed}"
+        if self.clips_at_once is not None:
+            text += f"; {self.at_once} clip{'s' if self.at_once > 1 else ''} of a batch at a time"
+        if beyond:
+            text += (
+                f"; no room for {', '.join(beyond[:3])}, which are fetched or made anew as they are needed"
+            )
+        return text
+
+
+def iteration_bytes(sizes: ClipSizes, placement: Placement, at_once: int, batch: tuple[int, int]) -> int:
+    """Of `at_once` clips on their way through the network and back: tokens, keys, maps, and a block at work."""
+    gathered = sizes.stored if sizes.stored != sizes.tokens else 0
+    clip = sizes.tokens + gathered + sizes.keys
+    rows = BLOCK_ROWS_GPU if placement.on_gpu else BLOCK_ROWS
+    block = min(at_once * sizes.tokens, max(sizes.tokens, rows * BLOCK_WIDTH * placement.tokens.itemsize))
+    return at_once * clip + min(at_once, batch[1]) * sizes.maps + 2 * block + SPARE
+
+
+def evaluation_bytes(sizes: ClipSizes, placement: Placement, steps: Sequence[StepClips]) -> int:
+    """Of the clips that a model is asked about at once."""
+    count = min(placement.clips_asked_at_once(sizes.tokens), max(clips.validation for clips in steps))
+    gathered = sizes.stored if sizes.stored != sizes.tokens else 0
+    return count * (sizes.tokens + gathered) + SPARE
+
+
+def plan_memory(
+    config: TrainConfig,
+    method: GradientMethod,
+    placement: Placement,
+    data: TaskData,
+    *,
+    memory: ExemplarMemory | None,
+    processes: int = 1,
+) -> MemoryPlan:
+    """The plan of a run; `memory` is an empty one of the size to be kept.
+
+    Raises InputError where not even one clip at a time fits.
+    """
+    limit = bytes_of(config.memory_limit) if config.memory_limit else device_memory(placement.device)
+    sizes = ClipSizes.of(
+        method, data.modality, data.store.visual_shape, getattr(torch, data.store.manifest.dtype), placement
+    )
+    network = COPIES * weight_count(method, data) * placement.weights.itemsize
+    steps = tuple(step_clips(method, data, memory))
+    batch = _batch(config, method, steps)
+    room, share = limit - network, -(-sum(batch) // processes)
+    at_once = _most_clips(sizes, placement, share, batch, room)
+    if at_once == 0:
+        needed = 2 * iteration_bytes(sizes, placement, 1, batch) + network
+        raise InputError(
+            f"training needs {in_words(needed)} of memory even with one clip at a time; it may take "
+            f"{in_words(limit)}. Give --memory-limit {-(-needed // 10**6)}MB or more if the machine has it, or use "
+            "features with fewer tokens, or --method blade, which keeps sums alone"
+        )
+    asked = min(EVALUATION_BYTES[placement.device.type], room // 4)
+    plan = MemoryPlan(
+        limit=limit,
+        placement=replace(placement, asked_bytes=asked),
+        sizes=sizes,
+        network=network,
+        batch=batch,
+        at_once=at_once,
+        is_in_parts=at_once < share,
+        data=0,
+        steps=steps,
+    )
+    plan = replace(plan, data=max(0, room - plan.iteration))
+    if any(plan.held(clips)[1] for clips in steps):  # room for the batches that are read ahead
+        return replace(plan, data=max(0, plan.data - (AHEAD + 1) * at_once * sizes.tokens))
+    return plan
+
+
+def step_clips(method: GradientMethod, data: TaskData, memory: ExemplarMemory | None) -> Iterator[StepClips]:
+    """What each step of a run will hold."""
+    for index in range(len(data.benchmark.steps)):
+        train = [len(data.rows("train", task)) for task in range(index + 1)]
+        known = sum(map(len, data.benchmark.steps[:index]))
+        if method.batching == "all":
+            old = sum(train[:-1])
+        else:
+            old = 0 if memory is None or not known else min(known * memory.quota(known), sum(train[:-1]))
+        validation = sum(len(data.rows("val", task)) for task in range(index + 1))
+        yield StepClips(new=train[-1], old=old, validation=validation)
+
+
+def weight_count(method: GradientMethod, data: TaskData) -> int:
+    """Numbers of the network that knows all classes; nothing is allocated."""
+    widths = {
+        "audio_width": data.store.audio_width or 0,
+        "visual_width": (data.store.visual_shape or (0, 0, 0))[2],
+    }
+    with torch.device("meta"):
+        head = method.build_head(Network.feature_width(data.modality, **widths))
+        head.grow(len(data.benchmark.classes))
+        network = Network(data.modality, head=head, **widths)
+    return sum(tensor.numel() for tensor in network.state_dict().values())
+
+
+def _batch(config: TrainConfig, method: GradientMethod, steps: Sequence[StepClips]) -> tuple[int, int]:
+    """New clips and exemplars of the largest batch."""
+    if method.batching == "paired":
+        new, old = max(clips.new for clips in steps), max(clips.old for clips in steps)
+        return min(config.batch_size, new), min(config.exemplar_batch_size, old)
+    return min(config.batch_size, max(clips.new + clips.old for clips in steps)), 0
+
+
+def _most_clips(sizes: ClipSizes, placement: Placement, share: int, batch: tuple[int, int], room: int) -> int:
+    """The most clips at once, `share` at most, that leave half of the room to data; 0 if one does not."""
+    low, high = 0, share
+    while low < high:
+        middle = (low + high + 1) // 2
+        if iteration_bytes(sizes, placement, middle, batch) <= room // 2:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+@contextmanager
+def memory_errors(config: TrainConfig) -> Iterator[None]:
+    """Where memory runs out in spite of the plan, say what to change."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise out_of_memory(config) from error
+    except RuntimeError as error:  # PyTorch's word for it where the processor computes
+        if "can't allocate memory" not in str(error):
+            raise
+        raise out_of_memory(config) from error
+
+
+def out_of_memory(config: TrainConfig) -> AvcilError:
+    """The error of a run that met other users of its memory."""
+    asked = f"--memory-limit {config.memory_limit}" if config.memory_limit else "its share of the memory"
+    return AvcilError(
+        f"memory ran out: something else uses what training planned to use, {asked}. Run the same command again with a "
+        "smaller --memory-limit, such as half of what is free; it goes on from the last checkpoint"
+    )

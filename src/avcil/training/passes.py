@@ -1,0 +1,93 @@
+"""One iteration's forward and backward pass: the whole batch at once, or in parts that give the same gradients.
+
+Losses compare the clips of a batch with one another, so gradients of parts cannot simply be added up. Instead each part
+goes through the network without gradient; the loss is taken of all their outputs together, which are small; then each
+part goes through again and is given its share of the gradient by its outputs (GradCache: Gao et al., RepL4NLP 2021).
+It costs one more forward pass, and memory for one part's tokens and keys instead of the batch's. Processes of a team
+do the same with a part of the batch each.
+
+N clips of a batch, n of a part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from avcil.methods.base import Batch, GradientMethod, Step
+from avcil.models.network import NetworkOutput
+from avcil.training.team import Team
+
+PER_CLIP = tuple(field.name for field in fields(NetworkOutput) if field.name != "spatial_log")
+"""Of `NetworkOutput`: what has a row for each clip and is small."""
+
+
+def whole_pass(method: GradientMethod, step: Step, batch: Batch) -> dict[str, Tensor]:
+    """The loss's terms of a batch whose tokens are at hand; gradients are added to the parameters'."""
+    terms = method.loss(method.forward(batch, step), batch, step)
+    torch.stack(list(terms.values())).sum().backward()
+    return terms
+
+
+def pass_in_parts(
+    method: GradientMethod, step: Step, batch: Batch, *, clips_at_once: int, team: Team
+) -> dict[str, Tensor]:
+    """The same of a batch without tokens (`Batch.is_whole` is false), `clips_at_once` at a time."""
+    rows = torch.arange(len(batch.labels))[team.share(len(batch.labels))]
+    parts = list(rows.split(clips_at_once)) if len(rows) else [rows]
+    with torch.no_grad():
+        outputs = [method.forward(part, step) for part in _parts(batch, step, parts)]
+    joined = _joined(outputs, team)
+    terms = method.loss(joined, batch, step)
+    torch.stack(list(terms.values())).sum().backward()
+    if not team.is_first:  # what the loss itself asks of parameters counts once
+        for parameter in step.network.parameters():
+            parameter.grad = None
+    start = int(rows[0]) if len(rows) else 0
+    exemplars = max(0, start - batch.new_count)
+    for part in _parts(batch, step, parts):
+        output = method.forward(part, step)
+        held = len(output.spatial_divergence) if output.spatial_divergence is not None else 0
+        _pull(output, joined, slice(start, start + len(part.labels)), slice(exemplars, exemplars + held))
+        start, exemplars = start + len(part.labels), exemplars + held
+    return terms
+
+
+def _parts(batch: Batch, step: Step, parts: list[Tensor]) -> Iterator[Batch]:
+    """The parts with their tokens, read ahead where they come from the store."""
+    for places, (audio, visual) in zip(
+        parts, step.pool.stream(batch.rows[places] for places in parts), strict=True
+    ):
+        first = int(places[0]) if len(places) else len(batch.labels)
+        yield Batch(
+            audio=audio,
+            visual=visual,
+            labels=batch.labels[places],
+            rows=batch.rows[places],
+            new_count=min(max(0, batch.new_count - first), len(places)),
+        )
+
+
+def _joined(outputs: list[NetworkOutput], team: Team) -> NetworkOutput:
+    """The outputs of all parts of all processes as one, which gradients are taken by."""
+    joined: dict[str, Any] = {}
+    for name in PER_CLIP:
+        values = [getattr(output, name) for output in outputs]
+        if values[0] is not None:
+            joined[name] = team.gather(torch.cat(values)).requires_grad_()
+    return NetworkOutput(**joined)
+
+
+def _pull(output: NetworkOutput, joined: NetworkOutput, clips: slice, held: slice) -> None:
+    """Give a part's outputs the gradient that the loss has by them."""
+    tensors, gradients = [], []
+    for name in PER_CLIP:
+        tensor, whole = getattr(output, name), getattr(joined, name)
+        if tensor is not None and tensor.requires_grad and whole.grad is not None:
+            tensors.append(tensor)
+            gradients.append(whole.grad[held if name == "spatial_divergence" else clips])
+    torch.autograd.backward(tensors, gradients)

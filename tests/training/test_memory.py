@@ -1,0 +1,196 @@
+"""What a run holds: known beforehand, kept within a limit, and the same results whatever the limit is."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from avcil.errors import AvcilError, InputError
+from avcil.features import FeatureStore
+from avcil.training import memory_plan, teacher_memory
+from avcil.training.budget import Budget, Room
+from avcil.training.config import TrainConfig
+from avcil.training.data import Table
+from avcil.training.memory_plan import SPARE
+from avcil.training.placement import Placement
+from avcil.training.run import Run, train
+from avcil.training.teacher_memory import shelf_for
+
+
+def config(store: Path, out: Path, **changes) -> TrainConfig:
+    settings = {
+        "method": "av-cil",
+        "classes_per_step": 2,
+        "epochs": 3,
+        "batch_size": 8,
+        "exemplar_batch_size": 4,
+        "memory_per_class": 2,
+        "precision": "float64",
+        "selection": "last",
+    }
+    return TrainConfig(features=store, out=out, **settings | changes)
+
+
+def losses(out: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def matrix(out: Path) -> list[list[str]]:
+    with open(out / "accuracy_matrix.csv", newline="") as file:
+        return list(csv.reader(file))
+
+
+@pytest.fixture(scope="module")
+def roomy(store, tmp_path_factory) -> Path:
+    """A run that has all the memory it wants."""
+    out = tmp_path_factory.mktemp("roomy") / "run"
+    train(config(store, out), quiet=True)
+    return out
+
+
+@pytest.fixture
+def no_spare(monkeypatch):
+    """These clips are tiny: what is too small to be listed would hide them."""
+    monkeypatch.setattr(memory_plan, "SPARE", 0)
+
+
+def test_a_small_limit_gives_the_same_run(roomy, store, tmp_path, monkeypatch, no_spare, capsys):
+    """Clips read as they are needed, batches in parts, a teacher without memory: losses to 1e-9, equal accuracies."""
+    run = Run(config(store, tmp_path / "run"), quiet=True)
+    limit = run.plan.network + 2 * memory_plan.iteration_bytes(run.plan.sizes, run.placement, 1, (8, 4)) + 8
+    small = config(store, tmp_path / "small", memory_limit=f"{limit}B", teacher_cache="none")
+    seen: list[bool] = []
+    original = Table._held_tokens
+
+    def watch(table: Table, budget: Budget):
+        found = original(table, budget)
+        seen.append(found is None)
+        return found
+
+    monkeypatch.setattr(Table, "_held_tokens", watch)
+    train(small)
+    said = capsys.readouterr().out
+    assert any(seen), "no table was streamed"
+    assert "1 clip of a batch at a time" in said
+    assert "no room for the training clips" in said
+    assert losses(tmp_path / "small") == pytest.approx(losses(roomy), rel=1e-9)
+    assert matrix(tmp_path / "small") == matrix(roomy)
+    assert json.loads((tmp_path / "small" / "env.json").read_text())["clips_at_once"] == 1
+
+
+def test_a_limit_for_less_than_a_clip_is_refused(store, tmp_path):
+    """It says what is needed, and that much is then accepted."""
+    with pytest.raises(InputError, match=r"even with one clip at a time.*--memory-limit (\d+)MB") as raised:
+        Run(config(store, tmp_path / "run", memory_limit="1MB"), quiet=True)
+    needed = str(raised.value).split("--memory-limit ")[1].split()[0]
+    Run(config(store, tmp_path / "run", memory_limit=needed), quiet=True)
+    with pytest.raises(InputError, match="a size is a number"):
+        config(store, tmp_path / "run", memory_limit="much")
+
+
+def test_plan_counts_what_is_held(store, tmp_path):
+    """Bytes of clips, iteration and network by hand, for the fullest step: the last one."""
+    plan = Run(config(store, tmp_path / "run"), quiet=True).plan
+    clip = 2 * 3 * 12
+    assert plan.sizes.stored == 2 * clip
+    assert plan.sizes.tokens == plan.sizes.keys == plan.sizes.maps == 8 * clip
+    width = 12
+    linear = 2 * (10 * width + width) + 2 * (width * width + width)
+    assert plan.network == 6 * 8 * (linear + 6 * width + 6)
+    last = plan.steps[-1]
+    assert (last.new, last.old, last.validation) == (16, 8, 18)
+    assert plan.held(last)[0] == (16 + 8 + 18) * 2 * clip + 8 * 8 * clip
+    assert plan.iteration >= SPARE + 12 * (2 + 8 + 8) * clip + 4 * 8 * clip
+
+
+def test_memory_that_runs_out_says_what_to_change(store, tmp_path, monkeypatch):
+    """Whatever the error's class is: a failure with advice, and the checkpoint stays."""
+    for error in (
+        torch.OutOfMemoryError("CUDA"),
+        MemoryError(),
+        RuntimeError("... can't allocate memory ..."),
+    ):
+
+        def fail(*_args, error=error, **_options):
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr("avcil.training.gradient.whole_pass", fail)
+            with pytest.raises(AvcilError, match="smaller --memory-limit") as raised:
+                train(config(store, tmp_path / "run"), quiet=True)
+            assert not isinstance(raised.value, InputError)
+    train(config(store, tmp_path / "run"), quiet=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "avcil.training.gradient.whole_pass", lambda *a, **k: (_ for _ in ()).throw(RuntimeError("other"))
+        )
+        with pytest.raises(RuntimeError, match="other"):
+            train(config(store, tmp_path / "other"), quiet=True)
+
+
+@pytest.mark.parametrize("place", ["memory", "disk"])
+def test_shelves_give_back_what_was_put(place, tmp_path):
+    """The same bits from memory and from a scratch file, which has no name and leaves nothing behind."""
+    values = torch.randn(7, 3, 2), torch.randn(7).double()
+    size = sum(value.nbytes for value in values)
+    budget = Budget(host=Room(left=size if place == "memory" else size - 1), disk=Room(left=size))
+    shelf = shelf_for([v[:1] for v in values], 7, first=10, budget=budget, scratch=tmp_path)
+    assert shelf is not None
+    assert shelf.place == place
+    for start in range(0, 7, 3):
+        places = slice(start, min(start + 3, 7))
+        shelf.put(places, [value[places] for value in values])
+    rows = torch.tensor([16, 10, 13, 10])
+    for got, value in zip(shelf.get(rows), values, strict=True):
+        assert torch.equal(got, value[rows - 10])
+    assert list(tmp_path.iterdir()) == []
+    again = shelf_for([v[:1] for v in values], 7, first=0, budget=budget, scratch=tmp_path)
+    assert (again is None) == (place == "disk"), "a room is handed out once"
+
+
+def test_a_full_disk_is_no_shelf(tmp_path, monkeypatch):
+    """Blocks are asked for first: a file without them would kill the process when it is written to."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(teacher_memory.os, "posix_fallocate", full)
+    budget = Budget(host=Room(left=0), disk=Room(left=10**6))
+    assert shelf_for([torch.zeros(1, 4)], 5, first=0, budget=budget, scratch=tmp_path) is None
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("cache", ["memory", "none"])
+def test_teacher_cache_changes_nothing(cache, roomy, store, tmp_path):
+    """A teacher that is remembered elsewhere, or asked every time, gives the same run to rounding."""
+    train(config(store, tmp_path / "run", teacher_cache=cache), quiet=True)
+    assert losses(tmp_path / "run") == pytest.approx(losses(roomy), rel=1e-9)
+    assert matrix(tmp_path / "run") == matrix(roomy)
+
+
+def test_streams_are_what_take_gives(store):
+    """Read ahead or held, clips come in the order in which they were asked for."""
+    features = FeatureStore(store)
+    rows, place = list(range(30)), Placement.on_cpu(torch.float32)
+    asked = [torch.tensor([3, 29, 0]), torch.tensor([7]), torch.zeros(0, dtype=torch.int64)]
+    held, streamed = (
+        Table(
+            features,
+            rows,
+            rows,
+            modality="audio-visual",
+            placement=place,
+            budget=Budget.of_host(size),
+        )
+        for size in (10**6, 0)
+    )
+    assert (held.is_streamed, streamed.is_streamed) == (False, True)
+    for index, one, other in zip(asked, held.stream(asked), streamed.stream(asked), strict=True):
+        assert torch.equal(one[0], other[0])
+        assert torch.equal(one[1], other[1])
+        assert torch.equal(one[1], torch.from_numpy(features.visual(index.numpy())).float())

@@ -1,0 +1,82 @@
+"""Devices and precisions: what is asked for is had, or refused in words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from avcil.errors import InputError
+from avcil.models.saved import load_tensors
+from avcil.serving import Recognizer
+from avcil.serving.clip_features import ClipFeatures
+from avcil.training.config import TrainConfig
+from avcil.training.placement import Placement
+from avcil.training.run import Run, train
+
+
+def config(store: Path, out: Path, **changes) -> TrainConfig:
+    settings = {
+        "method": "av-cil",
+        "classes_per_step": 3,
+        "epochs": 12,
+        "batch_size": 8,
+        "memory_per_class": 2,
+    }
+    return TrainConfig(features=store, out=out, **settings | changes)
+
+
+def test_defaults_of_a_processor(monkeypatch):
+    """float32 throughout; bfloat16 keeps weights and sums in float32."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert Placement.of(None, None) == Placement.on_cpu(torch.float32)
+    coarse = Placement.of("cpu", "bfloat16")
+    assert (coarse.weights, coarse.tokens, coarse.precision) == (torch.float32, torch.bfloat16, "bfloat16")
+
+
+def test_a_gpu_that_is_not_there(store, tmp_path, monkeypatch):
+    """Named with what there is, before anything is written."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    for name in ("cuda", "cuda:3", "tpu"):
+        with pytest.raises(InputError, match=r"CUDA GPUs|no kind of device|cpu or cuda"):
+            train(config(store, tmp_path / "run", device=name), quiet=True)
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_closed_forms_refuse_what_they_cannot_use(store, tmp_path):
+    """They run on the processor, their sums in float64."""
+    for changes in ({"device": "cuda"}, {"precision": "bfloat16"}):
+        with pytest.raises(InputError, match="closed form"):
+            Run(config(store, tmp_path / "run", method="blade", **changes), quiet=True)
+
+
+def test_bfloat16_trains_as_well(store, tmp_path):
+    """Near float32's accuracy, weights in float32, and the precision part of what the run is."""
+    fine = train(config(store, tmp_path / "fine"), quiet=True)
+    coarse = train(config(store, tmp_path / "coarse", precision="bfloat16"), quiet=True)
+    assert abs(coarse["average_incremental_accuracy"] - fine["average_incremental_accuracy"]) < 0.1
+    tensors = load_tensors(tmp_path / "coarse" / "model" / "model.safetensors")
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
+    assert json.loads((tmp_path / "coarse" / "config.json").read_text())["precision"] == "bfloat16"
+    with pytest.raises(InputError, match=r"precision: there 'bfloat16', now 'float32'"):
+        train(config(store, tmp_path / "coarse"), quiet=True)
+
+
+def test_a_model_of_a_gpu_learns_on_in_float32(store, tmp_path):
+    """What bfloat16 trained is answered for and taught by a processor in float32."""
+    train(config(store, tmp_path / "run", precision="bfloat16", epochs=2), quiet=True)
+    recognizer = Recognizer.load(tmp_path / "run")
+    draw = torch.Generator().manual_seed(0)
+    clips = [
+        ClipFeatures(
+            clip_id=f"new/{i}",
+            audio=torch.randn(1, 10, generator=draw),
+            visual=torch.randn(1, 2, 3, 12, generator=draw),
+        )
+        for i in range(4)
+    ]
+    recognizer.learn(clips, ["new"] * 4)
+    assert recognizer.classes_[-1] == "new"
+    assert {tensor.dtype for tensor in recognizer.model.tensors().values()} == {torch.float32}
