@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from avcil.methods.base import Batch, Step
 from avcil.models.attention import guided_attention
 from avcil.models.heads import LinearHead
 from avcil.models.network import Network, NetworkOutput
+from avcil.training.budget import Budget, Room
 from avcil.training.teacher import Teacher
 
 CLASSES = 10
@@ -31,15 +32,21 @@ class Clips:
     """Made-up clips in memory, with what a training pool gives."""
 
     def __init__(
-        self, a: argparse.Namespace, *, device: str = "cpu", dtype: torch.dtype = torch.float32
+        self,
+        a: argparse.Namespace,
+        *,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        index: int = 1,
     ) -> None:
         draw = torch.Generator(device).manual_seed(0)
         self.count, self.new = a.new + a.exemplars, a.new
         shape = (self.count, a.slices, a.spatial, a.width)
         self.visual = torch.randn(shape, generator=draw, device=device, dtype=dtype)
         self.audio = torch.randn(self.count, a.width, generator=draw, device=device)
-        new = torch.randint(CLASSES, 2 * CLASSES, (a.new,), generator=draw, device=device)
-        old = torch.randint(0, CLASSES, (a.exemplars,), generator=draw, device=device)
+        known = CLASSES * index
+        new = torch.randint(known, known + CLASSES, (a.new,), generator=draw, device=device)
+        old = torch.randint(0, known, (a.exemplars,), generator=draw, device=device)
         self.labels = torch.cat([new, old])
 
     def __len__(self) -> int:
@@ -48,18 +55,29 @@ class Clips:
     def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
         return self.audio[index], self.visual[index]
 
+    def stream(self, indices: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        return map(self.take, indices)
 
-def make_step(pool: Any, *, new: int, width: int) -> Step:
-    """The second step, before its first batch, over a pool with `labels`, `take` and a length."""
+
+def make_step(pool: Any, *, new: int, width: int, index: int = 1) -> Step:
+    """Step `index`, from 1, before its first batch, over a pool as training has it."""
     torch.manual_seed(0)
     head = LinearHead(width)
-    head.grow(CLASSES)
+    head.grow(CLASSES * index)
     network = Network("audio-visual", audio_width=width, visual_width=width, head=head).to(pool.labels.device)
-    teacher = Teacher(network, pool, new_count=new)
+    everything = Room(left=2**62)
+    teacher = Teacher(network, pool, new_count=new, budget=Budget(device=everything, host=everything))
     network.head.grow(CLASSES)
     network.to(pool.labels.device)
-    sizes = (CLASSES, CLASSES)
-    return Step(index=1, task_sizes=sizes, network=network, teacher=teacher, pool=pool, new_count=new, seed=0)
+    return Step(
+        index=index,
+        task_sizes=(CLASSES,) * (index + 1),
+        network=network,
+        teacher=teacher,
+        pool=pool,
+        new_count=new,
+        seed=0,
+    )
 
 
 def adam(network: Network) -> torch.optim.Adam:
@@ -73,9 +91,9 @@ def descend(optimizer: torch.optim.Adam, loss: Tensor) -> Tensor:
     return loss.detach()
 
 
-def avcil(a: argparse.Namespace, clips: Clips) -> Callable[[], Tensor]:
+def avcil(a: argparse.Namespace, clips: Clips, index: int = 1) -> Callable[[], Tensor]:
     step, method = (
-        make_step(clips, new=clips.new, width=a.width),
+        make_step(clips, new=clips.new, width=a.width, index=index),
         AvCil(AvCilOptions(), modality="audio-visual"),
     )
     optimizer, rows = adam(step.network), torch.arange(len(clips), device=clips.labels.device)

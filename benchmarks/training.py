@@ -45,9 +45,12 @@ from avcil.clips import Clip
 from avcil.features import FeatureStore, FeatureWriter
 from avcil.features.manifest import Manifest, Modality
 from avcil.methods.av_cil import AvCil, AvCilOptions
+from avcil.training.budget import Budget
 from avcil.training.config import TrainConfig
 from avcil.training.data import Table
+from avcil.training.evaluate import accuracy
 from avcil.training.gradient import StepTrainer
+from avcil.training.placement import Placement
 
 # ---- an iteration -----------------------------------------------------------------------------------------------
 
@@ -147,17 +150,11 @@ def train_avcil(a: argparse.Namespace, folder: Path, labels: np.ndarray, tick: C
 
     def table(rows: range) -> Table:
         chosen = [int(labels[row]) for row in rows]
-        return Table(store, list(rows), chosen, modality="audio-visual", dtype=torch.float32)
+        place, room = Placement.on_cpu(torch.float32), Budget.of_host(2**40)
+        return Table(store, list(rows), chosen, modality="audio-visual", placement=place, budget=room)
 
     pool, held_out = table(range(train)), table(range(train, len(labels)))
     step = make_step(pool, new=new, width=a.width)
-
-    def validate() -> float:
-        with torch.no_grad():
-            guesses = [
-                step.network.scores(*held_out.take(rows)).argmax(dim=1) for rows in held_out.batches(a.new)
-            ]
-        return float((torch.cat(guesses) == held_out.labels).double().mean())
 
     config = TrainConfig(
         features=folder / "store", out=folder / "run", classes_per_step=CLASSES, epochs=a.epochs, batch_size=a.new,
@@ -165,7 +162,13 @@ def train_avcil(a: argparse.Namespace, folder: Path, labels: np.ndarray, tick: C
     )  # fmt: skip
     method = AvCil(AvCilOptions(), modality="audio-visual")
     trainer = StepTrainer(
-        method, step, config, validate=validate, log=lambda line: None, save=lambda progress: None, tick=tick
+        method,
+        step,
+        config,
+        validate=lambda: accuracy(step.network, held_out),
+        log=lambda line: None,
+        save=lambda progress: None,
+        tick=tick,
     )
     trainer.run()
 

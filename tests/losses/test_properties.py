@@ -48,6 +48,20 @@ def test_distillation_zero_for_equal_logits(seed, sizes, new):
 
 
 @few
+@given(seed=seeds, sizes=st.lists(st.integers(1, 3), min_size=1, max_size=7))
+def test_distillation_step_by_step(seed, sizes):
+    """Steps of one size are taken together: the sum is that of single steps, written out."""
+    g = drawing(seed)
+    student, teacher = normal(g, 4, sum(sizes) + 2), normal(g, 4, sum(sizes))
+    expected, start = 0.0, 0
+    for size in sizes:
+        q, p = ((z[:, start : start + size] / 2.0).softmax(dim=1) for z in (student, teacher))
+        expected += 4.0 * float((p * (p / q).log()).sum()) / 4
+        start += size
+    assert abs(float(taskwise_distillation(student, teacher, task_sizes=sizes)) - expected) < 1e-12
+
+
+@few
 @given(seed=seeds, temperature=st.floats(0.5, 5))
 def test_distillation_shift_invariance(seed, temperature):
     """Within each task, and for each clip, only differences of logits count."""

@@ -6,6 +6,8 @@ N clips, C classes. Source: LwF (ECCV 2016) in the task-wise form of SS-IL and A
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
+from math import prod
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -26,10 +28,15 @@ def taskwise_distillation(
     """
     total = logits.new_zeros(())
     start = 0
-    for size in task_sizes:
-        columns = slice(start, start + size)
-        student = F.log_softmax(logits[:, columns] / temperature, dim=1)
-        teacher = F.log_softmax(teacher_logits[:, columns] / temperature, dim=1)
+    for size, alike in groupby(
+        task_sizes
+    ):  # steps of one size at once: the cost must not grow with their number
+        shape = (sum(1 for _ in alike), size)
+        columns = slice(start, start + prod(shape))
+        student, teacher = (
+            F.log_softmax(z[:, columns].unflatten(1, shape) / temperature, dim=2)
+            for z in (logits, teacher_logits)
+        )
         total = total + F.kl_div(student, teacher, reduction="batchmean", log_target=True)
-        start += size
+        start = columns.stop
     return temperature**2 * total

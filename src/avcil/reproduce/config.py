@@ -53,14 +53,18 @@ class ReproduceConfig:
     """1e-4 unless given."""
     selection: Literal["best", "last"] | None = None
     """Which epoch's weights a step ends with; best unless given."""
-    precision: Literal["float32", "float64"] | None = None
-    """Numbers of weights and computation; float32 unless given."""
+    device: str | None = None
+    """Where networks are trained: cpu, cuda, cuda:1, ...; a GPU if there is one."""
+    precision: Literal["float32", "bfloat16", "float64"] | None = None
+    """Numbers of the computation; bfloat16 on a GPU (weights and sums in float32), else float32, unless given."""
+    memory_limit: str | None = None
+    """Memory that each run may take, such as 8GB: of the GPU where it uses one, else of the machine. Unless given, runs
+    at the same time share what one alone would take."""
     ray: str | None = None
     """Runs on a Ray cluster instead of this machine: HOST:PORT, auto for the one of this machine, local for a new one.
     Its nodes must share the stores and `out` on the same paths. Needs the extra [distributed]."""
     jobs: int | None = None
-    """Runs at the same time; unless given, as many as there are processor cores for their threads.
-    Each holds the features of its step in memory: give fewer where that is short."""
+    """Runs at the same time; unless given, as many as there are processor cores for their threads."""
     threads: int = 1
     """Threads of each run. Results depend on it in their last bits: keep it for a table."""
     checkpoint_seconds: float = 30.0
@@ -120,9 +124,21 @@ class ReproduceConfig:
             "learning_rate",
             "weight_decay",
             "selection",
+            "device",
             "precision",
+            "memory_limit",
         )
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return {"memory_limit": self._memory_of_a_run()} | given
+
+    def _memory_of_a_run(self) -> str | None:
+        """An equal part for each of the runs at the same time; None: as a run alone."""
+        if self.ray or self.parallel == 1:
+            return None
+        from avcil.devices import choose_device
+        from avcil.training.budget import device_memory
+
+        return f"{device_memory(choose_device(self.device)) // self.parallel}B"
 
 
 def available_cores() -> int:

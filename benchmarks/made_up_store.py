@@ -1,0 +1,59 @@
+"""A feature store of made-up clips that takes no disk: any number of clips repeat a few dozen, with noise-free labels.
+
+For runs of a benchmark's true shape, VS100-CI's 60,000 clips of 2.4 MB among them, by the very loop that trains on real
+stores. N clips of a request, T time slices, S spatial tokens, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from avcil.features import StoredClip
+from avcil.features.manifest import Manifest, Modality
+
+BANK = 64
+"""Different clips; all others repeat them."""
+
+
+class MadeUpStore:
+    """What a run needs of a store: clips by class and split, their sounds and tokens, in float16."""
+
+    path = "made-up"
+
+    def __init__(self, *, classes: int, counts: dict[str, int], grid: tuple[int, int, int]) -> None:
+        """`counts`: clips of each split in all, dealt evenly to the classes; `grid`: (T, S, D)."""
+        draw = np.random.default_rng(0)
+        self.visual_shape, self.audio_width = grid, grid[2]
+        self.manifest = Manifest(
+            visual=Modality(shape=grid, encoder={"name": "made-up"}),
+            audio=Modality(shape=grid[2:], encoder={"name": "made-up"}),
+        )
+        self._visual = draw.standard_normal((BANK, *grid), dtype=np.float32).astype(np.float16)
+        self._audio = draw.standard_normal((BANK, grid[2]), dtype=np.float32).astype(np.float16)
+        self.clips = [
+            self._clip(split, i, i % classes) for split, count in counts.items() for i in range(count)
+        ]
+        self.fingerprint = f"made-up-{classes}-{counts}-{grid}"
+
+    @staticmethod
+    def _clip(split: str, number: int, label: int) -> StoredClip:
+        return StoredClip(
+            clip_id=f"{split}-{number:06}",
+            label=f"c{label:03}",
+            split=split,
+            path="",
+            start=None,
+            end=None,
+            visual=True,
+            audio=True,
+        )
+
+    def audio(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """(N, D)"""
+        return self._audio[np.asarray(rows, dtype=np.int64) % BANK]
+
+    def visual(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """(N, T, S, D)"""
+        return self._visual[np.asarray(rows, dtype=np.int64) % BANK]
