@@ -72,6 +72,7 @@ def test_files_of_the_frontier(out: Path) -> None:
     assert sum(name.startswith("av-cil") for name in names) == 2
     sizes = [float(row["exemplars"]) for row in rows if row["row"].startswith("av-cil")]
     assert sizes == [6 * CLIP, 12 * CLIP]
+    assert all(0 < float(row["seconds_learning"]) < float(row["seconds"]) for row in rows)
     assert (out / "frontier.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in (out / "table.html").read_text()
     assert "kept from step to step" in (out / "frontier.svg").read_text()
@@ -86,6 +87,7 @@ def point(row: str, accuracy: float, cost: float, entry: str = "x") -> Point:
         "teacher": 0,
         "statistics": 0,
         "seconds": 1,
+        "learning": None,
     }
     return Point(row=row, entry=entry, accuracy=spread, bytes=cost, **plain)
 

@@ -1,6 +1,7 @@
 """Accuracy against what it costs: bytes kept from step to step, and seconds of training.
 
-frontier.csv    a row a table row and modality: means over its runs
+frontier.csv    a row a table row and modality: means over its runs; `seconds` of training are shown, those of
+                learning alone, without reading clips and choosing the epoch, stand beside them
 frontier.svg    two panels a dataset; methods at several memory sizes are joined by a line; what nothing beats at
 frontier.png    no more cost lies on the dotted line
 """
@@ -22,6 +23,7 @@ from avcil.reproduce.entries import UPPER_BOUND
 from avcil.reproduce.figures import Figures, Group
 from avcil.reproduce.kept import kept_bytes
 from avcil.reproduce.plan import Plan
+from avcil.training.stopwatch import LEARNING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,6 +54,8 @@ class Point:
     teacher: float
     statistics: float
     seconds: float
+    learning: float | None
+    """Of the seconds; None for runs of a version that did not tell them apart."""
 
     @property
     def is_upper_bound(self) -> bool:
@@ -83,7 +87,13 @@ def _point(plan: Plan, dataset: str, group: Group) -> Point:
         teacher=float(np.mean([each.teacher for each in kept])),
         statistics=float(np.mean([each.statistics for each in kept])),
         seconds=float(np.mean([run.results["seconds"] for run in group.runs])),
+        learning=_learning([run.results for run in group.runs]),
     )
+
+
+def _learning(results: Sequence[dict[str, Any]]) -> float | None:
+    parts = [each.get("seconds_by_part") for each in results]
+    return float(np.mean([part[LEARNING] for part in parts if part])) if all(parts) else None
 
 
 def unbeaten(found: Sequence[Point], cost: str) -> list[Point]:
@@ -119,13 +129,14 @@ def _csv(found: Sequence[Point]) -> str:
     ]
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*header, "seconds"])
+    writer.writerow([*header, "seconds", "seconds_learning"])
     for point in found:
         spread = point.accuracy
         std = "" if spread.std is None else spread.std
         named = [point.dataset, point.row, point.modality, spread.mean, std, spread.n]
         costs = [round(point.cost(name)) for name in ("bytes", "exemplars", "teacher", "statistics")]
-        writer.writerow([*named, *costs, point.seconds])
+        learning = "" if point.learning is None else point.learning
+        writer.writerow([*named, *costs, point.seconds, learning])
     return text.getvalue()
 
 

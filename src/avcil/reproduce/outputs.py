@@ -26,6 +26,7 @@ from avcil.reproduce.frontier import write_frontier
 from avcil.reproduce.plan import Plan
 from avcil.reproduce.render import as_html, as_latex, as_markdown, as_text
 from avcil.reproduce.tables import NOTHING, make_sections
+from avcil.training.stopwatch import PARTS
 
 RUN_COLUMNS = ("dataset", "row", "method", "settings", "condition", "modality", "seed", "class_order_seed")
 
@@ -127,12 +128,16 @@ def _seconds(group: Group | None) -> str:
 
 def _timing_csv(figures: Sequence[Figures]) -> str:
     rows = [
-        [each.dataset, run.run.row, run.run.modality, run.run.seed, run.run.name, run.results["seconds"]]
+        [
+            *(each.dataset, run.run.row, run.run.modality, run.run.seed, run.run.name),
+            run.results["seconds"],
+            *(run.results.get("seconds_by_part", {}).get(part, "") for part in PARTS),
+        ]
         for each in figures
         for group in each.groups
         for run in group.runs
     ]
-    return _csv([["dataset", "row", "modality", "seed", "run", "seconds"], *rows])
+    return _csv([["dataset", "row", "modality", "seed", "run", "seconds", *PARTS], *rows])
 
 
 def _csv(rows: Iterable[Iterable[Any]]) -> str:

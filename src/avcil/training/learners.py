@@ -5,7 +5,6 @@ Both answer the same calls, so that the run around them need not know which it i
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -32,6 +31,8 @@ class Learner(Protocol):
     """What a run needs of a method at work."""
 
     memory: ExemplarMemory | None
+    validation_chooses: bool
+    """Whether accuracy on validation clips decides what is learnt."""
 
     def learn(self, index: int, hooks: Hooks) -> Model:
         """Take in step `index` and return the model that answers from now on."""
@@ -60,8 +61,6 @@ class Hooks:
     ) -> None:
         self.validate, self.log, self.save, self.tick, self.progress = validate, log, save, tick, progress
         self.summary: dict[str, Any] = {}
-        self.asking_seconds = 0.0
-        """Spent on validation that decides nothing, which is no part of training."""
 
 
 class GradientLearner:
@@ -79,6 +78,7 @@ class GradientLearner:
     ) -> None:
         self.method, self.data, self.config, self.memory = method, data, config, memory
         self.clips_at_once, self.team = clips_at_once, team or Team()
+        self.validation_chooses = config.selection == "best"
         self.network = self._fresh_network(0)
 
     def _fresh_network(self, index: int) -> Network:
@@ -208,6 +208,7 @@ class ClosedFormLearner:
     """Statistics that a step is added to in one pass."""
 
     memory = None
+    validation_chooses = False
 
     def __init__(self, method: ClosedFormMethod, data: TaskData, config: TrainConfig) -> None:
         self.method, self.data, self.config = method, data, config
@@ -219,9 +220,7 @@ class ClosedFormLearner:
         for rows, (audio, visual) in table.all():
             self.method.observe(audio, visual, table.labels[rows])
         model = self.method.solve()
-        began = time.monotonic()
         accuracy = hooks.validate(model)
-        hooks.asking_seconds = time.monotonic() - began
         report = self.method.report()
         hooks.summary = {"best_epoch": 0, "val_accuracy": accuracy, "report": report}
         line = {"step": index, "epoch": 0, "losses": {}, "loss": None, "val_accuracy": accuracy}

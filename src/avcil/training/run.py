@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -20,12 +19,15 @@ from avcil.models.base import Model
 from avcil.models.card import METRICS
 from avcil.models.saved import save_model
 from avcil.training.config import TrainConfig
+from avcil.training.data import Table
 from avcil.training.evaluate import accuracy, ask
+from avcil.training.gradient import Progress
 from avcil.training.learners import Hooks, make_learner
 from avcil.training.memory_plan import MemoryPlan, memory_errors, plan_memory
 from avcil.training.resolve import Resolved, resolve
 from avcil.training.run_directory import ReadOnlyRunDirectory, RunDirectory, environment
 from avcil.training.sitting import state_of_run
+from avcil.training.stopwatch import LEARNING, PARTS, SAVING, TESTING, VALIDATION, Stopwatch, training_seconds
 from avcil.training.task_data import TaskData
 from avcil.training.team import Team
 
@@ -60,6 +62,7 @@ class Run:
         self.store = FeatureStore(config.features) if store is None else store
         resolved = resolve(config, self.store)
         self.benchmark, self.placement = resolved.benchmark, resolved.placement
+        self.watch = Stopwatch()
         self.data = TaskData(
             self.store,
             self.benchmark,
@@ -67,6 +70,7 @@ class Run:
             placement=self.placement,
             clips=resolved.clips,
             whole_tokens=resolved.method_class.whole_tokens,
+            watch=self.watch,
         )
         if (
             issubclass(resolved.method_class, GradientMethod)
@@ -149,40 +153,47 @@ class Run:
 
     def _step(self, index: int, *, log_bytes: int) -> tuple[Model, dict[str, Any]]:
         """Learn one step and commit it; `log_bytes` is where the log of the steps before ends."""
-        began = time.monotonic()
         if self.plan is not None:
             self.data.budget, self.data.scratch = self.plan.budget(self.config.out), self.config.out
+        found = self.directory.load_progress(index)
+        progress, saved = found if found else (None, {"log_bytes": log_bytes, "seconds_by_part": {}})
+        self.directory.cut_log(saved["log_bytes"])
+        self.watch.start(saved["seconds_by_part"])
         validation = self.data.table(
             [row for task in range(index + 1) for row in self.data.rows("val", task)]
         )
-        found = self.directory.load_progress(index)
-        progress, saved = found if found else (None, {"log_bytes": log_bytes, "seconds": 0.0})
-        self.directory.cut_log(saved["log_bytes"])
-        before = saved["seconds"]
-        with self._bar(index, progress.epoch if progress else 0) as bar:
+        with self._bar(index, progress.epoch if progress else 0) as bar, self.watch.during(LEARNING):
             hooks = Hooks(
-                validate=lambda model: accuracy(model, validation, self.team),
+                validate=lambda model: self._validate(model, validation),
                 log=self.directory.log,
-                save=lambda p: self.directory.save_progress(
-                    index, p, seconds=before + time.monotonic() - began
-                ),
+                save=lambda p: self._save_progress(index, p),
                 tick=lambda: bar.update(),
                 progress=progress,
             )
             model = self.learner.learn(index, hooks)
-        trained = before + time.monotonic() - began - hooks.asking_seconds
-        row = self._test(index, model)
+        with self.watch.during(TESTING):
+            row = self._test(index, model)
+        seconds = self.watch.read()
         state = {
             "step": index,
             **hooks.summary,
             "accuracies": row,
             "exemplars": {} if self.learner.memory is None else self.learner.memory.clip_ids,
             "log_bytes": self.directory.log_bytes(),
-            "seconds": trained,
+            "seconds": training_seconds(seconds, chooses=self.learner.validation_chooses),
+            "seconds_by_part": seconds,
         }
         self.directory.commit_step(index, state, self.learner.tensors())
         self.team.wait()
         return model, state
+
+    def _validate(self, model: Model, validation: Table) -> float | None:
+        with self.watch.during(VALIDATION):
+            return accuracy(model, validation, self.team)
+
+    def _save_progress(self, index: int, progress: Progress) -> None:
+        with self.watch.during(SAVING):
+            self.directory.save_progress(index, progress, seconds=self.watch.read())
 
     def _bar(self, index: int, done: int) -> tqdm:
         steps, epochs = len(self.benchmark.steps), self.config.epochs
@@ -237,6 +248,9 @@ class Run:
             **metrics,
             "seconds": sum(state["seconds"] for state in states),
             "seconds_per_step": [state["seconds"] for state in states],
+            "seconds_by_part": {
+                part: sum(state["seconds_by_part"][part] for state in states) for part in PARTS
+            },
         }
         if self.team.is_first:
             write_json(self.config.out / "results.json", results)

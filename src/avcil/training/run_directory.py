@@ -115,8 +115,8 @@ class RunDirectory:
 
     # -- progress within a step --------------------------------------------------------------------------------------
 
-    def save_progress(self, index: int, progress: Progress, *, seconds: float) -> None:
-        """Save the last epoch of a step under way, replacing the one before."""
+    def save_progress(self, index: int, progress: Progress, *, seconds: dict[str, float]) -> None:
+        """Save the last epoch of a step under way, replacing the one before; `seconds` of each part so far."""
         name = f"progress-{index}-{progress.epoch}.safetensors"
         tensors = {f"network.{k}": v for k, v in progress.network.items()}
         tensors |= {f"best.{k}": v for k, v in progress.best.items()}
@@ -133,7 +133,7 @@ class RunDirectory:
                 "best_accuracy": progress.best_accuracy,
                 "param_groups": progress.optimizer["param_groups"],
                 "log_bytes": self.log_bytes(),
-                "seconds": seconds,
+                "seconds_by_part": seconds,
             },
         )
         for file in self.checkpoints.glob("progress-*.safetensors"):

@@ -17,6 +17,7 @@ from avcil.models.base import modality_parts
 from avcil.training.budget import Budget
 from avcil.training.data import Table
 from avcil.training.placement import Placement
+from avcil.training.stopwatch import READING, Stopwatch
 
 
 class TaskData:
@@ -31,18 +32,21 @@ class TaskData:
         placement: Placement,
         clips: Mapping[str, SplitClip] | None = None,
         whole_tokens: bool = False,
+        watch: Stopwatch | None = None,
     ) -> None:
         """Tables hold what `budget` has room for, which whoever begins a step sets anew, and nothing else; `scratch` is
         the folder for scratch files.
 
         `clips`: the clips of a published benchmark; others of the store are not looked at.
 
-        `whole_tokens`: give all visual tokens even where the picture is alone, not their mean.
+        `whole_tokens`: give all visual tokens even where the picture is alone, not their mean. `watch` counts the
+        seconds of reading.
         """
         self.store, self.benchmark, self.modality, self.placement = store, benchmark, modality, placement
         self.whole_tokens = whole_tokens
         self.budget = Budget.of_host(0)
         self.scratch: Path | None = None
+        self.watch = watch or Stopwatch()
         self.class_number = {label: number for number, label in enumerate(benchmark.classes)}
         task_of = {label: task for task, step in enumerate(benchmark.steps) for label in step}
         self._rows: dict[tuple[str, int], list[int]] = defaultdict(list)
@@ -94,15 +98,16 @@ class TaskData:
 
     def table(self, rows: Sequence[int], *, once: bool = False) -> Table:
         """The features of `rows`; those that are looked at once are read as they are needed, not held."""
-        return Table(
-            self.store,
-            rows,
-            self.labels(rows),
-            modality=self.modality,
-            placement=self.placement,
-            budget=Budget.of_host(0) if once else self.budget,
-            whole_tokens=self.whole_tokens,
-        )
+        with self.watch.during(READING):
+            return Table(
+                self.store,
+                rows,
+                self.labels(rows),
+                modality=self.modality,
+                placement=self.placement,
+                budget=Budget.of_host(0) if once else self.budget,
+                whole_tokens=self.whole_tokens,
+            )
 
 
 def _belongs(clip: StoredClip, clips: Mapping[str, SplitClip] | None) -> bool:

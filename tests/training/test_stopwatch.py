@@ -1,0 +1,106 @@
+"""Seconds go to the part at work, the innermost of nested ones, and survive an interruption."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+from avcil.files import read_json
+from avcil.training.config import TrainConfig
+from avcil.training.run import Run, train
+from avcil.training.stopwatch import PARTS, Stopwatch, training_seconds
+
+
+class Clock:
+    """Shows what it is set to."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_inner_parts_are_no_part_of_outer_ones():
+    """Before, within and after an inner part; an error within does not confuse it."""
+    clock = Clock()
+    watch = Stopwatch(clock=clock)
+    watch.start({"learning": 10.0})
+    clock.now += 7  # outside every part
+    with watch.during("learning"):
+        clock.now += 1
+        with contextlib.suppress(ValueError), watch.during("validation"):
+            clock.now += 2
+            with watch.during("reading"):
+                clock.now += 4
+            raise ValueError
+        clock.now += 8
+        assert watch.read()["learning"] == 19.0  # up to now, though it goes on
+    clock.now += 16
+    assert watch.read() == {
+        "learning": 19.0,
+        "validation": 2.0,
+        "reading": 4.0,
+        "testing": 0.0,
+        "saving": 0.0,
+    }
+    watch.start({})
+    assert watch.read() == dict.fromkeys(PARTS, 0.0)
+
+
+def test_validation_that_decides_nothing_is_no_training():
+    """It counts for a method that keeps the best epoch, and not for one that would learn the same without."""
+    seconds = {"learning": 1.0, "validation": 2.0, "reading": 4.0, "testing": 8.0, "saving": 16.0}
+    assert training_seconds(seconds, chooses=True) == 7.0
+    assert training_seconds(seconds, chooses=False) == 5.0
+
+
+@pytest.mark.parametrize(
+    ("method", "selection", "chooses"),
+    [("fine-tuning", "best", True), ("fine-tuning", "last", False), ("blade", "best", False)],
+)
+def test_a_run_tells_its_parts(store, tmp_path, method, selection, chooses):
+    """Every part took some time, the sums are those of the steps, and `seconds` is what training is."""
+    config = TrainConfig(
+        features=store,
+        out=tmp_path / "run",
+        method=method,
+        selection=selection,
+        classes_per_step=3,
+        epochs=2,
+        checkpoint_seconds=0,
+    )
+    results = train(config, quiet=True)
+    states = [read_json(tmp_path / "run" / "checkpoints" / f"step_{i}" / "state.json") for i in range(2)]
+    for part, total in results["seconds_by_part"].items():
+        assert total == pytest.approx(sum(state["seconds_by_part"][part] for state in states))
+        assert (total > 0) == (part != "saving" or method != "blade")
+    parts = results["seconds_by_part"]
+    assert results["seconds"] == pytest.approx(training_seconds(parts, chooses=chooses))
+
+
+def test_seconds_before_a_kill_count(store, tmp_path, monkeypatch):
+    """A step that is gone on with has the seconds that it took before."""
+    config = TrainConfig(
+        features=store,
+        out=tmp_path / "run",
+        method="fine-tuning",
+        classes_per_step=6,
+        epochs=3,
+        checkpoint_seconds=0,
+    )
+    run = Run(config, quiet=True)
+    run.watch = run.data.watch = Stopwatch(clock=Clock())  # stands still
+    saved = []
+
+    def killed(index, progress):
+        run.watch.seconds["learning"] = 1000.0
+        run.directory.save_progress(index, progress, seconds=run.watch.read())
+        saved.append(progress.epoch)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "_save_progress", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run.finish()
+    assert saved == [1]
+    assert train(config, quiet=True)["seconds_by_part"]["learning"] > 1000
