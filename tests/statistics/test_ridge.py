@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import check_grad, minimize
 
 from avcil.errors import AvcilError
-from avcil.statistics import Moments, RidgePath, cholesky_with_jitter, hold_out_error, solve_ridge
+from avcil.statistics import Moments, RidgeFit, RidgePath, cholesky_with_jitter, freedom, hold_out_error
 from avcil.statistics.block_ridge import LOWEST, choose_penalties, log_gcv
 from avcil.statistics.recursive import RecursiveRidge
 
@@ -39,9 +39,9 @@ def test_equals_joint_ridge_regression(make_clips, seed, exponent):
     for c in range(3):
         moments.grow(1)
         moments.add(features[labels == c], labels[labels == c])
-    theta, jitter = solve_ridge(moments, 10**exponent)
-    np.testing.assert_allclose(theta, direct(features, labels, 3, 10**exponent), rtol=1e-10, atol=1e-10)
-    assert jitter == 0
+    found = RidgeFit(moments, 10**exponent)
+    np.testing.assert_allclose(found.theta, direct(features, labels, 3, 10**exponent), rtol=1e-10, atol=1e-10)
+    assert found.jitter == 0
 
 
 @settings(deadline=None, max_examples=10)
@@ -83,11 +83,14 @@ def test_recursive_leave_one_out(make_clips):
 def test_leave_one_out(make_clips, ridge):
     """Scores are those of 40 models, each fitted without one clip."""
     features, labels = make_clips(6)
-    scores = RidgePath(moments_of(features, labels, 3)).leave_one_out(features, labels, ridge)
+    moments = moments_of(features, labels, 3)
+    scores = RidgePath(moments).leave_one_out(features, labels, ridge)
+    again = RidgeFit(moments, ridge).leave_one_out(features, labels)
     for i in range(40):
         rest = np.arange(40) != i
         wanted = features[i].numpy() @ direct(features[rest], labels[rest], 3, ridge)
         np.testing.assert_allclose(scores[i], wanted, atol=1e-10)
+        np.testing.assert_allclose(again[i], wanted, atol=1e-10)
 
 
 @pytest.mark.parametrize(("count", "width"), [(40, 6), (10, 30)])
@@ -122,6 +125,27 @@ def test_gcv_of_blocks(make_clips):
     assert error < 1e-5
 
 
+def test_freedom_of_many_features(make_clips, monkeypatch):
+    """Estimated by random signs: near the exact value, its derivative exactly its own, and GCV hardly changed."""
+    features, labels = make_clips(13, count=600, width=150)
+    moments, sizes, logs = moments_of(features, labels, 3), [50, 100], np.log([30.0, 300.0])
+    penalty = torch.tensor(np.exp(logs))[[0] * 50 + [1] * 100]
+    factor = torch.linalg.cholesky(moments.gram + torch.diag(penalty))
+    exact, slope = freedom.freedom_left(factor, penalty, 600)
+    value = log_gcv(moments, sizes, logs)[0]
+    monkeypatch.setattr(freedom, "EXACT", 0)
+    left, estimated = freedom.freedom_left(factor, penalty, 600)
+    assert left != exact
+    assert left == pytest.approx(exact, abs=2 * (2 * 150 / freedom.PROBES) ** 0.5)
+    assert float(estimated.sum()) == pytest.approx(float(slope.sum()), rel=0.1)
+    assert log_gcv(moments, sizes, logs)[0] == pytest.approx(value, abs=0.02)
+    gradient = np.array(log_gcv(moments, sizes, logs)[1])
+    for block in range(2):
+        step = 1e-5 * np.eye(2)[block]
+        rise = log_gcv(moments, sizes, logs + step)[0] - log_gcv(moments, sizes, logs - step)[0]
+        assert gradient[block] == pytest.approx(rise / 2e-5, rel=1e-4, abs=1e-6)
+
+
 def test_noise_is_weighed_down(make_clips):
     """A block without information gets a far larger penalty than one that says the class."""
     features, labels = make_clips(9, count=200)
@@ -138,11 +162,10 @@ def test_noise_is_weighed_down(make_clips):
 def test_hold_out_does_not_depend_on_order(make_clips):
     """The fifth that is held out goes with the clips, not with their places."""
     features, labels = make_clips(10, count=60)
-    empty = Moments(6)
-    empty.grow(3)
+    moments = moments_of(features, labels, 3)
     order = torch.randperm(60, generator=torch.Generator().manual_seed(1))
-    one = hold_out_error(empty, features, labels, [0.1, 10.0])
-    other = hold_out_error(empty, features[order], labels[order], [0.1, 10.0])
+    one = hold_out_error(moments, features, labels, [0.1, 10.0])
+    other = hold_out_error(moments, features[order], labels[order], [0.1, 10.0])
     assert one == pytest.approx(other, rel=1e-10)
 
 

@@ -138,15 +138,17 @@ class MomentsMethod(StepwiseMethod):
     def __init__(self, options: Any, *, modality: Modality) -> None:
         super().__init__(options, modality=modality)
         self.moments: Moments | None = None
+        self._settled: dict[Modality, LinearHead] = {}
+        """Heads of the moments as they are, from a step just taken in until they are asked for."""
 
     def make_views(self) -> list[View]:
         assert self.embedding is not None
         return views_of(self.embedding, self.modality)
 
     @abstractmethod
-    def settle(self, view: View, moments: Moments, old: Moments, features: Tensor, labels: Tensor) -> None:
-        """Set the view's figures and add to its calibration: all of them of the view's columns, `moments` with
-        the step, `old` without it, the step's features (n, m) and labels (n,)."""
+    def settle(self, view: View, moments: Moments, features: Tensor, labels: Tensor) -> LinearHead:
+        """Set the view's figures, add to its calibration, and give the head that `fitted` would: all of the view's
+        columns, `moments` with the step, the step's features (n, m) and labels (n,)."""
 
     @abstractmethod
     def fitted(self, view: View, moments: Moments) -> LinearHead:
@@ -154,10 +156,11 @@ class MomentsMethod(StepwiseMethod):
 
     def head(self, view: View) -> LinearHead:
         assert self.moments is not None
-        return self.fitted(view, self.moments.part(view.columns))
+        return self._settled.pop(view.modality, None) or self.fitted(view, self.moments.part(view.columns))
 
     def grow(self, count: int) -> None:
         self.flush()
+        self._settled = {}
         super().grow(count)
         if self.moments is not None:
             self.moments.grow(count)
@@ -169,11 +172,10 @@ class MomentsMethod(StepwiseMethod):
             self.moments.grow(self.classes)
             self.views = self.make_views()
         features = self.embedding(parts)
-        old = self.moments.copy()
         self.moments.add(features, labels)
         for view in self.views:
-            moments = (self.moments.part(view.columns), old.part(view.columns))
-            self.settle(view, *moments, features[:, view.columns], labels)
+            own = features if view.modality == self.modality else features[:, view.columns]
+            self._settled[view.modality] = self.settle(view, self.moments.part(view.columns), own, labels)
 
     def forget(self, audio: Tensor | None, visual: Tensor | None, labels: Tensor) -> None:
         """Subtract clips: to rounding, the moments are then those of the other clips alone.
@@ -185,11 +187,13 @@ class MomentsMethod(StepwiseMethod):
         if self.embedding is None or self.moments is None:
             raise InputError("nothing has been learnt yet: there is nothing to forget")
         self._check(labels)
+        self._settled = {}
         self.moments.remove(self.embedding(self.pooled(audio, visual)), labels)
 
     def drop(self, number: int) -> None:
         """The scatter of its clips about their mean stays in the second moments; see `Moments.drop`."""
         assert self.moments is not None
+        self._settled = {}
         self.moments.drop(number)
         self.classes -= 1
 
@@ -200,6 +204,7 @@ class MomentsMethod(StepwiseMethod):
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         self.load_common(tensors)
+        self._settled = {}
         self.moments = Moments.from_tensors(under("moments", tensors))
         self.classes = self.moments.classes
 

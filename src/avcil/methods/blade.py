@@ -75,21 +75,27 @@ class Blade(MomentsMethod):
             blocks += [(EmbeddingConfig(purpose=f"vector {n}", **random), (n,)) for n in range(vectors)]
         return blocks
 
-    def settle(self, view: View, moments: Moments, old: Moments, features: Tensor, labels: Tensor) -> None:
+    def settle(self, view: View, moments: Moments, features: Tensor, labels: Tensor) -> LinearHead:
         """The penalties by all moments; calibration and oddity by the clips that have another of their class."""
         start = [view.figures.get(f"penalty{number}", START) for number in range(len(view.sizes))]
         for number, penalty in enumerate(choose_penalties(moments, view.sizes, start)):
             view.figures[f"penalty{number}"] = penalty
+        found = self._discriminant(view, moments)
         judged = moments.counts[labels] > 1
         if judged.any():
-            found = Discriminant(moments, _penalty(view), corrected=self.options.balanced)
             scores, length = found.leave_one_out(features[judged], labels[judged])
             view.calibration.add(scores, labels[judged])
             # Oddities of a model of fewer clips are larger, and would hide what is odd now.
-            view.oddities.add(oddity(scores, length), fading=old.total / moments.total)
+            view.oddities.add(oddity(scores, length), fading=1 - len(labels) / moments.total)
+        return self._head(view, found)
 
     def fitted(self, view: View, moments: Moments) -> LinearHead:
-        found = Discriminant(moments, _penalty(view), corrected=self.options.balanced)
+        return self._head(view, self._discriminant(view, moments))
+
+    def _discriminant(self, view: View, moments: Moments) -> Discriminant:
+        return Discriminant(moments, _penalty(view), corrected=self.options.balanced)
+
+    def _head(self, view: View, found: Discriminant) -> LinearHead:
         view.figures["jitter"] = found.jitter
         return LinearHead(
             columns=view.columns,

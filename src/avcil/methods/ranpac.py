@@ -20,9 +20,12 @@ from avcil.methods._views import View
 from avcil.models.closed_form import LinearHead
 from avcil.models.embedding import EmbeddingConfig, Normalise
 from avcil.models.joined_embedding import Block
-from avcil.statistics import RIDGES, Moments, RidgePath, hold_out_error, solve_ridge
+from avcil.statistics import RIDGES, Moments, RidgeFit, RidgePath, hold_out_error
+from avcil.statistics.block_ridge import choose_penalties
 
 Selection = Literal["gcv", "leave-one-out", "hold-out"]
+START = 300.0
+"""Penalty from which the first search of `gcv` goes down; later ones start where the last ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,26 +74,35 @@ class Ranpac(MomentsMethod):
         )
         return [(config, tuple(range(vectors)))]
 
-    def settle(self, view: View, moments: Moments, old: Moments, features: Tensor, labels: Tensor) -> None:
-        path = RidgePath(self._regressed(moments))
-        ridge = self.options.ridge or self._choose(path, features, labels, old)
-        view.figures["ridge"] = ridge
-        view.calibration.add(path.leave_one_out(features, labels, ridge), labels)
+    def settle(self, view: View, moments: Moments, features: Tensor, labels: Tensor) -> LinearHead:
+        start = view.figures.get("ridge", START)
+        view.figures["ridge"] = self.options.ridge or self._choose(moments, features, labels, start)
+        found = self._fit(view, moments)
+        view.calibration.add(found.leave_one_out(features, labels), labels)
+        return self._head(view, found)
 
     def _regressed(self, moments: Moments) -> Moments:
         return moments.balanced() if self.options.balanced else moments
 
-    def _choose(self, path: RidgePath, features: Tensor, labels: Tensor, old: Moments) -> float:
+    def _choose(self, moments: Moments, features: Tensor, labels: Tensor, start: float) -> float:
         if self.options.selection == "gcv":
-            errors = [path.gcv(ridge) for ridge in RIDGES]
-        elif self.options.selection == "leave-one-out":
+            regressed = self._regressed(moments)
+            return choose_penalties(regressed, [regressed.width], [start])[0]
+        if self.options.selection == "leave-one-out":
+            path = RidgePath(self._regressed(moments))
             errors = [path.leave_one_out_error(features, labels, ridge) for ridge in RIDGES]
         else:
-            errors = hold_out_error(old, features, labels, RIDGES)
+            errors = hold_out_error(moments, features, labels, RIDGES)
         return RIDGES[int(torch.tensor(errors).argmin())]
 
     def fitted(self, view: View, moments: Moments) -> LinearHead:
-        weight, view.figures["jitter"] = solve_ridge(self._regressed(moments), view.figures["ridge"])
+        return self._head(view, self._fit(view, moments))
+
+    def _fit(self, view: View, moments: Moments) -> RidgeFit:
+        return RidgeFit(self._regressed(moments), view.figures["ridge"])
+
+    def _head(self, view: View, found: RidgeFit) -> LinearHead:
+        view.figures["jitter"] = found.jitter
         bias = torch.zeros(self.classes, dtype=torch.float64)
         sharpness = view.calibration.sharpness
-        return LinearHead(columns=view.columns, weight=weight, bias=bias, sharpness=sharpness)
+        return LinearHead(columns=view.columns, weight=found.theta, bias=bias, sharpness=sharpness)

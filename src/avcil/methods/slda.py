@@ -62,14 +62,15 @@ class Slda(MomentsMethod):
         )
         return [(config, tuple(range(vectors)))]
 
-    def settle(self, view: View, moments: Moments, old: Moments, features: Tensor, labels: Tensor) -> None:
+    def settle(self, view: View, moments: Moments, features: Tensor, labels: Tensor) -> LinearHead:
         """The discriminant is its own posterior only where clips are Gaussian; its sharpness is fitted to
         the fifth of the step that a discriminant of the rest has not seen."""
         held = held_out(features, labels)
         if held.any():
-            old.add(features[~held], labels[~held])
-            weight, bias, _ = discriminant(old, self._rho(old))
+            rest = moments.without(features[held], labels[held])
+            weight, bias, _ = discriminant(rest, self._rho(rest))
             view.calibration.add(features[held] @ weight + bias, labels[held])
+        return self.fitted(view, moments)
 
     def _rho(self, moments: Moments) -> float:
         if self.options.shrinkage >= 0:

@@ -21,6 +21,7 @@ from avcil.models.embedding import Pooling, pool
 from avcil.models.joined_embedding import JoinedEmbedding
 from avcil.statistics.conformal import OddityCounts
 from avcil.statistics.discriminant import oddity
+from avcil.statistics.symmetric import packed, unpacked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,15 +39,13 @@ class Oddity:
 
     def tensors(self) -> dict[str, Tensor]:
         """Every number of it."""
-        rows = [self.inverse[i, i:] for i in range(len(self.inverse))]
-        return {"oddity.inverse": torch.cat(rows), "oddity.counts": self.counts.counts}
+        return {"oddity.inverse": packed(self.inverse), "oddity.counts": self.counts.counts}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], width: int) -> Oddity:
         """What `tensors` saved."""
-        upper = torch.zeros(width, width, dtype=torch.float64)
-        upper[*torch.triu_indices(width, width)] = tensors["oddity.inverse"]
-        return cls(inverse=upper + upper.triu(1).T, counts=OddityCounts(tensors["oddity.counts"]))
+        inverse = unpacked(tensors["oddity.inverse"], width)
+        return cls(inverse=inverse, counts=OddityCounts(tensors["oddity.counts"]))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,19 +3,19 @@
 from avcil.statistics.moments import Moments
 from avcil.statistics.ridge import (
     RIDGES,
+    RidgeFit,
     RidgePath,
     cholesky_with_jitter,
     held_out,
     hold_out_error,
-    solve_ridge,
 )
 
 __all__ = [
     "RIDGES",
     "Moments",
+    "RidgeFit",
     "RidgePath",
     "cholesky_with_jitter",
     "held_out",
     "hold_out_error",
-    "solve_ridge",
 ]

@@ -10,7 +10,7 @@ N clips, M features in blocks b = 1..B, C classes, Lambda the diagonal matrix of
 Both terms are functions of G, Q and N; so are their derivatives by lambda_b:
 
     dE / dlog lambda_b =  2 lambda_b sum_{j in b} <Theta_j, (P Lambda Theta)_j>
-    dT / dlog lambda_b = -lambda_b sum_{j in b} (P_jj - sum_k lambda_k P_jk^2)
+    dT / dlog lambda_b = -lambda_b sum_{j in b} (P_jj - sum_k lambda_k P_jk^2)    (see `freedom`)
 
 A block that says nothing of the classes gets a penalty so large that it is out; this is how a noisy modality is
 weighed down without looking at any clip.
@@ -24,8 +24,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from avcil.statistics.freedom import freedom_left
 from avcil.statistics.moments import Moments
 from avcil.statistics.ridge import cholesky_with_jitter
+from avcil.statistics.symmetric import with_diagonal
 
 LOWEST, HIGHEST = 1.0, 1e7
 """Penalties that are looked at, for features of deviation 1 or so. Below, with fewer clips than features, E and T
@@ -42,16 +44,14 @@ def log_gcv(moments: Moments, sizes: Sequence[int], logs: Sequence[float]) -> tu
     """log GCV and its derivatives by each block's log penalty, `logs` (B,); `sizes` (B,) add up to M."""
     block = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
     penalty = torch.tensor(logs, dtype=torch.float64).exp()[block]
-    factor, _ = cholesky_with_jitter(moments.gram + torch.diag(penalty))
-    inverse = torch.cholesky_inverse(factor)
-    theta = inverse @ moments.sums
+    factor, _ = cholesky_with_jitter(with_diagonal(moments.gram, penalty))
+    theta = torch.cholesky_solve(moments.sums, factor)
     total = moments.total
     error = total - float((moments.sums * theta).sum() + (penalty[:, None] * theta**2).sum())
-    left = total - moments.width + float((penalty * inverse.diagonal()).sum())
+    left, by_feature_left = freedom_left(factor, penalty, total)
     error, left = max(error, 1e-12 * total), max(left, 1e-9 * total)
-    turned = inverse @ (penalty[:, None] * theta)
+    turned = torch.cholesky_solve(penalty[:, None] * theta, factor)
     by_feature_error = 2 * penalty * (theta * turned).sum(dim=1)
-    by_feature_left = penalty * (inverse.diagonal() - inverse.square() @ penalty)
     slope = by_feature_error / error - 2 * by_feature_left / left
     slopes = torch.zeros(len(sizes), dtype=torch.float64).index_add(0, block, slope)
     return math.log(error / total) - 2 * math.log(left / total), slopes.tolist()

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 SHARPNESSES: tuple[float, ...] = tuple(10 ** (eighth / 8) for eighth in range(-32, 25))
 """10^-4 to 10^3, eight a decade."""
@@ -43,8 +42,8 @@ class Calibration:
         if not len(labels):
             return
         scores, smoothing = scores.double(), 1 / (len(labels) + 2)
-        losses = [
-            F.cross_entropy(sharpness * scores, labels, label_smoothing=smoothing, reduction="sum")
-            for sharpness in SHARPNESSES
-        ]
-        self.losses = self.losses + torch.stack(losses)
+        # Cross-entropy is the logarithm of the sum less a part that is linear in the sharpness.
+        own = scores.gather(1, labels[:, None]).sum()
+        linear = (1 - smoothing) * own + smoothing * scores.mean(dim=1).sum()
+        normaliser = torch.stack([(sharpness * scores).logsumexp(dim=1).sum() for sharpness in SHARPNESSES])
+        self.losses = self.losses + normaliser - torch.tensor(SHARPNESSES, dtype=torch.float64) * linear

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from avcil.statistics.moments import Moments
 from avcil.statistics.ridge import cholesky_with_jitter
+from avcil.statistics.symmetric import mirror, with_diagonal
 
 
 class Discriminant:
@@ -36,7 +37,7 @@ class Discriminant:
     def __init__(self, moments: Moments, penalty: Tensor, *, corrected: bool = False) -> None:
         self.moments = moments
         within = moments.within_scatter()
-        self._factor, self.jitter = cholesky_with_jitter(within + torch.diag(penalty.double()))
+        self._factor, self.jitter = cholesky_with_jitter(with_diagonal(within, penalty.double()))
         means = moments.means().T
         self.weight = moments.total * torch.cholesky_solve(means, self._factor)
         self.bias = -(means * self.weight).sum(dim=0) / 2
@@ -49,8 +50,9 @@ class Discriminant:
 
     def inverse(self) -> Tensor:
         """N K (M, M), by which N h^T K h is a clip's squared distance from the origin."""
-        upper = (self.moments.total * torch.cholesky_inverse(self._factor)).triu()
-        return upper + upper.triu(1).T  # symmetric to the last bit, so that half of it can be saved
+        inverse = torch.cholesky_inverse(self._factor).mul_(self.moments.total)
+        mirror(inverse)
+        return inverse
 
     def leave_one_out(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Scores (n, C) and N h^T K h (n,) of clips that are in the moments, each by the discriminant without it.
@@ -64,12 +66,13 @@ class Discriminant:
         means, total = self.moments.means(), self.moments.total
         count = self.moments.counts[labels]
         away = features - means[labels]
-        inverse_away = torch.cholesky_solve(away.T, self._factor).T  # K d, (n, M)
+        inverse_means = self.weight.T / total
+        inverse_self = torch.cholesky_solve(features.T, self._factor).T  # K h, (n, M)
+        inverse_away = inverse_self - inverse_means[labels]  # K d
         grown = count / (count - 1)
         rank_one = grown / (
             1 - grown * (inverse_away * away).sum(dim=1)
         )  # K without i: K + rank_one K d d^T K
-        inverse_means = self.weight.T / total
         along_means = inverse_away @ means.T
         along_self = (inverse_away * features).sum(dim=1)
         scores = features @ inverse_means.T + rank_one[:, None] * along_self[:, None] * along_means
@@ -80,7 +83,6 @@ class Discriminant:
         along_own = (inverse_away * own).sum(dim=1)
         own_score = (inverse_own * features).sum(dim=1) + rank_one * along_self * along_own
         own_score -= ((inverse_own * own).sum(dim=1) + rank_one * along_own.square()) / 2
-        inverse_self = torch.cholesky_solve(features.T, self._factor).T
         length = (inverse_self * features).sum(dim=1) + rank_one * along_self.square()
         correction = self._correction.repeat(len(labels), 1)
         correction[torch.arange(len(labels)), labels] *= grown  # one clip fewer

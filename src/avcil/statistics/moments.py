@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avcil.errors import InputError
+from avcil.statistics.symmetric import add_product, packed, unpacked
 
 
 class Moments:
@@ -63,7 +64,7 @@ class Moments:
         """Take away class `number`; those behind it move up. Of its n clips of mean mu the second moments lose
         n mu mu^T; their scatter about the mean, which the sums do not tell apart by class, stays."""
         own = self.sums[:, number]
-        self.gram = self.gram - torch.outer(own, own) / self.counts[number].clamp(min=1)
+        add_product(self.gram, own[None], own[None], factor=-1 / max(float(self.counts[number]), 1.0))
         left = torch.arange(self.classes) != number
         self.sums, self.counts = self.sums[:, left], self.counts[left]
 
@@ -74,10 +75,21 @@ class Moments:
         return other
 
     def part(self, columns: Tensor) -> Moments:
-        """The sums of some of the features, `columns` (m,): what adding those alone would have given."""
+        """The sums of some of the features, `columns` (m,) ascending: what adding those alone would have given.
+
+        To be read only: of all features it is the sums themselves.
+        """
+        if len(columns) == self.width:
+            return self
         other = Moments(0)
-        other.gram, other.sums = self.gram[columns][:, columns], self.sums[columns]
+        other.gram, other.sums = self.gram[columns[:, None], columns], self.sums[columns]
         other.counts = self.counts.clone()
+        return other
+
+    def without(self, features: Tensor, labels: Tensor) -> Moments:
+        """The sums of the other clips, beside these: features (n, M), labels (n,) of clips that were added."""
+        other = self.copy()
+        other.remove(features, labels)
         return other
 
     def add(self, features: Tensor, labels: Tensor) -> None:
@@ -102,8 +114,7 @@ class Moments:
             )
         features = features.double()
         targets = F.one_hot(labels, self.classes).double()
-        upper = (self.gram + sign * (features.T @ features)).triu()
-        self.gram = upper + upper.triu(1).T  # symmetric to the last bit, so that half of it can be saved
+        add_product(self.gram, features, features, factor=sign)
         self.sums = self.sums + sign * (features.T @ targets)
         self.counts = self.counts + sign * targets.sum(dim=0)
 
@@ -113,7 +124,9 @@ class Moments:
 
     def within_scatter(self) -> Tensor:
         """sum_i (h_i - mu_c(i)) (h_i - mu_c(i))^T, (M, M)."""
-        return self.gram - self.sums @ self.means()
+        within = self.gram.clone()
+        add_product(within, self.sums.T, self.means(), factor=-1)
+        return within
 
     def balanced(self) -> Moments:
         """The sums if all classes that have clips had equally many, N in all as before.
@@ -126,21 +139,18 @@ class Moments:
         other.counts = alive.double() * self.total / alive.sum().clamp(min=1)
         means = self.means()
         other.sums = means.T * other.counts
-        other.gram = self.within_scatter() + other.sums @ means
+        other.gram = self.within_scatter()
+        add_product(other.gram, other.sums.T, means)
         return other
 
     def tensors(self) -> dict[str, Tensor]:
         """What is saved: of the symmetric gram matrix its upper triangle, row after row."""
-        rows = [self.gram[i, i:] for i in range(self.width)]
-        return {"gram": torch.cat(rows), "sums": self.sums, "counts": self.counts}
+        return {"gram": packed(self.gram), "sums": self.sums, "counts": self.counts}
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> Moments:
         """What `tensors` saved, bit for bit."""
-        moments = cls(tensors["sums"].shape[0])
-        parts = tensors["gram"].split([moments.width - i for i in range(moments.width)])
-        for i, row in enumerate(parts):
-            moments.gram[i, i:] = row
-            moments.gram[i:, i] = row
+        moments = cls(0)
+        moments.gram = unpacked(tensors["gram"], len(tensors["sums"]))
         moments.sums, moments.counts = tensors["sums"].clone(), tensors["counts"].clone()
         return moments

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from avcil.statistics.symmetric import add_product, packed, unpacked
+
 BLOCK = 256
 """Clips taken in at once."""
 
@@ -53,11 +55,10 @@ class RecursiveRidge:
 
     def _update(self, features: Tensor, targets: Tensor, sign: int) -> None:
         for h, y in zip(features.split(BLOCK), targets.split(BLOCK), strict=True):
-            turned = self.inverse @ h.T
-            inner = sign * torch.eye(len(h), dtype=torch.float64) + h @ turned
-            upper = (self.inverse - turned @ torch.linalg.solve(inner, turned.T)).triu()
-            self.inverse = upper + upper.triu(1).T
-            self.theta = self.theta + sign * self.inverse @ h.T @ (y - h @ self.theta)
+            turned = h @ self.inverse
+            inner = sign * torch.eye(len(h), dtype=torch.float64) + turned @ h.T
+            add_product(self.inverse, turned, torch.linalg.solve(inner, turned), factor=-1)
+            self.theta = self.theta + sign * (self.inverse @ (h.T @ (y - h @ self.theta)))
 
     def leave_one_out_residual(self, features: Tensor, targets: Tensor) -> Tensor:
         """y_i minus what the model without clip i says of it, (n, C), for clips that were taken in."""
@@ -66,16 +67,12 @@ class RecursiveRidge:
 
     def tensors(self) -> dict[str, Tensor]:
         """What is saved: of the symmetric R its upper triangle."""
-        rows = [self.inverse[i, i:] for i in range(len(self.inverse))]
-        return {"inverse": torch.cat(rows), "theta": self.theta}
+        return {"inverse": packed(self.inverse), "theta": self.theta}
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> RecursiveRidge:
         """What `tensors` saved, bit for bit."""
-        width = tensors["theta"].shape[0]
-        new = cls(width, 1.0)
-        for i, row in enumerate(tensors["inverse"].split([width - i for i in range(width)])):
-            new.inverse[i, i:] = row
-            new.inverse[i:, i] = row
+        new = cls(0, 1.0)
+        new.inverse = unpacked(tensors["inverse"], len(tensors["theta"]))
         new.theta = tensors["theta"].clone()
         return new

@@ -26,6 +26,7 @@ from torch.nn import functional as F
 
 from avcil.errors import AvcilError
 from avcil.statistics.moments import Moments
+from avcil.statistics.symmetric import with_diagonal
 
 RIDGES: tuple[float, ...] = tuple(10 ** (half / 2) for half in range(-8, 13))
 """Penalties to choose from: 10^-4 to 10^6 in half decades."""
@@ -55,18 +56,30 @@ def cholesky_with_jitter(matrix: Tensor) -> tuple[Tensor, float]:
     return factor, jitter
 
 
-def solve_ridge(moments: Moments, ridge: float) -> tuple[Tensor, float]:
-    """Theta (M, C) and the jitter it took.
+class RidgeFit:
+    """Theta (M, C) of one penalty, and the jitter it took.
 
     >>> moments = Moments(1)
     >>> moments.grow(1)
     >>> moments.add(torch.tensor([[2.0]]), torch.tensor([0]))
-    >>> round(solve_ridge(moments, 1.0)[0].item(), 12)  # 2 / (4 + 1)
+    >>> round(RidgeFit(moments, 1.0).theta.item(), 12)  # 2 / (4 + 1)
     0.4
     """
-    penalty = ridge * torch.eye(moments.width, dtype=torch.float64)
-    factor, jitter = cholesky_with_jitter(moments.gram + penalty)
-    return torch.cholesky_solve(moments.sums, factor), jitter
+
+    def __init__(self, moments: Moments, ridge: float) -> None:
+        self._factor, self.jitter = cholesky_with_jitter(with_diagonal(moments.gram, ridge))
+        self.theta = torch.cholesky_solve(moments.sums, self._factor)
+
+    def leave_one_out(self, features: Tensor, labels: Tensor) -> Tensor:
+        """What the model without clip i says of clip i: scores (n, C) of clips that are part of the statistics."""
+        half = torch.linalg.solve_triangular(self._factor, features.double().T, upper=False)
+        return _left_out(features.double() @ self.theta, half.square().sum(dim=0)[:, None], labels)
+
+
+def _left_out(scores: Tensor, leverage: Tensor, labels: Tensor) -> Tensor:
+    """Scores (n, C) of clips by the models without each, from those of the model with all and leverages (n, 1)."""
+    targets = F.one_hot(labels, scores.shape[1]).double()
+    return targets - (targets - scores) / (1 - leverage).clamp(min=1e-6)
 
 
 class RidgePath:
@@ -101,8 +114,7 @@ class RidgePath:
         turned = features.double() @ self.vectors
         leverage = (turned**2 / (self.values + ridge)).sum(dim=1, keepdim=True)
         scores = turned @ (self.projected / (self.values + ridge)[:, None])
-        targets = F.one_hot(labels, scores.shape[1]).double()
-        return targets - (targets - scores) / (1 - leverage).clamp(min=1e-6)
+        return _left_out(scores, leverage, labels)
 
     def leave_one_out_error(self, features: Tensor, labels: Tensor, ridge: float) -> float:
         """Its squared error per clip."""
@@ -114,17 +126,17 @@ class RidgePath:
         return (features.double() @ self.vectors) @ (self.projected / (self.values + ridge)[:, None])
 
 
-def hold_out_error(old: Moments, features: Tensor, labels: Tensor, ridges: Sequence[float]) -> list[float]:
+def hold_out_error(
+    moments: Moments, features: Tensor, labels: Tensor, ridges: Sequence[float]
+) -> list[float]:
     """Squared error per clip on every fifth of the current step's clips of each class, for each penalty.
 
-    `old`: statistics without the current step, but with room for its classes. Which clips are held out depends
-    on their features alone, not on the order in which they came.
+    `moments`: statistics with the current step, whose clips are given. Which of them are held out depends on their
+    features alone, not on the order in which they came.
     """
     held = held_out(features, labels)
-    fitted = old.copy()
-    fitted.add(features[~held], labels[~held])
-    path = RidgePath(fitted)
-    targets = F.one_hot(labels[held], old.classes)
+    path = RidgePath(moments.without(features[held], labels[held]))
+    targets = F.one_hot(labels[held], moments.classes)
     return [
         float((targets - path.scores(features[held], ridge)).square().sum(dim=1).mean()) for ridge in ridges
     ]
