@@ -206,7 +206,7 @@ class ReadOnlyRunDirectory(RunDirectory):
     def commit_step(self, index: int, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Nothing."""
 
-    def save_progress(self, index: int, progress: Progress, *, seconds: float) -> None:
+    def save_progress(self, index: int, progress: Progress, *, seconds: dict[str, float]) -> None:
         """Nothing."""
 
     def log(self, line: dict[str, Any]) -> None:
