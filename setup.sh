@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes .venv with the command `avcil` in it, from pinned versions. Called by `make setup`.
 set -eu
-EXTRAS="dev,import,encoders,distributed,serve,hub,export,docs"
+EXTRAS="dev,import,encoders,distributed,serve,hub,export,track,docs"
 say() { echo "setup: $*" >&2; }
 
 PYTHON="${PYTHON:-python3.11}"

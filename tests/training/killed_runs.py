@@ -74,6 +74,8 @@ def in_child(words: list[str], countdown: int) -> int:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    if "--track" in sys.argv[1]:
+        import torch.utils.tensorboard
     command, folder, plan = json.loads(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
     for number, deaths in enumerate(plan):
         out = ["--out", f"{folder}/{number}"]

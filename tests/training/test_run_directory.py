@@ -175,6 +175,17 @@ def test_leavings_of_kills_are_cleared(store, run):
     assert not leaving.exists()
 
 
+@pytest.mark.parametrize("left", [2, 1])
+def test_progress_of_a_step_that_is_done(left, store, run, stopped, tmp_path):
+    """Killed between the last step's commit and the removal of its progress, a run still ends without it."""
+    train(config(store, run), quiet=True)
+    (run / "results.json").unlink()
+    for name in ("progress-1-1.safetensors", "progress.json")[:left]:
+        shutil.copy(stopped / "checkpoints" / name, run / "checkpoints")
+    train(config(store, run), quiet=True)
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step_0", "step_1"]
+
+
 @pytest.mark.parametrize(
     "written", ["metrics.jsonl", "model.safetensors", "state.json", "step_1.csv", "results.json"]
 )

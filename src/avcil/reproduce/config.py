@@ -69,6 +69,8 @@ class ReproduceConfig:
     """Threads of each run. Results depend on it in their last bits: keep it for a table."""
     checkpoint_seconds: float = 30.0
     """How often, in seconds, each run saves its progress; what a kill can cost it."""
+    track: Literal["tensorboard", "trackio", "wandb"] | None = None
+    """Show losses and accuracies of the runs in a tracker, too."""
     plot: tuple[Literal["frontier"], ...] = ()
     """Pictures beside the tables. frontier: accuracy against bytes kept (exemplars, teacher, statistics) and against
     seconds of training."""

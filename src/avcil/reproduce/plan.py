@@ -160,6 +160,7 @@ def _cell(
                     classes_per_step=condition.classes_per_step,
                     steps=dataset.steps,
                     checkpoint_seconds=config.checkpoint_seconds,
+                    track=config.track,
                 ),
             )
 

@@ -16,6 +16,7 @@ from avcil.reproduce.outputs import write_outputs
 from avcil.reproduce.plan import Plan, make_plan
 from avcil.reproduce.runner import LocalRunner, Outcome, Runner
 from avcil.reproduce.standing import Standing, take_stock
+from avcil.training.tracking import require
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,6 +35,7 @@ def reproduce(config: ReproduceConfig, *, runner: Runner | None = None, quiet: b
 
     Raises InputError before any run starts for whatever does not fit: names, stores, folders of other runs.
     """
+    require(config.track)
     plan = make_plan(config)
     _check_out(config.out)
     with folder_lock(config.out, "reproducing a table"):

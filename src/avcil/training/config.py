@@ -71,6 +71,8 @@ class TrainConfig:
     and disk that has room (auto), no disk (memory), or nowhere (none)."""
     checkpoint_seconds: float = 30.0
     """How often, in seconds, a step's progress is saved; what a kill can cost."""
+    track: Literal["tensorboard", "trackio", "wandb"] | None = None
+    """Show losses and accuracies in a tracker, too; the run directory is the same with and without."""
 
     def __post_init__(self) -> None:
         def require(condition: bool, message: str) -> None:

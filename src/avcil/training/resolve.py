@@ -24,6 +24,7 @@ from avcil.training.team import Team
 NOT_IDENTITY = (
     "out",
     "checkpoint_seconds",
+    "track",
     "features",
     "benchmark",
     "steps",

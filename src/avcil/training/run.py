@@ -30,6 +30,8 @@ from avcil.training.sitting import state_of_run
 from avcil.training.stopwatch import LEARNING, PARTS, SAVING, TESTING, VALIDATION, Stopwatch, training_seconds
 from avcil.training.task_data import TaskData
 from avcil.training.team import Team
+from avcil.training.tracking import Tracking, require, track
+from avcil.training.tracking.events import Event, history
 
 
 def train(config: TrainConfig, *, quiet: bool = False) -> dict[str, Any]:
@@ -37,6 +39,7 @@ def train(config: TrainConfig, *, quiet: bool = False) -> dict[str, Any]:
 
     Raises InputError if the store, the method or the run directory do not fit the configuration.
     """
+    require(config.track)
     with claimed(config) as store, memory_errors(config):
         return Run(config, store=store, quiet=quiet).finish()
 
@@ -122,6 +125,11 @@ class Run:
 
     def finish(self) -> dict[str, Any]:
         """All steps that are left, then the results."""
+        name = self.config.track if self.team.is_first else None
+        with track(name, self.config.out, self.content) as tracking:
+            return self._finish(tracking)
+
+    def _finish(self, tracking: Tracking) -> dict[str, Any]:
         finished = self.directory.results
         if self.data.lacking:
             self._say(
@@ -129,6 +137,7 @@ class Run:
                 "figures are not those of the whole benchmark"
             )
         if finished is not None:
+            tracking.catch_up(self._history)
             self._say(f"{self.config.out} is finished already; remove it to run again")
             return finished
         if self.plan is not None:
@@ -146,12 +155,25 @@ class Run:
             last = len(states) - 1
             model = self.learner.restore(last, self.directory.step_tensors(last), states[-1]["exemplars"])
         for index in range(len(states), len(self.benchmark.steps)):
-            model, state = self._step(index, log_bytes=states[-1]["log_bytes"] if states else 0)
+            log_bytes = states[-1]["log_bytes"] if states else 0
+            model, state = self._step(index, tracking, log_bytes=log_bytes)
             states.append(state)
         assert model is not None
-        return self._write_results(model, states)
+        tracking.catch_up(self._history)
+        results = self._write_results(model, states)
+        tracking.results(results)
+        return results
 
-    def _step(self, index: int, *, log_bytes: int) -> tuple[Model, dict[str, Any]]:
+    def _history(self) -> Iterator[Event]:
+        """What there is to track so far, by the run directory."""
+        directory = self.directory
+        return history(directory.log_lines(), directory.steps_done(), self._test_sizes(), directory.results)
+
+    def _test_sizes(self) -> list[int]:
+        """Test clips of each task."""
+        return [len(self.data.rows("test", task)) for task in range(len(self.benchmark.steps))]
+
+    def _step(self, index: int, tracking: Tracking, *, log_bytes: int) -> tuple[Model, dict[str, Any]]:
         """Learn one step and commit it; `log_bytes` is where the log of the steps before ends."""
         if self.plan is not None:
             self.data.budget, self.data.scratch = self.plan.budget(self.config.out), self.config.out
@@ -162,10 +184,17 @@ class Run:
         validation = self.data.table(
             [row for task in range(index + 1) for row in self.data.rows("val", task)]
         )
+        tracking.catch_up(self._history)
+
+        def log(line: dict[str, Any]) -> None:
+            self.directory.log(line)
+            with self.watch.during(SAVING):
+                tracking.epoch(line)
+
         with self._bar(index, progress.epoch if progress else 0) as bar, self.watch.during(LEARNING):
             hooks = Hooks(
                 validate=lambda model: self._validate(model, validation),
-                log=self.directory.log,
+                log=log,
                 save=lambda p: self._save_progress(index, p),
                 tick=lambda: bar.update(),
                 progress=progress,
@@ -184,6 +213,7 @@ class Run:
             "seconds_by_part": seconds,
         }
         self.directory.commit_step(index, state, self.learner.tensors())
+        tracking.step(row, self._test_sizes())
         self.team.wait()
         return model, state
 
@@ -226,8 +256,7 @@ class Run:
         return row
 
     def _write_results(self, model: Model, states: list[dict[str, Any]]) -> dict[str, Any]:
-        tasks = len(self.benchmark.steps)
-        sizes = [len(self.data.rows("test", task)) for task in range(tasks)]
+        tasks, sizes = len(self.benchmark.steps), self._test_sizes()
         matrix = np.full((tasks, tasks), np.nan)
         for index, state in enumerate(states):
             matrix[index, : index + 1] = state["accuracies"]

@@ -41,6 +41,7 @@ class RunDirectory:
         for part in self.path.rglob(".*.part"):  # what a kill left half-written
             if part.is_file():
                 part.unlink()
+        self._remove_stale_progress()
         if not begun:
             write_json(self.path / "env.json", environment)
             write_json(self.path / "config.json", config)
@@ -156,6 +157,15 @@ class RunDirectory:
         for file in self.checkpoints.glob("progress-*.safetensors"):
             file.unlink()
 
+    def _remove_stale_progress(self) -> None:
+        """Remove the progress of a step that is done, which a kill between the two left."""
+        file = self.checkpoints / "progress.json"
+        with contextlib.suppress(
+            InputError, KeyError, TypeError
+        ):  # one that is damaged is told when it is needed
+            if not file.exists() or self._step_folder(read_json(file)["step"]).exists():
+                self._remove_progress()
+
     # -- logs and tables -----------------------------------------------------------------------------------------------
 
     def log(self, line: dict[str, Any]) -> None:
@@ -165,6 +175,11 @@ class RunDirectory:
                 file.write(json.dumps(line, allow_nan=False) + "\n")
         except OSError as error:
             raise disk_error(error, self.path / "metrics.jsonl") from error
+
+    def log_lines(self) -> list[str]:
+        """The lines of metrics.jsonl; none before the first."""
+        file = self.path / "metrics.jsonl"
+        return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
 
     def log_bytes(self) -> int:
         """Size of metrics.jsonl, all of which is on the disk afterwards."""

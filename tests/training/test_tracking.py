@@ -1,0 +1,358 @@
+"""Trackers beside the run directory: each event once however often a run was killed, and never at the run's cost."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import shutil
+import signal
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from avcil.cli.main import main
+from avcil.errors import InputError
+from avcil.training.config import TrainConfig
+from avcil.training.run import train
+from avcil.training.run_directory import RunDirectory
+from avcil.training.tracking import TrackedRun, track
+from avcil.training.tracking.events import history
+from avcil.training.tracking.tensorboard import TensorBoard, events_folder
+
+from .test_kill import contents, run_all  # isort: skip
+
+Scalars = dict[str, list[tuple[int, float]]]
+METHOD = ["--method", "av-cil", "--memory-per-class", "3"]
+
+
+def scalars(run: Path) -> Scalars:
+    """What TensorBoard shows of a run: (x, value) by name, in the order of writing."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    there = EventAccumulator(str(events_folder(run)))
+    there.Reload()
+    return {tag: [(e.step, e.value) for e in there.Scalars(tag)] for tag in there.Tags()["scalars"]}
+
+
+def config(store: Path, out: Path, **changes) -> TrainConfig:
+    settings = {
+        "method": "av-cil",
+        "classes_per_step": 2,
+        "epochs": 3,
+        "batch_size": 8,
+        "memory_per_class": 2,
+        "checkpoint_seconds": 0.0,
+        "track": "tensorboard",
+    }
+    return TrainConfig(features=store, out=out, **settings | changes)
+
+
+def lines(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+class Stopped(BaseException):
+    """As Ctrl-C, but of this test alone."""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(store, tmp_path_factory) -> Path:
+    """A finished run that TensorBoard was told of."""
+    out = tmp_path_factory.mktemp("tracked") / "run"
+    train(config(store, out), quiet=True)
+    return out
+
+
+def test_it_receives_what_the_run_directory_holds(undisturbed):
+    """Losses and validation over epochs, accuracies over steps, forgetting at the end, the configuration once."""
+    shown, log = scalars(undisturbed), lines(undisturbed)
+    results = json.loads((undisturbed / "results.json").read_text())
+    assert len(log) == 9
+    assert shown["loss/total"] == [(n, pytest.approx(line["loss"])) for n, line in enumerate(log)]
+    assert shown["validation/accuracy"] == [(n, pytest.approx(x["val_accuracy"])) for n, x in enumerate(log)]
+    distilled = [(n, line["losses"]["distillation"]) for n, line in enumerate(log) if line["step"]]
+    assert shown["loss/distillation"] == [(n, pytest.approx(value)) for n, value in distilled]
+    seen = shown["test/accuracy_of_classes_seen"]
+    assert seen == [(s, pytest.approx(value)) for s, value in enumerate(results["accuracy_per_step"])]
+    assert [step for step, _ in shown["test/accuracy_of_task_1"]] == [1, 2]
+    assert shown["final/mean_forgetting"] == [(2, pytest.approx(results["mean_forgetting"]))]
+    whole = b"".join(file.read_bytes() for file in events_folder(undisturbed).iterdir())
+    assert whole.count(b'"method": "av-cil"') == 1
+
+
+@pytest.mark.parametrize("method", ["blade", "rls"])
+def test_closed_forms(method, store, tmp_path):
+    """One epoch a step, without losses, with the figures of the statistics."""
+    options = ("features=48",) if method == "rls" else ()
+    closed = config(store, tmp_path / "run", method=method, set=options, memory_per_class=None)
+    train(closed, quiet=True)
+    shown = scalars(tmp_path / "run")
+    assert [at for at, _ in shown["statistics/bytes"]] == [0, 1, 2]
+    assert not [name for name in shown if name.startswith("loss/")]
+
+
+def test_killed_anywhere(store, tmp_path):
+    """Killed at any event and gone on with: events as of an undisturbed run, and no byte of the run differs."""
+    plan = [[], [1], [5], [20], [44], [71], [97], [121], [9, 1, 2, 3], [30, 30, 30]]
+    ends = run_all(store, tmp_path / "tracked", [*METHOD, "--track", "tensorboard"], plan)
+    assert ends == [[signal.SIGKILL] * len(deaths) + [0] for deaths in plan]
+    run_all(store, tmp_path / "plain", METHOD, [[]])
+    plain, expected = contents(tmp_path / "plain" / "0"), scalars(tmp_path / "tracked" / "0")
+    assert expected["loss/total"]
+    for number, deaths in enumerate(plan):
+        run = tmp_path / "tracked" / str(number)
+        assert contents(run) == plain, deaths
+        assert scalars(run) == expected, deaths
+        assert sum(file.stat().st_size > 0 for file in events_folder(run).iterdir()) == 1, deaths
+
+
+def test_tracking_may_come_and_go(undisturbed, store, tmp_path, monkeypatch):
+    """It is no part of the configuration: begun without and gone on with, or asked for at the very end, all is told."""
+    write = RunDirectory.log
+
+    def stop(self, line):
+        if (line["step"], line["epoch"]) == (1, 1):
+            raise KeyboardInterrupt
+        write(self, line)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "log", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(config(store, tmp_path / "run", track=None), quiet=True)
+    assert not events_folder(tmp_path / "run").exists()
+    train(config(store, tmp_path / "run"), quiet=True)
+    assert scalars(tmp_path / "run") == scalars(undisturbed)
+    train(config(store, tmp_path / "late", track=None), quiet=True)
+    train(config(store, tmp_path / "late"), quiet=True)
+    assert scalars(tmp_path / "late") == scalars(undisturbed)
+
+
+@pytest.mark.parametrize("moment", ["begin", "add", "caught_up", "close"])
+def test_a_tracker_that_fails(moment, undisturbed, store, tmp_path, monkeypatch, capsys):
+    """Said once, the run goes on and is the same; the same command later logs what is missing."""
+    calls = []
+    original = getattr(TensorBoard, moment)
+
+    def fail(self, *args, **kwargs):
+        calls.append(moment)
+        if moment == "close" or (moment == "add" and len(calls) < 5):
+            original(self, *args, **kwargs)
+            if moment == "add":
+                return
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TensorBoard, moment, fail)
+        train(config(store, tmp_path / "run"))
+    err = capsys.readouterr().err
+    assert err.count("avcil: tracking by tensorboard failed, the run goes on without it (OSError: ") == 1
+    assert "run the same command again" in err
+    assert "Traceback" not in err
+    assert len(calls) == (5 if moment == "add" else 1)
+    assert contents(tmp_path / "run") == contents(undisturbed)
+    train(config(store, tmp_path / "run"), quiet=True)
+    assert scalars(tmp_path / "run") == scalars(undisturbed)
+
+
+def test_a_tracker_that_is_not_there(store, tmp_path, monkeypatch, capsys):
+    """Refused before the run begins, with how to install it; reproduce refuses as well."""
+    monkeypatch.setitem(sys.modules, "trackio", None)
+    with pytest.raises(
+        InputError, match=r"--track trackio needs the package trackio.*pip install 'avcil\[track\]'"
+    ):
+        train(config(store, tmp_path / "run", track="trackio"), quiet=True)
+    assert not (tmp_path / "run").exists()
+    words = ["reproduce", str(store), "--classes-per-step", "3", "--methods", "blade", "--track", "trackio"]
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--out", str(tmp_path / "table")])
+    assert end.value.code == 2
+    assert "--track trackio needs" in capsys.readouterr().err
+    assert not (tmp_path / "table").exists()
+
+
+def test_someone_looks_on(undisturbed, store, tmp_path, monkeypatch):
+    """What was read from the file of before a kill is not told twice to a TensorBoard that is open all the while."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = tmp_path / "run"
+    looker, write = [], RunDirectory.log
+
+    def look(self, line):
+        write(self, line)
+        if (line["step"], line["epoch"]) == (1, 2) and not looker:
+            looker.append(EventAccumulator(str(events_folder(run))))
+            looker[0].Reload()
+            raise Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "log", look)
+        with pytest.raises(Stopped):
+            train(config(store, run), quiet=True)
+    before = [e.step for e in looker[0].Scalars("loss/total")]
+    assert before == [0, 1, 2, 3, 4]
+    train(config(store, run), quiet=True)
+    looker[0].Reload()
+    now = {tag: [(e.step, e.value) for e in looker[0].Scalars(tag)] for tag in looker[0].Tags()["scalars"]}
+    assert now == scalars(undisturbed)
+
+
+def test_the_command(store, tmp_path, capsys):
+    """avcil train says how to look at it."""
+    words = ["train", str(store), "--classes-per-step", "3", "--track", "tensorboard"]
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--out", str(tmp_path / "run")])
+    assert not end.value.code
+    assert f"tensorboard --logdir {tmp_path}/tensorboard\n" in capsys.readouterr().out
+    assert scalars(tmp_path / "run")["final/last_accuracy"]
+
+
+def test_every_run_of_a_reproduction(store, tmp_path, capsys):
+    """Under its own name, in one folder that TensorBoard shows side by side."""
+    words = ["reproduce", str(store), "--classes-per-step", "3", "--methods", "blade", "slda:features=30"]
+    words += ["--modalities", "audio", "--seeds", "0", "--track", "tensorboard", "--jobs", "1"]
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--out", str(tmp_path / "table")])
+    assert not end.value.code, capsys.readouterr().err
+    names = {folder.name for folder in (tmp_path / "table" / "runs" / "tensorboard").iterdir()}
+    assert names == {run.name for run in (tmp_path / "table" / "runs").iterdir()} - {"tensorboard"}
+    assert len(names) == 2
+
+
+# -- trackers that append to what they hold ----------------------------------------------------------------------
+
+
+def stopped_and_gone_on_with(settings: TrainConfig, monkeypatch) -> None:
+    """Stopped after every second epoch, its last line not yet told."""
+    write = RunDirectory.log
+    written = []
+
+    def log_then_stop(self, line):
+        write(self, line)
+        written.append(line)
+        if len(written) % 2 == 0:
+            raise Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "log", log_then_stop)
+        for _ in range(30):
+            try:
+                train(settings, quiet=True)
+                return
+            except Stopped:
+                written.clear()
+    raise AssertionError("the run did not end")
+
+
+def expected_events(run: Path) -> list[dict[str, float]]:
+    """By the run directory, as such a tracker keeps them."""
+    directory = RunDirectory(run)
+    told = history(directory.log_lines(), directory.steps_done(), [8, 8, 8], directory.results)
+    found = []
+    for event in told:
+        where = {"epoch": event.epoch}
+        where |= {} if event.class_step is None else {"class_step": event.class_step}
+        found.append(event.values | where)
+    return found
+
+
+def test_trackio(store, tmp_path, monkeypatch, capsys):
+    """In its database, with the configuration, each event once; another run of the same name is another one."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    import trackio
+    from trackio.sqlite_storage import SQLiteStorage
+
+    for name, module in list(sys.modules.items()):  # each took it over when it was imported
+        if name.startswith("trackio") and hasattr(module, "TRACKIO_DIR"):
+            monkeypatch.setattr(module, "TRACKIO_DIR", tmp_path / "trackio")
+
+    run = tmp_path / "run"
+    stopped_and_gone_on_with(config(store, run, track="trackio"), monkeypatch)
+    (record,) = trackio.Api().runs("avcil")
+    kept = SQLiteStorage.get_logs("avcil", record.name, run_id=record.id)
+    expected = expected_events(run)
+    assert len(expected) == 9 + 3 + 1
+    assert [log["step"] for log in kept] == list(range(len(expected)))
+    assert [{k: v for k, v in log.items() if k not in ("step", "timestamp")} for log in kept] == expected
+    assert record.config["method"] == "av-cil"
+    shutil.rmtree(run)
+    train(config(store, run, track="trackio", method="blade", memory_per_class=None), quiet=True)
+    assert len(list(trackio.Api().runs("avcil"))) == 2
+    assert capsys.readouterr().out == ""
+
+
+class FakeRun:
+    """What the adapter uses of wandb's run, whose service drops what comes at a step that it holds."""
+
+    def __init__(self, kept: dict) -> None:
+        self.kept = kept
+        self.step = len(kept["history"])
+        self.metrics: dict[str, str] = {}
+
+    def define_metric(self, name: str, *, step_metric: str) -> None:
+        self.metrics[name] = step_metric
+
+    def log(self, values: dict, *, step: int) -> None:
+        assert step == len(self.kept["history"]), "twice, or one left out"
+        assert all(
+            any(name == m or name.startswith(m.rstrip("*")) for m in [*self.metrics, "epoch", "class_step"])
+            for name in values
+        )
+        self.kept["history"].append(dict(values))
+
+    def finish(self, *, exit_code: int) -> None:
+        self.kept["ends"].append(exit_code)
+
+
+def test_wandb(store, tmp_path, monkeypatch):
+    """As wandb documents init(id=, resume="allow"), Run.step, log(step=) and finish: each event once, resumed by id."""
+    service: dict[str, dict] = {}
+
+    def init(*, project, id, name, config, resume, settings):
+        assert (project, name, resume) == ("avcil", "run", "allow")
+        return FakeRun(service.setdefault(id, {"history": [], "ends": [], "config": config}))
+
+    fake = types.ModuleType("wandb")
+    fake.init, fake.Settings = init, lambda **given: given
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    monkeypatch.delenv("WANDB_PROJECT", raising=False)
+    run = tmp_path / "run"
+    stopped_and_gone_on_with(config(store, run, track="wandb"), monkeypatch)
+    ((_, kept),) = service.items()
+    assert kept["history"] == expected_events(run)
+    assert kept["ends"][-1] == 0
+    assert set(kept["ends"][:-1]) == {1}
+    assert kept["config"]["method"] == "av-cil"
+
+
+def test_a_run_is_known_by_its_beginning(undisturbed, store, tmp_path):
+    """A copy or a move keeps the stamp; begun again under the same name, it is another run."""
+    content = json.loads((undisturbed / "config.json").read_text())
+    stamp = TrackedRun(undisturbed, content).stamp
+    moved = shutil.copytree(undisturbed, tmp_path / "run")
+    assert TrackedRun(moved, content).stamp == stamp
+    train(config(store, tmp_path / "again" / "run", track=None), quiet=True)
+    assert TrackedRun(tmp_path / "again" / "run", content).stamp != stamp
+
+
+def test_without_a_tracker_nothing_is_read(undisturbed):
+    """No event is made where nobody asks for one."""
+
+    def never():
+        raise AssertionError
+
+    with track(None, undisturbed, {}) as tracking:
+        tracking.catch_up(never)
+        tracking.epoch({"losses": {}, "loss": None, "val_accuracy": None})
+
+
+def test_fields_of_the_configuration(store, tmp_path):
+    """Two configurations that differ in tracking alone are the same run."""
+    plain = config(store, tmp_path / "run", track=None)
+    train(plain, quiet=True)
+    before = (tmp_path / "run" / "config.json").read_bytes()
+    train(dataclasses.replace(plain, track="tensorboard"), quiet=True)
+    assert (tmp_path / "run" / "config.json").read_bytes() == before
+    assert b"track" not in before
