@@ -30,6 +30,7 @@ from avcil.training.budget import Budget, device_memory
 from avcil.training.config import TrainConfig
 from avcil.training.learners import ClosedFormLearner, GradientLearner, Hooks, Learner
 from avcil.training.placement import Placement
+from avcil.training.stopwatch import Stopwatch
 from avcil.training.task_data import TaskData
 
 SETTINGS = (
@@ -141,6 +142,7 @@ class SittingData(TaskData):
         precision = None if settings["precision"] == "bfloat16" else settings["precision"]
         self.placement = Placement.of("cpu", precision)
         self.budget, self.scratch = Budget.of_host(device_memory(self.placement.device)), None
+        self.watch = Stopwatch()
         self.class_number = {label: number for number, label in enumerate(steps.classes)}
         self._row_of_id = {clip.clip_id: row for row, clip in enumerate(features.clips)}
 
