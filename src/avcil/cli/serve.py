@@ -19,6 +19,8 @@ class Args:
     """A finished run directory, or a model's folder."""
     host: str = "127.0.0.1"
     """Address to listen at; any but this machine's own lets others in, without a password."""
+    name: tuple[str, ...] = ()
+    """Names under which a proxy on this machine hands requests on, as in clips.example.org; others are refused."""
     port: int = 7860
     """Port to listen at; 0 takes a free one."""
     work: Path | None = None
@@ -39,6 +41,9 @@ class Args:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise InputError(f"--port must lie from 0 to 65535; not {self.port}")
+        for name in self.name:
+            if not name or set("/:@ ") & set(name):
+                raise InputError(f"--name takes a host's name, as in clips.example.org; not {name!r}")
         if not self.max_seconds > 0:
             raise InputError(f"--max-seconds must be above 0; not {self.max_seconds}")
         for name, least in (("max_clips", 1), ("workers", 1), ("waiting", 0)):
@@ -66,4 +71,12 @@ def run(args: Args) -> None:
         raise InputError(
             f"avcil serve needs the package {error.name}: pip install 'avcil[serve]', then run the command again"
         ) from None
-    serve(args.run, host=args.host, port=args.port, work=args.work, limits=limits, read_only=args.read_only)
+    serve(
+        args.run,
+        host=args.host,
+        port=args.port,
+        work=args.work,
+        limits=limits,
+        read_only=args.read_only,
+        names=[name.lower() for name in args.name],
+    )

@@ -103,7 +103,7 @@ def _by_name(kind: str, text: str, places: Places, options: dict[str, Any]) -> A
 def _build(name: str, place: tuple[str, str], options: dict[str, Any]) -> Any:
     module, attribute = place
     encoder_class = getattr(importlib.import_module(module), attribute)
-    known = encoder_class.__init__.__kwdefaults__ or {}
+    known = getattr(encoder_class.__init__, "__kwdefaults__", None) or {}  # it may have none of its own
     for option, value in options.items():
         if option not in known:
             error = unknown_name(f"option of encoder {name!r}:", option, known)

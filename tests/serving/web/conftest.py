@@ -74,12 +74,15 @@ def _new_clip(path: Path, number: int, take: int) -> Path:
 
 
 @contextmanager
-def serving(run: Path, **options: object) -> Iterator[Served]:
+def serving(run: Path, *, names: tuple[str, ...] = (), **options: object) -> Iterator[Served]:
     """Serve a run for as long as it is looked at."""
     service = Service(run, limits=LIMITS, **options)
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(make_app(service), log_level="error", timeout_graceful_shutdown=2))
+    listening.listen()
+    server = uvicorn.Server(
+        uvicorn.Config(make_app(service, names=names), log_level="error", timeout_graceful_shutdown=2)
+    )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

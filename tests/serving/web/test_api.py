@@ -78,6 +78,24 @@ def test_errors(served, taught, tmp_path):
             assert "/tmp" not in answer.text
 
 
+def test_behind_a_proxy(run, serve_run, taught):
+    """Requests that a proxy hands on are answered for the names that were given, pages of the same name may send, and
+    other names are refused as before."""
+    clip = clips_of(taught)[0]
+    with serve_run(run, names=("clips.example.org",)) as served:
+        handed_on = {"host": "clips.example.org", "origin": "https://clips.example.org"}
+        assert send(served.url, clip, headers=handed_on).status_code == 200
+        assert send(served.url, clip).status_code == 200
+        for headers in (
+            {"host": "elsewhere.example"},
+            {"host": "clips.example.org", "origin": "https://elsewhere.example"},
+        ):
+            refused = send(served.url, clip, headers=headers)
+            assert refused.status_code == 403
+            assert "/tmp" not in refused.text
+        assert "answers as clips.example.org" in httpx.get(served.url, headers={"host": "other.example"}).text
+
+
 def test_schema(served):
     """The schema names every address."""
     paths = httpx.get(f"{served.url}/api/openapi.json").json()["paths"]

@@ -21,8 +21,9 @@ ROOM_FOR_HEADERS = 64 * 1024
 class Guard:
     """Refuses with JSON, or hands the request on."""
 
-    def __init__(self, app: Any, *, service: Service, local: bool) -> None:
-        self.app, self.service, self.local = app, service, local
+    def __init__(self, app: Any, *, service: Service, names: frozenset[str] | None) -> None:
+        """`names`: the hosts that requests may be for; None for any."""
+        self.app, self.service, self.names = app, service, names
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """One request."""
@@ -44,8 +45,10 @@ class Guard:
 
     def _refusal(self, scope: dict[str, Any], headers: dict[str, str]) -> tuple[int, str, str] | None:
         host, origin = headers.get("host", ""), headers.get("origin")
-        if self.local and urlsplit(f"//{host}").hostname not in LOOPBACK:
-            return 403, "forbidden", "this server answers to this machine alone, as localhost or 127.0.0.1"
+        if self.names is not None and urlsplit(f"//{host}").hostname not in self.names:
+            known = ", ".join(sorted(self.names - LOOPBACK))
+            answers = f"as {known}" if known else "to this machine alone, as localhost or 127.0.0.1"
+            return 403, "forbidden", f"this server answers {answers}"
         changes = scope["method"] not in ("GET", "HEAD", "OPTIONS")
         if changes and origin not in (None, "null") and urlsplit(origin).netloc != host:
             return 403, "forbidden", "a page of another site cannot send anything here"

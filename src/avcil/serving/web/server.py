@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 import tempfile
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from fastapi import FastAPI
 
 from avcil.errors import InputError
 from avcil.serving.web.api import make_api
-from avcil.serving.web.guard import Guard
+from avcil.serving.web.guard import LOOPBACK, Guard
 from avcil.serving.web.limits import Limits
 from avcil.serving.web.page import HEAD, make_page, make_theme
 from avcil.serving.web.service import Service
@@ -29,11 +30,12 @@ from avcil.serving.web.service import Service
 STYLE = Path(__file__).with_name("page.css")
 
 
-def make_app(service: Service, *, local: bool = True) -> FastAPI:
-    """The whole application: /api for programs, / for people."""
+def make_app(service: Service, *, names: Iterable[str] | None = ()) -> FastAPI:
+    """The whole application: /api for programs, / for people. Requests may be for this machine by its own names or by
+    `names`; None lets them be for any."""
     with ThreadPoolExecutor(1) as apart:  # gradio leaves an event loop open where none is running
         app = apart.submit(lambda: asyncio.run(_mounted(service))).result()
-    app.add_middleware(Guard, service=service, local=local)
+    app.add_middleware(Guard, service=service, names=None if names is None else LOOPBACK | set(names))
     return app
 
 
@@ -64,14 +66,23 @@ def is_local(host: str) -> bool:
         return False
 
 
-def serve(run: Path, *, host: str, port: int, work: Path | None, limits: Limits, read_only: bool) -> None:
+def serve(
+    run: Path,
+    *,
+    host: str,
+    port: int,
+    work: Path | None,
+    limits: Limits,
+    read_only: bool,
+    names: Sequence[str] = (),
+) -> None:
     """Serve a run until stopped; InputError if the address cannot be had or the run not served."""
     with tempfile.TemporaryDirectory(prefix="avcil-serve-", ignore_cleanup_errors=True) as cache:
         os.environ["GRADIO_TEMP_DIR"] = cache  # uploads of the page; gone with the server
         listening = _listen(host, port)
         service = Service(run, work=work, limits=limits, read_only=read_only)
         try:
-            app = make_app(service, local=is_local(host))
+            app = make_app(service, names=names if names or is_local(host) else None)
             _announce(service, host, listening.getsockname()[1])
             config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
             uvicorn.Server(config).run(sockets=[listening])
@@ -86,6 +97,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        listening.listen()  # who comes before the server is up waits, and is not turned away
     except OSError as error:
         raise InputError(
             f"cannot listen at {host}, port {port}: {error.strerror}. Choose another --port"
