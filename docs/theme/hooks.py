@@ -17,6 +17,7 @@ from mkdocs.structure.files import File, Files
 
 from avcil.cli.main import VERBS
 from avcil.cli.parse import parse
+from avcil.methods.registry import method_names
 
 ROOT = Path(__file__).parents[2]
 BESIDE = {"changes.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
@@ -34,6 +35,18 @@ def on_files(files: Files, config: Any) -> Files:
     return files
 
 
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Put every method in the place that is kept for them, so that a new one needs no line here."""
+    return markdown.replace("<!-- every method -->", "\n".join(map(method_entry, method_names())))
+
+
+def method_entry(name: str) -> str:
+    """A method's heading, and its file for mkdocstrings."""
+    module = f"avcil.methods.{name.replace('-', '_')}"
+    shown = "{show_root_heading: false, show_root_toc_entry: false, heading_level: 4}"
+    return f"### {name}\n\n::: {module}\n    options: {shown}\n"
+
+
 def on_page_content(content: str, **_: Any) -> str:
     """Put diagrams into the page, where its style sheet reaches them."""
     return re.sub(r'<img alt="([^"]*)" src="[^"]*diagrams/([\w-]+\.svg)" ?/?>', _drawn, content)
@@ -43,7 +56,7 @@ def _drawn(found: re.Match[str]) -> str:
     words, name = found.groups()
     drawing = (ROOT / "docs" / "diagrams" / name).read_text(encoding="utf-8")
     drawing = re.sub(r"<style>.*?</style>", "", drawing, flags=re.DOTALL)
-    return f'<span class="diagram" role="img" aria-label="{words}" tabindex="0">{drawing}</span>'
+    return f'<span class="diagram" role="img" aria-label="{words}">{drawing}</span>'
 
 
 def commands_page() -> str:

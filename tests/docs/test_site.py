@@ -99,6 +99,33 @@ def test_every_option_is_on_the_page(site):
     assert "`` --classes-per-step {None}|INT ``\n:   Classes that arrive at each step" in page
 
 
+def public_names() -> set[str]:
+    """What users import: what the packages offer, the metrics, every method and its options."""
+    from avcil import features, losses, media, serving, statistics
+    from avcil.evaluation import metrics
+    from avcil.methods.registry import load_method, method_names
+
+    offered = [
+        getattr(package, n)
+        for package in (features, losses, media, serving, statistics)
+        for n in package.__all__
+    ]
+    offered += [
+        value
+        for name, value in vars(metrics).items()
+        if callable(value) and not name.startswith("_") and value.__module__ == metrics.__name__
+    ]
+    for name in method_names():
+        offered += [load_method(name), load_method(name).Options]
+    return {f"{value.__module__}.{value.__qualname__}" for value in offered if callable(value)}
+
+
+def test_public_names_are_in_the_reference(pages):
+    """Each has its place in the API's pages."""
+    anchors = set().union(*(page.anchors for file, page in pages.items() if file.parent.name == "api"))
+    assert public_names() - anchors == set()
+
+
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
 def test_links_of_the_repositorys_own_pages(name):
     """They are read outside the site, so its builder does not see them."""

@@ -1,0 +1,46 @@
+"""The diagrams are what the scripts draw, and can be read in both schemes and by those who do not see them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_files_are_what_the_scripts_draw(theme):
+    """python docs/theme/draw.py would change nothing."""
+    for name, text in theme("draw").diagrams().items():
+        assert (DOCS / "diagrams" / name).read_text(encoding="utf-8") == text, (
+            f"run docs/theme/draw.py: {name}"
+        )
+
+
+def test_colours_are_those_of_the_site(theme):
+    """Every colour is a variable that the site gives in both schemes, with the value that the file alone has."""
+    drawing = theme("drawing")
+    style = (DOCS / "theme" / "site.css").read_text(encoding="utf-8")
+    light, dark = (dict(re.findall(r"--d-([\w-]+): (#\w+);", part)) for part in style.split('="slate"]')[:2])
+    assert light == drawing.LIGHT
+    assert dark == drawing.DARK
+    for file in (DOCS / "diagrams").glob("*.svg"):
+        root = ElementTree.parse(file).getroot()
+        assert root.find("{*}title").text
+        drawn = re.sub(r"<style>.*?</style>", "", file.read_text(encoding="utf-8"))
+        assert set(re.findall(r"var\(--d-([\w-]+)\)", drawn)) <= set(light)
+        assert not re.search(r'(fill|stroke)(=|:)"?#', drawn), "a colour that no scheme changes"
+        assert float(root.get("viewBox").split()[2]) <= 420, "wider than a phone shows"
+
+
+def test_every_diagram_is_on_a_page():
+    """None is left over; each stands on its page with words for those who do not see it."""
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in DOCS.rglob("*.md"))
+    shown = re.findall(r"!\[([^\]]+)\]\((?:\.\./)?diagrams/([\w-]+\.svg)\)", pages)
+    assert {name for _, name in shown} == {file.name for file in (DOCS / "diagrams").glob("*.svg")}
+    assert all(len(words) > 30 for words, _ in shown)
+
+
+def test_pictures_are_small():
+    """All of the site's pictures together stay below 400 kB."""
+    assert sum(file.stat().st_size for file in (DOCS / "pictures").iterdir()) < 400_000

@@ -1,0 +1,75 @@
+"""The code on the how-to pages works as it stands."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avcil.cli.main import main
+from avcil.encoders import registry
+
+HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
+
+
+def code_of(page: str) -> list[str]:
+    """The Python blocks of a page."""
+    return re.findall(r"```python\n(.*?)```", (HOW_TO / page).read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_encoder_is_one(tmp_path, monkeypatch):
+    """In the table, it is found by its name and by its fingerprint; alone and in a batch it gives the same; odd sounds
+    give finite numbers."""
+    (tmp_path / "loudness_example.py").write_text(code_of("adding-an-encoder.md")[0])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(registry.AUDIO, "loudness", ("loudness_example", "Loudness"))
+    encoder = registry.audio_encoder("loudness")
+    sounds = [np.float32([0.5] * n) for n in (1, 40, 16_000)] + [np.zeros(100, np.float32)]
+    together = encoder.encode(sounds)
+    assert together.shape == (4, encoder.width)
+    assert together.dtype == np.float32
+    assert np.isfinite(together).all()
+    np.testing.assert_array_equal(together, np.concatenate([encoder.encode([sound]) for sound in sounds]))
+    np.testing.assert_allclose(together[2], 10 * np.log10(0.25 + 1e-6), rtol=1e-6)
+    again = registry.from_fingerprint(json.loads(json.dumps(encoder.fingerprint())))
+    assert again.fingerprint() == encoder.fingerprint()
+
+
+def test_the_loss_is_trained_on(tmp_path, store):
+    """Its doctest holds; both pieces in a file are a method; its term is in the log with the weight that was given."""
+    loss, method = code_of("adding-a-loss.md")
+    namespace: dict[str, object] = {}
+    exec(loss, namespace)
+    words = namespace["entropy"].__doc__
+    example = doctest.DocTestParser().get_doctest(words, namespace, "entropy", None, 0)
+    assert doctest.DocTestRunner().run(example).failed == 0
+    file = tmp_path / "decided.py"
+    file.write_text(f"{loss}\n{method}")
+    words = ["train", store, "--method", file, "--set", "entropy_weight=0.05", "--classes-per-step", "3"]
+    words += ["--epochs", "2", "--memory-per-class", "2", "--out", tmp_path / "run"]
+    with pytest.raises(SystemExit) as end:
+        main([str(word) for word in words])
+    assert end.value.code == 0
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    terms = [line["losses"]["entropy"] for line in lines if line["step"] == 1]
+    assert terms
+    assert all(0 < term <= 0.05 * np.log(6) for term in terms)
+
+
+def test_options_on_the_pages_are_there():
+    """Every --option that a page names is one of avcil's."""
+    from importlib import import_module
+
+    from avcil.cli.main import VERBS
+
+    known = {"--workers", "--debug", "--config"}
+    for verb in VERBS:
+        args = import_module(f"avcil.cli.{verb.replace('-', '_')}").Args
+        known |= {f"--{name.replace('_', '-')}" for name in getattr(args, "__dataclass_fields__", {})}
+    for page in HOW_TO.glob("*.md"):
+        named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text(encoding="utf-8")))
+        assert named - known == set(), page.name
