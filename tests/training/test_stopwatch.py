@@ -74,7 +74,7 @@ def test_a_run_tells_its_parts(store, tmp_path, method, selection, chooses):
     states = [read_json(tmp_path / "run" / "checkpoints" / f"step_{i}" / "state.json") for i in range(2)]
     for part, total in results["seconds_by_part"].items():
         assert total == pytest.approx(sum(state["seconds_by_part"][part] for state in states))
-        assert (total > 0) == (part != "saving" or method != "blade")
+        assert total > 0 or (part == "saving" and method == "blade")  # which saves no progress
     parts = results["seconds_by_part"]
     assert results["seconds"] == pytest.approx(training_seconds(parts, chooses=chooses))
 

@@ -32,8 +32,12 @@ class Args:
     """How many classes to show for a clip."""
     method_file: Path | None = None
     """The Python file of a method of your own that made the model; needed for methods in closed form alone."""
+    error_rate: float = 0.05
+    """Say "perhaps none of the classes that it knows" where no more than this share of clips of those classes is as
+    odd: about so many of them are then told so by mistake. Only models of blade can tell."""
     json: bool = False
-    """Print a JSON list, an object a file: path, label, probability, predictions, notes; or path and error."""
+    """Print a JSON list, an object a file: path, label, probability, predictions, known, p_value, notes; or path and
+    error."""
     window: str | None = None
     """Take each file for a long video and ask about windows of so many seconds, as in 2s: a timeline of events."""
     hop: str | None = None
@@ -49,6 +53,10 @@ class Args:
     def __post_init__(self) -> None:
         if self.top < 1:
             raise InputError(f"--top must be 1 or more; not {self.top}")
+        if not 0 <= self.error_rate < 1:
+            raise InputError(
+                f"--error-rate must be a share from 0 up to 1, as in 0.05; not {self.error_rate}"
+            )
         if not self.clips:
             raise InputError("name at least one clip: avcil predict RUN CLIP...")
         if self.json and self.format not in (None, "json"):
@@ -98,6 +106,7 @@ def run(args: Args) -> int:
 
         load_method(str(args.method_file))
     recognizer = Recognizer.load(args.run)
+    recognizer.error_rate = args.error_rate
     paths, failed = _paths(args)
     if args.window:
         failed += _timelines(args, recognizer, paths)

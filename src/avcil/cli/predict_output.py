@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from avcil.serving import Answer
     from avcil.serving.explanation import Explanation
 
-COLUMNS = ("path", "label", "probability", "known", "answered_from", "notes", "error")
+COLUMNS = ("path", "label", "probability", "known", "p_value", "answered_from", "notes", "error")
 
 
 class ClipWriter:
@@ -68,6 +68,7 @@ def answer_json(path: Path, answer: Answer | AvcilError, top: int) -> dict[str, 
         "probability": answer.probability,
         "predictions": [{"label": label, "probability": probability} for label, probability in ranked],
         "known": answer.known,
+        "p_value": answer.p_value,
         "answered_from": answer.modality,
         "notes": answer.notes,
     }
@@ -89,9 +90,19 @@ def explanation_json(explanation: Explanation) -> dict[str, Any]:
 
 def _row(path: Path, answer: Answer | AvcilError) -> list[Any]:
     if isinstance(answer, AvcilError):
-        return [path, "", "", "", "", "", str(answer)]
+        return [path, "", "", "", "", "", "", str(answer)]
     known = {True: "yes", False: "no", None: ""}[answer.known]
-    return [path, answer.label, f"{answer.probability:.6f}", known, answer.modality, answer.notes, ""]
+    p_value = "" if answer.p_value is None else f"{answer.p_value:.6f}"
+    return [
+        path,
+        answer.label,
+        f"{answer.probability:.6f}",
+        known,
+        p_value,
+        answer.modality,
+        answer.notes,
+        "",
+    ]
 
 
 def _print(path: Path, answer: Answer | AvcilError, top: int, stream: TextIO) -> None:
@@ -103,7 +114,8 @@ def _print(path: Path, answer: Answer | AvcilError, top: int, stream: TextIO) ->
     width = max(len(label) for label, _ in ranked)
     for label, probability in ranked:
         print(f"  {label:<{width}}  {100 * probability:5.1f} %  {'█' * round(30 * probability)}", file=stream)
-    if answer.known is False:
-        print("  perhaps none of the classes that it knows", file=stream)
+    if answer.known is False and answer.p_value is not None:
+        odd = f"{100 * answer.p_value:.2g} % of the clips of those are as odd"
+        print(f"  perhaps none of the classes that it knows: {odd}", file=stream)
     if answer.notes:
         print(f"  note: {answer.notes}", file=stream)

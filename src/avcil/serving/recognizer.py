@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from avcil.serving.timeline import Event
 
 STRANGE = 0.05
-"""p-value below which a clip counts as none of the classes: so many clips of known classes are taken for strange."""
+"""p-value up to which a clip counts as none of the classes: about so many clips of known ones are taken for strange."""
 Progress = Callable[[str, int, int], None]
 """Called with what is being done ("reading clips", "learning"), how much of it is done, and how much there is."""
 
@@ -50,6 +50,9 @@ class Answer:
     """What was odd about the file or missing; empty if nothing was."""
     known: bool | None = None
     """False: the clip is like none of the classes; None: the method cannot tell."""
+    p_value: float | None = None
+    """The share of clips of the classes taught that are as odd as this one, or odder; `known` is False where it is not
+    above the recogniser's `error_rate`."""
     modality: str = ""
     """What it was answered from."""
 
@@ -68,6 +71,8 @@ class Recognizer:
 
     def __init__(self, state: SavedModel) -> None:
         self._state = state
+        self.error_rate = STRANGE
+        """About this share of clips of the classes taught is answered with `known` False by mistake; set it at will."""
         self._learning_lock = threading.Lock()
 
     # -- loading and saving ------------------------------------------------------------------------------------
@@ -231,6 +236,7 @@ class Recognizer:
         with torch.inference_mode():
             probabilities = state.model.scores(*parts).double().softmax(dim=1)[0]
             p_values = getattr(state.model, "p_values", lambda *_: None)(*parts)
+        p_value = None if p_values is None else float(p_values[0])
         order = probabilities.argsort(descending=True, stable=True).tolist()
         values = probabilities.tolist()
         return Answer(
@@ -238,7 +244,8 @@ class Recognizer:
             label=state.labels[order[0]],
             probabilities={state.labels[number]: values[number] for number in order},
             notes=features.notes,
-            known=None if p_values is None else bool(p_values[0] >= STRANGE),
+            known=None if p_value is None else p_value > self.error_rate,
+            p_value=p_value,
             modality=given_modality(state.model, features),
         )
 

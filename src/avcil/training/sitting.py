@@ -137,7 +137,7 @@ class SittingData(TaskData):
         self, features: SittingFeatures, steps: Steps, *, new: int, settings: Mapping[str, Any], whole: bool
     ) -> None:
         self.store, self.benchmark, self._new = features, steps, new  # type: ignore[assignment]
-        self.modality, self.whole_tokens = settings["modality"], whole
+        self.modality, self.whole_tokens, self.watch = settings["modality"], whole, Stopwatch()
         # A network that a GPU trained in bfloat16 learns on where it answers: on the processor, in float32.
         precision = None if settings["precision"] == "bfloat16" else settings["precision"]
         self.placement = Placement.of("cpu", precision)

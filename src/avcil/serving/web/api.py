@@ -91,6 +91,7 @@ def _prediction(name: str, answer: Answer, found: Sequence[Event]) -> dict[str, 
         "probability": answer.probability,
         "predictions": [{"label": label, "probability": p} for label, p in answer.probabilities.items()],
         "known": answer.known,
+        "p_value": answer.p_value,
         "modality": answer.modality,
         "notes": answer.notes,
         "events": [

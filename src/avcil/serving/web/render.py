@@ -55,8 +55,9 @@ def problem_html(message: str) -> str:
 
 def _sureness(look: Look) -> str:
     answer = look.explanation.answer
-    if answer.known is False:
-        return "It resembles none of the classes it knows; this is only the nearest. You could teach it a new class."
+    if answer.known is False and answer.p_value is not None:
+        odd = f"only {100 * answer.p_value:.2g} % of the clips of those are as odd"
+        return f"It resembles none of the classes it knows: {odd}. This is the nearest; you could teach it a new class."
     sure = "Sure" if answer.probability > 0.9 else "Fairly sure" if answer.probability > 0.6 else "Not sure"
     return f"{sure}; answered from {PARTS.get(answer.modality, 'what there is')}."
 

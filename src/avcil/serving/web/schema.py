@@ -46,6 +46,9 @@ class Prediction(BaseModel):
     probability: float
     predictions: list[ClassProbability] = Field(description="of all classes, likeliest first")
     known: bool | None = Field(description="false: like none of the classes; null: the method cannot tell")
+    p_value: float | None = Field(
+        description="share of clips of the classes known that are as odd; known is false up to 0.05"
+    )
     modality: Literal["audio-visual", "audio", "visual"] = Field(description="what it was answered from")
     notes: str
     events: list[EventBody] = Field(description="of clips of 6 s or longer, if asked for")
