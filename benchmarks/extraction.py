@@ -1,41 +1,46 @@
-"""Reading clips for the encoders beside the way of AV-CIL's release: JPEGs by ffmpeg, a WAV, and both read again.
+"""Extraction beside the way of AV-CIL's release, on the same clips in one run: clips a second and MB on the disk.
 
-    python benchmarks/extraction.py FOLDER [--clips 4] [--rounds 3] [--also DIR]
+    python benchmarks/extraction.py FOLDER [--clips 4] [--rounds 3] [--sound moviepy|ffmpeg]
 
-Needs the program `ffmpeg` and `pip install moviepy`. In FOLDER it makes 10-second clips with sound at the rates of
-video platforms, 1280x720 of 2.5 Mbit/s and 640x360 of 0.7 Mbit/s (H.264 as x264 makes it by itself, a key frame every
-250 frames; AAC), and, on the same clips in turns:
+Needs the program ffmpeg; `--sound moviepy` needs `pip install moviepy`, `--sound ffmpeg` writes the WAV by ffmpeg
+alone, which is faster than the release is. In FOLDER it makes 10-second clips with sound at the rates of video
+platforms, 1280x720 of 2.5 Mbit/s and 640x360 of 0.7 Mbit/s (H.264 as x264 makes it by itself, a key frame every 250
+frames; AAC).
 
-    release   ffmpeg to JPEGs at 10 frames a second; a WAV of 44.1 kHz by moviepy; 16 of the JPEGs read with PIL and
-              brought to a short side of 224; the WAV read and resampled to 11,430 Hz
+Decode: each way in turns.
+
+    release   ffmpeg to JPEGs at 10 frames a second; a WAV of 44.1 kHz; 16 of the JPEGs read with PIL and brought to a
+              short side of 224; the WAV read and resampled to 11,430 Hz (release_way.py)
     avcil     `read_clip`: 16 frames at a short side of 224 and sound at 16 kHz, nothing on the disk
 
 The release has one clip in hand at a time, and its ffmpeg as many threads as it likes; so has avcil first, with one
-thread, and then a reader a core, as `avcil extract` has them. Then frames of `read_clip` are compared, byte for byte,
-with those that ffmpeg gives at the same moments, on these clips and, with `--also DIR`, on every file in a folder.
+thread, and then a reader a core, as `avcil extract` has them.
+
+Decode and encode: VideoMAE-base and AudioMAE ViT-B of full size and random weights, one clip after another and a dict
+of float32 arrays in a .npy file the release's way, `avcil.features.extract` the other; the models are loaded before.
+
+Then: what `avcil extract` leaves on the disk and how much it writes in all, and frames beside ffmpeg's.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import wave
 from pathlib import Path
 
 import numpy as np
-from moviepy import VideoFileClip
-from PIL import Image
-from scipy.signal import resample_poly
+from ffmpeg_frames import compare_frames, ffmpeg
+from release_way import read_by_files
 
-from avcil.clips import Clip
-from avcil.errors import InputError
+from avcil.clips import Clip, write_clips
+from avcil.features.extract import extract
 from avcil.features.read_pool import read_clips_ahead
 from avcil.features.reader_process import Limits
 from avcil.features.reading import Wanted
@@ -43,14 +48,7 @@ from avcil.media import read_clip
 
 SIZES = {"720p": ("1280x720", "2.5M"), "360p": ("640x360", "0.7M")}
 SECONDS, RATE = 10, 30
-CHROMA = {"left": (0, 128), "center": (128, 128), "topleft": (0, 0)}
-"""Where the file says its chroma samples lie; ffmpeg's filter `scale` must be told, its library need not."""
-
-
-def ffmpeg(*words: object, out: bool = False) -> bytes:
-    """Run ffmpeg quietly; its standard output."""
-    command = ["ffmpeg", "-v", "error", "-nostdin", "-y", *map(str, words)]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE if out else None).stdout
+TABLE = "| {} | {} | {} | {} | {} |"
 
 
 def make_clips(folder: Path, count: int) -> dict[str, list[Path]]:
@@ -70,32 +68,8 @@ def make_clips(folder: Path, count: int) -> dict[str, list[Path]]:
     return made
 
 
-def release_way(path: Path, folder: Path) -> int:
-    """Frames (16, H, W, 3) and sound by way of the disk; bytes that lie there afterwards."""
-    ffmpeg("-i", path, "-vf", "fps=10", "-q:v", 2, folder / "%06d.jpg")
-    write_sound(path, folder / "sound.wav")
-    files = sorted(folder.glob("*.jpg"))
-    frames = []
-    for place in np.linspace(0, len(files) - 1, 16).round().astype(int):
-        with Image.open(files[place]) as image:
-            scale = 224 / min(image.size)
-            size = (round(image.width * scale), round(image.height * scale))
-            frames.append(np.asarray(image.convert("RGB").resize(size, Image.Resampling.BILINEAR)))
-    np.stack(frames)
-    with wave.open(str(folder / "sound.wav")) as file:
-        samples = np.frombuffer(file.readframes(file.getnframes()), np.int16).reshape(-1, 2)
-    resample_poly(samples.mean(axis=1) / 32768, 127, 490)
-    return sum(file.stat().st_size for file in folder.iterdir())
-
-
-def write_sound(path: Path, wav: Path) -> None:
-    """By moviepy, as the release does."""
-    with VideoFileClip(str(path)) as clip:
-        clip.audio.write_audiofile(str(wav), fps=44_100, logger=None)
-
-
-def compare_speed(clips: dict[str, list[Path]], rounds: int) -> None:
-    """Medians of clips a second, in turns, and the ratio of each round."""
+def compare_decoding(clips: dict[str, list[Path]], rounds: int, sound: str) -> None:
+    """Lines of the table: medians of clips a second, and of the ratio within each round."""
     for name, paths in clips.items():
         times: dict[str, list[float]] = {"release": [], "avcil": [], "avcil, a reader a core": []}
         left = 0
@@ -103,7 +77,7 @@ def compare_speed(clips: dict[str, list[Path]], rounds: int) -> None:
             began = time.perf_counter()
             for path in paths:
                 with tempfile.TemporaryDirectory() as folder:
-                    left = release_way(path, Path(folder))
+                    *_, left = read_by_files(path, Path(folder), sound=sound)
             times["release"].append(time.perf_counter() - began)
             began = time.perf_counter()
             for path in paths:
@@ -112,10 +86,10 @@ def compare_speed(clips: dict[str, list[Path]], rounds: int) -> None:
             times["avcil, a reader a core"].append(in_parallel(paths))
         for way, seconds in times.items():
             ratio = statistics.median(a / b for a, b in zip(times["release"], seconds, strict=True))
-            kept = f"{left / 1e6:.1f}" if way == "release" else "0.0"
             rate = len(paths) / statistics.median(seconds)
+            kept = left / 1e6 if way == "release" else 0.0
             print(
-                f"{name}  {way:<24} {rate:6.2f} clips/s  {ratio:5.1f} times the release's  {kept:>5} MB a clip on disk"
+                TABLE.format(f"decode, {name}", way, f"{rate:.2f}", f"{ratio:.1f}", f"{kept:.1f}"), flush=True
             )
 
 
@@ -135,76 +109,61 @@ def in_parallel(paths: list[Path]) -> float:
     return time.perf_counter() - began
 
 
-def compare_frames(paths: list[Path]) -> None:
-    """How many frames equal ffmpeg's of the same moments, byte for byte; files turned by their header as well."""
-    same = files = 0
+def as_clips(paths: list[Path]) -> list[Clip]:
+    """With an absolute path as the id."""
+    return [Clip(clip_id=str(path), path=path.absolute(), label="a", split="train") for path in paths]
+
+
+def compare_encoding(name: str, paths: list[Path], folder: Path, sound: str) -> None:
+    """Lines of the table: both ways from files to stored features, once."""
+    from full_size import encoders
+
+    seeing, hearing = encoders(folder)
+    read = read_clip(paths[0], frames=16, short_side=224, sample_rate=16_000)
+    seeing.encode([read.frames])  # the first call costs more
+    hearing.encode([read.sound])
+    began, table, kept = time.perf_counter(), {}, 0
     for path in paths:
-        try:
-            ours = read_clip(path, frames=8, short_side=224)
-            if ours.frames is None:
-                continue
-            height, width = ours.frames.shape[1:3]
-            upright = ffmpeg_frames(path, ours.frame_times, height, width)
-            lying = ffmpeg_frames(path, ours.frame_times, width, height)
-        except (InputError, subprocess.CalledProcessError, ValueError, KeyError) as error:
-            print(f"not compared  {path.name}: {str(error)[:100]}")
-            continue
-        files += 1
-        if any(np.array_equal(ours.frames, theirs) for theirs in [*turns(upright), *turns(lying)]):
-            same += 1
-        else:
-            off = np.abs(ours.frames.astype(int) - upright).max(axis=(1, 2, 3)).tolist()
-            print(f"differs       {path.name}: largest difference by frame {off}; {'; '.join(ours.problems)}")
-    print(f"frames equal to ffmpeg's byte for byte: {same} of {files} files")
+        with tempfile.TemporaryDirectory() as scratch:
+            frames, heard, left = read_by_files(path, Path(scratch), sound=sound)
+            kept += left
+        table[path.name] = seeing.encode([frames])[0].astype(np.float32), hearing.encode([heard])[0]
+    np.save(folder / "features.npy", table, allow_pickle=True)  # type: ignore[arg-type]
+    release = time.perf_counter() - began
+    shutil.rmtree(folder / "store", ignore_errors=True)
+    began = time.perf_counter()
+    extract(as_clips(paths), folder / "store", visual=seeing, audio=hearing)
+    ours = time.perf_counter() - began
+    kept += (folder / "features.npy").stat().st_size
+    for way, seconds, size in (("release", release, kept), ("avcil", ours, bytes_in(folder / "store"))):
+        figures = f"{len(paths) / seconds:.2f}", f"{release / seconds:.1f}", f"{size / len(paths) / 1e6:.1f}"
+        print(TABLE.format(f"decode and encode, {name}", way, *figures), flush=True)
 
 
-def turns(frames: np.ndarray) -> list[np.ndarray]:
-    """The eight ways to turn and mirror pictures (F, H, W, 3)."""
-    return [np.rot90(side, quarter, (1, 2)) for side in (frames, frames[:, :, ::-1]) for quarter in range(4)]
+def bytes_in(folder: Path) -> int:
+    """All files in it."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def ffmpeg_frames(path: Path, times: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Those displayed at `times`, all decoded by ffmpeg in order and converted as `read_clip` does."""
-    fields = "stream=chroma_location:format=start_time:frame=best_effort_timestamp_time"
-    words = [
-        "ffprobe",
-        "-v",
-        "error",
-        "-select_streams",
-        "v:0",
-        "-show_entries",
-        fields,
-        "-of",
-        "json",
-        str(path),
-    ]
-    said = json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE).stdout)
-    origin = float(said["format"].get("start_time", 0))
-    stamps = np.array([float(frame["best_effort_timestamp_time"]) for frame in said["frames"]]) - origin
-    wanted = np.maximum(np.searchsorted(stamps, times + 1e-6, side="right") - 1, 0)
-    chosen = "+".join(f"eq(n\\,{number})" for number in sorted(set(wanted.tolist())))
-    flags = "bilinear+accurate_rnd+bitexact"
-    across, down = CHROMA.get(said["streams"][0].get("chroma_location"), (-513, -513))
-    place = f"in_h_chr_pos={across}:in_v_chr_pos={down}"
-    scale = f"scale={width}:{height}:flags={flags}:out_range=pc:{place}"
-    raw = ffmpeg(
-        *(
-            "-noautorotate",
-            "-i",
-            path,
-            "-map",
-            "0:v:0",
-            "-vf",
-            f"select='{chosen}',{scale}",
-            "-sws_flags",
-            flags,
-        ),
-        *("-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"),
-        out=True,
-    )
-    frames = np.frombuffer(raw, np.uint8).reshape(-1, height, width, 3)
-    order = {number: place for place, number in enumerate(sorted(set(wanted.tolist())))}
-    return frames[[order[number] for number in wanted.tolist()]]
+def check_disk(paths: list[Path], folder: Path) -> None:
+    """Run `avcil extract` in an empty folder, temporary files there too: what lies there, and what was written."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        place = Path(name)
+        (place / "tmp").mkdir()
+        write_clips(place / "clips.csv", as_clips(paths))
+        words = [sys.executable, "-m", "avcil", "extract", "clips.csv", "--out", "store"]
+        environment = {**os.environ, "TMPDIR": str(place / "tmp"), "PYTHONDONTWRITEBYTECODE": "1"}
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_oublock
+        subprocess.run(words, cwd=place, env=environment, check=True, stdout=subprocess.DEVNULL)
+        written = (resource.getrusage(resource.RUSAGE_CHILDREN).ru_oublock - before) * 512
+        store, rest = bytes_in(place / "store"), bytes_in(place) - bytes_in(place / "store")
+        rest -= (place / "clips.csv").stat().st_size
+        print(
+            f"\navcil extract of {len(paths)} clips: a store of {store / 1e6:.2f} MB, {rest} bytes beside it; "
+            f"{written / 1e6:.2f} MB written in all, readers included"
+        )
+        if rest:
+            sys.exit("something but the store was left on the disk")
 
 
 def main() -> None:
@@ -214,7 +173,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--clips", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--also", type=Path)
+    parser.add_argument("--sound", choices=("moviepy", "ffmpeg"), default="moviepy")
     options = parser.parse_args()
     if shutil.which("ffmpeg") is None:
         sys.exit(
@@ -222,10 +181,18 @@ def main() -> None:
         )
     options.folder.mkdir(parents=True, exist_ok=True)
     clips = make_clips(options.folder, options.clips)
-    print(subprocess.run(["ffmpeg", "-version"], stdout=subprocess.PIPE).stdout.decode().splitlines()[0])
-    compare_speed(clips, options.rounds)
-    also = sorted(path for path in options.also.rglob("*") if path.is_file()) if options.also else []
-    compare_frames([path for paths in clips.values() for path in paths] + also)
+    version = subprocess.run(["ffmpeg", "-version"], stdout=subprocess.PIPE).stdout.decode().splitlines()[0]
+    print(f"{version.split(' Copyright')[0]}; the release's sound by {options.sound}\n")
+    print(TABLE.format("10-second clips", "way", "clips/s", "times the release's", "MB a clip on disk"))
+    print(TABLE.format("---", "---", "---:", "---:", "---:"))
+    compare_decoding(clips, options.rounds, options.sound)
+    for name, paths in clips.items():
+        compare_encoding(name, paths, options.folder, options.sound)
+    paths = [path for paths in clips.values() for path in paths]
+    check_disk(paths, options.folder)
+    same, files = compare_frames(paths)
+    print(f"frames equal to ffmpeg's byte for byte: {same} of {files} files")
+    sys.exit(same != files)
 
 
 if __name__ == "__main__":

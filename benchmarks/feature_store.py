@@ -1,19 +1,25 @@
 """Reads of the feature store beside raw memory-mapping, h5py with a dataset a clip, and a dict in one .npy file.
 
-    python benchmarks/feature_store.py FOLDER [--clips 160] [--grid 8x196x768] [--rounds 7]
+    python benchmarks/feature_store.py FOLDER [--clips 160] [--grid 8x196x768] [--rounds 5]
 
-Writes the same made-up clips in each form into FOLDER, then reads random batches and all clips in order, cold (the
-files' pages dropped from the kernel's cache before each read) and warm, the forms taking turns; prints medians and
-ratios. The dict is what AV-CIL's release keeps: it is loaded whole, which is its one read, cold or warm; its batches
-afterwards are memory alone and say nothing of a disk.
+Writes the same made-up clips in each form into FOLDER, then reads batches of rows drawn anew in each round, and all
+clips in order, each warm (the same rows were read a moment before) and cold. Cold: the kernel is told to forget the
+form's files, and asked whether it did; a read whose file is not all gone from its memory is not counted, which the
+table's last column would show. What a disk or its host keeps in memory of its own cannot be forgotten from here. The
+forms take turns, and each round another one begins. Prints medians, and ratios of the same round, as a Markdown table.
+
+The dict is what AV-CIL's release keeps: it is loaded whole, which is its one read; its batches afterwards are memory
+alone and say nothing of a disk.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
+import mmap
 import os
-import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +30,9 @@ import numpy as np
 from avcil.clips import Clip
 from avcil.features import FeatureStore, FeatureWriter, Manifest, Modality
 
+RAW, H5PY = "raw memory map", "h5py, a dataset a clip"
+LIBC = ctypes.CDLL(None, use_errno=True)
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(
@@ -33,7 +42,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=160)
     parser.add_argument("--grid", default="8x196x768")
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     shape = tuple(map(int, options.grid.split("x")))
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -41,16 +50,28 @@ def main() -> None:
     rng = np.random.default_rng(1)
     megabytes = np.prod(shape) * 2 / 1e6
     print(
-        f"{options.clips} clips of {options.grid} float16 ({megabytes:.2f} MB each), batches of {options.batch}"
+        f"{options.clips} clips of {options.grid} float16 ({megabytes:.2f} MB each), batches of {options.batch}\n"
     )
+    print("| read | form | clips/s | MB/s | of raw | of h5py | rounds |")
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
     for what in ("random batch", "in order"):
         for state in ("warm", "cold"):
             measure(what, state, options, rng, megabytes)
-    path = options.folder / "dict.npy"
-    drop(path)
+    print()
+    for state in ("warm", "cold"):
+        seconds, count = load_dict(options.folder / "dict.npy", cold=state == "cold")
+        print(
+            f"dict in one .npy, {state}: {seconds:.2f} s to load all {count} clips, before the first can be read"
+        )
+
+
+def load_dict(path: Path, *, cold: bool) -> tuple[float, int]:
+    """Seconds, and how many clips it holds."""
+    if cold:
+        drop(path)
     began = time.perf_counter()
     loaded = np.load(path, allow_pickle=True).item()  # made by this script a moment ago
-    print(f"dict in one .npy: {time.perf_counter() - began:.2f} s to load all {len(loaded)} clips, cold")
+    return time.perf_counter() - began, len(loaded)
 
 
 def write_all(folder: Path, count: int, shape: tuple[int, ...]) -> None:
@@ -99,52 +120,80 @@ def open_all(folder: Path, count: int, shape: tuple[int, ...]) -> dict[str, Read
 
     shards = sorted((folder / "store" / "shards").glob("*.safetensors"))
     return {
-        "raw memory map": (from_raw, [folder / "raw.npy"]),
+        RAW: (from_raw, [folder / "raw.npy"]),
         "avcil store": (store.visual, shards),
-        "h5py, a dataset a clip": (from_h5, [folder / "clips.h5"]),
+        H5PY: (from_h5, [folder / "clips.h5"]),
         "the same, read_direct": (from_h5_into, [folder / "clips.h5"]),
     }
 
 
-def drop(*paths: Path) -> None:
-    """Take files out of the kernel's cache; mapped pages stay until they are unmapped, so they are not trusted."""
+def drop(*paths: Path) -> bool:
+    """Take files out of the kernel's memory; whether all of them are gone."""
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY)
         os.fsync(descriptor)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(descriptor)
+    return not any(resident_pages(path) for path in paths)
+
+
+def resident_pages(path: Path) -> int:
+    """How many pages of a file the kernel holds in memory, by mincore(2)."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as mapped:
+        pages = -(-len(mapped) // mmap.PAGESIZE)
+        held = (ctypes.c_ubyte * pages)()
+        start = ctypes.c_char.from_buffer(mapped)
+        code = LIBC.mincore(ctypes.c_void_p(ctypes.addressof(start)), ctypes.c_size_t(len(mapped)), held)
+        del start
+        if code:
+            raise OSError(ctypes.get_errno(), "mincore")
+        return int((np.frombuffer(held, np.uint8) & 1).sum())
 
 
 def measure(what, state, options, rng, megabytes) -> None:
-    """A line a form: median clips a second, and the ratio to raw memory-mapping of the same rounds."""
+    """A line of the table a form."""
     shape = tuple(map(int, options.grid.split("x")))
     names = list(open_all(options.folder, options.clips, shape))
     times: dict[str, list[float]] = {name: [] for name in names}
     gc.collect()  # a map that is open keeps its pages in memory, whatever the kernel is told
-    for _ in range(options.rounds):
+    for turn in range(options.rounds):
         random = rng.permutation(options.clips)[: options.batch]
         rows = random if what == "random batch" else np.arange(options.clips)
         wanted = None
-        for name in names:
-            read, files = open_all(options.folder, options.clips, shape)[name]
-            if state == "cold":
-                gc.collect()
-                drop(*files)
-            else:
-                read(rows)
-            began = time.perf_counter()
-            got = read(rows)
-            times[name].append(time.perf_counter() - began)
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            seconds, got = one_read(name, rows, state, options, shape)
+            times[name].append(seconds)
             wanted = got if wanted is None else wanted
-            assert np.array_equal(got, wanted)
-            del read
-    base = times["raw memory map"]
-    for name, seconds in times.items():
-        rate = len(rows) / statistics.median(seconds)
-        ratio = statistics.median(b / s for b, s in zip(base, seconds, strict=True))
-        print(
-            f"{what:<13} {state:<5} {name:<24} {rate:9.0f} clips/s {rate * megabytes:8.0f} MB/s  {ratio:5.2f} of raw"
-        )
+            if not np.array_equal(got, wanted):
+                sys.exit(f"{name} gives other numbers")
+    for name in names:
+        print(line(f"{what}, {state}", name, times, len(rows), megabytes))
+
+
+def one_read(name, rows, state, options, shape) -> tuple[float, np.ndarray]:
+    """Seconds of one read, and what it gave; NaN if it was to be cold and was not."""
+    read, files = open_all(options.folder, options.clips, shape)[name]
+    counts = True
+    if state == "cold":
+        gc.collect()
+        counts = drop(*files)
+    else:
+        read(rows)
+    began = time.perf_counter()
+    got = read(rows)
+    seconds = time.perf_counter() - began
+    return seconds if counts else np.nan, got
+
+
+def line(read: str, name: str, times: dict[str, list[float]], rows: int, megabytes: float) -> str:
+    """Medians of a form, and of its ratios to raw memory-mapping and to h5py."""
+    seconds = np.array(times[name])
+    rate = rows / np.nanmedian(seconds)
+    ratios = [np.nanmedian(np.array(times[other]) / seconds) for other in (RAW, H5PY)]
+    return (
+        f"| {read} | {name} | {rate:.0f} | {rate * megabytes:.0f} | {ratios[0]:.2f} | {ratios[1]:.2f} "
+        f"| {np.isfinite(seconds).sum()} |"
+    )
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import wait
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -31,6 +32,8 @@ from tqdm import tqdm
 from tyro.conf import Positional
 
 MIB = 2**20
+WAITS = 20
+"""A machine with much else to do lets a reader wait; that is not the reader's fault."""
 BAD = ("crashed", "hung", "raised", "left files open", "silent lack", "differs when read again")
 
 
@@ -47,9 +50,9 @@ class Args:
     workers: int = 1
     """Child processes."""
     timeout: float = 60.0
-    """Seconds after which a mutant counts as hung."""
-    largest: int = 4 * MIB
-    """Files longer than this, in bytes, are left out: they are slow to read, and fail no otherwise."""
+    """Seconds of processor time after which a mutant counts as hung; or `WAITS` times that of waiting."""
+    largest: int = 100 * MIB
+    """Files longer than this, in bytes, are left out."""
     twice: bool = False
     """Read each mutant a second time, and compare every number."""
     keep: Path | None = None
@@ -122,14 +125,16 @@ def _numbers(found: Any) -> tuple[Any, ...]:
 
 
 def serve(pipe: Any, twice: bool) -> None:
-    """A child: reads the files whose paths come, tells what became of each, and its peak memory."""
+    """A child: reads the files whose paths come, tells what became of each, its memory now and at most, in MiB."""
     while True:
         try:
             path = pipe.recv()
         except EOFError:
             return
         outcome = read(path, twice)
-        pipe.send((*outcome, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        pipe.send((*outcome, pages * resource.getpagesize() / MIB, peak))
 
 
 class Child:
@@ -148,12 +153,21 @@ class Child:
         theirs.close()
 
     def give(self, task: tuple[str, str, bytes]) -> None:
-        self.task, self.begun = task, time.monotonic()
+        self.task, self.begun, self.cpu = task, time.monotonic(), self._processor_time()
         self.path = self.folder / task[0]
         self.path.write_bytes(task[2])
         self.pipe.send(self.path)
 
-    def take(self, timeout: float) -> tuple[str, str, float] | None:
+    def _processor_time(self) -> float:
+        """Seconds that it has computed."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def _is_hung(self, timeout: float) -> bool:
+        waited = time.monotonic() - self.begun
+        return waited > WAITS * timeout or (waited > timeout and self._processor_time() - self.cpu > timeout)
+
+    def take(self, timeout: float) -> tuple[str, str, float, float] | None:
         """The answer, if there is one or there will be none."""
         answer = None
         if self.pipe.poll():
@@ -161,12 +175,12 @@ class Child:
                 answer = self.pipe.recv()
             except EOFError:
                 self.process.join()
-                answer = "crashed", f"exit code {self.process.exitcode}", 0.0
+                answer = "crashed", f"exit code {self.process.exitcode}", 0.0, 0.0
                 self._start()
-        elif time.monotonic() - self.begun > timeout:
+        elif self._is_hung(timeout):
             self.process.kill()
             self.process.join()
-            answer = "hung", f"for {timeout:g} s", 0.0
+            answer = "hung", f"for {timeout:g} s", 0.0, 0.0
             self._start()
         if answer is not None:
             self.path.unlink()
@@ -186,9 +200,13 @@ class Result:
     kind: str
     outcome: str
     reason: str
+    memory: float
+    """MiB of its child afterwards."""
     peak: float
     """MiB that its child had taken at most until then."""
     seconds: float
+    child: int
+    """The process that read it."""
 
 
 def outcomes(args: Args, folder: Path) -> Iterator[Result]:
@@ -205,6 +223,7 @@ def outcomes(args: Args, folder: Path) -> Iterator[Result]:
                 return
             wait([child.pipe for child in busy], timeout=0.5)
             for child in busy:
+                reader = child.process.pid
                 if (answer := child.take(args.timeout)) is None:
                     continue
                 name, kind, data = child.task
@@ -212,7 +231,7 @@ def outcomes(args: Args, folder: Path) -> Iterator[Result]:
                 if args.keep is not None and answer[0] in BAD:
                     args.keep.mkdir(parents=True, exist_ok=True)
                     (args.keep / name).write_bytes(data)
-                yield Result(name, kind, *answer, time.monotonic() - child.begun)
+                yield Result(name, kind, *answer, time.monotonic() - child.begun, reader)
     finally:
         for child in children:
             child.stop()
@@ -238,10 +257,22 @@ def summary(results: list[Result]) -> str:
     slow = sorted(results, key=lambda result: -result.seconds)[:5]
     lines += ["", "slowest:", *(f"{r.seconds:6.1f} s  {r.name} ({r.kind}): {r.outcome}" for r in slow)]
     lines.append(f"peak memory of a child: {max(result.peak for result in results):.0f} MiB")
+    lines += [*memory_lines(results)]
     bad = [result for result in results if result.outcome in BAD]
     lines += ["", f"must not be: {len(bad)}"]
     lines += [f"  {r.name} ({r.kind}): {r.outcome}: {r.reason}" for r in bad]
     return "\n".join(lines)
+
+
+def memory_lines(results: list[Result]) -> Iterator[str]:
+    """Each child's memory by fifths of what it read: a leak shows as growth that does not end."""
+    for child in sorted({result.child for result in results}):
+        taken = [result.memory for result in results if result.child == child and result.memory]
+        fifth = len(taken) // 5
+        if fifth:
+            medians = [median(taken[k * fifth : (k + 1) * fifth]) for k in range(5)]
+            shown = ", ".join(f"{value:.0f}" for value in medians)
+            yield f"memory of child {child} after a file, median of each fifth of its {len(taken)} files: {shown} MiB"
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Extract real clips undisturbed, killed again and again, in parts, and on a Ray cluster that loses a node.
+"""Extract real clips undisturbed, killed again and again, in parts, and on a Ray cluster that loses workers and a node.
 
     python benchmarks/kill_extract.py CLIPS.csv FOLDER [--kills 8] [--parts 3] [--nodes 3] [--seed 0]
 
@@ -8,6 +8,7 @@ All four stores are compared clip by clip, byte by byte, and no clip may be stor
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import signal
@@ -17,6 +18,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from avcil.clips import read_clips
 from avcil.features import FeatureStore
 from avcil.features.index import read_index
 
@@ -57,27 +59,55 @@ def killed(words: list[str], kills: int, draw: random.Random, seconds: float) ->
     return fell
 
 
-def on_a_cluster(clips: Path, out: Path, nodes: int, seconds: float) -> None:
-    """A cluster of `nodes` on this machine; one that works is killed in the middle."""
+def on_a_cluster(clips: Path, out: Path, nodes: int) -> None:
+    """A cluster of `nodes` on this machine; in the middle an encoder is killed, then a reader, then a whole node."""
     from ray.cluster_utils import Cluster
 
-    memory = 200 * 2**20
+    memory = 400 * 2**20
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": memory})
     others = [cluster.add_node(num_cpus=1, object_store_memory=memory) for _ in range(nodes - 1)]
     try:
         process = start(command(clips, out, "--ray", cluster.address))
-        index = out / "index.jsonl"
-        while process.poll() is None and not (index.exists() and index.stat().st_size > 100_000):
-            time.sleep(0.2)
-        stored = sum(len(entry.clips) for entry in read_index(out)[0].values())
-        if process.poll() is not None:
-            sys.exit("the cluster was done before a node could be killed; give more clips")
-        cluster.remove_node(others[0], allow_graceful=False)
-        print(f"  a node killed after {stored} clips")
+        total = len(read_clips(clips))
+        for share, what, blow in (
+            (0.05, "a reader", lambda: kill_worker("_read_batch", process)),
+            (0.2, "an encoder", lambda: kill_worker("_Encoder", process)),
+            (0.4, "a node", lambda: cluster.remove_node(others[0], allow_graceful=False)),
+        ):
+            while stored(out) < share * total:
+                if process.poll() is not None:
+                    sys.exit(f"the cluster was done before {what} could be killed; give more clips")
+                time.sleep(0.2)
+            blow()
+            print(f"  {what} killed after {stored(out)} clips", flush=True)
         if process.wait():
             sys.exit(f"the cluster's extraction ended with code {process.returncode}")
     finally:
         cluster.shutdown()
+
+
+def stored(out: Path) -> int:
+    """Clips that are committed."""
+    return sum(len(entry.clips) for entry in read_index(out)[0].values()) if out.exists() else 0
+
+
+def kill_worker(name: str, process: subprocess.Popen[bytes]) -> None:
+    """End a worker of this script's own cluster whose title holds `name`; Ray's daemons are our children."""
+    while process.poll() is None:
+        for status in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                title = (status.parent / "cmdline").read_text(errors="replace").split("\0")[0]
+                worker = int(status.parent.name)
+                if title.startswith("ray::") and name in title and parent(parent(worker)) == os.getpid():
+                    os.kill(worker, signal.SIGKILL)
+                    return
+        time.sleep(0.05)
+    sys.exit(f"the cluster was done before a worker {name} could be killed; give more clips")
+
+
+def parent(process: int) -> int:
+    """The process that started it."""
+    return int(Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
 def compare(name: str, folder: Path, whole: FeatureStore) -> None:
@@ -125,8 +155,10 @@ def main() -> None:
     if any(codes):
         sys.exit("a part failed")
     compare(f"{options.parts} parts at once", out / "parts", whole)
-    on_a_cluster(options.clips, out / "ray", options.nodes, seconds)
-    compare(f"a Ray cluster of {options.nodes} nodes, one killed", out / "ray", whole)
+    on_a_cluster(options.clips, out / "ray", options.nodes)
+    compare(
+        f"a Ray cluster of {options.nodes} nodes, an encoder, a reader and a node killed", out / "ray", whole
+    )
 
 
 if __name__ == "__main__":

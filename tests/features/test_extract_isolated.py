@@ -1,4 +1,4 @@
-"""Extraction on real small files: readers that die, hang or eat memory; parts; batch sizes; a cluster."""
+"""Extraction on real small files: readers that die, hang or eat memory; parts; batch sizes."""
 
 from __future__ import annotations
 
@@ -23,30 +23,6 @@ from avcil.media import write_video
 
 COUNT = 10
 WANTED = Wanted(frames=4, short_side=32, sample_rate=16_000)
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
-    """Ten clips of a square that moves, with a tone."""
-    folder = tmp_path_factory.mktemp("clips")
-    made = []
-    for number in range(COUNT):
-        frames = np.full((10, 48, 64, 3), 30, np.uint8)
-        for t, frame in enumerate(frames):
-            frame[10:30, 3 * t : 3 * t + 16] = (20 * number, 200, 90)
-        sound = 0.3 * np.sin(np.arange(8_000) * (0.05 + 0.03 * number)).astype(np.float32)
-        path = folder / f"{number}.mp4"
-        write_video(path, list(frames), 20.0, sound=sound, sample_rate=16_000)
-        made.append(Clip(clip_id=f"clip{number}", path=path, label="ab"[number % 2], split="train"))
-    return made
-
-
-@pytest.fixture(scope="module")
-def whole(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
-    """All of them, by one process, read by threads."""
-    out = tmp_path_factory.mktemp("whole") / "store"
-    extract(clips, out, batch_size=2, isolate=False)
-    return FeatureStore(out)
 
 
 def test_readers_apart_read_what_threads_read(clips, whole, tmp_path):
@@ -189,34 +165,3 @@ def test_a_device_that_is_not_there_is_refused(clips, tmp_path):
     with pytest.raises(InputError, match="patch-motion and log-mel run on the processor"):
         extract(clips, tmp_path / "s", device="cuda", isolate=False)
     assert not (tmp_path / "s").exists()
-
-
-def test_a_cluster_makes_the_same_store_though_a_node_dies(clips, whole, tmp_path):
-    """Two nodes, one killed in the middle: every clip once, the same bytes as one process makes."""
-    pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
-    from avcil.features import ray_extract
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 80 * 2**20})
-    second = cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
-    kill_after, wait = [2], ray_extract._outcomes
-
-    def outcomes(*args):
-        kill_after[0] -= 1
-        if kill_after[0] == 0:
-            cluster.remove_node(second, allow_graceful=False)
-        return wait(*args)
-
-    ray_extract._outcomes = outcomes
-    try:
-        report = extract(clips, tmp_path / "s", batch_size=2, ray=cluster.address)
-    finally:
-        ray_extract._outcomes = wait
-        cluster.shutdown()
-    assert kill_after[0] <= 0
-    assert (report.stored, len(report.failed)) == (COUNT, 0)
-    store = FeatureStore(tmp_path / "s")
-    assert store.fingerprint == whole.fingerprint
-    with pytest.raises(InputError, match="by name"):
-        extract(clips, tmp_path / "t", visual="none", audio=Encoders.of("none", "log-mel").audio, ray="local")

@@ -6,19 +6,19 @@ with a measured size goes on with it, whatever another machine would measure.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from avcil.errors import InputError
-from avcil.features.encoding import Encoders
 from avcil.features.index import locked_index
 from avcil.files import read_json, write_json
 
 NAME = "batch_size.json"
 
 
-def settled_batch_size(asked: int | Literal["auto"], store: Path, encoders: Encoders) -> int:
-    """The batch size of an extraction into `store`, a folder.
+def settled_batch_size(asked: int | Literal["auto"], store: Path, measure: Callable[[], int]) -> int:
+    """The batch size of an extraction into `store`, a folder; `measure` is called for "auto" the first time.
 
     :raises InputError: if `asked` is neither "auto" nor 1 or more, or the store's record is damaged.
     """
@@ -28,7 +28,7 @@ def settled_batch_size(asked: int | Literal["auto"], store: Path, encoders: Enco
         return asked
     path = store / NAME
     if not path.exists():
-        measured = encoders.best_batch_size()
+        measured = measure()
         with locked_index(store):  # of several that measure at once, the first one's counts for all
             if not path.exists():
                 write_json(path, {"batch_size": measured})

@@ -86,7 +86,7 @@ class Encoders:
                 f"audio tokens were asked for, but {named}; audiomae and hf: models of the family AST have them"
             )
         self.wanted = Wanted.of(visual, audio)
-        self._place(device, precision)
+        self.place(device, precision)
 
     @classmethod
     def of(
@@ -110,7 +110,11 @@ class Encoders:
     def _both(self) -> list[VisualEncoder | AudioEncoder]:
         return [encoder for encoder in (self.visual, self.audio) if encoder is not None]
 
-    def _place(self, device: str | None, precision: str | None) -> None:
+    def place(self, device: str | None, precision: str | None) -> None:
+        """Move those that have a model; names as `avcil.encoders.device` takes them, None changes nothing.
+
+        :raises InputError: if the device is not there, or it is named and no encoder could use it.
+        """
         if device is None and precision is None:
             return
         movable: list[Any] = [encoder for encoder in self._both() if encoder.runs_on_gpu]
@@ -122,6 +126,11 @@ class Encoders:
                 f"{names} run on the processor in float32 alone. Leave --device and --precision out, or choose "
                 "encoders that have a model (docs/encoders.md)"
             )
+
+    @property
+    def can_use_gpu(self) -> bool:
+        """Whether any encoder has a model that a GPU can run."""
+        return any(encoder.runs_on_gpu for encoder in self._both())
 
     @property
     def precision(self) -> str:

@@ -11,21 +11,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from avcil.clips import Clip, check_clips
 from avcil.encoders.base import AudioEncoder, VisualEncoder
 from avcil.errors import InputError
 from avcil.features.batch_size import settled_batch_size
 from avcil.features.encoding import EncoderNames, Encoders
+from avcil.features.engine import Engine, Here
 from avcil.features.failures import Failure
 from avcil.features.manifest import NEW_PLACE
-from avcil.features.outcome import ClipOutcome, encode_batch
+from avcil.features.outcome import ClipOutcome
 from avcil.features.part import Part
-from avcil.features.read_pool import read_clips_ahead
 from avcil.features.reader_process import Limits
 from avcil.features.report import ExtractReport, reasons
 from avcil.features.store import FeatureStore
@@ -81,26 +82,27 @@ def extract(
     _check_counts(workers=workers, shard_size=shard_size)
     chosen = {"device": device, "precision": precision, "audio_tokens": audio_tokens}
     names = EncoderNames.of(visual, audio, **chosen)
-    encoders = Encoders.of(visual, audio, **chosen)
-    manifest = encoders.manifest(missing=missing, dtype=dtype)
-    workers, limits = workers or len(os.sched_getaffinity(0)), limits or Limits()
-    with FeatureWriter(out, manifest, shard_size=2**62) as writer:  # committed here, between batches
+    here = {
+        "limits": limits or Limits(),
+        "workers": workers or len(os.sched_getaffinity(0)),
+        "isolate": isolate,
+    }
+    with (
+        _engine(names, partial(Encoders.of, visual, audio, **chosen), here, ray) as engine,
+        FeatureWriter(
+            out, engine.encoders.manifest(missing=missing, dtype=dtype), shard_size=2**62
+        ) as writer,  # committed here, between batches
+    ):
         _check_unchanged(writer, clips)
-        size = settled_batch_size(batch_size, writer.path, encoders)
+        size = settled_batch_size(batch_size, writer.path, engine.best_batch_size)
         own = Part.parse(part).of(_in_batches(clips, size))
         # What stopped the last call must stop this one too: "fail" leaves no clip out.
         skipped = {} if retry_failed or missing == "fail" else dict(writer.failures)
         before = set(writer.done)
-        job = _Extraction(writer, encoders, shard_size=shard_size)
+        job = _Extraction(writer, engine.encoders, shard_size=shard_size)
         batches = _left(own, writer.done | skipped.keys())
-        if ray is None:
-            outcomes = _here(batches, encoders, limits, missing=missing, workers=workers, isolate=isolate)
-        else:
-            from avcil.features.ray_extract import on_cluster
-
-            outcomes = on_cluster(batches, names, encoders.wanted, limits, missing=missing, address=ray)
         tried = [clip for batch in own for clip in batch]
-        job.run(outcomes, total=len(tried), left=sum(map(len, batches)))
+        job.run(engine.outcomes(batches, missing=missing), total=len(tried), left=sum(map(len, batches)))
     return _report(tried, {clip.clip_id for clip in clips}, job, skipped, before, time.monotonic() - started)
 
 
@@ -136,24 +138,18 @@ def _check_unchanged(writer: FeatureWriter, clips: Sequence[Clip]) -> None:
                     )
 
 
-def _here(
-    batches: Sequence[Batch], encoders: Encoders, limits: Limits, *, missing: str, workers: int, isolate: bool
-) -> Iterator[list[ClipOutcome]]:
-    """The batches on this machine: readers run at most a batch ahead of the encoders."""
-    ahead = workers + max(map(len, batches), default=0)
-    stream = read_clips_ahead(
-        (clip for batch in batches for clip in batch),
-        encoders.wanted,
-        limits,
-        workers=workers,
-        ahead=ahead,
-        isolate=isolate,
-    )
-    try:
-        for batch in batches:
-            yield encode_batch(list(islice(stream, len(batch))), encoders, missing=missing)
-    finally:
-        stream.close()
+@contextmanager
+def _engine(
+    names: EncoderNames | None, encoders: Callable[[], Encoders], here: dict[str, Any], ray: str | None
+) -> Iterator[Engine]:
+    """Who works: this machine, or the cluster at the address `ray`."""
+    if ray is None:
+        yield Here(encoders=encoders(), **here)
+        return
+    from avcil.features.ray_extract import on_cluster
+
+    with on_cluster(names, here["limits"], ray) as cluster:
+        yield cluster
 
 
 class _Extraction:
