@@ -95,6 +95,7 @@ def test_each_clip_is_stored_or_listed_with_its_reason(tmp_path):
     assert read_failures(tmp_path / "f")["13"].tried == "2 frames of short side 4, sound at 100 Hz"
     assert (report.listed, report.stored, report.new, len(report.failed)) == (8, 3, 3, 5)
     assert report.remarks == (("6short", "breaks off at 2 s"),)
+    assert [c.remark for c in held.clips] == ["", "breaks off at 2 s", ""]
     for said in (
         "3 of 8 clips",
         "could not be stored: 5",

@@ -47,6 +47,21 @@ def test_shown_counts_are_those_of_the_store(store: Path) -> None:
     assert found.fingerprint == FeatureStore(store).fingerprint
 
 
+def test_what_is_wrong_with_files_of_stored_clips_is_kept(tmp_path: Path) -> None:
+    """A run's report is gone with its terminal; the store still tells, and its numbers' fingerprint does not change."""
+    fingerprints = []
+    for remark in ("", "the picture breaks off at 3.20 s of 10.00 s"):
+        folder = tmp_path / f"store{len(fingerprints)}"
+        with FeatureWriter(folder, Manifest(audio=Modality(shape=(4,)))) as writer:
+            clip = Clip(clip_id="x", path=Path("x.mp4"), label="a", split="train")
+            writer.add(clip, audio=np.arange(4.0), remark=remark)
+        found = describe(folder)
+        assert found.to_dict()["remarks"] == ({remark: 1} if remark else {})
+        assert ("breaks off at 3.20 s of 10.00 s (such as 'x')" in found.text()) == bool(remark)
+        fingerprints.append(found.fingerprint)
+    assert len(set(fingerprints)) == 1
+
+
 def test_a_store_as_written_is_sound(store: Path) -> None:
     found = verify(store)
     assert found.is_sound

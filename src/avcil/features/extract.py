@@ -182,7 +182,7 @@ class _Extraction:
         failure = outcome.failure
         if outcome.arrays is not None:
             try:
-                self.writer.add(outcome.clip, **outcome.arrays)
+                self.writer.add(outcome.clip, **outcome.arrays, remark=outcome.remark)
                 self.pending += 1
                 if outcome.remark:
                     self.remarks.append((outcome.clip.clip_id, outcome.remark))

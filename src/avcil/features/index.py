@@ -34,6 +34,8 @@ class StoredClip:
     end: float | None
     visual: bool
     audio: bool
+    remark: str = ""
+    """What was wrong with the file although the clip could be stored; empty if nothing was."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,8 @@ class ShardEntry:
     def to_line(self) -> bytes:
         """One line of the index."""
         clips = [
-            asdict(clip) | {"digest": digest} for clip, digest in zip(self.clips, self.digests, strict=True)
+            _without_empty_remark(asdict(clip)) | {"digest": digest}
+            for clip, digest in zip(self.clips, self.digests, strict=True)
         ]
         value = {"shard": self.shard, "bytes": self.bytes, "sha256": self.sha256, "clips": clips}
         return json.dumps(value, allow_nan=False).encode() + b"\n"
@@ -62,6 +65,10 @@ class ShardEntry:
         return cls(
             shard=value["shard"], bytes=value["bytes"], sha256=value["sha256"], clips=clips, digests=digests
         )
+
+
+def _without_empty_remark(clip: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in clip.items() if name != "remark" or value}
 
 
 def drop_line(shard: str) -> bytes:

@@ -54,6 +54,7 @@ class Description:
             "bytes": self.bytes,
             "classes": self.counts,
             "zeros": self.zeros,
+            "remarks": dict(Counter(clip.remark for clip in self.clips if clip.remark)),
             "failures": dict(Counter(failure.reason for failure in self.failures)),
             "manifest": self.manifest.to_dict(),
         }
@@ -106,6 +107,10 @@ class Description:
         lines = [
             f"zeros stand for the {name} part of {count} clips" for name, count in self.zeros.items() if count
         ]
+        remarks = [(clip.clip_id, clip.remark) for clip in self.clips if clip.remark]
+        if remarks:
+            lines.append(f"stored, with something wrong with the file: {len(remarks)}")
+            lines += reasons(remarks)
         if self.failures:
             lines.append(
                 f"could not be stored: {len(self.failures)}; {self.path / 'failures.csv'} lists them"

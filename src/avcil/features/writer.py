@@ -133,9 +133,10 @@ class FeatureWriter:
         visual: np.ndarray | None = None,
         audio: np.ndarray | None = None,
         audio_tokens: np.ndarray | None = None,
+        remark: str = "",
     ) -> None:
         """Add one clip: `visual` (T, S, D), `audio` (D,), `audio_tokens` (N, D), of any float type; None is a
-        modality it lacks.
+        modality it lacks. `remark` says what is wrong with its file all the same.
 
         :raises InputError: if a value is not finite or too large for the store's dtype, a shape is not the
             store's, or a modality is lacking where the store's policy is not "zero".
@@ -153,6 +154,7 @@ class FeatureWriter:
             end=clip.end,
             visual="visual" in arrays and visual is not None,
             audio="audio" in arrays and audio is not None,
+            remark=_printable(" ".join(remark.split())),
         )
         if clip.clip_id in self.done or any(row.clip.clip_id == clip.clip_id for row in self._rows):
             raise InputError(

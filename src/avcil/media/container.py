@@ -84,7 +84,7 @@ class Deadline:
         if time.monotonic() > self._moment:
             raise MediaError(
                 f"{self.path}: gave up after {self.seconds:g} s; give a shorter stretch (start, end) "
-                "or a longer timeout"
+                "or more time (timeout, --clip-seconds)"
             )
 
 
