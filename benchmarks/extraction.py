@@ -41,9 +41,9 @@ from release_way import read_by_files
 
 from avcil.clips import Clip, write_clips
 from avcil.features.extract import extract
-from avcil.features.read_pool import read_clips_ahead
+from avcil.features.read_pool import ReaderPool
 from avcil.features.reader_process import Limits
-from avcil.features.reading import Wanted
+from avcil.features.reading import Wanted, read_ahead
 from avcil.media import read_clip
 
 SIZES = {"720p": ("1280x720", "2.5M"), "360p": ("640x360", "0.7M")}
@@ -94,19 +94,19 @@ def compare_decoding(clips: dict[str, list[Path]], rounds: int, sound: str) -> N
 
 
 def in_parallel(paths: list[Path]) -> float:
-    """Seconds to read them by as many readers as cores, their start not counted."""
-    clips = [Clip(clip_id=str(path), path=path, label="a", split="train") for path in paths]
-    wanted = Wanted(frames=16, short_side=224, sample_rate=16_000)
+    """Seconds to read them by as many readers as cores, which were started, and have read a clip each, before."""
     workers = len(os.sched_getaffinity(0))
-    stream = read_clips_ahead(
-        [*clips[:workers], *clips], wanted, Limits(), workers=workers, ahead=workers, isolate=True
-    )
-    for _ in range(workers):
-        next(stream)
-    began = time.perf_counter()
-    for _ in stream:
-        pass
-    return time.perf_counter() - began
+    pool = ReaderPool(Wanted(frames=16, short_side=224, sample_rate=16_000), Limits(), workers)
+    try:
+        list(read_ahead(as_clips([paths[0]] * workers), pool.read, workers=workers, ahead=workers))
+        began = time.perf_counter()
+        read = list(read_ahead(as_clips(paths), pool.read, workers=workers, ahead=workers))
+        seconds = time.perf_counter() - began
+    finally:
+        pool.close()
+    if any(clip.frames is None or clip.sound is None for clip in read):
+        sys.exit("a clip could not be read")
+    return seconds
 
 
 def as_clips(paths: list[Path]) -> list[Clip]:
