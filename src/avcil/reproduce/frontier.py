@@ -178,9 +178,8 @@ def _panel(ax: Axes, own: Sequence[Point], cost: str) -> None:
         _curve(ax, members, [place[id(point)] for point in members], PALETTE[number % len(PALETTE)])
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
-    if any(not point.cost(cost) for point in own):  # a logarithm has no zero: it stands at the left, marked
-        ax.annotate("0", (nothing, 0), (0, -3), xycoords=ax.get_xaxis_transform(), textcoords="offset points",
-                    ha="center", va="top", fontweight="bold")  # fmt: skip
+    if any(not point.cost(cost) for point in own):
+        _zero(ax, nothing)
     best = unbeaten(own, cost)
     x, y = [place[id(point)] for point in best], [100 * point.accuracy.mean for point in best]
     if best:
@@ -188,6 +187,17 @@ def _panel(ax: Axes, own: Sequence[Point], cost: str) -> None:
     ax.set_xlabel(name)
     ax.grid(visible=True, color="#dddddd", linewidth=0.6)
     ax.set_axisbelow(True)
+
+
+def _zero(ax: Axes, at: float) -> None:
+    """A logarithm has no zero: it stands at the left, where the axis is broken."""
+    bottom, middle = ax.get_xaxis_transform(), {"ha": "center", "va": "center"}
+    ax.text(at, -0.045, "0", transform=bottom, **middle)
+    ax.text(2 * at, 0, "//", transform=bottom, **middle, bbox={"facecolor": "white", "lw": 0, "pad": 0.6})
+    low, high = ax.get_xlim()
+    for minor in (False, True):
+        ax.set_xticks([x for x in ax.get_xticks(minor=minor) if 3 * at < x <= high], minor=minor)
+    ax.set_xlim(low, high)
 
 
 def _curve(ax: Axes, members: Sequence[Point], x: Sequence[float], color: str) -> None:
