@@ -70,6 +70,17 @@ def test_means_and_scatter(make_clips):
     torch.testing.assert_close(moments.within_scatter(), scatter)
 
 
+def test_dropped_class(make_clips):
+    """The other classes' means and the scatter about all means stay; nothing of its mean does."""
+    features, labels = make_clips(5)
+    moments = moments_of(features, labels, 3)
+    scatter, means = moments.within_scatter(), moments.means()
+    moments.drop(1)
+    torch.testing.assert_close(moments.within_scatter(), scatter)
+    torch.testing.assert_close(moments.means(), means[[0, 2]])
+    assert moments.total == int((labels != 1).sum())
+
+
 def test_saved_bit_for_bit(make_clips):
     """Half of a symmetric matrix is enough."""
     moments = moments_of(*make_clips(2), 3)
