@@ -25,7 +25,7 @@ from avcil.files import write_atomically
 from avcil.models.base import Modality, Model, modality_parts
 from avcil.models.closed_form import LinearScores
 from avcil.models.network import Network
-from avcil.models.saved import SavedModel
+from avcil.models.saved import ONNX_FILE, SavedModel
 
 if TYPE_CHECKING:
     from avcil.serving.recognizer import Recognizer
@@ -34,7 +34,6 @@ FORMAT, VERSION = "avcil-onnx", 1
 """Of what stands in the file's metadata."""
 MAX_BYTES = 2**31 - 2**20
 """Of one file, as protobuf allows; with some room for the nodes."""
-FILE_NAME = "model.onnx"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +95,7 @@ def onnx_path(path: Path) -> Path:
     ('shipped/dogs.onnx', 'shipped/model.onnx')
     """
     if path.is_dir() or not path.suffix:
-        return path / FILE_NAME
+        return path / ONNX_FILE
     if path.suffix.lower() != ".onnx":
         raise InputError(f"{path}: name a file that ends in .onnx, or a folder")
     return path

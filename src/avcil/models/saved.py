@@ -31,8 +31,11 @@ from avcil.models.network import Network
 FORMAT, VERSION = "avcil-model", 2
 READ_VERSIONS = (1, 2)
 """Version 1 held the model alone, without what learning on needs."""
+ONNX_FILE = "model.onnx"
+"""May lie beside a model that was exported into its folder; goes when the model is replaced, as what it says is old."""
 MODEL_FILES = frozenset(
     {
+        ONNX_FILE,
         "config.json",
         "model.safetensors",
         "labels.json",
@@ -81,10 +84,13 @@ def save_model(
     labels: Sequence[str],
     description: Mapping[str, Any],
     learning: LearningState | None = None,
+    name: str | None = None,
+    license: str | None = None,
 ) -> None:
     """Write what a user ships; what stood in `folder` is replaced at once, or not at all.
 
-    Raises InputError where `folder` holds files that are none of a model's.
+    `name` and `license` are for the card of a model that is published. Raises InputError where `folder` holds files
+    that are none of a model's.
     """
     folder = Path(folder)
     _refuse_foreign(folder)
@@ -97,7 +103,8 @@ def save_model(
         if learning is not None:
             save_tensors(part / "learning.safetensors", learning.tensors)
             write_json(part / "learning.json", learning.to_dict())
-        write_text(part / "README.md", model_card(model.kind, labels, description, learning))
+        card = model_card(model.kind, labels, description, learning, name=name, license=license)
+        write_text(part / "README.md", card)
         write_json(part / "config.json", config | dict(description))
 
     replace_folder(folder, part, write)

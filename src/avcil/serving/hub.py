@@ -9,31 +9,44 @@ from pathlib import Path
 from typing import Any
 
 from avcil.errors import AvcilError, InputError
-from avcil.models.saved import MODEL_FILES
+from avcil.models.saved import MODEL_FILES, ONNX_FILE
+
+OPTIONAL = ("learning.json", "learning.safetensors", ONNX_FILE)
+"""Of a model published earlier under the name: taken away where the new one has none, since they belong to the old."""
 
 
-def download(name: str) -> Path:
-    """The model OWNER/NAME of the hub, in the library's cache."""
+def download(name: str, revision: str | None = None) -> Path:
+    """The model OWNER/NAME of the hub, in the library's cache; `revision`: a branch, tag or commit of it."""
     client = _client(name)
+    wanted = sorted(MODEL_FILES - {ONNX_FILE})
     try:
-        return Path(client.snapshot_download(name, allow_patterns=sorted(MODEL_FILES)))
+        return Path(client.snapshot_download(name, revision=revision, allow_patterns=wanted))
     except Exception as error:  # the library's errors are many: of the network, of rights, of names
-        raise AvcilError(f"{name} cannot be fetched from the hub: {type(error).__name__}: {error}") from error
+        raise AvcilError(f"{name} is no folder here, and {_failed('fetched from', error)}") from error
 
 
 def upload(save: Callable[[Path], None], name: str, *, private: bool) -> str:
     """Upload what `save` writes into a folder as the model OWNER/NAME; its address."""
     client = _client(name)
     with tempfile.TemporaryDirectory() as folder:
-        save(Path(folder) / "model")
+        part = Path(folder) / "model"
+        save(part)
         try:
             address = client.create_repo(name, private=private, exist_ok=True)
-            client.upload_folder(repo_id=name, folder_path=Path(folder) / "model", commit_message="Model")
+            client.upload_folder(
+                repo_id=name, folder_path=part, commit_message="Model", delete_patterns=list(OPTIONAL)
+            )
         except Exception as error:
-            raise AvcilError(
-                f"{name} cannot be uploaded to the hub: {type(error).__name__}: {error}. Log in with: hf auth login"
-            ) from error
+            raise AvcilError(f"{name} {_failed('uploaded to', error)}") from error
     return str(address)
+
+
+def _failed(what: str, error: Exception) -> str:
+    said = " ".join(str(error).split()).rstrip(".")
+    return (
+        f"cannot be {what} the hub: {type(error).__name__}: {said}. If it is a matter of rights, log in with: "
+        "hf auth login"
+    )
 
 
 def _client(name: str) -> Any:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -83,26 +83,34 @@ class Recognizer:
         return cls(load_saved(model_folder(Path(folder))))
 
     @classmethod
-    def from_pretrained(cls, name: Path | str) -> Recognizer:
-        """Load from a folder, or from the Hugging Face hub by OWNER/NAME (extra [hub])."""
-        return cls.load(name if Path(name).is_dir() else hub.download(str(name)))
+    def from_pretrained(cls, name: Path | str, *, revision: str | None = None) -> Recognizer:
+        """Load from a folder, or from the Hugging Face hub by OWNER/NAME (extra [hub]); `revision`: a branch, tag or
+        commit there."""
+        return cls.load(name if Path(name).is_dir() else hub.download(str(name), revision))
 
     def save(self, folder: Path | str) -> None:
         """Write a model's folder: what `load` reads, with a model card; a model there before is replaced at once."""
+        self._save(Path(folder))
+
+    def _save(self, folder: Path, **published: str | None) -> None:
         state = self._state
         save_model(
-            Path(folder),
+            folder,
             state.model,
             labels=state.labels,
             description=state.description,
             learning=state.learning,
+            **published,
         )
 
     save_pretrained = save
 
-    def push_to_hub(self, name: str, *, private: bool = True) -> str:
-        """Upload to the Hugging Face hub as OWNER/NAME (extra [hub]) and return its address."""
-        return hub.upload(self.save, name, private=private)
+    def push_to_hub(self, name: str, *, private: bool = True, license: str | None = None) -> str:
+        """Upload to the Hugging Face hub as OWNER/NAME (extra [hub]) and return its address.
+
+        The card names the model so, and `license`, an identifier of the hub's such as "cc-by-4.0", if given.
+        """
+        return hub.upload(partial(self._save, name=name, license=license), name, private=private)
 
     def export_onnx(
         self, path: Path | str, *, modality: Modality | None = None, store: FeatureStore | None = None

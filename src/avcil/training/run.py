@@ -291,7 +291,9 @@ class Run:
         manifest = self.store.manifest.to_dict()
         parts = {name: manifest[name] for name in ("visual", "audio", "sampling", "dtype")}
         told = {"classes": len(self.benchmark.classes), **{name: metrics[name] for name in METRICS}}
-        return {"method": self.config.method, "modality": self.config.modality, **parts, "metrics": told}
+        data = {"benchmark": self.benchmark.name, "test_clips": sum(self._test_sizes())}
+        how = {"method": self.config.method, "modality": self.config.modality}
+        return {**how, **parts, "data": data, "metrics": told}
 
     def _say(self, text: str) -> None:
         if not self.quiet:
