@@ -25,7 +25,12 @@ VERSION_1 = Path(__file__).parent / "version_1" / "av-cil"
 def in_python(hub: FakeHub, home: Path, code: str, *, token: str = "hf_token") -> list[str]:
     """What a program prints that has this hub for its own; the library reads its address once, at import."""
     settings = {"HF_ENDPOINT": hub.url, "HF_TOKEN": token, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
-    settings |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "OMP_NUM_THREADS": "1"}
+    settings |= {
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "OMP_NUM_THREADS": "1",
+    }
     code = f"from avcil.errors import AvcilError\nfrom avcil.serving import Recognizer\n{code}"
     done = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | settings, capture_output=True, text=True, timeout=300
