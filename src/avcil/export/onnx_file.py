@@ -140,7 +140,7 @@ def _add_outputs(graph: Graph, scores: str, p_values: str | None, classes: int) 
     )
     graph.output(scores, "scores", each, "of each class; probabilities are their softmax")
     if p_values is not None:
-        about = "below a for at most a of clips of classes that were taught: a small one is of none of them"
+        about = "at or below a for at most a of the clips of classes that were taught: a small one is of none of them"
         graph.output(p_values, "p_values", ("batch",), about)
 
 

@@ -142,7 +142,6 @@ class SittingData(TaskData):
         precision = None if settings["precision"] == "bfloat16" else settings["precision"]
         self.placement = Placement.of("cpu", precision)
         self.budget, self.scratch = Budget.of_host(device_memory(self.placement.device)), None
-        self.watch = Stopwatch()
         self.class_number = {label: number for number, label in enumerate(steps.classes)}
         self._row_of_id = {clip.clip_id: row for row, clip in enumerate(features.clips)}
 
