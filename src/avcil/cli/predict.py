@@ -98,7 +98,6 @@ def seconds(text: str, name: str) -> float:
 
 def run(args: Args) -> int:
     """Print an answer a file as it comes; 2 if a file had none."""
-    from avcil.cli.predict_output import ClipWriter
     from avcil.serving import Recognizer
 
     if args.method_file is not None:
@@ -108,20 +107,34 @@ def run(args: Args) -> int:
     recognizer = Recognizer.load(args.run)
     recognizer.error_rate = args.error_rate
     paths, failed = _paths(args)
-    if args.window:
-        failed += _timelines(args, recognizer, paths)
-    else:
-        writer = ClipWriter(args.written, args.out, top=args.top)
-        for (path, answer), number in zip(recognizer.answers(paths), range(len(paths)), strict=True):
-            if isinstance(answer, AvcilError):
-                failed += 1
-            elif args.explain is not None:
-                failed += _explain(recognizer, path, args.explain / f"{number:04d}-{path.stem}")
-            writer.add(path, answer)
-        writer.close()
+    answer = _timelines if args.window else _clips
+    try:
+        failed += answer(args, recognizer, paths)
+    except KeyboardInterrupt:
+        kept = f"; what was answered is in {args.out}" if args.out else ""
+        print(f"avcil: stopped{kept}", file=sys.stderr)
+        return 130
     if failed:
         print(f"avcil: {failed} of {max(len(paths), failed)} files could not be answered", file=sys.stderr)
     return 2 if failed else 0
+
+
+def _clips(args: Args, recognizer: Recognizer, paths: list[Path]) -> int:
+    """How many of the files have no answer."""
+    from avcil.cli.predict_output import ClipWriter
+
+    failed = explained = 0
+    with ClipWriter(args.written, args.out, top=args.top) as writer:
+        for (path, answer), number in zip(recognizer.answers(paths), range(len(paths)), strict=True):
+            writer.add(path, answer)
+            if isinstance(answer, AvcilError):
+                failed += 1
+            elif args.explain is not None:
+                lacks = _explain(recognizer, path, args.explain / f"{number:04d}-{path.stem}")
+                failed, explained = failed + lacks, explained + 1 - lacks
+        if args.explain is not None and writer.shows_text:
+            print(f"what {explained} answers rest on is in {args.explain}", file=writer.screen)
+    return failed
 
 
 def _paths(args: Args) -> tuple[list[Path], int]:
@@ -168,17 +181,16 @@ def _timelines(args: Args, recognizer: Recognizer, paths: list[Path]) -> int:
         raise InputError(
             f"a WebVTT file is of one video, not of {len(paths)}; take them one by one, or csv or json"
         )
-    writer = TimelineWriter(args.written, args.out)
     failed = 0
-    for path in paths:
-        try:
-            writer.begin(path)
-            for event in joined(recognizer.timeline(path, window=window, hop=hop)):
-                writer.add(path, event)
-        except AvcilError as error:
-            print(f"avcil: {one_line(str(error))}", file=sys.stderr, flush=True)
-            writer.fail(path, str(error))
-            failed += 1
-        writer.end(path)
-    writer.close()
+    with TimelineWriter(args.written, args.out, labels=recognizer.classes_) as writer:
+        for path in paths:
+            try:
+                writer.begin(path)
+                for event in joined(recognizer.timeline(path, window=window, hop=hop)):
+                    writer.add(path, event)
+            except AvcilError as error:
+                print(f"avcil: {one_line(str(error))}", file=sys.stderr, flush=True)
+                writer.fail(path, str(error))
+                failed += 1
+            writer.end()
     return failed

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from avcil.cli.result_writer import ResultWriter
 from avcil.clips import one_line
 from avcil.errors import AvcilError
 
@@ -19,42 +17,22 @@ if TYPE_CHECKING:
 COLUMNS = ("path", "label", "probability", "known", "p_value", "answered_from", "notes", "error")
 
 
-class ClipWriter:
-    """Answers one after another: on the screen as they come, and into a file, whole, at the end."""
+class ClipWriter(ResultWriter):
+    """Answers, a clip each."""
 
     def __init__(self, form: str, out: Path | None, *, top: int) -> None:
-        self.form, self.out, self.top = form, out, top
-        self._file = io.StringIO(newline="")
-        self._count = 0
-        self._streams: list[tuple[str, TextIO]] = [(form, sys.stdout)]
-        if out is not None:
-            self._streams = [("text", sys.stdout), (form, self._file)]
-        for kind, stream in self._streams:
-            if kind == "csv":
-                csv.writer(stream, lineterminator="\n").writerow(COLUMNS)
+        super().__init__(form, out, columns=COLUMNS)
+        self.top = top
 
     def add(self, path: Path, answer: Answer | AvcilError) -> None:
         """Tell one clip's answer, or why there is none."""
-        for kind, stream in self._streams:
+        for kind, stream in self.each():
             if kind == "json":
-                value = json.dumps(answer_json(path, answer, self.top), ensure_ascii=False)
-                stream.write(("[\n" if not self._count else ",\n") + value)
+                self.write_object(stream, answer_json(path, answer, self.top))
             elif kind == "csv":
-                csv.writer(stream, lineterminator="\n").writerow(_row(path, answer))
+                self.write_row(stream, _row(path, answer))
             else:
                 _print(path, answer, self.top, stream)
-            stream.flush()
-        self._count += 1
-
-    def close(self) -> None:
-        """End what was begun, and write the file."""
-        from avcil.files import write_text
-
-        for kind, stream in self._streams:
-            if kind == "json":
-                stream.write("\n]\n" if self._count else "[]\n")
-        if self.out is not None:
-            write_text(self.out, self._file.getvalue())
 
 
 def answer_json(path: Path, answer: Answer | AvcilError, top: int) -> dict[str, Any]:
@@ -113,7 +91,8 @@ def _print(path: Path, answer: Answer | AvcilError, top: int, stream: TextIO) ->
     ranked = [(one_line(label), p) for label, p in list(answer.probabilities.items())[:top]]
     width = max(len(label) for label, _ in ranked)
     for label, probability in ranked:
-        print(f"  {label:<{width}}  {100 * probability:5.1f} %  {'█' * round(30 * probability)}", file=stream)
+        line = f"  {label:<{width}}  {100 * probability:5.1f} %  {'█' * round(30 * probability)}"
+        print(line.rstrip(), file=stream)
     if answer.known is False and answer.p_value is not None:
         odd = f"{100 * answer.p_value:.2g} % of the clips of those are as odd"
         print(f"  perhaps none of the classes that it knows: {odd}", file=stream)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import os
 import string
-import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
+from avcil.cli.result_writer import ResultWriter
 from avcil.clips import one_line
 
 if TYPE_CHECKING:
@@ -18,77 +17,59 @@ if TYPE_CHECKING:
 COLUMNS = ("path", "start", "end", "label", "probability", "known", "windows", "notes")
 STRIP = 72
 """Signs that a video's strip has."""
+WIDEST = 24
+"""Signs that are kept free for a class's name."""
+PALETTE = (75, 215, 78, 212, 221, 80, 210, 147)
+"""Light colours that black letters are read on."""
 SIGNS = string.ascii_uppercase + string.ascii_lowercase + string.digits
 
 
-class TimelineWriter:
-    """Events one after another: on the screen as they come, and into a file, whole, at the end."""
+class TimelineWriter(ResultWriter):
+    """Events, those of one video after those of another."""
 
-    def __init__(self, form: str, out: Path | None) -> None:
-        self.out = out
-        self._file = io.StringIO(newline="")
-        self._count = 0
+    def __init__(self, form: str, out: Path | None, *, labels: Sequence[str]) -> None:
+        super().__init__(form, out, columns=COLUMNS)
+        self._width = min(WIDEST, max(len(one_line(label)) for label in labels))
         self._events: list[Event] = []
-        self._streams: list[tuple[str, TextIO]] = [(form, sys.stdout)]
-        if out is not None:
-            self._streams = [("text", sys.stdout), (form, self._file)]
-        for kind, stream in self._streams:
-            if kind == "csv":
-                csv.writer(stream, lineterminator="\n").writerow(COLUMNS)
-            elif kind == "webvtt":
+        for kind, stream in self.streams:
+            if kind == "webvtt":
                 stream.write("WEBVTT\n")
 
     def begin(self, path: Path) -> None:
         """A new video."""
         self._events = []
-        for kind, stream in self._streams:
+        for kind, stream in self.each():
             if kind == "text":
-                print(one_line(str(path)), file=stream, flush=True)
+                print(one_line(str(path)), file=stream)
 
     def add(self, path: Path, event: Event) -> None:
         """Tell one event."""
         self._events.append(event)
-        for kind, stream in self._streams:
+        for kind, stream in self.each():
             if kind == "json":
-                self._write_json(stream, {"path": str(path), **event_json(event)})
+                self.write_object(stream, {"path": str(path), **event_json(event)})
             elif kind == "csv":
-                value = event_json(event)
                 known = {True: "yes", False: "no", None: ""}[event.known]
-                row = {**value, "path": str(path), "known": known, "label": event.label or ""}
-                csv.writer(stream, lineterminator="\n").writerow([row[name] for name in COLUMNS])
+                row = {**event_json(event), "path": str(path), "known": known, "label": event.label or ""}
+                self.write_row(stream, (row[name] for name in COLUMNS))
             elif kind == "webvtt":
                 stream.write(_cue(event))
             else:
-                print(f"  {_line(event)}", file=stream)
-            stream.flush()
-        self._count += any(kind == "json" for kind, _ in self._streams)
+                print(f"  {_line(event, self._width)}".rstrip(), file=stream)
 
     def fail(self, path: Path, reason: str) -> None:
         """Say in the JSON, as for clips, that a video could not be answered for."""
-        for kind, stream in self._streams:
+        for kind, stream in self.each():
             if kind == "json":
-                self._write_json(stream, {"path": str(path), "error": reason})
-                self._count += 1
+                self.write_object(stream, {"path": str(path), "error": reason})
 
-    def end(self, path: Path) -> None:
+    def end(self) -> None:
         """The video's strip."""
-        for kind, stream in self._streams:
+        for kind, stream in self.each():
             if kind == "text" and self._events:
-                for line in strip(self._events):
-                    print(f"  {line}", file=stream, flush=True)
-
-    def close(self) -> None:
-        """End what was begun, and write the file."""
-        from avcil.files import write_text
-
-        for kind, stream in self._streams:
-            if kind == "json":
-                stream.write("\n]\n" if self._count else "[]\n")
-        if self.out is not None:
-            write_text(self.out, self._file.getvalue())
-
-    def _write_json(self, stream: TextIO, value: dict[str, Any]) -> None:
-        stream.write(("[\n" if not self._count else ",\n") + json.dumps(value, ensure_ascii=False))
+                coloured = stream.isatty() and not os.environ.get("NO_COLOR")
+                for line in strip(self._events, coloured=coloured):
+                    print(f"  {line}", file=stream)
 
 
 def event_json(event: Event) -> dict[str, Any]:
@@ -104,7 +85,7 @@ def event_json(event: Event) -> dict[str, Any]:
     }
 
 
-def strip(events: list[Event]) -> list[str]:
+def strip(events: list[Event], *, coloured: bool = False) -> list[str]:
     """A video's length as a line of signs, a class each, and what they stand for.
 
     A dot is where there is nothing to answer for, or nothing that is known.
@@ -119,8 +100,19 @@ def strip(events: list[Event]) -> list[str]:
             line += "."
             continue
         line += signs.setdefault(event.label, SIGNS[len(signs)] if len(signs) < len(SIGNS) else "+")
-    legend = ", ".join(f"{sign} {one_line(label)}" for label, sign in signs.items())
-    return [f"|{line}| {clock(end)}", legend or ". nothing known"]
+    legend = [f"{sign} {one_line(label)}" for label, sign in signs.items()]
+    legend += [". none that it knows"] if "." in line else []
+    if coloured:
+        line = "".join(map(_painted, line))
+        legend = [_painted(text[0]) + text[1:] for text in legend]
+    return [f"|{line}| {clock(end)}", ", ".join(legend)]
+
+
+def _painted(sign: str) -> str:
+    """A sign on the colour of its class, for terminals (ECMA-48, palette of 256)."""
+    if sign == ".":
+        return sign
+    return f"\x1b[30;48;5;{PALETTE[SIGNS.find(sign) % len(PALETTE)]}m{sign}\x1b[0m"
 
 
 def clock(seconds: float) -> str:
@@ -134,12 +126,13 @@ def clock(seconds: float) -> str:
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}.{rest % 1000:03d}"
 
 
-def _line(event: Event) -> str:
+def _line(event: Event, width: int) -> str:
     said = "nothing to answer for" if event.label is None else one_line(event.label)
-    sure = "" if event.label is None else f"  {100 * event.probability:.0f} %"
-    odd = "  (perhaps none of its classes)" if event.known is False else ""
-    note = f"  note: {event.notes}" if event.notes else ""
-    return f"{clock(event.start)} - {clock(event.end)}  {said}{sure}{odd}{note}"
+    sure = "" if event.label is None else f"{100 * event.probability:5.1f} %"
+    odd = "perhaps none that it knows" if event.known is False else ""
+    note = f"note: {event.notes}" if event.notes else ""
+    remarks = "; ".join(filter(None, (odd, note)))
+    return f"{clock(event.start)} - {clock(event.end)}  {said:<{width}}  {sure:<7}  {remarks}"
 
 
 def _cue(event: Event) -> str:

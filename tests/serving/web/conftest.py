@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,9 +76,11 @@ def _new_clip(path: Path, number: int, take: int) -> Path:
 
 
 @contextmanager
-def serving(run: Path, *, names: tuple[str, ...] = (), **options: object) -> Iterator[Served]:
+def serving(
+    run: Path, *, names: tuple[str, ...] = (), seconds: float = LIMITS.seconds, **options: object
+) -> Iterator[Served]:
     """Serve a run for as long as it is looked at."""
-    service = Service(run, limits=LIMITS, **options)
+    service = Service(run, limits=replace(LIMITS, seconds=seconds), **options)
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     listening.listen()
@@ -105,3 +109,91 @@ def served(run) -> Iterator[Served]:
     """The run, served."""
     with serving(run) as found:
         yield found
+
+
+CHROMIUM = Path("/usr/bin/chromium")
+SECONDS = 60_000
+
+
+class Visitor:
+    """Somebody before the page, with a browser of their own; what went wrong in it is in `seen`."""
+
+    def __init__(self, chromium: Any, url: str, *, width: int = 1280, dark: bool = False) -> None:
+        self.width, self.seen = width, []
+        self.context = chromium.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if dark else "light",
+            permissions=["camera", "microphone"],
+        )
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(SECONDS)
+        own = re.compile(rf"{re.escape(url)}|data:|blob:")
+        self.page.on("pageerror", lambda error: self.seen.append(f"error: {error}"))
+        self.page.on("dialog", lambda dialog: self.seen.append(f"dialog: {dialog.message}"))
+        self.page.on("request", lambda r: None if own.match(r.url) else self.seen.append(f"request: {r.url}"))
+        self.page.goto(url)
+        self.page.wait_for_selector("h1")
+
+    def go(self, tab: str) -> None:
+        """Open a tab."""
+        self.page.get_by_role("tab", name=tab).click()
+
+    def ask(self, clip: Path) -> str:
+        """Drop a clip, and give the class that the page names."""
+        self.go("Ask")
+        if self.page.locator("#answer .verdict").count():
+            self.page.locator("#ask-file button[aria-label='Clear']").click()
+            self.page.get_by_text("The answer appears here").wait_for()
+        self.page.set_input_files("#ask-file input[type=file]", str(clip))
+        return self.page.locator("#answer .verdict").inner_text()
+
+    def begin(self, label: str, clips: list[Path]) -> None:
+        """Name a class, drop clips, and press the button."""
+        self.go("Teach")
+        self.page.fill("#teach-label input, #teach-label textarea", label)
+        self.page.set_input_files("#teach-files input[type=file]", [str(clip) for clip in clips])
+        self.page.wait_for_function(f"document.querySelectorAll('#teach-files tr').length >= {len(clips)}")
+        self.page.click("#teach-start:enabled")
+
+    def teach(self, label: str, clips: list[Path]) -> None:
+        """Teach a class and wait until it is learnt."""
+        self.begin(label, clips)
+        self.page.get_by_role("heading", name=f"It knows “{label}” now").wait_for()
+
+    def undo(self, label: str) -> None:
+        """Take the last class back."""
+        self.go("Teach")
+        self.page.click(f"#teach-undo:enabled:has-text('{label}')")
+        self.page.locator("#teach-said").get_by_text(f"“{label}” was taken back").wait_for()
+
+    def fits(self) -> bool:
+        """Whether nothing stands out of the window's right side."""
+        return self.page.evaluate("document.documentElement.scrollWidth") <= self.width
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A headless Chromium with a camera and a microphone that are made up."""
+    if not CHROMIUM.exists():
+        pytest.skip("needs /usr/bin/chromium")
+    playwright = pytest.importorskip("playwright.sync_api")
+    words = ("no-sandbox", "disable-gpu", "disable-dev-shm-usage")
+    words += ("use-fake-device-for-media-stream", "use-fake-ui-for-media-stream")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=[f"--{word}" for word in words])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium) -> Iterator[Callable[..., Visitor]]:
+    """Send somebody to a page; they go when the test ends."""
+    visitors: list[Visitor] = []
+
+    def come(url: str, **how: Any) -> Visitor:
+        visitors.append(Visitor(chromium, url, **how))
+        return visitors[-1]
+
+    yield come
+    for visitor in visitors:
+        visitor.context.close()

@@ -97,10 +97,15 @@ def test_behind_a_proxy(run, serve_run, taught):
 
 
 def test_schema(served):
-    """The schema names every address."""
-    paths = httpx.get(f"{served.url}/api/openapi.json").json()["paths"]
+    """The schema names every address, and every answer and error of it but the zip file has a shape."""
+    found = httpx.get(f"{served.url}/api/openapi.json").json()
     wanted = ("predict", "classes", "teach", "undo", "model", "health")
-    assert set(paths) == {f"/api/{name}" for name in wanted}
+    assert set(found["paths"]) == {f"/api/{name}" for name in wanted}
+    for path, methods in found["paths"].items():
+        for method in methods.values():
+            for status, answer in method["responses"].items():
+                assert path == "/api/model" or answer["content"]["application/json"]["schema"], (path, status)
+    assert {"old", "new"} == set(found["components"]["schemas"]["Accuracies"]["properties"])
 
 
 def test_teach_undo_restart(run, serve_run, new_clips):

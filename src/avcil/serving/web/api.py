@@ -1,4 +1,4 @@
-"""The HTTP API: the service for programs. Its schema is at /api/openapi.json."""
+"""The HTTP API: the service for programs. Its schema is at /api/openapi.json, and to read at /api/docs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from fastapi import FastAPI, File, Form, HTTPException, Query, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
+from fastapi_offline import FastAPIOffline
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
@@ -37,20 +38,33 @@ STATUS: tuple[tuple[type[AvcilError], int, str], ...] = (
     (InputError, 422, "bad_input"),
     (AvcilError, 500, "failed"),
 )
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": schema.Problem} for status in (403, 404, 409, 413, 415, 422, 500, 503)
+ABOUT = """Ask a recogniser about clips, and teach it classes. Clips go as `multipart/form-data`, at most {size:g} MB a
+request, each of at most {seconds:g} s. Every error is JSON of one shape, `{{"error": {{"code", "message"}}}}`."""
+REASONS = {
+    403: "Not from this machine, or served read-only",
+    404: "Not there",
+    409: "It is learning, or there is nothing to undo",
+    413: "More bytes than are taken",
+    415: "No media file that can be read",
+    422: "Not as it is expected, or nothing in it to answer from",
+    503: "All places are taken; Retry-After says when to come again",
 }
+UPLOADS = (403, 413, 415, 422, 503)
 
 
 def make_api(service: Service) -> FastAPI:
     """The application with every route under /api."""
-    app = FastAPI(
+    app = FastAPIOffline(  # FastAPI's own pages of the schema load their scripts from other hosts
         title="avcil serve",
+        description=ABOUT.format(size=service.limits.upload_bytes / 10**6, seconds=service.limits.seconds),
         version=__version__,
         openapi_url="/api/openapi.json",
-        docs_url=None,  # its pages load scripts from other hosts
+        docs_url="/api/docs",
         redoc_url=None,
-        responses=PROBLEMS,
+        static_url="/api/docs/static",
+        swagger_ui_oauth2_redirect_url="/api/docs/oauth2-redirect",
+        swagger_ui_parameters={"validatorUrl": None, "defaultModelsExpandDepth": 0},
+        responses=problems(403),
     )
     _handle_errors(app)
     _add_questions(app, service)
@@ -59,8 +73,19 @@ def make_api(service: Service) -> FastAPI:
     return app
 
 
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The errors of an address, for the schema."""
+    return {status: {"model": schema.Problem, "description": REASONS[status]} for status in statuses}
+
+
 def _add_questions(app: FastAPI, service: Service) -> None:
-    @app.post("/api/predict", response_model=schema.Prediction, summary="What a clip shows")
+    @app.post(
+        "/api/predict",
+        response_model=schema.Prediction,
+        summary="What a clip shows",
+        tags=["ask"],
+        responses=problems(*UPLOADS),
+    )
     def predict(
         file: Annotated[UploadFile, File(description="a media file")],
         timeline: Annotated[bool, Query(description="events of a long clip too")] = False,
@@ -73,7 +98,7 @@ def _add_questions(app: FastAPI, service: Service) -> None:
                 raise type(error)(words(error, upload.path, upload.name)) from None
         return _prediction(upload.name, answer, found)
 
-    @app.get("/api/classes", response_model=list[schema.KnownClass], summary="What it knows")
+    @app.get("/api/classes", response_model=list[schema.KnownClass], summary="What it knows", tags=["ask"])
     def classes() -> list[dict[str, Any]]:
         return service.classes()
 
@@ -102,22 +127,43 @@ def _prediction(name: str, answer: Answer, found: Sequence[Event]) -> dict[str, 
 
 
 def _add_teaching(app: FastAPI, service: Service) -> None:
-    @app.post("/api/teach", status_code=202, response_model=schema.TeachingBody, summary="Teach a class")
+    @app.post(
+        "/api/teach",
+        status_code=202,
+        response_model=schema.TeachingBody,
+        summary="Begin to teach a class",
+        tags=["teach"],
+        responses=problems(*UPLOADS, 409),
+    )
     def teach(
         label: Annotated[str, Form(description="a new class, or one that is known")],
         files: Annotated[list[UploadFile], File(description="clips of it")],
     ) -> dict[str, Any]:
+        """Goes on in the background, whether or not the sender waits: `GET /api/teach` tells how far it is. A name
+        that is known already means more clips of that class."""
         service.check_may_teach()
         with saved(files) as uploads:
             return service.start_teaching(label, uploads).to_dict()
 
-    @app.get("/api/teach", response_model=schema.TeachingBody, summary="How far the last teaching is")
+    @app.get(
+        "/api/teach",
+        response_model=schema.TeachingBody,
+        summary="How far the last teaching is, or what came of it",
+        tags=["teach"],
+        responses=problems(404),
+    )
     def teaching() -> dict[str, Any]:
         if service.teaching is None:
             raise HTTPException(404, "nothing was taught since the server started")
         return service.teaching.to_dict()
 
-    @app.post("/api/undo", response_model=schema.Undone, summary="Take the last teaching back")
+    @app.post(
+        "/api/undo",
+        response_model=schema.Undone,
+        summary="Take the last teaching back",
+        tags=["teach"],
+        responses=problems(409),
+    )
     def undo() -> dict[str, Any]:
         undone = service.undo()
         return {
@@ -128,7 +174,9 @@ def _add_teaching(app: FastAPI, service: Service) -> None:
 
 
 def _add_model(app: FastAPI, service: Service) -> None:
-    @app.get("/api/model", response_class=FileResponse, summary="The model's folder as a zip file")
+    @app.get(
+        "/api/model", response_class=FileResponse, summary="The model's folder as a zip file", tags=["server"]
+    )
     def model() -> FileResponse:
         folder = Path(tempfile.mkdtemp(prefix="avcil-model-"))
         try:
@@ -141,7 +189,9 @@ def _add_model(app: FastAPI, service: Service) -> None:
             folder / "model.zip", media_type="application/zip", filename="model.zip", background=remove
         )
 
-    @app.get("/api/health", response_model=schema.Health, summary="Whether the server is well")
+    @app.get(
+        "/api/health", response_model=schema.Health, summary="Whether the server is well", tags=["server"]
+    )
     def health() -> dict[str, Any]:
         return {
             "status": "ok",

@@ -1,4 +1,4 @@
-"""What the page shows, as HTML; every name that people chose is escaped.
+"""What the page shows of one clip's answer, as HTML; every name that people chose is escaped.
 
 F frames of H x W pixels.
 """
@@ -7,73 +7,122 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import Any
 
 import numpy as np
 
 from avcil.evaluation.attention import shrink
-from avcil.media.overlay import colours, png_data_uri
+from avcil.media import overlay
 from avcil.media.spectrogram import log_mel
 from avcil.serving.explanation import Explanation
 from avcil.serving.timeline import Event
 from avcil.serving.web.look import Look
-from avcil.serving.web.teaching import Teaching
 
-TOP, FRAMES, COLUMNS = 5, 6, 320
+TOP, LEAST, FRAMES, COLUMNS = 5, 0.005, 6, 320
+"""Classes shown, the probability that those behind the second need, frames, columns of the spectrogram."""
+COLOURS = 7
+"""Of events, before they repeat."""
+NOTHING = "nothing to answer for"
 PARTS = {"audio": "sound", "visual": "picture", "audio-visual": "picture and sound"}
 
 
 def percent(fraction: float | None) -> str:
     """A fraction for people.
 
-    >>> percent(0.123), percent(None)
-    ('12 %', '–')
+    >>> percent(0.123), percent(0.001), percent(0.999), percent(1.0), percent(None)
+    ('12 %', '<1 %', '>99 %', '100 %', '–')
     """
-    return "–" if fraction is None else f"{100 * fraction:.0f} %"
+    if fraction is None:
+        return "–"
+    if 0 < fraction < 0.005 or 0.995 <= fraction < 1:
+        return "<1 %" if fraction < 0.5 else ">99 %"
+    return f"{100 * fraction:.0f} %"
 
 
 def answer_html(look: Look, name: str) -> str:
     """One clip's answer and what it rests on."""
     answer = look.explanation.answer
+    strange = answer.known is False
+    chip = '<p class="chip">Perhaps none of the classes it knows</p>' if strange else ""
+    said, notes = _sureness(look)
+    ranked = list(answer.probabilities.items())[:TOP]
+    shown = [pair for place, pair in enumerate(ranked) if place < 2 or pair[1] >= LEAST]
     parts = [
-        f'<p class="eyebrow">{escape(name)}</p><h2 class="verdict">{escape(answer.label)}</h2>',
-        f'<p class="soft">{_sureness(look)}</p>',
-        _bars(list(answer.probabilities.items())[:TOP]),
-        _notes([*filter(None, answer.notes.split("; ")), *filter(None, [look.no_events])]),
+        f'<p class="eyebrow">{escape(name)}</p>{chip}<h2 class="verdict">{escape(answer.label)}</h2>',
+        f'<p class="soft">{escape(said)}</p>',
+        _bars(shown),
+        notes_html([*notes, *filter(None, [look.no_events])]),
+        _modalities(look.explanation),
         _events(look.events),
         _frames(look.explanation),
         _spectrogram(look.explanation),
-        _modalities(look.explanation),
     ]
-    return f'<article class="answer">{"".join(parts)}</article>'
+    return f'<article class="answer{" strange" if strange else ""}">{"".join(parts)}</article>'
 
 
 def problem_html(message: str) -> str:
     """What went wrong, for people."""
-    return f'<div class="problem" role="alert"><strong>That did not work.</strong> {escape(message)}</div>'
+    return f'<div class="problem" role="alert"><strong>That did not work:</strong> {escape(message)}</div>'
 
 
-def _sureness(look: Look) -> str:
+def busy_html(message: str) -> str:
+    """That something is under way whose length is not known."""
+    return f'<div class="hint" role="status"><p>{escape(message)}</p><div class="meter waiting"><i></i></div></div>'
+
+
+def notes_html(notes: Sequence[str]) -> str:
+    """A list of remarks; empty without any."""
+    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    return f'<ul class="notes">{items}</ul>' if notes else ""
+
+
+def _sureness(look: Look) -> tuple[str, list[str]]:
+    """A sentence on how sure the answer is and what it comes from, and the notes that are not in it."""
     answer = look.explanation.answer
+    notes = [note for note in answer.notes.split("; ") if note]
+    reasons = [note for note in notes if not note.startswith("answered from")]
+    source = PARTS.get(answer.modality, "what there is")
+    if len(reasons) < len(notes):
+        source = f"the {source} alone" + (f": {'; '.join(reasons)}" if reasons else "")
+        reasons = []
     if answer.known is False and answer.p_value is not None:
-        odd = f"only {100 * answer.p_value:.2g} % of the clips of those are as odd"
-        return f"It resembles none of the classes it knows: {odd}. This is the nearest; you could teach it a new class."
+        whole = "As a whole, it" if look.events else "It"
+        odd = f"only {100 * answer.p_value:.2g} % of the clips of known classes are as odd"
+        return f"{whole} is nearest to this class, yet {odd}. Judged from {source}.", reasons
     sure = "Sure" if answer.probability > 0.9 else "Fairly sure" if answer.probability > 0.6 else "Not sure"
-    return f"{sure}; answered from {PARTS.get(answer.modality, 'what there is')}."
+    return f"{sure}, from {source}.", reasons
 
 
 def _bars(ranked: Sequence[tuple[str, float]]) -> str:
     rows = "".join(
-        f'<div class="bar{" first" if not i else ""}"><span class="name">{escape(label)}</span>'
-        f'<span class="track"><i style="width:{100 * value:.1f}%"></i></span><b>{percent(value)}</b></div>'
-        for i, (label, value) in enumerate(ranked)
+        f'<li class="bar{" first" if not place else ""}"><span class="name" title="{escape(label)}">{escape(label)}'
+        f'</span><span class="track"><i style="width:{100 * value:.1f}%"></i></span><b>{percent(value)}</b></li>'
+        for place, (label, value) in enumerate(ranked)
     )
-    return f'<div class="bars">{rows}</div>'
+    return f'<ol class="bars" aria-label="Likeliest classes">{rows}</ol>'
 
 
-def _notes(notes: Sequence[str]) -> str:
-    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    return f'<ul class="notes">{items}</ul>' if notes else ""
+def _modalities(explanation: Explanation) -> str:
+    given = {name: explanation.contributions.get(name) for name in ("audio", "visual")}
+    values = {name: value for name, value in given.items() if value is not None}
+    total = sum(map(abs, values.values()))
+    if len(values) < 2 or not total:
+        return ""
+    most = max(values, key=lambda name: values[name])
+    rows = ""
+    for name, value in values.items():
+        kind = " first" if name == most else " against" if value < 0 else ""
+        alone = explanation.alone.get(name)
+        says = f"alone: {escape(alone[0])}, {percent(alone[1])}" if alone else ""
+        rows += (
+            f'<li class="bar{kind}"><span class="name">{PARTS[name]}</span><span class="track"><i style="width:'
+            f'{100 * abs(value) / total:.1f}%"></i></span><b>{percent(abs(value) / total)} '
+            f'{"against" if value < 0 else "for"}</b><span class="alone">{says}</span></li>'
+        )
+    answer, runner = escape(explanation.answer.label), escape(explanation.runner_up)
+    return (
+        f'<h3>Sound or picture?</h3><p class="soft">How much each spoke for “{answer}” rather than “{runner}”.</p>'
+        f'<ul class="bars spoke">{rows}</ul>'
+    )
 
 
 def _events(events: Sequence[Event]) -> str:
@@ -81,19 +130,40 @@ def _events(events: Sequence[Event]) -> str:
         return ""
     total = max(event.end for event in events)
     labels = list(dict.fromkeys(event.label for event in events if event.label))
-    blocks, rows = "", ""
-    for event in events:
-        label = "nothing to answer for" if event.label is None else event.label
-        colour = f"--c:var(--c{labels.index(event.label) % 7})" if event.label else "--c:var(--rule)"
-        span = f"{event.start:.1f}–{event.end:.1f} s"
-        width = 100 * (event.end - event.start) / total
-        blocks += f'<i style="width:{width:.2f}%;{colour}" title="{escape(label)}, {span}"></i>'
-        rows += f'<tr><td style="{colour}"><span class="dot"></span>{escape(label)}</td><td>{span}</td>'
-        rows += f"<td>{percent(event.probability) if event.label else '–'}</td></tr>"
+    colours = {label: f"--c:var(--c{number % COLOURS})" for number, label in enumerate(labels)}
+    blocks = "".join(_block(event, total, colours) for event in events)
+    rows = "".join(_row(event, colours) for event in events)
     return (
-        f'<h3>What happens when</h3><div class="strip" role="img" aria-label="Timeline">{blocks}</div>'
-        f'<table class="events">{rows}</table>'
+        f'<h3>What happens when</h3><div class="strip" aria-hidden="true">{blocks}</div>{_axis(total)}'
+        '<div class="scroll" tabindex="0" role="region" aria-label="Timeline">'
+        f'<table class="events">{rows}</table></div>'
     )
+
+
+def _block(event: Event, total: float, colours: dict[str, str]) -> str:
+    """An event in the strip, as wide as it lasts; hatched where it is like none of the classes."""
+    kind = ' class="odd"' if event.known is False else ""
+    width = 100 * (event.end - event.start) / total
+    colour = colours.get(event.label or "", "--c:var(--rule)")
+    return f'<i{kind} style="width:{width:.2f}%;{colour}" title="{escape(event.label or NOTHING)}"></i>'
+
+
+def _row(event: Event, colours: dict[str, str]) -> str:
+    """An event in the table."""
+    odd = event.known is False
+    said = escape(event.label or NOTHING) + (" <small>perhaps none it knows</small>" if odd else "")
+    colour = colours.get(event.label or "", "--c:var(--rule)")
+    return (
+        f'<tr><td style="{colour}"><span class="dot{" odd" if odd else ""}"></span>{said}</td>'
+        f"<td>{event.start:.1f}–{event.end:.1f} s</td>"
+        f"<td>{percent(event.probability if event.label else None)}</td></tr>"
+    )
+
+
+def _axis(seconds: float) -> str:
+    digits = 2 if seconds < 3 else 1
+    ticks = "".join(f"<span>{seconds * share:.{digits}f} s</span>" for share in (0, 0.5, 1))
+    return f'<div class="axis" aria-hidden="true">{ticks}</div>'
 
 
 def _frames(explanation: Explanation) -> str:
@@ -101,14 +171,19 @@ def _frames(explanation: Explanation) -> str:
         return ""
     drawn, times = explanation.draw(), explanation.frame_times
     chosen = np.unique(np.linspace(0, len(drawn) - 1, min(len(drawn), FRAMES)).round().astype(int))
+    digits = 2 if (explanation.seconds or 0) < 3 else 1
     cells = ""
     for i in chosen:
-        when = "" if times is None else f"{times[i]:.1f} s"
-        picture = png_data_uri(shrink(drawn[i], 256))
-        cells += f'<figure><img alt="Frame {when}" src="{picture}"><figcaption>{when}</figcaption></figure>'
+        when = "" if times is None else f"{times[i]:.{digits}f} s"
+        picture = overlay.png_data_uri(shrink(drawn[i], 256))
+        cells += (
+            f'<figure><img alt="Frame at {when}" src="{picture}"><figcaption>{when}</figcaption></figure>'
+        )
     what = "attended to" if explanation.map_kind == "attention" else "rested its answer on"
-    said = f'<h3>Where it looked</h3><p class="soft">Bright places are what it {what}.</p>'
-    return f'{said}<div class="frames">{cells}</div>'
+    return (
+        f'<h3>Where it looked</h3><p class="soft">Bright places are what it {what}.</p>'
+        f'<div class="frames">{cells}</div>'
+    )
 
 
 def _spectrogram(explanation: Explanation) -> str:
@@ -120,108 +195,10 @@ def _spectrogram(explanation: Explanation) -> str:
     width = levels.shape[1] - levels.shape[1] % stride
     levels = levels[:, :width].reshape(len(levels), -1, stride).max(axis=2)
     span = float(np.ptp(levels)) or 1.0
-    picture = np.rint(colours((levels[::-1] - levels.min()) / span)).astype(np.uint8)
+    picture = np.rint(overlay.colours((levels[::-1] - levels.min()) / span)).astype(np.uint8)
     seconds = len(sound) / rate
     return (
-        '<h3>What it heard</h3><p class="soft">The sound from start to end, low tones at the bottom.</p>'
-        f'<img class="spectrogram" alt="Spectrogram of {seconds:.1f} s" src="{png_data_uri(picture)}">'
+        '<h3>What it heard</h3><p class="soft">Low tones at the bottom, loud ones bright.</p>'
+        f'<img class="spectrogram" alt="Spectrogram of {seconds:.1f} s" src="{overlay.png_data_uri(picture)}">'
+        f"{_axis(seconds)}"
     )
-
-
-def _modalities(explanation: Explanation) -> str:
-    given = {name: explanation.contributions.get(name) for name in ("audio", "visual")}
-    total = sum(abs(value) for value in given.values() if value is not None)
-    if not total or any(value is None for value in given.values()):
-        return ""
-    rows = ""
-    for name, value in given.items():
-        assert value is not None
-        alone = explanation.alone.get(name)
-        says = f"alone it would say “{escape(alone[0])}” ({percent(alone[1])})" if alone else ""
-        against = " against" if value < 0 else ""
-        rows += (
-            f'<div class="bar{against}"><span class="name">{PARTS[name]}</span><span class="track">'
-            f'<i style="width:{100 * abs(value) / total:.1f}%"></i></span><b>{"−" if value < 0 else "+"}'
-            f"{percent(abs(value) / total)}</b></div><p class='soft alone'>{says}</p>"
-        )
-    runner = escape(explanation.runner_up)
-    return (
-        f'<h3>Which of them spoke</h3><p class="soft">For “{escape(explanation.answer.label)}” over “{runner}”.</p>'
-        f'<div class="bars">{rows}</div>'
-    )
-
-
-def teaching_html(teaching: Teaching | None, sittings: Sequence[dict[str, Any]]) -> str:
-    """How far the teaching is or what came of it, and what can be undone."""
-    parts = []
-    if teaching is not None:
-        parts.append(_teaching(teaching))
-    if sittings:
-        items = "".join(
-            f"<li><strong>{escape(s['label'])}</strong> <span class='soft'>{s['learnt']} clips</span></li>"
-            for s in reversed(sittings[-10:])
-        )
-        parts.append(f'<h3>Taught here</h3><ol class="sittings">{items}</ol>')
-    return "".join(parts)
-
-
-def _teaching(teaching: Teaching) -> str:
-    label = escape(teaching.label)
-    left = [f"{clip['name']}: {clip['reason']}" for clip in teaching.left_out]
-    if not teaching.ended.is_set():
-        share = 100 * teaching.done / teaching.total if teaching.total else 0
-        count = f" {teaching.done} of {teaching.total}" if teaching.total > 1 else ""
-        return (
-            f'<div class="card" aria-live="polite"><h2>Learning “{label}”</h2>'
-            f'<p class="soft">{escape(teaching.doing)}{count}. You may close this page; it goes on.</p>'
-            f'<div class="meter"><i style="width:{share:.0f}%"></i></div></div>'
-        )
-    if teaching.error is not None:
-        return problem_html(f"“{teaching.label}” was not learnt: {teaching.error}") + _left_out(left)
-    result = teaching.result
-    assert result is not None
-    rows = "".join(
-        f"<tr><th>{name}</th><td>{percent(result['accuracy_before'][key])}</td>"
-        f"<td>{percent(result['accuracy_after'][key])}</td><td>{count}</td></tr>"
-        for name, key, count in (
-            ("Old classes", "old", result["old_clips"]),
-            (f"“{label}”", "new", result["held_out"]),
-        )
-    )
-    return (
-        f'<div class="card"><h2>It knows “{label}” now</h2><p class="soft">Learnt from {result["learnt"]} clips; '
-        f"{result['held_out']} kept aside to measure by.</p><table class='accuracy'><thead><tr><th>Right answers</th>"
-        f"<th>before</th><th>after</th><th>clips asked</th></tr></thead><tbody>{rows}</tbody></table>"
-        f"{_notes(result['notes'])}{_left_out(left)}</div>"
-    )
-
-
-def _left_out(left: Sequence[str]) -> str:
-    return f'<p class="soft">Clips left out:</p>{_notes(left)}' if left else ""
-
-
-def gallery_html(classes: Sequence[dict[str, Any]], pictures: dict[str, str]) -> str:
-    """The classes known with a frame each; `pictures` are data URIs by class."""
-    cards = ""
-    for known in classes:
-        label = escape(known["label"])
-        picture = pictures.get(known["label"])
-        frame = f'<img alt="" src="{picture}">' if picture else f'<div class="blank">{label[:1]}</div>'
-        count = "" if known["clips"] is None else f"{known['clips']} clips"
-        count += (" · " if count else "") + "taught here" if known["taught_here"] else ""
-        cards += f'<figure class="known">{frame}<figcaption><b>{label}</b><span>{count}</span></figcaption></figure>'
-    return f'<div class="gallery">{cards}</div>'
-
-
-def header_html(classes: int, modality: str) -> str:
-    """The top of the page."""
-    return (
-        '<header class="top"><h1>What does this clip show?</h1>'
-        f"<p>A recogniser of {classes} classes that goes by {PARTS.get(modality, modality)}. "
-        "Clips stay on the machine that serves this page.</p></header>"
-    )
-
-
-def undone_html(label: str) -> str:
-    """What was taken back."""
-    return f'<div class="hint">“{escape(label)}” was taken back; it knows what it knew before.</div>'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field
 class ErrorBody(BaseModel):
     """What is wrong, and what to do."""
 
-    code: str
-    message: str
+    code: str = Field(description="for programs; stays the same while messages may change")
+    message: str = Field(description="for people")
 
 
 class Problem(BaseModel):
@@ -69,21 +69,39 @@ class LeftOut(BaseModel):
     reason: str
 
 
+class Accuracies(BaseModel):
+    """Fractions of clips kept aside that are answered with their class."""
+
+    old: float | None = Field(description="of the classes known before; null without clips to ask about")
+    new: float | None = Field(description="of the class that was taught; null without clips to ask about")
+
+
+class TeachingResult(BaseModel):
+    """What a teaching came to."""
+
+    new_class: bool = Field(description="false where the class was known, and the clips are more of it")
+    learnt: int = Field(description="clips")
+    held_out: int = Field(description="clips of the class kept aside to measure by")
+    old_clips: int = Field(description="clips of the classes known before that were asked about")
+    accuracy_before: Accuracies
+    accuracy_after: Accuracies
+    notes: list[str]
+    seconds_learning: float
+
+
 class TeachingBody(BaseModel):
     """How far a teaching is."""
 
     state: Literal["learning", "done", "failed"]
-    number: int
+    number: int = Field(description="counts the teachings since the server started")
     label: str
-    clips: int
-    doing: str
-    done: int
+    clips: int = Field(description="sent")
+    doing: str = Field(description="what is under way, for people")
+    done: int = Field(description="of `total`, in what is under way")
     total: int
     left_out: list[LeftOut]
-    result: dict[str, Any] | None = Field(
-        description="new_class, learnt, held_out, accuracy_before and accuracy_after (old, new; fractions), notes"
-    )
-    error: str | None
+    result: TeachingResult | None = Field(description="when it is done")
+    error: str | None = Field(description="when it failed; nothing has changed then")
 
 
 class Undone(BaseModel):

@@ -24,10 +24,11 @@ from avcil.errors import InputError
 from avcil.serving.web.api import make_api
 from avcil.serving.web.guard import LOOPBACK, Guard
 from avcil.serving.web.limits import Limits
-from avcil.serving.web.page import HEAD, make_page, make_theme
+from avcil.serving.web.page import HEAD, WORDS, make_page, make_theme
 from avcil.serving.web.service import Service
 
 STYLE = Path(__file__).with_name("page.css")
+ICON = STYLE.with_name("icon.svg")
 
 
 def make_app(service: Service, *, names: Iterable[str] | None = ()) -> FastAPI:
@@ -52,6 +53,8 @@ async def _mounted(service: Service) -> FastAPI:
         footer_links=[],
         theme=make_theme(),
         css_paths=STYLE,
+        favicon_path=str(ICON),
+        i18n=WORDS,
         head=HEAD,
     )
 

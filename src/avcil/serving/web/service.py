@@ -101,7 +101,7 @@ class Service:
 
     def start_teaching(self, label: str, clips: Sequence[Upload]) -> Teaching:
         """Begin to teach a class from uploads, which are moved into the work folder; go on in the background."""
-        label = " ".join(label.split())
+        label = class_name(label)
         if not label or len(label) > 100 or not label.isprintable():
             raise InputError("name the class: 1 to 100 printable characters")
         if not 1 <= len(clips) <= self.limits.clips:
@@ -171,6 +171,15 @@ class Service:
             {"label": label, "clips": counts.get(label), "taught_here": label in taught}
             for label in self.recognizer.classes_
         ]
+
+
+def class_name(text: str) -> str:
+    """A name as people type it, without the blanks around it and with single ones in it.
+
+    >>> class_name("  door   bell ")
+    'door bell'
+    """
+    return " ".join(text.split())
 
 
 def default_work(run: Path) -> Path:

@@ -45,6 +45,8 @@ class Teaching:
     left_out: list[dict[str, str]] = field(default_factory=list)
     result: dict[str, Any] | None = None
     error: str | None = None
+    sitting: int | None = None
+    """The number of what it added to the work folder, once it counts."""
     ended: threading.Event = field(default_factory=threading.Event)
 
     def progress(self, doing: str, done: int, total: int) -> None:
@@ -120,7 +122,7 @@ def _teach(service: Service, teaching: Teaching, clips: Sequence[Upload]) -> dic
             write_atomically(folder / "frame.png", lambda file: file.write(frame))
 
     entry = {"label": label, "learnt": len(learnt), "held_out": list(new.labels), "result": result}
-    service.work.add(entry, write)
+    teaching.sitting = service.work.add(entry, write)["number"]
     return result
 
 

@@ -1,0 +1,104 @@
+"""What a missing modality costs: a recogniser of sound and picture, asked with one of them, beside those of one alone.
+
+    python benchmarks/missing_modality.py STORE --out FOLDER [--method av-cil] [--seeds 0 1 2]
+
+Trains a method on both modalities, on the sound and on the picture, once a seed, with one order of the classes. After
+the last step the test clips of all classes are answered for: by the audio-visual recogniser with both, with the
+picture left out and with the sound left out, and by the other two with the modality that they were trained on. Runs
+in FOLDER that are finished are taken as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from avcil.features import FeatureStore
+from avcil.serving import ClipFeatures, Recognizer
+from avcil.training.config import TrainConfig
+from avcil.training.run import train
+
+ASKED = {  # the modality that a recogniser was trained on, and what it is given
+    "trained on both, asked with both": ("audio-visual", ("audio", "visual")),
+    "trained on both, asked with sound alone": ("audio-visual", ("audio",)),
+    "trained on sound": ("audio", ("audio",)),
+    "trained on both, asked with picture alone": ("audio-visual", ("visual",)),
+    "trained on picture": ("visual", ("visual",)),
+}
+
+
+def recogniser(options: argparse.Namespace, modality: str, seed: int) -> Recognizer:
+    """Trained on one modality, or on both."""
+    out = options.out / f"{options.method}-{modality}-{seed}"
+    train(
+        TrainConfig(
+            features=options.store,
+            out=out,
+            method=options.method,
+            modality=modality,
+            seed=seed,
+            classes_per_step=options.classes_per_step,
+            class_order_seed=options.class_order_seed,
+            memory_per_class=options.memory_per_class if options.method != "blade" else None,
+            epochs=options.epochs,
+        ),
+        quiet=True,
+    )
+    return Recognizer.load(out)
+
+
+def test_clips(store: FeatureStore) -> tuple[list[ClipFeatures], list[str]]:
+    """Features of the test clips, and their classes."""
+    rows = [row for row, clip in enumerate(store.clips) if clip.split == "test"]
+    audio, visual = (torch.from_numpy(part(rows).astype(np.float32)) for part in (store.audio, store.visual))
+    clips = [ClipFeatures(audio=audio[i : i + 1], visual=visual[i : i + 1]) for i in range(len(rows))]
+    return clips, [store.clips[row].label for row in rows]
+
+
+def accuracy(
+    recognizer: Recognizer, clips: list[ClipFeatures], labels: list[str], given: tuple[str, ...]
+) -> float:
+    """The fraction told rightly, with the modalities `given` and without the others."""
+    left_out = {name: None for name in ("audio", "visual") if name not in given}
+    said = recognizer.predict([replace(clip, **left_out) for clip in clips])
+    return float(np.mean([a == b for a, b in zip(said, labels, strict=True)]))
+
+
+def main() -> None:
+    """Parse, train, ask, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("store", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--method", default="av-cil")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--classes-per-step", type=int, default=3)
+    parser.add_argument("--class-order-seed", type=int, default=0)
+    parser.add_argument("--memory-per-class", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=100)
+    options = parser.parse_args()
+    clips, labels = test_clips(FeatureStore(options.store))
+    found: dict[str, list[float]] = {name: [] for name in ASKED}
+    for seed in options.seeds:
+        made = {modality: recogniser(options, modality, seed) for modality, _ in ASKED.values()}
+        for name, (modality, given) in ASKED.items():
+            found[name].append(accuracy(made[modality], clips, labels, given))
+        print(
+            f"seed {seed}: " + ", ".join(f"{name} {100 * found[name][-1]:.1f} %" for name in ASKED),
+            flush=True,
+        )
+    print(
+        f"{options.method}, {len(labels)} test clips, {len(options.seeds)} seeds, last accuracy, mean ± std"
+    )
+    for name, values in found.items():
+        spread = f" ± {100 * np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
+        print(f"{name:<44} {100 * np.mean(values):6.1f}{spread}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Results one after another: on the screen as they come, and into a file, whole, when the last is there or it is
+stopped."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Self, TextIO
+
+
+class ResultWriter:
+    """Where results go. Used in a `with` block, at whose end, whatever ends it, the file is written."""
+
+    def __init__(self, form: str, out: Path | None, *, columns: Iterable[str]) -> None:
+        self.out = out
+        self._file = io.StringIO(newline="")
+        screen = sys.stdout if out is None else _Screen()
+        self.streams: list[tuple[str, TextIO]] = [(form, screen)]
+        if out is not None:
+            self.streams = [("text", screen), (form, self._file)]
+        self._objects = 0
+        for kind, stream in self.streams:
+            if kind == "csv":
+                csv.writer(stream, lineterminator="\n").writerow(columns)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        from avcil.files import write_text
+
+        for kind, stream in self.streams:
+            if kind == "json":
+                stream.write("\n]\n" if self._objects else "[]\n")
+        if self.out is not None:
+            write_text(self.out, self._file.getvalue())
+            print(f"wrote {self.out}", file=self.screen)
+
+    @property
+    def screen(self) -> TextIO:
+        """Where people read."""
+        return self.streams[0][1]
+
+    @property
+    def shows_text(self) -> bool:
+        """Whether it is people who read there."""
+        return self.streams[0][0] == "text"
+
+    def each(self) -> Iterator[tuple[str, TextIO]]:
+        """Every stream with its format; what is written to one is seen at once."""
+        for kind, stream in self.streams:
+            yield kind, stream
+            stream.flush()
+
+    def write_object(self, stream: TextIO, value: dict[str, Any]) -> None:
+        """One object more of a JSON list."""
+        stream.write(("[\n" if not self._objects else ",\n") + json.dumps(value, ensure_ascii=False))
+        self._objects += 1
+
+    @staticmethod
+    def write_row(stream: TextIO, row: Iterable[Any]) -> None:
+        """One row more of a CSV file."""
+        csv.writer(stream, lineterminator="\n").writerow(row)
+
+
+class _Screen(io.TextIOBase):
+    """Standard output beside a file, which is written though nobody reads the screen any more, as behind `| head`."""
+
+    def write(self, text: str) -> int:
+        try:
+            return sys.stdout.write(text)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    def isatty(self) -> bool:
+        return sys.stdout.isatty()

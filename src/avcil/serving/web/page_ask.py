@@ -1,0 +1,132 @@
+"""The tab where a clip is dropped, recorded or picked, and answered for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from avcil.errors import AvcilError
+from avcil.serving.web import render
+from avcil.serving.web.examples import Examples
+from avcil.serving.web.limits import Limits
+from avcil.serving.web.service import Service, words
+
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+HINT = '<div class="hint">The answer appears here: the class, how sure it is, and what it looked at and heard.</div>'
+CAMERA = {
+    "video": {
+        "width": {"ideal": 640},
+        "height": {"ideal": 480},
+        "frameRate": {"ideal": 25},
+        "facingMode": {"ideal": "environment"},
+    }
+}
+"""As much as is looked at, so that slow machines drop no frames; on phones, the camera at the back."""
+BUSY = f"() => {json.dumps(render.busy_html('Looking and listening …'))}"
+"""Shown at once, before the clip has been sent."""
+SHOW = """() => {
+  const part = document.getElementById('PART');
+  const still = matchMedia('(prefers-reduced-motion: reduce)').matches;
+  if (part.getBoundingClientRect().top > 0.6 * innerHeight) part.scrollIntoView({behavior: still ? 'auto' : 'smooth'});
+}"""
+"""On a phone the answer, PART, stands below the fold."""
+
+
+def limits_text(limits: Limits) -> str:
+    """How much is taken, for people."""
+    return f"Up to {limits.upload_bytes / 10**6:g}\N{NO-BREAK SPACE}MB and {limits.seconds:g}\N{NO-BREAK SPACE}s each."
+
+
+def _kinds(service: Service) -> str:
+    answers = service.recognizer.model.answers
+    if {"audio", "visual"} <= set(answers):
+        return "A video, or sound alone."
+    return f"A clip with {' or '.join(render.PARTS[part] for part in answers)}."
+
+
+def ask_tab(page: gr.Blocks, service: Service, examples: Examples) -> None:
+    """Fill the tab."""
+    with gr.Row(elem_classes="columns"):
+        with gr.Column(scale=4, min_width=300):
+            file, camera = _sources(service)
+            invite = gr.HTML('<h2 class="invite">Or try one of these</h2>', visible=False, padding=False)
+            tries = _tries()
+        with gr.Column(scale=6, min_width=300):
+            answer = gr.HTML(HINT, elem_id="answer", padding=False)
+    shown = gr.State([])
+
+    def load() -> tuple[Any, Any, list[Any]]:
+        found = examples.to_try()
+        pictures = [(frame, clip.label) for frame, clip in found]
+        there = bool(pictures)
+        return gr.update(visible=there), gr.update(value=pictures, visible=there), [clip for _, clip in found]
+
+    def tried(clips: list[Any], event: gr.SelectData) -> str:
+        clip = clips[event.index]
+        path = Path(clip.path)
+        return asked(service, path, f"{path.name}, a clip of “{clip.label}” that it has not learnt from")
+
+    def sent(path: str | None) -> str:
+        return HINT if path is None else asked(service, Path(path), Path(path).name)
+
+    def recorded(path: str | None) -> str:
+        return HINT if path is None else asked(service, Path(path), "Your recording")
+
+    for event, work, given in (
+        (file.upload, sent, file),
+        (camera.stop_recording, recorded, camera),
+        (tries.select, tried, shown),
+    ):
+        event(None, None, answer, js=BUSY, **QUIET)
+        event(work, given, answer, **QUIET).then(None, None, None, js=SHOW.replace("PART", "answer"), **QUIET)
+    for source in (file, camera):
+        source.clear(lambda: HINT, None, answer, **QUIET)
+    page.load(load, None, [invite, tries, shown], **QUIET)
+
+
+def _sources(service: Service) -> tuple[gr.File, gr.Video]:
+    with gr.Tabs(elem_classes="sources"):
+        with gr.Tab("Choose a clip"):
+            file = gr.File(label="A clip", show_label=False, elem_id="ask-file", height=150)
+        with gr.Tab("Record one"):
+            camera = gr.Video(
+                sources=["webcam"],
+                include_audio=True,
+                webcam_options=gr.WebcamOptions(
+                    mirror=False, constraints=CAMERA
+                ),  # mirroring needs an ffmpeg
+                label="Camera and microphone",
+                show_label=False,
+                height=280,
+                elem_id="ask-camera",
+            )
+    gr.HTML(f'<p class="soft limits">{_kinds(service)} {limits_text(service.limits)}</p>', padding=False)
+    return file, camera
+
+
+def _tries() -> gr.Gallery:
+    return gr.Gallery(
+        label="Clips to try",
+        show_label=False,
+        container=False,
+        columns=3,
+        height="auto",
+        allow_preview=False,
+        object_fit="cover",
+        interactive=False,
+        elem_id="tries",
+        visible=False,
+        buttons=[],
+    )
+
+
+def asked(service: Service, path: Path, name: str) -> str:
+    """The answer for a clip as HTML, or what is wrong with it."""
+    try:
+        with service.place():
+            return render.answer_html(service.look(path), name)
+    except AvcilError as error:
+        return render.problem_html(words(error, path, name))

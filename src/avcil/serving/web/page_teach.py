@@ -1,0 +1,115 @@
+"""The tab where a class is taught and the last one taken back.
+
+Teaching is watched by a timer, not by the request that began it: a page that is closed and opened again goes on
+watching, and so does everybody else's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from avcil.errors import AvcilError
+from avcil.serving.web import render_teaching as render
+from avcil.serving.web.page_ask import QUIET, SHOW, limits_text
+from avcil.serving.web.render import PARTS, problem_html
+from avcil.serving.web.service import Service, class_name
+from avcil.serving.web.teaching import Upload
+
+HINT = (
+    '<div class="hint">Name a class and give some clips of it. It learns in seconds; how well it then knows the old '
+    "classes and the new one appears here. One clip in four is kept aside to measure by.</div>"
+)
+
+
+def header(service: Service) -> str:
+    """The top of the page, which tells how many classes are known."""
+    recognizer = service.recognizer
+    return render.header_html(len(recognizer.classes_), recognizer.modality, read_only=service.read_only)
+
+
+def teach_tab(page: gr.Blocks, service: Service, top: gr.HTML) -> None:
+    """Fill the tab; `top` is the header, which changes with what is known."""
+    with gr.Row(elem_classes="columns"):
+        with gr.Column(scale=4, min_width=300):
+            label, known, files, start = _form(service)
+        with gr.Column(scale=6, min_width=300, elem_id="teach-results"):
+            said = gr.HTML("", elem_id="teach-said", padding=False)
+            status = gr.HTML(HINT, elem_id="teach-status", padding=False)
+            undo = gr.Button("Undo", elem_id="teach-undo", visible=False, size="sm")
+    seen = gr.State(None)
+
+    def typed(name: str) -> str:
+        name = class_name(name)
+        return render.known_html(name, name in service.recognizer.classes_)
+
+    def begin(name: str, paths: list[str] | None) -> tuple[Any, ...]:
+        try:
+            service.start_teaching(name or "", [Upload(Path(p), Path(p).name) for p in paths or []])
+        except AvcilError as error:
+            return problem_html(str(error)), gr.skip(), gr.skip()
+        return "", "", None
+
+    def take_back() -> str:
+        try:
+            undone = service.undo()
+        except AvcilError as error:
+            return problem_html(str(error))
+        return render.undone_html(undone["label"])
+
+    look = _look(service)
+    shown = [status, top, start, undo, seen]
+    label.change(typed, label, known, **QUIET)
+    begun = start.click(begin, [label, files], [said, label, files], **QUIET).then(look, seen, shown, **QUIET)
+    begun.then(None, None, None, js=SHOW.replace("PART", "teach-results"), **QUIET)
+    undo.click(take_back, None, said, **QUIET).then(look, seen, shown, **QUIET)
+    gr.Timer(1.0).tick(look, seen, shown, **QUIET)
+    page.load(look, seen, shown, **QUIET)
+
+
+def _form(service: Service) -> tuple[gr.Textbox, gr.HTML, gr.File, gr.Button]:
+    label = gr.Textbox(
+        label="Name of the class",
+        placeholder="for example: door bell",
+        max_lines=1,
+        max_length=100,
+        elem_id="teach-label",
+    )
+    known = gr.HTML("", elem_id="teach-known", padding=False)
+    files = gr.File(
+        label="Clips of it", show_label=False, file_count="multiple", elem_id="teach-files", height=190
+    )
+    parts = PARTS[service.recognizer.modality]
+    most = f"1 to {service.limits.clips} clips at a time, with {parts}; eight or more are good. "
+    gr.HTML(f'<p class="soft limits">{most}{limits_text(service.limits)}</p>', padding=False)
+    start = gr.Button("Teach it", variant="primary", elem_id="teach-start", min_width=110)
+    return label, known, files, start
+
+
+def _look(service: Service) -> Any:
+    """What a page asks every second: all that changes, or nothing where nothing has."""
+
+    def look(before: Any) -> tuple[Any, ...]:
+        teaching, sittings = service.teaching, service.work.sittings
+        now = (
+            teaching and (teaching.number, teaching.doing, teaching.done, teaching.ended.is_set()),
+            sittings and sittings[-1]["number"],
+        )
+        if now == before:
+            return (gr.skip(),) * 5
+        learning = service.learning
+        return (
+            render.teaching_html(teaching, sittings) or HINT,
+            header(service),
+            gr.update(value="Learning …" if learning else "Teach it", interactive=not learning),
+            gr.update(
+                value=f"Undo “{sittings[-1]['label']}”" if sittings else "Undo",
+                visible=bool(sittings),
+                interactive=not learning,
+            ),
+            now,
+        )
+
+    return look

@@ -1,0 +1,75 @@
+"""Where answers go: the screen, a file that is whole whatever ends it, and a strip that people can read."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from avcil.cli.predict_output import ClipWriter
+from avcil.cli.timeline_output import strip
+from avcil.serving.recognizer import Answer
+from avcil.serving.timeline import Event
+
+ANSWER = Answer(path="a.mp4", label="dog", probabilities={"dog": 0.75, "cat": 0.25}, notes="")
+
+
+def event(start: float, end: float, label: str | None, *, known: bool | None = True) -> Event:
+    return Event(start=start, end=end, label=label, probability=0.5, known=known, notes="")
+
+
+def test_the_file_is_whole_when_it_is_stopped(tmp_path, capsys):
+    """Ctrl-C in the middle: what was answered is in the file, which is valid, and what was there before is replaced."""
+    out = tmp_path / "answers.json"
+
+    def stopped() -> None:
+        with ClipWriter("json", out, top=1) as writer:
+            writer.add(Path("a.mp4"), ANSWER)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert [answer["label"] for answer in json.loads(out.read_text())] == ["dog"]
+    assert f"wrote {out}" in capsys.readouterr().out
+
+
+def test_the_file_is_written_though_nobody_reads_the_screen(tmp_path, monkeypatch):
+    """As behind `| head -1`."""
+    reader, pipe = os.pipe()
+    os.close(reader)
+    with open(pipe, "w", buffering=1) as screen:
+        monkeypatch.setattr(sys, "stdout", screen)
+        with ClipWriter("csv", tmp_path / "answers.csv", top=1) as writer:
+            for name in ("a.mp4", "b.mp4"):
+                writer.add(Path(name), ANSWER)
+    assert [line.split(",")[:2] for line in (tmp_path / "answers.csv").read_text().splitlines()[1:]] == [
+        ["a.mp4", "dog"],
+        ["b.mp4", "dog"],
+    ]
+
+
+def test_a_broken_screen_ends_it_where_there_is_no_file(monkeypatch):
+    """Nobody is left to work for."""
+
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Gone())
+    with pytest.raises(BrokenPipeError), ClipWriter("text", None, top=1) as writer:
+        writer.add(Path("a.mp4"), ANSWER)
+
+
+def test_strip():
+    """A sign for each class, a dot where nothing is known; in a terminal each class has a colour."""
+    events = [event(0, 3, "dog"), event(3, 4, "dog", known=False), event(4, 5, None), event(5, 6, "cat")]
+    line, legend = strip(events)
+    assert line == f"|{36 * 'A'}{24 * '.'}{12 * 'B'}| 00:00:06.000"
+    assert legend == "A dog, B cat, . none that it knows"
+    coloured = strip(events, coloured=True)[0]
+    assert coloured.count("\x1b[30;48;5;75mA") == 36
+    assert coloured.count("\x1b[0m") == 48

@@ -1,0 +1,172 @@
+"""The page when it is asked for more than the usual: several people, a browser that goes away, a camera, keys alone."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from avcil.media import write_video
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def slow(served, monkeypatch):
+    """Learning waits for the event that this gives."""
+    go_on, learn = threading.Event(), served.service.recognizer.learn
+
+    def waiting(*words, **more):
+        assert go_on.wait(60)
+        return learn(*words, **more)
+
+    monkeypatch.setattr(served.service.recognizer, "learn", waiting)
+    yield go_on
+    go_on.set()
+
+
+def test_nothing_is_lost_when_the_browser_goes(visit, served, slow, new_clips):
+    """Who closes the page while it learns, and comes again, sees it going on, and then the outcome."""
+    visitor = visit(served.url)
+    visitor.begin("owl", new_clips(0))
+    visitor.page.get_by_role("heading", name="Learning “owl”").wait_for()
+    visitor.context.close()
+    again = visit(served.url, width=390)
+    again.go("Teach")
+    again.page.get_by_role("heading", name="Learning “owl”").wait_for()
+    slow.set()
+    again.page.get_by_role("heading", name="It knows “owl” now").wait_for()
+    later = visit(served.url)
+    later.go("Teach")
+    row = later.page.locator(".accuracy tr", has_text="owl")
+    row.wait_for()
+    assert row.locator("td").all_inner_texts() == ["–", "100 %", "2"]
+
+
+def test_a_second_teacher_is_told(visit, served, slow, new_clips):
+    """While one teaches, the other sees it and cannot begin; who had begun meanwhile is refused in words."""
+    one, other = visit(served.url), visit(served.url)
+    other.go("Teach")
+    other.page.fill("#teach-label input, #teach-label textarea", "second")
+    one.begin("first", new_clips(0))
+    other.page.get_by_role("heading", name="Learning “first”").wait_for()
+    other.page.locator("#teach-start:disabled").wait_for()
+    # a page that has not heard of it yet
+    other.page.evaluate("document.querySelector('#teach-start').disabled = false")
+    other.page.click("#teach-start")
+    other.page.locator("#teach-said").get_by_text("give 1 to 12 clips").wait_for()
+    slow.set()
+    one.page.get_by_role("heading", name="It knows “first” now").wait_for()
+    other.page.get_by_role("heading", name="It knows “first” now").wait_for()
+    assert "second" not in served.service.recognizer.classes_
+
+
+def test_two_people_ask_at_once(visit, served, taught):
+    """Each is given the answer for their own clip."""
+    clips = sorted((taught / "clips").glob("test-*.mp4"))[:2]
+    people = [visit(served.url), visit(served.url)]
+    for visitor, clip in zip(people, clips, strict=True):
+        visitor.page.set_input_files("#ask-file input[type=file]", str(clip))
+    for visitor, clip in zip(people, clips, strict=True):
+        visitor.page.locator("#answer .eyebrow", has_text=clip.name).wait_for()
+        said = visitor.page.locator("#answer .verdict").inner_text()
+        assert said == served.service.recognizer.predict(clip)
+
+
+def test_a_clip_from_the_camera(visit, served):
+    """It is recorded with picture and sound, and answered for when it is stopped."""
+    visitor = visit(served.url)
+    visitor.page.get_by_role("tab", name="Record one").click()
+    visitor.page.locator("#ask-camera button").first.click()
+    record = visitor.page.locator("#ask-camera button", has_text="Record")
+    record.click()
+    stop = visitor.page.locator("#ask-camera button", has_text="Stop")
+    stop.wait_for()
+    visitor.page.wait_for_timeout(2000)
+    stop.click()
+    visitor.page.locator("#answer .eyebrow", has_text="Your recording").wait_for()
+    assert visitor.page.locator("#answer .frames img").count() >= 2
+    assert visitor.page.locator("#answer .spectrogram").count() == 1
+    assert visitor.seen == []
+
+
+def test_what_is_shown_of_a_long_clip(visit, serve_run, run, tmp_path):
+    """Its timeline, frames with what was looked at, its spectrogram and which modality spoke, on the smallest phone."""
+    rng = np.random.default_rng(0)
+    frames = [np.full((48, 64, 3), 40 + 15 * second, np.uint8) for second in range(14) for _ in range(4)]
+    sound = (0.1 * rng.standard_normal(14 * 16000)).astype(np.float32)
+    write_video(tmp_path / "long.mp4", frames, 4.0, sound=sound, sample_rate=16000)
+    with serve_run(run, seconds=20.0) as served:
+        visitor = visit(served.url, width=360)
+        visitor.ask(tmp_path / "long.mp4")
+        assert visitor.page.locator("#answer .eyebrow").inner_text() == "long.mp4"
+        for heading in ("Sound or picture?", "What happens when", "Where it looked", "What it heard"):
+            visitor.page.get_by_role("heading", name=heading).wait_for()
+        assert visitor.page.locator(".events tr").count() == visitor.page.locator(".strip i").count() >= 1
+        assert visitor.fits()
+
+
+def test_bad_files_and_names(visit, served, taught, tmp_path):
+    """Told in words, with no path of the machine; what is right is then taken."""
+    (tmp_path / "notes.mp4").write_text("no video at all\n" * 50)
+    visitor = visit(served.url, width=390)
+    visitor.page.set_input_files("#ask-file input[type=file]", str(tmp_path / "notes.mp4"))
+    problem = visitor.page.locator("#answer .problem")
+    assert "notes.mp4 is not a media file" in problem.inner_text().replace(":", "")
+    assert "/tmp" not in problem.inner_text()
+    visitor.go("Teach")
+    visitor.page.click("#teach-start:enabled")
+    visitor.page.locator("#teach-said").get_by_text("name the class").wait_for()
+    visitor.page.fill("#teach-label input, #teach-label textarea", served.service.recognizer.classes_[0])
+    visitor.page.locator("#teach-known").get_by_text("already").wait_for()
+
+
+def test_keys_alone(visit, served, taught):
+    """Tabs, the way to a file and the name of a class are reached and used without a mouse."""
+    visitor = visit(served.url)
+    visitor.page.get_by_role("tab", name="Teach").focus()
+    visitor.page.keyboard.press("Enter")
+    visitor.page.locator("#teach-label input, #teach-label textarea").wait_for()
+    reached = set()
+    for _ in range(12):
+        visitor.page.keyboard.press("Tab")
+        reached.add(visitor.page.evaluate("document.activeElement.closest('[id^=teach-]')?.id"))
+    assert {"teach-label", "teach-files", "teach-start"} <= reached
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_accessible(visit, served, taught, dark):
+    """axe finds nothing above minor in any tab, nor in an answer: contrast, labels, roles, order of headings."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    visitor = visit(served.url, dark=dark)
+    visitor.page.locator("#tries img").first.wait_for()
+    found = {"ask": axe.run(visitor.page)}
+    visitor.ask(next((taught / "clips").glob("test-*.mp4")))
+    found["answer"] = axe.run(visitor.page)
+    visitor.go("Teach")
+    visitor.page.click("#teach-start:enabled")
+    visitor.page.locator("#teach-said .problem").wait_for()
+    found["teach"] = axe.run(visitor.page)
+    visitor.go("Gallery")
+    visitor.page.locator(".known").first.wait_for()
+    found["gallery"] = axe.run(visitor.page)
+    bad = {
+        (tab, problem["id"], problem["nodes"][0]["html"])
+        for tab, report in found.items()
+        for problem in report.response["violations"]
+        if problem["impact"] != "minor"  # gradio's gallery names a picture twice
+    }
+    assert bad == set()
+
+
+def test_the_page_of_the_api(visit, served):
+    """It lists every address and asks no other host."""
+    visitor = visit(served.url)
+    visitor.page.goto(f"{served.url}/api/docs")
+    visitor.page.locator(".opblock").nth(6).wait_for()
+    listed = {
+        text.replace("\u200b", "") for text in visitor.page.locator(".opblock-summary-path").all_inner_texts()
+    }
+    assert {"/api/predict", "/api/teach", "/api/undo", "/api/classes", "/api/model", "/api/health"} == listed
+    assert visitor.seen == []
