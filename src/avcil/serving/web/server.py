@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import os
 import socket
 import sys
@@ -88,7 +89,10 @@ def serve(
             app = make_app(service, names=names if names or is_local(host) else None)
             _announce(service, host, listening.getsockname()[1])
             config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
-            uvicorn.Server(config).run(sockets=[listening])
+            server = uvicorn.Server(config)
+            quiet = logging.getLogger("uvicorn.error")
+            quiet.addFilter(lambda _: not server.should_exit)  # pages that are open when it is stopped are no errors
+            server.run(sockets=[listening])
         finally:
             service.close()
             listening.close()
