@@ -37,14 +37,16 @@ SHOW = """() => {
 
 def limits_text(limits: Limits) -> str:
     """How much is taken, for people."""
-    return f"Up to {limits.upload_bytes / 10**6:g}\N{NO-BREAK SPACE}MB and {limits.seconds:g}\N{NO-BREAK SPACE}s each."
+    return (
+        f"up to {limits.upload_bytes / 10**6:g}\N{NO-BREAK SPACE}MB and {limits.seconds:g}\N{NO-BREAK SPACE}s"
+    )
 
 
 def _kinds(service: Service) -> str:
     answers = service.recognizer.model.answers
     if {"audio", "visual"} <= set(answers):
-        return "A video, or sound alone."
-    return f"A clip with {' or '.join(render.PARTS[part] for part in answers)}."
+        return "A video, or sound alone"
+    return f"A clip with {' or '.join(render.PARTS[part] for part in answers)}"
 
 
 def ask_tab(page: gr.Blocks, service: Service, examples: Examples) -> None:
@@ -103,7 +105,7 @@ def _sources(service: Service) -> tuple[gr.File, gr.Video]:
                 height=280,
                 elem_id="ask-camera",
             )
-    gr.HTML(f'<p class="soft limits">{_kinds(service)} {limits_text(service.limits)}</p>', padding=False)
+    gr.HTML(f'<p class="soft limits">{_kinds(service)}; {limits_text(service.limits)}.</p>', padding=False)
     return file, camera
 
 

@@ -82,8 +82,11 @@ def _form(service: Service) -> tuple[gr.Textbox, gr.HTML, gr.File, gr.Button]:
         label="Clips of it", show_label=False, file_count="multiple", elem_id="teach-files", height=190
     )
     parts = PARTS[service.recognizer.modality]
-    most = f"1 to {service.limits.clips} clips at a time, with {parts}; eight or more are good. "
-    gr.HTML(f'<p class="soft limits">{most}{limits_text(service.limits)}</p>', padding=False)
+    most = f"1 to {service.limits.clips} clips at a time, with {parts}, each "
+    gr.HTML(
+        f'<p class="soft limits">{most}{limits_text(service.limits)}. Eight or more are good.</p>',
+        padding=False,
+    )
     start = gr.Button("Teach it", variant="primary", elem_id="teach-start", min_width=110)
     return label, known, files, start
 

@@ -102,26 +102,32 @@ def _bars(ranked: Sequence[tuple[str, float]]) -> str:
 
 
 def _modalities(explanation: Explanation) -> str:
-    given = {name: explanation.contributions.get(name) for name in ("audio", "visual")}
-    values = {name: value for name, value in given.items() if value is not None}
-    total = sum(map(abs, values.values()))
-    if len(values) < 2 or not total:
+    """What sound, picture and, of linear heads, the constant gave to the margin over the runner-up."""
+    given = explanation.contributions
+    total = sum(map(abs, given.values()))
+    if not {"audio", "visual"} <= set(given) or not total:
         return ""
-    most = max(values, key=lambda name: values[name])
-    rows = ""
-    for name, value in values.items():
-        kind = " first" if name == most else " against" if value < 0 else ""
-        alone = explanation.alone.get(name)
-        says = f"alone: {escape(alone[0])}, {percent(alone[1])}" if alone else ""
-        rows += (
-            f'<li class="bar{kind}"><span class="name">{PARTS[name]}</span><span class="track"><i style="width:'
-            f'{100 * abs(value) / total:.1f}%"></i></span><b>{percent(abs(value) / total)} '
-            f'{"against" if value < 0 else "for"}</b><span class="alone">{says}</span></li>'
-        )
+    most = max(given, key=lambda name: given[name])
+    rows = "".join(
+        _spoke(explanation, name, value / total, first=name == most) for name, value in given.items()
+    )
     answer, runner = escape(explanation.answer.label), escape(explanation.runner_up)
     return (
         f'<h3>Sound or picture?</h3><p class="soft">How much each spoke for “{answer}” rather than “{runner}”.</p>'
         f'<ul class="bars spoke">{rows}</ul>'
+    )
+
+
+def _spoke(explanation: Explanation, name: str, share: float, *, first: bool) -> str:
+    kind = " first" if first else " against" if share < 0 else ""
+    alone = explanation.alone.get(name)
+    says = f"alone: {escape(alone[0])}, {percent(alone[1])}" if alone else ""
+    if name == "constant":
+        says = "what it leans to before it sees and hears"
+    return (
+        f'<li class="bar{kind}"><span class="name">{PARTS.get(name, "beforehand")}</span><span class="track">'
+        f'<i style="width:{100 * abs(share):.1f}%"></i></span><b>{percent(abs(share))} '
+        f'{"against" if share < 0 else "for"}</b><span class="alone">{says}</span></li>'
     )
 
 

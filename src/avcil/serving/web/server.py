@@ -91,7 +91,9 @@ def serve(
             config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
             server = uvicorn.Server(config)
             quiet = logging.getLogger("uvicorn.error")
-            quiet.addFilter(lambda _: not server.should_exit)  # pages that are open when it is stopped are no errors
+            quiet.addFilter(
+                lambda _: not server.should_exit
+            )  # pages that are open when it is stopped are no errors
             server.run(sockets=[listening])
         finally:
             service.close()
