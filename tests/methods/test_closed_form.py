@@ -172,6 +172,8 @@ def test_saved_statistics_go_on(name, words, modality):
     second.observe(clips[0][rows], clips[1][rows], clips[2][rows])
     got = second.solve()
     assert torch.equal(got.scores(*clips[:2]), wanted.scores(*clips[:2]))
+    if name == "blade":
+        assert torch.equal(got.p_values(*clips[:2]), wanted.p_values(*clips[:2]))
     rebuilt = load_method(name).load_model(got.to_config(), got.tensors())
     assert torch.equal(rebuilt.scores(*clips[:2]), wanted.scores(*clips[:2]))
     assert rebuilt.scores(*clips[:2]).isfinite().all()

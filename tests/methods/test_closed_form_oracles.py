@@ -1,0 +1,169 @@
+"""Each closed form's scores and calibration against NumPy that sees all clips and refits for every clip left out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from avcil.methods.registry import load_method, parse_options
+from avcil.statistics import held_out
+from avcil.statistics.calibration import Calibration
+
+CLASSES, CLIPS = 4, 7
+STEPS = (np.arange(2 * CLIPS), np.arange(2 * CLIPS, 4 * CLIPS))
+SEEN = (np.arange(2 * CLIPS), np.arange(4 * CLIPS))
+"""Rows of all clips seen after each step."""
+
+
+@pytest.fixture(scope="module", name="clips")
+def clips_fixture():
+    """Audio (n, 5), visual (n, 2, 3, 4), labels (n,)."""
+    draw = torch.Generator().manual_seed(0)
+    labels = torch.arange(CLASSES).repeat_interleave(CLIPS)
+    audio = torch.randn(CLASSES, 5, generator=draw)[labels] + torch.randn(len(labels), 5, generator=draw)
+    visual = torch.randn(CLASSES, 1, 1, 4, generator=draw)[labels]
+    return audio, visual + torch.randn(len(labels), 2, 3, 4, generator=draw), labels
+
+
+def taught(clips, name: str, *words: str):
+    """The method and its model after two steps of two classes."""
+    kind = load_method(name)
+    method = kind(parse_options(kind, words, name=name), modality="audio-visual")
+    model = None
+    for rows in STEPS:
+        method.grow(2)
+        method.observe(*(part[torch.from_numpy(rows)] for part in clips))
+        model = method.solve()
+    return method, model
+
+
+def features_of(method, clips) -> np.ndarray:
+    return method.embedding(method.pooled(*clips[:2])).numpy()
+
+
+def raw_scores(method, model, clips) -> np.ndarray:
+    """Before sharpness."""
+    return (model.scores(*clips[:2]) / method.views[0].calibration.sharpness).numpy()
+
+
+def calibrated(parts) -> np.ndarray:
+    """The curve of steps' scores and labels."""
+    calibration = Calibration()
+    for scores, labels in parts:
+        calibration.add(torch.as_tensor(scores), labels)
+    return calibration.losses.numpy()
+
+
+def ridge(H: np.ndarray, Y: np.ndarray, penalty: float) -> np.ndarray:
+    """Theta by least squares on clips and penalty rows together."""
+    M = H.shape[1]
+    stacked = np.vstack([H, np.sqrt(penalty) * np.eye(M)]), np.vstack([Y, np.zeros((M, Y.shape[1]))])
+    return np.linalg.lstsq(*stacked, rcond=None)[0]
+
+
+def without_each(H: np.ndarray, Y: np.ndarray, penalty: float, rows: np.ndarray) -> np.ndarray:
+    """What ridge regression without clip i says of clip i, for i of `rows`."""
+    every = np.arange(len(H))
+    return np.stack([H[i] @ ridge(H[every != i], Y[every != i], penalty) for i in rows])
+
+
+def mahalanobis(H: np.ndarray, y: np.ndarray, asked: np.ndarray, sigma) -> np.ndarray:
+    """Minus half the squared distances of `asked` from the class means, less what all classes share."""
+    means = np.stack([H[y == c].mean(axis=0) for c in range(y.max() + 1)])
+    away = H - means[y]
+    inverse = np.linalg.inv(sigma(away.T @ away))
+    distance = np.stack([np.einsum("ij,jk,ik->i", asked - m, inverse, asked - m) for m in means], axis=1)
+    return np.einsum("ij,jk,ik->i", asked, inverse, asked)[:, None] / 2 - distance / 2
+
+
+def test_ranpac(clips):
+    """Joint ridge regression, calibrated by the models without each clip of the step."""
+    method, model = taught(clips, "ranpac", "features=9", "ridge=2")
+    H, Y = features_of(method, clips), np.eye(CLASSES)[clips[2].numpy()]
+    np.testing.assert_allclose(raw_scores(method, model, clips), H @ ridge(H, Y, 2.0), atol=1e-9)
+    parts = []
+    for step, (rows, seen) in enumerate(zip(STEPS, SEEN, strict=True)):
+        known = 2 * (step + 1)
+        parts.append((without_each(H[seen], Y[seen, :known], 2.0, rows), clips[2][rows]))
+    np.testing.assert_allclose(method.views[0].calibration.losses, calibrated(parts), rtol=1e-8)
+
+
+@pytest.mark.parametrize("kernel", ["linear", "fourier"])
+def test_slda(clips, kernel):
+    """Distances under the shrunk covariance, calibrated by clips that its discriminant has not seen."""
+    method, model = taught(clips, "slda", f"kernel={kernel}", "features=9", "shrinkage=0.3")
+    H, y = features_of(method, clips), clips[2].numpy()
+
+    def shrunk(count):
+        def sigma(scatter):
+            S = scatter / count
+            return 0.7 * S + 0.3 * np.trace(S) / len(S) * np.eye(len(S))
+
+        return sigma
+
+    wanted = mahalanobis(H, y, H, shrunk(len(y)))
+    np.testing.assert_allclose(raw_scores(method, model, clips), wanted, atol=1e-8)
+    parts = []
+    for rows, seen in zip(STEPS, SEEN, strict=True):
+        held = rows[held_out(torch.from_numpy(H[rows]), clips[2][rows]).numpy()]
+        rest = np.setdiff1d(seen, held)
+        assert len(held) == 2
+        parts.append((mahalanobis(H[rest], y[rest], H[held], shrunk(len(rest))), clips[2][held]))
+    np.testing.assert_allclose(method.views[0].calibration.losses, calibrated(parts), rtol=1e-8)
+
+
+def test_blade(clips):
+    """Distances under W + Lambda, N times; calibrated by the discriminants without each clip, penalties of its step."""
+    kind = load_method("blade")
+    method = kind(parse_options(kind, (), name="blade"), modality="audio-visual")
+    parts = []
+    for rows, seen in zip(STEPS, SEEN, strict=True):
+        method.grow(2)
+        method.observe(*(part[torch.from_numpy(rows)] for part in clips))
+        model = method.solve()
+        H, y = features_of(method, clips)[seen], clips[2].numpy()[seen]
+        penalties = [method.figures[f"penalty{number}"] for number in range(3)]
+        penalty = np.diag(np.repeat(penalties, [5, 4, 4]))
+        left_out = []
+        for i in rows:
+            rest = seen[seen != i]
+            left_out.append(mahalanobis(H[rest], y[rest], H[[i]], penalty.__add__)[0])
+        parts.append((len(seen) * np.stack(left_out), clips[2][rows]))
+    wanted = len(H) * mahalanobis(H, y, H, penalty.__add__)
+    np.testing.assert_allclose(raw_scores(method, model, clips), wanted, atol=1e-7)
+    np.testing.assert_allclose(method.views[0].calibration.losses, calibrated(parts), rtol=1e-7)
+
+
+def test_rls_with_compensation(clips):
+    """The main stream is joint ridge regression; a stream of each modality is fitted to what it leaves of new classes,
+    leave-one-out; both weigh in the scores and in the calibration."""
+    c, penalty = 0.5, 2.0
+    method, model = taught(
+        clips, "rls", "features=9", "stream_features=6", f"ridge={penalty}", f"compensation={c}"
+    )
+    parts = method.pooled(*clips[:2])
+    H, *streams = (method.embedding.of_block(number, parts).numpy() for number in range(3))
+    Y = np.eye(CLASSES)[clips[2].numpy()]
+    left, curves = np.zeros_like(Y), []
+    for step, (rows, seen) in enumerate(zip(STEPS, SEEN, strict=True)):
+        known, old = 2 * (step + 1), 2 * step
+        main = without_each(H[seen], Y[seen, :known], penalty, rows)
+        left[rows, old:known] = (Y[rows, :known] - main)[:, old:]
+        added = sum(without_each(h[seen], left[seen, :known], penalty, rows) for h in streams)
+        curves.append((main + c * added, clips[2][rows]))
+    wanted = H @ ridge(H, Y, penalty) + c * sum(h @ ridge(h, left, penalty) for h in streams)
+    np.testing.assert_allclose(raw_scores(method, model, clips), wanted, atol=1e-8)
+    np.testing.assert_allclose(method.views[0].calibration.losses, calibrated(curves), rtol=1e-7)
+
+
+def test_vectors_of_a_clip(clips):
+    """blade pools sound, mean and standard deviation of the tokens, standardised by the first step's clips."""
+    method, _ = taught(clips, "blade")
+    tokens = clips[1].double().flatten(1, 2)
+    joined = torch.cat(
+        [clips[0].double(), tokens.mean(dim=1), tokens.std(dim=1, correction=0)], dim=1
+    ).numpy()
+    first = joined[STEPS[0]]
+    wanted = (joined - first.mean(axis=0)) / first.std(axis=0)
+    np.testing.assert_allclose(features_of(method, clips), wanted, atol=1e-6)
