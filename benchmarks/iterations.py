@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -119,6 +119,20 @@ def plain(a: argparse.Namespace, clips: Clips) -> Callable[[], Tensor]:
     return iterate
 
 
+def compiled(a: argparse.Namespace, clips: Clips) -> Callable[[], Tensor]:
+    """The plain way's network and loss by torch.compile, the teacher remembered: what a compiler makes of it."""
+    network, teacher = plain_pair(make_step(clips, new=clips.new, width=a.width))
+    optimizer, batch = adam(network), (clips.audio, clips.visual)
+    with torch.no_grad():
+        old = plain_forward(teacher, *batch)
+
+    @torch.compile
+    def total(sound: Tensor, tokens: Tensor) -> Tensor:
+        return plain_loss(plain_forward(network, sound, tokens), old, clips.labels, clips.new)
+
+    return lambda: descend(optimizer, total(*batch))
+
+
 def plain_pair(step: Step) -> tuple[Network, Network]:
     """Student and teacher."""
     assert step.teacher is not None
@@ -140,20 +154,31 @@ def plain_forward(net: Network, sound: Tensor, tokens: Tensor) -> NetworkOutput:
     )
 
 
-def plain_loss(out: NetworkOutput, old: NetworkOutput, labels: Tensor, new: int) -> Tensor:
-    """AV-CIL's total at its second step, equation by equation."""
-    n, tau, t = len(labels), 0.05, 2.0
-    ce = F.cross_entropy(out.logits[:new, CLASSES:], labels[:new] - CLASSES, reduction="sum")
-    ce = (ce + F.cross_entropy(out.logits[new:, :CLASSES], labels[new:], reduction="sum")) / n
-    target, guess = F.softmax(old.logits / t, 1), F.log_softmax(out.logits[:, :CLASSES] / t, 1)
-    kd = t * t * (target * (target.log() - guess)).sum() / n
+def plain_loss(
+    out: NetworkOutput,
+    old: NetworkOutput,
+    labels: Tensor,
+    new: int,
+    *,
+    sizes: Sequence[int] = (CLASSES, CLASSES),
+    lambda_instance: float = 0.5,
+) -> Tensor:
+    """AV-CIL's total after steps of `sizes` classes, equation by equation; the other weights are the release's."""
+    n, tau, t, known = len(labels), 0.05, 2.0, sum(sizes[:-1])
+    ce = F.cross_entropy(out.logits[:new, known:], labels[:new] - known, reduction="sum")
+    ce = (ce + F.cross_entropy(out.logits[new:, :known], labels[new:], reduction="sum")) / n
+    kd, start = torch.zeros_like(ce), 0
+    for size in sizes[:-1]:
+        columns = slice(start, start + size)
+        target, guess = F.softmax(old.logits[:, columns] / t, 1), F.log_softmax(out.logits[:, columns] / t, 1)
+        kd, start = kd + t * t * (target * (target.log() - guess)).sum() / n, start + size
     similarity = F.normalize(out.audio_feature, dim=1) @ F.normalize(out.visual_feature, dim=1).T
     log = F.log_softmax(similarity / tau, 1)
-    same = (labels[:, None] == labels[None]).float()
+    same = (labels[:, None] == labels[None]).to(log)
     instance, classes = -log.diag().mean(), -(same * log).sum() / n / n
     pairs = (old.spatial_log, out.spatial_log), (old.temporal_log, out.temporal_log)
     vad = sum((was[new:].exp() * (was - now)[new:]).sum() for was, now in pairs) / (n - new)
-    return ce + kd + 0.5 * instance + classes + 0.5 * vad
+    return ce + kd + lambda_instance * instance + classes + 0.5 * vad
 
 
 def floor(a: argparse.Namespace, clips: Clips) -> Callable[[], Tensor]:
@@ -167,7 +192,7 @@ def floor(a: argparse.Namespace, clips: Clips) -> Callable[[], Tensor]:
     return iterate
 
 
-WAYS = {"avcil": avcil, "plain": plain, "floor": floor}
+WAYS = {"avcil": avcil, "plain": plain, "compiled": compiled, "floor": floor}
 
 
 def add_shape(parser: argparse.ArgumentParser, *, new: int, exemplars: int) -> None:

@@ -1,12 +1,15 @@
 """Time and peak memory of training by AV-CIL on a CPU: an iteration, an epoch and a run, against the release's way.
 
-The iteration: three things take turns in one process, so that they share the machine's mood: avcil's, the plain one,
-and the floor (iterations.py). Memory is measured in a process of its own for each, first iteration included.
+Each way is a process of its own, and they take turns, so that they share the machine's mood; medians and minima, and
+ratios of what ran side by side. avcil's asks the system for huge pages, as the package does when it is imported; the
+release's does not, and the plain way is measured with them too.
 
-Epoch and run: data in a feature store. avcil trains a step by its own loop from opening the store; the release's way
-is a DataLoader on a dict of arrays or on HDF5, the teacher asked for every batch. Both validate after each epoch, and
-take turns. The epoch is the median of those after the first, which fills avcil's teacher cache; the run is all of it.
-Prints Markdown tables of medians and minima, and ratios of what ran side by side.
+The iteration: avcil's, the plain one, the plain one by torch.compile, and the floor (iterations.py).
+
+Epoch and run: data in a feature store. avcil trains a step by its own loop from opening the store; the release's way is
+a DataLoader on a dict of arrays or on HDF5, the teacher asked for every batch. Both validate after each epoch.
+The epoch is the median of those after the first, which fills avcil's teacher cache; the run is all of it.
+Prints Markdown tables.
 
     OMP_NUM_THREADS=2 python benchmarks/training.py [--rounds 7 --new 16 --exemplars 8 --slices 8 --spatial 196
         --width 768 --batches 4 --epochs 4 --data dict|hdf5 --only iteration|epoch]
@@ -16,6 +19,8 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -54,54 +59,84 @@ from avcil.training.placement import Placement
 
 # ---- an iteration -----------------------------------------------------------------------------------------------
 
+SETTINGS = {
+    "avcil": ("avcil", {}),
+    "plain": ("plain", {"THP_MEM_ALLOC_ENABLE": "0"}),
+    "plain, huge pages": ("plain", {}),
+    "plain, compiled": ("compiled", {}),
+    "floor": ("floor", {}),
+}
+"""Name: the way, and variables of its process. avcil asks for huge pages; the release does not."""
+
+
+class Worker:
+    """A process of its own for one way, that iterates when it is told to."""
+
+    def __init__(self, a: argparse.Namespace, name: str) -> None:
+        way, variables = SETTINGS[name]
+        names = ("new", "exemplars", "slices", "spatial", "width")
+        shape = (word for n in names for word in (f"--{n}", str(getattr(a, n))))
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, *shape, "--worker", way],
+            env=os.environ | variables,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.seconds: list[float] = []
+        self.loss, self.peak = self.ask()[1:]
+
+    def ask(self) -> tuple[float, float, float]:
+        """Seconds of an iteration, its loss, and MiB at most above the input so far."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        seconds, loss, peak = map(float, self.process.stdout.readline().split())
+        return seconds, loss, peak
+
+    def iterate(self) -> None:
+        """One counted iteration."""
+        seconds, _, self.peak = self.ask()
+        self.seconds.append(seconds)
+
+
+def work(a: argparse.Namespace) -> None:
+    """What a worker does: an iteration for each line it is given."""
+    clips = Clips(a)
+    before = _status("VmRSS")
+    iterate = WAYS[a.worker](a, clips)
+    for _ in sys.stdin:
+        began = time.perf_counter()
+        loss = float(iterate())
+        print(time.perf_counter() - began, loss, _status("VmHWM") - before, flush=True)
+
 
 def iteration_table(a: argparse.Namespace) -> None:
-    clips = Clips(a)
-    work = {name: make(a, clips) for name, make in WAYS.items()}
-    first = {name: float(iterate()) for name, iterate in work.items()}
-    assert abs(first["avcil"] / first["plain"] - 1) < 1e-4, f"the two losses differ: {first}"
-    seconds: dict[str, list[float]] = {name: [] for name in WAYS}
-    for _ in range(a.rounds):
-        for name, iterate in work.items():
-            began = time.perf_counter()
-            float(iterate())
-            seconds[name].append(time.perf_counter() - began)
-    memory = {name: _peak_of_a_process(a, name) for name in WAYS}
+    workers = {name: Worker(a, name) for name in SETTINGS}
+    losses = {name: worker.loss for name, worker in workers.items() if name != "floor"}
+    assert max(losses.values()) / min(losses.values()) - 1 < 1e-4, f"the losses differ: {losses}"
+    for turn in range(a.rounds):
+        for worker in workers.values() if turn % 2 == 0 else reversed(workers.values()):
+            worker.iterate()
+    floor, avcil = workers["floor"], workers["avcil"]
     shape = f"{a.new} + {a.exemplars} clips of {a.slices} x {a.spatial} x {a.width}"
-    print(f"Iteration: {shape}, float32, {torch.get_num_threads()} threads, {a.rounds} rounds\n")
-    print("| | ms, median | ms, least | over the floor, median | of least | MiB above the input |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: |")
-    for name, times in seconds.items():
-        over = ratio(times, seconds["floor"])
-        print(
-            f"| {name} | {1e3 * median(times):.0f} | {1e3 * min(times):.0f} | {over} | {memory[name]:.0f} |"
-        )
-    share = memory["avcil"] / memory["plain"]
+    print(f"Iteration: {shape}, float32, {torch.get_num_threads()} threads, {a.rounds} rounds in turns\n")
     print(
-        f"\nplain / avcil: {ratio(seconds['plain'], seconds['avcil'])} (median | of least); memory {share:.2f}\n"
+        "| | ms, median | ms, least | over the floor, median | of least | over avcil | MiB above the input |"
     )
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for name, worker in workers.items():
+        times = f"{1e3 * median(worker.seconds):.0f} | {1e3 * min(worker.seconds):.0f}"
+        over, slower = ratio(worker.seconds, floor.seconds), ratio(worker.seconds, avcil.seconds)
+        print(f"| {name} | {times} | {over} | {slower.split(' | ')[0]} | {worker.peak:.0f} |")
+    print(f"\nmemory of avcil / plain: {avcil.peak / workers['plain'].peak:.2f}\n")
 
 
 def ratio(times: list[float], others: list[float]) -> str:
     """Of what ran side by side, and of the least."""
     beside = median(x / y for x, y in zip(times, others, strict=True))
     return f"{beside:.2f} | {min(times) / min(others):.2f}"
-
-
-def _peak_of_a_process(a: argparse.Namespace, name: str) -> float:
-    shape = (
-        w for n in ("new", "exemplars", "slices", "spatial", "width") for w in (f"--{n}", str(getattr(a, n)))
-    )
-    return float(subprocess.check_output([sys.executable, __file__, *shape, "--peak", name]))
-
-
-def peak_above_input(a: argparse.Namespace) -> float:
-    clips = Clips(a)
-    iterate = WAYS[a.peak](a, clips)
-    before = _status("VmRSS")
-    for _ in range(3):
-        iterate()
-    return _status("VmHWM") - before
 
 
 def _status(name: str) -> float:
@@ -116,33 +151,42 @@ Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
 """Of each clip id: sound (D,) and tokens (T, S, D)."""
 
 
-def make_data(a: argparse.Namespace, folder: Path) -> tuple[Arrays, np.ndarray]:
-    """Clips in a store, in a dict and in HDF5; ids in order: new ones, exemplars, validation. Gives labels too."""
-    draw = np.random.default_rng(0)
+def labels_of(a: argparse.Namespace) -> np.ndarray:
+    """Class numbers of new clips, exemplars and validation clips, in the order of their ids."""
+    draw = np.random.default_rng(1)
     counts = a.batches * a.new, a.batches * a.exemplars, a.validation
-    labels = np.concatenate(
-        [draw.integers(low, low + CLASSES, n) for low, n in zip((CLASSES, 0, 0), counts, strict=True)]
-    )
+    parts = zip((CLASSES, 0, 0), counts, strict=True)
+    return np.concatenate([draw.integers(low, low + CLASSES, n) for low, n in parts])
+
+
+def make_data(a: argparse.Namespace, folder: Path) -> None:
+    """Clips in a store, and in HDF5 where that is asked for."""
+    draw = np.random.default_rng(0)
     manifest = Manifest(
         dtype="float32",
         visual=Modality(shape=(a.slices, a.spatial, a.width), encoder={"name": "made-up"}),
         audio=Modality(shape=(a.width,), encoder={"name": "made-up"}),
     )
-    arrays: Arrays = {}
     with FeatureWriter(folder / "store", manifest, shard_size=8) as writer:
-        for i, label in enumerate(labels):
+        for i, label in enumerate(labels_of(a)):
             sound = draw.standard_normal(a.width, dtype=np.float32)
             tokens = draw.standard_normal((a.slices, a.spatial, a.width), dtype=np.float32)
             clip = Clip(clip_id=f"{i:06}", path=Path(f"{i}.mp4"), label=str(label), split="train")
             writer.add(clip, visual=tokens, audio=sound)
-            arrays[clip.clip_id] = sound, tokens
     if a.data == "hdf5":
         import h5py
 
+        store = FeatureStore(folder / "store")
         with h5py.File(folder / "tokens.h5", "w") as file:
-            for name, (_, tokens) in arrays.items():
-                file[name] = tokens
-    return arrays, labels
+            for row, clip in enumerate(store.clips):
+                file[clip.clip_id] = store.visual([row])[0]
+
+
+def arrays_of(folder: Path) -> Arrays:
+    """The store's clips in a dict, as the release has them."""
+    store = FeatureStore(folder / "store")
+    ids = enumerate(clip.clip_id for clip in store.clips)
+    return {name: (store.audio([row])[0], store.visual([row])[0]) for row, name in ids}
 
 
 def train_avcil(a: argparse.Namespace, folder: Path, labels: np.ndarray, tick: Callable[[], None]) -> None:
@@ -228,25 +272,36 @@ def train_plain(
         tick()
 
 
-def laps(train: Callable[[Callable[[], None]], None]) -> list[float]:
-    """Seconds of each epoch, the first from the beginning on."""
+def laps(a: argparse.Namespace) -> list[float]:
+    """Seconds of each epoch of a way, the first from the beginning on; in this process."""
+    labels, folder = labels_of(a), a.folder
+    arrays = arrays_of(folder) if a.laps == "release" else {}
     marks = [time.perf_counter()]
-    train(lambda: marks.append(time.perf_counter()))
+
+    def tick() -> None:
+        marks.append(time.perf_counter())
+
+    if a.laps == "avcil":
+        train_avcil(a, folder, labels, tick)
+    else:
+        train_plain(a, folder, arrays, labels, tick)
     return [end - start for start, end in itertools.pairwise(marks)]
 
 
+def laps_elsewhere(way: str, folder: Path) -> list[float]:
+    """The same in a process of its own, with this one's options."""
+    pages = {"THP_MEM_ALLOC_ENABLE": "0"} if way == "release" else {}
+    command = [sys.executable, *sys.argv, "--laps", way, "--folder", str(folder)]
+    return json.loads(subprocess.check_output(command, env=os.environ | pages, text=True))
+
+
 def epoch_table(a: argparse.Namespace) -> None:
+    runs: dict[str, list[list[float]]] = {"avcil": [], "release": []}
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        arrays, labels = make_data(a, folder)
-        ways = {
-            "avcil": lambda tick: train_avcil(a, folder, labels, tick),
-            "release's way": lambda tick: train_plain(a, folder, arrays, labels, tick),
-        }
-        runs: dict[str, list[list[float]]] = {way: [] for way in ways}
-        for _ in range(a.runs):
-            for way, train in ways.items():
-                runs[way].append(laps(train))
+        make_data(a, Path(name))
+        for turn in range(a.runs):
+            for way in runs if turn % 2 == 0 else reversed(runs):
+                runs[way].append(laps_elsewhere(way, Path(name)))
     new, old = a.batches * a.new, a.batches * a.exemplars
     print(
         f"A step of {new} new clips, {old} exemplars, {a.validation} to validate with; {a.epochs} epochs, {a.data}\n"
@@ -256,9 +311,9 @@ def epoch_table(a: argparse.Namespace) -> None:
     for way, found in runs.items():
         whole = median(sum(run) for run in found)
         print(f"| {way} | {median(epochs[way]):.2f} | {min(epochs[way]):.2f} | {whole:.2f} |")
-    whole = ratio(*([sum(run) for run in runs[way]] for way in ("release's way", "avcil")))
-    epoch = ratio(epochs["release's way"], epochs["avcil"])
-    print(f"\nrelease's way / avcil: epoch {epoch}, run {whole} (median | of least)")
+    whole = ratio(*([sum(run) for run in runs[way]] for way in ("release", "avcil")))
+    epoch = ratio(epochs["release"], epochs["avcil"])
+    print(f"\nrelease / avcil: epoch {epoch}, run {whole} (median | of least)")
 
 
 def main() -> None:
@@ -268,10 +323,15 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--data", choices=["dict", "hdf5"], default="dict")
     parser.add_argument("--only", choices=["iteration", "epoch"])
-    parser.add_argument("--peak", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--laps", choices=["avcil", "release"], help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     a = parser.parse_args()
-    if a.peak:
-        print(peak_above_input(a))
+    if a.worker:
+        work(a)
+        return
+    if a.laps:
+        print(json.dumps(laps(a)))
         return
     if a.only != "epoch":
         iteration_table(a)
