@@ -34,7 +34,48 @@ for clips, slices, spatial, width, old in [(3, 2, 5, 7, 0), (3, 2, 21, 70, 2), (
 """
 
 
-@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed (extra gpu)")
+COMPILE = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from avcil.models.kernels import triton_kernel as kernel
+
+def kind(name, coarse):
+    if name in ("HAS_OLD", "BLOCK_S", "BLOCK_D"):
+        return "constexpr"
+    if name in ("first_old", "slices", "spatial", "width"):
+        return "i32"
+    if name == "even":
+        return "fp32"
+    return "*bf16" if coarse and name in ("keys", "tokens", "out") else "*fp32"
+
+for capability in (80, 90):
+    for function in (kernel._forward, kernel._backward):
+        for coarse in (True, False):
+            signature = {name: kind(name, coarse) for name in function.arg_names}
+            fixed = {"HAS_OLD": True, "BLOCK_S": kernel.BLOCK_S, "BLOCK_D": kernel.BLOCK_D}
+            source = ASTSource(function, signature, constexprs=fixed)
+            assert triton.compile(source, target=GPUTarget("cuda", capability, 32)).asm["cubin"]
+"""
+needs_triton = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None, reason="Triton is not installed (extra gpu)"
+)
+
+
+@needs_triton
+def test_compiles_for_gpus(tmp_path):
+    """To machine code of two generations, bfloat16 and float32; that needs no GPU."""
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILE],
+        env={**os.environ, "TRITON_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@needs_triton
 def test_equals_the_operators():
     """Forward, backward and divergence agree with PyTorch's operators to 1e-10, for shapes beside the blocks' too."""
     done = subprocess.run(
