@@ -12,6 +12,7 @@ from avcil.models import fused_attention, kernels
 from avcil.models.attention import guided_attention
 from avcil.models.fused_attention import attention_maps, projected_attention
 from avcil.models.kernels import native, operators
+from avcil.models.token_rows import TokenRows
 
 needs_compiler = pytest.mark.skipif(not native.available(), reason="there is no C compiler")
 
@@ -173,3 +174,31 @@ def test_compiled_once(monkeypatch, tmp_path):
     native._library(torch.float32)
     native._library.cache_clear()
     assert [p.stat().st_mtime_ns for p in (tmp_path / "avcil").iterdir()] == [stamp]
+
+
+@pytest.mark.parametrize("stored", [torch.float16, torch.float64])
+def test_rows_of_a_pool(kernel, stored, monkeypatch):
+    """Tokens gathered block by block, from numbers stored otherwise too, give the bits of a copied batch."""
+    monkeypatch.setattr(fused_attention, "BLOCK_ROWS", 2 * 3 * 5)
+    pool, weight, bias, query, old_log = draw(7, 3, 5, 6, old=2)
+    pool, rows = pool.to(stored), torch.tensor([6, 0, 3, 3, 1])
+    copied, lazy = pool[rows].double(), TokenRows(pool, rows, torch.float64)
+    results = [
+        values_and_gradients(fused, (tokens, weight, bias, query[:5].detach().requires_grad_(), old_log))
+        for tokens in (copied, lazy)
+    ]
+    for one, other in zip(*results, strict=True):
+        assert torch.equal(one, other)
+    for one, other in zip(*(attention_maps(t, weight, bias, query[:5]) for t in (copied, lazy)), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_rows_are_a_tensor_to_everyone_else():
+    """Whatever is asked of them beside attention is asked of the copy."""
+    pool = torch.arange(24.0).view(4, 1, 2, 3)
+    lazy = TokenRows(pool, torch.tensor([2, 0]), torch.float64)
+    copy = pool[[2, 0]].double()
+    assert torch.equal(lazy.mean(dim=(1, 2)), copy.mean(dim=(1, 2)))
+    assert torch.equal(torch.cat([lazy, copy]), torch.cat([copy, copy]))
+    assert torch.equal(lazy[1:].gather(), copy[1:])
+    assert (lazy.shape, lazy.dtype, len(lazy)) == (copy.shape, copy.dtype, 2)

@@ -17,6 +17,7 @@ from avcil.errors import InputError
 from avcil.models.base import MODALITIES, Modality, Model
 from avcil.models.heads import Head, LinearHead
 from avcil.models.network import Network, NetworkOutput
+from avcil.models.token_rows import Tokens
 
 if TYPE_CHECKING:
     from avcil.training.data import Table
@@ -39,8 +40,8 @@ class Batch:
 
     audio: Tensor | None
     """(N, Da)"""
-    visual: Tensor | None
-    """(N, T, S, Dv)"""
+    visual: Tokens | None
+    """(N, T, S, Dv), perhaps not copied together yet"""
     labels: Tensor
     """(N,) class numbers"""
     rows: Tensor

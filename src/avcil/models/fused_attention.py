@@ -21,6 +21,7 @@ from torch import Tensor
 
 from avcil.models import kernels
 from avcil.models.attention import GuidedAttention, guided_attention
+from avcil.models.token_rows import TokenRows, Tokens, block_buffer, block_of
 
 BLOCK_ROWS = 4096
 """Tokens of a block on a CPU: 12 MB of keys at D = 768 in float32, and as much of tokens."""
@@ -39,10 +40,11 @@ class ProjectedAttention(NamedTuple):
 
 
 def projected_attention(
-    tokens: Tensor, weight: Tensor, bias: Tensor, query: Tensor, *, old_spatial_log: Tensor | None = None
+    tokens: Tokens, weight: Tensor, bias: Tensor, query: Tensor, *, old_spatial_log: Tensor | None = None
 ) -> ProjectedAttention:
     """Attend to `tokens` V (B, T, S, D) by keys tanh(V weight^T + bias) and `query` p (B, D), |p| <= 1.
 
+    Tokens may be rows of a pool, which are then gathered block by block (`TokenRows`).
     `old_spatial_log` (n, T, S, D): log A_old, whose exponentials sum to one over S, for the last n clips. Tokens may
     be of lower precision than the weights: products are then made in theirs, sums in the weights'. No gradient goes
     to the tokens nor to the old maps: encoders and teachers are frozen.
@@ -52,20 +54,22 @@ def projected_attention(
     return ProjectedAttention((temporal_log.exp() * seen).sum(dim=1), temporal_log, divergence)
 
 
-def attention_maps(tokens: Tensor, weight: Tensor, bias: Tensor, query: Tensor) -> GuidedAttention:
+def attention_maps(tokens: Tokens, weight: Tensor, bias: Tensor, query: Tensor) -> GuidedAttention:
     """As `projected_attention`, with every map written out, by the plain equations; for teachers and for people."""
     count, slices, _, width = tokens.shape
     shapes = (count, width), tokens.shape, (count, slices, width)
     maps = GuidedAttention(*(weight.new_empty(shape) for shape in shapes))
-    for block in _blocks(tokens):
-        exact = tokens[block].to(weight.dtype)
+    blocks = _blocks(tokens)
+    buffer = block_buffer(tokens, blocks[0])
+    for block in blocks:
+        exact = block_of(tokens, block, buffer).to(weight.dtype)
         keys = torch.tanh(torch.nn.functional.linear(exact, weight, bias))
         for whole, part in zip(maps, guided_attention(exact, keys, query[block]), strict=True):
             whole[block] = part
     return maps
 
 
-def _blocks(tokens: Tensor) -> list[slice]:
+def _blocks(tokens: Tokens) -> list[slice]:
     """At least one, so that no clips give empty results of the right shape."""
     rows = BLOCK_ROWS_GPU if tokens.is_cuda else BLOCK_ROWS
     clips = max(1, rows // max(1, math.prod(tokens.shape[1:3])))
@@ -85,23 +89,28 @@ class _SpatialAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, tokens: Tensor, weight: Tensor, bias: Tensor, query: Tensor, old_log: Tensor | None
+        ctx: Any, tokens: Tokens, weight: Tensor, bias: Tensor, query: Tensor, old_log: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        tokens, bias, query = tokens.contiguous(), bias.contiguous(), query.contiguous()
+        tokens = tokens if isinstance(tokens, TokenRows) else tokens.contiguous()
+        bias, query = bias.contiguous(), query.contiguous()
         old_log = None if old_log is None else old_log.contiguous()
         kernel, projection = kernels.choose(tokens, weight.dtype), weight.to(tokens.dtype).T
         trained, blocks = any(ctx.needs_input_grad), _blocks(tokens)
-        keys = torch.empty_like(tokens if trained else tokens[blocks[0]])
+        shape = tokens.shape if trained else tokens[blocks[0]].shape
+        keys = torch.empty(shape, dtype=tokens.dtype, device=tokens.device)
+        buffer = block_buffer(tokens, blocks[0])
         parts = []
         for block in blocks:
             block_keys = keys[block] if trained else keys[: block.stop - block.start]
-            torch.mm(tokens[block].flatten(0, 2), projection, out=block_keys.flatten(0, 2))
+            block_tokens = block_of(tokens, block, buffer)
+            torch.mm(block_tokens.flatten(0, 2), projection, out=block_keys.flatten(0, 2))
             held = _held(old_log, block, len(tokens))
-            parts.append(kernel.forward(block_keys, tokens[block], bias, query[block], held))
+            parts.append(kernel.forward(block_keys, block_tokens, bias, query[block], held))
         total, seen, summary = (torch.cat([part[i] for part in parts]) for i in range(3))
         divergence = _divergence([part.cross for part in parts], total, tokens.shape[2])
         if trained:
-            ctx.save_for_backward(tokens, keys, weight, query, total, seen, summary, old_log)
+            ctx.tokens = tokens  # never changed, and no gradient goes to them
+            ctx.save_for_backward(keys, weight, query, total, seen, summary, old_log)
         return seen, summary, divergence
 
     @staticmethod
@@ -109,11 +118,12 @@ class _SpatialAttention(torch.autograd.Function):
     def backward(
         ctx: Any, grad_seen: Tensor, grad_summary: Tensor, grad_divergence: Tensor
     ) -> tuple[None, Tensor, Tensor, Tensor, None]:
-        tokens, keys, weight, query, total, seen, summary, old_log = ctx.saved_tensors
+        tokens: Tokens = ctx.tokens
+        keys, weight, query, total, seen, summary, old_log = ctx.saved_tensors
         kernel, blocks = kernels.choose(tokens, weight.dtype), _blocks(tokens)
         grad_divergence = grad_divergence.contiguous()
         shared = grad_seen * seen + grad_summary * summary
-        buffer = torch.empty_like(tokens[blocks[0]])
+        pulled, buffer = torch.empty_like(keys[blocks[0]]), block_buffer(tokens, blocks[0])
         grad_weight, grad_bias, grad_query = torch.zeros_like(weight), weight.new_zeros(len(weight)), []
         for block in blocks:
             held = _held(old_log, block, len(tokens))
@@ -121,13 +131,13 @@ class _SpatialAttention(torch.autograd.Function):
                 *(part[block].contiguous() for part in (grad_seen, grad_summary, shared)),
                 _held(grad_divergence, block, len(tokens)) if held is not None else grad_divergence[:0],
             )
-            out = buffer[: block.stop - block.start]
+            out, block_tokens = pulled[: block.stop - block.start], block_of(tokens, block, buffer)
             for_query, for_bias = kernel.backward(
-                keys[block], tokens[block], query[block], total[block], pull, held, out
+                keys[block], block_tokens, query[block], total[block], pull, held, out
             )
             grad_query.append(for_query)
             grad_bias += for_bias
-            _add_product(grad_weight, out.flatten(0, 2).T, tokens[block].flatten(0, 2))
+            _add_product(grad_weight, out.flatten(0, 2).T, block_tokens.flatten(0, 2))
         return None, grad_weight, grad_bias, torch.cat(grad_query), None
 
 

@@ -16,6 +16,7 @@ from avcil.errors import InputError
 from avcil.models.base import MODALITIES, Modality, modality_parts
 from avcil.models.fused_attention import attention_maps, projected_attention
 from avcil.models.heads import Head, head_from_config
+from avcil.models.token_rows import Tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,7 @@ class Network(nn.Module):
     def forward(
         self,
         audio: Tensor | None,
-        visual: Tensor | None,
+        visual: Tokens | None,
         *,
         maps: bool = False,
         old_spatial_log: Tensor | None = None,
@@ -124,7 +125,7 @@ class Network(nn.Module):
         )
 
     def _look(
-        self, audio: Tensor, visual: Tensor, *, maps: bool, old_spatial_log: Tensor | None
+        self, audio: Tensor, visual: Tokens, *, maps: bool, old_spatial_log: Tensor | None
     ) -> dict[str, Tensor]:
         query, keys = torch.tanh(self.audio_attention(audio)), self.visual_attention
         if maps and old_spatial_log is not None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from avcil.models.base import modality_parts
+from avcil.models.token_rows import TokenRows, Tokens
 from avcil.training.budget import Budget
 from avcil.training.placement import Placement
 from avcil.training.prefetch import ahead
@@ -21,7 +22,7 @@ from avcil.training.prefetch import ahead
 CHUNK = 64
 """Clips that are read from the store at once."""
 
-Taken = tuple[Tensor | None, Tensor | None]
+Taken = tuple[Tensor | None, Tokens | None]
 """Audio (n, Da) and visual tokens (n, T, S, Dv) of some clips; None is a modality that is not looked at."""
 
 
@@ -119,9 +120,16 @@ class Table:
             tokens = torch.from_numpy(self._store.visual(self._rows[index.numpy(force=True)]))
         return audio, tokens.to(self.placement.device, self._dtype)
 
+    def rows(self, index: Tensor) -> Taken:
+        """As `take`, but tokens that stand in memory where they are computed with are not copied together."""
+        if self._visual is None or self._visual.device != self.placement.device or self.placement.on_gpu:
+            return self.take(index)
+        audio = None if self._audio is None else self._audio[index]
+        return audio, TokenRows(self._visual, index, self._dtype)
+
     def stream(self, indices: Iterable[Tensor]) -> Iterator[Taken]:
-        """`take` of each, in order; what comes from the store is read while the one before is computed with."""
-        return ahead(indices, self.take) if self.is_streamed else map(self.take, indices)
+        """`rows` of each, in order; what comes from the store is read while the one before is computed with."""
+        return ahead(indices, self.take) if self.is_streamed else map(self.rows, indices)
 
     @property
     def asked_at_once(self) -> int:

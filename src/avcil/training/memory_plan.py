@@ -100,6 +100,8 @@ class MemoryPlan:
     """Clips of a process that go through the network at once."""
     is_in_parts: bool
     """Whether these are fewer than its part of a batch."""
+    copies_batches: bool
+    """Whether tokens of a batch are copied together: on a GPU, where they come from the store, and mean tokens."""
     data: int
     """Bytes of the limit that are left for clips and for what the teacher said."""
     steps: tuple[StepClips, ...]
@@ -113,7 +115,7 @@ class MemoryPlan:
     def iteration(self) -> int:
         """Bytes that an iteration, or a look at validation clips, holds at its fullest."""
         return max(
-            iteration_bytes(self.sizes, self.placement, self.at_once, self.batch),
+            iteration_bytes(self.sizes, self.placement, self.at_once, self.batch, copied=self.copies_batches),
             evaluation_bytes(self.sizes, self.placement, self.steps),
         )
 
@@ -160,13 +162,18 @@ class MemoryPlan:
         return text
 
 
-def iteration_bytes(sizes: ClipSizes, placement: Placement, at_once: int, batch: tuple[int, int]) -> int:
-    """Of `at_once` clips on their way through the network and back: tokens, keys, maps, and a block at work."""
+def iteration_bytes(
+    sizes: ClipSizes, placement: Placement, at_once: int, batch: tuple[int, int], *, copied: bool = True
+) -> int:
+    """Of `at_once` clips on their way through the network and back: tokens, keys, maps, and blocks at work.
+
+    `copied`: whether the batch's tokens are copied together, or taken from the pool block by block.
+    """
     gathered = sizes.stored if sizes.stored != sizes.tokens else 0
-    clip = sizes.tokens + gathered + sizes.keys
+    clip = sizes.keys + (sizes.tokens + gathered if copied else 0)
     rows = BLOCK_ROWS_GPU if placement.on_gpu else BLOCK_ROWS
     block = min(at_once * sizes.tokens, max(sizes.tokens, rows * BLOCK_WIDTH * placement.tokens.itemsize))
-    return at_once * clip + min(at_once, batch[1]) * sizes.maps + 2 * block + SPARE
+    return at_once * clip + min(at_once, batch[1]) * sizes.maps + 3 * block + SPARE
 
 
 def evaluation_bytes(sizes: ClipSizes, placement: Placement, steps: Sequence[StepClips]) -> int:
@@ -214,13 +221,16 @@ def plan_memory(
         batch=batch,
         at_once=at_once,
         is_in_parts=at_once < share,
+        copies_batches=placement.on_gpu or not sizes.keys,
         data=0,
         steps=steps,
     )
     plan = replace(plan, data=max(0, room - plan.iteration))
-    if any(plan.held(clips)[1] for clips in steps):  # room for the batches that are read ahead
-        return replace(plan, data=max(0, plan.data - (AHEAD + 1) * at_once * sizes.tokens))
-    return plan
+    if all(not plan.held(clips)[1] for clips in steps):
+        return plan
+    plan = replace(plan, copies_batches=True)
+    waiting = (AHEAD + 1) * at_once * sizes.tokens  # batches that are read ahead
+    return replace(plan, data=max(0, room - plan.iteration - waiting))
 
 
 def step_clips(method: GradientMethod, data: TaskData, memory: ExemplarMemory | None) -> Iterator[StepClips]:

@@ -15,6 +15,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from avcil.models.token_rows import Tokens
+
 
 class Sums(NamedTuple):
     """What a block's forward pass gives, beside the keys."""
@@ -78,7 +80,7 @@ def _has_triton() -> bool:
     return True
 
 
-def choose(tokens: Tensor, dtype: torch.dtype) -> Kernel:
+def choose(tokens: Tokens, dtype: torch.dtype) -> Kernel:
     """The fastest kernel for `tokens` with reductions in `dtype`: Triton's, the compiled one, or PyTorch's."""
     if tokens.is_cuda and _has_triton():
         from avcil.models.kernels import triton_kernel
