@@ -21,7 +21,9 @@ from avcil.methods.base import Batch, Step
 from avcil.models.attention import guided_attention
 from avcil.models.heads import LinearHead
 from avcil.models.network import Network, NetworkOutput
+from avcil.models.token_rows import TokenRows, Tokens
 from avcil.training.budget import Budget, Room
+from avcil.training.passes import whole_pass
 from avcil.training.teacher import Teacher
 
 CLASSES = 10
@@ -55,6 +57,14 @@ class Clips:
     def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
         return self.audio[index], self.visual[index]
 
+    def rows(self, index: Tensor) -> tuple[Tensor, Tokens]:
+        """As a table gives them: taken from where they stand on a processor, gathered on a GPU."""
+        if self.visual.is_cuda:
+            return self.take(index)
+        return self.audio[index], TokenRows(self.visual, index, self.visual.dtype)
+
+    asked_at_once = 256
+
     def stream(self, indices: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         return map(self.take, indices)
 
@@ -81,7 +91,8 @@ def make_step(pool: Any, *, new: int, width: int, index: int = 1) -> Step:
 
 
 def adam(network: Network) -> torch.optim.Adam:
-    return torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=1e-4)
+    fused = next(network.parameters()).is_cuda or None  # as training has it
+    return torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=1e-4, fused=fused)
 
 
 def descend(optimizer: torch.optim.Adam, loss: Tensor) -> Tensor:
@@ -96,12 +107,17 @@ def avcil(a: argparse.Namespace, clips: Clips, index: int = 1) -> Callable[[], T
         make_step(clips, new=clips.new, width=a.width, index=index),
         AvCil(AvCilOptions(), modality="audio-visual"),
     )
-    optimizer, rows = adam(step.network), torch.arange(len(clips), device=clips.labels.device)
-    batch = Batch(audio=clips.audio, visual=clips.visual, labels=clips.labels, rows=rows, new_count=clips.new)
+    optimizer, draw = adam(step.network), torch.Generator().manual_seed(0)
 
     def iterate() -> Tensor:
-        terms = method.loss(method.forward(batch, step), batch, step)
-        return descend(optimizer, torch.stack(list(terms.values())).sum())
+        new = torch.randperm(clips.new, generator=draw)
+        rows = torch.cat([new, clips.new + torch.randperm(len(clips) - clips.new, generator=draw)])
+        audio, visual = clips.rows(rows)
+        batch = Batch(audio=audio, visual=visual, labels=clips.labels[rows], rows=rows, new_count=clips.new)
+        optimizer.zero_grad(set_to_none=True)
+        terms = whole_pass(method, step, batch)
+        optimizer.step()
+        return torch.stack(list(terms.values())).sum()
 
     return iterate
 

@@ -221,14 +221,16 @@ class ReleaseClips(Dataset):
     """Clips one by one, from a dict of arrays or from an HDF5 file."""
 
     def __init__(self, arrays: Arrays, labels: np.ndarray, rows: range, tokens: Path | None) -> None:
-        import h5py
-
         self.ids, self.labels, self.arrays = (
             sorted(arrays)[rows.start : rows.stop],
             labels[rows.start : rows.stop],
             arrays,
         )
-        self.tokens = h5py.File(tokens) if tokens else None
+        self.tokens = None
+        if tokens is not None:
+            import h5py
+
+            self.tokens = h5py.File(tokens)
 
     def __len__(self) -> int:
         return len(self.ids)

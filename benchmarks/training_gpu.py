@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import mean, median, pstdev, stdev
 
 import torch
 from iterations import WAYS, Clips, add_shape
@@ -104,6 +104,8 @@ def whole_run(a: argparse.Namespace, name: str) -> None:
         )
         run = Run(config, store=store, quiet=True)  # type: ignore[arg-type]
         print(f"\n{run.plan.text()}" if run.plan else "")
+        if a.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
         seconds = seconds_of(a, run.finish)
     held = f", {torch.cuda.max_memory_allocated() / 1e9:.1f} GB at most" if a.device == "cuda" else ""
     print(
@@ -134,7 +136,10 @@ def accuracy_table(a: argparse.Namespace) -> None:
                 )
                 results = train(config, quiet=True)
                 found.append((results["average_incremental_accuracy"], results["last_accuracy"]))
-        columns = [f"{100 * mean(c):.1f} ± {100 * stdev(c):.1f}" for c in zip(*found, strict=True)]
+        columns = [
+            f"{100 * mean(c):.1f} ± {100 * (stdev if len(c) > 1 else pstdev)(c):.1f}"
+            for c in zip(*found, strict=True)
+        ]
         print(f"| {precision} | {' | '.join(columns)} |", flush=True)
 
 

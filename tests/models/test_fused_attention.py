@@ -202,3 +202,40 @@ def test_rows_are_a_tensor_to_everyone_else():
     assert torch.equal(torch.cat([lazy, copy]), torch.cat([copy, copy]))
     assert torch.equal(lazy[1:].gather(), copy[1:])
     assert (lazy.shape, lazy.dtype, len(lazy)) == (copy.shape, copy.dtype, 2)
+
+
+def test_asking_keeps_no_keys(kernel, monkeypatch):
+    """Without gradients wanted, keys of one block at a time exist, although the network could be trained."""
+    monkeypatch.setattr(fused_attention, "BLOCK_ROWS", 2 * 3 * 5)
+    tokens, weight, bias, query, _ = draw(6, 3, 5, 4)
+    made: list[tuple[int, ...]] = []
+    original = torch.empty
+
+    def watch(*shape, **options):
+        made.append(tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], int) else shape)
+        return original(*shape, **options)
+
+    with monkeypatch.context() as patch, torch.no_grad():
+        patch.setattr(fused_attention.torch, "empty", watch)
+        projected_attention(tokens, weight, bias, query)
+    assert (2, 3, 5, 4) in made
+    assert (6, 3, 5, 4) not in made
+
+
+def test_nan_stays_nan(kernel):
+    """Weights that left the numbers are noticed, not clipped to an answer."""
+    tokens, weight, bias, query, _ = draw(2, 2, 3, 4)
+    with torch.no_grad():
+        weight[1] = torch.nan
+        assert projected_attention(tokens, weight, bias, query).attended.isnan().any()
+
+
+def test_shapes_and_dtypes_that_do_not_fit():
+    """Compiled kernels see addresses alone: what would be read beyond its end is refused."""
+    tokens, weight, bias, query, old_log = draw(3, 2, 3, 4, old=2)
+    for wrong in (old_log.float(), old_log[:, :1], torch.cat([old_log, old_log])):
+        with pytest.raises(ValueError, match="old attention must be"):
+            projected_attention(tokens, weight, bias, query, old_spatial_log=wrong)
+    for wrong in (query[:2], query.float()):
+        with pytest.raises(ValueError, match="the query must be"):
+            projected_attention(tokens, weight, bias, wrong)

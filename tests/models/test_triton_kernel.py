@@ -45,7 +45,7 @@ def kind(name, coarse):
         return "constexpr"
     if name in ("first_old", "slices", "spatial", "width"):
         return "i32"
-    if name == "even":
+    if name.startswith("even"):
         return "fp32"
     return "*bf16" if coarse and name in ("keys", "tokens", "out") else "*fp32"
 

@@ -73,11 +73,12 @@ def test_a_small_limit_gives_the_same_run(roomy, store, tmp_path, monkeypatch, n
         return found
 
     monkeypatch.setattr(Table, "_held_tokens", watch)
+    monkeypatch.setattr(memory_plan.MemoryPlan, "budget", lambda _plan, _folder: Budget.of_host(0))
     train(small)
     said = capsys.readouterr().out
-    assert any(seen), "no table was streamed"
+    assert seen
+    assert all(seen), "every table was streamed"
     assert "1 clip of a batch at a time" in said
-    assert "no room for the training clips" in said
     assert losses(tmp_path / "small") == pytest.approx(losses(roomy), rel=1e-9)
     assert matrix(tmp_path / "small") == matrix(roomy)
     assert json.loads((tmp_path / "small" / "env.json").read_text())["clips_at_once"] == 1
@@ -106,7 +107,10 @@ def test_plan_counts_what_is_held(store, tmp_path):
     assert (last.new, last.old, last.validation) == (16, 8, 18)
     assert plan.held(last)[0] == (16 + 8 + 18) * 2 * clip + 8 * 8 * clip
     assert not plan.copies_batches, "tokens are taken from where they stand"
-    assert plan.iteration == SPARE + 12 * 8 * clip + 4 * 8 * clip + 3 * 12 * 8 * clip
+    sums = 14 * 8 * 2 * 12
+    trained = 12 * 8 * clip + 4 * 8 * clip + 3 * 12 * 8 * clip + 12 * sums
+    asked = 18 * (4 * 8 * clip + 2 * clip + sums)  # with those read ahead, and as they are stored
+    assert plan.iteration == SPARE + max(trained, asked)
 
 
 def test_memory_that_runs_out_says_what_to_change(store, tmp_path, monkeypatch):
@@ -149,6 +153,8 @@ def test_shelves_give_back_what_was_put(place, tmp_path):
     rows = torch.tensor([16, 10, 13, 10])
     for got, value in zip(shelf.get(rows), values, strict=True):
         assert torch.equal(got, value[rows - 10])
+    with pytest.raises(ValueError, match="exemplars alone"):
+        shelf.get(torch.tensor([9]))
     assert list(tmp_path.iterdir()) == []
     again = shelf_for([v[:1] for v in values], 7, first=0, budget=budget, scratch=tmp_path)
     assert (again is None) == (place == "disk"), "a room is handed out once"

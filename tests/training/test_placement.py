@@ -47,7 +47,12 @@ def test_a_gpu_that_is_not_there(store, tmp_path, monkeypatch):
 
 def test_closed_forms_refuse_what_they_cannot_use(store, tmp_path):
     """They run on the processor, their sums in float64."""
-    for changes in ({"device": "cuda"}, {"precision": "bfloat16"}):
+    for changes in (
+        {"device": "cuda"},
+        {"precision": "bfloat16"},
+        {"memory_limit": "1GB"},
+        {"teacher_cache": "none"},
+    ):
         with pytest.raises(InputError, match="closed form"):
             Run(config(store, tmp_path / "run", method="blade", **changes), quiet=True)
 

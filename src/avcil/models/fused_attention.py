@@ -26,6 +26,8 @@ from avcil.models.token_rows import TokenRows, Tokens, block_buffer, block_of
 BLOCK_ROWS = 4096
 """Tokens of a block on a CPU: 12 MB of keys at D = 768 in float32, and as much of tokens."""
 BLOCK_ROWS_GPU = 2**20
+BLOCK_ROWS_OPERATORS = 2**16
+"""On a GPU without Triton, where every operator writes arrays of its own."""
 
 
 class ProjectedAttention(NamedTuple):
@@ -49,9 +51,28 @@ def projected_attention(
     be of lower precision than the weights: products are then made in theirs, sums in the weights'. No gradient goes
     to the tokens nor to the old maps: encoders and teachers are frozen.
     """
-    seen, summary, divergence = _SpatialAttention.apply(tokens, weight, bias, query, old_spatial_log)
+    _check(tokens, weight, query, old_spatial_log)
+    # Within `apply` gradients are off whatever the caller wants of them.
+    trained = torch.is_grad_enabled() and any(t.requires_grad for t in (weight, bias, query))
+    seen, summary, divergence = _SpatialAttention.apply(tokens, weight, bias, query, old_spatial_log, trained)
     temporal_log = torch.log_softmax(summary * query[:, None, :], dim=1)
     return ProjectedAttention((temporal_log.exp() * seen).sum(dim=1), temporal_log, divergence)
+
+
+def _check(tokens: Tokens, weight: Tensor, query: Tensor, old: Tensor | None) -> None:
+    """Kernels are given addresses: shapes and dtypes that do not fit would read beyond the arrays."""
+    count, width = len(tokens), tokens.shape[3]
+    if query.shape != (count, width) or query.dtype != weight.dtype:
+        raise ValueError(
+            f"the query must be {(count, width)}, {weight.dtype}; not {tuple(query.shape)}, {query.dtype}"
+        )
+    if old is not None and (
+        old.shape[1:] != tokens.shape[1:] or len(old) > count or old.dtype != weight.dtype
+    ):
+        raise ValueError(
+            f"old attention must be (n, {', '.join(map(str, tokens.shape[1:]))}), n up to {count}, {weight.dtype}; not "
+            f"{tuple(old.shape)}, {old.dtype}"
+        )
 
 
 def attention_maps(tokens: Tokens, weight: Tensor, bias: Tensor, query: Tensor) -> GuidedAttention:
@@ -71,7 +92,9 @@ def attention_maps(tokens: Tokens, weight: Tensor, bias: Tensor, query: Tensor) 
 
 def _blocks(tokens: Tokens) -> list[slice]:
     """At least one, so that no clips give empty results of the right shape."""
-    rows = BLOCK_ROWS_GPU if tokens.is_cuda else BLOCK_ROWS
+    rows = BLOCK_ROWS
+    if tokens.is_cuda:
+        rows = BLOCK_ROWS_GPU if kernels.has_triton() else BLOCK_ROWS_OPERATORS
     clips = max(1, rows // max(1, math.prod(tokens.shape[1:3])))
     return [slice(at, min(at + clips, len(tokens))) for at in range(0, max(1, len(tokens)), clips)]
 
@@ -89,13 +112,19 @@ class _SpatialAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, tokens: Tokens, weight: Tensor, bias: Tensor, query: Tensor, old_log: Tensor | None
+        ctx: Any,
+        tokens: Tokens,
+        weight: Tensor,
+        bias: Tensor,
+        query: Tensor,
+        old_log: Tensor | None,
+        trained: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         tokens = tokens if isinstance(tokens, TokenRows) else tokens.contiguous()
         bias, query = bias.contiguous(), query.contiguous()
         old_log = None if old_log is None else old_log.contiguous()
         kernel, projection = kernels.choose(tokens, weight.dtype), weight.to(tokens.dtype).T
-        trained, blocks = any(ctx.needs_input_grad), _blocks(tokens)
+        blocks = _blocks(tokens)
         shape = tokens.shape if trained else tokens[blocks[0]].shape
         keys = torch.empty(shape, dtype=tokens.dtype, device=tokens.device)
         buffer = block_buffer(tokens, blocks[0])
@@ -117,7 +146,7 @@ class _SpatialAttention(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(
         ctx: Any, grad_seen: Tensor, grad_summary: Tensor, grad_divergence: Tensor
-    ) -> tuple[None, Tensor, Tensor, Tensor, None]:
+    ) -> tuple[None, Tensor, Tensor, Tensor, None, None]:
         tokens: Tokens = ctx.tokens
         keys, weight, query, total, seen, summary, old_log = ctx.saved_tensors
         kernel, blocks = kernels.choose(tokens, weight.dtype), _blocks(tokens)
@@ -138,7 +167,7 @@ class _SpatialAttention(torch.autograd.Function):
             grad_query.append(for_query)
             grad_bias += for_bias
             _add_product(grad_weight, out.flatten(0, 2).T, block_tokens.flatten(0, 2))
-        return None, grad_weight, grad_bias, torch.cat(grad_query), None
+        return None, grad_weight, grad_bias, torch.cat(grad_query), None, None
 
 
 def _divergence(crosses: list[Tensor | None], total: Tensor, spatial: int) -> Tensor:

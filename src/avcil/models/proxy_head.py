@@ -52,7 +52,7 @@ class ProxyHead(Head):
 
     def imprint(self, centres: Tensor) -> None:
         """Point the newest classes' proxies to `centres` (C_new, P, D), at the mean norm of the old ones."""
-        norm = self.frozen.norm(dim=2).mean()
+        norm, centres = self.frozen.norm(dim=2).mean(), centres.to(self.learning)
         with torch.no_grad():
             self.learning.copy_(norm * F.normalize(centres, dim=2))
 

@@ -53,6 +53,8 @@ class TokenRows:
         return out.copy_(torch.index_select(self.pool, 0, self.rows))
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # asked while it is copied or unpickled
+            raise AttributeError(name)
         return getattr(self.gather(), name)
 
     @classmethod

@@ -14,6 +14,7 @@ from typing import Any
 
 from avcil.errors import InputError, unknown_name
 from avcil.features import FeatureStore
+from avcil.methods.base import GradientMethod
 from avcil.methods.registry import load_method
 from avcil.recipes import find_recipe
 from avcil.reproduce.conditions import Condition, make_conditions
@@ -173,6 +174,11 @@ def _options(
     options = dict(recipe or {"benchmark": dataset.benchmark})
     published = tuple(f"{name}={_word(value)}" for name, value in options.pop("set", {}).items())
     options |= config.training_options()
+    if not issubclass(load_method(entry.method), GradientMethod):  # no networks: these are no matter to it
+        for name in ("device", "memory_limit"):
+            options.pop(name, None)
+        if options.get("precision") == "bfloat16":
+            options.pop("precision")
     if condition is not None and condition.memory:
         options.pop("memory", None)
         options |= condition.memory

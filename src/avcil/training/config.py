@@ -64,8 +64,9 @@ class TrainConfig:
     """Numbers of the computation. bfloat16: visual tokens and the products over them, beside weights, sums and
     optimiser in float32; a GPU's default. float32: the processor's default. float64: for comparisons."""
     memory_limit: str | None = None
-    """Memory that training may take, such as 8GB: of the GPU where it uses one, else of the machine; 85 or 60 % of it
-    unless given. Clips that do not fit are read as they are needed, and a batch that does not fit goes in parts."""
+    """Memory that training may take, such as 8GB, for each of several processes: of the GPU where it uses one, else of
+    the machine; 85 or 60 % of it unless given. Clips that do not fit are read as they are needed, and a batch that does
+    not fit goes in parts."""
     teacher_cache: Literal["auto", "memory", "none"] = "auto"
     """Where what the last step's model says of each clip is kept, so that it is asked once: the nearest of GPU, memory
     and disk that has room (auto), no disk (memory), or nowhere (none)."""

@@ -102,8 +102,9 @@ class Table:
     def _mean_tokens(self) -> Tensor:
         """Mean over T and S, kept as one token (N, 1, 1, Dv), whose mean is itself."""
         place, parts = self.placement, []
-        for start in range(0, len(self._rows), CHUNK):
-            tokens = torch.from_numpy(self._store.visual(self._rows[start : start + CHUNK]))
+        chunk = place.clips_asked_at_once(math.prod(self._store.visual_shape or ()) * place.weights.itemsize)
+        for start in range(0, len(self._rows), chunk):
+            tokens = torch.from_numpy(self._store.visual(self._rows[start : start + chunk]))
             parts.append(tokens.to(place.device, place.weights).mean(dim=(1, 2), keepdim=True))
         assert self._store.visual_shape is not None
         empty = torch.zeros(0, 1, 1, self._store.visual_shape[2], dtype=place.weights, device=place.device)
@@ -118,7 +119,7 @@ class Table:
             tokens = self._visual[index]
         else:
             tokens = torch.from_numpy(self._store.visual(self._rows[index.numpy(force=True)]))
-        return audio, tokens.to(self.placement.device, self._dtype)
+        return audio, tokens.to(self.placement.device).to(self._dtype)
 
     def rows(self, index: Tensor) -> Taken:
         """As `take`, but tokens that stand in memory where they are computed with are not copied together."""
@@ -128,8 +129,9 @@ class Table:
         return audio, TokenRows(self._visual, index, self._dtype)
 
     def stream(self, indices: Iterable[Tensor]) -> Iterator[Taken]:
-        """`rows` of each, in order; what comes from the store is read while the one before is computed with."""
-        return ahead(indices, self.take) if self.is_streamed else map(self.rows, indices)
+        """`rows` of each, in order; what does not stand on the device is brought while the one before is used."""
+        is_elsewhere = self._visual is not None and self._visual.device != self.placement.device
+        return ahead(indices, self.take) if self.is_streamed or is_elsewhere else map(self.rows, indices)
 
     @property
     def asked_at_once(self) -> int:

@@ -117,6 +117,8 @@ class StepTrainer:
         else:
             step.network.load_state_dict(progress.network)
             optimizer.load_state_dict(progress.optimizer)
+            for group in optimizer.param_groups:
+                group["fused"] = fused  # this device's, not that of the checkpoint
         saved = time.monotonic()
         while progress.epoch < config.epochs:
             self._epoch(optimizer, trainable, progress)

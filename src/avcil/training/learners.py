@@ -106,7 +106,7 @@ class GradientLearner:
             team=self.team,
         )
         done = trainer.run(hooks.progress)
-        self.team.check_same(self.network.parameters(), "weights")
+        self.team.check_same(self.network.state_dict().values(), "weights")
         hooks.summary = {"best_epoch": done.best_epoch, "val_accuracy": done.best_accuracy}
         self.network.eval()
         if self.memory is not None:
@@ -144,6 +144,9 @@ class GradientLearner:
             seed=self.config.seed,
         )
         self.method.begin_step(step)
+        rows = torch.tensor(new + old, dtype=torch.float64, device=pool.labels.device)
+        self.team.check_same([rows], "training clips and exemplars")
+        self.team.check_same(self.network.state_dict().values(), "weights")
         return step
 
     def _teacher(self, pool: Table, *, new_count: int) -> Teacher:

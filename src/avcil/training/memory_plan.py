@@ -25,12 +25,18 @@ from avcil.training.budget import SHARE, Budget, Room, device_memory, free_disk,
 from avcil.training.config import TrainConfig
 from avcil.training.placement import EVALUATION_BYTES, Placement
 from avcil.training.prefetch import AHEAD
+from avcil.training.rng import seeded
 from avcil.training.task_data import TaskData
+from avcil.training.team import Team
 
 COPIES = 6
 """Of all weights: themselves, gradients, Adam's two averages, the best epoch's, the teacher's."""
 BLOCK_WIDTH = 1024
 """D of the widest features that blocks were sized for."""
+SUMS = 14
+"""Arrays of (T, D) a clip on the way through the attention and back: sums, temporal maps, products, their gradients."""
+OUTPUT_SUMS = 3
+"""Of a batch in parts: the outputs of all parts, together, and the gradients by them."""
 SPARE = 64 * 2**20
 """For what is too small to be listed: logits, features, what PyTorch keeps for itself."""
 
@@ -57,6 +63,10 @@ class ClipSizes:
     """what the attention keeps for the way back"""
     maps: int
     """the teacher's spatial attention"""
+    sums: int
+    """one sum over its spatial tokens, (T, D)"""
+    read: int
+    """all its tokens in the dtype of the weights, while their mean is taken"""
 
     @classmethod
     def of(
@@ -70,16 +80,20 @@ class ClipSizes:
         """Of a clip with tokens `grid` (T, S, D)."""
         hears, sees = modality_parts(modality)
         if not sees or grid is None:
-            return cls(stored=0, tokens=0, keys=0, maps=0)
+            return cls(stored=0, tokens=0, keys=0, maps=0, sums=0, read=0)
         if not hears and not method.whole_tokens:  # its mean token
             size = grid[2] * placement.weights.itemsize
-            return cls(stored=size, tokens=size, keys=0, maps=0)
+            return cls(
+                stored=size, tokens=size, keys=0, maps=0, sums=0, read=prod(grid) * placement.weights.itemsize
+            )
         tokens = prod(grid) * placement.tokens.itemsize
         return cls(
             stored=prod(grid) * stored.itemsize,
             tokens=tokens,
             keys=tokens if hears else 0,
             maps=prod(grid) * placement.weights.itemsize if hears and method.recalls_maps else 0,
+            sums=grid[0] * grid[2] * placement.weights.itemsize if hears else 0,
+            read=0,
         )
 
 
@@ -105,6 +119,8 @@ class MemoryPlan:
     data: int
     """Bytes of the limit that are left for clips and for what the teacher said."""
     steps: tuple[StepClips, ...]
+    on_machine: int
+    """Processes that share the machine"""
 
     @property
     def clips_at_once(self) -> int | None:
@@ -121,9 +137,9 @@ class MemoryPlan:
 
     def budget(self, folder: Path) -> Budget:
         """What is left for data, with `folder`'s disk for scratch files."""
-        disk = Room(left=free_disk(folder))
+        disk = Room(left=free_disk(folder) // self.on_machine)
         if self.placement.on_gpu:
-            host = Room(left=int(SHARE * machine_memory()))
+            host = Room(left=int(SHARE * machine_memory()) // self.on_machine)
             return Budget(device=Room(left=self.data), host=host, disk=disk)
         return Budget(host=Room(left=self.data), disk=disk)
 
@@ -156,9 +172,7 @@ class MemoryPlan:
         if self.clips_at_once is not None:
             text += f"; {self.at_once} clip{'s' if self.at_once > 1 else ''} of a batch at a time"
         if beyond:
-            text += (
-                f"; no room for {', '.join(beyond[:3])}, which are fetched or made anew as they are needed"
-            )
+            text += f"; no room for {', '.join(beyond[:3])}, which are kept elsewhere, or read or made when needed"
         return text
 
 
@@ -173,14 +187,22 @@ def iteration_bytes(
     clip = sizes.keys + (sizes.tokens + gathered if copied else 0)
     rows = BLOCK_ROWS_GPU if placement.on_gpu else BLOCK_ROWS
     block = min(at_once * sizes.tokens, max(sizes.tokens, rows * BLOCK_WIDTH * placement.tokens.itemsize))
-    return at_once * clip + min(at_once, batch[1]) * sizes.maps + 3 * block + SPARE
+    outputs = at_once * SUMS * sizes.sums + (sum(batch) * OUTPUT_SUMS * sizes.sums if copied else 0)
+    return at_once * clip + min(at_once, batch[1]) * sizes.maps + outputs + 3 * block + SPARE
 
 
 def evaluation_bytes(sizes: ClipSizes, placement: Placement, steps: Sequence[StepClips]) -> int:
-    """Of the clips that a model is asked about at once."""
-    count = min(placement.clips_asked_at_once(sizes.tokens), max(clips.validation for clips in steps))
+    """Of the clips that a model is asked about at once, those read ahead among them: test clips always are."""
+    most = max(clips.validation for clips in steps)
+    asked = min(placement.clips_asked_at_once(sizes.tokens), most) * _asked_clip(sizes)
+    pooled = 2 * min(placement.clips_asked_at_once(sizes.read), most) * sizes.read
+    return max(asked, pooled) + SPARE
+
+
+def _asked_clip(sizes: ClipSizes) -> int:
+    """Bytes that a clip takes while a model is asked about it."""
     gathered = sizes.stored if sizes.stored != sizes.tokens else 0
-    return count * (sizes.tokens + gathered) + SPARE
+    return (AHEAD + 2) * sizes.tokens + gathered + SUMS * sizes.sums
 
 
 def plan_memory(
@@ -190,20 +212,23 @@ def plan_memory(
     data: TaskData,
     *,
     memory: ExemplarMemory | None,
-    processes: int = 1,
+    team: Team,
 ) -> MemoryPlan:
-    """The plan of a run; `memory` is an empty one of the size to be kept.
+    """The plan of a run, or of one process of a team; `memory` is an empty one of the size to be kept.
 
     Raises InputError where not even one clip at a time fits.
     """
-    limit = bytes_of(config.memory_limit) if config.memory_limit else device_memory(placement.device)
+    shared = 1 if placement.on_gpu else team.on_machine
+    limit = (
+        bytes_of(config.memory_limit) if config.memory_limit else device_memory(placement.device) // shared
+    )
     sizes = ClipSizes.of(
         method, data.modality, data.store.visual_shape, getattr(torch, data.store.manifest.dtype), placement
     )
     network = COPIES * weight_count(method, data) * placement.weights.itemsize
     steps = tuple(step_clips(method, data, memory))
     batch = _batch(config, method, steps)
-    room, share = limit - network, -(-sum(batch) // processes)
+    room, share = limit - network, -(-sum(batch) // team.size)
     at_once = _most_clips(sizes, placement, share, batch, room)
     if at_once == 0:
         needed = 2 * iteration_bytes(sizes, placement, 1, batch) + network
@@ -212,7 +237,8 @@ def plan_memory(
             f"{in_words(limit)}. Give --memory-limit {-(-needed // 10**6)}MB or more if the machine has it, or use "
             "features with fewer tokens, or --method blade, which keeps sums alone"
         )
-    asked = min(EVALUATION_BYTES[placement.device.type], room // 4)
+    clips = max(1, (room // 2) // max(1, _asked_clip(sizes), 2 * sizes.read))
+    asked = min(EVALUATION_BYTES[placement.device.type], clips * max(1, sizes.tokens, sizes.read))
     plan = MemoryPlan(
         limit=limit,
         placement=replace(placement, asked_bytes=asked),
@@ -224,6 +250,7 @@ def plan_memory(
         copies_batches=placement.on_gpu or not sizes.keys,
         data=0,
         steps=steps,
+        on_machine=team.on_machine,
     )
     plan = replace(plan, data=max(0, room - plan.iteration))
     if all(not plan.held(clips)[1] for clips in steps):
@@ -247,12 +274,12 @@ def step_clips(method: GradientMethod, data: TaskData, memory: ExemplarMemory | 
 
 
 def weight_count(method: GradientMethod, data: TaskData) -> int:
-    """Numbers of the network that knows all classes; nothing is allocated."""
+    """Numbers of the network that knows all classes."""
     widths = {
         "audio_width": data.store.audio_width or 0,
         "visual_width": (data.store.visual_shape or (0, 0, 0))[2],
     }
-    with torch.device("meta"):
+    with seeded(0, "count"):
         head = method.build_head(Network.feature_width(data.modality, **widths))
         head.grow(len(data.benchmark.classes))
         network = Network(data.modality, head=head, **widths)

@@ -30,7 +30,12 @@ def whole_pass(method: GradientMethod, step: Step, batch: Batch) -> dict[str, Te
     """The loss's terms of a batch whose tokens are at hand; gradients are added to the parameters'."""
     terms = method.loss(method.forward(batch, step), batch, step)
     torch.stack(list(terms.values())).sum().backward()
-    return terms
+    return _values(terms)
+
+
+def _values(terms: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The terms without their graph, which would hold the batch through the next one."""
+    return {name: term.detach() for name, term in terms.items()}
 
 
 def pass_in_parts(
@@ -39,9 +44,11 @@ def pass_in_parts(
     """The same of a batch without tokens (`Batch.is_whole` is false), `clips_at_once` at a time."""
     rows = torch.arange(len(batch.labels))[team.share(len(batch.labels))]
     parts = list(rows.split(clips_at_once)) if len(rows) else [rows]
-    with torch.no_grad():
+    once = len(parts) == 1  # its graph is kept, and no second pass is needed
+    with torch.set_grad_enabled(once):
         outputs = [method.forward(part, step) for part in _parts(batch, step, parts)]
     joined = _joined(outputs, team)
+    outputs = outputs if once else []
     terms = method.loss(joined, batch, step)
     torch.stack(list(terms.values())).sum().backward()
     if not team.is_first:  # what the loss itself asks of parameters counts once
@@ -49,12 +56,15 @@ def pass_in_parts(
             parameter.grad = None
     start = int(rows[0]) if len(rows) else 0
     exemplars = max(0, start - batch.new_count)
-    for part in _parts(batch, step, parts):
-        output = method.forward(part, step)
-        held = len(output.spatial_divergence) if output.spatial_divergence is not None else 0
-        _pull(output, joined, slice(start, start + len(part.labels)), slice(exemplars, exemplars + held))
-        start, exemplars = start + len(part.labels), exemplars + held
-    return terms
+    again = iter(outputs) if once else (method.forward(part, step) for part in _parts(batch, step, parts))
+    for output in again:
+        count, held = len(output.logits), 0
+        if output.spatial_divergence is not None:
+            held = len(output.spatial_divergence)
+        _pull(output, joined, slice(start, start + count), slice(exemplars, exemplars + held))
+        start, exemplars = start + count, exemplars + held
+        del output  # with its graph, before the next part's is made
+    return _values(terms)
 
 
 def _parts(batch: Batch, step: Step, parts: list[Tensor]) -> Iterator[Batch]:
@@ -78,7 +88,7 @@ def _joined(outputs: list[NetworkOutput], team: Team) -> NetworkOutput:
     for name in PER_CLIP:
         values = [getattr(output, name) for output in outputs]
         if values[0] is not None:
-            joined[name] = team.gather(torch.cat(values)).requires_grad_()
+            joined[name] = team.gather(torch.cat(values).detach()).requires_grad_()
     return NetworkOutput(**joined)
 
 

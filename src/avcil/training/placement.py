@@ -14,7 +14,7 @@ import torch
 
 from avcil.devices import choose_device
 
-EVALUATION_BYTES = {"cpu": 2**28, "cuda": 2**31}
+EVALUATION_BYTES = {"cpu": 2**28, "cuda": 2**29}
 """Tokens of the clips that a model is asked about at once, where there is room."""
 
 

@@ -96,10 +96,11 @@ def placement_of(config: TrainConfig, method_class: type) -> Placement:
     """Where and in which numbers the run computes; raises InputError for what the method cannot use."""
     if issubclass(method_class, GradientMethod):
         return Placement.of(Team.own_device(config.device), config.precision)
-    if config.device not in (None, "cpu") or config.precision == "bfloat16":
+    unused = config.memory_limit is not None or config.teacher_cache != "auto"
+    if config.device not in (None, "cpu") or config.precision == "bfloat16" or unused:
         raise InputError(
-            f"method {config.method} is fitted in closed form, on the processor and in float32 or float64: leave out "
-            "--device and --precision bfloat16"
+            f"method {config.method} is fitted in closed form, on the processor, in float32 or float64, a few clips at "
+            "a time and without a teacher: leave out --device, --precision bfloat16, --memory-limit and --teacher-cache"
         )
     return Placement.of("cpu", config.precision)
 

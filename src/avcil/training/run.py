@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -49,8 +49,11 @@ def claimed(config: TrainConfig) -> Iterator[FeatureStore]:
     """Keep a second command out of the run directory, but only once the configuration makes sense: its store."""
     load_method(config.method)
     store = FeatureStore(config.features)
+    if not Team.from_environment(config.device).is_first:
+        yield store
+        return
     RunDirectory(config.out).refuse_foreign()
-    with folder_lock(config.out, "training") if Team.from_environment().is_first else nullcontext():
+    with folder_lock(config.out, "training"):
         yield store
 
 
@@ -60,7 +63,7 @@ class Run:
     def __init__(
         self, config: TrainConfig, *, store: FeatureStore | None = None, quiet: bool = False
     ) -> None:
-        self.config, self.team = config, Team.from_environment()
+        self.config, self.team = config, Team.from_environment(config.device)
         self.quiet = quiet or not self.team.is_first
         self.store = FeatureStore(config.features) if store is None else store
         resolved = resolve(config, self.store)
@@ -104,10 +107,8 @@ class Run:
     def _plan(self, method: Method, resolved: Resolved) -> MemoryPlan | None:
         """What the run will hold in memory; None for a closed form, which holds a batch and its statistics."""
         if isinstance(method, GradientMethod):
-            memory, team = resolved.new_memory(), self.team
-            return plan_memory(
-                self.config, method, self.placement, self.data, memory=memory, processes=team.size
-            )
+            memory = resolved.new_memory()
+            return plan_memory(self.config, method, self.placement, self.data, memory=memory, team=self.team)
         if self.team.size > 1:
             raise InputError(
                 f"method {self.config.method} takes one pass in one process: start it without torchrun"

@@ -74,7 +74,8 @@ class Teacher:
 
     @property
     def _company(self) -> int:
-        return COMPANY[self._pool.labels.device.type]
+        """A fixed number for a run, the same whatever the batches are; less where memory is short."""
+        return max(1, min(COMPANY[self._pool.labels.device.type], self._pool.asked_at_once // 4))
 
     def _ask(self, compute: Compute, rows: Tensor, taken: tuple | None = None) -> tuple[Tensor, ...]:
         audio, visual = self._pool.take(rows) if taken is None else taken

@@ -37,6 +37,11 @@ class Shelf:
     def get(self, rows: Tensor) -> tuple[Tensor, ...]:
         """What was said of the pool's `rows`, on the device."""
         places = rows - self.first
+        if len(places) and int(places.min()) < 0:
+            raise ValueError(
+                "the teacher was first asked this about exemplars alone, so it is known for no new clip: ask under "
+                "another name for batches that hold new clips"
+            )
         return tuple(
             tensor[places.to(tensor.device)].to(self.device, non_blocking=True) for tensor in self.tensors
         )

@@ -24,12 +24,16 @@ PATIENCE_SECONDS = 1800
 class Team:
     """This process among `size` of them, numbered `rank` from 0."""
 
-    def __init__(self, rank: int = 0, size: int = 1) -> None:
-        self.rank, self.size = rank, size
+    def __init__(self, rank: int = 0, size: int = 1, on_machine: int = 1) -> None:
+        """`on_machine`: how many of the processes share this machine."""
+        self.rank, self.size, self.on_machine = rank, size, on_machine
 
     @classmethod
-    def from_environment(cls) -> Team:
-        """The team that torchrun started this process for; a process started otherwise is alone."""
+    def from_environment(cls, device: str | None = None) -> Team:
+        """The team that torchrun started this process for; a process started otherwise is alone.
+
+        `device`: what was asked for; without it, a GPU for each process where there are GPUs.
+        """
         size = int(os.environ.get("WORLD_SIZE", "1"))
         if size == 1:
             return cls()
@@ -40,21 +44,37 @@ class Team:
         if not distributed.is_initialized():
             from datetime import timedelta
 
-            backend = "nccl" if torch.cuda.is_available() else "gloo"
-            distributed.init_process_group(backend, timeout=timedelta(seconds=PATIENCE_SECONDS))
+            patience, own = timedelta(seconds=PATIENCE_SECONDS), cls.own_device(device)
+            if own is not None and own.startswith("cuda"):
+                torch.cuda.set_device(own)
+                distributed.init_process_group("nccl", timeout=patience, device_id=torch.device(own))
+            else:
+                distributed.init_process_group("gloo", timeout=patience)
             atexit.register(distributed.destroy_process_group)
-        return cls(distributed.get_rank(), size)
+        return cls(distributed.get_rank(), size, int(os.environ.get("LOCAL_WORLD_SIZE", size)))
 
     @staticmethod
     def own_device(asked: str | None) -> str | None:
-        """The GPU of this process where each process of a machine has one; else what was asked for."""
-        if (
-            int(os.environ.get("WORLD_SIZE", "1")) > 1
-            and asked in (None, "cuda")
-            and torch.cuda.is_available()
-        ):
-            return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-        return asked
+        """The GPU of this process where each process of a machine has one; else what was asked for.
+
+        Raises InputError where several processes are to share one GPU, or there are too few.
+        """
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            return asked
+        if asked is not None and asked.startswith("cuda:"):
+            raise InputError(
+                f"--device {asked} is one GPU, for one process; each of several takes its own: leave --device out, and "
+                "say with CUDA_VISIBLE_DEVICES which GPUs they are"
+            )
+        if asked == "cpu" or not torch.cuda.is_available():
+            return asked
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        if local >= torch.cuda.device_count():
+            raise InputError(
+                f"process {local + 1} of this machine finds {torch.cuda.device_count()} GPUs: start no more processes "
+                "than there are GPUs, or give --device cpu"
+            )
+        return f"cuda:{local}"
 
     @property
     def is_first(self) -> bool:
@@ -87,11 +107,12 @@ class Team:
         if self.size == 1:
             return
         parameters = list(parameters)
-        flat = torch.cat([_gradient(parameter).flatten() for parameter in parameters])
+        has = torch.tensor([float(p.grad is not None) for p in parameters]).to(parameters[0])
+        flat = torch.cat([*(_gradient(parameter).flatten() for parameter in parameters), has])
         distributed.all_reduce(flat)
-        parts = flat.split([parameter.numel() for parameter in parameters])
-        for parameter, part in zip(parameters, parts, strict=True):
-            parameter.grad = part.view_as(parameter)
+        *parts, has = flat.split([*(parameter.numel() for parameter in parameters), len(parameters)])
+        for parameter, part, owners in zip(parameters, parts, has.tolist(), strict=True):
+            parameter.grad = part.view_as(parameter) if owners else None  # unused ones are not decayed
 
     def wait(self) -> None:
         """Until all are here."""
@@ -102,13 +123,19 @@ class Team:
         """Raise AvcilError if processes hold different numbers, which would go unnoticed until the end."""
         if self.size == 1:
             return
-        sums = torch.stack([tensor.detach().double().sum() for tensor in tensors])
+        sums = torch.stack([_digest(tensor.detach()) for tensor in tensors])
         everybody = self.gather(sums[None])
         if not bool((everybody == everybody[0]).all()):
             raise AvcilError(
                 f"the processes do not hold the same {what} any more. Start them on machines of one kind, with "
                 "the same versions and number of threads, and run the command again to go on from the last checkpoint"
             )
+
+
+def _digest(tensor: Tensor) -> Tensor:
+    """A number that changes with any of the tensor's, and with their order."""
+    flat = tensor.double().flatten()
+    return (flat * torch.linspace(1, 2, len(flat), dtype=flat.dtype, device=flat.device)).sum()
 
 
 def _gradient(parameter: Tensor) -> Tensor:

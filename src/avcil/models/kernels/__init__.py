@@ -69,7 +69,8 @@ class Kernel(Protocol):
 
 
 @functools.cache
-def _has_triton() -> bool:
+def has_triton() -> bool:
+    """Whether Triton is there; says once on stderr that it is not."""
     if importlib.util.find_spec("triton") is None:
         print(
             "avcil: Triton is not installed, so guided attention runs in PyTorch's operators, which are slower on a "
@@ -82,7 +83,7 @@ def _has_triton() -> bool:
 
 def choose(tokens: Tokens, dtype: torch.dtype) -> Kernel:
     """The fastest kernel for `tokens` with reductions in `dtype`: Triton's, the compiled one, or PyTorch's."""
-    if tokens.is_cuda and _has_triton():
+    if tokens.is_cuda and has_triton():
         from avcil.models.kernels import triton_kernel
 
         return triton_kernel

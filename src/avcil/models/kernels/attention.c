@@ -54,11 +54,18 @@ INLINE vec reduce(vec x, vec *power)
     return (x - n * high) - n * low;
 }
 
+/* Comparisons above let a NaN pass for a number; this brings it back. */
+INLINE vec nan_where(vec x, vec y)
+{
+    ivec bad = x != x;
+    return (vec)((ivec)y | bad);
+}
+
 INLINE vec exp_any(vec x)
 {
     vec power, lowest = (vec){0} + (sizeof(REAL) == 4 ? -87 : -708);
     vec r = reduce(-least(-x, -lowest), &power);
-    return power + power * r * series(r, REDUCED_TERMS);
+    return nan_where(x, power + power * r * series(r, REDUCED_TERMS));
 }
 
 INLINE vec tanh_any(vec x)
@@ -66,7 +73,7 @@ INLINE vec tanh_any(vec x)
     vec power, most = (vec){0} + (sizeof(REAL) == 4 ? 20 : 40); /* of 2 |x|; beyond it tanh rounds to 1 */
     vec r = reduce(-least(-least(2 * x, most), most), &power);
     vec less_one = (power - 1) + power * r * series(r, REDUCED_TERMS); /* e^2x - 1 */
-    return less_one / (less_one + 2);
+    return nan_where(x, less_one / (less_one + 2));
 }
 
 /* ---- forward: keys in place, sums of exponentials, tokens and keys seen, and the divergence from old maps ---- */

@@ -7,6 +7,7 @@ code runs on a CPU.
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import torch
@@ -22,7 +23,7 @@ BLOCK_S, BLOCK_D = 16, 64
 @triton.jit
 def _forward(
     keys, tokens, bias, query, old, total, seen, summary, cross,
-    first_old, slices, spatial, width, even,
+    first_old, slices, spatial, width, even_high, even_low,
     HAS_OLD: tl.constexpr, BLOCK_S: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     piece = tl.program_id(0).to(tl.int64)
@@ -30,6 +31,7 @@ def _forward(
     inside = columns < width
     clip, held = piece // slices, piece - first_old * slices
     kind = total.dtype.element_ty
+    even = even_high.to(kind) + even_low.to(kind)  # a number comes as float32: two of them make a float64
     shift = tl.load(bias + columns, mask=inside, other=0).to(kind)[None, :]
     guide = tl.load(query + clip * width + columns, mask=inside, other=0)[None, :]
     totals = tl.zeros((BLOCK_S, BLOCK_D), dtype=kind)
@@ -103,6 +105,11 @@ def _backward(
     tl.store(grad_bias + sums, tl.sum(biases, axis=0), mask=inside)
 
 
+def _on(tensor: Tensor) -> contextlib.AbstractContextManager[object]:
+    """Triton launches on the current GPU, which need not be the tensor's."""
+    return torch.cuda.device(tensor.device) if tensor.is_cuda else contextlib.nullcontext()
+
+
 def _grid(keys: Tensor) -> tuple[int, int]:
     clips, slices, _, width = keys.shape
     return clips * slices, triton.cdiv(width, BLOCK_D)
@@ -114,12 +121,14 @@ def forward(keys: Tensor, tokens: Tensor, bias: Tensor, query: Tensor, old_log: 
     held = 0 if old_log is None else len(old_log)
     total, seen, summary = (query.new_empty(clips, slices, width) for _ in range(3))
     cross = query.new_empty(held, slices, width)
+    even = float(torch.tensor(math.log(spatial), dtype=torch.float32))
     if clips:
-        _forward[_grid(keys)](
-            keys, tokens, bias, query, old_log if held else total, total, seen, summary, cross,
-            clips - held, slices, spatial, width, math.log(spatial),
-            HAS_OLD=held > 0, BLOCK_S=BLOCK_S, BLOCK_D=BLOCK_D,
-        )  # fmt: skip
+        with _on(keys):
+            _forward[_grid(keys)](
+                keys, tokens, bias, query, old_log if held else total, total, seen, summary, cross,
+                clips - held, slices, spatial, width, even, math.log(spatial) - even,
+                HAS_OLD=held > 0, BLOCK_S=BLOCK_S, BLOCK_D=BLOCK_D,
+            )  # fmt: skip
     return Sums(total, seen, summary, cross if held else None)
 
 
@@ -137,10 +146,11 @@ def backward(
     held = 0 if old_log is None else len(old_log)
     grad_query, grad_bias = (query.new_empty(clips, slices, width) for _ in range(2))
     if clips:
-        _backward[_grid(keys)](
-            keys, tokens, query, total, pull.seen, pull.summary, pull.shared,
-            old_log if held else total, pull.divergence if held else total, out, grad_query, grad_bias,
-            clips - held, slices, spatial, width,
-            HAS_OLD=held > 0, BLOCK_S=BLOCK_S, BLOCK_D=BLOCK_D,
-        )  # fmt: skip
+        with _on(keys):
+            _backward[_grid(keys)](
+                keys, tokens, query, total, pull.seen, pull.summary, pull.shared,
+                old_log if held else total, pull.divergence if held else total, out, grad_query, grad_bias,
+                clips - held, slices, spatial, width,
+                HAS_OLD=held > 0, BLOCK_S=BLOCK_S, BLOCK_D=BLOCK_D,
+            )  # fmt: skip
     return grad_query.sum(dim=1), torch.sum(grad_bias, dim=(0, 1))
