@@ -31,7 +31,7 @@ def _forward(
     inside = columns < width
     clip, held = piece // slices, piece - first_old * slices
     kind = total.dtype.element_ty
-    even = even_high.to(kind) + even_low.to(kind)  # a number comes as float32: two of them make a float64
+    even = tl.zeros((1, 1), dtype=kind) + even_high + even_low  # numbers come as float32: two make a float64
     shift = tl.load(bias + columns, mask=inside, other=0).to(kind)[None, :]
     guide = tl.load(query + clip * width + columns, mask=inside, other=0)[None, :]
     totals = tl.zeros((BLOCK_S, BLOCK_D), dtype=kind)
