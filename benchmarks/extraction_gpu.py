@@ -74,7 +74,7 @@ def main() -> None:
     device = encoder.device
     dtype = torch.bfloat16 if encoder.precision == "bfloat16" else torch.float32
     limit = product_rate(device, dtype)
-    print(f"matrix products, {encoder.precision}: {limit / 1e12:.2f} TFLOP/s")
+    print(f"matrix products, {encoder.precision}: {limit / 1e12:.3g} TFLOP/s")
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (options.batch_size, 16, 224, 299, 3), dtype=np.uint8)
     seconds = seconds_of(lambda: encoder.encode(list(frames)), device)

@@ -5,6 +5,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from avcil.clips import Clip
 from avcil.errors import InputError
 from avcil.features import FeatureStore, FeatureWriter, Manifest, Modality
+from avcil.features import writer as writer_module
 from avcil.features.failures import read_failures
 
 MANIFEST = Manifest(visual=Modality(shape=(2, 3, 4)), audio=Modality(shape=(5,), encoder={"name": "a"}))
@@ -232,3 +234,41 @@ def test_the_first_to_commit_wins(tmp_path):
     held.verify()
     assert [c.clip_id for c in held.clips] == ["c000", "c001"]
     assert second.done == {"c000", "c001"}
+
+
+def test_adding_goes_on_while_a_shard_is_written(tmp_path, monkeypatch):
+    """A slow disk keeps nobody waiting: clips and failures come in meanwhile, and all of it is there in the end."""
+    written, write = threading.Event(), writer_module.write_shard
+
+    def slow(path, columns):
+        assert written.wait(60)
+        return write(path, columns)
+
+    monkeypatch.setattr(writer_module, "write_shard", slow)
+    with FeatureWriter(tmp_path, MANIFEST, shard_size=100) as writer:
+        add(writer, 0)
+        writer.begin_commit()
+        add(writer, 1)
+        writer.fail(clip(2), "no audio track")
+        assert not (tmp_path / "index.jsonl").read_bytes()
+        written.set()
+    held = FeatureStore(tmp_path)
+    held.verify()
+    assert ([c.clip_id for c in held.clips], len(held.shards)) == (["c000", "c001"], 2)
+    assert list(read_failures(tmp_path)) == ["c002"]
+
+
+def test_what_could_not_be_written_meanwhile_is_said_and_kept(tmp_path, monkeypatch):
+    """A full disk under a commit that was only begun: the next one raises, and nothing that waited is lost."""
+
+    def refuse(path, columns):
+        raise InputError("no room left on the disk")
+
+    with FeatureWriter(tmp_path, MANIFEST, shard_size=100) as writer, monkeypatch.context() as patched:
+        patched.setattr(writer_module, "write_shard", refuse)
+        add(writer, 0)
+        writer.begin_commit()
+        add(writer, 1)
+        with pytest.raises(InputError, match="no room left"):
+            writer.begin_commit()
+    assert [c.clip_id for c in FeatureStore(tmp_path).clips] == ["c000", "c001"]

@@ -168,7 +168,7 @@ class _Extraction:
                 for outcome in batch:
                     progress.step(failed=not self._store(outcome))
                 if self.pending >= self.shard_size:
-                    self.writer.commit()
+                    self.writer.begin_commit()  # encoders do not wait for the disk
                     self.pending = 0
         except (KeyboardInterrupt, MissingModality):
             self.writer.commit()

@@ -4,6 +4,8 @@ Several writers may fill one store. Each names its shards after itself and holds
 new writer removes what dead ones left without an index line. A clip that two of them made is kept once: the
 first to commit it wins, the other drops its copy.
 
+A writer is used by one thread; `begin_commit` lets that go on while a thread of the writer's own waits for the disk.
+
 Shapes: T time slices, S spatial tokens per slice, N audio tokens, D width.
 """
 
@@ -12,7 +14,9 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -55,6 +59,10 @@ class FeatureWriter:
         self.remade = 0
         """Clips of lost or cut shards, dropped from the index on opening; they are to be made anew."""
         self._rows: list[_Row] = []
+        self._state = threading.Lock()
+        """Held while what the thread that commits shares with the one that adds is changed."""
+        self._committing: Future[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._new_failures: dict[str, Failure] = {}
         self._listed_at = time.monotonic()
         self._count = 0
@@ -160,7 +168,8 @@ class FeatureWriter:
             raise InputError(
                 f"clip {clip.clip_id!r} is in the feature store {self.path} already; clip ids must be unique"
             )
-        self._rows.append(_Row(stored, arrays))
+        with self._state:
+            self._rows.append(_Row(stored, arrays))
         if len(self._rows) >= self.shard_size:
             self.commit()
 
@@ -185,7 +194,7 @@ class FeatureWriter:
 
     def fail(self, clip: Clip, reason: str, tried: str = "") -> None:
         """List a clip as failed, with the reason in words and what was asked of its file."""
-        self._new_failures[clip.clip_id] = Failure(
+        failure = Failure(
             clip_id=clip.clip_id,
             path=_printable(str(clip.path)),
             label=clip.label,
@@ -193,6 +202,8 @@ class FeatureWriter:
             reason=_printable(" ".join(reason.split())),
             tried=_printable(tried),
         )
+        with self._state:
+            self._new_failures[clip.clip_id] = failure
         if time.monotonic() - self._listed_at > SECONDS_BETWEEN_LISTS:
             with locked_index(self.path):
                 self._list_failures()
@@ -200,23 +211,54 @@ class FeatureWriter:
     def _list_failures(self) -> None:
         """Bring failures.csv up to date; called with the index locked, as other writers list theirs too."""
         before = read_failures(self.path)
-        merged = {key: value for key, value in (before | self._new_failures).items() if key not in self.done}
+        with self._state:
+            new = dict(self._new_failures)
+        merged = {key: value for key, value in (before | new).items() if key not in self.done}
         if merged != before:
             write_failures(self.path, merged)
-        self.failures, self._new_failures, self._listed_at = merged, {}, time.monotonic()
+        with self._state:
+            left = self._new_failures.items()
+            self._new_failures = {key: value for key, value in left if new.get(key) is not value}
+        self.failures, self._listed_at = merged, time.monotonic()
 
     def commit(self) -> None:
         """Put what waits on the disk as one shard; on a full disk the store is as it was before."""
-        committed = not self._rows
-        while not committed:
-            committed = self._try_to_commit()
+        self._end_commit()
+        self._commit(self._take_rows())
+
+    def begin_commit(self) -> None:
+        """Put what waits on the disk as one shard, in a thread of the writer's own, and go on; after the one before.
+
+        :raises InputError: if the one before failed, as on a full disk.
+        """
+        self._end_commit()
+        self._committing = self._thread.submit(self._commit, self._take_rows())
+
+    def _end_commit(self) -> None:
+        committing, self._committing = self._committing, None
+        if committing is not None:
+            committing.result()
+
+    def _take_rows(self) -> list[_Row]:
+        with self._state:
+            rows, self._rows = self._rows, []
+        return rows
+
+    def _commit(self, rows: list[_Row]) -> None:
+        try:
+            while rows:
+                rows = self._try_to_commit(rows)
+        except BaseException:
+            with self._state:
+                self._rows = rows + self._rows
+            raise
         if self._new_failures or self.failures:
             with locked_index(self.path):
                 self._list_failures()
 
-    def _try_to_commit(self) -> bool:
-        """Write the shard, then its index line, unless another writer stored one of its clips meanwhile."""
-        rows, shard = self._rows, f"{self._name}-{self._count:05d}.safetensors"
+    def _try_to_commit(self, rows: list[_Row]) -> list[_Row]:
+        """Write the shard, then its index line; the rows left if another writer stored one of its clips meanwhile."""
+        shard = f"{self._name}-{self._count:05d}.safetensors"
         self._count += 1
         path = self.path / "shards" / shard
         columns = {name: [row.arrays[name] for row in rows] for name in self.manifest.arrays()}
@@ -235,11 +277,9 @@ class FeatureWriter:
             raise
         if taken:
             path.unlink()
-            self._rows = [row for row in rows if row.clip.clip_id not in taken]
-            return not self._rows
+            return [row for row in rows if row.clip.clip_id not in taken]
         self.done |= {clip.clip_id for clip in clips}
-        self._rows = []
-        return True
+        return []
 
     def _see_others(self) -> None:
         """Learn what other writers committed since this one last looked."""
@@ -254,6 +294,7 @@ class FeatureWriter:
             self._release()
 
     def _release(self) -> None:
+        self._thread.shutdown()  # a commit that was begun ends first: its lock says that this writer is alive
         if self._lock is not None:
             (self.path / "shards" / f".{self._name}.lock").unlink(missing_ok=True)
             os.close(self._lock)
