@@ -19,7 +19,7 @@ import numpy as np
 from avcil.errors import InputError
 from avcil.media import read_clip
 
-CHROMA = {"left": (0, 128), "center": (128, 128), "topleft": (0, 0)}
+CHROMA = {"left": (0, 128), "center": (128, 128), "topleft": (0, 0), "top": (128, 0)}
 """Where the file says its chroma samples lie; ffmpeg's filter `scale` must be told, its library need not."""
 
 
