@@ -54,18 +54,11 @@ INLINE vec reduce(vec x, vec *power)
     return (x - n * high) - n * low;
 }
 
-/* Comparisons above let a NaN pass for a number; this brings it back. */
-INLINE vec nan_where(vec x, vec y)
-{
-    ivec bad = x != x;
-    return (vec)((ivec)y | bad);
-}
-
 INLINE vec exp_any(vec x)
 {
     vec power, lowest = (vec){0} + (sizeof(REAL) == 4 ? -87 : -708);
     vec r = reduce(-least(-x, -lowest), &power);
-    return nan_where(x, power + power * r * series(r, REDUCED_TERMS));
+    return power + power * r * series(r, REDUCED_TERMS);
 }
 
 INLINE vec tanh_any(vec x)
@@ -73,17 +66,19 @@ INLINE vec tanh_any(vec x)
     vec power, most = (vec){0} + (sizeof(REAL) == 4 ? 20 : 40); /* of 2 |x|; beyond it tanh rounds to 1 */
     vec r = reduce(-least(-least(2 * x, most), most), &power);
     vec less_one = (power - 1) + power * r * series(r, REDUCED_TERMS); /* e^2x - 1 */
-    return nan_where(x, less_one / (less_one + 2));
+    return less_one / (less_one + 2);
 }
 
 /* ---- forward: keys in place, sums of exponentials, tokens and keys seen, and the divergence from old maps ---- */
 
 typedef struct { REAL *keys; const REAL *tokens, *old; } Row;
-typedef struct { vec total, seen, summary, cross; } Sums;
+typedef struct { vec total, seen, summary, cross, odd; } Sums;
 
 INLINE void forward_one(Sums *sums, Row row, vec bias, vec query, REAL even, int lanes)
 {
-    vec key = tanh_any(load(row.keys, lanes) + bias), score = key * query, power = exp_score(score);
+    vec projected = load(row.keys, lanes) + bias;
+    vec key = tanh_any(projected), score = key * query, power = exp_score(score);
+    sums->odd += projected * 0; /* comparisons in tanh let a NaN pass for a number; this keeps it */
     store(row.keys, key, lanes);
     sums->total += power;
     sums->seen += power * load(row.tokens, lanes);
@@ -97,12 +92,13 @@ INLINE void forward_one(Sums *sums, Row row, vec bias, vec query, REAL even, int
 INLINE void forward_columns(long spatial, long width, Row row, const REAL *bias, const REAL *query, REAL *total,
     REAL *seen, REAL *summary, REAL *cross, REAL even, int lanes)
 {
-    Sums sums = {{0}, {0}, {0}, {0}};
+    Sums sums = {{0}, {0}, {0}, {0}, {0}};
     vec shift = load(bias, lanes), guide = load(query, lanes);
     for (long s = 0; s < spatial; s++) {
         Row here = {row.keys + s * width, row.tokens + s * width, row.old ? row.old + s * width : 0};
         forward_one(&sums, here, shift, guide, even, lanes);
     }
+    sums.total += sums.odd;
     store(total, sums.total, lanes);
     store(seen, sums.seen / sums.total, lanes);
     store(summary, sums.summary / sums.total, lanes);
