@@ -20,9 +20,11 @@ def need_ray() -> Any:
 
 
 @contextmanager
-def connected(address: str) -> Iterator[Any]:
+def connected(address: str, *, threads: int | None = None) -> Iterator[Any]:
     """The module `ray`, connected to the cluster at `address`: HOST:PORT, "auto" for the one of this machine, "local"
     for a new one. What is still at work when the block ends is ended.
+
+    `threads`: of numerical libraries in each worker; unless given, Ray's choice, a worker's cores.
 
     :raises InputError: if Ray is not installed or there is no such cluster.
     """
@@ -31,7 +33,13 @@ def connected(address: str) -> Iterator[Any]:
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level="ERROR",
+            include_dashboard=False,
+            runtime_env=None if threads is None else {"env_vars": {"OMP_NUM_THREADS": str(threads)}},
+        )
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise InputError(
             f"there is no Ray cluster at {address!r}: {error}. Start one with `ray start --head`, "

@@ -47,7 +47,7 @@ def on_cluster(names: EncoderNames | None, limits: Limits, address: str) -> Iter
     os.environ.setdefault(
         "RAY_BACKEND_LOG_LEVEL", "fatal"
     )  # its C++ core calls an actor that restarts an error
-    with connected(address) as ray:
+    with connected(address, threads=_threads()) as ray:
         _be_quiet(ray)
         encoders = replace(
             names, device="cpu", precision=None
@@ -171,6 +171,11 @@ def _stopped(error: BaseException) -> AvcilError:
     return AvcilError(
         f"the cluster stopped: {cause}. What was stored is kept; mend this on its nodes, and run the same command again"
     )
+
+
+def _threads() -> int:
+    """Of numerical libraries here, and so in the workers: their number shows in the last bits of products."""
+    return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
 
 
 def _with_absolute_path(clip: Clip) -> Clip:
