@@ -63,16 +63,6 @@ def machine_memory() -> int:
     return installed
 
 
-def free_memory() -> int | None:
-    """Bytes of memory that nobody uses now; None where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    return found[0] if found else None
-
-
 def device_memory(device: torch.device) -> int:
     """Bytes of the device's memory that a run may take."""
     if device.type == "cuda":
