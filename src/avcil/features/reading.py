@@ -5,13 +5,12 @@ Shapes: F frames, H x W pixels, N samples of sound.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
+from avcil import prefetch
 from avcil.clips import Clip
 from avcil.encoders.base import AudioEncoder, VisualEncoder
 from avcil.errors import InputError
@@ -110,15 +109,4 @@ def read_one(clip: Clip, wanted: Wanted, *, timeout: float = TIMEOUT) -> ReadCli
 
 def read_ahead(clips: Iterable[Clip], read: Read, *, workers: int, ahead: int) -> Iterator[ReadClip]:
     """The clips as read, in order, by `workers` threads that run at most `ahead` clips ahead of it."""
-    waiting: deque[Future[ReadClip]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="read") as pool:
-        try:
-            for clip in clips:
-                waiting.append(pool.submit(read, clip))
-                if len(waiting) > ahead:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+    return prefetch.ahead(clips, read, workers=workers, depth=ahead)

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from avcil.models.base import modality_parts
 from avcil.models.token_rows import TokenRows, Tokens
+from avcil.prefetch import ahead
 from avcil.training.budget import Budget
 from avcil.training.placement import Placement
-from avcil.training.prefetch import ahead
 
 CHUNK = 64
 """Clips that are read from the store at once."""

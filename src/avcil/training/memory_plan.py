@@ -20,11 +20,11 @@ from avcil.methods.base import GradientMethod
 from avcil.models.base import modality_parts
 from avcil.models.fused_attention import BLOCK_ROWS, BLOCK_ROWS_GPU
 from avcil.models.network import Network
+from avcil.prefetch import AHEAD
 from avcil.sizes import bytes_of, in_words
 from avcil.training.budget import SHARE, Budget, Room, device_memory, free_disk, machine_memory
 from avcil.training.config import TrainConfig
 from avcil.training.placement import EVALUATION_BYTES, Placement
-from avcil.training.prefetch import AHEAD
 from avcil.training.rng import seeded
 from avcil.training.task_data import TaskData
 from avcil.training.team import Team

@@ -1,4 +1,4 @@
-"""Work done ahead: while one batch is computed with, the next ones are read."""
+"""Work done ahead: while one thing is used, the next ones are read."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ AHEAD = 2
 """Batches that wait ready at most: one would do if reading always took the same time."""
 
 
-def ahead(asked: Iterable[Asked], do: Callable[[Asked], Done], *, depth: int = AHEAD) -> Iterator[Done]:
-    """`do` of each of `asked`, in order, at most `depth` of them before they are wanted, by one thread.
+def ahead(
+    asked: Iterable[Asked], do: Callable[[Asked], Done], *, workers: int = 1, depth: int = AHEAD
+) -> Iterator[Done]:
+    """`do` of each of `asked`, in order, at most `depth` of them before they are wanted, by `workers` threads.
 
     An error of `do` is raised where its result would have come.
 
@@ -22,10 +24,10 @@ def ahead(asked: Iterable[Asked], do: Callable[[Asked], Done], *, depth: int = A
     [1, 4, 9]
     """
     waiting: deque[Future[Done]] = deque()
-    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as thread:
+    with ThreadPoolExecutor(workers, thread_name_prefix="read-ahead") as threads:
         try:
             for one in asked:
-                waiting.append(thread.submit(do, one))
+                waiting.append(threads.submit(do, one))
                 if len(waiting) > depth:
                     yield waiting.popleft().result()
             while waiting:
