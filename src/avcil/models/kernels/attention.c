@@ -6,11 +6,20 @@
 
 #include <string.h>
 
-#define LANES ((int)(64 / sizeof(REAL)))
+/* As wide as the processor's registers: compilers take wider vectors apart number by number where they are compared. */
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#elif defined(__AVX__)
+#define VECTOR_BYTES 32
+#else
+#define VECTOR_BYTES 16
+#endif
+
+#define LANES ((int)(VECTOR_BYTES / sizeof(REAL)))
 #define INLINE static inline __attribute__((always_inline))
 
-typedef REAL vec __attribute__((vector_size(64)));
-typedef INTEGER ivec __attribute__((vector_size(64)));
+typedef REAL vec __attribute__((vector_size(VECTOR_BYTES)));
+typedef INTEGER ivec __attribute__((vector_size(VECTOR_BYTES)));
 
 /* Taylor's series reach the last digit: |x| <= 1 for scores, |x| <= ln(2) / 2 once powers of two are out. */
 enum { SCORE_TERMS = sizeof(REAL) == 4 ? 11 : 19, REDUCED_TERMS = sizeof(REAL) == 4 ? 7 : 14 };
@@ -31,13 +40,19 @@ INLINE vec least(vec x, vec y)
     return (vec)(((ivec)x & smaller) | ((ivec)y & ~smaller));
 }
 
-/* (e^x - 1) / x by Horner's rule: 1 + x/2 (1 + x/3 (1 + ... )) */
+/* (e^x - 1) / x = 1 + x/2! + x^2/3! + ... by Horner's rule; unrolled, so that the compiler knows the coefficients */
 INLINE vec series(vec x, int terms)
 {
-    vec sum = (vec){0} + 1;
+    long double coefficient = 1;
 #pragma GCC unroll 20
-    for (int k = terms; k > 1; k--)
-        sum = 1 + x * sum * (REAL)(1.0L / k);
+    for (int k = 2; k <= terms; k++)
+        coefficient /= k;
+    vec sum = (vec){0} + (REAL)coefficient;
+#pragma GCC unroll 20
+    for (int k = terms; k > 1; k--) {
+        coefficient *= k;
+        sum = (REAL)coefficient + x * sum;
+    }
     return sum;
 }
 
@@ -69,6 +84,11 @@ INLINE vec tanh_any(vec x)
     return less_one / (less_one + 2);
 }
 
+/* A thread goes down a column of vectors, D apart: too far for the processor to fetch the next lines by itself. */
+enum { ROWS_AHEAD = 4 };
+
+INLINE void fetch(const REAL *row, long width) { __builtin_prefetch(row + ROWS_AHEAD * width); }
+
 /* ---- forward: keys in place, sums of exponentials, tokens and keys seen, and the divergence from old maps ---- */
 
 typedef struct { REAL *keys; const REAL *tokens, *old; } Row;
@@ -96,6 +116,10 @@ INLINE void forward_columns(long spatial, long width, Row row, const REAL *bias,
     vec shift = load(bias, lanes), guide = load(query, lanes);
     for (long s = 0; s < spatial; s++) {
         Row here = {row.keys + s * width, row.tokens + s * width, row.old ? row.old + s * width : 0};
+        fetch(here.keys, width);
+        fetch(here.tokens, width);
+        if (here.old)
+            fetch(here.old, width);
         forward_one(&sums, here, shift, guide, even, lanes);
     }
     sums.total += sums.odd;
@@ -155,6 +179,10 @@ INLINE void backward_columns(long spatial, long width, const REAL *keys, const R
         load(given.summary, lanes), load(given.shared, lanes), (vec){0} + pull};
     for (long s = 0; s < spatial; s++) {
         long at = s * width;
+        fetch(keys + at, width);
+        fetch(tokens + at, width);
+        if (old)
+            fetch(old + at, width);
         vec g = backward_one(&query_sum, keys + at, tokens + at, old ? old + at : 0, p, lanes);
         store(grad + at, g, lanes);
         bias_sum += g;
