@@ -13,6 +13,7 @@ from avcil.models.attention import guided_attention
 from avcil.models.fused_attention import attention_maps, projected_attention
 from avcil.models.kernels import native, operators
 from avcil.models.token_rows import TokenRows
+from avcil.models.workspace import Workspace
 
 needs_compiler = pytest.mark.skipif(not native.available(), reason="there is no C compiler")
 
@@ -208,18 +209,55 @@ def test_asking_keeps_no_keys(kernel, monkeypatch):
     """Without gradients wanted, keys of one block at a time exist, although the network could be trained."""
     monkeypatch.setattr(fused_attention, "BLOCK_ROWS", 2 * 3 * 5)
     tokens, weight, bias, query, _ = draw(6, 3, 5, 4)
-    made: list[tuple[int, ...]] = []
-    original = torch.empty
+    lent: list[tuple[int, ...]] = []
+    original = Workspace.lend
 
-    def watch(*shape, **options):
-        made.append(tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], int) else shape)
-        return original(*shape, **options)
+    def watch(self, shape, *rest):
+        lent.append(tuple(shape))
+        return original(self, shape, *rest)
 
-    with monkeypatch.context() as patch, torch.no_grad():
-        patch.setattr(fused_attention.torch, "empty", watch)
+    monkeypatch.setattr(Workspace, "lend", watch)
+    with torch.no_grad():
         projected_attention(tokens, weight, bias, query)
-    assert (2, 3, 5, 4) in made
-    assert (6, 3, 5, 4) not in made
+    assert lent == [(2, 3, 5, 4)]
+
+
+def test_old_maps_may_be_rows_of_a_pool(kernel, monkeypatch):
+    """Gathered block by block they give what their copy gives, whatever blocks they begin in."""
+    monkeypatch.setattr(fused_attention, "BLOCK_ROWS", 2 * 3 * 5)
+    tokens, weight, bias, query, old_log = draw(6, 3, 5, 4, old=3)
+    pool = torch.cat([old_log, torch.rand_like(old_log)])
+    lazy = TokenRows(pool, torch.arange(3), pool.dtype)
+    for one, other in zip(
+        *(gradients(tokens, weight, bias, query, old) for old in (old_log, lazy)), strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+def gradients(tokens, weight, bias, query, old, **options):
+    """Of a sum of all that the attention gives."""
+    given = [t.detach().clone().requires_grad_() for t in (weight, bias, query)]
+    out = projected_attention(tokens, *given, old_spatial_log=old, **options)
+    (out.attended.square().sum() + out.temporal_log.sum() + out.spatial_divergence.sum()).backward()
+    return [t.grad for t in given]
+
+
+def test_a_workspace_is_used_again_and_never_twice_at_once(kernel):
+    """Two passes whose graphs live together have keys of their own; afterwards the same memory serves the next one."""
+    tokens, weight, bias, query, _ = draw(3, 2, 5, 4)
+    room = Workspace()
+    alone = gradients(tokens, weight, bias, query, None)
+    given = [t.detach().clone().requires_grad_() for t in (weight, bias, query)]
+    first = projected_attention(tokens, *given, workspace=room)
+    between = gradients(2 * tokens, weight, bias, query, None, workspace=room)  # another pass, start to end
+    (first.attended.square().sum() + first.temporal_log.sum()).backward()
+    for one, other in zip(alone, given, strict=True):
+        assert torch.equal(one, other.grad)
+    for one, other in zip(between, gradients(2 * tokens, weight, bias, query, None), strict=True):
+        assert torch.equal(one, other)
+    del first
+    free = {buffer.data_ptr() for buffer in room._free.values()}
+    assert room.lend(tokens.shape, tokens.dtype, tokens.device).tensor.data_ptr() in free
 
 
 def test_nan_stays_nan(kernel):

@@ -71,7 +71,7 @@ class AvCil(SsIl):
         if not (self.options.vad_spatial and self._distils(batch, step)):
             return super().forward(batch, step)
         assert step.teacher is not None
-        (spatial,) = step.teacher.recall("spatial attention", _spatial, batch.exemplars())
+        (spatial,) = step.teacher.recall_rows("spatial attention", _spatial, batch.exemplars())
         return step.network(batch.audio, batch.visual, old_spatial_log=spatial)
 
     def _distils(self, batch: Batch, step: Step) -> bool:

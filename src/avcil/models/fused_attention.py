@@ -14,6 +14,7 @@ tests' oracle. What makes it fast:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +22,8 @@ from torch import Tensor
 
 from avcil.models import kernels
 from avcil.models.attention import GuidedAttention, guided_attention
-from avcil.models.token_rows import TokenRows, Tokens, block_buffer, block_of
+from avcil.models.token_rows import TokenRows, Tokens, block_of
+from avcil.models.workspace import Loan, Workspace
 
 BLOCK_ROWS = 4096
 """Tokens of a block on a CPU: 12 MB of keys at D = 768 in float32, and as much of tokens."""
@@ -42,24 +44,33 @@ class ProjectedAttention(NamedTuple):
 
 
 def projected_attention(
-    tokens: Tokens, weight: Tensor, bias: Tensor, query: Tensor, *, old_spatial_log: Tensor | None = None
+    tokens: Tokens,
+    weight: Tensor,
+    bias: Tensor,
+    query: Tensor,
+    *,
+    old_spatial_log: Tokens | None = None,
+    workspace: Workspace | None = None,
 ) -> ProjectedAttention:
     """Attend to `tokens` V (B, T, S, D) by keys tanh(V weight^T + bias) and `query` p (B, D), |p| <= 1.
 
-    Tokens may be rows of a pool, which are then gathered block by block (`TokenRows`).
-    `old_spatial_log` (n, T, S, D): log A_old, whose exponentials sum to one over S, for the last n clips. Tokens may
-    be of lower precision than the weights: products are then made in theirs, sums in the weights'. No gradient goes
-    to the tokens nor to the old maps: encoders and teachers are frozen.
+    `old_spatial_log` (n, T, S, D): log A_old, whose exponentials sum to one over S, for the last n clips. Tokens and
+    old maps may be rows of a pool, which are then gathered block by block (`TokenRows`). Tokens may be of lower
+    precision than the weights: products are then made in theirs, sums in the weights'. No gradient goes to the tokens
+    nor to the old maps: encoders and teachers are frozen. `workspace`: what the next call may use again.
     """
     _check(tokens, weight, query, old_spatial_log)
     # Within `apply` gradients are off whatever the caller wants of them.
     trained = torch.is_grad_enabled() and any(t.requires_grad for t in (weight, bias, query))
-    seen, summary, divergence = _SpatialAttention.apply(tokens, weight, bias, query, old_spatial_log, trained)
+    room = workspace or Workspace()
+    seen, summary, divergence = _SpatialAttention.apply(
+        tokens, weight, bias, query, old_spatial_log, trained, room
+    )
     temporal_log = torch.log_softmax(summary * query[:, None, :], dim=1)
     return ProjectedAttention((temporal_log.exp() * seen).sum(dim=1), temporal_log, divergence)
 
 
-def _check(tokens: Tokens, weight: Tensor, query: Tensor, old: Tensor | None) -> None:
+def _check(tokens: Tokens, weight: Tensor, query: Tensor, old: Tokens | None) -> None:
     """Kernels are given addresses: shapes and dtypes that do not fit would read beyond the arrays."""
     count, width = len(tokens), tokens.shape[3]
     if query.shape != (count, width) or query.dtype != weight.dtype:
@@ -81,7 +92,7 @@ def attention_maps(tokens: Tokens, weight: Tensor, bias: Tensor, query: Tensor) 
     shapes = (count, width), tokens.shape, (count, slices, width)
     maps = GuidedAttention(*(weight.new_empty(shape) for shape in shapes))
     blocks = _blocks(tokens)
-    buffer = block_buffer(tokens, blocks[0])
+    buffer = _buffer(tokens, blocks, Workspace())
     for block in blocks:
         exact = block_of(tokens, block, buffer).to(weight.dtype)
         keys = torch.tanh(torch.nn.functional.linear(exact, weight, bias))
@@ -99,12 +110,17 @@ def _blocks(tokens: Tokens) -> list[slice]:
     return [slice(at, min(at + clips, len(tokens))) for at in range(0, max(1, len(tokens)), clips)]
 
 
-def _held(old: Tensor | None, block: slice, count: int) -> Tensor | None:
-    """What belongs to the block of `old` (n, ...), which is about the last n of `count` clips; None for nothing."""
-    if old is None or block.stop <= count - len(old):
-        return None
+def _held(old: Tokens, block: slice, count: int) -> slice | None:
+    """Which of `old` (n, ...), which is about the last n of `count` clips, belong to the block; None for nothing."""
     first = count - len(old)
-    return old[max(block.start, first) - first : block.stop - first]
+    return slice(max(block.start, first) - first, block.stop - first) if block.stop > first else None
+
+
+def _buffer(rows: Tokens | None, blocks: list[slice], workspace: Workspace) -> Loan | None:
+    """Room for the largest block, which is the first; None where no copy is needed."""
+    if not isinstance(rows, TokenRows):
+        return None
+    return workspace.lend(rows[blocks[0]].shape, rows.dtype, rows.device)
 
 
 class _SpatialAttention(torch.autograd.Function):
@@ -117,57 +133,76 @@ class _SpatialAttention(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor,
         query: Tensor,
-        old_log: Tensor | None,
+        old_log: Tokens | None,
         trained: bool,
+        workspace: Workspace,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        tokens = tokens if isinstance(tokens, TokenRows) else tokens.contiguous()
+        tokens, old_log = _contiguous(tokens), None if old_log is None else _contiguous(old_log)
         bias, query = bias.contiguous(), query.contiguous()
-        old_log = None if old_log is None else old_log.contiguous()
         kernel, projection = kernels.choose(tokens, weight.dtype), weight.to(tokens.dtype).T
-        blocks = _blocks(tokens)
-        shape = tokens.shape if trained else tokens[blocks[0]].shape
-        keys = torch.empty(shape, dtype=tokens.dtype, device=tokens.device)
-        buffer = block_buffer(tokens, blocks[0])
-        parts = []
-        for block in blocks:
+        reader = _Reader(tokens, old_log, workspace)
+        shape = tokens.shape if trained else tokens[reader.blocks[0]].shape
+        loan = workspace.lend(shape, tokens.dtype, tokens.device)
+        keys, parts = loan.tensor, []
+        for block, block_tokens, held in reader:
             block_keys = keys[block] if trained else keys[: block.stop - block.start]
-            block_tokens = block_of(tokens, block, buffer)
             torch.mm(block_tokens.flatten(0, 2), projection, out=block_keys.flatten(0, 2))
-            held = _held(old_log, block, len(tokens))
             parts.append(kernel.forward(block_keys, block_tokens, bias, query[block], held))
         total, seen, summary = (torch.cat([part[i] for part in parts]) for i in range(3))
         divergence = _divergence([part.cross for part in parts], total, tokens.shape[2])
         if trained:
-            ctx.tokens = tokens  # never changed, and no gradient goes to them
-            ctx.save_for_backward(keys, weight, query, total, seen, summary, old_log)
+            # Tokens and old maps are never changed, and no gradient goes to them; keys are lent until `ctx` is gone.
+            ctx.reader, ctx.loan, ctx.workspace = reader, loan, workspace
+            ctx.save_for_backward(keys, weight, query, total, seen, summary)
         return seen, summary, divergence
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(
         ctx: Any, grad_seen: Tensor, grad_summary: Tensor, grad_divergence: Tensor
-    ) -> tuple[None, Tensor, Tensor, Tensor, None, None]:
-        tokens: Tokens = ctx.tokens
-        keys, weight, query, total, seen, summary, old_log = ctx.saved_tensors
-        kernel, blocks = kernels.choose(tokens, weight.dtype), _blocks(tokens)
+    ) -> tuple[None, Tensor, Tensor, Tensor, None, None, None]:
+        keys, weight, query, total, seen, summary = ctx.saved_tensors
+        reader: _Reader = ctx.reader
+        kernel = kernels.choose(reader.tokens, weight.dtype)
         grad_divergence = grad_divergence.contiguous()
         shared = grad_seen * seen + grad_summary * summary
-        pulled, buffer = torch.empty_like(keys[blocks[0]]), block_buffer(tokens, blocks[0])
+        pulled = ctx.workspace.lend(keys[reader.blocks[0]].shape, keys.dtype, keys.device)
         grad_weight, grad_bias, grad_query = torch.zeros_like(weight), weight.new_zeros(len(weight)), []
-        for block in blocks:
-            held = _held(old_log, block, len(tokens))
+        for block, block_tokens, held in reader:
             pull = kernels.Pull(
                 *(part[block].contiguous() for part in (grad_seen, grad_summary, shared)),
-                _held(grad_divergence, block, len(tokens)) if held is not None else grad_divergence[:0],
+                grad_divergence[_held(grad_divergence, block, len(keys)) or slice(0)],
             )
-            out, block_tokens = pulled[: block.stop - block.start], block_of(tokens, block, buffer)
+            out = pulled.tensor[: block.stop - block.start]
             for_query, for_bias = kernel.backward(
                 keys[block], block_tokens, query[block], total[block], pull, held, out
             )
             grad_query.append(for_query)
             grad_bias += for_bias
             _add_product(grad_weight, out.flatten(0, 2).T, block_tokens.flatten(0, 2))
-        return None, grad_weight, grad_bias, torch.cat(grad_query), None, None
+        return None, grad_weight, grad_bias, torch.cat(grad_query), None, None, None
+
+
+def _contiguous(rows: Tokens) -> Tokens:
+    return rows if isinstance(rows, TokenRows) else rows.contiguous()
+
+
+class _Reader:
+    """Goes over tokens and old maps block by block, once on the way through and once on the way back."""
+
+    def __init__(self, tokens: Tokens, old_log: Tokens | None, workspace: Workspace) -> None:
+        self.tokens, self.old_log, self.workspace = tokens, old_log, workspace
+        self.blocks = _blocks(tokens)
+
+    def __iter__(self) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
+        """Which clips, their tokens (C, T, S, D), and the old maps of the last ones; each until the next is asked for."""
+        for_tokens, for_old = (
+            _buffer(rows, self.blocks, self.workspace) for rows in (self.tokens, self.old_log)
+        )
+        for block in self.blocks:
+            held = None if self.old_log is None else _held(self.old_log, block, len(self.tokens))
+            old = None if held is None else block_of(self.old_log, held, for_old)
+            yield block, block_of(self.tokens, block, for_tokens), old
 
 
 def _divergence(crosses: list[Tensor | None], total: Tensor, spatial: int) -> Tensor:

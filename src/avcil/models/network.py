@@ -17,6 +17,7 @@ from avcil.models.base import MODALITIES, Modality, modality_parts
 from avcil.models.fused_attention import attention_maps, projected_attention
 from avcil.models.heads import Head, head_from_config
 from avcil.models.token_rows import Tokens
+from avcil.models.workspace import Workspace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +67,7 @@ class Network(nn.Module):
             self.visual_attention = nn.Linear(visual_width, width)  # U_v, c_v
         self.head = head
         self.register_buffer("class_means", None)
+        self.workspace = Workspace()  # of training
 
     class_means: Tensor | None
     """(C, D), for the nearest-mean classifier; None where the head classifies."""
@@ -90,7 +92,7 @@ class Network(nn.Module):
         visual: Tokens | None,
         *,
         maps: bool = False,
-        old_spatial_log: Tensor | None = None,
+        old_spatial_log: Tokens | None = None,
     ) -> NetworkOutput:
         """One pass over audio (B, Da) and visual (B, T, S, Dv); the one that the modality lacks is not looked at.
 
@@ -125,7 +127,7 @@ class Network(nn.Module):
         )
 
     def _look(
-        self, audio: Tensor, visual: Tokens, *, maps: bool, old_spatial_log: Tensor | None
+        self, audio: Tensor, visual: Tokens, *, maps: bool, old_spatial_log: Tokens | None
     ) -> dict[str, Tensor]:
         query, keys = torch.tanh(self.audio_attention(audio)), self.visual_attention
         if maps and old_spatial_log is not None:
@@ -133,7 +135,12 @@ class Network(nn.Module):
         if maps:
             return attention_maps(visual, keys.weight, keys.bias, query)._asdict()
         return projected_attention(
-            visual, keys.weight, keys.bias, query, old_spatial_log=old_spatial_log
+            visual,
+            keys.weight,
+            keys.bias,
+            query,
+            old_spatial_log=old_spatial_log,
+            workspace=self.workspace if torch.is_grad_enabled() else None,
         )._asdict()
 
     def classify(self, output: NetworkOutput) -> Tensor:

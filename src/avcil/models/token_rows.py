@@ -1,4 +1,4 @@
-"""Tokens of a batch that are not copied together: rows of a pool, gathered block by block as they are used.
+"""Tokens or maps of a batch that are not copied together: rows of a pool, gathered block by block as they are used.
 
 A batch of 24 clips of 8 x 196 x 768 is 115 MB in float32. Where the pool stands in the processor's memory, attention
 takes each block of two clips straight from it, converted on the way, while the block fits into the cache.
@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from avcil.models.workspace import Loan
 
 
 class TokenRows:
@@ -73,16 +75,9 @@ def _gathered(value: Any) -> Any:
 Tokens = Tensor | TokenRows
 
 
-def block_of(tokens: Tokens, block: slice, buffer: Tensor | None) -> Tensor:
-    """The tokens (C, T, S, D) of a block, copied into `buffer` where they are rows of a pool."""
-    if isinstance(tokens, TokenRows):
-        assert buffer is not None
-        return tokens[block].into(buffer[: block.stop - block.start])
-    return tokens[block]
-
-
-def block_buffer(tokens: Tokens, first: slice) -> Tensor | None:
-    """Room for the largest block, which is the first; None where no copy is needed."""
-    if isinstance(tokens, TokenRows):
-        return torch.empty(tokens[first].shape, dtype=tokens.dtype)
-    return None
+def block_of(tokens: Tokens, block: slice, room: Loan | None) -> Tensor:
+    """The tokens (C, T, S, D) of a block, copied into `room` where they are rows of a pool."""
+    if not isinstance(tokens, TokenRows):
+        return tokens[block]
+    assert room is not None
+    return tokens[block].into(room.tensor[: block.stop - block.start])

@@ -145,6 +145,7 @@ class StepTrainer:
             for name, term in terms.items():
                 sums[name] = sums.get(name, 0.0) + term.detach().double()
             count += 1
+        step.network.workspace.clear()  # validation has the room
         losses = {name: float(value) / count for name, value in sums.items()}
         _check_finite(losses, step.index, epoch)
         accuracy = self._select(progress)

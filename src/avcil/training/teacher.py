@@ -16,6 +16,7 @@ from torch import Tensor
 
 from avcil.methods.base import Batch
 from avcil.models.network import Network
+from avcil.models.token_rows import Tokens
 from avcil.training.budget import Budget
 from avcil.training.data import Table
 from avcil.training.teacher_memory import Shelf, shelf_for
@@ -57,11 +58,20 @@ class Teacher:
 
         `name` stands for `compute` in the memory. Runs without gradient.
         """
+        shelf = self._shelf(name, compute, batch)
+        return self._asked(compute, batch) if shelf is None else shelf.get(batch.rows)
+
+    def recall_rows(self, name: str, compute: Compute, batch: Batch) -> tuple[Tokens, ...]:
+        """As `recall`, but what stands in a processor's memory is not copied together."""
+        shelf = self._shelf(name, compute, batch)
+        return self._asked(compute, batch) if shelf is None else shelf.get_rows(batch.rows)
+
+    def _shelf(self, name: str, compute: Compute, batch: Batch) -> Shelf | None:
         if name not in self._shelves:
             self._shelves[name] = self._filled(compute, batch)
-        shelf = self._shelves[name]
-        if shelf is not None:
-            return shelf.get(batch.rows)
+        return self._shelves[name]
+
+    def _asked(self, compute: Compute, batch: Batch) -> tuple[Tensor, ...]:
         if not batch.is_whole:  # clips too many to be held at once
             parts = [self._ask(compute, rows) for rows in batch.rows.split(self._company)]
             return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))

@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from avcil.models.token_rows import TokenRows, Tokens
 from avcil.training.budget import Budget
 
 Place = Literal["device", "memory", "disk"]
@@ -36,15 +37,26 @@ class Shelf:
 
     def get(self, rows: Tensor) -> tuple[Tensor, ...]:
         """What was said of the pool's `rows`, on the device."""
+        places = self._places(rows)
+        return tuple(
+            tensor[places.to(tensor.device)].to(self.device, non_blocking=True) for tensor in self.tensors
+        )
+
+    def get_rows(self, rows: Tensor) -> tuple[Tokens, ...]:
+        """The same, not copied together where a processor computes."""
+        if self.device.type != "cpu":
+            return self.get(rows)
+        places = self._places(rows)
+        return tuple(TokenRows(tensor, places, tensor.dtype) for tensor in self.tensors)
+
+    def _places(self, rows: Tensor) -> Tensor:
         places = rows - self.first
         if len(places) and int(places.min()) < 0:
             raise ValueError(
                 "the teacher was first asked this about exemplars alone, so it is known for no new clip: ask under "
                 "another name for batches that hold new clips"
             )
-        return tuple(
-            tensor[places.to(tensor.device)].to(self.device, non_blocking=True) for tensor in self.tensors
-        )
+        return places
 
 
 def shelf_for(

@@ -1,0 +1,52 @@
+"""Memory that one iteration leaves to the next: fresh pages are cleared by the system, which takes as long as copying."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+class Loan:
+    """A lent array; its memory goes back when the loan is dropped."""
+
+    def __init__(self, tensor: Tensor, give_back: Callable[[], None] | None = None) -> None:
+        self.tensor, self._give_back = tensor, give_back
+
+    def __del__(self) -> None:
+        if self._give_back is not None:
+            self._give_back()
+
+
+class Workspace:
+    """Buffers in a processor's memory that are lent again and again; a GPU's allocator keeps them by itself."""
+
+    def __init__(self) -> None:
+        self._free: dict[int, Tensor] = {}
+
+    def lend(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Loan:
+        """An array with anything in it."""
+        if device.type != "cpu":
+            return Loan(torch.empty(shape, dtype=dtype, device=device))
+        size = math.prod(shape) * dtype.itemsize
+        buffer = self._take(size)
+        array = buffer[:size].view(dtype).view(shape)
+        return Loan(array, lambda: self._free.update({id(buffer): buffer}))
+
+    def _take(self, size: int) -> Tensor:
+        """The smallest free buffer that is large enough, or a new one instead of the largest that is not."""
+        for held, key in sorted((len(buffer), key) for key, buffer in list(self._free.items())):
+            if held >= size and (buffer := self._free.pop(key, None)) is not None:  # of two threads one gets it
+                return buffer
+        if self._free:
+            self._free.pop(max(self._free, key=lambda key: len(self._free[key])), None)
+        return torch.empty(size, dtype=torch.uint8)
+
+    def clear(self) -> None:
+        """Give what is free to the system."""
+        self._free.clear()
+
+    def __reduce__(self) -> tuple[type[Workspace], tuple[()]]:
+        return Workspace, ()  # a copy has its own
