@@ -90,8 +90,8 @@ def make_step(pool: Any, *, new: int, width: int, index: int = 1) -> Step:
     )
 
 
-def adam(network: Network) -> torch.optim.Adam:
-    fused = next(network.parameters()).is_cuda or None  # as training has it
+def adam(network: Network, *, fused: bool | None = None) -> torch.optim.Adam:
+    """`fused`: one pass over all weights, as training has it; PyTorch's own choice is what the release has."""
     return torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=1e-4, fused=fused)
 
 
@@ -107,7 +107,7 @@ def avcil(a: argparse.Namespace, clips: Clips, index: int = 1) -> Callable[[], T
         make_step(clips, new=clips.new, width=a.width, index=index),
         AvCil(AvCilOptions(), modality="audio-visual"),
     )
-    optimizer, draw = adam(step.network), torch.Generator().manual_seed(0)
+    optimizer, draw = adam(step.network, fused=True), torch.Generator().manual_seed(0)
 
     def iterate() -> Tensor:
         new = torch.randperm(clips.new, generator=draw)

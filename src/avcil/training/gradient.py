@@ -108,17 +108,14 @@ class StepTrainer:
         """All epochs, or those that `progress` has left."""
         step, config = self.step, self.config
         trainable = [p for p in step.network.parameters() if p.requires_grad]
-        fused = trainable[0].is_cuda or None  # one kernel for all weights
         optimizer = torch.optim.Adam(
-            trainable, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused
+            trainable, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         if progress is None:
             progress = Progress(epoch=0, network={}, optimizer={}, best={}, best_epoch=-1, best_accuracy=None)
         else:
             step.network.load_state_dict(progress.network)
             optimizer.load_state_dict(progress.optimizer)
-            for group in optimizer.param_groups:
-                group["fused"] = fused  # this device's, not that of the checkpoint
         saved = time.monotonic()
         while progress.epoch < config.epochs:
             self._epoch(optimizer, trainable, progress)
