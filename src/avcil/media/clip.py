@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from av.container import InputContainer
 
 from avcil.errors import InputError
 from avcil.media.container import (
@@ -113,6 +114,7 @@ class _Reading:
         self.problems: list[str] = []
         self.pictures: Pictures | None = None
         self.sound: Sound | None = None
+        self._unread: InputContainer | None = None
 
     def run(self) -> ClipMedia:
         with open_media(self.path, self.deadline) as container:
@@ -121,8 +123,9 @@ class _Reading:
             self.video_end = track_end(tracks.video, tracks.origin)
             self.audio_end = track_end(tracks.audio, tracks.origin)
             self.declared = tracks.duration or scan_duration(container, tracks.origin, self.deadline)
-        end = self._end()
-        self._read(end)
+            self._unread = container if tracks.duration else None  # opening it again would cost time
+            end = self._end()
+            self._read(end)
         reached = self._breaks_off(end)
         if reached is not None:
             end = reached
@@ -168,7 +171,8 @@ class _Reading:
             self.problems.append(problem)
 
     def _pictures(self, end: float) -> Pictures:
-        return read_pictures(self.path, self._times(end), self.short_side, self.deadline)
+        opened, self._unread = self._unread, None
+        return read_pictures(self.path, self._times(end), self.short_side, self.deadline, opened=opened)
 
     def _times(self, end: float) -> np.ndarray:
         return sample_times(self.first, end, self.count, self.frame_choice)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from av.container import InputContainer
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from avcil.media.container import (
@@ -32,6 +33,7 @@ from avcil.media.container import (
     MediaError,
     open_media,
     reason_of,
+    seconds_of,
     survey,
 )
 from avcil.media.orientation import Orientation, orientation_of
@@ -63,22 +65,36 @@ class Pictures:
     problems: tuple[str, ...]
 
 
-def read_pictures(path: Path, times: np.ndarray, short_side: int | None, deadline: Deadline) -> Pictures:
-    """The frames (F, H, W, 3) displayed at ascending `times` (F,); `MediaError` with the reason if none."""
+def read_pictures(
+    path: Path,
+    times: np.ndarray,
+    short_side: int | None,
+    deadline: Deadline,
+    *,
+    opened: InputContainer | None = None,
+) -> Pictures:
+    """The frames (F, H, W, 3) displayed at ascending `times` (F,); `MediaError` with the reason if none.
+
+    `opened`: the file, of which nothing was read yet; the caller closes it.
+    """
     ways = {"seek": True, "strict": True, "skip": True}
     while True:
         try:
-            return _read(path, times, short_side, deadline, **ways)
+            if opened is not None:
+                return _read(opened, times, short_side, deadline, **ways)
+            with open_media(path, deadline) as container:
+                return _read(container, times, short_side, deadline, **ways)
         except CannotSeek:
             ways["seek"] = False
         except CannotSkip:
             ways["skip"] = False
         except Damaged:  # what is mended may lean on any frame
             ways["strict"] = ways["skip"] = False
+        opened = None  # it was read from
 
 
 def _read(
-    path: Path,
+    container: InputContainer,
     times: np.ndarray,
     short_side: int | None,
     deadline: Deadline,
@@ -87,28 +103,25 @@ def _read(
     strict: bool,
     skip: bool,
 ) -> Pictures:
-    with open_media(path, deadline) as container:
-        tracks = survey(container)
-        if tracks.video is None:
-            raise MediaError("no video track")
-        if tracks.video.codec_context is None:
-            raise MediaError("the video track's codec is unknown to FFmpeg")
-        skipper = (
-            Skipper(tracks.video, tracks.origin, times) if skip and Skipper.knows(tracks.video) else None
-        )
-        reader = TrackReader(
-            container, tracks.video, tracks.origin, deadline, seek=seek, strict=strict, skipper=skipper
-        )
-        canvas = Canvas(len(times), short_side, tracks.video.sample_aspect_ratio)
-        for index, moment in enumerate(times):
-            frame = reader.frame_at(float(moment))
-            if skipper is not None:
-                skipper.check(index, frame)
-            canvas.put(index, frame)
-        problems = (*reader.problems(), *canvas.problems())
-        if not (strict or problems or reader.jumped):  # behind a jump, frames may lack what they lean on
-            problems = (MENDED,)
-        return Pictures(frames=canvas.frames, reached=reader.reached, problems=problems)
+    tracks = survey(container)
+    if tracks.video is None:
+        raise MediaError("no video track")
+    if tracks.video.codec_context is None:
+        raise MediaError("the video track's codec is unknown to FFmpeg")
+    skipper = Skipper(tracks.video, tracks.origin, times) if skip and Skipper.knows(tracks.video) else None
+    reader = TrackReader(
+        container, tracks.video, tracks.origin, deadline, seek=seek, strict=strict, skipper=skipper
+    )
+    canvas = Canvas(len(times), short_side, tracks.video.sample_aspect_ratio)
+    for index, moment in enumerate(times):
+        frame = reader.frame_at(float(moment))
+        if skipper is not None:
+            skipper.check(index, frame)
+        canvas.put(index, frame)
+    problems = (*reader.problems(), *canvas.problems())
+    if not (strict or problems or reader.jumped):  # behind a jump, frames may lack what they lean on
+        problems = (MENDED,)
+    return Pictures(frames=canvas.frames, reached=reader.reached, problems=problems)
 
 
 class TrackReader:
@@ -250,7 +263,7 @@ class DisplayClock:
         if stamp is None:
             now = 0.0 if self._now is None else self._now + _length(frame, self._track)
         else:
-            now = float(stamp * (frame.time_base or self._track.time_base)) - self._origin
+            now = seconds_of(stamp, frame.time_base or self._track.time_base) - self._origin
         self._now = now if self._now is None else max(now, self._now)
         return self._now
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from avcil.media.container import SLACK
+from avcil.media.container import SLACK, seconds_of
 
 CODECS = frozenset({"h264", "mpeg4", "mpeg2video"})
 REORDER = 34
@@ -32,9 +32,10 @@ class Skipper:
     """Sets the decoder, packet by packet, to leave out what nobody needs."""
 
     def __init__(self, track: Any, origin: float, times: np.ndarray) -> None:
-        self._track, self._origin = track, origin
+        self._codec, self._base, self._origin = track.codec_context, track.time_base, origin
         self._times = (np.asarray(times, float) + SLACK).tolist()
         self._expected: dict[int, int] = {}
+        self._all_needed = True
 
     @staticmethod
     def knows(track: Any) -> bool:
@@ -72,7 +73,9 @@ class Skipper:
     def _set(self, packet: Any, stamps: list[int], behind: deque[int]) -> Any:
         if packet.size:
             needed = self._needed(packet.pts, stamps)
-            self._track.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
+            if needed != self._all_needed:
+                self._codec.skip_frame = "DEFAULT" if needed else "NONREF"
+                self._all_needed = needed
             behind.append(packet.pts)
             if len(behind) > REORDER:
                 del stamps[bisect_left(stamps, behind.popleft())]
@@ -89,4 +92,4 @@ class Skipper:
         return place == 0 or last or first < behind
 
     def _seconds(self, stamp: int) -> float:
-        return float(stamp * self._track.time_base) - self._origin
+        return seconds_of(stamp, self._base) - self._origin

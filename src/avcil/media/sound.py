@@ -26,6 +26,7 @@ from avcil.media.container import (
     MediaError,
     open_media,
     reason_of,
+    seconds_of,
     survey,
 )
 
@@ -183,7 +184,7 @@ class Strip:
     def _moment(self, frame: Any) -> float:
         if frame.pts is None or frame.time_base is None:
             return self.reached
-        return float(frame.pts * frame.time_base) - self._origin
+        return seconds_of(frame.pts, frame.time_base) - self._origin
 
     def _open(self, frame: Any, form: tuple[Any, ...], moment: float) -> None:
         self._resampler = AudioResampler(format="flt", layout=frame.layout, rate=self._rate, frame_size=BLOCK)
