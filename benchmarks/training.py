@@ -104,7 +104,9 @@ class Worker:
 def work(a: argparse.Namespace) -> None:
     """What a worker does: an iteration for each line it is given."""
     small = argparse.Namespace(new=2, exemplars=2, slices=1, spatial=2, width=16)
-    float(WAYS[a.worker](small, Clips(small))())  # the libraries' own code is in memory before the count begins
+    float(
+        WAYS[a.worker](small, Clips(small))()
+    )  # the libraries' own code is in memory before the count begins
     if a.worker == "compiled":
         torch.compiler.reset()  # else the next shape is compiled for any shape
     clips = Clips(a)

@@ -17,6 +17,8 @@ KINDS = {
         "a.mkv",
         {"x264-params": "bframes=8:b-adapt=0:b-pyramid=normal:open-gop=1:ref=8"},
     ),
+    "h264-groups": ("libx264", "a.mp4", {"bf": "3", "g": "12"}),
+    "h264-stream": ("libx264", "a.ts", {"bf": "3", "g": "12"}),
     "mpeg4": ("mpeg4", "a.mp4", {"bf": "2"}),
     "mpeg2": ("mpeg2video", "a.ts", {"bf": "2"}),
 }
@@ -87,3 +89,27 @@ def test_stamps_that_do_not_tell_are_not_relied_on(tmp_path, make, monkeypatch, 
     monkeypatch.setattr(module, "_read", lambda *a, **ways: (reads.append(ways["skip"]), read(*a, **ways))[1])
     np.testing.assert_array_equal(read_clip(tmp_path / name, frames=5).frames, plain.frames)
     assert reads == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("kind", "spares"), [("h264-groups", True), ("h264-stream", True), ("h264-pyramid", False)]
+)
+def test_nothing_is_decoded_between_the_last_needed_frame_and_an_idr_picture(
+    tmp_path, make, monkeypatch, kind, spares
+):
+    """Of groups of twelve frames with no moment in them, hardly one reaches the decoder; of open groups each may."""
+    codec, name, coding = KINDS[kind]
+    make.track(
+        tmp_path / name, moving(100), range(100), time_base=Fraction(1, 25), codec=codec, coding=coding
+    )
+    passed = []
+    plain = module.Skipper._passed
+
+    def count(self, *args):
+        for packet in plain(self, *args):
+            passed.append(packet.pts)
+            yield packet
+
+    monkeypatch.setattr(module.Skipper, "_passed", count)
+    read_clip(tmp_path / name, frames=2)  # at 1 s and 3 s: in the third and the seventh group of eight
+    assert (len(passed) < 40) == spares

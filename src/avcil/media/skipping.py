@@ -2,7 +2,8 @@
 
 H.264, MPEG-4 part 2 and MPEG-2 mark pictures that no other picture is predicted from (about half of them in what
 x264 makes). The decoder may leave these out, all others are the same bit for bit. HEVC marks them too, but a
-higher temporal layer may lean on them, so its packets are all decoded.
+higher temporal layer may lean on them, so its packets are all decoded. Nothing behind an IDR picture of H.264 leans on
+what comes before it: pictures between the last that is needed and the next IDR picture never reach the decoder.
 
 Which frame is on display at a moment follows from the time stamps of the packets alone. Packets come in the order of
 decoding, the stamps are of display; the two orders differ by less than `REORDER` packets.
@@ -36,6 +37,7 @@ class Skipper:
         self._times = (np.asarray(times, float) + SLACK).tolist()
         self._expected: dict[int, int] = {}
         self._all_needed = True
+        self._idle: set[int] = set()
 
     @staticmethod
     def knows(track: Any) -> bool:
@@ -43,17 +45,19 @@ class Skipper:
         return track.codec_context.name in CODECS
 
     def packets(self, packets: Iterator[Any]) -> Iterator[Any]:
-        """The same packets; before each the decoder is told whether its frame is needed."""
+        """The packets to be decoded; before each the decoder is told whether its frame is needed."""
         ahead: deque[Any] = deque()
         stamps: list[int] = []
         behind: deque[int] = deque()
         for packet in packets:
-            ahead.append(packet)
             self._note(packet, stamps)
+            if packet.size and packet.is_keyframe and self._is_idr(bytes(packet)):
+                self._idle.update(self._tail(ahead, stamps))
+            ahead.append(packet)
             if len(ahead) > REORDER:
-                yield self._set(ahead.popleft(), stamps, behind)
+                yield from self._passed(ahead.popleft(), stamps, behind)
         while ahead:
-            yield self._set(ahead.popleft(), stamps, behind)
+            yield from self._passed(ahead.popleft(), stamps, behind)
 
     def check(self, index: int, frame: Any) -> None:
         """Raise `CannotSkip` unless `frame` is the one that the stamps promised for moment `index`."""
@@ -70,7 +74,22 @@ class Skipper:
             raise CannotSkip
         insort(stamps, packet.pts)
 
-    def _set(self, packet: Any, stamps: list[int], behind: deque[int]) -> Any:
+    def _is_idr(self, data: bytes) -> bool:
+        """Whether a packet holds an IDR picture: its first slice is a NAL unit of type 5 (ITU-T H.264, 7.4.1)."""
+        if self._codec.name != "h264":
+            return False
+        kinds = _nal_kinds(data, self._codec.extradata or b"")
+        return next((kind for kind in kinds if 1 <= kind <= 5), 0) == 5
+
+    def _tail(self, ahead: deque[Any], stamps: list[int]) -> Iterator[int]:
+        """Stamps of the packets at the end that lead to no needed frame, were the next one an IDR picture."""
+        for packet in reversed(ahead):
+            if self._needed(packet.pts, stamps):
+                return
+            yield packet.pts
+
+    def _passed(self, packet: Any, stamps: list[int], behind: deque[int]) -> Iterator[Any]:
+        """The packet, with the decoder told whether its frame is needed; nothing where it need not see it."""
         if packet.size:
             needed = self._needed(packet.pts, stamps)
             if needed != self._all_needed:
@@ -79,7 +98,8 @@ class Skipper:
             behind.append(packet.pts)
             if len(behind) > REORDER:
                 del stamps[bisect_left(stamps, behind.popleft())]
-        return packet
+        if packet.pts not in self._idle:
+            yield packet
 
     def _needed(self, stamp: int, stamps: list[int]) -> bool:
         """Whether the frame is on display at a moment, or is the first or last, which say where the track ends."""
@@ -93,3 +113,19 @@ class Skipper:
 
     def _seconds(self, stamp: int) -> float:
         return seconds_of(stamp, self._base) - self._origin
+
+
+def _nal_kinds(data: bytes, extradata: bytes) -> Iterator[int]:
+    """Types of the NAL units of a packet: with lengths before them as in MP4, or start codes as in a stream."""
+    at = 0
+    if (
+        extradata[:1] == b"\x01" and len(extradata) > 4
+    ):  # ISO/IEC 14496-15: the size of lengths is in its fifth byte
+        size = (extradata[4] & 3) + 1
+        while at + size < len(data):
+            yield data[at + size] & 31
+            at += size + int.from_bytes(data[at : at + size], "big")
+        return
+    while 0 <= (at := data.find(b"\0\0\1", at)) < len(data) - 3:
+        yield data[at + 3] & 31
+        at += 3

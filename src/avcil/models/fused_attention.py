@@ -195,7 +195,7 @@ class _Reader:
         self.blocks = _blocks(tokens)
 
     def __iter__(self) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
-        """Which clips, their tokens (C, T, S, D), and the old maps of the last ones; each until the next is asked for."""
+        """Which clips, their tokens (C, T, S, D), and old maps of the last ones; each until the next is asked for."""
         for_tokens, for_old = (
             _buffer(rows, self.blocks, self.workspace) for rows in (self.tokens, self.old_log)
         )

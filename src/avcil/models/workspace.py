@@ -1,4 +1,4 @@
-"""Memory that one iteration leaves to the next: fresh pages are cleared by the system, which takes as long as copying."""
+"""Memory that one iteration leaves to the next: fresh pages are cleared first, which takes as long as copying."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ class Workspace:
     def _take(self, size: int) -> Tensor:
         """The smallest free buffer that is large enough, or a new one instead of the largest that is not."""
         for held, key in sorted((len(buffer), key) for key, buffer in list(self._free.items())):
-            if held >= size and (buffer := self._free.pop(key, None)) is not None:  # of two threads one gets it
+            if (
+                held >= size and (buffer := self._free.pop(key, None)) is not None
+            ):  # of two threads one gets it
                 return buffer
         if self._free:
             self._free.pop(max(self._free, key=lambda key: len(self._free[key])), None)
