@@ -2,9 +2,8 @@
 
 Rows are ordered by clip id whatever the order in which clips were stored, so an extraction that was
 interrupted, or done by several processes, reads like one that ran through. Shards are opened when first
-needed. Small rows are copied from a memory map, which costs no system call; large ones are read by position, which is
-as fast once they are in memory, and by several threads where they are not: a disk is fastest when it sees whole
-extents, and several at once.
+needed. Small rows are copied from a memory map, which costs no system call; large ones are read by position, whole
+stretches at a time and several at once: a disk is fastest so, and one core alone cannot copy as fast as memory is.
 
 Shapes: n rows asked for, T time slices, S spatial tokens per slice, D width.
 """
@@ -32,9 +31,9 @@ from avcil.features.manifest import Manifest
 from avcil.features.shards import Column, file_sha256, read_header, row_digest
 
 OPEN_SHARDS = 256
-LARGE_READ = 4 << 20
-"""Bytes that a thread reads at once."""
-READERS = 8
+LARGE_READ = 64 << 20
+"""Bytes that a thread reads at once: long stretches in one order are what the kernel reads ahead of."""
+READERS = 4
 LARGE_ROW = 1 << 20
 """Bytes of a clip from which a read by position costs no more than a copy from a map."""
 AGAIN = (
@@ -60,15 +59,6 @@ class _Shard:
     def __del__(self) -> None:
         if hasattr(self, "descriptor"):
             os.close(self.descriptor)
-
-    def read_cached(self, name: str, first: int, into: memoryview) -> bool:
-        """Fill `into` if the kernel has all of it in memory; whether it had. What is in `into` else means nothing."""
-        column = self.columns[name]
-        try:
-            got = os.preadv(self.descriptor, [into], column.offset + first * column.row_bytes, os.RWF_NOWAIT)
-        except OSError:  # not in memory, or a file system that cannot say
-            return False
-        return got == len(into)
 
     def read(self, name: str, first: int, into: memoryview) -> None:
         """Fill `into` with the bytes of consecutive rows from row `first` on."""
@@ -211,20 +201,16 @@ class FeatureStore:
     def _read_large(self, name: str, shards: np.ndarray, places: np.ndarray, out: np.ndarray) -> None:
         data, width = memoryview(out.reshape(-1).view(np.uint8)), out[:1].nbytes
 
-        def read(stretch: tuple[int, int], *, cached: bool = False) -> bool:
+        def read(stretch: tuple[int, int]) -> None:
             begin, end = stretch
-            shard, into = self._open(int(shards[begin])), data[begin * width : end * width]
-            if cached:
-                return shard.read_cached(name, int(places[begin]), into)
-            shard.read(name, int(places[begin]), into)
-            return True
+            shard = self._open(int(shards[begin]))
+            shard.read(name, int(places[begin]), data[begin * width : end * width])
 
         stretches = _runs(shards, places, most=max(1, LARGE_READ // width))
-        on_disk = [stretch for stretch in stretches if not read(stretch, cached=True)]
-        if len(on_disk) == 1:
-            read(on_disk[0])
-        elif on_disk:
-            list(_threads(os.getpid()).map(read, on_disk))
+        if len(stretches) == 1:
+            read(stretches[0])
+        else:
+            list(_threads(os.getpid()).map(read, stretches))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -294,5 +280,5 @@ def _runs(shards: np.ndarray, places: np.ndarray, *, most: int) -> list[tuple[in
 
 @cache
 def _threads(process: int) -> ThreadPoolExecutor:
-    """Threads that wait for the disk, for a process."""
+    """Threads that read, of a process."""
     return ThreadPoolExecutor(READERS, thread_name_prefix=f"store-{process}")
