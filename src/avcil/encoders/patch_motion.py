@@ -24,6 +24,7 @@ from avcil.encoders.base import VisualEncoder
 from avcil.encoders.edges import ORDERS, edge_colour, edge_symmetry
 from avcil.encoders.fixed import area_weights, cosine_basis, random_matrix, weight_hash
 from avcil.encoders.motion import similarity_motion
+from avcil.encoders.one_thread import one_thread
 from avcil.errors import InputError
 
 LOOK_PIXELS = 96
@@ -70,7 +71,8 @@ class PatchMotion(VisualEncoder):
         """Tokens (B, T, S, D) float32 of B clips, each uint8 RGB (F, H, W, 3) of 8 x 8 pixels or more."""
         if not len(clips):
             return np.zeros((0, *self.token_grid, self.width), np.float32)
-        return np.stack([self._encode_one(self._checked(clip)) for clip in clips])
+        with one_thread():
+            return np.stack([self._encode_one(self._checked(clip)) for clip in clips])
 
     def fingerprint(self) -> dict[str, Any]:
         """Name, version, options and weight hash, as JSON."""
