@@ -102,13 +102,13 @@ def test_plan_counts_what_is_held(store, tmp_path):
     assert plan.sizes.tokens == plan.sizes.keys == plan.sizes.maps == 8 * clip
     width = 12
     linear = 2 * (10 * width + width) + 2 * (width * width + width)
-    assert plan.network == 6 * 8 * (linear + 6 * width + 6)
+    assert plan.network == 7 * 8 * (linear + 6 * width + 6)
     last = plan.steps[-1]
     assert (last.new, last.old, last.validation) == (16, 8, 18)
     assert plan.held(last)[0] == (16 + 8 + 18) * 2 * clip + 8 * 8 * clip
-    assert not plan.copies_batches, "tokens are taken from where they stand"
+    assert not plan.copies_batches, "tokens and maps are taken from where they stand"
     sums = 14 * 8 * 2 * 12
-    trained = 12 * 8 * clip + 4 * 8 * clip + 3 * 12 * 8 * clip + 12 * sums
+    trained = 12 * 8 * clip + 4 * 12 * 8 * clip + 12 * sums
     asked = 18 * (4 * 8 * clip + 2 * clip + sums)  # with those read ahead, and as they are stored
     assert plan.iteration == SPARE + max(trained, asked)
 

@@ -64,7 +64,10 @@ class AvCil(SsIl):
     name = "av-cil"
     summary = "rehearsal with audio-visual similarity constraints and attention distillation (ICCV 2023)"
     Options = AvCilOptions
-    recalls_maps = True
+
+    @property
+    def recalls_maps(self) -> bool:
+        return self.options.vad_spatial and self.modality == "audio-visual"
 
     def forward(self, batch: Batch, step: Step) -> NetworkOutput:
         """With the divergence from the teacher's spatial attention to the exemplars, where it is distilled."""

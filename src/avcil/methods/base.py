@@ -117,8 +117,11 @@ class GradientMethod(Method):
     """Whether every step starts from a new network (joint training) instead of the last one."""
     uses_teacher: ClassVar[bool] = False
     """Whether the loss looks at the last step's model."""
-    recalls_maps: ClassVar[bool] = False
-    """Whether it asks that model for the spatial attention to exemplars, which takes room."""
+
+    @property
+    def recalls_maps(self) -> bool:
+        """Whether it asks that model for the spatial attention to exemplars, which takes room."""
+        return False
 
     @property
     def classifier(self) -> Literal["head", "nearest-mean"]:

@@ -29,8 +29,8 @@ from avcil.training.rng import seeded
 from avcil.training.task_data import TaskData
 from avcil.training.team import Team
 
-COPIES = 6
-"""Of all weights: themselves, gradients, Adam's two averages, the best epoch's, the teacher's."""
+COPIES = 7
+"""Of all weights: themselves, gradients, Adam's two averages, the best epoch's, the teacher's, a checkpoint's."""
 BLOCK_WIDTH = 1024
 """D of the widest features that blocks were sized for."""
 SUMS = 14
@@ -181,14 +181,16 @@ def iteration_bytes(
 ) -> int:
     """Of `at_once` clips on their way through the network and back: tokens, keys, maps, and blocks at work.
 
-    `copied`: whether the batch's tokens are copied together, or taken from the pool block by block.
+    `copied`: whether the batch's tokens and the teacher's maps of it are copied together, or taken from where they
+    stand block by block.
     """
     gathered = sizes.stored if sizes.stored != sizes.tokens else 0
     clip = sizes.keys + (sizes.tokens + gathered if copied else 0)
     rows = BLOCK_ROWS_GPU if placement.on_gpu else BLOCK_ROWS
     block = min(at_once * sizes.tokens, max(sizes.tokens, rows * BLOCK_WIDTH * placement.tokens.itemsize))
     outputs = at_once * SUMS * sizes.sums + (sum(batch) * OUTPUT_SUMS * sizes.sums if copied else 0)
-    return at_once * clip + min(at_once, batch[1]) * sizes.maps + outputs + 3 * block + SPARE
+    maps = min(at_once, batch[1]) * sizes.maps if copied else 0
+    return at_once * clip + maps + outputs + 4 * block + SPARE
 
 
 def evaluation_bytes(sizes: ClipSizes, placement: Placement, steps: Sequence[StepClips]) -> int:
