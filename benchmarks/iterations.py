@@ -138,7 +138,7 @@ def plain(a: argparse.Namespace, clips: Clips) -> Callable[[], Tensor]:
 def compiled(a: argparse.Namespace, clips: Clips) -> Callable[[], Tensor]:
     """The plain way's network and loss by torch.compile, the teacher remembered: what a compiler makes of it."""
     network, teacher = plain_pair(make_step(clips, new=clips.new, width=a.width))
-    optimizer, batch = adam(network), (clips.audio, clips.visual)
+    optimizer, batch = adam(network, fused=True), (clips.audio, clips.visual)
     with torch.no_grad():
         old = plain_forward(teacher, *batch)
 

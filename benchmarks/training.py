@@ -111,6 +111,7 @@ def work(a: argparse.Namespace) -> None:
         torch.compiler.reset()  # else the next shape is compiled for any shape
     clips = Clips(a)
     before = _status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     iterate = WAYS[a.worker](a, clips)
     for _ in sys.stdin:
         began = time.perf_counter()

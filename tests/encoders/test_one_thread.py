@@ -6,8 +6,10 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 from threadpoolctl import ThreadpoolController
 
+from avcil.encoders import one_thread as module
 from avcil.encoders.log_mel import LogMel
 from avcil.encoders.one_thread import one_thread
 from avcil.encoders.patch_motion import PatchMotion
@@ -60,3 +62,47 @@ def test_the_limit_ends_with_the_last_of_those_inside(two_threads):
     leave.set()
     other.join()
     assert numpys_threads() == 2
+
+
+def test_openmp_keeps_its_number(two_threads):
+    """PyTorch computes with OpenMP's threads, whose number is each thread's own: it is left alone."""
+    seen = []
+
+    def leave_last(entered, leave):
+        torch.set_num_threads(2)
+        with one_thread():
+            entered.set()
+            leave.wait(10)
+        seen.append(torch.get_num_threads())
+
+    entered, leave = threading.Event(), threading.Event()
+    other = threading.Thread(target=leave_last, args=(entered, leave))
+    with one_thread():
+        other.start()
+        assert entered.wait(10)
+    leave.set()
+    other.join()
+    assert seen == [2]
+
+
+def test_where_each_thread_has_a_number_each_sets_its_own(two_threads, monkeypatch):
+    """As with OpenBLAS built on OpenMP: entering and leaving leave no count behind."""
+    libraries = ThreadpoolController().select(user_api="blas")
+    monkeypatch.setattr(module, "_libraries", lambda: (libraries, True))
+    with one_thread():
+        assert numpys_threads() == 1
+        assert module._inside == 0
+    assert numpys_threads() == 2
+
+
+def test_an_unknown_library_is_said(monkeypatch, capsys):
+    """Nothing to limit: the encoder works, and the user hears what that may mean."""
+    empty = ThreadpoolController().select(user_api="none")
+    monkeypatch.setattr(module, "ThreadpoolController", lambda: empty)
+    module._libraries.cache_clear()
+    try:
+        with one_thread():
+            pass
+        assert "not known" in capsys.readouterr().err
+    finally:
+        module._libraries.cache_clear()

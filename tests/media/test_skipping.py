@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
 import avcil.media.frames as module
 from avcil.media import read_clip
+from avcil.media.skipping import _nal_kinds
 
 KINDS = {
     "h264": ("libx264", "a.mp4", {"bf": "3", "crf": "30"}),
@@ -111,5 +114,89 @@ def test_nothing_is_decoded_between_the_last_needed_frame_and_an_idr_picture(
             yield packet
 
     monkeypatch.setattr(module.Skipper, "_passed", count)
-    read_clip(tmp_path / name, frames=2)  # at 1 s and 3 s: in the third and the seventh group of eight
+    read_clip(tmp_path / name, frames=2)  # at 1 s and 3 s: in the third and the seventh group of nine
     assert (len(passed) < 40) == spares
+
+
+def encoded(frames, start=0, *, group=12, more=""):
+    """H.264 packets with start codes, as (bytes, pts, dts, is key frame)."""
+    codec = av.CodecContext.create("libx264", "w")
+    codec.width = codec.height = 64
+    codec.pix_fmt, codec.time_base, codec.framerate, codec.thread_count = "yuv420p", Fraction(1, 25), 25, 1
+    codec.options = {"g": str(group), "bf": "2", "crf": "20", "x264-params": f"scenecut=0:threads=1{more}"}
+    packets = []
+    for number, pixels in enumerate(frames):
+        picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+        picture.pts, picture.time_base = start + number, Fraction(1, 25)
+        packets += codec.encode(picture)
+    return [(bytes(p), p.pts, p.dts, p.is_keyframe) for p in packets + codec.encode(None)]
+
+
+def write(path, packets):
+    """A transport stream, which may begin anywhere and say anything."""
+    with av.open(str(path), "w") as container:
+        track = container.add_stream("libx264", rate=25)
+        track.width = track.height = 64
+        track.pix_fmt, track.time_base = "yuv420p", Fraction(1, 25)
+        for data, pts, dts, is_key in packets:
+            packet = av.Packet(data)
+            packet.pts, packet.dts, packet.time_base, packet.stream = (
+                pts + 10,
+                dts + 10,
+                Fraction(1, 25),
+                track,
+            )
+            packet.is_keyframe = is_key
+            container.mux(packet)
+
+
+def units(data):
+    """The NAL units of bytes with start codes."""
+    return [unit for unit in re.split(rb"\x00*\x00\x00\x01", data) if unit]
+
+
+def check_all_ways(path, monkeypatch, requests):
+    for request in requests:
+        spared = read_clip(path, **request)
+        with monkeypatch.context() as patch:
+            patch.setattr(module.Skipper, "knows", staticmethod(lambda track: False))
+            plain = read_clip(path, **request)
+        np.testing.assert_array_equal(spared.frames, plain.frames)
+        assert spared.problems == plain.problems == ()
+
+
+@pytest.mark.parametrize("change", ["chroma-qp-offset=8", "sps-id=1"])
+def test_parameter_sets_in_a_packet_that_nobody_needs(tmp_path, monkeypatch, change):
+    """They hold for what comes later, so their packet is decoded: sets that change, and sets that are new."""
+    frames = moving(100)
+    first, then = encoded(frames[:48]), encoded(frames[48:], 48, more=f":{change}")
+    sets = [unit for unit in units(then[0][0]) if unit[0] & 31 in (7, 8)]
+    assert len(sets) == 2
+    begin = b"\0\0\0\1"
+    first[-1] = (b"".join(begin + unit for unit in sets) + first[-1][0], *first[-1][1:])
+    bare = [
+        (b"".join(begin + unit for unit in units(data) if unit[0] & 31 not in (7, 8)), *rest)
+        for data, *rest in then
+    ]
+    write(tmp_path / "a.ts", first + bare)
+    check_all_ways(tmp_path / "a.ts", monkeypatch, [{"frames": count} for count in (2, 3, 4, 6)])
+
+
+def test_time_stamps_that_come_again(tmp_path, monkeypatch):
+    """Two recordings one behind the other in a file: what was left out of the first says nothing of the second."""
+    frames = moving(100)
+    write(tmp_path / "a.ts", encoded(frames[:75]))
+    write(tmp_path / "b.ts", encoded(frames + frames[::-1], group=250))
+    both = tmp_path / "both.ts"
+    both.write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
+    check_all_ways(both, monkeypatch, [{"frames": count} for count in (2, 3, 4, 5, 6)])
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_kinds_of_units_with_lengths_before_them(size):
+    """Of whatever size; lengths that do not lead to the end are none, and nothing is concluded from them."""
+    extradata = bytes([1, 100, 0, 31, 0xFC | (size - 1)])
+    data = b"".join(len(unit).to_bytes(size, "big") + unit for unit in (b"\x06a", b"\x65bcd"))
+    assert set(_nal_kinds(data, extradata)) == {6, 5}
+    assert 0 in set(_nal_kinds(data + b"\0", extradata))
+    assert 0 in set(_nal_kinds(data, b""))

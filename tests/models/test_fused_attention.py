@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -226,8 +228,10 @@ def test_old_maps_may_be_rows_of_a_pool(kernel, monkeypatch):
     """Gathered block by block they give what their copy gives, whatever blocks they begin in."""
     monkeypatch.setattr(fused_attention, "BLOCK_ROWS", 2 * 3 * 5)
     tokens, weight, bias, query, old_log = draw(6, 3, 5, 4, old=3)
-    pool = torch.cat([old_log, torch.rand_like(old_log)])
-    lazy = TokenRows(pool, torch.arange(3), pool.dtype)
+    places = torch.tensor([4, 0, 5])
+    pool = torch.rand(6, *old_log.shape[1:], dtype=old_log.dtype)
+    pool[places] = old_log
+    lazy = TokenRows(pool, places, pool.dtype)
     for one, other in zip(
         *(gradients(tokens, weight, bias, query, old) for old in (old_log, lazy)), strict=True
     ):
@@ -256,8 +260,31 @@ def test_a_workspace_is_used_again_and_never_twice_at_once(kernel):
     for one, other in zip(between, gradients(2 * tokens, weight, bias, query, None), strict=True):
         assert torch.equal(one, other)
     del first
-    free = {buffer.data_ptr() for buffer in room._free.values()}
+    free = {buffer.data_ptr() for buffer in room._free}
     assert room.lend(tokens.shape, tokens.dtype, tokens.device).tensor.data_ptr() in free
+
+
+def test_keys_are_kept_as_long_as_their_graph(kernel):
+    """Asked for twice, gradients are the same, whatever was computed between."""
+    tokens, weight, bias, query, _ = draw(3, 2, 5, 4)
+    room, leaf = Workspace(), weight.detach().clone().requires_grad_()
+    total = projected_attention(tokens, leaf, bias, query, workspace=room).attended.square().sum()
+    (once,) = torch.autograd.grad(total, leaf, retain_graph=True)
+    gradients(3 * tokens, weight, bias, query, None, workspace=room)
+    (again,) = torch.autograd.grad(total, leaf)
+    assert torch.equal(once, again)
+
+
+def test_a_copied_workspace_is_empty_and_nothing_is_kept_without_training(kernel):
+    """A teacher, copied from the network in training, has memory of its own, and asking leaves none behind."""
+    tokens, weight, bias, query, _ = draw(3, 2, 5, 4)
+    room = Workspace()
+    gradients(tokens, weight, bias, query, None, workspace=room)
+    assert room._free
+    assert not copy.deepcopy(room)._free
+    room.clear()
+    projected_attention(tokens, weight.detach(), bias.detach(), query.detach(), workspace=room)
+    assert not room._free
 
 
 def test_nan_stays_nan(kernel):

@@ -1,11 +1,13 @@
 """NumPy's matrix products by one thread: their last bits depend on how many threads a BLAS spreads them over.
 
-Encoders of fixed weights multiply small matrices, which one thread does faster anyway, and a store must hold the same
-numbers whichever machine of a cluster made them.
+An encoder of fixed weights multiplies small matrices, which one thread does faster anyway, and a store must hold the
+same numbers however many cores the machine that made them has. Another kind of processor still rounds differently.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,21 +24,36 @@ _limit: Any = None
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Within it, in any thread, NumPy's BLAS is a single thread's; afterwards it is as it was."""
-    global _inside, _limit
-    with _lock:  # the number is the process's: the first sets it, the last restores it
-        if not _inside:
-            _take_control()
-            _limit = _libraries().limit(limits=1, user_api="blas")
-        _inside += 1
+    libraries, is_per_thread = _libraries()
+    if is_per_thread:
+        with libraries.limit(limits=1):
+            yield
+        return
+    _enter(libraries)
     try:
         yield
     finally:
-        with _lock:
-            _inside -= 1
-            if not _inside:
-                _take_control()
-                _limit.restore_original_limits()
-                OpenBLASController.clear_controlling_thread()
+        _leave()
+
+
+def _enter(libraries: ThreadpoolController) -> None:
+    """The number is the process's: who comes first sets it, and who leaves last restores it."""
+    global _inside, _limit
+    with _lock:
+        if not _inside:
+            _take_control()
+            _limit = libraries.limit(limits=1)
+        _inside += 1
+
+
+def _leave() -> None:
+    global _inside
+    with _lock:
+        _inside -= 1
+        if not _inside:
+            _take_control()
+            _limit.restore_original_limits()
+            OpenBLASController.clear_controlling_thread()
 
 
 def _take_control() -> None:
@@ -44,8 +61,27 @@ def _take_control() -> None:
     OpenBLASController.clear_controlling_thread(force=True)
 
 
-@cache
-def _libraries() -> ThreadpoolController:
-    import numpy  # noqa: F401  its library must be loaded to be found
+def _after_fork() -> None:
+    """Other threads, and what they held, are gone in a child."""
+    global _lock, _inside
+    _lock, _inside = threading.Lock(), 0
 
-    return ThreadpoolController()
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+@cache
+def _libraries() -> tuple[ThreadpoolController, bool]:
+    """NumPy's BLAS, and whether each thread has a number of its own."""
+    import numpy  # noqa: F401  it must be loaded to be found
+
+    found = ThreadpoolController().select(user_api="blas").info()
+    own = [library["filepath"] for library in found if "numpy" in library["filepath"]]
+    chosen = ThreadpoolController().select(filepath=own or [library["filepath"] for library in found])
+    if not found:
+        print(
+            "avcil: the library of NumPy's matrix products is not known, so their last digits may depend on the "
+            "number of threads. Set OMP_NUM_THREADS=1 where stores must be equal to the last bit",
+            file=sys.stderr,
+        )
+    return chosen, any(library.get("threading_layer") == "openmp" for library in chosen.info())

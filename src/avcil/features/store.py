@@ -31,7 +31,7 @@ from avcil.features.manifest import Manifest
 from avcil.features.shards import Column, file_sha256, read_header, row_digest
 
 OPEN_SHARDS = 256
-LARGE_READ = 64 << 20
+LARGE_READ = 32 << 20
 """Bytes that a thread reads at once: long stretches in one order are what the kernel reads ahead of."""
 READERS = 4
 LARGE_ROW = 1 << 20

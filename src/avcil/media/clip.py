@@ -123,7 +123,10 @@ class _Reading:
             self.video_end = track_end(tracks.video, tracks.origin)
             self.audio_end = track_end(tracks.audio, tracks.origin)
             self.declared = tracks.duration or scan_duration(container, tracks.origin, self.deadline)
-            self._unread = container if tracks.duration else None  # opening it again would cost time
+            if tracks.duration:
+                self._unread = container  # opening it again would cost time
+            else:
+                container.close()
             end = self._end()
             self._read(end)
         reached = self._breaks_off(end)

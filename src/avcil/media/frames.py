@@ -75,21 +75,22 @@ def read_pictures(
 ) -> Pictures:
     """The frames (F, H, W, 3) displayed at ascending `times` (F,); `MediaError` with the reason if none.
 
-    `opened`: the file, of which nothing was read yet; the caller closes it.
+    `opened`: the file, of which nothing was read yet; it is closed here.
     """
     ways = {"seek": True, "strict": True, "skip": True}
     while True:
         try:
             if opened is not None:
-                return _read(opened, times, short_side, deadline, **ways)
+                with opened:
+                    return _read(opened, times, short_side, deadline, **ways)
             with open_media(path, deadline) as container:
                 return _read(container, times, short_side, deadline, **ways)
         except CannotSeek:
             ways["seek"] = False
         except CannotSkip:
             ways["skip"] = False
-        except Damaged:  # what is mended may lean on any frame
-            ways["strict"] = ways["skip"] = False
+        except Damaged:  # or something that was left out is missed; and what is mended may lean on any frame
+            ways["strict"], ways["skip"] = ways["skip"], False
         opened = None  # it was read from
 
 

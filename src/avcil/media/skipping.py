@@ -2,8 +2,9 @@
 
 H.264, MPEG-4 part 2 and MPEG-2 mark pictures that no other picture is predicted from (about half of them in what
 x264 makes). The decoder may leave these out, all others are the same bit for bit. HEVC marks them too, but a
-higher temporal layer may lean on them, so its packets are all decoded. Nothing behind an IDR picture of H.264 leans on
-what comes before it: pictures between the last that is needed and the next IDR picture never reach the decoder.
+higher temporal layer may lean on them, so its packets are all decoded. No picture behind an IDR picture of H.264 leans
+on one before it: packets between the last needed and the next IDR picture never reach the decoder, unless they
+carry something else that lasts, such as parameter sets.
 
 Which frame is on display at a moment follows from the time stamps of the packets alone. Packets come in the order of
 decoding, the stamps are of display; the two orders differ by less than `REORDER` packets.
@@ -23,6 +24,9 @@ from avcil.media.container import SLACK, seconds_of
 CODECS = frozenset({"h264", "mpeg4", "mpeg2video"})
 REORDER = 34
 """Packets looked at before and behind; H.264 reorders at most 16 frames, which may be 32 fields."""
+IDR = 5
+PASSING = frozenset({1, 2, 3, 4, IDR, 6, 9, 12})
+"""Types of H.264's NAL units that matter to their own picture alone: slices, remarks, delimiters, filling."""
 
 
 class CannotSkip(Exception):
@@ -37,7 +41,7 @@ class Skipper:
         self._times = (np.asarray(times, float) + SLACK).tolist()
         self._expected: dict[int, int] = {}
         self._all_needed = True
-        self._idle: set[int] = set()
+        self._idle: set[int] = set()  # ids of packets in `ahead`
 
     @staticmethod
     def knows(track: Any) -> bool:
@@ -49,10 +53,11 @@ class Skipper:
         ahead: deque[Any] = deque()
         stamps: list[int] = []
         behind: deque[int] = deque()
+        self._idle.clear()
         for packet in packets:
             self._note(packet, stamps)
-            if packet.size and packet.is_keyframe and self._is_idr(bytes(packet)):
-                self._idle.update(self._tail(ahead, stamps))
+            if packet.size and packet.is_keyframe and IDR in self._nal_kinds(packet):
+                self._idle.update(map(id, self._tail(ahead, stamps)))
             ahead.append(packet)
             if len(ahead) > REORDER:
                 yield from self._passed(ahead.popleft(), stamps, behind)
@@ -74,19 +79,18 @@ class Skipper:
             raise CannotSkip
         insort(stamps, packet.pts)
 
-    def _is_idr(self, data: bytes) -> bool:
-        """Whether a packet holds an IDR picture: its first slice is a NAL unit of type 5 (ITU-T H.264, 7.4.1)."""
-        if self._codec.name != "h264":
-            return False
-        kinds = _nal_kinds(data, self._codec.extradata or b"")
-        return next((kind for kind in kinds if 1 <= kind <= 5), 0) == 5
-
-    def _tail(self, ahead: deque[Any], stamps: list[int]) -> Iterator[int]:
-        """Stamps of the packets at the end that lead to no needed frame, were the next one an IDR picture."""
+    def _tail(self, ahead: deque[Any], stamps: list[int]) -> Iterator[Any]:
+        """The packets at the end that lead to no needed frame, were the next one an IDR picture."""
         for packet in reversed(ahead):
-            if self._needed(packet.pts, stamps):
+            if self._needed(packet.pts, stamps) or not self._nal_kinds(packet) <= PASSING:
                 return
-            yield packet.pts
+            yield packet
+
+    def _nal_kinds(self, packet: Any) -> set[int]:
+        """Types of a packet's NAL units (ITU-T H.264, 7.4.1); {0} where it cannot be told, or other codecs have it."""
+        if self._codec.name != "h264" or packet.has_sidedata("new_extradata"):
+            return {0}
+        return set(_nal_kinds(bytes(packet), self._codec.extradata or b""))
 
     def _passed(self, packet: Any, stamps: list[int], behind: deque[int]) -> Iterator[Any]:
         """The packet, with the decoder told whether its frame is needed; nothing where it need not see it."""
@@ -98,8 +102,9 @@ class Skipper:
             behind.append(packet.pts)
             if len(behind) > REORDER:
                 del stamps[bisect_left(stamps, behind.popleft())]
-        if packet.pts not in self._idle:
+        if id(packet) not in self._idle:
             yield packet
+        self._idle.discard(id(packet))
 
     def _needed(self, stamp: int, stamps: list[int]) -> bool:
         """Whether the frame is on display at a moment, or is the first or last, which say where the track ends."""
@@ -116,7 +121,7 @@ class Skipper:
 
 
 def _nal_kinds(data: bytes, extradata: bytes) -> Iterator[int]:
-    """Types of the NAL units of a packet: with lengths before them as in MP4, or start codes as in a stream."""
+    """Types of the NAL units in `data`: with lengths before them as in MP4, or start codes as in a stream."""
     at = 0
     if (
         extradata[:1] == b"\x01" and len(extradata) > 4
@@ -125,7 +130,11 @@ def _nal_kinds(data: bytes, extradata: bytes) -> Iterator[int]:
         while at + size < len(data):
             yield data[at + size] & 31
             at += size + int.from_bytes(data[at : at + size], "big")
+        if at != len(data):  # these were no lengths
+            yield 0
         return
+    if not data.startswith((b"\0\0\1", b"\0\0\0\1")):
+        yield 0
     while 0 <= (at := data.find(b"\0\0\1", at)) < len(data) - 3:
         yield data[at + 3] & 31
         at += 3

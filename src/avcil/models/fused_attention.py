@@ -62,7 +62,7 @@ def projected_attention(
     _check(tokens, weight, query, old_spatial_log)
     # Within `apply` gradients are off whatever the caller wants of them.
     trained = torch.is_grad_enabled() and any(t.requires_grad for t in (weight, bias, query))
-    room = workspace or Workspace()
+    room = workspace if trained and workspace is not None else Workspace()
     seen, summary, divergence = _SpatialAttention.apply(
         tokens, weight, bias, query, old_spatial_log, trained, room
     )

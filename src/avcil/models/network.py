@@ -67,7 +67,7 @@ class Network(nn.Module):
             self.visual_attention = nn.Linear(visual_width, width)  # U_v, c_v
         self.head = head
         self.register_buffer("class_means", None)
-        self.workspace = Workspace()  # of training
+        self.workspace = Workspace()  # what one iteration of training leaves to the next
 
     class_means: Tensor | None
     """(C, D), for the nearest-mean classifier; None where the head classifies."""
@@ -140,7 +140,7 @@ class Network(nn.Module):
             keys.bias,
             query,
             old_spatial_log=old_spatial_log,
-            workspace=self.workspace if torch.is_grad_enabled() else None,
+            workspace=self.workspace,
         )._asdict()
 
     def classify(self, output: NetworkOutput) -> Tensor:

@@ -76,7 +76,7 @@ Tokens = Tensor | TokenRows
 
 
 def block_of(tokens: Tokens, block: slice, room: Loan | None) -> Tensor:
-    """The tokens (C, T, S, D) of a block, copied into `room` where they are rows of a pool."""
+    """The tokens or maps (C, T, S, D) of a block, copied into `room` where they are rows of a pool."""
     if not isinstance(tokens, TokenRows):
         return tokens[block]
     assert room is not None

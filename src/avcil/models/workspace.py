@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Sequence
 
 import torch
@@ -24,7 +25,8 @@ class Workspace:
     """Buffers in a processor's memory that are lent again and again; a GPU's allocator keeps them by itself."""
 
     def __init__(self) -> None:
-        self._free: dict[int, Tensor] = {}
+        self._free: list[Tensor] = []
+        self._lock = threading.RLock()  # a loan may be dropped, and so given back, anywhere
 
     def lend(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Loan:
         """An array with anything in it."""
@@ -32,23 +34,27 @@ class Workspace:
             return Loan(torch.empty(shape, dtype=dtype, device=device))
         size = math.prod(shape) * dtype.itemsize
         buffer = self._take(size)
-        array = buffer[:size].view(dtype).view(shape)
-        return Loan(array, lambda: self._free.update({id(buffer): buffer}))
+        return Loan(buffer[:size].view(dtype).view(shape), lambda: self._give_back(buffer))
 
     def _take(self, size: int) -> Tensor:
         """The smallest free buffer that is large enough, or a new one instead of the largest that is not."""
-        for held, key in sorted((len(buffer), key) for key, buffer in list(self._free.items())):
-            if (
-                held >= size and (buffer := self._free.pop(key, None)) is not None
-            ):  # of two threads one gets it
-                return buffer
-        if self._free:
-            self._free.pop(max(self._free, key=lambda key: len(self._free[key])), None)
+        with self._lock:
+            self._free.sort(key=len)
+            for place, buffer in enumerate(self._free):
+                if len(buffer) >= size:
+                    return self._free.pop(place)
+            if self._free:
+                self._free.pop()
         return torch.empty(size, dtype=torch.uint8)
 
+    def _give_back(self, buffer: Tensor) -> None:
+        with self._lock:
+            self._free.append(buffer)
+
     def clear(self) -> None:
-        """Give what is free to the system."""
-        self._free.clear()
+        """Give what is free to the system; what is lent comes back later."""
+        with self._lock:
+            self._free.clear()
 
     def __reduce__(self) -> tuple[type[Workspace], tuple[()]]:
         return Workspace, ()  # a copy has its own

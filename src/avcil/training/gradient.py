@@ -116,6 +116,8 @@ class StepTrainer:
         else:
             step.network.load_state_dict(progress.network)
             optimizer.load_state_dict(progress.optimizer)
+            for group in optimizer.param_groups:
+                group["fused"] = True  # whatever the checkpoint's was
         saved = time.monotonic()
         while progress.epoch < config.epochs:
             self._epoch(optimizer, trainable, progress)
@@ -134,15 +136,17 @@ class StepTrainer:
         sums: dict[str, Tensor] = {}  # stay on the device: asking for a number would wait for it
         count = 0
         step.network.train()
-        for batch in batches(self.method, step, self.config, epoch, whole=self._is_whole):
-            optimizer.zero_grad(set_to_none=True)
-            terms = self._pass(batch)
-            self.team.add_up(trainable)
-            optimizer.step()
-            for name, term in terms.items():
-                sums[name] = sums.get(name, 0.0) + term.detach().double()
-            count += 1
-        step.network.workspace.clear()  # validation has the room
+        try:
+            for batch in batches(self.method, step, self.config, epoch, whole=self._is_whole):
+                optimizer.zero_grad(set_to_none=True)
+                terms = self._pass(batch)
+                self.team.add_up(trainable)
+                optimizer.step()
+                for name, term in terms.items():
+                    sums[name] = sums.get(name, 0.0) + term.detach().double()
+                count += 1
+        finally:
+            step.network.workspace.clear()  # validation has the room
         losses = {name: float(value) / count for name, value in sums.items()}
         _check_finite(losses, step.index, epoch)
         accuracy = self._select(progress)

@@ -30,9 +30,16 @@ from avcil.training.task_data import TaskData
 from avcil.training.team import Team
 
 COPIES = 7
-"""Of all weights: themselves, gradients, Adam's two averages, the best epoch's, the teacher's, a checkpoint's."""
+"""Of all weights: themselves, gradients, Adam's two averages, the best epoch's, the teacher's, a checkpoint's.
+
+A checkpoint takes more while it is written, between iterations, when their room is free.
+"""
 BLOCK_WIDTH = 1024
 """D of the widest features that blocks were sized for."""
+LENT_BLOCKS = 4
+"""Tokens, old maps, gradients of a block, and what a matrix product packs for itself."""
+OPERATOR_BLOCKS = 6
+"""What PyTorch's operators write of a block where the compiled pass cannot compute: it takes one dtype alone."""
 SUMS = 14
 """Arrays of (T, D) a clip on the way through the attention and back: sums, temporal maps, products, their gradients."""
 OUTPUT_SUMS = 3
@@ -187,10 +194,14 @@ def iteration_bytes(
     gathered = sizes.stored if sizes.stored != sizes.tokens else 0
     clip = sizes.keys + (sizes.tokens + gathered if copied else 0)
     rows = BLOCK_ROWS_GPU if placement.on_gpu else BLOCK_ROWS
-    block = min(at_once * sizes.tokens, max(sizes.tokens, rows * BLOCK_WIDTH * placement.tokens.itemsize))
+    fitting = rows * BLOCK_WIDTH * placement.tokens.itemsize
+    is_exact = placement.tokens == placement.weights
+    widening = placement.weights.itemsize / placement.tokens.itemsize
+    block = widening * min(at_once * sizes.tokens, max(sizes.tokens, fitting))
+    blocks = LENT_BLOCKS if is_exact or placement.on_gpu else LENT_BLOCKS + OPERATOR_BLOCKS
     outputs = at_once * SUMS * sizes.sums + (sum(batch) * OUTPUT_SUMS * sizes.sums if copied else 0)
     maps = min(at_once, batch[1]) * sizes.maps if copied else 0
-    return at_once * clip + maps + outputs + 4 * block + SPARE
+    return at_once * clip + maps + outputs + int(blocks * block) + SPARE
 
 
 def evaluation_bytes(sizes: ClipSizes, placement: Placement, steps: Sequence[StepClips]) -> int:

@@ -4,12 +4,13 @@
    of work for a thread, and sums go over S in one order, so the result does not depend on the number of threads.
    REAL and INTEGER are float and int, or double and long. */
 
+#include <stdint.h>
 #include <string.h>
 
-/* As wide as the processor's registers: compilers take wider vectors apart number by number where they are compared. */
+/* As wide as the processor's registers: GCC takes comparisons of wider vectors apart, number by number. */
 #if defined(__AVX512F__)
 #define VECTOR_BYTES 64
-#elif defined(__AVX__)
+#elif defined(__AVX2__)
 #define VECTOR_BYTES 32
 #else
 #define VECTOR_BYTES 16
@@ -87,7 +88,10 @@ INLINE vec tanh_any(vec x)
 /* A thread goes down a column of vectors, D apart: too far for the processor to fetch the next lines by itself. */
 enum { ROWS_AHEAD = 4 };
 
-INLINE void fetch(const REAL *row, long width) { __builtin_prefetch(row + ROWS_AHEAD * width); }
+INLINE void fetch(const REAL *row, long width)
+{
+    __builtin_prefetch((const void *)((uintptr_t)row + ROWS_AHEAD * width * sizeof(REAL))); /* perhaps behind the end */
+}
 
 /* ---- forward: keys in place, sums of exponentials, tokens and keys seen, and the divergence from old maps ---- */
 
