@@ -1,13 +1,16 @@
-"""Stores of made-up features that learn quickly, for every test that trains."""
+"""Stores of made-up features that learn quickly, one thread, and the command line in this process."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 
+from avcil.cli.main import main
 from avcil.clips import Clip
 from avcil.features import FeatureWriter
 from avcil.features.manifest import Manifest, Modality
@@ -47,6 +50,27 @@ def make_store(
                 writer.add(clip, visual=visual.astype(np.float32), audio=audio.astype(np.float32))
     writer.close()
     return folder
+
+
+@pytest.fixture(scope="session")
+def single_thread() -> Iterator[None]:
+    """One thread from now on: small networks lose by more, and the last bits of a run depend on how many there are."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def avcil(single_thread) -> Callable[..., int]:
+    """Run a command in this process; gives its exit code."""
+
+    def command(*words: object) -> int:
+        with pytest.raises(SystemExit) as end:
+            main([str(word) for word in words])
+        return int(end.value.code or 0)
+
+    return command
 
 
 @pytest.fixture(scope="session")

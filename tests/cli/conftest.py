@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from avcil.cli.main import main
 from avcil.media import write_video
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Before any other fixture: runs are compared byte for byte, and their last bits depend on the threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="session")
-def avcil() -> Callable[..., int]:
-    """Run a command; gives its exit code."""
-
-    def command(*words: object) -> int:
-        with pytest.raises(SystemExit) as end:
-            main([str(word) for word in words])
-        return int(end.value.code or 0)
-
-    return command
+def one_thread(single_thread) -> None:
+    """For the whole folder, before any other fixture."""
 
 
 def write_clip(path: Path, number: int) -> None:

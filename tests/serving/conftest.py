@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from avcil.cli.main import main
 from avcil.media import write_video
 
 CLASSES = ('dog, "big"', "cat/kitten", "🎸 guitar", "-minus")
@@ -36,19 +33,6 @@ def write_clip(path: Path, number: int, take: int, *, sound: bool = True) -> Non
         sound=tone.astype(np.float32) if sound else None,
         sample_rate=RATE if sound else None,
     )
-
-
-@pytest.fixture(scope="session")
-def avcil() -> Callable[..., int]:
-    """Run a command in this process; gives its exit code."""
-    torch.set_num_threads(1)
-
-    def command(*words: object) -> int:
-        with pytest.raises(SystemExit) as end:
-            main([str(word) for word in words])
-        return int(end.value.code or 0)
-
-    return command
 
 
 @pytest.fixture(scope="session")

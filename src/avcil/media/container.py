@@ -97,6 +97,32 @@ def reason_of(error: BaseException) -> str:
     return text[:1].lower() + text[1:].rstrip(".")
 
 
+@dataclass(kw_only=True)
+class Packets:
+    """What became of the packets of a track."""
+
+    kind: str
+    """video or audio"""
+    read: int = 0
+    failed: int = 0
+    why: str = ""
+    """The reason of the last one that failed."""
+
+    def fail(self, error: BaseException) -> None:
+        self.failed, self.why = self.failed + 1, reason_of(error)
+
+    def cause(self) -> str:
+        """Why nothing came of them, to be put behind a sentence."""
+        if self.failed:
+            return f": {self.why}"
+        return ": it holds no data" if not self.read else ""
+
+    def problems(self) -> tuple[str, ...]:
+        if not self.failed:
+            return ()
+        return (f"{self.failed} of {self.read} {self.kind} packets read could not be decoded: {self.why}",)
+
+
 @contextlib.contextmanager
 def open_media(path: Path, deadline: Deadline) -> Iterator[InputContainer]:
     """Open a media file for reading and close it whatever happens; raises `MediaError` with the reason.

@@ -31,6 +31,7 @@ from avcil.media.container import (
     CannotSeek,
     Deadline,
     MediaError,
+    Packets,
     open_media,
     reason_of,
     seconds_of,
@@ -143,7 +144,7 @@ class TrackReader:
         self._seek, self._strict, self._skipper = seek, strict, skipper
         self._shown: tuple[float, Any] | None = None
         self._next: tuple[float, Any] | None = None
-        self._failed, self._packets, self._why = 0, 0, ""
+        self._packets = Packets(kind="video")
         self.reached: float | None = None
         """Where the track ends, once that is known."""
         self.jumped = False
@@ -164,7 +165,7 @@ class TrackReader:
             self._advance()
         if self._shown is None:
             if self._next is None:
-                raise MediaError(f"the video track has no frame that can be decoded{self._cause()}")
+                raise MediaError(f"the video track has no frame that can be decoded{self._packets.cause()}")
             return self._next[1]
         return self._shown[1]
 
@@ -207,7 +208,7 @@ class TrackReader:
                 return
             if packet is None:
                 return
-            self._packets += packet.size > 0
+            self._packets.read += packet.size > 0
             try:
                 frames = packet.decode()
             except PYAV_ERRORS as error:
@@ -222,18 +223,11 @@ class TrackReader:
     def _fail(self, error: BaseException) -> None:
         if self._strict:
             raise Damaged
-        self._failed, self._why = self._failed + 1, reason_of(error)
-
-    def _cause(self) -> str:
-        if self._failed:
-            return f": {self._why}"
-        return ": it holds no data" if not self._packets else ""
+        self._packets.fail(error)
 
     def problems(self) -> tuple[str, ...]:
         """What went wrong on the way."""
-        if not self._failed:
-            return ()
-        return (f"{self._failed} of {self._packets} video packets read could not be decoded: {self._why}",)
+        return self._packets.problems()
 
 
 class DisplayClock:

@@ -25,8 +25,8 @@ CODECS = frozenset({"h264", "mpeg4", "mpeg2video"})
 REORDER = 34
 """Packets looked at before and behind; H.264 reorders at most 16 frames, which may be 32 fields."""
 IDR = 5
-PASSING = frozenset({1, 2, 3, 4, IDR, 6, 9, 12})
-"""Types of H.264's NAL units that matter to their own picture alone: slices, remarks, delimiters, filling."""
+PASSING = frozenset({1, 2, 3, 4, IDR, 9, 12})
+"""Types of H.264's NAL units that matter to their own picture alone: slices, delimiters, filling."""
 
 
 class CannotSkip(Exception):
@@ -123,9 +123,8 @@ class Skipper:
 def _nal_kinds(data: bytes, extradata: bytes) -> Iterator[int]:
     """Types of the NAL units in `data`: with lengths before them as in MP4, or start codes as in a stream."""
     at = 0
-    if (
-        extradata[:1] == b"\x01" and len(extradata) > 4
-    ):  # ISO/IEC 14496-15: the size of lengths is in its fifth byte
+    if extradata[:1] == b"\x01" and len(extradata) > 4:
+        # ISO/IEC 14496-15: the size of lengths is in the fifth byte
         size = (extradata[4] & 3) + 1
         while at + size < len(data):
             yield data[at + size] & 31

@@ -24,6 +24,7 @@ from avcil.media.container import (
     CannotSeek,
     Deadline,
     MediaError,
+    Packets,
     open_media,
     reason_of,
     seconds_of,
@@ -80,12 +81,12 @@ def _read(path: Path, start: float, end: float, rate: int, deadline: Deadline, *
                 break
         strip.close()
         if not strip.length and not decoder.heard:
-            raise MediaError(f"the audio track has no sound that can be decoded{decoder.cause()}")
+            raise MediaError(f"the audio track has no sound that can be decoded{decoder.packets.cause()}")
         samples, problems = strip.finish()
         return Sound(
             samples=samples,
             reached=strip.reached if decoder.ended else None,
-            problems=(*decoder.problems(), *problems),
+            problems=(*decoder.packets.problems(), *problems),
         )
 
 
@@ -101,7 +102,7 @@ class _Decoder:
 
     def __init__(self, container: Any, track: Any, deadline: Deadline) -> None:
         self._container, self._track, self._deadline = container, track, deadline
-        self._failed, self._packets, self._why = 0, 0, ""
+        self.packets = Packets(kind="audio")
         self.heard = self.ended = False
 
     def frames(self) -> Iterator[Any]:
@@ -111,31 +112,22 @@ class _Decoder:
             try:
                 packet = next(packets, None)
             except PYAV_ERRORS as error:
-                self._failed, self._why, packet = self._failed + 1, reason_of(error), None
+                self.packets.fail(error)
+                packet = None
             if packet is None:
                 self.ended = True
                 return
-            self._packets += packet.size > 0
+            self.packets.read += packet.size > 0
             try:
                 frames = packet.decode()
             except PYAV_ERRORS as error:
                 if not isinstance(error, EOFError):
-                    self._failed, self._why = self._failed + 1, reason_of(error)
+                    self.packets.fail(error)
                 continue
             for frame in frames:
                 if frame.samples:
                     self.heard = True
                     yield frame
-
-    def cause(self) -> str:
-        if self._failed:
-            return f": {self._why}"
-        return ": it holds no data" if not self._packets else ""
-
-    def problems(self) -> tuple[str, ...]:
-        if not self._failed:
-            return ()
-        return (f"{self._failed} of {self._packets} audio packets read could not be decoded: {self._why}",)
 
 
 class Strip:

@@ -29,6 +29,14 @@ class Event:
     values: dict[str, float]
     """By name, GROUP/NAME."""
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """The values, and where they belong: to which epoch, and to which step if one ended."""
+        where = {"epoch": self.epoch}
+        if self.class_step is not None:
+            where["class_step"] = self.class_step
+        return self.values | where
+
 
 def epoch_event(line: Mapping[str, Any], epoch: int) -> Event:
     """Of a line of metrics.jsonl, the run's `epoch`-th from 0."""

@@ -36,10 +36,7 @@ class Trackio:
         return self._run._next_step  # the number after the last one that it holds
 
     def add(self, number: int, event: Event) -> None:
-        where = {"epoch": event.epoch}
-        if event.class_step is not None:
-            where["class_step"] = event.class_step
-        self._run.log(event.values | where, step=number)
+        self._run.log(event.figures, step=number)
 
     def caught_up(self) -> None:
         pass
