@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from statistics import median
 from typing import Any
 
 import torch
@@ -215,3 +216,9 @@ def add_shape(parser: argparse.ArgumentParser, *, new: int, exemplars: int) -> N
     sizes = {"new": new, "exemplars": exemplars, "slices": 8, "spatial": 196, "width": 768}
     for name, default in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=default)
+
+
+def ratio(times: list[float], others: list[float]) -> str:
+    """Of what ran side by side, and of the least."""
+    beside = median(x / y for x, y in zip(times, others, strict=True))
+    return f"{beside:.2f} | {min(times) / min(others):.2f}"

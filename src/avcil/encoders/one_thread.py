@@ -75,10 +75,10 @@ def _libraries() -> tuple[ThreadpoolController, bool]:
     """NumPy's BLAS, and whether each thread has a number of its own."""
     import numpy  # noqa: F401  it must be loaded to be found
 
-    found = ThreadpoolController().select(user_api="blas").info()
-    own = [library["filepath"] for library in found if "numpy" in library["filepath"]]
-    chosen = ThreadpoolController().select(filepath=own or [library["filepath"] for library in found])
-    if not found:
+    found = ThreadpoolController().select(user_api="blas")
+    own = [library["filepath"] for library in found.info() if "numpy" in library["filepath"]]
+    chosen = found.select(filepath=own) if own else found
+    if not found.info():
         print(
             "avcil: the library of NumPy's matrix products is not known, so their last digits may depend on the "
             "number of threads. Set OMP_NUM_THREADS=1 where stores must be equal to the last bit",

@@ -81,10 +81,7 @@ def read_pictures(
     ways = {"seek": True, "strict": True, "skip": True}
     while True:
         try:
-            if opened is not None:
-                with opened:
-                    return _read(opened, times, short_side, deadline, **ways)
-            with open_media(path, deadline) as container:
+            with opened or open_media(path, deadline) as container:
                 return _read(container, times, short_side, deadline, **ways)
         except CannotSeek:
             ways["seek"] = False

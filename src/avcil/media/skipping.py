@@ -56,7 +56,7 @@ class Skipper:
         self._idle.clear()
         for packet in packets:
             self._note(packet, stamps)
-            if packet.size and packet.is_keyframe and IDR in self._nal_kinds(packet):
+            if packet.size and packet.is_keyframe and IDR in self._kinds_in(packet):
                 self._idle.update(map(id, self._tail(ahead, stamps)))
             ahead.append(packet)
             if len(ahead) > REORDER:
@@ -82,11 +82,11 @@ class Skipper:
     def _tail(self, ahead: deque[Any], stamps: list[int]) -> Iterator[Any]:
         """The packets at the end that lead to no needed frame, were the next one an IDR picture."""
         for packet in reversed(ahead):
-            if self._needed(packet.pts, stamps) or not self._nal_kinds(packet) <= PASSING:
+            if self._needed(packet.pts, stamps) or not self._kinds_in(packet) <= PASSING:
                 return
             yield packet
 
-    def _nal_kinds(self, packet: Any) -> set[int]:
+    def _kinds_in(self, packet: Any) -> set[int]:
         """Types of a packet's NAL units (ITU-T H.264, 7.4.1); {0} where it cannot be told, or other codecs have it."""
         if self._codec.name != "h264" or packet.has_sidedata("new_extradata"):
             return {0}

@@ -91,10 +91,8 @@ def attention_maps(tokens: Tokens, weight: Tensor, bias: Tensor, query: Tensor) 
     count, slices, _, width = tokens.shape
     shapes = (count, width), tokens.shape, (count, slices, width)
     maps = GuidedAttention(*(weight.new_empty(shape) for shape in shapes))
-    blocks = _blocks(tokens)
-    buffer = _buffer(tokens, blocks, Workspace())
-    for block in blocks:
-        exact = block_of(tokens, block, buffer).to(weight.dtype)
+    for block, block_tokens, _ in _Reader(tokens, None, Workspace()):
+        exact = block_tokens.to(weight.dtype)
         keys = torch.tanh(torch.nn.functional.linear(exact, weight, bias))
         for whole, part in zip(maps, guided_attention(exact, keys, query[block]), strict=True):
             whole[block] = part
@@ -152,7 +150,7 @@ class _SpatialAttention(torch.autograd.Function):
         divergence = _divergence([part.cross for part in parts], total, tokens.shape[2])
         if trained:
             # Tokens and old maps are never changed, and no gradient goes to them; keys are lent until `ctx` is gone.
-            ctx.reader, ctx.loan, ctx.workspace = reader, loan, workspace
+            ctx.reader, ctx.loan = reader, loan
             ctx.save_for_backward(keys, weight, query, total, seen, summary)
         return seen, summary, divergence
 
@@ -166,7 +164,7 @@ class _SpatialAttention(torch.autograd.Function):
         kernel = kernels.choose(reader.tokens, weight.dtype)
         grad_divergence = grad_divergence.contiguous()
         shared = grad_seen * seen + grad_summary * summary
-        pulled = ctx.workspace.lend(keys[reader.blocks[0]].shape, keys.dtype, keys.device)
+        pulled = reader.workspace.lend(keys[reader.blocks[0]].shape, keys.dtype, keys.device)
         grad_weight, grad_bias, grad_query = torch.zeros_like(weight), weight.new_zeros(len(weight)), []
         for block, block_tokens, held in reader:
             pull = kernels.Pull(

@@ -194,14 +194,13 @@ def iteration_bytes(
     gathered = sizes.stored if sizes.stored != sizes.tokens else 0
     clip = sizes.keys + (sizes.tokens + gathered if copied else 0)
     rows = BLOCK_ROWS_GPU if placement.on_gpu else BLOCK_ROWS
-    fitting = rows * BLOCK_WIDTH * placement.tokens.itemsize
-    is_exact = placement.tokens == placement.weights
-    widening = placement.weights.itemsize / placement.tokens.itemsize
-    block = widening * min(at_once * sizes.tokens, max(sizes.tokens, fitting))
-    blocks = LENT_BLOCKS if is_exact or placement.on_gpu else LENT_BLOCKS + OPERATOR_BLOCKS
+    exact = sizes.tokens // placement.tokens.itemsize * placement.weights.itemsize
+    block = min(at_once * exact, max(exact, rows * BLOCK_WIDTH * placement.weights.itemsize))
+    is_compiled = placement.on_gpu or placement.tokens == placement.weights
+    blocks = LENT_BLOCKS if is_compiled else LENT_BLOCKS + OPERATOR_BLOCKS
     outputs = at_once * SUMS * sizes.sums + (sum(batch) * OUTPUT_SUMS * sizes.sums if copied else 0)
     maps = min(at_once, batch[1]) * sizes.maps if copied else 0
-    return at_once * clip + maps + outputs + int(blocks * block) + SPARE
+    return at_once * clip + maps + outputs + blocks * block + SPARE
 
 
 def evaluation_bytes(sizes: ClipSizes, placement: Placement, steps: Sequence[StepClips]) -> int:
