@@ -19,11 +19,13 @@ from avcil.errors import InputError, unknown_name
 Places = dict[str, tuple[str, str]]
 VISUAL: Places = {
     "patch-motion": ("avcil.encoders.patch_motion", "PatchMotion"),
+    "efficientnet-lite0": ("avcil.encoders.efficientnet_lite", "EfficientNetLite0"),
     "videomae-base": ("avcil.encoders.hugging_face_visual", "VideoMAE"),
     "hf": ("avcil.encoders.hugging_face_visual", "HuggingFaceVisual"),
 }
 AUDIO: Places = {
     "log-mel": ("avcil.encoders.log_mel", "LogMel"),
+    "yamnet": ("avcil.encoders.yamnet", "Yamnet"),
     "audiomae": ("avcil.encoders.audio_mae", "AudioMAE"),
     "hf-audio": ("avcil.encoders.hugging_face_audio", "HuggingFaceAudio"),
 }
@@ -34,7 +36,7 @@ def visual_encoder_names() -> list[str]:
     """Names that `visual_encoder` takes; MODEL stands for a hub name or a local folder.
 
     >>> visual_encoder_names()
-    ['hf:MODEL', 'patch-motion', 'videomae-base']
+    ['efficientnet-lite0', 'hf:MODEL', 'patch-motion', 'videomae-base']
     """
     return _in_words(VISUAL)
 
@@ -43,7 +45,7 @@ def audio_encoder_names() -> list[str]:
     """Names that `audio_encoder` takes; MODEL stands for a hub name or a local folder.
 
     >>> audio_encoder_names()
-    ['audiomae', 'hf:MODEL', 'log-mel']
+    ['audiomae', 'hf:MODEL', 'log-mel', 'yamnet']
     """
     return _in_words(AUDIO)
 

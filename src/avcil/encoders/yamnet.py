@@ -1,0 +1,146 @@
+"""YAMNet as an audio encoder: what the sound is of, as learnt from the 521 classes of AudioSet.
+
+Shapes: B clips, N samples, L windows, M = 64 mel bands, P patches of a clip, E = 1024 numbers of the network, D width.
+
+    windows of 25 ms every 10 ms -> magnitude spectrum -> 64 mel bands -> log(x + 0.001)
+    patches of 96 windows (0.96 s) every 48 windows -> convolutions -> (P, 3, 2, E)
+    projected on the leading right singular vectors of the network's own classifier matrix -> (P, 3, 2, D)
+    mean over the 3 x 2 -> (P, D) -> mean over the patches -> (D,)
+
+The network is that of Google's lite-model_yamnet_classification_tflite_1 (Apache-2.0; Plakal and Ellis, YAMNet, 2020;
+MobileNet v1 of Howard et al., 2017), its 8-bit weights computed with in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from avcil.encoders.base import AudioEncoder
+from avcil.encoders.convolution import SameConvolution
+from avcil.encoders.device import Placed, inference
+from avcil.encoders.fixed import area_weights
+from avcil.encoders.kaldi_fbank import checked_sound
+from avcil.encoders.one_thread import one_thread
+from avcil.encoders.packaged_weights import SHA256, packaged_weights
+from avcil.encoders.projection import Projection
+from avcil.errors import InputError
+
+WINDOW, HOP, FFT = 400, 160, 512
+"""Samples at 16 kHz."""
+OFFSET = 0.001
+PATCH, PATCH_HOP = 96, 48
+"""Windows."""
+STRIDES = (2, *(1, 1), *(2, 1), *(1, 1), *(2, 1), *(1, 1), *(2, 1), *(1, 1) * 5, *(2, 1), *(1, 1))
+"""Of the 27 convolutions: the first, then a depthwise and a pointwise one in turn."""
+AT_ONCE = 16
+"""Patches that go through the network together; more only take memory on a CPU."""
+WINDOWS_AT_ONCE = 4096
+
+
+class Yamnet(Placed, AudioEncoder):
+    """`yamnet`: the mean of the network's embeddings over patches of 0.96 s."""
+
+    name: ClassVar[str] = "yamnet"
+    version: ClassVar[int] = 1
+    sample_rate = 16_000
+
+    def __init__(self, *, width: int = 128, segments: int = 4, device: str | None = None) -> None:
+        """
+        Args:
+            width: D, 1 to 256 leading directions of the network's classifier; 1024 is the whole embedding.
+            segments: Equal parts of time that `encode_with_tokens` gives tokens of; the vector is their mean.
+            device: "cpu", "cuda", "cuda:1"; a GPU if there is one, unless given. It is no part of the fingerprint;
+                on a GPU matrix products are rounded to bfloat16.
+        """
+        if segments < 1:
+            raise InputError(f"yamnet: segments={segments} must be 1 or more")
+        weights = packaged_weights("yamnet")
+        self.options = {"width": width, "segments": segments}
+        self.width, self.token_count = width, segments
+        projection = Projection.of(weights, width, self.name)
+        self.center, self.scale = projection.center, projection.scale
+        self._window, self._mel = weights["window"].numpy(), weights["mel"].numpy()
+        self._model = nn.Sequential(*_layers(weights), *projection.layers)
+        self.place(device)
+
+    def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
+        """Vectors (B, D) float32 of B mono waveforms at 16 kHz, each float32 (N,) in [-1, 1]; lengths may differ."""
+        parts = [patches.mean(axis=0) for patches in self._patch_vectors(clips)]
+        return np.stack(parts) if parts else np.zeros((0, self.width), np.float32)
+
+    def encode_with_tokens(self, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors (B, D), and tokens (B, segments, D): means of the patches in equal parts of time; both float32."""
+        every = self._patch_vectors(clips)
+        tokens = [area_weights(len(patches), self.token_count) @ patches for patches in every]
+        if not tokens:
+            return np.zeros((0, self.width), np.float32), np.zeros(
+                (0, self.token_count, self.width), np.float32
+            )
+        return np.stack([patches.mean(axis=0) for patches in every]), np.stack(tokens)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Name, version, options and weight hash, as JSON."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "options": dict(self.options),
+            "weights": SHA256["yamnet"],
+        }
+
+    def spectrogram(self, sound: np.ndarray) -> np.ndarray:
+        """Log-mel energies (L, M) float32 of a waveform (N,), L >= 96; zeros behind it fill its last patch."""
+        sound = checked_sound(sound, self.name).astype(np.float32)
+        hop = PATCH_HOP * HOP
+        least = (PATCH - 1) * HOP + WINDOW
+        patches = 1 + max(0, -(-(len(sound) - least) // hop))
+        padded = np.pad(sound, (0, max(0, least + (patches - 1) * hop - len(sound))))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
+        with one_thread():
+            return np.concatenate(
+                [
+                    self._energies(windows[i : i + WINDOWS_AT_ONCE])
+                    for i in range(0, len(windows), WINDOWS_AT_ONCE)
+                ]
+            )
+
+    def _energies(self, windows: np.ndarray) -> np.ndarray:
+        magnitude = np.abs(np.fft.rfft(windows * self._window, FFT)).astype(np.float32)
+        return np.log(magnitude @ self._mel.T + np.float32(OFFSET))
+
+    def _patch_vectors(self, clips: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """(P, D) float32 of every clip; patches of several clips go through the network together."""
+        patches = [_patches(self.spectrogram(clip)) for clip in clips]
+        if not patches:
+            return []
+        every = torch.from_numpy(np.concatenate(patches))[:, None]
+        parts = [self._embedded(every[i : i + AT_ONCE]) for i in range(0, len(every), AT_ONCE)]
+        return np.split(np.concatenate(parts), np.cumsum([len(part) for part in patches])[:-1])
+
+    def _embedded(self, patches: Tensor) -> np.ndarray:
+        """(P, D) of patches (P, 1, 96, M)."""
+        with inference(self.device, self.precision):
+            maps = self._model(patches.to(self.device, memory_format=torch.channels_last))
+            pixels = maps.float().cpu().movedim(1, 3).flatten(1, 2).numpy()  # (P, 3 * 2, D)
+        return pixels.mean(axis=1)
+
+
+def _patches(energies: np.ndarray) -> np.ndarray:
+    """(P, 96, M) of a spectrogram (L, M)."""
+    return np.lib.stride_tricks.sliding_window_view(energies, PATCH, axis=0)[::PATCH_HOP].swapaxes(1, 2)
+
+
+def _layers(weights: dict[str, Tensor]) -> list[SameConvolution]:
+    return [
+        SameConvolution(
+            weights[f"layers.{i}.weight"].float() * weights[f"layers.{i}.scale"][:, None, None, None],
+            weights[f"layers.{i}.bias"],
+            stride=stride,
+            depthwise=i % 2 == 1,
+        )
+        for i, stride in enumerate(STRIDES)
+    ]

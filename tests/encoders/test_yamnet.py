@@ -1,0 +1,115 @@
+"""YAMNet: equal to LiteRT and onnxruntime, the same bits in any batch and with any number of threads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from avcil.encoders.registry import audio_encoder, from_fingerprint
+from avcil.encoders.yamnet import Yamnet
+from avcil.errors import InputError
+
+REFERENCES = json.loads((Path(__file__).parent / "reference_values.json").read_text())["yamnet"]
+ENCODER = Yamnet(device="cpu")
+WHOLE = Yamnet(width=1024, device="cpu")
+
+
+def sound(kind: str, samples: int = 15_600) -> np.ndarray:
+    """By the formula of scripts/encoder_references.py: mono float32 (N,) at 16 kHz: "tone", "sweep", or "noise"."""
+    time = np.arange(samples) / 16_000
+    if kind == "tone":
+        return (0.5 * np.sin(2 * np.pi * 440 * time)).astype(np.float32)
+    if kind == "sweep":
+        return (0.3 * np.sin(2 * np.pi * (200 + 1500 * time) * time)).astype(np.float32)
+    steps = np.arange(samples, dtype=np.int64) ** 2 * 7919 % 65_537
+    return (steps / 65_537 - 0.5).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", REFERENCES)
+def test_the_spectrogram_equals_litert(kind: str) -> None:
+    """LiteRT computes it in float32 from the published file."""
+    found = ENCODER.spectrogram(sound(kind))
+    assert found.shape == (96, 64)
+    np.testing.assert_allclose(found[::19, ::7].ravel(), REFERENCES[kind]["spectrogram"], atol=2e-4)
+
+
+@pytest.mark.parametrize("kind", REFERENCES)
+def test_the_embedding_equals_onnxruntime(kind: str) -> None:
+    """The same network of the published constants, built by other code."""
+    expected = REFERENCES[kind]
+    (found,) = WHOLE.encode([sound(kind)])
+    np.testing.assert_allclose(found[: len(expected["embedding"])], expected["embedding"], atol=5e-5)
+    assert np.linalg.norm(found) == pytest.approx(expected["embedding_norm"], rel=1e-5)
+
+
+def test_the_projection_keeps_lengths_along_its_directions() -> None:
+    """128 orthonormal directions of the whole embedding, in order: 16 are the first of 128."""
+    clip = [sound("sweep")]
+    few, many = Yamnet(width=16, device="cpu").encode(clip), ENCODER.encode(clip)
+    np.testing.assert_allclose(few, many[:, :16], atol=1e-5)
+    assert 0.2 < np.linalg.norm(many) / np.linalg.norm(WHOLE.encode(clip)) < 1.001
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_same_bits_in_any_batch_and_with_any_number_of_threads(threads: int) -> None:
+    """A store's fingerprint stands for its numbers, whatever the machine's cores and the order of clips."""
+    clips = [sound("noise", 9_000), sound("sweep", 38_400), sound("tone", 15_601), sound("noise", 90_000)]
+    expected = ENCODER.encode(clips)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        alone = np.concatenate([ENCODER.encode([clip]) for clip in clips])
+        turned = ENCODER.encode(clips[::-1])[::-1]
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(alone, expected)
+    np.testing.assert_array_equal(turned, expected)
+
+
+@pytest.mark.parametrize(("samples", "patches"), [(1, 1), (15_600, 1), (15_601, 2), (23_280, 2), (38_400, 4)])
+def test_zeros_fill_the_last_patch(samples: int, patches: int) -> None:
+    """As the published code pads: to one patch, then to whole steps of half a patch."""
+    assert len(ENCODER.spectrogram(sound("noise", samples))) == 96 + 48 * (patches - 1)
+
+
+def test_tokens_are_means_over_parts_of_time() -> None:
+    """The vector is the mean of the tokens; a sound that changes has tokens that differ."""
+    clip = np.concatenate([sound("tone", 40_000), sound("noise", 40_000)])
+    vectors, tokens = ENCODER.encode_with_tokens([clip, clip[:5000]])
+    assert tokens.shape == (2, ENCODER.token_count, ENCODER.width)
+    np.testing.assert_array_equal(vectors, ENCODER.encode([clip, clip[:5000]]))
+    np.testing.assert_allclose(tokens.mean(axis=1), vectors, atol=1e-5)
+    assert np.linalg.norm(tokens[0, 0] - tokens[0, -1]) > 1
+    assert Yamnet(segments=2, device="cpu").encode_with_tokens([])[1].shape == (0, 2, 128)
+
+
+def test_constants_have_the_width_and_standardize() -> None:
+    """Learners divide by the scale."""
+    for encoder in (ENCODER, WHOLE):
+        assert encoder.center.shape == encoder.scale.shape == (encoder.width,)
+        assert (encoder.scale > 0).all()
+
+
+def test_the_name_and_the_fingerprint_build_it() -> None:
+    """A store names it in JSON."""
+    encoder = audio_encoder("yamnet", width=64, device="cpu")
+    fingerprint = json.loads(json.dumps(encoder.fingerprint()))
+    assert from_fingerprint(fingerprint).fingerprint() == fingerprint
+
+
+@pytest.mark.parametrize("options", [{"width": 0}, {"width": 500}, {"segments": 0}])
+def test_wrong_options_are_refused(options: dict) -> None:
+    """The message names the option."""
+    with pytest.raises(InputError, match=next(iter(options))):
+        Yamnet(**options)
+
+
+@pytest.mark.parametrize("bad", [np.zeros(0, np.float32), np.full(500, np.nan, np.float32)])
+def test_unusable_sound_is_refused(bad: np.ndarray) -> None:
+    """No sample, or no number."""
+    with pytest.raises(InputError, match="yamnet"):
+        ENCODER.encode([bad])
