@@ -33,6 +33,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -42,10 +43,10 @@ from release_way import read_by_files
 
 from avcil.clips import Clip, write_clips
 from avcil.features.extract import extract
-from avcil.features.read_pool import ReaderPool
-from avcil.features.reader_process import Limits
+from avcil.features.read_pool import read_in_pool
 from avcil.features.reading import Wanted, read_ahead
 from avcil.media import read_clip
+from avcil.media.reader import ReaderPool, ReadLimits
 
 SIZES = {"720p": ("1280x720", "2.5M"), "360p": ("640x360", "0.7M")}
 SECONDS, RATE = 10, 30
@@ -99,11 +100,13 @@ def compare_decoding(clips: dict[str, list[Path]], rounds: int, sound: str) -> N
 def in_parallel(paths: list[Path]) -> float:
     """Seconds to read them by as many readers as cores, which were started, and have read a clip each, before."""
     workers = len(os.sched_getaffinity(0))
-    pool = ReaderPool(Wanted(frames=16, short_side=224, sample_rate=16_000), Limits(), workers)
+    pool = ReaderPool(ReadLimits(), workers)
+    wanted = Wanted(frames=16, short_side=224, sample_rate=16_000)
+    read_one_clip = partial(read_in_pool, pool, wanted=wanted)
     try:
-        list(read_ahead(as_clips([paths[0]] * workers), pool.read, workers=workers, ahead=workers))
+        list(read_ahead(as_clips([paths[0]] * workers), read_one_clip, workers=workers, ahead=workers))
         began = time.perf_counter()
-        read = list(read_ahead(as_clips(paths), pool.read, workers=workers, ahead=workers))
+        read = list(read_ahead(as_clips(paths), read_one_clip, workers=workers, ahead=workers))
         seconds = time.perf_counter() - began
     finally:
         pool.close()

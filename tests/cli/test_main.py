@@ -12,6 +12,7 @@ import pytest
 from avcil.cli import main as command
 from avcil.cli.main import VERBS
 from avcil.errors import AvcilError, InputError
+from avcil.features import FeatureStore
 
 HEAVY = ("torch", "av", "transformers", "matplotlib.pyplot", "h5py")
 
@@ -103,6 +104,30 @@ def test_ctrl_c(store, tmp_path):
     assert done.returncode == 130, done.stderr
     assert done.stderr.splitlines()[-1] == "avcil: stopped. Run the same command again to go on from there"
     assert "Traceback" not in done.stderr
+
+
+def test_sigterm_during_extraction(clips, tmp_path):
+    """It ends like Ctrl-C: what was encoded is kept, one line and no traceback, and the same command continues."""
+    script = (
+        "import os, signal, sys\n"
+        "from avcil.features.writer import FeatureWriter\n"
+        "add = FeatureWriter.add\n"
+        "def stop(self, *words, **more):\n"
+        "    add(self, *words, **more)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "FeatureWriter.add = stop\n"
+        "from avcil.cli.main import main\n"
+        "main(sys.argv[1:])\n"
+    )
+    rows = [f"{path},{path.parent.name},train" for path in sorted(clips.rglob("*.mp4"))]
+    (tmp_path / "clips.csv").write_text("\n".join(["path,label,split", *rows]) + "\n")
+    words = ["extract", str(tmp_path / "clips.csv"), "--out", str(tmp_path / "features"), "--batch-size", "1"]
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 143, done.stderr
+    assert done.stderr.splitlines()[-1] == "avcil: stopped. Run the same command again to go on from there"
+    assert "Traceback" not in done.stderr
+    assert len(FeatureStore(tmp_path / "features")) == 1
+    assert not (tmp_path / "features" / "failures.csv").exists()
 
 
 def test_broken_pipe():

@@ -17,9 +17,9 @@ from avcil.features import FeatureStore
 from avcil.features.encoding import Encoders
 from avcil.features.extract import extract
 from avcil.features.failures import read_failures
-from avcil.features.reader_process import Limits, ReaderProcess
-from avcil.features.reading import Wanted
+from avcil.features.reading import Wanted, read_one
 from avcil.media import write_video
+from avcil.media.reader import ReaderProcess, ReadLimits
 
 COUNT = 10
 WANTED = Wanted(frames=4, short_side=32, sample_rate=16_000)
@@ -40,45 +40,46 @@ def _readers_of(parent: int) -> list[str]:
             words = (status.parent / "cmdline").read_text()
         except OSError:
             continue
-        if int(fields[1]) == parent and "reader_process" in words:
+        if int(fields[1]) == parent and "reader_worker" in words:
             found.append(status.parent.name)
     return found
 
 
 def test_a_reader_that_is_killed_costs_its_clip_alone(clips):
     """The clip is told what happened; the next one gets another reader."""
-    reader = ReaderProcess(Limits())
+    reader = ReaderProcess(ReadLimits())
     try:
-        assert reader.read(clips[0], WANTED).frames.shape[0] == 4
+        assert read_one(clips[0], WANTED, reader=reader).frames.shape[0] == 4
         os.kill(int(_readers_of(os.getpid())[0]), signal.SIGKILL)
         time.sleep(0.1)
-        assert reader.read(clips[1], WANTED).reason == "the reader of the clip was ended by SIGKILL"
-        assert reader.read(clips[1], WANTED).sound is not None
+        assert (
+            read_one(clips[1], WANTED, reader=reader).reason == "the reader of the clip was ended by SIGKILL"
+        )
+        assert read_one(clips[1], WANTED, reader=reader).sound is not None
     finally:
         reader.close()
 
 
-def test_a_reader_that_is_silent_is_given_up(clips, monkeypatch):
+def test_a_reader_that_is_silent_is_given_up(clips):
     """A reader stopped in its tracks, as by a call that never ends: the clip is listed, the job goes on."""
-    monkeypatch.setattr("avcil.features.reader_process.GRACE_SECONDS", 0.2)
-    reader = ReaderProcess(Limits(seconds=0.3))
+    reader = ReaderProcess(ReadLimits(seconds=0.3, grace_seconds=0.2))
     try:
-        reader.read(clips[0], WANTED)
+        read_one(clips[0], WANTED, reader=reader)
         os.kill(int(_readers_of(os.getpid())[0]), signal.SIGSTOP)
-        assert reader.read(clips[1], WANTED).reason == "gave up after 0.3 s"
-        reader.limits = Limits()
-        assert reader.read(clips[1], WANTED).frames is not None
+        assert read_one(clips[1], WANTED, reader=reader).reason == "gave up after 0.3 s"
+        reader.limits = ReadLimits()
+        assert read_one(clips[1], WANTED, reader=reader).frames is not None
     finally:
         reader.close()
 
 
 def test_stopping_does_not_wait_for_a_slow_reader(clips):
     """Who waits for a reader is answered when it is stopped: Ctrl-C is not kept waiting by a slow file."""
-    reader = ReaderProcess(Limits())
-    reader.read(clips[0], WANTED)
+    reader = ReaderProcess(ReadLimits())
+    read_one(clips[0], WANTED, reader=reader)
     os.kill(int(_readers_of(os.getpid())[0]), signal.SIGSTOP)
     answers = []
-    waiting = threading.Thread(target=lambda: answers.append(reader.read(clips[1], WANTED)))
+    waiting = threading.Thread(target=lambda: answers.append(read_one(clips[1], WANTED, reader=reader)))
     waiting.start()
     time.sleep(0.1)
     reader.stop()
@@ -95,7 +96,7 @@ def test_a_clip_that_takes_too_much_memory_is_listed(clips, tmp_path):
     write_video(large, [frame] * 6, 20.0)
     bomb = Clip(clip_id="bomb", path=large, label="a", split="train")
     listed = [clips[0], bomb, *clips[1:3]]
-    report = extract(listed, tmp_path / "s", audio="none", limits=Limits(megabytes=96), workers=1)
+    report = extract(listed, tmp_path / "s", audio="none", limits=ReadLimits(megabytes=96), workers=1)
     assert report.stored == 3
     reason = read_failures(tmp_path / "s")["bomb"].reason
     assert reason == "it takes more memory than the 96 MB that a clip may"
@@ -106,7 +107,7 @@ def test_limits_must_make_sense():
     """No time and no memory are refused at once."""
     for wrong in ({"seconds": 0.0}, {"seconds": float("inf")}, {"megabytes": 0}):
         with pytest.raises(InputError):
-            Limits(**wrong)
+            ReadLimits(**wrong)
 
 
 def test_parts_fill_one_store(clips, whole, tmp_path):

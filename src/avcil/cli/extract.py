@@ -55,7 +55,7 @@ def run(args: Args) -> None:
     """Extract, and print what was stored and what was not."""
     from avcil.clips import read_clips
     from avcil.features.extract import extract
-    from avcil.features.reader_process import Limits
+    from avcil.media.reader import ReadLimits
 
     report = extract(
         read_clips(args.clips),
@@ -73,6 +73,6 @@ def run(args: Args) -> None:
         audio_tokens=args.audio_tokens,
         part=args.shard,
         ray=args.ray,
-        limits=Limits(seconds=args.clip_seconds, megabytes=args.clip_megabytes),
+        limits=ReadLimits(seconds=args.clip_seconds, megabytes=args.clip_megabytes),
     )
     print(report.text())

@@ -8,9 +8,12 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 from avcil import __version__
 from avcil.errors import AvcilError, unknown_name
@@ -34,6 +37,10 @@ VERBS = {
 }
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived; whoever handles Ctrl-C handles it in the same way."""
+
+
 def usage() -> str:
     """The list of verbs."""
     width = max(map(len, VERBS))
@@ -52,13 +59,36 @@ def usage() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 for success, 2 for bad input, 1 for a failure, 130 when interrupted."""
+    """Run the command line and exit: 0 for success, 2 for bad input, 1 for a failure, 130 after Ctrl-C, 143 after
+    SIGTERM."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     options = words[: words.index("--")] if "--" in words else words
     debug = "--debug" in options
     if debug:
         words.remove("--debug")
-    sys.exit(_guarded(words, debug=debug))
+    with _sigterm_as_exception():
+        code = _guarded(words, debug=debug)
+    sys.exit(code)
+
+
+@contextmanager
+def _sigterm_as_exception() -> Iterator[None]:
+    """Raise `Terminated` in the main thread at SIGTERM, unless the process handles or ignores SIGTERM already."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    try:
+        before = signal.getsignal(signal.SIGTERM)
+        if before is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _guarded(words: list[str], *, debug: bool) -> int:
@@ -86,7 +116,8 @@ def _in_words(error: BaseException) -> tuple[str, int]:
     if isinstance(error, AvcilError):
         return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt):
-        return "stopped. Run the same command again to go on from there", 130
+        code = 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
+        return "stopped. Run the same command again to go on from there", code
     if isinstance(error, ModuleNotFoundError) and not (error.name or "avcil").startswith("avcil"):
         return (
             f"the package {error.name} is missing. python -m avcil.doctor says what else is, and what to do",

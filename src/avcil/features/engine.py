@@ -11,7 +11,7 @@ from avcil.clips import Clip
 from avcil.features.encoding import Encoders
 from avcil.features.outcome import ClipOutcome, encode_batch
 from avcil.features.read_pool import read_clips_ahead
-from avcil.features.reader_process import Limits
+from avcil.media.reader import ReadLimits
 
 
 class Engine(Protocol):
@@ -33,7 +33,7 @@ class Here:
     """This process encodes, readers run at most a batch ahead of it."""
 
     encoders: Encoders
-    limits: Limits
+    limits: ReadLimits
     workers: int
     """Clips read at once."""
     isolate: bool = True

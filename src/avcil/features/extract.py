@@ -27,10 +27,10 @@ from avcil.features.failures import Failure
 from avcil.features.manifest import NEW_PLACE
 from avcil.features.outcome import ClipOutcome
 from avcil.features.part import Part
-from avcil.features.reader_process import Limits
 from avcil.features.report import ExtractReport, reasons
 from avcil.features.store import FeatureStore
 from avcil.features.writer import FeatureWriter
+from avcil.media.reader import ReadLimits
 from avcil.progress import Progress
 
 Batch = list[Clip]
@@ -52,7 +52,7 @@ def extract(
     precision: str | None = None,
     audio_tokens: bool = False,
     part: str | None = None,
-    limits: Limits | None = None,
+    limits: ReadLimits | None = None,
     isolate: bool = True,
     ray: str | None = None,
 ) -> ExtractReport:
@@ -83,7 +83,7 @@ def extract(
     chosen = {"device": device, "precision": precision, "audio_tokens": audio_tokens}
     names = EncoderNames.of(visual, audio, **chosen)
     here = {
-        "limits": limits or Limits(),
+        "limits": limits or ReadLimits(),
         "workers": workers or len(os.sched_getaffinity(0)),
         "isolate": isolate,
     }

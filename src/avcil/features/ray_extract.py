@@ -22,8 +22,8 @@ from avcil.clips import Clip
 from avcil.errors import AvcilError, InputError
 from avcil.features.encoding import EncoderNames, Encoders
 from avcil.features.outcome import ClipOutcome, encode_batch
-from avcil.features.reader_process import Limits, ReaderProcess
-from avcil.features.reading import Wanted
+from avcil.features.reading import Wanted, read_one
+from avcil.media.reader import ReaderProcess, ReadLimits
 
 RETRIES = 5
 """How often Ray does a batch again whose worker or node died, before it gives it up."""
@@ -35,7 +35,7 @@ ROWS_ALONE = {"batch_size": 1, "batch_format": "pyarrow"}
 
 
 @contextmanager
-def on_cluster(names: EncoderNames | None, limits: Limits, address: str) -> Iterator[Cluster]:
+def on_cluster(names: EncoderNames | None, limits: ReadLimits, address: str) -> Iterator[Cluster]:
     """The cluster at `address` (as `ray.init` takes it), ready to extract.
 
     :raises InputError: if there is none, or the encoders cannot be built or run there.
@@ -94,7 +94,7 @@ class Cluster:
     """With device and precision said."""
     encoders: Encoders
     """As workers have them, on this machine's processor."""
-    limits: Limits
+    limits: ReadLimits
 
     @property
     def _shares(self) -> tuple[dict[str, float], dict[str, float]]:
@@ -195,7 +195,7 @@ def _built(names: EncoderNames) -> Encoders:
 
 
 @lru_cache(maxsize=1)
-def _reader(limits: Limits) -> ReaderProcess:
+def _reader(limits: ReadLimits) -> ReaderProcess:
     """This worker's reader."""
     return ReaderProcess(limits)
 
@@ -212,9 +212,9 @@ def _unpacked(table: Any) -> Any:
     return pickle.loads(table["row"][0].as_buffer())
 
 
-def _read_batch(table: Any, wanted: Wanted, limits: Limits) -> Any:
+def _read_batch(table: Any, wanted: Wanted, limits: ReadLimits) -> Any:
     number, clips = _unpacked(table)
-    return _packed((number, [_reader(limits).read(clip, wanted) for clip in clips]))
+    return _packed((number, [read_one(clip, wanted, reader=_reader(limits)) for clip in clips]))
 
 
 class _Encoder:

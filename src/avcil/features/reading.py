@@ -7,14 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from avcil import prefetch
 from avcil.clips import Clip
 from avcil.encoders.base import AudioEncoder, VisualEncoder
-from avcil.errors import InputError
+from avcil.errors import AvcilError, InputError
 from avcil.files import without_path
+
+if TYPE_CHECKING:
+    from avcil.media.reader import ReaderProcess
+    from avcil.workers.process import Allowance
 
 TIMEOUT = 300.0
 """Seconds that reading one clip may take."""
@@ -76,13 +82,34 @@ class ReadClip:
 Read = Callable[[Clip], ReadClip]
 
 
-def read_one(clip: Clip, wanted: Wanted, *, timeout: float = TIMEOUT) -> ReadClip:
-    """Read one clip in at most `timeout` seconds; whatever is wrong with its file becomes its `reason`, so that
-    the others go on."""
-    from avcil.media import read_clip
+def read_one(
+    clip: Clip,
+    wanted: Wanted,
+    *,
+    timeout: float = TIMEOUT,
+    reader: ReaderProcess | None = None,
+    allowance: Allowance | None = None,
+) -> ReadClip:
+    """Read one clip; whatever is wrong with its file becomes its `reason`, so that the others continue.
 
+    Args:
+        clip: The clip.
+        wanted: What is read of it.
+        timeout: Seconds that it may take in this process.
+        reader: A worker process that decodes it, with its own limits; None decodes in this process.
+        allowance: Time that `reader` may take, where several calls share it.
+
+    Raises:
+        AvcilError: `reader` could not start, or was stopped.
+    """
+    from avcil.media import read_clip
+    from avcil.media.reader import UnexpectedReadError
+
+    read = partial(read_clip, timeout=timeout)
+    if reader is not None:
+        read = partial(reader.read_clip, allowance=allowance)
     try:
-        media = read_clip(
+        media = read(
             clip.path,
             frames=wanted.frames,
             short_side=wanted.short_side,
@@ -90,10 +117,11 @@ def read_one(clip: Clip, wanted: Wanted, *, timeout: float = TIMEOUT) -> ReadCli
             start=clip.start,
             end=clip.end,
             frame_choice=wanted.frame_choice,
-            timeout=timeout,
         )
-    except InputError as error:
+    except (InputError, UnexpectedReadError) as error:
         return ReadClip(clip=clip, reason=without_path(error, clip.path))
+    except AvcilError:
+        raise
     except (
         Exception
     ) as error:  # a file can be broken in ways nobody foresaw; it is listed, with the kind of error

@@ -63,6 +63,7 @@ def read_clip(
     end: float | None = None,
     frame_choice: str = SLICE_CENTRES,
     timeout: float = 300.0,
+    max_packets: int | None = None,
 ) -> ClipMedia:
     """Read `frames` frames and the mono sound at `sample_rate` Hz of [start, end] seconds of a file.
 
@@ -71,13 +72,15 @@ def read_clip(
     frames, unless `frame_choice` names another rule (media/frame_choice.py). A file that breaks off before
     its declared end is sampled over what is there, unless `end` was given.
 
+    `timeout` is in seconds; `max_packets` bounds the packets read, passes over the file added up.
+
     Raises `MediaError` naming the file and the reason if nothing of what was asked for can be had.
     """
     path = Path(path)
     _check_request(path, frames, short_side, sample_rate)
     sample_times(0.0, 1.0, 1, frame_choice)  # an unknown name is refused before the file is opened
     first, last = stretch_of(path, start, end)
-    deadline = Deadline(path, timeout)
+    deadline = Deadline(path, timeout, max_packets)
     try:
         return _Reading(path, frames, short_side, sample_rate, first, last, deadline, frame_choice).run()
     except MediaError:

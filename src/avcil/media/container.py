@@ -68,12 +68,13 @@ class MediaError(InputError):
 
 
 class Deadline:
-    """A moment after which work on a file is given up."""
+    """The time and the number of packets after which work on a file is given up."""
 
-    def __init__(self, path: Path, seconds: float) -> None:
+    def __init__(self, path: Path, seconds: float, max_packets: int | None = None) -> None:
         if not seconds > 0:
             raise InputError(f"timeout must be seconds above 0, not {seconds!r}")
         self.path, self.seconds = path, seconds
+        self._max_packets, self._checks = max_packets, 0
         self._moment = time.monotonic() + seconds
 
     def left(self) -> float:
@@ -81,7 +82,12 @@ class Deadline:
         return max(self._moment - time.monotonic(), 0.01)
 
     def check(self) -> None:
-        """Raise `MediaError` once the time is over."""
+        """Raise `MediaError` once the time is over; called before each packet, so that calls count packets."""
+        self._checks += 1
+        if self._max_packets is not None and self._checks > self._max_packets:
+            raise MediaError(
+                f"{self.path}: gave up after {self._max_packets} packets; give a shorter stretch or file"
+            )
         if time.monotonic() > self._moment:
             raise MediaError(
                 f"{self.path}: gave up after {self.seconds:g} s; give a shorter stretch (start, end) "

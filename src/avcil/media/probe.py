@@ -50,10 +50,10 @@ class MediaInfo:
     audio_codec: str | None
 
 
-def probe(path: Path | str, *, timeout: float = 60.0) -> MediaInfo:
+def probe(path: Path | str, *, timeout: float = 60.0, max_packets: int | None = None) -> MediaInfo:
     """What `path` holds; raises `MediaError` naming the file and the reason if it is no media file."""
     path = Path(path)
-    deadline = Deadline(path, timeout)
+    deadline = Deadline(path, timeout, max_packets)
     try:
         return _probe(path, deadline)
     except MediaError:

@@ -66,10 +66,11 @@ def read_windows(
     short_side: int | None,
     sample_rate: int | None,
     frame_choice: str = SLICE_CENTRES,
+    max_packets: int | None = None,
 ) -> Iterator[Window]:
     """The windows at `spans`, which ascend, in order; `MediaError` naming the file if it cannot be opened."""
     path = Path(path)
-    deadline = Deadline(path, TIMEOUT)
+    deadline = Deadline(path, TIMEOUT, max_packets)
     sounds = None if sample_rate is None else _Sounds(path, sample_rate, deadline)
     pictures: Iterator[tuple[np.ndarray | None, tuple[str, ...]]] = repeat((None, ()))
     if frames is not None:

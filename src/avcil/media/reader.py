@@ -1,0 +1,193 @@
+"""Decoding in worker processes, so that a hostile or damaged file cannot harm the program that needs its content.
+
+FFmpeg is C code that is given whatever people have on their disks, or send. A worker process may use a limited amount
+of memory and time for a clip; one that dies or does not answer in time is replaced, and its clip gets an error.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from avcil.errors import AvcilError, InputError
+from avcil.media.clip import ClipMedia
+from avcil.media.container import MediaError
+from avcil.media.probe import MediaInfo
+from avcil.media.windows import Window
+from avcil.workers.process import Allowance, Reply, WorkerDiedError, WorkerProcess, WorkerTimeoutError
+
+GRACE_SECONDS = 10.0
+"""How long a worker may remain silent after its own time limit, before it is ended."""
+
+
+class TooCostlyError(InputError):
+    """Reading a file took more time or memory than it may."""
+
+
+class UnexpectedReadError(AvcilError):
+    """Reading a file raised an exception that `avcil.media` does not foresee."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadLimits:
+    """What reading one clip may use."""
+
+    seconds: float = 300.0
+    """Wall time."""
+    megabytes: int = 2048
+    """Memory, in addition to what a worker process uses before its first clip."""
+    packets: int | None = None
+    """Packets that are demultiplexed, repeated passes over the file included; None does not count them."""
+    grace_seconds: float = GRACE_SECONDS
+    """Time after `seconds` until a worker process that does not answer is ended."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.seconds < float("inf"):
+            raise InputError(f"seconds for a clip must be a number above 0; not {self.seconds}")
+        if self.megabytes < 1:
+            raise InputError(f"megabytes for a clip must be 1 or more; not {self.megabytes}")
+
+
+class ReaderProcess:
+    """A worker process that decodes files, for one thread at a time; started when first used.
+
+    The methods have the names, results and errors of functions of `avcil.media`. In addition they raise
+    `TooCostlyError`, and `UnexpectedReadError` where those raise something that is no `AvcilError`.
+    """
+
+    def __init__(self, limits: ReadLimits) -> None:
+        self.limits = limits
+        arguments = [str(limits.megabytes), str(limits.seconds + limits.grace_seconds)]
+        self._worker = WorkerProcess(
+            "avcil.media.reader_worker", arguments, reply_bytes=limits.megabytes * 2**20
+        )
+
+    @property
+    def pid(self) -> int | None:
+        """Process id; None where it is not running."""
+        return self._worker.pid
+
+    def start(self) -> None:
+        """Start the process without waiting until it is ready."""
+        self._worker.start()
+
+    def stop(self) -> None:
+        """End the process for good; callable from any thread, and a thread that waits gets an error at once."""
+        self._worker.stop()
+
+    def close(self) -> None:
+        """End a process that no thread uses."""
+        self._worker.close()
+
+    def allowance(self) -> Allowance:
+        """Time for one clip; pass the same one to several calls for the same clip."""
+        return Allowance(self.limits.seconds + self.limits.grace_seconds)
+
+    def probe(self, path: Path | str, *, allowance: Allowance | None = None) -> MediaInfo:
+        """As `avcil.media.probe`."""
+        return MediaInfo(**self._one("probe", Path(path), allowance).value)
+
+    def read_clip(self, path: Path | str, *, allowance: Allowance | None = None, **options: Any) -> ClipMedia:
+        """As `avcil.media.read_clip`."""
+        reply = self._one("read_clip", Path(path), allowance, **options)
+        problems = tuple(reply.value.pop("problems"))
+        parts = dict.fromkeys(("frames", "frame_times", "sound")) | reply.arrays
+        return ClipMedia(**reply.value, problems=problems, **parts)
+
+    def read_windows(
+        self,
+        path: Path | str,
+        spans: Sequence[tuple[float, float]],
+        *,
+        allowance: Allowance | None = None,
+        **options: Any,
+    ) -> Iterator[Window]:
+        """As `avcil.media.windows.read_windows`; the time that the caller uses between windows does not count."""
+        with closing(
+            self._replies("read_windows", Path(path), allowance, spans=list(spans), **options)
+        ) as replies:
+            for reply in replies:
+                problems = tuple(reply.value.pop("problems"))
+                parts = dict.fromkeys(("frames", "sound")) | reply.arrays
+                yield Window(**reply.value, problems=problems, **parts)
+
+    def _one(self, operation: str, path: Path, allowance: Allowance | None, **options: Any) -> Reply:
+        (reply,) = self._replies(operation, path, allowance, timeout=self._timeout(allowance), **options)
+        return reply
+
+    def _timeout(self, allowance: Allowance | None) -> float:
+        """The time limit that the worker itself keeps, which gives the better message."""
+        if allowance is None:
+            return self.limits.seconds
+        return max(0.01, min(self.limits.seconds, allowance.seconds - self.limits.grace_seconds))
+
+    def _replies(
+        self, operation: str, path: Path, allowance: Allowance | None, **options: Any
+    ) -> Iterator[Reply]:
+        """The replies that have a value; an error reply is raised."""
+        request = {"operation": operation, "path": str(path), "max_packets": self.limits.packets, **options}
+        try:
+            with closing(self._worker.call(request, allowance or self.allowance())) as replies:
+                for reply in replies:
+                    if reply.error is not None:
+                        raise _error(path, reply.error)
+                    if reply.value is not None:
+                        yield reply
+        except WorkerTimeoutError:
+            raise TooCostlyError(f"{path}: gave up after {self.limits.seconds:g} s") from None
+        except WorkerDiedError as error:
+            raise MediaError(f"{path}: the reader of the clip {error}") from None
+
+
+def _error(path: Path, error: dict[str, str]) -> AvcilError:
+    kind, message = error["kind"], error["message"]
+    if kind == "memory":
+        return TooCostlyError(f"{path}: it takes more memory than the {message} MB that a clip may")
+    if kind == MediaError.__name__:
+        return MediaError(message)
+    return UnexpectedReadError(f"{path}: {message}") if kind == "unexpected" else InputError(message)
+
+
+class ReaderPool:
+    """Several reader processes, shared by threads."""
+
+    def __init__(self, limits: ReadLimits, workers: int) -> None:
+        """Prepare `workers` processes, which start when they are first used."""
+        self.limits = limits
+        self._readers = [ReaderProcess(limits) for _ in range(workers)]
+        self._idle: queue.SimpleQueue[ReaderProcess] = queue.SimpleQueue()
+        for reader in self._readers:
+            self._idle.put(reader)
+
+    def start(self) -> None:
+        """Start all processes now, so that the first clips do not wait for them."""
+        for reader in self._readers:
+            reader.start()
+
+    @contextmanager
+    def reader(self) -> Iterator[ReaderProcess]:
+        """A process for one thread; waits until one is free."""
+        reader = self._idle.get()
+        try:
+            yield reader
+        finally:
+            self._idle.put(reader)
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of those that are running."""
+        return [reader.pid for reader in self._readers if reader.pid is not None]
+
+    def stop(self) -> None:
+        """End all processes; threads that wait for one get an error."""
+        for reader in self._readers:
+            reader.stop()
+
+    def close(self) -> None:
+        """Release the processes, once no thread uses one."""
+        for reader in self._readers:
+            reader.close()

@@ -1,0 +1,155 @@
+"""A worker process from inside: limits of the operating system, and the loop that answers requests."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from avcil.errors import AvcilError, InputError
+
+Arrays = dict[str, np.ndarray]
+Operation = Callable[..., Iterator[tuple[Any, Arrays]]]
+"""Yields values (JSON) with arrays."""
+
+MIN_MEGABYTES = 64
+"""Memory without which nothing can be decoded."""
+OUTPUT_BYTES = 2**20
+"""Size that a file written by a worker may reach; its standard error is one."""
+OPEN_FILES = 64
+GRACE_SECONDS = 2.0
+"""Processor time beyond the time limit; the time limit itself gives a better message."""
+
+
+class MemoryBudget:
+    """Address space that this process may use in addition to what it has when the budget is made.
+
+    FFmpeg does not report failed allocations as such: it reports packets that could not be decoded. So any problem
+    of a file that needed more than half of the budget is attributed to memory.
+    """
+
+    def __init__(self, megabytes: int) -> None:
+        """Set the limit.
+
+        Args:
+            megabytes: Wanted size. Less is used where the limit of the parent process (`ulimit -v`) allows less.
+
+        Raises:
+            AvcilError: The limit of the parent process leaves too little.
+        """
+        self._began = _peak()
+        ceiling = min(_finite(limit) for limit in resource.getrlimit(resource.RLIMIT_AS))
+        size = min(megabytes * 2**20, ceiling - self._began)
+        self.megabytes = int(size // 2**20)
+        if self.megabytes < min(MIN_MEGABYTES, megabytes):
+            raise AvcilError(
+                f"{self._began + MIN_MEGABYTES * 2**20 >> 20} MB of address space are needed at least, "
+                f"the limit of the address space (ulimit -v) is {int(ceiling) >> 20} MB"
+            )
+        limit = int(self._began + size)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+    def is_strained(self) -> bool:
+        """Whether more than half of the budget has been used."""
+        return _peak() - self._began > self.megabytes * 2**20 / 2
+
+
+def _finite(limit: int) -> float:
+    return math.inf if limit == resource.RLIM_INFINITY else limit
+
+
+def _peak() -> int:
+    """Largest address space so far, in bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmPeak:"):
+            return int(line.split()[1]) * 1024
+    raise AvcilError("/proc/self/status lacks VmPeak; worker processes need Linux")
+
+
+def limit_process() -> None:
+    """Forbid what a worker never needs: large files, many open files, core dumps. Stop signals that are sent to all
+    processes of a service are left to the parent, which ends its workers."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    for kind, value in (
+        (resource.RLIMIT_FSIZE, OUTPUT_BYTES),
+        (resource.RLIMIT_NOFILE, OPEN_FILES),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        hard = resource.getrlimit(kind)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (value, value))
+
+
+def limit_processor_time(seconds: float) -> None:
+    """End this process (SIGXCPU) once it has used `seconds` more of processor time."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    limit = math.ceil(used.ru_utime + used.ru_stime + seconds + GRACE_SECONDS)
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, hard))
+
+
+def answer_requests(operations: Mapping[str, Operation], *, megabytes: int, seconds: float) -> None:
+    """Answer requests from standard input until it ends, or until a fresh process should continue.
+
+    Import whatever the operations need before the call: the memory budget counts from here.
+
+    Args:
+        operations: Functions by name. A request names one as `operation`; its other items are keyword arguments.
+        megabytes: Memory budget of this process.
+        seconds: Processor time of one request.
+    """
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints is not an answer
+    try:
+        budget = MemoryBudget(megabytes)
+        limit_process()
+    except AvcilError as error:
+        sys.exit(str(error))
+    with suppress(BrokenPipeError):  # the parent is gone
+        answers.write(b"ready\n")
+        answers.flush()
+        for line in sys.stdin.buffer:
+            limit_processor_time(seconds)
+            _answer(answers, operations, json.loads(line), budget)
+            if budget.is_strained():
+                break
+    os._exit(0)  # without the destructors of libraries, and without flushing into a closed pipe
+
+
+def _answer(
+    answers: BinaryIO, operations: Mapping[str, Operation], request: dict[str, Any], budget: MemoryBudget
+) -> None:
+    """Write the replies to one request; the last one has `more` false."""
+    operation = operations[request.pop("operation")]
+    error = None
+    try:
+        for value, arrays in operation(budget=budget, **request):
+            _write(answers, {"value": value, "more": True}, arrays)
+    except InputError as caught:
+        error = {"kind": type(caught).__name__, "message": str(caught)}
+    except (
+        Exception
+    ) as caught:  # a file can be broken in unforeseen ways; the parent reports the kind of error
+        error = {"kind": "unexpected", "message": f"{type(caught).__name__}: {caught}"}
+    if error is not None and budget.is_strained():
+        error = {"kind": "memory", "message": f"{budget.megabytes}"}
+    _write(answers, {"value": None, "error": error, "is_last": budget.is_strained()}, {})
+
+
+def _write(answers: BinaryIO, head: dict[str, Any], arrays: Arrays) -> None:
+    shapes = {name: [str(array.dtype), list(array.shape)] for name, array in arrays.items()}
+    answers.write(json.dumps(head | {"arrays": shapes}).encode() + b"\n")
+    for array in arrays.values():
+        answers.write(np.ascontiguousarray(array).data)
+    answers.flush()

@@ -1,0 +1,199 @@
+"""Decoding in worker processes: limits, what a worker inherits, and workers that misbehave."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avcil.errors import InputError
+from avcil.media import MediaError, probe, read_clip, write_video
+from avcil.media.reader import ReaderProcess, ReadLimits
+from avcil.media.windows import read_windows
+from avcil.workers.process import Allowance, WorkerDiedError, WorkerError, WorkerProcess, WorkerTimeoutError
+
+READ_UNDER_LIMIT = """
+import resource, sys
+from avcil.errors import AvcilError
+from avcil.media.reader import ReaderProcess, ReadLimits
+reader = ReaderProcess(ReadLimits())
+try:
+    reader.read_clip("missing", frames=1)
+except AvcilError:
+    status = open(f"/proc/{reader.pid}/status").read()
+reader.close()
+limit = int(status.split("VmPeak:")[1].split()[0]) * 1024 + int(sys.argv[2]) * 2**20
+reader = ReaderProcess(ReadLimits(megabytes=int(sys.argv[3])))
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+try:
+    print(reader.read_clip(sys.argv[1], frames=2).frames.shape)
+except AvcilError as error:
+    print(error)
+    sys.exit(error.exit_code)
+finally:
+    reader.close()
+"""
+READ_FOREVER = """
+from avcil.media.reader import ReaderProcess, ReadLimits
+reader = ReaderProcess(ReadLimits())
+reader.probe({path!r})
+print(reader.pid, flush=True)
+while True:
+    reader.read_clip({path!r}, frames=2)
+"""
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Path:
+    """1.5 s of picture and sound."""
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    rng = np.random.default_rng(0)
+    frames = [np.full((32, 48, 3), 20 * t, np.uint8) for t in range(12)]
+    sound = (0.1 * rng.standard_normal(24_000)).astype(np.float32)
+    write_video(path, frames, 8.0, sound=sound, sample_rate=16_000)
+    return path
+
+
+@pytest.fixture
+def reader():
+    """A reader process with small limits."""
+    reader = ReaderProcess(ReadLimits(seconds=20, megabytes=256, grace_seconds=5))
+    yield reader
+    reader.close()
+
+
+def test_the_same_results_as_in_this_process(reader, clip):
+    """Every operation gives the numbers, facts and errors of the function that it stands for."""
+    options = {"frames": 3, "short_side": 16, "sample_rate": 8000}
+    here, there = read_clip(clip, **options), reader.read_clip(clip, **options)
+    for name in ("frames", "frame_times", "sound"):
+        assert np.array_equal(getattr(here, name), getattr(there, name))
+        assert getattr(here, name).dtype == getattr(there, name).dtype
+    assert (here.duration, here.sample_rate, here.problems) == (
+        there.duration,
+        there.sample_rate,
+        there.problems,
+    )
+    assert reader.probe(clip) == probe(clip)
+    spans = [(0.0, 1.0), (0.5, 1.5)]
+    for ours, theirs in zip(
+        read_windows(clip, spans, **options), reader.read_windows(clip, spans, **options), strict=True
+    ):
+        assert np.array_equal(ours.frames, theirs.frames)
+        assert np.array_equal(ours.sound, theirs.sound)
+        assert (ours.start, ours.end, ours.problems) == (theirs.start, theirs.end, theirs.problems)
+    with pytest.raises(MediaError, match="there is no file"):
+        reader.probe(clip.with_name("missing.mp4"))
+    with pytest.raises(InputError, match="nothing is asked for"):
+        reader.read_clip(clip)
+
+
+def test_windows_that_are_not_all_taken(reader, clip):
+    """A caller that stops early does not get the rest as the answer to its next request."""
+    spans = [(0.0, 1.0), (0.5, 1.5)]
+    stream = reader.read_windows(clip, spans, frames=2, short_side=16, sample_rate=None)
+    next(stream)
+    stream.close()
+    assert reader.read_clip(clip, frames=2).frames.shape[0] == 2
+
+
+def test_a_worker_inherits_nothing_that_it_does_not_need(reader, clip, monkeypatch):
+    """No secret of the environment, no socket or file of the parent; no large files, no core dumps."""
+    monkeypatch.setenv("SERVICE_PASSWORD", "hidden")
+    with socket.socket() as listening, open(clip, "rb") as file:
+        os.set_inheritable(listening.fileno(), True)
+        os.set_inheritable(file.fileno(), True)
+        reader.probe(clip)
+        process = Path("/proc") / str(reader.pid)
+        assert b"hidden" not in (process / "environ").read_bytes()
+        opened = [os.readlink(descriptor) for descriptor in (process / "fd").iterdir()]
+        assert not [name for name in opened if "socket" in name or name == str(clip)]
+        lines = (process / "limits").read_text().splitlines()[1:]
+        limits = {line[:26].strip(): line[26:].split()[0] for line in lines}
+        assert int(limits["Max file size"]) <= 2**20
+        assert limits["Max core file size"] == "0"
+        assert int(limits["Max cpu time"]) < 60
+        assert int(limits["Max address space"]) < 2**34
+
+
+def test_the_number_of_packets_is_bounded(clip):
+    """A file of a million tiny packets is given up after the number allowed."""
+    reader = ReaderProcess(ReadLimits(packets=10))
+    try:
+        with pytest.raises(MediaError, match="gave up after 10 packets"):
+            reader.read_clip(clip, frames=4)
+    finally:
+        reader.close()
+
+
+@pytest.mark.parametrize(
+    ("program", "error", "said"),
+    [
+        ("print('ready', flush=True); input(); raise SystemExit(3)", WorkerDiedError, "exit code 3"),
+        ("print('ready\\nno json', flush=True); input()", WorkerDiedError, "malformed"),
+        (
+            'print(\'ready\\n{"value": 1, "arrays": {"frames": ["uint8", [9000, 9000, 9000]]}}\', flush=True); input()',
+            WorkerDiedError,
+            "malformed",
+        ),
+        (
+            'print(\'ready\\n{"value": 1, "arrays": {"frames": ["object", [1]]}}\', flush=True); input()',
+            WorkerDiedError,
+            "malformed",
+        ),
+        ("print('ready', flush=True); input(); input()", WorkerTimeoutError, "too long"),
+    ],
+)
+def test_a_worker_that_misbehaves(tmp_path, monkeypatch, program, error, said):
+    """Death, nonsense, arrays that would fill the memory, silence: an error in bounded time, and it is ended."""
+    (tmp_path / "misbehaving.py").write_text(program)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    worker = WorkerProcess("misbehaving", reply_bytes=10**6)
+    with pytest.raises(error, match=said):
+        list(worker.call({}, Allowance(0.5)))
+    assert worker.pid is None
+    worker.close()
+
+
+@pytest.mark.parametrize(("spare", "megabytes", "works"), [(400, 10_000, True), (40, 2048, False)])
+def test_a_hard_limit_of_the_address_space(clip, spare, megabytes, works):
+    """Under `ulimit -v` a reader uses what is left of it; too little is reported with the amount needed."""
+    words = [sys.executable, "-c", READ_UNDER_LIMIT, str(clip), str(spare), str(megabytes)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    if works:
+        assert (done.returncode, done.stdout) == (0, "(2, 32, 48, 3)\n"), done.stderr
+    else:
+        assert done.returncode == 1, done.stderr
+        assert "MB of address space are needed at least, the limit of the address space (ulimit -v) is" in (
+            done.stdout
+        )
+
+
+def test_a_worker_that_cannot_start(tmp_path, monkeypatch):
+    """What it printed is in the message, never EOFError."""
+    (tmp_path / "broken.py").write_text("raise ImportError('libavcodec.so: cannot map segment')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(WorkerError, match=r"exit code 1: ImportError: libavcodec\.so: cannot map segment"):
+        list(WorkerProcess("broken").call({}, Allowance(5)))
+
+
+def test_a_worker_ends_quietly_with_its_parent(clip):
+    """A parent that is killed while a worker decodes: no traceback, no process that stays."""
+    code = READ_FOREVER.format(path=str(clip))
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert parent.stdout is not None
+    worker = int(parent.stdout.readline())
+    parent.kill()
+    _, printed = parent.communicate(timeout=60)
+    for _ in range(600):
+        if not Path(f"/proc/{worker}").exists():
+            break
+        time.sleep(0.05)
+    assert not Path(f"/proc/{worker}").exists()
+    assert printed == b""
