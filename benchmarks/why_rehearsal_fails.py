@@ -21,7 +21,8 @@ from avcil.evaluation.run_files import read_run
 from avcil.features import FeatureStore
 from avcil.files import read_json
 from avcil.models.network import Network
-from avcil.models.saved import load_model, load_tensors
+from avcil.models.saved import load_model
+from avcil.tensor_files import load_tensors
 from avcil.training.task_data import TaskData
 
 

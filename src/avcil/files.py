@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from avcil.errors import InputError
+from avcil.input_files import JSON_BYTES, parse_json, read_bytes
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -78,13 +79,12 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file, or say which file is not JSON and where it breaks."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"there is no file {path}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is not valid JSON: {error}") from None
+    """Read a JSON file as strictly as `input_files.parse_json` does.
+
+    Raises:
+        InputError: If it is missing, not a regular file, too large, or not JSON; the message names the file.
+    """
+    return parse_json(read_bytes(path, limit=JSON_BYTES), str(path))
 
 
 def replace_folder(folder: Path, part: Path, write: Callable[[], object]) -> None:

@@ -10,7 +10,8 @@ import torch
 from avcil.errors import InputError
 from avcil.models.heads import LinearHead
 from avcil.models.network import Network
-from avcil.models.saved import load_model, load_tensors, save_model, save_tensors
+from avcil.models.saved import load_model, save_model, save_tensors
+from avcil.tensor_files import load_tensors
 
 CLASSES = ['b, "c"', "-a", "🎸"]
 

@@ -15,6 +15,7 @@ from avcil.features.index import locked_index
 from avcil.files import read_json, write_json
 
 NAME = "batch_size.json"
+LARGEST = 1 << 16
 
 
 def settled_batch_size(asked: int | Literal["auto"], store: Path, measure: Callable[[], int]) -> int:
@@ -33,6 +34,7 @@ def settled_batch_size(asked: int | Literal["auto"], store: Path, measure: Calla
             if not path.exists():
                 write_json(path, {"batch_size": measured})
     size = read_json(path)
-    if not isinstance(size, dict) or not isinstance(size.get("batch_size"), int) or size["batch_size"] < 1:
+    found = size.get("batch_size") if isinstance(size, dict) else None
+    if type(found) is not int or not 1 <= found <= LARGEST:
         raise InputError(f"{path} is damaged: delete it, and run the command again")
-    return size["batch_size"]
+    return found

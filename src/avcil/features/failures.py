@@ -10,9 +10,12 @@ from pathlib import Path
 
 from avcil.errors import InputError
 from avcil.files import write_text
+from avcil.input_files import read_bytes
 
 NAME = "failures.csv"
 COLUMNS = ("clip_id", "path", "label", "split", "reason", "tried")
+LARGEST = 64 << 20
+"""Bytes; a hundred times the list of the largest data set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +37,16 @@ def read_failures(folder: Path) -> dict[str, Failure]:
     path = Path(folder) / NAME
     if not path.exists():
         return {}
-    reader = csv.DictReader(io.StringIO(path.read_bytes().decode(errors="surrogateescape"), newline=""))
-    if tuple(reader.fieldnames or ()) != COLUMNS:
-        raise InputError(
-            f"{path} has other columns than {','.join(COLUMNS)}; move it away and run the command again"
-        )
-    failures = [Failure(**{name: row[name] or "" for name in COLUMNS}) for row in reader]
+    text = read_bytes(path, limit=LARGEST, follow=False).decode(errors="backslashreplace")
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise InputError(
+                f"{path} has other columns than {','.join(COLUMNS)}; move it away and run the command again"
+            )
+        failures = [Failure(**{name: row[name] or "" for name in COLUMNS}) for row in reader]
+    except csv.Error as error:
+        raise InputError(f"{path} is not CSV ({error}); move it away and run the command again") from None
     return {failure.clip_id: failure for failure in failures}
 
 

@@ -2,24 +2,33 @@
 
 A line is whole once it ends in a newline; what follows the last newline was cut off while being written and
 counts for nothing. Lines are never changed: a shard that was lost is dropped by a later line
-`{"shard": NAME, "dropped": true}`, and its clips can be stored again.
+`{"shard": NAME, "dropped": true}`, and its clips can be stored again. Each line ends with a checksum of itself, so
+that a label or a path that was changed afterwards is noticed; stores of earlier versions have none.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+import re
+import stat
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from avcil.clips import SPLITS
 from avcil.errors import InputError
 from avcil.files import disk_error, sync_folder
+from avcil.input_files import open_regular, parse_json
 
 NAME = "index.jsonl"
+SHARD_NAME = re.compile(r"([0-9a-f]{12})-[0-9]{5,}\.safetensors", re.ASCII)
+"""What a writer names its shards: its own name, and a number."""
+LONGEST_LINE = 16 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,22 +58,106 @@ class ShardEntry:
     digests: tuple[str, ...]
 
     def to_line(self) -> bytes:
-        """One line of the index."""
+        """One line of the index, with its checksum."""
         clips = [
             _without_empty_remark(asdict(clip)) | {"digest": digest}
             for clip, digest in zip(self.clips, self.digests, strict=True)
         ]
         value = {"shard": self.shard, "bytes": self.bytes, "sha256": self.sha256, "clips": clips}
-        return json.dumps(value, allow_nan=False).encode() + b"\n"
+        return _with_checksum(value)
 
     @classmethod
     def of(cls, value: dict[str, Any]) -> ShardEntry:
-        """The entry of one parsed line."""
+        """The entry of one parsed line; ValueError for one that no writer wrote."""
+        _check_fields(value, _SHARD_FIELDS, "the line")
+        for clip in value["clips"]:
+            _check_fields(clip, _CLIP_FIELDS, "a clip", optional={"remark"})
+            if clip["start"] is not None and clip["end"] is not None and clip["end"] <= clip["start"]:
+                raise ValueError(f"the clip {clip['clip_id']!r:.60} ends before it starts")
         digests = tuple(clip.pop("digest") for clip in value["clips"])
         clips = tuple(StoredClip(**clip) for clip in value["clips"])
         return cls(
             shard=value["shard"], bytes=value["bytes"], sha256=value["sha256"], clips=clips, digests=digests
         )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is_time(value: Any) -> bool:
+    return value is None or (type(value) in (int, float) and value >= 0)
+
+
+def _is_hex(digits: int) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and bool(re.fullmatch(rf"[0-9a-f]{{{digits}}}", value))
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+_SHARD_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "shard": lambda value: isinstance(value, str) and bool(SHARD_NAME.fullmatch(value)),
+    "bytes": lambda value: type(value) is int and value > 0,
+    "sha256": _is_hex(64),
+    "clips": lambda value: isinstance(value, list) and value != [],
+}
+_CLIP_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "clip_id": _is_text,
+    "label": _is_text,
+    "split": lambda value: value in SPLITS,
+    "path": lambda value: isinstance(value, str),
+    "start": _is_time,
+    "end": _is_time,
+    "visual": _is_bool,
+    "audio": _is_bool,
+    "digest": _is_hex(32),
+    "remark": lambda value: isinstance(value, str),
+}
+
+
+def _check_fields(
+    value: Any,
+    fields: dict[str, Callable[[Any], bool]],
+    what: str,
+    optional: frozenset[str] | set[str] = frozenset(),
+) -> None:
+    if not isinstance(value, dict):
+        raise ValueError(f"{what} is no JSON object")
+    if unknown := value.keys() - fields.keys():
+        raise ValueError(f"{what} has the unknown field {min(unknown)!r:.40}")
+    if missing := fields.keys() - value.keys() - optional:
+        raise ValueError(f"{what} lacks the field {min(missing)!r}")
+    for name, given in value.items():
+        if not fields[name](given):
+            raise ValueError(f"{what} has the {name} {given!r:.60}")
+
+
+_CHECKSUM = b', "checksum": "%s"}'
+
+
+def _digest(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=16).hexdigest().encode()
+
+
+def _with_checksum(value: dict[str, Any]) -> bytes:
+    body = json.dumps(value, allow_nan=False).encode()
+    return body[:-1] + _CHECKSUM % _digest(body) + b"\n"
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    """The value of a line; ValueError if it is not what was written."""
+    value = parse_json(line, "the line")
+    if not isinstance(value, dict):
+        raise ValueError("the line is no JSON object")
+    if "checksum" in value:
+        end = len(line) - len(_CHECKSUM % bytes(32))
+        body = line[:end] + b"}"
+        if line[end:] != _CHECKSUM % _digest(body):
+            raise ValueError("its content changed after it was written")
+        del value["checksum"]
+    return value
 
 
 def _without_empty_remark(clip: dict[str, Any]) -> dict[str, Any]:
@@ -73,7 +166,29 @@ def _without_empty_remark(clip: dict[str, Any]) -> dict[str, Any]:
 
 def drop_line(shard: str) -> bytes:
     """A line that takes a lost shard out of the index."""
-    return json.dumps({"shard": shard, "dropped": True}).encode() + b"\n"
+    return _with_checksum({"shard": shard, "dropped": True})
+
+
+def check_places(folder: Path) -> None:
+    """Refuse a store whose parts are links: what is written or removed in it would lie elsewhere.
+
+    Raises:
+        InputError: If manifest.json or index.jsonl is no regular file, or shards no folder.
+    """
+    for name, is_right in (("manifest.json", stat.S_ISREG), (NAME, stat.S_ISREG), ("shards", stat.S_ISDIR)):
+        path = Path(folder) / name
+        try:
+            mode = os.lstat(path).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if not is_right(mode):
+            kind = (
+                "a symbolic link" if stat.S_ISLNK(mode) else "something else than a feature store has there"
+            )
+            raise InputError(
+                f"{path} is {kind}: refused. A feature store lies in one folder; copy all of it into a new one "
+                "(cp -rL)"
+            )
 
 
 def read_index(folder: Path, start: int = 0) -> tuple[dict[str, ShardEntry], int]:
@@ -82,34 +197,45 @@ def read_index(folder: Path, start: int = 0) -> tuple[dict[str, ShardEntry], int
     No index is an empty one.
     """
     path = Path(folder) / NAME
+    check_places(folder)
     entries: dict[str, ShardEntry] = {}
     if not path.exists():
         return entries, 0
-    with open(path, "rb") as file:
+    end = start
+    with open_regular(path, follow=False) as file:
         file.seek(start)
-        whole, newline, _torn = file.read().rpartition(b"\n")
-    for number, line in enumerate(whole.split(b"\n") if newline else [], 1):
-        try:
-            value = json.loads(line)
-            if value.get("dropped"):
-                entries.pop(value["shard"], None)
-            else:
-                entries[value["shard"]] = ShardEntry.of(value)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"{path}, line {number} is damaged ({type(error).__name__}: {error}). Delete that line "
-                "and run the "
-                "avcil extract command that made the store again: the clips of this shard are then made anew"
-            ) from None
-    return entries, start + len(whole) + len(newline)
+        for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE), b""), 1):
+            if not line.endswith(b"\n") and len(line) < LONGEST_LINE:
+                break
+            try:
+                _take_in(_parsed(line[:-1]), entries)
+            except ValueError as error:
+                raise InputError(
+                    f"{path}, line {number} is damaged ({error}). Delete that line and run the avcil extract "
+                    "command that made the store again: the clips of this shard are then made anew"
+                ) from None
+            end += len(line)
+    return entries, end
+
+
+def _take_in(value: dict[str, Any], entries: dict[str, ShardEntry]) -> None:
+    if "dropped" in value:
+        _check_fields(value, {"shard": _SHARD_FIELDS["shard"], "dropped": lambda it: it is True}, "the line")
+        entries.pop(value["shard"], None)
+        return
+    entry = ShardEntry.of(value)
+    if entry.shard in entries:
+        raise ValueError(f"the shard {entry.shard} is listed twice")
+    entries[entry.shard] = entry
 
 
 @contextlib.contextmanager
 def locked_index(folder: Path) -> Iterator[int]:
     """The index, opened to append and held by this process alone; a torn last line is cut off first."""
     path = Path(folder) / NAME
+    check_places(folder)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         raise disk_error(error, path) from error
     try:

@@ -6,6 +6,7 @@ Shapes: T time slices, S spatial tokens per slice, N audio tokens, D width.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ DTYPES = ("float16", "float32")
 MISSING = ("skip", "zero", "fail")
 IMPORTED = "released:"
 """How the encoder of features that were imported begins: it has a name, but cannot be asked."""
+MOST_NUMBERS = 1 << 28
+"""Of one clip's array: a gibibyte in float32."""
 NEW_PLACE = "Choose another --out, or delete that folder first"
 
 
@@ -69,11 +72,13 @@ class Manifest:
         for name, shape in self.arrays().items():
             form = self.FORMS[name]
             if len(shape) != form.count(",") + (form[-2] != ",") or not all(
-                isinstance(n, int) and n > 0 for n in shape
+                type(n) is int and n > 0 for n in shape
             ):
                 raise InputError(
-                    f"{name} features have the shape {form} of positive whole numbers, not {shape}"
+                    f"{name} features have the shape {form} of positive whole numbers, not {shape!r:.100}"
                 )
+            if math.prod(shape) > MOST_NUMBERS:
+                raise InputError(f"{name} features {shape} are more than {MOST_NUMBERS} numbers a clip")
 
     def arrays(self) -> dict[str, tuple[int, ...]]:
         """The shape of each array that the store holds of a clip, by name."""
@@ -124,7 +129,7 @@ class Manifest:
         value = read_json(path)
         if not isinstance(value, dict) or value.get("format") != FORMAT:
             raise InputError(f"{path} does not describe a feature store: its format is not {FORMAT!r}")
-        if value.get("version") != VERSION:
+        if type(value.get("version")) is not int or value["version"] != VERSION:
             raise InputError(
                 f"{path} has format version {value.get('version')!r}; this avcil reads version {VERSION}. "
                 "Use the avcil that wrote it, or extract the features again"
@@ -140,9 +145,12 @@ class Manifest:
     def _of(cls, value: Mapping[str, Any]) -> Manifest:
         def modality(name: str) -> Modality | None:
             stored = value.get(name) if name == "audio_tokens" else value[name]
-            return stored and Modality(shape=tuple(stored["shape"]), encoder=stored["encoder"])
+            if stored is None:
+                return None
+            return Modality(shape=tuple(stored["shape"]), encoder=_object(stored, "encoder"))
 
-        plain = {key: value[key] for key in ("dtype", "sampling", "missing", "libraries")}
+        plain = {key: value[key] for key in ("dtype", "missing")}
+        plain |= {key: _object(value, key) for key in ("sampling", "libraries")}
         return cls(**{name: modality(name) for name in cls.FORMS}, **plain)
 
     def write(self, folder: Path) -> None:
@@ -163,6 +171,12 @@ class Manifest:
                     f"the feature store {folder} was made with {said.get(key, f'another {key}')}: it has "
                     f"{json.dumps(theirs.get(key))}, asked for is {json.dumps(mine.get(key))}. {NEW_PLACE}"
                 )
+
+
+def _object(holder: Mapping[str, Any], name: str) -> dict[str, Any]:
+    if not isinstance(holder[name], dict):
+        raise TypeError(f"{name} is no JSON object")
+    return holder[name]
 
 
 def modality_of(array: str) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,10 +21,11 @@ import numpy as np
 
 from avcil.errors import InputError
 from avcil.files import write_atomically
+from avcil.input_files import open_regular
+from avcil.tensor_files import read_layout
 
 CODES = {"float16": "F16", "float32": "F32"}
 DTYPES = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
-LARGEST_HEADER = 1 << 20
 
 
 def write_shard(path: Path, columns: Mapping[str, Sequence[np.ndarray]]) -> tuple[int, str]:
@@ -72,31 +72,20 @@ class Column:
 def read_header(path: Path) -> dict[str, Column]:
     """Where each modality lies in the shard at `path`; refuses what does not fit the file's size."""
     try:
-        with open(path, "rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= LARGEST_HEADER:
-                raise ValueError("header length")
-            header = json.loads(file.read(length))
-            size = os.fstat(file.fileno()).st_size
-        columns = {}
-        for name, entry in header.items():
-            if name == "__metadata__":
-                continue
-            dtype, (n, *shape) = DTYPES[entry["dtype"]], entry["shape"]
-            begin, end = entry["data_offsets"]
-            if (
-                end - begin != n * dtype.itemsize * math.prod(shape)
-                or not 0 <= begin <= end <= size - 8 - length
-            ):
-                raise ValueError(f"extent of {name}")
-            columns[name] = Column(8 + length + begin, dtype, n, tuple(shape))
-        return columns
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        with open_regular(path, follow=False) as file:
+            layout = read_layout(file, "it")
+        for name, tensor in layout.items():
+            if tensor.dtype not in DTYPES or not tensor.shape:
+                raise InputError(f"{name!r:.60} is {tensor.dtype} of shape {tensor.shape}")
+    except (InputError, OSError) as error:
         raise InputError(
-            f"the shard {path} cannot be read ({type(error).__name__}: {error}). Run the avcil extract "
-            "command that "
-            "made the store again after deleting this file: its clips are then made anew"
+            f"the shard {path} cannot be read ({error}). Run the avcil extract command that made the store "
+            "again after deleting this file: its clips are then made anew"
         ) from None
+    return {
+        name: Column(tensor.begin, DTYPES[tensor.dtype], tensor.shape[0], tensor.shape[1:])
+        for name, tensor in layout.items()
+    }
 
 
 def file_sha256(path: Path) -> str:

@@ -15,6 +15,7 @@ import json
 import math
 import mmap
 import os
+import stat
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,7 @@ LARGE_READ = 32 << 20
 READERS = 4
 LARGE_ROW = 1 << 20
 """Bytes of a clip from which a read by position costs no more than a copy from a map."""
+NO_FILE = "a link or folder instead of a file"
 AGAIN = (
     "Run the avcil extract command that made the store once more: what is there is kept, "
     "what is missing is made anew"
@@ -45,14 +47,16 @@ AGAIN = (
 class _Shard:
     """An open shard; it closes with its last user, so another thread may drop it while it is being read."""
 
-    def __init__(self, path: Path, arrays: dict[str, tuple[int, ...]], dtype: np.dtype) -> None:
+    def __init__(self, path: Path, arrays: dict[str, tuple[int, ...]], dtype: np.dtype, clips: int) -> None:
         self.path = path
         self.columns = read_header(path)
         for name, shape in arrays.items():
             column = self.columns.get(name)
-            if column is None or column.shape != shape or column.dtype != dtype:
-                raise InputError(f"the shard {path} does not hold {name} features {shape} {dtype}. {AGAIN}")
-        self.descriptor = os.open(path, os.O_RDONLY)
+            if column is None or (column.n, column.shape) != (clips, shape) or column.dtype != dtype:
+                raise InputError(
+                    f"the shard {path} does not hold {name} features {(clips, *shape)} {dtype}. {AGAIN}"
+                )
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         mapped = mmap.mmap(self.descriptor, 0, prot=mmap.PROT_READ)
         self.rows = {name: _view(mapped, self.columns[name]) for name in arrays}
 
@@ -128,8 +132,9 @@ class FeatureStore:
         self._row_in_shard = np.array([row for *_, row in rows], dtype=np.int64)
 
     def _opener(self) -> Any:
-        folder, names = self.path / "shards", [name for name, *_ in self.shards]
-        return lru_cache(maxsize=OPEN_SHARDS)(partial(_open_shard, folder, names, self.manifest))
+        folder, clips = self.path / "shards", np.bincount(self._shard_of).tolist()
+        files = [(folder / name, count) for (name, *_), count in zip(self.shards, clips, strict=True)]
+        return lru_cache(maxsize=OPEN_SHARDS)(partial(_open_shard, files, self.manifest))
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_open"}
@@ -185,6 +190,8 @@ class FeatureStore:
         rows = np.asarray(rows, dtype=np.int64)
         if rows.size and not (rows.min() >= 0 and rows.max() < len(self)):
             raise IndexError(f"rows must lie between 0 and {len(self) - 1}, got {rows.min()} to {rows.max()}")
+        if rows.size:
+            self._open(int(self._shard_of[rows[0]]))  # a shape that no shard has must not be allocated
         out = np.empty((len(rows), *shape), dtype=self.manifest.dtype)
         fill = self._read_large if out[:1].nbytes >= LARGE_ROW else self._copy_small
         fill(name, self._shard_of[rows], self._row_in_shard[rows], out)
@@ -257,16 +264,19 @@ class FeatureStore:
 
 
 def shard_damage(folder: Path, shard: str, size: int) -> str | None:
-    """What is wrong with a committed shard's file at a glance: it is missing or not as long as it was."""
+    """What is wrong with a committed shard's file at a glance: it is missing, a link, or not as long as it was."""
     try:
-        found = (Path(folder) / "shards" / shard).stat().st_size
+        found = (Path(folder) / "shards" / shard).lstat()
     except FileNotFoundError:
         return "missing"
-    return None if found == size else f"{found} bytes instead of {size}"
+    if not stat.S_ISREG(found.st_mode):
+        return NO_FILE
+    return None if found.st_size == size else f"{found.st_size} bytes instead of {size}"
 
 
-def _open_shard(folder: Path, names: Sequence[str], manifest: Manifest, number: int) -> _Shard:
-    return _Shard(folder / names[number], manifest.arrays(), np.dtype(manifest.dtype))
+def _open_shard(files: Sequence[tuple[Path, int]], manifest: Manifest, number: int) -> _Shard:
+    path, clips = files[number]
+    return _Shard(path, manifest.arrays(), np.dtype(manifest.dtype), clips)
 
 
 def _runs(shards: np.ndarray, places: np.ndarray, *, most: int) -> list[tuple[int, int]]:

@@ -21,13 +21,16 @@ from avcil.features.failures import read_failures
 from avcil.features.index import ShardEntry, read_index
 from avcil.features.manifest import Manifest, modality_of
 from avcil.features.shards import file_sha256, read_header, row_digest
-from avcil.features.store import shard_damage
+from avcil.features.store import NO_FILE, shard_damage
+from avcil.features.writer import LOCK_NAME
 from avcil.progress import Progress
 
 SHOWN = 5
+DAMAGE = {"missing": "shards missing", NO_FILE: "shards that are links or folders"}
 MEND = {
     "shard": "delete the shard file and run the avcil extract command that made the store again",
-    "foreign": "these files belong to no committed shard; the next avcil extract removes what dead runs left",
+    "foreign": "these files belong to no committed shard; the next avcil extract removes what killed runs left "
+    "and leaves others alone",
     "index": "move the store away and extract into a new folder",
     "numbers": "look at the clips; if they are right, the encoder is not: extract anew with another one",
     "constant": "look at the clips: they may be black or silent; take them out of the list, or leave them",
@@ -122,7 +125,9 @@ def verify(path: Path | str, clips: Sequence[Clip] | None = None) -> Verificatio
 
 def _foreign_files(path: Path, entries: Sequence[ShardEntry]) -> Iterator[Finding]:
     known = {entry.shard for entry in entries}
-    names = sorted(file.name for file in (path / "shards").iterdir() if not file.name.endswith(".lock"))
+    folder = path / "shards"
+    files = folder.iterdir() if folder.is_dir() else ()
+    names = sorted(file.name for file in files if not LOCK_NAME.fullmatch(file.name))
     foreign = tuple(name for name in names if name not in known)
     if foreign:
         yield Finding(
@@ -145,7 +150,7 @@ def _check_shard(path: Path, entry: ShardEntry, manifest: Manifest) -> Iterator[
     """(kind, what, where, is_error) of all that is wrong with one shard."""
     damage = shard_damage(path, entry.shard, entry.bytes)
     if damage:
-        what = "shards missing" if damage == "missing" else "shards of another length than when written"
+        what = DAMAGE.get(damage, "shards of another length than when written")
         yield "shard", what, entry.shard, True
         return
     file = path / "shards" / entry.shard

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
 import threading
 import time
@@ -26,13 +27,24 @@ import numpy as np
 from avcil.clips import Clip
 from avcil.errors import InputError
 from avcil.features.failures import Failure, read_failures, write_failures
-from avcil.features.index import ShardEntry, StoredClip, append_lines, drop_line, locked_index, read_index
+from avcil.features.index import (
+    SHARD_NAME,
+    ShardEntry,
+    StoredClip,
+    append_lines,
+    drop_line,
+    locked_index,
+    read_index,
+)
 from avcil.features.manifest import NEW_PLACE, Manifest
 from avcil.features.shards import row_digest, write_shard
 from avcil.features.store import shard_damage
 from avcil.files import disk_error
 
 SECONDS_BETWEEN_LISTS = 2.0
+LOCK_NAME = re.compile(r"\.([0-9a-f]{12})\.lock", re.ASCII)
+LEFTOVER_NAME = re.compile(rf"\.?{SHARD_NAME.pattern}(?:\.[0-9]+\.part)?", re.ASCII)
+"""A shard, or a part of one."""
 
 
 @dataclass(frozen=True)
@@ -107,21 +119,18 @@ class FeatureWriter:
         return {name: entry for name, entry in entries.items() if name not in lost}
 
     def _remove_leftovers(self, committed: set[str]) -> None:
-        """Remove shards without an index line whose writer is dead; called with the index locked."""
+        """Remove shards without an index line whose writer is dead; called with the index locked.
+
+        Only files of names that a writer gives are removed: others in the folder are not the store's.
+        """
         folder = self.path / "shards"
-        alive = set()
-        for lock in folder.glob(".*.lock"):
-            with open(lock, "rb") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    alive.add(lock.name.split(".")[1])
-                    continue
-                lock.unlink()
-        for path in folder.iterdir():
-            writer = path.name.lstrip(".").split("-")[0].split(".")[0]
-            if path.name not in committed and writer not in alive:
-                path.unlink(missing_ok=True)
+        names = sorted(entry.name for entry in os.scandir(folder) if not entry.is_dir(follow_symlinks=False))
+        locks = [match for name in names if (match := LOCK_NAME.fullmatch(name))]
+        alive = {lock[1] for lock in locks if _is_held(folder / lock[0])}
+        for name in names:
+            match = LEFTOVER_NAME.fullmatch(name) or LOCK_NAME.fullmatch(name)
+            if match and match[1] not in alive and name not in committed:
+                (folder / name).unlink(missing_ok=True)
 
     def _take_name(self) -> tuple[str, int]:
         """A name of this writer's own and its lock; called with the index locked: nobody sweeps meanwhile."""
@@ -310,6 +319,23 @@ class FeatureWriter:
             self.close()
         else:
             self._release()
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether the writer of a lock file lives; a lock that cannot be opened counts as held."""
+    try:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _printable(text: str) -> str:

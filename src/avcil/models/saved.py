@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from avcil.errors import InputError
@@ -27,6 +26,7 @@ from avcil.models.base import Model
 from avcil.models.card import model_card
 from avcil.models.learning_state import LearningState
 from avcil.models.network import Network
+from avcil.tensor_files import load_tensors
 
 FORMAT, VERSION = "avcil-model", 2
 READ_VERSIONS = (1, 2)
@@ -65,16 +65,6 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write named tensors as safetensors, atomically."""
     content = save({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
     write_atomically(path, lambda file: file.write(content))
-
-
-def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Read named tensors; a missing or damaged file is an InputError that names it."""
-    if not path.is_file():
-        raise InputError(f"there is no file {path}")
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise InputError(f"{path} is damaged: {error}") from None
 
 
 def save_model(

@@ -21,7 +21,7 @@ from avcil.files import read_json
 from avcil.methods.base import GradientMethod
 from avcil.methods.registry import load_method
 from avcil.models.base import modality_parts
-from avcil.models.saved import load_tensors
+from avcil.tensor_files import load_tensors
 
 
 @dataclass(frozen=True, kw_only=True)

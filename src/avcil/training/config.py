@@ -97,7 +97,12 @@ class TrainConfig:
             f"--weight-decay must be a number, 0 or more; not {self.weight_decay}",
         )
         require(self.checkpoint_seconds >= 0, "--checkpoint-seconds must be 0 or more")
-        require(self.seed >= 0, f"--seed must be 0 or more; not {self.seed}")
+        for name in ("seed", "class_order_seed"):
+            value = getattr(self, name)
+            require(
+                value is None or 0 <= value < 2**63,
+                f"--{name.replace('_', '-')} must be 0 or more, and less than 2^63; not {value}",
+            )
         if self.memory_limit is not None:
             bytes_of(self.memory_limit)
         require(

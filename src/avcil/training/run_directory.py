@@ -22,7 +22,8 @@ from torch import Tensor
 
 from avcil.errors import InputError
 from avcil.files import disk_error, read_json, sync_folder, write_json, write_text
-from avcil.models.saved import load_tensors, save_tensors
+from avcil.models.saved import save_tensors
+from avcil.tensor_files import load_tensors
 from avcil.training.gradient import Progress
 
 

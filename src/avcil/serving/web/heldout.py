@@ -16,9 +16,10 @@ from avcil.errors import AvcilError, InputError
 from avcil.features import FeatureStore
 from avcil.files import read_json
 from avcil.models.base import modality_parts
-from avcil.models.saved import load_tensors, save_tensors
+from avcil.models.saved import save_tensors
 from avcil.serving.clip_features import ClipFeatures
 from avcil.serving.recognizer import Recognizer
+from avcil.tensor_files import load_tensors
 
 MOST = 500
 """Test clips of the run that are asked about, evenly chosen."""

@@ -1,0 +1,146 @@
+"""Reading files that may come from anyone: regular files of bounded size, and JSON without surprises.
+
+JSON as read here is strict: no NaN, no infinity, no number beyond 64 bits, no name twice in one object, no text that
+cannot be written as UTF-8, and no deep nesting. So what was read can be compared, printed and written again.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+from avcil.errors import InputError
+
+JSON_BYTES = 16 << 20
+"""Largest JSON document that is read; parsed, it can take 25 times its size in memory."""
+DEEPEST = 64
+"""Levels of nesting in a JSON document."""
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def open_regular(path: Path | str, *, follow: bool = True) -> BinaryIO:
+    """Open a regular file for reading; it never waits, as opening a pipe or a device could.
+
+    Args:
+        path: The file.
+        follow: Whether a symbolic link is followed. Models are read from the Hugging Face hub's cache, which is made
+            of links; the files of a feature store are never links.
+
+    Raises:
+        InputError: If there is no such file, it cannot be opened, or it is something else than a regular file.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    try:
+        _check_regular(
+            os.stat(path, follow_symlinks=follow).st_mode, path
+        )  # opening some devices has an effect
+        descriptor = os.open(path, flags)
+    except FileNotFoundError:
+        raise InputError(f"there is no file {path}") from None
+    except (OSError, ValueError) as error:
+        said = "it is a symbolic link" if getattr(error, "errno", 0) == errno.ELOOP else error
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{str(path)!r} cannot be opened: {getattr(said, 'strerror', said)}") from None
+    try:
+        _check_regular(os.fstat(descriptor).st_mode, path)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _check_regular(mode: int, path: Path | str) -> None:
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a symbolic link", stat.S_IFIFO: "a named pipe"}
+        kind = kinds.get(stat.S_IFMT(mode), "a device or socket")
+        raise InputError(f"{path} is {kind}, not a regular file")
+
+
+def read_bytes(path: Path | str, *, limit: int, follow: bool = True) -> bytes:
+    """The content of a regular file of `limit` bytes at most.
+
+    Raises:
+        InputError: As `open_regular`, and if the file is larger.
+    """
+    with open_regular(path, follow=follow) as file:
+        data = file.read(limit + 1) if os.fstat(file.fileno()).st_size <= limit else None
+    if data is None or len(data) > limit:
+        raise InputError(f"{path} is larger than {limit >> 20} MiB, which no such file of avcil is")
+    return data
+
+
+def parse_json(data: bytes, where: str) -> Any:
+    """The value of a JSON document in UTF-8, with or without a byte order mark.
+
+    Args:
+        data: The document.
+        where: Its name, for messages.
+
+    Raises:
+        InputError: If it is not JSON, or not as strict as this module wants it.
+    """
+    try:
+        value = json.loads(
+            data.decode("utf-8-sig"),
+            parse_int=_whole_number,
+            parse_float=_finite_number,
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_object,
+        )
+        if _SURROGATE.search(data):
+            json.dumps(value, ensure_ascii=False).encode()
+    except ValueError as error:
+        raise InputError(f"{where} is not valid JSON: {error}") from None
+    except RecursionError:
+        value = None
+        nested = True
+    else:
+        nested = _is_deep(value)
+    if nested:
+        raise InputError(f"{where} is not valid JSON for avcil: it is nested more than {DEEPEST} levels deep")
+    return value
+
+
+def _whole_number(text: str) -> int:
+    if len(text) > 20 or not -(2**63) <= int(text) < 2**63:
+        raise ValueError(f"the whole number {text[:24]} does not fit in 64 bits")
+    return int(text)
+
+
+def _finite_number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {text[:24]} is too large")
+    return value
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a JSON number")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {twice[:40]!r} is given twice in one object")
+    return value
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEEPEST):
+        containers = [item for item in level if isinstance(item, dict | list)]
+        level = [
+            child for item in containers for child in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return False
+    return True

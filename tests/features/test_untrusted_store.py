@@ -1,0 +1,239 @@
+"""A feature store from a stranger, or changed by hand: what is wrong is said, and nothing outside is touched."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from avcil.clips import Clip
+from avcil.errors import InputError
+from avcil.features import FeatureStore, FeatureWriter, Manifest, Modality
+from avcil.features.verify import verify
+
+MANIFEST = Manifest(audio=Modality(shape=(4,)), dtype="float32")
+
+
+def add(writer: FeatureWriter, number: int) -> None:
+    clip = Clip(clip_id=f"c{number}", path=Path(f"{number}.mp4"), label="ab"[number % 2], split="train")
+    writer.add(clip, audio=np.arange(4.0) + number)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """Four clips in two shards."""
+    with FeatureWriter(tmp_path / "store", MANIFEST, shard_size=2) as writer:
+        for number in range(4):
+            add(writer, number)
+    return tmp_path / "store"
+
+
+def lines(store: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (store / "index.jsonl").read_text().splitlines()]
+
+
+def rewrite(store: Path, change: Callable[[list[dict[str, Any]]], object], *, checksum: bool = False) -> None:
+    """Change the index; without its checksums, as an earlier version of avcil or an attacker writes it."""
+    values = lines(store)
+    if not checksum:
+        for value in values:
+            del value["checksum"]
+    change(values)
+    (store / "index.jsonl").write_text("".join(json.dumps(value) + "\n" for value in values))
+
+
+def swap_labels(values: list[dict[str, Any]]) -> None:
+    first, second = values[0]["clips"]
+    first["label"], second["label"] = second["label"], first["label"]
+
+
+def test_labels_that_were_swapped_are_noticed(made: Path) -> None:
+    """The numbers are right and their digests too; only the line's checksum tells."""
+    rewrite(made, swap_labels, checksum=True)
+    for opened in (FeatureStore, verify):
+        with pytest.raises(InputError, match=r"line 1 is damaged.*changed after it was written"):
+            opened(made)
+
+
+def test_a_store_of_an_earlier_version_is_read(made: Path) -> None:
+    """Its lines have no checksum; lines that are added have one."""
+    before = FeatureStore(made).fingerprint
+    rewrite(made, lambda values: None)
+    assert FeatureStore(made).fingerprint == before
+    with FeatureWriter(made, MANIFEST) as writer:
+        add(writer, 4)
+    assert [("checksum" in value) for value in lines(made)] == [False, False, True]
+    assert len(FeatureStore(made)) == 5
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("shard", "../../victim.safetensors"),
+        ("shard", "/etc/passwd"),
+        ("shard", "0123456789ab-00000.safetensors\0"),
+        ("shard", ["x"]),
+        ("bytes", "12"),
+        ("bytes", True),
+        ("bytes", -1),
+        ("sha256", "x"),
+        ("clips", {}),
+        ("clips", []),
+        ("clips", [3]),
+        ("extra", 1),
+    ],
+)
+def test_fields_of_a_line_that_no_writer_wrote(made: Path, field: str, value: Any) -> None:
+    """Names lead nowhere else, and types are what they must be."""
+    rewrite(made, lambda values: values[0].update({field: value}))
+    for opened in (FeatureStore, verify, lambda path: FeatureWriter(path, MANIFEST)):
+        with pytest.raises(InputError, match=r"index\.jsonl, line 1 is damaged"):
+            opened(made)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("clip_id", ""),
+        ("clip_id", 3),
+        ("label", None),
+        ("label", ["a"]),
+        ("split", "dev"),
+        ("start", "0"),
+        ("start", -1.0),
+        ("visual", 1),
+        ("digest", "zz"),
+        ("remark", {}),
+    ],
+)
+def test_fields_of_a_clip_that_no_writer_wrote(made: Path, field: str, value: Any) -> None:
+    rewrite(made, lambda values: values[0]["clips"][0].update({field: value}))
+    with pytest.raises(InputError, match=f"line 1 is damaged.*{field}"):
+        FeatureStore(made)
+
+
+def test_more_clips_than_rows(made: Path) -> None:
+    """A clip without a row would be read from the bytes of another array."""
+    clip = lines(made)[0]["clips"][0] | {"clip_id": "c9"}
+    rewrite(made, lambda values: values[0]["clips"].append(clip))
+    with pytest.raises(InputError, match=r"does not hold audio features \(3, 4\)"):
+        FeatureStore(made).audio([0])
+    assert not verify(made).is_sound
+
+
+def test_a_clip_that_is_listed_twice(made: Path) -> None:
+    rewrite(made, lambda values: values[0]["clips"][1].update(clip_id="c0"))
+    with pytest.raises(InputError, match="twice: 'c0'"):
+        FeatureStore(made)
+    assert not verify(made).is_sound
+
+
+def test_shards_that_lead_elsewhere(made: Path, tmp_path: Path) -> None:
+    """A link in place of the folder: opening the store to write removed files where it led to."""
+    elsewhere = tmp_path / "elsewhere"
+    (made / "shards").rename(elsewhere)
+    for name in ("0123456789ab-00000.safetensors", "thesis.safetensors"):
+        (elsewhere / name).write_text("precious")
+    (made / "shards").symlink_to(elsewhere)
+    before = sorted(os.listdir(elsewhere))
+    for opened in (FeatureStore, verify, lambda path: FeatureWriter(path, MANIFEST)):
+        with pytest.raises(InputError, match="shards is a symbolic link: refused"):
+            opened(made)
+    assert sorted(os.listdir(elsewhere)) == before
+
+
+@pytest.mark.parametrize("name", ["index.jsonl", "manifest.json"])
+def test_files_that_lead_elsewhere(made: Path, tmp_path: Path, name: str) -> None:
+    """Appending to a linked index would write into another file."""
+    (made / name).rename(tmp_path / "target")
+    (made / name).symlink_to(tmp_path / "target")
+    for opened in (FeatureStore, verify, lambda path: FeatureWriter(path, MANIFEST)):
+        with pytest.raises(InputError, match="is a symbolic link: refused"):
+            opened(made)
+
+
+def test_a_shard_that_is_a_link_is_made_anew(made: Path, tmp_path: Path) -> None:
+    """Reading refuses it; the next extraction removes the link, not what it leads to."""
+    shard = made / "shards" / lines(made)[0]["shard"]
+    shard.rename(tmp_path / "target")
+    shard.symlink_to(tmp_path / "target")
+    with pytest.raises(InputError, match="a link or folder instead of a file"):
+        FeatureStore(made)
+    assert "shards that are links or folders" in verify(made).text()
+    with FeatureWriter(made, MANIFEST) as writer:
+        assert writer.remade == 2
+    assert (tmp_path / "target").exists()
+    assert not shard.is_symlink()
+
+
+def test_only_files_of_killed_writers_are_removed(made: Path) -> None:
+    """Names that a writer gives go; all others stay, whatever they are."""
+    shards = made / "shards"
+    ours = ["0123456789ab-00000.safetensors", ".0123456789ab-00001.safetensors.77.part", ".0123456789ab.lock"]
+    foreign = ["notes.txt", "a-b.safetensors", ".hidden", "0123456789AB-00000.safetensors", ".x.lock"]
+    for name in [*ours, *foreign]:
+        (shards / name).write_text("x")
+    (shards / "0123456789ab-00009.safetensors").mkdir()
+    os.mkfifo(shards / ".aaaaaaaaaaaa.lock")
+    FeatureWriter(made, MANIFEST).close()
+    left = set(os.listdir(shards))
+    assert left.isdisjoint(ours)
+    assert left >= {*foreign, "0123456789ab-00009.safetensors"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": True},
+        {"dtype": ["float16"]},
+        {"missing": 3},
+        {"sampling": []},
+        {"libraries": None},
+        {"audio": {"shape": [4], "encoder": "log-mel"}},
+        {"audio": {"shape": "4", "encoder": {}}},
+        {"audio": {"shape": [True], "encoder": {}}},
+        {"audio": {"shape": [10**12], "encoder": {}}},
+        {"audio": 0},
+        {"audio": None},
+    ],
+)
+def test_manifests_that_no_writer_wrote(made: Path, change: dict[str, Any]) -> None:
+    value = json.loads((made / "manifest.json").read_text()) | change
+    (made / "manifest.json").write_text(json.dumps(value))
+    with pytest.raises(InputError):
+        FeatureStore(made)
+
+
+def test_a_manifest_of_another_shape_allocates_nothing(made: Path) -> None:
+    """A gibibyte a clip is allowed, but no shard has it."""
+    value = json.loads((made / "manifest.json").read_text())
+    value["audio"]["shape"] = [1 << 28]
+    (made / "manifest.json").write_text(json.dumps(value))
+    store = FeatureStore(made)
+    with pytest.raises(InputError, match="does not hold audio features"):
+        store.audio(np.zeros(1 << 20, np.int64))
+
+
+@pytest.mark.parametrize(
+    "content", [b'clip_id,path,label,split,reason,tried\n"' + b"x" * 200_000, b"\xff\xfe\n", b""]
+)
+def test_lists_of_failures_that_cannot_be_read(made: Path, content: bytes) -> None:
+    (made / "failures.csv").write_bytes(content)
+    with pytest.raises(InputError, match=r"failures\.csv"):
+        verify(made)
+
+
+@pytest.mark.parametrize(
+    "content", ['{"batch_size": true}', '{"batch_size": 1e9}', "[1]", '{"batch_size": "8"}']
+)
+def test_a_batch_size_that_was_not_measured(made: Path, content: str) -> None:
+    from avcil.features.batch_size import settled_batch_size
+
+    (made / "batch_size.json").write_text(content)
+    with pytest.raises(InputError, match=r"batch_size\.json is damaged"):
+        settled_batch_size("auto", made, lambda: 8)
