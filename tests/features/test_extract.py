@@ -21,7 +21,7 @@ from avcil.features.extract import extract as run
 from avcil.features.failures import read_failures
 
 
-def fake_read_clip(path, *, frames, short_side, sample_rate, start, end, frame_choice, timeout):
+def fake_read_clip(path, *, frames, short_side, sample_rate, start, end, frame_choice, also, timeout):
     name = Path(path).stem
     number = int("".join(filter(str.isdigit, name)))
     if "gone" in name:
@@ -32,7 +32,7 @@ def fake_read_clip(path, *, frames, short_side, sample_rate, start, end, frame_c
     sound = None if "silent" in name or sample_rate is None else np.full(8, number / 100, np.float32)
     problems = {"silent": ("no audio track",), "blind": ("no video track",), "short": ("breaks off at 2 s",)}
     said = next((text for word, text in problems.items() if word in name), ())
-    return types.SimpleNamespace(frames=pictures, sound=sound, problems=said, duration=1.0)
+    return types.SimpleNamespace(frames=pictures, also=(), sound=sound, problems=said, duration=1.0)
 
 
 class Tokens(VisualEncoder):

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from avcil.errors import InputError
+from avcil.frame_sampling import FrameSampling
 from avcil.media import read_clip, write_video
 from avcil.media.windows import duration_of, read_windows, window_spans
 
 RATE = 16_000
+SMALL = FrameSampling(frames=8, short_side=24)
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +28,14 @@ def test_windows_are_stretches(long_video):
     """Frames to the bit, and sound to the resampler's edges, as reading each stretch by itself gives them."""
     spans = window_spans(duration_of(long_video), 3.0, 2.5)
     options = {"frames": 6, "short_side": 24, "sample_rate": 8000}
-    windows = list(read_windows(long_video, spans, **options))
+    samplings = [FrameSampling(frames=6, short_side=24), FrameSampling(frames=2)]
+    windows = list(read_windows(long_video, spans, samplings=samplings, sample_rate=8000))
     assert [(window.start, window.end) for window in windows] == spans
     for window in windows[:: len(windows) // 4]:
         alone = read_clip(long_video, start=window.start, end=window.end, **options)
         np.testing.assert_array_equal(window.frames, alone.frames)
+        other = read_clip(long_video, start=window.start, end=window.end, frames=2)
+        np.testing.assert_array_equal(window.also[0], other.frames)
         assert not window.problems
         count = min(len(window.sound), len(alone.sound))
         assert abs(len(window.sound) - len(alone.sound)) <= 200
@@ -57,11 +62,7 @@ def test_the_video_is_decoded_once(long_video, monkeypatch):
     monkeypatch.setattr(frames.TrackReader, "_decode", count_frames)
     monkeypatch.setattr(sound._Decoder, "frames", count_samples)
     spans = window_spans(35.0, 2.0, 0.5)
-    assert (
-        len(list(read_windows(long_video, spans, frames=8, short_side=24, sample_rate=RATE)))
-        == len(spans)
-        == 67
-    )
+    assert len(list(read_windows(long_video, spans, samplings=[SMALL], sample_rate=RATE))) == len(spans) == 67
     assert seen["frames"] <= 350
     assert seen["samples"] < 2.1 * 35 * RATE
 
@@ -80,7 +81,7 @@ def test_what_a_file_lacks(tmp_path):
     """Windows of a silent film have no sound, those of a sound file no picture; both say why."""
     film = tmp_path / "film.mp4"
     write_video(film, [np.full((32, 32, 3), 90, np.uint8)] * 30, 10.0)
-    (window,) = read_windows(film, [(0.0, 2.0)], frames=4, short_side=None, sample_rate=RATE)
+    (window,) = read_windows(film, [(0.0, 2.0)], samplings=[FrameSampling(frames=4)], sample_rate=RATE)
     assert window.frames.shape == (4, 32, 32, 3)
     assert (window.sound, window.problems) == (None, ("no audio track",))
     gone = tmp_path / "gone.mp4"

@@ -1,4 +1,4 @@
-"""What an encoder is: a frozen function from frames to tokens, or from sound to a vector.
+"""The interface of encoders: frozen functions from frames to tokens, or from sound to a vector.
 
 Shapes: F sampled frames, H x W pixels, T time slices, S spatial tokens per slice, D width, N samples of
 sound.
@@ -9,29 +9,73 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 
+from avcil.encoders.constants import Constants, constants_of
+from avcil.frame_sampling import SLICE_CENTERS, FrameSampling
 
-class VisualEncoder(ABC):
+Frames = np.ndarray | tuple[np.ndarray, ...]
+"""A clip's frames: uint8 RGB (F, H, W, 3), or one such array for each of several samplings."""
+
+
+class Encoder(ABC):
+    """What visual and audio encoders have in common."""
+
+    name: str
+    width: int
+    """D of what it returns."""
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Packages whose versions a feature store should name, besides avcil's own requirements."""
+    runs_on_gpu: bool = False
+    """Whether it has a `place(device, precision)` that moves it (encoders/device.py)."""
+
+    @abstractmethod
+    def fingerprint(self) -> dict[str, Any]:
+        """Name, version, options and weight hash, as JSON: two encoders with equal fingerprints encode
+        alike."""
+
+    @property
+    def parts(self) -> tuple[Encoder, ...]:
+        """The encoders whose features lie side by side along D; itself alone unless it is a combination."""
+        return (self,)
+
+    @property
+    def center(self) -> np.ndarray:
+        """(D,) float32: the typical mean of each feature, shipped with the encoder; zeros where unknown."""
+        return self._constants.center
+
+    @property
+    def scale(self) -> np.ndarray:
+        """(D,) float32, above 0: the typical standard deviation of each feature, shipped with the encoder;
+        ones where unknown."""
+        return self._constants.scale
+
+    @cached_property
+    def _constants(self) -> Constants:
+        return constants_of(self)
+
+
+class VisualEncoder(Encoder):
     """Frames to visual tokens."""
 
-    name: ClassVar[str]
     frames: int
     """How many frames of a clip it looks at."""
-    frame_choice: str = "slice-centres"
+    frame_choice: str = SLICE_CENTERS
     """Which ones: a name that `media.read_clip` takes; evenly spaced unless an encoder says otherwise."""
     short_side: int | None
     """The frames' short side in pixels as it wants them decoded; None takes them as they are."""
     token_grid: tuple[int, int]
     """(T, S) of what it returns."""
-    width: int
-    """D of what it returns."""
-    libraries: ClassVar[tuple[str, ...]] = ()
-    """Packages whose versions a feature store should name, besides avcil's own requirements."""
-    runs_on_gpu: ClassVar[bool] = False
-    """Whether it has a `place(device, precision)` that moves it (encoders/device.py)."""
+
+    @property
+    def samplings(self) -> tuple[FrameSampling, ...]:
+        """The choices of frames that `encode` takes of each clip: one, unless it is a combination."""
+        return (
+            FrameSampling(frames=self.frames, short_side=self.short_side, frame_choice=self.frame_choice),
+        )
 
     @property
     def spatial_grid(self) -> tuple[int, int]:
@@ -44,30 +88,25 @@ class VisualEncoder(ABC):
         return side, side
 
     @abstractmethod
-    def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
-        """Tokens (B, T, S, D) float32 of B clips, each uint8 RGB (F, H, W, 3); sizes may differ between
-        clips."""
+    def encode(self, clips: Sequence[Any]) -> np.ndarray:
+        """Encode clips.
 
-    @abstractmethod
-    def fingerprint(self) -> dict[str, Any]:
-        """Name, version, options and weight hash, as JSON: two encoders with equal fingerprints encode
-        alike."""
+        Args:
+            clips: B clips, each uint8 RGB (F, H, W, 3), or a tuple of such arrays where there are several
+                `samplings`; sizes may differ between clips.
+
+        Returns:
+            Tokens (B, T, S, D) float32.
+        """
 
 
-class AudioEncoder(ABC):
+class AudioEncoder(Encoder):
     """Sound to a vector."""
 
-    name: ClassVar[str]
     sample_rate: int
     """Hertz of the mono sound it wants."""
-    width: int
-    """D of what it returns."""
     token_count: int | None = None
     """N tokens behind the vector, where it can give them (`encode_with_tokens`)."""
-    libraries: ClassVar[tuple[str, ...]] = ()
-    """Packages whose versions a feature store should name, besides avcil's own requirements."""
-    runs_on_gpu: ClassVar[bool] = False
-    """Whether it has a `place(device, precision)` that moves it (encoders/device.py)."""
 
     def encode_with_tokens(self, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Vectors (B, D) as `encode` gives them, and tokens (B, N, D), both float32."""
@@ -76,8 +115,3 @@ class AudioEncoder(ABC):
     @abstractmethod
     def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
         """Vectors (B, D) float32 of B mono waveforms, each float32 (N,) in [-1, 1]; lengths may differ."""
-
-    @abstractmethod
-    def fingerprint(self) -> dict[str, Any]:
-        """Name, version, options and weight hash, as JSON: two encoders with equal fingerprints encode
-        alike."""

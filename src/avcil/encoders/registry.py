@@ -3,17 +3,20 @@
 To add an encoder: write its file, and add its name, module and class to the table of its kind. Modules are
 imported when an encoder is asked for, so heavy libraries cost nothing until then.
 
-A name may carry a variant and a source: NAME[@VARIANT][:SOURCE], as in `videomae-base@av-cil-script`,
-`hf:google/siglip2-base-patch16-224` or `audiomae:/weights/pretrained.pth`. They are the options `variant` and
-`source` of the encoder's constructor.
+A name may carry options, a variant and a source: NAME[,OPTION=VALUE...][@VARIANT][:SOURCE], as in
+`patch-motion,cells=7`, `videomae-base@av-cil-script`, `hf:google/siglip2-base-patch16-224` or
+`audiomae:/weights/pretrained.pth`. Variant and source are the options `variant` and `source` of the encoder's
+constructor. Several such names joined by `+` are one combined encoder (combined.py).
 """
 
 from __future__ import annotations
 
 import importlib
+import json
 from typing import Any
 
 from avcil.encoders.base import AudioEncoder, VisualEncoder
+from avcil.encoders.parts import JOINER, check_parts
 from avcil.errors import InputError, unknown_name
 
 Places = dict[str, tuple[str, str]]
@@ -51,26 +54,35 @@ def audio_encoder_names() -> list[str]:
 
 
 def visual_encoder(name: str, **options: Any) -> VisualEncoder:
-    """The visual encoder of this name; options are those of its constructor."""
+    """The visual encoder of this name; options are those of its constructor.
+
+    Args:
+        name: A name, or several joined by `+` for a combination; each may carry options, a variant and a source.
+        options: Of a single encoder. Those of a combination's parts stand in its name.
+
+    Raises:
+        InputError: If a name or an option is unknown, or the parts do not fit together.
+    """
     return _by_name("visual", name, VISUAL, options)
 
 
 def audio_encoder(name: str, **options: Any) -> AudioEncoder:
-    """The audio encoder of this name; options are those of its constructor."""
+    """The audio encoder of this name; as `visual_encoder`."""
     return _by_name("audio", name, AUDIO, options)
 
 
 def from_fingerprint(fingerprint: dict[str, Any]) -> VisualEncoder | AudioEncoder:
-    """The encoder that a feature store or a model names, checked to encode exactly alike."""
+    """The encoder that a feature store or a model names, checked to encode exactly alike.
+
+    Raises:
+        InputError: If the fingerprint is damaged, or this version of avcil has no such encoder.
+    """
     missing = [key for key in ("name", "version", "options", "weights") if key not in fingerprint]
     if missing:
         raise InputError(
             f"an encoder's fingerprint lacks {', '.join(missing)}: {fingerprint}. Extract the features again"
         )
-    name, options = str(fingerprint["name"]), dict(fingerprint["options"])
-    if name not in VISUAL | AUDIO:
-        raise unknown_name("encoder", name, VISUAL | AUDIO)
-    encoder = _build(name, (VISUAL | AUDIO)[name], options)
+    encoder = _combination_of(fingerprint) if "parts" in fingerprint else _single_of(fingerprint)
     built = encoder.fingerprint()
     differing = [
         key for key in sorted(fingerprint.keys() | built.keys()) if fingerprint.get(key) != built.get(key)
@@ -78,10 +90,35 @@ def from_fingerprint(fingerprint: dict[str, Any]) -> VisualEncoder | AudioEncode
     if differing:
         wanted, got = ({key: side.get(key) for key in differing} for side in (fingerprint, built))
         raise InputError(
-            f"the features were made with another encoder {name!r}: {wanted}, this avcil has {got}. "
+            f"the features were made with another encoder {encoder.name!r}: {wanted}, this avcil has {got}. "
             "Use the avcil version that made them, or extract the features again"
         )
     return encoder
+
+
+def _single_of(fingerprint: dict[str, Any]) -> Any:
+    name = str(fingerprint["name"])
+    if name not in VISUAL | AUDIO:
+        raise unknown_name("encoder", name, VISUAL | AUDIO)
+    return _build(name, (VISUAL | AUDIO)[name], dict(fingerprint["options"]))
+
+
+def _combination_of(fingerprint: dict[str, Any]) -> Any:
+    check_parts(fingerprint)
+    return _combined([from_fingerprint(part) for part in fingerprint["parts"]])
+
+
+def _combined(parts: list[Any]) -> Any:
+    """One encoder of several; they must be of one modality."""
+    from avcil.encoders.combined import CombinedAudio, CombinedVisual
+
+    if all(isinstance(part, VisualEncoder) for part in parts):
+        return CombinedVisual(parts)
+    if all(isinstance(part, AudioEncoder) for part in parts):
+        return CombinedAudio(parts)
+    raise InputError(
+        "a combination has visual encoders or audio encoders, not both. Extract the features again"
+    )
 
 
 def _in_words(places: Places) -> list[str]:
@@ -89,9 +126,35 @@ def _in_words(places: Places) -> list[str]:
 
 
 def _by_name(kind: str, text: str, places: Places, options: dict[str, Any]) -> Any:
-    """The encoder that NAME[@VARIANT][:SOURCE] stands for."""
+    """The encoder that a name stands for, or the combination of several."""
+    names = _split(text, places)
+    if len(names) == 1:
+        return _by_single_name(kind, text, places, options)
+    if options:
+        raise InputError(
+            f"the options {', '.join(options)} belong to none of the encoders in {text!r} alone. Write them behind the "
+            "name of one: NAME,OPTION=VALUE"
+        )
+    return _combined([_by_single_name(kind, name, places, {}) for name in names])
+
+
+def _split(text: str, places: Places) -> list[str]:
+    """The names joined by `+`. Behind a `:` a plus belongs to the source unless a known name follows it."""
+    names: list[str] = []
+    for piece in text.split(JOINER):
+        front = piece.partition(":")[0].partition("@")[0].partition(",")[0]
+        if names and ":" in names[-1] and front not in places:
+            names[-1] += JOINER + piece
+        else:
+            names.append(piece)
+    return names
+
+
+def _by_single_name(kind: str, text: str, places: Places, options: dict[str, Any]) -> Any:
+    """The encoder that NAME[,OPTION=VALUE...][@VARIANT][:SOURCE] stands for."""
     front, colon, source = text.partition(":")
-    name, at, variant = front.partition("@")
+    front, at, variant = front.partition("@")
+    name, *written = front.split(",")
     key = "hf-audio" if (name, kind) == ("hf", "audio") else name
     if key not in places or name == "hf-audio":
         raise unknown_name(f"{kind} encoder", name, _in_words(places))
@@ -99,7 +162,18 @@ def _by_name(kind: str, text: str, places: Places, options: dict[str, Any]) -> A
         options = {"source": source} | options
     if at:
         options = {"variant": variant} | options
-    return _build(name, places[key], options)
+    return _build(name, places[key], {**dict(map(_option, written)), **options})
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """Name and value of OPTION=VALUE: a number, true, false or null as in JSON, else the text itself."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise InputError(f"an encoder's option is written NAME,OPTION=VALUE; {text!r} is not OPTION=VALUE")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
 
 
 def _build(name: str, place: tuple[str, str], options: dict[str, Any]) -> Any:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
 from avcil.clips import Clip
-from avcil.encoders.base import AudioEncoder, VisualEncoder
+from avcil.encoders.base import AudioEncoder, Frames, VisualEncoder
 from avcil.errors import InputError
 from avcil.features.manifest import Manifest, Modality
 from avcil.features.reading import ReadClip, Wanted
@@ -144,6 +144,8 @@ class Encoders:
         sampling: dict[str, Any] = {}
         if self.visual is not None:
             sampling |= {"frames": self.wanted.frames, "short_side": self.wanted.short_side}
+        if self.wanted.also:
+            sampling["also"] = [asdict(also) for also in self.wanted.also]
         if self.audio is not None:
             sampling["sample_rate"] = self.wanted.sample_rate
         if self.precision != "float32":
@@ -151,12 +153,9 @@ class Encoders:
         visual, audio = self.visual, self.audio
         libraries = {name for encoder in self._both() for name in encoder.libraries}
         return Manifest(
-            visual=visual
-            and Modality(shape=(*visual.token_grid, visual.width), encoder=visual.fingerprint()),
-            audio=audio and Modality(shape=(audio.width,), encoder=audio.fingerprint()),
-            audio_tokens=Modality(shape=(audio.token_count, audio.width), encoder=audio.fingerprint())
-            if self.audio_tokens
-            else None,
+            visual=visual and Modality.of(visual, (*visual.token_grid, visual.width)),
+            audio=audio and Modality.of(audio, (audio.width,)),
+            audio_tokens=Modality.of(audio, (audio.token_count, audio.width)) if self.audio_tokens else None,
             dtype=dtype,
             sampling=sampling,
             missing=missing,
@@ -175,7 +174,7 @@ class Encoders:
     def _encode_together(self, batch: Sequence[ReadClip]) -> list[Arrays | str]:
         arrays: list[Arrays | str] = [{} for _ in batch]
         for encode, given in (
-            (self._see, [read.frames for read in batch]),
+            (self._see, [read.pictures for read in batch]),
             (self._hear, [read.sound for read in batch]),
         ):
             present = [place for place, value in enumerate(given) if value is not None]
@@ -185,7 +184,7 @@ class Encoders:
                         arrays[place][name] = value  # type: ignore[index]
         return arrays
 
-    def _see(self, frames: list[np.ndarray]) -> Arrays:
+    def _see(self, frames: list[Frames]) -> Arrays:
         return {} if self.visual is None else {"visual": self.visual.encode(frames)}
 
     def _hear(self, sounds: list[np.ndarray]) -> Arrays:
@@ -220,13 +219,14 @@ class Encoders:
 
     def _made_up(self, number: int) -> ReadClip:
         rng = np.random.default_rng(number)
-        frames = sound = None
-        if self.wanted.frames is not None:
-            side = self.wanted.short_side or PICTURE_SIDE
-            frames = rng.integers(0, 256, (self.wanted.frames, side, side * 4 // 3, 3), dtype=np.uint8)
+        pictures, sound = [], None
+        for sampling in self.wanted.samplings:
+            side = sampling.short_side or PICTURE_SIDE
+            pictures.append(rng.integers(0, 256, (sampling.frames, side, side * 4 // 3, 3), dtype=np.uint8))
         if self.wanted.sample_rate is not None:
             sound = rng.uniform(-0.1, 0.1, int(SOUND_SECONDS * self.wanted.sample_rate)).astype(np.float32)
-        return ReadClip(clip=NOISE, frames=frames, sound=sound)
+        frames, also = (pictures[0], tuple(pictures[1:])) if pictures else (None, ())
+        return ReadClip(clip=NOISE, frames=frames, also=also, sound=sound)
 
 
 NOISE = Clip(clip_id="noise", path="noise", label="noise", split="train")  # type: ignore[arg-type]

@@ -10,10 +10,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from avcil.encoders.parts import Part, parts_of
 from avcil.errors import InputError
 from avcil.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from avcil.encoders.base import Encoder
 
 FORMAT = "avcil-features"
 VERSION = 1
@@ -33,6 +37,51 @@ class Modality:
     shape: tuple[int, ...]
     """(T, S, D) of visual tokens, (D,) of an audio vector, (N, D) of audio tokens."""
     encoder: Mapping[str, Any] = field(default_factory=dict)
+    center: tuple[float, ...] | None = None
+    """Typical mean of each of the D features, as the encoder ships it; None: 0."""
+    scale: tuple[float, ...] | None = None
+    """Typical standard deviation of each of the D features; None: 1."""
+
+    def __post_init__(self) -> None:
+        for name in ("center", "scale"):
+            values = getattr(self, name)
+            if values is not None and not self._is_fit(name, values):
+                raise InputError(
+                    f"the {name} of {self.shape[-1]} features has as many finite numbers, those of scale above 0; "
+                    f"not {values!s:.80}"
+                )
+
+    def _is_fit(self, name: str, values: tuple[float, ...]) -> bool:
+        lowest = 0.0 if name == "scale" else -math.inf
+        return len(values) == self.shape[-1] and all(lowest < value < math.inf for value in values)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The encoders that the D features come from."""
+        return parts_of(self.encoder, self.shape[-1])
+
+    @classmethod
+    def of(cls, encoder: Encoder, shape: tuple[int, ...]) -> Modality:
+        """What a store records of an encoder that gives arrays of `shape`."""
+        center, scale = (tuple(map(float, values)) for values in (encoder.center, encoder.scale))
+        return cls(
+            shape=shape,
+            encoder=encoder.fingerprint(),
+            center=center if any(center) else None,
+            scale=scale if set(scale) != {1.0} else None,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON; the constants only where they are known."""
+        value: dict[str, Any] = {"shape": list(self.shape), "encoder": dict(self.encoder)}
+        known = {"center": self.center, "scale": self.scale}
+        return value | {name: list(values) for name, values in known.items() if values is not None}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Modality:
+        """What `to_dict` gave."""
+        known = {name: tuple(value[name]) for name in ("center", "scale") if value.get(name) is not None}
+        return cls(shape=tuple(value["shape"]), encoder=value["encoder"], **known)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +138,7 @@ class Manifest:
         """As JSON, in the order in which it is written."""
 
         def of(modality: Modality | None) -> dict[str, Any] | None:
-            return modality and {"shape": list(modality.shape), "encoder": dict(modality.encoder)}
+            return modality and modality.to_dict()
 
         value = {
             "format": FORMAT,
@@ -108,8 +157,11 @@ class Manifest:
         )  # tuples inside fingerprints become lists, as a reader will see them
 
     def identity(self) -> dict[str, Any]:
-        """All that decides which numbers a clip gets."""
-        return {key: value for key, value in self.to_dict().items() if key != "libraries"}
+        """All that decides which numbers a clip gets; the constants are for learners and decide none."""
+        value = {key: value for key, value in self.to_dict().items() if key != "libraries"}
+        for name in self.arrays():
+            value[name] = {key: value[name][key] for key in ("shape", "encoder")}
+        return value
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
@@ -145,9 +197,7 @@ class Manifest:
     def _of(cls, value: Mapping[str, Any]) -> Manifest:
         def modality(name: str) -> Modality | None:
             stored = value.get(name) if name == "audio_tokens" else value[name]
-            if stored is None:
-                return None
-            return Modality(shape=tuple(stored["shape"]), encoder=_object(stored, "encoder"))
+            return None if stored is None else Modality.from_dict(stored)
 
         plain = {key: value[key] for key in ("dtype", "missing")}
         plain |= {key: _object(value, key) for key in ("sampling", "libraries")}

@@ -8,15 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from avcil import prefetch
 from avcil.clips import Clip
-from avcil.encoders.base import AudioEncoder, VisualEncoder
+from avcil.encoders.base import AudioEncoder, Frames, VisualEncoder
 from avcil.errors import AvcilError, InputError
 from avcil.files import without_path
+from avcil.frame_sampling import SLICE_CENTERS, FrameSampling
 
 if TYPE_CHECKING:
     from avcil.media.reader import ReaderProcess
@@ -33,25 +34,39 @@ class Wanted:
     frames: int | None
     short_side: int | None
     sample_rate: int | None
-    frame_choice: str = VisualEncoder.frame_choice
+    frame_choice: str = SLICE_CENTERS
+    also: tuple[FrameSampling, ...] = ()
+    """Further choices of frames, taken from the same pass over the file."""
 
     @classmethod
     def of(cls, visual: VisualEncoder | None, audio: AudioEncoder | None) -> Wanted:
         """What these encoders ask for."""
-        return cls(
-            frames=None if visual is None else visual.frames,
-            short_side=None if visual is None else visual.short_side,
-            sample_rate=None if audio is None else audio.sample_rate,
-            frame_choice=VisualEncoder.frame_choice if visual is None else visual.frame_choice,
-        )
+        sample_rate = None if audio is None else audio.sample_rate
+        if visual is None:
+            return cls(frames=None, short_side=None, sample_rate=sample_rate)
+        first, *also = visual.samplings
+        return cls(**vars(first), sample_rate=sample_rate, also=tuple(also))
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Wanted:
+        """What `dataclasses.asdict` made of it, after a way through JSON."""
+        return cls(**{**value, "also": tuple(FrameSampling(**sampling) for sampling in value["also"])})
+
+    @property
+    def samplings(self) -> tuple[FrameSampling, ...]:
+        """All choices of frames; none without pictures."""
+        if self.frames is None:
+            return ()
+        first = FrameSampling(frames=self.frames, short_side=self.short_side, frame_choice=self.frame_choice)
+        return first, *self.also
 
     def tried(self, clip: Clip) -> str:
         """What is asked of a clip, in words, for the list of failures."""
-        parts = []
-        if self.frames is not None:
-            parts.append(
-                f"{self.frames} frames" + (f" of short side {self.short_side}" if self.short_side else "")
-            )
+        parts = [
+            f"{sampling.frames} frames"
+            + (f" of short side {sampling.short_side}" if sampling.short_side else "")
+            for sampling in self.samplings
+        ]
         if self.sample_rate is not None:
             parts.append(f"sound at {self.sample_rate} Hz")
         if clip.start is not None or clip.end is not None:
@@ -66,12 +81,19 @@ class ReadClip:
 
     clip: Clip
     frames: np.ndarray | None = None
-    """uint8 (F, H, W, 3)."""
+    """uint8 (F, H, W, 3), of the first choice of frames."""
+    also: tuple[np.ndarray, ...] = ()
+    """Such arrays of the further choices of frames, where there are any."""
     sound: np.ndarray | None = None
     """float32 (N,)."""
     reason: str = ""
     seconds: float | None = None
     """How long the stretch read is; None where that is not known."""
+
+    @property
+    def pictures(self) -> Frames | None:
+        """What a visual encoder takes: the frames of all choices."""
+        return self.frames if self.frames is None or not self.also else (self.frames, *self.also)
 
     def lacks(self, wanted: Wanted) -> list[str]:
         """The wanted modalities that it does not have."""
@@ -117,6 +139,7 @@ def read_one(
             start=clip.start,
             end=clip.end,
             frame_choice=wanted.frame_choice,
+            also=wanted.also,
         )
     except (InputError, UnexpectedReadError) as error:
         return ReadClip(clip=clip, reason=without_path(error, clip.path))
@@ -129,6 +152,7 @@ def read_one(
     return ReadClip(
         clip=clip,
         frames=media.frames,
+        also=media.also,
         sound=media.sound,
         reason="; ".join(media.problems),
         seconds=media.duration,

@@ -79,6 +79,8 @@ class Description:
             shape = " x ".join(map(str, modality.shape))
             maker = modality.encoder.get("name", "an unnamed encoder")
             lines.append(f"{name.replace('_', ' '):<7} {shape}, made by {maker}")
+            if len(modality.parts) > 1:
+                lines += [f"          features {p.start} to {p.stop - 1}: {p.name}" for p in modality.parts]
             lines += [
                 f"          {key}: {_brief(value)}"
                 for key, value in modality.encoder.items()

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from avcil.encoders.parts import Part
 from avcil.errors import InputError
 from avcil.features.index import ShardEntry, StoredClip, read_index
 from avcil.features.manifest import Manifest
@@ -161,6 +162,11 @@ class FeatureStore:
         """D of a clip's audio vector; None if the store holds none."""
         shape = self.manifest.arrays().get("audio")
         return shape and shape[0]
+
+    def parts(self, modality: str) -> tuple[Part, ...]:
+        """The encoders that the features of "audio" or "visual" come from; none if the store holds none."""
+        found = getattr(self.manifest, modality)
+        return () if found is None else found.parts
 
     def visual(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Visual tokens (n, T, S, D) of `rows` (indices into `clips`, in any order), in the stored dtype."""

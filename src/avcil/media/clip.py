@@ -5,7 +5,7 @@ Shapes: F frames of H x W pixels, N samples of sound.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 from av.container import InputContainer
 
 from avcil.errors import InputError
+from avcil.frame_sampling import FrameSampling
 from avcil.media.container import (
     PYAV_ERRORS,
     Deadline,
@@ -27,7 +28,7 @@ from avcil.media.container import (
     track_end,
 )
 from avcil.media.frame_choice import SLICE_CENTRES, sample_times
-from avcil.media.frames import Pictures, read_pictures
+from avcil.media.frames import FrameRequest, Pictures, read_pictures
 from avcil.media.sound import Sound, read_sound
 
 Part = TypeVar("Part", Pictures, Sound)
@@ -41,6 +42,8 @@ class ClipMedia:
 
     frames: np.ndarray | None
     """(F, H, W, 3) uint8 RGB, upright, square pixels."""
+    also: tuple[np.ndarray, ...]
+    """Frames of the further samplings asked for; empty where `frames` is None."""
     frame_times: np.ndarray | None
     """(F,) float64, seconds into the file: the times at which the frames are displayed."""
     sound: np.ndarray | None
@@ -62,6 +65,7 @@ def read_clip(
     start: float | None = None,
     end: float | None = None,
     frame_choice: str = SLICE_CENTRES,
+    also: Sequence[FrameSampling] = (),
     timeout: float = 300.0,
     max_packets: int | None = None,
 ) -> ClipMedia:
@@ -69,30 +73,45 @@ def read_clip(
 
     Either may be None, and is then not looked at. `short_side` is the length wished of the frames' shorter
     side in pixels; None leaves their size. Frame i is the one displayed at start + (i + 0.5) (end - start) /
-    frames, unless `frame_choice` names another rule (media/frame_choice.py). A file that breaks off before
-    its declared end is sampled over what is there, unless `end` was given.
+    frames, unless `frame_choice` names another rule (media/frame_choice.py). `also` asks for further choices of
+    frames, which are taken from the same pass over the file. A file that breaks off before its declared end is sampled
+    over what is there, unless `end` was given.
 
     `timeout` is in seconds; `max_packets` bounds the packets read, passes over the file added up.
 
     Raises `MediaError` naming the file and the reason if nothing of what was asked for can be had.
     """
     path = Path(path)
-    _check_request(path, frames, short_side, sample_rate)
-    sample_times(0.0, 1.0, 1, frame_choice)  # an unknown name is refused before the file is opened
+    samplings = _samplings(frames, short_side, frame_choice, also)
+    _check_request(path, samplings, sample_rate)
     first, last = stretch_of(path, start, end)
     deadline = Deadline(path, timeout, max_packets)
     try:
-        return _Reading(path, frames, short_side, sample_rate, first, last, deadline, frame_choice).run()
+        return _Reading(path, samplings, sample_rate, first, last, deadline).run()
     except MediaError:
         raise
     except PYAV_ERRORS as error:
         raise MediaError(f"{path} cannot be read: {reason_of(error)}") from None
 
 
-def _check_request(path: Path, frames: int | None, short_side: int | None, sample_rate: int | None) -> None:
-    if frames is None and sample_rate is None:
+def _samplings(
+    frames: int | None, short_side: int | None, frame_choice: str, also: Sequence[FrameSampling]
+) -> tuple[FrameSampling, ...]:
+    if frames is None:
+        if also:
+            raise InputError("further choices of frames are asked for, but not the first; give frames")
+        return ()
+    return FrameSampling(frames=frames, short_side=short_side, frame_choice=frame_choice), *also
+
+
+def _check_request(path: Path, samplings: Sequence[FrameSampling], sample_rate: int | None) -> None:
+    if not samplings and sample_rate is None:
         raise InputError(f"{path}: nothing is asked for; give frames, sample_rate, or both")
-    for name, value in (("frames", frames), ("short_side", short_side), ("sample_rate", sample_rate)):
+    values = [("sample_rate", sample_rate)]
+    for sampling in samplings:
+        values += [("frames", sampling.frames), ("short_side", sampling.short_side)]
+        sample_times(0.0, 1.0, 1, sampling.frame_choice)  # refuses an unknown name
+    for name, value in values:
         if value is not None and (not isinstance(value, Integral) or value < 1):
             raise InputError(f"{name} must be a whole number of 1 or more, not {value!r}")
 
@@ -103,16 +122,13 @@ class _Reading:
     def __init__(
         self,
         path: Path,
-        frames: int | None,
-        short_side: int | None,
+        samplings: Sequence[FrameSampling],
         sample_rate: int | None,
         first: float,
         last: float,
         deadline: Deadline,
-        frame_choice: str,
     ) -> None:
-        self.frame_choice = frame_choice
-        self.path, self.count, self.short_side, self.rate = path, frames, short_side, sample_rate
+        self.path, self.samplings, self.rate = path, samplings, sample_rate
         self.first, self.last, self.deadline = first, last, deadline
         self.problems: list[str] = []
         self.pictures: Pictures | None = None
@@ -153,7 +169,7 @@ class _Reading:
         return min(self.last, self.declared)
 
     def _read(self, end: float) -> None:
-        if self.count is not None:
+        if self.samplings:
             self.pictures = self._try(self._pictures, end)
         if self.rate is not None:
             self.sound = self._try(self._sound, end)
@@ -178,10 +194,10 @@ class _Reading:
 
     def _pictures(self, end: float) -> Pictures:
         opened, self._unread = self._unread, None
-        return read_pictures(self.path, self._times(end), self.short_side, self.deadline, opened=opened)
+        return read_pictures(self.path, self._requests(end), self.deadline, opened=opened)
 
-    def _times(self, end: float) -> np.ndarray:
-        return sample_times(self.first, end, self.count, self.frame_choice)
+    def _requests(self, end: float) -> list[FrameRequest]:
+        return [FrameRequest.of(sampling, self.first, end) for sampling in self.samplings]
 
     def _sound(self, end: float) -> Sound:
         # a file of one frame has no extent on the clock, but its sound may
@@ -210,8 +226,9 @@ class _Reading:
     def _media(self, end: float) -> ClipMedia:
         pictures, sound = self.pictures, self.sound
         return ClipMedia(
-            frames=None if pictures is None else pictures.frames,
-            frame_times=None if pictures is None else self._times(end),
+            frames=None if pictures is None else pictures.frames[0],
+            also=() if pictures is None else tuple(pictures.frames[1:]),
+            frame_times=None if pictures is None else self._requests(end)[0].times,
             sound=None if sound is None else sound.samples,
             sample_rate=None if sound is None else self.rate,
             duration=end - self.first,

@@ -1,5 +1,7 @@
 """Frames of a stretch of a video: for each of given times the frame displayed at that time.
 
+Several requests, for other times or another size, are served by one pass over the file.
+
 Shapes: F times, H x W pixels; frames (F, H, W, 3) uint8 RGB. Times are seconds on the file's clock.
 
 The frame displayed at time t is the last one, in the order of display, whose time stamp is at most t; before
@@ -15,7 +17,7 @@ not tone-mapped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ import numpy as np
 from av.container import InputContainer
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
+from avcil.frame_sampling import FrameSampling
 from avcil.media.container import (
     MAX_PIXELS,
     PYAV_ERRORS,
@@ -37,6 +40,7 @@ from avcil.media.container import (
     seconds_of,
     survey,
 )
+from avcil.media.frame_choice import sample_times
 from avcil.media.orientation import Orientation, orientation_of
 from avcil.media.probe import display_matrix
 from avcil.media.sizes import plausible_aspect, scaled_size, square_pixel_size
@@ -56,11 +60,36 @@ class Damaged(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FrameRequest:
+    """The frames of one sampling of a stretch."""
+
+    times: np.ndarray
+    """(F,) float64, ascending: the frames displayed at these seconds are wanted."""
+    short_side: int | None
+    """Pixels of their shorter side; None leaves their size."""
+
+    @classmethod
+    def of(cls, sampling: FrameSampling, start: float, end: float) -> FrameRequest:
+        """What a sampling asks of the stretch from `start` to `end` seconds."""
+        times = sample_times(start, end, sampling.frames, sampling.frame_choice)
+        return cls(times=times, short_side=sampling.short_side)
+
+
+def in_order(requests: Sequence[FrameRequest]) -> list[tuple[float, int, int]]:
+    """The moments of all requests in ascending order, each with its request's number and its place there."""
+    return sorted(
+        (moment, number, index)
+        for number, request in enumerate(requests)
+        for index, moment in enumerate(request.times.tolist())
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pictures:
     """Frames of a clip, and how far its video track goes."""
 
-    frames: np.ndarray
-    """(F, H, W, 3) uint8 RGB."""
+    frames: list[np.ndarray]
+    """(F, H, W, 3) uint8 RGB for each request."""
     reached: float | None
     """Seconds at which the last frame ends, where decoding came to the end of the track; else None."""
     problems: tuple[str, ...]
@@ -68,21 +97,27 @@ class Pictures:
 
 def read_pictures(
     path: Path,
-    times: np.ndarray,
-    short_side: int | None,
+    requests: Sequence[FrameRequest],
     deadline: Deadline,
     *,
     opened: InputContainer | None = None,
 ) -> Pictures:
-    """The frames (F, H, W, 3) displayed at ascending `times` (F,); `MediaError` with the reason if none.
+    """Read the frames of several requests in one pass.
 
-    `opened`: the file, of which nothing was read yet; it is closed here.
+    Args:
+        path: The file.
+        requests: Which frames are wanted.
+        deadline: When to give up.
+        opened: The file, of which nothing was read yet; it is closed here.
+
+    Raises:
+        MediaError: With the reason if no frame can be had.
     """
     ways = {"seek": True, "strict": True, "skip": True}
     while True:
         try:
             with opened or open_media(path, deadline) as container:
-                return _read(container, times, short_side, deadline, **ways)
+                return _read(container, requests, deadline, **ways)
         except CannotSeek:
             ways["seek"] = False
         except CannotSkip:
@@ -94,8 +129,7 @@ def read_pictures(
 
 def _read(
     container: InputContainer,
-    times: np.ndarray,
-    short_side: int | None,
+    requests: Sequence[FrameRequest],
     deadline: Deadline,
     *,
     seek: bool,
@@ -107,20 +141,22 @@ def _read(
         raise MediaError("no video track")
     if tracks.video.codec_context is None:
         raise MediaError("the video track's codec is unknown to FFmpeg")
+    moments = in_order(requests)
+    times = np.array([moment for moment, _, _ in moments])
     skipper = Skipper(tracks.video, tracks.origin, times) if skip and Skipper.knows(tracks.video) else None
     reader = TrackReader(
         container, tracks.video, tracks.origin, deadline, seek=seek, strict=strict, skipper=skipper
     )
-    canvas = Canvas(len(times), short_side, tracks.video.sample_aspect_ratio)
-    for index, moment in enumerate(times):
-        frame = reader.frame_at(float(moment))
+    canvases = Canvases(requests, tracks.video.sample_aspect_ratio)
+    for place, (moment, number, index) in enumerate(moments):
+        frame = reader.frame_at(moment)
         if skipper is not None:
-            skipper.check(index, frame)
-        canvas.put(index, frame)
-    problems = (*reader.problems(), *canvas.problems())
+            skipper.check(place, frame)
+        canvases.put(number, index, frame)
+    problems = (*reader.problems(), *canvases.problems())
     if not (strict or problems or reader.jumped):  # behind a jump, frames may lack what they lean on
         problems = (MENDED,)
-    return Pictures(frames=canvas.frames, reached=reader.reached, problems=problems)
+    return Pictures(frames=canvases.frames, reached=reader.reached, problems=problems)
 
 
 class TrackReader:
@@ -267,6 +303,35 @@ def _length(frame: Any, track: Any) -> float:
     if frame.duration and frame.time_base:
         return max(float(frame.duration * frame.time_base), average)
     return average
+
+
+class Canvases:
+    """Collects the frames of several requests as RGB."""
+
+    def __init__(self, requests: Sequence[FrameRequest], pixel_aspect: Any) -> None:
+        self._canvases = [
+            Canvas(len(request.times), request.short_side, pixel_aspect) for request in requests
+        ]
+        self._left = sum(len(request.times) for request in requests)
+
+    def put(self, number: int, index: int, frame: Any) -> None:
+        """Convert a PyAV frame into row `index` of request `number`."""
+        self._canvases[number].put(index, frame)
+        self._left -= 1
+
+    @property
+    def is_full(self) -> bool:
+        """Whether every frame is there."""
+        return not self._left
+
+    @property
+    def frames(self) -> list[np.ndarray]:
+        """(F, H, W, 3) for each request."""
+        return [canvas.frames for canvas in self._canvases]
+
+    def problems(self) -> tuple[str, ...]:
+        """What is to be said of the frames."""
+        return tuple(dict.fromkeys(said for canvas in self._canvases for said in canvas.problems()))
 
 
 class Canvas:

@@ -9,17 +9,20 @@ from __future__ import annotations
 import queue
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from avcil.errors import AvcilError, InputError
+from avcil.frame_sampling import FrameSampling
 from avcil.media.clip import ClipMedia
 from avcil.media.container import MediaError
 from avcil.media.probe import MediaInfo
 from avcil.media.windows import Window
 from avcil.workers.process import Allowance, Reply, WorkerDiedError, WorkerProcess, WorkerTimeoutError
 
+ALSO = "also."
+"""Prefix of the names of arrays that hold the frames of further samplings."""
 GRACE_SECONDS = 10.0
 """How long a worker may remain silent after its own time limit, before it is ended."""
 
@@ -93,27 +96,28 @@ class ReaderProcess:
 
     def read_clip(self, path: Path | str, *, allowance: Allowance | None = None, **options: Any) -> ClipMedia:
         """As `avcil.media.read_clip`."""
-        reply = self._one("read_clip", Path(path), allowance, **options)
+        also = [asdict(sampling) for sampling in options.pop("also", ())]
+        reply = self._one("read_clip", Path(path), allowance, also=also, **options)
         problems = tuple(reply.value.pop("problems"))
         parts = dict.fromkeys(("frames", "frame_times", "sound")) | reply.arrays
-        return ClipMedia(**reply.value, problems=problems, **parts)
+        return ClipMedia(**reply.value, problems=problems, also=_further(parts), **parts)
 
     def read_windows(
         self,
         path: Path | str,
         spans: Sequence[tuple[float, float]],
         *,
+        samplings: Sequence[FrameSampling],
         allowance: Allowance | None = None,
         **options: Any,
     ) -> Iterator[Window]:
         """As `avcil.media.windows.read_windows`; the time that the caller uses between windows does not count."""
-        with closing(
-            self._replies("read_windows", Path(path), allowance, spans=list(spans), **options)
-        ) as replies:
+        options |= {"spans": list(spans), "samplings": [asdict(sampling) for sampling in samplings]}
+        with closing(self._replies("read_windows", Path(path), allowance, **options)) as replies:
             for reply in replies:
                 problems = tuple(reply.value.pop("problems"))
                 parts = dict.fromkeys(("frames", "sound")) | reply.arrays
-                yield Window(**reply.value, problems=problems, **parts)
+                yield Window(**reply.value, problems=problems, also=_further(parts), **parts)
 
     def _one(self, operation: str, path: Path, allowance: Allowance | None, **options: Any) -> Reply:
         (reply,) = self._replies(operation, path, allowance, timeout=self._timeout(allowance), **options)
@@ -141,6 +145,12 @@ class ReaderProcess:
             raise TooCostlyError(f"{path}: gave up after {self.limits.seconds:g} s") from None
         except WorkerDiedError as error:
             raise MediaError(f"{path}: the reader of the clip {error}") from None
+
+
+def _further(arrays: dict[str, Any]) -> tuple[Any, ...]:
+    """Take the frames of further samplings, which the worker numbers, out of its arrays."""
+    count = sum(name.startswith(ALSO) for name in arrays)
+    return tuple(arrays.pop(f"{ALSO}{number}") for number in range(count))
 
 
 def _error(path: Path, error: dict[str, str]) -> AvcilError:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from avcil.frame_sampling import FrameSampling
 from avcil.media.clip import read_clip
 from avcil.media.container import MediaError
 from avcil.media.probe import probe
@@ -26,20 +27,38 @@ def _probe(*, budget: MemoryBudget, path: str, **options: Any) -> Iterator[tuple
     yield asdict(probe(path, **options)), {}
 
 
-def _read_clip(*, budget: MemoryBudget, path: str, **options: Any) -> Iterator[tuple[Any, Arrays]]:
-    media = read_clip(path, **options)
+def _read_clip(
+    *, budget: MemoryBudget, path: str, also: list[dict[str, Any]], **options: Any
+) -> Iterator[tuple[Any, Arrays]]:
+    media = read_clip(path, also=_samplings(also), **options)
     if media.problems and budget.is_strained():
         raise MediaError(f"{path}: {'; '.join(media.problems)}")  # reported as a lack of memory
     facts = {"sample_rate": media.sample_rate, "duration": media.duration, "problems": media.problems}
-    yield facts, _present(frames=media.frames, frame_times=media.frame_times, sound=media.sound)
+    arrays = _present(frames=media.frames, frame_times=media.frame_times, sound=media.sound)
+    yield facts, arrays | _numbered(media.also)
 
 
 def _read_windows(
-    *, budget: MemoryBudget, path: str, spans: list[list[float]], **options: Any
+    *,
+    budget: MemoryBudget,
+    path: str,
+    spans: list[list[float]],
+    samplings: list[dict[str, Any]],
+    **options: Any,
 ) -> Iterator[tuple[Any, Arrays]]:
-    for window in read_windows(path, [(start, end) for start, end in spans], **options):
+    pairs = [(start, end) for start, end in spans]
+    for window in read_windows(path, pairs, samplings=_samplings(samplings), **options):
         facts = {"start": window.start, "end": window.end, "problems": window.problems}
-        yield facts, _present(frames=window.frames, sound=window.sound)
+        yield facts, _present(frames=window.frames, sound=window.sound) | _numbered(window.also)
+
+
+def _samplings(given: list[dict[str, Any]]) -> list[FrameSampling]:
+    return [FrameSampling(**sampling) for sampling in given]
+
+
+def _numbered(also: tuple[np.ndarray, ...]) -> Arrays:
+    """Frames of further samplings by a name each, which `avcil.media.reader` knows."""
+    return {f"also.{number}": frames for number, frames in enumerate(also)}
 
 
 def _present(**arrays: np.ndarray | None) -> Arrays:

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from avcil.errors import InputError
+from avcil.frame_sampling import FrameSampling
 from avcil.media.container import PYAV_ERRORS, Deadline, MediaError, open_media, reason_of, survey
-from avcil.media.frame_choice import SLICE_CENTRES, sample_times
-from avcil.media.frames import Canvas, TrackReader
+from avcil.media.frames import Canvases, FrameRequest, TrackReader, in_order
 from avcil.media.probe import probe
 from avcil.media.sound import read_sound
 
@@ -36,7 +36,9 @@ class Window:
     """Seconds."""
     end: float
     frames: np.ndarray | None
-    """(F, H, W, 3) uint8 RGB"""
+    """(F, H, W, 3) uint8 RGB, of the first sampling"""
+    also: tuple[np.ndarray, ...]
+    """Frames of the further samplings."""
     sound: np.ndarray | None
     """(N,) float32"""
     problems: tuple[str, ...]
@@ -62,23 +64,42 @@ def read_windows(
     path: Path,
     spans: Sequence[tuple[float, float]],
     *,
-    frames: int | None,
-    short_side: int | None,
+    samplings: Sequence[FrameSampling],
     sample_rate: int | None,
-    frame_choice: str = SLICE_CENTRES,
     max_packets: int | None = None,
 ) -> Iterator[Window]:
-    """The windows at `spans`, which ascend, in order; `MediaError` naming the file if it cannot be opened."""
+    """Read windows of a file, decoding its pictures once.
+
+    Args:
+        path: The file.
+        spans: Start and end of each window in seconds, ascending.
+        samplings: Which frames of each window are wanted; none for sound alone.
+        sample_rate: Hertz of the sound wanted; None for pictures alone.
+        max_packets: Most packets that are read, repeated passes over the file included; None does not count them.
+
+    Yields:
+        The windows in order.
+
+    Raises:
+        MediaError: If the file cannot be opened.
+    """
     path = Path(path)
     deadline = Deadline(path, TIMEOUT, max_packets)
     sounds = None if sample_rate is None else _Sounds(path, sample_rate, deadline)
-    pictures: Iterator[tuple[np.ndarray | None, tuple[str, ...]]] = repeat((None, ()))
-    if frames is not None:
-        pictures = _pictures(path, spans, frames, short_side, frame_choice, deadline)
-    for (start, end), (picture, problems) in zip(spans, pictures, strict=False):
+    pictures: Iterator[tuple[list[np.ndarray], tuple[str, ...]]] = repeat(([], ()))
+    if samplings:
+        pictures = _pictures(path, spans, samplings, deadline)
+    for (start, end), (found, problems) in zip(spans, pictures, strict=False):
         heard = None if sounds is None else sounds.between(start, end)
         said = () if sounds is None or heard is not None else (sounds.problem,)
-        yield Window(start=start, end=end, frames=picture, sound=heard, problems=(*problems, *said))
+        yield Window(
+            start=start,
+            end=end,
+            frames=found[0] if found else None,
+            also=tuple(found[1:]),
+            sound=heard,
+            problems=(*problems, *said),
+        )
 
 
 def duration_of(path: Path) -> float:
@@ -90,32 +111,23 @@ def duration_of(path: Path) -> float:
 
 
 def _pictures(
-    path: Path,
-    spans: Sequence[tuple[float, float]],
-    count: int,
-    short_side: int | None,
-    choice: str,
-    deadline: Deadline,
-) -> Iterator[tuple[np.ndarray | None, tuple[str, ...]]]:
-    """Frames (count, H, W, 3) of each window with what is to be said of them; None from where there are none."""
+    path: Path, spans: Sequence[tuple[float, float]], samplings: Sequence[FrameSampling], deadline: Deadline
+) -> Iterator[tuple[list[np.ndarray], tuple[str, ...]]]:
+    """Frames (F, H, W, 3) of each window, an array a sampling, with what is to be said of them; no arrays from where
+    nothing can be decoded."""
     given = 0
     try:
-        for pictures in _decoded(path, spans, count, short_side, choice, deadline):
+        for pictures in _decoded(path, spans, samplings, deadline):
             given += 1
             yield pictures
     except (MediaError, *PYAV_ERRORS) as error:
         reason = str(error) if isinstance(error, MediaError) else reason_of(error)
-        yield from repeat((None, (reason,)), len(spans) - given)
+        yield from repeat(([], (reason,)), len(spans) - given)
 
 
 def _decoded(
-    path: Path,
-    spans: Sequence[tuple[float, float]],
-    count: int,
-    short_side: int | None,
-    choice: str,
-    deadline: Deadline,
-) -> Iterator[tuple[np.ndarray, tuple[str, ...]]]:
+    path: Path, spans: Sequence[tuple[float, float]], samplings: Sequence[FrameSampling], deadline: Deadline
+) -> Iterator[tuple[list[np.ndarray], tuple[str, ...]]]:
     with open_media(path, deadline) as container:
         tracks = survey(container)
         if tracks.video is None:
@@ -123,17 +135,17 @@ def _decoded(
         if tracks.video.codec_context is None:
             raise MediaError("the video track's codec is unknown to FFmpeg")
         reader = TrackReader(container, tracks.video, tracks.origin, deadline, seek=False, strict=False)
-        times = (sample_times(start, end, count, choice).tolist() for start, end in spans)
-        wanted = (zip(moments, repeat(k), range(count)) for k, moments in enumerate(times))
-        open_windows: dict[int, Canvas] = {}
-        for moment, k, index in heapq.merge(*wanted):
+        requests = [[FrameRequest.of(sampling, start, end) for sampling in samplings] for start, end in spans]
+        wanted = (zip(in_order(own), repeat(k)) for k, own in enumerate(requests))
+        open_windows: dict[int, Canvases] = {}
+        for (moment, number, index), k in heapq.merge(*wanted):
             frame = reader.frame_at(moment)
             if k not in open_windows:
-                open_windows[k] = Canvas(count, short_side, tracks.video.sample_aspect_ratio)
-            open_windows[k].put(index, frame)
-            if index == count - 1:
-                canvas = open_windows.pop(k)
-                yield canvas.frames, (*reader.problems(), *canvas.problems())
+                open_windows[k] = Canvases(requests[k], tracks.video.sample_aspect_ratio)
+            open_windows[k].put(number, index, frame)
+            if open_windows[k].is_full:
+                canvases = open_windows.pop(k)
+                yield canvases.frames, tuple(dict.fromkeys((*reader.problems(), *canvases.problems())))
 
 
 class _Sounds:

@@ -130,8 +130,8 @@ class ClipReader:
         audio = visual = None
         if self.audio_encoder is not None and read.sound is not None:
             audio = self._rounded(self.audio_encoder.encode([read.sound]))
-        if self.visual_encoder is not None and read.frames is not None:
-            visual = self._rounded(self.visual_encoder.encode([read.frames]))
+        if self.visual_encoder is not None and read.pictures is not None:
+            visual = self._rounded(self.visual_encoder.encode([read.pictures]))
         notes = [read.reason] if read.reason else []
         notes += [f"no {name}" for name in lacks if not read.reason]
         return ClipFeatures(
@@ -164,16 +164,17 @@ def _clip(source: str | Path | Clip | StoredClip, start: float | None, end: floa
 
 
 def _fitted(arrays: ClipArrays, wanted: Wanted) -> ReadClip:
-    frames = sound = None
+    frames, also, sound = None, (), None
     if wanted.frames is not None and arrays.frames is not None:
-        frames = fit_frames(arrays.frames, wanted.frames, wanted.short_side)
+        frames, *others = (fit_frames(arrays.frames, s.frames, s.short_side) for s in wanted.samplings)
+        also = tuple(others)
     if wanted.sample_rate is not None and arrays.sound is not None:
         if arrays.sample_rate is None:
             raise InputError("a clip's sound needs its sample_rate, in hertz")
         sound = fit_sound(arrays.sound, arrays.sample_rate, wanted.sample_rate)
     name = arrays.clip_id or "the clip given as arrays"
     clip = Clip(clip_id=arrays.clip_id, path=Path(name), label="?", split="test")
-    return ReadClip(clip=clip, frames=frames, sound=sound)
+    return ReadClip(clip=clip, frames=frames, also=also, sound=sound)
 
 
 def _encoder(fingerprint: Mapping[str, Any]) -> Any:

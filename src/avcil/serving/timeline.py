@@ -59,10 +59,8 @@ def _events(recognizer: Recognizer, path: Path, spans: list[tuple[float, float]]
     windows = read_windows(
         path,
         spans,
-        frames=wanted.frames,
-        short_side=wanted.short_side,
+        samplings=wanted.samplings,
         sample_rate=wanted.sample_rate,
-        frame_choice=wanted.frame_choice,
     )
     for number, found in enumerate(windows):
         stretch = {"start": cuts[number], "end": cuts[number + 1]}
@@ -86,6 +84,7 @@ def _read(clip: Clip, window: Window) -> ReadClip:
     return ReadClip(
         clip=clip,
         frames=window.frames,
+        also=window.also,
         sound=window.sound,
         reason="; ".join(window.problems),
         seconds=window.end - window.start,

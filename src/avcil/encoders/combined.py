@@ -1,0 +1,159 @@
+"""Several encoders as one: their features side by side, each part centered and scaled by its encoder's constants.
+
+Shapes: B clips, T time slices, S spatial tokens per slice, D width of all parts together.
+
+Visual tokens are pooled to the coarsest grid among the parts: the mean of neighboring time slices, and the mean over
+areas of the frame, fractions of tokens included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from avcil.encoders.base import AudioEncoder, Encoder, Frames, VisualEncoder
+from avcil.encoders.constants import Constants
+from avcil.encoders.fixed import area_weights, weight_hash
+from avcil.encoders.parts import JOINER, MAX_PARTS, part_name
+from avcil.errors import InputError
+from avcil.frame_sampling import FrameSampling
+
+VERSION = 1
+
+
+class _Combined(Encoder):
+    """What both kinds of combination share."""
+
+    def __init__(self, parts: Sequence[Encoder]) -> None:
+        """
+        Args:
+            parts: Two encoders or more of one modality; combinations among them are replaced by their parts.
+
+        Raises:
+            InputError: If there are too few or too many, or two of one name and source.
+        """
+        self._parts = tuple(part for given in parts for part in given.parts)
+        if not 2 <= len(self._parts) <= MAX_PARTS:
+            raise InputError(f"a combination has 2 to {MAX_PARTS} encoders, not {len(self._parts)}")
+        self._fingerprints = [part.fingerprint() for part in self._parts]
+        names = [part_name(fingerprint) for fingerprint in self._fingerprints]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise InputError(f"the encoder {', '.join(twice)} is in the combination twice. Name it once")
+        self.name = JOINER.join(part.name for part in self._parts)
+        self.width = sum(part.width for part in self._parts)
+        self.libraries = tuple(sorted({name for part in self._parts for name in part.libraries}))
+        self.runs_on_gpu = any(part.runs_on_gpu for part in self._parts)
+
+    @property
+    def parts(self) -> tuple[Encoder, ...]:
+        return self._parts
+
+    @property
+    def precision(self) -> str:
+        """ "bfloat16" if any part computes in it."""
+        found = {getattr(part, "precision", "float32") for part in self._parts}
+        return "bfloat16" if "bfloat16" in found else "float32"
+
+    def place(self, device: str | None = None, precision: str | None = None) -> None:
+        """Move the parts that have a model; names as `avcil.encoders.device` takes them."""
+        movable: list[Any] = [part for part in self._parts if part.runs_on_gpu]
+        for part in movable:
+            part.place(device, precision)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Name, version, the fingerprint and the width of each part, and the hash of the constants."""
+        constants = [array for part in self._parts for array in (part.center, part.scale)]
+        return {
+            "name": self.name,
+            "version": VERSION,
+            "options": {},
+            "weights": weight_hash(constants),
+            "parts": self._fingerprints,
+            "widths": [part.width for part in self._parts],
+        }
+
+    @property
+    def _constants(self) -> Constants:  # type: ignore[override]
+        return Constants.unknown(self.width)  # the parts' constants are applied already
+
+    def _joined(self, features: Sequence[np.ndarray]) -> np.ndarray:
+        """Features (..., D) of the parts' (..., D_p), each centered and scaled."""
+        scaled = [
+            (values - part.center) / part.scale for values, part in zip(features, self._parts, strict=True)
+        ]
+        return np.concatenate(scaled, axis=-1).astype(np.float32, copy=False)
+
+
+class CombinedVisual(_Combined, VisualEncoder):
+    """Visual encoders whose tokens lie side by side along D."""
+
+    def __init__(self, parts: Sequence[VisualEncoder]) -> None:
+        super().__init__(parts)
+        own: list[Any] = list(self._parts)
+        self._samplings = tuple(dict.fromkeys(part.samplings[0] for part in own))
+        self._sampling_of = [self._samplings.index(part.samplings[0]) for part in own]
+        first = self._samplings[0]
+        self.frames, self.short_side, self.frame_choice = first.frames, first.short_side, first.frame_choice
+        self._grid = tuple(min(part.spatial_grid[axis] for part in own) for axis in (0, 1))
+        slices = min(part.token_grid[0] for part in own)
+        for part in own:
+            if part.token_grid[0] % slices:
+                raise InputError(
+                    f"{self.name}: {part.name} has {part.token_grid[0]} time slices, which is no multiple of the "
+                    f"{slices} of another part. Choose encoders, or options of them, whose time slices fit"
+                )
+        self.token_grid = (slices, self._grid[0] * self._grid[1])
+
+    @property
+    def samplings(self) -> tuple[FrameSampling, ...]:
+        return self._samplings
+
+    @property
+    def spatial_grid(self) -> tuple[int, int]:
+        return self._grid[0], self._grid[1]
+
+    def encode(self, clips: Sequence[Frames]) -> np.ndarray:
+        """Tokens (B, T, S, D) float32 of B clips, each with frames (F, H, W, 3) for each of `samplings`."""
+        for clip in clips:
+            if len(self._samplings) > 1 and (
+                not isinstance(clip, tuple) or len(clip) != len(self._samplings)
+            ):
+                raise InputError(f"{self.name} takes frames of {len(self._samplings)} samplings of each clip")
+        given = [clip if isinstance(clip, tuple) else (clip,) for clip in clips]
+        features = []
+        for part, number in zip(self._parts, self._sampling_of, strict=True):
+            tokens = part.encode([frames[number] for frames in given])  # type: ignore[attr-defined]
+            features.append(self._pooled(tokens, part.spatial_grid))  # type: ignore[attr-defined]
+        return self._joined(features)
+
+    def _pooled(self, tokens: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+        """A part's tokens (B, t, s, D) on the common grid: (B, T, S, D)."""
+        batch, slices, _, width = tokens.shape
+        if slices != self.token_grid[0]:
+            tokens = tokens.reshape(batch, self.token_grid[0], -1, *tokens.shape[2:]).mean(axis=2)
+        if grid != self._grid:
+            down, across = (area_weights(old, new) for old, new in zip(grid, self._grid, strict=True))
+            spread = tokens.reshape(batch, self.token_grid[0], *grid, width)
+            tokens = np.einsum("ih,jw,bthwd->btijd", down, across, spread)
+        return tokens.reshape(batch, *self.token_grid, width)
+
+
+class CombinedAudio(_Combined, AudioEncoder):
+    """Audio encoders whose vectors lie side by side."""
+
+    def __init__(self, parts: Sequence[AudioEncoder]) -> None:
+        super().__init__(parts)
+        rates = {part.name: part.sample_rate for part in self._parts}  # type: ignore[attr-defined]
+        if len(set(rates.values())) > 1:
+            wanted = ", ".join(f"{name} {rate} Hz" for name, rate in rates.items())
+            raise InputError(
+                f"{self.name}: the parts want sound at different sample rates ({wanted}). Choose encoders of one rate"
+            )
+        self.sample_rate = next(iter(rates.values()))
+
+    def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
+        """Vectors (B, D) float32 of B mono waveforms, each float32 (N,) in [-1, 1]; lengths may differ."""
+        return self._joined([part.encode(clips) for part in self._parts])  # type: ignore[attr-defined]

@@ -1,0 +1,84 @@
+"""The parts of a combined encoder, as its fingerprint states them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from avcil.errors import InputError
+
+JOINER = "+"
+MAX_PARTS = 8
+"""Encoders in one combination, at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """The features [start, stop) of the D features of a modality that come from one encoder."""
+
+    name: str
+    start: int
+    stop: int
+
+
+def part_name(fingerprint: Mapping[str, Any]) -> str:
+    """An encoder's name with its source, where it has one.
+
+    >>> part_name({"name": "hf", "options": {"source": "google/siglip2"}})
+    'hf:google/siglip2'
+    """
+    source = (fingerprint.get("options") or {}).get("source")
+    return f"{fingerprint.get('name', '?')}{f':{source}' if source else ''}"
+
+
+def parts_of(fingerprint: Mapping[str, Any], width: int) -> tuple[Part, ...]:
+    """The parts of an encoder's features, in order; a single encoder is one part.
+
+    Args:
+        fingerprint: The encoder's, as a store's manifest or a model's configuration holds it.
+        width: D of its features.
+
+    Raises:
+        InputError: If the fingerprint's parts do not add up to `width`.
+
+    >>> parts_of({"name": "log-mel"}, 148)
+    (Part(name='log-mel', start=0, stop=148),)
+    """
+    fingerprints = fingerprint.get("parts")
+    if fingerprints is None:
+        return (Part(name=part_name(fingerprint), start=0, stop=width),)
+    check_parts(fingerprint)
+    parts: list[Part] = []
+    start = 0
+    for own, size in zip(fingerprints, fingerprint["widths"], strict=True):
+        parts.append(Part(name=part_name(own), start=start, stop=start + size))
+        start += size
+    if start != width:
+        raise InputError(
+            f"the parts of the encoder {fingerprint.get('name')!r} have {start} features, not {width}. "
+            "The file that says so is damaged; extract the features again"
+        )
+    return tuple(parts)
+
+
+def check_parts(fingerprint: Mapping[str, Any]) -> None:
+    """Refuse a combination whose fingerprint is not as `combined.py` writes it.
+
+    Raises:
+        InputError: If it is not a list of 2 to `MAX_PARTS` plain fingerprints with as many positive widths.
+    """
+    parts, widths = fingerprint.get("parts"), fingerprint.get("widths")
+    fits = (
+        isinstance(parts, list)
+        and isinstance(widths, list)
+        and 2 <= len(parts) <= MAX_PARTS
+        and len(parts) == len(widths)
+        and all(isinstance(part, Mapping) and "parts" not in part for part in parts)
+        and all(type(width) is int and width > 0 for width in widths)
+    )
+    if not fits:
+        raise InputError(
+            f"the fingerprint of the encoder {fingerprint.get('name')!r} is damaged: a combination has a list of 2 to "
+            f"{MAX_PARTS} parts, no combinations themselves, and their widths. Extract the features again"
+        )

@@ -1,0 +1,210 @@
+"""Combined encoders: several encoders of one modality as one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from avcil.encoders.base import AudioEncoder, VisualEncoder
+from avcil.encoders.combined import CombinedAudio, CombinedVisual
+from avcil.encoders.parts import MAX_PARTS, Part, parts_of
+from avcil.encoders.registry import audio_encoder, from_fingerprint, visual_encoder
+from avcil.errors import InputError
+from avcil.features.reading import Wanted
+from avcil.frame_sampling import FrameSampling
+from avcil.media import read_clip, write_video
+
+
+class Positions(VisualEncoder):
+    """Two features: the row and the column of each token; a third that it is told."""
+
+    name = "positions"
+    width = 2
+
+    def __init__(self, slices: int, side: int, *, frames: int = 4, short_side: int = 16) -> None:
+        self.token_grid = (slices, side * side)
+        self.frames, self.short_side = frames, short_side
+
+    def encode(self, clips):
+        side = self.spatial_grid[0]
+        rows, columns = np.divmod(np.arange(side * side), side)
+        tokens = (np.stack([rows, columns], axis=1) + 0.5) / side
+        return np.broadcast_to(tokens, (len(clips), *self.token_grid, 2)).astype(np.float32)
+
+    def fingerprint(self):
+        return {"name": self.name, "version": 1, "options": {"source": str(self.token_grid)}, "weights": ""}
+
+
+class Loudness(AudioEncoder):
+    """One feature, at the rate that it is told."""
+
+    name = "loudness"
+    width = 1
+
+    def __init__(self, sample_rate: int) -> None:
+        self.sample_rate = sample_rate
+
+    def encode(self, clips):
+        return np.array([[np.abs(clip).max()] for clip in clips], np.float32)
+
+    def fingerprint(self):
+        return {"name": self.name, "version": 1, "options": {}, "weights": ""}
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    """Two seconds with something that moves."""
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("film") / "film.mp4"
+    frames = [np.roll(rng.integers(0, 255, (48, 64, 3), dtype=np.uint8), 2 * i, axis=1) for i in range(50)]
+    sound = 0.3 * np.sin(2 * np.pi * 440 * np.arange(32_000) / 16_000)
+    write_video(path, frames, 25.0, sound=sound.astype(np.float32), sample_rate=16_000)
+    return path
+
+
+def read(path, encoder):
+    wanted = asdict(Wanted.of(encoder, None))
+    del wanted["sample_rate"]
+    also = tuple(FrameSampling(**one) for one in wanted.pop("also"))
+    return read_clip(path, **wanted, also=also)
+
+
+def test_a_part_gets_the_frames_and_gives_the_tokens_that_it_would_alone(film):
+    """Another part's frames, more of them and larger, are decoded in the same pass and change nothing."""
+    alone, other = visual_encoder("patch-motion"), Positions(4, 5, frames=7, short_side=40)
+    both = CombinedVisual([alone, other])
+    media, media_alone = read(film, both), read(film, alone)
+    np.testing.assert_array_equal(media.frames, media_alone.frames)
+    np.testing.assert_array_equal(media.also[0], read(film, other).frames)
+    tokens = both.encode([(media.frames, *media.also)])
+    assert tokens.shape == (1, 4, 25, 130)
+    expected = (alone.encode([media_alone.frames]) - alone.center) / alone.scale
+    np.testing.assert_array_equal(tokens[..., :128], expected.astype(np.float32))
+
+
+def test_all_frames_are_decoded_once(film, monkeypatch):
+    """A second pass over the file would cost as much as the first."""
+    from avcil.media import frames
+
+    opened = []
+    original = frames.TrackReader.__init__
+    monkeypatch.setattr(
+        frames.TrackReader, "__init__", lambda self, *a, **k: opened.append(1) or original(self, *a, **k)
+    )
+    read(film, CombinedVisual([visual_encoder("patch-motion"), Positions(4, 5)]))
+    assert len(opened) == 1
+
+
+def test_equal_samplings_are_read_once():
+    """Parts that look at the same frames share them."""
+    both = CombinedVisual([Positions(2, 4), Positions(4, 4)])
+    assert len(both.samplings) == 1
+    assert both.encode([np.zeros((4, 16, 16, 3), np.uint8)]).shape == (1, 2, 16, 4)
+
+
+def test_tokens_are_pooled_to_the_coarser_grid():
+    """The mean over areas: positions keep their meaning, fractions of tokens included."""
+    both = CombinedVisual([Positions(4, 5), Positions(2, 3)])
+    assert (both.token_grid, both.spatial_grid) == ((2, 9), (3, 3))
+    tokens = both.encode([np.zeros((4, 16, 16, 3), np.uint8)])[0]
+    centers = (np.arange(3) + 0.5) / 3
+    np.testing.assert_allclose(tokens[0, :, 2].reshape(3, 3)[:, 0], centers, atol=1e-6)
+    # a third of five tokens is one and two thirds of them
+    np.testing.assert_allclose(
+        tokens[1, :, 0].reshape(3, 3)[:, 0], [(0.1 + 0.3 * 2 / 3) / (5 / 3), 0.5, 0.82], atol=1e-6
+    )
+
+
+def test_time_slices_that_do_not_fit_are_refused():
+    """Four slices cannot be pooled to three."""
+    with pytest.raises(InputError, match="4 time slices, which is no multiple of the 3"):
+        CombinedVisual([Positions(4, 2), Positions(3, 2)])
+
+
+def test_sample_rates_must_be_equal():
+    """Sound is read once."""
+    with pytest.raises(InputError, match=r"different sample rates \(log-mel 16000 Hz, loudness 48000 Hz\)"):
+        CombinedAudio([audio_encoder("log-mel"), Loudness(48_000)])
+
+
+def test_audio_parts_lie_side_by_side():
+    """In the order of the name."""
+    one = audio_encoder("log-mel")
+    both = CombinedAudio([one, Loudness(16_000)])
+    sound = np.linspace(-0.5, 0.5, 16_000, dtype=np.float32)
+    vector = both.encode([sound])[0]
+    assert (both.name, both.width, vector.shape) == ("log-mel+loudness", 149, (149,))
+    assert vector[148] == np.float32(0.5)
+    np.testing.assert_array_equal(vector[:148], (one.encode([sound])[0] - one.center) / one.scale)
+
+
+def test_names_carry_options_and_are_checked_one_by_one():
+    """What is wrong with a part is said of that part."""
+    with pytest.raises(InputError, match="twice"):
+        visual_encoder("patch-motion+patch-motion,cells=3")
+    assert visual_encoder("patch-motion,cells=3").token_grid == (4, 9)
+    with pytest.raises(InputError, match="OPTION=VALUE"):
+        visual_encoder("patch-motion,cells")
+    with pytest.raises(InputError, match="did you mean cells"):
+        visual_encoder("patch-motion,cels=3")
+    with pytest.raises(InputError, match="did you mean patch-motion"):
+        visual_encoder("patch-motion+patch-moton")
+    with pytest.raises(InputError, match="NAME,OPTION=VALUE"):
+        visual_encoder("patch-motion+videomae-base", cells=3)
+
+
+def test_a_source_may_hold_a_plus(tmp_path):
+    """Folders have all kinds of names."""
+    with pytest.raises(InputError, match=r"a\+b"):
+        visual_encoder(f"patch-motion+hf:{tmp_path}/a+b")
+
+
+def combination():
+    encoder = CombinedVisual([Positions(4, 5), Positions(2, 5)])
+    return json.loads(json.dumps(encoder.fingerprint()))
+
+
+def test_the_fingerprint_states_the_parts():
+    """A store tells which features are whose without building an encoder."""
+    fingerprint = combination()
+    assert fingerprint["name"] == "positions+positions"
+    assert parts_of(fingerprint, 4) == (
+        Part(name="positions:(4, 25)", start=0, stop=2),
+        Part(name="positions:(2, 25)", start=2, stop=4),
+    )
+    with pytest.raises(InputError, match="have 4 features, not 5"):
+        parts_of(fingerprint, 5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"parts": []},
+        {"parts": 3},
+        {"parts": [combination(), combination()]},
+        {"parts": [{"name": "log-mel"}] * (MAX_PARTS + 1), "widths": [1] * (MAX_PARTS + 1)},
+        {"widths": [2]},
+        {"widths": [2, -2]},
+        {"widths": [2, True]},
+    ],
+)
+def test_a_hostile_fingerprint_is_refused(change):
+    """Nested, endless or torn combinations are not built."""
+    with pytest.raises(InputError, match="damaged"):
+        from_fingerprint(combination() | change)
+
+
+def test_a_combination_of_both_modalities_is_refused():
+    """Sound and picture have stores of their own."""
+    parts = [visual_encoder("patch-motion").fingerprint(), audio_encoder("log-mel").fingerprint()]
+    with pytest.raises(InputError, match="not both"):
+        from_fingerprint(combination() | {"parts": parts})
+
+
+def test_combinations_are_flattened():
+    """A combination of a combination is one of all parts."""
+    inner = CombinedVisual([Positions(4, 5), Positions(2, 5)])
+    assert [part.width for part in CombinedVisual([inner, Positions(1, 5)]).parts] == [2, 2, 2]
