@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from avcil.encoders.constants import Constants, constants_of
+from avcil.encoders.constants import constants_of
 from avcil.frame_sampling import SLICE_CENTERS, FrameSampling
 
 Frames = np.ndarray | tuple[np.ndarray, ...]
@@ -42,20 +42,18 @@ class Encoder(ABC):
         """The encoders whose features lie side by side along D; itself alone unless it is a combination."""
         return (self,)
 
-    @property
+    @cached_property
     def center(self) -> np.ndarray:
-        """(D,) float32: the typical mean of each feature, shipped with the encoder; zeros where unknown."""
-        return self._constants.center
+        """(D,) float32: the typical mean of each feature, shipped with the encoder; zeros where unknown.
 
-    @property
-    def scale(self) -> np.ndarray:
-        """(D,) float32, above 0: the typical standard deviation of each feature, shipped with the encoder;
-        ones where unknown."""
-        return self._constants.scale
+        An encoder that has it elsewhere than in constants/ (constants.py) assigns it.
+        """
+        return constants_of(self).center
 
     @cached_property
-    def _constants(self) -> Constants:
-        return constants_of(self)
+    def scale(self) -> np.ndarray:
+        """(D,) float32, above 0: the typical standard deviation of each feature; ones where unknown."""
+        return constants_of(self).scale
 
 
 class VisualEncoder(Encoder):

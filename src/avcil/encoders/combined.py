@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from avcil.encoders.base import AudioEncoder, Encoder, Frames, VisualEncoder
-from avcil.encoders.constants import Constants
 from avcil.encoders.fixed import area_weights, weight_hash
 from avcil.encoders.parts import JOINER, MAX_PARTS, part_name
 from avcil.errors import InputError
@@ -45,6 +44,7 @@ class _Combined(Encoder):
         self.name = JOINER.join(part.name for part in self._parts)
         self.width = sum(part.width for part in self._parts)
         self.libraries = tuple(sorted({name for part in self._parts for name in part.libraries}))
+        self.center, self.scale = np.zeros(self.width, np.float32), np.ones(self.width, np.float32)
         self.runs_on_gpu = any(part.runs_on_gpu for part in self._parts)
 
     @property
@@ -74,10 +74,6 @@ class _Combined(Encoder):
             "parts": self._fingerprints,
             "widths": [part.width for part in self._parts],
         }
-
-    @property
-    def _constants(self) -> Constants:  # type: ignore[override]
-        return Constants.unknown(self.width)  # the parts' constants are applied already
 
     def _joined(self, features: Sequence[np.ndarray]) -> np.ndarray:
         """Features (..., D) of the parts' (..., D_p), each centered and scaled."""

@@ -56,7 +56,7 @@ class StepwiseMethod(ClosedFormMethod):
     def make_views(self) -> list[View]:
         """What it can answer from, its own modality first."""
         assert self.embedding is not None
-        return views_of(self.embedding, self.modality)[:1]
+        return views_of(self.embedding, self.modality, self.part_widths)[:1]
 
     @property
     def figures(self) -> dict[str, float]:
@@ -104,6 +104,8 @@ class StepwiseMethod(ClosedFormMethod):
         """What is saved beside the statistics."""
         assert self.embedding is not None
         saved = prefixed("embedding", self.embedding.tensors()) | {"widths": torch.tensor(self._widths)}
+        part_widths = {modality: torch.tensor(widths) for modality, widths in self.part_widths.items()}
+        saved |= prefixed("part_widths", part_widths)
         for view in self.views:
             figures = {name: torch.tensor(value, dtype=torch.float64) for name, value in view.figures.items()}
             own = prefixed("figure", figures) | {"calibration": view.calibration.losses}
@@ -113,6 +115,8 @@ class StepwiseMethod(ClosedFormMethod):
     def load_common(self, tensors: dict[str, Tensor]) -> None:
         """Take up what `common_tensors` saved."""
         self._widths = tensors["widths"].tolist()
+        part_widths = under("part_widths", tensors)
+        self.part_widths = {modality: tuple(widths.tolist()) for modality, widths in part_widths.items()}
         inner = under("embedding", tensors)
         self.embedding = JoinedEmbedding(
             [
@@ -143,7 +147,7 @@ class MomentsMethod(StepwiseMethod):
 
     def make_views(self) -> list[View]:
         assert self.embedding is not None
-        return views_of(self.embedding, self.modality)
+        return views_of(self.embedding, self.modality, self.part_widths)
 
     @abstractmethod
     def settle(self, view: View, moments: Moments, features: Tensor, labels: Tensor) -> LinearHead:

@@ -9,6 +9,7 @@ M features in all, m of a view.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -28,7 +29,8 @@ class View:
     columns: Tensor
     """(m,), ascending."""
     sizes: list[int]
-    """Columns of each block that has any; they add up to m."""
+    """Columns of each group that a method may give a penalty of its own: a block that has any, or, where a block is a
+    vector of a combined encoder, each part of it. They add up to m."""
     figures: dict[str, float] = field(default_factory=dict)
     """Numbers that steps settled and that later calls need, saved with the statistics."""
     calibration: Calibration = field(default_factory=Calibration)
@@ -40,11 +42,18 @@ class View:
         return 8 * (len(self.figures) + len(self.calibration.losses) + len(self.oddities.counts))
 
 
-def views_of(embedding: JoinedEmbedding, modality: Modality) -> list[View]:
+def views_of(
+    embedding: JoinedEmbedding, modality: Modality, part_widths: Mapping[str, tuple[int, ...]]
+) -> list[View]:
     """The learner's own view first; for both modalities, also each alone where columns are its own.
 
     Vector 0 of a clip is its sound where the modality hears, the others are of the picture. Random features that mix
     vectors belong to no single one.
+
+    Args:
+        embedding: What makes the features.
+        modality: The learner's own.
+        part_widths: Features of each part of a combined encoder, for "audio" and "visual" where there are several.
     """
     wanted: list[Modality] = [modality]
     if all(modality_parts(modality)):
@@ -52,7 +61,12 @@ def views_of(embedding: JoinedEmbedding, modality: Modality) -> list[View]:
     views = []
     for name in wanted:
         parts = [_columns(embedding, number, name, modality) for number in range(len(embedding.blocks))]
-        sizes = [len(part) for part in parts if len(part)]
+        sizes = [
+            size
+            for number, part in enumerate(parts)
+            if len(part)
+            for size in _group_sizes(embedding, number, modality, part_widths) or [len(part)]
+        ]
         if sizes:
             views.append(View(modality=name, columns=torch.cat(parts), sizes=sizes))
     return views
@@ -72,3 +86,14 @@ def _columns(embedding: JoinedEmbedding, number: int, wanted: Modality, modality
     else:
         mask = torch.full((block.width,), all(belongs))
     return begin + mask.nonzero()[:, 0]
+
+
+def _group_sizes(
+    embedding: JoinedEmbedding, number: int, modality: Modality, part_widths: Mapping[str, tuple[int, ...]]
+) -> tuple[int, ...]:
+    """Widths of the encoder's parts if block `number` is a single vector of several parts as it is; else none."""
+    block, at = embedding.blocks[number]
+    if block.config.activation != "none" or len(at) > 1:
+        return ()
+    is_sound = at[0] == 0 and modality_parts(modality)[0]
+    return part_widths.get("audio" if is_sound else "visual", ())

@@ -7,7 +7,7 @@ numbered in the order in which they are learnt, so that `known` is K_old and `to
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -161,6 +161,9 @@ class ClosedFormMethod(Method):
 
     seed: int = 0
     """Of what is drawn at random, such as projections; set before the first clip."""
+    part_widths: Mapping[str, tuple[int, ...]] = {}
+    """Features of each part of a combined encoder, for "audio" and "visual" where there are several; set before the
+    first clip."""
 
     @abstractmethod
     def grow(self, count: int) -> None:

@@ -2,7 +2,8 @@
 
     h      = [a, m, d]: sound, mean and standard deviation of the visual tokens, each number standardised by the
              first step; with features > 0 also ReLU(l(.) W) of each, l(.) scaling to one length
-    Lambda = argmin GCV of ridge regression on class indicators, one lambda for each of these blocks
+    Lambda = argmin GCV of ridge regression on class indicators, one lambda for each of these blocks, and for each
+             part of a block that a combined encoder made
     K      = (W + Lambda)^-1, W the within-class scatter
     score  = s (N mu_c^T K h - N mu_c^T K mu_c / 2)
 

@@ -216,6 +216,12 @@ class ClosedFormLearner:
     def __init__(self, method: ClosedFormMethod, data: TaskData, config: TrainConfig) -> None:
         self.method, self.data, self.config = method, data, config
         self.method.seed = config.seed
+        parts = {modality: data.store.parts(modality) for modality in ("audio", "visual")}
+        self.method.part_widths = {
+            modality: tuple(part.stop - part.start for part in found)
+            for modality, found in parts.items()
+            if len(found) > 1
+        }
 
     def learn(self, index: int, hooks: Hooks) -> Model:
         self.method.grow(len(self.data.benchmark.steps[index]))

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from avcil.encoders.parts import Part
 from avcil.errors import InputError
 from avcil.features import StoredClip
 from avcil.memory import ExemplarMemory
@@ -116,6 +117,10 @@ class SittingFeatures:
     @property
     def visual_shape(self) -> tuple[int, int, int] | None:
         return None if self._visual is None else self._visual.shape[1:]  # type: ignore[return-value]
+
+    def parts(self, modality: str) -> tuple[Part, ...]:
+        """None: what a method needs to know of them is in its saved statistics."""
+        return ()
 
     def audio(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         assert self._audio is not None

@@ -1,0 +1,74 @@
+"""blade on combined encoders: one penalty for each part."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from avcil.methods.registry import load_method, parse_options
+
+AUDIO, VISUAL = (2, 3), (1, 3)
+CLASSES, CLIPS = 4, 12
+
+
+def new(part_widths):
+    kind = load_method("blade")
+    method = kind(parse_options(kind, [], name="blade"), modality="audio-visual")
+    method.part_widths = part_widths
+    method.grow(CLASSES)
+    return method
+
+
+def clips(seed=0):
+    """The second part of the sound and the first of the picture tell the classes; the others are noise."""
+    draw = torch.Generator().manual_seed(seed)
+    labels = torch.arange(CLASSES).repeat_interleave(CLIPS)
+    audio = torch.randn(len(labels), sum(AUDIO), generator=draw)
+    visual = torch.randn(len(labels), 2, 3, sum(VISUAL), generator=draw)
+    audio[:, 2:] += 3 * torch.randn(CLASSES, 3, generator=draw)[labels]
+    visual[..., :1] += 3 * torch.randn(CLASSES, 1, 1, 1, generator=draw)[labels]
+    return audio, visual, labels
+
+
+@pytest.fixture
+def learnt():
+    method = new({"audio": AUDIO, "visual": VISUAL})
+    method.observe(*clips())
+    method.solve()
+    return method
+
+
+def penalties(method):
+    return [value for name, value in method.report().items() if name.startswith("penalty")]
+
+
+def test_each_part_has_a_penalty(learnt):
+    """Of the sound, the mean and the deviation of the picture; parts of noise get a larger one."""
+    found = penalties(learnt)
+    assert len(found) == 6
+    assert found[0] > 10 * found[1]
+    assert found[3] > 10 * found[2]
+    assert [view.sizes for view in learnt.views] == [[2, 3, 1, 3, 1, 3], [2, 3], [1, 3, 1, 3]]
+
+
+def test_parts_are_saved_with_the_statistics(learnt):
+    """A model goes on learning without the store that it came from."""
+    again = new({})
+    again.load(learnt.tensors())
+    for method in (learnt, again):
+        method.observe(*clips(seed=1))
+    audio, visual, _ = clips(seed=2)
+    assert torch.equal(learnt.solve().scores(audio, visual), again.solve().scores(audio, visual))
+    assert penalties(again) == penalties(learnt)
+
+
+def test_statistics_saved_before_there_were_parts_go_on():
+    """One penalty a vector, as they were learnt."""
+    method = new({})
+    method.observe(*clips())
+    method.solve()
+    tensors = method.tensors()
+    assert not [name for name in tensors if "part" in name]
+    again = new({})
+    again.load(tensors)
+    assert len(penalties(again)) == 3
