@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from avcil.errors import InputError
+from avcil.frame_sampling import FrameSampling
 from avcil.media import MediaError, probe, read_clip, write_video
 from avcil.media.reader import ReaderProcess, ReadLimits
 from avcil.media.windows import read_windows
@@ -71,7 +72,11 @@ def reader():
 def test_the_same_results_as_in_this_process(reader, clip):
     """Every operation gives the numbers, facts and errors of the function that it stands for."""
     options = {"frames": 3, "short_side": 16, "sample_rate": 8000}
+    samplings = [FrameSampling(frames=3, short_side=16), FrameSampling(frames=2), FrameSampling(frames=1)]
+    options["also"] = samplings[1:]
     here, there = read_clip(clip, **options), reader.read_clip(clip, **options)
+    assert [frames.shape for frames in there.also] == [(2, 32, 48, 3), (1, 32, 48, 3)]
+    assert all(map(np.array_equal, here.also, there.also))
     for name in ("frames", "frame_times", "sound"):
         assert np.array_equal(getattr(here, name), getattr(there, name))
         assert getattr(here, name).dtype == getattr(there, name).dtype
@@ -82,10 +87,13 @@ def test_the_same_results_as_in_this_process(reader, clip):
     )
     assert reader.probe(clip) == probe(clip)
     spans = [(0.0, 1.0), (0.5, 1.5)]
+    options = {"samplings": samplings, "sample_rate": 8000}
     for ours, theirs in zip(
         read_windows(clip, spans, **options), reader.read_windows(clip, spans, **options), strict=True
     ):
         assert np.array_equal(ours.frames, theirs.frames)
+        assert len(ours.also) == 2
+        assert all(map(np.array_equal, ours.also, theirs.also))
         assert np.array_equal(ours.sound, theirs.sound)
         assert (ours.start, ours.end, ours.problems) == (theirs.start, theirs.end, theirs.problems)
     with pytest.raises(MediaError, match="there is no file"):
@@ -97,7 +105,7 @@ def test_the_same_results_as_in_this_process(reader, clip):
 def test_windows_that_are_not_all_taken(reader, clip):
     """A caller that stops early does not get the rest as the answer to its next request."""
     spans = [(0.0, 1.0), (0.5, 1.5)]
-    stream = reader.read_windows(clip, spans, frames=2, short_side=16, sample_rate=None)
+    stream = reader.read_windows(clip, spans, samplings=[FrameSampling(frames=2)], sample_rate=None)
     next(stream)
     stream.close()
     assert reader.read_clip(clip, frames=2).frames.shape[0] == 2

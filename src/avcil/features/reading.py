@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -46,11 +46,6 @@ class Wanted:
             return cls(frames=None, short_side=None, sample_rate=sample_rate)
         first, *also = visual.samplings
         return cls(**vars(first), sample_rate=sample_rate, also=tuple(also))
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Wanted:
-        """What `dataclasses.asdict` made of it, after a way through JSON."""
-        return cls(**{**value, "also": tuple(FrameSampling(**sampling) for sampling in value["also"])})
 
     @property
     def samplings(self) -> tuple[FrameSampling, ...]:
