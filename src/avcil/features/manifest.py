@@ -47,13 +47,14 @@ class Modality:
             values = getattr(self, name)
             if values is not None and not self._is_fit(name, values):
                 raise InputError(
-                    f"the {name} of {self.shape[-1]} features has as many finite numbers, those of scale above 0; "
+                    f"the {name} of features of shape {self.shape} has as many finite numbers, those of scale above 0; "
                     f"not {values!s:.80}"
                 )
 
     def _is_fit(self, name: str, values: tuple[float, ...]) -> bool:
         lowest = 0.0 if name == "scale" else -math.inf
-        return len(values) == self.shape[-1] and all(lowest < value < math.inf for value in values)
+        numbers = all(type(value) in (int, float) and lowest < value < math.inf for value in values)
+        return numbers and [len(values)] == list(self.shape[-1:])
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -81,7 +82,7 @@ class Modality:
     def from_dict(cls, value: Mapping[str, Any]) -> Modality:
         """What `to_dict` gave."""
         known = {name: tuple(value[name]) for name in ("center", "scale") if value.get(name) is not None}
-        return cls(shape=tuple(value["shape"]), encoder=value["encoder"], **known)
+        return cls(shape=tuple(value["shape"]), encoder=_object(value, "encoder"), **known)
 
 
 @dataclass(frozen=True, kw_only=True)
