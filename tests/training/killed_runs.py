@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch._dynamo  # the optimiser imports it; like the next three, here once for all processes
 
-import avcil.cli.train
+import avcil.cli.train  # like the next two: imported once here, for all processes
 import avcil.evaluation.table
 import avcil.training.run  # noqa: F401
 from avcil.cli.main import main
+from avcil.training.adam import Adam
 from avcil.training.run_directory import RunDirectory
 
 EVENTS = [
@@ -31,7 +31,7 @@ EVENTS = [
     (os, "truncate"),
     (Path, "unlink"),
     (RunDirectory, "log"),
-    (torch.optim.Adam, "step"),
+    (Adam, "step"),
 ]
 
 

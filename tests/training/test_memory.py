@@ -203,30 +203,3 @@ def test_streams_are_what_take_gives(store):
         assert torch.equal(one[0], other[0])
         assert torch.equal(one[1], other[1])
         assert torch.equal(one[1], torch.from_numpy(features.visual(index.numpy())).float())
-
-
-def test_a_checkpoint_of_another_optimiser_goes_on_in_this_one(store, tmp_path, monkeypatch):
-    """Adam in one pass over all weights, whatever way the checkpoint's was: its state is the same."""
-    options = {"epochs": 3, "checkpoint_seconds": 0}
-    run = Run(config(store, tmp_path / "run", **options), quiet=True)
-    save, fused = run._save_progress, []
-
-    def killed(index, progress):
-        for group in progress.optimizer["param_groups"]:
-            group["fused"] = None
-        save(index, progress)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(run, "_save_progress", killed)
-    with pytest.raises(KeyboardInterrupt):
-        run.finish()
-    step = torch.optim.Adam.step
-
-    def watch(self, *args):
-        fused.extend(group["fused"] for group in self.param_groups)
-        return step(self, *args)
-
-    monkeypatch.setattr(torch.optim.Adam, "step", watch)
-    train(config(store, tmp_path / "run", **options), quiet=True)
-    assert fused
-    assert all(fused)

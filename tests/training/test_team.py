@@ -59,13 +59,14 @@ def test_a_team_goes_on_after_a_kill(store, tmp_path):
     run(store, tmp_path / "whole", "av-cil", processes=2)
     deadly = tmp_path / "sitecustomize.py"
     deadly.write_text(
-        "import os, signal, torch\n"
-        "step, left = torch.optim.Adam.step, [int(os.environ.get('DIE_AT', '0'))]\n"
+        "import os, signal\n"
+        "from avcil.training.adam import Adam\n"
+        "step, left = Adam.step, [int(os.environ.get('DIE_AT', '0'))]\n"
         "def counted(*a, **k):\n"
         "    left[0] -= 1\n"
         "    if left[0] == 0: os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return step(*a, **k)\n"
-        "torch.optim.Adam.step = counted\n"
+        "Adam.step = counted\n"
     )
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
     killed = run(store, tmp_path / "run", "av-cil", processes=2, check=False, DIE_AT="11", PYTHONPATH=path)

@@ -23,12 +23,13 @@ from avcil.clips import Clip
 from avcil.errors import AvcilError, InputError
 from avcil.models.base import Modality, Model, modality_parts
 from avcil.models.saved import SavedModel, load_saved, save_model
-from avcil.serving import hub, learning
+from avcil.serving import hub
 from avcil.serving.clip_features import ClipArrays, ClipFeatures, ClipReader, Source, is_silent, name_of
 
 if TYPE_CHECKING:
     from avcil.export import OnnxExport
     from avcil.features import FeatureStore
+    from avcil.serving import learning
     from avcil.serving.explanation import Explanation
     from avcil.serving.timeline import Event
 
@@ -280,6 +281,8 @@ class Recognizer:
         place at the end; until then, and if anything goes wrong, the old one answers. Raises InputError if another
         learning is under way, or nothing can be learnt.
         """
+        from avcil.serving import learning
+
         with self._one_at_a_time():
             self._state, report = learning.learn(self._state, self.features_of, clips, labels, progress)
             return report
@@ -289,17 +292,23 @@ class Recognizer:
 
         Raises InputError where the method cannot, naming those that can.
         """
+        from avcil.serving import learning
+
         with self._one_at_a_time():
             self._state = learning.forget(self._state, self.features_of, clips, labels)
 
     def forget_class(self, label: str) -> None:
         """Never answer with a class again. Its clips still count in what the other classes share; `forget` them first
         to take that out too. Raises InputError where the method cannot."""
+        from avcil.serving import learning
+
         with self._one_at_a_time():
             self._state = learning.forget_class(self._state, label)
 
     def rename(self, old: str, new: str) -> None:
         """Give a class another name."""
+        from avcil.serving import learning
+
         with self._one_at_a_time():
             self._state = learning.rename(self._state, old, new)
 

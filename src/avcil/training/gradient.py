@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from avcil.methods.base import Batch, GradientMethod, Step
+from avcil.training.adam import Adam
 from avcil.training.config import TrainConfig
 from avcil.training.passes import pass_in_parts, whole_pass
 from avcil.training.rng import generator
@@ -108,16 +109,12 @@ class StepTrainer:
         """All epochs, or those that `progress` has left."""
         step, config = self.step, self.config
         trainable = [p for p in step.network.parameters() if p.requires_grad]
-        optimizer = torch.optim.Adam(
-            trainable, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-        )
+        optimizer = Adam(trainable, lr=config.learning_rate, weight_decay=config.weight_decay)
         if progress is None:
             progress = Progress(epoch=0, network={}, optimizer={}, best={}, best_epoch=-1, best_accuracy=None)
         else:
             step.network.load_state_dict(progress.network)
             optimizer.load_state_dict(progress.optimizer)
-            for group in optimizer.param_groups:
-                group["fused"] = True  # whatever the checkpoint's was
         saved = time.monotonic()
         while progress.epoch < config.epochs:
             self._epoch(optimizer, trainable, progress)
@@ -131,14 +128,14 @@ class StepTrainer:
             step.network.load_state_dict(progress.best)
         return progress
 
-    def _epoch(self, optimizer: torch.optim.Adam, trainable: list[Tensor], progress: Progress) -> None:
+    def _epoch(self, optimizer: Adam, trainable: list[Tensor], progress: Progress) -> None:
         step, epoch = self.step, progress.epoch
         sums: dict[str, Tensor] = {}  # stay on the device: asking for a number would wait for it
         count = 0
         step.network.train()
         try:
             for batch in batches(self.method, step, self.config, epoch, whole=self._is_whole):
-                optimizer.zero_grad(set_to_none=True)
+                optimizer.zero_grad()
                 terms = self._pass(batch)
                 self.team.add_up(trainable)
                 optimizer.step()

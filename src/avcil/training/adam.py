@@ -1,0 +1,111 @@
+"""Adam without `torch.optim.Adam`, whose constructor imports PyTorch's compiler: 2 s that no run here needs.
+
+The arithmetic is PyTorch's own (`torch.optim.adam.adam`, fused), and the state has the form of
+`torch.optim.Adam.state_dict`, so either reads the checkpoints of the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.adam import adam
+
+BETAS = (0.9, 0.999)
+EPSILON = 1e-8
+
+
+class Adam:
+    """Adam (Kingma & Ba, 2015) over all parameters in one fused pass; weight decay is an L2 penalty."""
+
+    def __init__(self, parameters: Iterable[Tensor], *, lr: float, weight_decay: float = 0.0) -> None:
+        """Prepare the optimizer; its state is allocated in the first steps.
+
+        Args:
+            parameters: what is optimized, in the order by which the state refers to them.
+            lr: learning rate.
+            weight_decay: L2 penalty, added to the gradient as weight_decay * parameter.
+        """
+        self.parameters = list(parameters)
+        self.lr, self.weight_decay = lr, weight_decay
+        self.state: dict[int, dict[str, Tensor]] = {}
+
+    def zero_grad(self) -> None:
+        """Remove the gradients of all parameters."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Update each parameter that has a gradient."""
+        updated = [(i, p) for i, p in enumerate(self.parameters) if p.grad is not None]
+        slots = [self.state.setdefault(i, {}) or self._allocate(i) for i, _ in updated]
+        adam(
+            [parameter for _, parameter in updated],
+            [parameter.grad for _, parameter in updated],
+            [slot["exp_avg"] for slot in slots],
+            [slot["exp_avg_sq"] for slot in slots],
+            [],
+            [slot["step"] for slot in slots],
+            fused=True,
+            amsgrad=False,
+            beta1=BETAS[0],
+            beta2=BETAS[1],
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            eps=EPSILON,
+            maximize=False,
+        )
+
+    def _allocate(self, index: int) -> dict[str, Tensor]:
+        parameter = self.parameters[index]
+        self.state[index] = {
+            "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+            "exp_avg": torch.zeros_like(parameter),
+            "exp_avg_sq": torch.zeros_like(parameter),
+        }
+        return self.state[index]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state, by position of the parameter, and the settings. Tensors are shared, not copied."""
+        group = {
+            "lr": self.lr,
+            "betas": BETAS,
+            "eps": EPSILON,
+            "weight_decay": self.weight_decay,
+            "amsgrad": False,
+            "maximize": False,
+            "foreach": None,
+            "capturable": False,
+            "differentiable": False,
+            "fused": True,
+            "decoupled_weight_decay": False,
+            "params": list(range(len(self.parameters))),
+        }
+        return {"state": {i: dict(slot) for i, slot in self.state.items()}, "param_groups": [group]}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Continue from a state that `state_dict` of this class or of `torch.optim.Adam` returned.
+
+        Args:
+            saved: "state" holds the tensors (they are copied to the parameters' devices); "param_groups" the
+                settings, of which learning rate and weight decay are used.
+
+        Raises:
+            ValueError: if it is the state of another number of parameters.
+        """
+        (group,) = saved["param_groups"]
+        if len(group["params"]) != len(self.parameters):
+            raise ValueError(
+                f"the optimizer's state is of {len(group['params'])} parameters, not of {len(self.parameters)}"
+            )
+        self.lr, self.weight_decay = group["lr"], group["weight_decay"]
+        self.state = {
+            index: {
+                name: value.detach().to(self.parameters[index].device, copy=True)
+                for name, value in slot.items()
+            }
+            for index, slot in saved["state"].items()
+        }
