@@ -24,7 +24,7 @@ from avcil.clips import Clip
 from avcil.evaluation.run_files import RunRecord, read_run
 from avcil.features import FeatureStore, StoredClip
 from avcil.losses import attention_divergence
-from avcil.media import heat_overlay
+from avcil.media.attention_overlay import AttentionScale, draw_attention
 from avcil.models.heads import LinearHead
 from avcil.models.network import Network
 from avcil.models.saved import load_tensors
@@ -148,14 +148,16 @@ def rows(store: FeatureStore, runs: dict[str, RunRecord]) -> list[np.ndarray]:
     reader = Recognizer.load(record.folder).reader
     frames = _middle_frames(reader.features(_clip(store.clips[row])).read.frames, store.visual_shape[0])
     audio, visual = _inputs(store, [row])
-    strips = [np.concatenate(frames, axis=1)]
+    strips, maps = [np.concatenate(frames, axis=1)], []
     for network in (
         network_after(store, record, 0),
         network_after(store, record, last),
         network_after(store, runs["without VAD"], last),
     ):
-        spatial, temporal = network_attention(network, audio, visual)
-        strips.append(_drawn(frames, spatial, temporal, reader.visual_encoder.spatial_grid))
+        spatial, _ = network_attention(network, audio, visual)
+        maps.append(spatial.reshape(-1, *reader.visual_encoder.spatial_grid))
+    scale = AttentionScale.of(np.concatenate(maps))
+    strips += [np.concatenate(draw_attention(frames, each, scale)[0], axis=1) for each in maps]
     print(f"the picture shows {store.clips[row].clip_id}")
     return strips
 
@@ -176,16 +178,6 @@ def _clip(stored: StoredClip) -> Clip:
 
 def _middle_frames(frames: np.ndarray, slices: int) -> list[np.ndarray]:
     return [frames[(2 * t + 1) * len(frames) // (2 * slices)] for t in range(slices)]
-
-
-def _drawn(
-    frames: list[np.ndarray], spatial: np.ndarray, temporal: np.ndarray, grid: tuple[int, int]
-) -> np.ndarray:
-    strengths = 0.8 * temporal / temporal.max()
-    pictures = zip(frames, spatial, strengths, strict=True)
-    return np.concatenate(
-        [heat_overlay(frame, map_.reshape(grid), float(s)) for frame, map_, s in pictures], axis=1
-    )
 
 
 if __name__ == "__main__":

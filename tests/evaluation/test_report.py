@@ -179,7 +179,18 @@ def test_long_examples_show_some_frames():
     """Of many slices some frames are shown, and all weights."""
     section = attention.attention_section([example(slices=24)], None, None)
     assert section.count('<img alt="Frame') == attention.MAX_FRAMES
-    assert section.count("<i style=") == 24
+    assert section.count('class="plot"') == 24
+
+
+def test_weights_of_moments_are_drawn_as_differences():
+    """24 % and 27 % of an even 25 % have bars of other sides and lengths, and their numbers."""
+    one = example()
+    weights = np.array([0.24, 0.27, 0.25, 0.24])
+    section = attention.attention_section(
+        [AttentionExample(**{**one.__dict__, "temporal": weights})], None, None
+    )
+    assert '<i class="down" style="--v:0.500"></i></span><b>24.0 %</b><small>-1.0</small>' in section
+    assert '<i class="up" style="--v:1.000"></i></span><b>27.0 %</b><small>+2.0</small>' in section
 
 
 @given(st.lists(st.floats(0, 300), min_size=1, max_size=14))

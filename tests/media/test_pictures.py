@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from avcil.errors import InputError
-from avcil.media import encode_png, heat_overlay, log_mel, png_data_uri, probe, read_clip, write_video
-from avcil.media.overlay import colours
+from avcil.media import draw_attention, encode_png, log_mel, png_data_uri, probe, read_clip, write_video
+from avcil.media.attention_footer import DOWN, UP, footer
+from avcil.media.attention_overlay import MIN_SPAN, AttentionScale, enlarge
 from avcil.media.spectrogram import mel_triangles
 
 
@@ -110,20 +111,57 @@ def test_spectrogram_limits():
         log_mel(np.zeros(0), 8000)
 
 
-def test_overlay_marks_the_most_attended():
-    """Full weight where attention peaks, none where it is least; a flat map draws nothing."""
-    frame = np.full((40, 60, 3), 100, np.uint8)
-    attention = np.zeros((2, 3))
-    attention[0, 2] = 0.7
-    drawn = heat_overlay(frame, attention, 1.0)
-    assert drawn.shape == frame.shape
-    assert (drawn[0, -1] == colours(np.ones(1))[0]).all()
-    assert (drawn[-1, 0] == 100).all()
-    assert (heat_overlay(frame, np.full((2, 3), 0.1)) == frame).all()
-    assert (heat_overlay(frame, attention, 0.0) == frame).all()
-    for wrong in (np.zeros(3), np.full((2, 2), np.nan)):
-        with pytest.raises(InputError):
-            heat_overlay(frame, wrong)
+def test_attention_is_densest_where_it_is_largest():
+    """The colors are those of the legend, from one end to the other; frames keep their shape."""
+    gray = np.full((40, 60, 3), 128, np.uint8)
+    maps = np.zeros((2, 2, 3))
+    maps[0, 0, 2], maps[1] = 1.0, 1 / 6
+    (peaked, flat), scale = draw_attention([gray, gray], maps)
+    legend = scale.legend(601, 1)[0]
+    assert (scale.low, scale.high) == (0, 6)
+    assert peaked.shape == gray.shape
+    assert (peaked[0, -1] == legend[-1]).all()
+    assert (peaked[-1, 0] == legend[0]).all()
+    np.testing.assert_allclose(flat, np.broadcast_to(legend[100], flat.shape), atol=1)  # 1, the even share
+
+
+def test_attention_is_interpolated_without_crosses():
+    """Around a peak, values on the axes of the grid and on its diagonals are alike; bilinearly they differ by 0.08."""
+    grid = np.zeros((5, 5))
+    grid[2, 2] = 1
+    values = enlarge(grid, 500, 500)
+    axis, diagonal = values[249, 249 + 50], values[249 + 35, 249 + 35]
+    assert axis == pytest.approx(diagonal, abs=0.02)
+    assert values.max() == pytest.approx(1, abs=1e-3)
+
+
+def test_a_map_that_is_flat_but_for_noise_looks_flat():
+    """Differences of a thousandth do not span the whole color scale."""
+    noise = 1 + 1e-3 * np.random.default_rng(0).standard_normal((1, 5, 5))
+    scale = AttentionScale.of(noise / noise.sum())
+    assert scale.high - scale.low >= MIN_SPAN
+    assert scale.position(1.0) == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("maps", [np.zeros((2, 3)), np.full((1, 2, 2), np.nan), np.zeros((0, 2, 2))])
+def test_attention_that_cannot_be_drawn(maps):
+    """Neither a map of another shape, nor numbers that are not finite, nor a frame of another type."""
+    frame = np.zeros((8, 8, 3), np.uint8)
+    with pytest.raises(InputError, match="attention maps"):
+        draw_attention([frame], maps)
+    with pytest.raises(InputError, match="a frame is"):
+        draw_attention([frame.astype(float)], np.full((1, 2, 2), 0.25))
+
+
+def test_the_footer_tells_moments_apart():
+    """Weights of 24 % and 27 % have bars of other colors, and the current moment's is the brightest."""
+    scale = AttentionScale(low=0.5, high=2.0)
+    strips = [footer(256, scale, np.array([0.24, 0.27, 0.25, 0.24]), current) for current in range(2)]
+    assert all(strip.shape[0] % 2 == 0 and strip.shape[1:] == (256, 3) for strip in strips)
+    right = [strip[:, 128:] for strip in strips]
+    assert (right[0] == DOWN).all(-1).any()
+    assert not (right[0] == UP).all(-1).any()
+    assert (right[1] == UP).all(-1).any()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 5), (64, 48)])

@@ -14,6 +14,7 @@ from string import Template
 
 from avcil.errors import InputError
 from avcil.evaluation.attention import AttentionExample, attention_section
+from avcil.evaluation.attention_figure import STYLE
 from avcil.evaluation.charts import MAX_DIRECT_LABELS, accuracy_chart, line_styles
 from avcil.evaluation.groups import RunGroup, group_runs
 from avcil.evaluation.report_tables import runs_table, steps_table
@@ -65,7 +66,7 @@ def report_page(
     values = {
         "title": escape(title or _title(groups)),
         "lede": _lede(groups),
-        "style": _asset("report.css"),
+        "style": _asset("report.css") + _asset(STYLE.name),
         "script": _asset("report.js"),
     }
     before, after = (Template(part).substitute(values) for part in _asset("report.html").split("$body"))

@@ -1,9 +1,10 @@
 """Frames and sound of media files, plain words for what is wrong with one; writing clips and pictures."""
 
+from avcil.media.attention_overlay import draw_attention
 from avcil.media.clip import ClipMedia, read_clip
 from avcil.media.container import MediaError
 from avcil.media.frame_choice import sample_times
-from avcil.media.overlay import encode_png, heat_overlay, png_data_uri
+from avcil.media.overlay import encode_png, png_data_uri
 from avcil.media.probe import MediaInfo, probe
 from avcil.media.spectrogram import log_mel
 from avcil.media.write import write_video
@@ -12,8 +13,8 @@ __all__ = [
     "ClipMedia",
     "MediaError",
     "MediaInfo",
+    "draw_attention",
     "encode_png",
-    "heat_overlay",
     "log_mel",
     "png_data_uri",
     "probe",

@@ -1,6 +1,6 @@
-"""Attention drawn over a frame, and pictures as PNG.
+"""Colors of a perceptually uniform color map, and pictures as PNG.
 
-Shapes: H x W pixels of the frame, h x w cells of the attention.
+Shapes: H x W pixels.
 """
 
 from __future__ import annotations
@@ -16,42 +16,6 @@ from avcil.errors import InputError
 
 COLOUR_MAP = "inferno"
 """Matplotlib's map of even perceptual steps, dark to bright, also for the colour-blind."""
-
-
-def heat_overlay(frame: np.ndarray, attention: np.ndarray, strength: float = 0.6) -> np.ndarray:
-    """The frame (H, W, 3) uint8 with the attention (h, w) drawn over it; H, W stay.
-
-    The attention is stretched to [0, 1] (least to most attended; a flat one draws nothing), enlarged
-    bilinearly to a(y, x), and mixed in: (1 - s a) frame + s a colour(a), with s = `strength` in [0, 1].
-    """
-    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
-        raise InputError(f"a frame is uint8 (H, W, 3), not {frame.dtype} {frame.shape}")
-    if attention.ndim != 2 or not attention.size or not np.isfinite(attention).all():
-        raise InputError(f"attention is finite numbers (h, w), not {attention.shape}")
-    if not 0 <= strength <= 1:
-        raise InputError(f"strength must lie from 0 to 1, not {strength!r}")
-    span = float(np.ptp(attention))
-    level = (attention - attention.min()) / span if span > 0 else np.zeros(attention.shape)
-    level = upsample(level, *frame.shape[:2])
-    weight = strength * level[..., None]
-    mixed = (1 - weight) * frame + weight * colours(level)
-    return np.rint(mixed).astype(np.uint8)
-
-
-def upsample(grid: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A grid (h, w) enlarged bilinearly to (height, width); cells are areas, their centres carry the values.
-
-    >>> upsample(np.array([[0.0, 1.0]]), 1, 4).tolist()
-    [[0.0, 0.25, 0.75, 1.0]]
-    """
-    for axis, size in ((0, height), (1, width)):
-        cells = grid.shape[axis]
-        at = np.clip((np.arange(size) + 0.5) * cells / size - 0.5, 0, cells - 1)
-        low = np.minimum(at.astype(int), max(cells - 2, 0))
-        high = np.minimum(low + 1, cells - 1)
-        part = (at - low).reshape(-1, 1) if axis == 0 else at - low
-        grid = np.take(grid, low, axis) * (1 - part) + np.take(grid, high, axis) * part
-    return grid
 
 
 def colours(level: np.ndarray) -> np.ndarray:

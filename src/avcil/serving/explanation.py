@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 
 from avcil.errors import InputError
-from avcil.media.overlay import heat_overlay
+from avcil.media.attention_footer import footer
+from avcil.media.attention_overlay import draw_attention
 from avcil.models.base import Model
 from avcil.models.closed_form import LinearScores
 from avcil.models.network import Network
@@ -74,17 +75,22 @@ class Explanation:
         return (np.arange(len(self.frames)) + 0.5) * self.seconds / len(self.frames)
 
     def draw(self) -> list[np.ndarray]:
-        """Each frame with the map over it, uint8 of even sides, 256 pixels or more; slices that count less are
-        drawn fainter. InputError where there is no picture."""
+        """Draw each frame with the map over it, and the color scale and the weights of the moments below.
+
+        Returns:
+            Pictures (F, H', W', 3) uint8, H' and W' even, W' 256 or more.
+
+        Raises:
+            InputError: where there is no picture to draw on.
+        """
         if self.frames is None or self.spatial is None or self.temporal is None:
             raise InputError(f"{self.answer.path}: there is no picture to draw on")
+        drawn, scale = draw_attention([_enlarged(frame) for frame in self.frames], self.spatial)
         slices = len(self.spatial)
-        drawn = []
-        for number, frame in enumerate(self.frames):
-            t = number * slices // len(self.frames)
-            strength = 0.7 * float(self.temporal[t] / max(self.temporal.max(), 1e-12))
-            drawn.append(heat_overlay(_enlarged(frame), self.spatial[t], strength))
-        return drawn
+        return [
+            np.concatenate([frame, footer(frame.shape[1], scale, self.temporal, number * slices // len(drawn))])
+            for number, frame in enumerate(drawn)
+        ]
 
     def write_video(self, path: Path) -> None:
         """The drawn frames with the sound as an MP4 file, as long as the clip."""

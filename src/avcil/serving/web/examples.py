@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from avcil.errors import AvcilError
-from avcil.evaluation.attention import shrink
+from avcil.evaluation.attention_figure import shrink
 from avcil.features import FeatureStore, StoredClip
 from avcil.files import read_json
 from avcil.media import read_clip

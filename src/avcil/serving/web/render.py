@@ -10,7 +10,7 @@ from html import escape
 
 import numpy as np
 
-from avcil.evaluation.attention import shrink
+from avcil.evaluation.attention_figure import attention_figure
 from avcil.media import overlay
 from avcil.media.spectrogram import log_mel
 from avcil.serving.explanation import Explanation
@@ -173,22 +173,16 @@ def _axis(seconds: float) -> str:
 
 
 def _frames(explanation: Explanation) -> str:
-    if explanation.frames is None or explanation.spatial is None:
+    if explanation.frames is None or explanation.spatial is None or explanation.temporal is None:
         return ""
-    drawn, times = explanation.draw(), explanation.frame_times
-    chosen = np.unique(np.linspace(0, len(drawn) - 1, min(len(drawn), FRAMES)).round().astype(int))
-    digits = 2 if (explanation.seconds or 0) < 3 else 1
-    cells = ""
-    for i in chosen:
-        when = "" if times is None else f"{times[i]:.{digits}f} s"
-        picture = overlay.png_data_uri(shrink(drawn[i], 256))
-        cells += (
-            f'<figure><img alt="Frame at {when}" src="{picture}"><figcaption>{when}</figcaption></figure>'
-        )
+    times = None if explanation.frame_times is None else explanation.frame_times.tolist()
+    figure = attention_figure(
+        explanation.frames, times, explanation.spatial, explanation.temporal, max_frames=FRAMES
+    )
     what = "attended to" if explanation.map_kind == "attention" else "rested its answer on"
     return (
-        f'<h3>Where it looked</h3><p class="soft">Bright places are what it {what}.</p>'
-        f'<div class="frames">{cells}</div>'
+        f'<h3>Where it looked</h3><p class="soft">Bright regions are what it {what}.</p>'
+        f"{figure}"
     )
 
 

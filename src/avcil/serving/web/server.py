@@ -22,14 +22,15 @@ import uvicorn
 from fastapi import FastAPI
 
 from avcil.errors import InputError
+from avcil.evaluation import attention_figure
 from avcil.serving.web.api import make_api
 from avcil.serving.web.guard import LOOPBACK, Guard
 from avcil.serving.web.limits import Limits
 from avcil.serving.web.page import HEAD, WORDS, make_page, make_theme
 from avcil.serving.web.service import Service
 
-STYLE = Path(__file__).with_name("page.css")
-ICON = STYLE.with_name("icon.svg")
+STYLES = [Path(__file__).with_name("page.css"), attention_figure.STYLE]
+ICON = Path(__file__).with_name("icon.svg")
 
 
 def make_app(service: Service, *, names: Iterable[str] | None = ()) -> FastAPI:
@@ -53,7 +54,7 @@ async def _mounted(service: Service) -> FastAPI:
         enable_monitoring=False,
         footer_links=[],
         theme=make_theme(),
-        css_paths=STYLE,
+        css_paths=STYLES,
         favicon_path=str(ICON),
         i18n=WORDS,
         head=HEAD,

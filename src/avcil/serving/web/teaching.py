@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avcil.errors import AvcilError, InputError
-from avcil.evaluation.attention import shrink
+from avcil.evaluation.attention_figure import shrink
 from avcil.files import write_atomically
 from avcil.media.overlay import encode_png
 from avcil.models.base import modality_parts

@@ -1,0 +1,78 @@
+"""The strip below a frame of an explanation's video: the color scale, and the weight of each moment.
+
+Pillow writes the numbers; its own font needs no file of the system. Shapes: W pixels wide, T time slices.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from avcil.media.attention_overlay import AttentionScale
+
+BACKGROUND, INK, SOFT = (18, 22, 27), (233, 236, 240), (154, 164, 177)
+UP, DOWN = (130, 177, 255), (255, 154, 98)
+MIN_DEVIATION = 1.0
+"""Percentage points that the bars span at least, so that equal weights look equal."""
+
+
+def footer(width: int, scale: AttentionScale, temporal: np.ndarray, current: int) -> np.ndarray:
+    """Draw the strip.
+
+    Args:
+        width: W, that of the frame above.
+        scale: of the colors in the frame.
+        temporal: weights (T,) of the moments, summing to one.
+        current: the slice of the frame above; its bar is bright and its weight is written.
+
+    Returns:
+        A picture (H, W, 3) uint8 of even height.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    size = max(11, width // 24)
+    image = Image.new("RGB", (width, 5 * size // 2 * 2), BACKGROUND)
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(size)
+    middle = width // 2
+    _draw_scale(image, draw, font, size, (size // 2, middle - size), scale)
+    _draw_moments(draw, font, size, (middle + size // 2, width - size // 2), temporal, current)
+    return np.asarray(image)
+
+
+def _draw_scale(image, draw, font, size: int, across: tuple[int, int], scale: AttentionScale) -> None:  # type: ignore[no-untyped-def]
+    from PIL import Image
+
+    left, right = across
+    top, height = size // 2 + 2, size
+    image.paste(Image.fromarray(scale.legend(right - left, height)), (left, top))
+    even = left + round(float(scale.position(1.0)) * (right - left - 1))
+    draw.line([(even, top - 3), (even, top + height + 2)], fill=INK, width=2)
+    below = top + height + size // 3
+    draw.text((left, below), f"{scale.low:.2f}", fill=INK, font=font)
+    draw.text((right, below), f"{scale.high:.2f}", fill=INK, font=font, anchor="ra")
+    text = "x even share"
+    draw.text(((left + right) / 2, below + 1.3 * size), text, fill=SOFT, font=font, anchor="ma")
+
+
+def _draw_moments(draw, font, size: int, across: tuple[int, int], temporal: np.ndarray, current: int) -> None:  # type: ignore[no-untyped-def]
+    left, right = across
+    reach = 3 * size // 2
+    base = reach + size // 4
+    percents = 100 * np.asarray(temporal, dtype=np.float64)
+    differences = percents - 100 / len(percents)
+    span = max(float(np.abs(differences).max()), MIN_DEVIATION)
+    column = (right - left) / len(percents)
+    for number, difference in enumerate(differences.tolist()):
+        end = base - reach * difference / span
+        box = [
+            left + (number + 0.15) * column,
+            min(base, end),
+            left + (number + 0.85) * column,
+            max(base, end),
+        ]
+        color = UP if difference >= 0 else DOWN
+        dim = tuple((part + 2 * ground) // 3 for part, ground in zip(color, BACKGROUND, strict=True))
+        draw.rectangle(box, fill=color if number == current else dim)
+    draw.line([(left, base), (right, base)], fill=SOFT)
+    text = f"{percents[current]:.1f} % ({differences[current]:+.1f})"
+    draw.text(((left + right) / 2, base + reach + 1), text, fill=INK, font=font, anchor="ma")
