@@ -18,9 +18,9 @@ class Args:
     run: Annotated[Path, tyro.conf.Positional]
     """A finished run directory, or a model's folder."""
     host: str = "127.0.0.1"
-    """Address to listen at; any but this machine's own lets others in, without a password."""
+    """Address to listen at; any but this machine's own lets others in: set a password then."""
     name: tuple[str, ...] = ()
-    """Names under which a proxy on this machine hands requests on, as in clips.example.org; others are refused."""
+    """Host names that requests may be for, as in clips.example.org, when a proxy on this machine hands them on."""
     port: int = 7860
     """Port to listen at; 0 takes a free one."""
     work: Path | None = None
@@ -33,8 +33,10 @@ class Args:
     """Clips of one teaching at most."""
     workers: int = 2
     """Clips that are answered at once."""
-    waiting: int = 32
-    """Questions that may wait; more are told to come again."""
+    waiting: int = 256
+    """Clips that may wait for a worker; more are rejected with status 503."""
+    password_file: Path | None = None
+    """File with the password that page and API ask for; or set the environment variable AVCIL_PASSWORD."""
     read_only: bool = False
     """Let nobody teach."""
 
@@ -55,9 +57,11 @@ class Args:
 
 def run(args: Args) -> None:
     """Serve until stopped."""
+    from avcil.serving.web.authentication import read_password
     from avcil.serving.web.limits import Limits
     from avcil.sizes import bytes_of
 
+    password = read_password(args.password_file)
     limits = Limits(
         upload_bytes=bytes_of(args.max_upload),
         seconds=args.max_seconds,
@@ -79,4 +83,5 @@ def run(args: Args) -> None:
         limits=limits,
         read_only=args.read_only,
         names=[name.lower() for name in args.name],
+        password=password,
     )

@@ -21,7 +21,7 @@ import uvicorn
 
 from avcil.media import write_video
 from avcil.serving.web.limits import Limits
-from avcil.serving.web.server import make_app
+from avcil.serving.web.server import make_app, server_config
 from avcil.serving.web.service import Service
 
 LIMITS = Limits(upload_bytes=400_000, seconds=5.0, clips=12, workers=2, waiting=300)
@@ -77,16 +77,15 @@ def _new_clip(path: Path, number: int, take: int) -> Path:
 
 @contextmanager
 def serving(
-    run: Path, *, names: tuple[str, ...] = (), seconds: float = LIMITS.seconds, **options: object
+    run: Path, *, limits: dict[str, Any] | None = None, app: dict[str, Any] | None = None, **options: object
 ) -> Iterator[Served]:
-    """Serve a run for as long as it is looked at."""
-    service = Service(run, limits=replace(LIMITS, seconds=seconds), **options)
+    """Serve a run within the context; `limits` and `app` change the limits and the options of `make_app`."""
+    service = Service(run, limits=replace(LIMITS, **(limits or {})), **options)
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     listening.listen()
-    server = uvicorn.Server(
-        uvicorn.Config(make_app(service, names=names), log_level="error", timeout_graceful_shutdown=2)
-    )
+    made = make_app(service, **(app or {}))
+    server = uvicorn.Server(server_config(made, log_level="error", timeout_graceful_shutdown=2))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

@@ -82,7 +82,7 @@ def test_behind_a_proxy(run, serve_run, taught):
     """Requests that a proxy hands on are answered for the names that were given, pages of the same name may send, and
     other names are refused as before."""
     clip = clips_of(taught)[0]
-    with serve_run(run, names=("clips.example.org",)) as served:
+    with serve_run(run, app={"names": ("clips.example.org",)}) as served:
         handed_on = {"host": "clips.example.org", "origin": "https://clips.example.org"}
         assert send(served.url, clip, headers=handed_on).status_code == 200
         assert send(served.url, clip).status_code == 200

@@ -97,7 +97,7 @@ def test_what_is_shown_of_a_long_clip(visit, serve_run, run, tmp_path):
     frames = [np.full((48, 64, 3), 40 + 15 * second, np.uint8) for second in range(14) for _ in range(4)]
     sound = (0.1 * rng.standard_normal(14 * 16000)).astype(np.float32)
     write_video(tmp_path / "long.mp4", frames, 4.0, sound=sound, sample_rate=16000)
-    with serve_run(run, seconds=20.0) as served:
+    with serve_run(run, limits={"seconds": 20.0}) as served:
         visitor = visit(served.url, width=360)
         visitor.ask(tmp_path / "long.mp4")
         assert visitor.page.locator("#answer .eyebrow").inner_text() == "long.mp4"

@@ -87,24 +87,22 @@ def test_storm(served, taught, run, tmp_path, monkeypatch):
             break
         time.sleep(0.1)
     assert left_over() == set()
-    assert served.service._places._value == served.service._places._initial_value
+    assert (served.service.queue.running, served.service.queue.waiting) == (0, 0)
     assert httpx.get(f"{served.url}/api/health").json()["status"] == "ok"
 
 
-def test_when_all_places_are_taken(served, taught):
-    """Who finds no place is told to come again, with 503, and has one as soon as it is free."""
+def test_when_the_queue_is_full(run, serve_run, taught):
+    """A client that finds the queue full is told when to try again, with 503, and is served once there is room."""
     clip = next((taught / "clips").glob("test-*.mp4"))
+    with serve_run(run, limits={"workers": 1, "waiting": 2}) as served:
 
-    def ask() -> httpx.Response:
-        return httpx.post(f"{served.url}/api/predict", files={"file": clip.read_bytes()}, timeout=60)
+        def ask() -> httpx.Response:
+            return httpx.post(f"{served.url}/api/predict", files={"file": clip.read_bytes()}, timeout=60)
 
-    taken = [served.service.place() for _ in range(302)]
-    for place in taken:
-        place.__enter__()
-    try:
+        tickets = [served.service.queue.enter("127.0.0.1") for _ in range(3)]
         answer = ask()
-        assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
-    finally:
-        for place in taken:
-            place.__exit__(None, None, None)
-    assert ask().status_code == 200
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "busy")
+        assert 1 <= int(answer.headers["retry-after"]) <= 120
+        for ticket in tickets:
+            served.service.queue.leave(ticket)
+        assert ask().status_code == 200

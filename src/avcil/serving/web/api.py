@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import FastAPI, File, Form, HTTPException, Query, Request, UploadFile
+from fastapi import APIRouter, FastAPI, File, Form, HTTPException, Query, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi_offline import FastAPIOffline
 from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
 
@@ -24,8 +25,11 @@ from avcil.media.container import MediaError
 from avcil.serving.recognizer import Answer
 from avcil.serving.timeline import Event
 from avcil.serving.web import schema
+from avcil.serving.web.forms import StrictRoute
+from avcil.serving.web.guard import client_of
 from avcil.serving.web.limits import BusyError, LearningError, NothingToUndoError, ReadOnlyError
 from avcil.serving.web.look import events
+from avcil.serving.web.routes import methods_of
 from avcil.serving.web.service import Service, words
 from avcil.serving.web.teaching import Upload
 
@@ -41,15 +45,21 @@ STATUS: tuple[tuple[type[AvcilError], int, str], ...] = (
 ABOUT = """Ask a recogniser about clips, and teach it classes. Clips go as `multipart/form-data`, at most {size:g} MB a
 request, each of at most {seconds:g} s. Every error is JSON of one shape, `{{"error": {{"code", "message"}}}}`."""
 REASONS = {
-    403: "Not from this machine, or served read-only",
+    403: "From another site or for another host, or served read-only",
     404: "Not there",
     409: "It is learning, or there is nothing to undo",
     413: "More bytes than are taken",
     415: "No media file that can be read",
     422: "Not as it is expected, or nothing in it to answer from",
-    503: "All places are taken; Retry-After says when to come again",
+    400: "Malformed, or cut off",
+    401: "No valid password",
+    408: "The body arrived too slowly",
+    429: "Too many wrong passwords; Retry-After says when to try again",
+    503: "The queue is full; Retry-After says when to try again",
 }
-UPLOADS = (403, 413, 415, 422, 503)
+UPLOADS = (400, 408, 413, 415, 422, 503)
+"""Errors of routes that take files."""
+ALWAYS = (401, 403, 429)
 
 
 def make_api(service: Service) -> FastAPI:
@@ -64,13 +74,21 @@ def make_api(service: Service) -> FastAPI:
         static_url="/api/docs/static",
         swagger_ui_oauth2_redirect_url="/api/docs/oauth2-redirect",
         swagger_ui_parameters={"validatorUrl": None, "defaultModelsExpandDepth": 0},
-        responses=problems(403),
+        responses=problems(*ALWAYS),
     )
     _handle_errors(app)
-    _add_questions(app, service)
-    _add_teaching(app, service)
-    _add_model(app, service)
+    routes = APIRouter(route_class=_route_class(service.limits.clips))
+    _add_questions(routes, service)
+    _add_teaching(routes, service)
+    _add_model(routes, service)
+    app.include_router(routes)
+    _add_unknown(app)
     return app
+
+
+def _route_class(clips: int) -> type[StrictRoute]:
+    """Routes that take one file more than a teaching may have, so that the message about that is given."""
+    return type("Route", (StrictRoute,), {"most_files": clips + 1})
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -78,7 +96,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": schema.Problem, "description": REASONS[status]} for status in statuses}
 
 
-def _add_questions(app: FastAPI, service: Service) -> None:
+def _add_questions(app: APIRouter, service: Service) -> None:
     @app.post(
         "/api/predict",
         response_model=schema.Prediction,
@@ -86,21 +104,28 @@ def _add_questions(app: FastAPI, service: Service) -> None:
         tags=["ask"],
         responses=problems(*UPLOADS),
     )
-    def predict(
+    async def predict(
+        request: Request,
         file: Annotated[UploadFile, File(description="a media file")],
         timeline: Annotated[bool, Query(description="events of a long clip too")] = False,
     ) -> dict[str, Any]:
-        with saved([file]) as (upload,):
-            try:
-                answer = service.answer(upload.path)
-                found = _events(service, upload.path) if timeline else []
-            except AvcilError as error:
-                raise type(error)(words(error, upload.path, upload.name)) from None
-        return _prediction(upload.name, answer, found)
+        async with service.queue.async_slot(client_of(request.scope), request.is_disconnected):
+            return await run_in_threadpool(_predict, service, file, timeline)
 
     @app.get("/api/classes", response_model=list[schema.KnownClass], summary="What it knows", tags=["ask"])
     def classes() -> list[dict[str, Any]]:
         return service.classes()
+
+
+def _predict(service: Service, file: UploadFile, timeline: bool) -> dict[str, Any]:
+    with saved([file]) as (upload,):
+        try:
+            answer = service.answer(upload.path)
+            found = _events(service, upload.path) if timeline else []
+        except AvcilError as error:
+            error.args = (words(error, upload.path, upload.name),)
+            raise
+    return _prediction(upload.name, answer, found)
 
 
 def _events(service: Service, path: Path) -> list[Event]:
@@ -126,7 +151,7 @@ def _prediction(name: str, answer: Answer, found: Sequence[Event]) -> dict[str, 
     }
 
 
-def _add_teaching(app: FastAPI, service: Service) -> None:
+def _add_teaching(app: APIRouter, service: Service) -> None:
     @app.post(
         "/api/teach",
         status_code=202,
@@ -173,7 +198,7 @@ def _add_teaching(app: FastAPI, service: Service) -> None:
         }
 
 
-def _add_model(app: FastAPI, service: Service) -> None:
+def _add_model(app: APIRouter, service: Service) -> None:
     @app.get(
         "/api/model", response_class=FileResponse, summary="The model's folder as a zip file", tags=["server"]
     )
@@ -201,8 +226,16 @@ def _add_model(app: FastAPI, service: Service) -> None:
             "read_only": service.read_only,
         }
 
-    @app.api_route("/api/{rest:path}", methods=["GET", "POST", "PUT", "DELETE"], include_in_schema=False)
-    def unknown(rest: str) -> None:
+
+def _add_unknown(app: FastAPI) -> None:
+    methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+    @app.api_route("/api/{rest:path}", methods=methods, include_in_schema=False)
+    async def unknown(rest: str) -> None:
+        if allowed := methods_of(f"/api/{rest}"):
+            raise HTTPException(
+                405, "this address takes another method", {"allow": ", ".join(sorted(allowed))}
+            )
         raise HTTPException(404, "there is no such address; /api/openapi.json lists those there are")
 
 
@@ -233,13 +266,14 @@ def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(AvcilError)
     def known(request: Request, error: AvcilError) -> JSONResponse:
         status, code = next((status, code) for kind, status, code in STATUS if isinstance(error, kind))
-        headers = {"Retry-After": "2"} if status == 503 else None
+        headers = {"Retry-After": str(error.retry_after)} if isinstance(error, BusyError) else None
         return problem(status, code, str(error), headers)
 
     @app.exception_handler(StarletteHTTPException)
     def http(request: Request, error: StarletteHTTPException) -> JSONResponse:
-        codes = {400: "bad_request", 404: "not_found", 405: "not_allowed"}
-        return problem(error.status_code, codes.get(error.status_code, "http_error"), str(error.detail))
+        codes = {400: "bad_request", 404: "not_found", 405: "not_allowed", 422: "bad_input"}
+        code = codes.get(error.status_code, "http_error")
+        return problem(error.status_code, code, str(error.detail), dict(error.headers or {}))
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -247,8 +281,14 @@ def _handle_errors(app: FastAPI) -> None:
         return problem(422, "bad_input", f"{found}. /api/openapi.json says what is expected")
 
     @app.exception_handler(ClientDisconnect)
-    def gone(request: Request, error: ClientDisconnect) -> JSONResponse:
+    @app.exception_handler(ConnectionAbortedError)
+    def gone(request: Request, error: Exception) -> JSONResponse:
         return problem(400, "cut_off", "the upload ended before its end")
+
+    @app.exception_handler(Exception)
+    def unexpected(request: Request, error: Exception) -> JSONResponse:
+        """A programming error; Starlette writes its traceback to the server's log."""
+        return problem(500, "failed", "something failed on the server; its log says what")
 
 
 def problem(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:

@@ -1,106 +1,244 @@
-"""What every request passes first: whose page it came from, how large it is, whether there is room.
+"""What every request passes first: origin, password, address, size and pace of its body, and what its payload names.
 
-Pure ASGI, so that bodies are counted as they come and never held.
+Pure ASGI, so that bodies are counted as they come. The checks themselves are in files of their own.
 """
 
 from __future__ import annotations
 
-import json
+import ipaddress
+import secrets
+import time
+from collections import Counter, OrderedDict
+from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import urlsplit
 
-from avcil.serving.web.limits import BusyError
-from avcil.serving.web.service import Service
+from starlette.datastructures import Headers, QueryParams
 
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-HEAVY = frozenset({"/api/predict", "/api/teach"})
-ROOM_FOR_HEADERS = 64 * 1024
-"""Bytes that a form's own lines may add to its files."""
+from avcil.serving.web.authentication import Authentication
+from avcil.serving.web.body import ROOM_FOR_HEADERS, SMALL, LimitedBody, Pace, Receive, Spool
+from avcil.serving.web.limits import Limits
+from avcil.serving.web.metrics import Metrics
+from avcil.serving.web.origin import OriginCheck
+from avcil.serving.web.payload import PayloadCheck, session_name, uploaded_file
+from avcil.serving.web.refusal import RefusedError, Send, send_refusal
+from avcil.serving.web.response_headers import with_headers
+from avcil.serving.web.routes import EVENTS, FILE, HEARTBEAT, JOIN, Route, find_route
+
+VISITOR = "avcil-visitor"
+"""Cookie that tells browsers apart, so that none takes over the session of another."""
+MOST_SESSIONS = 10_000
+"""Sessions of pages whose browser is remembered."""
 
 
 class Guard:
-    """Refuses with JSON, or hands the request on."""
+    """Rejects a request with an error as JSON, or hands it on."""
 
-    def __init__(self, app: Any, *, service: Service, names: frozenset[str] | None) -> None:
-        """`names`: the hosts that requests may be for; None for any."""
-        self.app, self.service, self.names = app, service, names
+    def __init__(
+        self,
+        app: Any,
+        *,
+        limits: Limits,
+        origins: OriginCheck,
+        payloads: PayloadCheck,
+        metrics: Metrics,
+        authentication: Authentication | None,
+        pace: Pace | None = None,
+    ) -> None:
+        """Stand before an application; `authentication` None asks for no password."""
+        self.app, self.limits, self.origins, self.payloads = app, limits, origins, payloads
+        self.metrics, self.authentication, self.pace = metrics, authentication, pace or Pace()
+        self._spool = Spool(limits.spool_bytes)
+        self._open: Counter[str] = Counter()
+        self._owners: OrderedDict[str, str] = OrderedDict()
 
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        """One request."""
-        if scope["type"] != "http":
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, with_headers(send))
+        else:  # a WebSocket: neither page nor API uses one
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _http(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        client, began, status = client_of(scope), time.monotonic(), 0
+        found = find_route(scope["method"], scope["path"])
+
+        async def sending(message: dict[str, Any]) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        self._open[client] += 1
+        try:
+            await self._checked(scope, receive, sending, client, found)
+        except RefusedError as refusal:
+            self.metrics.rejection(refusal.code)
+            await send_refusal(sending, refusal)
+        finally:
+            self._open[client] -= 1
+            if not self._open[client]:
+                del self._open[client]
+            route = found[0].template if found else "other"
+            timed = found is None or not found[0].stream
+            self.metrics.request(
+                _known_method(scope["method"]), route, status, time.monotonic() - began if timed else None
+            )
+
+    async def _checked(
+        self,
+        scope: dict[str, Any],
+        receive: Receive,
+        send: Send,
+        client: str,
+        found: tuple[Route, dict[str, str]] | None,
+    ) -> None:
+        headers, path = Headers(scope=scope), scope["path"]
+        self.origins.check(scope["method"], path, headers)
+        self._check_open_requests(client)
+        cookies = cookies_of(headers)
+        if self.authentication is not None and not (found and found[0].public):
+            self._authenticate(scope, headers, cookies, client)
+        if found is None:
+            raise RefusedError(404, "not_found", "there is no such address here")
+        route, variables = found
+        owner = cookies.get(VISITOR, client)
+        if route is FILE and uploaded_file(variables["path"], self.payloads.folder) is None:
+            raise RefusedError(403, "forbidden", "there is no such uploaded file")
+        if route is HEARTBEAT:
+            self._own(session_name(variables["session"]), owner)
+        if route is EVENTS:
+            self._own(_session_of_query(scope), owner)
+        if path == "/" and VISITOR not in cookies:
+            send = _with_cookie(
+                send, f"{VISITOR}={secrets.token_urlsafe(16)}; Path=/; HttpOnly; SameSite=Strict"
+            )
+        body = self._body(route, headers, receive)
+        try:
+            await self._hand_on(route, scope, body, send, owner)
+        finally:
+            body.release()
+
+    def _check_open_requests(self, client: str) -> None:
+        most = self.limits.open_requests
+        if sum(self._open.values()) > most or self._open[client] > max(1, most // 2):
+            raise RefusedError(503, "busy", "too many requests are open now; close some pages", 5)
+
+    def _authenticate(
+        self, scope: dict[str, Any], headers: Headers, cookies: dict[str, str], client: str
+    ) -> None:
+        assert self.authentication is not None
+        try:
+            self.authentication.check(headers, cookies.get(session_cookie(scope)), client)
+        except RefusedError as refusal:
+            if refusal.status == 401 and scope["path"] == "/" and "text/html" in headers.get("accept", ""):
+                refusal = RefusedError(303, refusal.code, refusal.message, headers=(("location", "login"),))
+            raise refusal from None
+
+    def _own(self, session: str, owner: str) -> None:
+        """Let the browser that used a session first use it alone."""
+        if self._owners.setdefault(session, owner) != owner:
+            raise RefusedError(403, "forbidden", "this session belongs to another browser")
+        self._owners.move_to_end(session)
+        if len(self._owners) > MOST_SESSIONS:
+            self._owners.popitem(last=False)
+
+    def _body(self, route: Route, headers: Headers, receive: Receive) -> LimitedBody:
+        kind = headers.get("content-type", "").split(";")[0].strip().lower()
+        large = route.body == "upload" and kind == "multipart/form-data"
+        most = self.limits.upload_bytes + ROOM_FOR_HEADERS if large else SMALL
+        what = "the upload" if large else "the body of this request"
+        body = LimitedBody(receive, most=most, pace=self.pace, spool=self._spool, what=what)
+        body.check_length(headers.get("content-length"))
+        return body
+
+    async def _hand_on(
+        self, route: Route, scope: dict[str, Any], body: LimitedBody, send: Send, owner: str
+    ) -> None:
+        if route is JOIN:
+            content, session = self.payloads.check_join(await body.read())
+            self._own(session, owner)
+            scope, receive = _with_body(scope, content, body.receive)
             await self.app(scope, receive, send)
             return
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        refusal = self._refusal(scope, headers)
-        if refusal is not None:
-            await refuse(send, *refusal)
-        elif scope["method"] == "POST" and scope["path"] in HEAVY:
-            try:
-                with self.service.place():
-                    await self._counted(scope, receive, send)
-            except BusyError as error:
-                await refuse(send, 503, "busy", str(error))
-        else:
-            await self._counted(scope, receive, send)
-
-    def _refusal(self, scope: dict[str, Any], headers: dict[str, str]) -> tuple[int, str, str] | None:
-        host, origin = headers.get("host", ""), headers.get("origin")
-        if self.names is not None and urlsplit(f"//{host}").hostname not in self.names:
-            known = ", ".join(sorted(self.names - LOOPBACK))
-            answers = f"as {known}" if known else "to this machine alone, as localhost or 127.0.0.1"
-            return 403, "forbidden", f"this server answers {answers}"
-        changes = scope["method"] not in ("GET", "HEAD", "OPTIONS")
-        if changes and origin not in (None, "null") and urlsplit(origin).netloc != host:
-            return 403, "forbidden", "a page of another site cannot send anything here"
-        length = headers.get("content-length", "0")
-        if length.isdigit() and int(length) > self._most:
-            return 413, "too_large", self._too_large
-        return None
-
-    @property
-    def _most(self) -> int:
-        return self.service.limits.upload_bytes + ROOM_FOR_HEADERS
-
-    @property
-    def _too_large(self) -> str:
-        most = self.service.limits.upload_bytes / 10**6
-        return (
-            f"the upload is too large; at most {most:g} MB are taken at a time. Cut the clip, or send fewer"
-        )
-
-    async def _counted(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        """Hand on, and break off where a body of unstated length grows too large."""
-        came, over, begun = 0, False, False
-
-        async def counting() -> dict[str, Any]:
-            nonlocal came, over
-            message = await receive()
-            came += len(message.get("body", b""))
-            if came > self._most:
-                over = True
-                return {"type": "http.disconnect"}
-            return message
+        begun = False
 
         async def sending(message: dict[str, Any]) -> None:
             nonlocal begun
-            if over and not begun:
-                return
+            if body.refusal is not None and not begun:
+                return  # what the application says to a client that seems to have hung up
             begun = True
             await send(message)
 
         try:
-            await self.app(scope, counting, sending)
+            await self.app(scope, body.receive, sending)
         except Exception:
-            if not over:
+            if body.refusal is None:
                 raise
-        if over and not begun:
-            await refuse(send, 413, "too_large", self._too_large)
+        if body.refusal is not None and not begun:
+            raise body.refusal
 
 
-async def refuse(send: Any, status: int, code: str, message: str) -> None:
-    """Answer with an error as the API gives them."""
-    body = json.dumps({"error": {"code": code, "message": message}}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    headers += [(b"retry-after", b"2")] if status == 503 else []
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+def client_of(scope: dict[str, Any]) -> str:
+    """Who sends a request, for sharing the server fairly: the address, or the network of an IPv6 address.
+
+    >>> client_of({"client": ("192.0.2.7", 80)}), client_of({"client": ("2001:db8::5", 80)})
+    ('192.0.2.7', '2001:db8::/64')
+    """
+    address = (scope.get("client") or ("unknown", 0))[0]
+    if ":" in address:
+        try:
+            return str(ipaddress.ip_network(f"{address.split('%')[0]}/64", strict=False))
+        except ValueError:
+            pass
+    return address
+
+
+def session_cookie(scope: dict[str, Any]) -> str:
+    """The name of the cookie of a session; it has the port, as browsers share cookies among ports."""
+    return f"avcil-session-{(scope.get('server') or ('', 0))[1]}"
+
+
+def cookies_of(headers: Headers) -> dict[str, str]:
+    """The cookies of a request; none where they are malformed."""
+    try:
+        return {name: value.value for name, value in SimpleCookie(headers.get("cookie", "")).items()}
+    except CookieError:
+        return {}
+
+
+def _known_method(method: str) -> str:
+    return method if method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS") else "other"
+
+
+def _session_of_query(scope: dict[str, Any]) -> str:
+    values = QueryParams(scope["query_string"]).getlist("session_hash")
+    return session_name(values[0] if len(values) == 1 else None)
+
+
+def _with_cookie(send: Send, cookie: str) -> Send:
+    async def sending(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            line = (b"set-cookie", cookie.encode())
+            message = {**message, "headers": [*message.get("headers", ()), line]}
+        await send(message)
+
+    return sending
+
+
+def _with_body(scope: dict[str, Any], content: bytes, then: Receive) -> tuple[dict[str, Any], Receive]:
+    """The request with another body, after which `then` is received."""
+    names = (b"content-length", b"transfer-encoding", b"content-type")
+    headers = [line for line in scope["headers"] if line[0] not in names]
+    headers += [(b"content-length", str(len(content)).encode()), (b"content-type", b"application/json")]
+    given = False
+
+    async def receive() -> dict[str, Any]:
+        nonlocal given
+        if given:
+            return await then()
+        given = True
+        return {"type": "http.request", "body": content, "more_body": False}
+
+    return {**scope, "headers": headers}, receive

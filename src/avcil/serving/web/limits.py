@@ -19,12 +19,21 @@ class Limits:
     """Of one teaching."""
     workers: int = 2
     """Clips that are read and answered at once."""
-    waiting: int = 32
-    """Questions that may wait for a worker, uploads under way among them; more are told to come again."""
+    waiting: int = 256
+    """Clips that may wait for a worker; more are rejected with status 503."""
+    open_requests: int = 1000
+    """Requests that are open at once, pages among them; of one client, half of them."""
+    spool_bytes: int = 4 * 10**9
+    """Of the bodies of all requests that are open."""
 
 
 class BusyError(AvcilError):
-    """There is no room now: all places are taken."""
+    """The queue is full."""
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        """Say in how many seconds to try again."""
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class LearningError(AvcilError):

@@ -32,10 +32,17 @@ def make_theme() -> gr.themes.Base:
     )
 
 
-def make_page(service: Service) -> gr.Blocks:
-    """The page of one service."""
+LOGOUT = '<form class="logout" method="post" action="logout"><button type="submit">Log out</button></form>'
+OWN_EVENTS = 64
+"""Events of pages at one time, apart from clips that wait for a worker."""
+
+
+def make_page(service: Service, *, logout: bool = False) -> gr.Blocks:
+    """The page of one service; with a button to log out where it asks for a password."""
     examples = Examples(service)
     with gr.Blocks(title="avcil", analytics_enabled=False, delete_cache=(600, 3600)) as page:
+        if logout:
+            gr.HTML(LOGOUT, padding=False)
         top = gr.HTML(header(service), padding=False)
         with gr.Tabs():
             with gr.Tab("Ask"):
@@ -45,7 +52,9 @@ def make_page(service: Service) -> gr.Blocks:
                     teach_tab(page, service, top)
             with gr.Tab("Gallery") as tab:
                 _gallery(service, examples, tab)
-    page.queue(max_size=64, default_concurrency_limit=service.limits.workers + 2)
+    # Clips wait in the service's own queue, which is fair; Gradio's lets all events through to it.
+    page.max_threads = service.limits.workers + service.limits.waiting + OWN_EVENTS
+    page.queue(max_size=page.max_threads, default_concurrency_limit=None)
     return page
 
 

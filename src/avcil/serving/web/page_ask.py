@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.concurrency import run_in_threadpool
 
 from avcil.errors import AvcilError
 from avcil.serving.web import render
 from avcil.serving.web.examples import Examples
+from avcil.serving.web.guard import client_of
 from avcil.serving.web.limits import Limits
 from avcil.serving.web.service import Service, words
 
@@ -66,16 +68,19 @@ def ask_tab(page: gr.Blocks, service: Service, examples: Examples) -> None:
         there = bool(pictures)
         return gr.update(visible=there), gr.update(value=pictures, visible=there), [clip for _, clip in found]
 
-    def tried(clips: list[Any], event: gr.SelectData) -> str:
+    async def tried(clips: list[Any], event: gr.SelectData, request: gr.Request) -> str:
+        if type(event.index) is not int or not 0 <= event.index < len(clips):
+            return HINT
         clip = clips[event.index]
         path = Path(clip.path)
-        return asked(service, path, f"{path.name}, a clip of “{clip.label}” that it has not learnt from")
+        name = f"{path.name}, a clip of “{clip.label}” that it has not learnt from"
+        return await asked(service, path, name, request)
 
-    def sent(path: str | None) -> str:
-        return HINT if path is None else asked(service, Path(path), Path(path).name)
+    async def sent(path: str | None, request: gr.Request) -> str:
+        return HINT if path is None else await asked(service, Path(path), Path(path).name, request)
 
-    def recorded(path: str | None) -> str:
-        return HINT if path is None else asked(service, Path(path), "Your recording")
+    async def recorded(path: str | None, request: gr.Request) -> str:
+        return HINT if path is None else await asked(service, Path(path), "Your recording", request)
 
     for event, work, given in (
         (file.upload, sent, file),
@@ -125,10 +130,19 @@ def _tries() -> gr.Gallery:
     )
 
 
-def asked(service: Service, path: Path, name: str) -> str:
-    """The answer for a clip as HTML, or what is wrong with it."""
+async def asked(service: Service, path: Path, name: str, request: gr.Request) -> str:
+    """The answer for a clip as HTML, or what is wrong with it; waits for a slot like the requests of programs."""
+
+    def look() -> str:
+        return render.answer_html(service.look(path), name)
+
     try:
-        with service.place():
-            return render.answer_html(service.look(path), name)
+        async with service.queue.async_slot(client_of(request.request.scope), _never):
+            return await run_in_threadpool(look)
     except AvcilError as error:
         return render.problem_html(words(error, path, name))
+
+
+async def _never() -> bool:
+    """The request that began an event of Gradio ends at once; nothing tells whether the page is still open."""
+    return False

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import os
+import resource
 import socket
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 # Before gradio is imported, which reads it once: no request may leave this machine.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -24,33 +25,72 @@ from fastapi import FastAPI
 from avcil.errors import InputError
 from avcil.evaluation import attention_figure
 from avcil.serving.web.api import make_api
-from avcil.serving.web.guard import LOOPBACK, Guard
+from avcil.serving.web.authentication import Authentication
+from avcil.serving.web.body import Pace
+from avcil.serving.web.connection import Connection
+from avcil.serving.web.guard import Guard
 from avcil.serving.web.limits import Limits
+from avcil.serving.web.metrics import Metrics
+from avcil.serving.web.origin import OriginCheck, is_loopback
 from avcil.serving.web.page import HEAD, WORDS, make_page, make_theme
+from avcil.serving.web.page_routes import add_login, add_metrics, add_upload, handle_refusals
+from avcil.serving.web.payload import PayloadCheck
 from avcil.serving.web.service import Service
+from avcil.serving.web.uploads import UploadLimits, Uploads
 
 STYLES = [Path(__file__).with_name("page.css"), attention_figure.STYLE]
 ICON = Path(__file__).with_name("icon.svg")
 
 
-def make_app(service: Service, *, names: Iterable[str] | None = ()) -> FastAPI:
-    """The whole application: /api for programs, / for people. Requests may be for this machine by its own names or by
-    `names`; None lets them be for any."""
+def make_app(
+    service: Service,
+    *,
+    names: Iterable[str] | None = (),
+    password: str | None = None,
+    pace: Pace | None = None,
+) -> Guard:
+    """Make the whole application: /api for programs, / for people.
+
+    Args:
+        service: What it serves.
+        names: Names that requests may be for, besides those of this machine alone; None as in `OriginCheck`.
+        password: What a client must know; None lets everybody in.
+        pace: How fast the bodies of requests must arrive.
+    """
+    authentication = None if password is None else Authentication(password)
+    metrics = Metrics(service)
+    folder = Path(gradio.utils.get_upload_folder())
+    api = make_api(service)
+    handle_refusals(api)
+    add_upload(api, Uploads(folder, upload_limits(service.limits)), service.limits.clips)
+    add_metrics(api, metrics)
+    if authentication is not None:
+        add_login(api, authentication, metrics)
     with ThreadPoolExecutor(1) as apart:  # gradio leaves an event loop open where none is running
-        app = apart.submit(lambda: asyncio.run(_mounted(service))).result()
-    app.add_middleware(Guard, service=service, names=None if names is None else LOOPBACK | set(names))
-    return app
+        mounting = apart.submit(lambda: asyncio.run(_mount_page(api, service, authentication is not None)))
+        page = mounting.result()
+    return Guard(
+        api,
+        limits=service.limits,
+        origins=OriginCheck(names),
+        payloads=PayloadCheck(page, folder),
+        metrics=metrics,
+        authentication=authentication,
+        pace=pace,
+    )
 
 
-async def _mounted(service: Service) -> FastAPI:
-    return gradio.mount_gradio_app(
-        make_api(service),
-        make_page(service),
+async def _mount_page(api: FastAPI, service: Service, logout: bool) -> gradio.Blocks:
+    page = make_page(service, logout=logout)
+    gradio.mount_gradio_app(
+        api,
+        page,
         path="/",
         allowed_paths=[],
         max_file_size=service.limits.upload_bytes,
         show_error=False,
         ssr_mode=False,
+        run_history=False,
         enable_monitoring=False,
         footer_links=[],
         theme=make_theme(),
@@ -59,16 +99,20 @@ async def _mounted(service: Service) -> FastAPI:
         i18n=WORDS,
         head=HEAD,
     )
+    page.has_launched = (
+        True  # else Gradio does not check that files were uploaded here; it is read nowhere else
+    )
+    return page
 
 
-def is_local(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def upload_limits(limits: Limits) -> UploadLimits:
+    """Bounds of the page's upload folder: of one client, and of all."""
+    return UploadLimits(
+        client_bytes=4 * limits.upload_bytes,
+        client_files=4 * limits.clips,
+        total_bytes=20 * limits.upload_bytes,
+        total_files=20 * limits.clips,
+    )
 
 
 def serve(
@@ -80,6 +124,7 @@ def serve(
     limits: Limits,
     read_only: bool,
     names: Sequence[str] = (),
+    password: str | None = None,
 ) -> None:
     """Serve a run until stopped; InputError if the address cannot be had or the run not served."""
     with tempfile.TemporaryDirectory(prefix="avcil-serve-", ignore_cleanup_errors=True) as cache:
@@ -87,9 +132,12 @@ def serve(
         listening = _listen(host, port)
         service = Service(run, work=work, limits=limits, read_only=read_only)
         try:
-            app = make_app(service, names=names if names or is_local(host) else None)
+            app = make_app(service, names=names if names or is_loopback(host) else None, password=password)
             _announce(service, host, listening.getsockname()[1])
-            config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
+            if password is None and (names or not is_loopback(host)):
+                _warn(service)
+            _allow_open_files(2 * service.limits.open_requests)
+            config = server_config(app, proxy=bool(names), timeout_graceful_shutdown=5)
             server = uvicorn.Server(config)
             quiet = logging.getLogger("uvicorn.error")
             quiet.addFilter(
@@ -125,11 +173,34 @@ def _announce(service: Service, host: str, port: int) -> None:
         f"What it is taught is kept in {service.work.folder}; the run itself stays as it is. Ctrl-C stops.",
         flush=True,
     )
-    if not is_local(host):
-        print(
-            "avcil: warning: everyone who can reach this machine can ask, "
-            f"{'' if service.read_only else 'teach and undo, '}and download the model; there is no password. "
-            "Leave --host out to keep it to this machine",
-            file=sys.stderr,
-            flush=True,
-        )
+
+
+def server_config(app: Guard, *, proxy: bool = False, **options: Any) -> uvicorn.Config:
+    """The configuration of the HTTP server.
+
+    Args:
+        app: The application.
+        proxy: Whether a proxy on this machine hands requests on; then its X-Forwarded-For names the client.
+        options: Further options of uvicorn.
+    """
+    options = {"log_level": "warning", "http": Connection, "ws": "none", "proxy_headers": proxy, **options}
+    return uvicorn.Config(app, server_header=False, **options)
+
+
+def _warn(service: Service) -> None:
+    """Say what is open to everybody."""
+    print(
+        "avcil: warning: there is no password: everyone who can reach this server can ask, "
+        f"{'' if service.read_only else 'teach and undo, '}and download the model. "
+        "Give one with --password-file FILE or AVCIL_PASSWORD",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _allow_open_files(count: int) -> None:
+    """Raise the limit of open files as far as the system lets us: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -6,9 +6,9 @@ Whatever is accepted is finished, whether or not who asked for it is still there
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +16,8 @@ from avcil.errors import AvcilError, InputError
 from avcil.media import probe
 from avcil.serving.recognizer import Answer, Recognizer, model_folder
 from avcil.serving.web import heldout
-from avcil.serving.web.limits import BusyError, LearningError, Limits, NothingToUndoError, ReadOnlyError
+from avcil.serving.web.admission import Admission
+from avcil.serving.web.limits import LearningError, Limits, NothingToUndoError, ReadOnlyError
 from avcil.serving.web.look import Look, look
 from avcil.serving.web.teaching import Teaching, Upload, teach
 from avcil.serving.web.work_folder import WorkFolder
@@ -42,7 +43,8 @@ class Service:
             raise
         self.teaching: Teaching | None = None
         self._changing = threading.Lock()
-        self._places = threading.BoundedSemaphore(self.limits.workers + self.limits.waiting)
+        self.queue = Admission(self.limits.workers, self.limits.waiting)
+        self.teachings: Counter[str] = Counter()  # those that ended, by result
         self._pool = ThreadPoolExecutor(self.limits.workers, thread_name_prefix="ask")
         self._teacher: threading.Thread | None = None
 
@@ -55,22 +57,12 @@ class Service:
 
     # -- asking ----------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """A place among those who are served; BusyError if all are taken."""
-        if not self._places.acquire(blocking=False):
-            raise BusyError("too many clips are being answered now. Send this one again in a few seconds")
-        try:
-            yield
-        finally:
-            self._places.release()
-
     def answer(self, path: Path) -> Answer:
-        """The answer for a clip; the caller holds a place."""
+        """The answer for a clip; the caller holds a slot of `queue`."""
         return self._in_pool(lambda: self._checked(path, lambda: self.recognizer.answer(path)))
 
     def look(self, path: Path) -> Look:
-        """The answer with all that there is to see of it; the caller holds a place."""
+        """The answer with all that there is to see of it; the caller holds a slot of `queue`."""
         return self._in_pool(lambda: self._checked(path, lambda: look(self.recognizer, path)))
 
     def _in_pool(self, work: Callable[[], T]) -> T:
@@ -129,6 +121,7 @@ class Service:
             teach(self, teaching, clips)
         finally:
             teaching.clean(self.work.incoming)
+            self.teachings["failed" if teaching.error else "done"] += 1
             self._changing.release()
             teaching.ended.set()
 

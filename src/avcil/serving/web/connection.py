@@ -1,0 +1,53 @@
+"""HTTP connections that are closed when no request comes, and errors of HTTP itself in the API's format."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+HEADER_SECONDS = 10.0
+"""A connection without a request for this long is closed; at the latest after twice as long."""
+
+
+class Connection(H11Protocol):
+    """Uvicorn's connection with a deadline for the lines of a request before its body.
+
+    Uvicorn waits for them without an end, so a client could keep any number of connections open.
+    """
+
+    header_seconds = HEADER_SECONDS
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin, and watch from now on."""
+        super().connection_made(transport)
+        self._watch(None)
+
+    def _watch(self, before: tuple[Any, bool] | None) -> None:
+        idle = self.cycle is None or self.cycle.response_complete
+        now = (self.cycle, idle)
+        if idle and now == before:
+            self.transport.close()
+            return
+        self._timer = self.loop.call_later(self.header_seconds, self._watch, now)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._timer.cancel()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP."""
+        body = json.dumps({"error": {"code": "bad_request", "message": msg}}).encode()
+        headers = [("content-type", "application/json"), ("content-length", str(len(body)))]
+        headers.append(("connection", "close"))
+        for event in (
+            h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+            h11.Data(data=body),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event))
+        self.transport.close()

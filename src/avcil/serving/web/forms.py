@@ -1,0 +1,74 @@
+"""Forms that are read as they are declared: no more fields, files or bytes than the route names."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any, get_origin
+
+from fastapi import HTTPException, Request
+from fastapi.routing import APIRoute
+from starlette.datastructures import FormData
+from starlette.responses import Response
+
+MOST_FIELDS = 10
+FIELD_BYTES = 10_000
+"""Bytes of a field that is no file."""
+
+
+class StrictRoute(APIRoute):
+    """A route that rejects fields it does not know, and repeated ones that may be given once.
+
+    FastAPI ignores unknown fields and takes the last of repeated ones without a word.
+    """
+
+    most_files = 1000
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler, with checks before it."""
+        handle = super().get_route_handler()
+        form = _fields(self.dependant.body_params)
+        query = _fields(self.dependant.query_params)
+        most_files = self.most_files
+
+        class StrictRequest(Request):
+            async def form(self, **limits: Any) -> FormData:  # type: ignore[override]
+                found = await super().form(
+                    max_files=most_files, max_fields=MOST_FIELDS, max_part_size=FIELD_BYTES
+                )
+                try:
+                    check_names("field", (name for name, _ in found.multi_items()), form)
+                except HTTPException:
+                    await found.close()
+                    raise
+                return found
+
+        async def checked(request: Request) -> Response:
+            check_names("query parameter", (name for name, _ in request.query_params.multi_items()), query)
+            return await handle(StrictRequest(request.scope, request.receive))
+
+        return checked
+
+
+def _fields(declared: list[Any]) -> dict[str, bool]:
+    """Names of the parameters, and whether each may be given several times."""
+    return {field.alias: get_origin(field.field_info.annotation) is list for field in declared}
+
+
+def check_names(kind: str, given: Any, known: dict[str, bool]) -> None:
+    """Check the names of fields.
+
+    Args:
+        kind: What they are, for the message.
+        given: The names that the client sent, repeated ones too.
+        known: The names allowed, and whether each may be given several times.
+
+    Raises:
+        HTTPException: 422 for an unknown name, or one that is repeated and may be given once.
+    """
+    for name, count in Counter(given).items():
+        if name not in known:
+            allowed = ", ".join(sorted(known)) or "none"
+            raise HTTPException(422, f"unknown {kind} {name[:50]!r}; allowed: {allowed}")
+        if count > 1 and not known[name]:
+            raise HTTPException(422, f"{count} times the {kind} {name!r}; one is allowed in a request")

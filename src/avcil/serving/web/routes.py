@@ -1,0 +1,113 @@
+"""The addresses that are served; everything else is rejected before Gradio sees it.
+
+Gradio brings dozens of routes, for proxies, direct calls, streams and development among others. The page needs those
+listed here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+Body = Literal["none", "json", "form", "upload"]
+READ = frozenset({"GET", "HEAD"})
+WRITE = frozenset({"POST"})
+
+
+@dataclass(frozen=True)
+class Route:
+    """One address."""
+
+    template: str
+    """As in FastAPI: `{name}` is one segment of the path, `{name:path}` any number of them."""
+    methods: frozenset[str] = READ
+    body: Body = "none"
+    """What a request carries; uploads alone may be large."""
+    public: bool = False
+    """Whether it is served without a password."""
+    stream: bool = False
+    """Whether the response lasts as long as the page is open."""
+    pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        parts = re.split(r"(\{\w+(?::path)?\})", self.template)
+        text = "".join(_pattern_of(part) for part in parts)
+        object.__setattr__(self, "pattern", re.compile(text, re.DOTALL))
+
+
+def _pattern_of(part: str) -> str:
+    if not part.startswith("{"):
+        return re.escape(part)
+    return f"(?P<{part[1:].split(':')[0].rstrip('}')}>{'.*' if part.endswith(':path}') else '[^/]+'})"
+
+
+JOIN = Route("/gradio_api/queue/join", WRITE, "json")
+EVENTS = Route("/gradio_api/queue/data", stream=True)
+HEARTBEAT = Route("/gradio_api/heartbeat/{session}", stream=True)
+FILE = Route("/gradio_api/file={path:path}")
+UPLOAD = Route("/gradio_api/upload", WRITE, "upload")
+LOGIN = Route("/login", READ | WRITE, "form", public=True)
+OTHER = Route("/api/{path:path}", READ | WRITE | {"PUT", "PATCH", "DELETE", "OPTIONS"}, "json")
+"""Other addresses of the API: its own routes answer with 404 or 405."""
+
+ROUTES = (
+    Route("/"),
+    Route("/config"),
+    Route("/theme.css"),
+    Route("/favicon.ico", public=True),
+    Route("/robots.txt", public=True),
+    Route("/manifest.json"),
+    Route("/assets/{path:path}"),
+    Route("/static/{path:path}"),
+    JOIN,
+    EVENTS,
+    HEARTBEAT,
+    FILE,
+    UPLOAD,
+    Route("/gradio_api/upload_progress", stream=True),
+    LOGIN,
+    Route("/logout", WRITE, "form"),
+    Route("/metrics"),
+    Route("/api/openapi.json"),
+    Route("/api/docs"),
+    Route("/api/docs/static/{path:path}"),
+    Route("/api/predict", WRITE, "upload"),
+    Route("/api/teach", READ | WRITE, "upload"),
+    Route("/api/classes"),
+    Route("/api/undo", WRITE, "json"),
+    Route("/api/model"),
+    Route("/api/health"),
+    OTHER,
+)
+
+
+def find_route(method: str, path: str) -> tuple[Route, dict[str, str]] | None:
+    """Find the route of a request.
+
+    Args:
+        method: HTTP method, in capitals.
+        path: Path of the address, percent-decoded.
+
+    Returns:
+        The route and the values of the variables in its template; None if nothing is served there.
+
+    >>> find_route("GET", "/gradio_api/heartbeat/abc")[1]
+    {'session': 'abc'}
+    >>> find_route("POST", "/gradio_api/run/predict") is None
+    True
+    """
+    for route in ROUTES:
+        if method in route.methods and (found := route.pattern.fullmatch(path)):
+            return route, found.groupdict()
+    return None
+
+
+def methods_of(path: str) -> frozenset[str]:
+    """The methods that an address of the API has; none for other addresses.
+
+    >>> sorted(methods_of("/api/teach"))
+    ['GET', 'HEAD', 'POST']
+    """
+    found = (route.methods for route in ROUTES if route is not OTHER and route.pattern.fullmatch(path))
+    return next(found, frozenset())
