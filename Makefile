@@ -3,12 +3,18 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test docs lint clean
+.PHONY: setup setup-browser lock demo test docs lint clean
 
 setup: .venv/ready
 
-.venv/ready: pyproject.toml constraints.txt setup.sh
+.venv/ready: pyproject.toml constraints.txt requirements.lock setup.sh
 	PYTHON=$(PYTHON) sh setup.sh
+
+setup-browser:  # Chromium for the browser tests; needs apt-get and root
+	sh setup-browser.sh
+
+lock:  # requirements.lock anew, after a change of pyproject.toml or constraints.txt; needs .venv/bin/uv
+	sh lock.sh
 
 demo: setup
 	$(BIN)/avcil demo --out runs/demo
