@@ -276,3 +276,15 @@ def test_every_operation_that_plain_pickles_use_is_known():
         data = pickle.dumps(value, protocol)
         assert "REDUCE" in {op.name for op, _, _ in pickletools.genops(data)}
         assert load(data)["k"] == value["k"]
+
+
+@pytest.mark.parametrize("shape", [(0, 2**39, 2**39), (2**39, 0, 2**39, 2**39), (2**20, 0, 2**20)])
+def test_an_axis_of_length_zero_beside_huge_ones(shape):
+    """The product is 0 and fits the bytes, but numpy cannot make such an array."""
+    values = np.zeros((0, 1, 1, 1)[: len(shape)], np.float32)
+    data = pickle.dumps({"a": values}, 2)
+    old = pickle.dumps(values.shape, 2)[2:-1]
+    new = pickle.dumps(shape, 2)[2:-1]
+    assert old.rstrip(b"q\x00") in data
+    with pytest.raises(InputError, match="an impossible shape"):
+        load(data.replace(old.partition(b"q")[0], new.partition(b"q")[0], 1))

@@ -31,6 +31,8 @@ ADMITTED = {
 
 NUMERIC = re.compile(r"[<>=|]?(f[248]|[iu][1248]|b1)")
 MOST_AXES = 8
+LARGEST = 2**40
+"""Numbers of an array."""
 
 
 class Unfit(Exception):
@@ -97,6 +99,8 @@ class PickledArray:
             raise Unfit("fills one array twice")
         if not (isinstance(shape, tuple) and len(shape) <= MOST_AXES and all(_is_size(n) for n in shape)):
             raise Unfit("holds an array with an impossible shape")
+        if math.prod(max(n, 1) for n in shape) >= LARGEST:  # also of axes beside one of length 0
+            raise Unfit("holds an array with an impossible shape")
         if not isinstance(kind, PickledType):
             raise Unfit("holds an array without a type")
         if kind.code in ("O", "O8"):
@@ -119,7 +123,7 @@ class PickledArray:
 
 
 def _is_size(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**40
+    return type(value) is int and 0 <= value < LARGEST
 
 
 def call(symbol: Symbol, arguments: tuple[Any, ...]) -> Any:

@@ -80,3 +80,27 @@ def test_closed_form_runs_have_no_epochs(make_run):
     folder = make_run()
     (folder / "metrics.jsonl").unlink()
     assert read_run(folder).epochs == ()
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda f: (f / "metrics.jsonl").write_text('{"step": Infinity}\n'),
+        lambda f: (f / "metrics.jsonl").write_text("[" * 100_000),
+        lambda f: (f / "metrics.jsonl").write_bytes(b"\xff\xfe"),
+        lambda f: replace(f / "results.json", 'per_step": [', 'per_step": ["x", '),
+        lambda f: replace(f / "results.json", 'per_step": [', 'per_step": [[], '),
+        lambda f: (f / "accuracy_matrix.csv").write_bytes(b"\xff"),
+        lambda f: (f / "accuracy_matrix.csv").write_text("x" * 200_000),
+        lambda f: (f / "predictions" / "step_0.csv").write_text('"' + "x" * 200_000),
+        lambda f: ((f / "metrics.jsonl").unlink(), (f / "metrics.jsonl").mkdir()),
+        lambda f: ((f / "results.json").unlink(), (f / "results.json").mkdir()),
+        lambda f: (f / "config.json").write_text('{"benchmark": 3}'),
+    ],
+)
+def test_runs_from_strangers(make_run, harm):
+    """Of any type, any size, or no file at all: an error that names the file."""
+    folder = make_run()
+    harm(folder)
+    with pytest.raises(InputError, match=str(folder)):
+        read_run(folder)

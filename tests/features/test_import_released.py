@@ -348,3 +348,26 @@ def test_looking_at_the_verbs_loads_nothing_heavy():
         "sys.exit(bool({'torch', 'numpy', 'h5py'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def bomb(path, content=bytes(40 << 20)):
+    """An archive of zeros that expand a thousand times."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(files.AUDIO_PATH, files.npy_bytes(files.audio_of(FEW[:2])))
+        archive.writestr(files.H5_PATH, content)
+    return path
+
+
+def test_an_archive_that_expands_without_end(tmp_path):
+    """Refused before anything is unpacked."""
+    with pytest.raises(InputError, match=r"expand from .* more than 100 times"):
+        import_features(bomb(tmp_path / "bomb.zip"), tmp_path / "store", files.benchmark_of(FEW[:2]))
+    assert not list(tmp_path.rglob(".unpacked*"))
+
+
+def test_what_was_unpacked_does_not_stay_if_it_is_refused(tmp_path):
+    """600 MB used to stay on the disk after the archive was rejected."""
+    archive = bomb(tmp_path / "a.zip", np.random.default_rng(0).bytes(1 << 20))
+    with pytest.raises(InputError, match="damaged"):
+        import_features(archive, tmp_path / "store", files.benchmark_of(FEW[:2]))
+    assert not list(tmp_path.rglob(".unpacked*"))

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from avcil.errors import InputError
+from avcil.tensor_files import ITEM_BYTES, load_tensors
 
 WINDOWS, BANDS, PATCH = 1024, 128, 16
 PATCHES = (WINDOWS // PATCH) * (BANDS // PATCH)
@@ -74,13 +75,11 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
     A .pth is read by torch's restricted loader: a file that asks for any code to run is refused.
     """
+    if path.suffix == ".safetensors":
+        return load_tensors(path, dtypes=ITEM_BYTES)
     try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
         content = _restricted(path)
-    except Exception as error:  # the two loaders raise a dozen kinds for damaged files
+    except Exception as error:  # torch raises a dozen kinds for damaged files
         raise InputError(f"the checkpoint {path} cannot be read: {_reason(error)}") from None
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
         content = content["model"]

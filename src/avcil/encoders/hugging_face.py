@@ -22,6 +22,8 @@ import torch
 from avcil.encoders.device import Placed
 from avcil.errors import InputError
 from avcil.files import read_json
+from avcil.input_files import open_regular
+from avcil.tensor_files import read_layout
 
 WEIGHTS_VARIABLE = "AVCIL_WEIGHTS"
 """A folder in which weights are looked for by their last name where their path is not there any more."""
@@ -156,6 +158,10 @@ def load_model(
     :raises InputError: if weights are missing or have other shapes; weights of heads and decoders are left.
     """
     transformers = need_transformers()
+    if source.is_local:
+        for path in sorted(Path(source.place).glob("*.safetensors")):
+            with open_regular(path) as file:
+                read_layout(file, path)
     with _explained(source):
         model_class = getattr(transformers, class_name)
         model, found = model_class.from_pretrained(

@@ -35,6 +35,7 @@ PROCESSOR_FILES = (
     "processor_config.json#image_processor",
     "processor_config.json#video_processor",
 )
+MOST_FRAMES = 1024
 VARIANTS = {
     "published": SLICE_CENTRES,
     **{f"av-cil-script{name}": choice for name, choice in SCRIPT_FPS.items()},
@@ -101,8 +102,8 @@ class HuggingFaceVisual(HuggingFaceModel, VisualEncoder):
         if family.is_video and frames is not None:
             raise InputError(f"a {self.model_type} model has its own number of frames; leave `frames` out")
         self.frames = getattr(config, family.frames) if family.frames else (8 if frames is None else frames)
-        if self.frames < 1:
-            raise InputError(f"frames must be 1 or more, not {frames}")
+        if not 1 <= self.frames <= MOST_FRAMES:
+            raise InputError(f"frames must be 1 to {MOST_FRAMES}, not {self.frames}")
         slices = self.frames // (_tubelet(config, family.tubelet) if family.tubelet else 1)
         self._pixels = self._preprocessing(config)
         self.short_side = self._pixels.short_side

@@ -30,6 +30,7 @@ WINDOW = 640
 HOP = 160
 FFT = 1024
 TEXTURE_TERMS = 8
+MOST_SEGMENTS = 1024
 CHANGE = 4
 """Windows between which change is measured."""
 DURATION_COPIES = 4
@@ -46,10 +47,11 @@ class LogMel(AudioEncoder):
     def __init__(
         self, *, bands: int = 64, segments: int = 16, time_terms: int = 8, band_terms: int = 16
     ) -> None:
-        if not (1 <= time_terms <= segments and TEXTURE_TERMS <= band_terms <= bands <= 128):
+        terms_fit = 1 <= time_terms <= segments <= MOST_SEGMENTS
+        if not (terms_fit and TEXTURE_TERMS <= band_terms <= bands <= 128):
             raise InputError(
-                f"log-mel: time_terms={time_terms} must be 1 to segments={segments}, "
-                f"band_terms={band_terms} {TEXTURE_TERMS} to bands={bands}, bands at most 128"
+                f"log-mel: time_terms={time_terms} must be 1 to segments={segments}, segments at most "
+                f"{MOST_SEGMENTS}, band_terms={band_terms} {TEXTURE_TERMS} to bands={bands}, bands at most 128"
             )
         self.options = {
             "bands": bands,

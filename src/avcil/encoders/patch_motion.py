@@ -27,6 +27,7 @@ from avcil.encoders.motion import similarity_motion
 from avcil.encoders.one_thread import one_thread
 from avcil.errors import InputError
 
+MOST_FRAMES, MOST_WIDTH = 1024, 8192
 LOOK_PIXELS = 96
 MOTION_PIXELS = 48
 CONTEXT_PIXELS = 24
@@ -50,13 +51,15 @@ class PatchMotion(VisualEncoder):
     short_side: int | None = 128
 
     def __init__(self, *, frames: int = 32, slices: int = 4, cells: int = 5, width: int = 128) -> None:
-        if not (slices >= 1 and frames >= 8 and frames % (2 * slices) == 0):
+        if not (slices >= 1 and 8 <= frames <= MOST_FRAMES and frames % (2 * slices) == 0):
             raise InputError(
-                f"patch-motion: frames={frames} must be 8 or more and a multiple of 2 x slices={slices}"
+                f"patch-motion: frames={frames} must be 8 to {MOST_FRAMES} and a multiple of "
+                f"2 x slices={slices}"
             )
-        if not (1 <= cells <= 16 and width > LOCAL_WIDTH):
+        if not (1 <= cells <= 16 and LOCAL_WIDTH < width <= MOST_WIDTH):
             raise InputError(
-                f"patch-motion: cells={cells} must be 1 to 16, width={width} more than {LOCAL_WIDTH}"
+                f"patch-motion: cells={cells} must be 1 to 16, width={width} more than {LOCAL_WIDTH} and at "
+                f"most {MOST_WIDTH}"
             )
         self.options = {"frames": frames, "slices": slices, "cells": cells, "width": width}
         self.frames, self.width, self.token_grid = frames, width, (slices, cells * cells)

@@ -16,6 +16,7 @@ import json
 from typing import Any
 
 from avcil.encoders.base import AudioEncoder, VisualEncoder
+from avcil.encoders.options import check_options
 from avcil.encoders.parts import JOINER, check_parts
 from avcil.errors import InputError, unknown_name
 
@@ -80,7 +81,7 @@ def from_fingerprint(fingerprint: dict[str, Any]) -> VisualEncoder | AudioEncode
     missing = [key for key in ("name", "version", "options", "weights") if key not in fingerprint]
     if missing:
         raise InputError(
-            f"an encoder's fingerprint lacks {', '.join(missing)}: {fingerprint}. Extract the features again"
+            f"an encoder's fingerprint lacks {', '.join(missing)}: {fingerprint!r:.300}. Extract the features again"
         )
     encoder = _combination_of(fingerprint) if "parts" in fingerprint else _single_of(fingerprint)
     built = encoder.fingerprint()
@@ -90,17 +91,20 @@ def from_fingerprint(fingerprint: dict[str, Any]) -> VisualEncoder | AudioEncode
     if differing:
         wanted, got = ({key: side.get(key) for key in differing} for side in (fingerprint, built))
         raise InputError(
-            f"the features were made with another encoder {encoder.name!r}: {wanted}, this avcil has {got}. "
+            f"the features were made with another encoder {encoder.name!r}: {wanted!r:.1000}, this avcil has "
+            f"{got!r:.1000}. "
             "Use the avcil version that made them, or extract the features again"
         )
     return encoder
 
 
 def _single_of(fingerprint: dict[str, Any]) -> Any:
-    name = str(fingerprint["name"])
+    name, options = str(fingerprint["name"]), fingerprint["options"]
+    if not isinstance(options, dict):
+        raise InputError(f"the options of encoder {name!r:.60} are {options!r:.60}, not a JSON object")
     if name not in VISUAL | AUDIO:
         raise unknown_name("encoder", name, VISUAL | AUDIO)
-    return _build(name, (VISUAL | AUDIO)[name], dict(fingerprint["options"]))
+    return _build(name, (VISUAL | AUDIO)[name], options)
 
 
 def _combination_of(fingerprint: dict[str, Any]) -> Any:
@@ -185,4 +189,5 @@ def _build(name: str, place: tuple[str, str], options: dict[str, Any]) -> Any:
             error = unknown_name(f"option of encoder {name!r}:", option, known)
             hint = {"source": f" (:{value} behind the name)", "variant": f" (@{value} behind the name)"}
             raise InputError(f"{error}{hint.get(option, '')}")
+    check_options(encoder_class, name, options)
     return encoder_class(**options)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,8 +22,11 @@ import numpy as np
 from avcil.errors import InputError
 from avcil.evaluation import metrics
 from avcil.files import read_json
+from avcil.input_files import parse_json, read_bytes
 
 PREDICTION_COLUMNS = ["clip_id", "label", "predicted", "probability"]
+LARGEST_TABLE = 64 << 20
+"""Bytes of metrics.jsonl or a CSV file; a million lines of it."""
 TOLERANCE = 1e-5
 """How far results.json may be from the accuracy matrix: room for rounding, not for another run's figures."""
 
@@ -172,13 +174,15 @@ def _steps(path: Path, config: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]
 
 
 def _rows(path: Path) -> list[list[str]]:
+    if not path.exists():
+        raise _damaged(path, "the file is missing")
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise _damaged(path, "the file is missing") from None
+        text = read_bytes(path, limit=LARGEST_TABLE).decode("utf-8")
+        return list(csv.reader(io.StringIO(text, newline="")))
     except UnicodeDecodeError as error:
         raise _damaged(path, f"it is not UTF-8 text ({error})") from None
-    return list(csv.reader(io.StringIO(text, newline="")))
+    except csv.Error as error:
+        raise _damaged(path, f"it is not CSV ({error})") from None
 
 
 def _accuracy_matrix(path: Path, steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -204,6 +208,8 @@ def _accuracy_matrix(path: Path, steps: int) -> tuple[np.ndarray, np.ndarray]:
 def _check_agreement(folder: Path, results: Mapping[str, Any], R: np.ndarray, n: np.ndarray) -> None:
     """The figures written at the end are those of the matrix."""
     written = _field(folder / "results.json", results, "accuracy_per_step", list)
+    if not all(type(value) in (int, float) for value in written):
+        raise _damaged(folder / "results.json", "its accuracy_per_step must be a list of numbers")
     computed = metrics.accuracy_per_step(R, n)
     if len(written) != len(computed) or not np.allclose(written, computed, rtol=0, atol=TOLERANCE):
         raise _damaged(folder / "results.json", "its accuracy_per_step is not that of accuracy_matrix.csv")
@@ -211,11 +217,11 @@ def _check_agreement(folder: Path, results: Mapping[str, Any], R: np.ndarray, n:
 
 def _epochs(path: Path, steps: int) -> tuple[Epoch, ...]:
     """The log of training; a method fitted in closed form leaves a line a step, without a loss."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    lines = read_bytes(path, limit=LARGEST_TABLE).splitlines() if path.exists() else []
     epochs = []
     for number, line in enumerate(lines, 1):
         try:
-            value = json.loads(line)
+            value = parse_json(line, "the line")
             val_accuracy = value["val_accuracy"]
             epoch = Epoch(
                 step=int(value["step"]),
@@ -225,7 +231,7 @@ def _epochs(path: Path, steps: int) -> tuple[Epoch, ...]:
                 val_accuracy=None if val_accuracy is None else float(val_accuracy),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise _damaged(path, f"line {number} is no epoch ({error})") from None
+            raise _damaged(path, f"line {number} is no epoch ({error!s:.200})") from None
         if not 0 <= epoch.step < steps:
             raise _damaged(path, f"line {number} names step {epoch.step} of a run of {steps} steps")
         epochs.append(epoch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import sys
 import zipfile
@@ -21,6 +22,7 @@ from avcil.restricted_pickle import stream_arrays
 
 PIECE = 8 * 2**20
 
+UNPACKED = re.compile(r"\.unpacked-[0-9a-f]{8}-[0-9]+\.h5", re.ASCII)
 Arrays = Iterator[tuple[str, np.ndarray | None]]
 
 
@@ -119,7 +121,7 @@ def _unpacked(member: Member, scratch: Path) -> Path:
     """
     assert member.info is not None
     target = scratch / f".unpacked-{member.info.CRC:08x}-{member.size}.h5"
-    if target.exists():
+    if target.is_file() and not target.is_symlink():
         return target
     scratch.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(scratch).free
@@ -134,20 +136,24 @@ def _unpacked(member: Member, scratch: Path) -> Path:
         f"{member.name} is compressed in its archive: unpacking it into {scratch} ({size})", file=sys.stderr
     )
     with _explained(member), member.open() as file, _bar(member, "unpacking") as bar:
-        write_atomically(target, lambda copy: _copy(file, copy, bar))
+        write_atomically(target, lambda copy: _copy(file, copy, member.size, bar))
     return target
 
 
-def _copy(source: BinaryIO, target: BinaryIO, bar: tqdm) -> None:
+def _copy(source: BinaryIO, target: BinaryIO, size: int, bar: tqdm) -> None:
     while piece := source.read(PIECE):
+        size -= len(piece)
+        if size < 0:
+            raise EOFError("an entry is longer than the archive's list says")
         target.write(piece)
         bar.update(len(piece))
 
 
 def remove_unpacked(scratch: Path) -> None:
     """Remove what reading unpacked."""
-    for path in scratch.glob(".unpacked-*"):
-        path.unlink()
+    for path in scratch.glob(".unpacked-*.h5"):
+        if UNPACKED.fullmatch(path.name) and not path.is_dir():
+            path.unlink()
 
 
 @contextlib.contextmanager

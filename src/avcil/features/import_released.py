@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from avcil import __version__
 from avcil.benchmarks.published import PublishedBenchmark
 from avcil.benchmarks.split_files import SplitClip
 from avcil.clips import Clip
-from avcil.errors import InputError
+from avcil.errors import AvcilError, InputError
 from avcil.features.import_grid import RELEASED, WIDTH, Grid, pool
 from avcil.features.import_reading import check_archive, read_arrays, remove_unpacked
 from avcil.features.import_source import ReleasedFiles, find_released
@@ -157,7 +157,10 @@ def import_features(
     hostile or of another form, and where no clip of the benchmark is among them.
     """
     files, out = find_released(source, benchmark.protocol), Path(out)
-    with FeatureWriter(out, _manifest(benchmark, grid, dtype), shard_size=shard_size) as writer:
+    with (
+        _unpacked_removed(out),
+        FeatureWriter(out, _manifest(benchmark, grid, dtype), shard_size=shard_size) as writer,
+    ):
         before = len(writer.done & benchmark.clips.keys())
         if check and files.is_archive:
             _check_once(files, out)
@@ -169,7 +172,6 @@ def import_features(
         stored = len(writer.done & benchmark.clips.keys())
     failures = dict(Counter(work.failed.values()).most_common())
     if not stored:
-        remove_unpacked(out)
         reasons = "; ".join(f"{count} {reason}" for reason, count in failures.items())
         raise InputError(f"no clip of {benchmark.name} could be imported from {source}: {reasons}")
     report = ImportReport(
@@ -184,8 +186,19 @@ def import_features(
         extra_visual=tuple(work.extra_visual),
     )
     write_json(out / REPORT, asdict(report))
-    remove_unpacked(out)
     return report
+
+
+@contextlib.contextmanager
+def _unpacked_removed(out: Path) -> Iterator[None]:
+    """Remove what was unpacked once the import is done or refused; a stop or a full disk keeps it for the next run."""
+    try:
+        yield
+    except AvcilError as error:
+        if not isinstance(error.__cause__, OSError):
+            remove_unpacked(out)
+        raise
+    remove_unpacked(out)
 
 
 def _manifest(benchmark: PublishedBenchmark, grid: Grid, dtype: str) -> Manifest:

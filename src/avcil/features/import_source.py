@@ -19,6 +19,8 @@ AUDIO = ("audio_pretrained_feature_dict.npy",)
 VISUAL = ("visual_pretrained_feature_dict.npy", "visual_features.h5")
 PART_ENDING = r"\.zip\.[a-z]{2}$"
 BUFFER = 2**20
+MOST_EXPANSION = 100
+"""How many times its size in the archive a file may have; features compress to about a half, zeros to a thousandth."""
 LOCAL_HEADER = struct.Struct("<26xHH")
 
 
@@ -199,6 +201,11 @@ def _check_entry(entry: zipfile.ZipInfo, where: str) -> None:
     if path.is_absolute() or ".." in path.parts or "\\" in entry.filename or ":" in path.parts[0]:
         raise InputError(
             f"{where} holds {entry.filename!r:.120}, a path that leads out of its folder: refused"
+        )
+    if entry.file_size > MOST_EXPANSION * max(entry.compress_size, 1):
+        raise InputError(
+            f"{where}: {entry.filename} would expand from {entry.compress_size} to {entry.file_size} bytes, more than "
+            f"{MOST_EXPANSION} times, which features never do: refused. Get the archive's parts again"
         )
     if entry.flag_bits & 0x1:
         raise InputError(f"{where}: {entry.filename} is encrypted. Unpack the archive and give the folder")

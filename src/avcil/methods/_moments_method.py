@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from avcil.errors import AvcilError, InputError
-from avcil.methods._views import View, views_of
+from avcil.methods._views import Figures, View, views_of
 from avcil.methods.base import ClosedFormMethod
-from avcil.models.base import Modality
+from avcil.models import checks
+from avcil.models.base import Modality, modality_parts
 from avcil.models.closed_form import LinearHead, LinearScores
 from avcil.models.embedding import Embedding, Pooling, pool
 from avcil.models.joined_embedding import Block, JoinedEmbedding
@@ -114,9 +115,12 @@ class StepwiseMethod(ClosedFormMethod):
 
     def load_common(self, tensors: dict[str, Tensor]) -> None:
         """Take up what `common_tensors` saved."""
-        self._widths = tensors["widths"].tolist()
-        part_widths = under("part_widths", tensors)
-        self.part_widths = {modality: tuple(widths.tolist()) for modality, widths in part_widths.items()}
+        hears, sees = modality_parts(self.modality)
+        vectors = hears + sees * (2 if self.pooling == "mean-deviation" else 1)
+        self._widths = checks.tensor(tensors, "widths", (vectors,), dtypes=(torch.int64,)).tolist()
+        if not all(0 < width <= checks.MOST for width in self._widths):
+            raise InputError(f"the saved widths are {self._widths}; allowed is from 1 to {checks.MOST}")
+        self.part_widths = self._loaded_part_widths(under("part_widths", tensors))
         inner = under("embedding", tensors)
         self.embedding = JoinedEmbedding(
             [
@@ -124,12 +128,27 @@ class StepwiseMethod(ClosedFormMethod):
                 for number, (config, at) in enumerate(self.blocks(len(self._widths)))
             ]
         )
+        for embedding, _ in self.embedding.blocks:
+            embedding.check()
         self.views = self.make_views()
         for view in self.views:
             own = under(f"view.{view.modality}", tensors)
-            view.figures = {name: float(value) for name, value in under("figure", own).items()}
-            view.calibration.losses, view.oddities.counts = own["calibration"], own["oddities"]
+            saved = under("figure", own)
+            view.figures = Figures({name: float(checks.tensor(saved, name, ())) for name in saved})
+            view.calibration.losses = checks.tensor(own, "calibration", view.calibration.losses.shape)
+            view.oddities.counts = checks.tensor(own, "oddities", view.oddities.counts.shape)
         self._waiting = []
+
+    def _loaded_part_widths(self, tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+        """Saved widths of a combined encoder's parts, which must add up to the vector's."""
+        hears, sees = modality_parts(self.modality)
+        whole = ({"audio": self._widths[0]} if hears else {}) | ({"visual": self._widths[-1]} if sees else {})
+        found = {}
+        for name, widths in tensors.items():
+            found[name] = tuple(checks.tensor(tensors, name, (widths.numel(),), dtypes=(torch.int64,)).tolist())
+            if name not in whole or min(found[name], default=0) < 1 or sum(found[name]) != whole[name]:
+                raise InputError(f"the saved part widths of {name} are {found[name]!r:.60}, which do not add up")
+        return found
 
     @classmethod
     def load_model(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> LinearScores:
@@ -210,6 +229,12 @@ class MomentsMethod(StepwiseMethod):
         self.load_common(tensors)
         self._settled = {}
         self.moments = Moments.from_tensors(under("moments", tensors))
+        assert self.embedding is not None
+        if self.moments.width != sum(self.embedding.sizes):
+            raise InputError(
+                f"the saved sums are of {self.moments.width} features, the embedding has "
+                f"{sum(self.embedding.sizes)}"
+            )
         self.classes = self.moments.classes
 
     def report(self) -> dict[str, float]:

@@ -15,10 +15,18 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from avcil.errors import InputError
 from avcil.models.base import Modality, modality_parts
 from avcil.models.joined_embedding import JoinedEmbedding
 from avcil.statistics.calibration import Calibration
 from avcil.statistics.conformal import OddityCounts
+
+
+class Figures(dict[str, float]):
+    """Numbers by name; one that is asked for and missing is an InputError, since files may lack it."""
+
+    def __missing__(self, name: str) -> float:
+        raise InputError(f"the saved statistics lack the number {name!r}: the model can answer, not learn on")
 
 
 @dataclass(kw_only=True)
@@ -31,7 +39,7 @@ class View:
     sizes: list[int]
     """Columns of each group that a method may give a penalty of its own: a block that has any, or, where a block is a
     vector of a combined encoder, each part of it. They add up to m."""
-    figures: dict[str, float] = field(default_factory=dict)
+    figures: Figures = field(default_factory=Figures)
     """Numbers that steps settled and that later calls need, saved with the statistics."""
     calibration: Calibration = field(default_factory=Calibration)
     oddities: OddityCounts = field(default_factory=OddityCounts)

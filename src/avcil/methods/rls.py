@@ -165,6 +165,9 @@ class Rls(StepwiseMethod):
         numbers = range(len(self.embedding.blocks))
         self.streams = tuple(RecursiveRidge.from_tensors(under(f"stream{n}", tensors)) for n in numbers)
         self.classes = self.streams[0].classes
+        shapes = [(stream.theta.shape[0], stream.classes) for stream in self.streams]
+        if shapes != [(size, self.classes) for size in self.embedding.sizes]:
+            raise InputError(f"the saved streams are of shapes {shapes}, which the embedding does not have")
 
     def report(self) -> dict[str, float]:
         """The figures, and the bytes that are kept from step to step."""

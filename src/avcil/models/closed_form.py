@@ -8,20 +8,23 @@ clips that lack the other. A head may also tell how odd a clip is for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from avcil.errors import InputError
-from avcil.models.base import Modality, modality_parts
+from avcil.models import checks
+from avcil.models.base import MODALITIES, Modality, modality_parts
 from avcil.models.embedding import Pooling, pool
 from avcil.models.joined_embedding import JoinedEmbedding
-from avcil.statistics.conformal import OddityCounts
+from avcil.statistics.conformal import BINS, OddityCounts
 from avcil.statistics.discriminant import oddity
 from avcil.statistics.symmetric import packed, unpacked
+
+DOUBLE = (torch.float64,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +47,12 @@ class Oddity:
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], width: int) -> Oddity:
         """What `tensors` saved."""
-        inverse = unpacked(tensors["oddity.inverse"], width)
-        return cls(inverse=inverse, counts=OddityCounts(tensors["oddity.counts"]))
+        size = (width * (width + 1) // 2,)
+        inverse = unpacked(checks.tensor(tensors, "oddity.inverse", size, dtypes=DOUBLE), width)
+        counts = checks.tensor(tensors, "oddity.counts", (BINS,), dtypes=DOUBLE)
+        if bool((counts < 0).any()):
+            raise InputError("the tensor 'oddity.counts' holds negative counts")
+        return cls(inverse=inverse, counts=OddityCounts(counts))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,14 +88,27 @@ class LinearHead:
         return own | (self.oddity.tensors() if self.oddity else {})
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> LinearHead:
-        """What `tensors` saved."""
-        plain = {name: tensors[name] for name in ("columns", "weight", "bias")}
-        has_oddity = "oddity.counts" in tensors
+    def from_tensors(cls, tensors: Mapping[str, Tensor], width: int, classes: int) -> LinearHead:
+        """What `tensors` saved, of a head on `width` features for `classes` classes.
+
+        Raises:
+            InputError: If they do not fit each other, or hold what no head has.
+        """
+        columns = tensors.get("columns", torch.empty(0))
+        checks.tensor(tensors, "columns", (columns.numel(),), dtypes=(torch.int64,))
+        ascending = bool((columns.diff() > 0).all())
+        if not (columns.numel() and ascending and int(columns[0]) >= 0 and int(columns[-1]) < width):
+            raise InputError(f"the tensor 'columns' must be ascending numbers from 0 to {width - 1}")
+        known = ["columns", "weight", "bias", "sharpness"]
+        has_oddity = any(name.startswith("oddity.") for name in tensors)
+        checks.no_others(tensors, [*known, "oddity.inverse", "oddity.counts"])
+        sharpness = checks.tensor(tensors, "sharpness", (), dtypes=DOUBLE)
         return cls(
-            **plain,
-            sharpness=float(tensors["sharpness"]),
-            oddity=Oddity.from_tensors(tensors, len(plain["columns"])) if has_oddity else None,
+            columns=columns,
+            weight=checks.tensor(tensors, "weight", (len(columns), classes), dtypes=DOUBLE),
+            bias=checks.tensor(tensors, "bias", (classes,), dtypes=DOUBLE),
+            sharpness=checks.positive(sharpness, "the sharpness"),
+            oddity=Oddity.from_tensors(tensors, len(columns)) if has_oddity else None,
         )
 
 
@@ -112,6 +132,13 @@ class LinearScores:
     def classes(self) -> int:
         """C"""
         return len(self.heads[self.modality].bias)
+
+    @property
+    def input_widths(self) -> dict[str, int]:
+        """Da and Dv of what it looks at."""
+        hears, sees = modality_parts(self.modality)
+        widths = self.embedding.vector_widths()
+        return ({"audio": widths[0]} if hears else {}) | ({"visual": widths[-1]} if sees else {})
 
     @property
     def answers(self) -> tuple[Modality, ...]:
@@ -155,7 +182,7 @@ class LinearScores:
                 f"this {self.kind} model answers for clips with {', or '.join(self.answers)}, not with "
                 f"{view or 'neither'} alone"
             )
-        widths = self._vector_widths()
+        widths = self.embedding.vector_widths()
         vectors = iter(pool(audio, visual, view, self.pooling))
         count = len(audio if visual is None else visual)
         parts = []
@@ -163,15 +190,6 @@ class LinearScores:
             has = audio is not None if hears and number == 0 else visual is not None
             parts.append(next(vectors) if has else torch.zeros(count, width, dtype=torch.float64))
         return self.heads[view], self.embedding(tuple(parts))
-
-    def _vector_widths(self) -> list[int]:
-        """Of each of a clip's vectors, as the embedding's blocks know them."""
-        known = {
-            vector: width
-            for block, at in self.embedding.blocks
-            for vector, width in zip(at, block.widths, strict=True)
-        }
-        return [known[vector] for vector in sorted(known)]
 
     def to_config(self) -> dict[str, Any]:
         return {
@@ -189,23 +207,42 @@ class LinearScores:
 
     @classmethod
     def from_config(cls, kind: str, config: dict[str, Any], tensors: dict[str, Tensor]) -> LinearScores:
-        """What `to_config` and `tensors` describe; a file of format version 1 has one head, named nowhere."""
-        views: Sequence[Modality] = config.get("heads", ())
-        heads = {view: LinearHead.from_tensors(_under(f"head.{view}.", tensors)) for view in views}
-        if not views:
-            heads[config["modality"]] = LinearHead(
-                columns=torch.arange(len(tensors["weight"])),
-                weight=tensors["weight"],
-                bias=tensors["bias"],
-                sharpness=1.0,
+        """What `to_config` and `tensors` describe; a file of format version 1 has one head, named nowhere.
+
+        Raises:
+            InputError: If they do not fit each other, or hold what no such model has.
+        """
+        modality = checks.choice(config, "modality", MODALITIES)
+        pooling = checks.choice(config, "pooling", get_args(Pooling))
+        parts = checks.entry(config, "embedding")
+        embedding = JoinedEmbedding.from_config(parts, _under("embedding.", tensors))
+        hears, sees = modality_parts(modality)
+        vectors = hears + sees * (2 if pooling == "mean-deviation" else 1)
+        if len(embedding.vector_widths()) != vectors:
+            raise InputError(f"the embedding looks at {len(embedding.vector_widths())} of {vectors} vectors")
+        heads = _heads(modality, config.get("heads"), tensors, sum(embedding.sizes))
+        return cls(kind, modality, pooling=pooling, embedding=embedding, heads=heads)
+
+
+def _heads(
+    modality: Modality, views: Any, tensors: Mapping[str, Tensor], width: int
+) -> dict[Modality, LinearHead]:
+    if views is None:  # format version 1
+        columns, sharpness = torch.arange(width), torch.ones((), dtype=torch.float64)
+        own = {name: value for name, value in tensors.items() if not name.startswith("embedding.")}
+        views, under = [modality], {modality: {"columns": columns, "sharpness": sharpness} | own}
+    else:
+        allowed = [modality] if modality != "audio-visual" else list(MODALITIES)
+        right = isinstance(views, list) and views[:1] == [modality] and all(view in allowed for view in views)
+        if not right or len(set(views)) != len(views):
+            raise InputError(
+                f"heads is {views!r:.60}; allowed are {', '.join(allowed)}, each once, {modality} first"
             )
-        return cls(
-            kind,
-            config["modality"],
-            pooling=config["pooling"],
-            embedding=JoinedEmbedding.from_config(config["embedding"], _under("embedding.", tensors)),
-            heads=heads,
-        )
+        under = {view: _under(f"head.{view}.", tensors) for view in views}
+        used = [f"head.{view}.{name}" for view, own in under.items() for name in own]
+        checks.no_others(tensors, [*used, *(name for name in tensors if name.startswith("embedding."))])
+    classes = under[modality].get("bias", torch.empty(0)).numel()
+    return {view: LinearHead.from_tensors(under[view], width, classes) for view in views}
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from avcil.models import checks
 from avcil.models.base import Modality, modality_parts
 from avcil.training.rng import generator
 
@@ -141,9 +142,34 @@ class Embedding:
 
     @classmethod
     def from_config(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Embedding:
-        """What `to_config` and `tensors` describe."""
-        plain = {name: value for name, value in config.items() if name != "widths"}
-        return cls(EmbeddingConfig(**plain), tuple(config["widths"]), dict(tensors))
+        """What `to_config` and `tensors` describe.
+
+        Raises:
+            InputError: If they do not fit each other, or hold what no embedding has.
+        """
+        own = EmbeddingConfig(
+            normalise=checks.choice(config, "normalise", get_args(Normalise)),
+            activation=checks.choice(config, "activation", get_args(Activation)),
+            features=checks.whole_number(config, "features"),
+            seed=checks.whole_number(config, "seed", most=2**63 - 1),
+            purpose=str(config.get("purpose", "projection")),
+        )
+        new = cls(own, tuple(checks.whole_numbers(config, "widths", least=1)), dict(tensors))
+        new.check()
+        return new
+
+    def check(self) -> None:
+        """Refuse tensors that are not those of the config; InputError says which."""
+        joined, known = sum(self.widths), []
+        if self.config.normalise != "length":
+            known += [("mean", (joined,)), ("inverse_deviation", (joined,))]
+        if self.config.activation != "none":
+            known += [("weight", (joined, self.config.features))]
+        if self.config.activation == "fourier":
+            known += [("offset", (self.config.features,))]
+        for name, shape in known:
+            checks.tensor(self._tensors, name, shape)
+        checks.no_others(self._tensors, [name for name, _ in known])
 
     @property
     def bytes(self) -> int:

@@ -12,12 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from avcil.models import checks
+
 
 class Head(nn.Module):
     """Scores of the classes seen so far, from a clip's feature."""
 
     kind: str
     classes: int
+    width: int
+    """D"""
 
     @abstractmethod
     def grow(self, count: int) -> None:
@@ -69,9 +73,15 @@ def _heads() -> dict[str, type[Head]]:
 
 
 def head_from_config(config: dict[str, Any]) -> Head:
-    """Build a head of the shape that `Head.to_config` described; its weights are to be loaded."""
-    options = {name: value for name, value in config.items() if name not in ("kind", "classes")}
-    head = _heads()[config["kind"]](**options)
-    if config["classes"]:
-        head.grow(config["classes"])
+    """Build a head of the shape that `Head.to_config` described; its weights are to be loaded.
+
+    Raises:
+        InputError: If there is no such head.
+    """
+    kind = checks.choice(config, "kind", _heads())
+    options = {"width": checks.whole_number(config, "width", least=1)}
+    if kind == "proxies":
+        options["proxies"] = checks.whole_number(config, "proxies", least=1)
+    head = _heads()[kind](**options)
+    head.grow(checks.whole_number(config, "classes", least=1))
     return head

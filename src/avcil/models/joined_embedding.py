@@ -11,10 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from avcil.errors import InputError
+from avcil.models import checks
 from avcil.models.embedding import Embedding, EmbeddingConfig
 
 Block = tuple[EmbeddingConfig, tuple[int, ...]]
 """A block's embedding and the numbers of the clip's vectors (see `pool`) that it looks at."""
+MOST_BLOCKS = 64
 CHUNK = 1024
 """Clips that are embedded at once."""
 
@@ -61,10 +64,36 @@ class JoinedEmbedding:
 
     @classmethod
     def from_config(cls, config: Sequence[dict[str, Any]], tensors: dict[str, Tensor]) -> JoinedEmbedding:
-        """What `to_config` and `tensors` describe."""
-        blocks = []
+        """What `to_config` and `tensors` describe.
+
+        Raises:
+            InputError: If they do not fit each other, or hold what no embedding has.
+        """
+        if not isinstance(config, list) or not 1 <= len(config) <= MOST_BLOCKS:
+            raise InputError(f"the embedding must be a list of 1 to {MOST_BLOCKS} blocks")
+        blocks, used = [], set()
         for number, block in enumerate(config):
             start = f"{number}."
             own = {n.removeprefix(start): tensor for n, tensor in tensors.items() if n.startswith(start)}
-            blocks.append((Embedding.from_config(block["embedding"], own), tuple(block["at"])))
-        return cls(blocks)
+            used |= {start + name for name in own}
+            at = checks.whole_numbers(block, "at", most=MOST_BLOCKS)
+            blocks.append((Embedding.from_config(checks.entry(block, "embedding"), own), tuple(at)))
+        checks.no_others(tensors, used)
+        new = cls(blocks)
+        new.vector_widths()
+        return new
+
+    def vector_widths(self) -> list[int]:
+        """Of each of a clip's vectors, as the blocks know them; InputError where blocks disagree."""
+        known: dict[int, int] = {}
+        for embedding, at in self.blocks:
+            if len(at) != len(embedding.widths) or len(set(at)) != len(at):
+                raise InputError(f"a block looks at the vectors {at} of widths {embedding.widths}")
+            for vector, width in zip(at, embedding.widths, strict=True):
+                if known.setdefault(vector, width) != width:
+                    raise InputError(
+                        f"vector {vector} is {known[vector]} wide in one block, {width} in another"
+                    )
+        if sorted(known) != list(range(len(known))):
+            raise InputError(f"the blocks look at the vectors {sorted(known)}, and skip some")
+        return [known[vector] for vector in sorted(known)]

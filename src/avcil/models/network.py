@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avcil.errors import InputError
+from avcil.models import checks
 from avcil.models.base import MODALITIES, Modality, modality_parts
 from avcil.models.fused_attention import attention_maps, projected_attention
 from avcil.models.heads import Head, head_from_config
@@ -80,6 +81,14 @@ class Network(nn.Module):
     @property
     def classes(self) -> int:
         return self.head.classes
+
+    @property
+    def input_widths(self) -> dict[str, int]:
+        """Da and Dv of what it looks at."""
+        hears, sees = modality_parts(self.modality)
+        return ({"audio": self.audio_width} if hears else {}) | (
+            {"visual": self.visual_width} if sees else {}
+        )
 
     @property
     def answers(self) -> tuple[Modality, ...]:
@@ -167,16 +176,36 @@ class Network(nn.Module):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Network:
-        """Build the network that `to_config` and `tensors` describe."""
-        head = head_from_config(config["head"])
-        network = cls(
-            config["modality"],
-            audio_width=config["audio_width"],
-            visual_width=config["visual_width"],
-            head=head,
-        )
-        if config["classifier"] == "nearest-mean":
-            network.class_means = torch.empty_like(tensors["class_means"])
-        network.to(next(iter(tensors.values())).dtype)
+        """Build the network that `to_config` and `tensors` describe.
+
+        Raises:
+            InputError: If they do not fit each other, or hold what no network has.
+        """
+        dtypes = {tensor.dtype for tensor in tensors.values()}
+        if len(dtypes) != 1 or not dtypes <= set(checks.FLOATS):
+            raise InputError("the tensors of a network are floating point numbers of one type")
+        try:
+            with torch.device("meta"):  # compares names and shapes without taking memory
+                shapes = {name: torch.empty_like(value, device="meta") for name, value in tensors.items()}
+                cls._empty(config).load_state_dict(shapes)
+        except RuntimeError as error:
+            raise InputError(" ".join(str(error).split())) from None
+        network = cls._empty(config).to(dtypes.pop())
         network.load_state_dict(tensors)
+        return network
+
+    @classmethod
+    def _empty(cls, config: dict[str, Any]) -> Network:
+        """A network of the shapes that a config describes."""
+        modality = checks.choice(config, "modality", MODALITIES)
+        hears, sees = modality_parts(modality)
+        audio_width = checks.whole_number(config, "audio_width", least=1) if hears else 0
+        visual_width = checks.whole_number(config, "visual_width", least=1) if sees else 0
+        head = head_from_config(checks.entry(config, "head"))
+        width = cls.feature_width(modality, audio_width=audio_width, visual_width=visual_width)
+        if head.width != width:
+            raise InputError(f"the head is {head.width} wide, the features are {width}")
+        network = cls(modality, audio_width=audio_width, visual_width=visual_width, head=head)
+        if checks.choice(config, "classifier", ("head", "nearest-mean")) == "nearest-mean":
+            network.class_means = torch.empty(head.classes, width)
         return network

@@ -7,12 +7,15 @@ out as the Hugging Face hub expects it:
     learning.json, learning.safetensors           what learning on needs; a model without them only answers
     README.md                                     the model card
 
-A folder is replaced whole: a reader, or a kill, meets the old model or the new one.
+A folder is replaced whole: a reader, or a kill, meets the old model or the new one. It may come from anyone: what it
+holds is checked once, when it is loaded, and config.json has a checksum of each file, itself included. They tell of
+damage and of changes by hand; they are no signature.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +25,12 @@ from torch import Tensor
 
 from avcil.errors import InputError
 from avcil.files import read_json, replace_folder, settle_folder, write_atomically, write_json, write_text
+from avcil.methods.registry import method_names
+from avcil.models import checks, model_checksums
 from avcil.models.base import Model
 from avcil.models.card import model_card
-from avcil.models.learning_state import LearningState
+from avcil.models.description import check_description
+from avcil.models.learning_state import LearningState, check_learning
 from avcil.models.network import Network
 from avcil.tensor_files import load_tensors
 
@@ -86,6 +92,7 @@ def save_model(
     _refuse_foreign(folder)
     part = folder.with_name(f".{folder.name}.new")
     config = {"format": FORMAT, "version": VERSION, "kind": model.kind, "model": model.to_config()}
+    config |= dict(description)
 
     def write() -> None:
         save_tensors(part / "model.safetensors", model.tensors())
@@ -95,7 +102,7 @@ def save_model(
             write_json(part / "learning.json", learning.to_dict())
         card = model_card(model.kind, labels, description, learning, name=name, license=license)
         write_text(part / "README.md", card)
-        write_json(part / "config.json", config | dict(description))
+        write_json(part / "config.json", model_checksums.added(config, part))
 
     replace_folder(folder, part, write)
 
@@ -126,24 +133,49 @@ def build_model(kind: str, config: dict[str, Any], tensors: dict[str, Tensor]) -
 
 
 def load_model(folder: Path) -> tuple[Model, list[str], dict[str, Any]]:
-    """The model, its class names in order, and its whole config, from a folder that `save_model` wrote."""
+    """The model, its class names in order, and its whole config, from a folder that `save_model` wrote.
+
+    Raises:
+        InputError: If a file is missing, damaged, changed after it was written, or does not fit the others.
+    """
     folder = Path(folder)
     config = _config(folder)
-    labels = read_json(folder / "labels.json")
+    with _named(folder / "labels.json"):
+        labels = checks.labels(read_json(folder / "labels.json"))
     tensors = load_tensors(folder / "model.safetensors")
-    try:
-        model = build_model(config["kind"], config["model"], tensors)
-    except (KeyError, TypeError, AttributeError, RuntimeError, StopIteration) as error:
-        raise InputError(
-            f"{folder}: config.json and model.safetensors do not fit each other: {error}"
-        ) from error
-    if not isinstance(labels, list) or len(set(map(str, labels))) != len(labels):
-        raise InputError(f"{folder / 'labels.json'} must be a list of class names, each once")
+    with _named(f"{folder}: config.json and model.safetensors do not fit each other"):
+        checks.finite(tensors)
+        kind = checks.entry(config, "kind")
+        if not isinstance(kind, str):
+            raise InputError(f"kind is {kind!r:.60}; it must be a text")
+        model = _built(kind, checks.entry(config, "model"), tensors)
+        check_description(config, model)
     if model.classes != len(labels):
         raise InputError(
             f"{folder}: the model knows {model.classes} classes, labels.json names {len(labels)}"
         )
+    model_checksums.compare(config, folder, model_checksums.MODEL)
     return model, labels, config
+
+
+def _built(kind: str, config: Any, tensors: dict[str, Tensor]) -> Model:
+    if kind == Network.kind or kind in method_names():
+        return build_model(kind, config, tensors)
+    try:  # a method of the user's own, whose code may meet anything in a file that is not its own
+        return build_model(kind, config, tensors)
+    except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"method {kind} cannot build its model: {type(error).__name__}: {error}") from error
+
+
+@contextlib.contextmanager
+def _named(where: Path | str) -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        said = str(error)
+        raise InputError(said if said.startswith(str(where)) else f"{where}: {said}") from error
 
 
 def load_saved(folder: Path) -> SavedModel:
@@ -153,26 +185,28 @@ def load_saved(folder: Path) -> SavedModel:
     model, labels, config = load_model(folder)
     learning = None
     file = folder / "learning.json"
-    if file.is_file():
-        learning = LearningState.from_dict(
-            read_json(file), load_tensors(folder / "learning.safetensors"), str(file)
-        )
-    inner = ("format", "version", "kind", "model")
+    if file.exists():
+        tensors = load_tensors(folder / "learning.safetensors")
+        learning = LearningState.from_dict(read_json(file), tensors, str(file))
+        with _named(file):
+            check_learning(learning, labels, model)
+        model_checksums.compare(config, folder, model_checksums.LEARNING)
+    inner = ("format", "version", "kind", "model", *model_checksums.NAMES)
     description = {name: value for name, value in config.items() if name not in inner}
     return SavedModel(model=model, labels=tuple(labels), description=description, learning=learning)
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    if not (folder / "config.json").is_file():
+    if not (folder / "config.json").exists():
         raise InputError(
             f"{folder} holds no model (no config.json). Give a run directory of a finished run, or its model/"
         )
     config = read_json(folder / "config.json")
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise InputError(f"{folder / 'config.json'} does not describe an avcil model")
-    if config.get("version") not in READ_VERSIONS:
+    if type(config.get("version")) is not int or config["version"] not in READ_VERSIONS:
         raise InputError(
-            f"{folder} was written in format version {config.get('version')}; this avcil reads version "
+            f"{folder} was written in format version {config.get('version')!r:.40}; this avcil reads version "
             f"{' and '.join(map(str, READ_VERSIONS))}. Install the avcil that wrote it, or a newer one"
         )
     return config

@@ -23,6 +23,7 @@ from avcil.features.manifest import IMPORTED
 from avcil.features.reading import ReadClip, Wanted, read_ahead, read_one
 from avcil.media.fit import fit_frames, fit_sound
 from avcil.media.sound import SILENCE
+from avcil.models import checks
 from avcil.models.base import modality_parts
 
 READERS = 2
@@ -74,9 +75,9 @@ class ClipReader:
     def __init__(self, description: Mapping[str, Any], *, modality: str) -> None:
         hears, sees = modality_parts(modality)
         self.modality = modality
-        self.audio_encoder = _encoder(description["audio"]["encoder"]) if hears else None
-        self.visual_encoder = _encoder(description["visual"]["encoder"]) if sees else None
-        self.stored_dtype = np.dtype(description["dtype"])
+        self.audio_encoder = _encoder(description, "audio") if hears else None
+        self.visual_encoder = _encoder(description, "visual") if sees else None
+        self.stored_dtype = np.dtype(checks.choice(description, "dtype", ("float16", "float32")))
         self.wanted = Wanted.of(self.visual_encoder, self.audio_encoder)
 
     def features(
@@ -177,8 +178,12 @@ def _fitted(arrays: ClipArrays, wanted: Wanted) -> ReadClip:
     return ReadClip(clip=clip, frames=frames, also=also, sound=sound)
 
 
-def _encoder(fingerprint: Mapping[str, Any]) -> Any:
-    """The encoder of a fingerprint; features that were imported have none."""
+def _encoder(description: Mapping[str, Any], part: str) -> Any:
+    """The encoder of a model's "audio" or "visual" features; features that were imported have none."""
+    features = checks.entry(description, part)
+    fingerprint, shape = checks.entry(features, "encoder"), checks.entry(features, "shape")
+    if not isinstance(fingerprint, dict):
+        raise InputError(f"the encoder of {part} is {fingerprint!r:.60}; it must be a JSON object")
     name = str(fingerprint.get("name"))
     if name.startswith(IMPORTED):
         raise InputError(
@@ -186,4 +191,11 @@ def _encoder(fingerprint: Mapping[str, Any]) -> Any:
             "from a media file, so it cannot be asked about one. Its accuracies are in its run directory; for "
             "files, train on a store that avcil extract made"
         )
-    return from_fingerprint(dict(fingerprint))
+    encoder = from_fingerprint(fingerprint)
+    made = [*getattr(encoder, "token_grid", ()), encoder.width]
+    if made != shape:
+        raise InputError(
+            f"the model was taught with {part} features of shape {shape!r:.60}; encoder {name!r} makes {made}. "
+            "Take the model again from where it came"
+        )
+    return encoder

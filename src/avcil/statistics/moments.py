@@ -149,8 +149,19 @@ class Moments:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> Moments:
-        """What `tensors` saved, bit for bit."""
+        """What `tensors` saved, bit for bit; InputError if they do not fit each other."""
+        sums, counts, gram = (tensors.get(name, torch.empty(0)) for name in ("sums", "counts", "gram"))
+        width = len(sums)
+        fits = sums.ndim == 2 and counts.shape == sums.shape[1:] and gram.shape == (width * (width + 1) // 2,)
+        if (
+            not fits
+            or any(part.dtype != torch.float64 for part in (sums, counts, gram))
+            or (counts < 0).any()
+        ):
+            raise InputError(
+                f"the saved sums do not fit each other: gram {tuple(gram.shape)}, sums {tuple(sums.shape)}, "
+                f"counts {tuple(counts.shape)}"
+            )
         moments = cls(0)
-        moments.gram = unpacked(tensors["gram"], len(tensors["sums"]))
-        moments.sums, moments.counts = tensors["sums"].clone(), tensors["counts"].clone()
+        moments.gram, moments.sums, moments.counts = unpacked(gram, width), sums.clone(), counts.clone()
         return moments

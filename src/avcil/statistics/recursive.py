@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from avcil.errors import InputError
 from avcil.statistics.symmetric import add_product, packed, unpacked
 
 BLOCK = 256
@@ -71,8 +72,14 @@ class RecursiveRidge:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> RecursiveRidge:
-        """What `tensors` saved, bit for bit."""
+        """What `tensors` saved, bit for bit; InputError if they do not fit each other."""
+        inverse, theta = (tensors.get(name, torch.empty(0)) for name in ("inverse", "theta"))
+        width = len(theta)
+        fits = theta.ndim == 2 and inverse.shape == (width * (width + 1) // 2,)
+        if not fits or any(part.dtype != torch.float64 for part in (inverse, theta)):
+            raise InputError(
+                f"the saved stream does not fit: inverse {tuple(inverse.shape)}, theta {tuple(theta.shape)}"
+            )
         new = cls(0, 1.0)
-        new.inverse = unpacked(tensors["inverse"], len(tensors["theta"]))
-        new.theta = tensors["theta"].clone()
+        new.inverse, new.theta = unpacked(inverse, width), theta.clone()
         return new

@@ -26,6 +26,8 @@ from avcil.models.saved import save_tensors
 from avcil.tensor_files import load_tensors
 from avcil.training.gradient import Progress
 
+PROGRESS_NAME = r"progress-[0-9]+-[0-9]+\.safetensors"
+
 
 class RunDirectory:
     """One run's folder."""
@@ -92,7 +94,7 @@ class RunDirectory:
         states: list[dict[str, Any]] = []
         while (folder := self._step_folder(len(states))).exists():
             with _damage(f"remove {folder} to train that step again"):
-                states.append(read_json(folder / "state.json"))
+                states.append(_checked_state(read_json(folder / "state.json"), len(states)))
         return states
 
     def _step_folder(self, index: int) -> Path:
@@ -138,9 +140,7 @@ class RunDirectory:
                 "seconds_by_part": seconds,
             },
         )
-        for file in self.checkpoints.glob("progress-*.safetensors"):
-            if file.name != name:
-                file.unlink()
+        self._remove_progress_tensors(but=name)
 
     def load_progress(self, index: int) -> tuple[Progress, dict[str, Any]] | None:
         """The progress of step `index` and its JSON; None if there is none."""
@@ -151,12 +151,18 @@ class RunDirectory:
             saved = read_json(file)
             if saved["step"] != index:
                 return None
+            if not re.fullmatch(PROGRESS_NAME, str(saved["tensors"]), re.ASCII):
+                raise ValueError(f"it names the file {saved['tensors']!r:.60}")
             return _progress(saved, load_tensors(self.checkpoints / saved["tensors"])), saved
 
     def _remove_progress(self) -> None:
         (self.checkpoints / "progress.json").unlink(missing_ok=True)
+        self._remove_progress_tensors()
+
+    def _remove_progress_tensors(self, but: str = "") -> None:
         for file in self.checkpoints.glob("progress-*.safetensors"):
-            file.unlink()
+            if file.name != but and re.fullmatch(PROGRESS_NAME, file.name, re.ASCII):
+                file.unlink()
 
     def _remove_stale_progress(self) -> None:
         """Remove the progress of a step that is done, which a kill between the two left."""
@@ -180,7 +186,9 @@ class RunDirectory:
     def log_lines(self) -> list[str]:
         """The lines of metrics.jsonl; none before the first."""
         file = self.path / "metrics.jsonl"
-        return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        return (
+            file.read_text(encoding="utf-8", errors="backslashreplace").splitlines() if file.exists() else []
+        )
 
     def log_bytes(self) -> int:
         """Size of metrics.jsonl, all of which is on the disk afterwards."""
@@ -255,8 +263,19 @@ def _damage(advice: str) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(f"{error}; {advice}") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"a checkpoint is damaged ({type(error).__name__}: {error}); {advice}") from error
+
+
+def _checked_state(state: Any, index: int) -> Any:
+    """A step's state.json; ValueError if it lacks figures that the end of a run needs."""
+    accuracies = state["accuracies"]
+    seconds = [state["seconds"], *state["seconds_by_part"].values()]
+    if not isinstance(accuracies, list) or len(accuracies) != index + 1:
+        raise ValueError(f"accuracies is {accuracies!r:.60}, not a list of {index + 1} numbers")
+    if not all(type(value) in (int, float) for value in (*accuracies, *seconds)):
+        raise ValueError("accuracies and seconds must be numbers")
+    return state
 
 
 def _progress(saved: dict[str, Any], tensors: dict[str, Tensor]) -> Progress:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,15 +20,15 @@ from torch import Tensor
 from avcil.encoders.parts import Part
 from avcil.errors import InputError
 from avcil.features import StoredClip
-from avcil.memory import ExemplarMemory
 from avcil.methods.base import ClosedFormMethod, GradientMethod, Method
 from avcil.methods.registry import load_method, method_names
+from avcil.models import checks
 from avcil.models.base import Model
 from avcil.models.learning_state import LearningState
 from avcil.models.network import Network
 from avcil.training.budget import Budget, device_memory
-from avcil.training.config import TrainConfig
 from avcil.training.learners import ClosedFormLearner, GradientLearner, Hooks, Learner
+from avcil.training.learning_settings import config_of, memory_of, options_of
 from avcil.training.placement import Placement
 from avcil.training.stopwatch import Stopwatch
 from avcil.training.task_data import TaskData
@@ -50,7 +49,6 @@ SETTINGS = (
     "selection",
 )
 """Of a run's config.json: what a further step depends on."""
-NOT_OF_CONFIG = ("method", "method_options", "modality", "memory", "memory_per_class", "selection")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,10 +205,18 @@ def closed_form(learning: LearningState) -> ClosedFormMethod | None:
     if not issubclass(method_class, ClosedFormMethod):
         return None
     settings = learning.settings
-    method = method_class(method_class.Options(**settings["method_options"]), modality=settings["modality"])
-    method.seed = settings["seed"]
-    method.load(dict(learning.tensors))
+    method = method_class(options_of(method_class, settings), modality=settings["modality"])
+    method.seed = checks.whole_number(settings, "seed", most=2**63 - 1)
+    load_statistics(method, learning)
     return method
+
+
+def load_statistics(method: ClosedFormMethod, learning: LearningState) -> None:
+    """Give a method its saved statistics; InputError if they are not its own, or of other classes."""
+    method.load(dict(learning.tensors))
+    classes = sum(map(len, learning.steps))
+    if getattr(method, "classes", classes) != classes:
+        raise InputError(f"the saved statistics are of {method.classes} classes, the model knows {classes}")
 
 
 def _check(
@@ -243,26 +249,19 @@ def closed_form_names() -> list[str]:
     return [name for name in method_names() if issubclass(load_method(name), ClosedFormMethod)]
 
 
-def _config(settings: Mapping[str, Any]) -> TrainConfig:
-    plain = {name: settings[name] for name in SETTINGS if name not in NOT_OF_CONFIG}
-    return TrainConfig(features=Path(), out=Path(), classes_per_step=1, selection="last", **plain)
-
-
 def _learner(method_class: type[Method], learning: LearningState, data: SittingData, model: Model) -> Learner:
     settings = learning.settings
-    options = method_class.Options(**settings["method_options"])
-    method = method_class(options, modality=settings["modality"])
+    method = method_class(options_of(method_class, settings), modality=settings["modality"])
     if isinstance(method, ClosedFormMethod):
-        learner: Learner = ClosedFormLearner(method, data, _config(settings))
-        method.load(dict(learning.tensors))
+        learner: Learner = ClosedFormLearner(method, data, config_of(settings))
+        load_statistics(method, learning)
         return learner
     assert isinstance(method, GradientMethod)
-    memory = None
-    if method.rehearsal != "none":
-        memory = ExemplarMemory(total=settings["memory"], per_class=settings["memory_per_class"])
-        memory.quota(len(data.benchmark.classes))
-    learner = GradientLearner(method, data, _config(settings), memory)
-    assert isinstance(model, Network)
+    rehearses = method.rehearsal != "none"
+    memory = memory_of(settings, len(data.benchmark.classes)) if rehearses else None
+    learner = GradientLearner(method, data, config_of(settings), memory)
+    if not isinstance(model, Network):
+        raise InputError(f"method {method.name} trains a network; this model is of kind {model.kind!r}")
     learner.network = Network.from_config(model.to_config(), model.tensors()).eval()
     if memory is not None:
         memory.clip_ids = {label: list(ids) for label, ids in learning.exemplars.items()}

@@ -1,7 +1,8 @@
 """The element-wise half in C, compiled for the processor at hand when first used. Shapes as in `kernels`.
 
 It needs a C compiler (`$CC`, gcc or cc) and no headers but the C library's; the library is kept in the user's cache
-folder under a name made of source, compiler and processor. Threads are PyTorch's own: both use the OpenMP library
+folder under a name made of source, flags, compiler and processor, and is loaded from there only if no other user can
+have changed it. Threads are PyTorch's own: both use the OpenMP library
 that PyTorch has loaded. Where no compiler is, PyTorch's operators do the same work more slowly, and that is said once.
 """
 
@@ -16,13 +17,12 @@ import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from avcil.models.kernels import Pull, Sums
+from avcil.models.kernels import Pull, Sums, library_cache
 
 SOURCE = Path(__file__).with_name("attention.c")
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-Wno-psabi")
@@ -68,20 +68,17 @@ def _library(dtype: torch.dtype) -> ctypes.CDLL:
     real, integer, _ = TYPES[dtype]
     command = [cc, *FLAGS, *LINK, f"-DREAL={real}", f"-DINTEGER={integer}"]
     made_of = "\n".join([*command, _version(cc), _processor(), SOURCE.read_text(encoding="utf-8")])
-    path = library_folder() / f"attention-{real}-{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.so"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            built = Path(folder) / path.name
-            subprocess.run(
-                [*command, str(SOURCE), "-o", str(built)], check=True, capture_output=True, text=True
-            )
-            os.replace(built, path)
-    return ctypes.CDLL(str(path))
+    name = f"attention-{real}-{hashlib.sha256(made_of.encode()).hexdigest()}.so"
+
+    def build(path: Path) -> None:
+        words = [*command, str(SOURCE), "-o", str(path)]
+        subprocess.run(words, check=True, capture_output=True, text=True)
+
+    return library_cache.load(library_folder(), name, build)
 
 
 def library_folder() -> Path:
-    """Where compiled libraries are kept."""
+    """Where compiled libraries are kept; not where other users can write (see `library_cache`)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "avcil"
 
 

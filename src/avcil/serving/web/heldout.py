@@ -60,6 +60,8 @@ def load(path: Path, labels: Sequence[str]) -> HeldOut:
     if not labels:
         return HeldOut()
     tensors = load_tensors(path)
+    if any(len(tensor) != len(labels) for tensor in tensors.values() if tensor.ndim) or not tensors:
+        raise InputError(f"{path} does not hold the features of {len(labels)} clips")
     return HeldOut(
         labels=tuple(labels), features=_rows(tensors.get("audio"), tensors.get("visual"), len(labels))
     )
@@ -91,7 +93,7 @@ def of_run(run: Path, modality: str) -> tuple[HeldOut, str]:
         hears, sees = modality_parts(modality)
         audio = torch.from_numpy(store.audio(rows).astype(np.float32)) if hears and rows else None
         visual = torch.from_numpy(store.visual(rows).astype(np.float32)) if sees and rows else None
-    except (AvcilError, OSError, KeyError) as error:
+    except (AvcilError, OSError, KeyError, TypeError) as error:
         return HeldOut(), f"the test clips of the run cannot be had: {error}"
     if not rows:
         return HeldOut(), "the run has no test clip"

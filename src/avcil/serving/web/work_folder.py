@@ -13,6 +13,7 @@ so it works after a restart too.
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -21,8 +22,11 @@ from typing import Any
 
 from avcil.errors import InputError
 from avcil.files import folder_lock, read_json, write_json
+from avcil.input_files import open_regular
+from avcil.models import checks
 
 FORMAT, VERSION = "avcil-served", 1
+OWN = {".lock", "state.json", "sittings", "incoming"}
 KEPT = 10
 """Sittings that can be undone one after another; older ones lose their folder of the model, not what they taught."""
 
@@ -100,10 +104,17 @@ class WorkFolder:
         path, digest = self.folder / "state.json", _digest(self.base)
         fresh = {"format": FORMAT, "version": VERSION, "base": digest, "next": 1, "sittings": []}
         if not path.exists():
+            foreign = sorted({entry.name for entry in self.folder.iterdir()} - OWN)
+            if foreign:
+                raise InputError(
+                    f"{self.folder} holds {', '.join(foreign[:3])}, which avcil serve did not put there. Choose "
+                    "another --work: what it does not know there would be removed"
+                )
             return fresh
         state = read_json(path)
         if not isinstance(state, dict) or (state.get("format"), state.get("version")) != (FORMAT, VERSION):
             raise InputError(f"{path} is none of avcil serve, version {VERSION}. Choose another --work")
+        _check_state(state, path)
         if state["base"] != digest:
             raise InputError(
                 f"{self.folder} holds what another model was taught; the model in {self.base} is not that one any "
@@ -117,11 +128,34 @@ class WorkFolder:
         self.incoming.mkdir(parents=True)
         counting = {self.path(sitting) for sitting in self.sittings}
         for folder in (self.folder / "sittings").glob("*"):
-            if folder not in counting:
+            own = re.fullmatch(r"[0-9]{6,}", folder.name, re.ASCII) and not folder.is_symlink()
+            if folder not in counting and own and folder.is_dir():
                 shutil.rmtree(folder)
+
+
+def _check_state(state: dict[str, Any], path: Path) -> None:
+    """Refuse a state.json that no server wrote; InputError names what is wrong."""
+    try:
+        if not isinstance(checks.entry(state, "base"), str):
+            raise InputError("base must be a text")
+        following = checks.whole_number(state, "next", least=1, most=2**40)
+        sittings = checks.entry(state, "sittings")
+        if not isinstance(sittings, list):
+            raise InputError(f"sittings is {sittings!r:.60}; it must be a list")
+        numbers = [checks.whole_number(sitting, "number", least=1, most=2**40) for sitting in sittings]
+        if numbers != sorted(set(numbers)) or (numbers and numbers[-1] >= following):
+            raise InputError(f"the sittings are numbered {numbers!r:.60}, and the next is {following}")
+        for sitting in sittings:
+            held_out = checks.entry(sitting, "held_out")
+            if not isinstance(checks.entry(sitting, "label"), str) or not isinstance(held_out, list):
+                raise InputError("a sitting must have a label and the list of labels held out")
+            if not all(isinstance(label, str) for label in held_out):
+                raise InputError(f"held_out is {held_out!r:.60}; it must be a list of texts")
+    except InputError as error:
+        raise InputError(f"{path} is damaged: {error}. Choose another --work, or remove the folder") from None
 
 
 def _digest(model: Path) -> str:
     """Of the numbers of a model."""
-    with open(model / "model.safetensors", "rb") as file:
+    with open_regular(model / "model.safetensors") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,88 @@
+"""Compiled libraries that are kept between runs: only where no other user could have put or changed them.
+
+A library that is loaded runs as the user does. So the cache folder, the folders above it and the file must belong to
+this user (or root) and be writable by nobody else; otherwise the library is compiled into a temporary folder, loaded
+and removed, by each process anew.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+OTHERS = stat.S_IWGRP | stat.S_IWOTH
+
+
+def load(folder: Path, name: str, build: Callable[[Path], object]) -> ctypes.CDLL:
+    """The library `name` of the cache `folder`, built first where it is not there.
+
+    Args:
+        folder: The cache; it is made if it does not exist.
+        name: Says what the library is built of: another source, compiler or processor has another name.
+        build: Writes the library to the path it is given.
+
+    Raises:
+        OSError: If it cannot be loaded.
+    """
+    reason = _prepare(folder)
+    if reason:
+        print(f"avcil: {reason}; the attention kernel is compiled for this process alone", file=sys.stderr)
+        return _private(name, build)
+    path = folder / name
+    if _is_ours(path):
+        try:
+            return ctypes.CDLL(str(path))
+        except OSError:  # damaged: it is built anew
+            pass
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        built = Path(scratch) / name
+        build(built)
+        built.chmod(0o600)
+        os.replace(built, path)
+    return ctypes.CDLL(str(path))
+
+
+def _private(name: str, build: Callable[[Path], object]) -> ctypes.CDLL:
+    with tempfile.TemporaryDirectory(prefix="avcil-") as scratch:  # mode 0700; the mapping outlives the file
+        build(Path(scratch) / name)
+        return ctypes.CDLL(str(Path(scratch) / name))
+
+
+def _prepare(folder: Path) -> str:
+    """Make the folder; why it cannot be used, empty if it can."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = folder.resolve(strict=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            return f"the cache folder {folder} cannot be written to"
+        return changeable_by_others(folder)
+    except OSError as error:
+        return f"the cache folder {folder} cannot be used ({error.strerror})"
+
+
+def changeable_by_others(folder: Path) -> str:
+    """Which of a folder and those above it another user can change, in words; empty if none.
+
+    In a folder with the sticky bit, as /tmp, others can add entries, but not replace those of this user.
+    """
+    for place in (folder, *folder.parents):
+        found = place.lstat()
+        sticky = place != folder and found.st_mode & stat.S_ISVTX
+        if found.st_uid not in (os.geteuid(), 0) or (found.st_mode & OTHERS and not sticky):
+            return f"other users can change {place}"
+    return ""
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a library is a regular file that only this user, or root, can have written."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return False
+    owned = found.st_uid in (os.geteuid(), 0)
+    return stat.S_ISREG(found.st_mode) and owned and not found.st_mode & OTHERS
