@@ -16,7 +16,7 @@ from avcil.errors import InputError
 from avcil.models import checks
 from avcil.models.base import MODALITIES, Modality, modality_parts
 from avcil.models.fused_attention import attention_maps, projected_attention
-from avcil.models.heads import Head, head_from_config
+from avcil.models.heads import Head, head_from_config, head_shapes
 from avcil.models.token_rows import Tokens
 from avcil.models.workspace import Workspace
 
@@ -181,31 +181,34 @@ class Network(nn.Module):
         Raises:
             InputError: If they do not fit each other, or hold what no network has.
         """
-        dtypes = {tensor.dtype for tensor in tensors.values()}
-        if len(dtypes) != 1 or not dtypes <= set(checks.FLOATS):
-            raise InputError("the tensors of a network are floating point numbers of one type")
-        try:
-            with torch.device("meta"):  # compares names and shapes without taking memory
-                shapes = {name: torch.empty_like(value, device="meta") for name, value in tensors.items()}
-                cls._empty(config).load_state_dict(shapes)
-        except RuntimeError as error:
-            raise InputError(" ".join(str(error).split())) from None
-        network = cls._empty(config).to(dtypes.pop())
-        network.load_state_dict(tensors)
-        return network
-
-    @classmethod
-    def _empty(cls, config: dict[str, Any]) -> Network:
-        """A network of the shapes that a config describes."""
         modality = checks.choice(config, "modality", MODALITIES)
         hears, sees = modality_parts(modality)
-        audio_width = checks.whole_number(config, "audio_width", least=1) if hears else 0
-        visual_width = checks.whole_number(config, "visual_width", least=1) if sees else 0
-        head = head_from_config(checks.entry(config, "head"))
-        width = cls.feature_width(modality, audio_width=audio_width, visual_width=visual_width)
-        if head.width != width:
-            raise InputError(f"the head is {head.width} wide, the features are {width}")
-        network = cls(modality, audio_width=audio_width, visual_width=visual_width, head=head)
-        if checks.choice(config, "classifier", ("head", "nearest-mean")) == "nearest-mean":
-            network.class_means = torch.empty(head.classes, width)
+        widths = {"audio": checks.whole_number(config, "audio_width", least=1)} if hears else {}
+        widths |= {"visual": checks.whole_number(config, "visual_width", least=1)} if sees else {}
+        has_means = checks.choice(config, "classifier", ("head", "nearest-mean")) == "nearest-mean"
+        width = widths["visual" if sees else "audio"]
+        head = checks.entry(config, "head")
+        # Compared first: a network of the config's widths might take all memory.
+        shapes = {f"head.{name}": shape for name, shape in head_shapes(head, width, tensors).items()}
+        for name, own in widths.items():
+            for kind in ("projection", "attention") if hears and sees else ("projection",):
+                shapes |= {f"{name}_{kind}.weight": (width, own), f"{name}_{kind}.bias": (width,)}
+        if has_means:
+            shapes["class_means"] = (head["classes"], width)
+        dtypes = {tensor.dtype for tensor in tensors.values()}
+        if len(dtypes) != 1:
+            raise InputError("the tensors of a network are of one type")
+        for name, shape in shapes.items():
+            checks.tensor(tensors, name, shape)
+        checks.no_others(tensors, shapes)
+        network = cls(
+            modality,
+            audio_width=widths.get("audio", 0),
+            visual_width=widths.get("visual", 0),
+            head=head_from_config(head),
+        )
+        if has_means:
+            network.class_means = torch.empty(shapes["class_means"])
+        network.to(dtypes.pop())
+        network.load_state_dict(tensors)
         return network
