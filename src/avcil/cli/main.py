@@ -33,6 +33,7 @@ VERBS = {
     "benchmark": "the published benchmarks: what they hold, fetching their split files",
     "import-features": "the features that AV-CIL's authors released -> feature store",
     "methods": "the methods and their options",
+    "encoders": "the encoders of avcil extract: license, size, speed on this machine, intended use",
     "doctor": "what is installed, what works, what to do about the rest",
 }
 

@@ -24,6 +24,7 @@ from avcil.encoders.audio_vit import BANDS, EPSILON, PATCHES, WINDOWS, audio_vit
 from avcil.encoders.base import AudioEncoder
 from avcil.encoders.device import Placed, inference
 from avcil.encoders.hugging_face import Source, hub_file, lasting_name, local_path, state_hash
+from avcil.encoders.info import EncoderInfo
 from avcil.encoders.kaldi_fbank import checked_sound, fbank, fitted
 from avcil.errors import InputError, unknown_name
 
@@ -57,6 +58,13 @@ class AudioMAE(Placed, AudioEncoder):
     """`audiomae`, or `audiomae:/path/to/pretrained.pth` (or .safetensors) with the checkpoint at hand."""
 
     name: ClassVar[str] = "audiomae"
+    info: ClassVar[EncoderInfo] = EncoderInfo(
+        license="CC-BY-4.0",
+        purpose="sounds of AudioSet, self-supervised; the encoder of the AV-CIL paper",
+        downloaded_bytes=343_000_000,
+        extra="encoders",
+        features=(768,),
+    )
     version: ClassVar[int] = 1
     token_count = PATCHES
 

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from avcil.encoders.constants import constants_of
+from avcil.encoders.info import EncoderInfo
 from avcil.frame_sampling import SLICE_CENTERS, FrameSampling
 
 Frames = np.ndarray | tuple[np.ndarray, ...]
@@ -25,6 +26,8 @@ class Encoder(ABC):
     """What visual and audio encoders have in common."""
 
     name: str
+    info: ClassVar[EncoderInfo] = EncoderInfo(license="not stated", purpose="not stated")
+    """License, weights and intended use, for `avcil encoders`."""
     width: int
     """D of what it returns."""
     libraries: ClassVar[tuple[str, ...]] = ()

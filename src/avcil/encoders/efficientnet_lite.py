@@ -23,6 +23,7 @@ from avcil.encoders.base import VisualEncoder
 from avcil.encoders.convolution import SameConvolution
 from avcil.encoders.device import Placed, inference
 from avcil.encoders.fixed import area_weights
+from avcil.encoders.info import EncoderInfo
 from avcil.encoders.one_thread import one_thread
 from avcil.encoders.packaged_weights import SHA256, packaged_weights
 from avcil.encoders.pixels import Pixels
@@ -42,6 +43,11 @@ class EfficientNetLite0(Placed, VisualEncoder):
     """`efficientnet-lite0`: the network's last map of each frame, averaged in cells."""
 
     name: ClassVar[str] = "efficientnet-lite0"
+    info: ClassVar[EncoderInfo] = EncoderInfo(
+        license="Apache-2.0",
+        purpose="what a picture shows: objects and animals, as in ImageNet",
+        packaged="efficientnet_lite0.safetensors",
+    )
     version: ClassVar[int] = 1
 
     def __init__(

@@ -16,6 +16,7 @@ from avcil.encoders.base import AudioEncoder
 from avcil.encoders.device import inference
 from avcil.encoders.hugging_face import HuggingFaceModel, Source, load_config, load_model, load_settings
 from avcil.encoders.hugging_face_sound import sound_family
+from avcil.encoders.info import EncoderInfo
 from avcil.encoders.kaldi_fbank import checked_sound
 
 AT_ONCE = 16
@@ -30,6 +31,12 @@ class HuggingFaceAudio(HuggingFaceModel, AudioEncoder):
     those published with its family."""
 
     name: ClassVar[str] = "hf-audio"
+    info: ClassVar[EncoderInfo] = EncoderInfo(
+        license="of the model",
+        purpose="any audio model of the families in docs/encoders.md",
+        extra="encoders",
+        needs_source=True,
+    )
     version: ClassVar[int] = 1
     libraries: ClassVar[tuple[str, ...]] = ("transformers", "safetensors")
 

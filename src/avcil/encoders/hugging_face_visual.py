@@ -22,6 +22,7 @@ from avcil.encoders.hugging_face import (
     square,
 )
 from avcil.encoders.hugging_face_vision import FAMILIES, vision_family
+from avcil.encoders.info import EncoderInfo
 from avcil.encoders.pixels import NORMALISATIONS, Pixels, from_processor
 from avcil.errors import InputError, unknown_name
 from avcil.media.frame_choice import SCRIPT_FPS, SLICE_CENTRES
@@ -51,6 +52,12 @@ class HuggingFaceVisual(HuggingFaceModel, VisualEncoder):
     """
 
     name: ClassVar[str] = "hf"
+    info: ClassVar[EncoderInfo] = EncoderInfo(
+        license="of the model",
+        purpose="any video or image model of the families in docs/encoders.md",
+        extra="encoders",
+        needs_source=True,
+    )
     version: ClassVar[int] = 1
     libraries: ClassVar[tuple[str, ...]] = ("transformers", "safetensors")
     families: ClassVar[tuple[str, ...]] = tuple(FAMILIES)
@@ -148,6 +155,13 @@ class VideoMAE(HuggingFaceVisual):
     """
 
     name: ClassVar[str] = "videomae-base"
+    info: ClassVar[EncoderInfo] = EncoderInfo(
+        license="CC-BY-NC-4.0",
+        purpose="actions in videos, self-supervised; the encoder of the AV-CIL paper",
+        downloaded_bytes=345_000_000,
+        extra="encoders",
+        features=(8, 196, 768),
+    )
     families: ClassVar[tuple[str, ...]] = ("videomae",)
 
     def __init__(

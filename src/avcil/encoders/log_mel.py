@@ -24,6 +24,7 @@ import numpy as np
 
 from avcil.encoders.base import AudioEncoder
 from avcil.encoders.fixed import area_weights, cosine_basis, weight_hash
+from avcil.encoders.info import EncoderInfo
 from avcil.errors import InputError
 
 WINDOW = 640
@@ -41,6 +42,9 @@ class LogMel(AudioEncoder):
     """Log-mel spectrogram shape: D = time_terms * band_terms + 20."""
 
     name: ClassVar[str] = "log-mel"
+    info: ClassVar[EncoderInfo] = EncoderInfo(
+        license="none, computed", purpose="spectrum and rhythm of a sound: words, tones, machines"
+    )
     version: ClassVar[int] = 1
     sample_rate = 16_000
 

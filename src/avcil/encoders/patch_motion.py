@@ -23,6 +23,7 @@ import numpy as np
 from avcil.encoders.base import VisualEncoder
 from avcil.encoders.edges import ORDERS, edge_colour, edge_symmetry
 from avcil.encoders.fixed import area_weights, cosine_basis, random_matrix, weight_hash
+from avcil.encoders.info import EncoderInfo
 from avcil.encoders.motion import similarity_motion
 from avcil.encoders.one_thread import one_thread
 from avcil.errors import InputError
@@ -47,6 +48,9 @@ class PatchMotion(VisualEncoder):
     """Cells of moving shapes: tokens (T, S, D) = (slices, cells * cells, width)."""
 
     name: ClassVar[str] = "patch-motion"
+    info: ClassVar[EncoderInfo] = EncoderInfo(
+        license="none, computed", purpose="how things move: lips, gestures, balls"
+    )
     version: ClassVar[int] = 1
     short_side: int | None = 128
 

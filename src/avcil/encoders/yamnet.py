@@ -24,6 +24,7 @@ from avcil.encoders.base import AudioEncoder
 from avcil.encoders.convolution import SameConvolution
 from avcil.encoders.device import Placed, inference
 from avcil.encoders.fixed import area_weights
+from avcil.encoders.info import EncoderInfo
 from avcil.encoders.kaldi_fbank import checked_sound
 from avcil.encoders.one_thread import one_thread
 from avcil.encoders.packaged_weights import SHA256, packaged_weights
@@ -46,6 +47,11 @@ class Yamnet(Placed, AudioEncoder):
     """`yamnet`: the mean of the network's embeddings over patches of 0.96 s."""
 
     name: ClassVar[str] = "yamnet"
+    info: ClassVar[EncoderInfo] = EncoderInfo(
+        license="Apache-2.0",
+        purpose="what a sound is of, among 521 kinds of events: animals, vehicles, instruments",
+        packaged="yamnet.safetensors",
+    )
     version: ClassVar[int] = 1
     sample_rate = 16_000
 

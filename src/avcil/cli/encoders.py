@@ -1,0 +1,65 @@
+"""avcil encoders: the encoders that avcil extract takes, and what each needs and costs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from avcil.encoders.catalog import CatalogEntry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args:
+    """List the encoders: license, size of the weights, shape of the features, speed on this machine, intended use."""
+
+    speed: bool = True
+    """Measure how long each encoder that is ready takes for a clip of 3 s; --no-speed leaves that out."""
+    json: bool = False
+    """Print a JSON list, an object an encoder."""
+
+
+def run(args: Args) -> None:
+    """Print the list."""
+    import json
+
+    from avcil.encoders.catalog import catalog
+
+    entries = catalog(speed=args.speed)
+    if args.json:
+        print(json.dumps([asdict(entry) for entry in entries], indent=1))
+        return
+    print("\n".join(_lines(entries)))
+
+
+def _lines(entries: list[CatalogEntry]) -> list[str]:
+    from avcil.cli.extract import Args as Extract
+
+    header = ("encoder", "kind", "license", "weights", "features", "ms a clip", "status")
+    rows = [header, *(_row(entry) for entry in entries)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row, entry in zip(rows, [None, *entries], strict=True):
+        lines.append("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+        if entry is not None:
+            lines.append(f"    {entry.purpose}")
+    fields = Extract.__dataclass_fields__
+    return [
+        *lines,
+        "",
+        "Features: T time slices x S cells x D numbers of a visual encoder, D numbers of an audio encoder.",
+        "ms a clip: encoding alone of a decoded clip of 3 s on this machine, best of 3.",
+        f"Default of avcil extract: --visual {fields['visual'].default} --audio {fields['audio'].default}. "
+        "Names joined by + are combined.",
+    ]
+
+
+def _row(entry: CatalogEntry) -> tuple[str, ...]:
+    from avcil.sizes import in_words
+
+    weights = "of the model" if entry.weights_bytes is None else "none"
+    if entry.weights_bytes:
+        weights = in_words(entry.weights_bytes)
+    shape = "of the model" if entry.features is None else " x ".join(map(str, entry.features))
+    speed = "-" if entry.milliseconds is None else f"{entry.milliseconds:.0f}"
+    return (entry.name, entry.kind, entry.license, weights, shape, speed, entry.status)

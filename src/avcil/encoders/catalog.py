@@ -1,0 +1,116 @@
+"""The encoders that there are, with their sizes, and their speed on this machine."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from avcil.encoders.base import VisualEncoder
+from avcil.encoders.info import EncoderInfo
+from avcil.encoders.registry import AUDIO, IN_WORDS, VISUAL, audio_encoder, visual_encoder
+
+WEIGHTS = Path(__file__).with_name("weights")
+TRIAL_SECONDS = 3.0
+"""Length of the made-up clip of the speed trial."""
+TRIAL_SIDE = 256
+"""Pixels of its frames' short side, for encoders that take any."""
+TRIALS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogEntry:
+    """One encoder, as `avcil encoders` lists it."""
+
+    name: str
+    """As `avcil extract` takes it; MODEL stands for a hub name or a folder."""
+    kind: Literal["visual", "audio"]
+    license: str
+    weights_bytes: int | None
+    """0 where nothing was learned; None where it depends on the model."""
+    features: tuple[int, ...] | None
+    """(T, S, D) of a visual encoder, (D,) of an audio encoder; None where it depends on the model."""
+    purpose: str
+    status: str
+    """What is to be done before it can be used; "ready" if nothing."""
+    milliseconds: float | None
+    """To encode a decoded clip of 3 s on this machine, best of three; None if not measured."""
+
+
+def catalog(*, speed: bool = True) -> list[CatalogEntry]:
+    """All encoders, visual ones first.
+
+    Args:
+        speed: whether to measure those that work right after installation (about a second in all).
+    """
+    kinds: tuple[tuple[Literal["visual", "audio"], Any], ...] = (("visual", VISUAL), ("audio", AUDIO))
+    return [
+        _entry(kind, name, place, speed=speed) for kind, places in kinds for name, place in places.items()
+    ]
+
+
+def _entry(
+    kind: Literal["visual", "audio"], name: str, place: tuple[str, str], *, speed: bool
+) -> CatalogEntry:
+    module, attribute = place
+    info: EncoderInfo = getattr(importlib.import_module(module), attribute).info
+    encoder = None
+    if info.is_built_in:
+        encoder = visual_encoder(name) if kind == "visual" else audio_encoder(name)
+    return CatalogEntry(
+        name=IN_WORDS.get(name, name),
+        kind=kind,
+        license=info.license,
+        weights_bytes=_weights_bytes(info),
+        features=info.features if encoder is None else _features(encoder),
+        purpose=info.purpose,
+        status=_status(info),
+        milliseconds=_milliseconds(encoder) if speed and encoder is not None else None,
+    )
+
+
+def _weights_bytes(info: EncoderInfo) -> int | None:
+    if info.packaged is not None:
+        return (WEIGHTS / info.packaged).stat().st_size
+    return 0 if info.is_built_in else info.downloaded_bytes
+
+
+def _features(encoder: Any) -> tuple[int, ...]:
+    if isinstance(encoder, VisualEncoder):
+        return (*encoder.token_grid, encoder.width)
+    return (encoder.width,)
+
+
+def _status(info: EncoderInfo) -> str:
+    steps = []
+    if info.extra is not None and find_spec("transformers") is None:
+        steps.append(f"needs pip install 'avcil[{info.extra}]'")
+    if info.needs_source:
+        steps.append("name a model")
+    elif info.downloaded_bytes is not None:
+        steps.append("downloads its weights at first use")
+    return "; ".join(steps) or "ready"
+
+
+def _milliseconds(encoder: Any) -> float:
+    """To encode one made-up clip, best of `TRIALS` after one that warms up."""
+    clip = _made_up_clip(encoder)
+    times = []
+    for _ in range(TRIALS + 1):
+        began = time.perf_counter()
+        encoder.encode([clip])
+        times.append(1000 * (time.perf_counter() - began))
+    return min(times[1:])
+
+
+def _made_up_clip(encoder: Any) -> Any:
+    rng = np.random.default_rng(0)
+    if not isinstance(encoder, VisualEncoder):
+        return rng.uniform(-0.1, 0.1, int(TRIAL_SECONDS * encoder.sample_rate)).astype(np.float32)
+    side = encoder.short_side or TRIAL_SIDE
+    return rng.integers(0, 256, (encoder.frames, side, side * 4 // 3, 3), dtype=np.uint8)

@@ -1,0 +1,39 @@
+"""`avcil encoders`: every encoder is listed with what a user chooses by."""
+
+from __future__ import annotations
+
+import json
+
+from avcil.encoders.catalog import WEIGHTS
+from avcil.encoders.registry import AUDIO, IN_WORDS, VISUAL, audio_encoder, visual_encoder
+
+
+def listed(avcil, capsys, *words) -> list[dict]:
+    assert avcil("encoders", "--json", *words) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_every_encoder_is_listed(avcil, capsys):
+    """With license and purpose; those that are ready with the size and the shape that they really have."""
+    entries = listed(avcil, capsys, "--no-speed")
+    names = [(entry["kind"], entry["name"]) for entry in entries]
+    expected = [("visual", name) for name in VISUAL] + [("audio", name) for name in AUDIO]
+    assert names == [(kind, IN_WORDS.get(name, name)) for kind, name in expected]
+    by_name = {entry["name"]: entry for entry in entries}
+    assert all(entry["purpose"] != "not stated" != entry["license"] for entry in entries)
+    assert by_name["yamnet"]["weights_bytes"] == (WEIGHTS / "yamnet.safetensors").stat().st_size
+    assert by_name["yamnet"]["features"] == [audio_encoder("yamnet").width]
+    visual = visual_encoder("efficientnet-lite0")
+    assert by_name["efficientnet-lite0"]["features"] == [*visual.token_grid, visual.width]
+    assert by_name["log-mel"]["weights_bytes"] == 0
+    assert by_name["log-mel"]["status"] == "ready"
+    assert by_name["videomae-base"]["status"].endswith("downloads its weights at first use")
+
+
+def test_speed_is_measured_of_those_that_are_ready(avcil, capsys):
+    """A number for each that needs no download, none for the others; the text has a line for each."""
+    for entry in listed(avcil, capsys):
+        assert (entry["milliseconds"] is not None) == (entry["status"] == "ready"), entry["name"]
+    assert avcil("encoders", "--no-speed") == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("patch-motion", "Apache-2.0", "hf:MODEL", "--visual"))
