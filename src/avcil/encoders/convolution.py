@@ -2,8 +2,9 @@
 
 Shapes: B pictures, I and O channels, H x W pixels, k x k kernel.
 
-On a CPU in float32 all of them are computed by oneDNN, whatever the batch size. `torch.nn.functional.conv2d` chooses
-between two implementations by batch size and number of threads, which round differently.
+In float32 on a CPU all of them are computed by oneDNN, by the operator that `torch.compile` uses too.
+`torch.nn.functional.conv2d` would choose between two implementations by batch size and number of threads, which round
+differently; it is also slower, as it packs the weights again in each call and applies ReLU6 in a second pass.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from torch.nn import functional
 
 CEILING = 6.0
 """ReLU6 limits to 0 and 6."""
+PACKED_FOR = 8
+"""Batch size that oneDNN packs weights for; packed weights serve every batch size."""
 
 
 class SameConvolution(nn.Module):
-    """A convolution (B, I, H, W) -> (B, O, ceil(H / stride), ceil(W / stride)), followed by ReLU6 if `activated`.
+    """A convolution (B, I, H, W) -> (B, O, H / stride, W / stride), followed by ReLU6 if `activated`.
 
     Inputs and outputs are in channels-last memory format.
     """
@@ -33,51 +36,49 @@ class SameConvolution(nn.Module):
     ) -> None:
         """
         Args:
-            weight: (O, I, k, k) float32, or (O, 1, k, k) of a depthwise convolution.
+            weight: (O, I, k, k) float32, or (O, 1, k, k) of a depthwise convolution; k is odd.
             bias: (O,) float32; None is none.
-            stride: The same in both directions.
+            stride: 1, or 2 for pictures of even H and W.
             depthwise: Each channel alone.
             activated: Apply ReLU6.
         """
         super().__init__()
+        if stride == 2:  # SAME pads more behind than before: zeros in the kernel need no copy of the picture
+            weight = functional.pad(weight, (1, 0, 1, 0))
         self.register_buffer("weight", weight.contiguous(memory_format=torch.channels_last))
         self.register_buffer("bias", bias)
-        self.kernel = weight.shape[2]
+        self.padding = [(weight.shape[2] - 1) // 2] * 2
+        self.strides = [stride] * 2
         self.groups = len(weight) if depthwise else 1
-        self.stride, self.activated = stride, activated
+        self.activated = activated
+        self._packed: dict[tuple[int, ...], Tensor] = {}
 
     def forward(self, x: Tensor) -> Tensor:
-        vertical, horizontal = (same_padding(size, self.kernel, self.stride) for size in x.shape[2:])
-        padding = [vertical[0], horizontal[0]]
-        if vertical[0] != vertical[1] or horizontal[0] != horizontal[1]:
-            x, padding = functional.pad(x, (*horizontal, *vertical)), [0, 0]
-        return self._convolved(x, padding)
-
-    def _convolved(self, x: Tensor, padding: list[int]) -> Tensor:
-        strides, dilation = [self.stride] * 2, [1, 1]
-        if has_onednn(x):
+        if self.strides[0] == 2 and (x.shape[2] % 2 or x.shape[3] % 2):
+            raise ValueError(f"a convolution with stride 2 needs even height and width; got {tuple(x.shape)}")
+        given = self.padding, self.strides, [1, 1], self.groups
+        if _is_exact_on_cpu(x):
             activation, limits = ("hardtanh", [0.0, CEILING]) if self.activated else ("none", [])
+            weight = self._weight_for(x)
             return torch.ops.mkldnn._convolution_pointwise(
-                x, self.weight, self.bias, padding, strides, dilation, self.groups, activation, limits, ""
+                x, weight, self.bias, *given, activation, limits, ""
             )
-        x = functional.conv2d(x, self.weight, self.bias, strides, padding, dilation, self.groups)
+        x = functional.conv2d(x, self.weight, self.bias, self.strides, self.padding, groups=self.groups)
         return x.clamp_(0, CEILING) if self.activated else x
 
+    def _weight_for(self, x: Tensor) -> Tensor:
+        """The weight as oneDNN packs it for pictures of this size."""
+        size = tuple(x.shape[1:])
+        if size not in self._packed:
+            given = self.padding, self.strides, [1, 1], self.groups, [PACKED_FOR, *size]
+            self._packed[size] = torch.ops.mkldnn._reorder_convolution_weight(self.weight, *given)
+        return self._packed[size]
 
-def has_onednn(x: Tensor) -> bool:
-    """Whether the convolution with a fused activation, which `torch.compile` uses, can compute this."""
+
+def _is_exact_on_cpu(x: Tensor) -> bool:
+    """Whether it is to be computed in float32 on a CPU for which PyTorch was built with oneDNN."""
     return (
         x.device.type == "cpu"
         and torch.backends.mkldnn.is_available()
         and not torch.is_autocast_enabled("cpu")
     )
-
-
-def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Zeros before and behind `size` values so that ceil(size / stride) remain; the odd one goes behind.
-
-    >>> same_padding(224, 3, 2), same_padding(7, 5, 1)
-    ((0, 1), (2, 2))
-    """
-    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-    return total // 2, total - total // 2
