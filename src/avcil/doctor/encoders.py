@@ -1,4 +1,4 @@
-"""Whether encoders encode: those that need no weights, and small random models of transformers."""
+"""Whether encoders encode: those of the package, and small random models of transformers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ import numpy as np
 from avcil.doctor.finding import Finding, not_installed
 from avcil.doctor.trial_clip import RATE, trial_frames, trial_sound
 
-BUILT_IN = {"visual": "patch-motion", "audio": "log-mel"}
+BUILT_IN = (
+    ("visual", "patch-motion"),
+    ("visual", "efficientnet-lite0"),
+    ("audio", "log-mel"),
+    ("audio", "yamnet"),
+)
 TINY = {
     "hidden_size": 24,
     "num_hidden_layers": 1,
@@ -29,8 +34,8 @@ FAMILIES = {
 
 
 def built_in_encoders() -> Iterator[Finding]:
-    """The two that need no weights, on a clip."""
-    for kind, name in BUILT_IN.items():
+    """Those that come with the package, on a clip."""
+    for kind, name in BUILT_IN:
         yield _tried(kind, name, what=name, core=True)
 
 
