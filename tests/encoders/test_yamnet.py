@@ -87,13 +87,6 @@ def test_tokens_are_means_over_parts_of_time() -> None:
     assert Yamnet(segments=2, device="cpu").encode_with_tokens([])[1].shape == (0, 2, 128)
 
 
-def test_constants_have_the_width_and_standardize() -> None:
-    """Learners divide by the scale."""
-    for encoder in (ENCODER, WHOLE):
-        assert encoder.center.shape == encoder.scale.shape == (encoder.width,)
-        assert (encoder.scale > 0).all()
-
-
 def test_the_name_and_the_fingerprint_build_it() -> None:
     """A store names it in JSON."""
     encoder = audio_encoder("yamnet", width=64, device="cpu")

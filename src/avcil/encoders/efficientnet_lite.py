@@ -26,8 +26,9 @@ from avcil.encoders.fixed import area_weights
 from avcil.encoders.info import EncoderInfo
 from avcil.encoders.one_thread import one_thread
 from avcil.encoders.packaged_weights import SHA256, packaged_weights
+from avcil.encoders.parallel import in_parallel, part_size
 from avcil.encoders.pixels import Pixels
-from avcil.encoders.projection import Projection
+from avcil.encoders.projection import projection
 from avcil.errors import InputError
 
 STAGES = ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1))
@@ -54,7 +55,7 @@ class EfficientNetLite0(Placed, VisualEncoder):
         self,
         *,
         frames: int = 4,
-        pixels: int = 224,
+        pixels: int = 160,
         cells: int = 5,
         width: int = 128,
         device: str | None = None,
@@ -62,7 +63,8 @@ class EfficientNetLite0(Placed, VisualEncoder):
         """
         Args:
             frames: F, from the centers of equal slices of time; each is a time slice of the tokens.
-            pixels: P, a multiple of 32. Frames are squashed to a square, so that cells cover the whole frame.
+            pixels: P, a multiple of 32; the network was trained with 224. Frames are squashed to a square, so that
+                cells cover the whole frame.
             cells: G, of a side of the token grid.
             width: D, 1 to 256 leading directions of the network's classifier; 1280 is all numbers.
             device: "cpu", "cuda", "cuda:1"; a GPU if there is one, unless given. It is no part of the fingerprint;
@@ -77,25 +79,25 @@ class EfficientNetLite0(Placed, VisualEncoder):
         self.options = {"frames": frames, "pixels": pixels, "cells": cells, "width": width}
         self.frames, self.short_side, self.width = frames, pixels, width
         self.token_grid = (frames, cells * cells)
-        projection = Projection.of(weights, width, self.name)
-        self.center, self.scale = projection.center, projection.scale
         self._pixels = Pixels(
             side=pixels, short_side=pixels, fit="squash", mean=(MEAN,) * 3, std=(DEVIATION,) * 3
         )
         self._pooling = area_weights(pixels // REDUCTION, cells)
-        self._model = nn.Sequential(*_layers(weights), *projection.layers)
+        self._model = nn.Sequential(*_layers(weights), *projection(weights["directions"], width, self.name))
         self.place(device)
 
     def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
         """Tokens (B, F, S, D) float32 of B clips, each uint8 RGB (F, H, W, 3); sizes may differ between clips."""
         if not len(clips):
             return np.zeros((0, *self.token_grid, self.width), np.float32)
-        frames = self._pixels.batch(clips, self.name).flatten(0, 1)
-        if len(frames) != len(clips) * self.frames:
+        if any(len(clip) != self.frames for clip in clips):
             raise InputError(
                 f"{self.name} takes {self.frames} frames a clip; got {[len(clip) for clip in clips]}"
             )
-        parts = [self._tokens(frames[i : i + AT_ONCE]) for i in range(0, len(frames), AT_ONCE)]
+        frames = [frame[None] for clip in clips for frame in clip]
+        size = part_size(len(frames), AT_ONCE)
+        groups = [frames[i : i + size] for i in range(0, len(frames), size)]
+        parts = in_parallel(self._tokens, groups, on_cpu=self.device.type == "cpu")
         return np.concatenate(parts).reshape(len(clips), *self.token_grid, self.width)
 
     def fingerprint(self) -> dict[str, Any]:
@@ -107,10 +109,11 @@ class EfficientNetLite0(Placed, VisualEncoder):
             "weights": SHA256["efficientnet_lite0"],
         }
 
-    def _tokens(self, frames: Tensor) -> np.ndarray:
-        """(n, G, G, D) of frames (n, P, P, 3)."""
+    def _tokens(self, frames: Sequence[np.ndarray]) -> np.ndarray:
+        """(n, G, G, D) of n frames (1, H, W, 3)."""
+        squares = self._pixels.batch(frames, self.name).flatten(0, 1)  # (n, P, P, 3)
         with inference(self.device, self.precision):
-            pixels = (frames.to(self.device).float() - MEAN) / DEVIATION
+            pixels = (squares.to(self.device).float() - MEAN) / DEVIATION
             maps = self._model(pixels.movedim(3, 1)).movedim(1, 3).float().cpu().numpy()  # (n, h, w, D)
         with one_thread():
             return np.stack([self._pooled(grid) for grid in maps])

@@ -14,8 +14,8 @@ from torch import Tensor
 from avcil.errors import AvcilError
 
 SHA256 = {
-    "yamnet": "a201597686c76c44d11da5f91b165ba38abf5ad0d117b53ab24f8feae36de535",
-    "efficientnet_lite0": "93c3cd18cf2168b5f09198568fbd2b280219661ae135591d7a3ca6a5357b1a08",
+    "yamnet": "803e0b87d566b5554a3744be07788eda528d1f1e14c1eff4a472285e736bca40",
+    "efficientnet_lite0": "f8d3b4ab16e8a987c4c49cced8979143b91499c03d496ec3d44a5bdec1b6993f",
 }
 """Of weights/NAME.safetensors."""
 

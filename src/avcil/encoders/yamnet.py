@@ -28,7 +28,8 @@ from avcil.encoders.info import EncoderInfo
 from avcil.encoders.kaldi_fbank import checked_sound
 from avcil.encoders.one_thread import one_thread
 from avcil.encoders.packaged_weights import SHA256, packaged_weights
-from avcil.encoders.projection import Projection
+from avcil.encoders.parallel import in_parallel, part_size
+from avcil.encoders.projection import projection
 from avcil.errors import InputError
 
 WINDOW, HOP, FFT = 400, 160, 512
@@ -68,10 +69,8 @@ class Yamnet(Placed, AudioEncoder):
         weights = packaged_weights("yamnet")
         self.options = {"width": width, "segments": segments}
         self.width, self.token_count = width, segments
-        projection = Projection.of(weights, width, self.name)
-        self.center, self.scale = projection.center, projection.scale
         self._window, self._mel = weights["window"].numpy(), weights["mel"].numpy()
-        self._model = nn.Sequential(*_layers(weights), *projection.layers)
+        self._model = nn.Sequential(*_layers(weights), *projection(weights["directions"], width, self.name))
         self.place(device)
 
     def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
@@ -120,17 +119,21 @@ class Yamnet(Placed, AudioEncoder):
 
     def _patch_vectors(self, clips: Sequence[np.ndarray]) -> list[np.ndarray]:
         """(P, D) float32 of every clip; patches of several clips go through the network together."""
-        patches = [_patches(self.spectrogram(clip)) for clip in clips]
-        if not patches:
+        if not len(clips):
             return []
-        every = torch.from_numpy(np.concatenate(patches))[:, None]
-        parts = [self._embedded(every[i : i + AT_ONCE]) for i in range(0, len(every), AT_ONCE)]
-        return np.split(np.concatenate(parts), np.cumsum([len(part) for part in patches])[:-1])
+        on_cpu = self.device.type == "cpu"
+        patches = in_parallel(lambda clip: _patches(self.spectrogram(clip)), clips, on_cpu=on_cpu)
+        every = np.concatenate(patches)
+        size = part_size(len(every), AT_ONCE)
+        groups = [every[i : i + size] for i in range(0, len(every), size)]
+        vectors = np.concatenate(in_parallel(self._embedded, groups, on_cpu=on_cpu))
+        return np.split(vectors, np.cumsum([len(part) for part in patches])[:-1])
 
-    def _embedded(self, patches: Tensor) -> np.ndarray:
-        """(P, D) of patches (P, 1, 96, M)."""
+    def _embedded(self, patches: np.ndarray) -> np.ndarray:
+        """(P, D) of patches (P, 96, M)."""
+        pictures = torch.from_numpy(patches)[:, None]
         with inference(self.device, self.precision):
-            maps = self._model(patches.to(self.device, memory_format=torch.channels_last))
+            maps = self._model(pictures.to(self.device, memory_format=torch.channels_last))
             pixels = maps.float().cpu().movedim(1, 3).flatten(1, 2).numpy()  # (P, 3 * 2, D)
         return pixels.mean(axis=1)
 
