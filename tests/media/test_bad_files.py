@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 
 import avcil.media.clip as clip_module
-from avcil.errors import InputError
+from avcil.errors import AvcilError, InputError
 from avcil.media import ClipMedia, MediaError, probe, read_clip, write_video
-from avcil.media.container import open_media, track_end
+from avcil.media.container import check_pyav, open_media
 from avcil.media.frames import MENDED
+from avcil.media.timeline import timeline_of
 
 
 @pytest.fixture(scope="module")
@@ -203,9 +204,8 @@ def test_mutated_bytes(tmp_path, small):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-@pytest.mark.parametrize("error", [av.error.InvalidDataError, IndexError, AttributeError, MemoryError])
-def test_library_errors_never_leak(small, monkeypatch, error):
-    """Whatever breaks below, callers see a `MediaError` with the file's name."""
+def readings(path, monkeypatch, error):
+    """Ways to read a file in which `error` is raised once it is open."""
 
     def broken(*_):
         raise error(1, "broken") if error is av.error.InvalidDataError else error("broken")
@@ -213,9 +213,40 @@ def test_library_errors_never_leak(small, monkeypatch, error):
     monkeypatch.setattr(clip_module, "survey", broken)
     # the package exports a function under the same name as the module
     monkeypatch.setattr(sys.modules["avcil.media.probe"], "survey", broken)
-    for read in (lambda: read_clip(small, frames=2), lambda: probe(small)):
+    return lambda: read_clip(path, frames=2), lambda: probe(path)
+
+
+@pytest.mark.parametrize("error", [av.error.InvalidDataError, OSError, MemoryError])
+def test_errors_of_ffmpeg_and_the_machine_name_the_file(small, monkeypatch, error):
+    """Whatever FFmpeg or the machine reports, callers see a `MediaError` with the file's name."""
+    for read in readings(small, monkeypatch, error):
         with pytest.raises(MediaError, match=small.name):
             read()
+
+
+@pytest.mark.parametrize("error", [TypeError, AttributeError, IndexError, AssertionError])
+def test_errors_of_the_program_are_not_blamed_on_the_file(small, monkeypatch, error):
+    """A mistake in this program stays what it is; it never becomes "not a media file"."""
+    for read in readings(small, monkeypatch, error):
+        with pytest.raises(error, match="broken"):
+            read()
+
+
+def test_an_argument_that_pyav_dropped_is_not_blamed_on_the_file(small, monkeypatch):
+    """A version of PyAV without an argument that is passed: every file was "not a media file"."""
+    opened = av.open
+    monkeypatch.setattr(av, "open", lambda file, *, options, timeout: opened(file, options=options))
+    with pytest.raises(TypeError, match="metadata_errors"):
+        probe(small)
+
+
+@pytest.mark.parametrize("version", ["17.0.1", "18.0.0", "19.0.0", "20.1"])
+def test_other_versions_of_pyav_are_refused(version):
+    """The message says what is installed and what to install."""
+    with pytest.raises(AvcilError, match=rf"PyAV {version} is installed.*pip install 'av>="):
+        check_pyav(version)
+    check_pyav("18.1.0")
+    check_pyav("18.2.0rc1")
 
 
 def test_ffmpeg_is_silent(tmp_path, small):
@@ -258,8 +289,8 @@ def test_tracks_are_asked_while_the_file_is_open(small, monkeypatch):
 
     def asked(*arguments):
         assert opened
-        return track_end(*arguments)
+        return timeline_of(*arguments)
 
     monkeypatch.setattr(clip_module, "open_media", watched)
-    monkeypatch.setattr(clip_module, "track_end", asked)
+    monkeypatch.setattr(clip_module, "timeline_of", asked)
     assert read_clip(small, frames=2, sample_rate=8000).problems == ()

@@ -50,15 +50,6 @@ def test_channels_are_averaged(tmp_path, kind):
         assert np.abs(sound - factor * mono).max() < 1e-4
 
 
-def test_opposite_channels_cancel_and_silence_is_said(tmp_path):
-    """An all-silent sound is usable, but it is said."""
-    mono = sine(300, 0.5, 16000)
-    as_wav(tmp_path / "a.wav", 16000, np.stack([mono, -mono], 1), np.float32)
-    clip = read_clip(tmp_path / "a.wav", sample_rate=16000)
-    assert "sound is silent" in clip.problems
-    assert len(clip.sound) == 8000
-
-
 @pytest.mark.parametrize(("start", "end"), [(0.25, 0.75), (0.1, None), (None, 0.3)])
 def test_stretch(tmp_path, start, end):
     """Cut to the sample, without resampling bit for bit."""

@@ -17,23 +17,20 @@ from av.container import InputContainer
 from avcil.errors import InputError
 from avcil.frame_sampling import FrameSampling
 from avcil.media.container import (
-    PYAV_ERRORS,
+    FFMPEG_ERRORS,
     Deadline,
     MediaError,
     open_media,
     reason_of,
-    scan_duration,
     stretch_of,
     survey,
-    track_end,
 )
 from avcil.media.frame_choice import SLICE_CENTRES, sample_times
 from avcil.media.frames import FrameRequest, Pictures, read_pictures
 from avcil.media.sound import Sound, read_sound
+from avcil.media.timeline import SHORT_BY, timeline_of
 
 Part = TypeVar("Part", Pictures, Sound)
-SHORT_BY = 0.5
-"""Seconds by which tracks may end before the file says so without a word: lengths in headers are rounded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,9 +85,7 @@ def read_clip(
     deadline = Deadline(path, timeout, max_packets)
     try:
         return _Reading(path, samplings, sample_rate, first, last, deadline).run()
-    except MediaError:
-        raise
-    except PYAV_ERRORS as error:
+    except FFMPEG_ERRORS as error:
         raise MediaError(f"{path} cannot be read: {reason_of(error)}") from None
 
 
@@ -139,13 +134,12 @@ class _Reading:
         with open_media(self.path, self.deadline) as container:
             tracks = survey(container)
             # while the file is open: a track of a closed one lies in memory that was given back
-            self.video_end = track_end(tracks.video, tracks.origin)
-            self.audio_end = track_end(tracks.audio, tracks.origin)
-            self.declared = tracks.duration or scan_duration(container, tracks.origin, self.deadline)
-            if tracks.duration:
-                self._unread = container  # opening it again would cost time
-            else:
-                container.close()
+            self.timeline = timeline_of(self.path, container, tracks, self.deadline)
+            # of a file that ends early, `_breaks_off` says how far each track goes
+            self.declared = max(self.timeline.duration, self.timeline.declared or 0.0)
+            if self.declared == self.timeline.duration:
+                self.problems += self.timeline.problems
+            self._unread = container  # opening it again would cost time
             end = self._end()
             self._read(end)
         reached = self._breaks_off(end)
@@ -194,23 +188,22 @@ class _Reading:
 
     def _pictures(self, end: float) -> Pictures:
         opened, self._unread = self._unread, None
-        return read_pictures(self.path, self._requests(end), self.deadline, opened=opened)
+        return read_pictures(self.path, self._requests(end), self.deadline, self.timeline, opened=opened)
 
     def _requests(self, end: float) -> list[FrameRequest]:
         return [FrameRequest.of(sampling, self.first, end) for sampling in self.samplings]
 
     def _sound(self, end: float) -> Sound:
         # a file of one frame has no extent on the clock, but its sound may
-        return read_sound(
-            self.path, self.first, end if end > self.first else float("inf"), self.rate, self.deadline
-        )
+        last = end if end > self.first else float("inf")
+        return read_sound(self.path, self.first, last, self.rate, self.deadline, self.timeline)
 
     def _breaks_off(self, end: float) -> float | None:
         """Note tracks that end early; the new end if the whole file does and no end was asked for."""
         ends = []
         for name, part, track_ends in (
-            ("picture", self.pictures, self.video_end),
-            ("sound", self.sound, self.audio_end),
+            ("picture", self.pictures, self.timeline.video_end),
+            ("sound", self.sound, self.timeline.audio_end),
         ):
             if part is None:
                 continue

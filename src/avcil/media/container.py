@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,26 +23,19 @@ import av.logging
 from av.container import InputContainer
 from av.stream import Disposition
 
-from avcil.errors import InputError
+from avcil.errors import AvcilError, InputError
 
+OLDEST_PYAV, NEXT_PYAV = (18, 1), (19, 0)
+"""Versions of PyAV that this package was tested with: from the first, and before the second."""
 MAX_PIXELS = 8192 * 8192
 """The largest stored picture that is decoded; a few hundred bytes can claim more than any memory holds."""
 SLACK = 1e-6
 """Seconds within which two times are the same: FFmpeg rounds the start of a file to a microsecond."""
-PYAV_ERRORS = (
-    av.error.FFmpegError,
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    RuntimeError,
-    AssertionError,
-    MemoryError,
-    EOFError,
-)
-"""What PyAV was seen to raise, or could, on damaged files; none of it may leave this package."""
+FFMPEG_ERRORS = (av.error.FFmpegError, OSError, MemoryError)
+"""What can only come from FFmpeg or the machine: never an error of this program."""
+FILE_ERRORS = (*FFMPEG_ERRORS, ValueError, ArithmeticError)
+"""What PyAV raises on damaged files. Caught around single calls of PyAV only, so that no error of this program, and no
+call that an unsupported version of PyAV rejects (TypeError, AttributeError), is taken for a damaged file."""
 NOT_CLIPS = {
     "tty": "text",
     "bin": "text art",
@@ -56,6 +50,19 @@ NOT_CLIPS = {
 """FFmpeg's formats that are no recording of their own, though it would draw or follow them."""
 NOT_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails
 
+
+def check_pyav(version: str) -> None:
+    """Raise `AvcilError` if this version of PyAV is not supported: arguments may be missing, or mean something else."""
+    installed = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    if not OLDEST_PYAV <= installed < NEXT_PYAV:
+        oldest, following = (".".join(map(str, bound)) for bound in (OLDEST_PYAV, NEXT_PYAV))
+        raise AvcilError(
+            f"PyAV {version} is installed, which avcil does not support; it needs {oldest} or later and less than "
+            f"{following}. Run: pip install 'av>={oldest},<{following}'"
+        )
+
+
+check_pyav(av.__version__)
 av.logging.set_level(None)  # FFmpeg's remarks go to `problems` as words, not to the terminal
 
 
@@ -144,7 +151,7 @@ def open_media(path: Path, deadline: Deadline) -> Iterator[InputContainer]:
             metadata_errors="replace",
             timeout=deadline.left(),
         )
-    except PYAV_ERRORS as error:
+    except FILE_ERRORS as error:
         deadline.check()
         raise MediaError(f"{path} is not a media file that can be read: {reason_of(error)}") from None
     with container:
@@ -213,29 +220,6 @@ def _best_track(container: InputContainer, kind: str) -> Any:
 def seconds_of(stamp: int, base: Fraction) -> float:
     """A time stamp in seconds: as `float(stamp * base)`, which takes ten times as long."""
     return stamp * base.numerator / base.denominator
-
-
-def track_end(track: Any, origin: float) -> float | None:
-    """Seconds on the file's clock at which a track says that it ends; None where it does not say."""
-    if track is None or track.duration is None or track.time_base is None:
-        return None
-    return seconds_of(track.duration + (track.start_time or 0), track.time_base) - origin
-
-
-def scan_duration(container: InputContainer, origin: float, deadline: Deadline) -> float:
-    """The duration in seconds by walking over all packets without decoding, where no header says it."""
-    end = 0.0
-    packets = container.demux()
-    while True:
-        deadline.check()
-        try:
-            packet = next(packets, None)
-        except PYAV_ERRORS:  # what comes after a break cannot be decoded either
-            return end
-        if packet is None:
-            return end
-        if packet.pts is not None and packet.stream.type in ("video", "audio"):
-            end = max(end, seconds_of(packet.pts + (packet.duration or 0), packet.time_base) - origin)
 
 
 def stretch_of(path: Path, start: float | None, end: float | None) -> tuple[float, float]:

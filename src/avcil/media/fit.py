@@ -11,7 +11,7 @@ from av.audio.resampler import AudioResampler
 from av.video.reformatter import VideoReformatter
 
 from avcil.errors import InputError
-from avcil.media.frames import SCALING
+from avcil.media.canvas import SCALING
 from avcil.media.sizes import scaled_size
 
 

@@ -24,64 +24,31 @@ from typing import Any
 
 import numpy as np
 from av.container import InputContainer
-from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
-from avcil.frame_sampling import FrameSampling
+from avcil.media.canvas import Canvases, FrameRequest, in_order
 from avcil.media.container import (
-    MAX_PIXELS,
-    PYAV_ERRORS,
+    FILE_ERRORS,
     SLACK,
     CannotSeek,
     Deadline,
     MediaError,
     Packets,
     open_media,
-    reason_of,
     seconds_of,
     survey,
 )
-from avcil.media.frame_choice import sample_times
-from avcil.media.orientation import Orientation, orientation_of
-from avcil.media.probe import display_matrix
-from avcil.media.sizes import plausible_aspect, scaled_size, square_pixel_size
 from avcil.media.skipping import CannotSkip, Skipper
+from avcil.media.timeline import Timeline
 
 SEEK_AHEAD = 10.0
 """Seconds to the next time needed from which a jump over key frames beats decoding all between (measured)."""
-MAX_BYTES = 4 * 2**30
-"""The most that the frames of one clip may take in memory."""
-SCALING = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-"""Bilinear, widened to an average when shrinking; the same bits on every processor."""
+HELD = 10.0
+"""Seconds that a frame may stay on display longer than it lasts before this is noted."""
 MENDED = "parts of the picture are damaged; the decoder filled them in"
 
 
 class Damaged(Exception):
     """A decoder told to be strict met something that it would otherwise have mended in silence."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FrameRequest:
-    """The frames of one sampling of a stretch."""
-
-    times: np.ndarray
-    """(F,) float64, ascending: the frames displayed at these seconds are wanted."""
-    short_side: int | None
-    """Pixels of their shorter side; None leaves their size."""
-
-    @classmethod
-    def of(cls, sampling: FrameSampling, start: float, end: float) -> FrameRequest:
-        """What a sampling asks of the stretch from `start` to `end` seconds."""
-        times = sample_times(start, end, sampling.frames, sampling.frame_choice)
-        return cls(times=times, short_side=sampling.short_side)
-
-
-def in_order(requests: Sequence[FrameRequest]) -> list[tuple[float, int, int]]:
-    """The moments of all requests in ascending order, each with its request's number and its place there."""
-    return sorted(
-        (moment, number, index)
-        for number, request in enumerate(requests)
-        for index, moment in enumerate(request.times.tolist())
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +66,7 @@ def read_pictures(
     path: Path,
     requests: Sequence[FrameRequest],
     deadline: Deadline,
+    timeline: Timeline,
     *,
     opened: InputContainer | None = None,
 ) -> Pictures:
@@ -108,16 +76,17 @@ def read_pictures(
         path: The file.
         requests: Which frames are wanted.
         deadline: When to give up.
+        timeline: The clock of the file.
         opened: The file, of which nothing was read yet; it is closed here.
 
     Raises:
         MediaError: With the reason if no frame can be had.
     """
-    ways = {"seek": True, "strict": True, "skip": True}
+    ways = {"seek": not timeline.is_joined, "strict": True, "skip": True}
     while True:
         try:
             with opened or open_media(path, deadline) as container:
-                return _read(container, requests, deadline, **ways)
+                return _read(container, requests, deadline, timeline, **ways)
         except CannotSeek:
             ways["seek"] = False
         except CannotSkip:
@@ -131,6 +100,7 @@ def _read(
     container: InputContainer,
     requests: Sequence[FrameRequest],
     deadline: Deadline,
+    timeline: Timeline,
     *,
     seek: bool,
     strict: bool,
@@ -143,9 +113,9 @@ def _read(
         raise MediaError("the video track's codec is unknown to FFmpeg")
     moments = in_order(requests)
     times = np.array([moment for moment, _, _ in moments])
-    skipper = Skipper(tracks.video, tracks.origin, times) if skip and Skipper.knows(tracks.video) else None
+    skipper = Skipper(tracks.video, timeline.origin, times) if skip and Skipper.knows(tracks.video) else None
     reader = TrackReader(
-        container, tracks.video, tracks.origin, deadline, seek=seek, strict=strict, skipper=skipper
+        container, tracks.video, timeline, deadline, seek=seek, strict=strict, skipper=skipper
     )
     canvases = Canvases(requests, tracks.video.sample_aspect_ratio)
     for place, (moment, number, index) in enumerate(moments):
@@ -166,14 +136,16 @@ class TrackReader:
         self,
         container: Any,
         track: Any,
-        origin: float,
+        timeline: Timeline,
         deadline: Deadline,
         *,
         seek: bool,
         strict: bool,
         skipper: Skipper | None = None,
     ) -> None:
-        self._container, self._track, self._origin, self._deadline = container, track, origin, deadline
+        self._container, self._track, self._deadline = container, track, deadline
+        self._timeline, self._origin = timeline, timeline.origin
+        self._held = 0
         self._seek, self._strict, self._skipper = seek, strict, skipper
         self._shown: tuple[float, Any] | None = None
         self._next: tuple[float, Any] | None = None
@@ -200,7 +172,12 @@ class TrackReader:
             if self._next is None:
                 raise MediaError(f"the video track has no frame that can be decoded{self._packets.cause()}")
             return self._next[1]
+        self._held += self._next is not None and self._is_held(moment)
         return self._shown[1]
+
+    def _is_held(self, moment: float) -> bool:
+        begin, frame = self._shown
+        return moment - begin > HELD + _length(frame, self._track)
 
     def _advance(self) -> None:
         if self._next is not None:
@@ -216,7 +193,7 @@ class TrackReader:
             self._container.seek(
                 round((moment + self._origin) / self._track.time_base), stream=self._track, backward=True
             )
-        except PYAV_ERRORS:
+        except FILE_ERRORS:
             raise CannotSeek from None
         self.jumped = True
         self._shown = self._next = None
@@ -229,14 +206,14 @@ class TrackReader:
     def _decode(self) -> Iterator[tuple[float, Any]]:
         """Frames in the order of display with their times; what cannot be decoded is counted and left out."""
         clock = DisplayClock(self._track, self._origin)
-        packets = self._container.demux(self._track)
+        packets = self._timeline.packets(self._container, self._track)
         if self._skipper is not None:
             packets = self._skipper.packets(packets)
         while True:
             self._deadline.check()
             try:
                 packet = next(packets, None)
-            except PYAV_ERRORS as error:
+            except FILE_ERRORS as error:
                 self._fail(error)
                 return
             if packet is None:
@@ -244,7 +221,7 @@ class TrackReader:
             self._packets.read += packet.size > 0
             try:
                 frames = packet.decode()
-            except PYAV_ERRORS as error:
+            except FILE_ERRORS as error:
                 if not isinstance(error, EOFError):
                     self._fail(error)
                 continue
@@ -260,7 +237,12 @@ class TrackReader:
 
     def problems(self) -> tuple[str, ...]:
         """What went wrong on the way."""
-        return self._packets.problems()
+        if not self._held:
+            return self._packets.problems()
+        held = (
+            f"frames that fall into a gap of the picture: {self._held}; they show the last picture before it"
+        )
+        return (*self._packets.problems(), held)
 
 
 class DisplayClock:
@@ -303,105 +285,3 @@ def _length(frame: Any, track: Any) -> float:
     if frame.duration and frame.time_base:
         return max(float(frame.duration * frame.time_base), average)
     return average
-
-
-class Canvases:
-    """Collects the frames of several requests as RGB."""
-
-    def __init__(self, requests: Sequence[FrameRequest], pixel_aspect: Any) -> None:
-        self._canvases = [
-            Canvas(len(request.times), request.short_side, pixel_aspect) for request in requests
-        ]
-        self._left = sum(len(request.times) for request in requests)
-
-    def put(self, number: int, index: int, frame: Any) -> None:
-        """Convert a PyAV frame into row `index` of request `number`."""
-        self._canvases[number].put(index, frame)
-        self._left -= 1
-
-    @property
-    def is_full(self) -> bool:
-        """Whether every frame is there."""
-        return not self._left
-
-    @property
-    def frames(self) -> list[np.ndarray]:
-        """(F, H, W, 3) for each request."""
-        return [canvas.frames for canvas in self._canvases]
-
-    def problems(self) -> tuple[str, ...]:
-        """What is to be said of the frames."""
-        return tuple(dict.fromkeys(said for canvas in self._canvases for said in canvas.problems()))
-
-
-class Canvas:
-    """Collects the frames of a clip as RGB, all in the size of the first one asked for."""
-
-    def __init__(self, count: int, short_side: int | None, pixel_aspect: Any) -> None:
-        self._count, self._short_side, self._pixel_aspect = count, short_side, pixel_aspect
-        self._reformatter = VideoReformatter()
-        self._orientation, self._size, self._stored = Orientation(), (0, 0), (0, 0)
-        self._last: tuple[int, Any] | None = None
-        self.frames = np.empty((0, 0, 0, 3), np.uint8)
-        self._said: list[str] = []
-        self._damaged = 0
-
-    def put(self, index: int, frame: Any) -> None:
-        """Convert a PyAV frame into row `index`; the same frame twice is converted once."""
-        self._damaged += frame.is_corrupt
-        if self._last is not None and self._last[1] is frame:
-            self.frames[index] = self.frames[self._last[0]]
-            return
-        if self._last is None:
-            self._begin(frame)
-        elif (frame.width, frame.height) != self._stored:
-            self._say(
-                f"the picture's size changes; all frames are brought to {self._size[0]}x{self._size[1]}"
-            )
-        self.frames[index] = self._orientation.apply(self._rgb(frame))
-        self._last = (index, frame)
-
-    def _begin(self, frame: Any) -> None:
-        self._stored = (frame.width, frame.height)
-        self._orientation, off = orientation_of(display_matrix(frame))
-        if off > 1:
-            self._say(
-                f"the file asks to turn the picture by {off:.0f} degrees more than quarter turns; it is not"
-            )
-        if self._pixel_aspect and not plausible_aspect(self._pixel_aspect):
-            self._say(f"the pixel aspect {self._pixel_aspect} is not believed; pixels are taken as square")
-        self._size = scaled_size(
-            *square_pixel_size(frame.width, frame.height, self._pixel_aspect), self._short_side
-        )
-        width, height = self._size[::-1] if self._orientation.transpose else self._size
-        if width * height > MAX_PIXELS or width * height * 3 * self._count > MAX_BYTES:
-            raise MediaError(
-                f"{self._count} frames of {width}x{height} pixels take too much memory; ask for a short_side"
-            )
-        self.frames = np.empty((self._count, height, width, 3), np.uint8)
-
-    def _rgb(self, frame: Any) -> np.ndarray:
-        try:
-            return self._reformatter.reformat(
-                frame,
-                width=self._size[0],
-                height=self._size[1],
-                format="rgb24",
-                interpolation=SCALING,
-                dst_color_range=ColorRange.JPEG,
-                threads=1,
-            ).to_ndarray()
-        except PYAV_ERRORS as error:
-            raise MediaError(
-                f"a frame of {frame.width}x{frame.height} pixels ({frame.format.name}) cannot be converted "
-                f"to RGB: {reason_of(error)}"
-            ) from None
-
-    def _say(self, problem: str) -> None:
-        if problem not in self._said:
-            self._said.append(problem)
-
-    def problems(self) -> tuple[str, ...]:
-        """What is to be said of the frames."""
-        damaged = f"{self._damaged} of {self._count} frames are damaged" if self._damaged else ""
-        return (*self._said, damaged) if damaged else tuple(self._said)

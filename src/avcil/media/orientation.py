@@ -1,4 +1,4 @@
-"""Which way up a stored picture is shown: the display matrix of MP4 and QuickTime files.
+"""Which way up a stored picture is shown: the display matrix of MP4 and QuickTime files, or EXIF of pictures.
 
 Shapes: H x W pixels of the picture.
 """
@@ -8,8 +8,15 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
+from av.filter import Graph
+from av.sidedata.sidedata import Type
+
+MOST_TYPES = 64
+"""FFmpeg's types of side data, known and to come; it had 32 in version 8."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,3 +66,28 @@ def orientation_of(matrix: bytes | None) -> tuple[Orientation, float]:
         return Orientation(flip_x=a < 0, flip_y=d < 0), off
     off = math.degrees(math.atan2(abs(a), abs(b)))
     return Orientation(transpose=True, flip_x=c < 0, flip_y=b < 0), off
+
+
+def display_matrix(frame: Any) -> bytes | None:
+    """The display matrix of a decoded frame, whatever else comes with the frame."""
+    try:
+        data = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV lists all side data, and fails at types that it does not know: EXIF, views, ...
+        data = _known_side_data(frame).get("DISPLAYMATRIX")
+    return None if data is None else bytes(data)
+
+
+def _known_side_data(frame: Any) -> Any:
+    """A frame's side data without the types that PyAV does not know."""
+    graph = Graph()
+    last = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1)
+    )
+    for number in sorted(set(range(MOST_TYPES)) - {known.value for known in Type}):
+        without = graph.add("sidedata", f"mode=delete:type={number}")
+        last.link_to(without)
+        last = without
+    last.link_to(graph.add("buffersink"))
+    graph.configure()
+    graph.push(frame)
+    return graph.pull().side_data

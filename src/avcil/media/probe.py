@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from avcil.media.container import (
-    PYAV_ERRORS,
+    FFMPEG_ERRORS,
+    FILE_ERRORS,
     Deadline,
     MediaError,
     open_media,
     reason_of,
-    scan_duration,
     survey,
 )
-from avcil.media.orientation import Orientation, orientation_of
+from avcil.media.orientation import Orientation, display_matrix, orientation_of
 from avcil.media.sizes import square_pixel_size
+from avcil.media.timeline import timeline_of
 
 PROBE_PACKETS = 200
 """Packets tried for a first picture; its display matrix comes with the picture only."""
@@ -48,6 +49,8 @@ class MediaInfo:
     channels: int | None
     video_codec: str | None
     audio_codec: str | None
+    problems: tuple[str, ...] = ()
+    """Plain sentences about its length and its time stamps; empty if nothing is unusual."""
 
 
 def probe(path: Path | str, *, timeout: float = 60.0, max_packets: int | None = None) -> MediaInfo:
@@ -56,22 +59,18 @@ def probe(path: Path | str, *, timeout: float = 60.0, max_packets: int | None = 
     deadline = Deadline(path, timeout, max_packets)
     try:
         return _probe(path, deadline)
-    except MediaError:
-        raise
-    except PYAV_ERRORS as error:
+    except FFMPEG_ERRORS as error:
         raise MediaError(f"{path} cannot be read: {reason_of(error)}") from None
 
 
 def _probe(path: Path, deadline: Deadline) -> MediaInfo:
     with open_media(path, deadline) as container:
         tracks = survey(container)
+        timeline = timeline_of(path, container, tracks, deadline)
         orientation = _orientation(container, tracks.video, deadline)
         facts = _video_facts(tracks.video, orientation) | _audio_facts(tracks.audio)
-        name, duration = container.format.name, tracks.duration
-    if duration is None:
-        with open_media(path, deadline) as container:
-            duration = scan_duration(container, tracks.origin, deadline)
-    return MediaInfo(container=name, duration=duration, **facts)
+        name = container.format.name
+    return MediaInfo(container=name, duration=timeline.duration, problems=timeline.problems, **facts)
 
 
 def _orientation(container: Any, track: Any, deadline: Deadline) -> Orientation:
@@ -82,24 +81,16 @@ def _orientation(container: Any, track: Any, deadline: Deadline) -> Orientation:
         deadline.check()
         try:
             packet = next(packets, None)
-        except PYAV_ERRORS:
+        except FILE_ERRORS:
             break
         if packet is None:
             break
         try:
             for frame in packet.decode():
                 return orientation_of(display_matrix(frame))[0]
-        except PYAV_ERRORS:
+        except FILE_ERRORS:
             continue
     return Orientation()
-
-
-def display_matrix(frame: Any) -> bytes | None:
-    """The display matrix that comes with a decoded frame."""
-    for data in frame.side_data:
-        if data.type.name == "DISPLAYMATRIX":
-            return bytes(data)
-    return None
 
 
 def _video_facts(track: Any, orientation: Orientation) -> dict[str, Any]:

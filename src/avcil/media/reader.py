@@ -92,7 +92,8 @@ class ReaderProcess:
 
     def probe(self, path: Path | str, *, allowance: Allowance | None = None) -> MediaInfo:
         """As `avcil.media.probe`."""
-        return MediaInfo(**self._one("probe", Path(path), allowance).value)
+        facts = self._one("probe", Path(path), allowance).value
+        return MediaInfo(**facts | {"problems": tuple(facts["problems"])})
 
     def read_clip(self, path: Path | str, *, allowance: Allowance | None = None, **options: Any) -> ClipMedia:
         """As `avcil.media.read_clip`."""

@@ -1,8 +1,9 @@
 """The sound of a stretch of a file: mono, float32, at the rate asked for, aligned with the frames' clock.
 
 Shapes: N samples, C channels. Sample 0 lies at the stretch's start; where the sound track begins later,
-silence comes first. Channels are averaged with equal weights. FFmpeg removes the encoder's priming and
-padding.
+silence comes first. FFmpeg removes the encoder's priming and padding.
+
+Channels are averaged with equal weights, unless they cancel (channels.py); then the strongest is used alone.
 
 A track's time stamps place its first sample and every later jump of more than `JUMP` seconds; between jumps
 samples are counted, since stamps of many formats are rounded to milliseconds.
@@ -11,7 +12,7 @@ samples are counted, since stamps of many formats are rounded to milliseconds.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from typing import Any
 import numpy as np
 from av.audio.resampler import AudioResampler
 
+from avcil.media.channels import SILENCE, Channels, ChannelsCancel
 from avcil.media.container import (
-    PYAV_ERRORS,
+    FILE_ERRORS,
     CannotSeek,
     Deadline,
     MediaError,
@@ -30,6 +32,7 @@ from avcil.media.container import (
     seconds_of,
     survey,
 )
+from avcil.media.timeline import Timeline
 
 JUMP = 0.1
 """Seconds that stamps may run ahead of the samples counted before silence goes between (FFmpeg's limit)."""
@@ -41,8 +44,6 @@ MAX_SAMPLES = 2**28
 """The longest sound returned: 4.6 hours at 16 kHz, 1 GiB."""
 BLOCK = 16_384
 """Samples that the resampler hands over at once; small blocks cost more in Python than in FFmpeg."""
-SILENCE = 1e-5
-"""Peaks below this (-100 dB) are silence: less than a 16-bit sample can hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,18 +54,37 @@ class Sound:
     """(N,) float32 in [-1, 1]."""
     reached: float | None
     """Seconds at which the last sample ends, where decoding came to the end of the track; else None."""
+    mixing: tuple[str, ...]
+    """What is to be said of its channels; among the problems too."""
     problems: tuple[str, ...]
 
 
-def read_sound(path: Path, start: float, end: float, rate: int, deadline: Deadline) -> Sound:
+def read_sound(
+    path: Path, start: float, end: float, rate: int, deadline: Deadline, timeline: Timeline
+) -> Sound:
     """Mono sound (N,) of [start, end] seconds at `rate` Hz; `MediaError` with the reason if there is none."""
-    try:
-        return _read(path, start, end, rate, deadline, seek=start > SEEK_AFTER)
-    except CannotSeek:
-        return _read(path, start, end, rate, deadline, seek=False)
+    seek = start > SEEK_AFTER and not timeline.is_joined
+    strongest: dict[int, int] = {}
+    while True:
+        try:
+            return _read(path, start, end, rate, deadline, timeline, seek=seek, strongest=strongest)
+        except CannotSeek:
+            seek = False
+        except ChannelsCancel as cancelled:
+            strongest = cancelled.strongest
 
 
-def _read(path: Path, start: float, end: float, rate: int, deadline: Deadline, *, seek: bool) -> Sound:
+def _read(
+    path: Path,
+    start: float,
+    end: float,
+    rate: int,
+    deadline: Deadline,
+    timeline: Timeline,
+    *,
+    seek: bool,
+    strongest: Mapping[int, int],
+) -> Sound:
     with open_media(path, deadline) as container:
         tracks = survey(container)
         track = tracks.audio
@@ -73,9 +93,12 @@ def _read(path: Path, start: float, end: float, rate: int, deadline: Deadline, *
         if track.codec_context is None:
             raise MediaError("the audio track's codec is unknown to FFmpeg or not described in the file")
         if seek:
-            _jump(container, track, tracks.origin + start - RUN_UP)
-        decoder = _Decoder(container, track, deadline)
-        strip = Strip(start=start, end=end, rate=rate, origin=tracks.origin, late_is_lost=seek)
+            _jump(container, track, timeline.origin + start - RUN_UP)
+        decoder = _Decoder(container, track, deadline, timeline)
+        channels = Channels(strongest)
+        strip = Strip(
+            start=start, end=end, rate=rate, origin=timeline.origin, late_is_lost=seek, channels=channels
+        )
         for frame in decoder.frames():
             if not strip.put(frame):
                 break
@@ -86,32 +109,34 @@ def _read(path: Path, start: float, end: float, rate: int, deadline: Deadline, *
         return Sound(
             samples=samples,
             reached=strip.reached if decoder.ended else None,
-            problems=(*decoder.packets.problems(), *problems),
+            mixing=channels.problems(),
+            problems=(*decoder.packets.problems(), *problems, *channels.problems()),
         )
 
 
 def _jump(container: Any, track: Any, moment: float) -> None:
     try:
         container.seek(round(moment / track.time_base), stream=track, backward=True)
-    except PYAV_ERRORS:
+    except FILE_ERRORS:
         raise CannotSeek from None
 
 
 class _Decoder:
     """Frames of a sound track in order; what cannot be decoded is counted and left out."""
 
-    def __init__(self, container: Any, track: Any, deadline: Deadline) -> None:
-        self._container, self._track, self._deadline = container, track, deadline
+    def __init__(self, container: Any, track: Any, deadline: Deadline, timeline: Timeline) -> None:
+        self._container, self._track = container, track
+        self._deadline, self._timeline = deadline, timeline
         self.packets = Packets(kind="audio")
         self.heard = self.ended = False
 
     def frames(self) -> Iterator[Any]:
-        packets = self._container.demux(self._track)
+        packets = self._timeline.packets(self._container, self._track)
         while True:
             self._deadline.check()
             try:
                 packet = next(packets, None)
-            except PYAV_ERRORS as error:
+            except FILE_ERRORS as error:
                 self.packets.fail(error)
                 packet = None
             if packet is None:
@@ -120,7 +145,7 @@ class _Decoder:
             self.packets.read += packet.size > 0
             try:
                 frames = packet.decode()
-            except PYAV_ERRORS as error:
+            except FILE_ERRORS as error:
                 if not isinstance(error, EOFError):
                     self.packets.fail(error)
                 continue
@@ -133,9 +158,11 @@ class _Decoder:
 class Strip:
     """A waveform on the clip's clock, filled frame by frame."""
 
-    def __init__(self, *, start: float, end: float, rate: int, origin: float, late_is_lost: bool) -> None:
+    def __init__(
+        self, *, start: float, end: float, rate: int, origin: float, late_is_lost: bool, channels: Channels
+    ) -> None:
         self._start, self._end, self._rate, self._origin = start, end, rate, origin
-        self._late_is_lost = late_is_lost
+        self._late_is_lost, self._channels = late_is_lost, channels
         self._pieces: list[tuple[int, np.ndarray]] = []
         self._resampler: AudioResampler | None = None
         self._form: tuple[Any, ...] = ()
@@ -200,22 +227,24 @@ class Strip:
                 for piece in self._resampler.resample(frame)
                 if piece is not None
             ]
-        except PYAV_ERRORS as error:
+        except FILE_ERRORS as error:
             raise MediaError(f"the sound cannot be resampled: {reason_of(error)}") from None
         for samples in converted:  # (n, C)
-            self._place(samples.mean(axis=1, dtype=np.float32))
+            self._place(samples)
 
-    def _place(self, piece: np.ndarray) -> None:
+    def _place(self, samples: np.ndarray) -> None:
+        piece = self._channels.mixed(samples)
         index, self._position = self._position, self._position + len(piece)
         if self._position > MAX_SAMPLES:
             raise MediaError(
                 f"the sound is longer than {MAX_SAMPLES / self._rate / 3600:.1f} hours; give start and end"
             )
-        if index < 0:
-            piece, index = piece[-index:], 0
+        inside = slice(max(0, -index), None)
         if math.isfinite(self._end):
-            piece = piece[: max(0, round((self._end - self._start) * self._rate) - index)]
+            inside = slice(inside.start, max(0, round((self._end - self._start) * self._rate) - index))
+        piece, index = piece[inside], max(0, index)
         if len(piece):
+            self._channels.measure(samples[inside], piece)
             self._broken += int(np.count_nonzero(~np.isfinite(piece)))
             self._pieces.append((index, piece))
 
@@ -223,17 +252,19 @@ class Strip:
         """The waveform (N,) and what is to be said of it."""
         if self._broken:
             raise MediaError(f"the sound holds {self._broken} samples that are not numbers (NaN or infinite)")
-        samples = np.zeros(self.length, np.float32)
+        if not self.length:
+            raise MediaError("the sound lies outside the stretch asked for")
+        self._channels.check()
+        samples, peak = np.zeros(self.length, np.float32), 0.0
+        # silence between the pieces is not touched, so that it takes no memory
         for index, piece in self._pieces:
-            samples[index : index + len(piece)] = piece
-        peak = float(np.abs(samples).max()) if len(samples) else 0.0
+            peak = max(peak, float(np.abs(piece).max()))
+            np.clip(piece, -1, 1, out=samples[index : index + len(piece)])
         problems = []
         if self._gaps >= JUMP:
             problems.append(f"the sound has gaps of {self._gaps:.2f} s in all; they are silent")
-        if not len(samples):
-            raise MediaError("the sound lies outside the stretch asked for")
         if peak < SILENCE:
             problems.append("sound is silent")
         if peak > 2:
             problems.append(f"the sound is up to {peak:.3g} times full scale; it is clipped")
-        return np.clip(samples, -1, 1, out=samples), problems
+        return samples, problems

@@ -17,10 +17,12 @@ import numpy as np
 
 from avcil.errors import InputError
 from avcil.frame_sampling import FrameSampling
-from avcil.media.container import PYAV_ERRORS, Deadline, MediaError, open_media, reason_of, survey
-from avcil.media.frames import Canvases, FrameRequest, TrackReader, in_order
+from avcil.media.canvas import Canvases, FrameRequest, in_order
+from avcil.media.container import FFMPEG_ERRORS, Deadline, MediaError, open_media, reason_of, survey
+from avcil.media.frames import TrackReader
 from avcil.media.probe import probe
-from avcil.media.sound import read_sound
+from avcil.media.sound import Sound, read_sound
+from avcil.media.timeline import Timeline, timeline_of
 
 CHUNK = 30.0
 """Seconds of sound that are decoded at once."""
@@ -85,21 +87,24 @@ def read_windows(
     """
     path = Path(path)
     deadline = Deadline(path, TIMEOUT, max_packets)
-    sounds = None if sample_rate is None else _Sounds(path, sample_rate, deadline)
+    with open_media(path, deadline) as container:
+        timeline = timeline_of(path, container, survey(container), deadline)
+    sounds = None if sample_rate is None else _Sounds(path, sample_rate, deadline, timeline)
     pictures: Iterator[tuple[list[np.ndarray], tuple[str, ...]]] = repeat(([], ()))
     if samplings:
-        pictures = _pictures(path, spans, samplings, deadline)
+        pictures = _pictures(path, spans, samplings, deadline, timeline)
+    of_file = timeline.problems  # said once, with the first window
     for (start, end), (found, problems) in zip(spans, pictures, strict=False):
-        heard = None if sounds is None else sounds.between(start, end)
-        said = () if sounds is None or heard is not None else (sounds.problem,)
+        heard, said = (None, ()) if sounds is None else sounds.between(start, end)
         yield Window(
             start=start,
             end=end,
             frames=found[0] if found else None,
             also=tuple(found[1:]),
             sound=heard,
-            problems=(*problems, *said),
+            problems=(*of_file, *problems, *said),
         )
+        of_file = ()
 
 
 def duration_of(path: Path) -> float:
@@ -111,22 +116,30 @@ def duration_of(path: Path) -> float:
 
 
 def _pictures(
-    path: Path, spans: Sequence[tuple[float, float]], samplings: Sequence[FrameSampling], deadline: Deadline
+    path: Path,
+    spans: Sequence[tuple[float, float]],
+    samplings: Sequence[FrameSampling],
+    deadline: Deadline,
+    timeline: Timeline,
 ) -> Iterator[tuple[list[np.ndarray], tuple[str, ...]]]:
     """Frames (F, H, W, 3) of each window, an array a sampling, with what is to be said of them; no arrays from where
     nothing can be decoded."""
     given = 0
     try:
-        for pictures in _decoded(path, spans, samplings, deadline):
+        for pictures in _decoded(path, spans, samplings, deadline, timeline):
             given += 1
             yield pictures
-    except (MediaError, *PYAV_ERRORS) as error:
+    except (MediaError, *FFMPEG_ERRORS) as error:
         reason = str(error) if isinstance(error, MediaError) else reason_of(error)
         yield from repeat(([], (reason,)), len(spans) - given)
 
 
 def _decoded(
-    path: Path, spans: Sequence[tuple[float, float]], samplings: Sequence[FrameSampling], deadline: Deadline
+    path: Path,
+    spans: Sequence[tuple[float, float]],
+    samplings: Sequence[FrameSampling],
+    deadline: Deadline,
+    timeline: Timeline,
 ) -> Iterator[tuple[list[np.ndarray], tuple[str, ...]]]:
     with open_media(path, deadline) as container:
         tracks = survey(container)
@@ -134,7 +147,7 @@ def _decoded(
             raise MediaError("no video track")
         if tracks.video.codec_context is None:
             raise MediaError("the video track's codec is unknown to FFmpeg")
-        reader = TrackReader(container, tracks.video, tracks.origin, deadline, seek=False, strict=False)
+        reader = TrackReader(container, tracks.video, timeline, deadline, seek=False, strict=False)
         requests = [[FrameRequest.of(sampling, start, end) for sampling in samplings] for start, end in spans]
         wanted = (zip(in_order(own), repeat(k)) for k, own in enumerate(requests))
         open_windows: dict[int, Canvases] = {}
@@ -151,37 +164,43 @@ def _decoded(
 class _Sounds:
     """Sound of a file, a stretch at a time; the last stretches are kept."""
 
-    def __init__(self, path: Path, rate: int, deadline: Deadline) -> None:
-        self._path, self._rate, self._deadline = path, rate, deadline
-        self._chunks: dict[int, np.ndarray | None] = {}
-        self.problem = ""
-        """Why the last stretch that was asked for has no sound."""
+    def __init__(self, path: Path, rate: int, deadline: Deadline, timeline: Timeline) -> None:
+        self._path, self._rate, self._deadline, self._timeline = path, rate, deadline, timeline
+        self._chunks: dict[int, Sound | str] = {}
 
-    def between(self, start: float, end: float) -> np.ndarray | None:
-        """Samples (N,) of [start, end] seconds; None where there is no sound at all."""
+    def between(self, start: float, end: float) -> tuple[np.ndarray | None, tuple[str, ...]]:
+        """Samples (N,) of [start, end] seconds and what is to be said of them; None where there is no sound at all."""
         first, last = int(start // CHUNK), int(max(start, end - 1e-9) // CHUNK)
         for number in [number for number in self._chunks if number < first]:
             del self._chunks[number]
         origin = round(first * CHUNK * self._rate)
         samples = np.zeros(round(end * self._rate) - origin, np.float32)
         reached = 0
+        reasons: list[str] = []
+        said: list[str] = []
         for number in range(first, last + 1):
-            piece = self._chunk(number)
-            if piece is not None:
-                at = round(number * CHUNK * self._rate) - origin
-                piece = piece[: len(samples) - at]
-                samples[at : at + len(piece)] = piece
-                reached = at + len(piece)
+            chunk = self._chunk(number)
+            if isinstance(chunk, str):
+                reasons.append(chunk)
+                continue
+            at = round(number * CHUNK * self._rate) - origin
+            piece = chunk.samples[: len(samples) - at]
+            samples[at : at + len(piece)] = piece
+            reached = at + len(piece)
+            said += chunk.mixing
         begin = round(start * self._rate) - origin
-        return samples[begin:reached] if reached > begin else None
+        if reached <= begin:
+            return None, tuple(dict.fromkeys(reasons))
+        return samples[begin:reached], tuple(dict.fromkeys(said))
 
-    def _chunk(self, number: int) -> np.ndarray | None:
+    def _chunk(self, number: int) -> Sound | str:
+        """The sound of a stretch, or why there is none."""
         if number not in self._chunks:
-            begin = number * CHUNK
+            begin, end = number * CHUNK, (number + 1) * CHUNK
             try:
-                sound = read_sound(self._path, begin, begin + CHUNK, self._rate, self._deadline)
-                self._chunks[number] = sound.samples
-            except (MediaError, *PYAV_ERRORS) as error:
-                self.problem = str(error) if isinstance(error, MediaError) else reason_of(error)
-                self._chunks[number] = None
+                self._chunks[number] = read_sound(
+                    self._path, begin, end, self._rate, self._deadline, self._timeline
+                )
+            except (MediaError, *FFMPEG_ERRORS) as error:
+                self._chunks[number] = str(error) if isinstance(error, MediaError) else reason_of(error)
         return self._chunks[number]

@@ -1,0 +1,192 @@
+"""When the tracks of a file end, and where its time stamps jump.
+
+MP4, QuickTime and AVI files hold an index of all packets, so their declared duration is trusted once the index reaches
+it. Some other containers declare a duration that is confirmed by reading their last packets. Everything else (ADTS
+AAC, MP3, raw streams, MPEG-TS, Ogg, ...) has no index: FFmpeg estimates the duration from the bit rate or from the
+first and last time stamps, both of which can be wrong by minutes. There all packets are read, without decoding.
+
+Recordings that were cut and joined have time stamps that jump. As ffmpeg does (`-dts_delta_threshold`), the parts are
+joined: after a jump one offset is added to the time stamps of all tracks, so that picture and sound stay together.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import av
+from av.container import InputContainer
+
+from avcil.media.container import (
+    FILE_ERRORS,
+    Deadline,
+    Survey,
+    open_media,
+    seconds_of,
+    survey,
+)
+from avcil.media.packet_walk import PacketWalk, display_stamp
+
+SHORT_BY = 0.5
+"""Seconds by which a track may end early without a note: durations in headers are rounded."""
+ENDS_WITHIN = 1.0
+"""Seconds by which packets may end before or after a duration that a header declares: some headers are rough."""
+AGREES = 0.1
+"""Seconds by which a declared duration may differ from the packets and is kept: it may leave out padding."""
+INDEXED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "avi"})
+"""Formats whose index of all packets is read when a file is opened."""
+DECLARED = frozenset(
+    {"matroska,webm", "asf", "mxf", "wav", "w64", "aiff", "au", "caf", "nut", "rm", "yuv4mpegpipe"}
+)
+"""Formats that declare a duration and in which seeking is cheap, so that the end can be looked at."""
+KEPT = 32
+"""Files whose timeline is kept for the next reading: many clips may be stretches of one recording."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeline:
+    """The clock of a file, in seconds from where its earliest track begins."""
+
+    origin: float
+    """The container's time stamp, in seconds, of second 0."""
+    duration: float
+    """Seconds that the file lasts."""
+    declared: float | None
+    """Seconds that it should last by its header; None where the header does not say or only estimates."""
+    video_end: float | None
+    """Seconds at which the video track ends; None where that is not known."""
+    audio_end: float | None
+    offsets: Mapping[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    """By index of a track: from which packet on (counted from 0) how many ticks are added to its time stamps."""
+    problems: tuple[str, ...] = ()
+    """Plain sentences about what is unusual."""
+
+    def packets(self, container: InputContainer, track: Any) -> Iterator[Any]:
+        """The packets of a track of a newly opened container, with joined time stamps."""
+        packets = container.demux(track)
+        return _shifted(packets, self.offsets[track.index]) if self.is_joined else packets
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether time stamps are changed; seeking then leads to the wrong place."""
+        return bool(self.offsets)
+
+
+def _shifted(packets: Iterator[Any], offsets: tuple[tuple[int, int], ...]) -> Iterator[Any]:
+    later = iter((*offsets, None))
+    offset, change = 0, next(later)
+    for number, packet in enumerate(packets):
+        while change is not None and number >= change[0]:
+            offset, change = change[1], next(later)
+        shown = display_stamp(packet)
+        packet.pts = None if shown is None else shown + offset
+        if packet.dts is not None:
+            packet.dts += offset
+        yield packet
+
+
+def timeline_of(path: Path, container: InputContainer, tracks: Survey, deadline: Deadline) -> Timeline:
+    """The timeline of an open container, from which nothing is read; `path` is opened again to read packets."""
+    header = Timeline(
+        origin=tracks.origin,
+        duration=tracks.duration or 0.0,
+        declared=tracks.duration,
+        video_end=track_end(tracks.video, tracks.origin),
+        audio_end=track_end(tracks.audio, tracks.origin),
+    )
+    if tracks.duration and container.format.name in INDEXED and _index_reaches_end(container, tracks):
+        return header
+    return _measured(path, container.format.name, header, deadline)
+
+
+def track_end(track: Any, origin: float) -> float | None:
+    """Seconds on the file's clock at which a track says that it ends; None where it does not say."""
+    if track is None or track.duration is None or track.time_base is None:
+        return None
+    return seconds_of(track.duration + (track.start_time or 0), track.time_base) - origin
+
+
+def _index_reaches_end(container: InputContainer, tracks: Survey) -> bool:
+    """Whether the index covers the declared duration, and the file is long enough for its last packets."""
+    reached = []
+    for track in (tracks.video, tracks.audio):
+        if track is not None and len(track.index_entries):
+            last = track.index_entries[len(track.index_entries) - 1]
+            if last.pos + last.size > container.size:
+                return False
+            reached.append(seconds_of(last.timestamp, track.time_base) - tracks.origin)
+    return bool(reached) and max(reached) >= tracks.duration - ENDS_WITHIN
+
+
+_kept: OrderedDict[tuple[Any, ...], Timeline] = OrderedDict()
+
+
+def _measured(path: Path, form: str, header: Timeline, deadline: Deadline) -> Timeline:
+    status = os.stat(path)
+    key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    found = _kept.get(key)
+    if found is None:
+        confirmed = form in DECLARED and _end_is_declared(path, header, deadline)
+        found = _kept[key] = header if confirmed else _walked(path, form, header, deadline)
+        if len(_kept) > KEPT:
+            _kept.popitem(last=False)
+    return found
+
+
+def _end_is_declared(path: Path, header: Timeline, deadline: Deadline) -> bool:
+    """Whether the last packets end where the header says; False also where seeking does not lead to them."""
+    if not header.duration:
+        return False
+    with open_media(path, deadline) as container:
+        aim = max(0.0, header.duration - ENDS_WITHIN) + header.origin
+        try:
+            container.seek(round(aim * av.time_base))
+        except FILE_ERRORS:
+            return False
+        walk = PacketWalk(container, deadline, joins=False)
+    return abs(walk.end() - header.origin - header.duration) <= ENDS_WITHIN
+
+
+def _walked(path: Path, form: str, header: Timeline, deadline: Deadline) -> Timeline:
+    with open_media(path, deadline) as container:
+        tracks = survey(container)
+        walk = PacketWalk(container, deadline, joins=form not in INDEXED | DECLARED)
+        used = (tracks.video, tracks.audio)
+        ends = [None if track is None else walk.end(track) - header.origin for track in used]
+    duration = max(0.0, walk.end() - header.origin)
+    known = header.declared if form in INDEXED | DECLARED else None
+    if header.duration and not walk.jumps:
+        if not duration and known is None:  # packets without time stamps
+            return header
+        if abs(duration - header.duration) <= (AGREES if known is None else ENDS_WITHIN):
+            return header
+    problems = _said_of_jumps(walk)
+    if known is not None:
+        problems += (f"the file lasts {duration:.2f} s, but its header says {known:.2f} s",)
+        if duration < known:  # how far a track should go, so that the missing part is noted
+            ends = [header.video_end, header.audio_end]
+    return Timeline(
+        origin=header.origin,
+        duration=duration,
+        declared=known,
+        video_end=ends[0],
+        audio_end=ends[1],
+        offsets=walk.offsets(),
+        problems=problems,
+    )
+
+
+def _said_of_jumps(walk: PacketWalk) -> tuple[str, ...]:
+    if not walk.jumps:
+        return ()
+    count, step = len(walk.jumps), walk.jumps[0]
+    times = "once" if count == 1 else f"{count} times"
+    way = "forwards" if step > 0 else "backwards"
+    first = "" if count == 1 else "first "
+    return (
+        f"the time stamps jump {times} ({first}{abs(step):.2f} s {way}); the parts are joined without a gap",
+    )

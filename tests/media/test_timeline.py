@@ -1,0 +1,251 @@
+"""How long a file lasts where no header says so, and what becomes of time stamps that jump."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+import avcil.media.timeline as module
+from avcil.frame_sampling import FrameSampling
+from avcil.media import probe, read_clip
+from avcil.media.windows import duration_of, read_windows, window_spans
+
+RATE = 16_000
+FORMS = {  # file name, FFmpeg's format, codec, options of the format, options of the codec
+    "aac": ("a.aac", "adts", "aac", {}, {"b": "96000"}),
+    "mp3": ("a.mp3", "mp3", "libmp3lame", {"write_xing": "0"}, {"global_quality": "118", "flags": "+qscale"}),
+}
+
+
+def write_sound(path, form, codec, samples, rate=RATE, *, options=None, coding=None, layout="mono"):
+    """Encode samples (N,) or (N, C)."""
+    samples = np.atleast_2d(samples.T).astype(np.float32)  # (C, N)
+    with av.open(str(path), "w", format=form, options=options or {}) as container:
+        track = container.add_stream(codec, rate=rate, layout=layout)
+        track.options = coding or {}
+        for begin in range(0, samples.shape[1], 1024):
+            block = np.ascontiguousarray(samples[:, begin : begin + 1024])
+            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=layout)
+            frame.sample_rate, frame.pts, frame.time_base = rate, begin, Fraction(1, rate)
+            container.mux(track.encode(frame))
+        container.mux(track.encode(None))
+
+
+def noise(seconds, level=0.3):
+    return (level * np.random.default_rng(0).standard_normal(round(seconds * RATE))).clip(-1, 1)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("loud_first", [True, False])
+def test_length_of_sound_without_index(tmp_path, form, loud_first):
+    """Noise and silence need different bit rates, from one of which FFmpeg estimates a wrong duration."""
+    name, container, codec, options, coding = FORMS[form]
+    parts = [noise(10), np.zeros(10 * RATE)]
+    samples = np.concatenate(parts if loud_first else parts[::-1])
+    path = tmp_path / name
+    write_sound(path, container, codec, samples, options=options, coding=coding)
+    with av.open(str(path)) as opened:
+        estimate = opened.duration / av.time_base
+    assert abs(estimate - 20) > 3, "the file does not show the defect"
+    assert probe(path).duration == pytest.approx(20, abs=0.2)
+    assert duration_of(path) == probe(path).duration
+    clip = read_clip(path, sample_rate=RATE)
+    assert clip.duration == pytest.approx(20, abs=0.2)
+    assert len(clip.sound) / RATE == pytest.approx(20, abs=0.2)
+    loud = np.abs(clip.sound).reshape(-1)[: 19 * RATE].reshape(19, RATE).max(axis=1) > 0.1
+    assert loud[1:9].all() == loud_first
+    assert loud[11:].any() != loud_first
+    assert clip.problems == ()
+
+
+def test_stretch_of_sound_without_index(tmp_path, monkeypatch):
+    """A stretch far into the file is the one that decoding everything gives, though FFmpeg's estimate ends before."""
+    name, container, codec, options, coding = FORMS["mp3"]
+    samples = np.concatenate([noise(10), 0.1 * np.sin(np.arange(30 * RATE) ** 2 / 5e5)])
+    write_sound(tmp_path / name, container, codec, samples, options=options, coding=coding)
+    whole = read_clip(tmp_path / name, sample_rate=RATE).sound
+    monkeypatch.setattr("avcil.media.sound.SEEK_AFTER", 2.0)
+    stretch = read_clip(tmp_path / name, sample_rate=RATE, start=35.0, end=37.0).sound
+    np.testing.assert_allclose(stretch, whole[35 * RATE : 37 * RATE], atol=1e-3)
+
+
+def test_one_recording_is_walked_once(tmp_path, monkeypatch):
+    """Many clips may be stretches of one file without an index; a file that was replaced is read again."""
+    name, container, codec, options, coding = FORMS["aac"]
+    path = tmp_path / name
+    write_sound(path, container, codec, noise(3), options=options, coding=coding)
+    walks = []
+    walked = module._walked
+    monkeypatch.setattr(module, "_walked", lambda *arguments: walks.append(1) or walked(*arguments))
+    for start in (0.0, 1.0, 2.0):
+        read_clip(path, sample_rate=RATE, start=start, end=start + 0.5)
+    assert len(walks) == 1
+    write_sound(path, container, codec, noise(5), options=options, coding=coding)
+    assert probe(path).duration == pytest.approx(5, abs=0.2)
+
+
+def write_both(
+    path, *, seconds=2.0, first=0, start=0.0, options=None, codecs=("mpeg2video", "mp2"), gap=0.0, make
+):
+    """Numbered frames from `first` on at 10 a second, and a sine of 300 Hz, from `start` on; a gap in the middle."""
+    with av.open(str(path), "w", options=options or {}) as container:
+        video = container.add_stream(codecs[0], rate=25)
+        video.width, video.height, video.pix_fmt = 48, 32, "yuv420p"
+        if codecs[0] == "mpeg2video":
+            video.codec_context.qmin = video.codec_context.qmax = 1
+        audio = container.add_stream(codecs[1], rate=RATE, layout="mono")
+        video.codec_context.gop_size = 5
+        size = audio.codec_context.frame_size or 576
+        heard = 0
+        for number in range(round(seconds * 25)):
+            late = gap * (number >= round(seconds * 12.5))
+            picture = av.VideoFrame.from_ndarray(make.frame(first + number // 5), format="rgb24")
+            picture.pts, picture.time_base = round(25 * (start + late)) + number, Fraction(1, 25)
+            container.mux(video.encode(picture))
+            while heard < (number + 1) * RATE // 25:
+                samples = 0.4 * np.sin(2 * np.pi * 300 * (heard + np.arange(size)) / RATE)
+                block = av.AudioFrame.from_ndarray(
+                    (32767 * samples[None]).astype(np.int16), format="s16", layout="mono"
+                )
+                block.sample_rate, block.time_base = RATE, Fraction(1, RATE)
+                block.pts = heard + round((start + late) * RATE)
+                container.mux(audio.encode(block))
+                heard += size
+        container.mux(video.encode(None))
+        container.mux(audio.encode(None))
+    return path
+
+
+def numbers(clip, make):
+    return [make.number(frame) for frame in clip.frames]
+
+
+def is_sine(sound):
+    """Whether every tenth of a second is loud."""
+    blocks = np.abs(sound[: len(sound) // 1600 * 1600].reshape(-1, 1600)).max(axis=1)
+    return bool((blocks[1:-2] > 0.3).all())
+
+
+@pytest.mark.parametrize("suffix", ["ts", "mpg"])
+@pytest.mark.parametrize("later", [0.0, 3600.0, 20.0])
+def test_joined_recordings(tmp_path, make, suffix, later):
+    """`cat a.ts b.ts`: stamps that begin again, or jump ahead; both parts are seen and heard, side by side."""
+    first = write_both(tmp_path / f"a.{suffix}", make=make, seconds=4)
+    second = write_both(tmp_path / f"b.{suffix}", make=make, seconds=4, first=20, start=later)
+    path = tmp_path / f"both.{suffix}"
+    path.write_bytes(first.read_bytes() + second.read_bytes())
+    info = probe(path)
+    assert info.duration == pytest.approx(8, abs=0.3)
+    clip = read_clip(path, frames=40, sample_rate=RATE)
+    assert np.abs(np.array(numbers(clip, make)) - np.arange(40)).max() <= 1
+    assert is_sine(clip.sound)
+    assert len(clip.sound) / RATE == pytest.approx(8, abs=0.3)
+    assert clip.problems == info.problems
+    assert any("time stamps jump" in problem and "joined" in problem for problem in clip.problems)
+    stretch = read_clip(path, frames=10, sample_rate=RATE, start=5.0, end=7.0)
+    assert np.abs(np.array(numbers(stretch, make)) - np.arange(25, 35)).max() <= 1
+    assert is_sine(stretch.sound)
+
+
+def test_windows_of_joined_recordings(tmp_path, make):
+    """The timeline of a long video covers both parts, and says once that they were joined."""
+    first = write_both(tmp_path / "a.ts", make=make, seconds=4)
+    second = write_both(tmp_path / "b.ts", make=make, seconds=4, first=20, start=3600.0)
+    path = tmp_path / "both.ts"
+    path.write_bytes(first.read_bytes() + second.read_bytes())
+    spans = window_spans(duration_of(path), 2.0, 2.0)
+    windows = list(read_windows(path, spans, samplings=[FrameSampling(frames=4)], sample_rate=RATE))
+    assert [make.number(window.frames[0]) // 10 for window in windows[:4]] == [0, 1, 2, 3]
+    assert all(is_sine(window.sound) for window in windows[:4])
+    assert [len(window.problems) for window in windows[:4]] == [1, 0, 0, 0]
+
+
+def test_picture_and_sound_stay_together(tmp_path, make):
+    """Ten parts with a sound longer than its picture each: sound is not moved against the picture bit by bit."""
+    data = b""
+    for number in range(10):
+        part = write_both(tmp_path / "part.ts", make=make, seconds=1, first=5 * number)
+        data += part.read_bytes()
+    (tmp_path / "all.ts").write_bytes(data)
+    with av.open(str(tmp_path / "all.ts")) as container:
+        timeline = module.timeline_of(
+            tmp_path / "all.ts", container, module.survey(container), module.Deadline(tmp_path, 60)
+        )
+    video, audio = timeline.offsets[0], timeline.offsets[1]
+    assert len(video) == len(audio) == 9
+    assert [ticks for _, ticks in video] == [ticks for _, ticks in audio], "one offset for both tracks"
+    assert abs(timeline.video_end - timeline.audio_end) < 0.2
+
+
+def test_clock_that_runs_over(tmp_path, make):
+    """Stamps of 33 bits that begin again at 0 after 26.5 hours are no jump."""
+    path = write_both(
+        tmp_path / "a.ts", make=make, seconds=4, start=2**33 / 90000 - 2.0, options={"mpegts_copyts": "1"}
+    )
+    clip = read_clip(path, frames=20, sample_rate=RATE)
+    assert np.abs(np.array(numbers(clip, make)) - np.arange(20)).max() <= 1
+    assert clip.duration == pytest.approx(4, abs=0.3)
+    assert clip.problems == ()
+
+
+def test_a_gap_in_a_format_without_jumps_is_a_gap(tmp_path, make):
+    """Matroska's stamps mean what they say: the last picture stands, sound is silent, and both are noted."""
+    path = write_both(tmp_path / "a.mkv", make=make, seconds=4, gap=60.0, codecs=("mpeg2video", "pcm_s16le"))
+    clip = read_clip(path, frames=64, sample_rate=RATE)
+    assert clip.duration == pytest.approx(64, abs=0.3)
+    assert any(problem.startswith("the sound has gaps of") for problem in clip.problems)
+    assert any(
+        problem.startswith("frames that fall into a gap of the picture: ") for problem in clip.problems
+    )
+
+
+def test_silence_takes_no_memory(tmp_path, make):
+    """An hour of gap is an hour of silence, of which nothing is written to memory."""
+    import resource
+
+    path = write_both(
+        tmp_path / "a.mkv", make=make, seconds=2, gap=3600.0, codecs=("mpeg2video", "pcm_s16le")
+    )
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    clip = read_clip(path, sample_rate=RATE)
+    taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert len(clip.sound) / RATE == pytest.approx(3602, abs=0.3)
+    assert taken * 1024 < clip.sound.nbytes / 4
+
+
+def test_files_that_were_cut_off(tmp_path, make):
+    """The rest of a file whose header promises more: its length is what is there, and this is noted."""
+    for name, codecs, options in (
+        ("a.mp4", ("mpeg4", "aac"), {"movflags": "faststart"}),
+        ("a.mkv", ("mpeg2video", "pcm_s16le"), {}),
+        ("a.wav", None, {}),
+    ):
+        path = tmp_path / name
+        if codecs:
+            write_both(path, make=make, seconds=8, options=options, codecs=codecs)
+        else:
+            write_sound(path, "wav", "pcm_s16le", noise(8))
+        assert probe(path).duration == pytest.approx(8, abs=0.2)
+        assert probe(path).problems == ()
+        data = path.read_bytes()
+        path.write_bytes(data[: len(data) * 5 // 8])
+        info = probe(path)
+        assert 3 < info.duration < 6.5, name
+        clip = read_clip(path, frames=4 if codecs else None, sample_rate=RATE)
+        assert clip.duration == pytest.approx(info.duration, abs=0.3), name
+        assert name == "a.wav" or any("lasts" in problem for problem in info.problems)
+
+
+def test_webm_without_duration(tmp_path, make):
+    """As browsers record it: no duration, no index; the packets tell."""
+    path = tmp_path / "a.webm"
+    options = {"live": "1"}
+    write_both(path, make=make, seconds=4, options=options, codecs=("libvpx", "libopus"))
+    with av.open(str(path)) as container:
+        assert container.duration is None
+    assert probe(path).duration == pytest.approx(4, abs=0.2)
+    clip = read_clip(path, frames=20, sample_rate=RATE)
+    assert numbers(clip, make) == list(range(20))
