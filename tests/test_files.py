@@ -77,3 +77,52 @@ def test_a_message_without_its_path():
     path = Path("clips/a.mp4")
     for said in ("clips/a.mp4: no sound", "no sound", "no sound clips/a.mp4", "clips/a.mp4 no sound"):
         assert files.without_path(InputError(said), path) == "no sound"
+
+
+WRITE_AND_WAIT = """
+import sys, time
+from pathlib import Path
+from avcil.files import write_atomically
+def write(file):
+    file.write(b"begun")
+    file.flush()
+    print("writing", flush=True)
+    time.sleep(60)
+write_atomically(Path(sys.argv[1]), write)
+"""
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path):
+    """At the next write into the folder; not what is being written, nor files under other names."""
+    commands = [[sys.executable, "-c", WRITE_AND_WAIT, str(tmp_path / name)] for name in ("a.onnx", "b.onnx")]
+    killed, alive = (subprocess.Popen(command, stdout=subprocess.PIPE) for command in commands)
+    try:
+        for process in (killed, alive):
+            assert process.stdout is not None
+            process.stdout.readline()
+        killed.kill()
+        killed.wait()
+        for name in (".notes.part", "a.onnx.1.part", ".a.1.part.txt"):
+            (tmp_path / name).write_text("a user's own")
+        (tmp_path / ".link.1.part").symlink_to(tmp_path / ".notes.part")
+        files.write_text(tmp_path / "c.txt", "new")
+        left = {entry.name for entry in tmp_path.iterdir()}
+        assert left == {
+            ".notes.part",
+            "a.onnx.1.part",
+            ".a.1.part.txt",
+            ".link.1.part",
+            f".b.onnx.{alive.pid}.part",
+            "c.txt",
+        }
+    finally:
+        alive.kill()
+        for process in (killed, alive):
+            process.communicate()
+
+
+def test_a_target_that_cannot_be_a_folder(tmp_path):
+    """The error names the target and what to do, also where its folder cannot be made."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="a file stands where a folder should be"):
+        files.write_text(tmp_path / "file" / "below" / "a.txt", "text")

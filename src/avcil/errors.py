@@ -22,6 +22,10 @@ class InputError(AvcilError, ValueError):
     exit_code = 2
 
 
+class StorageError(InputError):
+    """A disk is full, over its quota, or cannot be written to."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     """An error for a name that is not known, with the nearest names first.
 

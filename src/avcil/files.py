@@ -12,46 +12,112 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from avcil.errors import InputError
+from avcil.errors import InputError, StorageError
 from avcil.input_files import JSON_BYTES, parse_json, read_bytes
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Error numbers of a disk or quota that is full, and of a file that may not grow."""
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""Error numbers of a file or folder that may not be written to."""
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Call `write` with a binary file that replaces `path` once it is whole and on the disk."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with open(temporary, "wb") as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_stale_parts(path.parent)
+        with _locked(temporary) as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+            os.replace(temporary, path)
         sync_folder(path.parent)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise disk_error(error, path) from error
         raise
 
 
+@contextlib.contextmanager
+def _locked(temporary: Path) -> Iterator[BinaryIO]:
+    """A new file that is locked while it is written, so that it is not taken for one of a process that has died."""
+    while True:
+        with open(temporary, "wb") as file:
+            with contextlib.suppress(OSError):  # a file system without locks; nothing is removed there
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if not os.fstat(file.fileno()).st_nlink:  # removed as stale between `open` and `flock`
+                continue
+            yield file
+            return
+
+
+STALE_PART = re.compile(r"\..+\.\d+\.part", re.DOTALL)
+"""Names that `write_atomically` gives to its temporary files."""
+_cleaned: set[Path] = set()
+
+
+def remove_stale_parts(folder: Path) -> None:
+    """Remove the temporary files of `write_atomically` in `folder` whose processes were killed.
+
+    Only regular files under names that it creates, and that no process holds locked. Each folder is looked through
+    once in the life of this process.
+    """
+    folder = folder.absolute()
+    if folder in _cleaned:
+        return
+    _cleaned.add(folder)
+    for entry in _entries(folder):
+        if STALE_PART.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+            _remove_unlocked(entry.path)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:  # whatever is wrong with it, writing into it will say so
+        return []
+
+
+def _remove_unlocked(path: str) -> None:
+    with contextlib.suppress(OSError):  # locked, removed by another process, or not ours to remove
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(path)
+        finally:
+            os.close(descriptor)
+
+
+def is_storage_error(error: BaseException) -> bool:
+    """Whether a disk is full, over its quota, or cannot be written to."""
+    return isinstance(error, StorageError) or (
+        isinstance(error, OSError) and error.errno in (*FULL, *REFUSED)
+    )
+
+
 def disk_error(error: OSError, path: Path) -> Exception:
     """The error to raise for an `OSError` met while writing `path`: a full or read-only disk in words."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in FULL:
         folder = next((p for p in Path(path).absolute().parents if p.exists()), Path("/"))
         free = shutil.disk_usage(folder).free / 2**20
-        return InputError(
+        return StorageError(
             f"no room left on the disk while writing {path} ({free:.0f} MiB free). What was finished "
             "before is kept: "
             "free some room, or choose another --out, and run the same command again"
         )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return InputError(f"cannot write {path}: {error.strerror}. Choose an --out that you may write to")
+    if error.errno in REFUSED:
+        return StorageError(f"cannot write {path}: {error.strerror}. Choose an --out that you may write to")
     if error.errno in (errno.EEXIST, errno.ENOTDIR):
         return InputError(
             f"cannot write {path}: a file stands where a folder should be. Choose another --out"

@@ -46,16 +46,19 @@ def _readers_of(parent: int) -> list[str]:
 
 
 def test_a_reader_that_is_killed_costs_its_clip_alone(clips):
-    """The clip is told what happened; the next one gets another reader."""
+    """Killed while it reads: the clip gets the reason, the next one another reader. Killed between clips: no clip
+    notices."""
     reader = ReaderProcess(ReadLimits())
     try:
-        assert read_one(clips[0], WANTED, reader=reader).frames.shape[0] == 4
-        os.kill(int(_readers_of(os.getpid())[0]), signal.SIGKILL)
+        assert read_one(clips[0], WANTED, source=reader).frames.shape[0] == 4
+        os.kill(reader.pid, signal.SIGSTOP)
+        threading.Timer(0.3, os.kill, (reader.pid, signal.SIGKILL)).start()
+        reason = read_one(clips[1], WANTED, source=reader).reason
+        assert reason == "the reader of the clip was ended by SIGKILL"
+        assert read_one(clips[1], WANTED, source=reader).sound is not None
+        os.kill(reader.pid, signal.SIGKILL)
         time.sleep(0.1)
-        assert (
-            read_one(clips[1], WANTED, reader=reader).reason == "the reader of the clip was ended by SIGKILL"
-        )
-        assert read_one(clips[1], WANTED, reader=reader).sound is not None
+        assert read_one(clips[1], WANTED, source=reader).sound is not None
     finally:
         reader.close()
 
@@ -64,11 +67,11 @@ def test_a_reader_that_is_silent_is_given_up(clips):
     """A reader stopped in its tracks, as by a call that never ends: the clip is listed, the job goes on."""
     reader = ReaderProcess(ReadLimits(seconds=0.3, grace_seconds=0.2))
     try:
-        read_one(clips[0], WANTED, reader=reader)
+        read_one(clips[0], WANTED, source=reader)
         os.kill(int(_readers_of(os.getpid())[0]), signal.SIGSTOP)
-        assert read_one(clips[1], WANTED, reader=reader).reason == "gave up after 0.3 s"
+        assert read_one(clips[1], WANTED, source=reader).reason == "gave up after 0.3 s"
         reader.limits = ReadLimits()
-        assert read_one(clips[1], WANTED, reader=reader).frames is not None
+        assert read_one(clips[1], WANTED, source=reader).frames is not None
     finally:
         reader.close()
 
@@ -76,10 +79,10 @@ def test_a_reader_that_is_silent_is_given_up(clips):
 def test_stopping_does_not_wait_for_a_slow_reader(clips):
     """Who waits for a reader is answered when it is stopped: Ctrl-C is not kept waiting by a slow file."""
     reader = ReaderProcess(ReadLimits())
-    read_one(clips[0], WANTED, reader=reader)
+    read_one(clips[0], WANTED, source=reader)
     os.kill(int(_readers_of(os.getpid())[0]), signal.SIGSTOP)
     answers = []
-    waiting = threading.Thread(target=lambda: answers.append(read_one(clips[1], WANTED, reader=reader)))
+    waiting = threading.Thread(target=lambda: answers.append(read_one(clips[1], WANTED, source=reader)))
     waiting.start()
     time.sleep(0.1)
     reader.stop()

@@ -17,6 +17,7 @@ from types import FrameType
 
 from avcil import __version__
 from avcil.errors import AvcilError, unknown_name
+from avcil.files import is_storage_error
 
 VERBS = {
     "demo": "render clips, train four methods, print a table, write a report: the whole path in minutes",
@@ -123,6 +124,13 @@ def _in_words(error: BaseException) -> tuple[str, int]:
         return (
             f"the package {error.name} is missing. python -m avcil.doctor says what else is, and what to do",
             1,
+        )
+    if isinstance(error, OSError) and is_storage_error(error):
+        place = f": {error.filename}" if error.filename else ""
+        return (
+            f"{error.strerror}{place}. Free some room or choose a place that you may write to; what was finished "
+            "before is kept",
+            2,
         )
     return (
         f"unexpected {type(error).__name__}: {error}. Put --debug behind the command to see where; "

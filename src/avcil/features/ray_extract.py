@@ -214,7 +214,7 @@ def _unpacked(table: Any) -> Any:
 
 def _read_batch(table: Any, wanted: Wanted, limits: ReadLimits) -> Any:
     number, clips = _unpacked(table)
-    return _packed((number, [read_one(clip, wanted, reader=_reader(limits)) for clip in clips]))
+    return _packed((number, [read_one(clip, wanted, source=_reader(limits)) for clip in clips]))
 
 
 class _Encoder:

@@ -43,4 +43,4 @@ def read_clips_ahead(
 def read_in_pool(pool: ReaderPool, clip: Clip, wanted: Wanted) -> ReadClip:
     """The clip as read by whichever process of the pool is free."""
     with pool.reader() as reader:
-        return read_one(clip, wanted, reader=reader)
+        return read_one(clip, wanted, source=reader)

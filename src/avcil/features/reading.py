@@ -20,8 +20,7 @@ from avcil.files import without_path
 from avcil.frame_sampling import SLICE_CENTERS, FrameSampling
 
 if TYPE_CHECKING:
-    from avcil.media.reader import ReaderProcess
-    from avcil.workers.process import Allowance
+    from avcil.media.reader import MediaSource
 
 TIMEOUT = 300.0
 """Seconds that reading one clip may take."""
@@ -104,8 +103,7 @@ def read_one(
     wanted: Wanted,
     *,
     timeout: float = TIMEOUT,
-    reader: ReaderProcess | None = None,
-    allowance: Allowance | None = None,
+    source: MediaSource | None = None,
 ) -> ReadClip:
     """Read one clip; whatever is wrong with its file becomes its `reason`, so that the others continue.
 
@@ -113,18 +111,15 @@ def read_one(
         clip: The clip.
         wanted: What is read of it.
         timeout: Seconds that it may take in this process.
-        reader: A worker process that decodes it, with its own limits; None decodes in this process.
-        allowance: Time that `reader` may take, where several calls share it.
+        source: What decodes it, such as a worker process with its own limits; None is this process.
 
     Raises:
-        AvcilError: `reader` could not start, or was stopped.
+        AvcilError: A worker process could not start, or was stopped.
     """
     from avcil.media import read_clip
     from avcil.media.reader import UnexpectedReadError
 
-    read = partial(read_clip, timeout=timeout)
-    if reader is not None:
-        read = partial(reader.read_clip, allowance=allowance)
+    read = partial(read_clip, timeout=timeout) if source is None else source.read_clip
     try:
         media = read(
             clip.path,

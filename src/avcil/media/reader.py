@@ -10,15 +10,16 @@ import queue
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from avcil.errors import AvcilError, InputError
 from avcil.frame_sampling import FrameSampling
-from avcil.media.clip import ClipMedia
+from avcil.media.clip import ClipMedia, read_clip
 from avcil.media.container import MediaError
-from avcil.media.probe import MediaInfo
-from avcil.media.windows import Window
+from avcil.media.probe import MediaInfo, probe
+from avcil.media.windows import Window, read_windows
 from avcil.workers.process import Allowance, Reply, WorkerDiedError, WorkerProcess, WorkerTimeoutError
 
 ALSO = "also."
@@ -55,6 +56,29 @@ class ReadLimits:
             raise InputError(f"megabytes for a clip must be 1 or more; not {self.megabytes}")
 
 
+class MediaSource(Protocol):
+    """What reads media files: this process, or a worker process."""
+
+    def probe(self, path: Path | str) -> MediaInfo:
+        """As `avcil.media.probe`."""
+
+    def read_clip(self, path: Path | str, **options: Any) -> ClipMedia:
+        """As `avcil.media.read_clip`."""
+
+    def read_windows(
+        self, path: Path | str, spans: Sequence[tuple[float, float]], **options: Any
+    ) -> Iterator[Window]:
+        """As `avcil.media.windows.read_windows`."""
+
+
+class ThisProcess:
+    """Reads in this process, without a limit of memory."""
+
+    probe = staticmethod(probe)
+    read_clip = staticmethod(read_clip)
+    read_windows = staticmethod(read_windows)
+
+
 class ReaderProcess:
     """A worker process that decodes files, for one thread at a time; started when first used.
 
@@ -87,7 +111,7 @@ class ReaderProcess:
         self._worker.close()
 
     def allowance(self) -> Allowance:
-        """Time for one clip; pass the same one to several calls for the same clip."""
+        """Time for one clip, which several calls for the same clip can share."""
         return Allowance(self.limits.seconds + self.limits.grace_seconds)
 
     def probe(self, path: Path | str, *, allowance: Allowance | None = None) -> MediaInfo:
@@ -161,6 +185,16 @@ def _error(path: Path, error: dict[str, str]) -> AvcilError:
     if kind == MediaError.__name__:
         return MediaError(message)
     return UnexpectedReadError(f"{path}: {message}") if kind == "unexpected" else InputError(message)
+
+
+class ClipSession:
+    """A `MediaSource` for the calls that concern one clip: together they may take the time of one clip."""
+
+    def __init__(self, reader: ReaderProcess) -> None:
+        allowance = reader.allowance()
+        self.probe = partial(reader.probe, allowance=allowance)
+        self.read_clip = partial(reader.read_clip, allowance=allowance)
+        self.read_windows = partial(reader.read_windows, allowance=allowance)
 
 
 class ReaderPool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -20,7 +20,7 @@ from avcil.frame_sampling import FrameSampling
 from avcil.media.canvas import Canvases, FrameRequest, in_order
 from avcil.media.container import FFMPEG_ERRORS, Deadline, MediaError, open_media, reason_of, survey
 from avcil.media.frames import TrackReader
-from avcil.media.probe import probe
+from avcil.media.probe import MediaInfo, probe
 from avcil.media.sound import Sound, read_sound
 from avcil.media.timeline import Timeline, timeline_of
 
@@ -107,11 +107,11 @@ def read_windows(
         of_file = ()
 
 
-def duration_of(path: Path) -> float:
-    """Seconds that a file lasts; `MediaError` if it is no media file, or has no extent in time."""
+def duration_of(path: Path, probe: Callable[[Path], MediaInfo] = probe) -> float:
+    """Seconds that a file lasts; `MediaError` if it is not a media file, or its duration is zero."""
     seconds = probe(path).duration
     if not seconds > 0:
-        raise MediaError(f"{path} has no extent in time; ask about it as one clip, without a window")
+        raise MediaError(f"{path}: its duration is zero; ask about it as one clip, without a window")
     return seconds
 
 

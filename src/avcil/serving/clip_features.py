@@ -22,6 +22,7 @@ from avcil.features import StoredClip
 from avcil.features.manifest import IMPORTED
 from avcil.features.reading import ReadClip, Wanted, read_ahead, read_one
 from avcil.media.fit import fit_frames, fit_sound
+from avcil.media.reader import MediaSource
 from avcil.media.sound import SILENCE
 from avcil.models import checks
 from avcil.models.base import modality_parts
@@ -81,9 +82,14 @@ class ClipReader:
         self.wanted = Wanted.of(self.visual_encoder, self.audio_encoder)
 
     def features(
-        self, source: Source, *, start: float | None = None, end: float | None = None
+        self,
+        source: Source,
+        *,
+        start: float | None = None,
+        end: float | None = None,
+        media: MediaSource | None = None,
     ) -> ClipFeatures:
-        """Features of a clip or of the seconds [start, end] of it.
+        """Features of a clip or of the seconds [start, end] of it; `media` reads its file, by default this process.
 
         What it lacks is None and `notes` says so; InputError naming the clip if it has nothing that the model uses.
         """
@@ -91,7 +97,7 @@ class ClipReader:
             return source
         if isinstance(source, ClipArrays):
             return self.encoded(_fitted(source, self.wanted))
-        return self.encoded(read_one(_clip(source, start, end), self.wanted))
+        return self.encoded(read_one(_clip(source, start, end), self.wanted, source=media))
 
     def stream(self, sources: Iterable[Source]) -> Iterator[ClipFeatures | AvcilError]:
         """Features of several clips in order, or the error that a clip gave; files are read ahead."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from avcil.clips import Clip
 from avcil.errors import InputError
 from avcil.features.reading import ReadClip
-from avcil.media.windows import Window, duration_of, read_windows, window_spans
+from avcil.media.reader import MediaSource, ThisProcess
+from avcil.media.windows import Window, duration_of, window_spans
 
 if TYPE_CHECKING:
     from avcil.serving.recognizer import Answer, Recognizer
@@ -38,25 +39,32 @@ class Event:
 
 
 def timeline(
-    recognizer: Recognizer, path: Path | str, *, window: float = 2.0, hop: float = 0.5
+    recognizer: Recognizer,
+    path: Path | str,
+    *,
+    window: float = 2.0,
+    hop: float = 0.5,
+    source: MediaSource | None = None,
 ) -> Iterator[Event]:
     """An event for each window of `window` seconds, one every `hop` seconds.
 
     A window speaks for the time around its middle, half way to the middles of its neighbours; the first from the
     beginning, the last up to the end. One state of the recogniser answers for the whole video. Raises InputError if
-    the file cannot be read.
+    the file cannot be read. `source` reads the file: a worker process, or by default this process.
     """
-    path = Path(path)
-    spans = window_spans(duration_of(path), window, hop)
-    return _events(recognizer, path, spans)
+    path, source = Path(path), source or ThisProcess()
+    spans = window_spans(duration_of(path, source.probe), window, hop)
+    return _events(recognizer, path, spans, source)
 
 
-def _events(recognizer: Recognizer, path: Path, spans: list[tuple[float, float]]) -> Iterator[Event]:
+def _events(
+    recognizer: Recognizer, path: Path, spans: list[tuple[float, float]], source: MediaSource
+) -> Iterator[Event]:
     state, reader = recognizer.snapshot(), recognizer.reader
     wanted = reader.wanted
     middles = [(start + end) / 2 for start, end in spans]
     cuts = [0.0, *((a + b) / 2 for a, b in pairwise(middles)), spans[-1][1]]
-    windows = read_windows(
+    windows = source.read_windows(
         path,
         spans,
         samplings=wanted.samplings,

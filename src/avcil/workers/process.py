@@ -98,7 +98,9 @@ class WorkerProcess:
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
-        """Start the process without waiting until it is ready."""
+        """Start the process without waiting until it is ready; one that died between requests is replaced."""
+        if self._process is not None and self._process.poll() is not None:
+            self._end()
         with self._lock:
             if self._stopped:
                 raise StoppedError("reading was stopped")

@@ -20,21 +20,30 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
 
 from avcil import __version__
-from avcil.errors import AvcilError, InputError
+from avcil.errors import AvcilError, InputError, StorageError
+from avcil.files import is_storage_error
 from avcil.media.container import MediaError
 from avcil.serving.recognizer import Answer
 from avcil.serving.timeline import Event
 from avcil.serving.web import schema
 from avcil.serving.web.forms import StrictRoute
 from avcil.serving.web.guard import client_of
-from avcil.serving.web.limits import BusyError, LearningError, NothingToUndoError, ReadOnlyError
-from avcil.serving.web.look import events
+from avcil.serving.web.incoming import Upload
+from avcil.serving.web.limits import (
+    BusyError,
+    LearningError,
+    NothingToUndoError,
+    ReadOnlyError,
+    ShuttingDownError,
+)
 from avcil.serving.web.routes import methods_of
 from avcil.serving.web.service import Service, words
-from avcil.serving.web.teaching import Upload
+from avcil.serving.web.teaching import FULL_DISK
 
 STATUS: tuple[tuple[type[AvcilError], int, str], ...] = (
     (BusyError, 503, "busy"),
+    (ShuttingDownError, 503, "shutting_down"),
+    (StorageError, 507, "no_space"),
     (LearningError, 409, "learning"),
     (NothingToUndoError, 409, "nothing_to_undo"),
     (ReadOnlyError, 403, "read_only"),
@@ -55,9 +64,10 @@ REASONS = {
     401: "No valid password",
     408: "The body arrived too slowly",
     429: "Too many wrong passwords; Retry-After says when to try again",
-    503: "The queue is full; Retry-After says when to try again",
+    503: "The queue is full, or the server is shutting down; Retry-After says when to try again",
+    507: "The server's disk is full or cannot be written to",
 }
-UPLOADS = (400, 408, 413, 415, 422, 503)
+UPLOADS = (400, 408, 413, 415, 422, 503, 507)
 """Errors of routes that take files."""
 ALWAYS = (401, 403, 429)
 
@@ -129,9 +139,7 @@ def _predict(service: Service, file: UploadFile, timeline: bool) -> dict[str, An
 
 
 def _events(service: Service, path: Path) -> list[Event]:
-    from avcil.media import probe
-
-    return list(events(service.recognizer, path, probe(path).duration))
+    return list(service.events(path))
 
 
 def _prediction(name: str, answer: Answer, found: Sequence[Event]) -> dict[str, Any]:
@@ -187,7 +195,7 @@ def _add_teaching(app: APIRouter, service: Service) -> None:
         response_model=schema.Undone,
         summary="Take the last teaching back",
         tags=["teach"],
-        responses=problems(409),
+        responses=problems(409, 507),
     )
     def undo() -> dict[str, Any]:
         undone = service.undo()
@@ -267,10 +275,18 @@ def _handle_errors(app: FastAPI) -> None:
     def known(request: Request, error: AvcilError) -> JSONResponse:
         status, code = next((status, code) for kind, status, code in STATUS if isinstance(error, kind))
         headers = {"Retry-After": str(error.retry_after)} if isinstance(error, BusyError) else None
-        return problem(status, code, str(error), headers)
+        return problem(status, code, FULL_DISK if is_storage_error(error) else str(error), headers)
+
+    @app.exception_handler(OSError)
+    def operating_system(request: Request, error: OSError) -> JSONResponse:
+        if is_storage_error(error):
+            return problem(507, "no_space", FULL_DISK)
+        return problem(500, "failed", f"unexpected {type(error).__name__}")
 
     @app.exception_handler(StarletteHTTPException)
     def http(request: Request, error: StarletteHTTPException) -> JSONResponse:
+        if error.__cause__ is not None and is_storage_error(error.__cause__):  # the form could not be stored
+            return problem(507, "no_space", FULL_DISK)
         codes = {400: "bad_request", 404: "not_found", 405: "not_allowed", 422: "bad_input"}
         code = codes.get(error.status_code, "http_error")
         return problem(error.status_code, code, str(error.detail), dict(error.headers or {}))

@@ -12,7 +12,6 @@ from avcil.errors import AvcilError
 from avcil.evaluation.attention_figure import shrink
 from avcil.features import FeatureStore, StoredClip
 from avcil.files import read_json
-from avcil.media import read_clip
 from avcil.media.overlay import png_data_uri
 from avcil.serving.web.service import Service
 
@@ -34,7 +33,7 @@ class Examples:
         with self._lock:
             if self._frames is None:
                 clips = _first_of_each(run_clips(self.service.run), "train")[:MOST]
-                self._frames = {clip.label: uri for clip in clips if (uri := _frame_uri(clip))}
+                self._frames = {clip.label: uri for clip in clips if (uri := self._frame_uri(clip))}
         taught = {}
         for sitting in list(self.service.work.sittings):
             try:
@@ -50,10 +49,25 @@ class Examples:
         clips = [c for c in _first_of_each(run_clips(self.service.run), "test") if c.label in known]
         found = []
         for clip in clips[:: max(1, len(clips) // TO_TRY)]:
-            frame = _frame(clip)
+            frame = self._frame(clip)
             if frame is not None and len(found) < TO_TRY:
                 found.append((frame, clip))
         return found
+
+    def _frame(self, clip: StoredClip) -> np.ndarray | None:
+        """A frame (H, W, 3) from the middle; None where it cannot be read."""
+        try:
+            with self.service.uploads.clip() as session:
+                read = session.read_clip(
+                    clip.path, frames=3, short_side=120, sample_rate=None, start=clip.start, end=clip.end
+                )
+        except AvcilError:
+            return None
+        return None if read.frames is None else shrink(read.frames[1], 240)
+
+    def _frame_uri(self, clip: StoredClip) -> str | None:
+        frame = self._frame(clip)
+        return None if frame is None else png_data_uri(frame)
 
 
 def run_clips(run: Path) -> list[StoredClip]:
@@ -70,18 +84,3 @@ def _first_of_each(clips: list[StoredClip], split: str) -> list[StoredClip]:
         if clip.split == split and clip.visual and Path(clip.path).is_file():
             first.setdefault(clip.label, clip)
     return list(first.values())
-
-
-def _frame(clip: StoredClip) -> np.ndarray | None:
-    try:
-        read = read_clip(
-            clip.path, frames=3, short_side=120, sample_rate=None, start=clip.start, end=clip.end
-        )
-    except AvcilError:
-        return None
-    return None if read.frames is None else shrink(read.frames[1], 240)
-
-
-def _frame_uri(clip: StoredClip) -> str | None:
-    frame = _frame(clip)
-    return None if frame is None else png_data_uri(frame)

@@ -15,6 +15,12 @@ class Limits:
     """Of one request."""
     seconds: float = 120.0
     """Of one clip."""
+    decode_seconds: float = 20.0
+    """Time that decoding one upload may take."""
+    decode_megabytes: int = 1024
+    """Memory that decoding one upload may take."""
+    decode_packets: int = 500_000
+    """Packets of one upload that are read, repeated passes over it included."""
     clips: int = 50
     """Of one teaching."""
     workers: int = 2
@@ -34,6 +40,10 @@ class BusyError(AvcilError):
         """Say in how many seconds to try again."""
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class ShuttingDownError(AvcilError):
+    """The server is shutting down and takes no more work."""
 
 
 class LearningError(AvcilError):

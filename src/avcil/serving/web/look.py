@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avcil.errors import InputError
+from avcil.media.reader import MediaSource
+from avcil.serving.clip_features import ClipFeatures
 from avcil.serving.explanation import Explanation
 from avcil.serving.recognizer import Recognizer
-from avcil.serving.timeline import Event, joined
+from avcil.serving.timeline import Event, joined, timeline
 
 WINDOW = 2.0
 LONG = 3 * WINDOW
@@ -30,19 +32,32 @@ class Look:
     """Why a long clip has none."""
 
 
-def look(recognizer: Recognizer, path: Path) -> Look:
-    """Ask about a clip and look at the answer; InputError if it cannot be read."""
-    explanation = recognizer.explain(path)
+def look(recognizer: Recognizer, path: Path, features: ClipFeatures, source: MediaSource) -> Look:
+    """Answer and explain.
+
+    Args:
+        recognizer: Who answers.
+        path: The clip.
+        features: Those of the clip.
+        source: What reads the clip once more, for its events.
+
+    Raises:
+        InputError: There is nothing to answer from.
+    """
+    explanation = recognizer.explain(features)
     try:
-        found = events(recognizer, path, explanation.seconds)
+        found = events(recognizer, path, explanation.seconds, source)
     except InputError as error:
         return Look(explanation=explanation, events=(), no_events=str(error).replace(str(path), "the clip"))
     return Look(explanation=explanation, events=found)
 
 
-def events(recognizer: Recognizer, path: Path, seconds: float | None) -> tuple[Event, ...]:
-    """The joined events of a long clip; none of a short one."""
+def events(
+    recognizer: Recognizer, path: Path, seconds: float | None, source: MediaSource
+) -> tuple[Event, ...]:
+    """The joined events of a long clip, which `source` reads; none of a short one."""
     if not seconds or seconds < LONG:
         return ()
     hop = max(0.5, seconds / WINDOWS)
-    return tuple(joined(recognizer.timeline(path, window=max(WINDOW, 2 * hop), hop=hop)))
+    window = max(WINDOW, 2 * hop)
+    return tuple(joined(timeline(recognizer, path, window=window, hop=hop, source=source)))

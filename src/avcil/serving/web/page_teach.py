@@ -13,10 +13,10 @@ import gradio as gr
 
 from avcil.errors import AvcilError
 from avcil.serving.web import render_teaching as render
+from avcil.serving.web.incoming import Upload
 from avcil.serving.web.page_ask import QUIET, SHOW, limits_text
 from avcil.serving.web.render import PARTS, problem_html
 from avcil.serving.web.service import Service, class_name
-from avcil.serving.web.teaching import Upload
 
 HINT = (
     '<div class="hint">Name a class and give some clips of it. It learns in seconds; how well it then knows the old '

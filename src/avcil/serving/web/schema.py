@@ -92,8 +92,10 @@ class TeachingResult(BaseModel):
 class TeachingBody(BaseModel):
     """How far a teaching is."""
 
-    state: Literal["learning", "done", "failed"]
-    number: int = Field(description="counts the teachings since the server started")
+    state: Literal["learning", "done", "failed", "lost"] = Field(
+        description="lost: accepted, but the server was killed before it was learned, and it cannot be resumed"
+    )
+    number: int = Field(description="of the teaching; it stays the same where a restarted server resumes it")
     label: str
     clips: int = Field(description="sent")
     doing: str = Field(description="what is under way, for people")
@@ -101,7 +103,7 @@ class TeachingBody(BaseModel):
     total: int
     left_out: list[LeftOut]
     result: TeachingResult | None = Field(description="when it is done")
-    error: str | None = Field(description="when it failed; nothing has changed then")
+    error: str | None = Field(description="when it failed or is lost; nothing has changed then")
 
 
 class Undone(BaseModel):

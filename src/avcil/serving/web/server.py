@@ -8,7 +8,6 @@ import os
 import resource
 import socket
 import sys
-import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -36,6 +35,8 @@ from avcil.serving.web.page import HEAD, WORDS, make_page, make_theme
 from avcil.serving.web.page_routes import add_login, add_metrics, add_upload, handle_refusals
 from avcil.serving.web.payload import PayloadCheck
 from avcil.serving.web.service import Service
+from avcil.serving.web.stopping import StoppableServer, stops_on_signals
+from avcil.serving.web.temporary import temporary_folder
 from avcil.serving.web.uploads import UploadLimits, Uploads
 
 STYLES = [Path(__file__).with_name("page.css"), attention_figure.STYLE]
@@ -127,7 +128,7 @@ def serve(
     password: str | None = None,
 ) -> None:
     """Serve a run until stopped; InputError if the address cannot be had or the run not served."""
-    with tempfile.TemporaryDirectory(prefix="avcil-serve-", ignore_cleanup_errors=True) as cache:
+    with temporary_folder() as cache:
         os.environ["GRADIO_TEMP_DIR"] = cache  # uploads of the page; gone with the server
         listening = _listen(host, port)
         service = Service(run, work=work, limits=limits, read_only=read_only)
@@ -138,12 +139,14 @@ def serve(
                 _warn(service)
             _allow_open_files(2 * service.limits.open_requests)
             config = server_config(app, proxy=bool(names), timeout_graceful_shutdown=5)
-            server = uvicorn.Server(config)
+            server = StoppableServer(config, service)
             quiet = logging.getLogger("uvicorn.error")
             quiet.addFilter(
                 lambda _: not server.should_exit
             )  # pages that are open when it is stopped are no errors
-            server.run(sockets=[listening])
+            with stops_on_signals(server):
+                server.run(sockets=[listening])
+                service.close()
         finally:
             service.close()
             listening.close()
@@ -173,6 +176,8 @@ def _announce(service: Service, host: str, port: int) -> None:
         f"What it is taught is kept in {service.work.folder}; the run itself stays as it is. Ctrl-C stops.",
         flush=True,
     )
+    for message in service.messages:
+        print(f"avcil: teaching {message}", file=sys.stderr, flush=True)
 
 
 def server_config(app: Guard, *, proxy: bool = False, **options: Any) -> uvicorn.Config:

@@ -7,19 +7,29 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from avcil.errors import AvcilError, InputError
-from avcil.media import probe
+from avcil.errors import AvcilError, InputError, StorageError
+from avcil.files import is_storage_error
 from avcil.serving.recognizer import Answer, Recognizer, model_folder
+from avcil.serving.timeline import Event
 from avcil.serving.web import heldout
 from avcil.serving.web.admission import Admission
-from avcil.serving.web.limits import LearningError, Limits, NothingToUndoError, ReadOnlyError
-from avcil.serving.web.look import Look, look
-from avcil.serving.web.teaching import Teaching, Upload, teach
+from avcil.serving.web.decoding import UploadReader
+from avcil.serving.web.incoming import Upload
+from avcil.serving.web.limits import (
+    LearningError,
+    Limits,
+    NothingToUndoError,
+    ReadOnlyError,
+    ShuttingDownError,
+)
+from avcil.serving.web.look import Look, events, look
+from avcil.serving.web.teaching import FULL_DISK, Teaching, teach
 from avcil.serving.web.work_folder import WorkFolder
 
 T = TypeVar("T")
@@ -41,49 +51,77 @@ class Service:
         except BaseException:
             self.work.close()
             raise
+        self.uploads = UploadReader(self.limits)
         self.teaching: Teaching | None = None
+        self._closing = threading.Event()
         self._changing = threading.Lock()
         self.queue = Admission(self.limits.workers, self.limits.waiting)
         self.teachings: Counter[str] = Counter()  # those that ended, by result
         self._pool = ThreadPoolExecutor(self.limits.workers, thread_name_prefix="ask")
         self._teacher: threading.Thread | None = None
+        self.messages: list[str] = []
+        """What the operator should know of teachings that an earlier process accepted."""
+        self._take_over()
+
+    def shut_down(self) -> None:
+        """Take no more work; what was accepted continues."""
+        self._closing.set()
+
+    def check_open(self) -> None:
+        """ShuttingDownError once the server is shutting down."""
+        if self._closing.is_set():
+            raise ShuttingDownError("the server is shutting down; send this again once it is back")
+
+    def wait_for_teaching(self) -> None:
+        """Wait until what was accepted to be learned is learned."""
+        if self._teacher is not None:
+            self._teacher.join()
 
     def close(self) -> None:
         """Finish what is under way and let the work folder go."""
-        if self._teacher is not None:
-            self._teacher.join()
+        self.shut_down()
+        self.wait_for_teaching()
         self._pool.shutdown(wait=True)
+        self.uploads.close()
         self.work.close()
 
     # -- asking ----------------------------------------------------------------------------------------------------
 
     def answer(self, path: Path) -> Answer:
         """The answer for a clip; the caller holds a slot of `queue`."""
-        return self._in_pool(lambda: self._checked(path, lambda: self.recognizer.answer(path)))
+        return self._in_pool(lambda: self._answer(path))
 
     def look(self, path: Path) -> Look:
         """The answer with all that there is to see of it; the caller holds a slot of `queue`."""
-        return self._in_pool(lambda: self._checked(path, lambda: look(self.recognizer, path)))
+        return self._in_pool(lambda: self._look(path))
+
+    def events(self, path: Path) -> tuple[Event, ...]:
+        """The events of a long clip; the caller holds a slot of `queue`."""
+        return self._in_pool(lambda: self._events(path))
 
     def _in_pool(self, work: Callable[[], T]) -> T:
+        self.check_open()
         return self._pool.submit(work).result()
 
-    def _checked(self, path: Path, work: Callable[[], T]) -> T:
-        self.check_length(path)
-        return work()
+    def _answer(self, path: Path) -> Answer:
+        with self.uploads.checked(path) as session:
+            features = self.recognizer.reader.features(path, media=session)
+        return self.recognizer.answer(features)
 
-    def check_length(self, path: Path) -> None:
-        """Refuse a clip that is too long; MediaError for what is no media file."""
-        seconds = probe(path).duration
-        if seconds > self.limits.seconds:
-            raise InputError(
-                f"{path}: the clip lasts {seconds:.0f} s; at most {self.limits.seconds:.0f} s are taken. Cut it"
-            )
+    def _look(self, path: Path) -> Look:
+        with self.uploads.checked(path) as session:
+            features = self.recognizer.reader.features(path, media=session)
+            return look(self.recognizer, path, features, session)
+
+    def _events(self, path: Path) -> tuple[Event, ...]:
+        with self.uploads.checked(path) as session:
+            return events(self.recognizer, path, session.probe(path).duration, session)
 
     # -- teaching --------------------------------------------------------------------------------------------------
 
     def check_may_teach(self) -> None:
-        """ReadOnlyError or LearningError where nothing can be taught now."""
+        """ReadOnlyError, ShuttingDownError or LearningError where nothing can be taught now."""
+        self.check_open()
         if self.read_only:
             raise ReadOnlyError("this recogniser is served read-only: it can be asked, not taught")
         if self._changing.locked():
@@ -105,28 +143,58 @@ class Service:
                 "it is learning already; one teaching at a time. Wait for it to end, then try again"
             )
         try:
-            number = 1 + (self.teaching.number if self.teaching else 0)
+            last = self.teaching.number if self.teaching else 0
+            number = max(self.work.next_teaching(), last + 1)
             teaching = Teaching(number=number, label=label, clips=len(clips))
-            kept = teaching.take(clips, self.work.incoming)
-            self._teacher = threading.Thread(target=self._teach, args=(teaching, kept), name="teach")
-            self._teacher.start()
+            with without_server_paths():
+                kept = self.work.incoming.accept(number, label, clips)
         except BaseException:
             self._changing.release()
             raise
-        self.teaching = teaching
+        self._start_teacher(teaching, kept)
         return teaching
+
+    def _start_teacher(self, teaching: Teaching, clips: Sequence[Upload]) -> None:
+        self._teacher = threading.Thread(target=self._teach, args=(teaching, clips), name="teach")
+        self.teaching = teaching
+        self._teacher.start()
 
     def _teach(self, teaching: Teaching, clips: Sequence[Upload]) -> None:
         try:
             teach(self, teaching, clips)
         finally:
-            teaching.clean(self.work.incoming)
+            self.work.incoming.remove(teaching.number)
             self.teachings["failed" if teaching.error else "done"] += 1
             self._changing.release()
             teaching.ended.set()
 
+    def _take_over(self) -> None:
+        """Resume the teaching that an earlier process accepted, or report it as lost."""
+        finished = {sitting.get("teaching") for sitting in self.work.sittings}
+        if self.work.lost:
+            self.teaching = Teaching.of_lost(self.work.lost[-1])
+        last = self.work.sittings[-1] if self.work.sittings else {}
+        if "teaching" in last and (self.teaching is None or self.teaching.number < last["teaching"]):
+            self.teaching = Teaching.of_sitting(last)
+        if self.read_only:
+            return  # a server that may teach resumes it
+        for accepted in self.work.incoming.found():
+            what = f"{accepted.label!r} ({len(accepted.names)} clips), accepted before the last stop"
+            problem = accepted.problem(self.work.incoming.path(accepted.number))
+            if accepted.number in finished:
+                self.work.incoming.remove(accepted.number)
+            elif problem:
+                self.work.add_lost(accepted, problem)
+                self.teaching = Teaching.of_lost(self.work.lost[-1])
+                self.messages.append(f"lost: {what}: {problem}")
+            elif self._changing.acquire(blocking=False):
+                self.messages.append(f"resuming: {what}")
+                teaching = Teaching(number=accepted.number, label=accepted.label, clips=len(accepted.names))
+                self._start_teacher(teaching, self.work.incoming.begin_again(accepted))
+
     def undo(self) -> dict[str, Any]:
         """Know again what it knew before the last sitting; the sitting that was undone."""
+        self.check_open()
         if self.read_only:
             raise ReadOnlyError("this recogniser is served read-only: nothing can be undone")
         if not self._changing.acquire(blocking=False):
@@ -136,7 +204,8 @@ class Service:
             if before is None:
                 raise NothingToUndoError("there is nothing to undo")
             snapshot = Recognizer.load(before).snapshot()
-            undone = self.work.undo()
+            with without_server_paths():
+                undone = self.work.undo()
             self.recognizer.restore(snapshot)
             return undone
         finally:
@@ -181,8 +250,21 @@ def default_work(run: Path) -> Path:
     return run.with_name(f"{run.name}.taught")
 
 
+@contextmanager
+def without_server_paths() -> Iterator[None]:
+    """Raise errors of a full or read-only disk as a `StorageError` that names no path of this machine."""
+    try:
+        yield
+    except (StorageError, OSError) as error:
+        if not is_storage_error(error):
+            raise
+        raise StorageError(FULL_DISK) from error
+
+
 def words(error: BaseException, path: Path | None = None, name: str = "the clip") -> str:
     """An error for people on the other side of the wire: no path of this machine."""
+    if is_storage_error(error):
+        return FULL_DISK
     text = str(error) if isinstance(error, AvcilError) else f"unexpected {type(error).__name__}"
     if path is not None:
         text = text.replace(str(path), name).replace(str(path.parent), "the upload")

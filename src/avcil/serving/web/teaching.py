@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,25 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from avcil.errors import AvcilError, InputError
 from avcil.evaluation.attention_figure import shrink
-from avcil.files import write_atomically
+from avcil.files import is_storage_error, write_atomically
 from avcil.media.overlay import encode_png
 from avcil.models.base import modality_parts
 from avcil.serving.clip_features import ClipFeatures
 from avcil.serving.recognizer import Recognizer
 from avcil.serving.web import heldout
 from avcil.serving.web.heldout import HeldOut
+from avcil.serving.web.incoming import Upload
 
 if TYPE_CHECKING:
     from avcil.serving.web.service import Service
 
-
-@dataclass(frozen=True)
-class Upload:
-    """A file that somebody sent."""
-
-    path: Path
-    name: str
-    """As the sender calls it; only ever shown."""
+FULL_DISK = "the server's disk is full or cannot be written to; nothing was changed"
 
 
 @dataclass
@@ -47,7 +40,31 @@ class Teaching:
     error: str | None = None
     sitting: int | None = None
     """The number of what it added to the work folder, once it counts."""
+    lost: bool = False
+    """Whether an earlier server process accepted it and was killed before it was learned."""
     ended: threading.Event = field(default_factory=threading.Event)
+
+    @classmethod
+    def of_sitting(cls, sitting: dict[str, Any]) -> Teaching:
+        """A teaching that an earlier server process finished."""
+        teaching = cls(
+            number=sitting["teaching"],
+            label=sitting["label"],
+            clips=sitting["clips"],
+            left_out=sitting["left_out"],
+            result=sitting["result"],
+            sitting=sitting["number"],
+        )
+        teaching.ended.set()
+        return teaching
+
+    @classmethod
+    def of_lost(cls, lost: dict[str, Any]) -> Teaching:
+        """A teaching that an earlier server process accepted and that is lost."""
+        number, label, clips = lost["number"], lost["label"], lost["clips"]
+        teaching = cls(number=number, label=label, clips=clips, error=lost["reason"], lost=True)
+        teaching.ended.set()
+        return teaching
 
     def progress(self, doing: str, done: int, total: int) -> None:
         """Note how far it is."""
@@ -55,24 +72,10 @@ class Teaching:
 
     def to_dict(self) -> dict[str, Any]:
         """For the HTTP API."""
-        state = "failed" if self.error else "done" if self.ended.is_set() else "learning"
+        ended = "lost" if self.lost else "failed" if self.error else "done"
+        state = ended if self.ended.is_set() else "learning"
         names = ("number", "label", "clips", "doing", "done", "total", "left_out", "result", "error")
         return {"state": state, **{name: getattr(self, name) for name in names}}
-
-    def take(self, clips: Sequence[Upload], incoming: Path) -> list[Upload]:
-        """Move the uploads where they stay until they are learnt."""
-        folder = incoming / str(self.number)
-        folder.mkdir(parents=True, exist_ok=True)
-        kept = []
-        for position, clip in enumerate(clips):
-            target = folder / f"{position:04d}"
-            shutil.copyfile(clip.path, target)
-            kept.append(Upload(target, clip.name))
-        return kept
-
-    def clean(self, incoming: Path) -> None:
-        """Remove the uploads."""
-        shutil.rmtree(incoming / str(self.number), ignore_errors=True)
 
 
 def teach(service: Service, teaching: Teaching, clips: Sequence[Upload]) -> None:
@@ -85,6 +88,8 @@ def teach(service: Service, teaching: Teaching, clips: Sequence[Upload]) -> None
             service.recognizer.restore(before)
         known = isinstance(error, AvcilError)
         teaching.error = str(error) if known else f"unexpected {type(error).__name__}; nothing was changed"
+        if is_storage_error(error):
+            teaching.error = FULL_DISK
         for clip in clips:
             teaching.error = teaching.error.replace(str(clip.path), clip.name)
 
@@ -121,7 +126,15 @@ def _teach(service: Service, teaching: Teaching, clips: Sequence[Upload]) -> dic
         if frame is not None:
             write_atomically(folder / "frame.png", lambda file: file.write(frame))
 
-    entry = {"label": label, "learnt": len(learnt), "held_out": list(new.labels), "result": result}
+    entry = {
+        "label": label,
+        "learnt": len(learnt),
+        "held_out": list(new.labels),
+        "result": result,
+        "teaching": teaching.number,
+        "clips": teaching.clips,
+        "left_out": teaching.left_out,
+    }
     teaching.sitting = service.work.add(entry, write)["number"]
     return result
 
@@ -136,8 +149,8 @@ def _read(
     for position, clip in enumerate(clips):
         teaching.progress("reading clips", position, len(clips))
         try:
-            service.check_length(clip.path)
-            features = service.recognizer.reader.features(clip.path)
+            with service.uploads.checked(clip.path) as session:
+                features = service.recognizer.reader.features(clip.path, media=session)
             lacking = (hears and features.audio is None) or (sees and features.visual is None)
             if lacking:
                 raise InputError(f"{features.notes or 'a modality is missing'}; it is needed for learning")
