@@ -30,8 +30,10 @@ def clip(taught) -> Path:
     return next((taught / "clips").glob("test-*.mp4"))
 
 
-def stop_workers(service: Service) -> list[int]:
-    """Let the worker processes hang."""
+def stop_workers(service: Service, clip: Path) -> list[int]:
+    """Let the worker processes hang, once each has answered."""
+    for _ in service.uploads.pool.pids:
+        service.answer(clip)
     pids = service.uploads.pool.pids
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
@@ -67,7 +69,7 @@ def test_nothing_is_decoded_in_the_server(run, serve_run, new_clips, tmp_path, m
 
 def test_a_worker_that_is_killed(served, clip):
     """Its request gets an error with the reason; the next request an answer."""
-    pids = stop_workers(served.service)
+    pids = stop_workers(served.service, clip)
     timer = threading.Timer(0.5, lambda: [os.kill(pid, signal.SIGKILL) for pid in pids])
     timer.start()
     answer = send(served.url, clip)
@@ -79,11 +81,10 @@ def test_a_worker_that_is_killed(served, clip):
 
 def test_a_worker_that_hangs(run, clip):
     """Given up after the time that an upload may take; the worker is replaced."""
-    service = Service(run, limits=replace(Limits(), decode_seconds=0.5))
+    service = Service(run, limits=replace(Limits(), decode_seconds=2.0))
     try:
-        service.answer(clip)
-        pids = stop_workers(service)
-        with pytest.raises(Exception, match=r"gave up after 0\.5 s"):
+        pids = stop_workers(service, clip)
+        with pytest.raises(Exception, match=r"gave up after 2 s"):
             service.answer(clip)
         for pid in pids:
             with suppress(ProcessLookupError):

@@ -203,6 +203,8 @@ def _check_state(state: dict[str, Any], path: Path) -> None:
                 for name, kind in (("left_out", list), ("result", dict)):
                     if not isinstance(checks.entry(sitting, name), kind):
                         raise InputError(f"{name} is {sitting[name]!r:.60}; it must be a {kind.__name__}")
+        if not isinstance(state.get("lost", []), list):
+            raise InputError("lost must be a list")
         for lost in state.get("lost", []):
             _check_teaching(lost, number="number")
             if not isinstance(checks.entry(lost, "reason"), str):
