@@ -371,3 +371,10 @@ def test_what_was_unpacked_does_not_stay_if_it_is_refused(tmp_path):
     with pytest.raises(InputError, match="damaged"):
         import_features(archive, tmp_path / "store", files.benchmark_of(FEW[:2]))
     assert not list(tmp_path.rglob(".unpacked*"))
+
+
+def test_an_archive_that_is_a_pipe_does_not_wait(tmp_path):
+    """Opening a pipe waits for a writer that never comes."""
+    os.mkfifo(tmp_path / "AVE_features.zip")
+    with pytest.raises(InputError, match="a named pipe"):
+        import_features(tmp_path / "AVE_features.zip", tmp_path / "store", files.benchmark_of(FEW[:2]))

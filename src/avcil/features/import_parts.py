@@ -11,6 +11,9 @@ from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO
 
+from avcil.errors import InputError
+from avcil.input_files import open_regular
+
 
 class _Seekable(io.RawIOBase):
     """A read-only file of `size` bytes that keeps its own position."""
@@ -45,8 +48,8 @@ class JoinedFile(_Seekable):
         self._files: list[BinaryIO] = []
         try:
             for path in paths:
-                self._files.append(open(path, "rb"))  # noqa: SIM115 - closed in close()
-        except OSError:
+                self._files.append(open_regular(path))
+        except (OSError, InputError):
             self.close()
             raise
         sizes = [file.seek(0, io.SEEK_END) for file in self._files]
