@@ -20,6 +20,7 @@ pytest.importorskip("gradio", reason="needs the extra [serve]")
 import uvicorn
 
 from avcil.media import write_video
+from avcil.serving.web.guard import Guard
 from avcil.serving.web.limits import Limits
 from avcil.serving.web.server import make_app, server_config
 from avcil.serving.web.service import Service
@@ -33,6 +34,7 @@ class Served:
 
     url: str
     service: Service
+    app: Guard
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +91,7 @@ def serving(
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
-        yield Served(f"http://127.0.0.1:{listening.getsockname()[1]}", service)
+        yield Served(f"http://127.0.0.1:{listening.getsockname()[1]}", service, made)
     finally:
         server.should_exit = True
         thread.join()
@@ -101,6 +103,13 @@ def serving(
 def serve_run() -> Callable[..., object]:
     """The context `serving`."""
     return serving
+
+
+@pytest.fixture(autouse=True)
+def upload_folder(tmp_path, monkeypatch) -> Path:
+    """A folder for the page's uploads of one test."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    return tmp_path / "uploads"
 
 
 @pytest.fixture

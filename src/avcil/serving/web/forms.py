@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, get_origin
 
 from fastapi import HTTPException, Request
 from fastapi.routing import APIRoute
 from starlette.datastructures import FormData
+from starlette.formparsers import MultiPartException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 MOST_FIELDS = 10
 FIELD_BYTES = 10_000
 """Bytes of a field that is no file."""
+
+
+class FormRequest(Request):
+    """A request whose form is closed, files and all, when the client hangs up; Starlette does so for bad forms only."""
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        """The body in parts."""
+        try:
+            async for part in super().stream():
+                yield part
+        except ClientDisconnect:
+            raise MultiPartException("the upload ended before its end") from None
 
 
 class StrictRoute(APIRoute):
@@ -31,7 +45,7 @@ class StrictRoute(APIRoute):
         query = _fields(self.dependant.query_params)
         most_files = self.most_files
 
-        class StrictRequest(Request):
+        class StrictRequest(FormRequest):
             async def form(self, **limits: Any) -> FormData:  # type: ignore[override]
                 found = await super().form(
                     max_files=most_files, max_fields=MOST_FIELDS, max_part_size=FIELD_BYTES

@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
 from avcil.serving.web.authentication import Authentication
+from avcil.serving.web.forms import FormRequest
 from avcil.serving.web.guard import client_of, session_cookie
 from avcil.serving.web.login_page import login_html
 from avcil.serving.web.metrics import CONTENT_TYPE_LATEST, Metrics
@@ -27,7 +28,9 @@ def add_upload(app: FastAPI, uploads: Uploads, most_files: int) -> None:
         from gradio.routes import file_upload_statuses
 
         try:
-            async with request.form(max_files=most_files, max_fields=0) as form:
+            async with FormRequest(request.scope, request.receive).form(
+                max_files=most_files, max_fields=0
+            ) as form:
                 found = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
                 files = [(file.filename or "clip", file.file, file.size or 0) for file in found]
                 if not files:

@@ -1,0 +1,280 @@
+"""Attack a real `avcil serve` process in every way that docs/serving.md names, and print a table of what happened.
+
+    python benchmarks/serve_attack.py RUN CLIP [--only files,origins]
+
+The server runs in a process of its own with a copy of the run, and writes down each connection that it opens. The exit
+code is 1 if an attack got something else than it should. An attack is a function with the decorator `attack`; it gives
+rows of (attack, expected, got).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+
+SERVER = """
+import sys
+log = open(sys.argv[1], "a", buffering=1)
+def note(event, words):
+    if event == "socket.connect" or (event == "socket.getaddrinfo" and words[0] != "127.0.0.1"):
+        log.write(f"{event} {words[-1] if event == 'socket.connect' else words}\\n")
+sys.addaudithook(note)
+from avcil.cli.main import main
+sys.exit(main(["serve", *sys.argv[2:]]))
+"""
+META = {"_type": "gradio.FileData"}
+Row = tuple[str, str, str]
+"""What was tried, what should come of it, what came."""
+
+
+@dataclass
+class Target:
+    """A server under attack."""
+
+    url: str
+    process: subprocess.Popen[str]
+    connections: Path
+    """Connections that the server opened, one a line."""
+    folder: Path
+    clip: Path
+
+    def send(self, method: str, path: str, **more) -> httpx.Response:
+        """One request; a connection that the server closed counts as status 0."""
+        try:
+            return httpx.request(method, self.url + path, timeout=120, **more)
+        except httpx.TransportError:
+            return httpx.Response(0)
+
+    def predict(self, **more) -> httpx.Response:
+        """Ask about the clip."""
+        return self.send("POST", "/api/predict", files={"file": ("a.mp4", self.clip.read_bytes())}, **more)
+
+    def memory(self) -> int:
+        """Bytes that the server process holds."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+ATTACKS: dict[str, tuple[Callable[[Target], Iterator[Row]], tuple[str, ...], dict[str, str]]] = {}
+
+
+def attack(*words: str, **environment: str) -> Callable:
+    """Register an attack on a server that is started with these words and variables besides the usual ones."""
+
+    def register(function: Callable[[Target], Iterator[Row]]) -> Callable:
+        ATTACKS[function.__name__] = (function, words, environment)
+        return function
+
+    return register
+
+
+@contextlib.contextmanager
+def served(run: Path, clip: Path, words: tuple[str, ...], environment: dict[str, str]) -> Iterator[Target]:
+    """Serve a copy of the run in a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="serve-attack-") as name:
+        folder = Path(name)
+        shutil.copytree(run, folder / "run")
+        log = folder / "connections"
+        log.touch()
+        command = [sys.executable, "-c", SERVER, str(log), str(folder / "run"), "--port", "0", *words]
+        with open(folder / "errors", "w") as errors:
+            process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=errors, text=True, env=os.environ | environment
+            )
+        try:
+            url = process.stdout.readline().split()[-1]
+            yield Target(url, process, log, folder, clip)
+        finally:
+            process.terminate()
+            process.wait(60)
+            process.stdout.close()
+
+
+@attack()
+def files(target: Target) -> Iterator[Row]:
+    """Paths outside the upload folder, for every event that takes a file."""
+    config = target.send("GET", "/config").json()
+    takes = {c["id"] for c in config["components"] if "FileData" in json.dumps(c.get("api_info", {}))}
+    uploaded = target.send("POST", "/gradio_api/upload", files={"files": ("a.mp4", b"x")}).json()[0]
+    link = Path(uploaded).with_name("link")
+    link.symlink_to("/etc/passwd")
+    paths = {
+        "absolute path": "/etc/passwd",
+        "relative path": "run/config.json",
+        "path with ..": f"{uploaded}/../../../etc/passwd",
+        "symbolic link": str(link),
+        "device": "/dev/zero",
+        "directory": "/etc",
+        "http URL": "http://127.0.0.1:9/a.mp4",
+        "URL of a name": "https://nowhere.example/a.mp4",
+        "data URI": "data:video/mp4;base64,AAAA",
+        "number": 7,
+    }
+    for kind, path in paths.items():
+        got = set()
+        for event in config["dependencies"]:
+            for position, component in enumerate(event["inputs"]):
+                if component in takes and event["backend_fn"]:
+                    data: list[object] = [None] * len(event["inputs"])
+                    for form in ({"path": path, "meta": META}, [{"path": path}], {"video": {"path": path}}):
+                        data[position] = form
+                        body = {"data": data, "fn_index": event["id"], "session_hash": "x"}
+                        answer = target.send("POST", "/gradio_api/queue/join", content=json.dumps(body))
+                        got.add(answer.status_code)
+        yield f"file named by {kind}", "403", ", ".join(map(str, sorted(got)))
+    for path in ("/etc/passwd", "http://nowhere.example/a", str(link)):
+        yield f"GET file={path[:25]}", "403", str(target.send("GET", f"/gradio_api/file={path}").status_code)
+    for path in ("run/predict", "call/predict", "component_server", "proxy=http://127.0.0.1:9/", "vibe-edit"):
+        method = "GET" if "proxy" in path else "POST"
+        yield f"Gradio's {path}", "404", str(target.send(method, f"/gradio_api/{path}", json={}).status_code)
+    yield "connections opened by the server", "none", target.connections.read_text().strip() or "none"
+    link.unlink()
+
+
+@attack()
+def origins(target: Target) -> Iterator[Row]:
+    """Requests that a page of another site can send."""
+    host = urlsplit(target.url).netloc
+    for name, headers, status in (
+        ("Origin of another site", {"origin": "http://evil.example"}, 403),
+        ("Origin of another port", {"origin": "http://127.0.0.1:1"}, 403),
+        ("Origin: null", {"origin": "null"}, 403),
+        ("Origin: http://[x", {"origin": "http://[x"}, 403),
+        ("Sec-Fetch-Site: cross-site", {"sec-fetch-site": "cross-site"}, 403),
+        ("Host of another name", {"host": "evil.example"}, 403),
+        ("Host: [", {"host": "["}, 400),
+        ("the page's own origin", {"origin": f"http://{host}"}, 409),  # nothing to undo
+    ):
+        yield (
+            f"undo with {name}",
+            str(status),
+            str(target.send("POST", "/api/undo", headers=headers).status_code),
+        )
+    page = target.send("GET", "/")
+    yield "X-Frame-Options of the page", "DENY", page.headers.get("x-frame-options", "none")
+    framing = "frame-ancestors 'none'" in page.headers.get("content-security-policy", "")
+    yield "CSP of the page forbids framing", "True", str(framing)
+
+
+@attack("--max-upload", "20MB")
+def bodies(target: Target) -> Iterator[Row]:
+    """Large and malformed bodies."""
+    before = target.memory()
+    big = b'{"data": "' + b"x" * 19_000_000 + b'"}'
+    for path in ("/gradio_api/queue/join", "/api/predict", "/api/undo"):
+        answer = target.send("POST", path, content=big, headers={"content-type": "application/json"})
+        yield f"JSON of 19 MB to {path}", "413", str(answer.status_code or "closed")
+    chunks = iter([big[at : at + 65536] for at in range(0, len(big), 65536)])
+    answer = target.send("POST", "/gradio_api/queue/join", content=chunks)
+    yield (
+        "the same, length not stated",
+        "413 or closed",
+        "413 or closed" if answer.status_code in (0, 413) else "no",
+    )
+    grown = (target.memory() - before) / 1e6
+    yield "memory grown", "below 100 MB", "below 100 MB" if grown < 100 else f"{grown:.0f} MB"
+    deep = target.send("POST", "/gradio_api/queue/join", content=b"[" * 900_000)
+    yield "JSON of 900,000 brackets", "400", str(deep.status_code)
+    clip = ("a.mp4", target.clip.read_bytes())
+    two = target.send("POST", "/api/predict", files=[("file", clip), ("file", clip)])
+    yield "two files in one question", "422", str(two.status_code)
+    other = target.send("POST", "/api/predict", files=[("file", clip), ("other", clip)])
+    yield "an unknown field", "422", str(other.status_code)
+    taken = [target.send("POST", "/gradio_api/upload", files={"files": bytes(15_000_000)}) for _ in range(8)]
+    yield "8 uploads of 15 MB of one client", "429 at the end", f"{taken[-1].status_code} at the end"
+    many = target.send("POST", "/gradio_api/upload", files=[("files", ("a", b"x"))] * 100)
+    yield "100 files in one upload", "400", str(many.status_code)
+    yield "a clip afterwards", "200", str(target.predict().status_code)
+
+
+@attack()
+def slow_sockets(target: Target) -> Iterator[Row]:
+    """Uploads that stop half way, and a queue that is full of one client's clips."""
+    where = urlsplit(target.url)
+    head = f"POST /api/predict HTTP/1.1\r\nHost: {where.netloc}\r\nContent-Length: 100000\r\n"
+    head += "Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
+    lines = [socket.create_connection((where.hostname, where.port), timeout=60) for _ in range(100)]
+    for line in lines:
+        line.sendall(head.encode())
+    began = time.monotonic()
+    answers = [target.predict().status_code for _ in range(5)]
+    yield "5 clips beside 100 slow uploads", "200", ", ".join(map(str, sorted(set(answers))))
+    ends = {line.recv(65536)[9:12].decode() for line in lines}
+    yield "the slow uploads", "408", ", ".join(sorted(ends))
+    seconds = time.monotonic() - began
+    yield "they end within", "30 s", "30 s" if seconds < 30 else f"{seconds:.0f} s"
+    for line in lines:
+        line.close()
+
+
+@attack("--waiting", "4", "--workers", "1")
+def full_queue(target: Target) -> Iterator[Row]:
+    """More clips than may wait."""
+    with ThreadPoolExecutor(40) as pool:
+        answers = list(pool.map(lambda _: target.predict(), range(40)))
+    yield (
+        "statuses of 40 clips at once",
+        "200, 503",
+        ", ".join(map(str, sorted({a.status_code for a in answers}))),
+    )
+    waits = {a.headers.get("retry-after") for a in answers if a.status_code == 503}
+    yield (
+        "Retry-After of the 503s",
+        "1 to 120",
+        "1 to 120" if all(w and 1 <= int(w) <= 120 for w in waits) else "no",
+    )
+
+
+@attack(AVCIL_PASSWORD="correct horse")
+def passwords(target: Target) -> Iterator[Row]:
+    """Requests without the password, and guesses."""
+    for path in ("/", "/api/model", "/metrics", "/config", "/gradio_api/file=/etc/passwd"):
+        yield f"GET {path} without the password", "401", str(target.send("GET", path).status_code)
+    yield "a clip without the password", "401", str(target.predict().status_code)
+    right = {"authorization": "Bearer correct horse"}
+    yield "a clip with the password", "200", str(target.predict(headers=right).status_code)
+    guesses = [target.send("POST", "/login", data={"password": f"guess {n}"}).status_code for n in range(8)]
+    yield (
+        "8 guesses",
+        "401 five times, 429 three times",
+        ("401 five times, 429 three times" if guesses == [401] * 5 + [429] * 3 else str(guesses)),
+    )
+    yield "the password after them", "429", str(target.send("GET", "/api/health", headers=right).status_code)
+
+
+def main() -> int:
+    """Run the attacks and print the table."""
+    words = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    words.add_argument("run", type=Path, help="a finished run, or a model's folder")
+    words.add_argument("clip", type=Path, help="a clip that it answers")
+    words.add_argument("--only", help=f"names of attacks, with commas: {','.join(ATTACKS)}")
+    given = words.parse_args()
+    failed = 0
+    print(f"{'attack':50} {'expected':32} {'got':32} ok")
+    for name in given.only.split(",") if given.only else ATTACKS:
+        function, options, environment = ATTACKS[name]
+        with served(given.run, given.clip, options, environment) as target:
+            for what, expected, got in function(target):
+                failed += expected != got
+                print(f"{what:50} {expected:32} {got:32} {'yes' if expected == got else 'NO'}", flush=True)
+    print(f"{failed} attacks got something else" if failed else "all as expected")
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
