@@ -50,7 +50,9 @@ def features() -> dict[str, np.ndarray]:
         coarse = rng.randint(0, 256, (3, encoder.frames, 8, 8, 3))
         clips = list(np.kron(coarse, np.ones((1, 1, 20, 20, 1), int)).astype(np.uint8))
         found[name] = encoder.encode(clips)
-    sounds = [rng.standard_normal(length).cumsum().astype(np.float32) / 300 for length in (9000, 38_400, 160_000)]
+    sounds = [
+        rng.standard_normal(length).cumsum().astype(np.float32) / 300 for length in (9000, 38_400, 160_000)
+    ]
     for name in AUDIO:
         found[name] = audio_encoder(name).encode(sounds)
     return found
@@ -72,7 +74,9 @@ def main() -> None:
         sys.stdout.buffer.write(content.getvalue())
         return
     names = (*VISUAL, *AUDIO)
-    rows = {f"{count} threads": {"OMP_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count} for count in THREADS}
+    rows = {
+        f"{count} threads": {"OMP_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count} for count in THREADS
+    }
     rows |= {kind: {"OMP_NUM_THREADS": "1", **settings} for kind, settings in PROCESSORS.items()}
     print("| | " + " | ".join(names) + " |\n|---|" + "---:|" * len(names))
     reference: dict[str, np.ndarray] = {}
@@ -81,7 +85,9 @@ def main() -> None:
         found = in_process(settings)
         reference = reference or found
         differences = [np.abs(found[name] - reference[name]).max() / reference[name].std() for name in names]
-        print(f"| {row} | " + " | ".join(f"{difference:.1g}" for difference in differences) + " |", flush=True)
+        print(
+            f"| {row} | " + " | ".join(f"{difference:.1g}" for difference in differences) + " |", flush=True
+        )
         same &= "threads" not in row or not any(differences)
     sys.exit(not same)
 

@@ -75,6 +75,13 @@ def test_cells_cover_the_whole_frame() -> None:
     assert change[:, 4].sum() > 1.5 * change[:, 0].sum()
 
 
+def test_constants_are_shipped_for_the_default_options() -> None:
+    """They hold for one fingerprint: new weights or defaults need new constants."""
+    assert ENCODER.center.any()
+    assert ENCODER.scale.shape == (128,)
+    assert (ENCODER.scale != 1).any()
+
+
 def test_the_name_and_the_fingerprint_build_it() -> None:
     """A store names it in JSON."""
     encoder = visual_encoder("efficientnet-lite0", pixels=128, frames=2, device="cpu")

@@ -87,6 +87,13 @@ def test_tokens_are_means_over_parts_of_time() -> None:
     assert Yamnet(segments=2, device="cpu").encode_with_tokens([])[1].shape == (0, 2, 128)
 
 
+def test_constants_are_shipped_for_the_default_options() -> None:
+    """They hold for one fingerprint: new weights or defaults need new constants."""
+    assert ENCODER.center.any()
+    assert ENCODER.scale.shape == (128,)
+    assert (ENCODER.scale != 1).any()
+
+
 def test_the_name_and_the_fingerprint_build_it() -> None:
     """A store names it in JSON."""
     encoder = audio_encoder("yamnet", width=64, device="cpu")
