@@ -106,3 +106,13 @@ def test_missing_files_are_named(tmp_path):
     (tmp_path / CLASS_IDS).mkdir()
     with pytest.raises(InputError, match="is a folder"):
         read_splits(tmp_path)
+
+
+@pytest.mark.parametrize("put", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file_does_not_wait(tmp_path, put):
+    """A pipe, a folder or a device in a split file's place."""
+    folder = write(tmp_path)
+    (folder / CLASS_IDS).unlink()
+    put(folder / CLASS_IDS)
+    with pytest.raises(InputError, match=CLASS_IDS):
+        read_splits(folder)

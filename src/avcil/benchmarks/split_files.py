@@ -9,6 +9,7 @@ They are pickles: `avcil.restricted_pickle` reads them, which runs nothing that 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 from avcil.benchmarks.protocols import CLASS_CLIPS, CLASS_IDS, CLIP_CLASSES
 from avcil.clips import SPLITS, check_labels
 from avcil.errors import InputError
+from avcil.input_files import open_regular
 from avcil.restricted_pickle import load_npy
 
 LARGEST = 64 * 2**20
@@ -51,15 +53,14 @@ def read_splits(folder: Path) -> Splits:
 
 
 def _read(path: Path) -> Any:
-    try:
-        if path.stat().st_size > LARGEST:
+    if path.is_dir():
+        raise InputError(f"{path} is a folder where a split file was expected. {AGAIN}")
+    if not path.exists():
+        raise InputError(f"there is no split file {path}. {AGAIN}")
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > LARGEST:
             raise InputError(f"{path} is larger than any released split file. {AGAIN}")
-        with open(path, "rb") as file:
-            return load_npy(file, str(path))
-    except FileNotFoundError:
-        raise InputError(f"there is no split file {path}. {AGAIN}") from None
-    except IsADirectoryError:
-        raise InputError(f"{path} is a folder where a split file was expected. {AGAIN}") from None
+        return load_npy(file, str(path))
 
 
 def _classes(value: Any, where: str) -> tuple[str, ...]:
