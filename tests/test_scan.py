@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from avcil.cli import scan as verb
 from avcil.clips import read_clips
-from avcil.errors import InputError
+from avcil.errors import AvcilError, InputError
 from avcil.scan import scan
 from avcil.splits import draw_counts
 
@@ -21,7 +21,10 @@ def fake_probe(path):
     kind = path.read_text()
     if kind not in ("av", "video", "audio"):
         raise InputError(f"{path} is not a media file that can be read: invalid data")
-    return types.SimpleNamespace(duration=1.5, has_video=kind != "audio", has_audio=kind != "video")
+    problems = ("the time stamps jump once",) if "odd" in path.name else ()
+    return types.SimpleNamespace(
+        duration=1.5, has_video=kind != "audio", has_audio=kind != "video", problems=problems
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -227,3 +230,20 @@ def test_no_folder(tmp_path):
         scan(tmp_path / "none")
     with pytest.raises(InputError, match="is a file"):
         scan(make(tmp_path, "a.mp4") / "a.mp4")
+
+
+def test_remarks_about_clips_are_listed(tmp_path):
+    """A clip with an unusual file is used, and the summary says what is unusual."""
+    result = scan(make(tmp_path, *numbered("dog", 5), "dog/odd.mp4"))
+    assert len(result.clips) == 6
+    assert [remark.path.name for remark in result.remarks] == ["odd.mp4"]
+    assert "clips with a remark: 1" in result.summary
+    assert "dog/odd.mp4: the time stamps jump once" in result.summary
+
+
+def test_an_error_of_the_program_is_not_blamed_on_the_files(tmp_path, monkeypatch):
+    """An argument that a library dropped would otherwise make every file "no media file"."""
+    monkeypatch.setattr("avcil.media.probe", lambda path: path.no_such_attribute)
+    with pytest.raises(AvcilError, match="not of the file") as caught:
+        scan(make(tmp_path, *numbered("dog", 5)))
+    assert not isinstance(caught.value, InputError)

@@ -14,12 +14,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from avcil.clips import SPLITS, Clip, check_labels, one_line
 from avcil.errors import InputError
 from avcil.files import without_path, write_text
 from avcil.progress import Progress, duration
 from avcil.splits import check_classes, draw_splits
+
+if TYPE_CHECKING:
+    from avcil.media import MediaInfo
 
 SPLIT_FOLDERS = {
     "train": "train",
@@ -63,6 +67,8 @@ class ScanResult:
     """Files that are no media, by suffix."""
     notes: tuple[str, ...]
     """What was decided where the folder left it open."""
+    remarks: tuple[Problem, ...] = ()
+    """What is unusual about clips of the list, such as time stamps that jump."""
 
     @property
     def summary(self) -> str:
@@ -82,11 +88,8 @@ class ScanResult:
                 f"{count} {suffix or 'without a suffix'}" for suffix, count in self.ignored.items()
             )
             lines.append(f"ignored, as they are no media: {kinds}")
-        if self.problems:
-            lines.append(f"media files left out: {len(self.problems)}")
-            lines += [f"  {problem.path}: {problem.reason}" for problem in self.problems[:SHOWN]]
-            if len(self.problems) > SHOWN:
-                lines.append(f"  and {len(self.problems) - SHOWN} more")
+        lines += _listed("clips with a remark", self.remarks)
+        lines += _listed("media files left out", self.problems)
         return "\n".join(lines)
 
     def _table(self, classes: Sequence[str]) -> Iterator[str]:
@@ -99,6 +102,16 @@ class ScanResult:
         if len(classes) > 6 * SHOWN:
             yield f"  and {len(classes) - 6 * SHOWN} more classes"
         yield f"  {'total':{width}}" + "".join(f"{totals[split]:7d}" for split in SPLITS)
+
+
+def _listed(title: str, problems: Sequence[Problem]) -> Iterator[str]:
+    if not problems:
+        return
+    yield f"{title}: {len(problems)}"
+    for problem in problems[:SHOWN]:
+        yield f"  {problem.path}: {problem.reason}"
+    if len(problems) > SHOWN:
+        yield f"  and {len(problems) - SHOWN} more"
 
 
 def scan(
@@ -120,7 +133,7 @@ def scan(
     splits = _split_folders(folder, media)
     found, problems = _place(folder, media, splits)
     check_labels({clip.label for clip in found}, str(folder))
-    clips, seconds, lacking, unusable = _probe(found)
+    clips, seconds, lacking, unusable, remarks = _probe(found)
     problems = sorted([*problems, *unusable], key=lambda problem: problem.path)
     if not clips:
         first = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems[:3])
@@ -138,6 +151,7 @@ def scan(
         problems=tuple(problems),
         ignored=ignored,
         notes=tuple(notes),
+        remarks=tuple(remarks),
     )
 
 
@@ -235,41 +249,48 @@ def _is_text(path: Path) -> bool:
     return True
 
 
-def _probe(found: Sequence[Clip]) -> tuple[list[Clip], dict[str, float], dict[str, int], list[Problem]]:
-    """Look into each file: the usable clips, their lengths, how many lack what, and the unusable files."""
+def _probe(
+    found: Sequence[Clip],
+) -> tuple[list[Clip], dict[str, float], dict[str, int], list[Problem], list[Problem]]:
+    """Look into each file: the usable clips, their lengths, how many lack what, the unusable files, and remarks."""
     clips: list[Clip] = []
     seconds: dict[str, float] = {}
     lacking = {"picture": 0, "sound": 0}
     problems: list[Problem] = []
+    remarks: list[Problem] = []
     progress = Progress(len(found), "files")
     with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="probe") as pool:
-        for clip, (reason, length, has_video, has_audio) in zip(found, pool.map(_look, found), strict=True):
-            progress.step(failed=bool(reason))
-            if reason:
-                problems.append(Problem(path=clip.path, reason=reason))
+        for clip, info in zip(found, pool.map(_look, found), strict=True):
+            progress.step(failed=isinstance(info, str))
+            if isinstance(info, str):
+                problems.append(Problem(path=clip.path, reason=info))
                 continue
             clips.append(clip)
-            seconds[clip.clip_id] = length
-            lacking["picture"] += not has_video
-            lacking["sound"] += not has_audio
+            seconds[clip.clip_id] = info.duration
+            lacking["picture"] += not info.has_video
+            lacking["sound"] += not info.has_audio
+            if info.problems:
+                remarks.append(Problem(path=clip.path, reason="; ".join(info.problems)))
     progress.close()
-    return clips, seconds, lacking, problems
+    return clips, seconds, lacking, problems, remarks
 
 
-def _look(clip: Clip) -> tuple[str, float, bool, bool]:
+def _look(clip: Clip) -> MediaInfo | str:
+    """What a file holds, or why it cannot be used."""
     from avcil.media import probe
+    from avcil.media.container import PROGRAM_ERRORS, ProgramError
 
     try:
         info = probe(clip.path)
     except InputError as error:
-        return without_path(error, clip.path), 0.0, False, False
+        return without_path(error, clip.path)
+    except PROGRAM_ERRORS as error:
+        raise ProgramError(clip.path, f"{type(error).__name__}: {error}") from error
     except (
         Exception
     ) as error:  # a file can be broken in ways nobody foresaw; it is listed, with the kind of error
-        return f"{type(error).__name__}: {error}", 0.0, False, False
-    if not (info.has_video or info.has_audio):
-        return "it has neither picture nor sound", 0.0, False, False
-    return "", info.duration, info.has_video, info.has_audio
+        return f"{type(error).__name__}: {error}"
+    return info if info.has_video or info.has_audio else "it has neither picture nor sound"
 
 
 def write_problems(clip_list: Path, problems: Sequence[Problem]) -> Path | None:

@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import avcil.media.reader as reader_module
 from avcil.errors import InputError
 from avcil.frame_sampling import FrameSampling
 from avcil.media import MediaError, probe, read_clip, write_video
+from avcil.media.container import ProgramError
 from avcil.media.reader import ReaderProcess, ReadLimits
 from avcil.media.windows import read_windows
 from avcil.workers.process import Allowance, WorkerDiedError, WorkerError, WorkerProcess, WorkerTimeoutError
@@ -22,6 +24,7 @@ from avcil.workers.process import Allowance, WorkerDiedError, WorkerError, Worke
 READ_UNDER_LIMIT = """
 import resource, sys
 from avcil.errors import AvcilError
+from avcil.media.container import ProgramError
 from avcil.media.reader import ReaderProcess, ReadLimits
 reader = ReaderProcess(ReadLimits())
 try:
@@ -41,6 +44,7 @@ finally:
     reader.close()
 """
 READ_FOREVER = """
+from avcil.media.container import ProgramError
 from avcil.media.reader import ReaderProcess, ReadLimits
 reader = ReaderProcess(ReadLimits())
 reader.probe({path!r})
@@ -205,3 +209,15 @@ def test_a_worker_ends_quietly_with_its_parent(clip):
         time.sleep(0.05)
     assert not Path(f"/proc/{worker}").exists()
     assert printed == b""
+
+
+def test_an_error_of_the_program_in_a_worker_is_not_one_of_the_file(tmp_path):
+    """It ends the job; every other file would fail as well."""
+    error = reader_module._error(
+        tmp_path, {"kind": "unexpected", "message": "TypeError: open() got an argument"}
+    )
+    assert isinstance(error, ProgramError)
+    assert not isinstance(error, InputError)
+    assert "not of the file" in str(error)
+    error = reader_module._error(tmp_path, {"kind": "unexpected", "message": "ValueError: odd"})
+    assert isinstance(error, reader_module.UnexpectedReadError)

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import avcil.media.timeline as module
+from avcil.clips import Clip
+from avcil.features.reading import Wanted, read_one
 from avcil.frame_sampling import FrameSampling
 from avcil.media import probe, read_clip
 from avcil.media.windows import duration_of, read_windows, window_spans
@@ -249,3 +251,12 @@ def test_webm_without_duration(tmp_path, make):
     assert probe(path).duration == pytest.approx(4, abs=0.2)
     clip = read_clip(path, frames=20, sample_rate=RATE)
     assert numbers(clip, make) == list(range(20))
+
+
+def test_notes_reach_those_who_read_clips(tmp_path, make):
+    """What extraction stores, and what predictions show, says that parts were joined."""
+    path = tmp_path / "both.ts"
+    part = write_both(tmp_path / "a.ts", make=make, seconds=2).read_bytes()
+    path.write_bytes(part + part)
+    clip = Clip(clip_id="a", path=path, label="x", split="train")
+    assert "parts are joined" in read_one(clip, Wanted(frames=4, short_side=16, sample_rate=RATE)).reason

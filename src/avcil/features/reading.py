@@ -115,8 +115,10 @@ def read_one(
 
     Raises:
         AvcilError: A worker process could not start, or was stopped.
+        ProgramError: Reading failed for a reason that lies in the program, not in the file.
     """
     from avcil.media import read_clip
+    from avcil.media.container import PROGRAM_ERRORS, ProgramError
     from avcil.media.reader import UnexpectedReadError
 
     read = partial(read_clip, timeout=timeout) if source is None else source.read_clip
@@ -135,6 +137,8 @@ def read_one(
         return ReadClip(clip=clip, reason=without_path(error, clip.path))
     except AvcilError:
         raise
+    except PROGRAM_ERRORS as error:
+        raise ProgramError(clip.path, f"{type(error).__name__}: {error}") from error
     except (
         Exception
     ) as error:  # a file can be broken in ways nobody foresaw; it is listed, with the kind of error

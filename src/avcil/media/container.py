@@ -36,6 +36,8 @@ FFMPEG_ERRORS = (av.error.FFmpegError, OSError, MemoryError)
 FILE_ERRORS = (*FFMPEG_ERRORS, ValueError, ArithmeticError)
 """What PyAV raises on damaged files. Caught around single calls of PyAV only, so that no error of this program, and no
 call that an unsupported version of PyAV rejects (TypeError, AttributeError), is taken for a damaged file."""
+PROGRAM_ERRORS = (TypeError, AttributeError, NameError, ImportError)
+"""What a mistake in a program raises, or a call that an unsupported version of a library rejects; no file does."""
 NOT_CLIPS = {
     "tty": "text",
     "bin": "text art",
@@ -72,6 +74,16 @@ class CannotSeek(Exception):
 
 class MediaError(InputError):
     """A file from which nothing asked for can be had; the message names the file and the reason."""
+
+
+class ProgramError(AvcilError):
+    """Reading failed for a reason that lies in the program, so that other files would fail as well."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(
+            f"reading {path} failed with {what}. This is an error of avcil or of the installed version of a library, "
+            "not of the file; `avcil doctor` checks the versions"
+        )
 
 
 class Deadline:

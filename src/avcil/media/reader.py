@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from avcil.errors import AvcilError, InputError
 from avcil.frame_sampling import FrameSampling
 from avcil.media.clip import ClipMedia, read_clip
-from avcil.media.container import MediaError
+from avcil.media.container import PROGRAM_ERRORS, MediaError, ProgramError
 from avcil.media.probe import MediaInfo, probe
 from avcil.media.windows import Window, read_windows
 from avcil.workers.process import Allowance, Reply, WorkerDiedError, WorkerProcess, WorkerTimeoutError
@@ -83,7 +83,7 @@ class ReaderProcess:
     """A worker process that decodes files, for one thread at a time; started when first used.
 
     The methods have the names, results and errors of functions of `avcil.media`. In addition they raise
-    `TooCostlyError`, and `UnexpectedReadError` where those raise something that is no `AvcilError`.
+    `TooCostlyError`; `ProgramError` and `UnexpectedReadError` where those raise something that is no `AvcilError`.
     """
 
     def __init__(self, limits: ReadLimits) -> None:
@@ -184,7 +184,11 @@ def _error(path: Path, error: dict[str, str]) -> AvcilError:
         return TooCostlyError(f"{path}: it takes more memory than the {message} MB that a clip may")
     if kind == MediaError.__name__:
         return MediaError(message)
-    return UnexpectedReadError(f"{path}: {message}") if kind == "unexpected" else InputError(message)
+    if kind != "unexpected":
+        return InputError(message)
+    if message.partition(":")[0] in {each.__name__ for each in PROGRAM_ERRORS}:
+        return ProgramError(path, message)
+    return UnexpectedReadError(f"{path}: {message}")
 
 
 class ClipSession:
