@@ -1,0 +1,27 @@
+"""state.json and metrics.jsonl have one order of keys, also after a run that went on from saved statistics."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from avcil.training.config import TrainConfig
+from avcil.training.run import train
+
+
+def test_figures_come_in_one_order(store: Path, tmp_path: Path) -> None:
+    """Statistics that are loaded come in the order of their file, not in that of a first run."""
+    config = TrainConfig(features=store, out=tmp_path / "run", method="blade", classes_per_step=3)
+    train(config, quiet=True)
+    step = tmp_path / "run" / "checkpoints" / "step_1"
+    before = json.loads((step / "state.json").read_text())
+    shutil.rmtree(step)
+    shutil.rmtree(tmp_path / "run" / "model")
+    (tmp_path / "run" / "results.json").unlink()
+    train(config, quiet=True)
+    after = json.loads((step / "state.json").read_text())
+    assert list(after) == list(before)
+    assert list(after["report"]) == list(before["report"]) == sorted(after["report"])
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [list(line["report"]) for line in lines] == [sorted(line["report"]) for line in lines]
