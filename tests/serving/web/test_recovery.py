@@ -198,6 +198,7 @@ def test_sigterm_finishes_what_was_accepted(run, work, new_clips, tmp_path):
         server.send_signal(signal.SIGTERM)
         refused = teach(url, "other", new_clips(1)[:1])
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "shutting_down")
+        assert refused.headers["retry-after"] == "10"
         _, said = server.communicate(timeout=120)
     finally:
         server.kill()

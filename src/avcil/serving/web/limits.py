@@ -45,6 +45,9 @@ class BusyError(AvcilError):
 class ShuttingDownError(AvcilError):
     """The server is shutting down and takes no more work."""
 
+    retry_after = 10
+    """Seconds."""
+
 
 class LearningError(AvcilError):
     """Another learning is under way."""
