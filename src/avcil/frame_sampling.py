@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 SLICE_CENTERS = "slice-centres"
 """The default rule: the frames on display at the centers of equal slices of the clip."""
+SCRIPT_FPS = {"": "av-cil-script-10fps", "-8fps": "av-cil-script-8fps"}
+"""The rule of AV-CIL's scripts at AVE's rate, and at that of the other benchmarks."""
 
 
 @dataclass(frozen=True, kw_only=True)

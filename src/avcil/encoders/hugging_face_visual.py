@@ -25,7 +25,7 @@ from avcil.encoders.hugging_face_vision import FAMILIES, vision_family
 from avcil.encoders.info import EncoderInfo
 from avcil.encoders.pixels import NORMALISATIONS, Pixels, from_processor
 from avcil.errors import InputError, unknown_name
-from avcil.media.frame_choice import SCRIPT_FPS, SLICE_CENTRES
+from avcil.frame_sampling import SCRIPT_FPS, SLICE_CENTERS
 
 AT_ONCE = 64
 """Frames that go through the model together; more only take memory on a processor."""
@@ -38,7 +38,7 @@ PROCESSOR_FILES = (
 )
 MOST_FRAMES = 1024
 VARIANTS = {
-    "published": SLICE_CENTRES,
+    "published": SLICE_CENTERS,
     **{f"av-cil-script{name}": choice for name, choice in SCRIPT_FPS.items()},
 }
 """Preprocessing by name: which frames of a clip are taken (media/frame_choice.py)."""

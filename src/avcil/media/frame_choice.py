@@ -15,8 +15,6 @@ import numpy as np
 from avcil.errors import unknown_name
 from avcil.frame_sampling import SLICE_CENTERS as SLICE_CENTRES
 
-SCRIPT_FPS = {"": "av-cil-script-10fps", "-8fps": "av-cil-script-8fps"}
-"""The script's rule at AVE's rate, and at that of the other benchmarks."""
 _RATES = {"av-cil-script-10fps": 10.0, "av-cil-script-8fps": 8.0}
 _BEFORE_TIE = 2e-6
 """Seconds: a frame exactly between two pictures belongs to the later one."""
