@@ -262,7 +262,10 @@ def _explained(source: Source) -> Iterator[None]:
         if isinstance(error, pickle.UnpicklingError):  # torch's words advise to load it unrestricted
             said = "its weights are a pickle that asks for more than tensors, and may be hostile"
         where = (
-            "Take torchvision out (pip uninstall torchvision): it does not fit torch, and avcil needs none"
+            "Its vision part is one of the library timm, which needs a torchvision that fits your torch; install "
+            "both, or take the model for the sound alone (--audio)"
+            if "timm library" in said
+            else "Take torchvision out (pip uninstall torchvision): it does not fit torch, and avcil needs none"
             if "torchvision" in said
             else "Look into the folder: it must hold config.json and model.safetensors of a model that this "
             "transformers knows"

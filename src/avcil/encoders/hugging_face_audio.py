@@ -49,7 +49,7 @@ class HuggingFaceAudio(HuggingFaceModel, AudioEncoder):
         whole, self.source = load_config(Source.of(source))
         self.model_type: str = whole.model_type
         self.family = sound_family(self.model_type)
-        config = getattr(whole, "audio_config", whole)
+        config = self.family.config(whole)
         found = load_settings(self.source, *SETTINGS_FILES) or {}
         figures = {key: value for key, value in found.items() if key not in NOT_SETTINGS}
         self.settings = {**self.family.defaults, **figures}

@@ -36,6 +36,8 @@ class SoundFamily:
     """How much of a sound it hears and what its vector is, in words for the fingerprint."""
     defaults: Settings
     """The settings published with the family, for a model without a preprocessor file."""
+    config: Callable[[Any], Any] = lambda whole: getattr(whole, "audio_config", whole)
+    """From the configuration of the whole model to that of `model`."""
     width: str = "hidden_size"
     """The configuration's field for D."""
     of_any_length: bool = False
@@ -103,6 +105,16 @@ def _wave(settings: Settings, config: Any) -> Prepare:
     return prepare
 
 
+def _pe_audio(settings: Settings, config: Any) -> Prepare:
+    """The waveform itself, (1, N), reflected at its end to a whole number of the codec's hops."""
+    hop = config.dac_config.hop_length
+
+    def prepare(sound: np.ndarray) -> np.ndarray:
+        return np.pad(sound, (0, -len(sound) % hop), mode="reflect")[None]
+
+    return prepare
+
+
 def _run_clap(model: nn.Module, inputs: Tensor, samples: list[int]) -> Tensor:
     longer = torch.zeros(len(inputs), 1, dtype=torch.bool, device=inputs.device)
     return model(input_features=inputs, is_longer=longer).audio_embeds
@@ -154,6 +166,15 @@ FAMILIES: dict[str, SoundFamily] = {
     "wav2vec2": SoundFamily(model="Wav2Vec2Model", **WAVE),
     "hubert": SoundFamily(model="HubertModel", **WAVE),
     "wavlm": SoundFamily(model="WavLMModel", **WAVE),
+    "pe_audio_video": SoundFamily(
+        model="PeAudioEncoder",
+        preparation=_pe_audio,
+        run=lambda model, inputs, samples: model(input_values=inputs).pooler_output,
+        hears="all of it; the state of the class token",
+        defaults={"sampling_rate": 48_000},
+        config=lambda whole: whole.audio_video_config.audio_config,
+        of_any_length=True,
+    ),
 }
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from avcil.encoders.hugging_face import need_transformers
 from avcil.errors import InputError, unknown_name
 
 Adapter = Callable[[nn.Module, Tensor], Tensor]
@@ -40,6 +41,12 @@ class VisionFamily:
     options: Mapping[str, Any] = field(default_factory=dict)
     """What `from_pretrained` needs besides."""
     may_lack: tuple[str, ...] = ()
+    config: Callable[[Any, Mapping[str, Any]], Any] = lambda whole, written: getattr(
+        whole, "vision_config", whole
+    )
+    """From the configuration of the whole model, and config.json as it is written, to that of `model`."""
+    one_token_per_frame: bool = False
+    """Whether it gives a token for each frame instead of a grid of patches: T = F, S = 1."""
 
 
 def _after(prefix: int) -> Adapter:
@@ -64,6 +71,26 @@ def _time_major(model: nn.Module, pixels: Tensor) -> Tensor:
     tokens = model(pixel_values=pixels).last_hidden_state[:, 1:]  # (B, S * F, D)
     frames = pixels.shape[1]
     return tokens.unflatten(1, (-1, frames)).transpose(1, 2).flatten(1, 2)
+
+
+def _pe_video(model: nn.Module, pixels: Tensor) -> Tensor:
+    """The states of the frames after the layers that look across time."""
+    return model(pixel_values_videos=pixels).last_hidden_state
+
+
+def _pe_video_config(whole: Any, written: Mapping[str, Any]) -> Any:
+    """The configuration of PE-AV's video encoder.
+
+    Its frames go through an image model of the library timm or of transformers itself. transformers reads the
+    configuration of either as timm's; here, one of transformers becomes what config.json says.
+    """
+    config = whole.audio_video_config.video_config
+    parts = written["audio_video_config"].get("video_config") or {}
+    options = dict(parts.get("vision_config") or {})
+    kind = options.pop("model_type", "timm_wrapper")
+    if kind != "timm_wrapper":
+        config.vision_config = need_transformers().AutoConfig.for_model(kind, **options)
+    return config
 
 
 def _vjepa(model: nn.Module, pixels: Tensor) -> Tensor:
@@ -126,6 +153,10 @@ FAMILIES: dict[str, VisionFamily] = {
         may_lack=("mask_token",),
     ),
     "vit_mae": VisionFamily(model="ViTMAEModel", run=_unmasked, normalisation="imagenet"),
+    "pe_audio_video": VisionFamily(
+        model="PeVideoEncoder", run=_pe_video, is_video=True, own_side=True, config=_pe_video_config,
+        one_token_per_frame=True,
+    ),
 }  # fmt: skip
 
 

@@ -74,8 +74,8 @@ class HuggingFaceVisual(HuggingFaceModel, VisualEncoder):
         :param source: the hub name (with @REVISION, if wanted) or the local folder.
         :param variant: "published", or "av-cil-script" (10 frames a second) or "av-cil-script-8fps", which
             choose the frames as the scripts of AV-CIL's release do.
-        :param frames: how many frames an image model looks at, 8 unless given; a video model has its own
-            number.
+        :param frames: how many frames an image model or PE-AV looks at, 8 unless given; other video models have
+            their own number.
         :param device: "cpu", "cuda", "cuda:1"; a GPU if there is one, unless given. It is no part of the
             fingerprint; on a GPU matrix products are rounded to bfloat16.
         """
@@ -89,7 +89,7 @@ class HuggingFaceVisual(HuggingFaceModel, VisualEncoder):
             raise InputError(
                 f"{self.name} takes a {self.families[0]} model, not {self.model_type}; use hf:{source}"
             )
-        config = getattr(whole, "vision_config", whole)
+        config = self.family.config(whole, load_settings(self.source, "config.json") or {})
         if self.model_type == "vit_mae":
             config.mask_ratio = 0.0
         self._measure(config, frames)
@@ -106,7 +106,7 @@ class HuggingFaceVisual(HuggingFaceModel, VisualEncoder):
     def _measure(self, config: Any, frames: int | None) -> None:
         """Frames, pixels, token grid and width, from the model's configuration."""
         family = self.family
-        if family.is_video and frames is not None:
+        if family.frames and frames is not None:
             raise InputError(f"a {self.model_type} model has its own number of frames; leave `frames` out")
         self.frames = getattr(config, family.frames) if family.frames else (8 if frames is None else frames)
         if not 1 <= self.frames <= MOST_FRAMES:
@@ -114,8 +114,13 @@ class HuggingFaceVisual(HuggingFaceModel, VisualEncoder):
         slices = self.frames // (_tubelet(config, family.tubelet) if family.tubelet else 1)
         self._pixels = self._preprocessing(config)
         self.short_side = self._pixels.short_side
-        self.token_grid = (slices, (self._pixels.side // square(_patch(config), "patch size")) ** 2)
+        self.token_grid = (slices, self._tokens_per_slice(config))
         self.width = int(config.hidden_size)
+
+    def _tokens_per_slice(self, config: Any) -> int:
+        if self.family.one_token_per_frame:
+            return 1
+        return (self._pixels.side // square(_patch(config), "patch size")) ** 2
 
     def _preprocessing(self, config: Any) -> Pixels:
         return from_processor(
@@ -185,7 +190,13 @@ class VideoMAE(HuggingFaceVisual):
 
 
 def _side(config: Any) -> int:
-    """P: SigLIP 2 of flexible resolution names the number of its patches instead."""
+    """P: SigLIP 2 of flexible resolution names the number of its patches instead; timm ends a name with the side."""
+    config = getattr(config, "vision_config", config)
+    if hasattr(config, "architecture"):
+        side = str(config.architecture).rpartition("_")[2]
+        if not side.isdigit():
+            raise InputError(f"the size of the frames cannot be told from the name {config.architecture!r}")
+        return int(side)
     if hasattr(config, "image_size"):
         return square(config.image_size, "image size")
     if hasattr(config, "crop_size"):

@@ -1,0 +1,71 @@
+"""How long a first answer of `avcil predict` takes from a cold start, and later ones of a loaded Recognizer.
+
+    OMP_NUM_THREADS=2 python benchmarks/latency.py RUN CLIP [--rounds 7]
+
+CLIP should last about 3 s. Also printed: processor time, which other work on the machine changes less, and what
+`import torch` alone takes of a cold start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+
+def children_seconds() -> float:
+    """Processor time of all child processes that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def cold_start(words: list[str]) -> tuple[float, float]:
+    """Seconds by the clock and of processor time of a Python process."""
+    began, used = time.perf_counter(), children_seconds()
+    subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - began, children_seconds() - used
+
+
+def report(what: str, measure: Callable[[], tuple[float, float]], rounds: int) -> None:
+    """A line with medians and the least."""
+    clock, processor = zip(*(measure() for _ in range(rounds)), strict=True)
+    print(
+        f"{what}: {median(clock):.3f} s, least {min(clock):.3f} s; processor time {median(processor):.3f} s, "
+        f"least {min(processor):.3f} s",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path)
+    parser.add_argument("clip", type=Path)
+    parser.add_argument("--rounds", type=int, default=7)
+    a = parser.parse_args()
+    predict = ["-m", "avcil", "predict", str(a.run), str(a.clip)]
+    cold_start(predict)  # files are in the kernel's memory from here on
+    report("import torch", lambda: cold_start(["-c", "import torch"]), a.rounds)
+    report("first answer of avcil predict", lambda: cold_start(predict), a.rounds)
+
+    from avcil.serving import Recognizer
+
+    recognizer = Recognizer.load(a.run)
+    recognizer.answer(a.clip)
+
+    def answer() -> tuple[float, float]:
+        began, used = time.perf_counter(), time.process_time()
+        recognizer.answer(a.clip)
+        return time.perf_counter() - began, time.process_time() - used
+
+    report("later answer of a loaded Recognizer", answer, 3 * a.rounds)
+
+
+if __name__ == "__main__":
+    main()
