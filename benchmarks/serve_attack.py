@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -26,6 +28,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+from PIL import Image
 
 SERVER = """
 import sys
@@ -255,6 +258,47 @@ def passwords(target: Target) -> Iterator[Row]:
         ("401 five times, 429 three times" if guesses == [401] * 5 + [429] * 3 else str(guesses)),
     )
     yield "the password after them", "429", str(target.send("GET", "/api/health", headers=right).status_code)
+
+
+def _teach(target: Target, label: str) -> httpx.Response:
+    files = [("files", (f"{take}.mp4", target.clip.read_bytes())) for take in range(4)]
+    return target.send("POST", "/api/teach", data={"label": label}, files=files)
+
+
+@attack()
+def decoding(target: Target) -> Iterator[Row]:
+    """Clips that are expensive to read, and worker processes that die."""
+    file = io.BytesIO()
+    Image.new("L", (8, 8)).save(file, "JPEG")
+    count = 14_000_000 // len(file.getvalue())
+    bomb = file.getvalue() * count
+    with ThreadPoolExecutor(2) as pool:
+        began = time.monotonic()
+        sent = [
+            pool.submit(target.send, "POST", "/api/predict", files={"file": ("a.mjpeg", bomb)})
+            for _ in range(2)
+        ]
+        good = target.predict().status_code
+        codes = {answer.result().status_code for answer in sent}
+    rejected = codes <= {415, 422}
+    yield f"two 14 MB clips of {count} pictures", "415 or 422", "415 or 422" if rejected else str(codes)
+    yield "a good clip meanwhile", "200", str(good)
+    yield "all of it in less than 60 s", "True", str(time.monotonic() - began < 60)
+    for task in Path(f"/proc/{target.process.pid}/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
+    yield "a clip after all worker processes were killed", "200", str(target.predict().status_code)
+
+
+@attack()
+def stopping(target: Target) -> Iterator[Row]:
+    """SIGTERM just after a teaching was accepted."""
+    yield "a teaching", "202", str(_teach(target, "accepted").status_code)
+    target.process.terminate()
+    yield "another one after SIGTERM", "503", str(_teach(target, "late").status_code)
+    yield "exit code", "0", str(target.process.wait(120))
+    state = json.loads((target.folder / "run.taught" / "state.json").read_text())
+    yield "what was learned", "accepted", ", ".join(sitting["label"] for sitting in state["sittings"])
 
 
 def main() -> int:
