@@ -55,9 +55,9 @@ def test_values_that_cannot_be_learnt_from(tmp_path, value, said):
     assert [c.clip_id for c in FeatureStore(tmp_path).clips] == ["c001"]
 
 
-def test_zero_stands_in_where_the_store_allows_it(tmp_path):
-    """The flag tells zeros that were stored from zeros that stand in; a clip with nothing is refused."""
-    with FeatureWriter(tmp_path, dataclasses.replace(MANIFEST, missing="zero")) as writer:
+def test_a_clip_without_a_modality_where_the_store_allows_it(tmp_path):
+    """The index says that it lacks the modality; a clip with nothing is refused."""
+    with FeatureWriter(tmp_path, dataclasses.replace(MANIFEST, missing="keep")) as writer:
         writer.add(clip(0), audio=np.ones(5))
         with pytest.raises(InputError, match="neither picture nor sound"):
             writer.add(clip(1))
@@ -72,7 +72,7 @@ def test_zero_stands_in_where_the_store_allows_it(tmp_path):
         ({"audio": Modality(shape=(5,), encoder={"name": "b"})}, "another audio encoder"),
         ({"visual": None}, "another visual encoder"),
         ({"dtype": "float32"}, "another dtype"),
-        ({"missing": "zero"}, "another missing"),
+        ({"missing": "keep"}, "another missing"),
         ({"sampling": {"frames": 3}}, "another sampling"),
     ],
 )

@@ -24,10 +24,13 @@ class Args:
     audio_tokens: bool = False
     """Store the tokens that the audio vector is made of as well, for methods of your own. Only audiomae and AST
     have them."""
-    missing: Literal["skip", "zero", "fail"] = "skip"
-    """A clip without picture or sound: skip lists it in failures.csv, zero stores zeros, fail stops."""
+    missing: str = "skip"
+    """A clip without picture or sound: skip lists it in failures.csv, keep stores what it has, fail stops."""
     dtype: Literal["float16", "float32"] = "float16"
     """How features are stored: float16 takes half the disk."""
+    add: bool = False
+    """Keep clips in use that the store holds and this list does not name. Otherwise the store keeps them, but training
+    does not use them."""
     retry_failed: bool = False
     """Try the clips again that failed in an earlier run."""
     workers: int | None = None
@@ -65,6 +68,7 @@ def run(args: Args) -> None:
         missing=args.missing,
         dtype=args.dtype,
         retry_failed=args.retry_failed,
+        add=args.add,
         workers=args.workers,
         batch_size=args.batch_size,
         shard_size=args.shard_size,

@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -24,12 +25,13 @@ from avcil.features.batch_size import settled_batch_size
 from avcil.features.encoding import EncoderNames, Encoders
 from avcil.features.engine import Engine, Here
 from avcil.features.failures import Failure
-from avcil.features.manifest import NEW_PLACE
+from avcil.features.index import StoredClip
+from avcil.features.manifest import NEW_PLACE, check_missing
 from avcil.features.outcome import ClipOutcome
 from avcil.features.part import Part
 from avcil.features.report import ExtractReport, reasons
-from avcil.features.store import FeatureStore
-from avcil.features.writer import FeatureWriter
+from avcil.features.source import change_of
+from avcil.features.writer import FeatureWriter, printable
 from avcil.media.reader import ReadLimits
 from avcil.progress import Progress
 
@@ -45,6 +47,7 @@ def extract(
     missing: str = "skip",
     dtype: str = "float16",
     retry_failed: bool = False,
+    add: bool = False,
     workers: int | None = None,
     batch_size: int | Literal["auto"] = 16,
     shard_size: int = 64,
@@ -60,10 +63,12 @@ def extract(
 
     :param visual: the name of a visual encoder, an encoder, or "none".
     :param audio: the name of an audio encoder, an encoder, or "none".
-    :param missing: what to do with a clip that lacks its picture or sound: "skip" lists it as failed, "zero"
-        stores zeros in its place, "fail" stops.
+    :param missing: what to do with a clip that lacks its picture or sound: "skip" lists it as failed, "keep"
+        stores what it has, "fail" stops.
     :param dtype: "float16" or "float32".
     :param retry_failed: try the clips again that failed in an earlier call.
+    :param add: keep stored clips in use that `clips` does not name; otherwise the store keeps them but does not show
+        them, and training does not use them.
     :param workers: clips read at once; None is one a processor core.
     :param batch_size: clips encoded together; "auto" measures once for a store, which remembers it.
     :param shard_size: clips a shard, at least.
@@ -79,6 +84,7 @@ def extract(
     started = time.monotonic()
     clips = list(clips)
     check_clips(clips, "the clip list")
+    check_missing(missing)
     _check_counts(workers=workers, shard_size=shard_size)
     chosen = {"device": device, "precision": precision, "audio_tokens": audio_tokens}
     names = EncoderNames.of(visual, audio, **chosen)
@@ -93,17 +99,27 @@ def extract(
             out, engine.encoders.manifest(missing=missing, dtype=dtype), shard_size=2**62
         ) as writer,  # committed here, between batches
     ):
-        _check_unchanged(writer, clips)
+        listed = {clip.clip_id for clip in clips}
+        stored = writer.stored()
+        _check_unchanged(writer.path, stored, clips)
+        unlisted = writer.use_only(None if add else listed)
         size = settled_batch_size(batch_size, writer.path, engine.best_batch_size)
         own = Part.parse(part).of(_in_batches(clips, size))
         # What stopped the last call must stop this one too: "fail" leaves no clip out.
-        skipped = {} if retry_failed or missing == "fail" else dict(writer.failures)
+        skipped = {} if retry_failed or missing == "fail" else _failed_before(writer.failures, clips)
+        tried = [clip for batch in own for clip in batch]
+        changed = _changed(stored, tried)
+        writer.remove(changed)
         before = set(writer.done)
         job = _Extraction(writer, engine.encoders, shard_size=shard_size)
         batches = _left(own, writer.done | skipped.keys())
-        tried = [clip for batch in own for clip in batch]
         job.run(engine.outcomes(batches, missing=missing), total=len(tried), left=sum(map(len, batches)))
-    return _report(tried, {clip.clip_id for clip in clips}, job, skipped, before, time.monotonic() - started)
+    return replace(
+        _report(tried, job, skipped, before, time.monotonic() - started),
+        changed=len(changed),
+        others=len(stored.keys() - listed),
+        unlisted=unlisted,
+    )
 
 
 def _check_counts(**counts: int | None) -> None:
@@ -122,20 +138,29 @@ def _left(batches: Iterable[Batch], leave: set[str]) -> list[Batch]:
     return [batch for batch in shortened if batch]
 
 
-def _check_unchanged(writer: FeatureWriter, clips: Sequence[Clip]) -> None:
+def _check_unchanged(store: Path, stored: Mapping[str, StoredClip], clips: Sequence[Clip]) -> None:
     """Refuse a list that gives a stored clip another label, split or stretch than the store has."""
-    if not writer.done:
-        return
-    stored = {clip.clip_id: clip for clip in FeatureStore(writer.path).clips}
     for clip in clips:
         if clip.clip_id in stored:
             for name in ("label", "split", "start", "end"):
                 now, then = getattr(clip, name), getattr(stored[clip.clip_id], name)
                 if now != then:
                     raise InputError(
-                        f"clip {clip.clip_id!r} is stored in {writer.path} with {name} {then!r}, but the "
+                        f"clip {clip.clip_id!r} is stored in {store} with {name} {then!r}, but the "
                         f"clip list now says {now!r}. {NEW_PLACE}"
                     )
+
+
+def _changed(stored: Mapping[str, StoredClip], clips: Sequence[Clip]) -> list[str]:
+    """Ids of stored clips whose file is another one now; a file that is gone has not changed."""
+    known = [(clip, stored[clip.clip_id].source) for clip in clips if clip.clip_id in stored]
+    return [clip.clip_id for clip, source in known if source and change_of(source, clip.path) == "changed"]
+
+
+def _failed_before(failures: Mapping[str, Failure], clips: Sequence[Clip]) -> dict[str, Failure]:
+    """The failures that say something of these clips: of the same file."""
+    path_of = {clip.clip_id: printable(str(clip.path)) for clip in clips}
+    return {key: failure for key, failure in failures.items() if path_of.get(key) == failure.path}
 
 
 @contextmanager
@@ -182,7 +207,7 @@ class _Extraction:
         failure = outcome.failure
         if outcome.arrays is not None:
             try:
-                self.writer.add(outcome.clip, **outcome.arrays, remark=outcome.remark)
+                self.writer.add(outcome.clip, **outcome.arrays, remark=outcome.remark, source=outcome.source)
                 self.pending += 1
                 if outcome.remark:
                     self.remarks.append((outcome.clip.clip_id, outcome.remark))
@@ -194,7 +219,7 @@ class _Extraction:
             raise MissingModality(
                 f"clip {outcome.clip.clip_id!r} ({outcome.clip.path}): {failure}. Stopped, as --missing is "
                 "fail; what was made before is kept. Take the clip out of the list, or extract with --missing "
-                "skip or zero"
+                "skip or keep"
             )
         return False
 
@@ -205,7 +230,6 @@ class MissingModality(InputError):
 
 def _report(
     tried: Sequence[Clip],
-    listed: set[str],
     job: _Extraction,
     skipped: Mapping[str, Failure],
     before: set[str],
@@ -228,7 +252,6 @@ def _report(
         failed=failed,
         not_tried=sum(failure.clip_id in skipped for failure in failed),
         remade=writer.remade,
-        others=len(before - listed),
         remarks=tuple(job.remarks),
         seconds=seconds,
     )

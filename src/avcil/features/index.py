@@ -1,9 +1,10 @@
 """The index of a feature store, `index.jsonl`: one line a committed shard, appended last.
 
 A line is whole once it ends in a newline; what follows the last newline was cut off while being written and
-counts for nothing. Lines are never changed: a shard that was lost is dropped by a later line
-`{"shard": NAME, "dropped": true}`, and its clips can be stored again. Each line ends with a checksum of itself, so
-that a label or a path that was changed afterwards is noticed; stores of earlier versions have none.
+counts for nothing. Lines are never changed. A shard that was lost is dropped by a later line
+`{"shard": NAME, "dropped": true}`; single clips of a shard are removed by `{"shard": NAME, "removed": [clip id, ...]}`.
+Clips that were dropped or removed can be stored again. Each line ends with a checksum of itself, so that a label or a
+path that was changed afterwards is noticed; stores of earlier versions have none.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from avcil.clips import SPLITS
 from avcil.errors import InputError
+from avcil.features.source import SourceFile
 from avcil.files import disk_error, sync_folder
 from avcil.input_files import open_regular, parse_json
 
@@ -33,7 +35,7 @@ LONGEST_LINE = 16 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class StoredClip:
-    """A clip that a store holds; `visual` and `audio` are False where zeros stand in for what was missing."""
+    """A clip that a store holds; `visual` and `audio` are False for a modality that it lacks."""
 
     clip_id: str
     label: str
@@ -45,22 +47,38 @@ class StoredClip:
     audio: bool
     remark: str = ""
     """What was wrong with the file although the clip could be stored; empty if nothing was."""
+    source: SourceFile | None = None
+    """Its file when it was read; None in stores of before this was kept, and for features without a file."""
+
+    def has(self, modality: str) -> bool:
+        """Whether it has all that a modality ("audio-visual", "audio", "visual") consists of."""
+        return (self.audio or "audio" not in modality) and (self.visual or "visual" not in modality)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardEntry:
-    """A committed shard: its file, size and hash, its clips and their digests in row order."""
+    """A committed shard: its file, size and hash, its clips and their digests in row order.
+
+    A row whose clip is in `removed` is no part of the store any more.
+    """
 
     shard: str
     bytes: int
     sha256: str
     clips: tuple[StoredClip, ...]
     digests: tuple[str, ...]
+    removed: frozenset[str] = frozenset()
+
+    def held(self) -> Iterator[tuple[int, StoredClip, str]]:
+        """Row number, clip and digest of each clip that the store holds."""
+        for row, (clip, digest) in enumerate(zip(self.clips, self.digests, strict=True)):
+            if clip.clip_id not in self.removed:
+                yield row, clip, digest
 
     def to_line(self) -> bytes:
         """One line of the index, with its checksum."""
         clips = [
-            _without_empty_remark(asdict(clip)) | {"digest": digest}
+            _without_defaults(asdict(clip)) | {"digest": digest}
             for clip, digest in zip(self.clips, self.digests, strict=True)
         ]
         value = {"shard": self.shard, "bytes": self.bytes, "sha256": self.sha256, "clips": clips}
@@ -71,11 +89,13 @@ class ShardEntry:
         """The entry of one parsed line; ValueError for one that no writer wrote."""
         _check_fields(value, _SHARD_FIELDS, "the line")
         for clip in value["clips"]:
-            _check_fields(clip, _CLIP_FIELDS, "a clip", optional={"remark"})
+            _check_fields(clip, _CLIP_FIELDS, "a clip", optional={"remark", "source"})
+            if clip.get("source") is not None:
+                _check_fields(clip["source"], _SOURCE_FIELDS, "the source of a clip")
             if clip["start"] is not None and clip["end"] is not None and clip["end"] <= clip["start"]:
                 raise ValueError(f"the clip {clip['clip_id']!r:.60} ends before it starts")
         digests = tuple(clip.pop("digest") for clip in value["clips"])
-        clips = tuple(StoredClip(**clip) for clip in value["clips"])
+        clips = tuple(_clip_of(clip) for clip in value["clips"])
         return cls(
             shard=value["shard"], bytes=value["bytes"], sha256=value["sha256"], clips=clips, digests=digests
         )
@@ -91,6 +111,10 @@ def _is_time(value: Any) -> bool:
 
 def _is_hex(digits: int) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, str) and bool(re.fullmatch(rf"[0-9a-f]{{{digits}}}", value))
+
+
+def _is_ids(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
 
 
 def _is_bool(value: Any) -> bool:
@@ -114,6 +138,12 @@ _CLIP_FIELDS: dict[str, Callable[[Any], bool]] = {
     "audio": _is_bool,
     "digest": _is_hex(32),
     "remark": lambda value: isinstance(value, str),
+    "source": lambda value: isinstance(value, dict),
+}
+_SOURCE_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "bytes": lambda value: type(value) is int and value >= 0,
+    "mtime_ns": lambda value: type(value) is int,
+    "sha256": lambda value: value is None or _is_hex(64)(value),
 }
 
 
@@ -160,8 +190,13 @@ def _parsed(line: bytes) -> dict[str, Any]:
     return value
 
 
-def _without_empty_remark(clip: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in clip.items() if name != "remark" or value}
+def _without_defaults(clip: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in clip.items() if name not in ("remark", "source") or value}
+
+
+def _clip_of(value: dict[str, Any]) -> StoredClip:
+    source = value.get("source")
+    return StoredClip(**value | {"source": None if source is None else SourceFile(**source)})
 
 
 def drop_line(shard: str) -> bytes:
@@ -189,6 +224,11 @@ def check_places(folder: Path) -> None:
                 f"{path} is {kind}: refused. A feature store lies in one folder; copy all of it into a new one "
                 "(cp -rL)"
             )
+
+
+def remove_line(shard: str, clip_ids: Iterable[str]) -> bytes:
+    """A line that takes clips of a shard out of the store."""
+    return _with_checksum({"shard": shard, "removed": sorted(clip_ids)})
 
 
 def read_index(folder: Path, start: int = 0) -> tuple[dict[str, ShardEntry], int]:
@@ -223,10 +263,26 @@ def _take_in(value: dict[str, Any], entries: dict[str, ShardEntry]) -> None:
         _check_fields(value, {"shard": _SHARD_FIELDS["shard"], "dropped": lambda it: it is True}, "the line")
         entries.pop(value["shard"], None)
         return
+    if "removed" in value:
+        _check_fields(value, {"shard": _SHARD_FIELDS["shard"], "removed": _is_ids}, "the line")
+        _remove(entries, value["shard"], value["removed"])
+        return
     entry = ShardEntry.of(value)
     if entry.shard in entries:
         raise ValueError(f"the shard {entry.shard} is listed twice")
     entries[entry.shard] = entry
+
+
+def _remove(entries: dict[str, ShardEntry], shard: str, clip_ids: Sequence[str]) -> None:
+    """Take clips out of a shard, and the shard out of the index when none is left."""
+    entry = entries.get(shard)
+    if entry is None:  # of an earlier part of the index, which was read before
+        return
+    entry = replace(entry, removed=entry.removed | set(clip_ids))
+    if any(entry.held()):
+        entries[shard] = entry
+    else:
+        del entries[shard]
 
 
 @contextlib.contextmanager

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 FORMAT = "avcil-features"
 VERSION = 1
 DTYPES = ("float16", "float32")
-MISSING = ("skip", "zero", "fail")
+MISSING = ("skip", "keep", "fail")
+ZERO = "zero"
+"""The policy of stores of before `keep`; their clips are marked in the same way, so they are read as `keep` is."""
 IMPORTED = "released:"
 """How the encoder of features that were imported begins: it has a name, but cannot be asked."""
 MOST_NUMBERS = 1 << 28
@@ -102,7 +104,7 @@ class Manifest:
     sampling: Mapping[str, Any] = field(default_factory=dict)
     """How clips were read: frames, short side, sample rate."""
     missing: str = "skip"
-    """What was done with a clip that lacks a modality: skip (listed), zero (stored as zeros), fail (stop)."""
+    """What was done with a clip that lacks a modality: skip (listed), keep (stored without it), fail (stop)."""
     libraries: Mapping[str, str] = field(default_factory=dict)
     """Versions it was made with; they tell a story and decide nothing."""
 
@@ -111,10 +113,8 @@ class Manifest:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise InputError(f"a feature store's dtype is {' or '.join(DTYPES)}, not {self.dtype!r}")
-        if self.missing not in MISSING:
-            raise InputError(
-                f"the policy for a missing modality is {', '.join(MISSING)}, not {self.missing!r}"
-            )
+        if self.missing not in (*MISSING, ZERO):
+            check_missing(self.missing)
         if not self.arrays():
             raise InputError(
                 "a feature store holds visual features, audio features or both; none was asked for"
@@ -211,6 +211,8 @@ class Manifest:
     def check_same(self, stored: Manifest, folder: Path) -> None:
         """Refuse to add to a store whose clips got other numbers than this manifest gives."""
         mine, theirs = self.identity(), stored.identity()
+        if theirs["missing"] == ZERO and mine["missing"] == "keep":
+            mine["missing"] = ZERO
         said = {
             "visual": "another visual encoder",
             "audio": "another audio encoder",
@@ -228,6 +230,17 @@ def _object(holder: Mapping[str, Any], name: str) -> dict[str, Any]:
     if not isinstance(holder[name], dict):
         raise TypeError(f"{name} is no JSON object")
     return holder[name]
+
+
+def check_missing(policy: str) -> None:
+    """Refuse what is no policy for clips that lack a modality."""
+    if policy == ZERO:
+        raise InputError(
+            "there is no policy 'zero' for a missing modality any more: training took the zeros for features. "
+            "Use keep: a clip is stored with the modality that it has, and is used where that is enough"
+        )
+    if policy not in MISSING:
+        raise InputError(f"the policy for a missing modality is {', '.join(MISSING)}, not {policy!r}")
 
 
 def modality_of(array: str) -> str:

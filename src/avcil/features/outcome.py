@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from avcil.clips import Clip
 from avcil.features.encoding import Arrays, Encoders
 from avcil.features.reading import ReadClip, Wanted
+from avcil.features.source import SourceFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,10 +23,12 @@ class ClipOutcome:
     """What is wrong with the file although it was encoded."""
     is_lacking: bool = False
     """Whether it failed because it lacks a modality."""
+    source: SourceFile | None = None
+    """Its file when it was read."""
 
 
 def encode_batch(batch: Sequence[ReadClip], encoders: Encoders, *, missing: str) -> list[ClipOutcome]:
-    """An outcome for each clip read; those that lack a modality are encoded only where `missing` is "zero"."""
+    """An outcome for each clip read; those that lack a modality are encoded only where `missing` is "keep"."""
     lacking = {
         read.clip.clip_id: reason for read in batch if (reason := _lack(read, encoders.wanted, missing))
     }
@@ -38,7 +41,7 @@ def _lack(read: ReadClip, wanted: Wanted, missing: str) -> str | None:
     """Why a clip cannot be encoded for want of a modality; None if it can."""
     lacks = read.lacks(wanted)
     nothing = read.frames is None and read.sound is None
-    if not lacks or (missing == "zero" and not nothing):
+    if not lacks or (missing == "keep" and not nothing):
         return None
     return read.reason or f"it has no {' and no '.join(lacks)}"
 
@@ -48,4 +51,4 @@ def _outcome(read: ReadClip, lacks: str | None, encoded: Arrays | str | None) ->
         return ClipOutcome(clip=read.clip, failure=lacks, is_lacking=True)
     if isinstance(encoded, str):
         return ClipOutcome(clip=read.clip, failure=encoded)
-    return ClipOutcome(clip=read.clip, arrays=encoded, remark=read.reason)
+    return ClipOutcome(clip=read.clip, arrays=encoded, remark=read.reason, source=read.source)

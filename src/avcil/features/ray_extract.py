@@ -15,14 +15,14 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from avcil.clips import Clip
 from avcil.errors import AvcilError, InputError
 from avcil.features.encoding import EncoderNames, Encoders
 from avcil.features.outcome import ClipOutcome, encode_batch
-from avcil.features.reading import Wanted, read_one
+from avcil.features.reading import Wanted, read_one, with_source
 from avcil.media.reader import ReaderProcess, ReadLimits
 
 RETRIES = 5
@@ -214,7 +214,8 @@ def _unpacked(table: Any) -> Any:
 
 def _read_batch(table: Any, wanted: Wanted, limits: ReadLimits) -> Any:
     number, clips = _unpacked(table)
-    return _packed((number, [read_one(clip, wanted, source=_reader(limits)) for clip in clips]))
+    read = partial(read_one, wanted=wanted, source=_reader(limits))
+    return _packed((number, [with_source(clip, read) for clip in clips]))
 
 
 class _Encoder:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 from avcil.clips import Clip
-from avcil.features.reading import ReadClip, Wanted, read_ahead, read_one
+from avcil.features.reading import ReadClip, Wanted, read_ahead, read_one, with_source
 from avcil.media.reader import ReaderPool, ReadLimits
 
 
@@ -28,10 +28,11 @@ def read_clips_ahead(
     """
     if not isolate:
         read = partial(read_one, wanted=wanted, timeout=limits.seconds)
-        yield from read_ahead(clips, read, workers=workers, ahead=ahead)
+        yield from read_ahead(clips, partial(with_source, read=read), workers=workers, ahead=ahead)
         return
     pool = ReaderPool(limits, workers)
-    stream = read_ahead(clips, partial(read_in_pool, pool, wanted=wanted), workers=workers, ahead=ahead)
+    read = partial(with_source, read=partial(read_in_pool, pool, wanted=wanted))
+    stream = read_ahead(clips, read, workers=workers, ahead=ahead)
     try:
         yield from stream
     finally:

@@ -6,7 +6,7 @@ Shapes: F frames, H x W pixels, N samples of sound.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from avcil import prefetch
 from avcil.clips import Clip
 from avcil.encoders.base import AudioEncoder, Frames, VisualEncoder
 from avcil.errors import AvcilError, InputError
+from avcil.features.source import SourceFile, source_of
 from avcil.files import without_path
 from avcil.frame_sampling import SLICE_CENTERS, FrameSampling
 
@@ -83,6 +84,8 @@ class ReadClip:
     reason: str = ""
     seconds: float | None = None
     """How long the stretch read is; None where that is not known."""
+    source: SourceFile | None = None
+    """Its file as it was before it was read; None where that was not asked for."""
 
     @property
     def pictures(self) -> Frames | None:
@@ -151,6 +154,12 @@ def read_one(
         reason="; ".join(media.problems),
         seconds=media.duration,
     )
+
+
+def with_source(clip: Clip, read: Read) -> ReadClip:
+    """The clip as read, and its file as it was just before."""
+    source = source_of(clip.path)
+    return replace(read(clip), source=source)
 
 
 def read_ahead(clips: Iterable[Clip], read: Read, *, workers: int, ahead: int) -> Iterator[ReadClip]:

@@ -30,11 +30,15 @@ class ExtractReport:
     """Failed clips that failed in an earlier call and were not tried again."""
     remade: int
     """Clips made anew because their shard was lost or cut short."""
-    others: int
-    """Clips that the store holds beside those listed."""
     remarks: tuple[tuple[str, str], ...]
     """Clips that this call stored although something is wrong with their file (it ends early): id, what."""
     seconds: float
+    changed: int = 0
+    """Clips whose file had changed since they were stored; they were taken out and tried again."""
+    others: int = 0
+    """Clips that the store holds beside those listed."""
+    unlisted: int = 0
+    """Those of them that the store does not show, so that training does not use them."""
 
     def text(self) -> str:
         """The report for a person."""
@@ -42,8 +46,16 @@ class ExtractReport:
         lines = [f"stored in {self.out}: {self.stored} of {self.listed} clips ({self.new} now{rate})"]
         if self.remade:
             lines.append(f"lost or cut short on the disk and made anew: {self.remade}")
-        if self.others:
-            lines.append(f"in the store beside the clips of this list: {self.others}")
+        if self.changed:
+            lines.append(
+                f"their file changed since they were stored, so they were read again: {self.changed}"
+            )
+        if self.unlisted:
+            lines.append(
+                f"stored, but not in this list: {self.unlisted}; training does not use them (--add uses them)"
+            )
+        elif self.others:
+            lines.append(f"in use beside the clips of this list: {self.others}")
         if self.failed:
             lines.append(f"could not be stored: {len(self.failed)}; {self.out / 'failures.csv'} lists them")
             lines += reasons([(failure.clip_id, failure.reason) for failure in self.failed])

@@ -29,6 +29,8 @@ class Description:
     shards: int
     bytes: int
     """Of all shards."""
+    unlisted: int
+    """Stored clips that are not in use, as the last clip list did not name them."""
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -39,8 +41,8 @@ class Description:
         return {label: {split: counted[label, split] for split in splits} for label in labels}
 
     @property
-    def zeros(self) -> dict[str, int]:
-        """Clips, by modality, in which zeros stand for what the file lacked."""
+    def lacking(self) -> dict[str, int]:
+        """Clips that lack a modality, by its name."""
         names = dict.fromkeys(map(modality_of, self.manifest.arrays()))
         return {name: sum(not getattr(clip, name) for clip in self.clips) for name in names}
 
@@ -53,7 +55,8 @@ class Description:
             "shards": self.shards,
             "bytes": self.bytes,
             "classes": self.counts,
-            "zeros": self.zeros,
+            "lacking": self.lacking,
+            "unlisted": self.unlisted,
             "remarks": dict(Counter(clip.remark for clip in self.clips if clip.remark)),
             "failures": dict(Counter(failure.reason for failure in self.failures)),
             "manifest": self.manifest.to_dict(),
@@ -106,9 +109,9 @@ class Description:
         return "\n".join([header, *rows])
 
     def _lacking(self) -> list[str]:
-        lines = [
-            f"zeros stand for the {name} part of {count} clips" for name, count in self.zeros.items() if count
-        ]
+        lines = [f"clips without {name} features: {count}" for name, count in self.lacking.items() if count]
+        if self.unlisted:
+            lines.append(f"stored, but not in use, as the last clip list did not name them: {self.unlisted}")
         remarks = [(clip.clip_id, clip.remark) for clip in self.clips if clip.remark]
         if remarks:
             lines.append(f"stored, with something wrong with the file: {len(remarks)}")
@@ -135,6 +138,7 @@ def describe(path: Path | str) -> Description:
         failures=tuple(failure for _, failure in sorted(read_failures(store.path).items())),
         shards=len(store.shards),
         bytes=sum(size for _, size, _ in store.shards),
+        unlisted=len(store.unlisted),
     )
 
 

@@ -31,6 +31,7 @@ from avcil.errors import InputError
 from avcil.features.index import ShardEntry, StoredClip, read_index
 from avcil.features.manifest import Manifest
 from avcil.features.shards import Column, file_sha256, read_header, row_digest
+from avcil.features.unlisted import read_unlisted
 
 OPEN_SHARDS = 256
 LARGE_READ = 32 << 20
@@ -102,6 +103,8 @@ class FeatureStore:
                 f"the feature store {self.path} holds no clip yet: nothing was committed. {AGAIN}"
             )
         self._check_files()
+        self.unlisted = read_unlisted(self.path)
+        """Ids of clips that are stored but not in use: the last clip list did not name them."""
         self._order(entries)
         self._open = self._opener()
 
@@ -116,8 +119,14 @@ class FeatureStore:
         rows = [
             (clip, digest, shard, row)
             for shard, entry in enumerate(entries)
-            for row, (clip, digest) in enumerate(zip(entry.clips, entry.digests, strict=True))
+            for row, clip, digest in entry.held()
         ]
+        rows = [row for row in rows if row[0].clip_id not in self.unlisted]
+        if not rows:
+            raise InputError(
+                f"the feature store {self.path} holds no clip of the last clip list. Run avcil extract with the list "
+                "that is to be used"
+            )
         rows.sort(key=lambda item: item[0].clip_id)
         twice = [key for key, count in Counter(clip.clip_id for clip, *_ in rows).items() if count > 1]
         if twice:
@@ -175,6 +184,14 @@ class FeatureStore:
     def audio(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Audio vectors (n, D) of `rows` (indices into `clips`, in any order), in the stored dtype."""
         return self._read("audio", rows)
+
+    def presence(self, rows: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
+        """Which clips have "visual" and "audio" features: bool (n,) each.
+
+        The arrays of a modality that a clip lacks are filled with zeros, which are no features.
+        """
+        clips = [self.clips[row] for row in np.asarray(rows, dtype=np.int64)]
+        return {name: np.array([getattr(clip, name) for clip in clips], bool) for name in ("visual", "audio")}
 
     def audio_tokens(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Audio tokens (n, N, D) of `rows`, in the stored dtype, if the store was made with them."""

@@ -8,7 +8,7 @@ Shapes: n clips of a shard, T time slices, S spatial tokens per slice, D width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ from avcil.features.failures import read_failures
 from avcil.features.index import ShardEntry, read_index
 from avcil.features.manifest import Manifest, modality_of
 from avcil.features.shards import file_sha256, read_header, row_digest
+from avcil.features.source import change_of
 from avcil.features.store import NO_FILE, shard_damage
+from avcil.features.unlisted import read_unlisted
 from avcil.features.writer import LOCK_NAME
 from avcil.progress import Progress
 
@@ -36,7 +38,10 @@ MEND = {
     "constant": "look at the clips: they may be black or silent; take them out of the list, or leave them",
     "coverage": "run avcil extract with this clip list and --out of this store",
     "changed": "extract this clip list into a new folder",
-    "extra": "nothing, if the list was shortened on purpose; training takes every clip of the store",
+    "extra": "nothing, if the list was shortened on purpose; avcil extract with this list takes them out of use",
+    "unlisted": "nothing, if they were taken out of the clip list on purpose; avcil extract --add uses them again",
+    "source": "run the avcil extract command again: it encodes these clips anew",
+    "gone": "nothing, if the files were moved or deleted on purpose; the features can be used without them",
 }
 
 
@@ -69,6 +74,8 @@ class Verification:
     bytes: int
     failed: int
     """Clips listed in failures.csv."""
+    sources: int
+    """Clips whose file could be compared with what was recorded when it was encoded."""
     findings: tuple[Finding, ...]
 
     @property
@@ -85,6 +92,9 @@ class Verification:
         size = f"{self.clips} clips in {self.shards} shards, {self.bytes / 2**20:.1f} MiB, read and compared"
         if self.failed:
             size += f"; {self.failed} more are listed in failures.csv"
+        size += f"\n{self.sources} clips compared with their files"
+        if self.sources < self.clips:
+            size += f"; of {self.clips - self.sources} no file is known, or it is gone"
         verdict = "sound" if self.is_sound else "NOT sound"
         return "\n".join([f"{self.path}: {verdict}", size, *(found.text() for found in self.findings)])
 
@@ -111,14 +121,18 @@ def verify(path: Path | str, clips: Sequence[Clip] | None = None) -> Verificatio
         Finding(kind=kind, what=what, where=tuple(where), is_error=is_error)
         for (kind, what, is_error), where in found.items()
     ]
+    unlisted = read_unlisted(path)
+    gone, changed, sources = _compare_sources(entries, unlisted, clips or ())
+    findings += [*_unlisted(entries, unlisted), *gone, *changed]
     if clips is not None:
-        findings += _coverage(path, entries, clips)
+        findings += _coverage(path, entries, clips, unlisted)
     return Verification(
         path=path,
-        clips=sum(len(entry.clips) for entry in entries),
+        clips=sum(len(list(entry.held())) for entry in entries),
         shards=len(entries),
         bytes=sum(entry.bytes for entry in entries),
         failed=len(read_failures(path)),
+        sources=sources,
         findings=tuple(findings),
     )
 
@@ -136,11 +150,41 @@ def _foreign_files(path: Path, entries: Sequence[ShardEntry]) -> Iterator[Findin
 
 
 def _twice(entries: Sequence[ShardEntry]) -> Iterator[Finding]:
-    ids = [clip.clip_id for entry in entries for clip in entry.clips]
+    ids = [clip.clip_id for entry in entries for _, clip, _ in entry.held()]
     if len(ids) != len(set(ids)):
         seen: set[str] = set()
         twice = sorted({key for key in ids if key in seen or seen.add(key)})
         yield Finding(kind="index", what="clips that stand in the index twice", where=tuple(twice))
+
+
+def _unlisted(entries: Sequence[ShardEntry], unlisted: Set[str]) -> Iterator[Finding]:
+    held = tuple(clip.clip_id for entry in entries for _, clip, _ in entry.held() if clip.clip_id in unlisted)
+    if held:
+        what = "stored clips that are not in use, as the last clip list did not name them"
+        yield Finding(kind="unlisted", what=what, where=held, is_error=False)
+
+
+def _compare_sources(
+    entries: Sequence[ShardEntry], unlisted: Set[str], clips: Sequence[Clip]
+) -> tuple[list[Finding], list[Finding], int]:
+    """Findings of files that are gone and that changed since they were encoded, and how many were compared.
+
+    Files are looked for where the clip list says, else where they were.
+    """
+    listed = {clip.clip_id: clip.path for clip in clips}
+    found: dict[str, list[str]] = {"": [], "missing": [], "changed": []}
+    for clip in (clip for entry in entries for _, clip, _ in entry.held()):
+        if clip.source is not None and clip.clip_id not in unlisted:
+            change = change_of(clip.source, listed.get(clip.clip_id, clip.path))
+            found[change].append(clip.clip_id)
+    gone, changed = tuple(found["missing"]), tuple(found["changed"])
+    return (
+        [Finding(kind="gone", what="clips whose file is gone", where=gone, is_error=False)] if gone else [],
+        [Finding(kind="source", what="clips whose file changed since it was encoded", where=changed)]
+        if changed
+        else [],
+        len(found[""]) + len(changed),
+    )
 
 
 Found = tuple[str, str, str, bool]
@@ -162,7 +206,7 @@ def _check_shard(path: Path, entry: ShardEntry, manifest: Manifest) -> Iterator[
     except InputError as error:
         yield "shard", f"shards that cannot be read ({error})", entry.shard, True
         return
-    for row, (clip, digest) in enumerate(zip(entry.clips, entry.digests, strict=True)):
+    for row, clip, digest in entry.held():
         values = {name: array[row] for name, array in arrays.items()}
         if row_digest(list(values.values())) != digest:
             yield "shard", "clips whose numbers changed after they were written", clip.clip_id, True
@@ -189,14 +233,16 @@ def _arrays(file: Path, manifest: Manifest, clips: int) -> dict[str, np.ndarray]
     return arrays
 
 
-def _coverage(path: Path, entries: Sequence[ShardEntry], clips: Sequence[Clip]) -> Iterator[Finding]:
+def _coverage(
+    path: Path, entries: Sequence[ShardEntry], clips: Sequence[Clip], unlisted: Set[str]
+) -> Iterator[Finding]:
     """How the store and the clip list differ."""
-    stored = {clip.clip_id: clip for entry in entries for clip in entry.clips}
+    stored = {clip.clip_id: clip for entry in entries for _, clip, _ in entry.held()}
     listed = {clip.clip_id: clip for clip in clips}
     failed = read_failures(path)
     rest = sorted(listed.keys() - stored.keys() - failed.keys())
     unstored = sorted((listed.keys() & failed.keys()) - stored.keys())
-    extra = sorted(stored.keys() - listed.keys())
+    extra = sorted(stored.keys() - listed.keys() - unlisted)
     if rest:
         yield Finding(kind="coverage", what="listed clips that were never tried", where=tuple(rest))
     if unstored:

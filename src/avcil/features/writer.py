@@ -17,6 +17,7 @@ import re
 import secrets
 import threading
 import time
+from collections.abc import Iterable, Mapping, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,10 +36,13 @@ from avcil.features.index import (
     drop_line,
     locked_index,
     read_index,
+    remove_line,
 )
-from avcil.features.manifest import NEW_PLACE, Manifest
+from avcil.features.manifest import NEW_PLACE, ZERO, Manifest
 from avcil.features.shards import row_digest, write_shard
+from avcil.features.source import SourceFile
 from avcil.features.store import shard_damage
+from avcil.features.unlisted import write_unlisted
 from avcil.files import disk_error
 
 SECONDS_BETWEEN_LISTS = 2.0
@@ -87,7 +91,7 @@ class FeatureWriter:
             entries = self._drop_damaged(index)
             self._remove_leftovers(set(entries))
             self._name, self._lock = self._take_name()
-        self.done = {clip.clip_id for entry in entries.values() for clip in entry.clips}
+        self.done = _ids(entries)
         """Ids of the clips that are stored."""
         self.failures = read_failures(self.path)
         """The clips listed as failed, by id, those of earlier runs included."""
@@ -115,7 +119,7 @@ class FeatureWriter:
         lost = [name for name, entry in entries.items() if shard_damage(self.path, name, entry.bytes)]
         if lost:
             append_lines(index, [drop_line(name) for name in lost], self.path)
-            self.remade = sum(len(entries[name].clips) for name in lost)
+            self.remade = sum(len(list(entries[name].held())) for name in lost)
         return {name: entry for name, entry in entries.items() if name not in lost}
 
     def _remove_leftovers(self, committed: set[str]) -> None:
@@ -151,12 +155,21 @@ class FeatureWriter:
         audio: np.ndarray | None = None,
         audio_tokens: np.ndarray | None = None,
         remark: str = "",
+        source: SourceFile | None = None,
     ) -> None:
-        """Add one clip: `visual` (T, S, D), `audio` (D,), `audio_tokens` (N, D), of any float type; None is a
-        modality it lacks. `remark` says what is wrong with its file all the same.
+        """Add one clip.
 
-        :raises InputError: if a value is not finite or too large for the store's dtype, a shape is not the
-            store's, or a modality is lacking where the store's policy is not "zero".
+        Args:
+            clip: What it is.
+            visual: (T, S, D) of any float type; None if it lacks the modality.
+            audio: (D,), or None.
+            audio_tokens: (N, D), or None.
+            remark: What is wrong with its file although it can be stored.
+            source: Its file when it was read.
+
+        Raises:
+            InputError: If a value is not finite or too large for the store's dtype, a shape is not the store's, or a
+                modality is lacking where the store's policy is not "keep".
         """
         given = {"visual": visual, "audio": audio, "audio_tokens": audio_tokens}
         if all(given[name] is None for name in self.manifest.arrays()):
@@ -166,12 +179,13 @@ class FeatureWriter:
             clip_id=clip.clip_id,
             label=clip.label,
             split=clip.split,
-            path=_printable(str(clip.path)),
+            path=printable(str(clip.path if source is None else clip.path.absolute())),
             start=clip.start,
             end=clip.end,
             visual="visual" in arrays and visual is not None,
             audio="audio" in arrays and audio is not None,
-            remark=_printable(" ".join(remark.split())),
+            remark=printable(" ".join(remark.split())),
+            source=source,
         )
         if clip.clip_id in self.done or any(row.clip.clip_id == clip.clip_id for row in self._rows):
             raise InputError(
@@ -186,11 +200,11 @@ class FeatureWriter:
         shape, dtype = self.manifest.arrays()[name], np.dtype(self.manifest.dtype)
         where = f"{name} features of clip {clip.clip_id!r}"
         if value is None:
-            if self.manifest.missing != "zero":
+            if self.manifest.missing not in ("keep", ZERO):
                 raise InputError(
-                    f"there are no {where}, and this store does not take zeros for them (missing: zero does)"
+                    f"there are no {where}, and this store takes no clip without them (missing: keep does)"
                 )
-            return np.zeros(shape, dtype)
+            return np.zeros(shape, dtype)  # fills the row; the index says that the clip lacks the modality
         value = np.asarray(value)
         if value.shape != shape:
             raise InputError(f"the {where} have shape {value.shape}; this store holds {shape}")
@@ -205,17 +219,53 @@ class FeatureWriter:
         """List a clip as failed, with the reason in words and what was asked of its file."""
         failure = Failure(
             clip_id=clip.clip_id,
-            path=_printable(str(clip.path)),
+            path=printable(str(clip.path)),
             label=clip.label,
             split=clip.split,
-            reason=_printable(" ".join(reason.split())),
-            tried=_printable(tried),
+            reason=printable(" ".join(reason.split())),
+            tried=printable(tried),
         )
         with self._state:
             self._new_failures[clip.clip_id] = failure
         if time.monotonic() - self._listed_at > SECONDS_BETWEEN_LISTS:
             with locked_index(self.path):
                 self._list_failures()
+
+    def stored(self) -> dict[str, StoredClip]:
+        """What is committed, by clip id, the clips that are not in use included."""
+        entries, _ = read_index(self.path)
+        return {clip.clip_id: clip for entry in entries.values() for _, clip, _ in entry.held()}
+
+    def remove(self, clip_ids: Iterable[str]) -> None:
+        """Take clips out of the store, so that they can be stored anew."""
+        wanted = set(clip_ids)
+        with locked_index(self.path) as index:
+            entries, _ = read_index(self.path)
+            held = {
+                name: [clip.clip_id for _, clip, _ in entry.held() if clip.clip_id in wanted]
+                for name, entry in entries.items()
+            }
+            append_lines(index, [remove_line(name, ids) for name, ids in held.items() if ids], self.path)
+        self.done -= wanted
+
+    def use_only(self, clip_ids: Set[str] | None) -> int:
+        """Let the store show these clips alone, those stored later included; None shows all.
+
+        Other clips stay on the disk. Failures of clips that are not named are forgotten.
+
+        Returns:
+            How many stored clips are not shown.
+        """
+        with locked_index(self.path):
+            self._see_others()
+            unlisted = set() if clip_ids is None else self.done - clip_ids
+            write_unlisted(self.path, unlisted)
+            if clip_ids is not None:
+                before = read_failures(self.path)
+                self.failures = {key: value for key, value in before.items() if key in clip_ids}
+                if self.failures != before:
+                    write_failures(self.path, self.failures)
+        return len(unlisted)
 
     def _list_failures(self) -> None:
         """Bring failures.csv up to date; called with the index locked, as other writers list theirs too."""
@@ -293,7 +343,7 @@ class FeatureWriter:
     def _see_others(self) -> None:
         """Learn what other writers committed since this one last looked."""
         entries, self._index_end = read_index(self.path, self._index_end)
-        self.done |= {clip.clip_id for entry in entries.values() for clip in entry.clips}
+        self.done |= _ids(entries)
 
     def close(self) -> None:
         """Commit what waits and let go of the store."""
@@ -338,6 +388,10 @@ def _is_held(lock: Path) -> bool:
     return False
 
 
-def _printable(text: str) -> str:
-    """Text that can be written as UTF-8: bytes of a file name that are not are shown escaped."""
+def _ids(entries: Mapping[str, ShardEntry]) -> set[str]:
+    return {clip.clip_id for entry in entries.values() for _, clip, _ in entry.held()}
+
+
+def printable(text: str) -> str:
+    """Text that can be written as UTF-8; other bytes of a file name are shown escaped."""
     return text.encode(errors="backslashreplace").decode()

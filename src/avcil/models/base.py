@@ -22,6 +22,17 @@ def modality_parts(modality: str) -> tuple[bool, bool]:
     return "audio" in modality, "visual" in modality
 
 
+def parts_of(modality: str) -> tuple[str, ...]:
+    """The single modalities that it consists of.
+
+    >>> parts_of("audio-visual"), parts_of("visual")
+    (('audio', 'visual'), ('visual',))
+    """
+    return tuple(
+        name for name, is_in in zip(("audio", "visual"), modality_parts(modality), strict=True) if is_in
+    )
+
+
 @runtime_checkable
 class Model(Protocol):
     """A model that can be asked, saved and loaded."""

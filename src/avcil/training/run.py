@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from avcil.errors import InputError
@@ -18,9 +19,16 @@ from avcil.methods.registry import load_method
 from avcil.models.base import Model
 from avcil.models.card import METRICS
 from avcil.models.saved import save_model
+from avcil.training.clip_selection import (
+    INCOMPLETE_CLIPS,
+    incomplete_counts,
+    incomplete_note,
+    validation_of_step,
+    write_incomplete,
+)
 from avcil.training.config import TrainConfig
 from avcil.training.data import Table
-from avcil.training.evaluate import accuracy, ask
+from avcil.training.evaluate import Answers, accuracy, ask
 from avcil.training.gradient import Progress
 from avcil.training.learners import Hooks, make_learner
 from avcil.training.memory_plan import MemoryPlan, memory_errors, plan_memory
@@ -143,6 +151,7 @@ class Run:
             return finished
         if self.plan is not None:
             self._say(self.plan.text())
+        self._tell_about_clips()
         if changes := self.directory.environment_changes(self._environment()):
             self._say(
                 f"this run was begun with {changes}: the last bits may differ from an undisturbed run's"
@@ -165,14 +174,29 @@ class Run:
         tracking.results(results)
         return results
 
+    def _tell_about_clips(self) -> None:
+        """Say which clips are not learnt from, and list them in the run's folder."""
+        if self.store.unlisted:
+            self._say(
+                f"{len(self.store.unlisted)} stored clips are not used: the last clip list given to avcil extract does "
+                "not name them (extract with --add uses them)"
+            )
+        if note := incomplete_note(self.data):
+            if self.team.is_first:
+                write_incomplete(self.config.out, self.data)
+            self._say(f"{note}; {self.config.out / INCOMPLETE_CLIPS} lists them")
+
     def _history(self) -> Iterator[Event]:
         """What there is to track so far, by the run directory."""
         directory = self.directory
         return history(directory.log_lines(), directory.steps_done(), self._test_sizes(), directory.results)
 
     def _test_sizes(self) -> list[int]:
-        """Test clips of each task."""
-        return [len(self.data.rows("test", task)) for task in range(len(self.benchmark.steps))]
+        """Test clips of each task; of tasks that were tested, those that the model answered for."""
+        sizes = [len(self.data.rows("test", task)) for task in range(len(self.benchmark.steps))]
+        states = self.directory.steps_done()
+        tested = states[-1].get("test_clips", []) if states else []
+        return [*tested, *sizes[len(tested) :]]
 
     def _step(self, index: int, tracking: Tracking, *, log_bytes: int) -> tuple[Model, dict[str, Any]]:
         """Learn one step and commit it; `log_bytes` is where the log of the steps before ends."""
@@ -182,9 +206,7 @@ class Run:
         progress, saved = found if found else (None, {"log_bytes": log_bytes, "seconds_by_part": {}})
         self.directory.cut_log(saved["log_bytes"])
         self.watch.start(saved["seconds_by_part"])
-        validation = self.data.table(
-            [row for task in range(index + 1) for row in self.data.rows("val", task)]
-        )
+        validation = self._validation(index)
         tracking.catch_up(self._history)
 
         def log(line: dict[str, Any]) -> None:
@@ -194,7 +216,7 @@ class Run:
 
         with self._bar(index, progress.epoch if progress else 0) as bar, self.watch.during(LEARNING):
             hooks = Hooks(
-                validate=lambda model: self._validate(model, validation),
+                validate=lambda model: None if validation is None else self._validate(model, validation),
                 log=log,
                 save=lambda p: self._save_progress(index, p),
                 tick=lambda: bar.update(),
@@ -202,19 +224,20 @@ class Run:
             )
             model = self.learner.learn(index, hooks)
         with self.watch.during(TESTING):
-            row = self._test(index, model)
+            row, sizes = self._test(index, model)
         seconds = self.watch.read()
         state = {
             "step": index,
             **hooks.summary,
             "accuracies": row,
+            "test_clips": sizes,
             "exemplars": {} if self.learner.memory is None else self.learner.memory.clip_ids,
             "log_bytes": self.directory.log_bytes(),
             "seconds": training_seconds(seconds, chooses=self.learner.validation_chooses),
             "seconds_by_part": seconds,
         }
         self.directory.commit_step(index, state, self.learner.tensors())
-        tracking.step(row, self._test_sizes())
+        tracking.step(row, sizes)
         self.team.wait()
         return model, state
 
@@ -238,23 +261,34 @@ class Run:
             disable=True if self.quiet else None,
         )
 
-    def _test(self, index: int, model: Model) -> list[float]:
-        """Accuracy on each task's test clips, predictions written."""
-        row, lines = [], []
-        names, clips = self.benchmark.classes, self.store.clips
+    def _validation(self, index: int) -> Table | None:
+        """The validation clips of all classes seen; None where the step has to end with its last epoch."""
+        validation = validation_of_step(self.data, index, chooses=self.learner.validation_chooses)
+        if validation.note:
+            self._say(validation.note)
+        return self.data.table(validation.rows) if validation.is_used else None
+
+    def _test(self, index: int, model: Model) -> tuple[list[float], list[int]]:
+        """Accuracy on each task's test clips and their number, predictions written."""
+        row, sizes, lines = [], [], []
         for task in range(index + 1):
-            answers = ask(model, self.data.table(self.data.rows("test", task), once=True), self.team)
-            row.append(float(answers.correct.double().mean()))
-            for store_row, predicted, probability in zip(
-                self.data.rows("test", task),
-                answers.predicted.tolist(),
-                answers.probability.tolist(),
-                strict=True,
-            ):
-                clip = clips[store_row]
-                lines.append((clip.clip_id, clip.label, names[predicted], probability))
+            correct = []
+            for modality, rows in self.data.test_rows(task, model.answers).items():
+                answers = ask(model, self.data.table(rows, once=True, modality=modality), self.team)
+                correct.append(answers.correct)
+                lines += self._prediction_lines(rows, answers)
+            correct = torch.cat(correct)
+            row.append(float(correct.double().mean()))
+            sizes.append(len(correct))
         self.directory.write_predictions(index, lines)
-        return row
+        return row, sizes
+
+    def _prediction_lines(self, rows: list[int], answers: Answers) -> Iterator[tuple[str, str, str, float]]:
+        """Clip id, label, prediction and its probability of each store row."""
+        predicted, probability = answers.predicted.tolist(), answers.probability.tolist()
+        for row, number, share in zip(rows, predicted, probability, strict=True):
+            clip = self.store.clips[row]
+            yield clip.clip_id, clip.label, self.benchmark.classes[number], share
 
     def _write_results(self, model: Model, states: list[dict[str, Any]]) -> dict[str, Any]:
         tasks, sizes = len(self.benchmark.steps), self._test_sizes()
@@ -282,6 +316,8 @@ class Run:
                 part: sum(state["seconds_by_part"][part] for state in states) for part in PARTS
             },
         }
+        if counts := incomplete_counts(self.data, model.answers):
+            results["clips_lacking_a_modality"] = counts
         if self.team.is_first:
             write_json(self.config.out / "results.json", results)
         self.team.wait()

@@ -13,7 +13,7 @@ from avcil.benchmarks import Benchmark
 from avcil.benchmarks.split_files import SplitClip
 from avcil.errors import InputError
 from avcil.features import FeatureStore, StoredClip
-from avcil.models.base import modality_parts
+from avcil.models.base import modality_parts, parts_of
 from avcil.training.budget import Budget
 from avcil.training.data import Table
 from avcil.training.placement import Placement
@@ -50,10 +50,12 @@ class TaskData:
         self.class_number = {label: number for number, label in enumerate(benchmark.classes)}
         task_of = {label: task for task, step in enumerate(benchmark.steps) for label in step}
         self._rows: dict[tuple[str, int], list[int]] = defaultdict(list)
+        self._incomplete: dict[tuple[str, int], list[int]] = defaultdict(list)
         self._row_of_id: dict[str, int] = {}
         for row, clip in enumerate(store.clips):
             if clip.label in task_of and _belongs(clip, clips):
-                self._rows[clip.split, task_of[clip.label]].append(row)
+                rows = self._rows if clip.has(modality) else self._incomplete
+                rows[clip.split, task_of[clip.label]].append(row)
                 self._row_of_id[clip.clip_id] = row
         self.lacking = len(clips) - len(self._row_of_id) if clips is not None else 0
         """How many clips of a published benchmark the store has not."""
@@ -78,15 +80,36 @@ class TaskData:
             }
             missing = [label for label in self.benchmark.classes if label not in have]
             if missing:
+                lacking = len(self.incomplete_rows(split))
                 raise InputError(
                     f"no {split} clip of {', '.join(map(repr, missing[:5]))}"
                     + (f" and {len(missing) - 5} more classes" if len(missing) > 5 else "")
-                    + f": every class needs clips in the split {split!r}. Add clips and extract again"
+                    + f": every class needs clips in the split {split!r}"
+                    + (f" that have {' and '.join(parts_of(self.modality))}" if lacking else "")
+                    + ". Add clips and extract again"
                 )
 
     def rows(self, split: str, task: int) -> list[int]:
-        """Store rows of a task's clips."""
+        """Store rows of a task's clips that have all of the modality."""
         return self._rows[split, task]
+
+    def incomplete_rows(self, split: str) -> list[int]:
+        """Store rows of the clips, of all tasks, that lack a part of the modality; nothing is learnt from them."""
+        return sorted(row for (s, _), rows in self._incomplete.items() if s == split for row in rows)
+
+    def test_rows(self, task: int, answers: Sequence[str]) -> dict[str, list[int]]:
+        """Store rows of a task's test clips that a model can answer for, by the modality that it answers from.
+
+        Args:
+            task: Number of the task.
+            answers: What the model can answer from (`Model.answers`).
+        """
+        found = {self.modality: self.rows("test", task)}
+        for part in parts_of(self.modality):
+            if part != self.modality and part in answers:
+                clips = self._incomplete["test", task]
+                found[part] = [row for row in clips if self.store.clips[row].has(part)]
+        return {part: rows for part, rows in found.items() if rows}
 
     def rows_of_ids(self, clip_ids: Sequence[str]) -> list[int]:
         """Store rows of exemplars."""
@@ -96,17 +119,20 @@ class TaskData:
         """Class numbers, in the order of learning."""
         return [self.class_number[self.store.clips[row].label] for row in rows]
 
-    def table(self, rows: Sequence[int], *, once: bool = False) -> Table:
-        """The features of `rows`; those that are looked at once are read as they are needed, not held."""
+    def table(self, rows: Sequence[int], *, once: bool = False, modality: str | None = None) -> Table:
+        """The features of `rows`; those that are looked at once are read as they are needed, not held.
+
+        `modality`: a part of the data's own, for clips that lack the other.
+        """
         with self.watch.during(READING):
             return Table(
                 self.store,
                 rows,
                 self.labels(rows),
-                modality=self.modality,
+                modality=modality or self.modality,
                 placement=self.placement,
                 budget=Budget.of_host(0) if once else self.budget,
-                whole_tokens=self.whole_tokens,
+                whole_tokens=self.whole_tokens or modality not in (None, self.modality),
             )
 
 

@@ -1,0 +1,96 @@
+"""Which clips of a store a run does not use for what, in words and in the run's folder."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from avcil.files import write_text
+from avcil.models.base import parts_of
+from avcil.training.task_data import TaskData
+
+INCOMPLETE_CLIPS = "incomplete_clips.csv"
+"""Clips of the run's classes that lack a part of its modality."""
+SPLITS = ("train", "val", "test")
+SHOWN = 5
+WORDS = {"audio": "sound", "visual": "picture"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """The validation clips by which a step's epoch is chosen."""
+
+    rows: list[int]
+    is_used: bool
+    """False where they would choose wrongly: the step ends with its last epoch."""
+    note: str
+    """What is not as usual, for people; empty if nothing is."""
+
+
+def validation_of_step(data: TaskData, step: int, *, chooses: bool) -> Validation:
+    """The validation clips of all classes seen up to `step`.
+
+    Where none of the step's new classes has one, the old classes alone would choose the epoch that changed the least,
+    which is the one that learned the least of the new ones. Such a step ends with its last epoch.
+
+    Args:
+        data: The run's clips.
+        step: Number of the step, from 0.
+        chooses: Whether accuracy on these clips chooses an epoch.
+    """
+    rows = [row for task in range(step + 1) for row in data.rows("val", task)]
+    new = {data.store.clips[row].label for row in data.rows("val", step)}
+    lacking = [label for label in data.benchmark.steps[step] if label not in new]
+    if not (chooses and lacking):
+        return Validation(rows=rows, is_used=True, note="")
+    what = f"step {step + 1}: no validation clip of {_shown(lacking)}"
+    if new:
+        note = f"{what}; the best epoch is chosen by the other classes seen"
+    else:
+        note = f"{what}, all its new classes; it ends with its last epoch instead of the best one"
+    return Validation(rows=rows, is_used=bool(new), note=note)
+
+
+def incomplete_note(data: TaskData) -> str:
+    """How many clips lack a part of the modality, and what that means; empty if none does."""
+    rows = {split: data.incomplete_rows(split) for split in SPLITS}
+    every = [row for group in rows.values() for row in group]
+    if not every:
+        return ""
+    counts = ", ".join(f"{len(group)} {split}" for split, group in rows.items() if group)
+    names = _shown([data.store.clips[row].clip_id for row in every])
+    needed = " and ".join(WORDS[part] for part in parts_of(data.modality))
+    return (
+        f"clips that do not have {needed}: {counts} ({names}). Nothing is learnt from them; test clips among them are "
+        "evaluated where the model answers from what they have"
+    )
+
+
+def incomplete_counts(data: TaskData, answers: Sequence[str]) -> dict[str, int]:
+    """Clips by split that lack a part of the modality, and test clips that were not evaluated; {} if there are none."""
+    counts = {split: len(data.incomplete_rows(split)) for split in SPLITS}
+    if not any(counts.values()):
+        return {}
+    asked = [data.test_rows(task, answers) for task in range(len(data.benchmark.steps))]
+    evaluated = sum(len(rows) for groups in asked for part, rows in groups.items() if part != data.modality)
+    return {**counts, "test_not_evaluated": counts["test"] - evaluated}
+
+
+def write_incomplete(folder: Path, data: TaskData) -> None:
+    """Write the clips that lack a part of the modality as clip_id,label,split,lacks."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["clip_id", "label", "split", "lacks"])
+    for split in SPLITS:
+        for clip in (data.store.clips[row] for row in data.incomplete_rows(split)):
+            lacks = [WORDS[part] for part in parts_of(data.modality) if not clip.has(part)]
+            writer.writerow([clip.clip_id, clip.label, split, " and ".join(lacks)])
+    write_text(Path(folder) / INCOMPLETE_CLIPS, text.getvalue())
+
+
+def _shown(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(map(repr, names[:SHOWN])) + more

@@ -1,0 +1,106 @@
+"""Clips that lack sound or picture: used where what they have is enough, never with zeros for features, and counted."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from avcil.clips import Clip
+from avcil.errors import InputError
+from avcil.features import FeatureStore, FeatureWriter, Manifest, Modality
+from avcil.models.saved import load_tensors
+from avcil.training.config import TrainConfig
+from avcil.training.run import train
+
+CLASSES, SPLITS = 4, {"train": 8, "val": 3, "test": 4}
+
+
+def lacks(number: int) -> str | None:
+    """Of every four clips the second has no sound and the fourth no picture."""
+    return {1: "audio", 3: "visual"}.get(number % 4)
+
+
+def make(folder: Path, *, keep: tuple[str | None, ...] = (None, "audio", "visual")) -> Path:
+    """A store of the clips that lack one of `keep`; None are the whole ones."""
+    manifest = Manifest(visual=Modality(shape=(2, 3, 12)), audio=Modality(shape=(10,)), missing="keep")
+    with FeatureWriter(folder, manifest) as writer:
+        for label in range(CLASSES):
+            rng = np.random.default_rng(label)
+            means = {"visual": rng.standard_normal(12), "audio": 5 + rng.standard_normal(10)}
+            for split, count in SPLITS.items():
+                for number in range(count):
+                    noise = {"visual": rng.standard_normal((2, 3, 12)), "audio": rng.standard_normal(10)}
+                    arrays = {name: means[name] + 0.5 * noise[name] for name in means}
+                    arrays.pop(lacks(number) or "", None)
+                    clip_id = f"{label}/{split}/{number}"
+                    clip = Clip(clip_id=clip_id, path=Path(f"{clip_id}.mp4"), label=f"c{label}", split=split)
+                    if lacks(number) in keep:
+                        writer.add(clip, **arrays)
+    return folder
+
+
+def run(store: Path, out: Path, **options) -> dict:
+    options = {"classes_per_step": 2, "epochs": 2, "batch_size": 8, "memory_per_class": 2} | options
+    return train(TrainConfig(features=store, out=out, **options))
+
+
+def test_audio_training_uses_every_clip_with_sound_and_no_zeros(tmp_path):
+    """blade on sound: the same statistics, bit for bit, as from a store without the silent clips.
+
+    The zeros of silent clips once halved its mean of the audio features.
+    """
+    run(make(tmp_path / "all"), tmp_path / "one", modality="audio")
+    run(make(tmp_path / "sounding", keep=(None, "visual")), tmp_path / "other", modality="audio")
+    one, other = (
+        load_tensors(tmp_path / name / "model" / "learning.safetensors") for name in ("one", "other")
+    )
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    counts = json.loads((tmp_path / "one" / "results.json").read_text())["clips_lacking_a_modality"]
+    assert counts == {"train": 8, "val": 4, "test": 4, "test_not_evaluated": 4}
+
+
+@pytest.mark.parametrize("method", ["blade", "rls", "lwf"])
+def test_audio_visual_training_uses_whole_clips_and_says_so(tmp_path, capsys, method):
+    """The model is that of the whole clips alone; a model that answers from one modality is tested on the others too."""
+    results = run(make(tmp_path / "all"), tmp_path / "one", method=method)
+    said = capsys.readouterr()
+    run(make(tmp_path / "whole", keep=(None,)), tmp_path / "other", method=method)
+    one, other = (load_tensors(tmp_path / name / "model" / "model.safetensors") for name in ("one", "other"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    counts = {"train": 16, "val": 4, "test": 8, "test_not_evaluated": 8 if method == "rls" else 0}
+    assert results["clips_lacking_a_modality"] == counts
+    assert "do not have sound and picture: 16 train, 4 val, 8 test" in said.out + said.err
+    with open(tmp_path / "one" / "incomplete_clips.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 28
+    assert rows[0] == {"clip_id": "0/train/1", "label": "c0", "split": "train", "lacks": "sound"}
+    predictions = (tmp_path / "one" / "predictions" / "step_1.csv").read_text().splitlines()
+    assert len(predictions) == 1 + (8 if method == "rls" else 16)
+    matrix = (tmp_path / "one" / "accuracy_matrix.csv").read_text().splitlines()
+    assert matrix[1] == ("n,4,4" if method == "rls" else "n,8,8")
+
+
+def test_a_store_that_says_zero_is_read_as_keep(tmp_path):
+    """Stores of before: they open, their fingerprint is as it was, and the zeros are no features."""
+    store = make(tmp_path / "old")
+    manifest = json.loads((store / "manifest.json").read_text())
+    (store / "manifest.json").write_text(json.dumps(manifest | {"missing": "zero"}))
+    run(store, tmp_path / "one", modality="audio")
+    run(make(tmp_path / "new"), tmp_path / "other", modality="audio")
+    one, other = (load_tensors(tmp_path / name / "model" / "model.safetensors") for name in ("one", "other"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    with FeatureWriter(store, FeatureStore(tmp_path / "new").manifest) as writer:
+        assert len(writer.done) == CLASSES * sum(SPLITS.values())
+
+
+def test_a_class_without_a_whole_clip(tmp_path):
+    """It cannot be learnt; the message says what its clips lack."""
+    store = make(tmp_path / "s", keep=("audio",))
+    with pytest.raises(InputError, match="no train clip of 'c0'.*that have audio and visual"):
+        run(store, tmp_path / "run")
