@@ -129,7 +129,7 @@ def test_a_clip_that_left_the_list_keeps_its_label(clips, tmp_path):
     run(clips, store)
     run(clips[:3], store)
     other = Clip(clip_id="c3", path=clips[3].path, label="a", split="train")
-    with pytest.raises(ValueError, match="stored in .* with label 'b'"):
+    with pytest.raises(ValueError, match=r"stored in .* with label 'b'"):
         run([*clips[:3], other], store)
 
 

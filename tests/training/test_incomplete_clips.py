@@ -67,7 +67,7 @@ def test_audio_training_uses_every_clip_with_sound_and_no_zeros(tmp_path):
 
 @pytest.mark.parametrize("method", ["blade", "rls", "lwf"])
 def test_audio_visual_training_uses_whole_clips_and_says_so(tmp_path, capsys, method):
-    """The model is that of the whole clips alone; a model that answers from one modality is tested on the others too."""
+    """The model is that of the whole clips; one that answers from one modality is tested on the others too."""
     results = run(make(tmp_path / "all"), tmp_path / "one", method=method)
     said = capsys.readouterr()
     run(make(tmp_path / "whole", keep=(None,)), tmp_path / "other", method=method)
@@ -102,5 +102,5 @@ def test_a_store_that_says_zero_is_read_as_keep(tmp_path):
 def test_a_class_without_a_whole_clip(tmp_path):
     """It cannot be learnt; the message says what its clips lack."""
     store = make(tmp_path / "s", keep=("audio",))
-    with pytest.raises(InputError, match="no train clip of 'c0'.*that have audio and visual"):
+    with pytest.raises(InputError, match=r"no train clip of 'c0'.*that have audio and visual"):
         run(store, tmp_path / "run")
