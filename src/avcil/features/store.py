@@ -105,6 +105,8 @@ class FeatureStore:
         self._check_files()
         self.unlisted = read_unlisted(self.path)
         """Ids of clips that are stored but not in use: the last clip list did not name them."""
+        self._shard_rows = [len(entry.clips) for entry in entries]
+        """Rows of each shard; clips that were removed, or are not in use, keep theirs."""
         self._order(entries)
         self._open = self._opener()
 
@@ -142,8 +144,8 @@ class FeatureStore:
         self._row_in_shard = np.array([row for *_, row in rows], dtype=np.int64)
 
     def _opener(self) -> Any:
-        folder, clips = self.path / "shards", np.bincount(self._shard_of).tolist()
-        files = [(folder / name, count) for (name, *_), count in zip(self.shards, clips, strict=True)]
+        folder = self.path / "shards"
+        files = [(folder / name, rows) for (name, *_), rows in zip(self.shards, self._shard_rows, strict=True)]
         return lru_cache(maxsize=OPEN_SHARDS)(partial(_open_shard, files, self.manifest))
 
     def __getstate__(self) -> dict[str, Any]:
