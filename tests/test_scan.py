@@ -4,7 +4,11 @@ The probe here is a stand-in: a file's content says what it is ("av", "video", "
 """
 
 import os
+import subprocess
+import sys
+import tempfile
 import types
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -18,7 +22,7 @@ from avcil.splits import draw_counts
 
 
 def fake_probe(path):
-    kind = path.read_text()
+    kind = path.read_text().split()[0]
     if kind not in ("av", "video", "audio"):
         raise InputError(f"{path} is not a media file that can be read: invalid data")
     problems = ("the time stamps jump once",) if "odd" in path.name else ()
@@ -35,7 +39,9 @@ def media(monkeypatch):
 def make(root, *names, kind="av"):
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(kind)
+        (root / name).write_bytes(
+            f"{kind} {name}".encode(errors="surrogateescape")
+        )  # no two files are copies of each other
     return root
 
 
@@ -172,7 +178,7 @@ def test_links(tmp_path):
     (tmp_path / "c" / "cat" / "dead.mp4").symlink_to(tmp_path / "nowhere.mp4")
     result = scan(tmp_path / "c")
     assert len(result.clips) == 6
-    assert [p.path.name for p in result.problems] == ["dead.mp4"]
+    assert [p.path.name for p in result.problems] == ["dead.mp4", "loop"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file names are bytes on POSIX only")
@@ -194,7 +200,7 @@ def test_a_name_that_is_no_text(tmp_path):
         (["test/a/1.mp4", "val/a/1.mp4"], "no train folder"),
         (
             ["train/a/1.mp4", "test/a/1.mp4", "dogs/1.mp4"],
-            r"mixes folders of splits \(test, train\) with others \(dogs\)",
+            r"like splits \(test, train\) beside others \(dogs\).*--layout class .*--layout split",
         ),
         (["train/a/1.mp4", "val/a/1.mp4", "dev/a/1.mp4"], "the folders dev, val all mean val"),
         (
@@ -247,3 +253,94 @@ def test_an_error_of_the_program_is_not_blamed_on_the_files(tmp_path, monkeypatc
     with pytest.raises(AvcilError, match="not of the file") as caught:
         scan(make(tmp_path, *numbered("dog", 5)))
     assert not isinstance(caught.value, InputError)
+
+
+def test_what_cannot_be_read_is_reported(tmp_path):
+    """A link to itself, a path longer than the system takes, a pipe, a second way into a folder: the rest is listed."""
+    make(tmp_path, *numbered("dog", 3), *numbered("cat", 3))
+    (tmp_path / "dog" / "self").symlink_to("self")
+    (tmp_path / "dog" / "self.mp4").symlink_to("self.mp4")
+    (tmp_path / "again").symlink_to(tmp_path / "cat")
+    os.mkfifo(tmp_path / "dog" / "pipe")
+    here, name = os.getcwd(), "d" * 250
+    try:
+        os.chdir(tmp_path / "cat")
+        for _ in range(20):  # one step at a time: the whole path is longer than a call may be given
+            os.mkdir(name)
+            os.chdir(name)
+    finally:
+        os.chdir(here)
+    result = scan(tmp_path)
+    assert len(result.clips) == 6
+    assert sorted(p.reason for p in result.problems) == [
+        "it cannot be read: Too many levels of symbolic links",
+        "it cannot be read: Too many levels of symbolic links",
+        f"it is the same folder as {tmp_path}/cat, which is listed",
+        "the folder cannot be read: File name too long",
+    ]
+    assert max(map(len, result.summary.splitlines())) < 400
+    assert result.ignored == {"": 1}
+
+
+def test_a_folder_without_permission():
+    """It is reported, and the others are listed. Root may read everything, so another user looks."""
+    with tempfile.TemporaryDirectory() as folder:  # not below `tmp_path`, which other users may not enter
+        root = Path(folder)
+        root.chmod(0o755)
+        make(root, *numbered("dog", 3), *numbered("cat", 3))
+        (root / "cat" / "closed").mkdir(mode=0)
+        code = f"tree = avcil.folders.walk({folder!r}); print(len(tree.files), tree.unread)"
+        switch = "os.setuid(65534); " if os.geteuid() == 0 else ""
+        command = [sys.executable, "-c", f"import os, avcil.folders; {switch}{code}"]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said == "6 [(PosixPath('cat/closed'), 'the folder cannot be read: Permission denied')]\n"
+
+
+def test_the_same_file_twice(tmp_path):
+    """Links and copies within a class count once; a file of two classes is left out under both."""
+    make(tmp_path, *numbered("dog", 4), *numbered("cat", 4))
+    (tmp_path / "dog" / "link.mp4").symlink_to("0.mp4")
+    os.link(tmp_path / "dog" / "1.mp4", tmp_path / "dog" / "hard.mp4")
+    (tmp_path / "dog" / "copy.mp4").write_bytes((tmp_path / "dog" / "2.mp4").read_bytes())
+    (tmp_path / "dog" / "cat.mp4").symlink_to("../cat/3.mp4")
+    result = scan(tmp_path)
+    left_out = {p.path.name: p.reason.replace(str(tmp_path), "") for p in result.problems}
+    one_of_two = {"1.mp4", "hard.mp4"} & left_out.keys(), {"2.mp4", "copy.mp4"} & left_out.keys()
+    assert list(map(len, one_of_two)) == [1, 1]
+    assert len(result.clips) == 7
+    assert left_out["3.mp4"] == "it is the same file as /dog/cat.mp4, of another class; a clip has one class"
+    assert left_out["cat.mp4"] == "it is the same file as /cat/3.mp4, of another class; a clip has one class"
+    assert left_out["link.mp4"] == "it is the same file as /dog/0.mp4"
+
+
+def test_a_file_in_two_splits(tmp_path):
+    """The same file is refused; equal content is a warning, as nobody knows which of the two is meant."""
+    make(tmp_path, *numbered("train/dog", 3), *numbered("val/dog", 1), *numbered("test/dog", 1))
+    (tmp_path / "test" / "dog" / "copy.mp4").write_bytes((tmp_path / "train" / "dog" / "1.mp4").read_bytes())
+    (note,) = scan(tmp_path).notes
+    assert "files of equal content in two splits" in note
+    assert "train/dog/1.mp4 (train)" in note
+    (tmp_path / "test" / "dog" / "leak.mp4").symlink_to("../../train/dog/0.mp4")
+    with pytest.raises(InputError, match=r"the same file is in two splits.*leak.mp4 \(test\)"):
+        scan(tmp_path)
+
+
+def test_classes_named_like_splits(tmp_path):
+    """Files right in a folder say that it is a class; where the folders do not say it, the option does."""
+    make(tmp_path / "a", *numbered("train", 3), *numbered("dog", 3))
+    result = scan(tmp_path / "a")
+    assert {c.label for c in result.clips} == {"train", "dog"}
+    assert "taken for classes, not for splits: train" in result.summary
+    make(tmp_path / "b", *numbered("train/deep", 3), *numbered("dog", 3))
+    with pytest.raises(InputError, match="--layout class"):
+        scan(tmp_path / "b")
+    assert {c.label for c in scan(tmp_path / "b", layout="class").clips} == {"train", "dog"}
+    result = scan(tmp_path / "b", layout="split")
+    assert {c.label for c in result.clips} == {"deep"}
+    assert "the folders dog" in result.summary
+    make(tmp_path / "c", *numbered("train", 3), *numbered("test", 3))
+    with pytest.raises(InputError, match="no class folders in them"):
+        scan(tmp_path / "c")
+    assert {c.label for c in scan(tmp_path / "c", layout="class").clips} == {"train", "test"}
+    make(tmp_path / "d", *numbered("train/train", 3), *numbered("train/test", 3))
+    assert {c.label for c in scan(tmp_path / "d").clips} == {"train", "test"}

@@ -1,7 +1,8 @@
 """Scanning a folder of media files into a clip list.
 
-Two layouts: SPLIT/CLASS/clip, where the splits are folders named train, val and test, and CLASS/clip, where
-the split is drawn by a seed, class by class. Folders inside a class folder belong to the class.
+Two layouts: SPLIT/CLASS/clip, where the splits are folders named train, val and test, and CLASS/clip, where the split
+is drawn by a seed, class by class. Folders inside a class folder belong to the class. What cannot be read is reported,
+and the scan continues.
 """
 
 from __future__ import annotations
@@ -17,24 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avcil.clips import SPLITS, Clip, check_labels, one_line
+from avcil.copies import check_leaks, leave_out_copies
 from avcil.errors import InputError
 from avcil.files import without_path, write_text
+from avcil.folders import FolderTree, Layout, shown_path, split_folders, walk
 from avcil.progress import Progress, duration
 from avcil.splits import check_classes, draw_splits
 
 if TYPE_CHECKING:
     from avcil.media import MediaInfo
 
-SPLIT_FOLDERS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
 _SUFFIXES = (
     ".3g2 .3gp .aac .aif .aiff .amr .asf .avi .divx .dv .f4v .flac .flv .gif .m1v .m2ts .m2v .m4a .m4v .mka "
     ".mkv .mov .mp2 .mp3 .mp4 .mpeg .mpg .mts .mxf .nut .oga .ogg .ogv .opus .rm .rmvb .ts .vob .wav .weba "
@@ -46,7 +39,7 @@ SHOWN = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """A file that was left out of the clip list, and why."""
+    """A file or folder that was left out, and why."""
 
     path: Path
     reason: str
@@ -89,7 +82,7 @@ class ScanResult:
             )
             lines.append(f"ignored, as they are no media: {kinds}")
         lines += _listed("clips with a remark", self.remarks)
-        lines += _listed("media files left out", self.problems)
+        lines += _listed("media files and folders left out", self.problems)
         return "\n".join(lines)
 
     def _table(self, classes: Sequence[str]) -> Iterator[str]:
@@ -109,13 +102,18 @@ def _listed(title: str, problems: Sequence[Problem]) -> Iterator[str]:
         return
     yield f"{title}: {len(problems)}"
     for problem in problems[:SHOWN]:
-        yield f"  {problem.path}: {problem.reason}"
+        yield f"  {shown_path(problem.path)}: {problem.reason}"
     if len(problems) > SHOWN:
         yield f"  and {len(problems) - SHOWN} more"
 
 
 def scan(
-    folder: str | Path, *, val_fraction: float = 0.15, test_fraction: float = 0.2, seed: int = 0
+    folder: str | Path,
+    *,
+    val_fraction: float = 0.15,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    layout: Layout | None = None,
 ) -> ScanResult:
     """List the clips of a folder, and say what is wrong with which file.
 
@@ -124,21 +122,28 @@ def scan(
 
     :param val_fraction: the part of each class's clips drawn for val; 0 draws none.
     :param test_fraction: the part of each class's clips drawn for test.
-    :raises InputError: if there is no such folder, nothing usable in it, a class with too few clips, or
-        labels that a person could not tell apart.
+    :param layout: "class" for CLASS/clip, "split" for SPLIT/CLASS/clip; None decides by the folders.
+    :raises InputError: if there is no such folder, nothing usable in it, a layout that is ambiguous, the same file in
+        two splits, a class with too few clips, or labels that a person could not tell apart.
     """
     folder = Path(folder)
     _check_arguments(folder, val_fraction, test_fraction, seed)
-    media, ignored = _find(folder)
-    splits = _split_folders(folder, media)
+    tree = walk(folder)
+    media, ignored = _media_of(folder, tree)
+    splits, notes = split_folders(folder, media, layout)
     found, problems = _place(folder, media, splits)
+    found, copies = leave_out_copies(found, is_drawn=not splits)
+    notes += check_leaks(found, str(folder))
     check_labels({clip.label for clip in found}, str(folder))
     clips, seconds, lacking, unusable, remarks = _probe(found)
-    problems = sorted([*problems, *unusable], key=lambda problem: problem.path)
+    unread = [Problem(path=folder / path, reason=reason) for path, reason in tree.unread]
+    left_out = [Problem(path=clip.path, reason=reason) for clip, reason in copies]
+    problems = sorted([*unread, *problems, *left_out, *unusable], key=lambda problem: problem.path)
     if not clips:
         first = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems[:3])
         raise InputError(f"{folder} holds no usable media file; {len(problems)} were left out: {first}")
-    clips, notes = draw_splits(clips, set(splits.values()), val_fraction, test_fraction, seed)
+    clips, drawn = draw_splits(clips, set(splits.values()), val_fraction, test_fraction, seed)
+    notes += drawn
     lost = sorted({clip.label for clip in found} - {clip.label for clip in clips})
     if lost:
         notes.append(f"classes without a usable clip, left out: {', '.join(lost)}")
@@ -171,56 +176,20 @@ def _check_arguments(folder: Path, val_fraction: float, test_fraction: float, se
         raise InputError(f"--seed must be 0 or more, not {seed}")
 
 
-def _find(folder: Path) -> tuple[list[Path], dict[str, int]]:
+def _media_of(folder: Path, tree: FolderTree) -> tuple[list[Path], dict[str, int]]:
     """Media files below `folder`, relative to it and sorted, and the other files counted by suffix."""
-    files = sorted(_walk(folder, Path(), ()))
-    media = [path for path in files if path.suffix.lower() in MEDIA_SUFFIXES]
-    others = Counter(path.suffix.lower() for path in files if path.suffix.lower() not in MEDIA_SUFFIXES)
+    media = [path for path in tree.files if path.suffix.lower() in MEDIA_SUFFIXES]
+    others = Counter(path.suffix.lower() for path in tree.files if path.suffix.lower() not in MEDIA_SUFFIXES)
     if not media:
         held = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in others.most_common(5))
         what = f"holds no media file (it holds {held})" if others else "is empty"
+        if tree.unread:
+            path, reason = tree.unread[0]
+            what = f"holds no media file that can be read; {len(tree.unread)} could not: {folder / path}: {reason}"
         raise InputError(
             f"the folder {folder} {what}; give the folder that holds one folder of clips a class"
         )
     return media, dict(sorted(others.items()))
-
-
-def _walk(root: Path, inside: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
-    """Files below root/inside; links are followed but not in circles, hidden ones are skipped."""
-    status = os.stat(root / inside)
-    here = (status.st_dev, status.st_ino)
-    if here in above:
-        return
-    for entry in os.scandir(root / inside):
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            yield from _walk(root, inside / entry.name, (*above, here))
-        else:
-            yield inside / entry.name
-
-
-def _split_folders(folder: Path, media: Sequence[Path]) -> dict[str, str]:
-    """The top folders that are splits, by name; empty if the top folders are classes."""
-    top = sorted({path.parts[0] for path in media if len(path.parts) > 1})
-    splits = {name: SPLIT_FOLDERS[name.lower()] for name in top if name.lower() in SPLIT_FOLDERS}
-    if "train" not in splits.values():
-        if top and len(splits) == len(top):
-            raise InputError(
-                f"{folder} has the folders {', '.join(top)} but no train folder with media files"
-            )
-        return {}
-    others = [name for name in top if name not in splits]
-    if others:
-        raise InputError(
-            f"{folder} mixes folders of splits ({', '.join(splits)}) with others ({', '.join(others[:5])}). "
-            "Use train, val, test alone at the top, or one folder a class"
-        )
-    twice = [split for split, count in Counter(splits.values()).items() if count > 1]
-    if twice:
-        names = [name for name, split in splits.items() if split == twice[0]]
-        raise InputError(f"{folder}: the folders {', '.join(names)} all mean {twice[0]}; keep one of them")
-    return splits
 
 
 def _place(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -33,13 +33,13 @@ def media_files(words: Sequence[Path]) -> Iterator[Path]:
 
 def media_below(folder: Path) -> list[Path]:
     """Media files of a folder and those inside it, sorted; hidden ones are no part of it."""
+    from avcil.folders import shown_path, walk
     from avcil.scan import MEDIA_SUFFIXES
 
-    found = []
-    for root, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(root) / name for name in files if not name.startswith(".")]
-    return sorted(path for path in found if path.suffix.lower() in MEDIA_SUFFIXES)
+    tree = walk(folder)
+    for path, reason in tree.unread:
+        print(f"avcil: left out: {shown_path(folder / path)}: {reason}", file=sys.stderr)
+    return [folder / path for path in tree.files if path.suffix.lower() in MEDIA_SUFFIXES]
 
 
 def classes_of(words: Sequence[Path]) -> Iterator[tuple[Path, str]]:
@@ -52,15 +52,17 @@ def classes_of(words: Sequence[Path]) -> Iterator[tuple[Path, str]]:
         inside = sorted(
             entry for entry in word.iterdir() if entry.is_dir() and not entry.name.startswith(".")
         )
-        loose = [path for path in media_below(word) if path.parent == word]
+        media = media_below(word)
+        loose = [path for path in media if path.parent == word]
         if loose and inside:
             raise InputError(
                 f"{word} holds clips ({loose[0].name}) beside folders ({inside[0].name}): it is unclear whether it is "
                 "a class or holds classes. Put the clips into a folder of their class"
             )
         folders = [word] if loose else inside
-        pairs = [(path, folder.resolve().name) for folder in folders for path in media_below(folder)]
-        empty = [folder.name for folder in folders if not media_below(folder)]
+        below = {folder: [path for path in media if path.is_relative_to(folder)] for folder in folders}
+        pairs = [(path, folder.resolve().name) for folder, found in below.items() for path in found]
+        empty = [folder.name for folder, found in below.items() if not found]
         if not pairs or empty:
             raise InputError(f"{word}: no media file in {', '.join(empty) or 'it'}")
         yield from pairs

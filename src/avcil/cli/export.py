@@ -31,7 +31,7 @@ class Args:
 def run(args: Args) -> None:
     """Export, and print what was written and how it was checked."""
     from avcil.serving import Recognizer
-    from avcil.serving.teaching import store_of_run
+    from avcil.training.run_store import store_of_run
 
     if args.method_file is not None:
         from avcil.methods.registry import load_method

@@ -49,7 +49,8 @@ def run(args: Args) -> None:
     from avcil.files import folder_lock
     from avcil.serving import Recognizer
     from avcil.serving.recognizer import model_folder
-    from avcil.serving.teaching import store_of_run, teach
+    from avcil.serving.teaching import teach
+    from avcil.training.run_store import store_of_run
 
     recognizer = Recognizer.load(args.run)
     folder = model_folder(args.run) if args.out is None else args.out
@@ -67,12 +68,15 @@ def _clips(args: Args) -> tuple[list, list[str], list[bool]]:
     """Clips, their classes, and which of them are held out."""
     from avcil.cli.clip_words import classes_of
     from avcil.clips import read_clips
+    from avcil.copies import check_leaks
     from avcil.serving.teaching import hold_out
 
     if any(word.suffix.lower() == ".csv" for word in args.clips):
         if len(args.clips) > 1:
             raise InputError("give one clip list, or folders, not both")
         listed = [clip for clip in read_clips(args.clips[0]) if clip.split != "val"]
+        for note in check_leaks(listed, str(args.clips[0])):
+            print(f"note: {note}", file=sys.stderr)
         return listed, [clip.label for clip in listed], [clip.split == "test" for clip in listed]
     pairs = list(classes_of(args.clips))
     clips, labels = [path for path, _ in pairs], [label for _, label in pairs]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tyro.conf import Positional
 
@@ -22,6 +23,9 @@ class Args:
     """The part of each class drawn for testing where the folder has no test split."""
     seed: int = 0
     """The seed of the draw."""
+    layout: Literal["class", "split"] | None = None
+    """What the folders mean: class is CLASS/clip, split is SPLIT/CLASS/clip. Unless given, the folders decide, and an
+    ambiguous case is an error. With class, a class can be named train, val or test."""
 
 
 def run(args: Args) -> None:
@@ -30,7 +34,11 @@ def run(args: Args) -> None:
     from avcil.scan import scan, write_problems
 
     result = scan(
-        args.folder, val_fraction=args.val_fraction, test_fraction=args.test_fraction, seed=args.seed
+        args.folder,
+        val_fraction=args.val_fraction,
+        test_fraction=args.test_fraction,
+        seed=args.seed,
+        layout=args.layout,
     )
     write_clips(args.out, result.clips)
     listed = write_problems(args.out, result.problems)

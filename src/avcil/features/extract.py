@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from avcil.clips import Clip, check_clips
+from avcil.copies import check_leaks
 from avcil.encoders.base import AudioEncoder, VisualEncoder
 from avcil.errors import InputError
 from avcil.features.batch_size import settled_batch_size
@@ -84,6 +85,7 @@ def extract(
     started = time.monotonic()
     clips = list(clips)
     check_clips(clips, "the clip list")
+    notes = check_leaks(clips, "the clip list")
     check_missing(missing)
     _check_counts(workers=workers, shard_size=shard_size)
     chosen = {"device": device, "precision": precision, "audio_tokens": audio_tokens}
@@ -119,6 +121,7 @@ def extract(
         changed=len(changed),
         others=len(stored.keys() - listed),
         unlisted=unlisted,
+        notes=tuple(notes),
     )
 
 

@@ -39,6 +39,8 @@ class ExtractReport:
     """Clips that the store holds beside those listed."""
     unlisted: int = 0
     """Those of them that the store does not show, so that training does not use them."""
+    notes: tuple[str, ...] = ()
+    """What is odd about the clip list."""
 
     def text(self) -> str:
         """The report for a person."""
@@ -64,7 +66,7 @@ class ExtractReport:
         if self.remarks:
             lines.append(f"stored, with something wrong with the file: {len(self.remarks)}")
             lines += reasons(self.remarks)
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.notes])
 
 
 def reasons(pairs: Sequence[tuple[str, str]]) -> list[str]:

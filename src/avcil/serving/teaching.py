@@ -14,7 +14,6 @@ import torch
 
 from avcil.errors import InputError
 from avcil.features import FeatureStore
-from avcil.files import read_json
 from avcil.models.saved import SavedModel
 from avcil.scan import Problem
 from avcil.serving.clip_features import ClipFeatures, Source, name_of
@@ -119,34 +118,32 @@ def teach(
     )
     report = recognizer.learn([clips[at] for at in learnt], [labels[at] for at in learnt], progress=progress)
     after = recognizer.snapshot()
-    scores = [] if old is None else _old_scores(old, before, after)
+    rows, lacking = ([], 0) if old is None else _test_rows(old, before)
+    scores = [] if old is None else _old_scores(old, rows, before, after)
     scores += _new_scores(recognizer, [(labels[asked[at]], f) for at, f in found], before, after)
     return TeachReport(
         learned=report,
         scores=tuple(scores),
         problems=(*report.problems, *problems),
-        notes=report.notes,
+        notes=(*report.notes, *_lacking_note(lacking)),
     )
 
 
-def store_of_run(folder: Path) -> tuple[FeatureStore | None, str]:
-    """The feature store that a run directory learnt from; or None, and why."""
-    file = folder / "config.json"
-    if not (folder / "env.json").exists():
-        return None, f"{folder} is a model without its run"
-    config = read_json(file)
-    try:
-        store = FeatureStore(config["features"]["path"])
-    except InputError as error:
-        return None, str(error)
-    if store.fingerprint != config["features"]["fingerprint"]:
-        return None, f"the store {store.path} has changed since the run"
-    return store, ""
-
-
-def _old_scores(store: FeatureStore, before: SavedModel, after: SavedModel) -> list[Score]:
-    known = set(before.labels)
+def _test_rows(store: FeatureStore, state: SavedModel) -> tuple[list[int], int]:
+    """Rows of the test clips of classes known that have all that the model uses, and how many others there are."""
+    known = set(state.labels)
     rows = [row for row, clip in enumerate(store.clips) if clip.split == "test" and clip.label in known]
+    whole = [row for row in rows if store.clips[row].has(state.model.modality)]
+    return whole, len(rows) - len(whole)
+
+
+def _lacking_note(count: int) -> list[str]:
+    return (
+        [f"{count} test clips of old classes lack sound or picture and were not asked about"] if count else []
+    )
+
+
+def _old_scores(store: FeatureStore, rows: list[int], before: SavedModel, after: SavedModel) -> list[Score]:
     if not rows:
         return []
     labels = [store.clips[row].label for row in rows]

@@ -56,7 +56,7 @@ class RunDirectory:
         if file.exists():
             differing = _differences(read_json(file), config)
             if differing:
-                shown = "; ".join(f"{name}: there {old!r}, now {new!r}" for name, old, new in differing[:6])
+                shown = "; ".join(_said(*difference) for difference in differing[:6])
                 raise InputError(
                     f"{self.path} holds a run of another configuration ({shown}). "
                     "Choose another --out, or remove that folder, or give the same options to go on with it"
@@ -297,6 +297,13 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {
         name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(prefix + ".")
     }
+
+
+def _said(name: str, old: Any, new: Any) -> str:
+    """A difference between two configurations in words."""
+    if name == "features.fingerprint":
+        return "the feature store has changed: it holds other clips, labels, splits or features"
+    return f"{name}: there {old!r}, now {new!r}"
 
 
 def _differences(old: Any, new: Any, name: str = "") -> list[tuple[str, Any, Any]]:

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 
 from avcil.errors import AvcilError, InputError
-from avcil.features import FeatureStore
 from avcil.files import read_json
 from avcil.models.base import modality_parts
 from avcil.models.saved import save_tensors
 from avcil.serving.clip_features import ClipFeatures
 from avcil.serving.recognizer import Recognizer
 from avcil.tensor_files import load_tensors
+from avcil.training.run_store import store_of_run
 
 MOST = 500
 """Test clips of the run that are asked about, evenly chosen."""
@@ -79,16 +79,14 @@ def split(count: int) -> tuple[list[int], list[int]]:
 
 def of_run(run: Path, modality: str) -> tuple[HeldOut, str]:
     """Test clips of the run that a model is from, out of its feature store; or none, and in words why."""
-    if not (run / "results.json").exists():
-        return (
-            HeldOut(),
-            "the model was given without its run, which would name the test clips of its classes",
-        )
+    store, reason = store_of_run(run)
+    if store is None:
+        return HeldOut(), reason
     try:
         config = read_json(run / "config.json")
-        store = FeatureStore(config["features"]["path"])
         known = {label for step in config["benchmark"]["steps"] for label in step}
-        chosen = [i for i, clip in enumerate(store.clips) if clip.split == "test" and clip.label in known]
+        tests = [i for i, clip in enumerate(store.clips) if clip.split == "test" and clip.label in known]
+        chosen = [i for i in tests if store.clips[i].has(modality)]
         rows = chosen[:: max(1, -(-len(chosen) // MOST))]
         hears, sees = modality_parts(modality)
         audio = torch.from_numpy(store.audio(rows).astype(np.float32)) if hears and rows else None
@@ -96,7 +94,8 @@ def of_run(run: Path, modality: str) -> tuple[HeldOut, str]:
     except (AvcilError, OSError, KeyError, TypeError) as error:
         return HeldOut(), f"the test clips of the run cannot be had: {error}"
     if not rows:
-        return HeldOut(), "the run has no test clip"
+        lacking = f" with all of {modality}; {len(tests)} lack a part" if tests else ""
+        return HeldOut(), f"the run has no test clip{lacking}"
     labels = tuple(store.clips[i].label for i in rows)
     return HeldOut(labels=labels, features=_rows(audio, visual, len(rows))), ""
 

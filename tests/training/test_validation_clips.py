@@ -1,0 +1,64 @@
+"""Classes without validation clips: the epoch is chosen by those that have some, or the last one is taken."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avcil.clips import Clip
+from avcil.errors import InputError
+from avcil.features import FeatureWriter, Manifest, Modality
+from avcil.training.config import TrainConfig
+from avcil.training.run import train
+
+
+def make(folder: Path, with_validation: set[int]) -> Path:
+    """Four classes, of which some have validation clips."""
+    manifest = Manifest(visual=Modality(shape=(2, 3, 12)), audio=Modality(shape=(10,)))
+    rng = np.random.default_rng(0)
+    with FeatureWriter(folder, manifest) as writer:
+        for label in range(4):
+            for split, count in {"train": 6, "val": 3 * (label in with_validation), "test": 2}.items():
+                for number in range(count):
+                    clip_id = f"{label}/{split}/{number}"
+                    clip = Clip(clip_id=clip_id, path=Path(clip_id), label=f"c{label}", split=split)
+                    visual, audio = rng.standard_normal((2, 3, 12)), rng.standard_normal(10)
+                    writer.add(clip, visual=visual + label, audio=audio - label)
+    return folder
+
+
+def run(store: Path, out: Path, method: str = "lwf") -> list[dict]:
+    train(TrainConfig(features=store, out=out, method=method, classes_per_step=2, epochs=3, batch_size=4))
+    return [json.loads((out / "checkpoints" / f"step_{k}" / "state.json").read_text()) for k in range(2)]
+
+
+def test_a_step_without_any(tmp_path, capsys):
+    """The old classes alone would choose the epoch that learnt the least: the last epoch is taken, and said."""
+    states = run(make(tmp_path / "store", {0, 1}), tmp_path / "run")
+    assert (states[1]["best_epoch"], states[1]["val_accuracy"]) == (2, None)
+    assert states[0]["val_accuracy"] is not None
+    said = "".join(capsys.readouterr())
+    assert (
+        "step 2: no validation clip of 'c2', 'c3', all its new classes; it ends with its last epoch" in said
+    )
+
+
+def test_a_step_with_some(tmp_path, capsys):
+    """The classes that have validation clips choose."""
+    states = run(make(tmp_path / "store", {0, 1, 2}), tmp_path / "run")
+    assert states[1]["val_accuracy"] is not None
+    said = "".join(capsys.readouterr())
+    assert "step 2: no validation clip of 'c3'; the best epoch is chosen by the other classes seen" in said
+
+
+def test_a_method_without_epochs_needs_none(tmp_path, capsys):
+    run(make(tmp_path / "store", set()), tmp_path / "run", method="blade")
+    assert "validation" not in "".join(capsys.readouterr())
+
+
+def test_the_first_step_needs_some(tmp_path):
+    with pytest.raises(InputError, match="--selection last"):
+        run(make(tmp_path / "store", {2, 3}), tmp_path / "run")
