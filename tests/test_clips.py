@@ -98,3 +98,16 @@ def test_labels_in_two_unicode_forms_are_one():
     """What looks the same must be the same."""
     with pytest.raises(InputError, match="differ only"):
         check_labels(["caf\u00e9", "cafe\u0301"], "here")
+
+
+def test_an_unnamed_column(tmp_path):
+    """A comma at the end of each line, as spreadsheets leave it, is no column; one with values is not ignored."""
+    path = tmp_path / "list.csv"
+    path.write_text("path,label,split,\na.mp4,dog,train,\n")
+    assert [clip.label for clip in read_clips(path)] == ["dog"]
+    path.write_text(",path,label,split\n0,a.mp4,dog,train\n")
+    with pytest.raises(InputError, match=r"line 2: a column without a name holds '0'.*to_csv\(index=False\)"):
+        read_clips(path)
+    path.write_text("path,label,split,,\na.mp4,dog,train,,\n")
+    with pytest.raises(InputError, match="2 columns have no name"):
+        read_clips(path)

@@ -11,7 +11,7 @@ import io
 import math
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,12 +106,34 @@ def read_clips(path: Path) -> list[Clip]:
         raise InputError(f"{path} is not UTF-8 text: {error}") from None
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
-        _check_columns(reader.fieldnames or [], path)
-        clips = [_clip_of_row(row, f"{path}, line {reader.line_num}", path.parent) for row in reader]
+        columns = _without_unnamed(reader, path)
+        _check_columns(columns, path)
+        clips = [
+            _clip_of_row(row, f"{path}, line {reader.line_num}", path.parent) for row in _named(reader, path)
+        ]
     except csv.Error as error:
         raise InputError(f"{path}, after line {reader.line_num}: not CSV: {error}") from None
     check_clips(clips, str(path))
     return clips
+
+
+def _without_unnamed(reader: csv.DictReader, path: Path) -> list[str]:
+    """The named columns; an unnamed one is what a comma at the end of a line leaves, and must be empty."""
+    columns = list(reader.fieldnames or [])
+    if columns.count("") > 1:
+        raise InputError(f"{path}: {columns.count('')} columns have no name; delete them")
+    return [name for name in columns if name]
+
+
+def _named(reader: csv.DictReader, path: Path) -> Iterator[dict[str, str | None]]:
+    """The rows without the unnamed column."""
+    for row in reader:
+        if value := row.pop("", None):
+            raise InputError(
+                f"{path}, line {reader.line_num}: a column without a name holds {value!r}. Name it, or delete it "
+                "(pandas writes its index so: use to_csv(index=False))"
+            )
+        yield row
 
 
 def _check_columns(columns: Sequence[str], path: Path) -> None:

@@ -56,11 +56,19 @@ def test_steps_of_a_file(tmp_path, name, text):
     assert benchmark.name == "s"
 
 
+def test_class_names_that_are_whole_numbers(tmp_path):
+    """Folders are often named 1, 2, 3, and people write them without quotes; a byte order mark does no harm."""
+    (tmp_path / "s.json").write_bytes(b'\xef\xbb\xbf[[1, "2"], [10]]')
+    assert Benchmark.from_file(tmp_path / "s.json").steps == (("1", "2"), ("10",))
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
         ("s.json", '{"a": 1}', "list of lists"),
-        ("s.json", '[["a", 1]]', "list of lists"),
+        ("s.json", '[["a", 1.0]]', "1.0 is no class name"),
+        ("s.json", '[["a", true]]', "true is no class name"),
+        ("s.json", '[["a", null]]', "list of lists"),
         ("s.json", '["ab"]', "list of lists"),
         ("s.json", "[]", "no step"),
         ("s.json", '[["a"], []]', "step 2 of 2 has no class"),

@@ -11,6 +11,7 @@ import pytest
 
 from avcil.cli import main as command
 from avcil.cli.main import VERBS
+from avcil.clips import read_clips
 from avcil.errors import AvcilError, InputError
 from avcil.features import FeatureStore
 
@@ -144,6 +145,39 @@ def test_broken_pipe():
     )
     assert done.stdout.strip() == "0"
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("words", ["methods", "--help", "scan --help"])
+@pytest.mark.parametrize(
+    ("target", "reason"), [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")]
+)
+def test_output_that_cannot_be_written(words, target, reason):
+    """One line says so, and the exit code is not 0; nothing is raised at exit either."""
+    done = shell(f"-m avcil {words} {target}")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"avcil: cannot write to standard output: {reason}.")
+
+
+def test_what_was_done_before_is_kept(clips, tmp_path):
+    """A scan whose summary cannot be printed has written its list, and nothing else went into it."""
+    done = shell(f"-m avcil scan {clips} --out {tmp_path}/clips.csv >&-")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert len(read_clips(tmp_path / "clips.csv")) == 16
+
+
+@pytest.mark.parametrize("target", ["2>/dev/full", "2>&-"])
+def test_messages_that_cannot_be_written(target, clips, tmp_path):
+    """Progress and messages on standard error are not worth stopping for."""
+    done = shell(f"-m avcil scan {clips} --out {tmp_path}/clips.csv {target}")
+    assert (done.returncode, done.stdout.count("wrote")) == (0, 1)
+    assert shell(f"-m avcil scan {tmp_path}/no --out {tmp_path}/clips.csv {target}").returncode == 2
+
+
+def shell(words):
+    command = f"{sys.executable} {words}"
+    return subprocess.run(["/bin/bash", "-c", command], capture_output=True, text=True, timeout=120)
 
 
 def test_names_that_the_terminal_cannot_show(tmp_path):

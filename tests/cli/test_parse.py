@@ -120,3 +120,9 @@ def test_files_that_cannot_be_read(tmp_path):
         train("--config", tmp_path)
     with pytest.raises(InputError, match="--config needs a TOML file"):
         train("f", "--config")
+
+
+def test_a_file_saved_with_a_byte_order_mark(tmp_path):
+    file = tmp_path / "my.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + FILE.encode())
+    assert train("--config", file) == train("--config", toml(tmp_path, FILE))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from avcil.cli.predict_output import ClipWriter
+from avcil.cli.streams import OutputError, output_stream
 from avcil.cli.timeline_output import strip
 from avcil.serving.recognizer import Answer
 from avcil.serving.timeline import Event
@@ -41,11 +41,11 @@ def test_the_file_is_written_though_nobody_reads_the_screen(tmp_path, monkeypatc
     """As behind `| head -1`."""
     reader, pipe = os.pipe()
     os.close(reader)
-    with open(pipe, "w", buffering=1) as screen:
-        monkeypatch.setattr(sys, "stdout", screen)
-        with ClipWriter("csv", tmp_path / "answers.csv", top=1) as writer:
-            for name in ("a.mp4", "b.mp4"):
-                writer.add(Path(name), ANSWER)
+    monkeypatch.setattr(sys, "stdout", output_stream(pipe, is_needed=True))
+    with ClipWriter("csv", tmp_path / "answers.csv", top=1) as writer:
+        for name in ("a.mp4", "b.mp4"):
+            writer.add(Path(name), ANSWER)
+    os.close(pipe)
     assert [line.split(",")[:2] for line in (tmp_path / "answers.csv").read_text().splitlines()[1:]] == [
         ["a.mp4", "dog"],
         ["b.mp4", "dog"],
@@ -55,13 +55,12 @@ def test_the_file_is_written_though_nobody_reads_the_screen(tmp_path, monkeypatc
 def test_a_broken_screen_ends_it_where_there_is_no_file(monkeypatch):
     """Nobody is left to work for."""
 
-    class Gone(io.StringIO):
-        def write(self, text: str) -> int:
-            raise BrokenPipeError
-
-    monkeypatch.setattr(sys, "stdout", Gone())
-    with pytest.raises(BrokenPipeError), ClipWriter("text", None, top=1) as writer:
+    reader, pipe = os.pipe()
+    os.close(reader)
+    monkeypatch.setattr(sys, "stdout", output_stream(pipe, is_needed=True))
+    with pytest.raises(OutputError), ClipWriter("text", None, top=1) as writer:
         writer.add(Path("a.mp4"), ANSWER)
+    os.close(pipe)
 
 
 def test_strip():

@@ -155,3 +155,12 @@ def test_removed_clips_leave_no_shard_without_rows(clips, tmp_path):
     assert not first & set(read_index(store)[0])
     run(clips, store)
     assert not first & {path.name for path in (store / "shards").iterdir()}
+
+
+def test_a_list_of_failures_saved_by_a_spreadsheet(clips, tmp_path):
+    """It begins with a byte order mark."""
+    store, gone = tmp_path / "store", tmp_path / "gone.wav"
+    run([*clips, Clip(clip_id="x", path=gone, label="a", split="train")], store)
+    path = store / "failures.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert list(read_failures(store)) == ["x"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -99,6 +100,9 @@ def test_events_follow_each_other(blade, clip):
     together = list(joined(events))
     assert (together[0].start, together[-1].end) == (events[0].start, events[-1].end)
     assert sum(event.windows for event in together) == len(events)
+    said = ["a; b", "a", "b; c"]
+    noted = [replace(events[0], label="dog", known=None, notes=notes) for notes in said]
+    assert [event.notes for event in joined(noted)] == ["a; b; c"]
     alone = blade.answer(clip, start=0.1, end=0.4)
     assert events[1].answer.label == alone.label
     with pytest.raises(InputError, match="window must be seconds above 0"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -106,12 +107,11 @@ class Benchmark:
             steps = _csv_rows(path)
         else:
             raise InputError(f"the steps file {path} must end in .json or .csv: {FORMS}")
-        right = isinstance(steps, list) and all(
-            isinstance(step, list) and all(isinstance(label, str) for label in step) for step in steps
-        )
-        if not right:
+        if not isinstance(steps, list) or not all(isinstance(step, list) for step in steps):
             raise InputError(f"{path} does not hold steps; expected is {FORMS}")
-        return cls.from_steps(steps, name=path.stem)
+        return cls.from_steps(
+            [[_class_name(label, path) for label in step] for step in steps], name=path.stem
+        )
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -167,6 +167,18 @@ class Benchmark:
             )
         except (KeyError, TypeError) as error:
             raise InputError(f"not a benchmark ({type(error).__name__}: {error}): {value!r}") from None
+
+
+def _class_name(value: Any, path: Path) -> str:
+    """A class name of a steps file; classes are often named by whole numbers, written without quotes."""
+    if type(value) is int:
+        return str(value)
+    if not isinstance(value, str):
+        raise InputError(
+            f"{path}: {json.dumps(value)} is no class name. Put names into quotes, exactly as the folders of the "
+            f"classes are named; expected is {FORMS}"
+        )
+    return value
 
 
 def natural_key(text: str) -> tuple[Any, ...]:

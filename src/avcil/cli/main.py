@@ -6,16 +6,15 @@ Nothing heavy is imported before a verb runs, so that help answers at once.
 from __future__ import annotations
 
 import importlib
-import io
-import os
 import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from avcil import __version__
+from avcil.cli.streams import OutputError, prepare_streams
 from avcil.errors import AvcilError, unknown_name
 from avcil.files import is_storage_error
 
@@ -95,20 +94,25 @@ def _sigterm_as_exception() -> Iterator[None]:
 
 def _guarded(words: list[str], *, debug: bool) -> int:
     """The exit code of a command, whatever comes up; its error in a line, and where it arose if asked."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # names of classes and files that it cannot show
+    prepare_streams()
     try:
-        code = _run(words) or 0
+        try:
+            code = _run(words) or 0
+        except SystemExit:  # --help, and words that do not fit
+            sys.stdout.flush()
+            raise
         sys.stdout.flush()
         return code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OutputError as error:
+        if not error.is_wanted:
+            print(f"avcil: {error}", file=sys.stderr)
+        return 0 if error.is_wanted else error.exit_code
     except (Exception, KeyboardInterrupt) as error:
         if debug:
             traceback.print_exc()
         message, code = _in_words(error)
+        with suppress(OutputError):
+            sys.stdout.flush()
         print(f"avcil: {message}", file=sys.stderr)
         return code
 

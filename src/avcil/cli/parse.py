@@ -92,7 +92,7 @@ def _gathered(flag: str, words: list[str]) -> list[str]:
 def _words_of_toml(file: Path, kind: type) -> tuple[list[str], list[str]]:
     """A TOML file's keys as the positional words and the flags that they stand for."""
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        values = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"cannot read {file} (--config): {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

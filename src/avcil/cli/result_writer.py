@@ -6,11 +6,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TextIO
+
+from avcil.cli.streams import OutputError
 
 
 class ResultWriter:
@@ -68,21 +70,27 @@ class ResultWriter:
         csv.writer(stream, lineterminator="\n").writerow(row)
 
 
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Say once that standard output cannot be written; further output is dropped."""
+    try:
+        yield
+    except OutputError as error:
+        if not error.is_wanted:
+            print(f"avcil: {error}", file=sys.stderr)
+
+
 class _Screen(io.TextIOBase):
-    """Standard output beside a file, which is written though nobody reads the screen any more, as behind `| head`."""
+    """Standard output beside a file, which is written even if the screen cannot be, as behind `| head`."""
 
     def write(self, text: str) -> int:
-        try:
-            return sys.stdout.write(text)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return len(text)
+        with _reported():
+            sys.stdout.write(text)
+        return len(text)
 
     def flush(self) -> None:
-        try:
+        with _reported():
             sys.stdout.flush()
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def isatty(self) -> bool:
         return sys.stdout.isatty()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Mapping
@@ -37,7 +38,8 @@ def read_failures(folder: Path) -> dict[str, Failure]:
     path = Path(folder) / NAME
     if not path.exists():
         return {}
-    text = read_bytes(path, limit=LARGEST, follow=False).decode(errors="backslashreplace")
+    content = read_bytes(path, limit=LARGEST, follow=False).removeprefix(codecs.BOM_UTF8)
+    text = content.decode(errors="backslashreplace")
     reader = csv.DictReader(io.StringIO(text, newline=""))
     try:
         if tuple(reader.fieldnames or ()) != COLUMNS:

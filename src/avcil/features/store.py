@@ -145,7 +145,9 @@ class FeatureStore:
 
     def _opener(self) -> Any:
         folder = self.path / "shards"
-        files = [(folder / name, rows) for (name, *_), rows in zip(self.shards, self._shard_rows, strict=True)]
+        files = [
+            (folder / name, rows) for (name, *_), rows in zip(self.shards, self._shard_rows, strict=True)
+        ]
         return lru_cache(maxsize=OPEN_SHARDS)(partial(_open_shard, files, self.manifest))
 
     def __getstate__(self) -> dict[str, Any]:

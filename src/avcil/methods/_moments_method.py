@@ -145,9 +145,13 @@ class StepwiseMethod(ClosedFormMethod):
         whole = ({"audio": self._widths[0]} if hears else {}) | ({"visual": self._widths[-1]} if sees else {})
         found = {}
         for name, widths in tensors.items():
-            found[name] = tuple(checks.tensor(tensors, name, (widths.numel(),), dtypes=(torch.int64,)).tolist())
+            found[name] = tuple(
+                checks.tensor(tensors, name, (widths.numel(),), dtypes=(torch.int64,)).tolist()
+            )
             if name not in whole or min(found[name], default=0) < 1 or sum(found[name]) != whole[name]:
-                raise InputError(f"the saved part widths of {name} are {found[name]!r:.60}, which do not add up")
+                raise InputError(
+                    f"the saved part widths of {name} are {found[name]!r:.60}, which do not add up"
+                )
         return found
 
     @classmethod

@@ -88,7 +88,9 @@ class Explanation:
         drawn, scale = draw_attention([_enlarged(frame) for frame in self.frames], self.spatial)
         slices = len(self.spatial)
         return [
-            np.concatenate([frame, footer(frame.shape[1], scale, self.temporal, number * slices // len(drawn))])
+            np.concatenate(
+                [frame, footer(frame.shape[1], scale, self.temporal, number * slices // len(drawn))]
+            )
             for number, frame in enumerate(drawn)
         ]
 

@@ -118,6 +118,6 @@ def _join(group: list[Event]) -> Event:
         label=group[0].label,
         probability=sum(event.probability for event in group) / len(group),
         known=group[0].known,
-        notes="; ".join(dict.fromkeys(event.notes for event in group if event.notes)),
+        notes="; ".join(dict.fromkeys(note for event in group for note in event.notes.split("; ") if note)),
         windows=len(group),
     )

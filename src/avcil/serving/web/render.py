@@ -180,10 +180,7 @@ def _frames(explanation: Explanation) -> str:
         explanation.frames, times, explanation.spatial, explanation.temporal, max_frames=FRAMES
     )
     what = "attended to" if explanation.map_kind == "attention" else "rested its answer on"
-    return (
-        f'<h3>Where it looked</h3><p class="soft">Bright regions are what it {what}.</p>'
-        f"{figure}"
-    )
+    return f'<h3>Where it looked</h3><p class="soft">Bright regions are what it {what}.</p>{figure}'
 
 
 def _spectrogram(explanation: Explanation) -> str:
