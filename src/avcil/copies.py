@@ -43,7 +43,8 @@ def leave_out_copies(clips: Sequence[Clip], *, is_drawn: bool) -> tuple[list[Cli
             if len({clip.split for clip in group}) != 1:  # `check_leaks` says what is to be said
                 continue
             if len({clip.label for clip in group}) > 1:
-                for clip, other in zip(group, [*group[1:], group[0]], strict=True):
+                for clip in group:
+                    other = next(one for one in group if one.label != clip.label)
                     left_out[clip.clip_id] = (
                         f"it is {what} {other.path}, of another class; a clip has one class"
                     )
