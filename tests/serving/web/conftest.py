@@ -87,7 +87,8 @@ def serving(
     listening.bind(("127.0.0.1", 0))
     listening.listen()
     made = make_app(service, **(app or {}))
-    server = uvicorn.Server(server_config(made, log_level="error", timeout_graceful_shutdown=2))
+    proxy = bool((app or {}).get("names"))
+    server = uvicorn.Server(server_config(made, proxy=proxy, log_level="error", timeout_graceful_shutdown=2))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

@@ -14,7 +14,7 @@ import httpx
 
 from avcil.serving.web.payload import takes_files, uploaded_file
 
-CLIENT = httpx.Client(timeout=60)
+CLIENT = httpx.Client(timeout=60, limits=httpx.Limits(max_keepalive_connections=0))
 FILE = {"_type": "gradio.FileData"}
 SERVER = """
 import sys

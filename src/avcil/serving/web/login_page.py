@@ -5,24 +5,24 @@ from __future__ import annotations
 from html import escape
 
 STYLE = """
-:root { color-scheme: light dark; --ink: #1f2937; --soft: #4b5563; --paper: #fff; --back: #f3f4f6;
-  --line: #6b7280; --accent: #1d4ed8; --on-accent: #fff; --bad: #b91c1c; }
+:root { color-scheme: light dark; --page: #fff; --ink: #16191d; --soft: #59626e; --edge: #8a94a1; --wash: #f4f6f8;
+  --accent: #1d55b4; --warm: #b83a08; }
 @media (prefers-color-scheme: dark) {
-  :root { --ink: #f3f4f6; --soft: #d1d5db; --paper: #1f2937; --back: #111827; --line: #9ca3af;
-    --accent: #93c5fd; --on-accent: #111827; --bad: #fca5a5; } }
+  :root { --page: #101418; --ink: #e9ecf0; --soft: #a0aab6; --edge: #77818e; --wash: #181e25; --accent: #82b1ff;
+    --warm: #ff9a62; } }
 * { box-sizing: border-box; }
 body { margin: 0; min-height: 100vh; display: grid; place-items: center; padding: 1rem;
   font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; color: var(--ink);
-  background: var(--back); }
-main { width: 100%; max-width: 22rem; padding: 1.5rem; border-radius: .5rem; background: var(--paper);
+  background: var(--wash); }
+main { width: 100%; max-width: 22rem; padding: 1.5rem; border-radius: .5rem; background: var(--page);
   box-shadow: 0 1px 4px rgb(0 0 0 / .2); }
 h1 { margin: 0 0 .25rem; font-size: 1.5rem; }
 p { margin: 0 0 1rem; color: var(--soft); }
-p[role=alert] { color: var(--bad); }
+p[role=alert] { color: var(--warm); }
 label { display: block; font-weight: 600; margin-bottom: .25rem; }
 input, button { width: 100%; padding: .6rem .75rem; font: inherit; border-radius: .375rem; }
-input { border: 1px solid var(--line); background: var(--paper); color: var(--ink); }
-button { margin-top: 1rem; border: 0; background: var(--accent); color: var(--on-accent); font-weight: 600;
+input { border: 1px solid var(--edge); background: var(--page); color: var(--ink); }
+button { margin-top: 1rem; border: 0; background: var(--accent); color: var(--page); font-weight: 600;
   cursor: pointer; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 """
