@@ -33,5 +33,5 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
 def whole(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     """All of them, by one process, read by threads."""
     out = tmp_path_factory.mktemp("whole") / "store"
-    extract(clips, out, batch_size=2, isolate=False)
+    extract(clips, out, batch_size=2, isolate=False, visual="patch-motion", audio="log-mel")
     return FeatureStore(out)

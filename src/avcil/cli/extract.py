@@ -8,6 +8,8 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from avcil.encoders.registry import DEFAULT_AUDIO, DEFAULT_VISUAL
+
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
@@ -17,10 +19,12 @@ class Args:
     """The clip list, a CSV with path,label,split[,start,end][,clip_id]; `avcil scan` makes one."""
     out: Path
     """The folder of the feature store, new or begun before."""
-    visual: str = "patch-motion"
-    """The visual encoder: patch-motion, videomae-base, hf:MODEL (a Hugging Face model or a folder), or none."""
-    audio: str = "log-mel"
-    """The audio encoder: log-mel, audiomae[:CHECKPOINT], hf:MODEL (a Hugging Face model or a folder), or none."""
+    visual: str = DEFAULT_VISUAL
+    """The visual encoder: patch-motion, efficientnet-lite0, videomae-base, hf:MODEL (a Hugging Face model or a folder),
+    several joined by +, or none."""
+    audio: str = DEFAULT_AUDIO
+    """The audio encoder: log-mel, yamnet, audiomae[:CHECKPOINT], hf:MODEL (a Hugging Face model or a folder), several
+    joined by +, or none."""
     audio_tokens: bool = False
     """Store the tokens that the audio vector is made of as well, for methods of your own. Only audiomae and AST
     have them."""

@@ -1,6 +1,6 @@
 """Constants that are shipped with encoders: the typical mean and standard deviation of each feature.
 
-They are kept in constants/NAME.json beside this file, computed by benchmarks/encoder_constants.py, and hold for
+They are kept in constants/NAME.json beside this file, computed by scripts/feature_constants.py, and hold for
 the encoder of one fingerprint: other options or other weights have none.
 """
 

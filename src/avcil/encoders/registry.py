@@ -33,6 +33,9 @@ AUDIO: Places = {
     "audiomae": ("avcil.encoders.audio_mae", "AudioMAE"),
     "hf-audio": ("avcil.encoders.hugging_face_audio", "HuggingFaceAudio"),
 }
+DEFAULT_VISUAL = "patch-motion+efficientnet-lite0"
+DEFAULT_AUDIO = "log-mel+yamnet"
+"""How things move and sound, and what they are: features for any kind of clip (docs/encoders.md)."""
 IN_WORDS = {"hf": "hf:MODEL", "hf-audio": "hf:MODEL"}
 
 

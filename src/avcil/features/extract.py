@@ -21,6 +21,7 @@ from typing import Any, Literal
 from avcil.clips import Clip, check_clips
 from avcil.copies import check_leaks
 from avcil.encoders.base import AudioEncoder, VisualEncoder
+from avcil.encoders.registry import DEFAULT_AUDIO, DEFAULT_VISUAL
 from avcil.errors import InputError
 from avcil.features.batch_size import settled_batch_size
 from avcil.features.encoding import EncoderNames, Encoders
@@ -43,8 +44,8 @@ def extract(
     clips: Sequence[Clip],
     out: str | Path,
     *,
-    visual: str | VisualEncoder = "patch-motion",
-    audio: str | AudioEncoder = "log-mel",
+    visual: str | VisualEncoder = DEFAULT_VISUAL,
+    audio: str | AudioEncoder = DEFAULT_AUDIO,
     missing: str = "skip",
     dtype: str = "float16",
     retry_failed: bool = False,

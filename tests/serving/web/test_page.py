@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+SMALL_ENCODERS = ("--visual", "patch-motion", "--audio", "log-mel")
+"""Faster than the default ones."""
+
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[3]
 WORDS = ROOT.parent / "shared" / "data" / "words51"
@@ -61,7 +64,7 @@ def words_run(avcil, tmp_path_factory) -> Path:
             rows += [[str(clip), word, split] for clip in clips]
     with open(folder / "clips.csv", "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
-    assert avcil("extract", folder / "clips.csv", "--out", folder / "features") == 0
+    assert avcil("extract", folder / "clips.csv", "--out", folder / "features", *SMALL_ENCODERS) == 0
     assert avcil("train", folder / "features", "--classes-per-step", 2, "--out", folder / "run") == 0
     return folder / "run"
 

@@ -1,7 +1,7 @@
 """Compute the constants that are shipped with encoders: the mean and standard deviation of each feature.
 
     avcil extract CLIPS.csv --out STORE --visual ENCODER --audio ENCODER --dtype float32      (for each data set)
-    python benchmarks/encoder_constants.py NAME=STORE ...
+    python scripts/feature_constants.py NAME=STORE ...
 
 Each store holds the features of single encoders for one data set. The training clips are used, every data set counts
 alike, and visual tokens are taken together over time and space. Writes src/avcil/encoders/constants/ENCODER.json for
