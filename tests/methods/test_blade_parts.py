@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from avcil.encoders.parts import Part
 from avcil.methods.registry import load_method, parse_options
 
 AUDIO, VISUAL = (2, 3), (1, 3)
@@ -72,3 +73,20 @@ def test_statistics_saved_before_there_were_parts_go_on():
     again = new({})
     again.load(tensors)
     assert len(penalties(again)) == 3
+
+
+def test_an_explanation_names_the_part_that_decides(learnt):
+    """Shares of the encoders add up to the margin, with the constant; a method that mixes the parts gives none."""
+    audio, visual, _ = (part[:1] for part in clips())
+    parts = {
+        "audio": (Part(name="noise", start=0, stop=2), Part(name="voice", start=2, stop=5)),
+        "visual": (Part(name="look", start=0, stop=1), Part(name="blur", start=1, stop=4)),
+    }
+    model = learnt.solve()
+    shares = model.part_shares(audio, visual, (0, 1), parts)
+    scores = model.scores(audio, visual)[0]
+    constant = model.margin_shares(audio, visual, (0, 1))["constant"]
+    assert sum(shares.values()) + constant == pytest.approx(float(scores[0] - scores[1]))
+    assert shares["voice"] + shares["look"] > 5 * abs(shares["noise"] + shares["blur"])
+    only = model.part_shares(None, visual, (0, 1), {"visual": parts["visual"]})
+    assert set(only) == {"look", "blur"}

@@ -59,6 +59,7 @@ def explanation_json(explanation: Explanation) -> dict[str, Any]:
         "runner_up": explanation.runner_up,
         "margin": explanation.margin,
         "contributions": explanation.contributions,
+        "part_contributions": explanation.part_contributions,
         "alone": {name: {"label": label, "probability": p} for name, (label, p) in explanation.alone.items()},
         "map": explanation.map_kind,
         "spatial": None if explanation.spatial is None else explanation.spatial.tolist(),

@@ -170,8 +170,10 @@ def _data(labels: Sequence[str], description: Mapping[str, Any], learning: Learn
     for part, what in (("visual", "Picture"), ("audio", "Sound")):
         if found := description.get(part):
             encoder, shape = found["encoder"], " x ".join(map(str, found["shape"]))
-            source = encoder.get("options", {}).get("source")
-            origin = f" (weights of {source})" if isinstance(source, str) and "@" in source else ""
+            singles = encoder.get("parts") or [encoder]
+            sources = [part.get("options", {}).get("source") for part in singles]
+            pinned = [source for source in sources if isinstance(source, str) and "@" in source]
+            origin = f" (weights of {', '.join(pinned)})" if pinned else ""
             lines.append(
                 f"- {what}: {shape} numbers by the frozen encoder {encoder.get('name', '?')}{origin}"
             )

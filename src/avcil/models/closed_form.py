@@ -15,6 +15,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
+from avcil.encoders.parts import Part
 from avcil.errors import InputError
 from avcil.models import checks
 from avcil.models.base import MODALITIES, Modality, modality_parts
@@ -171,6 +172,43 @@ class LinearScores:
         terms = features[0, head.columns] * weight
         shares = {name: float(terms[mask].sum()) for name, mask in own.items() if mask.any()}
         return shares | {"constant": head.sharpness * float(head.bias[pair[0]] - head.bias[pair[1]])}
+
+    def part_shares(
+        self,
+        audio: Tensor | None,
+        visual: Tensor | None,
+        pair: tuple[int, int],
+        parts: Mapping[str, Sequence[Part]],
+    ) -> dict[str, float]:
+        """What each encoder's features give to the score of class `pair[0]` less that of `pair[1]`, for one clip.
+
+        Args:
+            audio: (1, Da), or None.
+            visual: (1, T, S, Dv), or None.
+            pair: Class numbers.
+            parts: The encoders of "audio" and of "visual".
+
+        Returns:
+            Values by the encoders' names; with the constant of `margin_shares` they add up to the margin. Empty where
+            features mix several encoders.
+        """
+        if any(block.config.activation != "none" for block, _ in self.embedding.blocks):
+            return {}
+        head, features = self._asked(audio, visual)
+        weight = head.sharpness * (head.weight[:, pair[0]] - head.weight[:, pair[1]])
+        terms = torch.zeros(features.shape[1], dtype=torch.float64)
+        terms[head.columns] = features[0, head.columns] * weight
+        shares: dict[str, float] = {}
+        begin = 0
+        for block, at in self.embedding.blocks:
+            for vector, width in zip(at, block.widths, strict=True):
+                modality = "audio" if vector == 0 and modality_parts(self.modality)[0] else "visual"
+                own = terms[begin : begin + width]
+                for part in parts.get(modality, ()):
+                    share = float(own[part.start : part.stop].sum())
+                    shares[part.name] = shares.get(part.name, 0.0) + share
+                begin += width
+        return shares
 
     def _asked(self, audio: Tensor | None, visual: Tensor | None) -> tuple[LinearHead, Tensor]:
         """The head for what is given, and the features (B, M), of which a lacking modality's mean nothing."""

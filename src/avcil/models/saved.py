@@ -23,6 +23,7 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
+from avcil.encoders.parts import Part, parts_of
 from avcil.errors import InputError
 from avcil.files import read_json, replace_folder, settle_folder, write_atomically, write_json, write_text
 from avcil.methods.registry import method_names
@@ -65,6 +66,11 @@ class SavedModel:
     """config.json without what builds the model: method, modality, how features are made, metrics."""
     learning: LearningState | None = None
     """None: it answers, but does not learn on."""
+
+    def parts(self, modality: str) -> tuple[Part, ...]:
+        """The encoders that the features of "audio" or "visual" come from; none if it does not use them."""
+        found = self.description.get(modality)
+        return parts_of(found["encoder"], found["shape"][-1]) if found else ()
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -51,6 +51,9 @@ class Explanation:
     contributions: dict[str, float]
     """Of "audio" and "visual" to the margin, and of the "constant" for linear heads; empty where the method mixes
     the modalities so that none can be left out."""
+    part_contributions: dict[str, float]
+    """Of each encoder by name, where an encoder is combined of several and the model is linear in their features; else
+    empty."""
     alone: dict[str, tuple[str, float]]
     """What each modality alone would answer, and its probability."""
     map_kind: Literal["attention", "sensitivity"] | None
@@ -129,6 +132,7 @@ def explain(recognizer: Recognizer, clip: Source, *, state: SavedModel | None = 
         runner_up=runner_up,
         margin=_margin(state.model, audio, visual, pair),
         contributions=_contributions(state.model, audio, visual, pair),
+        part_contributions=_part_contributions(state, audio, visual, pair),
         alone=dict(_alone(recognizer, state, features)),
         map_kind=kind,
         spatial=None if maps is None else maps[0],
@@ -167,6 +171,17 @@ def _contributions(
         "audio": whole - _margin(model, None, visual, pair),
         "visual": whole - _margin(model, audio, None, pair),
     }
+
+
+def _part_contributions(
+    state: SavedModel, audio: Tensor | None, visual: Tensor | None, pair: tuple[int, int]
+) -> dict[str, float]:
+    given = {"audio": audio, "visual": visual}
+    parts = {name: state.parts(name) for name, features in given.items() if features is not None}
+    is_combined = any(len(found) > 1 for found in parts.values())
+    if not is_combined or not isinstance(state.model, LinearScores):
+        return {}
+    return state.model.part_shares(audio, visual, pair, parts)
 
 
 def _alone(
