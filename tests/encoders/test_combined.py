@@ -8,11 +8,14 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
+from avcil.clips import Clip
 from avcil.encoders.base import AudioEncoder, VisualEncoder
 from avcil.encoders.combined import CombinedAudio, CombinedVisual
 from avcil.encoders.parts import MAX_PARTS, Part, parts_of
 from avcil.encoders.registry import audio_encoder, from_fingerprint, visual_encoder
 from avcil.errors import InputError
+from avcil.features import FeatureStore
+from avcil.features.extract import extract
 from avcil.features.reading import Wanted
 from avcil.frame_sampling import FrameSampling
 from avcil.media import read_clip, write_video
@@ -81,8 +84,7 @@ def test_a_part_gets_the_frames_and_gives_the_tokens_that_it_would_alone(film):
     np.testing.assert_array_equal(media.also[0], read(film, other).frames)
     tokens = both.encode([(media.frames, *media.also)])
     assert tokens.shape == (1, 4, 25, 130)
-    expected = (alone.encode([media_alone.frames]) - alone.center) / alone.scale
-    np.testing.assert_array_equal(tokens[..., :128], expected.astype(np.float32))
+    np.testing.assert_array_equal(tokens[..., :128], alone.encode([media_alone.frames]))
 
 
 def test_all_frames_are_decoded_once(film, monkeypatch):
@@ -137,8 +139,29 @@ def test_audio_parts_lie_side_by_side():
     sound = np.linspace(-0.5, 0.5, 16_000, dtype=np.float32)
     vector = both.encode([sound])[0]
     assert (both.name, both.width, vector.shape) == ("log-mel+loudness", 149, (149,))
-    assert vector[148] == np.float32(0.5)
-    np.testing.assert_array_equal(vector[:148], (one.encode([sound])[0] - one.center) / one.scale)
+    np.testing.assert_array_equal(vector[:148], one.encode([sound])[0])
+    spread = np.sqrt(np.mean(np.square(one.scale)))
+    assert vector[148] == pytest.approx(0.5 * spread)  # of a feature of unit spread, as far as is known
+
+
+class Shipped(Loudness):
+    """It ships constants."""
+
+    name = "shipped"
+
+    def __init__(self) -> None:
+        super().__init__(16_000)
+        self.center, self.scale = np.array([0.25], np.float32), np.array([0.5], np.float32)
+
+
+def test_parts_behind_the_first_are_centered_and_get_its_spread():
+    """And the combination says what the spread of its features is then."""
+    both = CombinedAudio([Loudness(16_000), Shipped()])
+    assert both.encode([np.array([0.5, 0.75], np.float32)]).tolist() == [[0.75, 1.0]]
+    assert (both.center.tolist(), both.scale.tolist()) == ([0.0, 0.0], [1.0, 1.0])
+    other = Shipped()
+    other.scale = np.array([1.0], np.float32)
+    assert CombinedAudio([Loudness(16_000), other]).fingerprint() != both.fingerprint()
 
 
 def test_names_carry_options_and_are_checked_one_by_one():
@@ -208,3 +231,25 @@ def test_combinations_are_flattened():
     """A combination of a combination is one of all parts."""
     inner = CombinedVisual([Positions(4, 5), Positions(2, 5)])
     assert [part.width for part in CombinedVisual([inner, Positions(1, 5)]).parts] == [2, 2, 2]
+
+
+def test_the_default_store(film, tmp_path):
+    """What a store by the default encoders records, and that it is no more than twice as large as one by the two
+    without weights."""
+    extract([Clip(clip_id="film", path=film, label="a", split="train")], tmp_path / "f", workers=1)
+    store = FeatureStore(tmp_path / "f")
+    assert store.parts("visual") == (
+        Part(name="patch-motion", start=0, stop=128),
+        Part(name="efficientnet-lite0", start=128, stop=256),
+    )
+    assert store.parts("audio") == (
+        Part(name="log-mel", start=0, stop=148),
+        Part(name="yamnet", start=148, stop=276),
+    )
+    assert (store.visual_shape, store.audio_width) == ((4, 25, 256), 276)
+    assert 4 * 25 * 256 + 276 <= 2 * (4 * 25 * 128 + 148)
+    for modality in (store.manifest.visual, store.manifest.audio):
+        encoder = from_fingerprint(dict(modality.encoder))
+        assert encoder.fingerprint() == modality.encoder
+        for part in encoder.parts:
+            assert not np.array_equal(part.scale, np.ones(part.width)), f"{part.name} ships no constants"

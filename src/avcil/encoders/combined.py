@@ -1,6 +1,12 @@
-"""Several encoders as one: their features side by side, each part centered and scaled by its encoder's constants.
+"""Several encoders as one: their features side by side.
 
-Shapes: B clips, T time slices, S spatial tokens per slice, D width of all parts together.
+Shapes: B clips, T time slices, S spatial tokens per slice, D_p width of part p, D width of all parts together.
+
+    y_1 = x_1,   y_p = (x_p - center_p) r_1 / r_p  for p > 1,   r_p = sqrt(mean of scale_p^2)
+
+The first part's features stay as they are. Those of the others are centered and get the same typical spread, so that no
+part outweighs another in methods that do not weigh features. `center` and `scale` are shipped with each encoder. There
+is one factor a part: the proportions between the features of one encoder mean something and are kept.
 
 Visual tokens are pooled to the coarsest grid among the parts: the mean of neighboring time slices, and the mean over
 areas of the frame, fractions of tokens included.
@@ -44,7 +50,11 @@ class _Combined(Encoder):
         self.name = JOINER.join(part.name for part in self._parts)
         self.width = sum(part.width for part in self._parts)
         self.libraries = tuple(sorted({name for part in self._parts for name in part.libraries}))
-        self.center, self.scale = np.zeros(self.width, np.float32), np.ones(self.width, np.float32)
+        self._shift, self._factors = _shift_and_factors(self._parts)
+        scales = zip(self._parts, self._factors, strict=True)
+        self.scale = np.concatenate([part.scale * factor for part, factor in scales])
+        rest = np.zeros(self.width - self._parts[0].width, np.float32)
+        self.center = np.concatenate([self._parts[0].center, rest])
         self.runs_on_gpu = any(part.runs_on_gpu for part in self._parts)
 
     @property
@@ -64,23 +74,27 @@ class _Combined(Encoder):
             part.place(device, precision)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Name, version, the fingerprint and the width of each part, and the hash of the constants."""
-        constants = [array for part in self._parts for array in (part.center, part.scale)]
+        """Name, version, the fingerprint and the width of each part, and the hash of shifts and factors."""
         return {
             "name": self.name,
             "version": VERSION,
             "options": {},
-            "weights": weight_hash(constants),
+            "weights": weight_hash([*self._shift, np.array(self._factors, np.float32)]),
             "parts": self._fingerprints,
             "widths": [part.width for part in self._parts],
         }
 
     def _joined(self, features: Sequence[np.ndarray]) -> np.ndarray:
-        """Features (..., D) of the parts' (..., D_p), each centered and scaled."""
-        scaled = [
-            (values - part.center) / part.scale for values, part in zip(features, self._parts, strict=True)
-        ]
-        return np.concatenate(scaled, axis=-1).astype(np.float32, copy=False)
+        """Features (..., D) of the parts' (..., D_p)."""
+        given = zip(features, self._shift, self._factors, strict=True)
+        return np.concatenate([(values - shift) * factor for values, shift, factor in given], axis=-1)
+
+
+def _shift_and_factors(parts: Sequence[Encoder]) -> tuple[list[np.ndarray], list[np.float32]]:
+    """What is subtracted from each part's features, (D_p,) float32, and what they are multiplied with."""
+    spreads = [np.sqrt(np.mean(np.square(part.scale, dtype=np.float64))) for part in parts]
+    shift = [np.zeros(parts[0].width, np.float32), *(part.center for part in parts[1:])]
+    return shift, [np.float32(spreads[0] / spread) for spread in spreads]
 
 
 class CombinedVisual(_Combined, VisualEncoder):

@@ -8,7 +8,7 @@ clips that lack the other. A head may also tell how odd a clip is for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 

@@ -1,0 +1,58 @@
+"""Center and scale of encoders: shipped with them, kept in the manifest, and no part of what makes stores equal."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from avcil.encoders.registry import audio_encoder, visual_encoder
+from avcil.errors import InputError
+from avcil.features.manifest import Manifest, Modality
+
+ENCODER = {"name": "made-up"}
+
+
+def test_a_manifest_keeps_them(tmp_path):
+    """So that a learner needs no encoder to know them."""
+    audio = Modality(shape=(2,), encoder=ENCODER, center=(0.5, -1.0), scale=(2.0, 0.25))
+    Manifest(audio=audio).write(tmp_path)
+    assert Manifest.read(tmp_path).audio == audio
+
+
+def test_a_store_made_before_there_were_any_is_the_same_store(tmp_path):
+    """Its manifest lacks them; clips can still be added, and its fingerprint stays."""
+    old, new = (
+        Manifest(audio=Modality(shape=(2,), encoder=ENCODER, **more))
+        for more in ({}, {"center": (1.0, 2.0), "scale": (1.0, 2.0)})
+    )
+    old.write(tmp_path)
+    assert "center" not in json.loads((tmp_path / "manifest.json").read_text())["audio"]
+    new.check_same(Manifest.read(tmp_path), tmp_path)
+    assert old.identity() == new.identity()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"scale": [1.0]},
+        {"scale": [1.0, 0.0]},
+        {"scale": [1.0, float("inf")]},
+        {"center": [0.0, float("nan")]},
+        {"center": [0.0, "1"]},
+        {"center": 3},
+    ],
+)
+def test_damaged_ones_are_refused(wrong, tmp_path):
+    """A division by 0 or by text would only show in what is learnt."""
+    value = Manifest(audio=Modality(shape=(2,), encoder=ENCODER)).to_dict()
+    value["audio"] |= wrong
+    (tmp_path / "manifest.json").write_text(json.dumps(value))
+    with pytest.raises(InputError):
+        Manifest.read(tmp_path)
+
+
+def test_they_hold_for_one_fingerprint():
+    """Other options have other features, of which nothing is known."""
+    assert visual_encoder("patch-motion", cells=3).scale.tolist() == [1.0] * 128
+    assert audio_encoder("log-mel", bands=40).center.tolist() == [0.0] * 148
