@@ -26,7 +26,7 @@ from avcil.encoders.fixed import area_weights
 from avcil.encoders.info import EncoderInfo
 from avcil.encoders.one_thread import one_thread
 from avcil.encoders.packaged_weights import SHA256, packaged_weights
-from avcil.encoders.parallel import in_parallel, part_size
+from avcil.encoders.parallel import in_groups
 from avcil.encoders.pixels import Pixels
 from avcil.encoders.projection import projection
 from avcil.errors import InputError
@@ -36,7 +36,7 @@ STAGES = ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1))
 REDUCTION = 32
 """Pixels of a frame to one of the network's last map."""
 AT_ONCE = 8
-"""Frames that go through the network together; more only take memory on a CPU."""
+"""Frames that go through the network together on a CPU; more only take memory."""
 MEAN, DEVIATION = 127.0, 128.0
 
 
@@ -95,9 +95,7 @@ class EfficientNetLite0(Placed, VisualEncoder):
                 f"{self.name} takes {self.frames} frames a clip; got {[len(clip) for clip in clips]}"
             )
         frames = [frame[None] for clip in clips for frame in clip]
-        size = part_size(len(frames), AT_ONCE)
-        groups = [frames[i : i + size] for i in range(0, len(frames), size)]
-        parts = in_parallel(self._tokens, groups, on_cpu=self.device.type == "cpu")
+        parts = in_groups(self._tokens, frames, self.device, most=AT_ONCE)
         return np.concatenate(parts).reshape(len(clips), *self.token_grid, self.width)
 
     def fingerprint(self) -> dict[str, Any]:

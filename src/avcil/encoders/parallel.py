@@ -13,29 +13,32 @@ from typing import TypeVar
 
 import torch
 
-Part = TypeVar("Part")
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+AT_ONCE_CUDA = 256
+"""Items of a group on a GPU."""
 
-def in_parallel(function: Callable[[Part], Result], parts: Sequence[Part], *, on_cpu: bool) -> list[Result]:
-    """The results for all parts, in order.
 
-    Args:
-        function: Called by several threads at once.
-        parts: Each is computed by one thread, if there are two or more.
-        on_cpu: Whether that is where it computes; a GPU takes one part after another.
-    """
+def in_parallel(
+    function: Callable[[Item], Result], items: Sequence[Item], device: torch.device
+) -> list[Result]:
+    """The results for all items, in order; on a CPU several threads call `function`, each computing alone."""
     threads = torch.get_num_threads()
-    workers = min(threads, len(parts))
-    if workers < 2 or not on_cpu:
-        return [function(part) for part in parts]
+    workers = min(threads, len(items))
+    if workers < 2 or device.type != "cpu":
+        return [function(item) for item in items]
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(function, parts))
+            return list(pool.map(function, items))
     finally:
         torch.set_num_threads(threads)  # threads that start later take the number that was set last
 
 
-def part_size(count: int, most: int) -> int:
-    """Items of a part, at most `most`, such that `count` of them occupy all threads."""
-    return max(1, min(most, -(-count // torch.get_num_threads())))
+def in_groups(
+    function: Callable[[Sequence[Item]], Result], items: Sequence[Item], device: torch.device, *, most: int
+) -> list[Result]:
+    """The results for groups of consecutive items: on a CPU at most `most`, and fewer where all threads need some."""
+    size = min(most, -(-len(items) // torch.get_num_threads())) if device.type == "cpu" else AT_ONCE_CUDA
+    groups = [items[begin : begin + size] for begin in range(0, len(items), size)]
+    return in_parallel(function, groups, device)

@@ -28,7 +28,7 @@ from avcil.encoders.info import EncoderInfo
 from avcil.encoders.kaldi_fbank import checked_sound
 from avcil.encoders.one_thread import one_thread
 from avcil.encoders.packaged_weights import SHA256, packaged_weights
-from avcil.encoders.parallel import in_parallel, part_size
+from avcil.encoders.parallel import in_groups, in_parallel
 from avcil.encoders.projection import projection
 from avcil.errors import InputError
 
@@ -40,7 +40,7 @@ PATCH, PATCH_HOP = 96, 48
 STRIDES = (2, *(1, 1), *(2, 1), *(1, 1), *(2, 1), *(1, 1), *(2, 1), *(1, 1) * 5, *(2, 1), *(1, 1))
 """Of the 27 convolutions: the first, then a depthwise and a pointwise one in turn."""
 AT_ONCE = 16
-"""Patches that go through the network together; more only take memory on a CPU."""
+"""Patches that go through the network together on a CPU; more only take memory."""
 WINDOWS_AT_ONCE = 4096
 
 
@@ -121,12 +121,10 @@ class Yamnet(Placed, AudioEncoder):
         """(P, D) float32 of every clip; patches of several clips go through the network together."""
         if not len(clips):
             return []
-        on_cpu = self.device.type == "cpu"
-        patches = in_parallel(lambda clip: _patches(self.spectrogram(clip)), clips, on_cpu=on_cpu)
-        every = np.concatenate(patches)
-        size = part_size(len(every), AT_ONCE)
-        groups = [every[i : i + size] for i in range(0, len(every), size)]
-        vectors = np.concatenate(in_parallel(self._embedded, groups, on_cpu=on_cpu))
+        patches = in_parallel(lambda clip: _patches(self.spectrogram(clip)), clips, self.device)
+        vectors = np.concatenate(
+            in_groups(self._embedded, np.concatenate(patches), self.device, most=AT_ONCE)
+        )
         return np.split(vectors, np.cumsum([len(part) for part in patches])[:-1])
 
     def _embedded(self, patches: np.ndarray) -> np.ndarray:
