@@ -21,6 +21,8 @@ class MadeUpStore:
     """What a run needs of a store: clips by class and split, their sounds and tokens, in float16."""
 
     path = "made-up"
+    unlisted: tuple[str, ...] = ()
+    """Ids of stored clips that a later clip list left out; none here."""
 
     def __init__(self, *, classes: int, counts: dict[str, int], grid: tuple[int, int, int]) -> None:
         """`counts`: clips of each split in all, dealt evenly to the classes; `grid`: (T, S, D)."""
