@@ -81,13 +81,16 @@ class Graph:
     def relu6(self) -> None:
         self.add("Clip", self.last, "to0", "to6")
 
+    def model(self, x: np.ndarray) -> Any:
+        """The ONNX model for inputs like `x`."""
+        given = helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)
+        result = helper.make_tensor_value_info(self.last, TensorProto.FLOAT, None)
+        graph = helper.make_graph(self.nodes, "network", [given], [result], self.constants)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
     def run(self, x: np.ndarray) -> np.ndarray:
-        ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("x", self.last)]
-        graph = helper.make_graph(self.nodes, "network", ends[:1], ends[1:], self.constants)
-        ends[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape))
-        graph.input[0].CopyFrom(ends[0])
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        content = self.model(x).SerializeToString()
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         return session.run(None, {"x": x})[0]
 
 
