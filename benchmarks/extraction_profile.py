@@ -139,6 +139,40 @@ def clips_a_second(clips: Sequence[Clip], visual: str, audio: str) -> tuple[floa
         shutil.rmtree(folder)
 
 
+def profile(clips: Sequence[Clip], visual: str, audio: str, rounds: int) -> float:
+    """Lines of the table; milliseconds of FFmpeg's decoding and the encoders together."""
+    encoders = Encoders.of(visual, audio, device="cpu")
+    read = read_all(clips, encoders.wanted)
+    parts = parts_of(encoders, read)
+    stages: dict[str, Callable[[], object]] = {
+        "open": lambda: open_all(clips),
+        "demux": lambda: demux_all(clips),
+        "decode": lambda: decode_all(clips),
+        "read": lambda: read_all(clips, encoders.wanted),
+        **parts,
+        "store": store_all(read, encoders),
+    }
+    print(f"{len(clips)} clips, milliseconds of processor time a clip\n\n| stage | ms |\n|---|---:|")
+    found = {}
+    for name, work in stages.items():
+        found[name] = 1000 * measured(work, rounds) / len(clips)
+        print(f"| {name} | {found[name]:.1f} |", flush=True)
+    return found["decode"] + sum(found[name] for name in parts)
+
+
+def compare(clips: Sequence[Clip], pairs: Sequence[tuple[str, str]], rounds: int, least: float) -> None:
+    """Whole extractions with each pair of encoders in turns; the first is compared with `least` milliseconds."""
+    runs: dict[tuple[str, str], list[tuple[float, float]]] = {pair: [] for pair in pairs}
+    for _ in range(rounds):
+        for pair in pairs:
+            runs[pair].append(clips_a_second(clips, *pair))
+    whole = 1000 * statistics.median(seconds for seconds, _ in runs[pairs[0]]) / len(clips)
+    print(f"| extract | {whole:.1f} |\n")
+    print(f"decode and encoders: {least:.1f} ms; extract is {whole / least:.2f} times that")
+    for pair, values in runs.items():
+        print(f"{' and '.join(pair)}: {statistics.median(rate for _, rate in values):.1f} clips a second")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -154,37 +188,10 @@ def main() -> None:
     clips = every[:: max(1, len(every) // options.clips)][: options.clips]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    encoders = Encoders.of(options.visual, options.audio, device="cpu")
-    read = read_all(clips, encoders.wanted)
-    stages: dict[str, Callable[[], object]] = {
-        "open": lambda: open_all(clips),
-        "demux": lambda: demux_all(clips),
-        "decode": lambda: decode_all(clips),
-        "read": lambda: read_all(clips, encoders.wanted),
-        **parts_of(encoders, read),
-        "store": store_all(read, encoders),
-    }
-    print(f"{len(clips)} clips, milliseconds of processor time a clip\n\n| stage | ms |\n|---|---:|")
-    found = {}
-    for name, work in stages.items():
-        found[name] = 1000 * measured(work, options.rounds) / len(clips)
-        print(f"| {name} | {found[name]:.1f} |", flush=True)
+    least = profile(clips, options.visual, options.audio, options.rounds)
     torch.set_num_threads(threads)
-    least = sum(value for name, value in found.items() if name not in ("open", "demux", "read", "store"))
-    rates: dict[tuple[str, str], list[float]] = {}
-    seconds = []
-    for _ in range(options.rounds):
-        for pair in ((options.visual, options.audio), options.pair):
-            if pair:
-                took, rate = clips_a_second(clips, *pair)
-                rates.setdefault(tuple(pair), []).append(rate)
-                seconds += [took] if pair == (options.visual, options.audio) else []
-    whole = 1000 * statistics.median(seconds) / len(clips)
-    print(
-        f"| extract | {whole:.1f} |\n\ndecode and encoders: {least:.1f} ms; extract is {whole / least:.2f} times that"
-    )
-    for pair, values in rates.items():
-        print(f"{' and '.join(pair)}: {statistics.median(values):.1f} clips a second")
+    pairs = [(options.visual, options.audio), *([tuple(options.pair)] if options.pair else [])]
+    compare(clips, pairs, options.rounds, least)
 
 
 if __name__ == "__main__":
