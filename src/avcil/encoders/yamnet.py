@@ -4,8 +4,9 @@ Shapes: B clips, N samples, L windows, M = 64 mel bands, P patches of a clip, E 
 
     windows of 25 ms every 10 ms -> magnitude spectrum -> 64 mel bands -> log(x + 0.001)
     patches of 96 windows (0.96 s) every 48 windows -> convolutions -> (P, 3, 2, E)
-    projected on the leading right singular vectors of the network's own classifier matrix -> (P, 3, 2, D)
-    mean over the 3 x 2 -> (P, D) -> mean over the patches -> (D,)
+    mean over the 3 x 2 -> (P, E), the network's embedding
+    square roots, projected on the leading right singular vectors of the network's own classifier matrix -> (P, D)
+    mean over the patches -> (D,)
 
 The network is that of Google's lite-model_yamnet_classification_tflite_1 (Apache-2.0; Plakal and Ellis, YAMNet, 2020;
 MobileNet v1 of Howard et al., 2017), its 8-bit weights computed with in float32.
@@ -53,7 +54,7 @@ class Yamnet(Placed, AudioEncoder):
         purpose="what a sound is of, among 521 kinds of events: animals, vehicles, instruments",
         packaged="yamnet.safetensors",
     )
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     sample_rate = 16_000
 
     def __init__(self, *, width: int = 128, segments: int = 4, device: str | None = None) -> None:
@@ -70,7 +71,8 @@ class Yamnet(Placed, AudioEncoder):
         self.options = {"width": width, "segments": segments}
         self.width, self.token_count = width, segments
         self._window, self._mel = weights["window"].numpy(), weights["mel"].numpy()
-        self._model = nn.Sequential(*_layers(weights), *projection(weights["directions"], width, self.name))
+        projected = projection(weights["directions"], width, self.name)
+        self._model = nn.Sequential(*_layers(weights), nn.AdaptiveAvgPool2d(1), *projected)
         self.place(device)
 
     def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
@@ -131,9 +133,8 @@ class Yamnet(Placed, AudioEncoder):
         """(P, D) of patches (P, 96, M)."""
         pictures = torch.from_numpy(patches)[:, None]
         with inference(self.device, self.precision):
-            maps = self._model(pictures.to(self.device, memory_format=torch.channels_last))
-            pixels = maps.float().cpu().movedim(1, 3).flatten(1, 2).numpy()  # (P, 3 * 2, D)
-        return pixels.mean(axis=1)
+            vectors = self._model(pictures.to(self.device, memory_format=torch.channels_last))
+            return vectors.float().flatten(1).cpu().numpy()
 
 
 def _patches(energies: np.ndarray) -> np.ndarray:

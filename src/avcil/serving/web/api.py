@@ -274,7 +274,11 @@ def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(AvcilError)
     def known(request: Request, error: AvcilError) -> JSONResponse:
         status, code = next((status, code) for kind, status, code in STATUS if isinstance(error, kind))
-        headers = {"Retry-After": str(error.retry_after)} if isinstance(error, BusyError | ShuttingDownError) else None
+        headers = (
+            {"Retry-After": str(error.retry_after)}
+            if isinstance(error, BusyError | ShuttingDownError)
+            else None
+        )
         return problem(status, code, FULL_DISK if is_storage_error(error) else str(error), headers)
 
     @app.exception_handler(OSError)

@@ -105,7 +105,11 @@ class Incoming:
         """Teachings that an earlier process accepted, in order; what was not accepted is removed."""
         accepted = []
         for folder in self.folder.glob("*"):
-            if not re.fullmatch("[0-9]+", folder.name, re.ASCII) or folder.is_symlink() or not folder.is_dir():
+            if (
+                not re.fullmatch("[0-9]+", folder.name, re.ASCII)
+                or folder.is_symlink()
+                or not folder.is_dir()
+            ):
                 continue  # not of a server
             record = _read(folder)
             if record is None:
