@@ -20,7 +20,7 @@ from avcil.cli.parse import parse
 from avcil.methods.registry import method_names
 
 ROOT = Path(__file__).parents[2]
-BESIDE = {"changes.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
+BESIDE = {"changes.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md", "security.md": "SECURITY.md"}
 WIDE = "1000"
 """Columns of the terminal that help is printed for: an option's words then stand in one line."""
 
@@ -29,7 +29,9 @@ def on_files(files: Files, config: Any) -> Files:
     """Add the pages that are made."""
     pages = {page: (ROOT / source).read_text(encoding="utf-8") for page, source in BESIDE.items()}
     for page, text in pages.items():
-        text = text.replace("](docs/", "](").replace("](CHANGELOG.md)", "](changes.md)")
+        text = text.replace("](docs/", "](")
+        for target, source in BESIDE.items():
+            text = text.replace(f"]({source})", f"]({target})")
         files.append(File.generated(config, page, content=text))
     files.append(File.generated(config, "reference/commands.md", content=commands_page()))
     return files

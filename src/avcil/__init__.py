@@ -1,9 +1,79 @@
-"""Audio-visual class-incremental learning."""
+"""Audio-visual class-incremental learning.
+
+The names in `__all__` are the public API. Each is imported when it is first used, so that `import avcil` takes
+milliseconds and loads neither PyTorch nor FFmpeg.
+"""
+
+from __future__ import annotations
 
 import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from avcil.benchmarks.benchmark import Benchmark
+    from avcil.clips import Clip, read_clips, write_clips
+    from avcil.errors import AvcilError, InputError
+    from avcil.features.extract import extract
+    from avcil.features.store import FeatureStore
+    from avcil.methods.registry import load_method, method_names
+    from avcil.serving.recognizer import Answer, Recognizer
+    from avcil.training.config import TrainConfig
+    from avcil.training.run import train
 
-# PyTorch asks for huge pages then: a fresh array of 100 MB costs a tenth of the page faults (docs/performance.md). It
-# looks once, when it first allocates, so this stands before anything imports it.
+__version__ = "0.2.0.dev0"
+
+__all__ = [
+    "Answer",
+    "AvcilError",
+    "Benchmark",
+    "Clip",
+    "FeatureStore",
+    "InputError",
+    "Recognizer",
+    "TrainConfig",
+    "__version__",
+    "extract",
+    "load_method",
+    "method_names",
+    "read_clips",
+    "train",
+    "write_clips",
+]
+
+_MODULES = {
+    "Answer": "avcil.serving.recognizer",
+    "AvcilError": "avcil.errors",
+    "Benchmark": "avcil.benchmarks.benchmark",
+    "Clip": "avcil.clips",
+    "FeatureStore": "avcil.features.store",
+    "InputError": "avcil.errors",
+    "Recognizer": "avcil.serving.recognizer",
+    "TrainConfig": "avcil.training.config",
+    "extract": "avcil.features.extract",
+    "load_method": "avcil.methods.registry",
+    "method_names": "avcil.methods.registry",
+    "read_clips": "avcil.clips",
+    "train": "avcil.training.run",
+    "write_clips": "avcil.clips",
+}
+"""The module that defines each public name. A name must not be that of a submodule of avcil: importing the submodule
+would replace it (PEP 562)."""
+
+# PyTorch then asks for huge pages: a new array of 100 MB causes a tenth of the page faults (docs/performance.md). It
+# reads the variable once, at its first allocation, so it is set before anything imports PyTorch.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name at its first use."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_MODULES[name]), name)
+    globals()[name] = value  # the next use does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    """All names, those not imported yet included."""
+    return sorted({*globals(), *__all__})
