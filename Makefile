@@ -21,6 +21,7 @@ demo: setup
 
 test: setup
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -n 2
 
 docs: setup  # the documentation site, in site/; it needs no server: open site/index.html
@@ -28,6 +29,7 @@ docs: setup  # the documentation site, in site/; it needs no server: open site/i
 
 lint: setup
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 clean:
 	rm -rf .venv runs/demo site

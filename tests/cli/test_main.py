@@ -61,7 +61,11 @@ def test_no_verb(avcil, capsys):
         (InputError("the file is odd"), 2, "avcil: the file is odd\n"),
         (AvcilError("the work failed"), 1, "avcil: the work failed\n"),
         (KeyboardInterrupt(), 130, "avcil: stopped. Run the same command again to go on from there\n"),
-        (OSError(28, "No space left on device", "/out/a"), 2, "No space left on device: /out/a. Free some room"),
+        (
+            OSError(28, "No space left on device", "/out/a"),
+            2,
+            "No space left on device: /out/a. Free some room",
+        ),
         (ZeroDivisionError("by nought"), 1, "avcil: unexpected ZeroDivisionError: by nought. Put --debug"),
     ],
 )
