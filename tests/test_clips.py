@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avcil.clips import Clip, check_labels, default_clip_id, read_clips, write_clips
+from avcil.clips import LONGEST_LABEL, Clip, check_labels, default_clip_id, read_clips, write_clips
 from avcil.errors import InputError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=8)
@@ -111,3 +111,10 @@ def test_an_unnamed_column(tmp_path):
     path.write_text("path,label,split,,\na.mp4,dog,train,,\n")
     with pytest.raises(InputError, match="2 columns have no name"):
         read_clips(path)
+
+
+def test_a_label_that_no_saved_model_may_have():
+    """Training would end with a model that cannot be loaded."""
+    check_labels(["a" * LONGEST_LABEL], "the list")
+    with pytest.raises(InputError, match=r"has 1001 characters; allowed are 1000\. Shorten it"):
+        check_labels(["a" * (LONGEST_LABEL + 1)], "the list")

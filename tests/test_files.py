@@ -126,3 +126,17 @@ def test_a_target_that_cannot_be_a_folder(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="a file stands where a folder should be"):
         files.write_text(tmp_path / "file" / "below" / "a.txt", "text")
+
+
+def test_a_pipe_or_device_is_not_replaced(tmp_path):
+    """Such as --out /dev/full as root: renaming a file into its place would remove the device."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path / "link"):
+        if path != pipe:
+            path.symlink_to(pipe)
+        with pytest.raises(InputError, match="is a device, pipe or socket"):
+            files.write_text(path, "text")
+    assert pipe.is_fifo()
+    assert (tmp_path / "link").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"]

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from avcil.cli import scan as verb
 from avcil.clips import read_clips
 from avcil.errors import AvcilError, InputError
-from avcil.scan import scan
+from avcil.scan import Problem, scan
+from avcil.scan import _listed as listed
 from avcil.splits import draw_counts
 
 
@@ -344,3 +345,9 @@ def test_classes_named_like_splits(tmp_path):
     assert {c.label for c in scan(tmp_path / "c", layout="class").clips} == {"train", "test"}
     make(tmp_path / "d", *numbered("train/train", 3), *numbered("train/test", 3))
     assert {c.label for c in scan(tmp_path / "d").clips} == {"train", "test"}
+
+
+def test_a_line_break_in_a_reason_is_shown_escaped():
+    """The reason names another file, whose name can hold anything."""
+    lines = list(listed("left out", [Problem(path=Path("a"), reason="it is a copy of b\nc")]))
+    assert lines[1] == "  a: it is a copy of b\\nc"

@@ -21,6 +21,8 @@ from avcil.files import write_text
 SPLITS = ("train", "val", "test")
 REQUIRED = ("path", "label", "split")
 OPTIONAL = ("start", "end", "clip_id")
+LONGEST_LABEL = 1000
+"""Characters of a class name; a saved model with a longer one is refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +40,17 @@ class Clip:
 
 
 def check_labels(labels: Iterable[str], where: str) -> None:
-    """Refuse labels that are empty or that a person could not tell apart (case, blanks, Unicode form)."""
+    """Refuse labels that are empty, too long, or differ only in case, blanks or Unicode form."""
     spellings: dict[str, set[str]] = defaultdict(set)
     for label in labels:
         folded = " ".join(unicodedata.normalize("NFKC", label).casefold().split())
         if not folded:
             raise InputError(f"{where}: a label is empty; give every clip a class name")
+        if len(label) > LONGEST_LABEL:
+            raise InputError(
+                f"{where}: the label {label[:40]!r}... has {len(label)} characters; allowed are {LONGEST_LABEL}. "
+                "Shorten it"
+            )
         spellings[folded].add(label)
     for variants in spellings.values():
         if len(variants) > 1:

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,6 +32,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Call `write` with a binary file that replaces `path` once it is whole and on the disk."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    _refuse_special(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_stale_parts(path.parent)
@@ -46,6 +48,18 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         if isinstance(error, OSError):
             raise disk_error(error, path) from error
         raise
+
+
+def _refuse_special(path: Path) -> None:
+    """Refuse a device, pipe or socket: renaming a file into its place would remove it."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # nothing there yet; whatever else is wrong, writing will say so
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise InputError(
+            f"{path} is a device, pipe or socket, and writing would replace it with a file. Give another path"
+        )
 
 
 @contextlib.contextmanager

@@ -102,7 +102,7 @@ def _listed(title: str, problems: Sequence[Problem]) -> Iterator[str]:
         return
     yield f"{title}: {len(problems)}"
     for problem in problems[:SHOWN]:
-        yield f"  {shown_path(problem.path)}: {problem.reason}"
+        yield f"  {shown_path(problem.path)}: {one_line(problem.reason)}"
     if len(problems) > SHOWN:
         yield f"  and {len(problems) - SHOWN} more"
 

@@ -272,3 +272,11 @@ def test_what_could_not_be_written_meanwhile_is_said_and_kept(tmp_path, monkeypa
         with pytest.raises(InputError, match="no room left"):
             writer.begin_commit()
     assert [c.clip_id for c in FeatureStore(tmp_path).clips] == ["c000", "c001"]
+
+
+def test_many_waiting_clips_become_several_shards(tmp_path):
+    """One line of the index for all of them could be longer than a reader takes, and the store be lost."""
+    count = writer_module.MOST_ROWS + 1
+    fill(tmp_path, range(count), shard_size=2**62)
+    store = FeatureStore(tmp_path)
+    assert [len(store), len(store.shards)] == [count, 2]

@@ -104,3 +104,13 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path, build: Builder) -> None:
     """A home that is a file, or read-only: the kernel works all the same."""
     (tmp_path / "file").touch()
     assert load(tmp_path / "file" / "avcil", build) == 42
+
+
+def test_folders_that_it_makes_are_private_under_any_umask(tmp_path: Path, build: Builder) -> None:
+    """Under the umask 002 of many systems, a folder above the cache would be one that the group can change."""
+    before = os.umask(0o002)
+    try:
+        assert load(tmp_path / "cache" / "avcil", build) == 42
+    finally:
+        os.umask(before)
+    assert (tmp_path / "cache" / "avcil" / "avcil-0.so").is_file()

@@ -42,7 +42,7 @@ class Args:
     batch_size: int | Literal["auto"] = 16
     """Clips encoded together; auto measures what is fast once for a store."""
     shard_size: int = 64
-    """Clips a file of the store, at least. A run that is killed loses at most so many."""
+    """Clips a file of the store, at least, up to 1,024. A run that is killed loses at most so many."""
     device: str | None = None
     """Where encoders run: cpu, cuda, cuda:1, ...; a GPU if there is one, for encoders that can use it."""
     precision: Literal["float32", "bfloat16"] | None = None

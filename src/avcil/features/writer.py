@@ -46,6 +46,8 @@ from avcil.features.unlisted import write_unlisted
 from avcil.files import disk_error
 
 SECONDS_BETWEEN_LISTS = 2.0
+MOST_ROWS = 1024
+"""Clips in one shard: its line of the index must stay below `index.LONGEST_LINE`."""
 LOCK_NAME = re.compile(r"\.([0-9a-f]{12})\.lock", re.ASCII)
 LEFTOVER_NAME = re.compile(rf"\.?{SHARD_NAME.pattern}(?:\.[0-9]+\.part)?", re.ASCII)
 """A shard, or a part of one."""
@@ -62,7 +64,7 @@ class FeatureWriter:
 
     :param path: the store's folder, made if it does not exist.
     :param manifest: what the clips' arrays are; a store made with another one is refused.
-    :param shard_size: clips a shard; `add` commits by itself when so many wait.
+    :param shard_size: clips a shard, up to `MOST_ROWS`; `add` commits by itself when so many wait.
     :raises InputError: if the folder is something else, or a store made in another way.
 
     Use it in a `with` block: leaving it commits what waits, an error inside drops what waits.
@@ -281,7 +283,7 @@ class FeatureWriter:
         self.failures, self._listed_at = merged, time.monotonic()
 
     def commit(self) -> None:
-        """Put what waits on the disk as one shard; on a full disk the store is as it was before."""
+        """Write the waiting clips as one shard, or several of `MOST_ROWS`; what a full disk refuses goes on waiting."""
         self._end_commit()
         self._commit(self._take_rows())
 
@@ -306,7 +308,7 @@ class FeatureWriter:
     def _commit(self, rows: list[_Row]) -> None:
         try:
             while rows:
-                rows = self._try_to_commit(rows)
+                rows = self._try_to_commit(rows[:MOST_ROWS]) + rows[MOST_ROWS:]
         except BaseException:
             with self._state:
                 self._rows = rows + self._rows

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from avcil.clips import LONGEST_LABEL
 from avcil.errors import InputError
 
 MOST = 1 << 20
 """Widths, features and classes of a model."""
-LONGEST_LABEL = 1000
 PIECE = 1 << 24
 """Numbers that are looked at together."""
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

@@ -56,13 +56,20 @@ def _private(name: str, build: Callable[[Path], object]) -> ctypes.CDLL:
 def _prepare(folder: Path) -> str:
     """Make the folder; why it cannot be used, empty if it can."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_private(folder)
         folder = folder.resolve(strict=True)
         if not os.access(folder, os.W_OK | os.X_OK):
             return f"the cache folder {folder} cannot be written to"
         return changeable_by_others(folder)
     except OSError as error:
         return f"the cache folder {folder} cannot be used ({error.strerror})"
+
+
+def _make_private(folder: Path) -> None:
+    """Make the folder and those above it with mode 0700; `mkdir(parents=True)` gives that to the last alone."""
+    for place in (*reversed(folder.parents), folder):
+        if not place.exists():
+            place.mkdir(mode=0o700, exist_ok=True)
 
 
 def changeable_by_others(folder: Path) -> str:
@@ -74,7 +81,7 @@ def changeable_by_others(folder: Path) -> str:
         found = place.lstat()
         sticky = place != folder and found.st_mode & stat.S_ISVTX
         if found.st_uid not in (os.geteuid(), 0) or (found.st_mode & OTHERS and not sticky):
-            return f"other users can change {place}"
+            return f"other users can change {place} (chmod go-w {place} prevents it, if it is yours)"
     return ""
 
 
