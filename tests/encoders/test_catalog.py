@@ -36,4 +36,5 @@ def test_speed_is_measured_of_those_that_are_ready(avcil, capsys):
         assert (entry["milliseconds"] is not None) == (entry["status"] == "ready"), entry["name"]
     assert avcil("encoders", "--no-speed") == 0
     shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
     assert all(name in shown for name in ("patch-motion", "Apache-2.0", "hf:MODEL", "--visual"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 
 import numpy as np
@@ -12,9 +13,16 @@ from avcil.clips import Clip
 from avcil.encoders.base import AudioEncoder, VisualEncoder
 from avcil.encoders.combined import CombinedAudio, CombinedVisual
 from avcil.encoders.parts import MAX_PARTS, Part, parts_of
-from avcil.encoders.registry import audio_encoder, from_fingerprint, visual_encoder
+from avcil.encoders.registry import (
+    DEFAULT_AUDIO,
+    DEFAULT_VISUAL,
+    audio_encoder,
+    from_fingerprint,
+    visual_encoder,
+)
 from avcil.errors import InputError
-from avcil.features import FeatureStore
+from avcil.features import FeatureStore, FeatureWriter
+from avcil.features.encoding import Encoders
 from avcil.features.extract import extract
 from avcil.features.reading import Wanted
 from avcil.frame_sampling import FrameSampling
@@ -253,3 +261,15 @@ def test_the_default_store(film, tmp_path):
         assert encoder.fingerprint() == modality.encoder
         for part in encoder.parts:
             assert not np.array_equal(part.scale, np.ones(part.width)), f"{part.name} ships no constants"
+
+
+def test_a_store_of_the_former_default_says_how_to_add_to_it(tmp_path):
+    """The message names the options; the same command with them is accepted."""
+    former = Encoders.of("patch-motion", "log-mel").manifest(missing="skip", dtype="float16")
+    FeatureWriter(tmp_path, former).close()
+    default = Encoders.of(DEFAULT_VISUAL, DEFAULT_AUDIO).manifest(missing="skip", dtype="float16")
+    with pytest.raises(InputError) as raised:
+        FeatureWriter(tmp_path, default)
+    named = re.search(r"give its encoders: --visual (\S+) --audio (\S+)$", str(raised.value))
+    assert named
+    FeatureWriter(tmp_path, Encoders.of(*named.groups()).manifest(missing="skip", dtype="float16")).close()

@@ -90,7 +90,17 @@ def test_the_name_and_the_fingerprint_build_it() -> None:
     assert encoder.encode([]).shape == (0, 2, 25, 128)
 
 
-@pytest.mark.parametrize("options", [{"frames": 0}, {"pixels": 100}, {"cells": 0}, {"width": 1000}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"frames": 0},
+        {"frames": 10**9},
+        {"pixels": 100},
+        {"pixels": 32 * 10**9},
+        {"cells": 0},
+        {"width": 1000},
+    ],
+)
 def test_wrong_options_are_refused(options: dict) -> None:
     """The message names the option."""
     with pytest.raises(InputError, match=next(iter(options))):

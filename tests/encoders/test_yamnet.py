@@ -101,7 +101,7 @@ def test_the_name_and_the_fingerprint_build_it() -> None:
     assert from_fingerprint(fingerprint).fingerprint() == fingerprint
 
 
-@pytest.mark.parametrize("options", [{"width": 0}, {"width": 500}, {"segments": 0}])
+@pytest.mark.parametrize("options", [{"width": 0}, {"width": 500}, {"segments": 0}, {"segments": 10**9}])
 def test_wrong_options_are_refused(options: dict) -> None:
     """The message names the option."""
     with pytest.raises(InputError, match=next(iter(options))):

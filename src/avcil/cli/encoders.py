@@ -35,7 +35,7 @@ def run(args: Args) -> None:
 def _lines(entries: list[CatalogEntry]) -> list[str]:
     from avcil.cli.extract import Args as Extract
 
-    header = ("encoder", "kind", "license", "weights", "features", "ms a clip", "status")
+    header = ("encoder", "kind", "license", "weights", "features", "ms")
     rows = [header, *(_row(entry) for entry in entries)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
@@ -43,14 +43,16 @@ def _lines(entries: list[CatalogEntry]) -> list[str]:
         lines.append("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
         if entry is not None:
             lines.append(f"    {entry.purpose}")
+        if entry is not None and entry.status != "ready":
+            lines.append(f"    {entry.status}")
     fields = Extract.__dataclass_fields__
     return [
         *lines,
         "",
-        "Features: T time slices x S cells x D numbers of a visual encoder, D numbers of an audio encoder.",
-        "ms a clip: encoding alone of a decoded clip of 3 s on this machine, best of 3.",
-        f"Default of avcil extract: --visual {fields['visual'].default} --audio {fields['audio'].default}. "
-        "Names joined by + are combined.",
+        "Features: T slices x S cells x D of a visual encoder, D of an audio encoder.",
+        "ms: encoding alone of a decoded clip of 3 s on this machine, best of 3.",
+        "Names joined by + are combined. Default of avcil extract:",
+        f"    --visual {fields['visual'].default} --audio {fields['audio'].default}",
     ]
 
 
@@ -62,4 +64,4 @@ def _row(entry: CatalogEntry) -> tuple[str, ...]:
         weights = in_words(entry.weights_bytes)
     shape = "of the model" if entry.features is None else " x ".join(map(str, entry.features))
     speed = "-" if entry.milliseconds is None else f"{entry.milliseconds:.0f}"
-    return (entry.name, entry.kind, entry.license, weights, shape, speed, entry.status)
+    return (entry.name, entry.kind, entry.license, weights, shape, speed)

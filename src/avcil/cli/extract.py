@@ -26,8 +26,8 @@ class Args:
     """The audio encoder: log-mel, yamnet, audiomae[:CHECKPOINT], hf:MODEL (a Hugging Face model or a folder), several
     joined by +, or none."""
     audio_tokens: bool = False
-    """Store the tokens that the audio vector is made of as well, for methods of your own. Only audiomae and AST
-    have them."""
+    """Store the tokens that the audio vector is made of as well, for methods of your own. yamnet, audiomae and
+    AST have them; combined encoders have none."""
     missing: str = "skip"
     """A clip without picture or sound: skip lists it in failures.csv, keep stores what it has, fail stops."""
     dtype: Literal["float16", "float32"] = "float16"

@@ -35,6 +35,7 @@ STAGES = ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1))
 """Number of blocks, and stride of the first of them. Kernels and channels are those of the weights."""
 REDUCTION = 32
 """Pixels of a frame to one of the network's last map."""
+MAX_FRAMES, MAX_PIXELS, MAX_CELLS = 1024, 1024, 16
 AT_ONCE = 8
 """Frames that go through the network together on a CPU; more only take memory."""
 MEAN, DEVIATION = 127.0, 128.0
@@ -62,18 +63,19 @@ class EfficientNetLite0(Placed, VisualEncoder):
     ) -> None:
         """
         Args:
-            frames: F, from the centers of equal slices of time; each is a time slice of the tokens.
-            pixels: P, a multiple of 32; the network was trained with 224. Frames are squashed to a square, so that
-                cells cover the whole frame.
-            cells: G, of a side of the token grid.
+            frames: F, 1 to 1024, from the centers of equal slices of time; each is a time slice of the tokens.
+            pixels: P, a multiple of 32 up to 1024; the network was trained with 224. Frames are squashed to a
+                square, so that cells cover the whole frame.
+            cells: G, 1 to 16, of a side of the token grid.
             width: D, 1 to 256 leading directions of the network's classifier; 1280 is all numbers.
             device: "cpu", "cuda", "cuda:1"; a GPU if there is one, unless given. It is no part of the fingerprint;
                 on a GPU matrix products are rounded to bfloat16.
         """
-        if frames < 1 or pixels < REDUCTION or pixels % REDUCTION or not 1 <= cells <= 16:
+        pixels_fit = REDUCTION <= pixels <= MAX_PIXELS and pixels % REDUCTION == 0
+        if not (1 <= frames <= MAX_FRAMES and pixels_fit and 1 <= cells <= MAX_CELLS):
             raise InputError(
-                f"efficientnet-lite0: frames={frames} must be 1 or more, pixels={pixels} a multiple of {REDUCTION}, "
-                f"cells={cells} 1 to 16"
+                f"efficientnet-lite0: frames={frames} must be 1 to {MAX_FRAMES}, pixels={pixels} a multiple of "
+                f"{REDUCTION} up to {MAX_PIXELS}, cells={cells} 1 to {MAX_CELLS}"
             )
         weights = packaged_weights("efficientnet_lite0")
         self.options = {"frames": frames, "pixels": pixels, "cells": cells, "width": width}

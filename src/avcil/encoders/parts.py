@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,22 @@ def part_name(fingerprint: Mapping[str, Any]) -> str:
     """
     source = (fingerprint.get("options") or {}).get("source")
     return f"{fingerprint.get('name', '?')}{f':{source}' if source else ''}"
+
+
+def written_name(fingerprint: Mapping[str, Any]) -> str:
+    """An encoder's or a combination's name as `avcil extract` takes it.
+
+    >>> written_name({"name": "yamnet", "options": {"width": 64, "segments": 4}})
+    'yamnet,width=64,segments=4'
+    """
+    return JOINER.join(map(_written_part, fingerprint.get("parts") or [fingerprint]))
+
+
+def _written_part(fingerprint: Mapping[str, Any]) -> str:
+    options = dict(fingerprint.get("options") or {})
+    source, variant = options.pop("source", None), options.pop("variant", None)
+    written = "".join(f",{name}={json.dumps(value)}" for name, value in options.items())
+    return f"{fingerprint.get('name', '?')}{written}{f'@{variant}' if variant else ''}{f':{source}' if source else ''}"
 
 
 def parts_of(fingerprint: Mapping[str, Any], width: int) -> tuple[Part, ...]:

@@ -40,6 +40,7 @@ PATCH, PATCH_HOP = 96, 48
 """Windows."""
 STRIDES = (2, *(1, 1), *(2, 1), *(1, 1), *(2, 1), *(1, 1), *(2, 1), *(1, 1) * 5, *(2, 1), *(1, 1))
 """Of the 27 convolutions: the first, then a depthwise and a pointwise one in turn."""
+MAX_SEGMENTS = 1024
 AT_ONCE = 16
 """Patches that go through the network together on a CPU; more only take memory."""
 WINDOWS_AT_ONCE = 4096
@@ -51,7 +52,7 @@ class Yamnet(Placed, AudioEncoder):
     name: ClassVar[str] = "yamnet"
     info: ClassVar[EncoderInfo] = EncoderInfo(
         license="Apache-2.0",
-        purpose="what a sound is of, among 521 kinds of events: animals, vehicles, instruments",
+        purpose="what a sound is of, among 521 kinds: animals, vehicles, instruments",
         packaged="yamnet.safetensors",
     )
     version: ClassVar[int] = 2
@@ -61,12 +62,12 @@ class Yamnet(Placed, AudioEncoder):
         """
         Args:
             width: D, 1 to 256 leading directions of the network's classifier; 1024 is the whole embedding.
-            segments: Equal parts of time that `encode_with_tokens` gives tokens of; the vector is their mean.
+            segments: 1 to 1024 equal parts of time that `encode_with_tokens` gives tokens of; the vector is their mean.
             device: "cpu", "cuda", "cuda:1"; a GPU if there is one, unless given. It is no part of the fingerprint;
                 on a GPU matrix products are rounded to bfloat16.
         """
-        if segments < 1:
-            raise InputError(f"yamnet: segments={segments} must be 1 or more")
+        if not 1 <= segments <= MAX_SEGMENTS:
+            raise InputError(f"yamnet: segments={segments} must be 1 to {MAX_SEGMENTS}")
         weights = packaged_weights("yamnet")
         self.options = {"width": width, "segments": segments}
         self.width, self.token_count = width, segments

@@ -83,7 +83,8 @@ class Encoders:
         if audio_tokens and (audio is None or audio.token_count is None):
             named = "there is no audio encoder" if audio is None else f"{audio.name} has none"
             raise InputError(
-                f"audio tokens were asked for, but {named}; audiomae and hf: models of the family AST have them"
+                f"audio tokens were asked for, but {named}; choose yamnet, audiomae or an hf: model of the family "
+                "AST, alone"
             )
         self.wanted = Wanted.of(visual, audio)
         self.place(device, precision)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from avcil.encoders.parts import Part, parts_of
+from avcil.encoders.parts import Part, parts_of, written_name
 from avcil.errors import InputError
 from avcil.files import read_json, write_json
 
@@ -223,7 +223,19 @@ class Manifest:
                 raise InputError(
                     f"the feature store {folder} was made with {said.get(key, f'another {key}')}: it has "
                     f"{json.dumps(theirs.get(key))}, asked for is {json.dumps(mine.get(key))}. {NEW_PLACE}"
+                    f"{self._encoders_of(stored)}"
                 )
+
+    def _encoders_of(self, stored: Manifest) -> str:
+        """Which options of `avcil extract` name the encoders of a store, where they differ from this manifest's."""
+        options = []
+        for name in ("visual", "audio"):
+            held, given = (getattr(manifest, name) for manifest in (stored, self))
+            if held is None or given is None or not held.encoder.get("name") or held.encoder == given.encoder:
+                continue
+            if not str(held.encoder["name"]).startswith(IMPORTED):
+                options.append(f"--{name} {written_name(held.encoder)}")
+        return f". To add to it, give its encoders: {' '.join(options)}" if options else ""
 
 
 def _object(holder: Mapping[str, Any], name: str) -> dict[str, Any]:
