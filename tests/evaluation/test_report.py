@@ -193,6 +193,16 @@ def test_weights_of_moments_are_drawn_as_differences():
     assert '<i class="up" style="--v:1.000"></i></span><b>27.0 %</b><small>+2.0</small>' in section
 
 
+def test_a_difference_that_rounds_to_zero_has_no_minus_sign():
+    """24.97 % of an even 25 % is written +0.0."""
+    one = example()
+    weights = np.array([0.2497, 0.2503, 0.25, 0.25])
+    section = attention.attention_section(
+        [AttentionExample(**{**one.__dict__, "temporal": weights})], None, None
+    )
+    assert "-0.0<" not in section
+
+
 @given(st.lists(st.floats(0, 300), min_size=1, max_size=14))
 @settings(deadline=None, max_examples=50)
 def test_labels_never_overlap(places):

@@ -105,10 +105,10 @@ def _moments(weights: np.ndarray, labels: Sequence[str]) -> str:
 
 def _moment(percent: float, difference: float, span: float, label: str, *, written: bool) -> str:
     side = "up" if difference >= 0 else "down"
-    text = f"<b>{percent:.1f} %</b><small>{difference:+.1f}</small>" if written else ""
+    text = f"<b>{percent:.1f} %</b><small>{difference:+z.1f}</small>" if written else ""
     when = f"{label}: " if label else ""
     return (
-        f'<div title="{escape(when)}{percent:.2f} % ({difference:+.2f})"><span class="plot">'
+        f'<div title="{escape(when)}{percent:.2f} % ({difference:+z.2f})"><span class="plot">'
         f'<i class="{side}" style="--v:{abs(difference) / span:.3f}"></i></span>{text}</div>'
     )
 

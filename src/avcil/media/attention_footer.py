@@ -74,5 +74,5 @@ def _draw_moments(draw, font, size: int, across: tuple[int, int], temporal: np.n
         dim = tuple((part + 2 * ground) // 3 for part, ground in zip(color, BACKGROUND, strict=True))
         draw.rectangle(box, fill=color if number == current else dim)
     draw.line([(left, base), (right, base)], fill=SOFT)
-    text = f"{percents[current]:.1f} % ({differences[current]:+.1f})"
+    text = f"{percents[current]:.1f} % ({differences[current]:+z.1f})"
     draw.text(((left + right) / 2, base + reach + 1), text, fill=INK, font=font, anchor="ma")
