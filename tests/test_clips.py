@@ -118,3 +118,10 @@ def test_a_label_that_no_saved_model_may_have():
     check_labels(["a" * LONGEST_LABEL], "the list")
     with pytest.raises(InputError, match=r"has 1001 characters; allowed are 1000\. Shorten it"):
         check_labels(["a" * (LONGEST_LABEL + 1)], "the list")
+
+
+@pytest.mark.skipif(not Path("/dev/null").is_char_device(), reason="there is no such device")
+def test_a_device_is_no_clip_list():
+    """Reading one, such as /dev/zero, may never end."""
+    with pytest.raises(InputError, match="is a device or socket, not a regular file"):
+        read_clips(Path("/dev/null"))

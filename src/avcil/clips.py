@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,10 +18,13 @@ from pathlib import Path
 
 from avcil.errors import InputError
 from avcil.files import write_text
+from avcil.input_files import read_bytes
 
 SPLITS = ("train", "val", "test")
 REQUIRED = ("path", "label", "split")
 OPTIONAL = ("start", "end", "clip_id")
+LARGEST_LIST = 256 << 20
+"""Bytes of a clip list: room for a million clips."""
 LONGEST_LABEL = 1000
 """Characters of a class name; a saved model with a longer one is refused."""
 
@@ -99,16 +103,15 @@ def one_line(text: str) -> str:
 def read_clips(path: Path) -> list[Clip]:
     """Read a clip list from a CSV file; every error names the line and what is allowed."""
     path = Path(path)
-    try:
-        text = path.read_bytes().decode("utf-8-sig")  # line ends inside quoted fields stay as they are
-    except FileNotFoundError:
-        raise InputError(
-            f"there is no clip list {path}; make one with: avcil scan FOLDER --out {path}"
-        ) from None
-    except IsADirectoryError:
+    if not os.path.exists(path):
+        raise InputError(f"there is no clip list {path}; make one with: avcil scan FOLDER --out {path}")
+    if os.path.isdir(path):
         raise InputError(
             f"{path} is a folder, not a clip list; make one with: avcil scan {path} --out clips.csv"
-        ) from None
+        )
+    data = read_bytes(path, limit=LARGEST_LIST)
+    try:
+        text = data.decode("utf-8-sig")  # line ends inside quoted fields stay as they are
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text: {error}") from None
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
