@@ -154,7 +154,7 @@ class Authentication:
         if cookie is not None and self.is_session(cookie):
             return
         scheme, _, token = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and self.is_password(token.strip().encode("latin-1"), client):
+        if scheme.lower() == "bearer" and self.is_password(token.strip(" \t").encode("latin-1"), client):
             return
         raise RefusedError(
             401,

@@ -9,10 +9,10 @@ import ipaddress
 import secrets
 import time
 from collections import Counter, OrderedDict
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 from starlette.datastructures import Headers, QueryParams
+from starlette.requests import cookie_parser
 
 from avcil.serving.web.authentication import Authentication
 from avcil.serving.web.body import ROOM_FOR_HEADERS, SMALL, LimitedBody, Pace, Receive, Spool
@@ -22,12 +22,14 @@ from avcil.serving.web.origin import OriginCheck
 from avcil.serving.web.payload import PayloadCheck, session_name, uploaded_file
 from avcil.serving.web.refusal import RefusedError, Send, send_refusal
 from avcil.serving.web.response_headers import with_headers
-from avcil.serving.web.routes import EVENTS, FILE, HEARTBEAT, JOIN, Route, find_route
+from avcil.serving.web.routes import EVENTS, FILE, HEARTBEAT, JOIN, LOGIN, LOGOUT, Route, find_route
 
 VISITOR = "avcil-visitor"
 """Cookie that tells browsers apart, so that none takes over the session of another."""
 MOST_SESSIONS = 10_000
 """Sessions of pages whose browser is remembered."""
+EVENT_BYTES, EVENT_BYTES_PER_CLIP = 20_000, 4_000
+"""Largest event of the page: its texts, and the description of each clip. Gradio keeps the last values of a session."""
 
 
 class Guard:
@@ -100,7 +102,7 @@ class Guard:
         cookies = cookies_of(headers)
         if self.authentication is not None and not (found and found[0].public):
             self._authenticate(scope, headers, cookies, client)
-        if found is None:
+        if found is None or (self.authentication is None and found[0] in (LOGIN, LOGOUT)):
             raise RefusedError(404, "not_found", "there is no such address here")
         route, variables = found
         owner = cookies.get(VISITOR, client)
@@ -115,6 +117,8 @@ class Guard:
                 send, f"{VISITOR}={secrets.token_urlsafe(16)}; Path=/; HttpOnly; SameSite=Strict"
             )
         body = self._body(route, headers, receive)
+        if scope["method"] == "HEAD":  # handled like GET; the HTTP server leaves the body out
+            scope = {**scope, "method": "GET"}
         try:
             await self._hand_on(route, scope, body, send, owner)
         finally:
@@ -148,6 +152,8 @@ class Guard:
         kind = headers.get("content-type", "").split(";")[0].strip().lower()
         large = route.body == "upload" and kind == "multipart/form-data"
         most = self.limits.upload_bytes + ROOM_FOR_HEADERS if large else SMALL
+        if route is JOIN:
+            most = min(most, EVENT_BYTES + EVENT_BYTES_PER_CLIP * self.limits.clips)
         what = "the upload" if large else "the body of this request"
         body = LimitedBody(receive, most=most, pace=self.pace, spool=self._spool, what=what)
         body.check_length(headers.get("content-length"))
@@ -185,14 +191,19 @@ def client_of(scope: dict[str, Any]) -> str:
 
     >>> client_of({"client": ("192.0.2.7", 80)}), client_of({"client": ("2001:db8::5", 80)})
     ('192.0.2.7', '2001:db8::/64')
+    >>> client_of({"client": ("::ffff:192.0.2.7", 80)})  # IPv4, as a socket for IPv6 and IPv4 gives it
+    '192.0.2.7'
     """
-    address = (scope.get("client") or ("unknown", 0))[0]
-    if ":" in address:
-        try:
-            return str(ipaddress.ip_network(f"{address.split('%')[0]}/64", strict=False))
-        except ValueError:
-            pass
-    return address
+    text: str = (scope.get("client") or ("unknown", 0))[0]
+    try:
+        address = ipaddress.ip_address(text.split("%")[0])
+    except ValueError:
+        return text
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((address, 64), strict=False))
 
 
 def session_cookie(scope: dict[str, Any]) -> str:
@@ -201,11 +212,11 @@ def session_cookie(scope: dict[str, Any]) -> str:
 
 
 def cookies_of(headers: Headers) -> dict[str, str]:
-    """The cookies of a request; none where they are malformed."""
-    try:
-        return {name: value.value for name, value in SimpleCookie(headers.get("cookie", "")).items()}
-    except CookieError:
-        return {}
+    """The cookies of a request, read like browsers write them.
+
+    Other servers of the same host set cookies too, and not all are well-formed; `http.cookies` drops all cookies then.
+    """
+    return cookie_parser("; ".join(headers.getlist("cookie")))
 
 
 def _known_method(method: str) -> str:

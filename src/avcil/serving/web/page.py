@@ -53,6 +53,7 @@ def make_page(service: Service, *, logout: bool = False) -> gr.Blocks:
             with gr.Tab("Gallery") as tab:
                 _gallery(service, examples, tab)
     # Clips wait in the service's own queue, which is fair; Gradio's lets all events through to it.
+    page.state_session_capacity = service.limits.open_requests  # Gradio keeps the state of 10,000 by default
     page.max_threads = service.limits.workers + service.limits.waiting + OWN_EVENTS
     page.queue(max_size=page.max_threads, default_concurrency_limit=None)
     return page

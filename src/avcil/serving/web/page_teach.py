@@ -41,8 +41,8 @@ def teach_tab(page: gr.Blocks, service: Service, top: gr.HTML) -> None:
             undo = gr.Button("Undo", elem_id="teach-undo", visible=False, size="sm")
     seen = gr.State(None)
 
-    def typed(name: str) -> str:
-        name = class_name(name)
+    def typed(name: str | None) -> str:
+        name = class_name(name or "")
         return render.known_html(name, name in service.recognizer.classes_)
 
     def begin(name: str, paths: list[str] | None) -> tuple[Any, ...]:

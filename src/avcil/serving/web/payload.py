@@ -26,6 +26,8 @@ FILE_MARKS = frozenset({"path", "url", "is_stream", "meta", "_type", "is_file"})
 FILE_ROUTE = "/gradio_api/file="
 LONGEST_NAME = 100
 """Characters of a session's name."""
+DEEPEST = 20
+"""Levels of nesting of a value; the page's own have fewer than ten."""
 
 
 def uploaded_file(path: object, folder: Path) -> Path | None:
@@ -108,14 +110,16 @@ class PayloadCheck:
         content["event_data"] = self._clean(content.get("event_data"), text=True)
         return json.dumps(content).encode(), session
 
-    def _clean(self, value: Any, *, text: bool) -> Any:
+    def _clean(self, value: Any, *, text: bool, depth: int = 0) -> Any:
         """The value with its files checked; `text`: whether it may hold text apart from files."""
+        if depth > DEEPEST:
+            raise _bad("the values of the event are nested too deeply")
         if isinstance(value, list):
-            return [self._clean(item, text=text) for item in value]
+            return [self._clean(item, text=text, depth=depth + 1) for item in value]
         if isinstance(value, dict):
             if FILE_MARKS & value.keys():
                 return self._clean_file(value)
-            return {key: self._clean(item, text=text) for key, item in value.items()}
+            return {key: self._clean(item, text=text, depth=depth + 1) for key, item in value.items()}
         if isinstance(value, str) and not text:
             raise _not_uploaded()
         return value

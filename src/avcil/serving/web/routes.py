@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Body = Literal["none", "json", "form", "upload"]
-READ = frozenset({"GET", "HEAD"})
+GET = frozenset({"GET"})
+READ = GET | {"HEAD"}
 WRITE = frozenset({"POST"})
+LONGEST_PATH, LONGEST_SEGMENT = 2000, 255
+"""Bytes of a path and of one segment; the system's calls for files fail with an error of their own above."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,12 @@ def _pattern_of(part: str) -> str:
 
 
 JOIN = Route("/gradio_api/queue/join", WRITE, "json")
-EVENTS = Route("/gradio_api/queue/data", stream=True)
-HEARTBEAT = Route("/gradio_api/heartbeat/{session}", stream=True)
+EVENTS = Route("/gradio_api/queue/data", GET, stream=True)
+HEARTBEAT = Route("/gradio_api/heartbeat/{session}", GET, stream=True)
 FILE = Route("/gradio_api/file={path:path}")
 UPLOAD = Route("/gradio_api/upload", WRITE, "upload")
 LOGIN = Route("/login", READ | WRITE, "form", public=True)
+LOGOUT = Route("/logout", WRITE, "form")
 OTHER = Route("/api/{path:path}", READ | WRITE | {"PUT", "PATCH", "DELETE", "OPTIONS"}, "json")
 """Other addresses of the API: its own routes answer with 404 or 405."""
 
@@ -65,9 +69,9 @@ ROUTES = (
     HEARTBEAT,
     FILE,
     UPLOAD,
-    Route("/gradio_api/upload_progress", stream=True),
+    Route("/gradio_api/upload_progress", GET, stream=True),
     LOGIN,
-    Route("/logout", WRITE, "form"),
+    LOGOUT,
     Route("/metrics"),
     Route("/api/openapi.json"),
     Route("/api/docs"),
@@ -97,6 +101,9 @@ def find_route(method: str, path: str) -> tuple[Route, dict[str, str]] | None:
     >>> find_route("POST", "/gradio_api/run/predict") is None
     True
     """
+    sizes = [len(segment.encode("utf-8", "replace")) for segment in path.split("/")]
+    if max(sizes) > LONGEST_SEGMENT or sum(sizes) + len(sizes) > LONGEST_PATH:
+        return None
     for route in ROUTES:
         if method in route.methods and (found := route.pattern.fullmatch(path)):
             return route, found.groupdict()
