@@ -22,12 +22,14 @@ from avcil.media import write_video
 from avcil.media.reader import ReaderProcess, ReadLimits
 
 COUNT = 10
+SMALL = {"visual": "patch-motion", "audio": "log-mel"}
+"""The encoders of the store `whole`."""
 WANTED = Wanted(frames=4, short_side=32, sample_rate=16_000)
 
 
 def test_readers_apart_read_what_threads_read(clips, whole, tmp_path):
     """Same numbers; readers are gone afterwards."""
-    extract(clips, tmp_path / "s", batch_size=2, workers=3)
+    extract(clips, tmp_path / "s", batch_size=2, workers=3, **SMALL)
     assert FeatureStore(tmp_path / "s").fingerprint == whole.fingerprint
     assert not _readers_of(os.getpid())
 
@@ -116,7 +118,7 @@ def test_limits_must_make_sense():
 def test_parts_fill_one_store(clips, whole, tmp_path):
     """Three parts, in any order and two at once, make the store that one call makes; none is made twice."""
     out = tmp_path / "s"
-    options = {"batch_size": 2, "isolate": False}
+    options = {**SMALL, "batch_size": 2, "isolate": False}
     assert extract(clips, out, part="3/3", **options).listed == 2
     threads = [
         threading.Thread(target=extract, args=(clips, out), kwargs=options | {"part": part})
@@ -167,5 +169,5 @@ def test_measuring_the_batch_size():
 def test_a_device_that_is_not_there_is_refused(clips, tmp_path):
     """Built-in encoders have no use for a GPU; that is said, not passed over."""
     with pytest.raises(InputError, match="patch-motion and log-mel run on the processor"):
-        extract(clips, tmp_path / "s", device="cuda", isolate=False)
+        extract(clips, tmp_path / "s", device="cuda", isolate=False, **SMALL)
     assert not (tmp_path / "s").exists()

@@ -187,7 +187,7 @@ def _fitted(arrays: ClipArrays, wanted: Wanted) -> ReadClip:
 def _encoder(description: Mapping[str, Any], part: str) -> Any:
     """The encoder of a model's "audio" or "visual" features; features that were imported have none."""
     features = checks.entry(description, part)
-    fingerprint, shape = checks.entry(features, "encoder"), checks.entry(features, "shape")
+    fingerprint = checks.entry(features, "encoder")
     if not isinstance(fingerprint, dict):
         raise InputError(f"the encoder of {part} is {fingerprint!r:.60}; it must be a JSON object")
     name = str(fingerprint.get("name"))
@@ -197,6 +197,7 @@ def _encoder(description: Mapping[str, Any], part: str) -> Any:
             "from a media file, so it cannot be asked about one. Its accuracies are in its run directory; for "
             "files, train on a store that avcil extract made"
         )
+    shape = checks.entry(features, "shape")
     encoder = from_fingerprint(fingerprint)
     made = [*getattr(encoder, "token_grid", ()), encoder.width]
     if made != shape:
