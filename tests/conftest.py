@@ -52,6 +52,12 @@ def make_store(
     return folder
 
 
+@pytest.fixture
+def new_store(tmp_path) -> Callable[..., Path]:
+    """`make_store` with other numbers than those of `store`."""
+    return lambda **numbers: make_store(tmp_path / "new-store", **numbers)
+
+
 @pytest.fixture(scope="session")
 def single_thread() -> Iterator[None]:
     """One thread from now on: small networks lose by more, and the last bits of a run depend on how many there are."""

@@ -34,7 +34,7 @@ VARIANTS = {
     "slda": ("kernel=linear", "normalise=both"),
     "ranpac": ("features=48", "normalise=length"),
     "rls": ("features=48", "compensation=0"),
-    "blade": ("features=9", "balanced=true"),
+    "blade": ("pooling=mean", "calibration_clips=0"),
 }
 CASES = [
     *((name, ()) for name in method_names()),

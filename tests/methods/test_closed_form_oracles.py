@@ -113,26 +113,60 @@ def test_slda(clips, kernel):
     np.testing.assert_allclose(method.views[0].calibration.losses, calibrated(parts), rtol=1e-8)
 
 
+def blade_features(clips) -> np.ndarray:
+    """Sound, mean and standard deviation of the tokens."""
+    tokens = clips[1].double().flatten(1, 2).numpy()
+    return np.concatenate([clips[0].double().numpy(), tokens.mean(axis=1), tokens.std(axis=1)], axis=1)
+
+
+def blade_scores(x, y, asked, penalty, psi, center) -> np.ndarray:
+    """-N / 2 times the squared distance to each class's shrunk mean, less what all classes share."""
+    averages = np.stack([x[y == c].mean(axis=0) for c in range(y.max() + 1)])
+    away = x - averages[y]
+    K = np.linalg.inv(away.T @ away + np.diag(penalty))
+    ratio = np.bincount(y)[:, None] * psi
+    means = (averages - center) * ratio / (1 + ratio)
+    distance = np.stack(
+        [np.einsum("ij,jk,ik->i", asked - center - m, K, asked - center - m) for m in means], axis=1
+    )
+    own = np.einsum("ij,jk,ik->i", asked - center, K, asked - center)[:, None]
+    return len(x) * (own - distance) / 2
+
+
 def test_blade(clips):
-    """Distances under W + Lambda, N times; calibrated by the discriminants without each clip, penalties of its step."""
-    kind = load_method("blade")
-    method = kind(parse_options(kind, (), name="blade"), modality="audio-visual")
-    parts = []
-    for rows, seen in zip(STEPS, SEEN, strict=True):
-        method.grow(2)
-        method.observe(*(part[torch.from_numpy(rows)] for part in clips))
-        model = method.solve()
-        H, y = features_of(method, clips)[seen], clips[2].numpy()[seen]
-        penalties = [method.figures[f"penalty{number}"] for number in range(3)]
-        penalty = np.diag(np.repeat(penalties, [5, 4, 4]))
-        left_out = []
-        for i in rows:
-            rest = seen[seen != i]
-            left_out.append(mahalanobis(H[rest], y[rest], H[[i]], penalty.__add__)[0])
-        parts.append((len(seen) * np.stack(left_out), clips[2][rows]))
-    wanted = len(H) * mahalanobis(H, y, H, penalty.__add__)
-    np.testing.assert_allclose(raw_scores(method, model, clips), wanted, atol=1e-7)
-    np.testing.assert_allclose(method.views[0].calibration.losses, calibrated(parts), rtol=1e-7)
+    """Distances under W + Lambda to shrunk means; calibrated by the discriminants without each clip."""
+    method, model = taught(clips, "blade")
+    raw, y = blade_features(clips), clips[2].numpy()
+    x = (raw - raw.mean(axis=0)) / raw.std(axis=0)
+    penalty, psi = (
+        np.repeat([method.figures[f"{name}{number}"] for number in range(3)], [5, 4, 4])
+        for name in ("penalty", "psi")
+    )
+    head = model.heads["audio-visual"]
+    got = model.scores(*clips[:2]).numpy() / head.sharpness
+    np.testing.assert_allclose(got, blade_scores(x, y, x, penalty, psi, 0), atol=1e-6)
+    left_out = []
+    for i in range(len(x)):
+        rest = np.arange(len(x)) != i
+        left_out.append(blade_scores(x[rest], y[rest], x[[i]], penalty, psi, 0)[0])
+    calibration = Calibration()
+    calibration.add(torch.tensor(np.stack(left_out)) * len(x) / (len(x) - 1), clips[2])
+    assert head.sharpness == calibration.sharpness
+
+
+def test_blade_prior_of_class_means(clips):
+    """psi by one-way analysis of variance, traces of standardized features, blended with its prior."""
+    method, _ = taught(clips, "blade")
+    raw, y = blade_features(clips), clips[2].numpy()
+    x = (raw - raw.mean(axis=0)) / raw.std(axis=0)
+    averages = np.stack([x[y == c].mean(axis=0) for c in range(CLASSES)])
+    within = ((x - averages[y]) ** 2).sum(axis=0) / (len(x) - CLASSES)
+    between = CLIPS * (averages**2).sum(axis=0) / (CLASSES - 1)
+    for number, (own, prior) in enumerate(zip(np.split(np.arange(13), [5, 9]), (1.2, 0.4, 0.2), strict=True)):
+        estimate = max(2 * (between[own].sum() / within[own].sum() - 1) / CLIPS, 0)
+        dof = len(x) - CLASSES
+        wanted = (dof * estimate + 10 * prior) / (dof + 10)
+        assert method.figures[f"psi{number}"] == pytest.approx(wanted, rel=1e-6)
 
 
 def test_rls_with_compensation(clips):
@@ -158,12 +192,8 @@ def test_rls_with_compensation(clips):
 
 
 def test_vectors_of_a_clip(clips):
-    """blade pools sound, mean and standard deviation of the tokens, standardised by the first step's clips."""
+    """blade pools sound, mean and standard deviation of the tokens, standardized by all clips learned."""
     method, _ = taught(clips, "blade")
-    tokens = clips[1].double().flatten(1, 2)
-    joined = torch.cat(
-        [clips[0].double(), tokens.mean(dim=1), tokens.std(dim=1, correction=0)], dim=1
-    ).numpy()
-    first = joined[STEPS[0]]
-    wanted = (joined - first.mean(axis=0)) / first.std(axis=0)
+    joined = blade_features(clips)
+    wanted = (joined - joined.mean(axis=0)) / joined.std(axis=0)
     np.testing.assert_allclose(features_of(method, clips), wanted, atol=1e-6)

@@ -287,9 +287,30 @@ def test_models_of_version_1(method, tmp_path):
     with pytest.raises(InputError, match="saved without what learning on needs"):
         recognizer.learn(clips, ["new"] * 3)
     recognizer.save(tmp_path / "new")
-    assert json.loads((tmp_path / "new" / "config.json").read_text())["version"] == 2
+    assert json.loads((tmp_path / "new" / "config.json").read_text())["version"] == 3
     saved = Recognizer.load(tmp_path / "new")
     np.testing.assert_array_equal(saved.predict_proba(clips), recognizer.predict_proba(clips))
+
+
+def test_blade_of_version_2_learns_on_as_the_new_one(new_store, tmp_path):
+    """A model of format 2 answers as it did; its statistics become those of today's BLADE for the same clips."""
+    folder = Path(__file__).parent / "version_2" / "blade"
+    recognizer = Recognizer.load(folder)
+    draw = torch.Generator().manual_seed(0)
+    audio, visual = torch.randn(3, 10, generator=draw), torch.randn(3, 2, 3, 12, generator=draw)
+    clips = [ClipFeatures(audio=audio[i : i + 1], visual=visual[i : i + 1]) for i in range(3)]
+    expected = json.loads((folder / "expected.json").read_text())
+    np.testing.assert_allclose(recognizer.predict_proba(clips), expected, rtol=1e-5, atol=1e-7)
+
+    config = TrainConfig(features=new_store(classes=4), out=tmp_path / "run", method="blade", classes_per_step=2)
+    train(config, quiet=True)
+    today = Recognizer.load(tmp_path / "run")
+    for either in (recognizer, today):
+        either.learn(clips, ["new"] * 3)
+    one, other = (either.snapshot().learning.tensors for either in (recognizer, today))
+    for name in ("counts", "means", "within"):
+        torch.testing.assert_close(one[f"moments.{name}"], other[f"moments.{name}"], rtol=1e-6, atol=1e-6)
+    assert recognizer.predict(clips) == today.predict(clips)
 
 
 def test_the_card_and_foreign_folders(store, tmp_path):

@@ -26,11 +26,15 @@ def direct_scores(features, labels, asked) -> np.ndarray:
     return len(y) * (np.einsum("ij,jk,ik->i", x, K, x)[:, None] - np.stack(distance, axis=1)) / 2
 
 
-def discriminant_of(features, labels) -> Discriminant:
+def moments_of(features, labels) -> Moments:
     moments = Moments(6)
     moments.grow(3)
     moments.add(features, labels)
-    return Discriminant(moments, torch.from_numpy(PENALTY))
+    return moments
+
+
+def discriminant_of(features, labels) -> Discriminant:
+    return Discriminant(moments_of(features, labels), torch.from_numpy(PENALTY))
 
 
 def test_scores(make_clips):
@@ -55,34 +59,42 @@ def test_leave_one_out(make_clips):
         assert float(lengths[i]) * 39 / 40 == pytest.approx(float(clip @ without @ clip), rel=1e-8)
 
 
-def test_correction_for_few_clips():
-    """Many draws: a class of three clips seems farther than it is, by what the correction takes off on average."""
-    draw = torch.Generator().manual_seed(0)
-    plain, corrected = [], []
-    for _ in range(400):
-        clips = torch.randn(123, 2, generator=draw, dtype=torch.float64)
-        labels = torch.tensor([0] * 120 + [1] * 3)  # both classes' true means are 0: no class is nearer
-        moments = Moments(2)
-        moments.grow(2)
-        moments.add(clips, labels)
-        for found, way in ((plain, False), (corrected, True)):
-            discriminant = Discriminant(moments, torch.zeros(2), corrected=way)
-            found.append(float(discriminant.bias[1] - discriminant.bias[0]))
-    assert np.mean(plain) < -0.25  # half of two dimensions' 1 / 3 - 1 / 120: -0.33
-    assert abs(np.mean(corrected)) < 0.05
+def shrunk_scores(features, labels, asked, psi) -> np.ndarray:
+    """As `direct_scores`, about the posterior means of the two-covariance model, of features as they are."""
+    H, y, x = features.numpy(), labels.numpy(), asked.numpy()
+    averages = np.stack([H[y == c].mean(axis=0) for c in range(3)])
+    away = H - averages[y]
+    K = np.linalg.inv(away.T @ away + np.diag(PENALTY))
+    counts = np.bincount(y, minlength=3)[:, None]
+    means = averages * psi / (psi + 1 / counts)  # B (B + W / n)^-1 with B = psi W, where W is diagonal
+    distance = [np.einsum("ij,jk,ik->i", x - mean, K, x - mean) for mean in means]
+    return len(y) * (np.einsum("ij,jk,ik->i", x, K, x)[:, None] - np.stack(distance, axis=1)) / 2
 
 
-def test_leave_one_out_corrected(make_clips):
-    """A clip's own class is corrected for one clip fewer, the others as they are."""
+def test_leave_one_out_with_shrunk_means(make_clips):
+    """The mean of a clip's own class is that of one clip fewer, and shrunk more."""
     features, labels = make_clips(1)
-    moments = discriminant_of(features, labels).moments
-    plain, one = (Discriminant(moments, torch.from_numpy(PENALTY), corrected=way) for way in (False, True))
-    added = one.leave_one_out(features, labels)[0] - plain.leave_one_out(features, labels)[0]
-    shift = one.bias - plain.bias
-    count = moments.counts[labels]
-    wanted = shift.repeat(40, 1)
-    wanted[torch.arange(40), labels] = shift[labels] * count / (count - 1)
-    torch.testing.assert_close(added, wanted)
+    psi = np.array([0.2, 0.2, 0.5, 0.5, 0.5, 0.0])
+    found = Discriminant(moments_of(features, labels), torch.from_numpy(PENALTY), torch.from_numpy(psi))
+    np.testing.assert_allclose(
+        features @ found.weight + found.bias, shrunk_scores(features, labels, features, psi), rtol=1e-9
+    )
+    scores, _ = found.leave_one_out(features, labels)
+    for i in range(0, 40, 3):
+        rest = torch.arange(40) != i
+        wanted = shrunk_scores(features[rest], labels[rest], features[i : i + 1], psi)[0]
+        np.testing.assert_allclose(scores[i] * 39 / 40, wanted, rtol=1e-8, atol=1e-8)
+
+
+def test_expected_sharpness_of_gaussian_classes():
+    """Known means and unit variance: the scores' own softmax is the posterior, so the inverse temperature is 1."""
+    draw = torch.Generator().manual_seed(0)
+    labels = torch.arange(4).repeat_interleave(5000)
+    features = 2 * torch.randn(4, 3, generator=draw)[labels] + torch.randn(20_000, 3, generator=draw)
+    moments = Moments(3)
+    moments.grow(4)
+    moments.add(features, labels)
+    assert Discriminant(moments, torch.zeros(3)).expected_sharpness() == pytest.approx(1, rel=0.01)
 
 
 def test_oddity_is_a_ratio_of_distances(make_clips):
@@ -107,10 +119,6 @@ def test_error_rate_of_the_p_value():
     for alpha in (0.01, 0.05, 0.2):
         refused = float((p <= alpha).double().mean())
         assert 0.8 * alpha - 0.005 < refused < alpha + 0.01
-    faded = OddityCounts()
-    faded.add(torch.full((100,), 1.9))  # of an earlier model, all but forgotten
-    faded.add(torch.linspace(0, 1, 999), fading=0.01)
-    assert float(faded.p_values(torch.tensor([1.5]))) == pytest.approx(2 / 1001)
     assert OddityCounts().p_values(torch.tensor([0.0, 9.0])).tolist() == [1.0, 1.0]
 
 

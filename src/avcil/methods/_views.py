@@ -39,6 +39,8 @@ class View:
     sizes: list[int]
     """Columns of each group that a method may give a penalty of its own: a block that has any, or, where a block is a
     vector of a combined encoder, each part of it. They add up to m."""
+    kinds: list[str] = field(default_factory=list)
+    """What each group holds: "audio", "mean" or "deviation"; empty where a method does not tell them apart."""
     figures: Figures = field(default_factory=Figures)
     """Numbers that steps settled and that later calls need, saved with the statistics."""
     calibration: Calibration = field(default_factory=Calibration)

@@ -99,6 +99,9 @@ class Method(ABC):
     summary: ClassVar[str]
     """One line for lists and reports."""
     Options: ClassVar[type] = NoOptions
+    removed_options: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    """Options of earlier versions, each with the values that changed nothing: saved runs and models may still name
+    them with these."""
     modalities: ClassVar[Sequence[Modality]] = MODALITIES
     rehearsal: ClassVar[Rehearsal] = "none"
     whole_tokens: ClassVar[bool] = False

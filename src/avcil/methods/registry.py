@@ -106,12 +106,23 @@ def parse_options(method: type, settings: Sequence[str] | Mapping[str, Any], *, 
     values = {}
     for key, value in settings.items():
         key = key.replace("-", "_")
+        if key in method.removed_options:
+            _check_removed(name, key, value, method.removed_options[key])
+            continue
         if key not in fields:
             if not fields:
                 raise InputError(f"method {name} has no options; remove {key}={value}")
             raise unknown_name(f"option of method {name}", key, fields)
         values[key] = _convert(value, hints[key], f"option {key} of method {name}")
     return method.Options(**values)
+
+
+def _check_removed(name: str, option: str, value: Any, harmless: Sequence[Any]) -> None:
+    if str(value).lower() not in {str(allowed).lower() for allowed in harmless}:
+        raise InputError(
+            f"option {option} of method {name} was removed: {option}={value} has no effect any more. Leave it out, or "
+            "train with avcil 0.1"
+        )
 
 
 def _split(word: str) -> tuple[str, str]:

@@ -35,8 +35,8 @@ from avcil.models.learning_state import LearningState, check_learning
 from avcil.models.network import Network
 from avcil.tensor_files import load_tensors
 
-FORMAT, VERSION = "avcil-model", 2
-READ_VERSIONS = (1, 2)
+FORMAT, VERSION = "avcil-model", 3
+READ_VERSIONS = (1, 2, 3)
 """Version 1 held the model alone, without what learning on needs."""
 ONNX_FILE = "model.onnx"
 """May lie beside a model that was exported into its folder; goes when the model is replaced, as what it says is old."""
@@ -213,6 +213,6 @@ def _config(folder: Path) -> dict[str, Any]:
     if type(config.get("version")) is not int or config["version"] not in READ_VERSIONS:
         raise InputError(
             f"{folder} was written in format version {config.get('version')!r:.40}; this avcil reads version "
-            f"{' and '.join(map(str, READ_VERSIONS))}. Install the avcil that wrote it, or a newer one"
+            f"{', '.join(map(str, READ_VERSIONS))}. Install the avcil that wrote it, or a newer one"
         )
     return config

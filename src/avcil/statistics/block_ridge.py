@@ -19,7 +19,7 @@ weighed down without looking at any clip.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -40,15 +40,34 @@ LONGEST = 3.0
 """Largest change of a log penalty at once: a factor of 20."""
 
 
-def log_gcv(moments: Moments, sizes: Sequence[int], logs: Sequence[float]) -> tuple[float, list[float]]:
-    """log GCV and its derivatives by each block's log penalty, `logs` (B,); `sizes` (B,) add up to M."""
+PRIOR_PENALTY = 1.0
+"""Center of the prior on a penalty, for each clip: what suits few clips on every data set measured (docs/log.md)."""
+PRIOR_DEVIATION = 2.0
+"""Standard deviation of the logarithm of a penalty under that prior."""
+
+Objective = Callable[[Tensor], tuple[float, Tensor]]
+"""From log penalties (B,) to a value and its derivatives (B,)."""
+
+
+def log_gcv(
+    moments: Moments, sizes: Sequence[int], logs: Sequence[float], *, intercept: bool = False
+) -> tuple[float, list[float]]:
+    """log GCV and its derivatives by each block's log penalty.
+
+    Args:
+        moments: Of N clips with M features; centered features if `intercept`.
+        sizes: (B,), features of each block; they add up to M.
+        logs: (B,), logarithm of each block's penalty.
+        intercept: Whether the regression also has a constant, which is not penalized.
+    """
     block = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
     penalty = torch.tensor(logs, dtype=torch.float64).exp()[block]
     factor, _ = cholesky_with_jitter(with_diagonal(moments.gram, penalty))
     theta = torch.cholesky_solve(moments.sums, factor)
     total = moments.total
-    error = total - float((moments.sums * theta).sum() + (penalty[:, None] * theta**2).sum())
-    left, by_feature_left = freedom_left(factor, penalty, total)
+    targets = total - (float(moments.counts.square().sum()) / total if intercept else 0.0)
+    error = targets - float((moments.sums * theta).sum() + (penalty[:, None] * theta**2).sum())
+    left, by_feature_left = freedom_left(factor, penalty, total - float(intercept))
     error, left = max(error, 1e-12 * total), max(left, 1e-9 * total)
     turned = torch.cholesky_solve(penalty[:, None] * theta, factor)
     by_feature_error = 2 * penalty * (theta * turned).sum(dim=1)
@@ -58,25 +77,67 @@ def log_gcv(moments: Moments, sizes: Sequence[int], logs: Sequence[float]) -> tu
 
 
 def choose_penalties(moments: Moments, sizes: Sequence[int], start: Sequence[float]) -> list[float]:
-    """The penalty of each block that makes GCV smallest, found by quasi-Newton descent from `start` (B,).
+    """The penalty of each block that minimizes GCV, found by quasi-Newton descent from `start` (B,).
 
-    GCV need not have one minimum: the search goes down from where it starts, deterministically.
+    GCV may have several minima; the search is deterministic and goes down from `start`.
     """
+
+    def objective(logs: Tensor) -> tuple[float, Tensor]:
+        value, slopes = log_gcv(moments, sizes, logs.tolist())
+        return value, torch.tensor(slopes, dtype=torch.float64)
+
+    return _minimize(objective, start, flat=FLAT)
+
+
+def select_penalties(moments: Moments, sizes: Sequence[int]) -> list[float]:
+    """The penalty of each block that minimizes GCV with a prior, from the moments alone.
+
+        J(lambda) = (N - C) / 2 * log GCV(lambda) + sum_b (log lambda_b - log N)^2 / (2 * 2^2)
+
+    log GCV times half the number of clips plays the part of a negative log-likelihood. The first clip of a class says
+    nothing about the scatter within it, so C clips do not count: with one clip for each class the penalties are those
+    of the prior, and with many clips the prior has no weight. The search always starts at the prior, so the same
+    moments give the same penalties whatever came before.
+
+    Args:
+        moments: Of standardized features.
+        sizes: (B,), features of each block; they add up to M.
+
+    Returns:
+        One penalty for each block.
+    """
+    center = math.log(PRIOR_PENALTY * max(moments.total, 1.0))
+    weight = (moments.total - float((moments.counts > 0).sum())) / 2
+
+    def objective(logs: Tensor) -> tuple[float, Tensor]:
+        away = logs - center
+        prior = float(away.square().sum()) / (2 * PRIOR_DEVIATION**2)
+        slope = away / PRIOR_DEVIATION**2
+        if weight <= 0:
+            return prior, slope
+        value, slopes = log_gcv(moments, sizes, logs.tolist(), intercept=True)
+        return weight * value + prior, weight * torch.tensor(slopes, dtype=torch.float64) + slope
+
+    return _minimize(objective, [math.exp(center)] * len(sizes), flat=FLAT * max(weight, 1.0))
+
+
+def _minimize(objective: Objective, start: Sequence[float], *, flat: float) -> list[float]:
+    """Quasi-Newton descent over log penalties from `start` (B,) until every slope is below `flat`."""
     low, high = math.log(LOWEST), math.log(HIGHEST)
     logs = torch.tensor(start, dtype=torch.float64).log().clamp(low, high)
-    value, slope = _evaluate(moments, sizes, logs)
+    value, slope = objective(logs)
     inverse_hessian: Tensor | None = None
     rounds = 1
     while rounds < ROUNDS:
         held = ((logs <= low) & (slope > 0)) | ((logs >= high) & (slope < 0))
         free = slope.masked_fill(held, 0.0)
-        if float(free.abs().max()) < FLAT:
+        if float(free.abs().max()) < flat:
             break
         direction = _direction(inverse_hessian, free, held)
         length, accepted = 1.0, False
         while rounds < ROUNDS and not accepted and length > 1e-3:
             reached = (logs + length * direction).clamp(low, high)
-            new_value, new_slope = _evaluate(moments, sizes, reached)
+            new_value, new_slope = objective(reached)
             accepted = new_value <= value + 1e-4 * float(slope @ (reached - logs))
             rounds, length = rounds + 1, length / 4
         if not accepted:
@@ -93,11 +154,6 @@ def _direction(inverse_hessian: Tensor | None, free: Tensor, held: Tensor) -> Te
         if float(direction @ free) < 0:
             return direction * min(1.0, LONGEST / float(direction.abs().max()))
     return -free / free.abs().max()
-
-
-def _evaluate(moments: Moments, sizes: Sequence[int], logs: Tensor) -> tuple[float, Tensor]:
-    value, slopes = log_gcv(moments, sizes, logs.tolist())
-    return value, torch.tensor(slopes, dtype=torch.float64)
 
 
 def _bfgs(inverse: Tensor | None, step: Tensor, change: Tensor) -> Tensor | None:

@@ -1,0 +1,68 @@
+"""What BLADE reads from saved statistics, checked: a file may come from anyone, or from an earlier version."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from avcil.errors import InputError
+from avcil.models import checks
+from avcil.statistics.calibration_sample import CalibrationSample
+from avcil.statistics.class_moments import ClassMoments
+from avcil.statistics.moments import Moments
+
+
+def saved_moments(tensors: dict[str, Tensor], width: int) -> ClassMoments:
+    """Moments of `width` features; InputError where a tensor does not fit."""
+    counts = tensors.get("counts")
+    classes = counts.numel() if counts is not None else 0
+    found = {
+        "counts": checks.tensor(tensors, "counts", (classes,)),
+        "means": checks.tensor(tensors, "means", (classes, width)),
+        "within": checks.tensor(tensors, "within", (width * (width + 1) // 2,)),
+    }
+    if (found["counts"] < 0).any():
+        raise InputError("a class has a negative number of clips")
+    return ClassMoments.from_tensors(found)
+
+
+def saved_sample(tensors: dict[str, Tensor], width: int, classes: int) -> CalibrationSample:
+    """The calibration sample of `width` features; InputError where a tensor does not fit."""
+    labels = tensors.get("labels")
+    count = labels.numel() if labels is not None else 0
+    found = {
+        "vectors": checks.tensor(tensors, "vectors", (count, width)),
+        "labels": checks.tensor(tensors, "labels", (count,), dtypes=(torch.int64,)),
+        "size": checks.tensor(tensors, "size", (), dtypes=(torch.int64,)),
+    }
+    if count and not 0 <= int(found["labels"].min()) <= int(found["labels"].max()) < classes:
+        raise InputError(f"the calibration sample has class numbers outside 0 to {classes - 1}")
+    return CalibrationSample.from_tensors(found)
+
+
+def moments_of_format_2(moments: dict[str, Tensor], embedding: dict[str, Tensor], width: int) -> ClassMoments:
+    """The moments of raw features from those of format 2, which were of features standardized by the first step.
+
+    A feature that was constant in the first step had deviation 0 there: what it did later was not kept, and it counts
+    as constant until new clips come.
+    """
+    blocks = sorted({name.partition(".")[0] for name in embedding}, key=int)
+    if any(f"{block}.weight" in embedding for block in blocks):
+        raise InputError(
+            "this model was taught with the option `features` of an earlier version, which is gone. It still answers; "
+            "to teach it more classes, train it again"
+        )
+    mean, inverse = (
+        torch.cat([embedding[f"{block}.{name}"].double() for block in blocks])
+        for name in ("mean", "inverse_deviation")
+    )
+    scale = torch.where(inverse > 0, 1 / inverse.clamp(min=torch.finfo(torch.float64).tiny), 0.0)
+    counts = moments["counts"] if "counts" in moments else torch.zeros(0)
+    checks.tensor(moments, "sums", (width, counts.numel()))
+    checks.tensor(moments, "gram", (width * (width + 1) // 2,))
+    old = Moments.from_tensors(moments)
+    found = ClassMoments(width)
+    found.counts = old.counts
+    found.means = mean + old.means() * scale
+    found.within = old.within_scatter() * scale * scale[:, None]
+    return found

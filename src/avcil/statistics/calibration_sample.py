@@ -1,0 +1,85 @@
+"""Feature vectors of some clips, to score leave-one-out: a sample that does not depend on the order of the clips.
+
+n vectors of M features. Of all vectors ever added, those with the smallest hash of their bytes are kept, at most
+`size` (bottom-k sampling; Cohen & Kaplan, PODC 2007). So the sample is drawn at random from all clips, the same clips
+give the same sample whatever their order or grouping, and two samples merge into the sample of all clips. The vectors
+calibrate probabilities and p-values; weights do not depend on them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class CalibrationSample:
+    """At most `size` vectors of M features, with their labels.
+
+    Args:
+        width: M.
+        size: How many vectors are kept.
+
+    >>> sample = CalibrationSample(1, size=2)
+    >>> sample.add(torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([0, 0, 1]))
+    >>> len(sample.labels)
+    2
+    """
+
+    def __init__(self, width: int, *, size: int) -> None:
+        self.size = size
+        self.vectors = torch.zeros(0, width)
+        """(n, M) float32, sorted by hash."""
+        self.labels = torch.zeros(0, dtype=torch.int64)
+        """(n,)"""
+
+    @property
+    def bytes(self) -> int:
+        """Size of what is saved."""
+        return 4 * self.vectors.numel() + 8 * self.labels.numel()
+
+    def add(self, features: Tensor, labels: Tensor) -> None:
+        """Add clips: features (n, M), labels (n,)."""
+        vectors = torch.cat([self.vectors, features.float()])
+        labels = torch.cat([self.labels, labels])
+        self._keep(vectors, labels)
+
+    def merge(self, other: CalibrationSample) -> None:
+        """Add another sample, of the same classes in the same order."""
+        self.add(other.vectors, other.labels)
+
+    def remove(self, features: Tensor, labels: Tensor) -> None:
+        """Remove clips that are in the sample; others are ignored. Clips that had been left out do not come back."""
+        gone = {(key, int(label)) for key, label in zip(_hashes(features.float()), labels, strict=True)}
+        own = zip(_hashes(self.vectors), self.labels.tolist(), strict=True)
+        keep = torch.tensor([pair not in gone for pair in own], dtype=torch.bool)
+        self.vectors, self.labels = self.vectors[keep], self.labels[keep]
+
+    def drop(self, number: int) -> None:
+        """Remove class `number`; later classes move up by one."""
+        keep = self.labels != number
+        self.vectors, self.labels = self.vectors[keep], self.labels[keep]
+        self.labels = self.labels - (self.labels > number).long()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What is saved."""
+        return {"vectors": self.vectors, "labels": self.labels, "size": torch.tensor(self.size)}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> CalibrationSample:
+        """What `tensors` returned."""
+        sample = cls(tensors["vectors"].shape[1], size=int(tensors["size"]))
+        sample.vectors, sample.labels = tensors["vectors"].clone(), tensors["labels"].clone()
+        return sample
+
+    def _keep(self, vectors: Tensor, labels: Tensor) -> None:
+        pairs = list(zip(_hashes(vectors), labels.tolist(), strict=True))
+        order = sorted(range(len(pairs)), key=pairs.__getitem__)[: self.size]
+        self.vectors, self.labels = vectors[order], labels[order]
+
+
+def _hashes(vectors: Tensor) -> list[bytes]:
+    rows = np.ascontiguousarray(vectors.numpy())
+    return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows]
