@@ -1,0 +1,161 @@
+"""Accuracy of BLADE by the number of training clips of each class, beside scikit-learn's classifiers.
+
+    python benchmarks/few_clips.py STORE [STORE ...] [--clips 1 2 3 5 8 16 24] [--draws 5] [--split test] [--out FILE]
+
+For each store, number of clips and draw of the training clips: BLADE taught all classes at once, `--classes-per-step`
+at a time, and one at a time (whose scores must be equal), and the rivals on the same pooled feature vectors,
+standardized by the training clips. The table holds means over draws in percent. Choices of this project were made on
+validation clips; `--split test` is for the last table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import warnings
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
+from sklearn.svm import SVC
+
+from avcil.features import FeatureStore
+from avcil.methods.registry import load_method, parse_options
+
+PENALTIES = [0.001, 0.01, 0.1, 1.0]
+"""Of logistic regression (C), chosen by cross-validation."""
+
+
+class Store:
+    """A store's features, the clips of its splits, and the parts of its encoders."""
+
+    def __init__(self, path: Path) -> None:
+        store = FeatureStore(path)
+        rows = np.arange(len(store.clips))
+        self.audio = torch.from_numpy(store.audio(rows)).float()
+        self.visual = torch.from_numpy(store.visual(rows)).float()
+        labels = sorted({clip.label for clip in store.clips})
+        self.labels = torch.tensor([labels.index(clip.label) for clip in store.clips])
+        self.splits = np.array([clip.split for clip in store.clips])
+        self.classes = len(labels)
+        widths = {
+            name: [part.stop - part.start for part in store.parts(name)] for name in ("audio", "visual")
+        }
+        self.part_widths = {name: tuple(own) for name, own in widths.items() if len(own) > 1}
+        self.pooled = torch.cat(self.blade("audio-visual").pooled(self.audio, self.visual), dim=1).numpy()
+
+    def blade(self, modality: str):
+        """A new learner."""
+        kind = load_method("blade")
+        method = kind(parse_options(kind, (), name="blade"), modality=modality)
+        method.part_widths = getattr(self, "part_widths", {})
+        return method
+
+    def draw(self, clips: int, seed: int) -> torch.Tensor:
+        """Rows of `clips` training clips of each class, fewer where a class has fewer."""
+        rng = np.random.default_rng(seed)
+        own = [
+            np.flatnonzero((self.splits == "train") & (self.labels.numpy() == c)) for c in range(self.classes)
+        ]
+        return torch.from_numpy(np.concatenate([rng.permutation(rows)[:clips] for rows in own]))
+
+
+def taught(store: Store, rows: torch.Tensor, per_step: int, modality: str = "audio-visual"):
+    """The model after steps of `per_step` classes."""
+    method = store.blade(modality)
+    for first in range(0, store.classes, per_step):
+        last = min(first + per_step, store.classes)
+        method.grow(last - first)
+        own = rows[(store.labels[rows] >= first) & (store.labels[rows] < last)]
+        method.observe(store.audio[own], store.visual[own], store.labels[own])
+        model = method.solve()
+    return model
+
+
+def rivals(clips: int) -> dict[str, object]:
+    """Classifiers of scikit-learn by name; those that need two or three clips of a class only where there are."""
+    found = {
+        "nearest mean": NearestCentroid(),
+        "1-NN": KNeighborsClassifier(1),
+        "linear SVM": SVC(kernel="linear", C=0.01),
+        "RBF SVM": SVC(C=10),
+        "logistic": LogisticRegression(C=0.05, max_iter=300),
+    }
+    if clips > 1:
+        found["LDA"] = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+        folds = StratifiedKFold(min(clips, 3), shuffle=True, random_state=0)
+        found["logistic"] = GridSearchCV(LogisticRegression(max_iter=300), {"C": PENALTIES}, cv=folds)
+    return found
+
+
+def measure(store: Store, clips: int, seed: int, split: str, per_step: int) -> dict[str, float]:
+    """Percent right, by name."""
+    rows, asked = store.draw(clips, seed), torch.from_numpy(np.flatnonzero(store.splits == split))
+    audio, visual, labels = store.audio[asked], store.visual[asked], store.labels[asked]
+    with torch.inference_mode():
+        scores = {
+            step: taught(store, rows, step).scores(audio, visual) for step in (store.classes, per_step, 1)
+        }
+        found = {"BLADE": 100 * float((scores[1].argmax(dim=1) == labels).double().mean())}
+        for modality, given in (("audio", (audio, None)), ("visual", (None, visual))):
+            model = taught(store, rows, store.classes, modality)
+            right = model.scores(*given).argmax(dim=1) == labels
+            found[f"BLADE, {modality}"] = 100 * float(right.double().mean())
+    largest = float(scores[1].abs().max())
+    found["difference"] = max(
+        float((scores[s] - scores[1]).abs().max()) / largest for s in (store.classes, per_step)
+    )
+    x, y = store.pooled[rows], store.labels[rows].numpy()
+    mean, deviation = x.mean(axis=0), x.std(axis=0)
+    deviation[deviation == 0] = 1
+    for name, rival in rivals(clips).items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            rival.fit((x - mean) / deviation, y)
+        found[name] = 100 * rival.score((store.pooled[asked] - mean) / deviation, labels.numpy())
+    return found
+
+
+def main() -> None:
+    """Print a table for each store, a row for each number of clips."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("stores", nargs="+", type=Path)
+    parser.add_argument("--clips", nargs="+", type=int, default=[1, 2, 3, 5, 8, 16, 24])
+    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--split", choices=["val", "test"], default="val")
+    parser.add_argument("--classes-per-step", type=int, default=3)
+    parser.add_argument("--out", type=Path)
+    words = parser.parse_args()
+    torch.set_num_threads(1)
+    results = {}
+    for path in words.stores:
+        store, began = Store(path), time.monotonic()
+        most = int(torch.bincount(store.labels[torch.from_numpy(store.splits == "train")]).max())
+        for clips in [count for count in words.clips if count <= most]:
+            runs = [
+                measure(store, clips, seed, words.split, words.classes_per_step)
+                for seed in range(words.draws)
+            ]
+            table = defaultdict(list)
+            for run in runs:
+                for name, value in run.items():
+                    table[name].append(value)
+            means = {name: float(np.mean(values)) for name, values in table.items()}
+            results.setdefault(path.name, {})[clips] = means
+            print(
+                path.name, clips, {name: float(f"{value:.3g}") for name, value in means.items()}, flush=True
+            )
+        print(f"{path.name}: {time.monotonic() - began:.0f} s", flush=True)
+    if words.out:
+        words.out.write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()
