@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -147,6 +148,60 @@ def test_no_head_of_statistics_gone_by(name, words):
     assert learnt.solve().classes == CLASSES
 
 
+def blade_of(clips, groups, forgotten=()):
+    """A BLADE of all classes and groups of rows, after rows of them were forgotten."""
+    method = new("blade", ("calibration_clips=20",))
+    method.grow(CLASSES)
+    for rows in map(list, groups):
+        method.observe(*(part[rows] for part in clips))
+        method.flush()
+    if forgotten:
+        method.forget(*(part[list(forgotten)] for part in clips))
+    return method
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    seed=st.integers(0, 100),
+    order=st.permutations(range(CLASSES * 4)),
+    cuts=st.sets(st.integers(1, CLASSES * 4 - 1)),
+    gone=st.sets(st.integers(0, CLASSES * 4 - 1), max_size=10),
+    apart=st.integers(1, CLASSES * 4 - 1),
+    rare=st.booleans(),
+)
+def test_blade_is_a_function_of_the_clips(seed, order, cuts, gone, apart, rare):
+    """Order, grouping, merging and forgetting give the model of the same clips learned at once: scores to 1e-8."""
+    clips = make_clips(seed, clips=4)
+    if rare:  # features that are 0 in most clips, as rectified ones are
+        clips = (clips[0] - 1.5).relu(), (clips[1] - 1.5).relu(), clips[2]
+    edges = [0, *sorted(cuts), len(order)]
+    groups = [order[start:stop] for start, stop in itertools.pairwise(edges)]
+    at_once = blade_of(clips, [range(len(order))])
+    grouped = blade_of(clips, groups)
+    merged = blade_of(clips, [order[:apart]])
+    merged.merge(blade_of(clips, [order[apart:]]), torch.arange(CLASSES))
+    for method in (grouped, merged):
+        assert_same_model(method.solve(), at_once.solve(), clips)
+    kept = [row for row in range(len(order)) if row not in gone]
+    assert_same_model(blade_of(clips, groups, gone).solve(), blade_of(clips, [kept]).solve(), clips)
+
+
+def assert_same_model(one, other, clips):
+    expected = other.scores(*clips[:2])
+    torch.testing.assert_close(one.scores(*clips[:2]), expected, rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(one.p_values(*clips[:2]), other.p_values(*clips[:2]))
+    clear = expected.topk(2).values.diff().abs()[:, 0] > 1e-8
+    assert torch.equal(one.scores(*clips[:2]).argmax(1)[clear], expected.argmax(1)[clear])
+
+
+def test_one_class_has_one_inverse_temperature():
+    """With one class every inverse temperature fits alike; none is chosen by rounding."""
+    audio, visual, labels = make_clips()
+    method = new("blade", ("calibration_clips=20",))
+    learn(method, (audio, visual, labels * 0), [range(len(labels))])
+    assert method.report()["sharpness"] == 1.0
+
+
 def test_compensation_cannot_forget():
     """Where statistics are no plain sums, that is said."""
     clips = make_clips()
@@ -283,7 +338,12 @@ def test_balanced_regression_answers_with_rare_classes():
 
 @pytest.mark.parametrize(
     ("name", "word"),
-    [("ranpac", "features=0"), ("ranpac", "ridge=-1"), ("slda", "shrinkage=2"), ("blade", "calibration_clips=-1")],
+    [
+        ("ranpac", "features=0"),
+        ("ranpac", "ridge=-1"),
+        ("slda", "shrinkage=2"),
+        ("blade", "calibration_clips=-1"),
+    ],
 )
 def test_refused_options(name, word):
     """Values that make no sense are refused at once."""

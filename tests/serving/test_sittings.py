@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +181,19 @@ def test_forgetting_equals_never_having_learnt(method, store, tmp_path):
         torch.testing.assert_close(after[name], state.learning.tensors[name], rtol=1e-7, atol=1e-7)
 
 
+def test_forgetting_rounds_features_as_learning_does(store, tmp_path):
+    """Features are learned in the store's number format; the same bits are subtracted, and leave the sample."""
+    recognizer = taught(tmp_path, store, "blade", 1)
+    before = recognizer.snapshot().learning.tensors
+    clips, labels = clips_of(store, ["c2"])
+    fine = [replace(clip, audio=clip.audio * 1.0001, visual=clip.visual * 1.0001) for clip in clips]
+    recognizer.learn(fine, labels)
+    recognizer.forget(fine, labels)
+    after = recognizer.snapshot().learning.tensors
+    torch.testing.assert_close(after["moments.within"], before["moments.within"], rtol=1e-10, atol=1e-10)
+    assert torch.equal(after["sample.vectors"], before["sample.vectors"])
+
+
 def test_forgetting_a_class(store, tmp_path):
     """It is never answered again and can be learnt anew; others keep their answers; what cannot forget says who can."""
     recognizer = taught(tmp_path, store, "blade", 2)
@@ -302,7 +316,9 @@ def test_blade_of_version_2_learns_on_as_the_new_one(new_store, tmp_path):
     expected = json.loads((folder / "expected.json").read_text())
     np.testing.assert_allclose(recognizer.predict_proba(clips), expected, rtol=1e-5, atol=1e-7)
 
-    config = TrainConfig(features=new_store(classes=4), out=tmp_path / "run", method="blade", classes_per_step=2)
+    config = TrainConfig(
+        features=new_store(classes=4), out=tmp_path / "run", method="blade", classes_per_step=2
+    )
     train(config, quiet=True)
     today = Recognizer.load(tmp_path / "run")
     for either in (recognizer, today):

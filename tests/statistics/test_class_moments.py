@@ -65,6 +65,19 @@ def test_removed_clips_leave_no_trace(seed, kept, gone):
     assert_equal(moments, moments_of(stay))
 
 
+@pytest.mark.parametrize("level", [0.0, 0.7, 1e4])
+def test_features_that_only_removed_clips_varied(level):
+    """They are constant again, and no rounding of what was removed becomes a feature of variance 1."""
+    stay, leave = clips(0, 12), clips(1, 5)
+    stay[0][:, 1] = level
+    moments = moments_of(stay, leave)
+    moments.remove(*leave)
+    assert_equal(moments, moments_of(stay), scale=max(level, 1.0))
+    assert moments.standardized().inverse_deviation[1] == 0
+    assert (moments.within[1] == 0).all()
+    assert (moments.within[:, 1] == 0).all()
+
+
 @pytest.mark.parametrize("center", [1e3, 1e6, -1e8])
 def test_features_far_from_zero(center):
     """The scatter about means does not lose precision where sums of squares would lose all of it."""
@@ -150,3 +163,23 @@ def test_sample_forgets_and_renumbers():
     assert len(sample.labels) == 4
     sample.drop(0)
     assert sorted(sample.labels.tolist()) == sorted(int(label) - 1 for label in labels[2:] if label > 0)
+
+
+def test_sample_keeps_equal_clips_that_were_not_removed():
+    """Of two equal clips one is removed, as from the moments."""
+    features, labels = clips(0, 6)
+    sample = sample_of((features, labels), (features[:1], labels[:1]))
+    sample.remove(features[:1], labels[:1])
+    assert torch.equal(sample.vectors, sample_of((features, labels)).vectors)
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 1000), numbers=st.permutations(range(CLASSES + 1)))
+def test_renumbered(seed, numbers):
+    """The moments of the same clips under other class numbers, of more classes."""
+    features, labels = clips(seed, 15)
+    numbers = torch.tensor(numbers[:CLASSES])
+    wanted = ClassMoments(WIDTH)
+    wanted.grow(CLASSES + 1)
+    wanted.add(features, numbers[labels])
+    assert_equal(moments_of((features, labels)).renumbered(numbers, CLASSES + 1), wanted)

@@ -11,7 +11,8 @@ from scipy.optimize import check_grad, minimize
 
 from avcil.errors import AvcilError
 from avcil.statistics import Moments, RidgeFit, RidgePath, cholesky_with_jitter, freedom, hold_out_error
-from avcil.statistics.block_ridge import LOWEST, choose_penalties, log_gcv
+from avcil.statistics.block_ridge import LOWEST, choose_penalties, log_gcv, select_penalties
+from avcil.statistics.class_moments import ClassMoments
 from avcil.statistics.recursive import RecursiveRidge
 
 
@@ -144,6 +145,24 @@ def test_freedom_of_many_features(make_clips, monkeypatch):
         step = 1e-5 * np.eye(2)[block]
         rise = log_gcv(moments, sizes, logs + step)[0] - log_gcv(moments, sizes, logs - step)[0]
         assert gradient[block] == pytest.approx(rise / 2e-5, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("clips", [8, 20, 60])
+def test_freedom_of_many_features_and_few_clips(clips, monkeypatch):
+    """Where fewer clips than features are left free, what is left is exact, and the penalties are those of it."""
+    draw = torch.Generator().manual_seed(clips)
+    labels = torch.arange(clips) % 4
+    features = torch.randn(clips, 150, generator=draw) + 0.5 * torch.randn(4, 150, generator=draw)[labels]
+    moments = ClassMoments(150)
+    moments.grow(4)
+    moments.add(features, labels)
+    scaled = moments.standardized().moments
+    wanted = select_penalties(scaled, [75, 75])
+    monkeypatch.setattr(freedom, "EXACT", 0)
+    assert freedom.low_rank_root(scaled.gram).shape == (clips - 1, 150)
+    assert select_penalties(scaled, [75, 75]) == pytest.approx(wanted, rel=1e-6)
+    monkeypatch.setattr(freedom, "LARGEST_RANK", clips - 2)
+    assert freedom.low_rank_root(scaled.gram) is None
 
 
 def test_noise_is_weighed_down(make_clips):

@@ -147,7 +147,8 @@ class Blade(StepwiseMethod):
             vectors = self.sample.vectors[scorable][:, view.columns].double()
             z, labels = (vectors - standard.mean) * standard.inverse_deviation, self.sample.labels[scorable]
             scores, length = found.leave_one_out(z, labels)
-            calibration.add(scores, labels)
+            if self.classes > 1:  # else every inverse temperature has the same loss, up to rounding
+                calibration.add(scores, labels)
             oddities.add(oddity(scores, length))
         return calibration, oddities
 
@@ -217,6 +218,34 @@ class Blade(StepwiseMethod):
         features = torch.cat(self.pooled(audio, visual), dim=1)
         self.moments.remove(features, labels)
         self.sample.remove(features, labels)
+
+    def merge(self, other: Blade, numbers: Tensor) -> None:
+        """Add what another BLADE of the same options learned.
+
+        Args:
+            other: It stays as it is.
+            numbers: (C,), the own number of each of its classes; all different.
+
+        Raises:
+            InputError: Its features have other widths.
+        """
+        self.flush()
+        other.flush()
+        assert self.moments is not None
+        assert self.sample is not None
+        assert other.moments is not None
+        assert other.sample is not None
+        if (self._widths, self.part_widths) != (other._widths, other.part_widths):
+            raise InputError(
+                f"the models have features of different widths: {self._widths} and {other._widths}. Only models of the "
+                "same encoders can be merged"
+            )
+        self._fitted = {}
+        self.moments.merge(other.moments.renumbered(numbers, self.classes))
+        self.sample.add(other.sample.vectors, numbers[other.sample.labels])
+        for view, theirs in zip(self.views, other.views, strict=True):  # of models of format 2
+            view.calibration.losses = view.calibration.losses + theirs.calibration.losses
+            view.oddities.counts = view.oddities.counts + theirs.oddities.counts
 
     def drop(self, number: int) -> None:
         """See `ClassMoments.drop` for what stays."""

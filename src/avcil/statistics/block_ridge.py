@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from avcil.statistics.freedom import freedom_left
+from avcil.statistics.freedom import freedom_left, low_rank_root
 from avcil.statistics.moments import Moments
 from avcil.statistics.ridge import cholesky_with_jitter
 from avcil.statistics.symmetric import with_diagonal
@@ -50,7 +50,12 @@ Objective = Callable[[Tensor], tuple[float, Tensor]]
 
 
 def log_gcv(
-    moments: Moments, sizes: Sequence[int], logs: Sequence[float], *, intercept: bool = False
+    moments: Moments,
+    sizes: Sequence[int],
+    logs: Sequence[float],
+    *,
+    intercept: bool = False,
+    root: Tensor | None = None,
 ) -> tuple[float, list[float]]:
     """log GCV and its derivatives by each block's log penalty.
 
@@ -59,6 +64,7 @@ def log_gcv(
         sizes: (B,), features of each block; they add up to M.
         logs: (B,), logarithm of each block's penalty.
         intercept: Whether the regression also has a constant, which is not penalized.
+        root: `low_rank_root` of G, where it has one.
     """
     block = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
     penalty = torch.tensor(logs, dtype=torch.float64).exp()[block]
@@ -67,7 +73,7 @@ def log_gcv(
     total = moments.total
     targets = total - (float(moments.counts.square().sum()) / total if intercept else 0.0)
     error = targets - float((moments.sums * theta).sum() + (penalty[:, None] * theta**2).sum())
-    left, by_feature_left = freedom_left(factor, penalty, total - float(intercept))
+    left, by_feature_left = freedom_left(factor, penalty, total - float(intercept), root)
     error, left = max(error, 1e-12 * total), max(left, 1e-9 * total)
     turned = torch.cholesky_solve(penalty[:, None] * theta, factor)
     by_feature_error = 2 * penalty * (theta * turned).sum(dim=1)
@@ -82,8 +88,10 @@ def choose_penalties(moments: Moments, sizes: Sequence[int], start: Sequence[flo
     GCV may have several minima; the search is deterministic and goes down from `start`.
     """
 
+    root = low_rank_root(moments.gram)
+
     def objective(logs: Tensor) -> tuple[float, Tensor]:
-        value, slopes = log_gcv(moments, sizes, logs.tolist())
+        value, slopes = log_gcv(moments, sizes, logs.tolist(), root=root)
         return value, torch.tensor(slopes, dtype=torch.float64)
 
     return _minimize(objective, start, flat=FLAT)
@@ -108,6 +116,7 @@ def select_penalties(moments: Moments, sizes: Sequence[int]) -> list[float]:
     """
     center = math.log(PRIOR_PENALTY * max(moments.total, 1.0))
     weight = (moments.total - float((moments.counts > 0).sum())) / 2
+    root = low_rank_root(moments.gram) if weight > 0 else None
 
     def objective(logs: Tensor) -> tuple[float, Tensor]:
         away = logs - center
@@ -115,7 +124,7 @@ def select_penalties(moments: Moments, sizes: Sequence[int]) -> list[float]:
         slope = away / PRIOR_DEVIATION**2
         if weight <= 0:
             return prior, slope
-        value, slopes = log_gcv(moments, sizes, logs.tolist(), intercept=True)
+        value, slopes = log_gcv(moments, sizes, logs.tolist(), intercept=True, root=root)
         return weight * value + prior, weight * torch.tensor(slopes, dtype=torch.float64) + slope
 
     return _minimize(objective, [math.exp(center)] * len(sizes), flat=FLAT * max(weight, 1.0))

@@ -9,6 +9,7 @@ calibrate probabilities and p-values; weights do not depend on them.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 
 import numpy as np
 import torch
@@ -52,9 +53,12 @@ class CalibrationSample:
 
     def remove(self, features: Tensor, labels: Tensor) -> None:
         """Remove clips that are in the sample; others are ignored. Clips that had been left out do not come back."""
-        gone = {(key, int(label)) for key, label in zip(_hashes(features.float()), labels, strict=True)}
-        own = zip(_hashes(self.vectors), self.labels.tolist(), strict=True)
-        keep = torch.tensor([pair not in gone for pair in own], dtype=torch.bool)
+        gone = Counter(zip(_hashes(features.float()), labels.tolist(), strict=True))
+        keep = torch.ones(len(self.labels), dtype=torch.bool)
+        for row, pair in enumerate(zip(_hashes(self.vectors), self.labels.tolist(), strict=True)):
+            if gone[pair] > 0:  # of equal clips, only as many as are removed
+                gone[pair] -= 1
+                keep[row] = False
         self.vectors, self.labels = self.vectors[keep], self.labels[keep]
 
     def drop(self, number: int) -> None:

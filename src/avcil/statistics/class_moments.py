@@ -26,6 +26,8 @@ from avcil.statistics.symmetric import add_product, packed, unpacked
 CONSTANT = 1e-9
 """A feature whose standard deviation is below this fraction of its largest class mean counts as constant: what is
 left of its scatter is rounding."""
+ROUNDING = 1e-12
+"""After clips were removed, what is below this fraction of what was there before is rounding, and is set to 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,17 +119,20 @@ class ClassMoments:
                 f"more clips are to be forgotten than were learned, of the classes numbered {lacking}. "
                 "Give only clips that were learned"
             )
-        alive = left > 0
-        weight = (left / self.counts.clamp(min=1))[:, None]
-        rest = torch.where(
-            alive[:, None], batch.means + (self.means - batch.means) / weight.clamp(min=1e-300), 0.0
-        )
-        rest = torch.where((batch.counts > 0)[:, None], rest, self.means)
-        between = torch.where(alive & (batch.counts > 0), left * batch.counts / self.counts.clamp(min=1), 0.0)
+        alive, touched = left > 0, batch.counts > 0
+        factor = (self.counts / left.clamp(min=1))[:, None]
+        rest = batch.means + (self.means - batch.means) * factor
+        largest = (self.means.abs() + batch.means.abs()) * factor
+        rest = torch.where(alive[:, None] & (rest.abs() > ROUNDING * largest), rest, 0.0)
+        rest = torch.where(touched[:, None], rest, self.means)
+        between = torch.where(alive & touched, left * batch.counts / self.counts.clamp(min=1), 0.0)
         away = (rest - batch.means) * between.sqrt()[:, None]
+        before = self.within.diagonal().clone()
         add_product(self.within, away, away, factor=-1)
         self.within -= batch.within
-        self.within.diagonal().clamp_(min=0)
+        constant = self.within.diagonal() <= ROUNDING * before
+        self.within[constant] = 0.0
+        self.within[:, constant] = 0.0
         self.counts, self.means = left, rest
 
     def merge(self, other: ClassMoments) -> None:
@@ -141,6 +146,14 @@ class ClassMoments:
         add_product(self.within, scaled, scaled)
         self.means = self.means + share * away
         self.counts = total
+
+    def renumbered(self, numbers: Tensor, classes: int) -> ClassMoments:
+        """The same clips with class c as class `numbers[c]` of `classes`; numbers (C,) are all different."""
+        other = ClassMoments(self.width)
+        other.grow(classes)
+        other.counts[numbers], other.means[numbers] = self.counts, self.means
+        other.within = self.within.clone()
+        return other
 
     def standardized(self, columns: Tensor | None = None) -> Standardized:
         """The moments of the standardized features, all of them or `columns` (m,)."""
