@@ -227,3 +227,26 @@ def test_options_that_do_not_fit(words, said, made, avcil, capsys):
     """Refused in words."""
     assert avcil("predict", made / "run", made / "clips", *words) == 2
     assert said in capsys.readouterr().err
+
+
+def test_forget_clips_that_were_learned(made, avcil, capsys, tmp_path):
+    """A folder without what avcil learn held out, single files and a clip list: the model is as before learning."""
+    assert avcil("learn", made / "run", made / "new" / "owl", "--out", tmp_path / "more") == 0
+    assert avcil("forget", tmp_path / "more", made / "new" / "owl", "--out", tmp_path / "less") == 0
+    said = capsys.readouterr().out
+    assert "1 clips of the folders were held out" in said
+    assert "forgot clips: 5 of owl" in said
+    assert "forgot classes: owl" in said
+    clip = made / "clips" / "dog" / "0.mp4"
+    less, before = Recognizer.load(tmp_path / "less"), Recognizer.load(made / "run")
+    assert less.classes_ == before.classes_
+    np.testing.assert_allclose(less.predict_proba(clip), before.predict_proba(clip), rtol=1e-6)
+    owls = [made / "new" / "owl" / f"{take}.mp4" for take in range(2)]
+    assert avcil("learn", made / "run", made / "new", "--held-out", 0, "--out", tmp_path / "all") == 0
+    assert avcil("forget", tmp_path / "all", *owls, "--out", tmp_path / "four") == 0
+    assert Recognizer.load(tmp_path / "four").counts["owl"] == 4
+    with open(tmp_path / "bells.csv", "w", newline="") as file:
+        rows = [(made / "new" / "big bell" / f"{take}.mp4", "big bell", "train") for take in range(6)]
+        csv.writer(file).writerows([("path", "label", "split"), *rows])
+    assert avcil("forget", tmp_path / "four", tmp_path / "bells.csv", "--out", tmp_path / "owl") == 0
+    assert set(Recognizer.load(tmp_path / "owl").classes_) == {"cat", "dog", "owl"}

@@ -66,7 +66,7 @@ def test_options_on_the_pages_are_there():
 
     from avcil.cli.main import VERBS
 
-    known = {"--workers", "--debug", "--config"}
+    known = {"--workers", "--debug", "--config", "--class"}  # the field of --class has another name
     for verb in VERBS:
         args = import_module(f"avcil.cli.{verb.replace('-', '_')}").Args
         known |= {f"--{name.replace('_', '-')}" for name in getattr(args, "__dataclass_fields__", {})}

@@ -159,6 +159,9 @@ def _data(labels: Sequence[str], description: Mapping[str, Any], learning: Learn
     if learning is not None:
         clips, steps = sum(learning.counts.values()), len(learning.steps)
         lines.append(f"- Learnt from {clips} clips of {len(labels)} classes, which came in {steps} steps")
+    if merged := description.get("merged"):
+        each = "; ".join(f"{source['clips']} clips of {source['classes']} classes" for source in merged)
+        lines.append(f"- Merged from {len(merged)} models, which had learned: {each}")
     sampling = description.get("sampling") or {}
     words = {
         "frames": "{} frames of a clip",

@@ -30,6 +30,7 @@ def check_description(description: Mapping[str, Any], model: Model) -> None:
         checks.choice(description, "dtype", DTYPES)
     if "sittings" in description:
         checks.whole_number(description, "sittings")
+    _check_merged(description)
     for name in OBJECTS:
         value = description.get(name)
         if not (value is None or isinstance(value, dict)):
@@ -51,6 +52,16 @@ def _check_features(value: Any, name: str, form: int, width: int | None) -> None
         )
     if not isinstance(checks.entry(value, "encoder"), dict):
         raise InputError(f"the encoder of {name} is {value['encoder']!r:.60}; it must be a JSON object")
+
+
+def _check_merged(description: Mapping[str, Any]) -> None:
+    """Refuse a list of merged models that is not as merging writes it."""
+    merged = description.get("merged", [])
+    if not isinstance(merged, list):
+        raise InputError(f"merged is {merged!r:.60}; it must be a list")
+    for source in merged:
+        for name in ("classes", "clips"):
+            checks.whole_number(source, name, most=2**40)
 
 
 def _check_figures(description: Mapping[str, Any]) -> None:

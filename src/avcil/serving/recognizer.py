@@ -9,7 +9,7 @@ assignment. So any number of threads may ask while one learns; each answer comes
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -311,6 +311,27 @@ class Recognizer:
 
         with self._one_at_a_time():
             self._state = learning.rename(self._state, old, new)
+
+    def merge(
+        self, other: Recognizer, *, same_classes: bool = False, rename: Mapping[str, str] | None = None
+    ) -> None:
+        """Learn what another recognizer learned: the result is that of teaching all clips to one model.
+
+        Both need the method blade, the same encoders, modality and options. `other` stays as it is.
+
+        Args:
+            other: The recognizer whose classes and clips are added.
+            same_classes: Classes of the same name are the same class; their clips are added up.
+            rename: New names, by the old ones, of classes of `other`.
+
+        Raises:
+            InputError: The models do not fit each other, or a class name is in both without `same_classes`.
+        """
+        from avcil.serving import merging
+
+        theirs = other.snapshot()
+        with self._one_at_a_time():
+            self._state = merging.merge(self._state, theirs, same_classes=same_classes, renamed=rename)
 
     def snapshot(self) -> SavedModel:
         """What it knows now, for `restore`; costs nothing, since states are never changed."""

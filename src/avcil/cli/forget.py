@@ -1,0 +1,81 @@
+"""avcil forget: a saved model without some of its clips, or without a class."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from avcil.cli.new_model import check_out, save_new
+from avcil.clips import one_line
+from avcil.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args:
+    """Remove clips, or a class, from a saved model, into a new model; the old model stays. Clips are read again and
+    subtracted: the result is that of never having learned them. Give only clips that were learned: a model does not
+    keep their names."""
+
+    model: Annotated[Path, tyro.conf.Positional]
+    """A finished run directory, or a model's folder."""
+    clips: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+    """Files CLASS/clip.mp4, folders of clips as given to avcil learn, or one clip list (.csv: its train clips)."""
+    out: Path
+    """Where the new model goes."""
+    classes: Annotated[tuple[str, ...], tyro.conf.arg(name="class")] = ()
+    """Classes that are never answered with again. What their clips say about the scatter of all classes stays; give
+    their clips instead to remove that, too."""
+    held_out: float = 0.2
+    """The part of each folder's clips that avcil learn held out, which was not learned and is not subtracted; the same
+    value as there."""
+
+    def __post_init__(self) -> None:
+        if bool(self.clips) == bool(self.classes):
+            raise InputError("name clips to forget, or --class LABEL; one of the two")
+        if not 0 <= self.held_out < 1:
+            raise InputError(f"--held-out must be from 0 up to 1; not {self.held_out}")
+
+
+def run(args: Args) -> None:
+    """Forget, save, and print what was forgotten."""
+    from avcil.serving import Recognizer
+
+    check_out(args.out, models=[args.model])
+    recognizer = Recognizer.load(args.model)
+    before = recognizer.classes_
+    for label in args.classes:
+        recognizer.forget_class(label)
+    if args.clips:
+        clips, labels = _clips(args)
+        recognizer.forget(clips, labels)
+        said = ", ".join(f"{count} of {one_line(label)}" for label, count in Counter(labels).items())
+        print(f"forgot clips: {said}")
+    gone = [one_line(label) for label in before if label not in recognizer.classes_]
+    if gone:
+        print(f"forgot classes: {', '.join(gone)}")
+    save_new(recognizer, args.out, models=[args.model])
+
+
+def _clips(args: Args) -> tuple[list, list[str]]:
+    """Clips that were learned, and their classes."""
+    from avcil.cli.clip_words import classes_of
+    from avcil.clips import read_clips
+    from avcil.serving.teaching import hold_out
+
+    if any(word.suffix.lower() == ".csv" for word in args.clips):
+        if len(args.clips) > 1:
+            raise InputError("give one clip list, or files and folders, not both")
+        listed = [clip for clip in read_clips(args.clips[0]) if clip.split == "train"]
+        return listed, [clip.label for clip in listed]
+    files = [word for word in args.clips if not word.is_dir()]
+    pairs = list(classes_of([word for word in args.clips if word.is_dir()]))
+    held = hold_out([path for path, _ in pairs], [label for _, label in pairs], args.held_out)
+    if any(held):
+        print(f"{sum(held)} clips of the folders were held out by avcil learn: they are not subtracted")
+    chosen = [(path, path.resolve().parent.name) for path in files]
+    chosen += [pair for pair, out in zip(pairs, held, strict=True) if not out]
+    return [path for path, _ in chosen], [label for _, label in chosen]

@@ -1,0 +1,78 @@
+"""avcil merge: one model of several that learned in different places."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from avcil.cli.new_model import check_out, renaming, save_new
+from avcil.errors import InputError
+
+if TYPE_CHECKING:
+    from avcil.serving import Recognizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args:
+    """Merge models of the method blade into one that equals a model taught all their clips. They need the same
+    encoders, modality and options; no clip is read."""
+
+    models: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Two or more finished run directories, or models' folders."""
+    out: Path
+    """Where the merged model goes; the others stay as they are."""
+    same_classes: bool = False
+    """Classes of the same name are the same class: their clips are added up."""
+    rename: tuple[str, ...] = ()
+    """OLD=NEW each: the class OLD of the second and later models becomes the class NEW of the merged one."""
+
+    def __post_init__(self) -> None:
+        if len(self.models) < 2:
+            raise InputError("name two or more models: avcil merge MODEL MODEL... --out FOLDER")
+        renaming(self.rename, where="--rename")
+
+
+def run(args: Args) -> None:
+    """Merge, save, and print what the new model knows."""
+    from avcil.serving import Recognizer
+
+    check_out(args.out, models=args.models)
+    resolved = [model.resolve() for model in args.models]
+    if len(set(resolved)) < len(resolved):
+        raise InputError("a model is named twice: its clips would be counted twice. Name each model once")
+    first, *others = [Recognizer.load(model) for model in args.models]
+    names = renaming(args.rename, where="--rename")
+    _check_known(names, others)
+    for path, other in zip(args.models[1:], others, strict=True):
+        _warn_of_shared(first, other, path)
+        own = {old: new for old, new in names.items() if old in other.classes_}
+        try:
+            first.merge(other, same_classes=args.same_classes, rename=own)
+        except InputError as error:
+            raise InputError(f"{path} cannot be merged: {error}") from None
+    save_new(first, args.out, models=args.models)
+
+
+def _check_known(names: dict[str, str], others: Iterable[Recognizer]) -> None:
+    unknown = sorted(set(names) - {label for other in others for label in other.classes_})
+    if unknown:
+        raise InputError(
+            f"--rename: no model but the first may be renamed, and the others know no class "
+            f"{', '.join(map(repr, unknown))}"
+        )
+
+
+def _warn_of_shared(first: Recognizer, other: Recognizer, path: Path) -> None:
+    from avcil.serving.merging import shared_clips
+
+    if count := shared_clips(first.snapshot(), other.snapshot()):
+        print(
+            f"note: {path} learned clips that are in the model already, at least {count}; they count twice. "
+            "Merge models that learned different clips",
+            file=sys.stderr,
+        )

@@ -1,0 +1,48 @@
+"""What the commands that make a new model of saved ones share: renaming options, and writing the new model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from avcil.errors import InputError
+
+if TYPE_CHECKING:
+    from avcil.serving import Recognizer
+
+
+def renaming(words: Sequence[str], *, where: str) -> dict[str, str]:
+    """New class names by the old ones, of words OLD=NEW; InputError naming `where` if a word is something else."""
+    names: dict[str, str] = {}
+    for word in words:
+        old, equals, new = word.partition("=")
+        if not (old and equals and new):
+            raise InputError(f"{where} takes OLD=NEW; not {word!r}")
+        if old in names:
+            raise InputError(f"{where} names the class {old!r} twice")
+        names[old] = new
+    return names
+
+
+def save_new(recognizer: Recognizer, out: Path, *, models: Sequence[Path]) -> None:
+    """Write the model to `out`, whole or not at all, and print what it knows; `models` are what it was made from."""
+    from avcil.files import folder_lock
+
+    check_out(out, models=models)
+    with folder_lock(out, "learning"):
+        recognizer.save(out)
+    counts = recognizer.counts
+    clips = "" if counts is None else f", taught with {sum(counts.values())} clips"
+    print(f"The model knows {len(recognizer.classes_)} classes{clips}; it is in {out}")
+
+
+def check_out(out: Path, *, models: Sequence[Path]) -> None:
+    """Refuse to replace a model that the new one is made from."""
+    from avcil.serving.recognizer import model_folder
+
+    for model in models:
+        if out.resolve() in (model.resolve(), model_folder(model).resolve()):
+            raise InputError(
+                f"--out {out} is the model {model} itself. Choose another folder: the old model stays, to go back to"
+            )

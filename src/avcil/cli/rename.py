@@ -1,0 +1,41 @@
+"""avcil rename: a saved model with other class names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from avcil.cli.new_model import check_out, renaming, save_new
+from avcil.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args:
+    """Give classes of a saved model other names, in a new model; the old model stays."""
+
+    model: Annotated[Path, tyro.conf.Positional]
+    """A finished run directory, or a model's folder."""
+    names: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """OLD=NEW each, in this order."""
+    out: Path
+    """Where the new model goes."""
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise InputError("name a class and its new name: avcil rename MODEL OLD=NEW --out FOLDER")
+        renaming(self.names, where="avcil rename")
+
+
+def run(args: Args) -> None:
+    """Rename, save, and print what was renamed."""
+    from avcil.serving import Recognizer
+
+    check_out(args.out, models=[args.model])
+    recognizer = Recognizer.load(args.model)
+    for old, new in renaming(args.names, where="avcil rename").items():
+        recognizer.rename(old, new)
+        print(f"renamed {old!r} to {new!r}")
+    save_new(recognizer, args.out, models=[args.model])
