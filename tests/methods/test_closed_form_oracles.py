@@ -119,6 +119,13 @@ def blade_features(clips) -> np.ndarray:
     return np.concatenate([clips[0].double().numpy(), tokens.mean(axis=1), tokens.std(axis=1)], axis=1)
 
 
+def scaled(raw: np.ndarray) -> np.ndarray:
+    """Centered, and divided by the geometric mean of each feature's deviation and its block's."""
+    deviation = raw.std(axis=0)
+    typical = [np.full(len(own), np.sqrt((own**2).mean())) for own in np.split(deviation, [5, 9])]
+    return (raw - raw.mean(axis=0)) / np.sqrt(deviation * np.concatenate(typical))
+
+
 def blade_scores(x, y, asked, penalty, psi, center) -> np.ndarray:
     """-N / 2 times the squared distance to each class's shrunk mean, less what all classes share."""
     averages = np.stack([x[y == c].mean(axis=0) for c in range(y.max() + 1)])
@@ -137,7 +144,7 @@ def test_blade(clips):
     """Distances under W + Lambda to shrunk means; calibrated by the discriminants without each clip."""
     method, model = taught(clips, "blade")
     raw, y = blade_features(clips), clips[2].numpy()
-    x = (raw - raw.mean(axis=0)) / raw.std(axis=0)
+    x = scaled(raw)
     penalty, psi = (
         np.repeat([method.figures[f"{name}{number}"] for number in range(3)], [5, 4, 4])
         for name in ("penalty", "psi")
@@ -155,10 +162,10 @@ def test_blade(clips):
 
 
 def test_blade_prior_of_class_means(clips):
-    """psi by one-way analysis of variance, traces of standardized features, blended with its prior."""
+    """psi by one-way analysis of variance, traces of scaled features, blended with its prior."""
     method, _ = taught(clips, "blade")
     raw, y = blade_features(clips), clips[2].numpy()
-    x = (raw - raw.mean(axis=0)) / raw.std(axis=0)
+    x = scaled(raw)
     averages = np.stack([x[y == c].mean(axis=0) for c in range(CLASSES)])
     within = ((x - averages[y]) ** 2).sum(axis=0) / (len(x) - CLASSES)
     between = CLIPS * (averages**2).sum(axis=0) / (CLASSES - 1)
@@ -192,8 +199,6 @@ def test_rls_with_compensation(clips):
 
 
 def test_vectors_of_a_clip(clips):
-    """blade pools sound, mean and standard deviation of the tokens, standardized by all clips learned."""
+    """blade pools sound, mean and standard deviation of the tokens, centered and scaled by all clips learned."""
     method, _ = taught(clips, "blade")
-    joined = blade_features(clips)
-    wanted = (joined - joined.mean(axis=0)) / joined.std(axis=0)
-    np.testing.assert_allclose(features_of(method, clips), wanted, atol=1e-6)
+    np.testing.assert_allclose(features_of(method, clips), scaled(blade_features(clips)), atol=1e-6)

@@ -113,6 +113,19 @@ def test_standardized_is_of_all_clips():
     torch.testing.assert_close(part.moments.gram, found.moments.gram[[0, 2]][:, [0, 2]])
 
 
+def test_pareto_scaling_by_block():
+    """Divided by the geometric mean of own and typical deviation: larger features stay larger, blocks are alike."""
+    features, labels = clips(3, 200)
+    features = features * torch.tensor([1.0, 4.0, 100.0, 100.0])
+    found = moments_of((features, labels)).standardized(sizes=[2, 2])
+    z = (features - found.mean) * found.inverse_deviation
+    torch.testing.assert_close(found.moments.gram, z.T @ z)
+    variance = z.var(dim=0, correction=0)
+    deviation = features.std(dim=0, correction=0)
+    assert float(variance[1] / variance[0]) == pytest.approx(float(deviation[1] / deviation[0]))
+    assert 0.7 < float(variance[2:].mean() / variance[:2].mean()) < 1.5
+
+
 def test_refused():
     """NaN, unknown classes, and more clips than there are."""
     features, labels = clips(0, 5)

@@ -1,7 +1,7 @@
 """BLADE: block-penalized linear discriminant, exemplar-free. Counts, class means and the scatter within classes.
 
     x       = [a, m, d]: audio features, mean and standard deviation of the visual tokens
-    z       = x standardized by all clips learned so far
+    z       = x centered and scaled by all clips learned so far (Pareto scaling, by block)
     Lambda  = one penalty for each block of features: GCV of ridge regression on class indicators, with a prior
     psi     = variance of class means over that within classes, for each block
     K       = (W + Lambda)^-1, W the within-class scatter of z
@@ -81,7 +81,7 @@ class Blade(StepwiseMethod):
         return self.options.pooling
 
     def blocks(self, vectors: int) -> list[Block]:
-        """Each vector of a clip, standardized."""
+        """Each vector of a clip, centered and scaled."""
         plain = EmbeddingConfig(normalise="first-step", activation="none", features=0, seed=self.seed)
         return [(plain, (number,)) for number in range(vectors)]
 
@@ -106,7 +106,7 @@ class Blade(StepwiseMethod):
     def _discriminant(self, view: View) -> Discriminant:
         if view.modality not in self._fitted:
             assert self.moments is not None
-            moments = self.moments.standardized(view.columns).moments
+            moments = self.moments.standardized(view.columns, sizes=view.sizes).moments
             penalties = select_penalties(moments, view.sizes)
             psi = mean_variance(moments, view.sizes, [PRIOR_PSI[kind] for kind in view.kinds])
             sizes = torch.tensor(view.sizes)
@@ -143,7 +143,7 @@ class Blade(StepwiseMethod):
         calibration.losses = view.calibration.losses.clone()
         scorable = self.moments.counts[self.sample.labels] > 1
         if scorable.any():
-            standard = self.moments.standardized(view.columns)
+            standard = self.moments.standardized(view.columns, sizes=view.sizes)
             vectors = self.sample.vectors[scorable][:, view.columns].double()
             z, labels = (vectors - standard.mean) * standard.inverse_deviation, self.sample.labels[scorable]
             scores, length = found.leave_one_out(z, labels)
@@ -156,7 +156,7 @@ class Blade(StepwiseMethod):
         self.flush()
         if self.moments is None:
             raise AvcilError(f"method {self.name} has not been given any clip yet")
-        standard = self.moments.standardized()
+        standard = self.moments.standardized(sizes=self.views[0].sizes)
         pairs = zip(
             self.blocks(len(self._widths)),
             standard.mean.split(self._widths),

@@ -13,6 +13,7 @@ Statistician 37 (1983). Any order, grouping or merging of the same clips gives t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,10 +33,10 @@ ROUNDING = 1e-12
 
 @dataclass(frozen=True, kw_only=True)
 class Standardized:
-    """Moments of features with mean 0 and variance 1 over all clips, and the map to them."""
+    """Moments of features with mean 0 over all clips, scaled, and the map to them."""
 
     moments: Moments
-    """Of z = (x - mean) * inverse_deviation."""
+    """Of z = (x - mean) * inverse_deviation; see `ClassMoments.standardized` for the scale."""
     mean: Tensor
     """(M,)"""
     inverse_deviation: Tensor
@@ -155,8 +156,18 @@ class ClassMoments:
         other.within = self.within.clone()
         return other
 
-    def standardized(self, columns: Tensor | None = None) -> Standardized:
-        """The moments of the standardized features, all of them or `columns` (m,)."""
+    def standardized(
+        self, columns: Tensor | None = None, *, sizes: Sequence[int] | None = None
+    ) -> Standardized:
+        """The moments of the features about their mean, scaled.
+
+        Args:
+            columns: (m,), the features to take; None: all.
+            sizes: Features of each block; they add up to m. None: each feature is divided by its standard deviation.
+                Else by the geometric mean of its own and the block's root mean square deviation, which keeps part of
+                the differences between the features of a block (Pareto scaling; van den Berg et al., BMC Genomics
+                2006). The mean variance of a block's features is then 1 or less.
+        """
         means, within = self.means, self.within
         if columns is not None and len(columns) < self.width:
             means, within = means[:, columns], within[columns[:, None], columns]
@@ -169,7 +180,12 @@ class ClassMoments:
         deviation = (gram.diagonal() / total).clamp(min=0).sqrt()
         largest = means.abs().max(dim=0).values if self.classes else torch.zeros_like(mean)
         varies = deviation > CONSTANT * largest
-        inverse = torch.where(varies, 1 / deviation.clamp(min=torch.finfo(torch.float64).tiny), 0.0)
+        divisor = deviation
+        if sizes is not None:
+            blocks = deviation.split(list(sizes))
+            typical = torch.cat([own.square().mean().sqrt().expand(len(own)) for own in blocks])
+            divisor = (deviation * typical).sqrt()
+        inverse = torch.where(varies, 1 / divisor.clamp(min=torch.finfo(torch.float64).tiny), 0.0)
         scaled = Moments(0)
         scaled.gram = gram * inverse * inverse[:, None]
         scaled.sums = (weighted * inverse).T
