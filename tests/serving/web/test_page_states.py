@@ -135,22 +135,40 @@ def test_keys_alone(visit, served, taught):
     assert {"teach-label", "teach-files", "teach-start"} <= reached
 
 
+STILL = """() => {
+    const running = document.getAnimations().filter(one =>
+        one.playState === "running" && one.effect.getComputedTiming().iterations !== Infinity);
+    const faded = [...document.querySelectorAll(".known")].filter(one => {
+        for (let at = one; at; at = at.parentElement) if (getComputedStyle(at).opacity < 1) return true;
+        return false;
+    });
+    return running.length + faded.length === 0;
+}"""
+"""Nothing fades in and no part waits for the server, which Gradio shows at low opacity and so with little contrast."""
+
+
+def checked(axe, page):
+    """What axe finds once the page stands still."""
+    page.wait_for_function(STILL)
+    return axe.run(page)
+
+
 @pytest.mark.parametrize("dark", [False, True])
 def test_accessible(visit, served, taught, dark):
     """axe finds nothing above minor in any tab, nor in an answer: contrast, labels, roles, order of headings."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     visitor = visit(served.url, dark=dark)
     visitor.page.locator("#tries img").first.wait_for()
-    found = {"ask": axe.run(visitor.page)}
+    found = {"ask": checked(axe, visitor.page)}
     visitor.ask(next((taught / "clips").glob("test-*.mp4")))
-    found["answer"] = axe.run(visitor.page)
+    found["answer"] = checked(axe, visitor.page)
     visitor.go("Teach")
     visitor.page.click("#teach-start:enabled")
     visitor.page.locator("#teach-said .problem").wait_for()
-    found["teach"] = axe.run(visitor.page)
+    found["teach"] = checked(axe, visitor.page)
     visitor.go("Gallery")
     visitor.page.locator(".known").first.wait_for()
-    found["gallery"] = axe.run(visitor.page)
+    found["gallery"] = checked(axe, visitor.page)
     bad = {
         (tab, problem["id"], problem["nodes"][0]["html"])
         for tab, report in found.items()
