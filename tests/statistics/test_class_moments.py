@@ -162,7 +162,8 @@ def test_sample_does_not_depend_on_order(seed, count, cut):
     whole = sample_of((features, labels))
     assert len(whole.labels) == min(count, 8)
     merged = sample_of(first)
-    merged.merge(sample_of(second))
+    part = sample_of(second)
+    merged.add(part.vectors, part.labels)
     for other in (sample_of(second, first), merged):
         assert torch.equal(other.vectors, whole.vectors)
         assert torch.equal(other.labels, whole.labels)

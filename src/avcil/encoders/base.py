@@ -51,12 +51,12 @@ class Encoder(ABC):
 
         An encoder that has it elsewhere than in constants/ (constants.py) assigns it.
         """
-        return constants_of(self).center
+        return constants_of(self.fingerprint(), self.width).center
 
     @cached_property
     def scale(self) -> np.ndarray:
         """(D,) float32, above 0: the typical standard deviation of each feature; ones where unknown."""
-        return constants_of(self).scale
+        return constants_of(self.fingerprint(), self.width).scale
 
 
 class VisualEncoder(Encoder):

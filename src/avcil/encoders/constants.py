@@ -7,15 +7,13 @@ the encoder of one fingerprint: other options or other weights have none.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from avcil.encoders.base import Encoder
 
 IDENTITY = ("name", "version", "options", "weights")
 """The entries of a fingerprint for which constants hold."""
@@ -36,16 +34,15 @@ class Constants:
         return cls(center=np.zeros(width, np.float32), scale=np.ones(width, np.float32))
 
 
-def constants_of(encoder: Encoder) -> Constants:
-    """The constants shipped for an encoder; zeros and ones if there are none for its options and weights."""
-    shipped = _shipped(encoder.name)
-    if shipped is not None:
-        fingerprint = encoder.fingerprint()
-        if all(shipped["encoder"].get(key) == fingerprint.get(key) for key in IDENTITY):
-            return Constants(
-                center=np.array(shipped["center"], np.float32), scale=np.array(shipped["scale"], np.float32)
-            )
-    return Constants.unknown(encoder.width)
+def constants_of(fingerprint: Mapping[str, Any], width: int) -> Constants:
+    """The constants shipped for the encoder of a fingerprint; zeros and ones if there are none for its options and
+    weights."""
+    shipped = _shipped(str(fingerprint.get("name")))
+    if shipped is None or any(shipped["encoder"].get(key) != fingerprint.get(key) for key in IDENTITY):
+        return Constants.unknown(width)
+    return Constants(
+        center=np.array(shipped["center"], np.float32), scale=np.array(shipped["scale"], np.float32)
+    )
 
 
 @cache

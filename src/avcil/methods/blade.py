@@ -36,7 +36,7 @@ from avcil.models.joined_embedding import Block, JoinedEmbedding
 from avcil.statistics.block_ridge import select_penalties
 from avcil.statistics.calibration import Calibration
 from avcil.statistics.calibration_sample import CalibrationSample
-from avcil.statistics.class_moments import ClassMoments
+from avcil.statistics.class_moments import ClassMoments, Standardized
 from avcil.statistics.conformal import OddityCounts
 from avcil.statistics.discriminant import Discriminant, oddity
 from avcil.statistics.mean_variance import mean_variance
@@ -73,7 +73,7 @@ class Blade(StepwiseMethod):
         super().__init__(options, modality=modality)
         self.moments: ClassMoments | None = None
         self.sample: CalibrationSample | None = None
-        self._fitted: dict[Modality, Discriminant] = {}
+        self._fitted: dict[Modality, tuple[Standardized, Discriminant]] = {}
         """Of the moments as they are."""
 
     @property
@@ -103,10 +103,12 @@ class Blade(StepwiseMethod):
         self.sample.add(features, labels)
         self._fitted = {}
 
-    def _discriminant(self, view: View) -> Discriminant:
+    def _fit(self, view: View) -> tuple[Standardized, Discriminant]:
+        """The scaled features of a view and their discriminant."""
         if view.modality not in self._fitted:
             assert self.moments is not None
-            moments = self.moments.standardized(view.columns, sizes=view.sizes).moments
+            standard = self.moments.standardized(view.columns, sizes=view.sizes)
+            moments = standard.moments
             penalties = select_penalties(moments, view.sizes)
             psi = mean_variance(moments, view.sizes, [PRIOR_PSI[kind] for kind in view.kinds])
             sizes = torch.tensor(view.sizes)
@@ -118,12 +120,12 @@ class Blade(StepwiseMethod):
             view.figures = Figures({f"penalty{number}": value for number, value in enumerate(penalties)})
             view.figures |= {f"psi{number}": value for number, value in enumerate(psi)}
             view.figures["jitter"] = found.jitter
-            self._fitted[view.modality] = found
+            self._fitted[view.modality] = standard, found
         return self._fitted[view.modality]
 
     def head(self, view: View) -> LinearHead:
-        found = self._discriminant(view)
-        calibration, oddities = self._calibrated(view, found)
+        standard, found = self._fit(view)
+        calibration, oddities = self._calibrated(view, standard, found)
         view.figures["sharpness"] = (
             calibration.sharpness if calibration.losses.any() else found.expected_sharpness()
         )
@@ -135,7 +137,9 @@ class Blade(StepwiseMethod):
             oddity=Oddity(inverse=found.inverse(), counts=oddities),
         )
 
-    def _calibrated(self, view: View, found: Discriminant) -> tuple[Calibration, OddityCounts]:
+    def _calibrated(
+        self, view: View, standard: Standardized, found: Discriminant
+    ) -> tuple[Calibration, OddityCounts]:
         """Calibration and p-values by the sample's clips, and by what a model of format 2 brought along."""
         assert self.moments is not None
         assert self.sample is not None
@@ -143,7 +147,6 @@ class Blade(StepwiseMethod):
         calibration.losses = view.calibration.losses.clone()
         scorable = self.moments.counts[self.sample.labels] > 1
         if scorable.any():
-            standard = self.moments.standardized(view.columns, sizes=view.sizes)
             vectors = self.sample.vectors[scorable][:, view.columns].double()
             z, labels = (vectors - standard.mean) * standard.inverse_deviation, self.sample.labels[scorable]
             scores, length = found.leave_one_out(z, labels)
@@ -156,7 +159,7 @@ class Blade(StepwiseMethod):
         self.flush()
         if self.moments is None:
             raise AvcilError(f"method {self.name} has not been given any clip yet")
-        standard = self.moments.standardized(sizes=self.views[0].sizes)
+        standard, _ = self._fit(self.views[0])
         pairs = zip(
             self.blocks(len(self._widths)),
             standard.mean.split(self._widths),
@@ -250,8 +253,8 @@ class Blade(StepwiseMethod):
     def drop(self, number: int) -> None:
         """See `ClassMoments.drop` for what stays."""
         assert self.moments is not None
-        self._fitted = {}
         assert self.sample is not None
+        self._fitted = {}
         self.moments.drop(number)
         self.sample.drop(number)
         self.classes -= 1

@@ -1,9 +1,9 @@
 """Feature vectors of some clips, to score leave-one-out: a sample that does not depend on the order of the clips.
 
 n vectors of M features. Of all vectors ever added, those with the smallest hash of their bytes are kept, at most
-`size` (bottom-k sampling; Cohen & Kaplan, PODC 2007). So the sample is drawn at random from all clips, the same clips
-give the same sample whatever their order or grouping, and two samples merge into the sample of all clips. The vectors
-calibrate probabilities and p-values; weights do not depend on them.
+`size` (bottom-k sampling; Cohen & Kaplan, PODC 2007). So the sample is drawn at random from all clips, and the same
+clips give the same sample whatever their order or grouping, also where the vectors of another sample are added. The
+vectors calibrate probabilities and p-values; weights do not depend on them.
 """
 
 from __future__ import annotations
@@ -46,10 +46,6 @@ class CalibrationSample:
         vectors = torch.cat([self.vectors, features.float()])
         labels = torch.cat([self.labels, labels])
         self._keep(vectors, labels)
-
-    def merge(self, other: CalibrationSample) -> None:
-        """Add another sample, of the same classes in the same order."""
-        self.add(other.vectors, other.labels)
 
     def remove(self, features: Tensor, labels: Tensor) -> None:
         """Remove clips that are in the sample; others are ignored. Clips that had been left out do not come back."""

@@ -3,9 +3,8 @@
 n values seen, r a new one:   p(r) = (1 + number seen at or above r) / (1 + n)
 
 If the new clip is drawn as those seen were, p <= alpha happens with probability alpha at most, whatever the values
-are (conformal prediction: Vovk, Gammerman & Shafer 2005). Only a histogram is kept, which adds up over steps; a bin
-counts whole, so that p is rather too large than too small. Values that an earlier model gave, of fewer clips and so
-of larger values, may fade: else they hide what is odd for the model of today.
+are (conformal prediction: Vovk, Gammerman & Shafer 2005). Only a histogram is kept; all values in the bin of r count
+as at or above r, so that p is too large rather than too small.
 """
 
 from __future__ import annotations
@@ -30,10 +29,9 @@ class OddityCounts:
     def __init__(self, counts: Tensor | None = None) -> None:
         self.counts = torch.zeros(BINS, dtype=torch.float64) if counts is None else counts
 
-    def add(self, values: Tensor, *, fading: float = 1.0) -> None:
-        """Take in values (n,) of clips, each as if it had not been learnt; what came before counts `fading` of what
-        it did."""
-        self.counts = fading * self.counts + torch.bincount(_bins(values), minlength=BINS)
+    def add(self, values: Tensor) -> None:
+        """Add values (n,) of clips, each by the model without that clip."""
+        self.counts = self.counts + torch.bincount(_bins(values), minlength=BINS)
 
     def p_values(self, values: Tensor) -> Tensor:
         """p (B,) of values (B,); 1 for all before any was seen."""
