@@ -26,6 +26,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.svm import SVC
 
+from avcil.encoders.parts import part_widths
 from avcil.features import FeatureStore
 from avcil.methods.registry import load_method, parse_options
 
@@ -45,17 +46,14 @@ class Store:
         self.labels = torch.tensor([labels.index(clip.label) for clip in store.clips])
         self.splits = np.array([clip.split for clip in store.clips])
         self.classes = len(labels)
-        widths = {
-            name: [part.stop - part.start for part in store.parts(name)] for name in ("audio", "visual")
-        }
-        self.part_widths = {name: tuple(own) for name, own in widths.items() if len(own) > 1}
+        self.part_widths = part_widths(store)
         self.pooled = torch.cat(self.blade("audio-visual").pooled(self.audio, self.visual), dim=1).numpy()
 
     def blade(self, modality: str):
         """A new learner."""
         kind = load_method("blade")
         method = kind(parse_options(kind, (), name="blade"), modality=modality)
-        method.part_widths = getattr(self, "part_widths", {})
+        method.part_widths = self.part_widths
         return method
 
     def draw(self, clips: int, seed: int) -> torch.Tensor:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from avcil.benchmarks import Benchmark
+from avcil.encoders.parts import part_widths
 from avcil.features import FeatureStore
 from avcil.methods.registry import load_method, parse_options
 
@@ -58,6 +59,7 @@ def measure(benchmark, store, audio, visual, labels, split, found) -> None:
     """Teach one order of classes and ask after each step."""
     kind = load_method("blade")
     method = kind(parse_options(kind, (), name="blade"), modality="audio-visual")
+    method.part_widths = part_widths(store)
     number = {label: place for place, label in enumerate(benchmark.classes)}
     truth = torch.tensor([number[label] for label in labels])
     splits = np.array([clip.split for clip in store.clips])

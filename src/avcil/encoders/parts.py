@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from avcil.errors import InputError
 
@@ -21,6 +21,22 @@ class Part:
     name: str
     start: int
     stop: int
+
+
+class HasParts(Protocol):
+    """A store, or what stands for one: it names the encoders of "audio" and "visual" features."""
+
+    def parts(self, modality: str) -> tuple[Part, ...]: ...
+
+
+def part_widths(store: HasParts) -> dict[str, tuple[int, ...]]:
+    """Features of each part, for "audio" and "visual" where the encoder has several."""
+    parts = {modality: store.parts(modality) for modality in ("audio", "visual")}
+    return {
+        modality: tuple(part.stop - part.start for part in found)
+        for modality, found in parts.items()
+        if len(found) > 1
+    }
 
 
 def part_name(fingerprint: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from avcil.encoders.parts import part_widths
 from avcil.errors import AvcilError
 from avcil.memory import ExemplarMemory, choose_by_herding, choose_random
 from avcil.methods.base import ClosedFormMethod, GradientMethod, Step
@@ -216,12 +217,7 @@ class ClosedFormLearner:
     def __init__(self, method: ClosedFormMethod, data: TaskData, config: TrainConfig) -> None:
         self.method, self.data, self.config = method, data, config
         self.method.seed = config.seed
-        parts = {modality: data.store.parts(modality) for modality in ("audio", "visual")}
-        self.method.part_widths = {
-            modality: tuple(part.stop - part.start for part in found)
-            for modality, found in parts.items()
-            if len(found) > 1
-        }
+        self.method.part_widths = part_widths(data.store)
 
     def learn(self, index: int, hooks: Hooks) -> Model:
         self.method.grow(len(self.data.benchmark.steps[index]))
