@@ -5,7 +5,7 @@
 For each store, number of clips and draw of the training clips: BLADE taught all classes at once, `--classes-per-step`
 at a time, and one at a time (whose scores must be equal), and the rivals on the same pooled feature vectors,
 standardized by the training clips. The table holds means over draws in percent. Choices of this project were made on
-validation clips; `--split test` is for the last table. It needs scikit-learn, which set-up does not install.
+validation clips; `--split test` is for the last table.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from avcil.features.store import FeatureStore
     from avcil.methods.registry import load_method, method_names
     from avcil.serving.recognizer import Answer, Recognizer
+    from avcil.statistics.estimator import Blade
     from avcil.training.config import TrainConfig
     from avcil.training.run import train
 
@@ -27,6 +28,7 @@ __all__ = [
     "Answer",
     "AvcilError",
     "Benchmark",
+    "Blade",
     "Clip",
     "FeatureStore",
     "InputError",
@@ -45,6 +47,7 @@ _MODULES = {
     "Answer": "avcil.serving.recognizer",
     "AvcilError": "avcil.errors",
     "Benchmark": "avcil.benchmarks.benchmark",
+    "Blade": "avcil.statistics.estimator",
     "Clip": "avcil.clips",
     "FeatureStore": "avcil.features.store",
     "InputError": "avcil.errors",

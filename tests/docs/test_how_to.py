@@ -73,3 +73,12 @@ def test_options_on_the_pages_are_there():
     for page in HOW_TO.glob("*.md"):
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text(encoding="utf-8")))
         assert named - known == set(), page.name
+
+
+def test_the_scikit_learn_page(single_thread):
+    """Its example gives what it shows."""
+    page = HOW_TO / "scikit-learn.md"
+    example = "\n".join(code_of(page.name))
+    parsed = doctest.DocTestParser().get_doctest(example, {}, page.name, str(page), 0)
+    assert len(parsed.examples) > 20
+    assert doctest.DocTestRunner().run(parsed).failed == 0

@@ -30,16 +30,10 @@ from avcil.methods._blade_tensors import moments_of_format_2, saved_moments, sav
 from avcil.methods._moments_method import StepwiseMethod, prefixed, under
 from avcil.methods._views import Figures, View
 from avcil.models.base import Modality, modality_parts
-from avcil.models.closed_form import LinearHead, LinearScores, Oddity
+from avcil.models.closed_form import LinearHead, LinearScores
 from avcil.models.embedding import Embedding, EmbeddingConfig, Pooling
 from avcil.models.joined_embedding import Block, JoinedEmbedding
-from avcil.statistics.block_ridge import select_penalties
-from avcil.statistics.calibration import Calibration
-from avcil.statistics.calibration_sample import CalibrationSample
-from avcil.statistics.class_moments import ClassMoments, Standardized
-from avcil.statistics.conformal import OddityCounts
-from avcil.statistics.discriminant import Discriminant, oddity
-from avcil.statistics.mean_variance import mean_variance
+from avcil.statistics.block_discriminant import BladeStatistics, BlockDiscriminant
 
 PRIOR_PSI = {"audio": 1.2, "mean": 0.4, "deviation": 0.2}
 """psi of each kind of features before any class has two clips (docs/log.md)."""
@@ -71,9 +65,8 @@ class Blade(StepwiseMethod):
 
     def __init__(self, options: Any, *, modality: Modality) -> None:
         super().__init__(options, modality=modality)
-        self.moments: ClassMoments | None = None
-        self.sample: CalibrationSample | None = None
-        self._fitted: dict[Modality, tuple[Standardized, Discriminant]] = {}
+        self.statistics: BladeStatistics | None = None
+        self._fitted: dict[Modality, BlockDiscriminant] = {}
         """Of the moments as they are."""
 
     @property
@@ -89,77 +82,52 @@ class Blade(StepwiseMethod):
         self.flush()
         super().grow(count)
         self._fitted = {}
-        if self.moments is not None:
-            self.moments.grow(count)
+        if self.statistics is not None:
+            self.statistics.grow(count)
 
     def take_in(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
         features = torch.cat(parts, dim=1)
-        if self.moments is None or self.sample is None:
-            self.moments = ClassMoments(features.shape[1])
-            self.moments.grow(self.classes)
-            self.sample = CalibrationSample(features.shape[1], size=self.options.calibration_clips)
+        if self.statistics is None:
+            self.statistics = self._new_statistics(features.shape[1])
+            self.statistics.grow(self.classes)
             self.views = self.make_views()
-        self.moments.add(features, labels)
-        self.sample.add(features, labels)
+        self.statistics.add(features, labels)
         self._fitted = {}
 
-    def _fit(self, view: View) -> tuple[Standardized, Discriminant]:
-        """The scaled features of a view and their discriminant."""
+    def _new_statistics(self, width: int) -> BladeStatistics:
+        return BladeStatistics(width, calibration_clips=self.options.calibration_clips)
+
+    def _fit(self, view: View) -> BlockDiscriminant:
+        """The discriminant of a view."""
         if view.modality not in self._fitted:
-            assert self.moments is not None
-            standard = self.moments.standardized(view.columns, sizes=view.sizes)
-            moments = standard.moments
-            penalties = select_penalties(moments, view.sizes)
-            psi = mean_variance(moments, view.sizes, [PRIOR_PSI[kind] for kind in view.kinds])
-            sizes = torch.tensor(view.sizes)
-            found = Discriminant(
-                moments,
-                torch.tensor(penalties, dtype=torch.float64).repeat_interleave(sizes),
-                torch.tensor(psi, dtype=torch.float64).repeat_interleave(sizes),
+            assert self.statistics is not None
+            found = BlockDiscriminant(
+                self.statistics.moments,
+                sizes=view.sizes,
+                prior_psi=[PRIOR_PSI[kind] for kind in view.kinds],
+                columns=view.columns,
             )
-            view.figures = Figures({f"penalty{number}": value for number, value in enumerate(penalties)})
-            view.figures |= {f"psi{number}": value for number, value in enumerate(psi)}
-            view.figures["jitter"] = found.jitter
-            self._fitted[view.modality] = standard, found
+            view.figures = Figures(
+                {f"penalty{number}": value for number, value in enumerate(found.penalties)}
+            )
+            view.figures |= {f"psi{number}": value for number, value in enumerate(found.psi)}
+            view.figures["jitter"] = found.discriminant.jitter
+            self._fitted[view.modality] = found
         return self._fitted[view.modality]
 
     def head(self, view: View) -> LinearHead:
-        standard, found = self._fit(view)
-        calibration, oddities = self._calibrated(view, standard, found)
-        view.figures["sharpness"] = (
-            calibration.sharpness if calibration.losses.any() else found.expected_sharpness()
+        assert self.statistics is not None
+        head = self._fit(view).head(
+            self.statistics.sample, calibration=view.calibration, oddities=view.oddities
         )
-        return LinearHead(
-            columns=view.columns,
-            weight=found.weight,
-            bias=found.bias,
-            sharpness=view.figures["sharpness"],
-            oddity=Oddity(inverse=found.inverse(), counts=oddities),
-        )
-
-    def _calibrated(
-        self, view: View, standard: Standardized, found: Discriminant
-    ) -> tuple[Calibration, OddityCounts]:
-        """Calibration and p-values by the sample's clips, and by what a model of format 2 brought along."""
-        assert self.moments is not None
-        assert self.sample is not None
-        calibration, oddities = Calibration(), OddityCounts(view.oddities.counts.clone())
-        calibration.losses = view.calibration.losses.clone()
-        scorable = self.moments.counts[self.sample.labels] > 1
-        if scorable.any():
-            vectors = self.sample.vectors[scorable][:, view.columns].double()
-            z, labels = (vectors - standard.mean) * standard.inverse_deviation, self.sample.labels[scorable]
-            scores, length = found.leave_one_out(z, labels)
-            if self.classes > 1:  # else every inverse temperature has the same loss, up to rounding
-                calibration.add(scores, labels)
-            oddities.add(oddity(scores, length))
-        return calibration, oddities
+        view.figures["sharpness"] = head.sharpness
+        return head
 
     def solve(self) -> LinearScores:
         self.flush()
-        if self.moments is None:
+        if self.statistics is None:
             raise AvcilError(f"method {self.name} has not been given any clip yet")
-        standard, _ = self._fit(self.views[0])
+        standard = self._fit(self.views[0])
         pairs = zip(
             self.blocks(len(self._widths)),
             standard.mean.split(self._widths),
@@ -213,14 +181,11 @@ class Blade(StepwiseMethod):
         They also leave the calibration sample, to which no other clip comes back.
         """
         self.flush()
-        if self.moments is None:
+        if self.statistics is None:
             raise InputError("nothing has been learned yet: there is nothing to forget")
         self._check(labels)
-        assert self.sample is not None
         self._fitted = {}
-        features = torch.cat(self.pooled(audio, visual), dim=1)
-        self.moments.remove(features, labels)
-        self.sample.remove(features, labels)
+        self.statistics.remove(torch.cat(self.pooled(audio, visual), dim=1), labels)
 
     def merge(self, other: Blade, numbers: Tensor) -> None:
         """Add what another BLADE of the same options learned.
@@ -234,57 +199,50 @@ class Blade(StepwiseMethod):
         """
         self.flush()
         other.flush()
-        assert self.moments is not None
-        assert self.sample is not None
-        assert other.moments is not None
-        assert other.sample is not None
+        assert self.statistics is not None
+        assert other.statistics is not None
         if (self._widths, self.part_widths) != (other._widths, other.part_widths):
             raise InputError(
                 f"the models have features of different widths: {self._widths} and {other._widths}. Only models of the "
                 "same encoders can be merged"
             )
         self._fitted = {}
-        self.moments.merge(other.moments.renumbered(numbers, self.classes))
-        self.sample.add(other.sample.vectors, numbers[other.sample.labels])
+        self.statistics.merge(other.statistics, numbers)
         for view, theirs in zip(self.views, other.views, strict=True):  # of models of format 2
             view.calibration.losses = view.calibration.losses + theirs.calibration.losses
             view.oddities.counts = view.oddities.counts + theirs.oddities.counts
 
     def drop(self, number: int) -> None:
         """See `ClassMoments.drop` for what stays."""
-        assert self.moments is not None
-        assert self.sample is not None
+        assert self.statistics is not None
         self._fitted = {}
-        self.moments.drop(number)
-        self.sample.drop(number)
+        self.statistics.drop(number)
         self.classes -= 1
 
     def tensors(self) -> dict[str, Tensor]:
-        assert self.moments is not None
-        assert self.sample is not None
-        own = prefixed("moments", self.moments.tensors()) | prefixed("sample", self.sample.tensors())
-        return self.common_tensors() | own
+        assert self.statistics is not None
+        own = prefixed("moments", self.statistics.moments.tensors())
+        return self.common_tensors() | own | prefixed("sample", self.statistics.sample.tensors())
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         own, sample = under("moments", tensors), under("sample", tensors)
         self.load_common(tensors)
         self._fitted = {}
         width = sum(self._widths)
+        self.statistics = self._new_statistics(width)
         if "gram" in own:
-            self.moments = moments_of_format_2(own, under("embedding", tensors), width)
-            self.sample = CalibrationSample(width, size=self.options.calibration_clips)
+            self.statistics.moments = moments_of_format_2(own, under("embedding", tensors), width)
         else:
-            self.moments = saved_moments(own, width)
-            self.sample = saved_sample(sample, width, self.moments.classes)
-        self.classes = self.moments.classes
+            self.statistics.moments = saved_moments(own, width)
+            self.statistics.sample = saved_sample(sample, width, self.statistics.moments.classes)
+        self.classes = self.statistics.moments.classes
 
     def report(self) -> dict[str, float]:
         """Penalty and psi of each block, inverse temperature, and the bytes that are kept from step to step."""
-        assert self.moments is not None
-        assert self.sample is not None
+        assert self.statistics is not None
         own, *others = self.views
         report = dict(own.figures)
         for view in others:
             report |= {f"{view.modality}.{name}": value for name, value in view.figures.items()}
-        kept = self.moments.bytes + self.sample.bytes + sum(view.bytes for view in self.views)
+        kept = self.statistics.bytes + sum(view.bytes for view in self.views)
         return report | {"bytes": float(kept)}
