@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -209,7 +210,13 @@ def test_explained_clips(made, avcil, capsys, tmp_path):
     assert avcil("predict", made / "run", clip, clip.parent / "gone.mp4", "--explain", tmp_path / "ex") == 2
     assert sorted(file.name for file in (tmp_path / "ex").iterdir()) == ["0000-0.json", "0000-0.mp4"]
     told = json.loads((tmp_path / "ex" / "0000-0.json").read_text())
-    assert sum(told["contributions"].values()) == pytest.approx(told["margin"])
+    assert told["contribution_kind"] == "additive"
+    assert sum(told["contributions"].values()) == pytest.approx(told["margin"], abs=1e-6)
+    printed = capsys.readouterr().out
+    assert f"score difference {told['margin']:+.2f}" in printed
+    for name, value in told["contributions"].items():
+        title = "bias term" if name == "bias" else name
+        assert re.search(rf"^ +{title} +{re.escape(f'{value:+.2f}')}\b", printed, re.M), name
 
 
 @pytest.mark.parametrize(

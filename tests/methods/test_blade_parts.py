@@ -75,8 +75,8 @@ def test_statistics_saved_before_there_were_parts_go_on():
     assert len(penalties(again)) == 3
 
 
-def test_an_explanation_names_the_part_that_decides(learnt):
-    """Shares of the encoders add up to the margin, with the constant; a method that mixes the parts gives none."""
+def test_contributions_of_encoders_add_up_and_name_the_informative_one(learnt):
+    """Those of a modality's encoders add up to the modality's, and all with the bias term to the margin."""
     audio, visual, _ = (part[:1] for part in clips())
     parts = {
         "audio": (Part(name="noise", start=0, stop=2), Part(name="voice", start=2, stop=5)),
@@ -84,9 +84,25 @@ def test_an_explanation_names_the_part_that_decides(learnt):
     }
     model = learnt.solve()
     shares = model.part_shares(audio, visual, (0, 1), parts)
+    of_modality = model.margin_shares(audio, visual, (0, 1))
+    for modality, found in shares.items():
+        assert sum(found.values()) == pytest.approx(of_modality[modality], abs=1e-6)
     scores = model.scores(audio, visual)[0]
-    constant = model.margin_shares(audio, visual, (0, 1))["constant"]
-    assert sum(shares.values()) + constant == pytest.approx(float(scores[0] - scores[1]))
-    assert shares["voice"] + shares["look"] > 5 * abs(shares["noise"] + shares["blur"])
+    assert sum(of_modality.values()) == pytest.approx(float(scores[0] - scores[1]), abs=1e-6)
+    informative = shares["audio"]["voice"] + shares["visual"]["look"]
+    assert informative > 5 * abs(shares["audio"]["noise"] + shares["visual"]["blur"])
     only = model.part_shares(None, visual, (0, 1), {"visual": parts["visual"]})
-    assert set(only) == {"look", "blur"}
+    assert set(only) == {"visual"}
+
+
+def test_encoders_of_one_name_are_kept_apart_by_modality(learnt):
+    """A joint encoder such as PE-AV has the same name for audio and visual features."""
+    audio, visual, _ = (part[:1] for part in clips())
+    parts = {
+        "audio": (Part(name="same", start=0, stop=5),),
+        "visual": (Part(name="same", start=0, stop=4),),
+    }
+    model = learnt.solve()
+    shares = model.part_shares(audio, visual, (0, 1), parts)
+    expected = model.margin_shares(audio, visual, (0, 1))
+    assert shares == {name: {"same": pytest.approx(expected[name])} for name in ("audio", "visual")}

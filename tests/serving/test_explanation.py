@@ -34,7 +34,7 @@ def blade(avcil, taught):
 def test_contributions_of_linear_heads_add_up(blade, clip):
     """Sound, picture and constant make the margin, which is the difference of the two scores."""
     found = blade.explain(clip)
-    assert set(found.contributions) == {"audio", "visual", "constant"}
+    assert set(found.contributions) == {"audio", "visual", "bias"}
     assert sum(found.contributions.values()) == pytest.approx(found.margin, rel=1e-9)
     odds = found.answer.probability / found.answer.probabilities[found.runner_up]
     assert np.exp(found.margin) == pytest.approx(odds, rel=1e-6)

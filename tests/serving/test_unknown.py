@@ -51,7 +51,7 @@ def test_command_says_it(run, strange, avcil, capsys):
     rate = Recognizer.load(run).answer(strange).p_value + 0.01
     assert avcil("predict", run, strange, "--error-rate", rate) == 0
     said = re.search(
-        r"perhaps none of the classes that it knows: ([\d.]+) % of the clips", capsys.readouterr().out
+        r"possibly an unknown class: only ([\d.]+) % of clips", capsys.readouterr().out
     )
     assert avcil("predict", run, strange, "--error-rate", rate, "--json") == 0
     found = json.loads(capsys.readouterr().out)[0]

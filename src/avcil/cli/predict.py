@@ -1,4 +1,4 @@
-"""avcil predict: what a recogniser sees and hears in files."""
+"""avcil predict: the class of clips, or a timeline of long videos."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from avcil.errors import AvcilError, InputError
 
 if TYPE_CHECKING:
     from avcil.serving import Recognizer
+    from avcil.serving.explanation import Explanation
 
 Format = Literal["text", "json", "csv", "webvtt"]
 SUFFIXES: dict[str, Format] = {".json": "json", ".csv": "csv", ".vtt": "webvtt", ".txt": "text"}
@@ -21,8 +22,8 @@ SUFFIXES: dict[str, Format] = {".json": "json", ".csv": "csv", ".vtt": "webvtt",
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """Say which class each clip shows, or what a long video shows when. Exits with 2 if a file could not be answered;
-    the others are."""
+    """Predict the class of each clip, or a timeline of events for long videos. Exits with 2 if a file could not be
+    predicted; the others are."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """A finished run directory, or its model folder."""
@@ -33,22 +34,22 @@ class Args:
     method_file: Path | None = None
     """The Python file of a method of your own that made the model; needed for methods in closed form alone."""
     error_rate: float = 0.05
-    """Say "perhaps none of the classes that it knows" where no more than this share of clips of those classes is as
-    odd: about so many of them are then told so by mistake. Only models of blade can tell."""
+    """Report a clip as possibly of an unknown class if at most this share of clips of known classes is as unusual.
+    About this share of clips of known classes is then reported by mistake. Only models of blade have this test."""
     json: bool = False
-    """Print a JSON list, an object a file: path, label, probability, predictions, known, p_value, notes; or path and
-    error."""
+    """Print a JSON list with an object for each file: path, label, probability, predictions, known, p_value, notes; or
+    path and error."""
     window: str | None = None
-    """Take each file for a long video and ask about windows of so many seconds, as in 2s: a timeline of events."""
+    """Predict windows of this length, as in 2s, of each file: a timeline of events."""
     hop: str | None = None
     """Seconds from one window to the next, as in 0.5s; a quarter of the window if not given."""
     format: Format | None = None
     """What is printed, or written to --out: text, json, csv, and webvtt with --window."""
     out: Path | None = None
-    """Write the results to a file, too; its suffix (.json, .csv, .vtt, .txt) says in which format."""
+    """Also write the results to a file. Its suffix (.json, .csv, .vtt, .txt) selects the format."""
     explain: Path | None = None
-    """A folder for a video of each clip with what the model looks at drawn over it, and a JSON of what each modality
-    gave to the answer."""
+    """Print the contribution of each modality and encoder to each prediction, and write to this folder a JSON file and
+    a video of each clip with the attention or sensitivity map drawn over it."""
 
     def __post_init__(self) -> None:
         if self.top < 1:
@@ -97,7 +98,7 @@ def seconds(text: str, name: str) -> float:
 
 
 def run(args: Args) -> int:
-    """Print an answer a file as it comes; 2 if a file had none."""
+    """Print the prediction of each file as soon as it is there; 2 if a file had none."""
     from avcil.serving import Recognizer
 
     if args.method_file is not None:
@@ -130,10 +131,15 @@ def _clips(args: Args, recognizer: Recognizer, paths: list[Path]) -> int:
             if isinstance(answer, AvcilError):
                 failed += 1
             elif args.explain is not None:
-                lacks = _explain(recognizer, path, args.explain / f"{number:04d}-{path.stem}")
-                failed, explained = failed + lacks, explained + 1 - lacks
+                explanation = _explain(recognizer, path, args.explain / f"{number:04d}-{path.stem}")
+                if explanation is None:
+                    failed += 1
+                else:
+                    writer.add_explanation(explanation)
+                    explained += 1
         if args.explain is not None and writer.shows_text:
-            print(f"what {explained} answers rest on is in {args.explain}", file=writer.screen)
+            files = "file" if explained == 1 else "files"
+            print(f"explanations of {explained} {files} are in {args.explain}", file=writer.screen)
     return failed
 
 
@@ -155,20 +161,20 @@ def _paths(args: Args) -> tuple[list[Path], int]:
     return paths, failed
 
 
-def _explain(recognizer: Recognizer, path: Path, name: Path) -> int:
-    """Write NAME.json and, where there is a picture, NAME.mp4; 1 if it could not be."""
+def _explain(recognizer: Recognizer, path: Path, name: Path) -> Explanation | None:
+    """Write NAME.json and, where there are frames, NAME.mp4; None if that failed, which is reported."""
     from avcil.cli.predict_output import explanation_json
     from avcil.files import write_json
 
     try:
         explanation = recognizer.explain(path)
-        if explanation.frames is not None:
+        if explanation.frames is not None and explanation.spatial is not None:
             explanation.write_video(name.with_name(f"{name.name}.mp4"))
         write_json(name.with_name(f"{name.name}.json"), explanation_json(explanation))
     except AvcilError as error:
         print(f"avcil: {error}", file=sys.stderr)
-        return 1
-    return 0
+        return None
+    return explanation
 
 
 def _timelines(args: Args, recognizer: Recognizer, paths: list[Path]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -25,7 +26,7 @@ class ClipWriter(ResultWriter):
         self.top = top
 
     def add(self, path: Path, answer: Answer | AvcilError) -> None:
-        """Tell one clip's answer, or why there is none."""
+        """Write one clip's answer, or why there is none."""
         for kind, stream in self.each():
             if kind == "json":
                 self.write_object(stream, answer_json(path, answer, self.top))
@@ -33,6 +34,12 @@ class ClipWriter(ResultWriter):
                 self.write_row(stream, _row(path, answer))
             else:
                 _print(path, answer, self.top, stream)
+
+    def add_explanation(self, explanation: Explanation) -> None:
+        """Write an explanation below its answer, where the format is text."""
+        for kind, stream in self.each():
+            if kind == "text":
+                print("\n".join(explanation_lines(explanation)), file=stream)
 
 
 def answer_json(path: Path, answer: Answer | AvcilError, top: int) -> dict[str, Any]:
@@ -53,18 +60,61 @@ def answer_json(path: Path, answer: Answer | AvcilError, top: int) -> dict[str, 
 
 
 def explanation_json(explanation: Explanation) -> dict[str, Any]:
-    """What an answer rests on, as an object; the maps as nested lists."""
+    """An explanation as an object; the maps as nested lists."""
     return {
         **answer_json(Path(explanation.answer.path), explanation.answer, 5),
         "runner_up": explanation.runner_up,
         "margin": explanation.margin,
         "contributions": explanation.contributions,
-        "part_contributions": explanation.part_contributions,
+        "contribution_kind": explanation.contribution_kind,
+        "encoder_contributions": explanation.encoder_contributions,
         "alone": {name: {"label": label, "probability": p} for name, (label, p) in explanation.alone.items()},
         "map": explanation.map_kind,
         "spatial": None if explanation.spatial is None else explanation.spatial.tolist(),
         "temporal": None if explanation.temporal is None else explanation.temporal.tolist(),
     }
+
+
+KINDS = {
+    "additive": "with the bias term they add up to the score difference",
+    "ablation": "change of the score difference without each input; they need not add up",
+}
+"""What a contribution is, by `Explanation.contribution_kind`."""
+
+
+def explanation_lines(explanation: Explanation) -> list[str]:
+    """An explanation as text: the contribution of each modality and encoder, and the prediction from each modality."""
+    if explanation.contribution_kind is None:
+        return [
+            "  contributions: none; the model uses one modality from one encoder, or features that mix them"
+        ]
+    if explanation.runner_up == explanation.answer.label:
+        return ["  contributions: none; the model has one class"]
+    rows = list(_contribution_rows(explanation))
+    width = max(len(name) for name, _, _ in rows)
+    label, second = one_line(explanation.answer.label), one_line(explanation.runner_up)
+    return [
+        f"  contributions to {label} rather than {second}, score difference {explanation.margin:+.2f}",
+        f"  ({KINDS[explanation.contribution_kind]}):",
+        *(f"    {name:<{width}}  {value:+7.2f}  {remark}".rstrip() for name, value, remark in rows),
+    ]
+
+
+def _contribution_rows(explanation: Explanation) -> Iterator[tuple[str, float, str]]:
+    """Name, contribution, and the prediction from a modality alone."""
+    for name in ("audio", "visual"):
+        if name in explanation.contributions:
+            remark = ""
+            if name in explanation.alone:
+                label, probability = explanation.alone[name]
+                remark = (
+                    f"prediction from {name} features alone: {one_line(label)}, {100 * probability:.1f} %"
+                )
+            yield name, explanation.contributions[name], remark
+        for encoder, value in explanation.encoder_contributions.get(name, {}).items():
+            yield f"  {encoder}", value, ""
+    if "bias" in explanation.contributions:
+        yield "bias term", explanation.contributions["bias"], ""
 
 
 def _row(path: Path, answer: Answer | AvcilError) -> list[Any]:
@@ -95,7 +145,7 @@ def _print(path: Path, answer: Answer | AvcilError, top: int, stream: TextIO) ->
         line = f"  {label:<{width}}  {100 * probability:5.1f} %  {'█' * round(30 * probability)}"
         print(line.rstrip(), file=stream)
     if answer.known is False and answer.p_value is not None:
-        odd = f"{100 * answer.p_value:.2g} % of the clips of those are as odd"
-        print(f"  perhaps none of the classes that it knows: {odd}", file=stream)
+        share = f"only {100 * answer.p_value:.2g} % of clips of known classes are as unusual"
+        print(f"  possibly an unknown class: {share}", file=stream)
     if answer.notes:
         print(f"  note: {answer.notes}", file=stream)

@@ -49,3 +49,19 @@ def constants_of(fingerprint: Mapping[str, Any], width: int) -> Constants:
 def _shipped(name: str) -> dict[str, Any] | None:
     file = resources.files("avcil.encoders").joinpath("constants", f"{name}.json")
     return json.loads(file.read_text()) if file.is_file() else None
+
+
+def typical_features(fingerprint: Mapping[str, Any], width: int) -> np.ndarray:
+    """The typical mean of each feature of an encoder or a combination (D,) float32; zero where none is shipped.
+
+    A combination centers all parts but the first (see `combined.py`), so that theirs is zero.
+
+    Args:
+        fingerprint: The encoder's.
+        width: D.
+    """
+    parts = fingerprint.get("parts")
+    if not parts:
+        return constants_of(fingerprint, width).center
+    first = constants_of(parts[0], fingerprint["widths"][0]).center
+    return np.concatenate([first, np.zeros(width - len(first), np.float32)])

@@ -161,8 +161,16 @@ class LinearScores:
     def margin_shares(
         self, audio: Tensor | None, visual: Tensor | None, pair: tuple[int, int]
     ) -> dict[str, float]:
-        """What sound, picture and the constant give to the score of class `pair[0]` less that of `pair[1]`, for one
-        clip; they add up to it. Empty where features mix the two."""
+        """Contributions of "audio", "visual" and the "bias" term to a margin, for one clip.
+
+        Args:
+            audio: (1, Da), or None.
+            visual: (1, T, S, Dv), or None.
+            pair: Class numbers; the margin is the score of the first less that of the second.
+
+        Returns:
+            Values that add up to the margin. Empty where features mix the modalities.
+        """
         head, features = self._asked(audio, visual)
         parts = {name: self.heads[name].columns for name in ("audio", "visual") if name in self.heads}
         own = {name: torch.isin(head.columns, columns) for name, columns in parts.items()}
@@ -171,7 +179,7 @@ class LinearScores:
         weight = head.sharpness * (head.weight[:, pair[0]] - head.weight[:, pair[1]])
         terms = features[0, head.columns] * weight
         shares = {name: float(terms[mask].sum()) for name, mask in own.items() if mask.any()}
-        return shares | {"constant": head.sharpness * float(head.bias[pair[0]] - head.bias[pair[1]])}
+        return shares | {"bias": head.sharpness * float(head.bias[pair[0]] - head.bias[pair[1]])}
 
     def part_shares(
         self,
@@ -179,17 +187,17 @@ class LinearScores:
         visual: Tensor | None,
         pair: tuple[int, int],
         parts: Mapping[str, Sequence[Part]],
-    ) -> dict[str, float]:
-        """What each encoder's features give to the score of class `pair[0]` less that of `pair[1]`, for one clip.
+    ) -> dict[str, dict[str, float]]:
+        """Contributions of each encoder's features to a margin, for one clip.
 
         Args:
             audio: (1, Da), or None.
             visual: (1, T, S, Dv), or None.
-            pair: Class numbers.
-            parts: The encoders of "audio" and of "visual".
+            pair: Class numbers; the margin is the score of the first less that of the second.
+            parts: The encoders of "audio" and of "visual", or of one of them.
 
         Returns:
-            Values by the encoders' names; with the constant of `margin_shares` they add up to the margin. Empty where
+            Values by modality and encoder; those of a modality add up to its value in `margin_shares`. Empty where
             features mix several encoders.
         """
         if any(block.config.activation != "none" for block, _ in self.embedding.blocks):
@@ -198,15 +206,14 @@ class LinearScores:
         weight = head.sharpness * (head.weight[:, pair[0]] - head.weight[:, pair[1]])
         terms = torch.zeros(features.shape[1], dtype=torch.float64)
         terms[head.columns] = features[0, head.columns] * weight
-        shares: dict[str, float] = {}
+        shares = {modality: {part.name: 0.0 for part in found} for modality, found in parts.items()}
         begin = 0
         for block, at in self.embedding.blocks:
             for vector, width in zip(at, block.widths, strict=True):
                 modality = "audio" if vector == 0 and modality_parts(self.modality)[0] else "visual"
                 own = terms[begin : begin + width]
                 for part in parts.get(modality, ()):
-                    share = float(own[part.start : part.stop].sum())
-                    shares[part.name] = shares.get(part.name, 0.0) + share
+                    shares[modality][part.name] += float(own[part.start : part.stop].sum())
                 begin += width
         return shares
 

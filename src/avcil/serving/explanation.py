@@ -1,15 +1,9 @@
-"""What an answer rests on: where in the frames the model looked, and what sound and picture gave to it.
+"""What an answer is based on: where in the frames the model looked, and what audio and visual features contributed.
 
-F frames of H x W pixels, T time slices, S = h x w spatial tokens, C classes.
+F frames of H x W pixels, T time slices, S = h x w spatial tokens. Contributions are defined in `contributions.py`.
 
-The margin is the score of the answer less that of the runner-up. Contributions of a modality m:
-
-    linear heads   sum over the features of m of h_j (w_answer,j - w_runner-up,j): with the constant, they add up
-                   to the margin
-    networks       margin - margin with m left out, which need not add up to it
-
-The map is the attention of networks that have one. Of other models it is the share of each token x_ts in
-sum |x_ts . d margin / d x_ts|, the token times what the margin would change by it.
+The map is the attention of networks that have one. Of other models it is the sensitivity: the share of each token x_ts
+in sum |x_ts . d margin / d x_ts|, where the margin is the score of the predicted class less that of the second one.
 """
 
 from __future__ import annotations
@@ -27,9 +21,9 @@ from avcil.errors import InputError
 from avcil.media.attention_footer import footer
 from avcil.media.attention_overlay import draw_attention
 from avcil.models.base import Model
-from avcil.models.closed_form import LinearScores
 from avcil.models.network import Network
 from avcil.serving.clip_features import ClipFeatures, Source, name_of
+from avcil.serving.contributions import contributions, margin
 from avcil.serving.explain import network_attention
 from avcil.serving.recognizer import Answer, Recognizer, answerable, given_modality, model_input
 
@@ -42,20 +36,20 @@ SHOWN_SIDE = 256
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Explanation:
-    """What one answer rests on."""
+    """What one answer is based on."""
 
     answer: Answer
     runner_up: str
     """The second likeliest class, against which contributions are measured; the answer itself if it is alone."""
     margin: float
+    contribution_kind: Literal["additive", "ablation"] | None
+    """How contributions are computed (see `contributions.py`); None where there are none."""
     contributions: dict[str, float]
-    """Of "audio" and "visual" to the margin, and of the "constant" for linear heads; empty where the method mixes
-    the modalities so that none can be left out."""
-    part_contributions: dict[str, float]
-    """Of each encoder by name, where an encoder is combined of several and the model is linear in their features; else
-    empty."""
+    """Of "audio", "visual" and, where they are additive, the "bias" term to the margin."""
+    encoder_contributions: dict[str, dict[str, float]]
+    """By modality and encoder, for modalities whose features come from several encoders."""
     alone: dict[str, tuple[str, float]]
-    """What each modality alone would answer, and its probability."""
+    """The prediction from each modality alone, and its probability."""
     map_kind: Literal["attention", "sensitivity"] | None
     """What the maps are; None without a picture."""
     spatial: np.ndarray | None
@@ -114,7 +108,7 @@ class Explanation:
 
 
 def explain(recognizer: Recognizer, clip: Source, *, state: SavedModel | None = None) -> Explanation:
-    """Answer for a clip and say what that rests on; InputError if it cannot be read."""
+    """Predict a clip and explain the prediction; InputError if it cannot be read."""
     state = state or recognizer.snapshot()
     given = (
         clip if isinstance(clip, ClipFeatures) else recognizer.reader.features(clip)
@@ -126,13 +120,15 @@ def explain(recognizer: Recognizer, clip: Source, *, state: SavedModel | None = 
     pair = state.labels.index(answer.label), state.labels.index(runner_up)
     audio, visual = model_input(state.model, features)
     kind, maps = _maps(recognizer, state.model, features, pair)
+    shares = contributions(state, audio, visual, pair)
     read = features.read
     return Explanation(
         answer=answer,
         runner_up=runner_up,
-        margin=_margin(state.model, audio, visual, pair),
-        contributions=_contributions(state.model, audio, visual, pair),
-        part_contributions=_part_contributions(state, audio, visual, pair),
+        margin=margin(state.model, audio, visual, pair),
+        contribution_kind=shares.kind,
+        contributions=shares.modalities,
+        encoder_contributions=shares.encoders,
         alone=dict(_alone(recognizer, state, features)),
         map_kind=kind,
         spatial=None if maps is None else maps[0],
@@ -150,38 +146,6 @@ def _seconds(recognizer: Recognizer, features: ClipFeatures) -> float | None:
     if read.seconds is None and read.sound is not None and rate:
         return len(read.sound) / rate
     return read.seconds
-
-
-def _margin(model: Model, audio: Tensor | None, visual: Tensor | None, pair: tuple[int, int]) -> float:
-    """Score of the first class less that of the second."""
-    with torch.inference_mode():
-        scores = model.scores(audio, visual)[0].double()
-    return float(scores[pair[0]] - scores[pair[1]])
-
-
-def _contributions(
-    model: Model, audio: Tensor | None, visual: Tensor | None, pair: tuple[int, int]
-) -> dict[str, float]:
-    if isinstance(model, LinearScores):
-        return model.margin_shares(audio, visual, pair)
-    if audio is None or visual is None or not {"audio", "visual"} <= set(model.answers):
-        return {}
-    whole = _margin(model, audio, visual, pair)
-    return {
-        "audio": whole - _margin(model, None, visual, pair),
-        "visual": whole - _margin(model, audio, None, pair),
-    }
-
-
-def _part_contributions(
-    state: SavedModel, audio: Tensor | None, visual: Tensor | None, pair: tuple[int, int]
-) -> dict[str, float]:
-    given = {"audio": audio, "visual": visual}
-    parts = {name: state.parts(name) for name, features in given.items() if features is not None}
-    is_combined = any(len(found) > 1 for found in parts.values())
-    if not is_combined or not isinstance(state.model, LinearScores):
-        return {}
-    return state.model.part_shares(audio, visual, pair, parts)
 
 
 def _alone(
@@ -222,8 +186,8 @@ def _sensitivity(
     with torch.inference_mode(False), torch.enable_grad():
         tokens = visual.clone().requires_grad_()
         scores = model.scores(None if audio is None else audio.clone(), tokens)[0]
-        margin = scores[pair[0]] - scores[pair[1]] if len(scores) > 1 else scores[0]
-        (slope,) = torch.autograd.grad(margin, tokens)
+        target = scores[pair[0]] - scores[pair[1]] if len(scores) > 1 else scores[0]
+        (slope,) = torch.autograd.grad(target, tokens)
     # where all tokens are alike, their deviation has no slope
     share = (slope.nan_to_num(0.0, 0.0, 0.0) * tokens.detach()).sum(dim=3).abs()[0].double().numpy()
     share = share if share.sum() > 0 else np.ones_like(share)

@@ -122,7 +122,7 @@ def _spoke(explanation: Explanation, name: str, share: float, *, first: bool) ->
     kind = " first" if first else " against" if share < 0 else ""
     alone = explanation.alone.get(name)
     says = f"alone: {escape(alone[0])}, {percent(alone[1])}" if alone else ""
-    if name == "constant":
+    if name == "bias":
         says = "what it leans to before it sees and hears"
     return (
         f'<li class="bar{kind}"><span class="name">{PARTS.get(name, "beforehand")}</span><span class="track">'
