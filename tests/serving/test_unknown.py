@@ -50,9 +50,7 @@ def test_command_says_it(run, strange, avcil, capsys):
     """In words with the share, and in JSON and CSV as numbers; not at a rate that the clip is above."""
     rate = Recognizer.load(run).answer(strange).p_value + 0.01
     assert avcil("predict", run, strange, "--error-rate", rate) == 0
-    said = re.search(
-        r"possibly an unknown class: only ([\d.]+) % of clips", capsys.readouterr().out
-    )
+    said = re.search(r"possibly an unknown class: only ([\d.]+) % of clips", capsys.readouterr().out)
     assert avcil("predict", run, strange, "--error-rate", rate, "--json") == 0
     found = json.loads(capsys.readouterr().out)[0]
     assert found["known"] is False
