@@ -19,6 +19,8 @@ from avcil.reproduce.plan import make_plan
 from avcil.reproduce.standing import take_stock
 from avcil.reproduce.studies import STUDIES, step_sizes
 
+EXAMPLE = str(Path(__file__).parents[1] / "methods" / "example_method.py")
+
 
 def config(store: Path, **options: Any) -> ReproduceConfig:
     """A reproduction of the small store."""
@@ -91,6 +93,38 @@ def test_published_benchmarks_bring_their_epochs_and_memory(store: Path) -> None
         "no epochs are published for av-cil, visual, on ave-ci",
     ]
     assert plan.runs[-1].config.set[0] == "lambda_instance=0.5"
+
+
+def test_methods_without_published_epochs_join_a_published_benchmark(store: Path) -> None:
+    """A closed form needs no epochs, another method takes those of ss-il and says so; the published ones stay."""
+    plan = make_plan(
+        config(
+            store,
+            benchmark=("ave-ci",),
+            methods=("lwf", "blade", EXAMPLE),
+            modalities=("audio-visual",),
+            seeds=(0,),
+        )
+    )
+    epochs = {run.row: run.config.epochs for run in plan.runs}
+    assert (epochs["lwf"], epochs[EXAMPLE]) == (200, 200)
+    assert set(epochs) == {"lwf", "blade", EXAMPLE}
+    assert plan.left_out == ()
+    (note,) = plan.notes_on("ave-ci")
+    assert note.startswith(
+        f"{EXAMPLE}, audio-visual: no epochs are published; 200 epochs a step, those of ss-il"
+    )
+
+
+def test_published_rows_follow_the_release(store: Path) -> None:
+    """On a published benchmark the rows of the paper have the release's forms; `-original` is the other one."""
+    rows = ("afc-nme", "afc-nme-original")
+    plan = make_plan(
+        config(store, benchmark=("ave-ci",), methods=rows, modalities=("audio-visual",), seeds=(0,))
+    )
+    published, original = ({*run.config.set} for run in plan.runs)
+    assert {"eta=reset", "teacher_proxies=random", "clustering=features", "validation=classifier"} < published
+    assert {"eta=kept", "teacher_proxies=imprinted", "clustering=unit", "validation=head"} < original
 
 
 def test_given_epochs_win_over_published_ones(store: Path) -> None:

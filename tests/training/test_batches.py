@@ -40,7 +40,8 @@ def rows_of(batching, *, new, old, size, exemplars, epoch=0, seed=0, index=1):
     )
     config = SimpleNamespace(batch_size=size, exemplar_batch_size=exemplars)
     found = []
-    for batch in batches(SimpleNamespace(batching=batching), step, config, epoch):
+    method = SimpleNamespace(batching=batching, exemplar_batches="reshuffled")
+    for batch in batches(method, step, config, epoch):
         assert torch.equal(batch.audio[:, 0].long(), batch.rows)
         assert torch.equal(batch.labels, batch.rows)
         found.append((batch.rows[: batch.new_count].tolist(), batch.rows[batch.new_count :].tolist()))

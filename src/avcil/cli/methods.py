@@ -43,6 +43,8 @@ def run(args: Args) -> None:
 
 
 def field_notes(kind: type) -> dict[str, str]:
-    """The docstring under each field of a dataclass."""
+    """The docstring under each field of a dataclass, inherited fields included."""
     pattern = re.compile(r'^    (\w+):[^\n]*\n    """(.*?)"""', re.MULTILINE | re.DOTALL)
-    return {name: " ".join(note.split()) for name, note in pattern.findall(inspect.getsource(kind))}
+    own = [base for base in reversed(kind.__mro__) if dataclasses.is_dataclass(base)]
+    found = [match for base in own for match in pattern.findall(inspect.getsource(base))]
+    return {name: " ".join(note.split()) for name, note in found}

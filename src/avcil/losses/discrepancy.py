@@ -24,7 +24,8 @@ def importance_weights(norms: Tensor) -> Tensor:
 def discrepancy(feature: Tensor, teacher_feature: Tensor, weight: Tensor | None = None) -> Tensor:
     """(1/N) sum_i w_i ||hat(l_i) - hat(l_i^old)||_2, scalar, from features (N, D) and weights (N,), or 1.
 
-    Zero, with zero gradient, for an unchanged model.
+    Zero, with zero gradient, for an unchanged model: a distance below 64 units of rounding counts as 0, since its
+    gradient would be a unit vector in the direction of the rounding error.
 
     >>> x, y = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[0.0, 1.0], [0.0, 1.0]])
     >>> round(float(discrepancy(x, y)), 4), round(float(discrepancy(x, y, torch.tensor([0.5, 0.1]))), 4)
@@ -32,4 +33,5 @@ def discrepancy(feature: Tensor, teacher_feature: Tensor, weight: Tensor | None 
     """
     difference = F.normalize(feature, dim=1) - F.normalize(teacher_feature, dim=1)
     distance = torch.linalg.vector_norm(difference, dim=1)  # (N,)
+    distance = distance * (distance > 64 * torch.finfo(distance.dtype).eps)
     return (distance if weight is None else weight * distance).mean()

@@ -6,9 +6,13 @@ from typing import Literal
 
 from avcil.methods.base import GradientMethod
 
+Validation = Literal["head", "classifier"]
+"""What chooses the best epoch: the head's accuracy on validation clips, or that of the classifier which answers after
+the step, as in the release. For `nme` the exemplars of the new classes are herded anew after each epoch."""
+
 
 class HerdingMethod(GradientMethod):
-    """New clips and exemplars shuffled into one set; its `Options` have `classifier` and `herding`."""
+    """New clips and exemplars shuffled into one set; its `Options` have `classifier`, `herding` and `validation`."""
 
     rehearsal = "herding"
     batching = "mixed"
@@ -21,3 +25,7 @@ class HerdingMethod(GradientMethod):
     @property
     def herding_repeats(self) -> bool:
         return self.options.herding == "release"
+
+    @property
+    def validates_by_means(self) -> bool:
+        return self.classifier == "nearest-mean" and self.options.validation == "classifier"

@@ -2,9 +2,10 @@
 
     total = L_NCA + lambda sqrt(s + 1) L_disc,  s = the step's number, from 0
 
-N clips, D width, C classes, P proxies of a class. From step 1 on the old classes' proxies are frozen, and the
-new ones start as k-means centres of hat(h). As with iCaRL, validation within a step asks the head, because
-class means do not exist before exemplars are chosen.
+N clips, D width, C classes, P proxies of a class. From step 1 on the old classes' proxies are frozen, and the new ones
+start as k-means centers. The defaults follow AFC's paper where the release of AV-CIL differs; the published benchmarks
+of AV-CIL follow the release (docs/protocol.md): `herding=release validation=classifier eta=reset
+teacher_proxies=random clustering=features`.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from avcil.errors import InputError
 from avcil.losses import discrepancy, importance_weights, nca_loss
-from avcil.methods._herding_method import HerdingMethod
+from avcil.methods._herding_method import HerdingMethod, Validation
 from avcil.methods.base import Batch, Step
 from avcil.models.clustering import k_means
 from avcil.models.network import Network, NetworkOutput
@@ -29,7 +31,7 @@ from avcil.training.rng import generator
 
 @dataclass(frozen=True, kw_only=True)
 class AfcOptions:
-    """Hyper-parameters; the defaults are the release's."""
+    """Hyper-parameters; the numbers are the release's."""
 
     classifier: Literal["lsc", "nme"] = "lsc"
     """Who answers after a step: the head (local similarity classifier), or the nearest exemplar mean."""
@@ -39,11 +41,20 @@ class AfcOptions:
     """Weight of the discrepancy distillation, which grows with sqrt(s + 1) besides. 0: off."""
     herding: Literal["distinct", "release"] = "distinct"
     """Every exemplar another clip; or as in the release, whose herding may choose a clip again."""
+    validation: Validation = "head"
+    """Who is asked on validation clips after each epoch: the head, or the classifier that answers after the step, with
+    exemplars herded anew (as in the release; it costs a pass over the training clips)."""
+    eta: Literal["kept", "reset"] = "kept"
+    """The learned scale of the scores goes on from step to step; or is 1 again at the start of each step, in the
+    teacher as well, as in the release."""
+    teacher_proxies: Literal["imprinted", "random"] = "imprinted"
+    """What the teacher takes for the new classes' proxies when its loss weighs the features: those that the network
+    starts with, or random ones, as in the release."""
+    clustering: Literal["unit", "features"] = "unit"
+    """What the k-means centers of a new class are of: features at unit length, or as they are, as in the release."""
 
     def __post_init__(self) -> None:
         if self.proxies < 1:
-            from avcil.errors import InputError
-
             raise InputError(f"option proxies of method afc must be 1 or more; not {self.proxies}")
 
 
@@ -58,19 +69,30 @@ class Afc(HerdingMethod):
         return ProxyHead(width, proxies=self.options.proxies)
 
     def begin_step(self, step: Step) -> None:
-        """Imprint the new classes' proxies, on the teacher as well: its loss is about the new clips too."""
+        """Imprint the new classes' proxies, and give the teacher proxies of them: its loss sees the new clips too."""
         if step.teacher is None:
             return
         head = step.network.head
         assert isinstance(head, ProxyHead)
-        units = F.normalize(_features(step), dim=1)
+        head.imprint(self._centers(step, head.proxies))
+        if self.options.eta == "reset":
+            head.reset_scale()
+        teacher_head = copy.deepcopy(head)
+        if self.options.teacher_proxies == "random":
+            teacher_head.randomize(generator(step.seed, "teacher proxies", step.index))
+        step.teacher.network.head = teacher_head.requires_grad_(False)
+
+    def _centers(self, step: Step, count: int) -> Tensor:
+        """(C_new, P, D)"""
+        points = _features(step)
+        if self.options.clustering == "unit":
+            points = F.normalize(points, dim=1)
         labels = step.pool.labels[: step.new_count].cpu()
-        centres = [
-            k_means(units[labels == label], head.proxies, generator=generator(step.seed, "proxies", label))
+        centers = [
+            k_means(points[labels == label], count, generator=generator(step.seed, "proxies", label))
             for label in range(step.known, step.total)
         ]
-        head.imprint(torch.stack(centres))
-        step.teacher.network.head = copy.deepcopy(head).requires_grad_(False)
+        return torch.stack(centers)
 
     def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
         terms = {"nca": nca_loss(output.logits, batch.labels).mean()}

@@ -20,13 +20,13 @@ from avcil.losses import (
 )
 from avcil.losses.similarity import ClassForm
 from avcil.methods.base import Batch, Step
-from avcil.methods.ss_il import SsIl
+from avcil.methods.ss_il import SsIl, SsIlOptions
 from avcil.models.network import Network, NetworkOutput
 
 
 @dataclass(frozen=True, kw_only=True)
-class AvCilOptions:
-    """Hyper-parameters; the defaults are the release's for AVE."""
+class AvCilOptions(SsIlOptions):
+    """Hyper-parameters; the weights are the release's for AVE."""
 
     lambda_instance: float = 0.5
     """Weight of the instance-aware similarity; the release has 0.5 for AVE, 0.1 for the other benchmarks. 0: off."""
@@ -42,8 +42,6 @@ class AvCilOptions:
     """Distil temporal attention."""
     temperature_similarity: float = 0.05
     """tau of the similarity's softmax."""
-    temperature_distillation: float = 2.0
-    """T of the distillation's softmax."""
 
 
 def _spatial(network: Network, batch: Batch) -> tuple[Tensor, ...]:

@@ -29,6 +29,11 @@ Batching = Literal["new", "paired", "mixed", "all"]
 """What one batch is: new clips; new clips and exemplars side by side; both shuffled into one; all clips ever seen."""
 
 
+ExemplarBatches = Literal["reshuffled", "repeated"]
+"""Exemplar batches of an epoch once all exemplars were used: a new shuffle, or the same batches again in the same
+order, as the release's cached iterator gives them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class NoOptions:
     """Of a method that has none."""
@@ -135,6 +140,16 @@ class GradientMethod(Method):
     def herding_repeats(self) -> bool:
         """Whether herding may choose a clip again, as the release's herding does."""
         return False
+
+    @property
+    def validates_by_means(self) -> bool:
+        """Whether validation after each epoch asks the nearest exemplar mean, with exemplars herded for that epoch."""
+        return False
+
+    @property
+    def exemplar_batches(self) -> ExemplarBatches:
+        """Of `paired` batches: what follows when the exemplars were used up within an epoch."""
+        return "reshuffled"
 
     def build_head(self, width: int) -> Head:
         """An empty head for features of `width`."""

@@ -2,9 +2,8 @@
 
     total = CE over all K logits + distillation on the K_old logits
 
-New clips and exemplars are shuffled into one set. Class means exist only once exemplars have been chosen,
-which is after the last epoch: within a step, validation (by which the best epoch is chosen) always asks the
-head, whichever classifier answers afterwards.
+New clips and exemplars are shuffled into one set. The defaults follow iCaRL's paper. The published benchmarks of
+AV-CIL follow its authors' release (docs/protocol.md): `distillation=release herding=release validation=classifier`.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from torch.nn import functional as F
 
 from avcil.losses import icarl_distillation
 from avcil.losses.icarl_distillation import DistillationForm
-from avcil.methods._herding_method import HerdingMethod
+from avcil.methods._herding_method import HerdingMethod, Validation
 from avcil.methods.base import Batch, Step
 from avcil.models.network import NetworkOutput
 
@@ -32,6 +31,9 @@ class IcarlOptions:
     """As published, which leaves an unchanged model alone; or as released: the sigmoid taken twice."""
     herding: Literal["distinct", "release"] = "distinct"
     """Every exemplar another clip; or as in the release, whose herding may choose a clip again."""
+    validation: Validation = "head"
+    """Who is asked on validation clips after each epoch: the head, or the classifier that answers after the step, with
+    exemplars herded anew (as in the release; it costs a pass over the training clips)."""
 
 
 class Icarl(HerdingMethod):

@@ -8,13 +8,19 @@ L_CE separates new clips from exemplars; AV-CIL adds its audio-visual terms to j
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
+from torch.nn import functional as F
 
 from avcil.losses import separated_softmax
 from avcil.methods._taskwise import distillation_term
-from avcil.methods.base import Batch, GradientMethod, Step
+from avcil.methods.base import Batch, ExemplarBatches, GradientMethod, Step
 from avcil.models.network import NetworkOutput
+
+CrossEntropy = Literal["separated", "release-ave"]
+"""Separated softmax in every step; or as in the release on AVE, which takes the cross-entropy over all K logits at
+step 1 (from 0) if every step so far has 4 classes, and separated softmax otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +29,10 @@ class SsIlOptions:
 
     temperature_distillation: float = 2.0
     """T of the distillation's softmax."""
+    exemplar_batches: ExemplarBatches = "reshuffled"
+    """Once all exemplars were used within an epoch: shuffle them again, or repeat the same batches (as the release)."""
+    cross_entropy: CrossEntropy = "separated"
+    """Separated softmax; release-ave: the same, but over all classes together at step 1 if steps have 4 classes."""
 
 
 class SsIl(GradientMethod):
@@ -35,11 +45,21 @@ class SsIl(GradientMethod):
     batching = "paired"
     uses_teacher = True
 
+    @property
+    def exemplar_batches(self) -> ExemplarBatches:
+        return self.options.exemplar_batches
+
+    def _is_plain(self, step: Step) -> bool:
+        """Whether this step's cross-entropy is over all classes."""
+        return self.options.cross_entropy == "release-ave" and step.task_sizes == (4, 4)
+
     def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
-        terms = {
-            "cross_entropy": separated_softmax(
+        if self._is_plain(step):
+            cross_entropy = F.cross_entropy(output.logits, batch.labels)
+        else:
+            cross_entropy = separated_softmax(
                 output.logits, batch.labels, new_count=batch.new_count, known=step.known
             )
-        }
+        terms = {"cross_entropy": cross_entropy}
         temperature = self.options.temperature_distillation
         return terms | distillation_term(output, batch, step, temperature=temperature)

@@ -43,8 +43,21 @@ class ProxyHead(Head):
 
     def grow(self, count: int) -> None:
         self.frozen = self.all_proxies().detach()
-        fresh = torch.randn(count, self.proxies, self.width) / math.sqrt(self.width)
-        self.learning = nn.Parameter(fresh.to(self.frozen))
+        self.learning = nn.Parameter(self._random(count).to(self.frozen))
+
+    def _random(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """(count, P, D)"""
+        return torch.randn(count, self.proxies, self.width, generator=generator) / math.sqrt(self.width)
+
+    def randomize(self, generator: torch.Generator) -> None:
+        """Draw the newest classes' proxies again."""
+        with torch.no_grad():
+            self.learning.copy_(self._random(len(self.learning), generator))
+
+    def reset_scale(self) -> None:
+        """Set eta to 1, its initial value."""
+        with torch.no_grad():
+            self.scale.fill_(1.0)
 
     def all_proxies(self) -> Tensor:
         """w (C, P, D), old classes first."""

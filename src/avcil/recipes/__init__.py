@@ -58,6 +58,15 @@ def recipe_file(name: str) -> Path:
     return FOLDER / benchmark / f"{method}-{modality}.toml"
 
 
+def has_recipes(method: str) -> bool:
+    """Whether anything was published for a method, on any benchmark.
+
+    >>> has_recipes("ss-il"), has_recipes("blade")
+    (True, False)
+    """
+    return any(name.startswith(f"{method}/") for name in recipe_names())
+
+
 def find_recipe(method: str, benchmark: str, modality: str) -> dict[str, Any] | None:
     """The published hyper-parameters as `TrainConfig` fields, None where nothing was published.
 

@@ -13,17 +13,42 @@ from dataclasses import dataclass
 from avcil.errors import InputError, unknown_name
 from avcil.methods.registry import method_names
 
-_RELEASE = ("distillation=release", "herding=release")
+_ICARL_RELEASE = ("distillation=release", "herding=release", "validation=classifier")
+_ICARL_ORIGINAL = ("distillation=original", "herding=distinct", "validation=head")
+_AFC_RELEASE = (
+    "herding=release",
+    "validation=classifier",
+    "eta=reset",
+    "teacher_proxies=random",
+    "clustering=features",
+)
+_AFC_ORIGINAL = (
+    "herding=distinct",
+    "validation=head",
+    "eta=kept",
+    "teacher_proxies=imprinted",
+    "clustering=unit",
+)
+_SSIL_RELEASE = ("exemplar_batches=repeated", "cross_entropy=release-ave")
+_SSIL_ORIGINAL = ("exemplar_batches=reshuffled", "cross_entropy=separated")
 
 VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "icarl-nme": ("icarl", ("classifier=nme",)),
     "icarl-fc": ("icarl", ("classifier=fc",)),
-    "icarl-nme-release": ("icarl", ("classifier=nme", *_RELEASE)),
-    "icarl-fc-release": ("icarl", ("classifier=fc", *_RELEASE)),
+    "icarl-nme-release": ("icarl", ("classifier=nme", *_ICARL_RELEASE)),
+    "icarl-fc-release": ("icarl", ("classifier=fc", *_ICARL_RELEASE)),
+    "icarl-nme-original": ("icarl", ("classifier=nme", *_ICARL_ORIGINAL)),
+    "icarl-fc-original": ("icarl", ("classifier=fc", *_ICARL_ORIGINAL)),
     "afc-nme": ("afc", ("classifier=nme",)),
     "afc-lsc": ("afc", ("classifier=lsc",)),
-    "afc-nme-release": ("afc", ("classifier=nme", "herding=release")),
-    "afc-lsc-release": ("afc", ("classifier=lsc", "herding=release")),
+    "afc-nme-release": ("afc", ("classifier=nme", *_AFC_RELEASE)),
+    "afc-lsc-release": ("afc", ("classifier=lsc", *_AFC_RELEASE)),
+    "afc-nme-original": ("afc", ("classifier=nme", *_AFC_ORIGINAL)),
+    "afc-lsc-original": ("afc", ("classifier=lsc", *_AFC_ORIGINAL)),
+    "ss-il-release": ("ss-il", _SSIL_RELEASE),
+    "ss-il-original": ("ss-il", _SSIL_ORIGINAL),
+    "av-cil-release": ("av-cil", ("class_form=release", *_SSIL_RELEASE)),
+    "av-cil-original": ("av-cil", ("class_form=release", *_SSIL_ORIGINAL)),
     "av-cil-eq7": ("av-cil", ("class_form=paper",)),
     "av-cil-no-instance": ("av-cil", ("lambda_instance=0",)),
     "av-cil-no-class": ("av-cil", ("lambda_class=0",)),
@@ -32,7 +57,8 @@ VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "av-cil-no-temporal": ("av-cil", ("vad_temporal=false",)),
     "av-cil-no-vad": ("av-cil", ("vad_spatial=false", "vad_temporal=false")),
 }
-"""Names besides the methods' own: the method meant and its options."""
+"""Names besides the methods' own: the method meant and its options. `-release` is the form of AV-CIL's release, which
+published benchmarks take anyway; `-original` the form of the method's own paper, which other data take anyway."""
 
 PAPER_METHODS = (
     "fine-tuning",

@@ -12,17 +12,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from avcil.benchmarks.protocols import protocol
 from avcil.errors import InputError, unknown_name
 from avcil.features import FeatureStore
 from avcil.methods.base import GradientMethod
 from avcil.methods.registry import load_method
-from avcil.recipes import find_recipe
+from avcil.recipes import find_recipe, has_recipes
 from avcil.reproduce.conditions import Condition, make_conditions
 from avcil.reproduce.config import ReproduceConfig
 from avcil.reproduce.datasets import Dataset, open_datasets
 from avcil.reproduce.entries import Entry, merged, parse_entry
 from avcil.reproduce.studies import STUDIES, Study
 from avcil.training.config import TrainConfig
+
+EPOCHS_OF = "ss-il"
+"""On a published benchmark, methods of which no epochs are published train for as long as this one: it has rehearsal
+and the same batches."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +57,12 @@ class Plan:
     runs: tuple[PlannedRun, ...]
     left_out: tuple[tuple[str, str], ...]
     """Dataset and reason for each cell of its table that stays empty."""
+    notes: tuple[tuple[str, str], ...] = ()
+    """Dataset and a note on how some of its runs are trained."""
+
+    def notes_on(self, dataset: str) -> list[str]:
+        """The notes on a dataset's runs."""
+        return [note for name, note in self.notes if name == dataset]
 
     def left_out_of(self, dataset: str) -> list[str]:
         """Why cells of a dataset's table stay empty."""
@@ -73,6 +84,7 @@ def make_plan(config: ReproduceConfig) -> Plan:
     repeats = list(itertools.product(config.class_order_seeds or (None,), config.seeds))
     runs: list[PlannedRun] = []
     left_out: list[tuple[str, str]] = []
+    notes: list[tuple[str, str]] = []
     for dataset in datasets:
         conditions = make_conditions(config, study, dataset)
         for entry, modality in itertools.product(entries, modalities):
@@ -81,6 +93,8 @@ def make_plan(config: ReproduceConfig) -> Plan:
                 left_out.append((dataset.name, reason))
             else:
                 runs += _cell(config, dataset, entry, modality, conditions)
+                if _borrows_epochs(config, dataset, entry):
+                    notes.append((dataset.name, _note_of_epochs(dataset, entry, modality)))
     if not runs:
         raise InputError("nothing to run: " + "; ".join(reason for _, reason in left_out))
     # Seed by seed, so that an unfinished reproduction has whole tables of fewer seeds.
@@ -92,6 +106,7 @@ def make_plan(config: ReproduceConfig) -> Plan:
         modalities=modalities,
         runs=tuple(runs),
         left_out=tuple(left_out),
+        notes=tuple(notes),
     )
 
 
@@ -119,11 +134,28 @@ def _why_not(config: ReproduceConfig, dataset: Dataset, entry: Entry, modality: 
     allowed = load_method(entry.method).modalities
     if modality not in allowed:
         return f"{entry.name} has no modality {modality} (it has {_listed(allowed)})"
-    if dataset.benchmark is None or config.epochs is not None:
+    if dataset.benchmark is None or config.epochs is not None or not has_recipes(entry.method):
         return None
     if find_recipe(entry.method, dataset.benchmark, modality) is None:
         return f"no epochs are published for {entry.name}, {modality}, on {dataset.name}: give --epochs N"
     return None
+
+
+def _borrows_epochs(config: ReproduceConfig, dataset: Dataset, entry: Entry) -> bool:
+    """Whether nothing was published for a method trained by gradient, so that it trains for as long as ss-il."""
+    is_trained = issubclass(load_method(entry.method), GradientMethod)
+    given = config.epochs is not None
+    return dataset.benchmark is not None and is_trained and not given and not has_recipes(entry.method)
+
+
+def _borrowed_epochs(dataset: Dataset, modality: str) -> int:
+    assert dataset.benchmark is not None
+    return protocol(dataset.benchmark).epochs[EPOCHS_OF][modality]
+
+
+def _note_of_epochs(dataset: Dataset, entry: Entry, modality: str) -> str:
+    epochs = _borrowed_epochs(dataset, modality)
+    return f"{entry.name}, {modality}: no epochs are published; {epochs} epochs a step, those of {EPOCHS_OF}"
 
 
 def _cell(
@@ -172,6 +204,8 @@ def _options(
     """Options of training: the recipe's, then what the command gave, then the condition's."""
     recipe = find_recipe(entry.method, dataset.benchmark, modality) if dataset.benchmark else None
     options = dict(recipe or {"benchmark": dataset.benchmark})
+    if _borrows_epochs(config, dataset, entry):
+        options["epochs"] = _borrowed_epochs(dataset, modality)
     published = tuple(f"{name}={_word(value)}" for name, value in options.pop("set", {}).items())
     options |= config.training_options()
     if not issubclass(load_method(entry.method), GradientMethod):  # no networks: these are no matter to it

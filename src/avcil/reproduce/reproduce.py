@@ -67,6 +67,7 @@ def describe(config: ReproduceConfig) -> str:
         state = "done" if run.name in done else "begun" if run.name in standing.begun else "to do"
         settings = " ".join(run.config.set)
         lines.append(f"{run.name:<{width}}  {run.config.epochs:>4} epochs  {state:<5}  {settings}".rstrip())
+    lines += [f"{dataset}: {note}" for dataset, note in plan.notes]
     lines += [f"left out on {dataset}: {reason}" for dataset, reason in plan.left_out]
     counts = f"{len(plan.runs)} runs: {len(standing.done)} done, {len(standing.begun)} begun, "
     counts += f"{len(standing.left) - len(standing.begun)} to do"
@@ -90,6 +91,8 @@ def _check_out(out: Path) -> None:
 def _carry_out(plan: Plan, standing: Standing, runner: Runner, *, quiet: bool) -> list[Outcome]:
     """Do the runs that are left, a line for each as it ends."""
     total, failed = len(plan.runs), []
+    for dataset, note in plan.notes:
+        _say(f"{dataset}: {note}", quiet)
     for dataset, reason in plan.left_out:
         _say(f"left out on {dataset}: {reason}", quiet)
     for each in plan.datasets:

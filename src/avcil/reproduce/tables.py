@@ -175,4 +175,5 @@ def _notes(plan: Plan, figures: Figures) -> list[str]:
     if finished < len(own):
         notes.append(f"Not complete: {finished} of {len(own)} runs are finished.")
     notes += [each.lacking for each in plan.datasets if each.name == figures.dataset and each.lacking]
+    notes += [f"{note}." for note in plan.notes_on(figures.dataset)]
     return notes + [f"Left out: {reason}." for reason in plan.left_out_of(figures.dataset)]

@@ -68,7 +68,12 @@ def _rows(
         for rows in _full_batches(torch.randperm(len(step.pool), generator=shuffle), config.batch_size):
             yield rows, len(rows)
         return
-    exemplars = _endless(len(step.pool) - step.new_count, config.exemplar_batch_size, shuffle)
+    exemplars = _endless(
+        len(step.pool) - step.new_count,
+        config.exemplar_batch_size,
+        shuffle,
+        repeats=method.exemplar_batches == "repeated",
+    )
     for rows in _full_batches(torch.randperm(step.new_count, generator=shuffle), config.batch_size):
         yield torch.cat([rows, next(exemplars) + step.new_count]), len(rows)
 
@@ -79,9 +84,13 @@ def _full_batches(order: Tensor, size: int) -> list[Tensor]:
     return list(order[: len(order) // size * size].split(size))
 
 
-def _endless(count: int, size: int, shuffle: torch.Generator) -> Iterator[Tensor]:
+def _endless(count: int, size: int, shuffle: torch.Generator, *, repeats: bool) -> Iterator[Tensor]:
+    """Batches of `count` rows without end; `repeats`: the first pass again and again, else each pass shuffled anew."""
+    once = _full_batches(torch.randperm(count, generator=shuffle), size)
     while True:
-        yield from _full_batches(torch.randperm(count, generator=shuffle), size)
+        yield from once
+        if not repeats:
+            once = _full_batches(torch.randperm(count, generator=shuffle), size)
 
 
 class StepTrainer:

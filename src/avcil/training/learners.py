@@ -99,7 +99,7 @@ class GradientLearner:
             self.method,
             step,
             self.config,
-            validate=lambda: hooks.validate(self.network.eval()),
+            validate=lambda: self._validated(index, hooks),
             log=hooks.log,
             save=hooks.save,
             tick=hooks.tick,
@@ -159,6 +159,20 @@ class GradientLearner:
             budget=Budget.of_host(0) if cache == "none" else data.budget,
             scratch=data.scratch if cache == "auto" else None,
         )
+
+    def _validated(self, index: int, hooks: Hooks) -> float | None:
+        """Accuracy on validation clips of the network as it is, by the classifier that the method names for that."""
+        network = self.network.eval()
+        if not self.method.validates_by_means:
+            return hooks.validate(network)
+        assert self.memory is not None
+        kept = {label: list(ids) for label, ids in self.memory.clip_ids.items()}
+        try:
+            self._choose_exemplars(index)
+            network.class_means = self._exemplar_means()
+            return hooks.validate(network)
+        finally:  # the step goes on with the exemplars and the head that it began with
+            network.class_means, self.memory.clip_ids = None, kept
 
     def _choose_exemplars(self, index: int) -> None:
         """Shrink what is kept of the old classes, then choose among the clips of the new ones."""

@@ -1,0 +1,380 @@
+"""A run of a gradient method repeated by an independent transcription in plain torch, float64.
+
+The transcription shares with the run what is drawn at random: initial weights, the rows of each batch, and random
+exemplars. The network, losses, optimizer, growth of the head, teacher, herding, classifiers and the choice of the best
+epoch are written here again, from the equations.
+
+B clips, T slices, S tokens, D width, C classes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from avcil.features import FeatureStore
+from avcil.models.saved import load_tensors
+from avcil.training import gradient
+from avcil.training.config import TrainConfig
+from avcil.training.run import Run
+
+LEARNING_RATE, DECAY, BETA_1, BETA_2, EPSILON = 5e-3, 1e-3, 0.9, 0.999, 1e-8
+Weights = dict[str, Tensor]
+HEAD = ("head.weight", "head.bias")
+
+
+@dataclass
+class StepRecord:
+    """What a run drew at random in one step."""
+
+    start: Weights
+    """Weights before the first batch."""
+    teacher: Weights | None
+    batches: list[list[tuple[Tensor, int]]] = field(default_factory=list)
+    """Of each epoch: rows of the store, and how many of them count as new."""
+
+
+@dataclass
+class Recorded:
+    """A run in float64."""
+
+    out: Path
+    steps: list[StepRecord]
+    sizes: tuple[int, ...]
+    config: TrainConfig
+
+    def losses(self) -> list[float]:
+        """Of each epoch."""
+        lines = (self.out / "metrics.jsonl").read_text().splitlines()
+        return [json.loads(line)["loss"] for line in lines]
+
+    def best_epochs(self) -> list[int]:
+        """Of each step."""
+        return [self._state(step)["best_epoch"] for step in range(len(self.sizes))]
+
+    def accuracies(self) -> list[list[float]]:
+        """The accuracy matrix."""
+        return [self._state(step)["accuracies"] for step in range(len(self.sizes))]
+
+    def exemplars(self, step: int) -> dict[str, list[str]]:
+        """Ids by class after a step."""
+        return self._state(step)["exemplars"]
+
+    def tensors(self, step: int) -> Weights:
+        """The checkpoint after a step."""
+        return load_tensors(self.out / "checkpoints" / f"step_{step}" / "model.safetensors")
+
+    def _state(self, step: int) -> dict[str, Any]:
+        return json.loads((self.out / "checkpoints" / f"step_{step}" / "state.json").read_text())
+
+
+def record_run(
+    store: Path, out: Path, method: str, *options: str, sizes=(3, 1, 2), epochs=4, **settings
+) -> Recorded:
+    """Train in float64 and keep what was drawn at random."""
+    starts = np.cumsum([0, *sizes])
+    names = [[f"c{number}" for number in range(a, b)] for a, b in itertools.pairwise(starts)]
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "steps.json").write_text(json.dumps(names))
+    config = TrainConfig(
+        features=store,
+        out=out / "run",
+        method=method,
+        steps=out / "steps.json",
+        set=options,
+        epochs=epochs,
+        learning_rate=LEARNING_RATE,
+        weight_decay=DECAY,
+        precision="float64",
+        **{"batch_size": 7, "exemplar_batch_size": 4} | settings,
+    )
+    recorded: list[StepRecord] = []
+    original = gradient.batches
+
+    def record(method, step, settings, epoch, *, whole):
+        if epoch == 0:
+            start = {name: value.clone() for name, value in step.network.tensors().items()}
+            teacher = None
+            if step.teacher is not None:
+                teacher = {name: value.clone() for name, value in step.teacher.network.tensors().items()}
+            recorded.append(StepRecord(start=start, teacher=teacher))
+        taken = []
+        for batch in original(method, step, settings, epoch, whole=whole):
+            taken.append((torch.from_numpy(step.pool._rows)[batch.rows], batch.new_count))
+            yield batch
+        recorded[-1].batches.append(taken)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gradient, "batches", record)
+        Run(config, quiet=True).finish()
+    return Recorded(out / "run", recorded, tuple(sizes), config)
+
+
+# -- equations ---------------------------------------------------------------------------------------------------------
+
+
+def plain_forward(w: Weights, a: Tensor, V: Tensor) -> SimpleNamespace:
+    """x, f_a, f_v, h and both attention maps; softmax spelled out."""
+    p = torch.tanh(a @ w["audio_attention.weight"].T + w["audio_attention.bias"])
+    P = torch.tanh(V @ w["visual_attention.weight"].T + w["visual_attention.bias"])
+    powers = torch.exp(P * p[:, None, None, :])
+    A_s = powers / powers.sum(dim=2, keepdim=True)
+    u = (A_s * P).sum(dim=2)
+    powers = torch.exp(u * p[:, None, :])
+    A_t = powers / powers.sum(dim=1, keepdim=True)
+    x = (A_t * (A_s * V).sum(dim=2)).sum(dim=1)
+    f_a = (a @ w["audio_projection.weight"].T + w["audio_projection.bias"]).clamp(min=0)
+    f_v = (x @ w["visual_projection.weight"].T + w["visual_projection.bias"]).clamp(min=0)
+    return SimpleNamespace(x=x, f_a=f_a, f_v=f_v, h=f_a + f_v, A_s=A_s, A_t=A_t)
+
+
+def linear_scores(w: Weights, h: Tensor) -> Tensor:
+    """Logits of the linear head."""
+    return h @ w["head.weight"].T + w["head.bias"]
+
+
+def logits(w: Weights, a: Tensor, V: Tensor) -> Tensor:
+    """Logits of clips, by the linear head."""
+    return linear_scores(w, plain_forward(w, a, V).h)
+
+
+def probabilities(z: Tensor) -> Tensor:
+    """Softmax over the last dimension of (B, C)."""
+    powers = torch.exp(z - z.max(dim=1, keepdim=True).values)
+    return powers / powers.sum(dim=1, keepdim=True)
+
+
+def cross_entropy(z: Tensor, y: Tensor) -> Tensor:
+    """Mean over clips."""
+    return -torch.log(probabilities(z)[torch.arange(len(y)), y]).mean()
+
+
+def unit(v: Tensor) -> Tensor:
+    """hat(v)"""
+    return v / v.norm(dim=-1, keepdim=True)
+
+
+def taskwise(z: Tensor, z_old: Tensor, sizes, T: float = 2.0) -> Tensor:
+    """Task-wise distillation over the classes of the earlier steps."""
+    total, start = z.new_zeros(()), 0
+    for size in sizes:
+        q = probabilities(z_old[:, start : start + size] / T)
+        r = probabilities(z[:, start : start + size] / T)
+        total = total + T**2 * (q * (q.log() - r.log())).sum() / len(z)
+        start += size
+    return total
+
+
+def herd(h: Tensor, quota: int, *, repeats: bool) -> list[int]:
+    """Greedy herding on unit features, one candidate after the other."""
+    u = unit(h)
+    mean, total, chosen = u.mean(dim=0), torch.zeros_like(u[0]), []
+    for k in range(1, min(quota, len(u)) + 1):
+        distances = [
+            float(((total + u[i]) / k - mean).square().sum()) if repeats or i not in chosen else math.inf
+            for i in range(len(u))
+        ]
+        chosen.append(distances.index(min(distances)))
+        total = total + u[chosen[-1]]
+    return chosen
+
+
+class PlainAdam:
+    """Adam with coupled weight decay, from its paper."""
+
+    def __init__(self, w: Weights):
+        self.m = {name: torch.zeros_like(value) for name, value in w.items()}
+        self.v = {name: torch.zeros_like(value) for name, value in w.items()}
+        self.t = 0
+
+    def step(self, w: Weights, gradients: Weights) -> None:
+        self.t += 1
+        for name, g in gradients.items():
+            g = g + DECAY * w[name]
+            self.m[name] = BETA_1 * self.m[name] + (1 - BETA_1) * g
+            self.v[name] = BETA_2 * self.v[name] + (1 - BETA_2) * g**2
+            m, v = self.m[name] / (1 - BETA_1**self.t), self.v[name] / (1 - BETA_2**self.t)
+            w[name] = w[name] - LEARNING_RATE * m / (v.sqrt() + EPSILON)
+
+
+# -- the loop ----------------------------------------------------------------------------------------------------------
+
+
+class Transcription:
+    """The loop over steps and epochs; a test overrides what its method does otherwise."""
+
+    frozen: tuple[str, ...] = ()
+    """Names of tensors without gradient."""
+    starts_afresh = False
+    repeats = False
+    """Whether herding may take a clip again."""
+    herds = False
+
+    def __init__(self, recorded: Recorded) -> None:
+        self.recorded, self.sizes = recorded, recorded.sizes
+        features = FeatureStore(recorded.config.features)
+        self.clips = features.clips
+        rows = np.arange(len(self.clips))
+        self.a = torch.from_numpy(features.audio(rows)).double()
+        self.V = torch.from_numpy(features.visual(rows)).double()
+        self.y = torch.tensor([int(clip.label[1:]) for clip in self.clips])
+        self.splits = {s: torch.tensor([c.split == s for c in self.clips]) for s in ("train", "val", "test")}
+        self.w: Weights = {}
+        self.old: Weights | None = None
+        """Weights at the end of the step before."""
+        self.index = 0
+        self.memory: dict[int, list[int]] = {}
+        """Rows of exemplars by class."""
+        self.exemplars_after: list[dict[str, list[str]]] = []
+        self.losses: list[float] = []
+        self.best_epochs: list[int] = []
+        self.accuracies: list[list[float]] = []
+        self.weights_after: list[Weights] = []
+
+    # -- what a method may do otherwise
+
+    def loss(self, w: Weights, rows: Tensor, n_c: int) -> Tensor:
+        raise NotImplementedError
+
+    def scores(self, w: Weights, rows: Tensor) -> Tensor:
+        """Of the classifier that answers after a step."""
+        return self.head_scores(w, rows)
+
+    def validation_scores(self, w: Weights, rows: Tensor) -> Tensor:
+        return self.head_scores(w, rows)
+
+    def head_scores(self, w: Weights, rows: Tensor) -> Tensor:
+        return logits(w, self.a[rows], self.V[rows])
+
+    def start(self, w: Weights, record: StepRecord) -> None:
+        """Change the weights that a step starts with."""
+
+    def end(self) -> None:
+        """Change the weights that a step ended with, before exemplars are chosen."""
+
+    def remember(self) -> None:
+        """After exemplars were chosen."""
+
+    # -- the loop
+
+    @property
+    def known(self) -> int:
+        return sum(self.sizes[: self.index])
+
+    @property
+    def total(self) -> int:
+        return sum(self.sizes[: self.index + 1])
+
+    def rows(self, split: str, classes=None) -> Tensor:
+        """Rows of a split, of all classes seen or of those given."""
+        chosen = self.y < self.total if classes is None else torch.isin(self.y, torch.tensor(list(classes)))
+        return (self.splits[split] & chosen).nonzero()[:, 0]
+
+    def run(self) -> None:
+        for index, record in enumerate(self.recorded.steps):
+            self.index = index
+            self._step(record)
+
+    def _step(self, record: StepRecord) -> None:
+        self.old = dict(self.w) if self.index else None
+        w = {name: value.clone() for name, value in record.start.items()}
+        if self.index and not self.starts_afresh:
+            w |= {name: value for name, value in self.w.items() if not name.startswith("head")}
+            for name in HEAD:
+                if name in w:
+                    w[name] = torch.cat([self.w[name], record.start[name][len(self.w[name]) :]])
+        self.start(w, record)
+        adam, best, best_w, best_epoch = PlainAdam(w), -1.0, dict(w), 0
+        for epoch, batches in enumerate(record.batches):
+            w = self._epoch(w, adam, batches)
+            held = self.rows("val")
+            right = self.validation_scores(w, held).argmax(dim=1) == self.y[held]
+            if float(right.double().mean()) > best:
+                best, best_w, best_epoch = float(right.double().mean()), dict(w), epoch
+        self.w = best_w
+        self.best_epochs.append(best_epoch)
+        self.end()
+        self._choose()
+        self.remember()
+        self.weights_after.append(dict(self.w))
+        self.accuracies.append([self._accuracy(task) for task in range(self.index + 1)])
+
+    def _epoch(self, w: Weights, adam: PlainAdam, batches) -> Weights:
+        sums = []
+        for rows, n_c in batches:
+            names = [name for name in w if name not in self.frozen]
+            w = w | {name: w[name].detach().requires_grad_(True) for name in names}
+            loss = self.loss(w, rows, n_c)
+            found = torch.autograd.grad(loss, [w[name] for name in names], allow_unused=True)
+            w = {name: value.detach() for name, value in w.items()}
+            gradients = {name: g for name, g in zip(names, found, strict=True) if g is not None}
+            adam.step(w, gradients)
+            sums.append(float(loss.detach()))
+        self.losses.append(math.fsum(sums) / len(sums))
+        return w
+
+    def _accuracy(self, task: int) -> float:
+        first = sum(self.sizes[:task])
+        asked = self.rows("test", range(first, first + self.sizes[task]))
+        return float((self.scores(self.w, asked).argmax(dim=1) == self.y[asked]).double().mean())
+
+    def quota(self) -> int:
+        config = self.recorded.config
+        return config.memory // self.total if config.memory else config.memory_per_class or 10
+
+    def herded(self, w: Weights) -> dict[int, list[int]]:
+        """Exemplar rows by class as they are after this step: old classes their first, new ones herded."""
+        kept = {label: rows[: self.quota()] for label, rows in self.memory.items()}
+        for label in range(self.known, self.total):
+            own = self.rows("train", [label])
+            h = plain_forward(w, self.a[own], self.V[own]).h
+            kept[label] = [int(own[i]) for i in herd(h, self.quota(), repeats=self.repeats)]
+        return kept
+
+    def _choose(self) -> None:
+        if self.herds:
+            self.memory = self.herded(self.w)
+        else:  # drawn at random: shared with the run
+            row_of = {clip.clip_id: row for row, clip in enumerate(self.clips)}
+            kept = self.recorded.exemplars(self.index)
+            self.memory = {int(label[1:]): [row_of[i] for i in ids] for label, ids in kept.items()}
+        ids = {f"c{label}": [self.clips[row].clip_id for row in rows] for label, rows in self.memory.items()}
+        self.exemplars_after.append(ids)
+
+    def mean_scores(self, w: Weights, rows: Tensor, memory: dict[int, list[int]]) -> Tensor:
+        """Minus the squared distance of hat(h) to each class's mean of hat(h) over its exemplars."""
+        means = torch.stack(
+            [
+                unit(plain_forward(w, self.a[memory[c]], self.V[memory[c]]).h).mean(dim=0)
+                for c in range(self.total)
+            ]
+        )
+        asked = unit(plain_forward(w, self.a[rows], self.V[rows]).h)
+        return -(asked[:, None] - means[None]).square().sum(dim=2)
+
+
+Transcribe = Callable[[Recorded], Transcription]
+
+
+def assert_lock_step(recorded: Recorded, transcription: Transcription, *, rtol: float = 1e-8) -> None:
+    """Every epoch's loss, the epochs chosen, the exemplars, the accuracies and the weights after each step."""
+    transcription.run()
+    assert recorded.losses() == pytest.approx(transcription.losses, rel=1e-9, abs=1e-9)
+    assert recorded.best_epochs() == transcription.best_epochs
+    for step, expected in enumerate(transcription.exemplars_after):
+        assert recorded.exemplars(step) == expected
+        saved = recorded.tensors(step)
+        for name, value in transcription.weights_after[step].items():
+            torch.testing.assert_close(saved[name], value, rtol=rtol, atol=1e-8)
+    assert recorded.accuracies() == transcription.accuracies
