@@ -155,7 +155,7 @@ def rows(store: FeatureStore, runs: dict[str, RunRecord]) -> list[np.ndarray]:
         network_after(store, runs["without VAD"], last),
     ):
         spatial, _ = network_attention(network, audio, visual)
-        maps.append(spatial.reshape(-1, *reader.visual_encoder.spatial_grid))
+        maps.append(spatial.reshape(-1, *reader.encoders.visual.spatial_grid))
     scale = AttentionScale.of(np.concatenate(maps))
     strips += [np.concatenate(draw_attention(frames, each, scale)[0], axis=1) for each in maps]
     print(f"the picture shows {store.clips[row].clip_id}")

@@ -5,7 +5,16 @@ from __future__ import annotations
 import json
 
 from avcil.encoders.catalog import WEIGHTS
-from avcil.encoders.registry import AUDIO, IN_WORDS, VISUAL, audio_encoder, visual_encoder
+from avcil.encoders.registry import (
+    AUDIO,
+    DEFAULT_AUDIO,
+    DEFAULT_VISUAL,
+    IN_WORDS,
+    JOINT,
+    VISUAL,
+    audio_encoder,
+    visual_encoder,
+)
 
 
 def listed(avcil, capsys, *words) -> list[dict]:
@@ -17,8 +26,8 @@ def test_every_encoder_is_listed(avcil, capsys):
     """With license and purpose; those that are ready with the size and the shape that they really have."""
     entries = listed(avcil, capsys, "--no-speed")
     names = [(entry["kind"], entry["name"]) for entry in entries]
-    expected = [("visual", name) for name in VISUAL] + [("audio", name) for name in AUDIO]
-    assert names == [(kind, IN_WORDS.get(name, name)) for kind, name in expected]
+    kinds = {"visual": (DEFAULT_VISUAL, *VISUAL), "audio": (DEFAULT_AUDIO, *AUDIO), "joint": (*JOINT,)}
+    assert names == [(kind, IN_WORDS.get(name, name)) for kind, known in kinds.items() for name in known]
     by_name = {entry["name"]: entry for entry in entries}
     assert all(entry["purpose"] != "not stated" != entry["license"] for entry in entries)
     assert by_name["yamnet"]["weights_bytes"] == (WEIGHTS / "yamnet.safetensors").stat().st_size
@@ -28,6 +37,23 @@ def test_every_encoder_is_listed(avcil, capsys):
     assert by_name["log-mel"]["weights_bytes"] == 0
     assert by_name["log-mel"]["status"] == "ready"
     assert by_name["videomae-base"]["status"].endswith("downloads its weights at first use")
+
+
+def test_the_defaults_are_listed(avcil, capsys):
+    """The combinations that `avcil extract` takes unless told otherwise, with the sum of their parts."""
+    defaults = [entry for entry in listed(avcil, capsys, "--no-speed") if entry["is_default"]]
+    sizes = {
+        name: (WEIGHTS / f"{name}.safetensors").stat().st_size for name in ("efficientnet_lite0", "yamnet")
+    }
+    assert [(entry["name"], entry["features"], entry["weights_bytes"]) for entry in defaults] == [
+        (DEFAULT_VISUAL, [4, 25, 128 + 128], sizes["efficientnet_lite0"]),
+        (DEFAULT_AUDIO, [148 + 128], sizes["yamnet"]),
+    ]
+    assert {(entry["license"], entry["status"]) for entry in defaults} == {("Apache-2.0", "ready")}
+    assert avcil("encoders", "--no-speed") == 0
+    shown = capsys.readouterr().out
+    assert f"{DEFAULT_VISUAL} (default)\n" in shown
+    assert f"{DEFAULT_AUDIO} (default)\n" in shown
 
 
 def test_speed_is_measured_of_those_that_are_ready(avcil, capsys):

@@ -80,7 +80,7 @@ def test_the_variants_frames_reach_the_store(
         stores.append(FeatureStore(out))
     reader = ClipReader(stores[1].manifest.to_dict(), modality="visual")
     frames = read_clip(clips[1].path, frames=4, short_side=32, frame_choice="av-cil-script-8fps").frames
-    tokens = reader.visual_encoder.encode([frames])[0]
+    tokens = reader.encoders.visual.encode([frames])[0]
     np.testing.assert_allclose(tokens, stores[1].visual([1])[0], atol=2e-3)
     assert np.abs(tokens - stores[0].visual([1])[0]).max() > 0.05
 

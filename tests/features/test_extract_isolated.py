@@ -161,7 +161,7 @@ def test_measuring_the_batch_size():
         time.sleep(0.02)  # a batch costs the same whatever its size, so that larger ones are faster
         return [{} for _ in batch]
 
-    encoders._encode_together = encode
+    encoders.encode_together = encode
     assert encoders.best_batch_size() == 16
     assert max(calls) == 32
 

@@ -354,7 +354,7 @@ def test_the_encoder_must_make_what_the_model_takes() -> None:
 
     encoder = audio_encoder("log-mel")
     description = {"dtype": "float16", "audio": {"shape": [encoder.width], "encoder": encoder.fingerprint()}}
-    assert ClipReader(description, modality="audio").audio_encoder is not None
+    assert ClipReader(description, modality="audio").encoders.audio is not None
     description["audio"]["shape"] = [10]
     with pytest.raises(InputError, match=r"features of shape \[10\]"):
         ClipReader(description, modality="audio")

@@ -33,26 +33,25 @@ def run(args: Args) -> None:
 
 
 def _lines(entries: list[CatalogEntry]) -> list[str]:
-    from avcil.cli.extract import Args as Extract
-
     header = ("encoder", "kind", "license", "weights", "features", "ms")
     rows = [header, *(_row(entry) for entry in entries)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row, entry in zip(rows, [None, *entries], strict=True):
+        if entry is not None and entry.is_default:
+            lines.append(f"{entry.name} (default)")
         lines.append("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
         if entry is not None:
             lines.append(f"    {entry.purpose}")
         if entry is not None and entry.status != "ready":
             lines.append(f"    {entry.status}")
-    fields = Extract.__dataclass_fields__
     return [
         *lines,
         "",
         "Features: T slices x S cells x D of a visual encoder, D of an audio encoder.",
         "ms: encoding alone of a decoded clip of 3 s on this machine, best of 3.",
-        "Names joined by + are combined. Default of avcil extract:",
-        f"    --visual {fields['visual'].default} --audio {fields['audio'].default}",
+        "Names joined by + are combined. Defaults are what avcil extract takes where",
+        "neither --visual nor --audio nor --joint names another.",
     ]
 
 
@@ -64,4 +63,5 @@ def _row(entry: CatalogEntry) -> tuple[str, ...]:
         weights = in_words(entry.weights_bytes)
     shape = "of the model" if entry.features is None else " x ".join(map(str, entry.features))
     speed = "-" if entry.milliseconds is None else f"{entry.milliseconds:.0f}"
-    return (entry.name, entry.kind, entry.license, weights, shape, speed)
+    name = "" if entry.is_default else entry.name  # too long for the column
+    return (name, entry.kind, entry.license, weights, shape, speed)

@@ -8,8 +8,6 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from avcil.encoders.registry import DEFAULT_AUDIO, DEFAULT_VISUAL
-
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
@@ -19,12 +17,15 @@ class Args:
     """The clip list, a CSV with path,label,split[,start,end][,clip_id]; `avcil scan` makes one."""
     out: Path
     """The folder of the feature store, new or begun before."""
-    visual: str = DEFAULT_VISUAL
+    visual: str | None = None
     """The visual encoder: patch-motion, efficientnet-lite0, videomae-base, hf:MODEL (a Hugging Face model or a folder),
-    several joined by +, or none."""
-    audio: str = DEFAULT_AUDIO
+    several joined by +, or none. Unless given: patch-motion+efficientnet-lite0."""
+    audio: str | None = None
     """The audio encoder: log-mel, yamnet, audiomae[:CHECKPOINT], hf:MODEL (a Hugging Face model or a folder), several
-    joined by +, or none."""
+    joined by +, or none. Unless given: log-mel+yamnet."""
+    joint: str | None = None
+    """One encoder of frames and sound together, instead of --visual and --audio: hf:MODEL of the family PE-AV. Every
+    clip must have picture and sound."""
     audio_tokens: bool = False
     """Store the tokens that the audio vector is made of as well, for methods of your own. yamnet, audiomae and
     AST have them; combined encoders have none."""
@@ -69,6 +70,7 @@ def run(args: Args) -> None:
         args.out,
         visual=args.visual,
         audio=args.audio,
+        joint=args.joint,
         missing=args.missing,
         dtype=args.dtype,
         retry_failed=args.retry_failed,

@@ -1,4 +1,4 @@
-"""The interface of encoders: frozen functions from frames to tokens, or from sound to a vector.
+"""The interface of encoders: frozen functions from frames to tokens, from sound to a vector, or from both to both.
 
 Shapes: F sampled frames, H x W pixels, T time slices, S spatial tokens per slice, D width, N samples of
 sound.
@@ -59,8 +59,8 @@ class Encoder(ABC):
         return constants_of(self.fingerprint(), self.width).scale
 
 
-class VisualEncoder(Encoder):
-    """Frames to visual tokens."""
+class FrameEncoder(Encoder):
+    """What encoders that take frames have in common: visual and joint ones."""
 
     frames: int
     """How many frames of a clip it looks at."""
@@ -88,6 +88,19 @@ class VisualEncoder(Encoder):
             )
         return side, side
 
+
+class SoundEncoder(Encoder):
+    """What encoders that take sound have in common: audio and joint ones."""
+
+    sample_rate: int
+    """Hertz of the mono sound it wants."""
+    token_count: int | None = None
+    """N tokens behind the vector, where it can give them (`AudioEncoder.encode_with_tokens`)."""
+
+
+class VisualEncoder(FrameEncoder):
+    """Frames to visual tokens."""
+
     @abstractmethod
     def encode(self, clips: Sequence[Any]) -> np.ndarray:
         """Encode clips.
@@ -101,13 +114,8 @@ class VisualEncoder(Encoder):
         """
 
 
-class AudioEncoder(Encoder):
+class AudioEncoder(SoundEncoder):
     """Sound to a vector."""
-
-    sample_rate: int
-    """Hertz of the mono sound it wants."""
-    token_count: int | None = None
-    """N tokens behind the vector, where it can give them (`encode_with_tokens`)."""
 
     def encode_with_tokens(self, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Vectors (B, D) as `encode` gives them, and tokens (B, N, D), both float32."""
@@ -116,3 +124,22 @@ class AudioEncoder(Encoder):
     @abstractmethod
     def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
         """Vectors (B, D) float32 of B mono waveforms, each float32 (N,) in [-1, 1]; lengths may differ."""
+
+
+class JointEncoder(FrameEncoder, SoundEncoder):
+    """Frames and sound together to visual tokens and an audio vector, each of which depends on both.
+
+    It needs both modalities of a clip. A store has its fingerprint for the visual and for the audio features.
+    """
+
+    @abstractmethod
+    def encode(self, clips: Sequence[Any], sounds: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Encode clips.
+
+        Args:
+            clips: The frames of B clips, as `VisualEncoder.encode` takes them.
+            sounds: Their mono waveforms, each float32 (N,) in [-1, 1]; lengths may differ.
+
+        Returns:
+            Visual tokens (B, T, S, D) and audio vectors (B, D), float32.
+        """

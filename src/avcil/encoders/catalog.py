@@ -13,7 +13,18 @@ import numpy as np
 
 from avcil.encoders.base import VisualEncoder
 from avcil.encoders.info import EncoderInfo
-from avcil.encoders.registry import AUDIO, IN_WORDS, VISUAL, audio_encoder, visual_encoder
+from avcil.encoders.registry import (
+    AUDIO,
+    DEFAULT_AUDIO,
+    DEFAULT_VISUAL,
+    IN_WORDS,
+    JOINT,
+    VISUAL,
+    audio_encoder,
+    visual_encoder,
+)
+
+Kind = Literal["visual", "audio", "joint"]
 
 WEIGHTS = Path(__file__).with_name("weights")
 TRIAL_SECONDS = 3.0
@@ -21,6 +32,11 @@ TRIAL_SECONDS = 3.0
 TRIAL_SIDE = 256
 """Pixels of its frames' short side, for encoders that take any."""
 TRIALS = 3
+DEFAULTS: tuple[tuple[Kind, str, str], ...] = (
+    ("visual", DEFAULT_VISUAL, "any clips: how things move, and what they are"),
+    ("audio", DEFAULT_AUDIO, "any clips: how a sound changes, and what it is of"),
+)
+"""The encoders of `avcil extract` where none is named, and their purpose."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,39 +45,59 @@ class CatalogEntry:
 
     name: str
     """As `avcil extract` takes it; MODEL stands for a hub name or a folder."""
-    kind: Literal["visual", "audio"]
+    kind: Kind
+    """The option of `avcil extract` that takes it."""
     license: str
     weights_bytes: int | None
     """0 where nothing was learned; None where it depends on the model."""
     features: tuple[int, ...] | None
-    """(T, S, D) of a visual encoder, (D,) of an audio encoder; None where it depends on the model."""
+    """(T, S, D) of a visual encoder, (D,) of an audio encoder; None where it depends on the model. The D of a
+    combination is the sum of those of its parts."""
     purpose: str
     status: str
     """What is to be done before it can be used; "ready" if nothing."""
     milliseconds: float | None
     """To encode a decoded clip of 3 s on this machine, best of three; None if not measured."""
+    is_default: bool = False
+    """Whether `avcil extract` takes it where none is named."""
 
 
 def catalog(*, speed: bool = True) -> list[CatalogEntry]:
-    """All encoders, visual ones first.
+    """All encoders, visual ones first, then audio and joint ones; the default one first of its kind.
 
     Args:
-        speed: whether to measure those that work right after installation (about a second in all).
+        speed: Whether to measure those that work right after installation (about a second in all).
     """
-    kinds: tuple[tuple[Literal["visual", "audio"], Any], ...] = (("visual", VISUAL), ("audio", AUDIO))
-    return [
-        _entry(kind, name, place, speed=speed) for kind, places in kinds for name, place in places.items()
+    entries = [_default(*default, speed=speed) for default in DEFAULTS]
+    kinds: tuple[tuple[Kind, Any], ...] = (("visual", VISUAL), ("audio", AUDIO), ("joint", JOINT))
+    entries += [
+        _single(kind, name, place, speed=speed) for kind, places in kinds for name, place in places.items()
     ]
+    return sorted(entries, key=lambda entry: [kind for kind, _ in kinds].index(entry.kind))
 
 
-def _entry(
-    kind: Literal["visual", "audio"], name: str, place: tuple[str, str], *, speed: bool
-) -> CatalogEntry:
+def _default(kind: Kind, name: str, purpose: str, *, speed: bool) -> CatalogEntry:
+    """A combination of encoders that work right after installation."""
+    encoder = _built(kind, name)
+    infos = [part.info for part in encoder.parts]
+    licenses = dict.fromkeys(info.license for info in infos if _weights_bytes(info))
+    return CatalogEntry(
+        name=name,
+        kind=kind,
+        license=", ".join(licenses),
+        weights_bytes=sum(_weights_bytes(info) or 0 for info in infos),
+        features=_features(encoder),
+        purpose=purpose,
+        status="ready",
+        milliseconds=_milliseconds(encoder) if speed else None,
+        is_default=True,
+    )
+
+
+def _single(kind: Kind, name: str, place: tuple[str, str], *, speed: bool) -> CatalogEntry:
     module, attribute = place
     info: EncoderInfo = getattr(importlib.import_module(module), attribute).info
-    encoder = None
-    if info.is_built_in:
-        encoder = visual_encoder(name) if kind == "visual" else audio_encoder(name)
+    encoder = _built(kind, name) if info.is_built_in else None
     return CatalogEntry(
         name=IN_WORDS.get(name, name),
         kind=kind,
@@ -72,6 +108,10 @@ def _entry(
         status=_status(info),
         milliseconds=_milliseconds(encoder) if speed and encoder is not None else None,
     )
+
+
+def _built(kind: Kind, name: str) -> Any:
+    return visual_encoder(name) if kind == "visual" else audio_encoder(name)
 
 
 def _weights_bytes(info: EncoderInfo) -> int | None:
@@ -112,5 +152,8 @@ def _made_up_clip(encoder: Any) -> Any:
     rng = np.random.default_rng(0)
     if not isinstance(encoder, VisualEncoder):
         return rng.uniform(-0.1, 0.1, int(TRIAL_SECONDS * encoder.sample_rate)).astype(np.float32)
-    side = encoder.short_side or TRIAL_SIDE
-    return rng.integers(0, 256, (encoder.frames, side, side * 4 // 3, 3), dtype=np.uint8)
+    clips = []
+    for sampling in encoder.samplings:
+        side = sampling.short_side or TRIAL_SIDE
+        clips.append(rng.integers(0, 256, (sampling.frames, side, side * 4 // 3, 3), dtype=np.uint8))
+    return clips[0] if len(clips) == 1 else tuple(clips)

@@ -15,7 +15,7 @@ from torch import Tensor
 from avcil.encoders.base import AudioEncoder
 from avcil.encoders.device import inference
 from avcil.encoders.hugging_face import HuggingFaceModel, Source, load_config, load_model, load_settings
-from avcil.encoders.hugging_face_sound import sound_family
+from avcil.encoders.hugging_face_sound import SoundFamily, sound_family
 from avcil.encoders.info import EncoderInfo
 from avcil.encoders.kaldi_fbank import checked_sound
 
@@ -50,9 +50,7 @@ class HuggingFaceAudio(HuggingFaceModel, AudioEncoder):
         self.model_type: str = whole.model_type
         self.family = sound_family(self.model_type)
         config = self.family.config(whole)
-        found = load_settings(self.source, *SETTINGS_FILES) or {}
-        figures = {key: value for key, value in found.items() if key not in NOT_SETTINGS}
-        self.settings = {**self.family.defaults, **figures}
+        self.settings = sound_settings(self.source, self.family)
         self.sample_rate = int(self.settings["sampling_rate"])
         self.width = int(getattr(config, self.family.width))
         if self.family.token_count is not None:
@@ -94,3 +92,9 @@ class HuggingFaceAudio(HuggingFaceModel, AudioEncoder):
 
     def _preprocessing_fingerprint(self) -> dict[str, Any]:
         return {**self.settings, "hears": self.family.hears}
+
+
+def sound_settings(source: Source, family: SoundFamily) -> dict[str, Any]:
+    """What a model's preprocessor file says of its sound, else what was published for its family."""
+    found = load_settings(source, *SETTINGS_FILES) or {}
+    return {**family.defaults, **{key: value for key, value in found.items() if key not in NOT_SETTINGS}}

@@ -21,7 +21,7 @@ from avcil.encoders.hugging_face import (
     load_settings,
     square,
 )
-from avcil.encoders.hugging_face_vision import FAMILIES, vision_family
+from avcil.encoders.hugging_face_vision import FAMILIES, VisionFamily, vision_family
 from avcil.encoders.info import EncoderInfo
 from avcil.encoders.pixels import NORMALISATIONS, Pixels, from_processor
 from avcil.errors import InputError, unknown_name
@@ -108,9 +108,8 @@ class HuggingFaceVisual(HuggingFaceModel, VisualEncoder):
         family = self.family
         if family.frames and frames is not None:
             raise InputError(f"a {self.model_type} model has its own number of frames; leave `frames` out")
-        self.frames = getattr(config, family.frames) if family.frames else (8 if frames is None else frames)
-        if not 1 <= self.frames <= MOST_FRAMES:
-            raise InputError(f"frames must be 1 to {MOST_FRAMES}, not {self.frames}")
+        own = getattr(config, family.frames) if family.frames else (8 if frames is None else frames)
+        self.frames = checked_frame_number(own)
         slices = self.frames // (_tubelet(config, family.tubelet) if family.tubelet else 1)
         self._pixels = self._preprocessing(config)
         self.short_side = self._pixels.short_side
@@ -123,13 +122,7 @@ class HuggingFaceVisual(HuggingFaceModel, VisualEncoder):
         return (self._pixels.side // square(_patch(config), "patch size")) ** 2
 
     def _preprocessing(self, config: Any) -> Pixels:
-        return from_processor(
-            load_settings(self.source, *PROCESSOR_FILES),
-            side=_side(config),
-            own_side=self.family.own_side,
-            fit=self.family.fit,
-            normalisation=self.family.normalisation,
-        )
+        return model_pixels(self.source, self.family, config)
 
     def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
         """Tokens (B, T, S, D) float32 of B clips, each uint8 RGB (F, H, W, 3); sizes may differ."""
@@ -138,9 +131,7 @@ class HuggingFaceVisual(HuggingFaceModel, VisualEncoder):
         return np.concatenate([np.zeros((0, *self.token_grid, self.width), np.float32), *parts])
 
     def _encode_some(self, clips: Sequence[np.ndarray]) -> np.ndarray:
-        for clip in clips:
-            if len(clip) != self.frames:
-                raise InputError(f"{self.name} takes {self.frames} frames of a clip; got {np.shape(clip)}")
+        check_frames(clips, self.frames, self.name)
         frames = self._pixels.batch(clips, self.name).to(self.device, non_blocking=True)
         with inference(self.device, self.precision):
             pixels = self._pixels.normalised(frames)  # (B, F, 3, P, P)
@@ -187,6 +178,31 @@ class VideoMAE(HuggingFaceVisual):
         return Pixels(
             side=side, short_side=side, fit="crop", mean=mean, std=std, source="published: VideoMAE"
         )
+
+
+def model_pixels(source: Source, family: VisionFamily, config: Any) -> Pixels:
+    """How a model wants its frames: its preprocessor file, else what was published for its family."""
+    return from_processor(
+        load_settings(source, *PROCESSOR_FILES),
+        side=_side(config),
+        own_side=family.own_side,
+        fit=family.fit,
+        normalisation=family.normalisation,
+    )
+
+
+def checked_frame_number(frames: int) -> int:
+    """`frames`, if it is a number of frames that an encoder may take of a clip."""
+    if not 1 <= frames <= MOST_FRAMES:
+        raise InputError(f"frames must be 1 to {MOST_FRAMES}, not {frames}")
+    return frames
+
+
+def check_frames(clips: Sequence[np.ndarray], frames: int, name: str) -> None:
+    """Refuse clips of another number of frames than the encoder `name` takes."""
+    for clip in clips:
+        if len(clip) != frames:
+            raise InputError(f"{name} takes {frames} frames of a clip; got {np.shape(clip)}")
 
 
 def _side(config: Any) -> int:

@@ -13,6 +13,9 @@ JOINER = "+"
 MAX_PARTS = 8
 """Encoders in one combination, at most."""
 
+HUGGING_FACE = {"visual": "hf", "audio": "hf-audio", "joint": "hf-joint"}
+"""The name that the encoder `hf:MODEL` has in fingerprints, by its kind."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
@@ -54,15 +57,24 @@ def written_name(fingerprint: Mapping[str, Any]) -> str:
 
     >>> written_name({"name": "yamnet", "options": {"width": 64, "segments": 4}})
     'yamnet,width=64,segments=4'
+    >>> written_name({"name": "hf-audio", "options": {"source": "laion/clap-htsat-fused"}})
+    'hf:laion/clap-htsat-fused'
     """
     return JOINER.join(map(_written_part, fingerprint.get("parts") or [fingerprint]))
 
 
 def _written_part(fingerprint: Mapping[str, Any]) -> str:
     options = dict(fingerprint.get("options") or {})
+    name = fingerprint.get("name", "?")
+    name = "hf" if name in HUGGING_FACE.values() else name
     source, variant = options.pop("source", None), options.pop("variant", None)
-    written = "".join(f",{name}={json.dumps(value)}" for name, value in options.items())
-    return f"{fingerprint.get('name', '?')}{written}{f'@{variant}' if variant else ''}{f':{source}' if source else ''}"
+    written = "".join(f",{option}={json.dumps(value)}" for option, value in options.items())
+    return f"{name}{written}{f'@{variant}' if variant else ''}{f':{source}' if source else ''}"
+
+
+def is_joint(fingerprint: Mapping[str, Any]) -> bool:
+    """Whether it is that of an encoder that takes frames and sound together."""
+    return fingerprint.get("name") == HUGGING_FACE["joint"]
 
 
 def parts_of(fingerprint: Mapping[str, Any], width: int) -> tuple[Part, ...]:

@@ -15,9 +15,9 @@ import importlib
 import json
 from typing import Any
 
-from avcil.encoders.base import AudioEncoder, VisualEncoder
+from avcil.encoders.base import AudioEncoder, JointEncoder, VisualEncoder
 from avcil.encoders.options import check_options
-from avcil.encoders.parts import JOINER, check_parts
+from avcil.encoders.parts import HUGGING_FACE, JOINER, check_parts
 from avcil.errors import InputError, unknown_name
 
 Places = dict[str, tuple[str, str]]
@@ -33,10 +33,11 @@ AUDIO: Places = {
     "audiomae": ("avcil.encoders.audio_mae", "AudioMAE"),
     "hf-audio": ("avcil.encoders.hugging_face_audio", "HuggingFaceAudio"),
 }
+JOINT: Places = {"hf-joint": ("avcil.encoders.hugging_face_joint", "HuggingFaceJoint")}
 DEFAULT_VISUAL = "patch-motion+efficientnet-lite0"
 DEFAULT_AUDIO = "log-mel+yamnet"
 """How things move and sound, and what they are: features for any kind of clip (docs/encoders.md)."""
-IN_WORDS = {"hf": "hf:MODEL", "hf-audio": "hf:MODEL"}
+IN_WORDS = dict.fromkeys(HUGGING_FACE.values(), "hf:MODEL")
 
 
 def visual_encoder_names() -> list[str]:
@@ -75,7 +76,14 @@ def audio_encoder(name: str, **options: Any) -> AudioEncoder:
     return _by_name("audio", name, AUDIO, options)
 
 
-def from_fingerprint(fingerprint: dict[str, Any]) -> VisualEncoder | AudioEncoder:
+def joint_encoder(name: str, **options: Any) -> JointEncoder:
+    """The joint encoder of this name; as `visual_encoder`, but it cannot be combined with others."""
+    if len(_split(name, JOINT | {"hf": JOINT["hf-joint"]})) > 1:
+        raise InputError(f"a joint encoder cannot be combined with others; {name!r} names several. Name one")
+    return _by_name("joint", name, JOINT, options)
+
+
+def from_fingerprint(fingerprint: dict[str, Any]) -> VisualEncoder | AudioEncoder | JointEncoder:
     """The encoder that a feature store or a model names, checked to encode exactly alike.
 
     Raises:
@@ -105,9 +113,10 @@ def _single_of(fingerprint: dict[str, Any]) -> Any:
     name, options = str(fingerprint["name"]), fingerprint["options"]
     if not isinstance(options, dict):
         raise InputError(f"the options of encoder {name!r:.60} are {options!r:.60}, not a JSON object")
-    if name not in VISUAL | AUDIO:
-        raise unknown_name("encoder", name, VISUAL | AUDIO)
-    return _build(name, (VISUAL | AUDIO)[name], options)
+    known = VISUAL | AUDIO | JOINT
+    if name not in known:
+        raise unknown_name("encoder", name, known)
+    return _build(name, known[name], options)
 
 
 def _combination_of(fingerprint: dict[str, Any]) -> Any:
@@ -162,8 +171,8 @@ def _by_single_name(kind: str, text: str, places: Places, options: dict[str, Any
     front, colon, source = text.partition(":")
     front, at, variant = front.partition("@")
     name, *written = front.split(",")
-    key = "hf-audio" if (name, kind) == ("hf", "audio") else name
-    if key not in places or name == "hf-audio":
+    key = HUGGING_FACE[kind] if name == "hf" else name
+    if key not in places or name in ("hf-audio", "hf-joint"):
         raise unknown_name(f"{kind} encoder", name, _in_words(places))
     if colon and source:
         options = {"source": source} | options

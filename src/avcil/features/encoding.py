@@ -1,13 +1,13 @@
-"""The two encoders of an extraction: built from names, put on a device, asked for batches.
+"""The encoders of an extraction, a visual and an audio one or a joint one: built from names, put on a device, asked
+for batches.
 
-Shapes: F frames, H x W pixels, N samples, T time slices, S spatial tokens per slice, N
-audio tokens, D width.
+Shapes: F frames, H x W pixels, N samples or audio tokens, T time slices, S spatial tokens per slice, D width.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from avcil.clips import Clip
-from avcil.encoders.base import AudioEncoder, Frames, VisualEncoder
+from avcil.encoders.base import AudioEncoder, Encoder, Frames, JointEncoder, VisualEncoder
 from avcil.errors import InputError
 from avcil.features.manifest import Manifest, Modality
 from avcil.features.reading import ReadClip, Wanted
@@ -35,8 +35,9 @@ PICTURE_SIDE, SOUND_SECONDS = 256, 10.0
 class EncoderNames:
     """What encoders to build, and where they run; plain text, so that another machine can build them too."""
 
-    visual: str
-    audio: str
+    visual: str | None = None
+    audio: str | None = None
+    joint: str | None = None
     device: str | None = None
     precision: str | None = None
     audio_tokens: bool = False
@@ -44,17 +45,16 @@ class EncoderNames:
     @classmethod
     def of(
         cls,
-        visual: str | VisualEncoder,
-        audio: str | AudioEncoder,
-        *,
-        device: str | None,
-        precision: str | None,
-        audio_tokens: bool,
+        visual: str | VisualEncoder | None,
+        audio: str | AudioEncoder | None,
+        joint: str | JointEncoder | None,
+        **options: Any,
     ) -> EncoderNames | None:
         """None if one of them is an encoder, which has no name that builds it."""
-        if not (isinstance(visual, str) and isinstance(audio, str)):
+        names = {"visual": visual, "audio": audio, "joint": joint}
+        if not all(isinstance(name, str | None) for name in names.values()):
             return None
-        return cls(visual=visual, audio=audio, device=device, precision=precision, audio_tokens=audio_tokens)
+        return cls(**names, **options)  # type: ignore[arg-type]
 
     def build(self) -> Encoders:
         """The encoders, weights loaded."""
@@ -67,18 +67,30 @@ class Encoders:
     def __init__(
         self,
         *,
-        visual: VisualEncoder | None,
-        audio: AudioEncoder | None,
+        visual: VisualEncoder | JointEncoder | None,
+        audio: AudioEncoder | JointEncoder | None,
         device: str | None = None,
         precision: str | None = None,
         audio_tokens: bool = False,
     ) -> None:
-        """`device`, `precision`: as `avcil.encoders.device` takes them; None leaves encoders where they stand.
-        `audio_tokens`: give these beside the audio vector.
-
-        :raises InputError: if the device is not there, or it is named and no encoder could use it; if the audio
-            encoder has no tokens to give.
         """
+        Args:
+            visual: What makes the visual features; None stores none. A joint encoder is given as `audio` too.
+            audio: What makes the audio features.
+            device: As `avcil.encoders.device` takes it; None leaves encoders where they stand.
+            precision: As `device`.
+            audio_tokens: Give these beside the audio vector.
+
+        Raises:
+            InputError: If the device is not there, or it is named and no encoder could use it; if the audio encoder
+                has no tokens to give; if a joint encoder is given for one modality alone.
+        """
+        self.joint = next((given for given in (visual, audio) if isinstance(given, JointEncoder)), None)
+        if self.joint is not None and visual is not audio:
+            raise InputError(
+                f"{self.joint.name} makes visual and audio features together. Give it as joint (--joint), without "
+                "visual and audio"
+            )
         self.visual, self.audio, self.audio_tokens = visual, audio, audio_tokens
         if audio_tokens and (audio is None or audio.token_count is None):
             named = "there is no audio encoder" if audio is None else f"{audio.name} has none"
@@ -92,24 +104,41 @@ class Encoders:
     @classmethod
     def of(
         cls,
-        visual: str | VisualEncoder,
-        audio: str | AudioEncoder,
-        *,
-        device: str | None = None,
-        precision: str | None = None,
-        audio_tokens: bool = False,
+        visual: str | VisualEncoder | None = None,
+        audio: str | AudioEncoder | None = None,
+        joint: str | JointEncoder | None = None,
+        **options: Any,
     ) -> Encoders:
-        """From names ("none" is no encoder), or encoders."""
-        from avcil.encoders.registry import audio_encoder, visual_encoder
+        """From names or encoders.
 
+        Args:
+            visual: "none" is no encoder, None the default one.
+            audio: As `visual`.
+            joint: Instead of the other two.
+            options: Those of the constructor.
+        """
+        from avcil.encoders import registry
+
+        if joint is not None:
+            if visual is not None or audio is not None:
+                raise InputError(
+                    "a joint encoder makes the visual and the audio features. Leave out visual and audio (--visual, "
+                    "--audio), or joint (--joint)"
+                )
+            built = registry.joint_encoder(joint) if isinstance(joint, str) else joint
+            return cls(visual=built, audio=built, **options)
+        visual = registry.DEFAULT_VISUAL if visual is None else visual
+        audio = registry.DEFAULT_AUDIO if audio is None else audio
         if isinstance(visual, str):
-            visual = None if visual == "none" else visual_encoder(visual)
+            visual = None if visual == "none" else registry.visual_encoder(visual)
         if isinstance(audio, str):
-            audio = None if audio == "none" else audio_encoder(audio)
-        return cls(visual=visual, audio=audio, device=device, precision=precision, audio_tokens=audio_tokens)
+            audio = None if audio == "none" else registry.audio_encoder(audio)
+        return cls(visual=visual, audio=audio, **options)
 
-    def _both(self) -> list[VisualEncoder | AudioEncoder]:
-        return [encoder for encoder in (self.visual, self.audio) if encoder is not None]
+    def _each(self) -> list[Encoder]:
+        """The encoders, a joint one once."""
+        pair = (self.visual, self.audio if self.joint is None else None)
+        return [encoder for encoder in pair if encoder is not None]
 
     def place(self, device: str | None, precision: str | None) -> None:
         """Move those that have a model; names as `avcil.encoders.device` takes them, None changes nothing.
@@ -118,11 +147,11 @@ class Encoders:
         """
         if device is None and precision is None:
             return
-        movable: list[Any] = [encoder for encoder in self._both() if encoder.runs_on_gpu]
+        movable: list[Any] = [encoder for encoder in self._each() if encoder.runs_on_gpu]
         for encoder in movable:
             encoder.place(device, precision)
         if not movable and (device not in (None, "cpu") or precision not in (None, "float32")):
-            names = " and ".join(encoder.name for encoder in self._both())
+            names = " and ".join(encoder.name for encoder in self._each())
             raise InputError(
                 f"{names} run on the processor in float32 alone. Leave --device and --precision out, or choose "
                 "encoders that have a model (docs/encoders.md)"
@@ -131,13 +160,13 @@ class Encoders:
     @property
     def can_use_gpu(self) -> bool:
         """Whether any encoder has a model that a GPU can run."""
-        return any(encoder.runs_on_gpu for encoder in self._both())
+        return any(encoder.runs_on_gpu for encoder in self._each())
 
     @property
     def precision(self) -> str:
         """ "bfloat16" if any encoder computes in it."""
         return (
-            "bfloat16" if "bfloat16" in {getattr(e, "precision", None) for e in self._both()} else "float32"
+            "bfloat16" if "bfloat16" in {getattr(e, "precision", None) for e in self._each()} else "float32"
         )
 
     def manifest(self, *, missing: str, dtype: str) -> Manifest:
@@ -152,7 +181,7 @@ class Encoders:
         if self.precision != "float32":
             sampling["precision"] = self.precision
         visual, audio = self.visual, self.audio
-        libraries = {name for encoder in self._both() for name in encoder.libraries}
+        libraries = {name for encoder in self._each() for name in encoder.libraries}
         return Manifest(
             visual=visual and Modality.of(visual, (*visual.token_grid, visual.width)),
             audio=audio and Modality.of(audio, (audio.width,)),
@@ -166,24 +195,37 @@ class Encoders:
     def encode(self, batch: Sequence[ReadClip]) -> list[Arrays | str]:
         """Each clip's arrays, or why it could not be encoded: a batch that fails is tried clip by clip."""
         try:
-            return self._encode_together(batch)
+            return list(self.encode_together(batch))
         except Exception as error:  # an encoder can fail on one odd clip; only that one is listed
             if len(batch) == 1:
                 return [f"it cannot be encoded: {type(error).__name__}: {error}"]
             return [arrays for read in batch for arrays in self.encode([read])]
 
-    def _encode_together(self, batch: Sequence[ReadClip]) -> list[Arrays | str]:
-        arrays: list[Arrays | str] = [{} for _ in batch]
-        for encode, given in (
-            (self._see, [read.pictures for read in batch]),
-            (self._hear, [read.sound for read in batch]),
-        ):
+    def encode_together(self, batch: Sequence[ReadClip]) -> list[Arrays]:
+        """Each clip's arrays, without those of a modality that it lacks; none if the encoder is joint."""
+        arrays: list[Arrays] = [{} for _ in batch]
+        for encode, given in self._tasks(batch):
             present = [place for place, value in enumerate(given) if value is not None]
             if present:
                 for name, values in encode([given[place] for place in present]).items():
                     for place, value in zip(present, values, strict=True):
-                        arrays[place][name] = value  # type: ignore[index]
+                        arrays[place][name] = value
         return arrays
+
+    def _tasks(self, batch: Sequence[ReadClip]) -> list[tuple[Callable[[list[Any]], Arrays], list[Any]]]:
+        """What encodes, and what it is given of each clip; None where the clip lacks it."""
+        if self.joint is not None:
+            pairs = [None if read.lacks(self.wanted) else (read.pictures, read.sound) for read in batch]
+            return [(self._see_and_hear, pairs)]
+        return [
+            (self._see, [read.pictures for read in batch]),
+            (self._hear, [read.sound for read in batch]),
+        ]
+
+    def _see_and_hear(self, pairs: list[tuple[Frames, np.ndarray]]) -> Arrays:
+        assert self.joint is not None
+        tokens, vectors = self.joint.encode([frames for frames, _ in pairs], [sound for _, sound in pairs])
+        return {"visual": tokens, "audio": vectors}
 
     def _see(self, frames: list[Frames]) -> Arrays:
         return {} if self.visual is None else {"visual": self.visual.encode(frames)}
@@ -205,9 +247,9 @@ class Encoders:
         for size in BATCH_SIZES:
             batch = [self._made_up(number) for number in range(size)]
             try:
-                self._encode_together(batch[:1])
+                self.encode_together(batch[:1])
                 began = time.perf_counter()
-                self._encode_together(batch)
+                self.encode_together(batch)
                 reached = size / (time.perf_counter() - began)
             except (MemoryError, RuntimeError) as error:
                 if isinstance(error, RuntimeError) and "out of memory" not in str(error):

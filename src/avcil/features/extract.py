@@ -20,8 +20,7 @@ from typing import Any, Literal
 
 from avcil.clips import Clip, check_clips
 from avcil.copies import check_leaks
-from avcil.encoders.base import AudioEncoder, VisualEncoder
-from avcil.encoders.registry import DEFAULT_AUDIO, DEFAULT_VISUAL
+from avcil.encoders.base import AudioEncoder, JointEncoder, VisualEncoder
 from avcil.errors import InputError
 from avcil.features.batch_size import settled_batch_size
 from avcil.features.encoding import EncoderNames, Encoders
@@ -44,8 +43,9 @@ def extract(
     clips: Sequence[Clip],
     out: str | Path,
     *,
-    visual: str | VisualEncoder = DEFAULT_VISUAL,
-    audio: str | AudioEncoder = DEFAULT_AUDIO,
+    visual: str | VisualEncoder | None = None,
+    audio: str | AudioEncoder | None = None,
+    joint: str | JointEncoder | None = None,
     missing: str = "skip",
     dtype: str = "float16",
     retry_failed: bool = False,
@@ -63,8 +63,9 @@ def extract(
 ) -> ExtractReport:
     """Encode `clips` into the feature store `out`; the same call again goes on where it stopped.
 
-    :param visual: the name of a visual encoder, an encoder, or "none".
-    :param audio: the name of an audio encoder, an encoder, or "none".
+    :param visual: the name of a visual encoder, an encoder, or "none"; None is `registry.DEFAULT_VISUAL`.
+    :param audio: the name of an audio encoder, an encoder, or "none"; None is `registry.DEFAULT_AUDIO`.
+    :param joint: the name of a joint encoder, or an encoder, instead of `visual` and `audio`.
     :param missing: what to do with a clip that lacks its picture or sound: "skip" lists it as failed, "keep"
         stores what it has, "fail" stops.
     :param dtype: "float16" or "float32".
@@ -81,23 +82,29 @@ def extract(
     :param limits: time and memory for reading one clip.
     :param isolate: read in processes of their own; False reads in threads of this one, without a limit of memory.
     :param ray: the address of a Ray cluster that does the work ("local" starts one); encoders must then be names.
-    :raises InputError: for unknown names, a store made in another way, and if no clip could be stored.
+    :raises InputError: for unknown names, a joint encoder with `missing="keep"`, a store made in another way, and if no
+        clip could be stored.
     """
     started = time.monotonic()
     clips = list(clips)
     check_clips(clips, "the clip list")
     notes = check_leaks(clips, "the clip list")
     check_missing(missing)
+    if joint is not None and missing == "keep":
+        raise InputError(
+            "a joint encoder needs picture and sound, so a clip that lacks one has no features to keep. With --missing "
+            "skip such clips are listed in failures.csv, with fail the first one stops the extraction"
+        )
     _check_counts(workers=workers, shard_size=shard_size)
     chosen = {"device": device, "precision": precision, "audio_tokens": audio_tokens}
-    names = EncoderNames.of(visual, audio, **chosen)
+    names = EncoderNames.of(visual, audio, joint, **chosen)
     here = {
         "limits": limits or ReadLimits(),
         "workers": workers or len(os.sched_getaffinity(0)),
         "isolate": isolate,
     }
     with (
-        _engine(names, partial(Encoders.of, visual, audio, **chosen), here, ray) as engine,
+        _engine(names, partial(Encoders.of, visual, audio, joint, **chosen), here, ray) as engine,
         FeatureWriter(
             out, engine.encoders.manifest(missing=missing, dtype=dtype), shard_size=2**62
         ) as writer,  # committed here, between batches
@@ -186,6 +193,7 @@ class _Extraction:
 
     def __init__(self, writer: FeatureWriter, encoders: Encoders, *, shard_size: int) -> None:
         self.writer, self.wanted, self.shard_size = writer, encoders.wanted, shard_size
+        self.other_policies = "skip or keep" if encoders.joint is None else "skip"
         self.pending = 0
         self.remarks: list[tuple[str, str]] = []
 
@@ -223,7 +231,7 @@ class _Extraction:
             raise MissingModality(
                 f"clip {outcome.clip.clip_id!r} ({outcome.clip.path}): {failure}. Stopped, as --missing is "
                 "fail; what was made before is kept. Take the clip out of the list, or extract with --missing "
-                "skip or keep"
+                f"{self.other_policies}"
             )
         return False
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from avcil.encoders.parts import Part, parts_of, written_name
+from avcil.encoders.parts import Part, is_joint, parts_of, written_name
 from avcil.errors import InputError
 from avcil.files import read_json, write_json
 
@@ -228,6 +228,8 @@ class Manifest:
 
     def _encoders_of(self, stored: Manifest) -> str:
         """Which options of `avcil extract` name the encoders of a store, where they differ from this manifest's."""
+        if stored.visual is not None and is_joint(stored.visual.encoder):
+            return f". To add to it, give its encoder: --joint {written_name(stored.visual.encoder)}"
         options = []
         for name in ("visual", "audio"):
             held, given = (getattr(manifest, name) for manifest in (stored, self))

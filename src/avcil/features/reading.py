@@ -14,7 +14,7 @@ import numpy as np
 
 from avcil import prefetch
 from avcil.clips import Clip
-from avcil.encoders.base import AudioEncoder, Frames, VisualEncoder
+from avcil.encoders.base import FrameEncoder, Frames, SoundEncoder
 from avcil.errors import AvcilError, InputError
 from avcil.features.source import SourceFile, source_of
 from avcil.files import without_path
@@ -39,7 +39,7 @@ class Wanted:
     """Further choices of frames, taken from the same pass over the file."""
 
     @classmethod
-    def of(cls, visual: VisualEncoder | None, audio: AudioEncoder | None) -> Wanted:
+    def of(cls, visual: FrameEncoder | None, audio: SoundEncoder | None) -> Wanted:
         """What these encoders ask for."""
         sample_rate = None if audio is None else audio.sample_rate
         if visual is None:

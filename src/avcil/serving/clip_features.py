@@ -16,9 +16,11 @@ import torch
 from torch import Tensor
 
 from avcil.clips import Clip
+from avcil.encoders.parts import is_joint
 from avcil.encoders.registry import from_fingerprint
 from avcil.errors import AvcilError, InputError
 from avcil.features import StoredClip
+from avcil.features.encoding import Encoders
 from avcil.features.manifest import IMPORTED
 from avcil.features.reading import ReadClip, Wanted, read_ahead, read_one
 from avcil.media.fit import fit_frames, fit_sound
@@ -57,6 +59,8 @@ class ClipFeatures:
     clip_id: str = ""
     notes: str = ""
     """What was odd about the clip, and what it lacks."""
+    is_joint: bool = False
+    """Whether each of the two was made of picture and sound, by a joint encoder."""
 
 
 Source = str | Path | Clip | StoredClip | ClipArrays | ClipFeatures
@@ -74,12 +78,10 @@ class ClipReader:
     """Reads clips the way the features of a model's training were made."""
 
     def __init__(self, description: Mapping[str, Any], *, modality: str) -> None:
-        hears, sees = modality_parts(modality)
         self.modality = modality
-        self.audio_encoder = _encoder(description, "audio") if hears else None
-        self.visual_encoder = _encoder(description, "visual") if sees else None
+        self.encoders = _encoders(description, modality)
         self.stored_dtype = np.dtype(checks.choice(description, "dtype", ("float16", "float32")))
-        self.wanted = Wanted.of(self.visual_encoder, self.audio_encoder)
+        self.wanted = self.encoders.wanted
 
     def features(
         self,
@@ -127,27 +129,42 @@ class ClipReader:
             return error
 
     def encoded(self, read: ReadClip) -> ClipFeatures:
-        """Features of a clip that was read already."""
+        """Features of a clip that was read already.
+
+        Raises:
+            InputError: If it lacks all that the encoders take, or any of it if the encoder is joint.
+        """
         lacks = read.lacks(self.wanted)
-        path = read.clip.path
-        if read.frames is None and read.sound is None:
-            reason = read.reason or f"it has no {' and no '.join(lacks)}"
-            needs = f"; this recogniser needs its {' and '.join(lacks)}" if len(lacks) == 1 else ""
-            raise InputError(f"{path}: {reason}{needs}")
-        audio = visual = None
-        if self.audio_encoder is not None and read.sound is not None:
-            audio = self._rounded(self.audio_encoder.encode([read.sound]))
-        if self.visual_encoder is not None and read.pictures is not None:
-            visual = self._rounded(self.visual_encoder.encode([read.pictures]))
+        is_joint = self.encoders.joint is not None
+        if (read.frames is None and read.sound is None) or (lacks and is_joint):
+            raise InputError(_cannot_be_encoded(read, lacks, is_joint=is_joint))
+        arrays = self.encoders.encode_together([read])[0]
+        hears, sees = modality_parts(self.modality)
         notes = [read.reason] if read.reason else []
         notes += [f"no {name}" for name in lacks if not read.reason]
         return ClipFeatures(
-            audio=audio, visual=visual, read=read, clip_id=read.clip.clip_id, notes="; ".join(notes)
+            audio=self._rounded(arrays.get("audio")) if hears else None,
+            visual=self._rounded(arrays.get("visual")) if sees else None,
+            read=read,
+            clip_id=read.clip.clip_id,
+            notes="; ".join(notes),
+            is_joint=is_joint,
         )
 
-    def _rounded(self, values: np.ndarray) -> Tensor:
-        """As the feature store would give it back."""
-        return torch.from_numpy(values.astype(self.stored_dtype).astype(np.float32))
+    def _rounded(self, values: np.ndarray | None) -> Tensor | None:
+        """A batch of one, (1, ...), as the feature store would give it back."""
+        if values is None:
+            return None
+        return torch.from_numpy(values[None].astype(self.stored_dtype).astype(np.float32))
+
+
+def _cannot_be_encoded(read: ReadClip, lacks: list[str], *, is_joint: bool) -> str:
+    """Why a clip that lacks a modality has no features."""
+    reason = read.reason or f"it has no {' and no '.join(lacks)}"
+    needs = f"; this recognizer needs its {' and '.join(lacks)}" if len(lacks) == 1 else ""
+    if is_joint:
+        needs = "; this recognizer's encoder takes picture and sound together and cannot do without either"
+    return f"{read.clip.path}: {reason}{needs}"
 
 
 def is_silent(features: ClipFeatures) -> bool:
@@ -184,25 +201,50 @@ def _fitted(arrays: ClipArrays, wanted: Wanted) -> ReadClip:
     return ReadClip(clip=clip, frames=frames, also=also, sound=sound)
 
 
-def _encoder(description: Mapping[str, Any], part: str) -> Any:
-    """The encoder of a model's "audio" or "visual" features; features that were imported have none."""
-    features = checks.entry(description, part)
-    fingerprint = checks.entry(features, "encoder")
+def _encoders(description: Mapping[str, Any], modality: str) -> Encoders:
+    """The encoders of a model's features, each built once.
+
+    Raises:
+        InputError: If the description is damaged, or the features were imported and have no encoder.
+    """
+    named = [name for name, used in zip(("audio", "visual"), modality_parts(modality), strict=True) if used]
+    fingerprints = {name: _fingerprint(description, name) for name in named}
+    joint = next(filter(is_joint, fingerprints.values()), None)
+    if joint is None:
+        built = {name: from_fingerprint(fingerprint) for name, fingerprint in fingerprints.items()}
+    elif all(fingerprint == joint for fingerprint in fingerprints.values()):
+        built = dict.fromkeys(("audio", "visual"), from_fingerprint(joint))
+    else:
+        raise InputError(
+            "the model's audio and visual features are of different encoders, one of them a joint one. Take the model "
+            "again from where it came"
+        )
+    for name in named:
+        _check_shape(description, name, built[name])
+    return Encoders(visual=built.get("visual"), audio=built.get("audio"))
+
+
+def _fingerprint(description: Mapping[str, Any], part: str) -> dict[str, Any]:
+    """That of the encoder of a model's "audio" or "visual" features; features that were imported have none."""
+    fingerprint = checks.entry(checks.entry(description, part), "encoder")
     if not isinstance(fingerprint, dict):
         raise InputError(f"the encoder of {part} is {fingerprint!r:.60}; it must be a JSON object")
     name = str(fingerprint.get("name"))
     if name.startswith(IMPORTED):
         raise InputError(
-            f"this model learnt from features that were released as files ({name}); they cannot be made again "
+            f"this model learned from features that were released as files ({name}); they cannot be made again "
             "from a media file, so it cannot be asked about one. Its accuracies are in its run directory; for "
             "files, train on a store that avcil extract made"
         )
-    shape = checks.entry(features, "shape")
-    encoder = from_fingerprint(fingerprint)
-    made = [*getattr(encoder, "token_grid", ()), encoder.width]
+    return fingerprint
+
+
+def _check_shape(description: Mapping[str, Any], part: str, encoder: Any) -> None:
+    """Refuse a model of features of another shape than its encoder makes."""
+    shape = checks.entry(description[part], "shape")
+    made = [*(encoder.token_grid if part == "visual" else ()), encoder.width]
     if made != shape:
         raise InputError(
-            f"the model was taught with {part} features of shape {shape!r:.60}; encoder {name!r} makes {made}. "
+            f"the model was taught with {part} features of shape {shape!r:.60}; encoder {encoder.name!r} makes {made}. "
             "Take the model again from where it came"
         )
-    return encoder

@@ -28,7 +28,7 @@ def attention_maps(recognizer: Recognizer, features: ClipFeatures) -> tuple[np.n
     assert audio is not None
     assert visual is not None
     spatial, temporal = network_attention(network, audio, visual)
-    return spatial.reshape(-1, *recognizer.reader.visual_encoder.spatial_grid), temporal
+    return spatial.reshape(-1, *recognizer.reader.encoders.visual.spatial_grid), temporal
 
 
 def network_attention(network: Network, audio: Tensor, visual: Tensor) -> tuple[np.ndarray, np.ndarray]:

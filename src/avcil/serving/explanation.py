@@ -23,7 +23,7 @@ from avcil.media.attention_overlay import draw_attention
 from avcil.models.base import Model
 from avcil.models.network import Network
 from avcil.serving.clip_features import ClipFeatures, Source, name_of
-from avcil.serving.contributions import contributions, margin
+from avcil.serving.contributions import Contributions, contributions, margin
 from avcil.serving.explain import network_attention
 from avcil.serving.recognizer import Answer, Recognizer, answerable, given_modality, model_input
 
@@ -49,7 +49,7 @@ class Explanation:
     encoder_contributions: dict[str, dict[str, float]]
     """By modality and encoder, for modalities whose features come from several encoders."""
     alone: dict[str, tuple[str, float]]
-    """The prediction from each modality alone, and its probability."""
+    """The prediction from each modality alone, and its probability; empty with a joint encoder."""
     map_kind: Literal["attention", "sensitivity"] | None
     """What the maps are; None without a picture."""
     spatial: np.ndarray | None
@@ -120,7 +120,7 @@ def explain(recognizer: Recognizer, clip: Source, *, state: SavedModel | None = 
     pair = state.labels.index(answer.label), state.labels.index(runner_up)
     audio, visual = model_input(state.model, features)
     kind, maps = _maps(recognizer, state.model, features, pair)
-    shares = contributions(state, audio, visual, pair)
+    shares = Contributions() if features.is_joint else contributions(state, audio, visual, pair)
     read = features.read
     return Explanation(
         answer=answer,
@@ -129,7 +129,7 @@ def explain(recognizer: Recognizer, clip: Source, *, state: SavedModel | None = 
         contribution_kind=shares.kind,
         contributions=shares.modalities,
         encoder_contributions=shares.encoders,
-        alone=dict(_alone(recognizer, state, features)),
+        alone={} if features.is_joint else dict(_alone(recognizer, state, features)),
         map_kind=kind,
         spatial=None if maps is None else maps[0],
         temporal=None if maps is None else maps[1],
@@ -175,7 +175,7 @@ def _maps(
         spatial, temporal = _sensitivity(model, audio, visual, pair)
         kind = "sensitivity"
     slices, tokens = spatial.shape
-    grid = recognizer.reader.visual_encoder.spatial_grid if features.read is not None else (1, tokens)
+    grid = recognizer.reader.encoders.visual.spatial_grid if features.read is not None else (1, tokens)
     return kind, (spatial.reshape(slices, *grid), temporal)
 
 

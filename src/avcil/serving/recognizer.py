@@ -398,7 +398,12 @@ def answerable(model: Model, name: str, features: ClipFeatures) -> ClipFeatures:
 
     A silent track counts as no sound where the model can do without.
     """
-    if is_silent(features) and "visual" in model.answers and features.visual is not None:
+    if (
+        is_silent(features)
+        and not features.is_joint
+        and "visual" in model.answers
+        and features.visual is not None
+    ):
         features = replace(features, audio=None)
     given = given_modality(model, features)
     if given == model.modality:
