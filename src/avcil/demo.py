@@ -16,6 +16,7 @@ from avcil.benchmarks.demo_clips import render_demo_clips
 from avcil.benchmarks.demo_scene import demo_class_names
 from avcil.clips import read_clips, write_clips
 from avcil.errors import AvcilError
+from avcil.evaluation.attention import ExplainedRun
 from avcil.evaluation.report import write_report
 from avcil.evaluation.run_files import RunRecord, read_run
 from avcil.evaluation.table import summary_table
@@ -25,7 +26,7 @@ from avcil.progress import Progress, duration
 from avcil.reproduce.config import available_cores
 from avcil.reproduce.runner import LocalRunner
 from avcil.scan import scan
-from avcil.serving.explain import attention_examples
+from avcil.serving.explained_clips import explained_clips
 from avcil.serving.recognizer import Recognizer
 from avcil.training.config import TrainConfig
 
@@ -41,6 +42,7 @@ RUNS = (
     ("joint", "audio"),
     ("joint", "visual"),
 )
+EXPLAINED = ("av-cil", "blade")
 LONGEST = ("joint", "audio-visual")
 SUMMARY_METRICS = ("average_incremental_accuracy", "last_accuracy", "mean_forgetting", "seconds")
 
@@ -72,13 +74,14 @@ def demo(
     say(_reading_of(records))
     summary = [_summary(record) for record in records]
     write_json(out / "summary.json", summary)
-    examples, note = attention_examples(_folder(out, "av-cil", "audio-visual"), 4)
+    explained = []
+    for record in (r for r in records if r.modality == "audio-visual" and r.method in EXPLAINED):
+        examples, note = explained_clips(record.folder, 4)
+        explained.append(ExplainedRun(record=record, examples=examples, note=note))
     write_report(
         records,
         out / "report.html",
-        attention_examples=examples,
-        attention_run=records[1],
-        attention_note=note,
+        explained=explained,
         title="Learning class after class: things that move and sound",
     )
     say("")

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from avcil.errors import InputError
 from avcil.evaluation import attention, report
+from avcil.evaluation.attention import ExplainedRun
 from avcil.evaluation.attention_example import AttentionExample
+from avcil.evaluation.contribution_figure import ContributionRow, ContributionTable, contribution_figure
 from avcil.evaluation.run_files import read_run
 from avcil.evaluation.svg import nice_ticks, spread_out
 
@@ -58,12 +60,27 @@ def example(slices=4, label="dog/bark 🐕", predicted="rain, heavy"):
     )  # fmt: skip
 
 
+def explained(*examples):
+    """A run with examples, one by default."""
+    return ExplainedRun(examples=examples or [example()])
+
+
+def table(kind="additive"):
+    """Contributions of two modalities and the encoders of one."""
+    values = {"audio": -1.5, "log-mel": 0.5, "<i>yam</i>": -2.0, "visual": 3.0, "bias term": 0.25}
+    rows = [
+        ContributionRow(name=name, value=value, is_encoder=name in ("log-mel", "<i>yam</i>"))
+        for name, value in values.items()
+    ]
+    return ContributionTable(label="dog", second="<b>cat", difference=1.75, kind=kind, rows=rows)
+
+
 def test_a_page_of_many_runs(make_run, tmp_path):
     """Every run, class name and figure is in the page, names as text and never as markup."""
     runs = [read_run(make_run(f"s{s}", seed=s)) for s in (0, 1)]
     runs += [read_run(make_run(m, method=m, modality="audio")) for m in ("joint", "fine-tuning")]
     out = tmp_path / "deep" / "report.html"
-    report.write_report(runs, out, attention_examples=[example()], attention_run=runs[0])
+    report.write_report(runs, out, explained=[ExplainedRun(record=runs[0], examples=[example()])])
     page = out.read_text(encoding="utf-8")
     checker = Checker(page)
     for name in runs[0].step_of_class:
@@ -72,13 +89,13 @@ def test_a_page_of_many_runs(make_run, tmp_path):
     assert "<b>bold" not in page
     assert "<i>clip" not in page
     assert sum(tag == "details" and attrs["class"] == "run" for tag, attrs in checker.tags) == 4
-    assert any("taken for rain, heavy" in text for text in checker.texts)
+    assert any("predicted: rain, heavy" in text for text in checker.texts)
     assert any("av-cil, audio-visual, seed 0" in text for text in checker.texts)
 
 
 def test_nothing_from_outside(make_run, tmp_path):
     """No address but data URIs, and a policy that forbids the rest."""
-    page = report.report_page([read_run(make_run())], [example()])
+    page = report.report_page([read_run(make_run())], [explained()])
     sources = [v for _, attrs in Checker(page).tags for k, v in attrs.items() if k in ("src", "href")]
     assert sources
     assert all(source.startswith("data:image/png;base64,") for source in sources)
@@ -91,13 +108,13 @@ def test_nothing_from_outside(make_run, tmp_path):
 def test_the_same_runs_give_the_same_bytes(make_run, tmp_path):
     """No time and no chance in the page."""
     folder = make_run()
-    pages = [report.report_page([read_run(folder)], [example()]) for _ in range(2)]
+    pages = [report.report_page([read_run(folder)], [explained()]) for _ in range(2)]
     assert pages[0] == pages[1]
 
 
 def test_pictures_are_described(make_run):
     """Every picture and chart says in words what it shows."""
-    tags = Checker(report.report_page([read_run(make_run())], [example()])).tags
+    tags = Checker(report.report_page([read_run(make_run())], [explained()])).tags
     assert all(len(attrs["alt"]) > 10 for tag, attrs in tags if tag == "img")
     assert all(len(attrs["aria-label"]) > 20 for tag, attrs in tags if tag == "svg")
     assert all("scope" in attrs for tag, attrs in tags if tag == "th")
@@ -134,10 +151,10 @@ def test_the_page_stays_light(make_run, monkeypatch):
     monkeypatch.setattr(report, "MAX_BYTES", len(whole.encode()) - 1000)
     page = report.report_page(runs)
     assert "details are left out of: av-cil, audio-visual, seed 2" in page
-    one = len(attention.attention_section([example()], None, None))
+    one = len(attention.attention_section([("", explained())]))
     monkeypatch.setattr(attention, "MAX_BYTES", int(2.5 * one))
-    page = report.report_page(runs, [example() for _ in range(5)])
-    assert "Not every clip is drawn here: 3 more would make the page too heavy." in page
+    page = report.report_page(runs, [ExplainedRun(examples=[example() for _ in range(5)])])
+    assert "Not all clips are shown: 3 more would exceed the size limit of the page." in page
 
 
 def test_many_classes_and_runs_stay_under_the_limit(make_run):
@@ -155,8 +172,8 @@ def test_many_classes_and_runs_stay_under_the_limit(make_run):
 def test_a_note_where_there_is_nothing_to_see(make_run):
     """Why there is no attention to see is said in words; without examples or a note there is no section."""
     run = read_run(make_run())
-    page = report.report_page([run], attention_note="the clips <moved>")
-    assert "No clip is drawn here: the clips &lt;moved&gt;." in page
+    page = report.report_page([run], [ExplainedRun(record=run, note="the clips <moved>")])
+    assert "No clip is shown: the clips &lt;moved&gt;." in page
     assert 'id="attention"' not in report.report_page([run])
 
 
@@ -177,7 +194,7 @@ def test_examples_are_checked():
 
 def test_long_examples_show_some_frames():
     """Of many slices some frames are shown, and all weights."""
-    section = attention.attention_section([example(slices=24)], None, None)
+    section = attention.attention_section([("", explained(example(slices=24)))])
     assert section.count('<img alt="Frame') == attention.MAX_FRAMES
     assert section.count('class="plot"') == 24
 
@@ -187,7 +204,7 @@ def test_weights_of_moments_are_drawn_as_differences():
     one = example()
     weights = np.array([0.24, 0.27, 0.25, 0.24])
     section = attention.attention_section(
-        [AttentionExample(**{**one.__dict__, "temporal": weights})], None, None
+        [("", explained(AttentionExample(**{**one.__dict__, "temporal": weights})))]
     )
     assert '<i class="down" style="--v:0.500"></i></span><b>24.0 %</b><small>-1.0</small>' in section
     assert '<i class="up" style="--v:1.000"></i></span><b>27.0 %</b><small>+2.0</small>' in section
@@ -198,9 +215,54 @@ def test_a_difference_that_rounds_to_zero_has_no_minus_sign():
     one = example()
     weights = np.array([0.2497, 0.2503, 0.25, 0.25])
     section = attention.attention_section(
-        [AttentionExample(**{**one.__dict__, "temporal": weights})], None, None
+        [("", explained(AttentionExample(**{**one.__dict__, "temporal": weights})))]
     )
     assert "-0.0<" not in section
+
+
+def test_contributions_are_drawn_to_both_sides_of_zero():
+    """Bars start at zero, positive ones to the right of it and negative ones to the left, in one scale."""
+    drawn = contribution_figure(table())
+    Checker(drawn)
+    assert '<i class="down" style="left:10.0%;width:30.0%"></i></span><b>-1.50</b>' in drawn
+    assert '<i class="up" style="left:40.0%;width:60.0%"></i></span><b>+3.00</b>' in drawn
+    assert "<b>+1.75</b>" in drawn
+    assert "add up to the score difference" in drawn
+    assert "<b>cat" not in drawn
+    assert "<i>yam" not in drawn
+
+
+def test_contributions_that_do_not_add_up_say_so():
+    """Ablation is not presented as a sum."""
+    assert "do not add up" in contribution_figure(table("ablation"))
+
+
+def test_no_contributions_in_words():
+    """A single input, or a single class."""
+    nothing = ContributionTable(label="dog", second="cat", difference=1.0, kind=None, rows=[])
+    assert "no contributions to compare" in contribution_figure(nothing)
+    alone = ContributionTable(label="dog", second="dog", difference=0.0, kind="additive", rows=table().rows)
+    assert "one class" in contribution_figure(alone)
+
+
+def test_the_report_shows_contributions_of_each_explained_run(make_run):
+    """Named by the run; what they are is said once for a run."""
+    runs = [read_run(make_run(m, method=m)) for m in ("av-cil", "joint")]
+    of_run = {"av-cil": "ablation", "joint": "additive"}
+    groups = [
+        ExplainedRun(
+            record=run,
+            examples=[AttentionExample(**{**example().__dict__, "contributions": table(of_run[run.method])})]
+            * 2,
+        )
+        for run in runs
+    ]
+    page = report.report_page(runs, groups)
+    Checker(page)
+    assert page.count('<ul class="contributions">') == 4
+    assert page.count("do not add up") == page.count("add up to the score difference.") - 1 == 1
+    section = page[page.index('id="attention"') :]
+    assert section.index("<h3>av-cil, audio-visual</h3>") < section.index("<h3>joint, audio-visual</h3>")
 
 
 @given(st.lists(st.floats(0, 300), min_size=1, max_size=14))

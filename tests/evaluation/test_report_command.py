@@ -10,10 +10,10 @@ def test_the_page_is_written(make_run, tmp_path, capsys):
     """Runs without picture get a page that says why no attention is drawn."""
     out = tmp_path / "report.html"
     run(Args(runs=(make_run("a", modality="audio"), make_run("b", modality="visual")), out=out))
-    assert "No clip is drawn here: none of these runs has both sound and picture" in out.read_text()
+    assert "No clip is shown: none of these runs uses both audio and visual features" in out.read_text()
     assert "2 runs" in capsys.readouterr().out
     run(Args(runs=(tmp_path / "a",), out=out, examples=0))
-    assert "No clip is drawn" not in out.read_text()
+    assert "No clip is shown" not in out.read_text()
 
 
 def test_bad_input_is_refused(make_run, tmp_path):

@@ -123,3 +123,17 @@ def test_a_silent_track_counts_as_no_sound(blade, tmp_path):
     )
     answer = blade.answer(path)
     assert (answer.modality, answer.notes) == ("visual", "sound is silent; answered from the picture alone")
+
+
+def test_the_report_explains_a_network_and_a_closed_form(avcil, taught, blade, tmp_path):
+    """Test clips of the first run of each kind, with attention or sensitivity, and contributions of either kind."""
+    runs = [taught / "blade", taught / "av"]
+    assert avcil("report", *runs, "--out", tmp_path / "report.html", "--examples", 1) == 0
+    page = (tmp_path / "report.html").read_text()
+    section = page[page.index('id="attention"') : page.index('id="runs"')]
+    assert section.count('<ul class="contributions">') == 2
+    closed, network = section.split("<h3>")[1:]
+    assert "audio-guided" in network
+    assert "do not add up" in network
+    assert "The model has no attention" in closed
+    assert "bias term" in closed

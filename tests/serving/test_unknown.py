@@ -60,7 +60,7 @@ def test_command_says_it(run, strange, avcil, capsys):
     assert row["known"] == "yes"
     assert float(row["p_value"]) == pytest.approx(found["p_value"], abs=1e-6)
     assert avcil("predict", run, strange, "--error-rate", 0) == 0
-    assert "perhaps none" not in capsys.readouterr().out
+    assert "unknown class" not in capsys.readouterr().out
 
 
 def test_networks_cannot_tell(taught, strange, avcil, capsys):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -12,6 +11,7 @@ from avcil.clips import one_line
 from avcil.errors import AvcilError
 
 if TYPE_CHECKING:
+    from avcil.evaluation.contribution_figure import ContributionTable
     from avcil.serving import Answer
     from avcil.serving.explanation import Explanation
 
@@ -39,7 +39,7 @@ class ClipWriter(ResultWriter):
         """Write an explanation below its answer, where the format is text."""
         for kind, stream in self.each():
             if kind == "text":
-                print("\n".join(explanation_lines(explanation)), file=stream)
+                print("\n".join(explanation_lines(explanation.contribution_table())), file=stream)
 
 
 def answer_json(path: Path, answer: Answer | AvcilError, top: int) -> dict[str, Any]:
@@ -75,46 +75,17 @@ def explanation_json(explanation: Explanation) -> dict[str, Any]:
     }
 
 
-KINDS = {
-    "additive": "with the bias term they add up to the score difference",
-    "ablation": "change of the score difference without each input; they need not add up",
-}
-"""What a contribution is, by `Explanation.contribution_kind`."""
-
-
-def explanation_lines(explanation: Explanation) -> list[str]:
-    """An explanation as text: the contribution of each modality and encoder, and the prediction from each modality."""
-    if explanation.contribution_kind is None:
-        return [
-            "  contributions: none; the model uses one modality from one encoder, or features that mix them"
-        ]
-    if explanation.runner_up == explanation.answer.label:
-        return ["  contributions: none; the model has one class"]
-    rows = list(_contribution_rows(explanation))
-    width = max(len(name) for name, _, _ in rows)
-    label, second = one_line(explanation.answer.label), one_line(explanation.runner_up)
-    return [
-        f"  contributions to {label} rather than {second}, score difference {explanation.margin:+.2f}",
-        f"  ({KINDS[explanation.contribution_kind]}):",
-        *(f"    {name:<{width}}  {value:+7.2f}  {remark}".rstrip() for name, value, remark in rows),
-    ]
-
-
-def _contribution_rows(explanation: Explanation) -> Iterator[tuple[str, float, str]]:
-    """Name, contribution, and the prediction from a modality alone."""
-    for name in ("audio", "visual"):
-        if name in explanation.contributions:
-            remark = ""
-            if name in explanation.alone:
-                label, probability = explanation.alone[name]
-                remark = (
-                    f"prediction from {name} features alone: {one_line(label)}, {100 * probability:.1f} %"
-                )
-            yield name, explanation.contributions[name], remark
-        for encoder, value in explanation.encoder_contributions.get(name, {}).items():
-            yield f"  {encoder}", value, ""
-    if "bias" in explanation.contributions:
-        yield "bias term", explanation.contributions["bias"], ""
+def explanation_lines(table: ContributionTable) -> list[str]:
+    """The contributions to a prediction as lines of text."""
+    if table.missing:
+        return [f"  {table.missing}"]
+    rows = [(f"  {row.name}" if row.is_encoder else row.name, row) for row in table.rows]
+    width = max(len(name) for name, _ in rows)
+    values = (
+        f"    {name:<{width}}  {row.value:+z7.2f}  {one_line(row.remark)}".rstrip() for name, row in rows
+    )
+    difference = f"score difference to {one_line(table.second)} {table.difference:+.2f}"
+    return [f"  contributions to {one_line(table.label)}, {difference}:", *values, f"  {table.meaning}"]
 
 
 def _row(path: Path, answer: Answer | AvcilError) -> list[Any]:

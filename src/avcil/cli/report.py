@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from avcil.evaluation.attention import ExplainedRun
+    from avcil.evaluation.run_files import RunRecord
 
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """Write one HTML page about runs: accuracies, forgetting, confusion, what the model looks at."""
+    """Write one HTML page about runs: accuracies, forgetting, confusion, explanations of test clips."""
 
     runs: Positional[tuple[Path, ...]]
     """Run directories, as `avcil train` leaves them. Runs that differ in the seed alone are averaged."""
     out: Path
     """The HTML file to write. It needs nothing beside it, so it can be sent as it is."""
     examples: int = 4
-    """Clips whose attention is drawn, of the first audio-visual run given; 0 draws none."""
+    """Explained test clips of each of two runs: the first audio-visual run of a network, and the first of a closed
+    form. 0 explains none."""
 
 
 def run(args: Args) -> None:
-    """Read the runs, explain a few clips of the first audio-visual one, write the page."""
+    """Read the runs, explain a few clips, write the page."""
     from avcil.errors import InputError
     from avcil.evaluation.report import write_report
     from avcil.evaluation.run_files import read_runs
@@ -29,15 +37,31 @@ def run(args: Args) -> None:
     if args.examples < 0:
         raise InputError(f"--examples must be 0 or more; not {args.examples}")
     runs = read_runs(args.runs)
-    explained = next((run for run in runs if run.modality == "audio-visual"), None)
-    examples, note = [], None
-    if args.examples and explained is None:
-        note = "none of these runs has both sound and picture, and so audio-guided attention"
-    elif args.examples:
-        from avcil.serving.explain import attention_examples
-
-        examples, note = attention_examples(explained.folder, args.examples)
-    write_report(runs, args.out, attention_examples=examples, attention_run=explained, attention_note=note)
+    write_report(runs, args.out, explained=_explained(runs, args.examples))
     print(
         f"{args.out} ({args.out.stat().st_size / 1e6:.1f} MB): {len(runs)} run{'s' if len(runs) > 1 else ''}"
     )
+
+
+def _explained(runs: Sequence[RunRecord], count: int) -> list[ExplainedRun]:
+    """Explanations of the first network and of the first closed form that use both modalities."""
+    from avcil.evaluation.attention import ExplainedRun
+
+    if not count:
+        return []
+    candidates = [run for run in runs if run.modality == "audio-visual"]
+    chosen = [
+        next((run for run in candidates if _is_network(run) is network), None) for network in (True, False)
+    ]
+    found = [run for run in candidates if run in chosen]
+    if not found:
+        return [ExplainedRun(note="none of these runs uses both audio and visual features")]
+    from avcil.serving.explained_clips import explained_clips
+
+    made = [(run, *explained_clips(run.folder, count)) for run in found]
+    return [ExplainedRun(record=run, examples=examples, note=note) for run, examples, note in made]
+
+
+def _is_network(run: RunRecord) -> bool:
+    """Whether it was trained by gradient descent; closed forms log no loss."""
+    return any(epoch.loss is not None for epoch in run.epochs)

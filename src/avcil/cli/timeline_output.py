@@ -127,9 +127,9 @@ def clock(seconds: float) -> str:
 
 
 def _line(event: Event, width: int) -> str:
-    said = "nothing to answer for" if event.label is None else one_line(event.label)
+    said = "no prediction" if event.label is None else one_line(event.label)
     sure = "" if event.label is None else f"{100 * event.probability:3.0f} %"
-    odd = "perhaps none that it knows" if event.known is False else ""
+    odd = "possibly unknown" if event.known is False else ""
     note = f"note: {event.notes}" if event.notes else ""
     remarks = "; ".join(filter(None, (odd, note)))
     return f"{clock(event.start)} - {clock(event.end)}  {said:<{width}}  {sure:<5}  {remarks}"

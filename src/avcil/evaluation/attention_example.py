@@ -1,4 +1,4 @@
-"""A clip with the attention that a model had on it: the data that the report draws.
+"""An explained clip: the data that the report draws.
 
 Shapes: T time slices, H x W pixels, h x w spatial cells, N samples.
 """
@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from avcil.errors import InputError
+from avcil.evaluation.contribution_figure import ContributionTable
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AttentionExample:
-    """One clip, what the model answered, and where its attention was."""
+    """One clip, the prediction, the attention or sensitivity map, and the contributions."""
 
     clip_id: str
     label: str
@@ -27,12 +29,15 @@ class AttentionExample:
     frame_times: Sequence[float]
     """Seconds into the clip of each frame."""
     spatial: np.ndarray
-    """Attention (T, h, w) over each frame's places."""
+    """Map (T, h, w) over the cells of each slice; each sums to one."""
     temporal: np.ndarray
-    """Attention (T,) over the time slices; sums to one."""
+    """Weights (T,) of the time slices; sum to one."""
     sound: np.ndarray
     """Mono sound (N,) of the whole clip, float32 in [-1, 1]."""
     sample_rate: int
+    map_kind: Literal["attention", "sensitivity"] = "attention"
+    """What the map and the weights are."""
+    contributions: ContributionTable | None = None
 
     def __post_init__(self) -> None:
         slices = len(self.frames)

@@ -1,4 +1,4 @@
-"""Attention over a clip as HTML, the same in the report and on the page: frames, color scale, weights of the moments.
+"""Attention over a clip as HTML, the same in the report and on the page: frames, color scale, temporal weights.
 
 The style is assets/attention.css. Shapes: F frames of H x W pixels, T time slices, h x w cells of a map.
 """
@@ -17,10 +17,12 @@ from avcil.media.overlay import png_data_uri
 STYLE = Path(__file__).with_name("assets") / "attention.css"
 MAX_FRAME_SIDE = 224
 """Pixels of a frame's longer side; larger frames are reduced by averaging."""
-MAX_NUMBERS = 16
+MAX_NUMBERS = 12
 """Time slices up to which each has its numbers written; a tooltip has them in any case."""
-MIN_DEVIATION = 1.0
-"""Percentage points that the bars of the moments span at least, so that equal weights look equal."""
+MANY = 6
+"""Time slices above which a phone has no room for numbers."""
+MIN_DEVIATION = 0.5
+"""Percentage points that the bars span at least, so that equal weights look equal."""
 
 
 def attention_figure(
@@ -59,7 +61,7 @@ def _frame(picture: np.ndarray, label: str, attention: np.ndarray) -> str:
     peak = float(relative_to_even(attention).max())
     row, column = np.unravel_index(int(np.argmax(attention)), attention.shape)
     at = f"Frame at {label}" if label else "Frame"
-    alt = f"{at}; strongest {_where(int(row), int(column), attention.shape)}, {peak:.1f} times an even share"
+    alt = f"{at}; strongest {_where(int(row), int(column), attention.shape)}, {peak:.1f} times the uniform weight"
     return (
         f'<div class="frame"><img alt="{alt}" src="{png_data_uri(picture)}" width="{picture.shape[1]}" '
         f'height="{picture.shape[0]}"><div class="time">{escape(label)}</div></div>'
@@ -74,19 +76,19 @@ def _where(row: int, column: int, shape: tuple[int, ...]) -> str:
 
 
 def _legend(scale: AttentionScale) -> str:
-    """The color scale with the values of its ends, and a mark at an even share."""
+    """The color scale with the values of its ends, and a mark at the uniform weight."""
     even = 100 * float(scale.position(1.0))
     picture = png_data_uri(scale.legend(128, 1))
-    words = f"Colors from {scale.low:.2f} to {scale.high:.2f} times an even share"
+    words = f"Color scale from {scale.low:.2f} to {scale.high:.2f} times the uniform weight"
     return (
         f'<div class="scale"><span>{scale.low:.2f}</span><div class="ramp"><img alt="{words}" src="{picture}">'
-        f'<i style="left:{even:.1f}%" title="1: an even share"></i></div><span>{scale.high:.2f}</span>'
-        "<small>times an even share of the frame, which the mark shows</small></div>"
+        f'<i style="left:{even:.1f}%" title="1: uniform weight"></i></div><span>{scale.high:.2f}</span>'
+        "<small>spatial weight relative to a uniform map (1, marked)</small></div>"
     )
 
 
 def _moments(weights: np.ndarray, labels: Sequence[str]) -> str:
-    """A bar for each slice: how far its weight is above or below an even share."""
+    """A bar for each slice: how far its weight is above or below the uniform one."""
     even = 100 / len(weights)
     span = max(float(np.abs(100 * weights - even).max()), MIN_DEVIATION)
     written = len(weights) <= MAX_NUMBERS
@@ -94,12 +96,13 @@ def _moments(weights: np.ndarray, labels: Sequence[str]) -> str:
         _moment(100 * weight, 100 * weight - even, span, label, written=written)
         for weight, label in zip(weights, labels, strict=True)
     )
+    many = " many" if len(weights) > MANY else ""
     words = ", ".join(f"{100 * weight:.1f}" for weight in weights)
     return (
-        f'<div class="moments" style="--n:{len(weights)}" role="img" aria-label="Weights of the moments in percent: '
-        f'{words}; an even share is {even:.1f}">{bars}</div>'
-        f'<p class="scale-note">Weight of each moment. The line is an even share of {even:.1f} %; the bars show the '
-        f"difference from it and reach {span:.1f} percentage points up or down.</p>"
+        f'<div class="moments{many}" style="--n:{len(weights)}" role="img" aria-label="Temporal weights in percent: '
+        f'{words}; the uniform weight is {even:.1f}">{bars}</div>'
+        f'<p class="scale-note">Temporal weight of each slice. The line is the uniform weight, {even:.1f} %. '
+        f"Bars show the difference from it, up to {span:.1f} percentage points.</p>"
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from string import Template
 
 from avcil.errors import InputError
-from avcil.evaluation.attention import AttentionExample, attention_section
+from avcil.evaluation.attention import ExplainedRun, attention_section
 from avcil.evaluation.attention_figure import STYLE
 from avcil.evaluation.charts import MAX_DIRECT_LABELS, accuracy_chart, line_styles
 from avcil.evaluation.groups import RunGroup, group_runs
@@ -31,38 +31,40 @@ def write_report(
     runs: Sequence[RunRecord],
     out: Path,
     *,
-    attention_examples: Sequence[AttentionExample] = (),
-    attention_run: RunRecord | None = None,
-    attention_note: str | None = None,
+    explained: Sequence[ExplainedRun] = (),
     title: str | None = None,
 ) -> None:
-    """Write the report of `runs` to the HTML file `out`.
+    """Write the report.
 
-    `attention_examples` show what the model of `attention_run` looks at; `attention_note` says in words why
-    there are none, or fewer than asked for. Raises `InputError` without runs, or where `out` cannot be
-    written.
+    Args:
+        runs: Finished runs, one or more.
+        out: The HTML file.
+        explained: Explanations of test clips.
+        title: Of the page; by default it names the benchmark.
+
+    Raises:
+        InputError: Without runs, or where `out` cannot be written.
     """
     out = Path(out)
     if out.is_dir():
         raise InputError(
             f"{out} is a folder; name the HTML file to write, for example --out {out / 'report.html'}"
         )
-    write_text(out, report_page(runs, attention_examples, attention_run, attention_note, title))
+    write_text(out, report_page(runs, explained, title))
 
 
 def report_page(
     runs: Sequence[RunRecord],
-    attention_examples: Sequence[AttentionExample] = (),
-    attention_run: RunRecord | None = None,
-    attention_note: str | None = None,
+    explained: Sequence[ExplainedRun] = (),
     title: str | None = None,
 ) -> str:
     """The report's HTML; see `write_report`."""
     if not runs:
         raise InputError("a report needs one run or more")
     groups = group_runs(runs)
-    shown = None if attention_run is None else _names(groups)[attention_run.folder]
-    head = _results(groups) + attention_section(attention_examples, shown, attention_note)
+    names = _names(groups)
+    named = [("" if run.record is None else names[run.record.folder], run) for run in explained]
+    head = _results(groups) + attention_section(named)
     values = {
         "title": escape(title or _title(groups)),
         "lede": _lede(groups),
@@ -120,7 +122,9 @@ def _results(groups: Sequence[RunGroup]) -> str:
     css = "legend narrow" if direct else "legend"
     band = " The band is ± one standard deviation over seeds." if any(len(g.runs) > 1 for g in groups) else ""
     dashes = (
-        " Dashed lines see only, dotted lines hear only." if len({g.modality for g in groups}) > 1 else ""
+        " Dashed lines: visual features only; dotted lines: audio features only."
+        if len({g.modality for g in groups}) > 1
+        else ""
     )
     return (
         f'<section id="results"><h2>Results</h2>{runs_table(groups)}</section>'

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from avcil.errors import InputError
+from avcil.evaluation.contribution_figure import ContributionRow, ContributionTable
 from avcil.media.attention_footer import footer
 from avcil.media.attention_overlay import draw_attention
 from avcil.models.base import Model
@@ -70,6 +71,30 @@ class Explanation:
         if self.frames is None or not self.seconds:
             return None
         return (np.arange(len(self.frames)) + 0.5) * self.seconds / len(self.frames)
+
+    def contribution_table(self) -> ContributionTable:
+        """The contributions as rows to print or draw: each modality, the encoders of it, the bias term."""
+        rows = []
+        for name in ("audio", "visual"):
+            if name in self.contributions:
+                remark = ""
+                if name in self.alone:
+                    label, probability = self.alone[name]
+                    remark = f"prediction from {name} features alone: {label}, {100 * probability:.0f} %"
+                rows.append(ContributionRow(name=name, value=self.contributions[name], remark=remark))
+            encoders = self.encoder_contributions.get(name, {})
+            rows += [
+                ContributionRow(name=each, value=value, is_encoder=True) for each, value in encoders.items()
+            ]
+        if "bias" in self.contributions:
+            rows.append(ContributionRow(name="bias term", value=self.contributions["bias"]))
+        return ContributionTable(
+            label=self.answer.label,
+            second=self.runner_up,
+            difference=self.margin,
+            kind=self.contribution_kind,
+            rows=rows,
+        )
 
     def draw(self) -> list[np.ndarray]:
         """Draw each frame with the map over it, and the color scale and the weights of the moments below.

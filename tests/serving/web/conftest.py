@@ -149,10 +149,10 @@ class Visitor:
 
     def ask(self, clip: Path) -> str:
         """Drop a clip, and give the class that the page names."""
-        self.go("Ask")
+        self.go("Predict")
         if self.page.locator("#answer .verdict").count():
             self.page.locator("#ask-file button[aria-label='Clear']").click()
-            self.page.get_by_text("The answer appears here").wait_for()
+            self.page.get_by_text("The prediction appears here").wait_for()
         self.page.set_input_files("#ask-file input[type=file]", str(clip))
         return self.page.locator("#answer .verdict").inner_text()
 
@@ -167,13 +167,13 @@ class Visitor:
     def teach(self, label: str, clips: list[Path]) -> None:
         """Teach a class and wait until it is learnt."""
         self.begin(label, clips)
-        self.page.get_by_role("heading", name=f"It knows “{label}” now").wait_for()
+        self.page.get_by_role("heading", name=f"Class “{label}” was added").wait_for()
 
     def undo(self, label: str) -> None:
         """Take the last class back."""
         self.go("Teach")
         self.page.click(f"#teach-undo:enabled:has-text('{label}')")
-        self.page.locator("#teach-said").get_by_text(f"“{label}” was taken back").wait_for()
+        self.page.locator("#teach-said").get_by_text(f"“{label}” was undone").wait_for()
 
     def fits(self) -> bool:
         """Whether nothing stands out of the window's right side."""

@@ -100,7 +100,7 @@ def test_the_login_page(visit, run, serve_run, chromium):
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         page.get_by_label("Password").fill("correct horse")
         page.keyboard.press("Enter")
-        page.get_by_role("tab", name="Ask").wait_for()
+        page.get_by_role("tab", name="Predict").wait_for()
         page.get_by_role("button", name="Log out").click()
         page.get_by_label("Password").wait_for()
         page.goto(served.url)

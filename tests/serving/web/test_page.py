@@ -26,7 +26,7 @@ def walk(visitor, known: Path, first: tuple[str, list[Path]], second: tuple[str,
         visitor.teach(label, clips)
     assert [visitor.ask(clip) for clip in asked] == [first[0], second[0]]
     assert visitor.ask(known) == before
-    visitor.go("Gallery")
+    visitor.go("Classes")
     visitor.page.locator(".known", has_text=second[0]).wait_for()
     visitor.undo(second[0])
     assert visitor.ask(asked[1]) != second[0]
@@ -35,7 +35,7 @@ def walk(visitor, known: Path, first: tuple[str, list[Path]], second: tuple[str,
 
 def looks_right(visitor) -> None:
     """No tab is wider than the window, nothing went wrong, and no other host was asked."""
-    for tab in ("Ask", "Teach", "Gallery"):
+    for tab in ("Predict", "Teach", "Classes"):
         visitor.go(tab)
         assert visitor.fits(), tab
     assert visitor.seen == []

@@ -30,13 +30,13 @@ def test_nothing_is_lost_when_the_browser_goes(visit, served, slow, new_clips):
     """Who closes the page while it learns, and comes again, sees it going on, and then the outcome."""
     visitor = visit(served.url)
     visitor.begin("owl", new_clips(0))
-    visitor.page.get_by_role("heading", name="Learning “owl”").wait_for()
+    visitor.page.get_by_role("heading", name="Training on “owl”").wait_for()
     visitor.context.close()
     again = visit(served.url, width=390)
     again.go("Teach")
-    again.page.get_by_role("heading", name="Learning “owl”").wait_for()
+    again.page.get_by_role("heading", name="Training on “owl”").wait_for()
     slow.set()
-    again.page.get_by_role("heading", name="It knows “owl” now").wait_for()
+    again.page.get_by_role("heading", name="Class “owl” was added").wait_for()
     later = visit(served.url)
     later.go("Teach")
     row = later.page.locator(".accuracy tr", has_text="owl")
@@ -50,15 +50,15 @@ def test_a_second_teacher_is_told(visit, served, slow, new_clips):
     other.go("Teach")
     other.page.fill("#teach-label input, #teach-label textarea", "second")
     one.begin("first", new_clips(0))
-    other.page.get_by_role("heading", name="Learning “first”").wait_for()
+    other.page.get_by_role("heading", name="Training on “first”").wait_for()
     other.page.locator("#teach-start:disabled").wait_for()
     # a page that has not heard of it yet
     other.page.evaluate("document.querySelector('#teach-start').disabled = false")
     other.page.click("#teach-start")
     other.page.locator("#teach-said").get_by_text("give 1 to 12 clips").wait_for()
     slow.set()
-    one.page.get_by_role("heading", name="It knows “first” now").wait_for()
-    other.page.get_by_role("heading", name="It knows “first” now").wait_for()
+    one.page.get_by_role("heading", name="Class “first” was added").wait_for()
+    other.page.get_by_role("heading", name="Class “first” was added").wait_for()
     assert "second" not in served.service.recognizer.classes_
 
 
@@ -77,7 +77,7 @@ def test_two_people_ask_at_once(visit, served, taught):
 def test_a_clip_from_the_camera(visit, served):
     """It is recorded with picture and sound, and answered for when it is stopped."""
     visitor = visit(served.url)
-    visitor.page.get_by_role("tab", name="Record one").click()
+    visitor.page.get_by_role("tab", name="Record a clip").click()
     visitor.page.locator("#ask-camera button").first.click()
     record = visitor.page.locator("#ask-camera button", has_text="Record")
     record.click()
@@ -92,7 +92,7 @@ def test_a_clip_from_the_camera(visit, served):
 
 
 def test_what_is_shown_of_a_long_clip(visit, serve_run, run, tmp_path):
-    """Its timeline, frames with what was looked at, its spectrogram and which modality spoke, on the smallest phone."""
+    """Timeline, contributions, map and spectrogram, on the smallest phone."""
     rng = np.random.default_rng(0)
     frames = [np.full((48, 64, 3), 40 + 15 * second, np.uint8) for second in range(14) for _ in range(4)]
     sound = (0.1 * rng.standard_normal(14 * 16000)).astype(np.float32)
@@ -101,7 +101,7 @@ def test_what_is_shown_of_a_long_clip(visit, serve_run, run, tmp_path):
         visitor = visit(served.url, width=360)
         visitor.ask(tmp_path / "long.mp4")
         assert visitor.page.locator("#answer .eyebrow").inner_text() == "long.mp4"
-        for heading in ("Sound or picture?", "What happens when", "Where it looked", "What it heard"):
+        for heading in ("Contributions", "Timeline", "Spatial sensitivity", "Spectrogram"):
             visitor.page.get_by_role("heading", name=heading).wait_for()
         assert visitor.page.locator(".events tr").count() == visitor.page.locator(".strip i").count() >= 1
         assert visitor.fits()
@@ -166,7 +166,7 @@ def test_accessible(visit, served, taught, dark):
     visitor.page.click("#teach-start:enabled")
     visitor.page.locator("#teach-said .problem").wait_for()
     found["teach"] = checked(axe, visitor.page)
-    visitor.go("Gallery")
+    visitor.go("Classes")
     visitor.page.locator(".known").first.wait_for()
     found["gallery"] = checked(axe, visitor.page)
     bad = {

@@ -47,7 +47,7 @@ def login_html(problem: str = "") -> str:
 <body>
 <main>
 <h1>avcil</h1>
-<p>This recogniser asks for a password.</p>
+<p>A password is required.</p>
 {told}
 <form method="post" action="login">
 <label for="password">Password</label>

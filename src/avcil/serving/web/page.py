@@ -1,4 +1,4 @@
-"""The page for people: ask, teach, gallery. Gradio carries it; the service does the work."""
+"""The page: predict, teach, classes. Built with Gradio; the service does the work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from avcil.serving.web.service import Service
 HEAD = '<meta name="viewport" content="width=device-width, initial-scale=1">'
 WORDS = gr.I18n(
     en={
-        "upload_text.drop_file": "Drop it here",
+        "upload_text.drop_file": "Drop a file here",
         "upload_text.click_to_upload": "choose a file",
         "common.or": "or",
     }
@@ -45,12 +45,12 @@ def make_page(service: Service, *, logout: bool = False) -> gr.Blocks:
             gr.HTML(LOGOUT, padding=False)
         top = gr.HTML(header(service), padding=False)
         with gr.Tabs():
-            with gr.Tab("Ask"):
+            with gr.Tab("Predict"):
                 ask_tab(page, service, examples)
             if not service.read_only:
                 with gr.Tab("Teach"):
                     teach_tab(page, service, top)
-            with gr.Tab("Gallery") as tab:
+            with gr.Tab("Classes") as tab:
                 _gallery(service, examples, tab)
     # Clips wait in the service's own queue, which is fair; Gradio's lets all events through to it.
     page.state_session_capacity = service.limits.open_requests  # Gradio keeps the state of 10,000 by default
@@ -62,7 +62,7 @@ def make_page(service: Service, *, logout: bool = False) -> gr.Blocks:
 def _gallery(service: Service, examples: Examples, tab: gr.Tab) -> None:
     gr.HTML(
         '<p class="model-link"><a href="api/model" download="model.zip">Download the model</a> '
-        "<span>a zip file for <code>avcil predict</code> and <code>avcil serve</code>. Programs ask at "
+        "<span>A zip file for <code>avcil predict</code> and <code>avcil serve</code>. The HTTP API is described at "
         '<a class="plain" href="api/docs">api/docs</a>.</span></p>',
         padding=False,
     )

@@ -1,4 +1,4 @@
-"""The tab where a clip is dropped, recorded or picked, and answered for."""
+"""The tab where a clip is uploaded, recorded or selected, and predicted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from avcil.serving.web.limits import Limits
 from avcil.serving.web.service import Service, words
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-HINT = '<div class="hint">The answer appears here: the class, how sure it is, and what it looked at and heard.</div>'
+HINT = '<div class="hint">The prediction appears here: the class, its probability and an explanation.</div>'
 CAMERA = {
     "video": {
         "width": {"ideal": 640},
@@ -26,8 +26,8 @@ CAMERA = {
         "facingMode": {"ideal": "environment"},
     }
 }
-"""As much as is looked at, so that slow machines drop no frames; on phones, the camera at the back."""
-BUSY = f"() => {json.dumps(render.busy_html('Looking and listening …'))}"
+"""Small enough that slow machines drop no frames; on phones, the camera at the back."""
+BUSY = f"() => {json.dumps(render.busy_html('Predicting …'))}"
 """Shown at once, before the clip has been sent."""
 SHOW = """() => {
   const part = document.getElementById('PART');
@@ -38,7 +38,7 @@ SHOW = """() => {
 
 
 def limits_text(limits: Limits) -> str:
-    """How much is taken, for people."""
+    """The limits of an upload."""
     return (
         f"up to {limits.upload_bytes / 10**6:g}\N{NO-BREAK SPACE}MB and {limits.seconds:g}\N{NO-BREAK SPACE}s"
     )
@@ -47,7 +47,7 @@ def limits_text(limits: Limits) -> str:
 def _kinds(service: Service) -> str:
     answers = service.recognizer.model.answers
     if {"audio", "visual"} <= set(answers):
-        return "A video, or sound alone"
+        return "Video with audio, or audio alone"
     return f"A clip with {' or '.join(render.PARTS[part] for part in answers)}"
 
 
@@ -56,7 +56,7 @@ def ask_tab(page: gr.Blocks, service: Service, examples: Examples) -> None:
     with gr.Row(elem_classes="columns"):
         with gr.Column(scale=4, min_width=300):
             file, camera = _sources(service)
-            invite = gr.HTML('<h2 class="invite">Or try one of these</h2>', visible=False, padding=False)
+            invite = gr.HTML('<h2 class="invite">Or select a test clip</h2>', visible=False, padding=False)
             tries = _tries()
         with gr.Column(scale=6, min_width=300):
             answer = gr.HTML(HINT, elem_id="answer", padding=False)
@@ -73,7 +73,7 @@ def ask_tab(page: gr.Blocks, service: Service, examples: Examples) -> None:
             return HINT
         clip = clips[event.index]
         path = Path(clip.path)
-        name = f"{path.name}, a clip of “{clip.label}” that it has not learnt from"
+        name = f"{path.name}, a test clip of “{clip.label}”"
         return await asked(service, path, name, request)
 
     async def sent(path: str | None, request: gr.Request) -> str:
@@ -96,9 +96,9 @@ def ask_tab(page: gr.Blocks, service: Service, examples: Examples) -> None:
 
 def _sources(service: Service) -> tuple[gr.File, gr.Video]:
     with gr.Tabs(elem_classes="sources"):
-        with gr.Tab("Choose a clip"):
-            file = gr.File(label="A clip", show_label=False, elem_id="ask-file", height=150)
-        with gr.Tab("Record one"):
+        with gr.Tab("Upload a clip"):
+            file = gr.File(label="Clip", show_label=False, elem_id="ask-file", height=150)
+        with gr.Tab("Record a clip"):
             camera = gr.Video(
                 sources=["webcam"],
                 include_audio=True,
@@ -116,7 +116,7 @@ def _sources(service: Service) -> tuple[gr.File, gr.Video]:
 
 def _tries() -> gr.Gallery:
     return gr.Gallery(
-        label="Clips to try",
+        label="Test clips",
         show_label=False,
         container=False,
         columns=3,
@@ -131,7 +131,7 @@ def _tries() -> gr.Gallery:
 
 
 async def asked(service: Service, path: Path, name: str, request: gr.Request) -> str:
-    """The answer for a clip as HTML, or what is wrong with it; waits for a slot like the requests of programs."""
+    """The prediction for a clip as HTML, or the error; waits for a slot like the requests of programs."""
 
     def look() -> str:
         return render.answer_html(service.look(path), name)

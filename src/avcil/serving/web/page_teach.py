@@ -1,4 +1,4 @@
-"""The tab where a class is taught and the last one taken back.
+"""The tab where a class is taught and the last update is undone.
 
 Teaching is watched by a timer, not by the request that began it: a page that is closed and opened again goes on
 watching, and so does everybody else's.
@@ -19,13 +19,13 @@ from avcil.serving.web.render import PARTS, problem_html
 from avcil.serving.web.service import Service, class_name
 
 HINT = (
-    '<div class="hint">Name a class and give some clips of it. It learns in seconds; how well it then knows the old '
-    "classes and the new one appears here. One clip in four is kept aside to measure by.</div>"
+    '<div class="hint">Enter a class name and upload clips of it. Training takes seconds. The accuracy of the old '
+    "classes and of the new one then appears here; one clip in four is held out to measure it.</div>"
 )
 
 
 def header(service: Service) -> str:
-    """The top of the page, which tells how many classes are known."""
+    """The top of the page, with the number of classes."""
     recognizer = service.recognizer
     return render.header_html(len(recognizer.classes_), recognizer.modality, read_only=service.read_only)
 
@@ -71,7 +71,7 @@ def teach_tab(page: gr.Blocks, service: Service, top: gr.HTML) -> None:
 
 def _form(service: Service) -> tuple[gr.Textbox, gr.HTML, gr.File, gr.Button]:
     label = gr.Textbox(
-        label="Name of the class",
+        label="Class name",
         placeholder="for example: door bell",
         max_lines=1,
         max_length=100,
@@ -79,15 +79,15 @@ def _form(service: Service) -> tuple[gr.Textbox, gr.HTML, gr.File, gr.Button]:
     )
     known = gr.HTML("", elem_id="teach-known", padding=False)
     files = gr.File(
-        label="Clips of it", show_label=False, file_count="multiple", elem_id="teach-files", height=190
+        label="Clips of the class", show_label=False, file_count="multiple", elem_id="teach-files", height=190
     )
     parts = PARTS[service.recognizer.modality]
     most = f"1 to {service.limits.clips} clips at a time, with {parts}, each "
     gr.HTML(
-        f'<p class="soft limits">{most}{limits_text(service.limits)}. Eight or more are good.</p>',
+        f'<p class="soft limits">{most}{limits_text(service.limits)}. Use eight or more.</p>',
         padding=False,
     )
-    start = gr.Button("Teach it", variant="primary", elem_id="teach-start", min_width=110)
+    start = gr.Button("Teach", variant="primary", elem_id="teach-start", min_width=110)
     return label, known, files, start
 
 
@@ -106,7 +106,7 @@ def _look(service: Service) -> Any:
         return (
             render.teaching_html(teaching, sittings) or HINT,
             header(service),
-            gr.update(value="Learning …" if learning else "Teach it", interactive=not learning),
+            gr.update(value="Training …" if learning else "Teach", interactive=not learning),
             gr.update(
                 value=f"Undo “{sittings[-1]['label']}”" if sittings else "Undo",
                 visible=bool(sittings),

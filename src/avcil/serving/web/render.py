@@ -1,4 +1,4 @@
-"""What the page shows of one clip's answer, as HTML; every name that people chose is escaped.
+"""The page's view of one prediction, as HTML; every name that people chose is escaped.
 
 F frames of H x W pixels.
 """
@@ -10,7 +10,9 @@ from html import escape
 
 import numpy as np
 
+from avcil.evaluation.attention import GUIDES
 from avcil.evaluation.attention_figure import attention_figure
+from avcil.evaluation.contribution_figure import contribution_figure
 from avcil.media import overlay
 from avcil.media.spectrogram import log_mel
 from avcil.serving.explanation import Explanation
@@ -19,10 +21,12 @@ from avcil.serving.web.look import Look
 
 TOP, LEAST, FRAMES, COLUMNS = 5, 0.005, 6, 320
 """Classes shown, the probability that those behind the second need, frames, columns of the spectrogram."""
+MAP_TITLES = {"attention": "Spatial attention", "sensitivity": "Spatial sensitivity"}
 COLOURS = 7
 """Of events, before they repeat."""
-NOTHING = "nothing to answer for"
-PARTS = {"audio": "sound", "visual": "picture", "audio-visual": "picture and sound"}
+NOTHING = "no prediction"
+PARTS = {"audio": "audio", "visual": "video", "audio-visual": "video and audio"}
+"""What a clip has, by modality."""
 
 
 def percent(fraction: float | None) -> str:
@@ -39,10 +43,10 @@ def percent(fraction: float | None) -> str:
 
 
 def answer_html(look: Look, name: str) -> str:
-    """One clip's answer and what it rests on."""
+    """One clip's prediction and its explanation."""
     answer = look.explanation.answer
     strange = answer.known is False
-    chip = '<p class="chip">Perhaps none of the classes it knows</p>' if strange else ""
+    chip = '<p class="chip">Possibly an unknown class</p>' if strange else ""
     said, notes = _sureness(look)
     ranked = list(answer.probabilities.items())[:TOP]
     shown = [pair for place, pair in enumerate(ranked) if place < 2 or pair[1] >= LEAST]
@@ -51,7 +55,7 @@ def answer_html(look: Look, name: str) -> str:
         f'<p class="soft">{escape(said)}</p>',
         _bars(shown),
         notes_html([*notes, *filter(None, [look.no_events])]),
-        _modalities(look.explanation),
+        _contributions(look.explanation),
         _events(look.events),
         _frames(look.explanation),
         _spectrogram(look.explanation),
@@ -60,12 +64,12 @@ def answer_html(look: Look, name: str) -> str:
 
 
 def problem_html(message: str) -> str:
-    """What went wrong, for people."""
-    return f'<div class="problem" role="alert"><strong>That did not work:</strong> {escape(message)}</div>'
+    """An error message."""
+    return f'<div class="problem" role="alert"><strong>Error:</strong> {escape(message)}</div>'
 
 
 def busy_html(message: str) -> str:
-    """That something is under way whose length is not known."""
+    """A message while something runs whose duration is not known."""
     return f'<div class="hint" role="status"><p>{escape(message)}</p><div class="meter waiting"><i></i></div></div>'
 
 
@@ -76,20 +80,19 @@ def notes_html(notes: Sequence[str]) -> str:
 
 
 def _sureness(look: Look) -> tuple[str, list[str]]:
-    """A sentence on how sure the answer is and what it comes from, and the notes that are not in it."""
+    """A sentence on the confidence and on what the prediction was made from, and the notes that are not in it."""
     answer = look.explanation.answer
     notes = [note for note in answer.notes.split("; ") if note]
     reasons = [note for note in notes if not note.startswith("answered from")]
-    source = PARTS.get(answer.modality, "what there is")
+    source = PARTS.get(answer.modality, answer.modality)
     if len(reasons) < len(notes):
-        source = f"the {source} alone" + (f": {'; '.join(reasons)}" if reasons else "")
+        source = f"{source} alone" + (f" ({'; '.join(reasons)})" if reasons else "")
         reasons = []
     if answer.known is False and answer.p_value is not None:
-        whole = "As a whole, it" if look.events else "It"
-        odd = f"only {100 * answer.p_value:.2g} % of the clips of known classes are as odd"
-        return f"{whole} is nearest to this class, yet {odd}. Judged from {source}.", reasons
-    sure = "Sure" if answer.probability > 0.9 else "Fairly sure" if answer.probability > 0.6 else "Not sure"
-    return f"{sure}, from {source}.", reasons
+        share = f"only {100 * answer.p_value:.2g} % of clips of known classes are as unusual"
+        return f"This is the most similar known class, but {share}. Predicted from {source}.", reasons
+    level = "High" if answer.probability > 0.9 else "Medium" if answer.probability > 0.6 else "Low"
+    return f"{level} confidence. Predicted from {source}.", reasons
 
 
 def _bars(ranked: Sequence[tuple[str, float]]) -> str:
@@ -98,37 +101,11 @@ def _bars(ranked: Sequence[tuple[str, float]]) -> str:
         f'</span><span class="track"><i style="width:{100 * value:.1f}%"></i></span><b>{percent(value)}</b></li>'
         for place, (label, value) in enumerate(ranked)
     )
-    return f'<ol class="bars" aria-label="Likeliest classes">{rows}</ol>'
+    return f'<ol class="bars" aria-label="Most probable classes">{rows}</ol>'
 
 
-def _modalities(explanation: Explanation) -> str:
-    """What sound, picture and, of linear heads, the constant gave to the margin over the runner-up."""
-    given = explanation.contributions
-    total = sum(map(abs, given.values()))
-    if not {"audio", "visual"} <= set(given) or not total:
-        return ""
-    most = max(given, key=lambda name: given[name])
-    rows = "".join(
-        _spoke(explanation, name, value / total, first=name == most) for name, value in given.items()
-    )
-    answer, runner = escape(explanation.answer.label), escape(explanation.runner_up)
-    return (
-        f'<h3>Sound or picture?</h3><p class="soft">How much each spoke for “{answer}” rather than “{runner}”.</p>'
-        f'<ul class="bars spoke">{rows}</ul>'
-    )
-
-
-def _spoke(explanation: Explanation, name: str, share: float, *, first: bool) -> str:
-    kind = " first" if first else " against" if share < 0 else ""
-    alone = explanation.alone.get(name)
-    says = f"alone: {escape(alone[0])}, {percent(alone[1])}" if alone else ""
-    if name == "bias":
-        says = "what it leans to before it sees and hears"
-    return (
-        f'<li class="bar{kind}"><span class="name">{PARTS.get(name, "beforehand")}</span><span class="track">'
-        f'<i style="width:{100 * abs(share):.1f}%"></i></span><b>{percent(abs(share))} '
-        f'{"against" if share < 0 else "for"}</b><span class="alone">{says}</span></li>'
-    )
+def _contributions(explanation: Explanation) -> str:
+    return f"<h3>Contributions</h3>{contribution_figure(explanation.contribution_table())}"
 
 
 def _events(events: Sequence[Event]) -> str:
@@ -140,7 +117,7 @@ def _events(events: Sequence[Event]) -> str:
     blocks = "".join(_block(event, total, colours) for event in events)
     rows = "".join(_row(event, colours) for event in events)
     return (
-        f'<h3>What happens when</h3><div class="strip" aria-hidden="true">{blocks}</div>{_axis(total)}'
+        f'<h3>Timeline</h3><div class="strip" aria-hidden="true">{blocks}</div>{_axis(total)}'
         '<div class="scroll" tabindex="0" role="region" aria-label="Timeline">'
         f'<table class="events">{rows}</table></div>'
     )
@@ -157,7 +134,7 @@ def _block(event: Event, total: float, colours: dict[str, str]) -> str:
 def _row(event: Event, colours: dict[str, str]) -> str:
     """An event in the table."""
     odd = event.known is False
-    said = escape(event.label or NOTHING) + (" <small>perhaps none it knows</small>" if odd else "")
+    said = escape(event.label or NOTHING) + (" <small>possibly unknown</small>" if odd else "")
     colour = colours.get(event.label or "", "--c:var(--rule)")
     return (
         f'<tr><td style="{colour}"><span class="dot{" odd" if odd else ""}"></span>{said}</td>'
@@ -179,8 +156,8 @@ def _frames(explanation: Explanation) -> str:
     figure = attention_figure(
         explanation.frames, times, explanation.spatial, explanation.temporal, max_frames=FRAMES
     )
-    what = "attended to" if explanation.map_kind == "attention" else "rested its answer on"
-    return f'<h3>Where it looked</h3><p class="soft">Bright regions are what it {what}.</p>{figure}'
+    kind = explanation.map_kind or "sensitivity"
+    return f'<h3>{MAP_TITLES[kind]}</h3><p class="soft">{GUIDES[kind]}</p>{figure}'
 
 
 def _spectrogram(explanation: Explanation) -> str:
@@ -195,7 +172,7 @@ def _spectrogram(explanation: Explanation) -> str:
     picture = np.rint(overlay.colours((levels[::-1] - levels.min()) / span)).astype(np.uint8)
     seconds = len(sound) / rate
     return (
-        '<h3>What it heard</h3><p class="soft">Low tones at the bottom, loud ones bright.</p>'
+        '<h3>Spectrogram</h3><p class="soft">Log-mel spectrogram of the audio; low frequencies at the bottom.</p>'
         f'<img class="spectrogram" alt="Spectrogram of {seconds:.1f} s" src="{overlay.png_data_uri(picture)}">'
         f"{_axis(seconds)}"
     )

@@ -1,4 +1,4 @@
-"""What the page shows of teaching and of the classes known, as HTML; every name that people chose is escaped."""
+"""The page's view of training and of the known classes, as HTML; every name that people chose is escaped."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ LISTED = 10
 
 def header_html(classes: int, modality: str, *, read_only: bool) -> str:
     """The top of the page."""
-    what = "Show it a clip." if read_only else "Show it a clip, or teach it something new."
+    what = "Predict the class of a clip" + ("" if read_only else ", or teach the model a class")
     return (
-        f'<header class="top"><h1>It knows {_counted(classes, "class", "classes")}</h1><p>by '
-        f"{PARTS.get(modality, modality)}. {what} Clips stay on the machine that serves this page.</p></header>"
+        f'<header class="top"><h1>{_counted(classes, "class", "classes")}, from {PARTS.get(modality, modality)}</h1>'
+        f"<p>{what}. Clips stay on the machine that serves this page.</p></header>"
     )
 
 
 def teaching_html(teaching: Teaching | None, sittings: Sequence[dict[str, Any]]) -> str:
-    """How far the teaching is or what came of it, and what was taught before."""
+    """Progress or result of the current update, and the earlier ones."""
     parts = [_teaching(teaching)] if teaching is not None and not _taken_back(teaching, sittings) else []
     if sittings:
         items = "".join(
@@ -31,7 +31,7 @@ def teaching_html(teaching: Teaching | None, sittings: Sequence[dict[str, Any]])
             "</span></li>"
             for s in reversed(sittings[-LISTED:])
         )
-        parts.append(f'<h3>Taught here, the last first</h3><ol class="sittings">{items}</ol>')
+        parts.append(f'<h3>Taught here, latest first</h3><ol class="sittings">{items}</ol>')
     return "".join(parts)
 
 
@@ -44,7 +44,7 @@ def _teaching(teaching: Teaching) -> str:
     if not teaching.ended.is_set():
         return _under_way(teaching)
     if teaching.error is not None:
-        return problem_html(f"“{teaching.label}” was not learnt: {teaching.error}") + _left_out(left)
+        return problem_html(f"“{teaching.label}” was not added: {teaching.error}") + _left_out(left)
     return _done(teaching, left)
 
 
@@ -54,8 +54,8 @@ def _under_way(teaching: Teaching) -> str:
     share = 100 * teaching.done / teaching.total if known else 0
     bar = f'<div class="meter{"" if known else " waiting"}"><i style="width:{share:.0f}%"></i></div>'
     return (
-        f'<div class="card" role="status"><h2>Learning “{escape(teaching.label)}”</h2><p class="soft">'
-        f"{escape(teaching.doing).capitalize()}{count}. You may close this page: it goes on.</p>{bar}</div>"
+        f'<div class="card" role="status"><h2>Training on “{escape(teaching.label)}”</h2><p class="soft">'
+        f"{escape(teaching.doing).capitalize()}{count}. You can close this page; training continues.</p>{bar}</div>"
     )
 
 
@@ -63,7 +63,7 @@ def _done(teaching: Teaching, left: Sequence[str]) -> str:
     result = teaching.result
     assert result is not None
     label = escape(teaching.label)
-    title = f"It knows “{label}” now" if result["new_class"] else f"It knows “{label}” better now"
+    title = f"Class “{label}” was added" if result["new_class"] else f"Class “{label}” was updated"
     before, after = result["accuracy_before"], result["accuracy_after"]
     rows = "".join(
         f"<tr><th scope='row'>{name}</th><td>{percent(old)}</td><td><strong>{percent(after[key])}</strong></td>"
@@ -73,30 +73,32 @@ def _done(teaching: Teaching, left: Sequence[str]) -> str:
             (f"“{label}”", "new", None if result["new_class"] else before["new"], result["held_out"]),
         )
     )
-    aside = f"; {result['held_out']} kept aside to measure by" if result["held_out"] else ""
+    aside = f"; {result['held_out']} held out for evaluation" if result["held_out"] else ""
     return (
         f'<div class="card" role="status"><h2>{title}</h2>'
-        f'<p class="soft">Learnt from {_counted(result["learnt"], "clip", "clips")}{aside}.</p>'
-        "<table class='accuracy'><thead><tr><th scope='col'>Right answers</th><th scope='col'>before</th>"
-        f"<th scope='col'>after</th><th scope='col'>of clips</th></tr></thead><tbody>{rows}</tbody></table>"
+        f'<p class="soft">Trained on {_counted(result["learnt"], "clip", "clips")}{aside}.</p>'
+        "<table class='accuracy'><thead><tr><th scope='col'>Accuracy</th><th scope='col'>Before</th>"
+        f"<th scope='col'>After</th><th scope='col'>Test clips</th></tr></thead><tbody>{rows}</tbody></table>"
         f"{notes_html(result['notes'])}{_left_out(left)}</div>"
     )
 
 
 def _left_out(left: Sequence[str]) -> str:
-    return f'<p class="soft">Clips left out:</p>{notes_html(left)}' if left else ""
+    return f'<p class="soft">Skipped clips:</p>{notes_html(left)}' if left else ""
 
 
 def known_html(label: str, known: bool) -> str:
-    """What a name stands for that is being typed."""
+    """A message for a class name that exists, while it is typed."""
     if not known:
         return ""
-    return f'<p class="soft" role="status">It knows “{escape(label)}” already: these become more clips of it.</p>'
+    return f'<p class="soft" role="status">Class “{escape(label)}” exists already; the clips are added to it.</p>'
 
 
 def undone_html(label: str) -> str:
-    """What was taken back."""
-    return f'<div class="hint" role="status">“{escape(label)}” was taken back; it knows what it knew before.</div>'
+    """A message after an update was undone."""
+    return (
+        f'<div class="hint" role="status">“{escape(label)}” was undone; the model is as it was before.</div>'
+    )
 
 
 def gallery_html(classes: Sequence[dict[str, Any]], pictures: dict[str, str]) -> str:

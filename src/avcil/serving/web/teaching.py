@@ -100,13 +100,13 @@ def _teach(service: Service, teaching: Teaching, clips: Sequence[Upload]) -> dic
     learnt, held = heldout.split(len(found))
     new = HeldOut(features=tuple(found[i] for i in held), labels=(label,) * len(held))
     old = service.held_out_so_far()
-    teaching.progress("measuring what it knew before", 0, 1)
+    teaching.progress("evaluating the model before", 0, 1)
     extends = label in recognizer.classes_
     before = _measured(recognizer, old, new)
     report = recognizer.learn(
         [found[i] for i in learnt], [label] * len(learnt), progress=lambda *at: teaching.progress(*at)
     )
-    teaching.progress("measuring what it knows now", 0, 1)
+    teaching.progress("evaluating the model after", 0, 1)
     result = {
         "new_class": not extends,
         "learnt": len(learnt),
