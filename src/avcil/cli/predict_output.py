@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from avcil.serving.explanation import Explanation
 
 COLUMNS = ("path", "label", "probability", "known", "p_value", "answered_from", "notes", "error")
+WIDTH = 100
+"""Columns of wrapped text."""
 
 
 class ClipWriter(ResultWriter):
@@ -78,14 +81,15 @@ def explanation_json(explanation: Explanation) -> dict[str, Any]:
 def explanation_lines(table: ContributionTable) -> list[str]:
     """The contributions to a prediction as lines of text."""
     if table.missing:
-        return [f"  {table.missing}"]
+        return textwrap.wrap(table.missing, WIDTH, initial_indent="  ", subsequent_indent="  ")
     rows = [(f"  {row.name}" if row.is_encoder else row.name, row) for row in table.rows]
     width = max(len(name) for name, _ in rows)
     values = (
         f"    {name:<{width}}  {row.value:+z7.2f}  {one_line(row.remark)}".rstrip() for name, row in rows
     )
     difference = f"score difference to {one_line(table.second)} {table.difference:+.2f}"
-    return [f"  contributions to {one_line(table.label)}, {difference}:", *values, f"  {table.meaning}"]
+    meaning = textwrap.wrap(table.meaning, WIDTH, initial_indent="  ", subsequent_indent="  ")
+    return [f"  contributions to {one_line(table.label)}, {difference}:", *values, *meaning]
 
 
 def _row(path: Path, answer: Answer | AvcilError) -> list[Any]:

@@ -48,13 +48,22 @@ def attention_figure(
     slices = len(spatial)
     shown = np.unique(np.linspace(0, slices - 1, min(slices, max_frames)).round().astype(int))
     middles = [(2 * t + 1) * len(frames) // (2 * slices) for t in range(slices)]
-    labels = ["" if times is None else f"{times[i]:.2g} s" for i in middles]
+    labels = ["" if times is None else _seconds(times[i]) for i in middles]
     drawn, scale = draw_attention([shrink(np.asarray(frames[middles[t]])) for t in shown], spatial[shown])
     cells = "".join(_frame(picture, labels[t], spatial[t]) for picture, t in zip(drawn, shown, strict=True))
     return (
         f'<div class="attention"><div class="frames" style="--n:{len(shown)}">{cells}</div>'
         f"{_legend(scale)}{_moments(np.asarray(temporal, dtype=np.float64), labels)}</div>"
     )
+
+
+def _seconds(time: float) -> str:
+    """A position in a clip.
+
+    >>> _seconds(1.04), _seconds(12.34)
+    ('1.04 s', '12.3 s')
+    """
+    return f"{time:.2f} s" if time < 10 else f"{time:.1f} s"
 
 
 def _frame(picture: np.ndarray, label: str, attention: np.ndarray) -> str:

@@ -1,6 +1,6 @@
-"""The strip below a frame of an explanation's video: the color scale, and the weight of each moment.
+"""The strip below a frame of an explanation's video: the color scale and the temporal weights.
 
-Pillow writes the numbers; its own font needs no file of the system. Shapes: W pixels wide, T time slices.
+Pillow draws the text; its built-in font needs no file of the system. Shapes: W pixels wide, T time slices.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from avcil.media.attention_overlay import AttentionScale
 
 BACKGROUND, INK, SOFT = (18, 22, 27), (233, 236, 240), (154, 164, 177)
 UP, DOWN = (130, 177, 255), (255, 154, 98)
-MIN_DEVIATION = 1.0
+MIN_DEVIATION = 0.5
 """Percentage points that the bars span at least, so that equal weights look equal."""
+CHARACTERS = 28
+"""Font heights in the width of the strip."""
 
 
 def footer(width: int, scale: AttentionScale, temporal: np.ndarray, current: int) -> np.ndarray:
@@ -21,7 +23,7 @@ def footer(width: int, scale: AttentionScale, temporal: np.ndarray, current: int
     Args:
         width: W, that of the frame above.
         scale: of the colors in the frame.
-        temporal: weights (T,) of the moments, summing to one.
+        temporal: weights (T,) of the time slices, summing to one.
         current: the slice of the frame above; its bar is bright and its weight is written.
 
     Returns:
@@ -29,13 +31,13 @@ def footer(width: int, scale: AttentionScale, temporal: np.ndarray, current: int
     """
     from PIL import Image, ImageDraw, ImageFont
 
-    size = max(11, width // 24)
-    image = Image.new("RGB", (width, 5 * size // 2 * 2), BACKGROUND)
+    size = max(11, width // CHARACTERS)
+    image = Image.new("RGB", (width, 6 * size // 2 * 2), BACKGROUND)
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(size)
     middle = width // 2
     _draw_scale(image, draw, font, size, (size // 2, middle - size), scale)
-    _draw_moments(draw, font, size, (middle + size // 2, width - size // 2), temporal, current)
+    _draw_temporal_weights(draw, font, size, (middle + size // 2, width - size // 2), temporal, current)
     return np.asarray(image)
 
 
@@ -50,11 +52,13 @@ def _draw_scale(image, draw, font, size: int, across: tuple[int, int], scale: At
     below = top + height + size // 3
     draw.text((left, below), f"{scale.low:.2f}", fill=INK, font=font)
     draw.text((right, below), f"{scale.high:.2f}", fill=INK, font=font, anchor="ra")
-    text = "x even share"
+    text = "times uniform weight"
     draw.text(((left + right) / 2, below + 1.3 * size), text, fill=SOFT, font=font, anchor="ma")
 
 
-def _draw_moments(draw, font, size: int, across: tuple[int, int], temporal: np.ndarray, current: int) -> None:  # type: ignore[no-untyped-def]
+def _draw_temporal_weights(
+    draw, font, size: int, across: tuple[int, int], temporal: np.ndarray, current: int
+) -> None:  # type: ignore[no-untyped-def]
     left, right = across
     reach = 3 * size // 2
     base = reach + size // 4
@@ -75,4 +79,6 @@ def _draw_moments(draw, font, size: int, across: tuple[int, int], temporal: np.n
         draw.rectangle(box, fill=color if number == current else dim)
     draw.line([(left, base), (right, base)], fill=SOFT)
     text = f"{percents[current]:.1f} % ({differences[current]:+z.1f})"
+    small = {"fill": SOFT, "font": font, "anchor": "ma"}
     draw.text(((left + right) / 2, base + reach + 1), text, fill=INK, font=font, anchor="ma")
+    draw.text(((left + right) / 2, base + reach + 1.3 * size), "temporal weight", **small)

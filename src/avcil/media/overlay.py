@@ -30,6 +30,27 @@ def _table() -> np.ndarray:
     return colormaps[COLOUR_MAP](np.arange(256), bytes=True)[:, :3].astype(np.float64)
 
 
+def enlarged(frame: np.ndarray, short_side: int) -> np.ndarray:
+    """Enlarge a frame by bicubic interpolation, for looking at it.
+
+    Args:
+        frame: uint8 (H, W, 3).
+        short_side: Pixels of the shorter side of the result; a larger frame keeps its size.
+
+    Returns:
+        A frame (H', W', 3) uint8, H' and W' even, as video encoders need.
+
+    >>> enlarged(np.zeros((48, 65, 3), np.uint8), 96).shape
+    (96, 130, 3)
+    """
+    from PIL import Image
+
+    height, width = frame.shape[:2]
+    factor = max(1.0, short_side / min(height, width))
+    height, width = (max(2, round(length * factor) // 2 * 2) for length in (height, width))
+    return np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC))
+
+
 def encode_png(rgb: np.ndarray) -> bytes:
     """A picture (H, W, 3) uint8 as the bytes of a PNG file (ISO/IEC 15948: each row less the row above)."""
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:

@@ -21,6 +21,7 @@ from avcil.errors import InputError
 from avcil.evaluation.contribution_figure import ContributionRow, ContributionTable
 from avcil.media.attention_footer import footer
 from avcil.media.attention_overlay import draw_attention
+from avcil.media.overlay import enlarged
 from avcil.models.base import Model
 from avcil.models.network import Network
 from avcil.serving.clip_features import ClipFeatures, Source, name_of
@@ -31,8 +32,8 @@ from avcil.serving.recognizer import Answer, Recognizer, answerable, given_modal
 if TYPE_CHECKING:
     from avcil.models.saved import SavedModel
 
-SHOWN_SIDE = 256
-"""Pixels that the short side of a drawn frame has at least."""
+SHOWN_SIDE = 384
+"""Pixels of the short side of a drawn frame; larger frames keep their size."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,17 +98,17 @@ class Explanation:
         )
 
     def draw(self) -> list[np.ndarray]:
-        """Draw each frame with the map over it, and the color scale and the weights of the moments below.
+        """Draw each frame with the map over it, and the color scale and the temporal weights below.
 
         Returns:
-            Pictures (F, H', W', 3) uint8, H' and W' even, W' 256 or more.
+            Pictures (F, H', W', 3) uint8, H' and W' even, W' `SHOWN_SIDE` or more.
 
         Raises:
             InputError: where there is no picture to draw on.
         """
         if self.frames is None or self.spatial is None or self.temporal is None:
             raise InputError(f"{self.answer.path}: there is no picture to draw on")
-        drawn, scale = draw_attention([_enlarged(frame) for frame in self.frames], self.spatial)
+        drawn, scale = draw_attention([enlarged(frame, SHOWN_SIDE) for frame in self.frames], self.spatial)
         slices = len(self.spatial)
         return [
             np.concatenate(
@@ -220,10 +221,3 @@ def _sensitivity(
     even = np.full_like(share, 1 / share.shape[1])
     spatial = np.divide(share, temporal[:, None], out=even, where=temporal[:, None] > 0)
     return spatial, temporal / temporal.sum()
-
-
-def _enlarged(frame: np.ndarray) -> np.ndarray:
-    """A frame (H, W, 3) with each pixel repeated until its short side is long enough to look at; even sides."""
-    times = max(1, -(-SHOWN_SIDE // min(frame.shape[:2])))
-    large = frame.repeat(times, axis=0).repeat(times, axis=1)
-    return np.ascontiguousarray(large[: len(large) // 2 * 2, : large.shape[1] // 2 * 2])
