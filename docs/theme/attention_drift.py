@@ -2,18 +2,20 @@
 
     python docs/theme/attention_drift.py runs/demo/features --out runs/drift
 
-Writes docs/diagrams/drift.svg (a chart) and docs/pictures/drift.png (a clip of the first step, what was looked at after
-that step, and after the last one with and without VAD), and prints the figures. The runs are kept and gone on from.
+Writes docs/diagrams/drift.svg (a chart) and docs/pictures/drift.png (a clip of the first step, the attention on it
+after that step, and after the last one with and without VAD), and prints the measurements. Runs are kept and resumed.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image, ImageDraw, ImageFont
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -24,7 +26,9 @@ from avcil.clips import Clip
 from avcil.evaluation.run_files import RunRecord, read_run
 from avcil.features import FeatureStore, StoredClip
 from avcil.losses import attention_divergence
+from avcil.media.attention_footer import BACKGROUND, INK, scale_strip
 from avcil.media.attention_overlay import AttentionScale, draw_attention
+from avcil.media.overlay import enlarged
 from avcil.models.heads import LinearHead
 from avcil.models.network import Network
 from avcil.models.saved import load_tensors
@@ -35,6 +39,8 @@ from avcil.training.run import train
 
 DOCS = Path(__file__).parents[1]
 WAYS = {"with VAD": (), "without VAD": ("vad_spatial=false", "vad_temporal=false")}
+SIDE = 192
+"""Pixels of the short side of a frame in the picture."""
 SEEDS = (0, 1, 2)
 COMMON = {"method": "av-cil", "classes_per_step": 4, "memory_per_class": 4, "epochs": 40, "batch_size": 32}
 
@@ -55,8 +61,7 @@ def main() -> None:
         spatial, temporal = (" ".join(f"{1000 * nats:.3f}" for nats in kind) for kind in found)
         print(f"{way}: spatial {spatial}, temporal {temporal} thousandths of a nat; last accuracy {last} %")
     (DOCS / "diagrams" / "drift.svg").write_text(chart(drifts).svg(), encoding="utf-8")
-    picture = np.concatenate([*rows(store, {way: records[0] for way, records in runs.items()})])
-    save(picture, "drift.png")
+    save(picture(store, {way: records[0] for way, records in runs.items()}), "drift.png", photo=True)
 
 
 def trained(features: Path, out: Path, way: str) -> list[RunRecord]:
@@ -139,27 +144,42 @@ def chart(drifts: dict[str, tuple[list[float], list[float]]]) -> Drawing:
     return sheet
 
 
-def rows(store: FeatureStore, runs: dict[str, RunRecord]) -> list[np.ndarray]:
-    """Four strips of pictures: the clip; what was looked at after its step; after the last with, and without VAD."""
+def picture(store: FeatureStore, runs: dict[str, RunRecord]) -> np.ndarray:
+    """Rows of frames: the clip, the attention after its step, and after the last step with and without VAD."""
     record = runs["with VAD"]
     last = len(record.steps) - 1
     clips = first_step_tests(store, record)
     row = max(clips, key=lambda row: _moved(store, runs["without VAD"], row, last))
     reader = Recognizer.load(record.folder).reader
     frames = _middle_frames(reader.features(_clip(store.clips[row])).read.frames, store.visual_shape[0])
+    frames = [enlarged(frame, SIDE) for frame in frames]
     audio, visual = _inputs(store, [row])
-    strips, maps = [np.concatenate(frames, axis=1)], []
-    for network in (
-        network_after(store, record, 0),
-        network_after(store, record, last),
-        network_after(store, runs["without VAD"], last),
-    ):
-        spatial, _ = network_attention(network, audio, visual)
-        maps.append(spatial.reshape(-1, *reader.encoders.visual.spatial_grid))
-    scale = AttentionScale.of(np.concatenate(maps))
-    strips += [np.concatenate(draw_attention(frames, each, scale)[0], axis=1) for each in maps]
+    networks = {
+        "after step 1": network_after(store, record, 0),
+        f"after step {last + 1}, with VAD": network_after(store, record, last),
+        f"after step {last + 1}, without VAD": network_after(store, runs["without VAD"], last),
+    }
+    grid = reader.encoders.visual.spatial_grid
+    maps = {
+        name: network_attention(network, audio, visual)[0].reshape(-1, *grid)
+        for name, network in networks.items()
+    }
+    scale = AttentionScale.of(np.concatenate(list(maps.values())))
+    strips = [labeled("the clip", frames)]
+    strips += [labeled(name, draw_attention(frames, each, scale)[0]) for name, each in maps.items()]
     print(f"the picture shows {store.clips[row].clip_id}")
-    return strips
+    return np.concatenate([*strips, scale_strip(strips[0].shape[1], scale)])
+
+
+def labeled(text: str, frames: Sequence[np.ndarray]) -> np.ndarray:
+    """Frames (H, W, 3) side by side, with a line of text in a corner."""
+    image = Image.fromarray(np.concatenate(list(frames), axis=1))
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(15)
+    left, top, right, bottom = draw.textbbox((9, 6), text, font=font)
+    draw.rectangle((left - 6, top - 4, right + 6, bottom + 4), fill=BACKGROUND)
+    draw.text((9, 6), text, fill=INK, font=font)
+    return np.asarray(image)
 
 
 def _moved(store: FeatureStore, record: RunRecord, row: int, last: int) -> float:

@@ -82,7 +82,7 @@ def demo(
         records,
         out / "report.html",
         explained=explained,
-        title="Learning class after class: things that move and sound",
+        title="Class-incremental learning: rendered clips of moving objects with sound",
     )
     say("")
     _predict(out, say)

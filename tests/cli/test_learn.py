@@ -213,7 +213,7 @@ def test_explained_clips(made, avcil, capsys, tmp_path):
     assert told["contribution_kind"] == "additive"
     assert sum(told["contributions"].values()) == pytest.approx(told["margin"], abs=1e-6)
     printed = capsys.readouterr().out
-    assert f"score difference {told['margin']:+.2f}" in printed
+    assert f"score difference to {told['runner_up']} {told['margin']:+.2f}:" in printed
     for name, value in told["contributions"].items():
         title = "bias term" if name == "bias" else name
         assert re.search(rf"^ +{title} +{re.escape(f'{value:+.2f}')}\b", printed, re.M), name

@@ -135,13 +135,13 @@ def test_closed_form_runs_say_so(make_run):
     """A run without epochs has no loss curves, in words."""
     folder = make_run()
     (folder / "metrics.jsonl").unlink()
-    assert "fitted in closed form" in report.report_page([read_run(folder)])
+    assert "closed-form solution" in report.report_page([read_run(folder)])
 
 
 def test_different_benchmarks_are_pointed_out(make_run):
-    """Figures of different benchmarks do not compare, and the page says so."""
+    """Metrics of different benchmarks are not comparable, and the page says so."""
     page = report.report_page([read_run(make_run("a")), read_run(make_run("b", steps=3, method="joint"))])
-    assert "do not compare" in page
+    assert "not comparable" in page
 
 
 def test_the_page_stays_light(make_run, monkeypatch):
@@ -150,7 +150,7 @@ def test_the_page_stays_light(make_run, monkeypatch):
     whole = report.report_page(runs)
     monkeypatch.setattr(report, "MAX_BYTES", len(whole.encode()) - 1000)
     page = report.report_page(runs)
-    assert "details are left out of: av-cil, audio-visual, seed 2" in page
+    assert "details are omitted for: av-cil, audio-visual, seed 2" in page
     one = len(attention.attention_section([("", explained())]))
     monkeypatch.setattr(attention, "MAX_BYTES", int(2.5 * one))
     page = report.report_page(runs, [ExplainedRun(examples=[example() for _ in range(5)])])
@@ -166,7 +166,7 @@ def test_many_classes_and_runs_stay_under_the_limit(make_run):
     ]
     page = report.report_page(runs)
     assert len(page.encode()) < 2_000_000
-    assert "left out" not in page
+    assert "omitted" not in page
 
 
 def test_a_note_where_there_is_nothing_to_see(make_run):

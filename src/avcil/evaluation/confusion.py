@@ -44,7 +44,7 @@ def confusion_chart(counts: np.ndarray, steps: Sequence[Sequence[str]]) -> str:
         body += f'<text {text} transform="{turned}">{escape(name)}</text>'
     right = int(np.trace(counts))
     label = (
-        f"Confusion matrix of {len(classes)} classes: {right} of {int(counts.sum())} test clips are right."
+        f"Confusion matrix of {len(classes)} classes: {right} of {int(counts.sum())} test clips are correct."
     )
     return svg(margin + side + 2, margin + side + 2, body + "</g>", label=label, css="confusion")
 
@@ -54,7 +54,7 @@ def _cells_with_titles(counts: np.ndarray, classes: Sequence[str]) -> str:
     parts = []
     for i, j in np.argwhere(counts):
         kind = "right" if i == j else "wrong"
-        answer = "recognised" if i == j else f"taken for {classes[j]}"
+        answer = "correct" if i == j else f"predicted {classes[j]}"
         title = f"{classes[i]}: {counts[i, j]} of {totals[i]} {answer}"
         strength = shade(counts[i, j] / totals[i])
         parts.append(

@@ -51,8 +51,8 @@ class ContributionTable:
             return "The model has one class, so there is no second class to compare with."
         if not self.rows:
             return (
-                "There are no contributions to compare: the prediction uses one modality from one encoder, or features "
-                "that mix several."
+                "There are no contributions to compare: the prediction uses one modality from one encoder, a joint "
+                "encoder, or features that mix several encoders."
             )
         return ""
 

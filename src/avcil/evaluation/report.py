@@ -82,20 +82,18 @@ def _asset(name: str) -> str:
 
 def _title(groups: Sequence[RunGroup]) -> str:
     names = {group.runs[0].benchmark for group in groups} - {"own"}  # a user's own clips have no better name
-    return f"Learning class after class: {names.pop()}" if len(names) == 1 else "Learning class after class"
+    return f"Class-incremental learning: {names.pop()}" if len(names) == 1 else "Class-incremental learning"
 
 
 def _lede(groups: Sequence[RunGroup]) -> str:
-    """What was run, in a sentence; and a warning where figures cannot be compared."""
+    """The runs in a sentence, and a warning where their metrics are not comparable."""
     layouts = {group.runs[0].steps for group in groups}
     runs = sum(len(group.runs) for group in groups)
     counted = f"{runs} run{'s' if runs > 1 else ''} of {len({g.method for g in groups})} " + (
         "methods" if len({g.method for g in groups}) > 1 else "method"
     )
     if len(layouts) > 1:
-        return (
-            f"{counted}. The runs are of different benchmarks: their figures do not compare with one another."
-        )
+        return f"{counted}. The runs belong to different benchmarks: their metrics are not comparable."
     steps = groups[0].runs[0].steps
     clips = f"{groups[0].runs[0].n.sum():.0f}"
     return f"{_layout(steps)}, {clips} test clips; {counted}."
@@ -107,7 +105,7 @@ def _layout(steps: Sequence[Sequence[str]]) -> str:
     if len(steps) == 1:
         return f"{classes} classes in one step"
     each = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
-    return f"{classes} classes that arrive in {len(steps)} steps of {each}"
+    return f"{classes} classes in {len(steps)} steps of {each}"
 
 
 def _results(groups: Sequence[RunGroup]) -> str:
@@ -129,11 +127,11 @@ def _results(groups: Sequence[RunGroup]) -> str:
     return (
         f'<section id="results"><h2>Results</h2>{runs_table(groups)}</section>'
         '<section id="steps"><h2>Accuracy over steps</h2>'
-        f'<p class="note">On the test clips of all classes seen so far.{dashes}{band}</p>'
+        f'<p class="note">On the test clips of the classes of this step and of earlier ones.{dashes}{band}</p>'
         f'<figure class="plain"><div class="wide">{wide}</div><div class="middling">{middling}</div>'
         f'<div class="narrow">{narrow}</div>'
         f'<ul class="{css}">{keys}</ul></figure>'
-        f'<details class="small"><summary>The figures</summary>{steps_table(groups)}</details></section>'
+        f'<details class="small"><summary>Values</summary>{steps_table(groups)}</details></section>'
     )
 
 
@@ -162,10 +160,10 @@ def _runs(groups: Sequence[RunGroup], budget: int) -> str:
     note = ""
     if left:
         note = (
-            f'<p class="note">To keep the page light, details are left out of: {escape("; ".join(left))}. '
+            f'<p class="note">For the size of the page, details are omitted for: {escape("; ".join(left))}. '
             "Write a report of fewer runs to see them.</p>"
         )
-    return f'<section id="runs"><h2>Run by run</h2>{"".join(sections)}{note}</section>'
+    return f'<section id="runs"><h2>Runs</h2>{"".join(sections)}{note}</section>'
 
 
 def _joint_of(run: RunRecord, every: Sequence[RunRecord]) -> RunRecord | None:

@@ -27,7 +27,7 @@ from avcil.evaluation.table import figure
 
 
 def run_section(run: RunRecord, name: str, number: int, joint: RunRecord | None) -> str:
-    """Everything about one run, folded up but for the first; `joint` is what its intransigence is against."""
+    """Everything about one run, collapsed except for the first; intransigence is measured against `joint`."""
     head = (
         f'<summary><h3>{escape(name)}</h3><span class="soft">seed {run.seed}, '
         f"average {figure(average(run))} %, "
@@ -69,17 +69,15 @@ def _answers(run: RunRecord) -> tuple[list[str], list[str]]:
 
 def _matrix(run: RunRecord) -> str:
     note = (
-        '<p class="note">Percent. Rows are the moments after each step, columns the classes that '
-        "came with each. Down a column one sees what is kept of them.</p>"
+        '<p class="note">Percent. Row: after this step. Column: test clips of the classes that '
+        "this step introduced. Values that fall down a column show forgetting.</p>"
     )
     return f"<h3>Accuracy matrix</h3>{note}{matrix_table(run)}"
 
 
 def _training(run: RunRecord) -> str:
     if not run.epochs:
-        return (
-            '<h3>Training</h3><p class="note">No epochs were logged: the method is fitted in closed form.</p>'
-        )
+        return '<h3>Training</h3><p class="note">No epochs were logged: the method has a closed-form solution.</p>'
     begins = step_begins(run.epochs, len(run.steps))
     terms = list(dict.fromkeys(term for epoch in run.epochs for term in epoch.losses))
     curves: dict[str, list[tuple[int, float | None]]] = {}
@@ -95,7 +93,7 @@ def _training(run: RunRecord) -> str:
             chart = curve_chart(name, known, begins, share=name == "validation accuracy")
             caption = escape(name.replace("_", " "))
             figures.append(f"<figure><figcaption>{caption}</figcaption>{chart}</figure>")
-    note = '<p class="note">Over all epochs; a line where a step begins, the step\'s number below it.</p>'
+    note = '<p class="note">All epochs. Vertical lines mark the start of a step; its number is below.</p>'
     return f'<h3>Training</h3>{note}<div class="curves">{"".join(figures)}</div>'
 
 
@@ -108,11 +106,11 @@ def step_begins(epochs: Sequence[Epoch], steps: int) -> list[int]:
 def _confusion(run: RunRecord) -> str:
     counts = confusion_matrix(*_answers(run), list(run.step_of_class))
     chart = scroll(confusion_chart(counts, run.steps), "Confusion matrix")
-    pointer = " Point at a cell for its names and counts." if len(counts) <= MAX_NAMED_CLASSES else ""
+    pointer = " Hover over a cell for names and counts." if len(counts) <= MAX_NAMED_CLASSES else ""
     return (
-        '<h3>Confusion after the last step</h3><p class="note">A row is a class, a column the answer: '
-        '<i class="swatch blue"></i>right, <i class="swatch orange"></i>wrong, stronger for a larger share '
-        f"of the class's clips. Lines part the steps.{pointer}</p>{chart}"
+        '<h3>Confusion after the last step</h3><p class="note">Row: class; column: prediction. '
+        '<i class="swatch blue"></i>correct, <i class="swatch orange"></i>wrong; darker for a larger share '
+        f"of the clips of the class. Lines separate the steps.{pointer}</p>{chart}"
     )
 
 
@@ -128,12 +126,14 @@ def _calibration(run: RunRecord) -> str:
     sure, right = float(np.mean(confidence)), float(np.mean(correct))
     gap = sure - right
     verdict = (
-        "about as sure as it is right" if abs(gap) < 0.02 else ("too sure" if gap > 0 else "not sure enough")
+        "well calibrated on average"
+        if abs(gap) < 0.02
+        else ("overconfident" if gap > 0 else "underconfident")
     )
     return (
         f'<h3>Calibration</h3><div class="pair"><figure class="plain">{chart}</figure>'
         f"<p>Expected calibration error <b>{figure(error)}</b> percentage points over 15 bins. "
-        f"Mean confidence is {figure(sure)} %, accuracy {figure(right)} %: on the whole the model is "
-        f"{verdict}. A bar is the accuracy of the clips answered with that confidence, stronger with more "
-        "clips; the dotted diagonal is ideal.</p></div>"
+        f"Mean confidence is {figure(sure)} %, accuracy {figure(right)} %: the model is "
+        f"{verdict}. A bar is the accuracy of the clips predicted with that confidence, darker with more "
+        "clips; the dotted diagonal is perfect calibration.</p></div>"
     )

@@ -41,6 +41,25 @@ def footer(width: int, scale: AttentionScale, temporal: np.ndarray, current: int
     return np.asarray(image)
 
 
+def scale_strip(width: int, scale: AttentionScale) -> np.ndarray:
+    """Draw the color scale alone, for pictures of several clips or models.
+
+    Args:
+        width: W, that of the picture above.
+        scale: of the colors in it.
+
+    Returns:
+        A picture (H, W, 3) uint8.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    size = max(11, width // (2 * CHARACTERS))
+    image = Image.new("RGB", (width, 9 * size // 2), BACKGROUND)
+    font = ImageFont.load_default(size)
+    _draw_scale(image, ImageDraw.Draw(image), font, size, (size, width // 2), scale)
+    return np.asarray(image)
+
+
 def _draw_scale(image, draw, font, size: int, across: tuple[int, int], scale: AttentionScale) -> None:  # type: ignore[no-untyped-def]
     from PIL import Image
 
