@@ -189,9 +189,11 @@ def test_parts_of_a_batch_give_its_gradients(case, modality, store, tmp_path):
     begun = config(store, tmp_path / "run", case, precision="float64", modality=modality)
     learner = Run(begun, quiet=True).learner
     learner.data.budget = Budget.of_host(10**8)
-    learner._begin(0)
+    first = learner._begin(0)
+    learner.method.end_step(first)
     if learner.memory is not None:
         learner._choose_exemplars(0)
+        learner._remember(first)
     step = learner._begin(1)
     shake(step.network)
     whole = next(batches(learner.method, step, begun, 0))
@@ -290,7 +292,7 @@ def test_no_look_ahead(case, undisturbed, spoilt_store, tmp_path):
 @each_method
 def test_learns(case, store, tmp_path):
     """On clouds far apart the loss is a finite number that falls, and the classes of one step are learnt."""
-    everything = config(store, tmp_path / "run", case, classes_per_step=6, epochs=15)
+    everything = config(store, tmp_path / "run", case, classes_per_step=6, epochs=15, memory=None)
     results = train(everything, quiet=True)
     assert results["accuracy_per_step"][0] > 0.9
     if issubclass(load_method(case[0]), GradientMethod):

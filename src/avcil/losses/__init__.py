@@ -2,7 +2,7 @@
 
 from avcil.losses.attention_distillation import attention_divergence
 from avcil.losses.discrepancy import discrepancy, importance_weights
-from avcil.losses.distillation import taskwise_distillation
+from avcil.losses.distillation import soft_cross_entropy, taskwise_distillation
 from avcil.losses.icarl_distillation import icarl_distillation
 from avcil.losses.nca import nca_loss
 from avcil.losses.separated_softmax import separated_softmax
@@ -18,5 +18,6 @@ __all__ = [
     "instance_similarity",
     "nca_loss",
     "separated_softmax",
+    "soft_cross_entropy",
     "taskwise_distillation",
 ]

@@ -40,3 +40,16 @@ def taskwise_distillation(
         total = total + F.kl_div(student, teacher, reduction="batchmean", log_target=True)
         start = columns.stop
     return temperature**2 * total
+
+
+def soft_cross_entropy(logits: Tensor, teacher_logits: Tensor, *, temperature: float) -> Tensor:
+    """(1/N) sum_i -sum_c q_ic log p_ic, q = softmax(z_old / T), p = softmax(z / T).
+
+    logits and teacher_logits (N, K_old); scalar. Source: BiC (CVPR 2019) and WA (CVPR 2020), without a factor T^2.
+
+    >>> import torch
+    >>> round(float(soft_cross_entropy(torch.zeros(1, 2), torch.zeros(1, 2), temperature=2.0)), 4)  # log 2
+    0.6931
+    """
+    student, teacher = logits / temperature, teacher_logits / temperature
+    return F.cross_entropy(student, teacher.softmax(dim=1))

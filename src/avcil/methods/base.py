@@ -85,6 +85,9 @@ class Step:
     new_count: int
     """How many clips of the pool are new."""
     seed: int
+    kept: Tensor | None = None
+    """(E,) rows of the pool that the memory holds after this step; None where features decide (herding), or nothing
+    is kept."""
 
     @property
     def known(self) -> int:
@@ -125,6 +128,8 @@ class GradientMethod(Method):
     """Whether every step starts from a new network (joint training) instead of the last one."""
     uses_teacher: ClassVar[bool] = False
     """Whether the loss looks at the last step's model."""
+    keeps_exemplar_state: ClassVar[bool] = False
+    """Whether `remember` is called."""
 
     @property
     def recalls_maps(self) -> bool:
@@ -161,6 +166,33 @@ class GradientMethod(Method):
     def forward(self, batch: Batch, step: Step) -> NetworkOutput:
         """The network's pass over the batch, with what `loss` needs of it."""
         return step.network(batch.audio, batch.visual)
+
+    def trained_rows(self, step: Step) -> Tensor | None:
+        """Rows of the pool that batches are drawn from, None for all; not for `paired` batches."""
+        return None
+
+    def end_step(self, step: Step) -> None:
+        """Called with the weights that the step ends with, before exemplars are chosen. It may change the head."""
+
+    def remember(self, network: Network, exemplars: Table, previous: Tensor) -> None:
+        """Called once exemplars were chosen, if `keeps_exemplar_state`.
+
+        Args:
+            network: As it answers after the step.
+            exemplars: All exemplars, in the order in which they follow the new clips in the next step's pool.
+            previous: (E,), the place of each among the exemplars of the step before; -1 for a new one.
+        """
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What the method keeps from step to step beside network and exemplars, to be saved."""
+        return {}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Take up what `tensors` gave; the file may come from anyone."""
+
+    def report(self) -> dict[str, float]:
+        """Numbers of the last step for its state file."""
+        return {}
 
     @abstractmethod
     def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:

@@ -22,6 +22,7 @@ from avcil.methods.base import GradientMethod
 from avcil.methods.registry import load_method
 from avcil.models.base import modality_parts
 from avcil.tensor_files import load_tensors
+from avcil.training.learners import METHOD_STATE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +55,14 @@ def kept_bytes(run: Path, store: FeatureStore) -> KeptBytes:
     clip = clip_bytes(store, config["modality"])
     trains_on_all = method.batching == "all"
     clips = _training_clips(store, config) if trains_on_all else sum(map(len, state["exemplars"].values()))
-    teacher = 0
-    if method.uses_teacher:
-        tensors = load_tensors(last / "model.safetensors")
-        teacher = sum(t.numel() * t.element_size() for name, t in tensors.items() if name != "class_means")
-    return KeptBytes(exemplars=clips * clip, teacher=teacher)
+    teacher = statistics = 0
+    for name, tensor in load_tensors(last / "model.safetensors").items():
+        size = tensor.numel() * tensor.element_size()
+        if name.startswith(METHOD_STATE):
+            statistics += size
+        elif method.uses_teacher and name != "class_means":
+            teacher += size
+    return KeptBytes(exemplars=clips * clip, teacher=teacher, statistics=statistics)
 
 
 def clip_bytes(store: FeatureStore, modality: str) -> int:

@@ -67,6 +67,11 @@ class Table:
         return len(self._rows)
 
     @property
+    def rows_of_store(self) -> np.ndarray:
+        """(N,), where each clip is in the store."""
+        return self._rows
+
+    @property
     def is_streamed(self) -> bool:
         """Whether tokens are read from the store each time."""
         return self._sees and self._visual is None

@@ -65,7 +65,9 @@ def _rows(
     """Each batch's rows of the pool, and how many of them are counted as new."""
     shuffle = generator(step.seed, "shuffle", step.index, epoch)
     if method.batching in ("mixed", "all") or step.new_count == len(step.pool):
-        for rows in _full_batches(torch.randperm(len(step.pool), generator=shuffle), config.batch_size):
+        trained = method.trained_rows(step)
+        order = torch.randperm(len(step.pool) if trained is None else len(trained), generator=shuffle)
+        for rows in _full_batches(order if trained is None else trained[order], config.batch_size):
             yield rows, len(rows)
         return
     exemplars = _endless(

@@ -5,7 +5,8 @@ Both answer the same calls, so that the run around them need not know which it i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -26,6 +27,14 @@ from avcil.training.rng import generator, seeded
 from avcil.training.task_data import TaskData
 from avcil.training.teacher import Teacher
 from avcil.training.team import Team
+
+METHOD_STATE = "method."
+"""Before the names of a gradient method's own tensors, in checkpoints and saved models."""
+
+
+def method_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A gradient method's own tensors, by its names for them."""
+    return {n.removeprefix(METHOD_STATE): t for n, t in tensors.items() if n.startswith(METHOD_STATE)}
 
 
 class Learner(Protocol):
@@ -107,11 +116,15 @@ class GradientLearner:
             team=self.team,
         )
         done = trainer.run(hooks.progress)
+        self.network.eval()
+        self.method.end_step(step)
         self.team.check_same(self.network.state_dict().values(), "weights")
         hooks.summary = {"best_epoch": done.best_epoch, "val_accuracy": done.best_accuracy}
-        self.network.eval()
+        if report := self.method.report():
+            hooks.summary["report"] = report
         if self.memory is not None:
             self._choose_exemplars(index)
+            self._remember(step)
         if self.method.classifier == "nearest-mean":
             self.network.class_means = self._exemplar_means()
         return self.network
@@ -123,9 +136,7 @@ class GradientLearner:
         if self.method.batching == "all":
             old = [row for task in range(index) for row in data.rows("train", task)]
         elif self.memory is not None:
-            old = data.rows_of_ids(
-                [i for label in data.benchmark.classes for i in self.memory.clip_ids.get(label, [])]
-            )
+            old = data.rows_of_ids(self._exemplar_ids())
         pool = data.table(new + old)
         teacher = None
         if index and self.method.uses_teacher:
@@ -143,6 +154,7 @@ class GradientLearner:
             pool=pool,
             new_count=len(new),
             seed=self.config.seed,
+            kept=self._kept_rows(index, new + old),
         )
         self.method.begin_step(step)
         rows = torch.tensor(new + old, dtype=torch.float64, device=pool.labels.device)
@@ -165,14 +177,47 @@ class GradientLearner:
         network = self.network.eval()
         if not self.method.validates_by_means:
             return hooks.validate(network)
+        with self._chosen_for_now(index):
+            network.class_means = self._exemplar_means()
+            accuracy = hooks.validate(network)
+        network.class_means = None
+        return accuracy
+
+    @contextmanager
+    def _chosen_for_now(self, index: int) -> Iterator[None]:
+        """Within, the memory is as it would be if the step ended now."""
         assert self.memory is not None
-        kept = {label: list(ids) for label, ids in self.memory.clip_ids.items()}
+        before = {label: list(ids) for label, ids in self.memory.clip_ids.items()}
         try:
             self._choose_exemplars(index)
-            network.class_means = self._exemplar_means()
-            return hooks.validate(network)
-        finally:  # the step goes on with the exemplars and the head that it began with
-            network.class_means, self.memory.clip_ids = None, kept
+            yield
+        finally:
+            self.memory.clip_ids = before
+
+    def _kept_rows(self, index: int, pool: list[int]) -> Tensor | None:
+        """Rows of the pool, whose clips are the store's rows `pool`, that the memory holds after the step."""
+        if self.memory is None or self.method.rehearsal != "random":
+            return None
+        with self._chosen_for_now(index):
+            kept = self.data.rows_of_ids(self._exemplar_ids())
+        place = {row: number for number, row in enumerate(pool)}
+        return torch.tensor([place[row] for row in kept], dtype=torch.int64)
+
+    def _exemplar_ids(self) -> list[str]:
+        """Of all classes, in the order in which the next step's pool holds them."""
+        assert self.memory is not None
+        classes = self.data.benchmark.classes
+        return [clip_id for label in classes for clip_id in self.memory.clip_ids.get(label, [])]
+
+    def _remember(self, step: Step) -> None:
+        """Let the method keep what it needs of the exemplars just chosen."""
+        if not self.method.keeps_exemplar_state:
+            return
+        ids = self._exemplar_ids()
+        rows = step.pool.rows_of_store[step.new_count :].tolist()
+        before = {self.data.store.clips[row].clip_id: number for number, row in enumerate(rows)}
+        previous = torch.tensor([before.get(clip_id, -1) for clip_id in ids], dtype=torch.int64)
+        self.method.remember(self.network, self.data.table(self.data.rows_of_ids(ids)), previous)
 
     def _choose_exemplars(self, index: int) -> None:
         """Shrink what is kept of the old classes, then choose among the clips of the new ones."""
@@ -206,7 +251,11 @@ class GradientLearner:
         return torch.stack(means).to(self.data.placement.device)
 
     def tensors(self) -> dict[str, Tensor]:
-        return self.network.tensors()
+        return self.network.tensors() | self.method_tensors()
+
+    def method_tensors(self) -> dict[str, Tensor]:
+        """What the method keeps, under names of their own."""
+        return {METHOD_STATE + name: tensor for name, tensor in self.method.tensors().items()}
 
     def restore(self, index: int, tensors: dict[str, Tensor], exemplars: dict[str, list[str]]) -> Model:
         with seeded(self.config.seed, "head", index):
@@ -215,8 +264,9 @@ class GradientLearner:
             self.network.class_means = torch.empty_like(
                 tensors["class_means"], device=self.data.placement.device
             )
-        self.network.load_state_dict(tensors)
+        self.network.load_state_dict({n: t for n, t in tensors.items() if not n.startswith(METHOD_STATE)})
         self.network.eval()
+        self.method.load(method_state(tensors))
         if self.memory is not None:
             self.memory.clip_ids = {label: list(ids) for label, ids in exemplars.items()}
         return self.network

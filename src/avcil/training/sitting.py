@@ -27,7 +27,7 @@ from avcil.models.base import Model
 from avcil.models.learning_state import LearningState
 from avcil.models.network import Network
 from avcil.training.budget import Budget, device_memory
-from avcil.training.learners import ClosedFormLearner, GradientLearner, Hooks, Learner
+from avcil.training.learners import ClosedFormLearner, GradientLearner, Hooks, Learner, method_state
 from avcil.training.learning_settings import config_of, memory_of, options_of
 from avcil.training.placement import Placement
 from avcil.training.stopwatch import Stopwatch
@@ -263,6 +263,7 @@ def _learner(method_class: type[Method], learning: LearningState, data: SittingD
     if not isinstance(model, Network):
         raise InputError(f"method {method.name} trains a network; this model is of kind {model.kind!r}")
     learner.network = Network.from_config(model.to_config(), model.tensors()).eval()
+    method.load(method_state(learning.tensors))
     if memory is not None:
         memory.clip_ids = {label: list(ids) for label, ids in learning.exemplars.items()}
     return learner
@@ -282,11 +283,12 @@ def kept_by(learner: Learner, data: TaskData) -> dict[str, Any]:
     """`exemplars` and `tensors` of the learning state that a learner leaves."""
     if isinstance(learner, ClosedFormLearner):
         return {"exemplars": {}, "tensors": learner.tensors()}
+    own = learner.method_tensors()
     if learner.memory is None:
-        return {"exemplars": {}, "tensors": {}}
+        return {"exemplars": {}, "tensors": own}
     ids = {label: tuple(kept) for label, kept in learner.memory.clip_ids.items()}
     rows = data.rows_of_ids(list(dict.fromkeys(i for kept in ids.values() for i in kept)))
-    tensors = {}
+    tensors = dict(own)
     if "audio" in data.modality:
         tensors["exemplars.audio"] = torch.from_numpy(data.store.audio(rows))
     if "visual" in data.modality:

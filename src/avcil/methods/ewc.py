@@ -1,0 +1,102 @@
+"""Online EWC: holds weights that mattered before. Schwarz et al., ICML 2018, after Kirkpatrick et al., PNAS 2017.
+
+    total = CE over all K logits on the new clips + (lambda / 2) sum_j F_j (theta_j - theta*_j)^2
+    after each step: F <- gamma F + mean over the step's clips of (d log p(y | x) / d theta_j)^2,   theta* <- theta
+
+F is the diagonal of the empirical Fisher information, from each clip's own gradient. New classes' rows of the head have
+F = 0 until they were learned. Published for Split CIFAR-10 (Buzzega et al., 2020): gamma 1 and lambda 20 in this form
+(10 without the 1/2). No clip is kept; EWC is known to fail where classes of different steps must be told apart (van
+de Ven & Tolias, 2019).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from avcil.errors import InputError
+from avcil.methods.base import Batch, GradientMethod, Step
+from avcil.models import checks
+from avcil.models.network import NetworkOutput
+
+
+@dataclass(frozen=True, kw_only=True)
+class EwcOptions:
+    """Hyper-parameters."""
+
+    penalty: float = 20.0
+    """lambda, the weight of the penalty."""
+    decay: float = 1.0
+    """gamma, the share of the earlier steps' Fisher information that stays after a step."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.decay <= 1:
+            raise InputError(f"option decay of method ewc must be from 0 to 1; not {self.decay}")
+
+
+class Ewc(GradientMethod):
+    """Quadratic penalty by Fisher information."""
+
+    name = "ewc"
+    summary = "online EWC: holds weights by their Fisher information; keeps no exemplars (ICML 2018)"
+    Options = EwcOptions
+
+    def __init__(self, options: EwcOptions, *, modality: str) -> None:
+        super().__init__(options, modality=modality)
+        self.fisher: dict[str, Tensor] = {}
+        self.anchor: dict[str, Tensor] = {}
+        """theta*, by parameter; of the head as many rows as it had."""
+
+    def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
+        terms = {"cross_entropy": F.cross_entropy(output.logits, batch.labels)}
+        if self.fisher and self.options.penalty:
+            held = [
+                self._distance(name, parameter)
+                for name, parameter in step.network.named_parameters()
+                if name in self.fisher
+            ]
+            terms["penalty"] = self.options.penalty / 2 * torch.stack(held).sum()
+        return terms
+
+    def _distance(self, name: str, parameter: Tensor) -> Tensor:
+        """sum_j F_j (theta_j - theta*_j)^2"""
+        fisher, anchor = (held[name].to(parameter) for held in (self.fisher, self.anchor))
+        if anchor.shape[1:] != parameter.shape[1:] or len(anchor) > len(parameter):
+            raise InputError(
+                f"the saved {name} has shape {tuple(anchor.shape)}, the network's {tuple(parameter.shape)}"
+            )
+        return (fisher * (parameter[: len(anchor)] - anchor).square()).sum()
+
+    def end_step(self, step: Step) -> None:
+        """Add the step's Fisher information, clip by clip."""
+        parameters = dict(step.network.named_parameters())
+        squares = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
+        rows = torch.arange(step.new_count).split(1)
+        for row, taken in zip(rows, step.pool.stream(rows), strict=True):
+            loss = F.cross_entropy(step.network(*taken).logits, step.pool.labels[row])
+            found = torch.autograd.grad(loss, list(parameters.values()))
+            for total, gradient in zip(squares.values(), found, strict=True):
+                total += gradient.square()
+        for name, total in squares.items():
+            total /= step.new_count
+            if name in self.fisher:
+                before = self.fisher[name].to(total)
+                total[: len(before)] += self.options.decay * before
+        step.network.workspace.clear()
+        self.fisher = squares
+        self.anchor = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+
+    def tensors(self) -> dict[str, Tensor]:
+        held = {"fisher": self.fisher, "anchor": self.anchor}
+        return {f"{kind}.{name}": tensor for kind, group in held.items() for name, tensor in group.items()}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        names = [name.removeprefix("fisher.") for name in tensors if name.startswith("fisher.")]
+        checks.no_others(tensors, [f"{kind}.{name}" for kind in ("fisher", "anchor") for name in names])
+        self.fisher = {name: tensors[f"fisher.{name}"] for name in names}
+        self.anchor = {
+            name: checks.tensor(tensors, f"anchor.{name}", tuple(self.fisher[name].shape)) for name in names
+        }

@@ -1,0 +1,54 @@
+"""WA: weight aligning, new classes' weights scaled to the old ones' norm. Zhao et al., CVPR 2020.
+
+    total = (1 - r) CE over all K logits + r KD on the K_old logits,   r = K_old / K
+    after the step: W_new <- W_new mean |w_old| / mean |w_new|
+
+The means are over classes. Published: T = 2, herded exemplars, new clips and exemplars in one set. The aligned network
+is the next step's teacher.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from avcil.methods._balanced_distillation import balanced_distillation
+from avcil.methods.base import Batch, GradientMethod, Step
+from avcil.models.heads import LinearHead
+from avcil.models.network import NetworkOutput
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaOptions:
+    """Hyper-parameters."""
+
+    temperature_distillation: float = 2.0
+    """T of the distillation's softmax."""
+
+
+class Wa(GradientMethod):
+    """Distillation, then aligned weights."""
+
+    name = "wa"
+    summary = (
+        "rehearsal with distillation; the new classes' weights are scaled to the old ones' norm (CVPR 2020)"
+    )
+    Options = WaOptions
+    rehearsal = "herding"
+    batching = "mixed"
+    uses_teacher = True
+
+    def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
+        return balanced_distillation(output, batch, step, temperature=self.options.temperature_distillation)
+
+    def end_step(self, step: Step) -> None:
+        """Align the new classes' weights."""
+        if step.index == 0:
+            return
+        head = step.network.head
+        assert isinstance(head, LinearHead)
+        with torch.no_grad():
+            norms = head.weight.norm(dim=1)
+            head.weight[step.known :] *= norms[: step.known].mean() / norms[step.known :].mean()
