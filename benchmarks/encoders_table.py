@@ -20,14 +20,14 @@ from typing import Any
 
 import torch
 
-from avcil.benchmarks.demo_clips import render_demo_clips
-from avcil.clips import read_clips, write_clips
+from avcil.data.clips import read_clips, write_clips
+from avcil.data.scan import scan
+from avcil.datasets.synthetic.clips import render_demo_clips
+from avcil.extraction.extract import extract
 from avcil.features import FeatureStore
-from avcil.features.extract import extract
-from avcil.files import read_json, write_json
-from avcil.scan import scan
 from avcil.training.config import TrainConfig
 from avcil.training.run import train
+from avcil.utils.files import read_json, write_json
 
 PAIRS = {
     "built-in": ("patch-motion", "log-mel"),
@@ -38,7 +38,7 @@ PAIRS = {
         "log-mel+yamnet,width=1024",
     ),
 }
-BATCHES = {"batch_size": 32, "exemplar_batch_size": 32, "memory_per_class": 4}
+BATCHES = {"batch_size": 32, "exemplar_batch_size": 32, "exemplars_per_class": 4}
 METHODS: dict[str, dict[str, Any]] = {
     "blade": {},
     "av-cil": {"set": ("lambda_instance=0.1",), **BATCHES},

@@ -26,16 +26,16 @@ from iterations import CLASSES, Clips, adam, descend, make_step, plain_forward, 
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from avcil.clips import Clip
+from avcil.data.clips import Clip
 from avcil.features import FeatureStore, FeatureWriter
 from avcil.features.manifest import Manifest, Modality
 from avcil.methods.av_cil import AvCil, AvCilOptions
-from avcil.training.budget import Budget
 from avcil.training.config import TrainConfig
 from avcil.training.data import Table
+from avcil.training.device_config import DeviceConfig
 from avcil.training.evaluate import accuracy
 from avcil.training.gradient import StepTrainer
-from avcil.training.placement import Placement
+from avcil.training.memory_pool import Budget
 
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
 """Of each clip id: sound (D,) and tokens (T, S, D)."""
@@ -84,8 +84,8 @@ def train_avcil(a: argparse.Namespace, folder: Path, labels: np.ndarray, tick: C
 
     def table(rows: range) -> Table:
         chosen = [int(labels[row]) for row in rows]
-        place, room = Placement.on_cpu(torch.float32), Budget.of_host(2**40)
-        return Table(store, list(rows), chosen, modality="audio-visual", placement=place, budget=room)
+        place, room = DeviceConfig.on_cpu(torch.float32), Budget.of_host(2**40)
+        return Table(store, list(rows), chosen, modality="audio-visual", device_config=place, budget=room)
 
     pool, held_out = table(range(train)), table(range(train, len(labels)))
     step = make_step(pool, new=new, width=a.width)

@@ -17,7 +17,7 @@ The release has one clip in hand at a time, and its ffmpeg as many threads as it
 thread, and then a reader a core, as `avcil extract` has them.
 
 Decode and encode: VideoMAE-base and AudioMAE ViT-B of full size and random weights, one clip after another and a dict
-of float32 arrays in a .npy file the release's way, `avcil.features.extract` the other; the models are loaded before.
+of float32 arrays in a .npy file the release's way, `avcil.extraction.extract` the other; the models are loaded before.
 
 Then: what `avcil extract` leaves on the disk and how much it writes in all, and frames beside ffmpeg's.
 """
@@ -41,10 +41,10 @@ from ffmpeg_frames import compare_frames, ffmpeg
 from full_size import encoders
 from release_way import read_by_files
 
-from avcil.clips import Clip, write_clips
-from avcil.features.extract import extract
-from avcil.features.read_pool import read_in_pool
-from avcil.features.reading import Wanted, read_ahead
+from avcil.data.clips import Clip, write_clips
+from avcil.extraction.extract import extract
+from avcil.extraction.read_ahead import DecodeSpec, read_ahead
+from avcil.extraction.read_pool import read_in_pool
 from avcil.media import read_clip
 from avcil.media.reader import ReaderPool, ReadLimits
 
@@ -101,7 +101,7 @@ def in_parallel(paths: list[Path]) -> float:
     """Seconds to read them by as many readers as cores, which were started, and have read a clip each, before."""
     workers = len(os.sched_getaffinity(0))
     pool = ReaderPool(ReadLimits(), workers)
-    wanted = Wanted(frames=16, short_side=224, sample_rate=16_000)
+    wanted = DecodeSpec(frames=16, short_side=224, sample_rate=16_000)
     read_one_clip = partial(read_in_pool, pool, wanted=wanted)
     try:
         list(read_ahead(as_clips([paths[0]] * workers), read_one_clip, workers=workers, ahead=workers))

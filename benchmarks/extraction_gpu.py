@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from full_size import encoders
 
-from avcil.clips import Clip, read_clips
+from avcil.data.clips import Clip, read_clips
 from avcil.encoders.base import VisualEncoder
-from avcil.features.extract import extract
-from avcil.features.read_pool import read_clips_ahead
-from avcil.features.reading import Wanted
+from avcil.extraction.extract import extract
+from avcil.extraction.read_ahead import DecodeSpec
+from avcil.extraction.read_pool import read_clips_ahead
 from avcil.media.reader import ReadLimits
 
 TOKENS, WIDTH, LAYERS, HIDDEN, PATCH = 1568, 768, 12, 3072, 3 * 2 * 16 * 16
@@ -98,7 +98,7 @@ def reading_rate(clips: list[Clip], encoder: VisualEncoder) -> float:
     workers = len(os.sched_getaffinity(0))
     began = time.perf_counter()
     stream = read_clips_ahead(
-        clips, Wanted.of(encoder, None), ReadLimits(), workers=workers, ahead=2 * workers, isolate=True
+        clips, DecodeSpec.of(encoder, None), ReadLimits(), workers=workers, ahead=2 * workers, isolate=True
     )
     count = sum(read.frames is not None for read in stream)
     return count / (time.perf_counter() - began)

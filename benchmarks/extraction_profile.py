@@ -11,7 +11,7 @@ work on the machine matters little; the figures are medians over rounds.
     read             what avcil does for a clip: decode what is needed, choose, scale, resample (`read_clip`)
     encoders         each part of the encoders, in batches of 16
     store            write and commit a store of float16
-    extract          `avcil.features.extract` with all processes and threads that it starts
+    extract          `avcil.extraction.extract` with all processes and threads that it starts
 
 The last lines compare `extract` with `decode` and `encoders` together, and give clips a second by the clock. With
 `--pair VISUAL AUDIO` the clips a second of another pair of encoders are measured in turns with it.
@@ -33,11 +33,11 @@ import av
 import numpy as np
 import torch
 
-from avcil.clips import Clip, read_clips
+from avcil.data.clips import Clip, read_clips
 from avcil.encoders.registry import audio_encoder, visual_encoder
-from avcil.features.encoding import Encoders
-from avcil.features.extract import extract
-from avcil.features.reading import ReadClip, Wanted, read_one
+from avcil.extraction.encoding import Encoders
+from avcil.extraction.extract import extract
+from avcil.extraction.read_ahead import DecodeSpec, ReadClip, read_one
 from avcil.features.writer import FeatureWriter
 
 BATCH = 16
@@ -85,7 +85,7 @@ def decode_all(clips: Sequence[Clip]) -> None:
                     packet.decode()
 
 
-def read_all(clips: Sequence[Clip], wanted: Wanted) -> list[ReadClip]:
+def read_all(clips: Sequence[Clip], wanted: DecodeSpec) -> list[ReadClip]:
     """As the reader processes of an extraction do."""
     return [read_one(clip, wanted) for clip in clips]
 

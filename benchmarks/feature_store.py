@@ -27,7 +27,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from avcil.clips import Clip
+from avcil.data.clips import Clip
 from avcil.features import FeatureStore, FeatureWriter, Manifest, Modality
 
 RAW, H5PY = "raw memory map", "h5py, a dataset a clip"

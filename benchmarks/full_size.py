@@ -65,8 +65,8 @@ def linear(x: torch.Tensor, w: Weights, name: str) -> torch.Tensor:
 
 def normed(x: torch.Tensor, w: Weights | None, name: str, epsilon: float) -> torch.Tensor:
     """LayerNorm over the width; without `w` neither scale nor shift."""
-    centred = x - x.mean(dim=-1, keepdim=True)
-    scaled = centred / (centred.square().mean(dim=-1, keepdim=True) + epsilon).sqrt()
+    centered = x - x.mean(dim=-1, keepdim=True)
+    scaled = centered / (centered.square().mean(dim=-1, keepdim=True) + epsilon).sqrt()
     return scaled if w is None else scaled * w[name + ".weight"] + w[name + ".bias"]
 
 

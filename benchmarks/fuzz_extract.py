@@ -22,7 +22,7 @@ from statistics import median
 
 from fuzz_media import Args, mutants, pattern
 
-from avcil.clips import Clip, write_clips
+from avcil.data.clips import Clip, write_clips
 from avcil.features import FeatureStore
 from avcil.features.failures import read_failures
 from avcil.features.verify import verify

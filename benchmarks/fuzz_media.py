@@ -98,10 +98,10 @@ def mutants(args: Args) -> Iterator[tuple[str, str, bytes]]:
 
 def read(path: Path, twice: bool) -> tuple[str, str]:
     """What became of a file, and the reason given."""
-    from avcil.clips import Clip
-    from avcil.features.reading import Wanted, read_one
+    from avcil.data.clips import Clip
+    from avcil.extraction.read_ahead import DecodeSpec, read_one
 
-    wanted = Wanted(frames=8, short_side=64, sample_rate=16000)
+    wanted = DecodeSpec(frames=8, short_side=64, sample_rate=16000)
     clip = Clip(clip_id=path.name, path=path, label="?", split="test")
     before = len(os.listdir("/proc/self/fd"))
     found = read_one(clip, wanted)

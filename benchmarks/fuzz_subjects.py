@@ -19,17 +19,17 @@ import fuzz_mutations
 import numpy as np
 import torch
 
-from avcil.clips import Clip
+from avcil.data.clips import Clip
+from avcil.datasets.released.import_features import import_features
 from avcil.encoders.registry import audio_encoder, visual_encoder
-from avcil.evaluation.run_files import read_run
 from avcil.features import FeatureStore, FeatureWriter, Manifest, Modality
-from avcil.features.import_released import import_features
 from avcil.features.verify import verify
-from avcil.serving import Recognizer
-from avcil.serving.clip_features import ClipFeatures
+from avcil.inference import Recognizer
+from avcil.inference.clip_features import ClipFeatures
+from avcil.runs.run_directory import RunDirectory
+from avcil.runs.run_files import read_run
 from avcil.training.config import TrainConfig
 from avcil.training.run import train
-from avcil.training.run_directory import RunDirectory
 
 METHODS = {
     "av-cil": (),
@@ -86,7 +86,7 @@ def make(folder: Path) -> None:
             set=options,
             classes_per_step=2,
             epochs=1,
-            memory_per_class=1,
+            exemplars_per_class=1,
         )
         train(config, quiet=True)
         shutil.copytree(folder / "run" / method / "model", folder / "model" / method)

@@ -42,7 +42,7 @@ def shape(a: argparse.Namespace) -> argparse.Namespace:
     return argparse.Namespace(**dict(zip(names, sizes, strict=True)))
 
 
-def settle(a: argparse.Namespace) -> None:
+def synchronize(a: argparse.Namespace) -> None:
     if a.device == "cuda":
         torch.cuda.synchronize()
 
@@ -51,10 +51,10 @@ def milliseconds(a: argparse.Namespace, work: Callable[[], object], rounds: int 
     """Median of `rounds`, after three that warm up."""
     times = []
     for _ in range(3 + (2 if a.tiny else rounds)):
-        settle(a)
+        synchronize(a)
         began = time.perf_counter()
         work()
-        settle(a)
+        synchronize(a)
         times.append(1e3 * (time.perf_counter() - began))
     return median(times[3:])
 
@@ -64,7 +64,8 @@ def milliseconds(a: argparse.Namespace, work: Callable[[], object], rounds: int 
 
 def kernel(a: argparse.Namespace) -> None:
     """The kernel that this device takes, beside PyTorch's operators in float64 on the same device."""
-    from avcil.models.kernels import choose, operators
+    from avcil.nn.kernels import operators
+    from avcil.nn.kernels.choice import choose
 
     for dtype in (torch.float32, torch.bfloat16):
         inputs = _kernel_inputs(a, dtype)
@@ -112,7 +113,7 @@ def _kernel_inputs(a: argparse.Namespace, dtype: torch.dtype) -> dict[str, Any]:
 
 
 def _kernel_results(module: Any, given: dict[str, Any]) -> dict[str, list[torch.Tensor]]:
-    from avcil.models.kernels import Pull
+    from avcil.nn.kernels.interface import Pull
 
     keys, out = given["projected"].clone(), torch.empty_like(given["projected"])
     sums = module.forward(keys, given["tokens"], given["bias"], given["query"], given["log"])
@@ -185,7 +186,7 @@ def _epoch_seconds(a: argparse.Namespace, precision: str) -> tuple[float, int]:
 
         def timed(line: dict[str, Any]) -> None:
             if line["step"] == 1:
-                settle(a)
+                synchronize(a)
                 ended.append(time.perf_counter())
             log(line)
 
@@ -218,7 +219,7 @@ def _made_up_run(
         out=folder / "run",
         method="av-cil",
         classes_per_step=classes // steps,
-        memory=memory,
+        exemplars=memory,
         epochs=epochs,
         batch_size=sizes.new,
         exemplar_batch_size=sizes.exemplars,
@@ -248,10 +249,10 @@ def whole_run(a: argparse.Namespace, name: str) -> None:
             counts=counts,
             epochs=epochs,
         )
-        settle(a)
+        synchronize(a)
         began = time.perf_counter()
         run.finish()
-        settle(a)
+        synchronize(a)
         seconds = time.perf_counter() - began
     held = f", {torch.cuda.max_memory_allocated() / 1e9:.1f} GB at most" if a.device == "cuda" else ""
     what = f"{s['steps']} steps x {epochs} epochs, {train} of {s['train']} training clips"

@@ -28,10 +28,10 @@ FORMS = ("folder npy", "zip npy", "deflated npy", "parts h5", "deflated h5")
 IMPORT = """
 import dataclasses, json, resource, sys, time
 from pathlib import Path
-from avcil.benchmarks.protocols import AVE
-from avcil.benchmarks.published import PublishedBenchmark
-from avcil.benchmarks.split_files import SplitClip
-from avcil.features.import_released import import_features
+from avcil.datasets.protocols import AVE
+from avcil.datasets.published import PublishedBenchmark
+from avcil.datasets.split_files import SplitClip
+from avcil.datasets.released.import_features import import_features
 clips = {f"clip_{i:06d}": SplitClip("Cat", "train") for i in range(int(sys.argv[3]))}
 parts = ("AVE_features.zip.aa", "AVE_features.zip.ab")
 protocol = dataclasses.replace(AVE, feature_parts=parts[: int(sys.argv[4])])

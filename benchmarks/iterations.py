@@ -19,12 +19,12 @@ from torch.nn import functional as F
 
 from avcil.methods.av_cil import AvCil, AvCilOptions
 from avcil.methods.base import Batch, Step
-from avcil.models.attention import guided_attention
-from avcil.models.heads import LinearHead
-from avcil.models.network import Network, NetworkOutput
-from avcil.models.token_rows import TokenRows, Tokens
-from avcil.training.budget import Budget, Room
-from avcil.training.passes import whole_pass
+from avcil.nn.attention import guided_attention
+from avcil.nn.heads import LinearHead
+from avcil.nn.network import Network, NetworkOutput
+from avcil.nn.token_rows import TokenRows, Tokens
+from avcil.training.forward_backward import forward_backward
+from avcil.training.memory_pool import Budget, MemoryPool
 from avcil.training.teacher import Teacher
 
 CLASSES = 10
@@ -64,7 +64,7 @@ class Clips:
             return self.take(index)
         return self.audio[index], TokenRows(self.visual, index, self.visual.dtype)
 
-    asked_at_once = 256
+    eval_batch_size = 256
 
     def stream(self, indices: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         return map(self.take, indices)
@@ -76,7 +76,7 @@ def make_step(pool: Any, *, new: int, width: int, index: int = 1) -> Step:
     head = LinearHead(width)
     head.grow(CLASSES * index)
     network = Network("audio-visual", audio_width=width, visual_width=width, head=head).to(pool.labels.device)
-    everything = Room(left=2**62)
+    everything = MemoryPool(left=2**62)
     teacher = Teacher(network, pool, new_count=new, budget=Budget(device=everything, host=everything))
     network.head.grow(CLASSES)
     network.to(pool.labels.device)
@@ -116,7 +116,7 @@ def avcil(a: argparse.Namespace, clips: Clips, index: int = 1) -> Callable[[], T
         audio, visual = clips.rows(rows)
         batch = Batch(audio=audio, visual=visual, labels=clips.labels[rows], rows=rows, new_count=clips.new)
         optimizer.zero_grad(set_to_none=True)
-        terms = whole_pass(method, step, batch)
+        terms = forward_backward(method, step, batch)
         optimizer.step()
         return torch.stack(list(terms.values())).sum()
 

@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from avcil.clips import read_clips
+from avcil.data.clips import read_clips
 from avcil.features import FeatureStore
 from avcil.features.index import read_index
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avcil.clips import Clip
+from avcil.data.clips import Clip
 from avcil.features import FeatureWriter
 from avcil.features.manifest import Manifest, Modality
 

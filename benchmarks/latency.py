@@ -54,7 +54,7 @@ def main() -> None:
     report("import torch", lambda: cold_start(["-c", "import torch"]), a.rounds)
     report("first answer of avcil predict", lambda: cold_start(predict), a.rounds)
 
-    from avcil.serving import Recognizer
+    from avcil.inference import Recognizer
 
     recognizer = Recognizer.load(a.run)
     recognizer.answer(a.clip)

@@ -20,7 +20,7 @@ import torch
 from avcil.training.config import TrainConfig
 from avcil.training.run import train
 
-BATCHES = {"batch_size": 24, "exemplar_batch_size": 32, "memory_per_class": 4}
+BATCHES = {"batch_size": 24, "exemplar_batch_size": 32, "exemplars_per_class": 4}
 """Of AV-CIL in that comparison."""
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from avcil.benchmarks.published import PublishedBenchmark, load_published
+from avcil.datasets.published import PublishedBenchmark, load_published
 
 AUDIO = "AVE_features/audio_pretrained_feature/audio_pretrained_feature_dict.npy"
 VISUAL = "AVE_features/visual_pretrained_feature/visual_pretrained_feature_dict.npy"

@@ -1,9 +1,9 @@
-"""What a missing modality costs: a recogniser of sound and picture, asked with one of them, beside those of one alone.
+"""What a missing modality costs: a recognizer of sound and picture, asked with one of them, beside those of one alone.
 
     python benchmarks/missing_modality.py STORE --out FOLDER [--method av-cil] [--seeds 0 1 2]
 
 Trains a method on both modalities, on the sound and on the picture, once a seed, with one order of the classes. After
-the last step the test clips of all classes are answered for: by the audio-visual recogniser with both, with the
+the last step the test clips of all classes are answered for: by the audio-visual recognizer with both, with the
 picture left out and with the sound left out, and by the other two with the modality that they were trained on. Runs
 in FOLDER that are finished are taken as they are.
 """
@@ -18,11 +18,11 @@ import numpy as np
 import torch
 
 from avcil.features import FeatureStore
-from avcil.serving import ClipFeatures, Recognizer
+from avcil.inference import ClipFeatures, Recognizer
 from avcil.training.config import TrainConfig
 from avcil.training.run import train
 
-ASKED = {  # the modality that a recogniser was trained on, and what it is given
+ASKED = {  # the modality that a recognizer was trained on, and what it is given
     "trained on both, asked with both": ("audio-visual", ("audio", "visual")),
     "trained on both, asked with sound alone": ("audio-visual", ("audio",)),
     "trained on sound": ("audio", ("audio",)),
@@ -31,7 +31,7 @@ ASKED = {  # the modality that a recogniser was trained on, and what it is given
 }
 
 
-def recogniser(options: argparse.Namespace, modality: str, seed: int) -> Recognizer:
+def recognizer(options: argparse.Namespace, modality: str, seed: int) -> Recognizer:
     """Trained on one modality, or on both."""
     out = options.out / f"{options.method}-{modality}-{seed}"
     train(
@@ -43,7 +43,7 @@ def recogniser(options: argparse.Namespace, modality: str, seed: int) -> Recogni
             seed=seed,
             classes_per_step=options.classes_per_step,
             class_order_seed=options.class_order_seed,
-            memory_per_class=options.memory_per_class if options.method != "blade" else None,
+            exemplars_per_class=options.exemplars_per_class if options.method != "blade" else None,
             epochs=options.epochs,
         ),
         quiet=True,
@@ -79,13 +79,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--classes-per-step", type=int, default=3)
     parser.add_argument("--class-order-seed", type=int, default=0)
-    parser.add_argument("--memory-per-class", type=int, default=4)
+    parser.add_argument("--exemplars-per-class", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=100)
     options = parser.parse_args()
     clips, labels = test_clips(FeatureStore(options.store))
     found: dict[str, list[float]] = {name: [] for name in ASKED}
     for seed in options.seeds:
-        made = {modality: recogniser(options, modality, seed) for modality, _ in ASKED.values()}
+        made = {modality: recognizer(options, modality, seed) for modality, _ in ASKED.values()}
         for name, (modality, given) in ASKED.items():
             found[name].append(accuracy(made[modality], clips, labels, given))
         print(

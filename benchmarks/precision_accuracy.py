@@ -26,7 +26,7 @@ def accuracy_table(a: argparse.Namespace) -> None:
                     out=Path(folder) / "run",
                     method="av-cil",
                     classes_per_step=3,
-                    memory_per_class=4,
+                    exemplars_per_class=4,
                     epochs=20,
                     batch_size=24,
                     exemplar_batch_size=32,

@@ -225,7 +225,7 @@ def slow_sockets(target: Target) -> Iterator[Row]:
         line.close()
 
 
-@attack("--waiting", "4", "--workers", "1")
+@attack("--max-queue", "4", "--workers", "1")
 def full_queue(target: Target) -> Iterator[Row]:
     """More clips than may wait."""
     with ThreadPoolExecutor(40) as pool:

@@ -22,7 +22,7 @@ from pathlib import Path
 import httpx
 from serve_process import ServerProcess
 
-from avcil.serving import Recognizer
+from avcil.inference import Recognizer
 
 MOST_RATIO, MOST_GROWTH = 5.0, 1.2
 
@@ -99,7 +99,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="serve-load-") as name:
         temporary = Path(name) / "tmp"
         temporary.mkdir()
-        server = ServerProcess(args.run, "--work", str(Path(name) / "work"), temporary=temporary)
+        server = ServerProcess(args.run, "--state-dir", str(Path(name) / "work"), temporary=temporary)
         try:
             with httpx.Client(timeout=120) as client:
                 for clip in args.clips[:8]:  # what is loaded at the first answers does not count as growth

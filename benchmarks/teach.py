@@ -1,4 +1,4 @@
-"""Teach words to a recogniser of the others: how long it takes, and what it costs the old classes.
+"""Teach words to a recognizer of the others: how long it takes, and what it costs the old classes.
 
     python benchmarks/teach.py STORE --new 5 --method blade --out FOLDER [--set NAME=VALUE ...]
 
@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from avcil.features import FeatureStore
-from avcil.serving import ClipFeatures, Recognizer
+from avcil.inference import ClipFeatures, Recognizer
 from avcil.training.config import TrainConfig
 from avcil.training.run import train
 
@@ -39,7 +39,7 @@ def accuracy(recognizer: Recognizer, asked: tuple[list[ClipFeatures], list[str]]
     return f"{100 * right / len(asked[1]):.1f} %"
 
 
-def recogniser(arguments: argparse.Namespace, name: str, steps: list[list[str]]) -> Recognizer:
+def recognizer(arguments: argparse.Namespace, name: str, steps: list[list[str]]) -> Recognizer:
     """A run of these steps."""
     file = arguments.out / f"{name}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -65,8 +65,8 @@ def main() -> None:
     store = FeatureStore(arguments.store)
     labels = sorted(store.labels)[: 45 + arguments.new]
     old, new = labels[: -arguments.new], labels[-arguments.new :]
-    taught = recogniser(arguments, "old", [old])
-    joint = recogniser(arguments, "joint", [[*old, *new]])
+    taught = recognizer(arguments, "old", [old])
+    joint = recognizer(arguments, "joint", [[*old, *new]])
     asked_old, asked_new = clips(store, "test", old), clips(store, "test", new)
     before = accuracy(taught, asked_old)
     material = clips(store, "train", new)

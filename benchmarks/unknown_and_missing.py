@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avcil.benchmarks import Benchmark
+from avcil.datasets import Benchmark
 from avcil.encoders.parts import part_widths
 from avcil.features import FeatureStore
 from avcil.methods.registry import load_method, parse_options

@@ -26,17 +26,17 @@ import torch
 from iterations import adam, descend, plain_forward, plain_loss
 from torch.nn import functional as F
 
-from avcil.benchmarks import Benchmark
-from avcil.evaluation.run_files import read_run
+from avcil.datasets import Benchmark
 from avcil.features import FeatureStore
-from avcil.memory import choose_random
 from avcil.methods.av_cil import AvCil
-from avcil.models.heads import LinearHead
-from avcil.models.network import Network
+from avcil.methods.exemplars import choose_random
+from avcil.nn.heads import LinearHead
+from avcil.nn.network import Network
+from avcil.runs.run_files import read_run
 from avcil.training.config import TrainConfig
 from avcil.training.gradient import _rows
-from avcil.training.rng import generator, seeded
 from avcil.training.run import train
+from avcil.utils.rng import generator, seeded
 
 LAMBDA_INSTANCE, PER_CLASS = 0.1, 4
 
@@ -48,7 +48,7 @@ def config_of(a: argparse.Namespace, out: Path) -> TrainConfig:
         out=out,
         method="av-cil",
         classes_per_step=a.classes_per_step,
-        memory_per_class=PER_CLASS,
+        exemplars_per_class=PER_CLASS,
         epochs=a.epochs,
         batch_size=24,
         exemplar_batch_size=32,

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from avcil.benchmarks import Benchmark
-from avcil.evaluation.run_files import read_run
+from avcil.datasets import Benchmark
 from avcil.features import FeatureStore
-from avcil.files import read_json
-from avcil.models.network import Network
-from avcil.models.saved import load_model
-from avcil.tensor_files import load_tensors
+from avcil.nn.network import Network
+from avcil.runs.run_files import read_run
+from avcil.saved_models.folder import load_model
 from avcil.training.task_data import TaskData
+from avcil.utils.files import read_json
+from avcil.utils.tensor_files import load_tensors
 
 
 def outputs(

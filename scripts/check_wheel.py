@@ -17,7 +17,9 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-RENDER = "from avcil.benchmarks.demo_clips import render_demo_clips as r; r('clips', train=3, val=1, test=1)"
+RENDER = (
+    "from avcil.datasets.synthetic.clips import render_demo_clips as r; r('clips', train=3, val=1, test=1)"
+)
 ISOLATED = (
     "import avcil, pathlib, socket, sys; assert pathlib.Path(avcil.__file__).is_relative_to(sys.prefix); "
     "assert [name for _, name in socket.if_nameindex()] == ['lo']"

@@ -28,7 +28,7 @@ from make_encoder_weights import EPSILON, WEIGHTS, member_of_wheel
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load_file
 
-from avcil.files import write_text
+from avcil.utils.files import write_text
 
 TARGET = Path(__file__).resolve().parents[1] / "tests" / "encoders" / "reference_values.json"
 PATCH_SAMPLES = 15_600

@@ -20,7 +20,7 @@ import numpy as np
 from avcil.encoders.constants import IDENTITY
 from avcil.errors import InputError
 from avcil.features import FeatureStore
-from avcil.files import write_json
+from avcil.utils.files import write_json
 
 FOLDER = Path(__file__).parents[1] / "src/avcil/encoders/constants"
 CLIPS_AT_ONCE = 64

@@ -31,7 +31,7 @@ from safetensors.torch import save
 from tflite_file import Constant, read_operators
 from torch import Tensor
 
-from avcil.files import write_atomically
+from avcil.utils.files import write_atomically
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "src" / "avcil" / "encoders" / "weights"
 SOURCES = {

@@ -18,7 +18,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 def test_the_version_is_written_once() -> None:
     """hatchling reads it from the package; the changelog's first section is the version under development."""
     assert "version" in PYPROJECT["project"]["dynamic"]
-    assert PYPROJECT["tool"]["hatch"]["version"]["path"] == "src/avcil/__init__.py"
+    assert PYPROJECT["tool"]["hatch"]["version"]["path"] == "src/avcil/utils/version.py"
     assert "version" not in yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert newest is not None

@@ -6,7 +6,7 @@ import torch
 from drawing import Drawing
 
 from avcil.losses import class_similarity
-from avcil.models.attention import guided_attention
+from avcil.nn.attention import guided_attention
 
 LABELS = ("cat", "cat", "dog", "dog", "dog", "owl")
 """Of the batch in which D-AVSC is drawn."""
@@ -18,27 +18,27 @@ def attention() -> Drawing:
     """From sound and tokens to what is looked at."""
     sheet = Drawing("attention", "Audio-guided attention: where, then when", 560)
     spatial, temporal = _example(EXAMPLE)
-    sheet.box(8, 6, 190, 44, "sound  a", colour="sound", fill="sound-box")
+    sheet.box(8, 6, 190, 44, "sound  a", color="sound", fill="sound-box")
     sheet.box(
         222,
         6,
         190,
         44,
         "visual tokens  V\nslices × places × channels",
-        colour="picture",
+        color="picture",
         fill="picture-box",
         size=13,
     )
-    sheet.arrow([(103, 52), (103, 78)], colour="sound")
-    sheet.arrow([(317, 52), (317, 78)], colour="picture")
-    sheet.box(8, 80, 190, 40, "p = tanh(Uₐ a + cₐ)", colour="sound", fill="paper")
-    sheet.box(222, 80, 190, 40, "P = tanh(Uᵥ V + cᵥ)", colour="picture", fill="paper")
-    sheet.arrow([(103, 122), (103, 148), (150, 148)], colour="sound")
-    sheet.arrow([(317, 122), (317, 148), (270, 148)], colour="picture")
+    sheet.arrow([(103, 52), (103, 78)], color="sound")
+    sheet.arrow([(317, 52), (317, 78)], color="picture")
+    sheet.box(8, 80, 190, 40, "p = tanh(Uₐ a + cₐ)", color="sound", fill="paper")
+    sheet.box(222, 80, 190, 40, "P = tanh(Uᵥ V + cᵥ)", color="picture", fill="paper")
+    sheet.arrow([(103, 122), (103, 148), (150, 148)], color="sound")
+    sheet.arrow([(317, 122), (317, 148), (270, 148)], color="picture")
     sheet.text(210, 148, "P ∘ p : agree?", bold=True)
     for t in range(3):
         x = 14 + 138 * t
-        sheet.text(x + 58, 178, f"slice {t + 1}", size=13, colour="soft")
+        sheet.text(x + 58, 178, f"slice {t + 1}", size=13, color="soft")
         high = spatial[t].max()
         sheet.grid(
             x + 10,
@@ -46,31 +46,31 @@ def attention() -> Drawing:
             4,
             4,
             24,
-            colour="picture",
+            color="picture",
             level=lambda r, c, t=t, high=high: float(spatial[t][4 * r + c] / high),
         )
     sheet.text(210, 304, "where: Aₛ, softmax over the places of each slice", bold=True)
     for t in range(3):
-        sheet.arrow([(72 + 138 * t, 316), (72 + 138 * t, 342)], colour="picture")
+        sheet.arrow([(72 + 138 * t, 316), (72 + 138 * t, 342)], color="picture")
     for t in range(3):
         share = float(temporal[t])
-        sheet.box(14 + 138 * t, 344, 116, 60, fill="paper", colour="line")
+        sheet.box(14 + 138 * t, 344, 116, 60, fill="paper", color="line")
         sheet.box(
             14 + 138 * t,
             404 - 60 * share,
             116,
             60 * share,
             fill="sound",
-            colour="sound",
+            color="sound",
             round_=2,
             opacity=0.6,
         )
         sheet.text(72 + 138 * t, 358, f"{100 * share:.0f} %", size=13)
     sheet.text(210, 424, "when: Aₜ, softmax over slices of u ∘ p,  u = Σ Aₛ ∘ P", bold=True)
     sheet.arrow([(210, 436), (210, 458)])
-    sheet.box(48, 460, 324, 44, "x = Σₜ Aₜ ∘ Σₛ Aₛ ∘ V", colour="picture", fill="picture-box")
-    sheet.text(210, 520, "the raw tokens, summed up where and when it sounds", size=13, colour="soft")
-    sheet.text(210, 542, "one such pair of maps for each of the D channels", size=13, colour="soft")
+    sheet.box(48, 460, 324, 44, "x = Σₜ Aₜ ∘ Σₛ Aₛ ∘ V", color="picture", fill="picture-box")
+    sheet.text(210, 520, "the raw tokens, summed up where and when it sounds", size=13, color="soft")
+    sheet.text(210, 542, "one such pair of maps for each of the D channels", size=13, color="soft")
     return sheet
 
 
@@ -110,9 +110,9 @@ def similarity() -> Drawing:
             "100 × its weight in the loss",
         )
     ):
-        sheet.text(14, 300 + 24 * number, words, size=13, anchor="start", colour="soft")
-    sheet.text(14, 456, f"here N = {count}; in training", size=13, anchor="start", colour="soft")
-    sheet.text(14, 480, "N = 256 + 128", size=13, anchor="start", colour="soft")
+        sheet.text(14, 300 + 24 * number, words, size=13, anchor="start", color="soft")
+    sheet.text(14, 456, f"here N = {count}; in training", size=13, anchor="start", color="soft")
+    sheet.text(14, 480, "N = 256 + 128", size=13, anchor="start", color="soft")
     return sheet
 
 
@@ -129,11 +129,11 @@ def _matrix(
 ) -> None:
     side, left, top = 26, x + 32, y + 62
     sheet.text(left + 3 * side, y + 4, title[0], bold=True)
-    sheet.text(left + 3 * side, y + 23, title[1], size=11, colour="soft")
+    sheet.text(left + 3 * side, y + 23, title[1], size=11, color="soft")
     for number, name in enumerate(LABELS):
-        sheet.text(left - 4, top + (number + 0.5) * side, name, size=12, anchor="end", colour="sound")
-        sheet.text(left + (number + 0.5) * side, top - 11, name, size=12, colour="picture")
-    sheet.grid(left, top, 6, 6, side, colour="new", level=lambda r, c: float(pull[r, c]) / largest * 0.45)
+        sheet.text(left - 4, top + (number + 0.5) * side, name, size=12, anchor="end", color="sound")
+        sheet.text(left + (number + 0.5) * side, top - 11, name, size=12, color="picture")
+    sheet.grid(left, top, 6, 6, side, color="new", level=lambda r, c: float(pull[r, c]) / largest * 0.45)
     for row in range(6):
         for column in range(6):
             if pull[row, column] > 0:
@@ -145,22 +145,22 @@ def distillation() -> Drawing:
     """Old and new model look at the same kept clip."""
     sheet = Drawing("distillation", "VAD: the new model is held to where the old one looked", 332)
     old, new = (_example(((place, 0.95),))[0][0] for place in (6, 11))
-    sheet.box(118, 6, 184, 44, "a kept clip of an old class", colour="old", fill="old-box", size=13)
-    sheet.arrow([(160, 52), (103, 82)], colour="old")
-    sheet.arrow([(260, 52), (317, 82)], colour="old")
-    sheet.box(8, 84, 190, 44, "model of the step before\nfrozen", colour="old", fill="paper", size=13)
-    sheet.box(222, 84, 190, 44, "model that learns\nnew classes", colour="new", fill="paper", size=13)
-    sheet.arrow([(103, 130), (103, 156)], colour="old")
-    sheet.arrow([(317, 130), (317, 156)], colour="new")
+    sheet.box(118, 6, 184, 44, "a kept clip of an old class", color="old", fill="old-box", size=13)
+    sheet.arrow([(160, 52), (103, 82)], color="old")
+    sheet.arrow([(260, 52), (317, 82)], color="old")
+    sheet.box(8, 84, 190, 44, "model of the step before\nfrozen", color="old", fill="paper", size=13)
+    sheet.box(222, 84, 190, 44, "model that learns\nnew classes", color="new", fill="paper", size=13)
+    sheet.arrow([(103, 130), (103, 156)], color="old")
+    sheet.arrow([(317, 130), (317, 156)], color="new")
     high = old.max()
-    sheet.grid(55, 158, 4, 4, 24, colour="old", level=lambda r, c: float(old[4 * r + c] / high))
-    sheet.grid(269, 158, 4, 4, 24, colour="new", level=lambda r, c: float(new[4 * r + c] / high))
+    sheet.grid(55, 158, 4, 4, 24, color="old", level=lambda r, c: float(old[4 * r + c] / high))
+    sheet.grid(269, 158, 4, 4, 24, color="new", level=lambda r, c: float(new[4 * r + c] / high))
     sheet.text(103, 268, "where it looked", size=13)
     sheet.text(317, 268, "where it looks now", size=13)
-    sheet.arrow([(262, 206), (158, 206)], colour="sound")
-    sheet.text(210, 192, "KL", bold=True, colour="sound")
+    sheet.arrow([(262, 206), (158, 206)], color="sound")
+    sheet.text(210, 192, "KL", bold=True, color="sound")
     sheet.text(210, 298, "λ KL(Aₛ old ‖ Aₛ) + (1 − λ) KL(Aₜ old ‖ Aₜ)", bold=True)
-    sheet.text(210, 320, "summed over slices and channels, mean over kept clips", size=12, colour="soft")
+    sheet.text(210, 320, "summed over slices and channels, mean over kept clips", size=12, color="soft")
     return sheet
 
 

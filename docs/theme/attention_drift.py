@@ -22,18 +22,18 @@ sys.path.insert(0, str(Path(__file__).parent))
 from drawing import Drawing
 from small_png import save
 
-from avcil.clips import Clip
-from avcil.evaluation.run_files import RunRecord, read_run
+from avcil.data.clips import Clip
 from avcil.features import FeatureStore, StoredClip
+from avcil.inference import Recognizer
+from avcil.inference.explain import network_attention
 from avcil.losses import attention_divergence
 from avcil.media.attention_footer import BACKGROUND, INK, scale_strip
 from avcil.media.attention_overlay import AttentionScale, draw_attention
 from avcil.media.overlay import enlarged
-from avcil.models.heads import LinearHead
-from avcil.models.network import Network
-from avcil.models.saved import load_tensors
-from avcil.serving import Recognizer
-from avcil.serving.explain import network_attention
+from avcil.nn.heads import LinearHead
+from avcil.nn.network import Network
+from avcil.runs.run_files import RunRecord, read_run
+from avcil.saved_models.folder import load_tensors
 from avcil.training.config import TrainConfig
 from avcil.training.run import train
 
@@ -42,7 +42,7 @@ WAYS = {"with VAD": (), "without VAD": ("vad_spatial=false", "vad_temporal=false
 SIDE = 192
 """Pixels of the short side of a frame in the picture."""
 SEEDS = (0, 1, 2)
-COMMON = {"method": "av-cil", "classes_per_step": 4, "memory_per_class": 4, "epochs": 40, "batch_size": 32}
+COMMON = {"method": "av-cil", "classes_per_step": 4, "exemplars_per_class": 4, "epochs": 40, "batch_size": 32}
 
 
 def main() -> None:
@@ -129,18 +129,16 @@ def chart(drifts: dict[str, tuple[list[float], list[float]]]) -> Drawing:
         for step in range(1, steps):
             middle = left + 196 * (step - 0.5) / (steps - 1)
             sheet.text(middle, top + height + 16, f"step {step + 1}", size=12)
-            for number, (way, colour) in enumerate((("without VAD", "sound"), ("with VAD", "picture"))):
+            for number, (way, color) in enumerate((("without VAD", "sound"), ("with VAD", "picture"))):
                 value = drifts[way][half][step]
                 tall = (height - 20) * value / largest
                 x = middle - 26 + 27 * number
-                sheet.box(
-                    x, top + height - tall, 24, tall, colour=colour, fill=colour, round_=1, opacity=0.75
-                )
+                sheet.box(x, top + height - tall, 24, tall, color=color, fill=color, round_=1, opacity=0.75)
                 sheet.text(x + 12, top + height - tall - 9, f"{1000 * value:.2g}", size=11)
-    for number, (way, colour) in enumerate((("without VAD", "sound"), ("with VAD", "picture"))):
-        sheet.box(78 + 150 * number, 250, 14, 14, colour=colour, fill=colour, round_=1, opacity=0.75)
+    for number, (way, color) in enumerate((("without VAD", "sound"), ("with VAD", "picture"))):
+        sheet.box(78 + 150 * number, 250, 14, 14, color=color, fill=color, round_=1, opacity=0.75)
         sheet.text(98 + 150 * number, 257, way, size=13, anchor="start")
-    sheet.text(210, 286, "KL to the maps after step 1, thousandths of a nat a map", size=13, colour="soft")
+    sheet.text(210, 286, "KL to the maps after step 1, thousandths of a nat a map", size=13, color="soft")
     return sheet
 
 

@@ -1,6 +1,6 @@
 """Diagrams as SVG: boxes, words, arrows and grids on a sheet narrow enough for a phone.
 
-Colours are variables: in the site those of its style sheet (site.css), which follow the reader's scheme; in a file
+Colors are variables: in the site those of its style sheet (site.css), which follow the reader's scheme; in a file
 looked at alone those of the style that stands in it, which the site takes out (hooks.py).
 """
 
@@ -33,37 +33,37 @@ class Drawing:
         self._parts: list[str] = []
 
     def text(
-        self, x: float, y: float, words: str, *, size: int = 14, colour: str = "ink", anchor: str = "middle",
+        self, x: float, y: float, words: str, *, size: int = 14, color: str = "ink", anchor: str = "middle",
         bold: bool = False,
     ) -> None:  # fmt: skip
         """Words in a line, their middle at height `y`."""
         weight = ' font-weight="600"' if bold else ""
         self._parts.append(
             f'<text x="{x:g}" y="{y + BASE * size / 14:g}" font-size="{size}" text-anchor="{anchor}"{weight} '
-            f'style="fill:var(--d-{colour})">{html.escape(words)}</text>'
+            f'style="fill:var(--d-{color})">{html.escape(words)}</text>'
         )
 
     def box(
-        self, x: float, y: float, width: float, height: float, words: str = "", *, colour: str = "line",
+        self, x: float, y: float, width: float, height: float, words: str = "", *, color: str = "line",
         fill: str = "box", size: int = 14, round_: float = 5, opacity: float = 1, thick: float = 1.3,
     ) -> None:  # fmt: skip
         """A rectangle with words in lines, middle in middle."""
         self._parts.append(
             f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="{round_:g}" '
-            f'style="fill:var(--d-{fill});stroke:var(--d-{colour});fill-opacity:{opacity:.3g}" '
+            f'style="fill:var(--d-{fill});stroke:var(--d-{color});fill-opacity:{opacity:.3g}" '
             f'stroke-width="{thick:g}"/>'
         )
         lines = words.split("\n") if words else []
         for number, line in enumerate(lines):
-            ink = "ink" if colour == "line" else colour
+            ink = "ink" if color == "line" else color
             at = y + height / 2 + (number - (len(lines) - 1) / 2) * (size + 3)
-            self.text(x + width / 2, at, line, size=size, colour=ink)
+            self.text(x + width / 2, at, line, size=size, color=ink)
 
-    def arrow(self, points: list[tuple[float, float]], *, colour: str = "soft", dashed: bool = False) -> None:
+    def arrow(self, points: list[tuple[float, float]], *, color: str = "soft", dashed: bool = False) -> None:
         """A line through points with a head at its end."""
         path = "M" + " L".join(f"{x:g} {y:g}" for x, y in points)
         dash = ' stroke-dasharray="5 4"' if dashed else ""
-        style = f"fill:none;stroke:var(--d-{colour})"
+        style = f"fill:none;stroke:var(--d-{color})"
         self._parts.append(f'<path d="{path}" style="{style}" stroke-width="1.6"{dash}/>')
         (x0, y0), (x1, y1) = points[-2:]
         length = ((x1 - x0) ** 2 + (y1 - y0) ** 2) ** 0.5
@@ -71,24 +71,24 @@ class Drawing:
         back = (x1 - 8 * dx, y1 - 8 * dy)
         corners = [(x1, y1), (back[0] - 4 * dy, back[1] + 4 * dx), (back[0] + 4 * dy, back[1] - 4 * dx)]
         drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
-        self._parts.append(f'<polygon points="{drawn}" style="fill:var(--d-{colour})"/>')
+        self._parts.append(f'<polygon points="{drawn}" style="fill:var(--d-{color})"/>')
 
-    def line(self, x0: float, y0: float, x1: float, y1: float, *, colour: str = "line") -> None:
+    def line(self, x0: float, y0: float, x1: float, y1: float, *, color: str = "line") -> None:
         """A straight line."""
         self._parts.append(
-            f'<path d="M{x0:g} {y0:g} L{x1:g} {y1:g}" style="fill:none;stroke:var(--d-{colour})" stroke-width="1.3"/>'
+            f'<path d="M{x0:g} {y0:g} L{x1:g} {y1:g}" style="fill:none;stroke:var(--d-{color})" stroke-width="1.3"/>'
         )
 
     def grid(
-        self, x: float, y: float, rows: int, columns: int, side: float, *, colour: str,
+        self, x: float, y: float, rows: int, columns: int, side: float, *, color: str,
         level: Callable[[int, int], float],
     ) -> None:  # fmt: skip
-        """Squares, each as full of the colour as `level(row, column)`, 0 to 1, says."""
+        """Squares, each as full of the color as `level(row, column)`, 0 to 1, says."""
         for row in range(rows):
             for column in range(columns):
                 self._parts.append(
                     f'<rect x="{x + column * side:g}" y="{y + row * side:g}" width="{side:g}" height="{side:g}" '
-                    f'style="fill:var(--d-{colour});stroke:var(--d-line);'
+                    f'style="fill:var(--d-{color});stroke:var(--d-line);'
                     f'fill-opacity:{level(row, column):.3g}" stroke-width="0.8"/>'
                 )
 

@@ -1,5 +1,5 @@
 """What the site shows that no file of docs/ holds: each verb's options, from its own help; the changelog and the
-contributor's page, which lie beside docs/; and diagrams, drawn into the page so that they follow its colours."""
+contributor's page, which lie beside docs/; and diagrams, drawn into the page so that they follow its colors."""
 
 from __future__ import annotations
 

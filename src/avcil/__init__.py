@@ -10,19 +10,20 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from avcil.utils.version import __version__
+
 if TYPE_CHECKING:
-    from avcil.benchmarks.benchmark import Benchmark
-    from avcil.clips import Clip, read_clips, write_clips
+    from avcil.closed_form.estimator import Blade
+    from avcil.data.clips import Clip, read_clips, write_clips
+    from avcil.datasets.benchmark import Benchmark
     from avcil.errors import AvcilError, InputError
-    from avcil.features.extract import extract
+    from avcil.extraction.extract import extract
     from avcil.features.store import FeatureStore
+    from avcil.inference.recognizer import Answer, Recognizer
     from avcil.methods.registry import load_method, method_names
-    from avcil.serving.recognizer import Answer, Recognizer
-    from avcil.statistics.estimator import Blade
     from avcil.training.config import TrainConfig
     from avcil.training.run import train
 
-__version__ = "0.2.0.dev0"
 
 __all__ = [
     "Answer",
@@ -44,21 +45,21 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Answer": "avcil.serving.recognizer",
+    "Answer": "avcil.inference.recognizer",
     "AvcilError": "avcil.errors",
-    "Benchmark": "avcil.benchmarks.benchmark",
-    "Blade": "avcil.statistics.estimator",
-    "Clip": "avcil.clips",
+    "Benchmark": "avcil.datasets.benchmark",
+    "Blade": "avcil.closed_form.estimator",
+    "Clip": "avcil.data.clips",
     "FeatureStore": "avcil.features.store",
     "InputError": "avcil.errors",
-    "Recognizer": "avcil.serving.recognizer",
+    "Recognizer": "avcil.inference.recognizer",
     "TrainConfig": "avcil.training.config",
-    "extract": "avcil.features.extract",
+    "extract": "avcil.extraction.extract",
     "load_method": "avcil.methods.registry",
     "method_names": "avcil.methods.registry",
-    "read_clips": "avcil.clips",
+    "read_clips": "avcil.data.clips",
     "train": "avcil.training.run",
-    "write_clips": "avcil.clips",
+    "write_clips": "avcil.data.clips",
 }
 """The module that defines each public name. A name must not be that of a submodule of avcil: importing the submodule
 would replace it (PEP 562)."""

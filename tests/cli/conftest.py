@@ -16,7 +16,7 @@ def one_thread(single_thread) -> None:
 
 
 def write_clip(path: Path, number: int) -> None:
-    """Half a second of a coloured square that moves, with a tone."""
+    """Half a second of a colored square that moves, with a tone."""
     frames = np.full((10, 48, 64, 3), 30, dtype=np.uint8)
     for t, frame in enumerate(frames):
         frame[10:30, 4 * t : 4 * t + 16] = (80 * number, 200, 90)

@@ -38,7 +38,7 @@ TRAIN = [
     "av-cil",
     "--classes-per-step",
     "2",
-    "--memory-per-class",
+    "--exemplars-per-class",
     "1",
     "--epochs",
     "2",
@@ -73,8 +73,8 @@ def test_commands_that_users_type(avcil, clips, tmp_path, monkeypatch, capsys):
     quick = ["--epochs", "2"]
     assert avcil("scan", "clips/", "--out", "work/clips.csv") == 0
     assert avcil("extract", "work/clips.csv", "--out", "work/features") == 0
-    av_cil = "train work/features --method av-cil --classes-per-step 3 --memory-per-class 4 --seed 0 --out runs/av-cil"
-    assert avcil(*av_cil.split(), *quick) == 0
+    av_cil = "train work/features --method av-cil --classes-per-step 3 --exemplars-per-class 4 --seed 0"
+    assert avcil(*av_cil.split(), "--out", "runs/av-cil", *quick) == 0
     joint = "train work/features --method joint --modality audio --classes-per-step 3 --seed 0 --out runs/joint-audio"
     assert avcil(*joint.split(), *quick) == 0
     capsys.readouterr()
@@ -161,7 +161,7 @@ def test_folders(make, message, avcil, clips, tmp_path, capsys):
         (["--set", "class_form=mine"], "must be one of paper, release"),
         (["--epochs", "0"], "--epochs must be 1 or more; not 0"),
         (["--learning-rate", "inf"], "--learning-rate must be a number above 0"),
-        (["--memory", "3"], "give --memory or --memory-per-class, not both"),
+        (["--exemplars", "3"], "give --exemplars or --exemplars-per-class, not both"),
         (["--steps", "none.json", "--classes-per-step", "1"], "--steps already says"),
         (["--benchmark", "ave"], "unknown benchmark|ave-ci"),
     ],

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from avcil.inference import Recognizer
 from avcil.media import write_video
-from avcil.serving import Recognizer
 
 SMALL_ENCODERS = ("--visual", "patch-motion", "--audio", "log-mel")
 """Faster than the default ones."""
@@ -138,7 +138,7 @@ def test_killed_at_any_moment(moment, made, tmp_path):
     before = digest(model)
     code = (
         "import os, signal, sys\n"
-        "import avcil.files as files, avcil.models.saved as saved\n"
+        "import avcil.utils.files as files, avcil.saved_models.folder as saved\n"
         "def die(*_, **__): os.kill(os.getpid(), signal.SIGKILL)\n"
         "moment = sys.argv[1]\n"
         "if moment == 'saving': saved.model_card = die\n"

@@ -11,7 +11,7 @@ import pytest
 
 from avcil.cli import main as command
 from avcil.cli.main import VERBS
-from avcil.clips import read_clips
+from avcil.data.clips import read_clips
 from avcil.errors import AvcilError, InputError
 from avcil.features import FeatureStore
 
@@ -95,7 +95,7 @@ def test_ctrl_c(store, tmp_path):
     """A signal in the middle of training: 130, one line, and the same command goes on."""
     script = (
         "import os, signal, sys\n"
-        "from avcil.training.run_directory import RunDirectory\n"
+        "from avcil.runs.run_directory import RunDirectory\n"
         "log = RunDirectory.log\n"
         "def stop(self, line):\n"
         "    log(self, line)\n"

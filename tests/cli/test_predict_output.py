@@ -12,8 +12,8 @@ import pytest
 from avcil.cli.predict_output import ClipWriter
 from avcil.cli.streams import OutputError, output_stream
 from avcil.cli.timeline_output import strip
-from avcil.serving.recognizer import Answer
-from avcil.serving.timeline import Event
+from avcil.inference.recognizer import Answer
+from avcil.inference.timeline import Event
 
 ANSWER = Answer(path="a.mp4", label="dog", probabilities={"dog": 0.75, "cat": 0.25}, notes="")
 
@@ -64,11 +64,11 @@ def test_a_broken_screen_ends_it_where_there_is_no_file(monkeypatch):
 
 
 def test_strip():
-    """A sign for each class, a dot where nothing is known; in a terminal each class has a colour."""
+    """A sign for each class, a dot where nothing is known; in a terminal each class has a color."""
     events = [event(0, 3, "dog"), event(3, 4, "dog", known=False), event(4, 5, None), event(5, 6, "cat")]
     line, legend = strip(events)
     assert line == f"|{36 * 'A'}{24 * '.'}{12 * 'B'}| 00:00:06.000"
     assert legend == "A dog, B cat, . none that it knows"
-    coloured = strip(events, coloured=True)[0]
-    assert coloured.count("\x1b[30;48;5;75mA") == 36
-    assert coloured.count("\x1b[0m") == 48
+    colored = strip(events, colored=True)[0]
+    assert colored.count("\x1b[30;48;5;75mA") == 36
+    assert colored.count("\x1b[0m") == 48

@@ -17,8 +17,8 @@ def test_files_are_what_the_scripts_draw(theme):
         )
 
 
-def test_colours_are_those_of_the_site(theme):
-    """Every colour is a variable that the site gives in both schemes, with the value that the file alone has."""
+def test_colors_are_those_of_the_site(theme):
+    """Every color is a variable that the site gives in both schemes, with the value that the file alone has."""
     drawing = theme("drawing")
     style = (DOCS / "theme" / "site.css").read_text(encoding="utf-8")
     light, dark = (dict(re.findall(r"--d-([\w-]+): (#\w+);", part)) for part in style.split('="slate"]')[:2])
@@ -29,7 +29,7 @@ def test_colours_are_those_of_the_site(theme):
         assert root.find("{*}title").text
         drawn = re.sub(r"<style>.*?</style>", "", file.read_text(encoding="utf-8"))
         assert set(re.findall(r"var\(--d-([\w-]+)\)", drawn)) <= set(light)
-        assert not re.search(r'(fill|stroke)(=|:)"?#', drawn), "a colour that no scheme changes"
+        assert not re.search(r'(fill|stroke)(=|:)"?#', drawn), "a color that no scheme changes"
         assert float(root.get("viewBox").split()[2]) <= 420, "wider than a phone shows"
 
 

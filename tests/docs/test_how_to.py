@@ -50,7 +50,7 @@ def test_the_loss_is_trained_on(tmp_path, store):
     file = tmp_path / "decided.py"
     file.write_text(f"{loss}\n{method}")
     words = ["train", store, "--method", file, "--set", "entropy_weight=0.05", "--classes-per-step", "3"]
-    words += ["--epochs", "2", "--memory-per-class", "2", "--out", tmp_path / "run"]
+    words += ["--epochs", "2", "--exemplars-per-class", "2", "--out", tmp_path / "run"]
     with pytest.raises(SystemExit) as end:
         main([str(word) for word in words])
     assert end.value.code == 0

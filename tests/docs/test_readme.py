@@ -24,14 +24,14 @@ SHORT = {"--method av-cil": " --epochs 3"}
 
 
 def write_clip(path: Path, number: int, take: int, *, seconds: float = 0.6) -> None:
-    """A bar of a class's colour that moves right or down at a class's speed, with a tone of its own."""
+    """A bar of a class's color that moves right or down at a class's speed, with a tone of its own."""
     rng = np.random.default_rng((number, take))
     frames = np.full((int(20 * seconds), 48, 64, 3), 30, dtype=np.uint8)
-    start, colour = int(rng.integers(40)), np.roll((220, 140, 40), number) - 20 * (number // 3)
+    start, color = int(rng.integers(40)), np.roll((220, 140, 40), number) - 20 * (number // 3)
     for t, frame in enumerate(frames):
         place = (start + (1 + number // 2) * t) % 40
         bar = frame[:, place : place + 8] if number % 2 else frame[place : place + 8]
-        bar[:] = colour
+        bar[:] = color
     time = np.arange(int(seconds * RATE)) / RATE
     tone = 0.3 * np.sin(2 * np.pi * (300 * 1.4**number) * time) + 0.01 * rng.standard_normal(len(time))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def test_commands_then_python(folder, monkeypatch, capsys):
     verbs = [line.split()[1] for line in words]
     own = ["scan", "extract", "train", "predict", "train", "report", "learn", "predict", "predict", "serve"]
     assert verbs == own
-    for line in words[:-1]:  # a server has no end; tests/serving/web start it
+    for line in words[:-1]:  # a server has no end; tests/serve start it
         line += "".join(more for part, more in SHORT.items() if part in line)
         with pytest.raises(SystemExit) as end:
             main(shlex.split(line)[1:])

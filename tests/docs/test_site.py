@@ -101,9 +101,11 @@ def test_every_option_is_on_the_page(site):
 
 def public_names() -> set[str]:
     """What users import: what the packages offer, the metrics, every method and its options."""
-    from avcil import features, losses, media, serving, statistics
-    from avcil.evaluation import metrics
+    from avcil import closed_form as statistics
+    from avcil import features, losses, media
+    from avcil import inference as serving
     from avcil.methods.registry import load_method, method_names
+    from avcil.runs import metrics
 
     offered = [
         getattr(package, n)

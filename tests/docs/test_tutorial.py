@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from avcil.benchmarks.demo_clips import render_demo_clips
+from avcil.datasets.synthetic.clips import render_demo_clips
 
 PAGE = Path(__file__).parents[2] / "docs" / "tutorial.md"
 SMALL = {"avcil demo ": "true ", "--epochs 40": "--epochs 2"}

@@ -14,23 +14,23 @@ import pytest
 
 from avcil.cli.main import main
 from avcil.doctor import gpu, packages, report
-from avcil.doctor.checks import Wishes, find_checks
+from avcil.doctor.checks import TrialOptions, find_checks
 from avcil.doctor.cluster import ray_cluster
 from avcil.doctor.examination import guarded, run_apart
-from avcil.doctor.finding import Finding
+from avcil.doctor.finding import CheckResult
 from avcil.doctor.runs_folder import runs_folder
 
 IN_THIS_PROCESS = ("python", "packages", "machine", "runs", "decode", "encoders", "attention", "gpu")
 
 
 def check_named(what, wishes=None):
-    return next(check for check in find_checks(wishes or Wishes()) if check.what == what)
+    return next(check for check in find_checks(wishes or TrialOptions()) if check.what == what)
 
 
 @pytest.mark.parametrize("what", IN_THIS_PROCESS)
 def test_all_is_well_here(what, tmp_path):
     """Where the tests run, the core works; each finding has a figure."""
-    findings = guarded(check_named(what, Wishes(out=tmp_path / "runs")))
+    findings = guarded(check_named(what, TrialOptions(out=tmp_path / "runs")))
     assert findings
     for finding in findings:
         assert not finding.fails, finding
@@ -101,7 +101,7 @@ def test_the_real_extras_are_looked_at():
     from importlib.metadata import metadata as metadata_of
 
     extras = metadata_of("avcil").get_all("Provides-Extra")
-    assert {f"extra {name}" for name in extras} <= {check.what for check in find_checks(Wishes())}
+    assert {f"extra {name}" for name in extras} <= {check.what for check in find_checks(TrialOptions())}
 
 
 def test_avcil_itself_not_installed(monkeypatch):
@@ -135,7 +135,7 @@ def fake_module(tmp_path, monkeypatch):
 def test_a_decoder_that_dies(code, said, fake_module):
     """However it dies, it is one broken finding of the core."""
     fake_module("av", code)
-    (finding,) = run_apart(check_named("decode"), Wishes()).findings
+    (finding,) = run_apart(check_named("decode"), TrialOptions()).findings
     assert finding.fails
     assert finding.what == "decode"
     assert said in finding.figure
@@ -146,7 +146,7 @@ def test_a_decoder_that_hangs(fake_module):
     """It is given up after its time."""
     fake_module("av", "import time\ntime.sleep(60)")
     check = dataclasses.replace(check_named("decode"), limit=1.0)
-    (finding,) = run_apart(check, Wishes()).findings
+    (finding,) = run_apart(check, TrialOptions()).findings
     assert finding.fails
     assert finding.figure == "no answer within 1 s"
 
@@ -194,7 +194,7 @@ def test_transformers_missing(monkeypatch):
 def test_transformers_by_the_way_users_take():
     """Where it is there, a video and an audio model are saved, found, and encode."""
     pytest.importorskip("transformers")
-    result = run_apart(check_named("transformers"), Wishes())
+    result = run_apart(check_named("transformers"), TrialOptions())
     assert [finding.status for finding in result.findings] == ["ok", "ok"]
     assert list(result.hosts) == [], "no hub is asked"
 
@@ -233,7 +233,7 @@ def test_no_compiler(monkeypatch):
     """The attention then runs in PyTorch's operators, which is slower and no failure; why is said."""
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CC", raising=False)
-    (finding,) = run_apart(check_named("attention"), Wishes()).findings
+    (finding,) = run_apart(check_named("attention"), TrialOptions()).findings
     assert finding.status == "missing"
     assert not finding.fails
     assert "PyTorch's operators, because there is no C compiler" in finding.figure
@@ -295,7 +295,7 @@ def test_ray(monkeypatch):
 def test_ray_starts():
     """Asked, it starts and works."""
     pytest.importorskip("ray")
-    (finding,) = run_apart(check_named("ray"), Wishes(ray=True)).findings
+    (finding,) = run_apart(check_named("ray"), TrialOptions(ray=True)).findings
     assert finding.status == "ok", finding
     assert "started here and worked" in finding.figure
 
@@ -323,11 +323,11 @@ print(hosts)
 
 def test_report(monkeypatch, capsys):
     """A line each; the exit code is the core's."""
-    fine = Finding(status="ok", what="decode", figure="3 frames")
-    extra = Finding(status="missing", what="extra hub", figure="none", advice="pip install x", core=False)
-    bad = Finding(status="broken", what="runs", figure="full", advice="free some room")
+    fine = CheckResult(status="ok", what="decode", figure="3 frames")
+    extra = CheckResult(status="missing", what="extra hub", figure="none", advice="pip install x", core=False)
+    bad = CheckResult(status="broken", what="runs", figure="full", advice="free some room")
     monkeypatch.setattr(report, "examine", lambda wishes: iter([fine, extra]))
-    assert report.print_report(Wishes()) == 0
+    assert report.print_report(TrialOptions()) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines[:2]] == [
         ["ok", "decode", "3", "frames"],
@@ -335,7 +335,7 @@ def test_report(monkeypatch, capsys):
     ]
     assert lines[-1] == "avcil works here"
     monkeypatch.setattr(report, "examine", lambda wishes: iter([fine, bad]))
-    assert report.print_report(Wishes()) == 1
+    assert report.print_report(TrialOptions()) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "avcil does not work here yet: runs"
 
 

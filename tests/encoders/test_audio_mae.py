@@ -54,7 +54,7 @@ def timm_weights() -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As the authors' training wrote it: the model beside its optimiser and its arguments."""
+    """As the authors' training wrote it: the model beside its optimizer and its arguments."""
     path = tmp_path_factory.mktemp("audiomae") / "pretrained.pth"
     settings = argparse.Namespace(lr=2e-4, mask_ratio=0.8, output_dir=None)
     torch.save({"model": timm_weights(), "optimizer": {"state": {}}, "epoch": 32, "args": settings}, path)
@@ -141,7 +141,7 @@ def test_the_published_recipe_is_that_of_audioset_models(encoder: AudioMAE) -> N
 
 
 def test_the_script_variant_is_told_apart(encoder: AudioMAE, checkpoint: Path) -> None:
-    """11,430 Hz and no normalisation, by name, and in the fingerprint."""
+    """11,430 Hz and no normalization, by name, and in the fingerprint."""
     script = audio_encoder(f"audiomae@av-cil-script:{checkpoint}")
     assert (encoder.sample_rate, script.sample_rate) == (16_000, 11_430)
     silence = np.zeros(50_000, np.float32)

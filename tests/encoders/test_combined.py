@@ -9,7 +9,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from avcil.clips import Clip
+from avcil.data.clips import Clip
 from avcil.encoders.base import AudioEncoder, VisualEncoder
 from avcil.encoders.combined import CombinedAudio, CombinedVisual
 from avcil.encoders.parts import MAX_PARTS, Part, parts_of
@@ -21,12 +21,12 @@ from avcil.encoders.registry import (
     visual_encoder,
 )
 from avcil.errors import InputError
+from avcil.extraction.encoding import Encoders
+from avcil.extraction.extract import extract
+from avcil.extraction.read_ahead import DecodeSpec
 from avcil.features import FeatureStore, FeatureWriter
-from avcil.features.encoding import Encoders
-from avcil.features.extract import extract
-from avcil.features.reading import Wanted
-from avcil.frame_sampling import FrameSampling
 from avcil.media import read_clip, write_video
+from avcil.utils.frame_sampling import FrameSampling
 
 
 class Positions(VisualEncoder):
@@ -77,7 +77,7 @@ def film(tmp_path_factory):
 
 
 def read(path, encoder):
-    wanted = asdict(Wanted.of(encoder, None))
+    wanted = asdict(DecodeSpec.of(encoder, None))
     del wanted["sample_rate"]
     also = tuple(FrameSampling(**one) for one in wanted.pop("also"))
     return read_clip(path, **wanted, also=also)

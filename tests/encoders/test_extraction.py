@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from avcil.clips import Clip
+from avcil.data.clips import Clip
 from avcil.encoders.audio_vit import AudioViT
 from avcil.errors import InputError
+from avcil.extraction.extract import extract
 from avcil.features import FeatureStore
-from avcil.features.extract import extract
 from avcil.features.show import describe
 from avcil.features.verify import verify
+from avcil.inference.clip_features import ClipReader
 from avcil.media import read_clip, write_video
-from avcil.serving.clip_features import ClipReader
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_extraction_by_name_and_back(
     variant: str, clips: list[Clip], checkpoint: Path, videomae_folder: Path, tmp_path: Path
 ) -> None:
-    """The store holds what the encoders give of each clip, names them, and a recogniser can rebuild them."""
+    """The store holds what the encoders give of each clip, names them, and a recognizer can rebuild them."""
     visual, audio = f"videomae-base{variant}:{videomae_folder}", f"audiomae{variant}:{checkpoint}"
     report = extract(clips, tmp_path / "f", visual=visual, audio=audio, batch_size=2, workers=1)
     assert (report.stored, [failure.clip_id for failure in report.failed]) == (3, ["3"])

@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers
 
-from avcil.encoders.hugging_face_sound import FAMILIES
+from avcil.encoders.hugging_face.audio_families import FAMILIES
 from avcil.encoders.registry import audio_encoder, from_fingerprint
 from avcil.errors import InputError
 
@@ -164,7 +164,7 @@ def test_whisper_does_not_average_over_the_silence_behind(folder_of) -> None:
 
 
 def test_the_models_own_file_counts(folder_of, tmp_path: Path) -> None:
-    """Another sample rate and no normalisation, as the file says."""
+    """Another sample rate and no normalization, as the file says."""
     import shutil
 
     folder = shutil.copytree(folder_of("wav2vec2"), tmp_path / "model")

@@ -12,7 +12,7 @@ import pytest
 import torch
 import transformers
 
-from avcil.encoders.hugging_face_vision import FAMILIES
+from avcil.encoders.hugging_face.visual_families import FAMILIES
 from avcil.encoders.registry import from_fingerprint, visual_encoder
 from avcil.errors import InputError
 

@@ -66,12 +66,12 @@ def in_plain_loops(sound: np.ndarray, rate: int, fft: int = 512, bands: int = 12
         power = np.abs(np.array(x) @ turns) ** 2
         row = []
         for band in range(bands):
-            left, centre, right = (low + step * (band + k) for k in range(3))
+            left, center, right = (low + step * (band + k) for k in range(3))
             energy = 0.0
             for k in range(fft // 2):
                 mel = 1127 * math.log(1 + k * rate / fft / 700)
                 if left < mel < right:
-                    part = mel - left if mel <= centre else right - mel
+                    part = mel - left if mel <= center else right - mel
                     energy += power[k] * part / step
             row.append(math.log(max(energy, 1.1920928955078125e-07)))
         rows.append(row)

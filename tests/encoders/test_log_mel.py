@@ -69,7 +69,7 @@ def test_wrong_options_are_refused() -> None:
 
 
 def test_mel_filters_cover_the_band() -> None:
-    """Between the first and last centre the triangles sum to one."""
+    """Between the first and last center the triangles sum to one."""
     filters = mel_bands(20, 16_000, 1024)
     covered = filters.sum(axis=0)[np.argmax(filters[0]) + 1 : np.argmax(filters[-1])]
     np.testing.assert_allclose(covered, 1, atol=1e-5)

@@ -104,7 +104,7 @@ def test_the_token_where_something_moves_stands_out() -> None:
     ],
 )
 def test_unusable_frames_are_refused(bad: np.ndarray) -> None:
-    """Too few frames, no colour, no bytes, too small: each gets a clear message."""
+    """Too few frames, no color, no bytes, too small: each gets a clear message."""
     with pytest.raises(InputError, match="patch-motion"):
         ENCODER.encode([bad])
 

@@ -19,15 +19,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from tiny_pe_av import save_tiny_pe_av
 
-from avcil.clips import Clip
+from avcil.data.clips import Clip
 from avcil.encoders.registry import from_fingerprint, joint_encoder
 from avcil.errors import InputError
+from avcil.extraction.encoding import EncoderNames, Encoders
+from avcil.extraction.extract import extract
 from avcil.features import FeatureStore
-from avcil.features.encoding import EncoderNames, Encoders
-from avcil.features.extract import extract
+from avcil.inference import Recognizer
+from avcil.inference.clip_features import ClipArrays, ClipReader
 from avcil.media import write_video
-from avcil.serving import Recognizer
-from avcil.serving.clip_features import ClipArrays, ClipReader
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
 SOUND = np.random.default_rng(1).uniform(-0.3, 0.3, 720).astype(np.float32)

@@ -53,9 +53,9 @@ def test_pixels_equal_the_published_processor(name: str, size: tuple[int, int]) 
     clip = frames_of(*size)
     expected = processor(list(clip), return_tensors="np")["pixel_values"].reshape(2, 3, 32, 32)
     pixels = from_processor(
-        processor.to_dict(), side=32, own_side=False, fit="squash", normalisation="imagenet"
+        processor.to_dict(), side=32, own_side=False, fit="squash", normalization="imagenet"
     )
-    ours = pixels.normalised(pixels.batch([clip], "example"))[0].numpy()
+    ours = pixels.normalized(pixels.batch([clip], "example"))[0].numpy()
     level = 1 / (255 * min(pixels.std))
     assert np.abs(ours - expected).max() < 1.01 * level
     assert np.abs(ours - expected).mean() < 0.3 * level
@@ -71,7 +71,7 @@ def test_any_size_is_brought_to_the_models(height: int, width: int, fit: str) ->
     assert (batch == 77).all()
 
 
-def test_the_centre_is_kept() -> None:
+def test_the_center_is_kept() -> None:
     """A wide picture loses its left and right alike."""
     clip = np.zeros((1, 16, 48, 3), np.uint8)
     clip[:, :, 16:32] = 255
@@ -81,7 +81,7 @@ def test_the_centre_is_kept() -> None:
 
 def test_without_a_file_the_published_figures_are_named() -> None:
     """The fingerprint tells where mean and deviation come from."""
-    pixels = from_processor(None, side=16, own_side=False, fit="crop", normalisation="clip")
+    pixels = from_processor(None, side=16, own_side=False, fit="crop", normalization="clip")
     assert pixels.described()["source"] == "published: clip"
     assert pixels.mean == NORMALISATIONS["clip"][0]
 

@@ -60,8 +60,8 @@ def linear(x: torch.Tensor, w: dict[str, torch.Tensor], name: str) -> torch.Tens
 
 
 def normed(x: torch.Tensor, w: dict[str, torch.Tensor], name: str) -> torch.Tensor:
-    centred = x - x.mean(dim=1, keepdim=True)
-    scaled = centred / (centred.square().mean(dim=1, keepdim=True) + 1e-12).sqrt()
+    centered = x - x.mean(dim=1, keepdim=True)
+    scaled = centered / (centered.square().mean(dim=1, keepdim=True) + 1e-12).sqrt()
     return scaled * w[name + ".weight"] + w[name + ".bias"]
 
 
@@ -138,7 +138,7 @@ def test_other_weights_are_noticed(videomae_folder: Path, tmp_path: Path) -> Non
 def test_moved_weights_are_found_through_the_variable(
     videomae_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A recogniser that travels to another machine names a folder that is not there."""
+    """A recognizer that travels to another machine names a folder that is not there."""
     folder = shutil.copytree(videomae_folder, tmp_path / "here" / "model")
     fingerprint = visual_encoder(f"videomae-base:{folder}").fingerprint()
     (tmp_path / "here").rename(tmp_path / "there")
@@ -151,7 +151,7 @@ def test_moved_weights_are_found_through_the_variable(
 def test_a_relative_path_holds_from_any_folder(
     videomae_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A recogniser is used from another folder than the one in which its features were made."""
+    """A recognizer is used from another folder than the one in which its features were made."""
     monkeypatch.chdir(videomae_folder.parent)
     fingerprint = visual_encoder(f"videomae-base:{videomae_folder.name}").fingerprint()
     monkeypatch.chdir(tmp_path)

@@ -21,10 +21,10 @@ from avcil.errors import AvcilError, InputError
 from avcil.export import check, export_onnx
 from avcil.export.network_graph import NetworkGraph
 from avcil.features import FeatureStore
+from avcil.inference import Recognizer
 from avcil.methods.registry import load_method, method_names
 from avcil.models.base import MODALITIES
-from avcil.models.saved import SavedModel
-from avcil.serving import Recognizer
+from avcil.saved_models.folder import SavedModel
 from avcil.training.config import TrainConfig
 from avcil.training.run import train
 
@@ -56,7 +56,7 @@ def taught(store, tmp_path_factory):
     def run(name: str, options: tuple[str, ...], modality: str, precision: str = "float32") -> Path:
         out = tmp_path_factory.mktemp("export") / "run"
         settings = {"epochs": 2, "batch_size": 8, "exemplar_batch_size": 4, "learning_rate": 5e-3}
-        settings["memory"] = 12 if load_method(name).rehearsal != "none" else None
+        settings["exemplars"] = 12 if load_method(name).rehearsal != "none" else None
         config = TrainConfig(
             features=store,
             out=out,
@@ -121,7 +121,7 @@ def test_a_network_in_float64(taught, tmp_path):
 @pytest.mark.parametrize("given", ["audio", "visual"])
 @pytest.mark.parametrize("name", ["av-cil", "icarl", "afc", "blade", "slda"])
 def test_clips_without_sound_or_picture(name, given, taught, tmp_path):
-    """A file for a part of the model's modality takes that alone and answers as the recogniser does of such clips."""
+    """A file for a part of the model's modality takes that alone and answers as the recognizer does of such clips."""
     options = ("kernel=linear", "normalise=both") if name == "slda" else ()
     recognizer = Recognizer.load(taught(name, options, "audio-visual"))
     done = recognizer.export_onnx(tmp_path / "part.onnx", modality=given)
@@ -265,7 +265,7 @@ def test_the_command(taught, avcil, capsys, tmp_path, store):
 
 
 def test_page_shows_a_program_that_works(taught, store, tmp_path):
-    """The page's program, in a process where neither torch nor avcil can be imported, says what the recogniser says."""
+    """The page's program, in a process where neither torch nor avcil can be imported, says what the recognizer says."""
     page = (Path(__file__).parents[2] / "docs" / "exporting.md").read_text(encoding="utf-8")
     programs = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     ask, write = programs
@@ -294,9 +294,9 @@ def test_page_shows_a_program_that_works(taught, store, tmp_path):
     assert any(clip.clip_id in expected for clip in opened.clips[:3])
 
 
-def test_exported_is_what_the_recogniser_knows_now(taught, tmp_path):
+def test_exported_is_what_the_recognizer_knows_now(taught, tmp_path):
     """After a class was forgotten, the file lacks it."""
     recognizer = Recognizer.load(taught("blade", (), "audio-visual"))
     recognizer.forget_class("c1")
-    done = export_onnx(recognizer, tmp_path / "less.onnx")
+    done = export_onnx(recognizer.snapshot(), tmp_path / "less.onnx")
     assert done.outputs["probabilities"] == ("batch", 5)

@@ -28,7 +28,7 @@ def test_a_store_made_before_there_were_any_is_the_same_store(tmp_path):
     )
     old.write(tmp_path)
     assert "center" not in json.loads((tmp_path / "manifest.json").read_text())["audio"]
-    new.check_same(Manifest.read(tmp_path), tmp_path)
+    new.assert_in_sync(Manifest.read(tmp_path), tmp_path)
     assert old.identity() == new.identity()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from avcil.cli.main import main
-from avcil.clips import Clip, write_clips
+from avcil.data.clips import Clip, write_clips
 from avcil.errors import InputError
 from avcil.features import FeatureStore, FeatureWriter, Manifest, Modality
 from avcil.features.compare import compare

@@ -20,7 +20,7 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avcil.clips import Clip
+from avcil.data.clips import Clip
 from avcil.errors import InputError
 from avcil.features import FeatureStore, FeatureWriter, Manifest, Modality, store
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from avcil.clips import Clip
+from avcil.data.clips import Clip
 from avcil.errors import InputError
 from avcil.features import FeatureStore, FeatureWriter, Manifest, Modality
 from avcil.features.verify import verify
@@ -232,7 +232,7 @@ def test_lists_of_failures_that_cannot_be_read(made: Path, content: bytes) -> No
     "content", ['{"batch_size": true}', '{"batch_size": 1e9}', "[1]", '{"batch_size": "8"}']
 )
 def test_a_batch_size_that_was_not_measured(made: Path, content: str) -> None:
-    from avcil.features.batch_size import settled_batch_size
+    from avcil.extraction.batch_size import settled_batch_size
 
     (made / "batch_size.json").write_text(content)
     with pytest.raises(InputError, match=r"batch_size\.json is damaged"):

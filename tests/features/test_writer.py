@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avcil.clips import Clip
+from avcil.data.clips import Clip
 from avcil.errors import InputError
 from avcil.features import FeatureStore, FeatureWriter, Manifest, Modality
 from avcil.features import writer as writer_module
@@ -198,7 +198,7 @@ WRITE = """
 import sys
 import numpy as np
 from pathlib import Path
-from avcil.clips import Clip
+from avcil.data.clips import Clip
 from avcil.features import FeatureWriter, Manifest, Modality
 manifest = Manifest(visual=Modality(shape=(2, 3, 4)), audio=Modality(shape=(5,), encoder={"name": "a"}))
 with FeatureWriter(sys.argv[1], manifest, shard_size=3) as writer:

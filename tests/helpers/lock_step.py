@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from avcil.features import FeatureStore
-from avcil.models.saved import load_tensors
+from avcil.saved_models.folder import load_tensors
 from avcil.training import gradient
 from avcil.training.config import TrainConfig
 from avcil.training.run import Run
@@ -331,7 +331,7 @@ class Transcription:
 
     def quota(self) -> int:
         config = self.recorded.config
-        return config.memory // self.total if config.memory else config.memory_per_class or 10
+        return config.exemplars // self.total if config.exemplars else config.exemplars_per_class or 10
 
     def herded(self, w: Weights) -> dict[int, list[int]]:
         """Exemplar rows by class as they are after this step: old classes their first, new ones herded."""

@@ -62,7 +62,7 @@ def test_inverted_channel_of_a_codec_with_loss(tmp_path, codec):
 
 @pytest.mark.parametrize("codec", ["aac", "ac3"])
 def test_inverted_channels_in_surround(tmp_path, codec):
-    """Any number of channels: front left and right are inverted, centre and low frequencies empty, the rest weak."""
+    """Any number of channels: front left and right are inverted, center and low frequencies empty, the rest weak."""
     still = np.zeros(len(NOISE))
     channels = [NOISE, -NOISE, still, still, 0.3 * NOISE, -0.3 * NOISE]
     clip = read_clip(encode(tmp_path / CODECS[codec], codec, "5.1", *channels), sample_rate=RATE)

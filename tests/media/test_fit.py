@@ -10,7 +10,7 @@ from avcil.media.fit import fit_frames, fit_sound
 
 
 def test_frames_are_chosen_and_scaled():
-    """The frames at slice centres, in the short side asked for; the same size is left alone."""
+    """The frames at slice centers, in the short side asked for; the same size is left alone."""
     frames = np.stack([np.full((40, 60, 3), 10 * i, np.uint8) for i in range(8)])
     assert fit_frames(frames, 4, None)[:, 0, 0, 0].tolist() == [10, 30, 50, 70]
     small = fit_frames(frames, 4, 20)

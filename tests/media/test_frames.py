@@ -33,7 +33,7 @@ def shown_at(decoded, moment):
     return past[-1] if past else decoded[0][1]
 
 
-def test_times_are_slice_centres():
+def test_times_are_slice_centers():
     """The documented formula."""
     assert sample_times(1.0, 3.0, 4).tolist() == [1.25, 1.75, 2.25, 2.75]
 
@@ -209,7 +209,7 @@ def test_pixel_formats(tmp_path, make, codec, pix_fmt):
 
 
 def test_transparency_is_dropped(tmp_path):
-    """A picture with alpha gives its colours; a still picture is a video of one frame."""
+    """A picture with alpha gives its colors; a still picture is a video of one frame."""
     rgba = np.full((10, 12, 4), (200, 100, 50, 128), np.uint8)
     with av.open(str(tmp_path / "a.mov"), "w") as container:
         stream = container.add_stream("png", rate=1)

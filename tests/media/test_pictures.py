@@ -93,7 +93,7 @@ def test_a_tone_lights_its_band(hertz):
 
 
 def test_a_click_lights_its_column():
-    """Column t is centred at (t + 0.5) hops."""
+    """Column t is centered at (t + 0.5) hops."""
     sound = np.zeros(16000)
     sound[8080] = 1
     assert int(np.argmax(log_mel(sound, 16000).sum(0))) == 50

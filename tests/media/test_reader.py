@@ -14,11 +14,11 @@ import pytest
 
 import avcil.media.reader as reader_module
 from avcil.errors import InputError
-from avcil.frame_sampling import FrameSampling
 from avcil.media import MediaError, probe, read_clip, write_video
 from avcil.media.container import ProgramError
 from avcil.media.reader import ReaderProcess, ReadLimits
 from avcil.media.windows import read_windows
+from avcil.utils.frame_sampling import FrameSampling
 from avcil.workers.process import Allowance, WorkerDiedError, WorkerError, WorkerProcess, WorkerTimeoutError
 
 READ_UNDER_LIMIT = """

@@ -28,7 +28,7 @@ KINDS = {
 
 
 def moving(count):
-    """Noise that drifts, so that every frame differs and B frames lean on their neighbours."""
+    """Noise that drifts, so that every frame differs and B frames lean on their neighbors."""
     noise = np.random.default_rng(0).integers(0, 255, (64, 400, 3), np.uint8)
     return [noise[:, 3 * i : 3 * i + 64] for i in range(count)]
 

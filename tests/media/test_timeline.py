@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import avcil.media.timeline as module
-from avcil.clips import Clip
-from avcil.features.reading import Wanted, read_one
-from avcil.frame_sampling import FrameSampling
+from avcil.data.clips import Clip
+from avcil.extraction.read_ahead import DecodeSpec, read_one
 from avcil.media import probe, read_clip
 from avcil.media.windows import duration_of, read_windows, window_spans
+from avcil.utils.frame_sampling import FrameSampling
 
 RATE = 16_000
 FORMS = {  # file name, FFmpeg's format, codec, options of the format, options of the codec
@@ -259,4 +259,4 @@ def test_notes_reach_those_who_read_clips(tmp_path, make):
     part = write_both(tmp_path / "a.ts", make=make, seconds=2).read_bytes()
     path.write_bytes(part + part)
     clip = Clip(clip_id="a", path=path, label="x", split="train")
-    assert "parts are joined" in read_one(clip, Wanted(frames=4, short_side=16, sample_rate=RATE)).reason
+    assert "parts are joined" in read_one(clip, DecodeSpec(frames=4, short_side=16, sample_rate=RATE)).reason

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from avcil.errors import InputError
-from avcil.frame_sampling import FrameSampling
 from avcil.media import read_clip, write_video
 from avcil.media.windows import duration_of, read_windows, window_spans
+from avcil.utils.frame_sampling import FrameSampling
 
 RATE = 16_000
 SMALL = FrameSampling(frames=8, short_side=24)

@@ -13,9 +13,9 @@ from avcil.errors import InputError
 from avcil.losses import importance_weights, nca_loss
 from avcil.methods.afc import Afc, AfcOptions, teacher_layers
 from avcil.methods.base import Batch, Step
-from avcil.models.network import Network
-from avcil.models.proxy_head import ProxyHead
-from avcil.training.budget import Budget
+from avcil.nn.network import Network
+from avcil.nn.proxy_head import ProxyHead
+from avcil.training.memory_pool import Budget
 from avcil.training.teacher import Teacher
 
 KNOWN, NEW, PROXIES = 2, 2, 10
@@ -39,7 +39,7 @@ def pool_of(labels: list[int]) -> SimpleNamespace:
         labels=torch.tensor(labels),
         take=take,
         stream=lambda indices: map(take, indices),
-        asked_at_once=256,
+        eval_batch_size=256,
     )
 
 

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avcil.errors import InputError
-from avcil.evaluation.run_files import read_run
 from avcil.methods.base import ClosedFormMethod
 from avcil.methods.registry import load_method, method_names, parse_options
 from avcil.models.base import Model
+from avcil.runs.run_files import read_run
 from avcil.training.config import TrainConfig
 from avcil.training.run import train
 
@@ -312,7 +312,7 @@ def test_fixed_penalty_is_joint_ridge_regression():
     stacked = torch.cat([features, 2**0.5 * torch.eye(30, dtype=torch.float64)])
     theta = torch.linalg.lstsq(stacked, torch.cat([targets, torch.zeros(30, CLASSES)])).solution
     torch.testing.assert_close(
-        model.scores(*clips[:2]) / method.views[0].calibration.sharpness,
+        model.scores(*clips[:2]) / method.views[0].calibration.inverse_temperature,
         features @ theta,
         rtol=1e-8,
         atol=1e-8,

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from avcil.closed_form import held_out
+from avcil.closed_form.calibration import Calibration
 from avcil.methods.registry import load_method, parse_options
-from avcil.statistics import held_out
-from avcil.statistics.calibration import Calibration
 
 CLASSES, CLIPS = 4, 7
 STEPS = (np.arange(2 * CLIPS), np.arange(2 * CLIPS, 4 * CLIPS))
@@ -44,7 +44,7 @@ def features_of(method, clips) -> np.ndarray:
 
 def raw_scores(method, model, clips) -> np.ndarray:
     """Before sharpness."""
-    return (model.scores(*clips[:2]) / method.views[0].calibration.sharpness).numpy()
+    return (model.scores(*clips[:2]) / method.views[0].calibration.inverse_temperature).numpy()
 
 
 def calibrated(parts) -> np.ndarray:
@@ -150,7 +150,7 @@ def test_blade(clips):
         for name in ("penalty", "psi")
     )
     head = model.heads["audio-visual"]
-    got = model.scores(*clips[:2]).numpy() / head.sharpness
+    got = model.scores(*clips[:2]).numpy() / head.inverse_temperature
     np.testing.assert_allclose(got, blade_scores(x, y, x, penalty, psi, 0), atol=1e-6)
     left_out = []
     for i in range(len(x)):
@@ -158,7 +158,7 @@ def test_blade(clips):
         left_out.append(blade_scores(x[rest], y[rest], x[[i]], penalty, psi, 0)[0])
     calibration = Calibration()
     calibration.add(torch.tensor(np.stack(left_out)) * len(x) / (len(x) - 1), clips[2])
-    assert head.sharpness == calibration.sharpness
+    assert head.inverse_temperature == calibration.inverse_temperature
 
 
 def test_blade_prior_of_class_means(clips):

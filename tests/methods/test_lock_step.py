@@ -15,7 +15,7 @@ from lock_step import (
     record_run,
 )
 
-from avcil.training.rng import generator
+from avcil.utils.rng import generator
 
 
 class PlainLogits(Transcription):
@@ -212,8 +212,8 @@ def test_ewc(store, tmp_path):
 @pytest.mark.parametrize("method", ["der-plus-plus", "ewc"])
 def test_what_the_method_keeps_is_counted(method, store, tmp_path):
     """Stored logits and Fisher information count as statistics that are kept from step to step."""
+    from avcil.experiments.footprint import kept_bytes
     from avcil.features import FeatureStore
-    from avcil.reproduce.kept import kept_bytes
 
     recorded = record_run(store, tmp_path, method, epochs=1, **({"memory": 12} if method != "ewc" else {}))
     kept = kept_bytes(recorded.out, FeatureStore(store))

@@ -6,7 +6,7 @@ import pytest
 
 from avcil.errors import InputError
 from avcil.methods import registry
-from avcil.models.saved import load_model
+from avcil.saved_models.folder import load_model
 from avcil.training.config import TrainConfig
 from avcil.training.run import train
 

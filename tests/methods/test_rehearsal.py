@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avcil.features import FeatureStore
-from avcil.memory import choose_by_herding
-from avcil.models.saved import load_model, load_tensors
+from avcil.methods.exemplars import choose_by_herding
+from avcil.saved_models.folder import load_model, load_tensors
 from avcil.training.config import TrainConfig
 from avcil.training.run import train
 
@@ -59,7 +59,13 @@ def test_herding_of_the_release_repeats():
 
 
 def run(store, out, method, *settings, **changes) -> None:
-    defaults = {"classes_per_step": 3, "epochs": 2, "batch_size": 8, "exemplar_batch_size": 4, "memory": 12}
+    defaults = {
+        "classes_per_step": 3,
+        "epochs": 2,
+        "batch_size": 8,
+        "exemplar_batch_size": 4,
+        "exemplars": 12,
+    }
     train(TrainConfig(features=store, out=out, method=method, set=settings, **defaults | changes), quiet=True)
 
 
@@ -84,7 +90,7 @@ def test_class_means(method, store, tmp_path):
 def test_release_herding_is_an_option(store, tmp_path):
     """`herding=release` reaches the memory: with 8 clips a class and room for all, some clip comes twice."""
     for form in ("distinct", "release"):
-        run(store, tmp_path / form, "icarl", f"herding={form}", memory=48)
+        run(store, tmp_path / form, "icarl", f"herding={form}", exemplars=48)
         state = json.loads((tmp_path / form / "checkpoints/step_1/state.json").read_text())
         counts = [len(set(ids)) for ids in state["exemplars"].values()]
         assert (counts == [8] * 6) == (form == "distinct")

@@ -18,8 +18,8 @@ from lock_step import (
     unit,
 )
 
+from avcil.experiments.recipes import find_recipe
 from avcil.methods.registry import load_method, parse_options
-from avcil.recipes import find_recipe
 
 PROXIES = 3
 
@@ -124,7 +124,7 @@ class AfcTranscription(Transcription):
 def test_afc(classifier, store, tmp_path):
     """eta is 1 again at each step, the teacher's new proxies are random, centers are of features as they are."""
     options = release_options("afc", f"classifier={classifier}", f"proxies={PROXIES}")
-    recorded = record_run(store, tmp_path, "afc", *options, memory=12)
+    recorded = record_run(store, tmp_path, "afc", *options, exemplars=12)
     transcription = AfcTranscription(recorded)
     transcription.by_means = classifier == "nme"
     assert_lock_step(recorded, transcription)
@@ -156,7 +156,7 @@ class IcarlNme(Transcription):
 
 def test_icarl_nme(store, tmp_path):
     """The best epoch is the one whose exemplar means classify the validation clips best."""
-    recorded = record_run(store, tmp_path, "icarl", *release_options("icarl"), memory=12, epochs=6)
+    recorded = record_run(store, tmp_path, "icarl", *release_options("icarl"), exemplars=12, epochs=6)
     assert_lock_step(recorded, IcarlNme(recorded))
 
 
@@ -197,7 +197,7 @@ class SsIlRelease(Transcription):
 def test_ss_il_with_four_classes_a_step(sizes, new_store, tmp_path):
     """At step 1 of (4, 4, 4) the cross-entropy is over all classes, at step 2 separated; with (3, 4, 4) always so."""
     clips = new_store(classes=sum(sizes))
-    recorded = record_run(clips, tmp_path, "ss-il", *release_options("ss-il"), sizes=sizes, memory=24)
+    recorded = record_run(clips, tmp_path, "ss-il", *release_options("ss-il"), sizes=sizes, exemplars=24)
     assert_lock_step(recorded, SsIlRelease(recorded))
 
 
@@ -206,7 +206,7 @@ def test_ss_il_with_four_classes_a_step(sizes, new_store, tmp_path):
 def test_exemplar_batches_repeat(method, repeated, store, tmp_path):
     """Within an epoch the release goes through the same exemplar batches again; ours are shuffled anew."""
     options = release_options(method) if repeated else ()
-    recorded = record_run(store, tmp_path, method, *options, sizes=(3, 3), memory=9, batch_size=4)
+    recorded = record_run(store, tmp_path, method, *options, sizes=(3, 3), exemplars=9, batch_size=4)
     rehearsed = [[rows[n_c:].tolist() for rows, n_c in epoch] for epoch in recorded.steps[1].batches]
     per_pass = 9 // 4  # batches of four among nine exemplars
     for batches in rehearsed:

@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 import torch
 
-from avcil.clips import Clip
+from avcil.data.clips import Clip
 from avcil.features import FeatureStore, FeatureWriter
 from avcil.methods.base import GradientMethod
 from avcil.methods.registry import load_method, method_names, parse_options
-from avcil.models.saved import load_model, load_tensors
-from avcil.training.budget import Budget
+from avcil.runs.run_directory import RunDirectory
+from avcil.saved_models.folder import load_model, load_tensors
 from avcil.training.config import TrainConfig
+from avcil.training.distributed import ProcessGroup
 from avcil.training.evaluate import ask
+from avcil.training.forward_backward import accumulate_gradients, forward_backward
 from avcil.training.gradient import batches
-from avcil.training.passes import pass_in_parts, whole_pass
+from avcil.training.memory_pool import Budget
 from avcil.training.run import Run, train
-from avcil.training.run_directory import RunDirectory
-from avcil.training.team import Team
 
 EXAMPLE = str(Path(__file__).parent / "example_method.py")
 VARIANTS = [("icarl", "classifier=fc", "distillation=release"), ("afc", "classifier=nme", "proxies=3")]
@@ -56,7 +56,7 @@ def config(store: Path, out: Path, case: Case, **changes) -> TrainConfig:
         "batch_size": 8,
         "exemplar_batch_size": 4,
         "learning_rate": 5e-3,
-        "memory": MEMORY if rehearses else None,
+        "exemplars": MEMORY if rehearses else None,
     }
     return TrainConfig(features=store, out=out, method=case[0], set=case[1:], **settings | changes)
 
@@ -109,7 +109,7 @@ def assert_same_run(one: Path, other: Path) -> None:
 @each_method
 def test_one_step(case, store, tmp_path):
     """A benchmark of a single step, joint training for any method, runs to its results."""
-    once = config(store, tmp_path / "run", case, classes_per_step=6, epochs=1, memory=None)
+    once = config(store, tmp_path / "run", case, classes_per_step=6, epochs=1, exemplars=None)
     results = train(once, quiet=True)
     assert len(results["accuracy_per_step"]) == 1
     assert math.isfinite(results["accuracy_per_step"][0])
@@ -198,9 +198,9 @@ def test_parts_of_a_batch_give_its_gradients(case, modality, store, tmp_path):
     shake(step.network)
     whole = next(batches(learner.method, step, begun, 0))
     parts = next(batches(learner.method, step, begun, 0, whole=False))
-    expected = gradients(step, whole_pass(learner.method, step, whole))
+    expected = gradients(step, forward_backward(learner.method, step, whole))
     for count in (1, 5, 11):
-        terms = pass_in_parts(learner.method, step, parts, clips_at_once=count, team=Team())
+        terms = accumulate_gradients(learner.method, step, parts, clips_at_once=count, team=ProcessGroup())
         torch.testing.assert_close(gradients(step, terms), expected, rtol=1e-10, atol=1e-12)
 
 
@@ -292,7 +292,7 @@ def test_no_look_ahead(case, undisturbed, spoilt_store, tmp_path):
 @each_method
 def test_learns(case, store, tmp_path):
     """On clouds far apart the loss is a finite number that falls, and the classes of one step are learnt."""
-    everything = config(store, tmp_path / "run", case, classes_per_step=6, epochs=15, memory=None)
+    everything = config(store, tmp_path / "run", case, classes_per_step=6, epochs=15, exemplars=None)
     results = train(everything, quiet=True)
     assert results["accuracy_per_step"][0] > 0.9
     if issubclass(load_method(case[0]), GradientMethod):

@@ -20,8 +20,8 @@ from avcil.losses import (
     separated_softmax,
     taskwise_distillation,
 )
-from avcil.models.heads import LinearHead
-from avcil.models.network import Network
+from avcil.nn.head import LinearHead
+from avcil.nn.network import Network
 
 WIDTH = 768
 FIGURES = json.loads((Path(__file__).parent / "av_cil.json").read_text())

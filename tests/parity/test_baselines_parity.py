@@ -22,12 +22,12 @@ from avcil.losses import (
     separated_softmax,
     taskwise_distillation,
 )
-from avcil.memory import choose_by_herding
 from avcil.methods.afc import layers, teacher_layers
 from avcil.methods.base import Batch
-from avcil.models.heads import LinearHead
-from avcil.models.network import Network
-from avcil.models.proxy_head import ProxyHead
+from avcil.methods.exemplars import choose_by_herding
+from avcil.nn.head import LinearHead
+from avcil.nn.network import Network
+from avcil.nn.proxy_head import ProxyHead
 
 WIDTH = 768
 LINEAR, AFC = json.loads((Path(__file__).parent / "baselines.json").read_text())

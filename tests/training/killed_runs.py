@@ -1,7 +1,7 @@
 """Runs `avcil train` many times over, each in a process that kills itself at a chosen event; started by test_kill.py.
 
 An event is a call that changes what a kill leaves behind: a file written, renamed, removed or cut, a line logged, an
-optimiser's step. Arguments: the command's words as JSON, the folder of the runs, and the plan as JSON, a list of lists:
+optimizer's step. Arguments: the command's words as JSON, the folder of the runs, and the plan as JSON, a list of lists:
 for each run the events at which its successive processes die. Prints, a line a run, the signals that ended them.
 """
 
@@ -18,11 +18,11 @@ from typing import Any
 import torch
 
 import avcil.cli.train  # like the next two: imported once here, for all processes
-import avcil.evaluation.table
+import avcil.reporting.table
 import avcil.training.run  # noqa: F401
 from avcil.cli.main import main
+from avcil.runs.run_directory import RunDirectory
 from avcil.training.adam import Adam
-from avcil.training.run_directory import RunDirectory
 
 EVENTS = [
     (os, "fsync"),

@@ -1,7 +1,7 @@
 """A whole run of AV-CIL against a loop written from the paper's equations with plain torch, step by step in float64.
 
 The loop shares the clips, the batches' rows and the exemplars with the run, and the weights that layers start with;
-network, losses, optimiser, growth, teacher and accuracy are its own. B clips, T slices, S tokens, D width, C classes.
+network, losses, optimizer, growth, teacher and accuracy are its own. B clips, T slices, S tokens, D width, C classes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from avcil.features import FeatureStore
-from avcil.models.saved import load_tensors
+from avcil.saved_models.folder import load_tensors
 from avcil.training import gradient
 from avcil.training.config import TrainConfig
 from avcil.training.run import Run
@@ -158,7 +158,7 @@ def recorded_run(store, tmp_path_factory):
         epochs=epochs,
         batch_size=7,
         exemplar_batch_size=4,
-        memory_per_class=3,
+        exemplars_per_class=3,
         learning_rate=LEARNING_RATE,
         weight_decay=DECAY,
         precision="float64",

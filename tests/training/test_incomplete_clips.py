@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from avcil.clips import Clip
+from avcil.data.clips import Clip
 from avcil.errors import InputError
 from avcil.features import FeatureStore, FeatureWriter, Manifest, Modality
-from avcil.models.saved import load_tensors
+from avcil.saved_models.folder import load_tensors
 from avcil.training.config import TrainConfig
 from avcil.training.run import train
 
@@ -45,7 +45,7 @@ def make(folder: Path, *, keep: tuple[str | None, ...] = (None, "audio", "visual
 
 
 def run(store: Path, out: Path, **options) -> dict:
-    options = {"classes_per_step": 2, "epochs": 2, "batch_size": 8, "memory_per_class": 2} | options
+    options = {"classes_per_step": 2, "epochs": 2, "batch_size": 8, "exemplars_per_class": 2} | options
     return train(TrainConfig(features=store, out=out, **options))
 
 

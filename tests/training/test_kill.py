@@ -59,8 +59,8 @@ def contents(run: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("method", "plan"),
     [
-        (["--method", "av-cil", "--memory-per-class", "3"], [*ONCE, *OFTEN]),
-        (["--method", "icarl", "--memory", "13"], [[62], [30, 30]]),
+        (["--method", "av-cil", "--exemplars-per-class", "3"], [*ONCE, *OFTEN]),
+        (["--method", "icarl", "--exemplars", "13"], [[62], [30, 30]]),
         (["--method", "rls"], [[6], [4, 4]]),
         (["--method", "joint", "--selection", "last"], [[70]]),
     ],

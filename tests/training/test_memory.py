@@ -12,14 +12,15 @@ import torch
 
 from avcil.errors import AvcilError, InputError
 from avcil.features import FeatureStore
-from avcil.training import memory_plan, teacher_memory
-from avcil.training.budget import Budget, Room
+from avcil.training import memory_plan
+from avcil.training import teacher_cache as teacher_memory
 from avcil.training.config import TrainConfig
 from avcil.training.data import Table
+from avcil.training.device_config import DeviceConfig
 from avcil.training.memory_plan import SPARE
-from avcil.training.placement import Placement
+from avcil.training.memory_pool import Budget, MemoryPool
 from avcil.training.run import Run, train
-from avcil.training.teacher_memory import shelf_for
+from avcil.training.teacher_cache import teacher_cache_for
 
 
 def config(store: Path, out: Path, **changes) -> TrainConfig:
@@ -29,7 +30,7 @@ def config(store: Path, out: Path, **changes) -> TrainConfig:
         "epochs": 3,
         "batch_size": 8,
         "exemplar_batch_size": 4,
-        "memory_per_class": 2,
+        "exemplars_per_class": 2,
         "precision": "float64",
         "selection": "last",
     }
@@ -62,8 +63,10 @@ def no_spare(monkeypatch):
 def test_a_small_limit_gives_the_same_run(roomy, store, tmp_path, monkeypatch, no_spare, capsys):
     """Clips read as they are needed, batches in parts, a teacher without memory: losses to 1e-9, equal accuracies."""
     run = Run(config(store, tmp_path / "run"), quiet=True)
-    limit = run.plan.network + 2 * memory_plan.iteration_bytes(run.plan.sizes, run.placement, 1, (8, 4)) + 8
-    small = config(store, tmp_path / "small", memory_limit=f"{limit}B", teacher_cache="none")
+    limit = (
+        run.plan.network + 2 * memory_plan.iteration_bytes(run.plan.sizes, run.device_config, 1, (8, 4)) + 8
+    )
+    small = config(store, tmp_path / "small", max_memory=f"{limit}B", teacher_cache="none")
     seen: list[bool] = []
     original = Table._held_tokens
 
@@ -86,12 +89,12 @@ def test_a_small_limit_gives_the_same_run(roomy, store, tmp_path, monkeypatch, n
 
 def test_a_limit_for_less_than_a_clip_is_refused(store, tmp_path):
     """It says what is needed, and that much is then accepted."""
-    with pytest.raises(InputError, match=r"even with one clip at a time.*--memory-limit (\d+)MB") as raised:
-        Run(config(store, tmp_path / "run", memory_limit="1MB"), quiet=True)
-    needed = str(raised.value).split("--memory-limit ")[1].split()[0]
-    Run(config(store, tmp_path / "run", memory_limit=needed), quiet=True)
+    with pytest.raises(InputError, match=r"even with one clip at a time.*--max-memory (\d+)MB") as raised:
+        Run(config(store, tmp_path / "run", max_memory="1MB"), quiet=True)
+    needed = str(raised.value).split("--max-memory ")[1].split()[0]
+    Run(config(store, tmp_path / "run", max_memory=needed), quiet=True)
     with pytest.raises(InputError, match="a size is a number"):
-        config(store, tmp_path / "run", memory_limit="much")
+        config(store, tmp_path / "run", max_memory="much")
 
 
 def test_plan_counts_what_is_held(store, tmp_path):
@@ -125,14 +128,15 @@ def test_memory_that_runs_out_says_what_to_change(store, tmp_path, monkeypatch):
             raise error
 
         with monkeypatch.context() as patch:
-            patch.setattr("avcil.training.gradient.whole_pass", fail)
-            with pytest.raises(AvcilError, match="smaller --memory-limit") as raised:
+            patch.setattr("avcil.training.gradient.forward_backward", fail)
+            with pytest.raises(AvcilError, match="smaller --max-memory") as raised:
                 train(config(store, tmp_path / "run"), quiet=True)
             assert not isinstance(raised.value, InputError)
     train(config(store, tmp_path / "run"), quiet=True)
     with monkeypatch.context() as patch:
         patch.setattr(
-            "avcil.training.gradient.whole_pass", lambda *a, **k: (_ for _ in ()).throw(RuntimeError("other"))
+            "avcil.training.gradient.forward_backward",
+            lambda *a, **k: (_ for _ in ()).throw(RuntimeError("other")),
         )
         with pytest.raises(RuntimeError, match="other"):
             train(config(store, tmp_path / "other"), quiet=True)
@@ -143,8 +147,8 @@ def test_shelves_give_back_what_was_put(place, tmp_path):
     """The same bits from memory and from a scratch file, which has no name and leaves nothing behind."""
     values = torch.randn(7, 3, 2), torch.randn(7).double()
     size = sum(value.nbytes for value in values)
-    budget = Budget(host=Room(left=size if place == "memory" else size - 1), disk=Room(left=size))
-    shelf = shelf_for([v[:1] for v in values], 7, first=10, budget=budget, scratch=tmp_path)
+    budget = Budget(host=MemoryPool(left=size if place == "memory" else size - 1), disk=MemoryPool(left=size))
+    shelf = teacher_cache_for([v[:1] for v in values], 7, first=10, budget=budget, scratch=tmp_path)
     assert shelf is not None
     assert shelf.place == place
     for start in range(0, 7, 3):
@@ -158,7 +162,7 @@ def test_shelves_give_back_what_was_put(place, tmp_path):
     with pytest.raises(ValueError, match="exemplars alone"):
         shelf.get(torch.tensor([9]))
     assert list(tmp_path.iterdir()) == []
-    again = shelf_for([v[:1] for v in values], 7, first=0, budget=budget, scratch=tmp_path)
+    again = teacher_cache_for([v[:1] for v in values], 7, first=0, budget=budget, scratch=tmp_path)
     assert (again is None) == (place == "disk"), "a room is handed out once"
 
 
@@ -169,8 +173,8 @@ def test_a_full_disk_is_no_shelf(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(teacher_memory.os, "posix_fallocate", full)
-    budget = Budget(host=Room(left=0), disk=Room(left=10**6))
-    assert shelf_for([torch.zeros(1, 4)], 5, first=0, budget=budget, scratch=tmp_path) is None
+    budget = Budget(host=MemoryPool(left=0), disk=MemoryPool(left=10**6))
+    assert teacher_cache_for([torch.zeros(1, 4)], 5, first=0, budget=budget, scratch=tmp_path) is None
     assert os.listdir(tmp_path) == []
 
 
@@ -185,7 +189,7 @@ def test_teacher_cache_changes_nothing(cache, roomy, store, tmp_path):
 def test_streams_are_what_take_gives(store):
     """Read ahead or held, clips come in the order in which they were asked for."""
     features = FeatureStore(store)
-    rows, place = list(range(30)), Placement.on_cpu(torch.float32)
+    rows, place = list(range(30)), DeviceConfig.on_cpu(torch.float32)
     asked = [torch.tensor([3, 29, 0]), torch.tensor([7]), torch.zeros(0, dtype=torch.int64)]
     held, streamed = (
         Table(
@@ -193,7 +197,7 @@ def test_streams_are_what_take_gives(store):
             rows,
             rows,
             modality="audio-visual",
-            placement=place,
+            device_config=place,
             budget=Budget.of_host(size),
         )
         for size in (10**6, 0)

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from avcil.errors import InputError
-from avcil.models.saved import load_tensors
-from avcil.serving import Recognizer
-from avcil.serving.clip_features import ClipFeatures
+from avcil.inference import Recognizer
+from avcil.inference.clip_features import ClipFeatures
+from avcil.saved_models.folder import load_tensors
 from avcil.training.config import TrainConfig
-from avcil.training.placement import Placement
+from avcil.training.device_config import DeviceConfig
 from avcil.training.run import Run, train
 
 
@@ -23,7 +23,7 @@ def config(store: Path, out: Path, **changes) -> TrainConfig:
         "classes_per_step": 3,
         "epochs": 12,
         "batch_size": 8,
-        "memory_per_class": 2,
+        "exemplars_per_class": 2,
     }
     return TrainConfig(features=store, out=out, **settings | changes)
 
@@ -31,8 +31,8 @@ def config(store: Path, out: Path, **changes) -> TrainConfig:
 def test_defaults_of_a_processor(monkeypatch):
     """float32 throughout; bfloat16 keeps weights and sums in float32."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert Placement.of(None, None) == Placement.on_cpu(torch.float32)
-    coarse = Placement.of("cpu", "bfloat16")
+    assert DeviceConfig.of(None, None) == DeviceConfig.on_cpu(torch.float32)
+    coarse = DeviceConfig.of("cpu", "bfloat16")
     assert (coarse.weights, coarse.tokens, coarse.precision) == (torch.float32, torch.bfloat16, "bfloat16")
 
 
@@ -50,7 +50,7 @@ def test_closed_forms_refuse_what_they_cannot_use(store, tmp_path):
     for changes in (
         {"device": "cuda"},
         {"precision": "bfloat16"},
-        {"memory_limit": "1GB"},
+        {"max_memory": "1GB"},
         {"teacher_cache": "none"},
     ):
         with pytest.raises(InputError, match="closed form"):

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from avcil.benchmarks import protocols
-from avcil.benchmarks.published import PublishedBenchmark
-from avcil.benchmarks.split_files import SplitClip
+from avcil.datasets import protocols
+from avcil.datasets.published import PublishedBenchmark
+from avcil.datasets.split_files import SplitClip
 from avcil.errors import InputError
 from avcil.features import FeatureStore
+from avcil.runs.run_directory import RunDirectory
 from avcil.training import resolve as resolving
 from avcil.training.config import TrainConfig
 from avcil.training.run import train
-from avcil.training.run_directory import RunDirectory
 
 ORDER = ("c4", "c1", "c5", "c0", "c3", "c2")
 
@@ -46,7 +46,7 @@ def test_classes_come_in_the_published_order_with_the_published_memory(
     assert resolved.benchmark.steps == (("c4", "c1"), ("c5", "c0"), ("c3", "c2"))
     assert resolved.content["memory"] == 1500
     assert resolved.content["benchmark"]["name"] == "vs100-ci"
-    smaller = resolving.resolve(config(store, tmp_path, memory=12), FeatureStore(store))
+    smaller = resolving.resolve(config(store, tmp_path, exemplars=12), FeatureStore(store))
     assert smaller.content["memory"] == 12
     shuffled = resolving.resolve(config(store, tmp_path, class_order_seed=1), FeatureStore(store))
     assert sorted(shuffled.benchmark.classes) == sorted(ORDER)

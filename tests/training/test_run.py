@@ -13,16 +13,16 @@ import torch
 from avcil.errors import InputError
 from avcil.features import FeatureStore
 from avcil.methods.av_cil import _spatial
-from avcil.models.saved import load_tensors
+from avcil.saved_models.folder import load_tensors
 from avcil.training import run as run_module
-from avcil.training.budget import Budget
 from avcil.training.config import TrainConfig
 from avcil.training.data import Table
+from avcil.training.device_config import DeviceConfig
 from avcil.training.gradient import batches
-from avcil.training.learners import GradientLearner
-from avcil.training.placement import Placement
+from avcil.training.memory_pool import Budget
 from avcil.training.run import Run, train
 from avcil.training.teacher import Teacher
+from avcil.training.trainers import GradientLearner
 
 
 def config(store: Path, out: Path, **changes) -> TrainConfig:
@@ -32,7 +32,7 @@ def config(store: Path, out: Path, **changes) -> TrainConfig:
         "epochs": 3,
         "batch_size": 8,
         "exemplar_batch_size": 4,
-        "memory_per_class": 2,
+        "exemplars_per_class": 2,
     }
     return TrainConfig(features=store, out=out, **settings | changes)
 
@@ -105,7 +105,7 @@ def test_steps_of_unequal_sizes(store, tmp_path):
 def test_memory_too_small_is_refused_before_any_work(store, tmp_path):
     """Five clips for six classes: refused at once, nothing but the lock is left."""
     with pytest.raises(InputError, match="too small for 6 classes"):
-        train(config(store, tmp_path / "run", memory=5, memory_per_class=None), quiet=True)
+        train(config(store, tmp_path / "run", exemplars=5, exemplars_per_class=None), quiet=True)
     assert {path.name for path in (tmp_path / "run").iterdir()} <= {".lock"}
 
 
@@ -210,14 +210,14 @@ def test_tables_beyond_memory_are_read_batch_by_batch(store):
     """A table that does not fit gives the same numbers from the store."""
     features = FeatureStore(store)
     rows = list(range(0, 40, 3))
-    place = Placement.on_cpu(torch.float64)
+    place = DeviceConfig.on_cpu(torch.float64)
     held, read = (
         Table(
             features,
             rows,
             [0] * len(rows),
             modality="audio-visual",
-            placement=place,
+            device_config=place,
             budget=Budget.of_host(size),
         )
         for size in (10**6, 0)

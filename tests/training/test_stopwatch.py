@@ -6,10 +6,10 @@ import contextlib
 
 import pytest
 
-from avcil.files import read_json
 from avcil.training.config import TrainConfig
 from avcil.training.run import Run, train
-from avcil.training.stopwatch import PARTS, Stopwatch, training_seconds
+from avcil.training.timer import PARTS, Timer, training_seconds
+from avcil.utils.files import read_json
 
 
 class Clock:
@@ -24,7 +24,7 @@ class Clock:
 def test_inner_parts_are_no_part_of_outer_ones():
     """Before, within and after an inner part; an error within does not confuse it."""
     clock = Clock()
-    watch = Stopwatch(clock=clock)
+    watch = Timer(clock=clock)
     watch.start({"learning": 10.0})
     clock.now += 7  # outside every part
     with watch.during("learning"):
@@ -90,7 +90,7 @@ def test_seconds_before_a_kill_count(store, tmp_path, monkeypatch):
         checkpoint_seconds=0,
     )
     run = Run(config, quiet=True)
-    run.watch = run.data.watch = Stopwatch(clock=Clock())  # stands still
+    run.watch = run.data.watch = Timer(clock=Clock())  # stands still
     saved = []
 
     def killed(index, progress):

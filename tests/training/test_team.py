@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from avcil.models.saved import load_tensors
+from avcil.saved_models.folder import load_tensors
 
 WORDS = [
     *("--classes-per-step", "2", "--epochs", "3", "--batch-size", "7", "--exemplar-batch-size", "5"),
-    *("--memory-per-class", "2", "--precision", "float64", "--learning-rate", "5e-3"),
+    *("--exemplars-per-class", "2", "--precision", "float64", "--learning-rate", "5e-3"),
     *("--checkpoint-seconds", "0"),
 ]
 
@@ -51,7 +51,7 @@ def test_two_processes_train_as_one(method, store, tmp_path):
     matrices = [(tmp_path / name / "accuracy_matrix.csv").read_text() for name in ("one", "two")]
     assert matrices[0] == matrices[1]
     assert json.loads((tmp_path / "two" / "env.json").read_text())["processes"] == 2
-    assert done.stdout.count("the recogniser is in") == 1
+    assert done.stdout.count("the recognizer is in") == 1
 
 
 def test_a_team_goes_on_after_a_kill(store, tmp_path):

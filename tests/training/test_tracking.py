@@ -15,9 +15,9 @@ import pytest
 
 from avcil.cli.main import main
 from avcil.errors import InputError
+from avcil.runs.run_directory import RunDirectory
 from avcil.training.config import TrainConfig
 from avcil.training.run import train
-from avcil.training.run_directory import RunDirectory
 from avcil.training.tracking import TrackedRun, track
 from avcil.training.tracking.events import history
 from avcil.training.tracking.tensorboard import TensorBoard, events_folder
@@ -25,7 +25,7 @@ from avcil.training.tracking.tensorboard import TensorBoard, events_folder
 from .test_kill import contents, run_all  # isort: skip
 
 Scalars = dict[str, list[tuple[int, float]]]
-METHOD = ["--method", "av-cil", "--memory-per-class", "3"]
+METHOD = ["--method", "av-cil", "--exemplars-per-class", "3"]
 
 
 def scalars(run: Path) -> Scalars:
@@ -43,7 +43,7 @@ def config(store: Path, out: Path, **changes) -> TrainConfig:
         "classes_per_step": 2,
         "epochs": 3,
         "batch_size": 8,
-        "memory_per_class": 2,
+        "exemplars_per_class": 2,
         "checkpoint_seconds": 0.0,
         "track": "tensorboard",
     }
@@ -87,7 +87,7 @@ def test_it_receives_what_the_run_directory_holds(undisturbed):
 def test_closed_forms(method, store, tmp_path):
     """One epoch a step, without losses, with the figures of the statistics."""
     options = ("features=48",) if method == "rls" else ()
-    closed = config(store, tmp_path / "run", method=method, set=options, memory_per_class=None)
+    closed = config(store, tmp_path / "run", method=method, set=options, exemplars_per_class=None)
     train(closed, quiet=True)
     shown = scalars(tmp_path / "run")
     assert [at for at, _ in shown["statistics/bytes"]] == [0, 1, 2]
@@ -278,7 +278,7 @@ def test_trackio(store, tmp_path, monkeypatch, capsys):
     assert [{k: v for k, v in log.items() if k not in ("step", "timestamp")} for log in kept] == expected
     assert record.config["method"] == "av-cil"
     shutil.rmtree(run)
-    train(config(store, run, track="trackio", method="blade", memory_per_class=None), quiet=True)
+    train(config(store, run, track="trackio", method="blade", exemplars_per_class=None), quiet=True)
     assert len(list(trackio.Api().runs("avcil"))) == 2
     assert capsys.readouterr().out == ""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avcil.clips import Clip
+from avcil.data.clips import Clip
 from avcil.errors import InputError
 from avcil.features import FeatureWriter, Manifest, Modality
 from avcil.training.config import TrainConfig

@@ -18,7 +18,7 @@ class List:
 
     def run(self) -> None:
         """Print them."""
-        from avcil.benchmarks.card import overview
+        from avcil.datasets.card import overview
 
         print(overview())
 
@@ -38,8 +38,8 @@ class Show:
 
     def run(self) -> None:
         """Print its card."""
-        from avcil.benchmarks.card import card
-        from avcil.benchmarks.published import load_published
+        from avcil.datasets.card import card
+        from avcil.datasets.published import load_published
 
         print(card(load_published(self.name, copy=self.copy), self.classes_per_step, self.class_order_seed))
 
@@ -59,8 +59,8 @@ class Fetch:
 
     def run(self) -> None:
         """Fetch, and say where they are."""
-        from avcil.benchmarks.fetch import fetch_splits
-        from avcil.benchmarks.protocols import protocol
+        from avcil.datasets.fetch import fetch_splits
+        from avcil.datasets.protocols import protocol
 
         folder = fetch_splits(protocol(self.name), copy=self.copy)
         print(

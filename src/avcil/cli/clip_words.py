@@ -33,8 +33,8 @@ def media_files(words: Sequence[Path]) -> Iterator[Path]:
 
 def media_below(folder: Path) -> list[Path]:
     """Media files of a folder and those inside it, sorted; hidden ones are no part of it."""
-    from avcil.folders import shown_path, walk
-    from avcil.scan import MEDIA_SUFFIXES
+    from avcil.data.folders import shown_path, walk
+    from avcil.data.scan import MEDIA_SUFFIXES
 
     tree = walk(folder)
     for path, reason in tree.unread:

@@ -28,6 +28,6 @@ class Args:
 
 def run(args: Args) -> None:
     """Run the demo."""
-    from avcil.demo import demo
+    from avcil.experiments.demo import demo
 
     demo(args.out, seed=args.seed, epochs=args.epochs)

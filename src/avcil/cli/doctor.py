@@ -21,7 +21,7 @@ class Args:
 
 def run(args: Args) -> int:
     """Print what is found."""
-    from avcil.doctor.checks import Wishes
+    from avcil.doctor.checks import TrialOptions
     from avcil.doctor.report import print_report
 
-    return print_report(Wishes(out=args.out, ray=args.ray), as_json=args.json)
+    return print_report(TrialOptions(out=args.out, ray=args.ray), as_json=args.json)

@@ -56,7 +56,7 @@ def _lines(entries: list[CatalogEntry]) -> list[str]:
 
 
 def _row(entry: CatalogEntry) -> tuple[str, ...]:
-    from avcil.sizes import in_words
+    from avcil.utils.sizes import in_words
 
     weights = "of the model" if entry.weights_bytes is None else "none"
     if entry.weights_bytes:

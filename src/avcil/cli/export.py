@@ -1,4 +1,4 @@
-"""avcil export: a recogniser's model as an ONNX file, for programs without avcil."""
+"""avcil export: a recognizer's model as an ONNX file, for programs without avcil."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """Write a recogniser's model as ONNX: a clip's features in, probabilities of its classes out. It is checked with
+    """Write a recognizer's model as ONNX: a clip's features in, probabilities of its classes out. It is checked with
     onnxruntime against the model before the file appears. Needs the extra [export]."""
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -30,8 +30,8 @@ class Args:
 
 def run(args: Args) -> None:
     """Export, and print what was written and how it was checked."""
-    from avcil.serving import Recognizer
-    from avcil.training.run_store import store_of_run
+    from avcil.inference import Recognizer
+    from avcil.runs.run_store import store_of_run
 
     if args.method_file is not None:
         from avcil.methods.registry import load_method
@@ -47,7 +47,7 @@ def run(args: Args) -> None:
 
 def _print(done: OnnxExport, classes: int) -> None:
     from avcil.export.check import SCORE_TOLERANCE, TOLERANCE
-    from avcil.sizes import in_words
+    from avcil.utils.sizes import in_words
 
     print(f"{done.path}: {in_words(done.bytes)}, ONNX opset {done.opset}, {classes} classes")
     for kind, values in (("in ", done.inputs), ("out", done.outputs)):

@@ -61,8 +61,8 @@ class Args:
 
 def run(args: Args) -> None:
     """Extract, and print what was stored and what was not."""
-    from avcil.clips import read_clips
-    from avcil.features.extract import extract
+    from avcil.data.clips import read_clips
+    from avcil.extraction.extract import extract
     from avcil.media.reader import ReadLimits
 
     report = extract(

@@ -39,7 +39,7 @@ class Verify:
 
     def run(self) -> int:
         """Print the verdict."""
-        from avcil.clips import read_clips
+        from avcil.data.clips import read_clips
         from avcil.features.verify import verify
 
         found = verify(self.store, None if self.clips is None else read_clips(self.clips))

@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from avcil.cli.new_model import check_out, save_new
-from avcil.clips import one_line
+from avcil.data.clips import one_line
 from avcil.errors import InputError
 
 
@@ -42,7 +42,7 @@ class Args:
 
 def run(args: Args) -> None:
     """Forget, save, and print what was forgotten."""
-    from avcil.serving import Recognizer
+    from avcil.inference import Recognizer
 
     check_out(args.out, models=[args.model])
     recognizer = Recognizer.load(args.model)
@@ -63,8 +63,8 @@ def run(args: Args) -> None:
 def _clips(args: Args) -> tuple[list, list[str]]:
     """Clips that were learned, and their classes."""
     from avcil.cli.clip_words import classes_of
-    from avcil.clips import read_clips
-    from avcil.serving.teaching import hold_out
+    from avcil.data.clips import read_clips
+    from avcil.inference.teaching import hold_out
 
     if any(word.suffix.lower() == ".csv" for word in args.clips):
         if len(args.clips) > 1:

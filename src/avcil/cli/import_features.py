@@ -43,13 +43,13 @@ class Args:
 
 def run(args: Args) -> None:
     """Import, and print what was stored and what was not."""
-    from avcil.benchmarks.fetch import fetch_splits
-    from avcil.benchmarks.protocols import protocol
-    from avcil.benchmarks.published import load_published
+    from avcil.datasets.fetch import fetch_splits
+    from avcil.datasets.protocols import protocol
+    from avcil.datasets.published import load_published
+    from avcil.datasets.released.download import download_features
+    from avcil.datasets.released.import_features import import_features
+    from avcil.datasets.released.token_grid import parse_grid
     from avcil.errors import InputError
-    from avcil.features.import_grid import parse_grid
-    from avcil.features.import_released import import_features
-    from avcil.features.released_download import download_features
 
     if args.download == (args.source is not None):
         raise InputError("give either the SOURCE of the features or --download")

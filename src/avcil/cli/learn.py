@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from avcil.clips import one_line
+from avcil.data.clips import one_line
 from avcil.errors import InputError
 
 if TYPE_CHECKING:
-    from avcil.serving.teaching import Score, TeachReport
+    from avcil.inference.teaching import Score, TeachReport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +46,11 @@ class Args:
 
 def run(args: Args) -> None:
     """Learn, save, and print what changed."""
-    from avcil.files import folder_lock
-    from avcil.serving import Recognizer
-    from avcil.serving.recognizer import model_folder
-    from avcil.serving.teaching import teach
-    from avcil.training.run_store import store_of_run
+    from avcil.inference import Recognizer
+    from avcil.inference.recognizer import model_folder
+    from avcil.inference.teaching import teach
+    from avcil.runs.run_store import store_of_run
+    from avcil.utils.files import folder_lock
 
     recognizer = Recognizer.load(args.run)
     folder = model_folder(args.run) if args.out is None else args.out
@@ -67,9 +67,9 @@ def run(args: Args) -> None:
 def _clips(args: Args) -> tuple[list, list[str], list[bool]]:
     """Clips, their classes, and which of them are held out."""
     from avcil.cli.clip_words import classes_of
-    from avcil.clips import read_clips
-    from avcil.copies import check_leaks
-    from avcil.serving.teaching import hold_out
+    from avcil.data.clips import read_clips
+    from avcil.data.copies import check_leaks
+    from avcil.inference.teaching import hold_out
 
     if any(word.suffix.lower() == ".csv" for word in args.clips):
         if len(args.clips) > 1:

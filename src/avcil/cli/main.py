@@ -13,24 +13,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from avcil import __version__
 from avcil.cli.streams import OutputError, prepare_streams
 from avcil.errors import AvcilError, unknown_name
-from avcil.files import is_storage_error
+from avcil.utils.files import is_storage_error
+from avcil.utils.version import __version__
 
 VERBS = {
     "demo": "render clips, train four methods, print a table, write a report: the whole path in minutes",
     "scan": "folders of clips -> a clip list",
     "extract": "clip list -> feature store",
     "features": "look into feature stores: show, verify, compare",
-    "train": "feature store -> a recogniser, step by step",
+    "train": "feature store -> a recognizer, step by step",
     "reproduce": "a paper's table: methods x modalities x benchmarks x seeds, several runs at once",
-    "predict": "what a recogniser sees and hears in files and long videos",
+    "predict": "what a recognizer sees and hears in files and long videos",
     "learn": "teach a saved model more classes from folders of clips",
     "merge": "several saved models -> one that knows what each of them learned",
     "rename": "a saved model with other class names",
     "forget": "a saved model without some of its clips, or without a class",
-    "serve": "a recogniser as a page to ask and teach, and an HTTP API",
+    "serve": "a recognizer as a page to ask and teach, and an HTTP API",
     "export": "a saved model -> an ONNX file, for programs without avcil",
     "report": "runs -> one HTML page",
     "benchmark": "the published benchmarks: what they hold, fetching their split files",
@@ -51,7 +51,7 @@ def usage() -> str:
     lines = [f"  {verb:<{width}}  {summary}" for verb, summary in VERBS.items()]
     return "\n".join(
         [
-            "avcil teaches a recogniser new classes of videos with sound, step by step, without forgetting.",
+            "avcil teaches a recognizer new classes of videos with sound, step by step, without forgetting.",
             "",
             "usage: avcil VERB [options]        avcil VERB --help shows a verb's options",
             "",

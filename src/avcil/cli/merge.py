@@ -14,7 +14,7 @@ from avcil.cli.new_model import check_out, renaming, save_new
 from avcil.errors import InputError
 
 if TYPE_CHECKING:
-    from avcil.serving import Recognizer
+    from avcil.inference import Recognizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Args:
 
 def run(args: Args) -> None:
     """Merge, save, and print what the new model knows."""
-    from avcil.serving import Recognizer
+    from avcil.inference import Recognizer
 
     check_out(args.out, models=args.models)
     resolved = [model.resolve() for model in args.models]
@@ -68,7 +68,7 @@ def _check_known(names: dict[str, str], others: Iterable[Recognizer]) -> None:
 
 
 def _warn_of_shared(first: Recognizer, other: Recognizer, path: Path) -> None:
-    from avcil.serving.merging import shared_clips
+    from avcil.inference.merging import shared_clips
 
     if count := shared_clips(first.snapshot(), other.snapshot()):
         print(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from avcil.errors import InputError
 
 if TYPE_CHECKING:
-    from avcil.serving import Recognizer
+    from avcil.inference import Recognizer
 
 
 def renaming(words: Sequence[str], *, where: str) -> dict[str, str]:
@@ -27,7 +27,7 @@ def renaming(words: Sequence[str], *, where: str) -> dict[str, str]:
 
 def save_new(recognizer: Recognizer, out: Path, *, models: Sequence[Path]) -> None:
     """Write the model to `out`, whole or not at all, and print what it knows; `models` are what it was made from."""
-    from avcil.files import folder_lock
+    from avcil.utils.files import folder_lock
 
     check_out(out, models=models)
     with folder_lock(out, "learning"):
@@ -39,7 +39,7 @@ def save_new(recognizer: Recognizer, out: Path, *, models: Sequence[Path]) -> No
 
 def check_out(out: Path, *, models: Sequence[Path]) -> None:
     """Refuse to replace a model that the new one is made from."""
-    from avcil.serving.recognizer import model_folder
+    from avcil.inference.recognizer import model_folder
 
     for model in models:
         if out.resolve() in (model.resolve(), model_folder(model).resolve()):

@@ -1,6 +1,6 @@
 """Options of a verb: tyro over its dataclass, with a TOML file (`--config`) setting what flags would; flags win.
 
-`--config recipe:METHOD/BENCHMARK` takes a recipe that comes with avcil (`avcil.recipes`).
+`--config recipe:METHOD/BENCHMARK` takes a recipe that comes with avcil (`avcil.experiments.recipes`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import tyro
 
 from avcil.errors import InputError, unknown_name
-from avcil.recipes import PREFIX, recipe_file
+from avcil.experiments.recipes import PREFIX, recipe_file
 
 
 def parse(verb: str, kind: type, words: Sequence[str]) -> Any:

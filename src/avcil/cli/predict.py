@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from avcil.clips import one_line
+from avcil.data.clips import one_line
 from avcil.errors import AvcilError, InputError
 
 if TYPE_CHECKING:
-    from avcil.serving import Recognizer
-    from avcil.serving.explanation import Explanation
+    from avcil.inference import Recognizer
+    from avcil.inference.explanation import Explanation
 
 Format = Literal["text", "json", "csv", "webvtt"]
 SUFFIXES: dict[str, Format] = {".json": "json", ".csv": "csv", ".vtt": "webvtt", ".txt": "text"}
@@ -99,7 +99,7 @@ def seconds(text: str, name: str) -> float:
 
 def run(args: Args) -> int:
     """Print the prediction of each file as soon as it is there; 2 if a file had none."""
-    from avcil.serving import Recognizer
+    from avcil.inference import Recognizer
 
     if args.method_file is not None:
         from avcil.methods.registry import load_method
@@ -164,7 +164,7 @@ def _paths(args: Args) -> tuple[list[Path], int]:
 def _explain(recognizer: Recognizer, path: Path, name: Path) -> Explanation | None:
     """Write NAME.json and, where there are frames, NAME.mp4; None if that failed, which is reported."""
     from avcil.cli.predict_output import explanation_json
-    from avcil.files import write_json
+    from avcil.utils.files import write_json
 
     try:
         explanation = recognizer.explain(path)
@@ -179,7 +179,7 @@ def _explain(recognizer: Recognizer, path: Path, name: Path) -> Explanation | No
 
 def _timelines(args: Args, recognizer: Recognizer, paths: list[Path]) -> int:
     from avcil.cli.timeline_output import TimelineWriter
-    from avcil.serving.timeline import joined
+    from avcil.inference.timeline import joined
 
     window = seconds(args.window or "", "--window")
     hop = seconds(args.hop, "--hop") if args.hop else window / 4

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from avcil.cli.result_writer import ResultWriter
-from avcil.clips import one_line
+from avcil.data.clips import one_line
 from avcil.errors import AvcilError
 
 if TYPE_CHECKING:
-    from avcil.evaluation.contribution_figure import ContributionTable
-    from avcil.serving import Answer
-    from avcil.serving.explanation import Explanation
+    from avcil.inference import Answer
+    from avcil.inference.contribution_table import ContributionTable
+    from avcil.inference.explanation import Explanation
 
 COLUMNS = ("path", "label", "probability", "known", "p_value", "answered_from", "notes", "error")
 WIDTH = 100

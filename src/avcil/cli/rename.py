@@ -31,7 +31,7 @@ class Args:
 
 def run(args: Args) -> None:
     """Rename, save, and print what was renamed."""
-    from avcil.serving import Recognizer
+    from avcil.inference import Recognizer
 
     check_out(args.out, models=[args.model])
     recognizer = Recognizer.load(args.model)

@@ -11,8 +11,8 @@ from tyro.conf import Positional
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from avcil.evaluation.attention import ExplainedRun
-    from avcil.evaluation.run_files import RunRecord
+    from avcil.reporting.attention import ExplainedRun
+    from avcil.runs.run_files import RunRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,8 @@ class Args:
 def run(args: Args) -> None:
     """Read the runs, explain a few clips, write the page."""
     from avcil.errors import InputError
-    from avcil.evaluation.report import write_report
-    from avcil.evaluation.run_files import read_runs
+    from avcil.reporting.report import write_report
+    from avcil.runs.run_files import read_runs
 
     if args.examples < 0:
         raise InputError(f"--examples must be 0 or more; not {args.examples}")
@@ -45,7 +45,7 @@ def run(args: Args) -> None:
 
 def _explained(runs: Sequence[RunRecord], count: int) -> list[ExplainedRun]:
     """Explanations of the first network and of the first closed form that use both modalities."""
-    from avcil.evaluation.attention import ExplainedRun
+    from avcil.reporting.attention import ExplainedRun
 
     if not count:
         return []
@@ -56,7 +56,7 @@ def _explained(runs: Sequence[RunRecord], count: int) -> list[ExplainedRun]:
     found = [run for run in candidates if run in chosen]
     if not found:
         return [ExplainedRun(note="none of these runs uses both audio and visual features")]
-    from avcil.serving.explained_clips import explained_clips
+    from avcil.inference.explained_clips import explained_clips
 
     made = [(run, *explained_clips(run.folder, count)) for run in found]
     return [ExplainedRun(record=run, examples=examples, note=note) for run, examples, note in made]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from avcil.reproduce.config import ReproduceConfig as Args
+from avcil.experiments.config import ReproduceConfig as Args
 
 __all__ = ["Args", "run"]
 
 
 def run(args: Args) -> int:
     """Print the plan, or carry it out and print its tables; 1 if a run failed."""
-    from avcil.reproduce.reproduce import describe, failures_text, reproduce
+    from avcil.experiments.reproduce import describe, failures_text, reproduce
 
     if args.dry_run:
         print(describe(args))

@@ -34,7 +34,7 @@ class ResultWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        from avcil.files import write_text
+        from avcil.utils.files import write_text
 
         for kind, stream in self.streams:
             if kind == "json":

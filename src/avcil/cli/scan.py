@@ -30,8 +30,8 @@ class Args:
 
 def run(args: Args) -> None:
     """Scan, write the list, and print the summary."""
-    from avcil.clips import write_clips
-    from avcil.scan import scan, write_problems
+    from avcil.data.clips import write_clips
+    from avcil.data.scan import scan, write_problems
 
     result = scan(
         args.folder,

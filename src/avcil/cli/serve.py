@@ -1,4 +1,4 @@
-"""avcil serve: a recogniser as a page for people and an HTTP API for programs."""
+"""avcil serve: a recognizer as a page for people and an HTTP API for programs."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from avcil.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """Serve a recogniser: ask it about clips, teach it classes, undo. The given run is never changed."""
+    """Serve a recognizer: ask it about clips, teach it classes, undo. The given run is never changed."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """A finished run directory, or a model's folder."""
     host: str = "127.0.0.1"
     """Address to listen at; any but this machine's own lets others in: set a password then."""
-    name: tuple[str, ...] = ()
+    allowed_host: tuple[str, ...] = ()
     """Host names that requests may be for, as in clips.example.org, when a proxy on this machine hands them on."""
     port: int = 7860
     """Port to listen at; 0 takes a free one."""
-    work: Path | None = None
+    state_dir: Path | None = None
     """Folder for what it is taught; RUN.taught beside the run if not given."""
     max_upload: str = "200MB"
     """Size of one upload at most."""
@@ -33,7 +33,7 @@ class Args:
     """Clips of one teaching at most."""
     workers: int = 2
     """Clips that are answered at once."""
-    waiting: int = 256
+    max_queue: int = 256
     """Clips that may wait for a worker; more are rejected with status 503."""
     password_file: Path | None = None
     """File with the password that page and API ask for; or set the environment variable AVCIL_PASSWORD."""
@@ -43,12 +43,12 @@ class Args:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise InputError(f"--port must lie from 0 to 65535; not {self.port}")
-        for name in self.name:
+        for name in self.allowed_host:
             if not name or set("/:@ ") & set(name):
-                raise InputError(f"--name takes a host's name, as in clips.example.org; not {name!r}")
+                raise InputError(f"--allowed-host takes a host's name, as in clips.example.org; not {name!r}")
         if not self.max_seconds > 0:
             raise InputError(f"--max-seconds must be above 0; not {self.max_seconds}")
-        for name, least in (("max_clips", 1), ("workers", 1), ("waiting", 0)):
+        for name, least in (("max_clips", 1), ("workers", 1), ("max_queue", 0)):
             if getattr(self, name) < least:
                 raise InputError(
                     f"--{name.replace('_', '-')} must be {least} or more; not {getattr(self, name)}"
@@ -57,9 +57,9 @@ class Args:
 
 def run(args: Args) -> None:
     """Serve until stopped."""
-    from avcil.serving.web.authentication import read_password
-    from avcil.serving.web.limits import Limits
-    from avcil.sizes import bytes_of
+    from avcil.serve.authentication import read_password
+    from avcil.serve.limits import Limits
+    from avcil.utils.sizes import bytes_of
 
     password = read_password(args.password_file)
     limits = Limits(
@@ -67,10 +67,10 @@ def run(args: Args) -> None:
         seconds=args.max_seconds,
         clips=args.max_clips,
         workers=args.workers,
-        waiting=args.waiting,
+        waiting=args.max_queue,
     )
     try:
-        from avcil.serving.web.server import serve
+        from avcil.serve.server import serve
     except ModuleNotFoundError as error:
         raise InputError(
             f"avcil serve needs the package {error.name}: pip install 'avcil[serve]', then run the command again"
@@ -79,9 +79,9 @@ def run(args: Args) -> None:
         args.run,
         host=args.host,
         port=args.port,
-        work=args.work,
+        work=args.state_dir,
         limits=limits,
         read_only=args.read_only,
-        names=[name.lower() for name in args.name],
+        names=[name.lower() for name in args.allowed_host],
         password=password,
     )

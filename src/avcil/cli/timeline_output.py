@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avcil.cli.result_writer import ResultWriter
-from avcil.clips import one_line
+from avcil.data.clips import one_line
 
 if TYPE_CHECKING:
-    from avcil.serving.timeline import Event
+    from avcil.inference.timeline import Event
 
 COLUMNS = ("path", "start", "end", "label", "probability", "known", "windows", "notes")
 STRIP = 72
@@ -20,7 +20,7 @@ STRIP = 72
 WIDEST = 24
 """Signs that are kept free for a class's name."""
 PALETTE = (75, 215, 78, 212, 221, 80, 210, 147)
-"""Light colours that black letters are read on."""
+"""Light colors that black letters are read on."""
 SIGNS = string.ascii_uppercase + string.ascii_lowercase + string.digits
 
 
@@ -67,8 +67,8 @@ class TimelineWriter(ResultWriter):
         """The video's strip."""
         for kind, stream in self.each():
             if kind == "text" and self._events:
-                coloured = stream.isatty() and not os.environ.get("NO_COLOR")
-                for line in strip(self._events, coloured=coloured):
+                colored = stream.isatty() and not os.environ.get("NO_COLOR")
+                for line in strip(self._events, colored=colored):
                     print(f"  {line}", file=stream)
 
 
@@ -85,7 +85,7 @@ def event_json(event: Event) -> dict[str, Any]:
     }
 
 
-def strip(events: list[Event], *, coloured: bool = False) -> list[str]:
+def strip(events: list[Event], *, colored: bool = False) -> list[str]:
     """A video's length as a line of signs, a class each, and what they stand for.
 
     A dot is where there is nothing to answer for, or nothing that is known.
@@ -102,14 +102,14 @@ def strip(events: list[Event], *, coloured: bool = False) -> list[str]:
         line += signs.setdefault(event.label, SIGNS[len(signs)] if len(signs) < len(SIGNS) else "+")
     legend = [f"{sign} {one_line(label)}" for label, sign in signs.items()]
     legend += [". none that it knows"] if "." in line else []
-    if coloured:
+    if colored:
         line = "".join(map(_painted, line))
         legend = [_painted(text[0]) + text[1:] for text in legend]
     return [f"|{line}| {clock(end)}", ", ".join(legend)]
 
 
 def _painted(sign: str) -> str:
-    """A sign on the colour of its class, for terminals (ECMA-48, palette of 256)."""
+    """A sign on the color of its class, for terminals (ECMA-48, palette of 256)."""
     if sign == ".":
         return sign
     return f"\x1b[30;48;5;{PALETTE[SIGNS.find(sign) % len(PALETTE)]}m{sign}\x1b[0m"

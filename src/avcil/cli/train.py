@@ -9,17 +9,17 @@ __all__ = ["Args", "run"]
 
 def run(args: Args) -> None:
     """Train and print what came of it."""
-    from avcil.evaluation.run_files import read_run
-    from avcil.evaluation.table import summary_table
+    from avcil.reporting.table import summary_table
+    from avcil.runs.run_files import read_run
+    from avcil.training.distributed import ProcessGroup
     from avcil.training.run import train
-    from avcil.training.team import Team
     from avcil.training.tracking import where
 
     results = train(args)
-    if not Team.from_environment().is_first:
+    if not ProcessGroup.from_environment().is_first:
         return
     print(summary_table([read_run(args.out)]))
-    print(f"\n{results['seconds']:.1f} s of training; the recogniser is in {args.out / 'model'}")
+    print(f"\n{results['seconds']:.1f} s of training; the recognizer is in {args.out / 'model'}")
     if args.track is not None:
         print(f"Figures of training: {where(args.track, args.out)}")
     print(f"Next: avcil predict {args.out} CLIP...    avcil report {args.out} --out report.html")

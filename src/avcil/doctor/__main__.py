@@ -11,7 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
-from avcil.doctor.checks import Wishes, find_checks
+from avcil.doctor.checks import TrialOptions, find_checks
 from avcil.doctor.examination import guarded
 from avcil.doctor.no_network import refuse_network
 from avcil.doctor.report import print_report
@@ -21,12 +21,12 @@ def main(words: list[str]) -> int:
     """The exit code."""
     if not words:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that goes away, as head does, ends it
-        return print_report(Wishes())
+        return print_report(TrialOptions())
     what, out, ray = words
     answers = os.dup(1)
     os.dup2(2, 1)  # what libraries print is no answer
     hosts = refuse_network() if what != "ray" else []  # Ray's processes talk to each other
-    wishes = Wishes(out=Path(out), ray=ray == "1")
+    wishes = TrialOptions(out=Path(out), ray=ray == "1")
     check = next(check for check in find_checks(wishes) if check.what == what)
     findings = [finding.as_json() for finding in guarded(check)]
     with os.fdopen(answers, "w", encoding="utf-8") as file:

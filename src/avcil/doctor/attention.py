@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from avcil.doctor.finding import Finding
+from avcil.doctor.finding import CheckResult
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,13 +20,13 @@ LARGEST = 1e-4
 """Of the largest number, in float32; 1e-6 is usual."""
 
 
-def attention() -> Iterator[Finding]:
+def attention() -> Iterator[CheckResult]:
     """The kernel that the processor gets, against the equations: values and gradients."""
     import torch
 
-    from avcil.models import kernels
+    from avcil.nn.kernels import choice
 
-    name = kernels.choose(torch.zeros(SHAPE), torch.float32).__name__.rpartition(".")[2]
+    name = choice.choose(torch.zeros(SHAPE), torch.float32).__name__.rpartition(".")[2]
     error = attention_error("cpu")
     fast, reason, advice = _why(name)
     agrees = error <= LARGEST
@@ -34,7 +34,7 @@ def attention() -> Iterator[Finding]:
         advice = (
             "remove the folder ~/.cache/avcil and try again, or train with CC=false for PyTorch's operators"
         )
-    yield Finding(
+    yield CheckResult(
         status="broken" if not agrees else "ok" if fast else "missing",
         what="attention",
         figure=f"{reason}; differs from the equations by {error:.0e} of the largest number",
@@ -45,7 +45,7 @@ def attention() -> Iterator[Finding]:
 
 def _why(name: str) -> tuple[bool, str, str]:
     """Whether the kernel of this name is the fast one, why it was chosen, and what to do for a faster one."""
-    from avcil.models.kernels import native
+    from avcil.nn.kernels import native
 
     if name == "native":
         return True, f"compiled C ({native.compiler()}, kept in {native.library_folder()})", ""
@@ -77,13 +77,13 @@ def attention_error(device: str) -> float:
 
 
 def _as_it_runs(tokens: Tensor, weight: Tensor, bias: Tensor, query: Tensor) -> Tensor:
-    from avcil.models.fused_attention import projected_attention
+    from avcil.nn.fused_attention import projected_attention
 
     return projected_attention(tokens, weight, bias, query).attended
 
 
 def _by_equations(tokens: Tensor, weight: Tensor, bias: Tensor, query: Tensor) -> Tensor:
-    from avcil.models.attention import guided_attention
+    from avcil.nn.attention import guided_attention
 
     return guided_attention(tokens, (tokens @ weight.T + bias).tanh(), query).attended
 

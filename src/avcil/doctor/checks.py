@@ -11,7 +11,7 @@ from avcil.doctor.attention import attention
 from avcil.doctor.cluster import ray_cluster
 from avcil.doctor.decoding import decoding
 from avcil.doctor.encoders import built_in_encoders, transformers_encoders
-from avcil.doctor.finding import Finding
+from avcil.doctor.finding import CheckResult
 from avcil.doctor.gpu import gpu
 from avcil.doctor.machine import machine
 from avcil.doctor.packages import (
@@ -26,7 +26,7 @@ from avcil.doctor.runs_folder import runs_folder
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wishes:
+class TrialOptions:
     """What the user asked for."""
 
     out: Path = Path("runs")
@@ -41,7 +41,7 @@ class Check:
 
     what: str
     """The name that its findings bear where it fails as a whole."""
-    run: Callable[[], Iterable[Finding]]
+    run: Callable[[], Iterable[CheckResult]]
     core: bool = True
     apart: bool = True
     """Whether it runs in a process of its own, because what it tries may crash or hang."""
@@ -49,7 +49,7 @@ class Check:
     """Seconds that it may take there."""
 
 
-def find_checks(wishes: Wishes) -> list[Check]:
+def find_checks(wishes: TrialOptions) -> list[Check]:
     """The checks. Building the list imports nothing heavy."""
     return [
         Check(what="python", run=python, apart=False),

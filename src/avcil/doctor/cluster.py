@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from importlib import metadata
 from importlib.util import find_spec
 
-from avcil.doctor.finding import Finding, not_installed
+from avcil.doctor.finding import CheckResult, not_installed
 
 
-def ray_cluster(start: bool) -> Iterator[Finding]:
+def ray_cluster(start: bool) -> Iterator[CheckResult]:
     """Ray's version; with `start`, a cluster of this machine that does two small things."""
     if find_spec("ray") is None:
         yield not_installed("ray", "--ray cannot spread work over machines", "distributed")
         return
     version = metadata.version("ray")
     if not start:
-        yield Finding(
+        yield CheckResult(
             status="ok",
             what="ray",
             figure=f"{version} is installed; it was not started",
@@ -29,7 +29,7 @@ def ray_cluster(start: bool) -> Iterator[Finding]:
     squares = _squares()
     figure = f"{version} started here and worked in {time.perf_counter() - began:.1f} s"
     right = squares == [4, 9]
-    yield Finding(
+    yield CheckResult(
         status="ok" if right else "broken",
         what="ray",
         figure=figure if right else f"{version} gave {squares} for the squares of 2 and 3",
@@ -40,7 +40,7 @@ def ray_cluster(start: bool) -> Iterator[Finding]:
 
 def _squares() -> list[int]:
     """Of 2 and 3, by Ray's workers."""
-    from avcil.ray_cluster import connected
+    from avcil.utils.ray_cluster import connected
 
     with connected("local") as ray:
         square = ray.remote(lambda number: number**2)

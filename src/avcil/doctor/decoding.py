@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avcil.doctor.finding import Finding
+from avcil.doctor.finding import CheckResult
 from avcil.doctor.trial_clip import FPS, FRAMES, RATE, TONE, trial_frames, trial_sound
 
 LEAST_PSNR = 30.0
@@ -17,7 +17,7 @@ TONE_ERROR = 5.0
 """Hertz."""
 
 
-def decoding() -> Iterator[Finding]:
+def decoding() -> Iterator[CheckResult]:
     """Write a clip as H.264 and AAC, read it, and compare."""
     import av
 
@@ -40,11 +40,11 @@ def decoding() -> Iterator[Finding]:
     if quality < LEAST_PSNR or abs(tone - TONE) > TONE_ERROR:
         yield _broken(f"{figure}, where {TONE:.0f} Hz and {LEAST_PSNR:.0f} dB or more were due")
         return
-    yield Finding(status="ok", what="decode", figure=f"{figure}; PyAV {av.__version__}")
+    yield CheckResult(status="ok", what="decode", figure=f"{figure}; PyAV {av.__version__}")
 
 
-def _broken(figure: str) -> Finding:
-    return Finding(
+def _broken(figure: str) -> CheckResult:
+    return CheckResult(
         status="broken", what="decode", figure=figure, advice="pip install --force-reinstall --no-deps av"
     )
 

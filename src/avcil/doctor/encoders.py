@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from avcil.doctor.finding import Finding, not_installed
+from avcil.doctor.finding import CheckResult, not_installed
 from avcil.doctor.trial_clip import RATE, trial_frames, trial_sound
 
 BUILT_IN = (
@@ -33,13 +33,13 @@ FAMILIES = {
 }
 
 
-def built_in_encoders() -> Iterator[Finding]:
+def built_in_encoders() -> Iterator[CheckResult]:
     """Those that come with the package, on a clip."""
     for kind, name in BUILT_IN:
         yield _tried(kind, name, what=name, core=True)
 
 
-def transformers_encoders() -> Iterator[Finding]:
+def transformers_encoders() -> Iterator[CheckResult]:
     """A VideoMAE and an AST of random weights, saved and taken as users take theirs."""
     if find_spec("transformers") is None:
         yield not_installed("transformers", "no VideoMAE, no hf:MODEL", "encoders")
@@ -59,7 +59,7 @@ def _save_tiny(folder: Path, model: str, config: str, options: dict[str, Any]) -
     getattr(transformers, model)(getattr(transformers, config)(**TINY, **options)).save_pretrained(folder)
 
 
-def _tried(kind: str, name: str, *, what: str, core: bool) -> Finding:
+def _tried(kind: str, name: str, *, what: str, core: bool) -> CheckResult:
     """Encode the trial clip twice: finite numbers, the same both times, not all alike."""
     from avcil.encoders.registry import audio_encoder, visual_encoder
 
@@ -75,7 +75,7 @@ def _tried(kind: str, name: str, *, what: str, core: bool) -> Finding:
     fine = np.isfinite(first).all() and first.std() > 0 and np.array_equal(first, encoder.encode([clip]))
     device = getattr(encoder, "device", "cpu")
     figure = f"{'x'.join(map(str, first.shape[1:]))} numbers a clip in {1000 * took:.0f} ms on {device}"
-    return Finding(
+    return CheckResult(
         status="ok" if fine else "broken",
         what=what,
         figure=figure if fine else f"{figure}; they are not finite, all alike, or differ from call to call",

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from avcil.doctor.checks import Check, Wishes, find_checks
-from avcil.doctor.finding import Finding
+from avcil.doctor.checks import Check, TrialOptions, find_checks
+from avcil.doctor.finding import CheckResult
 from avcil.errors import AvcilError
 
 AT_ONCE = 2
@@ -21,7 +21,7 @@ REINSTALL = "reinstall the package of that file (pip install --force-reinstall -
 REPORT = "please report it, with the output of: avcil doctor --json"
 
 
-def examine(wishes: Wishes) -> Iterator[Finding]:
+def examine(wishes: TrialOptions) -> Iterator[CheckResult]:
     """Everything that is found, in the order of the checks, as it comes; last, whether a check asked for a network."""
     checks = find_checks(wishes)
     asked: list[str] = []
@@ -37,9 +37,9 @@ def examine(wishes: Wishes) -> Iterator[Finding]:
     yield _network(asked)
 
 
-def guarded(check: Check) -> list[Finding]:
+def guarded(check: Check) -> list[CheckResult]:
     """A check's findings; what it raises as a finding."""
-    found: list[Finding] = []
+    found: list[CheckResult] = []
     try:
         found.extend(check.run())
     except AvcilError as error:  # which says itself what to do
@@ -54,12 +54,12 @@ def guarded(check: Check) -> list[Finding]:
 class Result:
     """What a process found."""
 
-    findings: Sequence[Finding]
+    findings: Sequence[CheckResult]
     hosts: Sequence[str] = ()
     """Other machines that it asked for, which was not let through."""
 
 
-def run_apart(check: Check, wishes: Wishes) -> Result:
+def run_apart(check: Check, wishes: TrialOptions) -> Result:
     """Run a check in a process of its own and take its findings."""
     words = [sys.executable, "-P", "-X", "faulthandler", "-m", "avcil.doctor"]
     words += [check.what, str(wishes.out), str(int(wishes.ray))]
@@ -82,7 +82,7 @@ def run_apart(check: Check, wishes: Wishes) -> Result:
         told = json.loads(done.stdout)
     except json.JSONDecodeError:
         return Result([_failed(check, f"said nothing that can be read: {done.stdout[:80]!r}")])
-    return Result([Finding(**found) for found in told["findings"]], told["hosts"])
+    return Result([CheckResult(**found) for found in told["findings"]], told["hosts"])
 
 
 def _end_of(done: subprocess.CompletedProcess[str]) -> str:
@@ -94,19 +94,19 @@ def _end_of(done: subprocess.CompletedProcess[str]) -> str:
     return f"ended with {done.returncode}{f': {lines[-1]}' if lines else ''}"
 
 
-def _failed(check: Check, figure: str) -> Finding:
+def _failed(check: Check, figure: str) -> CheckResult:
     missing = "ModuleNotFoundError" in figure
     crash = "crashed with" in figure
     advice = (
         "install what is missing above" if missing else f"{REINSTALL}; else {REPORT}" if crash else REPORT
     )
-    return Finding(status="broken", what=check.what, figure=figure, advice=advice, core=check.core)
+    return CheckResult(status="broken", what=check.what, figure=figure, advice=advice, core=check.core)
 
 
-def _network(asked: Sequence[str]) -> Finding:
+def _network(asked: Sequence[str]) -> CheckResult:
     if asked:
         figure = f"asked for by {', '.join(asked)}, though nothing here needs it"
-        return Finding(status="broken", what="network", figure=figure, advice=REPORT, core=False)
-    return Finding(
+        return CheckResult(status="broken", what="network", figure=figure, advice=REPORT, core=False)
+    return CheckResult(
         status="ok", what="network", figure="not needed: none of the above asked for it", core=False
     )

@@ -9,7 +9,7 @@ Status = Literal["ok", "missing", "broken"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class CheckResult:
     """One thing that was looked at."""
 
     status: Status
@@ -40,9 +40,9 @@ class Finding:
         return asdict(self)
 
 
-def not_installed(what: str, consequence: str, extra: str) -> Finding:
+def not_installed(what: str, consequence: str, extra: str) -> CheckResult:
     """A package of an extra that is not there, and what cannot be done without it."""
-    return Finding(
+    return CheckResult(
         status="missing",
         what=what,
         figure=f"not installed: {consequence}",

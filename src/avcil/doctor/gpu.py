@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 
 from avcil.doctor.attention import LARGEST, attention_error
-from avcil.doctor.finding import Finding
+from avcil.doctor.finding import CheckResult
 
 SIDE = 512
 """Of the matrices that are multiplied."""
@@ -16,7 +16,7 @@ LARGEST_BF16 = 2e-2
 """Of the largest number: bfloat16 keeps 8 bits."""
 
 
-def gpu() -> Iterator[Finding]:
+def gpu() -> Iterator[CheckResult]:
     """Each GPU that PyTorch sees, with a product and the attention on it; or why it sees none."""
     import torch
 
@@ -27,7 +27,7 @@ def gpu() -> Iterator[Finding]:
         yield from _one(number)
 
 
-def _none(cuda: str | None) -> Finding:
+def _none(cuda: str | None) -> CheckResult:
     driver = _driver()
     if driver is None:
         found = "no NVIDIA driver; the processor does all the work"
@@ -38,7 +38,7 @@ def _none(cuda: str | None) -> Finding:
     else:
         found = f"{driver}, but PyTorch for CUDA {cuda} cannot use it"
         advice = "look at CUDA_VISIBLE_DEVICES; else bring the driver up to date for this CUDA version"
-    return Finding(status="missing", what="gpu", figure=found, advice=advice, core=False)
+    return CheckResult(status="missing", what="gpu", figure=found, advice=advice, core=False)
 
 
 def _driver() -> str | None:
@@ -51,7 +51,7 @@ def _driver() -> str | None:
     return said[0] if said else "a driver that says nothing"
 
 
-def _one(number: int) -> Iterator[Finding]:
+def _one(number: int) -> Iterator[CheckResult]:
     import torch
 
     device, what = f"cuda:{number}", f"gpu {number}"
@@ -59,7 +59,7 @@ def _one(number: int) -> Iterator[Finding]:
     exact, coarse = _product_errors(device)
     has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     right = exact <= LARGEST and coarse <= LARGEST_BF16
-    yield Finding(
+    yield CheckResult(
         status="ok" if right else "broken",
         what=what,
         figure=f"{about.name}, {about.total_memory / 2**30:.0f} GiB, {'has' if has_bf16 else 'no'} bfloat16; a product "
@@ -88,10 +88,10 @@ def _product_errors(device: str) -> tuple[float, float]:
     return error(torch.float32), error(torch.bfloat16)
 
 
-def _attention(device: str, what: str) -> Finding:
+def _attention(device: str, what: str) -> CheckResult:
     error, has_triton = attention_error(device), find_spec("triton") is not None
     right = error <= LARGEST
-    return Finding(
+    return CheckResult(
         status="broken" if not right else "ok" if has_triton else "missing",
         what=f"{what} attention",
         figure=f"{'Triton' if has_triton else 'PyTorch operators: Triton is not installed'}; differs from the "

@@ -7,29 +7,29 @@ import platform
 from collections.abc import Iterator
 from pathlib import Path
 
-from avcil.doctor.finding import Finding
+from avcil.doctor.finding import CheckResult
 
 LIMIT = Path("/sys/fs/cgroup/memory.max")
 """The memory that a container may use, or "max"."""
 SMALL = 2 * 2**30
 
 
-def machine() -> Iterator[Finding]:
+def machine() -> Iterator[CheckResult]:
     """What there is to compute with."""
     import torch
 
-    from avcil.reproduce.config import available_cores
+    from avcil.experiments.config import available_cores
 
     cores, memory, threads = available_cores(), _memory(), torch.get_num_threads()
     figure = f"{platform.system()} {platform.machine()}, {cores} cores, {memory / 2**30:.1f} GiB of memory"
-    yield Finding(
+    yield CheckResult(
         status="ok",
         what="machine",
         figure=figure,
         advice="little memory: give avcil extract --workers 1 and small batches" if memory < SMALL else "",
     )
     many = threads > cores
-    yield Finding(
+    yield CheckResult(
         status="ok",
         what="threads",
         figure=f"PyTorch {torch.__version__} takes {threads} for {cores} cores",

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from avcil.doctor.finding import Finding
+from avcil.doctor.finding import CheckResult
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -20,7 +20,7 @@ INTRUDERS = ("torchvision", "torchaudio", "timm")
 """Nothing here needs them; torchvision and torchaudio built for another PyTorch keep transformers from importing."""
 
 
-def python() -> Iterator[Finding]:
+def python() -> Iterator[CheckResult]:
     """The interpreter's version."""
     from packaging.specifiers import SpecifierSet
 
@@ -28,13 +28,13 @@ def python() -> Iterator[Finding]:
     try:
         allowed = metadata.metadata(PACKAGE)["Requires-Python"] or ""
     except metadata.PackageNotFoundError:
-        yield Finding(
+        yield CheckResult(
             status="broken", what="python", figure=f"{here}; avcil is not installed", advice=NOT_INSTALLED
         )
         return
     fits = SpecifierSet(allowed).contains(here, prereleases=True)
     advice = "" if fits else f"make an environment of Python {allowed}: make setup PYTHON=/path/to/python"
-    yield Finding(
+    yield CheckResult(
         status="ok" if fits else "broken",
         what="python",
         figure=f"{here} (needs {allowed or 'any'})",
@@ -42,11 +42,11 @@ def python() -> Iterator[Finding]:
     )
 
 
-def required_packages() -> Iterator[Finding]:
+def required_packages() -> Iterator[CheckResult]:
     """Each package that avcil cannot do without."""
     for requirement in _requirements(PACKAGE, None):
         problem = _problem(requirement)
-        yield Finding(
+        yield CheckResult(
             status=_status(problem),
             what=requirement.name,
             figure=problem or f"{metadata.version(requirement.name)} (needs {requirement.specifier})",
@@ -54,11 +54,11 @@ def required_packages() -> Iterator[Finding]:
         )
 
 
-def imports() -> Iterator[Finding]:
+def imports() -> Iterator[CheckResult]:
     """Whether the packages that avcil cannot do without can be imported."""
     requirements = [r for r in _requirements(PACKAGE, None) if _version(r.name)]
     problems = {r.name: problem for r in requirements if (problem := _import_problem(r))}
-    yield Finding(
+    yield CheckResult(
         status="broken" if problems else "ok",
         what="imports",
         figure="; ".join(f"{name} {problem}" for name, problem in problems.items())
@@ -75,14 +75,14 @@ def extra_names() -> list[str]:
         return []
 
 
-def extra_packages(extra: str) -> Iterator[Finding]:
+def extra_packages(extra: str) -> Iterator[CheckResult]:
     """Whether all packages of an extra are there, of versions that fit, and can be imported."""
     requirements = list(_requirements(PACKAGE, extra))
     problems = {r.name: problem for r in requirements if (problem := _problem(r) or _import_problem(r))}
     words = [f"{name} {problem}" for name, problem in problems.items()]
     fine = [f"{r.name} {metadata.version(r.name)}" for r in requirements if r.name not in problems]
     absent = all(_status(problem) == "missing" for problem in problems.values())
-    yield Finding(
+    yield CheckResult(
         status="ok" if not problems else "missing" if absent else "broken",
         what=f"extra {extra}",
         figure=", ".join([*words, *fine]),
@@ -91,12 +91,12 @@ def extra_packages(extra: str) -> Iterator[Finding]:
     )
 
 
-def intruders() -> Iterator[Finding]:
+def intruders() -> Iterator[CheckResult]:
     """Packages that are better not there."""
     found = {name: version for name in INTRUDERS if (version := _version(name))}
     for name, version in found.items():
         problem = _import_error(name)
-        yield Finding(
+        yield CheckResult(
             status="broken" if problem else "ok",
             what=name,
             figure=f"{version}: {problem or 'imports; avcil does not need it'}",
@@ -107,7 +107,7 @@ def intruders() -> Iterator[Finding]:
         )
     if not found:
         figure = f"{', '.join(INTRUDERS)} are not installed, which is right: avcil needs none of them"
-        yield Finding(status="ok", what="intruders", figure=figure, core=False)
+        yield CheckResult(status="ok", what="intruders", figure=figure, core=False)
 
 
 def _requirements(package: str, extra: str | None) -> Iterator[Requirement]:

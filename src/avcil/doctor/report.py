@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 
-from avcil.doctor.checks import Wishes, find_checks
+from avcil.doctor.checks import TrialOptions, find_checks
 from avcil.doctor.examination import examine
-from avcil.doctor.finding import Finding
+from avcil.doctor.finding import CheckResult
 
 
-def print_report(wishes: Wishes, *, as_json: bool = False) -> int:
+def print_report(wishes: TrialOptions, *, as_json: bool = False) -> int:
     """Print what is found, as it comes; 1 if avcil does not work here, else 0."""
-    found: list[Finding] = []
+    found: list[CheckResult] = []
     width = max(len("transformers VideoMAEModel"), *(len(check.what) for check in find_checks(wishes)))
     for finding in examine(wishes):
         found.append(finding)

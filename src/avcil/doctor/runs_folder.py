@@ -8,16 +8,16 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from avcil.doctor.finding import Finding
+from avcil.doctor.finding import CheckResult
 from avcil.errors import AvcilError
 
 LITTLE = 2**30
 """Bytes free below which long runs are in danger: features of a thousand clips of VideoMAE take 2.4 GB."""
 
 
-def runs_folder(out: Path) -> Iterator[Finding]:
+def runs_folder(out: Path) -> Iterator[CheckResult]:
     """Write, lock, rename and remove a file there, as runs do."""
-    from avcil.files import folder_lock, write_text
+    from avcil.utils.files import folder_lock, write_text
 
     folder = next(path for path in (out.absolute(), *out.absolute().parents) if os.path.lexists(path))
     try:
@@ -29,7 +29,7 @@ def runs_folder(out: Path) -> Iterator[Finding]:
         free = shutil.disk_usage(folder).free
     except (OSError, AvcilError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        yield Finding(
+        yield CheckResult(
             status="broken",
             what="runs",
             figure=f"cannot write in {folder}: {reason}",
@@ -37,7 +37,7 @@ def runs_folder(out: Path) -> Iterator[Finding]:
         )
         return
     little = free < LITTLE
-    yield Finding(
+    yield CheckResult(
         status="broken" if little else "ok",
         what="runs",
         figure=f"{folder} can be written; {free / 2**30:.1f} GiB free",

@@ -23,7 +23,7 @@ from torch.nn import functional
 from avcil.encoders.audio_vit import BANDS, EPSILON, PATCHES, WINDOWS, audio_vit, read_checkpoint
 from avcil.encoders.base import AudioEncoder
 from avcil.encoders.device import Placed, inference
-from avcil.encoders.hugging_face import Source, hub_file, lasting_name, local_path, state_hash
+from avcil.encoders.hugging_face.loading import Source, hub_file, lasting_name, local_path, state_hash
 from avcil.encoders.info import EncoderInfo
 from avcil.encoders.kaldi_fbank import checked_sound, fbank, fitted
 from avcil.errors import InputError, unknown_name
@@ -51,7 +51,7 @@ class Recipe:
 
 
 VARIANTS = {"published": Recipe(), "av-cil-script": Recipe(sample_rate=11_430, normalised=False)}
-"""`av-cil-script` is what the scripts of AV-CIL's release do: another sample rate, no normalisation."""
+"""`av-cil-script` is what the scripts of AV-CIL's release do: another sample rate, no normalization."""
 
 
 class AudioMAE(Placed, AudioEncoder):

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from avcil.errors import InputError
-from avcil.tensor_files import ITEM_BYTES, load_tensors
+from avcil.utils.tensor_files import ITEM_BYTES, load_tensors
 
 WINDOWS, BANDS, PATCH = 1024, 128, 16
 PATCHES = (WINDOWS // PATCH) * (BANDS // PATCH)

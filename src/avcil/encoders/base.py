@@ -16,7 +16,7 @@ import numpy as np
 
 from avcil.encoders.constants import constants_of
 from avcil.encoders.info import EncoderInfo
-from avcil.frame_sampling import SLICE_CENTERS, FrameSampling
+from avcil.utils.frame_sampling import SLICE_CENTERS, FrameSampling
 
 Frames = np.ndarray | tuple[np.ndarray, ...]
 """A clip's frames: uint8 RGB (F, H, W, 3), or one such array for each of several samplings."""

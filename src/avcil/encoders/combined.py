@@ -23,7 +23,7 @@ from avcil.encoders.base import AudioEncoder, Encoder, Frames, VisualEncoder
 from avcil.encoders.fixed import area_weights, weight_hash
 from avcil.encoders.parts import JOINER, MAX_PARTS, part_name
 from avcil.errors import InputError
-from avcil.frame_sampling import FrameSampling
+from avcil.utils.frame_sampling import FrameSampling
 
 VERSION = 1
 

@@ -10,8 +10,8 @@ from typing import ClassVar
 
 import torch
 
-from avcil.devices import choose_device
 from avcil.errors import unknown_name
+from avcil.utils.devices import choose_device
 
 PRECISIONS = ("float32", "bfloat16")
 

@@ -1,5 +1,5 @@
 """What each part of a picture looks like, whichever way it is turned: the symmetry of its edges, and its
-colour.
+color.
 
 Shapes: F frames, P x P pixels, G x G cells, S = G * G, K symmetry orders.
 
@@ -60,8 +60,8 @@ def _unexplained(seen: np.ndarray) -> np.ndarray:
     return left
 
 
-def edge_colour(colour: np.ndarray, strength: np.ndarray, windows: np.ndarray) -> np.ndarray:
+def edge_color(color: np.ndarray, strength: np.ndarray, windows: np.ndarray) -> np.ndarray:
     """Red and blue over the grey (F, S, 2) of every cell, pixels weighted by edge strength (F, P, P)."""
-    over_grey = colour[..., [0, 2]] - colour.mean(axis=3, keepdims=True)  # (F, P, P, 2)
+    over_grey = color[..., [0, 2]] - color.mean(axis=3, keepdims=True)  # (F, P, P, 2)
     sums = pooled(np.stack([strength, strength * over_grey[..., 0], strength * over_grey[..., 1]]), windows)
     return sums[..., 1:] / (sums[..., :1] + 1e-4)

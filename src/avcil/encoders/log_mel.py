@@ -5,7 +5,7 @@ Shapes: N samples, L analysis windows, M mel bands, G time segments, D width.
     power spectrum of 40 ms windows every 10 ms -> M mel bands -> E = log(power + floor)
     E - mean(E): the level of the recording goes
     averaged into G equal segments of time: the length goes
-    2-D DCT-II over time and bands, the lowest `time_terms` x `band_terms` coefficients, standardised
+    2-D DCT-II over time and bands, the lowest `time_terms` x `band_terms` coefficients, standardized
     8 lowest DCT terms over bands of the mean spectrum, and of the root mean square change over 40 ms: timbre
         and
         roughness, which stay when the sound is shifted in time
@@ -101,7 +101,7 @@ class LogMel(AudioEncoder):
         shape = (self._time_basis @ segments @ self._band_basis.T).ravel()
         seconds = len(sound) / self.sample_rate
         duration = np.full(DURATION_COPIES, 2 * np.log(3 * max(seconds, 1e-2)))
-        return np.concatenate([standardised(shape), self._texture(energy), duration]).astype(np.float32)
+        return np.concatenate([standardized(shape), self._texture(energy), duration]).astype(np.float32)
 
     def _texture(self, energy: np.ndarray) -> np.ndarray:
         """Mean spectrum and its root mean square change: (2 * TEXTURE_TERMS,), of about unit variance."""
@@ -115,10 +115,10 @@ def product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.einsum("ij,jk->ik", left, right)
 
 
-def standardised(values: np.ndarray) -> np.ndarray:
+def standardized(values: np.ndarray) -> np.ndarray:
     """Mean 0 and variance 1 over all of `values`; constant values give zeros."""
-    centred = values - values.mean()
-    return centred / (centred.std() + 1e-3)
+    centered = values - values.mean()
+    return centered / (centered.std() + 1e-3)
 
 
 def mel_bands(

@@ -7,7 +7,7 @@ Brightness constancy, g_t + g_x u(x, y) + g_y v(x, y) = 0 (Horn and Schunck 1981
 
     u = right + growth * (x - cx) - turn * (y - cy),    v = down + growth * (y - cy) + turn * (x - cx)
 
-around the cell's centre of edge energy (cx, cy), in the least squares sense over the cell's window: the
+around the cell's center of edge energy (cx, cy), in the least squares sense over the cell's window: the
 four-parameter form of Lucas and Kanade (1981). Averages over windows are two matrix products, so that
 everything is a few array operations over all frames and cells at once.
 """
@@ -39,7 +39,7 @@ def similarity_motion(gx: np.ndarray, gy: np.ndarray, gt: np.ndarray, windows: n
     sums = pooled(np.stack([*pairs, *(basis * gt), x * energy, x[:, None] * energy]), windows)
     normal, right_side = _symmetric(sums[..., :10]), sums[..., 10:14, None]
     total = normal[..., 0, 0] + normal[..., 1, 1] + 1e-9
-    moved = _recentring(sums[..., 14] / total, sums[..., 15] / total)
+    moved = _recentering(sums[..., 14] / total, sums[..., 15] / total)
     normal = moved @ normal @ moved.swapaxes(-1, -2)
     strength = (total + 0.3 * total.mean())[..., None, None]
     return -np.linalg.solve(normal + RIDGE * strength * np.eye(4), moved @ right_side)[..., 0]
@@ -54,7 +54,7 @@ def _symmetric(upper: np.ndarray) -> np.ndarray:
     return full
 
 
-def _recentring(cx: np.ndarray, cy: np.ndarray) -> np.ndarray:
+def _recentering(cx: np.ndarray, cy: np.ndarray) -> np.ndarray:
     """The matrices (..., 4, 4) that express growth and turn around (cx, cy) in place of the picture's
     middle."""
     change = np.zeros((*cx.shape, 4, 4))

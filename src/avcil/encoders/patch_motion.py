@@ -4,10 +4,10 @@ Shapes: F frames, T time slices, S = G x G cells, K symmetry orders of edges (ed
 
     motion      right-left, up-down, growth, turn of every cell (motion.py), as shares of their squares: (T,
     S, 4) look        symmetry orders of the cell's edges and none of them, as shares: (T, S, K + 1); slant;
-    colour local part  look x motion (all products: "stripes, turning"), then motion, look, slant and colour,
+    color local part  look x motion (all products: "stripes, turning"), then motion, look, slant and color,
                 each times a
                 gate that closes over cells without edges
-    context     low terms of the 3-D DCT of the whole clip without its still part, standardised, through a
+    context     low terms of the 3-D DCT of the whole clip without its still part, standardized, through a
                 fixed
                 random projection; the same in every token, as attention gives it to the tokens of a
                 transformer. It keeps fine motion, such as that of lips, through a mean over tokens
@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from avcil.encoders.base import VisualEncoder
-from avcil.encoders.edges import ORDERS, edge_colour, edge_symmetry
+from avcil.encoders.edges import ORDERS, edge_color, edge_symmetry
 from avcil.encoders.fixed import area_weights, cosine_basis, random_matrix, weight_hash
 from avcil.encoders.info import EncoderInfo
 from avcil.encoders.motion import similarity_motion
@@ -119,12 +119,12 @@ class PatchMotion(VisualEncoder):
         squares = self._sliced(np.abs(similarity_motion(gx, gy, gt, self._motion_windows))) ** 2
         return squares / (squares.sum(axis=2, keepdims=True) + MOTION_FLOOR)
 
-    def _look(self, colour: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Gate (T, S, 1), symmetry shares (T, S, K + 1), slant and colour (T, S, 4)."""
-        grey = colour @ (LUMA * 255)
+    def _look(self, color: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Gate (T, S, 1), symmetry shares (T, S, K + 1), slant and color (T, S, 4)."""
+        grey = color @ (LUMA * 255)
         gx, gy = np.gradient(grey, axis=2), np.gradient(grey, axis=1)
         strength, orders, slant = edge_symmetry(gx, gy, self._look_windows)
-        hue = edge_colour(colour, np.hypot(gx, gy), self._look_windows)
+        hue = edge_color(color, np.hypot(gx, gy), self._look_windows)
         strength = self._sliced(strength[..., None])
         gate = strength**2 / (strength**2 + (2 * strength.mean()) ** 2 + 1e-9)
         return gate, self._sliced(orders), self._sliced(np.concatenate([slant, hue], axis=2))
@@ -154,7 +154,7 @@ def resized(clip: np.ndarray, pixels: int) -> np.ndarray:
 def cell_windows(pixels: int, cells: int) -> np.ndarray:
     """Overlapping raised cosines (G, P) float32, 1.5 cells to either side, rows summing to 1."""
     spacing = pixels / cells
-    centres = (np.arange(cells) + 0.5) * spacing
-    distance = np.abs(np.arange(pixels) + 0.5 - centres[:, None]) / (1.5 * spacing)
+    centers = (np.arange(cells) + 0.5) * spacing
+    distance = np.abs(np.arange(pixels) + 0.5 - centers[:, None]) / (1.5 * spacing)
     windows = np.where(distance < 1, 0.5 + 0.5 * np.cos(np.pi * distance), 0.0)
     return (windows / windows.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -26,7 +26,7 @@ NORMALISATIONS: dict[str, tuple[Triple, Triple]] = {
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "timesformer": ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225)),
 }
-"""Mean and deviation of each colour, pixels from 0 to 1, as published with the families of models."""
+"""Mean and deviation of each color, pixels from 0 to 1, as published with the families of models."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Pixels:
     short_side: int
     """The frames' short side before the crop."""
     fit: Literal["crop", "squash"] = "crop"
-    """crop: the centre of the frame; squash: the whole frame brought to a square, its aspect lost."""
+    """crop: the center of the frame; squash: the whole frame brought to a square, its aspect lost."""
     mean: Triple
     std: Triple
     source: str = "published"
@@ -61,7 +61,7 @@ class Pixels:
         """Bytes (B, F, P, P, 3) of clips (F, H, W, 3) of any sizes, RGB; `name` is the encoder's."""
         return torch.stack([self._fitted(torch.from_numpy(_checked(clip, name))) for clip in clips])
 
-    def normalised(self, frames: Tensor) -> Tensor:
+    def normalized(self, frames: Tensor) -> Tensor:
         """Float32 (..., 3, P, P) from bytes (..., P, P, 3), on the device where these are."""
         mean, std = (torch.tensor(values, device=frames.device) * 255 for values in (self.mean, self.std))
         return ((frames.float() - mean) / std).movedim(-1, -3).contiguous()
@@ -94,7 +94,7 @@ def _checked(clip: np.ndarray, name: str) -> np.ndarray:
 
 
 def from_processor(
-    settings: Mapping[str, Any] | None, *, side: int, own_side: bool, fit: str, normalisation: str
+    settings: Mapping[str, Any] | None, *, side: int, own_side: bool, fit: str, normalization: str
 ) -> Pixels:
     """What a model's preprocessor_config.json says; None takes what was published for its family.
 
@@ -102,10 +102,10 @@ def from_processor(
     :param own_side: whether the model takes other sizes than `side` too, so that the file may choose.
     :param fit: the family's way where the file does not say.
     """
-    mean, std = NORMALISATIONS[normalisation]
+    mean, std = NORMALISATIONS[normalization]
     if settings is None:
         return Pixels(
-            side=side, short_side=side, fit=fit, mean=mean, std=std, source=f"published: {normalisation}"
+            side=side, short_side=side, fit=fit, mean=mean, std=std, source=f"published: {normalization}"
         )
     size, crop = settings.get("size"), settings.get("crop_size")
     cropped = settings.get("do_center_crop", fit == "crop")

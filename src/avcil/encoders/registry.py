@@ -24,16 +24,16 @@ Places = dict[str, tuple[str, str]]
 VISUAL: Places = {
     "patch-motion": ("avcil.encoders.patch_motion", "PatchMotion"),
     "efficientnet-lite0": ("avcil.encoders.efficientnet_lite", "EfficientNetLite0"),
-    "videomae-base": ("avcil.encoders.hugging_face_visual", "VideoMAE"),
-    "hf": ("avcil.encoders.hugging_face_visual", "HuggingFaceVisual"),
+    "videomae-base": ("avcil.encoders.hugging_face.visual_encoder", "VideoMAE"),
+    "hf": ("avcil.encoders.hugging_face.visual_encoder", "HuggingFaceVisual"),
 }
 AUDIO: Places = {
     "log-mel": ("avcil.encoders.log_mel", "LogMel"),
     "yamnet": ("avcil.encoders.yamnet", "Yamnet"),
     "audiomae": ("avcil.encoders.audio_mae", "AudioMAE"),
-    "hf-audio": ("avcil.encoders.hugging_face_audio", "HuggingFaceAudio"),
+    "hf-audio": ("avcil.encoders.hugging_face.audio_encoder", "HuggingFaceAudio"),
 }
-JOINT: Places = {"hf-joint": ("avcil.encoders.hugging_face_joint", "HuggingFaceJoint")}
+JOINT: Places = {"hf-joint": ("avcil.encoders.hugging_face.joint_encoder", "HuggingFaceJoint")}
 DEFAULT_VISUAL = "patch-motion+efficientnet-lite0"
 DEFAULT_AUDIO = "log-mel+yamnet"
 """How things move and sound, and what they are: features for any kind of clip (docs/encoders.md)."""

@@ -15,7 +15,7 @@ import torch
 from avcil.errors import AvcilError, InputError
 from avcil.features import FeatureStore
 from avcil.models.base import Modality, Model, modality_parts
-from avcil.training.rng import generator
+from avcil.utils.rng import generator
 
 TOLERANCE = 1e-5
 """Of probabilities and p-values."""
@@ -51,29 +51,29 @@ class Comparison:
 
 def random_clips(shapes: dict[str, tuple[int, ...]], given: Modality) -> Iterator[Parts]:
     """Standard normal clips, one and several, on the grid of training and on others."""
-    hears, sees = modality_parts(given)
+    has_audio, has_visual = modality_parts(given)
     slices, tokens, width = shapes.get("visual", (1, 1, 1))
     draw = generator(0, "clips to compare an export by")
     for count, t, s in ((1, slices, tokens), (7, slices, tokens), (3, 1, 1), (2, slices + 1, tokens + 2)):
-        audio = torch.randn(count, *shapes["audio"], generator=draw) if hears else None
-        yield audio, torch.randn(count, t, s, width, generator=draw) if sees else None
+        audio = torch.randn(count, *shapes["audio"], generator=draw) if has_audio else None
+        yield audio, torch.randn(count, t, s, width, generator=draw) if has_visual else None
 
 
 def stored_clips(store: FeatureStore, shapes: dict[str, tuple[int, ...]], given: Modality) -> Iterator[Parts]:
     """Clips of a store that have what is needed, evenly over it; InputError if its features are others."""
-    hears, sees = modality_parts(given)
+    has_audio, has_visual = modality_parts(given)
     there = {"audio": (store.audio_width,), "visual": store.visual_shape}
-    for name, wanted in (("audio", hears), ("visual", sees)):
+    for name, wanted in (("audio", has_audio), ("visual", has_visual)):
         if wanted and (there[name] is None or there[name][-1] != shapes[name][-1]):
             raise InputError(
                 f"the store {store.path} has no {name} features of width {shapes[name][-1]}, which this model takes"
             )
-    rows = [n for n, clip in enumerate(store.clips) if clip.audio >= hears and clip.visual >= sees]
+    rows = [n for n, clip in enumerate(store.clips) if clip.audio >= has_audio and clip.visual >= has_visual]
     chosen = [rows[at] for at in np.linspace(0, len(rows) - 1, min(len(rows), CLIPS)).astype(int)]
     for start in range(0, len(chosen), BATCH):
         part = chosen[start : start + BATCH]
-        audio = torch.from_numpy(store.audio(part)).float() if hears else None
-        yield audio, torch.from_numpy(store.visual(part)).float() if sees else None
+        audio = torch.from_numpy(store.audio(part)).float() if has_audio else None
+        yield audio, torch.from_numpy(store.visual(part)).float() if has_visual else None
 
 
 class Checker:

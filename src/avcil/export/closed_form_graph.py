@@ -1,8 +1,8 @@
 """The model of a learner in closed form as a graph: pooling, embedding, linear scores, and how odd a clip is.
 
-B clips, T time slices, S spatial tokens, Da and Dv widths of sound and picture, M features of which a head uses m, C
-classes. The equations are those of `models.embedding`, `models.closed_form` and `statistics.conformal`, in float64 as
-there; T and S may vary from call to call.
+B clips, T time slices, S spatial tokens, Da and Dv widths of audio and visual features, M features of which a head uses
+m, C classes. The equations are those of `closed_form.embedding`, `closed_form.model` and `closed_form.p_values`, in
+float64 as there; T and S may vary from call to call.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from onnx import TensorProto
 
+from avcil.closed_form.embedding import Embedding
+from avcil.closed_form.model import LinearHead, LinearScores, Nonconformity
+from avcil.closed_form.p_values import BINS, HIGHEST
 from avcil.errors import InputError
 from avcil.export.graph import Graph
 from avcil.export.network_graph import SMALLEST_LENGTH
 from avcil.models.base import Modality, modality_parts
-from avcil.models.closed_form import LinearHead, LinearScores, Oddity
-from avcil.models.embedding import Embedding
-from avcil.statistics.conformal import BINS, HIGHEST
 
 
 def add_closed_form(
@@ -35,8 +35,10 @@ def add_closed_form(
     features = builder.features(builder.vectors(audio, visual), head)
     raw = graph.node("MatMul", features, graph.constant("head_weight", head.weight), name="head_product")
     raw = graph.node("Add", raw, graph.constant("head_bias", head.bias), name="raw_scores")
-    scores = graph.node("Mul", raw, builder.number("sharpness", head.sharpness), name="sharp_scores")
-    return scores, None if head.oddity is None else builder.p_values(head.oddity, features, raw)
+    scores = graph.node(
+        "Mul", raw, builder.number("sharpness", head.inverse_temperature), name="sharp_scores"
+    )
+    return scores, None if head.nonconformity is None else builder.p_values(head.nonconformity, features, raw)
 
 
 class _ClosedForm:
@@ -54,12 +56,12 @@ class _ClosedForm:
     def vectors(self, audio: str | None, visual: str | None) -> dict[int, str]:
         """The pooled vectors that there are, float64, by the number under which the embedding knows them."""
         graph, found = self.graph, {}
-        hears, _ = modality_parts(self.model.modality)
+        has_audio, _ = modality_parts(self.model.modality)
         if audio is not None:
             found[0] = graph.cast(audio, "float64", name="audio_exact")
         if visual is not None:
             tokens = graph.cast(visual, "float64", name="visual_exact")
-            first = int(hears)
+            first = int(has_audio)
             found[first] = graph.reduced("ReduceMean", tokens, [1, 2], name="mean_token")
             if self.model.pooling == "mean-deviation":
                 found[first + 1] = self._deviation(tokens)
@@ -95,7 +97,7 @@ class _ClosedForm:
         """Stretches of the features: where each begins, its width, its values (B, width)."""
         begin = 0
         for embedding, at in self.model.embedding.blocks:
-            pieces = list(self._standardised(embedding, at, vectors))
+            pieces = list(self._standardized(embedding, at, vectors))
             if embedding.config.activation == "none":  # vectors side by side, each of which may be lacking
                 for offset, width, piece in pieces:
                     yield begin + offset, width, piece
@@ -107,7 +109,7 @@ class _ClosedForm:
                 )
             begin += embedding.width
 
-    def _standardised(
+    def _standardized(
         self, embedding: Embedding, at: tuple[int, ...], vectors: dict[int, str]
     ) -> Iterator[tuple[int, int, str]]:
         """z of each vector that there is: its place in the block, its width, its values."""
@@ -119,8 +121,8 @@ class _ClosedForm:
                 if embedding.config.normalise != "length":
                     mean = graph.constant("mean", tensors["mean"][part])
                     inverse = graph.constant("inverse_deviation", tensors["inverse_deviation"][part])
-                    centred = graph.node("Sub", value, mean, name="centred")
-                    value = graph.node("Mul", centred, inverse, name="standardised")
+                    centered = graph.node("Sub", value, mean, name="centered")
+                    value = graph.node("Mul", centered, inverse, name="standardized")
                 if embedding.config.normalise != "first-step":
                     value = self._of_one_length(value, width)
                 yield offset, width, value
@@ -139,7 +141,7 @@ class _ClosedForm:
     def _random_features(self, embedding: Embedding, pieces: list[str]) -> str:
         """phi(z W / sqrt(P) + b); W is kept in float32, as the model keeps it."""
         graph, tensors, activation = self.graph, embedding.tensors(), embedding.config.activation
-        z = pieces[0] if len(pieces) == 1 else graph.node("Concat", *pieces, name="standardised_all", axis=1)
+        z = pieces[0] if len(pieces) == 1 else graph.node("Concat", *pieces, name="standardized_all", axis=1)
         weight = graph.cast(
             graph.constant("projection", tensors["weight"]), "float64", name="projection_exact"
         )
@@ -157,10 +159,10 @@ class _ClosedForm:
 
     # -- oddity --------------------------------------------------------------------------------------------------------
 
-    def p_values(self, oddity: Oddity, features: str, raw: str) -> str:
+    def p_values(self, nonconformity: Nonconformity, features: str, raw: str) -> str:
         """(B,): the value of each clip's bin in a table of all bins' p-values."""
         graph = self.graph
-        inverse = graph.constant("oddity_inverse", oddity.inverse)
+        inverse = graph.constant("oddity_inverse", nonconformity.inverse)
         turned = graph.node("MatMul", features, inverse, name="turned")
         length = self._summed(graph.node("Mul", turned, features, name="turned_along"), "squared_length")
         best = graph.reduced("ReduceMax", raw, [1], name="best_score")
@@ -176,7 +178,7 @@ class _ClosedForm:
         first, last = (graph.constant(name, np.array(at)) for name, at in (("first", 0), ("last", BINS - 1)))
         within = graph.node("Clip", whole, first, last, name="bin_within")
         middles = (torch.arange(BINS, dtype=torch.float64) + 0.5) * (HIGHEST / BINS)
-        table = graph.constant("p_value_of_bin", oddity.counts.p_values(middles))
+        table = graph.constant("p_value_of_bin", nonconformity.counts.p_values(middles))
         return graph.node("Gather", table, within, name="p_value", axis=0)
 
     def _summed(self, value: str, name: str) -> str:

@@ -1,8 +1,8 @@
 """The network of the gradient methods as a graph: its projections, guided attention by the plain equations, its head.
 
 B clips, T time slices, S spatial tokens, Da and Dv widths of sound and picture, D width of the features, C classes, P
-proxies of a class. The equations are those of `models.network`, `models.attention`, `models.heads` and
-`models.proxy_head`; T and S may vary from call to call.
+proxies of a class. The equations are those of `nn.network`, `nn.attention`, `nn.heads` and
+`nn.proxy_head`; T and S may vary from call to call.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from avcil.errors import InputError
 from avcil.export.graph import Graph
-from avcil.models.heads import LinearHead
-from avcil.models.network import Network
-from avcil.models.proxy_head import ProxyHead
+from avcil.nn.head import LinearHead
+from avcil.nn.network import Network
+from avcil.nn.proxy_head import ProxyHead
 
 SMALLEST_LENGTH = 1e-12
 """Of `torch.nn.functional.normalize`."""

@@ -1,4 +1,4 @@
-"""A recogniser's model as one ONNX file: features in, probabilities of classes out.
+"""A recognizer's model as one ONNX file: features in, probabilities of classes out.
 
 B clips, T time slices, S spatial tokens, Da and Dv widths of sound and picture, C classes.
 """
@@ -9,26 +9,23 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from onnx import ModelProto
 
-import avcil
+from avcil.closed_form.model import LinearScores
 from avcil.errors import InputError
 from avcil.export.check import Checker, Comparison, random_clips, stored_clips
 from avcil.export.closed_form_graph import add_closed_form
 from avcil.export.graph import OPSET, Graph
 from avcil.export.network_graph import add_network
 from avcil.features import FeatureStore
-from avcil.files import write_atomically
 from avcil.models.base import Modality, Model, modality_parts
-from avcil.models.closed_form import LinearScores
-from avcil.models.network import Network
-from avcil.models.saved import ONNX_FILE, SavedModel
-
-if TYPE_CHECKING:
-    from avcil.serving.recognizer import Recognizer
+from avcil.nn.network import Network
+from avcil.saved_models.folder import ONNX_FILE, SavedModel
+from avcil.utils.files import write_atomically
+from avcil.utils.version import __version__
 
 FORMAT, VERSION = "avcil-onnx", 1
 """Of what stands in the file's metadata."""
@@ -52,13 +49,13 @@ class OnnxExport:
 
 
 def export_onnx(
-    recognizer: Recognizer,
+    saved: SavedModel,
     path: Path | str,
     *,
     modality: Modality | None = None,
     store: FeatureStore | None = None,
 ) -> OnnxExport:
-    """Write `recognizer`'s model as ONNX to `path`, a file name ending in .onnx or a folder for model.onnx.
+    """Write the model of `saved` as ONNX to `path`, a file name ending in .onnx or a folder for model.onnx.
 
     Inputs `audio` (B, Da) and `visual` (B, T, S, Dv), float32, those that `modality` names: the model's own unless
     given, or a part of it that the model can answer from alone. Outputs, float32: `probabilities` (B, C), `scores`
@@ -66,13 +63,12 @@ def export_onnx(
     clips and, if given, clips of `store`. Raises InputError for a model, modality or path that cannot be, AvcilError
     where the two differ by more than `check.TOLERANCE`.
     """
-    state = recognizer.snapshot()
     file = onnx_path(Path(path))
-    given = _given(state.model, modality)
-    whole = build(state, given)
+    given = _given(saved.model, modality)
+    whole = build(saved, given)
     content = whole.SerializeToString()
-    shapes = _shapes(state.description)
-    checker = Checker(content, state.model, _dtype(state.model))
+    shapes = _shapes(saved.description)
+    checker = Checker(content, saved.model, _dtype(saved.model))
     found = [checker.compare("random clips", random_clips(shapes, given))]
     if store is not None:
         found.append(checker.compare(f"clips of {store.path}", stored_clips(store, shapes, given)))
@@ -104,11 +100,11 @@ def onnx_path(path: Path) -> Path:
 def build(state: SavedModel, given: Modality) -> ModelProto:
     """The model of a state as ONNX, for clips that have `given`."""
     graph, shapes = Graph(), _shapes(state.description)
-    hears, sees = modality_parts(given)
+    has_audio, has_visual = modality_parts(given)
     audio = visual = None
-    if hears:
+    if has_audio:
         audio = graph.input("audio", ("batch", *shapes["audio"]), "the sound's features of each clip")
-    if sees:
+    if has_visual:
         shape = ("batch", "slices", "tokens", shapes["visual"][-1])
         visual = graph.input("visual", shape, "the picture's tokens of each clip")
     model, p_values = state.model, None
@@ -147,15 +143,15 @@ def _add_outputs(graph: Graph, scores: str, p_values: str | None, classes: int) 
 def _metadata(state: SavedModel, given: Modality) -> dict[str, str]:
     """What a program needs to know of the file, and where its features come from."""
     description = state.description
-    hears, sees = modality_parts(given)
+    has_audio, has_visual = modality_parts(given)
     plain = {
         "format": FORMAT,
         "version": str(VERSION),
-        "avcil": avcil.__version__,
+        "avcil": __version__,
         "method": str(description.get("method", state.model.kind)),
         "modality": given,
     }
-    parts = {"audio": hears, "visual": sees, "sampling": True, "dtype": True}
+    parts = {"audio": has_audio, "visual": has_visual, "sampling": True, "dtype": True}
     told: dict[str, Any] = {"labels": list(state.labels)}
     told |= {name: description[name] for name, there in parts.items() if there and description.get(name)}
     return plain | {name: json.dumps(value, ensure_ascii=False) for name, value in told.items()}

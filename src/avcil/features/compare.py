@@ -16,8 +16,8 @@ import numpy as np
 
 from avcil.errors import InputError
 from avcil.features.store import FeatureStore
-from avcil.files import write_text
-from avcil.progress import Progress
+from avcil.utils.files import write_text
+from avcil.utils.progress import Progress
 
 WORST = 5
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from avcil.errors import InputError
-from avcil.files import write_text
-from avcil.input_files import read_bytes
+from avcil.utils.files import write_text
+from avcil.utils.input_files import read_bytes
 
 NAME = "failures.csv"
 COLUMNS = ("clip_id", "path", "label", "split", "reason", "tried")
 LARGEST = 64 << 20
 """Bytes; a hundred times the list of the largest data set."""
+REASONS_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,3 +66,14 @@ def write_failures(folder: Path, failures: Mapping[str, Failure]) -> None:
     for clip_id in sorted(failures):
         writer.writerow([getattr(failures[clip_id], name) for name in COLUMNS])
     write_text(path, text.getvalue())
+
+
+def reasons(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """The most frequent reasons of pairs (clip id, reason), one a line, each with a clip that has it."""
+    example = {reason: clip_id for clip_id, reason in reversed(pairs)}
+    counts = Counter(reason for _, reason in pairs).most_common()
+    lines = [
+        f"  {count:5d}  {reason} (such as {example[reason]!r})" for reason, count in counts[:REASONS_SHOWN]
+    ]
+    hidden = sum(count for _, count in counts[REASONS_SHOWN:])
+    return [*lines, f"  {hidden:5d}  for other reasons"] if hidden else lines

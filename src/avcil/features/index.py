@@ -21,11 +21,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from avcil.clips import SPLITS
+from avcil.data.clips import SPLITS
 from avcil.errors import InputError
 from avcil.features.source import SourceFile
-from avcil.files import disk_error, sync_folder
-from avcil.input_files import open_regular, parse_json
+from avcil.utils.files import disk_error, sync_folder
+from avcil.utils.input_files import open_regular, parse_json
 
 NAME = "index.jsonl"
 SHARD_NAME = re.compile(r"([0-9a-f]{12})-[0-9]{5,}\.safetensors", re.ASCII)

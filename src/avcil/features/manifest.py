@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from avcil.encoders.parts import Part, is_joint, parts_of, written_name
 from avcil.errors import InputError
-from avcil.files import read_json, write_json
+from avcil.utils.files import read_json, write_json
 
 if TYPE_CHECKING:
     from avcil.encoders.base import Encoder
@@ -208,7 +208,7 @@ class Manifest:
         """Write `manifest.json` atomically."""
         write_json(Path(folder) / "manifest.json", self.to_dict())
 
-    def check_same(self, stored: Manifest, folder: Path) -> None:
+    def assert_in_sync(self, stored: Manifest, folder: Path) -> None:
         """Refuse to add to a store whose clips got other numbers than this manifest gives."""
         mine, theirs = self.identity(), stored.identity()
         if theirs["missing"] == ZERO and mine["missing"] == "keep":

@@ -20,9 +20,9 @@ from typing import BinaryIO
 import numpy as np
 
 from avcil.errors import InputError
-from avcil.files import write_atomically
-from avcil.input_files import open_regular
-from avcil.tensor_files import read_layout
+from avcil.utils.files import write_atomically
+from avcil.utils.input_files import open_regular
+from avcil.utils.tensor_files import read_layout
 
 CODES = {"float16": "F16", "float32": "F32"}
 DTYPES = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}

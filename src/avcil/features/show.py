@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from avcil.features.failures import Failure, read_failures
+from avcil.features.failures import Failure, read_failures, reasons
 from avcil.features.index import StoredClip
 from avcil.features.manifest import Manifest, modality_of
-from avcil.features.report import reasons
 from avcil.features.store import FeatureStore
 
 SPLITS = ("train", "val", "test")

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from avcil.errors import InputError
-from avcil.files import read_json, write_json
+from avcil.utils.files import read_json, write_json
 
 NAME = "unlisted.json"
 

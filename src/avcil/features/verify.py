@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from avcil.clips import Clip
+from avcil.data.clips import Clip
 from avcil.errors import InputError
 from avcil.features.failures import read_failures
 from avcil.features.index import ShardEntry, read_index
@@ -25,7 +25,7 @@ from avcil.features.source import change_of
 from avcil.features.store import NO_FILE, shard_damage
 from avcil.features.unlisted import read_unlisted
 from avcil.features.writer import LOCK_NAME
-from avcil.progress import Progress
+from avcil.utils.progress import Progress
 
 SHOWN = 5
 DAMAGE = {"missing": "shards missing", NO_FILE: "shards that are links or folders"}
@@ -46,7 +46,7 @@ MEND = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class CheckResult:
     """One thing that is wrong, or odd, with where it is seen."""
 
     kind: str
@@ -76,7 +76,7 @@ class Verification:
     """Clips listed in failures.csv."""
     sources: int
     """Clips whose file could be compared with what was recorded when it was encoded."""
-    findings: tuple[Finding, ...]
+    findings: tuple[CheckResult, ...]
 
     @property
     def is_sound(self) -> bool:
@@ -118,7 +118,7 @@ def verify(path: Path | str, clips: Sequence[Clip] | None = None) -> Verificatio
         progress.step()
     progress.close()
     findings += [
-        Finding(kind=kind, what=what, where=tuple(where), is_error=is_error)
+        CheckResult(kind=kind, what=what, where=tuple(where), is_error=is_error)
         for (kind, what, is_error), where in found.items()
     ]
     unlisted = read_unlisted(path)
@@ -137,36 +137,36 @@ def verify(path: Path | str, clips: Sequence[Clip] | None = None) -> Verificatio
     )
 
 
-def _foreign_files(path: Path, entries: Sequence[ShardEntry]) -> Iterator[Finding]:
+def _foreign_files(path: Path, entries: Sequence[ShardEntry]) -> Iterator[CheckResult]:
     known = {entry.shard for entry in entries}
     folder = path / "shards"
     files = folder.iterdir() if folder.is_dir() else ()
     names = sorted(file.name for file in files if not LOCK_NAME.fullmatch(file.name))
     foreign = tuple(name for name in names if name not in known)
     if foreign:
-        yield Finding(
+        yield CheckResult(
             kind="foreign", what="files in shards/ without a line in the index", where=foreign, is_error=False
         )
 
 
-def _twice(entries: Sequence[ShardEntry]) -> Iterator[Finding]:
+def _twice(entries: Sequence[ShardEntry]) -> Iterator[CheckResult]:
     ids = [clip.clip_id for entry in entries for _, clip, _ in entry.held()]
     if len(ids) != len(set(ids)):
         seen: set[str] = set()
         twice = sorted({key for key in ids if key in seen or seen.add(key)})
-        yield Finding(kind="index", what="clips that stand in the index twice", where=tuple(twice))
+        yield CheckResult(kind="index", what="clips that stand in the index twice", where=tuple(twice))
 
 
-def _unlisted(entries: Sequence[ShardEntry], unlisted: Set[str]) -> Iterator[Finding]:
+def _unlisted(entries: Sequence[ShardEntry], unlisted: Set[str]) -> Iterator[CheckResult]:
     held = tuple(clip.clip_id for entry in entries for _, clip, _ in entry.held() if clip.clip_id in unlisted)
     if held:
         what = "stored clips that are not in use, as the last clip list did not name them"
-        yield Finding(kind="unlisted", what=what, where=held, is_error=False)
+        yield CheckResult(kind="unlisted", what=what, where=held, is_error=False)
 
 
 def _compare_sources(
     entries: Sequence[ShardEntry], unlisted: Set[str], clips: Sequence[Clip]
-) -> tuple[list[Finding], list[Finding], int]:
+) -> tuple[list[CheckResult], list[CheckResult], int]:
     """Findings of files that are gone and that changed since they were encoded, and how many were compared.
 
     Files are looked for where the clip list says, else where they were.
@@ -179,8 +179,10 @@ def _compare_sources(
             found[change].append(clip.clip_id)
     gone, changed = tuple(found["missing"]), tuple(found["changed"])
     return (
-        [Finding(kind="gone", what="clips whose file is gone", where=gone, is_error=False)] if gone else [],
-        [Finding(kind="source", what="clips whose file changed since it was encoded", where=changed)]
+        [CheckResult(kind="gone", what="clips whose file is gone", where=gone, is_error=False)]
+        if gone
+        else [],
+        [CheckResult(kind="source", what="clips whose file changed since it was encoded", where=changed)]
         if changed
         else [],
         len(found[""]) + len(changed),
@@ -235,7 +237,7 @@ def _arrays(file: Path, manifest: Manifest, clips: int) -> dict[str, np.ndarray]
 
 def _coverage(
     path: Path, entries: Sequence[ShardEntry], clips: Sequence[Clip], unlisted: Set[str]
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     """How the store and the clip list differ."""
     stored = {clip.clip_id: clip for entry in entries for _, clip, _ in entry.held()}
     listed = {clip.clip_id: clip for clip in clips}
@@ -244,16 +246,16 @@ def _coverage(
     unstored = sorted((listed.keys() & failed.keys()) - stored.keys())
     extra = sorted(stored.keys() - listed.keys() - unlisted)
     if rest:
-        yield Finding(kind="coverage", what="listed clips that were never tried", where=tuple(rest))
+        yield CheckResult(kind="coverage", what="listed clips that were never tried", where=tuple(rest))
     if unstored:
-        yield Finding(
+        yield CheckResult(
             kind="coverage",
             what="listed clips that failed, as failures.csv says",
             where=tuple(unstored),
             is_error=False,
         )
     if extra:
-        yield Finding(
+        yield CheckResult(
             kind="extra", what="stored clips that are not listed", where=tuple(extra), is_error=False
         )
     differs: Callable[[str], list[str]] = lambda name: [  # noqa: E731
@@ -263,6 +265,6 @@ def _coverage(
     ]
     for name in ("label", "split", "start", "end"):
         if other := differs(name):
-            yield Finding(
+            yield CheckResult(
                 kind="changed", what=f"clips stored with another {name} than listed", where=tuple(other)
             )

@@ -25,7 +25,7 @@ from types import TracebackType
 
 import numpy as np
 
-from avcil.clips import Clip
+from avcil.data.clips import Clip
 from avcil.errors import InputError
 from avcil.features.failures import Failure, read_failures, write_failures
 from avcil.features.index import (
@@ -43,7 +43,7 @@ from avcil.features.shards import row_digest, write_shard
 from avcil.features.source import SourceFile
 from avcil.features.store import shard_damage
 from avcil.features.unlisted import write_unlisted
-from avcil.files import disk_error
+from avcil.utils.files import disk_error
 
 SECONDS_BETWEEN_LISTS = 2.0
 MOST_ROWS = 1024
@@ -87,7 +87,7 @@ class FeatureWriter:
         self._refuse_other_folders()
         with locked_index(self._made_folder()) as index:
             if (self.path / "manifest.json").exists():
-                manifest.check_same(Manifest.read(self.path), self.path)
+                manifest.assert_in_sync(Manifest.read(self.path), self.path)
             else:
                 manifest.write(self.path)
             entries = self._drop_damaged(index)

@@ -1,4 +1,4 @@
-"""NCA loss: neighbourhood components analysis on the scores of a proxy head, in the form of the release.
+"""NCA loss: neighborhood components analysis on the scores of a proxy head, in the form of the release.
 
 N clips, C classes. Source: PODNet (ECCV 2020) and AFC (CVPR 2022); the published margin is taken from every
 class there, so that it cancels, and is left out.

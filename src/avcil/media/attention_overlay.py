@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from avcil.errors import InputError
-from avcil.media.overlay import colours
+from avcil.media.overlay import colors
 
 OPACITY = (0.15, 0.75)
 """Of the color over the picture, at the low and the high end of the scale."""
@@ -116,4 +116,4 @@ def _interpolation(cells: int, size: int) -> np.ndarray:
 def _mixed(frame: np.ndarray, position: np.ndarray) -> np.ndarray:
     """The frame with the colors of positions (H, W) in [0, 1] over it, denser for higher ones."""
     opacity = (OPACITY[0] + (OPACITY[1] - OPACITY[0]) * position)[..., None]
-    return np.rint((1 - opacity) * frame + opacity * colours(position)).astype(np.uint8)
+    return np.rint((1 - opacity) * frame + opacity * colors(position)).astype(np.uint8)

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
-from avcil.frame_sampling import FrameSampling
 from avcil.media.container import FILE_ERRORS, MAX_PIXELS, MediaError, reason_of
 from avcil.media.frame_choice import sample_times
 from avcil.media.orientation import Orientation, display_matrix, orientation_of
 from avcil.media.sizes import plausible_aspect, scaled_size, square_pixel_size
+from avcil.utils.frame_sampling import FrameSampling
 
 MAX_BYTES = 4 * 2**30
 """The most that the frames of one clip may take in memory."""
@@ -56,7 +56,7 @@ class Canvases:
 
     def __init__(self, requests: Sequence[FrameRequest], pixel_aspect: Any) -> None:
         self._canvases = [
-            Canvas(len(request.times), request.short_side, pixel_aspect) for request in requests
+            FrameBuffer(len(request.times), request.short_side, pixel_aspect) for request in requests
         ]
         self._left = sum(len(request.times) for request in requests)
 
@@ -80,7 +80,7 @@ class Canvases:
         return tuple(dict.fromkeys(said for canvas in self._canvases for said in canvas.problems()))
 
 
-class Canvas:
+class FrameBuffer:
     """Collects the frames of a clip as RGB, all in the size of the first one asked for."""
 
     def __init__(self, count: int, short_side: int | None, pixel_aspect: Any) -> None:

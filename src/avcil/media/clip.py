@@ -15,7 +15,6 @@ import numpy as np
 from av.container import InputContainer
 
 from avcil.errors import InputError
-from avcil.frame_sampling import FrameSampling
 from avcil.media.container import (
     FFMPEG_ERRORS,
     Deadline,
@@ -25,10 +24,11 @@ from avcil.media.container import (
     stretch_of,
     survey,
 )
-from avcil.media.frame_choice import SLICE_CENTRES, sample_times
+from avcil.media.frame_choice import SLICE_CENTERS, sample_times
 from avcil.media.frames import FrameRequest, Pictures, read_pictures
 from avcil.media.sound import Sound, read_sound
 from avcil.media.timeline import SHORT_BY, timeline_of
+from avcil.utils.frame_sampling import FrameSampling
 
 Part = TypeVar("Part", Pictures, Sound)
 
@@ -61,7 +61,7 @@ def read_clip(
     sample_rate: int | None = None,
     start: float | None = None,
     end: float | None = None,
-    frame_choice: str = SLICE_CENTRES,
+    frame_choice: str = SLICE_CENTERS,
     also: Sequence[FrameSampling] = (),
     timeout: float = 300.0,
     max_packets: int | None = None,

@@ -196,7 +196,7 @@ def check_file(path: Path) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Survey:
+class StreamInfo:
     """What a container says of itself before anything is decoded; its tracks live as long as it is open."""
 
     origin: float
@@ -209,10 +209,10 @@ class Survey:
     """The PyAV stream of the sound; None if there is none."""
 
 
-def survey(container: InputContainer) -> Survey:
+def survey(container: InputContainer) -> StreamInfo:
     """Find the tracks and the clock of an open container."""
     duration = container.duration
-    return Survey(
+    return StreamInfo(
         origin=(container.start_time or 0) / av.time_base,
         duration=duration / av.time_base if duration is not None and duration > 0 else None,
         video=_best_track(container, "video"),

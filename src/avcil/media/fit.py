@@ -16,7 +16,7 @@ from avcil.media.sizes import scaled_size
 
 
 def fit_frames(frames: np.ndarray, count: int, short_side: int | None) -> np.ndarray:
-    """`count` of the evenly spaced frames (F, H, W, 3) uint8, at slice centres, of the short side asked for."""
+    """`count` of the evenly spaced frames (F, H, W, 3) uint8, at slice centers, of the short side asked for."""
     frames = np.asarray(frames)
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or not frames.size:
         raise InputError(f"frames are uint8 RGB (F, H, W, 3), not {frames.dtype} {frames.shape}")

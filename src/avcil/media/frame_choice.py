@@ -1,6 +1,6 @@
 """Which moments of a clip its frames are taken from.
 
-Shapes: F moments. The default is the centres of F equal slices; encoders that were published with another
+Shapes: F moments. The default is the centers of F equal slices; encoders that were published with another
 rule name it in their `frame_choice`.
 
 The scripts of AV-CIL's release write a clip out as N pictures at 10 (AVE) or 8 frames a second and take the
@@ -13,14 +13,14 @@ from __future__ import annotations
 import numpy as np
 
 from avcil.errors import unknown_name
-from avcil.frame_sampling import SLICE_CENTERS as SLICE_CENTRES
+from avcil.utils.frame_sampling import SLICE_CENTERS as SLICE_CENTERS
 
 _RATES = {"av-cil-script-10fps": 10.0, "av-cil-script-8fps": 8.0}
 _BEFORE_TIE = 2e-6
 """Seconds: a frame exactly between two pictures belongs to the later one."""
 
 
-def sample_times(start: float, end: float, count: int, choice: str = SLICE_CENTRES) -> np.ndarray:
+def sample_times(start: float, end: float, count: int, choice: str = SLICE_CENTERS) -> np.ndarray:
     """Ascending moments (F,) float64 of a stretch; by default start + (i + 0.5) (end - start) / F.
 
     >>> sample_times(0.0, 2.0, 4).tolist()
@@ -28,10 +28,10 @@ def sample_times(start: float, end: float, count: int, choice: str = SLICE_CENTR
     >>> sample_times(0.0, 10.0, 16, "av-cil-script-10fps").round(2).tolist()[:3]
     [0.05, 0.75, 1.35]
     """
-    if choice == SLICE_CENTRES:
+    if choice == SLICE_CENTERS:
         return start + (np.arange(count) + 0.5) * ((end - start) / count)
     if choice not in _RATES:
-        raise unknown_name("choice of frames", choice, [SLICE_CENTRES, *_RATES])
+        raise unknown_name("choice of frames", choice, [SLICE_CENTERS, *_RATES])
     rate = _RATES[choice]
     pictures = script_pictures(max(1, int((end - start) * rate + 0.5)), count)
     # FFmpeg rounds a frame's time to the nearest picture: picture k shows what was on just before k - 0.5

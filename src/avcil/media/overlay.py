@@ -14,12 +14,12 @@ import numpy as np
 
 from avcil.errors import InputError
 
-COLOUR_MAP = "inferno"
-"""Matplotlib's map of even perceptual steps, dark to bright, also for the colour-blind."""
+COLOR_MAP = "inferno"
+"""Matplotlib's map of even perceptual steps, dark to bright, also for the color-blind."""
 
 
-def colours(level: np.ndarray) -> np.ndarray:
-    """Colours (..., 3) in 0 to 255 of levels (...) in [0, 1]."""
+def colors(level: np.ndarray) -> np.ndarray:
+    """Colors (..., 3) in 0 to 255 of levels (...) in [0, 1]."""
     return _table()[np.rint(np.clip(level, 0, 1) * 255).astype(int)]
 
 
@@ -27,7 +27,7 @@ def colours(level: np.ndarray) -> np.ndarray:
 def _table() -> np.ndarray:
     from matplotlib import colormaps  # half a second that only pictures need
 
-    return colormaps[COLOUR_MAP](np.arange(256), bytes=True)[:, :3].astype(np.float64)
+    return colormaps[COLOR_MAP](np.arange(256), bytes=True)[:, :3].astype(np.float64)
 
 
 def enlarged(frame: np.ndarray, short_side: int) -> np.ndarray:

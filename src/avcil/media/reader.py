@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from avcil.errors import AvcilError, InputError
-from avcil.frame_sampling import FrameSampling
 from avcil.media.clip import ClipMedia, read_clip
 from avcil.media.container import PROGRAM_ERRORS, MediaError, ProgramError
 from avcil.media.probe import MediaInfo, probe
 from avcil.media.windows import Window, read_windows
+from avcil.utils.frame_sampling import FrameSampling
 from avcil.workers.process import Allowance, Reply, WorkerDiedError, WorkerProcess, WorkerTimeoutError
 
 ALSO = "also."

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from avcil.frame_sampling import FrameSampling
 from avcil.media.clip import read_clip
 from avcil.media.container import MediaError
 from avcil.media.probe import probe
 from avcil.media.windows import read_windows
+from avcil.utils.frame_sampling import FrameSampling
 from avcil.workers.child import Arrays, MemoryBudget, answer_requests
 
 

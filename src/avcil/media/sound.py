@@ -96,7 +96,7 @@ def _read(
             _jump(container, track, timeline.origin + start - RUN_UP)
         decoder = _Decoder(container, track, deadline, timeline)
         channels = Channels(strongest)
-        strip = Strip(
+        strip = AudioBuffer(
             start=start, end=end, rate=rate, origin=timeline.origin, late_is_lost=seek, channels=channels
         )
         for frame in decoder.frames():
@@ -155,7 +155,7 @@ class _Decoder:
                     yield frame
 
 
-class Strip:
+class AudioBuffer:
     """A waveform on the clip's clock, filled frame by frame."""
 
     def __init__(

@@ -22,7 +22,7 @@ def log_mel(
 ) -> np.ndarray:
     """Log-mel spectrogram (B, T) float32 in decibels below the loudest cell, row 0 the lowest band.
 
-    Columns are Hann windows of `window` seconds every `hop` seconds, column t centred at (t + 0.5) hops (the
+    Columns are Hann windows of `window` seconds every `hop` seconds, column t centered at (t + 0.5) hops (the
     sound is padded with zeros on both sides; T = ceil(N / hop)). The power spectrum is summed by triangles
     that are evenly spaced from `lowest` Hz to half the sample rate on the mel scale m = 2595 log10(1 + f /
     700) (O'Shaughnessy 1987), each triangle of height 1. A cell is 10 log10 of its power over the largest, no
@@ -51,16 +51,16 @@ def log_mel(
 def mel_triangles(bands: int, points: int, sample_rate: int, lowest: float) -> np.ndarray:
     """Triangular filters (B, points // 2 + 1) of height 1 over the bins of a `points`-point transform.
 
-    A band narrower than a bin takes the bins beside its centre in proportion, so that no band stays empty.
+    A band narrower than a bin takes the bins beside its center in proportion, so that no band stays empty.
     """
     highest = sample_rate / 2
     mels = np.linspace(_mel(min(lowest, highest / 2)), _mel(highest), bands + 2)
     edges = 700 * (10 ** (mels / 2595) - 1) * points / sample_rate  # in bins
     bins = np.arange(points // 2 + 1)
-    low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    rise = (bins - low) / np.maximum(centre - low, 1)
-    fall = (high - bins) / np.maximum(high - centre, 1)
-    narrow = 1 - np.abs(bins - centre)
+    low, center, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    rise = (bins - low) / np.maximum(center - low, 1)
+    fall = (high - bins) / np.maximum(high - center, 1)
+    narrow = 1 - np.abs(bins - center)
     return np.maximum(0, np.where(high - low < 2, narrow, np.minimum(rise, fall)))
 
 

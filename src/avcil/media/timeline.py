@@ -24,7 +24,7 @@ from av.container import InputContainer
 from avcil.media.container import (
     FILE_ERRORS,
     Deadline,
-    Survey,
+    StreamInfo,
     open_media,
     seconds_of,
     survey,
@@ -89,7 +89,7 @@ def _shifted(packets: Iterator[Any], offsets: tuple[tuple[int, int], ...]) -> It
         yield packet
 
 
-def timeline_of(path: Path, container: InputContainer, tracks: Survey, deadline: Deadline) -> Timeline:
+def timeline_of(path: Path, container: InputContainer, tracks: StreamInfo, deadline: Deadline) -> Timeline:
     """The timeline of an open container, from which nothing is read; `path` is opened again to read packets."""
     header = Timeline(
         origin=tracks.origin,
@@ -110,7 +110,7 @@ def track_end(track: Any, origin: float) -> float | None:
     return seconds_of(track.duration + (track.start_time or 0), track.time_base) - origin
 
 
-def _index_reaches_end(container: InputContainer, tracks: Survey) -> bool:
+def _index_reaches_end(container: InputContainer, tracks: StreamInfo) -> bool:
     """Whether the index covers the declared duration, and the file is long enough for its last packets."""
     reached = []
     for track in (tracks.video, tracks.audio):

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from avcil.errors import InputError
-from avcil.frame_sampling import FrameSampling
 from avcil.media.canvas import Canvases, FrameRequest, in_order
 from avcil.media.container import FFMPEG_ERRORS, Deadline, MediaError, open_media, reason_of, survey
 from avcil.media.frames import TrackReader
 from avcil.media.probe import MediaInfo, probe
 from avcil.media.sound import Sound, read_sound
 from avcil.media.timeline import Timeline, timeline_of
+from avcil.utils.frame_sampling import FrameSampling
 
 CHUNK = 30.0
 """Seconds of sound that are decoded at once."""

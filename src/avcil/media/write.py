@@ -15,8 +15,8 @@ import av.error
 import numpy as np
 
 from avcil.errors import InputError
-from avcil.files import write_atomically
 from avcil.media.container import reason_of
+from avcil.utils.files import write_atomically
 
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 """Sample rates, in Hz, that AAC knows."""
@@ -35,7 +35,7 @@ def write_video(
     """Write `frames`, uint8 RGB (H, W, 3) with H and W even, and mono `sound` float32 (N,) as an MP4 file.
 
     Frame i is shown at i / fps seconds; the sound starts with frame 0. `quality` is x264's constant rate
-    factor (0 keeps all but colour detail, 20 looks alike, 51 is worst). The file replaces `path` once it is
+    factor (0 keeps all but color detail, 20 looks alike, 51 is worst). The file replaces `path` once it is
     whole. Raises `InputError` for what MP4 cannot hold.
     """
     path = Path(path)

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from avcil.losses import soft_cross_entropy
 from avcil.methods.base import Batch, Step
-from avcil.models.network import NetworkOutput
+from avcil.nn.network import NetworkOutput
 
 
 def balanced_distillation(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from avcil.closed_form.calibration_sample import CalibrationSample
+from avcil.closed_form.class_moments import ClassMoments
+from avcil.closed_form.moments import Moments
 from avcil.errors import InputError
 from avcil.models import checks
-from avcil.statistics.calibration_sample import CalibrationSample
-from avcil.statistics.class_moments import ClassMoments
-from avcil.statistics.moments import Moments
 
 
 def saved_moments(tensors: dict[str, Tensor], width: int) -> ClassMoments:

@@ -15,15 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from avcil.closed_form.embedding import Embedding, Pooling, pool
+from avcil.closed_form.joined_embedding import Block, JoinedEmbedding
+from avcil.closed_form.model import LinearHead, LinearScores
+from avcil.closed_form.moments import Moments
 from avcil.errors import AvcilError, InputError
 from avcil.methods._views import Figures, View, views_of
 from avcil.methods.base import ClosedFormMethod
 from avcil.models import checks
 from avcil.models.base import Modality, modality_parts
-from avcil.models.closed_form import LinearHead, LinearScores
-from avcil.models.embedding import Embedding, Pooling, pool
-from avcil.models.joined_embedding import Block, JoinedEmbedding
-from avcil.statistics.moments import Moments
 
 
 class StepwiseMethod(ClosedFormMethod):
@@ -47,7 +47,7 @@ class StepwiseMethod(ClosedFormMethod):
         """How clips of so many vectors become features."""
 
     @abstractmethod
-    def take_in(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
+    def partial_fit(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
         """Add a step: each clip's vectors, as `pool` gives them, and labels (n,)."""
 
     @abstractmethod
@@ -99,7 +99,7 @@ class StepwiseMethod(ClosedFormMethod):
             waiting, self._waiting = self._waiting, []
             parts = tuple(torch.cat(group) for group in zip(*(parts for parts, _ in waiting), strict=True))
             self._widths = [part.shape[1] for part in parts]
-            self.take_in(parts, torch.cat([labels for _, labels in waiting]))
+            self.partial_fit(parts, torch.cat([labels for _, labels in waiting]))
 
     def common_tensors(self) -> dict[str, Tensor]:
         """What is saved beside the statistics."""
@@ -115,8 +115,8 @@ class StepwiseMethod(ClosedFormMethod):
 
     def load_common(self, tensors: dict[str, Tensor]) -> None:
         """Take up what `common_tensors` saved."""
-        hears, sees = modality_parts(self.modality)
-        vectors = hears + sees * (2 if self.pooling == "mean-deviation" else 1)
+        has_audio, has_visual = modality_parts(self.modality)
+        vectors = has_audio + has_visual * (2 if self.pooling == "mean-deviation" else 1)
         self._widths = checks.tensor(tensors, "widths", (vectors,), dtypes=(torch.int64,)).tolist()
         if not all(0 < width <= checks.MOST for width in self._widths):
             raise InputError(f"the saved widths are {self._widths}; allowed is from 1 to {checks.MOST}")
@@ -141,8 +141,10 @@ class StepwiseMethod(ClosedFormMethod):
 
     def _loaded_part_widths(self, tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
         """Saved widths of a combined encoder's parts, which must add up to the vector's."""
-        hears, sees = modality_parts(self.modality)
-        whole = ({"audio": self._widths[0]} if hears else {}) | ({"visual": self._widths[-1]} if sees else {})
+        has_audio, has_visual = modality_parts(self.modality)
+        whole = ({"audio": self._widths[0]} if has_audio else {}) | (
+            {"visual": self._widths[-1]} if has_visual else {}
+        )
         found = {}
         for name, widths in tensors.items():
             found[name] = tuple(
@@ -173,7 +175,9 @@ class MomentsMethod(StepwiseMethod):
         return views_of(self.embedding, self.modality, self.part_widths)
 
     @abstractmethod
-    def settle(self, view: View, moments: Moments, features: Tensor, labels: Tensor) -> LinearHead:
+    def select_hyperparameters(
+        self, view: View, moments: Moments, features: Tensor, labels: Tensor
+    ) -> LinearHead:
         """Set the view's figures, add to its calibration, and give the head that `fitted` would: all of the view's
         columns, `moments` with the step, the step's features (n, m) and labels (n,)."""
 
@@ -192,7 +196,7 @@ class MomentsMethod(StepwiseMethod):
         if self.moments is not None:
             self.moments.grow(count)
 
-    def take_in(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
+    def partial_fit(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
         if self.embedding is None or self.moments is None:
             self.embedding = JoinedEmbedding.fit(self.blocks(len(parts)), parts)
             self.moments = Moments(sum(self.embedding.sizes))
@@ -202,7 +206,9 @@ class MomentsMethod(StepwiseMethod):
         self.moments.add(features, labels)
         for view in self.views:
             own = features if view.modality == self.modality else features[:, view.columns]
-            self._settled[view.modality] = self.settle(view, self.moments.part(view.columns), own, labels)
+            self._settled[view.modality] = self.select_hyperparameters(
+                view, self.moments.part(view.columns), own, labels
+            )
 
     def forget(self, audio: Tensor | None, visual: Tensor | None, labels: Tensor) -> None:
         """Subtract clips: to rounding, the moments are then those of the other clips alone.
@@ -246,7 +252,7 @@ class MomentsMethod(StepwiseMethod):
         assert self.embedding is not None
         assert self.moments is not None
         own, *others = self.views
-        figures = own.figures | {"sharpness": own.calibration.sharpness}
+        figures = own.figures | {"sharpness": own.calibration.inverse_temperature}
         for view in others:
             figures |= {f"{view.modality}.{name}": value for name, value in view.figures.items()}
         kept = self.moments.bytes + self.embedding.bytes + sum(view.bytes for view in self.views)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from avcil.losses import taskwise_distillation
 from avcil.methods.base import Batch, Step
-from avcil.models.network import NetworkOutput
+from avcil.nn.network import NetworkOutput
 
 
 def distillation_term(

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from avcil.closed_form.calibration import Calibration
+from avcil.closed_form.joined_embedding import JoinedEmbedding
+from avcil.closed_form.p_values import OddityCounts
 from avcil.errors import InputError
 from avcil.models.base import Modality, modality_parts
-from avcil.models.joined_embedding import JoinedEmbedding
-from avcil.statistics.calibration import Calibration
-from avcil.statistics.conformal import OddityCounts
 
 
 class Figures(dict[str, float]):
@@ -86,9 +86,9 @@ def _columns(embedding: JoinedEmbedding, number: int, wanted: Modality, modality
     """Which of all features are of block `number` and of the modality wanted."""
     block, at = embedding.blocks[number]
     begin = sum(embedding.sizes[:number])
-    hears, sees = modality_parts(wanted)
+    has_audio, has_visual = modality_parts(wanted)
     first_is_sound = modality_parts(modality)[0]
-    belongs = [hears if vector == 0 and first_is_sound else sees for vector in at]
+    belongs = [has_audio if vector == 0 and first_is_sound else has_visual for vector in at]
     if block.config.activation == "none":  # the vectors themselves, side by side
         mask = torch.cat(
             [torch.full((width,), own) for width, own in zip(block.widths, belongs, strict=True)]

@@ -23,10 +23,10 @@ from avcil.errors import InputError
 from avcil.losses import discrepancy, importance_weights, nca_loss
 from avcil.methods._herding_method import HerdingMethod, Validation
 from avcil.methods.base import Batch, Step
-from avcil.models.clustering import k_means
-from avcil.models.network import Network, NetworkOutput
-from avcil.models.proxy_head import ProxyHead
-from avcil.training.rng import generator
+from avcil.nn.clustering import k_means
+from avcil.nn.network import Network, NetworkOutput
+from avcil.nn.proxy_head import ProxyHead
+from avcil.utils.rng import generator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ class Afc(HerdingMethod):
 def _features(step: Step) -> Tensor:
     """h of the new clips (n, D), in the machine's memory."""
     with torch.no_grad():
-        parts = torch.arange(step.new_count).split(step.pool.asked_at_once)
+        parts = torch.arange(step.new_count).split(step.pool.eval_batch_size)
         return torch.cat([step.network(*taken).feature.cpu() for taken in step.pool.stream(parts)])
 
 

@@ -21,7 +21,7 @@ from avcil.losses import (
 from avcil.losses.similarity import ClassForm
 from avcil.methods.base import Batch, Step
 from avcil.methods.ss_il import SsIl, SsIlOptions
-from avcil.models.network import Network, NetworkOutput
+from avcil.nn.network import Network, NetworkOutput
 
 
 @dataclass(frozen=True, kw_only=True)

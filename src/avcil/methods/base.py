@@ -7,21 +7,17 @@ numbered in the order in which they are learnt, so that `known` is K_old and `to
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 from torch import Tensor
 
 from avcil.errors import InputError
 from avcil.models.base import MODALITIES, Modality, Model
-from avcil.models.heads import Head, LinearHead
-from avcil.models.network import Network, NetworkOutput
-from avcil.models.token_rows import Tokens
-
-if TYPE_CHECKING:
-    from avcil.training.data import Table
-    from avcil.training.teacher import Teacher
+from avcil.nn.head import Head, LinearHead
+from avcil.nn.network import Network, NetworkOutput
+from avcil.nn.token_rows import Tokens
 
 Rehearsal = Literal["none", "random", "herding"]
 """How exemplars are chosen, where a method keeps any."""
@@ -69,6 +65,53 @@ class Batch:
         )
 
 
+class ClipPool(Protocol):
+    """The training clips of a step, as a method may read them. `training.data.Table` is one."""
+
+    @property
+    def labels(self) -> Tensor:
+        """(n,) class numbers."""
+        ...
+
+    @property
+    def eval_batch_size(self) -> int:
+        """How many clips to read in one part."""
+        ...
+
+    def all(self) -> Iterator[tuple[Tensor, tuple[Tensor | None, Tokens | None]]]:
+        """Row numbers (n,) of one part after the other, and the features of its clips."""
+        ...
+
+    def stream(self, indices: Iterable[Tensor]) -> Iterator[tuple[Tensor | None, Tokens | None]]:
+        """Audio (n, Da) and visual tokens (n, T, S, Dv) for each tensor of row numbers (n,), read ahead."""
+        ...
+
+
+class Teacher(Protocol):
+    """The frozen model of the previous step. `training.teacher.Teacher` is one.
+
+    What it computes for a clip does not change during a step, so it is stored by the clip's row.
+    """
+
+    network: Network
+
+    def logits(self, batch: Batch) -> Tensor:
+        """(N, K_old) scores of the previous classes."""
+        ...
+
+    def recall(
+        self, name: str, compute: Callable[[Network, Batch], tuple[Tensor, ...]], batch: Batch
+    ) -> tuple[Tensor, ...]:
+        """`compute(network, batch)`, each tensor (N, ...), stored under `name`."""
+        ...
+
+    def recall_rows(
+        self, name: str, compute: Callable[[Network, Batch], tuple[Tensor, ...]], batch: Batch
+    ) -> tuple[Tokens, ...]:
+        """As `recall`, but the tensors are not copied together."""
+        ...
+
+
 @dataclass(kw_only=True)
 class Step:
     """Where a run stands: what the method may look at while it learns one step."""
@@ -80,7 +123,7 @@ class Step:
     network: Network
     teacher: Teacher | None
     """The model at the end of the last step, frozen; None at step 0 and for methods that start afresh."""
-    pool: Table
+    pool: ClipPool
     """This step's training clips: the new ones first, then the exemplars."""
     new_count: int
     """How many clips of the pool are new."""
@@ -174,7 +217,7 @@ class GradientMethod(Method):
     def end_step(self, step: Step) -> None:
         """Called with the weights that the step ends with, before exemplars are chosen. It may change the head."""
 
-    def remember(self, network: Network, exemplars: Table, previous: Tensor) -> None:
+    def remember(self, network: Network, exemplars: ClipPool, previous: Tensor) -> None:
         """Called once exemplars were chosen, if `keeps_exemplar_state`.
 
         Args:
@@ -196,7 +239,7 @@ class GradientMethod(Method):
 
     @abstractmethod
     def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """The loss's terms by name, weighted, of what `forward` gave: their sum is what is minimised.
+        """The loss's terms by name, weighted, of what `forward` gave: their sum is what is minimized.
 
         It looks at outputs, labels, rows and the teacher; at the batch's features only `forward` may look, since a
         large batch goes through in parts.

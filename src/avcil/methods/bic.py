@@ -19,9 +19,9 @@ from torch.nn import functional as F
 
 from avcil.methods._balanced_distillation import balanced_distillation
 from avcil.methods.base import Batch, GradientMethod, Step
-from avcil.models.heads import LinearHead
-from avcil.models.network import NetworkOutput
-from avcil.training.rng import generator
+from avcil.nn.heads import LinearHead
+from avcil.nn.network import NetworkOutput
+from avcil.utils.rng import generator
 
 DECAY = 2e-4
 """Weight decay of a and b: their minimum exists also where the clips held out are all answered correctly."""
@@ -87,7 +87,7 @@ class Bic(GradientMethod):
             return
         rows = self.held_rows(step)
         with torch.no_grad():
-            parts = step.pool.stream(rows.split(step.pool.asked_at_once))
+            parts = step.pool.stream(rows.split(step.pool.eval_batch_size))
             logits = torch.cat([step.network(*taken).logits for taken in parts]).double()
         factor, offset = fit_correction(logits, step.pool.labels[rows], step.known)
         head = step.network.head

@@ -12,7 +12,7 @@ Everything but s follows from counts, class averages and W of all clips ever lea
 any order or grouping of the same clips gives the same model. A block that does not tell classes apart gets a large
 penalty and a small psi. A class of few clips has an uncertain mean, which is moved toward the mean of all clips. The
 inverse temperature s and the p-values come from exact leave-one-out scores of a random sample of the clips' feature
-vectors (statistics/calibration_sample.py).
+vectors (closed_form/calibration_sample.py).
 See docs/concepts/blade.md.
 """
 
@@ -25,15 +25,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from avcil.closed_form.block_discriminant import BladeStatistics, BlockDiscriminant
+from avcil.closed_form.embedding import Embedding, EmbeddingConfig, Pooling
+from avcil.closed_form.joined_embedding import Block, JoinedEmbedding
+from avcil.closed_form.model import LinearHead, LinearScores
 from avcil.errors import AvcilError, InputError
 from avcil.methods._blade_tensors import moments_of_format_2, saved_moments, saved_sample
 from avcil.methods._moments_method import StepwiseMethod, prefixed, under
 from avcil.methods._views import Figures, View
 from avcil.models.base import Modality, modality_parts
-from avcil.models.closed_form import LinearHead, LinearScores
-from avcil.models.embedding import Embedding, EmbeddingConfig, Pooling
-from avcil.models.joined_embedding import Block, JoinedEmbedding
-from avcil.statistics.block_discriminant import BladeStatistics, BlockDiscriminant
 
 PRIOR_PSI = {"audio": 1.2, "mean": 0.4, "deviation": 0.2}
 """psi of each kind of features before any class has two clips (docs/log.md)."""
@@ -85,7 +85,7 @@ class Blade(StepwiseMethod):
         if self.statistics is not None:
             self.statistics.grow(count)
 
-    def take_in(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
+    def partial_fit(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
         features = torch.cat(parts, dim=1)
         if self.statistics is None:
             self.statistics = self._new_statistics(features.shape[1])
@@ -120,7 +120,7 @@ class Blade(StepwiseMethod):
         head = self._fit(view).head(
             self.statistics.sample, calibration=view.calibration, oddities=view.oddities
         )
-        view.figures["sharpness"] = head.sharpness
+        view.figures["sharpness"] = head.inverse_temperature
         return head
 
     def solve(self) -> LinearScores:

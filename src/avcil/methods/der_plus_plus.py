@@ -19,10 +19,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avcil.errors import InputError
-from avcil.methods.base import Batch, GradientMethod, Step
+from avcil.methods.base import Batch, ClipPool, GradientMethod, Step
 from avcil.models import checks
-from avcil.models.network import Network, NetworkOutput
-from avcil.training.data import Table
+from avcil.nn.network import Network, NetworkOutput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +74,7 @@ class DerPlusPlus(GradientMethod):
         away = logits[:, : self.logits.shape[1]] - self.logits[places].to(logits)
         return (away.square() * was_known).sum() / was_known.sum()
 
-    def remember(self, network: Network, exemplars: Table, previous: Tensor) -> None:
+    def remember(self, network: Network, exemplars: ClipPool, previous: Tensor) -> None:
         with torch.no_grad():
             said = torch.cat([network(*taken).logits.cpu() for _, taken in exemplars.all()])
         classes = said.shape[1]

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from avcil.errors import InputError
 from avcil.methods.base import Batch, GradientMethod, Step
 from avcil.models import checks
-from avcil.models.network import NetworkOutput
+from avcil.nn.network import NetworkOutput
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avcil.methods.base import Batch, GradientMethod, Step
-from avcil.models.network import NetworkOutput
+from avcil.nn.network import NetworkOutput
 
 
 class FineTuning(GradientMethod):

@@ -18,7 +18,7 @@ from avcil.losses import icarl_distillation
 from avcil.losses.icarl_distillation import DistillationForm
 from avcil.methods._herding_method import HerdingMethod, Validation
 from avcil.methods.base import Batch, Step
-from avcil.models.network import NetworkOutput
+from avcil.nn.network import NetworkOutput
 
 
 @dataclass(frozen=True, kw_only=True)

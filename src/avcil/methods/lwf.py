@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from avcil.methods._taskwise import distillation_term
 from avcil.methods.base import Batch, GradientMethod, Step
-from avcil.models.network import NetworkOutput
+from avcil.nn.network import NetworkOutput
 
 
 @dataclass(frozen=True, kw_only=True)

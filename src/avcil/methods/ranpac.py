@@ -2,8 +2,8 @@
 
     h = ReLU(z W / sqrt(P)),   G += H^T H,   Q += H^T Y,   Theta = (G + lambda I)^-1 Q
 
-z joins the pooled sound and picture, standardised. It equals ridge regression on all clips at once, whatever the
-order of the clips, classes and steps after the first, which sets the standardisation.
+z joins the pooled sound and picture, standardized. It equals ridge regression on all clips at once, whatever the
+order of the clips, classes and steps after the first, which sets the standardization.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from avcil.closed_form import RIDGES, Moments, RidgeFit, RidgePath, hold_out_error
+from avcil.closed_form.block_ridge import choose_penalties
+from avcil.closed_form.embedding import EmbeddingConfig, Normalise
+from avcil.closed_form.joined_embedding import Block
+from avcil.closed_form.model import LinearHead
 from avcil.errors import InputError
 from avcil.methods._moments_method import MomentsMethod
 from avcil.methods._views import View
-from avcil.models.closed_form import LinearHead
-from avcil.models.embedding import EmbeddingConfig, Normalise
-from avcil.models.joined_embedding import Block
-from avcil.statistics import RIDGES, Moments, RidgeFit, RidgePath, hold_out_error
-from avcil.statistics.block_ridge import choose_penalties
 
 Selection = Literal["gcv", "leave-one-out", "hold-out"]
 START = 300.0
@@ -36,9 +36,9 @@ class RanpacOptions:
     """M, random features. Memory is 8 M M bytes and grows with nothing else but 8 M per class; the published
     number is 10000 (0.8 GB)."""
     normalise: Normalise = "first-step"
-    """Standardised by the first step's clips, or each modality's vector scaled to length 1."""
+    """Standardized by the first step's clips, or each modality's vector scaled to length 1."""
     selection: Selection = "gcv"
-    """How the penalty is chosen: generalised cross-validation over all clips seen, leave-one-out over the current
+    """How the penalty is chosen: generalized cross-validation over all clips seen, leave-one-out over the current
     step's, or holding out a fifth of the current step's (as published)."""
     ridge: float = 0.0
     """A penalty lambda of your own; 0: chosen by `selection`."""
@@ -74,7 +74,9 @@ class Ranpac(MomentsMethod):
         )
         return [(config, tuple(range(vectors)))]
 
-    def settle(self, view: View, moments: Moments, features: Tensor, labels: Tensor) -> LinearHead:
+    def select_hyperparameters(
+        self, view: View, moments: Moments, features: Tensor, labels: Tensor
+    ) -> LinearHead:
         start = view.figures.get("ridge", START)
         view.figures["ridge"] = self.options.ridge or self._choose(moments, features, labels, start)
         found = self._fit(view, moments)
@@ -104,5 +106,7 @@ class Ranpac(MomentsMethod):
     def _head(self, view: View, found: RidgeFit) -> LinearHead:
         view.figures["jitter"] = found.jitter
         bias = torch.zeros(self.classes, dtype=torch.float64)
-        sharpness = view.calibration.sharpness
-        return LinearHead(columns=view.columns, weight=found.theta, bias=bias, sharpness=sharpness)
+        inverse_temperature = view.calibration.inverse_temperature
+        return LinearHead(
+            columns=view.columns, weight=found.theta, bias=bias, inverse_temperature=inverse_temperature
+        )

@@ -14,7 +14,7 @@ from typing import Any
 
 from avcil.errors import InputError, unknown_name
 
-_NOT_METHODS = {"__init__", "base", "registry"}
+_NOT_METHODS = {"__init__", "base", "exemplars", "registry"}
 _FROM_FILES: dict[str, type] = {}
 """By their `name`, the methods that this process loaded from files it was told of."""
 

@@ -19,14 +19,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from avcil.closed_form import RIDGES, Moments, RidgePath
+from avcil.closed_form.embedding import EmbeddingConfig, Normalise
+from avcil.closed_form.joined_embedding import Block, JoinedEmbedding
+from avcil.closed_form.model import LinearHead
+from avcil.closed_form.recursive_least_squares import RecursiveRidge
 from avcil.errors import InputError
 from avcil.methods._moments_method import StepwiseMethod, prefixed, under
 from avcil.methods._views import View
-from avcil.models.closed_form import LinearHead
-from avcil.models.embedding import EmbeddingConfig, Normalise
-from avcil.models.joined_embedding import Block, JoinedEmbedding
-from avcil.statistics import RIDGES, Moments, RidgePath
-from avcil.statistics.recursive import RecursiveRidge
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Values of c to choose from."""
@@ -41,9 +41,9 @@ class RlsOptions:
     stream_features: int = 500
     """Random features of each modality's compensation; memory 8 times its square each."""
     normalise: Normalise = "first-step"
-    """Standardised by the first step's clips, or each modality's vector scaled to length 1."""
+    """Standardized by the first step's clips, or each modality's vector scaled to length 1."""
     ridge: float = 300.0
-    """The penalty lambda, for good; 0: chosen at the first step by generalised cross-validation, which a few classes
+    """The penalty lambda, for good; 0: chosen at the first step by generalized cross-validation, which a few classes
     lead to far too small a penalty for many."""
     compensation: float = 0.5
     """c, the weight of the compensation; below 0: chosen at the first step. With 0 there is no such stream, and
@@ -85,7 +85,7 @@ class Rls(StepwiseMethod):
         for stream in self.streams:
             stream.grow(count)
 
-    def take_in(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
+    def partial_fit(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
         first = self.embedding is None
         known = 0 if first else self.figures["settled_classes"]
         if self.embedding is None:
@@ -131,8 +131,10 @@ class Rls(StepwiseMethod):
         weights = [1.0] + [self.figures["compensation"]] * (len(self.streams) - 1)
         theta = torch.cat([c * stream.theta for c, stream in zip(weights, self.streams, strict=True)])
         bias = torch.zeros(self.classes, dtype=torch.float64)
-        sharpness = view.calibration.sharpness
-        return LinearHead(columns=view.columns, weight=theta, bias=bias, sharpness=sharpness)
+        inverse_temperature = view.calibration.inverse_temperature
+        return LinearHead(
+            columns=view.columns, weight=theta, bias=bias, inverse_temperature=inverse_temperature
+        )
 
     def forget(self, audio: Tensor | None, visual: Tensor | None, labels: Tensor) -> None:
         """Take clips out of the main stream, to rounding; only without compensation, whose targets are gone."""
@@ -173,4 +175,7 @@ class Rls(StepwiseMethod):
         """The figures, and the bytes that are kept from step to step."""
         assert self.embedding is not None
         kept = sum(stream.bytes for stream in self.streams) + self.embedding.bytes + self.views[0].bytes
-        return self.figures | {"sharpness": self.views[0].calibration.sharpness, "bytes": float(kept)}
+        return self.figures | {
+            "sharpness": self.views[0].calibration.inverse_temperature,
+            "bytes": float(kept),
+        }

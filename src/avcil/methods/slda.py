@@ -3,7 +3,7 @@
     S = sum_i (phi_i - mu_c(i)) (phi_i - mu_c(i))^T,   Sigma = (1 - rho) S / N + rho tr(S / N) / M I
     w_c = Sigma^-1 mu_c,   b_c = -mu_c^T Sigma^-1 mu_c / 2,   score_c = w_c^T phi + b_c
 
-phi is the standardised clip itself (z), or random Fourier features of it, which makes it the discriminant analysis
+phi is the standardized clip itself (z), or random Fourier features of it, which makes it the discriminant analysis
 of a Gaussian kernel. All classes count alike, however many clips each has.
 """
 
@@ -15,14 +15,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from avcil.closed_form import Moments, cholesky_with_jitter, held_out
+from avcil.closed_form.embedding import EmbeddingConfig, Normalise
+from avcil.closed_form.joined_embedding import Block
+from avcil.closed_form.model import LinearHead
+from avcil.closed_form.shrinkage import oas_weight, shrunk
 from avcil.errors import InputError
 from avcil.methods._moments_method import MomentsMethod
 from avcil.methods._views import View
-from avcil.models.closed_form import LinearHead
-from avcil.models.embedding import EmbeddingConfig, Normalise
-from avcil.models.joined_embedding import Block
-from avcil.statistics import Moments, cholesky_with_jitter, held_out
-from avcil.statistics.shrinkage import oas_weight, shrunk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class SldaOptions:
     features: int = 2000
     """M of the Fourier features; memory is 8 M M bytes. Linear: M is the width of the pooled clip."""
     normalise: Normalise = "first-step"
-    """Standardised by the first step's clips, or each modality's vector scaled to length 1."""
+    """Standardized by the first step's clips, or each modality's vector scaled to length 1."""
     shrinkage: float = -1.0
     """rho, from 0 to 1; below 0: by the oracle-approximating formula, from the statistics."""
 
@@ -62,7 +62,9 @@ class Slda(MomentsMethod):
         )
         return [(config, tuple(range(vectors)))]
 
-    def settle(self, view: View, moments: Moments, features: Tensor, labels: Tensor) -> LinearHead:
+    def select_hyperparameters(
+        self, view: View, moments: Moments, features: Tensor, labels: Tensor
+    ) -> LinearHead:
         """The discriminant is its own posterior only where clips are Gaussian; its sharpness is fitted to
         the fifth of the step that a discriminant of the rest has not seen."""
         held = held_out(features, labels)
@@ -80,8 +82,10 @@ class Slda(MomentsMethod):
     def fitted(self, view: View, moments: Moments) -> LinearHead:
         view.figures["shrinkage"] = self._rho(moments)
         weight, bias, view.figures["jitter"] = discriminant(moments, view.figures["shrinkage"])
-        sharpness = view.calibration.sharpness
-        return LinearHead(columns=view.columns, weight=weight, bias=bias, sharpness=sharpness)
+        inverse_temperature = view.calibration.inverse_temperature
+        return LinearHead(
+            columns=view.columns, weight=weight, bias=bias, inverse_temperature=inverse_temperature
+        )
 
 
 def discriminant(moments: Moments, rho: float) -> tuple[Tensor, Tensor, float]:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from avcil.losses import separated_softmax
 from avcil.methods._taskwise import distillation_term
 from avcil.methods.base import Batch, ExemplarBatches, GradientMethod, Step
-from avcil.models.network import NetworkOutput
+from avcil.nn.network import NetworkOutput
 
 CrossEntropy = Literal["separated", "release-ave"]
 """Separated softmax in every step; or as in the release on AVE, which takes the cross-entropy over all K logits at

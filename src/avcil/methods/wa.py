@@ -16,8 +16,8 @@ from torch import Tensor
 
 from avcil.methods._balanced_distillation import balanced_distillation
 from avcil.methods.base import Batch, GradientMethod, Step
-from avcil.models.heads import LinearHead
-from avcil.models.network import NetworkOutput
+from avcil.nn.heads import LinearHead
+from avcil.nn.network import NetworkOutput
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""What every model has in common, and checks of saved ones."""

@@ -1,4 +1,4 @@
-"""What every recogniser's model is, whichever way it learnt: scores of the classes seen, from a clip's features.
+"""What every recognizer's model is, whichever way it learnt: scores of the classes seen, from a clip's features.
 
 B clips, T time slices, S spatial tokens, Da and Dv widths of sound and picture, C classes.
 """
@@ -38,7 +38,7 @@ class Model(Protocol):
     """A model that can be asked, saved and loaded."""
 
     kind: str
-    """Under which name `models.saved` builds it again."""
+    """Under which name `saved_models.folder` builds it again."""
     modality: Modality
     classes: int
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from avcil.clips import LONGEST_LABEL
+from avcil.data.clips import LONGEST_LABEL
 from avcil.errors import InputError
 
 MOST = 1 << 20

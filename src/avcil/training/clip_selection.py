@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from avcil.files import write_text
 from avcil.models.base import parts_of
 from avcil.training.task_data import TaskData
+from avcil.utils.files import write_text
 
 INCOMPLETE_CLIPS = "incomplete_clips.csv"
 """Clips of the run's classes that lack a part of its modality."""

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from avcil.errors import InputError
-from avcil.sizes import bytes_of
+from avcil.utils.sizes import bytes_of
 
 DEFAULT_MEMORY_PER_CLASS = 10
 
@@ -28,7 +28,7 @@ class TrainConfig:
     set: tuple[str, ...] = ()
     """Options of the method, NAME=VALUE each; `avcil methods` lists them."""
     modality: Literal["audio-visual", "audio", "visual"] = "audio-visual"
-    """What the recogniser is given of a clip."""
+    """What the recognizer is given of a clip."""
     benchmark: str | None = None
     """A published benchmark, ave-ci, ks-ci, vs100-ci or vs100-ci-leak-free: its steps, splits and memory."""
     classes_per_step: int | None = None
@@ -39,10 +39,10 @@ class TrainConfig:
     """Shuffles the classes over the steps; without it they come in natural or published order."""
     seed: int = 0
     """Seed of initial weights, batches and the choice of exemplars."""
-    memory: int | None = None
-    """Exemplars that a rehearsal method keeps in all, shared by the classes seen; or give `memory_per_class`.
+    exemplars: int | None = None
+    """Exemplars that a rehearsal method keeps in all, shared by the classes seen; or give `exemplars_per_class`.
     With `benchmark`, the published number unless given."""
-    memory_per_class: int | None = None
+    exemplars_per_class: int | None = None
     """Exemplars of each class; 10 where neither is given."""
     epochs: int = 100
     """Passes over each step's clips. This and what follows is for methods trained by gradient; those in closed form
@@ -52,7 +52,7 @@ class TrainConfig:
     exemplar_batch_size: int = 128
     """Exemplars beside them, for methods that pair the two."""
     learning_rate: float = 1e-3
-    """Adam's; a new optimiser at each step, no schedule."""
+    """Adam's; a new optimizer at each step, no schedule."""
     weight_decay: float = 1e-4
     """Coupled L2, as Adam's `weight_decay`."""
     selection: Literal["best", "last"] = "best"
@@ -62,8 +62,8 @@ class TrainConfig:
     """Where networks are trained: cpu, cuda, cuda:1, ...; a GPU if there is one. Closed forms run on the processor."""
     precision: Literal["float32", "bfloat16", "float64"] | None = None
     """Numbers of the computation. bfloat16: visual tokens and the products over them, beside weights, sums and
-    optimiser in float32; a GPU's default. float32: the processor's default. float64: for comparisons."""
-    memory_limit: str | None = None
+    optimizer in float32; a GPU's default. float32: the processor's default. float64: for comparisons."""
+    max_memory: str | None = None
     """Memory that training may take, such as 8GB, for each of several processes: of the GPU where it uses one, else of
     the machine; 85 or 60 % of it unless given. Clips that do not fit are read as they are needed, and a batch that does
     not fit goes in parts."""
@@ -85,7 +85,7 @@ class TrainConfig:
                 getattr(self, name) >= 1,
                 f"--{name.replace('_', '-')} must be 1 or more; not {getattr(self, name)}",
             )
-        for name in ("classes_per_step", "memory", "memory_per_class"):
+        for name in ("classes_per_step", "exemplars", "exemplars_per_class"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"--{name.replace('_', '-')} must be 1 or more; not {value}")
         require(
@@ -103,11 +103,11 @@ class TrainConfig:
                 value is None or 0 <= value < 2**63,
                 f"--{name.replace('_', '-')} must be 0 or more, and less than 2^63; not {value}",
             )
-        if self.memory_limit is not None:
-            bytes_of(self.memory_limit)
+        if self.max_memory is not None:
+            bytes_of(self.max_memory)
         require(
-            self.memory is None or self.memory_per_class is None,
-            "give --memory or --memory-per-class, not both",
+            self.exemplars is None or self.exemplars_per_class is None,
+            "give --exemplars or --exemplars-per-class, not both",
         )
         require(
             not (self.steps and self.benchmark),

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from avcil.models.base import modality_parts
-from avcil.models.token_rows import TokenRows, Tokens
-from avcil.prefetch import ahead
-from avcil.training.budget import Budget
-from avcil.training.placement import Placement
+from avcil.nn.token_rows import TokenRows, Tokens
+from avcil.training.device_config import DeviceConfig
+from avcil.training.memory_pool import Budget
+from avcil.utils.prefetch import ahead
 
 CHUNK = 64
 """Clips that are read from the store at once."""
@@ -46,20 +46,20 @@ class Table:
         labels: Sequence[int],
         *,
         modality: str,
-        placement: Placement,
+        device_config: DeviceConfig,
         budget: Budget,
         whole_tokens: bool = False,
     ) -> None:
         """`budget`: what tokens may be held in; `whole_tokens`: keep all tokens even where the picture is alone."""
-        self._store, self.placement = store, placement
+        self._store, self.device_config = store, device_config
         self._rows = np.asarray(rows, dtype=np.int64)
-        self.labels = torch.as_tensor(labels, dtype=torch.int64, device=placement.device)
+        self.labels = torch.as_tensor(labels, dtype=torch.int64, device=device_config.device)
         self._hears, self._sees = modality_parts(modality)
         self._audio = self._sounds() if self._hears else None
         self._visual: Tensor | None = None
-        self._dtype = placement.tokens
+        self._dtype = device_config.tokens
         if self._sees and not self._hears and not whole_tokens:
-            self._visual, self._dtype = self._mean_tokens(), placement.weights
+            self._visual, self._dtype = self._mean_tokens(), device_config.weights
         elif self._sees:
             self._visual = self._held_tokens(budget)
 
@@ -87,13 +87,13 @@ class Table:
     def _sounds(self) -> Tensor:
         """(N, Da), small enough to stand where they are used."""
         return torch.from_numpy(self._store.audio(self._rows)).to(
-            self.placement.device, self.placement.weights
+            self.device_config.device, self.device_config.weights
         )
 
     def _held_tokens(self, budget: Budget) -> Tensor | None:
         """All tokens, on a GPU as they are computed with, in memory as they are stored; None where they do not fit."""
         shape = (len(self._rows), *(self._store.visual_shape or (0,)))
-        place = self.placement
+        place = self.device_config
         if place.on_gpu and budget.device.take(math.prod(shape) * place.tokens.itemsize):
             tokens = torch.empty(shape, dtype=place.tokens, device=place.device)
             for start in range(0, len(self._rows), CHUNK):
@@ -106,8 +106,8 @@ class Table:
 
     def _mean_tokens(self) -> Tensor:
         """Mean over T and S, kept as one token (N, 1, 1, Dv), whose mean is itself."""
-        place, parts = self.placement, []
-        chunk = place.clips_asked_at_once(math.prod(self._store.visual_shape or ()) * place.weights.itemsize)
+        place, parts = self.device_config, []
+        chunk = place.eval_batch_size_for(math.prod(self._store.visual_shape or ()) * place.weights.itemsize)
         for start in range(0, len(self._rows), chunk):
             tokens = torch.from_numpy(self._store.visual(self._rows[start : start + chunk]))
             parts.append(tokens.to(place.device, place.weights).mean(dim=(1, 2), keepdim=True))
@@ -124,27 +124,31 @@ class Table:
             tokens = self._visual[index]
         else:
             tokens = torch.from_numpy(self._store.visual(self._rows[index.numpy(force=True)]))
-        return audio, tokens.to(self.placement.device).to(self._dtype)
+        return audio, tokens.to(self.device_config.device).to(self._dtype)
 
     def rows(self, index: Tensor) -> Taken:
         """As `take`, but tokens that stand in memory where they are computed with are not copied together."""
-        if self._visual is None or self._visual.device != self.placement.device or self.placement.on_gpu:
+        if (
+            self._visual is None
+            or self._visual.device != self.device_config.device
+            or self.device_config.on_gpu
+        ):
             return self.take(index)
         audio = None if self._audio is None else self._audio[index]
         return audio, TokenRows(self._visual, index, self._dtype)
 
     def stream(self, indices: Iterable[Tensor]) -> Iterator[Taken]:
         """`rows` of each, in order; what does not stand on the device is brought while the one before is used."""
-        is_elsewhere = self._visual is not None and self._visual.device != self.placement.device
+        is_elsewhere = self._visual is not None and self._visual.device != self.device_config.device
         return ahead(indices, self.take) if self.is_streamed or is_elsewhere else map(self.rows, indices)
 
     @property
-    def asked_at_once(self) -> int:
+    def eval_batch_size(self) -> int:
         """Clips that a model may be asked about at once, when no gradient is wanted."""
-        return self.placement.clips_asked_at_once(self.clip_bytes)
+        return self.device_config.eval_batch_size_for(self.clip_bytes)
 
     def all(self, part: slice = slice(None)) -> Iterator[tuple[Tensor, Taken]]:
         """Row numbers and clips, all (or a part) in order, as many at a time as a model may be asked about."""
         rows = torch.arange(len(self))[part]
-        batches = rows.split(self.asked_at_once) if len(rows) else ()
+        batches = rows.split(self.eval_batch_size) if len(rows) else ()
         return zip(batches, self.stream(batches), strict=True)

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from avcil.models.base import Model
 from avcil.training.data import Table
-from avcil.training.team import Team
+from avcil.training.distributed import ProcessGroup
 
-ALONE = Team()
+ALONE = ProcessGroup()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Answers:
     """(N,) bool"""
 
 
-def ask(model: Model, table: Table, team: Team = ALONE) -> Answers:
+def ask(model: Model, table: Table, team: ProcessGroup = ALONE) -> Answers:
     """Predict every clip of a table: argmax over all classes seen, no step id given. A team's processes share them."""
     device = table.labels.device
     predicted = [torch.zeros(0, dtype=torch.int64, device=device)]
@@ -41,6 +41,6 @@ def ask(model: Model, table: Table, team: Team = ALONE) -> Answers:
     return Answers(predicted=labels.cpu(), probability=chances.cpu(), correct=(labels == table.labels).cpu())
 
 
-def accuracy(model: Model, table: Table, team: Team = ALONE) -> float | None:
+def accuracy(model: Model, table: Table, team: ProcessGroup = ALONE) -> float | None:
     """Fraction of a table's clips that are predicted rightly; None where there is no clip."""
     return float(ask(model, table, team).correct.double().mean()) if len(table) else None

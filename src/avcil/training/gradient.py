@@ -8,34 +8,21 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from avcil.methods.base import Batch, GradientMethod, Step
+from avcil.runs.run_directory import StepProgress
 from avcil.training.adam import Adam
 from avcil.training.config import TrainConfig
-from avcil.training.passes import pass_in_parts, whole_pass
-from avcil.training.rng import generator
-from avcil.training.team import Team
+from avcil.training.distributed import ProcessGroup
+from avcil.training.forward_backward import accumulate_gradients, forward_backward
+from avcil.utils.rng import generator
 
 Validate = Callable[[], float | None]
 """Accuracy on the validation clips of all classes seen; None where there are none."""
-
-
-@dataclass(kw_only=True)
-class Progress:
-    """Where a step stands, at the end of an epoch: everything that going on needs."""
-
-    epoch: int
-    """Epochs done."""
-    network: dict[str, Tensor]
-    optimizer: dict[str, Any]
-    best: dict[str, Tensor]
-    best_epoch: int
-    best_accuracy: float | None
 
 
 def batches(
@@ -43,7 +30,7 @@ def batches(
 ) -> Iterator[Batch]:
     """The batches of one epoch, in an order that depends on seed, step and epoch alone.
 
-    `whole`: with their clips' features; else these are for `pass_in_parts` to read.
+    `whole`: with their clips' features; else these are for `accumulate_gradients` to read.
     """
     plan = list(_rows(method, step, config, epoch))
     nothing = ((None, None) for _ in plan)
@@ -106,23 +93,25 @@ class StepTrainer:
         *,
         validate: Validate,
         log: Callable[[dict[str, Any]], None],
-        save: Callable[[Progress], None],
+        save: Callable[[StepProgress], None],
         tick: Callable[[], None] = lambda: None,
         clips_at_once: int | None = None,
-        team: Team | None = None,
+        team: ProcessGroup | None = None,
     ) -> None:
         """`clips_at_once`: how many clips of a batch fit into memory at once; None is all of them."""
         self.method, self.step, self.config = method, step, config
         self.validate, self.log, self.save, self.tick = validate, log, save, tick
-        self.clips_at_once, self.team = clips_at_once, team or Team()
+        self.clips_at_once, self.team = clips_at_once, team or ProcessGroup()
 
-    def run(self, progress: Progress | None = None) -> Progress:
+    def run(self, progress: StepProgress | None = None) -> StepProgress:
         """All epochs, or those that `progress` has left."""
         step, config = self.step, self.config
         trainable = [p for p in step.network.parameters() if p.requires_grad]
         optimizer = Adam(trainable, lr=config.learning_rate, weight_decay=config.weight_decay)
         if progress is None:
-            progress = Progress(epoch=0, network={}, optimizer={}, best={}, best_epoch=-1, best_accuracy=None)
+            progress = StepProgress(
+                epoch=0, network={}, optimizer={}, best={}, best_epoch=-1, best_accuracy=None
+            )
         else:
             step.network.load_state_dict(progress.network)
             optimizer.load_state_dict(progress.optimizer)
@@ -139,7 +128,7 @@ class StepTrainer:
             step.network.load_state_dict(progress.best)
         return progress
 
-    def _epoch(self, optimizer: Adam, trainable: list[Tensor], progress: Progress) -> None:
+    def _epoch(self, optimizer: Adam, trainable: list[Tensor], progress: StepProgress) -> None:
         step, epoch = self.step, progress.epoch
         sums: dict[str, Tensor] = {}  # stay on the device: asking for a number would wait for it
         count = 0
@@ -148,7 +137,7 @@ class StepTrainer:
             for batch in batches(self.method, step, self.config, epoch, whole=self._is_whole):
                 optimizer.zero_grad()
                 terms = self._pass(batch)
-                self.team.add_up(trainable)
+                self.team.all_reduce_gradients(trainable)
                 optimizer.step()
                 for name, term in terms.items():
                     sums[name] = sums.get(name, 0.0) + term.detach().double()
@@ -175,11 +164,11 @@ class StepTrainer:
 
     def _pass(self, batch: Batch) -> dict[str, Tensor]:
         if self._is_whole:
-            return whole_pass(self.method, self.step, batch)
+            return forward_backward(self.method, self.step, batch)
         at_once = self.clips_at_once or len(batch.labels)
-        return pass_in_parts(self.method, self.step, batch, clips_at_once=at_once, team=self.team)
+        return accumulate_gradients(self.method, self.step, batch, clips_at_once=at_once, team=self.team)
 
-    def _select(self, progress: Progress) -> float | None:
+    def _select(self, progress: StepProgress) -> float | None:
         """Validate, and keep these weights if they are the best so far (the first of equals)."""
         last = progress.epoch + 1 == self.config.epochs
         if self.config.selection == "last" and not last:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from avcil.errors import InputError
-from avcil.memory import ExemplarMemory
 from avcil.methods.base import Method
+from avcil.methods.exemplars import ExemplarMemory
 from avcil.methods.registry import parse_options
 from avcil.models import checks
 from avcil.training.config import TrainConfig

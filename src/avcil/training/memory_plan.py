@@ -15,19 +15,19 @@ from pathlib import Path
 import torch
 
 from avcil.errors import AvcilError, InputError
-from avcil.memory import ExemplarMemory
 from avcil.methods.base import GradientMethod
+from avcil.methods.exemplars import ExemplarMemory
 from avcil.models.base import modality_parts
-from avcil.models.fused_attention import BLOCK_ROWS, BLOCK_ROWS_GPU
-from avcil.models.network import Network
-from avcil.prefetch import AHEAD
-from avcil.sizes import bytes_of, in_words
-from avcil.training.budget import SHARE, Budget, Room, device_memory, free_disk, machine_memory
+from avcil.nn.fused_attention import BLOCK_ROWS, BLOCK_ROWS_GPU
+from avcil.nn.network import Network
 from avcil.training.config import TrainConfig
-from avcil.training.placement import EVALUATION_BYTES, Placement
-from avcil.training.rng import seeded
+from avcil.training.device_config import EVALUATION_BYTES, DeviceConfig
+from avcil.training.distributed import ProcessGroup
+from avcil.training.memory_pool import SHARE, Budget, MemoryPool, device_memory, free_disk, machine_memory
 from avcil.training.task_data import TaskData
-from avcil.training.team import Team
+from avcil.utils.prefetch import AHEAD
+from avcil.utils.rng import seeded
+from avcil.utils.sizes import bytes_of, in_words
 
 COPIES = 7
 """Of all weights: themselves, gradients, Adam's two averages, the best epoch's, the teacher's, a checkpoint's.
@@ -82,24 +82,29 @@ class ClipSizes:
         modality: str,
         grid: tuple[int, int, int] | None,
         stored: torch.dtype,
-        placement: Placement,
+        device_config: DeviceConfig,
     ) -> ClipSizes:
         """Of a clip with tokens `grid` (T, S, D)."""
-        hears, sees = modality_parts(modality)
-        if not sees or grid is None:
+        has_audio, has_visual = modality_parts(modality)
+        if not has_visual or grid is None:
             return cls(stored=0, tokens=0, keys=0, maps=0, sums=0, read=0)
-        if not hears and not method.whole_tokens:  # its mean token
-            size = grid[2] * placement.weights.itemsize
+        if not has_audio and not method.whole_tokens:  # its mean token
+            size = grid[2] * device_config.weights.itemsize
             return cls(
-                stored=size, tokens=size, keys=0, maps=0, sums=0, read=prod(grid) * placement.weights.itemsize
+                stored=size,
+                tokens=size,
+                keys=0,
+                maps=0,
+                sums=0,
+                read=prod(grid) * device_config.weights.itemsize,
             )
-        tokens = prod(grid) * placement.tokens.itemsize
+        tokens = prod(grid) * device_config.tokens.itemsize
         return cls(
             stored=prod(grid) * stored.itemsize,
             tokens=tokens,
-            keys=tokens if hears else 0,
-            maps=prod(grid) * placement.weights.itemsize if hears and method.recalls_maps else 0,
-            sums=grid[0] * grid[2] * placement.weights.itemsize if hears else 0,
+            keys=tokens if has_audio else 0,
+            maps=prod(grid) * device_config.weights.itemsize if has_audio and method.recalls_maps else 0,
+            sums=grid[0] * grid[2] * device_config.weights.itemsize if has_audio else 0,
             read=0,
         )
 
@@ -110,7 +115,7 @@ class MemoryPlan:
 
     limit: int
     """Bytes that it may take: of the GPU where it computes on one, else of the machine."""
-    placement: Placement
+    device_config: DeviceConfig
     """As given, but for how many clips are asked about at once."""
     sizes: ClipSizes
     network: int
@@ -138,22 +143,24 @@ class MemoryPlan:
     def iteration(self) -> int:
         """Bytes that an iteration, or a look at validation clips, holds at its fullest."""
         return max(
-            iteration_bytes(self.sizes, self.placement, self.at_once, self.batch, copied=self.copies_batches),
-            evaluation_bytes(self.sizes, self.placement, self.steps),
+            iteration_bytes(
+                self.sizes, self.device_config, self.at_once, self.batch, copied=self.copies_batches
+            ),
+            evaluation_bytes(self.sizes, self.device_config, self.steps),
         )
 
     def budget(self, folder: Path) -> Budget:
         """What is left for data, with `folder`'s disk for scratch files."""
-        disk = Room(left=free_disk(folder) // self.on_machine)
-        if self.placement.on_gpu:
-            host = Room(left=int(SHARE * machine_memory()) // self.on_machine)
-            return Budget(device=Room(left=self.data), host=host, disk=disk)
-        return Budget(host=Room(left=self.data), disk=disk)
+        disk = MemoryPool(left=free_disk(folder) // self.on_machine)
+        if self.device_config.on_gpu:
+            host = MemoryPool(left=int(SHARE * machine_memory()) // self.on_machine)
+            return Budget(device=MemoryPool(left=self.data), host=host, disk=disk)
+        return Budget(host=MemoryPool(left=self.data), disk=disk)
 
     def held(self, clips: StepClips) -> tuple[int, list[str]]:
         """Bytes of data that a step holds within the limit, and what finds no room there, in words."""
         left, beyond = self.data, []
-        per_clip = self.sizes.tokens if self.placement.on_gpu else self.sizes.stored
+        per_clip = self.sizes.tokens if self.device_config.on_gpu else self.sizes.stored
         for name, size in (
             ("the validation clips", clips.validation * per_clip),
             ("the training clips", (clips.new + clips.old) * per_clip),
@@ -172,7 +179,7 @@ class MemoryPlan:
         held = self.held(fullest)[0]
         beyond = list(dict.fromkeys(words for clips in steps for words in self.held(clips)[1]))
         parts = [f"clips {in_words(held)}", f"an iteration {in_words(self.iteration)}"]
-        parts.append(f"network and optimiser {in_words(self.network)}")
+        parts.append(f"network and optimizer {in_words(self.network)}")
         total = in_words(held + self.iteration + self.network)
         allowed = f"of {in_words(self.limit)} allowed ({', '.join(parts)})"
         text = f"memory: {total} at most, beside the program's own, {allowed}"
@@ -184,7 +191,12 @@ class MemoryPlan:
 
 
 def iteration_bytes(
-    sizes: ClipSizes, placement: Placement, at_once: int, batch: tuple[int, int], *, copied: bool = True
+    sizes: ClipSizes,
+    device_config: DeviceConfig,
+    at_once: int,
+    batch: tuple[int, int],
+    *,
+    copied: bool = True,
 ) -> int:
     """Of `at_once` clips on their way through the network and back: tokens, keys, maps, and blocks at work.
 
@@ -193,21 +205,21 @@ def iteration_bytes(
     """
     gathered = sizes.stored if sizes.stored != sizes.tokens else 0
     clip = sizes.keys + (sizes.tokens + gathered if copied else 0)
-    rows = BLOCK_ROWS_GPU if placement.on_gpu else BLOCK_ROWS
-    exact = sizes.tokens // placement.tokens.itemsize * placement.weights.itemsize
-    block = min(at_once * exact, max(exact, rows * BLOCK_WIDTH * placement.weights.itemsize))
-    is_compiled = placement.on_gpu or placement.tokens == placement.weights
+    rows = BLOCK_ROWS_GPU if device_config.on_gpu else BLOCK_ROWS
+    exact = sizes.tokens // device_config.tokens.itemsize * device_config.weights.itemsize
+    block = min(at_once * exact, max(exact, rows * BLOCK_WIDTH * device_config.weights.itemsize))
+    is_compiled = device_config.on_gpu or device_config.tokens == device_config.weights
     blocks = LENT_BLOCKS if is_compiled else LENT_BLOCKS + OPERATOR_BLOCKS
     outputs = at_once * SUMS * sizes.sums + (sum(batch) * OUTPUT_SUMS * sizes.sums if copied else 0)
     maps = min(at_once, batch[1]) * sizes.maps if copied else 0
     return at_once * clip + maps + outputs + blocks * block + SPARE
 
 
-def evaluation_bytes(sizes: ClipSizes, placement: Placement, steps: Sequence[StepClips]) -> int:
+def evaluation_bytes(sizes: ClipSizes, device_config: DeviceConfig, steps: Sequence[StepClips]) -> int:
     """Of the clips that a model is asked about at once, those read ahead among them: test clips always are."""
     most = max(clips.validation for clips in steps)
-    asked = min(placement.clips_asked_at_once(sizes.tokens), most) * _asked_clip(sizes)
-    pooled = 2 * min(placement.clips_asked_at_once(sizes.read), most) * sizes.read
+    asked = min(device_config.eval_batch_size_for(sizes.tokens), most) * _asked_clip(sizes)
+    pooled = 2 * min(device_config.eval_batch_size_for(sizes.read), most) * sizes.read
     return max(asked, pooled) + SPARE
 
 
@@ -220,46 +232,50 @@ def _asked_clip(sizes: ClipSizes) -> int:
 def plan_memory(
     config: TrainConfig,
     method: GradientMethod,
-    placement: Placement,
+    device_config: DeviceConfig,
     data: TaskData,
     *,
     memory: ExemplarMemory | None,
-    team: Team,
+    team: ProcessGroup,
 ) -> MemoryPlan:
     """The plan of a run, or of one process of a team; `memory` is an empty one of the size to be kept.
 
     Raises InputError where not even one clip at a time fits.
     """
-    shared = 1 if placement.on_gpu else team.on_machine
+    shared = 1 if device_config.on_gpu else team.on_machine
     limit = (
-        bytes_of(config.memory_limit) if config.memory_limit else device_memory(placement.device) // shared
+        bytes_of(config.max_memory) if config.max_memory else device_memory(device_config.device) // shared
     )
     sizes = ClipSizes.of(
-        method, data.modality, data.store.visual_shape, getattr(torch, data.store.manifest.dtype), placement
+        method,
+        data.modality,
+        data.store.visual_shape,
+        getattr(torch, data.store.manifest.dtype),
+        device_config,
     )
-    network = COPIES * weight_count(method, data) * placement.weights.itemsize
+    network = COPIES * weight_count(method, data) * device_config.weights.itemsize
     steps = tuple(step_clips(method, data, memory))
     batch = _batch(config, method, steps)
     room, share = limit - network, -(-sum(batch) // team.size)
-    at_once = _most_clips(sizes, placement, share, batch, room)
+    at_once = _most_clips(sizes, device_config, share, batch, room)
     if at_once == 0:
-        needed = 2 * iteration_bytes(sizes, placement, 1, batch) + network
+        needed = 2 * iteration_bytes(sizes, device_config, 1, batch) + network
         raise InputError(
             f"training needs {in_words(needed)} of memory even with one clip at a time; it may take "
-            f"{in_words(limit)}. Give --memory-limit {-(-needed // 10**6)}MB or more if the machine has it, or use "
+            f"{in_words(limit)}. Give --max-memory {-(-needed // 10**6)}MB or more if the machine has it, or use "
             "features with fewer tokens, or --method blade, which keeps sums alone"
         )
     clips = max(1, (room // 2) // max(1, _asked_clip(sizes), 2 * sizes.read))
-    asked = min(EVALUATION_BYTES[placement.device.type], clips * max(1, sizes.tokens, sizes.read))
+    asked = min(EVALUATION_BYTES[device_config.device.type], clips * max(1, sizes.tokens, sizes.read))
     plan = MemoryPlan(
         limit=limit,
-        placement=replace(placement, asked_bytes=asked),
+        device_config=replace(device_config, asked_bytes=asked),
         sizes=sizes,
         network=network,
         batch=batch,
         at_once=at_once,
         is_in_parts=at_once < share,
-        copies_batches=placement.on_gpu or not sizes.keys,
+        copies_batches=device_config.on_gpu or not sizes.keys,
         data=0,
         steps=steps,
         on_machine=team.on_machine,
@@ -306,12 +322,14 @@ def _batch(config: TrainConfig, method: GradientMethod, steps: Sequence[StepClip
     return min(config.batch_size, max(clips.new + clips.old for clips in steps)), 0
 
 
-def _most_clips(sizes: ClipSizes, placement: Placement, share: int, batch: tuple[int, int], room: int) -> int:
+def _most_clips(
+    sizes: ClipSizes, device_config: DeviceConfig, share: int, batch: tuple[int, int], room: int
+) -> int:
     """The most clips at once, `share` at most, that leave half of the room to data; 0 if one does not."""
     low, high = 0, share
     while low < high:
         middle = (low + high + 1) // 2
-        if iteration_bytes(sizes, placement, middle, batch) <= room // 2:
+        if iteration_bytes(sizes, device_config, middle, batch) <= room // 2:
             low = middle
         else:
             high = middle - 1
@@ -333,8 +351,8 @@ def memory_errors(config: TrainConfig) -> Iterator[None]:
 
 def out_of_memory(config: TrainConfig) -> AvcilError:
     """The error of a run that met other users of its memory."""
-    asked = f"--memory-limit {config.memory_limit}" if config.memory_limit else "its share of the memory"
+    asked = f"--max-memory {config.max_memory}" if config.max_memory else "its share of the memory"
     return AvcilError(
         f"memory ran out: something else uses what training planned to use, {asked}. Run the same command again with a "
-        "smaller --memory-limit, such as half of what is free; it goes on from the last checkpoint"
+        "smaller --max-memory, such as half of what is free; it goes on from the last checkpoint"
     )

@@ -8,18 +8,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from avcil.benchmarks import Benchmark
-from avcil.benchmarks.fetch import cache_folder
-from avcil.benchmarks.published import PublishedBenchmark, load_published
-from avcil.benchmarks.split_files import SplitClip
+from avcil.datasets import Benchmark
+from avcil.datasets.fetch import cache_folder
+from avcil.datasets.published import PublishedBenchmark, load_published
+from avcil.datasets.split_files import SplitClip
 from avcil.errors import InputError
 from avcil.features import FeatureStore
-from avcil.memory import ExemplarMemory
 from avcil.methods.base import GradientMethod
+from avcil.methods.exemplars import ExemplarMemory
 from avcil.methods.registry import load_method, parse_options
 from avcil.training.config import DEFAULT_MEMORY_PER_CLASS, TrainConfig
-from avcil.training.placement import Placement
-from avcil.training.team import Team
+from avcil.training.device_config import DeviceConfig
+from avcil.training.distributed import ProcessGroup
 
 NOT_IDENTITY = (
     "out",
@@ -31,8 +31,10 @@ NOT_IDENTITY = (
     "classes_per_step",
     "class_order_seed",
     "set",
+    "exemplars",
+    "exemplars_per_class",
     "device",
-    "memory_limit",
+    "max_memory",
     "teacher_cache",
 )
 """Of `TrainConfig`: what config.json holds in another form, and what does not change the result."""
@@ -43,7 +45,7 @@ class Resolved:
     """A configuration, understood and checked against its store."""
 
     method_class: type
-    placement: Placement
+    device_config: DeviceConfig
     options: Any
     benchmark: Benchmark
     clips: Mapping[str, SplitClip] | None
@@ -72,9 +74,9 @@ def resolve(config: TrainConfig, store: FeatureStore) -> Resolved:
     benchmark, clips, published_memory = _benchmark(config, store)
     memory = None if method_class.rehearsal == "none" else _memory(config, published_memory, benchmark)
     plain = {name: value for name, value in asdict(config).items() if name not in NOT_IDENTITY}
-    placement = placement_of(config, method_class)
+    device_config = placement_of(config, method_class)
     content = plain | {
-        "precision": placement.precision,
+        "precision": device_config.precision,
         "method_options": asdict(options),
         "benchmark": benchmark.to_dict(),
         "features": {"path": str(config.features.absolute()), "fingerprint": store.fingerprint},
@@ -83,7 +85,7 @@ def resolve(config: TrainConfig, store: FeatureStore) -> Resolved:
     }
     return Resolved(
         method_class=method_class,
-        placement=placement,
+        device_config=device_config,
         options=options,
         benchmark=benchmark,
         clips=clips,
@@ -92,17 +94,17 @@ def resolve(config: TrainConfig, store: FeatureStore) -> Resolved:
     )
 
 
-def placement_of(config: TrainConfig, method_class: type) -> Placement:
+def placement_of(config: TrainConfig, method_class: type) -> DeviceConfig:
     """Where and in which numbers the run computes; raises InputError for what the method cannot use."""
     if issubclass(method_class, GradientMethod):
-        return Placement.of(Team.own_device(config.device), config.precision)
-    unused = config.memory_limit is not None or config.teacher_cache != "auto"
+        return DeviceConfig.of(ProcessGroup.own_device(config.device), config.precision)
+    unused = config.max_memory is not None or config.teacher_cache != "auto"
     if config.device not in (None, "cpu") or config.precision == "bfloat16" or unused:
         raise InputError(
             f"method {config.method} is fitted in closed form, on the processor, in float32 or float64, a few clips at "
-            "a time and without a teacher: leave out --device, --precision bfloat16, --memory-limit and --teacher-cache"
+            "a time and without a teacher: leave out --device, --precision bfloat16, --max-memory and --teacher-cache"
         )
-    return Placement.of("cpu", config.precision)
+    return DeviceConfig.of("cpu", config.precision)
 
 
 def _benchmark(
@@ -134,9 +136,9 @@ def _load_once(name: str, cache: Path) -> PublishedBenchmark:
 
 def _memory(config: TrainConfig, published: int | None, benchmark: Benchmark) -> ExemplarMemory:
     """As asked for, else as published, else a few clips of each class."""
-    if config.memory_per_class is not None:
-        return ExemplarMemory(per_class=config.memory_per_class)
-    total = published if config.memory is None else config.memory
+    if config.exemplars_per_class is not None:
+        return ExemplarMemory(per_class=config.exemplars_per_class)
+    total = published if config.exemplars is None else config.exemplars
     if total is None:
         return ExemplarMemory(per_class=DEFAULT_MEMORY_PER_CLASS)
     memory = ExemplarMemory(total=total)

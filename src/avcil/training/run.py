@@ -11,14 +11,14 @@ import torch
 from tqdm import tqdm
 
 from avcil.errors import InputError
-from avcil.evaluation.metrics import all_metrics
 from avcil.features import FeatureStore
-from avcil.files import folder_lock, write_json
 from avcil.methods.base import GradientMethod, Method
 from avcil.methods.registry import load_method
 from avcil.models.base import Model
-from avcil.models.card import METRICS
-from avcil.models.saved import save_model
+from avcil.runs.metrics import all_metrics
+from avcil.runs.run_directory import ReadOnlyRunDirectory, RunDirectory, StepProgress, environment
+from avcil.saved_models.card import METRICS
+from avcil.saved_models.folder import save_model
 from avcil.training.clip_selection import (
     INCOMPLETE_CLIPS,
     incomplete_counts,
@@ -28,18 +28,17 @@ from avcil.training.clip_selection import (
 )
 from avcil.training.config import TrainConfig
 from avcil.training.data import Table
+from avcil.training.distributed import ProcessGroup
 from avcil.training.evaluate import Answers, accuracy, ask
-from avcil.training.gradient import Progress
-from avcil.training.learners import Hooks, make_learner
 from avcil.training.memory_plan import MemoryPlan, memory_errors, plan_memory
 from avcil.training.resolve import Resolved, resolve
-from avcil.training.run_directory import ReadOnlyRunDirectory, RunDirectory, environment
-from avcil.training.sitting import state_of_run
-from avcil.training.stopwatch import LEARNING, PARTS, SAVING, TESTING, VALIDATION, Stopwatch, training_seconds
 from avcil.training.task_data import TaskData
-from avcil.training.team import Team
+from avcil.training.timer import LEARNING, PARTS, SAVING, TESTING, VALIDATION, Timer, training_seconds
 from avcil.training.tracking import Tracking, require, track
 from avcil.training.tracking.events import Event, history
+from avcil.training.trainers import Hooks, make_learner
+from avcil.training.update import state_of_run
+from avcil.utils.files import folder_lock, write_json
 
 
 def train(config: TrainConfig, *, quiet: bool = False) -> dict[str, Any]:
@@ -57,7 +56,7 @@ def claimed(config: TrainConfig) -> Iterator[FeatureStore]:
     """Keep a second command out of the run directory, but only once the configuration makes sense: its store."""
     load_method(config.method)
     store = FeatureStore(config.features)
-    if not Team.from_environment(config.device).is_first:
+    if not ProcessGroup.from_environment(config.device).is_first:
         yield store
         return
     RunDirectory(config.out).refuse_foreign()
@@ -71,17 +70,17 @@ class Run:
     def __init__(
         self, config: TrainConfig, *, store: FeatureStore | None = None, quiet: bool = False
     ) -> None:
-        self.config, self.team = config, Team.from_environment(config.device)
+        self.config, self.team = config, ProcessGroup.from_environment(config.device)
         self.quiet = quiet or not self.team.is_first
         self.store = FeatureStore(config.features) if store is None else store
         resolved = resolve(config, self.store)
-        self.benchmark, self.placement = resolved.benchmark, resolved.placement
-        self.watch = Stopwatch()
+        self.benchmark, self.device_config = resolved.benchmark, resolved.device_config
+        self.watch = Timer()
         self.data = TaskData(
             self.store,
             self.benchmark,
             modality=config.modality,
-            placement=self.placement,
+            device_config=self.device_config,
             clips=resolved.clips,
             whole_tokens=resolved.method_class.whole_tokens,
             watch=self.watch,
@@ -98,7 +97,7 @@ class Run:
         method = resolved.method_class(resolved.options, modality=config.modality)
         self.plan = self._plan(method, resolved)
         if self.plan is not None:
-            self.data.placement = self.plan.placement
+            self.data.device_config = self.plan.device_config
         self.directory = RunDirectory(config.out) if self.team.is_first else ReadOnlyRunDirectory(config.out)
         self.content = resolved.content
         self.directory.begin(resolved.content, self._environment())
@@ -116,7 +115,9 @@ class Run:
         """What the run will hold in memory; None for a closed form, which holds a batch and its statistics."""
         if isinstance(method, GradientMethod):
             memory = resolved.new_memory()
-            return plan_memory(self.config, method, self.placement, self.data, memory=memory, team=self.team)
+            return plan_memory(
+                self.config, method, self.device_config, self.data, memory=memory, team=self.team
+            )
         if self.team.size > 1:
             raise InputError(
                 f"method {self.config.method} takes one pass in one process: start it without torchrun"
@@ -127,7 +128,7 @@ class Run:
         """What the last bits of results depend on."""
         parts = None if self.plan is None else self.plan.clips_at_once
         return environment() | {
-            "device": self.placement.name(),
+            "device": self.device_config.name(),
             "processes": self.team.size,
             "clips_at_once": parts,
         }
@@ -245,7 +246,7 @@ class Run:
         with self.watch.during(VALIDATION):
             return accuracy(model, validation, self.team)
 
-    def _save_progress(self, index: int, progress: Progress) -> None:
+    def _save_progress(self, index: int, progress: StepProgress) -> None:
         with self.watch.during(SAVING):
             self.directory.save_progress(index, progress, seconds=self.watch.read())
 
@@ -324,7 +325,7 @@ class Run:
         return results
 
     def _description(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        """What a recogniser needs besides the model: how features are made of a clip; and what a card tells."""
+        """What a recognizer needs besides the model: how features are made of a clip; and what a card tells."""
         manifest = self.store.manifest.to_dict()
         parts = {name: manifest[name] for name in ("visual", "audio", "sampling", "dtype")}
         told = {"classes": len(self.benchmark.classes), **{name: metrics[name] for name in METRICS}}

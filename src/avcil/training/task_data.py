@@ -9,15 +9,15 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from avcil.benchmarks import Benchmark
-from avcil.benchmarks.split_files import SplitClip
+from avcil.datasets import Benchmark
+from avcil.datasets.split_files import SplitClip
 from avcil.errors import InputError
 from avcil.features import FeatureStore, StoredClip
 from avcil.models.base import modality_parts, parts_of
-from avcil.training.budget import Budget
 from avcil.training.data import Table
-from avcil.training.placement import Placement
-from avcil.training.stopwatch import READING, Stopwatch
+from avcil.training.device_config import DeviceConfig
+from avcil.training.memory_pool import Budget
+from avcil.training.timer import READING, Timer
 
 
 class TaskData:
@@ -29,10 +29,10 @@ class TaskData:
         benchmark: Benchmark,
         *,
         modality: str,
-        placement: Placement,
+        device_config: DeviceConfig,
         clips: Mapping[str, SplitClip] | None = None,
         whole_tokens: bool = False,
-        watch: Stopwatch | None = None,
+        watch: Timer | None = None,
     ) -> None:
         """Tables hold what `budget` has room for, which whoever begins a step sets anew, and nothing else; `scratch` is
         the folder for scratch files.
@@ -42,11 +42,16 @@ class TaskData:
         `whole_tokens`: give all visual tokens even where the picture is alone, not their mean. `watch` counts the
         seconds of reading.
         """
-        self.store, self.benchmark, self.modality, self.placement = store, benchmark, modality, placement
+        self.store, self.benchmark, self.modality, self.device_config = (
+            store,
+            benchmark,
+            modality,
+            device_config,
+        )
         self.whole_tokens = whole_tokens
         self.budget = Budget.of_host(0)
         self.scratch: Path | None = None
-        self.watch = watch or Stopwatch()
+        self.watch = watch or Timer()
         self.class_number = {label: number for number, label in enumerate(benchmark.classes)}
         task_of = {label: task for task, step in enumerate(benchmark.steps) for label in step}
         self._rows: dict[tuple[str, int], list[int]] = defaultdict(list)
@@ -62,12 +67,12 @@ class TaskData:
         self._check()
 
     def _check(self) -> None:
-        hears, sees = modality_parts(self.modality)
-        if hears and self.store.audio_width is None:
+        has_audio, has_visual = modality_parts(self.modality)
+        if has_audio and self.store.audio_width is None:
             raise InputError(
                 f"the store has no sound; --modality {self.modality} needs it. Use --modality visual"
             )
-        if sees and self.store.visual_shape is None:
+        if has_visual and self.store.visual_shape is None:
             raise InputError(
                 f"the store has no picture; --modality {self.modality} needs it. Use --modality audio"
             )
@@ -130,7 +135,7 @@ class TaskData:
                 rows,
                 self.labels(rows),
                 modality=modality or self.modality,
-                placement=self.placement,
+                device_config=self.device_config,
                 budget=Budget.of_host(0) if once else self.budget,
                 whole_tokens=self.whole_tokens or modality not in (None, self.modality),
             )

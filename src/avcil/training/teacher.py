@@ -15,17 +15,17 @@ import torch
 from torch import Tensor
 
 from avcil.methods.base import Batch
-from avcil.models.network import Network
-from avcil.models.token_rows import Tokens
-from avcil.training.budget import Budget
+from avcil.nn.network import Network
+from avcil.nn.token_rows import Tokens
 from avcil.training.data import Table
-from avcil.training.teacher_memory import Shelf, shelf_for
+from avcil.training.memory_pool import Budget
+from avcil.training.teacher_cache import TeacherCache, teacher_cache_for
 
 Compute = Callable[[Network, Batch], tuple[Tensor, ...]]
 """Asked of the network about a batch: tensors (N, ...), what is said of a clip independent of the others."""
 
 
-COMPANY = {"cpu": 8, "cuda": 64}
+EVAL_BATCH_SIZE = {"cpu": 8, "cuda": 64}
 """Clips that the network is asked about at once: their tokens are copied, beside all that an iteration holds."""
 
 
@@ -46,7 +46,7 @@ class Teacher:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self._pool, self._new_count = pool, new_count
         self._budget, self._scratch = budget, scratch
-        self._shelves: dict[str, Shelf | None] = {}
+        self._shelves: dict[str, TeacherCache | None] = {}
 
     @property
     def places(self) -> dict[str, str | None]:
@@ -66,7 +66,7 @@ class Teacher:
         shelf = self._shelf(name, compute, batch)
         return self._asked(compute, batch) if shelf is None else shelf.get_rows(batch.rows)
 
-    def _shelf(self, name: str, compute: Compute, batch: Batch) -> Shelf | None:
+    def _shelf(self, name: str, compute: Compute, batch: Batch) -> TeacherCache | None:
         if name not in self._shelves:
             self._shelves[name] = self._filled(compute, batch)
         return self._shelves[name]
@@ -85,7 +85,7 @@ class Teacher:
     @property
     def _company(self) -> int:
         """A fixed number for a run, the same whatever the batches are; less where memory is short."""
-        return max(1, min(COMPANY[self._pool.labels.device.type], self._pool.asked_at_once // 4))
+        return max(1, min(EVAL_BATCH_SIZE[self._pool.labels.device.type], self._pool.eval_batch_size // 4))
 
     def _ask(self, compute: Compute, rows: Tensor, taken: tuple | None = None) -> tuple[Tensor, ...]:
         audio, visual = self._pool.take(rows) if taken is None else taken
@@ -94,12 +94,12 @@ class Teacher:
         with torch.no_grad():
             return compute(self.network, batch)
 
-    def _filled(self, compute: Compute, batch: Batch) -> Shelf | None:
+    def _filled(self, compute: Compute, batch: Batch) -> TeacherCache | None:
         """All that will be asked for: of exemplars, which stand last, where the batch holds them alone."""
         sample = self._ask(compute, batch.rows[:1])
         first = self._new_count if batch.new_count == 0 else 0
         count = len(self._pool) - first
-        shelf = shelf_for(sample, count, first=first, budget=self._budget, scratch=self._scratch)
+        shelf = teacher_cache_for(sample, count, first=first, budget=self._budget, scratch=self._scratch)
         if shelf is not None:
             # A clip is computed in the same company whatever the batches are: a resumed run recalls the same bits.
             companies = list(torch.arange(count).split(self._company))

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from avcil.models.card import METRICS
+from avcil.saved_models.card import METRICS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,0 @@
-"""Benchmarks: which classes come at which step, and the clips they are made of."""
-
-from avcil.benchmarks.benchmark import Benchmark
-
-__all__ = ["Benchmark"]

@@ -1,0 +1,153 @@
+"""BLADE on feature vectors: what is kept of the clips, and the linear classifier that follows from it.
+
+M features of which m are used, in B blocks; C classes. The method `blade` and the scikit-learn estimator share this
+module; docs/concepts/blade.md explains the steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from avcil.closed_form.block_ridge import select_penalties
+from avcil.closed_form.calibration import Calibration
+from avcil.closed_form.calibration_sample import CalibrationSample
+from avcil.closed_form.class_moments import ClassMoments
+from avcil.closed_form.discriminant import Discriminant, nonconformity
+from avcil.closed_form.mean_variance import mean_variance
+from avcil.closed_form.model import LinearHead, Nonconformity
+from avcil.closed_form.p_values import OddityCounts
+from avcil.errors import InputError
+
+
+class BladeStatistics:
+    """All that is kept of clips: moments, and a sample of feature vectors for calibration.
+
+    Args:
+        width: M.
+        calibration_clips: Largest size of the sample.
+    """
+
+    def __init__(self, width: int, *, calibration_clips: int) -> None:
+        self.moments = ClassMoments(width)
+        self.sample = CalibrationSample(width, size=calibration_clips)
+
+    @property
+    def bytes(self) -> int:
+        """Size of what is saved."""
+        return self.moments.bytes + self.sample.bytes
+
+    def grow(self, count: int) -> None:
+        """Add `count` classes without clips."""
+        self.moments.grow(count)
+
+    def add(self, features: Tensor, labels: Tensor) -> None:
+        """Add clips: features (n, M), labels (n,); InputError as of `ClassMoments.add`."""
+        self.moments.add(features, labels)
+        self.sample.add(features, labels)
+
+    def remove(self, features: Tensor, labels: Tensor) -> None:
+        """Remove clips that were added; InputError as of `ClassMoments.remove`."""
+        self.moments.remove(features, labels)
+        self.sample.remove(features, labels)
+
+    def drop(self, number: int) -> None:
+        """Remove class `number`; see `ClassMoments.drop` for what stays of it."""
+        self.moments.drop(number)
+        self.sample.drop(number)
+
+    def renumber(self, numbers: Tensor, classes: int) -> None:
+        """Make class c class `numbers[c]` of `classes`; numbers (C,) are all different."""
+        self.moments = self.moments.renumbered(numbers, classes)
+        self.sample.labels = numbers[self.sample.labels]
+
+    def merge(self, other: BladeStatistics, numbers: Tensor) -> None:
+        """Add the clips of other statistics, which stay as they are.
+
+        Args:
+            other: Of the same features.
+            numbers: (C',), the number here of each of its classes; all different.
+
+        Raises:
+            InputError: Its features have another width.
+        """
+        if self.moments.width != other.moments.width:
+            raise InputError(
+                f"statistics of {self.moments.width} and of {other.moments.width} features cannot be merged"
+            )
+        self.moments.merge(other.moments.renumbered(numbers, self.moments.classes))
+        self.sample.add(other.sample.vectors, numbers[other.sample.labels])
+
+
+class BlockDiscriminant:
+    """The discriminant that moments give: scaled features, a penalty and psi for each block.
+
+    Args:
+        moments: Of M features.
+        sizes: (B,), features of each block; they add up to m.
+        prior_psi: (B,), psi of each block before any class has two clips.
+        columns: (m,), the features to use; None: all.
+    """
+
+    def __init__(
+        self,
+        moments: ClassMoments,
+        *,
+        sizes: Sequence[int],
+        prior_psi: Sequence[float],
+        columns: Tensor | None = None,
+    ) -> None:
+        self.columns = torch.arange(moments.width) if columns is None else columns
+        standard = moments.standardized(columns, sizes=sizes)
+        self.mean, self.inverse_deviation = standard.mean, standard.inverse_deviation
+        self.penalties = select_penalties(standard.moments, sizes)
+        self.psi = mean_variance(standard.moments, sizes, prior_psi)
+        widths = torch.tensor(sizes)
+        self.discriminant = Discriminant(
+            standard.moments,
+            torch.tensor(self.penalties, dtype=torch.float64).repeat_interleave(widths),
+            torch.tensor(self.psi, dtype=torch.float64).repeat_interleave(widths),
+        )
+
+    def scaled(self, features: Tensor) -> Tensor:
+        """z (n, m) of features (n, M)."""
+        return (features[:, self.columns].double() - self.mean) * self.inverse_deviation
+
+    def head(
+        self,
+        sample: CalibrationSample,
+        *,
+        calibration: Calibration | None = None,
+        oddities: OddityCounts | None = None,
+    ) -> LinearHead:
+        """Scores of z, with inverse temperature and p-values by leave-one-out scores of the sample's clips.
+
+        Args:
+            sample: Of clips that are in the moments. Clips of classes with one clip cannot be scored leave-one-out.
+            calibration: What models of format 2 brought along; stays as it is.
+            oddities: Likewise.
+        """
+        found = self.discriminant
+        fitted, seen = Calibration(), OddityCounts()
+        if calibration is not None:
+            fitted.losses = calibration.losses.clone()
+        if oddities is not None:
+            seen.counts = oddities.counts.clone()
+        scorable = found.moments.counts[sample.labels] > 1
+        if scorable.any():
+            labels = sample.labels[scorable]
+            scores, length = found.leave_one_out(self.scaled(sample.vectors[scorable]), labels)
+            if found.moments.classes > 1:  # else every inverse temperature has the same loss, up to rounding
+                fitted.add(scores, labels)
+            seen.add(nonconformity(scores, length))
+        return LinearHead(
+            columns=self.columns,
+            weight=found.weight,
+            bias=found.bias,
+            inverse_temperature=fitted.inverse_temperature
+            if fitted.losses.any()
+            else found.expected_sharpness(),
+            nonconformity=Nonconformity(inverse=found.inverse(), counts=seen),
+        )

@@ -1,0 +1,117 @@
+"""Linear discriminant analysis from moments, with penalties and with class means that are shrunk toward their mean.
+
+N clips, M features, C classes, W the within-class scatter (M, M), Lambda a penalty for each feature, and mean_c the
+expected mean of class c (`closed_form.mean_variance`; with psi infinite, the average of its clips):
+
+    K = (W + Lambda)^-1,   w_c = N K mean_c,   b_c = -N mean_c^T K mean_c / 2,   score_c = w_c^T z + b_c
+
+With Lambda = 0 and psi infinite it is the classic discriminant with equal priors. Source of the penalized form:
+Hastie, Buja & Tibshirani, Penalized Discriminant Analysis, Annals of Statistics 1995, where Lambda is that of a ridge
+regression on class indicators.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from avcil.closed_form.mean_variance import expected_means
+from avcil.closed_form.moments import Moments
+from avcil.closed_form.ridge import cholesky_with_jitter
+from avcil.closed_form.symmetric import mirror, with_diagonal
+
+
+class Discriminant:
+    """Weight (M, C) and bias (C,) of the moments, and the jitter that the Cholesky factor took.
+
+    Args:
+        moments: Of centered features if `psi` is finite.
+        penalty: (M,)
+        psi: (M,), prior variance of class means relative to that within classes; None: infinite.
+
+    >>> moments = Moments(1)
+    >>> moments.grow(2)
+    >>> moments.add(torch.tensor([[0.0], [2.0], [4.0], [6.0]]), torch.tensor([0, 0, 1, 1]))
+    >>> two = Discriminant(moments, torch.zeros(1))
+    >>> scores = torch.tensor([[3.0]], dtype=torch.float64) @ two.weight + two.bias
+    >>> bool((scores[0, 0] - scores[0, 1]).abs() < 1e-12)  # half way between the means 1 and 5
+    True
+    """
+
+    def __init__(self, moments: Moments, penalty: Tensor, psi: Tensor | None = None) -> None:
+        self.moments = moments
+        self.psi = torch.full((moments.width,), torch.inf) if psi is None else psi
+        self._factor, self.jitter = cholesky_with_jitter(
+            with_diagonal(moments.within_scatter(), penalty.double())
+        )
+        self.means = self._expected(moments.means(), moments.counts)
+        self.weight = moments.total * torch.cholesky_solve(self.means.T, self._factor)
+        self.bias = -(self.means.T * self.weight).sum(dim=0) / 2
+
+    def _expected(self, averages: Tensor, counts: Tensor) -> Tensor:
+        return averages if bool(self.psi.isinf().all()) else expected_means(averages, counts, self.psi)
+
+    def inverse(self) -> Tensor:
+        """N K (M, M), by which N z^T K z is a clip's squared distance from the origin."""
+        inverse = torch.cholesky_inverse(self._factor).mul_(self.moments.total)
+        mirror(inverse)
+        return inverse
+
+    def leave_one_out(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """What the discriminant without a clip says of that clip.
+
+        Exact for the same penalty and psi. Without clip i, which is d away from the average of its class, W loses
+        n_c / (n_c - 1) d d^T and the average d / (n_c - 1).
+
+        Args:
+            features: (n, M), clips that are in the moments.
+            labels: (n,), classes that have two clips or more.
+
+        Returns:
+            Scores (n, C), and N z^T K z (n,), each by the discriminant without the clip.
+        """
+        features, total = features.double(), self.moments.total
+        count = self.moments.counts[labels]
+        away = features - self.moments.means()[labels]
+        inverse_self = torch.cholesky_solve(features.T, self._factor).T  # K z, (n, M)
+        inverse_away = torch.cholesky_solve(away.T, self._factor).T  # K d
+        grown = count / (count - 1)
+        rank_one = grown / (
+            1 - grown * (inverse_away * away).sum(dim=1)
+        )  # K without i: K + rank_one K d d^T K
+        along_self = (inverse_away * features).sum(dim=1)
+        along_means = inverse_away @ self.means.T
+        scores = features @ (self.weight / total) + rank_one[:, None] * along_self[:, None] * along_means
+        squares = -2 * self.bias / total + rank_one[:, None] * along_means.square()
+        scores = scores - squares / 2
+        own = self._expected(self.moments.means()[labels] - away / (count - 1)[:, None], count - 1)
+        along_own = (inverse_away * own).sum(dim=1)
+        own_score = (inverse_self * own).sum(dim=1) + rank_one * along_self * along_own
+        inverse_own = torch.cholesky_solve(own.T, self._factor).T
+        own_score -= ((inverse_own * own).sum(dim=1) + rank_one * along_own.square()) / 2
+        length = (inverse_self * features).sum(dim=1) + rank_one * along_self.square()
+        return total * scores.scatter(1, labels[:, None], own_score[:, None]), total * length
+
+    def expected_sharpness(self) -> float:
+        """Inverse temperature of the softmax of the scores if clips were Gaussian about their class means.
+
+        It is the gap between the scores of two classes over the variance of that gap, on average over classes. Used
+        until clips can be scored leave-one-out: with one clip of each class, the total scatter stands for W.
+        """
+        moments = self.moments
+        within_dof = moments.total - float((moments.counts > 0).sum())
+        scatter = moments.within_scatter() if within_dof > 0 else moments.gram
+        centered = self.weight - self.weight.mean(dim=1, keepdim=True)
+        gap = float((centered * (self.means - self.means.mean(dim=0)).T).sum())
+        variance = float((centered * (scatter @ centered)).sum()) / max(within_dof or moments.total, 1.0)
+        return gap / variance if variance > 0 and gap > 0 else 1.0
+
+
+def nonconformity(scores: Tensor, length: Tensor) -> Tensor:
+    """Smallest squared distance from a class's mean over that from the origin, (B,), from 0 to 2 or so.
+
+    scores (B, C) of a `Discriminant`, length (B,) = N z^T K z; with them N (z - mean_c)^T K (z - mean_c) is
+    length - 2 score_c. A clip of a class that was learned lies near one mean.
+    """
+    nearest = length - 2 * scores.max(dim=1).values
+    return nearest / length.clamp(min=torch.finfo(length.dtype).tiny)

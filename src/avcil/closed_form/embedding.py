@@ -1,0 +1,191 @@
+"""From a clip to the vector that statistics are kept of: pooling, standardization, random features.
+
+B clips, T time slices, S spatial tokens, Da and Dv widths of sound and picture, P pooled width, M features:
+
+    x = [a, v]                        a (Da) as it is, v (Dv) the mean of the tokens over T and S
+    z = (x - mean) / deviation        by the first step's training clips, or each modality scaled to length 1
+    h = phi(z W / sqrt(P) + b)        W (P, M) ~ N(0, 1), drawn once and never trained
+
+Everything is computed in float64, so that a clip's vector does not depend on the batch it comes in beyond rounding
+at 10^-16.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from avcil.models import checks
+from avcil.models.base import Modality, modality_parts
+from avcil.utils.rng import generator
+
+Normalise = Literal["first-step", "length", "both"]
+"""Each number standardized by the first step's clips; or each modality's vector scaled to one length, which keeps
+nothing of any clip; or the one, then the other."""
+Pooling = Literal["mean", "mean-deviation"]
+"""What is taken of a clip's visual tokens, over T and S: their mean, or mean and standard deviation."""
+Activation = Literal["relu", "tanh", "fourier", "none"]
+"""phi; `fourier` is sqrt(2 / M) cos(.), which approximates a Gaussian kernel; `none`: h = z, no projection."""
+SMALLEST_DEVIATION = 1e-6
+MEDIAN_CLIPS = 1000
+"""Clips of the first step that the median distance is taken of."""
+
+
+def pool(
+    audio: Tensor | None, visual: Tensor | None, modality: Modality, pooling: Pooling
+) -> tuple[Tensor, ...]:
+    """A clip's vectors, float64: of audio (B, Da) itself; of visual (B, T, S, Dv) the mean over T and S, and, as a
+    vector of its own, the standard deviation; each (B, Dv).
+    """
+    has_audio, has_visual = modality_parts(modality)
+    parts = []
+    if has_audio:
+        assert audio is not None
+        parts.append(audio.double())
+    if has_visual:
+        assert visual is not None
+        tokens = visual.double().flatten(1, 2)
+        parts.append(tokens.mean(dim=1))
+        if pooling == "mean-deviation":
+            away = tokens - parts[-1][:, None]
+            parts.append(away.square_().mean(dim=1).sqrt())
+    return tuple(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingConfig:
+    """What an embedding is, apart from its numbers."""
+
+    normalise: Normalise
+    activation: Activation
+    features: int
+    """M; of no effect where the activation is `none`."""
+    seed: int
+    purpose: str = "projection"
+    """Which of several projections of one seed."""
+
+
+class Embedding:
+    """Standardization and random features of the vectors of one or more modalities."""
+
+    def __init__(self, config: EmbeddingConfig, widths: tuple[int, ...], tensors: dict[str, Tensor]) -> None:
+        self.config, self.widths, self._tensors = config, widths, tensors
+
+    @classmethod
+    def fit(cls, config: EmbeddingConfig, parts: tuple[Tensor, ...]) -> Embedding:
+        """Take mean and deviation of the first step's pooled vectors, and draw W."""
+        widths = tuple(part.shape[1] for part in parts)
+        joined = torch.cat(parts, dim=1)
+        tensors: dict[str, Tensor] = {}
+        if config.normalise != "length":
+            deviation = joined.std(dim=0, correction=0)
+            alive = deviation > SMALLEST_DEVIATION
+            tensors["mean"] = joined.mean(dim=0)
+            tensors["inverse_deviation"] = torch.where(
+                alive, 1 / deviation.clamp(min=SMALLEST_DEVIATION), 0.0
+            )
+        new = cls(config, widths, tensors)
+        if config.activation != "none":
+            new._draw(new.standardized(parts))
+        return new
+
+    def _draw(self, first: Tensor) -> None:
+        """W in float32, which halves what is saved; b for Fourier features, whose width the clips decide."""
+        draw = generator(self.config.seed, self.config.purpose)
+        weight = torch.randn(first.shape[1], self.config.features, generator=draw)
+        if self.config.activation == "fourier":
+            weight *= math.sqrt(first.shape[1]) / median_distance(
+                first
+            )  # makes up for the 1 / sqrt(P) of __call__
+            self._tensors["offset"] = 2 * math.pi * torch.rand(self.config.features, generator=draw)
+        self._tensors["weight"] = weight
+
+    @property
+    def width(self) -> int:
+        """M"""
+        return sum(self.widths) if self.config.activation == "none" else self.config.features
+
+    def standardized(self, parts: tuple[Tensor, ...]) -> Tensor:
+        """z (B, P)"""
+        joined = torch.cat(parts, dim=1).double()
+        if self.config.normalise != "length":
+            joined = (joined - self._tensors["mean"]) * self._tensors["inverse_deviation"]
+        if self.config.normalise == "first-step":
+            return joined
+        pieces = joined.split(list(self.widths), dim=1)
+        return torch.cat([math.sqrt(piece.shape[1]) * F.normalize(piece, dim=1) for piece in pieces], dim=1)
+
+    def __call__(self, parts: tuple[Tensor, ...]) -> Tensor:
+        """h (B, M)"""
+        z = self.standardized(parts)
+        if self.config.activation == "none":
+            return z
+        h = z @ (self._tensors["weight"].double() / math.sqrt(z.shape[1]))
+        if self.config.activation == "relu":
+            return h.relu_()
+        if self.config.activation == "tanh":
+            return h.tanh_()
+        return math.sqrt(2 / self.config.features) * (h + self._tensors["offset"].double()).cos_()
+
+    def to_config(self) -> dict[str, Any]:
+        """Plain JSON that builds it again, with `tensors`."""
+        return {**asdict(self.config), "widths": list(self.widths)}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every number of it."""
+        return dict(self._tensors)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Embedding:
+        """What `to_config` and `tensors` describe.
+
+        Raises:
+            InputError: If they do not fit each other, or hold what no embedding has.
+        """
+        own = EmbeddingConfig(
+            normalise=checks.choice(config, "normalise", get_args(Normalise)),
+            activation=checks.choice(config, "activation", get_args(Activation)),
+            features=checks.whole_number(config, "features"),
+            seed=checks.whole_number(config, "seed", most=2**63 - 1),
+            purpose=str(config.get("purpose", "projection")),
+        )
+        new = cls(own, tuple(checks.whole_numbers(config, "widths", least=1)), dict(tensors))
+        new.check()
+        return new
+
+    def check(self) -> None:
+        """Refuse tensors that are not those of the config; InputError says which."""
+        joined, known = sum(self.widths), []
+        if self.config.normalise != "length":
+            known += [("mean", (joined,)), ("inverse_deviation", (joined,))]
+        if self.config.activation != "none":
+            known += [("weight", (joined, self.config.features))]
+        if self.config.activation == "fourier":
+            known += [("offset", (self.config.features,))]
+        for name, shape in known:
+            checks.tensor(self._tensors, name, shape)
+        checks.no_others(self._tensors, [name for name, _ in known])
+
+    @property
+    def bytes(self) -> int:
+        """Memory of its numbers."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self._tensors.values())
+
+
+def median_distance(points: Tensor) -> float:
+    """Median Euclidean distance between points (n, P): the usual width of a Gaussian kernel.
+
+    >>> median_distance(torch.tensor([[0.0], [3.0]]))
+    3.0
+    """
+    # Clips come class by class, in any order within the step: sorting by content makes the choice order-free.
+    order = points.sum(dim=1).argsort()
+    chosen = points[order[torch.linspace(0, len(points) - 1, min(len(points), MEDIAN_CLIPS)).long()]]
+    distances = torch.pdist(chosen)
+    distances = distances[distances > 0]
+    return float(distances.median()) if len(distances) else 1.0

@@ -1,0 +1,243 @@
+"""BLADE as a scikit-learn classifier of feature arrays; needs the extra [sklearn].
+
+n samples, M features in B blocks, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from avcil.closed_form.block_discriminant import BladeStatistics, BlockDiscriminant
+from avcil.closed_form.model import LinearHead
+from avcil.errors import InputError
+
+try:
+    from sklearn.base import BaseEstimator, ClassifierMixin
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import check_is_fitted, validate_data
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"avcil.Blade needs scikit-learn ({error}). Install it with: pip install 'avcil[sklearn]'",
+        name=error.name,
+    ) from None
+
+
+class _Solution:
+    """What the statistics give, computed when it is first needed: many calls of `partial_fit` cost one solution."""
+
+    def __init__(self, statistics: BladeStatistics, sizes: list[int], prior_psi: list[float]) -> None:
+        self._statistics, self._sizes, self._prior_psi = statistics, sizes, prior_psi
+
+    @cached_property
+    def blocks(self) -> BlockDiscriminant:
+        """The discriminant."""
+        return BlockDiscriminant(self._statistics.moments, sizes=self._sizes, prior_psi=self._prior_psi)
+
+    @cached_property
+    def head(self) -> LinearHead:
+        """Its scores, calibrated."""
+        return self.blocks.head(self._statistics.sample)
+
+
+class Blade(ClassifierMixin, BaseEstimator):
+    """Linear discriminant analysis with block penalties and shrunk class means, learned exactly in any order.
+
+    It keeps sums over samples. So `partial_fit` in any order and grouping, also one class at a time, and `merge` of
+    estimators give the same classifier as `fit` of all samples, up to rounding. Features need no scaling. Each class
+    has the same prior probability, however many samples it has.
+
+    Args:
+        blocks: Column ranges (start, stop) of the blocks of features, such as ((0, 148), (148, 404)), in order and
+            without gaps. Each block has its own penalty, so that one that does not tell classes apart has no weight.
+            None: one block.
+        prior_psi: Variance of class means relative to the variance within classes that is assumed until classes have
+            several samples; one number, or one for each block. It weighs as much as ten samples beyond the first of
+            each class.
+        calibration_samples: How many feature vectors are kept to calibrate `predict_proba` and `p_values`, drawn at
+            random; the weights do not depend on them.
+
+    Attributes:
+        classes_: (C,), sorted.
+        n_features_in_: M.
+        feature_names_in_: (M,), where X had column names.
+        penalties_: (B,), penalty of each block.
+        psi_: (B,), estimated variance of class means relative to that within classes, of each block.
+
+    >>> import numpy as np
+    >>> X = np.array([[0.0, 0.1], [0.2, 0.0], [2.0, 2.1], [2.2, 1.9]])
+    >>> blade = Blade().partial_fit(X[:2], ["low", "low"]).partial_fit(X[2:], ["high", "high"])
+    >>> blade.predict([[2.1, 2.1], [0.1, 0.0]]).tolist()
+    ['high', 'low']
+    """
+
+    def __init__(
+        self,
+        *,
+        blocks: Sequence[tuple[int, int]] | None = None,
+        prior_psi: float | Sequence[float] = 0.5,
+        calibration_samples: int = 512,
+    ) -> None:
+        self.blocks = blocks
+        self.prior_psi = prior_psi
+        self.calibration_samples = calibration_samples
+
+    def fit(self, X: Any, y: Any) -> Blade:
+        """Learn samples, and nothing of what was learned before.
+
+        Args:
+            X: (n, M), finite numbers.
+            y: (n,), a class for each sample: numbers or strings.
+
+        Raises:
+            ValueError: X, y or a parameter cannot be used.
+        """
+        return self._learn(X, y, None, first=True)
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Blade:
+        """Learn more samples, of new classes or of known ones.
+
+        Args:
+            X: (n, M), finite numbers.
+            y: (n,), a class for each sample.
+            classes: Names of classes, at any call; not needed. A class without a sample has probability 0.
+
+        Raises:
+            ValueError: X or y cannot be used, or y names a class that is not in `classes`.
+        """
+        return self._learn(X, y, classes, first=not hasattr(self, "_statistics"))
+
+    def _learn(self, X: Any, y: Any, classes: Any, *, first: bool) -> Blade:
+        X, y = validate_data(self, X, y, reset=first, dtype=np.float64)
+        check_classification_targets(y)
+        sizes, prior_psi = self._block_sizes(), self._block_priors()
+        found = np.unique(y)
+        if classes is not None:
+            classes = np.unique(classes)
+            if not np.isin(found, classes).all():
+                raise InputError(f"y has classes that `classes` lacks: {np.setdiff1d(found, classes)[:5]}")
+            found = classes
+        if first:
+            self._statistics = BladeStatistics(X.shape[1], calibration_clips=self._sample_size())
+            self._sizes, self._prior_psi, self.classes_ = sizes, prior_psi, found[:0]
+        elif (sizes, prior_psi) != (self._sizes, self._prior_psi):
+            raise InputError("blocks and prior_psi must not change between calls of partial_fit; call fit")
+        self._add_classes(found)
+        self._statistics.add(torch.tensor(X), torch.from_numpy(np.searchsorted(self.classes_, y)))
+        self._solution = _Solution(self._statistics, self._sizes, self._prior_psi)
+        return self
+
+    def merge(self, other: Blade) -> Blade:
+        """Learn all that another estimator learned; classes of the same name are the same class.
+
+        Args:
+            other: Fitted, with the same features, blocks and prior_psi; it stays as it is.
+
+        Raises:
+            ValueError: The two do not fit each other.
+        """
+        check_is_fitted(self)
+        check_is_fitted(other)
+        if (self._sizes, self._prior_psi) != (other._sizes, other._prior_psi):
+            raise InputError(
+                f"estimators can be merged that have the same blocks and prior_psi; these have blocks of "
+                f"{self._sizes} and {other._sizes} features, prior_psi {self._prior_psi} and {other._prior_psi}"
+            )
+        names = [getattr(one, "feature_names_in_", None) for one in (self, other)]
+        if all(own is not None for own in names) and list(names[0]) != list(names[1]):
+            raise InputError("the features of the two estimators have different names")
+        self._statistics.merge(other._statistics, self._add_classes(other.classes_))
+        self._solution = _Solution(self._statistics, self._sizes, self._prior_psi)
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable class (n,) of samples X (n, M)."""
+        scores = self._scores(X)
+        return self.classes_[scores.argmax(axis=1)]
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probabilities (n, C) of samples X (n, M), columns as in `classes_`."""
+        scores = self._scores(X)
+        exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Scores (n, C) of samples X (n, M), whose softmax are the probabilities; with two classes the second's score
+        less the first's, (n,). A class without a sample has score minus infinity."""
+        scores = self._scores(X)
+        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
+
+    def p_values(self, X: Any) -> np.ndarray:
+        """For samples X (n, M), the share (n,) of learned samples that are as far from every class, or farther.
+
+        Small values are evidence for a class that was not learned. 1 for all before a class has two samples.
+        """
+        z = self._scaled(X)
+        head = self._solution.head
+        assert head.nonconformity is not None
+        return head.nonconformity.p_values(z, head.raw_scores(z)).numpy()
+
+    @property
+    def penalties_(self) -> np.ndarray:
+        """See the class."""
+        return np.array(self._solution.blocks.penalties)
+
+    @property
+    def psi_(self) -> np.ndarray:
+        """See the class."""
+        return np.array(self._solution.blocks.psi)
+
+    def _scores(self, X: Any) -> np.ndarray:
+        z = self._scaled(X)
+        scores = self._solution.head.scores(z)
+        return scores.masked_fill(self._statistics.moments.counts == 0, -torch.inf).numpy()
+
+    def _scaled(self, X: Any) -> torch.Tensor:
+        """z (n, M)"""
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=np.float64)
+        return self._solution.blocks.scaled(torch.tensor(X))
+
+    def _add_classes(self, found: np.ndarray) -> torch.Tensor:
+        """Add those of `found` that are new to `classes_`, which stays sorted; returns the number of each."""
+        if len(self.classes_) and (found.dtype.kind in "OSU") != (self.classes_.dtype.kind in "OSU"):
+            raise InputError(f"classes are {self.classes_[:3]} so far; {found[:3]} are of another type")
+        classes = np.union1d(self.classes_, found)
+        if len(classes) > len(self.classes_):
+            numbers = torch.from_numpy(np.searchsorted(classes, self.classes_))
+            self._statistics.renumber(numbers, len(classes))
+            self.classes_ = classes
+        return torch.from_numpy(np.searchsorted(classes, found))
+
+    def _block_sizes(self) -> list[int]:
+        if self.blocks is None:
+            return [self.n_features_in_]
+        edges = [0, *(stop for _, stop in self.blocks)]
+        starts = [start for start, _ in self.blocks]
+        sizes = [stop - start for start, stop in self.blocks]
+        if starts != edges[:-1] or edges[-1] != self.n_features_in_ or min(sizes, default=0) < 1:
+            raise InputError(
+                f"blocks must be ranges (start, stop) that follow each other from 0 to the number of features, "
+                f"{self.n_features_in_}; not {list(self.blocks)}"
+            )
+        return sizes
+
+    def _block_priors(self) -> list[float]:
+        count = 1 if self.blocks is None else len(self.blocks)
+        values = [self.prior_psi] * count if np.isscalar(self.prior_psi) else list(self.prior_psi)
+        if len(values) != count or not all(np.isfinite(value) and value > 0 for value in values):
+            raise InputError(
+                f"prior_psi must be a number above 0, or {count}, one for each block; not {self.prior_psi}"
+            )
+        return [float(value) for value in values]
+
+    def _sample_size(self) -> int:
+        if not (isinstance(self.calibration_samples, int | np.integer) and self.calibration_samples >= 0):
+            raise InputError(
+                f"calibration_samples must be a whole number of 0 or more; not {self.calibration_samples!r}"
+            )
+        return int(self.calibration_samples)

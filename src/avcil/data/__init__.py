@@ -1,0 +1,1 @@
+"""Clips and clip lists: scanning folders, splits, copies."""

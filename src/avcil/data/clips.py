@@ -1,0 +1,208 @@
+"""Clips and clip lists: what there is to learn from, one row a clip.
+
+A clip list is a CSV with the columns `path,label,split[,start,end][,clip_id]`; paths are absolute or relative
+to the CSV's folder, `start` and `end` are seconds into the file.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from avcil.errors import InputError
+from avcil.utils.files import write_text
+from avcil.utils.input_files import read_bytes
+
+SPLITS = ("train", "val", "test")
+REQUIRED = ("path", "label", "split")
+OPTIONAL = ("start", "end", "clip_id")
+LARGEST_LIST = 256 << 20
+"""Bytes of a clip list: room for a million clips."""
+LONGEST_LABEL = 1000
+"""Characters of a class name; a saved model with a longer one is refused."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """One clip: a stretch of a media file, its class, and the split it belongs to."""
+
+    clip_id: str
+    path: Path
+    label: str
+    split: str
+    start: float | None = None
+    """Seconds into the file; None is its beginning."""
+    end: float | None = None
+    """Seconds into the file; None is its end."""
+
+
+def check_labels(labels: Iterable[str], where: str) -> None:
+    """Refuse labels that are empty, too long, or differ only in case, blanks or Unicode form."""
+    spellings: dict[str, set[str]] = defaultdict(set)
+    for label in labels:
+        folded = " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+        if not folded:
+            raise InputError(f"{where}: a label is empty; give every clip a class name")
+        if len(label) > LONGEST_LABEL:
+            raise InputError(
+                f"{where}: the label {label[:40]!r}... has {len(label)} characters; allowed are {LONGEST_LABEL}. "
+                "Shorten it"
+            )
+        spellings[folded].add(label)
+    for variants in spellings.values():
+        if len(variants) > 1:
+            names = ", ".join(repr(name) for name in sorted(variants))
+            raise InputError(f"{where}: labels differ only in case or blanks: {names}. Spell them one way")
+
+
+def check_clips(clips: Sequence[Clip], where: str) -> None:
+    """Refuse a clip list that cannot be learnt from: no clip, ids twice, unclear labels, unknown splits."""
+    if not clips:
+        raise InputError(f"{where} holds no clip")
+    twice = [clip_id for clip_id, count in Counter(clip.clip_id for clip in clips).items() if count > 1]
+    if twice:
+        shown = ", ".join(repr(clip_id) for clip_id in twice[:5])
+        more = f" and {len(twice) - 5} more" if len(twice) > 5 else ""
+        raise InputError(f"{where}: clip ids must be unique; given twice: {shown}{more}")
+    for clip in clips:
+        if clip.split not in SPLITS:
+            raise InputError(
+                f"{where}: clip {clip.clip_id!r} has split {clip.split!r}; allowed: {', '.join(SPLITS)}"
+            )
+    check_labels({clip.label for clip in clips}, where)
+
+
+def default_clip_id(path: str, start: float | None, end: float | None) -> str:
+    """A clip's id where none is given: its path, and the stretch if it has one.
+
+    >>> default_clip_id("dog/a.mp4", 1.5, None)
+    'dog/a.mp4@1.5-'
+    """
+    if start is None and end is None:
+        return path
+    begin, stop = ("" if seconds is None else f"{seconds:.12g}" for seconds in (start, end))
+    return f"{path}@{begin}-{stop}"
+
+
+def one_line(text: str) -> str:
+    """A label for a line of a table: line breaks and other signs that cannot be seen are shown escaped.
+
+    >>> one_line("two\\nlines")
+    'two\\\\nlines'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def read_clips(path: Path) -> list[Clip]:
+    """Read a clip list from a CSV file; every error names the line and what is allowed."""
+    path = Path(path)
+    if not os.path.exists(path):
+        raise InputError(f"there is no clip list {path}; make one with: avcil scan FOLDER --out {path}")
+    if os.path.isdir(path):
+        raise InputError(
+            f"{path} is a folder, not a clip list; make one with: avcil scan {path} --out clips.csv"
+        )
+    data = read_bytes(path, limit=LARGEST_LIST)
+    try:
+        text = data.decode("utf-8-sig")  # line ends inside quoted fields stay as they are
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text: {error}") from None
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        columns = _without_unnamed(reader, path)
+        _check_columns(columns, path)
+        clips = [
+            _clip_of_row(row, f"{path}, line {reader.line_num}", path.parent) for row in _named(reader, path)
+        ]
+    except csv.Error as error:
+        raise InputError(f"{path}, after line {reader.line_num}: not CSV: {error}") from None
+    check_clips(clips, str(path))
+    return clips
+
+
+def _without_unnamed(reader: csv.DictReader, path: Path) -> list[str]:
+    """The named columns; an unnamed one is what a comma at the end of a line leaves, and must be empty."""
+    columns = list(reader.fieldnames or [])
+    if columns.count("") > 1:
+        raise InputError(f"{path}: {columns.count('')} columns have no name; delete them")
+    return [name for name in columns if name]
+
+
+def _named(reader: csv.DictReader, path: Path) -> Iterator[dict[str, str | None]]:
+    """The rows without the unnamed column."""
+    for row in reader:
+        if value := row.pop("", None):
+            raise InputError(
+                f"{path}, line {reader.line_num}: a column without a name holds {value!r}. Name it, or delete it "
+                "(pandas writes its index so: use to_csv(index=False))"
+            )
+        yield row
+
+
+def _check_columns(columns: Sequence[str], path: Path) -> None:
+    unknown = [name for name in columns if name not in REQUIRED + OPTIONAL]
+    missing = [name for name in REQUIRED if name not in columns]
+    twice = [name for name, count in Counter(columns).items() if count > 1]
+    if missing or unknown or twice:
+        raise InputError(
+            f"{path}: wrong columns {','.join(columns)!r}"
+            + (f"; missing: {', '.join(missing)}" if missing else "")
+            + (f"; unknown: {', '.join(unknown)}" if unknown else "")
+            + (f"; given twice: {', '.join(twice)}" if twice else "")
+            + ". Expected: path,label,split[,start,end][,clip_id]"
+        )
+
+
+def _clip_of_row(row: dict[str, str | None], where: str, folder: Path) -> Clip:
+    if None in row or any(row.get(name) is None for name in REQUIRED):
+        raise InputError(
+            f"{where}: the number of fields differs from the header's; quote fields that hold commas"
+        )
+    start, end = (_seconds(row.get(name), name, where) for name in ("start", "end"))
+    if end is not None and end <= (start or 0.0):
+        raise InputError(f"{where}: end ({end:g} s) must come after start ({start or 0.0:g} s)")
+    path, label, split = (str(row[name]) for name in REQUIRED)
+    if not path:
+        raise InputError(f"{where}: the path is empty")
+    if not label.strip():
+        raise InputError(f"{where}: the label is empty; give every clip a class name")
+    return Clip(
+        clip_id=row.get("clip_id") or default_clip_id(path, start, end),
+        path=folder / path,
+        label=label,
+        split=split,
+        start=start,
+        end=end,
+    )
+
+
+def _seconds(text: str | None, name: str, where: str) -> float | None:
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise InputError(f"{where}: {name} must be seconds, 0 or more, or empty; not {text!r}")
+    return value
+
+
+def write_clips(path: Path, clips: Sequence[Clip]) -> None:
+    """Write a clip list atomically; `read_clips` of the file gives the same clips (paths made absolute)."""
+    rows = [[*REQUIRED, *OPTIONAL]]
+    for clip in clips:
+        stretch = ["" if value is None else repr(value) for value in (clip.start, clip.end)]
+        rows.append([str(clip.path.absolute()), clip.label, clip.split, *stretch, clip.clip_id])
+    # a lone carriage return is a line's end to readers of CSV, but the writer does not quote it by itself
+    quoting = csv.QUOTE_ALL if any("\r" in field for row in rows for field in row) else csv.QUOTE_MINIMAL
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n", quoting=quoting).writerows(rows)
+    write_text(path, text.getvalue())

@@ -1,0 +1,277 @@
+"""Scanning a folder of media files into a clip list.
+
+Two layouts: SPLIT/CLASS/clip, where the splits are folders named train, val and test, and CLASS/clip, where the split
+is drawn by a seed, class by class. Folders inside a class folder belong to the class. What cannot be read is reported,
+and the scan continues.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from avcil.data.clips import SPLITS, Clip, check_labels, one_line
+from avcil.data.copies import check_leaks, leave_out_copies
+from avcil.data.folders import FolderTree, Layout, shown_path, split_folders, walk
+from avcil.data.splits import check_classes, draw_splits
+from avcil.errors import InputError
+from avcil.utils.files import without_path, write_text
+from avcil.utils.progress import Progress, duration
+
+if TYPE_CHECKING:
+    from avcil.media import MediaInfo
+
+_SUFFIXES = (
+    ".3g2 .3gp .aac .aif .aiff .amr .asf .avi .divx .dv .f4v .flac .flv .gif .m1v .m2ts .m2v .m4a .m4v .mka "
+    ".mkv .mov .mp2 .mp3 .mp4 .mpeg .mpg .mts .mxf .nut .oga .ogg .ogv .opus .rm .rmvb .ts .vob .wav .weba "
+    ".webm .wma .wmv .y4m"
+)
+MEDIA_SUFFIXES = frozenset(_SUFFIXES.split())
+SHOWN = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A file or folder that was left out, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanResult:
+    """What a scan found."""
+
+    folder: Path
+    clips: tuple[Clip, ...]
+    seconds: Mapping[str, float]
+    """The length of each clip by its id."""
+    lacking: Mapping[str, int]
+    """How many clips lack "picture" or "sound"."""
+    problems: tuple[Problem, ...]
+    ignored: Mapping[str, int]
+    """Files that are no media, by suffix."""
+    notes: tuple[str, ...]
+    """What was decided where the folder left it open."""
+    remarks: tuple[Problem, ...] = ()
+    """What is unusual about clips of the list, such as time stamps that jump."""
+
+    @property
+    def summary(self) -> str:
+        """The result for a person."""
+        classes = sorted({clip.label for clip in self.clips})
+        lengths = self.seconds.values()
+        lines = [
+            f"{self.folder}: {len(self.clips)} clips of {len(classes)} classes, {duration(sum(lengths))} "
+            "in total "
+            f"(shortest {min(lengths):.2f} s, longest {max(lengths):.2f} s)",
+            *self._table(classes),
+            *self.notes,
+        ]
+        lines += [f"clips without {name}: {count}" for name, count in self.lacking.items() if count]
+        if self.ignored:
+            kinds = ", ".join(
+                f"{count} {suffix or 'without a suffix'}" for suffix, count in self.ignored.items()
+            )
+            lines.append(f"ignored, as they are no media: {kinds}")
+        lines += _listed("clips with a remark", self.remarks)
+        lines += _listed("media files and folders left out", self.problems)
+        return "\n".join(lines)
+
+    def _table(self, classes: Sequence[str]) -> Iterator[str]:
+        counts = Counter((clip.label, clip.split) for clip in self.clips)
+        totals = Counter(clip.split for clip in self.clips)
+        width = max(5, *(len(one_line(label)) for label in classes))
+        yield f"  {'class':{width}}" + "".join(f"{split:>7}" for split in SPLITS)
+        for label in classes[: 6 * SHOWN]:
+            yield f"  {one_line(label):{width}}" + "".join(f"{counts[label, split]:7d}" for split in SPLITS)
+        if len(classes) > 6 * SHOWN:
+            yield f"  and {len(classes) - 6 * SHOWN} more classes"
+        yield f"  {'total':{width}}" + "".join(f"{totals[split]:7d}" for split in SPLITS)
+
+
+def _listed(title: str, problems: Sequence[Problem]) -> Iterator[str]:
+    if not problems:
+        return
+    yield f"{title}: {len(problems)}"
+    for problem in problems[:SHOWN]:
+        yield f"  {shown_path(problem.path)}: {one_line(problem.reason)}"
+    if len(problems) > SHOWN:
+        yield f"  and {len(problems) - SHOWN} more"
+
+
+def scan(
+    folder: str | Path,
+    *,
+    val_fraction: float = 0.15,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    layout: Layout | None = None,
+) -> ScanResult:
+    """List the clips of a folder, and say what is wrong with which file.
+
+    Where the folder has no split of its own, or lacks val or test, clips of each class are drawn for them by
+    `seed`, at least one a class; a class's draw does not depend on the other classes.
+
+    :param val_fraction: the part of each class's clips drawn for val; 0 draws none.
+    :param test_fraction: the part of each class's clips drawn for test.
+    :param layout: "class" for CLASS/clip, "split" for SPLIT/CLASS/clip; None decides by the folders.
+    :raises InputError: if there is no such folder, nothing usable in it, a layout that is ambiguous, the same file in
+        two splits, a class with too few clips, or labels that a person could not tell apart.
+    """
+    folder = Path(folder)
+    _check_arguments(folder, val_fraction, test_fraction, seed)
+    tree = walk(folder)
+    media, ignored = _media_of(folder, tree)
+    splits, notes = split_folders(folder, media, layout)
+    found, problems = _place(folder, media, splits)
+    found, copies = leave_out_copies(found, is_drawn=not splits)
+    notes += check_leaks(found, str(folder))
+    check_labels({clip.label for clip in found}, str(folder))
+    clips, seconds, lacking, unusable, remarks = _probe(found)
+    unread = [Problem(path=folder / path, reason=reason) for path, reason in tree.unread]
+    left_out = [Problem(path=clip.path, reason=reason) for clip, reason in copies]
+    problems = sorted([*unread, *problems, *left_out, *unusable], key=lambda problem: problem.path)
+    if not clips:
+        first = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems[:3])
+        raise InputError(f"{folder} holds no usable media file; {len(problems)} were left out: {first}")
+    clips, drawn = draw_splits(clips, set(splits.values()), val_fraction, test_fraction, seed)
+    notes += drawn
+    lost = sorted({clip.label for clip in found} - {clip.label for clip in clips})
+    if lost:
+        notes.append(f"classes without a usable clip, left out: {', '.join(lost)}")
+    check_classes(folder, clips)
+    return ScanResult(
+        folder=folder,
+        clips=tuple(clips),
+        seconds=seconds,
+        lacking=lacking,
+        problems=tuple(problems),
+        ignored=ignored,
+        notes=tuple(notes),
+        remarks=tuple(remarks),
+    )
+
+
+def _check_arguments(folder: Path, val_fraction: float, test_fraction: float, seed: int) -> None:
+    if not folder.is_dir():
+        what = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise InputError(
+            f"the folder {folder} {what}; give the folder that holds one folder of clips a class"
+        )
+    if not (0 <= val_fraction < 1 and 0 < test_fraction < 1 and val_fraction + test_fraction < 1):
+        raise InputError(
+            "--val-fraction must be 0 or more, --test-fraction more than 0, and both together less than "
+            "1; not "
+            f"{val_fraction:g} and {test_fraction:g}"
+        )
+    if seed < 0:
+        raise InputError(f"--seed must be 0 or more, not {seed}")
+
+
+def _media_of(folder: Path, tree: FolderTree) -> tuple[list[Path], dict[str, int]]:
+    """Media files below `folder`, relative to it and sorted, and the other files counted by suffix."""
+    media = [path for path in tree.files if path.suffix.lower() in MEDIA_SUFFIXES]
+    others = Counter(path.suffix.lower() for path in tree.files if path.suffix.lower() not in MEDIA_SUFFIXES)
+    if not media:
+        held = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in others.most_common(5))
+        what = f"holds no media file (it holds {held})" if others else "is empty"
+        if tree.unread:
+            path, reason = tree.unread[0]
+            what = f"holds no media file that can be read; {len(tree.unread)} could not: {folder / path}: {reason}"
+        raise InputError(
+            f"the folder {folder} {what}; give the folder that holds one folder of clips a class"
+        )
+    return media, dict(sorted(others.items()))
+
+
+def _place(
+    folder: Path, media: Sequence[Path], splits: Mapping[str, str]
+) -> tuple[list[Clip], list[Problem]]:
+    """A clip for each media file that lies in a class folder; its id is its path below `folder`."""
+    clips, problems = [], []
+    depth = 1 if splits else 0
+    for path in media:
+        if len(path.parts) < depth + 2:
+            problems.append(Problem(path=folder / path, reason="it lies in no class folder"))
+        elif not _is_text(path):
+            problems.append(Problem(path=folder / path, reason="its name is not UTF-8; rename it"))
+        else:
+            split = splits.get(path.parts[0], "train")
+            label = path.parts[depth]
+            clips.append(Clip(clip_id=path.as_posix(), path=folder / path, label=label, split=split))
+    return clips, problems
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _probe(
+    found: Sequence[Clip],
+) -> tuple[list[Clip], dict[str, float], dict[str, int], list[Problem], list[Problem]]:
+    """Look into each file: the usable clips, their lengths, how many lack what, the unusable files, and remarks."""
+    clips: list[Clip] = []
+    seconds: dict[str, float] = {}
+    lacking = {"picture": 0, "sound": 0}
+    problems: list[Problem] = []
+    remarks: list[Problem] = []
+    progress = Progress(len(found), "files")
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="probe") as pool:
+        for clip, info in zip(found, pool.map(_look, found), strict=True):
+            progress.step(failed=isinstance(info, str))
+            if isinstance(info, str):
+                problems.append(Problem(path=clip.path, reason=info))
+                continue
+            clips.append(clip)
+            seconds[clip.clip_id] = info.duration
+            lacking["picture"] += not info.has_video
+            lacking["sound"] += not info.has_audio
+            if info.problems:
+                remarks.append(Problem(path=clip.path, reason="; ".join(info.problems)))
+    progress.close()
+    return clips, seconds, lacking, problems, remarks
+
+
+def _look(clip: Clip) -> MediaInfo | str:
+    """What a file holds, or why it cannot be used."""
+    from avcil.media import probe
+    from avcil.media.container import PROGRAM_ERRORS, ProgramError
+
+    try:
+        info = probe(clip.path)
+    except InputError as error:
+        return without_path(error, clip.path)
+    except PROGRAM_ERRORS as error:
+        raise ProgramError(clip.path, f"{type(error).__name__}: {error}") from error
+    except (
+        Exception
+    ) as error:  # a file can be broken in ways nobody foresaw; it is listed, with the kind of error
+        return f"{type(error).__name__}: {error}"
+    return info if info.has_video or info.has_audio else "it has neither picture nor sound"
+
+
+def write_problems(clip_list: Path, problems: Sequence[Problem]) -> Path | None:
+    """Write the files left out beside the clip list, as path,reason; with none, an old list is removed."""
+    path = Path(f"{clip_list}").with_name(f"{Path(clip_list).stem}.problems.csv")
+    if not problems:
+        path.unlink(missing_ok=True)
+        return None
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "reason"])
+    for problem in problems:
+        writer.writerow([str(problem.path).encode(errors="backslashreplace").decode(), problem.reason])
+    write_text(path, text.getvalue())
+    return path

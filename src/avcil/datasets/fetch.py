@@ -1,0 +1,99 @@
+"""Getting the released split files: downloaded once into a cache, or taken from a copy; always checked.
+
+The cache is `$AVCIL_CACHE`, else `$XDG_CACHE_HOME/avcil`, else `~/.cache/avcil`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from avcil.datasets.protocols import LEAK_FREE, SPLIT_FILES, Protocol
+from avcil.errors import InputError
+from avcil.utils.download import RetryPolicy, download, file_sha256
+from avcil.utils.files import write_atomically
+
+COMMIT = "430c7044324cdc8d4ae9e8e1ede69a30a1891b71"
+"""The commit of the release that holds the split files; they are the same at its last commit, 6dd105d."""
+BASE_URL = f"https://raw.githubusercontent.com/weiguoPian/AV-CIL_ICCV2023/{COMMIT}/data"
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept."""
+    if os.environ.get("AVCIL_CACHE"):
+        return Path(os.environ["AVCIL_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "avcil"
+
+
+def fetch_splits(
+    protocol: Protocol,
+    *,
+    copy: Path | None = None,
+    cache: Path | None = None,
+    base_url: str = BASE_URL,
+    patience: RetryPolicy | None = None,
+) -> Path:
+    """Have the split files in the cache, from `copy` (a folder) or by download; returns their folder.
+
+    Raises `InputError` for a copy that lacks a file or differs from the released one, `AvcilError` when the
+    download fails.
+    """
+    target = splits_folder(protocol, cache)
+    source = None if copy is None else _folder_of_copy(protocol, Path(copy))
+    for name in SPLIT_FILES:
+        if source is not None:
+            _check(source / name, protocol)
+            content = (source / name).read_bytes()
+            write_atomically(target / name, lambda file, content=content: file.write(content))
+        else:
+            download(
+                f"{base_url.rstrip('/')}/{protocol.folder}/{name}",
+                target / name,
+                sha256=protocol.sha256[name],
+                patience=patience or RetryPolicy(attempts=3),
+                otherwise=f"Without a connection: copy data/{protocol.folder} of the release "
+                "(github.com/weiguoPian/AV-CIL_ICCV2023) to this machine and run: "
+                f"avcil benchmark fetch {protocol.name} --from DIR",
+            )
+    return target
+
+
+def find_splits(protocol: Protocol, *, copy: Path | None = None, cache: Path | None = None) -> Path:
+    """The folder of the split files, from `copy` or the cache, each file checked; nothing is downloaded."""
+    folder = splits_folder(protocol, cache) if copy is None else _folder_of_copy(protocol, Path(copy))
+    if copy is None and not all((folder / name).is_file() for name in SPLIT_FILES):
+        raise InputError(
+            f"the split files of {protocol.name} are not here yet ({folder}). Get them with: avcil benchmark "
+            f"fetch {protocol.name}, or from a copy of the release with: avcil benchmark fetch "
+            f"{protocol.name} --from DIR"
+        )
+    for name in SPLIT_FILES:
+        _check(folder / name, protocol)
+    return folder
+
+
+def splits_folder(protocol: Protocol, cache: Path | None = None) -> Path:
+    """Where the cache keeps a benchmark's split files; the leak-free one shares those it is made from."""
+    return (cache or cache_folder()) / "splits" / protocol.name.removesuffix(LEAK_FREE)
+
+
+def _folder_of_copy(protocol: Protocol, copy: Path) -> Path:
+    """The folder with the three files: `copy` itself, or where the release keeps them under it."""
+    places = [copy / protocol.folder, copy / "data" / protocol.folder, copy]
+    for place in places:
+        if all((place / name).is_file() for name in SPLIT_FILES):
+            return place
+    raise InputError(
+        f"no split files of {protocol.name} under {copy}: {', '.join(SPLIT_FILES)} were looked for in "
+        f"{', '.join(map(str, places))}. Give the release's folder data/{protocol.folder}"
+    )
+
+
+def _check(path: Path, protocol: Protocol) -> None:
+    found = file_sha256(path)
+    if found != protocol.sha256[path.name]:
+        raise InputError(
+            f"{path} is not the released file of {protocol.name}: its SHA-256 is {found[:16]}…, published is "
+            f"{protocol.sha256[path.name][:16]}…. Take a true copy of the release's data/{protocol.folder}, "
+            f"or run: avcil benchmark fetch {protocol.name}"
+        )

@@ -1,0 +1,1 @@
+"""The authors' released features and split files: download, safe reading of pickles, import."""

@@ -1,0 +1,216 @@
+"""Where the authors' feature files are: in an unpacked folder, in the released archive, or in its parts."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from avcil.datasets.protocols import Protocol
+from avcil.datasets.released.archive_parts import JoinedFile, Window
+from avcil.errors import InputError
+
+AUDIO = ("audio_pretrained_feature_dict.npy",)
+VISUAL = ("visual_pretrained_feature_dict.npy", "visual_features.h5")
+PART_ENDING = r"\.zip\.[a-z]{2}$"
+BUFFER = 2**20
+MOST_EXPANSION = 100
+"""How many times its size in the archive a file may have; features compress to about a half, zeros to a thousandth."""
+LOCAL_HEADER = struct.Struct("<26xHH")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One feature file: on the disk by itself, or inside an archive."""
+
+    name: str
+    """For messages: the path, or archive and path inside."""
+    paths: tuple[Path, ...]
+    """The file, or the archive's parts in order."""
+    info: zipfile.ZipInfo | None = None
+    """Its entry in the archive; None for a file by itself."""
+
+    @property
+    def is_h5(self) -> bool:
+        """Whether it is HDF5; else a pickled dict in an .npy file."""
+        return self.name.endswith(".h5")
+
+    @property
+    def size(self) -> int:
+        """Bytes, unpacked."""
+        return self.info.file_size if self.info else self.paths[0].stat().st_size
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether its bytes lie in the archive as they are."""
+        return self.info is not None and self.info.compress_type == zipfile.ZIP_STORED
+
+    def open(self) -> BinaryIO:
+        """Its bytes from the first to the last; at the last, an archive's checksum is compared."""
+        joined = _joined(self.paths)
+        if self.info is None:
+            return joined
+        try:
+            return _Entry(zipfile.ZipFile(joined), self.info)
+        except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+            joined.close()
+            raise unreadable(self.name, error) from None
+
+    def window(self) -> io.RawIOBase:
+        """Its bytes in any order, where they lie in the archive as they are."""
+        assert self.info is not None
+        joined = _joined(self.paths)
+        joined.seek(self.info.header_offset)
+        header = joined.read(LOCAL_HEADER.size)
+        if len(header) < LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
+            joined.close()
+            raise unreadable(self.name, "its entry is not where the archive's list says")
+        start = self.info.header_offset + LOCAL_HEADER.size + sum(LOCAL_HEADER.unpack(header))
+        return Window(joined, start, self.info.file_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleasedFiles:
+    """The two feature files of one benchmark."""
+
+    audio: Member
+    visual: Member
+
+    @property
+    def is_archive(self) -> bool:
+        """Whether they are inside an archive."""
+        return self.visual.info is not None
+
+
+def find_released(source: Path, protocol: Protocol) -> ReleasedFiles:
+    """The feature files under `source`: an unpacked folder, a folder with the archive, the archive or a part.
+
+    Raises `InputError` for what is missing, given several times, encrypted or damaged.
+    """
+    source = Path(source)
+    if source.is_dir():
+        whole = re.sub(PART_ENDING, ".zip", protocol.feature_parts[0])
+        for name in (whole, *protocol.feature_parts):
+            if (source / name).exists():
+                return _in_archive(_complete_parts(source / name, protocol))
+        return _in_folder(source, protocol)
+    if not source.exists():
+        raise InputError(
+            f"there is nothing at {source}. Give the unpacked folder of the features of {protocol.name}, "
+            f"the archive {protocol.feature_parts[0]} or its folder; or let avcil get them: "
+            f"avcil import-features --download --benchmark {protocol.name} --out STORE"
+        )
+    return _in_archive(_complete_parts(source, protocol))
+
+
+def unreadable(name: str, why: object) -> InputError:
+    """The error for an archive that cannot be read."""
+    return InputError(f"{name} is damaged ({why}). Get the archive's parts again, and give all of them")
+
+
+def _joined(paths: Sequence[Path]) -> io.BufferedReader:
+    return io.BufferedReader(JoinedFile(paths), BUFFER)
+
+
+class _Entry(io.BufferedReader):
+    """An entry of an archive, which is closed with it; small reads are cheap."""
+
+    def __init__(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo):
+        self._archive = archive
+        super().__init__(archive.open(info), BUFFER)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        super().close()
+        joined = self._archive.fp
+        self._archive.close()
+        if joined is not None:
+            joined.close()
+
+
+def _in_folder(folder: Path, protocol: Protocol) -> ReleasedFiles:
+    def one(names: Sequence[str]) -> Member:
+        found = sorted(path for name in names for path in folder.rglob(name) if path.is_file())
+        _exactly_one([str(path) for path in found], names, str(folder), protocol.feature_parts)
+        return Member(name=str(found[0]), paths=(found[0],))
+
+    return ReleasedFiles(audio=one(AUDIO), visual=one(VISUAL))
+
+
+def _complete_parts(path: Path, protocol: Protocol) -> tuple[Path, ...]:
+    """All parts of the archive that `path` is, or is a part of, in order."""
+    if not re.search(PART_ENDING, path.name):
+        return (path,)
+    stem = re.sub(PART_ENDING, ".zip", path.name)
+    if any(part.startswith(stem + ".") for part in protocol.feature_parts):
+        expected = protocol.feature_parts
+    else:
+        last = max(p.name for p in path.parent.glob(f"{stem}.[a-z][a-z]"))
+        letters = [chr(97 + i) + chr(97 + j) for i in range(26) for j in range(26)]
+        expected = tuple(f"{stem}.{two}" for two in letters if f"{stem}.{two}" <= last)
+    parts = tuple(path.parent / name for name in expected)
+    missing = [part.name for part in parts if not part.is_file()]
+    if missing:
+        raise InputError(
+            f"parts of {stem} are missing in {path.parent}: {', '.join(missing[:5])}. All of "
+            f"{expected[0]} to {expected[-1]} are needed"
+        )
+    return parts
+
+
+def _in_archive(parts: tuple[Path, ...]) -> ReleasedFiles:
+    shown = str(parts[0]) if len(parts) == 1 else f"{parts[0]} (with {len(parts) - 1} more parts)"
+    try:
+        with _joined(parts) as joined, zipfile.ZipFile(joined) as archive:
+            entries = [entry for entry in archive.infolist() if not _is_noise(entry)]
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, UnicodeError, struct.error) as error:
+        raise unreadable(shown, error) from None
+
+    def one(names: Sequence[str]) -> Member:
+        found = [entry for entry in entries if PurePosixPath(entry.filename).name in names]
+        _exactly_one([entry.filename for entry in found], names, shown, ())
+        _check_entry(found[0], shown)
+        return Member(name=f"{shown}: {found[0].filename}", paths=parts, info=found[0])
+
+    return ReleasedFiles(audio=one(AUDIO), visual=one(VISUAL))
+
+
+def _is_noise(entry: zipfile.ZipInfo) -> bool:
+    return entry.is_dir() or "__MACOSX" in PurePosixPath(entry.filename).parts
+
+
+def _exactly_one(found: Sequence[str], names: Sequence[str], where: str, archives: Sequence[str]) -> None:
+    wanted = " or ".join(names)
+    if not found:
+        also = f" (nor {archives[0]})" if archives else ""
+        raise InputError(
+            f"there is no {wanted} in {where}{also}. Give the folder or archive of released features"
+        )
+    if len(found) > 1:
+        raise InputError(
+            f"{where} holds {wanted} several times: {', '.join(found[:4])}. Keep the one that counts"
+        )
+
+
+def _check_entry(entry: zipfile.ZipInfo, where: str) -> None:
+    path = PurePosixPath(entry.filename)
+    if path.is_absolute() or ".." in path.parts or "\\" in entry.filename or ":" in path.parts[0]:
+        raise InputError(
+            f"{where} holds {entry.filename!r:.120}, a path that leads out of its folder: refused"
+        )
+    if entry.file_size > MOST_EXPANSION * max(entry.compress_size, 1):
+        raise InputError(
+            f"{where}: {entry.filename} would expand from {entry.compress_size} to {entry.file_size} bytes, more than "
+            f"{MOST_EXPANSION} times, which features never do: refused. Get the archive's parts again"
+        )
+    if entry.flag_bits & 0x1:
+        raise InputError(f"{where}: {entry.filename} is encrypted. Unpack the archive and give the folder")
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise InputError(
+            f"{where}: {entry.filename} is packed by method {entry.compress_type}, which is not supported. "
+            "Unpack the archive and give the folder"
+        )

@@ -1,0 +1,233 @@
+"""The authors' released features into a feature store, clip by clip: memory does not grow with the file.
+
+The sound of all clips (768 numbers each) is read first; then the visual tokens stream past, and each clip is
+checked, pooled if asked for, joined with its sound and stored in the order of the visual file.
+
+Shapes: T time slices, S spatial tokens per slice, D width; released are T = 8, S = 14 x 14, D = 768.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from avcil.data.clips import Clip
+from avcil.datasets.published import PublishedBenchmark
+from avcil.datasets.released.arrays import check_archive, read_arrays, remove_unpacked
+from avcil.datasets.released.feature_files import ReleasedFiles, find_released
+from avcil.datasets.released.token_grid import RELEASED, WIDTH, Grid, pool
+from avcil.datasets.split_files import SplitClip
+from avcil.errors import AvcilError, InputError
+from avcil.features.manifest import IMPORTED, Manifest, Modality
+from avcil.features.writer import FeatureWriter
+from avcil.utils.files import read_json, write_json
+from avcil.utils.version import __version__
+
+TOKENS = RELEASED[0] * RELEASED[1] * RELEASED[2]
+CHECKED = ".archive-checked.json"
+REPORT = "import.json"
+
+NO_AUDIO = "not among the released audio features"
+NO_VISUAL = "not among the released visual features"
+NEITHER = "neither among the released audio nor among the visual features"
+NOT_FINITE = "its released features hold NaN or infinity"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportReport:
+    """What an import did; `import.json` of the store holds the same."""
+
+    benchmark: str
+    audio_file: str
+    visual_file: str
+    grid: str
+    stored: int
+    """Clips of the benchmark in the store, those of earlier runs included."""
+    earlier: int
+    """Clips that were stored before this run."""
+    failures: Mapping[str, int]
+    """Clips of the benchmark that are not in the store, by reason; failures.csv lists them."""
+    extra_audio: tuple[str, ...]
+    """Clips with released sound that are not in the benchmark; left out."""
+    extra_visual: tuple[str, ...]
+
+    def text(self) -> str:
+        """For a reader."""
+        lines = [f"{self.benchmark}: {self.stored} clips in the store ({self.earlier} of them from before)"]
+        lines += [f"  {count} missing: {reason}" for reason, count in self.failures.items()]
+        lines += ["  failures.csv lists the missing clips"] if self.failures else []
+        for kind, ids in (("audio", self.extra_audio), ("visual", self.extra_visual)):
+            if ids:
+                lines.append(
+                    f"  {len(ids)} clips with {kind} features are not in the benchmark: {REPORT} lists them"
+                )
+        return "\n".join(lines)
+
+
+@dataclass(kw_only=True)
+class _Import:
+    """One import under way."""
+
+    files: ReleasedFiles
+    benchmark: PublishedBenchmark
+    out: Path
+    grid: Grid
+    writer: FeatureWriter
+    audio: dict[str, np.ndarray] = field(default_factory=dict)
+    extra_audio: list[str] = field(default_factory=list)
+    extra_visual: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def read_audio(self) -> None:
+        """The sound of every clip of the benchmark."""
+        known = self.benchmark.clips
+        for clip_id, values in read_arrays(self.files.audio, (WIDTH,), known.__contains__, self.out):
+            if values is None:
+                self.extra_audio.append(clip_id)
+            elif np.isfinite(values).all():
+                self.audio[clip_id] = values.astype(np.float32)
+            else:
+                self.failed[clip_id] = NOT_FINITE
+        if not self.audio:
+            raise InputError(
+                f"{self.files.audio.name} holds none of the {len(known)} clips of {self.benchmark.name}: are "
+                "these the features of another benchmark?"
+            )
+
+    def add_visual(self) -> None:
+        """Store each clip as its tokens stream past."""
+        known, done = self.benchmark.clips, self.writer.done
+        left = {clip_id for clip_id in self.audio if clip_id not in done}
+        seen: set[str] = set()
+        total, before = len(known), len(done & known.keys())
+        arrays = read_arrays(self.files.visual, (TOKENS, WIDTH), left.__contains__, self.out)
+        with tqdm(total=total, initial=before, desc="importing", unit="clip", disable=None) as bar:
+            for clip_id, tokens in arrays:
+                seen.add(clip_id) if clip_id in known else self.extra_visual.append(clip_id)
+                if tokens is not None:
+                    self.add(clip_id, tokens)
+                    bar.update()
+        for clip_id in known.keys() - done - self.failed.keys():
+            if clip_id not in seen or clip_id not in self.audio:
+                lacks_both = clip_id not in seen and clip_id not in self.audio
+                self.failed[clip_id] = NEITHER if lacks_both else NO_AUDIO if clip_id in seen else NO_VISUAL
+
+    def add(self, clip_id: str, tokens: np.ndarray) -> None:
+        """Store one clip, unless its tokens are of no use."""
+        if np.isfinite(tokens).all():
+            clip = self.clip(clip_id, self.benchmark.clips[clip_id])
+            self.writer.add(clip, visual=pool(tokens, self.grid), audio=self.audio[clip_id])
+        else:
+            self.failed[clip_id] = NOT_FINITE
+
+    def clip(self, clip_id: str, where: SplitClip) -> Clip:
+        """The clip as the store knows it; the release has no media files, so its path is a name only."""
+        path = Path("released", self.benchmark.protocol.folder, clip_id)
+        return Clip(clip_id=clip_id, path=path, label=where.label, split=where.split)
+
+    def list_failures(self) -> None:
+        """Say of every clip of the benchmark that is not stored why."""
+        for clip_id in sorted(self.failed):
+            clip = self.clip(clip_id, self.benchmark.clips[clip_id])
+            self.writer.fail(clip, self.failed[clip_id], tried="the released features")
+
+
+def import_features(
+    source: Path,
+    out: Path,
+    benchmark: PublishedBenchmark,
+    *,
+    grid: Grid = RELEASED,
+    dtype: str = "float16",
+    shard_size: int = 64,
+    check: bool = True,
+) -> ImportReport:
+    """Import the released features of `benchmark` from `source` into the feature store `out`, new or begun.
+
+    `source` is the unpacked folder, the archive, one of its parts, or a folder with them. `grid` pools the
+    tokens; `check` compares the archive's checksums before anything is stored. Clips that are stored are
+    skipped, so the same call goes on after a stop. Raises `InputError` for files that are missing, damaged,
+    hostile or of another form, and where no clip of the benchmark is among them.
+    """
+    files, out = find_released(source, benchmark.protocol), Path(out)
+    with (
+        _unpacked_removed(out),
+        FeatureWriter(out, _manifest(benchmark, grid, dtype), shard_size=shard_size) as writer,
+    ):
+        before = len(writer.done & benchmark.clips.keys())
+        if check and files.is_archive:
+            _check_once(files, out)
+        work = _Import(files=files, benchmark=benchmark, out=out, grid=grid, writer=writer)
+        work.read_audio()
+        work.add_visual()
+        work.list_failures()
+        writer.commit()
+        stored = len(writer.done & benchmark.clips.keys())
+    failures = dict(Counter(work.failed.values()).most_common())
+    if not stored:
+        reasons = "; ".join(f"{count} {reason}" for reason, count in failures.items())
+        raise InputError(f"no clip of {benchmark.name} could be imported from {source}: {reasons}")
+    report = ImportReport(
+        benchmark=benchmark.name,
+        audio_file=files.audio.name,
+        visual_file=files.visual.name,
+        grid="x".join(map(str, grid)),
+        stored=stored,
+        earlier=before,
+        failures=failures,
+        extra_audio=tuple(work.extra_audio),
+        extra_visual=tuple(work.extra_visual),
+    )
+    write_json(out / REPORT, asdict(report))
+    return report
+
+
+@contextlib.contextmanager
+def _unpacked_removed(out: Path) -> Iterator[None]:
+    """Remove what was unpacked once the import is done or refused; a stop or a full disk keeps it for the next run."""
+    try:
+        yield
+    except AvcilError as error:
+        if not isinstance(error.__cause__, OSError):
+            remove_unpacked(out)
+        raise
+    remove_unpacked(out)
+
+
+def _manifest(benchmark: PublishedBenchmark, grid: Grid, dtype: str) -> Manifest:
+    def encoder(weights: str, **options: Any) -> dict[str, Any]:
+        name = f"{IMPORTED}{benchmark.protocol.folder}"
+        return {"name": name, "version": 1, "options": options, "weights": weights}
+
+    visual = encoder(
+        "VideoMAE-base, self-supervised on Kinetics-400", grid=list(grid), released_grid=list(RELEASED)
+    )
+    audio = encoder("AudioMAE ViT-B, pre-trained on AudioSet-2M; the recipe of the sound is not known")
+    return Manifest(
+        visual=Modality(shape=(grid[0], grid[1] * grid[2], WIDTH), encoder=visual),
+        audio=Modality(shape=(WIDTH,), encoder=audio),
+        dtype=dtype,
+        sampling={"frames": 16, "short_side": 224},
+        libraries={"avcil": __version__, "numpy": np.__version__},
+    )
+
+
+def _check_once(files: ReleasedFiles, out: Path) -> None:
+    """Compare the archive's checksums, unless an earlier run of this import did so on the same parts."""
+    state = {
+        str(path.absolute()): [path.stat().st_size, path.stat().st_mtime_ns] for path in files.visual.paths
+    }
+    with contextlib.suppress(InputError):
+        if read_json(out / CHECKED) == state:
+            return
+    check_archive(files.audio)
+    if not (files.visual.is_h5 and not files.visual.is_stored):  # else unpacking compares it
+        check_archive(files.visual)
+    write_json(out / CHECKED, state)

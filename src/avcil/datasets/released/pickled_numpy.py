@@ -1,0 +1,192 @@
+"""What numpy's pickles ask for, rebuilt from their plain parts without calling anything they name.
+
+numpy writes an array as a call of one of a few functions and a state to fill in. `restricted_pickle` keeps these as the
+symbols of this file and rebuilds the array from shape, type name and bytes, so no function named in a file is ever
+looked up, imported or called.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+ADMITTED = {
+    ("numpy.core.multiarray", "_reconstruct"): "reconstruct",
+    ("numpy._core.multiarray", "_reconstruct"): "reconstruct",
+    ("numpy.core.multiarray", "scalar"): "scalar",
+    ("numpy._core.multiarray", "scalar"): "scalar",
+    ("numpy.core.numeric", "_frombuffer"): "frombuffer",
+    ("numpy._core.numeric", "_frombuffer"): "frombuffer",
+    ("numpy", "ndarray"): "ndarray",
+    ("numpy", "dtype"): "dtype",
+    ("_codecs", "encode"): "encode",
+    ("__builtin__", "bytes"): "bytes",
+    ("builtins", "bytes"): "bytes",
+}
+"""The names a pickle of plain containers and numpy arrays uses, old and new spellings, protocols 2 to 5."""
+
+NUMERIC = re.compile(r"[<>=|]?(f[248]|[iu][1248]|b1)")
+MOST_AXES = 8
+LARGEST = 2**40
+"""Numbers of an array."""
+
+
+class UnsupportedPickle(Exception):
+    """A part of the pickle that is not what numpy writes; the reader adds file and position."""
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """One of the admitted names; inert."""
+
+    kind: str
+
+
+@dataclass(eq=False)
+class ByteBuffer:
+    """Bytes, or the text that protocol 2 writes for bytes; `data` is None once they were handed on."""
+
+    data: bytearray | str | None
+    size: int
+    """Bytes that it took in the file."""
+
+    def take_bytes(self) -> bytearray:
+        """The bytes as read."""
+        if self.data is None:
+            raise UnsupportedPickle("uses the bytes of one array twice")
+        if isinstance(self.data, str):
+            raise UnsupportedPickle("holds text where bytes were expected")
+        return self.data
+
+
+@dataclass(eq=False)
+class PickledType:
+    """A dtype under way: its name, then its byte order."""
+
+    code: str
+    order: str = "="
+
+    def to_numpy(self) -> np.dtype:
+        """The numeric dtype meant."""
+        if not NUMERIC.fullmatch(self.code):
+            raise UnsupportedPickle(
+                f"holds an array of type {self.code[:20]!r}; allowed: floats, integers, booleans"
+            )
+        return np.dtype(self.code).newbyteorder(self.order)
+
+
+@dataclass(eq=False)
+class PickledArray:
+    """An array under way: empty when the pickle makes it, whole when its state has arrived."""
+
+    shape: tuple[int, ...] | None = None
+    kind: PickledType | None = None
+    fortran: bool = False
+    data: ByteBuffer | None = None
+    objects: list[Any] | None = None
+    """What an array of Python objects holds, instead of `data`."""
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether it is whole and made of numbers."""
+        return self.data is not None
+
+    def fill(self, shape: Any, kind: Any, fortran: Any, data: Any) -> None:
+        """Take shape, type and contents, checked against one another."""
+        if self.shape is not None:
+            raise UnsupportedPickle("fills one array twice")
+        if not (isinstance(shape, tuple) and len(shape) <= MOST_AXES and all(_is_size(n) for n in shape)):
+            raise UnsupportedPickle("holds an array with an impossible shape")
+        if math.prod(max(n, 1) for n in shape) >= LARGEST:  # also of axes beside one of length 0
+            raise UnsupportedPickle("holds an array with an impossible shape")
+        if not isinstance(kind, PickledType):
+            raise UnsupportedPickle("holds an array without a type")
+        if kind.code in ("O", "O8"):
+            if not isinstance(data, list) or len(data) != math.prod(shape):
+                raise UnsupportedPickle("holds an array of objects whose contents do not fit its shape")
+            self.objects = data
+        else:
+            size = len(data.take_bytes()) if isinstance(data, ByteBuffer) else -1
+            if size != math.prod(shape) * kind.to_numpy().itemsize:
+                raise UnsupportedPickle(
+                    f"holds an array of shape {shape} whose contents do not fit that shape"
+                )
+            self.data = data
+        self.shape, self.kind, self.fortran = shape, kind, bool(fortran)
+
+    def to_numpy(self) -> np.ndarray:
+        """The numbers, sharing memory with the bytes that were read."""
+        if self.data is None or self.kind is None or self.shape is None:
+            raise UnsupportedPickle("holds an array that is not made of numbers")
+        order = "F" if self.fortran else "C"
+        return np.frombuffer(self.data.take_bytes(), self.kind.to_numpy()).reshape(self.shape, order=order)
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int and 0 <= value < LARGEST
+
+
+def call(symbol: Symbol, arguments: tuple[Any, ...]) -> Any:
+    """What a call of an admitted name stands for, made from plain parts.
+
+    >>> call(Symbol("dtype"), ("f4", False, True)).to_numpy().itemsize
+    4
+    """
+    match symbol.kind, arguments:
+        case "reconstruct", (Symbol(kind="ndarray"), tuple(), _):
+            return PickledArray()
+        case "dtype", (str(code), *_):
+            return PickledType(code)
+        case "scalar", (PickledType() as kind, ByteBuffer() as data):
+            return _scalar(kind.to_numpy(), bytes(data.take_bytes()))
+        case "frombuffer", (
+            ByteBuffer() as data,
+            PickledType() as kind,
+            tuple() as shape,
+            "C" | "F" as order,
+            *rest,
+        ):
+            if any(part is not None for part in rest):
+                raise UnsupportedPickle("holds an array with permuted axes")
+            array = PickledArray()
+            array.fill(shape, kind, order == "F", data)
+            return array
+        case "encode", (str(text), "latin1" | "latin-1"):
+            return _latin1(text)
+        case "encode", (ByteBuffer(data=str(text)) as bulk, "latin1" | "latin-1"):
+            bulk.data = None  # the text is as large as the array: keep the bytes alone
+            return _latin1(text)
+        case "bytes", ():
+            return ByteBuffer(bytearray(), 0)
+    raise UnsupportedPickle(f"calls numpy's {symbol.kind!r} with arguments that numpy never writes")
+
+
+def build(target: Any, state: Any) -> None:
+    """Fill in an object under way: only the arrays and dtypes of this file can be filled."""
+    match target, state:
+        case PickledArray(), (int(), shape, kind, bool() as fortran, data):
+            target.fill(shape, kind, fortran, data)
+        case PickledType(), (int(), "<" | ">" | "=" | "|" as order, None, None, None, int(), int(), int()):
+            target.order = order
+        case _:
+            raise UnsupportedPickle(
+                "sets the state of an object that is neither an array nor a type of numbers"
+            )
+
+
+def _scalar(kind: np.dtype, data: bytes) -> bool | int | float:
+    if len(data) != kind.itemsize:
+        raise UnsupportedPickle("holds a number whose bytes do not fit its type")
+    return np.frombuffer(data, kind)[0].item()
+
+
+def _latin1(text: str) -> ByteBuffer:
+    try:
+        data = bytearray(text.encode("latin-1"))
+        return ByteBuffer(data, len(data))
+    except UnicodeEncodeError:
+        raise UnsupportedPickle("holds text that stands for bytes but has other characters") from None

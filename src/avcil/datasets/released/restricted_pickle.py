@@ -1,0 +1,117 @@
+"""Reading pickles of plain data without running anything they ask for, and without holding them whole.
+
+The released split and feature files are pickles inside .npy files. Python's own unpickler calls whatever a
+file names; this reader is a small machine of its own that knows dict, list, tuple, str, int, float, None
+and numpy's arrays, dtypes and scalars (`pickled_numpy`). Any other name is refused, and nothing is
+ever imported or called. What a file may make the reader hold is bounded: strings, bytes and objects have a
+budget.
+
+`load_npy` reads a small file whole. `stream_arrays` yields the (name, array) pairs of a pickled dict one by
+one, each as soon as it is complete on the machine's stack, and forgets it: a 20 GB dict needs the memory of
+one array.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from avcil.datasets.released.pickle_machine import MIB, Limits, Machine
+from avcil.datasets.released.pickled_numpy import PickledArray, UnsupportedPickle
+from avcil.errors import InputError
+
+STREAM_LIMITS = Limits(operations=6_000_000)
+
+
+def load_npy(file: BinaryIO, where: str, limits: Limits | None = None) -> Any:
+    """The plain containers inside an .npy file (or a bare pickle), numpy arrays of numbers among them.
+
+    `where` names the file in errors. Raises `InputError` for a file that asks for anything else, is cut
+    short, is not of this form, or would need more than `limits`.
+    """
+    machine = Machine(_buffered(file), where, limits or Limits(), streaming=False)
+    with machine.explained():
+        skip_npy_header(machine.source, where)
+    for _ in machine.run():
+        pass
+    with machine.explained():
+        return _plain(machine.result)
+
+
+def stream_arrays(
+    file: BinaryIO, where: str, limits: Limits = STREAM_LIMITS
+) -> Iterator[tuple[str, np.ndarray]]:
+    """The (name, array) pairs of a pickled dict of numeric arrays, in the file's order, one at a time.
+
+    The file is read to its end, so a checksum of what it comes from is complete afterwards. Raises
+    `InputError` like `load_npy`, and for a name given twice or a value that is no array of numbers.
+    """
+    machine = Machine(_buffered(file), where, limits, streaming=True)
+    with machine.explained():
+        skip_npy_header(machine.source, where)
+    yield from machine.run()
+    with machine.explained():
+        if _unwrapped(machine.result) is not machine.root:
+            raise UnsupportedPickle("holds no dict from clip ids to arrays")
+
+
+def _buffered(file: BinaryIO) -> BinaryIO:
+    if isinstance(file, io.BufferedReader | io.BytesIO):
+        return file
+    return io.BufferedReader(file, MIB)  # type: ignore[arg-type]
+
+
+def skip_npy_header(file: BinaryIO, where: str) -> None:
+    """Pass over the header that `numpy.save` writes before a pickled object; a bare pickle has none."""
+    start = file.read(1)
+    if start == b"\x80":  # the first byte of every pickle since protocol 2; its number follows
+        protocol = file.read(1)
+    elif start == b"\x93" and file.read(5) == b"NUMPY":
+        version = file.read(2)
+        length = int.from_bytes(file.read(2 if version == b"\x01\x00" else 4), "little")
+        header = file.read(length) if length <= 10_000 else b""
+        if not re.fullmatch(
+            rb"\{'descr': '\|O', 'fortran_order': (True|False), 'shape': \(\), \}\s*", header
+        ):
+            raise InputError(
+                f"{where} is an .npy file, but not of a pickled dict as numpy.save writes it. "
+                "Get the released file again"
+            )
+        start, protocol = file.read(1), file.read(1)
+    else:
+        raise InputError(f"{where} is neither an .npy file nor a pickle. Get the released file again")
+    if start != b"\x80" or protocol not in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        raise InputError(f"{where} holds no pickle of protocol 2 to 5. Get the released file again")
+
+
+def _unwrapped(value: Any) -> Any:
+    """The object inside the 0-d array that `numpy.save` wraps around a dict."""
+    if isinstance(value, PickledArray) and value.objects is not None and value.shape == ():
+        return value.objects[0]
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """The value with its arrays as numpy arrays; each container is visited once, however often shared."""
+    root = [_unwrapped(value)]
+    waiting: list[Any] = [root]
+    seen: set[int] = set()
+    while waiting:
+        container = waiting.pop()
+        if id(container) in seen:
+            continue
+        seen.add(id(container))
+        for key, item in list(container.items() if isinstance(container, dict) else enumerate(container)):
+            if isinstance(item, PickledArray) and not isinstance(container, tuple):
+                container[key] = item.to_numpy()
+            elif isinstance(item, dict | list | tuple):
+                waiting.append(item)
+            elif not (item is None or isinstance(item, bool | int | float | str)):
+                raise UnsupportedPickle(
+                    "holds something that is neither a container, text, a number nor an array of numbers"
+                )
+    return root[0]

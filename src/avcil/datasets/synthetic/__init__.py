@@ -1,0 +1,1 @@
+"""Synthetic audio-visual clips, rendered for the demo and the tests."""

@@ -1,0 +1,164 @@
+"""Draws a demo clip's frames: shaded, anti-aliased things on a soft background.
+
+Shapes: F frames, P x P pixels. Outlines are signed distances in units of the thing's radius (negative
+inside), so that an edge pixel's cover follows from its distance.
+"""
+
+from __future__ import annotations
+
+import colorsys
+from dataclasses import dataclass
+
+import numpy as np
+
+from avcil.datasets.synthetic.scene import FRAME_RATE, PIXELS, SECONDS, Scene, Thing
+
+HOP_HEIGHT = 15.0
+SHAKE_WIDTH = 9.0
+SWELL = 0.3
+LIGHT = np.array([-0.45, -0.75])
+"""Where the light comes from, right and down."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pose:
+    """Where a thing is at one moment: pixels right and down of its rest, radians, and its width and height
+    scale."""
+
+    right: float = 0.0
+    down: float = 0.0
+    turn: float = 0.0
+    wide: float = 1.0
+    high: float = 1.0
+
+
+def pose(thing: Thing, time: float) -> Pose:
+    """The pose at `time` seconds. Hop: landing at whole cycles; shake, swell: a sine; spin: one turn a
+    cycle."""
+    cycle = float(thing.cycles(time))
+    wave = float(np.sin(2 * np.pi * cycle))
+    if thing.motion == "hop":
+        height = abs(np.sin(np.pi * cycle))
+        squash = 0.22 * max(0.0, 1 - 3.5 * height)
+        return Pose(down=HOP_HEIGHT * (0.5 - height) + 10 * squash, wide=1 + squash, high=1 - squash)
+    if thing.motion == "shake":
+        return Pose(right=SHAKE_WIDTH * wave, turn=0.12 * wave)
+    if thing.motion == "spin":
+        return Pose(turn=2 * np.pi * thing.direction * cycle)
+    return Pose(wide=1 + SWELL * wave, high=1 + SWELL * wave)
+
+
+def draw_frames(scene: Scene) -> np.ndarray:
+    """All frames of a scene, uint8 RGB (F, P, P, 3)."""
+    random = np.random.default_rng(scene.grain_seed)
+    background = _background(scene, random)
+    frames = []
+    for index in range(round(SECONDS * FRAME_RATE)):
+        frame = background.copy()
+        poses = [pose(thing, index / FRAME_RATE) for thing in scene.things]
+        for thing, at in zip(scene.things, poses, strict=True):
+            _draw_shadow(frame, thing, at)
+        for thing, at in zip(scene.things, poses, strict=True):
+            _draw_thing(frame, thing, at)
+        frame += 0.008 * random.standard_normal((PIXELS, PIXELS, 1), dtype=np.float32)
+        frames.append((np.clip(frame, 0, 1) * 255 + 0.5).astype(np.uint8))
+    return np.stack(frames)
+
+
+def _background(scene: Scene, random: np.random.Generator) -> np.ndarray:
+    """A slope between two near hues with a few large soft discs of light, darker towards the corners."""
+    hue, lightness = scene.background
+    down, right = np.mgrid[0:PIXELS, 0:PIXELS].astype(np.float32) / PIXELS
+    low, high = (_color(hue + shift, lightness * scale, 0.4) for shift, scale in ((0.0, 0.8), (0.08, 1.1)))
+    angle = random.uniform(0, 2 * np.pi)
+    slope = 0.5 + 0.6 * (np.cos(angle) * (right - 0.5) + np.sin(angle) * (down - 0.5))
+    image = low + (high - low) * slope[..., None]
+    for _ in range(5):
+        x, y, radius = *random.random(2), random.uniform(0.06, 0.2)
+        disc = np.clip((radius - np.hypot(right - x, down - y)) * 18, 0, 1)
+        image = image + 0.05 * disc[..., None] * random.choice([-1, 1])
+    corner = np.hypot(right - 0.5, down - 0.5)
+    return (image * (1.06 - 0.45 * corner**2)[..., None]).astype(np.float32)
+
+
+def _draw_shadow(frame: np.ndarray, thing: Thing, at: Pose) -> None:
+    """A soft shadow on the ground below; the higher the thing, the fainter."""
+    lift = HOP_HEIGHT / 2 - at.down if thing.motion == "hop" else 4.0
+    x, y = thing.middle[0] + at.right, thing.middle[1] + thing.radius * 1.02 + HOP_HEIGHT / 2
+    rows = slice(max(int(y) - 12, 0), min(int(y) + 13, PIXELS))
+    u = (np.arange(PIXELS, dtype=np.float32) - x) / (thing.radius * at.wide)
+    v = (np.arange(PIXELS, dtype=np.float32)[rows] - y) / 5.5
+    dark = np.outer(np.exp(-1.4 * v**2), np.exp(-1.4 * u**2))
+    frame[rows] *= 1 - (0.42 * np.exp(-0.045 * max(lift, 0)) * dark)[..., None]
+
+
+def _draw_thing(frame: np.ndarray, thing: Thing, at: Pose) -> None:
+    x, y = thing.middle[0] + at.right, thing.middle[1] + at.down
+    reach = int(thing.radius * 1.5 * max(at.wide, at.high)) + 2
+    left, right = max(int(x) - reach, 0), min(int(x) + reach + 1, PIXELS)
+    top, bottom = max(int(y) - reach, 0), min(int(y) + reach + 1, PIXELS)
+    u = (np.arange(left, right, dtype=np.float32) - x) / (thing.radius * at.wide)
+    v = (np.arange(top, bottom, dtype=np.float32)[:, None] - y) / (thing.radius * at.high)
+    u, v = np.broadcast_arrays(np.float32(u), np.float32(v))
+    angle = thing.turn + at.turn
+    p, q = np.cos(angle) * u + np.sin(angle) * v, np.cos(angle) * v - np.sin(angle) * u
+    distance, marked = OUTLINES[thing.kind](p, q, 1 / thing.radius)
+    pixel = thing.radius * min(at.wide, at.high)
+    cover = np.clip(0.5 - distance * pixel, 0, 1)[..., None]
+    paint = _shaded(thing, marked[..., None], u, v, distance)
+    patch = frame[top:bottom, left:right]
+    patch += cover * (paint - patch)
+
+
+def _shaded(
+    thing: Thing, marked: np.ndarray, u: np.ndarray, v: np.ndarray, distance: np.ndarray
+) -> np.ndarray:
+    """Two-colored paint, lit from above: a rounded look, a dark rim and a highlight that stays as the
+    thing turns."""
+    base, mark = _color(thing.hue, 0.52, 0.75), _color(thing.hue + 0.06, 0.88, 0.8)
+    paint = base + (mark - base) * marked
+    light = 0.92 + 0.32 * (u * LIGHT[0] + v * LIGHT[1])
+    rim = np.clip(-distance * 7, 0, 1) * 0.3 + 0.7
+    highlight = 0.55 * np.exp(-((u - 0.55 * LIGHT[0]) ** 2 + (v - 0.55 * LIGHT[1]) ** 2) * 14)
+    return paint * (light * rim)[..., None] + highlight[..., None]
+
+
+def _color(hue: float, lightness: float, saturation: float) -> np.ndarray:
+    return np.array(colorsys.hls_to_rgb(hue % 1, min(lightness, 0.95), saturation), np.float32)
+
+
+def _cover(distance: np.ndarray, pixel: float) -> np.ndarray:
+    return np.clip(0.5 - distance / pixel, 0, 1)
+
+
+def _ball(p: np.ndarray, q: np.ndarray, pixel: float) -> tuple[np.ndarray, np.ndarray]:
+    """A ball with three parallel bands."""
+    band = np.abs(np.abs(q) - 0.33) - 0.15
+    return np.hypot(p, q) - 1, _cover(band, pixel)
+
+
+def _cube(p: np.ndarray, q: np.ndarray, pixel: float) -> tuple[np.ndarray, np.ndarray]:
+    """A rounded square with a cross band, like a parcel."""
+    corner = np.hypot(np.maximum(np.abs(p) - 0.68, 0), np.maximum(np.abs(q) - 0.68, 0)) - 0.2
+    inside = np.minimum(np.maximum(np.abs(p), np.abs(q)) - 0.68, 0)
+    return corner + inside, _cover(np.minimum(np.abs(p), np.abs(q)) - 0.17, pixel)
+
+
+def _star(p: np.ndarray, q: np.ndarray, pixel: float) -> tuple[np.ndarray, np.ndarray]:
+    """A six-pointed star, two triangles laid over each other, with a smaller one in it."""
+    angle = np.abs((np.arctan2(p, -q) + np.pi / 6) % (np.pi / 3) - np.pi / 6)
+    radius = np.hypot(p, q)
+    # Along the edge from a tip (1.25, 0) to the notch beside it: a line at 30 degrees to the axis.
+    distance = (radius * np.cos(angle) - 1.25) * 0.5 + radius * np.sin(angle) * np.sqrt(0.75)
+    return distance, _cover(distance + 0.27, pixel)
+
+
+def _ring(p: np.ndarray, q: np.ndarray, pixel: float) -> tuple[np.ndarray, np.ndarray]:
+    """A ring set with five round stones."""
+    angle = (np.arctan2(p, -q) + np.pi / 5) % (2 * np.pi / 5) - np.pi / 5
+    radius = np.hypot(p, q)
+    stone = np.hypot(radius * np.cos(angle) - 0.74, radius * np.sin(angle)) - 0.2
+    return np.abs(radius - 0.74) - 0.33, _cover(stone, pixel)
+
+
+OUTLINES = {"ball": _ball, "cube": _cube, "star": _star, "ring": _ring}

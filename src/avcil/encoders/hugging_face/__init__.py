@@ -1,0 +1,1 @@
+"""Encoders made of models from the Hugging Face hub or a local folder."""

@@ -1,0 +1,106 @@
+"""Any audio model of Hugging Face, of the families in hugging_face_sound.py, as an audio encoder.
+
+Shapes: B clips, N samples, P patch tokens, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avcil.encoders.base import AudioEncoder
+from avcil.encoders.device import inference
+from avcil.encoders.hugging_face.audio_families import SoundFamily, sound_family
+from avcil.encoders.hugging_face.loading import (
+    HuggingFaceModel,
+    Source,
+    load_config,
+    load_model,
+    load_settings,
+)
+from avcil.encoders.info import EncoderInfo
+from avcil.encoders.kaldi_fbank import checked_sound
+
+AT_ONCE = 16
+"""Clips that go through the model together; more only take memory."""
+SETTINGS_FILES = ("preprocessor_config.json", "processor_config.json#feature_extractor")
+NOT_SETTINGS = ("feature_extractor_type", "processor_class", "image_processor_type")
+"""What a preprocessor file says besides the figures."""
+
+
+class HuggingFaceAudio(HuggingFaceModel, AudioEncoder):
+    """`hf:NAME_OR_FOLDER`; rate, mean and deviation are those of the file that comes with the model, else
+    those published with its family."""
+
+    name: ClassVar[str] = "hf-audio"
+    info: ClassVar[EncoderInfo] = EncoderInfo(
+        license="of the model",
+        purpose="any audio model of the families in docs/encoders.md",
+        extra="encoders",
+        needs_source=True,
+    )
+    version: ClassVar[int] = 1
+    libraries: ClassVar[tuple[str, ...]] = ("transformers", "safetensors")
+
+    def __init__(self, *, source: str = "", device: str | None = None) -> None:
+        """
+        :param source: the hub name (with @REVISION, if wanted) or the local folder.
+        :param device: "cpu", "cuda", "cuda:1"; a GPU if there is one, unless given. It is no part of the
+            fingerprint; on a GPU matrix products are rounded to bfloat16.
+        """
+        whole, self.source = load_config(Source.of(source))
+        self.model_type: str = whole.model_type
+        self.family = sound_family(self.model_type)
+        config = self.family.config(whole)
+        self.settings = sound_settings(self.source, self.family)
+        self.sample_rate = int(self.settings["sampling_rate"])
+        self.width = int(getattr(config, self.family.width))
+        if self.family.token_count is not None:
+            self.token_count = self.family.token_count(config)
+        self.options = {"source": self._lasting(source)}
+        self._prepare = self.family.preparation(self.settings, config)
+        self._model = load_model(self.source, self.family.model, config, may_lack=self.family.may_lack)
+        self.place(device)
+
+    def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
+        """Vectors (B, D) float32 of B mono waveforms, each float32 (N,) in [-1, 1]; lengths may differ."""
+        at_once = 1 if self.family.of_any_length else AT_ONCE
+        parts = [self._encode_some(clips[i : i + at_once]) for i in range(0, len(clips), at_once)]
+        return np.concatenate([np.zeros((0, self.width), np.float32), *parts])
+
+    def _encode_some(self, clips: Sequence[np.ndarray]) -> np.ndarray:
+        with inference(self.device, self.precision):
+            given = self.family.run(self._model, self._inputs(clips), [len(clip) for clip in clips])
+        return given.float().cpu().numpy()
+
+    def encode_with_tokens(self, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors (B, D) as `encode` gives them, and the patches' states (B, P, D) of the last layer, float32."""
+        run = self.family.run_with_tokens
+        if run is None:
+            return super().encode_with_tokens(clips)
+        vectors = [np.zeros((0, self.width), np.float32)]
+        tokens = [np.zeros((0, self.token_count, self.width), np.float32)]
+        for begin in range(0, len(clips), AT_ONCE):
+            with inference(self.device, self.precision):
+                pair = run(self._model, self._inputs(clips[begin : begin + AT_ONCE]))
+            for parts, part in zip((vectors, tokens), pair, strict=True):
+                parts.append(part.float().cpu().numpy())
+        return np.concatenate(vectors), np.concatenate(tokens)
+
+    def _inputs(self, clips: Sequence[np.ndarray]) -> Tensor:
+        sounds = [checked_sound(clip, f"hf:{self.source.place}") for clip in clips]
+        inputs = np.stack([self._prepare(sound) for sound in sounds]).astype(np.float32)
+        return torch.from_numpy(inputs).to(self.device)
+
+    def _preprocessing_fingerprint(self) -> dict[str, Any]:
+        return {**self.settings, "hears": self.family.coverage}
+
+
+def sound_settings(source: Source, family: SoundFamily) -> dict[str, Any]:
+    """What a model's preprocessor file says of its sound, else what was published for its family."""
+    found = load_settings(source, *SETTINGS_FILES) or {}
+    return {**family.defaults, **{key: value for key, value in found.items() if key not in NOT_SETTINGS}}

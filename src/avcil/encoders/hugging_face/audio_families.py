@@ -1,0 +1,188 @@
+"""Families of audio models: what they hear, which class reads their weights, and where their vector lies.
+
+Shapes: B clips, N samples of sound, L windows, M mel bands, P patch tokens, D width. A family's `prepare` takes one
+mono waveform (N,) to what the model takes of it; its `run` takes the stacked inputs (B, ...) to vectors (B, D).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from avcil.encoders.hugging_face.loading import need_transformers
+from avcil.encoders.kaldi_fbank import fbank, fitted
+from avcil.errors import InputError, unknown_name
+
+Settings = Mapping[str, Any]
+Prepare = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoundFamily:
+    """What has to be known of one `model_type` of transformers."""
+
+    model: str
+    """The class of transformers that reads the weights."""
+    preparation: Callable[[Settings, Any], Prepare]
+    """From the model's preprocessor settings and configuration to its `prepare`."""
+    run: Callable[[nn.Module, Tensor, list[int]], Tensor]
+    """Model, inputs (B, ...) and the clips' numbers of samples to vectors (B, D)."""
+    coverage: str
+    """How much of a sound it hears and what its vector is, in words for the fingerprint."""
+    defaults: Settings
+    """The settings published with the family, for a model without a preprocessor file."""
+    config: Callable[[Any], Any] = lambda whole: getattr(whole, "audio_config", whole)
+    """From the configuration of the whole model to that of `model`."""
+    width: str = "hidden_size"
+    """The configuration's field for D."""
+    of_any_length: bool = False
+    """Whether inputs differ in length, so that clips go one by one."""
+    may_lack: tuple[str, ...] = ()
+    token_count: Callable[[Any], int] | None = None
+    """From the configuration to P, for families that can give the tokens behind the vector."""
+    run_with_tokens: Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]] | None = None
+    """Model and inputs (B, ...) to vectors (B, D), as `run` gives them, and tokens (B, P, D)."""
+
+
+def _ast_patches(config: Any) -> int:
+    across = (config.max_length - config.patch_size) // config.time_stride + 1
+    down = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
+    return across * down
+
+
+def _run_ast_with_tokens(model: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """The patches' states follow those of the class and distillation tokens."""
+    given = model(input_values=inputs)
+    return given.pooler_output, given.last_hidden_state[:, 2:]
+
+
+def _ast(settings: Settings, config: Any) -> Prepare:
+    """Kaldi filterbanks (L, M), filled up with zeros, normalized as for AudioSet."""
+
+    def prepare(sound: np.ndarray) -> np.ndarray:
+        energies = fitted(fbank(sound, settings["sampling_rate"], config.num_mel_bins), config.max_length)
+        if settings["do_normalize"]:
+            energies = (energies - settings["mean"]) / (2 * settings["std"])
+        return energies
+
+    return prepare
+
+
+def _clap(settings: Settings, config: Any) -> Prepare:
+    """Mel spectrograms by CLAP's own extractor, of the middle of a long sound: it would draw a part."""
+    extractor = need_transformers().ClapFeatureExtractor(**settings)
+    most = extractor.nb_max_samples
+
+    def prepare(sound: np.ndarray) -> np.ndarray:
+        first = max(0, len(sound) - most) // 2
+        heard = sound[first : first + most]
+        return extractor(heard, sampling_rate=extractor.sampling_rate)["input_features"][0]
+
+    return prepare
+
+
+def _whisper(settings: Settings, config: Any) -> Prepare:
+    extractor = need_transformers().WhisperFeatureExtractor(**settings)
+    return lambda sound: extractor(sound, sampling_rate=extractor.sampling_rate)["input_features"][0]
+
+
+def _wave(settings: Settings, config: Any) -> Prepare:
+    """The waveform itself, brought to mean 0 and variance 1; very short ones are filled up with silence."""
+    field = 1
+    for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
+        field = (field - 1) * stride + kernel
+
+    def prepare(sound: np.ndarray) -> np.ndarray:
+        if settings["do_normalize"]:
+            sound = (sound - sound.mean()) / np.sqrt(sound.var() + 1e-7)
+        return np.pad(sound, (0, max(0, field - len(sound))))
+
+    return prepare
+
+
+def _pe_audio(settings: Settings, config: Any) -> Prepare:
+    """The waveform itself, (1, N), reflected at its end to a whole number of the codec's hops."""
+    hop = config.dac_config.hop_length
+
+    def prepare(sound: np.ndarray) -> np.ndarray:
+        return np.pad(sound, (0, -len(sound) % hop), mode="reflect")[None]
+
+    return prepare
+
+
+def _run_clap(model: nn.Module, inputs: Tensor, samples: list[int]) -> Tensor:
+    longer = torch.zeros(len(inputs), 1, dtype=torch.bool, device=inputs.device)
+    return model(input_features=inputs, is_longer=longer).audio_embeds
+
+
+def _run_whisper(model: nn.Module, inputs: Tensor, samples: list[int]) -> Tensor:
+    """The mean over the states of 20 ms that the sound reaches; the rest of 30 seconds is silence."""
+    states = model.get_encoder()(inputs).last_hidden_state  # (B, 1500, D)
+    heard = [min(states.shape[1], max(1, -(-count // 320))) for count in samples]
+    return torch.stack([clip[:count].mean(dim=0) for clip, count in zip(states, heard, strict=True)])
+
+
+WAVE = {
+    "preparation": _wave,
+    "run": lambda model, inputs, samples: model(inputs).last_hidden_state.mean(dim=1),
+    "coverage": "all of it; the mean over time of the last hidden state",
+    "defaults": {"sampling_rate": 16_000, "do_normalize": True},
+    "of_any_length": True,
+    "may_lack": ("masked_spec_embed",),
+}
+CLAP = SoundFamily(
+    model="ClapAudioModelWithProjection",
+    preparation=_clap,
+    run=_run_clap,
+    coverage="the middle 10 s, shorter ones repeated; the projected audio embedding",
+    defaults={"sampling_rate": 48_000, "truncation": "fusion", "padding": "repeatpad"},
+    width="projection_dim",
+)
+FAMILIES: dict[str, SoundFamily] = {
+    "audio-spectrogram-transformer": SoundFamily(
+        model="ASTModel",
+        preparation=_ast,
+        run=lambda model, inputs, samples: model(input_values=inputs).pooler_output,
+        coverage="the first windows that fit; the mean of the class and distillation tokens",
+        defaults={"sampling_rate": 16_000, "mean": -4.2677393, "std": 4.5689974, "do_normalize": True},
+        token_count=_ast_patches,
+        run_with_tokens=_run_ast_with_tokens,
+    ),
+    "clap": CLAP,
+    "clap_audio_model": CLAP,
+    "whisper": SoundFamily(
+        model="WhisperModel",
+        preparation=_whisper,
+        run=_run_whisper,
+        coverage="the first 30 s; the mean over time of the encoder's last hidden state",
+        defaults={"sampling_rate": 16_000},
+        width="d_model",
+    ),
+    "wav2vec2": SoundFamily(model="Wav2Vec2Model", **WAVE),
+    "hubert": SoundFamily(model="HubertModel", **WAVE),
+    "wavlm": SoundFamily(model="WavLMModel", **WAVE),
+    "pe_audio_video": SoundFamily(
+        model="PeAudioEncoder",
+        preparation=_pe_audio,
+        run=lambda model, inputs, samples: model(input_values=inputs).pooler_output,
+        coverage="all of it; the state of the class token",
+        defaults={"sampling_rate": 48_000},
+        config=lambda whole: whole.audio_video_config.audio_config,
+        of_any_length=True,
+    ),
+}
+
+
+def sound_family(model_type: str) -> SoundFamily:
+    """The family of this `model_type`; InputError with the nearest ones for any other."""
+    if model_type not in FAMILIES:
+        error = unknown_name("family of audio models", model_type, FAMILIES)
+        raise InputError(
+            f"{error}. Other families need an adapter in encoders/hugging_face/audio_families.py first"
+        )
+    return FAMILIES[model_type]

@@ -1,0 +1,134 @@
+"""PE-AV of Hugging Face as a joint encoder: the states of its audio-video encoder, which takes frames and sound.
+
+Shapes: F frames, H x W pixels, P x P pixels of the model, N samples of sound, L hops of the sound's codec, T = F time
+slices, D width.
+
+    frames  -> video encoder -> F states, each repeated to the hops nearest in time: L states
+    sound   -> audio encoder -> L states
+    both, side by side       -> layers with attention over a class token and the L hops -> L fused states, and one
+                                of the class token
+
+Visual tokens: the mean of the fused states in each of T equal slices of time; a state on a border is in both slices.
+Audio vector: the state of the class token, the embedding of the whole clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from avcil.encoders.base import JointEncoder
+from avcil.encoders.device import inference
+from avcil.encoders.hugging_face.audio_encoder import sound_settings
+from avcil.encoders.hugging_face.audio_families import sound_family
+from avcil.encoders.hugging_face.loading import (
+    HuggingFaceModel,
+    Source,
+    load_config,
+    load_model,
+    load_settings,
+)
+from avcil.encoders.hugging_face.visual_encoder import check_frames, checked_frame_number, model_pixels
+from avcil.encoders.hugging_face.visual_families import vision_family
+from avcil.encoders.info import EncoderInfo
+from avcil.encoders.kaldi_fbank import checked_sound
+from avcil.errors import InputError
+
+FAMILY = "pe_audio_video"
+WEIGHT_NAMES = {
+    rf"^{kind}_model\.{kind}_encoder\.": f"audio_video_encoder.embedder.{kind}_encoder."
+    for kind in ("audio", "video")
+}
+"""The encoders of the single modalities are parts of the audio-video encoder too; a file may hold them under either
+name."""
+
+
+class HuggingFaceJoint(HuggingFaceModel, JointEncoder):
+    """`hf:NAME_OR_FOLDER` of the family PE-AV; the preprocessing of frames and sound is that of the visual and the
+    audio encoder of the same model."""
+
+    name: ClassVar[str] = "hf-joint"
+    info: ClassVar[EncoderInfo] = EncoderInfo(
+        license="of the model",
+        purpose="PE-AV: frames and sound in one network (--joint)",
+        extra="encoders",
+        needs_source=True,
+    )
+    version: ClassVar[int] = 1
+    libraries: ClassVar[tuple[str, ...]] = ("transformers", "safetensors")
+
+    def __init__(self, *, source: str = "", frames: int = 8, device: str | None = None) -> None:
+        """
+        Args:
+            source: The hub name (with @REVISION, if wanted) or the local folder.
+            frames: F, the frames that it takes of a clip, from the centers of equal slices of time.
+            device: "cpu", "cuda", "cuda:1"; a GPU if there is one, unless given. It is no part of the fingerprint;
+                on a GPU matrix products are rounded to bfloat16.
+
+        Raises:
+            InputError: If the model is of another family, or cannot be loaded.
+        """
+        whole, self.source = load_config(Source.of(source))
+        self.model_type: str = whole.model_type
+        if self.model_type != FAMILY:
+            raise InputError(
+                f"a joint encoder is a model of the family {FAMILY} (PE-AV), not {self.model_type}. Use {source} as "
+                "--visual or --audio"
+            )
+        vision, sound = vision_family(FAMILY), sound_family(FAMILY)
+        video_config = vision.config(whole, load_settings(self.source, "config.json") or {})
+        config = whole.audio_video_config
+        self.frames = checked_frame_number(frames)
+        self.token_grid = (frames, 1)
+        self.width = int(config.hidden_size)
+        self._pixels = model_pixels(self.source, vision, video_config)
+        self.short_side = self._pixels.short_side
+        self._settings = sound_settings(self.source, sound)
+        self.sample_rate = int(self._settings["sampling_rate"])
+        self._prepare = sound.preparation(self._settings, sound.config(whole))
+        self.options = {"source": self._lasting(source), "frames": frames}
+        self._model = load_model(self.source, "PeAudioVideoEncoder", config, key_mapping=WEIGHT_NAMES)
+        self.place(device)
+
+    def encode(
+        self, clips: Sequence[np.ndarray], sounds: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Encode clips one by one: their sounds differ in length.
+
+        Args:
+            clips: The frames of B clips, each uint8 RGB (F, H, W, 3); sizes may differ.
+            sounds: Their waveforms, each float32 (N,) in [-1, 1]; lengths may differ.
+
+        Returns:
+            Visual tokens (B, T, 1, D) and audio vectors (B, D), float32.
+        """
+        check_frames(clips, self.frames, self.name)
+        tokens = np.zeros((len(clips), *self.token_grid, self.width), np.float32)
+        vectors = np.zeros((len(clips), self.width), np.float32)
+        for number, (frames, sound) in enumerate(zip(clips, sounds, strict=True)):
+            states, whole = self._states(frames, sound)
+            tokens[number, :, 0] = functional.adaptive_avg_pool1d(states.T, self.frames).T.cpu().numpy()
+            vectors[number] = whole.cpu().numpy()
+        return tokens, vectors
+
+    def _states(self, frames: np.ndarray, sound: np.ndarray) -> tuple[Tensor, Tensor]:
+        """The fused states (L, D) and that of the class token (D,) of a clip."""
+        pictures = self._pixels.batch([frames], self.name).to(self.device, non_blocking=True)
+        prepared = self._prepare(checked_sound(sound, f"hf:{self.source.place}")).astype(np.float32)
+        waveform = torch.from_numpy(prepared)[None].to(self.device)
+        with inference(self.device, self.precision):
+            pixels = self._pixels.normalized(pictures)  # (1, F, 3, P, P)
+            given = self._model(input_values=waveform, pixel_values_videos=pixels)
+            return given.last_hidden_state[0].float(), given.pooler_output[0].float()
+
+    def _preprocessing_fingerprint(self) -> dict[str, Any]:
+        return {
+            "frames": {**self._pixels.described(), "frame_choice": self.frame_choice},
+            "sound": {**self._settings},
+            "tokens": "the mean of the fused states in equal slices of time; the state of the class token",
+        }

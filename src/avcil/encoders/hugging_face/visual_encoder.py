@@ -1,0 +1,231 @@
+"""Any vision model of Hugging Face as a visual encoder, VideoMAE-base first among them.
+
+Shapes: B clips, F frames, H x W pixels as decoded, P x P pixels of the model, T time slices, S spatial tokens
+per slice, D width. Tokens are the model's last hidden state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from avcil.encoders.base import VisualEncoder
+from avcil.encoders.device import inference
+from avcil.encoders.hugging_face.loading import (
+    HuggingFaceModel,
+    Source,
+    load_config,
+    load_model,
+    load_settings,
+    square,
+)
+from avcil.encoders.hugging_face.visual_families import FAMILIES, VisionFamily, vision_family
+from avcil.encoders.info import EncoderInfo
+from avcil.encoders.pixels import NORMALISATIONS, Pixels, from_processor
+from avcil.errors import InputError, unknown_name
+from avcil.utils.frame_sampling import SCRIPT_FPS, SLICE_CENTERS
+
+AT_ONCE = 64
+"""Frames that go through the model together; more only take memory on a processor."""
+AT_ONCE_CUDA = 512
+PROCESSOR_FILES = (
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
+    "processor_config.json#image_processor",
+    "processor_config.json#video_processor",
+)
+MOST_FRAMES = 1024
+VARIANTS = {
+    "published": SLICE_CENTERS,
+    **{f"av-cil-script{name}": choice for name, choice in SCRIPT_FPS.items()},
+}
+"""Preprocessing by name: which frames of a clip are taken (media/frame_choice.py)."""
+
+
+class HuggingFaceVisual(HuggingFaceModel, VisualEncoder):
+    """A video model, or an image model frame by frame.
+
+    `hf:NAME_OR_FOLDER`; the pixels' mean, deviation and size are those of the preprocessor_config.json that
+    comes with the model, else those published for its family.
+    """
+
+    name: ClassVar[str] = "hf"
+    info: ClassVar[EncoderInfo] = EncoderInfo(
+        license="of the model",
+        purpose="any video or image model of the families in docs/encoders.md",
+        extra="encoders",
+        needs_source=True,
+    )
+    version: ClassVar[int] = 1
+    libraries: ClassVar[tuple[str, ...]] = ("transformers", "safetensors")
+    families: ClassVar[tuple[str, ...]] = tuple(FAMILIES)
+
+    def __init__(
+        self,
+        *,
+        source: str = "",
+        variant: str = "published",
+        frames: int | None = None,
+        device: str | None = None,
+    ) -> None:
+        """
+        :param source: the hub name (with @REVISION, if wanted) or the local folder.
+        :param variant: "published", or "av-cil-script" (10 frames a second) or "av-cil-script-8fps", which
+            choose the frames as the scripts of AV-CIL's release do.
+        :param frames: how many frames an image model or PE-AV looks at, 8 unless given; other video models have
+            their own number.
+        :param device: "cpu", "cuda", "cuda:1"; a GPU if there is one, unless given. It is no part of the
+            fingerprint; on a GPU matrix products are rounded to bfloat16.
+        """
+        if variant not in VARIANTS:
+            raise unknown_name(f"variant of encoder {self.name!r}:", variant, VARIANTS)
+        self.frame_choice = VARIANTS[variant]
+        whole, self.source = load_config(Source.of(source))
+        self.model_type: str = whole.model_type
+        self.family = vision_family(self.model_type)
+        if self.model_type not in self.families:
+            raise InputError(
+                f"{self.name} takes a {self.families[0]} model, not {self.model_type}; use hf:{source}"
+            )
+        config = self.family.config(whole, load_settings(self.source, "config.json") or {})
+        if self.model_type == "vit_mae":
+            config.mask_ratio = 0.0
+        self._measure(config, frames)
+        self.options = {
+            "source": self._lasting(source),
+            "variant": variant,
+            "frames": frames,
+        }
+        self._model = load_model(
+            self.source, self.family.model, config, may_lack=self.family.may_lack, **self.family.options
+        )
+        self.place(device)
+
+    def _measure(self, config: Any, frames: int | None) -> None:
+        """Frames, pixels, token grid and width, from the model's configuration."""
+        family = self.family
+        if family.frames and frames is not None:
+            raise InputError(f"a {self.model_type} model has its own number of frames; leave `frames` out")
+        own = getattr(config, family.frames) if family.frames else (8 if frames is None else frames)
+        self.frames = checked_frame_number(own)
+        slices = self.frames // (_tubelet(config, family.tubelet) if family.tubelet else 1)
+        self._pixels = self._preprocessing(config)
+        self.short_side = self._pixels.short_side
+        self.token_grid = (slices, self._tokens_per_slice(config))
+        self.width = int(config.hidden_size)
+
+    def _tokens_per_slice(self, config: Any) -> int:
+        if self.family.one_token_per_frame:
+            return 1
+        return (self._pixels.side // square(_patch(config), "patch size")) ** 2
+
+    def _preprocessing(self, config: Any) -> Pixels:
+        return model_pixels(self.source, self.family, config)
+
+    def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
+        """Tokens (B, T, S, D) float32 of B clips, each uint8 RGB (F, H, W, 3); sizes may differ."""
+        at_once = max(1, (AT_ONCE_CUDA if self.device.type == "cuda" else AT_ONCE) // self.frames)
+        parts = [self._encode_some(clips[i : i + at_once]) for i in range(0, len(clips), at_once)]
+        return np.concatenate([np.zeros((0, *self.token_grid, self.width), np.float32), *parts])
+
+    def _encode_some(self, clips: Sequence[np.ndarray]) -> np.ndarray:
+        check_frames(clips, self.frames, self.name)
+        frames = self._pixels.batch(clips, self.name).to(self.device, non_blocking=True)
+        with inference(self.device, self.precision):
+            pixels = self._pixels.normalized(frames)  # (B, F, 3, P, P)
+            tokens = self.family.run(self._model, pixels if self.family.is_video else pixels.flatten(0, 1))
+            return tokens.float().reshape(len(clips), *self.token_grid, self.width).cpu().numpy()
+
+    def _preprocessing_fingerprint(self) -> dict[str, Any]:
+        return {**self._pixels.described(), "frame_choice": self.frame_choice}
+
+
+class VideoMAE(HuggingFaceVisual):
+    """VideoMAE as AV-CIL used it: 16 frames, short side 224, center crop, ImageNet's mean and deviation.
+
+    `videomae-base`, or `videomae-base:FOLDER` with weights of another place. Tokens are the last hidden
+    state after the final LayerNorm: (8, 196, 768). A file that comes with the model cannot change the
+    pixels.
+    """
+
+    name: ClassVar[str] = "videomae-base"
+    info: ClassVar[EncoderInfo] = EncoderInfo(
+        license="CC-BY-NC-4.0",
+        purpose="actions in videos, self-supervised; the encoder of the AV-CIL paper",
+        downloaded_bytes=345_000_000,
+        extra="encoders",
+        features=(8, 196, 768),
+    )
+    families: ClassVar[tuple[str, ...]] = ("videomae",)
+
+    def __init__(
+        self, *, source: str = "MCG-NJU/videomae-base", variant: str = "published", device: str | None = None
+    ) -> None:
+        super().__init__(source=source, variant=variant, device=device)
+        del self.options["frames"]
+        if self._model.layernorm is None:
+            raise InputError(
+                f"the model {source} has no final LayerNorm (use_mean_pooling is set, as in fine-tuned "
+                "ones); videomae-base wants one that was pre-trained only. Use "
+                f"hf:{source} to take it as it is"
+            )
+
+    def _preprocessing(self, config: Any) -> Pixels:
+        side = _side(config)
+        mean, std = NORMALISATIONS["imagenet"]
+        return Pixels(
+            side=side, short_side=side, fit="crop", mean=mean, std=std, source="published: VideoMAE"
+        )
+
+
+def model_pixels(source: Source, family: VisionFamily, config: Any) -> Pixels:
+    """How a model wants its frames: its preprocessor file, else what was published for its family."""
+    return from_processor(
+        load_settings(source, *PROCESSOR_FILES),
+        side=_side(config),
+        own_side=family.own_side,
+        fit=family.fit,
+        normalization=family.normalization,
+    )
+
+
+def checked_frame_number(frames: int) -> int:
+    """`frames`, if it is a number of frames that an encoder may take of a clip."""
+    if not 1 <= frames <= MOST_FRAMES:
+        raise InputError(f"frames must be 1 to {MOST_FRAMES}, not {frames}")
+    return frames
+
+
+def check_frames(clips: Sequence[np.ndarray], frames: int, name: str) -> None:
+    """Refuse clips of another number of frames than the encoder `name` takes."""
+    for clip in clips:
+        if len(clip) != frames:
+            raise InputError(f"{name} takes {frames} frames of a clip; got {np.shape(clip)}")
+
+
+def _side(config: Any) -> int:
+    """P: SigLIP 2 of flexible resolution names the number of its patches instead; timm ends a name with the side."""
+    config = getattr(config, "vision_config", config)
+    if hasattr(config, "architecture"):
+        side = str(config.architecture).rpartition("_")[2]
+        if not side.isdigit():
+            raise InputError(f"the size of the frames cannot be told from the name {config.architecture!r}")
+        return int(side)
+    if hasattr(config, "image_size"):
+        return square(config.image_size, "image size")
+    if hasattr(config, "crop_size"):
+        return square(config.crop_size, "image size")
+    return int(config.num_patches**0.5) * config.patch_size
+
+
+def _patch(config: Any) -> Any:
+    """The side of a patch; ViViT gives it behind the frames of its tubelet."""
+    tubelet = getattr(config, "tubelet_size", None)
+    return tubelet[1:] if isinstance(tubelet, list | tuple) else config.patch_size
+
+
+def _tubelet(config: Any, field: str) -> int:
+    value = getattr(config, field)
+    return int(value if isinstance(value, int) else value[0])

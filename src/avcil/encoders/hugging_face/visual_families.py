@@ -1,0 +1,170 @@
+"""Families of vision models: which class reads their weights, and where their tokens lie.
+
+Shapes: B clips, F frames, P x P pixels, T time slices, S spatial tokens per slice, D width. An adapter takes
+float32 pixels (B, F, 3, P, P) and gives tokens (B, T, S, D) in rows from the upper left; the class and
+register tokens in front are left out. Image models see frame by frame: T = F.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from avcil.encoders.hugging_face.loading import need_transformers
+from avcil.errors import InputError, unknown_name
+
+Adapter = Callable[[nn.Module, Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisionFamily:
+    """What has to be known of one `model_type` of transformers."""
+
+    model: str
+    """The class of transformers that holds the encoder alone."""
+    run: Adapter
+    """Pixels (B, F, 3, P, P) to tokens (B, T * S, D) of a video model, (B * F, 3, P, P) to (B * F, S, D) of
+    an image model."""
+    is_video: bool = False
+    tubelet: str | None = None
+    """The configuration's field for the frames that one time slice takes; None: one."""
+    frames: str | None = None
+    """The configuration's field for the number of frames of a video model."""
+    fit: str = "squash"
+    normalization: str = "half"
+    own_side: bool = False
+    """Whether the model takes frames of other sizes than its configuration names."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What `from_pretrained` needs besides."""
+    may_lack: tuple[str, ...] = ()
+    config: Callable[[Any, Mapping[str, Any]], Any] = lambda whole, written: getattr(
+        whole, "vision_config", whole
+    )
+    """From the configuration of the whole model, and config.json as it is written, to that of `model`."""
+    one_token_per_frame: bool = False
+    """Whether it gives a token for each frame instead of a grid of patches: T = F, S = 1."""
+
+
+def _after(prefix: int) -> Adapter:
+    """The last hidden state without its first `prefix` tokens."""
+    return lambda model, pixels: model(pixel_values=pixels).last_hidden_state[:, prefix:]
+
+
+def _after_registers(model: nn.Module, pixels: Tensor) -> Tensor:
+    tokens = model(pixel_values=pixels).last_hidden_state
+    return tokens[:, 1 + model.config.num_register_tokens :]
+
+
+def _unmasked(model: nn.Module, pixels: Tensor) -> Tensor:
+    """ViTMAE shuffles its tokens by noise and drops most of them; ascending noise leaves them in order."""
+    side = pixels.shape[-1] // model.config.patch_size
+    noise = torch.arange(side * side, device=pixels.device, dtype=torch.float32).expand(len(pixels), -1)
+    return model(pixel_values=pixels, noise=noise).last_hidden_state[:, 1:]
+
+
+def _time_major(model: nn.Module, pixels: Tensor) -> Tensor:
+    """TimeSformer keeps the frames of a place together; here a frame's places stay together."""
+    tokens = model(pixel_values=pixels).last_hidden_state[:, 1:]  # (B, S * F, D)
+    frames = pixels.shape[1]
+    return tokens.unflatten(1, (-1, frames)).transpose(1, 2).flatten(1, 2)
+
+
+def _pe_video(model: nn.Module, pixels: Tensor) -> Tensor:
+    """The states of the frames after the layers that look across time."""
+    return model(pixel_values_videos=pixels).last_hidden_state
+
+
+def _pe_video_config(whole: Any, written: Mapping[str, Any]) -> Any:
+    """The configuration of PE-AV's video encoder.
+
+    Its frames go through an image model of the library timm or of transformers itself. transformers reads the
+    configuration of either as timm's; here, one of transformers becomes what config.json says.
+    """
+    config = whole.audio_video_config.video_config
+    parts = written["audio_video_config"].get("video_config") or {}
+    options = dict(parts.get("vision_config") or {})
+    kind = options.pop("model_type", "timm_wrapper")
+    if kind != "timm_wrapper":
+        config.vision_config = need_transformers().AutoConfig.for_model(kind, **options)
+    return config
+
+
+def _vjepa(model: nn.Module, pixels: Tensor) -> Tensor:
+    return model(pixel_values_videos=pixels, skip_predictor=True).last_hidden_state
+
+
+def _patches_of_any_shape(model: nn.Module, pixels: Tensor) -> Tensor:
+    """SigLIP 2 of flexible resolution takes patches, colors last, and the grid that they form."""
+    patch = model.config.patch_size
+    grid = pixels.shape[-1] // patch
+    cut = pixels.unflatten(2, (grid, patch)).unflatten(4, (grid, patch))  # (N, 3, g, p, g, p)
+    patches = cut.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)  # (N, g * g, p * p * 3)
+    shapes = torch.tensor([[grid, grid]] * len(pixels), device=pixels.device)
+    mask = torch.ones(patches.shape[:2], dtype=torch.int32, device=pixels.device)
+    return model(pixel_values=patches, pixel_attention_mask=mask, spatial_shapes=shapes).last_hidden_state
+
+
+WITHOUT_POOLER = {"add_pooling_layer": False}
+CLIP = VisionFamily(model="CLIPVisionModel", run=_after(1), fit="crop", normalization="clip")
+SIGLIP = VisionFamily(model="SiglipVisionModel", run=_after(0))
+SIGLIP2 = VisionFamily(model="Siglip2VisionModel", run=_patches_of_any_shape)
+FAMILIES: dict[str, VisionFamily] = {
+    "videomae": VisionFamily(
+        model="VideoMAEModel", run=_after(0), is_video=True, tubelet="tubelet_size", frames="num_frames",
+        fit="crop", normalization="imagenet",
+    ),
+    "vjepa2": VisionFamily(
+        model="VJEPA2Model", run=_vjepa, is_video=True, tubelet="tubelet_size", frames="frames_per_clip",
+        fit="crop", normalization="imagenet",
+    ),
+    "vivit": VisionFamily(
+        model="VivitModel", run=_after(1), is_video=True, tubelet="tubelet_size", frames="num_frames",
+        fit="crop", options=WITHOUT_POOLER,
+    ),
+    "timesformer": VisionFamily(
+        model="TimesformerModel", run=_time_major, is_video=True, frames="num_frames", fit="crop",
+        normalization="timesformer",
+    ),
+    "clip": CLIP,
+    "clip_vision_model": CLIP,
+    "siglip": SIGLIP,
+    "siglip_vision_model": SIGLIP,
+    "siglip2": SIGLIP2,
+    "siglip2_vision_model": SIGLIP2,
+    "dinov2": VisionFamily(
+        model="Dinov2Model", run=_after(1), fit="crop", normalization="imagenet", own_side=True,
+        may_lack=("mask_token",),
+    ),
+    "dinov2_with_registers": VisionFamily(
+        model="Dinov2WithRegistersModel", run=_after_registers, fit="crop", normalization="imagenet",
+        own_side=True, may_lack=("mask_token",),
+    ),
+    "dinov3_vit": VisionFamily(
+        model="DINOv3ViTModel", run=_after_registers, normalization="imagenet", own_side=True,
+        may_lack=("mask_token",),
+    ),
+    "vit": VisionFamily(model="ViTModel", run=_after(1), options=WITHOUT_POOLER),
+    "deit": VisionFamily(
+        model="DeiTModel", run=_after(2), fit="crop", normalization="imagenet", options=WITHOUT_POOLER,
+        may_lack=("mask_token",),
+    ),
+    "vit_mae": VisionFamily(model="ViTMAEModel", run=_unmasked, normalization="imagenet"),
+    "pe_audio_video": VisionFamily(
+        model="PeVideoEncoder", run=_pe_video, is_video=True, own_side=True, config=_pe_video_config,
+        one_token_per_frame=True,
+    ),
+}  # fmt: skip
+
+
+def vision_family(model_type: str) -> VisionFamily:
+    """The family of this `model_type`; InputError with the nearest ones for any other."""
+    if model_type not in FAMILIES:
+        error = unknown_name("family of vision models", model_type, FAMILIES)
+        raise InputError(
+            f"{error}. Other families need an adapter in encoders/hugging_face/visual_families.py first"
+        )
+    return FAMILIES[model_type]

@@ -1,0 +1,237 @@
+"""The plan of a reproduction: every run with its configuration, in an order that never changes.
+
+A plan depends on the options and the stores alone, not on what is done already.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from avcil.datasets.protocols import protocol
+from avcil.errors import InputError, unknown_name
+from avcil.experiments.conditions import Condition, make_conditions
+from avcil.experiments.config import ReproduceConfig
+from avcil.experiments.datasets import Dataset, open_datasets
+from avcil.experiments.entries import Entry, merged, parse_entry
+from avcil.experiments.recipes import find_recipe, has_recipes
+from avcil.experiments.studies import STUDIES, Study
+from avcil.features import FeatureStore
+from avcil.methods.base import GradientMethod
+from avcil.methods.registry import load_method
+from avcil.training.config import TrainConfig
+
+EPOCHS_OF = "ss-il"
+"""On a published benchmark, methods of which no epochs are published train for as long as this one: it has rehearsal
+and the same batches."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRun:
+    """One run of the plan."""
+
+    name: str
+    """The name of its folder."""
+    dataset: str
+    row: str
+    """Its row in the table: the entry, and the condition where several are compared."""
+    entry: Entry
+    condition: str
+    modality: str
+    seed: int
+    class_order_seed: int | None
+    config: TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plan:
+    """All runs, and what was asked for but cannot be run."""
+
+    study: str
+    datasets: tuple[Dataset, ...]
+    modalities: tuple[str, ...]
+    runs: tuple[PlannedRun, ...]
+    left_out: tuple[tuple[str, str], ...]
+    """Dataset and reason for each cell of its table that stays empty."""
+    notes: tuple[tuple[str, str], ...] = ()
+    """Dataset and a note on how some of its runs are trained."""
+
+    def notes_on(self, dataset: str) -> list[str]:
+        """The notes on a dataset's runs."""
+        return [note for name, note in self.notes if name == dataset]
+
+    def left_out_of(self, dataset: str) -> list[str]:
+        """Why cells of a dataset's table stay empty."""
+        return [reason for name, reason in self.left_out if name == dataset]
+
+    def store_of(self, run: PlannedRun) -> FeatureStore:
+        """The store that a run reads."""
+        return next(dataset.store for dataset in self.datasets if dataset.name == run.dataset)
+
+
+def make_plan(config: ReproduceConfig) -> Plan:
+    """Enumerate the runs; raises InputError for names, stores and options that do not fit."""
+    if config.study not in STUDIES:
+        raise unknown_name("study", config.study, STUDIES)
+    study = STUDIES[config.study]
+    entries = tuple(map(parse_entry, config.methods or study.methods))
+    datasets = open_datasets(config)
+    modalities = _modalities(config, study, datasets)
+    repeats = list(itertools.product(config.class_order_seeds or (None,), config.seeds))
+    runs: list[PlannedRun] = []
+    left_out: list[tuple[str, str]] = []
+    notes: list[tuple[str, str]] = []
+    for dataset in datasets:
+        conditions = make_conditions(config, study, dataset)
+        for entry, modality in itertools.product(entries, modalities):
+            reason = _why_not(config, dataset, entry, modality)
+            if reason:
+                left_out.append((dataset.name, reason))
+            else:
+                runs += _cell(config, dataset, entry, modality, conditions)
+                if _borrows_epochs(config, dataset, entry):
+                    notes.append((dataset.name, _note_of_epochs(dataset, entry, modality)))
+    if not runs:
+        raise InputError("nothing to run: " + "; ".join(reason for _, reason in left_out))
+    # Seed by seed, so that an unfinished reproduction has whole tables of fewer seeds.
+    runs.sort(key=lambda run: repeats.index((run.class_order_seed, run.seed)))
+    _check_names(runs)
+    return Plan(
+        study=config.study,
+        datasets=datasets,
+        modalities=modalities,
+        runs=tuple(runs),
+        left_out=tuple(left_out),
+        notes=tuple(notes),
+    )
+
+
+def _modalities(config: ReproduceConfig, study: Study, datasets: Sequence[Dataset]) -> tuple[str, ...]:
+    shared = set.intersection(*(dataset.modalities for dataset in datasets))
+    for modality in config.modalities:
+        if modality not in shared:
+            raise InputError(
+                f"not every store has what --modalities {modality} needs; shared are: {_listed(shared)}"
+            )
+        if modality not in study.modalities and not study.other_modalities:
+            raise InputError(
+                f"the study {config.study} needs sound and picture: drop --modalities {modality}"
+            )
+    chosen = config.modalities or tuple(m for m in study.modalities if m in shared)
+    if not chosen:
+        raise InputError(
+            f"the study {config.study} looks at {_listed(study.modalities)}; "
+            f"the stores have {_listed(shared)}"
+        )
+    return chosen
+
+
+def _why_not(config: ReproduceConfig, dataset: Dataset, entry: Entry, modality: str) -> str | None:
+    allowed = load_method(entry.method).modalities
+    if modality not in allowed:
+        return f"{entry.name} has no modality {modality} (it has {_listed(allowed)})"
+    if dataset.benchmark is None or config.epochs is not None or not has_recipes(entry.method):
+        return None
+    if find_recipe(entry.method, dataset.benchmark, modality) is None:
+        return f"no epochs are published for {entry.name}, {modality}, on {dataset.name}: give --epochs N"
+    return None
+
+
+def _borrows_epochs(config: ReproduceConfig, dataset: Dataset, entry: Entry) -> bool:
+    """Whether nothing was published for a method trained by gradient, so that it trains for as long as ss-il."""
+    is_trained = issubclass(load_method(entry.method), GradientMethod)
+    given = config.epochs is not None
+    return dataset.benchmark is not None and is_trained and not given and not has_recipes(entry.method)
+
+
+def _borrowed_epochs(dataset: Dataset, modality: str) -> int:
+    assert dataset.benchmark is not None
+    return protocol(dataset.benchmark).epochs[EPOCHS_OF][modality]
+
+
+def _note_of_epochs(dataset: Dataset, entry: Entry, modality: str) -> str:
+    epochs = _borrowed_epochs(dataset, modality)
+    return f"{entry.name}, {modality}: no epochs are published; {epochs} epochs a step, those of {EPOCHS_OF}"
+
+
+def _cell(
+    config: ReproduceConfig, dataset: Dataset, entry: Entry, modality: str, conditions: Sequence[Condition]
+) -> Iterator[PlannedRun]:
+    """The runs of one entry and modality: conditions, class orders and seeds."""
+    rehearses = load_method(entry.method).rehearsal != "none"
+    seen: set[str] = set()
+    for condition in conditions:
+        label = condition.label(rehearses)
+        if label in seen:
+            continue  # conditions that differ in a memory that this method has not
+        seen.add(label)
+        row = ", ".join(part for part in (entry.name, label) if part)
+        for order, seed in itertools.product(config.class_order_seeds or (None,), config.seeds):
+            parts = [dataset.name, _slug(row), modality, f"seed-{seed}"]
+            parts += [] if order is None else [f"order-{order}"]
+            name = ".".join(parts)
+            options = _options(config, dataset, entry, modality, condition if rehearses else None)
+            yield PlannedRun(
+                name=name,
+                dataset=dataset.name,
+                row=row,
+                entry=entry,
+                condition=label,
+                modality=modality,
+                seed=seed,
+                class_order_seed=order,
+                config=TrainConfig(
+                    features=dataset.features,
+                    out=config.out / "runs" / name,
+                    **options,
+                    seed=seed,
+                    class_order_seed=order,
+                    classes_per_step=condition.classes_per_step,
+                    steps=dataset.steps,
+                    checkpoint_seconds=config.checkpoint_seconds,
+                    track=config.track,
+                ),
+            )
+
+
+def _options(
+    config: ReproduceConfig, dataset: Dataset, entry: Entry, modality: str, condition: Condition | None
+) -> dict[str, Any]:
+    """Options of training: the recipe's, then what the command gave, then the condition's."""
+    recipe = find_recipe(entry.method, dataset.benchmark, modality) if dataset.benchmark else None
+    options = dict(recipe or {"benchmark": dataset.benchmark})
+    if _borrows_epochs(config, dataset, entry):
+        options["epochs"] = _borrowed_epochs(dataset, modality)
+    published = tuple(f"{name}={_word(value)}" for name, value in options.pop("set", {}).items())
+    options |= config.training_options()
+    if not issubclass(load_method(entry.method), GradientMethod):  # no networks: these are no matter to it
+        for name in ("device", "max_memory"):
+            options.pop(name, None)
+        if options.get("precision") == "bfloat16":
+            options.pop("precision")
+    if condition is not None and condition.memory:
+        options.pop("exemplars", None)
+        options |= condition.memory
+    return options | {"method": entry.method, "modality": modality, "set": merged(published, entry.settings)}
+
+
+def _check_names(runs: Sequence[PlannedRun]) -> None:
+    twice = [name for name, count in Counter(run.name for run in runs).items() if count > 1]
+    if twice:
+        raise InputError(f"two runs of the plan would be named {twice[0]}: --methods names something twice")
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^\w=.]+", "-", text).strip("-.")
+
+
+def _word(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _listed(values: Any) -> str:
+    return ", ".join(sorted(values)) or "nothing"

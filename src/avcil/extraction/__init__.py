@@ -1,0 +1,1 @@
+"""From clips to a feature store: reading, encoding, and the engines that run both."""

@@ -1,0 +1,90 @@
+"""Explanations of a run's test clips, for the report.
+
+Shapes: T time slices, F frames.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from avcil.errors import InputError
+from avcil.features import FeatureStore, StoredClip
+from avcil.inference.attention_example import AttentionExample
+from avcil.inference.recognizer import Recognizer
+from avcil.runs.run_files import RunRecord, read_run
+
+
+def explained_clips(run: Path, count: int) -> tuple[list[AttentionExample], str | None]:
+    """Explain up to `count` test clips of a run, of different classes.
+
+    As far as there are any, half of them are clips that the model got wrong.
+
+    Args:
+        run: The run directory.
+        count: How many clips.
+
+    Returns:
+        The explanations, and why there are none where there are none.
+    """
+    record = read_run(run)
+    if record.config["modality"] != "audio-visual":
+        return [], f"the model uses one modality, {record.config['modality']}"
+    try:
+        clips = {clip.clip_id: clip for clip in FeatureStore(record.config["features"]["path"]).clips}
+    except InputError as error:
+        return [], f"the clips cannot be found: {error}"
+    recognizer = Recognizer.load(run)
+    examples, reason = [], None
+    for clip in _chosen(record, clips, 4 * count):
+        try:
+            examples.append(_example(recognizer, clip))
+        except InputError as error:
+            reason = f"clips cannot be explained: {error}"
+        if len(examples) == count:
+            break
+    return examples, None if examples else reason or "no test clip of the run is in its feature store"
+
+
+def _chosen(record: RunRecord, clips: dict[str, StoredClip], count: int) -> list[StoredClip]:
+    """Test clips, a correct and a wrong one in turn, of classes not chosen yet as long as there are any."""
+    queues = {right: [] for right in (True, False)}
+    for prediction in record.predictions[-1]:
+        if prediction.clip_id in clips:
+            queues[prediction.label == prediction.predicted].append(prediction)
+    chosen: list[StoredClip] = []
+    shown: set[str] = set()
+    right = True
+    while len(chosen) < count and any(queues.values()):
+        queue = queues[right] or queues[not right]
+        prediction = next((p for p in queue if p.label not in shown), queue[0])
+        queue.remove(prediction)
+        shown.add(prediction.label)
+        chosen.append(clips[prediction.clip_id])
+        right = not right
+    return chosen
+
+
+def _example(recognizer: Recognizer, clip: StoredClip) -> AttentionExample:
+    features = recognizer.reader.features(clip)
+    found = recognizer.explain(features)
+    shown = (found.frames, found.sound, found.spatial, found.temporal, found.sample_rate)
+    if features.audio is None or features.visual is None or any(part is None for part in shown):
+        raise InputError(f"{clip.path}: {features.notes or 'it lacks audio or frames'}")
+    frames, sound, spatial, temporal, rate = shown
+    slices = len(spatial)
+    middle = [(2 * t + 1) * len(frames) // (2 * slices) for t in range(slices)]  # of each slice
+    seconds = len(sound) / rate
+    return AttentionExample(
+        clip_id=clip.clip_id,
+        label=clip.label,
+        predicted=found.answer.label,
+        probability=found.answer.probability,
+        map_kind=found.map_kind,
+        contributions=found.contribution_table(),
+        frames=[frames[i] for i in middle],
+        frame_times=[seconds * (i + 0.5) / len(frames) for i in middle],
+        spatial=spatial,
+        temporal=temporal,
+        sound=sound,
+        sample_rate=rate,
+    )

@@ -1,0 +1,422 @@
+"""The recognizer in use: load what a run left, ask it about clips, teach it more.
+
+B clips, C classes.
+
+What it knows is one `State` that is never changed: learning makes a new one and puts it in the old one's place in one
+assignment. So any number of threads may ask while one learns; each answer comes from one state, whole.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avcil.data.clips import Clip
+from avcil.errors import AvcilError, InputError
+from avcil.inference import hub
+from avcil.inference.clip_features import ClipArrays, ClipFeatures, ClipReader, Source, is_silent, name_of
+from avcil.models.base import Modality, Model, modality_parts
+from avcil.saved_models.folder import SavedModel, load_saved, save_model
+
+if TYPE_CHECKING:
+    from avcil.export import OnnxExport
+    from avcil.features import FeatureStore
+    from avcil.inference import learning
+    from avcil.inference.explanation import Explanation
+    from avcil.inference.timeline import Event
+
+DEFAULT_ALPHA = 0.05
+"""p-value up to which a clip counts as none of the classes: about so many clips of known ones are taken for strange."""
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done ("reading clips", "learning"), how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a recognizer says of one clip."""
+
+    path: str
+    label: str
+    probabilities: dict[str, float]
+    """Of every class, likeliest first."""
+    notes: str
+    """What was odd about the file or missing; empty if nothing was."""
+    known: bool | None = None
+    """False: the clip is like none of the classes; None: the method cannot tell."""
+    p_value: float | None = None
+    """The share of clips of the classes taught that are as odd as this one, or odder; `known` is False where it is not
+    above the recognizer's `error_rate`."""
+    modality: str = ""
+    """What it was answered from."""
+
+    @property
+    def probability(self) -> float:
+        """Of `label`."""
+        return self.probabilities[self.label]
+
+
+class Recognizer:
+    """A trained model with its class names and the encoders that its features come from.
+
+    `Recognizer.load("runs/demo").predict("clip.mp4")` gives `"ball-bell"`. Needs neither the training data nor the
+    feature store. Many threads may ask it at once, also while it learns.
+    """
+
+    def __init__(self, state: SavedModel) -> None:
+        self._state = state
+        self.error_rate = DEFAULT_ALPHA
+        """About this share of clips of the classes taught is answered with `known` False by mistake; set it at will."""
+        self._learning_lock = threading.Lock()
+
+    # -- loading and saving ------------------------------------------------------------------------------------
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Recognizer:
+        """Load from a finished run directory, or from a model's folder as `save` leaves it."""
+        return cls(load_saved(model_folder(Path(folder))))
+
+    @classmethod
+    def from_pretrained(cls, name: Path | str, *, revision: str | None = None) -> Recognizer:
+        """Load from a folder, or from the Hugging Face hub by OWNER/NAME (extra [hub]); `revision`: a branch, tag or
+        commit there."""
+        return cls.load(name if Path(name).is_dir() else hub.download(str(name), revision))
+
+    def save(self, folder: Path | str) -> None:
+        """Write a model's folder: what `load` reads, with a model card; a model there before is replaced at once."""
+        self._save(Path(folder))
+
+    def _save(self, folder: Path, **published: str | None) -> None:
+        state = self._state
+        save_model(
+            folder,
+            state.model,
+            labels=state.labels,
+            description=state.description,
+            learning=state.learning,
+            **published,
+        )
+
+    save_pretrained = save
+
+    def push_to_hub(self, name: str, *, private: bool = True, license: str | None = None) -> str:
+        """Upload to the Hugging Face hub as OWNER/NAME (extra [hub]) and return its address.
+
+        The card names the model so, and `license`, an identifier of the hub's such as "cc-by-4.0", if given.
+        """
+        return hub.upload(partial(self._save, name=name, license=license), name, private=private)
+
+    def export_onnx(
+        self, path: Path | str, *, modality: Modality | None = None, store: FeatureStore | None = None
+    ) -> OnnxExport:
+        """Write the model as ONNX, features in, probabilities out, checked with onnxruntime (extra [export]).
+
+        See `avcil.export.export_onnx` for what the options mean and what it raises.
+        """
+        try:
+            from avcil.export import export_onnx
+        except ModuleNotFoundError as error:
+            raise InputError(
+                f"exporting needs the package {error.name}. Install it with: pip install 'avcil[export]'"
+            ) from None
+        return export_onnx(self._state, path, modality=modality, store=store)
+
+    # -- what it is ----------------------------------------------------------------------------------------------
+
+    @property
+    def model(self) -> Model:
+        """The model that answers now."""
+        return self._state.model
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Method, modality, how features are made, metrics."""
+        return dict(self._state.description)
+
+    @property
+    def classes_(self) -> tuple[str, ...]:
+        """The classes it knows, in the order in which it learnt them."""
+        return self._state.labels
+
+    @property
+    def modality(self) -> str:
+        """What it looks at: audio-visual, audio or visual."""
+        return self.model.modality
+
+    @property
+    def counts(self) -> dict[str, int] | None:
+        """How many clips of each class it has learnt; None for a model that was saved without."""
+        state = self._state.learning
+        return None if state is None else dict(state.counts)
+
+    @cached_property
+    def reader(self) -> ClipReader:
+        """Makes features of clips."""
+        return ClipReader(self.description, modality=self.modality)
+
+    # -- asking ----------------------------------------------------------------------------------------------------
+
+    @overload
+    def predict(self, clips: Source) -> str: ...
+    @overload
+    def predict(self, clips: Iterable[Source]) -> list[str]: ...
+    def predict(self, clips):  # type: ignore[no-untyped-def]
+        """The likeliest class of one clip (str), or of each of several (list).
+
+        A clip is a path, a `Clip`, `ClipArrays` or `ClipFeatures`. Raises InputError for one that cannot be read.
+        """
+        if _is_one(clips):
+            return self.answer(clips).label
+        return [answer.label for answer in self._all(clips)]
+
+    def predict_proba(self, clips: Source | Iterable[Source]) -> np.ndarray:
+        """Probabilities (C,) of one clip or (B, C) of several, columns in the order of `classes_`."""
+        state = self._state
+        answers = [self.answer(clips, state=state)] if _is_one(clips) else list(self._all(clips, state))
+        rows = [[answer.probabilities[label] for label in state.labels] for answer in answers]
+        table = np.array(rows).reshape(-1, len(state.labels))
+        return table[0] if _is_one(clips) else table
+
+    def answer(
+        self,
+        clip: Source,
+        *,
+        start: float | None = None,
+        end: float | None = None,
+        state: SavedModel | None = None,
+    ) -> Answer:
+        """All that is to be said of one clip, or of the seconds [start, end] of it; InputError if it cannot be read."""
+        if not isinstance(clip, ClipFeatures):  # which need no encoder
+            return self.answer_features(clip, self.reader.features(clip, start=start, end=end), state=state)
+        return self.answer_features(clip, clip, state=state)
+
+    def answers(self, clips: Iterable[Source]) -> Iterator[tuple[Source, Answer | AvcilError]]:
+        """Each clip with its answer, or with what is wrong with it, in order and as they come; files are read ahead."""
+        given: list[Source] = []
+
+        def noted() -> Iterator[Source]:
+            for clip in clips:
+                given.append(clip)
+                yield clip
+
+        for features in self._stream(noted()):
+            clip = given.pop(0)
+            try:
+                yield (
+                    clip,
+                    features if isinstance(features, AvcilError) else self.answer_features(clip, features),
+                )
+            except AvcilError as error:
+                yield clip, error
+
+    def _stream(self, clips: Iterable[Source]) -> Iterator[ClipFeatures | AvcilError]:
+        clips = list(clips)
+        if all(isinstance(clip, ClipFeatures) for clip in clips):  # which need no encoder
+            return iter(clips)
+        return self.reader.stream(clips)
+
+    def _all(self, clips: Iterable[Source], state: SavedModel | None = None) -> Iterator[Answer]:
+        clips, state = list(clips), state or self._state
+        for clip, features in zip(clips, self._stream(clips), strict=True):
+            if isinstance(features, AvcilError):
+                raise features
+            yield self.answer_features(clip, features, state=state)
+
+    def scores(self, features: ClipFeatures, *, state: SavedModel | None = None) -> Tensor:
+        """Scores (1, C) of one clip's features."""
+        parts = model_input((state or self._state).model, features)
+        with torch.inference_mode():
+            return (state or self._state).model.scores(*parts)
+
+    def answer_features(
+        self, clip: Source, features: ClipFeatures, *, state: SavedModel | None = None
+    ) -> Answer:
+        """Answer for a clip whose features are made already."""
+        state = state or self._state
+        features = answerable(state.model, name_of(clip), features)
+        parts = model_input(state.model, features)
+        with torch.inference_mode():
+            probabilities = state.model.scores(*parts).double().softmax(dim=1)[0]
+            p_values = getattr(state.model, "p_values", lambda *_: None)(*parts)
+        p_value = None if p_values is None else float(p_values[0])
+        order = probabilities.argsort(descending=True, stable=True).tolist()
+        values = probabilities.tolist()
+        return Answer(
+            path=name_of(clip),
+            label=state.labels[order[0]],
+            probabilities={state.labels[number]: values[number] for number in order},
+            notes=features.notes,
+            known=None if p_value is None else p_value > self.error_rate,
+            p_value=p_value,
+            modality=given_modality(state.model, features),
+        )
+
+    def explain(self, clip: Source) -> Explanation:
+        """What the answer rests on: attention over the frames, and what each modality gave to it."""
+        from avcil.inference.explanation import explain
+
+        return explain(self, clip)
+
+    def timeline(self, path: Path | str, *, window: float = 2.0, hop: float = 0.5) -> Iterator[Event]:
+        """What is to be seen and heard when in a long video: an event for every `hop` seconds, as they come."""
+        from avcil.inference.timeline import timeline
+
+        return timeline(self, path, window=window, hop=hop)
+
+    # -- learning --------------------------------------------------------------------------------------------------
+
+    def learn(
+        self, clips: Sequence[Source], labels: Sequence[str], *, progress: Progress | None = None
+    ) -> learning.LearnReport:
+        """Learn clips of new classes, or more of old ones where the method can: one call is one step of a run.
+
+        Clips that cannot be used are listed in the report, the others are learnt. The new state takes the old one's
+        place at the end; until then, and if anything goes wrong, the old one answers. Raises InputError if another
+        learning is under way, or nothing can be learnt.
+        """
+        from avcil.inference import learning
+
+        with self._one_at_a_time():
+            self._state, report = learning.learn(self._state, self.features_of, clips, labels, progress)
+            return report
+
+    def forget(self, clips: Sequence[Source], labels: Sequence[str]) -> None:
+        """Take clips that were learnt out again; classes without a clip left are forgotten.
+
+        Raises InputError where the method cannot, naming those that can.
+        """
+        from avcil.inference import learning
+
+        with self._one_at_a_time():
+            self._state = learning.forget(self._state, self.features_of, clips, labels)
+
+    def forget_class(self, label: str) -> None:
+        """Never answer with a class again. Its clips still count in what the other classes share; `forget` them first
+        to take that out too. Raises InputError where the method cannot."""
+        from avcil.inference import learning
+
+        with self._one_at_a_time():
+            self._state = learning.forget_class(self._state, label)
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a class another name."""
+        from avcil.inference import learning
+
+        with self._one_at_a_time():
+            self._state = learning.rename(self._state, old, new)
+
+    def merge(
+        self, other: Recognizer, *, same_classes: bool = False, rename: Mapping[str, str] | None = None
+    ) -> None:
+        """Learn what another recognizer learned: the result is that of teaching all clips to one model.
+
+        Both need the method blade, the same encoders, modality and options. `other` stays as it is.
+
+        Args:
+            other: The recognizer whose classes and clips are added.
+            same_classes: Classes of the same name are the same class; their clips are added up.
+            rename: New names, by the old ones, of classes of `other`.
+
+        Raises:
+            InputError: The models do not fit each other, or a class name is in both without `same_classes`.
+        """
+        from avcil.inference import merging
+
+        theirs = other.snapshot()
+        with self._one_at_a_time():
+            self._state = merging.merge(self._state, theirs, same_classes=same_classes, renamed=rename)
+
+    def snapshot(self) -> SavedModel:
+        """What it knows now, for `restore`; costs nothing, since states are never changed."""
+        return self._state
+
+    def restore(self, snapshot: SavedModel) -> None:
+        """Know again what it knew at the snapshot, and nothing else."""
+        with self._one_at_a_time():
+            self._state = snapshot
+
+    def features_of(self, clips: Sequence[Source]) -> Iterator[ClipFeatures | AvcilError]:
+        """Features of each clip, or what is wrong with it, in order; files are read ahead."""
+        return self._stream(clips)
+
+    def _one_at_a_time(self) -> _Claim:
+        return _Claim(self._learning_lock)
+
+
+class _Claim:
+    """Holds a lock, or says at once that another does."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise InputError(
+                "this recognizer is learning already. Wait for that to end; asking it goes on meanwhile"
+            )
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def model_folder(folder: Path) -> Path:
+    """The model's folder of a run directory, or the folder itself; InputError if there is no finished model."""
+    if not folder.is_dir() and not folder.with_name(f".{folder.name}.before").is_dir():
+        raise InputError(f"there is no folder {folder}; give a run directory as `avcil train` leaves it")
+    if (folder / "env.json").exists():  # a run directory, from its first moment on
+        if not (folder / "results.json").exists():
+            raise InputError(
+                f"the run in {folder} is not finished; run its avcil train command again to go on"
+            )
+        return folder / "model"
+    return folder
+
+
+def model_input(model: Model, features: ClipFeatures) -> tuple[Tensor | None, Tensor | None]:
+    """Audio (1, Da) and visual (1, T, S, Dv) in the numbers of the model."""
+    dtype = next(tensor.dtype for tensor in model.tensors().values() if tensor.is_floating_point())
+    audio, visual = (None if part is None else part.to(dtype) for part in (features.audio, features.visual))
+    return audio, visual
+
+
+def given_modality(model: Model, features: ClipFeatures) -> str:
+    """Which of the model's modalities a clip has: audio-visual, audio, visual, or "" for none."""
+    has_audio, has_visual = modality_parts(model.modality)
+    has = (has_audio and features.audio is not None, has_visual and features.visual is not None)
+    return {(True, True): "audio-visual", (True, False): "audio", (False, True): "visual"}.get(has, "")
+
+
+def answerable(model: Model, name: str, features: ClipFeatures) -> ClipFeatures:
+    """The features that a model answers from, which says in its notes what is missing; InputError if it cannot.
+
+    A silent track counts as no sound where the model can do without.
+    """
+    if (
+        is_silent(features)
+        and not features.is_joint
+        and "visual" in model.answers
+        and features.visual is not None
+    ):
+        features = replace(features, audio=None)
+    given = given_modality(model, features)
+    if given == model.modality:
+        return features
+    if given in model.answers:
+        said = {"visual": "answered from the picture alone", "audio": "answered from the sound alone"}[given]
+        return replace(features, notes="; ".join(filter(None, (features.notes, said))))
+    parts = {"audio": "sound", "visual": "picture", "audio-visual": "picture and sound"}
+    raise InputError(
+        f"{name}: {features.notes or 'it lacks what this recognizer needs'}; this recognizer needs "
+        f"{' or '.join(parts[part] for part in model.answers)}"
+    )
+
+
+def _is_one(clips: object) -> bool:
+    return isinstance(clips, str | Path | Clip | ClipArrays | ClipFeatures) or hasattr(clips, "clip_id")

@@ -1,0 +1,123 @@
+"""What is to be seen and heard when in a long video: windows are asked one after another, as they are decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from avcil.data.clips import Clip
+from avcil.errors import InputError
+from avcil.extraction.read_ahead import ReadClip
+from avcil.media.reader import MediaSource, ThisProcess
+from avcil.media.windows import Window, duration_of, window_spans
+
+if TYPE_CHECKING:
+    from avcil.inference.recognizer import Answer, Recognizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """A stretch of a video and what it shows; the events of a video follow each other without gap or overlap."""
+
+    start: float
+    """Seconds."""
+    end: float
+    label: str | None
+    """None where there is nothing that can be answered for."""
+    probability: float
+    """Of `label`; the mean where windows were joined."""
+    known: bool | None
+    """False: like none of the classes; None: the method cannot tell."""
+    notes: str
+    windows: int = 1
+    """How many windows it rests on."""
+    answer: Answer | None = None
+    """Of its window; None where windows were joined, or nothing was answered."""
+
+
+def timeline(
+    recognizer: Recognizer,
+    path: Path | str,
+    *,
+    window: float = 2.0,
+    hop: float = 0.5,
+    source: MediaSource | None = None,
+) -> Iterator[Event]:
+    """An event for each window of `window` seconds, one every `hop` seconds.
+
+    A window speaks for the time around its middle, half way to the middles of its neighbors; the first from the
+    beginning, the last up to the end. One state of the recognizer answers for the whole video. Raises InputError if
+    the file cannot be read. `source` reads the file: a worker process, or by default this process.
+    """
+    path, source = Path(path), source or ThisProcess()
+    spans = window_spans(duration_of(path, source.probe), window, hop)
+    return _events(recognizer, path, spans, source)
+
+
+def _events(
+    recognizer: Recognizer, path: Path, spans: list[tuple[float, float]], source: MediaSource
+) -> Iterator[Event]:
+    state, reader = recognizer.snapshot(), recognizer.reader
+    wanted = reader.wanted
+    middles = [(start + end) / 2 for start, end in spans]
+    cuts = [0.0, *((a + b) / 2 for a, b in pairwise(middles)), spans[-1][1]]
+    windows = source.read_windows(
+        path,
+        spans,
+        samplings=wanted.samplings,
+        sample_rate=wanted.sample_rate,
+    )
+    for number, found in enumerate(windows):
+        stretch = {"start": cuts[number], "end": cuts[number + 1]}
+        clip = Clip(clip_id="", path=path, label="?", split="test", start=found.start, end=found.end)
+        try:
+            answer = recognizer.answer_features(clip, reader.encoded(_read(clip, found)), state=state)
+        except InputError as error:
+            yield Event(**stretch, label=None, probability=0.0, known=None, notes=str(error))
+            continue
+        yield Event(
+            **stretch,
+            label=answer.label,
+            probability=answer.probability,
+            known=answer.known,
+            notes=answer.notes,
+            answer=answer,
+        )
+
+
+def _read(clip: Clip, window: Window) -> ReadClip:
+    return ReadClip(
+        clip=clip,
+        frames=window.frames,
+        also=window.also,
+        sound=window.sound,
+        reason="; ".join(window.problems),
+        seconds=window.end - window.start,
+    )
+
+
+def joined(events: Iterable[Event]) -> Iterator[Event]:
+    """Events with neighbors of the same label joined, as soon as the next one differs."""
+    group: list[Event] = []
+    for event in events:
+        if group and (event.label, event.known is False) != (group[0].label, group[0].known is False):
+            yield _join(group)
+            group = []
+        group.append(event)
+    if group:
+        yield _join(group)
+
+
+def _join(group: list[Event]) -> Event:
+    return Event(
+        start=group[0].start,
+        end=group[-1].end,
+        label=group[0].label,
+        probability=sum(event.probability for event in group) / len(group),
+        known=group[0].known,
+        notes="; ".join(dict.fromkeys(note for event in group for note in event.notes.split("; ") if note)),
+        windows=len(group),
+    )

@@ -1,0 +1,78 @@
+"""Exemplar memory: the few old clips that a rehearsal method may keep.
+
+A total of `memory` clips shared evenly among the classes seen, m = floor(memory / classes), or `per_class` of each.
+Older classes keep the first m of what they had. Source: iCaRL (CVPR 2017); AV-CIL draws at random.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from avcil.errors import InputError
+
+
+@dataclass(kw_only=True)
+class ExemplarMemory:
+    """Clip ids kept, by class name, in the order of their choice."""
+
+    total: int | None = None
+    """Clips in total, shared by all classes seen; or:"""
+    per_class: int | None = None
+    """Clips of each class."""
+    clip_ids: dict[str, list[str]] = field(default_factory=dict)
+
+    def quota(self, classes: int) -> int:
+        """m, the clips that each of `classes` classes may keep.
+
+        >>> ExemplarMemory(total=340).quota(14)
+        24
+        """
+        if self.per_class is not None:
+            return self.per_class
+        assert self.total is not None
+        if self.total < classes:
+            raise InputError(
+                f"a memory of {self.total} clips is too small for {classes} classes: not one clip each. "
+                f"Give --exemplars {classes} or more, or --exemplars-per-class"
+            )
+        return self.total // classes
+
+    def shrink(self, quota: int) -> None:
+        """Keep the first `quota` clips of every class."""
+        for label in self.clip_ids:
+            self.clip_ids[label] = self.clip_ids[label][:quota]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.clip_ids.values()))
+
+
+def choose_random(count: int, quota: int, *, generator: torch.Generator) -> list[int]:
+    """Positions of `quota` of `count` clips, drawn without repetition; all of them if there are fewer."""
+    return torch.randperm(count, generator=generator)[:quota].tolist()
+
+
+def choose_by_herding(features: Tensor, quota: int, *, repeats: bool = False) -> list[int]:
+    """Positions of clips whose running mean stays nearest to the class mean, from features (n, D), greedily.
+
+    Features are taken at unit length. No clip is chosen twice, unless `repeats` allows it, as the release of
+    AV-CIL does: a clip that is its own best company then fills places that others could have had.
+    Source: iCaRL, algorithm 4 (Welling, ICML 2009).
+
+    >>> choose_by_herding(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), 1)
+    [2]
+    """
+    unit = torch.nn.functional.normalize(features, dim=1)
+    mean, total = unit.mean(dim=0), torch.zeros_like(unit[0])
+    chosen: list[int] = []
+    free = torch.ones(len(unit), dtype=torch.bool)
+    for size in range(1, min(quota, len(unit)) + 1):
+        distance = ((total + unit) / size - mean).square().sum(dim=1)
+        distance[~free] = torch.inf
+        best = int(distance.argmin())
+        chosen.append(best)
+        free[best] = repeats
+        total = total + unit[best]
+    return chosen

@@ -1,0 +1,1 @@
+"""The network: attention, heads, fused operators."""

@@ -1,0 +1,223 @@
+"""Guided attention in one operator: the key projection, both attentions, and their gradients, block by block.
+
+B clips, T time slices, S spatial tokens per slice, D width; the last n clips are compared with an older model's maps.
+The same mathematics as `attention.guided_attention` of P = tanh(V U^T + c), which is its plain transcription and the
+tests' oracle. What makes it fast:
+
+- no map is ever written: |P * p| < 1, so softmax needs no maximum, and sums of exponentials suffice;
+- KL(A_old || A) = sum_S A_old (log A_old - P * p) + log sum_S exp(P * p): no map of the new model either;
+- sum_S A * dL/dA is known without a pass over the tokens: it is d(sum_S A V) . sum_S A V + du . u;
+- only P is kept for the way back; everything element-wise is one pass over a block that the matrix product has just
+  left in the processor's cache (`kernels`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from avcil.nn.attention import GuidedAttention, guided_attention
+from avcil.nn.kernels import choice
+from avcil.nn.kernels.interface import Pull
+from avcil.nn.token_rows import TokenRows, Tokens, block_of
+from avcil.nn.workspace import BufferCheckout, Workspace
+
+BLOCK_ROWS = 4096
+"""Tokens of a block on a CPU: 12 MB of keys at D = 768 in float32, and as much of tokens."""
+BLOCK_ROWS_GPU = 2**20
+BLOCK_ROWS_OPERATORS = 2**16
+"""On a GPU without Triton, where every operator writes arrays of its own."""
+
+
+class ProjectedAttention(NamedTuple):
+    """What `projected_attention` gives."""
+
+    attended: Tensor
+    """x (B, D): the tokens summed up under both attentions."""
+    temporal_log: Tensor
+    """log A_t (B, T, D)"""
+    spatial_divergence: Tensor
+    """(n,): sum over T and D of KL(A_old || A_s), for each of the last n clips."""
+
+
+def projected_attention(
+    tokens: Tokens,
+    weight: Tensor,
+    bias: Tensor,
+    query: Tensor,
+    *,
+    old_spatial_log: Tokens | None = None,
+    workspace: Workspace | None = None,
+) -> ProjectedAttention:
+    """Attend to `tokens` V (B, T, S, D) by keys tanh(V weight^T + bias) and `query` p (B, D), |p| <= 1.
+
+    `old_spatial_log` (n, T, S, D): log A_old, whose exponentials sum to one over S, for the last n clips. Tokens and
+    old maps may be rows of a pool, which are then gathered block by block (`TokenRows`). Tokens may be of lower
+    precision than the weights: products are then made in theirs, sums in the weights'. No gradient goes to the tokens
+    nor to the old maps: encoders and teachers are frozen. `workspace`: what the next call may use again.
+    """
+    _check(tokens, weight, query, old_spatial_log)
+    # Within `apply` gradients are off whatever the caller wants of them.
+    trained = torch.is_grad_enabled() and any(t.requires_grad for t in (weight, bias, query))
+    room = workspace if trained and workspace is not None else Workspace()
+    seen, summary, divergence = _SpatialAttention.apply(
+        tokens, weight, bias, query, old_spatial_log, trained, room
+    )
+    temporal_log = torch.log_softmax(summary * query[:, None, :], dim=1)
+    return ProjectedAttention((temporal_log.exp() * seen).sum(dim=1), temporal_log, divergence)
+
+
+def _check(tokens: Tokens, weight: Tensor, query: Tensor, old: Tokens | None) -> None:
+    """Kernels are given addresses: shapes and dtypes that do not fit would read beyond the arrays."""
+    count, width = len(tokens), tokens.shape[3]
+    if query.shape != (count, width) or query.dtype != weight.dtype:
+        raise ValueError(
+            f"the query must be {(count, width)}, {weight.dtype}; not {tuple(query.shape)}, {query.dtype}"
+        )
+    if old is not None and (
+        old.shape[1:] != tokens.shape[1:] or len(old) > count or old.dtype != weight.dtype
+    ):
+        raise ValueError(
+            f"old attention must be (n, {', '.join(map(str, tokens.shape[1:]))}), n up to {count}, {weight.dtype}; not "
+            f"{tuple(old.shape)}, {old.dtype}"
+        )
+
+
+def attention_maps(tokens: Tokens, weight: Tensor, bias: Tensor, query: Tensor) -> GuidedAttention:
+    """As `projected_attention`, with every map written out, by the plain equations; for teachers and for people."""
+    count, slices, _, width = tokens.shape
+    shapes = (count, width), tokens.shape, (count, slices, width)
+    maps = GuidedAttention(*(weight.new_empty(shape) for shape in shapes))
+    for block, block_tokens, _ in _Reader(tokens, None, Workspace()):
+        exact = block_tokens.to(weight.dtype)
+        keys = torch.tanh(torch.nn.functional.linear(exact, weight, bias))
+        for whole, part in zip(maps, guided_attention(exact, keys, query[block]), strict=True):
+            whole[block] = part
+    return maps
+
+
+def _blocks(tokens: Tokens) -> list[slice]:
+    """At least one, so that no clips give empty results of the right shape."""
+    rows = BLOCK_ROWS
+    if tokens.is_cuda:
+        rows = BLOCK_ROWS_GPU if choice.has_triton() else BLOCK_ROWS_OPERATORS
+    clips = max(1, rows // max(1, math.prod(tokens.shape[1:3])))
+    return [slice(at, min(at + clips, len(tokens))) for at in range(0, max(1, len(tokens)), clips)]
+
+
+def _held(old: Tokens, block: slice, count: int) -> slice | None:
+    """Which of `old` (n, ...), which is about the last n of `count` clips, belong to the block; None for nothing."""
+    first = count - len(old)
+    return slice(max(block.start, first) - first, block.stop - first) if block.stop > first else None
+
+
+def _buffer(rows: Tokens | None, blocks: list[slice], workspace: Workspace) -> BufferCheckout | None:
+    """Room for the largest block, which is the first; None where no copy is needed."""
+    if not isinstance(rows, TokenRows):
+        return None
+    return workspace.lend(rows[blocks[0]].shape, rows.dtype, rows.device)
+
+
+class _SpatialAttention(torch.autograd.Function):
+    """(tokens, weight, bias, query, old_log) to sum_S A V (B, T, D), sum_S A P (B, T, D) and the divergence (n,)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        tokens: Tokens,
+        weight: Tensor,
+        bias: Tensor,
+        query: Tensor,
+        old_log: Tokens | None,
+        trained: bool,
+        workspace: Workspace,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        tokens, old_log = _contiguous(tokens), None if old_log is None else _contiguous(old_log)
+        bias, query = bias.contiguous(), query.contiguous()
+        kernel, projection = choice.choose(tokens, weight.dtype), weight.to(tokens.dtype).T
+        reader = _Reader(tokens, old_log, workspace)
+        shape = tokens.shape if trained else tokens[reader.blocks[0]].shape
+        loan = workspace.lend(shape, tokens.dtype, tokens.device)
+        keys, parts = loan.tensor, []
+        for block, block_tokens, held in reader:
+            block_keys = keys[block] if trained else keys[: block.stop - block.start]
+            torch.mm(block_tokens.flatten(0, 2), projection, out=block_keys.flatten(0, 2))
+            parts.append(kernel.forward(block_keys, block_tokens, bias, query[block], held))
+        total, seen, summary = (torch.cat([part[i] for part in parts]) for i in range(3))
+        divergence = _divergence([part.cross for part in parts], total, tokens.shape[2])
+        if trained:
+            # Tokens and old maps are never changed, and no gradient goes to them; keys are lent until `ctx` is gone.
+            ctx.reader, ctx.loan = reader, loan
+            ctx.save_for_backward(keys, weight, query, total, seen, summary)
+        return seen, summary, divergence
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(
+        ctx: Any, grad_seen: Tensor, grad_summary: Tensor, grad_divergence: Tensor
+    ) -> tuple[None, Tensor, Tensor, Tensor, None, None, None]:
+        keys, weight, query, total, seen, summary = ctx.saved_tensors
+        reader: _Reader = ctx.reader
+        kernel = choice.choose(reader.tokens, weight.dtype)
+        grad_divergence = grad_divergence.contiguous()
+        shared = grad_seen * seen + grad_summary * summary
+        pulled = reader.workspace.lend(keys[reader.blocks[0]].shape, keys.dtype, keys.device)
+        grad_weight, grad_bias, grad_query = torch.zeros_like(weight), weight.new_zeros(len(weight)), []
+        for block, block_tokens, held in reader:
+            pull = Pull(
+                *(part[block].contiguous() for part in (grad_seen, grad_summary, shared)),
+                grad_divergence[_held(grad_divergence, block, len(keys)) or slice(0)],
+            )
+            out = pulled.tensor[: block.stop - block.start]
+            for_query, for_bias = kernel.backward(
+                keys[block], block_tokens, query[block], total[block], pull, held, out
+            )
+            grad_query.append(for_query)
+            grad_bias += for_bias
+            _add_product(grad_weight, out.flatten(0, 2).T, block_tokens.flatten(0, 2))
+        return None, grad_weight, grad_bias, torch.cat(grad_query), None, None, None
+
+
+def _contiguous(rows: Tokens) -> Tokens:
+    return rows if isinstance(rows, TokenRows) else rows.contiguous()
+
+
+class _Reader:
+    """Goes over tokens and old maps block by block, once on the way through and once on the way back."""
+
+    def __init__(self, tokens: Tokens, old_log: Tokens | None, workspace: Workspace) -> None:
+        self.tokens, self.old_log, self.workspace = tokens, old_log, workspace
+        self.blocks = _blocks(tokens)
+
+    def __iter__(self) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
+        """Which clips, their tokens (C, T, S, D), and old maps of the last ones; each until the next is asked for."""
+        for_tokens, for_old = (
+            _buffer(rows, self.blocks, self.workspace) for rows in (self.tokens, self.old_log)
+        )
+        for block in self.blocks:
+            held = None if self.old_log is None else _held(self.old_log, block, len(self.tokens))
+            old = None if held is None else block_of(self.old_log, held, for_old)
+            yield block, block_of(self.tokens, block, for_tokens), old
+
+
+def _divergence(crosses: list[Tensor | None], total: Tensor, spatial: int) -> Tensor:
+    """sum over T and D of sum_S A_old (log A_old - log A), by clip (n,)."""
+    found = [cross for cross in crosses if cross is not None]
+    if not found:
+        return total.new_zeros(0)
+    cross = torch.cat(found)
+    return (cross + (total[-len(cross) :] / spatial).log()).sum(dim=(1, 2))
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """total += left right, summed up in the dtype of `total`."""
+    if total.dtype == left.dtype:
+        total.addmm_(left, right)
+    elif left.is_cuda:
+        total += torch.mm(left, right, out_dtype=total.dtype)
+    else:
+        total += left.to(total.dtype) @ right.to(total.dtype)

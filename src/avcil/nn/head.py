@@ -1,0 +1,64 @@
+"""The interface of heads that grow, and the linear head: one score for each class seen, new classes last.
+
+B clips, D width, C classes.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Head(nn.Module):
+    """Scores of the classes seen so far, from a clip's feature."""
+
+    kind: str
+    classes: int
+    width: int
+    """D"""
+
+    @abstractmethod
+    def grow(self, count: int) -> None:
+        """Add `count` classes; what is known of the old ones stays as it is, bit for bit."""
+
+    @abstractmethod
+    def to_config(self) -> dict[str, Any]:
+        """What `head_from_config` needs to build a head of the same shape."""
+
+
+class LinearHead(Head):
+    """z = W h + b, rows of new classes initialized as `torch.nn.Linear` initializes them.
+
+    >>> head = LinearHead(8)
+    >>> head.grow(3); head.grow(2)
+    >>> head(torch.zeros(4, 8)).shape[1]
+    5
+    """
+
+    kind = "linear"
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.weight = nn.Parameter(torch.empty(0, width))
+        self.bias = nn.Parameter(torch.empty(0))
+
+    @property
+    def classes(self) -> int:
+        return len(self.bias)
+
+    def grow(self, count: int) -> None:
+        fresh = nn.Linear(self.width, count).to(self.weight)
+        self.weight = nn.Parameter(torch.cat([self.weight.detach(), fresh.weight.detach()]))
+        self.bias = nn.Parameter(torch.cat([self.bias.detach(), fresh.bias.detach()]))
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """Logits (B, C) of features (B, D)."""
+        return F.linear(feature, self.weight, self.bias)
+
+    def to_config(self) -> dict[str, Any]:
+        return {"kind": self.kind, "width": self.width, "classes": self.classes}

@@ -1,0 +1,54 @@
+"""Saved heads: from their description to an object, and the shapes of their tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from avcil.errors import InputError
+from avcil.models import checks
+from avcil.nn.head import Head, LinearHead
+from avcil.nn.proxy_head import ProxyHead
+
+HEADS: dict[str, type[Head]] = {head.kind: head for head in (LinearHead, ProxyHead)}
+
+
+def head_from_config(config: dict[str, Any]) -> Head:
+    """Build a head of the shape that `Head.to_config` described; its weights are to be loaded.
+
+    The config of a file is checked by `head_shapes` first.
+    """
+    options = {name: value for name, value in config.items() if name not in ("kind", "classes")}
+    head = HEADS[config["kind"]](**options)
+    if config["classes"]:
+        head.grow(config["classes"])
+    return head
+
+
+def head_shapes(config: Any, width: int, tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Shapes of a saved head's tensors, by name.
+
+    Args:
+        config: What `Head.to_config` gave, perhaps damaged.
+        width: D of the features.
+        tensors: Those of the network; how many proxies are frozen stands in them alone.
+
+    Raises:
+        InputError: If the config describes no head for this width.
+    """
+    kind = checks.choice(config, "kind", HEADS)
+    classes = checks.whole_number(config, "classes", least=1)
+    if checks.whole_number(config, "width", least=1) != width:
+        raise InputError(f"the head is {config['width']} wide, the features are {width}")
+    known = {"kind", "classes", "width"} | ({"proxies"} if kind == "proxies" else set())
+    if other := config.keys() - known:
+        raise InputError(f"the head has the unknown option {min(other)!r:.40}")
+    if kind == "linear":
+        return {"weight": (classes, width), "bias": (classes,)}
+    frozen = tensors.get("head.frozen", torch.empty(())).shape
+    old = frozen[0] if frozen else 0
+    each = (checks.whole_number(config, "proxies", least=1), width)
+    return {"frozen": (old, *each), "learning": (max(classes - old, 0), *each), "scale": ()}

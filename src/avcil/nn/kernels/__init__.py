@@ -1,0 +1,1 @@
+"""The element-wise half of guided attention, once for each kind of machine."""

@@ -1,0 +1,41 @@
+"""The fastest kernel for the element-wise half of guided attention, by device and dtype."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import sys
+
+import torch
+
+from avcil.nn.kernels.interface import Kernel
+from avcil.nn.token_rows import Tokens
+
+
+@functools.cache
+def has_triton() -> bool:
+    """Whether Triton is there; says once on stderr that it is not."""
+    if importlib.util.find_spec("triton") is None:
+        print(
+            "avcil: Triton is not installed, so guided attention runs in PyTorch's operators, which are slower on a "
+            "GPU. Install the package triton",
+            file=sys.stderr,
+        )
+        return False
+    return True
+
+
+def choose(tokens: Tokens, dtype: torch.dtype) -> Kernel:
+    """The fastest kernel for `tokens` with reductions in `dtype`: Triton's, the compiled one, or PyTorch's."""
+    if tokens.is_cuda and has_triton():
+        from avcil.nn.kernels import triton_kernel
+
+        return triton_kernel
+    if tokens.device.type == "cpu" and tokens.dtype == dtype and dtype in (torch.float32, torch.float64):
+        from avcil.nn.kernels import native
+
+        if native.available():
+            return native
+    from avcil.nn.kernels import operators
+
+    return operators

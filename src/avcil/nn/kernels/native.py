@@ -1,0 +1,138 @@
+"""The element-wise half in C, compiled for the processor at hand when first used. Shapes as in `kernels`.
+
+It needs a C compiler (`$CC`, gcc or cc) and no headers but the C library's; the library is kept in the user's cache
+folder under a name made of source, flags, compiler and processor, and is loaded from there only if no other user can
+have changed it. Threads are PyTorch's own: both use the OpenMP library
+that PyTorch has loaded. Where no compiler is, PyTorch's operators do the same work more slowly, and that is said once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import math
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from avcil.nn.kernels import library_cache
+from avcil.nn.kernels.interface import Pull, Sums
+
+SOURCE = Path(__file__).with_name("attention.c")
+FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-Wno-psabi")
+LINK = ("-fopenmp", "-shared", "-fPIC")
+TYPES = {torch.float32: ("float", "int", ctypes.c_float), torch.float64: ("double", "long", ctypes.c_double)}
+
+
+@functools.cache
+def available() -> bool:
+    """Whether the library is there or could be compiled; says once on stderr why not."""
+    reason = why_not()
+    if reason:
+        print(
+            f"avcil: guided attention could not be compiled ({reason}), so training takes "
+            "about half as long again. Install gcc, or name a C compiler in the variable CC",
+            file=sys.stderr,
+        )
+    return not reason
+
+
+def why_not() -> str:
+    """What keeps the library from being compiled or loaded, in a line; empty if nothing does."""
+    try:
+        for dtype in TYPES:
+            _library(dtype)
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = getattr(error, "stderr", None) or str(error)
+        return reason.strip().splitlines()[-1]
+    return ""
+
+
+def compiler() -> str:
+    """The path of the C compiler: $CC, gcc or cc; FileNotFoundError if there is none."""
+    for name in (os.environ.get("CC"), "gcc", "cc"):
+        if name and (found := shutil.which(name)):
+            return found
+    raise FileNotFoundError("there is no C compiler")
+
+
+@functools.cache
+def _library(dtype: torch.dtype) -> ctypes.CDLL:
+    cc = compiler()
+    real, integer, _ = TYPES[dtype]
+    command = [cc, *FLAGS, *LINK, f"-DREAL={real}", f"-DINTEGER={integer}"]
+    made_of = "\n".join([*command, _version(cc), _processor(), SOURCE.read_text(encoding="utf-8")])
+    name = f"attention-{real}-{hashlib.sha256(made_of.encode()).hexdigest()}.so"
+
+    def build(path: Path) -> None:
+        words = [*command, str(SOURCE), "-o", str(path)]
+        subprocess.run(words, check=True, capture_output=True, text=True)
+
+    return library_cache.load(library_folder(), name, build)
+
+
+def library_folder() -> Path:
+    """Where compiled libraries are kept; not where other users can write (see `library_cache`)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "avcil"
+
+
+def _version(cc: str) -> str:
+    return subprocess.run([cc, "--version"], check=True, capture_output=True, text=True).stdout
+
+
+def _processor() -> str:
+    """What -march=native depends on."""
+    described = Path("/proc/cpuinfo")
+    if not described.exists():
+        return platform.processor()
+    lines = described.read_text(encoding="utf-8").splitlines()
+    return "\n".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))
+
+
+def forward(keys: Tensor, tokens: Tensor, bias: Tensor, query: Tensor, old_log: Tensor | None) -> Sums:
+    """See `kernels.Kernel`; float32 or float64, all of one dtype."""
+    clips, slices, spatial, width = keys.shape
+    total, seen, summary = (keys.new_empty(clips, slices, width) for _ in range(3))
+    cross = None if old_log is None else keys.new_empty(len(old_log), slices, width)
+    even = TYPES[keys.dtype][2](math.log(spatial))
+    first_old = ctypes.c_long(clips - (0 if old_log is None else len(old_log)))
+    _library(keys.dtype).attend_forward(
+        *map(ctypes.c_long, keys.shape),
+        *_pointers(keys, tokens, bias, query, old_log),
+        first_old,
+        even,
+        *_pointers(total, seen, summary, cross),
+    )
+    return Sums(total, seen, summary, cross)
+
+
+def backward(
+    keys: Tensor,
+    tokens: Tensor,
+    query: Tensor,
+    total: Tensor,
+    pull: Pull,
+    old_log: Tensor | None,
+    out: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """See `kernels.Kernel`."""
+    clips, slices, _, width = keys.shape
+    grad_query, grad_bias = (keys.new_empty(clips, slices, width) for _ in range(2))
+    first_old = ctypes.c_long(clips - (0 if old_log is None else len(old_log)))
+    given = (keys, tokens, query, total, pull.seen, pull.summary, pull.shared, old_log, pull.divergence)
+    _library(keys.dtype).attend_backward(
+        *map(ctypes.c_long, keys.shape), *_pointers(*given), first_old, *_pointers(out, grad_query, grad_bias)
+    )
+    return grad_query.sum(dim=1), grad_bias.sum(dim=(0, 1))
+
+
+def _pointers(*tensors: Tensor | None) -> list[ctypes.c_void_p]:
+    assert all(tensor is None or tensor.is_contiguous() for tensor in tensors)
+    return [ctypes.c_void_p(None if tensor is None else tensor.data_ptr()) for tensor in tensors]

@@ -1,0 +1,54 @@
+"""The element-wise half in PyTorch's operators: any device, any dtype, no compiler. Shapes as in `kernels`."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from avcil.nn.kernels.interface import Pull, Sums
+
+
+def forward(keys: Tensor, tokens: Tensor, bias: Tensor, query: Tensor, old_log: Tensor | None) -> Sums:
+    """See `kernels.Kernel`; sums have the dtype of `query`."""
+    exact = keys.to(query.dtype).add_(bias) if keys.dtype != query.dtype else keys.add_(bias)
+    exact.tanh_()
+    if exact is not keys:
+        keys.copy_(exact)
+        exact = keys.to(query.dtype)  # the way back sees the rounded keys, so the way forth does too
+    score = exact * query[:, None, None, :]
+    cross = None
+    if old_log is not None:
+        log = old_log.to(query.dtype)
+        cross = (log.exp() * (log + math.log(keys.shape[2]) - score[-len(log) :])).sum(dim=2)
+    power = score.exp_()
+    total = power.sum(dim=2)
+    seen = (power * tokens).sum(dim=2) / total
+    return Sums(total, seen, power.mul_(exact).sum(dim=2) / total, cross)
+
+
+def backward(
+    keys: Tensor,
+    tokens: Tensor,
+    query: Tensor,
+    total: Tensor,
+    pull: Pull,
+    old_log: Tensor | None,
+    out: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """See `kernels.Kernel`."""
+    keys, guide = keys.to(query.dtype), query[:, None, None, :]
+    grad_summary = pull.summary[:, :, None, :].expand_as(keys)
+    attention = (keys * guide).exp_().div_(total[:, :, None, :])
+    grad = tokens * pull.seen[:, :, None, :]
+    grad.addcmul_(keys, grad_summary).sub_(pull.shared[:, :, None, :]).mul_(attention)
+    if old_log is not None:
+        held = slice(-len(old_log), None)
+        turned = attention[held] - old_log.to(query.dtype).exp()
+        grad[held].addcmul_(turned, pull.divergence[:, None, None, None].expand_as(turned))
+    grad_query = (grad * keys).sum(dim=(1, 2))
+    grad.mul_(guide).addcmul_(attention, grad_summary)
+    grad.addcmul_(grad * keys, keys, value=-1)  # through tanh
+    out.copy_(grad)
+    return grad_query, torch.sum(grad, dim=(0, 1, 2))

@@ -1,0 +1,83 @@
+"""Tokens or maps of a batch that are not copied together: rows of a pool, gathered block by block as they are used.
+
+A batch of 24 clips of 8 x 196 x 768 is 115 MB in float32. Where the pool stands in the processor's memory, attention
+takes each block of two clips straight from it, converted on the way, while the block fits into the cache.
+
+B clips, T time slices, S spatial tokens, D width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from avcil.nn.workspace import BufferCheckout
+
+
+class TokenRows:
+    """`pool[rows]` (B, T, S, D) in `dtype`. Anything but attention that uses it as a tensor gets the gathered copy."""
+
+    def __init__(self, pool: Tensor, rows: Tensor, dtype: torch.dtype) -> None:
+        self.pool, self.rows, self.dtype = pool, rows, dtype
+
+    @property
+    def shape(self) -> torch.Size:
+        """(B, T, S, D)"""
+        return torch.Size((len(self.rows), *self.pool.shape[1:]))
+
+    @property
+    def device(self) -> torch.device:
+        """The pool's."""
+        return self.pool.device
+
+    @property
+    def is_cuda(self) -> bool:
+        """Never: a GPU's batches are gathered at once."""
+        return self.pool.is_cuda
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, part: slice) -> TokenRows:
+        """The rows of a slice, still not copied."""
+        return TokenRows(self.pool, self.rows[part], self.dtype)
+
+    def gather(self) -> Tensor:
+        """The copy (B, T, S, D)."""
+        return self.pool[self.rows].to(self.dtype)
+
+    def into(self, out: Tensor) -> Tensor:
+        """The copy, in `out` (B, T, S, D) of the same dtype."""
+        if self.pool.dtype == self.dtype:
+            return torch.index_select(self.pool, 0, self.rows, out=out)
+        return out.copy_(torch.index_select(self.pool, 0, self.rows))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # asked while it is copied or unpickled
+            raise AttributeError(name)
+        return getattr(self.gather(), name)
+
+    @classmethod
+    def __torch_function__(cls, function: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        named = {name: _gathered(value) for name, value in (kwargs or {}).items()}
+        return function(*_gathered(args), **named)
+
+
+def _gathered(value: Any) -> Any:
+    """The value with copies in place of rows, in lists and tuples too."""
+    if isinstance(value, TokenRows):
+        return value.gather()
+    return type(value)(map(_gathered, value)) if type(value) in (list, tuple) else value
+
+
+Tokens = Tensor | TokenRows
+
+
+def block_of(tokens: Tokens, block: slice, room: BufferCheckout | None) -> Tensor:
+    """The tokens or maps (C, T, S, D) of a block, copied into `room` where they are rows of a pool."""
+    if not isinstance(tokens, TokenRows):
+        return tokens[block]
+    assert room is not None
+    return tokens[block].into(room.tensor[: block.stop - block.start])

@@ -1,0 +1,131 @@
+"""Explanations of test clips for the report: attention over frames beside the audio, and contributions.
+
+Shapes: T time slices, H x W pixels, h x w spatial cells, N samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from avcil.inference.attention_example import AttentionExample
+from avcil.inference.contribution_table import SIGNS
+from avcil.media.overlay import colors, png_data_uri
+from avcil.media.spectrogram import log_mel
+from avcil.reporting.attention_figure import attention_figure
+from avcil.reporting.contribution_figure import contribution_figure
+from avcil.reporting.report_tables import scroll
+from avcil.reporting.svg import escape
+from avcil.runs.run_files import RunRecord
+
+MAX_BYTES = 2_500_000
+"""Of all examples of a page together; those that do not fit are counted and left out."""
+MAX_FRAMES = 10
+MAX_COLUMNS = 600
+"""Columns of the spectrogram's picture."""
+GUIDES = {
+    "attention": (
+        "Colors show the audio-guided spatial attention: bright regions have more weight in the visual feature of a "
+        "frame. The network has one map for each channel; shown is their mean, weighted by the influence of each "
+        "channel on the prediction."
+    ),
+    "sensitivity": (
+        "The model has no attention. Colors show its sensitivity: bright regions have more influence on the score "
+        "difference between the predicted class and the second most probable one."
+    ),
+}
+"""What maps show, by their kind."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ExplainedRun:
+    """Clips whose predictions by the model of one run are explained."""
+
+    record: RunRecord | None = None
+    """None if no run can be explained."""
+    examples: Sequence[AttentionExample] = ()
+    note: str | None = None
+    """Why there are no examples, or fewer than requested, as a phrase: "the clips were moved"."""
+
+
+def attention_section(explained: Sequence[tuple[str, ExplainedRun]]) -> str:
+    """The section of the report; empty where there is neither an example nor a note.
+
+    Args:
+        explained: The name of each run in the report, and its examples.
+    """
+    parts, size = [], 0
+    for name, run in explained:
+        part, size = _run(name, run, size)
+        parts.append(part)
+    if not any(parts):
+        return ""
+    return f'<section id="attention"><h2>Explanations of test clips</h2>{"".join(parts)}</section>'
+
+
+def _run(name: str, run: ExplainedRun, size: int) -> tuple[str, int]:
+    """The examples of one run, and the size of the section with them; `size` is that before."""
+    parts: list[str] = []
+    note = run.note
+    for example in run.examples:
+        part = _example(example)
+        if size + len(part) > MAX_BYTES:
+            note = f"{len(run.examples) - len(parts)} more would exceed the size limit of the page"
+            break
+        size += len(part)
+        parts.append(part)
+    if not parts and not note:
+        return "", size
+    heading = f"<h3>{escape(name)}</h3>" if name else ""
+    guide = (
+        f"<p>{GUIDES[run.examples[0].map_kind]} All frames of a clip share one color scale. {_meaning(run)}</p>"
+        if parts
+        else ""
+    )
+    subject = "Not all clips are" if parts else "No clip is"
+    missing = f'<p class="note">{subject} shown: {escape(note.rstrip("."))}.</p>' if note else ""
+    return heading + guide + "".join(parts) + missing, size
+
+
+def _meaning(run: ExplainedRun) -> str:
+    """What the contributions of its examples are."""
+    tables = [example.contributions for example in run.examples if example.contributions is not None]
+    meaning = next((table.meaning for table in tables if table.meaning), "")
+    return f"{SIGNS} {meaning}" if meaning else ""
+
+
+def _example(example: AttentionExample) -> str:
+    hit = example.label == example.predicted
+    verdict = "correct" if hit else f"predicted: {example.predicted}"
+    duration = len(example.sound) / example.sample_rate
+    attention = attention_figure(
+        example.frames, example.frame_times, example.spatial, example.temporal, max_frames=MAX_FRAMES
+    )
+    strip = f'<figure class="plain strip">{attention}{_spectrogram(example, duration)}</figure>'
+    caption = f"Log-mel spectrogram of the audio, {duration:.1f} s; low frequencies at the bottom."
+    shares = (
+        ""
+        if example.contributions is None
+        else contribution_figure(example.contributions, with_meaning=False)
+    )
+    return (
+        f'<div class="example"><h4>{escape(example.label)}</h4>'
+        f'<p class="sub"><span class="verdict{"" if hit else " miss"}">{escape(verdict)}</span>, probability '
+        f"{100 * example.probability:.0f} %, clip {escape(example.clip_id)}</p>"
+        f"{scroll(strip, f'Attention over {example.clip_id}')}"
+        f'<p class="note">{caption}</p>{shares}</div>'
+    )
+
+
+def _spectrogram(example: AttentionExample, duration: float) -> str:
+    levels = log_mel(np.asarray(example.sound, dtype=np.float32), example.sample_rate)
+    stride = -(-levels.shape[1] // MAX_COLUMNS)
+    width = levels.shape[1] - levels.shape[1] % stride
+    levels = levels[:, :width].reshape(len(levels), -1, stride).max(axis=2)
+    low, high = float(levels.min()), float(levels.max())
+    scaled = (levels - low) / (high - low) if high > low else np.zeros_like(levels)
+    picture = np.rint(colors(scaled[::-1])).astype(np.uint8)
+    alt = f"Spectrogram of {duration:.1f} seconds of audio"
+    return f'<img class="spectrogram" alt="{alt}" src="{png_data_uri(picture)}">'

@@ -1,0 +1,1 @@
+"""Models on disk: tensors, description, what is needed to learn more."""

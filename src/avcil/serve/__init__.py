@@ -1,0 +1,1 @@
+"""A recognizer served to people (a page) and to programs (an HTTP API); extra [serve]."""

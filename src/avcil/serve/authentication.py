@@ -1,0 +1,201 @@
+"""Passwords: a session cookie for the page, a bearer token for programs, and a limit on wrong attempts."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import math
+import os
+import secrets
+import stat
+import sys
+import threading
+import time
+from collections import OrderedDict, deque
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from avcil.errors import InputError
+from avcil.serve.refusal import RefusedError
+
+if TYPE_CHECKING:
+    from starlette.datastructures import Headers
+
+VARIABLE = "AVCIL_PASSWORD"
+SHORTEST = 8
+"""Characters of a password."""
+WINDOW = 60.0
+"""Seconds over which wrong attempts are counted."""
+CLIENT_ATTEMPTS, ALL_ATTEMPTS = 5, 100
+"""Wrong attempts in that time: of one client, and of all."""
+SESSION_SECONDS = 12 * 3600.0
+MOST_SESSIONS = 1000
+MOST_CLIENTS = 10_000
+"""Clients whose wrong attempts are remembered."""
+
+
+def read_password(file: Path | None) -> str | None:
+    """Read the password from a file or from the environment variable AVCIL_PASSWORD.
+
+    The variable is removed from the environment, so that processes started later do not inherit it.
+
+    Args:
+        file: A file whose content is the password; a line break at its end does not count.
+
+    Returns:
+        The password; None if none is given.
+
+    Raises:
+        InputError: The file cannot be read, both are given, or the password is too short.
+    """
+    variable = os.environ.pop(VARIABLE, None)
+    if file is None and variable is None:
+        return None
+    if file is not None and variable is not None:
+        raise InputError(f"give either --password-file or {VARIABLE}, not both")
+    where = VARIABLE if file is None else str(file)
+    text = variable if file is None else _read_secret(file)
+    assert text is not None
+    password = text.rstrip("\r\n")
+    if not password:
+        raise InputError(f"{where}: the password is empty. Write one of at least {SHORTEST} characters")
+    if len(password) < SHORTEST or not password.isprintable() or password != password.strip():
+        raise InputError(
+            f"{where}: a password is one line of at least {SHORTEST} printable characters, "
+            "without spaces at its ends"
+        )
+    return password
+
+
+def _read_secret(file: Path) -> str:
+    try:
+        status = os.stat(file)
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError(f"--password-file {file}: not a regular file")
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise InputError(f"--password-file {file}: cannot be read: {reason}") from None
+    if status.st_mode & (stat.S_IRGRP | stat.S_IROTH):
+        print(
+            f"avcil: warning: other users of this machine can read {file}; run: chmod 600 {file}",
+            file=sys.stderr,
+        )
+    return text
+
+
+class Attempts:
+    """Counts wrong passwords by client and in all."""
+
+    def __init__(self) -> None:
+        self._all: deque[float] = deque()
+        self._by_client: OrderedDict[str, deque[float]] = OrderedDict()
+        self._trusted: OrderedDict[str, None] = OrderedDict()
+
+    def check(self, client: str) -> None:
+        """Reject a client that has to wait.
+
+        Raises:
+            RefusedError: 429 with the seconds until the next attempt.
+        """
+        waits = [_wait(self._by_client.get(client, deque()), CLIENT_ATTEMPTS)]
+        if client not in self._trusted:  # attempts of others do not lock out who has logged in before
+            waits.append(_wait(self._all, ALL_ATTEMPTS))
+        if (wait := max(waits)) > 0:
+            raise RefusedError(
+                429, "too_many_attempts", "too many wrong passwords; wait a minute", math.ceil(wait)
+            )
+
+    def wrong(self, client: str) -> None:
+        """Count a wrong password."""
+        now = time.monotonic()
+        self._all.append(now)
+        self._by_client.setdefault(client, deque()).append(now)
+        self._by_client.move_to_end(client)
+        if len(self._by_client) > MOST_CLIENTS:
+            self._by_client.popitem(last=False)
+
+    def right(self, client: str) -> None:
+        """Remember a client that knew the password."""
+        self._trusted[client] = None
+        self._trusted.move_to_end(client)
+        if len(self._trusted) > MOST_CLIENTS:
+            self._trusted.popitem(last=False)
+
+
+def _wait(times: deque[float], most: int) -> float:
+    now = time.monotonic()
+    while times and times[0] <= now - WINDOW:
+        times.popleft()
+    return times[len(times) - most] + WINDOW - now if len(times) >= most else 0.0
+
+
+class Authentication:
+    """Who knows the password. Sessions are kept in memory: they end with the server."""
+
+    def __init__(self, password: str) -> None:
+        """Ask for a password."""
+        self._password = _digest(password.encode())
+        self._sessions: OrderedDict[bytes, float] = OrderedDict()
+        self._attempts = Attempts()
+        self._lock = threading.Lock()
+
+    def check(self, headers: Headers, cookie: str | None, client: str) -> None:
+        """Check a request.
+
+        Args:
+            headers: Its headers; a program sends `Authorization: Bearer PASSWORD`.
+            cookie: The session's token that the page sends, if any.
+            client: Who sends it, for counting wrong attempts.
+
+        Raises:
+            RefusedError: 401 without a valid password or session, 429 after too many wrong passwords.
+        """
+        if cookie is not None and self.is_session(cookie):
+            return
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and self.is_password(token.strip(" \t").encode("latin-1"), client):
+            return
+        raise RefusedError(
+            401,
+            "unauthorized",
+            "this server asks for a password: log in at /login, or send it as Authorization: Bearer PASSWORD",
+            headers=(("www-authenticate", 'Bearer realm="avcil"'),),
+        )
+
+    def is_password(self, given: bytes, client: str) -> bool:
+        """Compare with the password, in constant time.
+
+        Raises:
+            RefusedError: 429 after too many wrong attempts; then nothing is compared.
+        """
+        with self._lock:
+            self._attempts.check(client)
+            right = hmac.compare_digest(_digest(given), self._password)
+            (self._attempts.right if right else self._attempts.wrong)(client)
+            return right
+
+    def open_session(self) -> str:
+        """Begin a session; its token goes to the page as a cookie."""
+        token = secrets.token_urlsafe(32)
+        with self._lock:
+            self._sessions[_digest(token.encode())] = time.monotonic()
+            if len(self._sessions) > MOST_SESSIONS:
+                self._sessions.popitem(last=False)
+        return token
+
+    def close_session(self, token: str) -> None:
+        """End a session."""
+        with self._lock:
+            self._sessions.pop(_digest(token.encode()), None)
+
+    def is_session(self, token: str) -> bool:
+        """Whether a session with this token is open."""
+        with self._lock:
+            began = self._sessions.get(_digest(token.encode()))
+            return began is not None and time.monotonic() - began < SESSION_SECONDS
+
+
+def _digest(text: bytes) -> bytes:
+    """What is compared, so that neither length nor content can be told from the time it takes."""
+    return hashlib.sha256(text).digest()

@@ -1,0 +1,86 @@
+"""Frames to know the classes by, and clips to try, from the run's own clips where they are still there."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from avcil.errors import AvcilError
+from avcil.features import FeatureStore, StoredClip
+from avcil.media.overlay import png_data_uri
+from avcil.reporting.attention_figure import shrink
+from avcil.serve.service import Service
+from avcil.utils.files import read_json
+
+MOST = 120
+"""Classes that get a frame from the run's clips."""
+TO_TRY = 6
+
+
+class Examples:
+    """Found once, when first asked for."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self._lock = threading.Lock()
+        self._frames: dict[str, str] | None = None
+
+    def pictures(self) -> dict[str, str]:
+        """A frame as a data URI for each class that has one."""
+        with self._lock:
+            if self._frames is None:
+                clips = _first_of_each(run_clips(self.service.run), "train")[:MOST]
+                self._frames = {clip.label: uri for clip in clips if (uri := self._frame_uri(clip))}
+        taught = {}
+        for sitting in list(self.service.work.sittings):
+            try:
+                content = (self.service.work.path(sitting) / "frame.png").read_bytes()
+            except FileNotFoundError:  # sound alone, or undone this moment
+                continue
+            taught[sitting["label"]] = "data:image/png;base64," + base64.b64encode(content).decode()
+        return taught | self._frames
+
+    def to_try(self) -> list[tuple[np.ndarray, StoredClip]]:
+        """Up to six clips that were not learnt from, with a frame (H, W, 3) each."""
+        known = set(self.service.recognizer.classes_)
+        clips = [c for c in _first_of_each(run_clips(self.service.run), "test") if c.label in known]
+        found = []
+        for clip in clips[:: max(1, len(clips) // TO_TRY)]:
+            frame = self._frame(clip)
+            if frame is not None and len(found) < TO_TRY:
+                found.append((frame, clip))
+        return found
+
+    def _frame(self, clip: StoredClip) -> np.ndarray | None:
+        """A frame (H, W, 3) from the middle; None where it cannot be read."""
+        try:
+            with self.service.uploads.clip() as session:
+                read = session.read_clip(
+                    clip.path, frames=3, short_side=120, sample_rate=None, start=clip.start, end=clip.end
+                )
+        except AvcilError:
+            return None
+        return None if read.frames is None else shrink(read.frames[1], 240)
+
+    def _frame_uri(self, clip: StoredClip) -> str | None:
+        frame = self._frame(clip)
+        return None if frame is None else png_data_uri(frame)
+
+
+def run_clips(run: Path) -> list[StoredClip]:
+    """The clips of a run's feature store; none where there is no run or no store."""
+    try:
+        return list(FeatureStore(read_json(run / "config.json")["features"]["path"]).clips)
+    except (AvcilError, OSError, KeyError):
+        return []
+
+
+def _first_of_each(clips: list[StoredClip], split: str) -> list[StoredClip]:
+    first: dict[str, StoredClip] = {}
+    for clip in clips:
+        if clip.split == split and clip.visual and Path(clip.path).is_file():
+            first.setdefault(clip.label, clip)
+    return list(first.values())

@@ -1,0 +1,129 @@
+"""Which hosts a request may name and which web pages may send one.
+
+A browser sends requests to any server that a page names. The checks here keep pages of other origins from changing
+anything (CSRF) and from reading anything under a DNS name of their own (DNS rebinding).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from avcil.serve.refusal import RefusedError
+
+if TYPE_CHECKING:
+    from starlette.datastructures import Headers
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+OWN_SITES = frozenset({"same-origin", "none"})
+"""Values of Sec-Fetch-Site: a page of this server, or the user's own doing, such as a bookmark."""
+OPENED_FROM_LINKS = frozenset({"/", "/login", "/api/docs"})
+"""Pages that a link on another site may open."""
+HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
+
+
+def parse_host(text: str) -> tuple[str, str] | None:
+    """Split a Host header into name and port; None if it is malformed.
+
+    >>> parse_host("Example.org:7860"), parse_host("[::1]:80"), parse_host("[")
+    (('example.org', '7860'), ('::1', '80'), None)
+    """
+    found = HOST.fullmatch(text)
+    if found is None:
+        return None
+    name = found[1].lower().rstrip(".")
+    if name.startswith("["):
+        name = name[1:-1]
+        if not is_address(name):
+            return None
+    return name, (found[2] or "")[1:]
+
+
+def is_address(name: str) -> bool:
+    """Whether a host's name is an IP address."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+class OriginCheck:
+    """Rejects requests for other hosts and requests that pages of other origins send."""
+
+    def __init__(self, names: Iterable[str] | None) -> None:
+        """Check against host names.
+
+        Args:
+            names: Names that requests may be for, besides those of this machine alone. None accepts any IP address
+                and this machine's own name; never other DNS names, because an attacker's name can point here.
+        """
+        self.any_address = names is None
+        own = (socket.gethostname().lower(), f"{socket.gethostname().lower()}.local")
+        self.names = LOOPBACK | set(own if names is None else names)
+
+    def check(self, method: str, path: str, headers: Headers) -> None:
+        """Check one request.
+
+        Raises:
+            RefusedError: 400 for malformed headers, 403 for a foreign host or origin.
+        """
+        for name in ("host", "origin", "sec-fetch-site"):
+            if len(headers.getlist(name)) > 1:
+                raise RefusedError(400, "bad_request", f"the header {name} is given more than once")
+        self._check_host(headers.get("host", ""))
+        origin = headers.get("origin")
+        if method not in SAFE_METHODS:
+            self._check_origin(origin, headers.get("host", ""))
+        self._check_site(method, path, headers)
+
+    def _check_host(self, host: str) -> None:
+        parsed = parse_host(host)
+        if parsed is None:
+            raise RefusedError(400, "bad_request", "the header Host is malformed or missing")
+        if parsed[0] in self.names or (self.any_address and is_address(parsed[0])):
+            return
+        known = ", ".join(sorted(self.names - LOOPBACK))
+        answers = f"as {known}" if known else "to this machine alone, as localhost or 127.0.0.1"
+        if self.any_address:
+            answers = f"under its IP address or {answers[3:]}; start it with --allowed-host to add a name"
+        raise RefusedError(403, "forbidden", f"this server answers {answers}")
+
+    def _check_origin(self, origin: str | None, host: str) -> None:
+        if origin is None:  # not a browser
+            return
+        refused = RefusedError(403, "forbidden", "a page of another site cannot send anything here")
+        if origin == "null":
+            raise refused
+        try:
+            parts = urlsplit(origin)
+        except ValueError:
+            raise refused from None
+        found = parse_host(parts.netloc) if parts.scheme in ("http", "https") else None
+        if found is None or _with_port(found, parts.scheme) != _with_port(parse_host(host), parts.scheme):
+            raise refused
+
+    def _check_site(self, method: str, path: str, headers: Headers) -> None:
+        """Browsers state how a request came about; programs state nothing."""
+        site = headers.get("sec-fetch-site")
+        if site is None or site in OWN_SITES:
+            return
+        opened = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+        if not (method in SAFE_METHODS and opened and path in OPENED_FROM_LINKS):
+            raise RefusedError(403, "forbidden", "a page of another site cannot use this server")
+
+
+def _with_port(host: tuple[str, str] | None, scheme: str) -> tuple[str, str] | None:
+    """With the default port of the scheme where none is given, so that `example.org` equals `example.org:443`."""
+    default = "443" if scheme == "https" else "80"
+    return None if host is None else (host[0], host[1] or default)

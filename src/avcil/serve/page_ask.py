@@ -1,0 +1,148 @@
+"""The tab where a clip is uploaded, recorded or selected, and predicted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from starlette.concurrency import run_in_threadpool
+
+from avcil.errors import AvcilError
+from avcil.serve import render
+from avcil.serve.examples import Examples
+from avcil.serve.guard import client_of
+from avcil.serve.limits import Limits
+from avcil.serve.service import Service, words
+
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+HINT = '<div class="hint">The prediction appears here: the class, its probability and an explanation.</div>'
+CAMERA = {
+    "video": {
+        "width": {"ideal": 640},
+        "height": {"ideal": 480},
+        "frameRate": {"ideal": 25},
+        "facingMode": {"ideal": "environment"},
+    }
+}
+"""Small enough that slow machines drop no frames; on phones, the camera at the back."""
+BUSY = f"() => {json.dumps(render.busy_html('Predicting …'))}"
+"""Shown at once, before the clip has been sent."""
+SHOW = """() => {
+  const part = document.getElementById('PART');
+  const still = matchMedia('(prefers-reduced-motion: reduce)').matches;
+  if (part.getBoundingClientRect().top > 0.6 * innerHeight) part.scrollIntoView({behavior: still ? 'auto' : 'smooth'});
+}"""
+"""On a phone the answer, PART, stands below the fold."""
+
+
+def limits_text(limits: Limits) -> str:
+    """The limits of an upload."""
+    return (
+        f"up to {limits.upload_bytes / 10**6:g}\N{NO-BREAK SPACE}MB and {limits.seconds:g}\N{NO-BREAK SPACE}s"
+    )
+
+
+def _kinds(service: Service) -> str:
+    answers = service.recognizer.model.answers
+    if {"audio", "visual"} <= set(answers):
+        return "Video with audio, or audio alone"
+    return f"A clip with {' or '.join(render.PARTS[part] for part in answers)}"
+
+
+def ask_tab(page: gr.Blocks, service: Service, examples: Examples) -> None:
+    """Fill the tab."""
+    with gr.Row(elem_classes="columns"):
+        with gr.Column(scale=4, min_width=300):
+            file, camera = _sources(service)
+            invite = gr.HTML('<h2 class="invite">Or select a test clip</h2>', visible=False, padding=False)
+            tries = _tries()
+        with gr.Column(scale=6, min_width=300):
+            answer = gr.HTML(HINT, elem_id="answer", padding=False)
+    shown = gr.State([])
+
+    def load() -> tuple[Any, Any, list[Any]]:
+        found = examples.to_try()
+        pictures = [(frame, clip.label) for frame, clip in found]
+        there = bool(pictures)
+        return gr.update(visible=there), gr.update(value=pictures, visible=there), [clip for _, clip in found]
+
+    async def tried(clips: list[Any], event: gr.SelectData, request: gr.Request) -> str:
+        if type(event.index) is not int or not 0 <= event.index < len(clips):
+            return HINT
+        clip = clips[event.index]
+        path = Path(clip.path)
+        name = f"{path.name}, a test clip of “{clip.label}”"
+        return await asked(service, path, name, request)
+
+    async def sent(path: str | None, request: gr.Request) -> str:
+        return HINT if path is None else await asked(service, Path(path), Path(path).name, request)
+
+    async def recorded(path: str | None, request: gr.Request) -> str:
+        return HINT if path is None else await asked(service, Path(path), "Your recording", request)
+
+    for event, work, given in (
+        (file.upload, sent, file),
+        (camera.stop_recording, recorded, camera),
+        (tries.select, tried, shown),
+    ):
+        event(None, None, answer, js=BUSY, **QUIET)
+        event(work, given, answer, **QUIET).then(None, None, None, js=SHOW.replace("PART", "answer"), **QUIET)
+    for source in (file, camera):
+        source.clear(lambda: HINT, None, answer, **QUIET)
+    page.load(load, None, [invite, tries, shown], **QUIET)
+
+
+def _sources(service: Service) -> tuple[gr.File, gr.Video]:
+    with gr.Tabs(elem_classes="sources"):
+        with gr.Tab("Upload a clip"):
+            file = gr.File(label="Clip", show_label=False, elem_id="ask-file", height=150)
+        with gr.Tab("Record a clip"):
+            camera = gr.Video(
+                sources=["webcam"],
+                include_audio=True,
+                webcam_options=gr.WebcamOptions(
+                    mirror=False, constraints=CAMERA
+                ),  # mirroring needs an ffmpeg
+                label="Camera and microphone",
+                show_label=False,
+                height=280,
+                elem_id="ask-camera",
+            )
+    gr.HTML(f'<p class="soft limits">{_kinds(service)}; {limits_text(service.limits)}.</p>', padding=False)
+    return file, camera
+
+
+def _tries() -> gr.Gallery:
+    return gr.Gallery(
+        label="Test clips",
+        show_label=False,
+        container=False,
+        columns=3,
+        height="auto",
+        allow_preview=False,
+        object_fit="cover",
+        interactive=False,
+        elem_id="tries",
+        visible=False,
+        buttons=[],
+    )
+
+
+async def asked(service: Service, path: Path, name: str, request: gr.Request) -> str:
+    """The prediction for a clip as HTML, or the error; waits for a slot like the requests of programs."""
+
+    def look() -> str:
+        return render.answer_html(service.look(path), name)
+
+    try:
+        async with service.queue.async_slot(client_of(request.request.scope), _never):
+            return await run_in_threadpool(look)
+    except AvcilError as error:
+        return render.problem_html(words(error, path, name))
+
+
+async def _never() -> bool:
+    """The request that began an event of Gradio ends at once; nothing tells whether the page is still open."""
+    return False

@@ -1,0 +1,101 @@
+"""Routes beside the API: uploads of the page, login and logout, metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+
+from avcil.serve.authentication import Authentication
+from avcil.serve.forms import FormRequest
+from avcil.serve.guard import client_of, session_cookie
+from avcil.serve.login_page import login_html
+from avcil.serve.metrics import CONTENT_TYPE_LATEST, Metrics
+from avcil.serve.refusal import RefusedError
+from avcil.serve.routes import UPLOAD
+from avcil.serve.uploads import Uploads
+
+
+def add_upload(app: FastAPI, uploads: Uploads, most_files: int) -> None:
+    """Take the uploads of the page in place of Gradio's route, which has no limits for all requests together."""
+
+    @app.post(UPLOAD.template, include_in_schema=False)
+    async def upload(request: Request, upload_id: str = "") -> list[str]:
+        """Store files; the response lists where, for the page's next event."""
+        from gradio.routes import file_upload_statuses
+
+        try:
+            async with FormRequest(request.scope, request.receive).form(
+                max_files=most_files, max_fields=0
+            ) as form:
+                found = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+                files = [(file.filename or "clip", file.file, file.size or 0) for file in found]
+                if not files:
+                    raise HTTPException(422, "the upload holds no file")
+                paths = await run_in_threadpool(uploads.add, client_of(request.scope), files)
+        finally:
+            if upload_id in file_upload_statuses._statuses:
+                file_upload_statuses.set_done(upload_id)
+        return [str(path) for path in paths]
+
+
+def add_metrics(app: FastAPI, metrics: Metrics) -> None:
+    """Serve the figures for Prometheus."""
+
+    @app.get("/metrics", include_in_schema=False)
+    def figures() -> Response:
+        return Response(metrics.text(), headers={"content-type": CONTENT_TYPE_LATEST})
+
+
+def add_login(app: FastAPI, authentication: Authentication, metrics: Metrics) -> None:
+    """Serve the login page, and log in and out."""
+
+    @app.get("/login", include_in_schema=False)
+    def login_page() -> HTMLResponse:
+        return HTMLResponse(login_html(), headers={"cache-control": "no-store"})
+
+    @app.post("/login", include_in_schema=False)
+    async def login(request: Request) -> Response:
+        async with request.form(max_files=0, max_fields=1, max_part_size=10_000) as form:
+            password = form.get("password")
+        given = password.encode("utf-8", "surrogatepass") if isinstance(password, str) else b""
+        try:
+            if authentication.is_password(given, client_of(request.scope)):
+                return _logged_in(request, authentication)
+            status, problem, headers = 401, "The password is wrong.", {}
+            metrics.rejection("wrong_password")
+        except RefusedError as refusal:
+            status, headers = refusal.status, refusal.all_headers()
+            problem = f"Too many wrong passwords. Try again in {refusal.retry_after} s."
+            metrics.rejection(refusal.code)
+        headers["cache-control"] = "no-store"
+        return HTMLResponse(login_html(problem), status, headers)
+
+    @app.post("/logout", include_in_schema=False)
+    def logout(request: Request) -> Response:
+        name = session_cookie(request.scope)
+        if token := request.cookies.get(name):
+            authentication.close_session(token)
+        response = RedirectResponse("login", 303)
+        response.delete_cookie(name, path="/", httponly=True, samesite="strict")
+        return response
+
+
+def _logged_in(request: Request, authentication: Authentication) -> Response:
+    response = RedirectResponse("./", 303)
+    cookie: dict[str, Any] = {"path": "/", "httponly": True, "samesite": "strict"}
+    secure = request.url.scheme == "https"
+    response.set_cookie(session_cookie(request.scope), authentication.open_session(), secure=secure, **cookie)
+    return response
+
+
+def handle_refusals(app: FastAPI) -> None:
+    """Answer rejections that are raised inside routes."""
+
+    @app.exception_handler(RefusedError)
+    def refused(request: Request, refusal: RefusedError) -> JSONResponse:
+        content = {"error": {"code": refusal.code, "message": refusal.message}}
+        return JSONResponse(content, refusal.status, refusal.all_headers())

@@ -1,0 +1,118 @@
+"""The tab where a class is taught and the last update is undone.
+
+Teaching is watched by a timer, not by the request that began it: a page that is closed and opened again goes on
+watching, and so does everybody else's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from avcil.errors import AvcilError
+from avcil.serve import render_teaching as render
+from avcil.serve.incoming import Upload
+from avcil.serve.page_ask import QUIET, SHOW, limits_text
+from avcil.serve.render import PARTS, problem_html
+from avcil.serve.service import Service, class_name
+
+HINT = (
+    '<div class="hint">Enter a class name and upload clips of it. Training takes seconds. The accuracy of the old '
+    "classes and of the new one then appears here; one clip in four is held out to measure it.</div>"
+)
+
+
+def header(service: Service) -> str:
+    """The top of the page, with the number of classes."""
+    recognizer = service.recognizer
+    return render.header_html(len(recognizer.classes_), recognizer.modality, read_only=service.read_only)
+
+
+def teach_tab(page: gr.Blocks, service: Service, top: gr.HTML) -> None:
+    """Fill the tab; `top` is the header, which changes with what is known."""
+    with gr.Row(elem_classes="columns"):
+        with gr.Column(scale=4, min_width=300):
+            label, known, files, start = _form(service)
+        with gr.Column(scale=6, min_width=300, elem_id="teach-results"):
+            said = gr.HTML("", elem_id="teach-said", padding=False)
+            status = gr.HTML(HINT, elem_id="teach-status", padding=False)
+            undo = gr.Button("Undo", elem_id="teach-undo", visible=False, size="sm")
+    seen = gr.State(None)
+
+    def typed(name: str | None) -> str:
+        name = class_name(name or "")
+        return render.known_html(name, name in service.recognizer.classes_)
+
+    def begin(name: str, paths: list[str] | None) -> tuple[Any, ...]:
+        try:
+            service.start_teaching(name or "", [Upload(Path(p), Path(p).name) for p in paths or []])
+        except AvcilError as error:
+            return problem_html(str(error)), gr.skip(), gr.skip()
+        return "", "", None
+
+    def take_back() -> str:
+        try:
+            undone = service.undo()
+        except AvcilError as error:
+            return problem_html(str(error))
+        return render.undone_html(undone["label"])
+
+    look = _look(service)
+    shown = [status, top, start, undo, seen]
+    label.change(typed, label, known, **QUIET)
+    begun = start.click(begin, [label, files], [said, label, files], **QUIET).then(look, seen, shown, **QUIET)
+    begun.then(None, None, None, js=SHOW.replace("PART", "teach-results"), **QUIET)
+    undo.click(take_back, None, said, **QUIET).then(look, seen, shown, **QUIET)
+    gr.Timer(1.0).tick(look, seen, shown, **QUIET)
+    page.load(look, seen, shown, **QUIET)
+
+
+def _form(service: Service) -> tuple[gr.Textbox, gr.HTML, gr.File, gr.Button]:
+    label = gr.Textbox(
+        label="Class name",
+        placeholder="for example: door bell",
+        max_lines=1,
+        max_length=100,
+        elem_id="teach-label",
+    )
+    known = gr.HTML("", elem_id="teach-known", padding=False)
+    files = gr.File(
+        label="Clips of the class", show_label=False, file_count="multiple", elem_id="teach-files", height=190
+    )
+    parts = PARTS[service.recognizer.modality]
+    most = f"1 to {service.limits.clips} clips at a time, with {parts}, each "
+    gr.HTML(
+        f'<p class="soft limits">{most}{limits_text(service.limits)}. Use eight or more.</p>',
+        padding=False,
+    )
+    start = gr.Button("Teach", variant="primary", elem_id="teach-start", min_width=110)
+    return label, known, files, start
+
+
+def _look(service: Service) -> Any:
+    """What a page asks every second: all that changes, or nothing where nothing has."""
+
+    def look(before: Any) -> tuple[Any, ...]:
+        teaching, sittings = service.teaching, service.work.sittings
+        now = (
+            teaching and (teaching.number, teaching.doing, teaching.done, teaching.ended.is_set()),
+            sittings and sittings[-1]["number"],
+        )
+        if now == before:
+            return (gr.skip(),) * 5
+        learning = service.learning
+        return (
+            render.teaching_html(teaching, sittings) or HINT,
+            header(service),
+            gr.update(value="Training …" if learning else "Teach", interactive=not learning),
+            gr.update(
+                value=f"Undo “{sittings[-1]['label']}”" if sittings else "Undo",
+                visible=bool(sittings),
+                interactive=not learning,
+            ),
+            now,
+        )
+
+    return look

@@ -1,0 +1,211 @@
+"""Page and API as one application, and the server that it runs in."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import resource
+import socket
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+# Before gradio is imported, which reads it once: no request may leave this machine.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import gradio
+import uvicorn
+from fastapi import FastAPI
+
+from avcil.errors import InputError
+from avcil.reporting import attention_figure
+from avcil.serve.api import make_api
+from avcil.serve.authentication import Authentication
+from avcil.serve.body import Pace
+from avcil.serve.connection import Connection
+from avcil.serve.guard import Guard
+from avcil.serve.limits import Limits
+from avcil.serve.metrics import Metrics
+from avcil.serve.origin import OriginCheck, is_loopback
+from avcil.serve.page import HEAD, WORDS, make_page, make_theme
+from avcil.serve.page_routes import add_login, add_metrics, add_upload, handle_refusals
+from avcil.serve.payload import PayloadCheck
+from avcil.serve.service import Service
+from avcil.serve.stopping import StoppableServer, stops_on_signals
+from avcil.serve.temporary import temporary_folder
+from avcil.serve.uploads import UploadLimits, Uploads
+
+STYLES = [Path(__file__).with_name("page.css"), attention_figure.STYLE]
+ICON = Path(__file__).with_name("icon.svg")
+
+
+def make_app(
+    service: Service,
+    *,
+    names: Iterable[str] | None = (),
+    password: str | None = None,
+    pace: Pace | None = None,
+) -> Guard:
+    """Make the whole application: /api for programs, / for people.
+
+    Args:
+        service: What it serves.
+        names: Names that requests may be for, besides those of this machine alone; None as in `OriginCheck`.
+        password: What a client must know; None lets everybody in.
+        pace: How fast the bodies of requests must arrive.
+    """
+    authentication = None if password is None else Authentication(password)
+    metrics = Metrics(service)
+    folder = Path(gradio.utils.get_upload_folder())
+    api = make_api(service)
+    handle_refusals(api)
+    add_upload(api, Uploads(folder, upload_limits(service.limits)), service.limits.clips)
+    add_metrics(api, metrics)
+    if authentication is not None:
+        add_login(api, authentication, metrics)
+    with ThreadPoolExecutor(1) as apart:  # gradio leaves an event loop open where none is running
+        mounting = apart.submit(lambda: asyncio.run(_mount_page(api, service, authentication is not None)))
+        page = mounting.result()
+    return Guard(
+        api,
+        limits=service.limits,
+        origins=OriginCheck(names),
+        payloads=PayloadCheck(page, folder),
+        metrics=metrics,
+        authentication=authentication,
+        pace=pace,
+    )
+
+
+async def _mount_page(api: FastAPI, service: Service, logout: bool) -> gradio.Blocks:
+    page = make_page(service, logout=logout)
+    gradio.mount_gradio_app(
+        api,
+        page,
+        path="/",
+        allowed_paths=[],
+        max_file_size=service.limits.upload_bytes,
+        show_error=False,
+        ssr_mode=False,
+        run_history=False,
+        enable_monitoring=False,
+        footer_links=[],
+        theme=make_theme(),
+        css_paths=STYLES,
+        favicon_path=str(ICON),
+        i18n=WORDS,
+        head=HEAD,
+    )
+    page.has_launched = (
+        True  # else Gradio does not check that files were uploaded here; it is read nowhere else
+    )
+    return page
+
+
+def upload_limits(limits: Limits) -> UploadLimits:
+    """Bounds of the page's upload folder: of one client, and of all."""
+    return UploadLimits(
+        client_bytes=4 * limits.upload_bytes,
+        client_files=4 * limits.clips,
+        total_bytes=20 * limits.upload_bytes,
+        total_files=20 * limits.clips,
+    )
+
+
+def serve(
+    run: Path,
+    *,
+    host: str,
+    port: int,
+    work: Path | None,
+    limits: Limits,
+    read_only: bool,
+    names: Sequence[str] = (),
+    password: str | None = None,
+) -> None:
+    """Serve a run until stopped; InputError if the address cannot be had or the run not served."""
+    with temporary_folder() as cache:
+        os.environ["GRADIO_TEMP_DIR"] = cache  # uploads of the page; gone with the server
+        listening = _listen(host, port)
+        service = Service(run, work=work, limits=limits, read_only=read_only)
+        try:
+            app = make_app(service, names=names if names or is_loopback(host) else None, password=password)
+            _announce(service, host, listening.getsockname()[1])
+            if password is None and (names or not is_loopback(host)):
+                _warn(service)
+            _allow_open_files(2 * service.limits.open_requests)
+            config = server_config(app, proxy=bool(names), timeout_graceful_shutdown=5)
+            server = StoppableServer(config, service)
+            quiet = logging.getLogger("uvicorn.error")
+            quiet.addFilter(
+                lambda _: not server.should_exit
+            )  # pages that are open when it is stopped are no errors
+            with stops_on_signals(server):
+                server.run(sockets=[listening])
+                service.close()
+        finally:
+            service.close()
+            listening.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen()  # who comes before the server is up waits, and is not turned away
+    except OSError as error:
+        raise InputError(
+            f"cannot listen at {host}, port {port}: {error.strerror}. Choose another --port"
+        ) from None
+    return listening
+
+
+def _announce(service: Service, host: str, port: int) -> None:
+    shown = f"[{host}]" if ":" in host else host
+    print(
+        f"Serving {service.run} ({len(service.recognizer.classes_)} classes) at http://{shown}:{port}",
+        flush=True,
+    )
+    print(
+        f"What it is taught is kept in {service.work.folder}; the run itself stays as it is. Ctrl-C stops.",
+        flush=True,
+    )
+    for message in service.messages:
+        print(f"avcil: teaching {message}", file=sys.stderr, flush=True)
+
+
+def server_config(app: Guard, *, proxy: bool = False, **options: Any) -> uvicorn.Config:
+    """The configuration of the HTTP server.
+
+    Args:
+        app: The application.
+        proxy: Whether a proxy on this machine hands requests on; then its X-Forwarded-For names the client.
+        options: Further options of uvicorn.
+    """
+    options = {"log_level": "warning", "http": Connection, "ws": "none", "proxy_headers": proxy, **options}
+    return uvicorn.Config(app, server_header=False, **options)
+
+
+def _warn(service: Service) -> None:
+    """Say what is open to everybody."""
+    print(
+        "avcil: warning: there is no password: everyone who can reach this server can ask, "
+        f"{'' if service.read_only else 'teach and undo, '}and download the model. "
+        "Give one with --password-file FILE or AVCIL_PASSWORD",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _allow_open_files(count: int) -> None:
+    """Raise the limit of open files as far as the system lets us: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,60 @@
+"""How a server stops: the first SIGTERM or Ctrl-C finishes what was accepted, the second one ends at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+import uvicorn
+
+from avcil.serve.service import Service
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StoppableServer(uvicorn.Server):
+    """A server that answers until all that was accepted is learned, and refuses new work with status 503 meanwhile."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self.service = service
+        self._stopping = False
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to `stops_on_signals`, which also covers what happens after `run`."""
+        yield
+
+    def handle_stop(self, number: int, frame: FrameType | None) -> None:
+        """The signal handler."""
+        if self._stopping:
+            os._exit(128 + number)
+        self._stopping = True
+        self.service.shut_down()
+        threading.Thread(target=self._finish, name="stop", daemon=True).start()
+
+    def _finish(self) -> None:
+        if self.service.learning:
+            print(
+                "Learning what was accepted, then stopping; once more stops at once.",
+                file=sys.stderr,
+                flush=True,
+            )
+        self.service.wait_for_teaching()
+        self.should_exit = True
+
+
+@contextlib.contextmanager
+def stops_on_signals(server: StoppableServer) -> Iterator[None]:
+    """Handle SIGINT and SIGTERM with `server.handle_stop`."""
+    before = {number: signal.signal(number, server.handle_stop) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,1 +1,0 @@
-"""A recogniser served to people (a page) and to programs (an HTTP API); extra [serve]."""

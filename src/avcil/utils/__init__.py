@@ -1,0 +1,1 @@
+"""Files, downloads, devices, progress: helpers that know nothing of clips or models."""

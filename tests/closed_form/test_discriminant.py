@@ -1,0 +1,164 @@
+"""The penalized discriminant against a direct computation, and without each clip in turn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from avcil.closed_form import Moments
+from avcil.closed_form.calibration import Calibration
+from avcil.closed_form.discriminant import Discriminant, nonconformity
+from avcil.closed_form.p_values import OddityCounts
+from avcil.closed_form.shrinkage import oas_weight
+
+PENALTY = np.array([0.5, 0.5, 7.0, 7.0, 7.0, 0.1])
+
+
+def direct_scores(features, labels, asked) -> np.ndarray:
+    """Minus half the Mahalanobis distances, times N, less what all classes share."""
+    H, y = features.numpy(), labels.numpy()
+    means = np.stack([H[y == c].mean(axis=0) for c in range(3)])
+    away = H - means[y]
+    K = np.linalg.inv(away.T @ away + np.diag(PENALTY))
+    x = asked.numpy()
+    distance = [np.einsum("ij,jk,ik->i", x - mean, K, x - mean) for mean in means]
+    return len(y) * (np.einsum("ij,jk,ik->i", x, K, x)[:, None] - np.stack(distance, axis=1)) / 2
+
+
+def moments_of(features, labels) -> Moments:
+    moments = Moments(6)
+    moments.grow(3)
+    moments.add(features, labels)
+    return moments
+
+
+def discriminant_of(features, labels) -> Discriminant:
+    return Discriminant(moments_of(features, labels), torch.from_numpy(PENALTY))
+
+
+def test_scores(make_clips):
+    """Differences of Mahalanobis distances."""
+    features, labels = make_clips(0)
+    found = discriminant_of(features, labels)
+    np.testing.assert_allclose(
+        features @ found.weight + found.bias, direct_scores(features, labels, features), rtol=1e-9
+    )
+
+
+def test_leave_one_out(make_clips):
+    """Each clip's scores are those of the discriminant of the others, up to the factor N for N - 1."""
+    features, labels = make_clips(1)
+    scores, lengths = discriminant_of(features, labels).leave_one_out(features, labels)
+    for i in range(40):
+        rest = torch.arange(40) != i
+        wanted = direct_scores(features[rest], labels[rest], features[i : i + 1])[0]
+        np.testing.assert_allclose(scores[i] * 39 / 40, wanted, rtol=1e-8, atol=1e-8)
+        clip = features[i].double()
+        without = discriminant_of(features[rest], labels[rest]).inverse()
+        assert float(lengths[i]) * 39 / 40 == pytest.approx(float(clip @ without @ clip), rel=1e-8)
+
+
+def shrunk_scores(features, labels, asked, psi) -> np.ndarray:
+    """As `direct_scores`, about the posterior means of the two-covariance model, of features as they are."""
+    H, y, x = features.numpy(), labels.numpy(), asked.numpy()
+    averages = np.stack([H[y == c].mean(axis=0) for c in range(3)])
+    away = H - averages[y]
+    K = np.linalg.inv(away.T @ away + np.diag(PENALTY))
+    counts = np.bincount(y, minlength=3)[:, None]
+    means = averages * psi / (psi + 1 / counts)  # B (B + W / n)^-1 with B = psi W, where W is diagonal
+    distance = [np.einsum("ij,jk,ik->i", x - mean, K, x - mean) for mean in means]
+    return len(y) * (np.einsum("ij,jk,ik->i", x, K, x)[:, None] - np.stack(distance, axis=1)) / 2
+
+
+def test_leave_one_out_with_shrunk_means(make_clips):
+    """The mean of a clip's own class is that of one clip fewer, and shrunk more."""
+    features, labels = make_clips(1)
+    psi = np.array([0.2, 0.2, 0.5, 0.5, 0.5, 0.0])
+    found = Discriminant(moments_of(features, labels), torch.from_numpy(PENALTY), torch.from_numpy(psi))
+    np.testing.assert_allclose(
+        features @ found.weight + found.bias, shrunk_scores(features, labels, features, psi), rtol=1e-9
+    )
+    scores, _ = found.leave_one_out(features, labels)
+    for i in range(0, 40, 3):
+        rest = torch.arange(40) != i
+        wanted = shrunk_scores(features[rest], labels[rest], features[i : i + 1], psi)[0]
+        np.testing.assert_allclose(scores[i] * 39 / 40, wanted, rtol=1e-8, atol=1e-8)
+
+
+def test_expected_sharpness_of_gaussian_classes():
+    """Known means and unit variance: the scores' own softmax is the posterior, so the inverse temperature is 1."""
+    draw = torch.Generator().manual_seed(0)
+    labels = torch.arange(4).repeat_interleave(5000)
+    features = 2 * torch.randn(4, 3, generator=draw)[labels] + torch.randn(20_000, 3, generator=draw)
+    moments = Moments(3)
+    moments.grow(4)
+    moments.add(features, labels)
+    assert Discriminant(moments, torch.zeros(3)).expected_sharpness() == pytest.approx(1, rel=0.01)
+
+
+def test_oddity_is_a_ratio_of_distances(make_clips):
+    """Smallest Mahalanobis distance from a class mean over that from the origin, computed the long way."""
+    features, labels = make_clips(2)
+    found = discriminant_of(features, labels)
+    clips, inverse = features.double(), found.inverse()
+    length = ((clips @ inverse) * clips).sum(dim=1)
+    away = clips[:, None] - found.moments.means()
+    wanted = torch.einsum("ncm,mk,nck->nc", away, inverse, away).min(dim=1).values / length
+    got = nonconformity(clips @ found.weight + found.bias, length)
+    torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-9)
+
+
+def test_error_rate_of_the_p_value():
+    """Of values drawn like those seen, at most alpha have a p-value of alpha or less, and nearly so many have."""
+    draw = torch.Generator().manual_seed(0)
+    seen = OddityCounts()
+    for _ in range(4):
+        seen.add(torch.rand(500, generator=draw))
+    p = seen.p_values(torch.rand(20_000, generator=draw))
+    for alpha in (0.01, 0.05, 0.2):
+        refused = float((p <= alpha).double().mean())
+        assert 0.8 * alpha - 0.005 < refused < alpha + 0.01
+    assert OddityCounts().p_values(torch.tensor([0.0, 9.0])).tolist() == [1.0, 1.0]
+
+
+def test_shrinkage_goes_with_the_evidence():
+    """Many clips of a lopsided cloud need less shrinking than few."""
+    covariance = torch.diag(torch.tensor([9.0, 1.0, 0.1], dtype=torch.float64))
+    assert 0 < oas_weight(covariance, 1000) < oas_weight(covariance, 10) <= 1
+
+
+def make_scores(seed: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 4, (count,), generator=draw)
+    scores = torch.randn(count, 4, generator=draw, dtype=torch.float64)
+    scores[torch.arange(count), labels] += 1
+    return scores, labels
+
+
+def test_sharpness_is_the_best():
+    """Scores whose log odds are exact ask for the sharpness that makes them so, within a step of the list."""
+    draw = torch.Generator().manual_seed(0)
+    odds = torch.randn(20_000, 4, generator=draw, dtype=torch.float64)
+    labels = torch.multinomial(odds.softmax(dim=1), 1, generator=draw)[:, 0]
+    calibration = Calibration()
+    calibration.add(odds / 5, labels)
+    assert 5 / 10 ** (1 / 8) < calibration.inverse_temperature < 5 * 10 ** (1 / 8)
+
+
+def test_calibration_adds_up():
+    """Steps in either order give the same curve, and an empty step nothing."""
+    one, other = Calibration(), Calibration()
+    for seed in (1, 2):
+        one.add(*make_scores(seed, 50))
+        other.add(*make_scores(3 - seed, 50))
+    one.add(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+    torch.testing.assert_close(one.losses, other.losses)
+
+
+def test_no_certainty_of_a_few_clips():
+    """Clips that all happen to be right do not ask for certainty."""
+    calibration = Calibration()
+    calibration.add(torch.eye(4, dtype=torch.float64), torch.arange(4))
+    best = (calibration.inverse_temperature * torch.eye(4)).softmax(dim=1).max()
+    assert 0.5 < best < 0.95

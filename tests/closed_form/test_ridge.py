@@ -1,0 +1,200 @@
+"""Ridge regression and the ways to choose its penalty, against direct computations over all clips."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import check_grad, minimize
+
+from avcil.closed_form import Moments, RidgeFit, RidgePath, cholesky_with_jitter, hold_out_error
+from avcil.closed_form import residual_dof as freedom
+from avcil.closed_form.block_ridge import LOWEST, choose_penalties, log_gcv, select_penalties
+from avcil.closed_form.class_moments import ClassMoments
+from avcil.closed_form.recursive_least_squares import RecursiveRidge
+from avcil.errors import AvcilError
+
+
+def moments_of(features, labels, classes: int) -> Moments:
+    moments = Moments(features.shape[1])
+    moments.grow(classes)
+    moments.add(features, labels)
+    return moments
+
+
+def direct(features, labels, classes: int, penalty) -> np.ndarray:
+    """Theta by least squares on clips and penalty rows together: no Gram matrix."""
+    H, Y = features.numpy(), np.eye(classes)[labels.numpy()]
+    rows = np.diag(np.sqrt(np.broadcast_to(penalty, H.shape[1])))
+    stacked = np.vstack([H, rows]), np.vstack([Y, np.zeros((len(rows), classes))])
+    return np.linalg.lstsq(*stacked, rcond=None)[0]
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 10**6), st.floats(-3, 4))
+def test_equals_joint_ridge_regression(make_clips, seed, exponent):
+    """Class after class gives the joint solution, to 1e-10."""
+    features, labels = make_clips(seed)
+    moments = Moments(6)
+    for c in range(3):
+        moments.grow(1)
+        moments.add(features[labels == c], labels[labels == c])
+    found = RidgeFit(moments, 10**exponent)
+    np.testing.assert_allclose(found.theta, direct(features, labels, 3, 10**exponent), rtol=1e-10, atol=1e-10)
+    assert found.jitter == 0
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.integers(0, 10**6), st.floats(-2, 3))
+def test_recursion_equals_it_too(make_clips, seed, exponent):
+    """The recursion over batches and growing classes gives the joint solution, and takes clips out again."""
+    features, labels = make_clips(seed)
+    recursive, targets = RecursiveRidge(6, 10**exponent), np.eye(3)[labels.numpy()]
+    targets = torch.from_numpy(targets)
+    recursive.grow(2)
+    early = labels < 2
+    recursive.add(features[early], targets[early][:, :2])
+    recursive.grow(1)
+    recursive.add(features[~early], targets[~early])
+    np.testing.assert_allclose(
+        recursive.theta, direct(features, labels, 3, 10**exponent), rtol=1e-8, atol=1e-9
+    )
+    recursive.remove(features[:5], targets[:5])
+    np.testing.assert_allclose(
+        recursive.theta, direct(features[5:], labels[5:], 3, 10**exponent), rtol=1e-7, atol=1e-8
+    )
+
+
+def test_recursive_leave_one_out(make_clips):
+    """Its residuals are those of models that never saw the clip."""
+    features, labels = make_clips(5)
+    targets = torch.from_numpy(np.eye(3)[labels.numpy()])
+    recursive = RecursiveRidge(6, 2.0)
+    recursive.grow(3)
+    recursive.add(features, targets)
+    residual = recursive.leave_one_out_residual(features, targets)
+    for i in range(40):
+        rest = np.arange(40) != i
+        wanted = targets[i].numpy() - features[i].numpy() @ direct(features[rest], labels[rest], 3, 2.0)
+        np.testing.assert_allclose(residual[i], wanted, atol=1e-9)
+
+
+@pytest.mark.parametrize("ridge", [0.1, 3.0, 100.0])
+def test_leave_one_out(make_clips, ridge):
+    """Scores are those of 40 models, each fitted without one clip."""
+    features, labels = make_clips(6)
+    moments = moments_of(features, labels, 3)
+    scores = RidgePath(moments).leave_one_out(features, labels, ridge)
+    again = RidgeFit(moments, ridge).leave_one_out(features, labels)
+    for i in range(40):
+        rest = np.arange(40) != i
+        wanted = features[i].numpy() @ direct(features[rest], labels[rest], 3, ridge)
+        np.testing.assert_allclose(scores[i], wanted, atol=1e-10)
+        np.testing.assert_allclose(again[i], wanted, atol=1e-10)
+
+
+@pytest.mark.parametrize(("count", "width"), [(40, 6), (10, 30)])
+@pytest.mark.parametrize("ridge", [1e-3, 1.0, 300.0])
+def test_gcv(make_clips, count, width, ridge):
+    """By the hat matrix of all clips, with more clips than features and with fewer."""
+    features, labels = make_clips(7, count=count, width=width)
+    H, Y = features.numpy(), np.eye(3)[labels.numpy()]
+    hat = H @ np.linalg.solve(H.T @ H + ridge * np.eye(width), H.T)
+    residual = np.eye(count) - hat
+    wanted = np.sum((residual @ Y) ** 2) / count / (np.trace(residual) / count) ** 2
+    moments = moments_of(features, labels, 3)
+    assert RidgePath(moments).gcv(ridge) == pytest.approx(wanted, rel=1e-6)
+    halves = [width // 2, width - width // 2]
+    if ridge >= LOWEST:
+        assert np.exp(log_gcv(moments, halves, np.log([ridge, ridge]))[0]) == pytest.approx(wanted, rel=1e-8)
+
+
+def test_gcv_of_blocks(make_clips):
+    """Unequal penalties, by the hat matrix; and the derivatives against finite differences."""
+    features, labels = make_clips(8)
+    H, Y = features.numpy(), np.eye(3)[labels.numpy()]
+    logs = np.log([0.5, 20.0])
+    penalty = np.exp(logs)[[0, 0, 1, 1, 1, 1]]
+    residual = np.eye(40) - H @ np.linalg.solve(H.T @ H + np.diag(penalty), H.T)
+    wanted = np.log(np.sum((residual @ Y) ** 2) / 40) - 2 * np.log(np.trace(residual) / 40)
+    moments = moments_of(features, labels, 3)
+    assert log_gcv(moments, [2, 4], logs)[0] == pytest.approx(wanted, rel=1e-10)
+    error = check_grad(
+        lambda x: log_gcv(moments, [2, 4], x)[0], lambda x: np.array(log_gcv(moments, [2, 4], x)[1]), logs
+    )
+    assert error < 1e-5
+
+
+def test_freedom_of_many_features(make_clips, monkeypatch):
+    """Estimated by random signs: near the exact value, its derivative exactly its own, and GCV hardly changed."""
+    features, labels = make_clips(13, count=600, width=150)
+    moments, sizes, logs = moments_of(features, labels, 3), [50, 100], np.log([30.0, 300.0])
+    penalty = torch.tensor(np.exp(logs))[[0] * 50 + [1] * 100]
+    factor = torch.linalg.cholesky(moments.gram + torch.diag(penalty))
+    exact, slope = freedom.residual_dof(factor, penalty, 600)
+    value = log_gcv(moments, sizes, logs)[0]
+    monkeypatch.setattr(freedom, "EXACT", 0)
+    left, estimated = freedom.residual_dof(factor, penalty, 600)
+    assert left != exact
+    assert left == pytest.approx(exact, abs=2 * (2 * 150 / freedom.PROBES) ** 0.5)
+    assert float(estimated.sum()) == pytest.approx(float(slope.sum()), rel=0.1)
+    assert log_gcv(moments, sizes, logs)[0] == pytest.approx(value, abs=0.02)
+    gradient = np.array(log_gcv(moments, sizes, logs)[1])
+    for block in range(2):
+        step = 1e-5 * np.eye(2)[block]
+        rise = log_gcv(moments, sizes, logs + step)[0] - log_gcv(moments, sizes, logs - step)[0]
+        assert gradient[block] == pytest.approx(rise / 2e-5, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("clips", [8, 20, 60])
+def test_freedom_of_many_features_and_few_clips(clips, monkeypatch):
+    """Where fewer clips than features are left free, what is left is exact, and the penalties are those of it."""
+    draw = torch.Generator().manual_seed(clips)
+    labels = torch.arange(clips) % 4
+    features = torch.randn(clips, 150, generator=draw) + 0.5 * torch.randn(4, 150, generator=draw)[labels]
+    moments = ClassMoments(150)
+    moments.grow(4)
+    moments.add(features, labels)
+    scaled = moments.standardized().moments
+    wanted = select_penalties(scaled, [75, 75])
+    monkeypatch.setattr(freedom, "EXACT", 0)
+    assert freedom.low_rank_root(scaled.gram).shape == (clips - 1, 150)
+    assert select_penalties(scaled, [75, 75]) == pytest.approx(wanted, rel=1e-6)
+    monkeypatch.setattr(freedom, "LARGEST_RANK", clips - 2)
+    assert freedom.low_rank_root(scaled.gram) is None
+
+
+def test_noise_is_weighed_down(make_clips):
+    """A block without information gets a far larger penalty than one that says the class."""
+    features, labels = make_clips(9, count=200)
+    noise = torch.randn(200, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    moments = moments_of(torch.cat([features, noise], dim=1), labels, 3)
+    told, silent = choose_penalties(moments, [6, 20], [10.0, 10.0])
+    assert silent > 50 * told
+    best = minimize(
+        lambda x: log_gcv(moments, [6, 20], x)[0], np.log([1e2, 1e4]), bounds=[(0, np.log(1e7))] * 2
+    )
+    assert log_gcv(moments, [6, 20], np.log([told, silent]))[0] == pytest.approx(best.fun, abs=5e-3)
+
+
+def test_hold_out_does_not_depend_on_order(make_clips):
+    """The fifth that is held out goes with the clips, not with their places."""
+    features, labels = make_clips(10, count=60)
+    moments = moments_of(features, labels, 3)
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(1))
+    one = hold_out_error(moments, features, labels, [0.1, 10.0])
+    other = hold_out_error(moments, features[order], labels[order], [0.1, 10.0])
+    assert one == pytest.approx(other, rel=1e-10)
+
+
+def test_jitter_is_reported():
+    """A matrix on the edge gets the least that makes it definite; one that is not even close is refused."""
+    ones = torch.ones(3, 3, dtype=torch.float64)
+    edge = ones - 1e-12 * torch.eye(3, dtype=torch.float64)
+    factor, jitter = cholesky_with_jitter(edge)
+    assert 1e-12 < jitter < 1e-10
+    torch.testing.assert_close(factor @ factor.T, ones, atol=1e-9, rtol=0)
+    with pytest.raises(AvcilError, match="positive definite"):
+        cholesky_with_jitter(-ones)

@@ -1,0 +1,380 @@
+"""Released features come into the store as they are, from every form of release; what is amiss is said.
+
+Files are of the exact released form and true shape (1568, 768), a few clips each.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import pickle
+import subprocess
+import sys
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from avcil.datasets.released.feature_files import find_released
+from avcil.datasets.released.import_features import import_features
+from avcil.datasets.released.token_grid import parse_grid, pool
+from avcil.errors import InputError
+from avcil.features import FeatureStore
+from avcil.features.failures import read_failures
+
+spec = importlib.util.spec_from_file_location("released_files", Path(__file__).with_name("released_files.py"))
+files = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(files)
+
+pytest.importorskip("h5py")
+
+IDS = files.clip_ids(24)
+FEW = IDS[:5]
+THREE_PARTS = tuple(f"KS_features.zip.a{letter}" for letter in "abc")
+
+
+@pytest.fixture(scope="module")
+def visual():
+    return files.visual_of(IDS)
+
+
+@pytest.fixture(scope="module")
+def audio():
+    return files.audio_of(IDS)
+
+
+def some(arrays, ids=FEW):
+    return {clip_id: arrays[clip_id] for clip_id in ids}
+
+
+def npy_files(audio, visual):
+    return {files.AUDIO_PATH: files.npy_bytes(audio), files.VISUAL_PATH: files.npy_bytes(visual)}
+
+
+def check_store(out, audio, visual, ids, dtype=np.float16):
+    """The store holds exactly these clips, with the numbers of the source."""
+    store = FeatureStore(out)
+    stored = [clip.clip_id for clip in store.clips]
+    assert sorted(stored) == sorted(ids)
+    for row, clip_id in enumerate(stored):
+        assert np.array_equal(store.visual([row])[0].reshape(1568, 768), visual[clip_id].astype(dtype))
+        assert np.array_equal(store.audio([row])[0], audio[clip_id].astype(dtype))
+    return store
+
+
+def test_an_unpacked_folder_comes_in_whole(tmp_path, audio, visual):
+    """24 clips at true shape: numbers, token grid, labels, splits, order and fingerprint."""
+    source = files.unpacked(tmp_path / "source", npy_files(audio, visual))
+    benchmark = files.benchmark_of(IDS)
+    report = import_features(source, tmp_path / "store", benchmark)
+    store = check_store(tmp_path / "store", audio, visual, IDS)
+    assert store.visual_shape == (8, 196, 768)
+    assert {clip.clip_id: (clip.label, clip.split) for clip in store.clips} == {
+        clip_id: (where.label, where.split) for clip_id, where in benchmark.clips.items()
+    }
+    assert store.manifest.visual.encoder["name"] == store.manifest.audio.encoder["name"] == "released:AVE"
+    assert (report.stored, report.earlier, dict(report.failures)) == (24, 0, {})
+    assert json.loads((tmp_path / "store" / "import.json").read_text())["stored"] == 24
+
+
+@pytest.mark.parametrize("form", ["zip", "deflated zip", "h5 folder", "h5 zip", "h5 deflated", "h5 parts"])
+def test_every_released_form_gives_the_same_store(tmp_path, audio, visual, form):
+    """Folder, archive, compressed archive and parts; pickled dict and HDF5."""
+    ids = FEW[:2] if "deflated" in form else FEW
+    some_audio, some_visual = some(audio, ids), some(visual, ids)
+    content = npy_files(some_audio, some_visual)
+    if "h5" in form:
+        content = {files.AUDIO_PATH: content[files.AUDIO_PATH], files.H5_PATH: files.h5_bytes(some_visual)}
+    benchmark = files.benchmark_of(ids)
+    if "folder" in form:
+        source = files.unpacked(tmp_path / "source", content)
+    else:
+        method = zipfile.ZIP_DEFLATED if "deflated" in form else zipfile.ZIP_STORED
+        source = files.zipped(tmp_path / "in" / "KS_features.zip", content, method)
+    if "parts" in form:
+        benchmark = files.benchmark_of(ids, THREE_PARTS)
+        parts = files.in_parts(source, 3)
+        for start in (parts[0], parts[2]):
+            assert find_released(start, benchmark.protocol).visual.paths == tuple(parts)
+        source = tmp_path / "in"
+    import_features(source, tmp_path / "store", benchmark)
+    check_store(tmp_path / "store", some_audio, some_visual, ids)
+    assert not list((tmp_path / "store").glob(".unpacked-*"))
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_pickles_of_every_protocol_and_without_npy_header_come_in(tmp_path, audio, visual, protocol):
+    """The release has protocol 3; numpy of today writes 4."""
+    some_audio, some_visual = some(audio, FEW[:2]), some(visual, FEW[:2])
+    content = {
+        files.AUDIO_PATH: pickle.dumps(some_audio, protocol),
+        files.VISUAL_PATH: pickle.dumps(some_visual, protocol),
+    }
+    import_features(files.unpacked(tmp_path / "s", content), tmp_path / "store", files.benchmark_of(FEW[:2]))
+    check_store(tmp_path / "store", some_audio, some_visual, FEW[:2])
+
+
+def test_a_stopped_import_goes_on_and_gives_the_same_store(tmp_path, audio, visual, monkeypatch):
+    """Clips that were committed are not read into the store again; float32 is exact."""
+    source = files.unpacked(tmp_path / "source", npy_files(some(audio), some(visual)))
+    benchmark, out = files.benchmark_of(FEW), tmp_path / "store"
+    import avcil.datasets.released.import_features as module
+
+    def stop(tokens, grid):
+        if np.array_equal(tokens, visual[FEW[3]]):
+            raise KeyboardInterrupt
+        return pool(tokens, grid)
+
+    monkeypatch.setattr(module, "pool", stop)
+    with pytest.raises(KeyboardInterrupt):
+        import_features(source, out, benchmark, dtype="float32", shard_size=2)
+    monkeypatch.undo()
+    assert len(FeatureStore(out).clips) == 2
+    report = import_features(source, out, benchmark, dtype="float32", shard_size=2)
+    assert (report.stored, report.earlier) == (5, 2)
+    check_store(out, audio, visual, FEW, np.float32)
+    again = import_features(source, out, benchmark, dtype="float32", shard_size=2)
+    assert (again.stored, again.earlier) == (5, 5)
+
+
+def test_missing_and_extra_and_broken_clips_are_listed(tmp_path, audio, visual):
+    """Each clip that is not stored has its reason in failures.csv; others are counted."""
+    ids = IDS[:7]
+    no_audio, no_visual, neither, broken, deaf, extra, good = ids
+    some_audio, some_visual = some(audio, ids), some(visual, ids)
+    del some_audio[no_audio], some_audio[neither], some_visual[no_visual], some_visual[neither]
+    some_visual[broken] = np.full((1568, 768), np.nan, np.float32)
+    some_audio[deaf] = np.full(768, np.inf, np.float32)
+    source = files.unpacked(tmp_path / "source", npy_files(some_audio, some_visual))
+    benchmark = files.benchmark_of([clip_id for clip_id in ids if clip_id != extra])
+    report = import_features(source, tmp_path / "store", benchmark)
+    check_store(tmp_path / "store", audio, visual, [good])
+    reasons = {clip_id: failure.reason for clip_id, failure in read_failures(tmp_path / "store").items()}
+    assert reasons == {
+        no_audio: "not among the released audio features",
+        no_visual: "not among the released visual features",
+        neither: "neither among the released audio nor among the visual features",
+        broken: "its released features hold NaN or infinity",
+        deaf: "its released features hold NaN or infinity",
+    }
+    assert sum(report.failures.values()) == 5
+    assert (report.extra_audio, report.extra_visual) == ((extra,), (extra,))
+    assert "1 clips with audio features are not in the benchmark" in report.text()
+
+
+@pytest.mark.parametrize(
+    ("text", "shape"), [("8x7x7", (8, 49, 768)), ("4x14x2", (4, 28, 768)), ("8X1x1", (8, 1, 768))]
+)
+def test_tokens_are_pooled_by_area_on_request(tmp_path, audio, visual, text, shape):
+    """Each stored token is the mean of the released ones that it covers."""
+    ids, grid = FEW[:2], parse_grid(text)
+    source = files.unpacked(tmp_path / "source", npy_files(some(audio, ids), some(visual, ids)))
+    import_features(source, tmp_path / "store", files.benchmark_of(ids), grid=grid, dtype="float32")
+    store = FeatureStore(tmp_path / "store")
+    assert store.visual_shape == shape
+    whole = visual[store.clips[0].clip_id].reshape(8, 14, 14, 768).astype(float)
+    t, h, w = 8 // grid[0], 14 // grid[1], 14 // grid[2]
+    last = whole[-t:, -h:, -w:].mean(axis=(0, 1, 2))
+    assert np.allclose(store.visual([0])[0][-1, -1], last, atol=1e-5)
+    with pytest.raises(InputError, match="another visual encoder"):
+        import_features(source, tmp_path / "store", files.benchmark_of(ids), dtype="float32")
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.sampled_from(["8", "4", "2", "1"]), st.sampled_from(["14", "7", "2", "1"]), st.integers(0, 9))
+def test_pooling_keeps_the_mean(t, s, seed):
+    """Averages over equal areas keep the average of all."""
+    tokens = np.random.default_rng(seed).standard_normal((1568, 3))
+    assert np.allclose(pool(tokens, parse_grid(f"{t}x{s}x{s}")).mean(axis=(0, 1)), tokens.mean(axis=0))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "8x14", "3x14x14", "8x14x5", "16x14x14", "0x7x7", "8x7x7x7", "8,7,7", "-8x7x7"]
+)
+def test_grids_that_do_not_divide_are_refused(text):
+    """The message lists what divides."""
+    with pytest.raises(InputError, match=r"T one of 1/2/4/8"):
+        parse_grid(text)
+
+
+def test_files_of_another_form_are_refused_at_once(tmp_path, audio, visual):
+    """Another shape, another type, another benchmark: errors, not a store of nonsense."""
+    ids = FEW[:2]
+    good_audio, good_visual = some(audio, ids), some(visual, ids)
+    cases = [
+        (good_audio, {ids[0]: np.zeros((1568, 767), np.float32)}, "shape"),
+        (good_audio, {ids[0]: np.zeros((1568, 768), np.float64)}, "float64"),
+        ({ids[0]: np.zeros((1, 768), np.float32)}, good_visual, "shape"),
+        (some(audio, IDS[9:]), good_visual, "another benchmark"),
+        ({}, good_visual, "another benchmark"),
+    ]
+    for number, (an_audio, a_visual, said) in enumerate(cases):
+        source = files.unpacked(tmp_path / f"source{number}", npy_files(an_audio, a_visual))
+        with pytest.raises(InputError, match=said):
+            import_features(source, tmp_path / f"store{number}", files.benchmark_of(ids))
+
+
+def test_memory_does_not_grow_with_the_number_of_clips(tmp_path, audio, visual):
+    """20 clips of 4.8 MB (96 MB): the import holds a shard of 2 and a few arrays, not the file."""
+    ids = files.clip_ids(20)
+    many = {clip_id: np.full((1568, 768), i, np.float32) for i, clip_id in enumerate(ids)}
+    source = files.unpacked(tmp_path / "source", npy_files(files.audio_of(ids), many))
+    del many
+    tracemalloc.start()
+    import_features(source, tmp_path / "store", files.benchmark_of(ids), shard_size=2)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(FeatureStore(tmp_path / "store").clips) == 20
+    assert peak < 40 * 2**20
+
+
+def test_an_import_that_stores_nothing_is_an_error(tmp_path, audio):
+    """Sound alone makes no store: the reasons are counted in the message."""
+    source = files.unpacked(tmp_path / "source", npy_files(some(audio), {}))
+    with pytest.raises(InputError, match="5 not among the released visual features"):
+        import_features(source, tmp_path / "store", files.benchmark_of(FEW))
+
+
+def test_a_hostile_feature_file_is_refused_and_runs_nothing(tmp_path, audio):
+    """An attack in the middle of the visual dict is named; nothing of it happens."""
+
+    class Attack:
+        def __reduce__(self):
+            return exec, (f"open({str(tmp_path / 'ran')!r}, 'w')",)
+
+    content = {
+        files.AUDIO_PATH: files.npy_bytes(some(audio)),
+        files.VISUAL_PATH: pickle.dumps({FEW[0]: np.zeros((1568, 768), np.float32), FEW[1]: Attack()}, 4),
+    }
+    with pytest.raises(InputError, match=r"builtins\.exec.*Nothing of it was run"):
+        import_features(files.unpacked(tmp_path / "s", content), tmp_path / "store", files.benchmark_of(FEW))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_h5_files_that_reach_elsewhere_are_refused(tmp_path, audio, visual):
+    """Links and data in other files would read what the user never gave."""
+    import h5py
+
+    (tmp_path / "secret").write_bytes(bytes(1568 * 768 * 4))
+
+    def external(h5):
+        h5.create_dataset(FEW[0], (1568, 768), "f4", external=[(str(tmp_path / "secret"), 0, 1568 * 768 * 4)])
+
+    def soft_link(h5):
+        h5[FEW[0]] = h5py.SoftLink("/elsewhere")
+
+    def external_link(h5):
+        h5[FEW[0]] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/x")
+
+    def group(h5):
+        h5.create_group(FEW[0])
+
+    def virtual(h5):
+        layout = h5py.VirtualLayout((1568, 768), "f4")
+        layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "x", (1568, 768))
+        h5.create_virtual_dataset(FEW[0], layout)
+
+    for fill in (external, soft_link, external_link, group, virtual):
+        source = files.unpacked(tmp_path / fill.__name__, {files.AUDIO_PATH: files.npy_bytes(some(audio))})
+        path = source / files.H5_PATH
+        path.parent.mkdir(parents=True)
+        with h5py.File(path, "w") as h5:
+            fill(h5)
+        with pytest.raises(InputError, match=r"refused|no array but"):
+            import_features(source, tmp_path / f"store {fill.__name__}", files.benchmark_of(FEW))
+
+
+@pytest.mark.parametrize("form", ["npy", "h5"])
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_corrupt_archive_is_found_before_anything_is_stored(tmp_path, audio, visual, form, method):
+    """One bit turned in the middle of the visual data: the checksum tells, and no clip is in the store."""
+    ids = FEW[:2]
+    content = {files.AUDIO_PATH: files.npy_bytes(some(audio, ids))}
+    if form == "npy":
+        content[files.VISUAL_PATH] = files.npy_bytes(some(visual, ids))
+    else:
+        content[files.H5_PATH] = files.h5_bytes(some(visual, ids))
+    path = files.zipped(tmp_path / "AVE_features.zip", content, method)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="damaged"):
+        import_features(path, tmp_path / "store", files.benchmark_of(ids))
+    assert not (tmp_path / "store" / "index.jsonl").read_bytes()
+    assert not list((tmp_path / "store").glob(".unpacked*"))
+
+
+def test_a_checked_archive_is_not_checked_again_unless_it_changed(tmp_path, audio, visual, monkeypatch):
+    """The second run of the same import saves the pass over the archive."""
+    import avcil.datasets.released.import_features as module
+
+    checked = []
+    monkeypatch.setattr(module, "check_archive", lambda member: checked.append(member.name))
+    content = npy_files(some(audio, FEW[:1]), some(visual, FEW[:1]))
+    path, benchmark = files.zipped(tmp_path / "AVE_features.zip", content), files.benchmark_of(FEW[:1])
+    import_features(path, tmp_path / "store", benchmark)
+    import_features(path, tmp_path / "store", benchmark)
+    assert len(checked) == 2  # sound and picture, once
+    os.utime(path, (1, 1))
+    import_features(path, tmp_path / "store", benchmark)
+    assert len(checked) == 4
+    import_features(path, tmp_path / "other", benchmark, check=False)
+    assert len(checked) == 4
+
+
+def test_the_verb_imports_and_refuses_contradictions(tmp_path, capsys):
+    """`avcil import-features` asks for a source or --download, and for options that go together."""
+    from avcil.cli import import_features as verb
+
+    for options, said in [
+        ({}, "SOURCE"),
+        ({"source": tmp_path, "download": True}, "SOURCE"),
+        ({"source": tmp_path, "base_url": "http://x"}, "go with --download"),
+        ({"source": tmp_path, "grid": "3x3x3"}, "does not divide"),
+    ]:
+        with pytest.raises(InputError, match=said):
+            verb.run(verb.Args(benchmark="ave-ci", out=tmp_path / "store", **options))
+
+
+def test_looking_at_the_verbs_loads_nothing_heavy():
+    """Help answers at once: neither torch nor numpy nor h5py behind the options."""
+    code = (
+        "import sys, avcil.cli.benchmark, avcil.cli.import_features;"
+        "sys.exit(bool({'torch', 'numpy', 'h5py'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def bomb(path, content=bytes(40 << 20)):
+    """An archive of zeros that expand a thousand times."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(files.AUDIO_PATH, files.npy_bytes(files.audio_of(FEW[:2])))
+        archive.writestr(files.H5_PATH, content)
+    return path
+
+
+def test_an_archive_that_expands_without_end(tmp_path):
+    """Refused before anything is unpacked."""
+    with pytest.raises(InputError, match=r"expand from .* more than 100 times"):
+        import_features(bomb(tmp_path / "bomb.zip"), tmp_path / "store", files.benchmark_of(FEW[:2]))
+    assert not list(tmp_path.rglob(".unpacked*"))
+
+
+def test_what_was_unpacked_does_not_stay_if_it_is_refused(tmp_path):
+    """600 MB used to stay on the disk after the archive was rejected."""
+    archive = bomb(tmp_path / "a.zip", np.random.default_rng(0).bytes(1 << 20))
+    with pytest.raises(InputError, match="damaged"):
+        import_features(archive, tmp_path / "store", files.benchmark_of(FEW[:2]))
+    assert not list(tmp_path.rglob(".unpacked*"))
+
+
+def test_an_archive_that_is_a_pipe_does_not_wait(tmp_path):
+    """Opening a pipe waits for a writer that never comes."""
+    os.mkfifo(tmp_path / "AVE_features.zip")
+    with pytest.raises(InputError, match="a named pipe"):
+        import_features(tmp_path / "AVE_features.zip", tmp_path / "store", files.benchmark_of(FEW[:2]))

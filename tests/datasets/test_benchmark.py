@@ -1,0 +1,118 @@
+"""Benchmarks: every class in exactly one step, in an order that its seed decides."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from avcil.datasets import Benchmark
+from avcil.errors import InputError
+
+CLASSES = st.sets(
+    st.text(st.characters(exclude_categories=["Cs", "Z", "C"]), min_size=1, max_size=6), min_size=1
+)
+
+
+@settings(deadline=None, max_examples=50)
+@given(CLASSES, st.data(), st.none() | st.integers(0, 5))
+def test_each_class_comes_once(classes, data, seed):
+    """Steps split the classes into equal parts but for the last; the same arguments give the same steps."""
+    size = data.draw(st.integers(1, len(classes)))
+    benchmark = Benchmark.from_classes(classes, size, seed)
+    assert sorted(benchmark.classes) == sorted(classes)
+    assert {len(step) for step in benchmark.steps[:-1]} <= {size}
+    assert 1 <= len(benchmark.steps[-1]) <= size
+    assert Benchmark.from_classes(sorted(classes, reverse=True), size, seed) == benchmark
+    assert all(label in benchmark.steps[benchmark.task_of(label)] for label in classes)
+    assert Benchmark.from_dict(json.loads(json.dumps(benchmark.to_dict()))) == benchmark
+
+
+def test_order_is_natural_or_of_its_seed():
+    """Without a seed a person finds the classes where they expect them; seeds give different orders."""
+    classes = [f"clip {n}" for n in range(12)]
+    assert Benchmark.from_classes(classes, 12).classes == tuple(classes)
+    orders = {Benchmark.from_classes(classes, 12, seed).classes for seed in range(5)}
+    assert len(orders) == 5
+
+
+def test_natural_order_takes_names_that_end_early():
+    """Names that are beginnings of one another compare."""
+    assert Benchmark.from_classes(["a1b", "a", "a1", "1", "b"], 5).classes == ("1", "a", "a1", "a1b", "b")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("s.json", '[["cat, big", "\\"dog\\""], ["-bell"]]'),
+        ("s.csv", '"cat, big","""dog"""\n-bell\n\n'),
+    ],
+)
+def test_steps_of_a_file(tmp_path, name, text):
+    """Unequal steps, and class names with commas, quotes and a leading dash."""
+    (tmp_path / name).write_text(text)
+    benchmark = Benchmark.from_file(tmp_path / name)
+    assert benchmark.steps == (("cat, big", '"dog"'), ("-bell",))
+    assert benchmark.name == "s"
+
+
+def test_class_names_that_are_whole_numbers(tmp_path):
+    """Folders are often named 1, 2, 3, and people write them without quotes; a byte order mark does no harm."""
+    (tmp_path / "s.json").write_bytes(b'\xef\xbb\xbf[[1, "2"], [10]]')
+    assert Benchmark.from_file(tmp_path / "s.json").steps == (("1", "2"), ("10",))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("s.json", '{"a": 1}', "list of lists"),
+        ("s.json", '[["a", 1.0]]', "1.0 is no class name"),
+        ("s.json", '[["a", true]]', "true is no class name"),
+        ("s.json", '[["a", null]]', "list of lists"),
+        ("s.json", '["ab"]', "list of lists"),
+        ("s.json", "[]", "no step"),
+        ("s.json", '[["a"], []]', "step 2 of 2 has no class"),
+        ("s.json", '[["a"], ["a"]]', "given twice: 'a'"),
+        ("s.json", '[[" "]]', "not empty"),
+        ("s.csv", 'a,b\n"c"d\n', "not a CSV"),
+        ("s.txt", "a", ".json or .csv"),
+    ],
+)
+def test_a_file_that_cannot_be_used(tmp_path, name, text, said):
+    """Each fault is said with what is allowed."""
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError) as caught:
+        Benchmark.from_file(tmp_path / name)
+    assert said in str(caught.value)
+
+
+def test_a_missing_file():
+    """It is said that there is none."""
+    for name in ("none.json", "none.csv"):
+        with pytest.raises(InputError, match="there is no"):
+            Benchmark.from_file(name)
+
+
+def test_classes_that_a_store_lacks():
+    """A slip in a class name gets the nearest names; classes in no step are told, not hidden."""
+    benchmark = Benchmark.from_steps([["dog", "cat"], ["bell"]])
+    with pytest.raises(InputError, match="unknown class 'bell'; did you mean bells"):
+        benchmark.check_classes(["dog", "cat", "bells"], "the store s")
+    assert benchmark.check_classes(["dog", "cat", "bell", "horn"], "the store s") == ("horn",)
+    with pytest.raises(InputError, match="unknown class 'dogs'; did you mean dog"):
+        benchmark.task_of("dogs")
+
+
+@pytest.mark.parametrize("size", [0, -1, 4])
+def test_step_sizes_that_do_not_fit(size):
+    """The error says which sizes do."""
+    with pytest.raises(InputError, match="--classes-per-step"):
+        Benchmark.from_classes(["a", "b", "c"], size)
+
+
+def test_a_part_of_a_benchmark():
+    """Order stays; steps left empty go; a class that is none of its own is an error."""
+    benchmark = Benchmark.from_steps([["a", "b"], ["c"], ["d", "e"]])
+    assert benchmark.restricted_to(["e", "b"]).steps == (("b",), ("e",))
+    with pytest.raises(InputError, match="unknown class 'x'"):
+        benchmark.restricted_to(["x"])

@@ -1,0 +1,120 @@
+"""Demo clips: fair by construction, the same for the same seed, and resumable."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avcil.datasets.synthetic.clips import is_whole_mp4, render_demo_clips
+from avcil.datasets.synthetic.drawing import draw_frames
+from avcil.datasets.synthetic.scene import (
+    FRAME_RATE,
+    MOTIONS,
+    PIXELS,
+    SECONDS,
+    SOUNDS,
+    demo_class_names,
+    draw_scene,
+)
+from avcil.datasets.synthetic.sound import play_sound
+from avcil.errors import InputError
+from avcil.media import probe
+
+
+def scenes(count: int) -> list:
+    names = demo_class_names()
+    return [(name, draw_scene(name, (7, i, index))) for i, name in enumerate(names) for index in range(count)]
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
+    folder = tmp_path_factory.mktemp("demo") / "clips"
+    return folder, render_demo_clips(folder, train=1, val=0, test=0, workers=1)
+
+
+def test_classes_pair_every_thing_with_every_sound():
+    """Each of the four steps brings one new sound, with every thing: within a step only the picture tells."""
+    names = demo_class_names()
+    assert len(set(names)) == 16
+    for step in range(4):
+        things, sounds = zip(*(name.split("-") for name in names[4 * step : 4 * step + 4]), strict=True)
+        assert len(set(things)) == 4
+        assert len(set(sounds)) == 1
+
+
+def test_picture_alone_leaves_three_classes() -> None:
+    """The three things differ in kind and in motion, and the one that sounds is not told by its place."""
+    places = Counter()
+    for name, scene in scenes(20):
+        assert (
+            len({thing.kind for thing in scene.things}) == len({thing.motion for thing in scene.things}) == 3
+        )
+        heard = scene.things[0]
+        assert name == f"{heard.kind}-{SOUNDS[MOTIONS.index(heard.motion)]}"
+        places[(heard.middle[0] > PIXELS / 2, heard.middle[1] > PIXELS / 2)] += 1
+    assert min(places.values()) > 50
+
+
+def test_same_key_same_clip() -> None:
+    """A clip is its seed."""
+    first, second = (draw_scene("star-horn", (1, 2)) for _ in range(2))
+    assert first == second
+    assert np.array_equal(draw_frames(first), draw_frames(second))
+    assert np.array_equal(play_sound(first), play_sound(second))
+    assert not np.array_equal(draw_frames(first), draw_frames(draw_scene("star-horn", (1, 3))))
+
+
+def test_bell_strokes_fall_on_landings() -> None:
+    """What is heard is tied to what is seen: the sound jumps up just as the thing lands."""
+    for index in range(3):
+        scene = draw_scene("ball-bell", (5, index))
+        heard, sound = scene.things[0], play_sound(scene)
+        landings = (np.arange(1, 6) - heard.phase) * heard.period
+        for landing in landings[(landings > 0.06) & (landings < SECONDS - 0.06)]:
+            at = round(landing * 16_000)
+            assert np.abs(sound[at : at + 400]).mean() > 1.2 * np.abs(sound[at - 500 : at - 100]).mean()
+
+
+def test_sounds_stay_within_full_scale() -> None:
+    """No clipping, no silence."""
+    for _, scene in scenes(1):
+        assert 0.3 < np.abs(play_sound(scene)).max() <= 0.81
+
+
+def test_rendered_files_are_real_clips(rendered: tuple[Path, list[Path]]) -> None:
+    """Sixteen files in split/class/clip.mp4, of the length said."""
+    folder, paths = rendered
+    assert len(paths) == 16
+    assert all(is_whole_mp4(path) for path in paths)
+    assert paths[0] == folder / "train" / "ball-bell" / "000.mp4"
+    assert probe(paths[0]).duration == pytest.approx(SECONDS, abs=0.1)
+    assert len(draw_frames(draw_scene("ball-bell", (0,)))) == SECONDS * FRAME_RATE
+
+
+def test_rendering_goes_on_where_it_stopped(rendered: tuple[Path, list[Path]]) -> None:
+    """Whole clips stay; a torn and a missing one come back with the same bytes."""
+    folder, paths = rendered
+    before = [path.read_bytes() for path in paths]
+    stamps = [path.stat().st_mtime_ns for path in paths]
+    paths[3].write_bytes(before[3][:-100])
+    paths[5].unlink()
+    told: list[tuple[int, int]] = []
+    render_demo_clips(folder, train=1, val=0, test=0, workers=1, on_progress=lambda *done: told.append(done))
+    assert told == [(14, 16), (15, 16), (16, 16)]
+    assert [path.read_bytes() for path in paths] == before
+    changed = [index for index, path in enumerate(paths) if path.stat().st_mtime_ns != stamps[index]]
+    assert changed == [3, 5]
+
+
+def test_folders_of_other_clips_are_refused(rendered: tuple[Path, list[Path]], tmp_path: Path) -> None:
+    """Clips of two seeds never mix, and a folder of something else is left alone."""
+    with pytest.raises(InputError, match="another seed"):
+        render_demo_clips(rendered[0], seed=1, train=1, val=0, test=0)
+    (tmp_path / "holiday.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"holiday\.txt"):
+        render_demo_clips(tmp_path)
+    with pytest.raises(InputError, match="numbers of clips"):
+        render_demo_clips(tmp_path / "new", train=-1)

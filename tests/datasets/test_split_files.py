@@ -1,0 +1,118 @@
+"""Split files of the released form are read; hostile and contradictory ones are refused by name."""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avcil.datasets.protocols import CLASS_CLIPS, CLASS_IDS, CLIP_CLASSES
+from avcil.datasets.split_files import read_splits
+from avcil.errors import InputError
+
+CLASSES = {"subway, metr": 1, "Cat": 0}
+CLIPS = {
+    "train": {0: ["-abcdefghij", "b2"], 1: ["c3"]},
+    "val": {0: ["d4"], 1: ["e5"]},
+    "test": {0: [], 1: ["f6", "g7"]},
+}
+
+
+def labels_of(clips: dict) -> dict:
+    names = {number: name for name, number in CLASSES.items()}
+    return {split: {i: names[n] for n, ids in part.items() for i in ids} for split, part in clips.items()}
+
+
+def write(folder: Path, **changed: object) -> Path:
+    """The three files, as the release writes them."""
+    values = {CLASS_IDS: CLASSES, CLASS_CLIPS: CLIPS, CLIP_CLASSES: labels_of(CLIPS)}
+    names = {"classes": CLASS_IDS, "clips": CLASS_CLIPS, "labels": CLIP_CLASSES}
+    values |= {names[key]: value for key, value in changed.items()}
+    for name, value in values.items():
+        np.save(folder / name, value, allow_pickle=True)
+    return folder
+
+
+def test_classes_and_clips_come_in_the_released_order(tmp_path):
+    """Classes by number; clips by split, class number and place; a cut class name stays as released."""
+    splits = read_splits(write(tmp_path))
+    assert splits.classes == ("Cat", "subway, metr")
+    assert list(splits.clips) == ["-abcdefghij", "b2", "c3", "d4", "e5", "f6", "g7"]
+    assert (splits.clips["g7"].label, splits.clips["g7"].split) == ("subway, metr", "test")
+
+
+def changed(path: list, value: object) -> dict:
+    clips = copy.deepcopy(CLIPS)
+    place = clips
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return clips
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"classes": {"Cat": 0, "Dog": 2}}, "without gaps"),
+        ({"classes": {"Cat": 0, "cat": 1}}, "differ only in case"),
+        ({"classes": {"Cat": "0"}}, "whole numbers"),
+        ({"classes": {}}, "must map"),
+        ({"clips": changed(["val"], [])}, "splits train, val, test"),
+        ({"clips": {"train": {}, "val": {}}}, "splits train, val, test"),
+        ({"clips": changed(["train", 7], ["x"])}, "no class with a list"),
+        ({"clips": changed(["train", "a"], ["x"])}, "no class number"),
+        ({"clips": changed(["train", 1], "c3")}, "no class with a list"),
+        ({"clips": changed(["train", 1], ["c3", 4])}, "no text"),
+        ({"clips": changed(["test", 0], ["b2"])}, "listed twice"),
+        ({"clips": changed(["train", 1], [])}, "no training clip of class"),
+        ({"clips": changed(["val", 0], ["d4", "new"])}, "one of the split files only"),
+        ({"labels": labels_of(CLIPS) | {"train": {}}}, "one of the split files only"),
+        (
+            {"labels": labels_of(CLIPS) | {"val": {"d4": "subway, metr", "e5": "subway, metr"}}},
+            "another class",
+        ),
+        ({"labels": labels_of(CLIPS) | {"val": {"d4": ["Cat"], "e5": "subway, metr"}}}, "a class name"),
+        ({"labels": labels_of(CLIPS) | {"val": {"d4": np.zeros(3), "e5": "subway, metr"}}}, "a class name"),
+    ],
+)
+def test_files_that_contradict_themselves_are_refused(tmp_path, change, said):
+    """Each error names the file and says what to do."""
+    with pytest.raises(InputError, match=said) as error:
+        read_splits(write(tmp_path, **change))
+    assert str(tmp_path) in str(error.value)
+    assert "labels differ" in str(error.value) or "--from DIR" in str(error.value)
+
+
+def test_a_hostile_split_file_is_refused_and_runs_nothing(tmp_path):
+    """A released-looking file that asks for os.system is named and not obeyed."""
+
+    class Attack:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path / 'ran'}",)
+
+    write(tmp_path, clips={"train": Attack()})
+    with pytest.raises(InputError, match=rf"{os.name}.system.*Nothing of it was run"):
+        read_splits(tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_missing_files_are_named(tmp_path):
+    """A folder without the files, and a folder in a file's place."""
+    with pytest.raises(InputError, match=CLASS_IDS):
+        read_splits(tmp_path)
+    (tmp_path / CLASS_IDS).mkdir()
+    with pytest.raises(InputError, match="is a folder"):
+        read_splits(tmp_path)
+
+
+@pytest.mark.parametrize("put", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file_does_not_wait(tmp_path, put):
+    """A pipe, a folder or a device in a split file's place."""
+    folder = write(tmp_path)
+    (folder / CLASS_IDS).unlink()
+    put(folder / CLASS_IDS)
+    with pytest.raises(InputError, match=CLASS_IDS):
+        read_splits(folder)

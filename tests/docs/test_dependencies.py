@@ -1,0 +1,82 @@
+"""Packages import only packages below them, in the order that docs/architecture.md lists."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src"
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+MODULES = {
+    ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted((SOURCE / "avcil").rglob("*.py"))
+}
+TOP = {"avcil", "avcil.__main__"}
+"""The public API and `python -m avcil`, which may import anything."""
+
+
+def imports(module: str) -> set[str]:
+    """Modules of avcil that a module imports, inside functions and for type checkers too."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names if name.name in MODULES}
+        elif isinstance(node, ast.ImportFrom) and node.module in MODULES:
+            names = {f"{node.module}.{name.name}" for name in node.names}
+            found |= (names & MODULES.keys()) or {node.module}
+    return found - {module}
+
+
+GRAPH = {module: imports(module) for module in MODULES}
+
+
+def package(module: str) -> str:
+    return module.split(".")[1]
+
+
+def listed() -> list[str]:
+    """Packages in the order of the page's map, lowest first."""
+    section = PAGE.split("\n## Packages\n")[1].split("\n## ")[0]
+    return re.findall(r"^    (\w+)(?:/|\.py) ", section, re.MULTILINE)
+
+
+def test_every_package_is_listed() -> None:
+    """A new package, or a module at the top level, needs a place in the order."""
+    assert sorted(listed()) == sorted({package(m) for m in MODULES if m not in TOP})
+
+
+def test_packages_import_only_packages_below() -> None:
+    """Else one cannot be understood, tested or replaced without the other."""
+    order = {name: number for number, name in enumerate(listed())}
+    upward = {
+        (module, other)
+        for module, others in GRAPH.items()
+        if module not in TOP
+        for other in others - TOP
+        if order[package(other)] > order[package(module)]
+    }
+    assert upward == set()
+
+
+def test_no_module_imports_the_public_api() -> None:
+    """`avcil/__init__.py` imports everything lazily; code inside imports from where a name is defined."""
+    assert {m for m, others in GRAPH.items() if "avcil" in others and m != "avcil.__main__"} == set()
+
+
+@pytest.mark.xfail(strict=True, reason="inference and serve have one each")
+def test_there_are_no_import_cycles() -> None:
+    """Neither inside a package nor across packages. What is left after removing all leaves lies on a cycle."""
+    left = {module: others - TOP for module, others in GRAPH.items() if module not in TOP}
+    while leaves := {module for module, others in left.items() if not others & left.keys()}:
+        left = {module: others for module, others in left.items() if module not in leaves}
+    assert {module: sorted(others & left.keys()) for module, others in left.items()} == {}
+
+
+def test_losses_are_functions_of_tensors() -> None:
+    """They import nothing of avcil outside their package."""
+    assert {o for m, others in GRAPH.items() if m.startswith("avcil.losses") for o in others
+            if not o.startswith("avcil.losses")} == set()  # fmt: skip

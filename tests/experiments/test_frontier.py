@@ -1,0 +1,99 @@
+"""What accuracy costs: bytes counted one by one, and who is beaten by whom."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from avcil.experiments.config import ReproduceConfig
+from avcil.experiments.footprint import clip_bytes, kept_bytes
+from avcil.experiments.pareto import Point, pareto_front
+from avcil.experiments.reproduce import reproduce
+from avcil.features import FeatureStore
+from avcil.runs.groups import Spread
+from avcil.saved_models.folder import load_tensors
+from avcil.utils.files import read_json
+
+METHODS = ("fine-tuning", "lwf", "av-cil", "blade", "joint")
+CLIP = 2 * (2 * 3 * 12 + 10)
+"""Bytes of a clip of the test store: (2, 3, 12) and (10,) numbers of float16."""
+
+
+@pytest.fixture(scope="module")
+def out(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small table with its picture."""
+    out = tmp_path_factory.mktemp("frontier") / "table"
+    config = ReproduceConfig(
+        features=(store,),
+        out=out,
+        classes_per_step=(3,),
+        exemplars_per_class=(1, 2),
+        methods=METHODS,
+        modalities=("audio-visual",),
+        seeds=(0,),
+        epochs=1,
+        batch_size=8,
+        jobs=1,
+        plot=("frontier",),
+    )
+    reproduce(config, quiet=True)
+    return out
+
+
+def run(out: Path, method: str) -> Path:
+    return next(path for path in sorted((out / "runs").iterdir()) if f".{method}" in path.name)
+
+
+def test_bytes_are_counted(out: Path, store: Path) -> None:
+    """Exemplars as stored, a network as teacher where one is used, statistics; nothing for fine-tuning."""
+    held = FeatureStore(store)
+    assert clip_bytes(held, "audio-visual") == CLIP
+    assert clip_bytes(held, "audio") == 2 * 10
+    kept = {method: kept_bytes(run(out, method), held) for method in METHODS}
+    network = load_tensors(run(out, "lwf") / "checkpoints" / "step_1" / "model.safetensors")
+    teacher = sum(tensor.numel() * tensor.element_size() for tensor in network.values())
+    assert kept["fine-tuning"].total == 0
+    assert (kept["lwf"].exemplars, kept["lwf"].teacher) == (0, teacher)
+    assert kept["av-cil"].exemplars == 6 * 1 * CLIP
+    assert kept["av-cil"].teacher == teacher
+    assert kept["joint"].total == 6 * 8 * CLIP
+    report = read_json(run(out, "blade") / "checkpoints" / "step_1" / "state.json")["report"]
+    assert kept["blade"].total == kept["blade"].statistics == report["bytes"]
+
+
+def test_files_of_the_frontier(out: Path) -> None:
+    """A row each, rehearsal at each memory size; the picture is in the page; the same command writes it again."""
+    with open(out / "frontier.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = [row["row"] for row in rows]
+    assert len(names) == 6
+    assert sum(name.startswith("av-cil") for name in names) == 2
+    sizes = [float(row["exemplars"]) for row in rows if row["row"].startswith("av-cil")]
+    assert sizes == [6 * CLIP, 12 * CLIP]
+    assert all(0 < float(row["seconds_learning"]) < float(row["seconds"]) for row in rows)
+    assert (out / "frontier.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (out / "table.html").read_text()
+    assert "kept from step to step" in (out / "frontier.svg").read_text()
+
+
+def point(row: str, accuracy: float, cost: float, entry: str = "x") -> Point:
+    spread = Spread(mean=accuracy, std=None, n=1)
+    plain = {
+        "dataset": "d",
+        "modality": "audio",
+        "exemplars": cost,
+        "teacher": 0,
+        "statistics": 0,
+        "seconds": 1,
+        "learning": None,
+    }
+    return Point(row=row, entry=entry, accuracy=spread, bytes=cost, **plain)
+
+
+def test_unbeaten_points() -> None:
+    """Cheapest first, each better than all that cost no more; the upper bound is no rival."""
+    found = [point("dear", 0.5, 9), point("best", 0.9, 5), point("cheap", 0.2, 1), point("tie", 0.9, 5)]
+    found += [point("bound", 1.0, 0, entry="joint"), point("worse", 0.1, 1)]
+    assert [each.row for each in pareto_front(found, "bytes")] == ["cheap", "best"]

@@ -1,0 +1,255 @@
+"""What a plan enumerates, and what it refuses before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from avcil.data.clips import Clip
+from avcil.errors import InputError
+from avcil.experiments.config import ReproduceConfig
+from avcil.experiments.entries import PAPER_METHODS, VARIANTS, parse_entry
+from avcil.experiments.plan import make_plan
+from avcil.experiments.status import plan_status
+from avcil.experiments.studies import STUDIES, step_sizes
+from avcil.features import FeatureWriter
+from avcil.features.manifest import Manifest, Modality
+from avcil.methods.registry import load_method, method_names, parse_options
+
+EXAMPLE = str(Path(__file__).parents[1] / "methods" / "example_method.py")
+
+
+def config(store: Path, **options: Any) -> ReproduceConfig:
+    """A reproduction of the small store."""
+    if not {"benchmark", "steps", "study"} & options.keys():
+        options.setdefault("classes_per_step", (2,))
+    return ReproduceConfig(**({"features": (store,), "out": Path("never-written")} | options))
+
+
+def test_plan_is_the_product_of_rows_columns_orders_and_seeds(store: Path) -> None:
+    """Every combination once, each in a folder of its own, whole tables seed by seed."""
+    plan = make_plan(
+        config(
+            store,
+            methods=("lwf", "av-cil"),
+            seeds=(3, 1),
+            class_order_seeds=(5, 6),
+            modalities=("audio", "visual"),
+        )
+    )
+    cells = [(r.row, r.modality, r.class_order_seed, r.seed) for r in plan.runs]
+    assert len(set(cells)) == len(cells) == 2 * 2 * 2 * 2
+    assert len({run.config.out for run in plan.runs}) == 16
+    assert [(r.class_order_seed, r.seed) for r in plan.runs[::4]] == [(5, 3), (5, 1), (6, 3), (6, 1)]
+    assert plan.runs[0].name == "store.lwf.audio.seed-3.order-5"
+
+
+def test_plan_does_not_depend_on_what_is_done(store: Path, tmp_path: Path) -> None:
+    """Twice the same options, twice the same plan."""
+    one, two = (make_plan(config(store, out=tmp_path)) for _ in range(2))
+    assert one.runs == two.runs
+
+
+def test_default_rows_and_columns_are_those_of_the_paper(store: Path) -> None:
+    """Nine rows in the paper's order, three modalities, three seeds."""
+    plan = make_plan(config(store))
+    assert tuple(dict.fromkeys(run.row for run in plan.runs)) == PAPER_METHODS
+    assert len(plan.runs) == 9 * 3 * 3
+
+
+@pytest.mark.parametrize("name", sorted({*VARIANTS, *PAPER_METHODS}))
+def test_every_variant_is_a_method_with_options_that_it_has(name: str) -> None:
+    """A name in the list of variants that no method understands would be a promise not kept."""
+    entry = parse_entry(name)
+    assert entry.method in method_names()
+    parse_options(load_method(entry.method), entry.settings, name=entry.method)
+
+
+def test_options_of_a_row_are_added_to_those_of_its_variant() -> None:
+    """The last word wins, as on the command line."""
+    assert parse_entry("icarl-nme:herding=release").settings == ("classifier=nme", "herding=release")
+    assert parse_entry("av-cil-no-class:lambda-class=0.2").settings == ("lambda_class=0.2",)
+
+
+def test_published_benchmarks_bring_their_epochs_and_memory(store: Path) -> None:
+    """Recipes by modality; what was never published is left out with its reason."""
+    plan = make_plan(config(store, benchmark=("ave-ci",), methods=("lwf", "ss-il", "av-cil"), seeds=(0,)))
+    epochs = {(run.row, run.modality): run.config.epochs for run in plan.runs}
+    assert epochs == {
+        ("lwf", "audio"): 300,
+        ("lwf", "visual"): 200,
+        ("lwf", "audio-visual"): 200,
+        ("ss-il", "audio"): 300,
+        ("ss-il", "visual"): 200,
+        ("ss-il", "audio-visual"): 200,
+        ("av-cil", "audio-visual"): 200,
+    }
+    assert {run.config.exemplars for run in plan.runs} == {None, 340}
+    assert [reason.split(":")[0] for reason in plan.left_out_of("ave-ci")] == [
+        "no epochs are published for av-cil, audio, on ave-ci",
+        "no epochs are published for av-cil, visual, on ave-ci",
+    ]
+    assert plan.runs[-1].config.set[0] == "lambda_instance=0.5"
+
+
+def test_methods_without_published_epochs_join_a_published_benchmark(store: Path) -> None:
+    """A closed form needs no epochs, another method takes those of ss-il and says so; the published ones stay."""
+    plan = make_plan(
+        config(
+            store,
+            benchmark=("ave-ci",),
+            methods=("lwf", "blade", EXAMPLE),
+            modalities=("audio-visual",),
+            seeds=(0,),
+        )
+    )
+    epochs = {run.row: run.config.epochs for run in plan.runs}
+    assert (epochs["lwf"], epochs[EXAMPLE]) == (200, 200)
+    assert set(epochs) == {"lwf", "blade", EXAMPLE}
+    assert plan.left_out == ()
+    (note,) = plan.notes_on("ave-ci")
+    assert note.startswith(
+        f"{EXAMPLE}, audio-visual: no epochs are published; 200 epochs a step, those of ss-il"
+    )
+
+
+def test_published_rows_follow_the_release(store: Path) -> None:
+    """On a published benchmark the rows of the paper have the release's forms; `-original` is the other one."""
+    rows = ("afc-nme", "afc-nme-original")
+    plan = make_plan(
+        config(store, benchmark=("ave-ci",), methods=rows, modalities=("audio-visual",), seeds=(0,))
+    )
+    published, original = ({*run.config.set} for run in plan.runs)
+    assert {"eta=reset", "teacher_proxies=random", "clustering=features", "validation=classifier"} < published
+    assert {"eta=kept", "teacher_proxies=imprinted", "clustering=unit", "validation=head"} < original
+
+
+def test_given_epochs_win_over_published_ones(store: Path) -> None:
+    """And then nothing is left out for want of them."""
+    plan = make_plan(
+        config(store, benchmark=("vs100-ci-leak-free",), methods=("av-cil",), epochs=3, seeds=(0,))
+    )
+    assert {run.config.epochs for run in plan.runs} == {3}
+    assert len(plan.runs) == 3
+    assert {run.config.benchmark for run in plan.runs} == {"vs100-ci-leak-free"}
+
+
+def test_ablations_take_away_one_part_each(store: Path) -> None:
+    """The rows of both ablations, audio-visual alone."""
+    for study, parts in {
+        "ablation-d-avsc": {
+            (), ("lambda_instance=0",), ("lambda_class=0",), ("lambda_instance=0", "lambda_class=0"),
+        },
+        "ablation-vad": {
+            (), ("vad_spatial=false",), ("vad_temporal=false",), ("vad_spatial=false", "vad_temporal=false"),
+        },
+    }.items():  # fmt: skip
+        plan = make_plan(config(store, study=study, classes_per_step=(2,), seeds=(0,)))
+        assert {run.config.set for run in plan.runs} == parts
+        assert {run.modality for run in plan.runs} == {"audio-visual"}
+    with pytest.raises(InputError, match="needs sound and picture"):
+        make_plan(config(store, study="ablation-vad", classes_per_step=(2,), modalities=("audio",)))
+
+
+def test_memory_study_compares_sizes_for_rehearsal_methods_alone(store: Path) -> None:
+    """A method without memory has one row, whatever the sizes."""
+    plan = make_plan(
+        config(store, study="memory-size", methods=("lwf", "av-cil"), benchmark=("ave-ci",), seeds=(0,))
+    )
+    assert {run.row: run.config.exemplars for run in plan.runs} == {
+        "lwf": None,
+        "av-cil, exemplars 85": 85,
+        "av-cil, exemplars 170": 170,
+        "av-cil, exemplars 340": 340,
+        "av-cil, exemplars 680": 680,
+    }
+
+
+def test_step_study_cuts_the_classes_into_equal_steps(store: Path) -> None:
+    """Six classes: 2 or 3 a step."""
+    plan = make_plan(config(store, study="step-size", methods=("lwf",), seeds=(0,)))
+    assert {run.row: run.config.classes_per_step for run in plan.runs} == {
+        "lwf, 2 a step": 2,
+        "lwf, 3 a step": 3,
+    }
+    assert step_sizes(100) == [5, 10, 20, 25, 50]
+
+
+def test_stores_and_benchmarks_go_in_pairs(store: Path) -> None:
+    """Two benchmarks of one store make two tables."""
+    both = ("vs100-ci", "vs100-ci-leak-free")
+    plan = make_plan(config(store, features=(store, store), benchmark=both, methods=("lwf",), seeds=(0,)))
+    assert [dataset.name for dataset in plan.datasets] == list(both)
+    with pytest.raises(InputError, match="one value for each store, 1; not 2"):
+        config(store, benchmark=both)
+    with pytest.raises(InputError, match="share the name 'store'"):
+        make_plan(config(store, features=(store, store)))
+
+
+def test_columns_are_those_that_the_store_has(tmp_path: Path) -> None:
+    """A store without pictures gives a table of one column, and says so when asked for more."""
+    writer = FeatureWriter(
+        tmp_path / "sound", Manifest(visual=None, audio=Modality(shape=(4,), encoder={"name": "m"}))
+    )
+    for label, split in ((label, split) for label in "ab" for split in ("train", "val", "test")):
+        clip = Clip(clip_id=f"{label}-{split}", path=Path("x.wav"), label=label, split=split)
+        writer.add(clip, audio=np.ones(4, dtype=np.float32), visual=None)
+    writer.close()
+    plan = make_plan(config(tmp_path / "sound", classes_per_step=(1,), methods=("lwf",)))
+    assert plan.modalities == ("audio",)
+    with pytest.raises(InputError, match="not every store has what --modalities visual needs"):
+        make_plan(config(tmp_path / "sound", classes_per_step=(1,), modalities=("visual",)))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"methods": ("icarl-nmee",)}, "did you mean icarl-nme"),
+        ({"methods": ("av-cil:lambda_clas=1",)}, "did you mean lambda_class"),
+        ({"methods": ("av-cil:lambda_class",)}, "NAME=VALUE"),
+        ({"methods": ("lwf", "lwf")}, "names something twice"),
+        ({"methods": ("icarl", "icarl-nme")}, "rows icarl and icarl-nme are the same runs"),
+        ({"study": "ablation", "classes_per_step": (2,)}, "did you mean ablation-vad"),
+        ({"benchmark": ("ave",)}, "did you mean ave-ci"),
+        ({"classes_per_step": (9,)}, "there are 6 classes"),
+        ({"exemplars": (2,), "methods": ("ss-il",)}, "too small for 6 classes"),
+        ({"epochs": 0}, "--epochs must be 1 or more"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_any_run(
+    store: Path, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    """Hours later would be too late."""
+    with pytest.raises(InputError, match=message):
+        plan_status(make_plan(config(store, out=tmp_path, **options)), threads=1)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"features": ()}, "at least one feature store"),
+        ({"seeds": ()}, "at least one seed"),
+        ({"seeds": (1, 1)}, "--seeds names a value twice: 1 1"),
+        ({"jobs": 0}, "--jobs must be 1 or more"),
+        ({"exemplars": (1,), "exemplars_per_class": (1,)}, "--exemplars or --exemplars-per-class, not both"),
+        ({"steps": (Path("a.json"),), "classes_per_step": (2,)}, "drop it or"),
+        ({"study": "comparison"}, "say how classes come"),
+    ],
+)
+def test_contradictory_options_are_refused(store: Path, options: dict[str, Any], message: str) -> None:
+    """Each message names the options and what to do."""
+    with pytest.raises(InputError, match=message):
+        config(store, **options)
+
+
+def test_studies_are_named_in_the_help() -> None:
+    """The option's help and the list of studies must not part."""
+    from avcil.experiments import config as module
+
+    assert module.__file__ is not None
+    source = Path(module.__file__).read_text(encoding="utf-8")
+    assert all(name in source for name in STUDIES)

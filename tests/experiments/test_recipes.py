@@ -1,0 +1,121 @@
+"""The recipes say what was published, figure by figure, and are read as `avcil train --config` reads them."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from avcil.cli.parse import parse
+from avcil.datasets.protocols import PROTOCOLS
+from avcil.errors import InputError
+from avcil.experiments.recipes import find_recipe, recipe_benchmarks, recipe_file, recipe_names
+from avcil.methods.registry import load_method, parse_options
+from avcil.training.config import TrainConfig
+
+# Epochs audio / visual / audio-visual, typed from the paper's protocol.
+EPOCHS = """
+fine-tuning  300/200/150  300/150/150  300/200/200
+joint        300/200/150  200/100/100  300/200/200
+lwf          300/200/200  200/200/100  300/200/200
+icarl        300/200/150  200/100/100  300/200/200
+ss-il        300/200/200  300/100/100  300/200/200
+afc          300/200/150  300/100/100  300/200/200
+av-cil       -/-/200      -/-/200      -/-/200
+"""
+MEMORY = {"ave-ci": 340, "ks-ci": 500, "vs100-ci": 1500}
+LAMBDA_INSTANCE = {"ave-ci": 0.5, "ks-ci": 0.1, "vs100-ci": 0.1}
+
+
+def published() -> dict[str, int]:
+    """Recipe name to epochs."""
+    table = {}
+    for line in EPOCHS.strip().splitlines():
+        method, *cells = line.split()
+        for benchmark, cell in zip(MEMORY, cells, strict=True):
+            for modality, epochs in zip(("audio", "visual", "audio-visual"), cell.split("/"), strict=True):
+                if epochs != "-":
+                    table[f"{method}/{benchmark}/{modality}"] = int(epochs)
+    return table
+
+
+def test_there_is_a_recipe_for_every_published_setting_and_no_other() -> None:
+    """A recipe too many would be an invented figure."""
+    assert recipe_names() == sorted(published())
+    assert recipe_benchmarks() == sorted(MEMORY)
+
+
+@pytest.mark.parametrize("name", sorted(published()))
+def test_recipe_holds_the_published_figures(name: str) -> None:
+    """Read by the parser that training uses, each recipe gives the published configuration."""
+    method, benchmark, modality = name.split("/")
+    config = parse("train", TrainConfig, ["store", "--out", "run", "--config", f"recipe:{name}"])
+    assert (config.method, config.benchmark, config.modality) == (method, benchmark, modality)
+    assert config.epochs == published()[name]
+    assert (config.batch_size, config.exemplar_batch_size) == (256, 128)
+    assert (config.learning_rate, config.weight_decay, config.selection) == (1e-3, 1e-4, "best")
+    rehearses = load_method(method).rehearsal != "none"
+    assert config.exemplars == (MEMORY[benchmark] if rehearses else None)
+    options = parse_options(load_method(method), config.set, name=method)
+    if method in ("ss-il", "av-cil"):
+        on_ave = "release-ave" if benchmark == "ave-ci" else "separated"
+        assert (options.exemplar_batches, options.cross_entropy) == ("repeated", on_ave)
+    if method == "av-cil":
+        assert options.lambda_instance == LAMBDA_INSTANCE[benchmark]
+        assert (options.lambda_class, options.class_form, options.vad_balance) == (1.0, "release", 0.5)
+    elif method not in (
+        "ss-il",
+        "icarl",
+        "afc",
+    ):  # their forms of the release: tests/methods/test_release_forms.py
+        assert config.set == ()
+
+
+def test_recipes_agree_with_the_protocols_of_the_benchmarks() -> None:
+    """Epochs and memory are written in two places; they must not part."""
+    for name, protocol in PROTOCOLS.items():
+        for method, by_modality in protocol.epochs.items():
+            for modality, epochs in by_modality.items():
+                recipe = find_recipe(method, name, modality)
+                assert recipe is not None
+                assert recipe["epochs"] == epochs
+                assert recipe.get("exemplars", protocol.memory) == protocol.memory
+                assert recipe["benchmark"] == name
+
+
+def test_flags_win_over_a_recipe() -> None:
+    """A recipe is a start: what is typed beside it counts."""
+    words = ["store", "--out", "run", "--config", "recipe:lwf/ks-ci/audio", "--epochs", "7", "--seed", "3"]
+    config = parse("train", TrainConfig, words)
+    assert (config.epochs, config.seed, config.modality) == (7, 3, "audio")
+
+
+def test_a_recipe_without_modality_means_both() -> None:
+    """The paper's subject is sound and picture together."""
+    assert recipe_file("av-cil/ave-ci") == recipe_file("recipe:av-cil/ave-ci/audio-visual")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("avcil/ave-ci", "did you mean av-cil/ave-ci"),
+        ("av-cil", "METHOD/BENCHMARK"),
+        ("../x/y", "unknown recipe"),
+    ],
+)
+def test_unknown_recipe_is_named_with_its_nearest(name: str, hint: str) -> None:
+    """Misspelt names are answered with the right ones, and a name never leaves the folder of recipes."""
+    with pytest.raises(InputError, match=hint):
+        recipe_file(name)
+
+
+def test_recipes_are_installed_with_the_package() -> None:
+    """They lie inside the package, which is what a wheel takes along."""
+    import avcil
+
+    package = Path(avcil.__file__).parent
+    for name in recipe_names():
+        file = recipe_file(name)
+        assert package in file.parents
+        assert tomllib.loads(file.read_text(encoding="utf-8"))

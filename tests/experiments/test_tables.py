@@ -1,0 +1,225 @@
+"""The tables are right, and each form of them can be read back to the same cells."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avcil.experiments.entries import parse_entry
+from avcil.experiments.plan import Plan, PlannedRun
+from avcil.experiments.render import as_html, as_latex, as_markdown, as_text
+from avcil.experiments.results import Figures, Group, Measured
+from avcil.experiments.tables import (
+    Section,
+    Table,
+    make_sections,
+    metric_table,
+    significance_table,
+    step_table,
+)
+from avcil.training.config import TrainConfig
+
+TRICKY = Table(
+    title="A & B_c (%)",
+    header=("method", "audio", "audio-visual"),
+    rows=(("a|b_c*", "1.00 ± 0.50", "2.00"), ("x\\y <z> {q} #1~^", "–", "< 0.001")),
+    best=frozenset({(0, 2)}),
+)
+SECTION = Section(title="my_store & co", tables=(TRICKY,), notes=("50 % of it.",))
+
+
+def group(row: str, values: list[float], *, modality: str = "audio", planned: int | None = None) -> Group:
+    """A row's runs with given average accuracies, seeds from 0."""
+    runs = []
+    for seed, value in enumerate(values):
+        config = TrainConfig(features=Path("s"), out=Path("o"), classes_per_step=2)
+        run = PlannedRun(
+            name=f"{row}-{seed}",
+            dataset="d",
+            row=row,
+            entry=parse_entry(row),
+            condition="",
+            modality=modality,
+            seed=seed,
+            class_order_seed=None,
+            config=config,
+        )
+        results = {
+            "average_incremental_accuracy": value,
+            "last_accuracy": value,
+            "forgetting": 1 - value,
+            "mean_forgetting": 1 - value,
+            "accuracy_per_step": [value, value / 2],
+        }
+        runs.append(Measured(run=run, results=results))
+    return Group(
+        row=row,
+        entry=row,
+        condition="",
+        modality=modality,
+        planned=planned or len(values),
+        runs=tuple(runs),
+    )
+
+
+def figures(*groups: Group) -> Figures:
+    """A dataset of two modalities."""
+    return Figures(dataset="d", modalities=("audio", "visual"), groups=groups)
+
+
+def test_cells_are_mean_and_sample_deviation_in_percent() -> None:
+    """0.6, 0.7, 0.8: 70 ± 10, with n - 1 below the root; what is not there is a dash or said in words."""
+    table = metric_table(
+        figures(
+            group("lwf", [0.6, 0.7, 0.8]), group("av-cil", [0.9], planned=3), group("joint", [], planned=2)
+        ),
+        "average_incremental_accuracy",
+    )
+    assert table.rows == (
+        ("lwf", "70.00 ± 10.00", "–"),
+        ("av-cil", "90.00 (1 of 3 runs)", "–"),
+        ("joint", "not finished", "–"),
+    )
+
+
+def test_best_stands_out_and_the_upper_bound_is_no_rival() -> None:
+    """Highest accuracy, lowest forgetting; joint training is left aside."""
+    both = figures(group("lwf", [0.6, 0.7]), group("av-cil", [0.7, 0.8]), group("joint", [0.9, 0.9]))
+    assert metric_table(both, "average_incremental_accuracy").best == {(1, 1)}
+    assert metric_table(both, "mean_forgetting").best == {(1, 1)}
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([0.5], "One run of each (seed 0): chance is not told from difference. Give more --seeds."),
+        ([0.5, 0.6], "Mean ± sample standard deviation over 2 runs (seeds 0, 1)."),
+    ],
+)
+def test_what_figures_rest_on(values: list[float], said: str) -> None:
+    """One run has no spread, and the note does not claim one."""
+    own = group("lwf", values)
+    runs = tuple(measured.run for measured in own.runs)
+    plan = Plan(study="comparison", datasets=(), modalities=("audio",), runs=runs, left_out=())
+    assert make_sections(plan, [figures(own)])[0].notes == (said,)
+
+
+def test_step_table_has_a_column_a_step() -> None:
+    """Accuracy after each step, as in results.json."""
+    table = step_table(figures(group("lwf", [0.5, 0.5])))
+    assert table.header == ("method", "modality", "step 1", "step 2")
+    assert table.rows == (("lwf", "audio", "50.00 ± 0.00", "25.00 ± 0.00"),)
+
+
+def test_significance_pairs_runs_by_seed_against_av_cil() -> None:
+    """Differences 0.1, 0.2, 0.3 of three pairs: mean 20 points, exact p 0.25, doubled by Holm."""
+    table = significance_table(
+        figures(
+            group("lwf", [0.5, 0.5, 0.5]),
+            group("ss-il", [0.8, 0.7, 0.6]),
+            group("av-cil", [0.6, 0.7, 0.8]),
+            group("joint", [0.9, 0.9, 0.9]),
+        )
+    )
+    assert [row[0] for row in table.rows] == ["av-cil – lwf", "av-cil – ss-il"]
+    assert table.rows[0][1:4] == ("audio", "3", "+20.00")
+    assert table.rows[0][5:] == ("0.250", "0.500", "exact sign-flip")
+    assert table.rows[0][4] == "-4.84 to +44.84"  # 20 ± 4.303 * 10 / sqrt(3)
+    assert table.rows[1][3] == "+0.00"
+
+
+def test_only_shared_seeds_are_paired() -> None:
+    """A failed run drops its pair, and n says so; without AV-CIL the best row is the reference."""
+    table = significance_table(figures(group("lwf", [0.5, 0.5, 0.5]), group("ss-il", [0.6, 0.7], planned=3)))
+    assert table.rows[0][:3] == ("ss-il – lwf", "audio", "2")
+
+
+def test_text_is_aligned() -> None:
+    """Every line of a table is as wide as its rule at most, and holds the cells."""
+    lines = as_text([SECTION]).splitlines()
+    rule = next(line for line in lines if line.startswith("─"))
+    start = lines.index(rule)
+    assert re.split(r"\s{2,}", lines[start + 1].strip()) == list(TRICKY.rows[0])
+    assert all(len(line) <= len(rule) for line in lines[start - 1 : start + 3])
+
+
+def test_markdown_reads_back() -> None:
+    """Cells split at bars that are not escaped give the table again."""
+    lines = [line for line in as_markdown([SECTION]).splitlines() if line.startswith("|")]
+    assert lines[1] == "| --- | ---: | ---: |"
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in (lines[0], *lines[2:])]
+    assert cells[1][2] == "**2.00**"
+    plain = [[re.sub(r"\\([\\|*_<`])", r"\1", cell.replace("**", "")) for cell in row] for row in cells]
+    assert [tuple(row) for row in plain] == [TRICKY.header, *TRICKY.rows]
+
+
+def test_latex_reads_back() -> None:
+    """Between the rules of booktabs stand the cells, specials escaped, the best in bold."""
+    text = as_latex([SECTION])
+    assert text.count(r"\begin{tabular}{lrr}") == text.count(r"\end{tabular}") == 1
+    assert r"\caption{my\_store \& co. A \& B\_c (\%).}" in text
+    body = text.split("\\midrule\n")[1].split("\\bottomrule")[0].strip()
+    rows = [re.split(r"(?<!\\) & ", line.removesuffix(r" \\")) for line in body.splitlines()]
+    assert rows[0][1:] == [r"1.00 $\pm$ 0.50", r"\textbf{2.00}"]
+    words = {
+        r"\textbackslash{}": "\\", r"\textasciitilde{}": "~", r"\textasciicircum{}": "^",
+        "$<$": "<", "$>$": ">", r"\{": "{", r"\}": "}", r"\#": "#", r"\_": "_",
+    }  # fmt: skip
+    first = rows[1][0]
+    for written, meant in words.items():
+        first = first.replace(written, meant)
+    assert first == TRICKY.rows[1][0]
+    # Braces balance once escaped ones are gone.
+    bare = re.sub(r"\\[{}]", "", text)
+    assert bare.count("{") == bare.count("}")
+
+
+class _Cells(HTMLParser):
+    """Rows of cells of a page, and where text is strong."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.strong: list[str] = []
+        self.stack: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if tag not in ("meta", "br"):
+            self.stack.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if {"td", "th"} & set(self.stack):
+            self.rows[-1][-1] += data
+        if "strong" in self.stack:
+            self.strong.append(data)
+
+
+def test_html_reads_back() -> None:
+    """Well nested, escaped, and without anything from elsewhere."""
+    page = as_html([SECTION], title="a <b>")
+    parser = _Cells()
+    parser.feed(page)
+    assert parser.stack == []
+    assert [tuple(row) for row in parser.rows] == [TRICKY.header, *TRICKY.rows]
+    assert parser.strong == ["2.00"]
+    assert "<b>" not in page
+    assert not re.search(r"https?://|<script|<link", page)
+
+
+@pytest.mark.parametrize("values", [[0.5, 0.5, 0.5], [0.0], [1.0, 1.0]])
+def test_equal_values_have_no_minus_zero(values: list[float]) -> None:
+    """Rounding leaves no -0.00 in a table."""
+    both = figures(group("lwf", values), group("av-cil", [np.nextafter(v, -1) for v in values]))
+    tables = significance_table(both), metric_table(both, "mean_forgetting")
+    assert not any("-0.00" in cell for table in tables for row in table.rows for cell in row)

@@ -1,0 +1,173 @@
+"""Extraction on real small files: readers that die, hang or eat memory; parts; batch sizes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avcil.data.clips import Clip
+from avcil.errors import InputError
+from avcil.extraction.encoding import Encoders
+from avcil.extraction.extract import extract
+from avcil.extraction.read_ahead import DecodeSpec, read_one
+from avcil.features import FeatureStore
+from avcil.features.failures import read_failures
+from avcil.media import write_video
+from avcil.media.reader import ReaderProcess, ReadLimits
+
+COUNT = 10
+SMALL = {"visual": "patch-motion", "audio": "log-mel"}
+"""The encoders of the store `whole`."""
+WANTED = DecodeSpec(frames=4, short_side=32, sample_rate=16_000)
+
+
+def test_readers_apart_read_what_threads_read(clips, whole, tmp_path):
+    """Same numbers; readers are gone afterwards."""
+    extract(clips, tmp_path / "s", batch_size=2, workers=3, **SMALL)
+    assert FeatureStore(tmp_path / "s").fingerprint == whole.fingerprint
+    assert not _readers_of(os.getpid())
+
+
+def _readers_of(parent: int) -> list[str]:
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rsplit(")", 1)[1].split()
+            words = (status.parent / "cmdline").read_text()
+        except OSError:
+            continue
+        if int(fields[1]) == parent and "reader_worker" in words:
+            found.append(status.parent.name)
+    return found
+
+
+def test_a_reader_that_is_killed_costs_its_clip_alone(clips):
+    """Killed while it reads: the clip gets the reason, the next one another reader. Killed between clips: no clip
+    notices."""
+    reader = ReaderProcess(ReadLimits())
+    try:
+        assert read_one(clips[0], WANTED, source=reader).frames.shape[0] == 4
+        os.kill(reader.pid, signal.SIGSTOP)
+        threading.Timer(0.3, os.kill, (reader.pid, signal.SIGKILL)).start()
+        reason = read_one(clips[1], WANTED, source=reader).reason
+        assert reason == "the reader of the clip was ended by SIGKILL"
+        assert read_one(clips[1], WANTED, source=reader).sound is not None
+        os.kill(reader.pid, signal.SIGKILL)
+        time.sleep(0.1)
+        assert read_one(clips[1], WANTED, source=reader).sound is not None
+    finally:
+        reader.close()
+
+
+def test_a_reader_that_is_silent_is_given_up(clips):
+    """A reader stopped in its tracks, as by a call that never ends: the clip is listed, the job goes on."""
+    reader = ReaderProcess(ReadLimits(seconds=0.3, grace_seconds=0.2))
+    try:
+        read_one(clips[0], WANTED, source=reader)
+        os.kill(int(_readers_of(os.getpid())[0]), signal.SIGSTOP)
+        assert read_one(clips[1], WANTED, source=reader).reason == "gave up after 0.3 s"
+        reader.limits = ReadLimits()
+        assert read_one(clips[1], WANTED, source=reader).frames is not None
+    finally:
+        reader.close()
+
+
+def test_stopping_does_not_wait_for_a_slow_reader(clips):
+    """Who waits for a reader is answered when it is stopped: Ctrl-C is not kept waiting by a slow file."""
+    reader = ReaderProcess(ReadLimits())
+    read_one(clips[0], WANTED, source=reader)
+    os.kill(int(_readers_of(os.getpid())[0]), signal.SIGSTOP)
+    answers = []
+    waiting = threading.Thread(target=lambda: answers.append(read_one(clips[1], WANTED, source=reader)))
+    waiting.start()
+    time.sleep(0.1)
+    reader.stop()
+    waiting.join(timeout=20)
+    reader.close()
+    assert not waiting.is_alive()
+    assert "SIGKILL" in answers[0].reason
+
+
+def test_a_clip_that_takes_too_much_memory_is_listed(clips, tmp_path):
+    """Large pictures under a small limit: listed with the limit; the small clips are stored."""
+    large = tmp_path / "large.mp4"
+    frame = np.random.default_rng(0).integers(0, 255, (2160, 3840, 3), dtype=np.uint8)
+    write_video(large, [frame] * 6, 20.0)
+    bomb = Clip(clip_id="bomb", path=large, label="a", split="train")
+    listed = [clips[0], bomb, *clips[1:3]]
+    report = extract(listed, tmp_path / "s", audio="none", limits=ReadLimits(megabytes=96), workers=1)
+    assert report.stored == 3
+    reason = read_failures(tmp_path / "s")["bomb"].reason
+    assert reason == "it takes more memory than the 96 MB that a clip may"
+    assert extract(listed, tmp_path / "s", audio="none", workers=1, retry_failed=True).stored == 4
+
+
+def test_limits_must_make_sense():
+    """No time and no memory are refused at once."""
+    for wrong in ({"seconds": 0.0}, {"seconds": float("inf")}, {"megabytes": 0}):
+        with pytest.raises(InputError):
+            ReadLimits(**wrong)
+
+
+def test_parts_fill_one_store(clips, whole, tmp_path):
+    """Three parts, in any order and two at once, make the store that one call makes; none is made twice."""
+    out = tmp_path / "s"
+    options = {**SMALL, "batch_size": 2, "isolate": False}
+    assert extract(clips, out, part="3/3", **options).listed == 2
+    threads = [
+        threading.Thread(target=extract, args=(clips, out), kwargs=options | {"part": part})
+        for part in ("1/3", "2/3")
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    store = FeatureStore(out)
+    assert store.fingerprint == whole.fingerprint
+    assert sum(size for _, size, _ in store.shards) > 0
+    assert len(store) == COUNT
+    for rows in (range(COUNT),):
+        assert store.visual(rows).tobytes() == whole.visual(rows).tobytes()
+    with pytest.raises(InputError, match="such as 2/4"):
+        extract(clips, out, part="4/3", **options)
+
+
+def test_a_measured_batch_size_is_kept(clips, tmp_path, monkeypatch):
+    """Measured once for a store; a later call does not measure again."""
+    sizes = iter([4])
+    monkeypatch.setattr(Encoders, "best_batch_size", lambda self: next(sizes))
+    extract(clips[:2], tmp_path / "s", batch_size="auto", isolate=False)
+    extract(clips, tmp_path / "s", batch_size="auto", isolate=False)
+    assert (tmp_path / "s" / "batch_size.json").read_text() == '{\n  "batch_size": 4\n}\n'
+    assert len(FeatureStore(tmp_path / "s")) == COUNT
+
+
+def test_measuring_the_batch_size():
+    """A size at which memory ends is not taken, nor one that is no faster."""
+    encoders = Encoders.of("patch-motion", "log-mel")
+    encoders.wanted = DecodeSpec(frames=2, short_side=8, sample_rate=1000)
+    calls = []
+
+    def encode(batch):
+        calls.append(len(batch))
+        if len(batch) > 16:
+            raise MemoryError
+        time.sleep(0.02)  # a batch costs the same whatever its size, so that larger ones are faster
+        return [{} for _ in batch]
+
+    encoders.encode_together = encode
+    assert encoders.best_batch_size() == 16
+    assert max(calls) == 32
+
+
+def test_a_device_that_is_not_there_is_refused(clips, tmp_path):
+    """Built-in encoders have no use for a GPU; that is said, not passed over."""
+    with pytest.raises(InputError, match="patch-motion and log-mel run on the processor"):
+        extract(clips, tmp_path / "s", device="cuda", isolate=False, **SMALL)
+    assert not (tmp_path / "s").exists()

@@ -1,0 +1,157 @@
+"""Extraction on a Ray cluster: nodes and workers that die, batches that kill, encoders that cannot be built."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from avcil.data.clips import Clip
+from avcil.errors import AvcilError, InputError
+from avcil.extraction import ray_engine as ray_extract
+from avcil.extraction.encoding import EncoderNames, Encoders
+from avcil.extraction.extract import extract
+from avcil.features import FeatureStore
+from avcil.features.index import read_index
+
+pytest.importorskip("ray.data", reason="the extra [distributed] is not installed")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*is deprecated:DeprecationWarning"
+)  # Ray Data, of its own settings
+MEMORY = 100 * 2**20
+SMALL_ENCODERS = {"visual": "patch-motion", "audio": "log-mel"}
+"""Those of the store `whole`."""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator:
+    """A head and one node more, a core each; the last test that uses it takes the node away."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": MEMORY})
+    cluster.second = cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
+    try:
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def test_a_batch_over_which_workers_die_is_listed(
+    cluster, clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not go round for ever, the others are stored, and it can be tried again."""
+    monkeypatch.setattr(ray_extract, "RETRIES", 0)
+    monkeypatch.setattr(ray_extract, "PASSES", 1)
+    deadly, read = clips[4].clip_id, ray_extract._read_batch
+
+    def dies(table, wanted, limits):
+        if any(clip.clip_id == deadly for clip in ray_extract._unpacked(table)[1]):
+            os._exit(1)
+        return read(table, wanted, limits)
+
+    monkeypatch.setattr(ray_extract, "_read_batch", dies)
+    report = extract(clips, tmp_path / "s", batch_size=2, **SMALL_ENCODERS, ray=cluster.address)
+    assert [failure.clip_id for failure in report.failed] == [deadly, clips[5].clip_id]
+    assert (
+        report.failed[0].reason == "what read or encoded its batch died on the cluster each time (passes: 1)"
+    )
+    again = extract(clips, tmp_path / "s", batch_size=2, **SMALL_ENCODERS, isolate=False, retry_failed=True)
+    assert again.stored == len(clips)
+
+
+def test_encoders_that_no_node_can_build_end_it_with_the_reason(
+    cluster, clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights that lie on this machine alone: said once, nothing is listed as failed."""
+
+    class Cannot:
+        def __init__(self, names, missing):
+            raise InputError("there is no folder /weights")
+
+        def __call__(self, table):
+            raise AssertionError
+
+    monkeypatch.setattr(ray_extract, "_Encoder", Cannot)
+    with pytest.raises(
+        AvcilError, match=r"the cluster stopped: there is no folder /weights\. What was stored"
+    ):
+        extract(clips, tmp_path / "s", batch_size=2, **SMALL_ENCODERS, ray=cluster.address)
+    assert not (tmp_path / "s" / "failures.csv").exists()
+
+
+def test_a_cluster_makes_the_same_store_though_a_worker_and_a_node_die(
+    cluster, clips: list[Clip], whole: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An encoder dies over a batch, a node after another: every clip once, the same bytes as one process makes."""
+    began, make = tmp_path / "began", ray_extract.Cluster._pass
+    kills = []
+
+    class Dies(ray_extract._Encoder):
+        def __call__(self, table):
+            if not began.exists():
+                began.touch()
+                os._exit(1)
+            return super().__call__(table)
+
+    def kills_a_node(self, left, missing):
+        for number, outcomes in enumerate(make(self, left, missing)):
+            if number == 1 and not kills:
+                kills.append(cluster.remove_node(cluster.second, allow_graceful=False))
+            yield outcomes
+
+    monkeypatch.setattr(ray_extract, "_Encoder", Dies)
+    monkeypatch.setattr(ray_extract.Cluster, "_pass", kills_a_node)
+    report = extract(clips, tmp_path / "s", batch_size=2, **SMALL_ENCODERS, ray=cluster.address)
+    assert began.exists()
+    assert kills
+    assert (report.stored, len(report.failed)) == (len(clips), 0)
+    store = FeatureStore(tmp_path / "s")
+    assert store.fingerprint == whole.fingerprint
+    entries, _ = read_index(tmp_path / "s")
+    assert sum(len(entry.clips) for entry in entries.values()) == len(clips)
+
+
+def test_encoders_must_have_names(clips: list[Clip], tmp_path: Path) -> None:
+    """An encoder in this process cannot be sent."""
+    with pytest.raises(InputError, match="by name"):
+        extract(clips, tmp_path / "t", visual="none", audio=Encoders.of("none", "log-mel").audio, ray="local")
+
+
+class _HasModel:
+    can_use_gpu = True
+
+    def place(self, device: str, precision: str) -> None:
+        self.placed = device, precision
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "has_gpu", "settled"),
+    [
+        (None, None, True, ("cuda", "bfloat16")),
+        (None, None, False, ("cpu", "float32")),
+        ("cpu", None, True, ("cpu", "float32")),
+        ("cuda", "float32", False, ("cuda", "float32")),  # the autoscaler is to start a node with a GPU
+    ],
+)
+def test_one_device_and_precision_for_all_workers_and_the_manifest(
+    device, precision, has_gpu, settled
+) -> None:
+    """What a machine without a GPU says of a store must be what the GPUs of its cluster computed."""
+    names = EncoderNames(visual="videomae-base", audio="none", device=device, precision=precision)
+    encoders = _HasModel()
+    found = ray_extract._settled(names, encoders, has_gpu=has_gpu)
+    assert (found.device, found.precision) == settled
+    assert encoders.placed == ("cpu", settled[1])
+    cluster = ray_extract.Cluster(ray=None, names=found, encoders=encoders, limits=None)
+    reader, encoder = cluster._shares
+    assert encoder == ({"num_gpus": 1} if settled[0] == "cuda" else {"num_cpus": 0.5})
+    assert "num_gpus" not in reader
+
+
+def test_a_certain_gpu_is_refused() -> None:
+    """Ray says which one a worker gets."""
+    names = EncoderNames(visual="videomae-base", audio="none", device="cuda:1")
+    with pytest.raises(InputError, match="cpu or cuda, not 'cuda:1'"):
+        ray_extract._settled(names, _HasModel(), has_gpu=True)

@@ -1,0 +1,166 @@
+"""Files that changed, went away or left the clip list after they were stored: noticed, said, and acted on."""
+
+from __future__ import annotations
+
+import os
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avcil.data.clips import Clip
+from avcil.extraction.extract import extract
+from avcil.features import FeatureStore
+from avcil.features.failures import read_failures
+from avcil.features.index import read_index
+from avcil.features.show import describe
+from avcil.features.verify import verify
+
+
+def write_tone(path: Path, pitch: int, seconds: float = 0.25) -> None:
+    samples = 9000 * np.sin(np.arange(int(16_000 * seconds)) * pitch / 50)
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(samples.astype("<i2").tobytes())
+
+
+@pytest.fixture
+def clips(tmp_path) -> list[Clip]:
+    """Four short sounds."""
+    (tmp_path / "clips").mkdir()
+    made = []
+    for number in range(4):
+        path = tmp_path / "clips" / f"{number}.wav"
+        write_tone(path, number + 1)
+        made.append(Clip(clip_id=f"c{number}", path=path, label="ab"[number % 2], split="train"))
+    return made
+
+
+def run(clips, store, **options):
+    return extract(clips, store, visual="none", isolate=False, workers=1, batch_size=2, **options)
+
+
+def numbers(store: Path) -> dict[str, bytes]:
+    held = FeatureStore(store)
+    return {clip.clip_id: held.audio([row]).tobytes() for row, clip in enumerate(held.clips)}
+
+
+def test_a_file_replaced_under_its_old_name_is_encoded_again(clips, tmp_path):
+    """Another size, and the same size at another time; the store then holds what an undisturbed extraction gives."""
+    store = tmp_path / "store"
+    run(clips, store)
+    before = numbers(store)
+    write_tone(clips[1].path, 30, seconds=0.5)
+    write_tone(clips[2].path, 40)
+    found = verify(store)
+    assert not found.is_sound
+    assert [(f.kind, f.where) for f in found.findings] == [("source", ("c1", "c2"))]
+    report = run(clips, store)
+    assert (report.changed, report.new, report.stored) == (2, 2, 4)
+    assert "their file changed since they were stored, so they were read again: 2" in report.text()
+    assert verify(store).is_sound
+    run(clips, tmp_path / "anew")
+    assert numbers(store) == numbers(tmp_path / "anew")
+    assert FeatureStore(store).fingerprint == FeatureStore(tmp_path / "anew").fingerprint
+    changed = {key for key, value in numbers(store).items() if value != before[key]}
+    assert changed == {"c1", "c2"}
+    assert run(clips, store).changed == 0
+
+
+def test_a_file_that_is_only_touched_or_moved_is_not_encoded_again(clips, tmp_path):
+    """Another time but the same content, as after a copy: nothing to do."""
+    store = tmp_path / "store"
+    run(clips, store)
+    os.utime(clips[0].path, (1, 1))
+    moved = clips[1].path.with_name("moved.wav")
+    moved.write_bytes(clips[1].path.read_bytes())
+    clips[1] = Clip(clip_id="c1", path=moved, label="b", split="train")
+    report = run(clips, store)
+    assert (report.changed, report.new) == (0, 0)
+    assert verify(store, clips).is_sound
+
+
+def test_a_changed_file_that_cannot_be_read_is_listed(clips, tmp_path):
+    """Its old features are gone with its old content."""
+    store = tmp_path / "store"
+    run(clips, store)
+    clips[3].path.write_bytes(b"no sound")
+    report = run(clips, store)
+    assert (report.changed, report.stored) == (1, 3)
+    assert list(read_failures(store)) == ["c3"]
+    assert [clip.clip_id for clip in FeatureStore(store).clips] == ["c0", "c1", "c2"]
+
+
+def test_files_that_are_gone_are_a_note(clips, tmp_path):
+    """Features can be used without their files; extraction does not touch them."""
+    store = tmp_path / "store"
+    run(clips, store)
+    clips[0].path.unlink()
+    found = verify(store)
+    assert found.is_sound
+    assert [(f.kind, f.where) for f in found.findings] == [("gone", ("c0",))]
+    assert (found.sources, found.clips) == (3, 4)
+    assert run(clips, store).stored == 4
+
+
+def test_clips_that_left_the_list_are_not_shown(clips, tmp_path):
+    """Unless --add asks for them; a list that names them again needs no encoding."""
+    store = tmp_path / "store"
+    run(clips, store)
+    report = run(clips[:3], store)
+    assert "stored, but not in this list: 1; training does not use them (--add uses them)" in report.text()
+    assert [clip.clip_id for clip in FeatureStore(store).clips] == ["c0", "c1", "c2"]
+    assert "not in use, as the last clip list did not name them: 1" in describe(store).text()
+    found = verify(store, clips[:3])
+    assert found.is_sound
+    assert [(f.kind, f.where) for f in found.findings] == [("unlisted", ("c3",))]
+    report = run(clips[:3], store, add=True)
+    assert "in use beside the clips of this list: 1" in report.text()
+    assert len(FeatureStore(store)) == 4
+    run(clips[:3], store)
+    assert run(clips, store).new == 0
+    assert len(FeatureStore(store)) == 4
+
+
+def test_a_clip_that_left_the_list_keeps_its_label(clips, tmp_path):
+    """A store has one label of a clip, whether it is in use or not."""
+    store = tmp_path / "store"
+    run(clips, store)
+    run(clips[:3], store)
+    other = Clip(clip_id="c3", path=clips[3].path, label="a", split="train")
+    with pytest.raises(ValueError, match=r"stored in .* with label 'b'"):
+        run([*clips[:3], other], store)
+
+
+def test_failures_of_a_repaired_list(clips, tmp_path):
+    """Ids that the list does not name any more, and ids that now name another file, are failures no more."""
+    store, gone = tmp_path / "store", tmp_path / "gone.wav"
+    wrong = [Clip(clip_id=key, path=gone, label="a", split="train") for key in ("c3", "typo")]
+    run([*clips[:3], *wrong], store)
+    assert list(read_failures(store)) == ["c3", "typo"]
+    report = run(clips, store)
+    assert (report.stored, report.not_tried, report.failed) == (4, 0, ())
+    assert read_failures(store) == {}
+
+
+def test_removed_clips_leave_no_shard_without_rows(clips, tmp_path):
+    """A shard of which nothing is left goes with the next extraction."""
+    store = tmp_path / "store"
+    run(clips, store)
+    first = set(read_index(store)[0])
+    for number, clip in enumerate(clips):
+        write_tone(clip.path, 60 + number)
+    run(clips, store)
+    assert not first & set(read_index(store)[0])
+    run(clips, store)
+    assert not first & {path.name for path in (store / "shards").iterdir()}
+
+
+def test_a_list_of_failures_saved_by_a_spreadsheet(clips, tmp_path):
+    """It begins with a byte order mark."""
+    store, gone = tmp_path / "store", tmp_path / "gone.wav"
+    run([*clips, Clip(clip_id="x", path=gone, label="a", split="train")], store)
+    path = store / "failures.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert list(read_failures(store)) == ["x"]

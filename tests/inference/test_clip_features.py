@@ -1,0 +1,17 @@
+"""What a model's training says of how clips are read."""
+
+from __future__ import annotations
+
+import pytest
+
+from avcil.errors import InputError
+from avcil.inference.clip_features import ClipReader
+
+
+def test_imported_features_have_no_encoder():
+    """A model of features that came as files says why it cannot be asked about a clip."""
+    encoder = {"name": "released:AVE", "version": 1, "options": {}, "weights": "w"}
+    description = {"audio": {"encoder": encoder}, "visual": {"encoder": encoder}, "dtype": "float16"}
+    for modality in ("audio", "visual", "audio-visual"):
+        with pytest.raises(InputError, match=r"released as files \(released:AVE\); they cannot be made"):
+            ClipReader(description, modality=modality)

@@ -1,0 +1,77 @@
+"""Contributions of modalities and encoders: exact sums for linear scores, ablation for networks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from avcil.encoders.constants import typical_features
+from avcil.encoders.registry import audio_encoder, visual_encoder
+from avcil.inference.contributions import contributions, margin
+from avcil.nn.heads import LinearHead
+from avcil.nn.network import Network
+from avcil.saved_models.folder import SavedModel
+
+
+def description(audio: int, visual: int) -> dict:
+    """Features of the default encoders' parts, of small widths."""
+
+    def encoder(names, widths):
+        return {"name": "+".join(names), "parts": [{"name": name} for name in names], "widths": widths}
+
+    return {
+        "audio": {"encoder": encoder(["log-mel", "yamnet"], [2, audio - 2]), "shape": [audio]},
+        "visual": {
+            "encoder": encoder(["patch-motion", "efficientnet-lite0"], [3, visual - 3]),
+            "shape": [2, 4, visual],
+        },
+    }
+
+
+@pytest.fixture
+def state():
+    torch.manual_seed(0)
+    head = LinearHead(6)
+    head.grow(3)
+    network = Network("audio-visual", audio_width=5, visual_width=6, head=head).double()
+    return SavedModel(model=network, labels=("a", "b", "c"), description=description(5, 6))
+
+
+def test_an_encoder_that_the_network_ignores_contributes_nothing(state):
+    """Its features have zero weights, so replacing them changes nothing; the other encoder's do."""
+    network = state.model
+    with torch.no_grad():
+        network.audio_projection.weight[:, 2:] = 0
+        network.audio_attention.weight[:, 2:] = 0
+    audio, visual = torch.randn(1, 5).double(), torch.randn(1, 2, 4, 6).double()
+    found = contributions(state, audio, visual, (0, 1))
+    assert found.kind == "ablation"
+    assert found.encoders["audio"]["yamnet"] == pytest.approx(0, abs=1e-12)
+    assert abs(found.encoders["audio"]["log-mel"]) > 1e-6
+    assert set(found.encoders["visual"]) == {"patch-motion", "efficientnet-lite0"}
+
+
+def test_ablation_of_an_encoder_replaces_its_features(state):
+    """The margin less that with the features of the encoder at zero, as combined encoders center them."""
+    audio, visual = torch.randn(1, 5).double(), torch.randn(1, 2, 4, 6).double()
+    found = contributions(state, audio, visual, (2, 0))
+    without = visual.clone()
+    without[..., 3:] = 0
+    expected = margin(state.model, audio, visual, (2, 0)) - margin(state.model, audio, without, (2, 0))
+    assert found.encoders["visual"]["efficientnet-lite0"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_clip_without_audio_has_the_visual_encoders_alone(state):
+    """No contribution is made up for what the clip lacks."""
+    found = contributions(state, None, torch.randn(1, 2, 4, 6).double(), (0, 1))
+    assert (found.modalities, set(found.encoders)) == ({}, {"visual"})
+
+
+@pytest.mark.parametrize(
+    ("make", "name"), [(audio_encoder, "log-mel+yamnet"), (visual_encoder, "patch-motion")]
+)
+def test_typical_features_are_the_centers_that_encoders_ship(make, name):
+    """Computed from the fingerprint alone, without weights, as for a store whose encoder is not loaded."""
+    encoder = make(name)
+    found = typical_features(encoder.fingerprint(), encoder.width)
+    assert found == pytest.approx(encoder.center)

@@ -1,0 +1,139 @@
+"""What answers rest on: contributions that add up, maps that sum to one, drawings that can be played."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from avcil.data.clips import Clip
+from avcil.errors import InputError
+from avcil.inference import ClipArrays, Recognizer
+from avcil.inference.timeline import joined
+from avcil.media import probe
+
+
+@pytest.fixture(scope="module")
+def clip(taught):
+    return taught / "clips" / "test-0-0.mp4"
+
+
+@pytest.fixture(scope="module")
+def blade(avcil, taught):
+    folder = taught / "blade"
+    assert (
+        avcil("train", taught / "features", "--method", "blade", "--classes-per-step", 2, "--out", folder)
+        == 0
+    )
+    return Recognizer.load(folder)
+
+
+def test_contributions_of_linear_heads_add_up(blade, clip):
+    """Sound, picture and constant make the margin, which is the difference of the two scores."""
+    found = blade.explain(clip)
+    assert set(found.contributions) == {"audio", "visual", "bias"}
+    assert sum(found.contributions.values()) == pytest.approx(found.margin, rel=1e-9)
+    odds = found.answer.probability / found.answer.probabilities[found.runner_up]
+    assert np.exp(found.margin) == pytest.approx(odds, rel=1e-6)
+    assert set(found.alone) == {"audio", "visual"}
+
+
+@pytest.mark.parametrize(
+    ("run", "kind"), [("av", "attention"), ("visual", "sensitivity"), ("blade", "sensitivity")]
+)
+def test_maps_and_drawings(run, kind, taught, clip, blade, tmp_path):
+    """Maps sum to one; the drawn video lasts as long as the clip and can be decoded."""
+    found = Recognizer.load(taught / run).explain(clip)
+    assert found.map_kind == kind
+    assert found.temporal.sum() == pytest.approx(1)
+    np.testing.assert_allclose(found.spatial.sum(axis=(1, 2)), 1, rtol=1e-6)
+    drawn = found.draw()
+    assert len(drawn) == len(found.frames)
+    assert min(drawn[0].shape[:2]) >= 256
+    found.write_video(tmp_path / "drawn.mp4")
+    assert probe(tmp_path / "drawn.mp4").duration == pytest.approx(found.seconds, abs=0.2)
+
+
+def test_networks_leave_a_modality_out(taught, clip):
+    """The contribution of a modality is the margin's loss without it."""
+    recognizer = Recognizer.load(taught / "av")
+    found = recognizer.explain(clip)
+    features = recognizer.reader.features(clip)
+    with torch.no_grad():
+        scores = recognizer.model.scores(None, features.visual)[0].double()
+    numbers = [recognizer.classes_.index(label) for label in (found.answer.label, found.runner_up)]
+    without = float(scores[numbers[0]] - scores[numbers[1]])
+    assert found.contributions["audio"] == pytest.approx(found.margin - without, abs=1e-5)
+
+
+def test_a_sound_recognizer_has_nothing_to_draw(taught, clip):
+    """Said in words."""
+    found = Recognizer.load(taught / "audio").explain(clip)
+    assert (found.map_kind, found.contributions) == (None, {})
+    with pytest.raises(InputError, match="no picture to draw on"):
+        found.draw()
+
+
+def test_all_ways_to_give_a_clip(blade, clip):
+    """A path, text, a Clip, its features, and its arrays as they were read: one answer."""
+    features = blade.reader.features(clip)
+    arrays = ClipArrays(
+        frames=features.read.frames, sound=features.read.sound, sample_rate=blade.reader.wanted.sample_rate
+    )
+    ways = [clip, str(clip), Clip(clip_id="x", path=clip, label="?", split="test"), features, arrays]
+    rows = blade.predict_proba(ways)
+    for row in rows:
+        np.testing.assert_array_equal(row, rows[0])
+    mixed = [answer.label for _, answer in blade.answers([arrays, clip, features, str(clip), arrays])]
+    assert mixed == [blade.predict(clip)] * 5
+
+
+def test_events_follow_each_other(blade, clip):
+    """Events cover the video without gap or overlap, each answered by its window; joining keeps the ends."""
+    events = list(blade.timeline(clip, window=0.3, hop=0.1))
+    assert events[0].start == 0
+    assert all(a.end == b.start for a, b in pairwise(events))
+    assert events[-1].end == pytest.approx(probe(clip).duration)
+    together = list(joined(events))
+    assert (together[0].start, together[-1].end) == (events[0].start, events[-1].end)
+    assert sum(event.windows for event in together) == len(events)
+    said = ["a; b", "a", "b; c"]
+    noted = [replace(events[0], label="dog", known=None, notes=notes) for notes in said]
+    assert [event.notes for event in joined(noted)] == ["a; b; c"]
+    alone = blade.answer(clip, start=0.1, end=0.4)
+    assert events[1].answer.label == alone.label
+    with pytest.raises(InputError, match="window must be seconds above 0"):
+        blade.timeline(clip, window=0)
+
+
+def test_a_silent_track_counts_as_no_sound(blade, tmp_path):
+    """Answered from the picture, with a note."""
+    from avcil.media import write_video
+
+    path = tmp_path / "hush.mp4"
+    write_video(
+        path,
+        [np.full((48, 64, 3), 90, np.uint8)] * 12,
+        20.0,
+        sound=np.zeros(9600, np.float32),
+        sample_rate=16000,
+    )
+    answer = blade.answer(path)
+    assert (answer.modality, answer.notes) == ("visual", "sound is silent; answered from the picture alone")
+
+
+def test_the_report_explains_a_network_and_a_closed_form(avcil, taught, blade, tmp_path):
+    """Test clips of the first run of each kind, with attention or sensitivity, and contributions of either kind."""
+    runs = [taught / "blade", taught / "av"]
+    assert avcil("report", *runs, "--out", tmp_path / "report.html", "--examples", 1) == 0
+    page = (tmp_path / "report.html").read_text()
+    section = page[page.index('id="attention"') : page.index('id="runs"')]
+    assert section.count('<ul class="contributions">') == 2
+    closed, network = section.split("<h3>")[1:]
+    assert "audio-guided" in network
+    assert "do not add up" in network
+    assert "The model has no attention" in closed
+    assert "bias term" in closed

@@ -1,0 +1,183 @@
+"""Publishing and fetching models by the hub's own client library, against a hub on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub import ModelCard
+
+from avcil.errors import InputError
+from avcil.inference import ClipFeatures, Recognizer
+from avcil.saved_models.card import model_card
+
+from .fake_hub import FakeHub, serving  # isort: skip
+
+VERSION_1 = Path(__file__).parent / "version_1" / "av-cil"
+
+
+def in_python(hub: FakeHub, home: Path, code: str, *, token: str = "hf_token") -> list[str]:
+    """What a program prints that has this hub for its own; the library reads its address once, at import."""
+    settings = {"HF_ENDPOINT": hub.url, "HF_TOKEN": token, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
+    settings |= {
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    code = f"from avcil.errors import AvcilError\nfrom avcil.inference import Recognizer\n{code}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | settings, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+PUSH = """
+address = Recognizer.load({first!r}).push_to_hub("me/dogs", license="cc-by-4.0")
+print(address)
+Recognizer.load({second!r}).push_to_hub("me/dogs", private=False)
+"""
+PULL = """
+for revision in ({first!r}, None):
+    found = Recognizer.from_pretrained("me/dogs", revision=revision)
+    found.save({folder!r} + "/" + str(revision))
+for name in ("me/nothing", "me/dogs"):
+    try:
+        Recognizer.from_pretrained(name, revision=None if name == "me/nothing" else "gone")
+    except AvcilError as error:
+        print(error)
+"""
+DENIED = """
+try:
+    Recognizer.load({folder!r}).push_to_hub("me/dogs")
+except AvcilError as error:
+    print(error)
+"""
+
+
+@pytest.fixture(scope="module")
+def published(taught, tmp_path_factory):
+    """A hub to which two models were pushed under one name, one that learns on, then one of format version 1."""
+    with serving() as hub:
+        home = tmp_path_factory.mktemp("publisher")
+        said = in_python(hub, home, PUSH.format(first=str(taught / "av"), second=str(VERSION_1)))
+        assert said == [f"{hub.url}/me/dogs"]
+        yield hub
+
+
+def test_what_is_published(published, taught):
+    """All files of the model, the card under its name; pushed again, nothing of the old model stays."""
+    _, first, second = published.commits["me/dogs"]
+    model = taught / "av" / "model"
+    for file in model.iterdir():
+        if file.name != "README.md":
+            assert first[file.name] == file.read_bytes(), file.name
+    assert published.private["me/dogs"]
+    assert set(first) - set(second) == {"learning.json", "learning.safetensors"}
+    card = ModelCard(first["README.md"].decode())
+    assert (card.data.license, card.data.library_name) == ("cc-by-4.0", "avcil")
+    assert 'Recognizer.from_pretrained("me/dogs")' in card.text
+    assert card.text.lstrip().startswith("# me/dogs\n")
+
+
+def test_what_is_fetched(published, tmp_path):
+    """Each revision answers as what was pushed; what is not there is said."""
+    first = published.commit_id("me/dogs", 1)
+    said = in_python(published, tmp_path / "home", PULL.format(first=first, folder=str(tmp_path)))
+    assert [line.split(":")[0] for line in said] == [
+        "me/nothing is no folder here, and cannot be fetched from the hub",
+        "me/dogs is no folder here, and cannot be fetched from the hub",
+    ]
+    assert all(line.endswith("log in with: hf auth login") for line in said)
+    assert Recognizer.load(tmp_path / first).counts is not None
+    old = Recognizer.load(tmp_path / "None")
+    draw = torch.Generator().manual_seed(0)
+    audio, visual = torch.randn(3, 10, generator=draw), torch.randn(3, 2, 3, 12, generator=draw)
+    clips = [ClipFeatures(audio=audio[i : i + 1], visual=visual[i : i + 1]) for i in range(3)]
+    expected = json.loads((VERSION_1 / "expected.json").read_text())
+    np.testing.assert_allclose(old.predict_proba(clips), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_without_rights(published, tmp_path):
+    """Said in a line, with what to do; nothing is published."""
+    before = len(published.commits["me/dogs"])
+    (said,) = in_python(published, tmp_path, DENIED.format(folder=str(VERSION_1)), token="hf_wrong")
+    assert said.startswith("me/dogs cannot be uploaded to the hub: ")
+    assert "401" in said
+    assert said.endswith("log in with: hf auth login")
+    assert len(published.commits["me/dogs"]) == before
+
+
+def test_names_and_the_extra(monkeypatch):
+    """A name without an owner is no name of the hub; without the library, how to install it."""
+    with pytest.raises(InputError, match=r"neither a folder nor a name of the hub \(OWNER/NAME\)"):
+        Recognizer.from_pretrained("dogs")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(InputError, match=r"pip install 'avcil\[hub\]'"):
+        Recognizer.load(VERSION_1).push_to_hub("me/dogs")
+
+
+# -- the card ----------------------------------------------------------------------------------------------------
+
+
+def test_figures_of_the_card(taught):
+    """The hub's own reader finds the run's figures, each under a name and a type."""
+    card = ModelCard.load(taught / "av" / "model" / "README.md")
+    results = json.loads((taught / "av" / "results.json").read_text())
+    found = {result.metric_name: result for result in card.data.eval_results}
+    assert found["accuracy after the last step"].metric_value == pytest.approx(
+        results["last_accuracy"], abs=1e-4
+    )
+    assert found["mean forgetting"].metric_value == pytest.approx(results["mean_forgetting"], abs=1e-4)
+    assert {result.metric_type for result in found.values()} == {"accuracy", "mean_forgetting"}
+    assert all(result.dataset_name == "own clips" for result in found.values())
+    assert card.data.metrics == ["accuracy"]
+    assert {"audio-visual", "av-cil"} <= set(card.data.tags)
+    assert "8 test clips" in card.text
+    assert "Learnt from 12 clips of 4 classes, which came in 2 steps" in card.text
+    assert "keeps the features of 8 clips that it learnt from, with their names" in card.text
+    assert '| dog, "big" | 3 |' in card.text
+
+
+def test_a_card_is_valid_whatever_the_names(tmp_path):
+    """Quotes, colons, emoji and a method's path cannot break its head, nor tell where a file lies."""
+    description = {
+        "method": "/home/someone/secret/my_own.py",
+        "modality": "audio",
+        "data": {"benchmark": 'a: "b" 🎸 # c', "test_clips": 7},
+        "metrics": {"classes": 1, "last_accuracy": 0.5, "mean_forgetting": None},
+    }
+    text = model_card("x", ["- [a](b) | <b>"], description, None, name="me/x-y")
+    card = ModelCard(text)
+    (result,) = card.data.eval_results
+    assert (result.dataset_name, result.metric_value) == ('a: "b" 🎸 # c', 0.5)
+    assert "my_own" in card.data.tags
+    assert "secret" not in text
+    assert "\\| &lt;b>" in text
+
+
+def test_figures_from_before_a_sitting_are_no_claim(taught):
+    """After learning on, figures stand in the text as older ones, and are given to no program."""
+    description = Recognizer.load(taught / "av").description
+    card = ModelCard(model_card("network", ["a"], description | {"sittings": 1}, None))
+    assert card.data.eval_results is None
+    assert card.data.metrics is None
+    assert "It has learnt or forgotten once since; these figures are of before." in card.text
+
+
+def test_an_exported_file_goes_with_the_model_that_it_says(taught, tmp_path):
+    """A model's folder may hold model.onnx; saved over, it has none, as it would speak for the old model."""
+    recognizer = Recognizer.load(taught / "av")
+    recognizer.save(tmp_path / "model")
+    recognizer.export_onnx(tmp_path / "model")
+    assert (tmp_path / "model" / "model.onnx").exists()
+    assert Recognizer.load(tmp_path / "model").classes_ == recognizer.classes_
+    recognizer.save(tmp_path / "model")
+    assert not (tmp_path / "model" / "model.onnx").exists()

@@ -1,0 +1,246 @@
+"""Merging, renaming and forgetting by the command line: what the new models know, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from avcil.errors import InputError
+from avcil.features import FeatureStore
+from avcil.inference import ClipFeatures, Recognizer
+from avcil.saved_models.folder import load_saved
+
+CLASSES = ("c0", "c1", "c2", "c3", "c4", "c5")
+
+
+@pytest.fixture(scope="module")
+def train(avcil, store, tmp_path_factory):
+    """Train on some steps of the store, once for each set of words; the run's folder."""
+    made: dict[str, Path] = {}
+
+    def run(steps: list[list[str]], *words: str, method: str = "blade") -> Path:
+        key = repr((steps, words, method))
+        if key not in made:
+            folder = tmp_path_factory.mktemp("run")
+            (folder / "steps.json").write_text(json.dumps(steps))
+            common = [
+                "train",
+                store,
+                "--method",
+                method,
+                "--steps",
+                folder / "steps.json",
+                "--out",
+                folder / "run",
+            ]
+            assert avcil(*common, *words) == 0
+            made[key] = folder / "run"
+        return made[key]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def clips(store):
+    """Features and classes of all training clips."""
+    opened = FeatureStore(store)
+    rows = [row for row, clip in enumerate(opened.clips) if clip.split == "train"]
+    features = [
+        ClipFeatures(
+            audio=torch.from_numpy(opened.audio([row])).float(),
+            visual=torch.from_numpy(opened.visual([row])).float(),
+            clip_id=opened.clips[row].clip_id,
+        )
+        for row in rows
+    ]
+    return features, [opened.clips[row].label for row in rows]
+
+
+def assert_same(one: Recognizer, other: Recognizer, clips) -> None:
+    """Scores to 1e-8, labels and p-values are the same, and so is what the models need to learn on."""
+    order = torch.tensor([one.classes_.index(label) for label in other.classes_])
+    assert len(one.classes_) == len(other.classes_)
+    for clip in clips[0][::5]:
+        torch.testing.assert_close(one.scores(clip)[:, order], other.scores(clip), rtol=1e-8, atol=1e-8)
+        first, second = one.answer(clip), other.answer(clip)
+        assert (first.label, first.p_value) == (second.label, pytest.approx(second.p_value))
+    assert one.counts == other.counts
+
+
+def test_merged_models_equal_one_taught_everything(train, avcil, capsys, clips, tmp_path):
+    """Three models of classes of their own; the card says what was merged; the new model learns on."""
+    parts = [train([["c1", "c0"]]), train([["c5"], ["c2"]]), train([["c3", "c4"]])]
+    assert avcil("merge", *parts, "--out", tmp_path / "all") == 0
+    assert f"knows 6 classes, taught with 48 clips; it is in {tmp_path / 'all'}" in capsys.readouterr().out
+    merged, whole = (
+        Recognizer.load(tmp_path / "all"),
+        Recognizer.load(train([["c1", "c0"], ["c5"], ["c2"], ["c3", "c4"]])),
+    )
+    assert merged.classes_ == whole.classes_
+    assert_same(merged, whole, clips)
+    assert merged.snapshot().learning.steps == whole.snapshot().learning.steps
+    card = (tmp_path / "all" / "README.md").read_text()
+    assert "Merged from 3 models, which had learned: 16 clips of 2 classes; 16 clips of 2 classes" in card
+    assert "None were recorded" in card
+    for either in (merged, whole):
+        either.learn(
+            [
+                replace(clip, audio=clip.audio + 1, clip_id=f"again {n}")
+                for n, clip in enumerate(clips[0][:8])
+            ],
+            ["new"] * 8,
+        )
+    assert_same(merged, whole, clips)
+    merged.merge(Recognizer.load(parts[0]), same_classes=True)
+    assert merged.description["merged"] == [{"classes": 7, "clips": 56}, {"classes": 2, "clips": 16}]
+
+
+@pytest.fixture(scope="module")
+def halves(train, clips):
+    """Learn any of the clips, by their positions, into a new recognizer of one class's first clip each."""
+    start = load_saved(train([["c0"]]) / "model")
+
+    def teach(rows: list[int]) -> Recognizer:
+        recognizer = Recognizer(start)
+        features, labels = ([part[row] for row in rows] for part in clips)
+        recognizer.learn([replace(clip, clip_id=f"{n}") for n, clip in enumerate(features)], labels)
+        own = [row for row, label in enumerate(clips[1]) if label == "c0"]
+        recognizer.forget([clips[0][row] for row in own], ["c0"] * len(own))
+        return recognizer
+
+    return teach
+
+
+@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(order=st.permutations(range(48)), cut=st.integers(1, 47))
+def test_any_split_of_the_clips(order, cut, halves, clips):
+    """Classes shared or not, in any order of learning: merging is learning everything."""
+    first, second, whole = (halves(list(rows)) for rows in (order[:cut], order[cut:], order))
+    first.merge(second, same_classes=True)
+    assert_same(first, whole, clips)
+
+
+def test_a_name_in_both_models(train, avcil, capsys, clips, tmp_path):
+    """It is an error that names the classes and both options; each option does what it says."""
+    one, other = train([["c1", "c0"]]), train([["c0", "c2"]])
+    assert avcil("merge", one, other, "--out", tmp_path / "all") == 2
+    said = capsys.readouterr().err
+    assert "both models know 'c0'. Add --same-classes" in said
+    assert "--rename 'c0'=OTHER-NAME" in said
+    assert not (tmp_path / "all").exists()
+    assert avcil("merge", one, other, "--out", tmp_path / "all", "--same-classes") == 0
+    assert "at least 8; they count twice" in capsys.readouterr().err
+    assert Recognizer.load(tmp_path / "all").counts == {"c1": 8, "c0": 16, "c2": 8}
+    assert avcil("merge", one, other, "--out", tmp_path / "apart", "--rename", "c0=owl") == 0
+    apart = Recognizer.load(tmp_path / "apart")
+    assert apart.counts == {"c1": 8, "c0": 8, "owl": 8, "c2": 8}
+    for words, expected in {
+        ("--rename", "c7=owl"): "the others know no class 'c7'",
+        ("--rename", "owl"): "takes OLD=NEW",
+        ("--rename", "c0=c1"): "both models know 'c1'",
+        ("--rename", "c0=C1"): "differ only in case",
+    }.items():
+        assert avcil("merge", one, other, "--out", tmp_path / "no", *words) == 2
+        assert expected in capsys.readouterr().err
+    assert avcil("merge", one, one, "--out", tmp_path / "no") == 2
+    assert "named twice" in capsys.readouterr().err
+    assert avcil("merge", one, other, "--same-classes", "--out", other / "model") == 2
+    assert "is the model" in capsys.readouterr().err
+    assert avcil("merge", one, "--out", tmp_path / "no") == 2
+    assert "two or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("method", "words", "said"),
+    [
+        ("slda", (), "taught by the method slda. Only models of the method blade"),
+        ("blade", ("--modality", "audio"), "different modalities: audio-visual and audio"),
+        (
+            "blade",
+            ("--set", "pooling=mean"),
+            "different values of the option pooling: mean-deviation and mean",
+        ),
+        (
+            "blade",
+            ("--set", "calibration_clips=9"),
+            "different values of the option calibration_clips: 512 and 9",
+        ),
+    ],
+)
+def test_models_that_do_not_fit(method, words, said, train, avcil, capsys, tmp_path):
+    """Another method, modality or option is refused, and names what differs."""
+    other = train([["c2", "c5"]], *words, method=method)
+    assert avcil("merge", train([["c1", "c0"]]), other, "--out", tmp_path / "all") == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "all").exists()
+
+
+@pytest.mark.parametrize("name", ["audio", "visual", "sampling", "dtype"])
+def test_features_made_in_another_way(name, train):
+    """Another encoder, or other settings of reading clips, are refused; the first model is as it was."""
+    one = Recognizer.load(train([["c1", "c0"]]))
+    state = load_saved(train([["c2", "c5"]]) / "model")
+    before = one.snapshot()
+    value = state.description.get(name)
+    changed = {**value, "encoder": {"name": "other"}} if name in ("audio", "visual") else "other"
+    other = Recognizer(replace(state, description={**state.description, name: changed}))
+    with pytest.raises(InputError, match=r"the models have different .*other"):
+        one.merge(other)
+    assert one.snapshot() is before
+
+
+def test_models_of_earlier_formats(train, clips):
+    """Without statistics, or with those of format 2, a model says what to do; one that learned a clip since merges."""
+    here = Path(__file__).parent
+    one = Recognizer.load(train([["c1", "c0"]]))
+    with pytest.raises(InputError, match="format version 1"):
+        one.merge(Recognizer.load(here / "version_1" / "blade"))
+    old = Recognizer.load(here / "version_2" / "blade")
+    with pytest.raises(InputError, match="statistics of format version 2"):
+        one.merge(old)
+    with pytest.raises(InputError, match="statistics of format version 2"):
+        old.merge(one)
+
+
+def test_rename(train, avcil, capsys, clips, tmp_path):
+    """A new model with another name and the same answers; the old one stays; wrong names are refused."""
+    run = train([["c1", "c0"]])
+    assert avcil("rename", run, "c0=owl", "c1=barn owl", "--out", tmp_path / "named") == 0
+    named, before = Recognizer.load(tmp_path / "named"), Recognizer.load(run)
+    assert (named.classes_, before.classes_) == (("barn owl", "owl"), ("c1", "c0"))
+    assert torch.equal(named.scores(clips[0][0]), before.scores(clips[0][0]))
+    for words, said in {
+        ("c7=owl",): "knows no class 'c7'",
+        ("c0",): "takes OLD=NEW",
+        ("c0=c1",): "already",
+        (): "name a class",
+    }.items():
+        assert avcil("rename", run, *words, "--out", tmp_path / "no") == 2
+        assert said in capsys.readouterr().err
+    assert avcil("rename", run, "c0=owl", "--out", run) == 2
+    assert "is the model" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
+
+
+def test_forget_a_class(train, avcil, capsys, tmp_path):
+    """A new model that never answers with it; the last class stays; what is missing is said."""
+    run = train([["c1", "c0"], ["c2"]])
+    assert avcil("forget", run, "--class", "c0", "--out", tmp_path / "less") == 0
+    assert "forgot classes: c0" in capsys.readouterr().out
+    assert Recognizer.load(tmp_path / "less").classes_ == ("c1", "c2")
+    assert Recognizer.load(run).classes_ == ("c1", "c0", "c2")
+    for words, said in {
+        ("--class", "c7"): "knows no class 'c7'",
+        (): "name clips to forget, or --class",
+        ("x.mp4", "--class", "c0"): "one of the two",
+        ("--class", "c0", "c1", "c2"): "nothing would be left",
+    }.items():
+        assert avcil("forget", run, *words, "--out", tmp_path / "no") == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()

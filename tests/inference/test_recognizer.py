@@ -1,0 +1,198 @@
+"""The recognizer in use, taught through the command line from real files."""
+
+from __future__ import annotations
+
+import csv
+import html
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avcil.errors import InputError
+from avcil.inference import Recognizer
+from avcil.media import write_video
+
+CLASSES = {'dog, "big"', "cat/kitten", "🎸 guitar", "-minus"}
+
+
+def stored_predictions(run: Path) -> dict[str, dict[str, str]]:
+    with open(run / "predictions" / "step_1.csv", newline="", encoding="utf-8") as file:
+        return {row["clip_id"]: row for row in csv.DictReader(file)}
+
+
+def held_out(taught: Path) -> list[tuple[str, Path]]:
+    """Ids and files of the test clips."""
+    with open(taught / "clips.csv", newline="", encoding="utf-8") as file:
+        return [
+            (row["clip_id"], taught / row["path"]) for row in csv.DictReader(file) if row["split"] == "test"
+        ]
+
+
+@pytest.mark.parametrize("run", ["av", "audio", "visual"])
+def test_no_skew_between_training_and_use(run, taught):
+    """A test clip asked about as a file gets the answer that the run wrote down: same label, probability to 1e-6."""
+    recognizer = Recognizer.load(taught / run)
+    stored = stored_predictions(taught / run)
+    assert len(stored) == 8
+    for clip_id, path in held_out(taught):
+        answer = recognizer.answer(path)
+        assert answer.label == stored[clip_id]["predicted"]
+        assert answer.probability == pytest.approx(float(stored[clip_id]["probability"]), abs=1e-6)
+
+
+def test_api(taught):
+    """Classes, labels and probabilities fit each other; a run and its model folder give the same."""
+    recognizer = Recognizer.load(taught / "av")
+    paths = [path for _, path in held_out(taught)][:3]
+    assert set(recognizer.classes_) == CLASSES
+    probabilities = recognizer.predict_proba(paths)
+    assert probabilities.shape == (3, 4)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-12)
+    assert [recognizer.classes_[i] for i in probabilities.argmax(axis=1)] == recognizer.predict(paths)
+    np.testing.assert_array_equal(
+        Recognizer.load(taught / "av" / "model").predict_proba(paths), probabilities
+    )
+    assert recognizer.predict_proba([]).shape == (0, 4)
+    assert recognizer.predict(str(paths[0])) == recognizer.predict(paths[:1])[0]
+    np.testing.assert_array_equal(recognizer.predict_proba(paths[0]), probabilities[0])
+
+
+def test_shipped_model_needs_nothing_else(taught, tmp_path):
+    """The model folder, moved away from run, store and clips, answers."""
+    shutil.copytree(taught / "av" / "model", tmp_path / "shipped")
+    clip = Path(shutil.copy(held_out(taught)[0][1], tmp_path / "clip.mp4"))
+    assert Recognizer.load(tmp_path / "shipped").predict([clip])[0] in CLASSES
+
+
+def test_awkward_names_travel(taught, avcil, capsys, tmp_path):
+    """Commas, quotes, slashes, emoji and a leading - from CSV through train and predict into the report."""
+    for name in ("accuracy_matrix.csv", "predictions/step_1.csv", "model/labels.json"):
+        assert (taught / "av" / name).is_file()
+    assert {row["label"] for row in stored_predictions(taught / "av").values()} == CLASSES
+    assert set(json.loads((taught / "av" / "model" / "labels.json").read_text(encoding="utf-8"))) == CLASSES
+    assert avcil("report", taught / "av", taught / "audio", "--out", tmp_path / "report.html") == 0
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert all(html.escape(name) in page for name in CLASSES)
+    capsys.readouterr()
+    assert avcil("predict", taught / "av", held_out(taught)[0][1], "--top", "4") == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in CLASSES)
+
+
+def test_good_files_are_answered_beside_bad_ones(taught, avcil, capsys, tmp_path):
+    """Missing, torn, silent and foreign files each have their line; the others are answered; exit code 2."""
+    good = held_out(taught)[0][1]
+    silent, torn, folder = tmp_path / "silent.mp4", tmp_path / "torn.mp4", tmp_path / "folder"
+    write_video(silent, [np.full((48, 64, 3), 90, np.uint8)] * 8, 20.0)
+    torn.write_bytes(good.read_bytes()[:300])
+    folder.mkdir()
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "notes.mp4").write_text("not a video at all\n" * 50)
+    bad = [tmp_path / "gone.mp4", torn, folder, tmp_path / "empty.mp4", tmp_path / "notes.mp4"]
+    assert avcil("predict", taught / "av", *bad[:2], good, silent, *bad[2:], "--json") == 2
+    out, err = capsys.readouterr()
+    answers = json.loads(out)
+    assert [answer["path"] for answer in answers] == [
+        str(path) for path in [*bad[:2], good, silent, *bad[2:]]
+    ]
+    assert ["error" in answer for answer in answers] == [True] * 2 + [False] * 2 + [True] * 3
+    assert answers[2]["label"] in CLASSES
+    assert len(answers[2]["predictions"]) == 3
+    assert answers[3]["notes"] == "no audio track; answered from the picture alone"
+    assert "5 of 7 files could not be answered" in err
+    assert avcil("predict", taught / "av", *bad, good) == 2
+    out, err = capsys.readouterr()
+    assert str(good) in out
+    assert all(str(path) in err for path in bad)
+    assert "Traceback" not in err
+
+
+def test_silent_film_for_a_visual_recognizer(taught, tmp_path):
+    """What a recognizer does not need may be missing."""
+    silent = tmp_path / "silent.mp4"
+    write_video(silent, [np.full((48, 64, 3), 90, np.uint8)] * 8, 20.0)
+    assert Recognizer.load(taught / "visual").answer(silent).label in CLASSES
+
+
+def test_file_that_begins_with_a_dash(taught, avcil, capsys, tmp_path, monkeypatch):
+    """As ./-abc.mp4, or behind --."""
+    shutil.copy(held_out(taught)[0][1], tmp_path / "-abc.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert avcil("predict", taught / "av", "./-abc.mp4", "--json") == 0
+    first = json.loads(capsys.readouterr().out)
+    assert avcil("predict", taught / "av", "--json", "--", "-abc.mp4") == 0
+    assert json.loads(capsys.readouterr().out) == [first[0] | {"path": "-abc.mp4"}]
+
+
+def spoil(folder: Path, **changes: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+
+
+def model_with(taught: Path, folder: Path, what: str) -> Path:
+    """A copy of the model with one thing wrong."""
+    shutil.copytree(taught / "av" / "model", folder)
+    if what == "newer version":
+        spoil(folder, version=99)
+    elif what == "another format":
+        spoil(folder, format="someone-elses")
+    elif what == "kind that names a file":
+        (folder / "evil.py").write_text("raise SystemExit('run!')")
+        spoil(folder, kind=str(folder / "evil.py"))
+    elif what == "fewer labels":
+        (folder / "labels.json").write_text('["a", "b"]')
+    elif what == "labels twice":
+        (folder / "labels.json").write_text('["a", "b", "a", "c"]')
+    elif what == "labels no list":
+        (folder / "labels.json").write_text('{"a": 1}')
+    elif what == "other tensors":
+        shutil.copy(taught / "audio" / "model" / "model.safetensors", folder)
+    elif what == "torn tensors":
+        (folder / "model.safetensors").write_bytes(b"\x08")
+    elif what == "no tensors":
+        (folder / "model.safetensors").unlink()
+    elif what == "torn config":
+        (folder / "config.json").write_text("{")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("newer version", "version 99; this avcil reads version 1"),
+        ("another format", "does not describe an avcil model"),
+        ("kind that names a file", "come from no method of avcil"),
+        ("fewer labels", "knows 4 classes, labels.json names 2"),
+        ("labels twice", "each once"),
+        ("labels no list", "each once"),
+        ("other tensors", "do not fit each other"),
+        ("torn tensors", "model.safetensors is damaged"),
+        ("no tensors", "there is no file"),
+        ("torn config", "not valid JSON"),
+    ],
+)
+def test_models_that_cannot_be_loaded(what, said, taught, tmp_path):
+    """Each is named, and no code of the folder is run."""
+    with pytest.raises(InputError, match=said):
+        Recognizer.load(model_with(taught, tmp_path / "model", what))
+
+
+@pytest.mark.parametrize("left", ["config.json", "checkpoints"])
+def test_unfinished_run(left, taught, tmp_path):
+    """A run without its results is told apart from a model, from its first files on."""
+    run = tmp_path / "run"
+    shutil.copytree(taught / "av", run)
+    (run / "results.json").unlink()
+    if left == "config.json":
+        for name in ("checkpoints", "model", "predictions"):
+            shutil.rmtree(run / name)
+        (run / "metrics.jsonl").unlink()
+    with pytest.raises(InputError, match="not finished; run its avcil train command again"):
+        Recognizer.load(run)
+    with pytest.raises(InputError, match="there is no folder"):
+        Recognizer.load(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="holds no model"):
+        Recognizer.load(tmp_path)

@@ -1,0 +1,346 @@
+"""Learning in several sittings: what it gives, what it leaves alone, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from avcil.data.clips import Clip
+from avcil.errors import InputError
+from avcil.features import FeatureStore
+from avcil.inference import ClipFeatures, Recognizer
+from avcil.saved_models.folder import load_saved
+from avcil.training.config import TrainConfig
+from avcil.training.run import train
+
+STEPS = [["c1", "c0"], ["c2", "c5"], ["c3", "c4"]]
+WIDE = ("features=60",)
+OPTIONS = {"ranpac": WIDE, "slda": WIDE, "rls": (*WIDE, "stream_features=20")}
+
+
+def taught(
+    folder: Path, store: Path, method: str, steps: int, *, modality: str = "audio-visual", **more
+) -> Recognizer:
+    """A recognizer of the first `steps` steps."""
+    out = folder / f"{method}-{modality}-{steps}"
+    file = folder / f"steps{steps}.json"
+    file.write_text(json.dumps(STEPS[:steps]))
+    settings = {
+        "epochs": 2,
+        "selection": "last",
+        "exemplars": 12,
+        "batch_size": 8,
+        "exemplar_batch_size": 4,
+    } | more
+    options = settings.pop("set", OPTIONS.get(method, ()))
+    config = TrainConfig(
+        features=store, out=out, method=method, modality=modality, steps=file, set=options, **settings
+    )
+    train(config, quiet=True)
+    return Recognizer.load(out)
+
+
+def clips_of(store: Path, labels: list[str], split: str = "train") -> tuple[list[ClipFeatures], list[str]]:
+    """Features of a store's clips, and their classes, class by class in the order given."""
+    opened = FeatureStore(store)
+    rows = [
+        row
+        for label in labels
+        for row, clip in enumerate(opened.clips)
+        if (clip.label, clip.split) == (label, split)
+    ]
+    features = [
+        ClipFeatures(
+            audio=torch.from_numpy(opened.audio([row])).float(),
+            visual=torch.from_numpy(opened.visual([row])).float(),
+            clip_id=opened.clips[row].clip_id,
+        )
+        for row in rows
+    ]
+    return features, [opened.clips[row].label for row in rows]
+
+
+def same(one: Recognizer, other: Recognizer) -> bool:
+    """Whether two recognizers are the same in every bit, what they need to learn on included."""
+    a, b = one.snapshot(), other.snapshot()
+    pairs = [(a.model.tensors(), b.model.tensors()), (a.learning.tensors, b.learning.tensors)]
+    equal = all(x.keys() == y.keys() and all(torch.equal(x[k], y[k]) for k in x) for x, y in pairs)
+    return equal and a.labels == b.labels and a.learning.to_dict() == b.learning.to_dict()
+
+
+@pytest.mark.parametrize(
+    "method", ["blade", "ranpac", "slda", "rls", "av-cil", "icarl", "ss-il", "afc", "lwf", "fine-tuning"]
+)
+def test_sittings_equal_one_run(method, store, tmp_path):
+    """A step by avcil train, the others in two sittings, saved and loaded between: the run of all, bit for bit."""
+    whole, one = (taught(tmp_path, store, method, steps) for steps in (3, 1))
+    for number, step in enumerate(STEPS[1:]):
+        report = one.learn(*clips_of(store, step))
+        assert report.new == dict.fromkeys(step, 8)
+        assert not report.problems
+        one.save(tmp_path / f"saved{number}")
+        one = Recognizer.load(tmp_path / f"saved{number}")
+    assert same(one, whole)
+
+
+@pytest.mark.parametrize("modality", ["audio", "visual"])
+@pytest.mark.parametrize("method", ["blade", "icarl"])
+def test_sittings_of_one_modality(method, modality, store, tmp_path):
+    """The same where only sound or picture is looked at."""
+    whole, one = (taught(tmp_path, store, method, steps, modality=modality) for steps in (2, 1))
+    one.learn(*clips_of(store, STEPS[1]))
+    assert same(one, whole)
+
+
+def test_clips_may_come_in_any_order(store, tmp_path):
+    """What is learnt depends on the clips' ids and the order of their classes, not on the order of the clips."""
+    one = taught(tmp_path, store, "blade", 1)
+    other = Recognizer.load(tmp_path / "blade-audio-visual-1")
+    clips, labels = clips_of(store, STEPS[1])
+    one.learn(clips, labels)
+    order = [0, *range(15, 0, -1)]  # the first clip is of the same class in both
+    order = [
+        0,
+        *(i for i in order if labels[i] == labels[0] and i),
+        *(i for i in order if labels[i] != labels[0]),
+    ]
+    other.learn([clips[i] for i in order], [labels[i] for i in order])
+    assert same(one, other)
+
+
+@pytest.mark.parametrize("method", ["blade", "ranpac", "slda", "rls"])
+def test_more_clips_of_old_classes(method, store, tmp_path):
+    """Closed forms learn more clips of what they know, alone or beside new classes; counts tell so."""
+    recognizer = taught(tmp_path, store, method, 1)
+    clips, labels = clips_of(store, ["c0", "c1"], "val")
+    report = recognizer.learn(clips, labels)
+    assert (report.new, report.extended) == ({}, {"c0": 3, "c1": 3})
+    more = [clips_of(store, ["c0"], "test"), clips_of(store, ["c2"])]
+    report = recognizer.learn(
+        [c for part in more for c in part[0]], [label for part in more for label in part[1]]
+    )
+    assert (report.new, report.extended) == ({"c2": 8}, {"c0": 4})
+    assert recognizer.counts == {"c1": 11, "c0": 15, "c2": 8}
+    clips, labels = clips_of(store, ["c0", "c1", "c2"], "test")
+    assert np.mean([a == b for a, b in zip(recognizer.predict(clips), labels, strict=True)]) > 0.8
+
+
+def test_what_cannot_be_learnt(store, tmp_path):
+    """Refused in words, and the recognizer is as it was."""
+    network, joint = taught(tmp_path, store, "av-cil", 1), taught(tmp_path, store, "joint", 1)
+    blade = taught(tmp_path, store, "blade", 1)
+    before = blade.snapshot()
+    clips, labels = clips_of(store, ["c2"])
+    with pytest.raises(InputError, match=r"cannot learn more clips of classes that it knows .*blade"):
+        network.learn(*clips_of(store, ["c0"], "val"))
+    with pytest.raises(InputError, match="learns from all clips ever seen"):
+        joint.learn(clips, labels)
+    with pytest.raises(InputError, match="8 clips, 7 labels"):
+        blade.learn(clips, labels[:-1])
+    with pytest.raises(InputError, match="differ only in case"):
+        blade.learn(clips, ["C0"] * 8)
+    with pytest.raises(InputError, match="given twice"):
+        blade.learn([clips[0], clips[0]], ["c2", "c2"])
+    deaf = [ClipFeatures(audio=None, visual=clip.visual, clip_id=clip.clip_id) for clip in clips]
+    with pytest.raises(InputError, match=r"none of the 8 clips can be learnt: .*its sound is needed"):
+        blade.learn(deaf, labels)
+    assert blade.snapshot() is before
+    report = blade.learn([*deaf[:5], *clips[5:]], labels)
+    assert report.new == {"c2": 3}
+    assert len(report.problems) == 5
+
+
+def test_best_epochs_are_told_about(store, tmp_path):
+    """A run that chose epochs on validation clips learns on with its last epoch, and says so."""
+    recognizer = taught(tmp_path, store, "fine-tuning", 1, selection="best")
+    assert "ended with its last epoch" in recognizer.learn(*clips_of(store, ["c2"])).notes[0]
+    assert not taught(tmp_path, store, "blade", 1, selection="best").learn(*clips_of(store, ["c2"])).notes
+
+
+@pytest.mark.parametrize("method", ["blade", "ranpac", "slda", "rls"])
+def test_forgetting_equals_never_having_learnt(method, store, tmp_path):
+    """Clips learnt and forgotten again leave the moments of the others, to rounding; a class without clips goes."""
+    options = {"rls": (*OPTIONS["rls"], "compensation=0"), "ranpac": (*WIDE, "ridge=10")}
+    recognizer = taught(tmp_path, store, method, 1, set=options.get(method, OPTIONS.get(method, ())))
+    state = recognizer.snapshot()
+    clips, labels = clips_of(store, ["c2"])
+    recognizer.learn(clips, labels)
+    recognizer.forget(clips, labels)
+    assert recognizer.classes_ == ("c1", "c0")
+    assert recognizer.counts == {"c1": 8, "c0": 8}
+    after = recognizer.snapshot().learning.tensors
+    sums = [name for name in after if name.startswith(("moments", "stream"))]
+    assert len(sums) >= 2
+    for name in sums:
+        torch.testing.assert_close(after[name], state.learning.tensors[name], rtol=1e-7, atol=1e-7)
+
+
+def test_forgetting_rounds_features_as_learning_does(store, tmp_path):
+    """Features are learned in the store's number format; the same bits are subtracted, and leave the sample."""
+    recognizer = taught(tmp_path, store, "blade", 1)
+    before = recognizer.snapshot().learning.tensors
+    clips, labels = clips_of(store, ["c2"])
+    fine = [replace(clip, audio=clip.audio * 1.0001, visual=clip.visual * 1.0001) for clip in clips]
+    recognizer.learn(fine, labels)
+    recognizer.forget(fine, labels)
+    after = recognizer.snapshot().learning.tensors
+    torch.testing.assert_close(after["moments.within"], before["moments.within"], rtol=1e-10, atol=1e-10)
+    assert torch.equal(after["sample.vectors"], before["sample.vectors"])
+
+
+def test_forgetting_a_class(store, tmp_path):
+    """It is never answered again and can be learnt anew; others keep their answers; what cannot forget says who can."""
+    recognizer = taught(tmp_path, store, "blade", 2)
+    clips, labels = clips_of(store, ["c0", "c5"], "test")
+    recognizer.forget_class("c1")
+    assert recognizer.classes_ == ("c0", "c2", "c5")
+    assert np.mean([a == b for a, b in zip(recognizer.predict(clips), labels, strict=True)]) > 0.8
+    recognizer.save(tmp_path / "less")
+    again = Recognizer.load(tmp_path / "less")
+    again.learn(*clips_of(store, ["c1"]))
+    assert again.classes_ == ("c0", "c2", "c5", "c1")
+    with pytest.raises(InputError, match="knows no class 'c9'"):
+        again.forget_class("c9")
+    with pytest.raises(InputError, match=r"cannot forget.*blade, ranpac, rls, slda"):
+        taught(tmp_path, store, "lwf", 1).forget_class("c0")
+
+
+def test_undo_and_renaming(store, tmp_path):
+    """A snapshot brings back what was known; a new name reaches answers, counts and what is saved."""
+    recognizer = taught(tmp_path, store, "icarl", 1)
+    before = recognizer.snapshot()
+    clips, _ = clips_of(store, ["c0"], "test")
+    first = recognizer.predict_proba(clips)
+    recognizer.learn(*clips_of(store, ["c2"]))
+    assert recognizer.predict_proba(clips).shape == (4, 3)
+    recognizer.restore(before)
+    np.testing.assert_array_equal(recognizer.predict_proba(clips), first)
+    recognizer.rename("c0", "owl")
+    assert recognizer.classes_ == ("c1", "owl")
+    recognizer.save(tmp_path / "named")
+    assert Recognizer.load(tmp_path / "named").learn(*clips_of(store, ["c2"])).new == {"c2": 8}
+    with pytest.raises(InputError, match=r"differ only|already"):
+        recognizer.rename("owl", "C1")
+
+
+def test_many_threads_ask_while_one_learns(store, tmp_path):
+    """Each answer is that of the state before or after, whole; a second learning at once is refused."""
+    recognizer = taught(tmp_path, store, "blade", 1)
+    clips, _ = clips_of(store, ["c0"], "test")
+    before = recognizer.predict_proba(clips[0])
+    stop, seen, refused = threading.Event(), [], []
+
+    def ask() -> None:
+        while not stop.is_set():
+            seen.append(recognizer.predict_proba(clips[0]))
+
+    def teach_too(what: str, done: int, total: int) -> None:
+        if what == "learning" and not done:
+            with pytest.raises(InputError, match="learning already"):
+                recognizer.learn(*clips_of(store, ["c3"]))
+            refused.append(True)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    recognizer.learn(*clips_of(store, ["c2"]), progress=teach_too)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    after = recognizer.predict_proba(clips[0])
+    assert refused
+    assert seen
+    assert all(any(np.array_equal(one, known) for known in (before, after)) for one in seen)
+
+
+def test_missing_modality(store, tmp_path):
+    """Answered from what is there, with a note; where the method cannot, an error says what it needs."""
+    clips, _ = clips_of(store, ["c0"], "test")
+    deaf = ClipFeatures(audio=None, visual=clips[0].visual)
+    blind = ClipFeatures(audio=clips[0].audio, visual=None)
+    for method in ("blade", "av-cil"):
+        recognizer = taught(tmp_path, store, method, 1)
+        assert recognizer.answer(deaf).modality == "visual"
+        assert recognizer.answer(deaf).notes == "answered from the picture alone"
+        assert recognizer.answer(blind).notes == "answered from the sound alone"
+        assert not recognizer.answer(clips[0]).notes
+        with pytest.raises(InputError, match="needs"):
+            recognizer.answer(ClipFeatures(audio=None, visual=None))
+    with pytest.raises(InputError, match="needs"):
+        taught(tmp_path, store, "ranpac", 1).answer(deaf)
+
+
+def test_clips_are_told_apart_from_labels(store, tmp_path):
+    """One clip gives one answer, several a list; a Clip without a file is told by its path."""
+    recognizer = taught(tmp_path, store, "blade", 1)
+    clips, _ = clips_of(store, ["c0"], "test")
+    assert isinstance(recognizer.predict(clips[0]), str)
+    assert recognizer.predict(clips[:1]) == [recognizer.predict(clips[0])]
+    assert recognizer.predict_proba(clips[0]).shape == (2,)
+    with pytest.raises(InputError, match="fingerprint lacks"):
+        recognizer.predict(Clip(clip_id="x", path=Path("x.mp4"), label="?", split="test"))
+
+
+@pytest.mark.parametrize("method", ["av-cil", "icarl", "blade", "ranpac"])
+def test_models_of_version_1(method, tmp_path):
+    """Files of an earlier avcil answer as they did then; they cannot learn on, and say how to; saved, they are new."""
+    folder = Path(__file__).parent / "version_1" / method
+    recognizer = Recognizer.load(folder)
+    draw = torch.Generator().manual_seed(0)
+    audio, visual = torch.randn(3, 10, generator=draw), torch.randn(3, 2, 3, 12, generator=draw)
+    clips = [ClipFeatures(audio=audio[i : i + 1], visual=visual[i : i + 1]) for i in range(3)]
+    expected = json.loads((folder / "expected.json").read_text())
+    np.testing.assert_allclose(recognizer.predict_proba(clips), expected, rtol=1e-5, atol=1e-7)
+    assert recognizer.counts is None
+    with pytest.raises(InputError, match="saved without what learning on needs"):
+        recognizer.learn(clips, ["new"] * 3)
+    recognizer.save(tmp_path / "new")
+    assert json.loads((tmp_path / "new" / "config.json").read_text())["version"] == 3
+    saved = Recognizer.load(tmp_path / "new")
+    np.testing.assert_array_equal(saved.predict_proba(clips), recognizer.predict_proba(clips))
+
+
+def test_blade_of_version_2_learns_on_as_the_new_one(new_store, tmp_path):
+    """A model of format 2 answers as it did; its statistics become those of today's BLADE for the same clips."""
+    folder = Path(__file__).parent / "version_2" / "blade"
+    recognizer = Recognizer.load(folder)
+    draw = torch.Generator().manual_seed(0)
+    audio, visual = torch.randn(3, 10, generator=draw), torch.randn(3, 2, 3, 12, generator=draw)
+    clips = [ClipFeatures(audio=audio[i : i + 1], visual=visual[i : i + 1]) for i in range(3)]
+    expected = json.loads((folder / "expected.json").read_text())
+    np.testing.assert_allclose(recognizer.predict_proba(clips), expected, rtol=1e-5, atol=1e-7)
+
+    config = TrainConfig(
+        features=new_store(classes=4), out=tmp_path / "run", method="blade", classes_per_step=2
+    )
+    train(config, quiet=True)
+    today = Recognizer.load(tmp_path / "run")
+    for either in (recognizer, today):
+        either.learn(clips, ["new"] * 3)
+    one, other = (either.snapshot().learning.tensors for either in (recognizer, today))
+    for name in ("counts", "means", "within"):
+        torch.testing.assert_close(one[f"moments.{name}"], other[f"moments.{name}"], rtol=1e-6, atol=1e-6)
+    assert recognizer.predict(clips) == today.predict(clips)
+
+
+def test_the_card_and_foreign_folders(store, tmp_path):
+    """The card names classes, counts and metrics; a folder of other things is not replaced; damage is named."""
+    recognizer = taught(tmp_path, store, "blade", 1)
+    card = (tmp_path / "blade-audio-visual-1" / "model" / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: avcil\n")
+    assert "| c0 | 8 |" in card
+    assert "accuracy after the last step" in card
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "me.png").touch()
+    with pytest.raises(InputError, match=r"photos holds me\.png"):
+        recognizer.save(tmp_path / "photos")
+    recognizer.save(tmp_path / "model")
+    (tmp_path / "model" / "learning.json").write_text('{"steps": 3}')
+    with pytest.raises(InputError, match=r"learning\.json is damaged"):
+        load_saved(tmp_path / "model")

@@ -1,0 +1,79 @@
+"""None of the known classes: the share of clips as odd, and the error rate that the user asks for, reach the user."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avcil.inference import Recognizer
+from avcil.media import write_video
+
+
+@pytest.fixture(scope="module")
+def run(taught, avcil, tmp_path_factory) -> Path:
+    """BLADE on the clips of the others."""
+    out = tmp_path_factory.mktemp("unknown") / "blade"
+    words = ["--classes-per-step", 2, "--method", "blade", "--out", out]
+    assert avcil("train", taught / "features", *words) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def strange(tmp_path_factory) -> Path:
+    """Flicker and noise, which no class has."""
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("strange") / "strange.mp4"
+    frames = [rng.integers(0, 255, (48, 64, 3), dtype=np.uint8) for _ in range(12)]
+    noise = rng.standard_normal(9600).astype(np.float32) / 4
+    write_video(path, frames, 20.0, sound=noise, sample_rate=16_000)
+    return path
+
+
+def test_error_rate_decides(run, strange):
+    """A clip is strange up to its p-value and not beyond; the p-value does not depend on the rate asked for."""
+    recognizer = Recognizer.load(run)
+    p_value = recognizer.answer(strange).p_value
+    assert 1 / 13 <= p_value < 1  # twelve clips were learnt
+    for rate, known in ((p_value, False), (p_value - 1e-9, True), (p_value + 0.01, False), (0.0, True)):
+        recognizer.error_rate = rate
+        answer = recognizer.answer(strange)
+        assert (answer.known, answer.p_value) == (known, p_value)
+
+
+def test_command_says_it(run, strange, avcil, capsys):
+    """In words with the share, and in JSON and CSV as numbers; not at a rate that the clip is above."""
+    rate = Recognizer.load(run).answer(strange).p_value + 0.01
+    assert avcil("predict", run, strange, "--error-rate", rate) == 0
+    said = re.search(r"possibly an unknown class: only ([\d.]+) % of clips", capsys.readouterr().out)
+    assert avcil("predict", run, strange, "--error-rate", rate, "--json") == 0
+    found = json.loads(capsys.readouterr().out)[0]
+    assert found["known"] is False
+    assert float(said[1]) == pytest.approx(100 * found["p_value"], rel=0.05)
+    assert avcil("predict", run, strange, "--error-rate", 0, "--format", "csv") == 0
+    row = next(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert row["known"] == "yes"
+    assert float(row["p_value"]) == pytest.approx(found["p_value"], abs=1e-6)
+    assert avcil("predict", run, strange, "--error-rate", 0) == 0
+    assert "unknown class" not in capsys.readouterr().out
+
+
+def test_networks_cannot_tell(taught, strange, avcil, capsys):
+    """They say so by an empty answer, not by a number."""
+    answer = Recognizer.load(taught / "av").answer(strange)
+    assert (answer.known, answer.p_value) == (None, None)
+    assert avcil("predict", taught / "av", strange, "--format", "csv") == 0
+    row = next(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert (row["known"], row["p_value"]) == ("", "")
+
+
+def test_refused_rates(run, strange, avcil, capsys):
+    """A rate that is no share."""
+    for rate in ("1", "-0.1", "nan"):
+        assert avcil("predict", run, strange, "--error-rate", rate) == 2
+        assert "--error-rate must be a share" in capsys.readouterr().err

@@ -1,0 +1,76 @@
+"""The report in a real browser, at desktop and phone width, in light and dark."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from avcil.reporting.report import write_report
+from avcil.runs.run_files import read_run
+
+CHROMIUM = Path("/usr/bin/chromium")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="needs /usr/bin/chromium"),
+]
+
+
+@pytest.fixture
+def browser():
+    """A headless Chromium."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(
+            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        )
+        yield chromium
+        chromium.close()
+
+
+def open_page(browser, file: Path, width: int, scheme: str):
+    """The page at a width, with what it logged and asked for."""
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    seen: list[str] = []
+    page.on("console", lambda message: seen.append(f"console: {message.text}"))
+    page.on("pageerror", lambda error: seen.append(f"error: {error}"))
+    page.on("request", lambda request: seen.append(f"request: {request.url}"))
+    page.goto(file.as_uri())
+    outside = [entry for entry in seen if not re.match(r"request: (file|data):", entry)]
+    return page, outside
+
+
+def test_the_page_fits_and_sorts(browser, make_run, tmp_path):
+    """No sideways scrolling of the page, no error, no request; class tables sort both ways."""
+    runs = [
+        read_run(make_run("a", steps=17, epochs=4)),
+        read_run(make_run("b", method="joint", steps=17, epochs=4)),
+    ]
+    out = tmp_path / "report.html"
+    write_report(runs, out)
+    for width, scheme in ((1280, "light"), (375, "dark")):
+        page, outside = open_page(browser, out, width, scheme)
+        assert outside == []
+        page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        _check_sorting(page)
+        page.close()
+
+
+def _check_sorting(page) -> None:
+    table = page.locator("table.sortable").first
+    accuracies = "rows => rows.map((row) => Number(row.cells[3].dataset.v))"
+    names = "rows => rows.map((row) => row.cells[0].textContent)"
+    rows = table.locator("tbody tr")
+    before = rows.evaluate_all(names)
+    button = table.get_by_role("button", name="Accuracy")
+    button.click()
+    values = rows.evaluate_all(accuracies)
+    assert values == sorted(values)
+    button.click()
+    values = rows.evaluate_all(accuracies)
+    assert values == sorted(values, reverse=True)
+    assert table.locator("th[aria-sort=descending]").count() == 1
+    table.get_by_role("button", name="Class").click()
+    after = rows.evaluate_all(names)
+    assert sorted(after) == sorted(before)
+    assert after != before

@@ -1,0 +1,61 @@
+"""Grouping runs, and the table of them."""
+
+import numpy as np
+import pytest
+
+from avcil.reporting.table import percent, shown_steps, summary_table
+from avcil.runs.groups import Spread, average, group_runs
+from avcil.runs.run_files import read_run
+
+
+def test_seeds_are_averaged_settings_are_not(make_run):
+    """Runs that differ in the seed and in where their features lie are one group."""
+    runs = [read_run(make_run(f"r{s}", seed=s)) for s in (2, 0, 1)]
+    runs.append(read_run(make_run("other", learning_rate=0.01)))
+    groups = group_runs(runs)
+    assert [group.seeds for group in groups] == [[0, 1, 2], [0]]
+    assert [group.difference for group in groups] == ["learning rate 0.001", "learning rate 0.01"]
+    values = [average(run) for run in runs[:3]]
+    spread = groups[0].spread(average)
+    assert spread.mean == pytest.approx(sum(values) / 3)
+    assert spread.std == pytest.approx(np.sqrt(sum((v - sum(values) / 3) ** 2 for v in values) / 2))
+    assert groups[1].spread(average).std is None
+
+
+def test_the_terminal_table(make_run):
+    """One aligned row an experiment; steps are capped."""
+    runs = [read_run(make_run(f"a{s}", seed=s, steps=9, epochs=1)) for s in (0, 1)]
+    runs.append(read_run(make_run("joint", method="joint", steps=9, epochs=1)))
+    text = summary_table(runs)
+    lines = text.splitlines()
+    assert len(lines) == 4
+    assert lines[0].split("  ")[0].strip() == "method"
+    assert len({len(line) for line in (lines[0], *lines[2:])}) == 1
+    assert "step 9" in lines[0]
+    assert lines[0].count("step") == 6
+    assert percent(group_runs(runs)[0].spread(average)) in lines[2]
+    assert "±" in lines[2]
+    assert "±" not in lines[3]
+
+
+def test_the_markdown_table(make_run):
+    """Same cells, a rule, and no column for seeds where each experiment has one."""
+    run = read_run(make_run())
+    head, rule, row = summary_table([run], markdown=True).splitlines()
+    assert head == "| method | modality | step 1 | step 2 | step 3 | step 4 | average | last | forgetting |"
+    assert rule.count("---") == 9
+    assert f"| {100 * average(run):.1f} |" in row
+
+
+def test_figures_for_people():
+    """Percent with one digit, no minus zero, a dash for what is undefined."""
+    assert percent(Spread(mean=-0.0001, std=None, n=1)) == "0.0"
+    assert percent(None) == "–"
+    assert shown_steps(3) == [0, 1, 2]
+    assert shown_steps(100)[-1] == 99
+
+
+def test_one_step_has_no_forgetting(make_run):
+    """Undefined forgetting is a dash."""
+    row = summary_table([read_run(make_run(steps=1))], markdown=True).splitlines()[-1]
+    assert row.endswith("| – |")

@@ -1,0 +1,232 @@
+"""What a run directory refuses, and what it says of files that are damaged, lost, or without room."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from avcil.errors import InputError
+from avcil.features import FeatureStore
+from avcil.runs.run_directory import RunDirectory
+from avcil.training.config import TrainConfig
+from avcil.training.run import train
+
+
+def config(store: Path, out: Path, **changes) -> TrainConfig:
+    settings = {
+        "method": "av-cil",
+        "classes_per_step": 3,
+        "epochs": 2,
+        "batch_size": 8,
+        "exemplars_per_class": 2,
+        "checkpoint_seconds": 0.0,
+    }
+    return TrainConfig(features=store, out=out, **settings | changes)
+
+
+@pytest.fixture(scope="module")
+def stopped(store, tmp_path_factory) -> Path:
+    """A run stopped in its second step, after one epoch of it was saved."""
+    out = tmp_path_factory.mktemp("stopped") / "run"
+    log = RunDirectory.log
+
+    def stop(self, line):
+        if (line["step"], line["epoch"]) == (1, 1):
+            raise KeyboardInterrupt
+        log(self, line)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunDirectory, "log", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(config(store, out), quiet=True)
+    return out
+
+
+@pytest.fixture
+def run(stopped, tmp_path) -> Path:
+    """A copy of that run, to be spoilt."""
+    return Path(shutil.copytree(stopped, tmp_path / "run"))
+
+
+def test_another_configuration_is_named(store, run):
+    """Every difference is shown with both values, and nothing is touched."""
+    before = sorted(
+        path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file() and path.name != ".lock"
+    )
+    with pytest.raises(
+        InputError, match=r"another configuration \(seed: there 0, now 1; epochs: there 2, now 9\)"
+    ):
+        train(config(store, run, seed=1, epochs=9), quiet=True)
+    assert before == sorted(
+        path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file() and path.name != ".lock"
+    )
+
+
+def test_finished_run_stays(store, run, capsys):
+    """Run again, a finished run says so and gives the same results; checkpoint_seconds does not make it another."""
+    results = train(config(store, run), quiet=True)
+    files = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != ".lock"}
+    assert train(config(store, run, checkpoint_seconds=5.0)) == results
+    assert "is finished already" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != ".lock"} == files
+
+
+def test_moved_store_is_the_same_store(store, run, tmp_path):
+    """A store is known by what it holds, wherever it lies."""
+    moved = shutil.copytree(store, tmp_path / "elsewhere")
+    assert FeatureStore(moved).fingerprint == FeatureStore(store).fingerprint
+    train(config(moved, run), quiet=True)
+
+
+def test_locked_by_another_process(store, run):
+    """A second process is told at once; the lock goes with its process."""
+    hold = "import fcntl,sys; f=open(sys.argv[1],'a'); fcntl.flock(f,fcntl.LOCK_EX); print('held',flush=True); input()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", hold, run / ".lock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match="another process is training in"):
+            train(config(store, run), quiet=True)
+    finally:
+        other.communicate("\n", timeout=20)
+    train(config(store, run), quiet=True)
+
+
+def test_foreign_folder_is_left_as_it_is(store, tmp_path):
+    """A folder of something else, or a file, is refused without a trace."""
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "dear.txt").write_text("hello")
+    for out in (
+        tmp_path / "letters",
+        tmp_path / "letters" / "dear.txt",
+        tmp_path / "letters" / "dear.txt" / "run",
+    ):
+        with pytest.raises(InputError, match="another --out"):
+            train(config(store, out), quiet=True)
+    assert [path.name for path in (tmp_path / "letters").iterdir()] == ["dear.txt"]
+
+
+DAMAGE = {
+    "checkpoints/progress.json": "remove .*progress.json to train step 1 again",
+    "checkpoints/progress-1-1.safetensors": "remove .*progress.json to train step 1 again",
+    "checkpoints/step_0/state.json": "remove .*step_0 to train that step again",
+    "checkpoints/step_0/model.safetensors": "remove .*step_0 to train that step again",
+    "metrics.jsonl": "lost lines.*[Rr]estore it, or remove",
+}
+
+
+@pytest.mark.parametrize("how", ["half", "gone"])
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damaged_files(name, how, store, run, stopped, tmp_path):
+    """A file cut in half or lost is named with what to do; doing it leads to the undisturbed result."""
+    file = run / name
+    if how == "half":
+        os.truncate(file, file.stat().st_size // 2)
+    elif name == "checkpoints/progress.json":
+        pytest.skip("its absence means that no epoch of the step was saved")
+    else:
+        file.unlink()
+    with pytest.raises(InputError, match=DAMAGE[name]):
+        train(config(store, run), quiet=True)
+    advised = {"metrics.jsonl": run, "checkpoints/step_0/state.json": run / "checkpoints" / "step_0"}
+    advised["checkpoints/step_0/model.safetensors"] = advised["checkpoints/step_0/state.json"]
+    target = advised.get(name, run / "checkpoints" / "progress.json")
+    shutil.rmtree(target) if target.is_dir() else target.unlink()
+    train(config(store, run), quiet=True)
+    whole = shutil.copytree(stopped, tmp_path / "whole")
+    train(config(store, whole), quiet=True)
+    for same in ("metrics.jsonl", "accuracy_matrix.csv", "predictions/step_1.csv", "model/model.safetensors"):
+        assert (run / same).read_bytes() == (whole / same).read_bytes(), same
+
+
+def test_step_removed_from_the_middle(store, tmp_path):
+    """Taken away by hand, a step is trained again, and those after it with it."""
+    out = tmp_path / "run"
+    train(config(store, out, classes_per_step=2), quiet=True)
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.suffix in (".safetensors", ".csv", ".jsonl")}
+    shutil.rmtree(out / "checkpoints" / "step_1")
+    (out / "results.json").unlink()
+    train(config(store, out, classes_per_step=2), quiet=True)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_another_environment_is_said(store, run, capsys):
+    """Gone on with under another number of threads, a run may differ in the last bits; it says so."""
+    file = run / "env.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"threads": 77}))
+    train(config(store, run))
+    assert "begun with threads 77, now 1: the last bits may differ" in capsys.readouterr().out
+
+
+def test_leavings_of_kills_are_cleared(store, run):
+    """Halves of files that a kill left do not gather."""
+    leaving = run / "checkpoints" / ".progress-1-1.safetensors.12345.part"
+    leaving.write_bytes(b"half")
+    train(config(store, run), quiet=True)
+    assert not leaving.exists()
+
+
+@pytest.mark.parametrize("left", [2, 1])
+def test_progress_of_a_step_that_is_done(left, store, run, stopped, tmp_path):
+    """Killed between the last step's commit and the removal of its progress, a run still ends without it."""
+    train(config(store, run), quiet=True)
+    (run / "results.json").unlink()
+    for name in ("progress-1-1.safetensors", "progress.json")[:left]:
+        shutil.copy(stopped / "checkpoints" / name, run / "checkpoints")
+    train(config(store, run), quiet=True)
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step_0", "step_1"]
+
+
+@pytest.mark.parametrize(
+    "written", ["metrics.jsonl", "model.safetensors", "state.json", "step_1.csv", "results.json"]
+)
+def test_full_disk(written, store, run, stopped, tmp_path, monkeypatch):
+    """No room for a file: said in words with exit code 2, no half of it stays, with room the run ends the same."""
+    fsync = os.fsync
+
+    def no_room(descriptor):
+        name = Path(os.readlink(f"/proc/self/fd/{descriptor}")).name
+        if name.startswith(f".{written}."):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    def no_room_for_a_line(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", no_room)
+        if written == "metrics.jsonl":
+            patch.setattr("avcil.runs.run_directory.open", no_room_for_a_line, raising=False)
+        with pytest.raises(
+            InputError, match=r"no room left on the disk while writing .*run the same command again"
+        ):
+            train(config(store, run), quiet=True)
+    assert not [path for path in run.rglob("*.part") if path.is_file()]
+    results = train(config(store, run), quiet=True)
+    whole = shutil.copytree(stopped, tmp_path / "whole")
+    assert train(config(store, whole), quiet=True)["accuracy_per_step"] == results["accuracy_per_step"]
+    assert (run / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+
+
+def test_no_validation_clip(store, tmp_path, monkeypatch):
+    """Told before the run begins, so that the advice, --selection last, works with the same --out."""
+    begin = FeatureStore.__init__
+
+    def without_validation(self, *args, **kwargs):
+        begin(self, *args, **kwargs)
+        self.clips = [dataclasses.replace(c, split=c.split.replace("val", "train")) for c in self.clips]
+
+    monkeypatch.setattr(FeatureStore, "__init__", without_validation)
+    with pytest.raises(InputError, match="--selection last"):
+        train(config(store, tmp_path / "run"), quiet=True)
+    results = train(config(store, tmp_path / "run", selection="last"), quiet=True)
+    assert len(results["accuracy_per_step"]) == 2

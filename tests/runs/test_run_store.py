@@ -1,0 +1,79 @@
+"""A model is asked about stored features only where they are of the store that its run learnt from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from avcil.errors import InputError
+from avcil.runs.run_store import store_of_run
+from avcil.training.config import TrainConfig
+from avcil.training.run import train
+
+
+def config(store: Path, out: Path) -> TrainConfig:
+    return TrainConfig(features=store, out=out, classes_per_step=3)
+
+
+@pytest.fixture
+def run(store, tmp_path) -> Path:
+    """A run on a store of its own."""
+    shutil.copytree(store, tmp_path / "store")
+    train(config(tmp_path / "store", tmp_path / "run"), quiet=True)
+    return tmp_path / "run"
+
+
+def rebuild(store: Path, **changes) -> None:
+    """As if the store had been deleted and extracted again in another way, with features of the same shapes."""
+    manifest = json.loads((store / "manifest.json").read_text())
+    (store / "manifest.json").write_text(json.dumps(manifest | changes))
+
+
+def of_page(run: Path):
+    pytest.importorskip("gradio", reason="needs the extra [serve]")
+    from avcil.serve.heldout import of_run
+
+    return of_run(run, "audio-visual")
+
+
+def test_the_same_store(run):
+    store, reason = store_of_run(run)
+    assert store is not None
+    assert not reason
+    held_out, reason = of_page(run)
+    assert len(held_out.labels) == 24
+    assert not reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"visual": {"shape": [2, 3, 12], "encoder": {"name": "other"}}}, "another visual encoder"),
+        ({"audio": {"shape": [10], "encoder": {"name": "other"}}}, "another audio encoder"),
+        ({"sampling": {"frames": 9, "sample_rate": 16000}}, "another way of reading clips"),
+    ],
+)
+def test_a_store_rebuilt_with_another_encoder(run, changes, said):
+    """The page once asked about it all the same and showed 0 %; command line and page now have one check."""
+    rebuild(run.parent / "store", **changes)
+    store, reason = store_of_run(run)
+    assert store is None
+    assert said in reason
+    held_out, told = of_page(run)
+    assert held_out.labels == ()
+    assert told == reason
+    with pytest.raises(InputError, match="the feature store has changed"):
+        train(config(run.parent / "store", run), quiet=True)
+
+
+def test_other_reasons(run, tmp_path):
+    """Other clips, no store, no run: each is said."""
+    store = tmp_path / "store"
+    (store / "unlisted.json").write_text('{"clips": ["c0/test/0"]}')
+    assert store_of_run(run)[1].endswith("it holds other clips, labels, splits or features")
+    shutil.rmtree(store)
+    assert "does not exist" in store_of_run(run)[1]
+    assert "without its run" in store_of_run(run / "model")[1]

@@ -1,0 +1,88 @@
+"""The queue for slots: order, turns of clients, a full queue, clients that hang up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+
+from avcil.serve.admission import Admission, Ticket
+from avcil.serve.limits import BusyError
+
+
+def order(queue: Admission, tickets: dict[str, Ticket]) -> list[str]:
+    """The names of the tickets in the order in which they get the slot."""
+    found = []
+    while waiting := [name for name in tickets if name not in found]:
+        name = next(name for name in waiting if tickets[name].turn.done())
+        found.append(name)
+        queue.leave(tickets[name])
+    return found
+
+
+def test_clients_take_turns():
+    """One client's requests come in order; a client with one request waits for one of each other, not for all."""
+    queue = Admission(1, 10)
+    names = ["a1", "a2", "a3", "a4", "b1", "c1", "c2"]
+    tickets = {name: queue.enter(name[0]) for name in names}
+    assert order(queue, tickets) == ["a1", "a2", "b1", "c1", "a3", "c2", "a4"]
+    assert (queue.running, queue.waiting) == (0, 0)
+
+
+def test_a_full_queue():
+    """The client with the most requests loses its newest to one with fewer; equals are told to come later."""
+    queue = Admission(1, 3)
+    greedy = [queue.enter("greedy") for _ in range(4)]
+    with pytest.raises(BusyError) as full:
+        queue.enter("greedy")
+    assert 1 <= full.value.retry_after <= 120
+    other = queue.enter("other")
+    assert isinstance(greedy[3].turn.exception(0), BusyError)
+    with pytest.raises(BusyError):
+        queue.enter("other")
+    queue.leave(greedy[3])
+    queue.leave(greedy[0])
+    assert greedy[1].turn.done()
+    queue.leave(greedy[1])
+    assert other.turn.done()
+
+
+def test_retry_after_follows_the_work():
+    """The time grows with the requests that wait and the time that one takes."""
+    queue = Admission(2, 200)
+    empty = queue.retry_after()
+    tickets = [queue.enter(str(number)) for number in range(60)]
+    assert queue.retry_after() > empty
+    for ticket in tickets:
+        queue.leave(ticket)
+    assert queue.retry_after() == 1
+
+
+def test_a_client_that_hangs_up():
+    """It gives its place in the queue up, and the next one moves on."""
+    queue = Admission(1, 10)
+    held = queue.enter("a")
+
+    async def gone() -> bool:
+        return True
+
+    async def wait() -> None:
+        async with queue.async_slot("b", gone):
+            raise AssertionError("it has no slot")
+
+    with pytest.raises(ConnectionAbortedError):
+        asyncio.run(wait())
+    assert queue.waiting == 0
+    later = queue.enter("c")
+    queue.leave(held)
+    assert later.turn.done()
+
+
+def test_threads_wait_too():
+    """A thread gets the slot when it is free, and gives it back after an error."""
+    queue = Admission(1, 10)
+    with contextlib.suppress(ZeroDivisionError), queue.slot("a"):
+        assert queue.running == 1
+        raise ZeroDivisionError
+    assert queue.running == 0

@@ -1,0 +1,202 @@
+"""The HTTP API as a program meets it."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import httpx
+import numpy as np
+
+from avcil.errors import AvcilError
+from avcil.inference import Recognizer
+from avcil.media import write_video
+
+FORM = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n'
+"""The beginning of a form whose length is not stated."""
+
+
+def clips_of(taught: Path) -> list[Path]:
+    return sorted((taught / "clips").glob("test-*.mp4"))
+
+
+def send(url: str, path: Path, **more) -> httpx.Response:
+    return httpx.post(
+        f"{url}/api/predict", files={"file": (path.name, path.read_bytes())}, timeout=60, **more
+    )
+
+
+def teach(url: str, label: str, clips: list[Path]) -> httpx.Response:
+    files = [("files", (clip.name, clip.read_bytes())) for clip in clips]
+    return httpx.post(f"{url}/api/teach", data={"label": label}, files=files, timeout=60)
+
+
+def labels(url: str) -> list[str]:
+    return [known["label"] for known in httpx.get(f"{url}/api/classes").json()]
+
+
+def test_predict(served, taught, run):
+    """The answer over the wire is the recognizer's own; a name with folders in it is only a name."""
+    expected = Recognizer.load(run).answer(clips_of(taught)[0])
+    got = send(served.url, clips_of(taught)[0]).json()
+    assert got["label"] == expected.label
+    assert {p["label"]: p["probability"] for p in got["predictions"]} == expected.probabilities
+    tricky = {"file": ("../../etc/passwd", clips_of(taught)[0].read_bytes())}
+    answer = httpx.post(f"{served.url}/api/predict", files=tricky, timeout=60)
+    assert (answer.status_code, answer.json()["filename"]) == (200, "passwd")
+
+
+def test_errors(served, taught, tmp_path):
+    """Each has its status and the same shape, and tells no path of the machine."""
+    long = tmp_path / "long.mp4"
+    write_video(long, list(np.zeros((6, 32, 32, 3), np.uint8)), 1.0)
+    clip = clips_of(taught)[0]
+    url = f"{served.url}/api/predict"
+    answers = {
+        415: [httpx.post(url, files={"file": ("a.mp4", b"no clip at all")})],
+        422: [httpx.post(url), send(served.url, long), teach(served.url, " ", [clip])],
+        413: [
+            httpx.post(url, files={"file": ("a.mp4", bytes(600_000))}),
+            httpx.post(
+                url,
+                content=iter([FORM, *[bytes(50_000)] * 12]),
+                headers={"content-type": "multipart/form-data; boundary=x"},
+            ),
+        ],
+        404: [httpx.get(f"{served.url}/api/nothing"), httpx.get(f"{served.url}/api/teach")],
+        409: [httpx.post(f"{served.url}/api/undo")],
+        403: [
+            send(served.url, clip, headers={"origin": "https://elsewhere.example"}),
+            send(served.url, clip, headers={"host": "elsewhere.example"}),
+        ],
+    }
+    for status, found in answers.items():
+        for answer in found:
+            assert answer.status_code == status, answer.text
+            assert answer.json()["error"]["message"]
+            assert "/tmp" not in answer.text
+
+
+def test_behind_a_proxy(run, serve_run, taught):
+    """Requests that a proxy hands on are answered for the names that were given, pages of the same name may send, and
+    other names are refused as before."""
+    clip = clips_of(taught)[0]
+    with serve_run(run, app={"names": ("clips.example.org",)}) as served:
+        handed_on = {"host": "clips.example.org", "origin": "https://clips.example.org"}
+        assert send(served.url, clip, headers=handed_on).status_code == 200
+        assert send(served.url, clip).status_code == 200
+        for headers in (
+            {"host": "elsewhere.example"},
+            {"host": "clips.example.org", "origin": "https://elsewhere.example"},
+        ):
+            refused = send(served.url, clip, headers=headers)
+            assert refused.status_code == 403
+            assert "/tmp" not in refused.text
+        assert "answers as clips.example.org" in httpx.get(served.url, headers={"host": "other.example"}).text
+
+
+def test_schema(served):
+    """The schema names every address, and every answer and error of it but the zip file has a shape."""
+    found = httpx.get(f"{served.url}/api/openapi.json").json()
+    wanted = ("predict", "classes", "teach", "undo", "model", "health")
+    assert set(found["paths"]) == {f"/api/{name}" for name in wanted}
+    for path, methods in found["paths"].items():
+        for method in methods.values():
+            for status, answer in method["responses"].items():
+                assert path == "/api/model" or answer["content"]["application/json"]["schema"], (path, status)
+    assert {"old", "new"} == set(found["components"]["schemas"]["Accuracies"]["properties"])
+
+
+def test_teach_undo_restart(run, serve_run, new_clips):
+    """A class is learnt, is there after a restart, and can be undone then; the run stays byte for byte."""
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    clips = new_clips(0)
+    with serve_run(run) as served:
+        old = labels(served.url)
+        assert teach(served.url, "<b>new</b>", clips).status_code == 202
+        served.service.teaching.ended.wait(60)
+        report = httpx.get(f"{served.url}/api/teach").json()
+        assert report["state"] == "done", report
+        result = report["result"]
+        assert (result["learnt"], result["held_out"], result["new_class"]) == (6, 2, True)
+        assert result["accuracy_before"]["new"] == 0
+        assert result["accuracy_after"]["new"] == 1
+        assert result["accuracy_after"]["old"] is not None
+        assert send(served.url, clips[3]).json()["label"] == "<b>new</b>"
+        archive = zipfile.ZipFile(io.BytesIO(httpx.get(f"{served.url}/api/model").content))
+        archive.extractall(run.parent / "unzipped")
+    assert "<b>new</b>" in Recognizer.load(run.parent / "unzipped" / "model").classes_
+    with serve_run(run) as served:
+        assert labels(served.url) == [*old, "<b>new</b>"]
+        assert httpx.post(f"{served.url}/api/undo").json()["label"] == "<b>new</b>"
+        assert labels(served.url) == old
+    with serve_run(run) as served:
+        assert labels(served.url) == old
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_one_teaching_at_a_time(served, new_clips, monkeypatch):
+    """Who comes second is told to wait; asking goes on meanwhile, and nothing of the first is lost."""
+    import threading
+
+    go_on = threading.Event()
+    learn = served.service.recognizer.learn
+    monkeypatch.setattr(
+        served.service.recognizer, "learn", lambda *a, **k: (go_on.wait(60), learn(*a, **k))[1]
+    )
+    clips = new_clips(1)
+    assert teach(served.url, "first", clips).status_code == 202
+    assert teach(served.url, "second", clips).status_code == 409
+    assert httpx.post(f"{served.url}/api/undo").status_code == 409
+    assert send(served.url, clips[0]).status_code == 200
+    go_on.set()
+    served.service.teaching.ended.wait(60)
+    assert "first" in labels(served.url)
+    assert "second" not in labels(served.url)
+
+
+def test_what_cannot_be_saved_is_not_learnt(served, new_clips, monkeypatch):
+    """A full disk leaves what was known before, in memory and on the disk."""
+
+    def full(folder):
+        raise AvcilError("no room left on the disk")
+
+    old = labels(served.url)
+    monkeypatch.setattr(served.service.recognizer, "save", full)
+    assert teach(served.url, "new", new_clips(0)).status_code == 202
+    served.service.teaching.ended.wait(60)
+    assert httpx.get(f"{served.url}/api/teach").json()["state"] == "failed"
+    assert labels(served.url) == old
+    assert served.service.work.sittings == []
+
+
+def test_clips_left_out_are_named(served, new_clips, tmp_path):
+    """A file that is no clip is listed with the reason; the others are learnt."""
+    junk = tmp_path / "junk.mp4"
+    junk.write_bytes(b"junk")
+    teach(served.url, "new", [*new_clips(0)[:3], junk])
+    served.service.teaching.ended.wait(60)
+    report = httpx.get(f"{served.url}/api/teach").json()
+    assert [left["name"] for left in report["left_out"]] == ["junk.mp4"]
+    assert (report["result"]["learnt"], report["result"]["held_out"]) == (3, 0)
+
+
+def test_read_only(run, serve_run, new_clips):
+    """Nobody teaches a server that is read-only."""
+    with serve_run(run, read_only=True) as served:
+        assert teach(served.url, "new", new_clips(0)[:1]).status_code == 403
+        assert httpx.post(f"{served.url}/api/undo").status_code == 403
+
+
+def test_the_page_gives_no_file_away(served):
+    """Neither gradio's file route nor its calls read files of the machine."""
+    for path in ("/etc/passwd", str(served.service.run / "config.json"), "../pyproject.toml"):
+        assert httpx.get(f"{served.url}/gradio_api/file={path}").status_code in (403, 404)
+    config = httpx.get(f"{served.url}/config").json()
+    for dependency in config["dependencies"]:
+        data = [{"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}]
+        body = {"fn_index": dependency["id"], "data": data, "session_hash": "x"}
+        answer = httpx.post(f"{served.url}/gradio_api/run/predict", json=body, timeout=60)
+        assert "root:" not in answer.text
+    assert config["dependencies"]

@@ -1,0 +1,69 @@
+"""The commands of docs/serving.md, run as they stand there against a server, and what it says of the answers."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from avcil.media import write_video
+from avcil.serve import api
+
+PAGE = Path(__file__).parents[3] / "docs" / "serving.md"
+pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+
+
+def commands() -> list[str]:
+    """Every line that begins with curl, in order."""
+    return re.findall(r"^curl .*$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+
+@pytest.fixture
+def folder(taught, new_clips, tmp_path) -> Path:
+    """The files that the commands name."""
+    shutil.copy(next((taught / "clips").glob("test-*.mp4")), tmp_path / "clip.mp4")
+    frames = [np.full((48, 64, 3), 20 * second, np.uint8) for second in range(8) for _ in range(4)]
+    sound = np.sin(np.arange(8 * 16000) / 5).astype(np.float32) / 3
+    write_video(tmp_path / "long.mp4", frames, 4.0, sound=sound, sample_rate=16000)
+    for number, clip in enumerate(new_clips(0)[:4], start=1):
+        shutil.copy(clip, tmp_path / f"owl-{number}.mp4")
+    return tmp_path
+
+
+def test_every_command_works(run, serve_run, folder):
+    """None fails, and answers look as the page shows them."""
+    answers = {}
+    with serve_run(run, limits={"seconds": 20.0}) as served:
+        for command in commands():
+            here = command.replace("http://127.0.0.1:7860", served.url).replace(
+                "curl ", "curl -sS --fail-with-body "
+            )
+            done = subprocess.run(["sh", "-c", here], cwd=folder, capture_output=True, text=True, timeout=60)
+            assert done.returncode == 0, (command, done.stdout, done.stderr)
+            answers[command] = json.loads(done.stdout) if done.stdout else None
+            if "/api/teach" in command and "-F" in command:
+                assert served.service.teaching.ended.wait(60)
+    asked = [answer for command, answer in answers.items() if "/api/predict" in command]
+    (shown,) = re.findall(r"```json\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert len(asked) == 2
+    assert all(answer.keys() == json.loads(shown).keys() for answer in asked)
+    assert asked[1]["events"]
+    assert "owl" in [
+        answer["label"] for answer in answers.values() if isinstance(answer, dict) and "label" in answer
+    ]
+    assert (folder / "model.zip").stat().st_size > 1000
+
+
+def test_every_address_and_code_is_told(served):
+    """The page names each address of the schema, and each code of an error."""
+    text = PAGE.read_text(encoding="utf-8")
+    paths = httpx.get(f"{served.url}/api/openapi.json").json()["paths"]
+    assert len(commands()) >= len(paths)
+    assert [path for path in paths if path not in text] == []
+    assert [code for _, _, code in api.STATUS if f"`{code}`" not in text] == []

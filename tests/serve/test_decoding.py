@@ -1,0 +1,117 @@
+"""Uploads are decoded in worker processes: what is killed, hangs or asks for too much costs its own request alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import httpx
+import numpy as np
+import pytest
+
+from avcil.media import write_video
+from avcil.serve.examples import Examples
+from avcil.serve.limits import Limits
+from avcil.serve.service import Service
+
+
+def send(url: str, clip: Path, query: str = "") -> httpx.Response:
+    return httpx.post(f"{url}/api/predict{query}", files={"file": (clip.name, clip.read_bytes())}, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def clip(taught) -> Path:
+    """A clip of a known class."""
+    return next((taught / "clips").glob("test-*.mp4"))
+
+
+def stop_workers(service: Service, clip: Path) -> list[int]:
+    """Let the worker processes hang, once each has answered."""
+    for _ in service.uploads.pool.pids:
+        service.answer(clip)
+    pids = service.uploads.pool.pids
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    return pids
+
+
+def test_nothing_is_decoded_in_the_server(run, serve_run, new_clips, tmp_path, monkeypatch):
+    """Answers, timelines, explanations, teaching and the pictures of the page work while PyAV is out of order here."""
+    long = tmp_path / "long.mp4"
+    rng = np.random.default_rng(0)
+    frames = [np.full((48, 64, 3), 40 + 15 * second, np.uint8) for second in range(8) for _ in range(4)]
+    sound = (0.1 * rng.standard_normal(8 * 16000)).astype(np.float32)
+    write_video(long, frames, 4.0, sound=sound, sample_rate=16000)
+    clips = new_clips(0)
+
+    def forbidden(*words, **options):
+        raise AssertionError("a file was decoded in the server")
+
+    monkeypatch.setattr(av, "open", forbidden)
+    with serve_run(run, limits={"seconds": 20.0}) as served:
+        answer = send(served.url, long, "?timeline=true")
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["events"]
+        assert served.service.look(long).events
+        files = [("files", (path.name, path.read_bytes())) for path in clips]
+        assert httpx.post(f"{served.url}/api/teach", data={"label": "new"}, files=files).status_code == 202
+        served.service.wait_for_teaching()
+        assert served.service.teaching.to_dict()["state"] == "done", served.service.teaching.error
+        pictures = Examples(served.service)
+        assert set(pictures.pictures()) == set(served.service.recognizer.classes_)
+        assert pictures.to_try()
+
+
+def test_a_worker_that_is_killed(served, clip):
+    """Its request gets an error with the reason; the next request an answer."""
+    pids = stop_workers(served.service, clip)
+    timer = threading.Timer(0.5, lambda: [os.kill(pid, signal.SIGKILL) for pid in pids])
+    timer.start()
+    answer = send(served.url, clip)
+    timer.join()
+    assert (answer.status_code, answer.json()["error"]["code"]) == (415, "not_a_clip")
+    assert answer.json()["error"]["message"] == f"{clip.name}: the reader of the clip was ended by SIGKILL"
+    assert [send(served.url, clip).status_code for _ in pids] == [200] * len(pids)
+
+
+def test_a_worker_that_hangs(run, clip):
+    """Given up after the time that an upload may take; the worker is replaced."""
+    service = Service(run, limits=replace(Limits(), decode_seconds=2.0))
+    try:
+        pids = stop_workers(service, clip)
+        with pytest.raises(Exception, match=r"gave up after 2 s"):
+            service.answer(clip)
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        assert service.answer(clip).label
+        assert len(set(service.uploads.pool.pids) & set(pids)) == len(pids) - 1
+    finally:
+        service.close()
+
+
+def test_a_clip_of_too_many_packets(run, clip):
+    """The number of packets is bounded, whatever the size of the file."""
+    service = Service(run, limits=replace(Limits(), decode_packets=12))
+    try:
+        with pytest.raises(Exception, match="gave up after 12 packets"):
+            service.answer(clip)
+    finally:
+        service.close()
+
+
+def test_gradio_converts_no_media(served):
+    """No component of the page makes Gradio run ffmpeg: no other format, no mirroring, no removal of the sound."""
+    config = httpx.get(f"{served.url}/config").json()
+    media = [part["props"] for part in config["components"] if part["type"] in ("video", "audio")]
+    assert media
+    for props in media:
+        assert props.get("format") is None
+        assert props.get("include_audio", True)
+        assert not props.get("webcam_options", {}).get("mirror")
+        assert not props.get("streaming")

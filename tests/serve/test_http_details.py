@@ -1,0 +1,103 @@
+"""Details of HTTP in which a server can be wrong: HEAD, long paths, cookies of other servers, client addresses."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+import pytest
+from starlette.datastructures import Headers
+
+from avcil.serve import guard
+from avcil.serve.authentication import Authentication
+from avcil.serve.payload import DEEPEST
+from avcil.serve.routes import LONGEST_PATH, LONGEST_SEGMENT
+
+
+def text_event(url: str) -> dict:
+    """The event of the page that takes one text, the name of a class."""
+    events = httpx.get(f"{url}/config").json()["dependencies"]
+    return next(event for event in events if any(kind == "change" for _, kind in event["targets"]))
+
+
+def test_head_is_answered_like_get(served):
+    """The same status and headers without a body; 405 named HEAD as allowed before. Streams have no HEAD."""
+    for path in (
+        "/",
+        "/config",
+        "/theme.css",
+        "/metrics",
+        "/api/health",
+        "/api/classes",
+        "/api/model",
+        "/api/docs",
+    ):
+        head, get = (httpx.request(method, served.url + path) for method in ("HEAD", "GET"))
+        assert (head.status_code, head.content) == (200, b""), path
+        assert head.headers["content-type"] == get.headers["content-type"], path
+    for path in ("queue/data?session_hash=a", "heartbeat/a", "upload_progress?upload_id=a"):
+        assert httpx.head(f"{served.url}/gradio_api/{path}").status_code == 404, path
+
+
+def test_long_paths(served):
+    """A path that no file can have is answered with 404 in the documented format; it was 500."""
+    for path in ("a" * (LONGEST_SEGMENT + 1), "a/" * (LONGEST_PATH // 2)):
+        for folder in ("static", "assets", "api", "gradio_api/file="):
+            answer = httpx.get(f"{served.url}/{folder}/{path}")
+            assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found"), folder
+
+
+def test_no_login_without_a_password(served):
+    """Gradio's own routes /login and /logout are not reached."""
+    for method, path in (("GET", "login"), ("POST", "login"), ("POST", "logout")):
+        answer = httpx.request(method, f"{served.url}/{path}", data={"username": "a", "password": "b"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found"), path
+
+
+def test_cookies_of_other_servers():
+    """Browsers send all cookies of a host; a malformed one of another server must not hide those of this server."""
+    for other in ('a={"x":1}', "a b=c", "é=1", "a", "x=[1]", ""):
+        assert guard.cookies_of(Headers({"cookie": f"{other}; mine=1"}))["mine"] == "1", other
+    lines = [(b"cookie", b"a=1"), (b"cookie", b"mine=1")]
+    assert guard.cookies_of(Headers(raw=lines)) == {"a": "1", "mine": "1"}
+
+
+def test_clients_of_a_socket_for_both_kinds_of_addresses():
+    """With --host ::, IPv4 clients must not share the limits of one client."""
+    one, other = (guard.client_of({"client": (f"::ffff:192.0.2.{n}", 80)}) for n in (1, 2))
+    assert (one, other) == ("192.0.2.1", "192.0.2.2")
+    assert guard.client_of({"client": ("fe80::1%eth0", 80)}) == "fe80::/64"
+    assert guard.client_of({"client": None}) == "unknown"
+
+
+@pytest.mark.parametrize("password", ["déjà vu là", "geheim\N{NO-BREAK SPACE}Å", "passwordŅ"])
+def test_passwords_whose_bytes_look_like_spaces(password):
+    """The last byte of "à" in UTF-8 is a space in Latin-1, in which headers are read; it belongs to the password."""
+    headers = Headers(raw=[(b"authorization", b"Bearer " + password.encode())])
+    Authentication(password).check(headers, None, "client")
+
+
+def test_deeply_nested_events(served):
+    """Rejected with 400 at any depth; at some depths it was 500."""
+    event = text_event(served.url)
+    for depth in (DEEPEST + 2, 300, 480, 900, 5000):
+        nested = "[" * depth + "]" * depth
+        for data, more in ((nested, "null"), ("null", nested)):
+            body = (
+                f'{{"data": [{data}], "fn_index": {event["id"]}, "session_hash": "a", "event_data": {more}}}'
+            )
+            answer = httpx.post(f"{served.url}/gradio_api/queue/join", content=body)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_request"), depth
+
+
+def test_gradio_keeps_few_small_values_of_sessions(served):
+    """Gradio keeps the last values of each session, 10,000 sessions by default: 10 GB with events of 1 MB."""
+    page = served.app.payloads.page
+    assert page.state_holder.capacity == served.service.limits.open_requests
+    largest = guard.EVENT_BYTES + guard.EVENT_BYTES_PER_CLIP * served.service.limits.clips
+    assert largest * page.state_holder.capacity < 10**9
+    event = text_event(served.url)
+    for size, status in ((largest // 2, 200), (largest, 413)):
+        body = {"data": ["x" * size], "fn_index": event["id"], "session_hash": "a"}
+        given = httpx.post(f"{served.url}/gradio_api/queue/join", content=json.dumps(body))
+        assert given.status_code == status, size

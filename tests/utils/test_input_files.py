@@ -1,0 +1,81 @@
+"""Files from strangers: regular files only, and JSON that can be compared, printed and written again."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from avcil.errors import InputError
+from avcil.utils.files import read_json
+from avcil.utils.input_files import DEEPEST, JSON_BYTES, open_regular, read_bytes
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"[" * 100_000, "nested more than"),
+        (b"[" * (DEEPEST + 1) + b"]" * (DEEPEST + 1), "nested more than"),
+        (b'{"a":' * 500 + b"1" + b"}" * 500, "nested more than"),
+        (b"9" * 5_000, "does not fit in 64 bits"),
+        (b"9223372036854775808", "does not fit in 64 bits"),
+        (b"1e999", "too large"),
+        (b"[NaN]", "NaN is not a JSON number"),
+        (b"-Infinity", "is not a JSON number"),
+        (b'{"a": 1, "a": 2}', "'a' is given twice"),
+        (b'"\\ud800"', "surrogates not allowed"),
+        (b"\xff\xfe", "not valid JSON"),
+        (b"", "not valid JSON"),
+    ],
+)
+def test_json_that_is_refused(content: bytes, said: str, tmp_path: Path) -> None:
+    """None of these may end in a traceback, now or when the value is used."""
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(InputError, match=said) as caught:
+        read_json(tmp_path / "a.json")
+    assert "a.json" in str(caught.value)
+
+
+def test_json_that_is_read(tmp_path: Path) -> None:
+    """A byte order mark, as some editors write one, a pair of surrogates, and the deepest nesting allowed."""
+    content = b'\xef\xbb\xbf["\\ud83d\\ude00", 9223372036854775807, 1.5]'
+    (tmp_path / "a.json").write_bytes(content)
+    assert read_json(tmp_path / "a.json") == ["😀", 2**63 - 1, 1.5]
+    (tmp_path / "b.json").write_bytes(b"[" * DEEPEST + b"]" * DEEPEST)
+    assert json.dumps(read_json(tmp_path / "b.json")) == "[" * DEEPEST + "]" * DEEPEST
+
+
+def test_only_regular_files_are_opened(tmp_path: Path) -> None:
+    """A folder, a pipe and a device neither block nor end in an unexpected error."""
+    os.mkfifo(tmp_path / "pipe")
+    for path, said in (
+        (tmp_path, "a folder"),
+        (tmp_path / "pipe", "a named pipe"),
+        (Path("/dev/zero"), "a device"),
+    ):
+        with pytest.raises(InputError, match=said):
+            read_json(path)
+    with pytest.raises(InputError, match="null byte"):
+        open_regular("a\0b")
+
+
+def test_links_are_followed_unless_refused(tmp_path: Path) -> None:
+    """The hub's cache consists of links; a feature store does not."""
+    (tmp_path / "file").write_bytes(b"text")
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "loop").symlink_to("loop")
+    assert read_bytes(tmp_path / "link", limit=10) == b"text"
+    with pytest.raises(InputError, match="a symbolic link"):
+        read_bytes(tmp_path / "link", limit=10, follow=False)
+    with pytest.raises(InputError, match="loop"):
+        read_bytes(tmp_path / "loop", limit=10)
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    """Its size is looked at first: a sparse file of a terabyte costs nothing."""
+    with open(tmp_path / "a.json", "wb") as file:
+        file.truncate(JSON_BYTES + 1)
+    with pytest.raises(InputError, match="larger than 16 MiB"):
+        read_json(tmp_path / "a.json")

@@ -1,0 +1,84 @@
+"""safetensors files from strangers: the header must describe the file, the whole file and nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from avcil.errors import InputError
+from avcil.utils.tensor_files import load_tensors
+
+GOOD = {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}
+
+
+def write(path: Path, header: Any, data: bytes) -> Path:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    return path
+
+
+def tensor(shape: Any, begin: Any, end: Any, dtype: Any = "F32") -> dict[str, Any]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def test_what_safetensors_writes_is_read(tmp_path: Path) -> None:
+    """Every type of avcil's own, tensors without numbers, and metadata."""
+    made = {
+        "a": torch.arange(3.0),
+        "empty": torch.zeros(0, 4),
+        "b": torch.tensor([1, 2]),
+        "c": torch.ones(2, 2, dtype=torch.float64),
+        "d": torch.tensor(True),
+    }
+    save_file(made, tmp_path / "a.safetensors", metadata={"format": "pt"})
+    read = load_tensors(tmp_path / "a.safetensors")
+    assert read.keys() == made.keys()
+    assert all(torch.equal(read[name], made[name]) for name in made)
+
+
+@pytest.mark.parametrize(
+    ("header", "data", "said"),
+    [
+        ({"a": tensor([2], 0, 8), "b": tensor([2], 4, 12)}, bytes(12), "do not follow"),
+        ({"a": tensor([2], 0, 8), "b": tensor([2], 0, 8)}, bytes(8), "do not follow"),
+        ({"a": tensor([2], 4, 12)}, bytes(12), "do not follow"),
+        (GOOD, bytes(9), "the file at byte"),
+        (GOOD, bytes(7), "the file at byte"),
+        ({f"t{n}": tensor([0], 0, 0) for n in range(20_000)}, b"", "at most 10000 tensors"),
+        ({"a": tensor([3], 0, 8)}, bytes(8), "has 8 bytes"),
+        ({"a": tensor([2**62, 4], 0, 0)}, b"", "has 0 bytes"),
+        ({"a": tensor([-2], 0, 8)}, bytes(8), "shape"),
+        ({"a": tensor([True, 2], 0, 8)}, bytes(8), "shape"),
+        ({"a": tensor([1] * 9, 0, 4)}, bytes(4), "shape"),
+        ({"a": tensor("2", 0, 8)}, bytes(8), "shape"),
+        ({"a": tensor([2], 8, 0)}, bytes(8), "bytes"),
+        ({"a": tensor([2], 0.0, 8)}, bytes(8), "offsets"),
+        ({"a": tensor([2], 0, 8, "PICKLE")}, bytes(8), "unknown type"),
+        ({"a": tensor([2], 0, 8, ["F32"])}, bytes(8), "unknown type"),
+        ({"a": tensor([8], 0, 8, "F8_E4M3")}, bytes(8), "a type that avcil does not use"),
+        ({"a": {"dtype": "F32"}}, bytes(8), "dtype, shape and data_offsets"),
+        ({"a": None}, bytes(8), "dtype, shape and data_offsets"),
+        ({"__metadata__": {"format": 1}, **GOOD}, bytes(8), "metadata"),
+        ([], b"", "tensors"),
+        (b'{"a": 1, "a": 1}', b"", "given twice"),
+        (b"{" * 1_000, b"", "not valid JSON"),
+    ],
+)
+def test_headers_that_are_refused(header: Any, data: bytes, said: str, tmp_path: Path) -> None:
+    """Overlaps, gaps, missing and surplus bytes, huge shapes, and values of the wrong type."""
+    with pytest.raises(InputError, match=said) as caught:
+        load_tensors(write(tmp_path / "a.safetensors", header, data))
+    assert "a.safetensors" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"1234567", (2**63).to_bytes(8, "little") + bytes(8), bytes(16)])
+def test_header_lengths_that_are_refused(content: bytes, tmp_path: Path) -> None:
+    """A length that the file does not have is never asked of memory."""
+    (tmp_path / "a.safetensors").write_bytes(content)
+    with pytest.raises(InputError, match="is damaged: a header of"):
+        load_tensors(tmp_path / "a.safetensors")
