@@ -209,12 +209,20 @@ class WorkerProcess:
         into[:filled] = self._buffer[:filled]
         del self._buffer[:filled]
         while filled < len(into):
-            got = self._some(len(into) - filled, allowance)
-            into[filled : filled + len(got)] = got
-            filled += len(got)
+            got = os.readv(self._readable(allowance), [into[filled:]])
+            if not got:
+                raise EOFError
+            filled += got
 
     def _some(self, most: int, allowance: Allowance) -> bytes:
         """Up to `most` bytes; EOFError where the worker is gone, TimeoutError where the allowance is used up."""
+        got = os.read(self._readable(allowance), most)
+        if not got:
+            raise EOFError
+        return got
+
+    def _readable(self, allowance: Allowance) -> int:
+        """The descriptor of the worker's output once it can be read; TimeoutError where the allowance is used up."""
         assert self._process is not None
         assert self._process.stdout is not None
         descriptor = self._process.stdout.fileno()
@@ -225,10 +233,7 @@ class WorkerProcess:
         allowance.spend(time.monotonic() - began)
         if not ready:
             raise TimeoutError
-        got = os.read(descriptor, most)
-        if not got:
-            raise EOFError
-        return got
+        return descriptor
 
     def _printed(self) -> str:
         """The end of what the worker wrote to its standard error."""
