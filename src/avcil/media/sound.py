@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from av.audio.resampler import AudioResampler
 
 from avcil.media.channels import SILENCE, Channels, ChannelsCancel
 from avcil.media.container import (
@@ -32,6 +31,7 @@ from avcil.media.container import (
     seconds_of,
     survey,
 )
+from avcil.media.resampler import Resampler
 from avcil.media.timeline import Timeline
 
 JUMP = 0.1
@@ -42,8 +42,6 @@ RUN_UP = 0.5
 """Seconds decoded before the stretch after a jump, for codecs that lean on what came before."""
 MAX_SAMPLES = 2**28
 """The longest sound returned: 4.6 hours at 16 kHz, 1 GiB."""
-BLOCK = 16_384
-"""Samples that the resampler hands over at once; small blocks cost more in Python than in FFmpeg."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +162,7 @@ class AudioBuffer:
         self._start, self._end, self._rate, self._origin = start, end, rate, origin
         self._late_is_lost, self._channels = late_is_lost, channels
         self._pieces: list[tuple[int, np.ndarray]] = []
-        self._resampler: AudioResampler | None = None
+        self._resampler: Resampler | None = None
         self._form: tuple[Any, ...] = ()
         self._position = 0
         self._gaps = 0.0
@@ -206,7 +204,10 @@ class AudioBuffer:
         return seconds_of(frame.pts, frame.time_base) - self._origin
 
     def _open(self, frame: Any, form: tuple[Any, ...], moment: float) -> None:
-        self._resampler = AudioResampler(format="flt", layout=frame.layout, rate=self._rate, frame_size=BLOCK)
+        try:
+            self._resampler = Resampler(frame, self._rate)
+        except FILE_ERRORS as error:
+            raise _unusable(error) from None
         self._form = form
         self._position = round((moment - self._start) * self._rate)
 
@@ -225,10 +226,9 @@ class AudioBuffer:
             converted = [
                 piece.to_ndarray().reshape(-1, piece.layout.nb_channels)
                 for piece in self._resampler.resample(frame)
-                if piece is not None
             ]
         except FILE_ERRORS as error:
-            raise MediaError(f"the sound cannot be resampled: {reason_of(error)}") from None
+            raise _unusable(error) from None
         for samples in converted:  # (n, C)
             self._place(samples)
 
@@ -268,3 +268,7 @@ class AudioBuffer:
         if peak > 2:
             problems.append(f"the sound is up to {peak:.3g} times full scale; it is clipped")
         return samples, problems
+
+
+def _unusable(error: BaseException) -> MediaError:
+    return MediaError(f"the sound cannot be resampled: {reason_of(error)}")
