@@ -2,7 +2,7 @@
 
     python docs/theme/attention_drift.py runs/demo/features --out runs/drift
 
-Writes docs/diagrams/drift.svg (a chart) and docs/pictures/drift.png (a clip of the first step, the attention on it
+Writes docs/diagrams/drift.svg (a chart) and docs/pictures/drift.jpg (a clip of the first step, the attention on it
 after that step, and after the last one with and without VAD), and prints the measurements. Runs are kept and resumed.
 """
 
@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 sys.path.insert(0, str(Path(__file__).parent))
 
 from drawing import Drawing
-from small_png import save
+from save_picture import save
 
 from avcil.data.clips import Clip
 from avcil.features import FeatureStore, StoredClip
@@ -61,7 +61,7 @@ def main() -> None:
         spatial, temporal = (" ".join(f"{1000 * nats:.3f}" for nats in kind) for kind in found)
         print(f"{way}: spatial {spatial}, temporal {temporal} thousandths of a nat; last accuracy {last} %")
     (DOCS / "diagrams" / "drift.svg").write_text(chart(drifts).svg(), encoding="utf-8")
-    save(picture(store, {way: records[0] for way, records in runs.items()}), "drift.png", photo=True)
+    save(picture(store, {way: records[0] for way, records in runs.items()}), "drift.jpg")
 
 
 def trained(features: Path, out: Path, way: str) -> list[RunRecord]:

@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from small_png import save
+from save_picture import save
 
 from avcil.media import read_clip
 
@@ -30,7 +30,7 @@ NEW_CLASS = "ball-horn"
 NEW_CLIPS = 12
 DOCS = Path(__file__).parents[1]
 CHROMIUM = "/usr/bin/chromium"
-SIDE = 192
+SIDE = 224
 """Pixels of the short side of a frame."""
 TIMEOUT = 120_000
 """Milliseconds."""
@@ -39,14 +39,15 @@ TIMEOUT = 120_000
 def main(folder: Path) -> None:
     """Take all pictures."""
     folder = folder.absolute()
-    save(strip(folder / CLIP), "clip.png", photo=True)
-    save(strip(next((folder / "tutorial/explained").glob("*.mp4"))), "explained.png", photo=True)
+    save(strip(folder / CLIP), "clip.jpg")
+    save(strip(next((folder / "tutorial/explained").glob("*.mp4"))), "explained.jpg")
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         report(browser, folder)
         with served(folder, "tutorial/more") as address:
-            prediction(browser, folder, address)
-        with served(folder, "tutorial/blade") as address:
+            save(shot(predicted(browser, folder, address)), "served.png")
+        with served(folder, "tutorial/blade") as address:  # a run, so that the page offers its test clips
+            save(shot(predicted(browser, folder, address), full=True), "serving-predict.png", folder=DOCS)
             teaching(browser, folder, address)
         browser.close()
 
@@ -57,15 +58,13 @@ def report(browser: Browser, folder: Path) -> None:
     save(shot(page), "report.png")
 
 
-def prediction(browser: Browser, folder: Path, address: str) -> None:
-    """The page after a prediction: the top of it, and all of it."""
+def predicted(browser: Browser, folder: Path, address: str) -> Page:
+    """The page after a prediction."""
     page = opened(browser, address, 1000, 800)
     page.set_input_files("#ask-file input[type=file]", folder / CLIP)
     page.locator("#answer .spectrogram").wait_for(timeout=TIMEOUT)
-    page.locator("#tries img").nth(5).wait_for(timeout=TIMEOUT)
-    page.wait_for_timeout(2_000)
-    save(shot(page), "served.png")
-    save(shot(page, full=True), "serving-predict.png", folder=DOCS)
+    page.wait_for_timeout(4_000)
+    return page
 
 
 def teaching(browser: Browser, folder: Path, address: str) -> None:

@@ -68,7 +68,7 @@ def test_strip():
     events = [event(0, 3, "dog"), event(3, 4, "dog", known=False), event(4, 5, None), event(5, 6, "cat")]
     line, legend = strip(events)
     assert line == f"|{36 * 'A'}{24 * '.'}{12 * 'B'}| 00:00:06.000"
-    assert legend == "A dog, B cat, . none that it knows"
+    assert legend == "A dog, B cat, . possibly unknown"
     colored = strip(events, colored=True)[0]
     assert colored.count("\x1b[30;48;5;75mA") == 36
     assert colored.count("\x1b[0m") == 48

@@ -101,7 +101,7 @@ def strip(events: list[Event], *, colored: bool = False) -> list[str]:
             continue
         line += signs.setdefault(event.label, SIGNS[len(signs)] if len(signs) < len(SIGNS) else "+")
     legend = [f"{sign} {one_line(label)}" for label, sign in signs.items()]
-    legend += [". none that it knows"] if "." in line else []
+    legend += [". possibly unknown"] if "." in line else []
     if colored:
         line = "".join(map(_painted, line))
         legend = [_painted(text[0]) + text[1:] for text in legend]

@@ -81,7 +81,7 @@ class Explanation:
                 remark = ""
                 if name in self.alone:
                     label, probability = self.alone[name]
-                    remark = f"prediction from {name} features alone: {label}, {100 * probability:.0f} %"
+                    remark = f"prediction from {name} alone: {label}, {100 * probability:.0f} %"
                 rows.append(ContributionRow(name=name, value=self.contributions[name], remark=remark))
             encoders = self.encoder_contributions.get(name, {})
             rows += [

@@ -8,6 +8,8 @@ from __future__ import annotations
 from avcil.inference.contribution_table import SIGNS, ContributionRow, ContributionTable
 from avcil.reporting.svg import escape
 
+NO_BREAK = "\N{NO-BREAK SPACE}"
+
 
 def contribution_figure(table: ContributionTable, *, with_meaning: bool = True) -> str:
     """Draw a bar for each contribution, to the right for `label` and to the left for `second`.
@@ -39,7 +41,11 @@ def _row(row: ContributionRow, zero: float, span: float) -> str:
     style = f"left:{100 * start:.1f}%;width:{100 * abs(row.value) / span:.1f}%"
     side = "up" if row.value >= 0 else "down"
     css = ' class="encoder"' if row.is_encoder else ""
-    remark = f'<span class="remark">{escape(row.remark)}</span>' if row.remark else ""
+    remark = (
+        f'<span class="remark">{escape(row.remark.replace(" %", NO_BREAK + "%"))}</span>'
+        if row.remark
+        else ""
+    )
     return (
         f'<li{css}><span class="name" title="{escape(row.name)}">{escape(row.name)}</span>'
         f'<span class="plot" style="--zero:{100 * zero:.1f}%"><i class="{side}" style="{style}"></i></span>'
