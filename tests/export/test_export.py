@@ -30,6 +30,7 @@ from avcil.training.run import train
 
 VARIANTS = {
     "icarl": ("classifier=fc",),
+    "av-cil": ("classifier=wa",),
     "afc": ("classifier=nme",),
     "slda": ("kernel=linear", "normalise=both"),
     "ranpac": ("features=48", "normalise=length"),

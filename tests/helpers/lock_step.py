@@ -12,7 +12,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -364,7 +363,24 @@ class Transcription:
         return -(asked[:, None] - means[None]).square().sum(dim=2)
 
 
-Transcribe = Callable[[Recorded], Transcription]
+class SeparatedSoftmax(Transcription):
+    """SS-IL, which is AV-CIL without its two ideas."""
+
+    def cross_entropy(self, z: Tensor, y: Tensor, n_c: int) -> Tensor:
+        if not self.index:
+            return cross_entropy(z, y)
+        new = cross_entropy(z[:n_c, self.known :], y[:n_c] - self.known)
+        old = cross_entropy(z[n_c:, : self.known], y[n_c:])
+        return (n_c * new + (len(y) - n_c) * old) / len(y)
+
+    def loss(self, w: Weights, rows: Tensor, n_c: int) -> Tensor:
+        z = linear_scores(w, plain_forward(w, self.a[rows], self.V[rows]).h)
+        total = self.cross_entropy(z, self.y[rows], n_c)
+        if self.index:
+            assert self.old is not None
+            z_old = logits(self.old, self.a[rows], self.V[rows]).detach()
+            total = total + taskwise(z, z_old, self.sizes[: self.index])
+        return total
 
 
 def assert_lock_step(recorded: Recorded, transcription: Transcription, *, rtol: float = 1e-8) -> None:

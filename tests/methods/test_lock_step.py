@@ -30,7 +30,7 @@ class PlainLogits(Transcription):
 
 def test_er(store, tmp_path):
     """Cross-entropy on new clips and exemplars together."""
-    recorded = record_run(store, tmp_path, "er", memory=12)
+    recorded = record_run(store, tmp_path, "er", exemplars=12)
     assert_lock_step(recorded, PlainLogits(recorded))
     (rows, n_c), *_ = recorded.steps[1].batches[0]
     assert len(rows) - n_c == 4
@@ -67,7 +67,7 @@ class DerPlusPlus(PlainLogits):
 def test_der_plus_plus(store, tmp_path):
     """Stored logits, of two steps and so of two lengths, and labels, on the two halves of a batch's exemplars."""
     options = ("alpha=0.3", "beta=0.6")
-    recorded = record_run(store, tmp_path, "der-plus-plus", *options, memory=12, exemplar_batch_size=5)
+    recorded = record_run(store, tmp_path, "der-plus-plus", *options, exemplars=12, exemplar_batch_size=5)
     assert_lock_step(recorded, DerPlusPlus(recorded))
 
 
@@ -83,7 +83,7 @@ class Gdumb(PlainLogits):
 
 def test_gdumb(store, tmp_path):
     """Every batch is of clips that the memory holds after the step, each of them at most once an epoch."""
-    recorded = record_run(store, tmp_path, "gdumb", memory=14, batch_size=2)
+    recorded = record_run(store, tmp_path, "gdumb", exemplars=14, batch_size=2)
     transcription = Gdumb(recorded)
     assert_lock_step(recorded, transcription)
     for step, record in enumerate(recorded.steps):
@@ -123,7 +123,7 @@ class Wa(PlainLogits):
 
 def test_wa(store, tmp_path):
     """The aligned network is evaluated, saved, and the teacher of the next step."""
-    recorded = record_run(store, tmp_path, "wa", memory=12)
+    recorded = record_run(store, tmp_path, "wa", exemplars=12)
     assert_lock_step(recorded, Wa(recorded))
 
 
@@ -172,7 +172,7 @@ class Bic(Wa):
 
 def test_bic(store, tmp_path):
     """Clips held out are never trained on; the correction minimizes their cross-entropy and goes on with the head."""
-    recorded = record_run(store, tmp_path, "bic", "held_out=0.25", memory=18, batch_size=5)
+    recorded = record_run(store, tmp_path, "bic", "held_out=0.25", exemplars=18, batch_size=5)
     assert_lock_step(recorded, Bic(recorded), rtol=1e-5)
 
 
@@ -215,7 +215,7 @@ def test_what_the_method_keeps_is_counted(method, store, tmp_path):
     from avcil.experiments.footprint import kept_bytes
     from avcil.features import FeatureStore
 
-    recorded = record_run(store, tmp_path, method, epochs=1, **({"memory": 12} if method != "ewc" else {}))
+    recorded = record_run(store, tmp_path, method, epochs=1, **({"exemplars": 12} if method != "ewc" else {}))
     kept = kept_bytes(recorded.out, FeatureStore(store))
     if method == "der-plus-plus":
         assert (

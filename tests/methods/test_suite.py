@@ -28,7 +28,14 @@ from avcil.training.memory_pool import Budget
 from avcil.training.run import Run, train
 
 EXAMPLE = str(Path(__file__).parent / "example_method.py")
-VARIANTS = [("icarl", "classifier=fc", "distillation=release"), ("afc", "classifier=nme", "proxies=3")]
+VARIANTS = [
+    ("icarl", "classifier=fc", "distillation=release"),
+    ("icarl", "validation=classifier"),
+    ("afc", "classifier=nme", "proxies=3"),
+    ("av-cil", "classifier=bic"),
+    ("av-cil", "classifier=blade-exemplars"),
+    ("av-cil", "classifier=blade-statistics"),
+]
 SMALL = {"features": "features=48"}
 """Of methods with such an option: enough for these clips."""
 

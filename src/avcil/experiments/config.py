@@ -30,7 +30,7 @@ class ReproduceConfig:
     methods: tuple[str, ...] = ()
     """Rows of the table: methods, variants (icarl-nme), or either with options (av-cil:lambda_class=0.5)."""
     study: str = "comparison"
-    """What is compared: comparison, ablation-d-avsc, ablation-vad, memory-size, step-size."""
+    """What is compared: comparison, ablation-d-avsc, ablation-vad, classifiers, memory-size, step-size."""
     modalities: tuple[Literal["audio", "visual", "audio-visual"], ...] = ()
     """Columns of the table; all that the study and the stores have unless given."""
     seeds: tuple[int, ...] = (0, 1, 2)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from avcil.errors import InputError, unknown_name
 from avcil.methods.registry import method_names
 
+AV_CIL_CLASSIFIERS = ("nme", "wa", "bic", "blade-exemplars", "blade-statistics")
+"""Classifiers that may answer in place of AV-CIL's head."""
 _ICARL_RELEASE = ("distillation=release", "herding=release", "validation=classifier")
 _ICARL_ORIGINAL = ("distillation=original", "herding=distinct", "validation=head")
 _AFC_RELEASE = (
@@ -50,12 +52,17 @@ VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "av-cil-release": ("av-cil", ("class_form=release", *_SSIL_RELEASE)),
     "av-cil-original": ("av-cil", ("class_form=release", *_SSIL_ORIGINAL)),
     "av-cil-eq7": ("av-cil", ("class_form=paper",)),
+    **{f"av-cil-{name}": ("av-cil", (f"classifier={name}",)) for name in AV_CIL_CLASSIFIERS},
     "av-cil-no-instance": ("av-cil", ("lambda_instance=0",)),
     "av-cil-no-class": ("av-cil", ("lambda_class=0",)),
     "av-cil-no-d-avsc": ("av-cil", ("lambda_instance=0", "lambda_class=0")),
     "av-cil-no-spatial": ("av-cil", ("vad_spatial=false",)),
     "av-cil-no-temporal": ("av-cil", ("vad_temporal=false",)),
     "av-cil-no-vad": ("av-cil", ("vad_spatial=false", "vad_temporal=false")),
+    "av-cil-neither": (
+        "av-cil",
+        ("lambda_instance=0", "lambda_class=0", "vad_spatial=false", "vad_temporal=false"),
+    ),
 }
 """Names besides the methods' own: the method meant and its options. `-release` is the form of AV-CIL's release, which
 published benchmarks take anyway; `-original` the form of the method's own paper, which other data take anyway."""

@@ -2,7 +2,8 @@
 
 Exemplars count as the features of their clips in the store's numbers, which is what a next step reads again; so do
 all training clips for a method that trains on all of them. The teacher is the network of the step before, kept
-beside the one that learns. Class means of a nearest-mean classifier follow from exemplars and count nothing.
+beside the one that learns. A classifier beside the head follows from exemplars, head and the method's own tensors,
+and counts nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from avcil.features import FeatureStore
 from avcil.methods.base import GradientMethod
 from avcil.methods.registry import load_method
 from avcil.models.base import modality_parts
+from avcil.nn.network import CLASSIFIERS
 from avcil.training.trainers import METHOD_STATE
 from avcil.utils.files import read_json
 from avcil.utils.tensor_files import load_tensors
@@ -60,7 +62,7 @@ def kept_bytes(run: Path, store: FeatureStore) -> KeptBytes:
         size = tensor.numel() * tensor.element_size()
         if name.startswith(METHOD_STATE):
             statistics += size
-        elif method.uses_teacher and name != "class_means":
+        elif method.uses_teacher and name not in CLASSIFIERS:
             teacher += size
     return KeptBytes(exemplars=clips * clip, teacher=teacher, statistics=statistics)
 

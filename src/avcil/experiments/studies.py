@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from avcil.experiments.entries import PAPER_METHODS
+from avcil.experiments.entries import AV_CIL_CLASSIFIERS, PAPER_METHODS
 
 REHEARSAL = ("icarl-nme", "ss-il", "afc-nme", "av-cil")
 
@@ -57,6 +57,16 @@ STUDIES = {
     "ablation-vad": Study(
         summary="AV-CIL without spatial or temporal attention distillation, or both",
         methods=("av-cil", "av-cil-no-spatial", "av-cil-no-temporal", "av-cil-no-vad"),
+        modalities=BOTH,
+        other_modalities=False,
+    ),
+    "classifiers": Study(
+        summary="AV-CIL with its head or another classifier, with and without its two ideas",
+        methods=tuple(
+            f"{base}:classifier={name}"
+            for base in ("av-cil", "av-cil-no-d-avsc", "av-cil-no-vad", "av-cil-neither")
+            for name in ("head", *AV_CIL_CLASSIFIERS)
+        ),
         modalities=BOTH,
         other_modalities=False,
     ),

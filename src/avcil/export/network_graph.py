@@ -45,6 +45,8 @@ class NetworkGraph:
             looked = self._even(visual) if audio is None else self._attended(audio, visual)
             features.append(self._relu(self._linear("visual_projection", looked), "visual_feature"))
         feature = features[0] if len(features) == 1 else graph.node("Add", *features, name="feature")
+        if network.answer_weight is not None and network.answer_bias is not None:
+            return self._affine(feature, network.answer_weight, network.answer_bias, name="answer")
         if network.class_means is not None:
             return self._nearest_mean(feature)
         if isinstance(network.head, LinearHead):

@@ -4,14 +4,20 @@
 
 from step 1 on; step 0 is cross-entropy alone. With one modality there is neither similarity nor attention, and
 what stays is L_CE + L_KD.
+
+The separated softmax never compares classes of different steps. `classifier` lets another classifier answer after a
+step; training, with the head, is the same (but for the clips that `bic` holds out).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
+import torch
 from torch import Tensor
 
+from avcil.closed_form.class_moments import ClassMoments
 from avcil.losses import (
     attention_divergence,
     audio_visual_log_similarity,
@@ -19,9 +25,23 @@ from avcil.losses import (
     instance_similarity,
 )
 from avcil.losses.similarity import ClassForm
+from avcil.methods._answering import (
+    aligned_head,
+    blade_classifier,
+    corrected_head,
+    exemplar_classifier,
+    with_step,
+)
+from avcil.methods._bias_correction import held_rows, rows_without
+from avcil.methods._blade_tensors import saved_moments
 from avcil.methods.base import Batch, Step
 from avcil.methods.ss_il import SsIl, SsIlOptions
+from avcil.models.base import Modality
 from avcil.nn.network import Network, NetworkOutput
+
+Classifier = Literal["head", "nme", "wa", "bic", "blade-exemplars", "blade-statistics"]
+HELD_OUT = 0.1
+"""Share of each class's exemplars that `classifier=bic` holds out of training, at least one clip."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +62,11 @@ class AvCilOptions(SsIlOptions):
     """Distil temporal attention."""
     temperature_similarity: float = 0.05
     """tau of the similarity's softmax."""
+    classifier: Classifier = "head"
+    """Who answers after a step: the head (as published); nme: the nearest exemplar mean; wa: the head, rows of later
+    steps scaled to the first step's mean norm; bic: the head, logits of later steps corrected on a tenth of the clips;
+    blade-exemplars: BLADE on the features of all exemplars; blade-statistics: BLADE on statistics of all clips, those
+    of old classes with the features of their own step."""
 
 
 def _spatial(network: Network, batch: Batch) -> tuple[Tensor, ...]:
@@ -62,6 +87,41 @@ class AvCil(SsIl):
     name = "av-cil"
     summary = "rehearsal with audio-visual similarity constraints and attention distillation (ICCV 2023)"
     Options = AvCilOptions
+
+    def __init__(self, options: AvCilOptions, *, modality: Modality) -> None:
+        super().__init__(options, modality=modality)
+        self.statistics: ClassMoments | None = None
+        """Of the features h of all clips, each by the network of its step; for `blade-statistics`."""
+
+    @property
+    def classifier(self) -> Literal["head", "nearest-mean"]:
+        return "nearest-mean" if self.options.classifier == "nme" else "head"
+
+    def trained_rows(self, step: Step) -> Tensor | None:
+        if step.index == 0 or self.options.classifier != "bic":
+            return None
+        return rows_without(step, held_rows(step, HELD_OUT))
+
+    def end_step(self, step: Step) -> None:
+        """Set the classifier that answers."""
+        name = self.options.classifier
+        if name == "blade-statistics":
+            self.statistics = with_step(self.statistics, step)
+            step.network.answer_by(*blade_classifier(self.statistics))
+        elif name == "blade-exemplars":
+            assert step.kept is not None
+            step.network.answer_by(*exemplar_classifier(step, step.kept))
+        elif name == "wa":
+            step.network.answer_by(*aligned_head(step))
+        elif name == "bic":
+            step.network.answer_by(*corrected_head(step, HELD_OUT))
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {} if self.statistics is None else self.statistics.tensors()
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        means = tensors.get("means", torch.empty(0))
+        self.statistics = saved_moments(tensors, means.shape[-1]) if tensors else None
 
     @property
     def recalls_maps(self) -> bool:

@@ -211,7 +211,7 @@ class GradientMethod(Method):
         return step.network(batch.audio, batch.visual)
 
     def trained_rows(self, step: Step) -> Tensor | None:
-        """Rows of the pool that batches are drawn from, None for all; not for `paired` batches."""
+        """Rows of the pool that batches are drawn from, ascending; None for all."""
         return None
 
     def end_step(self, step: Step) -> None:

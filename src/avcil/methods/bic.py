@@ -15,17 +15,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from avcil.methods._balanced_distillation import balanced_distillation
+from avcil.methods._bias_correction import features_of, fit_corrections, held_rows, rows_without
 from avcil.methods.base import Batch, GradientMethod, Step
 from avcil.nn.heads import LinearHead
 from avcil.nn.network import NetworkOutput
-from avcil.utils.rng import generator
-
-DECAY = 2e-4
-"""Weight decay of a and b: their minimum exists also where the clips held out are all answered correctly."""
-NEWTON_STEPS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,39 +52,16 @@ class Bic(GradientMethod):
         return balanced_distillation(output, batch, step, temperature=self.options.temperature_distillation)
 
     def trained_rows(self, step: Step) -> Tensor | None:
-        if step.index == 0:
-            return None
-        is_held = torch.zeros(len(step.pool), dtype=torch.bool)
-        is_held[self.held_rows(step)] = True
-        labels = step.pool.labels.cpu()
-        for label in labels.unique():  # no class is left without a clip
-            own = labels == label
-            if is_held[own].all():
-                is_held[own] = False
-        return (~is_held).nonzero()[:, 0]
-
-    def held_rows(self, step: Step) -> Tensor:
-        """Rows of the pool that the correction is fitted to: the same number of every class, where it has as many."""
-        labels = step.pool.labels.cpu()
-        fewest = min(int((labels == label).sum()) for label in range(step.known))
-        count = max(1, int(self.options.held_out * fewest))
-        draw = generator(step.seed, "held out", step.index)
-        held = []
-        for label in range(step.total):
-            own = (labels == label).nonzero()[:, 0]
-            held.append(own[torch.randperm(len(own), generator=draw)[:count]])
-        return torch.cat(held)
+        return rows_without(step, held_rows(step, self.options.held_out)) if step.index else None
 
     def end_step(self, step: Step) -> None:
         """Fit the correction and make it part of the head."""
         self.correction = (1.0, 0.0)
         if step.index == 0:
             return
-        rows = self.held_rows(step)
-        with torch.no_grad():
-            parts = step.pool.stream(rows.split(step.pool.eval_batch_size))
-            logits = torch.cat([step.network(*taken).logits for taken in parts]).double()
-        factor, offset = fit_correction(logits, step.pool.labels[rows], step.known)
+        rows = held_rows(step, self.options.held_out)
+        logits = step.network.head(features_of(step, rows))
+        ((factor, offset),) = fit_corrections(logits, step.pool.labels[rows], [slice(step.known, step.total)])
         head = step.network.head
         assert isinstance(head, LinearHead)
         with torch.no_grad():
@@ -99,37 +71,3 @@ class Bic(GradientMethod):
 
     def report(self) -> dict[str, float]:
         return {"correction_factor": self.correction[0], "correction_offset": self.correction[1]}
-
-
-def fit_correction(logits: Tensor, labels: Tensor, known: int) -> tuple[float, float]:
-    """a and b for the logits (n, K) of the classes from `known` on, float64."""
-    new = torch.zeros(logits.shape[1], dtype=logits.dtype, device=logits.device)
-    new[known:] = 1
-    slopes = torch.stack(
-        [logits * new, new.expand_as(logits)]
-    )  # of the corrected logits by a and b: (2, n, K)
-    at = torch.tensor([1.0, 0.0], dtype=logits.dtype, device=logits.device)
-
-    def corrected(at: Tensor) -> Tensor:
-        return logits * (1 - new) + torch.einsum("p,pnk->nk", at, slopes)
-
-    def loss(at: Tensor) -> Tensor:
-        return F.cross_entropy(corrected(at), labels) + DECAY / 2 * at.square().sum()
-
-    unit = torch.eye(2, dtype=logits.dtype, device=logits.device)
-    target = F.one_hot(labels, logits.shape[1]).to(logits)
-    for _ in range(NEWTON_STEPS):
-        share = corrected(at).softmax(dim=1)
-        slope = torch.einsum("nk,pnk->p", share - target, slopes) / len(labels) + DECAY * at
-        mean = torch.einsum("nk,pnk->pn", share, slopes)
-        curvature = torch.einsum("nk,pnk,qnk->pq", share, slopes, slopes) - mean @ mean.T
-        move = torch.linalg.solve(curvature / len(labels) + DECAY * unit, slope)
-        length = 1.0
-        while (
-            loss(at - length * move) > loss(at) and length > 1e-6
-        ):  # far from the minimum a whole step may overshoot
-            length /= 2
-        at = at - length * move
-        if float(move.abs().max()) < 1e-12:
-            break
-    return float(at[0]), float(at[1])

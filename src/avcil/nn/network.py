@@ -21,6 +21,9 @@ from avcil.nn.heads import head_from_config, head_shapes
 from avcil.nn.token_rows import Tokens
 from avcil.nn.workspace import Workspace
 
+CLASSIFIERS = ("class_means", "answer_weight", "answer_bias")
+"""Tensors of the classifiers that may answer in place of the head."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkOutput:
@@ -68,11 +71,16 @@ class Network(nn.Module):
             self.audio_attention = nn.Linear(audio_width, width)  # U_a, c_a
             self.visual_attention = nn.Linear(visual_width, width)  # U_v, c_v
         self.head = head
-        self.register_buffer("class_means", None)
+        for name in CLASSIFIERS:
+            self.register_buffer(name, None)
         self.workspace = Workspace()  # what one iteration of training leaves to the next
 
     class_means: Tensor | None
-    """(C, D), for the nearest-mean classifier; None where the head classifies."""
+    """(C, D), for the nearest-mean classifier; None where another classifies."""
+    answer_weight: Tensor | None
+    """(C, D), with `answer_bias` a linear classifier that answers in place of the head; None where there is none."""
+    answer_bias: Tensor | None
+    """(C,)"""
 
     @staticmethod
     def feature_width(modality: Modality, *, audio_width: int, visual_width: int) -> int:
@@ -154,14 +162,51 @@ class Network(nn.Module):
         )._asdict()
 
     def classify(self, output: NetworkOutput) -> Tensor:
-        """Scores (B, C): the head's, or minus the squared distance of hat(h) to each class's exemplar mean."""
-        if self.class_means is None:
-            return output.logits
-        return -torch.cdist(F.normalize(output.feature, dim=1), self.class_means).square()
+        """Scores (B, C): the head's, minus the squared distance of hat(h) to each class's exemplar mean, or those of
+        the linear classifier set by `answer_by`."""
+        if self.answer_weight is not None:
+            return F.linear(output.feature, self.answer_weight, self.answer_bias)
+        if self.class_means is not None:
+            return -torch.cdist(F.normalize(output.feature, dim=1), self.class_means).square()
+        return output.logits
+
+    def answer_by(self, weight: Tensor, bias: Tensor) -> None:
+        """Answer with weight (C, D) and bias (C,) from now on; the head stays as it is for training."""
+        self.answer_weight, self.answer_bias = (
+            tensor.detach().to(self.visual_or_audio.weight).clone(memory_format=torch.contiguous_format)
+            for tensor in (weight, bias)
+        )
+
+    def answer_by_head(self) -> None:
+        """Answer with the head's logits from now on."""
+        for name in CLASSIFIERS:
+            setattr(self, name, None)
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Load what `tensors` gave; the head has as many classes already."""
+        for name in CLASSIFIERS:
+            found = tensors.get(name)
+            own = (
+                None if found is None else torch.empty_like(found, device=self.visual_or_audio.weight.device)
+            )
+            setattr(self, name, own)
+        self.load_state_dict(tensors)
+
+    @property
+    def visual_or_audio(self) -> nn.Linear:
+        """A projection that the network has."""
+        return self.visual_projection if "visual" in self.modality else self.audio_projection
 
     def scores(self, audio: Tensor | None, visual: Tensor | None) -> Tensor:
         """Scores (B, C) of the classifier in use."""
         return self.classify(self(audio, visual))
+
+    @property
+    def classifier(self) -> str:
+        """Who answers: the head, nearest class means, or a linear classifier beside the head."""
+        if self.answer_weight is not None:
+            return "linear"
+        return "head" if self.class_means is None else "nearest-mean"
 
     def to_config(self) -> dict[str, Any]:
         return {
@@ -169,7 +214,7 @@ class Network(nn.Module):
             "audio_width": self.audio_width,
             "visual_width": self.visual_width,
             "head": self.head.to_config(),
-            "classifier": "head" if self.class_means is None else "nearest-mean",
+            "classifier": self.classifier,
         }
 
     def tensors(self) -> dict[str, Tensor]:
@@ -186,7 +231,7 @@ class Network(nn.Module):
         has_audio, has_visual = modality_parts(modality)
         widths = {"audio": checks.whole_number(config, "audio_width", least=1)} if has_audio else {}
         widths |= {"visual": checks.whole_number(config, "visual_width", least=1)} if has_visual else {}
-        has_means = checks.choice(config, "classifier", ("head", "nearest-mean")) == "nearest-mean"
+        classifier = checks.choice(config, "classifier", ("head", "nearest-mean", "linear"))
         width = widths["visual" if has_visual else "audio"]
         head = checks.entry(config, "head")
         # Compared first: a network of the config's widths might take all memory.
@@ -194,8 +239,10 @@ class Network(nn.Module):
         for name, own in widths.items():
             for kind in ("projection", "attention") if has_audio and has_visual else ("projection",):
                 shapes |= {f"{name}_{kind}.weight": (width, own), f"{name}_{kind}.bias": (width,)}
-        if has_means:
+        if classifier == "nearest-mean":
             shapes["class_means"] = (head["classes"], width)
+        if classifier == "linear":
+            shapes |= {"answer_weight": (head["classes"], width), "answer_bias": (head["classes"],)}
         dtypes = {tensor.dtype for tensor in tensors.values()}
         if len(dtypes) != 1:
             raise InputError("the tensors of a network are of one type")
@@ -208,8 +255,6 @@ class Network(nn.Module):
             visual_width=widths.get("visual", 0),
             head=head_from_config(head),
         )
-        if has_means:
-            network.class_means = torch.empty(shapes["class_means"])
         network.to(dtypes.pop())
-        network.load_state_dict(tensors)
+        network.load_tensors(tensors)
         return network

@@ -57,14 +57,17 @@ def _rows(
         for rows in _full_batches(order if trained is None else trained[order], config.batch_size):
             yield rows, len(rows)
         return
+    trained = method.trained_rows(step)
+    rows = torch.arange(len(step.pool)) if trained is None else trained
+    new, old = rows[rows < step.new_count], rows[rows >= step.new_count]
     exemplars = _endless(
-        len(step.pool) - step.new_count,
+        len(old),
         config.exemplar_batch_size,
         shuffle,
         repeats=method.exemplar_batches == "repeated",
     )
-    for rows in _full_batches(torch.randperm(step.new_count, generator=shuffle), config.batch_size):
-        yield torch.cat([rows, next(exemplars) + step.new_count]), len(rows)
+    for places in _full_batches(torch.randperm(len(new), generator=shuffle), config.batch_size):
+        yield torch.cat([new[places], old[next(exemplars)]]), len(places)
 
 
 def _full_batches(order: Tensor, size: int) -> list[Tensor]:

@@ -144,7 +144,7 @@ class GradientLearner:
             teacher = self._teacher(pool, new_count=len(new))
         if self.method.fresh_start:
             self.network = self._fresh_network(index)
-        self.network.class_means = None
+        self.network.answer_by_head()
         with seeded(self.config.seed, "head", index):
             self.network.head.grow(sum(sizes) - self.network.classes)
         step = Step(
@@ -261,11 +261,7 @@ class GradientLearner:
     def restore(self, index: int, tensors: dict[str, Tensor], exemplars: dict[str, list[str]]) -> Model:
         with seeded(self.config.seed, "head", index):
             self.network.head.grow(sum(self._task_sizes(index)) - self.network.classes)
-        if "class_means" in tensors:
-            self.network.class_means = torch.empty_like(
-                tensors["class_means"], device=self.data.device_config.device
-            )
-        self.network.load_state_dict({n: t for n, t in tensors.items() if not n.startswith(METHOD_STATE)})
+        self.network.load_tensors({n: t for n, t in tensors.items() if not n.startswith(METHOD_STATE)})
         self.network.eval()
         self.method.load(method_state(tensors))
         if self.memory is not None:
