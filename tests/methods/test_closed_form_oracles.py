@@ -202,3 +202,106 @@ def test_vectors_of_a_clip(clips):
     """blade pools sound, mean and standard deviation of the tokens, centered and scaled by all clips learned."""
     method, _ = taught(clips, "blade")
     np.testing.assert_allclose(features_of(method, clips), scaled(blade_features(clips)), atol=1e-6)
+
+
+def uncalibrated(method, model, clips) -> np.ndarray:
+    """Scores before the inverse temperature."""
+    return (model.scores(*clips[:2]) / method.report()["sharpness"]).numpy()
+
+
+def unit_features(clips) -> np.ndarray:
+    """Sound and mean token, each of length sqrt(width)."""
+    parts = clips[0].double().numpy(), clips[1].double().flatten(1, 2).mean(dim=1).numpy()
+    scaled = [np.sqrt(x.shape[1]) * x / np.linalg.norm(x, axis=1, keepdims=True) for x in parts]
+    return np.concatenate(scaled, axis=1)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_ncm(clips, metric):
+    """Cosine to, or distance from, the mean of each class's features; calibrated by the means without each clip."""
+    method, model = taught(clips, "ncm", f"metric={metric}")
+    h, y = unit_features(clips), clips[2].numpy()
+
+    def scores(asked, known, labels):
+        means = np.stack([known[labels == c].mean(axis=0) for c in range(CLASSES)])
+        if metric == "cosine":
+            return asked @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T
+        return -(np.linalg.norm(asked[:, None] - means, axis=2) ** 2) / 2
+
+    got, wanted = uncalibrated(method, model, clips), scores(h, h, y)
+    if metric == "euclidean":  # up to what all classes share
+        wanted = wanted + (h**2).sum(axis=1, keepdims=True) / 2
+    np.testing.assert_allclose(got, wanted, atol=1e-10)
+    every = np.arange(len(h))
+    left_out = np.stack([scores(h[[i]], h[every != i], y[every != i])[0] for i in every])
+    calibration = Calibration()
+    calibration.add(torch.as_tensor(left_out), clips[2])
+    assert method.report()["sharpness"] == calibration.inverse_temperature
+
+
+def test_fecam(clips):
+    """Mahalanobis distance under each class's shrunk and normalized covariance, by NumPy's covariance and inverse."""
+    method, model = taught(clips, "fecam", "shrink_diagonal=0.7", "shrink_others=0.2")
+    h, y = unit_features(clips), clips[2].numpy()
+    wanted = np.zeros((len(h), CLASSES))
+    for c in range(CLASSES):
+        covariance = np.cov(h[y == c].T)
+        others = covariance[~np.eye(len(covariance), dtype=bool)].mean()
+        shrunk = covariance + 0.7 * np.diag(covariance).mean() * np.eye(len(covariance))
+        shrunk += 0.2 * others * (1 - np.eye(len(covariance)))
+        normalized = shrunk / np.sqrt(np.outer(np.diag(shrunk), np.diag(shrunk)))
+        away = h - h[y == c].mean(axis=0)
+        wanted[:, c] = -np.einsum("ij,jk,ik->i", away, np.linalg.pinv(normalized), away)
+    np.testing.assert_allclose(uncalibrated(method, model, clips), wanted, rtol=1e-8, atol=1e-8)
+
+
+def test_acil(clips):
+    """The published recursion, one clip after the other, which never looks back."""
+    method, model = taught(clips, "acil", "features=9", "ridge=0.5")
+    H, y = features_of(method, clips), clips[2].numpy()
+    R, theta = np.eye(9) / 0.5, np.zeros((9, 0))
+    for rows in STEPS:
+        theta = np.concatenate([theta, np.zeros((9, y[rows].max() + 1 - theta.shape[1]))], axis=1)
+        for i in rows:
+            h, target = H[[i]], np.eye(theta.shape[1])[[y[i]]]
+            R = R - R @ h.T @ h @ R / (1 + h @ R @ h.T)
+            theta = theta + R @ h.T @ (target - h @ theta)
+    np.testing.assert_allclose(uncalibrated(method, model, clips), H @ theta, atol=1e-8)
+
+
+def test_randumb(clips):
+    """Cosine features of a Gaussian kernel; distances under the shrunk covariance within classes."""
+    method, model = taught(clips, "randumb", "features=9", "shrinkage=0.2", "normalise=length")
+    (embedding, _), *_ = method.embedding.blocks
+    weight, offset = (embedding.tensors()[name].double().numpy() for name in ("weight", "offset"))
+    z = unit_features(clips)
+    phi = np.sqrt(2 / 9) * np.cos(z @ weight / np.sqrt(z.shape[1]) + offset)
+    y = clips[2].numpy()
+
+    def sigma(scatter):
+        S = scatter / len(y)
+        return 0.8 * S + 0.2 * np.trace(S) / 9 * np.eye(9)
+
+    wanted = mahalanobis(phi, y, phi, sigma)
+    np.testing.assert_allclose(uncalibrated(method, model, clips), wanted, rtol=1e-8, atol=1e-8)
+
+
+def test_ds_al(clips):
+    """Main stream: joint ridge regression. Compensation: ridge regression on what each step's main stream left of its
+    new classes, old columns 0, with the tanh of the same projection."""
+    method, model = taught(
+        clips, "ds-al", "features=9", "penalty=2", "compensation_penalty=3", "compensation=0.7"
+    )
+    parts = method.pooled(*clips[:2])
+    H, K = (method.embedding.of_block(number, parts).numpy() for number in range(2))
+    main, other = (embedding.tensors()["weight"] for embedding, _ in method.embedding.blocks)
+    assert torch.equal(main, other)
+    y, left = clips[2].numpy(), np.zeros((len(H), CLASSES))
+    for number, rows in enumerate(STEPS):
+        seen = SEEN[number]
+        Y = np.eye(CLASSES)[y]
+        theta = ridge(H[seen], Y[seen], 2.0)
+        left[rows] = (Y - H @ theta)[rows] * (np.arange(CLASSES) >= 2 * number)
+        left[rows, 2 * (number + 1) :] = 0
+    wanted = H @ theta + 0.7 * K @ ridge(K, left, 3.0)
+    np.testing.assert_allclose(uncalibrated(method, model, clips), wanted, atol=1e-8)

@@ -15,8 +15,9 @@ import torch
 from onnx import TensorProto
 
 from avcil.closed_form.embedding import Embedding
-from avcil.closed_form.model import LinearHead, LinearScores, Nonconformity
+from avcil.closed_form.model import LinearScores, Nonconformity
 from avcil.closed_form.p_values import BINS, HIGHEST
+from avcil.closed_form.quadratic_model import QuadraticScores
 from avcil.errors import InputError
 from avcil.export.graph import Graph
 from avcil.export.network_graph import SMALLEST_LENGTH
@@ -32,7 +33,7 @@ def add_closed_form(
     """
     builder = _ClosedForm(graph, model)
     head = model.heads[given]
-    features = builder.features(builder.vectors(audio, visual), head)
+    features = builder.features(builder.vectors(audio, visual), head.columns)
     raw = graph.node("MatMul", features, graph.constant("head_weight", head.weight), name="head_product")
     raw = graph.node("Add", raw, graph.constant("head_bias", head.bias), name="raw_scores")
     scores = graph.node(
@@ -41,10 +42,24 @@ def add_closed_form(
     return scores, None if head.nonconformity is None else builder.p_values(head.nonconformity, features, raw)
 
 
+def add_quadratic(graph: Graph, model: QuadraticScores, audio: str | None, visual: str | None) -> str:
+    """Scores (B, C) of inputs audio (B, Da) and visual (B, T, S, Dv): -s (h - mu_c)^T A_c (h - mu_c)."""
+    builder = _ClosedForm(graph, model)
+    features = builder.features(builder.vectors(audio, visual), torch.arange(model.means.shape[1]))
+    means = graph.constant("class_means", model.means[:, None])
+    away = graph.node("Sub", features, means, name="away")  # (C, B, P)
+    turned = graph.node("MatMul", away, graph.constant("class_matrices", model.matrices), name="turned")
+    product = graph.node("Mul", turned, away, name="turned_along")
+    distance = graph.reduced("ReduceSum", product, [2], name="distance")
+    across = graph.node("Transpose", distance, name="distance_by_clip", perm=[1, 0])
+    factor = builder.number("minus_inverse_temperature", -model.inverse_temperature)
+    return graph.node("Mul", across, factor, name="scores_of_classes")
+
+
 class _ClosedForm:
     """Adds a model's nodes to a graph."""
 
-    def __init__(self, graph: Graph, model: LinearScores) -> None:
+    def __init__(self, graph: Graph, model: LinearScores | QuadraticScores) -> None:
         self.graph, self.model = graph, model
 
     def number(self, name: str, value: float) -> str:
@@ -78,15 +93,15 @@ class _ClosedForm:
 
     # -- embedding ---------------------------------------------------------------------------------------------------
 
-    def features(self, vectors: dict[int, str], head: LinearHead) -> str:
-        """The head's columns (B, m) of the embedding's features, of which only those there are are made."""
+    def features(self, vectors: dict[int, str], used: torch.Tensor) -> str:
+        """Columns `used` (B, m) of the embedding's features, of which only those there are are made."""
         parts, place = [], {}
         for begin, width, part in self._parts(vectors):
             start = len(place)
             place |= {begin + column: start + column for column in range(width)}
             parts.append(part)
         joined = parts[0] if len(parts) == 1 else self.graph.node("Concat", *parts, name="features", axis=1)
-        columns = np.array([place[int(column)] for column in head.columns], dtype=np.int64)
+        columns = np.array([place[int(column)] for column in used], dtype=np.int64)
         if np.array_equal(columns, np.arange(len(place))):
             return joined
         return self.graph.node(

@@ -15,9 +15,10 @@ import torch
 from onnx import ModelProto
 
 from avcil.closed_form.model import LinearScores
+from avcil.closed_form.quadratic_model import QuadraticScores
 from avcil.errors import InputError
 from avcil.export.check import Checker, Comparison, random_clips, stored_clips
-from avcil.export.closed_form_graph import add_closed_form
+from avcil.export.closed_form_graph import add_closed_form, add_quadratic
 from avcil.export.graph import OPSET, Graph
 from avcil.export.network_graph import add_network
 from avcil.features import FeatureStore
@@ -110,12 +111,15 @@ def build(state: SavedModel, given: Modality) -> ModelProto:
     model, p_values = state.model, None
     if isinstance(model, LinearScores):
         scores, p_values = add_closed_form(graph, model, given, audio, visual)
+    elif isinstance(model, QuadraticScores):
+        scores = add_quadratic(graph, model, audio, visual)
     elif isinstance(model, Network):
         scores = add_network(graph, model, audio, visual)
     else:
         raise InputError(
             f"a model of kind {model.kind!r} ({type(model).__name__}) cannot be written as ONNX. What can: the network "
-            "of methods trained by gradient, and models in closed form whose scores are linear (LinearScores)"
+            "of methods trained by gradient, and models in closed form whose scores are linear (LinearScores) or "
+            "quadratic (QuadraticScores)"
         )
     _add_outputs(graph, scores, p_values, model.classes)
     if graph.bytes > MAX_BYTES:

@@ -1,0 +1,178 @@
+"""NCM: the nearest class mean of frozen features; with cosine it is SimpleCIL. Mensink et al., 2013; Zhou et al., 2023.
+
+    cosine:     score_c = h . mu_c / |mu_c|          euclidean:  score_c = h . mu_c - |mu_c|^2 / 2
+
+h joins the pooled audio and visual features, each scaled to one length, and mu_c is their mean over the clips of class
+c. SimpleCIL (Revisiting Class-Incremental Learning with Pre-Trained Models, arXiv 2303.07338) takes class means as the
+weights of a cosine classifier, without hyper-parameters; NCM: TPAMI 35 (2013). State: a mean and a count of each class.
+
+n clips of the current step, k of the calibration sample, P width, C classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from avcil.closed_form.calibration import Calibration
+from avcil.closed_form.calibration_sample import CalibrationSample
+from avcil.closed_form.embedding import EmbeddingConfig, Normalise
+from avcil.closed_form.joined_embedding import Block, JoinedEmbedding
+from avcil.closed_form.model import LinearHead
+from avcil.errors import InputError
+from avcil.methods._blade_tensors import saved_sample
+from avcil.methods._moments_method import StepwiseMethod, prefixed, under
+from avcil.methods._views import View, views_of
+from avcil.models import checks
+from avcil.models.base import Modality
+
+
+@dataclass(frozen=True, kw_only=True)
+class NcmOptions:
+    """Options of NCM."""
+
+    metric: Literal["cosine", "euclidean"] = "cosine"
+    """How near a class mean is: cosine (SimpleCIL), or Euclidean distance (NCM)."""
+    normalise: Normalise = "length"
+    """length: each modality to one length, as published; first-step: by mean and deviation of the first step's clips;
+    both: first-step, then length."""
+    calibration_clips: int = 512
+    """Feature vectors that are kept to calibrate probabilities, of clips drawn at random; no mean depends on them."""
+
+    def __post_init__(self) -> None:
+        if self.calibration_clips < 0:
+            raise InputError(f"option calibration_clips must be 0 or more; not {self.calibration_clips}")
+
+
+class Ncm(StepwiseMethod):
+    """Class means as classifier."""
+
+    name = "ncm"
+    summary = "nearest class mean of frozen features (SimpleCIL); keeps means alone"
+    Options = NcmOptions
+
+    def __init__(self, options: NcmOptions, *, modality: Modality) -> None:
+        super().__init__(options, modality=modality)
+        self.sums = torch.zeros(0, 0, dtype=torch.float64)
+        """(C, P)"""
+        self.counts = torch.zeros(0, dtype=torch.float64)
+        """(C,)"""
+        self.sample: CalibrationSample | None = None
+
+    def blocks(self, vectors: int) -> list[Block]:
+        config = EmbeddingConfig(
+            normalise=self.options.normalise, activation="none", features=0, seed=self.seed
+        )
+        return [(config, tuple(range(vectors)))]
+
+    def make_views(self) -> list[View]:
+        assert self.embedding is not None
+        return views_of(self.embedding, self.modality, self.part_widths)
+
+    def grow(self, count: int) -> None:
+        self.flush()
+        super().grow(count)
+        self.sums, self.counts = F.pad(self.sums, (0, 0, 0, count)), F.pad(self.counts, (0, count))
+
+    def partial_fit(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
+        if self.embedding is None or self.sample is None:
+            self.embedding = JoinedEmbedding.fit(self.blocks(len(parts)), parts)
+            self.sums = torch.zeros(self.classes, sum(self.embedding.sizes), dtype=torch.float64)
+            self.sample = CalibrationSample(sum(self._widths), size=self.options.calibration_clips)
+            self.views = self.make_views()
+        self._add(self.embedding(parts), labels, 1)
+        self.sample.add(torch.cat(parts, dim=1), labels)
+
+    def _add(self, features: Tensor, labels: Tensor, sign: int) -> None:
+        self.sums = self.sums.index_add(0, labels, sign * features)
+        self.counts = self.counts + sign * torch.bincount(labels, minlength=self.classes)
+
+    def head(self, view: View) -> LinearHead:
+        assert self.embedding is not None
+        assert self.sample is not None
+        sums = self.sums[:, view.columns]
+        weight, bias = self._linear(sums / self.counts.clamp(min=1)[:, None])
+        parts = self.sample.vectors.double().split(self._widths, dim=1)
+        calibration = Calibration()
+        calibration.add(
+            *self._left_out(self.embedding(parts)[:, view.columns], self.sample.labels, sums, weight, bias)
+        )
+        view.figures["sharpness"] = calibration.inverse_temperature
+        return LinearHead(
+            columns=view.columns,
+            weight=weight.T,
+            bias=bias,
+            inverse_temperature=calibration.inverse_temperature,
+        )
+
+    def _linear(self, means: Tensor) -> tuple[Tensor, Tensor]:
+        """Weight and bias of means (c, m)."""
+        if self.options.metric == "cosine":
+            return F.normalize(means, dim=1), torch.zeros(len(means), dtype=torch.float64)
+        return means, -means.square().sum(dim=1) / 2
+
+    def _left_out(
+        self, features: Tensor, labels: Tensor, sums: Tensor, weight: Tensor, bias: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Scores of the sample's clips by the means without each, and labels; only of classes with two or more."""
+        many = self.counts[labels] > 1
+        features, labels = features[many], labels[many]
+        scores = features @ weight.T + bias
+        own = (sums[labels] - features) / (self.counts[labels] - 1)[:, None]
+        own_weight, own_bias = self._linear(own)
+        scores[torch.arange(len(labels)), labels] = (features * own_weight).sum(dim=1) + own_bias
+        return scores, labels
+
+    def forget(self, audio: Tensor | None, visual: Tensor | None, labels: Tensor) -> None:
+        """Remove clips: up to rounding, the means are then those of the other clips alone."""
+        self.flush()
+        if self.embedding is None or self.sample is None:
+            raise InputError("nothing has been learned yet: there is nothing to forget")
+        self._check(labels)
+        lacking = self.counts - torch.bincount(labels, minlength=self.classes) < 0
+        if lacking.any():
+            numbers = ", ".join(map(str, lacking.nonzero()[:5, 0].tolist()))
+            raise InputError(
+                f"more clips are to be forgotten than were learned, of the classes numbered {numbers}. "
+                "Give only clips that were learned"
+            )
+        parts = self.pooled(audio, visual)
+        self._add(self.embedding(parts), labels, -1)
+        self.sample.remove(torch.cat(parts, dim=1), labels)
+
+    def drop(self, number: int) -> None:
+        """Nothing stays of the class."""
+        assert self.sample is not None
+        keep = torch.arange(self.classes) != number
+        self.sums, self.counts = self.sums[keep], self.counts[keep]
+        self.sample.drop(number)
+        self.classes -= 1
+
+    def tensors(self) -> dict[str, Tensor]:
+        assert self.sample is not None
+        own = prefixed("moments", {"sums": self.sums, "counts": self.counts})
+        return self.common_tensors() | own | prefixed("sample", self.sample.tensors())
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        self.load_common(tensors)
+        assert self.embedding is not None
+        own, width = under("moments", tensors), sum(self.embedding.sizes)
+        classes = own.get("counts", torch.zeros(0)).numel()
+        self.counts = checks.tensor(own, "counts", (classes,))
+        self.sums = checks.tensor(own, "sums", (classes, width))
+        if (self.counts < 0).any():
+            raise InputError("a class has a negative number of clips")
+        self.classes = classes
+        self.sample = saved_sample(under("sample", tensors), sum(self._widths), classes)
+
+    def report(self) -> dict[str, float]:
+        """The inverse temperature, and the bytes that are kept from step to step."""
+        assert self.embedding is not None
+        assert self.sample is not None
+        kept = 8 * (self.sums.numel() + self.counts.numel()) + self.embedding.bytes + self.sample.bytes
+        figures: dict[str, Any] = dict(self.figures)
+        return figures | {"bytes": float(kept + sum(view.bytes for view in self.views))}

@@ -1,0 +1,38 @@
+"""RanDumb: random Fourier features, decorrelated, and the nearest class mean. Prabhu et al., NeurIPS 2024.
+
+    phi = sqrt(2 / M) cos(W^T z + b)        a Gaussian kernel
+    S = sum_i (phi_i - mu_c(i)) (phi_i - mu_c(i))^T / N,   Sigma = (1 - rho) S + rho tr(S) / M I
+    score_c = -(phi - mu_c)^T Sigma^-1 (phi - mu_c) / 2
+
+KLDA (Momeni, Mazumder & Liu, AAAI 2025) is the same classifier on features of a language model. That is `slda` with a
+Fourier kernel and a fixed shrinkage. Published: M = 25000 (RanDumb) and 5000 (KLDA); both search for shrinkage and for
+the width of the kernel, which is here the typical distance between clips.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from avcil.errors import InputError
+from avcil.methods.slda import Slda, SldaOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandumbOptions(SldaOptions):
+    """Options of RanDumb: those of SLDA, with a fixed shrinkage."""
+
+    shrinkage: float = 0.01
+    """rho, above 0 and at most 1."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.shrinkage > 0:
+            raise InputError(f"option shrinkage of method randumb must be above 0; not {self.shrinkage}")
+
+
+class Randumb(Slda):
+    """Kernel discriminant analysis with fixed shrinkage."""
+
+    name = "randumb"
+    summary = "random Fourier features, decorrelated, and the nearest class mean (RanDumb, KLDA)"
+    Options = RandumbOptions
