@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from avcil.errors import AvcilError, InputError
     from avcil.extraction.extract import extract
     from avcil.features.store import FeatureStore
-    from avcil.inference.recognizer import Answer, Recognizer
+    from avcil.inference.answering import Answer
+    from avcil.inference.recognizer import Recognizer
     from avcil.methods.registry import load_method, method_names
     from avcil.training.config import TrainConfig
     from avcil.training.run import train
@@ -45,7 +46,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Answer": "avcil.inference.recognizer",
+    "Answer": "avcil.inference.answering",
     "AvcilError": "avcil.errors",
     "Benchmark": "avcil.datasets.benchmark",
     "Blade": "avcil.closed_form.estimator",

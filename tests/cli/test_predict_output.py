@@ -12,7 +12,7 @@ import pytest
 from avcil.cli.predict_output import ClipWriter
 from avcil.cli.streams import OutputError, output_stream
 from avcil.cli.timeline_output import strip
-from avcil.inference.recognizer import Answer
+from avcil.inference.answering import Answer
 from avcil.inference.timeline import Event
 
 ANSWER = Answer(path="a.mp4", label="dog", probabilities={"dog": 0.75, "cat": 0.25}, notes="")

@@ -148,7 +148,7 @@ def test_what_cannot_be_learnt(store, tmp_path):
     with pytest.raises(InputError, match="given twice"):
         blade.learn([clips[0], clips[0]], ["c2", "c2"])
     deaf = [ClipFeatures(audio=None, visual=clip.visual, clip_id=clip.clip_id) for clip in clips]
-    with pytest.raises(InputError, match=r"none of the 8 clips can be learnt: .*its sound is needed"):
+    with pytest.raises(InputError, match=r"none of the 8 clips can be learned: .*its sound is needed"):
         blade.learn(deaf, labels)
     assert blade.snapshot() is before
     report = blade.learn([*deaf[:5], *clips[5:]], labels)

@@ -15,7 +15,7 @@ import pytest
 from avcil.media import write_video
 from avcil.serve import api
 
-PAGE = Path(__file__).parents[3] / "docs" / "serving.md"
+PAGE = Path(__file__).parents[2] / "docs" / "serving.md"
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 
 

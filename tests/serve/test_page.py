@@ -13,7 +13,7 @@ SMALL_ENCODERS = ("--visual", "patch-motion", "--audio", "log-mel")
 """Faster than the default ones."""
 
 pytestmark = pytest.mark.browser
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 WORDS = ROOT.parent / "shared" / "data" / "words51"
 """Spoken words with picture and sound: SPLIT/WORD/clip.mp4."""
 KNOWN, NEW = ("blue", "again", "seven", "place"), ("white", "zero")

@@ -64,7 +64,7 @@ def _clips(args: Args) -> tuple[list, list[str]]:
     """Clips that were learned, and their classes."""
     from avcil.cli.clip_words import classes_of
     from avcil.data.clips import read_clips
-    from avcil.inference.teaching import hold_out
+    from avcil.inference.held_out import hold_out
 
     if any(word.suffix.lower() == ".csv" for word in args.clips):
         if len(args.clips) > 1:

@@ -47,9 +47,9 @@ class Args:
 def run(args: Args) -> None:
     """Learn, save, and print what changed."""
     from avcil.inference import Recognizer
-    from avcil.inference.recognizer import model_folder
+    from avcil.inference.held_out import clips_of_run
     from avcil.inference.teaching import teach
-    from avcil.runs.run_store import store_of_run
+    from avcil.runs.run_model import model_folder
     from avcil.utils.files import folder_lock
 
     recognizer = Recognizer.load(args.run)
@@ -57,19 +57,20 @@ def run(args: Args) -> None:
     clips, labels, held = _clips(args)
     labels = _named(labels, args, recognizer.classes_)
     with folder_lock(folder, "learning"):
-        store, reason = store_of_run(args.run)
-        report = teach(recognizer, clips, labels, held_out=held, old=store, progress=_shown)
+        old = clips_of_run(args.run, recognizer.snapshot())
+        report = teach(
+            recognizer, clips, labels, old=old, held_out=held, fraction=args.held_out, progress=_shown
+        )
         recognizer.save(folder)
-    _print(report, reason)
+    _print(report)
     print(f"\nThe model knows {len(recognizer.classes_)} classes now; it is in {folder}")
 
 
-def _clips(args: Args) -> tuple[list, list[str], list[bool]]:
-    """Clips, their classes, and which of them are held out."""
+def _clips(args: Args) -> tuple[list, list[str], list[bool] | None]:
+    """Clips, their classes, and which of them are held out; None: it is not said."""
     from avcil.cli.clip_words import classes_of
     from avcil.data.clips import read_clips
     from avcil.data.copies import check_leaks
-    from avcil.inference.teaching import hold_out
 
     if any(word.suffix.lower() == ".csv" for word in args.clips):
         if len(args.clips) > 1:
@@ -80,7 +81,7 @@ def _clips(args: Args) -> tuple[list, list[str], list[bool]]:
         return listed, [clip.label for clip in listed], [clip.split == "test" for clip in listed]
     pairs = list(classes_of(args.clips))
     clips, labels = [path for path, _ in pairs], [label for _, label in pairs]
-    return clips, labels, hold_out(clips, labels, args.held_out)
+    return clips, labels, None
 
 
 def _named(labels: list[str], args: Args, known: tuple[str, ...]) -> list[str]:
@@ -110,24 +111,29 @@ def _shown(what: str, done: int, total: int) -> None:
         )
 
 
-def _print(report: TeachReport, reason: str) -> None:
+def _print(report: TeachReport) -> None:
+    from avcil.inference.teaching import total
+
     learned = report.learned
     for problem in report.problems:
         print(f"left out: {one_line(str(problem.path))}: {problem.reason}", file=sys.stderr)
     said = [f"{count} of {one_line(label)}" for label, count in {**learned.new, **learned.extended}.items()]
     print(
-        f"learnt {', '.join(said)} in {learned.seconds_learning:.2f} s (reading {learned.seconds_reading:.1f} s)"
+        f"learned {', '.join(said)} in {learned.seconds_learning:.2f} s (reading {learned.seconds_reading:.1f} s)"
     )
-    shown = [report.total(new=False), *(score for score in report.scores if score.new), report.total()]
+    shown = [
+        total("old classes", report.old),
+        *report.new,
+        total("all classes", [*report.old, *report.new]),
+    ]
     rows = [score for score in shown if score is not None]
     if rows:
         width = max(len(one_line(score.label)) for score in rows)
-        print(f"\n{'held-out clips told rightly':<{width}}   clips  before   after")
-        width = max(width, len("held-out clips told rightly"))
+        print(f"\n{'held-out clips predicted right':<{width}}   clips  before   after")
+        width = max(width, len("held-out clips predicted right"))
         for score in rows:
             print(_line(score, width))
-    untold = f"the old classes cannot be asked about: {reason}" if reason else ""
-    for note in filter(None, (*report.notes, untold)):
+    for note in report.notes:
         print(f"note: {note}")
 
 

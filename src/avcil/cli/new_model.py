@@ -39,7 +39,7 @@ def save_new(recognizer: Recognizer, out: Path, *, models: Sequence[Path]) -> No
 
 def check_out(out: Path, *, models: Sequence[Path]) -> None:
     """Refuse to replace a model that the new one is made from."""
-    from avcil.inference.recognizer import model_folder
+    from avcil.runs.run_model import model_folder
 
     for model in models:
         if out.resolve() in (model.resolve(), model_folder(model).resolve()):

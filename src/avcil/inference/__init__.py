@@ -1,9 +1,10 @@
-"""The recognizer in use."""
+"""Using a trained model: predict, explain, learn more classes."""
 
 from typing import TYPE_CHECKING, Any
 
+from avcil.inference.answering import Answer
 from avcil.inference.clip_features import ClipArrays, ClipFeatures
-from avcil.inference.recognizer import Answer, Recognizer
+from avcil.inference.recognizer import Recognizer
 
 if TYPE_CHECKING:
     from avcil.inference.learning import LearnReport

@@ -9,28 +9,33 @@ in sum |x_ts . d margin / d x_ts|, where the margin is the score of the predicte
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from avcil.errors import InputError
-from avcil.inference.clip_features import ClipFeatures, Source, name_of
+from avcil.inference.answering import (
+    DEFAULT_ALPHA,
+    Answer,
+    answer_features,
+    answerable,
+    given_modality,
+    model_input,
+)
+from avcil.inference.clip_features import ClipFeatures, ClipReader, Source, name_of
 from avcil.inference.contribution_table import ContributionRow, ContributionTable
 from avcil.inference.contributions import Contributions, contributions, margin
 from avcil.inference.explain import network_attention
-from avcil.inference.recognizer import Answer, Recognizer, answerable, given_modality, model_input
 from avcil.media.attention_footer import footer
 from avcil.media.attention_overlay import draw_attention
 from avcil.media.overlay import enlarged
 from avcil.models.base import Model
 from avcil.nn.network import Network
-
-if TYPE_CHECKING:
-    from avcil.saved_models.folder import SavedModel
+from avcil.saved_models.folder import SavedModel
 
 SHOWN_SIDE = 384
 """Pixels of the short side of a drawn frame; larger frames keep their size."""
@@ -133,19 +138,20 @@ class Explanation:
         )
 
 
-def explain(recognizer: Recognizer, clip: Source, *, state: SavedModel | None = None) -> Explanation:
+def explain(
+    state: SavedModel, reader: ClipReader, clip: Source, *, alpha: float = DEFAULT_ALPHA
+) -> Explanation:
     """Predict a clip and explain the prediction; InputError if it cannot be read."""
-    state = state or recognizer.snapshot()
     given = (
-        clip if isinstance(clip, ClipFeatures) else recognizer.reader.features(clip)
+        clip if isinstance(clip, ClipFeatures) else reader.features(clip)
     )  # features alone need no encoder
     features = answerable(state.model, name_of(clip), given)
-    answer = recognizer.answer_features(clip, given, state=state)
+    answer = answer_features(state, name_of(clip), given, alpha=alpha)
     ranked = list(answer.probabilities)
     runner_up = ranked[min(1, len(ranked) - 1)]
     pair = state.labels.index(answer.label), state.labels.index(runner_up)
     audio, visual = model_input(state.model, features)
-    kind, maps = _maps(recognizer, state.model, features, pair)
+    kind, maps = _maps(reader, state.model, features, pair)
     shares = Contributions() if features.is_joint else contributions(state, audio, visual, pair)
     read = features.read
     return Explanation(
@@ -155,40 +161,36 @@ def explain(recognizer: Recognizer, clip: Source, *, state: SavedModel | None = 
         contribution_kind=shares.kind,
         contributions=shares.modalities,
         encoder_contributions=shares.encoders,
-        alone={} if features.is_joint else dict(_alone(recognizer, state, features)),
+        alone={} if features.is_joint else dict(_alone(state, features)),
         map_kind=kind,
         spatial=None if maps is None else maps[0],
         temporal=None if maps is None else maps[1],
         frames=None if read is None else read.frames,
         sound=None if read is None else read.sound,
-        sample_rate=recognizer.reader.wanted.sample_rate if read is not None else None,
-        seconds=None if read is None else _seconds(recognizer, features),
+        sample_rate=reader.wanted.sample_rate if read is not None else None,
+        seconds=None if read is None else _seconds(reader, features),
     )
 
 
-def _seconds(recognizer: Recognizer, features: ClipFeatures) -> float | None:
-    read, rate = features.read, recognizer.reader.wanted.sample_rate
+def _seconds(reader: ClipReader, features: ClipFeatures) -> float | None:
+    read, rate = features.read, reader.wanted.sample_rate
     assert read is not None
     if read.seconds is None and read.sound is not None and rate:
         return len(read.sound) / rate
     return read.seconds
 
 
-def _alone(
-    recognizer: Recognizer, state: SavedModel, features: ClipFeatures
-) -> Iterator[tuple[str, tuple[str, float]]]:
+def _alone(state: SavedModel, features: ClipFeatures) -> Iterator[tuple[str, tuple[str, float]]]:
     """The answer from each modality that the clip has, where the model gives one."""
-    from dataclasses import replace
-
     for name, lacking in (("audio", "visual"), ("visual", "audio")):
         if getattr(features, name) is not None and name in state.model.answers:
             part = replace(features, read=None, **{lacking: None})
-            answer = recognizer.answer_features(part, part, state=state)
+            answer = answer_features(state, name_of(part), part)
             yield name, (answer.label, answer.probability)
 
 
 def _maps(
-    recognizer: Recognizer, model: Model, features: ClipFeatures, pair: tuple[int, int]
+    reader: ClipReader, model: Model, features: ClipFeatures, pair: tuple[int, int]
 ) -> tuple[Literal["attention", "sensitivity"] | None, tuple[np.ndarray, np.ndarray] | None]:
     if features.visual is None or "visual" not in given_modality(model, features):
         return None, None
@@ -201,7 +203,7 @@ def _maps(
         spatial, temporal = _sensitivity(model, audio, visual, pair)
         kind = "sensitivity"
     slices, tokens = spatial.shape
-    grid = recognizer.reader.encoders.visual.spatial_grid if features.read is not None else (1, tokens)
+    grid = reader.encoders.visual.spatial_grid if features.read is not None else (1, tokens)
     return kind, (spatial.reshape(slices, *grid), temporal)
 
 

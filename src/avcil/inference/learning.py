@@ -61,8 +61,7 @@ def learn(
     began = time.monotonic()
     found, problems = read_features(features_of, clips, state, tell)
     if not found:
-        shown = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems[:3])
-        raise InputError(f"none of the {len(clips)} clips can be learnt: {shown}")
+        raise nothing_usable(len(clips), problems)
     new_clips = _new_clips(state, found, labels, sitting=int(state.description.get("sittings", 0)) + 1)
     read = time.monotonic()
     epochs, done = 1 if closed_form_like(learning) else int(learning.settings["epochs"]), 0
@@ -88,6 +87,12 @@ def learn(
     description = {**state.description, "sittings": int(state.description.get("sittings", 0)) + 1}
     labels_after = (*state.labels, *new)
     return SavedModel(model=model, labels=labels_after, description=description, learning=after), report
+
+
+def nothing_usable(count: int, problems: Sequence[Problem]) -> InputError:
+    """The error where no clip of `count` can be learned."""
+    shown = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems[:3])
+    return InputError(f"none of the {count} clips can be learned: {shown or 'all are held out'}")
 
 
 def forget(
@@ -244,9 +249,9 @@ def _solved(state: SavedModel, learning: LearningState, method: Any, counts: dic
 def _notes(learning: LearningState, labels: Sequence[str], counts: Counter[str]) -> Iterator[str]:
     for label in dict.fromkeys(labels):
         if not counts[label]:
-            yield f"class {label!r} has no clip that can be learnt from"
+            yield f"class {label!r} has no clip that can be used"
         elif counts[label] == 1 and label not in learning.counts:
-            yield f"class {label!r} has one clip: too few to know it by"
+            yield f"class {label!r} has one clip, which is few"
     if learning.settings["selection"] == "best" and not closed_form_like(learning):
         yield (
             "the run chose the best epoch of each step on its validation clips, which a model does not keep; "

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -22,8 +21,10 @@ from torch import Tensor
 from avcil.data.clips import Clip
 from avcil.errors import AvcilError, InputError
 from avcil.inference import hub
-from avcil.inference.clip_features import ClipArrays, ClipFeatures, ClipReader, Source, is_silent, name_of
-from avcil.models.base import Modality, Model, modality_parts
+from avcil.inference.answering import DEFAULT_ALPHA, Answer, answer_features, model_input
+from avcil.inference.clip_features import ClipArrays, ClipFeatures, ClipReader, Source, name_of
+from avcil.models.base import Modality, Model
+from avcil.runs.run_model import model_folder
 from avcil.saved_models.folder import SavedModel, load_saved, save_model
 
 if TYPE_CHECKING:
@@ -32,35 +33,10 @@ if TYPE_CHECKING:
     from avcil.inference import learning
     from avcil.inference.explanation import Explanation
     from avcil.inference.timeline import Event
+    from avcil.media.reader import MediaSource
 
-DEFAULT_ALPHA = 0.05
-"""p-value up to which a clip counts as none of the classes: about so many clips of known ones are taken for strange."""
 Progress = Callable[[str, int, int], None]
 """Called with what is being done ("reading clips", "learning"), how much of it is done, and how much there is."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What a recognizer says of one clip."""
-
-    path: str
-    label: str
-    probabilities: dict[str, float]
-    """Of every class, likeliest first."""
-    notes: str
-    """What was odd about the file or missing; empty if nothing was."""
-    known: bool | None = None
-    """False: the clip is like none of the classes; None: the method cannot tell."""
-    p_value: float | None = None
-    """The share of clips of the classes taught that are as odd as this one, or odder; `known` is False where it is not
-    above the recognizer's `error_rate`."""
-    modality: str = ""
-    """What it was answered from."""
-
-    @property
-    def probability(self) -> float:
-        """Of `label`."""
-        return self.probabilities[self.label]
 
 
 class Recognizer:
@@ -238,48 +214,47 @@ class Recognizer:
     def answer_features(
         self, clip: Source, features: ClipFeatures, *, state: SavedModel | None = None
     ) -> Answer:
-        """Answer for a clip whose features are made already."""
-        state = state or self._state
-        features = answerable(state.model, name_of(clip), features)
-        parts = model_input(state.model, features)
-        with torch.inference_mode():
-            probabilities = state.model.scores(*parts).double().softmax(dim=1)[0]
-            p_values = getattr(state.model, "p_values", lambda *_: None)(*parts)
-        p_value = None if p_values is None else float(p_values[0])
-        order = probabilities.argsort(descending=True, stable=True).tolist()
-        values = probabilities.tolist()
-        return Answer(
-            path=name_of(clip),
-            label=state.labels[order[0]],
-            probabilities={state.labels[number]: values[number] for number in order},
-            notes=features.notes,
-            known=None if p_value is None else p_value > self.error_rate,
-            p_value=p_value,
-            modality=given_modality(state.model, features),
-        )
+        """Predict a clip whose features are computed already."""
+        return answer_features(state or self._state, name_of(clip), features, alpha=self.error_rate)
 
     def explain(self, clip: Source) -> Explanation:
         """What the answer rests on: attention over the frames, and what each modality gave to it."""
         from avcil.inference.explanation import explain
 
-        return explain(self, clip)
+        return explain(self._state, self.reader, clip, alpha=self.error_rate)
 
-    def timeline(self, path: Path | str, *, window: float = 2.0, hop: float = 0.5) -> Iterator[Event]:
+    def timeline(
+        self,
+        path: Path | str,
+        *,
+        window: float = 2.0,
+        hop: float = 0.5,
+        source: MediaSource | None = None,
+    ) -> Iterator[Event]:
         """What is to be seen and heard when in a long video: an event for every `hop` seconds, as they come."""
         from avcil.inference.timeline import timeline
 
-        return timeline(self, path, window=window, hop=hop)
+        return timeline(
+            self._state, self.reader, path, window=window, hop=hop, source=source, alpha=self.error_rate
+        )
 
     # -- learning --------------------------------------------------------------------------------------------------
 
     def learn(
         self, clips: Sequence[Source], labels: Sequence[str], *, progress: Progress | None = None
     ) -> learning.LearnReport:
-        """Learn clips of new classes, or more of old ones where the method can: one call is one step of a run.
+        """Learn clips of new classes, or more clips of old ones where the method can: one call is one step of a run.
 
-        Clips that cannot be used are listed in the report, the others are learnt. The new state takes the old one's
-        place at the end; until then, and if anything goes wrong, the old one answers. Raises InputError if another
-        learning is under way, or nothing can be learnt.
+        Clips that cannot be used are listed in the report, the others are learned. The new state replaces the old one
+        at the end; until then, and if anything goes wrong, the old one predicts.
+
+        Args:
+            clips: The clips.
+            labels: Their classes.
+            progress: Called with what is being done, how much of it is done, and how much there is.
+
+        Raises:
+            InputError: The recognizer is learning already, or nothing can be learned.
         """
         from avcil.inference import learning
 
@@ -364,58 +339,6 @@ class _Claim:
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
-
-
-def model_folder(folder: Path) -> Path:
-    """The model's folder of a run directory, or the folder itself; InputError if there is no finished model."""
-    if not folder.is_dir() and not folder.with_name(f".{folder.name}.before").is_dir():
-        raise InputError(f"there is no folder {folder}; give a run directory as `avcil train` leaves it")
-    if (folder / "env.json").exists():  # a run directory, from its first moment on
-        if not (folder / "results.json").exists():
-            raise InputError(
-                f"the run in {folder} is not finished; run its avcil train command again to go on"
-            )
-        return folder / "model"
-    return folder
-
-
-def model_input(model: Model, features: ClipFeatures) -> tuple[Tensor | None, Tensor | None]:
-    """Audio (1, Da) and visual (1, T, S, Dv) in the numbers of the model."""
-    dtype = next(tensor.dtype for tensor in model.tensors().values() if tensor.is_floating_point())
-    audio, visual = (None if part is None else part.to(dtype) for part in (features.audio, features.visual))
-    return audio, visual
-
-
-def given_modality(model: Model, features: ClipFeatures) -> str:
-    """Which of the model's modalities a clip has: audio-visual, audio, visual, or "" for none."""
-    has_audio, has_visual = modality_parts(model.modality)
-    has = (has_audio and features.audio is not None, has_visual and features.visual is not None)
-    return {(True, True): "audio-visual", (True, False): "audio", (False, True): "visual"}.get(has, "")
-
-
-def answerable(model: Model, name: str, features: ClipFeatures) -> ClipFeatures:
-    """The features that a model answers from, which says in its notes what is missing; InputError if it cannot.
-
-    A silent track counts as no sound where the model can do without.
-    """
-    if (
-        is_silent(features)
-        and not features.is_joint
-        and "visual" in model.answers
-        and features.visual is not None
-    ):
-        features = replace(features, audio=None)
-    given = given_modality(model, features)
-    if given == model.modality:
-        return features
-    if given in model.answers:
-        said = {"visual": "answered from the picture alone", "audio": "answered from the sound alone"}[given]
-        return replace(features, notes="; ".join(filter(None, (features.notes, said))))
-    parts = {"audio": "sound", "visual": "picture", "audio-visual": "picture and sound"}
-    raise InputError(
-        f"{name}: {features.notes or 'it lacks what this recognizer needs'}; this recognizer needs "
-        f"{' or '.join(parts[part] for part in model.answers)}"
-    )
 
 
 def _is_one(clips: object) -> bool:

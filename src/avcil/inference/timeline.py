@@ -6,16 +6,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from avcil.data.clips import Clip
 from avcil.errors import InputError
 from avcil.extraction.read_ahead import ReadClip
+from avcil.inference.answering import DEFAULT_ALPHA, Answer, answer_features
+from avcil.inference.clip_features import ClipReader, name_of
 from avcil.media.reader import MediaSource, ThisProcess
 from avcil.media.windows import Window, duration_of, window_spans
-
-if TYPE_CHECKING:
-    from avcil.inference.recognizer import Answer, Recognizer
+from avcil.saved_models.folder import SavedModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,28 +38,34 @@ class Event:
 
 
 def timeline(
-    recognizer: Recognizer,
+    state: SavedModel,
+    reader: ClipReader,
     path: Path | str,
     *,
     window: float = 2.0,
     hop: float = 0.5,
     source: MediaSource | None = None,
+    alpha: float = DEFAULT_ALPHA,
 ) -> Iterator[Event]:
     """An event for each window of `window` seconds, one every `hop` seconds.
 
     A window speaks for the time around its middle, half way to the middles of its neighbors; the first from the
-    beginning, the last up to the end. One state of the recognizer answers for the whole video. Raises InputError if
-    the file cannot be read. `source` reads the file: a worker process, or by default this process.
+    beginning, the last up to the end. Raises InputError if the file cannot be read. `source` reads the file: a
+    worker process, or by default this process.
     """
     path, source = Path(path), source or ThisProcess()
     spans = window_spans(duration_of(path, source.probe), window, hop)
-    return _events(recognizer, path, spans, source)
+    return _events(state, reader, path, spans, source, alpha)
 
 
 def _events(
-    recognizer: Recognizer, path: Path, spans: list[tuple[float, float]], source: MediaSource
+    state: SavedModel,
+    reader: ClipReader,
+    path: Path,
+    spans: list[tuple[float, float]],
+    source: MediaSource,
+    alpha: float,
 ) -> Iterator[Event]:
-    state, reader = recognizer.snapshot(), recognizer.reader
     wanted = reader.wanted
     middles = [(start + end) / 2 for start, end in spans]
     cuts = [0.0, *((a + b) / 2 for a, b in pairwise(middles)), spans[-1][1]]
@@ -74,7 +79,8 @@ def _events(
         stretch = {"start": cuts[number], "end": cuts[number + 1]}
         clip = Clip(clip_id="", path=path, label="?", split="test", start=found.start, end=found.end)
         try:
-            answer = recognizer.answer_features(clip, reader.encoded(_read(clip, found)), state=state)
+            features = reader.encoded(_read(clip, found))
+            answer = answer_features(state, name_of(clip), features, alpha=alpha)
         except InputError as error:
             yield Event(**stretch, label=None, probability=0.0, known=None, notes=str(error))
             continue

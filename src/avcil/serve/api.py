@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
 
 from avcil.errors import AvcilError, InputError, StorageError
-from avcil.inference.recognizer import Answer
+from avcil.inference.answering import Answer
 from avcil.inference.timeline import Event
 from avcil.media.container import MediaError
 from avcil.serve import schema

@@ -12,7 +12,7 @@ from avcil.errors import InputError
 from avcil.inference.clip_features import ClipFeatures
 from avcil.inference.explanation import Explanation
 from avcil.inference.recognizer import Recognizer
-from avcil.inference.timeline import Event, joined, timeline
+from avcil.inference.timeline import Event, joined
 from avcil.media.reader import MediaSource
 
 WINDOW = 2.0
@@ -60,4 +60,4 @@ def events(
         return ()
     hop = max(0.5, seconds / WINDOWS)
     window = max(WINDOW, 2 * hop)
-    return tuple(joined(timeline(recognizer, path, window=window, hop=hop, source=source)))
+    return tuple(joined(recognizer.timeline(path, window=window, hop=hop, source=source)))

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from avcil.errors import AvcilError, InputError, StorageError
-from avcil.inference.recognizer import Answer, Recognizer, model_folder
+from avcil.inference.answering import Answer
+from avcil.inference.held_out import HeldOut, clips_of_run
+from avcil.inference.recognizer import Recognizer
 from avcil.inference.timeline import Event
-from avcil.serve import heldout
+from avcil.runs.run_model import model_folder
 from avcil.serve.admission import Admission
 from avcil.serve.decoding import UploadReader
 from avcil.serve.incoming import Upload
@@ -28,7 +30,7 @@ from avcil.serve.limits import (
     ShuttingDownError,
 )
 from avcil.serve.look import Look, events, look
-from avcil.serve.teaching import FULL_DISK, Teaching, teach
+from avcil.serve.teaching import FULL_DISK, Teaching, run_teaching
 from avcil.serve.work_folder import WorkFolder
 from avcil.utils.files import is_storage_error
 
@@ -47,7 +49,7 @@ class Service:
         try:
             self.recognizer = Recognizer.load(self.work.model())
             _ = self.recognizer.reader  # built once, and a model that cannot be asked is refused now
-            self.held_out, self.no_held_out = heldout.of_run(self.run, self.recognizer.modality)
+            self.held_out = clips_of_run(self.run, self.recognizer.snapshot())
         except BaseException:
             self.work.close()
             raise
@@ -161,7 +163,14 @@ class Service:
 
     def _teach(self, teaching: Teaching, clips: Sequence[Upload]) -> None:
         try:
-            teach(self, teaching, clips)
+            run_teaching(
+                teaching,
+                clips,
+                recognizer=self.recognizer,
+                old=self.held_out_so_far(),
+                uploads=self.uploads,
+                work=self.work,
+            )
         finally:
             self.work.incoming.remove(teaching.number)
             self.teachings["failed" if teaching.error else "done"] += 1
@@ -218,11 +227,11 @@ class Service:
         """Whether a teaching is under way."""
         return self.teaching is not None and not self.teaching.ended.is_set()
 
-    def held_out_so_far(self) -> heldout.HeldOut:
+    def held_out_so_far(self) -> HeldOut:
         """Clips of all classes known that were never learnt from."""
         found = self.held_out
         for sitting in self.work.sittings:
-            found += heldout.load(self.work.path(sitting) / "heldout.safetensors", sitting["held_out"])
+            found += HeldOut.load(self.work.path(sitting) / "heldout.safetensors", sitting["held_out"])
         return found
 
     def classes(self) -> list[dict[str, Any]]:

@@ -1,28 +1,27 @@
-"""One teaching: read the clips, hold some out, learn, measure before and after, save, and make it count."""
+"""One teaching through the page or the API: learn the uploads, evaluate before and after, save the model."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
-from avcil.errors import AvcilError, InputError
-from avcil.inference.clip_features import ClipFeatures
+from avcil.errors import AvcilError
+from avcil.inference.clip_features import ClipFeatures, Source
+from avcil.inference.held_out import HeldOut
 from avcil.inference.recognizer import Recognizer
+from avcil.inference.teaching import TeachReport, teach, total
 from avcil.media.overlay import encode_png
-from avcil.models.base import modality_parts
 from avcil.reporting.attention_figure import shrink
-from avcil.serve import heldout
-from avcil.serve.heldout import HeldOut
+from avcil.serve.decoding import UploadReader
 from avcil.serve.incoming import Upload
+from avcil.serve.work_folder import WorkFolder
 from avcil.utils.files import is_storage_error, write_atomically
 
-if TYPE_CHECKING:
-    from avcil.serve.service import Service
-
 FULL_DISK = "the server's disk is full or cannot be written to; nothing was changed"
+NO_HELD_OUT = "fewer than 4 usable clips: all were learned, so none is left to evaluate the class"
 
 
 @dataclass
@@ -78,14 +77,35 @@ class Teaching:
         return {"state": state, **{name: getattr(self, name) for name in names}}
 
 
-def teach(service: Service, teaching: Teaching, clips: Sequence[Upload]) -> None:
-    """Do it all, and leave in `teaching` the result or, in words, what went wrong; then nothing has changed."""
-    before = service.recognizer.snapshot()
+class Frame:
+    """The middle frame of the first clip that has frames, as PNG."""
+
+    def __init__(self) -> None:
+        self.png: bytes | None = None
+
+    def note(self, features: ClipFeatures) -> None:
+        """Keep a frame of these features, unless there is one."""
+        read = features.read
+        if self.png is None and read is not None and read.frames is not None:
+            self.png = encode_png(shrink(read.frames[len(read.frames) // 2]))
+
+
+def run_teaching(
+    teaching: Teaching,
+    clips: Sequence[Upload],
+    *,
+    recognizer: Recognizer,
+    old: HeldOut,
+    uploads: UploadReader,
+    work: WorkFolder,
+) -> None:
+    """Learn the clips and save the model; `teaching` gets the result, or in words why nothing has changed."""
+    before = recognizer.snapshot()
     try:
-        teaching.result = _teach(service, teaching, clips)
+        teaching.result = _teach(teaching, clips, recognizer, old, uploads, work)
     except Exception as error:
-        if service.recognizer.snapshot() is not before:
-            service.recognizer.restore(before)
+        if recognizer.snapshot() is not before:
+            recognizer.restore(before)
         known = isinstance(error, AvcilError)
         teaching.error = str(error) if known else f"unexpected {type(error).__name__}; nothing was changed"
         if is_storage_error(error):
@@ -94,91 +114,78 @@ def teach(service: Service, teaching: Teaching, clips: Sequence[Upload]) -> None
             teaching.error = teaching.error.replace(str(clip.path), clip.name)
 
 
-def _teach(service: Service, teaching: Teaching, clips: Sequence[Upload]) -> dict[str, Any]:
-    recognizer, label = service.recognizer, teaching.label
-    found, frame = _read(service, teaching, clips)
-    learnt, held = heldout.split(len(found))
-    new = HeldOut(features=tuple(found[i] for i in held), labels=(label,) * len(held))
-    old = service.held_out_so_far()
-    teaching.progress("evaluating the model before", 0, 1)
+def _teach(
+    teaching: Teaching,
+    clips: Sequence[Upload],
+    recognizer: Recognizer,
+    old: HeldOut,
+    uploads: UploadReader,
+    work: WorkFolder,
+) -> dict[str, Any]:
+    label, frame = teaching.label, Frame()
     extends = label in recognizer.classes_
-    before = _measured(recognizer, old, new)
-    report = recognizer.learn(
-        [found[i] for i in learnt], [label] * len(learnt), progress=lambda *at: teaching.progress(*at)
+    names = {str(clip.path): clip.name for clip in clips}
+
+    def features_of(paths: Sequence[Source]) -> Iterator[ClipFeatures | AvcilError]:
+        for number, path in enumerate(paths):
+            try:
+                with uploads.checked(Path(str(path))) as session:
+                    features = recognizer.reader.features(path, media=session)
+            except AvcilError as error:
+                yield error
+                continue
+            frame.note(features)
+            yield replace(features, clip_id=f"{label}/{number:04d} {names[str(path)]}")
+
+    report = teach(
+        recognizer,
+        [clip.path for clip in clips],
+        [label] * len(clips),
+        old=old,
+        features_of=features_of,
+        progress=teaching.progress,
     )
-    teaching.progress("evaluating the model after", 0, 1)
+    teaching.left_out = [
+        {"name": names[str(problem.path)], "reason": problem.reason} for problem in report.problems
+    ]
+    learned, held = sum({**report.learned.new, **report.learned.extended}.values()), report.held_out
     result = {
         "new_class": not extends,
-        "learnt": len(learnt),
-        "held_out": len(held),
-        "accuracy_before": before,
-        "accuracy_after": _measured(recognizer, old, new),
+        "learnt": learned,
+        "held_out": len(held.labels),
+        "accuracy_before": _accuracies(report, "before"),
+        "accuracy_after": _accuracies(report, "after"),
         "old_clips": len(old.labels),
-        "notes": [*report.notes, *_notes(service, old, new)],
-        "seconds_learning": report.seconds_learning,
+        "notes": [*report.notes, *([] if held.labels else [NO_HELD_OUT])],
+        "seconds_learning": report.learned.seconds_learning,
     }
     teaching.progress("saving", 0, 1)
 
     def write(folder: Path) -> None:
         recognizer.save(folder / "model")
-        if held:
-            new.save(folder / "heldout.safetensors")
-        if frame is not None:
-            write_atomically(folder / "frame.png", lambda file: file.write(frame))
+        if held.labels:
+            held.save(folder / "heldout.safetensors")
+        if frame.png is not None:
+            png = frame.png
+            write_atomically(folder / "frame.png", lambda file: file.write(png))
 
     entry = {
         "label": label,
-        "learnt": len(learnt),
-        "held_out": list(new.labels),
+        "learnt": learned,
+        "held_out": list(held.labels),
         "result": result,
         "teaching": teaching.number,
         "clips": teaching.clips,
         "left_out": teaching.left_out,
     }
-    teaching.sitting = service.work.add(entry, write)["number"]
+    teaching.sitting = work.add(entry, write)["number"]
     return result
 
 
-def _read(
-    service: Service, teaching: Teaching, clips: Sequence[Upload]
-) -> tuple[list[ClipFeatures], bytes | None]:
-    """Features of the clips that can be learnt from, and a frame as PNG; the others are listed in `teaching`."""
-    has_audio, has_visual = modality_parts(service.recognizer.modality)
-    found: list[ClipFeatures] = []
-    frame = None
-    for position, clip in enumerate(clips):
-        teaching.progress("reading clips", position, len(clips))
-        try:
-            with service.uploads.checked(clip.path) as session:
-                features = service.recognizer.reader.features(clip.path, media=session)
-            lacking = (has_audio and features.audio is None) or (has_visual and features.visual is None)
-            if lacking:
-                raise InputError(f"{features.notes or 'a modality is missing'}; it is needed for learning")
-        except AvcilError as error:
-            teaching.left_out.append(
-                {"name": clip.name, "reason": str(error).replace(str(clip.path), "the clip")}
-            )
-            continue
-        if frame is None and features.read is not None and features.read.frames is not None:
-            frame = encode_png(shrink(features.read.frames[len(features.read.frames) // 2]))
-        clip_id = f"{teaching.label}/{position:04d} {clip.name}"
-        found.append(replace(features, read=None, clip_id=clip_id))
-    if not found:
-        reasons = "; ".join(f"{left['name']}: {left['reason']}" for left in teaching.left_out[:3])
-        raise InputError(f"none of the {len(clips)} clips can be learnt from: {reasons}")
-    return found, frame
-
-
-def _measured(recognizer: Recognizer, old: HeldOut, new: HeldOut) -> dict[str, float | None]:
-    return {"old": old.accuracy(recognizer), "new": new.accuracy(recognizer)}
-
-
-def _notes(service: Service, old: HeldOut, new: HeldOut) -> list[str]:
-    notes = []
-    if service.no_held_out:
-        notes.append(f"accuracy of the first classes is not known: {service.no_held_out}")
-    if not new.labels:
-        notes.append(
-            "fewer than 4 usable clips: all were learnt from, so none is left to measure the class by"
-        )
-    return notes
+def _accuracies(report: TeachReport, when: Literal["before", "after"]) -> dict[str, float | None]:
+    """Accuracy on clips of old classes and of the taught class; None without clips."""
+    scores = {"old": total("old", report.old), "new": total("new", report.new)}
+    return {
+        name: None if score is None else (getattr(score, when) or 0) / score.clips
+        for name, score in scores.items()
+    }

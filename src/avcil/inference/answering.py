@@ -1,0 +1,116 @@
+"""Predict a clip from its features: functions of a saved model's state. `Recognizer` is built on them.
+
+B clips, C classes, T time slices, S spatial tokens, Da and Dv widths of audio and visual features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from avcil.errors import InputError
+from avcil.inference.clip_features import ClipFeatures, is_silent
+from avcil.models.base import Model, modality_parts
+from avcil.saved_models.folder import SavedModel
+
+DEFAULT_ALPHA = 0.05
+"""Significance level: a clip with a p-value up to it is of none of the classes. About this fraction of clips of known
+classes is rejected by mistake."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """The prediction for one clip."""
+
+    path: str
+    label: str
+    probabilities: dict[str, float]
+    """Of every class, the most probable first."""
+    notes: str
+    """What is wrong with the file or missing; empty if nothing is."""
+    known: bool | None = None
+    """False: the clip is of none of the classes; None: the method has no p-values."""
+    p_value: float | None = None
+    """The fraction of learned clips that are at least as far from their class as this one; `known` is False where it is
+    at most the significance level."""
+    modality: str = ""
+    """Which modalities the prediction uses."""
+
+    @property
+    def probability(self) -> float:
+        """Of `label`."""
+        return self.probabilities[self.label]
+
+
+def answer_features(
+    state: SavedModel, name: str, features: ClipFeatures, *, alpha: float = DEFAULT_ALPHA
+) -> Answer:
+    """Predict from the features of a clip.
+
+    Args:
+        state: The model and its class names.
+        name: Of the clip, for messages.
+        features: Audio (1, Da) and visual (1, T, S, Dv).
+        alpha: p-values up to this give `known` False.
+
+    Raises:
+        InputError: The clip lacks a modality that the model needs.
+    """
+    features = answerable(state.model, name, features)
+    parts = model_input(state.model, features)
+    with torch.inference_mode():
+        probabilities = state.model.scores(*parts).double().softmax(dim=1)[0]
+        p_values = getattr(state.model, "p_values", lambda *_: None)(*parts)
+    p_value = None if p_values is None else float(p_values[0])
+    order = probabilities.argsort(descending=True, stable=True).tolist()
+    values = probabilities.tolist()
+    return Answer(
+        path=name,
+        label=state.labels[order[0]],
+        probabilities={state.labels[number]: values[number] for number in order},
+        notes=features.notes,
+        known=None if p_value is None else p_value > alpha,
+        p_value=p_value,
+        modality=given_modality(state.model, features),
+    )
+
+
+def model_input(model: Model, features: ClipFeatures) -> tuple[Tensor | None, Tensor | None]:
+    """Audio (1, Da) and visual (1, T, S, Dv) in the numbers of the model."""
+    dtype = next(tensor.dtype for tensor in model.tensors().values() if tensor.is_floating_point())
+    audio, visual = (None if part is None else part.to(dtype) for part in (features.audio, features.visual))
+    return audio, visual
+
+
+def given_modality(model: Model, features: ClipFeatures) -> str:
+    """Which of the model's modalities a clip has: audio-visual, audio, visual, or "" for none."""
+    has_audio, has_visual = modality_parts(model.modality)
+    has = (has_audio and features.audio is not None, has_visual and features.visual is not None)
+    return {(True, True): "audio-visual", (True, False): "audio", (False, True): "visual"}.get(has, "")
+
+
+def answerable(model: Model, name: str, features: ClipFeatures) -> ClipFeatures:
+    """The features that the model uses, with a note on what is missing; InputError if too much is.
+
+    A silent track counts as missing audio where the model can predict without it.
+    """
+    if (
+        is_silent(features)
+        and not features.is_joint
+        and "visual" in model.answers
+        and features.visual is not None
+    ):
+        features = replace(features, audio=None)
+    given = given_modality(model, features)
+    if given == model.modality:
+        return features
+    if given in model.answers:
+        said = {"visual": "answered from the picture alone", "audio": "answered from the sound alone"}[given]
+        return replace(features, notes="; ".join(filter(None, (features.notes, said))))
+    parts = {"audio": "sound", "visual": "picture", "audio-visual": "picture and sound"}
+    raise InputError(
+        f"{name}: {features.notes or 'it lacks what this recognizer needs'}; this recognizer needs "
+        f"{' or '.join(parts[part] for part in model.answers)}"
+    )

@@ -1,0 +1,24 @@
+"""The model of a run directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from avcil.errors import InputError
+
+
+def model_folder(folder: Path) -> Path:
+    """Find the model of a run directory, or take the folder itself as a model's.
+
+    Raises:
+        InputError: There is no such folder, or the run is not finished.
+    """
+    if not folder.is_dir() and not folder.with_name(f".{folder.name}.before").is_dir():
+        raise InputError(f"there is no folder {folder}; give a run directory as `avcil train` leaves it")
+    if (folder / "env.json").exists():  # a run directory, from its first moment on
+        if not (folder / "results.json").exists():
+            raise InputError(
+                f"the run in {folder} is not finished; run its avcil train command again to continue it"
+            )
+        return folder / "model"
+    return folder
