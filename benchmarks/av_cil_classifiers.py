@@ -93,7 +93,11 @@ def measured(options: argparse.Namespace, settings: tuple[str, ...], order: int)
     """All classifiers of one setting and class order."""
     slug = "-".join(settings).replace("=", "-") or "whole"
     found: dict[str, list[float]] = {}
+    if "lambda_instance=0" not in settings:
+        settings = (*settings, f"lambda_instance={options.lambda_instance}")
     for method, extra in ((__file__, ()), ("av-cil", ("classifier=bic",))):
+        if extra and options.without_bic:
+            continue
         config = TrainConfig(
             features=options.store,
             out=options.out / f"{slug}.{'bic' if extra else 'all'}.order-{order}",
@@ -104,6 +108,7 @@ def measured(options: argparse.Namespace, settings: tuple[str, ...], order: int)
             exemplars_per_class=options.exemplars_per_class,
             epochs=options.epochs,
             batch_size=options.batch_size,
+            exemplar_batch_size=options.exemplar_batch_size,
             checkpoint_seconds=1e9,
         )
         run = Run(config, quiet=True)
@@ -124,6 +129,11 @@ def main() -> None:
     parser.add_argument("--exemplars-per-class", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=24)
+    parser.add_argument("--exemplar-batch-size", type=int, default=32)
+    parser.add_argument("--lambda-instance", type=float, default=0.1)
+    parser.add_argument(
+        "--without-bic", action="store_true", help="leave out the runs of bic, half of the time"
+    )
     parser.add_argument("--class-order-seeds", type=int, nargs="+", default=[0])
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

@@ -219,7 +219,7 @@ def unit_features(clips) -> np.ndarray:
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_ncm(clips, metric):
     """Cosine to, or distance from, the mean of each class's features; calibrated by the means without each clip."""
-    method, model = taught(clips, "ncm", f"metric={metric}")
+    method, model = taught(clips, "ncm", f"metric={metric}", "normalise=length")
     h, y = unit_features(clips), clips[2].numpy()
 
     def scores(asked, known, labels):
@@ -241,7 +241,7 @@ def test_ncm(clips, metric):
 
 def test_fecam(clips):
     """Mahalanobis distance under each class's shrunk and normalized covariance, by NumPy's covariance and inverse."""
-    method, model = taught(clips, "fecam", "shrink_diagonal=0.7", "shrink_others=0.2")
+    method, model = taught(clips, "fecam", "shrink_diagonal=0.7", "shrink_others=0.2", "normalise=length")
     h, y = unit_features(clips), clips[2].numpy()
     wanted = np.zeros((len(h), CLASSES))
     for c in range(CLASSES):

@@ -3,9 +3,9 @@
     S_c = cov(h of class c) + g1 v1 I + g2 v2 (1 - I),   v1, v2: mean of the covariance's diagonal, and of the others
     A_c = (S_c / (d d^T))^-1,  d = sqrt(diag S_c);       score_c = -(h - mu_c)^T A_c (h - mu_c)
 
-h joins the pooled audio and visual features, each modality scaled to one length. Published for pretrained vision
+h joins the pooled audio and visual features, scaled and each of one length. Published for pretrained vision
 transformers: features of length 1, g1 = 1, g2 = 0, and no Tukey transform, which is for features that are never
-negative. Class after class is exact: what is kept of a class depends on its clips alone. It is a symmetric matrix for
+negative. Apart from the scale, what is kept of a class depends on its clips alone. It is a symmetric matrix for
 each class, 4 P P bytes (9 MB a class at P = 1536). With one clip of a class, A_c is the identity.
 
 k clips of the calibration sample, P width, C classes.
@@ -48,9 +48,10 @@ class FecamOptions:
     """g1: how many times the mean variance is added to the variances."""
     shrink_others: float = 0.0
     """g2: how many times the mean covariance is added to the covariances."""
-    normalise: Normalise = "length"
-    """length: each modality to one length, as published; first-step: by mean and deviation of the first step's clips;
-    both: first-step, then length."""
+    normalise: Normalise = "both"
+    """both: features are scaled by mean and deviation of the first step's clips, then each modality to one length: they
+    are of different scales; first-step: the former alone; length: the latter alone, as published, for features that
+    were scaled before."""
     calibration_clips: int = 512
     """Feature vectors that are kept to calibrate probabilities, of clips drawn at random; no distance depends on
     them."""

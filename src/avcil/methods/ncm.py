@@ -2,9 +2,10 @@
 
     cosine:     score_c = h . mu_c / |mu_c|          euclidean:  score_c = h . mu_c - |mu_c|^2 / 2
 
-h joins the pooled audio and visual features, each scaled to one length, and mu_c is their mean over the clips of class
-c. SimpleCIL (Revisiting Class-Incremental Learning with Pre-Trained Models, arXiv 2303.07338) takes class means as the
-weights of a cosine classifier, without hyper-parameters; NCM: TPAMI 35 (2013). State: a mean and a count of each class.
+h joins the pooled audio and visual features, scaled and each of one length, and mu_c is their mean over the clips of
+class c. SimpleCIL (Revisiting Class-Incremental Learning with Pre-Trained Models, arXiv 2303.07338) takes class means
+as the weights of a cosine classifier, without hyper-parameters; NCM: TPAMI 35 (2013). State: a mean and a count of each
+class.
 
 n clips of the current step, k of the calibration sample, P width, C classes.
 """
@@ -37,9 +38,10 @@ class NcmOptions:
 
     metric: Literal["cosine", "euclidean"] = "cosine"
     """How near a class mean is: cosine (SimpleCIL), or Euclidean distance (NCM)."""
-    normalise: Normalise = "length"
-    """length: each modality to one length, as published; first-step: by mean and deviation of the first step's clips;
-    both: first-step, then length."""
+    normalise: Normalise = "both"
+    """both: features are scaled by mean and deviation of the first step's clips, then each modality to one length: they
+    are of different scales; first-step: the former alone; length: the latter alone, as published, for features that
+    were scaled before."""
     calibration_clips: int = 512
     """Feature vectors that are kept to calibrate probabilities, of clips drawn at random; no mean depends on them."""
 
