@@ -5,7 +5,8 @@
 After each step, test clips of the classes taught should be refused in at most the stated share of cases, test clips
 of the classes still to come as often as possible (AUROC: the chance that a clip of a class to come is odder than one
 of a class taught). Classes to come serve the measurement alone; nothing is chosen on them. After the last step, the
-test clips are answered for with both modalities, with sound alone and with the picture alone, by the same model.
+test clips are answered for with both modalities, with sound alone and with the picture alone, by the same model; and
+with thresholds of each class that were chosen for a precision from leave-one-out scores.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from avcil.closed_form.thresholds import thresholds_for_precision
 from avcil.datasets import Benchmark
 from avcil.encoders.parts import part_widths
 from avcil.features import FeatureStore
 from avcil.methods.registry import load_method, parse_options
 
 RATES = (0.01, 0.05, 0.1)
+PRECISIONS = (0.9, 0.95, 0.99)
 
 
 def auroc(known: torch.Tensor, unknown: torch.Tensor) -> float:
@@ -82,11 +85,26 @@ def measure(benchmark, store, audio, visual, labels, split, found) -> None:
                 found.setdefault(f"refused at a stated {rate:.0%}, clips of classes {name}", []).append(
                     refused
                 )
+    measure_precision(method, model.scores(audio[asked], visual[asked]).softmax(dim=1), truth[asked], found)
     given = {"both": (audio, visual), "sound alone": (audio, None), "picture alone": (None, visual)}
     for name, parts in given.items():
         answers = model.scores(*(None if part is None else part[asked] for part in parts)).argmax(dim=1)
         right = float((answers == truth[asked]).double().mean())
         found.setdefault(f"last accuracy, {name}", []).append(right)
+
+
+def measure_precision(method, probabilities, truth, found) -> None:
+    """Precision that thresholds reach, and the share of clips that they keep."""
+    highest, predicted = probabilities.max(dim=1)
+    right = predicted == truth
+    found.setdefault("precision without thresholds", []).append(float(right.double().mean()))
+    for precision in PRECISIONS:
+        chosen = thresholds_for_precision(*method.leave_one_out("audio-visual"), precision)
+        thresholds = torch.tensor([value or 0.0 for value in chosen], dtype=torch.float64)
+        kept = highest >= thresholds[predicted]
+        reached = float(right[kept].double().mean())
+        found.setdefault(f"precision reached, {precision:.0%} stated", []).append(reached)
+        found.setdefault(f"clips kept, {precision:.0%} stated", []).append(float(kept.double().mean()))
 
 
 if __name__ == "__main__":

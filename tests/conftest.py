@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ def make_store(
     width: int = 12,
     audio_width: int = 10,
     seed: int = 0,
+    counts: Mapping[str, int] = COUNTS,
 ) -> Path:
     """A store of `classes` classes named c0, c1, ...: Gaussian clouds, separable by sound and picture together."""
     rng = np.random.default_rng(seed)
@@ -43,7 +44,7 @@ def make_store(
     writer = FeatureWriter(folder, manifest)
     for number in range(classes):
         visual_mean, audio_mean = rng.standard_normal(width), rng.standard_normal(audio_width)
-        for split, count in COUNTS.items():
+        for split, count in counts.items():
             for i in range(count):
                 clip_id = f"c{number}/{split}/{i}"
                 clip = Clip(clip_id=clip_id, path=Path(f"{clip_id}.mp4"), label=f"c{number}", split=split)

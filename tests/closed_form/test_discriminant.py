@@ -8,8 +8,8 @@ import torch
 
 from avcil.closed_form import Moments
 from avcil.closed_form.calibration import Calibration
-from avcil.closed_form.discriminant import Discriminant, nonconformity
-from avcil.closed_form.p_values import OddityCounts
+from avcil.closed_form.discriminant import Discriminant, nonconformity, relative_distance
+from avcil.closed_form.p_values import OddityCounts, conformal_p_values
 from avcil.closed_form.shrinkage import oas_weight
 
 PENALTY = np.array([0.5, 0.5, 7.0, 7.0, 7.0, 0.1])
@@ -109,6 +109,35 @@ def test_oddity_is_a_ratio_of_distances(make_clips):
     torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-9)
 
 
+def test_relative_distance(make_clips):
+    """Distance from the nearest class mean less that from the origin under the scatter of all clips, the long way."""
+    features, labels = make_clips(2)
+    features = features.double() - features.double().mean(dim=0)
+    found = discriminant_of(features, labels)
+    scatter = features.T @ features + torch.diag(torch.from_numpy(PENALTY))
+    background = len(labels) * ((features @ torch.linalg.inv(scatter)) * features).sum(dim=1)
+    inverse = found.inverse()
+    length = ((features @ inverse) * features).sum(dim=1)
+    away = features[:, None] - found.moments.means()
+    nearest = torch.einsum("ncm,mk,nck->nc", away, inverse, away).min(dim=1).values
+    got = relative_distance(features @ found.weight + found.bias, length, background)
+    torch.testing.assert_close(got, nearest - background, rtol=1e-9, atol=1e-9)
+    own = ((features @ found.background_inverse()) * features).sum(dim=1)
+    torch.testing.assert_close(own, background, rtol=1e-9, atol=1e-9)
+
+
+def test_leave_one_out_background(make_clips):
+    """Each clip's distance from the origin under the scatter of the others about their own mean."""
+    features, labels = make_clips(2)
+    features = features.double() - features.double().mean(dim=0)
+    got = discriminant_of(features, labels).leave_one_out_background(features)
+    for i in range(0, 40, 3):
+        rest = features[torch.arange(40) != i]
+        away = rest - rest.mean(dim=0)
+        K = torch.linalg.inv(away.T @ away + torch.diag(torch.from_numpy(PENALTY)))
+        assert float(got[i]) == pytest.approx(40 * float(features[i] @ K @ features[i]), rel=1e-8)
+
+
 def test_error_rate_of_the_p_value():
     """Of values drawn like those seen, at most alpha have a p-value of alpha or less, and nearly so many have."""
     draw = torch.Generator().manual_seed(0)
@@ -119,7 +148,12 @@ def test_error_rate_of_the_p_value():
     for alpha in (0.01, 0.05, 0.2):
         refused = float((p <= alpha).double().mean())
         assert 0.8 * alpha - 0.005 < refused < alpha + 0.01
-    assert OddityCounts().p_values(torch.tensor([0.0, 9.0])).tolist() == [1.0, 1.0]
+    values = torch.rand(20_000, generator=draw)
+    exact = conformal_p_values(torch.rand(2000, generator=draw).sort().values, values)
+    assert 0.035 < float((exact <= 0.05).double().mean()) < 0.065
+    nothing = torch.tensor([0.0, 9.0])
+    assert OddityCounts().p_values(nothing).tolist() == [1.0, 1.0]
+    assert conformal_p_values(torch.zeros(0), nothing).tolist() == [1.0, 1.0]
 
 
 def test_shrinkage_goes_with_the_evidence():

@@ -56,3 +56,18 @@ def test_they_hold_for_one_fingerprint():
     """Other options have other features, of which nothing is known."""
     assert visual_encoder("patch-motion", cells=3).scale.tolist() == [1.0] * 128
     assert audio_encoder("log-mel", bands=40).center.tolist() == [0.0] * 148
+
+
+def test_what_scales_the_features():
+    """A store's own constants, or those shipped for its encoder; None where an encoder or one of several has none."""
+    encoder = audio_encoder("log-mel+yamnet")
+    own = Modality.of(encoder, (encoder.width,)).constants
+    assert own.scale.tolist() == encoder.scale.tolist()
+    assert own.center.tolist() == encoder.center.tolist()
+    yamnet = audio_encoder("yamnet")
+    shipped = Modality(shape=(yamnet.width,), encoder=yamnet.fingerprint()).constants
+    assert shipped.scale.tolist() == yamnet.scale.tolist()
+    assert Modality(shape=(5,), encoder={"name": "other"}).constants is None
+    parts = {"name": "a+b", "parts": [{"name": "a"}, {"name": "b"}], "widths": [2, 2]}
+    assert Modality(shape=(4,), encoder=parts, scale=(0.5, 0.7, 2.0, 2.0)).constants is None
+    assert Modality(shape=(4,), encoder=parts, scale=(0.5, 0.7, 2.0, 2.5)).constants is not None

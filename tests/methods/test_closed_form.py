@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from avcil.encoders.constants import Constants
 from avcil.errors import InputError
 from avcil.methods.base import ClosedFormMethod
 from avcil.methods.registry import load_method, method_names, parse_options
@@ -18,17 +20,18 @@ from avcil.runs.run_files import read_run
 from avcil.training.config import TrainConfig
 from avcil.training.run import train
 
-SMALL = {"ranpac": ["features=30"], "slda": ["features=30"], "blade": ["calibration_clips=20"]}
+SAMPLE = "calibration_clips=20"
+SMALL = {"ranpac": ["features=30", SAMPLE], "slda": ["features=30", SAMPLE], "blade": [SAMPLE]}
 CASES = [
     *((name, tuple(words)) for name, words in SMALL.items()),
-    ("slda", ("kernel=linear",)),
+    ("slda", ("kernel=linear", SAMPLE)),
     ("blade", ("calibration_clips=0", "pooling=mean")),
     ("rls", ("features=30", "compensation=0")),
     ("ncm", ("calibration_clips=20",)),
     ("ncm", ("metric=euclidean", "calibration_clips=20")),
     ("fecam", ("calibration_clips=20",)),
-    ("acil", ("features=30",)),
-    ("randumb", ("features=30",)),
+    ("acil", ("features=30", SAMPLE)),
+    ("randumb", ("features=30", SAMPLE)),
 ]
 PROMISES = [
     *CASES,
@@ -203,6 +206,97 @@ def assert_same_model(one, other, clips):
     assert torch.equal(one.scores(*clips[:2]).argmax(1)[clear], expected.argmax(1)[clear])
 
 
+ORDER_FREE = [
+    ("ranpac", ("features=30", SAMPLE), True),
+    ("slda", ("features=30", SAMPLE), True),
+    ("slda", ("kernel=linear", SAMPLE), True),
+    ("slda", ("kernel=linear", SAMPLE), False),
+    ("rls", ("features=30", "compensation=0"), True),
+]
+"""Method, options, and whether constants of the encoders are known."""
+CONSTANTS = {
+    "audio": Constants(center=np.full(5, 0.2, np.float32), scale=np.float32([1, 2, 1, 1, 1.5])),
+    "visual": Constants(center=np.zeros(4, np.float32), scale=np.float32([1, 1, 2, 1])),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "known"), ORDER_FREE, ids=[f"{n} {' '.join(w)} {k}" for n, w, k in ORDER_FREE]
+)
+@settings(deadline=None, max_examples=15)
+@given(
+    seed=st.integers(0, 100),
+    order=st.permutations(range(CLASSES * 4)),
+    cuts=st.sets(st.integers(1, CLASSES * 4 - 1)),
+    gone=st.sets(st.integers(0, CLASSES * 4 - 1), max_size=10),
+    center=st.sampled_from([0.0, 1e3]),
+)
+def test_the_first_step_does_not_matter(name, words, known, seed, order, cuts, gone, center):
+    """With constants of the encoders, and for linear features without: any order, grouping and forgetting of the same
+    clips give the same scores to 1e-8 of the largest."""
+    audio, visual, labels = make_clips(seed, clips=4)
+    clips = audio + center, visual + center, labels
+    scale = {
+        part: Constants(center=found.center + np.float32(center), scale=found.scale)
+        for part, found in CONSTANTS.items()
+    }
+
+    def taught(groups, forgotten=()):
+        method = new(name, words)
+        method.constants = scale if known else {}
+        method.grow(CLASSES)
+        for rows in map(list, groups):
+            method.observe(*(part[rows] for part in clips))
+            method.flush()
+        if forgotten:
+            method.forget(*(part[list(forgotten)] for part in clips))
+        model = method.solve()
+        assert model.notes == ()
+        scores = model.scores(*clips[:2])
+        return (
+            scores / method.report()["sharpness"] if name == "rls" else scores
+        )  # the steps' clips calibrate rls
+
+    edges = [0, *sorted(cuts), len(order)]
+    groups = [order[start:stop] for start, stop in itertools.pairwise(edges)]
+    expected = taught([range(len(order))])
+    largest = float(expected.abs().max())
+    torch.testing.assert_close(taught(groups), expected, rtol=0, atol=1e-8 * largest)
+    kept = [row for row in range(len(order)) if row not in gone]
+    torch.testing.assert_close(taught(groups, gone), taught([kept]), rtol=0, atol=1e-8 * largest)
+
+
+@pytest.mark.parametrize("name", ["ranpac", "slda", "rls"])
+def test_without_constants_the_first_step_scales(name):
+    """The model says so; constants of one modality alone are not used for both."""
+    clips = make_clips()
+    for constants in ({}, {"audio": CONSTANTS["audio"]}):
+        method = new(name, ("features=30",))
+        method.constants = constants
+        model = learn(method, clips, TWO_STEPS)
+        assert "first step" in model.notes[0]
+        again = new(name, ("features=30",))
+        again.constants = CONSTANTS  # of a store that has them: what was saved stays
+        again.load(method.tensors())
+        assert again.solve().notes == model.notes
+        assert torch.equal(again.solve().scores(*clips[:2]), model.scores(*clips[:2]))
+
+
+@pytest.mark.parametrize("name", ["ranpac", "slda", "rls"])
+def test_constants_are_saved_with_the_statistics(name):
+    """A model goes on without the store that it came from."""
+    clips = make_clips()
+    first = new(name, ("features=30",))
+    first.constants = CONSTANTS
+    learn(first, clips, TWO_STEPS[:1])
+    again = new(name, ("features=30",))
+    again.load(first.tensors())
+    for method in (first, again):
+        method.grow(2)
+        method.observe(*(part[TWO_STEPS[1]] for part in clips))
+    assert torch.equal(again.solve().scores(*clips[:2]), first.solve().scores(*clips[:2]))
+
+
 def test_one_class_has_one_inverse_temperature():
     """With one class every inverse temperature fits alike; none is chosen by rounding."""
     audio, visual, labels = make_clips()
@@ -321,7 +415,7 @@ def test_fixed_penalty_is_joint_ridge_regression():
     stacked = torch.cat([features, 2**0.5 * torch.eye(30, dtype=torch.float64)])
     theta = torch.linalg.lstsq(stacked, torch.cat([targets, torch.zeros(30, CLASSES)])).solution
     torch.testing.assert_close(
-        model.scores(*clips[:2]) / method.views[0].calibration.inverse_temperature,
+        model.scores(*clips[:2]) / method.report()["sharpness"],
         features @ theta,
         rtol=1e-8,
         atol=1e-8,
@@ -375,3 +469,24 @@ def test_every_closed_form_method_is_here():
     """None is forgotten by these checks."""
     closed = {name for name in method_names() if issubclass(load_method(name), ClosedFormMethod)}
     assert closed == {name for name, _ in PROMISES}
+
+
+@each_promise
+@pytest.mark.parametrize("equal", [False, True])
+def test_one_clip_of_each_class(name, words, equal):
+    """There is no scatter within classes, also where all clips of a class are equal; each answers its own class."""
+    clips = make_clips(clips=1)
+    if equal:
+        clips = tuple(torch.cat([part] * 3) for part in clips)
+    if name in ("ncm", "fecam"):  # by default, the first step's clips scale their features
+        words = (*words, "normalise=encoder")
+    method = new(name, words)
+    method.constants = CONSTANTS
+    model = None
+    for number in range(CLASSES):
+        method.grow(1)
+        method.observe(*(part[clips[2] == number] for part in clips))
+        model = method.solve()
+    scores = model.scores(*clips[:2])
+    assert scores.isfinite().all()
+    assert torch.equal(scores.argmax(dim=1), clips[2])

@@ -6,10 +6,8 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from avcil.data.clips import Clip
-from avcil.errors import InputError
 from avcil.features import FeatureWriter, Manifest, Modality
 from avcil.training.config import TrainConfig
 from avcil.training.run import train
@@ -59,6 +57,9 @@ def test_a_method_without_epochs_needs_none(tmp_path, capsys):
     assert "validation" not in "".join(capsys.readouterr())
 
 
-def test_the_first_step_needs_some(tmp_path):
-    with pytest.raises(InputError, match="--selection last"):
-        run(make(tmp_path / "store", {2, 3}), tmp_path / "run")
+def test_a_first_step_without_any(tmp_path, capsys):
+    """As any other step: it ends with its last epoch. The next one is chosen by its validation clips."""
+    states = run(make(tmp_path / "store", {2, 3}), tmp_path / "run")
+    assert (states[0]["best_epoch"], states[0]["val_accuracy"]) == (2, None)
+    assert states[1]["val_accuracy"] is not None
+    assert "step 1: no validation clip of 'c0', 'c1', all its new classes" in "".join(capsys.readouterr())

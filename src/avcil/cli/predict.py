@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from avcil.cli.rejection_words import check_rejection, rejection_of
 from avcil.data.clips import one_line
 from avcil.errors import AvcilError, InputError
 
@@ -36,9 +37,15 @@ class Args:
     error_rate: float = 0.05
     """Report a clip as possibly of an unknown class if at most this share of clips of known classes is as unusual.
     About this share of clips of known classes is then reported by mistake. Only models of blade have this test."""
+    threshold: tuple[str, ...] = ()
+    """CLASS=PROBABILITY, as in doorbell=0.8: report a clip as possibly of an unknown class where CLASS is its most
+    probable class with a smaller probability."""
+    precision: float | None = None
+    """Choose a threshold for each other class, such that this share of its predictions is right, as in 0.95; estimated
+    from leave-one-out predictions of the model's calibration sample. Only models of blade have one."""
     json: bool = False
-    """Print a JSON list with an object for each file: path, label, probability, predictions, known, p_value, notes; or
-    path and error."""
+    """Print a JSON list with an object for each file: path, label, probability, predictions, known, p_value, threshold,
+    notes; or path and error."""
     window: str | None = None
     """Predict windows of this length, as in 2s, of each file: a timeline of events."""
     hop: str | None = None
@@ -54,10 +61,7 @@ class Args:
     def __post_init__(self) -> None:
         if self.top < 1:
             raise InputError(f"--top must be 1 or more; not {self.top}")
-        if not 0 <= self.error_rate < 1:
-            raise InputError(
-                f"--error-rate must be a share from 0 up to 1, as in 0.05; not {self.error_rate}"
-            )
+        check_rejection(self.error_rate, self.threshold, self.precision)
         if not self.clips:
             raise InputError("name at least one clip: avcil predict RUN CLIP...")
         if self.json and self.format not in (None, "json"):
@@ -106,7 +110,9 @@ def run(args: Args) -> int:
 
         load_method(str(args.method_file))
     recognizer = Recognizer.load(args.run)
-    recognizer.error_rate = args.error_rate
+    recognizer.rejection = rejection_of(args.error_rate, args.threshold, args.precision)
+    recognizer.rejection.check_classes(recognizer.classes_)
+    recognizer.thresholds()  # refused now rather than for every clip
     paths, failed = _paths(args)
     answer = _timelines if args.window else _clips
     try:

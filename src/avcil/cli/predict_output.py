@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from avcil.inference.contribution_table import ContributionTable
     from avcil.inference.explanation import Explanation
 
-COLUMNS = ("path", "label", "probability", "known", "p_value", "answered_from", "notes", "error")
+COLUMNS = ("path", "label", "probability", "known", "p_value", "threshold", "answered_from", "notes", "error")
 WIDTH = 100
 """Columns of wrapped text."""
 
@@ -57,6 +57,7 @@ def answer_json(path: Path, answer: Answer | AvcilError, top: int) -> dict[str, 
         "predictions": [{"label": label, "probability": probability} for label, probability in ranked],
         "known": answer.known,
         "p_value": answer.p_value,
+        "threshold": answer.threshold,
         "answered_from": answer.modality,
         "notes": answer.notes,
     }
@@ -94,7 +95,7 @@ def explanation_lines(table: ContributionTable) -> list[str]:
 
 def _row(path: Path, answer: Answer | AvcilError) -> list[Any]:
     if isinstance(answer, AvcilError):
-        return [path, "", "", "", "", "", "", str(answer)]
+        return [path, "", "", "", "", "", "", "", str(answer)]
     known = {True: "yes", False: "no", None: ""}[answer.known]
     p_value = "" if answer.p_value is None else f"{answer.p_value:.6f}"
     return [
@@ -103,6 +104,7 @@ def _row(path: Path, answer: Answer | AvcilError) -> list[Any]:
         f"{answer.probability:.6f}",
         known,
         p_value,
+        "" if answer.threshold is None else f"{answer.threshold:.6f}",
         answer.modality,
         answer.notes,
         "",
@@ -119,8 +121,7 @@ def _print(path: Path, answer: Answer | AvcilError, top: int, stream: TextIO) ->
     for label, probability in ranked:
         line = f"  {label:<{width}}  {100 * probability:5.1f} %  {'█' * round(30 * probability)}"
         print(line.rstrip(), file=stream)
-    if answer.known is False and answer.p_value is not None:
-        share = f"only {100 * answer.p_value:.2g} % of clips of known classes are as unusual"
-        print(f"  possibly an unknown class: {share}", file=stream)
+    if answer.known is False:
+        print(f"  possibly an unknown class: {answer.why_unknown}", file=stream)
     if answer.notes:
         print(f"  note: {answer.notes}", file=stream)

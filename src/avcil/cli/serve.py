@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from avcil.cli.rejection_words import check_rejection, rejection_of
 from avcil.errors import InputError
 
 
@@ -39,8 +40,17 @@ class Args:
     """File with the password that page and API ask for; or set the environment variable AVCIL_PASSWORD."""
     read_only: bool = False
     """Let nobody teach."""
+    error_rate: float = 0.05
+    """Report a clip as possibly of an unknown class if at most this share of clips of known classes is as unusual."""
+    threshold: tuple[str, ...] = ()
+    """CLASS=PROBABILITY, as in doorbell=0.8: report a clip as possibly of an unknown class where CLASS is its most
+    probable class with a smaller probability."""
+    precision: float | None = None
+    """Choose a threshold for each other class, such that this share of its predictions is right, as in 0.95; estimated
+    from leave-one-out predictions of the model's calibration sample. Only models of blade have one."""
 
     def __post_init__(self) -> None:
+        check_rejection(self.error_rate, self.threshold, self.precision)
         if not 0 <= self.port <= 65535:
             raise InputError(f"--port must lie from 0 to 65535; not {self.port}")
         for name in self.allowed_host:
@@ -84,4 +94,5 @@ def run(args: Args) -> None:
         read_only=args.read_only,
         names=[name.lower() for name in args.allowed_host],
         password=password,
+        rejection=rejection_of(args.error_rate, args.threshold, args.precision),
     )

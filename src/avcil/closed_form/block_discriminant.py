@@ -7,6 +7,7 @@ module; docs/concepts/blade.md explains the steps.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,9 +16,9 @@ from avcil.closed_form.block_ridge import select_penalties
 from avcil.closed_form.calibration import Calibration
 from avcil.closed_form.calibration_sample import CalibrationSample
 from avcil.closed_form.class_moments import ClassMoments
-from avcil.closed_form.discriminant import Discriminant, nonconformity
+from avcil.closed_form.discriminant import Discriminant, nonconformity, relative_distance
 from avcil.closed_form.mean_variance import mean_variance
-from avcil.closed_form.model import LinearHead, Nonconformity
+from avcil.closed_form.model import LinearHead, Nonconformity, UnknownTest
 from avcil.closed_form.p_values import OddityCounts
 from avcil.errors import InputError
 
@@ -81,6 +82,20 @@ class BladeStatistics:
         self.sample.add(other.sample.vectors, numbers[other.sample.labels])
 
 
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """Leave-one-out values of k clips."""
+
+    scores: Tensor
+    """(k, C)"""
+    length: Tensor
+    """(k,), N z^T K z"""
+    background: Tensor
+    """(k,), N z^T K_0 z"""
+    labels: Tensor
+    """(k,)"""
+
+
 class BlockDiscriminant:
     """The discriminant that moments give: scaled features, a penalty and psi for each block.
 
@@ -115,6 +130,16 @@ class BlockDiscriminant:
         """z (n, m) of features (n, M)."""
         return (features[:, self.columns].double() - self.mean) * self.inverse_deviation
 
+    def leave_one_out(self, sample: CalibrationSample) -> LeftOut | None:
+        """What the discriminant without each clip of the sample says of it; None where no class has two clips."""
+        scorable = self.discriminant.moments.counts[sample.labels] > 1
+        if not scorable.any():
+            return None
+        z, labels = self.scaled(sample.vectors[scorable]), sample.labels[scorable]
+        scores, length = self.discriminant.leave_one_out(z, labels)
+        background = self.discriminant.leave_one_out_background(z)
+        return LeftOut(scores=scores, length=length, background=background, labels=labels)
+
     def head(
         self,
         sample: CalibrationSample,
@@ -127,21 +152,16 @@ class BlockDiscriminant:
         Args:
             sample: Of clips that are in the moments. Clips of classes with one clip cannot be scored leave-one-out.
             calibration: What models of format 2 brought along; stays as it is.
-            oddities: Likewise.
+            oddities: Likewise. Models that have some keep their way to detect unknown classes.
         """
-        found = self.discriminant
-        fitted, seen = Calibration(), OddityCounts()
+        found, left_out = self.discriminant, self.leave_one_out(sample)
+        fitted = Calibration()
         if calibration is not None:
             fitted.losses = calibration.losses.clone()
-        if oddities is not None:
-            seen.counts = oddities.counts.clone()
-        scorable = found.moments.counts[sample.labels] > 1
-        if scorable.any():
-            labels = sample.labels[scorable]
-            scores, length = found.leave_one_out(self.scaled(sample.vectors[scorable]), labels)
-            if found.moments.classes > 1:  # else every inverse temperature has the same loss, up to rounding
-                fitted.add(scores, labels)
-            seen.add(nonconformity(scores, length))
+        if left_out is not None and found.moments.classes > 1:
+            fitted.add(
+                left_out.scores, left_out.labels
+            )  # with one class all inverse temperatures have the same loss
         return LinearHead(
             columns=self.columns,
             weight=found.weight,
@@ -149,5 +169,20 @@ class BlockDiscriminant:
             inverse_temperature=fitted.inverse_temperature
             if fitted.losses.any()
             else found.expected_sharpness(),
-            nonconformity=Nonconformity(inverse=found.inverse(), counts=seen),
+            unknown=self._unknown_test(left_out, oddities),
         )
+
+    def _unknown_test(
+        self, left_out: LeftOut | None, oddities: OddityCounts | None
+    ) -> UnknownTest | Nonconformity:
+        found = self.discriminant
+        if oddities is not None and oddities.counts.any():
+            seen = OddityCounts(oddities.counts.clone())
+            if left_out is not None:
+                seen.add(nonconformity(left_out.scores, left_out.length))
+            return Nonconformity(inverse=found.inverse(), counts=seen)
+        distances = torch.zeros(0, dtype=torch.float64)
+        if left_out is not None:
+            distances = relative_distance(left_out.scores, left_out.length, left_out.background)
+        inverse = found.inverse() - found.background_inverse()
+        return UnknownTest(inverse=inverse, seen=distances.sort().values)

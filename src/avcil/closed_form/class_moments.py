@@ -28,7 +28,7 @@ CONSTANT = 1e-9
 """A feature whose standard deviation is below this fraction of its largest class mean counts as constant: what is
 left of its scatter is rounding."""
 ROUNDING = 1e-12
-"""After clips were removed, what is below this fraction of what was there before is rounding, and is set to 0."""
+"""Where a difference of sums is below this fraction of them, it is rounding, and is set to 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,9 +131,7 @@ class ClassMoments:
         before = self.within.diagonal().clone()
         add_product(self.within, away, away, factor=-1)
         self.within -= batch.within
-        constant = self.within.diagonal() <= ROUNDING * before
-        self.within[constant] = 0.0
-        self.within[:, constant] = 0.0
+        self._clear(self.within.diagonal() <= ROUNDING * before)
         self.counts, self.means = left, rest
 
     def merge(self, other: ClassMoments) -> None:
@@ -191,6 +189,20 @@ class ClassMoments:
         scaled.sums = (weighted * inverse).T
         scaled.counts = self.counts.clone()
         return Standardized(moments=scaled, mean=mean, inverse_deviation=inverse)
+
+    @classmethod
+    def of(cls, moments: Moments) -> ClassMoments:
+        """The same clips' moments from sums about the origin, for features that do not lie far from it."""
+        found = cls(0)
+        found.counts, found.means = moments.counts.clone(), moments.means()
+        found.within = moments.within_scatter()
+        found._clear(found.within.diagonal() <= ROUNDING * moments.gram.diagonal())
+        return found
+
+    def _clear(self, constant: Tensor) -> None:
+        """Set the scatter of features (M,) that do not vary to 0."""
+        self.within[constant] = 0.0
+        self.within[:, constant] = 0.0
 
     def tensors(self) -> dict[str, Tensor]:
         """What is saved; of the scatter its upper triangle, row after row."""

@@ -12,6 +12,8 @@ regression on class indicators.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -39,10 +41,10 @@ class Discriminant:
     """
 
     def __init__(self, moments: Moments, penalty: Tensor, psi: Tensor | None = None) -> None:
-        self.moments = moments
+        self.moments, self.penalty = moments, penalty.double()
         self.psi = torch.full((moments.width,), torch.inf) if psi is None else psi
         self._factor, self.jitter = cholesky_with_jitter(
-            with_diagonal(moments.within_scatter(), penalty.double())
+            with_diagonal(moments.within_scatter(), self.penalty)
         )
         self.means = self._expected(moments.means(), moments.counts)
         self.weight = moments.total * torch.cholesky_solve(self.means.T, self._factor)
@@ -56,6 +58,23 @@ class Discriminant:
         inverse = torch.cholesky_inverse(self._factor).mul_(self.moments.total)
         mirror(inverse)
         return inverse
+
+    def background_inverse(self) -> Tensor:
+        """N K_0 (M, M), K_0 = (G + Lambda)^-1 of the scatter G of all clips about the origin: N z^T K_0 z is a clip's
+        squared distance from the origin under the covariance of all clips."""
+        inverse = torch.cholesky_inverse(self._background_factor).mul_(self.moments.total)
+        mirror(inverse)
+        return inverse
+
+    @cached_property
+    def _background_factor(self) -> Tensor:
+        return cholesky_with_jitter(with_diagonal(self.moments.gram, self.penalty))[0]
+
+    def leave_one_out_background(self, features: Tensor) -> Tensor:
+        """N z^T K_0 z (n,) of clips (n, M) that are in the moments, without each clip: G loses N / (N - 1) z z^T."""
+        total = self.moments.total
+        inside = (features * torch.cholesky_solve(features.T, self._background_factor).T).sum(dim=1)
+        return total * inside / (1 - total / (total - 1) * inside)
 
     def leave_one_out(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """What the discriminant without a clip says of that clip.
@@ -107,8 +126,24 @@ class Discriminant:
         return gap / variance if variance > 0 and gap > 0 else 1.0
 
 
+def relative_distance(scores: Tensor, length: Tensor, background: Tensor) -> Tensor:
+    """Squared distance from the nearest class mean less that from the origin under the covariance of all clips, (B,).
+
+    Large for clips of no class: far from every class mean, but no farther from the mean of all clips than others are.
+    Source: Ren et al., "A simple fix to Mahalanobis distance for improving near-OOD detection", 2021.
+
+    Args:
+        scores: (B, C), of a `Discriminant`.
+        length: (B,), N z^T K z.
+        background: (B,), N z^T K_0 z.
+    """
+    return length - 2 * scores.max(dim=1).values - background
+
+
 def nonconformity(scores: Tensor, length: Tensor) -> Tensor:
     """Smallest squared distance from a class's mean over that from the origin, (B,), from 0 to 2 or so.
+
+    Models of formats 1 and 2 detect unknown classes by it.
 
     scores (B, C) of a `Discriminant`, length (B,) = N z^T K z; with them N (z - mean_c)^T K (z - mean_c) is
     length - 2 score_c. A clip of a class that was learned lies near one mean.

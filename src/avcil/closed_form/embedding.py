@@ -3,7 +3,7 @@
 B clips, T time slices, S spatial tokens, Da and Dv widths of sound and picture, P pooled width, M features:
 
     x = [a, v]                        a (Da) as it is, v (Dv) the mean of the tokens over T and S
-    z = (x - mean) / deviation        by the first step's training clips, or each modality scaled to length 1
+    z = (x - mean) / deviation        by constants of the encoders or the first step's clips; or scaled to one length
     h = phi(z W / sqrt(P) + b)        W (P, M) ~ N(0, 1), drawn once and never trained
 
 Everything is computed in float64, so that a clip's vector does not depend on the batch it comes in beyond rounding
@@ -13,6 +13,7 @@ at 10^-16.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -24,16 +25,31 @@ from avcil.models import checks
 from avcil.models.base import Modality, modality_parts
 from avcil.utils.rng import generator
 
-Normalise = Literal["first-step", "length", "both"]
-"""Each number standardized by the first step's clips; or each modality's vector scaled to one length, which keeps
-nothing of any clip; or the one, then the other."""
+Normalise = Literal["all-clips", "encoder", "encoder-length", "first-step", "length", "both"]
+"""How features are scaled:
+
+- all-clips: mean and standard deviation of all clips learned, by the method; the embedding's own scale is only there
+  for numerical precision;
+- encoder: center and scale that are shipped with the encoders;
+- encoder-length: the same, then each modality's vector is scaled to length sqrt(width);
+- first-step: mean and standard deviation of the first step's clips, so that the order of the classes matters;
+- length: each modality's vector is scaled to length sqrt(width);
+- both: first-step, then length.
+"""
+Scaling = Literal["encoder", "first-step", "length", "both"]
+"""What can be chosen; `encoder` is `first-step` where the constants are unknown."""
+STANDARDIZING = ("all-clips", "encoder", "encoder-length", "first-step", "both")
+TO_LENGTH = ("encoder-length", "length", "both")
+FROM_ENCODER = ("encoder", "encoder-length")
+Standard = tuple[Tensor, Tensor]
+"""Center and scale of one vector's features, (P,) each."""
 Pooling = Literal["mean", "mean-deviation"]
 """What is taken of a clip's visual tokens, over T and S: their mean, or mean and standard deviation."""
 Activation = Literal["relu", "tanh", "fourier", "none"]
 """phi; `fourier` is sqrt(2 / M) cos(.), which approximates a Gaussian kernel; `none`: h = z, no projection."""
 SMALLEST_DEVIATION = 1e-6
 MEDIAN_CLIPS = 1000
-"""Clips of the first step that the median distance is taken of."""
+"""Clips of the first step that the median distance is taken of, where the encoder's constants are not used."""
 
 
 def pool(
@@ -77,17 +93,33 @@ class Embedding:
         self.config, self.widths, self._tensors = config, widths, tensors
 
     @classmethod
-    def fit(cls, config: EmbeddingConfig, parts: tuple[Tensor, ...]) -> Embedding:
-        """Take mean and deviation of the first step's pooled vectors, and draw W."""
+    def fit(
+        cls, config: EmbeddingConfig, parts: tuple[Tensor, ...], standards: Sequence[Standard] | None = None
+    ) -> Embedding:
+        """Take what scales the features, and draw W.
+
+        Args:
+            config: What the embedding is.
+            parts: The first step's pooled vectors.
+            standards: The encoders' constants for each vector, where they are known.
+        """
         widths = tuple(part.shape[1] for part in parts)
-        joined = torch.cat(parts, dim=1)
         tensors: dict[str, Tensor] = {}
-        if config.normalise != "length":
+        if standards is not None and config.normalise in ("all-clips", *FROM_ENCODER):
+            centers, scales = zip(*standards, strict=True)
+            tensors = {
+                "mean": torch.cat(centers).double(),
+                "inverse_deviation": 1 / torch.cat(scales).double(),
+            }
+        elif config.normalise in STANDARDIZING:
+            joined = torch.cat(parts, dim=1)
             deviation = joined.std(dim=0, correction=0)
             alive = deviation > SMALLEST_DEVIATION
             tensors["mean"] = joined.mean(dim=0)
             tensors["inverse_deviation"] = torch.where(
-                alive, 1 / deviation.clamp(min=SMALLEST_DEVIATION), 0.0
+                alive,
+                1 / deviation.clamp(min=SMALLEST_DEVIATION),
+                1.0 if config.normalise == "all-clips" else 0.0,
             )
         new = cls(config, widths, tensors)
         if config.activation != "none":
@@ -95,13 +127,18 @@ class Embedding:
         return new
 
     def _draw(self, first: Tensor) -> None:
-        """W in float32, which halves what is saved; b for Fourier features, whose width the clips decide."""
+        """W in float32, which halves what is saved; b for Fourier features, whose kernel is as wide as a typical
+        distance between clips."""
         draw = generator(self.config.seed, self.config.purpose)
         weight = torch.randn(first.shape[1], self.config.features, generator=draw)
         if self.config.activation == "fourier":
-            weight *= math.sqrt(first.shape[1]) / median_distance(
-                first
-            )  # makes up for the 1 / sqrt(P) of __call__
+            # Between unrelated vectors of length sqrt(P) the distance is sqrt(2 P), whatever the clips.
+            distance = (
+                math.sqrt(2 * first.shape[1])
+                if self.config.normalise == "encoder-length"
+                else median_distance(first)
+            )
+            weight *= math.sqrt(first.shape[1]) / distance  # makes up for the 1 / sqrt(P) of __call__
             self._tensors["offset"] = 2 * math.pi * torch.rand(self.config.features, generator=draw)
         self._tensors["weight"] = weight
 
@@ -113,9 +150,9 @@ class Embedding:
     def standardized(self, parts: tuple[Tensor, ...]) -> Tensor:
         """z (B, P)"""
         joined = torch.cat(parts, dim=1).double()
-        if self.config.normalise != "length":
+        if self.config.normalise in STANDARDIZING:
             joined = (joined - self._tensors["mean"]) * self._tensors["inverse_deviation"]
-        if self.config.normalise == "first-step":
+        if self.config.normalise not in TO_LENGTH:
             return joined
         pieces = joined.split(list(self.widths), dim=1)
         return torch.cat([math.sqrt(piece.shape[1]) * F.normalize(piece, dim=1) for piece in pieces], dim=1)
@@ -161,7 +198,7 @@ class Embedding:
     def check(self) -> None:
         """Refuse tensors that are not those of the config; InputError says which."""
         joined, known = sum(self.widths), []
-        if self.config.normalise != "length":
+        if self.config.normalise in STANDARDIZING:
             known += [("mean", (joined,)), ("inverse_deviation", (joined,))]
         if self.config.activation != "none":
             known += [("weight", (joined, self.config.features))]

@@ -172,14 +172,16 @@ class Blade(ClassifierMixin, BaseEstimator):
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
     def p_values(self, X: Any) -> np.ndarray:
-        """For samples X (n, M), the share (n,) of learned samples that are as far from every class, or farther.
+        """For samples X (n, M), the share (n,) of learned samples that are at least as far from every class.
+
+        The distance is relative to that from the mean of all samples (statistics.discriminant.relative_distance).
 
         Small values are evidence for a class that was not learned. 1 for all before a class has two samples.
         """
         z = self._scaled(X)
         head = self._solution.head
-        assert head.nonconformity is not None
-        return head.nonconformity.p_values(z, head.raw_scores(z)).numpy()
+        assert head.unknown is not None
+        return head.unknown.p_values(z, head.raw_scores(z)).numpy()
 
     @property
     def penalties_(self) -> np.ndarray:

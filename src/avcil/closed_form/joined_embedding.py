@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from avcil.closed_form.embedding import Embedding, EmbeddingConfig
+from avcil.closed_form.embedding import Embedding, EmbeddingConfig, Standard
 from avcil.errors import InputError
 from avcil.models import checks
 
@@ -29,9 +29,19 @@ class JoinedEmbedding:
         self.blocks = list(blocks)
 
     @classmethod
-    def fit(cls, blocks: Sequence[Block], parts: tuple[Tensor, ...]) -> JoinedEmbedding:
-        """Fit each block to the first step's pooled vectors."""
-        return cls([(Embedding.fit(config, tuple(parts[i] for i in at)), at) for config, at in blocks])
+    def fit(
+        cls,
+        blocks: Sequence[Block],
+        parts: tuple[Tensor, ...],
+        standards: Sequence[Standard] | None = None,
+    ) -> JoinedEmbedding:
+        """Fit each block; arguments as of `Embedding.fit`, for all vectors of a clip."""
+
+        def of_block(config: EmbeddingConfig, at: tuple[int, ...]) -> Embedding:
+            own = None if standards is None else [standards[i] for i in at]
+            return Embedding.fit(config, tuple(parts[i] for i in at), own)
+
+        return cls([(of_block(config, at), at) for config, at in blocks])
 
     @property
     def sizes(self) -> list[int]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from avcil.closed_form.discriminant import nonconformity
 from avcil.closed_form.embedding import Pooling, pool
 from avcil.closed_form.joined_embedding import JoinedEmbedding
-from avcil.closed_form.p_values import BINS, OddityCounts
+from avcil.closed_form.p_values import BINS, OddityCounts, conformal_p_values
 from avcil.closed_form.symmetric import packed, unpacked
 from avcil.encoders.parts import Part
 from avcil.errors import InputError
@@ -26,11 +26,14 @@ from avcil.models import checks
 from avcil.models.base import MODALITIES, Modality, modality_parts
 
 DOUBLE = (torch.float64,)
+FIRST_STEP_NOTE = (
+    "features are scaled by the first step's clips, so that another order of the classes gives another model"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Nonconformity:
-    """Tells clips of classes that were never learnt; see `closed_form.p_values`."""
+    """Detects clips of classes that were not learned, in models of formats 1 and 2; see `closed_form.p_values`."""
 
     inverse: Tensor
     """N K (m, m), of which the upper triangle is saved."""
@@ -57,6 +60,36 @@ class Nonconformity:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnknownTest:
+    """Detects clips of classes that were not learned; see `closed_form.discriminant.relative_distance`."""
+
+    inverse: Tensor
+    """N (K - K_0) (m, m), of which the upper triangle is saved."""
+    seen: Tensor
+    """(k,), ascending: leave-one-out distances of clips that were learned."""
+
+    def p_values(self, features: Tensor, scores: Tensor) -> Tensor:
+        """p (B,) of features (B, m) and the discriminant's scores (B, C), before the inverse temperature."""
+        difference = ((features @ self.inverse) * features).sum(dim=1)
+        return conformal_p_values(self.seen, difference - 2 * scores.max(dim=1).values)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What is saved."""
+        return {"unknown.inverse": packed(self.inverse), "unknown.seen": self.seen}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], width: int) -> UnknownTest:
+        """What `tensors` returned."""
+        size = (width * (width + 1) // 2,)
+        inverse = unpacked(checks.tensor(tensors, "unknown.inverse", size, dtypes=DOUBLE), width)
+        count = tensors["unknown.seen"].numel() if "unknown.seen" in tensors else 0
+        seen = checks.tensor(tensors, "unknown.seen", (count,), dtypes=DOUBLE)
+        if bool((seen.diff() < 0).any()):
+            raise InputError("the tensor 'unknown.seen' must be ascending")
+        return cls(inverse=inverse, seen=seen)
+
+
+@dataclass(frozen=True, kw_only=True)
 class LinearHead:
     """Scores of some of the features."""
 
@@ -68,7 +101,7 @@ class LinearHead:
     """(C,)"""
     inverse_temperature: float
     """Of the softmax of the scores."""
-    nonconformity: Nonconformity | None = None
+    unknown: UnknownTest | Nonconformity | None = None
 
     def __post_init__(self) -> None:
         # As a file will give it back: products with numbers laid out otherwise differ in their last bits.
@@ -86,7 +119,7 @@ class LinearHead:
         """Every number of it."""
         own = {"columns": self.columns, "weight": self.weight, "bias": self.bias}
         own["sharpness"] = torch.tensor(self.inverse_temperature, dtype=torch.float64)
-        return own | (self.nonconformity.tensors() if self.nonconformity else {})
+        return own | (self.unknown.tensors() if self.unknown else {})
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], width: int, classes: int) -> LinearHead:
@@ -101,15 +134,21 @@ class LinearHead:
         if not (columns.numel() and ascending and int(columns[0]) >= 0 and int(columns[-1]) < width):
             raise InputError(f"the tensor 'columns' must be ascending numbers from 0 to {width - 1}")
         known = ["columns", "weight", "bias", "sharpness"]
-        has_oddity = any(name.startswith("oddity.") for name in tensors)
-        checks.no_others(tensors, [*known, "oddity.inverse", "oddity.counts"])
+        tests = {"oddity": Nonconformity, "unknown": UnknownTest}
+        found = [name for name in tests if any(key.startswith(f"{name}.") for key in tensors)]
+        checks.no_others(
+            tensors,
+            [*known, "oddity.inverse", "oddity.counts"]
+            if found != ["unknown"]
+            else [*known, "unknown.inverse", "unknown.seen"],
+        )
         inverse_temperature = checks.tensor(tensors, "sharpness", (), dtypes=DOUBLE)
         return cls(
             columns=columns,
             weight=checks.tensor(tensors, "weight", (len(columns), classes), dtypes=DOUBLE),
             bias=checks.tensor(tensors, "bias", (classes,), dtypes=DOUBLE),
             inverse_temperature=checks.positive(inverse_temperature, "the sharpness"),
-            nonconformity=Nonconformity.from_tensors(tensors, len(columns)) if has_oddity else None,
+            unknown=tests[found[0]].from_tensors(tensors, len(columns)) if found else None,
         )
 
 
@@ -146,6 +185,12 @@ class LinearScores:
         """What a clip may consist of: the model's modality, and parts of it that have a head of their own."""
         return tuple(self.heads)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of it."""
+        scales = {block.config.normalise for block, _ in self.embedding.blocks}
+        return (FIRST_STEP_NOTE,) if scales & {"first-step", "both"} else ()
+
     def scores(self, audio: Tensor | None, visual: Tensor | None) -> Tensor:
         """Scores (B, C) of audio (B, Da) and visual (B, T, S, Dv); None is a modality that the clips lack."""
         head, features = self._asked(audio, visual)
@@ -154,9 +199,9 @@ class LinearScores:
     def p_values(self, audio: Tensor | None, visual: Tensor | None) -> Tensor | None:
         """(B,): below alpha for at most alpha of the clips of classes learnt; None if the method has no such test."""
         head, features = self._asked(audio, visual)
-        if head.nonconformity is None:
+        if head.unknown is None:
             return None
-        return head.nonconformity.p_values(features[:, head.columns], head.raw_scores(features))
+        return head.unknown.p_values(features[:, head.columns], head.raw_scores(features))
 
     def margin_shares(
         self, audio: Tensor | None, visual: Tensor | None, pair: tuple[int, int]

@@ -1,10 +1,9 @@
-"""How odd a value is beside values of clips that were learnt: a p-value with a stated error rate.
+"""p-values with a stated error rate: how unusual a value is among values of clips that were learned.
 
 n values seen, r a new one:   p(r) = (1 + number seen at or above r) / (1 + n)
 
 If the new clip is drawn as those seen were, p <= alpha happens with probability alpha at most, whatever the values
-are (conformal prediction: Vovk, Gammerman & Shafer 2005). Only a histogram is kept; all values in the bin of r count
-as at or above r, so that p is too large rather than too small.
+are (conformal prediction: Vovk, Gammerman & Shafer 2005).
 """
 
 from __future__ import annotations
@@ -17,8 +16,20 @@ HIGHEST = 2.0
 """Values lie from 0 to this; larger ones count as this."""
 
 
+def conformal_p_values(seen: Tensor, values: Tensor) -> Tensor:
+    """p (B,) of values (B,), given the ascending values seen (n,).
+
+    >>> conformal_p_values(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.0, 2.0, 9.0])).tolist()
+    [1.0, 0.75, 0.25]
+    """
+    above = len(seen) - torch.searchsorted(seen, values)
+    return (1 + above).double() / (1 + len(seen))
+
+
 class OddityCounts:
-    """The histogram.
+    """A histogram of values, as models of formats 1 and 2 keep it.
+
+    All values in the bin of r count as at or above r, so that p is too large rather than too small.
 
     >>> seen = OddityCounts()
     >>> seen.add(torch.linspace(0, 1, 99))

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from onnx import TensorProto
 
-from avcil.closed_form.embedding import Embedding
-from avcil.closed_form.model import LinearScores, Nonconformity
+from avcil.closed_form.embedding import STANDARDIZING, TO_LENGTH, Embedding
+from avcil.closed_form.model import LinearScores, Nonconformity, UnknownTest
 from avcil.closed_form.p_values import BINS, HIGHEST
 from avcil.closed_form.quadratic_model import QuadraticScores
 from avcil.errors import InputError
@@ -39,7 +39,7 @@ def add_closed_form(
     scores = graph.node(
         "Mul", raw, builder.number("sharpness", head.inverse_temperature), name="sharp_scores"
     )
-    return scores, None if head.nonconformity is None else builder.p_values(head.nonconformity, features, raw)
+    return scores, None if head.unknown is None else builder.p_values(head.unknown, features, raw)
 
 
 def add_quadratic(graph: Graph, model: QuadraticScores, audio: str | None, visual: str | None) -> str:
@@ -133,12 +133,12 @@ class _ClosedForm:
             part = slice(offset, offset + width)
             if number in vectors:
                 value = vectors[number]
-                if embedding.config.normalise != "length":
+                if embedding.config.normalise in STANDARDIZING:
                     mean = graph.constant("mean", tensors["mean"][part])
                     inverse = graph.constant("inverse_deviation", tensors["inverse_deviation"][part])
                     centered = graph.node("Sub", value, mean, name="centered")
                     value = graph.node("Mul", centered, inverse, name="standardized")
-                if embedding.config.normalise != "first-step":
+                if embedding.config.normalise in TO_LENGTH:
                     value = self._of_one_length(value, width)
                 yield offset, width, value
             offset += width
@@ -172,18 +172,32 @@ class _ClosedForm:
         size = self.number("amplitude", math.sqrt(2 / embedding.config.features))
         return graph.node("Mul", wave, size, name="random_features")
 
-    # -- oddity --------------------------------------------------------------------------------------------------------
+    # -- unknown classes -----------------------------------------------------------------------------------------------
 
-    def p_values(self, nonconformity: Nonconformity, features: str, raw: str) -> str:
-        """(B,): the value of each clip's bin in a table of all bins' p-values."""
+    def p_values(self, test: UnknownTest | Nonconformity, features: str, raw: str) -> str:
+        """(B,) p-values of features (B, m) and scores (B, C) before the inverse temperature."""
         graph = self.graph
-        inverse = graph.constant("oddity_inverse", nonconformity.inverse)
+        inverse = graph.constant("unknown_inverse", test.inverse)
         turned = graph.node("MatMul", features, inverse, name="turned")
         length = self._summed(graph.node("Mul", turned, features, name="turned_along"), "squared_length")
         best = graph.reduced("ReduceMax", raw, [1], name="best_score")
         nearest = graph.node(
             "Sub", length, graph.node("Mul", best, self.number("two", 2.0), name="twice_best"), name="nearest"
         )
+        if isinstance(test, Nonconformity):
+            return self._binned(test, nearest, length)
+        seen = graph.constant("distances_seen", test.seen[None])
+        column = graph.node("Unsqueeze", nearest, graph.constant("last_axis", np.array([1])), name="distance")
+        above = graph.cast(
+            graph.node("GreaterOrEqual", seen, column, name="at_or_above"), "float64", name="above"
+        )
+        count = self._summed(above, "count_above")
+        more = graph.node("Add", count, self.number("one", 1.0), name="count_and_one")
+        return graph.node("Div", more, self.number("count_of_all", 1.0 + len(test.seen)), name="p_value")
+
+    def _binned(self, test: Nonconformity, nearest: str, length: str) -> str:
+        """The value of each clip's bin in a table of all bins' p-values."""
+        graph = self.graph
         least = self.number("smallest_number", torch.finfo(torch.float64).tiny)
         odd = graph.node(
             "Div", nearest, graph.node("Max", length, least, name="length_positive"), name="oddity"
@@ -193,7 +207,7 @@ class _ClosedForm:
         first, last = (graph.constant(name, np.array(at)) for name, at in (("first", 0), ("last", BINS - 1)))
         within = graph.node("Clip", whole, first, last, name="bin_within")
         middles = (torch.arange(BINS, dtype=torch.float64) + 0.5) * (HIGHEST / BINS)
-        table = graph.constant("p_value_of_bin", nonconformity.counts.p_values(middles))
+        table = graph.constant("p_value_of_bin", test.counts.p_values(middles))
         return graph.node("Gather", table, within, name="p_value", axis=0)
 
     def _summed(self, value: str, name: str) -> str:

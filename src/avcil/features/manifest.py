@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
+from avcil.encoders.constants import Constants, constants_of
 from avcil.encoders.parts import Part, is_joint, parts_of, written_name
 from avcil.errors import InputError
 from avcil.utils.files import read_json, write_json
@@ -62,6 +65,21 @@ class Modality:
     def parts(self) -> tuple[Part, ...]:
         """The encoders that the D features come from."""
         return parts_of(self.encoder, self.shape[-1])
+
+    @property
+    def constants(self) -> Constants | None:
+        """Center and scale of the D features: those of the store, or else those shipped for its encoder; None where
+        they are unknown for the encoder or for a part of it."""
+        width = self.shape[-1]
+        found = constants_of(self.encoder, width)
+        if self.scale is not None:
+            center = self.center or (0.0,) * width
+            found = Constants(center=np.float32(center), scale=np.float32(self.scale))
+        for part in self.parts:  # an unknown part has the same scale for all its features
+            own = found.scale[part.start : part.stop]
+            if (own == own[0]).all():
+                return None
+        return found
 
     @classmethod
     def of(cls, encoder: Encoder, shape: tuple[int, ...]) -> Modality:

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from avcil.encoders.constants import Constants
 from avcil.encoders.parts import Part
 from avcil.errors import InputError
 from avcil.features.index import ShardEntry, StoredClip, read_index
@@ -180,6 +181,11 @@ class FeatureStore:
         """The encoders that the features of "audio" or "visual" come from; none if the store holds none."""
         found = getattr(self.manifest, modality)
         return () if found is None else found.parts
+
+    def constants(self, modality: str) -> Constants | None:
+        """Typical center and scale of the features of "audio" or "visual"; None where they are unknown."""
+        found = getattr(self.manifest, modality)
+        return None if found is None else found.constants
 
     def visual(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Visual tokens (n, T, S, D) of `rows` (indices into `clips`, in any order), in the stored dtype."""

@@ -5,6 +5,7 @@ B clips, C classes, T time slices, S spatial tokens, Da and Dv widths of audio a
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,6 +21,15 @@ DEFAULT_ALPHA = 0.05
 classes is rejected by mistake."""
 
 
+Thresholds = Callable[[str], Mapping[str, float]]
+"""From the modality that a clip is predicted from to the threshold of probability of each class that has one."""
+
+
+def no_thresholds(modality: str) -> Mapping[str, float]:
+    """No class has a threshold."""
+    return {}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     """The prediction for one clip."""
@@ -31,10 +41,13 @@ class Answer:
     notes: str
     """What is wrong with the file or missing; empty if nothing is."""
     known: bool | None = None
-    """False: the clip is of none of the classes; None: the method has no p-values."""
+    """False: the clip counts as unknown, by its p-value or by the threshold of the label; None: the method has no
+    p-values, and the label no threshold."""
     p_value: float | None = None
     """The fraction of learned clips that are at least as far from their class as this one; `known` is False where it is
     at most the significance level."""
+    threshold: float | None = None
+    """Probability that `label` must reach, else `known` is False; None: no threshold."""
     modality: str = ""
     """Which modalities the prediction uses."""
 
@@ -43,9 +56,25 @@ class Answer:
         """Of `label`."""
         return self.probabilities[self.label]
 
+    @property
+    def why_unknown(self) -> str:
+        """Why `known` is False, in words; empty if it is not."""
+        if self.known is not False:
+            return ""
+        if self.threshold is not None and self.probability < self.threshold:
+            needed = f"{100 * self.threshold:.3g} %" if self.threshold <= 1 else "more than any probability"
+            return f"its probability is below the threshold of this class, {needed}"
+        assert self.p_value is not None
+        return f"only {100 * self.p_value:.2g} % of clips of known classes are as unusual"
+
 
 def answer_features(
-    state: SavedModel, name: str, features: ClipFeatures, *, alpha: float = DEFAULT_ALPHA
+    state: SavedModel,
+    name: str,
+    features: ClipFeatures,
+    *,
+    alpha: float = DEFAULT_ALPHA,
+    thresholds: Thresholds = no_thresholds,
 ) -> Answer:
     """Predict from the features of a clip.
 
@@ -54,6 +83,7 @@ def answer_features(
         name: Of the clip, for messages.
         features: Audio (1, Da) and visual (1, T, S, Dv).
         alpha: p-values up to this give `known` False.
+        thresholds: Probabilities that predictions of classes must reach, else `known` is False.
 
     Raises:
         InputError: The clip lacks a modality that the model needs.
@@ -65,15 +95,21 @@ def answer_features(
         p_values = getattr(state.model, "p_values", lambda *_: None)(*parts)
     p_value = None if p_values is None else float(p_values[0])
     order = probabilities.argsort(descending=True, stable=True).tolist()
-    values = probabilities.tolist()
+    values, modality = probabilities.tolist(), given_modality(state.model, features)
+    label = state.labels[order[0]]
+    threshold = thresholds(modality).get(label)
+    known = None if p_value is None else p_value > alpha
+    if threshold is not None:
+        known = values[order[0]] >= threshold and known is not False
     return Answer(
         path=name,
-        label=state.labels[order[0]],
+        label=label,
         probabilities={state.labels[number]: values[number] for number in order},
         notes=features.notes,
-        known=None if p_value is None else p_value > alpha,
+        known=known,
         p_value=p_value,
-        modality=given_modality(state.model, features),
+        threshold=threshold,
+        modality=modality,
     )
 
 

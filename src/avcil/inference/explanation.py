@@ -21,10 +21,12 @@ from avcil.errors import InputError
 from avcil.inference.answering import (
     DEFAULT_ALPHA,
     Answer,
+    Thresholds,
     answer_features,
     answerable,
     given_modality,
     model_input,
+    no_thresholds,
 )
 from avcil.inference.clip_features import ClipFeatures, ClipReader, Source, name_of
 from avcil.inference.contribution_table import ContributionRow, ContributionTable
@@ -139,14 +141,19 @@ class Explanation:
 
 
 def explain(
-    state: SavedModel, reader: ClipReader, clip: Source, *, alpha: float = DEFAULT_ALPHA
+    state: SavedModel,
+    reader: ClipReader,
+    clip: Source,
+    *,
+    alpha: float = DEFAULT_ALPHA,
+    thresholds: Thresholds = no_thresholds,
 ) -> Explanation:
     """Predict a clip and explain the prediction; InputError if it cannot be read."""
     given = (
         clip if isinstance(clip, ClipFeatures) else reader.features(clip)
     )  # features alone need no encoder
     features = answerable(state.model, name_of(clip), given)
-    answer = answer_features(state, name_of(clip), given, alpha=alpha)
+    answer = answer_features(state, name_of(clip), given, alpha=alpha, thresholds=thresholds)
     ranked = list(answer.probabilities)
     runner_up = ranked[min(1, len(ranked) - 1)]
     pair = state.labels.index(answer.label), state.labels.index(runner_up)

@@ -80,7 +80,7 @@ def learn(
         new=new,
         extended={label: count for label, count in counts.items() if label not in new},
         problems=tuple(problems),
-        notes=tuple(_notes(learning, labels, counts)),
+        notes=(*_notes(learning, labels, counts), *getattr(model, "notes", ())),
         seconds_reading=read - began,
         seconds_learning=time.monotonic() - read,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -21,8 +22,9 @@ from torch import Tensor
 from avcil.data.clips import Clip
 from avcil.errors import AvcilError, InputError
 from avcil.inference import hub
-from avcil.inference.answering import DEFAULT_ALPHA, Answer, answer_features, model_input
+from avcil.inference.answering import Answer, answer_features, model_input
 from avcil.inference.clip_features import ClipArrays, ClipFeatures, ClipReader, Source, name_of
+from avcil.inference.rejection import Rejection, chosen_thresholds
 from avcil.models.base import Modality, Model
 from avcil.runs.run_model import model_folder
 from avcil.saved_models.folder import SavedModel, load_saved, save_model
@@ -48,8 +50,10 @@ class Recognizer:
 
     def __init__(self, state: SavedModel) -> None:
         self._state = state
-        self.error_rate = DEFAULT_ALPHA
-        """About this share of clips of the classes taught is answered with `known` False by mistake; set it at will."""
+        self.rejection = Rejection()
+        """When an answer has `known` False; set it at any time."""
+        self._chosen: tuple[SavedModel, float, dict[str, dict[str, float | None]]] | None = None
+        """Thresholds by modality, of the state and the precision that they were chosen for."""
         self._learning_lock = threading.Lock()
 
     # -- loading and saving ------------------------------------------------------------------------------------
@@ -131,6 +135,38 @@ class Recognizer:
         """How many clips of each class it has learnt; None for a model that was saved without."""
         state = self._state.learning
         return None if state is None else dict(state.counts)
+
+    @property
+    def error_rate(self) -> float:
+        """About this share of clips of the classes learned is answered with `known` False by mistake."""
+        return self.rejection.error_rate
+
+    @error_rate.setter
+    def error_rate(self, value: float) -> None:
+        self.rejection = replace(self.rejection, error_rate=value)
+
+    def thresholds(self, modality: Modality | None = None) -> dict[str, float]:
+        """The probability that each class must reach, for classes that have a threshold.
+
+        Args:
+            modality: What clips are answered from; None: the model's modality.
+
+        Raises:
+            InputError: Thresholds were to be chosen for a precision, and the model cannot do that.
+        """
+        return self._thresholds(self._state, modality or self.model.modality)
+
+    def _thresholds(self, state: SavedModel, modality: Modality) -> dict[str, float]:
+        rejection = self.rejection
+        if rejection.precision is None:
+            return dict(rejection.thresholds)
+        if self._chosen is None or self._chosen[0] is not state or self._chosen[1] != rejection.precision:
+            self._chosen = (state, rejection.precision, {})
+        chosen = self._chosen[2]
+        if modality not in chosen:
+            chosen[modality] = chosen_thresholds(state, modality, rejection.precision)
+        known = {label: value for label, value in chosen[modality].items() if value is not None}
+        return known | dict(rejection.thresholds)
 
     @cached_property
     def reader(self) -> ClipReader:
@@ -215,13 +251,19 @@ class Recognizer:
         self, clip: Source, features: ClipFeatures, *, state: SavedModel | None = None
     ) -> Answer:
         """Predict a clip whose features are computed already."""
-        return answer_features(state or self._state, name_of(clip), features, alpha=self.error_rate)
+        state = state or self._state
+        return answer_features(
+            state, name_of(clip), features, alpha=self.error_rate, thresholds=partial(self._thresholds, state)
+        )
 
     def explain(self, clip: Source) -> Explanation:
         """What the answer rests on: attention over the frames, and what each modality gave to it."""
         from avcil.inference.explanation import explain
 
-        return explain(self._state, self.reader, clip, alpha=self.error_rate)
+        state = self._state
+        return explain(
+            state, self.reader, clip, alpha=self.error_rate, thresholds=partial(self._thresholds, state)
+        )
 
     def timeline(
         self,
@@ -234,8 +276,16 @@ class Recognizer:
         """What is to be seen and heard when in a long video: an event for every `hop` seconds, as they come."""
         from avcil.inference.timeline import timeline
 
+        state = self._state
         return timeline(
-            self._state, self.reader, path, window=window, hop=hop, source=source, alpha=self.error_rate
+            state,
+            self.reader,
+            path,
+            window=window,
+            hop=hop,
+            source=source,
+            alpha=self.error_rate,
+            thresholds=partial(self._thresholds, state),
         )
 
     # -- learning --------------------------------------------------------------------------------------------------
@@ -286,6 +336,8 @@ class Recognizer:
 
         with self._one_at_a_time():
             self._state = learning.rename(self._state, old, new)
+            thresholds = {new if label == old else label: v for label, v in self.rejection.thresholds.items()}
+            self.rejection = replace(self.rejection, thresholds=thresholds)
 
     def merge(
         self, other: Recognizer, *, same_classes: bool = False, rename: Mapping[str, str] | None = None

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 from avcil.data.clips import Clip
 from avcil.errors import InputError
 from avcil.extraction.read_ahead import ReadClip
-from avcil.inference.answering import DEFAULT_ALPHA, Answer, answer_features
-from avcil.inference.clip_features import ClipReader, name_of
+from avcil.inference.answering import DEFAULT_ALPHA, Answer, Thresholds, answer_features, no_thresholds
+from avcil.inference.clip_features import ClipFeatures, ClipReader, name_of
 from avcil.media.reader import MediaSource, ThisProcess
 from avcil.media.windows import Window, duration_of, window_spans
 from avcil.saved_models.folder import SavedModel
@@ -46,25 +47,26 @@ def timeline(
     hop: float = 0.5,
     source: MediaSource | None = None,
     alpha: float = DEFAULT_ALPHA,
+    thresholds: Thresholds = no_thresholds,
 ) -> Iterator[Event]:
     """An event for each window of `window` seconds, one every `hop` seconds.
 
     A window speaks for the time around its middle, half way to the middles of its neighbors; the first from the
     beginning, the last up to the end. Raises InputError if the file cannot be read. `source` reads the file: a
-    worker process, or by default this process.
+    worker process, or by default this process. `alpha` and `thresholds` as of `answer_features`.
     """
     path, source = Path(path), source or ThisProcess()
     spans = window_spans(duration_of(path, source.probe), window, hop)
-    return _events(state, reader, path, spans, source, alpha)
+    predict = partial(answer_features, state, alpha=alpha, thresholds=thresholds)
+    return _events(predict, reader, path, spans, source)
 
 
 def _events(
-    state: SavedModel,
+    predict: Callable[[str, ClipFeatures], Answer],
     reader: ClipReader,
     path: Path,
     spans: list[tuple[float, float]],
     source: MediaSource,
-    alpha: float,
 ) -> Iterator[Event]:
     wanted = reader.wanted
     middles = [(start + end) / 2 for start, end in spans]
@@ -80,7 +82,7 @@ def _events(
         clip = Clip(clip_id="", path=path, label="?", split="test", start=found.start, end=found.end)
         try:
             features = reader.encoded(_read(clip, found))
-            answer = answer_features(state, name_of(clip), features, alpha=alpha)
+            answer = predict(name_of(clip), features)
         except InputError as error:
             yield Event(**stretch, label=None, probability=0.0, known=None, notes=str(error))
             continue

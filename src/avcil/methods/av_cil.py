@@ -33,7 +33,7 @@ from avcil.methods._answering import (
     with_step,
 )
 from avcil.methods._bias_correction import held_rows, rows_without
-from avcil.methods._blade_tensors import saved_moments
+from avcil.methods._saved_statistics import saved_moments
 from avcil.methods.base import Batch, Step
 from avcil.methods.ss_il import SsIl, SsIlOptions
 from avcil.models.base import Modality

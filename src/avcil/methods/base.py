@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from torch import Tensor
 
+from avcil.encoders.constants import Constants
 from avcil.errors import InputError
 from avcil.models.base import MODALITIES, Modality, Model
 from avcil.nn.head import Head, LinearHead
@@ -257,6 +258,9 @@ class ClosedFormMethod(Method):
     part_widths: Mapping[str, tuple[int, ...]] = {}
     """Features of each part of a combined encoder, for "audio" and "visual" where there are several; set before the
     first clip."""
+    constants: Mapping[str, Constants] = {}
+    """Typical center and scale of the features of "audio" and "visual", where they are known; set before the first
+    clip."""
 
     @abstractmethod
     def grow(self, count: int) -> None:

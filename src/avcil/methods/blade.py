@@ -30,8 +30,8 @@ from avcil.closed_form.embedding import Embedding, EmbeddingConfig, Pooling
 from avcil.closed_form.joined_embedding import Block, JoinedEmbedding
 from avcil.closed_form.model import LinearHead, LinearScores
 from avcil.errors import AvcilError, InputError
-from avcil.methods._blade_tensors import moments_of_format_2, saved_moments, saved_sample
-from avcil.methods._moments_method import StepwiseMethod, prefixed, under
+from avcil.methods._saved_statistics import moments_of_format_2, saved_moments, saved_sample
+from avcil.methods._stepwise_method import StepwiseMethod, check_calibration_clips, prefixed, under
 from avcil.methods._views import Figures, View
 from avcil.models.base import Modality, modality_parts
 
@@ -50,8 +50,7 @@ class BladeOptions:
     depends on them. 0 keeps none: probabilities are then those of Gaussian classes, and there are no p-values."""
 
     def __post_init__(self) -> None:
-        if self.calibration_clips < 0:
-            raise InputError(f"option calibration_clips must be 0 or more; not {self.calibration_clips}")
+        check_calibration_clips(self.calibration_clips)
 
 
 class Blade(StepwiseMethod):
@@ -75,7 +74,7 @@ class Blade(StepwiseMethod):
 
     def blocks(self, vectors: int) -> list[Block]:
         """Each vector of a clip, centered and scaled."""
-        plain = EmbeddingConfig(normalise="first-step", activation="none", features=0, seed=self.seed)
+        plain = EmbeddingConfig(normalise="all-clips", activation="none", features=0, seed=self.seed)
         return [(plain, (number,)) for number in range(vectors)]
 
     def grow(self, count: int) -> None:
@@ -122,6 +121,23 @@ class Blade(StepwiseMethod):
         )
         view.figures["sharpness"] = head.inverse_temperature
         return head
+
+    def leave_one_out(self, modality: Modality) -> tuple[Tensor, Tensor] | None:
+        """Probabilities (k, C) of the calibration sample's clips by the model without each, and their labels (k,).
+
+        Args:
+            modality: Which of the model's heads answers.
+
+        Returns:
+            None if no class of the sample has two clips.
+        """
+        self.flush()
+        assert self.statistics is not None
+        view = next(view for view in self.views if view.modality == modality)
+        left_out = self._fit(view).leave_one_out(self.statistics.sample)
+        if left_out is None:
+            return None
+        return (self.head(view).inverse_temperature * left_out.scores).softmax(dim=1), left_out.labels
 
     def solve(self) -> LinearScores:
         self.flush()

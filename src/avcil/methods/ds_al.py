@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcil.closed_form.embedding import EmbeddingConfig, Normalise
-from avcil.closed_form.joined_embedding import Block, JoinedEmbedding
+from avcil.closed_form.embedding import EmbeddingConfig, Scaling
+from avcil.closed_form.joined_embedding import Block
 from avcil.closed_form.model import LinearHead
 from avcil.closed_form.recursive_least_squares import RecursiveRidge
 from avcil.errors import InputError
-from avcil.methods._moments_method import StepwiseMethod, prefixed, under
+from avcil.methods._stepwise_method import StepwiseMethod, prefixed, under
 from avcil.methods._views import View
 
 
@@ -40,8 +40,9 @@ class DsAlOptions:
     """gamma_c of the compensation, for good, as published."""
     compensation: float = 0.6
     """c, the weight of the compensation (published for CIFAR-100)."""
-    normalise: Normalise = "first-step"
-    """first-step: features are scaled by mean and deviation of the first step's clips; length: each modality to one
+    normalise: Scaling = "encoder"
+    """encoder: features are scaled by constants of the encoders, then each modality to one length; first-step: by mean
+    and deviation of the first step's clips, also used where the constants are unknown; length: each modality to one
     length; both: first-step, then length."""
 
     def __post_init__(self) -> None:
@@ -64,7 +65,7 @@ class DsAl(StepwiseMethod):
 
     def blocks(self, vectors: int) -> list[Block]:
         shared = {
-            "normalise": self.options.normalise,
+            "normalise": self.scaling(to_length=True),
             "features": self.options.features,
             "seed": self.seed,
         }
@@ -80,7 +81,7 @@ class DsAl(StepwiseMethod):
     def partial_fit(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
         known = self.figures["settled_classes"] if self.embedding is not None else 0
         if self.embedding is None:
-            self.embedding = JoinedEmbedding.fit(self.blocks(len(parts)), parts)
+            self.embedding = self.fit_embedding(parts)
             self.views = self.make_views()
             penalties = (self.options.penalty, self.options.compensation_penalty)
             self.streams = tuple(RecursiveRidge(self.options.features, penalty) for penalty in penalties)

@@ -24,14 +24,14 @@ from avcil.closed_form import cholesky_with_jitter, held_out
 from avcil.closed_form.calibration import Calibration
 from avcil.closed_form.calibration_sample import CalibrationSample
 from avcil.closed_form.class_moments import ClassMoments
-from avcil.closed_form.embedding import EmbeddingConfig, Normalise
-from avcil.closed_form.joined_embedding import Block, JoinedEmbedding
+from avcil.closed_form.embedding import EmbeddingConfig, Scaling
+from avcil.closed_form.joined_embedding import Block
 from avcil.closed_form.model import LinearHead
 from avcil.closed_form.quadratic_model import QuadraticScores, quadratic_scores
 from avcil.closed_form.symmetric import mirror
 from avcil.errors import AvcilError, InputError
-from avcil.methods._blade_tensors import saved_sample
-from avcil.methods._moments_method import StepwiseMethod, prefixed, under
+from avcil.methods._saved_statistics import saved_sample
+from avcil.methods._stepwise_method import StepwiseMethod, prefixed, under
 from avcil.methods._views import View
 from avcil.models import checks
 from avcil.models.base import Modality
@@ -48,10 +48,10 @@ class FecamOptions:
     """g1: how many times the mean variance is added to the variances."""
     shrink_others: float = 0.0
     """g2: how many times the mean covariance is added to the covariances."""
-    normalise: Normalise = "both"
+    normalise: Scaling = "both"
     """both: features are scaled by mean and deviation of the first step's clips, then each modality to one length: they
     are of different scales; first-step: the former alone; length: the latter alone, as published, for features that
-    were scaled before."""
+    were scaled before; encoder: by constants of the encoders, where they are known, then to one length."""
     calibration_clips: int = 512
     """Feature vectors that are kept to calibrate probabilities, of clips drawn at random; no distance depends on
     them."""
@@ -78,7 +78,7 @@ class Fecam(StepwiseMethod):
 
     def blocks(self, vectors: int) -> list[Block]:
         config = EmbeddingConfig(
-            normalise=self.options.normalise, activation="none", features=0, seed=self.seed
+            normalise=self.scaling(to_length=True), activation="none", features=0, seed=self.seed
         )
         return [(config, tuple(range(vectors)))]
 
@@ -96,7 +96,7 @@ class Fecam(StepwiseMethod):
 
     def partial_fit(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
         if self.embedding is None or self.sample is None:
-            self.embedding = JoinedEmbedding.fit(self.blocks(len(parts)), parts)
+            self.embedding = self.fit_embedding(parts)
             self.sample = CalibrationSample(sum(self._widths), size=self.options.calibration_clips)
             self.views = self.make_views()
             self._add_classes()

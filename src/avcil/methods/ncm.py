@@ -21,12 +21,12 @@ from torch.nn import functional as F
 
 from avcil.closed_form.calibration import Calibration
 from avcil.closed_form.calibration_sample import CalibrationSample
-from avcil.closed_form.embedding import EmbeddingConfig, Normalise
-from avcil.closed_form.joined_embedding import Block, JoinedEmbedding
+from avcil.closed_form.embedding import EmbeddingConfig, Scaling
+from avcil.closed_form.joined_embedding import Block
 from avcil.closed_form.model import LinearHead
 from avcil.errors import InputError
-from avcil.methods._blade_tensors import saved_sample
-from avcil.methods._moments_method import StepwiseMethod, prefixed, under
+from avcil.methods._saved_statistics import saved_sample
+from avcil.methods._stepwise_method import StepwiseMethod, prefixed, under
 from avcil.methods._views import View, views_of
 from avcil.models import checks
 from avcil.models.base import Modality
@@ -38,10 +38,10 @@ class NcmOptions:
 
     metric: Literal["cosine", "euclidean"] = "cosine"
     """How near a class mean is: cosine (SimpleCIL), or Euclidean distance (NCM)."""
-    normalise: Normalise = "both"
+    normalise: Scaling = "both"
     """both: features are scaled by mean and deviation of the first step's clips, then each modality to one length: they
     are of different scales; first-step: the former alone; length: the latter alone, as published, for features that
-    were scaled before."""
+    were scaled before; encoder: by constants of the encoders, where they are known, then to one length."""
     calibration_clips: int = 512
     """Feature vectors that are kept to calibrate probabilities, of clips drawn at random; no mean depends on them."""
 
@@ -67,7 +67,7 @@ class Ncm(StepwiseMethod):
 
     def blocks(self, vectors: int) -> list[Block]:
         config = EmbeddingConfig(
-            normalise=self.options.normalise, activation="none", features=0, seed=self.seed
+            normalise=self.scaling(to_length=True), activation="none", features=0, seed=self.seed
         )
         return [(config, tuple(range(vectors)))]
 
@@ -82,7 +82,7 @@ class Ncm(StepwiseMethod):
 
     def partial_fit(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
         if self.embedding is None or self.sample is None:
-            self.embedding = JoinedEmbedding.fit(self.blocks(len(parts)), parts)
+            self.embedding = self.fit_embedding(parts)
             self.sums = torch.zeros(self.classes, sum(self.embedding.sizes), dtype=torch.float64)
             self.sample = CalibrationSample(sum(self._widths), size=self.options.calibration_clips)
             self.views = self.make_views()

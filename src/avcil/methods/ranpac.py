@@ -2,8 +2,9 @@
 
     h = ReLU(z W / sqrt(P)),   G += H^T H,   Q += H^T Y,   Theta = (G + lambda I)^-1 Q
 
-z joins the pooled sound and picture, standardized. It equals ridge regression on all clips at once, whatever the
-order of the clips, classes and steps after the first, which sets the standardization.
+z joins the pooled audio and visual features, scaled by constants of the encoders. It equals ridge regression on all
+clips at once, in any order of clips and classes. Features whose encoder has no constants are scaled by the first step's
+clips instead.
 """
 
 from __future__ import annotations
@@ -16,36 +17,44 @@ from torch import Tensor
 
 from avcil.closed_form import RIDGES, Moments, RidgeFit, RidgePath, hold_out_error
 from avcil.closed_form.block_ridge import choose_penalties
-from avcil.closed_form.embedding import EmbeddingConfig, Normalise
+from avcil.closed_form.embedding import EmbeddingConfig, Scaling
 from avcil.closed_form.joined_embedding import Block
 from avcil.closed_form.model import LinearHead
 from avcil.errors import InputError
 from avcil.methods._moments_method import MomentsMethod
+from avcil.methods._stepwise_method import check_calibration_clips
 from avcil.methods._views import View
 
 Selection = Literal["gcv", "leave-one-out", "hold-out"]
 START = 300.0
-"""Penalty from which the first search of `gcv` goes down; later ones start where the last ended."""
+"""Penalty at which the search of `gcv` starts, at every step: it depends on the moments alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RanpacOptions:
-    """What is to be chosen."""
+    """Options of RanPAC-AV."""
 
     features: int = 2000
     """M, random features. Memory is 8 M M bytes and grows with nothing else but 8 M per class; the published
     number is 10000 (0.8 GB)."""
-    normalise: Normalise = "first-step"
-    """Standardized by the first step's clips, or each modality's vector scaled to length 1."""
+    normalise: Scaling = "encoder"
+    """encoder: features are scaled by constants of the encoders, then each modality to one length; first-step: by mean
+    and deviation of the first step's clips, also used where the constants are unknown; length: each modality to one
+    length; both: first-step, then length."""
     selection: Selection = "gcv"
     """How the penalty is chosen: generalized cross-validation over all clips seen, leave-one-out over the current
-    step's, or holding out a fifth of the current step's (as published)."""
+    step's, or holding out a fifth of the current step's (as published). The last two depend on how clips are grouped
+    in steps."""
     ridge: float = 0.0
     """A penalty lambda of your own; 0: chosen by `selection`."""
     balanced: bool = False
     """Regress as if all classes had equally many clips: else classes with few are rarely answered."""
 
+    calibration_clips: int = 512
+    """Feature vectors that are kept to calibrate probabilities, of clips drawn at random; no weight depends on them."""
+
     def __post_init__(self) -> None:
+        check_calibration_clips(self.calibration_clips)
         if self.features < 1:
             raise InputError(f"option features must be 1 or more; not {self.features}")
         if not self.ridge >= 0:
@@ -67,46 +76,37 @@ class Ranpac(MomentsMethod):
 
     def blocks(self, vectors: int) -> list[Block]:
         config = EmbeddingConfig(
-            normalise=self.options.normalise,
+            normalise=self.scaling(to_length=True),
             activation="relu",
             features=self.options.features,
             seed=self.seed,
         )
         return [(config, tuple(range(vectors)))]
 
-    def select_hyperparameters(
-        self, view: View, moments: Moments, features: Tensor, labels: Tensor
-    ) -> LinearHead:
-        start = view.figures.get("ridge", START)
-        view.figures["ridge"] = self.options.ridge or self._choose(moments, features, labels, start)
-        found = self._fit(view, moments)
-        view.calibration.add(found.leave_one_out(features, labels), labels)
-        return self._head(view, found)
-
-    def _regressed(self, moments: Moments) -> Moments:
-        return moments.balanced() if self.options.balanced else moments
-
-    def _choose(self, moments: Moments, features: Tensor, labels: Tensor, start: float) -> float:
-        if self.options.selection == "gcv":
-            regressed = self._regressed(moments)
-            return choose_penalties(regressed, [regressed.width], [start])[0]
+    def look_at_step(self, view: View, moments: Moments, features: Tensor, labels: Tensor) -> None:
+        if self.options.ridge or self.options.selection == "gcv":
+            return
         if self.options.selection == "leave-one-out":
             path = RidgePath(self._regressed(moments))
             errors = [path.leave_one_out_error(features, labels, ridge) for ridge in RIDGES]
         else:
             errors = hold_out_error(moments, features, labels, RIDGES)
-        return RIDGES[int(torch.tensor(errors).argmin())]
+        view.figures["ridge"] = RIDGES[int(torch.tensor(errors).argmin())]
 
-    def fitted(self, view: View, moments: Moments) -> LinearHead:
-        return self._head(view, self._fit(view, moments))
-
-    def _fit(self, view: View, moments: Moments) -> RidgeFit:
-        return RidgeFit(self._regressed(moments), view.figures["ridge"])
-
-    def _head(self, view: View, found: RidgeFit) -> LinearHead:
+    def fitted(self, view: View, moments: Moments, features: Tensor, labels: Tensor) -> LinearHead:
+        regressed = self._regressed(moments)
+        if self.options.ridge:
+            view.figures["ridge"] = self.options.ridge
+        elif self.options.selection == "gcv":
+            view.figures["ridge"] = choose_penalties(regressed, [regressed.width], [START])[0]
+        found = RidgeFit(regressed, view.figures["ridge"])
         view.figures["jitter"] = found.jitter
-        bias = torch.zeros(self.classes, dtype=torch.float64)
-        inverse_temperature = view.calibration.inverse_temperature
         return LinearHead(
-            columns=view.columns, weight=found.theta, bias=bias, inverse_temperature=inverse_temperature
+            columns=view.columns,
+            weight=found.theta,
+            bias=torch.zeros(self.classes, dtype=torch.float64),
+            inverse_temperature=self.calibrated(view, found.leave_one_out(features, labels), labels),
         )
+
+    def _regressed(self, moments: Moments) -> Moments:
+        return moments.balanced() if self.options.balanced else moments

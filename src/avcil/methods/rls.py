@@ -8,7 +8,8 @@ what the main stream leaves of the step's clips, the columns of old classes set 
 
 What is left is taken as leave-one-out residuals, which, other than those of the fit, do not vanish where the main
 stream overfits. lambda is fixed from the beginning: that is the price of the recursion. The main stream equals joint
-ridge regression; the compensation depends on which classes came together.
+ridge regression in any order of clips and classes, where the encoders' constants are known; without them, features are
+scaled by the first step's clips. The compensation and the inverse temperature depend on which classes came together.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avcil.closed_form import RIDGES, Moments, RidgePath
-from avcil.closed_form.embedding import EmbeddingConfig, Normalise
-from avcil.closed_form.joined_embedding import Block, JoinedEmbedding
+from avcil.closed_form.embedding import EmbeddingConfig, Scaling
+from avcil.closed_form.joined_embedding import Block
 from avcil.closed_form.model import LinearHead
 from avcil.closed_form.recursive_least_squares import RecursiveRidge
 from avcil.errors import InputError
-from avcil.methods._moments_method import StepwiseMethod, prefixed, under
+from avcil.methods._stepwise_method import StepwiseMethod, prefixed, under
 from avcil.methods._views import View
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -34,14 +35,16 @@ WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True, kw_only=True)
 class RlsOptions:
-    """What is to be chosen."""
+    """Options of recursive least squares."""
 
     features: int = 2000
     """M, random features of the main stream; memory is 8 M M bytes."""
     stream_features: int = 500
     """Random features of each modality's compensation; memory 8 times its square each."""
-    normalise: Normalise = "first-step"
-    """Standardized by the first step's clips, or each modality's vector scaled to length 1."""
+    normalise: Scaling = "encoder"
+    """encoder: features are scaled by constants of the encoders, then each modality to one length; first-step: by mean
+    and deviation of the first step's clips, also used where the constants are unknown; length: each modality to one
+    length; both: first-step, then length."""
     ridge: float = 300.0
     """The penalty lambda, for good; 0: chosen at the first step by generalized cross-validation, which a few classes
     lead to far too small a penalty for many."""
@@ -68,7 +71,7 @@ class Rls(StepwiseMethod):
     """The main stream, then each modality's, in the order of the embedding's blocks."""
 
     def blocks(self, vectors: int) -> list[Block]:
-        shared = {"normalise": self.options.normalise, "seed": self.seed}
+        shared = {"normalise": self.scaling(to_length=True), "seed": self.seed}
         main = EmbeddingConfig(activation="relu", features=self.options.features, **shared)
         blocks = [(main, tuple(range(vectors)))]
         if self.options.compensation != 0:
@@ -89,7 +92,7 @@ class Rls(StepwiseMethod):
         first = self.embedding is None
         known = 0 if first else self.figures["settled_classes"]
         if self.embedding is None:
-            self.embedding = JoinedEmbedding.fit(self.blocks(len(parts)), parts)
+            self.embedding = self.fit_embedding(parts)
             self.views = self.make_views()
         blocks = [self.embedding.of_block(number, parts) for number in range(len(self.embedding.blocks))]
         if first:

@@ -3,8 +3,9 @@
     S = sum_i (phi_i - mu_c(i)) (phi_i - mu_c(i))^T,   Sigma = (1 - rho) S / N + rho tr(S / N) / M I
     w_c = Sigma^-1 mu_c,   b_c = -mu_c^T Sigma^-1 mu_c / 2,   score_c = w_c^T phi + b_c
 
-phi is the standardized clip itself (z), or random Fourier features of it, which makes it the discriminant analysis
-of a Gaussian kernel. All classes count alike, however many clips each has.
+phi are the features z scaled by mean and deviation of all clips learned, or random Fourier features of the features
+scaled by constants of the encoders, which makes it the discriminant analysis of a Gaussian kernel. All classes have the
+same prior probability, however many clips each has.
 """
 
 from __future__ import annotations
@@ -16,30 +17,42 @@ import torch
 from torch import Tensor
 
 from avcil.closed_form import Moments, cholesky_with_jitter, held_out
-from avcil.closed_form.embedding import EmbeddingConfig, Normalise
+from avcil.closed_form.class_moments import ClassMoments
+from avcil.closed_form.embedding import EmbeddingConfig, Scaling
 from avcil.closed_form.joined_embedding import Block
 from avcil.closed_form.model import LinearHead
 from avcil.closed_form.shrinkage import oas_weight, shrunk
 from avcil.errors import InputError
 from avcil.methods._moments_method import MomentsMethod
+from avcil.methods._stepwise_method import check_calibration_clips
 from avcil.methods._views import View
+
+ROUNDING = 1e-9
+"""Below this fraction of the second moments, the variance within classes is rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SldaOptions:
-    """What is to be chosen."""
+    """Options of SLDA."""
 
     kernel: Literal["fourier", "linear"] = "fourier"
-    """phi: random Fourier features of a Gaussian kernel, as wide as the median distance between clips of the first
-    step; or the clip as it is."""
+    """phi: random Fourier features of a Gaussian kernel, as wide as the typical distance between clips; or the
+    features themselves."""
     features: int = 2000
     """M of the Fourier features; memory is 8 M M bytes. Linear: M is the width of the pooled clip."""
-    normalise: Normalise = "first-step"
-    """Standardized by the first step's clips, or each modality's vector scaled to length 1."""
+    normalise: Scaling = "encoder"
+    """encoder: features are scaled by constants of the encoders, and then, for the Fourier kernel, each modality to one
+    length, for the linear kernel by mean and deviation of all clips learned; first-step: by mean and deviation of the
+    first step's clips, also used for the Fourier kernel where the constants are unknown; length: each modality to one
+    length; both: first-step, then length."""
     shrinkage: float = -1.0
     """rho, from 0 to 1; below 0: by the oracle-approximating formula, from the statistics."""
 
+    calibration_clips: int = 512
+    """Feature vectors that are kept to calibrate probabilities, of clips drawn at random; no weight depends on them."""
+
     def __post_init__(self) -> None:
+        check_calibration_clips(self.calibration_clips)
         if self.features < 1:
             raise InputError(f"option features must be 1 or more; not {self.features}")
         if not self.shrinkage <= 1:
@@ -53,44 +66,71 @@ class Slda(MomentsMethod):
     summary = "shrunk linear discriminant analysis, plain or of a Gaussian kernel, in one pass and without exemplars"
     Options = SldaOptions
 
+    @property
+    def _scales_by_all_clips(self) -> bool:
+        return self.options.kernel == "linear" and self.options.normalise == "encoder"
+
     def blocks(self, vectors: int) -> list[Block]:
         config = EmbeddingConfig(
-            normalise=self.options.normalise,
+            normalise="all-clips" if self._scales_by_all_clips else self.scaling(to_length=True),
             activation="fourier" if self.options.kernel == "fourier" else "none",
             features=self.options.features,
             seed=self.seed,
         )
         return [(config, tuple(range(vectors)))]
 
-    def select_hyperparameters(
-        self, view: View, moments: Moments, features: Tensor, labels: Tensor
-    ) -> LinearHead:
-        """The discriminant is its own posterior only where clips are Gaussian; its sharpness is fitted to
-        the fifth of the step that a discriminant of the rest has not seen."""
-        held = held_out(features, labels)
+    def fitted(self, view: View, moments: Moments, features: Tensor, labels: Tensor) -> LinearHead:
+        """The discriminant is its own posterior only where clips are Gaussian. Its inverse temperature is fitted to a
+        fifth of the sample that a discriminant of the other clips has not seen."""
+        weight, bias = self._discriminant(view, moments)
+        figures = dict(view.figures)
+        held = held_out(self._vectors(view), labels)
+        scores = torch.zeros(0, self.classes)
         if held.any():
-            rest = moments.without(features[held], labels[held])
-            weight, bias, _ = discriminant(rest, self._rho(rest))
-            view.calibration.add(features[held] @ weight + bias, labels[held])
-        return self.fitted(view, moments)
-
-    def _rho(self, moments: Moments) -> float:
-        if self.options.shrinkage >= 0:
-            return self.options.shrinkage
-        return oas_weight(moments.within_scatter() / moments.total, moments.total)
-
-    def fitted(self, view: View, moments: Moments) -> LinearHead:
-        view.figures["shrinkage"] = self._rho(moments)
-        weight, bias, view.figures["jitter"] = discriminant(moments, view.figures["shrinkage"])
-        inverse_temperature = view.calibration.inverse_temperature
+            own_weight, own_bias = self._discriminant(view, moments.without(features[held], labels[held]))
+            scores = features[held] @ own_weight + own_bias
+        view.figures.update(figures)
         return LinearHead(
-            columns=view.columns, weight=weight, bias=bias, inverse_temperature=inverse_temperature
+            columns=view.columns,
+            weight=weight,
+            bias=bias,
+            inverse_temperature=self.calibrated(view, scores, labels[held]),
         )
+
+    def _vectors(self, view: View) -> Tensor:
+        """The sample's vectors, as they are: which of them are held out must not depend on how they are scaled."""
+        assert self.sample is not None
+        return (
+            self.sample.vectors if self.options.kernel == "fourier" else self.sample.vectors[:, view.columns]
+        )
+
+    def _discriminant(self, view: View, moments: Moments) -> tuple[Tensor, Tensor]:
+        """w (m, C) and b (C,) of the view's features as they are kept; sets its figures."""
+        standard = ClassMoments.of(moments).standardized() if self._scales_by_all_clips else None
+        scaled = moments if standard is None else standard.moments
+        rho = self.options.shrinkage
+        if rho < 0:
+            rho = oas_weight(covariance_of(scaled), scaled.total)
+        weight, bias, jitter = discriminant(scaled, rho)
+        view.figures["shrinkage"], view.figures["jitter"] = rho, jitter
+        if standard is not None:
+            weight = standard.inverse_deviation[:, None] * weight
+            bias = bias - standard.mean @ weight
+        return weight, bias
+
+
+def covariance_of(moments: Moments) -> Tensor:
+    """The covariance within classes (M, M). With one clip of each class there is none: then a multiple of the identity
+    with the trace of all clips' second moments, which makes the discriminant that of the nearest mean."""
+    covariance, total = moments.within_scatter() / moments.total, float(moments.gram.trace()) / moments.total
+    if moments.counts.max() > 1 and float(covariance.trace()) > ROUNDING * total:
+        return covariance
+    return torch.eye(moments.width, dtype=torch.float64) * (total / moments.width or 1.0)
 
 
 def discriminant(moments: Moments, rho: float) -> tuple[Tensor, Tensor, float]:
     """w (M, C), b (C,) and the jitter that the Cholesky factor of Sigma took."""
-    factor, jitter = cholesky_with_jitter(shrunk(moments.within_scatter() / moments.total, rho))
+    factor, jitter = cholesky_with_jitter(shrunk(covariance_of(moments), rho))
     means = moments.means().T
     weight = torch.cholesky_solve(means, factor)
     return weight, -(means * weight).sum(dim=0) / 2, jitter

@@ -38,10 +38,12 @@ def model_card(
     *,
     name: str | None = None,
     license: str | None = None,
+    notes: Sequence[str] = (),
 ) -> str:
     """The card of a model: what it answers, how to ask it, what it learnt from, its metrics, its limits.
 
-    `name`: OWNER/NAME where it is published; `license`: an identifier of the hub's, such as cc-by-4.0.
+    `name`: OWNER/NAME where it is published; `license`: an identifier of the hub's, such as cc-by-4.0; `notes`: further
+    limits.
     """
     method = _method(description.get("method", kind))
     parts = [
@@ -50,7 +52,7 @@ def model_card(
         _use(name),
         _data(labels, description, learning),
         _metrics(description),
-        _limits(learning),
+        _limits(learning, notes),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -209,7 +211,7 @@ def _metrics(description: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _limits(learning: LearningState | None) -> str:
+def _limits(learning: LearningState | None, notes: Sequence[str]) -> str:
     lines = [
         "## Limits",
         "",
@@ -218,6 +220,7 @@ def _limits(learning: LearningState | None) -> str:
         "- Its probabilities hold for clips like those that it learnt from. With other cameras, rooms and microphones "
         "it is less often right than it says.",
     ]
+    lines += [f"- {note[0].upper()}{note[1:]}." for note in notes]
     if learning is None:
         lines.append("- It answers, but cannot learn on: what that needs was not saved.")
     elif learning.exemplars:
@@ -226,5 +229,11 @@ def _limits(learning: LearningState | None) -> str:
             "in learning.safetensors and learning.json. Whoever has it has those."
         )
     else:
-        lines.append("- No single clip that it learnt from is kept; sums over clips may be.")
+        sample = learning.tensors.get("sample.labels")
+        kept = 0 if sample is None else sample.numel()
+        lines.append(
+            f"- It keeps sums over clips, and the feature vectors of {kept} clips in learning.safetensors."
+            if kept
+            else "- No single clip that it learnt from is kept; sums over clips may be."
+        )
     return "\n".join(lines)

@@ -114,7 +114,15 @@ def save_model(
         if learning is not None:
             save_tensors(part / "learning.safetensors", learning.tensors)
             write_json(part / "learning.json", learning.to_dict())
-        card = model_card(model.kind, labels, description, learning, name=name, license=license)
+        card = model_card(
+            model.kind,
+            labels,
+            description,
+            learning,
+            name=name,
+            license=license,
+            notes=getattr(model, "notes", ()),
+        )
         write_text(part / "README.md", card)
         write_json(part / "config.json", model_checksums.added(config, part))
 

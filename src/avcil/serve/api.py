@@ -150,6 +150,7 @@ def _prediction(name: str, answer: Answer, found: Sequence[Event]) -> dict[str, 
         "predictions": [{"label": label, "probability": p} for label, p in answer.probabilities.items()],
         "known": answer.known,
         "p_value": answer.p_value,
+        "threshold": answer.threshold,
         "modality": answer.modality,
         "notes": answer.notes,
         "events": [

@@ -88,9 +88,11 @@ def _sureness(look: Look) -> tuple[str, list[str]]:
     if len(reasons) < len(notes):
         source = f"{source} alone" + (f" ({'; '.join(reasons)})" if reasons else "")
         reasons = []
-    if answer.known is False and answer.p_value is not None:
-        share = f"only {100 * answer.p_value:.2g} % of clips of known classes are as unusual"
-        return f"This is the most similar known class, but {share}. Predicted from {source}.", reasons
+    if answer.known is False:
+        return (
+            f"This is the most similar known class, but {answer.why_unknown}. Predicted from {source}.",
+            reasons,
+        )
     level = "High" if answer.probability > 0.9 else "Medium" if answer.probability > 0.6 else "Low"
     return f"{level} confidence. Predicted from {source}.", reasons
 

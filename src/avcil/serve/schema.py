@@ -45,9 +45,15 @@ class Prediction(BaseModel):
     label: str
     probability: float
     predictions: list[ClassProbability] = Field(description="of all classes, likeliest first")
-    known: bool | None = Field(description="false: like none of the classes; null: the method cannot tell")
+    known: bool | None = Field(
+        description="false: unknown, by the p-value or by the threshold of the label; null: the model has neither"
+    )
     p_value: float | None = Field(
-        description="share of clips of the classes known that are as odd; known is false up to 0.05"
+        description="share of clips of known classes that are at least as unusual; known is false up to the error "
+        "rate, 0.05 unless the server was started with another"
+    )
+    threshold: float | None = Field(
+        description="probability that the label must reach, else known is false; null: no threshold"
     )
     modality: Literal["audio-visual", "audio", "visual"] = Field(description="what it was answered from")
     notes: str

@@ -22,6 +22,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from avcil.errors import InputError
+from avcil.inference.rejection import Rejection
 from avcil.reporting import attention_figure
 from avcil.serve.api import make_api
 from avcil.serve.authentication import Authentication
@@ -126,6 +127,7 @@ def serve(
     read_only: bool,
     names: Sequence[str] = (),
     password: str | None = None,
+    rejection: Rejection | None = None,
 ) -> None:
     """Serve a run until stopped; InputError if the address cannot be had or the run not served."""
     with temporary_folder() as cache:
@@ -133,6 +135,10 @@ def serve(
         listening = _listen(host, port)
         service = Service(run, work=work, limits=limits, read_only=read_only)
         try:
+            if rejection is not None:
+                rejection.check_classes(service.recognizer.classes_)
+                service.recognizer.rejection = rejection
+                service.recognizer.thresholds()  # refused now rather than for every clip
             app = make_app(service, names=names if names or is_loopback(host) else None, password=password)
             _announce(service, host, listening.getsockname()[1])
             if password is None and (names or not is_loopback(host)):

@@ -57,7 +57,8 @@ class TrainConfig:
     """Coupled L2, as Adam's `weight_decay`."""
     selection: Literal["best", "last"] = "best"
     """Which epoch's weights a step ends with: the best on the validation clips of all classes seen, or the last.
-    Methods in closed form have one pass and need no validation clip."""
+    A step whose new classes have no validation clip ends with the last. Methods in closed form have one pass and need
+    no validation clip."""
     device: str | None = None
     """Where networks are trained: cpu, cuda, cuda:1, ...; a GPU if there is one. Closed forms run on the processor."""
     precision: Literal["float32", "bfloat16", "float64"] | None = None

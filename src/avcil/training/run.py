@@ -85,15 +85,6 @@ class Run:
             whole_tokens=resolved.method_class.whole_tokens,
             watch=self.watch,
         )
-        if (
-            issubclass(resolved.method_class, GradientMethod)
-            and config.selection == "best"
-            and not self.data.rows("val", 0)
-        ):
-            raise InputError(
-                "no validation clip of the first step's classes, by which the best epoch is chosen. "
-                "Add clips of the split 'val', or train with --selection last"
-            )
         method = resolved.method_class(resolved.options, modality=config.modality)
         self.plan = self._plan(method, resolved)
         if self.plan is not None:
@@ -224,6 +215,9 @@ class Run:
                 progress=progress,
             )
             model = self.learner.learn(index, hooks)
+        if index == 0:
+            for note in hooks.notes:
+                self._say(note)
         with self.watch.during(TESTING):
             row, sizes = self._test(index, model)
         seconds = self.watch.read()

@@ -72,6 +72,8 @@ class Hooks:
     ) -> None:
         self.validate, self.log, self.save, self.tick, self.progress = validate, log, save, tick, progress
         self.summary: dict[str, Any] = {}
+        self.notes: tuple[str, ...] = ()
+        """What a user should know of the model."""
 
 
 class GradientLearner:
@@ -279,6 +281,8 @@ class ClosedFormLearner:
         self.method, self.data, self.config = method, data, config
         self.method.seed = config.seed
         self.method.part_widths = part_widths(data.store)
+        constants = {name: data.store.constants(name) for name in ("audio", "visual")}
+        self.method.constants = {name: found for name, found in constants.items() if found is not None}
 
     def learn(self, index: int, hooks: Hooks) -> Model:
         self.method.grow(len(self.data.benchmark.steps[index]))
@@ -291,6 +295,7 @@ class ClosedFormLearner:
         hooks.summary = {"best_epoch": 0, "val_accuracy": accuracy, "report": report}
         line = {"step": index, "epoch": 0, "losses": {}, "loss": None, "val_accuracy": accuracy}
         hooks.log(line | {"report": report})
+        hooks.notes = getattr(model, "notes", ())
         hooks.tick()
         return model
 

@@ -120,6 +120,9 @@ class SittingFeatures:
         """None: what a method needs to know of them is in its saved statistics."""
         return ()
 
+    def constants(self, modality: str) -> None:
+        """None: the saved statistics hold what scales the features."""
+
     def audio(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         assert self._audio is not None
         return self._audio[np.asarray(rows, dtype=np.int64)]

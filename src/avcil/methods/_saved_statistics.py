@@ -1,4 +1,4 @@
-"""What BLADE reads from saved statistics, checked: a file may come from anyone, or from an earlier version."""
+"""Statistics that closed-form methods read from files, checked: anyone may have written the file, in any version."""
 
 from __future__ import annotations
 
@@ -60,9 +60,7 @@ def moments_of_format_2(moments: dict[str, Tensor], embedding: dict[str, Tensor]
     counts = moments["counts"] if "counts" in moments else torch.zeros(0)
     checks.tensor(moments, "sums", (width, counts.numel()))
     checks.tensor(moments, "gram", (width * (width + 1) // 2,))
-    old = Moments.from_tensors(moments)
-    found = ClassMoments(width)
-    found.counts = old.counts
-    found.means = mean + old.means() * scale
-    found.within = old.within_scatter() * scale * scale[:, None]
+    found = ClassMoments.of(Moments.from_tensors(moments))
+    found.means = mean + found.means * scale
+    found.within = found.within * scale * scale[:, None]
     return found

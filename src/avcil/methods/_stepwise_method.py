@@ -1,0 +1,205 @@
+"""What closed-form methods share: they pool the clips of a step, and add them to their statistics together.
+
+B clips of a batch, n of the current step, P pooled width.
+
+The pooled vectors of the current step (8 n P bytes) are kept until `solve`. Then they enter the statistics and are
+dropped, except for a sample of them for calibration.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from avcil.closed_form.embedding import FROM_ENCODER, Embedding, Normalise, Pooling, Standard, pool
+from avcil.closed_form.joined_embedding import Block, JoinedEmbedding
+from avcil.closed_form.model import LinearHead, LinearScores
+from avcil.errors import AvcilError, InputError
+from avcil.methods._views import Figures, View, views_of
+from avcil.methods.base import ClosedFormMethod
+from avcil.models import checks
+from avcil.models.base import Modality, modality_parts
+
+
+def check_calibration_clips(count: int) -> None:
+    """Refuse a negative size of the calibration sample."""
+    if count < 0:
+        raise InputError(f"option calibration_clips must be 0 or more; not {count}")
+
+
+class StepwiseMethod(ClosedFormMethod):
+    """Base of the learners that take in a step's clips together, however they came in."""
+
+    pooling: Pooling = "mean"
+    """What is taken of a clip's visual tokens."""
+    embedding: JoinedEmbedding | None = None
+    """Set when the first clips come."""
+
+    def __init__(self, options: Any, *, modality: Modality) -> None:
+        super().__init__(options, modality=modality)
+        self.classes = 0
+        self.views: list[View] = []
+        """Its own modality's first; known once the first step came."""
+        self._waiting: list[tuple[tuple[Tensor, ...], Tensor]] = []
+        self._widths: list[int] = []
+        self._uses_constants: bool | None = None
+        """Whether features are scaled by the encoders' constants; None before the first clip."""
+
+    @abstractmethod
+    def blocks(self, vectors: int) -> list[Block]:
+        """How clips of so many vectors become features."""
+
+    @abstractmethod
+    def partial_fit(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
+        """Add a step: each clip's vectors, as `pool` gives them, and labels (n,)."""
+
+    @abstractmethod
+    def head(self, view: View) -> LinearHead:
+        """What the statistics give for a view; sets its figures."""
+
+    def make_views(self) -> list[View]:
+        """What it can answer from, its own modality first."""
+        assert self.embedding is not None
+        return views_of(self.embedding, self.modality, self.part_widths)[:1]
+
+    def scaling(self, *, to_length: bool) -> Normalise:
+        """How features are scaled; `to_length`: whether the encoders' constants are followed by scaling to length."""
+        wanted = self.options.normalise
+        if wanted != "encoder":
+            return wanted
+        if self._uses_constants is None:
+            self._uses_constants = self._standards() is not None
+        if not self._uses_constants:
+            return "first-step"
+        return "encoder-length" if to_length else "encoder"
+
+    def _standards(self) -> list[Standard] | None:
+        """The encoders' constants for each of a clip's vectors; None where some are unknown."""
+        has_audio, has_visual = modality_parts(self.modality)
+        names = ["audio"] * has_audio + ["visual"] * has_visual
+        if self.pooling != "mean" or any(name not in self.constants for name in names):
+            return None
+        own = [self.constants[name] for name in names]
+        return [(torch.from_numpy(found.center), torch.from_numpy(found.scale)) for found in own]
+
+    def fit_embedding(self, parts: tuple[Tensor, ...]) -> JoinedEmbedding:
+        """The embedding, from the encoders' constants or from the first step's vectors `parts`."""
+        return JoinedEmbedding.fit(self.blocks(len(parts)), parts, self._standards())
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Those of its own modality."""
+        return self.views[0].figures
+
+    def grow(self, count: int) -> None:
+        self.classes += count
+
+    def observe(self, audio: Tensor | None, visual: Tensor | None, labels: Tensor) -> None:
+        self._check(labels)
+        self._waiting.append((self.pooled(audio, visual), labels))
+
+    def pooled(self, audio: Tensor | None, visual: Tensor | None) -> tuple[Tensor, ...]:
+        """The vectors of clips: audio (B, Da), visual (B, T, S, Dv)."""
+        return pool(audio, visual, self.modality, self.pooling)
+
+    def _check(self, labels: Tensor) -> None:
+        if len(labels) and int(labels.max()) >= self.classes:
+            raise InputError(
+                f"class number {int(labels.max())} is unknown: there are {self.classes} classes. Grow first"
+            )
+
+    def solve(self) -> LinearScores:
+        self.flush()
+        if self.embedding is None:
+            raise AvcilError(f"method {self.name} has seen no clip yet")
+        return LinearScores(
+            self.name,
+            self.modality,
+            pooling=self.pooling,
+            embedding=self.embedding,
+            heads={view.modality: self.head(view) for view in self.views},
+        )
+
+    def flush(self) -> None:
+        """Take in what waits."""
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            parts = tuple(torch.cat(group) for group in zip(*(parts for parts, _ in waiting), strict=True))
+            self._widths = [part.shape[1] for part in parts]
+            self.partial_fit(parts, torch.cat([labels for _, labels in waiting]))
+
+    def common_tensors(self) -> dict[str, Tensor]:
+        """What is saved beside the statistics."""
+        assert self.embedding is not None
+        saved = prefixed("embedding", self.embedding.tensors()) | {"widths": torch.tensor(self._widths)}
+        if any(block.config.normalise in FROM_ENCODER for block, _ in self.embedding.blocks):
+            saved["uses_constants"] = torch.tensor(1)
+        part_widths = {modality: torch.tensor(widths) for modality, widths in self.part_widths.items()}
+        saved |= prefixed("part_widths", part_widths)
+        for view in self.views:
+            figures = {name: torch.tensor(value, dtype=torch.float64) for name, value in view.figures.items()}
+            own = prefixed("figure", figures) | {"calibration": view.calibration.losses}
+            saved |= prefixed(f"view.{view.modality}", own | {"oddities": view.oddities.counts})
+        return saved
+
+    def load_common(self, tensors: dict[str, Tensor]) -> None:
+        """Take up what `common_tensors` saved."""
+        has_audio, has_visual = modality_parts(self.modality)
+        vectors = has_audio + has_visual * (2 if self.pooling == "mean-deviation" else 1)
+        self._widths = checks.tensor(tensors, "widths", (vectors,), dtypes=(torch.int64,)).tolist()
+        if not all(0 < width <= checks.MOST for width in self._widths):
+            raise InputError(f"the saved widths are {self._widths}; allowed is from 1 to {checks.MOST}")
+        self.part_widths = self._loaded_part_widths(under("part_widths", tensors))
+        self._uses_constants = "uses_constants" in tensors  # those of before 0.2 have no such entry
+        inner = under("embedding", tensors)
+        self.embedding = JoinedEmbedding(
+            [
+                (Embedding(config, tuple(self._widths[i] for i in at), under(str(number), inner)), at)
+                for number, (config, at) in enumerate(self.blocks(len(self._widths)))
+            ]
+        )
+        for embedding, _ in self.embedding.blocks:
+            embedding.check()
+        self.views = self.make_views()
+        for view in self.views:
+            own = under(f"view.{view.modality}", tensors)
+            saved = under("figure", own)
+            view.figures = Figures({name: float(checks.tensor(saved, name, ())) for name in saved})
+            view.calibration.losses = checks.tensor(own, "calibration", view.calibration.losses.shape)
+            view.oddities.counts = checks.tensor(own, "oddities", view.oddities.counts.shape)
+        self._waiting = []
+
+    def _loaded_part_widths(self, tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+        """Saved widths of a combined encoder's parts, which must add up to the vector's."""
+        has_audio, has_visual = modality_parts(self.modality)
+        whole = ({"audio": self._widths[0]} if has_audio else {}) | (
+            {"visual": self._widths[-1]} if has_visual else {}
+        )
+        found = {}
+        for name, widths in tensors.items():
+            found[name] = tuple(
+                checks.tensor(tensors, name, (widths.numel(),), dtypes=(torch.int64,)).tolist()
+            )
+            if name not in whole or min(found[name], default=0) < 1 or sum(found[name]) != whole[name]:
+                raise InputError(
+                    f"the saved part widths of {name} are {found[name]!r:.60}, which do not add up"
+                )
+        return found
+
+    @classmethod
+    def load_model(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> LinearScores:
+        return LinearScores.from_config(cls.name, config, tensors)
+
+
+def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors under `prefix.name`."""
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What `prefixed` put away."""
+    start = prefix + "."
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
