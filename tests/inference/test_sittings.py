@@ -15,6 +15,7 @@ from avcil.data.clips import Clip
 from avcil.errors import InputError
 from avcil.features import FeatureStore
 from avcil.inference import ClipFeatures, Recognizer
+from avcil.methods.registry import method_names
 from avcil.saved_models.folder import load_saved
 from avcil.training.config import TrainConfig
 from avcil.training.run import train
@@ -74,9 +75,7 @@ def same(one: Recognizer, other: Recognizer) -> bool:
     return equal and a.labels == b.labels and a.learning.to_dict() == b.learning.to_dict()
 
 
-@pytest.mark.parametrize(
-    "method", ["blade", "ranpac", "slda", "rls", "av-cil", "icarl", "ss-il", "afc", "lwf", "fine-tuning"]
-)
+@pytest.mark.parametrize("method", [name for name in method_names() if name != "joint"])
 def test_sittings_equal_one_run(method, store, tmp_path):
     """A step by avcil train, the others in two sittings, saved and loaded between: the run of all, bit for bit."""
     whole, one = (taught(tmp_path, store, method, steps) for steps in (3, 1))
