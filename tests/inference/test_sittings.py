@@ -206,7 +206,7 @@ def test_forgetting_a_class(store, tmp_path):
     assert again.classes_ == ("c0", "c2", "c5", "c1")
     with pytest.raises(InputError, match="knows no class 'c9'"):
         again.forget_class("c9")
-    with pytest.raises(InputError, match=r"cannot forget.*blade, ranpac, rls, slda"):
+    with pytest.raises(InputError, match=r"cannot forget.*blade.*ranpac, rls, slda"):
         taught(tmp_path, store, "lwf", 1).forget_class("c0")
 
 
