@@ -14,7 +14,7 @@ Copy = Annotated[Path | None, arg(name="from", metavar="DIR")]
 
 @dataclass(frozen=True, kw_only=True)
 class List:
-    """The published benchmarks, a line each."""
+    """List the published benchmarks, one per line."""
 
     def run(self) -> None:
         """Print them."""
@@ -25,16 +25,17 @@ class List:
 
 @dataclass(frozen=True, kw_only=True)
 class Show:
-    """One benchmark on a page: classes, steps, clips of each class and split, memory, epochs, leak."""
+    """Show one benchmark: classes, steps, clips of each class and split, exemplars, epochs, overlap of training
+    and test videos."""
 
     name: Positional[Name]
     """The benchmark."""
     copy: Copy = None
-    """A copy of the release's split files; the cache of `avcil benchmark fetch` unless given."""
+    """A copy of the released split files. Default: the cache of `avcil benchmark fetch`."""
     classes_per_step: int | None = None
-    """Another step size than published."""
+    """Use another number of classes per step than published."""
     class_order_seed: int | None = None
-    """Shuffle the classes by this seed; the order of the released class numbers unless given."""
+    """Shuffle the classes with this seed. Default: the order of the released class numbers."""
 
     def run(self) -> None:
         """Print its card."""
@@ -46,16 +47,12 @@ class Show:
 
 @dataclass(frozen=True, kw_only=True)
 class Fetch:
-    """Get a benchmark's split files from the authors' release (a few MB), once; they are checked by
-    SHA-256.
-    """
+    """Download a benchmark's split files from the authors' release (a few MB) and check their SHA-256."""
 
     name: Positional[Name]
     """The benchmark."""
     copy: Copy = None
-    """Take them from a copy of the release instead of downloading: its data folder, or the one with the
-    files.
-    """
+    """Use a copy of the release instead of downloading: its data folder, or the folder with the files."""
 
     def run(self) -> None:
         """Fetch, and say where they are."""
@@ -70,7 +67,7 @@ class Fetch:
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """The published benchmarks of audio-visual class-incremental learning."""
+    """List, show or fetch the published benchmarks of audio-visual class-incremental learning."""
 
     action: OmitSubcommandPrefixes[
         Annotated[List, subcommand("list")]

@@ -10,14 +10,15 @@ from avcil.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """Render clips, train fine-tuning, AV-CIL and joint training, print a table, write a report, predict a clip."""
+    """Render clips, train fine-tuning, AV-CIL and joint training, print a table, write a report, and predict a
+    clip."""
 
     out: Path = Path("runs/demo")
-    """Where everything goes. Stopped, the same command goes on from there."""
+    """Output folder. The same command resumes an interrupted demo."""
     seed: int = 0
-    """Seed of clips and training."""
+    """Random seed of clips and training."""
     epochs: int = 40
-    """Passes over each step's clips."""
+    """Number of epochs in each step."""
 
     def __post_init__(self) -> None:
         if self.epochs < 1:

@@ -8,15 +8,15 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """Try everything that avcil does with something small: a line each, ok, missing or broken, and what to do. Exits
-    with 1 if something that avcil cannot do without is missing or broken. Needs no network."""
+    """Test each part of avcil with a small example. Prints ok, missing or broken for each, with advice. The exit
+    code is 1 if a required part is missing or broken. Needs no network."""
 
     out: Path = Path("runs")
-    """The folder that runs go into: whether it can be written, and how much room there is."""
+    """The folder for runs: test whether it is writable, and how much space is free."""
     ray: bool = False
-    """Start Ray on this machine, too, which takes seconds."""
+    """Also start Ray on this machine, which takes several seconds."""
     json: bool = False
-    """Print JSON for programs: works, and findings with status, what, figure, advice, core."""
+    """Print JSON: works, and findings with status, what, figure, advice, core."""
 
 
 def run(args: Args) -> int:

@@ -11,12 +11,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """List the encoders: license, size of the weights, shape of the features, speed on this machine, intended use."""
+    """List the encoders with license, size of the weights, shape of the features, speed on this machine, and
+    intended use."""
 
     speed: bool = True
-    """Measure how long each encoder that is ready takes for a clip of 3 s; --no-speed leaves that out."""
+    """Measure how long each installed encoder takes for a clip of 3 s. --no-speed omits this."""
     json: bool = False
-    """Print a JSON list, an object an encoder."""
+    """Print a JSON list with one object per encoder."""
 
 
 def run(args: Args) -> None:

@@ -14,18 +14,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """Write a recognizer's model as ONNX: a clip's features in, probabilities of its classes out. It is checked with
-    onnxruntime against the model before the file appears. Needs the extra [export]."""
+    """Export a model to ONNX. Inputs are a clip's features, outputs are class probabilities. The file is compared
+    with the model in ONNX Runtime before it is written. Needs the extra [export]."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """A finished run directory, or a model's folder."""
+    """A finished run directory, or a model folder."""
     out: Path
-    """The file, ending in .onnx; or a folder, for model.onnx in it."""
+    """The file to write, ending in .onnx, or a folder for model.onnx."""
     modality: Literal["audio-visual", "audio", "visual"] | None = None
-    """For clips that have only this of what the model was taught with, where it can answer from that alone; what it
-    was taught with unless given."""
+    """Export the model for clips with only this modality, if it can predict from it alone. Default: the modality
+    that the model was trained with."""
     method_file: Path | None = None
-    """The Python file of a method of your own that made the model; needed for methods in closed form alone."""
+    """The Python file of your own method. Needed only for closed-form models of a method that is not part of
+    avcil."""
 
 
 def run(args: Args) -> None:

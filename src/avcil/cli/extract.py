@@ -11,52 +11,54 @@ from tyro.conf import Positional
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """Encode the clips of a list into a feature store. The same command again goes on where it stopped."""
+    """Encode the clips of a list into a feature store. The same command resumes an interrupted extraction."""
 
     clips: Positional[Path]
-    """The clip list, a CSV with path,label,split[,start,end][,clip_id]; `avcil scan` makes one."""
+    """The clip list, a CSV file with path,label,split[,start,end][,clip_id]. `avcil scan` writes one."""
     out: Path
-    """The folder of the feature store, new or begun before."""
+    """The folder of the feature store. An existing store is resumed."""
     visual: str | None = None
-    """The visual encoder: patch-motion, efficientnet-lite0, videomae-base, hf:MODEL (a Hugging Face model or a folder),
-    several joined by +, or none. Unless given: patch-motion+efficientnet-lite0."""
+    """Visual encoder: patch-motion, efficientnet-lite0, videomae-base, hf:MODEL (a Hugging Face model or a
+    folder), several joined by +, or none. Default: patch-motion+efficientnet-lite0."""
     audio: str | None = None
-    """The audio encoder: log-mel, yamnet, audiomae[:CHECKPOINT], hf:MODEL (a Hugging Face model or a folder), several
-    joined by +, or none. Unless given: log-mel+yamnet."""
+    """Audio encoder: log-mel, yamnet, audiomae[:CHECKPOINT], hf:MODEL (a Hugging Face model or a folder), several
+    joined by +, or none. Default: log-mel+yamnet."""
     joint: str | None = None
-    """One encoder of frames and sound together, instead of --visual and --audio: hf:MODEL of the family PE-AV. Every
-    clip must have picture and sound."""
+    """One encoder for both modalities instead of --visual and --audio: hf:MODEL of the PE-AV family. Every clip
+    must have audio and frames."""
     audio_tokens: bool = False
-    """Store the tokens that the audio vector is made of as well, for methods of your own. yamnet, audiomae and
-    AST have them; combined encoders have none."""
+    """Also store the tokens that the audio vector is computed from, for your own methods. yamnet, audiomae and AST
+    support this; combined encoders do not."""
     missing: str = "skip"
-    """A clip without picture or sound: skip lists it in failures.csv, keep stores what it has, fail stops."""
+    """Clips without audio or without frames: skip lists them in failures.csv, keep stores the modality that
+    exists, fail stops."""
     dtype: Literal["float16", "float32"] = "float16"
-    """How features are stored: float16 takes half the disk."""
+    """Data type of stored features. float16 takes half the disk space."""
     add: bool = False
-    """Keep clips in use that the store holds and this list does not name. Otherwise the store keeps them, but training
-    does not use them."""
+    """Also use stored clips that this list does not name. By default they stay in the store, but training does not
+    use them."""
     retry_failed: bool = False
-    """Try the clips again that failed in an earlier run."""
+    """Try clips again that failed in an earlier run."""
     workers: int | None = None
-    """Clips read at once, each by a process of its own; one a processor core unless given."""
+    """Number of processes that read clips. Default: one per CPU core."""
     batch_size: int | Literal["auto"] = 16
-    """Clips encoded together; auto measures what is fast once for a store."""
+    """Clips encoded together. auto measures a fast size once per store."""
     shard_size: int = 64
-    """Clips a file of the store, at least, up to 1,024. A run that is killed loses at most so many."""
+    """Minimum number of clips in one file of the store, up to 1,024. A killed run loses at most this many."""
     device: str | None = None
-    """Where encoders run: cpu, cuda, cuda:1, ...; a GPU if there is one, for encoders that can use it."""
+    """Device of the encoders: cpu, cuda, cuda:1, ... Default: a GPU if there is one and the encoder supports it."""
     precision: Literal["float32", "bfloat16"] | None = None
-    """What encoders compute in; bfloat16 on a GPU, float32 on the processor unless given."""
+    """Data type of the computation. Default: bfloat16 on a GPU, float32 on a CPU."""
     shard: str | None = None
-    """I/N, such as 2/4: encode only the I-th of N parts of the list. N calls, on N machines perhaps, fill one store."""
+    """I/N, such as 2/4: encode only the I-th of N parts of the list. N commands, on one or several machines, fill
+    one store."""
     ray: str | None = None
-    """Work on a Ray cluster: HOST:PORT, auto for the one of this machine, local for a new one. Its nodes must have
-    the clips on the same paths. Needs the extra [distributed]."""
+    """Run on a Ray cluster: HOST:PORT, auto for the running one on this machine, local to start one. Its nodes
+    must have the clips on the same paths. Needs the extra [distributed]."""
     clip_seconds: float = 300.0
-    """Time that reading one clip may take; then it is listed as failed."""
+    """Time limit for reading one clip, in seconds. A clip that takes longer is listed as failed."""
     clip_megabytes: int = 2048
-    """Memory that reading one clip may take."""
+    """Memory limit for reading one clip, in MB."""
 
 
 def run(args: Args) -> None:

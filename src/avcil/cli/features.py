@@ -12,12 +12,12 @@ from tyro.conf import OmitSubcommandPrefixes, Positional, subcommand
 
 @dataclass(frozen=True, kw_only=True)
 class Show:
-    """What a store holds: encoders and their weights, how clips were read, clips by class and split, failures."""
+    """Show the contents of a store: encoders and their weights, sampling, clips by class and split, failures."""
 
     store: Positional[Path]
     """The feature store."""
     json: bool = False
-    """Print it for programs."""
+    """Print JSON."""
 
     def run(self) -> None:
         """Print it."""
@@ -28,14 +28,15 @@ class Show:
 
 @dataclass(frozen=True, kw_only=True)
 class Verify:
-    """Read all of a store: checksums, finite numbers, empty features, coverage. Exit code 1 if it is not sound."""
+    """Read all of a store and check checksums, finite values, empty features and coverage. The exit code is 1 if
+    it has errors."""
 
     store: Positional[Path]
     """The feature store."""
     clips: Path | None = None
     """A clip list that the store should cover."""
     json: bool = False
-    """Print it for programs."""
+    """Print JSON."""
 
     def run(self) -> int:
         """Print the verdict."""
@@ -49,16 +50,17 @@ class Verify:
 
 @dataclass(frozen=True, kw_only=True)
 class Compare:
-    """Cosine of each clip's features in two stores, such as own features and released ones."""
+    """Compute the cosine similarity of each clip's features in two stores, such as your own and the released
+    features."""
 
     a: Positional[Path]
     """A feature store."""
     b: Positional[Path]
-    """Another one with clips of the same ids."""
+    """Another feature store with clips of the same ids."""
     out: Path | None = None
-    """Write every clip's cosines to this CSV."""
+    """Write the similarity of every clip to this CSV file."""
     json: bool = False
-    """Print it for programs."""
+    """Print JSON."""
 
     def run(self) -> None:
         """Print the summary."""
@@ -72,7 +74,7 @@ class Compare:
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """Look into feature stores."""
+    """Show, verify or compare feature stores."""
 
     action: OmitSubcommandPrefixes[
         Annotated[Show, subcommand("show")]

@@ -16,22 +16,22 @@ from avcil.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """Remove clips, or a class, from a saved model, into a new model; the old model stays. Clips are read again and
-    subtracted: the result is that of never having learned them. Give only clips that were learned: a model does not
-    keep their names."""
+    """Remove clips or classes from a saved model and write a new model. The old model does not change. The clips
+    are read and subtracted, so the result equals a model that never learned them. Give only clips that were
+    learned: a model does not store their names, so this cannot be checked."""
 
     model: Annotated[Path, tyro.conf.Positional]
-    """A finished run directory, or a model's folder."""
+    """A finished run directory, or a model folder."""
     clips: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     """Files CLASS/clip.mp4, folders of clips as given to avcil learn, or one clip list (.csv: its train clips)."""
     out: Path
-    """Where the new model goes."""
+    """Folder of the new model."""
     classes: Annotated[tuple[str, ...], tyro.conf.arg(name="class")] = ()
-    """Classes that are never answered with again. What their clips say about the scatter of all classes stays; give
-    their clips instead to remove that, too."""
+    """Classes that must never be predicted again. Their clips still contribute to the shared covariance. To remove
+    that as well, give the clips instead."""
     held_out: float = 0.2
-    """The part of each folder's clips that avcil learn held out, which was not learned and is not subtracted; the same
-    value as there."""
+    """Fraction of each folder's clips that avcil learn held out. Use the same value as in avcil learn: these clips
+    were not learned, so they are not subtracted."""
 
     def __post_init__(self) -> None:
         if bool(self.clips) == bool(self.classes):

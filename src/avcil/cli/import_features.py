@@ -11,34 +11,30 @@ from tyro.conf import Positional
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """Import the features that the authors of AV-CIL released. The same command again goes on where it
-    stopped.
-    """
+    """Import the features that the authors of AV-CIL released. The same command resumes an interrupted import."""
 
     source: Positional[Path | None] = None
     """The unpacked folder, the archive, one of its parts, or a folder with them. Not with --download."""
     benchmark: Literal["ave-ci", "ks-ci", "vs100-ci", "vs100-ci-leak-free"]
-    """Whose features they are; it gives every clip its class and split."""
+    """The benchmark of the features. It defines the class and split of every clip."""
     out: Path
-    """The folder of the feature store, new or begun before."""
+    """The folder of the feature store. An existing store is resumed."""
     grid: str = "8x14x14"
-    """Visual tokens a clip, TxHxW: as released, or averaged to a grid that divides it, such as 8x7x7 or
-    8x1x1.
-    """
+    """Visual tokens per clip, TxHxW: as released, or averaged to a grid that divides it, such as 8x7x7 or 8x1x1."""
     dtype: Literal["float16", "float32"] = "float16"
-    """How features are stored: float16 takes half the disk."""
+    """Data type of stored features. float16 takes half the disk space."""
     shard_size: int = 64
-    """Clips a file of the store; so many are held in memory."""
+    """Number of clips in one file of the store. This many are held in memory."""
     check_archive: bool = True
-    """Compare the archive's checksums before anything is stored; it is read once more for that."""
+    """Verify the checksums of the archive first. This reads it one more time."""
     splits: Path | None = None
-    """A copy of the released split files; the cache of `avcil benchmark fetch` unless given."""
+    """A copy of the released split files. Default: the cache of `avcil benchmark fetch`."""
     download: bool = False
-    """Get split files and features first: 19.7 GB for ave-ci, 111 GB for ks-ci, 295 GB for vs100-ci."""
+    """Download split files and features first: 19.7 GB for ave-ci, 111 GB for ks-ci, 295 GB for vs100-ci."""
     download_to: Path | None = None
-    """Where downloaded archives go; the cache unless given."""
+    """Folder of downloaded archives. Default: the cache."""
     base_url: str | None = None
-    """The address of a folder that mirrors the archives; Hugging Face unless given."""
+    """URL of a folder that mirrors the archives. Default: Hugging Face."""
 
 
 def run(args: Args) -> None:

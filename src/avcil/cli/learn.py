@@ -18,21 +18,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """Teach a saved model classes from folders of clips; the old model stays until the new one is whole."""
+    """Add classes to a saved model from folders of clips. The old model stays in place until the new one is
+    complete."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """A finished run directory, or a model's folder."""
+    """A finished run directory, or a model folder."""
     clips: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Folders CLASS/clip.mp4, folders of such folders, or one clip list (.csv: its train clips are learnt, its test
-    clips are held out)."""
+    """Folders CLASS/clip.mp4, folders of such folders, or one clip list (.csv: its train clips are learned, its
+    test clips are held out)."""
     out: Path | None = None
-    """Where the new model goes; without it, it takes the old one's place."""
+    """Folder of the new model. Default: it replaces the old one."""
     extend: bool = False
-    """Clips of classes that it knows already are more clips of these."""
+    """Also learn additional clips of classes that the model already has."""
     rename: tuple[str, ...] = ()
-    """CLASS=NAME each: learn the clips of the folder CLASS as the class NAME."""
+    """CLASS=NAME, repeatable: learn the clips of the folder CLASS as the class NAME."""
     held_out: float = 0.2
-    """The part of each new class's clips that is not learnt, to ask about before and after; 0 for none."""
+    """Fraction of each new class's clips that is held out to measure accuracy before and after. 0 holds out none."""
 
     def __post_init__(self) -> None:
         if not self.clips:

@@ -19,25 +19,25 @@ from avcil.utils.files import is_storage_error
 from avcil.utils.version import __version__
 
 VERBS = {
-    "demo": "render clips, train four methods, print a table, write a report: the whole path in minutes",
-    "scan": "folders of clips -> a clip list",
-    "extract": "clip list -> feature store",
-    "features": "look into feature stores: show, verify, compare",
-    "train": "feature store -> a recognizer, step by step",
-    "reproduce": "a paper's table: methods x modalities x benchmarks x seeds, several runs at once",
-    "predict": "what a recognizer sees and hears in files and long videos",
-    "learn": "teach a saved model more classes from folders of clips",
-    "merge": "several saved models -> one that knows what each of them learned",
-    "rename": "a saved model with other class names",
-    "forget": "a saved model without some of its clips, or without a class",
-    "serve": "a recognizer as a page to ask and teach, and an HTTP API",
-    "export": "a saved model -> an ONNX file, for programs without avcil",
-    "report": "runs -> one HTML page",
-    "benchmark": "the published benchmarks: what they hold, fetching their split files",
-    "import-features": "the features that AV-CIL's authors released -> feature store",
-    "methods": "the methods and their options",
-    "encoders": "the encoders of avcil extract: license, size, speed on this machine, intended use",
-    "doctor": "what is installed, what works, what to do about the rest",
+    "demo": "render clips, train four methods, print a table and write a report, in minutes",
+    "scan": "list the clips of folders",
+    "extract": "encode the clips of a list into a feature store",
+    "features": "show, verify or compare feature stores",
+    "train": "train a model step by step on a feature store",
+    "reproduce": "train many runs in parallel and print a table of results",
+    "predict": "predict the classes of clips, or a timeline of long videos",
+    "learn": "add classes to a saved model",
+    "merge": "combine saved models into one",
+    "rename": "rename classes of a saved model",
+    "forget": "remove clips or classes from a saved model",
+    "serve": "serve a model as a web page and an HTTP API",
+    "export": "export a saved model to ONNX",
+    "report": "write an HTML report of runs",
+    "benchmark": "list, show or fetch the published benchmarks",
+    "import-features": "import the features released by AV-CIL's authors",
+    "methods": "list the methods and their options",
+    "encoders": "list the encoders: license, size, speed on this machine, intended use",
+    "doctor": "check the installation",
 }
 
 
@@ -51,13 +51,13 @@ def usage() -> str:
     lines = [f"  {verb:<{width}}  {summary}" for verb, summary in VERBS.items()]
     return "\n".join(
         [
-            "avcil teaches a recognizer new classes of videos with sound, step by step, without forgetting.",
+            "avcil: audio-visual class-incremental learning",
             "",
-            "usage: avcil VERB [options]        avcil VERB --help shows a verb's options",
+            "usage: avcil COMMAND [options]        avcil COMMAND --help shows the options of a command",
             "",
             *lines,
             "",
-            "Before the verb: --version. Anywhere: --debug, which shows where an error arose.",
+            "avcil --version prints the version. --debug, with any command, shows the traceback of an error.",
         ]
     )
 

@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """Merge models of the method blade into one that equals a model taught all their clips. They need the same
-    encoders, modality and options; no clip is read."""
+    """Merge models of the method blade. The result equals one model trained on all their clips. The models must
+    have the same encoders, modality and options. No clip is read."""
 
     models: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Two or more finished run directories, or models' folders."""
+    """Two or more finished run directories, or model folders."""
     out: Path
-    """Where the merged model goes; the others stay as they are."""
+    """Folder of the merged model. The other models do not change."""
     same_classes: bool = False
-    """Classes of the same name are the same class: their clips are added up."""
+    """Treat classes with the same name as one class."""
     rename: tuple[str, ...] = ()
-    """OLD=NEW each: the class OLD of the second and later models becomes the class NEW of the merged one."""
+    """OLD=NEW, repeatable: the class OLD of the second and later models becomes the class NEW of the merged model."""
 
     def __post_init__(self) -> None:
         if len(self.models) < 2:

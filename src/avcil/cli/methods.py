@@ -14,10 +14,10 @@ import tyro
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """List the methods, or show the options of some."""
+    """List the methods, or show the options of the named methods."""
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """Methods to show with their options; none shows the list."""
+    """Methods to show with their options. Default: list all methods."""
 
 
 def run(args: Args) -> None:

@@ -23,40 +23,42 @@ SUFFIXES: dict[str, Format] = {".json": "json", ".csv": "csv", ".vtt": "webvtt",
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """Predict the class of each clip, or a timeline of events for long videos. Exits with 2 if a file could not be
-    predicted; the others are."""
+    """Predict the class of each clip, or a timeline of events for long videos. The exit code is 2 if a file could
+    not be predicted; the other files are predicted."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """A finished run directory, or its model folder."""
+    """A finished run directory, or a model folder."""
     clips: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Media files, folders of them, or patterns in quotes."""
+    """Media files, folders, or glob patterns in quotes."""
     top: int = 3
-    """How many classes to show for a clip."""
+    """Number of classes shown per clip."""
     method_file: Path | None = None
-    """The Python file of a method of your own that made the model; needed for methods in closed form alone."""
+    """The Python file of your own method. Needed only for closed-form models of a method that is not part of
+    avcil."""
     error_rate: float = 0.05
-    """Report a clip as possibly of an unknown class if at most this share of clips of known classes is as unusual.
-    About this share of clips of known classes is then reported by mistake. Only models of blade have this test."""
+    """Significance level of the test for unknown classes, which models of blade have. A clip is reported as
+    possibly of an unknown class if its p-value is not above this level. About this fraction of clips of known
+    classes is rejected by mistake."""
     threshold: tuple[str, ...] = ()
-    """CLASS=PROBABILITY, as in doorbell=0.8: report a clip as possibly of an unknown class where CLASS is its most
-    probable class with a smaller probability."""
+    """CLASS=PROBABILITY, such as doorbell=0.8: report a clip as possibly of an unknown class if CLASS is its most
+    probable class with a smaller probability. Repeatable."""
     precision: float | None = None
-    """Choose a threshold for each other class, such that this share of its predictions is right, as in 0.95; estimated
-    from leave-one-out predictions of the model's calibration sample. Only models of blade have one."""
+    """Choose a threshold for each other class such that this fraction of its predictions is correct, such as 0.95.
+    It is estimated from leave-one-out predictions of the calibration sample, which only models of blade have."""
     json: bool = False
-    """Print a JSON list with an object for each file: path, label, probability, predictions, known, p_value, threshold,
-    notes; or path and error."""
+    """Print a JSON list with one object per file: path, label, probability, predictions, known, p_value,
+    threshold, notes; or path and error."""
     window: str | None = None
-    """Predict windows of this length, as in 2s, of each file: a timeline of events."""
+    """Predict a timeline from windows of this length, such as 2s."""
     hop: str | None = None
-    """Seconds from one window to the next, as in 0.5s; a quarter of the window if not given."""
+    """Time from one window to the next, such as 0.5s. Default: a quarter of the window."""
     format: Format | None = None
-    """What is printed, or written to --out: text, json, csv, and webvtt with --window."""
+    """Format of the output, printed or written to --out: text, json, csv, and webvtt with --window."""
     out: Path | None = None
-    """Also write the results to a file. Its suffix (.json, .csv, .vtt, .txt) selects the format."""
+    """Also write the results to this file. Its suffix (.json, .csv, .vtt, .txt) selects the format."""
     explain: Path | None = None
-    """Print the contribution of each modality and encoder to each prediction, and write to this folder a JSON file and
-    a video of each clip with the attention or sensitivity map drawn over it."""
+    """Print the contribution of each modality and encoder to each prediction. Also write a JSON file and a video
+    of each clip with its attention or sensitivity map to this folder."""
 
     def __post_init__(self) -> None:
         if self.top < 1:

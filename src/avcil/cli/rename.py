@@ -14,14 +14,14 @@ from avcil.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """Give classes of a saved model other names, in a new model; the old model stays."""
+    """Rename classes of a saved model and write a new model. The old model does not change."""
 
     model: Annotated[Path, tyro.conf.Positional]
-    """A finished run directory, or a model's folder."""
+    """A finished run directory, or a model folder."""
     names: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """OLD=NEW each, in this order."""
+    """OLD=NEW, repeatable, applied in order."""
     out: Path
-    """Where the new model goes."""
+    """Folder of the new model."""
 
     def __post_init__(self) -> None:
         if not self.names:

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """Write one HTML page about runs: accuracies, forgetting, confusion, explanations of test clips."""
+    """Write an HTML report of runs: accuracies, forgetting, confusion matrices, and explanations of test clips."""
 
     runs: Positional[tuple[Path, ...]]
-    """Run directories, as `avcil train` leaves them. Runs that differ in the seed alone are averaged."""
+    """Run directories of `avcil train`. Runs that differ only in the seed are averaged."""
     out: Path
-    """The HTML file to write. It needs nothing beside it, so it can be sent as it is."""
+    """The HTML file to write. It contains everything it needs."""
     examples: int = 4
-    """Explained test clips of each of two runs: the first audio-visual run of a network, and the first of a closed
-    form. 0 explains none."""
+    """Number of test clips explained for each of two runs: the first audio-visual run of a network, and the first
+    of a closed-form method. 0 explains none."""
 
 
 def run(args: Args) -> None:

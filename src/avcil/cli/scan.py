@@ -11,21 +11,22 @@ from tyro.conf import Positional
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """List the clips of a folder: SPLIT/CLASS/clip, or CLASS/clip with a split drawn by a seed."""
+    """List the clips of a folder and assign them to splits. Folders are SPLIT/CLASS/clip, or CLASS/clip with
+    random splits."""
 
     folder: Positional[Path]
-    """The folder of media files."""
+    """The folder with the media files."""
     out: Path
-    """The clip list to write, a CSV."""
+    """The clip list to write, a CSV file."""
     val_fraction: float = 0.15
-    """The part of each class drawn for validation where the folder has no val split; 0 draws none."""
+    """Fraction of each class drawn for validation if the folder has no val split. 0 draws none."""
     test_fraction: float = 0.2
-    """The part of each class drawn for testing where the folder has no test split."""
+    """Fraction of each class drawn for testing if the folder has no test split."""
     seed: int = 0
-    """The seed of the draw."""
+    """Random seed of the splits."""
     layout: Literal["class", "split"] | None = None
-    """What the folders mean: class is CLASS/clip, split is SPLIT/CLASS/clip. Unless given, the folders decide, and an
-    ambiguous case is an error. With class, a class can be named train, val or test."""
+    """What the folders mean: class is CLASS/clip, split is SPLIT/CLASS/clip. By default it is detected, and an
+    ambiguous folder is an error. With class, a class can be named train, val or test."""
 
 
 def run(args: Args) -> None:

@@ -14,40 +14,43 @@ from avcil.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """Serve a recognizer: ask it about clips, teach it classes, undo. The given run is never changed."""
+    """Serve a model as a web page and an HTTP API that predict clips, add classes and undo updates. The given run
+    is never changed."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """A finished run directory, or a model's folder."""
+    """A finished run directory, or a model folder."""
     host: str = "127.0.0.1"
-    """Address to listen at; any but this machine's own lets others in: set a password then."""
+    """Address to listen at. Any address but a local one lets other machines connect: set a password then."""
     allowed_host: tuple[str, ...] = ()
-    """Host names that requests may be for, as in clips.example.org, when a proxy on this machine hands them on."""
+    """Accepted host names of requests, such as clips.example.org, if a proxy forwards them."""
     port: int = 7860
-    """Port to listen at; 0 takes a free one."""
+    """Port to listen at. 0 selects a free port."""
     state_dir: Path | None = None
-    """Folder for what it is taught; RUN.taught beside the run if not given."""
+    """Folder for added classes. Default: RUN.taught beside the run."""
     max_upload: str = "200MB"
-    """Size of one upload at most."""
+    """Maximum size of one upload."""
     max_seconds: float = 120.0
-    """Length of one clip at most."""
+    """Maximum duration of one clip, in seconds."""
     max_clips: int = 50
-    """Clips of one teaching at most."""
+    """Maximum number of clips in one update."""
     workers: int = 2
-    """Clips that are answered at once."""
+    """Number of clips predicted at the same time."""
     max_queue: int = 256
-    """Clips that may wait for a worker; more are rejected with status 503."""
+    """Maximum number of clips waiting for a worker. Further requests receive HTTP 503 with Retry-After."""
     password_file: Path | None = None
-    """File with the password that page and API ask for; or set the environment variable AVCIL_PASSWORD."""
+    """File with the password of page and API. Alternatively, set the environment variable AVCIL_PASSWORD."""
     read_only: bool = False
-    """Let nobody teach."""
+    """Do not let clients add classes."""
     error_rate: float = 0.05
-    """Report a clip as possibly of an unknown class if at most this share of clips of known classes is as unusual."""
+    """Significance level of the test for unknown classes, which models of blade have. A clip is reported as
+    possibly of an unknown class if its p-value is not above this level. About this fraction of clips of known
+    classes is rejected by mistake."""
     threshold: tuple[str, ...] = ()
-    """CLASS=PROBABILITY, as in doorbell=0.8: report a clip as possibly of an unknown class where CLASS is its most
-    probable class with a smaller probability."""
+    """CLASS=PROBABILITY, such as doorbell=0.8: report a clip as possibly of an unknown class if CLASS is its most
+    probable class with a smaller probability. Repeatable."""
     precision: float | None = None
-    """Choose a threshold for each other class, such that this share of its predictions is right, as in 0.95; estimated
-    from leave-one-out predictions of the model's calibration sample. Only models of blade have one."""
+    """Choose a threshold for each other class such that this fraction of its predictions is correct, such as 0.95.
+    It is estimated from leave-one-out predictions of the calibration sample, which only models of blade have."""
 
     def __post_init__(self) -> None:
         check_rejection(self.error_rate, self.threshold, self.precision)

@@ -15,67 +15,69 @@ from avcil.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class ReproduceConfig:
-    """Train many runs, several at once, and print their table. The same command goes on where it stopped."""
+    """Train many runs in parallel and print a table of their results. The same command resumes interrupted runs."""
 
     features: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Feature stores, one for each benchmark."""
+    """Feature stores, one per benchmark."""
     out: Path
-    """The folder of the runs (runs/) and the tables."""
+    """Output folder for the runs (runs/) and the tables."""
     benchmark: tuple[str, ...] = ()
     """The published benchmark of each store: ave-ci, ks-ci, vs100-ci, vs100-ci-leak-free."""
     classes_per_step: tuple[int, ...] = ()
-    """For own data: classes that arrive at each step. Several: compare them."""
+    """For your own data: classes that arrive at each step. Several values are compared."""
     steps: tuple[Path, ...] = ()
-    """For own data, instead: a file for each store that lists its steps, JSON or CSV."""
+    """For your own data, instead of `classes_per_step`: for each store, a JSON or CSV file with the classes of
+    each step."""
     methods: tuple[str, ...] = ()
     """Rows of the table: methods, variants (icarl-nme), or either with options (av-cil:lambda_class=0.5)."""
     study: str = "comparison"
     """What is compared: comparison, ablation-d-avsc, ablation-vad, classifiers, memory-size, step-size."""
     modalities: tuple[Literal["audio", "visual", "audio-visual"], ...] = ()
-    """Columns of the table; all that the study and the stores have unless given."""
+    """Columns of the table. Default: all modalities that the study and the stores have."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Seeds of training; figures are mean ± standard deviation over them."""
+    """Random seeds of training. Results are mean ± standard deviation over them."""
     class_order_seeds: tuple[int, ...] = ()
-    """Orders of classes, each run with every seed; the natural or published order unless given."""
+    """Seeds of class orders, each combined with every training seed. Default: natural or published order."""
     exemplars: tuple[int, ...] = ()
-    """Exemplars in all. Several: compare them. Published benchmarks have their own unless given."""
+    """Total number of exemplars. Several values are compared. Default for published benchmarks: the published
+    number."""
     exemplars_per_class: tuple[int, ...] = ()
-    """Exemplars of each class, instead. Several: compare them."""
+    """Number of exemplars per class, instead of `exemplars`. Several values are compared."""
     epochs: int | None = None
-    """Passes over each step's clips; as published unless given, 100 for own data."""
+    """Number of epochs in each step. Default: as published; 100 for your own data."""
     batch_size: int | None = None
-    """New clips in a batch; 256 unless given."""
+    """New clips per batch. Default: 256."""
     exemplar_batch_size: int | None = None
-    """Exemplars beside them; 128 unless given."""
+    """Exemplars per batch, in addition to the new clips. Default: 128."""
     learning_rate: float | None = None
-    """1e-3 unless given."""
+    """Learning rate. Default: 1e-3."""
     weight_decay: float | None = None
-    """1e-4 unless given."""
+    """Weight decay. Default: 1e-4."""
     selection: Literal["best", "last"] | None = None
-    """Which epoch's weights a step ends with; best unless given."""
+    """Weights at the end of a step: those of the best or of the last epoch. Default: best."""
     device: str | None = None
-    """Where networks are trained: cpu, cuda, cuda:1, ...; a GPU if there is one."""
+    """Device of the training: cpu, cuda, cuda:1, ... Default: a GPU if there is one."""
     precision: Literal["float32", "bfloat16", "float64"] | None = None
-    """Numbers of the computation; bfloat16 on a GPU (weights and sums in float32), else float32, unless given."""
+    """Data type of the computation. Default: bfloat16 on a GPU (weights and sums in float32), else float32."""
     max_memory: str | None = None
-    """Memory that each run may take, such as 8GB: of the GPU where it uses one, else of the machine. Unless given, runs
-    at the same time share what one alone would take."""
+    """Memory limit of each run, such as 8GB. It applies to the GPU if one is used, else to main memory. By
+    default, parallel runs share the limit of a single run."""
     ray: str | None = None
-    """Runs on a Ray cluster instead of this machine: HOST:PORT, auto for the one of this machine, local for a new one.
-    Its nodes must share the stores and `out` on the same paths. Needs the extra [distributed]."""
+    """Run on a Ray cluster: HOST:PORT, auto for the running one on this machine, local to start one. Its nodes
+    must have the stores and `out` on the same paths. Needs the extra [distributed]."""
     jobs: int | None = None
-    """Runs at the same time; unless given, as many as there are processor cores for their threads."""
+    """Number of parallel runs. Default: as many as the CPU cores allow."""
     threads: int = 1
-    """Threads of each run. Results depend on it in their last bits: keep it for a table."""
+    """Threads per run. The last bits of results depend on it, so use one value for a whole table."""
     checkpoint_seconds: float = 30.0
-    """How often, in seconds, each run saves its progress; what a kill can cost it."""
+    """Seconds between checkpoints of each run. A killed run loses at most this much work."""
     track: Literal["tensorboard", "trackio", "wandb"] | None = None
-    """Show losses and accuracies of the runs in a tracker, too."""
+    """Also log losses and accuracies of the runs to an experiment tracker."""
     plot: tuple[Literal["frontier"], ...] = ()
-    """Pictures beside the tables. frontier: accuracy against bytes kept (exemplars, teacher, statistics) and against
-    seconds of training."""
+    """Plots to write beside the tables. frontier: accuracy against stored bytes (exemplars, teacher, statistics)
+    and against training time."""
     dry_run: bool = False
-    """Print the plan and train nothing."""
+    """Print the plan without training."""
 
     def __post_init__(self) -> None:
         def require(condition: bool, message: str) -> None:

@@ -17,64 +17,68 @@ DEFAULT_MEMORY_PER_CLASS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Train a method step by step on a feature store."""
+    """Train a method on a feature store, step by step."""
 
     features: Annotated[Path, tyro.conf.Positional]
-    """The feature store, as `avcil extract` made it."""
+    """The feature store, written by `avcil extract`."""
     out: Path
-    """The run directory. The same command goes on where a killed run stopped."""
+    """The run directory. The same command resumes an interrupted run."""
     method: str = "blade"
     """Name of a method (`avcil methods` lists them; av-cil is the paper's), or a Python file that defines one."""
     set: tuple[str, ...] = ()
-    """Options of the method, NAME=VALUE each; `avcil methods` lists them."""
+    """Options of the method, NAME=VALUE each. `avcil methods NAME` lists them."""
     modality: Literal["audio-visual", "audio", "visual"] = "audio-visual"
-    """What the recognizer is given of a clip."""
+    """Modality that the model is trained with."""
     benchmark: str | None = None
-    """A published benchmark, ave-ci, ks-ci, vs100-ci or vs100-ci-leak-free: its steps, splits and memory."""
+    """A published benchmark, ave-ci, ks-ci, vs100-ci or vs100-ci-leak-free, which defines steps, splits and the
+    number of exemplars."""
     classes_per_step: int | None = None
-    """Classes that arrive at each step, in the order of `class_order_seed`; with `benchmark`, another size."""
+    """Classes that arrive at each step, in the order of `class_order_seed`. With `benchmark`, it replaces the
+    published number."""
     steps: Path | None = None
-    """Instead of `classes_per_step`: a file of the steps, JSON [["cat", "dog"], ["owl"]] or CSV, a row a step."""
+    """Instead of `classes_per_step`, a file with the classes of each step: JSON such as [["cat", "dog"], ["owl"]],
+    or CSV with one row per step."""
     class_order_seed: int | None = None
-    """Shuffles the classes over the steps; without it they come in natural or published order."""
+    """Shuffle the classes with this seed. Default: natural or published order."""
     seed: int = 0
-    """Seed of initial weights, batches and the choice of exemplars."""
+    """Random seed of initial weights, batches and exemplars."""
     exemplars: int | None = None
-    """Exemplars that a rehearsal method keeps in all, shared by the classes seen; or give `exemplars_per_class`.
-    With `benchmark`, the published number unless given."""
+    """Total number of exemplars of a rehearsal method, shared by all classes seen. Alternatively, give
+    `exemplars_per_class`. With `benchmark`, the default is the published number."""
     exemplars_per_class: int | None = None
-    """Exemplars of each class; 10 where neither is given."""
+    """Number of exemplars per class. Default: 10, if `exemplars` is not given either."""
     epochs: int = 100
-    """Passes over each step's clips. This and what follows is for methods trained by gradient; those in closed form
-    take one pass."""
+    """Number of epochs in each step. This and all following options are for methods trained by gradient descent;
+    closed-form methods make one pass."""
     batch_size: int = 256
-    """New clips in a batch; with fewer clips, all of them. A last incomplete batch is dropped."""
+    """New clips per batch. If there are fewer clips, all of them. An incomplete last batch is dropped."""
     exemplar_batch_size: int = 128
-    """Exemplars beside them, for methods that pair the two."""
+    """Exemplars per batch, in addition to the new clips, for methods with paired batches."""
     learning_rate: float = 1e-3
-    """Adam's; a new optimizer at each step, no schedule."""
+    """Learning rate of Adam. Each step starts with a new optimizer; there is no schedule."""
     weight_decay: float = 1e-4
-    """Coupled L2, as Adam's `weight_decay`."""
+    """L2 weight decay of Adam, coupled."""
     selection: Literal["best", "last"] = "best"
-    """Which epoch's weights a step ends with: the best on the validation clips of all classes seen, or the last.
-    A step whose new classes have no validation clip ends with the last. Methods in closed form have one pass and need
-    no validation clip."""
+    """Weights at the end of a step: those of the epoch with the best accuracy on the validation clips of all
+    classes seen, or of the last epoch. A step whose new classes have no validation clips ends with the last
+    epoch. Closed-form methods make one pass and need no validation clips."""
     device: str | None = None
-    """Where networks are trained: cpu, cuda, cuda:1, ...; a GPU if there is one. Closed forms run on the processor."""
+    """Device of the training: cpu, cuda, cuda:1, ... Default: a GPU if there is one. Closed-form methods run on
+    the CPU."""
     precision: Literal["float32", "bfloat16", "float64"] | None = None
-    """Numbers of the computation. bfloat16: visual tokens and the products over them, beside weights, sums and
-    optimizer in float32; a GPU's default. float32: the processor's default. float64: for comparisons."""
+    """Data type of the computation. bfloat16: visual tokens and products over them in bfloat16, weights, sums and
+    optimizer in float32; default on a GPU. float32: default on a CPU. float64: for comparisons."""
     max_memory: str | None = None
-    """Memory that training may take, such as 8GB, for each of several processes: of the GPU where it uses one, else of
-    the machine; 85 or 60 % of it unless given. Clips that do not fit are read as they are needed, and a batch that does
-    not fit goes in parts."""
+    """Memory limit of the training, such as 8GB, per process. It applies to the GPU if one is used, else to main
+    memory. Default: 85 % of the GPU's memory, 60 % of main memory. Clips that do not fit are read when needed,
+    and a batch that does not fit is processed in parts."""
     teacher_cache: Literal["auto", "memory", "none"] = "auto"
-    """Where what the last step's model says of each clip is kept, so that it is asked once: the nearest of GPU, memory
-    and disk that has room (auto), no disk (memory), or nowhere (none)."""
+    """Where the outputs of the previous step's model are cached. auto: GPU, main memory or disk, the first with
+    enough space. memory: not on disk. none: no cache."""
     checkpoint_seconds: float = 30.0
-    """How often, in seconds, a step's progress is saved; what a kill can cost."""
+    """Seconds between checkpoints within a step. A killed run loses at most this much work."""
     track: Literal["tensorboard", "trackio", "wandb"] | None = None
-    """Show losses and accuracies in a tracker, too; the run directory is the same with and without."""
+    """Also log losses and accuracies to an experiment tracker. The run directory is the same with and without."""
 
     def __post_init__(self) -> None:
         def require(condition: bool, message: str) -> None:
