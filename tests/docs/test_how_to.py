@@ -47,7 +47,7 @@ def test_the_loss_is_trained_on(tmp_path, store):
     words = namespace["entropy"].__doc__
     example = doctest.DocTestParser().get_doctest(words, namespace, "entropy", None, 0)
     assert doctest.DocTestRunner().run(example).failed == 0
-    file = tmp_path / "decided.py"
+    file = tmp_path / "low_entropy.py"
     file.write_text(f"{loss}\n{method}")
     words = ["train", store, "--method", file, "--set", "entropy_weight=0.05", "--classes-per-step", "3"]
     words += ["--epochs", "2", "--exemplars-per-class", "2", "--out", tmp_path / "run"]
