@@ -239,6 +239,17 @@ def test_a_folder_of_something_else_is_left_alone(store: Path, tmp_path: Path) -
         reproduce(config(store, tmp_path), quiet=True)
 
 
+@pytest.mark.parametrize("package", ["scipy", "matplotlib"])
+def test_missing_packages_are_named_before_any_run(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    """Tables need SciPy, and pictures matplotlib; neither is a dependency of avcil without an extra."""
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InputError, match=rf"needs {package}. Install with: pip install 'avcil\[reproduce\]'"):
+        reproduce(config(store, tmp_path / "out", plot=("frontier",)))
+    assert not (tmp_path / "out").exists()
+
+
 def test_two_reproductions_do_not_share_a_folder(store: Path, tmp_path: Path) -> None:
     """The second is told at once."""
     from avcil.utils.files import folder_lock

@@ -8,17 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import special, stats
+from scipy import stats
 
-from avcil.experiments.significance import (
-    compare,
-    holm,
-    incomplete_beta,
-    paired_t_p,
-    sign_flip_p,
-    t_quantile,
-    t_two_sided,
-)
+from avcil.experiments.significance import compare, holm, sign_flip_p
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 8, 12])
@@ -34,28 +26,18 @@ def test_sign_flip_equals_scipy_over_all_patterns(n: int) -> None:
     assert sign_flip_p(differences) == pytest.approx(outside.pvalue, abs=1e-12)
 
 
-@pytest.mark.parametrize("n", [2, 3, 10, 40])
+@pytest.mark.parametrize("n", [2, 3, 13, 40])
 def test_t_test_and_interval_equal_scipy(n: int) -> None:
     """p and the 95 % interval are Student's."""
     differences = np.random.default_rng(n).normal(0.3, 1.0, n)
     outside = stats.ttest_1samp(differences, 0.0)
-    assert paired_t_p(differences) == pytest.approx(outside.pvalue, rel=1e-10)
     interval = outside.confidence_interval(0.95)
     found = compare(differences)
+    if n > 12:
+        assert found.p == pytest.approx(outside.pvalue, rel=1e-10)
     assert found.low == pytest.approx(interval.low, rel=1e-9)
     assert found.high == pytest.approx(interval.high, rel=1e-9)
     assert found.test == ("exact sign-flip" if n <= 12 else "paired t")
-
-
-def test_distribution_functions_equal_scipy() -> None:
-    """Far into the tails and for few and many degrees of freedom."""
-    for freedom in (1, 2, 7, 30, 500):
-        for t in (0.0, 0.01, 0.7, 2.5, 12.0, 80.0):
-            assert t_two_sided(t, freedom) == pytest.approx(2 * stats.t.sf(t, freedom), rel=1e-9)
-        assert t_quantile(0.975, freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=1e-10)
-    for a, b, x in ((0.5, 0.5, 0.3), (2, 9, 0.9), (30, 0.5, 0.99), (1, 1, 0.25)):
-        assert incomplete_beta(a, b, x) == pytest.approx(special.betainc(a, b, x), rel=1e-10)
-    assert (incomplete_beta(2, 3, 0.0), incomplete_beta(2, 3, 1.0)) == (0.0, 1.0)
 
 
 def test_holm_equals_a_computation_by_hand() -> None:
@@ -65,12 +47,17 @@ def test_holm_equals_a_computation_by_hand() -> None:
 
 
 def test_few_pairs_say_little() -> None:
-    """One pair says nothing; three can say no more than 0.25; no difference at all is p = 1."""
+    """One pair has no p; of three, p is at least 0.25; equal runs have p = 1, many equal differences p = 0."""
     assert (compare([0.5]).p, compare([0.5]).low, compare([0.5]).test) == (None, None, "none")
     assert compare([9.0, 10.0, 11.0]).p == 0.25
     assert compare([0.0, 0.0, 0.0]).p == 1.0
     assert compare([0.0] * 20).p == 1.0
     assert compare([1.0] * 20).p == 0.0
+
+
+def test_ties_do_not_depend_on_rounding() -> None:
+    """Patterns of differences whose exact mean is 0 are all as extreme as the observed one: p = 1."""
+    assert compare([0.1, 0.2, -0.3]).p == 1.0
 
 
 @settings(deadline=None, max_examples=15)

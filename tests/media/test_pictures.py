@@ -13,6 +13,7 @@ from avcil.errors import InputError
 from avcil.media import draw_attention, encode_png, log_mel, png_data_uri, probe, read_clip, write_video
 from avcil.media.attention_footer import DOWN, UP, footer
 from avcil.media.attention_overlay import MIN_SPAN, AttentionScale, enlarge
+from avcil.media.overlay import colors
 from avcil.media.spectrogram import mel_triangles
 
 
@@ -172,3 +173,9 @@ def test_png(shape):
     kind, data = png_data_uri(picture).split(",")
     assert kind == "data:image/png;base64"
     assert base64.b64decode(data) == encode_png(picture)
+
+
+def test_the_color_map_is_that_of_matplotlib():
+    """The package has its table, so that explanations do not need matplotlib."""
+    colormaps = pytest.importorskip("matplotlib").colormaps
+    assert (colors(np.arange(256) / 255) == colormaps["inferno"](np.arange(256), bytes=True)[:, :3]).all()

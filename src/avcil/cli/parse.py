@@ -1,6 +1,6 @@
-"""Options of a verb: tyro over its dataclass, with a TOML file (`--config`) setting what flags would; flags win.
+"""Options of a command: tyro over its dataclass, with a TOML file (`--config`) setting what flags would; flags win.
 
-`--config recipe:METHOD/BENCHMARK` takes a recipe that comes with avcil (`avcil.experiments.recipes`).
+`--config recipe:METHOD/BENCHMARK` uses published hyper-parameters (`avcil.experiments.recipes`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import tyro
 
 from avcil.errors import InputError, unknown_name
-from avcil.experiments.recipes import PREFIX, recipe_file
+from avcil.experiments.recipes import PREFIX, recipe
 
 
 def parse(verb: str, kind: type, words: Sequence[str]) -> Any:
@@ -26,11 +26,12 @@ def parse(verb: str, kind: type, words: Sequence[str]) -> Any:
 
     What `kind` itself refuses when it is made is raised as it is, an InputError.
     """
-    words, file = _take_config(list(words))
+    words, source = _take_config(list(words))
     positional, flags = _split(words)
     from_file: list[str] = []
-    if file is not None:
-        before, from_file = _words_of_toml(file, kind)
+    if source is not None:
+        values = recipe(source) if source.startswith(PREFIX) else _read_toml(Path(source))
+        before, from_file = _words_of(values, source, kind)
         positional = positional or before
     if any(field.name == "set" for field in dataclasses.fields(kind)):
         from_file, flags = [], _gathered("--set", [*from_file, *flags])
@@ -45,21 +46,17 @@ def parse(verb: str, kind: type, words: Sequence[str]) -> Any:
         raise
 
 
-def _take_config(words: list[str]) -> tuple[list[str], Path | None]:
+def _take_config(words: list[str]) -> tuple[list[str], str | None]:
     for position, word in enumerate(words):
         if word == "--":
             break
         if word == "--config":
             if position + 1 == len(words):
                 raise InputError("--config needs a TOML file")
-            return words[:position] + words[position + 2 :], _config_file(words[position + 1])
+            return words[:position] + words[position + 2 :], words[position + 1]
         if word.startswith("--config="):
-            return words[:position] + words[position + 1 :], _config_file(word.removeprefix("--config="))
+            return words[:position] + words[position + 1 :], word.removeprefix("--config=")
     return words, None
-
-
-def _config_file(name: str) -> Path:
-    return recipe_file(name) if name.startswith(PREFIX) else Path(name)
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
@@ -89,20 +86,23 @@ def _gathered(flag: str, words: list[str]) -> list[str]:
     return [*others, *([flag, *values] if values else []), *words[end:]]
 
 
-def _words_of_toml(file: Path, kind: type) -> tuple[list[str], list[str]]:
-    """A TOML file's keys as the positional words and the flags that they stand for."""
+def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"cannot read {file} (--config): {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{file} is not valid TOML: {error}") from None
+
+
+def _words_of(values: dict[str, Any], source: str, kind: type) -> tuple[list[str], list[str]]:
+    """The keys of a TOML file or recipe as the positional words and the flags that they stand for."""
     hints = typing.get_type_hints(kind, include_extras=True)
     given = {}
     for key, value in values.items():
         name = key.replace("-", "_")
         if name not in hints:
-            raise unknown_name(f"key in {file}", key, hints)
+            raise unknown_name(f"key in {source}", key, hints)
         given[name] = value
     positional: list[str] = []
     flags: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ def reproduce(config: ReproduceConfig, *, runner: Runner | None = None, quiet: b
 
     Raises InputError before any run starts for whatever does not fit: names, stores, folders of other runs.
     """
+    _require_packages(config)
     require(config.track)
     plan = make_plan(config)
     _check_out(config.out)
@@ -45,6 +47,20 @@ def reproduce(config: ReproduceConfig, *, runner: Runner | None = None, quiet: b
         figures = read_figures(plan)
         text = write_outputs(plan, figures, config.out, threads=config.threads, plots=config.plot)
     return Reproduction(figures=figures, text=text, failed=tuple(failed))
+
+
+def _require_packages(config: ReproduceConfig) -> None:
+    missing = [
+        name for name in ("scipy", *(["matplotlib"] if config.plot else [])) if not _is_installed(name)
+    ]
+    if missing:
+        raise InputError(
+            f"avcil reproduce needs {' and '.join(missing)}. Install with: pip install 'avcil[reproduce]'"
+        )
+
+
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 def _runner_for(config: ReproduceConfig) -> Runner:

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import base64
 import functools
-import struct
-import zlib
+import io
+from pathlib import Path
 
 import numpy as np
 
 from avcil.errors import InputError
 
-COLOR_MAP = "inferno"
-"""Matplotlib's map of even perceptual steps, dark to bright, also for the color-blind."""
+COLOR_MAP = Path(__file__).with_name("inferno.npy")
+"""Matplotlib's perceptually uniform map "inferno", dark to bright, also for the color-blind: uint8 (256, 3), CC0."""
 
 
 def colors(level: np.ndarray) -> np.ndarray:
@@ -25,9 +25,7 @@ def colors(level: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _table() -> np.ndarray:
-    from matplotlib import colormaps  # half a second that only pictures need
-
-    return colormaps[COLOR_MAP](np.arange(256), bytes=True)[:, :3].astype(np.float64)
+    return np.load(COLOR_MAP, allow_pickle=False).astype(np.float64)
 
 
 def enlarged(frame: np.ndarray, short_side: int) -> np.ndarray:
@@ -52,21 +50,14 @@ def enlarged(frame: np.ndarray, short_side: int) -> np.ndarray:
 
 
 def encode_png(rgb: np.ndarray) -> bytes:
-    """A picture (H, W, 3) uint8 as the bytes of a PNG file (ISO/IEC 15948: each row less the row above)."""
+    """A picture (H, W, 3) uint8 as the bytes of a PNG file."""
+    from PIL import Image
+
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
         raise InputError(f"a picture is uint8 (H, W, 3), not {rgb.dtype} {rgb.shape}")
-    height, width = rgb.shape[:2]
-    rows = rgb.reshape(height, -1)
-    filtered = np.full((height, 1 + rows.shape[1]), 2, np.uint8)  # filter 2: "up"
-    filtered[0, 1:] = rows[0]
-    filtered[1:, 1:] = rows[1:] - rows[:-1]  # modulo 256
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(filtered.tobytes(), 6)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    file = io.BytesIO()
+    Image.fromarray(rgb).save(file, "png")
+    return file.getvalue()
 
 
 def png_data_uri(rgb: np.ndarray) -> str:
