@@ -16,15 +16,15 @@ EXAMPLE = ((1, 0.2), (6, 0.95), (14, 0.0))
 
 def attention() -> Drawing:
     """From sound and tokens to what is looked at."""
-    sheet = Drawing("attention", "Audio-guided attention: where, then when", 560)
+    sheet = Drawing("attention", "Audio-guided attention: spatial, then temporal", 560)
     spatial, temporal = _example(EXAMPLE)
-    sheet.box(8, 6, 190, 44, "sound  a", color="sound", fill="sound-box")
+    sheet.box(8, 6, 190, 44, "audio  a", color="sound", fill="sound-box")
     sheet.box(
         222,
         6,
         190,
         44,
-        "visual tokens  V\nslices × places × channels",
+        "visual tokens  V\nslices × positions × channels",
         color="picture",
         fill="picture-box",
         size=13,
@@ -35,7 +35,7 @@ def attention() -> Drawing:
     sheet.box(222, 80, 190, 40, "P = tanh(Uᵥ V + cᵥ)", color="picture", fill="paper")
     sheet.arrow([(103, 122), (103, 148), (150, 148)], color="sound")
     sheet.arrow([(317, 122), (317, 148), (270, 148)], color="picture")
-    sheet.text(210, 148, "P ∘ p : agree?", bold=True)
+    sheet.text(210, 148, "P ∘ p : similarity", bold=True)
     for t in range(3):
         x = 14 + 138 * t
         sheet.text(x + 58, 178, f"slice {t + 1}", size=13, color="soft")
@@ -49,7 +49,7 @@ def attention() -> Drawing:
             color="picture",
             level=lambda r, c, t=t, high=high: float(spatial[t][4 * r + c] / high),
         )
-    sheet.text(210, 304, "where: Aₛ, softmax over the places of each slice", bold=True)
+    sheet.text(210, 304, "spatial: Aₛ, softmax over positions", bold=True)
     for t in range(3):
         sheet.arrow([(72 + 138 * t, 316), (72 + 138 * t, 342)], color="picture")
     for t in range(3):
@@ -66,11 +66,11 @@ def attention() -> Drawing:
             opacity=0.6,
         )
         sheet.text(72 + 138 * t, 358, f"{100 * share:.0f} %", size=13)
-    sheet.text(210, 424, "when: Aₜ, softmax over slices of u ∘ p,  u = Σ Aₛ ∘ P", bold=True)
+    sheet.text(210, 424, "temporal: Aₜ, softmax of u ∘ p,  u = Σ Aₛ ∘ P", bold=True)
     sheet.arrow([(210, 436), (210, 458)])
     sheet.box(48, 460, 324, 44, "x = Σₜ Aₜ ∘ Σₛ Aₛ ∘ V", color="picture", fill="picture-box")
-    sheet.text(210, 520, "the raw tokens, summed up where and when it sounds", size=13, color="soft")
-    sheet.text(210, 542, "one such pair of maps for each of the D channels", size=13, color="soft")
+    sheet.text(210, 520, "the raw tokens, weighted by both", size=13, color="soft")
+    sheet.text(210, 542, "one pair of maps for each of the D channels", size=13, color="soft")
     return sheet
 
 
@@ -86,14 +86,14 @@ def _example(seen: tuple[tuple[int, float], ...]) -> tuple[torch.Tensor, torch.T
 
 def similarity() -> Drawing:
     """Which pairs of sound and picture each constraint pulls together, and how hard."""
-    sheet = Drawing("similarity", "D-AVSC: pairs of sound and picture that are pulled together", 516)
+    sheet = Drawing("similarity", "D-AVSC: audio-visual pairs of each constraint", 516)
     count, labels = len(LABELS), torch.tensor([0, 0, 1, 1, 1, 2])
     # The pull on a pair is minus the loss's derivative by that pair's log-similarity.
     pulls = {"instance": torch.eye(count) / count}
     for form in ("paper", "release"):
         pulls[form] = _pull(labels, form)
     titles = {
-        "instance": ("instance-aware", "a clip's own sound and picture"),
+        "instance": ("instance-aware", "audio and frames of one clip"),
         "paper": ("class-aware, Eq. 7", "a class's pairs, 1 / |P(i)| each"),
         "release": ("class-aware, released", "a class's pairs, 1 / N each"),
     }
@@ -102,8 +102,8 @@ def similarity() -> Drawing:
         _matrix(sheet, x, y, pulls[name], titles[name], largest=1 / count)
     for number, words in enumerate(
         (
-            "rows: sounds  f_a",
-            "columns: pictures  f_v",
+            "rows: audio  f_a",
+            "columns: visual  f_v",
             "each row is a softmax of",
             "cosines / τ, τ = 0.05",
             "The number in a cell:",
@@ -143,24 +143,24 @@ def _matrix(
 
 def distillation() -> Drawing:
     """Old and new model look at the same kept clip."""
-    sheet = Drawing("distillation", "VAD: the new model is held to where the old one looked", 332)
+    sheet = Drawing("distillation", "VAD: the new maps are kept close to the old ones", 332)
     old, new = (_example(((place, 0.95),))[0][0] for place in (6, 11))
-    sheet.box(118, 6, 184, 44, "a kept clip of an old class", color="old", fill="old-box", size=13)
+    sheet.box(118, 6, 184, 44, "an exemplar of an old class", color="old", fill="old-box", size=13)
     sheet.arrow([(160, 52), (103, 82)], color="old")
     sheet.arrow([(260, 52), (317, 82)], color="old")
-    sheet.box(8, 84, 190, 44, "model of the step before\nfrozen", color="old", fill="paper", size=13)
+    sheet.box(8, 84, 190, 44, "previous step's model\nfrozen", color="old", fill="paper", size=13)
     sheet.box(222, 84, 190, 44, "model that learns\nnew classes", color="new", fill="paper", size=13)
     sheet.arrow([(103, 130), (103, 156)], color="old")
     sheet.arrow([(317, 130), (317, 156)], color="new")
     high = old.max()
     sheet.grid(55, 158, 4, 4, 24, color="old", level=lambda r, c: float(old[4 * r + c] / high))
     sheet.grid(269, 158, 4, 4, 24, color="new", level=lambda r, c: float(new[4 * r + c] / high))
-    sheet.text(103, 268, "where it looked", size=13)
-    sheet.text(317, 268, "where it looks now", size=13)
+    sheet.text(103, 268, "old attention map", size=13)
+    sheet.text(317, 268, "new attention map", size=13)
     sheet.arrow([(262, 206), (158, 206)], color="sound")
     sheet.text(210, 192, "KL", bold=True, color="sound")
     sheet.text(210, 298, "λ KL(Aₛ old ‖ Aₛ) + (1 − λ) KL(Aₜ old ‖ Aₜ)", bold=True)
-    sheet.text(210, 320, "summed over slices and channels, mean over kept clips", size=12, color="soft")
+    sheet.text(210, 320, "summed over slices and channels, mean over exemplars", size=12, color="soft")
     return sheet
 
 

@@ -119,8 +119,8 @@ def drift(store: FeatureStore, record: RunRecord) -> tuple[list[float], list[flo
 
 def chart(drifts: dict[str, tuple[list[float], list[float]]]) -> Drawing:
     """Bars of the drift after each step."""
-    sheet = Drawing("drift", "How far attention to the first classes drifts, with and without VAD", 304)
-    for half, name in enumerate(("where (spatial)", "when (temporal)")):
+    sheet = Drawing("drift", "Change of attention maps of the first classes, with and without VAD", 304)
+    for half, name in enumerate(("spatial", "temporal")):
         left, top, height = 8 + 212 * half, 34, 180
         sheet.text(left + 98, 12, name, bold=True)
         largest = max(max(pair[half]) for pair in drifts.values())
@@ -138,7 +138,7 @@ def chart(drifts: dict[str, tuple[list[float], list[float]]]) -> Drawing:
     for number, (way, color) in enumerate((("without VAD", "sound"), ("with VAD", "picture"))):
         sheet.box(78 + 150 * number, 250, 14, 14, color=color, fill=color, round_=1, opacity=0.75)
         sheet.text(98 + 150 * number, 257, way, size=13, anchor="start")
-    sheet.text(210, 286, "KL to the maps after step 1, thousandths of a nat a map", size=13, color="soft")
+    sheet.text(210, 286, "KL to the maps after step 1, thousandths of a nat per map", size=13, color="soft")
     return sheet
 
 

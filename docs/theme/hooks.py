@@ -65,9 +65,9 @@ def commands_page() -> str:
     """Every verb with its options."""
     parts = [
         "# Commands",
-        "`avcil VERB --help` says the same in a terminal. Options may stand in a TOML file instead, "
-        "`--config FILE`; what is typed wins. Before the verb: `--version`. Anywhere: `--debug`, which shows where an "
-        "error arose. Exit codes: 0 success, 1 a failure, 2 bad input, 130 interrupted.",
+        "`avcil COMMAND --help` prints this text in a terminal. Options can also be in a TOML file (`--config FILE`); "
+        "options on the command line override it. `avcil --version` prints the version. `--debug`, with any command, "
+        "shows the traceback of an error. Exit codes: 0 success, 1 failure, 2 invalid input, 130 interrupted.",
     ]
     for verb, summary in VERBS.items():
         parts += [f"## {verb}", _sentence(summary), *_described(verb, ())]

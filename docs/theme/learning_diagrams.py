@@ -1,4 +1,4 @@
-"""Drawings of the setting and of learning from sums."""
+"""Diagrams of class-incremental learning and of BLADE."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ EXAMPLE = [[60.0], [70.0, 80.0], [65.0, 85.0, 90.0], [75.0, 50.0, 70.0, 88.0]]
 
 
 def steps() -> Drawing:
-    """What comes, what is kept, what is asked."""
-    sheet = Drawing("steps", "Three steps: what comes, what is kept, what is asked", 400)
+    """Each step: new clips, exemplars, the teacher, and the test."""
+    sheet = Drawing("steps", "Three steps: new clips, exemplars, teacher, test", 400)
     classes = ("cat, dog", "owl, hen", "pig, cow")
     for step, new in enumerate(classes):
         y = 8 + 134 * step
@@ -31,7 +31,7 @@ def steps() -> Drawing:
             sheet.text(
                 212,
                 (begin + y + 152) / 2 - 4,
-                "and teaches its successor",
+                "and is the next teacher",
                 size=12,
                 anchor="start",
                 color="old",
@@ -53,7 +53,7 @@ def _head(sheet: Drawing, x: float, y: float, known: list[str], *, fresh: int) -
 
 def forgotten() -> Drawing:
     """The accuracy matrix of the example, and what forgetting is of it."""
-    sheet = Drawing("forgotten", "The accuracy matrix and what was forgotten", 292)
+    sheet = Drawing("forgotten", "The accuracy matrix and forgetting", 292)
     count, side, left, top = len(EXAMPLE), 58, 108, 46
     matrix = np.full((count, count), np.nan)
     for step, row in enumerate(EXAMPLE):
@@ -81,13 +81,13 @@ def forgotten() -> Drawing:
     sheet.text(left - 8, 222, "lost", anchor="end", size=13)
     mean = 100 * forgetting(matrix / 100)
     sheet.text(210, 250, f"forgetting: the mean of these, {mean:.2f} points", bold=True)
-    sheet.text(210, 274, "green: the best before the last step; orange: what is left", size=13, color="soft")
+    sheet.text(210, 274, "green: best before the last step; orange: after it", size=13, color="soft")
     return sheet
 
 
 def sums() -> Drawing:
-    """Clips in, sums kept, an answer out of the sums."""
-    sheet = Drawing("sums", "Learning from sums: clips are added up and let go", 452)
+    """Clips, their sums, and the scores computed from the sums."""
+    sheet = Drawing("sums", "BLADE: sums over clips, and the classifier", 452)
     for number, (name, kind) in enumerate((("step 1", "old"), ("step 2", "old"), ("step 3", "new"))):
         x = 8 + 138 * number
         sheet.box(x, 6, 124, 40, f"clips of {name}", color=kind, fill=f"{kind}-box")
@@ -98,24 +98,20 @@ def sums() -> Drawing:
         (284, "deviation\nd", "picture"),
     ):
         sheet.box(x, 78, 124, 46, words, color=kind, fill=f"{kind}-box", size=13)
-    sheet.text(
-        210, 142, "each clip becomes one vector h = [a, m, d], then it is let go", size=13, color="soft"
-    )
+    sheet.text(210, 142, "each clip becomes one vector h = [a, m, d]", size=13, color="soft")
     sheet.arrow([(210, 152), (210, 178)])
     sheet.box(8, 180, 400, 84)
-    sheet.text(210, 196, "kept: sums over all clips ever seen", bold=True)
+    sheet.text(210, 196, "stored: sums over all clips", bold=True)
     for x, name, what in (
         (16, "G = Σ h hᵀ", "M × M"),
         (148, "Q = Σ h yᵀ", "M × classes"),
-        (280, "n", "clips a class"),
+        (280, "n", "clips per class"),
     ):
         sheet.box(x, 210, 124, 46, f"{name}\n{what}", fill="paper", size=13)
     sheet.arrow([(110, 266), (110, 292)])
     sheet.arrow([(310, 266), (310, 292)])
-    sheet.box(
-        8, 294, 196, 62, "Λ: a penalty for each block,\nby cross-validation,\nwhich needs sums alone", size=13
-    )
-    sheet.box(212, 294, 196, 62, "W: how clips scatter\nwithin their classes", size=13)
+    sheet.box(8, 294, 196, 62, "Λ: a penalty for each block,\nby generalized\ncross-validation", size=13)
+    sheet.box(212, 294, 196, 62, "W: scatter within\nthe classes", size=13)
     sheet.arrow([(110, 358), (180, 384)])
     sheet.arrow([(310, 358), (240, 384)])
     sheet.box(
@@ -128,7 +124,7 @@ def sums() -> Drawing:
         fill="new-box",
         size=13,
     )
-    sheet.text(210, 443, "the sums are the same in whatever order the clips came", size=12, color="soft")
+    sheet.text(210, 443, "the sums do not depend on the order of the clips", size=12, color="soft")
     return sheet
 
 
