@@ -13,6 +13,7 @@ from avcil.data.clips import one_line
 from avcil.errors import InputError
 
 if TYPE_CHECKING:
+    from avcil.inference.learning import LearnReport
     from avcil.inference.teaching import Score, TeachReport
 
 
@@ -23,7 +24,7 @@ class Args:
 
     run: Annotated[Path, tyro.conf.Positional]
     """A finished run directory, or a model folder."""
-    clips: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    clips: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     """Folders CLASS/clip.mp4, folders of such folders, or one clip list (.csv: its train clips are learned, its
     test clips are held out)."""
     out: Path | None = None
@@ -32,12 +33,15 @@ class Args:
     """Also learn additional clips of classes that the model already has."""
     rename: tuple[str, ...] = ()
     """CLASS=NAME, repeatable: learn the clips of the folder CLASS as the class NAME."""
+    background: tuple[Path, ...] = ()
+    """Clips, or folders of clips, of what is to be rejected. A clip that is more similar to them than to any class is
+    reported as unknown; they are never a prediction."""
     held_out: float = 0.2
     """Fraction of each new class's clips that is held out to measure accuracy before and after. 0 holds out none."""
 
     def __post_init__(self) -> None:
-        if not self.clips:
-            raise InputError("name what to learn: avcil learn RUN FOLDER...")
+        if not self.clips and not self.background:
+            raise InputError("name what to learn: avcil learn RUN FOLDER..., or --background FOLDER")
         if not 0 <= self.held_out < 1:
             raise InputError(f"--held-out must be from 0 up to 1; not {self.held_out}")
         for word in self.rename:
@@ -47,6 +51,7 @@ class Args:
 
 def run(args: Args) -> None:
     """Learn, save, and print what changed."""
+    from avcil.cli.clip_words import media_files
     from avcil.inference import Recognizer
     from avcil.inference.held_out import clips_of_run
     from avcil.inference.teaching import teach
@@ -55,16 +60,28 @@ def run(args: Args) -> None:
 
     recognizer = Recognizer.load(args.run)
     folder = model_folder(args.run) if args.out is None else args.out
-    clips, labels, held = _clips(args)
+    clips, labels, held = _clips(args) if args.clips else ([], [], None)
     labels = _named(labels, args, recognizer.classes_)
+    background = list(media_files(args.background))
     with folder_lock(folder, "learning"):
-        old = clips_of_run(args.run, recognizer.snapshot())
-        report = teach(
-            recognizer, clips, labels, old=old, held_out=held, fraction=args.held_out, progress=_shown
-        )
+        if clips:
+            old = clips_of_run(args.run, recognizer.snapshot())
+            _print(
+                teach(
+                    recognizer, clips, labels, old=old, held_out=held, fraction=args.held_out, progress=_shown
+                )
+            )
+        if background:
+            _print_background(recognizer.learn_background(background, progress=_shown))
         recognizer.save(folder)
-    _print(report)
     print(f"\nThe model knows {len(recognizer.classes_)} classes now; it is in {folder}")
+
+
+def _print_background(report: LearnReport) -> None:
+    for problem in report.problems:
+        print(f"left out: {one_line(str(problem.path))}: {problem.reason}", file=sys.stderr)
+    count = sum({**report.new, **report.extended}.values())
+    print(f"learned {count} background clips in {report.seconds_learning:.2f} s")
 
 
 def _clips(args: Args) -> tuple[list, list[str], list[bool] | None]:

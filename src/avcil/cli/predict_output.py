@@ -58,6 +58,7 @@ def answer_json(path: Path, answer: Answer | AvcilError, top: int) -> dict[str, 
         "known": answer.known,
         "p_value": answer.p_value,
         "threshold": answer.threshold,
+        "background": answer.background,
         "answered_from": answer.modality,
         "notes": answer.notes,
     }

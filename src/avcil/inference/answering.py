@@ -14,7 +14,7 @@ from torch import Tensor
 from avcil.errors import InputError
 from avcil.inference.clip_features import ClipFeatures, is_silent
 from avcil.models.base import Model, modality_parts
-from avcil.saved_models.folder import SavedModel
+from avcil.saved_models.folder import BACKGROUND, SavedModel
 
 DEFAULT_ALPHA = 0.05
 """Significance level: a clip with a p-value up to it is of none of the classes. About this fraction of clips of known
@@ -41,13 +41,16 @@ class Answer:
     notes: str
     """What is wrong with the file or missing; empty if nothing is."""
     known: bool | None = None
-    """False: the clip counts as unknown, by its p-value or by the threshold of the label; None: the method has no
-    p-values, and the label no threshold."""
+    """False: the clip counts as unknown, by its p-value, by the threshold of the label or by the background; None: the
+    method has no p-values, the label no threshold, and the model no background."""
     p_value: float | None = None
     """The fraction of learned clips that are at least as far from their class as this one; `known` is False where it is
     at most the significance level."""
     threshold: float | None = None
     """Probability that `label` must reach, else `known` is False; None: no threshold."""
+    background: float | None = None
+    """Probability of the background beside the classes; `known` is False where it is the largest. None: the model has
+    no background."""
     modality: str = ""
     """Which modalities the prediction uses."""
 
@@ -64,6 +67,8 @@ class Answer:
         if self.threshold is not None and self.probability < self.threshold:
             needed = f"{100 * self.threshold:.3g} %" if self.threshold <= 1 else "more than any probability"
             return f"its probability is below the threshold of this class, {needed}"
+        if self.background is not None and self.background > (1 - self.background) * self.probability:
+            return "it is more similar to the background clips than to any class"
         assert self.p_value is not None
         return f"only {100 * self.p_value:.2g} % of clips of known classes are as unusual"
 
@@ -94,21 +99,30 @@ def answer_features(
         probabilities = state.model.scores(*parts).double().softmax(dim=1)[0]
         p_values = getattr(state.model, "p_values", lambda *_: None)(*parts)
     p_value = None if p_values is None else float(p_values[0])
+    known = None if p_value is None else p_value > alpha
+    labels, background = list(state.labels), None
+    if BACKGROUND in labels:
+        at = labels.index(BACKGROUND)
+        background = float(probabilities[at])
+        known = bool(probabilities.argmax() != at) and known is not False
+        kept = [number for number in range(len(labels)) if number != at]
+        labels, probabilities = [labels[number] for number in kept], probabilities[kept]
+        probabilities = probabilities / probabilities.sum().clamp_min(torch.finfo(torch.float64).tiny)
     order = probabilities.argsort(descending=True, stable=True).tolist()
     values, modality = probabilities.tolist(), given_modality(state.model, features)
-    label = state.labels[order[0]]
+    label = labels[order[0]]
     threshold = thresholds(modality).get(label)
-    known = None if p_value is None else p_value > alpha
     if threshold is not None:
         known = values[order[0]] >= threshold and known is not False
     return Answer(
         path=name,
         label=label,
-        probabilities={state.labels[number]: values[number] for number in order},
+        probabilities={labels[number]: values[number] for number in order},
         notes=features.notes,
         known=known,
         p_value=p_value,
         threshold=threshold,
+        background=background,
         modality=modality,
     )
 

@@ -21,7 +21,7 @@ from avcil.data.scan import Problem
 from avcil.errors import AvcilError, InputError
 from avcil.inference.clip_features import ClipFeatures, Source, name_of
 from avcil.models.base import modality_parts
-from avcil.saved_models.folder import SavedModel
+from avcil.saved_models.folder import BACKGROUND, SavedModel
 from avcil.saved_models.learning_state import LearningState
 from avcil.training.update import NewClips, closed_form, closed_form_names, sit
 from avcil.utils.files import without_path
@@ -52,8 +52,15 @@ def learn(
     clips: Sequence[Source],
     labels: Sequence[str],
     progress: Progress | None = None,
+    *,
+    background: bool = False,
 ) -> tuple[SavedModel, LearnReport]:
-    """The state after the clips, and the report; see `Recognizer.learn`."""
+    """The state after the clips, and the report; see `Recognizer.learn` and `learn_background`."""
+    if BACKGROUND in labels and not background:
+        raise InputError(
+            f"the label {BACKGROUND} is reserved for clips to be rejected: give them to avcil learn --background, or "
+            "rename the class"
+        )
     tell = progress or (lambda what, done, total: None)
     learning = _learning(state)
     clips, labels = list(clips), [str(label) for label in labels]
@@ -132,8 +139,10 @@ def forget_class(state: SavedModel, label: str) -> SavedModel:
 
 def rename(state: SavedModel, old: str, new: str) -> SavedModel:
     """The state with a class under another name."""
-    if old not in state.labels:
-        raise InputError(f"this recognizer knows no class {old!r}. It knows: {', '.join(state.labels)}")
+    if old not in state.classes:
+        raise InputError(f"this recognizer knows no class {old!r}. It knows: {', '.join(state.classes)}")
+    if new == BACKGROUND:
+        raise InputError(f"the name {BACKGROUND} is reserved for clips to be rejected")
     labels = tuple(new if label == old else label for label in state.labels)
     check_labels(labels, "the classes after renaming")
     if len(set(labels)) != len(labels):
@@ -233,7 +242,7 @@ def _forgetful(learning: LearningState) -> Any:
 
 def _solved(state: SavedModel, learning: LearningState, method: Any, counts: dict[str, int]) -> SavedModel:
     """The state of a method that was made to forget; classes that `counts` lacks are dropped."""
-    if not counts:
+    if not counts.keys() - {BACKGROUND}:
         raise InputError("nothing would be left: a recognizer needs a class. Nothing was forgotten")
     for number in reversed(range(len(state.labels))):
         if state.labels[number] not in counts:
@@ -250,7 +259,7 @@ def _notes(learning: LearningState, labels: Sequence[str], counts: Counter[str])
     for label in dict.fromkeys(labels):
         if not counts[label]:
             yield f"class {label!r} has no clip that can be used"
-        elif counts[label] == 1 and label not in learning.counts:
+        elif counts[label] == 1 and label not in learning.counts and label != BACKGROUND:
             yield f"class {label!r} has one clip, which is few"
     if learning.settings["selection"] == "best" and not closed_form_like(learning):
         yield (

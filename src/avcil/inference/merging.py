@@ -40,7 +40,7 @@ def merge(
     _check_features(state, other)
     other = _renamed(other, renamed or {})
     if not same_classes:
-        _check_names(state.labels, other.labels)
+        _check_names(state.classes, other.classes)
     assert other.learning is not None
     labels = tuple(dict.fromkeys((*state.labels, *other.labels)))
     check_labels(labels, "the merged classes")
@@ -163,6 +163,6 @@ def _description(state: SavedModel, other: SavedModel) -> dict[str, Any]:
 def _sources(state: SavedModel) -> list[dict[str, Any]]:
     """Classes and clips of a model; of those that it was merged from, where it learned and forgot nothing since."""
     assert state.learning is not None
-    own = {"classes": len(state.labels), "clips": sum(state.learning.counts.values())}
+    own = {"classes": len(state.classes), "clips": sum(state.learning.counts.values())}
     merged = list(state.description.get("merged", []))
     return merged if sum(source["clips"] for source in merged) == own["clips"] else [own]

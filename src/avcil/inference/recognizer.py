@@ -27,7 +27,7 @@ from avcil.inference.clip_features import ClipArrays, ClipFeatures, ClipReader, 
 from avcil.inference.rejection import Rejection, chosen_thresholds
 from avcil.models.base import Modality, Model
 from avcil.runs.run_model import model_folder
-from avcil.saved_models.folder import SavedModel, load_saved, save_model
+from avcil.saved_models.folder import BACKGROUND, SavedModel, load_saved, save_model
 
 if TYPE_CHECKING:
     from avcil.export import OnnxExport
@@ -123,7 +123,7 @@ class Recognizer:
     @property
     def classes_(self) -> tuple[str, ...]:
         """The classes it knows, in the order in which it learnt them."""
-        return self._state.labels
+        return self._state.classes
 
     @property
     def modality(self) -> str:
@@ -134,7 +134,9 @@ class Recognizer:
     def counts(self) -> dict[str, int] | None:
         """How many clips of each class it has learnt; None for a model that was saved without."""
         state = self._state.learning
-        return None if state is None else dict(state.counts)
+        return (
+            None if state is None else {label: n for label, n in state.counts.items() if label != BACKGROUND}
+        )
 
     @property
     def error_rate(self) -> float:
@@ -192,8 +194,8 @@ class Recognizer:
         """Probabilities (C,) of one clip or (B, C) of several, columns in the order of `classes_`."""
         state = self._state
         answers = [self.answer(clips, state=state)] if _is_one(clips) else list(self._all(clips, state))
-        rows = [[answer.probabilities[label] for label in state.labels] for answer in answers]
-        table = np.array(rows).reshape(-1, len(state.labels))
+        rows = [[answer.probabilities[label] for label in state.classes] for answer in answers]
+        table = np.array(rows).reshape(-1, len(state.classes))
         return table[0] if _is_one(clips) else table
 
     def answer(
@@ -310,6 +312,22 @@ class Recognizer:
 
         with self._one_at_a_time():
             self._state, report = learning.learn(self._state, self.features_of, clips, labels, progress)
+            return report
+
+    def learn_background(
+        self, clips: Sequence[Source], *, progress: Progress | None = None
+    ) -> learning.LearnReport:
+        """Learn clips of what is to be rejected. They are a class of the model that is never predicted.
+
+        A clip that is more similar to them than to any class has `known` False. `forget_class("(background)")` removes
+        them. Arguments and errors are those of `learn`.
+        """
+        from avcil.inference import learning
+
+        with self._one_at_a_time():
+            self._state, report = learning.learn(
+                self._state, self.features_of, clips, [BACKGROUND] * len(clips), progress, background=True
+            )
             return report
 
     def forget(self, clips: Sequence[Source], labels: Sequence[str]) -> None:

@@ -81,4 +81,5 @@ def chosen_thresholds(state: SavedModel, modality: Modality, precision: float) -
             "no threshold can be chosen: no class has two clips in the model's calibration sample. Give a threshold "
             "for each class instead"
         )
-    return dict(zip(state.labels, thresholds_for_precision(*found, precision), strict=True))
+    by_label = dict(zip(state.labels, thresholds_for_precision(*found, precision), strict=True))
+    return {label: by_label[label] for label in state.classes}

@@ -63,6 +63,10 @@ MODEL_FILES = frozenset(
 )
 
 
+BACKGROUND = "(background)"
+"""The label of clips to be rejected: the model learns it as a class, but it is never a prediction."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SavedModel:
     """What a model's folder holds."""
@@ -74,6 +78,11 @@ class SavedModel:
     """config.json without what builds the model: method, modality, how features are made, metrics."""
     learning: LearningState | None = None
     """None: it answers, but does not learn on."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels that can be predicted, in the order of learning."""
+        return tuple(label for label in self.labels if label != BACKGROUND)
 
     def parts(self, modality: str) -> tuple[Part, ...]:
         """The encoders that the features of "audio" or "visual" come from; none if it does not use them."""

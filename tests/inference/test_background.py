@@ -1,0 +1,102 @@
+"""Clips of what is to be rejected: learned as a class that is never a prediction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from avcil.errors import InputError
+from avcil.features import FeatureStore
+from avcil.inference import ClipFeatures, Recognizer
+from avcil.saved_models.folder import BACKGROUND
+from avcil.training.config import TrainConfig
+from avcil.training.run import train
+
+
+def clips_of(store: FeatureStore, labels: set[str], split: str) -> list[ClipFeatures]:
+    """Features of a split's clips of some classes."""
+    rows = [row for row, clip in enumerate(store.clips) if clip.label in labels and clip.split == split]
+    audio, visual = (torch.from_numpy(part(rows).astype(np.float32)) for part in (store.audio, store.visual))
+    return [
+        ClipFeatures(audio=audio[i : i + 1], visual=visual[i : i + 1], clip_id=store.clips[row].clip_id)
+        for i, row in enumerate(rows)
+    ]
+
+
+@pytest.fixture(scope="module", params=["blade", "slda"])
+def model(request, tmp_path_factory, one_store) -> Path:
+    """A model of the first four classes of six."""
+    out = tmp_path_factory.mktemp(request.param) / "run"
+    settings = (
+        {} if request.param == "blade" else {"exemplars_per_class": 4, "epochs": 25, "learning_rate": 0.003}
+    )
+    steps = out.parent / "steps.json"
+    steps.write_text('[["c0", "c1"], ["c2", "c3"]]')
+    train(TrainConfig(features=one_store, out=out, method=request.param, steps=steps), quiet=True)
+    return out
+
+
+@pytest.fixture(scope="module")
+def one_store(tmp_path_factory, single_thread) -> Path:
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    spec = spec_from_file_location("shared", Path(__file__).parents[1] / "conftest.py")
+    assert spec is not None
+    assert spec.loader is not None
+    shared = module_from_spec(spec)
+    spec.loader.exec_module(shared)
+    return shared.make_store(tmp_path_factory.mktemp("store") / "store")
+
+
+def test_background_is_rejected_and_never_predicted(model, one_store, tmp_path):
+    """Most clips like the background become unknown; classes, columns and counts do not show it; it can be removed."""
+    store = FeatureStore(one_store)
+    recognizer = Recognizer.load(model)
+    strangers, known = (
+        clips_of(store, {"c4", "c5"}, "test"),
+        clips_of(store, {"c0", "c1", "c2", "c3"}, "test"),
+    )
+    before = [recognizer.answer(clip) for clip in strangers]
+    recognizer.learn_background(clips_of(store, {"c4", "c5"}, "train"))
+    answers = [recognizer.answer(clip) for clip in strangers]
+    rejected = sum(answer.known is False for answer in answers)
+    assert rejected > sum(answer.known is False for answer in before)
+    assert rejected >= 0.5 * len(answers)
+    assert "background" in next(answer.why_unknown for answer in answers if answer.known is False)
+    assert {answer.label for answer in answers} <= {"c0", "c1", "c2", "c3"}
+    assert all(sum(answer.probabilities.values()) == pytest.approx(1) for answer in answers)
+    assert sum(recognizer.answer(clip).known is False for clip in known) <= 0.25 * len(known)
+    assert recognizer.classes_ == ("c0", "c1", "c2", "c3")
+    assert recognizer.predict_proba(known[:2]).shape == (2, 4)
+    assert recognizer.counts is not None
+    assert BACKGROUND not in recognizer.counts
+    recognizer.save(tmp_path / "model")
+    again = Recognizer.load(tmp_path / "model")
+    assert again.answer(strangers[0]) == answers[0]
+    if again.description["method"] == "blade":
+        again.forget_class(BACKGROUND)
+        assert again.answer(strangers[0]).background is None
+
+
+def test_the_label_is_reserved(model, one_store):
+    """Neither a class nor a new name may be called so."""
+    recognizer = Recognizer.load(model)
+    clips = clips_of(FeatureStore(one_store), {"c4"}, "train")
+    with pytest.raises(InputError, match="reserved for clips to be rejected"):
+        recognizer.learn(clips, [BACKGROUND] * len(clips))
+    with pytest.raises(InputError, match="reserved for clips to be rejected"):
+        recognizer.rename("c0", BACKGROUND)
+
+
+def test_on_the_command_line(taught, avcil, tmp_path, capsys):
+    """`avcil learn --background` alone adds no class."""
+    clips = sorted((taught / "clips").glob("train-3-*"))
+    assert avcil("learn", taught / "av", "--background", *clips, "--out", tmp_path / "model") == 0
+    out = capsys.readouterr().out
+    assert "learned 3 background clips" in out
+    assert "The model knows 4 classes" in out
+    assert avcil("learn", taught / "av", "--out", tmp_path / "none") == 2
+    assert "or --background FOLDER" in capsys.readouterr().err
