@@ -30,9 +30,6 @@ def clips_of(store: FeatureStore, labels: set[str], split: str) -> list[ClipFeat
 def model(request, tmp_path_factory, one_store) -> Path:
     """A model of the first four classes of six."""
     out = tmp_path_factory.mktemp(request.param) / "run"
-    settings = (
-        {} if request.param == "blade" else {"exemplars_per_class": 4, "epochs": 25, "learning_rate": 0.003}
-    )
     steps = out.parent / "steps.json"
     steps.write_text('[["c0", "c1"], ["c2", "c3"]]')
     train(TrainConfig(features=one_store, out=out, method=request.param, steps=steps), quiet=True)
