@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from avcil.cli import predict
+from avcil.cli import forget, predict
 from avcil.cli.parse import parse
 from avcil.errors import InputError
 from avcil.training.config import TrainConfig
@@ -70,6 +70,19 @@ def test_set_may_stand_several_times():
         "f", "--set", "a=1", "b=2", "--out", "o", "--set=c=3", "--classes-per-step", 2, "--set", "d=-4"
     )
     assert config.set == ("a=1", "b=2", "c=3", "d=-4")
+
+
+@pytest.mark.parametrize("words", ["--threshold x=0.5 --threshold y=0.6", "--threshold x=0.5 y=0.6"])
+def test_repeated_list_options_are_joined(words):
+    """`--threshold A --threshold B` means the same as `--threshold A B`; tyro alone would drop A."""
+    args = parse("predict", predict.Args, ["run", "clip.mp4", *words.split()])
+    assert args.threshold == ("x=0.5", "y=0.6")
+
+
+def test_repeated_list_option_with_another_name():
+    """The option of the field `classes` is --class."""
+    args = parse("forget", forget.Args, ["m", "--out", "o", "--class", "x", "--class", "z"])
+    assert args.classes == ("x", "z")
 
 
 def test_lists_and_switches(tmp_path):

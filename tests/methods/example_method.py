@@ -1,4 +1,4 @@
-"""Less-forgetting replay: learn from new clips and exemplars alike, and let features keep their direction.
+"""Less-forgetting replay: cross-entropy on new clips and exemplars, and a penalty on changes of feature directions.
 
     total = CE over all K logits + lambda mean_i (1 - cos(h_i, h_i^old))
 
@@ -25,15 +25,15 @@ class LessForgettingOptions:
 
 
 def old_feature(network: Network, batch: Batch) -> tuple[Tensor, ...]:
-    """h (N, D) of the teacher; a tuple, because a teacher may be asked for several things at once."""
+    """h (N, D) of the teacher, as a tuple, because `recall` can store several tensors."""
     return (network(batch.audio, batch.visual).feature,)
 
 
 class LessForgetting(GradientMethod):
-    """Rehearsal that holds features by their direction."""
+    """Rehearsal with a penalty on changes of feature directions."""
 
     name = "less-forgetting"
-    summary = "rehearsal with features held by their direction (LUCIR's less-forget constraint)"
+    summary = "rehearsal with a penalty on changes of feature directions (LUCIR's less-forget constraint)"
     Options = LessForgettingOptions
     rehearsal = "random"
     batching = "mixed"

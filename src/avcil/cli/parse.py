@@ -34,7 +34,9 @@ def parse(verb: str, kind: type, words: Sequence[str]) -> Any:
         before, from_file = _words_of(values, source, kind)
         positional = positional or before
     if any(field.name == "set" for field in dataclasses.fields(kind)):
-        from_file, flags = [], _gathered("--set", [*from_file, *flags])
+        from_file, flags = [], [*from_file, *flags]  # single options of the command line override the file's
+    for flag in _list_flags(kind):
+        flags = _gathered(flag, flags)
     refusal = io.StringIO()
     try:
         with contextlib.redirect_stderr(refusal):
@@ -65,8 +67,20 @@ def _split(words: list[str]) -> tuple[list[str], list[str]]:
     return words[:first_flag], words[first_flag:]
 
 
+def _list_flags(kind: type) -> list[str]:
+    """The flags of `kind` that take several values."""
+    flags = []
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+        marks = getattr(hint, "__metadata__", ())
+        several = typing.get_origin(hint.__origin__ if marks else hint) is tuple
+        if several and tyro.conf.Positional not in marks:
+            given = next((mark.name for mark in marks if getattr(mark, "name", None)), name)
+            flags.append(f"--{given.replace('_', '-')}")
+    return flags
+
+
 def _gathered(flag: str, words: list[str]) -> list[str]:
-    """All values of a flag that takes several behind one mention of it: of mentions apart tyro keeps the last.
+    """The words with all values of a repeated flag after one flag; of repeated flags, tyro uses only the last.
 
     >>> _gathered("--set", ["--set", "a=1", "--seed", "2", "--set=b=3"])
     ['--seed', '2', '--set', 'a=1', 'b=3']
