@@ -120,7 +120,7 @@ def open_model(folder: Path) -> Any:
     assert recognizer.reader is not None
     said = [recognizer.answer(features(number)).probabilities for number in range(2)]
     learning = recognizer.snapshot().learning
-    if learning is not None and learning.settings["method"] in ("blade", "slda", "ranpac", "rls"):
+    if learning is not None and learning.settings.method in ("blade", "slda", "ranpac", "rls"):
         recognizer.learn([features(2), features(3)], ["owl", "owl"])
     return recognizer.classes_[:CLASSES], [sorted(answer.items()) for answer in said]
 

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from avcil.datasets import Benchmark
 from avcil.features import FeatureStore
 from avcil.nn.network import Network
 from avcil.runs.run_files import read_run
@@ -40,7 +39,7 @@ def outputs(
 def three_accuracies(run: Path, store: FeatureStore) -> np.ndarray:
     """(steps, 3): head, nearest exemplar mean, head with the step told."""
     record = read_run(run)
-    benchmark = Benchmark.from_dict(record.config["benchmark"])
+    benchmark = record.config.benchmark
     data = TaskData(store, benchmark, modality=record.modality, dtype=torch.float32)
     final, _, _ = load_model(run / "model")
     sizes = [len(step) for step in benchmark.steps]

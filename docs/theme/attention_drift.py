@@ -32,8 +32,8 @@ from avcil.media.attention_overlay import AttentionScale, draw_attention
 from avcil.media.overlay import enlarged
 from avcil.nn.heads import LinearHead
 from avcil.nn.network import Network
+from avcil.runs.run_directory import RunDirectory
 from avcil.runs.run_files import RunRecord, read_run
-from avcil.saved_models.folder import load_tensors
 from avcil.training.config import TrainConfig
 from avcil.training.run import train
 
@@ -57,7 +57,7 @@ def main() -> None:
     for way, records in runs.items():
         found = np.mean([drift(store, record) for record in records], axis=0)  # (2, steps)
         drifts[way] = found.tolist()
-        last = [f"{100 * record.results['last_accuracy']:.1f}" for record in records]
+        last = [f"{100 * record.results.last_accuracy:.1f}" for record in records]
         spatial, temporal = (" ".join(f"{1000 * nats:.3f}" for nats in kind) for kind in found)
         print(f"{way}: spatial {spatial}, temporal {temporal} thousandths of a nat; last accuracy {last} %")
     (DOCS / "diagrams" / "drift.svg").write_text(chart(drifts).svg(), encoding="utf-8")
@@ -80,7 +80,7 @@ def network_after(store: FeatureStore, record: RunRecord, step: int) -> Network:
     """The network as it was when a step of the run had ended."""
     assert store.visual_shape is not None
     width = store.visual_shape[2]
-    tensors = load_tensors(record.folder / "checkpoints" / f"step_{step}" / "model.safetensors")
+    tensors = RunDirectory(record.folder).step_tensors(step)
     head = LinearHead(width)
     head.grow(len(tensors["head.bias"]))
     network = Network("audio-visual", audio_width=store.audio_width or 0, visual_width=width, head=head)

@@ -18,7 +18,7 @@ def test_a_run_comes_back(make_run):
     assert {p.label for p in run.predictions[-1]} == set(run.step_of_class)
     assert "dog/bark 🐕" in run.step_of_class
     assert (run.method, run.modality, run.seed, len(run.epochs)) == ("av-cil", "audio-visual", 5, 36)
-    assert run.accuracy_per_step == pytest.approx(run.results["accuracy_per_step"])
+    assert run.accuracy_per_step == pytest.approx(run.results.accuracy_per_step)
     hits = np.mean([p.label == p.predicted for p in run.predictions[-1]])
     assert run.accuracy_per_step[-1] == pytest.approx(hits)
 
@@ -36,8 +36,8 @@ def replace(path, old, new):
         (lambda f: (f / "config.json").unlink(), "not a run directory"),
         (lambda f: (f / "config.json").write_text("{"), "config.json is not valid JSON"),
         (lambda f: (f / "results.json").write_text("[]"), "must hold a JSON object"),
-        (lambda f: replace(f / "config.json", '"seed": 0', '"seed": "x"'), "field 'seed' is 'x'"),
-        (lambda f: replace(f / "config.json", '"steps": [[', '"steps": [[], ['), "benchmark.steps"),
+        (lambda f: replace(f / "config.json", '"seed": 0', '"seed": "x"'), "seed is 'x'"),
+        (lambda f: replace(f / "config.json", '"steps": [[', '"steps": [[], ['), "step 1 of 5 has no class"),
         (lambda f: replace(f / "accuracy_matrix.csv", "task_1", "task1"), "header must be step,task_0"),
         (lambda f: replace(f / "accuracy_matrix.csv", "\n1,", "\n7,"), "rows 0 to 3"),
         (lambda f: replace(f / "accuracy_matrix.csv", "\n0,", "\n0,9"), "fractions from 0 to 1"),

@@ -39,7 +39,7 @@ def stopped(store, tmp_path_factory) -> Path:
     log = RunDirectory.log
 
     def stop(self, line):
-        if (line["step"], line["epoch"]) == (1, 1):
+        if (line.step, line.epoch) == (1, 1):
             raise KeyboardInterrupt
         log(self, line)
 

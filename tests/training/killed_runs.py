@@ -45,7 +45,7 @@ def arm(countdown: int) -> None:
             if left[0] == 0:
                 if name == "log":
                     with open(args[0].path / "metrics.jsonl", "a") as file:
-                        file.write(json.dumps(args[1])[:20])
+                        file.write(json.dumps(args[1].to_dict())[:20])
                 os.kill(os.getpid(), signal.SIGKILL)
             return call(*args, **kwargs)
 

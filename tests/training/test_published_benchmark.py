@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
-from avcil.datasets import protocols
+from avcil.datasets import Benchmark, protocols
 from avcil.datasets.published import PublishedBenchmark
 from avcil.datasets.split_files import SplitClip
 from avcil.errors import InputError
 from avcil.features import FeatureStore
+from avcil.runs.records import Environment
+from avcil.runs.run_config import RunConfig
 from avcil.runs.run_directory import RunDirectory
+from avcil.saved_models.learning_settings import LearningSettings
 from avcil.training import resolve as resolving
 from avcil.training.config import TrainConfig
 from avcil.training.run import train
@@ -43,11 +46,11 @@ def test_classes_come_in_the_published_order_with_the_published_memory(
 ) -> None:
     """Neither alphabetical order nor the memory of own data."""
     resolved = resolving.resolve(config(store, tmp_path), FeatureStore(store))
-    assert resolved.benchmark.steps == (("c4", "c1"), ("c5", "c0"), ("c3", "c2"))
-    assert resolved.content["memory"] == 1500
-    assert resolved.content["benchmark"]["name"] == "vs100-ci"
+    assert resolved.run_config.benchmark.steps == (("c4", "c1"), ("c5", "c0"), ("c3", "c2"))
+    assert resolved.run_config.settings.memory == 1500
+    assert resolved.run_config.benchmark.name == "vs100-ci"
     smaller = resolving.resolve(config(store, tmp_path, exemplars=12), FeatureStore(store))
-    assert smaller.content["memory"] == 12
+    assert smaller.run_config.settings.memory == 12
     shuffled = resolving.resolve(config(store, tmp_path, class_order_seed=1), FeatureStore(store))
     assert sorted(shuffled.benchmark.classes) == sorted(ORDER)
     assert shuffled.benchmark.classes != ORDER
@@ -107,18 +110,36 @@ def test_steps_have_one_source(store: Path, options: dict[str, Any], message: st
         config(store, Path("out"), **options)
 
 
+def run_config(method: str) -> RunConfig:
+    settings = LearningSettings(
+        method=method,
+        method_options={},
+        modality="audio",
+        seed=0,
+        epochs=1,
+        batch_size=8,
+        exemplar_batch_size=4,
+        learning_rate=0.001,
+        weight_decay=0.0,
+        selection="last",
+    )
+    benchmark = Benchmark.from_steps([["cat"]])
+    return RunConfig(settings=settings, benchmark=benchmark, store_path="store", store_fingerprint="f")
+
+
 def test_a_run_killed_between_its_first_two_files_can_be_begun_again(tmp_path: Path) -> None:
     """env.json without config.json, or part of a file, is no run of another configuration."""
     (tmp_path / "env.json").write_text("{}")
     (tmp_path / ".config.json.123.part").write_text('{"me')
-    RunDirectory(tmp_path).begin({"method": "lwf"}, {"threads": 1})
-    assert RunDirectory(tmp_path).begun({"method": "lwf"})
+    begun = run_config("lwf")
+    RunDirectory(tmp_path).begin(begun, Environment.current())
+    assert RunDirectory(tmp_path).begun(begun)
     with pytest.raises(InputError, match="another configuration"):
-        RunDirectory(tmp_path).begin({"method": "joint"}, {})
+        RunDirectory(tmp_path).begin(run_config("joint"), Environment.current())
 
 
 def test_a_folder_of_other_things_is_no_run(tmp_path: Path) -> None:
     """Nothing is written into it."""
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(InputError, match="not empty and is no run directory"):
-        RunDirectory(tmp_path).begin({}, {})
+        RunDirectory(tmp_path).begin(run_config("lwf"), Environment.current())

@@ -182,7 +182,7 @@ def test_teacher_recalls_what_it_would_say(store, tmp_path):
     learner, step, recalls = teacher_case(store, tmp_path / "run", Budget.of_host(10**6))
     computes = Teacher(recalls.network, step.pool, new_count=step.new_count, budget=Budget.of_host(0))
     for epoch in range(2):
-        for batch in batches(learner.method, step, learner.config, epoch):
+        for batch in batches(learner.method, step, learner.settings, epoch):
             losses = []
             for teacher in (recalls, computes):
                 output = learner.method.forward(batch, dataclasses.replace(step, teacher=teacher))
@@ -201,7 +201,7 @@ def test_teacher_keeps_within_its_budget(store, tmp_path):
     maps = 6 * 8 * (2 * 3 * 12)  # bytes: exemplars, float64
     for budget, kept in ((maps, True), (maps - 1, False)):
         learner, step, teacher = teacher_case(store, tmp_path / "run", Budget.of_host(budget))
-        batch = next(batches(learner.method, step, learner.config, 0))
+        batch = next(batches(learner.method, step, learner.settings, 0))
         teacher.recall("maps", _spatial, batch.exemplars())
         assert (teacher.places["maps"] == "memory") == kept
 

@@ -15,6 +15,9 @@ import pytest
 
 from avcil.cli.main import main
 from avcil.errors import InputError
+from avcil.runs.paths import RunPaths
+from avcil.runs.records import Epoch
+from avcil.runs.run_config import read_config
 from avcil.runs.run_directory import RunDirectory
 from avcil.training.config import TrainConfig
 from avcil.training.run import train
@@ -73,7 +76,7 @@ def test_it_receives_what_the_run_directory_holds(undisturbed):
     assert len(log) == 9
     assert shown["loss/total"] == [(n, pytest.approx(line["loss"])) for n, line in enumerate(log)]
     assert shown["validation/accuracy"] == [(n, pytest.approx(x["val_accuracy"])) for n, x in enumerate(log)]
-    distilled = [(n, line["losses"]["distillation"]) for n, line in enumerate(log) if line["step"]]
+    distilled = [(n, line["losses"]["distillation"]) for n, line in enumerate(log) if line.step]
     assert shown["loss/distillation"] == [(n, pytest.approx(value)) for n, value in distilled]
     seen = shown["test/accuracy_of_classes_seen"]
     assert seen == [(s, pytest.approx(value)) for s, value in enumerate(results["accuracy_per_step"])]
@@ -114,7 +117,7 @@ def test_tracking_may_come_and_go(undisturbed, store, tmp_path, monkeypatch):
     write = RunDirectory.log
 
     def stop(self, line):
-        if (line["step"], line["epoch"]) == (1, 1):
+        if (line.step, line.epoch) == (1, 1):
             raise KeyboardInterrupt
         write(self, line)
 
@@ -182,7 +185,7 @@ def test_someone_looks_on(undisturbed, store, tmp_path, monkeypatch):
 
     def look(self, line):
         write(self, line)
-        if (line["step"], line["epoch"]) == (1, 2) and not looker:
+        if (line.step, line.epoch) == (1, 2) and not looker:
             looker.append(EventAccumulator(str(events_folder(run))))
             looker[0].Reload()
             raise Stopped
@@ -329,12 +332,12 @@ def test_wandb(store, tmp_path, monkeypatch):
 
 def test_a_run_is_known_by_its_beginning(undisturbed, store, tmp_path):
     """A copy or a move keeps the stamp; begun again under the same name, it is another run."""
-    content = json.loads((undisturbed / "config.json").read_text())
-    stamp = TrackedRun(undisturbed, content).stamp
+    content = read_config(undisturbed)
+    stamp = TrackedRun(RunPaths(undisturbed), content).stamp
     moved = shutil.copytree(undisturbed, tmp_path / "run")
-    assert TrackedRun(moved, content).stamp == stamp
+    assert TrackedRun(RunPaths(moved), content).stamp == stamp
     train(config(store, tmp_path / "again" / "run", track=None), quiet=True)
-    assert TrackedRun(tmp_path / "again" / "run", content).stamp != stamp
+    assert TrackedRun(RunPaths(tmp_path / "again" / "run"), content).stamp != stamp
 
 
 def test_without_a_tracker_nothing_is_read(undisturbed):
@@ -343,9 +346,9 @@ def test_without_a_tracker_nothing_is_read(undisturbed):
     def never():
         raise AssertionError
 
-    with track(None, undisturbed, {}) as tracking:
+    with track(None, RunPaths(undisturbed), read_config(undisturbed)) as tracking:
         tracking.catch_up(never)
-        tracking.epoch({"losses": {}, "loss": None, "val_accuracy": None})
+        tracking.epoch(Epoch(step=0, epoch=0, losses={}, loss=None, val_accuracy=None))
 
 
 def test_fields_of_the_configuration(store, tmp_path):

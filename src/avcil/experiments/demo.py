@@ -150,7 +150,7 @@ def _folder(out: Path, method: str, modality: str) -> Path:
 
 def _reading_of(records: list[RunRecord]) -> str:
     """What the table says, in a few words."""
-    last = {(r.method, r.modality): f"{100 * r.results['last_accuracy']:.0f} %" for r in records}
+    last = {(r.method, r.modality): f"{100 * r.results.last_accuracy:.0f} %" for r in records}
     both, sound, picture = (last["joint", part] for part in ("audio-visual", "audio", "visual"))
     return (
         "\nAfter the last step, over all 16 classes: with all clips at once, sound and picture together reach "
@@ -163,11 +163,11 @@ def _reading_of(records: list[RunRecord]) -> str:
 
 def _summary(record: RunRecord) -> dict[str, Any]:
     results = record.results
-    chosen = {name: results[name] for name in SUMMARY_METRICS}
+    chosen = {name: getattr(results, name) for name in SUMMARY_METRICS}
     return {
         "method": record.method,
         "modality": record.modality,
-        "accuracy_per_step": results["accuracy_per_step"],
+        "accuracy_per_step": results.accuracy_per_step,
         **chosen,
     }
 

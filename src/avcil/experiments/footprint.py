@@ -9,10 +9,9 @@ and counts nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,9 +21,9 @@ from avcil.methods.base import GradientMethod
 from avcil.methods.registry import load_method
 from avcil.models.base import modality_parts
 from avcil.nn.network import CLASSIFIERS
+from avcil.runs.run_config import read_config
+from avcil.runs.run_directory import RunDirectory
 from avcil.training.trainers import METHOD_STATE
-from avcil.utils.files import read_json
-from avcil.utils.tensor_files import load_tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,19 +45,25 @@ def kept_bytes(run: Path, store: FeatureStore) -> KeptBytes:
 
     :raises InputError: if the run's last checkpoint is not there.
     """
-    config = read_json(run / "config.json")
-    last = run / "checkpoints" / f"step_{len(config['benchmark']['steps']) - 1}"
-    state = read_json(last / "state.json")
-    method = load_method(config["method"])
+    config, directory = read_config(run), RunDirectory(run)
+    last = len(config.benchmark.steps) - 1
+    states = directory.steps_done()
+    if len(states) <= last:
+        raise InputError(f"{directory.paths.step(last)} is missing: what the method keeps cannot be counted")
+    state = states[last]
+    method = load_method(config.settings.method)
     if not issubclass(method, GradientMethod):
-        if "report" not in state or "bytes" not in state["report"]:
-            raise InputError(f"{last / 'state.json'} does not say how many bytes the method keeps")
-        return KeptBytes(statistics=int(state["report"]["bytes"]))
-    clip = clip_bytes(store, config["modality"])
+        if "bytes" not in state.summary.report:
+            raise InputError(
+                f"{directory.paths.step_state(last)} does not say how many bytes the method keeps"
+            )
+        return KeptBytes(statistics=int(state.summary.report["bytes"]))
+    clip = clip_bytes(store, config.settings.modality)
     trains_on_all = method.batching == "all"
-    clips = _training_clips(store, config) if trains_on_all else sum(map(len, state["exemplars"].values()))
+    classes = set(config.benchmark.classes)
+    clips = _training_clips(store, classes) if trains_on_all else sum(map(len, state.exemplars.values()))
     teacher = statistics = 0
-    for name, tensor in load_tensors(last / "model.safetensors").items():
+    for name, tensor in directory.step_tensors(last).items():
         size = tensor.numel() * tensor.element_size()
         if name.startswith(METHOD_STATE):
             statistics += size
@@ -75,6 +80,5 @@ def clip_bytes(store: FeatureStore, modality: str) -> int:
     return sum(item * math.prod(shape) for name, shape in store.manifest.arrays().items() if wanted.get(name))
 
 
-def _training_clips(store: FeatureStore, config: Mapping[str, Any]) -> int:
-    classes = {label for step in config["benchmark"]["steps"] for label in step}
+def _training_clips(store: FeatureStore, classes: Set[str]) -> int:
     return sum(clip.split == "train" and clip.label in classes for clip in store.clips)

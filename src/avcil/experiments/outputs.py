@@ -63,10 +63,10 @@ def _results_csv(figures: Sequence[Figures]) -> str:
                 run, results = measured.run, measured.results
                 order = "" if run.class_order_seed is None else run.class_order_seed
                 described = [each.dataset, run.row, run.entry.method, " ".join(run.config.set), run.condition]
-                accuracies = results["accuracy_per_step"]
+                accuracies = results.accuracy_per_step
                 rows.append(
                     [*described, run.modality, run.seed, order]
-                    + ["" if results[metric] is None else results[metric] for metric in METRICS]
+                    + ["" if (value := getattr(results, metric)) is None else value for metric in METRICS]
                     + [*accuracies, *[""] * (steps - len(accuracies))]
                 )
     return _csv([header, *rows])
@@ -121,7 +121,7 @@ def _timing_text(figures: Sequence[Figures], threads: int) -> str:
 def _seconds(group: Group | None) -> str:
     if group is None or not group.runs:
         return NOTHING
-    values = [run.results["seconds"] for run in group.runs]
+    values = [run.results.seconds for run in group.runs]
     deviation = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
     return f"{np.mean(values):.1f}{deviation}"
 
@@ -130,8 +130,8 @@ def _timing_csv(figures: Sequence[Figures]) -> str:
     rows = [
         [
             *(each.dataset, run.run.row, run.run.modality, run.run.seed, run.run.name),
-            run.results["seconds"],
-            *(run.results.get("seconds_by_part", {}).get(part, "") for part in PARTS),
+            run.results.seconds,
+            *(run.results.seconds_by_part.get(part, "") for part in PARTS),
         ]
         for each in figures
         for group in each.groups

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,14 +86,13 @@ def _point(plan: Plan, dataset: str, group: Group) -> Point:
         exemplars=float(np.mean([each.exemplars for each in kept])),
         teacher=float(np.mean([each.teacher for each in kept])),
         statistics=float(np.mean([each.statistics for each in kept])),
-        seconds=float(np.mean([run.results["seconds"] for run in group.runs])),
-        learning=_learning([run.results for run in group.runs]),
+        seconds=float(np.mean([run.results.seconds for run in group.runs])),
+        learning=_learning([run.results.seconds_by_part for run in group.runs]),
     )
 
 
-def _learning(results: Sequence[dict[str, Any]]) -> float | None:
-    parts = [each.get("seconds_by_part") for each in results]
-    return float(np.mean([part[LEARNING] for part in parts if part])) if all(parts) else None
+def _learning(parts: Sequence[Mapping[str, float]]) -> float | None:
+    return float(np.mean([part[LEARNING] for part in parts])) if all(parts) else None
 
 
 def pareto_front(found: Sequence[Point], cost: str) -> list[Point]:

@@ -8,16 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from avcil.errors import InputError
 from avcil.experiments.entries import UPPER_BOUND
 from avcil.experiments.plan import Plan, PlannedRun
 from avcil.experiments.significance import Comparison, compare, holm
 from avcil.runs.groups import Spread
-from avcil.utils.files import read_json
+from avcil.runs.records import Results
+from avcil.runs.run_directory import RunDirectory
 
 METRICS = {
     "average_incremental_accuracy": "Average incremental accuracy",
@@ -36,7 +35,7 @@ class Measured:
     """A finished run."""
 
     run: PlannedRun
-    results: dict[str, Any]
+    results: Results
 
     @property
     def pair(self) -> tuple[int | None, int]:
@@ -57,7 +56,8 @@ class Group:
 
     def spread(self, metric: str, step: int | None = None) -> Spread | None:
         """Mean and sample deviation; None where no run is finished or the metric is undefined."""
-        values = [run.results[metric] if step is None else run.results[metric][step] for run in self.runs]
+        found = [getattr(run.results, metric) for run in self.runs]
+        values = found if step is None else [value[step] for value in found]
         if not values or None in values:
             return None
         std = float(np.std(values, ddof=1)) if len(values) > 1 else None
@@ -66,7 +66,7 @@ class Group:
     @property
     def steps(self) -> int:
         """How many steps its runs have; 0 before any is finished."""
-        return len(self.runs[0].results["accuracy_per_step"]) if self.runs else 0
+        return len(self.runs[0].results.accuracy_per_step) if self.runs else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +125,7 @@ def _versus(rivals: Sequence[Group]) -> list[PairwiseTest]:
     if len(rivals) < 2:
         return []
     named = [group for group in rivals if group.entry == REFERENCE]
-    best = max(rivals, key=lambda group: np.mean([run.results[MAIN_METRIC] for run in group.runs]))
+    best = max(rivals, key=lambda group: np.mean([getattr(run.results, MAIN_METRIC) for run in group.runs]))
     reference = named[0] if named else best
     others, comparisons = [], []
     for group in rivals:
@@ -150,8 +150,8 @@ def _versus(rivals: Sequence[Group]) -> list[PairwiseTest]:
 
 def _differences(one: Group, other: Group) -> list[float]:
     """one - other of the main metric, over the seeds and class orders that both have."""
-    theirs = {run.pair: run.results[MAIN_METRIC] for run in other.runs}
-    return [run.results[MAIN_METRIC] - theirs[run.pair] for run in one.runs if run.pair in theirs]
+    theirs = {run.pair: getattr(run.results, MAIN_METRIC) for run in other.runs}
+    return [getattr(run.results, MAIN_METRIC) - theirs[run.pair] for run in one.runs if run.pair in theirs]
 
 
 def read_figures(plan: Plan) -> list[Figures]:
@@ -176,7 +176,8 @@ def read_figures(plan: Plan) -> list[Figures]:
 
 def _group(runs: Sequence[PlannedRun]) -> Group:
     first = runs[0]
-    measured = [Measured(run=run, results=_results(run)) for run in runs if _file(run).exists()]
+    found = [(run, RunDirectory(run.config.out).results) for run in runs]
+    measured = [Measured(run=run, results=results) for run, results in found if results is not None]
     return Group(
         row=first.row,
         entry=first.entry.name,
@@ -185,15 +186,3 @@ def _group(runs: Sequence[PlannedRun]) -> Group:
         planned=len(runs),
         runs=tuple(measured),
     )
-
-
-def _file(run: PlannedRun) -> Any:
-    return run.config.out / "results.json"
-
-
-def _results(run: PlannedRun) -> dict[str, Any]:
-    results = read_json(_file(run))
-    needed = {*METRICS, "accuracy_per_step", "seconds"}
-    if not isinstance(results, dict) or not needed <= results.keys():
-        raise InputError(f"{_file(run)} is damaged: remove the folder {run.config.out} to run it again")
-    return results

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from avcil.errors import InputError
 from avcil.experiments.plan import Plan, PlannedRun
 from avcil.runs.run_directory import RunDirectory
 from avcil.training.resolve import resolve
-from avcil.utils.files import read_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,23 +29,22 @@ def plan_status(plan: Plan, *, threads: int) -> Standing:
     done, left, begun = [], [], set()
     contents: dict[str, str] = {}
     for run in plan.runs:
-        content = resolve(run.config, plan.store_of(run)).content
-        same = contents.setdefault(repr(content), run.row)
+        config = resolve(run.config, plan.store_of(run)).run_config
+        same = contents.setdefault(repr(config), run.row)
         if same != run.row:
             raise InputError(
                 f"the rows {same} and {run.row} are the same runs; drop one of them from --methods"
             )
         directory = RunDirectory(run.config.out)
-        if directory.begun(content):
-            _check_threads(run, read_json(run.config.out / "env.json"), threads)
+        if directory.begun(config):
+            _check_threads(run, directory.threads, threads)
             begun.add(run.name)
-        (left if directory.results is None else done).append(run)
+        (done if directory.paths.is_finished else left).append(run)
     return Standing(done=tuple(done), left=tuple(left), begun=frozenset(begun & {run.name for run in left}))
 
 
-def _check_threads(run: PlannedRun, environment: Mapping[str, object], threads: int) -> None:
+def _check_threads(run: PlannedRun, before: int | None, threads: int) -> None:
     """Sums are rounded in another order with other threads, so one table has one number of them."""
-    before = environment.get("threads")
     if before != threads:
         raise InputError(
             f"{run.config.out} was begun with --threads {before}, now {threads}; the last bits of results "

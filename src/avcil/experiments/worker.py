@@ -19,7 +19,7 @@ from typing import Any, TextIO
 
 from avcil.errors import AvcilError, InputError
 from avcil.training.config import TrainConfig
-from avcil.utils.files import folder_lock, write_text
+from avcil.utils.files import write_text
 
 PATHS = ("features", "out", "steps")
 """Fields of `TrainConfig` that JSON has as text."""
@@ -81,10 +81,12 @@ def run_jobs(config: TrainConfig) -> dict[str, Any]:
 
 def _wait_for_folder(folder: Path) -> None:
     """Until nobody holds the folder; after a while the run itself says who does."""
+    from avcil.runs.run_directory import RunDirectory
+
     end = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < end:
         try:
-            with folder_lock(folder, "training"):
+            with RunDirectory(folder).lock():
                 return
         except InputError:
             time.sleep(0.1)

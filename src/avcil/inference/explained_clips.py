@@ -27,10 +27,10 @@ def explained_clips(run: Path, count: int) -> tuple[list[AttentionExample], str 
         The explanations, and why there are none where there are none.
     """
     record = read_run(run)
-    if record.config["modality"] != "audio-visual":
-        return [], f"the model uses one modality, {record.config['modality']}"
+    if record.modality != "audio-visual":
+        return [], f"the model uses one modality, {record.modality}"
     try:
-        clips = {clip.clip_id: clip for clip in FeatureStore(record.config["features"]["path"]).clips}
+        clips = {clip.clip_id: clip for clip in FeatureStore(record.config.store_path).clips}
     except InputError as error:
         return [], f"the clips cannot be found: {error}"
     recognizer = Recognizer.load(run)

@@ -71,7 +71,7 @@ def learn(
         raise nothing_usable(len(clips), problems)
     new_clips = _new_clips(state, found, labels, sitting=int(state.description.get("sittings", 0)) + 1)
     read = time.monotonic()
-    epochs, done = 1 if closed_form_like(learning) else int(learning.settings["epochs"]), 0
+    epochs, done = 1 if closed_form_like(learning) else learning.settings.epochs, 0
     tell("learning", 0, epochs)
 
     def tick() -> None:
@@ -234,7 +234,7 @@ def _forgetful(learning: LearningState) -> Any:
     method = closed_form(learning)
     if method is None:
         raise InputError(
-            f"method {learning.settings['method']} cannot forget: what its weights took from a clip cannot be told "
+            f"method {learning.settings.method} cannot forget: what its weights took from a clip cannot be told "
             f"apart. Methods whose statistics can: {', '.join(closed_form_names())}"
         )
     return method
@@ -261,7 +261,7 @@ def _notes(learning: LearningState, labels: Sequence[str], counts: Counter[str])
             yield f"class {label!r} has no clip that can be used"
         elif counts[label] == 1 and label not in learning.counts and label != BACKGROUND:
             yield f"class {label!r} has one clip, which is few"
-    if learning.settings["selection"] == "best" and not closed_form_like(learning):
+    if learning.settings.selection == "best" and not closed_form_like(learning):
         yield (
             "the run chose the best epoch of each step on its validation clips, which a model does not keep; "
             "this step ended with its last epoch"
@@ -270,4 +270,4 @@ def _notes(learning: LearningState, labels: Sequence[str], counts: Counter[str])
 
 def closed_form_like(learning: LearningState) -> bool:
     """Whether its method has statistics instead of epochs."""
-    return learning.settings["method"] in closed_form_names()
+    return learning.settings.method in closed_form_names()

@@ -14,7 +14,6 @@ from avcil.inference.learning import rename
 from avcil.methods.blade import Blade
 from avcil.saved_models.folder import SavedModel
 from avcil.saved_models.learning_state import LearningState
-from avcil.training.learning_settings import options_of
 from avcil.training.update import closed_form
 
 MERGEABLE = Blade.name
@@ -77,7 +76,7 @@ def _learning(state: SavedModel, which: str) -> LearningState:
             f"{which} was saved without what merging needs (format version 1, or learning.json was removed). "
             "Train it again with avcil train"
         )
-    name = state.learning.settings["method"]
+    name = state.learning.settings.method
     if name != MERGEABLE:
         raise InputError(
             f"{which} was taught by the method {name}. Only models of the method {MERGEABLE} can be merged"
@@ -92,13 +91,13 @@ def _learning(state: SavedModel, which: str) -> LearningState:
 
 def _check_settings(one: LearningState, other: LearningState) -> None:
     """Refuse models of different modalities or options."""
-    modalities = one.settings["modality"], other.settings["modality"]
+    modalities = one.settings.modality, other.settings.modality
     if modalities[0] != modalities[1]:
         raise InputError(
             f"the models have different modalities: {modalities[0]} and {modalities[1]}. Only models of the same "
             "modality can be merged"
         )
-    first, second = options_of(Blade, one.settings), options_of(Blade, other.settings)
+    first, second = one.settings.options(Blade), other.settings.options(Blade)
     for name in (field.name for field in fields(first)):
         if getattr(first, name) != getattr(second, name):
             raise InputError(

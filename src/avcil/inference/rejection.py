@@ -68,7 +68,7 @@ def chosen_thresholds(state: SavedModel, modality: Modality, precision: float) -
     from avcil.training.update import closed_form
 
     method = None
-    if state.learning is not None and state.learning.settings["method"] == Blade.name:
+    if state.learning is not None and state.learning.settings.method == Blade.name:
         method = closed_form(state.learning)
     if not isinstance(method, Blade):
         raise InputError(

@@ -81,7 +81,8 @@ def _asset(name: str) -> str:
 
 
 def _title(groups: Sequence[RunGroup]) -> str:
-    names = {group.runs[0].benchmark for group in groups} - {"own"}  # a user's own clips have no better name
+    # "own" is the name of every benchmark made from a user's clips.
+    names = {group.runs[0].config.benchmark.name for group in groups} - {"own"}
     return f"Class-incremental learning: {names.pop()}" if len(names) == 1 else "Class-incremental learning"
 
 

@@ -95,7 +95,7 @@ def _group_row(group: RunGroup, style: str) -> str:
         f'<td class="num">{percent(group.spread(last))}</td>'
         f'<td class="num">{percent(group.spread(mean_forgetting))}</td>'
         f'<td class="line-cell">{sparkline([x.mean for x in group.accuracy_per_step], style)}</td>'
-        f'<td class="num">{seconds(group.spread(lambda run: run.seconds).mean)}</td>'
+        f'<td class="num">{seconds(group.spread(lambda run: run.results.seconds).mean)}</td>'
         f'<td class="num">{seeds}</td></tr>'
     )
 
@@ -106,7 +106,7 @@ def _seed_row(run: RunRecord, style: str) -> str:
         f'<td class="num">{figure(average(run))}</td><td class="num">{figure(last(run))}</td>'
         f'<td class="num">{figure(mean_forgetting(run))}</td>'
         f'<td class="line-cell">{sparkline(run.accuracy_per_step, style)}</td>'
-        f'<td class="num">{seconds(run.seconds)}</td><td class="num">{run.seed}</td></tr>'
+        f'<td class="num">{seconds(run.results.seconds)}</td><td class="num">{run.seed}</td></tr>'
     )
 
 

@@ -23,7 +23,8 @@ from avcil.runs.predictions import (
     macro_accuracy,
     per_class_table,
 )
-from avcil.runs.run_files import Epoch, RunRecord
+from avcil.runs.records import Epoch
+from avcil.runs.run_files import RunRecord
 
 
 def run_section(run: RunRecord, name: str, number: int, joint: RunRecord | None) -> str:
@@ -58,7 +59,7 @@ def _facts(run: RunRecord) -> str:
             ("Old / new classes", f"{figure(old)} / {figure(new)} %"),
             ("Harmonic mean of old and new", f"{figure(harmonic_mean_accuracy(old, new))} %"),
         ]
-    facts.append(("Training", f"{seconds(run.seconds)} s"))
+    facts.append(("Training", f"{seconds(run.results.seconds)} s"))
     return '<dl class="facts">' + "".join(f"<div><dt>{k}</dt><dd>{v}</dd></div>" for k, v in facts) + "</dl>"
 
 

@@ -94,7 +94,7 @@ def group_runs(runs: Sequence[RunRecord]) -> list[RunGroup]:
     settings: dict[str, dict[str, str]] = {}
     members: dict[str, list[RunRecord]] = {}
     for run in runs:
-        flat = dict(_flat(run.config))
+        flat = dict(_flat(run.config.to_dict()))
         key = json.dumps(flat, sort_keys=True)
         settings[key] = flat
         members.setdefault(key, []).append(run)

@@ -12,15 +12,17 @@ import csv
 import io
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from avcil.errors import InputError
 from avcil.runs import metrics
+from avcil.runs.paths import RunPaths
+from avcil.runs.records import Epoch, Results
+from avcil.runs.run_config import RunConfig, damaged, read_config
 from avcil.utils.files import read_json
 from avcil.utils.input_files import parse_json, read_bytes
 
@@ -29,19 +31,6 @@ LARGEST_TABLE = 64 << 20
 """Bytes of metrics.jsonl or a CSV file; a million lines of it."""
 TOLERANCE = 1e-5
 """How far results.json may be from the accuracy matrix: room for rounding, not for another run's figures."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Epoch:
-    """One line of metrics.jsonl."""
-
-    step: int
-    epoch: int
-    losses: Mapping[str, float]
-    """The loss's terms by name."""
-    loss: float | None
-    """Their total, as it was minimized; None for a method fitted in closed form."""
-    val_accuracy: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,25 +46,34 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RunRecord:
-    """A finished run: what was asked for, how training went, and what came out."""
+    """A finished run: its configuration, its log, and its results."""
 
     folder: Path
-    method: str
-    modality: str
-    seed: int
-    benchmark: str
-    steps: tuple[tuple[str, ...], ...]
-    """The class names that came at each step."""
-    seconds: float
-    """How long the run took."""
+    config: RunConfig
+    results: Results
     R: np.ndarray
     n: np.ndarray
     epochs: tuple[Epoch, ...]
-    """In the order they were trained; one a step, without losses, for a method fitted in closed form."""
+    """In the order of training; one a step, without losses, for a method fitted in closed form."""
     predictions: tuple[tuple[Prediction, ...], ...]
     """After each step, the answers to the test clips of all classes seen."""
-    config: Mapping[str, Any]
-    results: Mapping[str, Any]
+
+    @property
+    def method(self) -> str:
+        return self.config.settings.method
+
+    @property
+    def modality(self) -> str:
+        return self.config.settings.modality
+
+    @property
+    def seed(self) -> int:
+        return self.config.settings.seed
+
+    @property
+    def steps(self) -> tuple[tuple[str, ...], ...]:
+        """The class names that came at each step."""
+        return self.config.benchmark.steps
 
     @property
     def step_of_class(self) -> dict[str, int]:
@@ -91,33 +89,37 @@ class RunRecord:
 def read_run(folder: Path) -> RunRecord:
     """Read a finished run directory.
 
-    Raises `InputError` where the folder is no run directory, where the run has not finished, and where a
-    file is missing, damaged, or does not agree with the others.
+    Raises:
+        InputError: The folder is no run directory, the run has not finished, or a file is missing, damaged, or does
+            not agree with the others.
     """
     folder = Path(folder)
     _check_is_finished(folder)
-    config, results = (_json_object(folder / name) for name in ("config.json", "results.json"))
-    steps = _steps(folder / "config.json", config)
-    R, n = _accuracy_matrix(folder / "accuracy_matrix.csv", len(steps))
-    _check_agreement(folder, results, R, n)
+    paths, config, results = RunPaths(folder), read_config(folder), read_results(folder)
+    steps = config.benchmark.steps
+    R, n = _accuracy_matrix(paths.accuracy_matrix, len(steps))
+    _check_agreement(paths.results, results, R, n)
     return RunRecord(
         folder=folder,
-        method=_field(folder / "config.json", config, "method", str),
-        modality=_field(folder / "config.json", config, "modality", str),
-        seed=_field(folder / "config.json", config, "seed", int),
-        benchmark=_field(folder / "config.json", config["benchmark"], "name", str),
-        steps=steps,
-        seconds=float(_field(folder / "results.json", results, "seconds", int | float)),
-        R=R,
-        n=n,
-        epochs=_epochs(folder / "metrics.jsonl", len(steps)),
-        predictions=tuple(
-            _predictions(folder / "predictions" / f"step_{k}.csv", steps[: k + 1], n[: k + 1])
-            for k in range(len(steps))
-        ),
         config=config,
         results=results,
+        R=R,
+        n=n,
+        epochs=_epochs(paths.log, len(steps)),
+        predictions=tuple(
+            _predictions(paths.predictions(k), steps[: k + 1], n[: k + 1]) for k in range(len(steps))
+        ),
     )
+
+
+def read_results(folder: Path) -> Results:
+    """The results of the finished run in `folder`; InputError if they are missing or damaged."""
+    path = RunPaths(folder).results
+    value = read_json(path)
+    try:
+        return Results.from_dict(value)
+    except InputError as error:
+        raise damaged(path, str(error)) from None
 
 
 def read_runs(folders: Sequence[Path]) -> list[RunRecord]:
@@ -135,84 +137,53 @@ def _check_is_finished(folder: Path) -> None:
         raise InputError(
             f"there is no run directory {folder}; make one with: avcil train FEATURES --out {folder}"
         )
-    if not folder.is_dir() or not (folder / "config.json").exists():
+    paths = RunPaths(folder)
+    if not folder.is_dir() or not paths.config.exists():
         raise InputError(
             f"{folder} is not a run directory (it has no config.json). "
             "Give the --out folder of avcil train, one run each"
         )
-    if not (folder / "results.json").exists():
+    if not paths.is_finished:
         raise InputError(f"the run in {folder} is unfinished: run the same command again to finish it")
-
-
-def _damaged(path: Path, what: str) -> InputError:
-    return InputError(
-        f"{path} is damaged: {what}. Restore it from a copy, or train the run anew into another folder"
-    )
-
-
-def _json_object(path: Path) -> dict[str, Any]:
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise _damaged(path, "it must hold a JSON object")
-    return value
-
-
-def _field(path: Path, holder: Mapping[str, Any], name: str, kind: Any) -> Any:
-    value = holder.get(name)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise _damaged(path, f"the field {name!r} is {'missing' if name not in holder else repr(value)}")
-    return value
-
-
-def _steps(path: Path, config: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
-    steps = _field(path, _field(path, config, "benchmark", dict), "steps", list)
-    named = all(isinstance(step, list) and step and all(isinstance(c, str) for c in step) for step in steps)
-    classes = [label for step in steps for label in step] if named else []
-    if not classes or len(set(classes)) < len(classes):
-        raise _damaged(path, "benchmark.steps must list the class names of each step, every class once")
-    return tuple(tuple(step) for step in steps)
 
 
 def _rows(path: Path) -> list[list[str]]:
     if not path.exists():
-        raise _damaged(path, "the file is missing")
+        raise damaged(path, "the file is missing")
     try:
         text = read_bytes(path, limit=LARGEST_TABLE).decode("utf-8")
         return list(csv.reader(io.StringIO(text, newline="")))
     except UnicodeDecodeError as error:
-        raise _damaged(path, f"it is not UTF-8 text ({error})") from None
+        raise damaged(path, f"it is not UTF-8 text ({error})") from None
     except csv.Error as error:
-        raise _damaged(path, f"it is not CSV ({error})") from None
+        raise damaged(path, f"it is not CSV ({error})") from None
 
 
 def _accuracy_matrix(path: Path, steps: int) -> tuple[np.ndarray, np.ndarray]:
     header = ["step", *(f"task_{i}" for i in range(steps))]
     rows = _rows(path)
     if not rows or rows[0] != header:
-        raise _damaged(path, f"its header must be {','.join(header)}")
+        raise damaged(path, f"its header must be {','.join(header)}")
     if [row[:1] for row in rows[1:]] != [["n"], *([str(s)] for s in range(steps))]:
-        raise _damaged(path, f"it must have a row n and rows 0 to {steps - 1}")
+        raise damaged(path, f"it must have a row n and rows 0 to {steps - 1}")
     if any(len(row) != steps + 1 for row in rows):
-        raise _damaged(path, f"every row must have {steps + 1} fields")
+        raise damaged(path, f"every row must have {steps + 1} fields")
     try:
         values = np.array([[float(cell) if cell else math.nan for cell in row[1:]] for row in rows[1:]])
         R, n = metrics.checked(values[1:], values[0])
     except ValueError as error:
-        raise _damaged(path, str(error)) from None
+        raise damaged(path, str(error)) from None
     seen = R[np.tril_indices(steps)]
     if not ((seen >= 0) & (seen <= 1)).all():
-        raise _damaged(path, "accuracies are fractions from 0 to 1")
+        raise damaged(path, "accuracies are fractions from 0 to 1")
     return R, n
 
 
-def _check_agreement(folder: Path, results: Mapping[str, Any], R: np.ndarray, n: np.ndarray) -> None:
-    """The figures written at the end are those of the matrix."""
-    written = _field(folder / "results.json", results, "accuracy_per_step", list)
-    if not all(type(value) in (int, float) for value in written):
-        raise _damaged(folder / "results.json", "its accuracy_per_step must be a list of numbers")
-    computed = metrics.accuracy_per_step(R, n)
+def _check_agreement(path: Path, results: Results, R: np.ndarray, n: np.ndarray) -> None:
+    """Refuse results that are not those of the matrix."""
+    written, computed = results.accuracy_per_step, metrics.accuracy_per_step(R, n)
     if len(written) != len(computed) or not np.allclose(written, computed, rtol=0, atol=TOLERANCE):
-        raise _damaged(folder / "results.json", "its accuracy_per_step is not that of accuracy_matrix.csv")
+        raise damaged(path, "its accuracy_per_step is not that of accuracy_matrix.csv")
 
 
 def _epochs(path: Path, steps: int) -> tuple[Epoch, ...]:
@@ -221,19 +192,11 @@ def _epochs(path: Path, steps: int) -> tuple[Epoch, ...]:
     epochs = []
     for number, line in enumerate(lines, 1):
         try:
-            value = parse_json(line, "the line")
-            val_accuracy = value["val_accuracy"]
-            epoch = Epoch(
-                step=int(value["step"]),
-                epoch=int(value["epoch"]),
-                losses={str(term): float(loss) for term, loss in value["losses"].items()},
-                loss=None if value["loss"] is None else float(value["loss"]),
-                val_accuracy=None if val_accuracy is None else float(val_accuracy),
-            )
+            epoch = Epoch.from_dict(parse_json(line, "the line"))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise _damaged(path, f"line {number} is no epoch ({error!s:.200})") from None
+            raise damaged(path, f"line {number} is no epoch ({error!s:.200})") from None
         if not 0 <= epoch.step < steps:
-            raise _damaged(path, f"line {number} names step {epoch.step} of a run of {steps} steps")
+            raise damaged(path, f"line {number} names step {epoch.step} of a run of {steps} steps")
         epochs.append(epoch)
     return tuple(epochs)
 
@@ -241,7 +204,7 @@ def _epochs(path: Path, steps: int) -> tuple[Epoch, ...]:
 def _predictions(path: Path, steps: tuple[tuple[str, ...], ...], n: np.ndarray) -> tuple[Prediction, ...]:
     rows = _rows(path)
     if not rows or rows[0] != PREDICTION_COLUMNS:
-        raise _damaged(path, f"its header must be {','.join(PREDICTION_COLUMNS)}")
+        raise damaged(path, f"its header must be {','.join(PREDICTION_COLUMNS)}")
     seen = {label for step in steps for label in step}
     predictions = []
     for number, row in enumerate(rows[1:], 2):
@@ -249,14 +212,14 @@ def _predictions(path: Path, steps: tuple[tuple[str, ...], ...], n: np.ndarray) 
             clip_id, label, predicted, probability = row
             value = float(probability)
         except ValueError:
-            raise _damaged(path, f"row {number} is no prediction") from None
+            raise damaged(path, f"row {number} is no prediction") from None
         if label not in seen or predicted not in seen or not 0 <= value <= 1 + TOLERANCE:
-            raise _damaged(path, f"row {number} names a class not yet seen, or a probability outside 0 to 1")
+            raise damaged(path, f"row {number} names a class not yet seen, or a probability outside 0 to 1")
         predictions.append(
             Prediction(clip_id=clip_id, label=label, predicted=predicted, probability=min(value, 1.0))
         )
     if len(predictions) != n.sum():
-        raise _damaged(
+        raise damaged(
             path,
             f"it has {len(predictions)} predictions; accuracy_matrix.csv counts {n.sum():.0f} test clips",
         )

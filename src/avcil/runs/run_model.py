@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from avcil.errors import InputError
+from avcil.runs.paths import RunPaths
 
 
 def model_folder(folder: Path) -> Path:
@@ -15,10 +16,11 @@ def model_folder(folder: Path) -> Path:
     """
     if not folder.is_dir() and not folder.with_name(f".{folder.name}.before").is_dir():
         raise InputError(f"there is no folder {folder}; give a run directory as `avcil train` leaves it")
-    if (folder / "env.json").exists():  # a run directory, from its first moment on
-        if not (folder / "results.json").exists():
+    run = RunPaths(folder)
+    if run.is_run:
+        if not run.is_finished:
             raise InputError(
                 f"the run in {folder} is not finished; run its avcil train command again to continue it"
             )
-        return folder / "model"
+        return run.model
     return folder

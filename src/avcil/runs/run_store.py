@@ -12,7 +12,9 @@ from typing import Any
 
 from avcil.errors import InputError
 from avcil.features import FeatureStore
-from avcil.utils.files import read_json
+from avcil.runs.paths import RunPaths
+from avcil.runs.run_config import read_config
+from avcil.saved_models.folder import read_description
 
 PARTS = {
     "visual": "visual encoder",
@@ -34,23 +36,20 @@ def store_of_run(run: Path) -> tuple[FeatureStore | None, str]:
         or damaged, or it has changed since.
     """
     run = Path(run)
-    if not (run / "env.json").exists() or not (run / "config.json").exists():
+    paths = RunPaths(run)
+    if not paths.is_run or not paths.config.exists():
         return None, f"{run} is a model without its run, which names its feature store"
     try:
-        config = read_json(run / "config.json")
-        features = config["features"]
-        store = FeatureStore(features["path"])
-        described = run / "model" / "config.json"
-        made_with = read_json(described) if described.exists() else {}
+        config = read_config(run)
+        store = FeatureStore(config.store_path)
+        made_with = read_description(paths.model) if paths.model.exists() else {}
     except InputError as error:
         return None, str(error)
-    except (KeyError, TypeError):
-        return None, f"{run / 'config.json'} does not name a feature store"
-    reason = change_since(store, features.get("fingerprint"), made_with)
+    reason = change_since(store, config.store_fingerprint, made_with)
     return (None, reason) if reason else (store, "")
 
 
-def change_since(store: FeatureStore, fingerprint: Any, made_with: Mapping[str, Any]) -> str:
+def change_since(store: FeatureStore, fingerprint: str, made_with: Mapping[str, Any]) -> str:
     """How a store differs from what a run or model was made with.
 
     Args:

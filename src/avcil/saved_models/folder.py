@@ -170,7 +170,7 @@ def load_model(folder: Path) -> tuple[Model, list[str], dict[str, Any]]:
         InputError: If a file is missing, damaged, changed after it was written, or does not fit the others.
     """
     folder = Path(folder)
-    config = _config(folder)
+    config = read_description(folder)
     with _named(folder / "labels.json"):
         labels = checks.labels(read_json(folder / "labels.json"))
     tensors = load_tensors(folder / "model.safetensors")
@@ -227,7 +227,8 @@ def load_saved(folder: Path) -> SavedModel:
     return SavedModel(model=model, labels=tuple(labels), description=description, learning=learning)
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def read_description(folder: Path) -> dict[str, Any]:
+    """The content of a model's config.json; InputError if it is none, or of a version that cannot be read."""
     if not (folder / "config.json").exists():
         raise InputError(
             f"{folder} holds no model (no config.json). Give a run directory of a finished run, or its model/"

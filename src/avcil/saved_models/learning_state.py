@@ -17,15 +17,15 @@ from torch import Tensor
 
 from avcil.errors import InputError
 from avcil.models import checks
-from avcil.models.base import MODALITIES, Model
+from avcil.models.base import Model
+from avcil.saved_models.learning_settings import LearningSettings
 
 
 @dataclass(frozen=True, kw_only=True)
 class LearningState:
     """Never changed in place: learning makes a new one."""
 
-    settings: Mapping[str, Any]
-    """method, method_options, modality, seed and what else of `TrainConfig` a step depends on."""
+    settings: LearningSettings
     steps: tuple[tuple[str, ...], ...]
     """The classes in the order in which they were learnt, step by step."""
     counts: Mapping[str, int]
@@ -43,7 +43,7 @@ class LearningState:
     def to_dict(self) -> dict[str, Any]:
         """All but the tensors, as JSON."""
         return {
-            "settings": dict(self.settings),
+            "settings": self.settings.to_dict(),
             "steps": [list(step) for step in self.steps],
             "counts": dict(self.counts),
             "exemplars": {label: list(ids) for label, ids in self.exemplars.items()},
@@ -54,13 +54,9 @@ class LearningState:
         """What `to_dict` wrote; InputError naming `where` if it is something else."""
         try:
             checks.finite(tensors)
-            settings = _object(value, "settings")
-            checks.choice(settings, "modality", MODALITIES)
-            if not isinstance(checks.entry(settings, "method"), str):
-                raise InputError("settings.method must be a text")
             counts, exemplars = _object(value, "counts"), _object(value, "exemplars")
             return cls(
-                settings=settings,
+                settings=LearningSettings.from_dict(_object(value, "settings")),
                 steps=tuple(tuple(checks.labels(step)) for step in _lists(value, "steps")),
                 counts={label: checks.whole_number(counts, label, most=2**40) for label in counts},
                 exemplars={label: tuple(_texts(exemplars, label)) for label in exemplars},
@@ -100,8 +96,8 @@ def check_learning(state: LearningState, labels: Sequence[str], model: Model) ->
     Raises:
         InputError: With what does not fit.
     """
-    if state.settings["modality"] != model.modality:
-        raise InputError(f"its modality is {state.settings['modality']!r}, the model's {model.modality!r}")
+    if state.settings.modality != model.modality:
+        raise InputError(f"its modality is {state.settings.modality!r}, the model's {model.modality!r}")
     if sorted(label for step in state.steps for label in step) != sorted(labels):
         raise InputError("its steps hold other classes than labels.json, or one twice")
     for name, holder in (("counts", state.counts), ("exemplars", state.exemplars)):

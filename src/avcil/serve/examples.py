@@ -12,8 +12,8 @@ from avcil.errors import AvcilError
 from avcil.features import FeatureStore, StoredClip
 from avcil.media.overlay import png_data_uri
 from avcil.reporting.attention_figure import shrink
+from avcil.runs.run_config import read_config
 from avcil.serve.service import Service
-from avcil.utils.files import read_json
 
 MOST = 120
 """Classes that get a frame from the run's clips."""
@@ -73,8 +73,8 @@ class Examples:
 def run_clips(run: Path) -> list[StoredClip]:
     """The clips of a run's feature store; none where there is no run or no store."""
     try:
-        return list(FeatureStore(read_json(run / "config.json")["features"]["path"]).clips)
-    except (AvcilError, OSError, KeyError):
+        return list(FeatureStore(read_config(run).store_path).clips)
+    except (AvcilError, OSError):
         return []
 
 

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from avcil.models.base import parts_of
 from avcil.training.task_data import TaskData
-from avcil.utils.files import write_text
 
-INCOMPLETE_CLIPS = "incomplete_clips.csv"
-"""Clips of the run's classes that lack a part of its modality."""
 SPLITS = ("train", "val", "test")
 SHOWN = 5
 WORDS = {"audio": "sound", "visual": "picture"}
@@ -79,16 +73,18 @@ def incomplete_counts(data: TaskData, answers: Sequence[str]) -> dict[str, int]:
     return {**counts, "test_not_evaluated": counts["test"] - evaluated}
 
 
-def write_incomplete(folder: Path, data: TaskData) -> None:
-    """Write the clips that lack a part of the modality as clip_id,label,split,lacks."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["clip_id", "label", "split", "lacks"])
-    for split in SPLITS:
-        for clip in (data.store.clips[row] for row in data.incomplete_rows(split)):
-            lacks = [WORDS[part] for part in parts_of(data.modality) if not clip.has(part)]
-            writer.writerow([clip.clip_id, clip.label, split, " and ".join(lacks)])
-    write_text(Path(folder) / INCOMPLETE_CLIPS, text.getvalue())
+def incomplete_table(data: TaskData) -> list[tuple[str, str, str, str]]:
+    """Clip id, label, split and what it lacks, of each clip that lacks a part of the modality."""
+    return [
+        (
+            clip.clip_id,
+            clip.label,
+            split,
+            " and ".join(WORDS[p] for p in parts_of(data.modality) if not clip.has(p)),
+        )
+        for split in SPLITS
+        for clip in (data.store.clips[row] for row in data.incomplete_rows(split))
+    ]
 
 
 def _shown(names: Sequence[str]) -> str:

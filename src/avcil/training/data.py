@@ -29,9 +29,10 @@ Taken = tuple[Tensor | None, Tokens | None]
 class Features(Protocol):
     """What a table needs of a feature store."""
 
-    visual_shape: tuple[int, int, int] | None
-    audio_width: int | None
-
+    @property
+    def visual_shape(self) -> tuple[int, int, int] | None: ...
+    @property
+    def audio_width(self) -> int | None: ...
     def audio(self, rows: Sequence[int] | np.ndarray) -> np.ndarray: ...
     def visual(self, rows: Sequence[int] | np.ndarray) -> np.ndarray: ...
 

@@ -6,17 +6,17 @@ N clips of a batch, C classes.
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from avcil.methods.base import Batch, GradientMethod, Step
-from avcil.runs.run_directory import StepProgress
+from avcil.runs.records import Epoch, StepProgress
+from avcil.saved_models.learning_settings import LearningSettings
 from avcil.training.adam import Adam
-from avcil.training.config import TrainConfig
 from avcil.training.distributed import ProcessGroup
 from avcil.training.forward_backward import accumulate_gradients, forward_backward
 from avcil.utils.rng import generator
@@ -26,13 +26,13 @@ Validate = Callable[[], float | None]
 
 
 def batches(
-    method: GradientMethod, step: Step, config: TrainConfig, epoch: int, *, whole: bool = True
+    method: GradientMethod, step: Step, settings: LearningSettings, epoch: int, *, whole: bool = True
 ) -> Iterator[Batch]:
     """The batches of one epoch, in an order that depends on seed, step and epoch alone.
 
     `whole`: with their clips' features; else these are for `accumulate_gradients` to read.
     """
-    plan = list(_rows(method, step, config, epoch))
+    plan = list(_rows(method, step, settings, epoch))
     nothing = ((None, None) for _ in plan)
     taken = step.pool.stream(rows for rows, _ in plan) if whole else nothing
     for (rows, new_count), (audio, visual) in zip(plan, taken, strict=True):
@@ -47,14 +47,14 @@ def batches(
 
 
 def _rows(
-    method: GradientMethod, step: Step, config: TrainConfig, epoch: int
+    method: GradientMethod, step: Step, settings: LearningSettings, epoch: int
 ) -> Iterator[tuple[Tensor, int]]:
     """Each batch's rows of the pool, and how many of them are counted as new."""
     shuffle = generator(step.seed, "shuffle", step.index, epoch)
     if method.batching in ("mixed", "all") or step.new_count == len(step.pool):
         trained = method.trained_rows(step)
         order = torch.randperm(len(step.pool) if trained is None else len(trained), generator=shuffle)
-        for rows in _full_batches(order if trained is None else trained[order], config.batch_size):
+        for rows in _full_batches(order if trained is None else trained[order], settings.batch_size):
             yield rows, len(rows)
         return
     trained = method.trained_rows(step)
@@ -62,11 +62,11 @@ def _rows(
     new, old = rows[rows < step.new_count], rows[rows >= step.new_count]
     exemplars = _endless(
         len(old),
-        config.exemplar_batch_size,
+        settings.exemplar_batch_size,
         shuffle,
         repeats=method.exemplar_batches == "repeated",
     )
-    for places in _full_batches(torch.randperm(len(new), generator=shuffle), config.batch_size):
+    for places in _full_batches(torch.randperm(len(new), generator=shuffle), settings.batch_size):
         yield torch.cat([new[places], old[next(exemplars)]]), len(places)
 
 
@@ -92,42 +92,55 @@ class StepTrainer:
         self,
         method: GradientMethod,
         step: Step,
-        config: TrainConfig,
+        settings: LearningSettings,
         *,
         validate: Validate,
-        log: Callable[[dict[str, Any]], None],
+        log: Callable[[Epoch], None],
         save: Callable[[StepProgress], None],
         tick: Callable[[], None] = lambda: None,
+        checkpoint_seconds: float = math.inf,
         clips_at_once: int | None = None,
         team: ProcessGroup | None = None,
     ) -> None:
-        """`clips_at_once`: how many clips of a batch fit into memory at once; None is all of them."""
-        self.method, self.step, self.config = method, step, config
+        """Prepare the step.
+
+        Args:
+            method: The method that is trained.
+            step: Its clips and its network.
+            settings: Epochs, batch sizes, optimizer and selection.
+            validate: Called after each epoch that selection needs.
+            log: Called with each epoch's line.
+            save: Called with the progress, `checkpoint_seconds` apart.
+            tick: Called after each epoch.
+            checkpoint_seconds: Seconds between two calls of `save`; infinity for none.
+            clips_at_once: How many clips of a batch fit into memory at once; None for all of them.
+            team: The processes that train together.
+        """
+        self.method, self.step, self.settings = method, step, settings
+        self.checkpoint_seconds = checkpoint_seconds
         self.validate, self.log, self.save, self.tick = validate, log, save, tick
         self.clips_at_once, self.team = clips_at_once, team or ProcessGroup()
 
     def run(self, progress: StepProgress | None = None) -> StepProgress:
         """All epochs, or those that `progress` has left."""
-        step, config = self.step, self.config
+        step, settings = self.step, self.settings
         trainable = [p for p in step.network.parameters() if p.requires_grad]
-        optimizer = Adam(trainable, lr=config.learning_rate, weight_decay=config.weight_decay)
+        optimizer = Adam(trainable, lr=settings.learning_rate, weight_decay=settings.weight_decay)
         if progress is None:
-            progress = StepProgress(
-                epoch=0, network={}, optimizer={}, best={}, best_epoch=-1, best_accuracy=None
-            )
+            progress = StepProgress()
         else:
             step.network.load_state_dict(progress.network)
             optimizer.load_state_dict(progress.optimizer)
         saved = time.monotonic()
-        while progress.epoch < config.epochs:
+        while progress.epoch < settings.epochs:
             self._epoch(optimizer, trainable, progress)
-            if progress.epoch < config.epochs and time.monotonic() - saved >= config.checkpoint_seconds:
+            if progress.epoch < settings.epochs and time.monotonic() - saved >= self.checkpoint_seconds:
                 progress.network = copy.deepcopy(step.network.state_dict())
                 progress.optimizer = optimizer.state_dict()
                 self.save(progress)
                 saved = time.monotonic()
             self.tick()
-        if config.selection == "best":
+        if settings.selection == "best":
             step.network.load_state_dict(progress.best)
         return progress
 
@@ -137,7 +150,7 @@ class StepTrainer:
         count = 0
         step.network.train()
         try:
-            for batch in batches(self.method, step, self.config, epoch, whole=self._is_whole):
+            for batch in batches(self.method, step, self.settings, epoch, whole=self._is_whole):
                 optimizer.zero_grad()
                 terms = self._pass(batch)
                 self.team.all_reduce_gradients(trainable)
@@ -151,13 +164,13 @@ class StepTrainer:
         _check_finite(losses, step.index, epoch)
         accuracy = self._select(progress)
         self.log(
-            {
-                "step": step.index,
-                "epoch": epoch,
-                "losses": losses,
-                "loss": sum(losses.values()),
-                "val_accuracy": accuracy,
-            }
+            Epoch(
+                step=step.index,
+                epoch=epoch,
+                losses=losses,
+                loss=sum(losses.values()),
+                val_accuracy=accuracy,
+            )
         )
         progress.epoch += 1
 
@@ -173,14 +186,14 @@ class StepTrainer:
 
     def _select(self, progress: StepProgress) -> float | None:
         """Validate, and keep these weights if they are the best so far (the first of equals)."""
-        last = progress.epoch + 1 == self.config.epochs
-        if self.config.selection == "last" and not last:
+        last = progress.epoch + 1 == self.settings.epochs
+        if self.settings.selection == "last" and not last:
             return None
         accuracy = self.validate()
         better = progress.best_accuracy is None or (
             accuracy is not None and accuracy > progress.best_accuracy
         )
-        if better or self.config.selection == "last":
+        if better or self.settings.selection == "last":
             progress.best_accuracy, progress.best_epoch = accuracy, progress.epoch
             progress.best = {
                 name: value.detach().clone() for name, value in self.step.network.state_dict().items()

@@ -17,27 +17,11 @@ from avcil.features import FeatureStore
 from avcil.methods.base import GradientMethod
 from avcil.methods.exemplars import ExemplarMemory
 from avcil.methods.registry import load_method, parse_options
+from avcil.runs.run_config import RunConfig
+from avcil.saved_models.learning_settings import LearningSettings
 from avcil.training.config import DEFAULT_MEMORY_PER_CLASS, TrainConfig
 from avcil.training.device_config import DeviceConfig
 from avcil.training.distributed import ProcessGroup
-
-NOT_IDENTITY = (
-    "out",
-    "checkpoint_seconds",
-    "track",
-    "features",
-    "benchmark",
-    "steps",
-    "classes_per_step",
-    "class_order_seed",
-    "set",
-    "exemplars",
-    "exemplars_per_class",
-    "device",
-    "max_memory",
-    "teacher_cache",
-)
-"""Of `TrainConfig`: what config.json holds in another form, and what does not change the result."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +31,12 @@ class Resolved:
     method_class: type
     device_config: DeviceConfig
     options: Any
-    benchmark: Benchmark
     clips: Mapping[str, SplitClip] | None
     """Where a published benchmark puts each clip, by id; None: the store's own labels and splits count."""
     memory: ExemplarMemory | None
     """An empty memory of the size to be kept; None for a method without rehearsal."""
-    content: dict[str, Any]
-    """What config.json keeps: everything that the result depends on."""
+    run_config: RunConfig
+    """Everything that the result depends on, as config.json keeps it."""
 
     def new_memory(self) -> ExemplarMemory | None:
         """A memory to fill."""
@@ -73,28 +56,38 @@ def resolve(config: TrainConfig, store: FeatureStore) -> Resolved:
         )
     benchmark, clips, published_memory = _benchmark(config, store)
     memory = None if method_class.rehearsal == "none" else _memory(config, published_memory, benchmark)
-    plain = {name: value for name, value in asdict(config).items() if name not in NOT_IDENTITY}
-    device_config = placement_of(config, method_class)
-    content = plain | {
-        "precision": device_config.precision,
-        "method_options": asdict(options),
-        "benchmark": benchmark.to_dict(),
-        "features": {"path": str(config.features.absolute()), "fingerprint": store.fingerprint},
-        "memory": None if memory is None else memory.total,
-        "memory_per_class": None if memory is None else memory.per_class,
-    }
+    device_config = device_config_of(config, method_class)
+    settings = LearningSettings(
+        method=config.method,
+        method_options=asdict(options),
+        modality=config.modality,
+        seed=config.seed,
+        memory=None if memory is None else memory.total,
+        memory_per_class=None if memory is None else memory.per_class,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        exemplar_batch_size=config.exemplar_batch_size,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        precision=device_config.precision,
+        selection=config.selection,
+    )
     return Resolved(
         method_class=method_class,
         device_config=device_config,
         options=options,
-        benchmark=benchmark,
         clips=clips,
         memory=memory,
-        content=content,
+        run_config=RunConfig(
+            settings=settings,
+            benchmark=benchmark,
+            store_path=str(config.features.absolute()),
+            store_fingerprint=store.fingerprint,
+        ),
     )
 
 
-def placement_of(config: TrainConfig, method_class: type) -> DeviceConfig:
+def device_config_of(config: TrainConfig, method_class: type) -> DeviceConfig:
     """Where and in which numbers the run computes; raises InputError for what the method cannot use."""
     if issubclass(method_class, GradientMethod):
         return DeviceConfig.of(ProcessGroup.own_device(config.device), config.precision)

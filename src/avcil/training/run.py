@@ -16,15 +16,15 @@ from avcil.methods.base import GradientMethod, Method
 from avcil.methods.registry import load_method
 from avcil.models.base import Model
 from avcil.runs.metrics import all_metrics
-from avcil.runs.run_directory import ReadOnlyRunDirectory, RunDirectory, StepProgress, environment
+from avcil.runs.records import Environment, Epoch, Results, StepProgress, StepState
+from avcil.runs.run_directory import RunDirectory
 from avcil.saved_models.card import METRICS
 from avcil.saved_models.folder import save_model
 from avcil.training.clip_selection import (
-    INCOMPLETE_CLIPS,
     incomplete_counts,
     incomplete_note,
+    incomplete_table,
     validation_of_step,
-    write_incomplete,
 )
 from avcil.training.config import TrainConfig
 from avcil.training.data import Table
@@ -38,7 +38,6 @@ from avcil.training.tracking import Tracking, require, track
 from avcil.training.tracking.events import Event, history
 from avcil.training.trainers import Hooks, make_learner
 from avcil.training.update import state_of_run
-from avcil.utils.files import folder_lock, write_json
 
 
 def train(config: TrainConfig, *, quiet: bool = False) -> dict[str, Any]:
@@ -48,7 +47,7 @@ def train(config: TrainConfig, *, quiet: bool = False) -> dict[str, Any]:
     """
     require(config.track)
     with claimed(config) as store, memory_errors(config):
-        return Run(config, store=store, quiet=quiet).finish()
+        return Run(config, store=store, quiet=quiet).finish().to_dict()
 
 
 @contextmanager
@@ -56,11 +55,9 @@ def claimed(config: TrainConfig) -> Iterator[FeatureStore]:
     """Keep a second command out of the run directory, but only once the configuration makes sense: its store."""
     load_method(config.method)
     store = FeatureStore(config.features)
-    if not ProcessGroup.from_environment(config.device).is_first:
-        yield store
-        return
-    RunDirectory(config.out).refuse_foreign()
-    with folder_lock(config.out, "training"):
+    directory = RunDirectory(config.out, is_writer=ProcessGroup.from_environment(config.device).is_first)
+    directory.refuse_foreign()
+    with directory.lock():
         yield store
 
 
@@ -74,7 +71,8 @@ class Run:
         self.quiet = quiet or not self.team.is_first
         self.store = FeatureStore(config.features) if store is None else store
         resolved = resolve(config, self.store)
-        self.benchmark, self.device_config = resolved.benchmark, resolved.device_config
+        self.run_config, self.device_config = resolved.run_config, resolved.device_config
+        self.benchmark, self.settings = self.run_config.benchmark, self.run_config.settings
         self.watch = Timer()
         self.data = TaskData(
             self.store,
@@ -89,15 +87,16 @@ class Run:
         self.plan = self._plan(method, resolved)
         if self.plan is not None:
             self.data.device_config = self.plan.device_config
-        self.directory = RunDirectory(config.out) if self.team.is_first else ReadOnlyRunDirectory(config.out)
-        self.content = resolved.content
-        self.directory.begin(resolved.content, self._environment())
+        self.directory = RunDirectory(config.out, is_writer=self.team.is_first)
+        self.directory.begin(self.run_config, self._environment())
         self.team.wait()
         self.learner = make_learner(
             method,
             self.data,
-            config,
+            self.settings,
             resolved.new_memory(),
+            teacher_cache=config.teacher_cache,
+            checkpoint_seconds=config.checkpoint_seconds,
             clips_at_once=None if self.plan is None else self.plan.clips_at_once,
             team=self.team,
         )
@@ -115,22 +114,20 @@ class Run:
             )
         return None
 
-    def _environment(self) -> dict[str, Any]:
-        """What the last bits of results depend on."""
-        parts = None if self.plan is None else self.plan.clips_at_once
-        return environment() | {
-            "device": self.device_config.name(),
-            "processes": self.team.size,
-            "clips_at_once": parts,
-        }
+    def _environment(self) -> Environment:
+        return Environment.current(
+            device=self.device_config.name(),
+            processes=self.team.size,
+            clips_at_once=None if self.plan is None else self.plan.clips_at_once,
+        )
 
-    def finish(self) -> dict[str, Any]:
-        """All steps that are left, then the results."""
-        name = self.config.track if self.team.is_first else None
-        with track(name, self.config.out, self.content) as tracking:
+    def finish(self) -> Results:
+        """Run the remaining steps and write the results."""
+        name = self.config.track if self.directory.is_writer else None
+        with track(name, self.directory.paths, self.run_config) as tracking:
             return self._finish(tracking)
 
-    def _finish(self, tracking: Tracking) -> dict[str, Any]:
+    def _finish(self, tracking: Tracking) -> Results:
         finished = self.directory.results
         if self.data.lacking:
             self._say(
@@ -155,9 +152,9 @@ class Run:
                 f"going on in {self.config.out} after step {len(states)} of {len(self.benchmark.steps)}"
             )
             last = len(states) - 1
-            model = self.learner.restore(last, self.directory.step_tensors(last), states[-1]["exemplars"])
+            model = self.learner.restore(last, self.directory.step_tensors(last), states[-1].exemplars)
         for index in range(len(states), len(self.benchmark.steps)):
-            log_bytes = states[-1]["log_bytes"] if states else 0
+            log_bytes = states[-1].log_bytes if states else 0
             model, state = self._step(index, tracking, log_bytes=log_bytes)
             states.append(state)
         assert model is not None
@@ -174,9 +171,8 @@ class Run:
                 "not name them (extract with --add uses them)"
             )
         if note := incomplete_note(self.data):
-            if self.team.is_first:
-                write_incomplete(self.config.out, self.data)
-            self._say(f"{note}; {self.config.out / INCOMPLETE_CLIPS} lists them")
+            self.directory.write_incomplete(incomplete_table(self.data))
+            self._say(f"{note}; {self.directory.paths.incomplete_clips} lists them")
 
     def _history(self) -> Iterator[Event]:
         """What there is to track so far, by the run directory."""
@@ -187,24 +183,23 @@ class Run:
         """Test clips of each task; of tasks that were tested, those that the model answered for."""
         sizes = [len(self.data.rows("test", task)) for task in range(len(self.benchmark.steps))]
         states = self.directory.steps_done()
-        tested = states[-1].get("test_clips", []) if states else []
+        tested = states[-1].test_clips if states else []
         return [*tested, *sizes[len(tested) :]]
 
-    def _step(self, index: int, tracking: Tracking, *, log_bytes: int) -> tuple[Model, dict[str, Any]]:
+    def _step(self, index: int, tracking: Tracking, *, log_bytes: int) -> tuple[Model, StepState]:
         """Learn one step and commit it; `log_bytes` is where the log of the steps before ends."""
         if self.plan is not None:
             self.data.budget, self.data.scratch = self.plan.budget(self.config.out), self.config.out
-        found = self.directory.load_progress(index)
-        progress, saved = found if found else (None, {"log_bytes": log_bytes, "seconds_by_part": {}})
-        self.directory.cut_log(saved["log_bytes"])
-        self.watch.start(saved["seconds_by_part"])
+        progress = self.directory.load_progress(index)
+        self.directory.cut_log(progress.log_bytes if progress else log_bytes)
+        self.watch.start(progress.seconds_by_part if progress else {})
         validation = self._validation(index)
         tracking.catch_up(self._history)
 
-        def log(line: dict[str, Any]) -> None:
-            self.directory.log(line)
+        def log(epoch: Epoch) -> None:
+            self.directory.log(epoch)
             with self.watch.during(SAVING):
-                tracking.epoch(line)
+                tracking.epoch(epoch)
 
         with self._bar(index, progress.epoch if progress else 0) as bar, self.watch.during(LEARNING):
             hooks = Hooks(
@@ -221,17 +216,17 @@ class Run:
         with self.watch.during(TESTING):
             row, sizes = self._test(index, model)
         seconds = self.watch.read()
-        state = {
-            "step": index,
-            **hooks.summary,
-            "accuracies": row,
-            "test_clips": sizes,
-            "exemplars": {} if self.learner.memory is None else self.learner.memory.clip_ids,
-            "log_bytes": self.directory.log_bytes(),
-            "seconds": training_seconds(seconds, chooses=self.learner.validation_chooses),
-            "seconds_by_part": seconds,
-        }
-        self.directory.commit_step(index, state, self.learner.tensors())
+        state = StepState(
+            step=index,
+            summary=hooks.summary,
+            accuracies=row,
+            test_clips=sizes,
+            exemplars={} if self.learner.memory is None else self.learner.memory.clip_ids,
+            log_bytes=self.directory.log_bytes(),
+            seconds=training_seconds(seconds, chooses=self.learner.validation_chooses),
+            seconds_by_part=seconds,
+        )
+        self.directory.commit_step(state, self.learner.tensors())
         tracking.step(row, sizes)
         self.team.wait()
         return model, state
@@ -242,7 +237,8 @@ class Run:
 
     def _save_progress(self, index: int, progress: StepProgress) -> None:
         with self.watch.during(SAVING):
-            self.directory.save_progress(index, progress, seconds=self.watch.read())
+            progress.log_bytes, progress.seconds_by_part = self.directory.log_bytes(), self.watch.read()
+            self.directory.save_progress(index, progress)
 
     def _bar(self, index: int, done: int) -> tqdm:
         steps, epochs = len(self.benchmark.steps), self.config.epochs
@@ -285,36 +281,32 @@ class Run:
             clip = self.store.clips[row]
             yield clip.clip_id, clip.label, self.benchmark.classes[number], share
 
-    def _write_results(self, model: Model, states: list[dict[str, Any]]) -> dict[str, Any]:
+    def _write_results(self, model: Model, states: list[StepState]) -> Results:
         tasks, sizes = len(self.benchmark.steps), self._test_sizes()
         matrix = np.full((tasks, tasks), np.nan)
         for index, state in enumerate(states):
-            matrix[index, : index + 1] = state["accuracies"]
-        self.directory.write_accuracy_matrix([state["accuracies"] for state in states], sizes)
+            matrix[index, : index + 1] = state.accuracies
+        self.directory.write_accuracy_matrix([state.accuracies for state in states], sizes)
         metrics = all_metrics(matrix, sizes)
-        if self.team.is_first:
+        if self.directory.is_writer:
             save_model(
-                self.config.out / "model",
+                self.directory.paths.model,
                 model,
                 labels=list(self.benchmark.classes),
                 description=self._description(metrics),
-                learning=state_of_run(self.learner, self.data, self.content),
+                learning=state_of_run(self.learner, self.data, self.settings),
             )
-        results = {
-            "method": self.config.method,
-            "modality": self.config.modality,
-            "seed": self.config.seed,
+        results = Results(
+            method=self.settings.method,
+            modality=self.settings.modality,
+            seed=self.settings.seed,
             **metrics,
-            "seconds": sum(state["seconds"] for state in states),
-            "seconds_per_step": [state["seconds"] for state in states],
-            "seconds_by_part": {
-                part: sum(state["seconds_by_part"][part] for state in states) for part in PARTS
-            },
-        }
-        if counts := incomplete_counts(self.data, model.answers):
-            results["clips_lacking_a_modality"] = counts
-        if self.team.is_first:
-            write_json(self.config.out / "results.json", results)
+            seconds=sum(state.seconds for state in states),
+            seconds_per_step=[state.seconds for state in states],
+            seconds_by_part={part: sum(state.seconds_by_part[part] for state in states) for part in PARTS},
+            clips_lacking_a_modality=incomplete_counts(self.data, model.answers),
+        )
+        self.directory.finish(results)
         self.team.wait()
         return results
 

@@ -7,21 +7,28 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from avcil.datasets import Benchmark
 from avcil.datasets.split_files import SplitClip
 from avcil.errors import InputError
 from avcil.features import FeatureStore, StoredClip
 from avcil.models.base import modality_parts, parts_of
-from avcil.training.data import Table
 from avcil.training.device_config import DeviceConfig
-from avcil.training.memory_pool import Budget
-from avcil.training.timer import READING, Timer
+from avcil.training.learning_data import LearningData
+from avcil.training.timer import Timer
 
 
-class TaskData:
-    """A store seen through a benchmark, one modality and one placement."""
+class TaskData(LearningData):
+    """A store's clips by the tasks of a benchmark.
+
+    Args:
+        clips: The clips of a published benchmark; others of the store are not looked at.
+
+    The other arguments are those of `LearningData`.
+    """
+
+    store: FeatureStore
+    benchmark: Benchmark
 
     def __init__(
         self,
@@ -34,35 +41,24 @@ class TaskData:
         whole_tokens: bool = False,
         watch: Timer | None = None,
     ) -> None:
-        """Tables hold what `budget` has room for, which whoever begins a step sets anew, and nothing else; `scratch` is
-        the folder for scratch files.
-
-        `clips`: the clips of a published benchmark; others of the store are not looked at.
-
-        `whole_tokens`: give all visual tokens even where the picture is alone, not their mean. `watch` counts the
-        seconds of reading.
-        """
-        self.store, self.benchmark, self.modality, self.device_config = (
+        super().__init__(
             store,
             benchmark,
-            modality,
-            device_config,
+            modality=modality,
+            device_config=device_config,
+            whole_tokens=whole_tokens,
+            watch=watch,
         )
-        self.whole_tokens = whole_tokens
-        self.budget = Budget.of_host(0)
-        self.scratch: Path | None = None
-        self.watch = watch or Timer()
-        self.class_number = {label: number for number, label in enumerate(benchmark.classes)}
         task_of = {label: task for task, step in enumerate(benchmark.steps) for label in step}
         self._rows: dict[tuple[str, int], list[int]] = defaultdict(list)
         self._incomplete: dict[tuple[str, int], list[int]] = defaultdict(list)
-        self._row_of_id: dict[str, int] = {}
+        used = 0
         for row, clip in enumerate(store.clips):
             if clip.label in task_of and _belongs(clip, clips):
                 rows = self._rows if clip.has(modality) else self._incomplete
                 rows[clip.split, task_of[clip.label]].append(row)
-                self._row_of_id[clip.clip_id] = row
-        self.lacking = len(clips) - len(self._row_of_id) if clips is not None else 0
+                used += 1
+        self.lacking = len(clips) - used if clips is not None else 0
         """How many clips of a published benchmark the store has not."""
         self._check()
 
@@ -95,7 +91,6 @@ class TaskData:
                 )
 
     def rows(self, split: str, task: int) -> list[int]:
-        """Store rows of a task's clips that have all of the modality."""
         return self._rows[split, task]
 
     def incomplete_rows(self, split: str) -> list[int]:
@@ -115,30 +110,6 @@ class TaskData:
                 clips = self._incomplete["test", task]
                 found[part] = [row for row in clips if self.store.clips[row].has(part)]
         return {part: rows for part, rows in found.items() if rows}
-
-    def rows_of_ids(self, clip_ids: Sequence[str]) -> list[int]:
-        """Store rows of exemplars."""
-        return [self._row_of_id[clip_id] for clip_id in clip_ids]
-
-    def labels(self, rows: Sequence[int]) -> list[int]:
-        """Class numbers, in the order of learning."""
-        return [self.class_number[self.store.clips[row].label] for row in rows]
-
-    def table(self, rows: Sequence[int], *, once: bool = False, modality: str | None = None) -> Table:
-        """The features of `rows`; those that are looked at once are read as they are needed, not held.
-
-        `modality`: a part of the data's own, for clips that lack the other.
-        """
-        with self.watch.during(READING):
-            return Table(
-                self.store,
-                rows,
-                self.labels(rows),
-                modality=modality or self.modality,
-                device_config=self.device_config,
-                budget=Budget.of_host(0) if once else self.budget,
-                whole_tokens=self.whole_tokens or modality not in (None, self.modality),
-            )
 
 
 def _belongs(clip: StoredClip, clips: Mapping[str, SplitClip] | None) -> bool:

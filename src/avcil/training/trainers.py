@@ -5,7 +5,8 @@ Both answer the same calls, so that the run around them need not know which it i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -19,13 +20,13 @@ from avcil.methods.base import ClosedFormMethod, GradientMethod, Step
 from avcil.methods.exemplars import ExemplarMemory, choose_by_herding, choose_random
 from avcil.models.base import Model
 from avcil.nn.network import Network
-from avcil.runs.run_directory import StepProgress
-from avcil.training.config import TrainConfig
+from avcil.runs.records import Epoch, StepProgress, StepSummary
+from avcil.saved_models.learning_settings import LearningSettings
 from avcil.training.data import Table
 from avcil.training.distributed import ProcessGroup
 from avcil.training.gradient import StepTrainer
+from avcil.training.learning_data import LearningData
 from avcil.training.memory_pool import Budget
-from avcil.training.task_data import TaskData
 from avcil.training.teacher import Teacher
 from avcil.utils.rng import generator, seeded
 
@@ -53,7 +54,9 @@ class Learner(Protocol):
         """Everything the next step needs of this one."""
         ...
 
-    def restore(self, index: int, tensors: dict[str, Tensor], exemplars: dict[str, list[str]]) -> Model:
+    def restore(
+        self, index: int, tensors: dict[str, Tensor], exemplars: Mapping[str, Sequence[str]]
+    ) -> Model:
         """Stand where step `index` ended."""
         ...
 
@@ -65,13 +68,13 @@ class Hooks:
         self,
         *,
         validate: Callable[[Model], float | None],
-        log: Callable[[dict[str, Any]], None],
+        log: Callable[[Epoch], None],
         save: Callable[[StepProgress], None],
         tick: Callable[[], None],
         progress: StepProgress | None,
     ) -> None:
         self.validate, self.log, self.save, self.tick, self.progress = validate, log, save, tick, progress
-        self.summary: dict[str, Any] = {}
+        self.summary = StepSummary(best_epoch=-1, val_accuracy=None)
         self.notes: tuple[str, ...] = ()
         """What a user should know of the model."""
 
@@ -82,22 +85,25 @@ class GradientLearner:
     def __init__(
         self,
         method: GradientMethod,
-        data: TaskData,
-        config: TrainConfig,
+        data: LearningData,
+        settings: LearningSettings,
         memory: ExemplarMemory | None,
         *,
+        teacher_cache: str = "auto",
+        checkpoint_seconds: float = math.inf,
         clips_at_once: int | None = None,
         team: ProcessGroup | None = None,
     ) -> None:
-        self.method, self.data, self.config, self.memory = method, data, config, memory
+        self.method, self.data, self.settings, self.memory = method, data, settings, memory
+        self.teacher_cache, self.checkpoint_seconds = teacher_cache, checkpoint_seconds
         self.clips_at_once, self.team = clips_at_once, team or ProcessGroup()
-        self.validation_chooses = config.selection == "best"
+        self.validation_chooses = settings.selection == "best"
         self.network = self._fresh_network(0)
 
     def _fresh_network(self, index: int) -> Network:
         store = self.data.store
         widths = {"audio_width": store.audio_width or 0, "visual_width": (store.visual_shape or (0, 0, 0))[2]}
-        with seeded(self.config.seed, "network", index):
+        with seeded(self.settings.seed, "network", index):
             head = self.method.build_head(Network.feature_width(self.data.modality, **widths))
             network = Network(self.data.modality, head=head, **widths)
         return network.to(self.data.device_config.device, self.data.device_config.weights)
@@ -110,11 +116,12 @@ class GradientLearner:
         trainer = StepTrainer(
             self.method,
             step,
-            self.config,
+            self.settings,
             validate=lambda: self._validated(index, hooks),
             log=hooks.log,
             save=hooks.save,
             tick=hooks.tick,
+            checkpoint_seconds=self.checkpoint_seconds,
             clips_at_once=self.clips_at_once,
             team=self.team,
         )
@@ -122,9 +129,9 @@ class GradientLearner:
         self.network.eval()
         self.method.end_step(step)
         self.team.assert_in_sync(self.network.state_dict().values(), "weights")
-        hooks.summary = {"best_epoch": done.best_epoch, "val_accuracy": done.best_accuracy}
-        if report := self.method.report():
-            hooks.summary["report"] = report
+        hooks.summary = StepSummary(
+            best_epoch=done.best_epoch, val_accuracy=done.best_accuracy, report=self.method.report()
+        )
         if self.memory is not None:
             self._choose_exemplars(index)
             self._remember(step)
@@ -147,7 +154,7 @@ class GradientLearner:
         if self.method.fresh_start:
             self.network = self._fresh_network(index)
         self.network.answer_by_head()
-        with seeded(self.config.seed, "head", index):
+        with seeded(self.settings.seed, "head", index):
             self.network.head.grow(sum(sizes) - self.network.classes)
         step = Step(
             index=index,
@@ -156,7 +163,7 @@ class GradientLearner:
             teacher=teacher,
             pool=pool,
             new_count=len(new),
-            seed=self.config.seed,
+            seed=self.settings.seed,
             kept=self._kept_rows(index, new + old),
         )
         self.method.begin_step(step)
@@ -166,7 +173,7 @@ class GradientLearner:
         return step
 
     def _teacher(self, pool: Table, *, new_count: int) -> Teacher:
-        data, cache = self.data, self.config.teacher_cache
+        data, cache = self.data, self.teacher_cache
         return Teacher(
             self.network,
             pool,
@@ -235,7 +242,7 @@ class GradientLearner:
                 features = self._features(self.data.table(own))
                 chosen = choose_by_herding(features, quota, repeats=self.method.herding_repeats)
             else:
-                draw = generator(self.config.seed, "exemplars", label)
+                draw = generator(self.settings.seed, "exemplars", label)
                 chosen = choose_random(len(own), quota, generator=draw)
             self.memory.clip_ids[label] = [clips[own[position]].clip_id for position in chosen]
 
@@ -260,8 +267,10 @@ class GradientLearner:
         """What the method keeps, under names of their own."""
         return {METHOD_STATE + name: tensor for name, tensor in self.method.tensors().items()}
 
-    def restore(self, index: int, tensors: dict[str, Tensor], exemplars: dict[str, list[str]]) -> Model:
-        with seeded(self.config.seed, "head", index):
+    def restore(
+        self, index: int, tensors: dict[str, Tensor], exemplars: Mapping[str, Sequence[str]]
+    ) -> Model:
+        with seeded(self.settings.seed, "head", index):
             self.network.head.grow(sum(self._task_sizes(index)) - self.network.classes)
         self.network.load_tensors({n: t for n, t in tensors.items() if not n.startswith(METHOD_STATE)})
         self.network.eval()
@@ -277,9 +286,9 @@ class ClosedFormLearner:
     memory = None
     validation_chooses = False
 
-    def __init__(self, method: ClosedFormMethod, data: TaskData, config: TrainConfig) -> None:
-        self.method, self.data, self.config = method, data, config
-        self.method.seed = config.seed
+    def __init__(self, method: ClosedFormMethod, data: LearningData, settings: LearningSettings) -> None:
+        self.method, self.data = method, data
+        self.method.seed = settings.seed
         self.method.part_widths = part_widths(data.store)
         constants = {name: data.store.constants(name) for name in ("audio", "visual")}
         self.method.constants = {name: found for name, found in constants.items() if found is not None}
@@ -292,9 +301,8 @@ class ClosedFormLearner:
         model = self.method.solve()
         accuracy = hooks.validate(model)
         report = dict(sorted(self.method.report().items()))  # restored figures come in another order
-        hooks.summary = {"best_epoch": 0, "val_accuracy": accuracy, "report": report}
-        line = {"step": index, "epoch": 0, "losses": {}, "loss": None, "val_accuracy": accuracy}
-        hooks.log(line | {"report": report})
+        hooks.summary = StepSummary(best_epoch=0, val_accuracy=accuracy, report=report)
+        hooks.log(Epoch(step=index, epoch=0, losses={}, loss=None, val_accuracy=accuracy, report=report))
         hooks.notes = getattr(model, "notes", ())
         hooks.tick()
         return model
@@ -302,23 +310,23 @@ class ClosedFormLearner:
     def tensors(self) -> dict[str, Tensor]:
         return self.method.tensors()
 
-    def restore(self, index: int, tensors: dict[str, Tensor], exemplars: dict[str, list[str]]) -> Model:
+    def restore(
+        self, index: int, tensors: dict[str, Tensor], exemplars: Mapping[str, Sequence[str]]
+    ) -> Model:
         self.method.load(tensors)
         return self.method.solve()
 
 
 def make_learner(
     method: Any,
-    data: TaskData,
-    config: TrainConfig,
+    data: LearningData,
+    settings: LearningSettings,
     memory: ExemplarMemory | None,
-    *,
-    clips_at_once: int | None = None,
-    team: ProcessGroup | None = None,
+    **execution: Any,
 ) -> Learner:
-    """The learner of a method's kind; `clips_at_once` and `team` as `StepTrainer` takes them."""
+    """The learner of a method's kind; `execution`: further arguments of `GradientLearner`."""
     if isinstance(method, GradientMethod):
-        return GradientLearner(method, data, config, memory, clips_at_once=clips_at_once, team=team)
+        return GradientLearner(method, data, settings, memory, **execution)
     if isinstance(method, ClosedFormMethod):
-        return ClosedFormLearner(method, data, config)
+        return ClosedFormLearner(method, data, settings)
     raise AvcilError(f"{type(method).__name__} derives from neither GradientMethod nor ClosedFormMethod")

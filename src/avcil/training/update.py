@@ -9,7 +9,7 @@ n new clips, E exemplars, T time slices, S spatial tokens, Da and Dv widths.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,33 +22,15 @@ from avcil.errors import InputError
 from avcil.features import StoredClip
 from avcil.methods.base import ClosedFormMethod, GradientMethod, Method
 from avcil.methods.registry import load_method, method_names
-from avcil.models import checks
 from avcil.models.base import Model
 from avcil.nn.network import Network
+from avcil.saved_models.learning_settings import LearningSettings
 from avcil.saved_models.learning_state import LearningState
 from avcil.training.device_config import DeviceConfig
-from avcil.training.learning_settings import config_of, memory_of, options_of
+from avcil.training.learning_data import LearningData
 from avcil.training.memory_pool import Budget, device_memory
 from avcil.training.task_data import TaskData
-from avcil.training.timer import Timer
 from avcil.training.trainers import ClosedFormLearner, GradientLearner, Hooks, Learner, method_state
-
-SETTINGS = (
-    "method",
-    "method_options",
-    "modality",
-    "seed",
-    "memory",
-    "memory_per_class",
-    "epochs",
-    "batch_size",
-    "exemplar_batch_size",
-    "learning_rate",
-    "weight_decay",
-    "precision",
-    "selection",
-)
-"""Of a run's config.json: what a further step depends on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +67,7 @@ class Steps:
         return tuple(label for step in self.steps for label in step)
 
 
-class SittingFeatures:
+class UpdateFeatures:
     """New clips, then exemplars, in memory; read as a feature store is."""
 
     def __init__(self, new: NewClips, learning: LearningState) -> None:
@@ -136,20 +118,26 @@ def _joined(new: np.ndarray | None, kept: Tensor | None) -> np.ndarray | None:
     return new if new is None or kept is None else np.concatenate([new, kept.numpy()])
 
 
-class UpdateData(TaskData):
-    """What a learner may look at: the new clips as the last step's, and exemplars by id."""
+class UpdateData(LearningData):
+    """The new clips, as the last step's, and the exemplars, by their ids.
+
+    A network that a GPU trained in bfloat16 is updated on the processor, where it predicts, in float32.
+    """
 
     def __init__(
-        self, features: SittingFeatures, steps: Steps, *, new: int, settings: Mapping[str, Any], whole: bool
+        self, features: UpdateFeatures, steps: Steps, *, new: int, settings: LearningSettings, whole: bool
     ) -> None:
-        self.store, self.benchmark, self._new = features, steps, new  # type: ignore[assignment]
-        self.modality, self.whole_tokens, self.watch = settings["modality"], whole, Timer()
-        # A network that a GPU trained in bfloat16 learns on where it answers: on the processor, in float32.
-        precision = None if settings["precision"] == "bfloat16" else settings["precision"]
-        self.device_config = DeviceConfig.of("cpu", precision)
-        self.budget, self.scratch = Budget.of_host(device_memory(self.device_config.device)), None
-        self.class_number = {label: number for number, label in enumerate(steps.classes)}
-        self._row_of_id = {clip.clip_id: row for row, clip in enumerate(features.clips)}
+        precision = None if settings.precision == "bfloat16" else settings.precision
+        device_config = DeviceConfig.of("cpu", precision)
+        super().__init__(
+            features,
+            steps,
+            modality=settings.modality,
+            device_config=device_config,
+            whole_tokens=whole,
+        )
+        self._new = new
+        self.budget = Budget.of_host(device_memory(device_config.device))
 
     def rows(self, split: str, task: int) -> list[int]:
         last = task == len(self.benchmark.steps) - 1
@@ -173,7 +161,7 @@ def sit(
     _check(method_class, clips, learning, fresh)
     clips = clips.sorted()
     steps = Steps(steps=(*learning.steps, fresh))
-    features = SittingFeatures(clips, learning)
+    features = UpdateFeatures(clips, learning)
     data = UpdateData(
         features, steps, new=len(clips.ids), settings=learning.settings, whole=method_class.whole_tokens
     )
@@ -193,7 +181,7 @@ def sit(
 
 def method_of(learning: LearningState) -> type[Method]:
     """The class of its method; InputError for one that avcil does not bring, whose code a model must not name."""
-    name = learning.settings["method"]
+    name = learning.settings.method
     if name not in method_names():
         raise InputError(
             f"this model was taught by the method {name}, which is a file of its own; a saved model must not name "
@@ -208,8 +196,8 @@ def closed_form(learning: LearningState) -> ClosedFormMethod | None:
     if not issubclass(method_class, ClosedFormMethod):
         return None
     settings = learning.settings
-    method = method_class(options_of(method_class, settings), modality=settings["modality"])
-    method.seed = checks.whole_number(settings, "seed", most=2**63 - 1)
+    method = method_class(settings.options(method_class), modality=settings.modality)
+    method.seed = settings.seed
     load_statistics(method, learning)
     return method
 
@@ -253,16 +241,16 @@ def closed_form_names() -> list[str]:
 
 
 def _learner(method_class: type[Method], learning: LearningState, data: UpdateData, model: Model) -> Learner:
-    settings = learning.settings
-    method = method_class(options_of(method_class, settings), modality=settings["modality"])
+    settings = learning.settings.for_update()
+    method = method_class(settings.options(method_class), modality=settings.modality)
     if isinstance(method, ClosedFormMethod):
-        learner: Learner = ClosedFormLearner(method, data, config_of(settings))
+        learner: Learner = ClosedFormLearner(method, data, settings)
         load_statistics(method, learning)
         return learner
     assert isinstance(method, GradientMethod)
     rehearses = method.rehearsal != "none"
-    memory = memory_of(settings, len(data.benchmark.classes)) if rehearses else None
-    learner = GradientLearner(method, data, config_of(settings), memory)
+    memory = settings.new_memory(len(data.benchmark.classes)) if rehearses else None
+    learner = GradientLearner(method, data, settings, memory)
     if not isinstance(model, Network):
         raise InputError(f"method {method.name} trains a network; this model is of kind {model.kind!r}")
     learner.network = Network.from_config(model.to_config(), model.tensors()).eval()
@@ -282,7 +270,7 @@ def _hooks(tick: Callable[[], None]) -> Hooks:
     )
 
 
-def kept_by(learner: Learner, data: TaskData) -> dict[str, Any]:
+def kept_by(learner: Learner, data: LearningData) -> dict[str, Any]:
     """`exemplars` and `tensors` of the learning state that a learner leaves."""
     if isinstance(learner, ClosedFormLearner):
         return {"exemplars": {}, "tensors": learner.tensors()}
@@ -299,14 +287,14 @@ def kept_by(learner: Learner, data: TaskData) -> dict[str, Any]:
     return {"exemplars": ids, "tensors": tensors}
 
 
-def state_of_run(learner: Learner, data: TaskData, content: Mapping[str, Any]) -> LearningState:
-    """What a finished run hands on; `content`: its config.json."""
+def state_of_run(learner: Learner, data: TaskData, settings: LearningSettings) -> LearningState:
+    """What a model of a finished run needs to learn more."""
     counts = dict.fromkeys(data.benchmark.classes, 0)
     for task in range(len(data.benchmark.steps)):
         for row in data.rows("train", task):
             counts[data.store.clips[row].label] += 1
     return LearningState(
-        settings={name: content[name] for name in SETTINGS},
+        settings=settings,
         steps=data.benchmark.steps,
         counts=counts,
         **kept_by(learner, data),

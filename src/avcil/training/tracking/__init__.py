@@ -8,11 +8,11 @@ tensorboard.py, trackio.py, wandb.py   where it goes
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from avcil.errors import InputError
+from avcil.runs.paths import RunPaths
+from avcil.runs.run_config import RunConfig
 from avcil.training.tracking.base import TrackedRun, Tracker
 from avcil.training.tracking.tracking import Tracking
 
@@ -35,10 +35,10 @@ def require(name: str | None) -> None:
         ) from None
 
 
-def track(name: str | None, folder: Path, config: Mapping[str, Any]) -> Tracking:
-    """Tracking of the run in `folder`; of none, what does nothing."""
+def track(name: str | None, paths: RunPaths, config: RunConfig) -> Tracking:
+    """Tracking of a run by the tracker `name`; without a name, it does nothing."""
     tracker = None if name is None else _new(name)
-    return Tracking(name or "", tracker, TrackedRun(folder, config))
+    return Tracking(name or "", tracker, TrackedRun(paths, config))
 
 
 def where(name: str, folder: Path) -> str:

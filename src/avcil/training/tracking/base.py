@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from avcil.runs.paths import RunPaths
+from avcil.runs.run_config import RunConfig
 from avcil.training.tracking.events import Event
 
 
@@ -17,14 +17,13 @@ from avcil.training.tracking.events import Event
 class TrackedRun:
     """The run that a tracker is told of."""
 
-    folder: Path
-    config: Mapping[str, Any]
-    """What config.json holds."""
+    paths: RunPaths
+    config: RunConfig
 
     @property
     def name(self) -> str:
         """Under which people know it."""
-        return self.folder.absolute().name
+        return self.paths.folder.absolute().name
 
     @cached_property
     def stamp(self) -> str:
@@ -32,8 +31,8 @@ class TrackedRun:
 
         A run's config.json is written once, when it begins.
         """
-        begun = (self.folder / "config.json").stat().st_mtime_ns
-        told = json.dumps([self.name, begun, self.config], sort_keys=True)
+        begun = self.paths.config.stat().st_mtime_ns
+        told = json.dumps([self.name, begun, self.config.to_dict()], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:12]
 
 

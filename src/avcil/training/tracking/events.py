@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from avcil.runs.records import Epoch, Results, StepState
 from avcil.saved_models.card import METRICS
 
 
@@ -38,11 +38,11 @@ class Event:
         return self.values | where
 
 
-def epoch_event(line: Mapping[str, Any], epoch: int) -> Event:
+def epoch_event(line: Epoch, epoch: int) -> Event:
     """Of a line of metrics.jsonl, the run's `epoch`-th from 0."""
-    values = {f"loss/{name}": value for name, value in line["losses"].items()}
-    values |= {"loss/total": line["loss"], "validation/accuracy": line["val_accuracy"]}
-    values |= {f"statistics/{name}": value for name, value in line.get("report", {}).items()}
+    values: dict[str, float | None] = {f"loss/{name}": value for name, value in line.losses.items()}
+    values |= {"loss/total": line.loss, "validation/accuracy": line.val_accuracy}
+    values |= {f"statistics/{name}": value for name, value in line.report.items()}
     return Event(epoch=epoch, class_step=None, values=_known(values))
 
 
@@ -57,30 +57,32 @@ def step_event(accuracies: Sequence[float], sizes: Sequence[int], epoch: int) ->
     return Event(epoch=epoch, class_step=len(accuracies) - 1, values=values)
 
 
-def results_event(results: Mapping[str, Any], epoch: int) -> Event:
+def results_event(results: Results, epoch: int) -> Event:
     """Of a finished run: the figures that its card tells."""
-    step = len(results["accuracy_per_step"]) - 1
+    step = len(results.accuracy_per_step) - 1
     return Event(
-        epoch=epoch, class_step=step, values=_known({f"final/{name}": results[name] for name in METRICS})
+        epoch=epoch,
+        class_step=step,
+        values=_known({f"final/{name}": getattr(results, name) for name in METRICS}),
     )
 
 
 def history(
     lines: Sequence[str],
-    states: Sequence[Mapping[str, Any]],
+    states: Sequence[StepState],
     sizes: Sequence[int],
-    results: Mapping[str, Any] | None,
+    results: Results | None,
 ) -> Iterator[Event]:
     """All events so far: of metrics.jsonl's lines, of the steps done, and of the results if there are any."""
     epoch, done = 0, 0
-    for line in map(json.loads, lines):
-        while done < line["step"]:
-            yield step_event(states[done]["accuracies"], sizes, epoch - 1)
+    for line in map(Epoch.from_dict, map(json.loads, lines)):
+        while done < line.step:
+            yield step_event(states[done].accuracies, sizes, epoch - 1)
             done += 1
         yield epoch_event(line, epoch)
         epoch += 1
     for state in states[done:]:
-        yield step_event(state["accuracies"], sizes, epoch - 1)
+        yield step_event(state.accuracies, sizes, epoch - 1)
     if results is not None:
         yield results_event(results, epoch - 1)
 

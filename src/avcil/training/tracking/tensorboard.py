@@ -36,7 +36,7 @@ class TensorBoard:
         self._proto, self._record_writer, self._summary = event_pb2, RecordWriter, summary
 
     def begin(self, run: TrackedRun) -> int:
-        self._folder = events_folder(run.folder)
+        self._folder = events_folder(run.paths.folder)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._old = list(self._folder.glob(f"{NAME}.*"))
         self._part = self._folder / ".begun.part"

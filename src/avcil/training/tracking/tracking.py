@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Any
 
 from tqdm import tqdm
 
+from avcil.runs.records import Epoch, Results
 from avcil.training.tracking.base import TrackedRun, Tracker
 from avcil.training.tracking.events import Event, epoch_event, results_event, step_event
 
@@ -39,15 +39,15 @@ class Tracking:
             if self._tracker is not None:
                 self._tracker.caught_up()
 
-    def epoch(self, line: dict[str, Any]) -> None:
+    def epoch(self, line: Epoch) -> None:
         """A line of metrics.jsonl was written."""
         self._live(epoch_event(line, self._epochs))
 
-    def step(self, accuracies: list[float], sizes: list[int]) -> None:
+    def step(self, accuracies: Sequence[float], sizes: Sequence[int]) -> None:
         """A step is done; `sizes`: test clips of each task."""
         self._live(step_event(accuracies, sizes, self._epochs - 1))
 
-    def results(self, results: dict[str, Any]) -> None:
+    def results(self, results: Results) -> None:
         """The run is finished."""
         self._live(results_event(results, self._epochs - 1))
 

@@ -27,7 +27,7 @@ class Trackio:
             self._run = self._trackio.init(
                 project=os.environ.get("TRACKIO_PROJECT", "avcil"),
                 name=f"{run.name}-{run.stamp[:6]}",
-                config=dict(run.config),
+                config=run.config.to_dict(),
                 resume="allow",
                 embed=False,
                 auto_log_cpu=False,

@@ -24,7 +24,7 @@ class WeightsAndBiases:
             project=os.environ.get("WANDB_PROJECT", "avcil"),
             id=run.stamp,
             name=run.name,
-            config=dict(run.config),
+            config=run.config.to_dict(),
             resume="allow",
             settings=self._wandb.Settings(console="off", silent=True),
         )

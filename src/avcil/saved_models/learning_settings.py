@@ -1,0 +1,91 @@
+"""The settings on which the result of one training step depends, in a run as in an update of a saved model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from avcil.errors import InputError
+from avcil.methods.base import Method
+from avcil.methods.exemplars import ExemplarMemory
+from avcil.methods.registry import parse_options
+from avcil.models import checks
+from avcil.models.base import MODALITIES
+
+COUNTS = ("epochs", "batch_size", "exemplar_batch_size")
+PRECISIONS = ("float32", "bfloat16", "float64")
+SELECTIONS = ("best", "last")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningSettings:
+    """How a model was trained. The names are those in config.json of a run and in learning.json of a model."""
+
+    method: str
+    """A method's name, or the Python file that defines it."""
+    method_options: Mapping[str, Any]
+    modality: str
+    seed: int
+    memory: int | None = None
+    """Exemplars in total; at most one of this and `memory_per_class` is given."""
+    memory_per_class: int | None = None
+    """Exemplars of each class."""
+    epochs: int
+    batch_size: int
+    exemplar_batch_size: int
+    learning_rate: float
+    weight_decay: float
+    precision: str | None = None
+    selection: str
+    """Which epoch's weights a step ends with: "best" or "last"."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> LearningSettings:
+        """The settings that `to_dict` gave, each checked; other entries are left alone.
+
+        Raises:
+            InputError: A setting is missing or has a value that training does not take.
+        """
+        checks.choice(value, "modality", MODALITIES)
+        checks.choice(value, "selection", SELECTIONS)
+        checks.whole_number(value, "seed", most=2**63 - 1)
+        for name in COUNTS:
+            checks.whole_number(value, name, least=1)
+        for name in ("learning_rate", "weight_decay"):
+            if not 0 <= checks.number(value, name) < math.inf:
+                raise InputError(f"{name} is {value[name]}; it must be finite and 0 or more")
+        if value.get("precision") is not None:
+            checks.choice(value, "precision", PRECISIONS)
+        for name in ("memory", "memory_per_class"):
+            if value.get(name) is not None:
+                checks.whole_number(value, name, least=1, most=2**40)
+        for name, kind in (("method", str), ("method_options", dict)):
+            if not isinstance(checks.entry(value, name), kind):
+                raise InputError(f"{name} is {value[name]!r:.60}; it must be a {kind.__name__}")
+        return cls(**{field.name: value.get(field.name) for field in fields(cls)})
+
+    def for_update(self) -> LearningSettings:
+        """The settings of a further step: it ends with its last epoch, since a model keeps no validation clips."""
+        return replace(self, selection="last")
+
+    def options(self, method_class: type[Method]) -> Any:
+        """The method's options, checked."""
+        return parse_options(method_class, self.method_options, name=self.method)
+
+    def new_memory(self, classes: int) -> ExemplarMemory:
+        """An empty exemplar memory for so many classes.
+
+        Raises:
+            InputError: The settings give no size, or one that is too small for the classes.
+        """
+        if (self.memory is None) == (self.memory_per_class is None):
+            raise InputError("the settings must give one of memory and memory_per_class")
+        memory = ExemplarMemory(total=self.memory, per_class=self.memory_per_class)
+        memory.quota(classes)
+        return memory
