@@ -52,8 +52,8 @@ def test_classes_come_in_the_published_order_with_the_published_memory(
     smaller = resolving.resolve(config(store, tmp_path, exemplars=12), FeatureStore(store))
     assert smaller.run_config.settings.memory == 12
     shuffled = resolving.resolve(config(store, tmp_path, class_order_seed=1), FeatureStore(store))
-    assert sorted(shuffled.benchmark.classes) == sorted(ORDER)
-    assert shuffled.benchmark.classes != ORDER
+    assert sorted(shuffled.run_config.benchmark.classes) == sorted(ORDER)
+    assert shuffled.run_config.benchmark.classes != ORDER
 
 
 def test_clips_that_the_benchmark_leaves_out_are_not_looked_at(

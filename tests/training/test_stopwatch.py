@@ -95,7 +95,8 @@ def test_seconds_before_a_kill_count(store, tmp_path, monkeypatch):
 
     def killed(index, progress):
         run.watch.seconds["learning"] = 1000.0
-        run.directory.save_progress(index, progress, seconds=run.watch.read())
+        progress.log_bytes, progress.seconds_by_part = run.directory.log_bytes(), run.watch.read()
+        run.directory.save_progress(index, progress)
         saved.append(progress.epoch)
         raise KeyboardInterrupt
 

@@ -45,7 +45,7 @@ class TensorBoard:
         self._write(file_version="brain.Event:2")
         start = self._proto.SessionLog(status=self._proto.SessionLog.START)
         self._write(step=0, session_log=start)  # whoever looks on forgets what the older file told
-        told = json.dumps(run.config, indent=2, ensure_ascii=False)
+        told = json.dumps(run.config.to_dict(), indent=2, ensure_ascii=False)
         text = "".join(f"    {line}\n" for line in told.splitlines())  # Markdown, as code
         self._write(step=0, summary=self._summary.text("configuration", text))
         return 0

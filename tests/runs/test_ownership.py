@@ -1,0 +1,132 @@
+"""The package runs/ alone knows the files of a run directory; config.json holds all that a result depends on."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from avcil.datasets import Benchmark
+from avcil.errors import InputError
+from avcil.runs.records import Environment, Epoch, StepProgress, StepState, StepSummary
+from avcil.runs.run_config import RunConfig, read_config
+from avcil.runs.run_directory import RunDirectory
+from avcil.saved_models.learning_settings import LearningSettings
+from avcil.training.config import TrainConfig
+
+SOURCE = Path(__file__).parents[2] / "src" / "avcil"
+OWN_NAMES = {
+    "env.json",
+    "metrics.jsonl",
+    "accuracy_matrix.csv",
+    "incomplete_clips.csv",
+    "results.json",
+    "checkpoints",
+    "progress.json",
+}
+"""Names that no other folder of avcil has."""
+
+OTHERWISE_HELD = {"set", "exemplars", "exemplars_per_class"}
+"""Options that LearningSettings holds under other names: method_options, memory, memory_per_class."""
+NOT_SETTINGS = {"features", "benchmark", "steps", "classes_per_step", "class_order_seed"}
+"""Options that RunConfig holds as the benchmark and the store."""
+WITHOUT_EFFECT = {"out", "checkpoint_seconds", "track", "device", "max_memory", "teacher_cache"}
+"""Options that do not make another experiment."""
+
+
+def settings(**changes: object) -> LearningSettings:
+    values = {
+        "method": "lwf",
+        "method_options": {},
+        "modality": "audio",
+        "seed": 0,
+        "epochs": 1,
+        "batch_size": 8,
+        "exemplar_batch_size": 4,
+        "learning_rate": 0.001,
+        "weight_decay": 0.0,
+        "selection": "last",
+    }
+    return LearningSettings(**values | changes)
+
+
+def run_config() -> RunConfig:
+    benchmark = Benchmark.from_steps([["cat"], ["dog", "owl"]])
+    return RunConfig(settings=settings(), benchmark=benchmark, store_path="store", store_fingerprint="f")
+
+
+def test_file_names_are_written_in_one_module() -> None:
+    """They stood in eleven modules, so that a change of the layout had to be made in each."""
+    found = {
+        str(path.relative_to(SOURCE))
+        for path in SOURCE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in OWN_NAMES
+    }
+    assert found == {"runs/paths.py"}
+
+
+def test_each_option_of_training_is_in_the_configuration() -> None:
+    """A new option that changes results must be kept, else a run could be resumed with another value of it."""
+    held = {field.name for field in fields(LearningSettings)}
+    options = {field.name for field in fields(TrainConfig)}
+    assert options == (options & held) | OTHERWISE_HELD | NOT_SETTINGS | WITHOUT_EFFECT
+
+
+def test_a_process_that_does_not_write_leaves_nothing(tmp_path: Path) -> None:
+    """Of several processes that train together, only the first writes."""
+    directory = RunDirectory(tmp_path, is_writer=False)
+    summary = StepSummary(best_epoch=0, val_accuracy=None)
+    with directory.lock():
+        directory.begin(run_config(), Environment.current())
+        directory.log(Epoch(step=0, epoch=0, losses={}, loss=None, val_accuracy=None))
+        directory.save_progress(0, StepProgress(optimizer={"state": {}, "param_groups": []}))
+        state = StepState(
+            step=0,
+            summary=summary,
+            accuracies=[1.0],
+            exemplars={},
+            log_bytes=directory.log_bytes(),
+            seconds=0.0,
+            seconds_by_part={},
+        )
+        directory.commit_step(state, {})
+        directory.write_predictions(0, [])
+        directory.write_incomplete([])
+        directory.write_accuracy_matrix([[1.0]], [1])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_configuration_comes_back(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    directory.begin(run_config(), Environment.current())
+    assert read_config(tmp_path) == run_config()
+    assert directory.begun(run_config())
+    assert directory.environment_changes(Environment.current()) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seed", -1),
+        ("epochs", 0),
+        ("modality", "smell"),
+        ("learning_rate", -1.0),
+        ("memory", 0),
+        ("selection", "worst"),
+    ],
+)
+def test_settings_are_checked_when_they_are_read(name: str, value: object) -> None:
+    with pytest.raises(InputError, match=name):
+        LearningSettings.from_dict(settings().to_dict() | {name: value})
+
+
+def test_an_update_ends_with_its_last_epoch() -> None:
+    """A model keeps no validation clips; how it was trained stays as it is."""
+    trained = settings(selection="best", memory_per_class=3)
+    assert trained.for_update() == settings(selection="last", memory_per_class=3)
+    assert trained.new_memory(2).per_class == 3
+    with pytest.raises(InputError, match="one of memory and memory_per_class"):
+        settings().new_memory(2)
