@@ -21,6 +21,7 @@ from avcil.experiments.tables import (
     significance_table,
     step_table,
 )
+from avcil.runs.records import Results
 from avcil.training.config import TrainConfig
 
 TRICKY = Table(
@@ -48,13 +49,17 @@ def group(row: str, values: list[float], *, modality: str = "audio", planned: in
             class_order_seed=None,
             config=config,
         )
-        results = {
-            "average_incremental_accuracy": value,
-            "last_accuracy": value,
-            "forgetting": 1 - value,
-            "mean_forgetting": 1 - value,
-            "accuracy_per_step": [value, value / 2],
-        }
+        results = Results(
+            method="",
+            modality=modality,
+            seed=run.seed,
+            average_incremental_accuracy=value,
+            last_accuracy=value,
+            forgetting=1 - value,
+            mean_forgetting=1 - value,
+            accuracy_per_step=[value, value / 2],
+            seconds=0.0,
+        )
         runs.append(Measured(run=run, results=results))
     return Group(
         row=row,

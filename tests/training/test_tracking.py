@@ -76,7 +76,7 @@ def test_it_receives_what_the_run_directory_holds(undisturbed):
     assert len(log) == 9
     assert shown["loss/total"] == [(n, pytest.approx(line["loss"])) for n, line in enumerate(log)]
     assert shown["validation/accuracy"] == [(n, pytest.approx(x["val_accuracy"])) for n, x in enumerate(log)]
-    distilled = [(n, line["losses"]["distillation"]) for n, line in enumerate(log) if line.step]
+    distilled = [(n, line["losses"]["distillation"]) for n, line in enumerate(log) if line["step"]]
     assert shown["loss/distillation"] == [(n, pytest.approx(value)) for n, value in distilled]
     seen = shown["test/accuracy_of_classes_seen"]
     assert seen == [(s, pytest.approx(value)) for s, value in enumerate(results["accuracy_per_step"])]
