@@ -34,18 +34,15 @@ def run(args: Args) -> None:
 
 
 def _lines(entries: list[CatalogEntry]) -> list[str]:
-    header = ("encoder", "kind", "license", "weights", "features", "ms")
-    rows = [header, *(_row(entry) for entry in entries)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row, entry in zip(rows, [None, *entries], strict=True):
-        if entry is not None and entry.is_default:
-            lines.append(f"{entry.name} (default)")
-        lines.append("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
-        if entry is not None:
-            lines.append(f"    {entry.purpose}")
-        if entry is not None and entry.status != "ready":
-            lines.append(f"    {entry.status}")
+    from avcil.utils.text_table import text_table
+
+    columns = ("encoder", "kind", "license", "weights", "features", "ms")
+    header, *rows = text_table(map(_row, entries), columns, names=len(columns)).splitlines()
+    lines = [header]
+    for row, entry in zip(rows, entries, strict=True):
+        lines += [f"{entry.name} (default)"] if entry.is_default else []
+        lines += [row, f"    {entry.purpose}"]
+        lines += [f"    {entry.status}"] if entry.status != "ready" else []
     return [
         *lines,
         "",

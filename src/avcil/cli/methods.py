@@ -23,11 +23,10 @@ class Args:
 def run(args: Args) -> None:
     """Print the list, or the options of the methods named."""
     from avcil.methods.registry import load_method, method_names
+    from avcil.utils.text_table import text_table
 
     if not args.names:
-        width = max(map(len, method_names()))
-        for name in method_names():
-            print(f"{name:<{width}}  {load_method(name).summary}")
+        print(text_table([[name, load_method(name).summary] for name in method_names()], names=2))
         print("\navcil methods NAME shows a method's options; give them to avcil train as --set NAME=VALUE")
         return
     for name in args.names:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from avcil.cli.result_writer import ResultWriter
 from avcil.data.clips import one_line
 from avcil.errors import AvcilError
+from avcil.utils.text_table import text_table
 
 if TYPE_CHECKING:
     from avcil.inference import Answer
@@ -85,13 +86,12 @@ def explanation_lines(table: ContributionTable) -> list[str]:
     if table.missing:
         return textwrap.wrap(table.missing, WIDTH, initial_indent="  ", subsequent_indent="  ")
     rows = [(f"  {row.name}" if row.is_encoder else row.name, row) for row in table.rows]
-    width = max(len(name) for name, _ in rows)
-    values = (
-        f"    {name:<{width}}  {row.value:+z7.2f}  {one_line(row.remark)}".rstrip() for name, row in rows
+    values = text_table(
+        [[name, f"{row.value:+z7.2f}", one_line(row.remark)] for name, row in rows], names=3, indent=4
     )
     difference = f"score difference to {one_line(table.second)} {table.difference:+.2f}"
     meaning = textwrap.wrap(table.meaning, WIDTH, initial_indent="  ", subsequent_indent="  ")
-    return [f"  contributions to {one_line(table.label)}, {difference}:", *values, *meaning]
+    return [f"  contributions to {one_line(table.label)}, {difference}:", values, *meaning]
 
 
 def _row(path: Path, answer: Answer | AvcilError) -> list[Any]:
@@ -118,10 +118,8 @@ def _print(path: Path, answer: Answer | AvcilError, top: int, stream: TextIO) ->
         return
     print(one_line(str(path)), file=stream)
     ranked = [(one_line(label), p) for label, p in list(answer.probabilities.items())[:top]]
-    width = max(len(label) for label, _ in ranked)
-    for label, probability in ranked:
-        line = f"  {label:<{width}}  {100 * probability:5.1f} %  {'█' * round(30 * probability)}"
-        print(line.rstrip(), file=stream)
+    rows = [[label, f"{100 * p:5.1f} %", "█" * round(30 * p)] for label, p in ranked]
+    print(text_table(rows, names=3, indent=2), file=stream)
     if answer.known is False:
         print(f"  possibly an unknown class: {answer.why_unknown}", file=stream)
     if answer.notes:

@@ -5,18 +5,17 @@ from __future__ import annotations
 from avcil.data.clips import SPLITS
 from avcil.datasets.protocols import MODALITIES, PROTOCOLS
 from avcil.datasets.published import PublishedBenchmark
+from avcil.utils.text_table import text_table
 
 
 def overview() -> str:
-    """All published benchmarks, a line each; needs no file."""
-    lines = [
-        f"{'name':<20}{'classes':>8}{'a step':>8}{'steps':>7}{'memory':>8}{'train':>8}{'val':>7}{'test':>7}"
+    """All published benchmarks, one line each; needs no file."""
+    rows = [
+        [p.name, p.classes, p.classes_per_step, p.steps, p.memory, *(p.clips[split] for split in SPLITS)]
+        for p in PROTOCOLS.values()
     ]
-    for p in PROTOCOLS.values():
-        counts = f"{p.clips['train']:>8}{p.clips['val']:>7}{p.clips['test']:>7}"
-        lines.append(f"{p.name:<20}{p.classes:>8}{p.classes_per_step:>8}{p.steps:>7}{p.memory:>8}{counts}")
-    lines.append("Show one with: avcil benchmark show NAME")
-    return "\n".join(lines)
+    header = ["name", "classes", "per step", "steps", "exemplars", *SPLITS]
+    return f"{text_table(rows, header)}\nShow one with: avcil benchmark show NAME"
 
 
 def card(
@@ -61,24 +60,22 @@ def _leak(benchmark: PublishedBenchmark) -> str:
 
 def _steps(benchmark: PublishedBenchmark, classes_per_step: int | None, class_order_seed: int | None) -> str:
     counts = benchmark.counts()
-    width = max(map(len, benchmark.classes)) + 2
-    lines = [f"  {'step':<6}{'class':<{width}}{'train':>7}{'val':>6}{'test':>6}"]
-    for number, step in enumerate(benchmark.steps(classes_per_step, class_order_seed).steps):
-        for place, label in enumerate(step):
-            shown = "".join(f"{counts[label][split]:>{7 if split == 'train' else 6}}" for split in SPLITS)
-            lines.append(f"  {number if place == 0 else '':<6}{label:<{width}}{shown}")
+    rows = [
+        [number if place == 0 else "", label, *(counts[label][split] for split in SPLITS)]
+        for number, step in enumerate(benchmark.steps(classes_per_step, class_order_seed).steps)
+        for place, label in enumerate(step)
+    ]
     order = (
         "order of the released class numbers"
         if class_order_seed is None
         else f"order seed {class_order_seed}"
     )
-    return f"Classes ({order})\n" + "\n".join(lines)
+    return f"Classes ({order})\n" + text_table(rows, ["step", "class", *SPLITS], names=2, indent=2)
 
 
 def _epochs(benchmark: PublishedBenchmark) -> str:
-    lines = [f"  {'method':<14}" + "".join(f"{modality:>14}" for modality in MODALITIES)]
-    for method, epochs in benchmark.protocol.epochs.items():
-        lines.append(
-            f"  {method:<14}" + "".join(f"{epochs.get(modality, '-'):>14}" for modality in MODALITIES)
-        )
-    return "Epochs a step\n" + "\n".join(lines)
+    rows = [
+        [method, *(epochs.get(modality, "-") for modality in MODALITIES)]
+        for method, epochs in benchmark.protocol.epochs.items()
+    ]
+    return "Epochs per step\n" + text_table(rows, ["method", *MODALITIES], indent=2)

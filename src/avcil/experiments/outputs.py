@@ -23,10 +23,10 @@ from avcil.experiments.plan import Plan
 from avcil.experiments.render import as_html, as_latex, as_markdown, as_text
 from avcil.experiments.results import METRICS, Figures, Group
 from avcil.experiments.tables import NOTHING, make_sections
-from avcil.reporting.table import aligned
 from avcil.runs.groups import Spread
 from avcil.training.timer import PARTS
 from avcil.utils.files import write_json, write_text
+from avcil.utils.text_table import text_table
 
 RUN_COLUMNS = ("dataset", "row", "method", "settings", "condition", "modality", "seed", "class_order_seed")
 
@@ -114,7 +114,8 @@ def _timing_text(figures: Sequence[Figures], threads: int) -> str:
         for row in each.rows:
             groups = [each.group(row, modality) for modality in each.modalities]
             rows.append([row, *(_seconds(group) for group in groups)])
-        parts.append(f"{each.dataset}\n\n{aligned(['method', *each.modalities], rows, 1)}")
+        table = text_table(rows, ["method", *each.modalities], rule=True)
+        parts.append(f"{each.dataset}\n\n{table}\n")
     return "\n".join(parts)
 
 

@@ -6,7 +6,7 @@ import html
 from collections.abc import Callable, Mapping, Sequence
 
 from avcil.experiments.tables import Section, Table
-from avcil.reporting.table import aligned
+from avcil.utils.text_table import text_table
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }
@@ -32,9 +32,13 @@ def as_text(sections: Sequence[Section]) -> str:
     for section in sections:
         parts.append(f"{section.title}\n{'=' * len(section.title)}\n")
         for table in section.tables:
-            parts.append(f"{table.title}\n\n{aligned(table.header, table.rows, table.names)}")
+            parts.append(f"{table.title}\n\n{_text(table)}")
         parts.append("".join(f"{note}\n" for note in section.notes))
     return "\n".join(parts)
+
+
+def _text(table: Table) -> str:
+    return text_table(table.rows, table.header, names=table.names, rule=True) + "\n"
 
 
 def as_markdown(sections: Sequence[Section]) -> str:

@@ -18,6 +18,7 @@ from avcil.experiments.runner import LocalRunner, Outcome, Runner
 from avcil.experiments.status import Standing, plan_status
 from avcil.training.tracking import require
 from avcil.utils.files import folder_lock
+from avcil.utils.text_table import text_table
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,12 +78,11 @@ def describe(config: ReproduceConfig) -> str:
     plan = make_plan(config)
     standing = plan_status(plan, threads=config.threads)
     done = {run.name for run in standing.done}
-    width = max(len(run.name) for run in plan.runs)
-    lines = []
+    rows = []
     for run in plan.runs:
         state = "done" if run.name in done else "begun" if run.name in standing.begun else "to do"
-        settings = " ".join(run.config.set)
-        lines.append(f"{run.name:<{width}}  {run.config.epochs:>4} epochs  {state:<5}  {settings}".rstrip())
+        rows.append([run.name, f"{run.config.epochs:>4} epochs", state, " ".join(run.config.set)])
+    lines = [text_table(rows, names=4)]
     lines += [f"{dataset}: {note}" for dataset, note in plan.notes]
     lines += [f"left out on {dataset}: {reason}" for dataset, reason in plan.left_out]
     counts = f"{len(plan.runs)} runs: {len(standing.done)} done, {len(standing.begun)} begun, "

@@ -12,6 +12,7 @@ from avcil.features.failures import Failure, read_failures, reasons
 from avcil.features.index import StoredClip
 from avcil.features.manifest import Manifest, modality_of
 from avcil.features.store import FeatureStore
+from avcil.utils.text_table import text_table
 
 SPLITS = ("train", "val", "test")
 
@@ -98,14 +99,9 @@ class Description:
     def _table(self) -> str:
         counts = self.counts
         splits = list(next(iter(counts.values())))
-        width = max(5, *map(len, counts))
-        total = {split: sum(row[split] for row in counts.values()) for split in splits}
-        header = f"{'class':<{width}} " + "".join(f"{split:>8}" for split in splits)
-        rows = [
-            f"{label:<{width}} " + "".join(f"{row[split]:>8}" for split in splits)
-            for label, row in [*counts.items(), ("total", total)]
-        ]
-        return "\n".join([header, *rows])
+        rows = [[label, *(row[split] for split in splits)] for label, row in counts.items()]
+        total = ["total", *(sum(row[split] for row in counts.values()) for split in splits)]
+        return text_table([*rows, total], ["class", *splits])
 
     def _lacking(self) -> list[str]:
         lines = [f"clips without {name} features: {count}" for name, count in self.lacking.items() if count]

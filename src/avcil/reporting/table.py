@@ -1,16 +1,16 @@
-"""The table of runs that the terminal shows and that documents quote.
+"""The table of runs for a terminal or a document.
 
-One row an experiment; of several seeds the mean, with ± the sample standard deviation in the summary columns.
-Percent.
+One row per experiment. For several seeds, the mean, and in the summary columns also ± the sample standard deviation.
+In percent.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 
 from avcil.runs.groups import RunGroup, Spread, average, group_runs, last, mean_forgetting
 from avcil.runs.run_files import RunRecord
+from avcil.utils.text_table import text_table
 
 MAX_STEPS = 6
 """How many steps get a column; of more, as many are shown, evenly spaced, first and last among them."""
@@ -67,7 +67,7 @@ def summary_table(runs: Sequence[RunRecord], *, markdown: bool = False) -> str:
         header.insert(2, "seeds")
         for row, group in zip(rows, groups, strict=True):
             row.insert(2, str(len(group.runs)))
-    return _markdown(header, rows) if markdown else aligned(header, rows)
+    return _markdown(header, rows) if markdown else text_table(rows, header, names=2, rule=True) + "\n"
 
 
 def _row(group: RunGroup, columns: Sequence[int]) -> list[str]:
@@ -89,23 +89,3 @@ def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     rule = "|" + "|".join(" --- " if i < 2 else " ---: " for i in range(len(header))) + "|"
     return "\n".join([line(header), rule, *map(line, rows)]) + "\n"
-
-
-def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], names: int = 2) -> str:
-    """Columns aligned with blanks for a terminal: the first `names` to the left, figures to the right."""
-    widths = [max(_width(cell) for cell in column) for column in zip(header, *rows, strict=True)]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = []
-        for i, (cell, width) in enumerate(zip(cells, widths, strict=True)):
-            blanks = " " * (width - _width(cell))
-            padded.append(cell + blanks if i < names else blanks + cell)
-        return "  ".join(padded).rstrip()
-
-    rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
-    return "\n".join([line(header), rule, *map(line, rows)]) + "\n"
-
-
-def _width(text: str) -> int:
-    """Columns a text takes in a terminal: wide characters two, combining ones none."""
-    return sum(0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF") for c in text)
