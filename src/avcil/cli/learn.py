@@ -131,6 +131,7 @@ def _shown(what: str, done: int, total: int) -> None:
 
 def _print(report: TeachReport) -> None:
     from avcil.inference.teaching import total
+    from avcil.utils.text_table import text_table
 
     learned = report.learned
     for problem in report.problems:
@@ -144,18 +145,14 @@ def _print(report: TeachReport) -> None:
         *report.new,
         total("all classes", [*report.old, *report.new]),
     ]
-    rows = [score for score in shown if score is not None]
+    rows = [_row(score) for score in shown if score is not None]
     if rows:
-        width = max(len(one_line(score.label)) for score in rows)
-        print(f"\n{'held-out clips predicted right':<{width}}   clips  before   after")
-        width = max(width, len("held-out clips predicted right"))
-        for score in rows:
-            print(_line(score, width))
+        header = ["held-out clips predicted right", "clips", "before", "after"]
+        print(f"\n{text_table(rows, header)}")
     for note in report.notes:
         print(f"note: {note}")
 
 
-def _line(score: Score, width: int) -> str:
+def _row(score: Score) -> list[str]:
     before = "-" if score.before is None else f"{100 * score.before / score.clips:.1f} %"
-    after = f"{100 * score.after / score.clips:.1f} %"
-    return f"{one_line(score.label):<{width}}  {score.clips:>6} {before:>7} {after:>7}"
+    return [one_line(score.label), str(score.clips), before, f"{100 * score.after / score.clips:.1f} %"]

@@ -24,6 +24,7 @@ from avcil.data.splits import check_classes, draw_splits
 from avcil.errors import InputError
 from avcil.utils.files import without_path, write_text
 from avcil.utils.progress import Progress, duration
+from avcil.utils.text_table import text_table
 
 if TYPE_CHECKING:
     from avcil.media import MediaInfo
@@ -85,16 +86,17 @@ class ScanResult:
         lines += _listed("media files and folders left out", self.problems)
         return "\n".join(lines)
 
-    def _table(self, classes: Sequence[str]) -> Iterator[str]:
+    def _table(self, classes: Sequence[str]) -> list[str]:
         counts = Counter((clip.label, clip.split) for clip in self.clips)
         totals = Counter(clip.split for clip in self.clips)
-        width = max(5, *(len(one_line(label)) for label in classes))
-        yield f"  {'class':{width}}" + "".join(f"{split:>7}" for split in SPLITS)
-        for label in classes[: 6 * SHOWN]:
-            yield f"  {one_line(label):{width}}" + "".join(f"{counts[label, split]:7d}" for split in SPLITS)
+        rows = [
+            [one_line(label), *(counts[label, split] for split in SPLITS)] for label in classes[: 6 * SHOWN]
+        ]
+        total = ["total", *(totals[split] for split in SPLITS)]
+        lines = text_table([*rows, total], ["class", *SPLITS], indent=2).splitlines()
         if len(classes) > 6 * SHOWN:
-            yield f"  and {len(classes) - 6 * SHOWN} more classes"
-        yield f"  {'total':{width}}" + "".join(f"{totals[split]:7d}" for split in SPLITS)
+            lines.insert(-1, f"  and {len(classes) - 6 * SHOWN} more classes")
+        return lines
 
 
 def _listed(title: str, problems: Sequence[Problem]) -> Iterator[str]:
