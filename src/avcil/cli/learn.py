@@ -57,6 +57,7 @@ def run(args: Args) -> None:
     from avcil.inference.teaching import teach
     from avcil.runs.run_model import model_folder
     from avcil.utils.files import folder_lock
+    from avcil.utils.progress import PhaseProgress
 
     recognizer = Recognizer.load(args.run)
     folder = model_folder(args.run) if args.out is None else args.out
@@ -68,11 +69,17 @@ def run(args: Args) -> None:
             old = clips_of_run(args.run, recognizer.snapshot())
             _print(
                 teach(
-                    recognizer, clips, labels, old=old, held_out=held, fraction=args.held_out, progress=_shown
+                    recognizer,
+                    clips,
+                    labels,
+                    old=old,
+                    held_out=held,
+                    fraction=args.held_out,
+                    progress=PhaseProgress(),
                 )
             )
         if background:
-            _print_background(recognizer.learn_background(background, progress=_shown))
+            _print_background(recognizer.learn_background(background, progress=PhaseProgress()))
         recognizer.save(folder)
     print(f"\nThe model knows {len(recognizer.classes_)} classes now; it is in {folder}")
 
@@ -117,16 +124,6 @@ def _named(labels: list[str], args: Args, known: tuple[str, ...]) -> list[str]:
             f"same, or --rename {first!r}=OTHER-NAME if they are another class"
         )
     return labels
-
-
-def _shown(what: str, done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        print(
-            f"\r{what}: {done} of {total}\x1b[K",
-            end="" if done < total else "\n",
-            file=sys.stderr,
-            flush=True,
-        )
 
 
 def _print(report: TeachReport) -> None:

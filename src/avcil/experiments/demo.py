@@ -6,6 +6,7 @@ it is shows only in the motion that goes with the sound, so neither sound nor pi
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from avcil.reporting.table import summary_table
 from avcil.runs.run_files import RunRecord, read_run
 from avcil.training.config import TrainConfig
 from avcil.utils.files import write_json
-from avcil.utils.progress import Progress, duration
+from avcil.utils.progress import PhaseProgress, duration
 
 CLASSES_PER_STEP = 4
 MEMORY_PER_CLASS = 4
@@ -95,16 +96,8 @@ def demo(
 
 
 def _render(folder: Path, seed: int, clips_per_class: Mapping[str, int]) -> None:
-    progress: list[Progress] = []
-
-    def tick(done: int, total: int) -> None:
-        if not progress:
-            progress.append(Progress(total, "clips", begun=done - 1))
-        progress[0].step()
-
-    render_demo_clips(folder, seed=seed, on_progress=tick, **clips_per_class)
-    for bar in progress:
-        bar.close()
+    show = functools.partial(PhaseProgress(), "rendering clips")
+    render_demo_clips(folder, seed=seed, on_progress=show, **clips_per_class)
 
 
 @dataclass(frozen=True)

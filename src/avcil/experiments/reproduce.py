@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from avcil.errors import InputError
 from avcil.experiments.config import ReproduceConfig
 from avcil.experiments.outputs import write_outputs
@@ -18,6 +16,7 @@ from avcil.experiments.runner import LocalRunner, Outcome, Runner
 from avcil.experiments.status import Standing, plan_status
 from avcil.training.tracking import require
 from avcil.utils.files import folder_lock
+from avcil.utils.progress import Progress
 from avcil.utils.text_table import text_table
 
 
@@ -116,9 +115,7 @@ def _carry_out(plan: Plan, standing: Standing, runner: Runner, *, quiet: bool) -
             _say(each.lacking, quiet)
     if standing.done:
         _say(f"{len(standing.done)} of {total} runs are finished already", quiet)
-    with tqdm(
-        total=total, initial=len(standing.done), unit="run", leave=False, disable=True if quiet else None
-    ) as bar:
+    with Progress(total, "runs", initial=len(standing.done), leave=False, quiet=quiet) as bar:
         for number, outcome in enumerate(runner.outcomes(standing.left), len(standing.done) + 1):
             if outcome.results is None:
                 failed.append(outcome)
@@ -138,7 +135,7 @@ def _line(outcome: Outcome) -> str:
 
 def _say(text: str, quiet: bool) -> None:
     if not quiet:
-        tqdm.write(text)
+        Progress.write(text)
 
 
 def failures_text(failed: Sequence[Outcome]) -> str:

@@ -199,7 +199,7 @@ class _Extraction:
 
     def run(self, outcomes: Iterator[list[ClipOutcome]], *, total: int, left: int) -> None:
         """Store what can be stored; a stop from the keyboard keeps what was encoded."""
-        progress = Progress(total, "clips", begun=total - left)
+        progress = Progress(total, "clips", initial=total - left)
         try:
             for batch in outcomes:
                 for outcome in batch:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from avcil.errors import InputError
 from avcil.features import FeatureStore
@@ -38,6 +37,7 @@ from avcil.training.tracking import Tracking, require, track
 from avcil.training.tracking.events import Event, history
 from avcil.training.trainers import Hooks, make_learner
 from avcil.training.update import state_of_run
+from avcil.utils.progress import Progress
 
 
 def train(config: TrainConfig, *, quiet: bool = False) -> dict[str, Any]:
@@ -240,16 +240,11 @@ class Run:
             progress.log_bytes, progress.seconds_by_part = self.directory.log_bytes(), self.watch.read()
             self.directory.save_progress(index, progress)
 
-    def _bar(self, index: int, done: int) -> tqdm:
-        steps, epochs = len(self.benchmark.steps), self.config.epochs
-        name = f"{self.config.method}, {self.config.modality}: step {index + 1}/{steps}"
-        return tqdm(
-            total=epochs,
-            initial=done,
-            desc=name,
-            unit="epoch",
-            leave=False,
-            disable=True if self.quiet else None,
+    def _bar(self, index: int, done: int) -> Progress:
+        step = f"step {index + 1}/{len(self.benchmark.steps)}"
+        title = f"{self.config.method}, {self.config.modality}: {step}"
+        return Progress(
+            self.config.epochs, "epochs", title=title, initial=done, leave=False, quiet=self.quiet
         )
 
     def _validation(self, index: int) -> Table | None:
@@ -321,4 +316,4 @@ class Run:
 
     def _say(self, text: str) -> None:
         if not self.quiet:
-            tqdm.write(text)
+            Progress.write(text)

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tqdm import tqdm
-
 from avcil.errors import AvcilError, InputError
 from avcil.utils.files import folder_lock, read_json, sync_folder, write_json
+from avcil.utils.progress import Progress
 from avcil.utils.transfer import RetryableError, Transfer
 
 LONGEST_WAIT = 60.0
@@ -67,7 +66,7 @@ def download(
         transfer = _resumed(Transfer(url=url, part=_beside(path, ".part"), size=size, sha256=sha256))
         transfer.stall = patience.stall
         transfer.note = lambda: write_json(_beside(path, ".part.json"), _state(transfer))
-        with tqdm(desc=path.name, unit="B", unit_scale=True, unit_divisor=1024, disable=None) as bar:
+        with Progress(None, "B", title=path.name) as bar:
             transfer.report = lambda done, total: _show(bar, done, total)
             _fetch_checked(transfer, patience, otherwise)
         _put_in_place(transfer, path)
@@ -150,7 +149,7 @@ def _put_in_place(transfer: Transfer, path: Path) -> None:
     sync_folder(path.parent)
 
 
-def _show(bar: tqdm, done: int, total: int | None) -> None:
+def _show(bar: Progress, done: int, total: int | None) -> None:
     bar.total = total
     bar.update(done - bar.n)
 

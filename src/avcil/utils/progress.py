@@ -1,54 +1,106 @@
-"""Progress of long work on stderr: a bar in a terminal, a line now and then in a log."""
+"""Progress of long work on stderr: a bar in a terminal, a line every 15 seconds in a log."""
 
 from __future__ import annotations
 
+import math
 import sys
-import time
-from typing import TextIO
+from collections.abc import Callable
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 15.0
 
 
-class Progress:
-    """Counts `total` things named `unit`, of which `begun` were done before; shows rate and time left."""
+class Progress(tqdm):
+    """tqdm, which in a log writes lines instead of redrawing a bar."""
 
-    def __init__(self, total: int, unit: str, *, begun: int = 0, stream: TextIO | None = None) -> None:
-        self.total, self.unit, self.begun = total, unit, begun
-        self.stream = stream or sys.stderr
-        self.done = self.failed = 0
-        self._start = self._said = time.monotonic()
-        self._bar = None
-        if self.stream.isatty():
-            self._bar = tqdm(
-                total=total, initial=begun, unit=f" {unit}", file=self.stream, dynamic_ncols=True
+    monitor_interval = 0  # no thread beside the work, which may fork
+
+    def __init__(
+        self,
+        total: int | None,
+        unit: str,
+        *,
+        title: str | None = None,
+        initial: int = 0,
+        leave: bool = True,
+        quiet: bool = False,
+        file: TextIO | None = None,
+    ) -> None:
+        """Show nothing yet.
+
+        Args:
+            total: How much there is to do, None if it is not known yet.
+            unit: What is counted; "B" for bytes, with binary prefixes.
+            title: What is done, before the bar.
+            initial: How much was done before, by an earlier command.
+            leave: Whether the bar stays in the terminal when the work is done.
+            quiet: Show nothing at all.
+            file: Where to write; standard error if not given.
+        """
+        file = file or sys.stderr
+        is_bytes = unit == "B"
+        options: dict[str, Any] = {"unit_scale": True, "unit_divisor": 1024} if is_bytes else {}
+        self.in_log = not file.isatty()
+        if self.in_log:
+            options |= {"mininterval": SECONDS_BETWEEN_LINES, "delay": SECONDS_BETWEEN_LINES, "miniters": 1}
+            options["bar_format"] = (
+                "{desc}{n_fmt} of {total_fmt}{unit}{postfix}, {rate_fmt}, {remaining} left"
             )
+        super().__init__(
+            total=total,
+            unit=unit if is_bytes else f" {unit}",
+            desc=title,
+            initial=initial,
+            leave=leave,
+            disable=quiet,
+            file=file,
+            dynamic_ncols=True,
+            **options,
+        )
+
+    @staticmethod
+    def status_printer(file: TextIO) -> Callable[[str], None]:
+        """How tqdm writes its text."""
+        if file.isatty():
+            return tqdm.status_printer(file)
+        return lambda text: print(text, file=file, flush=True)
 
     def step(self, *, failed: bool = False) -> None:
-        """One thing more is done, well or not."""
-        self.done += 1
-        self.failed += failed
-        if self._bar is not None:
-            if failed:
-                self._bar.set_postfix(failed=self.failed, refresh=False)
-            self._bar.update()
-        elif time.monotonic() - self._said > SECONDS_BETWEEN_LINES:
-            self._said = time.monotonic()
-            print(self.line(), file=self.stream, flush=True)
-
-    def line(self) -> str:
-        """How far it is, in one line."""
-        rate = self.done / max(time.monotonic() - self._start, 1e-9)
-        left = (self.total - self.begun - self.done) / rate if rate else 0.0
-        failed = f", {self.failed} failed" if self.failed else ""
-        count = f"{self.begun + self.done} of {self.total} {self.unit}"
-        return f"{count}{failed}, {rate:.3g} a second, {duration(left)} left"
+        """One more is done; `failed` ones are also counted separately."""
+        if failed:
+            self.failed = getattr(self, "failed", 0) + 1
+            self.set_postfix(failed=self.failed, refresh=False)
+        self.update()
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
+        """End the bar; a log gets no last line."""
+        if self.in_log:
+            self.delay = math.inf
+        super().close()
+
+
+class PhaseProgress:
+    """A callback for work that reports what is being done, how much of it is done, and how much there is."""
+
+    def __init__(self) -> None:
+        self._bar: Progress | None = None
+        self._phase = ""
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        if self._bar is None or phase != self._phase:
+            self.close()
+            self._bar, self._phase = Progress(total, "", title=phase, leave=False), phase
+        self._bar.update(done - self._bar.n)
+        if done >= total:
+            self.close()
+
+    def close(self) -> None:
+        """End the bar of a phase that did not come to its end."""
         if self._bar is not None:
             self._bar.close()
+            self._bar = None
 
 
 def duration(seconds: float) -> str:

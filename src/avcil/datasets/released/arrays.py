@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from tqdm import tqdm
 
 from avcil.datasets.released.feature_files import Member, unreadable
 from avcil.datasets.released.restricted_pickle import stream_arrays
 from avcil.errors import InputError
 from avcil.utils.files import write_atomically
+from avcil.utils.progress import Progress
 
 PIECE = 8 * 2**20
 
@@ -140,7 +140,7 @@ def _unpacked(member: Member, scratch: Path) -> Path:
     return target
 
 
-def _copy(source: BinaryIO, target: BinaryIO, size: int, bar: tqdm) -> None:
+def _copy(source: BinaryIO, target: BinaryIO, size: int, bar: Progress) -> None:
     while piece := source.read(PIECE):
         size -= len(piece)
         if size < 0:
@@ -164,8 +164,5 @@ def _explained(member: Member) -> Iterator[None]:
         raise unreadable(member.name, error) from None
 
 
-def _bar(member: Member, what: str) -> tqdm:
-    name = Path(member.name).name
-    return tqdm(
-        total=member.size, desc=f"{what} {name}", unit="B", unit_scale=True, unit_divisor=1024, disable=None
-    )
+def _bar(member: Member, what: str) -> Progress:
+    return Progress(member.size, "B", title=f"{what} {Path(member.name).name}")

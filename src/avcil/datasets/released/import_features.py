@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from avcil.data.clips import Clip
 from avcil.datasets.published import PublishedBenchmark
@@ -28,6 +27,7 @@ from avcil.errors import AvcilError, InputError
 from avcil.features.manifest import IMPORTED, Manifest, Modality
 from avcil.features.writer import FeatureWriter
 from avcil.utils.files import read_json, write_json
+from avcil.utils.progress import Progress
 from avcil.utils.version import __version__
 
 TOKENS = RELEASED[0] * RELEASED[1] * RELEASED[2]
@@ -108,7 +108,7 @@ class _Import:
         seen: set[str] = set()
         total, before = len(known), len(done & known.keys())
         arrays = read_arrays(self.files.visual, (TOKENS, WIDTH), left.__contains__, self.out)
-        with tqdm(total=total, initial=before, desc="importing", unit="clip", disable=None) as bar:
+        with Progress(total, "clips", title="importing", initial=before) as bar:
             for clip_id, tokens in arrays:
                 seen.add(clip_id) if clip_id in known else self.extra_visual.append(clip_id)
                 if tokens is not None:

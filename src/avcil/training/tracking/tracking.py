@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
 
-from tqdm import tqdm
-
 from avcil.runs.records import Epoch, Results
 from avcil.training.tracking.base import TrackedRun, Tracker
 from avcil.training.tracking.events import Event, epoch_event, results_event, step_event
+from avcil.utils.progress import Progress
 
 
 class Tracking:
@@ -83,7 +82,7 @@ class Tracking:
                 with suppress(Exception):  # what it holds of files and connections
                     self._tracker.close(finished=False)
             self._tracker = None
-            tqdm.write(
+            Progress.write(
                 f"avcil: tracking by {self._name} failed, the run goes on without it ({type(error).__name__}: {error})."
                 " To log what is missing, run the same command again once that is mended",
                 file=sys.stderr,

@@ -1,0 +1,69 @@
+"""Progress: a bar in a terminal, lines in a log, nothing of short work."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from avcil.utils import progress
+from avcil.utils.progress import PhaseProgress, Progress
+
+
+class Terminal(io.StringIO):
+    """Text that was written to a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_short_work_leaves_a_log_empty() -> None:
+    """Logs of commands that take less than the time between two lines stay as they are."""
+    log = io.StringIO()
+    with Progress(10, "clips", file=log) as bar:
+        for _ in range(10):
+            bar.step()
+    assert log.getvalue() == ""
+
+
+def test_a_log_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each says how much is done, of how much, how many failed, and the time left; none is drawn over another."""
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    log = io.StringIO()
+    with Progress(8, "clips", initial=4, file=log) as bar:
+        bar.step()
+        bar.step(failed=True)
+    lines = log.getvalue().splitlines()
+    assert lines[-1].startswith("6 of 8 clips, failed=1, ")
+    assert lines[-1].endswith(" left")
+    assert "\r" not in log.getvalue()
+    assert "" not in lines
+
+
+def test_a_terminal_gets_a_bar() -> None:
+    """It stays, with its last count."""
+    terminal = Terminal()
+    with Progress(2048, "B", title="a.zip", file=terminal) as bar:
+        bar.update(2048)
+    assert "a.zip: 100%" in terminal.getvalue()
+    assert "2.00k/2.00k" in terminal.getvalue()
+
+
+def test_quiet_shows_nothing() -> None:
+    """In a terminal neither."""
+    terminal = Terminal()
+    with Progress(3, "runs", quiet=True, file=terminal) as bar:
+        bar.step(failed=True)
+    assert terminal.getvalue() == ""
+
+
+def test_a_bar_for_each_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callbacks say what is done; a bar ends with its phase."""
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    show = PhaseProgress()
+    for phase, total in (("reading", 2), ("learning", 1)):
+        for done in range(total + 1):
+            show(phase, done, total)
+    assert "reading:   0%" in terminal.getvalue()
+    assert "learning:   0%" in terminal.getvalue()
