@@ -29,7 +29,7 @@ class CheckResult:
     def line(self, width: int) -> str:
         """Status, name in `width` columns, figure, advice.
 
-        >>> Finding(status="missing", what="ray", figure="not installed", advice="install it").line(6)
+        >>> CheckResult(status="missing", what="ray", figure="not installed", advice="install it").line(6)
         'missing  ray     not installed  -> install it'
         """
         advice = f"  -> {self.advice}" if self.advice else ""
