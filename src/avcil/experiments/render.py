@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Mapping, Sequence
 
-from avcil.experiments.tables import Section, Table
-from avcil.utils.text_table import text_table
+from markupsafe import Markup
 
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }
-table { border-collapse: collapse; margin: 1rem 0 2rem; display: block; overflow-x: auto; }
-caption { text-align: left; font-weight: 600; padding-bottom: .4rem; }
-th, td { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
-th { border-bottom: 2px solid #888; }
-.name { text-align: left; }
-.notes { color: #555; }
-.picture { margin: 1rem 0; padding: .5rem; background: #fff; }
-.picture svg { max-width: 100%; height: auto; }
-@media (prefers-color-scheme: dark) {
-  body { background: #181818; color: #e6e6e6; }
-  th, td { border-color: #444; }
-  .notes { color: #aaa; }
-}
-"""
+from avcil.experiments.tables import Section, Table
+from avcil.utils.templates import render
+from avcil.utils.text_table import text_table
 
 
 def as_text(sections: Sequence[Section]) -> str:
@@ -85,30 +70,9 @@ def as_latex(sections: Sequence[Section]) -> str:
 
 def as_html(sections: Sequence[Section], *, title: str, pictures: Mapping[str, str] | None = None) -> str:
     """One page that needs nothing else; `pictures` are SVG by their headings."""
-    body = []
-    for heading, svg in (pictures or {}).items():
-        drawing = svg[svg.index("<svg") :]
-        body.append(f'<h2>{html.escape(heading)}</h2>\n<figure class="picture">{drawing}</figure>')
-    for section in sections:
-        body.append(f"<h2>{html.escape(section.title)}</h2>")
-        for table in section.tables:
-            body.append(f"<table>\n<caption>{html.escape(table.title)}</caption>")
-            body.append(f"<thead><tr>{_html_cells('th', table.header, table.names)}</tr></thead>\n<tbody>")
-            for cells in _marked(table, html.escape, "<strong>{}</strong>"):
-                body.append(f"<tr>{_html_cells('td', cells, table.names)}</tr>")
-            body.append("</tbody></table>")
-        notes = "<br>".join(map(html.escape, section.notes))
-        body.append(f'<p class="notes">{notes}</p>')
-    head = f'<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n<style>{STYLE}</style>'
-    page = [f"<h1>{html.escape(title)}</h1>", *body]
-    top = f'<!doctype html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n'
-    return top + "\n".join(page) + "\n</body></html>\n"
-
-
-def _html_cells(tag: str, cells: Sequence[str], names: int) -> str:
-    return "".join(
-        f'<{tag} class="name">{text}</{tag}>' if place < names else f"<{tag}>{text}</{tag}>"
-        for place, text in enumerate(cells)
+    drawings = {heading: Markup(svg[svg.index("<svg") :]) for heading, svg in (pictures or {}).items()}
+    return (
+        str(render("avcil.experiments", "tables", sections=sections, title=title, drawings=drawings)) + "\n"
     )
 
 

@@ -6,18 +6,18 @@ F frames of H x W pixels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 import numpy as np
+from markupsafe import Markup
 
 from avcil.inference.explanation import Explanation
-from avcil.inference.timeline import Event
 from avcil.media import overlay
 from avcil.media.spectrogram import log_mel
 from avcil.reporting.attention import GUIDES
 from avcil.reporting.attention_figure import attention_figure
 from avcil.reporting.contribution_figure import contribution_figure
 from avcil.serve.look import Look
+from avcil.utils.templates import macro, render
 
 TOP, LEAST, FRAMES, COLUMNS = 5, 0.005, 6, 320
 """Classes shown, the probability that those behind the second need, frames, columns of the spectrogram."""
@@ -44,39 +44,54 @@ def percent(fraction: float | None) -> str:
 
 def answer_html(look: Look, name: str) -> str:
     """One clip's prediction and its explanation."""
-    answer = look.explanation.answer
-    strange = answer.known is False
-    chip = '<p class="chip">Possibly an unknown class</p>' if strange else ""
-    said, notes = _sureness(look)
+    explanation, answer = look.explanation, look.explanation.answer
+    confidence, notes = _sureness(look)
     ranked = list(answer.probabilities.items())[:TOP]
-    shown = [pair for place, pair in enumerate(ranked) if place < 2 or pair[1] >= LEAST]
-    parts = [
-        f'<p class="eyebrow">{escape(name)}</p>{chip}<h2 class="verdict">{escape(answer.label)}</h2>',
-        f'<p class="soft">{escape(said)}</p>',
-        _bars(shown),
-        notes_html([*notes, *filter(None, [look.no_events])]),
-        _contributions(look.explanation),
-        _events(look.events),
-        _frames(look.explanation),
-        _spectrogram(look.explanation),
-    ]
-    return f'<article class="answer{" strange" if strange else ""}">{"".join(parts)}</article>'
+    labels = list(dict.fromkeys(event.label for event in look.events if event.label))
+    sound, rate = explanation.sound, explanation.sample_rate
+    page = render(
+        "avcil.serve",
+        "answer",
+        name=name,
+        answer=answer,
+        strange=answer.known is False,
+        confidence=confidence,
+        ranked=[pair for place, pair in enumerate(ranked) if place < 2 or pair[1] >= LEAST],
+        percent=percent,
+        notes=[*notes, *filter(None, [look.no_events])],
+        contributions=contribution_figure(explanation.contribution_table()),
+        events=look.events,
+        total=max((event.end for event in look.events), default=0.0),
+        colors={label: f"--c:var(--c{number % COLORS})" for number, label in enumerate(labels)},
+        other_color="--c:var(--rule)",
+        nothing=NOTHING,
+        attention=_attention(explanation),
+        map_title=MAP_TITLES[explanation.map_kind or "sensitivity"],
+        map_guide=GUIDES[explanation.map_kind or "sensitivity"],
+        spectrogram=_spectrogram(explanation),
+        seconds=len(sound) / rate if sound is not None and rate else 0.0,
+    )
+    return str(page)
+
+
+def part(name: str, *values: object) -> str:
+    """One of the small parts of the page, a macro of templates/parts.html."""
+    return str(macro("avcil.serve", "parts", name, *values))
 
 
 def problem_html(message: str) -> str:
     """An error message."""
-    return f'<div class="problem" role="alert"><strong>Error:</strong> {escape(message)}</div>'
+    return part("problem", message)
 
 
 def busy_html(message: str) -> str:
     """A message while something runs whose duration is not known."""
-    return f'<div class="hint" role="status"><p>{escape(message)}</p><div class="meter waiting"><i></i></div></div>'
+    return part("busy", message)
 
 
 def notes_html(notes: Sequence[str]) -> str:
     """A list of remarks; empty without any."""
-    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    return f'<ul class="notes">{items}</ul>' if notes else ""
+    return part("notes_list", notes)
 
 
 def _sureness(look: Look) -> tuple[str, list[str]]:
@@ -97,72 +112,19 @@ def _sureness(look: Look) -> tuple[str, list[str]]:
     return f"{level} confidence. Predicted from {source}.", reasons
 
 
-def _bars(ranked: Sequence[tuple[str, float]]) -> str:
-    rows = "".join(
-        f'<li class="bar{" first" if not place else ""}"><span class="name" title="{escape(label)}">{escape(label)}'
-        f'</span><span class="track"><i style="width:{100 * value:.1f}%"></i></span><b>{percent(value)}</b></li>'
-        for place, (label, value) in enumerate(ranked)
-    )
-    return f'<ol class="bars" aria-label="Most probable classes">{rows}</ol>'
-
-
-def _contributions(explanation: Explanation) -> str:
-    return f"<h3>Contributions</h3>{contribution_figure(explanation.contribution_table())}"
-
-
-def _events(events: Sequence[Event]) -> str:
-    if not events:
-        return ""
-    total = max(event.end for event in events)
-    labels = list(dict.fromkeys(event.label for event in events if event.label))
-    colors = {label: f"--c:var(--c{number % COLORS})" for number, label in enumerate(labels)}
-    blocks = "".join(_block(event, total, colors) for event in events)
-    rows = "".join(_row(event, colors) for event in events)
-    return (
-        f'<h3>Timeline</h3><div class="strip" aria-hidden="true">{blocks}</div>{_axis(total)}'
-        '<div class="scroll" tabindex="0" role="region" aria-label="Timeline">'
-        f'<table class="events">{rows}</table></div>'
-    )
-
-
-def _block(event: Event, total: float, colors: dict[str, str]) -> str:
-    """An event in the strip, as wide as it lasts; hatched where it is like none of the classes."""
-    kind = ' class="odd"' if event.known is False else ""
-    width = 100 * (event.end - event.start) / total
-    color = colors.get(event.label or "", "--c:var(--rule)")
-    return f'<i{kind} style="width:{width:.2f}%;{color}" title="{escape(event.label or NOTHING)}"></i>'
-
-
-def _row(event: Event, colors: dict[str, str]) -> str:
-    """An event in the table."""
-    odd = event.known is False
-    said = escape(event.label or NOTHING) + (" <small>possibly unknown</small>" if odd else "")
-    color = colors.get(event.label or "", "--c:var(--rule)")
-    return (
-        f'<tr><td style="{color}"><span class="dot{" odd" if odd else ""}"></span>{said}</td>'
-        f"<td>{event.start:.1f}–{event.end:.1f} s</td>"
-        f"<td>{percent(event.probability if event.label else None)}</td></tr>"
-    )
-
-
-def _axis(seconds: float) -> str:
-    digits = 2 if seconds < 3 else 1
-    ticks = "".join(f"<span>{seconds * share:.{digits}f} s</span>" for share in (0, 0.5, 1))
-    return f'<div class="axis" aria-hidden="true">{ticks}</div>'
-
-
-def _frames(explanation: Explanation) -> str:
+def _attention(explanation: Explanation) -> Markup:
     if explanation.frames is None or explanation.spatial is None or explanation.temporal is None:
-        return ""
+        return Markup()
     times = None if explanation.frame_times is None else explanation.frame_times.tolist()
-    figure = attention_figure(
-        explanation.frames, times, explanation.spatial, explanation.temporal, max_frames=FRAMES
+    return Markup(
+        attention_figure(
+            explanation.frames, times, explanation.spatial, explanation.temporal, max_frames=FRAMES
+        )
     )
-    kind = explanation.map_kind or "sensitivity"
-    return f'<h3>{MAP_TITLES[kind]}</h3><p class="soft">{GUIDES[kind]}</p>{figure}'
 
 
 def _spectrogram(explanation: Explanation) -> str:
+    """The picture as a data URI; empty without audio."""
     sound, rate = explanation.sound, explanation.sample_rate
     if sound is None or rate is None or not len(sound):
         return ""
@@ -172,9 +134,4 @@ def _spectrogram(explanation: Explanation) -> str:
     levels = levels[:, :width].reshape(len(levels), -1, stride).max(axis=2)
     span = float(np.ptp(levels)) or 1.0
     picture = np.rint(overlay.colors((levels[::-1] - levels.min()) / span)).astype(np.uint8)
-    seconds = len(sound) / rate
-    return (
-        '<h3>Spectrogram</h3><p class="soft">Log-mel spectrogram of the audio; low frequencies at the bottom.</p>'
-        f'<img class="spectrogram" alt="Spectrogram of {seconds:.1f} s" src="{overlay.png_data_uri(picture)}">'
-        f"{_axis(seconds)}"
-    )
+    return overlay.png_data_uri(picture)

@@ -1,0 +1,43 @@
+"""HTML from Jinja templates: the files *.html in the folder `templates` of a package. All values are escaped."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2.ext import Extension
+from markupsafe import Markup
+
+
+def render(package: str, template: str, **values: Any) -> Markup:
+    """Fill in a template; the result is inserted into other templates as it is.
+
+    Args:
+        package: Whose template it is, for example "avcil.serve".
+        template: Name of the file without .html.
+        values: What the template uses. Text is escaped, `Markup` is not.
+    """
+    return Markup(_environment(package).get_template(f"{template}.html").render(values))
+
+
+def macro(package: str, template: str, name: str, *values: Any) -> Markup:
+    """Call a macro of a template; see `render`."""
+    module = _environment(package).get_template(f"{template}.html").module
+    return Markup(getattr(module, name)(*values))
+
+
+@functools.cache
+def _environment(package: str) -> Environment:
+    return Environment(
+        loader=PackageLoader(package), autoescape=True, undefined=StrictUndefined, extensions=[_OneLine]
+    )
+
+
+class _OneLine(Extension):
+    """Joins the lines of a template: without a blank beside a tag or a block, else with one."""
+
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+        source = re.sub(r"(?<=>)\s*\n\s*|(?<=%})\s*\n\s*|\s*\n\s*(?=<|{%)", "", source.strip())
+        return re.sub(r"\s*\n\s*", " ", source)
