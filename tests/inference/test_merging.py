@@ -131,7 +131,7 @@ def test_a_name_in_both_models(train, avcil, capsys, clips, tmp_path):
     one, other = train([["c1", "c0"]]), train([["c0", "c2"]])
     assert avcil("merge", one, other, "--out", tmp_path / "all") == 2
     said = capsys.readouterr().err
-    assert "both models know 'c0'. Add --same-classes" in said
+    assert "both models know 'c0'. Set same_classes (--same-classes)" in said
     assert "--rename 'c0'=OTHER-NAME" in said
     assert not (tmp_path / "all").exists()
     assert avcil("merge", one, other, "--out", tmp_path / "all", "--same-classes") == 0

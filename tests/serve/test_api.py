@@ -99,7 +99,7 @@ def test_behind_a_proxy(run, serve_run, taught):
 def test_schema(served):
     """The schema names every address, and every answer and error of it but the zip file has a shape."""
     found = httpx.get(f"{served.url}/api/openapi.json").json()
-    wanted = ("predict", "classes", "teach", "undo", "model", "health")
+    wanted = ("predict", "classes", "teach", "rename", "forget", "merge", "undo", "model", "health")
     assert set(found["paths"]) == {f"/api/{name}" for name in wanted}
     for path, methods in found["paths"].items():
         for method in methods.values():

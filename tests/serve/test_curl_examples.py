@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from avcil.media import write_video
-from avcil.serve import api
+from avcil.serve import api_errors
 
 PAGE = Path(__file__).parents[2] / "docs" / "serving.md"
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
@@ -66,4 +66,4 @@ def test_every_address_and_code_is_told(served):
     paths = httpx.get(f"{served.url}/api/openapi.json").json()["paths"]
     assert len(commands()) >= len(paths)
     assert [path for path in paths if path not in text] == []
-    assert [code for _, _, code in api.STATUS if f"`{code}`" not in text] == []
+    assert [code for _, _, code in api_errors.STATUS if f"`{code}`" not in text] == []

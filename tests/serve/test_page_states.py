@@ -186,5 +186,6 @@ def test_the_page_of_the_api(visit, served):
     listed = {
         text.replace("\u200b", "") for text in visitor.page.locator(".opblock-summary-path").all_inner_texts()
     }
-    assert {"/api/predict", "/api/teach", "/api/undo", "/api/classes", "/api/model", "/api/health"} == listed
+    names = ("predict", "teach", "rename", "forget", "merge", "undo", "classes", "model", "health")
+    assert {f"/api/{name}" for name in names} == listed
     assert visitor.seen == []

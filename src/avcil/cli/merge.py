@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from avcil.cli.new_model import check_out, renaming, save_new
+from avcil.cli.new_model import check_out, save_new
+from avcil.data.renaming import renaming
 from avcil.errors import InputError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What the commands that make a new model of saved ones share: renaming options, and writing the new model."""
+"""What the commands that make a new model of saved ones share: writing the new model."""
 
 from __future__ import annotations
 
@@ -10,19 +10,6 @@ from avcil.errors import InputError
 
 if TYPE_CHECKING:
     from avcil.inference import Recognizer
-
-
-def renaming(words: Sequence[str], *, where: str) -> dict[str, str]:
-    """New class names by the old ones, of words OLD=NEW; InputError naming `where` if a word is something else."""
-    names: dict[str, str] = {}
-    for word in words:
-        old, equals, new = word.partition("=")
-        if not (old and equals and new):
-            raise InputError(f"{where} takes OLD=NEW; not {word!r}")
-        if old in names:
-            raise InputError(f"{where} names the class {old!r} twice")
-        names[old] = new
-    return names
 
 
 def save_new(recognizer: Recognizer, out: Path, *, models: Sequence[Path]) -> None:

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import tyro
 
-from avcil.cli.new_model import check_out, renaming, save_new
+from avcil.cli.new_model import check_out, save_new
+from avcil.data.renaming import renaming
 from avcil.errors import InputError
 
 

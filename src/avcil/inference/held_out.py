@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,16 @@ class HeldOut:
             features=self.features + other.features,
             labels=self.labels + other.labels,
             notes=self.notes + other.notes,
+        )
+
+    def relabeled(self, label_of: Callable[[str], str | None]) -> HeldOut:
+        """The same clips with other labels; without those for whose label `label_of` gives None."""
+        labels = [label_of(label) for label in self.labels]
+        kept = [(clip, label) for clip, label in zip(self.features, labels, strict=True) if label is not None]
+        return HeldOut(
+            features=tuple(clip for clip, _ in kept),
+            labels=tuple(label for _, label in kept),
+            notes=self.notes,
         )
 
     def correct(self, state: SavedModel) -> Counter[str]:

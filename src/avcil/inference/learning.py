@@ -118,13 +118,19 @@ def forget(
     found, problems = read_features(features_of, clips, state, lambda *_: None)
     if problems:
         raise InputError(f"{problems[0].path}: {problems[0].reason}. Nothing was forgotten")
+    left = Counter(learning.counts)
+    left.subtract(labels)
+    for label, count in left.items():
+        if count < 0:
+            raise InputError(
+                f"{labels.count(label)} clips of class {label!r} are given, but only {learning.counts[label]} were "
+                "learned. Give only clips that were learned; held-out clips were not"
+            )
     audio, visual = _joined([features for _, features in found], state, np.dtype(state.description["dtype"]))
     numbers = torch.tensor([state.labels.index(label) for label in labels])
     method.forget(
         *(None if part is None else torch.from_numpy(part).float() for part in (audio, visual)), numbers
     )
-    left = Counter(learning.counts)
-    left.subtract(labels)
     return _solved(state, learning, method, {label: left[label] for label in state.labels if left[label] > 0})
 
 

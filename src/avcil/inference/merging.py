@@ -135,9 +135,9 @@ def _check_names(own: tuple[str, ...], theirs: tuple[str, ...]) -> None:
     clash = sorted(set(own) & set(theirs))
     if clash:
         raise InputError(
-            f"both models know {', '.join(map(repr, clash[:5]))}{' and others' * (len(clash) > 5)}. Add --same-classes "
-            f"if classes of the same name are the same class, or --rename {clash[0]!r}=OTHER-NAME if the second "
-            "model's is another class"
+            f"both models know {', '.join(map(repr, clash[:5]))}{' and others' * (len(clash) > 5)}. Set same_classes "
+            "(--same-classes) if classes of the same name are the same class, or give the second model's another name "
+            f"by rename (--rename {clash[0]!r}=OTHER-NAME)"
         )
 
 

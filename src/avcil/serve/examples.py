@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from avcil.features import FeatureStore, StoredClip
 from avcil.media.overlay import png_data_uri
 from avcil.reporting.attention_figure import shrink
 from avcil.runs.run_config import read_config
+from avcil.serve.entries import current_label, taught_classes
 from avcil.serve.service import Service
 
 MOST = 120
@@ -34,20 +36,27 @@ class Examples:
             if self._frames is None:
                 clips = _first_of_each(run_clips(self.service.run), "train")[:MOST]
                 self._frames = {clip.label: uri for clip in clips if (uri := self._frame_uri(clip))}
-        taught = {}
-        for sitting in list(self.service.work.sittings):
+        sittings, found = self.service.work.sittings, {}
+        for label, sitting in taught_classes(sittings):
             try:
                 content = (self.service.work.path(sitting) / "frame.png").read_bytes()
             except FileNotFoundError:  # sound alone, or undone this moment
                 continue
-            taught[sitting["label"]] = "data:image/png;base64," + base64.b64encode(content).decode()
-        return taught | self._frames
+            found[label] = "data:image/png;base64," + base64.b64encode(content).decode()
+        for label, uri in self._frames.items():
+            if (now := current_label(label, sittings)) is not None:
+                found[now] = uri
+        return found
 
     def to_try(self) -> list[tuple[np.ndarray, StoredClip]]:
         """Up to six clips that were not learnt from, with a frame (H, W, 3) each."""
-        known = set(self.service.recognizer.classes_)
-        clips = [c for c in _first_of_each(run_clips(self.service.run), "test") if c.label in known]
-        found = []
+        known, sittings = self.service.recognizer.classes_, self.service.work.sittings
+        clips = [
+            replace(clip, label=label)
+            for clip in _first_of_each(run_clips(self.service.run), "test")
+            if (label := current_label(clip.label, sittings)) in known and label is not None
+        ]
+        found: list[tuple[np.ndarray, StoredClip]] = []
         for clip in clips[:: max(1, len(clips) // TO_TRY)]:
             frame = self._frame(clip)
             if frame is not None and len(found) < TO_TRY:

@@ -13,7 +13,7 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-MOST_FIELDS = 10
+MOST_FIELDS = 100
 FIELD_BYTES = 10_000
 """Bytes of a field that is no file."""
 

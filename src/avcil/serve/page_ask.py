@@ -14,7 +14,8 @@ from avcil.serve import render
 from avcil.serve.examples import Examples
 from avcil.serve.guard import client_of
 from avcil.serve.limits import Limits
-from avcil.serve.service import Service, words
+from avcil.serve.messages import words
+from avcil.serve.service import Service
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 HINT = '<div class="hint">The prediction appears here: the class, its probability and an explanation.</div>'

@@ -14,9 +14,10 @@ import gradio as gr
 from avcil.errors import AvcilError
 from avcil.serve import render_teaching as render
 from avcil.serve.incoming import Upload
+from avcil.serve.names import class_name
 from avcil.serve.page_ask import QUIET, SHOW, limits_text
 from avcil.serve.render import PARTS, problem_html
-from avcil.serve.service import Service, class_name
+from avcil.serve.service import Service
 
 HINT = (
     '<div class="hint">Enter a class name and upload clips of it. Training takes seconds. The accuracy of the old '

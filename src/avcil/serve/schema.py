@@ -112,11 +112,28 @@ class TeachingBody(BaseModel):
     error: str | None = Field(description="when it failed or is lost; nothing has changed then")
 
 
-class Undone(BaseModel):
-    """What was taken back."""
+class ChangeBody(BaseModel):
+    """What a change other than a teaching did."""
 
-    label: str
-    learnt: int
+    kind: Literal["rename", "forget", "merge"]
+    change: str = Field(description="for people")
+    accuracy_before: float | None = Field(
+        description="fraction of held-out clips, of the classes known before and after, that are predicted right; null "
+        "without held-out clips, and for renaming, which changes no prediction"
+    )
+    accuracy_after: float | None = Field(description="the same after the change")
+    test_clips: int = Field(description="held-out clips that were predicted")
+    notes: list[str]
+    classes: list[str] = Field(description="known now")
+
+
+class Undone(BaseModel):
+    """What was undone."""
+
+    kind: Literal["teach", "rename", "forget", "merge"]
+    change: str = Field(description="for people")
+    label: str = Field(description="the class; of a merged model, the name of its file")
+    learnt: int = Field(description="clips, of a teaching")
     classes: list[str] = Field(description="known now")
 
 

@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from avcil.errors import AvcilError, InputError, StorageError
+from avcil.errors import InputError
 from avcil.inference.answering import Answer
 from avcil.inference.held_out import HeldOut, clips_of_run
 from avcil.inference.recognizer import Recognizer
 from avcil.inference.timeline import Event
 from avcil.runs.run_model import model_folder
+from avcil.saved_models.folder import SavedModel
+from avcil.serve import changes
 from avcil.serve.admission import Admission
 from avcil.serve.decoding import UploadReader
+from avcil.serve.entries import taught_classes
 from avcil.serve.incoming import Upload
 from avcil.serve.limits import (
     LearningError,
@@ -30,11 +33,15 @@ from avcil.serve.limits import (
     ShuttingDownError,
 )
 from avcil.serve.look import Look, events, look
-from avcil.serve.teaching import FULL_DISK, Teaching, run_teaching
+from avcil.serve.messages import without_server_paths
+from avcil.serve.names import checked_name, default_work
+from avcil.serve.teaching import Teaching, run_teaching
 from avcil.serve.work_folder import WorkFolder
-from avcil.utils.files import is_storage_error
 
 T = TypeVar("T")
+ONE_AT_A_TIME = (
+    "it is learning or being changed already; one change at a time. Wait for it to end, then try again"
+)
 
 
 class Service:
@@ -49,7 +56,8 @@ class Service:
         try:
             self.recognizer = Recognizer.load(self.work.model())
             _ = self.recognizer.reader  # built once, and a model that cannot be asked is refused now
-            self.held_out = clips_of_run(self.run, self.recognizer.snapshot())
+            served = Recognizer.load(base) if self.work.sittings else self.recognizer
+            self.held_out = clips_of_run(self.run, served.snapshot())
         except BaseException:
             self.work.close()
             raise
@@ -83,6 +91,8 @@ class Service:
         """Finish what is under way and let the work folder go."""
         self.shut_down()
         self.wait_for_teaching()
+        with self._changing:  # a request that changes the model may still be under way
+            pass
         self._pool.shutdown(wait=True)
         self.uploads.close()
         self.work.close()
@@ -121,29 +131,39 @@ class Service:
 
     # -- teaching --------------------------------------------------------------------------------------------------
 
-    def check_may_teach(self) -> None:
-        """ReadOnlyError, ShuttingDownError or LearningError where nothing can be taught now."""
+    def check_may_change(self) -> None:
+        """ReadOnlyError, ShuttingDownError or LearningError where the model cannot be changed now."""
         self.check_open()
         if self.read_only:
-            raise ReadOnlyError("this recognizer is served read-only: it can be asked, not taught")
+            raise ReadOnlyError("this recognizer is served read-only: it can be asked, not changed")
         if self._changing.locked():
-            raise LearningError(
-                "it is learning already; one teaching at a time. Wait for it to end, then try again"
-            )
+            raise LearningError(ONE_AT_A_TIME)
+
+    def _begin_change(self) -> None:
+        """Claim the model for one change; whoever calls releases `_changing`."""
+        self.check_may_change()
+        if not self._changing.acquire(blocking=False):
+            raise LearningError(ONE_AT_A_TIME)
+        if self._closing.is_set():
+            self._changing.release()
+            self.check_open()
+
+    @contextmanager
+    def _one_change(self) -> Iterator[None]:
+        """Claim the model for one change; errors of a full disk name no path."""
+        self._begin_change()
+        try:
+            with without_server_paths():
+                yield
+        finally:
+            self._changing.release()
 
     def start_teaching(self, label: str, clips: Sequence[Upload]) -> Teaching:
         """Begin to teach a class from uploads, which are moved into the work folder; go on in the background."""
-        label = class_name(label)
-        if not label or len(label) > 100 or not label.isprintable():
-            raise InputError("name the class: 1 to 100 printable characters")
+        label = checked_name(label)
         if not 1 <= len(clips) <= self.limits.clips:
             raise InputError(f"give 1 to {self.limits.clips} clips at a time, not {len(clips)}")
-        self.check_may_teach()
-        if not self._changing.acquire(blocking=False):
-            self.check_may_teach()
-            raise LearningError(
-                "it is learning already; one teaching at a time. Wait for it to end, then try again"
-            )
+        self._begin_change()
         try:
             last = self.teaching.number if self.teaching else 0
             number = max(self.work.next_teaching(), last + 1)
@@ -182,8 +202,8 @@ class Service:
         finished = {sitting.get("teaching") for sitting in self.work.sittings}
         if self.work.lost:
             self.teaching = Teaching.of_lost(self.work.lost[-1])
-        last = self.work.sittings[-1] if self.work.sittings else {}
-        if "teaching" in last and (self.teaching is None or self.teaching.number < last["teaching"]):
+        last = next((sitting for sitting in reversed(self.work.sittings) if "teaching" in sitting), None)
+        if last is not None and (self.teaching is None or self.teaching.number < last["teaching"]):
             self.teaching = Teaching.of_sitting(last)
         if self.read_only:
             return  # a server that may teach resumes it
@@ -201,24 +221,63 @@ class Service:
                 teaching = Teaching(number=accepted.number, label=accepted.label, clips=len(accepted.names))
                 self._start_teacher(teaching, self.work.incoming.begin_again(accepted))
 
+    # -- other changes ---------------------------------------------------------------------------------------------
+
+    def rename(self, label: str, new_label: str) -> dict[str, Any]:
+        """Give a class another name; the entry of the work folder."""
+        new_label = checked_name(new_label)
+        if label == new_label:
+            raise InputError(f"the class is called {label!r} already")
+        return self._change(lambda state: changes.rename_class(state, label, new_label))
+
+    def forget(self, label: str, clips: Sequence[Upload] = ()) -> dict[str, Any]:
+        """Forget a class, or only the given clips of it; the entry of the work folder."""
+        if len(clips) > self.limits.clips:
+            raise InputError(f"give at most {self.limits.clips} clips at a time, not {len(clips)}")
+        if not clips:
+            return self._change(lambda state: changes.forget_class(state, label))
+        return self._change(
+            lambda state: changes.forget_clips(
+                state,
+                label,
+                clips,
+                recognizer=self.recognizer,
+                uploads=self.uploads,
+                held_out=self.held_out_so_far(),
+            )
+        )
+
+    def merge(
+        self, archive: Upload, *, same_classes: bool = False, renamed: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Add what the model in a zip file learned (`changes.merge_model`); the entry of the work folder."""
+        renamed = {old: checked_name(new) for old, new in (renamed or {}).items()}
+        return self._change(
+            lambda state: changes.merge_model(
+                state,
+                archive,
+                same_classes=same_classes,
+                renamed=renamed,
+                most_bytes=2 * self.limits.upload_bytes,
+            )
+        )
+
+    def _change(self, make: Callable[[SavedModel], changes.Change]) -> dict[str, Any]:
+        with self._one_change():
+            return changes.apply_change(
+                make, recognizer=self.recognizer, held_out=self.held_out_so_far(), work=self.work
+            )
+
     def undo(self) -> dict[str, Any]:
-        """Know again what it knew before the last sitting; the sitting that was undone."""
-        self.check_open()
-        if self.read_only:
-            raise ReadOnlyError("this recognizer is served read-only: nothing can be undone")
-        if not self._changing.acquire(blocking=False):
-            raise LearningError("it is learning now. Wait for that to end, then undo it")
-        try:
+        """Undo the last change; its entry of the work folder."""
+        with self._one_change():
             before = self.work.model_before()
             if before is None:
                 raise NothingToUndoError("there is nothing to undo")
             snapshot = Recognizer.load(before).snapshot()
-            with without_server_paths():
-                undone = self.work.undo()
+            undone = self.work.undo()
             self.recognizer.restore(snapshot)
             return undone
-        finally:
-            self._changing.release()
 
     # -- what it is ------------------------------------------------------------------------------------------------
 
@@ -228,53 +287,14 @@ class Service:
         return self.teaching is not None and not self.teaching.ended.is_set()
 
     def held_out_so_far(self) -> HeldOut:
-        """Clips of all classes known that were never learnt from."""
-        found = self.held_out
-        for sitting in self.work.sittings:
-            found += HeldOut.load(self.work.path(sitting) / "heldout.safetensors", sitting["held_out"])
-        return found
+        """Clips of the known classes that were never learned."""
+        return self.work.held_out(self.held_out)
 
     def classes(self) -> list[dict[str, Any]]:
         """Name, clips learnt (None where the model does not say), and whether it was taught here."""
         counts = self.recognizer.counts or {}
-        taught = {sitting["label"] for sitting in self.work.sittings}
+        taught = {label for label, _ in taught_classes(self.work.sittings)}
         return [
             {"label": label, "clips": counts.get(label), "taught_here": label in taught}
             for label in self.recognizer.classes_
         ]
-
-
-def class_name(text: str) -> str:
-    """A name as people type it, without the blanks around it and with single ones in it.
-
-    >>> class_name("  door   bell ")
-    'door bell'
-    """
-    return " ".join(text.split())
-
-
-def default_work(run: Path) -> Path:
-    """Beside the run: its name and `.taught`."""
-    run = run.absolute()
-    return run.with_name(f"{run.name}.taught")
-
-
-@contextmanager
-def without_server_paths() -> Iterator[None]:
-    """Raise errors of a full or read-only disk as a `StorageError` that names no path of this machine."""
-    try:
-        yield
-    except (StorageError, OSError) as error:
-        if not is_storage_error(error):
-            raise
-        raise StorageError(FULL_DISK) from error
-
-
-def words(error: BaseException, path: Path | None = None, name: str = "the clip") -> str:
-    """An error for people on the other side of the wire: no path of this machine."""
-    if is_storage_error(error):
-        return FULL_DISK
-    text = str(error) if isinstance(error, AvcilError) else f"unexpected {type(error).__name__}"
-    if path is not None:
-        text = text.replace(str(path), name).replace(str(path.parent), "the upload")
-    return text

@@ -1,7 +1,8 @@
-"""What people taught a served model, on the disk: the given run is never written to.
+"""What people taught a served model, and how they changed it, on the disk: the given run is never written to.
 
-    state.json        which sittings count, in order; a sitting counts from the moment it is written here
-    sittings/K/model  the recognizer after sitting K, a model's folder
+    state.json        the entries (entries.py) that count, in order, as "sittings": a teaching or another change each;
+                      an entry counts from the moment it is written here
+    sittings/K/model  the recognizer after entry K, a model's folder
     sittings/K/heldout.safetensors   features of clips that were kept for measuring: audio (n, Da), visual (n, T, S, Dv)
     sittings/K/frame.png             a frame to know the class by
     sittings/K.undone the folder of a sitting that was undone, until state.json has been written without it
@@ -23,12 +24,16 @@ from pathlib import Path
 from typing import Any
 
 from avcil.errors import InputError, StorageError
+from avcil.inference.held_out import HeldOut
 from avcil.models import checks
+from avcil.serve.entries import check_entry, check_teaching, current_label
 from avcil.serve.incoming import Accepted, Incoming
 from avcil.utils.files import STALE_PART, folder_lock, read_json, sync_folder, write_json
 from avcil.utils.input_files import open_regular
 
-FORMAT, VERSION = "avcil-served", 1
+FORMAT, VERSION = "avcil-served", 2
+READ_VERSIONS = (1, 2)
+"""Version 1 held teachings alone."""
 OWN = {".lock", "state.json", "sittings", "incoming"}
 KEPT = 10
 """Sittings that can be undone one after another; older ones lose their folder of the model, not what they taught."""
@@ -96,6 +101,15 @@ class WorkFolder:
         model = self.path(self.sittings[-2]) / "model"
         return model if model.is_dir() else None
 
+    def held_out(self, of_run: HeldOut) -> HeldOut:
+        """The held-out clips of the run and of all teachings, with the present names of their classes."""
+        found = of_run.relabeled(lambda label: current_label(label, self.sittings))
+        for position, entry in enumerate(self.sittings):
+            clips = HeldOut.load(self.path(entry) / "heldout.safetensors", entry["held_out"])
+            names = {label: current_label(label, self.sittings[position + 1 :]) for label in clips.labels}
+            found += clips.relabeled(names.__getitem__)
+        return found
+
     def add(self, entry: dict[str, Any], write: Callable[[Path], None]) -> dict[str, Any]:
         """Let `write` fill a new sitting's folder, then make it count; nothing is left of it where that fails."""
         entry = {"number": self.state["next"], **entry}
@@ -150,15 +164,21 @@ class WorkFolder:
                 )
             return fresh
         state = read_json(path)
-        if not isinstance(state, dict) or (state.get("format"), state.get("version")) != (FORMAT, VERSION):
-            raise InputError(f"{path} is none of avcil serve, version {VERSION}. Choose another --state-dir")
+        if (
+            not isinstance(state, dict)
+            or state.get("format") != FORMAT
+            or state.get("version") not in READ_VERSIONS
+        ):
+            raise InputError(
+                f"{path} was not written by avcil serve, or by a newer one. Choose another --state-dir"
+            )
         _check_state(state, path)
         if state["base"] != digest:
             raise InputError(
                 f"{self.folder} holds what another model was taught; the model in {self.base} is not that one any "
                 "more. Choose another --state-dir, or remove the folder to begin anew"
             )
-        return state
+        return state | {"version": VERSION}
 
     def _clean(self) -> None:
         """Remove what a kill left and does not count, and finish what it interrupted."""
@@ -193,34 +213,17 @@ def _check_state(state: dict[str, Any], path: Path) -> None:
         if numbers != sorted(set(numbers)) or (numbers and numbers[-1] >= following):
             raise InputError(f"the sittings are numbered {numbers!r:.60}, and the next is {following}")
         for sitting in sittings:
-            held_out = checks.entry(sitting, "held_out")
-            if not isinstance(checks.entry(sitting, "label"), str) or not isinstance(held_out, list):
-                raise InputError("a sitting must have a label and the list of labels held out")
-            if not all(isinstance(label, str) for label in held_out):
-                raise InputError(f"held_out is {held_out!r:.60}; it must be a list of texts")
-            if "teaching" in sitting:
-                _check_teaching(sitting, number="teaching")
-                for name, kind in (("left_out", list), ("result", dict)):
-                    if not isinstance(checks.entry(sitting, name), kind):
-                        raise InputError(f"{name} is {sitting[name]!r:.60}; it must be a {kind.__name__}")
+            check_entry(sitting)
         if not isinstance(state.get("lost", []), list):
             raise InputError("lost must be a list")
         for lost in state.get("lost", []):
-            _check_teaching(lost, number="number")
+            check_teaching(lost, number="number")
             if not isinstance(checks.entry(lost, "reason"), str):
                 raise InputError("the reason of a lost teaching must be a text")
     except InputError as error:
         raise InputError(
             f"{path} is damaged: {error}. Choose another --state-dir, or remove the folder"
         ) from None
-
-
-def _check_teaching(entry: dict[str, Any], *, number: str) -> None:
-    """What a sitting and a lost teaching say of the teaching."""
-    checks.whole_number(entry, number, least=1, most=2**40)
-    checks.whole_number(entry, "clips", least=1, most=2**40)
-    if not isinstance(checks.entry(entry, "label"), str):
-        raise InputError("the label of a teaching must be a text")
 
 
 def _digest(model: Path) -> str:

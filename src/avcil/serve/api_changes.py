@@ -1,0 +1,108 @@
+"""Routes of the HTTP API that change the classes: rename, forget, merge, undo. Each returns when the change is done."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, File, Form, UploadFile
+
+from avcil.data.renaming import renaming
+from avcil.serve import schema
+from avcil.serve.api_errors import UPLOADS, problems
+from avcil.serve.api_files import saved
+from avcil.serve.changes import change_body
+from avcil.serve.entries import describe, kind_of
+from avcil.serve.service import Service
+
+Label = Annotated[str, Form(description="the name of a known class")]
+
+
+def add_changes(app: APIRouter, service: Service) -> None:
+    """Add the routes."""
+    _add_rename(app, service)
+    _add_forget(app, service)
+    _add_merge(app, service)
+    _add_undo(app, service)
+
+
+def _add_rename(app: APIRouter, service: Service) -> None:
+    @app.post(
+        "/api/rename",
+        response_model=schema.ChangeBody,
+        summary="Give a class another name",
+        tags=["change"],
+        responses=problems(400, 408, 409, 413, 422, 503, 507),
+    )
+    def rename(label: Label, new_label: Annotated[str, Form(description="its new name")]) -> dict[str, Any]:
+        return change_body(service.rename(label, new_label), service.recognizer.classes_)
+
+
+def _add_forget(app: APIRouter, service: Service) -> None:
+    @app.post(
+        "/api/forget",
+        response_model=schema.ChangeBody,
+        summary="Forget a class, or clips of it",
+        tags=["change"],
+        responses=problems(*UPLOADS, 409),
+    )
+    def forget(
+        label: Label,
+        files: Annotated[
+            list[UploadFile] | None, File(description="clips of it that were learned; none: the whole class")
+        ] = None,
+    ) -> dict[str, Any]:
+        """With clips, only these are forgotten: the model is then as if they had never been taught. If no clip of the
+        class is left, the class is forgotten too."""
+        service.check_may_change()
+        with saved(files or []) as uploads:
+            return change_body(service.forget(label, uploads), service.recognizer.classes_)
+
+
+def _add_merge(app: APIRouter, service: Service) -> None:
+    @app.post(
+        "/api/merge",
+        response_model=schema.ChangeBody,
+        summary="Add what another model learned",
+        tags=["change"],
+        responses=problems(*UPLOADS, 409),
+    )
+    def merge(
+        file: Annotated[
+            UploadFile, File(description="the zip file that `GET /api/model` of another server gives")
+        ],
+        same_classes: Annotated[
+            bool, Form(description="classes of the same name are the same class: their clips are added up")
+        ] = False,
+        rename: Annotated[
+            list[str] | None,
+            Form(
+                description="OLD=NEW each: the class OLD of the file becomes the class NEW of the merged model"
+            ),
+        ] = None,
+    ) -> dict[str, Any]:
+        """Both models need the method blade, and the same encoders, modality and options. The result equals one model
+        that was taught all their clips."""
+        service.check_may_change()
+        renamed = renaming(rename or [], where="rename")
+        with saved([file]) as (archive,):
+            entry = service.merge(archive, same_classes=same_classes, renamed=renamed)
+        return change_body(entry, service.recognizer.classes_)
+
+
+def _add_undo(app: APIRouter, service: Service) -> None:
+    @app.post(
+        "/api/undo",
+        response_model=schema.Undone,
+        summary="Undo the last change",
+        tags=["change"],
+        responses=problems(409, 507),
+    )
+    def undo() -> dict[str, Any]:
+        undone = service.undo()
+        return {
+            "kind": kind_of(undone),
+            "change": describe(undone),
+            "label": undone["label"],
+            "learnt": undone.get("learnt", 0),
+            "classes": list(service.recognizer.classes_),
+        }

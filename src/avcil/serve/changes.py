@@ -1,0 +1,194 @@
+"""Changes of a served model besides teachings: renaming and forgetting classes, merging another model.
+
+A change is computed beside the model that answers, saved, made to count by one write of the work folder, and only
+then answers. What fails, or is killed, before that write has changed nothing.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from avcil.errors import AvcilError, InputError
+from avcil.inference import learning, merging
+from avcil.inference.clip_features import ClipFeatures
+from avcil.inference.held_out import HeldOut
+from avcil.inference.recognizer import Recognizer
+from avcil.saved_models.folder import SavedModel, load_saved
+from avcil.serve.decoding import UploadReader
+from avcil.serve.entries import FORGET, MERGE, RENAME, describe
+from avcil.serve.incoming import Upload
+from avcil.serve.model_zip import unpack_model
+from avcil.serve.work_folder import WorkFolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A model after a change, and what the work folder records about the change."""
+
+    state: SavedModel
+    entry: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+def rename_class(state: SavedModel, label: str, new_label: str) -> Change:
+    """Give a class another name."""
+    after = learning.rename(state, label, new_label)
+    return Change(state=after, entry={"kind": RENAME, "label": label, "new_label": new_label})
+
+
+def forget_class(state: SavedModel, label: str) -> Change:
+    """Forget a class."""
+    after = learning.forget_class(state, label)
+    return Change(state=after, entry={"kind": FORGET, "label": label, "clips": None, "forgotten": [label]})
+
+
+def forget_clips(
+    state: SavedModel,
+    label: str,
+    clips: Sequence[Upload],
+    *,
+    recognizer: Recognizer,
+    uploads: UploadReader,
+    held_out: HeldOut,
+) -> Change:
+    """Take clips of a class out again.
+
+    Args:
+        state: The model.
+        label: The class.
+        clips: The clips that were learned.
+        recognizer: Computes their features.
+        uploads: Decodes them.
+        held_out: Clips that were never learned; one of them cannot be forgotten.
+
+    Raises:
+        InputError: A clip cannot be read, was held out, or more clips are given than were learned.
+    """
+
+    def features_of(paths: Sequence[Any]) -> Iterator[ClipFeatures | AvcilError]:
+        for clip in clips:
+            try:
+                with uploads.checked(clip.path) as session:
+                    features = recognizer.reader.features(clip.path, media=session)
+            except AvcilError as error:
+                yield error
+                continue
+            if _is_held_out(features, label, held_out):
+                raise InputError(
+                    f"{clip.name} was held out to measure accuracy: it was never learned. Leave it out"
+                )
+            yield features
+
+    try:
+        after = learning.forget(state, features_of, [clip.path for clip in clips], [label] * len(clips))
+    except AvcilError as error:
+        for clip in clips:
+            error.args = (str(error).replace(str(clip.path), clip.name),)
+        raise
+    forgotten = [name for name in state.labels if name not in after.labels]
+    entry = {"kind": FORGET, "label": label, "clips": len(clips), "forgotten": forgotten}
+    return Change(state=after, entry=entry)
+
+
+def _is_held_out(features: ClipFeatures, label: str, held_out: HeldOut) -> bool:
+    return any(
+        name == label
+        and all(_same(getattr(features, part), getattr(other, part)) for part in ("audio", "visual"))
+        for name, other in zip(held_out.labels, held_out.features, strict=True)
+    )
+
+
+def _same(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
+    """Whether features are equal; those that the model does not use are not kept, and do not count."""
+    return one is None or other is None or torch.equal(one, other)
+
+
+def merge_model(
+    state: SavedModel,
+    archive: Upload,
+    *,
+    same_classes: bool,
+    renamed: Mapping[str, str],
+    most_bytes: int,
+) -> Change:
+    """Add what another model learned.
+
+    Args:
+        state: The model.
+        archive: The other one, as the zip file that `GET /api/model` gives.
+        same_classes: Classes of the same name are the same class.
+        renamed: New names, by the old ones, of classes of the other model.
+        most_bytes: Bytes of the files of the other model together, at most.
+
+    Raises:
+        InputError: It is no zip file of a model, or the models cannot be merged.
+    """
+    with tempfile.TemporaryDirectory(prefix="avcil-merge-") as folder:
+        model = Path(folder) / "model"
+        unpack_model(archive.path, model, most_bytes=most_bytes)
+        try:
+            other = load_saved(model)
+            after = merging.merge(state, other, same_classes=same_classes, renamed=renamed)
+        except AvcilError as error:
+            error.args = (str(error).replace(f"{model}/", "").replace(str(model), "the zip file"),)
+            raise
+    shared = merging.shared_clips(state, other)
+    entry = {
+        "kind": MERGE,
+        "label": archive.name[:100],
+        "classes": list(other.labels),
+        "new_classes": [label for label in after.labels if label not in state.labels],
+    }
+    note = f"both models learned the same clips, at least {shared}; they count twice"
+    return Change(state=after, entry=entry, notes=(note,) if shared else ())
+
+
+def apply_change(
+    make: Callable[[SavedModel], Change], *, recognizer: Recognizer, held_out: HeldOut, work: WorkFolder
+) -> dict[str, Any]:
+    """Compute, evaluate and save a change; the recognizer answers with it once it counts.
+
+    Args:
+        make: Computes the change from the present model.
+        recognizer: Has the present model.
+        held_out: Clips that no model learned.
+        work: Records the change.
+
+    Returns:
+        The entry of the work folder.
+    """
+    before = recognizer.snapshot()
+    change = make(before)
+    result = _evaluated(before, change, held_out)
+    saved = Recognizer(change.state)
+    entry = {**change.entry, "held_out": [], "result": result}
+    entry = work.add(entry, lambda folder: saved.save(folder / "model"))
+    recognizer.restore(change.state)
+    return entry
+
+
+def _evaluated(before: SavedModel, change: Change, held_out: HeldOut) -> dict[str, Any]:
+    """Accuracy before and after on held-out clips of the classes that are in both models."""
+    both = set(before.labels) & set(change.state.labels)
+    clips = held_out.relabeled(lambda label: label if label in both else None)
+    if change.entry["kind"] == RENAME:  # which changes no prediction
+        clips = HeldOut()
+    count = len(clips.labels)
+    accuracies = [clips.correct(state).total() / count if count else None for state in (before, change.state)]
+    return {
+        "accuracy_before": accuracies[0],
+        "accuracy_after": accuracies[1],
+        "test_clips": count,
+        "notes": [*change.notes, *clips.notes],
+    }
+
+
+def change_body(entry: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+    """A change for the HTTP API."""
+    return {"kind": entry["kind"], "change": describe(entry), **entry["result"], "classes": list(classes)}
