@@ -39,7 +39,7 @@ def folder(taught, new_clips, tmp_path) -> Path:
 def test_every_command_works(run, serve_run, folder):
     """None fails, and answers look as the page shows them."""
     answers = {}
-    with serve_run(run, limits={"seconds": 20.0}) as served:
+    with serve_run(run, limits={"seconds": 20.0, "upload_bytes": 4_000_000}) as served:
         for command in commands():
             here = command.replace("http://127.0.0.1:7860", served.url).replace(
                 "curl ", "curl -sS --fail-with-body "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from typing import Any, get_origin
+from typing import Any, get_args, get_origin
 
 from fastapi import HTTPException, Request
 from fastapi.routing import APIRoute
@@ -66,7 +66,16 @@ class StrictRoute(APIRoute):
 
 def _fields(declared: list[Any]) -> dict[str, bool]:
     """Names of the parameters, and whether each may be given several times."""
-    return {field.alias: get_origin(field.field_info.annotation) is list for field in declared}
+    return {field.alias: _is_list(field.field_info.annotation) for field in declared}
+
+
+def _is_list(annotation: Any) -> bool:
+    """Whether a type is a list, or a list or None.
+
+    >>> _is_list(list[str]), _is_list(list[str] | None), _is_list(str)
+    (True, True, False)
+    """
+    return get_origin(annotation) is list or any(get_origin(part) is list for part in get_args(annotation))
 
 
 def check_names(kind: str, given: Any, known: dict[str, bool]) -> None:
