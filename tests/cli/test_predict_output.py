@@ -19,7 +19,7 @@ ANSWER = Answer(path="a.mp4", label="dog", probabilities={"dog": 0.75, "cat": 0.
 
 
 def event(start: float, end: float, label: str | None, *, known: bool | None = True) -> Event:
-    return Event(start=start, end=end, label=label, probability=0.5, known=known, notes="")
+    return Event(start=start, end=end, label=label, probability=0.5, in_distribution=known, notes="")
 
 
 def test_the_file_is_whole_when_it_is_stopped(tmp_path, capsys):
@@ -65,7 +65,12 @@ def test_a_broken_screen_ends_it_where_there_is_no_file(monkeypatch):
 
 def test_strip():
     """A sign for each class, a dot where nothing is known; in a terminal each class has a color."""
-    events = [event(0, 3, "dog"), event(3, 4, "dog", known=False), event(4, 5, None), event(5, 6, "cat")]
+    events = [
+        event(0, 3, "dog"),
+        event(3, 4, "dog", known=False),
+        event(4, 5, None),
+        event(5, 6, "cat"),
+    ]
     line, legend = strip(events)
     assert line == f"|{36 * 'A'}{24 * '.'}{12 * 'B'}| 00:00:06.000"
     assert legend == "A dog, B cat, . possibly unknown"

@@ -59,13 +59,13 @@ def test_background_is_rejected_and_never_predicted(model, one_store, tmp_path):
     before = [recognizer.answer(clip) for clip in strangers]
     recognizer.learn_background(clips_of(store, {"c4", "c5"}, "train"))
     answers = [recognizer.answer(clip) for clip in strangers]
-    rejected = sum(answer.known is False for answer in answers)
-    assert rejected > sum(answer.known is False for answer in before)
+    rejected = sum(answer.in_distribution is False for answer in answers)
+    assert rejected > sum(answer.in_distribution is False for answer in before)
     assert rejected >= 0.5 * len(answers)
-    assert "background" in next(answer.why_unknown for answer in answers if answer.known is False)
+    assert "background" in next(answer.why_unknown for answer in answers if answer.in_distribution is False)
     assert {answer.label for answer in answers} <= {"c0", "c1", "c2", "c3"}
     assert all(sum(answer.probabilities.values()) == pytest.approx(1) for answer in answers)
-    assert sum(recognizer.answer(clip).known is False for clip in known) <= 0.25 * len(known)
+    assert sum(recognizer.answer(clip).in_distribution is False for clip in known) <= 0.25 * len(known)
     assert recognizer.classes_ == ("c0", "c1", "c2", "c3")
     assert recognizer.predict_proba(known[:2]).shape == (2, 4)
     assert recognizer.counts is not None

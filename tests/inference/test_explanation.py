@@ -101,7 +101,7 @@ def test_events_follow_each_other(blade, clip):
     assert (together[0].start, together[-1].end) == (events[0].start, events[-1].end)
     assert sum(event.windows for event in together) == len(events)
     said = ["a; b", "a", "b; c"]
-    noted = [replace(events[0], label="dog", known=None, notes=notes) for notes in said]
+    noted = [replace(events[0], label="dog", in_distribution=None, notes=notes) for notes in said]
     assert [event.notes for event in joined(noted)] == ["a; b; c"]
     alone = blade.answer(clip, start=0.1, end=0.4)
     assert events[1].answer.label == alone.label

@@ -63,11 +63,11 @@ def test_a_named_threshold_decides(run, clip):
     recognizer = Recognizer.load(run)
     recognizer.error_rate = 0.0
     before = recognizer.answer(clip)
-    assert (before.known, before.threshold) == (True, None)
+    assert (before.in_distribution, before.threshold) == (True, None)
     for threshold, known in ((before.probability, True), (1.0, before.probability >= 1.0)):
         recognizer.rejection = Rejection(error_rate=0.0, thresholds={before.label: threshold})
         answer = recognizer.answer(clip)
-        assert (answer.known, answer.threshold, answer.label) == (known, threshold, before.label)
+        assert (answer.in_distribution, answer.threshold, answer.label) == (known, threshold, before.label)
     assert "below the threshold" in answer.why_unknown
     other = next(label for label in recognizer.classes_ if label != before.label)
     recognizer.rejection = Rejection(error_rate=0.0, thresholds={other: 1.0})
@@ -78,9 +78,9 @@ def test_methods_without_a_p_value(taught, clip):
     """A threshold is all they have; none can be chosen."""
     recognizer = Recognizer.load(taught / "av")
     answer = recognizer.answer(clip)
-    assert answer.known is None
+    assert answer.in_distribution is None
     recognizer.rejection = Rejection(thresholds={answer.label: min(1.0, answer.probability + 0.01)})
-    assert recognizer.answer(clip).known is False
+    assert recognizer.answer(clip).in_distribution is False
     recognizer.rejection = Rejection(precision=0.95)
     with pytest.raises(InputError, match="method blade"):
         recognizer.answer(clip)
@@ -114,12 +114,12 @@ def test_the_command_says_it(run, clip, avcil, capsys):
     )
     assert avcil(*words, "--json") == 0
     found = json.loads(capsys.readouterr().out)[0]
-    assert (found["known"], found["threshold"]) == (False, 1.0)
+    assert (found["in_distribution"], found["threshold"]) == (False, 1.0)
     assert avcil(*words, "--format", "csv") == 0
     row = next(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert (row["known"], float(row["threshold"])) == ("no", 1.0)
+    assert (row["in_distribution"], float(row["threshold"])) == ("no", 1.0)
     assert avcil(*words, "--window", "0.5s", "--json") == 0
-    assert {event["known"] for event in json.loads(capsys.readouterr().out)} <= {False, True}
+    assert {event["in_distribution"] for event in json.loads(capsys.readouterr().out)} <= {False, True}
     assert avcil("predict", run, clip, "--precision", 0.9) == 0
 
 

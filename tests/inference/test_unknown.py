@@ -43,7 +43,7 @@ def test_error_rate_decides(run, strange):
     for rate, known in ((p_value, False), (p_value - 1e-9, True), (p_value + 0.01, False), (0.0, True)):
         recognizer.error_rate = rate
         answer = recognizer.answer(strange)
-        assert (answer.known, answer.p_value) == (known, p_value)
+        assert (answer.in_distribution, answer.p_value) == (known, p_value)
 
 
 def test_command_says_it(run, strange, avcil, capsys):
@@ -53,11 +53,11 @@ def test_command_says_it(run, strange, avcil, capsys):
     said = re.search(r"possibly an unknown class: only ([\d.]+) % of clips", capsys.readouterr().out)
     assert avcil("predict", run, strange, "--error-rate", rate, "--json") == 0
     found = json.loads(capsys.readouterr().out)[0]
-    assert found["known"] is False
+    assert found["in_distribution"] is False
     assert float(said[1]) == pytest.approx(100 * found["p_value"], rel=0.05)
     assert avcil("predict", run, strange, "--error-rate", 0, "--format", "csv") == 0
     row = next(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert row["known"] == "yes"
+    assert row["in_distribution"] == "yes"
     assert float(row["p_value"]) == pytest.approx(found["p_value"], abs=1e-6)
     assert avcil("predict", run, strange, "--error-rate", 0) == 0
     assert "unknown class" not in capsys.readouterr().out
@@ -66,10 +66,10 @@ def test_command_says_it(run, strange, avcil, capsys):
 def test_networks_cannot_tell(taught, strange, avcil, capsys):
     """They say so by an empty answer, not by a number."""
     answer = Recognizer.load(taught / "av").answer(strange)
-    assert (answer.known, answer.p_value) == (None, None)
+    assert (answer.in_distribution, answer.p_value) == (None, None)
     assert avcil("predict", taught / "av", strange, "--format", "csv") == 0
     row = next(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert (row["known"], row["p_value"]) == ("", "")
+    assert (row["in_distribution"], row["p_value"]) == ("", "")
 
 
 def test_refused_rates(run, strange, avcil, capsys):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from avcil.inference.contribution_table import ContributionTable
     from avcil.inference.explanation import Explanation
 
-COLUMNS = ("path", "label", "probability", "known", "p_value", "threshold", "answered_from", "notes", "error")
+COLUMNS = ("path", "label", "probability", "in_distribution", "p_value", "threshold", "answered_from", "notes", "error")
 WIDTH = 100
 """Columns of wrapped text."""
 
@@ -56,7 +56,7 @@ def answer_json(path: Path, answer: Answer | AvcilError, top: int) -> dict[str, 
         "label": answer.label,
         "probability": answer.probability,
         "predictions": [{"label": label, "probability": probability} for label, probability in ranked],
-        "known": answer.known,
+        "in_distribution": answer.in_distribution,
         "p_value": answer.p_value,
         "threshold": answer.threshold,
         "background": answer.background,
@@ -97,7 +97,7 @@ def explanation_lines(table: ContributionTable) -> list[str]:
 def _row(path: Path, answer: Answer | AvcilError) -> list[Any]:
     if isinstance(answer, AvcilError):
         return [path, "", "", "", "", "", "", "", str(answer)]
-    known = {True: "yes", False: "no", None: ""}[answer.known]
+    known = {True: "yes", False: "no", None: ""}[answer.in_distribution]
     p_value = "" if answer.p_value is None else f"{answer.p_value:.6f}"
     return [
         path,
@@ -120,7 +120,7 @@ def _print(path: Path, answer: Answer | AvcilError, top: int, stream: TextIO) ->
     ranked = [(one_line(label), p) for label, p in list(answer.probabilities.items())[:top]]
     rows = [[label, f"{100 * p:5.1f} %", "█" * round(30 * p)] for label, p in ranked]
     print(text_table(rows, names=3, indent=2), file=stream)
-    if answer.known is False:
+    if answer.in_distribution is False:
         print(f"  possibly an unknown class: {answer.why_unknown}", file=stream)
     if answer.notes:
         print(f"  note: {answer.notes}", file=stream)

@@ -14,7 +14,7 @@ from avcil.data.clips import one_line
 if TYPE_CHECKING:
     from avcil.inference.timeline import Event
 
-COLUMNS = ("path", "start", "end", "label", "probability", "known", "windows", "notes")
+COLUMNS = ("path", "start", "end", "label", "probability", "in_distribution", "windows", "notes")
 STRIP = 72
 """Signs that a video's strip has."""
 WIDEST = 24
@@ -49,8 +49,13 @@ class TimelineWriter(ResultWriter):
             if kind == "json":
                 self.write_object(stream, {"path": str(path), **event_json(event)})
             elif kind == "csv":
-                known = {True: "yes", False: "no", None: ""}[event.known]
-                row = {**event_json(event), "path": str(path), "known": known, "label": event.label or ""}
+                known = {True: "yes", False: "no", None: ""}[event.in_distribution]
+                row = {
+                    **event_json(event),
+                    "path": str(path),
+                    "in_distribution": known,
+                    "label": event.label or "",
+                }
                 self.write_row(stream, (row[name] for name in COLUMNS))
             elif kind == "webvtt":
                 stream.write(_cue(event))
@@ -79,7 +84,7 @@ def event_json(event: Event) -> dict[str, Any]:
         "end": round(event.end, 3),
         "label": event.label,
         "probability": round(event.probability, 6),
-        "known": event.known,
+        "in_distribution": event.in_distribution,
         "windows": event.windows,
         "notes": event.notes,
     }
@@ -96,7 +101,7 @@ def strip(events: list[Event], *, colored: bool = False) -> list[str]:
     for column in range(STRIP):
         moment = (column + 0.5) * end / STRIP
         event = next((e for e in events if e.start <= moment < e.end), events[-1])
-        if event.label is None or event.known is False:
+        if event.label is None or event.in_distribution is False:
             line += "."
             continue
         line += signs.setdefault(event.label, SIGNS[len(signs)] if len(signs) < len(SIGNS) else "+")
@@ -129,7 +134,7 @@ def clock(seconds: float) -> str:
 def _line(event: Event, width: int) -> str:
     said = "no prediction" if event.label is None else one_line(event.label)
     sure = "" if event.label is None else f"{100 * event.probability:3.0f} %"
-    odd = "possibly unknown" if event.known is False else ""
+    odd = "possibly unknown" if event.in_distribution is False else ""
     note = f"note: {event.notes}" if event.notes else ""
     remarks = "; ".join(filter(None, (odd, note)))
     return f"{clock(event.start)} - {clock(event.end)}  {said:<{width}}  {sure:<5}  {remarks}"
@@ -140,5 +145,5 @@ def _cue(event: Event) -> str:
     if event.label is None:
         return ""
     label = one_line(event.label).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    odd = "?" if event.known is False else ""
+    odd = "?" if event.in_distribution is False else ""
     return f"\n{clock(event.start)} --> {clock(event.end)}\n{label}{odd} ({100 * event.probability:.0f} %)\n"

@@ -40,17 +40,17 @@ class Answer:
     """Of every class, the most probable first."""
     notes: str
     """What is wrong with the file or missing; empty if nothing is."""
-    known: bool | None = None
+    in_distribution: bool | None = None
     """False: the clip counts as unknown, by its p-value, by the threshold of the label or by the background; None: the
     method has no p-values, the label no threshold, and the model no background."""
     p_value: float | None = None
-    """The fraction of learned clips that are at least as far from their class as this one; `known` is False where it is
-    at most the significance level."""
+    """The fraction of learned clips that are at least as far from their class as this one; `in_distribution` is False
+    where it is at most the significance level."""
     threshold: float | None = None
-    """Probability that `label` must reach, else `known` is False; None: no threshold."""
+    """Probability that `label` must reach, else `in_distribution` is False; None: no threshold."""
     background: float | None = None
-    """Probability of the background beside the classes; `known` is False where it is the largest. None: the model has
-    no background."""
+    """Probability of the background beside the classes; `in_distribution` is False where it is the largest. None: the
+    model has no background."""
     modality: str = ""
     """Which modalities the prediction uses."""
 
@@ -61,8 +61,8 @@ class Answer:
 
     @property
     def why_unknown(self) -> str:
-        """Why `known` is False, in words; empty if it is not."""
-        if self.known is not False:
+        """Why `in_distribution` is False, in words; empty if it is not."""
+        if self.in_distribution is not False:
             return ""
         if self.threshold is not None and self.probability < self.threshold:
             needed = f"{100 * self.threshold:.3g} %" if self.threshold <= 1 else "more than any probability"
@@ -87,8 +87,8 @@ def answer_features(
         state: The model and its class names.
         name: Of the clip, for messages.
         features: Audio (1, Da) and visual (1, T, S, Dv).
-        alpha: p-values up to this give `known` False.
-        thresholds: Probabilities that predictions of classes must reach, else `known` is False.
+        alpha: p-values up to this give `in_distribution` False.
+        thresholds: Probabilities that predictions of classes must reach, else `in_distribution` is False.
 
     Raises:
         InputError: The clip lacks a modality that the model needs.
@@ -119,7 +119,7 @@ def answer_features(
         label=label,
         probabilities={labels[number]: values[number] for number in order},
         notes=features.notes,
-        known=known,
+        in_distribution=known,
         p_value=p_value,
         threshold=threshold,
         background=background,

@@ -51,7 +51,7 @@ class Recognizer:
     def __init__(self, state: SavedModel) -> None:
         self._state = state
         self.rejection = Rejection()
-        """When an answer has `known` False; set it at any time."""
+        """When an answer has `in_distribution` False; set it at any time."""
         self._chosen: tuple[SavedModel, float, dict[str, dict[str, float | None]]] | None = None
         """Thresholds by modality, of the state and the precision that they were chosen for."""
         self._learning_lock = threading.Lock()
@@ -140,7 +140,7 @@ class Recognizer:
 
     @property
     def error_rate(self) -> float:
-        """About this share of clips of the classes learned is answered with `known` False by mistake."""
+        """About this share of clips of the classes learned is answered with `in_distribution` False by mistake."""
         return self.rejection.error_rate
 
     @error_rate.setter
@@ -319,8 +319,8 @@ class Recognizer:
     ) -> learning.LearnReport:
         """Learn clips of what is to be rejected. They are a class of the model that is never predicted.
 
-        A clip that is more similar to them than to any class has `known` False. `forget_class("(background)")` removes
-        them. Arguments and errors are those of `learn`.
+        A clip that is more similar to them than to any class has `in_distribution` False.
+        `forget_class("(background)")` removes them. Arguments and errors are those of `learn`.
         """
         from avcil.inference import learning
 

@@ -18,7 +18,7 @@ ERROR_RATE = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Rejection:
-    """The rules by which a recognizer answers `known=False`.
+    """The rules by which a recognizer answers `in_distribution=False`.
 
     Raises:
         InputError: A number is outside its range.

@@ -29,7 +29,7 @@ class Event:
     """None where there is nothing that can be answered for."""
     probability: float
     """Of `label`; the mean where windows were joined."""
-    known: bool | None
+    in_distribution: bool | None
     """False: like none of the classes; None: the method cannot tell."""
     notes: str
     windows: int = 1
@@ -84,13 +84,13 @@ def _events(
             features = reader.encoded(_read(clip, found))
             answer = predict(name_of(clip), features)
         except InputError as error:
-            yield Event(**stretch, label=None, probability=0.0, known=None, notes=str(error))
+            yield Event(**stretch, label=None, probability=0.0, in_distribution=None, notes=str(error))
             continue
         yield Event(
             **stretch,
             label=answer.label,
             probability=answer.probability,
-            known=answer.known,
+            in_distribution=answer.in_distribution,
             notes=answer.notes,
             answer=answer,
         )
@@ -111,12 +111,16 @@ def joined(events: Iterable[Event]) -> Iterator[Event]:
     """Events with neighbors of the same label joined, as soon as the next one differs."""
     group: list[Event] = []
     for event in events:
-        if group and (event.label, event.known is False) != (group[0].label, group[0].known is False):
+        if group and _kind(event) != _kind(group[0]):
             yield _join(group)
             group = []
         group.append(event)
     if group:
         yield _join(group)
+
+
+def _kind(event: Event) -> tuple[str | None, bool]:
+    return event.label, event.in_distribution is False
 
 
 def _join(group: list[Event]) -> Event:
@@ -125,7 +129,7 @@ def _join(group: list[Event]) -> Event:
         end=group[-1].end,
         label=group[0].label,
         probability=sum(event.probability for event in group) / len(group),
-        known=group[0].known,
+        in_distribution=group[0].in_distribution,
         notes="; ".join(dict.fromkeys(note for event in group for note in event.notes.split("; ") if note)),
         windows=len(group),
     )

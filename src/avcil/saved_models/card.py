@@ -216,7 +216,7 @@ def _limits(learning: LearningState | None, notes: Sequence[str]) -> str:
         "## Limits",
         "",
         "- It knows these classes only. A clip of another thing gets one of their names; where the method can tell, "
-        "the answer's `known` says that the clip is like none of them.",
+        "the answer's `in_distribution` says that the clip is like none of them.",
         "- Its probabilities hold for clips like those that it learnt from. With other cameras, rooms and microphones "
         "it is less often right than it says.",
     ]

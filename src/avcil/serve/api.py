@@ -104,13 +104,16 @@ def _prediction(name: str, answer: Answer, found: Sequence[Event]) -> dict[str, 
         "label": answer.label,
         "probability": answer.probability,
         "predictions": [{"label": label, "probability": p} for label, p in answer.probabilities.items()],
-        "known": answer.known,
+        "in_distribution": answer.in_distribution,
         "p_value": answer.p_value,
         "threshold": answer.threshold,
         "modality": answer.modality,
         "notes": answer.notes,
         "events": [
-            {key: getattr(event, key) for key in ("start", "end", "label", "probability", "known", "notes")}
+            {
+                key: getattr(event, key)
+                for key in ("start", "end", "label", "probability", "in_distribution", "notes")
+            }
             for event in found
         ],
     }

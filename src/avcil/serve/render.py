@@ -54,7 +54,7 @@ def answer_html(look: Look, name: str) -> str:
         "answer",
         name=name,
         answer=answer,
-        strange=answer.known is False,
+        strange=answer.in_distribution is False,
         confidence=confidence,
         ranked=[pair for place, pair in enumerate(ranked) if place < 2 or pair[1] >= LEAST],
         percent=percent,
@@ -103,7 +103,7 @@ def _sureness(look: Look) -> tuple[str, list[str]]:
     if len(reasons) < len(notes):
         source = f"{source} alone" + (f" ({'; '.join(reasons)})" if reasons else "")
         reasons = []
-    if answer.known is False:
+    if answer.in_distribution is False:
         return (
             f"This is the most similar known class, but {answer.why_unknown}. Predicted from {source}.",
             reasons,

@@ -34,7 +34,7 @@ class EventBody(BaseModel):
     end: float = Field(description="seconds")
     label: str | None = Field(description="null where nothing can be answered for")
     probability: float
-    known: bool | None
+    in_distribution: bool | None
     notes: str
 
 
@@ -45,15 +45,15 @@ class Prediction(BaseModel):
     label: str
     probability: float
     predictions: list[ClassProbability] = Field(description="of all classes, likeliest first")
-    known: bool | None = Field(
+    in_distribution: bool | None = Field(
         description="false: unknown, by the p-value or by the threshold of the label; null: the model has neither"
     )
     p_value: float | None = Field(
-        description="share of clips of known classes that are at least as unusual; known is false up to the error "
-        "rate, 0.05 unless the server was started with another"
+        description="share of clips of known classes that are at least as unusual; in_distribution is false up to the "
+        "error rate, 0.05 unless the server was started with another"
     )
     threshold: float | None = Field(
-        description="probability that the label must reach, else known is false; null: no threshold"
+        description="probability that the label must reach, else in_distribution is false; null: no threshold"
     )
     modality: Literal["audio-visual", "audio", "visual"] = Field(description="what it was answered from")
     notes: str
