@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     from avcil.inference.contribution_table import ContributionTable
     from avcil.inference.explanation import Explanation
 
-COLUMNS = ("path", "label", "probability", "in_distribution", "p_value", "threshold", "answered_from", "notes", "error")
+COLUMNS = (
+    "path",
+    "label",
+    "probability",
+    "in_distribution",
+    "p_value",
+    "threshold",
+    "answered_from",
+    "notes",
+    "error",
+)
 WIDTH = 100
 """Columns of wrapped text."""
 
