@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from markupsafe import Markup
 
 from avcil.reporting.charts import calibration_chart, curve_chart
 from avcil.reporting.confusion import MAX_NAMED_CLASSES, confusion_chart
 from avcil.reporting.report_tables import class_table, matrix_table, metrics_table, scroll, seconds
-from avcil.reporting.svg import escape
 from avcil.reporting.table import figure
 from avcil.runs.groups import average, last, mean_forgetting
 from avcil.runs.predictions import (
@@ -25,26 +25,33 @@ from avcil.runs.predictions import (
 )
 from avcil.runs.records import Epoch
 from avcil.runs.run_files import RunRecord
+from avcil.utils.templates import render
 
 
 def run_section(run: RunRecord, name: str, number: int, joint: RunRecord | None) -> str:
     """Everything about one run, collapsed except for the first; intransigence is measured against `joint`."""
-    head = (
-        f'<summary><h3>{escape(name)}</h3><span class="soft">seed {run.seed}, '
-        f"average {figure(average(run))} %, "
-        f"last {figure(last(run))} %</span></summary>"
+    counts = confusion_matrix(*_answers(run), list(run.step_of_class))
+    section = render(
+        "avcil.reporting",
+        "run",
+        run=run,
+        name=name,
+        number=number,
+        average=figure(average(run)),
+        last=figure(last(run)),
+        facts=_facts(run),
+        matrix=Markup(matrix_table(run)),
+        curves=_curves(run),
+        has_names=len(counts) <= MAX_NAMED_CLASSES,
+        confusion=Markup(scroll(confusion_chart(counts, run.steps), "Confusion matrix")),
+        classes=Markup(class_table(per_class_table(*_answers(run), run.step_of_class))),
+        metrics=Markup(metrics_table(run, joint)),
+        **_calibration(run),
     )
-    inside = [_facts(run), _matrix(run), _training(run), _confusion(run), _classes(run), _calibration(run)]
-    inside.append(
-        '<details class="small"><summary>All metrics by definition</summary>'
-        f"{metrics_table(run, joint)}</details>"
-    )
-    opened = " open" if number == 1 else ""
-    body = f'<div class="inside">{"".join(inside)}</div>'
-    return f'<details class="run" id="run-{number}"{opened}>{head}{body}</details>'
+    return str(section)
 
 
-def _facts(run: RunRecord) -> str:
+def _facts(run: RunRecord) -> list[tuple[str, str]]:
     labels, said = _answers(run)
     facts = [
         ("Average incremental accuracy", f"{figure(average(run))} %"),
@@ -59,8 +66,7 @@ def _facts(run: RunRecord) -> str:
             ("Old / new classes", f"{figure(old)} / {figure(new)} %"),
             ("Harmonic mean of old and new", f"{figure(harmonic_mean_accuracy(old, new))} %"),
         ]
-    facts.append(("Training", f"{seconds(run.results.seconds)} s"))
-    return '<dl class="facts">' + "".join(f"<div><dt>{k}</dt><dd>{v}</dd></div>" for k, v in facts) + "</dl>"
+    return [*facts, ("Training", f"{seconds(run.results.seconds)} s")]
 
 
 def _answers(run: RunRecord) -> tuple[list[str], list[str]]:
@@ -68,17 +74,10 @@ def _answers(run: RunRecord) -> tuple[list[str], list[str]]:
     return [p.label for p in run.predictions[-1]], [p.predicted for p in run.predictions[-1]]
 
 
-def _matrix(run: RunRecord) -> str:
-    note = (
-        '<p class="note">Percent. Row: after this step. Column: test clips of the classes that '
-        "this step introduced. Values that fall down a column show forgetting.</p>"
-    )
-    return f"<h3>Accuracy matrix</h3>{note}{matrix_table(run)}"
-
-
-def _training(run: RunRecord) -> str:
+def _curves(run: RunRecord) -> list[tuple[str, Markup]]:
+    """Captions and charts of the losses and of the validation accuracy; none without epochs."""
     if not run.epochs:
-        return '<h3>Training</h3><p class="note">No epochs were logged: the method has a closed-form solution.</p>'
+        return []
     begins = step_begins(run.epochs, len(run.steps))
     terms = list(dict.fromkeys(term for epoch in run.epochs for term in epoch.losses))
     curves: dict[str, list[tuple[int, float | None]]] = {}
@@ -87,15 +86,13 @@ def _training(run: RunRecord) -> str:
     for term in terms:
         curves[term] = [(i, epoch.losses.get(term)) for i, epoch in enumerate(run.epochs)]
     curves["validation accuracy"] = [(i, epoch.val_accuracy) for i, epoch in enumerate(run.epochs)]
-    figures = []
+    figures: list[tuple[str, Markup]] = []
     for name, points in curves.items():
         known = [(i, value) for i, value in points if value is not None]
         if known:
             chart = curve_chart(name, known, begins, share=name == "validation accuracy")
-            caption = escape(name.replace("_", " "))
-            figures.append(f"<figure><figcaption>{caption}</figcaption>{chart}</figure>")
-    note = '<p class="note">All epochs. Vertical lines mark the start of a step; its number is below.</p>'
-    return f'<h3>Training</h3>{note}<div class="curves">{"".join(figures)}</div>'
+            figures.append((name.replace("_", " "), Markup(chart)))
+    return figures
 
 
 def step_begins(epochs: Sequence[Epoch], steps: int) -> list[int]:
@@ -104,22 +101,7 @@ def step_begins(epochs: Sequence[Epoch], steps: int) -> list[int]:
     return [0, *np.cumsum(counts).tolist()]
 
 
-def _confusion(run: RunRecord) -> str:
-    counts = confusion_matrix(*_answers(run), list(run.step_of_class))
-    chart = scroll(confusion_chart(counts, run.steps), "Confusion matrix")
-    pointer = " Hover over a cell for names and counts." if len(counts) <= MAX_NAMED_CLASSES else ""
-    return (
-        '<h3>Confusion after the last step</h3><p class="note">Row: class; column: prediction. '
-        '<i class="swatch blue"></i>correct, <i class="swatch orange"></i>wrong; darker for a larger share '
-        f"of the clips of the class. Lines separate the steps.{pointer}</p>{chart}"
-    )
-
-
-def _classes(run: RunRecord) -> str:
-    return f"<h3>Classes</h3>{class_table(per_class_table(*_answers(run), run.step_of_class))}"
-
-
-def _calibration(run: RunRecord) -> str:
+def _calibration(run: RunRecord) -> dict[str, str]:
     confidence = [p.probability for p in run.predictions[-1]]
     correct = [p.label == p.predicted for p in run.predictions[-1]]
     error = expected_calibration_error(confidence, correct)
@@ -131,10 +113,10 @@ def _calibration(run: RunRecord) -> str:
         if abs(gap) < 0.02
         else ("overconfident" if gap > 0 else "underconfident")
     )
-    return (
-        f'<h3>Calibration</h3><div class="pair"><figure class="plain">{chart}</figure>'
-        f"<p>Expected calibration error <b>{figure(error)}</b> percentage points over 15 bins. "
-        f"Mean confidence is {figure(sure)} %, accuracy {figure(right)} %: the model is "
-        f"{verdict}. A bar is the accuracy of the clips predicted with that confidence, darker with more "
-        "clips; the dotted diagonal is perfect calibration.</p></div>"
-    )
+    return {
+        "calibration": Markup(chart),
+        "error": figure(error),
+        "confidence": figure(sure),
+        "accuracy": figure(right),
+        "verdict": verdict,
+    }
