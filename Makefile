@@ -3,7 +3,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup setup-browser lock demo test docs lint clean
+.PHONY: setup setup-browser lock demo test test-slow docs lint clean
 
 setup: .venv/ready
 
@@ -22,7 +22,10 @@ demo: setup
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-slow: setup  # whole commands killed, Ray clusters, several processes: some minutes more
+	$(BIN)/python -m pytest -n 2 -m slow
 
 docs: setup  # the documentation site, in site/; it needs no server: open site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

@@ -21,6 +21,24 @@ from avcil.media import write_video
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
 
+SLOW = (
+    "experiments/test_demo.py",
+    "experiments/test_ray.py",
+    "docs/test_tutorial.py",
+    "extraction/test_ray_extract.py",
+    "training/test_kill.py",
+    "training/test_team.py",
+)
+"""Files with the slowest tests: whole commands killed or on several processes. `make test-slow` runs them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of `SLOW`."""
+    for item in items:
+        if item.path.as_posix().endswith(SLOW):
+            item.add_marker(pytest.mark.slow)
+
+
 COUNTS = {"train": 8, "val": 3, "test": 4}
 
 
