@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
 
 from avcil.media.attention_overlay import AttentionScale, draw_attention, relative_to_even
 from avcil.media.overlay import png_data_uri
-from avcil.reporting.svg import escape
+from avcil.utils.templates import render
 
 STYLE = Path(__file__).with_name("assets") / "attention.css"
 MAX_FRAME_SIDE = 224
@@ -32,7 +33,7 @@ def attention_figure(
     temporal: np.ndarray,
     *,
     max_frames: int,
-) -> str:
+) -> Markup:
     """Draw where and when a model attended.
 
     Args:
@@ -50,10 +51,19 @@ def attention_figure(
     middles = [(2 * t + 1) * len(frames) // (2 * slices) for t in range(slices)]
     labels = ["" if times is None else _seconds(times[i]) for i in middles]
     drawn, scale = draw_attention([shrink(np.asarray(frames[middles[t]])) for t in shown], spatial[shown])
-    cells = "".join(_frame(picture, labels[t], spatial[t]) for picture, t in zip(drawn, shown, strict=True))
-    return (
-        f'<div class="attention"><div class="frames" style="--n:{len(shown)}">{cells}</div>'
-        f"{_legend(scale)}{_moments(np.asarray(temporal, dtype=np.float64), labels)}</div>"
+    weights = np.asarray(temporal, dtype=np.float64)
+    uniform = 100 / len(weights)
+    span = max(float(np.abs(100 * weights - uniform).max()), MIN_DEVIATION)
+    return render(
+        "avcil.reporting",
+        "attention",
+        frames=[_frame(picture, labels[t], spatial[t]) for picture, t in zip(drawn, shown, strict=True)],
+        scale=_legend(scale),
+        bars=[_bar(100 * w, uniform, span, label) for w, label in zip(weights, labels, strict=True)],
+        uniform=f"{uniform:.1f}",
+        span=f"{span:.1f}",
+        many=MANY,
+        max_numbers=MAX_NUMBERS,
     )
 
 
@@ -66,15 +76,13 @@ def _seconds(time: float) -> str:
     return f"{time:.2f} s" if time < 10 else f"{time:.1f} s"
 
 
-def _frame(picture: np.ndarray, label: str, attention: np.ndarray) -> str:
+def _frame(picture: np.ndarray, label: str, attention: np.ndarray) -> dict[str, object]:
     peak = float(relative_to_even(attention).max())
     row, column = np.unravel_index(int(np.argmax(attention)), attention.shape)
     at = f"Frame at {label}" if label else "Frame"
     alt = f"{at}; strongest {_where(int(row), int(column), attention.shape)}, {peak:.1f} times the uniform weight"
-    return (
-        f'<div class="frame"><img alt="{alt}" src="{png_data_uri(picture)}" width="{picture.shape[1]}" '
-        f'height="{picture.shape[0]}"><div class="time">{escape(label)}</div></div>'
-    )
+    height, width = picture.shape[:2]
+    return {"alt": alt, "picture": png_data_uri(picture), "width": width, "height": height, "time": label}
 
 
 def _where(row: int, column: int, shape: tuple[int, ...]) -> str:
@@ -84,45 +92,26 @@ def _where(row: int, column: int, shape: tuple[int, ...]) -> str:
     return f"{down}, {across}"
 
 
-def _legend(scale: AttentionScale) -> str:
-    """The color scale with the values of its ends, and a mark at the uniform weight."""
-    even = 100 * float(scale.position(1.0))
-    picture = png_data_uri(scale.legend(128, 1))
-    words = f"Color scale from {scale.low:.2f} to {scale.high:.2f} times the uniform weight"
-    return (
-        f'<div class="scale"><span>{scale.low:.2f}</span><div class="ramp"><img alt="{words}" src="{picture}">'
-        f'<i style="left:{even:.1f}%" title="1: uniform weight"></i></div><span>{scale.high:.2f}</span>'
-        "<small>spatial weight relative to a uniform map (1, marked)</small></div>"
-    )
+def _legend(scale: AttentionScale) -> dict[str, str]:
+    """The color scale with the values of its ends, and the position of the uniform weight in percent."""
+    return {
+        "low": f"{scale.low:.2f}",
+        "high": f"{scale.high:.2f}",
+        "uniform": f"{100 * float(scale.position(1.0)):.1f}",
+        "picture": png_data_uri(scale.legend(128, 1)),
+    }
 
 
-def _moments(weights: np.ndarray, labels: Sequence[str]) -> str:
-    """A bar for each slice: how far its weight is above or below the uniform one."""
-    even = 100 / len(weights)
-    span = max(float(np.abs(100 * weights - even).max()), MIN_DEVIATION)
-    written = len(weights) <= MAX_NUMBERS
-    bars = "".join(
-        _moment(100 * weight, 100 * weight - even, span, label, written=written)
-        for weight, label in zip(weights, labels, strict=True)
-    )
-    many = " many" if len(weights) > MANY else ""
-    words = ", ".join(f"{100 * weight:.1f}" for weight in weights)
-    return (
-        f'<div class="moments{many}" style="--n:{len(weights)}" role="img" aria-label="Temporal weights in percent: '
-        f'{words}; the uniform weight is {even:.1f}">{bars}</div>'
-        f'<p class="scale-note">Temporal weight of each slice. The line is the uniform weight, {even:.1f} %. '
-        f"Bars show the difference from it, up to {span:.1f} percentage points.</p>"
-    )
-
-
-def _moment(percent: float, difference: float, span: float, label: str, *, written: bool) -> str:
-    side = "up" if difference >= 0 else "down"
-    text = f"<b>{percent:.1f} %</b><small>{difference:+z.1f}</small>" if written else ""
-    when = f"{label}: " if label else ""
-    return (
-        f'<div title="{escape(when)}{percent:.2f} % ({difference:+z.2f})"><span class="plot">'
-        f'<i class="{side}" style="--v:{abs(difference) / span:.3f}"></i></span>{text}</div>'
-    )
+def _bar(percent: float, uniform: float, span: float, label: str) -> dict[str, str]:
+    """How far the weight of a slice is above or below the uniform one, all in percent."""
+    difference = percent - uniform
+    return {
+        "title": f"{label}: " * bool(label) + f"{percent:.2f} % ({difference:+z.2f})",
+        "side": "up" if difference >= 0 else "down",
+        "length": f"{abs(difference) / span:.3f}",
+        "percent": f"{percent:.1f}",
+        "difference": f"{difference:+z.1f}",
+    }
 
 
 def shrink(frame: np.ndarray, side: int = MAX_FRAME_SIDE) -> np.ndarray:
