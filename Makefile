@@ -22,6 +22,7 @@ demo: setup
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-slow: setup  # whole commands killed, Ray clusters, several processes: some minutes more
@@ -33,6 +34,7 @@ docs: setup  # the documentation site, in site/; it needs no server: open site/i
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 clean:
 	rm -rf .venv runs/demo site

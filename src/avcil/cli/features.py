@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import OmitSubcommandPrefixes, Positional, subcommand
+
+if TYPE_CHECKING:
+    from avcil.features.compare import Comparison
+    from avcil.features.show import Description
+    from avcil.features.verify import Verification
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,5 +93,5 @@ def run(args: Args) -> int | None:
     return args.action.run()
 
 
-def _print(found, *, as_json: bool) -> None:
+def _print(found: Description | Verification | Comparison, *, as_json: bool) -> None:
     print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False) if as_json else found.text())

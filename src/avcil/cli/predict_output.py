@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
-from avcil.cli.result_writer import ResultWriter
+from avcil.cli.result_writer import ResultWriter, TextStream
 from avcil.data.clips import one_line
 from avcil.errors import AvcilError
 from avcil.utils.text_table import text_table
@@ -122,7 +122,7 @@ def _row(path: Path, answer: Answer | AvcilError) -> list[Any]:
     ]
 
 
-def _print(path: Path, answer: Answer | AvcilError, top: int, stream: TextIO) -> None:
+def _print(path: Path, answer: Answer | AvcilError, top: int, stream: TextStream) -> None:
     if isinstance(answer, AvcilError):
         print(f"avcil: {answer}", file=sys.stderr, flush=True)
         return

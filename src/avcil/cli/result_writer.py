@@ -10,9 +10,19 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any, Protocol, Self
 
 from avcil.cli.streams import OutputError
+
+
+class TextStream(Protocol):
+    """What results are written to."""
+
+    def write(self, text: str, /) -> int: ...
+
+    def flush(self) -> None: ...
+
+    def isatty(self) -> bool: ...
 
 
 class ResultWriter:
@@ -21,8 +31,8 @@ class ResultWriter:
     def __init__(self, form: str, out: Path | None, *, columns: Iterable[str]) -> None:
         self.out = out
         self._file = io.StringIO(newline="")
-        screen = sys.stdout if out is None else _Screen()
-        self.streams: list[tuple[str, TextIO]] = [(form, screen)]
+        screen: TextStream = sys.stdout if out is None else _Screen()
+        self.streams: list[tuple[str, TextStream]] = [(form, screen)]
         if out is not None:
             self.streams = [("text", screen), (form, self._file)]
         self._objects = 0
@@ -44,7 +54,7 @@ class ResultWriter:
             print(f"wrote {self.out}", file=self.screen)
 
     @property
-    def screen(self) -> TextIO:
+    def screen(self) -> TextStream:
         """Where people read."""
         return self.streams[0][1]
 
@@ -53,19 +63,19 @@ class ResultWriter:
         """Whether it is people who read there."""
         return self.streams[0][0] == "text"
 
-    def each(self) -> Iterator[tuple[str, TextIO]]:
+    def each(self) -> Iterator[tuple[str, TextStream]]:
         """Every stream with its format; what is written to one is seen at once."""
         for kind, stream in self.streams:
             yield kind, stream
             stream.flush()
 
-    def write_object(self, stream: TextIO, value: dict[str, Any]) -> None:
+    def write_object(self, stream: TextStream, value: dict[str, Any]) -> None:
         """One object more of a JSON list."""
         stream.write(("[\n" if not self._objects else ",\n") + json.dumps(value, ensure_ascii=False))
         self._objects += 1
 
     @staticmethod
-    def write_row(stream: TextIO, row: Iterable[Any]) -> None:
+    def write_row(stream: TextStream, row: Iterable[Any]) -> None:
         """One row more of a CSV file."""
         csv.writer(stream, lineterminator="\n").writerow(row)
 
@@ -80,7 +90,7 @@ def _reported() -> Iterator[None]:
             print(f"avcil: {error}", file=sys.stderr)
 
 
-class _Screen(io.TextIOBase):
+class _Screen:
     """Standard output beside a file, which is written even if the screen cannot be, as behind `| head`."""
 
     def write(self, text: str) -> int:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import io
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from avcil.errors import AvcilError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 
 class OutputError(AvcilError):
@@ -37,9 +41,9 @@ class _Descriptor(io.RawIOBase):
     def isatty(self) -> bool:
         return os.isatty(self._number)
 
-    def write(self, data) -> int:
+    def write(self, data: ReadableBuffer) -> int:
         if self._is_broken:
-            return len(data)
+            return memoryview(data).nbytes
         try:
             return os.write(self._number, data)
         except BlockingIOError:
@@ -48,7 +52,7 @@ class _Descriptor(io.RawIOBase):
             if self._is_needed:
                 self._is_broken = True
                 raise OutputError(error) from None
-            return len(data)  # progress and messages; the work must not stop for want of them
+            return memoryview(data).nbytes  # progress and messages; the work must not stop for want of them
 
 
 def prepare_streams() -> None:

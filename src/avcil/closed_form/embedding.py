@@ -197,7 +197,8 @@ class Embedding:
 
     def check(self) -> None:
         """Refuse tensors that are not those of the config; InputError says which."""
-        joined, known = sum(self.widths), []
+        joined = sum(self.widths)
+        known: list[tuple[str, tuple[int, ...]]] = []
         if self.config.normalise in STANDARDIZING:
             known += [("mean", (joined,)), ("inverse_deviation", (joined,))]
         if self.config.activation != "none":

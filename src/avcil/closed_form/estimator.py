@@ -5,7 +5,7 @@ n samples, M features in B blocks, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -147,8 +147,9 @@ class Blade(ClassifierMixin, BaseEstimator):
                 f"estimators can be merged that have the same blocks and prior_psi; these have blocks of "
                 f"{self._sizes} and {other._sizes} features, prior_psi {self._prior_psi} and {other._prior_psi}"
             )
-        names = [getattr(one, "feature_names_in_", None) for one in (self, other)]
-        if all(own is not None for own in names) and list(names[0]) != list(names[1]):
+        names: list[Sequence[str] | None] = [getattr(one, "feature_names_in_", None) for one in (self, other)]
+        known = [list(own) for own in names if own is not None]
+        if len(known) == 2 and known[0] != known[1]:
             raise InputError("the features of the two estimators have different names")
         self._statistics.merge(other._statistics, self._add_classes(other.classes_))
         self._solution = _Solution(self._statistics, self._sizes, self._prior_psi)
@@ -157,13 +158,15 @@ class Blade(ClassifierMixin, BaseEstimator):
     def predict(self, X: Any) -> np.ndarray:
         """The most probable class (n,) of samples X (n, M)."""
         scores = self._scores(X)
-        return self.classes_[scores.argmax(axis=1)]
+        predicted: np.ndarray = self.classes_[scores.argmax(axis=1)]
+        return predicted
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities (n, C) of samples X (n, M), columns as in `classes_`."""
         scores = self._scores(X)
         exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return exponentials / exponentials.sum(axis=1, keepdims=True)
+        probabilities: np.ndarray = exponentials / exponentials.sum(axis=1, keepdims=True)
+        return probabilities
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Scores (n, C) of samples X (n, M), whose softmax are the probabilities; with two classes the second's score
@@ -230,7 +233,8 @@ class Blade(ClassifierMixin, BaseEstimator):
 
     def _block_priors(self) -> list[float]:
         count = 1 if self.blocks is None else len(self.blocks)
-        values = [self.prior_psi] * count if np.isscalar(self.prior_psi) else list(self.prior_psi)
+        prior_psi = self.prior_psi
+        values = list(prior_psi) if isinstance(prior_psi, Iterable) else [prior_psi] * count
         if len(values) != count or not all(np.isfinite(value) and value > 0 for value in values):
             raise InputError(
                 f"prior_psi must be a number above 0, or {count}, one for each block; not {self.prior_psi}"

@@ -134,7 +134,10 @@ class LinearHead:
         if not (columns.numel() and ascending and int(columns[0]) >= 0 and int(columns[-1]) < width):
             raise InputError(f"the tensor 'columns' must be ascending numbers from 0 to {width - 1}")
         known = ["columns", "weight", "bias", "sharpness"]
-        tests = {"oddity": Nonconformity, "unknown": UnknownTest}
+        tests: dict[str, type[Nonconformity] | type[UnknownTest]] = {
+            "oddity": Nonconformity,
+            "unknown": UnknownTest,
+        }
         found = [name for name in tests if any(key.startswith(f"{name}.") for key in tensors)]
         checks.no_others(
             tensors,
@@ -274,7 +277,7 @@ class LinearScores:
             )
         widths = self.embedding.vector_widths()
         vectors = iter(pool(audio, visual, view, self.pooling))
-        count = len(audio if visual is None else visual)
+        count = next(len(given) for given in (visual, audio) if given is not None)
         parts = []
         for number, width in enumerate(widths):
             has = audio is not None if has_audio and number == 0 else visual is not None

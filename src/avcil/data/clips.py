@@ -15,6 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from avcil.errors import InputError
 from avcil.utils.files import write_text
@@ -127,7 +128,7 @@ def read_clips(path: Path) -> list[Clip]:
     return clips
 
 
-def _without_unnamed(reader: csv.DictReader, path: Path) -> list[str]:
+def _without_unnamed(reader: csv.DictReader[str], path: Path) -> list[str]:
     """The named columns; an unnamed one is what a comma at the end of a line leaves, and must be empty."""
     columns = list(reader.fieldnames or [])
     if columns.count("") > 1:
@@ -135,7 +136,7 @@ def _without_unnamed(reader: csv.DictReader, path: Path) -> list[str]:
     return [name for name in columns if name]
 
 
-def _named(reader: csv.DictReader, path: Path) -> Iterator[dict[str, str | None]]:
+def _named(reader: csv.DictReader[str], path: Path) -> Iterator[dict[str, str | None]]:
     """The rows without the unnamed column."""
     for row in reader:
         if value := row.pop("", None):
@@ -202,7 +203,8 @@ def write_clips(path: Path, clips: Sequence[Clip]) -> None:
         stretch = ["" if value is None else repr(value) for value in (clip.start, clip.end)]
         rows.append([str(clip.path.absolute()), clip.label, clip.split, *stretch, clip.clip_id])
     # a lone carriage return is a line's end to readers of CSV, but the writer does not quote it by itself
-    quoting = csv.QUOTE_ALL if any("\r" in field for row in rows for field in row) else csv.QUOTE_MINIMAL
+    has_return = any("\r" in field for row in rows for field in row)
     text = io.StringIO(newline="")
+    quoting: Literal[0, 1] = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
     csv.writer(text, lineterminator="\n", quoting=quoting).writerows(rows)
     write_text(path, text.getvalue())

@@ -6,6 +6,7 @@ The cache is `$AVCIL_CACHE`, else `$XDG_CACHE_HOME/avcil`, else `~/.cache/avcil`
 from __future__ import annotations
 
 import os
+from operator import methodcaller
 from pathlib import Path
 
 from avcil.datasets.protocols import LEAK_FREE, SPLIT_FILES, Protocol
@@ -44,7 +45,7 @@ def fetch_splits(
         if source is not None:
             _check(source / name, protocol)
             content = (source / name).read_bytes()
-            write_atomically(target / name, lambda file, content=content: file.write(content))
+            write_atomically(target / name, methodcaller("write", content))
         else:
             download(
                 f"{base_url.rstrip('/')}/{protocol.folder}/{name}",

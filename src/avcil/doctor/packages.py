@@ -7,7 +7,7 @@ import platform
 import re
 from collections.abc import Iterator
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from avcil.doctor.finding import CheckResult
 
@@ -137,7 +137,7 @@ def _problem(requirement: Requirement) -> str | None:
     return None
 
 
-def _status(problem: str | None) -> str:
+def _status(problem: str | None) -> Literal["ok", "missing", "broken"]:
     return "ok" if not problem else "missing" if problem == "is not installed" else "broken"
 
 

@@ -57,7 +57,7 @@ VARIANTS = {"published": Recipe(), "av-cil-script": Recipe(sample_rate=11_430, n
 class AudioMAE(Placed, AudioEncoder):
     """`audiomae`, or `audiomae:/path/to/pretrained.pth` (or .safetensors) with the checkpoint at hand."""
 
-    name: ClassVar[str] = "audiomae"
+    name: str = "audiomae"
     info: ClassVar[EncoderInfo] = EncoderInfo(
         license="CC-BY-4.0",
         purpose="sounds of AudioSet, self-supervised; the encoder of the AV-CIL paper",

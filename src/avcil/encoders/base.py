@@ -30,7 +30,7 @@ class Encoder(ABC):
     """License, weights and intended use, for `avcil encoders`."""
     width: int
     """D of what it returns."""
-    libraries: ClassVar[tuple[str, ...]] = ()
+    libraries: tuple[str, ...] = ()
     """Packages whose versions a feature store should name, besides avcil's own requirements."""
     runs_on_gpu: bool = False
     """Whether it has a `place(device, precision)` that moves it (encoders/device.py)."""

@@ -25,6 +25,9 @@ class SameConvolution(nn.Module):
     Inputs and outputs are in channels-last memory format.
     """
 
+    weight: Tensor
+    bias: Tensor | None
+
     def __init__(
         self,
         weight: Tensor,

@@ -44,7 +44,7 @@ MEAN, DEVIATION = 127.0, 128.0
 class EfficientNetLite0(Placed, VisualEncoder):
     """`efficientnet-lite0`: the network's last map of each frame, averaged in cells."""
 
-    name: ClassVar[str] = "efficientnet-lite0"
+    name: str = "efficientnet-lite0"
     info: ClassVar[EncoderInfo] = EncoderInfo(
         license="Apache-2.0",
         purpose="what a picture shows: objects and animals, as in ImageNet",

@@ -44,8 +44,8 @@ def fbank(sound: np.ndarray, sample_rate: int, bands: int = 128) -> np.ndarray:
 @lru_cache(maxsize=8)
 def mel_triangles(bands: int, sample_rate: int, fft: int) -> np.ndarray:
     """Triangles (M, fft // 2 + 1) float64; straight in mel, not in hertz."""
-    ends = _mel(np.array([LOWEST, sample_rate / 2]))
-    edges = np.linspace(*ends, bands + 2)
+    lowest, highest = _mel(np.array([LOWEST, sample_rate / 2]))
+    edges = np.linspace(lowest, highest, bands + 2)
     places = _mel(np.arange(fft // 2 + 1) * sample_rate / fft)
     rising = (places - edges[:-2, None]) / np.diff(edges)[:-1, None]
     falling = (edges[2:, None] - places) / np.diff(edges)[1:, None]

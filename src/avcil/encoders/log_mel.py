@@ -41,7 +41,7 @@ DURATION_COPIES = 4
 class LogMel(AudioEncoder):
     """Log-mel spectrogram shape: D = time_terms * band_terms + 20."""
 
-    name: ClassVar[str] = "log-mel"
+    name: str = "log-mel"
     info: ClassVar[EncoderInfo] = EncoderInfo(
         license="none, computed", purpose="spectrum and rhythm of a sound: words, tones, machines"
     )
@@ -125,8 +125,8 @@ def mel_bands(
     bands: int, sample_rate: int, fft: int, lowest: float = 80.0, highest: float = 7600.0
 ) -> np.ndarray:
     """Triangular filters (M, fft // 2 + 1) float32, evenly spaced in mel = 2595 log10(1 + hertz / 700)."""
-    ends = 2595 * np.log10(1 + np.array([lowest, highest]) / 700)
-    edges = 700 * (10 ** (np.linspace(*ends, bands + 2) / 2595) - 1)
+    first, last = 2595 * np.log10(1 + np.array([lowest, highest]) / 700)
+    edges = 700 * (10 ** (np.linspace(first, last, bands + 2) / 2595) - 1)
     hertz = np.arange(fft // 2 + 1) * sample_rate / fft
     rising = (hertz - edges[:-2, None]) / np.diff(edges)[:-1, None]
     falling = (edges[2:, None] - hertz) / np.diff(edges)[1:, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import types
 import typing
 from collections.abc import Mapping
@@ -21,7 +22,8 @@ def check_options(encoder_class: type, name: str, options: Mapping[str, Any]) ->
     Raises:
         InputError: With the option and what it takes.
     """
-    hints = typing.get_type_hints(encoder_class.__init__) if options else {}
+    constructor = inspect.getattr_static(encoder_class, "__init__")
+    hints = typing.get_type_hints(constructor) if options else {}
     for option, value in options.items():
         hint = hints.get(option, Any)
         if not _fits(value, hint):

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import TypeVar, cast
 
+import numpy as np
 import torch
 
 Item = TypeVar("Item")
+Items = TypeVar("Items", bound=Sequence | np.ndarray)
 Result = TypeVar("Result")
 
 AT_ONCE_CUDA = 256
@@ -36,9 +38,10 @@ def in_parallel(
 
 
 def in_groups(
-    function: Callable[[Sequence[Item]], Result], items: Sequence[Item], device: torch.device, *, most: int
+    function: Callable[[Items], Result], items: Items, device: torch.device, *, most: int
 ) -> list[Result]:
     """The results for groups of consecutive items: on a CPU at most `most`, and fewer where all threads need some."""
     size = min(most, -(-len(items) // torch.get_num_threads())) if device.type == "cpu" else AT_ONCE_CUDA
-    groups = [items[begin : begin + size] for begin in range(0, len(items), size)]
+    # a slice has the type of what is sliced
+    groups = [cast(Items, items[begin : begin + size]) for begin in range(0, len(items), size)]
     return in_parallel(function, groups, device)

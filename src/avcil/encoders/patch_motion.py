@@ -47,7 +47,7 @@ LOCAL_WIDTH = 4 * (ORDERS + 1) + 4 + (ORDERS + 1) + 4
 class PatchMotion(VisualEncoder):
     """Cells of moving shapes: tokens (T, S, D) = (slices, cells * cells, width)."""
 
-    name: ClassVar[str] = "patch-motion"
+    name: str = "patch-motion"
     info: ClassVar[EncoderInfo] = EncoderInfo(
         license="none, computed", purpose="how things move: lips, gestures, balls"
     )

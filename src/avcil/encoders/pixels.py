@@ -94,7 +94,12 @@ def _checked(clip: np.ndarray, name: str) -> np.ndarray:
 
 
 def from_processor(
-    settings: Mapping[str, Any] | None, *, side: int, own_side: bool, fit: str, normalization: str
+    settings: Mapping[str, Any] | None,
+    *,
+    side: int,
+    own_side: bool,
+    fit: Literal["crop", "squash"],
+    normalization: str,
 ) -> Pixels:
     """What a model's preprocessor_config.json says; None takes what was published for its family.
 
@@ -121,8 +126,14 @@ def from_processor(
     factor, offset = 255 * settings.get("rescale_factor", 1 / 255), 1.0 if settings.get("offset") else 0.0
     mean = tuple(round((value + offset) / factor, 9) for value in mean)
     std = tuple(round(value / factor, 9) for value in std)
-    fit = "crop" if cropped else "squash"
-    return Pixels(side=side, short_side=short, fit=fit, mean=mean, std=std, source="the model's own file")
+    return Pixels(
+        side=side,
+        short_side=short,
+        fit="crop" if cropped else "squash",
+        mean=mean,
+        std=std,
+        source="the model's own file",
+    )
 
 
 def _length(size: int | Mapping[str, int]) -> int:

@@ -49,7 +49,7 @@ WINDOWS_AT_ONCE = 4096
 class Yamnet(Placed, AudioEncoder):
     """`yamnet`: the mean of the network's embeddings over patches of 0.96 s."""
 
-    name: ClassVar[str] = "yamnet"
+    name: str = "yamnet"
     info: ClassVar[EncoderInfo] = EncoderInfo(
         license="Apache-2.0",
         purpose="what a sound is of, among 521 kinds: animals, vehicles, instruments",
@@ -70,7 +70,8 @@ class Yamnet(Placed, AudioEncoder):
             raise InputError(f"yamnet: segments={segments} must be 1 to {MAX_SEGMENTS}")
         weights = packaged_weights("yamnet")
         self.options = {"width": width, "segments": segments}
-        self.width, self.token_count = width, segments
+        self.width = width
+        self.token_count: int = segments
         self._window, self._mel = weights["window"].numpy(), weights["mel"].numpy()
         projected = projection(weights["directions"], width, self.name)
         self._model = nn.Sequential(*_layers(weights), nn.AdaptiveAvgPool2d(1), *projected)

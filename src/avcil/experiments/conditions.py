@@ -59,7 +59,7 @@ def _step_sizes(config: ReproduceConfig, study: Study, dataset: Dataset) -> list
         return list(config.classes_per_step) or [None]
     if dataset.steps is not None:
         raise InputError(f"the study {config.study} cuts the classes into steps itself: drop --steps")
-    sizes = list(study.classes_per_step(dataset.classes))
+    sizes: list[int | None] = list(study.classes_per_step(dataset.classes))
     if not sizes:
         raise InputError(
             f"{dataset.classes} classes of {dataset.name} cannot be cut into equal steps: "

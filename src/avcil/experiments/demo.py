@@ -23,6 +23,7 @@ from avcil.experiments.runner import LocalRunner
 from avcil.extraction.extract import extract
 from avcil.inference.explained_clips import explained_clips
 from avcil.inference.recognizer import Recognizer
+from avcil.models.base import Modality
 from avcil.reporting.attention import ExplainedRun
 from avcil.reporting.report import write_report
 from avcil.reporting.table import summary_table
@@ -35,7 +36,7 @@ CLASSES_PER_STEP = 4
 MEMORY_PER_CLASS = 4
 AV_CIL_OPTIONS = ("lambda_instance=0.1",)
 """The release's weight for its two larger benchmarks, better than AVE's 0.5 on the validation clips here too."""
-RUNS = (
+RUNS: tuple[tuple[str, Modality], ...] = (
     ("fine-tuning", "audio-visual"),
     ("av-cil", "audio-visual"),
     ("blade", "audio-visual"),

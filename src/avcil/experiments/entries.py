@@ -96,12 +96,11 @@ def parse_entry(word: str) -> Entry:
     """The entry that `NAME` or `NAME:OPTION=VALUE,...` is; NAME: a method, a variant or a .py file."""
     name, _, options = word.partition(":")
     settings = tuple(part.strip() for part in options.split(",") if part.strip())
-    if name.endswith(".py"):
-        method, own = name, ()
+    own: tuple[str, ...] = ()
+    if name.endswith(".py") or (name not in VARIANTS and name in method_names()):
+        method = name
     elif name in VARIANTS:
         method, own = VARIANTS[name]
-    elif name in method_names():
-        method, own = name, ()
     else:
         raise unknown_name("method or variant", name, {*VARIANTS, *method_names()})
     return Entry(word, method, merged(own, settings))

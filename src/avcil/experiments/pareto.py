@@ -12,6 +12,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,8 +145,15 @@ def _draw(found: Sequence[Point], out: Path) -> str:
     from matplotlib.figure import Figure
 
     panels = list(dict.fromkeys((point.dataset, point.modality) for point in found))
-    style = {"font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "avcil", "axes.spines.top": False}
-    with rc_context(style | {"axes.spines.right": False}):
+    with rc_context(
+        {
+            "font.size": 10,
+            "svg.fonttype": "none",
+            "svg.hashsalt": "avcil",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+        }
+    ):
         figure = Figure(figsize=(11, 4.4 * len(panels)), layout="constrained")
         grid = figure.subplots(len(panels), 2, squeeze=False, sharey="row")
         for axes, (dataset, modality) in zip(grid, panels, strict=True):
@@ -190,9 +198,9 @@ def _panel(ax: Axes, own: Sequence[Point], cost: str) -> None:
 
 def _zero(ax: Axes, at: float) -> None:
     """A logarithm has no zero: it stands at the left, where the axis is broken."""
-    bottom, middle = ax.get_xaxis_transform(), {"ha": "center", "va": "center"}
-    ax.text(at, -0.045, "0", transform=bottom, **middle)
-    ax.text(2 * at, 0, "//", transform=bottom, **middle, bbox={"facecolor": "white", "lw": 0, "pad": 0.6})
+    text = partial(ax.text, transform=ax.get_xaxis_transform(), ha="center", va="center")
+    text(at, -0.045, "0")
+    text(2 * at, 0, "//", bbox={"facecolor": "white", "lw": 0, "pad": 0.6})
     low, high = ax.get_xlim()
     for minor in (False, True):
         ax.set_xticks([x for x in ax.get_xticks(minor=minor) if 3 * at < x <= high], minor=minor)

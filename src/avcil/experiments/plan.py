@@ -121,7 +121,7 @@ def _modalities(config: ReproduceConfig, study: Study, datasets: Sequence[Datase
             raise InputError(
                 f"the study {config.study} needs sound and picture: drop --modalities {modality}"
             )
-    chosen = config.modalities or tuple(m for m in study.modalities if m in shared)
+    chosen: tuple[str, ...] = config.modalities or tuple(m for m in study.modalities if m in shared)
     if not chosen:
         raise InputError(
             f"the study {config.study} looks at {_listed(study.modalities)}; "

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from avcil.experiments.plan import PlannedRun
-from avcil.experiments.runner import Outcome
+from avcil.experiments.runner import Job, Outcome
 from avcil.utils.ray_cluster import connected, need_ray
 
 RETRIES = 3
@@ -27,7 +27,7 @@ class RayRunner:
         need_ray()
         self.address, self.threads = address, threads
 
-    def outcomes(self, runs: Sequence[PlannedRun]) -> Iterator[Outcome]:
+    def outcomes(self, runs: Sequence[Job]) -> Iterator[Outcome]:
         with connected(self.address) as ray:
             task = ray.remote(num_cpus=self.threads, max_retries=RETRIES)(_carry_out)
             waiting = {task.remote(_as_json(run), self.threads): run for run in runs}

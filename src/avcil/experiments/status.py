@@ -26,7 +26,9 @@ def plan_status(plan: Plan, *, threads: int) -> Standing:
     Raises InputError for options that do not fit, two rows that are the same runs, a folder that holds a run
     of another configuration, and runs begun with another number of threads.
     """
-    done, left, begun = [], [], set()
+    done: list[PlannedRun] = []
+    left: list[PlannedRun] = []
+    begun = set()
     contents: dict[str, str] = {}
     for run in plan.runs:
         config = resolve(run.config, plan.store_of(run)).run_config

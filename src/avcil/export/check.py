@@ -62,9 +62,12 @@ def random_clips(shapes: dict[str, tuple[int, ...]], given: Modality) -> Iterato
 def stored_clips(store: FeatureStore, shapes: dict[str, tuple[int, ...]], given: Modality) -> Iterator[Parts]:
     """Clips of a store that have what is needed, evenly over it; InputError if its features are others."""
     has_audio, has_visual = modality_parts(given)
-    there = {"audio": (store.audio_width,), "visual": store.visual_shape}
+    there = {
+        "audio": store.audio_width,
+        "visual": None if store.visual_shape is None else store.visual_shape[-1],
+    }
     for name, wanted in (("audio", has_audio), ("visual", has_visual)):
-        if wanted and (there[name] is None or there[name][-1] != shapes[name][-1]):
+        if wanted and there[name] != shapes[name][-1]:
             raise InputError(
                 f"the store {store.path} has no {name} features of width {shapes[name][-1]}, which this model takes"
             )

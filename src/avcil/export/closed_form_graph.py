@@ -95,7 +95,8 @@ class _ClosedForm:
 
     def features(self, vectors: dict[int, str], used: torch.Tensor) -> str:
         """Columns `used` (B, m) of the embedding's features, of which only those there are are made."""
-        parts, place = [], {}
+        parts: list[str] = []
+        place: dict[int, int] = {}
         for begin, width, part in self._parts(vectors):
             start = len(place)
             place |= {begin + column: start + column for column in range(width)}

@@ -183,9 +183,9 @@ class Encoders:
         visual, audio = self.visual, self.audio
         libraries = {name for encoder in self._each() for name in encoder.libraries}
         return Manifest(
-            visual=visual and Modality.of(visual, (*visual.token_grid, visual.width)),
-            audio=audio and Modality.of(audio, (audio.width,)),
-            audio_tokens=Modality.of(audio, (audio.token_count, audio.width)) if self.audio_tokens else None,
+            visual=None if visual is None else Modality.of(visual, (*visual.token_grid, visual.width)),
+            audio=None if audio is None else Modality.of(audio, (audio.width,)),
+            audio_tokens=self._audio_tokens(),
             dtype=dtype,
             sampling=sampling,
             missing=missing,
@@ -227,12 +227,22 @@ class Encoders:
         tokens, vectors = self.joint.encode([frames for frames, _ in pairs], [sound for _, sound in pairs])
         return {"visual": tokens, "audio": vectors}
 
+    def _audio_tokens(self) -> Modality | None:
+        audio = self.audio
+        if not self.audio_tokens or audio is None or audio.token_count is None:
+            return None
+        return Modality.of(audio, (audio.token_count, audio.width))
+
     def _see(self, frames: list[Frames]) -> Arrays:
-        return {} if self.visual is None else {"visual": self.visual.encode(frames)}
+        if self.visual is None:
+            return {}
+        assert not isinstance(self.visual, JointEncoder)
+        return {"visual": self.visual.encode(frames)}
 
     def _hear(self, sounds: list[np.ndarray]) -> Arrays:
         if self.audio is None:
             return {}
+        assert not isinstance(self.audio, JointEncoder)
         if self.audio_tokens:
             vectors, tokens = self.audio.encode_with_tokens(sounds)
             return {"audio": vectors, "audio_tokens": tokens}

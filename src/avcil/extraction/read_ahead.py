@@ -5,7 +5,7 @@ Shapes: F frames, H x W pixels, N samples of sound.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -162,6 +162,6 @@ def with_source(clip: Clip, read: Read) -> ReadClip:
     return replace(read(clip), source=source)
 
 
-def read_ahead(clips: Iterable[Clip], read: Read, *, workers: int, ahead: int) -> Iterator[ReadClip]:
+def read_ahead(clips: Iterable[Clip], read: Read, *, workers: int, ahead: int) -> Generator[ReadClip]:
     """The clips as read, in order, by `workers` threads that run at most `ahead` clips ahead of it."""
     return prefetch.ahead(clips, read, workers=workers, depth=ahead)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from functools import partial
 
 from avcil.data.clips import Clip
@@ -12,7 +12,7 @@ from avcil.media.reader import ReaderPool, ReadLimits
 
 def read_clips_ahead(
     clips: Iterable[Clip], wanted: DecodeSpec, limits: ReadLimits, *, workers: int, ahead: int, isolate: bool
-) -> Iterator[ReadClip]:
+) -> Generator[ReadClip]:
     """Yield the clips as read, in order.
 
     Args:

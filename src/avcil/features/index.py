@@ -9,6 +9,7 @@ path that was changed afterwards is noticed; stores of earlier versions have non
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import fcntl
 import hashlib
@@ -75,7 +76,7 @@ class ShardEntry:
             if clip.clip_id not in self.removed:
                 yield row, clip, digest
 
-    def to_line(self) -> bytes:
+    def to_line(self) -> builtins.bytes:
         """One line of the index, with its checksum."""
         clips = [
             _without_defaults(asdict(clip)) | {"digest": digest}

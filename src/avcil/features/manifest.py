@@ -74,7 +74,7 @@ class Modality:
         found = constants_of(self.encoder, width)
         if self.scale is not None:
             center = self.center or (0.0,) * width
-            found = Constants(center=np.float32(center), scale=np.float32(self.scale))
+            found = Constants(center=np.asarray(center, np.float32), scale=np.asarray(self.scale, np.float32))
         for part in self.parts:  # an unknown part has the same scale for all its features
             own = found.scale[part.start : part.stop]
             if (own == own[0]).all():
@@ -157,7 +157,7 @@ class Manifest:
         """As JSON, in the order in which it is written."""
 
         def of(modality: Modality | None) -> dict[str, Any] | None:
-            return modality and modality.to_dict()
+            return None if modality is None else modality.to_dict()
 
         value = {
             "format": FORMAT,
@@ -218,9 +218,13 @@ class Manifest:
             stored = value.get(name) if name == "audio_tokens" else value[name]
             return None if stored is None else Modality.from_dict(stored)
 
-        plain = {key: value[key] for key in ("dtype", "missing")}
-        plain |= {key: _object(value, key) for key in ("sampling", "libraries")}
-        return cls(**{name: modality(name) for name in cls.FORMS}, **plain)
+        return cls(
+            **{name: modality(name) for name in cls.FORMS},
+            dtype=value["dtype"],
+            missing=value["missing"],
+            sampling=_object(value, "sampling"),
+            libraries=_object(value, "libraries"),
+        )
 
     def write(self, folder: Path) -> None:
         """Write `manifest.json` atomically."""

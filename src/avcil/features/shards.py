@@ -25,7 +25,7 @@ from avcil.utils.input_files import open_regular
 from avcil.utils.tensor_files import read_layout
 
 CODES = {"float16": "F16", "float32": "F32"}
-DTYPES = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+DTYPES: dict[str, np.dtype] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 
 
 def write_shard(path: Path, columns: Mapping[str, Sequence[np.ndarray]]) -> tuple[int, str]:

@@ -175,7 +175,7 @@ class FeatureStore:
     def audio_width(self) -> int | None:
         """D of a clip's audio vector; None if the store holds none."""
         shape = self.manifest.arrays().get("audio")
-        return shape and shape[0]
+        return None if shape is None else shape[0]
 
     def parts(self, modality: str) -> tuple[Part, ...]:
         """The encoders that the features of "audio" or "visual" come from; none if the store holds none."""
@@ -239,7 +239,7 @@ class FeatureStore:
                 out[row] = arrays[shard][place]
 
     def _read_large(self, name: str, shards: np.ndarray, places: np.ndarray, out: np.ndarray) -> None:
-        data, width = memoryview(out.reshape(-1).view(np.uint8)), out[:1].nbytes
+        data, width = out.reshape(-1).view(np.uint8).data, out[:1].nbytes
 
         def read(stretch: tuple[int, int]) -> None:
             begin, end = stretch

@@ -8,6 +8,7 @@ Shapes: n clips of a shard, T time slices, S spatial tokens per slice, D width.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -152,8 +153,7 @@ def _foreign_files(path: Path, entries: Sequence[ShardEntry]) -> Iterator[CheckR
 def _twice(entries: Sequence[ShardEntry]) -> Iterator[CheckResult]:
     ids = [clip.clip_id for entry in entries for _, clip, _ in entry.held()]
     if len(ids) != len(set(ids)):
-        seen: set[str] = set()
-        twice = sorted({key for key in ids if key in seen or seen.add(key)})
+        twice = sorted(key for key, count in Counter(ids).items() if count > 1)
         yield CheckResult(kind="index", what="clips that stand in the index twice", where=tuple(twice))
 
 
@@ -222,7 +222,7 @@ def _check_shard(path: Path, entry: ShardEntry, manifest: Manifest) -> Iterator[
 def _arrays(file: Path, manifest: Manifest, clips: int) -> dict[str, np.ndarray]:
     """Each modality (n, ...) of a shard, mapped; InputError if they are not what the manifest says."""
     columns = read_header(file)
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for name, shape in manifest.arrays().items():
         column = columns.get(name)
         if (

@@ -92,7 +92,8 @@ class FeatureWriter:
                 manifest.write(self.path)
             entries = self._drop_damaged(index)
             self._remove_leftovers(set(entries))
-            self._name, self._lock = self._take_name()
+            self._lock: int | None
+        self._name, self._lock = self._take_name()
         self.done = _ids(entries)
         """Ids of the clips that are stored."""
         self.failures = read_failures(self.path)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from avcil.data.clips import Clip
+from avcil.encoders.base import AudioEncoder, VisualEncoder
 from avcil.encoders.parts import is_joint
 from avcil.encoders.registry import from_fingerprint
 from avcil.errors import AvcilError, InputError
@@ -188,7 +189,8 @@ def _clip(source: str | Path | Clip | StoredClip, start: float | None, end: floa
 
 
 def _fitted(arrays: ClipArrays, wanted: DecodeSpec) -> ReadClip:
-    frames, also, sound = None, (), None
+    frames, sound = None, None
+    also: tuple[np.ndarray, ...] = ()
     if wanted.frames is not None and arrays.frames is not None:
         frames, *others = (fit_frames(arrays.frames, s.frames, s.short_side) for s in wanted.samplings)
         also = tuple(others)
@@ -221,7 +223,13 @@ def _encoders(description: Mapping[str, Any], modality: str) -> Encoders:
         )
     for name in named:
         _check_shape(description, name, built[name])
-    return Encoders(visual=built.get("visual"), audio=built.get("audio"))
+    visual, audio = built.get("visual"), built.get("audio")
+    if isinstance(visual, AudioEncoder) or isinstance(audio, VisualEncoder):
+        raise InputError(
+            "the model's description has an audio encoder for frames, or a visual encoder for sound. Take the model "
+            "again from where it came"
+        )
+    return Encoders(visual=visual, audio=audio)
 
 
 def _fingerprint(description: Mapping[str, Any], part: str) -> dict[str, Any]:

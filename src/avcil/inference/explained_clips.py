@@ -11,7 +11,7 @@ from avcil.errors import InputError
 from avcil.features import FeatureStore, StoredClip
 from avcil.inference.attention_example import AttentionExample
 from avcil.inference.recognizer import Recognizer
-from avcil.runs.run_files import RunRecord, read_run
+from avcil.runs.run_files import Prediction, RunRecord, read_run
 
 
 def explained_clips(run: Path, count: int) -> tuple[list[AttentionExample], str | None]:
@@ -47,7 +47,7 @@ def explained_clips(run: Path, count: int) -> tuple[list[AttentionExample], str 
 
 def _chosen(record: RunRecord, clips: dict[str, StoredClip], count: int) -> list[StoredClip]:
     """Test clips, a correct and a wrong one in turn, of classes not chosen yet as long as there are any."""
-    queues = {right: [] for right in (True, False)}
+    queues: dict[bool, list[Prediction]] = {right: [] for right in (True, False)}
     for prediction in record.predictions[-1]:
         if prediction.clip_id in clips:
             queues[prediction.label == prediction.predicted].append(prediction)
@@ -67,10 +67,19 @@ def _chosen(record: RunRecord, clips: dict[str, StoredClip], count: int) -> list
 def _example(recognizer: Recognizer, clip: StoredClip) -> AttentionExample:
     features = recognizer.reader.features(clip)
     found = recognizer.explain(features)
-    shown = (found.frames, found.sound, found.spatial, found.temporal, found.sample_rate)
-    if features.audio is None or features.visual is None or any(part is None for part in shown):
+    frames, sound, spatial, temporal = found.frames, found.sound, found.spatial, found.temporal
+    rate, map_kind = found.sample_rate, found.map_kind
+    if (
+        features.audio is None
+        or features.visual is None
+        or frames is None
+        or sound is None
+        or spatial is None
+        or temporal is None
+        or rate is None
+        or map_kind is None
+    ):
         raise InputError(f"{clip.path}: {features.notes or 'it lacks audio or frames'}")
-    frames, sound, spatial, temporal, rate = shown
     slices = len(spatial)
     middle = [(2 * t + 1) * len(frames) // (2 * slices) for t in range(slices)]  # of each slice
     seconds = len(sound) / rate
@@ -79,7 +88,7 @@ def _example(recognizer: Recognizer, clip: StoredClip) -> AttentionExample:
         label=clip.label,
         predicted=found.answer.label,
         probability=found.answer.probability,
-        map_kind=found.map_kind,
+        map_kind=map_kind,
         contributions=found.contribution_table(),
         frames=[frames[i] for i in middle],
         frame_times=[seconds * (i + 0.5) / len(frames) for i in middle],

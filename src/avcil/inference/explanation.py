@@ -189,9 +189,12 @@ def _seconds(reader: ClipReader, features: ClipFeatures) -> float | None:
 
 def _alone(state: SavedModel, features: ClipFeatures) -> Iterator[tuple[str, tuple[str, float]]]:
     """The answer from each modality that the clip has, where the model gives one."""
-    for name, lacking in (("audio", "visual"), ("visual", "audio")):
+    parts = {
+        "audio": replace(features, read=None, visual=None),
+        "visual": replace(features, read=None, audio=None),
+    }
+    for name, part in parts.items():
         if getattr(features, name) is not None and name in state.model.answers:
-            part = replace(features, read=None, **{lacking: None})
             answer = answer_features(state, name_of(part), part)
             yield name, (answer.label, answer.probability)
 
@@ -210,7 +213,8 @@ def _maps(
         spatial, temporal = _sensitivity(model, audio, visual, pair)
         kind = "sensitivity"
     slices, tokens = spatial.shape
-    grid = reader.encoders.visual.spatial_grid if features.read is not None else (1, tokens)
+    encoder = reader.encoders.visual if features.read is not None else None
+    grid = (1, tokens) if encoder is None else encoder.spatial_grid
     return kind, (spatial.reshape(slices, *grid), temporal)
 
 

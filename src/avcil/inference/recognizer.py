@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 import torch
@@ -30,6 +30,8 @@ from avcil.runs.run_model import model_folder
 from avcil.saved_models.folder import BACKGROUND, SavedModel, load_saved, save_model
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
     from avcil.export import OnnxExport
     from avcil.features import FeatureStore
     from avcil.inference import learning
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done ("reading clips", "learning"), how much of it is done, and how much there is."""
+
+
+AnySource = TypeVar("AnySource", bound=Source)
 
 
 class Recognizer:
@@ -178,10 +183,10 @@ class Recognizer:
     # -- asking ----------------------------------------------------------------------------------------------------
 
     @overload
-    def predict(self, clips: Source) -> str: ...
+    def predict(self, clips: Source) -> str: ...  # type: ignore[overload-overlap]  # str is iterable too
     @overload
     def predict(self, clips: Iterable[Source]) -> list[str]: ...
-    def predict(self, clips):  # type: ignore[no-untyped-def]
+    def predict(self, clips: Source | Iterable[Source]) -> str | list[str]:
         """The likeliest class of one clip (str), or of each of several (list).
 
         A clip is a path, a `Clip`, `ClipArrays` or `ClipFeatures`. Raises InputError for one that cannot be read.
@@ -211,11 +216,11 @@ class Recognizer:
             return self.answer_features(clip, self.reader.features(clip, start=start, end=end), state=state)
         return self.answer_features(clip, clip, state=state)
 
-    def answers(self, clips: Iterable[Source]) -> Iterator[tuple[Source, Answer | AvcilError]]:
+    def answers(self, clips: Iterable[AnySource]) -> Iterator[tuple[AnySource, Answer | AvcilError]]:
         """Each clip with its answer, or with what is wrong with it, in order and as they come; files are read ahead."""
-        given: list[Source] = []
+        given: list[AnySource] = []
 
-        def noted() -> Iterator[Source]:
+        def noted() -> Iterator[AnySource]:
             for clip in clips:
                 given.append(clip)
                 yield clip
@@ -232,8 +237,9 @@ class Recognizer:
 
     def _stream(self, clips: Iterable[Source]) -> Iterator[ClipFeatures | AvcilError]:
         clips = list(clips)
-        if all(isinstance(clip, ClipFeatures) for clip in clips):  # which need no encoder
-            return iter(clips)
+        encoded = [clip for clip in clips if isinstance(clip, ClipFeatures)]
+        if len(encoded) == len(clips):  # which need no encoder
+            return iter(encoded)
         return self.reader.stream(clips)
 
     def _all(self, clips: Iterable[Source], state: SavedModel | None = None) -> Iterator[Answer]:
@@ -411,5 +417,5 @@ class _Claim:
         self._lock.release()
 
 
-def _is_one(clips: object) -> bool:
+def _is_one(clips: object) -> TypeIs[Source]:
     return isinstance(clips, str | Path | Clip | ClipArrays | ClipFeatures) or hasattr(clips, "clip_id")

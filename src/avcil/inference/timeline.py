@@ -55,10 +55,11 @@ def timeline(
     beginning, the last up to the end. Raises InputError if the file cannot be read. `source` reads the file: a
     worker process, or by default this process. `alpha` and `thresholds` as of `answer_features`.
     """
-    path, source = Path(path), source or ThisProcess()
-    spans = window_spans(duration_of(path, source.probe), window, hop)
+    path = Path(path)
+    media: MediaSource = source or ThisProcess()
+    spans = window_spans(duration_of(path, media.probe), window, hop)
     predict = partial(answer_features, state, alpha=alpha, thresholds=thresholds)
-    return _events(predict, reader, path, spans, source)
+    return _events(predict, reader, path, spans, media)
 
 
 def _events(
@@ -78,16 +79,15 @@ def _events(
         sample_rate=wanted.sample_rate,
     )
     for number, found in enumerate(windows):
-        stretch = {"start": cuts[number], "end": cuts[number + 1]}
+        event = partial(Event, start=cuts[number], end=cuts[number + 1])
         clip = Clip(clip_id="", path=path, label="?", split="test", start=found.start, end=found.end)
         try:
             features = reader.encoded(_read(clip, found))
             answer = predict(name_of(clip), features)
         except InputError as error:
-            yield Event(**stretch, label=None, probability=0.0, in_distribution=None, notes=str(error))
+            yield event(label=None, probability=0.0, in_distribution=None, notes=str(error))
             continue
-        yield Event(
-            **stretch,
+        yield event(
             label=answer.label,
             probability=answer.probability,
             in_distribution=answer.in_distribution,

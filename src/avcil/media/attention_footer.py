@@ -5,9 +5,16 @@ Pillow draws the text; its built-in font needs no file of the system. Shapes: W 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from avcil.media.attention_overlay import AttentionScale
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageDraw, ImageFont
+
+    Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 BACKGROUND, INK, SOFT = (18, 22, 27), (233, 236, 240), (154, 164, 177)
 UP, DOWN = (130, 177, 255), (255, 154, 98)
@@ -60,7 +67,14 @@ def scale_strip(width: int, scale: AttentionScale) -> np.ndarray:
     return np.asarray(image)
 
 
-def _draw_scale(image, draw, font, size: int, across: tuple[int, int], scale: AttentionScale) -> None:  # type: ignore[no-untyped-def]
+def _draw_scale(
+    image: Image.Image,
+    draw: ImageDraw.ImageDraw,
+    font: Font,
+    size: int,
+    across: tuple[int, int],
+    scale: AttentionScale,
+) -> None:
     from PIL import Image
 
     left, right = across
@@ -76,8 +90,13 @@ def _draw_scale(image, draw, font, size: int, across: tuple[int, int], scale: At
 
 
 def _draw_temporal_weights(
-    draw, font, size: int, across: tuple[int, int], temporal: np.ndarray, current: int
-) -> None:  # type: ignore[no-untyped-def]
+    draw: ImageDraw.ImageDraw,
+    font: Font,
+    size: int,
+    across: tuple[int, int],
+    temporal: np.ndarray,
+    current: int,
+) -> None:
     left, right = across
     reach = 3 * size // 2
     base = reach + size // 4

@@ -195,6 +195,7 @@ class _Reading:
 
     def _sound(self, end: float) -> Sound:
         # a file of one frame has no extent on the clock, but its sound may
+        assert self.rate is not None  # no sound is asked for otherwise
         last = end if end > self.first else float("inf")
         return read_sound(self.path, self.first, last, self.rate, self.deadline, self.timeline)
 

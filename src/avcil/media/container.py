@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import av
 import av.error
@@ -220,7 +220,7 @@ def survey(container: InputContainer) -> StreamInfo:
     )
 
 
-def _best_track(container: InputContainer, kind: str) -> Any:
+def _best_track(container: InputContainer, kind: Literal["video", "audio"]) -> Any:
     """FFmpeg's choice among several tracks; cover pictures of sound files are no video."""
     tracks = [track for track in getattr(container.streams, kind) if not track.disposition & NOT_VIDEO]
     best = container.streams.best(kind)

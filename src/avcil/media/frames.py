@@ -172,12 +172,9 @@ class TrackReader:
             if self._next is None:
                 raise MediaError(f"the video track has no frame that can be decoded{self._packets.cause()}")
             return self._next[1]
-        self._held += self._next is not None and self._is_held(moment)
-        return self._shown[1]
-
-    def _is_held(self, moment: float) -> bool:
         begin, frame = self._shown
-        return moment - begin > HELD + _length(frame, self._track)
+        self._held += self._next is not None and moment - begin > HELD + _length(frame, self._track)
+        return frame
 
     def _advance(self) -> None:
         if self._next is not None:

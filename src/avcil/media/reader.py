@@ -7,12 +7,14 @@ of memory and time for a clip; one that dies or does not answer in time is repla
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
+
+import numpy as np
 
 from avcil.errors import AvcilError, InputError
 from avcil.media.clip import ClipMedia, read_clip
@@ -66,7 +68,12 @@ class MediaSource(Protocol):
         """As `avcil.media.read_clip`."""
 
     def read_windows(
-        self, path: Path | str, spans: Sequence[tuple[float, float]], **options: Any
+        self,
+        path: Path | str,
+        spans: Sequence[tuple[float, float]],
+        *,
+        samplings: Sequence[FrameSampling],
+        **options: Any,
     ) -> Iterator[Window]:
         """As `avcil.media.windows.read_windows`."""
 
@@ -74,9 +81,24 @@ class MediaSource(Protocol):
 class ThisProcess:
     """Reads in this process, without a limit of memory."""
 
-    probe = staticmethod(probe)
-    read_clip = staticmethod(read_clip)
-    read_windows = staticmethod(read_windows)
+    def probe(self, path: Path | str) -> MediaInfo:
+        """As `avcil.media.probe`."""
+        return probe(path)
+
+    def read_clip(self, path: Path | str, **options: Any) -> ClipMedia:
+        """As `avcil.media.read_clip`."""
+        return read_clip(path, **options)
+
+    def read_windows(
+        self,
+        path: Path | str,
+        spans: Sequence[tuple[float, float]],
+        *,
+        samplings: Sequence[FrameSampling],
+        **options: Any,
+    ) -> Iterator[Window]:
+        """As `avcil.media.windows.read_windows`."""
+        return read_windows(Path(path), spans, samplings=samplings, **options)
 
 
 class ReaderProcess:
@@ -124,8 +146,14 @@ class ReaderProcess:
         also = [asdict(sampling) for sampling in options.pop("also", ())]
         reply = self._one("read_clip", Path(path), allowance, also=also, **options)
         problems = tuple(reply.value.pop("problems"))
-        parts = dict.fromkeys(("frames", "frame_times", "sound")) | reply.arrays
-        return ClipMedia(**reply.value, problems=problems, also=_further(parts), **parts)
+        return ClipMedia(
+            **reply.value,
+            problems=problems,
+            frames=reply.arrays.get("frames"),
+            frame_times=reply.arrays.get("frame_times"),
+            sound=reply.arrays.get("sound"),
+            also=_further(reply.arrays),
+        )
 
     def read_windows(
         self,
@@ -141,8 +169,9 @@ class ReaderProcess:
         with closing(self._replies("read_windows", Path(path), allowance, **options)) as replies:
             for reply in replies:
                 problems = tuple(reply.value.pop("problems"))
-                parts = dict.fromkeys(("frames", "sound")) | reply.arrays
-                yield Window(**reply.value, problems=problems, also=_further(parts), **parts)
+                frames, sound = reply.arrays.get("frames"), reply.arrays.get("sound")
+                also = _further(reply.arrays)
+                yield Window(**reply.value, problems=problems, also=also, frames=frames, sound=sound)
 
     def _one(self, operation: str, path: Path, allowance: Allowance | None, **options: Any) -> Reply:
         (reply,) = self._replies(operation, path, allowance, timeout=self._timeout(allowance), **options)
@@ -156,7 +185,7 @@ class ReaderProcess:
 
     def _replies(
         self, operation: str, path: Path, allowance: Allowance | None, **options: Any
-    ) -> Iterator[Reply]:
+    ) -> Generator[Reply]:
         """The replies that have a value; an error reply is raised."""
         request = {"operation": operation, "path": str(path), "max_packets": self.limits.packets, **options}
         try:
@@ -172,10 +201,10 @@ class ReaderProcess:
             raise MediaError(f"{path}: the reader of the clip {error}") from None
 
 
-def _further(arrays: dict[str, Any]) -> tuple[Any, ...]:
-    """Take the frames of further samplings, which the worker numbers, out of its arrays."""
+def _further(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+    """The frames of further samplings, which the worker numbers."""
     count = sum(name.startswith(ALSO) for name in arrays)
-    return tuple(arrays.pop(f"{ALSO}{number}") for number in range(count))
+    return tuple(arrays[f"{ALSO}{number}"] for number in range(count))
 
 
 def _error(path: Path, error: dict[str, str]) -> AvcilError:

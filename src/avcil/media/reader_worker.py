@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,11 @@ from avcil.workers.child import Arrays, MemoryBudget, answer_requests
 
 def main() -> None:
     """Answer requests: `reader_worker MEGABYTES SECONDS`."""
-    operations = {"probe": _probe, "read_clip": _read_clip, "read_windows": _read_windows}
+    operations: dict[str, Callable[..., Iterator[tuple[Any, Arrays]]]] = {
+        "probe": _probe,
+        "read_clip": _read_clip,
+        "read_windows": _read_windows,
+    }
     answer_requests(operations, megabytes=int(sys.argv[1]), seconds=float(sys.argv[2]))
 
 
@@ -47,7 +52,7 @@ def _read_windows(
     **options: Any,
 ) -> Iterator[tuple[Any, Arrays]]:
     pairs = [(start, end) for start, end in spans]
-    for window in read_windows(path, pairs, samplings=_samplings(samplings), **options):
+    for window in read_windows(Path(path), pairs, samplings=_samplings(samplings), **options):
         facts = {"start": window.start, "end": window.end, "problems": window.problems}
         yield facts, _present(frames=window.frames, sound=window.sound) | _numbered(window.also)
 

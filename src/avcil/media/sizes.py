@@ -6,6 +6,7 @@ Sizes are (width, height) in pixels.
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import TypeGuard
 
 MAX_STRETCH = 8
 """Pixels more oblong than this are taken for a damaged header and left as they are."""
@@ -24,9 +25,9 @@ def square_pixel_size(width: int, height: int, pixel_aspect: Fraction | None) ->
     return width, max(1, round(height / pixel_aspect))
 
 
-def plausible_aspect(pixel_aspect: Fraction | None) -> bool:
+def plausible_aspect(pixel_aspect: Fraction | None) -> TypeGuard[Fraction]:
     """Whether a pixel's width over its height is a shape that a camera or a disc would use."""
-    return bool(pixel_aspect) and Fraction(1, MAX_STRETCH) <= pixel_aspect <= MAX_STRETCH
+    return pixel_aspect is not None and Fraction(1, MAX_STRETCH) <= pixel_aspect <= MAX_STRETCH
 
 
 def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:

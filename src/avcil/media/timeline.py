@@ -119,7 +119,9 @@ def _index_reaches_end(container: InputContainer, tracks: StreamInfo) -> bool:
             if last.pos + last.size > container.size:
                 return False
             reached.append(seconds_of(last.timestamp, track.time_base) - tracks.origin)
-    return bool(reached) and max(reached) >= tracks.duration - ENDS_WITHIN
+    if not reached or tracks.duration is None:
+        return False
+    return max(reached) >= tracks.duration - ENDS_WITHIN
 
 
 _kept: OrderedDict[tuple[Any, ...], Timeline] = OrderedDict()

@@ -74,7 +74,7 @@ def _write(
             video.codec_context.thread_count = 1  # x264 decides otherwise with other numbers of threads
             video.options = {"crf": str(quality)}
             audio, blocks = None, iter(())
-            if sound is not None:
+            if sound is not None and sample_rate is not None:
                 audio = container.add_stream("aac", rate=sample_rate, layout="mono")
                 blocks = _blocks(sound, sample_rate)
             _interleave(path, container, video, audio, frames, blocks)

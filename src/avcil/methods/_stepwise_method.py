@@ -21,7 +21,7 @@ from avcil.errors import AvcilError, InputError
 from avcil.methods._views import Figures, View, views_of
 from avcil.methods.base import ClosedFormMethod
 from avcil.models import checks
-from avcil.models.base import Modality, modality_parts
+from avcil.models.base import Modality, Model, modality_parts
 
 
 def check_calibration_clips(count: int) -> None:
@@ -33,7 +33,11 @@ def check_calibration_clips(count: int) -> None:
 class StepwiseMethod(ClosedFormMethod):
     """Base of the learners that take in a step's clips together, however they came in."""
 
-    pooling: Pooling = "mean"
+    @property
+    def pooling(self) -> Pooling:
+        """What a clip's tokens are reduced to."""
+        return "mean"
+
     """What is taken of a clip's visual tokens."""
     embedding: JoinedEmbedding | None = None
     """Set when the first clips come."""
@@ -111,7 +115,7 @@ class StepwiseMethod(ClosedFormMethod):
                 f"class number {int(labels.max())} is unknown: there are {self.classes} classes. Grow first"
             )
 
-    def solve(self) -> LinearScores:
+    def solve(self) -> Model:
         self.flush()
         if self.embedding is None:
             raise AvcilError(f"method {self.name} has seen no clip yet")
@@ -190,7 +194,7 @@ class StepwiseMethod(ClosedFormMethod):
         return found
 
     @classmethod
-    def load_model(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> LinearScores:
+    def load_model(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Model:
         return LinearScores.from_config(cls.name, config, tensors)
 
 

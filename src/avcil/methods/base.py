@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
+import numpy as np
 from torch import Tensor
 
 from avcil.encoders.constants import Constants
@@ -68,6 +69,13 @@ class Batch:
 
 class ClipPool(Protocol):
     """The training clips of a step, as a method may read them. `training.data.Table` is one."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def rows_of_store(self) -> np.ndarray:
+        """(n,) row of each clip in the feature store."""
+        ...
 
     @property
     def labels(self) -> Tensor:

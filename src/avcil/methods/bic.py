@@ -19,6 +19,7 @@ from torch import Tensor
 from avcil.methods._balanced_distillation import balanced_distillation
 from avcil.methods._bias_correction import features_of, fit_corrections, held_rows, rows_without
 from avcil.methods.base import Batch, GradientMethod, Step
+from avcil.models.base import Modality
 from avcil.nn.heads import LinearHead
 from avcil.nn.network import NetworkOutput
 
@@ -43,7 +44,7 @@ class Bic(GradientMethod):
     batching = "mixed"
     uses_teacher = True
 
-    def __init__(self, options: BicOptions, *, modality: str) -> None:
+    def __init__(self, options: BicOptions, *, modality: Modality) -> None:
         super().__init__(options, modality=modality)
         self.correction = (1.0, 0.0)
         """a and b of the last step."""

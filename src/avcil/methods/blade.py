@@ -28,12 +28,12 @@ from torch import Tensor
 from avcil.closed_form.block_discriminant import BladeStatistics, BlockDiscriminant
 from avcil.closed_form.embedding import Embedding, EmbeddingConfig, Pooling
 from avcil.closed_form.joined_embedding import Block, JoinedEmbedding
-from avcil.closed_form.model import LinearHead, LinearScores
+from avcil.closed_form.model import LinearHead
 from avcil.errors import AvcilError, InputError
 from avcil.methods._saved_statistics import moments_of_format_2, saved_moments, saved_sample
 from avcil.methods._stepwise_method import StepwiseMethod, check_calibration_clips, prefixed, under
 from avcil.methods._views import Figures, View
-from avcil.models.base import Modality, modality_parts
+from avcil.models.base import Modality, Model, modality_parts
 
 PRIOR_PSI = {"audio": 1.2, "mean": 0.4, "deviation": 0.2}
 """psi of each kind of features before any class has two clips (docs/log.md)."""
@@ -139,7 +139,7 @@ class Blade(StepwiseMethod):
             return None
         return (self.head(view).inverse_temperature * left_out.scores).softmax(dim=1), left_out.labels
 
-    def solve(self) -> LinearScores:
+    def solve(self) -> Model:
         self.flush()
         if self.statistics is None:
             raise AvcilError(f"method {self.name} has not been given any clip yet")

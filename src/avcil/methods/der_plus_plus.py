@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from avcil.errors import InputError
 from avcil.methods.base import Batch, ClipPool, GradientMethod, Step
 from avcil.models import checks
+from avcil.models.base import Modality
 from avcil.nn.network import Network, NetworkOutput
 
 
@@ -44,7 +45,7 @@ class DerPlusPlus(GradientMethod):
     batching = "paired"
     keeps_exemplar_state = True
 
-    def __init__(self, options: DerOptions, *, modality: str) -> None:
+    def __init__(self, options: DerOptions, *, modality: Modality) -> None:
         super().__init__(options, modality=modality)
         self.logits = torch.zeros(0, 0)
         """(E, K), 0 beyond the classes known when they were stored."""

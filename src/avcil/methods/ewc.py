@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from avcil.errors import InputError
 from avcil.methods.base import Batch, GradientMethod, Step
 from avcil.models import checks
+from avcil.models.base import Modality
 from avcil.nn.network import NetworkOutput
 
 
@@ -44,7 +45,7 @@ class Ewc(GradientMethod):
     summary = "online EWC: holds weights by their Fisher information; keeps no exemplars (ICML 2018)"
     Options = EwcOptions
 
-    def __init__(self, options: EwcOptions, *, modality: str) -> None:
+    def __init__(self, options: EwcOptions, *, modality: Modality) -> None:
         super().__init__(options, modality=modality)
         self.fisher: dict[str, Tensor] = {}
         self.anchor: dict[str, Tensor] = {}

@@ -10,12 +10,15 @@ import sys
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from avcil.errors import InputError, unknown_name
 
+if TYPE_CHECKING:
+    from avcil.methods.base import ClosedFormMethod, Method
+
 _NOT_METHODS = {"__init__", "base", "exemplars", "registry"}
-_FROM_FILES: dict[str, type] = {}
+_FROM_FILES: dict[str, type[ClosedFormMethod]] = {}
 """By their `name`, the methods that this process loaded from files it was told of."""
 
 
@@ -27,7 +30,7 @@ def method_names() -> list[str]:
     )
 
 
-def load_method(name: str) -> type:
+def load_method(name: str) -> type[Method]:
     """The class of the method `name`, or of the one method in the Python file `name`."""
     from avcil.methods.base import ClosedFormMethod
 
@@ -45,7 +48,7 @@ def load_method(name: str) -> type:
     return method
 
 
-def method_of_kind(kind: str) -> type:
+def method_of_kind(kind: str) -> type[Method]:
     """The method whose models are of `kind`: one of avcil's, or of a file that `load_method` was given before.
 
     Never runs a file: what a model's folder says is not to be trusted so far.
@@ -63,7 +66,7 @@ def method_of_kind(kind: str) -> type:
     )
 
 
-def _only_method(module: Any, name: str) -> Any:
+def _only_method(module: Any, name: str) -> type[Method]:
     from avcil.methods.base import Method
 
     found = [
@@ -94,7 +97,7 @@ def _import_file(path: Path) -> Any:
     return module
 
 
-def parse_options(method: type, settings: Sequence[str] | Mapping[str, Any], *, name: str) -> Any:
+def parse_options(method: type[Method], settings: Sequence[str] | Mapping[str, Any], *, name: str) -> Any:
     """The method's options from `NAME=VALUE` words (or a mapping, from TOML), each checked by its type.
 
     Raises InputError for an option that the method does not have or a value that does not fit.

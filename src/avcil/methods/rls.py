@@ -15,6 +15,7 @@ scaled by the first step's clips. The compensation and the inverse temperature d
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -71,15 +72,12 @@ class Rls(StepwiseMethod):
     """The main stream, then each modality's, in the order of the embedding's blocks."""
 
     def blocks(self, vectors: int) -> list[Block]:
-        shared = {"normalise": self.scaling(to_length=True), "seed": self.seed}
-        main = EmbeddingConfig(activation="relu", features=self.options.features, **shared)
+        shared = partial(EmbeddingConfig, normalise=self.scaling(to_length=True), seed=self.seed)
+        main = shared(activation="relu", features=self.options.features)
         blocks = [(main, tuple(range(vectors)))]
         if self.options.compensation != 0:
-            small = {"activation": "tanh", "features": self.options.stream_features, **shared}
-            blocks += [
-                (EmbeddingConfig(purpose=f"compensation {number}", **small), (number,))
-                for number in range(vectors)
-            ]
+            small = partial(shared, activation="tanh", features=self.options.stream_features)
+            blocks += [(small(purpose=f"compensation {number}"), (number,)) for number in range(vectors)]
         return blocks
 
     def grow(self, count: int) -> None:

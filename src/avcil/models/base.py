@@ -22,25 +22,34 @@ def modality_parts(modality: str) -> tuple[bool, bool]:
     return "audio" in modality, "visual" in modality
 
 
-def parts_of(modality: str) -> tuple[str, ...]:
+def parts_of(modality: str) -> tuple[Literal["audio", "visual"], ...]:
     """The single modalities that it consists of.
 
     >>> parts_of("audio-visual"), parts_of("visual")
     (('audio', 'visual'), ('visual',))
     """
-    return tuple(
-        name for name, is_in in zip(("audio", "visual"), modality_parts(modality), strict=True) if is_in
-    )
+    parts: tuple[Literal["audio", "visual"], ...] = ("audio", "visual")
+    return tuple(part for part, is_in in zip(parts, modality_parts(modality), strict=True) if is_in)
 
 
 @runtime_checkable
 class Model(Protocol):
     """A model that can be asked, saved and loaded."""
 
-    kind: str
-    """Under which name `saved_models.folder` builds it again."""
-    modality: Modality
-    classes: int
+    @property
+    def kind(self) -> str:
+        """The name under which `saved_models.folder` builds it again."""
+        ...
+
+    @property
+    def modality(self) -> Modality:
+        """What it was trained on."""
+        ...
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, C."""
+        ...
 
     @property
     def answers(self) -> tuple[Modality, ...]:

@@ -147,7 +147,9 @@ class _SpatialAttention(torch.autograd.Function):
             block_keys = keys[block] if trained else keys[: block.stop - block.start]
             torch.mm(block_tokens.flatten(0, 2), projection, out=block_keys.flatten(0, 2))
             parts.append(kernel.forward(block_keys, block_tokens, bias, query[block], held))
-        total, seen, summary = (torch.cat([part[i] for part in parts]) for i in range(3))
+        total = torch.cat([part.total for part in parts])
+        seen = torch.cat([part.seen for part in parts])
+        summary = torch.cat([part.summary for part in parts])
         divergence = _divergence([part.cross for part in parts], total, tokens.shape[2])
         if trained:
             # Tokens and old maps are never changed, and no gradient goes to them; keys are lent until `ctx` is gone.
@@ -169,8 +171,10 @@ class _SpatialAttention(torch.autograd.Function):
         grad_weight, grad_bias, grad_query = torch.zeros_like(weight), weight.new_zeros(len(weight)), []
         for block, block_tokens, held in reader:
             pull = Pull(
-                *(part[block].contiguous() for part in (grad_seen, grad_summary, shared)),
-                grad_divergence[_held(grad_divergence, block, len(keys)) or slice(0)],
+                seen=grad_seen[block].contiguous(),
+                summary=grad_summary[block].contiguous(),
+                shared=shared[block].contiguous(),
+                divergence=grad_divergence[_held(grad_divergence, block, len(keys)) or slice(0)],
             )
             out = pulled.tensor[: block.stop - block.start]
             for_query, for_bias = kernel.backward(
@@ -199,8 +203,10 @@ class _Reader:
             _buffer(rows, self.blocks, self.workspace) for rows in (self.tokens, self.old_log)
         )
         for block in self.blocks:
-            held = None if self.old_log is None else _held(self.old_log, block, len(self.tokens))
-            old = None if held is None else block_of(self.old_log, held, for_old)
+            old = None
+            if self.old_log is not None:
+                held = _held(self.old_log, block, len(self.tokens))
+                old = None if held is None else block_of(self.old_log, held, for_old)
             yield block, block_of(self.tokens, block, for_tokens), old
 
 

@@ -17,9 +17,13 @@ class Head(nn.Module):
     """Scores of the classes seen so far, from a clip's feature."""
 
     kind: str
-    classes: int
     width: int
     """D"""
+
+    @property
+    @abstractmethod
+    def classes(self) -> int:
+        """Number of classes, C."""
 
     @abstractmethod
     def grow(self, count: int) -> None:

@@ -120,14 +120,14 @@ class Network(nn.Module):
         needs no map of this one.
         """
         has_audio, has_visual = modality_parts(self.modality)
-        has_audio, has_visual = has_audio and audio is not None, has_visual and visual is not None
-        audio_feature = F.relu(self.audio_projection(audio)) if has_audio else None
+        audio, visual = audio if has_audio else None, visual if has_visual else None
+        audio_feature = None if audio is None else F.relu(self.audio_projection(audio))
         visual_feature = None
         looked: dict[str, Tensor] = {}
-        if has_visual and has_audio:
+        if audio is not None and visual is not None:
             looked = self._look(audio, visual, maps=maps, old_spatial_log=old_spatial_log)
             visual_feature = F.relu(self.visual_projection(looked["attended"]))
-        elif has_visual:
+        elif visual is not None:
             mean = visual.mean(dim=(1, 2), dtype=self.visual_projection.weight.dtype)
             visual_feature = F.relu(self.visual_projection(mean))
         parts = [part for part in (audio_feature, visual_feature) if part is not None]
@@ -197,7 +197,7 @@ class Network(nn.Module):
         """A projection that the network has."""
         return self.visual_projection if "visual" in self.modality else self.audio_projection
 
-    def scores(self, audio: Tensor | None, visual: Tensor | None) -> Tensor:
+    def scores(self, audio: Tensor | None, visual: Tokens | None) -> Tensor:
         """Scores (B, C) of the classifier in use."""
         return self.classify(self(audio, visual))
 

@@ -16,6 +16,11 @@ from torch import Tensor
 from avcil.nn.workspace import BufferCheckout
 
 
+def gathered(tokens: Tokens | None) -> Tensor | None:
+    """The tokens (B, T, S, D) as one tensor; None stays None."""
+    return tokens.gather() if isinstance(tokens, TokenRows) else tokens
+
+
 class TokenRows:
     """`pool[rows]` (B, T, S, D) in `dtype`. Anything but attention that uses it as a tensor gets the gathered copy."""
 

@@ -91,8 +91,8 @@ def _accuracy_line(plot: Plot, group: RunGroup, style: str, label_place: float |
     means = [(s, spread.mean) for s, spread in enumerate(spreads)]
     parts = []
     if spreads[0].std is not None and len(spreads) > 1:
-        upper = [(s, min(1.0, x.mean + x.std)) for s, x in enumerate(spreads)]
-        lower = [(s, max(0.0, x.mean - x.std)) for s, x in enumerate(spreads)]
+        upper = [(s, min(1.0, x.mean + (x.std or 0.0))) for s, x in enumerate(spreads)]
+        lower = [(s, max(0.0, x.mean - (x.std or 0.0))) for s, x in enumerate(spreads)]
         parts.append(f'<path class="band" d="{plot.path([*upper, *lower[::-1]])}Z"/>')
     parts.append(f'<path class="line" d="{plot.path(means)}"/>')
     for s, spread in enumerate(spreads):
@@ -200,7 +200,7 @@ def calibration_chart(bins: Sequence[CalibrationBin], error: float) -> str:
     most = max(b.clips for b in bins)
     base = plot.height - plot.bottom
     for b in bins:
-        if b.clips:
+        if b.accuracy is not None and b.confidence is not None:
             x, top = plot.x(b.lower), plot.y(b.accuracy)
             title = (
                 f"confidence {100 * b.lower:.0f} to {100 * b.upper:.0f} %: {b.clips} clips, mean confidence "

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
 from avcil.reporting.charts import line_styles, sparkline
@@ -72,7 +73,7 @@ def _group_row(group: RunGroup, style: str) -> dict[str, Any]:
         "last": percent(group.spread(last)),
         "forgetting": percent(group.spread(mean_forgetting)),
         "line": Markup(sparkline([x.mean for x in group.accuracy_per_step], style)),
-        "seconds": seconds(group.spread(lambda run: run.results.seconds).mean),
+        "seconds": seconds(float(np.mean([run.results.seconds for run in group.runs]))),
         "runs": [_seed_row(run, style) for run in group.runs] if len(group.runs) > 1 else [],
     }
 

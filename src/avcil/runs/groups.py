@@ -62,16 +62,20 @@ class RunGroup:
 
     def spread(self, figure: Callable[[RunRecord], float | None]) -> Spread | None:
         """Mean and deviation of a run's figure over the group; None where it is undefined."""
-        values = [figure(run) for run in self.runs]
-        if any(value is None for value in values):
+        values = [value for run in self.runs if (value := figure(run)) is not None]
+        if len(values) < len(self.runs):
             return None
-        std = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        return Spread(mean=float(np.mean(values)), std=std, n=len(values))
+        return _spread(values)
 
     @property
     def accuracy_per_step(self) -> list[Spread]:
         """Accuracy after each step over all classes seen."""
-        return [self.spread(lambda run, s=s: run.accuracy_per_step[s]) for s in range(self.steps)]
+        return [_spread([run.accuracy_per_step[s] for run in self.runs]) for s in range(self.steps)]
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return Spread(mean=float(np.mean(values)), std=std, n=len(values))
 
 
 def average(run: RunRecord) -> float:

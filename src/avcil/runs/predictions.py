@@ -147,9 +147,15 @@ def expected_calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: 
     >>> round(expected_calibration_error([0.9, 0.9, 0.6, 0.6], [1, 0, 1, 0]), 3)
     0.25
     """
-    table = [b for b in calibration_bins(confidence, correct, bins) if b.clips]
+    table = calibration_bins(confidence, correct, bins)
     total = sum(b.clips for b in table)
-    return float(sum(b.clips / total * abs(b.accuracy - b.confidence) for b in table))
+    return float(
+        sum(
+            b.clips / total * abs(b.accuracy - b.confidence)
+            for b in table
+            if b.accuracy is not None and b.confidence is not None
+        )
+    )
 
 
 def _check(labels: Sequence[str], predicted: Sequence[str], empty: bool = False) -> None:

@@ -9,6 +9,7 @@ import ipaddress
 import secrets
 import time
 from collections import Counter, OrderedDict
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.datastructures import Headers, QueryParams
@@ -186,7 +187,7 @@ class Guard:
             raise body.refusal
 
 
-def client_of(scope: dict[str, Any]) -> str:
+def client_of(scope: Mapping[str, Any]) -> str:
     """Who sends a request, for sharing the server fairly: the address, or the network of an IPv6 address.
 
     >>> client_of({"client": ("192.0.2.7", 80)}), client_of({"client": ("2001:db8::5", 80)})
@@ -206,7 +207,7 @@ def client_of(scope: dict[str, Any]) -> str:
     return str(ipaddress.ip_network((address, 64), strict=False))
 
 
-def session_cookie(scope: dict[str, Any]) -> str:
+def session_cookie(scope: Mapping[str, Any]) -> str:
     """The name of the cookie of a session; it has the port, as browsers share cookies among ports."""
     return f"avcil-session-{(scope.get('server') or ('', 0))[1]}"
 

@@ -137,8 +137,9 @@ async def asked(service: Service, path: Path, name: str, request: gr.Request) ->
     def look() -> str:
         return render.answer_html(service.look(path), name)
 
+    scope = {} if request.request is None else request.request.scope
     try:
-        async with service.queue.async_slot(client_of(request.request.scope), _never):
+        async with service.queue.async_slot(client_of(scope), _never):
             return await run_in_threadpool(look)
     except AvcilError as error:
         return render.problem_html(words(error, path, name))

@@ -118,7 +118,7 @@ def _attention(explanation: Explanation) -> Markup:
     times = None if explanation.frame_times is None else explanation.frame_times.tolist()
     return Markup(
         attention_figure(
-            explanation.frames, times, explanation.spatial, explanation.temporal, max_frames=FRAMES
+            list(explanation.frames), times, explanation.spatial, explanation.temporal, max_frames=FRAMES
         )
     )
 

@@ -44,7 +44,7 @@ class Adam:
         slots = [self.state.setdefault(i, {}) or self._allocate(i) for i, _ in updated]
         adam(
             [parameter for _, parameter in updated],
-            [parameter.grad for _, parameter in updated],
+            [parameter.grad for _, parameter in updated if parameter.grad is not None],
             [slot["exp_avg"] for slot in slots],
             [slot["exp_avg_sq"] for slot in slots],
             [],

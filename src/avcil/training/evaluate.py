@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from avcil.models.base import Model
+from avcil.nn.network import Network
+from avcil.nn.token_rows import gathered
 from avcil.training.data import Table
 from avcil.training.distributed import ProcessGroup
 
@@ -32,8 +34,12 @@ def ask(model: Model, table: Table, team: ProcessGroup = ALONE) -> Answers:
     predicted = [torch.zeros(0, dtype=torch.int64, device=device)]
     probability = [torch.zeros(0, dtype=torch.float64, device=device)]
     with torch.inference_mode():
-        for _, taken in table.all(team.share(len(table))):
-            best = model.scores(*taken).double().softmax(dim=1).max(dim=1)
+        for _, (audio, visual) in table.all(team.share(len(table))):
+            if isinstance(model, Network):  # its attention gathers tokens block by block
+                scores = model.scores(audio, visual)
+            else:
+                scores = model.scores(audio, gathered(visual))
+            best = scores.double().softmax(dim=1).max(dim=1)
             predicted.append(best.indices)
             probability.append(best.values)
         labels = team.gather(torch.cat(predicted))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -97,7 +97,7 @@ class StepTrainer:
         validate: Validate,
         log: Callable[[Epoch], None],
         save: Callable[[StepProgress], None],
-        tick: Callable[[], None] = lambda: None,
+        tick: Callable[[], object] = lambda: None,
         checkpoint_seconds: float = math.inf,
         clips_at_once: int | None = None,
         team: ProcessGroup | None = None,
@@ -144,7 +144,7 @@ class StepTrainer:
             step.network.load_state_dict(progress.best)
         return progress
 
-    def _epoch(self, optimizer: Adam, trainable: list[Tensor], progress: StepProgress) -> None:
+    def _epoch(self, optimizer: Adam, trainable: Sequence[Tensor], progress: StepProgress) -> None:
         step, epoch = self.step, progress.epoch
         sums: dict[str, Tensor] = {}  # stay on the device: asking for a number would wait for it
         count = 0

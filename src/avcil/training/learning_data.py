@@ -62,7 +62,7 @@ class LearningData(ABC):
         store: LabeledFeatures,
         benchmark: Steps,
         *,
-        modality: str,
+        modality: Modality,
         device_config: DeviceConfig,
         whole_tokens: bool = False,
         watch: Timer | None = None,

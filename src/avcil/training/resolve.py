@@ -14,7 +14,7 @@ from avcil.datasets.published import PublishedBenchmark, load_published
 from avcil.datasets.split_files import SplitClip
 from avcil.errors import InputError
 from avcil.features import FeatureStore
-from avcil.methods.base import GradientMethod
+from avcil.methods.base import GradientMethod, Method
 from avcil.methods.exemplars import ExemplarMemory
 from avcil.methods.registry import load_method, parse_options
 from avcil.runs.run_config import RunConfig
@@ -28,7 +28,7 @@ from avcil.training.distributed import ProcessGroup
 class Resolved:
     """A configuration, understood and checked against its store."""
 
-    method_class: type
+    method_class: type[Method]
     device_config: DeviceConfig
     options: Any
     clips: Mapping[str, SplitClip] | None
@@ -87,7 +87,7 @@ def resolve(config: TrainConfig, store: FeatureStore) -> Resolved:
     )
 
 
-def device_config_of(config: TrainConfig, method_class: type) -> DeviceConfig:
+def device_config_of(config: TrainConfig, method_class: type[Method]) -> DeviceConfig:
     """Where and in which numbers the run computes; raises InputError for what the method cannot use."""
     if issubclass(method_class, GradientMethod):
         return DeviceConfig.of(ProcessGroup.own_device(config.device), config.precision)

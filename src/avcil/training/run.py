@@ -206,7 +206,7 @@ class Run:
                 validate=lambda model: None if validation is None else self._validate(model, validation),
                 log=log,
                 save=lambda p: self._save_progress(index, p),
-                tick=lambda: bar.update(),
+                tick=bar.update,
                 progress=progress,
             )
             model = self.learner.learn(index, hooks)
@@ -256,16 +256,18 @@ class Run:
 
     def _test(self, index: int, model: Model) -> tuple[list[float], list[int]]:
         """Accuracy on each task's test clips and their number, predictions written."""
-        row, sizes, lines = [], [], []
+        row: list[float] = []
+        sizes: list[int] = []
+        lines: list[tuple[str, str, str, float]] = []
         for task in range(index + 1):
             correct = []
             for modality, rows in self.data.test_rows(task, model.answers).items():
                 answers = ask(model, self.data.table(rows, once=True, modality=modality), self.team)
                 correct.append(answers.correct)
                 lines += self._prediction_lines(rows, answers)
-            correct = torch.cat(correct)
-            row.append(float(correct.double().mean()))
-            sizes.append(len(correct))
+            all_correct = torch.cat(correct)
+            row.append(float(all_correct.double().mean()))
+            sizes.append(len(all_correct))
         self.directory.write_predictions(index, lines)
         return row, sizes
 

@@ -12,7 +12,7 @@ from avcil.datasets import Benchmark
 from avcil.datasets.split_files import SplitClip
 from avcil.errors import InputError
 from avcil.features import FeatureStore, StoredClip
-from avcil.models.base import modality_parts, parts_of
+from avcil.models.base import Modality, modality_parts, parts_of
 from avcil.training.device_config import DeviceConfig
 from avcil.training.learning_data import LearningData
 from avcil.training.timer import Timer
@@ -35,7 +35,7 @@ class TaskData(LearningData):
         store: FeatureStore,
         benchmark: Benchmark,
         *,
-        modality: str,
+        modality: Modality,
         device_config: DeviceConfig,
         clips: Mapping[str, SplitClip] | None = None,
         whole_tokens: bool = False,
@@ -97,7 +97,7 @@ class TaskData(LearningData):
         """Store rows of the clips, of all tasks, that lack a part of the modality; nothing is learnt from them."""
         return sorted(row for (s, _), rows in self._incomplete.items() if s == split for row in rows)
 
-    def test_rows(self, task: int, answers: Sequence[str]) -> dict[str, list[int]]:
+    def test_rows(self, task: int, answers: Sequence[str]) -> dict[Modality, list[int]]:
         """Store rows of a task's test clips that a model can answer for, by the modality that it answers from.
 
         Args:

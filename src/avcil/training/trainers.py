@@ -20,6 +20,7 @@ from avcil.methods.base import ClosedFormMethod, GradientMethod, Step
 from avcil.methods.exemplars import ExemplarMemory, choose_by_herding, choose_random
 from avcil.models.base import Model
 from avcil.nn.network import Network
+from avcil.nn.token_rows import gathered
 from avcil.runs.records import Epoch, StepProgress, StepSummary
 from avcil.saved_models.learning_settings import LearningSettings
 from avcil.training.data import Table
@@ -70,7 +71,7 @@ class Hooks:
         validate: Callable[[Model], float | None],
         log: Callable[[Epoch], None],
         save: Callable[[StepProgress], None],
-        tick: Callable[[], None],
+        tick: Callable[[], object],
         progress: StepProgress | None,
     ) -> None:
         self.validate, self.log, self.save, self.tick, self.progress = validate, log, save, tick, progress
@@ -283,7 +284,7 @@ class GradientLearner:
 class ClosedFormLearner:
     """Statistics that a step is added to in one pass."""
 
-    memory = None
+    memory: ExemplarMemory | None = None
     validation_chooses = False
 
     def __init__(self, method: ClosedFormMethod, data: LearningData, settings: LearningSettings) -> None:
@@ -297,7 +298,7 @@ class ClosedFormLearner:
         self.method.grow(len(self.data.benchmark.steps[index]))
         table = self.data.table(self.data.rows("train", index))
         for rows, (audio, visual) in table.all():
-            self.method.observe(audio, visual, table.labels[rows])
+            self.method.observe(audio, gathered(visual), table.labels[rows])
         model = self.method.solve()
         accuracy = hooks.validate(model)
         report = dict(sorted(self.method.report().items()))  # restored figures come in another order

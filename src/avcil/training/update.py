@@ -96,7 +96,7 @@ class UpdateFeatures:
 
     @property
     def visual_shape(self) -> tuple[int, int, int] | None:
-        return None if self._visual is None else self._visual.shape[1:]  # type: ignore[return-value]
+        return None if self._visual is None else self._visual.shape[1:]
 
     def parts(self, modality: str) -> tuple[Part, ...]:
         """None: what a method needs to know of them is in its saved statistics."""
@@ -206,8 +206,9 @@ def load_statistics(method: ClosedFormMethod, learning: LearningState) -> None:
     """Give a method its saved statistics; InputError if they are not its own, or of other classes."""
     method.load(dict(learning.tensors))
     classes = sum(map(len, learning.steps))
-    if getattr(method, "classes", classes) != classes:
-        raise InputError(f"the saved statistics are of {method.classes} classes, the model knows {classes}")
+    saved = getattr(method, "classes", classes)
+    if saved != classes:
+        raise InputError(f"the saved statistics are of {saved} classes, the model knows {classes}")
 
 
 def _check(
@@ -274,6 +275,7 @@ def kept_by(learner: Learner, data: LearningData) -> dict[str, Any]:
     """`exemplars` and `tensors` of the learning state that a learner leaves."""
     if isinstance(learner, ClosedFormLearner):
         return {"exemplars": {}, "tensors": learner.tensors()}
+    assert isinstance(learner, GradientLearner)
     own = learner.method_tensors()
     if learner.memory is None:
         return {"exemplars": {}, "tensors": own}

@@ -89,7 +89,7 @@ def _fetch_checked(transfer: Transfer, patience: RetryPolicy, otherwise: str) ->
         transfer.discard()
         if last:
             raise AvcilError(
-                f"{transfer.url} arrived twice with other bytes than published (SHA-256 {found[:16]}…, not "
+                f"{transfer.url} arrived twice with other bytes than published (SHA-256 {str(found)[:16]}…, not "
                 f"{str(transfer.sha256)[:16]}…): something on the way changes it, or the mirror is wrong. "
                 f"Nothing was kept. {otherwise}".rstrip()
             )

@@ -7,13 +7,14 @@ cannot be written as UTF-8, and no deep nesting. So what was read can be compare
 from __future__ import annotations
 
 import errno
+import io
 import json
 import math
 import os
 import re
 import stat
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, NoReturn
 
 from avcil.errors import InputError
 
@@ -24,7 +25,7 @@ DEEPEST = 64
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-def open_regular(path: Path | str, *, follow: bool = True) -> BinaryIO:
+def open_regular(path: Path | str, *, follow: bool = True) -> io.BufferedReader:
     """Open a regular file for reading; it never waits, as opening a pipe or a device could.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ AHEAD = 2
 
 def ahead(
     asked: Iterable[Asked], do: Callable[[Asked], Done], *, workers: int = 1, depth: int = AHEAD
-) -> Iterator[Done]:
+) -> Generator[Done]:
     """`do` of each of `asked`, in order, at most `depth` of them before they are wanted, by `workers` threads.
 
     An error of `do` is raised where its result would have come.

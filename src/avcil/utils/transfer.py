@@ -120,7 +120,8 @@ class Transfer:
             match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", "").strip())
             if not match or int(match[1]) != self.here:
                 self._start_again("the server sent another part of the file than asked for")
-            start, total = int(match[1]), int(match[2])
+            start = int(match[1])
+            total: int | None = int(match[2])
         else:
             start, length = 0, response.headers.get("Content-Length", "")
             total = int(length) if length.isdecimal() else None

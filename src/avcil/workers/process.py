@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -118,7 +118,7 @@ class WorkerProcess:
                 start_new_session=True,  # Ctrl-C is for the parent, which decides what to do
             )
 
-    def call(self, request: Mapping[str, Any], allowance: Allowance) -> Iterator[Reply]:
+    def call(self, request: Mapping[str, Any], allowance: Allowance) -> Generator[Reply]:
         """Send a request and yield its replies.
 
         A generator that is closed before its last reply ends the process, since the rest of the replies would
@@ -190,7 +190,7 @@ class WorkerProcess:
                 if left < 0:
                     raise ValueError("more bytes than a reply may contain")
                 arrays[name] = np.empty(shape, dtype)
-                self._fill(memoryview(arrays[name].reshape(-1).view(np.uint8)), allowance)
+                self._fill(arrays[name].reshape(-1).view(np.uint8).data, allowance)
             reply = Reply(head["value"], arrays, head.get("error"))
             return reply, bool(head.get("more")), bool(head.get("is_last"))
         except (ValueError, KeyError, TypeError, AttributeError) as error:

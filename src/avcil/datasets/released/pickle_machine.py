@@ -117,9 +117,10 @@ class Machine:
         if name in self.names:
             raise UnsupportedPickle(f"holds the clip {name!r} twice")
         self.names.add(name)
-        values = array.to_numpy()
-        self.held -= array.data.size
-        array.data.data = None  # the memo still points here: let it not keep the bytes alive
+        values, buffer = array.to_numpy(), array.data
+        assert buffer is not None  # to_numpy checks it
+        self.held -= buffer.size
+        buffer.data = None  # the memo still points here: let it not keep the bytes alive
         self.stack[-1] = EMITTED
         return name, values
 
@@ -227,7 +228,7 @@ class Machine:
 
     # -- operations ------------------------------------------------------------------------------------
 
-    def known_operations(self) -> dict[bytes, Callable[[], None]]:
+    def known_operations(self) -> dict[bytes, Callable[[], object]]:
         """What each operation of the pickle language does, as far as plain data needs them."""
         push, number = self.push, self.number
         return {

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -68,7 +68,7 @@ class PickledType:
     """A dtype under way: its name, then its byte order."""
 
     code: str
-    order: str = "="
+    order: Literal["<", ">", "=", "|"] = "="
 
     def to_numpy(self) -> np.dtype:
         """The numeric dtype meant."""
@@ -122,7 +122,7 @@ class PickledArray:
         """The numbers, sharing memory with the bytes that were read."""
         if self.data is None or self.kind is None or self.shape is None:
             raise UnsupportedPickle("holds an array that is not made of numbers")
-        order = "F" if self.fortran else "C"
+        order: Literal["F", "C"] = "F" if self.fortran else "C"
         return np.frombuffer(self.data.take_bytes(), self.kind.to_numpy()).reshape(self.shape, order=order)
 
 

@@ -62,7 +62,7 @@ def stream_arrays(
 def _buffered(file: BinaryIO) -> BinaryIO:
     if isinstance(file, io.BufferedReader | io.BytesIO):
         return file
-    return io.BufferedReader(file, MIB)  # type: ignore[arg-type]
+    return io.BufferedReader(file, MIB)  # type: ignore[type-var]  # typeshed asks for a RawIOBase
 
 
 def skip_npy_header(file: BinaryIO, where: str) -> None:

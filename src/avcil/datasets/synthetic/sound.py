@@ -27,10 +27,11 @@ def play_sound(scene: Scene) -> np.ndarray:
 def _bell(thing: Thing, time: np.ndarray, pitch: float, random: np.random.Generator) -> np.ndarray:
     """A stroke at every landing."""
     since = _seconds_since(thing, time, first=0.0, every=1.0)
-    return sum(
+    partials = [
         strength * np.sin(2 * np.pi * 520 * pitch * ratio * since) * np.exp(-decay * since)
         for ratio, strength, decay in BELL_PARTIALS
-    )
+    ]
+    return np.sum(partials, axis=0)
 
 
 def _rattle(thing: Thing, time: np.ndarray, pitch: float, random: np.random.Generator) -> np.ndarray:
@@ -62,7 +63,7 @@ def _horn(thing: Thing, time: np.ndarray, pitch: float, random: np.random.Genera
 
 def _seconds_since(thing: Thing, time: np.ndarray, *, first: float, every: float) -> np.ndarray:
     """Seconds since the last event, events being at cycles `first`, `first + every`, ..."""
-    return (thing.cycles(time) - first) % every * thing.period
+    return np.asarray((thing.cycles(time) - first) % every * thing.period)
 
 
 PLAYERS = {"bell": _bell, "rattle": _rattle, "whistle": _whistle, "horn": _horn}

@@ -36,7 +36,7 @@ class HuggingFaceAudio(HuggingFaceModel, AudioEncoder):
     """`hf:NAME_OR_FOLDER`; rate, mean and deviation are those of the file that comes with the model, else
     those published with its family."""
 
-    name: ClassVar[str] = "hf-audio"
+    name: str = "hf-audio"
     info: ClassVar[EncoderInfo] = EncoderInfo(
         license="of the model",
         purpose="any audio model of the families in docs/encoders.md",
@@ -44,7 +44,7 @@ class HuggingFaceAudio(HuggingFaceModel, AudioEncoder):
         needs_source=True,
     )
     version: ClassVar[int] = 1
-    libraries: ClassVar[tuple[str, ...]] = ("transformers", "safetensors")
+    libraries: tuple[str, ...] = ("transformers", "safetensors")
 
     def __init__(self, *, source: str = "", device: str | None = None) -> None:
         """
@@ -83,12 +83,12 @@ class HuggingFaceAudio(HuggingFaceModel, AudioEncoder):
         if run is None:
             return super().encode_with_tokens(clips)
         vectors = [np.zeros((0, self.width), np.float32)]
-        tokens = [np.zeros((0, self.token_count, self.width), np.float32)]
+        tokens = [np.zeros((0, self.token_count or 0, self.width), np.float32)]
         for begin in range(0, len(clips), AT_ONCE):
             with inference(self.device, self.precision):
-                pair = run(self._model, self._inputs(clips[begin : begin + AT_ONCE]))
-            for parts, part in zip((vectors, tokens), pair, strict=True):
-                parts.append(part.float().cpu().numpy())
+                vector, token = run(self._model, self._inputs(clips[begin : begin + AT_ONCE]))
+            vectors.append(vector.float().cpu().numpy())
+            tokens.append(token.float().cpu().numpy())
         return np.concatenate(vectors), np.concatenate(tokens)
 
     def _inputs(self, clips: Sequence[np.ndarray]) -> Tensor:

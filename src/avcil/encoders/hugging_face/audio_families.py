@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from avcil.encoders.hugging_face.loading import need_transformers
+from avcil.encoders.hugging_face.loading import TransformersModel, need_transformers
 from avcil.encoders.kaldi_fbank import fbank, fitted
 from avcil.errors import InputError, unknown_name
 
@@ -30,7 +30,7 @@ class SoundFamily:
     """The class of transformers that reads the weights."""
     preparation: Callable[[Settings, Any], Prepare]
     """From the model's preprocessor settings and configuration to its `prepare`."""
-    run: Callable[[nn.Module, Tensor, list[int]], Tensor]
+    run: Callable[[TransformersModel, Tensor, list[int]], Tensor]
     """Model, inputs (B, ...) and the clips' numbers of samples to vectors (B, D)."""
     coverage: str
     """How much of a sound it hears and what its vector is, in words for the fingerprint."""
@@ -45,7 +45,7 @@ class SoundFamily:
     may_lack: tuple[str, ...] = ()
     token_count: Callable[[Any], int] | None = None
     """From the configuration to P, for families that can give the tokens behind the vector."""
-    run_with_tokens: Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]] | None = None
+    run_with_tokens: Callable[[TransformersModel, Tensor], tuple[Tensor, Tensor]] | None = None
     """Model and inputs (B, ...) to vectors (B, D), as `run` gives them, and tokens (B, P, D)."""
 
 
@@ -55,7 +55,7 @@ def _ast_patches(config: Any) -> int:
     return across * down
 
 
-def _run_ast_with_tokens(model: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
+def _run_ast_with_tokens(model: TransformersModel, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """The patches' states follow those of the class and distillation tokens."""
     given = model(input_values=inputs)
     return given.pooler_output, given.last_hidden_state[:, 2:]
@@ -115,26 +115,30 @@ def _pe_audio(settings: Settings, config: Any) -> Prepare:
     return prepare
 
 
-def _run_clap(model: nn.Module, inputs: Tensor, samples: list[int]) -> Tensor:
+def _run_clap(model: TransformersModel, inputs: Tensor, samples: list[int]) -> Tensor:
     longer = torch.zeros(len(inputs), 1, dtype=torch.bool, device=inputs.device)
     return model(input_features=inputs, is_longer=longer).audio_embeds
 
 
-def _run_whisper(model: nn.Module, inputs: Tensor, samples: list[int]) -> Tensor:
+def _run_whisper(model: TransformersModel, inputs: Tensor, samples: list[int]) -> Tensor:
     """The mean over the states of 20 ms that the sound reaches; the rest of 30 seconds is silence."""
     states = model.get_encoder()(inputs).last_hidden_state  # (B, 1500, D)
     heard = [min(states.shape[1], max(1, -(-count // 320))) for count in samples]
     return torch.stack([clip[:count].mean(dim=0) for clip, count in zip(states, heard, strict=True)])
 
 
-WAVE = {
-    "preparation": _wave,
-    "run": lambda model, inputs, samples: model(inputs).last_hidden_state.mean(dim=1),
-    "coverage": "all of it; the mean over time of the last hidden state",
-    "defaults": {"sampling_rate": 16_000, "do_normalize": True},
-    "of_any_length": True,
-    "may_lack": ("masked_spec_embed",),
-}
+def _wave_family(model: str) -> SoundFamily:
+    return SoundFamily(
+        model=model,
+        preparation=_wave,
+        run=lambda model, inputs, samples: model(inputs).last_hidden_state.mean(dim=1),
+        coverage="all of it; the mean over time of the last hidden state",
+        defaults={"sampling_rate": 16_000, "do_normalize": True},
+        of_any_length=True,
+        may_lack=("masked_spec_embed",),
+    )
+
+
 CLAP = SoundFamily(
     model="ClapAudioModelWithProjection",
     preparation=_clap,
@@ -163,9 +167,9 @@ FAMILIES: dict[str, SoundFamily] = {
         defaults={"sampling_rate": 16_000},
         width="d_model",
     ),
-    "wav2vec2": SoundFamily(model="Wav2Vec2Model", **WAVE),
-    "hubert": SoundFamily(model="HubertModel", **WAVE),
-    "wavlm": SoundFamily(model="WavLMModel", **WAVE),
+    "wav2vec2": _wave_family("Wav2Vec2Model"),
+    "hubert": _wave_family("HubertModel"),
+    "wavlm": _wave_family("WavLMModel"),
     "pe_audio_video": SoundFamily(
         model="PeAudioEncoder",
         preparation=_pe_audio,

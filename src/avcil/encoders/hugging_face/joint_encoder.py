@@ -52,7 +52,7 @@ class HuggingFaceJoint(HuggingFaceModel, JointEncoder):
     """`hf:NAME_OR_FOLDER` of the family PE-AV; the preprocessing of frames and sound is that of the visual and the
     audio encoder of the same model."""
 
-    name: ClassVar[str] = "hf-joint"
+    name: str = "hf-joint"
     info: ClassVar[EncoderInfo] = EncoderInfo(
         license="of the model",
         purpose="PE-AV: frames and sound in one network (--joint)",
@@ -60,7 +60,7 @@ class HuggingFaceJoint(HuggingFaceModel, JointEncoder):
         needs_source=True,
     )
     version: ClassVar[int] = 1
-    libraries: ClassVar[tuple[str, ...]] = ("transformers", "safetensors")
+    libraries: tuple[str, ...] = ("transformers", "safetensors")
 
     def __init__(self, *, source: str = "", frames: int = 8, device: str | None = None) -> None:
         """

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
@@ -149,9 +149,19 @@ def load_settings(source: Source, *names: str) -> dict[str, Any] | None:
     return None
 
 
+class TransformersModel(torch.nn.Module):
+    """The type of a model of the package transformers: its layers and its `config` differ between families."""
+
+    config: Any
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+
 def load_model(
     source: Source, class_name: str, config: Any, *, may_lack: Sequence[str] = (), **options: Any
-) -> torch.nn.Module:
+) -> TransformersModel:
     """The frozen model in float32, attention computed by torch's fused operator where the model can.
 
     :param may_lack: parts of weight names that no output of an encoder depends on.
@@ -203,10 +213,11 @@ def state_hash(model: torch.nn.Module) -> str:
 class HuggingFaceModel(Placed):
     """What the encoders of sound and of vision remember alike of their model."""
 
-    name: ClassVar[str]
+    name: str
     version: ClassVar[int]
     source: Source
     model_type: str
+    _model: TransformersModel
     options: dict[str, Any]
 
     def _lasting(self, source: str) -> str:
@@ -235,8 +246,9 @@ class HuggingFaceModel(Placed):
 
 def square(value: int | Sequence[int] | Mapping[str, int], what: str) -> int:
     """The side of a square that a configuration gives as one number or two equal ones."""
-    values = value.values() if isinstance(value, Mapping) else value
-    sides = {value} if isinstance(value, int) else set(values)
+    if isinstance(value, int):
+        return value
+    sides = set(value.values() if isinstance(value, Mapping) else value)
     if len(sides) != 1:
         raise InputError(f"the model's {what} is {value}; only square ones can be used")
     return int(sides.pop())

@@ -51,7 +51,7 @@ class HuggingFaceVisual(HuggingFaceModel, VisualEncoder):
     comes with the model, else those published for its family.
     """
 
-    name: ClassVar[str] = "hf"
+    name: str = "hf"
     info: ClassVar[EncoderInfo] = EncoderInfo(
         license="of the model",
         purpose="any video or image model of the families in docs/encoders.md",
@@ -59,7 +59,7 @@ class HuggingFaceVisual(HuggingFaceModel, VisualEncoder):
         needs_source=True,
     )
     version: ClassVar[int] = 1
-    libraries: ClassVar[tuple[str, ...]] = ("transformers", "safetensors")
+    libraries: tuple[str, ...] = ("transformers", "safetensors")
     families: ClassVar[tuple[str, ...]] = tuple(FAMILIES)
 
     def __init__(
@@ -150,7 +150,7 @@ class VideoMAE(HuggingFaceVisual):
     pixels.
     """
 
-    name: ClassVar[str] = "videomae-base"
+    name: str = "videomae-base"
     info: ClassVar[EncoderInfo] = EncoderInfo(
         license="CC-BY-NC-4.0",
         purpose="actions in videos, self-supervised; the encoder of the AV-CIL paper",

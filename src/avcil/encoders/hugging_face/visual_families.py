@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from avcil.encoders.hugging_face.loading import need_transformers
+from avcil.encoders.hugging_face.loading import TransformersModel, need_transformers
 from avcil.errors import InputError, unknown_name
 
-Adapter = Callable[[nn.Module, Tensor], Tensor]
+Adapter = Callable[[TransformersModel, Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class VisionFamily:
     """The configuration's field for the frames that one time slice takes; None: one."""
     frames: str | None = None
     """The configuration's field for the number of frames of a video model."""
-    fit: str = "squash"
+    fit: Literal["crop", "squash"] = "squash"
     normalization: str = "half"
     own_side: bool = False
     """Whether the model takes frames of other sizes than its configuration names."""
@@ -54,26 +54,26 @@ def _after(prefix: int) -> Adapter:
     return lambda model, pixels: model(pixel_values=pixels).last_hidden_state[:, prefix:]
 
 
-def _after_registers(model: nn.Module, pixels: Tensor) -> Tensor:
+def _after_registers(model: TransformersModel, pixels: Tensor) -> Tensor:
     tokens = model(pixel_values=pixels).last_hidden_state
     return tokens[:, 1 + model.config.num_register_tokens :]
 
 
-def _unmasked(model: nn.Module, pixels: Tensor) -> Tensor:
+def _unmasked(model: TransformersModel, pixels: Tensor) -> Tensor:
     """ViTMAE shuffles its tokens by noise and drops most of them; ascending noise leaves them in order."""
     side = pixels.shape[-1] // model.config.patch_size
     noise = torch.arange(side * side, device=pixels.device, dtype=torch.float32).expand(len(pixels), -1)
     return model(pixel_values=pixels, noise=noise).last_hidden_state[:, 1:]
 
 
-def _time_major(model: nn.Module, pixels: Tensor) -> Tensor:
+def _time_major(model: TransformersModel, pixels: Tensor) -> Tensor:
     """TimeSformer keeps the frames of a place together; here a frame's places stay together."""
     tokens = model(pixel_values=pixels).last_hidden_state[:, 1:]  # (B, S * F, D)
     frames = pixels.shape[1]
     return tokens.unflatten(1, (-1, frames)).transpose(1, 2).flatten(1, 2)
 
 
-def _pe_video(model: nn.Module, pixels: Tensor) -> Tensor:
+def _pe_video(model: TransformersModel, pixels: Tensor) -> Tensor:
     """The states of the frames after the layers that look across time."""
     return model(pixel_values_videos=pixels).last_hidden_state
 
@@ -93,11 +93,11 @@ def _pe_video_config(whole: Any, written: Mapping[str, Any]) -> Any:
     return config
 
 
-def _vjepa(model: nn.Module, pixels: Tensor) -> Tensor:
+def _vjepa(model: TransformersModel, pixels: Tensor) -> Tensor:
     return model(pixel_values_videos=pixels, skip_predictor=True).last_hidden_state
 
 
-def _patches_of_any_shape(model: nn.Module, pixels: Tensor) -> Tensor:
+def _patches_of_any_shape(model: TransformersModel, pixels: Tensor) -> Tensor:
     """SigLIP 2 of flexible resolution takes patches, colors last, and the grid that they form."""
     patch = model.config.patch_size
     grid = pixels.shape[-1] // patch

@@ -43,6 +43,8 @@ class Kernel(Protocol):
     Each function is one pass over the tokens.
     """
 
+    __name__: str
+
     def forward(
         self, keys: Tensor, tokens: Tensor, bias: Tensor, query: Tensor, old_log: Tensor | None
     ) -> Sums:
