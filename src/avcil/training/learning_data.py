@@ -10,6 +10,7 @@ from typing import Protocol
 from avcil.encoders.constants import Constants
 from avcil.encoders.parts import Part
 from avcil.features import StoredClip
+from avcil.models.base import Modality
 from avcil.training.data import Features, Table
 from avcil.training.device_config import DeviceConfig
 from avcil.training.memory_pool import Budget
