@@ -12,7 +12,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from avcil.experiments.plan import PlannedRun
 from avcil.experiments.runner import Job, Outcome
 from avcil.utils.ray_cluster import connected, need_ray
 
@@ -43,7 +42,7 @@ class RayRunner:
                     )
 
 
-def _as_json(run: PlannedRun) -> str:
+def _as_json(run: Job) -> str:
     """A run's configuration with absolute paths, since workers stand elsewhere."""
     value = {
         key: item.absolute() if isinstance(item, Path) else item for key, item in asdict(run.config).items()

@@ -117,6 +117,6 @@ def _draw_temporal_weights(
         draw.rectangle(box, fill=color if number == current else dim)
     draw.line([(left, base), (right, base)], fill=SOFT)
     text = f"{percents[current]:.1f} % ({differences[current]:+z.1f})"
-    small = {"fill": SOFT, "font": font, "anchor": "ma"}
-    draw.text(((left + right) / 2, base + reach + 1), text, fill=INK, font=font, anchor="ma")
-    draw.text(((left + right) / 2, base + reach + 1.3 * size), "temporal weight", **small)
+    middle = (left + right) / 2
+    draw.text((middle, base + reach + 1), text, fill=INK, font=font, anchor="ma")
+    draw.text((middle, base + reach + 1.3 * size), "temporal weight", fill=SOFT, font=font, anchor="ma")

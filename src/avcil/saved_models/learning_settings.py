@@ -12,7 +12,7 @@ from avcil.methods.base import Method
 from avcil.methods.exemplars import ExemplarMemory
 from avcil.methods.registry import parse_options
 from avcil.models import checks
-from avcil.models.base import MODALITIES
+from avcil.models.base import MODALITIES, Modality
 
 COUNTS = ("epochs", "batch_size", "exemplar_batch_size")
 PRECISIONS = ("float32", "bfloat16", "float64")
@@ -26,7 +26,7 @@ class LearningSettings:
     method: str
     """A method's name, or the Python file that defines it."""
     method_options: Mapping[str, Any]
-    modality: str
+    modality: Modality
     seed: int
     memory: int | None = None
     """Exemplars in total; at most one of this and `memory_per_class` is given."""
@@ -68,7 +68,8 @@ class LearningSettings:
         for name, kind in (("method", str), ("method_options", dict)):
             if not isinstance(checks.entry(value, name), kind):
                 raise InputError(f"{name} is {value[name]!r:.60}; it must be a {kind.__name__}")
-        return cls(**{field.name: value.get(field.name) for field in fields(cls)})
+        checked: dict[str, Any] = {field.name: value.get(field.name) for field in fields(cls)}
+        return cls(**checked)
 
     def for_update(self) -> LearningSettings:
         """The settings of a further step: it ends with its last epoch, since a model keeps no validation clips."""

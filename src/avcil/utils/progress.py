@@ -61,7 +61,7 @@ class Progress(tqdm):
         )
 
     @staticmethod
-    def status_printer(file: TextIO) -> Callable[[str], None]:
+    def status_printer(file: TextIO) -> Callable[[str], None]:  # type: ignore[override]  # always a text file
         """How tqdm writes its text."""
         if file.isatty():
             return tqdm.status_printer(file)

@@ -56,7 +56,7 @@ class Machine:
         self.result: Any = MISSING
         self.held = 0
         self.position = 0
-        self.operations: dict[int, Callable[[], None]] = {
+        self.operations: dict[int, Callable[[], object]] = {
             code[0]: do for code, do in self.known_operations().items()
         }
 
