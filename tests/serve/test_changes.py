@@ -18,6 +18,7 @@ import pytest
 from avcil.inference import Recognizer
 from avcil.saved_models.folder import load_saved
 from avcil.serve.incoming import Upload
+from avcil.serve.render_teaching import teaching_html, undo_label, undone_html
 from avcil.serve.service import Service
 from avcil.serve.work_folder import WorkFolder
 
@@ -379,3 +380,17 @@ def test_a_state_of_an_earlier_version(run, new_clips, tmp_path):
     service = Service(run, work=tmp_path / "work")
     assert service.recognizer.classes_[-1] == "barn owl"
     service.close()
+
+
+def test_the_page_lists_changes_in_words():
+    """Each kind of change is listed, names are escaped, and Undo names the last change."""
+    taught = {"number": 1, "label": "owl", "learnt": 3, "held_out": []}
+    result = {"accuracy_before": 0.5, "accuracy_after": 1.0, "test_clips": 4, "notes": []}
+    renamed = {"number": 2, "kind": "rename", "label": "owl", "new_label": "<b>", "result": result}
+    shown = teaching_html(None, [taught, renamed])
+    assert "“owl” renamed to “&lt;b&gt;”" in shown
+    assert "3 clips" in shown
+    assert "100 %" in shown.replace("\N{NO-BREAK SPACE}", " ")
+    assert undo_label([taught, renamed]) == "Undo: “owl” renamed to “<b>”"
+    assert undo_label([taught]) == "Undo “owl”"
+    assert "Undone: “owl” renamed to “&lt;b&gt;”; the model is as it was" in undone_html(renamed)

@@ -25,6 +25,11 @@ def kind_of(entry: dict[str, Any]) -> str:
     return str(entry.get("kind", TEACH))
 
 
+def is_teaching(entry: dict[str, Any]) -> bool:
+    """Whether an entry is a teaching."""
+    return kind_of(entry) == TEACH
+
+
 def current_label(label: str, later: Sequence[dict[str, Any]]) -> str | None:
     """The name that a class has now.
 

@@ -58,7 +58,7 @@ def teach_tab(page: gr.Blocks, service: Service, top: gr.HTML) -> None:
             undone = service.undo()
         except AvcilError as error:
             return problem_html(str(error))
-        return render.undone_html(undone["label"])
+        return render.undone_html(undone)
 
     look = _look(service)
     shown = [status, top, start, undo, seen]
@@ -109,7 +109,7 @@ def _look(service: Service) -> Any:
             header(service),
             gr.update(value="Training …" if learning else "Teach", interactive=not learning),
             gr.update(
-                value=f"Undo “{sittings[-1]['label']}”" if sittings else "Undo",
+                value=render.undo_label(sittings),
                 visible=bool(sittings),
                 interactive=not learning,
             ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from avcil.serve.entries import describe, is_teaching
 from avcil.serve.render import PARTS, part, percent
 from avcil.serve.teaching import Teaching
 from avcil.utils.templates import render
@@ -24,8 +25,28 @@ def teaching_html(teaching: Teaching | None, sittings: Sequence[dict[str, Any]])
     if teaching is not None and teaching.sitting is not None and teaching.sitting not in numbers:
         teaching = None  # it was undone
     latest = list(reversed(sittings[-LISTED:]))
+    newer = ""
+    if latest and not is_teaching(latest[0]) and (teaching is None or teaching.result is not None):
+        teaching, newer = None, change_html(latest[0])  # it came after the last teaching
     values = {"teaching": teaching, "sessions": latest, "percent": percent, "counted": _counted}
-    return str(render("avcil.serve", "teaching", **values))
+    return newer + str(
+        render("avcil.serve", "teaching", describe=describe, is_teaching=is_teaching, **values)
+    )
+
+
+def change_html(entry: dict[str, Any]) -> str:
+    """The result of renaming, forgetting or merging."""
+    return str(
+        render("avcil.serve", "change", title=describe(entry), result=entry["result"], percent=percent)
+    )
+
+
+def undo_label(entries: Sequence[dict[str, Any]]) -> str:
+    """The text of the button that undoes the last change."""
+    if not entries:
+        return "Undo"
+    last = entries[-1]
+    return f"Undo “{last['label']}”" if is_teaching(last) else f"Undo: {describe(last)}"
 
 
 def known_html(label: str, known: bool) -> str:
@@ -33,9 +54,10 @@ def known_html(label: str, known: bool) -> str:
     return part("known", label) if known else ""
 
 
-def undone_html(label: str) -> str:
-    """A message after an update was undone."""
-    return part("undone", label)
+def undone_html(entry: dict[str, Any]) -> str:
+    """A message after a change was undone."""
+    what = f"“{entry['label']}” was undone" if is_teaching(entry) else f"Undone: {describe(entry)}"
+    return part("undone", what)
 
 
 def gallery_html(classes: Sequence[dict[str, Any]], pictures: dict[str, str]) -> str:
