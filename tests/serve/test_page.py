@@ -53,6 +53,50 @@ def test_ask_teach_ask_undo(visit, served, taught, new_clips, width):
     assert evil in served.service.recognizer.classes_
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_rename_forget_merge_undo(visit, serve_run, run, new_clips, tmp_path, width):
+    """Classes are renamed, and forgotten after a question; a model is merged; Undo names what it undoes."""
+    with serve_run(run, limits={"upload_bytes": 4_000_000}) as served:
+        visitor = visit(served.url, width=width)
+        page, first = visitor.page, served.service.recognizer.classes_[0]
+        visitor.teach("owl", new_clips(0)[:3])
+        visitor.go("Classes")
+        page.locator(".known", has_text="owl").wait_for()  # the tab is filled
+        choose(page, "owl")
+        page.fill("#change-name input, #change-name textarea", "<b>barn owl</b>")
+        page.click("#change-rename")
+        page.locator("#classes-said").get_by_text("“owl” renamed to “<b>barn owl</b>”").wait_for()
+        page.locator(".known", has_text="<b>barn owl</b>").wait_for()
+        choose(page, first)
+        page.click("#change-forget")
+        page.get_by_text(f"Forget “{first}”?").wait_for()
+        assert first in served.service.recognizer.classes_
+        page.click("#change-yes")
+        page.locator("#classes-said").get_by_text(f"“{first}” forgotten").wait_for()
+        assert first not in served.service.recognizer.classes_
+        (tmp_path / "other.zip").write_text("no zip file")
+        page.set_input_files("#merge-file input[type=file]", str(tmp_path / "other.zip"))
+        page.locator("#merge-file tr", has_text="other").wait_for()
+        page.click("#merge-start")
+        page.locator("#classes-said .problem").get_by_text("no zip file").wait_for()
+        visitor.go("Teach")
+        listed = page.locator(".sittings li")
+        listed.nth(2).wait_for()
+        changes = [f"“{first}” forgotten", "“owl” renamed to “<b>barn owl</b>”"]
+        assert listed.all_inner_texts()[:2] == changes
+        for change in changes:
+            page.click(f"#teach-undo:enabled:has-text('{change[:6]}')")
+            page.locator("#teach-said").get_by_text(f"Undone: {change}").wait_for()
+        assert {"owl", first} <= set(served.service.recognizer.classes_)
+        looks_right(visitor)
+
+
+def choose(page, label: str) -> None:
+    """Select a class in the form of the tab Classes."""
+    page.fill("#change-class input", label)
+    page.press("#change-class input", "Enter")
+
+
 @pytest.fixture(scope="module")
 def words_run(avcil, tmp_path_factory) -> Path:
     """A recognizer of four spoken words."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import gradio as gr
 
 from avcil.serve.examples import Examples
 from avcil.serve.page_ask import ask_tab
+from avcil.serve.page_classes import classes_tab
 from avcil.serve.page_teach import header, teach_tab
-from avcil.serve.render_teaching import gallery_html
 from avcil.serve.service import Service
 
 HEAD = '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -51,21 +49,9 @@ def make_page(service: Service, *, logout: bool = False) -> gr.Blocks:
                 with gr.Tab("Teach"):
                     teach_tab(page, service, top)
             with gr.Tab("Classes") as tab:
-                _gallery(service, examples, tab)
+                classes_tab(service, examples, tab, top)
     # Clips wait in the service's own queue, which is fair; Gradio's lets all events through to it.
     page.state_session_capacity = service.limits.open_requests  # Gradio keeps the state of 10,000 by default
     page.max_threads = service.limits.workers + service.limits.waiting + OWN_EVENTS
     page.queue(max_size=page.max_threads, default_concurrency_limit=None)
     return page
-
-
-def _gallery(service: Service, examples: Examples, tab: gr.Tab) -> None:
-    gr.HTML(
-        '<p class="model-link"><a href="api/model" download="model.zip">Download the model</a> '
-        "<span>A zip file for <code>avcil predict</code> and <code>avcil serve</code>. The HTTP API is described at "
-        '<a class="plain" href="api/docs">api/docs</a>.</span></p>',
-        padding=False,
-    )
-    classes = gr.HTML("", elem_id="gallery", padding=False)
-    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
-    tab.select(lambda: gallery_html(service.classes(), examples.pictures()), None, classes, **private)

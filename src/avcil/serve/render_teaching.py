@@ -41,6 +41,11 @@ def change_html(entry: dict[str, Any]) -> str:
     )
 
 
+def confirm_html(label: str) -> str:
+    """The question before a class is forgotten."""
+    return part("confirm", label)
+
+
 def undo_label(entries: Sequence[dict[str, Any]]) -> str:
     """The text of the button that undoes the last change."""
     if not entries:
