@@ -25,7 +25,7 @@ test: setup
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
-test-slow: setup  # whole commands killed, Ray clusters, several processes: some minutes more
+test-slow: setup  # sequences of commands, kills, several processes, Ray, the page in a browser
 	$(BIN)/python -m pytest -n 2 -m slow
 
 docs: setup  # the documentation site, in site/; it needs no server: open site/index.html

@@ -177,6 +177,8 @@ def _epoch_seconds(a: argparse.Namespace, precision: str) -> tuple[float, int]:
     sizes = shape(a)
     clips = 12 * sizes.new
     counts = {"train": clips, "val": sizes.new, "test": 2 * sizes.new}
+    from avcil.runs.records import Epoch
+
     with tempfile.TemporaryDirectory() as folder:
         run = _made_up_run(
             a, Path(folder), classes=4, steps=2, memory=4, counts=counts, epochs=4, precision=precision
@@ -184,8 +186,8 @@ def _epoch_seconds(a: argparse.Namespace, precision: str) -> tuple[float, int]:
         ended: list[float] = []  # times at which epochs of the second step ended
         log = run.directory.log
 
-        def timed(line: dict[str, Any]) -> None:
-            if line["step"] == 1:
+        def timed(line: Epoch) -> None:
+            if line.step == 1:
                 synchronize(a)
                 ended.append(time.perf_counter())
             log(line)

@@ -24,12 +24,17 @@ settings.load_profile("fixed")
 SLOW = (
     "experiments/test_demo.py",
     "experiments/test_ray.py",
+    "docs/test_readme.py",
     "docs/test_tutorial.py",
     "extraction/test_ray_extract.py",
+    "serve/test_page.py",
+    "serve/test_page_states.py",
     "training/test_kill.py",
     "training/test_team.py",
+    "training/test_tracking.py",
 )
-"""Files with the slowest tests: whole commands killed or on several processes. `make test-slow` runs them."""
+"""Files with the slowest tests: whole sequences of commands, kills, several processes, a browser. `make test-slow` runs
+them."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

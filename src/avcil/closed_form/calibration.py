@@ -25,7 +25,7 @@ class Calibration:
     >>> calibration = Calibration()
     >>> scores = torch.tensor([[1.0, 0.0]] * 40)
     >>> calibration.add(scores, torch.tensor([0, 0, 0, 1] * 10))
-    >>> round(calibration.sharpness, 2)  # log 3 = 1.1: right in three of four
+    >>> round(calibration.inverse_temperature, 2)  # log 3 = 1.1: right in three of four
     1.0
     """
 

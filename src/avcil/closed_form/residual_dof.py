@@ -38,7 +38,7 @@ def residual_dof(
 
     factor (M, M): lower Cholesky factor of G + Lambda; penalty (M,); clips: N; root (r, M): F, where G has one.
 
-    >>> freedom_left(2 * torch.eye(1), torch.tensor([1.0]), 9.0)  # G = 3: 9 clips less 3 / 4
+    >>> residual_dof(2 * torch.eye(1), torch.tensor([1.0]), 9.0)  # G = 3: 9 clips less 3 / 4
     (8.25, tensor([0.1875]))
     """
     if root is not None:

@@ -34,7 +34,7 @@ class DeviceConfig:
     def of(cls, device: str | None, precision: str | None) -> DeviceConfig:
         """From names; None is a GPU if there is one, and that device's default precision.
 
-        >>> Placement.of("cpu", None).tokens
+        >>> DeviceConfig.of("cpu", None).tokens
         torch.float32
         """
         where = choose_device(device)

@@ -84,7 +84,7 @@ class ProcessGroup:
     def share(self, count: int) -> slice:
         """This process's part of `count` things in order; parts differ by one at most.
 
-        >>> [Team(rank, 3).share(7) for rank in range(3)]
+        >>> [ProcessGroup(rank, 3).share(7) for rank in range(3)]
         [slice(0, 2, None), slice(2, 4, None), slice(4, 7, None)]
         """
         return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)

@@ -21,7 +21,7 @@ class Timer:
     """Seconds of each part; where one is within another, the inner one alone has them.
 
     >>> ticks = iter([0.0, 1.0, 4.0, 5.0])
-    >>> watch = Stopwatch(clock=lambda: next(ticks))
+    >>> watch = Timer(clock=lambda: next(ticks))
     >>> with watch.during("learning"), watch.during("reading"):
     ...     pass
     >>> watch.seconds["learning"], watch.seconds["reading"]
