@@ -24,7 +24,7 @@ from avcil.closed_form.joined_embedding import Block
 from avcil.closed_form.model import LinearHead
 from avcil.closed_form.recursive_least_squares import RecursiveRidge
 from avcil.errors import InputError
-from avcil.methods._stepwise_method import StepwiseMethod, prefixed, under
+from avcil.methods._recursive_method import RecursiveMethod
 from avcil.methods._views import View
 
 
@@ -53,15 +53,12 @@ class DsAlOptions:
                 raise InputError(f"option {name} must be above 0; not {getattr(self, name)}")
 
 
-class DsAl(StepwiseMethod):
+class DsAl(RecursiveMethod):
     """Dual-stream analytic learning."""
 
     name = "ds-al"
     summary = "analytic learning with a compensation stream for what the first leaves (DS-AL, AAAI 2024)"
     Options = DsAlOptions
-
-    streams: tuple[RecursiveRidge, ...] = ()
-    """Main and compensation."""
 
     def blocks(self, vectors: int) -> list[Block]:
         shared = {
@@ -72,14 +69,8 @@ class DsAl(StepwiseMethod):
         every = tuple(range(vectors))
         return [(EmbeddingConfig(activation=name, **shared), every) for name in ("relu", "tanh")]
 
-    def grow(self, count: int) -> None:
-        self.flush()
-        super().grow(count)
-        for stream in self.streams:
-            stream.grow(count)
-
     def partial_fit(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
-        known = self.figures["settled_classes"] if self.embedding is not None else 0
+        is_new = self.new_classes()
         if self.embedding is None:
             self.embedding = self.fit_embedding(parts)
             self.views = self.make_views()
@@ -91,13 +82,12 @@ class DsAl(StepwiseMethod):
         h, k = (self.embedding.of_block(number, parts) for number in range(2))
         targets = F.one_hot(labels, self.classes).double()
         main.add(h, targets)
-        is_new = torch.arange(self.classes) >= known
         left = (targets - h @ main.theta) * is_new
         compensation.add(k, left)
         scores = targets - main.leave_one_out_residual(h, targets)
         scores = scores + self.options.compensation * (left - compensation.leave_one_out_residual(k, left))
         self.views[0].calibration.add(scores, labels)
-        self.figures["settled_classes"] = self.classes
+        self.end_fit()
 
     def head(self, view: View) -> LinearHead:
         main, compensation = self.streams
@@ -107,32 +97,3 @@ class DsAl(StepwiseMethod):
             bias=torch.zeros(self.classes, dtype=torch.float64),
             inverse_temperature=view.calibration.inverse_temperature,
         )
-
-    def drop(self, number: int) -> None:
-        for stream in self.streams:
-            stream.drop(number)
-        self.classes -= 1
-        self.figures["settled_classes"] -= 1
-
-    def tensors(self) -> dict[str, Tensor]:
-        saved = self.common_tensors()
-        for number, stream in enumerate(self.streams):
-            saved |= prefixed(f"stream{number}", stream.tensors())
-        return saved
-
-    def load(self, tensors: dict[str, Tensor]) -> None:
-        self.load_common(tensors)
-        self.streams = tuple(RecursiveRidge.from_tensors(under(f"stream{n}", tensors)) for n in range(2))
-        self.classes = self.streams[0].classes
-        shapes = {tuple(stream.theta.shape) for stream in self.streams}
-        if shapes != {(self.options.features, self.classes)}:
-            raise InputError(f"the saved streams are of shapes {sorted(shapes)}, which do not fit")
-
-    def report(self) -> dict[str, float]:
-        """The figures, and the bytes that are kept from step to step."""
-        assert self.embedding is not None
-        kept = sum(stream.bytes for stream in self.streams) + self.embedding.bytes + self.views[0].bytes
-        return self.figures | {
-            "sharpness": self.views[0].calibration.inverse_temperature,
-            "bytes": float(kept),
-        }

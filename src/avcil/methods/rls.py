@@ -27,7 +27,7 @@ from avcil.closed_form.joined_embedding import Block
 from avcil.closed_form.model import LinearHead
 from avcil.closed_form.recursive_least_squares import RecursiveRidge
 from avcil.errors import InputError
-from avcil.methods._stepwise_method import StepwiseMethod, prefixed, under
+from avcil.methods._recursive_method import RecursiveMethod
 from avcil.methods._views import View
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -61,15 +61,12 @@ class RlsOptions:
             raise InputError(f"option ridge must be 0 or more; not {self.ridge}")
 
 
-class Rls(StepwiseMethod):
+class Rls(RecursiveMethod):
     """Recursive ridge regression and a residual stream of each modality."""
 
     name = "rls"
     summary = "recursive least squares with a compensation stream of each modality, without exemplars"
     Options = RlsOptions
-
-    streams: tuple[RecursiveRidge, ...] = ()
-    """The main stream, then each modality's, in the order of the embedding's blocks."""
 
     def blocks(self, vectors: int) -> list[Block]:
         shared = partial(EmbeddingConfig, normalise=self.scaling(to_length=True), seed=self.seed)
@@ -80,15 +77,9 @@ class Rls(StepwiseMethod):
             blocks += [(small(purpose=f"compensation {number}"), (number,)) for number in range(vectors)]
         return blocks
 
-    def grow(self, count: int) -> None:
-        self.flush()
-        super().grow(count)
-        for stream in self.streams:
-            stream.grow(count)
-
     def partial_fit(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
         first = self.embedding is None
-        known = 0 if first else self.figures["settled_classes"]
+        fresh = self.new_classes()
         if self.embedding is None:
             self.embedding = self.fit_embedding(parts)
             self.views = self.make_views()
@@ -99,7 +90,6 @@ class Rls(StepwiseMethod):
         main, *others = self.streams
         main.add(blocks[0], targets)
         residual = main.leave_one_out_residual(blocks[0], targets)
-        fresh = torch.arange(self.classes) >= known
         left = residual * fresh
         added = torch.zeros_like(left)
         for stream, block in zip(others, blocks[1:], strict=True):
@@ -109,7 +99,7 @@ class Rls(StepwiseMethod):
             self.figures["compensation"] = self._weight(residual, added)
         scores = targets - residual + self.figures["compensation"] * added
         self.views[0].calibration.add(scores, labels)
-        self.figures["settled_classes"] = self.classes
+        self.end_fit()
 
     def _new_stream(self, features: Tensor, labels: Tensor) -> RecursiveRidge:
         ridge = self.options.ridge
@@ -149,34 +139,3 @@ class Rls(StepwiseMethod):
         self._check(labels)
         features = self.embedding(self.pooled(audio, visual))
         self.streams[0].remove(features, F.one_hot(labels, self.classes).double())
-
-    def drop(self, number: int) -> None:
-        for stream in self.streams:
-            stream.drop(number)
-        self.classes -= 1
-        self.figures["settled_classes"] -= 1
-
-    def tensors(self) -> dict[str, Tensor]:
-        saved = self.common_tensors()
-        for number, stream in enumerate(self.streams):
-            saved |= prefixed(f"stream{number}", stream.tensors())
-        return saved
-
-    def load(self, tensors: dict[str, Tensor]) -> None:
-        self.load_common(tensors)
-        assert self.embedding is not None
-        numbers = range(len(self.embedding.blocks))
-        self.streams = tuple(RecursiveRidge.from_tensors(under(f"stream{n}", tensors)) for n in numbers)
-        self.classes = self.streams[0].classes
-        shapes = [(stream.theta.shape[0], stream.classes) for stream in self.streams]
-        if shapes != [(size, self.classes) for size in self.embedding.sizes]:
-            raise InputError(f"the saved streams are of shapes {shapes}, which the embedding does not have")
-
-    def report(self) -> dict[str, float]:
-        """The figures, and the bytes that are kept from step to step."""
-        assert self.embedding is not None
-        kept = sum(stream.bytes for stream in self.streams) + self.embedding.bytes + self.views[0].bytes
-        return self.figures | {
-            "sharpness": self.views[0].calibration.inverse_temperature,
-            "bytes": float(kept),
-        }

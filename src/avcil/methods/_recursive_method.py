@@ -1,0 +1,66 @@
+"""What recursive methods share: streams of ridge regression, one for each block of the embedding.
+
+C classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from avcil.closed_form.recursive_least_squares import RecursiveRidge
+from avcil.errors import InputError
+from avcil.methods._stepwise_method import StepwiseMethod, prefixed, under
+
+
+class RecursiveMethod(StepwiseMethod):
+    """Base of methods whose state is a `RecursiveRidge` for each block of the embedding."""
+
+    streams: tuple[RecursiveRidge, ...] = ()
+    """In the order of the embedding's blocks, the main stream first."""
+
+    def grow(self, count: int) -> None:
+        self.flush()
+        super().grow(count)
+        for stream in self.streams:
+            stream.grow(count)
+
+    def new_classes(self) -> Tensor:
+        """(C,) bool, which classes came with the current step; `end_fit` ends the step."""
+        known = self.figures["settled_classes"] if self.streams else 0
+        return torch.arange(self.classes) >= known
+
+    def end_fit(self) -> None:
+        """Note that all present classes have been fitted."""
+        self.figures["settled_classes"] = self.classes
+
+    def drop(self, number: int) -> None:
+        for stream in self.streams:
+            stream.drop(number)
+        self.classes -= 1
+        self.figures["settled_classes"] -= 1
+
+    def tensors(self) -> dict[str, Tensor]:
+        saved = self.common_tensors()
+        for number, stream in enumerate(self.streams):
+            saved |= prefixed(f"stream{number}", stream.tensors())
+        return saved
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        self.load_common(tensors)
+        assert self.embedding is not None
+        numbers = range(len(self.embedding.blocks))
+        self.streams = tuple(RecursiveRidge.from_tensors(under(f"stream{n}", tensors)) for n in numbers)
+        self.classes = self.streams[0].classes
+        shapes = [(stream.theta.shape[0], stream.classes) for stream in self.streams]
+        if shapes != [(size, self.classes) for size in self.embedding.sizes]:
+            raise InputError(f"the saved streams are of shapes {shapes}, which the embedding does not have")
+
+    def report(self) -> dict[str, float]:
+        """The figures, and the bytes that are kept from step to step."""
+        assert self.embedding is not None
+        kept = sum(stream.bytes for stream in self.streams) + self.embedding.bytes + self.views[0].bytes
+        return self.figures | {
+            "sharpness": self.views[0].calibration.inverse_temperature,
+            "bytes": float(kept),
+        }
