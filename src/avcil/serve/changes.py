@@ -72,14 +72,9 @@ def forget_clips(
     """
 
     def features_of(paths: Sequence[Any]) -> Iterator[ClipFeatures | AvcilError]:
-        for clip in clips:
-            try:
-                with uploads.checked(clip.path) as session:
-                    features = recognizer.reader.features(clip.path, media=session)
-            except AvcilError as error:
-                yield error
-                continue
-            if _is_held_out(features, label, held_out):
+        read = uploads.features([clip.path for clip in clips], recognizer.reader)
+        for clip, features in zip(clips, read, strict=True):
+            if isinstance(features, ClipFeatures) and _is_held_out(features, label, held_out):
                 raise InputError(
                     f"{clip.name} was held out to measure accuracy: it was never learned. Leave it out"
                 )

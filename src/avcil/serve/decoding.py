@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from avcil.errors import InputError
+from avcil.errors import AvcilError, InputError
+from avcil.inference.clip_features import ClipFeatures, ClipReader
 from avcil.media.reader import ClipSession, ReaderPool, ReadLimits
 from avcil.serve.limits import Limits
 from avcil.workers.process import StoppedError
@@ -57,6 +58,17 @@ class UploadReader:
                     f"{path}: the clip lasts {seconds:.0f} s; at most {self.limits.seconds:.0f} s are taken. Cut it"
                 )
             yield session
+
+    def features(self, paths: Iterable[Path], reader: ClipReader) -> Iterator[ClipFeatures | AvcilError]:
+        """Features of each clip that people sent, or what is wrong with it, in order."""
+        for path in paths:
+            try:
+                with self.checked(path) as session:
+                    found = reader.features(path, media=session)
+            except AvcilError as error:
+                yield error
+            else:
+                yield found
 
     def close(self) -> None:
         """End the processes."""

@@ -127,15 +127,12 @@ def _teach(
     names = {str(clip.path): clip.name for clip in clips}
 
     def features_of(paths: Sequence[Source]) -> Iterator[ClipFeatures | AvcilError]:
-        for number, path in enumerate(paths):
-            try:
-                with uploads.checked(Path(str(path))) as session:
-                    features = recognizer.reader.features(path, media=session)
-            except AvcilError as error:
-                yield error
-                continue
-            frame.note(features)
-            yield replace(features, clip_id=f"{label}/{number:04d} {names[str(path)]}")
+        sent = [Path(str(path)) for path in paths]
+        for number, features in enumerate(uploads.features(sent, recognizer.reader)):
+            if isinstance(features, ClipFeatures):
+                frame.note(features)
+                features = replace(features, clip_id=f"{label}/{number:04d} {names[str(sent[number])]}")
+            yield features
 
     report = teach(
         recognizer,
