@@ -25,7 +25,7 @@ from save_picture import save
 from avcil.data.clips import Clip
 from avcil.features import FeatureStore, StoredClip
 from avcil.inference import Recognizer
-from avcil.inference.explain import network_attention
+from avcil.inference.network_attention import network_attention
 from avcil.losses import attention_divergence
 from avcil.media.attention_footer import BACKGROUND, INK, scale_strip
 from avcil.media.attention_overlay import AttentionScale, draw_attention

@@ -31,7 +31,7 @@ from avcil.inference.answering import (
 from avcil.inference.clip_features import ClipFeatures, ClipReader, Source, name_of
 from avcil.inference.contribution_table import ContributionRow, ContributionTable
 from avcil.inference.contributions import Contributions, contributions, margin
-from avcil.inference.explain import network_attention
+from avcil.inference.network_attention import network_attention
 from avcil.media.attention_footer import footer
 from avcil.media.attention_overlay import draw_attention
 from avcil.media.overlay import enlarged

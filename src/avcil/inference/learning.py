@@ -25,9 +25,9 @@ from avcil.saved_models.folder import BACKGROUND, SavedModel
 from avcil.saved_models.learning_state import LearningState
 from avcil.training.update import NewClips, closed_form, closed_form_names, sit
 from avcil.utils.files import without_path
+from avcil.utils.progress import ProgressCallback
 
 FeaturesOf = Callable[[Sequence[Source]], Iterator[ClipFeatures | AvcilError]]
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ def learn(
     features_of: FeaturesOf,
     clips: Sequence[Source],
     labels: Sequence[str],
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     *,
     background: bool = False,
 ) -> tuple[SavedModel, LearnReport]:
@@ -169,7 +169,7 @@ def rename(state: SavedModel, old: str, new: str) -> SavedModel:
 
 
 def read_features(
-    features_of: FeaturesOf, clips: Sequence[Source], state: SavedModel, tell: Progress
+    features_of: FeaturesOf, clips: Sequence[Source], state: SavedModel, tell: ProgressCallback
 ) -> tuple[list[tuple[int, ClipFeatures]], list[Problem]]:
     """Positions and features of the clips that have all that the model uses, and the others with the reason."""
     found: list[tuple[int, ClipFeatures]] = []

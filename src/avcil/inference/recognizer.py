@@ -9,7 +9,7 @@ assignment. So any number of threads may ask while one learns; each answer comes
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from avcil.inference.rejection import Rejection, chosen_thresholds
 from avcil.models.base import Modality, Model
 from avcil.runs.run_model import model_folder
 from avcil.saved_models.folder import BACKGROUND, SavedModel, load_saved, save_model
+from avcil.utils.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
     from avcil.inference.explanation import Explanation
     from avcil.inference.timeline import Event
     from avcil.media.reader import MediaSource
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done ("reading clips", "learning"), how much of it is done, and how much there is."""
 
 
 AnySource = TypeVar("AnySource", bound=Source)
@@ -299,7 +297,7 @@ class Recognizer:
     # -- learning --------------------------------------------------------------------------------------------------
 
     def learn(
-        self, clips: Sequence[Source], labels: Sequence[str], *, progress: Progress | None = None
+        self, clips: Sequence[Source], labels: Sequence[str], *, progress: ProgressCallback | None = None
     ) -> learning.LearnReport:
         """Learn clips of new classes, or more clips of old ones where the method can: one call is one step of a run.
 
@@ -321,7 +319,7 @@ class Recognizer:
             return report
 
     def learn_background(
-        self, clips: Sequence[Source], *, progress: Progress | None = None
+        self, clips: Sequence[Source], *, progress: ProgressCallback | None = None
     ) -> learning.LearnReport:
         """Learn clips of what is to be rejected. They are a class of the model that is never predicted.
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from avcil.data.scan import Problem
 from avcil.inference.clip_features import Source
 from avcil.inference.held_out import FRACTION, HeldOut, hold_out
-from avcil.inference.learning import FeaturesOf, LearnReport, Progress, nothing_usable, read_features
+from avcil.inference.learning import FeaturesOf, LearnReport, nothing_usable, read_features
 from avcil.inference.recognizer import Recognizer
 from avcil.saved_models.folder import SavedModel
+from avcil.utils.progress import ProgressCallback
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ def teach(
     held_out: Sequence[bool] | None = None,
     fraction: float = FRACTION,
     features_of: FeaturesOf | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> TeachReport:
     """Learn the clips that are not held out, and count right predictions before and after.
 

@@ -81,6 +81,10 @@ class Progress(tqdm):
         super().close()
 
 
+ProgressCallback = Callable[[str, int, int], None]
+"""Called with what is being done ("reading clips", "learning"), how much of it is done, and how much there is."""
+
+
 class PhaseProgress:
     """A callback for work that reports what is being done, how much of it is done, and how much there is."""
 
