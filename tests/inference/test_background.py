@@ -27,41 +27,29 @@ def clips_of(store: FeatureStore, labels: set[str], split: str) -> list[ClipFeat
 
 
 @pytest.fixture(scope="module", params=["blade", "slda"])
-def model(request, tmp_path_factory, one_store) -> Path:
+def model(request, tmp_path_factory, store, single_thread) -> Path:
     """A model of the first four classes of six."""
     out = tmp_path_factory.mktemp(request.param) / "run"
     steps = out.parent / "steps.json"
     steps.write_text('[["c0", "c1"], ["c2", "c3"]]')
-    train(TrainConfig(features=one_store, out=out, method=request.param, steps=steps), quiet=True)
+    train(TrainConfig(features=store, out=out, method=request.param, steps=steps), quiet=True)
     return out
 
 
-@pytest.fixture(scope="module")
-def one_store(tmp_path_factory, single_thread) -> Path:
-    from importlib.util import module_from_spec, spec_from_file_location
-
-    spec = spec_from_file_location("shared", Path(__file__).parents[1] / "conftest.py")
-    assert spec is not None
-    assert spec.loader is not None
-    shared = module_from_spec(spec)
-    spec.loader.exec_module(shared)
-    return shared.make_store(tmp_path_factory.mktemp("store") / "store")
-
-
-def test_background_is_rejected_and_never_predicted(model, one_store, tmp_path):
+def test_background_is_rejected_and_never_predicted(model, store, tmp_path):
     """Most clips like the background become unknown; classes, columns and counts do not show it; it can be removed."""
-    store = FeatureStore(one_store)
+    features = FeatureStore(store)
     recognizer = Recognizer.load(model)
     strangers, known = (
-        clips_of(store, {"c4", "c5"}, "test"),
-        clips_of(store, {"c0", "c1", "c2", "c3"}, "test"),
+        clips_of(features, {"c4", "c5"}, "test"),
+        clips_of(features, {"c0", "c1", "c2", "c3"}, "test"),
     )
     before = [recognizer.answer(clip) for clip in strangers]
-    recognizer.learn_background(clips_of(store, {"c4", "c5"}, "train"))
+    recognizer.learn_background(clips_of(features, {"c4", "c5"}, "train"))
     answers = [recognizer.answer(clip) for clip in strangers]
     rejected = sum(answer.in_distribution is False for answer in answers)
     assert rejected > sum(answer.in_distribution is False for answer in before)
-    assert rejected >= 0.5 * len(answers)
+    assert rejected >= 0.75 * len(answers)
     assert "background" in next(answer.why_unknown for answer in answers if answer.in_distribution is False)
     assert {answer.label for answer in answers} <= {"c0", "c1", "c2", "c3"}
     assert all(sum(answer.probabilities.values()) == pytest.approx(1) for answer in answers)
@@ -78,10 +66,10 @@ def test_background_is_rejected_and_never_predicted(model, one_store, tmp_path):
         assert again.answer(strangers[0]).background is None
 
 
-def test_the_label_is_reserved(model, one_store):
+def test_the_label_is_reserved(model, store):
     """Neither a class nor a new name may be called so."""
     recognizer = Recognizer.load(model)
-    clips = clips_of(FeatureStore(one_store), {"c4"}, "train")
+    clips = clips_of(FeatureStore(store), {"c4"}, "train")
     with pytest.raises(InputError, match="reserved for clips to be rejected"):
         recognizer.learn(clips, [BACKGROUND] * len(clips))
     with pytest.raises(InputError, match="reserved for clips to be rejected"):
