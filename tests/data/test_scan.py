@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from avcil.cli import scan as verb
 from avcil.data.clips import read_clips
-from avcil.data.scan import Problem, scan
-from avcil.data.scan import _listed as listed
+from avcil.data.scan import Problem, listed, scan
 from avcil.data.splits import draw_counts
 from avcil.errors import AvcilError, InputError
 

@@ -232,10 +232,14 @@ def test_files_that_were_cut_off(tmp_path, make):
             write_sound(path, "wav", "pcm_s16le", noise(8))
         assert probe(path).duration == pytest.approx(8, abs=0.2)
         assert probe(path).problems == ()
+        assert not probe(path).is_truncated
         data = path.read_bytes()
         path.write_bytes(data[: len(data) * 5 // 8])
         info = probe(path)
         assert 3 < info.duration < 6.5, name
+        assert info.is_truncated == (name != "a.wav"), (
+            name
+        )  # FFmpeg takes the length of a WAV file from its size
         clip = read_clip(path, frames=4 if codecs else None, sample_rate=RATE)
         assert clip.duration == pytest.approx(info.duration, abs=0.3), name
         assert name == "a.wav" or any("lasts" in problem for problem in info.problems)

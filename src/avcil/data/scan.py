@@ -9,25 +9,20 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from avcil.data.clips import SPLITS, Clip, check_labels, one_line
 from avcil.data.copies import check_leaks, leave_out_copies
 from avcil.data.folders import FolderTree, Layout, shown_path, split_folders, walk
+from avcil.data.probing import probe_files
 from avcil.data.splits import check_classes, draw_splits
 from avcil.errors import InputError
-from avcil.utils.files import without_path, write_text
-from avcil.utils.progress import Progress, duration
+from avcil.utils.files import write_text
+from avcil.utils.progress import duration
 from avcil.utils.text_table import text_table
-
-if TYPE_CHECKING:
-    from avcil.media import MediaInfo
 
 _SUFFIXES = (
     ".3g2 .3gp .aac .aif .aiff .amr .asf .avi .divx .dv .f4v .flac .flv .gif .m1v .m2ts .m2v .m4a .m4v .mka "
@@ -82,8 +77,8 @@ class ScanResult:
                 f"{count} {suffix or 'without a suffix'}" for suffix, count in self.ignored.items()
             )
             lines.append(f"ignored, as they are no media: {kinds}")
-        lines += _listed("clips with a remark", self.remarks)
-        lines += _listed("media files and folders left out", self.problems)
+        lines += listed("clips with a remark", self.remarks)
+        lines += listed("media files and folders left out", self.problems)
         return "\n".join(lines)
 
     def _table(self, classes: Sequence[str]) -> list[str]:
@@ -99,7 +94,7 @@ class ScanResult:
         return lines
 
 
-def _listed(title: str, problems: Sequence[Problem]) -> Iterator[str]:
+def listed(title: str, problems: Sequence[Problem]) -> Iterator[str]:
     if not problems:
         return
     yield f"{title}: {len(problems)}"
@@ -229,39 +224,17 @@ def _probe(
     lacking = {"picture": 0, "sound": 0}
     problems: list[Problem] = []
     remarks: list[Problem] = []
-    progress = Progress(len(found), "files")
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="probe") as pool:
-        for clip, info in zip(found, pool.map(_look, found), strict=True):
-            progress.step(failed=isinstance(info, str))
-            if isinstance(info, str):
-                problems.append(Problem(path=clip.path, reason=info))
-                continue
-            clips.append(clip)
-            seconds[clip.clip_id] = info.duration
-            lacking["picture"] += not info.has_video
-            lacking["sound"] += not info.has_audio
-            if info.problems:
-                remarks.append(Problem(path=clip.path, reason="; ".join(info.problems)))
-    progress.close()
+    for clip, info in zip(found, probe_files([clip.path for clip in found]), strict=True):
+        if isinstance(info, str):
+            problems.append(Problem(path=clip.path, reason=info))
+            continue
+        clips.append(clip)
+        seconds[clip.clip_id] = info.duration
+        lacking["picture"] += not info.has_video
+        lacking["sound"] += not info.has_audio
+        if info.problems:
+            remarks.append(Problem(path=clip.path, reason="; ".join(info.problems)))
     return clips, seconds, lacking, problems, remarks
-
-
-def _look(clip: Clip) -> MediaInfo | str:
-    """What a file holds, or why it cannot be used."""
-    from avcil.media import probe
-    from avcil.media.container import PROGRAM_ERRORS, ProgramError
-
-    try:
-        info = probe(clip.path)
-    except InputError as error:
-        return without_path(error, clip.path)
-    except PROGRAM_ERRORS as error:
-        raise ProgramError(clip.path, f"{type(error).__name__}: {error}") from error
-    except (
-        Exception
-    ) as error:  # a file can be broken in ways nobody foresaw; it is listed, with the kind of error
-        return f"{type(error).__name__}: {error}"
-    return info if info.has_video or info.has_audio else "it has neither picture nor sound"
 
 
 def write_problems(clip_list: Path, problems: Sequence[Problem]) -> Path | None:

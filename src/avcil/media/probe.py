@@ -17,7 +17,7 @@ from avcil.media.container import (
 )
 from avcil.media.orientation import Orientation, display_matrix, orientation_of
 from avcil.media.sizes import square_pixel_size
-from avcil.media.timeline import timeline_of
+from avcil.media.timeline import ENDS_WITHIN, timeline_of
 
 PROBE_PACKETS = 200
 """Packets tried for a first picture; its display matrix comes with the picture only."""
@@ -33,6 +33,8 @@ class MediaInfo:
     """FFmpeg's name of the format, such as "mov,mp4,m4a,3gp,3g2,mj2"."""
     duration: float
     """Seconds."""
+    declared: float | None
+    """Seconds according to the header; None if the header does not say."""
     has_video: bool
     has_audio: bool
     width: int | None
@@ -52,6 +54,11 @@ class MediaInfo:
     problems: tuple[str, ...] = ()
     """Plain sentences about its length and its time stamps; empty if nothing is unusual."""
 
+    @property
+    def is_truncated(self) -> bool:
+        """Whether the file ends more than a second before the end that its header declares."""
+        return self.declared is not None and self.duration < self.declared - ENDS_WITHIN
+
 
 def probe(path: Path | str, *, timeout: float = 60.0, max_packets: int | None = None) -> MediaInfo:
     """What `path` holds; raises `MediaError` naming the file and the reason if it is no media file."""
@@ -70,7 +77,13 @@ def _probe(path: Path, deadline: Deadline) -> MediaInfo:
         orientation = _orientation(container, tracks.video, deadline)
         facts = _video_facts(tracks.video, orientation) | _audio_facts(tracks.audio)
         name = container.format.name
-    return MediaInfo(container=name, duration=timeline.duration, problems=timeline.problems, **facts)
+    return MediaInfo(
+        container=name,
+        duration=timeline.duration,
+        declared=timeline.declared,
+        problems=timeline.problems,
+        **facts,
+    )
 
 
 def _orientation(container: Any, track: Any, deadline: Deadline) -> Orientation:

@@ -1,0 +1,48 @@
+"""Probing many media files at the same time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from avcil.errors import InputError
+from avcil.utils.files import without_path
+from avcil.utils.progress import Progress
+
+if TYPE_CHECKING:
+    from avcil.media import MediaInfo
+
+
+def probe_files(paths: Sequence[Path]) -> Iterator[MediaInfo | str]:
+    """Probe files in parallel, with a progress bar.
+
+    Args:
+        paths: The files.
+
+    Yields:
+        For each file, in the order given, what it contains, or the reason why it cannot be used.
+    """
+    progress = Progress(len(paths), "files")
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="probe") as pool:
+        for info in pool.map(_probe_file, paths):
+            progress.step(failed=isinstance(info, str))
+            yield info
+    progress.close()
+
+
+def _probe_file(path: Path) -> MediaInfo | str:
+    from avcil.media import probe
+    from avcil.media.container import PROGRAM_ERRORS, ProgramError
+
+    try:
+        info = probe(path)
+    except InputError as error:
+        return without_path(error, path)
+    except PROGRAM_ERRORS as error:
+        raise ProgramError(path, f"{type(error).__name__}: {error}") from error
+    except Exception as error:  # files can be damaged in unforeseen ways; the file is listed with this error
+        return f"{type(error).__name__}: {error}"
+    return info if info.has_video or info.has_audio else "it has neither picture nor sound"
