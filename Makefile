@@ -1,9 +1,9 @@
-# Two commands matter: `make demo` and `make test`. Both set up `.venv` first, once.
+# The main targets are `make demo` and `make test`. Every target sets up `.venv` first, once.
 
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup setup-browser lock demo test test-slow docs lint clean
+.PHONY: setup setup-browser lock demo test test-slow check-wheel docs lint clean
 
 setup: .venv/ready
 
@@ -27,6 +27,9 @@ test: setup
 
 test-slow: setup  # sequences of commands, kills, several processes, Ray, the page in a browser
 	$(BIN)/python -m pytest -n 2 -m slow
+
+check-wheel: setup  # builds the wheel, installs it into empty environments and runs the main commands; 3 minutes
+	$(BIN)/python scripts/check_wheel.py
 
 docs: setup  # the documentation site, in site/; it needs no server: open site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

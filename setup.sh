@@ -23,34 +23,7 @@ install --require-hashes --no-deps --only-binary :all: -r requirements.lock || {
   exit 1
 }
 
-# Folders of wheels that pip was told of; uv reads its own variable only and refuses folders that are not there.
-find_links=""
-has_cpu_wheel=""
-for folder in $(.venv/bin/python -m pip config list | sed -n "s/.*find-links='\(.*\)'$/\1/p" | tr ' ' '\n' | sort -u); do
-  [ -d "$folder" ] || continue
-  find_links="$find_links --find-links $folder"
-  ls "$folder"/torch-*+cpu-*.whl >/dev/null 2>&1 && has_cpu_wheel=yes
-done
-
-# PyPI's torch for Linux carries several GB of CUDA. Without an NVIDIA driver take the CPU build: from a
-# local folder of wheels, else from PyTorch's own CPU index, which uv knows by name.
-options=""
-if [ "$(uname -s)" = Linux ] && [ "$(uname -m)" = x86_64 ] && [ "${TORCH:-}" != cuda ] \
-  && ! command -v nvidia-smi >/dev/null 2>&1; then
-  options="--no-deps"
-  [ -n "$has_cpu_wheel" ] || options="--no-deps --torch-backend cpu"
-fi
-
-# shellcheck disable=SC2086  # the options are lists of words
-install $find_links $options "$(grep '^torch==' constraints.txt)" || {
-  say "installing torch failed; the lines above say why."
-  if [ -n "$options" ]; then
-    say "If PyTorch's CPU index cannot be reached from here, put the CPU wheel of the torch version in"
-    say "constraints.txt into a folder and run: PIP_FIND_LINKS=/that/folder make setup"
-    say "or accept several GB of CUDA libraries from PyPI: TORCH=cuda make setup"
-  fi
-  exit 1
-}
+sh scripts/install_torch.sh .venv/bin/python
 install --no-deps --no-build-isolation -e .
 .venv/bin/uv pip check --quiet --python .venv/bin/python || {
   say "the packages above do not fit together: run make lock after a change of pyproject.toml or constraints.txt"

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 from packaging.version import Version
 
 import avcil
+from avcil.utils.cores import available_cores
+from avcil.workers.process import WorkerProcess
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -53,3 +59,34 @@ def test_pre_commit_hooks_need_no_network() -> None:
     assert {repo["repo"] for repo in config["repos"]} == {"local"}
     hooks = [hook for repo in config["repos"] for hook in repo["hooks"]]
     assert all(hook["language"] == "system" and hook["entry"].startswith(".venv/bin/") for hook in hooks)
+
+
+@pytest.mark.parametrize("module", ["avcil", "avcil.cli.main"])
+def test_windows_is_refused_with_a_reason(module: str) -> None:
+    """Otherwise, the first import of fcntl fails."""
+    code = f"import sys; sys.platform = 'win32'; import {module}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("ImportError: avcil does not run on Windows. Use WSL 2")
+
+
+def test_reading_media_on_macos_is_refused_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worker processes use memfd_create and /proc."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(avcil.AvcilError, match="need Linux"):
+        WorkerProcess("avcil.media.worker").start()
+
+
+def test_cores_where_the_affinity_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS has no sched_getaffinity."""
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert available_cores() == os.cpu_count()
+
+
+def test_the_container_installs_extras_that_exist() -> None:
+    """The image is not built by tests; its instructions must match the project's files."""
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    extras = re.search(r'\.whl\)\[([\w,]+)\]"', text)
+    assert extras is not None
+    assert set(extras[1].split(",")) <= set(PYPROJECT["project"]["optional-dependencies"])
+    assert "torch==" in (ROOT / "constraints.txt").read_text(encoding="utf-8")

@@ -7,6 +7,7 @@ milliseconds and loads neither PyTorch nor FFmpeg.
 from __future__ import annotations
 
 import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,9 @@ _MODULES = {
 }
 """The module that defines each public name. A name must not be that of a submodule of avcil: importing the submodule
 would replace it (PEP 562)."""
+
+if sys.platform == "win32":
+    raise ImportError("avcil does not run on Windows. Use WSL 2, a Linux virtual machine or a container")
 
 # PyTorch then asks for huge pages: a new array of 100 MB causes a tenth of the page faults (docs/performance.md). It
 # reads the variable once, at its first allocation, so it is set before anything imports PyTorch.

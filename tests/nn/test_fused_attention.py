@@ -17,7 +17,7 @@ from avcil.nn.kernels import choice, native, operators
 from avcil.nn.token_rows import TokenRows
 from avcil.nn.workspace import Workspace
 
-needs_compiler = pytest.mark.skipif(not native.available(), reason="there is no C compiler")
+needs_compiler = pytest.mark.skipif(bool(native.why_not()), reason="there is no C compiler")
 
 
 @pytest.fixture(params=[operators, pytest.param(native, marks=needs_compiler)], ids=["operators", "native"])
@@ -150,19 +150,25 @@ def test_no_clips(kernel):
 
 
 def test_without_a_compiler(monkeypatch, capsys, tmp_path):
-    """Where nothing can be compiled PyTorch's operators work, and it is said once and why."""
-    for cached in (native.available, native._library):
+    """PyTorch's operators are used. Training prints one notice with the reason; prediction prints nothing."""
+    cached_functions = (native.why_not, native.print_notice, native._library)
+    for cached in cached_functions:
         cached.cache_clear()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
     try:
+        with torch.inference_mode():
+            assert choice.choose(torch.zeros(1), torch.float32) is operators
+        assert capsys.readouterr().err == ""
         chosen = [choice.choose(torch.zeros(1), torch.float32) for _ in range(2)]
     finally:
-        for cached in (native.available, native._library):
+        for cached in cached_functions:
             cached.cache_clear()
     assert chosen == [operators, operators]
-    assert capsys.readouterr().err.count("Install gcc") == 1
+    notice = capsys.readouterr().err
+    assert notice.count("Install gcc") == 1
+    assert "(there is no C compiler)" in notice
 
 
 @needs_compiler

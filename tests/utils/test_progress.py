@@ -30,11 +30,15 @@ def test_a_log_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each says how much is done, of how much, how many failed, and the time left; none is drawn over another."""
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     log = io.StringIO()
-    with Progress(8, "clips", initial=4, file=log) as bar:
+    with Progress(8, "clips", title="step 1/2", initial=4, file=log) as bar:
+        bar.last_print_t -= 100
         bar.step()
         bar.step(failed=True)
     lines = log.getvalue().splitlines()
-    assert lines[-1].startswith("6 of 8 clips, failed=1, ")
+    assert lines[1].startswith("step 1/2: 5 of 8 clips,  0.01 clips/s, "), (
+        "not seconds per clip if it is slow"
+    )
+    assert lines[-1].startswith("step 1/2: 6 of 8 clips, failed=1, ")
     assert lines[-1].endswith(" left")
     assert "\r" not in log.getvalue()
     assert "" not in lines

@@ -19,7 +19,7 @@ def run(args: Args) -> None:
     if not ProcessGroup.from_environment().is_first:
         return
     print(summary_table([read_run(args.out)]))
-    print(f"\n{results['seconds']:.1f} s of training; the recognizer is in {args.out / 'model'}")
+    print(f"{results['seconds']:.1f} s of training; the recognizer is in {args.out / 'model'}")
     if args.track is not None:
         print(f"Figures of training: {where(args.track, args.out)}")
     print(f"Next: avcil predict {args.out} CLIP...    avcil report {args.out} --out report.html")

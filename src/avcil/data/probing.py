@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avcil.errors import InputError
+from avcil.utils.cores import available_cores
 from avcil.utils.files import without_path
 from avcil.utils.progress import Progress
 
@@ -26,7 +26,7 @@ def probe_files(paths: Sequence[Path]) -> Iterator[MediaInfo | str]:
         For each file, in the order given, what it contains, or the reason why it cannot be used.
     """
     progress = Progress(len(paths), "files")
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="probe") as pool:
+    with ThreadPoolExecutor(available_cores(), thread_name_prefix="probe") as pool:
         for info in pool.map(_probe_file, paths):
             progress.step(failed=isinstance(info, str))
             yield info

@@ -18,7 +18,7 @@ def machine() -> Iterator[CheckResult]:
     """What there is to compute with."""
     import torch
 
-    from avcil.experiments.config import available_cores
+    from avcil.utils.cores import available_cores
 
     cores, memory, threads = available_cores(), _memory(), torch.get_num_threads()
     figure = f"{platform.system()} {platform.machine()}, {cores} cores, {memory / 2**30:.1f} GiB of memory"

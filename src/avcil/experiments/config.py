@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from avcil.errors import InputError
+from avcil.utils.cores import available_cores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,11 +153,6 @@ class ReproduceConfig:
         from avcil.utils.devices import choose_device
 
         return f"{device_memory(choose_device(self.device)) // self.parallel}B"
-
-
-def available_cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _words(values: Sequence[object]) -> str:

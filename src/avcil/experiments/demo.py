@@ -18,7 +18,6 @@ from avcil.data.scan import scan
 from avcil.datasets.synthetic.clips import render_demo_clips
 from avcil.datasets.synthetic.scene import demo_class_names
 from avcil.errors import AvcilError
-from avcil.experiments.config import available_cores
 from avcil.experiments.runner import LocalRunner
 from avcil.extraction.extract import extract
 from avcil.inference.explained_clips import explained_clips
@@ -29,6 +28,7 @@ from avcil.reporting.report import write_report
 from avcil.reporting.table import summary_table
 from avcil.runs.run_files import RunRecord, read_run
 from avcil.training.config import TrainConfig
+from avcil.utils.cores import available_cores
 from avcil.utils.files import write_json
 from avcil.utils.progress import PhaseProgress, duration
 

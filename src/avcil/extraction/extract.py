@@ -9,7 +9,6 @@ Shapes: F frames, H x W pixels, N samples, T time slices, S spatial tokens per s
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +33,7 @@ from avcil.features.part import Part
 from avcil.features.source import change_of
 from avcil.features.writer import FeatureWriter, printable
 from avcil.media.reader import ReadLimits
+from avcil.utils.cores import available_cores
 from avcil.utils.progress import Progress
 
 Batch = list[Clip]
@@ -100,7 +100,7 @@ def extract(
     names = EncoderNames.of(visual, audio, joint, **chosen)
     here = {
         "limits": limits or ReadLimits(),
-        "workers": workers or len(os.sched_getaffinity(0)),
+        "workers": workers or available_cores(),
         "isolate": isolate,
     }
     with (

@@ -24,6 +24,7 @@ from avcil.extraction.encoding import EncoderNames, Encoders
 from avcil.extraction.outcome import ClipOutcome, encode_batch
 from avcil.extraction.read_ahead import DecodeSpec, read_one, with_source
 from avcil.media.reader import ReaderProcess, ReadLimits
+from avcil.utils.cores import available_cores
 
 RETRIES = 5
 """How often Ray does a batch again whose worker or node died, before it gives it up."""
@@ -175,7 +176,7 @@ def _stopped(error: BaseException) -> AvcilError:
 
 def _threads() -> int:
     """Of numerical libraries here, and so in the workers: their number shows in the last bits of products."""
-    return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    return int(os.environ.get("OMP_NUM_THREADS") or available_cores())
 
 
 def _with_absolute_path(clip: Clip) -> Clip:

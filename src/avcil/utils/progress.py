@@ -46,12 +46,12 @@ class Progress(tqdm):
         if self.in_log:
             options |= {"mininterval": SECONDS_BETWEEN_LINES, "delay": SECONDS_BETWEEN_LINES, "miniters": 1}
             options["bar_format"] = (
-                "{desc}{n_fmt} of {total_fmt}{unit}{postfix}, {rate_fmt}, {remaining} left"
+                "{desc}{n_fmt} of {total_fmt}{unit}{postfix}, {rate_noinv_fmt}, {remaining} left"
             )
         super().__init__(
             total=total,
             unit=unit if is_bytes else f" {unit}",
-            desc=title,
+            desc=title and f"{title}: ",
             initial=initial,
             leave=leave,
             disable=quiet,

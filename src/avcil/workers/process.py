@@ -99,6 +99,11 @@ class WorkerProcess:
 
     def start(self) -> None:
         """Start the process without waiting until it is ready; one that died between requests is replaced."""
+        if sys.platform != "linux":
+            raise AvcilError(
+                "avcil decodes media files in worker processes, which need Linux. "
+                "Use a Linux virtual machine, WSL 2 or a container"
+            )
         if self._process is not None and self._process.poll() is not None:
             self._end()
         with self._lock:

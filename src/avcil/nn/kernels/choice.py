@@ -34,8 +34,12 @@ def choose(tokens: Tokens, dtype: torch.dtype) -> Kernel:
     if tokens.device.type == "cpu" and tokens.dtype == dtype and dtype in (torch.float32, torch.float64):
         from avcil.nn.kernels import native
 
-        if native.available():
+        if not native.why_not():
             return native
+        if (
+            not torch.is_inference_mode_enabled()
+        ):  # decoding and encoding take most of the time of a prediction
+            native.print_notice()
     from avcil.nn.kernels import operators
 
     return operators

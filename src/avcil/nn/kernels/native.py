@@ -1,9 +1,9 @@
 """The element-wise half in C, compiled for the processor at hand when first used. Shapes as in `kernels`.
 
-It needs a C compiler (`$CC`, gcc or cc) and no headers but the C library's; the library is kept in the user's cache
-folder under a name made of source, flags, compiler and processor, and is loaded from there only if no other user can
-have changed it. Threads are PyTorch's own: both use the OpenMP library
-that PyTorch has loaded. Where no compiler is, PyTorch's operators do the same work more slowly, and that is said once.
+It needs a C compiler (`$CC`, gcc or cc) and the headers of the C library. The compiled library is kept in the user's
+cache folder under a name made of source, flags, compiler and processor, and is loaded from there only if no other user
+can have changed it. Both this code and PyTorch use the OpenMP library that PyTorch has loaded. Without a compiler,
+PyTorch's operators do the same work more slowly, and training prints one notice.
 """
 
 from __future__ import annotations
@@ -32,20 +32,8 @@ TYPES = {torch.float32: ("float", "int", ctypes.c_float), torch.float64: ("doubl
 
 
 @functools.cache
-def available() -> bool:
-    """Whether the library is there or could be compiled; says once on stderr why not."""
-    reason = why_not()
-    if reason:
-        print(
-            f"avcil: guided attention could not be compiled ({reason}), so training takes "
-            "about half as long again. Install gcc, or name a C compiler in the variable CC",
-            file=sys.stderr,
-        )
-    return not reason
-
-
 def why_not() -> str:
-    """What keeps the library from being compiled or loaded, in a line; empty if nothing does."""
+    """The reason, in one line, why the library can be neither loaded nor compiled; empty if it can."""
     try:
         for dtype in TYPES:
             _library(dtype)
@@ -53,6 +41,16 @@ def why_not() -> str:
         reason = getattr(error, "stderr", None) or str(error)
         return reason.strip().splitlines()[-1]
     return ""
+
+
+@functools.cache
+def print_notice() -> None:
+    """Print once to stderr that training is slower without the library, and why it cannot be used."""
+    print(
+        f"avcil: training takes about 1.5 times as long because guided attention could not be compiled ({why_not()}). "
+        "Install gcc, or set CC to a C compiler.",
+        file=sys.stderr,
+    )
 
 
 def compiler() -> str:
