@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,13 +15,52 @@ Copy = Annotated[Path | None, arg(name="from", metavar="DIR")]
 
 @dataclass(frozen=True, kw_only=True)
 class List:
-    """List the published benchmarks, one per line."""
+    """List the published benchmarks, or with a NAME the clip ids of one. With --missing, print the URLs of the clips
+    without a usable file, as `yt-dlp --batch-file` reads them."""
+
+    name: Positional[Name | None] = None
+    """The benchmark whose clips are listed."""
+    missing: Path | None = None
+    """The folder with the downloaded videos, or the clip list of `avcil scan --benchmark`: list what it lacks."""
+    times: Path | None = None
+    """Annotations with the times of the clips: the CSV of Kinetics, or of AudioSet's segments for ave-ci. The ids of
+    VGGSound contain the times."""
+    script: bool = False
+    """Print a shell script that downloads only the seconds of each clip."""
+    copy: Copy = None
+    """A copy of the released split files. Default: the cache of `avcil benchmark fetch`."""
 
     def run(self) -> None:
         """Print them."""
         from avcil.datasets.card import overview
+        from avcil.errors import InputError
 
-        print(overview())
+        if self.name is not None:
+            print("\n".join(self._lines(self.name)))
+        elif self.missing or self.times or self.script or self.copy:
+            raise InputError(
+                "--missing, --times, --script and --from need the name of a benchmark: avcil benchmark list NAME"
+            )
+        else:
+            print(overview())
+
+    def _lines(self, name: str) -> Iterator[str]:
+        from avcil.datasets.clip_times import clip_times
+        from avcil.datasets.download_list import download_script, missing_clips, url_list
+        from avcil.datasets.published import load_published
+
+        benchmark = load_published(name, copy=self.copy)
+        times = clip_times(benchmark.clips, self.times)
+        clips = list(benchmark.clips)
+        if self.missing is not None:
+            clips = missing_clips(benchmark, self.missing, self.times)
+        if self.script:
+            yield from download_script(clips, times)
+        elif self.missing is None:
+            yield from clips
+        else:
+            yield f"# {len(clips)} of {len(benchmark.clips)} clips of {name} have no usable file in {self.missing}"
+            yield from url_list(clips, times)
 
 
 @dataclass(frozen=True, kw_only=True)

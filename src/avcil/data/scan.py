@@ -30,6 +30,7 @@ _SUFFIXES = (
     ".webm .wma .wmv .y4m"
 )
 MEDIA_SUFFIXES = frozenset(_SUFFIXES.split())
+CLASS_FOLDERS = "the folder that holds one folder of clips a class"
 SHOWN = 10
 
 
@@ -95,6 +96,7 @@ class ScanResult:
 
 
 def listed(title: str, problems: Sequence[Problem]) -> Iterator[str]:
+    """Lines of text about some problems: how many there are, and the first of them; nothing if there are none."""
     if not problems:
         return
     yield f"{title}: {len(problems)}"
@@ -126,7 +128,7 @@ def scan(
     folder = Path(folder)
     _check_arguments(folder, val_fraction, test_fraction, seed)
     tree = walk(folder)
-    media, ignored = _media_of(folder, tree)
+    media, ignored = media_of(folder, tree, CLASS_FOLDERS)
     splits, notes = split_folders(folder, media, layout)
     found, problems = _place(folder, media, splits)
     found, copies = leave_out_copies(found, is_drawn=not splits)
@@ -158,11 +160,7 @@ def scan(
 
 
 def _check_arguments(folder: Path, val_fraction: float, test_fraction: float, seed: int) -> None:
-    if not folder.is_dir():
-        what = "is a file, not a folder" if folder.exists() else "does not exist"
-        raise InputError(
-            f"the folder {folder} {what}; give the folder that holds one folder of clips a class"
-        )
+    check_folder(folder, CLASS_FOLDERS)
     if not (0 <= val_fraction < 1 and 0 < test_fraction < 1 and val_fraction + test_fraction < 1):
         raise InputError(
             "--val-fraction must be 0 or more, --test-fraction more than 0, and both together less than "
@@ -173,8 +171,20 @@ def _check_arguments(folder: Path, val_fraction: float, test_fraction: float, se
         raise InputError(f"--seed must be 0 or more, not {seed}")
 
 
-def _media_of(folder: Path, tree: FolderTree) -> tuple[list[Path], dict[str, int]]:
-    """Media files below `folder`, relative to it and sorted, and the other files counted by suffix."""
+def media_of(folder: Path, tree: FolderTree, expected: str) -> tuple[list[Path], dict[str, int]]:
+    """Divide the files of a folder into media files and others.
+
+    Args:
+        folder: The folder.
+        tree: What lies below it.
+        expected: Which folder is expected, for the error message.
+
+    Returns:
+        The media files, relative to `folder` and sorted, and the number of other files by suffix.
+
+    Raises:
+        InputError: If there is no media file.
+    """
     media = [path for path in tree.files if path.suffix.lower() in MEDIA_SUFFIXES]
     others = Counter(path.suffix.lower() for path in tree.files if path.suffix.lower() not in MEDIA_SUFFIXES)
     if not media:
@@ -183,10 +193,15 @@ def _media_of(folder: Path, tree: FolderTree) -> tuple[list[Path], dict[str, int
         if tree.unread:
             path, reason = tree.unread[0]
             what = f"holds no media file that can be read; {len(tree.unread)} could not: {folder / path}: {reason}"
-        raise InputError(
-            f"the folder {folder} {what}; give the folder that holds one folder of clips a class"
-        )
+        raise InputError(f"the folder {folder} {what}; give {expected}")
     return media, dict(sorted(others.items()))
+
+
+def check_folder(folder: Path, expected: str) -> None:
+    """Raise InputError if `folder` does not exist or is a file; `expected` says which folder to give."""
+    if not folder.is_dir():
+        what = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise InputError(f"the folder {folder} {what}; give {expected}")
 
 
 def _place(
@@ -198,7 +213,7 @@ def _place(
     for path in media:
         if len(path.parts) < depth + 2:
             problems.append(Problem(path=folder / path, reason="it lies in no class folder"))
-        elif not _is_text(path):
+        elif not is_text(path):
             problems.append(Problem(path=folder / path, reason="its name is not UTF-8; rename it"))
         else:
             split = splits.get(path.parts[0], "train")
@@ -207,7 +222,8 @@ def _place(
     return clips, problems
 
 
-def _is_text(path: Path) -> bool:
+def is_text(path: Path) -> bool:
+    """Whether a path can be written to a text file; names that are not UTF-8 cannot."""
     try:
         str(path).encode()
     except UnicodeEncodeError:

@@ -18,10 +18,8 @@ from avcil.datasets.benchmark import Benchmark
 from avcil.datasets.fetch import find_splits
 from avcil.datasets.protocols import Protocol, protocol
 from avcil.datasets.split_files import SplitClip, Splits, read_splits
+from avcil.datasets.video_names import VIDEO_ID
 from avcil.errors import InputError
-
-VIDEO_ID = 11
-"""A YouTube id has 11 characters; a clip id begins with its video's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +101,7 @@ def leaked(clips: Mapping[str, SplitClip]) -> dict[str, list[str]]:
     >>> len(leaked({one: SplitClip("Cat", "train"), other: SplitClip("Cat", "test")})["test"])
     1
     """
+    # a clip id begins with the id of its video
     trained = {clip_id[:VIDEO_ID] for clip_id, clip in clips.items() if clip.split == "train"}
     return {
         split: [i for i, clip in clips.items() if clip.split == split and i[:VIDEO_ID] in trained]

@@ -1,0 +1,98 @@
+"""Which seconds of its YouTube video a clip of a benchmark is.
+
+The ids of VGGSound contain the second at which the clip begins. Those of AVE and Kinetics-Sounds do not; the
+annotations of AudioSet, from which AVE was taken, and of Kinetics have them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence, Set
+from pathlib import Path
+
+from avcil.datasets.video_names import VIDEO_ID
+from avcil.errors import InputError
+from avcil.utils.input_files import read_bytes
+
+CLIP_SECONDS = 10.0
+"""Length of the clips of AVE, Kinetics and VGGSound; those at the end of a video may be shorter."""
+LARGEST_FILE = 256 << 20
+"""Bytes of a file with times; Kinetics-700 and AudioSet have less than 100 MB."""
+FORMS = (
+    "the CSV of Kinetics (columns youtube_id, time_start, time_end) or of AudioSet's segments (lines "
+    "`YTID, start_seconds, end_seconds, positive_labels`)"
+)
+
+Times = dict[str, tuple[float, float]]
+"""Seconds into the video at which a clip begins and ends, by clip id."""
+
+
+def clip_times(clip_ids: Iterable[str], file: Path | None = None) -> Times:
+    """Find the times of the clips of a benchmark.
+
+    Args:
+        clip_ids: The ids of the benchmark.
+        file: Annotations with times, for benchmarks whose ids do not contain them.
+
+    Returns:
+        The known times; clips without known times are left out.
+
+    Raises:
+        InputError: If the file cannot be read, has other columns, or has no time for any clip.
+    """
+    clip_ids = list(clip_ids)
+    times = {clip_id: _time_of_id(clip_id) for clip_id in clip_ids if len(clip_id) > VIDEO_ID}
+    if file is None:
+        return times
+    found = _read_times(Path(file), {clip_id for clip_id in clip_ids if clip_id not in times})
+    if not found:
+        raise InputError(
+            f"{file} (--times) lists no video whose time is needed. The ids of VGGSound contain their times; for "
+            f"other benchmarks, give {FORMS}"
+        )
+    return times | found
+
+
+def _time_of_id(clip_id: str) -> tuple[float, float]:
+    start = float(clip_id[VIDEO_ID + 1 :])
+    return start, start + CLIP_SECONDS
+
+
+def _read_times(file: Path, videos: Set[str]) -> Times:
+    """The times of these videos; of several lines for one video, the first counts."""
+    try:
+        text = read_bytes(file, limit=LARGEST_FILE).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} (--times) is not UTF-8 text: {error}. Expected is {FORMS}") from None
+    times: Times = {}
+    places = (0, 1, 2)
+    for row in csv.reader(io.StringIO(text, newline=""), skipinitialspace=True):
+        if "youtube_id" in row:
+            places = _places(row, file)
+        elif row and not row[0].startswith("#"):
+            video, start, end = _cells(row, places, file)
+            if video in videos:
+                times.setdefault(video, (start, end))
+    return times
+
+
+def _places(header: Sequence[str], file: Path) -> tuple[int, int, int]:
+    lacking = [name for name in ("time_start", "time_end") if name not in header]
+    if lacking:
+        raise InputError(f"{file} (--times) has no column {' and '.join(lacking)}. Expected is {FORMS}")
+    return header.index("youtube_id"), header.index("time_start"), header.index("time_end")
+
+
+def _cells(row: Sequence[str], places: tuple[int, int, int], file: Path) -> tuple[str, float, float]:
+    try:
+        video, start, end = row[places[0]], float(row[places[1]]), float(row[places[2]])
+    except (IndexError, ValueError):
+        video, start, end = "", math.nan, math.nan
+    if not (0 <= start < end < math.inf and len(video) == VIDEO_ID):
+        raise InputError(
+            f"{file} (--times): the line {','.join(row)[:120]!r} does not give a video id with its times. Expected "
+            f"is {FORMS}"
+        )
+    return video, start, end

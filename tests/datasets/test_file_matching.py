@@ -1,0 +1,145 @@
+"""YouTube ids in file names: the layouts in which data sets are distributed, and ids that look like something else."""
+
+from __future__ import annotations
+
+import string
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from avcil.datasets.clip_times import clip_times
+from avcil.datasets.file_matching import Matching, match_files
+from avcil.datasets.video_names import read_video_name
+
+ID = "-F5wSJwBZjU"
+OTHER = "a_b-c_d-e_f"
+
+LAYOUTS = (
+    "{id}.mp4",
+    "AVE_Dataset/AVE/{id}.mp4",
+    "train/playing drums/{id}_000030_000040.mp4",
+    "k400/val/{id}_000030_000040.MP4",
+    "playing_drums/{id}_30_40.mkv",
+    "v_{id}.webm",
+    "video_{id}_000030.mp4",
+    "Y{id}.mp4",
+    "{id}_30.000_40.000.mp4",
+    "{id}_30000_40000.mp4",
+    "A title, with [brackets] [{id}].webm",
+    "A title-{id}.mkv",
+)
+
+
+def match(clip_ids: list[str] | str, *paths: str) -> Matching:
+    ids = [clip_ids] if isinstance(clip_ids, str) else clip_ids
+    return match_files(dict.fromkeys(ids, "playing drums"), map(Path, paths), clip_times(ids))
+
+
+def files(matching: Matching) -> dict[str, list[str]]:
+    return {clip_id: [str(file.path) for file in found] for clip_id, found in matching.candidates.items()}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("video", [ID, OTHER, "___________", "v_345678901", "Y2345678901"])
+def test_layouts_of_the_data_sets(layout: str, video: str) -> None:
+    """The id is found whatever signs it contains, also if it begins like a prefix."""
+    path = layout.format(id=video)
+    assert files(match(video, path)) == {video: [path]}
+
+
+@pytest.mark.parametrize(
+    "path", ["VGGSound_final/video/{id}_000030.mp4", "{id}_30.mp4", "{id}_30_40.mp4", "{id}_30000_40000.mp4"]
+)
+def test_clips_with_a_start_second(path: str) -> None:
+    """VGGSound: the start is part of the id; another part of the same video is another clip."""
+    path = path.format(id=ID)
+    wanted, other = f"{ID}_000030", f"{ID}_000130"
+    assert files(match([other, wanted], path)) == {wanted: [path]}
+    assert match(other, path).other_videos == (Path(path),)
+
+
+def test_names_without_a_start_can_be_any_clip_of_the_video() -> None:
+    """Whole videos; the length of the file decides later."""
+    clips = [f"{ID}_000030", f"{ID}_000130"]
+    assert files(match(clips, f"{ID}.mp4")) == {clip: [f"{ID}.mp4"] for clip in clips}
+
+
+def test_files_that_are_not_clips_of_the_benchmark() -> None:
+    """Another id, and no id, are different things: only the second may be a wrong name."""
+    found = match(ID, f"{OTHER}.mp4", "holiday.mp4", f"{ID}x.mp4", f"{ID}.f137.mp4", "readme/intro.mp4")
+    assert found.candidates == {}
+    assert found.other_videos == (Path(f"{OTHER}.mp4"),)
+    assert [path.name for path in found.without_id] == [
+        f"{ID}.f137.mp4", f"{ID}x.mp4", "holiday.mp4", "intro.mp4",
+    ]  # fmt: skip
+
+
+def test_of_several_files_the_more_certain_name_comes_first() -> None:
+    """A start second, then a plain name, then a folder named as the class, then few folders, then the alphabet."""
+    expected = [
+        f"z/{ID}_000030_000040.mp4",
+        f"z/Playing_Drums/{ID}.mp4",
+        f"{ID}.mkv",
+        f"{ID}.mp4",
+        f"a/{ID}.mp4",
+        f"b/{ID}.mp4",
+        f"v_{ID}.mp4",
+        f"title [{ID}].mp4",
+    ]
+    assert files(match(ID, *sorted(expected)))[ID] == expected
+
+
+def test_case_of_an_id_counts() -> None:
+    """Ids of YouTube that differ only in case are different videos."""
+    assert files(match([ID, ID.swapcase()], f"{ID}.mp4")) == {ID: [f"{ID}.mp4"]}
+
+
+ids = st.text(string.ascii_letters + string.digits + "_-", min_size=11, max_size=11)
+
+
+@st.composite
+def data_sets(draw: st.DrawFn) -> tuple[dict[str, str], list[str]]:
+    """Clip ids with the file of each, and the files in any order with others between them."""
+    videos = draw(st.lists(ids, min_size=1, max_size=8, unique=True))
+    expected = {video: draw(st.sampled_from(LAYOUTS[:6])).format(id=video) for video in videos}
+    strangers = draw(st.lists(st.sampled_from(["notes.mp4", "a/b.mp4", "intro.webm"]), unique=True))
+    return expected, draw(st.permutations([*expected.values(), *strangers]))
+
+
+@given(data_sets())
+def test_every_file_is_found_in_any_order(data: tuple[dict[str, str], list[str]]) -> None:
+    """Random ids and layouts: each clip gets its own file, others get none, and the order does not matter."""
+    expected, paths = data
+    found = match(list(expected), *paths)
+    for clip_id, path in expected.items():
+        assert path in files(found)[clip_id]
+    assert found == match(list(expected), *sorted(paths))
+    assert sum(map(len, found.candidates.values())) + len(found.without_id) == len(paths)
+    assert found.other_videos == ()
+
+
+@given(st.text(max_size=40))
+def test_any_name_can_be_read(stem: str) -> None:
+    """Readings have ids of 11 characters, also for names in other scripts."""
+    assert all(len(name.video) == 11 and name.video.isascii() for name in read_video_name(stem))
+
+
+def test_times_of_annotations(tmp_path: Path) -> None:
+    """The CSV of Kinetics and of AudioSet give times by id; VGGSound has them in its ids."""
+    kinetics = tmp_path / "k400.csv"
+    kinetics.write_text(f"label,youtube_id,time_start,time_end,split\nplaying drums,{ID},30,40,train\n")
+    audioset = tmp_path / "segments.csv"
+    audioset.write_text(
+        f"# Segments csv created Sun Mar  5 10:54:31 2017\n# YTID, start_seconds, end_seconds, positive_labels\n"
+        f'{ID}, 30.000, 40.000, "/m/09x0r,/t/dd00088"\n{ID}, 50.000, 60.000, "/m/09x0r"\n'
+    )
+    for file in (kinetics, audioset):
+        assert clip_times([ID, OTHER], file) == {ID: (30, 40)}
+    assert clip_times([f"{ID}_000017", ID]) == {f"{ID}_000017": (17, 27)}
+    matching = match_files(
+        {ID: "a"}, map(Path, [f"{ID}_000030_000040.mp4", f"{ID}_000090.mp4"]), {ID: (30, 40)}
+    )
+    assert [str(file.path) for file in matching.candidates[ID]] == [f"{ID}_000030_000040.mp4"]
+    assert matching.other_videos == (Path(f"{ID}_000090.mp4"),)
