@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from avcil.datasets.clip_times import clip_times
 from avcil.datasets.file_matching import Matching, match_files
+from avcil.datasets.published import load_published
 from avcil.datasets.video_names import read_video_name
 
 ID = "-F5wSJwBZjU"
@@ -124,6 +125,31 @@ def test_every_file_is_found_in_any_order(data: tuple[dict[str, str], list[str]]
 def test_any_name_can_be_read(stem: str) -> None:
     """Readings have ids of 11 characters, also for names in other scripts."""
     assert all(len(name.video) == 11 and name.video.isascii() for name in read_video_name(stem))
+
+
+RELEASED = Path(__file__).resolve().parents[2] / ".." / "shared" / "upstream-splits"
+
+
+@pytest.mark.skipif(not RELEASED.exists(), reason="the released split files are not here")
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [
+        ("ave-ci", "AVE_Dataset/AVE/{id}.mp4"),
+        ("ks-ci", "{label}/{id}_000030_000040.mp4"),
+        ("vs100-ci", "VGGSound_final/video/{id}.mp4"),
+    ],
+)
+def test_released_ids_are_all_found(name: str, layout: str) -> None:
+    """Those that begin with - or _, or that look like a prefix or a start second; every 50th of the others."""
+    benchmark = load_published(name, copy=RELEASED)
+    chosen = {
+        clip_id: clip.label
+        for number, (clip_id, clip) in enumerate(benchmark.clips.items())
+        if number % 50 == 0 or clip_id[0] in "-_" or clip_id[1] == "_" or clip_id[0] == "Y"
+    }
+    paths = {clip_id: layout.format(id=clip_id, label=label) for clip_id, label in chosen.items()}
+    found = match_files(chosen, map(Path, paths.values()), clip_times(chosen))
+    assert files(found) == {clip_id: [path] for clip_id, path in paths.items()}
 
 
 def test_times_of_annotations(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_damaged_files_duplicates_and_strangers_are_listed(benchmark, place) -> 
     assert len(result.left_out) == 7
     assert coverage(result)["Cat"] == {"train": (2, 2), "val": (0, 1), "test": (0, 1)}
     text = summary(result)
-    assert "no test clip of 2 classes (Cat, Train horn)" in text
+    assert "no test clip of 2 classes ('Cat', 'Train horn')" in text
     assert "missing clips: 2 without a file, 3 without a usable file" in text
 
 

@@ -1,4 +1,4 @@
-"""`avcil benchmark`: the published benchmarks - list, show, fetch."""
+"""`avcil benchmark`: the published benchmarks: their clips, split files and additional labels."""
 
 from __future__ import annotations
 
@@ -106,13 +106,42 @@ class Fetch:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Vggsounder:
+    """Evaluate runs of VS100-CI with the labels of VGGSounder, which lists all classes that can be heard or seen in a
+    clip. The annotations (2 MB, Apache-2.0) are downloaded at the first use."""
+
+    runs: Positional[tuple[Path, ...]]
+    """Run directories of `avcil train --benchmark vs100-ci`. Runs that differ only in the seed are averaged."""
+    annotations: Path | None = None
+    """The file vggsounder.csv of VGGSounder, of any version. Default: that of version 1.0, downloaded."""
+    json: bool = False
+    """Print the counts of each run after each step as JSON."""
+
+    def run(self) -> None:
+        """Print the table."""
+        import json
+
+        from avcil.datasets.vggsounder import fetch_annotations, read_annotations
+        from avcil.reporting.vggsounder_table import vggsounder_table, vggsounder_values
+        from avcil.runs.run_files import read_runs
+
+        runs = read_runs(self.runs)
+        annotations = read_annotations(fetch_annotations() if self.annotations is None else self.annotations)
+        if self.json:
+            print(json.dumps(vggsounder_values(runs, annotations), indent=1))
+        else:
+            print(vggsounder_table(runs, annotations))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Args:
-    """List, show or fetch the published benchmarks of audio-visual class-incremental learning."""
+    """The published benchmarks of audio-visual class-incremental learning."""
 
     action: OmitSubcommandPrefixes[
         Annotated[List, subcommand("list")]
         | Annotated[Show, subcommand("show")]
         | Annotated[Fetch, subcommand("fetch")]
+        | Annotated[Vggsounder, subcommand("vggsounder")]
     ]
 
 

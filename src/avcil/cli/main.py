@@ -33,7 +33,7 @@ VERBS = {
     "serve": "serve a model as a web page and an HTTP API",
     "export": "export a saved model to ONNX",
     "report": "write an HTML report of runs",
-    "benchmark": "list, show or fetch the published benchmarks",
+    "benchmark": "list, show or fetch the published benchmarks; evaluate with VGGSounder",
     "import-features": "import the features released by AV-CIL's authors",
     "methods": "list the methods and their options",
     "encoders": "list the encoders: license, size, speed on this machine, intended use",

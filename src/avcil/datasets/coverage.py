@@ -89,7 +89,7 @@ def _empty_classes(table: Coverage) -> Iterator[str]:
         empty = [label for label, splits in table.items() if not splits[split][0]]
         if empty:
             yield (
-                f"no {split} clip of {len(empty)} classes ({', '.join(map(one_line, empty[:5]))}"
+                f"no {split} clip of {len(empty)} classes ({', '.join(one_line(repr(label)) for label in empty[:5])}"
                 f"{', ...' if len(empty) > 5 else ''}): avcil train --benchmark needs at least one of each class"
             )
 

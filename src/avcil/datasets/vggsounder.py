@@ -1,0 +1,96 @@
+"""VGGSounder: labels of VGGSound's test clips by several annotators, with the modality of each.
+
+VGGSound gives each clip one label. VGGSounder (Zverev, Wiedemer, Prabhu, Bethge, Brendel and Koepke, ICCV 2025, arXiv
+2508.08237; github.com/Bizilizi/VGGSounder, Apache-2.0) lists all classes that can be heard or seen in the clips of
+VGGSound's test split. VS100-CI has its own splits, so only a part of its test clips is annotated. The file is not part
+of this package.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+from avcil.datasets.fetch import cache_folder
+from avcil.errors import InputError
+from avcil.utils.download import RetryPolicy, download
+from avcil.utils.input_files import read_bytes
+
+URL = (
+    "https://raw.githubusercontent.com/Bizilizi/VGGSounder/d8b5e904c2e5edb2567538f48c3c939807a132db/"
+    "vggsounder/data/vggsounder.csv"
+)
+"""Version 1.0, clips with background music left out, as in the project's default evaluation."""
+SHA256 = "400979ea3dee34bed145d3fd96966e16689352df63b645c4730caf8eb2cacb06"
+COLUMNS = ("video_id", "label", "modality")
+MODALITIES = {"A": ("audible",), "V": ("visible",), "AV": ("audible", "visible")}
+CUT_NAMES = {"subway, metro, underground": "subway, metr"}
+"""Class names of VGGSound that are cut in the release of AV-CIL."""
+LARGEST_FILE = 64 << 20
+"""Bytes of an annotation file; version 1.0 has 2 MB."""
+
+Annotations = Mapping[str, Mapping[str, tuple[str, ...]]]
+"""By clip id and class name: whether the class is "audible", "visible", or both."""
+
+
+def fetch_annotations(
+    *, cache: Path | None = None, url: str = URL, patience: RetryPolicy | None = None
+) -> Path:
+    """Have the annotation file in the cache, by download if necessary.
+
+    Args:
+        cache: The folder of downloads. Default: as for the split files.
+        url: Where to download from.
+        patience: How often a failed download is tried again.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        AvcilError: If the download fails, or the file is not the published one.
+    """
+    return download(
+        url,
+        (cache or cache_folder()) / "vggsounder" / "vggsounder.csv",
+        sha256=SHA256,
+        patience=patience or RetryPolicy(attempts=3),
+        otherwise="Without a connection: copy vggsounder/data/vggsounder.csv of github.com/Bizilizi/VGGSounder to this "
+        "machine and give it with --annotations FILE",
+    )
+
+
+def read_annotations(path: Path) -> Annotations:
+    """Read an annotation file of VGGSounder, of any version.
+
+    Args:
+        path: A CSV file with the columns video_id, label and modality (A, V or AV), one line for each label.
+
+    Returns:
+        The labels of each clip, with class names as in the release of AV-CIL.
+
+    Raises:
+        InputError: If the file is missing, is not UTF-8 text, or has other columns or values.
+    """
+    try:
+        text = read_bytes(path, limit=LARGEST_FILE).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text: {error}. {_EXPECTED}") from None
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    if not set(COLUMNS) <= set(reader.fieldnames or ()):
+        raise InputError(f"{path} has the columns {','.join(reader.fieldnames or ())!r:.120}. {_EXPECTED}")
+    labels: dict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
+    for row in reader:
+        clip_id, label, modality = (row[name] or "" for name in COLUMNS)
+        if not clip_id or not label or modality not in MODALITIES:
+            raise InputError(
+                f"{path}, line {reader.line_num}: a clip id, a label and a modality ({', '.join(MODALITIES)}) are "
+                f"expected, not {clip_id!r:.40}, {label!r:.40} and {modality!r:.10}"
+            )
+        labels[clip_id][CUT_NAMES.get(label, label)] = MODALITIES[modality]
+    return dict(labels)
+
+
+_EXPECTED = f"Expected is the file vggsounder.csv, a CSV file with the columns {', '.join(COLUMNS)}"

@@ -1,0 +1,100 @@
+"""Runs of VS100-CI, evaluated with the labels of VGGSounder: a table for people, and all values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from avcil.datasets.vggsounder import Annotations
+from avcil.errors import InputError
+from avcil.reporting.table import percent
+from avcil.runs.groups import group_runs
+from avcil.runs.multi_label import MultiLabelScore, Share, multi_label_score
+from avcil.runs.run_files import RunRecord
+from avcil.utils.text_table import text_table
+
+BENCHMARK = "vs100-ci"
+COLUMNS: dict[str, Callable[[MultiLabelScore], Share | None]] = {
+    "single label": lambda score: score.single_label,
+    "multi-label": lambda score: score.multi_label,
+    "attainable": lambda score: score.attainable,
+    "audible": lambda score: score.by_modality.get("audible"),
+    "visible": lambda score: score.by_modality.get("visible"),
+    "confirmed": lambda score: score.confirmed_single_label,
+}
+LEGEND = """\
+Accuracy in %, after the last step, on the annotated test clips
+  single label   the prediction is the label of the benchmark
+  multi-label    the prediction is one of the annotated classes
+  attainable     clips with an annotated class that the model knows: the largest possible multi-label accuracy
+  audible        multi-label, with audible classes alone, on clips that have any
+  visible        multi-label, with visible classes alone, on clips that have any
+  confirmed      single label, on clips whose label is one of the annotated classes"""
+
+
+def scores(run: RunRecord, annotations: Annotations) -> list[MultiLabelScore]:
+    """Evaluate the recorded test predictions of a run after each step.
+
+    Args:
+        run: A finished run of VS100-CI, as released or leak-free.
+        annotations: The labels of VGGSounder.
+
+    Raises:
+        InputError: If the run is of another benchmark, or none of its test clips is annotated.
+    """
+    name = run.config.benchmark.name
+    if not name.startswith(BENCHMARK):
+        raise InputError(
+            f"{run.folder} is a run of the benchmark {name!r}; VGGSounder annotates clips of VGGSound: give runs of "
+            f"avcil train --benchmark {BENCHMARK} or {BENCHMARK}-leak-free"
+        )
+    found = []
+    for step, predictions in enumerate(run.predictions):
+        classes = [label for labels in run.steps[: step + 1] for label in labels]
+        found.append(multi_label_score(predictions, annotations, classes))
+    if not found[-1].annotated.count:
+        raise InputError(f"none of the {found[-1].annotated.clips} test clips of {run.folder} is annotated")
+    return found
+
+
+def vggsounder_table(runs: Sequence[RunRecord], annotations: Annotations) -> str:
+    """A table of runs, averaged over seeds; raises InputError as `scores`."""
+    last = {run.folder: scores(run, annotations)[-1] for run in runs}
+    header = ["method", "modality", "seeds", "annotated clips", "label confirmed", *COLUMNS]
+    rows = []
+    for group in group_runs(runs):
+        counts = {(last[run.folder].annotated.count, last[run.folder].confirmed.count) for run in group.runs}
+        if len(counts) > 1:
+            raise InputError(
+                f"the runs of {group.label} have different test clips; give runs on the same feature store"
+            )
+        annotated, confirmed = counts.pop()
+        figures = [percent(group.spread(_value(last, column))) for column in COLUMNS.values()]
+        method = f"{group.method} ({group.difference})" if group.difference else group.method
+        rows.append([method, group.modality, len(group.runs), annotated, confirmed, *figures])
+    return f"{text_table(rows, header, names=2, rule=True)}\n\n{LEGEND}"
+
+
+def _value(
+    scores: dict[Any, MultiLabelScore], column: Callable[[MultiLabelScore], Share | None]
+) -> Callable[[RunRecord], float | None]:
+    def value(run: RunRecord) -> float | None:
+        share = column(scores[run.folder])
+        return None if share is None else share.fraction
+
+    return value
+
+
+def vggsounder_values(runs: Sequence[RunRecord], annotations: Annotations) -> list[dict[str, Any]]:
+    """The counts of each run after each step, for JSON; raises InputError as `scores`."""
+    return [
+        {
+            "run": str(run.folder),
+            "method": run.method,
+            "modality": run.modality,
+            "seed": run.seed,
+            "steps": [asdict(score) for score in scores(run, annotations)],
+        }
+        for run in runs
+    ]

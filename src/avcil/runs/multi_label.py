@@ -1,0 +1,90 @@
+"""Accuracy when clips have several correct classes.
+
+Test clips of a benchmark have one label, but often show and sound like more. Given all classes of a clip, a prediction
+is correct if it is one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from avcil.runs.run_files import Prediction
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """How many clips something holds for."""
+
+    count: int
+    clips: int
+
+    @property
+    def fraction(self) -> float | None:
+        """None without clips."""
+        return self.count / self.clips if self.clips else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiLabelScore:
+    """The predictions for the annotated test clips after one step."""
+
+    annotated: Share
+    """Test clips with annotations, of all test clips."""
+    confirmed: Share
+    """Annotated clips whose label in the benchmark is one of their annotated classes."""
+    attainable: Share
+    """Annotated clips with an annotated class that the model knows: the largest possible multi-label accuracy."""
+    single_label: Share
+    """Annotated clips for which the label of the benchmark is predicted."""
+    multi_label: Share
+    """Annotated clips for which one of their annotated classes is predicted."""
+    confirmed_single_label: Share
+    """`single_label` of the confirmed clips alone."""
+    by_modality: Mapping[str, Share]
+    """`multi_label` by modality ("audible", "visible"): of the clips with a class annotated so, how many predictions
+    are such a class."""
+
+
+def multi_label_score(
+    predictions: Sequence[Prediction],
+    annotations: Mapping[str, Mapping[str, Collection[str]]],
+    classes: Collection[str],
+) -> MultiLabelScore:
+    """Compare predictions with all classes of each clip.
+
+    Args:
+        predictions: Predictions for test clips.
+        annotations: For each annotated clip, its classes with their modalities.
+        classes: The classes that the model knows.
+
+    >>> said = [Prediction(clip_id="a", label="dog", predicted="cat", probability=0.5)]
+    >>> multi_label_score(said, {"a": {"cat": ["audible"]}}, ["cat", "dog"]).multi_label
+    Share(count=1, clips=1)
+    """
+    annotated = [(p, annotations[p.clip_id]) for p in predictions if p.clip_id in annotations]
+    confirmed = [p for p, labels in annotated if p.label in labels]
+    modalities = sorted({m for _, labels in annotated for kinds in labels.values() for m in kinds})
+    known = set(classes)
+    return MultiLabelScore(
+        annotated=Share(count=len(annotated), clips=len(predictions)),
+        confirmed=Share(count=len(confirmed), clips=len(annotated)),
+        attainable=_share([not known.isdisjoint(labels) for _, labels in annotated]),
+        single_label=_share([p.predicted == p.label for p, _ in annotated]),
+        multi_label=_share([p.predicted in labels for p, labels in annotated]),
+        confirmed_single_label=_share([p.predicted == p.label for p in confirmed]),
+        by_modality={
+            modality: _share(
+                [
+                    modality in labels.get(p.predicted, ())
+                    for p, labels in annotated
+                    if any(modality in kinds for kinds in labels.values())
+                ]
+            )
+            for modality in modalities
+        },
+    )
+
+
+def _share(holds: Sequence[bool]) -> Share:
+    return Share(count=sum(holds), clips=len(holds))
