@@ -146,7 +146,10 @@ def test_clips_of_one_video_have_one_url(benchmark, avcil, tmp_path: Path, capsy
         ),
         (["scan", "videos", "--benchmark", "ks-ci", "--times", "a.csv"], "there is no file a.csv"),
         (["benchmark", "list", "--missing", "videos"], "need the name of a benchmark"),
-        (["benchmark", "list", "ks-ci", "--missing", "nowhere"], "there is no clip list nowhere"),
+        (
+            ["benchmark", "list", "ks-ci", "--missing", "nowhere"],
+            "there is no nowhere (--missing). Give the folder",
+        ),
     ],
 )
 def test_options_that_do_not_fit(videos, avcil, capsys, tmp_path, words, message, monkeypatch) -> None:

@@ -29,6 +29,11 @@ def missing_clips(benchmark: PublishedBenchmark, found: Path, times: Path | None
     Raises:
         InputError: If there is no such folder or list, or the list is of another data set.
     """
+    if not found.exists():
+        raise InputError(
+            f"there is no {found} (--missing). Give the folder with the videos, or the clip list of avcil scan "
+            f"--benchmark {benchmark.name}"
+        )
     if found.is_dir() and not any(path.suffix.lower() in MEDIA_SUFFIXES for path in walk(found).files):
         return list(benchmark.clips)
     if found.is_dir():
