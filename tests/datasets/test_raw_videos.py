@@ -131,10 +131,13 @@ def test_folders_of_other_data_sets_say_what_was_found(benchmark, place, tmp_pat
     with pytest.raises(InputError, match="is empty; give the folder with the videos"):
         scan_benchmark(tmp_path / "videos", ave)
     folder = place("clip.mp4", "holiday.mp4", "xxxxxxxxxxx_000010.mp4")
-    with pytest.raises(
-        InputError, match=r"of 2, 1 have .* and 1 have no id .*Recognized names: ID.mp4 \(AVE\)"
-    ):
+    with pytest.raises(InputError) as error:
         scan_benchmark(folder, ave)
+    assert "found: 1 with YouTube ids or start seconds that it does not contain (such as xxxxx" in str(
+        error.value
+    )
+    assert "and 1 without a YouTube id in the name (such as holiday.mp4)" in str(error.value)
+    assert "Recognized names: ID.mp4 (AVE), ID_START.mp4 (VGGSound)" in str(error.value)
 
 
 def test_the_benchmark_of_a_folder_is_recognized(

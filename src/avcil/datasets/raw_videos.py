@@ -120,9 +120,15 @@ def _problems(folder: Path, reasons: Mapping[Path, str]) -> tuple[Problem, ...]:
 def _nothing_found(folder: Path, benchmark: PublishedBenchmark, matching: Matching) -> str:
     """What the folder contains instead of the benchmark."""
     found = [*matching.other_videos, *matching.without_id]
-    text = f"no media file in {folder} is a clip of {benchmark.name}: of {len(found)}, "
-    text += f"{len(matching.other_videos)} have names with YouTube ids of other videos or of other parts of them, and "
-    text += f"{len(matching.without_id)} have no id (such as {', '.join(map(str, found[:3]))}). "
+    kinds = [
+        f"{len(paths)} {what} (such as {paths[0]})"
+        for paths, what in (
+            (matching.other_videos, "with YouTube ids or start seconds that it does not contain"),
+            (matching.without_id, "without a YouTube id in the name"),
+        )
+        if paths
+    ]
+    text = f"no media file in {folder} is a clip of {benchmark.name}; found: {', and '.join(kinds)}. "
     for name in PROTOCOLS:
         try:
             other = load_published(name)
