@@ -25,7 +25,7 @@ def test_demo_runs_and_goes_on(tmp_path):
     torch.set_num_threads(1)
     sizes = {"train": 1, "val": 1, "test": 1}
     said: list[str] = []
-    summary = demo(tmp_path / "demo", seed=0, epochs=2, clips_per_class=sizes, say=said.append)
+    summary = demo(tmp_path / "demo", seed=0, epochs=2, clips_per_class=sizes, log=said.append)
     assert json.loads((tmp_path / "demo" / "summary.json").read_text()) == summary
     assert [(run["method"], run["modality"]) for run in summary] == [
         ("fine-tuning", "audio-visual"),
@@ -47,5 +47,5 @@ def test_demo_runs_and_goes_on(tmp_path):
 
     watched = [*(tmp_path / "demo").rglob("*.mp4"), *(tmp_path / "demo").rglob("*.safetensors")]
     before = {path: path.stat().st_mtime_ns for path in watched}
-    assert demo(tmp_path / "demo", seed=0, epochs=2, clips_per_class=sizes, say=said.append) == summary
+    assert demo(tmp_path / "demo", seed=0, epochs=2, clips_per_class=sizes, log=said.append) == summary
     assert {path: path.stat().st_mtime_ns for path in watched} == before

@@ -1,4 +1,4 @@
-"""What accuracy costs: bytes counted one by one, and who is beaten by whom."""
+"""Stored bytes of a run, counted separately, and the Pareto front."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from avcil.experiments.config import ReproduceConfig
-from avcil.experiments.footprint import clip_bytes, kept_bytes
+from avcil.experiments.footprint import clip_bytes, footprint
 from avcil.experiments.pareto import Point, pareto_front
 from avcil.experiments.reproduce import reproduce
 from avcil.features import FeatureStore
-from avcil.runs.groups import Spread
+from avcil.runs.groups import MeanStd
 from avcil.saved_models.folder import load_tensors
 from avcil.utils.files import read_json
 
@@ -23,7 +23,7 @@ CLIP = 2 * (2 * 3 * 12 + 10)
 
 @pytest.fixture(scope="module")
 def out(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small table with its picture."""
+    """A small table with its chart."""
     out = tmp_path_factory.mktemp("frontier") / "table"
     config = ReproduceConfig(
         features=(store,),
@@ -51,20 +51,20 @@ def test_bytes_are_counted(out: Path, store: Path) -> None:
     held = FeatureStore(store)
     assert clip_bytes(held, "audio-visual") == CLIP
     assert clip_bytes(held, "audio") == 2 * 10
-    kept = {method: kept_bytes(run(out, method), held) for method in METHODS}
+    footprints = {method: footprint(run(out, method), held) for method in METHODS}
     network = load_tensors(run(out, "lwf") / "checkpoints" / "step_1" / "model.safetensors")
     teacher = sum(tensor.numel() * tensor.element_size() for tensor in network.values())
-    assert kept["fine-tuning"].total == 0
-    assert (kept["lwf"].exemplars, kept["lwf"].teacher) == (0, teacher)
-    assert kept["av-cil"].exemplars == 6 * 1 * CLIP
-    assert kept["av-cil"].teacher == teacher
-    assert kept["joint"].total == 6 * 8 * CLIP
+    assert footprints["fine-tuning"].total == 0
+    assert (footprints["lwf"].exemplars, footprints["lwf"].teacher) == (0, teacher)
+    assert footprints["av-cil"].exemplars == 6 * 1 * CLIP
+    assert footprints["av-cil"].teacher == teacher
+    assert footprints["joint"].total == 6 * 8 * CLIP
     report = read_json(run(out, "blade") / "checkpoints" / "step_1" / "state.json")["report"]
-    assert kept["blade"].total == kept["blade"].statistics == report["bytes"]
+    assert footprints["blade"].total == footprints["blade"].statistics == report["bytes"]
 
 
 def test_files_of_the_frontier(out: Path) -> None:
-    """A row each, rehearsal at each memory size; the picture is in the page; the same command writes it again."""
+    """One row per method and number of exemplars; the chart is also in the HTML table."""
     with open(out / "frontier.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     names = [row["row"] for row in rows]
@@ -75,11 +75,11 @@ def test_files_of_the_frontier(out: Path) -> None:
     assert all(0 < float(row["seconds_learning"]) < float(row["seconds"]) for row in rows)
     assert (out / "frontier.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in (out / "table.html").read_text()
-    assert "kept from step to step" in (out / "frontier.svg").read_text()
+    assert "stored between steps" in (out / "frontier.svg").read_text()
 
 
 def point(row: str, accuracy: float, cost: float, entry: str = "x") -> Point:
-    spread = Spread(mean=accuracy, std=None, n=1)
+    value = MeanStd(mean=accuracy, std=None, n=1)
     plain = {
         "dataset": "d",
         "modality": "audio",
@@ -89,11 +89,11 @@ def point(row: str, accuracy: float, cost: float, entry: str = "x") -> Point:
         "seconds": 1,
         "learning": None,
     }
-    return Point(row=row, entry=entry, accuracy=spread, bytes=cost, **plain)
+    return Point(row=row, entry=entry, accuracy=value, bytes=cost, **plain)
 
 
-def test_unbeaten_points() -> None:
-    """Cheapest first, each better than all that cost no more; the upper bound is no rival."""
+def test_pareto_front() -> None:
+    """Each point is better than all points of at most its cost; the upper bound is excluded."""
     found = [point("dear", 0.5, 9), point("best", 0.9, 5), point("cheap", 0.2, 1), point("tie", 0.9, 5)]
     found += [point("bound", 1.0, 0, entry="joint"), point("worse", 0.1, 1)]
     assert [each.row for each in pareto_front(found, "bytes")] == ["cheap", "best"]

@@ -1,4 +1,4 @@
-"""What a plan enumerates, and what it refuses before anything runs."""
+"""The runs of a plan, and the errors before any run starts."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def test_plan_is_the_product_of_rows_columns_orders_and_seeds(store: Path) -> No
     assert plan.runs[0].name == "store.lwf.audio.seed-3.order-5"
 
 
-def test_plan_does_not_depend_on_what_is_done(store: Path, tmp_path: Path) -> None:
-    """Twice the same options, twice the same plan."""
+def test_plan_does_not_depend_on_finished_runs(store: Path, tmp_path: Path) -> None:
+    """The same options give the same plan."""
     one, two = (make_plan(config(store, out=tmp_path)) for _ in range(2))
     assert one.runs == two.runs
 
@@ -62,20 +62,20 @@ def test_default_rows_and_columns_are_those_of_the_paper(store: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted({*VARIANTS, *PAPER_METHODS}))
 def test_every_variant_is_a_method_with_options_that_it_has(name: str) -> None:
-    """A name in the list of variants that no method understands would be a promise not kept."""
+    """Each variant has valid options of its method."""
     entry = parse_entry(name)
     assert entry.method in method_names()
     parse_options(load_method(entry.method), entry.settings, name=entry.method)
 
 
 def test_options_of_a_row_are_added_to_those_of_its_variant() -> None:
-    """The last word wins, as on the command line."""
+    """Later options replace earlier ones, as on the command line."""
     assert parse_entry("icarl-nme:herding=release").settings == ("classifier=nme", "herding=release")
     assert parse_entry("av-cil-no-class:lambda-class=0.2").settings == ("lambda_class=0.2",)
 
 
-def test_published_benchmarks_bring_their_epochs_and_memory(store: Path) -> None:
-    """Recipes by modality; what was never published is left out with its reason."""
+def test_published_benchmarks_have_published_epochs_and_exemplars(store: Path) -> None:
+    """Recipes by modality; settings that were not published are left out with a reason."""
     plan = make_plan(config(store, benchmark=("ave-ci",), methods=("lwf", "ss-il", "av-cil"), seeds=(0,)))
     epochs = {(run.row, run.modality): run.config.epochs for run in plan.runs}
     assert epochs == {
@@ -95,8 +95,8 @@ def test_published_benchmarks_bring_their_epochs_and_memory(store: Path) -> None
     assert plan.runs[-1].config.set[0] == "lambda_instance=0.5"
 
 
-def test_methods_without_published_epochs_join_a_published_benchmark(store: Path) -> None:
-    """A closed form needs no epochs, another method takes those of ss-il and says so; the published ones stay."""
+def test_methods_without_published_epochs(store: Path) -> None:
+    """A closed-form method needs no epochs, others train as long as ss-il, with a note."""
     plan = make_plan(
         config(
             store,
@@ -112,7 +112,7 @@ def test_methods_without_published_epochs_join_a_published_benchmark(store: Path
     assert plan.left_out == ()
     (note,) = plan.notes_on("ave-ci")
     assert note.startswith(
-        f"{EXAMPLE}, audio-visual: no epochs are published; 200 epochs a step, those of ss-il"
+        f"{EXAMPLE}, audio-visual: no epochs are published; 200 epochs per step as for ss-il"
     )
 
 
@@ -128,7 +128,7 @@ def test_published_rows_follow_the_release(store: Path) -> None:
 
 
 def test_given_epochs_win_over_published_ones(store: Path) -> None:
-    """And then nothing is left out for want of them."""
+    """Then nothing is left out."""
     plan = make_plan(
         config(store, benchmark=("vs100-ci-leak-free",), methods=("av-cil",), epochs=3, seeds=(0,))
     )
@@ -137,8 +137,8 @@ def test_given_epochs_win_over_published_ones(store: Path) -> None:
     assert {run.config.benchmark for run in plan.runs} == {"vs100-ci-leak-free"}
 
 
-def test_ablations_take_away_one_part_each(store: Path) -> None:
-    """The rows of both ablations, audio-visual alone."""
+def test_rows_of_the_ablations(store: Path) -> None:
+    """The rows of both ablations, only audio-visual."""
     for study, parts in {
         "ablation-d-avsc": {
             (), ("lambda_instance=0",), ("lambda_class=0",), ("lambda_instance=0", "lambda_class=0"),
@@ -150,12 +150,12 @@ def test_ablations_take_away_one_part_each(store: Path) -> None:
         plan = make_plan(config(store, study=study, classes_per_step=(2,), seeds=(0,)))
         assert {run.config.set for run in plan.runs} == parts
         assert {run.modality for run in plan.runs} == {"audio-visual"}
-    with pytest.raises(InputError, match="needs sound and picture"):
+    with pytest.raises(InputError, match="needs audio and visual features"):
         make_plan(config(store, study="ablation-vad", classes_per_step=(2,), modalities=("audio",)))
 
 
 def test_memory_study_compares_sizes_for_rehearsal_methods_alone(store: Path) -> None:
-    """A method without memory has one row, whatever the sizes."""
+    """A method without exemplars has one row."""
     plan = make_plan(
         config(store, study="memory-size", methods=("lwf", "av-cil"), benchmark=("ave-ci",), seeds=(0,))
     )
@@ -168,8 +168,8 @@ def test_memory_study_compares_sizes_for_rehearsal_methods_alone(store: Path) ->
     }
 
 
-def test_step_study_cuts_the_classes_into_equal_steps(store: Path) -> None:
-    """Six classes: 2 or 3 a step."""
+def test_step_study_divides_the_classes_into_equal_steps(store: Path) -> None:
+    """Six classes: 2 or 3 per step."""
     plan = make_plan(config(store, study="step-size", methods=("lwf",), seeds=(0,)))
     assert {run.row: run.config.classes_per_step for run in plan.runs} == {
         "lwf, 2 a step": 2,
@@ -185,12 +185,12 @@ def test_stores_and_benchmarks_go_in_pairs(store: Path) -> None:
     assert [dataset.name for dataset in plan.datasets] == list(both)
     with pytest.raises(InputError, match="one value for each store, 1; not 2"):
         config(store, benchmark=both)
-    with pytest.raises(InputError, match="share the name 'store'"):
+    with pytest.raises(InputError, match="have the name 'store'"):
         make_plan(config(store, features=(store, store)))
 
 
 def test_columns_are_those_that_the_store_has(tmp_path: Path) -> None:
-    """A store without pictures gives a table of one column, and says so when asked for more."""
+    """A store without visual features gives a table with one column, and an error for --modalities visual."""
     writer = FeatureWriter(
         tmp_path / "sound", Manifest(visual=None, audio=Modality(shape=(4,), encoder={"name": "m"}))
     )
@@ -200,7 +200,7 @@ def test_columns_are_those_that_the_store_has(tmp_path: Path) -> None:
     writer.close()
     plan = make_plan(config(tmp_path / "sound", classes_per_step=(1,), methods=("lwf",)))
     assert plan.modalities == ("audio",)
-    with pytest.raises(InputError, match="not every store has what --modalities visual needs"):
+    with pytest.raises(InputError, match="a store lacks features for --modalities visual"):
         make_plan(config(tmp_path / "sound", classes_per_step=(1,), modalities=("visual",)))
 
 
@@ -210,8 +210,8 @@ def test_columns_are_those_that_the_store_has(tmp_path: Path) -> None:
         ({"methods": ("icarl-nmee",)}, "did you mean icarl-nme"),
         ({"methods": ("av-cil:lambda_clas=1",)}, "did you mean lambda_class"),
         ({"methods": ("av-cil:lambda_class",)}, "NAME=VALUE"),
-        ({"methods": ("lwf", "lwf")}, "names something twice"),
-        ({"methods": ("icarl", "icarl-nme")}, "rows icarl and icarl-nme are the same runs"),
+        ({"methods": ("lwf", "lwf")}, "remove duplicates from --methods"),
+        ({"methods": ("icarl", "icarl-nme")}, "rows icarl and icarl-nme have the same runs"),
         ({"study": "ablation", "classes_per_step": (2,)}, "did you mean ablation-vad"),
         ({"benchmark": ("ave",)}, "did you mean ave-ci"),
         ({"classes_per_step": (9,)}, "there are 6 classes"),
@@ -219,10 +219,10 @@ def test_columns_are_those_that_the_store_has(tmp_path: Path) -> None:
         ({"epochs": 0}, "--epochs must be 1 or more"),
     ],
 )
-def test_what_does_not_fit_is_refused_before_any_run(
+def test_invalid_options_are_refused_before_any_run(
     store: Path, tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
-    """Hours later would be too late."""
+    """Invalid options are found before training."""
     with pytest.raises(InputError, match=message):
         plan_status(make_plan(config(store, out=tmp_path, **options)), threads=1)
     assert not list(tmp_path.iterdir())
@@ -233,21 +233,21 @@ def test_what_does_not_fit_is_refused_before_any_run(
     [
         ({"features": ()}, "at least one feature store"),
         ({"seeds": ()}, "at least one seed"),
-        ({"seeds": (1, 1)}, "--seeds names a value twice: 1 1"),
+        ({"seeds": (1, 1)}, "--seeds has a value twice: 1 1"),
         ({"jobs": 0}, "--jobs must be 1 or more"),
         ({"exemplars": (1,), "exemplars_per_class": (1,)}, "--exemplars or --exemplars-per-class, not both"),
-        ({"steps": (Path("a.json"),), "classes_per_step": (2,)}, "drop it or"),
-        ({"study": "comparison"}, "say how classes come"),
+        ({"steps": (Path("a.json"),), "classes_per_step": (2,)}, "remove it, or"),
+        ({"study": "comparison"}, "define the classes of each step"),
     ],
 )
 def test_contradictory_options_are_refused(store: Path, options: dict[str, Any], message: str) -> None:
-    """Each message names the options and what to do."""
+    """Each message names the options and the next step."""
     with pytest.raises(InputError, match=message):
         config(store, **options)
 
 
 def test_studies_are_named_in_the_help() -> None:
-    """The option's help and the list of studies must not part."""
+    """The help of the option lists all studies."""
     from avcil.experiments import config as module
 
     assert module.__file__ is not None

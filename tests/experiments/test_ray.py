@@ -1,4 +1,4 @@
-"""`reproduce` on a Ray cluster: the same tables, also when a node dies under its runs."""
+"""`reproduce` on a Ray cluster: the same tables, also if a node fails."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run(command: list[str]) -> str:
 
 
 def test_a_cluster_that_loses_a_node_gives_the_tables_of_one_machine(store: Path, tmp_path: Path) -> None:
-    """Runs of the dead node are started again elsewhere and go on; not a byte of the tables differs."""
+    """Runs of the failed node are resumed on another node; the tables are identical."""
     here = [sys.executable, "-m", "avcil", "reproduce", str(store), "--out", str(tmp_path / "here"), *OPTIONS]
     run(here)
     said = run([sys.executable, "-c", LOSES_A_NODE, str(store), str(tmp_path / "ray"), *OPTIONS])
@@ -58,6 +58,6 @@ def test_a_cluster_that_loses_a_node_gives_the_tables_of_one_machine(store: Path
 
 
 def test_jobs_and_ray_exclude_each_other(store: Path, tmp_path: Path) -> None:
-    """On a cluster Ray decides how many runs there are at once."""
-    with pytest.raises(InputError, match="--jobs is of this machine"):
+    """On a cluster, Ray decides the number of parallel runs."""
+    with pytest.raises(InputError, match="--jobs is for this machine"):
         ReproduceConfig(features=(store,), out=tmp_path, classes_per_step=(2,), ray="local", jobs=2)

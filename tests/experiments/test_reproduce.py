@@ -1,4 +1,4 @@
-"""From the command to the table: worker processes, kills, failures, going on."""
+"""`avcil reproduce`: worker processes, kills, failures, resuming."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Broken(GradientMethod):
 
 
 class Inline:
-    """A runner in this process: shows that anything with `outcomes` can carry out a plan."""
+    """A runner in this process: any object with `outcomes` can be used."""
 
     def outcomes(self, runs: Sequence[PlannedRun]) -> Iterator[Outcome]:
         for run in runs:
@@ -57,7 +57,7 @@ class Inline:
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """What --threads 1 promises of runs in this process."""
+    """Sets one thread, as --threads 1 does in worker processes."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -72,26 +72,26 @@ def config(store: Path, out: Path, **options: Any) -> ReproduceConfig:
 
 
 def tables(out: Path) -> dict[str, bytes]:
-    """The files that must not depend on how the runs came about."""
+    """The files that do not depend on interruptions."""
     return {name: (out / name).read_bytes() for name in TABLES}
 
 
 def stamps(out: Path) -> dict[str, int]:
-    """When each finished run's results were written."""
+    """Modification times of the results of finished runs."""
     return {file.parent.name: file.stat().st_mtime_ns for file in out.glob("runs/*/results.json")}
 
 
 @pytest.fixture(scope="module")
 def undisturbed(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A reproduction that nothing interrupted."""
+    """An uninterrupted reproduction."""
     out = tmp_path_factory.mktemp("undisturbed") / "out"
     torch.set_num_threads(1)
     reproduce(config(store, out), runner=Inline(), quiet=True)
     return out
 
 
-def test_tables_hold_what_the_runs_came_to(undisturbed: Path) -> None:
-    """results.csv has a row a run, equal to its results.json; no file of the table holds a time."""
+def test_tables_have_the_results_of_the_runs(undisturbed: Path) -> None:
+    """results.csv has one row per run, equal to results.json; the tables contain no times."""
     with open(undisturbed / "results.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 6
@@ -111,17 +111,15 @@ def test_tables_hold_what_the_runs_came_to(undisturbed: Path) -> None:
 
 
 def test_finished_runs_are_not_run_again(undisturbed: Path, store: Path) -> None:
-    """The same command again writes the same tables and touches no run."""
+    """The same command writes the same tables and changes no run."""
     before, written = stamps(undisturbed), tables(undisturbed)
     assert reproduce(config(store, undisturbed), quiet=True).failed == ()
     assert stamps(undisturbed) == before
     assert tables(undisturbed) == written
 
 
-def test_stopped_at_several_moments_it_loses_and_repeats_nothing(
-    undisturbed: Path, store: Path, tmp_path: Path
-) -> None:
-    """SIGKILL of the parent twice, then Ctrl-C: finished runs stay, no process is left, same tables."""
+def test_interruptions_lose_and_repeat_nothing(undisturbed: Path, store: Path, tmp_path: Path) -> None:
+    """After SIGKILL of the parent twice and Ctrl-C: finished runs stay, no process is left, the tables are the same."""
     out = tmp_path / "out"
     words = ["reproduce", str(store), "--out", str(out), "--classes-per-step", "2", "--epochs", "3"]
     words += ["--methods", "fine-tuning", "icarl-nme", "av-cil", "--modalities", "audio-visual"]
@@ -143,14 +141,14 @@ def test_stopped_at_several_moments_it_loses_and_repeats_nothing(
         assert kept.items() <= stamps(out).items()
         kept = stamps(out)
     wanted = config(store, out)
-    assert f"6 runs: {len(kept)} done" in describe(wanted)
+    assert f"6 runs: {len(kept)} finished" in describe(wanted)
     assert reproduce(wanted, runner=Inline(), quiet=True).failed == ()
     assert kept.items() <= stamps(out).items()
     assert tables(out) == tables(undisturbed)
 
 
 def _wait_until_gone(group: int) -> None:
-    """Until no process of the group is left; communicate() above waited for the parent alone."""
+    """Wait until no process of the group is left; communicate() waited only for the parent."""
     end = time.monotonic() + 20
     while time.monotonic() < end:
         try:
@@ -162,10 +160,10 @@ def _wait_until_gone(group: int) -> None:
 
 
 def test_runs_that_fail_are_reported_and_the_others_go_on(store: Path, tmp_path: Path) -> None:
-    """Whatever ends a run, or its process: the rest is done, the table says what is lacking."""
+    """If a run or its process fails, the other runs are trained, and the table says what is missing."""
     failures = {
-        "os.kill(os.getpid(), signal.SIGKILL)": "ended by SIGKILL, as the system does when memory runs out",
-        "os._exit(3)": "ended by itself with exit code 3",
+        "os.kill(os.getpid(), signal.SIGKILL)": "killed by SIGKILL, perhaps because the machine ran out of memory",
+        "os._exit(3)": "ended with exit code 3",
         "raise ZeroDivisionError('by nought')": "unexpected ZeroDivisionError: by nought",
     }
     methods = [tmp_path / f"broken{number}.py" for number in range(3)]
@@ -185,7 +183,7 @@ def test_runs_that_fail_are_reported_and_the_others_go_on(store: Path, tmp_path:
 def test_command_exits_with_one_after_a_failure(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A script must see that the table is not complete; an unexpected error leaves its traceback."""
+    """The exit code is 1 if the table is not complete; the traceback of an unexpected error is written."""
     method = tmp_path / "broken.py"
     method.write_text(BROKEN_METHOD.format(what="raise ZeroDivisionError('by nought')"))
     words = [
@@ -203,39 +201,39 @@ def test_command_exits_with_one_after_a_failure(
         main(words)
     assert exit.value.code == 1
     captured = capsys.readouterr()
-    assert "1 run(s) failed; the same command tries them again" in captured.err
+    assert "1 run(s) failed; the same command trains them again" in captured.err
     (trace,) = (tmp_path / "out" / "failures").iterdir()
     assert "ZeroDivisionError" in trace.read_text()
     with pytest.raises(SystemExit) as exit:
         main([*words, "--dry-run"])
     assert exit.value.code == 0
-    assert "1 runs: 0 done, 1 begun, 0 to do" in capsys.readouterr().out
+    assert "1 runs: 0 finished, 1 started, 0 not started" in capsys.readouterr().out
 
 
 def test_other_settings_need_another_folder(undisturbed: Path, store: Path) -> None:
-    """Figures of two configurations are never mixed: what differs is named."""
+    """Results of two configurations are never mixed; the error names the difference."""
     with pytest.raises(InputError, match="epochs: there 3, now 4"):
         reproduce(config(store, undisturbed, epochs=4), quiet=True)
-    with pytest.raises(InputError, match="begun with --threads 1, now 2"):
+    with pytest.raises(InputError, match="started with --threads 1, now 2"):
         reproduce(config(store, undisturbed, threads=2), quiet=True)
 
 
-def test_more_seeds_add_runs_to_those_done(undisturbed: Path, store: Path, tmp_path: Path) -> None:
-    """A plan may grow: what it shares with the one before is kept."""
+def test_more_seeds_add_runs(undisturbed: Path, store: Path, tmp_path: Path) -> None:
+    """With more seeds, the finished runs are kept."""
     out = tmp_path / "out"
     reproduce(config(store, out, seeds=(0,)), runner=Inline(), quiet=True)
     before = stamps(out)
     plan = describe(config(store, out, jobs=2))
-    assert plan.endswith("6 runs: 3 done, 0 begun, 3 to do; 2 at a time, 1 thread(s) each")
+    assert plan.endswith("6 runs: 3 finished, 0 started, 3 not started; 2 in parallel, 1 thread(s) each")
     reproduce(config(store, out), runner=Inline(), quiet=True)
     assert before.items() <= stamps(out).items()
     assert tables(out) == tables(undisturbed)
 
 
 def test_a_folder_of_something_else_is_left_alone(store: Path, tmp_path: Path) -> None:
-    """Nothing is written beside files that are not ours."""
+    """Nothing is written to a folder with other files."""
     (tmp_path / "thesis.tex").write_text("")
-    with pytest.raises(InputError, match=r"holds 'thesis\.tex'"):
+    with pytest.raises(InputError, match=r"has 'thesis\.tex'"):
         reproduce(config(store, tmp_path), quiet=True)
 
 
@@ -243,7 +241,7 @@ def test_a_folder_of_something_else_is_left_alone(store: Path, tmp_path: Path) -
 def test_missing_packages_are_named_before_any_run(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
-    """Tables need SciPy, and pictures matplotlib; neither is a dependency of avcil without an extra."""
+    """Tables need SciPy, and charts need matplotlib; both are in an extra of avcil."""
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(InputError, match=rf"needs {package}. Install with: pip install 'avcil\[reproduce\]'"):
         reproduce(config(store, tmp_path / "out", plot=("frontier",)))
@@ -251,7 +249,7 @@ def test_missing_packages_are_named_before_any_run(
 
 
 def test_two_reproductions_do_not_share_a_folder(store: Path, tmp_path: Path) -> None:
-    """The second is told at once."""
+    """The second command fails at once."""
     from avcil.utils.files import folder_lock
 
     with (
@@ -261,10 +259,10 @@ def test_two_reproductions_do_not_share_a_folder(store: Path, tmp_path: Path) ->
         reproduce(config(store, tmp_path / "out"), quiet=True)
 
 
-def test_a_table_says_what_its_store_lacks_of_the_benchmark(
+def test_missing_clips_of_the_benchmark_are_noted(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Figures on a part of a benchmark must not pass for the benchmark's."""
+    """Results on a part of a benchmark are marked as such."""
     clips = {clip.clip_id: SplitClip(clip.label, clip.split) for clip in FeatureStore(store).clips}
     clips["c0/test/elsewhere"] = SplitClip("c0", "test")
     classes = tuple(f"c{number}" for number in range(6))

@@ -12,10 +12,10 @@ import pytest
 from avcil.experiments.entries import parse_entry
 from avcil.experiments.plan import Plan, PlannedRun
 from avcil.experiments.render import as_html, as_latex, as_markdown, as_text
-from avcil.experiments.results import Figures, Group, Measured
+from avcil.experiments.results import DatasetResults, FinishedRun, Group
 from avcil.experiments.tables import (
+    ResultTable,
     Section,
-    Table,
     make_sections,
     metric_table,
     significance_table,
@@ -24,7 +24,7 @@ from avcil.experiments.tables import (
 from avcil.runs.records import Results
 from avcil.training.config import TrainConfig
 
-TRICKY = Table(
+TRICKY = ResultTable(
     title="A & B_c (%)",
     header=("method", "audio", "audio-visual"),
     rows=(("a|b_c*", "1.00 ± 0.50", "2.00"), ("x\\y <z> {q} #1~^", "–", "< 0.001")),
@@ -60,7 +60,7 @@ def group(row: str, values: list[float], *, modality: str = "audio", planned: in
             accuracy_per_step=[value, value / 2],
             seconds=0.0,
         )
-        runs.append(Measured(run=run, results=results))
+        runs.append(FinishedRun(run=run, results=results))
     return Group(
         row=row,
         entry=row,
@@ -71,15 +71,15 @@ def group(row: str, values: list[float], *, modality: str = "audio", planned: in
     )
 
 
-def figures(*groups: Group) -> Figures:
+def dataset_results(*groups: Group) -> DatasetResults:
     """A dataset of two modalities."""
-    return Figures(dataset="d", modalities=("audio", "visual"), groups=groups)
+    return DatasetResults(dataset="d", modalities=("audio", "visual"), groups=groups)
 
 
 def test_cells_are_mean_and_sample_deviation_in_percent() -> None:
-    """0.6, 0.7, 0.8: 70 ± 10, with n - 1 below the root; what is not there is a dash or said in words."""
+    """0.6, 0.7, 0.8: 70 ± 10, with n - 1 below the root; empty cells have a dash or a note."""
     table = metric_table(
-        figures(
+        dataset_results(
             group("lwf", [0.6, 0.7, 0.8]), group("av-cil", [0.9], planned=3), group("joint", [], planned=2)
         ),
         "average_incremental_accuracy",
@@ -91,9 +91,9 @@ def test_cells_are_mean_and_sample_deviation_in_percent() -> None:
     )
 
 
-def test_best_stands_out_and_the_upper_bound_is_no_rival() -> None:
-    """Highest accuracy, lowest forgetting; joint training is left aside."""
-    both = figures(group("lwf", [0.6, 0.7]), group("av-cil", [0.7, 0.8]), group("joint", [0.9, 0.9]))
+def test_the_best_value_is_marked_without_the_upper_bound() -> None:
+    """Highest accuracy, lowest forgetting; joint training is excluded."""
+    both = dataset_results(group("lwf", [0.6, 0.7]), group("av-cil", [0.7, 0.8]), group("joint", [0.9, 0.9]))
     assert metric_table(both, "average_incremental_accuracy").best == {(1, 1)}
     assert metric_table(both, "mean_forgetting").best == {(1, 1)}
 
@@ -101,29 +101,33 @@ def test_best_stands_out_and_the_upper_bound_is_no_rival() -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ([0.5], "One run of each (seed 0): chance is not told from difference. Give more --seeds."),
+        (
+            [0.5],
+            "One run of each (seed 0): a single run cannot separate seed noise from a real difference. "
+            "Give more --seeds.",
+        ),
         ([0.5, 0.6], "Mean ± sample standard deviation over 2 runs (seeds 0, 1)."),
     ],
 )
-def test_what_figures_rest_on(values: list[float], said: str) -> None:
-    """One run has no spread, and the note does not claim one."""
+def test_notes_on_the_number_of_runs(values: list[float], said: str) -> None:
+    """With one run there is no standard deviation, and the note says so."""
     own = group("lwf", values)
     runs = tuple(measured.run for measured in own.runs)
     plan = Plan(study="comparison", datasets=(), modalities=("audio",), runs=runs, left_out=())
-    assert make_sections(plan, [figures(own)])[0].notes == (said,)
+    assert make_sections(plan, [dataset_results(own)])[0].notes == (said,)
 
 
-def test_step_table_has_a_column_a_step() -> None:
+def test_step_table_has_one_column_per_step() -> None:
     """Accuracy after each step, as in results.json."""
-    table = step_table(figures(group("lwf", [0.5, 0.5])))
+    table = step_table(dataset_results(group("lwf", [0.5, 0.5])))
     assert table.header == ("method", "modality", "step 1", "step 2")
     assert table.rows == (("lwf", "audio", "50.00 ± 0.00", "25.00 ± 0.00"),)
 
 
 def test_significance_pairs_runs_by_seed_against_av_cil() -> None:
-    """Differences 0.1, 0.2, 0.3 of three pairs: mean 20 points, exact p 0.25, doubled by Holm."""
+    """Differences 0.1, 0.2, 0.3 of three pairs: mean 20 percentage points, exact p 0.25, doubled by Holm."""
     table = significance_table(
-        figures(
+        dataset_results(
             group("lwf", [0.5, 0.5, 0.5]),
             group("ss-il", [0.8, 0.7, 0.6]),
             group("av-cil", [0.6, 0.7, 0.8]),
@@ -139,12 +143,14 @@ def test_significance_pairs_runs_by_seed_against_av_cil() -> None:
 
 def test_only_shared_seeds_are_paired() -> None:
     """A failed run drops its pair, and n says so; without AV-CIL the best row is the reference."""
-    table = significance_table(figures(group("lwf", [0.5, 0.5, 0.5]), group("ss-il", [0.6, 0.7], planned=3)))
+    table = significance_table(
+        dataset_results(group("lwf", [0.5, 0.5, 0.5]), group("ss-il", [0.6, 0.7], planned=3))
+    )
     assert table.rows[0][:3] == ("ss-il – lwf", "audio", "2")
 
 
 def test_text_is_aligned() -> None:
-    """Every line of a table is as wide as its rule at most, and holds the cells."""
+    """No line of a table is wider than its rule, and all cells are there."""
     lines = as_text([SECTION]).splitlines()
     rule = next(line for line in lines if line.startswith("─"))
     start = lines.index(rule)
@@ -163,7 +169,7 @@ def test_markdown_reads_back() -> None:
 
 
 def test_latex_reads_back() -> None:
-    """Between the rules of booktabs stand the cells, specials escaped, the best in bold."""
+    """The cells are between the rules of booktabs, special characters escaped, the best in bold."""
     text = as_latex([SECTION])
     assert text.count(r"\begin{tabular}{lrr}") == text.count(r"\end{tabular}") == 1
     assert r"\caption{my\_store \& co. A \& B\_c (\%).}" in text
@@ -175,8 +181,8 @@ def test_latex_reads_back() -> None:
         "$<$": "<", "$>$": ">", r"\{": "{", r"\}": "}", r"\#": "#", r"\_": "_",
     }  # fmt: skip
     first = rows[1][0]
-    for written, meant in words.items():
-        first = first.replace(written, meant)
+    for escaped, char in words.items():
+        first = first.replace(escaped, char)
     assert first == TRICKY.rows[1][0]
     # Braces balance once escaped ones are gone.
     bare = re.sub(r"\\[{}]", "", text)
@@ -211,7 +217,7 @@ class _Cells(HTMLParser):
 
 
 def test_html_reads_back() -> None:
-    """Well nested, escaped, and without anything from elsewhere."""
+    """Elements nest, texts are escaped, and there are no external resources."""
     page = as_html([SECTION], title="a <b>")
     parser = _Cells()
     parser.feed(page)
@@ -225,6 +231,6 @@ def test_html_reads_back() -> None:
 @pytest.mark.parametrize("values", [[0.5, 0.5, 0.5], [0.0], [1.0, 1.0]])
 def test_equal_values_have_no_minus_zero(values: list[float]) -> None:
     """Rounding leaves no -0.00 in a table."""
-    both = figures(group("lwf", values), group("av-cil", [np.nextafter(v, -1) for v in values]))
+    both = dataset_results(group("lwf", values), group("av-cil", [np.nextafter(v, -1) for v in values]))
     tables = significance_table(both), metric_table(both, "mean_forgetting")
     assert not any("-0.00" in cell for table in tables for row in table.rows for cell in row)

@@ -1,4 +1,4 @@
-"""Reading run directories: what is right comes back whole, what is wrong is named."""
+"""Reading run directories: valid ones completely, damaged ones with an error that names the file."""
 
 import json
 
@@ -9,8 +9,8 @@ from avcil.errors import InputError
 from avcil.runs.run_files import read_run, read_runs
 
 
-def test_a_run_comes_back(make_run):
-    """Every part of a run directory is read, awkward class names unharmed."""
+def test_a_run_is_read_completely(make_run):
+    """Every part of a run directory is read, including class names with special characters."""
     folder = make_run(steps=3, seed=5)
     run = read_run(folder)
     config = json.loads((folder / "config.json").read_text())
@@ -42,33 +42,33 @@ def replace(path, old, new):
         (lambda f: replace(f / "accuracy_matrix.csv", "\n1,", "\n7,"), "rows 0 to 3"),
         (lambda f: replace(f / "accuracy_matrix.csv", "\n0,", "\n0,9"), "fractions from 0 to 1"),
         (lambda f: replace(f / "accuracy_matrix.csv", "\n0,", "\n0,x"), "could not convert"),
-        (lambda f: replace(f / "accuracy_matrix.csv", "n,24", "n,25"), "counts 25|not that of"),
-        (lambda f: replace(f / "results.json", 'per_step": [', 'per_step": [1, '), "not that of"),
-        (lambda f: replace(f / "metrics.jsonl", '{"step": 0', '{"step": 4'), "step 4 of a run of 4 steps"),
-        (lambda f: replace(f / "metrics.jsonl", "{", ""), "line 1 is no epoch"),
+        (lambda f: replace(f / "accuracy_matrix.csv", "n,24", "n,25"), "has 25|differs from"),
+        (lambda f: replace(f / "results.json", 'per_step": [', 'per_step": [1, '), "differs from"),
+        (lambda f: replace(f / "metrics.jsonl", '{"step": 0', '{"step": 4'), "step 4, but the run has 4 steps"),
+        (lambda f: replace(f / "metrics.jsonl", "{", ""), "line 1 is not a valid epoch"),
         (lambda f: (f / "accuracy_matrix.csv").unlink(), "damaged: the file is missing"),
         (lambda f: (f / "predictions" / "step_2.csv").unlink(), "step_2.csv is damaged"),
         (lambda f: replace(f / "predictions" / "step_0.csv", "predicted,", "said,"), "header must be"),
-        (lambda f: replace(f / "predictions" / "step_0.csv", "-dash,", "dash,"), "class not yet seen"),
-        (lambda f: replace(f / "predictions" / "step_0.csv", ",0.", ",x."), "row 2 is no prediction"),
+        (lambda f: replace(f / "predictions" / "step_0.csv", "-dash,", "dash,"), "class that is not yet seen"),
+        (lambda f: replace(f / "predictions" / "step_0.csv", ",0.", ",x."), "row 2 is not a valid prediction"),
     ],
 )  # fmt: skip
 def test_damage_is_named(make_run, harm, words):
-    """Whatever is wrong with a run directory, the message says which file and what."""
+    """The error names the damaged file and what is wrong."""
     folder = make_run()
     harm(folder)
     with pytest.raises(InputError, match=words):
         read_run(folder)
 
 
-def test_folders_that_are_none(make_run, tmp_path):
+def test_folders_that_are_not_runs(make_run, tmp_path):
     """A missing folder, a file, an empty list, and one run given twice."""
     with pytest.raises(InputError, match="there is no run directory"):
         read_run(tmp_path / "nowhere")
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="not a run directory"):
         read_run(tmp_path / "file")
-    with pytest.raises(InputError, match="one run directory or more"):
+    with pytest.raises(InputError, match="one or more run directories"):
         read_runs([])
     folder = make_run()
     with pytest.raises(InputError, match="given twice"):
@@ -98,8 +98,8 @@ def test_closed_form_runs_have_no_epochs(make_run):
         lambda f: (f / "config.json").write_text('{"benchmark": 3}'),
     ],
 )
-def test_runs_from_strangers(make_run, harm):
-    """Of any type, any size, or no file at all: an error that names the file."""
+def test_untrusted_runs(make_run, harm):
+    """Wrong types, large files, missing files: the error names the file."""
     folder = make_run()
     harm(folder)
     with pytest.raises(InputError, match=str(folder)):

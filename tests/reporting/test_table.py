@@ -3,27 +3,27 @@
 import numpy as np
 import pytest
 
-from avcil.reporting.table import percent, shown_steps, summary_table
-from avcil.runs.groups import Spread, average, group_runs
+from avcil.reporting.table import mean_std_text, shown_steps, summary_table
+from avcil.runs.groups import MeanStd, group_runs
 from avcil.runs.run_files import read_run
 
 
 def test_seeds_are_averaged_settings_are_not(make_run):
-    """Runs that differ in the seed and in where their features lie are one group."""
+    """Runs that differ only in the seed and the path of their features are one group."""
     runs = [read_run(make_run(f"r{s}", seed=s)) for s in (2, 0, 1)]
     runs.append(read_run(make_run("other", learning_rate=0.01)))
     groups = group_runs(runs)
     assert [group.seeds for group in groups] == [[0, 1, 2], [0]]
     assert [group.difference for group in groups] == ["learning rate 0.001", "learning rate 0.01"]
-    values = [average(run) for run in runs[:3]]
-    spread = groups[0].spread(average)
-    assert spread.mean == pytest.approx(sum(values) / 3)
-    assert spread.std == pytest.approx(np.sqrt(sum((v - sum(values) / 3) ** 2 for v in values) / 2))
-    assert groups[1].spread(average).std is None
+    values = [run.average_incremental_accuracy for run in runs[:3]]
+    found = groups[0].mean_std("average_incremental_accuracy")
+    assert found.mean == pytest.approx(sum(values) / 3)
+    assert found.std == pytest.approx(np.sqrt(sum((v - sum(values) / 3) ** 2 for v in values) / 2))
+    assert groups[1].mean_std("average_incremental_accuracy").std is None
 
 
 def test_the_terminal_table(make_run):
-    """One aligned row an experiment; steps are capped."""
+    """One aligned row per experiment; at most six steps."""
     runs = [read_run(make_run(f"a{s}", seed=s, steps=9, epochs=1)) for s in (0, 1)]
     runs.append(read_run(make_run("joint", method="joint", steps=9, epochs=1)))
     text = summary_table(runs)
@@ -33,24 +33,24 @@ def test_the_terminal_table(make_run):
     assert len({len(line) for line in (lines[0], *lines[2:])}) == 1
     assert "step 9" in lines[0]
     assert lines[0].count("step") == 6
-    assert percent(group_runs(runs)[0].spread(average)) in lines[2]
+    assert mean_std_text(group_runs(runs)[0].mean_std("average_incremental_accuracy")) in lines[2]
     assert "±" in lines[2]
     assert "±" not in lines[3]
 
 
 def test_the_markdown_table(make_run):
-    """Same cells, a rule, and no column for seeds where each experiment has one."""
+    """The same cells, a rule, and no column for seeds if each experiment has one."""
     run = read_run(make_run())
     head, rule, row = summary_table([run], markdown=True).splitlines()
     assert head == "| method | modality | step 1 | step 2 | step 3 | step 4 | average | last | forgetting |"
     assert rule.count("---") == 9
-    assert f"| {100 * average(run):.1f} |" in row
+    assert f"| {100 * run.average_incremental_accuracy:.1f} |" in row
 
 
-def test_figures_for_people():
-    """Percent with one digit, no minus zero, a dash for what is undefined."""
-    assert percent(Spread(mean=-0.0001, std=None, n=1)) == "0.0"
-    assert percent(None) == "–"
+def test_formatting():
+    """Percent with one digit, no minus zero, a dash for undefined values."""
+    assert mean_std_text(MeanStd(mean=-0.0001, std=None, n=1)) == "0.0"
+    assert mean_std_text(None) == "–"
     assert shown_steps(3) == [0, 1, 2]
     assert shown_steps(100)[-1] == 99
 

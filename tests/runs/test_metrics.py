@@ -143,9 +143,9 @@ def test_unseen_cells_are_never_read():
 @pytest.mark.parametrize(
     ("R", "n", "words"),
     [
-        ([[1.0, NAN]], [1, 1], "as many tasks as steps"),
+        ([[1.0, NAN]], [1, 1], "has the shape"),
         ([[1.0, NAN], [NAN, 1.0]], [1, 1], "after step 1 for task 0"),
-        ([[1.0]], [1, 2], "as many task sizes"),
+        ([[1.0]], [1, 2], "needs 1 numbers of test clips"),
         ([[1.0]], [0], "at least one test clip"),
     ],
 )

@@ -103,7 +103,7 @@ def test_a_configuration_comes_back(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
     directory.begin(run_config(), Environment.current())
     assert read_config(tmp_path) == run_config()
-    assert directory.begun(run_config())
+    assert directory.has_run_of(run_config())
     assert directory.environment_changes(Environment.current()) == ""
 
 

@@ -1,4 +1,4 @@
-"""What is computed from predictions, against loops by hand and under permutation of the clips."""
+"""Metrics of predictions, compared with loops written out, and under permutation of the clips."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ answers = st.lists(
 @given(answers, st.randoms(use_true_random=False))
 @settings(deadline=None, max_examples=30)
 def test_the_order_of_clips_changes_nothing(clips, random):
-    """Metrics are of a set of clips."""
+    """Metrics do not depend on the order of clips."""
     shuffled = random.sample(clips, len(clips))
     results = []
     for rows in (clips, shuffled):
@@ -88,15 +88,15 @@ def test_harmonic_mean():
     ("call", "words"),
     [
         (lambda: p.macro_accuracy([], []), "at least one clip"),
-        (lambda: p.macro_accuracy(["a"], []), "1 labels, 0 answers"),
-        (lambda: p.confusion_matrix(["a"], ["b"], ["a"]), "does not hold"),
+        (lambda: p.macro_accuracy(["a"], []), "1 labels and 0 predictions"),
+        (lambda: p.confusion_matrix(["a"], ["b"], ["a"]), "not in the benchmark"),
         (lambda: p.confusion_matrix([], [], ["a", "a"]), "twice"),
         (lambda: p.expected_calibration_error([1.5], [1]), "from 0 to 1"),
         (lambda: p.expected_calibration_error([0.5], [1], bins=0), "1 or more"),
         (lambda: p.harmonic_mean_accuracy(-0.1, 1), "0 or more"),
     ],
 )
-def test_what_cannot_be_is_said(call, words):
-    """Bad input is named."""
+def test_invalid_input(call, words):
+    """Invalid input raises an InputError that names the problem."""
     with pytest.raises(InputError, match=words):
         call()

@@ -1,4 +1,4 @@
-"""What a run directory refuses, and what it says of files that are damaged, lost, or without room."""
+"""Run directories: other content, damaged and missing files, a full disk."""
 
 from __future__ import annotations
 
@@ -61,9 +61,7 @@ def test_another_configuration_is_named(store, run):
     before = sorted(
         path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file() and path.name != ".lock"
     )
-    with pytest.raises(
-        InputError, match=r"another configuration \(seed: there 0, now 1; epochs: there 2, now 9\)"
-    ):
+    with pytest.raises(InputError, match=r"other settings \(seed: there 0, now 1; epochs: there 2, now 9\)"):
         train(config(store, run, seed=1, epochs=9), quiet=True)
     assert before == sorted(
         path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file() and path.name != ".lock"
@@ -120,7 +118,7 @@ DAMAGE = {
     "checkpoints/progress-1-1.safetensors": "remove .*progress.json to train step 1 again",
     "checkpoints/step_0/state.json": "remove .*step_0 to train that step again",
     "checkpoints/step_0/model.safetensors": "remove .*step_0 to train that step again",
-    "metrics.jsonl": "lost lines.*[Rr]estore it, or remove",
+    "metrics.jsonl": "were written.*[Rr]estore it, or remove",
 }
 
 
@@ -164,7 +162,7 @@ def test_another_environment_is_said(store, run, capsys):
     file = run / "env.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"threads": 77}))
     train(config(store, run))
-    assert "begun with threads 77, now 1: the last bits may differ" in capsys.readouterr().out
+    assert "threads 77, now 1: the last bits may differ" in capsys.readouterr().out
 
 
 def test_leavings_of_kills_are_cleared(store, run):

@@ -1,4 +1,4 @@
-"""A model is asked about stored features only where they are of the store that its run learnt from."""
+"""Stored features are only predicted if they come from the store that the run was trained on."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def test_the_same_store(run):
     [
         ({"visual": {"shape": [2, 3, 12], "encoder": {"name": "other"}}}, "another visual encoder"),
         ({"audio": {"shape": [10], "encoder": {"name": "other"}}}, "another audio encoder"),
-        ({"sampling": {"frames": 9, "sample_rate": 16000}}, "another way of reading clips"),
+        ({"sampling": {"frames": 9, "sample_rate": 16000}}, "another sampling of clips"),
     ],
 )
 def test_a_store_rebuilt_with_another_encoder(run, changes, said):
-    """The page once asked about it all the same and showed 0 %; command line and page now have one check."""
+    """The command line and the page use the same check; the page once showed 0 %."""
     rebuild(run.parent / "store", **changes)
     store, reason = store_of_run(run)
     assert store is None
@@ -70,10 +70,10 @@ def test_a_store_rebuilt_with_another_encoder(run, changes, said):
 
 
 def test_other_reasons(run, tmp_path):
-    """Other clips, no store, no run: each is said."""
+    """Other clips, no store, no run: each has its message."""
     store = tmp_path / "store"
     (store / "unlisted.json").write_text('{"clips": ["c0/test/0"]}')
-    assert store_of_run(run)[1].endswith("it holds other clips, labels, splits or features")
+    assert store_of_run(run)[1].endswith("it has other clips, labels, splits or features")
     shutil.rmtree(store)
     assert "does not exist" in store_of_run(run)[1]
-    assert "without its run" in store_of_run(run / "model")[1]
+    assert "without its run directory" in store_of_run(run / "model")[1]

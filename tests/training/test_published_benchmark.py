@@ -133,7 +133,7 @@ def test_a_run_killed_between_its_first_two_files_can_be_begun_again(tmp_path: P
     (tmp_path / ".config.json.123.part").write_text('{"me')
     begun = run_config("lwf")
     RunDirectory(tmp_path).begin(begun, Environment.current())
-    assert RunDirectory(tmp_path).begun(begun)
+    assert RunDirectory(tmp_path).has_run_of(begun)
     with pytest.raises(InputError, match="another configuration"):
         RunDirectory(tmp_path).begin(run_config("joint"), Environment.current())
 

@@ -1,1 +1,1 @@
-"""A paper's table by one command: plan the runs, run them in several processes, put them into tables."""
+"""Tables of results from one command: plan the runs, train them in parallel, write tables."""

@@ -1,4 +1,4 @@
-"""What rows of one method may differ in: the memory and the number of classes a step."""
+"""Conditions that a study compares for one method: numbers of exemplars and of classes per step."""
 
 from __future__ import annotations
 
@@ -15,54 +15,56 @@ from avcil.training.config import DEFAULT_MEMORY_PER_CLASS
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """What rows of one entry may differ in."""
+    """Options of the runs of one row."""
 
-    memory: dict[str, int] = field(default_factory=dict)
-    memory_label: str = ""
+    exemplars: dict[str, int] = field(default_factory=dict)
+    """The option `exemplars` or `exemplars_per_class`; empty for the default."""
+    exemplars_label: str = ""
     classes_per_step: int | None = None
     steps_label: str = ""
 
     def label(self, rehearses: bool) -> str:
-        """For people; a memory says nothing of a method that has none."""
-        parts = (self.memory_label if rehearses else "", self.steps_label)
+        """Text for the row; without exemplars if the method stores none."""
+        parts = (self.exemplars_label if rehearses else "", self.steps_label)
         return ", ".join(part for part in parts if part)
 
 
 def make_conditions(config: ReproduceConfig, study: Study, dataset: Dataset) -> list[Condition]:
-    """Every step size with every memory that the command, or else the study, names."""
-    kind, memories = _memories(config, study, dataset)
+    """All combinations of the step sizes and numbers of exemplars given as options, or else by the study."""
+    option, counts = _exemplar_counts(config, study, dataset)
     steps = _step_sizes(config, study, dataset)
     return [
         Condition(
-            memory={} if size is None else {kind: size},
-            memory_label=f"{kind.replace('_', ' ')} {size}" if len(memories) > 1 else "",
+            exemplars={} if count is None else {option: count},
+            exemplars_label=f"{option.replace('_', ' ')} {count}" if len(counts) > 1 else "",
             classes_per_step=step,
             steps_label=f"{step} a step" if len(steps) > 1 else "",
         )
-        for step, size in itertools.product(steps, memories)
+        for step, count in itertools.product(steps, counts)
     ]
 
 
-def _memories(config: ReproduceConfig, study: Study, dataset: Dataset) -> tuple[str, list[int | None]]:
+def _exemplar_counts(config: ReproduceConfig, study: Study, dataset: Dataset) -> tuple[str, list[int | None]]:
+    """The option, and its values; None is the default."""
     if config.exemplars_per_class:
         return "exemplars_per_class", list(config.exemplars_per_class)
-    if config.exemplars or study.memory is None:
+    if config.exemplars or study.exemplars is None:
         return "exemplars", list(config.exemplars) or [None]
-    usual = DEFAULT_MEMORY_PER_CLASS * dataset.classes
+    default = DEFAULT_MEMORY_PER_CLASS * dataset.classes
     if dataset.benchmark is not None:
-        usual = protocol(dataset.benchmark).memory
-    return "exemplars", list(study.memory(usual))
+        default = protocol(dataset.benchmark).memory
+    return "exemplars", list(study.exemplars(default))
 
 
 def _step_sizes(config: ReproduceConfig, study: Study, dataset: Dataset) -> list[int | None]:
     if config.classes_per_step or study.classes_per_step is None:
         return list(config.classes_per_step) or [None]
     if dataset.steps is not None:
-        raise InputError(f"the study {config.study} cuts the classes into steps itself: drop --steps")
+        raise InputError(f"the study {config.study} divides the classes into steps itself: remove --steps")
     sizes: list[int | None] = list(study.classes_per_step(dataset.classes))
     if not sizes:
         raise InputError(
-            f"{dataset.classes} classes of {dataset.name} cannot be cut into equal steps: "
+            f"the {dataset.classes} classes of {dataset.name} cannot be divided into equal steps: "
             "give --classes-per-step"
         )
     return sizes

@@ -1,8 +1,7 @@
-"""What `avcil reproduce` is told; free of torch so that `--help` is quick."""
+"""Options of `avcil reproduce`. Imports no PyTorch, so that `--help` is fast."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -91,19 +90,14 @@ class ReproduceConfig:
             require(value is None or value >= 1, f"--{name} must be 1 or more; not {value}")
         require(
             not (self.ray and self.jobs),
-            "--jobs is of this machine; on a cluster Ray places the runs: drop one",
+            "--jobs is for this machine, and on a cluster Ray schedules the runs: give --jobs or --ray, not both",
         )
-        axes = (
-            "seeds",
-            "class_order_seeds",
-            "exemplars",
-            "exemplars_per_class",
-            "classes_per_step",
-            "modalities",
-        )
-        for name in axes:
+        lists = "seeds class_order_seeds exemplars exemplars_per_class classes_per_step modalities"
+        for name in lists.split():
             flag, values = f"--{name.replace('_', '-')}", getattr(self, name)
-            require(len(set(values)) == len(values), f"{flag} names a value twice: {_words(values)}")
+            require(
+                len(set(values)) == len(values), f"{flag} has a value twice: {' '.join(map(str, values))}"
+            )
         require(
             not (self.exemplars and self.exemplars_per_class),
             "give --exemplars or --exemplars-per-class, not both",
@@ -116,44 +110,30 @@ class ReproduceConfig:
             )
         require(
             not (self.steps and (self.benchmark or self.classes_per_step or self.class_order_seeds)),
-            "--steps already says which classes come when: "
-            "drop it or --benchmark, --classes-per-step, --class-order-seeds",
+            "--steps defines the classes of each step: "
+            "remove it, or --benchmark, --classes-per-step and --class-order-seeds",
         )
         require(
             bool(self.benchmark or self.classes_per_step or self.steps) or self.study == "step-size",
-            "say how classes come: give --benchmark NAME, --classes-per-step N or --steps FILE",
+            "define the classes of each step: give --benchmark NAME, --classes-per-step N or --steps FILE",
         )
 
     @property
     def parallel(self) -> int:
-        """Runs at the same time."""
+        """Number of parallel runs."""
         return self.jobs or max(1, available_cores() // self.threads)
 
     def training_options(self) -> dict[str, Any]:
-        """The options of training that were given."""
-        names = (
-            "epochs",
-            "batch_size",
-            "exemplar_batch_size",
-            "learning_rate",
-            "weight_decay",
-            "selection",
-            "device",
-            "precision",
-            "max_memory",
-        )
-        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return {"max_memory": self._memory_of_a_run()} | given
+        """The given options of training, as fields of `TrainConfig`."""
+        names = "epochs batch_size exemplar_batch_size learning_rate weight_decay selection device precision max_memory"
+        given = {name: getattr(self, name) for name in names.split() if getattr(self, name) is not None}
+        return {"max_memory": self._default_max_memory()} | given
 
-    def _memory_of_a_run(self) -> str | None:
-        """An equal part for each of the runs at the same time; None: as a run alone."""
+    def _default_max_memory(self) -> str | None:
+        """Equal parts of the memory for parallel runs; None for a single run."""
         if self.ray or self.parallel == 1:
             return None
         from avcil.training.memory_pool import device_memory
         from avcil.utils.devices import choose_device
 
         return f"{device_memory(choose_device(self.device)) // self.parallel}B"
-
-
-def _words(values: Sequence[object]) -> str:
-    return " ".join(map(str, values))

@@ -1,4 +1,4 @@
-"""What a table is about: feature stores, each with the way in which its classes come."""
+"""The datasets of a table: feature stores, and how their classes are divided into steps."""
 
 from __future__ import annotations
 
@@ -15,52 +15,51 @@ from avcil.training.resolve import published_benchmark
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
-    """A store and how its classes come."""
+    """A feature store and the source of its steps."""
 
     name: str
     store: FeatureStore
     features: Path
     benchmark: str | None
+    """The published benchmark."""
     steps: Path | None
+    """A file with the classes of each step."""
 
     @property
     def classes(self) -> int:
-        """How many classes there are to learn."""
+        """Number of classes."""
         if self.benchmark is not None:
             return protocol(self.benchmark).classes
         return len({clip.label for clip in self.store.clips})
 
     @property
     def modalities(self) -> set[str]:
-        """What the store has."""
+        """Modalities for which the store has the features."""
         has_audio, has_visual = self.store.audio_width is not None, self.store.visual_shape is not None
-        return {
-            m
-            for m, has in (
-                ("audio", has_audio),
-                ("visual", has_visual),
-                ("audio-visual", has_audio and has_visual),
-            )
-            if has
-        }
+        single = {name for name, has in (("audio", has_audio), ("visual", has_visual)) if has}
+        return single | ({"audio-visual"} if len(single) == 2 else set())
 
     @property
-    def lacking(self) -> str:
-        """What the store lacks of a published benchmark, in words; empty where it has all."""
+    def missing_clips(self) -> str:
+        """A note on clips of the published benchmark that the store lacks; empty if it has all."""
         if self.benchmark is None:
             return ""
         clips = published_benchmark(self.benchmark).clips
-        lacking = len(clips.keys() - {clip.clip_id for clip in self.store.clips})
-        if not lacking:
+        missing = len(clips.keys() - {clip.clip_id for clip in self.store.clips})
+        if not missing:
             return ""
         return (
-            f"The store lacks {lacking} of the {len(clips)} clips of {self.benchmark}: "
-            "figures are not those of the whole benchmark."
+            f"The store lacks {missing} of the {len(clips)} clips of {self.benchmark}: "
+            "results are not comparable with those of the complete benchmark."
         )
 
 
 def open_datasets(config: ReproduceConfig) -> tuple[Dataset, ...]:
-    """The stores that the command names, opened; raises InputError for what is none."""
+    """Open the feature stores of the command.
+
+    Raises:
+        InputError: A folder is not a feature store, a benchmark is unknown, or two stores have the same name.
+    """
     datasets = []
     for number, features in enumerate(config.features):
         benchmark = config.benchmark[number] if config.benchmark else None
@@ -73,6 +72,6 @@ def open_datasets(config: ReproduceConfig) -> tuple[Dataset, ...]:
     twice = [name for name, count in Counter(dataset.name for dataset in datasets).items() if count > 1]
     if twice:
         raise InputError(
-            f"two stores would share the name {twice[0]!r}; rename a folder, or give each its own --out"
+            f"two stores have the name {twice[0]!r}; rename a folder, or run two commands with different --out"
         )
     return tuple(datasets)

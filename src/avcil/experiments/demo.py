@@ -1,7 +1,8 @@
-"""The whole path in minutes: render clips, scan, extract, train, compare, report, predict.
+"""The demo: render clips, scan, extract, train, compare, report, predict.
 
-Sixteen classes in four steps, a new sound at each. A clip shows three things that move, one of which sounds; which one
-it is shows only in the motion that goes with the sound, so neither sound nor picture alone tells the class.
+There are sixteen classes in four steps, with a new kind of sound in each step. A clip shows three moving objects, one
+of which makes the sound. Only the correlation of motion and sound shows which one, so neither modality alone is
+sufficient to predict the class.
 """
 
 from __future__ import annotations
@@ -33,9 +34,10 @@ from avcil.utils.files import write_json
 from avcil.utils.progress import PhaseProgress, duration
 
 CLASSES_PER_STEP = 4
-MEMORY_PER_CLASS = 4
+EXEMPLARS_PER_CLASS = 4
 AV_CIL_OPTIONS = ("lambda_instance=0.1",)
-"""The release's weight for its two larger benchmarks, better than AVE's 0.5 on the validation clips here too."""
+"""The release's weight for its two larger benchmarks. On the validation clips of the demo it is also better than the
+0.5 for AVE."""
 RUNS: tuple[tuple[str, Modality], ...] = (
     ("fine-tuning", "audio-visual"),
     ("av-cil", "audio-visual"),
@@ -45,7 +47,9 @@ RUNS: tuple[tuple[str, Modality], ...] = (
     ("joint", "visual"),
 )
 EXPLAINED = ("av-cil", "blade")
-LONGEST = ("joint", "audio-visual")
+"""Methods whose predictions are explained in the report."""
+SLOWEST = ("joint", "audio-visual")
+"""This run is started first."""
 SUMMARY_METRICS = ("average_incremental_accuracy", "last_accuracy", "mean_forgetting", "seconds")
 
 
@@ -55,25 +59,33 @@ def demo(
     seed: int,
     epochs: int,
     clips_per_class: Mapping[str, int] | None = None,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> list[dict[str, Any]]:
-    """Run everything under `out`, going on where an earlier call stopped, and return what summary.json holds.
+    """Run the demo, or resume it.
 
-    `clips_per_class`: how many to render of each split, where not as many as `render_demo_clips` does by itself.
-    Leaves clips/, clips.csv, features/, one run directory a method and modality, report.html and summary.json.
+    Args:
+        out: Folder for clips/, clips.csv, features/, the run directories in runs/, report.html and summary.json.
+        seed: Random seed of clips and training.
+        epochs: Number of epochs in each step.
+        clips_per_class: Number of clips by split; by default those of `render_demo_clips`.
+        log: Called with each line of output.
+
+    Returns:
+        The content of summary.json.
     """
-    began = time.monotonic()
+    start = time.monotonic()
     out = Path(out)
-    say("1. Rendering clips of things that move and sound")
-    _render(out / "clips", seed, clips_per_class or {})
-    say("2. Scanning them (avcil scan)")
+    log("1. Rendering clips of moving objects with sound")
+    on_progress = functools.partial(PhaseProgress(), "rendering clips")
+    render_demo_clips(out / "clips", seed=seed, on_progress=on_progress, **clips_per_class or {})
+    log("2. Scanning the clips (avcil scan)")
     write_clips(out / "clips.csv", scan(out / "clips").clips)
-    say("3. Extracting features (avcil extract)")
-    say("   " + extract(read_clips(out / "clips.csv"), out / "features").text())
-    say("4. Training, several runs at once (avcil train)")
-    records = _train(out, seed=seed, epochs=epochs, say=say)
-    say("\n" + summary_table(records))
-    say(_reading_of(records))
+    log("3. Extracting features (avcil extract)")
+    log("   " + extract(read_clips(out / "clips.csv"), out / "features").text())
+    log("4. Training several runs in parallel (avcil train)")
+    records = _train(out, seed=seed, epochs=epochs, log=log)
+    log("\n" + summary_table(records))
+    log(_conclusion(records))
     summary = [_summary(record) for record in records]
     write_json(out / "summary.json", summary)
     explained = []
@@ -86,33 +98,28 @@ def demo(
         explained=explained,
         title="Class-incremental learning: rendered clips of moving objects with sound",
     )
-    say("")
-    _predict(out, say)
-    say(f"\nThe report is {out / 'report.html'}, the figures are in {out / 'summary.json'}.")
-    say(
-        f"All of it took {duration(time.monotonic() - began)}. "
-        "Next, with clips of your own: avcil scan FOLDER --out clips.csv"
+    log("")
+    _predict(out, log)
+    log(f"\nThe report is {out / 'report.html'}; the metrics are in {out / 'summary.json'}.")
+    log(
+        f"The demo took {duration(time.monotonic() - start)}. "
+        "Next, with your own clips: avcil scan FOLDER --out clips.csv"
     )
     return summary
 
 
-def _render(folder: Path, seed: int, clips_per_class: Mapping[str, int]) -> None:
-    show = functools.partial(PhaseProgress(), "rendering clips")
-    render_demo_clips(folder, seed=seed, on_progress=show, **clips_per_class)
-
-
 @dataclass(frozen=True)
-class _Job:
+class _DemoJob:
     config: TrainConfig
 
 
-def _train(out: Path, *, seed: int, epochs: int, say: Callable[[str], None]) -> list[RunRecord]:
-    """All runs, a process and a thread each, so that the figures do not depend on the number of cores."""
+def _train(out: Path, *, seed: int, epochs: int, log: Callable[[str], None]) -> list[RunRecord]:
+    """Train all runs, each in a process with one thread, so that results do not depend on the number of cores."""
     steps = out / "steps.json"
     names = demo_class_names()
     write_json(steps, [names[i : i + CLASSES_PER_STEP] for i in range(0, len(names), CLASSES_PER_STEP)])
     jobs = [
-        _Job(
+        _DemoJob(
             TrainConfig(
                 features=out / "features",
                 out=_folder(out, method, modality),
@@ -120,7 +127,7 @@ def _train(out: Path, *, seed: int, epochs: int, say: Callable[[str], None]) -> 
                 set=AV_CIL_OPTIONS if method == "av-cil" else (),
                 modality=modality,
                 steps=steps,
-                exemplars_per_class=MEMORY_PER_CLASS,
+                exemplars_per_class=EXEMPLARS_PER_CLASS,
                 seed=seed,
                 epochs=epochs,
                 batch_size=32,
@@ -129,12 +136,12 @@ def _train(out: Path, *, seed: int, epochs: int, say: Callable[[str], None]) -> 
         )
         for method, modality in RUNS
     ]
-    longest_first = sorted(jobs, key=lambda job: (job.config.method, job.config.modality) != LONGEST)
-    for outcome in LocalRunner(jobs=available_cores(), threads=1).outcomes(longest_first):
+    slowest_first = sorted(jobs, key=lambda job: (job.config.method, job.config.modality) != SLOWEST)
+    for outcome in LocalRunner(jobs=available_cores(), threads=1).outcomes(slowest_first):
         config = outcome.run.config
         if outcome.results is None:
             raise AvcilError(f"training {config.method}, {config.modality} failed: {outcome.message}")
-        say(f"   {config.method}, {config.modality}: {outcome.results['seconds']:.0f} s")
+        log(f"   {config.method}, {config.modality}: {outcome.results['seconds']:.0f} s")
     return [read_run(job.config.out) for job in jobs]
 
 
@@ -142,16 +149,15 @@ def _folder(out: Path, method: str, modality: str) -> Path:
     return out / "runs" / f"{method}-{modality}"
 
 
-def _reading_of(records: list[RunRecord]) -> str:
-    """What the table says, in a few words."""
+def _conclusion(records: list[RunRecord]) -> str:
     last = {(r.method, r.modality): f"{100 * r.results.last_accuracy:.0f} %" for r in records}
-    both, sound, picture = (last["joint", part] for part in ("audio-visual", "audio", "visual"))
+    both, audio, visual = (last["joint", part] for part in ("audio-visual", "audio", "visual"))
     return (
-        "\nAfter the last step, over all 16 classes: with all clips at once, sound and picture together reach "
-        f"{both}, sound alone {sound}, picture alone {picture}.\n"
-        f"Learning step by step, fine-tuning keeps {last['fine-tuning', 'audio-visual']}; AV-CIL, which may keep "
-        f"{MEMORY_PER_CLASS} clips of each class, {last['av-cil', 'audio-visual']}; BLADE, which keeps no clip, "
-        f"{last['blade', 'audio-visual']}."
+        f"\nAccuracy on all 16 classes after the last step. Joint training: {both} with audio and frames, {audio} with "
+        f"audio alone, {visual} with frames alone.\n"
+        f"Training step by step: {last['fine-tuning', 'audio-visual']} with fine-tuning, "
+        f"{last['av-cil', 'audio-visual']} with AV-CIL, which stores {EXEMPLARS_PER_CLASS} clips of each class, and "
+        f"{last['blade', 'audio-visual']} with BLADE, which stores no clips."
     )
 
 
@@ -166,14 +172,14 @@ def _summary(record: RunRecord) -> dict[str, Any]:
     }
 
 
-def _predict(out: Path, say: Callable[[str], None]) -> None:
-    """Ask BLADE's recognizer about a clip of each step that no run was trained on."""
+def _predict(out: Path, log: Callable[[str], None]) -> None:
+    """Predict a test clip of each step with the BLADE model."""
     run = _folder(out, "blade", "audio-visual")
     recognizer = Recognizer.load(run)
     for name in demo_class_names()[::CLASSES_PER_STEP]:
         clip = min((out / "clips" / "test" / name).glob("*.mp4"))
         ranked = recognizer.answer(clip).probabilities.items()
-        say(f"avcil predict {run} {clip}")
-        say(
+        log(f"avcil predict {run} {clip}")
+        log(
             "   " + ", ".join(f"{label} {100 * probability:.0f} %" for label, probability in list(ranked)[:3])
         )

@@ -1,4 +1,4 @@
-"""What a row of the table is: a method with its settings, by a name of the field where it has one.
+"""Rows of a table: a method with options, or a named variant of one.
 
 >>> parse_entry("icarl-nme")
 Entry(name='icarl-nme', method='icarl', settings=('classifier=nme',))
@@ -14,7 +14,7 @@ from avcil.errors import InputError, unknown_name
 from avcil.methods.registry import method_names
 
 AV_CIL_CLASSIFIERS = ("nme", "wa", "bic", "blade-exemplars", "blade-statistics")
-"""Classifiers that may answer in place of AV-CIL's head."""
+"""Classifiers that can replace AV-CIL's head."""
 _ICARL_RELEASE = ("distillation=release", "herding=release", "validation=classifier")
 _ICARL_ORIGINAL = ("distillation=original", "herding=distinct", "validation=head")
 _AFC_RELEASE = (
@@ -64,8 +64,8 @@ VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("lambda_instance=0", "lambda_class=0", "vad_spatial=false", "vad_temporal=false"),
     ),
 }
-"""Names besides the methods' own: the method meant and its options. `-release` is the form of AV-CIL's release, which
-published benchmarks take anyway; `-original` the form of the method's own paper, which other data take anyway."""
+"""Method and options by the name of a variant. `-release` is the form in AV-CIL's release, the default for published
+benchmarks; `-original` is the form in the method's own paper, the default for other data."""
 
 PAPER_METHODS = (
     "fine-tuning",
@@ -80,12 +80,12 @@ PAPER_METHODS = (
 )
 """The rows of the paper's comparison."""
 UPPER_BOUND = "joint"
-"""Sees all clips of all classes; no rival in comparisons."""
+"""Trains on all clips of all classes; it is excluded from comparisons."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A row: its name in the table, the method, and the method's options as NAME=VALUE."""
+    """A row: its name in the table, the method, and options of the method as NAME=VALUE."""
 
     name: str
     method: str
@@ -93,23 +93,23 @@ class Entry:
 
 
 def parse_entry(word: str) -> Entry:
-    """The entry that `NAME` or `NAME:OPTION=VALUE,...` is; NAME: a method, a variant or a .py file."""
+    """Parse `NAME` or `NAME:OPTION=VALUE,...`, where NAME is a method, a variant or a .py file."""
     name, _, options = word.partition(":")
     settings = tuple(part.strip() for part in options.split(",") if part.strip())
-    own: tuple[str, ...] = ()
+    options_of_variant: tuple[str, ...] = ()
     if name.endswith(".py") or (name not in VARIANTS and name in method_names()):
         method = name
     elif name in VARIANTS:
-        method, own = VARIANTS[name]
+        method, options_of_variant = VARIANTS[name]
     else:
         raise unknown_name("method or variant", name, {*VARIANTS, *method_names()})
-    return Entry(word, method, merged(own, settings))
+    return Entry(word, method, merge_options(options_of_variant, settings))
 
 
-def merged(*groups: tuple[str, ...]) -> tuple[str, ...]:
-    """NAME=VALUE words of all groups, a later one replacing an earlier of the same name.
+def merge_options(*groups: tuple[str, ...]) -> tuple[str, ...]:
+    """Merge options NAME=VALUE; a later value of a name replaces an earlier one.
 
-    >>> merged(("a=1", "b=2"), ("a=3",))
+    >>> merge_options(("a=1", "b=2"), ("a=3",))
     ('a=3', 'b=2')
     """
     values: dict[str, str] = {}

@@ -1,6 +1,6 @@
-"""The plan of a reproduction: every run with its configuration, in an order that never changes.
+"""The plan of `avcil reproduce`: all runs with their configurations, in a fixed order.
 
-A plan depends on the options and the stores alone, not on what is done already.
+It depends only on the options and the feature stores, not on which runs are finished.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from avcil.errors import InputError, unknown_name
 from avcil.experiments.conditions import Condition, make_conditions
 from avcil.experiments.config import ReproduceConfig
 from avcil.experiments.datasets import Dataset, open_datasets
-from avcil.experiments.entries import Entry, merged, parse_entry
-from avcil.experiments.recipes import find_recipe, has_recipes
+from avcil.experiments.entries import Entry, merge_options, parse_entry
+from avcil.experiments.recipes import find_recipe, has_recipes, option_text
 from avcil.experiments.studies import STUDIES, Study
 from avcil.features import FeatureStore
 from avcil.methods.base import GradientMethod
@@ -26,8 +26,8 @@ from avcil.methods.registry import load_method
 from avcil.training.config import TrainConfig
 
 EPOCHS_OF = "ss-il"
-"""On a published benchmark, methods of which no epochs are published train for as long as this one: it has rehearsal
-and the same batches."""
+"""Without published numbers of epochs, a method trains for as many as this one, which has rehearsal and the same
+batches."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +35,10 @@ class PlannedRun:
     """One run of the plan."""
 
     name: str
-    """The name of its folder."""
+    """Name of the run directory."""
     dataset: str
     row: str
-    """Its row in the table: the entry, and the condition where several are compared."""
+    """Name of the table row: the entry, and the condition if several are compared."""
     entry: Entry
     condition: str
     modality: str
@@ -49,32 +49,29 @@ class PlannedRun:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Plan:
-    """All runs, and what was asked for but cannot be run."""
+    """All runs, and the table cells that cannot be run."""
 
     study: str
     datasets: tuple[Dataset, ...]
     modalities: tuple[str, ...]
     runs: tuple[PlannedRun, ...]
     left_out: tuple[tuple[str, str], ...]
-    """Dataset and reason for each cell of its table that stays empty."""
+    """Dataset and reason for each empty cell of its table."""
     notes: tuple[tuple[str, str], ...] = ()
-    """Dataset and a note on how some of its runs are trained."""
+    """Dataset, and a note on the training of some of its runs."""
 
     def notes_on(self, dataset: str) -> list[str]:
-        """The notes on a dataset's runs."""
         return [note for name, note in self.notes if name == dataset]
 
     def left_out_of(self, dataset: str) -> list[str]:
-        """Why cells of a dataset's table stay empty."""
         return [reason for name, reason in self.left_out if name == dataset]
 
     def store_of(self, run: PlannedRun) -> FeatureStore:
-        """The store that a run reads."""
         return next(dataset.store for dataset in self.datasets if dataset.name == run.dataset)
 
 
 def make_plan(config: ReproduceConfig) -> Plan:
-    """Enumerate the runs; raises InputError for names, stores and options that do not fit."""
+    """Enumerate the runs; InputError for invalid names, stores or options."""
     if config.study not in STUDIES:
         raise unknown_name("study", config.study, STUDIES)
     study = STUDIES[config.study]
@@ -88,16 +85,17 @@ def make_plan(config: ReproduceConfig) -> Plan:
     for dataset in datasets:
         conditions = make_conditions(config, study, dataset)
         for entry, modality in itertools.product(entries, modalities):
-            reason = _why_not(config, dataset, entry, modality)
+            reason = _why_left_out(config, dataset, entry, modality)
             if reason:
                 left_out.append((dataset.name, reason))
-            else:
-                runs += _cell(config, dataset, entry, modality, conditions)
-                if _borrows_epochs(config, dataset, entry):
-                    notes.append((dataset.name, _note_of_epochs(dataset, entry, modality)))
+                continue
+            runs += _cell(config, dataset, entry, modality, conditions)
+            if _needs_epochs(config, dataset, entry):
+                epochs = f"{_epochs(dataset, modality)} epochs per step as for {EPOCHS_OF}"
+                notes.append((dataset.name, f"{entry.name}, {modality}: no epochs are published; {epochs}"))
     if not runs:
         raise InputError("nothing to run: " + "; ".join(reason for _, reason in left_out))
-    # Seed by seed, so that an unfinished reproduction has whole tables of fewer seeds.
+    # In the order of seeds, so that an interrupted command leaves complete tables of fewer seeds.
     runs.sort(key=lambda run: repeats.index((run.class_order_seed, run.seed)))
     _check_names(runs)
     return Plan(
@@ -115,25 +113,24 @@ def _modalities(config: ReproduceConfig, study: Study, datasets: Sequence[Datase
     for modality in config.modalities:
         if modality not in shared:
             raise InputError(
-                f"not every store has what --modalities {modality} needs; shared are: {_listed(shared)}"
+                f"a store lacks features for --modalities {modality}; all stores have: {_listed(shared)}"
             )
         if modality not in study.modalities and not study.other_modalities:
             raise InputError(
-                f"the study {config.study} needs sound and picture: drop --modalities {modality}"
+                f"the study {config.study} needs audio and visual features: remove --modalities {modality}"
             )
     chosen: tuple[str, ...] = config.modalities or tuple(m for m in study.modalities if m in shared)
     if not chosen:
         raise InputError(
-            f"the study {config.study} looks at {_listed(study.modalities)}; "
-            f"the stores have {_listed(shared)}"
+            f"the study {config.study} needs {_listed(study.modalities)}; the stores have {_listed(shared)}"
         )
     return chosen
 
 
-def _why_not(config: ReproduceConfig, dataset: Dataset, entry: Entry, modality: str) -> str | None:
+def _why_left_out(config: ReproduceConfig, dataset: Dataset, entry: Entry, modality: str) -> str | None:
     allowed = load_method(entry.method).modalities
     if modality not in allowed:
-        return f"{entry.name} has no modality {modality} (it has {_listed(allowed)})"
+        return f"{entry.name} does not support the modality {modality}, only {_listed(allowed)}"
     if dataset.benchmark is None or config.epochs is not None or not has_recipes(entry.method):
         return None
     if find_recipe(entry.method, dataset.benchmark, modality) is None:
@@ -141,21 +138,16 @@ def _why_not(config: ReproduceConfig, dataset: Dataset, entry: Entry, modality: 
     return None
 
 
-def _borrows_epochs(config: ReproduceConfig, dataset: Dataset, entry: Entry) -> bool:
-    """Whether nothing was published for a method trained by gradient, so that it trains for as long as ss-il."""
-    is_trained = issubclass(load_method(entry.method), GradientMethod)
-    given = config.epochs is not None
-    return dataset.benchmark is not None and is_trained and not given and not has_recipes(entry.method)
+def _needs_epochs(config: ReproduceConfig, dataset: Dataset, entry: Entry) -> bool:
+    """Whether it is a gradient method on a published benchmark without published or given epochs."""
+    is_gradient = issubclass(load_method(entry.method), GradientMethod)
+    is_given = config.epochs is not None or has_recipes(entry.method)
+    return dataset.benchmark is not None and is_gradient and not is_given
 
 
-def _borrowed_epochs(dataset: Dataset, modality: str) -> int:
+def _epochs(dataset: Dataset, modality: str) -> int:
     assert dataset.benchmark is not None
     return protocol(dataset.benchmark).epochs[EPOCHS_OF][modality]
-
-
-def _note_of_epochs(dataset: Dataset, entry: Entry, modality: str) -> str:
-    epochs = _borrowed_epochs(dataset, modality)
-    return f"{entry.name}, {modality}: no epochs are published; {epochs} epochs a step, those of {EPOCHS_OF}"
 
 
 def _cell(
@@ -167,7 +159,7 @@ def _cell(
     for condition in conditions:
         label = condition.label(rehearses)
         if label in seen:
-            continue  # conditions that differ in a memory that this method has not
+            continue  # the method stores no exemplars, and only their number differs
         seen.add(label)
         row = ", ".join(part for part in (entry.name, label) if part)
         for order, seed in itertools.product(config.class_order_seeds or (None,), config.seeds):
@@ -201,36 +193,35 @@ def _cell(
 def _options(
     config: ReproduceConfig, dataset: Dataset, entry: Entry, modality: str, condition: Condition | None
 ) -> dict[str, Any]:
-    """Options of training: the recipe's, then what the command gave, then the condition's."""
+    """Options of training: the recipe's, replaced by given options, then by the condition's."""
     recipe = find_recipe(entry.method, dataset.benchmark, modality) if dataset.benchmark else None
     options = dict(recipe or {"benchmark": dataset.benchmark})
-    if _borrows_epochs(config, dataset, entry):
-        options["epochs"] = _borrowed_epochs(dataset, modality)
-    published = tuple(f"{name}={_word(value)}" for name, value in options.pop("set", {}).items())
+    if _needs_epochs(config, dataset, entry):
+        options["epochs"] = _epochs(dataset, modality)
+    published = tuple(f"{name}={option_text(value)}" for name, value in options.pop("set", {}).items())
     options |= config.training_options()
-    if not issubclass(load_method(entry.method), GradientMethod):  # no networks: these are no matter to it
+    if not issubclass(
+        load_method(entry.method), GradientMethod
+    ):  # closed-form methods do not have these options
         for name in ("device", "max_memory"):
             options.pop(name, None)
         if options.get("precision") == "bfloat16":
             options.pop("precision")
-    if condition is not None and condition.memory:
+    if condition is not None and condition.exemplars:
         options.pop("exemplars", None)
-        options |= condition.memory
-    return options | {"method": entry.method, "modality": modality, "set": merged(published, entry.settings)}
+        options |= condition.exemplars
+    settings = merge_options(published, entry.settings)
+    return options | {"method": entry.method, "modality": modality, "set": settings}
 
 
 def _check_names(runs: Sequence[PlannedRun]) -> None:
     twice = [name for name, count in Counter(run.name for run in runs).items() if count > 1]
     if twice:
-        raise InputError(f"two runs of the plan would be named {twice[0]}: --methods names something twice")
+        raise InputError(f"two runs have the name {twice[0]}: remove duplicates from --methods")
 
 
 def _slug(text: str) -> str:
     return re.sub(r"[^\w=.]+", "-", text).strip("-.")
-
-
-def _word(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _listed(values: Any) -> str:

@@ -1,8 +1,8 @@
-"""Published hyper-parameters of every method, benchmark and modality, as options of `avcil train`.
+"""Published hyper-parameters by method, benchmark and modality, as options of `avcil train`.
 
-A recipe is named METHOD/BENCHMARK or METHOD/BENCHMARK/MODALITY; without a modality, it is audio-visual. Epochs,
-exemplars and `lambda_instance` differ between benchmarks: they are in `avcil.datasets.protocols`. What all benchmarks
-share is here.
+The name of a recipe is METHOD/BENCHMARK or METHOD/BENCHMARK/MODALITY; the default modality is audio-visual. Epochs,
+exemplars and `lambda_instance` depend on the benchmark and are in `avcil.datasets.protocols`; the values that all
+benchmarks share are here.
 Source: Pian et al., ICCV 2023 (arXiv 2308.11073), and the settings of the authors' release.
 """
 
@@ -14,7 +14,7 @@ from avcil.datasets.protocols import AVE, LEAK_FREE, MODALITIES, PROTOCOLS
 from avcil.errors import InputError, unknown_name
 
 PREFIX = "recipe:"
-"""Before a recipe's name where a file is also allowed: `--config recipe:av-cil/ave-ci`."""
+"""Distinguishes a recipe from a file: `--config recipe:av-cil/ave-ci`."""
 SHARED = {"batch_size": 256, "learning_rate": 1e-3, "weight_decay": 1e-4, "selection": "best"}
 WITH_EXEMPLARS = ("afc", "av-cil", "icarl", "ss-il")
 EXEMPLAR_BATCH_SIZE = {"av-cil": 128, "ss-il": 128}
@@ -35,31 +35,27 @@ METHOD_OPTIONS: dict[str, dict[str, Any]] = {
     "icarl": {"distillation": "release", "herding": "release", "validation": "classifier"},
     "ss-il": {"exemplar_batches": "repeated"},
 }
-"""The forms of the release, where it differs from the paper; docs/protocol.md explains each."""
-
-
-def recipe_benchmarks() -> list[str]:
-    """Benchmarks that have recipes; a leak-free benchmark is trained as the one it is taken from."""
-    return sorted(name for name, protocol in PROTOCOLS.items() if not protocol.leak_free)
+"""Where the release differs from the paper, its form; docs/protocol.md explains each option."""
 
 
 def recipe_names() -> list[str]:
-    """All recipes.
+    """All recipes; a leak-free benchmark uses those of the benchmark that it is derived from.
 
     >>> len(recipe_names())
     57
     """
     return sorted(
-        f"{method}/{benchmark}/{modality}"
-        for benchmark in recipe_benchmarks()
-        for method, epochs in PROTOCOLS[benchmark].epochs.items()
+        f"{method}/{name}/{modality}"
+        for name, protocol in PROTOCOLS.items()
+        if not protocol.leak_free
+        for method, epochs in protocol.epochs.items()
         for modality in MODALITIES
         if modality in epochs
     )
 
 
 def recipe(name: str) -> dict[str, Any]:
-    """The recipe of a name, as fields of `TrainConfig`.
+    """A recipe by its name, as fields of `TrainConfig`.
 
     Raises:
         InputError: There is no such recipe.
@@ -71,7 +67,9 @@ def recipe(name: str) -> dict[str, Any]:
     if len(parts) == 2:
         parts.append("audio-visual")
     if len(parts) != 3:
-        raise InputError(f"a recipe is named METHOD/BENCHMARK or METHOD/BENCHMARK/MODALITY, not {name!r}")
+        raise InputError(
+            f"the name of a recipe is METHOD/BENCHMARK or METHOD/BENCHMARK/MODALITY; not {name!r}"
+        )
     if "/".join(parts) not in recipe_names():
         raise unknown_name("recipe", "/".join(parts), recipe_names())
     method, benchmark, modality = parts
@@ -91,7 +89,7 @@ def recipe(name: str) -> dict[str, Any]:
 
 
 def has_recipes(method: str) -> bool:
-    """Whether hyper-parameters of a method are published, on any benchmark.
+    """Whether hyper-parameters of a method are published for any benchmark.
 
     >>> has_recipes("ss-il"), has_recipes("blade")
     (True, False)
@@ -100,10 +98,15 @@ def has_recipes(method: str) -> bool:
 
 
 def find_recipe(method: str, benchmark: str, modality: str) -> dict[str, Any] | None:
-    """The published hyper-parameters as `TrainConfig` fields, None where nothing was published.
+    """The published hyper-parameters as fields of `TrainConfig`; None if nothing was published.
 
     >>> find_recipe("lwf", "vs100-ci-leak-free", "audio")["epochs"]
     300
     """
     name = f"{method}/{benchmark.removesuffix(LEAK_FREE)}/{modality}"
     return recipe(name) | {"benchmark": benchmark} if name in recipe_names() else None
+
+
+def option_text(value: object) -> str:
+    """The value of an option as command-line text: booleans in lower case."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

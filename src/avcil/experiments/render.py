@@ -1,4 +1,4 @@
-"""The same tables as text, Markdown, LaTeX and HTML."""
+"""Tables as text, Markdown, LaTeX and HTML."""
 
 from __future__ import annotations
 
@@ -6,50 +6,45 @@ from collections.abc import Callable, Mapping, Sequence
 
 from markupsafe import Markup
 
-from avcil.experiments.tables import Section, Table
+from avcil.experiments.tables import ResultTable, Section
 from avcil.utils.templates import render
 from avcil.utils.text_table import text_table
 
 
 def as_text(sections: Sequence[Section]) -> str:
-    """For a terminal."""
+    """Text with aligned columns."""
     parts = []
     for section in sections:
         parts.append(f"{section.title}\n{'=' * len(section.title)}\n")
         for table in section.tables:
-            parts.append(f"{table.title}\n\n{_text(table)}")
+            text = text_table(table.rows, table.header, names=table.names, rule=True)
+            parts.append(f"{table.title}\n\n{text}\n")
         parts.append("".join(f"{note}\n" for note in section.notes))
     return "\n".join(parts)
 
 
-def _text(table: Table) -> str:
-    return text_table(table.rows, table.header, names=table.names, rule=True) + "\n"
-
-
 def as_markdown(sections: Sequence[Section]) -> str:
-    """For documents; the best of a column is bold."""
+    """Markdown; the best of a column is bold."""
     parts = []
     for section in sections:
         parts.append(f"## {_markdown(section.title)}\n")
         for table in section.tables:
-            rule = "|" + "|".join(
-                " --- " if place < table.names else " ---: " for place in range(len(table.header))
-            )
-            lines = [_row(table.header, _markdown), rule + "|"]
-            for cells in _marked(table, _markdown, "**{}**"):
-                lines.append(f"| {' | '.join(cells)} |")
-            parts.append(f"### {_markdown(table.title)}\n\n" + "\n".join(lines) + "\n")
+            numbers = len(table.header) - table.names
+            rule = ["---"] * table.names + ["---:"] * numbers
+            rows = [map(_markdown, table.header), rule, *_cells(table, _markdown, "**{}**")]
+            lines = "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
+            parts.append(f"### {_markdown(table.title)}\n\n{lines}")
         parts += [f"{_markdown(note)}\n" for note in section.notes]
     return "\n".join(parts)
 
 
 def as_latex(sections: Sequence[Section]) -> str:
-    """For papers; needs the package booktabs."""
+    """LaTeX; needs the package booktabs."""
     parts = ["% needs \\usepackage{booktabs}\n"]
     for section in sections:
         for table in section.tables:
             columns = "l" * table.names + "r" * (len(table.header) - table.names)
-            body = [" & ".join(cells) + r" \\" for cells in _marked(table, _latex, r"\textbf{{{}}}")]
+            body = [" & ".join(cells) + r" \\" for cells in _cells(table, _latex, r"\textbf{{{}}}")]
             lines = [
                 r"\begin{table}",
                 r"\centering",
@@ -68,16 +63,14 @@ def as_latex(sections: Sequence[Section]) -> str:
     return "\n".join(parts)
 
 
-def as_html(sections: Sequence[Section], *, title: str, pictures: Mapping[str, str] | None = None) -> str:
-    """One page that needs nothing else; `pictures` are SVG by their headings."""
-    drawings = {heading: Markup(svg[svg.index("<svg") :]) for heading, svg in (pictures or {}).items()}
-    return (
-        str(render("avcil.experiments", "tables", sections=sections, title=title, drawings=drawings)) + "\n"
-    )
+def as_html(sections: Sequence[Section], *, title: str, charts: Mapping[str, str] | None = None) -> str:
+    """A self-contained page; `charts` are SVG texts by their headings."""
+    markup = {heading: Markup(svg[svg.index("<svg") :]) for heading, svg in (charts or {}).items()}
+    return str(render("avcil.experiments", "tables", sections=sections, title=title, charts=markup)) + "\n"
 
 
-def _marked(table: Table, escape: Callable[[str], str], strong: str) -> list[list[str]]:
-    """The rows, escaped, the best cells made to stand out."""
+def _cells(table: ResultTable, escape: Callable[[str], str], strong: str) -> list[list[str]]:
+    """The cells, escaped; the best ones with the markup `strong`."""
     return [
         [
             strong.format(escape(text)) if (row, column) in table.best else escape(text)
@@ -85,10 +78,6 @@ def _marked(table: Table, escape: Callable[[str], str], strong: str) -> list[lis
         ]
         for row, cells in enumerate(table.rows)
     ]
-
-
-def _row(cells: Sequence[str], escape: Callable[[str], str]) -> str:
-    return f"| {' | '.join(map(escape, cells))} |"
 
 
 def _markdown(text: str) -> str:

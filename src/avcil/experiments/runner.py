@@ -1,7 +1,6 @@
-"""Who carries out the runs of a plan: an interface, and worker processes on this machine.
+"""Training several runs: an interface, and worker processes on this machine.
 
-A run is an ordinary run directory, so a runner keeps no state of its own: whatever happens to it, a run whose
-results.json exists is done, and any other goes on from its last checkpoint.
+A runner has no state: a run with results.json is finished, and any other run is resumed from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -22,129 +21,124 @@ from avcil.training.config import TrainConfig
 
 
 class Job(Protocol):
-    """Anything that says how to train, such as a plan's `PlannedRun`."""
+    """An object with a configuration of training, such as `PlannedRun`."""
 
     @property
-    def config(self) -> TrainConfig:
-        """What is trained, and where."""
-        ...
+    def config(self) -> TrainConfig: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How one run ended."""
+    """The outcome of one run."""
 
     run: Any
-    """The `Job` that was given."""
+    """The `Job`."""
     results: dict[str, Any] | None
-    """The content of its results.json; None if it failed."""
+    """The content of results.json; None if the run failed."""
     message: str = ""
-    """What went wrong."""
+    """Why it failed."""
 
 
 class Runner(Protocol):
-    """Anything that can carry out runs, in any order and any place that shares the run directories."""
+    """Trains runs in any order, on any machine that shares the run directories."""
 
     def outcomes(self, runs: Sequence[Job]) -> Iterator[Outcome]:
-        """Carry out `runs`, giving each as it ends; closing the iterator stops what is at work.
+        """Train `runs` and yield the outcome of each as it finishes. Closing the iterator stops all runs.
 
-        A run that fails is an outcome like another, and must not keep the others from running.
+        A failed run is yielded as an outcome and does not stop the others.
         """
         ...
 
 
 class LocalRunner:
-    """Worker processes on this machine, each of which does one run after another.
+    """Worker processes on this machine, each of which trains one run after another.
 
-    A worker ends itself when this process goes away, however that happens. A worker that dies is reported as
-    the failure of its run, and another takes its place.
+    A worker exits when this process ends. When a worker is killed, its run is reported as failed, and a new worker is
+    started.
     """
 
     def __init__(self, *, jobs: int, threads: int) -> None:
         self.jobs, self.threads = jobs, threads
 
     def outcomes(self, runs: Sequence[Job]) -> Iterator[Outcome]:
-        waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
-        ended: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
+        pending: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        finished: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
         for run in runs:
-            waiting.put(run)
-        worker_threads = [
-            _WorkerThread(waiting, ended, self.threads) for _ in range(min(self.jobs, len(runs)))
-        ]
+            pending.put(run)
+        workers = [_WorkerThread(pending, finished, self.threads) for _ in range(min(self.jobs, len(runs)))]
         try:
-            for hand in worker_threads:
-                hand.start()
+            for worker in workers:
+                worker.start()
             for _ in runs:
-                outcome = ended.get()
+                outcome = finished.get()
                 if isinstance(outcome, BaseException):
                     raise outcome
                 yield outcome
         finally:
-            for hand in worker_threads:
-                hand.stop()
-            for hand in worker_threads:
-                hand.join()
-                hand.close()
+            for worker in workers:
+                worker.stop()
+            for worker in workers:
+                worker.join()
+                worker.close()
 
 
 class _WorkerThread(threading.Thread):
-    """Hands runs to one worker process and waits for its answers."""
+    """Sends runs to one worker process and waits for its replies."""
 
     def __init__(
         self,
-        waiting: queue.SimpleQueue[Job],
-        ended: queue.SimpleQueue[Outcome | BaseException],
+        pending: queue.SimpleQueue[Job],
+        finished: queue.SimpleQueue[Outcome | BaseException],
         threads: int,
     ) -> None:
         super().__init__(daemon=True)
-        self._waiting, self._ended, self._threads = waiting, ended, threads
+        self._pending, self._finished, self._threads = pending, finished, threads
         self._worker: subprocess.Popen[str] | None = None
         self._stopped = False
-        self._starting = threading.Lock()
+        self._start_lock = threading.Lock()
 
     def run(self) -> None:
         with contextlib.suppress(queue.Empty):
             while not self._stopped:
-                run = self._waiting.get_nowait()
+                run = self._pending.get_nowait()
                 try:
-                    self._ended.put(self._carry_out(run))
+                    self._finished.put(self._train(run))
                 except BaseException as error:
-                    self._ended.put(error)
+                    self._finished.put(error)
                     return
         self.stop()
 
     def stop(self) -> None:
-        """End the worker; what it was at is left as a kill would leave it, ready to go on."""
-        with self._starting:
+        """Kill the worker process; its run can be resumed."""
+        with self._start_lock:
             self._stopped = True
             if self._worker is not None:
                 self._worker.kill()
                 self._worker.wait()
 
     def close(self) -> None:
-        """Close the pipes of a worker that is gone."""
+        """Close the pipes of a worker process that has ended."""
         if self._worker is not None:
             for pipe in (self._worker.stdin, self._worker.stdout):
                 assert pipe is not None
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
 
-    def _carry_out(self, run: Job) -> Outcome:
+    def _train(self, run: Job) -> Outcome:
         worker = self._running_worker()
         assert worker.stdin is not None
         assert worker.stdout is not None
-        answer = ""
+        line = ""
         with contextlib.suppress(BrokenPipeError):
             worker.stdin.write(json.dumps(asdict(run.config), default=str) + "\n")
             worker.stdin.flush()
-            answer = worker.stdout.readline()
-        if not answer.endswith("\n"):
-            return Outcome(run=run, results=None, message=_death(worker.wait()))
-        said = json.loads(answer)
-        return Outcome(run=run, results=said["results"], message=said["message"])
+            line = worker.stdout.readline()
+        if not line.endswith("\n"):
+            return Outcome(run=run, results=None, message=_exit_reason(worker.wait()))
+        return Outcome(run=run, **json.loads(line))
 
     def _running_worker(self) -> subprocess.Popen[str]:
-        with self._starting:
+        with self._start_lock:
             if self._stopped:
                 raise AvcilError("stopped")
             if self._worker is None or self._worker.poll() is not None:
@@ -155,14 +149,14 @@ class _WorkerThread(threading.Thread):
             return self._worker
 
 
-def _death(code: int) -> str:
-    """What a worker's exit status says.
+def _exit_reason(code: int) -> str:
+    """Describe the exit code of a worker process.
 
-    >>> _death(-9)
-    'its process was ended by SIGKILL, as the system does when memory runs out: try fewer --jobs'
+    >>> _exit_reason(-9)
+    'its process was killed by SIGKILL, perhaps because the machine ran out of memory: try fewer --jobs'
     """
     if code < 0:
-        killed = code == -signal.SIGKILL
-        hint = ", as the system does when memory runs out: try fewer --jobs" if killed else ""
-        return f"its process was ended by {signal.Signals(-code).name}{hint}"
-    return f"its process ended by itself with exit code {code}"
+        is_kill = code == -signal.SIGKILL
+        hint = ", perhaps because the machine ran out of memory: try fewer --jobs" if is_kill else ""
+        return f"its process was killed by {signal.Signals(-code).name}{hint}"
+    return f"its process ended with exit code {code}"

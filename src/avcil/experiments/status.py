@@ -1,4 +1,4 @@
-"""What of a plan is done: each run's folder is looked at; one that holds something else is refused."""
+"""Status of the runs of a plan: finished, started or not started."""
 
 from __future__ import annotations
 
@@ -11,44 +11,42 @@ from avcil.training.resolve import resolve
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
-    """Done and still to do, in the plan's order."""
+class PlanStatus:
+    """The runs in the order of the plan."""
 
-    done: tuple[PlannedRun, ...]
-    left: tuple[PlannedRun, ...]
-    begun: frozenset[str]
-    """Names of runs left that go on from where they were stopped."""
+    finished: tuple[PlannedRun, ...]
+    remaining: tuple[PlannedRun, ...]
+    started: frozenset[str]
+    """Names of remaining runs that will be resumed."""
 
 
-def plan_status(plan: Plan, *, threads: int) -> Standing:
-    """Check every run of the plan against its store and its folder, before any work.
+def plan_status(plan: Plan, *, threads: int) -> PlanStatus:
+    """Compare each run of the plan with its feature store and run directory.
 
-    Raises InputError for options that do not fit, two rows that are the same runs, a folder that holds a run
-    of another configuration, and runs begun with another number of threads.
+    Raises:
+        InputError: Options are invalid, two rows have the same runs, a folder has a run with other settings, or a run
+            was started with another number of threads.
     """
-    done: list[PlannedRun] = []
-    left: list[PlannedRun] = []
-    begun = set()
-    contents: dict[str, str] = {}
+    finished: list[PlannedRun] = []
+    remaining: list[PlannedRun] = []
+    started: list[str] = []
+    row_of_config: dict[str, str] = {}
     for run in plan.runs:
         config = resolve(run.config, plan.store_of(run)).run_config
-        same = contents.setdefault(repr(config), run.row)
+        same = row_of_config.setdefault(repr(config), run.row)
         if same != run.row:
             raise InputError(
-                f"the rows {same} and {run.row} are the same runs; drop one of them from --methods"
+                f"the rows {same} and {run.row} have the same runs; remove one of them from --methods"
             )
         directory = RunDirectory(run.config.out)
-        if directory.begun(config):
-            _check_threads(run, directory.threads, threads)
-            begun.add(run.name)
-        (done if directory.paths.is_finished else left).append(run)
-    return Standing(done=tuple(done), left=tuple(left), begun=frozenset(begun & {run.name for run in left}))
-
-
-def _check_threads(run: PlannedRun, before: int | None, threads: int) -> None:
-    """Sums are rounded in another order with other threads, so one table has one number of them."""
-    if before != threads:
-        raise InputError(
-            f"{run.config.out} was begun with --threads {before}, now {threads}; the last bits of results "
-            f"depend on it. Give --threads {before}, or another --out"
-        )
+        is_finished = directory.paths.is_finished
+        if directory.has_run_of(config):
+            if directory.threads != threads:  # sums are rounded differently
+                raise InputError(
+                    f"{run.config.out} was started with --threads {directory.threads}, now {threads}; the last bits "
+                    f"of results depend on it. Give --threads {directory.threads}, or another --out"
+                )
+            if not is_finished:
+                started.append(run.name)
+        (finished if is_finished else remaining).append(run)
+    return PlanStatus(finished=tuple(finished), remaining=tuple(remaining), started=frozenset(started))

@@ -1,4 +1,4 @@
-"""Studies by name: which rows and which conditions each compares."""
+"""Studies by name: the rows, columns and conditions of their tables."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ REHEARSAL = ("icarl-nme", "ss-il", "afc-nme", "av-cil")
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """What a study varies."""
+    """The table of a study."""
 
     summary: str
     methods: tuple[str, ...]
-    """The rows, unless --methods says otherwise."""
+    """Default rows."""
     modalities: tuple[str, ...] = ("audio", "visual", "audio-visual")
-    """The columns, unless --modalities says otherwise."""
+    """Default columns."""
     other_modalities: bool = True
-    """Whether others make sense: what the ablations take away exists where there are sound and picture."""
-    memory: Callable[[int], Sequence[int]] | None = None
-    """Memory sizes to compare, from the usual one."""
+    """Whether other modalities are allowed. Ablations of audio-visual losses need both modalities."""
+    exemplars: Callable[[int], Sequence[int]] | None = None
+    """Numbers of exemplars to compare, from the default number."""
     classes_per_step: Callable[[int], Sequence[int]] | None = None
     """Step sizes to compare, from the number of classes."""
 
 
-def memory_sizes(usual: int) -> list[int]:
-    """A quarter, a half, the whole and the double of the usual memory.
+def exemplar_counts(default: int) -> list[int]:
+    """A quarter, a half, all and twice of the default number of exemplars.
 
-    >>> memory_sizes(340)
+    >>> exemplar_counts(340)
     [85, 170, 340, 680]
     """
-    return sorted({max(1, usual // 4), max(1, usual // 2), usual, 2 * usual})
+    return sorted({max(1, default // 4), max(1, default // 2), default, 2 * default})
 
 
 def step_sizes(classes: int) -> list[int]:
-    """Every divisor of the number of classes that makes 2 to 20 steps, and not single classes.
+    """Divisors of the number of classes that give 2 to 20 steps of at least 2 classes.
 
     >>> step_sizes(28)
     [2, 4, 7, 14]
@@ -61,7 +61,7 @@ STUDIES = {
         other_modalities=False,
     ),
     "classifiers": Study(
-        summary="AV-CIL with its head or another classifier, with and without its two ideas",
+        summary="AV-CIL with its head or another classifier, with and without D-AVSC and VAD",
         methods=tuple(
             f"{base}:classifier={name}"
             for base in ("av-cil", "av-cil-no-d-avsc", "av-cil-no-vad", "av-cil-neither")
@@ -71,13 +71,13 @@ STUDIES = {
         other_modalities=False,
     ),
     "memory-size": Study(
-        summary="rehearsal methods with a quarter to the double of the memory",
+        summary="rehearsal methods with a quarter of the exemplars to twice as many",
         methods=REHEARSAL,
         modalities=BOTH,
-        memory=memory_sizes,
+        exemplars=exemplar_counts,
     ),
     "step-size": Study(
-        summary="methods with the classes cut into fewer or more steps",
+        summary="methods with the classes divided into fewer or more steps",
         methods=PAPER_METHODS,
         modalities=BOTH,
         classes_per_step=step_sizes,

@@ -1,7 +1,7 @@
-"""A worker process: a configuration a line on standard input, an answer a line on standard output.
+"""A worker process: reads one configuration per line from standard input, writes one reply per line.
 
-When standard input ends, whoever asked is gone, and the worker ends at once, in the midst of a run or not: a
-run directory outlives any kill. So no worker is left behind that would hold a run's folder.
+When standard input ends, the parent process has ended, and the worker exits at once, also during a run. The run can be
+resumed, and no worker process keeps the lock of a run directory.
 """
 
 from __future__ import annotations
@@ -15,57 +15,52 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from avcil.errors import AvcilError, InputError
 from avcil.training.config import TrainConfig
 from avcil.utils.files import write_text
 
 PATHS = ("features", "out", "steps")
-"""Fields of `TrainConfig` that JSON has as text."""
-PATIENCE_SECONDS = 10.0
-"""How long a run's folder may still be held by a worker that is about to notice that its parent is gone."""
+"""Fields of `TrainConfig` that are paths."""
+LOCK_TIMEOUT_SECONDS = 10.0
+"""How long to wait for the lock of a run directory that a worker of a killed command may still have."""
 
 
 def main() -> None:
-    """Answer until standard input ends."""
+    """Train runs until standard input ends."""
     threads = int(sys.argv[1])
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    # Ctrl-C reaches every process of the terminal; the parent alone decides what it means.
+    # The terminal sends Ctrl-C to all processes; the parent handles it and ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    answers = _own_output()
-    asked: queue.SimpleQueue[str] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(asked,), daemon=True).start()
+    # Replies have standard output to themselves: texts that libraries print go to standard error.
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    requests: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
     import torch
 
     torch.set_num_threads(threads)
     while True:
-        answer = run_jobs(config_from(json.loads(asked.get())))
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+        reply = run_job(config_from(json.loads(requests.get())))
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
 
 
-def _own_output() -> TextIO:
-    """Standard output for answers alone: what a library prints goes to standard error instead."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    return answers
-
-
-def _listen(asked: queue.SimpleQueue[str]) -> None:
+def _read_requests(requests: queue.SimpleQueue[str]) -> None:
     for line in sys.stdin:
-        asked.put(line)
+        requests.put(line)
     os._exit(0)
 
 
 def config_from(value: dict[str, Any]) -> TrainConfig:
-    """The configuration that JSON holds."""
+    """A configuration from JSON."""
     paths = {name: Path(value[name]) for name in PATHS if value[name] is not None}
     return TrainConfig(**value | paths | {"set": tuple(value["set"])})
 
 
-def run_jobs(config: TrainConfig) -> dict[str, Any]:
-    """Train; an error is an answer too, and an unexpected one leaves its traceback beside the runs."""
+def run_job(config: TrainConfig) -> dict[str, Any]:
+    """Train a run and return its results or an error message; tracebacks are written to the folder failures/."""
     from avcil.training.run import train
 
     try:
@@ -80,10 +75,10 @@ def run_jobs(config: TrainConfig) -> dict[str, Any]:
 
 
 def _wait_for_folder(folder: Path) -> None:
-    """Until nobody holds the folder; after a while the run itself says who does."""
+    """Wait until the folder is not locked; after the timeout, training reports the lock."""
     from avcil.runs.run_directory import RunDirectory
 
-    end = time.monotonic() + PATIENCE_SECONDS
+    end = time.monotonic() + LOCK_TIMEOUT_SECONDS
     while time.monotonic() < end:
         try:
             with RunDirectory(folder).lock():

@@ -11,7 +11,7 @@ from avcil.errors import InputError
 from avcil.features import FeatureStore, StoredClip
 from avcil.inference.attention_example import AttentionExample
 from avcil.inference.recognizer import Recognizer
-from avcil.runs.run_files import Prediction, RunRecord, read_run
+from avcil.runs.run_files import ClipPrediction, RunRecord, read_run
 
 
 def explained_clips(run: Path, count: int) -> tuple[list[AttentionExample], str | None]:
@@ -47,7 +47,7 @@ def explained_clips(run: Path, count: int) -> tuple[list[AttentionExample], str 
 
 def _chosen(record: RunRecord, clips: dict[str, StoredClip], count: int) -> list[StoredClip]:
     """Test clips, a correct and a wrong one in turn, of classes not chosen yet as long as there are any."""
-    queues: dict[bool, list[Prediction]] = {right: [] for right in (True, False)}
+    queues: dict[bool, list[ClipPrediction]] = {right: [] for right in (True, False)}
     for prediction in record.predictions[-1]:
         if prediction.clip_id in clips:
             queues[prediction.label == prediction.predicted].append(prediction)

@@ -1,4 +1,4 @@
-"""Explanations of test clips for the report: attention over frames beside the audio, and contributions.
+"""The report's section with explanations of test clips: attention over frames, spectrogram, contributions.
 
 Shapes: T time slices, H x W pixels, h x w spatial cells, N samples.
 """
@@ -21,10 +21,10 @@ from avcil.reporting.svg import escape
 from avcil.runs.run_files import RunRecord
 
 MAX_BYTES = 2_500_000
-"""Of all examples of a page together; those that do not fit are counted and left out."""
+"""Size limit of all examples of a page. Further examples are omitted, with a note."""
 MAX_FRAMES = 10
 MAX_COLUMNS = 600
-"""Columns of the spectrogram's picture."""
+"""Width of a spectrogram in pixels."""
 GUIDES = {
     "attention": (
         "Colors show the audio-guided spatial attention: bright regions have more weight in the visual feature of a "
@@ -36,12 +36,12 @@ GUIDES = {
         "difference between the predicted class and the second most probable one."
     ),
 }
-"""What maps show, by their kind."""
+"""Explanations of the maps, by kind."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ExplainedRun:
-    """Clips whose predictions by the model of one run are explained."""
+    """Explained predictions of one run's model."""
 
     record: RunRecord | None = None
     """None if no run can be explained."""
@@ -51,10 +51,10 @@ class ExplainedRun:
 
 
 def attention_section(explained: Sequence[tuple[str, ExplainedRun]]) -> str:
-    """The section of the report; empty where there is neither an example nor a note.
+    """The section as HTML; empty if there is neither an example nor a note.
 
     Args:
-        explained: The name of each run in the report, and its examples.
+        explained: The name of each run in the report, and its explanations.
     """
     parts, size = [], 0
     for name, run in explained:
@@ -66,7 +66,7 @@ def attention_section(explained: Sequence[tuple[str, ExplainedRun]]) -> str:
 
 
 def _run(name: str, run: ExplainedRun, size: int) -> tuple[str, int]:
-    """The examples of one run, and the size of the section with them; `size` is that before."""
+    """The examples of one run, and the size of the section with them; `size` is the size before."""
     parts: list[str] = []
     note = run.note
     for example in run.examples:
@@ -90,32 +90,29 @@ def _run(name: str, run: ExplainedRun, size: int) -> tuple[str, int]:
 
 
 def _meaning(run: ExplainedRun) -> str:
-    """What the contributions of its examples are."""
+    """The explanation of contributions."""
     tables = [example.contributions for example in run.examples if example.contributions is not None]
     meaning = next((table.meaning for table in tables if table.meaning), "")
     return f"{SIGNS} {meaning}" if meaning else ""
 
 
 def _example(example: AttentionExample) -> str:
-    hit = example.label == example.predicted
-    verdict = "correct" if hit else f"predicted: {example.predicted}"
+    is_correct = example.label == example.predicted
+    verdict = "correct" if is_correct else f"predicted: {example.predicted}"
     duration = len(example.sound) / example.sample_rate
     attention = attention_figure(
         example.frames, example.frame_times, example.spatial, example.temporal, max_frames=MAX_FRAMES
     )
     strip = f'<figure class="plain strip">{attention}{_spectrogram(example, duration)}</figure>'
     caption = f"Log-mel spectrogram of the audio, {duration:.1f} s; low frequencies at the bottom."
-    shares = (
-        ""
-        if example.contributions is None
-        else contribution_figure(example.contributions, with_meaning=False)
-    )
+    table = example.contributions
+    contributions = "" if table is None else contribution_figure(table, with_meaning=False)
     return (
         f'<div class="example"><h4>{escape(example.label)}</h4>'
-        f'<p class="sub"><span class="verdict{"" if hit else " miss"}">{escape(verdict)}</span>, probability '
+        f'<p class="sub"><span class="verdict{"" if is_correct else " miss"}">{escape(verdict)}</span>, probability '
         f"{100 * example.probability:.0f} %, clip {escape(example.clip_id)}</p>"
         f"{scroll(strip, f'Attention over {example.clip_id}')}"
-        f'<p class="note">{caption}</p>{shares}</div>'
+        f'<p class="note">{caption}</p>{contributions}</div>'
     )
 
 

@@ -1,6 +1,6 @@
-"""Attention over a clip as HTML, the same in the report and on the page: frames, color scale, temporal weights.
+"""Attention over a clip as HTML, for the report and the web page: frames, color scale, temporal weights.
 
-The style is assets/attention.css. Shapes: F frames of H x W pixels, T time slices, h x w cells of a map.
+The style is in assets/attention.css. Shapes: F frames of H x W pixels, T time slices, h x w cells of a map.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ STYLE = Path(__file__).with_name("assets") / "attention.css"
 MAX_FRAME_SIDE = 224
 """Pixels of a frame's longer side; larger frames are reduced by averaging."""
 MAX_NUMBERS = 12
-"""Time slices up to which each has its numbers written; a tooltip has them in any case."""
+"""With more time slices, numbers are only in the tooltips."""
 MANY = 6
-"""Time slices above which a phone has no room for numbers."""
+"""With more time slices, numbers are hidden on narrow screens."""
 MIN_DEVIATION = 0.5
-"""Percentage points that the bars span at least, so that equal weights look equal."""
+"""Minimum scale of the bars in percentage points, so that nearly equal weights look equal."""
 
 
 def attention_figure(
@@ -34,17 +34,17 @@ def attention_figure(
     *,
     max_frames: int,
 ) -> Markup:
-    """Draw where and when a model attended.
+    """Draw spatial attention over frames, and temporal weights.
 
     Args:
-        frames: F pictures, uint8 (H, W, 3), F at least T; the one in the middle of a slice is shown for it.
-        times: seconds into the clip of each frame; None if not known.
-        spatial: attention (T, h, w), each slice's summing to one.
-        temporal: weights (T,) of the slices, summing to one.
-        max_frames: how many frames are shown; of more slices, evenly spaced ones.
+        frames: F frames, uint8 (H, W, 3), F at least T; the middle frame of each slice is shown.
+        times: Time of each frame in seconds; None if not known.
+        spatial: Attention (T, h, w); each slice sums to one.
+        temporal: Weights (T,) of the slices; they sum to one.
+        max_frames: Number of frames shown; of more slices, evenly spaced ones are shown.
 
     Returns:
-        HTML with the class "attention".
+        An HTML element with the class "attention".
     """
     slices = len(spatial)
     shown = np.unique(np.linspace(0, slices - 1, min(slices, max_frames)).round().astype(int))
@@ -68,7 +68,7 @@ def attention_figure(
 
 
 def _seconds(time: float) -> str:
-    """A position in a clip.
+    """Format a time.
 
     >>> _seconds(1.04), _seconds(12.34)
     ('1.04 s', '12.3 s')
@@ -86,14 +86,14 @@ def _frame(picture: np.ndarray, label: str, attention: np.ndarray) -> dict[str, 
 
 
 def _where(row: int, column: int, shape: tuple[int, ...]) -> str:
-    """A cell of a grid in words: thirds of its height and width."""
+    """Describe a cell of a grid by thirds of its height and width."""
     down = ("at the top", "in the middle", "at the bottom")[min(2, 3 * row // shape[0])]
     across = ("left", "center", "right")[min(2, 3 * column // shape[1])]
     return f"{down}, {across}"
 
 
 def _legend(scale: AttentionScale) -> dict[str, str]:
-    """The color scale with the values of its ends, and the position of the uniform weight in percent."""
+    """The color scale, the values at its ends, and the position of the uniform weight in percent."""
     return {
         "low": f"{scale.low:.2f}",
         "high": f"{scale.high:.2f}",
@@ -103,7 +103,7 @@ def _legend(scale: AttentionScale) -> dict[str, str]:
 
 
 def _bar(percent: float, uniform: float, span: float, label: str) -> dict[str, str]:
-    """How far the weight of a slice is above or below the uniform one, all in percent."""
+    """The bar of a slice: the difference of its weight from the uniform weight, in percent."""
     difference = percent - uniform
     return {
         "title": f"{label}: " * bool(label) + f"{percent:.2f} % ({difference:+z.2f})",

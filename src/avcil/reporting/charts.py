@@ -1,7 +1,7 @@
-"""The report's charts: accuracy over steps, curves over epochs, calibration.
+"""Charts of the report: accuracy over steps, curves over epochs, calibration.
 
-Each function gives SVG text (svg.py) whose colors come from the page's style sheet: `c0` to `c7` for runs,
-`accent` and `warm` elsewhere. Steps count from 1 here, as people count them.
+Each function returns SVG text. Colors are set in report.css: classes `c0` to `c7` for runs, `accent` and `warm` for
+others. Steps are counted from 1.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from itertools import pairwise
 import numpy as np
 
 from avcil.reporting.svg import Plot, escape, nice_ticks, spread_out, svg
-from avcil.reporting.table import percent
+from avcil.reporting.table import mean_std_text
 from avcil.runs.groups import RunGroup
 from avcil.runs.predictions import CalibrationBin
 
 COLORS = 7
-"""Line colors of the page; one more, neutral, is joint training's."""
+"""Number of line colors, without the neutral one of joint training."""
 DASHES = {"audio-visual": "", "visual": "dash", "audio": "dot"}
 MAX_DIRECT_LABELS = 14
 MAX_POINTS = 600
-"""Points of one curve; longer ones are averaged over neighboring epochs."""
+"""Points of one curve; of longer curves, neighboring epochs are averaged."""
 
 
 def line_styles(groups: Sequence[RunGroup]) -> list[str]:
-    """CSS classes of each group's line: a color for the method, a dash for the modality.
+    """CSS classes of each group's line: the color is the method, the dashes are the modality.
 
-    Where that would draw two groups alike, every group has a color of its own.
+    If two groups would look the same, every group gets its own color.
     """
     kinds = [(group.method, group.modality) for group in groups]
     by_method = len(set(kinds)) == len(kinds)
@@ -41,9 +41,13 @@ def line_styles(groups: Sequence[RunGroup]) -> list[str]:
 
 
 def accuracy_chart(groups: Sequence[RunGroup], *, width: float, height: float, labels: bool) -> str:
-    """Accuracy over the classes seen after each step, a line a group, a band of ± one standard deviation.
+    """Accuracy on the classes seen after each step: one line per group, with a band of ± one standard deviation.
 
-    `labels` writes each group's name at the end of its line.
+    Args:
+        groups: Groups of runs.
+        width: Of the image, in pixels.
+        height: Of the image, in pixels.
+        labels: Whether the name of each group is at the end of its line.
     """
     steps = max(group.steps for group in groups)
     plot = Plot(
@@ -62,18 +66,18 @@ def accuracy_chart(groups: Sequence[RunGroup], *, width: float, height: float, l
     )
     styles = line_styles(groups)
     ends = [plot.y(group.accuracy_per_step[-1].mean) for group in groups]
-    places = spread_out(ends, gap=17, low=plot.top, high=height - plot.bottom)
-    for group, style, place in zip(groups, styles, places, strict=True):
-        body += _accuracy_line(plot, group, style, place if labels else None)
-    return svg(width, height, body, label=_accuracy_in_words(groups), css="lines")
+    label_ys = spread_out(ends, gap=17, low=plot.top, high=height - plot.bottom)
+    for group, style, label_y in zip(groups, styles, label_ys, strict=True):
+        body += _accuracy_line(plot, group, style, label_y if labels else None)
+    return svg(width, height, body, label=_accuracy_text(groups), css="lines")
 
 
 def _label_width(groups: Sequence[RunGroup]) -> float:
     return min(260, 34 + 7.2 * max(len(short(group.label, 32)) for group in groups))
 
 
-def short(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+def short(text: str, max_length: int) -> str:
+    return text if len(text) <= max_length else text[: max_length - 1] + "…"
 
 
 def _step_ticks(plot: Plot, steps: int, every: int) -> str:
@@ -86,39 +90,38 @@ def _step_ticks(plot: Plot, steps: int, every: int) -> str:
     return ticks + f'<text class="tick middle" x="{middle:g}" y="{plot.height - 4:g}">after step</text>'
 
 
-def _accuracy_line(plot: Plot, group: RunGroup, style: str, label_place: float | None) -> str:
-    spreads = group.accuracy_per_step
-    means = [(s, spread.mean) for s, spread in enumerate(spreads)]
+def _accuracy_line(plot: Plot, group: RunGroup, style: str, label_y: float | None) -> str:
+    accuracies = group.accuracy_per_step
     parts = []
-    if spreads[0].std is not None and len(spreads) > 1:
-        upper = [(s, min(1.0, x.mean + (x.std or 0.0))) for s, x in enumerate(spreads)]
-        lower = [(s, max(0.0, x.mean - (x.std or 0.0))) for s, x in enumerate(spreads)]
+    if accuracies[0].std is not None and len(accuracies) > 1:
+        upper = [(s, min(1.0, x.mean + (x.std or 0.0))) for s, x in enumerate(accuracies)]
+        lower = [(s, max(0.0, x.mean - (x.std or 0.0))) for s, x in enumerate(accuracies)]
         parts.append(f'<path class="band" d="{plot.path([*upper, *lower[::-1]])}Z"/>')
-    parts.append(f'<path class="line" d="{plot.path(means)}"/>')
-    for s, spread in enumerate(spreads):
-        title = f"{group.label}, after step {s + 1}: {percent(spread)} %"
+    parts.append(f'<path class="line" d="{plot.path((s, x.mean) for s, x in enumerate(accuracies))}"/>')
+    for s, accuracy in enumerate(accuracies):
+        title = f"{group.label}, after step {s + 1}: {mean_std_text(accuracy)} %"
         parts.append(
-            f'<circle class="dot-mark" cx="{plot.x(s):g}" cy="{plot.y(spread.mean):g}" r="3">'
+            f'<circle class="dot-mark" cx="{plot.x(s):g}" cy="{plot.y(accuracy.mean):g}" r="3">'
             f"<title>{escape(title)}</title></circle>"
         )
-    if label_place is not None:
-        x, y = plot.x(len(spreads) - 1), plot.y(spreads[-1].mean)
+    if label_y is not None:
+        x, y = plot.x(len(accuracies) - 1), plot.y(accuracies[-1].mean)
         end = plot.width - plot.right
-        parts.append(f'<path class="leader" d="M{x + 6:g} {y:g}L{end + 16:g} {label_place:g}"/>')
+        parts.append(f'<path class="leader" d="M{x + 6:g} {y:g}L{end + 16:g} {label_y:g}"/>')
         parts.append(
-            f'<text class="name" x="{end + 22:g}" y="{label_place + 4:g}">{escape(short(group.label, 32))}'
+            f'<text class="name" x="{end + 22:g}" y="{label_y + 4:g}">{escape(short(group.label, 32))}'
             f"<title>{escape(group.label)}</title></text>"
         )
     return f'<g class="run-line {style}">{"".join(parts)}</g>'
 
 
-def _accuracy_in_words(groups: Sequence[RunGroup]) -> str:
-    lasts = "; ".join(f"{group.label} {percent(group.accuracy_per_step[-1])} %" for group in groups)
-    return f"Accuracy over the classes seen after each step. After the last step: {lasts}."
+def _accuracy_text(groups: Sequence[RunGroup]) -> str:
+    last = "; ".join(f"{group.label} {mean_std_text(group.accuracy_per_step[-1])} %" for group in groups)
+    return f"Accuracy on the classes seen after each step. After the last step: {last}."
 
 
 def sparkline(values: Sequence[float], style: str) -> str:
-    """A word-sized line of accuracies on a scale from 0 to 1."""
+    """A small chart of accuracies on a scale from 0 to 1."""
     plot = Plot(
         width=88,
         height=24,
@@ -131,22 +134,27 @@ def sparkline(values: Sequence[float], style: str) -> str:
     )
     points = list(enumerate(values))
     x, y = plot.x(points[-1][0]), plot.y(points[-1][1])
-    words = ", ".join(f"{100 * v:.1f}" for v in values)
+    text = ", ".join(f"{100 * v:.1f}" for v in values)
     body = (
         f'<g class="run-line {style}"><path class="line" d="{plot.path(points)}"/>'
         f'<circle class="dot-mark" cx="{x:g}" cy="{y:g}" r="2.5"/></g>'
     )
-    return svg(88, 24, body, label=f"Accuracy per step in percent: {words}", css="spark")
+    return svg(88, 24, body, label=f"Accuracy per step in percent: {text}", css="spark")
 
 
-def curve_chart(name: str, points: Sequence[tuple[int, float]], begins: Sequence[int], *, share: bool) -> str:
-    """A curve over all epochs of a run, broken where a step begins.
+def curve_chart(
+    name: str, points: Sequence[tuple[int, float]], bounds: Sequence[int], *, as_percent: bool
+) -> str:
+    """A curve over all epochs of a run, interrupted between steps.
 
-    `points` are (epoch counted over the whole run, value); `begins` the epoch at which each step begins, and
-    after the last the number of epochs. `share` draws on a scale from 0 to 100 percent.
+    Args:
+        name: What is drawn.
+        points: Index of the epoch in the run, and value.
+        bounds: Index of the first epoch of each step, and the total number of epochs.
+        as_percent: Whether values are fractions, drawn on a scale from 0 to 100 %.
     """
     values = [value for _, value in points]
-    ticks = [0, 0.5, 1] if share else nice_ticks(min(0.0, *values), max(values))
+    ticks = [0, 0.5, 1] if as_percent else nice_ticks(min(0.0, *values), max(values))
     plot = Plot(
         width=320,
         height=170,
@@ -154,45 +162,45 @@ def curve_chart(name: str, points: Sequence[tuple[int, float]], begins: Sequence
         right=8,
         top=18,
         bottom=22,
-        x_range=(0, max(begins[-1] - 1, 1)),
+        x_range=(0, max(bounds[-1] - 1, 1)),
         y_range=(ticks[0], ticks[-1]),
     )
-    body = plot.grid(ticks, lambda t: f"{100 * t:.0f} %" if share else f"{t:g}")
+    body = plot.grid(ticks, lambda t: f"{100 * t:.0f} %" if as_percent else f"{t:g}")
     body += "".join(
         f'<path class="boundary" d="M{plot.x(b - 0.5):g} {plot.top:g}V{plot.height - plot.bottom:g}"/>'
-        for b in begins[1:-1]
+        for b in bounds[1:-1]
     )
-    crowded = max(1, -(-len(begins) // 9))
-    for step, (start, stop) in enumerate(pairwise(begins)):
-        inside = _thinned([p for p in points if start <= p[0] < stop], MAX_POINTS // max(1, len(begins) - 1))
+    label_every = max(1, -(-len(bounds) // 9))
+    for step, (start, stop) in enumerate(pairwise(bounds)):
+        inside = _averaged([p for p in points if start <= p[0] < stop], MAX_POINTS // max(1, len(bounds) - 1))
         if len(inside) == 1:
             ((x, y),) = inside
             body += f'<circle class="curve-dot" cx="{plot.x(x):g}" cy="{plot.y(y):g}" r="2"/>'
         elif inside:
             body += f'<path class="curve" d="{plot.path(inside)}"/>'
-        if step % crowded == 0 and stop > start:
+        if step % label_every == 0 and stop > start:
             middle = plot.x((start + stop - 1) / 2)
             body += f'<text class="tick middle" x="{middle:g}" y="{plot.height - 6:g}">{step + 1}</text>'
-    scale = 100 if share else 1
-    words = f"{name}: from {scale * values[0]:.3g} at the first epoch to {scale * values[-1]:.3g} at the last"
-    return svg(plot.width, plot.height, body, label=words + (" percent." if share else "."))
+    scale = 100 if as_percent else 1
+    text = f"{name}: from {scale * values[0]:.3g} at the first epoch to {scale * values[-1]:.3g} at the last"
+    return svg(plot.width, plot.height, body, label=text + (" percent." if as_percent else "."))
 
 
-def _thinned(points: Sequence[tuple[int, float]], most: int) -> list[tuple[float, float]]:
-    """The points, or means of neighboring ones where there are more than `most`."""
-    stride = -(-len(points) // max(most, 2))
+def _averaged(points: Sequence[tuple[int, float]], limit: int) -> list[tuple[float, float]]:
+    """The points, or means of neighboring points if there are more than `limit`."""
+    stride = -(-len(points) // max(limit, 2))
     return [
         tuple(np.mean(points[i : i + stride], axis=0).tolist()) for i in range(0, len(points), max(stride, 1))
     ]
 
 
-def shade(share: float) -> int:
-    """A step of strength, 1 to 10, for a share above 0."""
-    return max(1, min(10, int(np.ceil(10 * share))))
+def shade(fraction: float) -> int:
+    """Opacity level from 1 to 10 of a fraction above 0."""
+    return max(1, min(10, int(np.ceil(10 * fraction))))
 
 
 def calibration_chart(bins: Sequence[CalibrationBin], error: float) -> str:
-    """Accuracy against confidence, a bar a bin, stronger with more clips; the diagonal is ideal."""
+    """Accuracy by confidence, one bar per bin, more opaque with more clips; the diagonal is perfect calibration."""
     plot = Plot(
         width=320, height=250, left=46, right=20, top=12, bottom=40, x_range=(0, 1), y_range=(0, 1)
     )  # fmt: skip
@@ -220,5 +228,5 @@ def calibration_chart(bins: Sequence[CalibrationBin], error: float) -> str:
     body += (
         f'<text class="tick middle" x="{(plot.left + 310) / 2:g}" y="{plot.height - 4:g}">confidence</text>'
     )
-    words = f"Accuracy against confidence; expected calibration error {100 * error:.1f} percentage points."
-    return svg(plot.width, plot.height, body, label=words)
+    text = f"Accuracy by confidence; expected calibration error {100 * error:.1f} percentage points."
+    return svg(plot.width, plot.height, body, label=text)

@@ -1,7 +1,4 @@
-"""Contributions to a prediction as HTML, the same in the report and on the page.
-
-The style is assets/attention.css.
-"""
+"""Contributions to a prediction as HTML, for the report and the web page. The style is in assets/attention.css."""
 
 from __future__ import annotations
 
@@ -14,14 +11,14 @@ NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def contribution_figure(table: ContributionTable, *, with_meaning: bool = True) -> Markup:
-    """Draw a bar for each contribution, to the right for `label` and to the left for `second`.
+    """Draw a bar for each contribution: to the right in favor of `label`, to the left in favor of `second`.
 
     Args:
         table: The contributions.
-        with_meaning: Whether the text says what contributions are.
+        with_meaning: Whether to explain what contributions are.
 
     Returns:
-        HTML: a paragraph, and an element with the class "contributions" where there are contributions.
+        HTML: a paragraph, and a list with the class "contributions" if there are any.
     """
     values = [row.value for row in table.rows]
     low, high = min([0.0, *values]), max([0.0, *values])

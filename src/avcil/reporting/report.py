@@ -1,8 +1,7 @@
-"""The report: one HTML page about one run or many, complete in itself.
+"""The report: a self-contained HTML page about one or more runs.
 
-The page asks for nothing from outside (its style, script, charts and pictures are in it, and a content
-security policy forbids the rest), follows the reader's light or dark mode, and prints. The same runs give the
-same bytes.
+The page contains its style, script, charts and images; a content security policy forbids external resources. It has
+a light and a dark mode and can be printed. The same runs give the same bytes.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from avcil.runs.run_files import RunRecord
 from avcil.utils.files import write_text
 
 MAX_BYTES = 5_000_000
-"""What the page may weigh; details of runs that would exceed it are left out, and the page says so."""
+"""Size limit of the page. Details of runs that would exceed it are omitted, with a note on the page."""
 
 
 def write_report(
@@ -40,10 +39,10 @@ def write_report(
         runs: Finished runs, one or more.
         out: The HTML file.
         explained: Explanations of test clips.
-        title: Of the page; by default it names the benchmark.
+        title: Of the page; by default with the name of the benchmark.
 
     Raises:
-        InputError: Without runs, or where `out` cannot be written.
+        InputError: There are no runs, or `out` cannot be written.
     """
     out = Path(out)
     if out.is_dir():
@@ -72,8 +71,8 @@ def report_page(
         "script": _asset("report.js"),
     }
     before, after = (Template(part).substitute(values) for part in _asset("report.html").split("$body"))
-    weight = len((before + head + after).encode())
-    return before + head + _runs(groups, MAX_BYTES - weight) + after
+    size = len((before + head + after).encode())
+    return before + head + _runs(groups, names, MAX_BYTES - size) + after
 
 
 def _asset(name: str) -> str:
@@ -81,13 +80,13 @@ def _asset(name: str) -> str:
 
 
 def _title(groups: Sequence[RunGroup]) -> str:
-    # "own" is the name of every benchmark made from a user's clips.
+    # "own" is the name of all benchmarks made from a user's clips.
     names = {group.runs[0].config.benchmark.name for group in groups} - {"own"}
     return f"Class-incremental learning: {names.pop()}" if len(names) == 1 else "Class-incremental learning"
 
 
 def _lede(groups: Sequence[RunGroup]) -> str:
-    """The runs in a sentence, and a warning where their metrics are not comparable."""
+    """A sentence about the runs, and a warning if their metrics are not comparable."""
     layouts = {group.runs[0].steps for group in groups}
     runs = sum(len(group.runs) for group in groups)
     counted = f"{runs} run{'s' if runs > 1 else ''} of {len({g.method for g in groups})} " + (
@@ -137,7 +136,7 @@ def _results(groups: Sequence[RunGroup]) -> str:
 
 
 def _names(groups: Sequence[RunGroup]) -> dict[Path, str]:
-    """What each run is called: its group, and its seed where the group has several."""
+    """The name of each run by its folder: the group, and the seed if the group has several runs."""
     return {
         run.folder: group.label + (f", seed {run.seed}" if len(group.runs) > 1 else "")
         for group in groups
@@ -145,31 +144,29 @@ def _names(groups: Sequence[RunGroup]) -> dict[Path, str]:
     }
 
 
-def _runs(groups: Sequence[RunGroup], budget: int) -> str:
-    """The details of each run, as many as the page may weigh."""
-    every = [run for group in groups for run in group.runs]
+def _runs(groups: Sequence[RunGroup], names: dict[Path, str], max_bytes: int) -> str:
+    """The sections of the runs, up to `max_bytes`."""
+    runs = [run for group in groups for run in group.runs]
     labels = {run.folder: group.label for group in groups for run in group.runs}
     sections: list[str] = []
-    for number, run in enumerate(every, 1):
-        section = run_section(run, labels[run.folder], number, _joint_of(run, every))
-        budget -= len(section.encode())
-        if budget < 0:
+    for number, run in enumerate(runs, 1):
+        section = run_section(run, labels[run.folder], number, _joint_of(run, runs))
+        max_bytes -= len(section.encode())
+        if max_bytes < 0:
             break
         sections.append(section)
-    names = _names(groups)
-    left = [names[run.folder] for run in every[len(sections) :]]
     note = ""
-    if left:
+    if omitted := [names[run.folder] for run in runs[len(sections) :]]:
         note = (
-            f'<p class="note">For the size of the page, details are omitted for: {escape("; ".join(left))}. '
-            "Write a report of fewer runs to see them.</p>"
+            '<p class="note">To limit the size of the page, details are omitted for: '
+            f"{escape('; '.join(omitted))}. Write a report of fewer runs to see them.</p>"
         )
     return f'<section id="runs"><h2>Runs</h2>{"".join(sections)}{note}</section>'
 
 
-def _joint_of(run: RunRecord, every: Sequence[RunRecord]) -> RunRecord | None:
-    """The joint run that intransigence is measured against: the same steps, modality and seed."""
+def _joint_of(run: RunRecord, runs: Sequence[RunRecord]) -> RunRecord | None:
+    """The run of joint training for intransigence: the same steps, modality and seed."""
     if run.method == "joint":
         return None
     same = (run.steps, run.modality, run.seed)
-    return next((o for o in every if o.method == "joint" and (o.steps, o.modality, o.seed) == same), None)
+    return next((o for o in runs if o.method == "joint" and (o.steps, o.modality, o.seed) == same), None)

@@ -1,7 +1,7 @@
-"""The report's tables, as HTML: runs, accuracy of every step, the accuracy matrix, classes, all metrics.
+"""Tables of the report as HTML: runs, accuracy of every step, the accuracy matrix, classes, all metrics.
 
-Every text that a user may have chosen (class names, methods, folders) is escaped. A table wider than the
-screen scrolls by itself (`scroll`), never the page.
+Texts from users (class names, methods, folders) are escaped. A table that is wider than the screen scrolls in its
+own region (`scroll`).
 """
 
 from __future__ import annotations
@@ -13,33 +13,32 @@ import numpy as np
 from markupsafe import Markup
 
 from avcil.reporting.charts import line_styles, sparkline
-from avcil.reporting.table import figure, percent
+from avcil.reporting.table import SUMMARY, mean_std_text, percent
 from avcil.runs import metrics
-from avcil.runs.groups import RunGroup, average, last, mean_forgetting
+from avcil.runs.groups import RunGroup
 from avcil.runs.predictions import ClassRow
 from avcil.runs.run_files import RunRecord
 from avcil.utils.templates import macro
 
 DEFINITIONS = {
     "average_incremental_accuracy": "mean over the steps of the accuracy on all classes seen",
-    "average_incremental_accuracy_task_mean": "the same with the plain mean over tasks at each step",
+    "average_incremental_accuracy_task_mean": "the same with the unweighted mean over tasks at each step",
     "last_accuracy": "accuracy on all classes after the last step",
-    "last_accuracy_task_mean": "plain mean over tasks after the last step",
+    "last_accuracy_task_mean": "unweighted mean over tasks after the last step",
     "forgetting": "best accuracy before the last step minus the last, mean over earlier tasks",
     "mean_forgetting": "mean over the steps after the first of the forgetting at each",
-    "forgetting_all_max": "forgetting with the best over all steps, the last included",
-    "forgetting_first": "accuracy when new minus accuracy after the last step",
-    "backward_transfer": "accuracy after the last step minus accuracy when new",
-    "backward_transfer_all": "the same over every later step",
+    "forgetting_all_max": "forgetting with the best of all steps including the last",
+    "forgetting_first": "accuracy after the task's own step minus accuracy after the last step",
+    "backward_transfer": "accuracy after the last step minus accuracy after the task's own step",
+    "backward_transfer_all": "the same, mean over every later step",
     "accuracy_lower_triangle": "mean of the whole accuracy matrix",
     "intransigence": "the joint run's accuracy on new classes minus this run's, mean over the steps",
     "forward_transfer": "undefined: classes not yet seen have no output to measure",
 }
 
-
 FLIPS = {"flip-light": 0.81, "flip-dark": 0.61}
-"""From these strengths of a cell on, white (in the dark mode black) stands out better from it than the
-other, so that a figure's contrast is about 4.5 or more in every cell."""
+"""CSS classes that change the text color of cells from these accuracies on, so that the contrast is about 4.5 or more:
+to white in light mode, and to black in dark mode."""
 
 
 def _macro(name: str, *values: object) -> str:
@@ -47,12 +46,12 @@ def _macro(name: str, *values: object) -> str:
 
 
 def scroll(content: str, name: str) -> str:
-    """A region that scrolls by itself, by touch, mouse or keyboard; `content` is HTML."""
+    """A region that scrolls by touch, mouse or keyboard; `content` is HTML."""
     return _macro("scroll", Markup(content), name, "")
 
 
 def seconds(value: float) -> str:
-    """Seconds with as many digits as matter.
+    """Format seconds.
 
     >>> seconds(7.26), seconds(1234.5)
     ('7.3', '1,234')
@@ -61,7 +60,7 @@ def seconds(value: float) -> str:
 
 
 def runs_table(groups: Sequence[RunGroup]) -> str:
-    """The headline: one row per experiment, and below those with several seeds one row per run."""
+    """One row per experiment, and below it one row per run if it has several seeds."""
     return _macro("runs", list(map(_group_row, groups, line_styles(groups))))
 
 
@@ -69,9 +68,7 @@ def _group_row(group: RunGroup, style: str) -> dict[str, Any]:
     return {
         "group": group,
         "style": style,
-        "average": percent(group.spread(average)),
-        "last": percent(group.spread(last)),
-        "forgetting": percent(group.spread(mean_forgetting)),
+        "summary": [mean_std_text(group.mean_std(metric)) for metric in SUMMARY],
         "line": Markup(sparkline([x.mean for x in group.accuracy_per_step], style)),
         "seconds": seconds(float(np.mean([run.results.seconds for run in group.runs]))),
         "runs": [_seed_row(run, style) for run in group.runs] if len(group.runs) > 1 else [],
@@ -81,9 +78,7 @@ def _group_row(group: RunGroup, style: str) -> dict[str, Any]:
 def _seed_row(run: RunRecord, style: str) -> dict[str, Any]:
     return {
         "name": run.folder.name,
-        "average": figure(average(run)),
-        "last": figure(last(run)),
-        "forgetting": figure(mean_forgetting(run)),
+        "summary": [percent(getattr(run, metric)) for metric in SUMMARY],
         "line": Markup(sparkline(run.accuracy_per_step, style)),
         "seconds": seconds(run.results.seconds),
         "seed": run.seed,
@@ -94,17 +89,17 @@ def steps_table(groups: Sequence[RunGroup]) -> str:
     """The accuracy after every step, one row per experiment: the values of the chart."""
     steps = max(group.steps for group in groups)
     rows = [
-        (group.label, [*map(percent, group.accuracy_per_step), *[""] * (steps - group.steps)])
+        (group.label, [*map(mean_std_text, group.accuracy_per_step), *[""] * (steps - group.steps)])
         for group in groups
     ]
     return _macro("steps", rows, steps)
 
 
 def matrix_table(run: RunRecord) -> str:
-    """The accuracy matrix as a heat map that is a table: cells carry their value and their strength."""
+    """The accuracy matrix as a table with a heat map: each cell has its value as text and as color."""
     digits = 1 if len(run.steps) <= 10 else 0
     rows = [
-        ([_heat_cell(float(value), digits) for value in run.R[s, : s + 1]], figure(run.accuracy_per_step[s]))
+        ([_heat_cell(float(value), digits) for value in run.R[s, : s + 1]], percent(run.accuracy_per_step[s]))
         for s in range(len(run.steps))
     ]
     return _macro("matrix", run.steps, rows, run.n.tolist())
@@ -116,11 +111,11 @@ def _heat_cell(value: float, digits: int) -> dict[str, str]:
 
 
 def class_table(rows: Sequence[ClassRow]) -> str:
-    """Every class after the last step; each column sorts."""
-    return _macro("classes", rows, figure)
+    """Every class after the last step; each column can be sorted."""
+    return _macro("classes", rows, percent)
 
 
 def metrics_table(run: RunRecord, joint: RunRecord | None) -> str:
-    """Every metric under its own name; intransigence against `joint`, where the report has such a run."""
+    """All metrics by name; intransigence needs a run of joint training."""
     values = metrics.all_metrics(run.R, run.n, None if joint is None else joint.R)
-    return _macro("metrics", [(name, figure(values[name]), text) for name, text in DEFINITIONS.items()])
+    return _macro("metrics", [(name, percent(values[name]), text) for name, text in DEFINITIONS.items()])

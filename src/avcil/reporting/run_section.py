@@ -1,7 +1,4 @@
-"""One run in the report: its figures, accuracy matrix, training curves, confusion, classes, calibration.
-
-Shapes: C classes; counts (C, C) of the last step's confusion.
-"""
+"""The report's section on one run: metrics, accuracy matrix, training curves, confusion, classes, calibration."""
 
 from __future__ import annotations
 
@@ -13,8 +10,7 @@ from markupsafe import Markup
 from avcil.reporting.charts import calibration_chart, curve_chart
 from avcil.reporting.confusion import MAX_NAMED_CLASSES, confusion_chart
 from avcil.reporting.report_tables import class_table, matrix_table, metrics_table, scroll, seconds
-from avcil.reporting.table import figure
-from avcil.runs.groups import average, last, mean_forgetting
+from avcil.reporting.table import percent
 from avcil.runs.predictions import (
     calibration_bins,
     confusion_matrix,
@@ -29,22 +25,29 @@ from avcil.utils.templates import render
 
 
 def run_section(run: RunRecord, name: str, number: int, joint: RunRecord | None) -> str:
-    """Everything about one run, collapsed except for the first; intransigence is measured against `joint`."""
-    counts = confusion_matrix(*_answers(run), list(run.step_of_class))
+    """The section as HTML.
+
+    Args:
+        run: The run.
+        name: Its name in the report.
+        number: Its position; sections after the first are collapsed.
+        joint: The run of joint training for intransigence.
+    """
+    counts = confusion_matrix(*_predictions(run), list(run.step_of_class))
     section = render(
         "avcil.reporting",
         "run",
         run=run,
         name=name,
         number=number,
-        average=figure(average(run)),
-        last=figure(last(run)),
+        average=percent(run.average_incremental_accuracy),
+        last=percent(run.last_accuracy),
         facts=_facts(run),
         matrix=Markup(matrix_table(run)),
         curves=_curves(run),
         has_names=len(counts) <= MAX_NAMED_CLASSES,
         confusion=Markup(scroll(confusion_chart(counts, run.steps), "Confusion matrix")),
-        classes=Markup(class_table(per_class_table(*_answers(run), run.step_of_class))),
+        classes=Markup(class_table(per_class_table(*_predictions(run), run.step_of_class))),
         metrics=Markup(metrics_table(run, joint)),
         **_calibration(run),
     )
@@ -52,25 +55,24 @@ def run_section(run: RunRecord, name: str, number: int, joint: RunRecord | None)
 
 
 def _facts(run: RunRecord) -> list[tuple[str, str]]:
-    labels, said = _answers(run)
     facts = [
-        ("Average incremental accuracy", f"{figure(average(run))} %"),
-        ("Last accuracy", f"{figure(last(run))} %"),
-        ("Class mean, last step", f"{figure(macro_accuracy(labels, said))} %"),
+        ("Average incremental accuracy", f"{percent(run.average_incremental_accuracy)} %"),
+        ("Last accuracy", f"{percent(run.last_accuracy)} %"),
+        ("Class mean, last step", f"{percent(macro_accuracy(*_predictions(run)))} %"),
     ]
     if len(run.steps) > 1:
         old = float(run.R[-1, :-1] @ run.n[:-1] / run.n[:-1].sum())
         new = float(run.R[-1, -1])
         facts += [
-            ("Mean forgetting", figure(mean_forgetting(run))),
-            ("Old / new classes", f"{figure(old)} / {figure(new)} %"),
-            ("Harmonic mean of old and new", f"{figure(harmonic_mean_accuracy(old, new))} %"),
+            ("Mean forgetting", percent(run.mean_forgetting)),
+            ("Old / new classes", f"{percent(old)} / {percent(new)} %"),
+            ("Harmonic mean of old and new", f"{percent(harmonic_mean_accuracy(old, new))} %"),
         ]
     return [*facts, ("Training", f"{seconds(run.results.seconds)} s")]
 
 
-def _answers(run: RunRecord) -> tuple[list[str], list[str]]:
-    """Labels and answers of the last step's test clips."""
+def _predictions(run: RunRecord) -> tuple[list[str], list[str]]:
+    """Labels and predicted classes of the test clips after the last step."""
     return [p.label for p in run.predictions[-1]], [p.predicted for p in run.predictions[-1]]
 
 
@@ -78,7 +80,7 @@ def _curves(run: RunRecord) -> list[tuple[str, Markup]]:
     """Captions and charts of the losses and of the validation accuracy; none without epochs."""
     if not run.epochs:
         return []
-    begins = step_begins(run.epochs, len(run.steps))
+    bounds = step_bounds(run.epochs, len(run.steps))
     terms = list(dict.fromkeys(term for epoch in run.epochs for term in epoch.losses))
     curves: dict[str, list[tuple[int, float | None]]] = {}
     if len(terms) != 1:
@@ -86,17 +88,17 @@ def _curves(run: RunRecord) -> list[tuple[str, Markup]]:
     for term in terms:
         curves[term] = [(i, epoch.losses.get(term)) for i, epoch in enumerate(run.epochs)]
     curves["validation accuracy"] = [(i, epoch.val_accuracy) for i, epoch in enumerate(run.epochs)]
-    figures: list[tuple[str, Markup]] = []
+    charts: list[tuple[str, Markup]] = []
     for name, points in curves.items():
         known = [(i, value) for i, value in points if value is not None]
         if known:
-            chart = curve_chart(name, known, begins, share=name == "validation accuracy")
-            figures.append((name.replace("_", " "), Markup(chart)))
-    return figures
+            chart = curve_chart(name, known, bounds, as_percent=name == "validation accuracy")
+            charts.append((name.replace("_", " "), Markup(chart)))
+    return charts
 
 
-def step_begins(epochs: Sequence[Epoch], steps: int) -> list[int]:
-    """Where each step's epochs begin in the run's log, and after the last the number of epochs."""
+def step_bounds(epochs: Sequence[Epoch], steps: int) -> list[int]:
+    """Index of the first epoch of each step, and the total number of epochs."""
     counts = np.bincount([epoch.step for epoch in epochs], minlength=steps)
     return [0, *np.cumsum(counts).tolist()]
 
@@ -106,17 +108,12 @@ def _calibration(run: RunRecord) -> dict[str, str]:
     correct = [p.label == p.predicted for p in run.predictions[-1]]
     error = expected_calibration_error(confidence, correct)
     chart = calibration_chart(calibration_bins(confidence, correct), error)
-    sure, right = float(np.mean(confidence)), float(np.mean(correct))
-    gap = sure - right
-    verdict = (
-        "well calibrated on average"
-        if abs(gap) < 0.02
-        else ("overconfident" if gap > 0 else "underconfident")
-    )
+    mean, accuracy = float(np.mean(confidence)), float(np.mean(correct))
+    verdict = "overconfident" if mean > accuracy else "underconfident"
     return {
         "calibration": Markup(chart),
-        "error": figure(error),
-        "confidence": figure(sure),
-        "accuracy": figure(right),
-        "verdict": verdict,
+        "error": percent(error),
+        "confidence": percent(mean),
+        "accuracy": percent(accuracy),
+        "verdict": "well calibrated on average" if abs(mean - accuracy) < 0.02 else verdict,
     }

@@ -1,6 +1,6 @@
-"""Charts as SVG text: few marks, and colors by CSS class so that light and dark modes apply.
+"""SVG text for charts. Colors are CSS classes, so that light and dark modes apply.
 
-Lengths are in the units of the chart's view box, which a page shows at about one CSS pixel each.
+Lengths are in units of the chart's view box, about one CSS pixel each.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 
 def escape(text: object) -> str:
-    """Text made safe for HTML and SVG, in content and in quoted attributes."""
+    """Escape text for HTML and SVG, in content and in quoted attributes."""
     return html.escape(str(text), quote=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """The rectangle that data is drawn in, and how numbers become places in it."""
+    """The area of a chart, its margins, and the conversion of data to coordinates."""
 
     width: float
     height: float
@@ -31,8 +31,8 @@ class Plot:
 
     def x(self, value: float) -> float:
         low, high = self.x_range
-        share = (value - low) / (high - low) if high > low else 0.5
-        return round(self.left + share * (self.width - self.left - self.right), 1)
+        fraction = (value - low) / (high - low) if high > low else 0.5
+        return round(self.left + fraction * (self.width - self.left - self.right), 1)
 
     def y(self, value: float) -> float:
         low, high = self.y_range
@@ -43,11 +43,11 @@ class Plot:
         return self.height - self.top - self.bottom
 
     def path(self, points: Iterable[tuple[float, float]]) -> str:
-        """SVG path data through the points given in data units."""
+        """SVG path data through points in data units."""
         return "M" + "L".join(f"{self.x(x):g} {self.y(y):g}" for x, y in points)
 
     def grid(self, ticks: Sequence[float], name: Callable[[float], str]) -> str:
-        """Horizontal hairlines with their figures on the left."""
+        """Horizontal grid lines with labels on the left."""
         right = self.width - self.right
         return "".join(
             f'<path class="grid" d="M{self.left:g} {self.y(t):g}H{right:g}"/>'
@@ -57,7 +57,7 @@ class Plot:
 
 
 def svg(width: float, height: float, body: str, *, label: str, css: str = "") -> str:
-    """An SVG image of this size with a description for those who cannot see it."""
+    """An SVG image; `label` is its description for screen readers."""
     return (
         f'<svg class="chart {css}" viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}" '
         f'role="img" aria-label="{escape(label)}">{body}</svg>'
@@ -65,7 +65,7 @@ def svg(width: float, height: float, body: str, *, label: str, css: str = "") ->
 
 
 def nice_ticks(low: float, high: float, about: int = 3) -> list[float]:
-    """Round numbers that cover [low, high], the first at or below it, the last at or above.
+    """Round numbers from at most `low` to at least `high`.
 
     >>> nice_ticks(0, 2.3)
     [0.0, 1.0, 2.0, 3.0]
@@ -78,22 +78,22 @@ def nice_ticks(low: float, high: float, about: int = 3) -> list[float]:
     return [round(k * step, 12) for k in range(first, max(last, first + 1) + 1)]
 
 
-def spread_out(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Places moved as little as need be so that they lie `gap` apart within [low, high], their order kept.
+def spread_out(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Move positions as little as possible so that they are `gap` apart within [low, high], in the same order.
 
     >>> spread_out([10, 12, 40], gap=10, low=0, high=50)
     [6.0, 16.0, 40.0]
     """
-    order = sorted(range(len(places)), key=lambda i: places[i])
-    blocks: list[list[float]] = []  # each: sum of wanted starts, count
+    order = sorted(range(len(positions)), key=lambda i: positions[i])
+    blocks: list[list[float]] = []  # each: sum of desired starts, count
     for rank, i in enumerate(order):
-        blocks.append([places[i] - rank * gap, 1])
+        blocks.append([positions[i] - rank * gap, 1])
         while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] > blocks[-1][0] / blocks[-1][1]:
             total, count = blocks.pop()
             blocks[-1] = [blocks[-1][0] + total, blocks[-1][1] + count]
     start = [total / count for total, count in blocks for _ in range(int(count))]
-    ceiling = high - (len(places) - 1) * gap
-    result = [0.0] * len(places)
+    ceiling = high - (len(positions) - 1) * gap
+    result = [0.0] * len(positions)
     for rank, i in enumerate(order):
         result[i] = max(low, min(start[rank], ceiling)) + rank * gap
     return result

@@ -1,39 +1,38 @@
-"""The table of runs for a terminal or a document.
+"""A text table of runs, in percent.
 
-One row per experiment. For several seeds, the mean, and in the summary columns also ± the sample standard deviation.
-In percent.
+One row per experiment: the mean over seeds, in the summary columns with ± the sample standard deviation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from avcil.runs.groups import RunGroup, Spread, average, group_runs, last, mean_forgetting
+from avcil.runs.groups import MeanStd, RunGroup, group_runs
 from avcil.runs.run_files import RunRecord
 from avcil.utils.text_table import text_table
 
+SUMMARY = ("average_incremental_accuracy", "last_accuracy", "mean_forgetting")
+"""Properties of `RunRecord` in the summary columns."""
 MAX_STEPS = 6
-"""How many steps get a column; of more, as many are shown, evenly spaced, first and last among them."""
+"""Maximum number of steps with a column. Of more steps, this many are shown, evenly spaced from first to last."""
 
 
-def percent(spread: Spread | None, digits: int = 1) -> str:
-    """A fraction for people, in percent: the mean, and ± the deviation over several runs.
+def mean_std_text(value: MeanStd | None, digits: int = 1) -> str:
+    """Format a fraction in percent: the mean, and ± the standard deviation over several runs.
 
-    >>> percent(Spread(mean=0.7082, std=0.013, n=3))
-    '70.8 ± 1.3'
-    >>> percent(None)
-    '–'
+    >>> mean_std_text(MeanStd(mean=0.7082, std=0.013, n=3)), mean_std_text(None)
+    ('70.8 ± 1.3', '–')
     """
-    if spread is None:
+    if value is None:
         return "–"
-    mean = figure(spread.mean, digits)
-    return mean if spread.std is None else f"{mean} ± {figure(spread.std, digits)}"
+    mean = percent(value.mean, digits)
+    return mean if value.std is None else f"{mean} ± {percent(value.std, digits)}"
 
 
-def figure(value: float | None, digits: int = 1) -> str:
-    """One fraction for people, in percent; a dash where it is undefined, and never a minus zero.
+def percent(value: float | None, digits: int = 1) -> str:
+    """Format a fraction in percent; a dash if it is undefined, and 0.0 instead of −0.0.
 
-    >>> figure(-0.03), figure(-0.0001), figure(None)
+    >>> percent(-0.03), percent(-0.0001), percent(None)
     ('−3.0', '0.0', '–')
     """
     if value is None:
@@ -41,22 +40,23 @@ def figure(value: float | None, digits: int = 1) -> str:
     return f"{round(100 * value, digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
-def shown_steps(steps: int, most: int = MAX_STEPS) -> list[int]:
-    """The steps that get a column, counted from 0.
+def shown_steps(steps: int) -> list[int]:
+    """The steps with a column, counted from 0.
 
     >>> shown_steps(17)
     [0, 3, 6, 10, 13, 16]
     """
-    if steps <= most:
+    if steps <= MAX_STEPS:
         return list(range(steps))
-    return [round(i * (steps - 1) / (most - 1)) for i in range(most)]
+    return [round(i * (steps - 1) / (MAX_STEPS - 1)) for i in range(MAX_STEPS)]
 
 
 def summary_table(runs: Sequence[RunRecord], *, markdown: bool = False) -> str:
     """A table of runs: method, modality, accuracy after each step, average, last, mean forgetting.
 
-    `markdown` gives a Markdown table, else columns are aligned with blanks for a terminal. The same runs give
-    the same text.
+    Args:
+        runs: Finished runs.
+        markdown: A Markdown table instead of columns aligned with spaces.
     """
     groups = group_runs(runs)
     steps = max(group.steps for group in groups)
@@ -76,10 +76,8 @@ def _row(group: RunGroup, columns: Sequence[int]) -> list[str]:
     return [
         method,
         group.modality,
-        *(figure(accuracies[s].mean) if s < len(accuracies) else "" for s in columns),
-        percent(group.spread(average)),
-        percent(group.spread(last)),
-        percent(group.spread(mean_forgetting)),
+        *(percent(accuracies[s].mean) if s < len(accuracies) else "" for s in columns),
+        *(mean_std_text(group.mean_std(metric)) for metric in SUMMARY),
     ]
 
 

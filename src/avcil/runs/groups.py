@@ -1,42 +1,47 @@
-"""Runs that differ in nothing but the seed belong together: their figures are a mean and a deviation.
+"""Groups of runs that differ only in the seed. Their metrics are reported as mean and standard deviation.
 
-Everything else of the configuration must be equal, so that two settings are never averaged into one number;
-groups of one method and modality are told apart by the settings in which they differ.
+All other settings must be equal, so that different settings are never averaged into one number. Groups of the same
+method and modality are distinguished by the settings in which they differ.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from avcil.runs import metrics
 from avcil.runs.run_files import RunRecord
 
-NO_SETTING = frozenset({"seed", "out", "features.path", "device", "threads", "checkpoint_seconds"})
-"""Parts of a configuration that do not make another experiment: the seed, and where and on what it ran."""
+IGNORED_SETTINGS = frozenset({"seed", "out", "features.path", "device", "threads", "checkpoint_seconds"})
+"""Settings that do not make another experiment: the seed, and where and on what hardware it ran."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spread:
-    """A figure over the n runs of a group."""
+class MeanStd:
+    """A metric over the n runs of a group."""
 
     mean: float
     std: float | None
     """Sample standard deviation (divisor n - 1); None for a single run."""
     n: int
 
+    @classmethod
+    def of(cls, values: Sequence[float]) -> MeanStd:
+        """Mean and standard deviation of one value or more."""
+        std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        return cls(mean=float(np.mean(values)), std=std, n=len(values))
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RunGroup:
-    """Runs of one experiment, a seed each."""
+    """Runs of one experiment with different seeds."""
 
     runs: tuple[RunRecord, ...]
     difference: str
-    """The settings that tell it from other groups of its method and modality; often empty."""
+    """The settings that distinguish it from other groups of its method and modality; often empty."""
 
     @property
     def method(self) -> str:
@@ -48,7 +53,7 @@ class RunGroup:
 
     @property
     def label(self) -> str:
-        """Method, modality and what else tells it apart, for people."""
+        """Method, modality and distinguishing settings, as text."""
         return ", ".join(part for part in (self.method, self.modality, self.difference) if part)
 
     @property
@@ -57,85 +62,65 @@ class RunGroup:
 
     @property
     def steps(self) -> int:
-        """How many steps its runs have."""
+        """Number of steps of each run."""
         return len(self.runs[0].steps)
 
-    def spread(self, figure: Callable[[RunRecord], float | None]) -> Spread | None:
-        """Mean and deviation of a run's figure over the group; None where it is undefined."""
-        values = [value for run in self.runs if (value := figure(run)) is not None]
-        if len(values) < len(self.runs):
-            return None
-        return _spread(values)
+    def mean_std(self, metric: str) -> MeanStd | None:
+        """Mean and standard deviation of a property of `RunRecord`; None if it is undefined for a run."""
+        values = [getattr(run, metric) for run in self.runs]
+        return None if None in values else MeanStd.of(values)
 
     @property
-    def accuracy_per_step(self) -> list[Spread]:
-        """Accuracy after each step over all classes seen."""
-        return [_spread([run.accuracy_per_step[s] for run in self.runs]) for s in range(self.steps)]
-
-
-def _spread(values: Sequence[float]) -> Spread:
-    std = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return Spread(mean=float(np.mean(values)), std=std, n=len(values))
-
-
-def average(run: RunRecord) -> float:
-    """`average_incremental_accuracy` of a run."""
-    return metrics.average_incremental_accuracy(run.R, run.n)
-
-
-def last(run: RunRecord) -> float:
-    """`last_accuracy` of a run."""
-    return metrics.last_accuracy(run.R, run.n)
-
-
-def mean_forgetting(run: RunRecord) -> float | None:
-    """`mean_forgetting` of a run; None with one step."""
-    return metrics.mean_forgetting(run.R)
+    def accuracy_per_step(self) -> list[MeanStd]:
+        """Accuracy on all classes seen, after each step."""
+        return [
+            MeanStd.of(values) for values in zip(*(run.accuracy_per_step for run in self.runs), strict=True)
+        ]
 
 
 def group_runs(runs: Sequence[RunRecord]) -> list[RunGroup]:
-    """Group runs by configuration but the seed; groups in the order of their first run, runs by seed."""
+    """Group runs whose settings differ only in the seed. Groups are in the order of their first run, runs by seed."""
     settings: dict[str, dict[str, str]] = {}
     members: dict[str, list[RunRecord]] = {}
     for run in runs:
-        flat = dict(_flat(run.config.to_dict()))
+        flat = dict(_flatten(run.config.to_dict()))
         key = json.dumps(flat, sort_keys=True)
         settings[key] = flat
         members.setdefault(key, []).append(run)
     return [
         RunGroup(
             runs=tuple(sorted(group, key=lambda run: run.seed)),
-            difference=_difference(key, settings),
+            difference=_difference(settings[key], settings.values()),
         )
         for key, group in members.items()
     ]
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted names and values of a nested configuration, without the ignored settings."""
     for name, part in value.items():
         path = f"{prefix}{name}"
-        if path in NO_SETTING:
+        if path in IGNORED_SETTINGS:
             continue
         if isinstance(part, Mapping):
-            yield from _flat(part, f"{path}.")
+            yield from _flatten(part, f"{path}.")
         else:
             yield path, part if isinstance(part, str) else json.dumps(part, ensure_ascii=False)
 
 
-def _difference(key: str, settings: Mapping[str, Mapping[str, str]]) -> str:
-    """The settings, in words, by which one group differs from others of its method and modality."""
-    mine = settings[key]
-    rivals = [
+def _difference(settings: Mapping[str, str], groups: Collection[Mapping[str, str]]) -> str:
+    """The settings, as text, in which a group differs from others of its method and modality."""
+    others = [
         other
-        for other in settings.values()
-        if other is not mine and all(other.get(name) == mine.get(name) for name in ("method", "modality"))
+        for other in groups
+        if all(other.get(name) == settings.get(name) for name in ("method", "modality"))
     ]
-    names = [name for name in mine if any(other.get(name) != mine[name] for other in rivals)]
-    return ", ".join(_setting(name, mine[name]) for name in names)
+    names = [name for name in settings if any(other.get(name) != settings[name] for other in others)]
+    return ", ".join(_setting(name, settings[name]) for name in names)
 
 
 def _setting(name: str, value: str) -> str:
-    short = name.rsplit(".", 1)[-1].replace("_", " ")
     if name == "benchmark.steps":
         return f"{len(json.loads(value))} steps"
+    short = name.rsplit(".", 1)[-1].replace("_", " ")
     return f"{short} {value if len(value) <= 24 else value[:11] + '…'}"

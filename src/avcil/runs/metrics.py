@@ -1,15 +1,15 @@
-"""What an accuracy matrix says: one function per definition, each under its own name.
+"""Metrics of an accuracy matrix, one function per definition.
 
-The toolkits of the field print different numbers under one name ("forgetting" has four meanings). Here every
-definition has a name of its own, and takes and gives whatever unit `R` is in (fractions or percents).
+Toolkits use one name for different numbers ("forgetting" has four definitions). Here each definition has its own
+name. Results have the unit of `R`, fractions or percent.
 
-Shapes: `R` (K, K) is the accuracy matrix of K steps: `R[s, i]` is the accuracy after step s on the test clips
-of the classes that came with step i. Only its lower triangle is read; cells of classes not yet seen are NaN.
-`n` (K,) holds the number of test clips of each step's classes. Metrics that need single predictions (class
-means, confusion, calibration) are in predictions.py.
+Shapes: `R` (K, K) is the accuracy matrix of K steps: `R[s, i]` is the accuracy after step s on the test clips of
+the classes of step i. Only the lower triangle is used; cells of classes not yet seen are NaN. `n` (K,) is the number
+of test clips of each step's classes. Metrics of single predictions (class means, confusion, calibration) are in
+predictions.py.
 
-Forgetting and backward transfer compare a step with a later one: with a single step they are undefined, and
-None, never 0 (which would claim that nothing was forgotten).
+Forgetting and backward transfer compare a step with a later one. With a single step they are undefined and None, not
+0, which would mean that nothing was forgotten.
 
 >>> R = [[60, NAN, NAN, NAN],
 ...      [70, 80, NAN, NAN],
@@ -48,18 +48,18 @@ def accuracy_per_step(R: ArrayLike, n: ArrayLike) -> list[float]:
 
 
 def accuracy_per_step_task_mean(R: ArrayLike) -> list[float]:
-    """After each of the K steps, the plain mean over the tasks seen: mean_i R[s,i]."""
+    """Unweighted mean over the tasks seen, mean_i R[s,i], after each of the K steps."""
     R = _matrix(R)
     return [float(R[s, : s + 1].mean()) for s in range(len(R))]
 
 
 def average_incremental_accuracy(R: ArrayLike, n: ArrayLike) -> float:
-    """Mean over the steps of `accuracy` (iCaRL, Rebuffi et al. 2017; as PyCIL and continuum print it)."""
+    """Mean over the steps of `accuracy` (iCaRL, Rebuffi et al. 2017; also in PyCIL and continuum)."""
     return float(np.mean(accuracy_per_step(R, n)))
 
 
 def average_incremental_accuracy_task_mean(R: ArrayLike) -> float:
-    """Mean over the steps of the plain mean over tasks (as LibContinual and FACIL print it)."""
+    """Mean over the steps of the unweighted mean over tasks (as in LibContinual and FACIL)."""
     return float(np.mean(accuracy_per_step_task_mean(R)))
 
 
@@ -69,7 +69,7 @@ def last_accuracy(R: ArrayLike, n: ArrayLike) -> float:
 
 
 def last_accuracy_task_mean(R: ArrayLike) -> float:
-    """Plain mean over the tasks after the last step."""
+    """Unweighted mean over the tasks after the last step."""
     return accuracy_per_step_task_mean(R)[-1]
 
 
@@ -94,7 +94,7 @@ def _forgetting_at(R: np.ndarray, s: int) -> float:
 
 
 def forgetting_all_max(R: ArrayLike) -> float | None:
-    """Best accuracy of any step, the last included, minus the last, mean over earlier tasks (PyCIL, mammoth).
+    """Best accuracy of all steps including the last, minus the last, mean over earlier tasks (PyCIL, mammoth).
 
     Never negative. None for one step.
     """
@@ -104,7 +104,7 @@ def forgetting_all_max(R: ArrayLike) -> float | None:
 
 
 def forgetting_first(R: ArrayLike) -> float | None:
-    """Accuracy when a task was new minus that after the last step, mean over earlier tasks (avalanche)."""
+    """Accuracy after a task's own step minus that after the last step, mean over earlier tasks (avalanche)."""
     transfer = backward_transfer(R)
     return None if transfer is None else -transfer
 
@@ -120,7 +120,7 @@ def backward_transfer(R: ArrayLike) -> float | None:
 
 
 def backward_transfer_all(R: ArrayLike) -> float | None:
-    """Mean of R[s,i] - R[i,i] over the whole lower triangle, i < s (continuum, CapyMOA).
+    """Mean of R[s,i] - R[i,i] over the strict lower triangle, i < s (continuum, CapyMOA).
 
     None for one step.
     """
@@ -130,16 +130,16 @@ def backward_transfer_all(R: ArrayLike) -> float | None:
 
 
 def accuracy_lower_triangle(R: ArrayLike) -> float:
-    """Mean of the lower triangle, the diagonal included (continuum's "accuracy A")."""
+    """Mean of the lower triangle including the diagonal ("accuracy A" of continuum)."""
     R = _matrix(R)
     return float(R[np.tril_indices(len(R))].mean())
 
 
 def intransigence(R: ArrayLike, joint: ArrayLike) -> float:
-    """How much worse new classes are learnt than by joint training: mean over steps of J[s,s] - R[s,s].
+    """Accuracy on new classes that joint training has more: mean over steps of J[s,s] - R[s,s].
 
-    `joint` (K, K) is the accuracy matrix of a joint run on the same benchmark, its step s trained on all
-    clips of the steps up to s (Chaudhry et al. 2018, there for one step; here the mean over all).
+    `joint` J (K, K) is the accuracy matrix of joint training on the same benchmark, where step s trains on all clips
+    of the steps up to s (Chaudhry et al. 2018 define it for one step).
 
     >>> round(intransigence([[0.9, NAN], [0.5, 0.8]], [[0.9, NAN], [0.8, 1.0]]), 3)
     0.1
@@ -147,23 +147,14 @@ def intransigence(R: ArrayLike, joint: ArrayLike) -> float:
     R, joint = _matrix(R), _matrix(joint)
     if R.shape != joint.shape:
         raise InputError(
-            "intransigence compares runs of one benchmark, but "
-            f"the joint run has {len(joint)} steps and this "
+            f"intransigence compares runs of one benchmark, but the joint run has {len(joint)} steps and this "
             f"one {len(R)}. Give a joint run with the same steps"
         )
     return float(np.mean(joint.diagonal() - R.diagonal()))
 
 
-def forward_transfer(R: ArrayLike) -> None:
-    """None: undefined in class-incremental learning, where classes not yet seen have no output to measure."""
-    _matrix(R)
-
-
 def all_metrics(R: ArrayLike, n: ArrayLike, joint: ArrayLike | None = None) -> dict[str, Any]:
-    """Every metric of this module that an accuracy matrix gives, by name, ready for JSON.
-
-    `intransigence` is None without a joint run's matrix.
-    """
+    """All metrics of this module by name, as JSON values. `intransigence` is None without `joint`."""
     return {
         "accuracy_per_step": accuracy_per_step(R, n),
         "accuracy_per_step_task_mean": accuracy_per_step_task_mean(R),
@@ -179,28 +170,31 @@ def all_metrics(R: ArrayLike, n: ArrayLike, joint: ArrayLike | None = None) -> d
         "backward_transfer_all": backward_transfer_all(R),
         "accuracy_lower_triangle": accuracy_lower_triangle(R),
         "intransigence": None if joint is None else intransigence(R, joint),
-        "forward_transfer": None,  # as the function of that name
+        # Undefined in class-incremental learning: classes not yet seen have no output.
+        "forward_transfer": None,
     }
 
 
 def checked(R: ArrayLike, n: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """`R` and `n` as float64 arrays, or an error that says what does not fit."""
+    """`R` and `n` as float64 arrays; InputError if they are invalid."""
     R, n = _matrix(R), np.asarray(n, dtype=np.float64)
     if n.shape != (len(R),):
         raise InputError(
-            f"an accuracy matrix of {len(R)} steps needs as many task sizes; got shape {n.shape}"
+            f"an accuracy matrix of {len(R)} steps needs {len(R)} numbers of test clips; got shape {n.shape}"
         )
     if not (np.isfinite(n).all() and (n > 0).all()):
-        raise InputError(f"every task needs at least one test clip; the task sizes are {n.tolist()}")
+        raise InputError(
+            f"every task needs at least one test clip; the numbers of test clips are {n.tolist()}"
+        )
     return R, n
 
 
 def _matrix(R: ArrayLike) -> np.ndarray:
     R = np.asarray(R, dtype=np.float64)
     if R.ndim != 2 or R.shape[0] != R.shape[1] or not len(R):
-        raise InputError(f"an accuracy matrix has as many tasks as steps (K, K), K >= 1; got shape {R.shape}")
+        raise InputError(f"an accuracy matrix has the shape (K, K) with K >= 1; got {R.shape}")
     missing = [(int(s), int(i)) for s, i in np.argwhere(~np.isfinite(R)) if i <= s]
     if missing:
         step, task = missing[0]
-        raise InputError(f"the accuracy matrix lacks a number after step {step} for task {task}")
+        raise InputError(f"the accuracy matrix has no number after step {step} for task {task}")
     return R

@@ -1,4 +1,4 @@
-"""Names of the files in a run directory; docs/architecture.md says what each holds."""
+"""Names of the files in a run directory; docs/architecture.md describes their content."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class RunPaths:
-    """The paths of a run's files. None of them needs to exist."""
+    """The paths of a run's files, which need not exist."""
 
     folder: Path
 
@@ -30,7 +30,7 @@ class RunPaths:
 
     @property
     def incomplete_clips(self) -> Path:
-        """Clips of the run's classes that lack a part of its modality."""
+        """List of clips that lack a modality that the run uses."""
         return self.folder / "incomplete_clips.csv"
 
     @property
@@ -47,14 +47,14 @@ class RunPaths:
 
     @property
     def progress(self) -> Path:
-        """The last saved epoch of the step in training; it names the file of its tensors, beside it."""
+        """State after the last saved epoch of the unfinished step; names the file of its tensors."""
         return self.checkpoints / "progress.json"
 
     def predictions(self, step: int) -> Path:
         return self.folder / "predictions" / f"step_{step}.csv"
 
     def step(self, step: int) -> Path:
-        """The folder of a step that is done."""
+        """The folder of a finished step."""
         return self.checkpoints / f"step_{step}"
 
     def step_state(self, step: int) -> Path:
@@ -65,7 +65,7 @@ class RunPaths:
 
     @property
     def is_run(self) -> bool:
-        """Whether the folder is a run directory, from the first file on that a run writes; a model has no env.json."""
+        """Whether the folder is a run directory: env.json is written first, and a model folder has none."""
         return self.environment.exists()
 
     @property

@@ -1,6 +1,6 @@
-"""What predictions say, clip by clip: class means, confusion, calibration.
+"""Metrics of single predictions: class means, confusion, calibration.
 
-Shapes: N clips, C classes. Labels are strings, as everywhere at a boundary.
+Shapes: N clips, C classes. Labels are strings.
 
 >>> macro_accuracy(["dog", "dog", "dog", "rain"], ["dog", "dog", "rain", "rain"])
 0.8333333333333333
@@ -20,31 +20,31 @@ from avcil.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class ClassRow:
-    """How one class fared."""
+    """Predictions of the clips of one class."""
 
     label: str
     step: int
-    """The step that brought the class."""
+    """The step of the class."""
     clips: int
     correct: int
     accuracy: float | None
-    """None where the class has no clip."""
+    """None if the class has no clip."""
     most_confused_with: str | None
-    """The wrong answer given most often to its clips (of equals, the first class); None without one."""
+    """The most frequent wrong prediction (the first class in case of a tie); None if there is none."""
     confusions: int
-    """How many of its clips got that answer."""
+    """Number of clips with that prediction."""
 
 
 def macro_accuracy(labels: Sequence[str], predicted: Sequence[str]) -> float:
-    """Mean over the classes of their accuracies: every class weighs the same (balanced accuracy)."""
+    """Unweighted mean of the accuracies of the classes (balanced accuracy)."""
     _check(labels, predicted)
     clips = Counter(labels)
-    correct = Counter(label for label, answer in zip(labels, predicted, strict=True) if label == answer)
+    correct = Counter(label for label, other in zip(labels, predicted, strict=True) if label == other)
     return float(np.mean([correct[label] / clips[label] for label in sorted(clips)]))
 
 
 def harmonic_mean_accuracy(old: float, new: float) -> float:
-    """Harmonic mean of the accuracies on old and on new classes, 2 old new / (old + new); 0 where both are 0.
+    """Harmonic mean of the accuracies on old and on new classes, 2 old new / (old + new); 0 if both are 0.
 
     >>> round(harmonic_mean_accuracy(0.4, 0.8), 4)
     0.5333
@@ -55,7 +55,7 @@ def harmonic_mean_accuracy(old: float, new: float) -> float:
 
 
 def confusion_matrix(labels: Sequence[str], predicted: Sequence[str], classes: Sequence[str]) -> np.ndarray:
-    """Counts (C, C) int64: rows are the true class, columns the answer, both in the order of `classes`.
+    """Counts (C, C) int64: rows are true classes, columns predicted classes, both in the order of `classes`.
 
     >>> confusion_matrix(["dog", "rain", "rain"], ["dog", "dog", "rain"], ["dog", "rain"]).tolist()
     [[1, 0], [1, 1]]
@@ -66,7 +66,7 @@ def confusion_matrix(labels: Sequence[str], predicted: Sequence[str], classes: S
         raise InputError(f"classes are named twice: {[c for c, k in Counter(classes).items() if k > 1]}")
     unknown = sorted({*labels, *predicted} - position.keys())
     if unknown:
-        raise InputError(f"predictions name classes that the benchmark does not hold: {unknown[:5]}")
+        raise InputError(f"predictions have classes that are not in the benchmark: {unknown[:5]}")
     counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
     np.add.at(counts, ([position[x] for x in labels], [position[x] for x in predicted]), 1)
     return counts
@@ -75,7 +75,7 @@ def confusion_matrix(labels: Sequence[str], predicted: Sequence[str], classes: S
 def per_class_table(
     labels: Sequence[str], predicted: Sequence[str], step_of_class: Mapping[str, int]
 ) -> list[ClassRow]:
-    """One row a class, in the order of `step_of_class` (class name to the step that brought it)."""
+    """One row per class, in the order of `step_of_class`, which maps class names to steps."""
     classes = list(step_of_class)
     counts = confusion_matrix(labels, predicted, classes)
     rows = []
@@ -100,27 +100,32 @@ def per_class_table(
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationBin:
-    """The clips whose confidence fell into (lower, upper]."""
+    """The clips whose confidence is in (lower, upper]."""
 
     lower: float
     upper: float
     clips: int
     confidence: float | None
-    """Their mean confidence; None without clips."""
+    """Mean; None without clips."""
     accuracy: float | None
 
 
 def calibration_bins(confidence: ArrayLike, correct: ArrayLike, bins: int = 15) -> list[CalibrationBin]:
-    """Confidence against accuracy in `bins` equal stretches of [0, 1] (the reliability diagram).
+    """Accuracy by confidence in equal-width bins of [0, 1] (reliability diagram).
 
-    `confidence` (N,) is the probability of the answer given, `correct` (N,) whether it was right.
+    Args:
+        confidence: (N,) probability of the predicted class.
+        correct: (N,) whether the prediction is correct.
+        bins: Number of bins.
     """
     confidence = np.asarray(confidence, dtype=np.float64)
     correct = np.asarray(correct, dtype=np.float64)
     if confidence.ndim != 1 or confidence.shape != correct.shape or not len(confidence):
-        raise InputError(f"one confidence a clip, at least one clip: {confidence.shape} and {correct.shape}")
+        raise InputError(
+            f"confidence and correct need the same shape (N,), N >= 1; got {confidence.shape} and {correct.shape}"
+        )
     if not ((confidence >= 0) & (confidence <= 1 + 1e-6)).all():
-        raise InputError("confidences are probabilities, from 0 to 1")
+        raise InputError("confidences must be probabilities from 0 to 1")
     if bins < 1:
         raise InputError(f"bins must be 1 or more, not {bins}")
     edges = np.linspace(0, 1, bins + 1)
@@ -128,14 +133,14 @@ def calibration_bins(confidence: ArrayLike, correct: ArrayLike, bins: int = 15) 
     table = []
     for b in range(bins):
         inside = member == b
-        held = bool(inside.any())
+        clips = int(inside.sum())
         table.append(
             CalibrationBin(
                 lower=float(edges[b]),
                 upper=float(edges[b + 1]),
-                clips=int(inside.sum()),
-                confidence=float(confidence[inside].mean()) if held else None,
-                accuracy=float(correct[inside].mean()) if held else None,
+                clips=clips,
+                confidence=float(confidence[inside].mean()) if clips else None,
+                accuracy=float(correct[inside].mean()) if clips else None,
             )
         )
     return table
@@ -161,5 +166,6 @@ def expected_calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: 
 def _check(labels: Sequence[str], predicted: Sequence[str], empty: bool = False) -> None:
     if len(labels) != len(predicted) or not (labels or empty):
         raise InputError(
-            f"one answer a clip, at least one clip: {len(labels)} labels, {len(predicted)} answers"
+            f"each clip needs a label and a prediction, at least one clip: got {len(labels)} labels and "
+            f"{len(predicted)} predictions"
         )

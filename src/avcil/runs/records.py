@@ -1,4 +1,4 @@
-"""Records of a run directory: environment, line of the log, state of a step, progress within a step, results."""
+"""Content of the JSON files of a run directory: environment, log, step state, progress within a step, results."""
 
 from __future__ import annotations
 
@@ -51,25 +51,25 @@ class Environment:
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """One line of metrics.jsonl; a method fitted in closed form has one a step."""
+    """One line of metrics.jsonl; a closed-form method has one per step."""
 
     step: int
     epoch: int
     losses: Mapping[str, float]
-    """The loss's terms by name."""
+    """Terms of the loss, by name."""
     loss: float | None
-    """Their sum; None for a method fitted in closed form."""
+    """Sum of the terms; None for a closed-form method."""
     val_accuracy: float | None
     report: Mapping[str, float] = field(default_factory=dict)
     """Further values of the method, by name."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The line as JSON, without an empty report."""
+        """As JSON; an empty report is omitted."""
         return {name: value for name, value in asdict(self).items() if name != "report" or value}
 
     @classmethod
     def from_dict(cls, value: Any) -> Self:
-        """The line that `to_dict` gave; ValueError, KeyError, TypeError or AttributeError if it is something else."""
+        """Inverse of `to_dict`; ValueError, KeyError, TypeError or AttributeError for an invalid value."""
         loss, accuracy = value["loss"], value["val_accuracy"]
         return cls(
             step=int(value["step"]),
@@ -83,7 +83,7 @@ class Epoch:
 
 @dataclass(frozen=True, kw_only=True)
 class StepSummary:
-    """What a learner says at the end of a step."""
+    """Outcome of training a step."""
 
     best_epoch: int
     val_accuracy: float | None
@@ -92,14 +92,14 @@ class StepSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class StepState:
-    """state.json of a step that is done."""
+    """state.json of a finished step."""
 
     step: int
     summary: StepSummary
     accuracies: Sequence[float]
-    """On the test clips of each task so far."""
+    """On the test clips of each task so far, fractions."""
     test_clips: Sequence[int] = ()
-    """How many these were; empty in runs of avcil 0.1."""
+    """Numbers of these test clips; empty in runs of avcil 0.1."""
     exemplars: Mapping[str, Sequence[str]]
     """Clip ids by class."""
     log_bytes: int
@@ -108,7 +108,7 @@ class StepState:
     seconds_by_part: Mapping[str, float]
 
     def to_dict(self) -> dict[str, Any]:
-        """The state as JSON; the summary's entries are among its own."""
+        """As JSON; entries of the summary are at the top level."""
         value = asdict(self)
         summary = value.pop("summary")
         if not summary["report"]:
@@ -117,7 +117,7 @@ class StepState:
 
     @classmethod
     def from_dict(cls, value: Any, index: int) -> Self:
-        """The state of step `index`; ValueError, KeyError, TypeError or AttributeError if it is something else."""
+        """The state of step `index`; ValueError, KeyError, TypeError or AttributeError for an invalid value."""
         accuracies = value["accuracies"]
         numbers = [value["seconds"], *value["seconds_by_part"].values()]
         if not isinstance(accuracies, list) or len(accuracies) != index + 1:
@@ -134,7 +134,7 @@ class StepProgress:
     """State of a step at the end of an epoch: everything needed to resume it."""
 
     epoch: int = 0
-    """Epochs done."""
+    """Number of finished epochs."""
     network: dict[str, Tensor] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
     """As `Adam.state_dict` returns it."""
@@ -146,13 +146,13 @@ class StepProgress:
     seconds_by_part: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """What is not a tensor, as JSON."""
+        """As JSON, without tensors."""
         names = ("epoch", "best_epoch", "best_accuracy", "log_bytes", "seconds_by_part")
         groups = {"param_groups": self.optimizer["param_groups"]}
         return {name: getattr(self, name) for name in names} | groups
 
     def tensors(self) -> dict[str, Tensor]:
-        """All tensors, under one prefix for each group."""
+        """All tensors; the prefix of a name is the group."""
         tensors = {f"network.{name}": tensor for name, tensor in self.network.items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         for number, slot in self.optimizer["state"].items():
@@ -161,16 +161,16 @@ class StepProgress:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
-        """The progress of which `to_dict` and `tensors` were saved."""
+        """Inverse of `to_dict` and `tensors`."""
         state: dict[int, dict[str, Tensor]] = {}
-        for key, tensor in _under("optimizer", tensors).items():
+        for key, tensor in _with_prefix("optimizer", tensors).items():
             number, _, slot = key.partition(".")
             state.setdefault(int(number), {})[slot] = tensor
         return cls(
             epoch=value["epoch"],
-            network=_under("network", tensors),
+            network=_with_prefix("network", tensors),
             optimizer={"state": state, "param_groups": value["param_groups"]},
-            best=_under("best", tensors),
+            best=_with_prefix("best", tensors),
             best_epoch=value["best_epoch"],
             best_accuracy=value["best_accuracy"],
             log_bytes=value["log_bytes"],
@@ -178,16 +178,16 @@ class StepProgress:
         )
 
 
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     start = f"{prefix}."
     return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """results.json: the metrics of a finished run, defined in metrics.py, and its durations.
+    """results.json: the metrics of a finished run (defined in metrics.py) and its durations.
 
-    Metrics are None where they are undefined, or where an earlier version of avcil did not compute them.
+    Metrics are None if they are undefined, or if the avcil version of the run did not compute them.
     """
 
     method: str
@@ -212,25 +212,25 @@ class Results:
     seconds_per_step: Sequence[float] = ()
     seconds_by_part: Mapping[str, float] = field(default_factory=dict)
     clips_lacking_a_modality: Mapping[str, int] = field(default_factory=dict)
-    """By split, and the test clips that were not evaluated; empty where all clips are complete."""
+    """By split, and the test clips that were not evaluated; empty if all clips are complete."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The results as JSON."""
-        kept = asdict(self)
+        """As JSON; without `clips_lacking_a_modality` if it is empty."""
+        value = asdict(self)
         if not self.clips_lacking_a_modality:
-            del kept["clips_lacking_a_modality"]
-        return kept
+            del value["clips_lacking_a_modality"]
+        return value
 
     @classmethod
     def from_dict(cls, value: Any) -> Self:
-        """The results that `to_dict` gave; InputError if they lack a needed one."""
+        """Inverse of `to_dict`; InputError if a required entry is missing or invalid."""
         if not isinstance(value, dict):
             raise InputError("it must hold a JSON object")
         for name in ("average_incremental_accuracy", "last_accuracy", "seconds"):
             checks.number(value, name)
         accuracies = checks.entry(value, "accuracy_per_step")
         if not isinstance(accuracies, list) or not all(type(x) in (int, float) for x in accuracies):
-            raise InputError("its accuracy_per_step must be a list of numbers")
+            raise InputError("accuracy_per_step must be a list of numbers")
         for name in ("method", "modality", "seed"):
             checks.entry(value, name)
         return cls(**{entry.name: value[entry.name] for entry in fields(cls) if entry.name in value})

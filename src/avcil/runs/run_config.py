@@ -1,4 +1,4 @@
-"""config.json of a run: everything that its result depends on."""
+"""config.json of a run: the settings and data that determine the result."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class RunConfig:
     store_fingerprint: str
 
     def to_dict(self) -> dict[str, Any]:
-        """The configuration as JSON."""
+        """As JSON."""
         features = {"path": self.store_path, "fingerprint": self.store_fingerprint}
         return self.settings.to_dict() | {"benchmark": self.benchmark.to_dict(), "features": features}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> RunConfig:
-        """The configuration that `to_dict` gave; InputError if it is something else."""
+        """Inverse of `to_dict`; InputError for an invalid value."""
         features = checks.entry(value, "features")
         for name in ("path", "fingerprint"):
             if not isinstance(checks.entry(features, name), str):
@@ -55,29 +55,29 @@ def read_config(folder: Path) -> RunConfig:
 
 
 def damaged(path: Path, what: str) -> InputError:
-    """The error for a file of a run that does not hold what it must."""
+    """The error for a file of a run with invalid content."""
     return InputError(
         f"{path} is damaged: {what}. Restore it from a copy, or train the run again into another folder"
     )
 
 
-def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """In words, how two configurations differ; empty where they describe the same run.
+def describe_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """The differences of two configurations as text; empty if they describe the same run.
 
-    A store may have been moved, so its path does not count; its fingerprint does.
+    The path of the feature store is ignored, because a store can be moved; its fingerprint is compared.
     """
-    differing = [entry for entry in differences(old, new) if entry[0] != "features.path"]
-    return "; ".join(_in_words(*entry) for entry in differing[:6])
-
-
-def _in_words(name: str, old: Any, new: Any) -> str:
-    if name == "features.fingerprint":
-        return "the feature store has changed: it holds other clips, labels, splits or features"
-    return f"{name}: there {old!r}, now {new!r}"
+    found = [
+        "the feature store has changed: it has other clips, labels, splits or features"
+        if name == "features.fingerprint"
+        else f"{name}: there {before!r}, now {after!r}"
+        for name, before, after in differences(old, new)
+        if name != "features.path"
+    ]
+    return "; ".join(found[:6])
 
 
 def differences(old: Any, new: Any, name: str = "") -> list[tuple[str, Any, Any]]:
-    """Name, old and new value of each entry in which two JSON values differ; names of nested entries are dotted."""
+    """Dotted name, old and new value of each entry in which two JSON values differ."""
     if isinstance(old, dict) and isinstance(new, dict):
         found = []
         for key in dict.fromkeys([*old, *new]):

@@ -1,7 +1,8 @@
-"""The run directory of a run in training: claims it, writes it, and resumes from it.
+"""The run directory during training: create, write, resume.
 
-A step is done once its folder `checkpoints/step_K` is there, which is renamed into place whole. Within a step,
-`checkpoints/progress.json` names the file with the tensors of the last epoch saved. `results.json` is written last.
+A step is finished when its folder `checkpoints/step_K` exists; the complete folder is renamed into place. Within a
+step, `checkpoints/progress.json` names the file with the tensors of the last saved epoch. `results.json` is written
+last.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from torch import Tensor
 from avcil.errors import InputError
 from avcil.runs.paths import RunPaths
 from avcil.runs.records import Environment, Epoch, Results, StepProgress, StepState
-from avcil.runs.run_config import RunConfig, difference, differences
+from avcil.runs.run_config import RunConfig, describe_differences, differences
 from avcil.runs.run_files import PREDICTION_COLUMNS, read_results
 from avcil.saved_models.folder import save_tensors
 from avcil.utils.files import disk_error, folder_lock, read_json, sync_folder, write_json, write_text
@@ -34,10 +35,10 @@ P = ParamSpec("P")
 PROGRESS_NAME = r"progress-[0-9]+-[0-9]+\.safetensors"
 
 
-def _writes(
+def _writer_only(
     method: Callable[Concatenate[RunDirectory, P], None],
 ) -> Callable[Concatenate[RunDirectory, P], None]:
-    """Let a method do nothing in a process that does not write."""
+    """Make a method do nothing in processes that do not write."""
 
     @functools.wraps(method)
     def guarded(self: RunDirectory, /, *args: P.args, **kwargs: P.kwargs) -> None:
@@ -52,8 +53,8 @@ class RunDirectory:
 
     Args:
         path: The folder.
-        is_writer: Whether this process writes. Of several processes that train together, the first does; the others
-            resume from the same files.
+        is_writer: Whether this process writes. In distributed training only the first process does; the others read
+            the same files to resume.
     """
 
     def __init__(self, path: Path, *, is_writer: bool = True) -> None:
@@ -64,64 +65,64 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other commands out of the folder; InputError where one is at work in it."""
+        """Lock the folder; InputError if another process holds the lock."""
         if not self.is_writer:
             yield
             return
         with folder_lock(self.path, "training"):
             yield
 
-    @_writes
+    @_writer_only
     def begin(self, config: RunConfig, environment: Environment) -> None:
-        """Claim the folder for `config`; InputError where it holds something else."""
-        begun = self.begun(config)
+        """Start or resume a run of `config`; InputError if the folder has other content."""
+        is_resumed = self.has_run_of(config)
         for part in self.path.rglob(".*.part"):  # left by a killed process
             if part.is_file():
                 part.unlink()
         self._remove_stale_progress()
-        if not begun:
+        if not is_resumed:
             write_json(self.paths.environment, asdict(environment))
             write_json(self.paths.config, config.to_dict())
 
-    def begun(self, config: RunConfig) -> bool:
-        """Whether the folder holds a run of `config`; InputError where it holds something else."""
+    def has_run_of(self, config: RunConfig) -> bool:
+        """Whether the folder has a run of `config`; InputError if it has other content."""
         if not self.paths.config.exists():
-            self.refuse_foreign()
+            self.check_no_other_files()
             return False
-        differing = difference(read_json(self.paths.config), json.loads(json.dumps(config.to_dict())))
-        if differing:
+        changes = describe_differences(read_json(self.paths.config), json.loads(json.dumps(config.to_dict())))
+        if changes:
             raise InputError(
-                f"{self.path} holds a run of another configuration ({differing}). "
+                f"{self.path} has a run with other settings ({changes}). "
                 "Choose another --out, or remove that folder, or give the same options to resume it"
             )
         return True
 
     def environment_changes(self, environment: Environment) -> str:
-        """In words, what has changed since the run began; empty if nothing has."""
-        changed = differences(read_json(self.paths.environment), asdict(environment))
-        return ", ".join(f"{name} {old}, now {new}" for name, old, new in changed)
+        """Differences to the environment in which the run was started, as text; empty if there are none."""
+        changes = differences(read_json(self.paths.environment), asdict(environment))
+        return ", ".join(f"{name} {old}, now {new}" for name, old, new in changes)
 
     @property
     def threads(self) -> int | None:
-        """Number of threads with which the run began."""
+        """Number of threads with which the run was started."""
         environment = read_json(self.paths.environment)
         return environment.get("threads") if isinstance(environment, dict) else None
 
-    @_writes
-    def refuse_foreign(self) -> None:
-        """Raise InputError where the path holds something else than a run, the first files of one, or nothing."""
+    @_writer_only
+    def check_no_other_files(self) -> None:
+        """Raise InputError if the folder has files that are not part of a run."""
         if self.paths.config.exists() or not self.path.exists():
             return
         if not self.path.is_dir():
             raise InputError(f"{self.path} is a file, not a folder. Choose another --out")
-        # A process killed while it wrote the first files of a run leaves one of them, or a part of one.
+        # A process that was killed while it wrote the first files of a run can leave these.
         first_files = re.compile(r"\.lock|env\.json|\..*\.part")
         if not all(first_files.fullmatch(entry.name) for entry in self.path.iterdir()):
-            raise InputError(f"{self.path} is not empty and is no run directory. Choose another --out")
+            raise InputError(f"{self.path} is not empty and not a run directory. Choose another --out")
 
     @property
     def results(self) -> Results | None:
-        """The results of a finished run; None while it is not finished."""
+        """The results; None if the run is not finished."""
         return read_results(self.path) if self.paths.is_finished else None
 
     # -- steps -----------------------------------------------------------------------------------------------------
@@ -130,16 +131,16 @@ class RunDirectory:
         """State of each finished step, in order."""
         states: list[StepState] = []
         while (folder := self.paths.step(len(states))).exists():
-            with _damage(f"remove {folder} to train that step again"):
+            with _advice(f"remove {folder} to train that step again"):
                 path = self.paths.step_state(len(states))
                 states.append(StepState.from_dict(read_json(path), len(states)))
         return states
 
-    @_writes
+    @_writer_only
     def commit_step(self, state: StepState, tensors: dict[str, Tensor]) -> None:
-        """Make a step done: its whole folder appears at once."""
+        """Write the folder of a finished step and rename it into place."""
         final, part = self.paths.step(state.step), self.paths.checkpoints / f".step_{state.step}.part"
-        for folder in (part, final):  # a later step, where the user removed an earlier one
+        for folder in (part, final):  # `final` exists if the user removed the folder of an earlier step
             shutil.rmtree(folder, ignore_errors=True)
         save_tensors(part / self.paths.step_tensors(state.step).name, tensors)
         write_json(part / self.paths.step_state(state.step).name, state.to_dict())
@@ -148,26 +149,26 @@ class RunDirectory:
         self._remove_progress()
 
     def step_tensors(self, index: int) -> dict[str, Tensor]:
-        """The model at the end of a step."""
-        with _damage(f"remove {self.paths.step(index)} to train that step again"):
+        """Tensors of the model after a step."""
+        with _advice(f"remove {self.paths.step(index)} to train that step again"):
             return load_tensors(self.paths.step_tensors(index))
 
     # -- progress within a step --------------------------------------------------------------------------------------
 
-    @_writes
+    @_writer_only
     def save_progress(self, index: int, progress: StepProgress) -> None:
-        """Save the last epoch of step `index`, replacing the one before."""
+        """Save the state after an epoch of step `index`; it replaces the previous one."""
         name = f"progress-{index}-{progress.epoch}.safetensors"
         save_tensors(self.paths.checkpoints / name, progress.tensors())
         write_json(self.paths.progress, {"step": index, "tensors": name, **progress.to_dict()})
         self._remove_progress_tensors(but=name)
 
     def load_progress(self, index: int) -> StepProgress | None:
-        """The progress of step `index`; None if there is none."""
+        """The saved progress of step `index`; None if there is none."""
         file = self.paths.progress
         if not file.exists():
             return None
-        with _damage(f"remove {file} to train step {index} again from its first epoch"):
+        with _advice(f"remove {file} to train step {index} again from its first epoch"):
             saved = read_json(file)
             if saved["step"] != index:
                 return None
@@ -185,7 +186,7 @@ class RunDirectory:
                 file.unlink()
 
     def _remove_stale_progress(self) -> None:
-        """Remove the progress of a step that is done, left by a process killed between the two."""
+        """Remove the progress of a finished step, which a process that was killed can leave."""
         file = self.paths.progress
         # Damage is reported when the file is loaded.
         with contextlib.suppress(InputError, KeyError, TypeError):
@@ -194,7 +195,7 @@ class RunDirectory:
 
     # -- logs and tables -----------------------------------------------------------------------------------------------
 
-    @_writes
+    @_writer_only
     def log(self, epoch: Epoch) -> None:
         """Append one line to metrics.jsonl."""
         try:
@@ -204,53 +205,53 @@ class RunDirectory:
             raise disk_error(error, self.paths.log) from error
 
     def log_lines(self) -> list[str]:
-        """The lines of metrics.jsonl; none before the first epoch."""
+        """The lines of metrics.jsonl; empty before the first epoch."""
         if not self.paths.log.exists():
             return []
         return self.paths.log.read_text(encoding="utf-8", errors="backslashreplace").splitlines()
 
     def log_bytes(self) -> int:
-        """Size of metrics.jsonl, all of which is on the disk afterwards; 0 in a process that does not write."""
+        """Flush metrics.jsonl to the disk and return its size; 0 in a process that does not write."""
         if not self.is_writer:
             return 0
         with open(self.paths.log, "rb") as file:
             os.fsync(file.fileno())
             return file.seek(0, os.SEEK_END)
 
-    @_writes
-    def cut_log(self, size: int) -> None:
-        """Remove the lines of epochs that are about to be run again."""
+    @_writer_only
+    def truncate_log(self, size: int) -> None:
+        """Truncate metrics.jsonl to `size` bytes: later epochs will run again."""
         file = self.paths.log
-        there = file.stat().st_size if file.exists() else 0
-        if there < size:
+        present = file.stat().st_size if file.exists() else 0
+        if present < size:
             raise InputError(
-                f"{file} has lost lines: {there} bytes where {size} were written. "
-                f"Restore it, or remove {self.path} to run again from the beginning"
+                f"{file} has {present} bytes, but {size} were written. Restore it, or remove {self.path} to start the "
+                "run again"
             )
-        if there > size:
+        if present > size:
             os.truncate(file, size)
 
-    @_writes
+    @_writer_only
     def write_predictions(self, index: int, rows: Sequence[tuple[str, str, str, float]]) -> None:
         """Write the predictions of a step: clip_id, label, predicted, probability."""
         write_text(self.paths.predictions(index), _csv_text([PREDICTION_COLUMNS, *rows]))
 
-    @_writes
+    @_writer_only
     def write_incomplete(self, rows: Sequence[tuple[str, str, str, str]]) -> None:
-        """Write the clips that lack a part of the modality: clip_id, label, split, lacks."""
+        """Write the clips that lack a modality: clip_id, label, split, lacks."""
         write_text(self.paths.incomplete_clips, _csv_text([("clip_id", "label", "split", "lacks"), *rows]))
 
-    @_writes
+    @_writer_only
     def write_accuracy_matrix(self, matrix: Sequence[Sequence[float]], sizes: Sequence[int]) -> None:
-        """Write accuracy_matrix.csv: a row a step, a column a task, cells of unseen tasks empty."""
+        """Write accuracy_matrix.csv: one row per step, one column per task, cells of unseen tasks empty."""
         tasks = len(sizes)
         rows: list[Sequence[Any]] = [["step", *(f"task_{i}" for i in range(tasks))], ["n", *sizes]]
         rows += [[step, *row, *[""] * (tasks - len(row))] for step, row in enumerate(matrix)]
         write_text(self.paths.accuracy_matrix, _csv_text(rows))
 
-    @_writes
+    @_writer_only
     def finish(self, results: Results) -> None:
-        """Write results.json, after which the run is finished."""
+        """Write results.json, which marks the run as finished."""
         write_json(self.paths.results, results.to_dict())
 
 
@@ -261,8 +262,8 @@ def _csv_text(rows: Sequence[Sequence[Any]]) -> str:
 
 
 @contextlib.contextmanager
-def _damage(advice: str) -> Iterator[None]:
-    """Add what to do to the error of a checkpoint that cannot be read."""
+def _advice(advice: str) -> Iterator[None]:
+    """Turn errors of reading a checkpoint into InputError, with advice."""
     try:
         yield
     except InputError as error:

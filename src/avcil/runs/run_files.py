@@ -1,9 +1,9 @@
-"""Reading a finished run directory, as docs/architecture.md lays it down.
+"""Read a finished run directory.
 
-A run is read whole and checked against itself, so that a table or a report never shows figures of a run that
-is unfinished, damaged, or mixed from two.
+All files are read and compared with each other, so that no table or report shows metrics of a run that is unfinished,
+damaged, or mixed with another one.
 
-Shapes: K steps; `R` (K, K) accuracies, `n` (K,) test clips (see metrics.py). Steps count from 0.
+Shapes: K steps; `R` (K, K) accuracies, `n` (K,) numbers of test clips (see metrics.py). Steps count from 0.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from avcil.utils.files import read_json
 from avcil.utils.input_files import parse_json, read_bytes
 
 PREDICTION_COLUMNS = ["clip_id", "label", "predicted", "probability"]
-LARGEST_TABLE = 64 << 20
-"""Bytes of metrics.jsonl or a CSV file; a million lines of it."""
+MAX_FILE_BYTES = 64 << 20
+"""Of metrics.jsonl or a CSV file: about a million lines."""
 TOLERANCE = 1e-5
-"""How far results.json may be from the accuracy matrix: room for rounding, not for another run's figures."""
+"""Maximum difference of accuracies between results.json and the accuracy matrix, due to rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """One test clip's answer."""
+class ClipPrediction:
+    """The prediction for one test clip."""
 
     clip_id: str
     label: str
@@ -54,9 +54,9 @@ class RunRecord:
     R: np.ndarray
     n: np.ndarray
     epochs: tuple[Epoch, ...]
-    """In the order of training; one a step, without losses, for a method fitted in closed form."""
-    predictions: tuple[tuple[Prediction, ...], ...]
-    """After each step, the answers to the test clips of all classes seen."""
+    """In the order of training; a closed-form method has one per step, without losses."""
+    predictions: tuple[tuple[ClipPrediction, ...], ...]
+    """After each step, on the test clips of all classes seen."""
 
     @property
     def method(self) -> str:
@@ -72,26 +72,38 @@ class RunRecord:
 
     @property
     def steps(self) -> tuple[tuple[str, ...], ...]:
-        """The class names that came at each step."""
+        """The classes of each step."""
         return self.config.benchmark.steps
 
     @property
     def step_of_class(self) -> dict[str, int]:
-        """Class name to its step, in the order in which classes came."""
+        """Steps by class name, in the order of training."""
         return {label: step for step, labels in enumerate(self.steps) for label in labels}
 
     @property
     def accuracy_per_step(self) -> list[float]:
-        """Accuracy after each step over all classes seen, fractions."""
+        """Accuracy on all classes seen, after each step, fractions."""
         return metrics.accuracy_per_step(self.R, self.n)
+
+    @property
+    def average_incremental_accuracy(self) -> float:
+        return metrics.average_incremental_accuracy(self.R, self.n)
+
+    @property
+    def last_accuracy(self) -> float:
+        return metrics.last_accuracy(self.R, self.n)
+
+    @property
+    def mean_forgetting(self) -> float | None:
+        return metrics.mean_forgetting(self.R)
 
 
 def read_run(folder: Path) -> RunRecord:
     """Read a finished run directory.
 
     Raises:
-        InputError: The folder is no run directory, the run has not finished, or a file is missing, damaged, or does
-            not agree with the others.
+        InputError: The folder is not a run directory, the run is not finished, or a file is missing, damaged, or
+            inconsistent with the others.
     """
     folder = Path(folder)
     _check_is_finished(folder)
@@ -123,9 +135,9 @@ def read_results(folder: Path) -> Results:
 
 
 def read_runs(folders: Sequence[Path]) -> list[RunRecord]:
-    """Read several run directories in the order given; one given twice is refused: it would count twice."""
+    """Read run directories in the given order; InputError if one is given twice, because it would count twice."""
     if not folders:
-        raise InputError("give one run directory or more, each made by: avcil train FEATURES --out RUN")
+        raise InputError("give one or more run directories, each written by: avcil train FEATURES --out RUN")
     twice = [str(f) for f, k in Counter(Path(folder).resolve() for folder in folders).items() if k > 1]
     if twice:
         raise InputError(f"{twice[0]} is given twice; name every run directory once")
@@ -140,8 +152,7 @@ def _check_is_finished(folder: Path) -> None:
     paths = RunPaths(folder)
     if not folder.is_dir() or not paths.config.exists():
         raise InputError(
-            f"{folder} is not a run directory (it has no config.json). "
-            "Give the --out folder of avcil train, one run each"
+            f"{folder} is not a run directory (it has no config.json). Give the --out folder of avcil train"
         )
     if not paths.is_finished:
         raise InputError(f"the run in {folder} is unfinished: run the same command again to finish it")
@@ -151,7 +162,7 @@ def _rows(path: Path) -> list[list[str]]:
     if not path.exists():
         raise damaged(path, "the file is missing")
     try:
-        text = read_bytes(path, limit=LARGEST_TABLE).decode("utf-8")
+        text = read_bytes(path, limit=MAX_FILE_BYTES).decode("utf-8")
         return list(csv.reader(io.StringIO(text, newline="")))
     except UnicodeDecodeError as error:
         raise damaged(path, f"it is not UTF-8 text ({error})") from None
@@ -163,7 +174,7 @@ def _accuracy_matrix(path: Path, steps: int) -> tuple[np.ndarray, np.ndarray]:
     header = ["step", *(f"task_{i}" for i in range(steps))]
     rows = _rows(path)
     if not rows or rows[0] != header:
-        raise damaged(path, f"its header must be {','.join(header)}")
+        raise damaged(path, f"the header must be {','.join(header)}")
     if [row[:1] for row in rows[1:]] != [["n"], *([str(s)] for s in range(steps))]:
         raise damaged(path, f"it must have a row n and rows 0 to {steps - 1}")
     if any(len(row) != steps + 1 for row in rows):
@@ -175,36 +186,34 @@ def _accuracy_matrix(path: Path, steps: int) -> tuple[np.ndarray, np.ndarray]:
         raise damaged(path, str(error)) from None
     seen = R[np.tril_indices(steps)]
     if not ((seen >= 0) & (seen <= 1)).all():
-        raise damaged(path, "accuracies are fractions from 0 to 1")
+        raise damaged(path, "accuracies must be fractions from 0 to 1")
     return R, n
 
 
 def _check_agreement(path: Path, results: Results, R: np.ndarray, n: np.ndarray) -> None:
-    """Refuse results that are not those of the matrix."""
     written, computed = results.accuracy_per_step, metrics.accuracy_per_step(R, n)
     if len(written) != len(computed) or not np.allclose(written, computed, rtol=0, atol=TOLERANCE):
-        raise damaged(path, "its accuracy_per_step is not that of accuracy_matrix.csv")
+        raise damaged(path, "accuracy_per_step differs from accuracy_matrix.csv")
 
 
 def _epochs(path: Path, steps: int) -> tuple[Epoch, ...]:
-    """The log of training; a method fitted in closed form leaves a line a step, without a loss."""
-    lines = read_bytes(path, limit=LARGEST_TABLE).splitlines() if path.exists() else []
+    lines = read_bytes(path, limit=MAX_FILE_BYTES).splitlines() if path.exists() else []
     epochs = []
     for number, line in enumerate(lines, 1):
         try:
             epoch = Epoch.from_dict(parse_json(line, "the line"))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise damaged(path, f"line {number} is no epoch ({error!s:.200})") from None
+            raise damaged(path, f"line {number} is not a valid epoch ({error!s:.200})") from None
         if not 0 <= epoch.step < steps:
-            raise damaged(path, f"line {number} names step {epoch.step} of a run of {steps} steps")
+            raise damaged(path, f"line {number} has step {epoch.step}, but the run has {steps} steps")
         epochs.append(epoch)
     return tuple(epochs)
 
 
-def _predictions(path: Path, steps: tuple[tuple[str, ...], ...], n: np.ndarray) -> tuple[Prediction, ...]:
+def _predictions(path: Path, steps: tuple[tuple[str, ...], ...], n: np.ndarray) -> tuple[ClipPrediction, ...]:
     rows = _rows(path)
     if not rows or rows[0] != PREDICTION_COLUMNS:
-        raise damaged(path, f"its header must be {','.join(PREDICTION_COLUMNS)}")
+        raise damaged(path, f"the header must be {','.join(PREDICTION_COLUMNS)}")
     seen = {label for step in steps for label in step}
     predictions = []
     for number, row in enumerate(rows[1:], 2):
@@ -212,15 +221,17 @@ def _predictions(path: Path, steps: tuple[tuple[str, ...], ...], n: np.ndarray) 
             clip_id, label, predicted, probability = row
             value = float(probability)
         except ValueError:
-            raise damaged(path, f"row {number} is no prediction") from None
+            raise damaged(path, f"row {number} is not a valid prediction") from None
         if label not in seen or predicted not in seen or not 0 <= value <= 1 + TOLERANCE:
-            raise damaged(path, f"row {number} names a class not yet seen, or a probability outside 0 to 1")
+            raise damaged(
+                path, f"row {number} has a class that is not yet seen, or a probability outside 0 to 1"
+            )
         predictions.append(
-            Prediction(clip_id=clip_id, label=label, predicted=predicted, probability=min(value, 1.0))
+            ClipPrediction(clip_id=clip_id, label=label, predicted=predicted, probability=min(value, 1.0))
         )
     if len(predictions) != n.sum():
         raise damaged(
             path,
-            f"it has {len(predictions)} predictions; accuracy_matrix.csv counts {n.sum():.0f} test clips",
+            f"it has {len(predictions)} predictions, but accuracy_matrix.csv has {n.sum():.0f} test clips",
         )
     return tuple(predictions)

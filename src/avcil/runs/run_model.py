@@ -1,4 +1,4 @@
-"""The model of a run directory."""
+"""Find the model of a run directory."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from avcil.runs.paths import RunPaths
 
 
 def model_folder(folder: Path) -> Path:
-    """Find the model of a run directory, or take the folder itself as a model's.
+    """The model folder of a run directory, or `folder` itself if it is not a run directory.
 
     Raises:
         InputError: There is no such folder, or the run is not finished.
     """
     if not folder.is_dir() and not folder.with_name(f".{folder.name}.before").is_dir():
-        raise InputError(f"there is no folder {folder}; give a run directory as `avcil train` leaves it")
+        raise InputError(
+            f"there is no folder {folder}; give a run directory of avcil train, or a model folder"
+        )
     run = RunPaths(folder)
     if run.is_run:
         if not run.is_finished:

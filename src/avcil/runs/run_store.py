@@ -1,7 +1,7 @@
-"""The feature store of a run: is it still what the run learnt from?
+"""Find the feature store of a run, and check that it has not changed.
 
-Whoever asks a model about stored features has to ask here first. Features of another encoder have no meaning for the
-model, and other splits can make test clips of clips that were learnt.
+Check this before a model predicts stored features: features of another encoder are meaningless to the model, and with
+other splits, clips that it was trained on can be test clips.
 """
 
 from __future__ import annotations
@@ -19,55 +19,40 @@ from avcil.saved_models.folder import read_description
 PARTS = {
     "visual": "visual encoder",
     "audio": "audio encoder",
-    "sampling": "way of reading clips",
+    "sampling": "sampling of clips",
     "dtype": "dtype",
 }
-"""What a model's description says of its features, and its name for people."""
+"""Keys of a model's description that define its features, and their names in messages."""
 
 
 def store_of_run(run: Path) -> tuple[FeatureStore | None, str]:
-    """The feature store that a run learnt from.
+    """The feature store that a run was trained on.
 
     Args:
-        run: The run's folder.
+        run: The run directory.
 
     Returns:
-        The store and ""; or None, and why it cannot be used: the folder is a model without its run, the store is gone
-        or damaged, or it has changed since.
+        The store and ""; or None and the reason: the folder is a model without a run, or the store is missing,
+        damaged, or has changed since.
     """
     run = Path(run)
     paths = RunPaths(run)
     if not paths.is_run or not paths.config.exists():
-        return None, f"{run} is a model without its run, which names its feature store"
+        return None, f"{run} is a model without its run directory, which names the feature store"
     try:
         config = read_config(run)
         store = FeatureStore(config.store_path)
-        made_with = read_description(paths.model) if paths.model.exists() else {}
+        description = read_description(paths.model) if paths.model.exists() else {}
     except InputError as error:
         return None, str(error)
-    reason = change_since(store, config.store_fingerprint, made_with)
-    return (None, reason) if reason else (store, "")
+    if store.fingerprint == config.store_fingerprint:
+        return store, ""
+    return None, f"the store {store.path} has changed since the run: {_difference(store, description)}"
 
 
-def change_since(store: FeatureStore, fingerprint: str, made_with: Mapping[str, Any]) -> str:
-    """How a store differs from what a run or model was made with.
-
-    Args:
-        store: The store as it is now.
-        fingerprint: The store's fingerprint then.
-        made_with: What the model's description says of its features ("visual", "audio", "sampling", "dtype"); may be
-            empty.
-
-    Returns:
-        The difference in words; "" if there is none.
-    """
-    if store.fingerprint == fingerprint:
-        return ""
-    now = store.manifest.to_dict()
-    others = [said for name, said in PARTS.items() if name in made_with and made_with[name] != now[name]]
-    what = (
-        f"it was made with another {' and another '.join(others)}"
-        if others
-        else "it holds other clips, labels, splits or features"
-    )
-    return f"the store {store.path} has changed since the run: {what}"
+def _difference(store: FeatureStore, description: Mapping[str, Any]) -> str:
+    manifest = store.manifest.to_dict()
+    others = [text for key, text in PARTS.items() if key in description and description[key] != manifest[key]]
+    if others:
+        return f"it was made with another {' and another '.join(others)}"
+    return "it has other clips, labels, splits or features"

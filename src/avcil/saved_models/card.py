@@ -1,6 +1,6 @@
-"""The model card: README.md of a model's folder, as the Hugging Face hub shows it.
+"""The model card: README.md of a model folder, as shown on the Hugging Face Hub.
 
-Its head is YAML that the hub reads: the library, tags, and figures as a model-index
+Its YAML header has metadata for the hub: library, tags, and metrics as a model index
 (https://huggingface.co/docs/hub/model-cards).
 """
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from avcil.data.clips import one_line
+from avcil.saved_models.description import UPDATES
 from avcil.saved_models.learning_state import LearningState
 
 METRICS = {
@@ -19,15 +20,19 @@ METRICS = {
     "last_accuracy": "accuracy after the last step",
     "mean_forgetting": "mean forgetting",
 }
-"""Of results.json: fractions, shown as percent."""
-MEANING = {
-    "average_incremental_accuracy": "after each step, on the test clips of all classes taught so far; then the mean",
-    "last_accuracy": "on the test clips of all classes, none of which it learnt from",
-    "mean_forgetting": "how far the accuracy on a step's classes fell from its best to the end, mean over the steps",
+"""Entries of results.json, fractions, and their names on the card."""
+DEFINITIONS = {
+    "average_incremental_accuracy": "accuracy after each step on the test clips of all classes so far; mean over steps",
+    "last_accuracy": "on the test clips of all classes, which are not used for training",
+    "mean_forgetting": "decrease of the accuracy on earlier classes from its best value; mean over the steps",
 }
-SENSES = {"audio-visual": "its picture and its sound", "audio": "its sound", "visual": "its picture"}
-LONG = 20
-"""Classes above which the table of them is folded."""
+INPUTS = {
+    "audio-visual": "its audio and its frames",
+    "audio": "its audio",
+    "visual": "its frames",
+}
+MAX_OPEN_CLASSES = 20
+"""The table of more classes is collapsed."""
 
 
 def model_card(
@@ -40,30 +45,36 @@ def model_card(
     license: str | None = None,
     notes: Sequence[str] = (),
 ) -> str:
-    """The card of a model: what it answers, how to ask it, what it learnt from, its metrics, its limits.
+    """The model card: purpose, usage, training data, metrics, limitations.
 
-    `name`: OWNER/NAME where it is published; `license`: an identifier of the hub's, such as cc-by-4.0; `notes`: further
-    limits.
+    Args:
+        kind: Kind of the model.
+        labels: The classes.
+        description: The description in config.json.
+        learning: What further learning needs, if it is saved.
+        name: OWNER/NAME on the hub.
+        license: A license identifier of the hub, such as cc-by-4.0.
+        notes: Further limitations.
     """
     method = _method(description.get("method", kind))
     parts = [
         _front_matter(method, description, name=name, license=license),
-        _head(method, labels, description, name),
-        _use(name),
+        _title(method, labels, description, name),
+        _usage(name),
         _data(labels, description, learning),
-        _metrics(description),
-        _limits(learning, notes),
+        _metrics_section(description),
+        _limitations(learning, notes),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _quoted(text: str) -> str:
-    """As a YAML string, which any JSON string is."""
+def _yaml(text: str) -> str:
+    """A YAML string; every JSON string is one."""
     return json.dumps(text, ensure_ascii=False)
 
 
 def _method(name: str) -> str:
-    """A method's name; of a method from a file, without where that file lies."""
+    """The method; for a method from a file, the file name without its path."""
     return Path(name).stem if name.endswith(".py") else name
 
 
@@ -73,69 +84,65 @@ def _front_matter(
     modality = description.get("modality", "?")
     tags = ["audio-visual", "class-incremental-learning", "video-classification", method, modality]
     lines = ["library_name: avcil", "pipeline_tag: video-classification"]
-    lines += [f"license: {_quoted(license)}"] if license else []
-    lines += ["tags:", *(f"  - {_quoted(tag)}" for tag in dict.fromkeys(tags))]
-    figures = _figures(description)
-    if figures and not description.get("sittings"):  # what it can since is not measured
-        lines += [
-            "metrics:",
-            "  - accuracy",
-            *_model_index(name or f"{method}, {modality}", description, figures),
-        ]
+    lines += [f"license: {_yaml(license)}"] if license else []
+    lines += ["tags:", *(f"  - {_yaml(tag)}" for tag in dict.fromkeys(tags))]
+    metrics = _metrics(description)
+    if metrics and not description.get(UPDATES):  # the metrics are those before the updates
+        index = _model_index(name or f"{method}, {modality}", description, metrics)
+        lines += ["metrics:", "  - accuracy", *index]
     return "\n".join(["---", *lines, "---"])
 
 
-def _model_index(name: str, description: Mapping[str, Any], figures: Mapping[str, float]) -> list[str]:
-    """The figures for programs."""
+def _model_index(name: str, description: Mapping[str, Any], metrics: Mapping[str, float]) -> list[str]:
     data = _benchmark(description) or "own clips"
     lines = [
         "model-index:",
-        f"  - name: {_quoted(name)}",
+        f"  - name: {_yaml(name)}",
         "    results:",
         "      - task:",
         "          type: video-classification",
         "          name: class-incremental audio-visual video classification",
         "        dataset:",
-        f"          type: {_quoted(data.replace(' ', '-'))}",
-        f"          name: {_quoted(data)}",
+        f"          type: {_yaml(data.replace(' ', '-'))}",
+        f"          name: {_yaml(data)}",
         "          split: test",
         "        metrics:",
     ]
-    for key, value in figures.items():
+    for key, value in metrics.items():
         kind = key if key == "mean_forgetting" else "accuracy"
         lines += [
             f"          - type: {kind}",
-            f"            name: {_quoted(METRICS[key])}",
+            f"            name: {_yaml(METRICS[key])}",
             f"            value: {value:.4f}",
         ]
     return lines
 
 
 def _benchmark(description: Mapping[str, Any]) -> str | None:
-    """The name of its steps; None where they are nobody's but the run's."""
+    """The name of the benchmark; None for a user's own data."""
     name = description.get("data", {}).get("benchmark", "own")
     return None if name == "own" else one_line(name)
 
 
-def _figures(description: Mapping[str, Any]) -> dict[str, float]:
-    """Those of `METRICS` that there are."""
+def _metrics(description: Mapping[str, Any]) -> dict[str, float]:
     metrics = description.get("metrics") or {}
     return {key: metrics[key] for key in METRICS if metrics.get(key) is not None}
 
 
-def _head(method: str, labels: Sequence[str], description: Mapping[str, Any], name: str | None) -> str:
-    senses = SENSES.get(description.get("modality", ""), "its features")
+def _title(method: str, labels: Sequence[str], description: Mapping[str, Any], name: str | None) -> str:
+    inputs = INPUTS.get(description.get("modality", ""), "its features")
     title = name or f"{method}, {description.get('modality', '?')}: {len(labels)} classes"
     return (
-        f"# {title}\n\nSays which of {len(labels)} classes a video clip shows, from {senses}. Taught by `{method}`, a "
-        "method of class-incremental learning: classes came step by step, and more can be taught. Made with avcil."
+        f"# {title}\n\nPredicts which of {len(labels)} classes a video clip shows, from {inputs}. Trained with "
+        f"`{method}`, a method of class-incremental learning: classes were learned step by step, and more can be "
+        "added. Made with avcil."
     )
 
 
-def _use(name: str | None) -> str:
+def _usage(name: str | None) -> str:
     load = f'from_pretrained("{name}")' if name else 'load("this folder")'
     lines = [
-        "## Ask it",
+        "## Usage",
         "",
         "```sh",
         "pip install 'avcil[hub]'" if name else "pip install avcil",
@@ -145,11 +152,11 @@ def _use(name: str | None) -> str:
         "from avcil.inference import Recognizer",
         "",
         f"recognizer = Recognizer.{load}",
-        'recognizer.predict("clip.mp4")  # the likeliest class',
-        'recognizer.answer("clip.mp4").probabilities  # of every class, likeliest first',
+        'recognizer.predict("clip.mp4")  # the most probable class',
+        'recognizer.answer("clip.mp4").probabilities  # of all classes, the most probable first',
         "```",
         "",
-        "It takes any file that FFmpeg reads. `labels.json` holds the classes in the order in which they were learnt.",
+        "Any file that FFmpeg can read is accepted. `labels.json` has the classes in the order of learning.",
     ]
     return "\n".join(lines)
 
@@ -160,80 +167,81 @@ def _data(labels: Sequence[str], description: Mapping[str, Any], learning: Learn
         lines.append(f"- Benchmark: {name}")
     if learning is not None:
         clips, steps = sum(learning.counts.values()), len(learning.steps)
-        lines.append(f"- Learnt from {clips} clips of {len(labels)} classes, which came in {steps} steps")
+        lines.append(f"- Trained on {clips} clips of {len(labels)} classes in {steps} steps")
     if merged := description.get("merged"):
         each = "; ".join(f"{source['clips']} clips of {source['classes']} classes" for source in merged)
-        lines.append(f"- Merged from {len(merged)} models, which had learned: {each}")
+        lines.append(f"- Merged from {len(merged)} models, trained on: {each}")
     sampling = description.get("sampling") or {}
-    words = {
-        "frames": "{} frames of a clip",
-        "short_side": "{} pixels on the shorter side",
-        "sample_rate": "{} Hz",
+    texts = {
+        "frames": "{} frames per clip",
+        "short_side": "{} pixels on the short side",
+        "sample_rate": "audio at {} Hz",
     }
-    read = [text.format(sampling[key]) for key, text in words.items() if sampling.get(key)]
-    lines += [f"- Read as {', '.join(read)}"] if read else []
-    for part, what in (("visual", "Picture"), ("audio", "Sound")):
-        if found := description.get(part):
+    decoding = [text.format(sampling[key]) for key, text in texts.items() if sampling.get(key)]
+    lines += [f"- Sampling: {', '.join(decoding)}"] if decoding else []
+    for modality, title in (("visual", "Visual"), ("audio", "Audio")):
+        if found := description.get(modality):
             encoder, shape = found["encoder"], " x ".join(map(str, found["shape"]))
-            singles = encoder.get("parts") or [encoder]
-            sources = [part.get("options", {}).get("source") for part in singles]
+            sources = [part.get("options", {}).get("source") for part in encoder.get("parts") or [encoder]]
             pinned = [source for source in sources if isinstance(source, str) and "@" in source]
             origin = f" (weights of {', '.join(pinned)})" if pinned else ""
             lines.append(
-                f"- {what}: {shape} numbers by the frozen encoder {encoder.get('name', '?')}{origin}"
+                f"- {title} features: {shape}, from the frozen encoder {encoder.get('name', '?')}{origin}"
             )
     return "\n".join([*lines, "", *_classes(labels, learning)])
 
 
 def _classes(labels: Sequence[str], learning: LearningState | None) -> list[str]:
-    lines = ["| class | clips learnt |", "|---|---|"]
+    lines = ["| class | training clips |", "|---|---|"]
     for label in labels:
         count = "not recorded" if learning is None else str(learning.counts.get(label, 0))
         shown = one_line(label).replace("|", "\\|").replace("<", "&lt;")
         lines.append(f"| {shown} | {count} |")
-    if len(labels) <= LONG:
+    if len(labels) <= MAX_OPEN_CLASSES:
         return lines
     return ["<details>", f"<summary>The {len(labels)} classes</summary>", "", *lines, "", "</details>"]
 
 
-def _metrics(description: Mapping[str, Any]) -> str:
-    figures = _figures(description)
-    if not figures:
+def _metrics_section(description: Mapping[str, Any]) -> str:
+    metrics = _metrics(description)
+    if not metrics:
         return "## Metrics\n\nNone were recorded."
     data = description.get("data", {})
     clips = f"{data['test_clips']} test clips" if "test_clips" in data else "the test clips"
-    said = f"On {clips} of the run that made it, {description['metrics']['classes']} classes:"
-    lines = ["## Metrics", "", said, "", "| metric | value | how it is measured |", "|---|---|---|"]
-    lines += [f"| {METRICS[key]} | {100 * value:.1f} % | {MEANING[key]} |" for key, value in figures.items()]
-    if times := description.get("sittings"):
-        often = "once" if times == 1 else f"{times} times"
-        lines += ["", f"It has learnt or forgotten {often} since; these figures are of before."]
+    text = f"On {clips} of the training run, {description['metrics']['classes']} classes:"
+    lines = ["## Metrics", "", text, "", "| metric | value | definition |", "|---|---|---|"]
+    lines += [
+        f"| {METRICS[key]} | {100 * value:.1f} % | {DEFINITIONS[key]} |" for key, value in metrics.items()
+    ]
+    if updates := description.get(UPDATES):
+        count = "once" if updates == 1 else f"{updates} times"
+        lines += ["", f"The model was updated {count} since; these metrics were measured before."]
     return "\n".join(lines)
 
 
-def _limits(learning: LearningState | None, notes: Sequence[str]) -> str:
+def _limitations(learning: LearningState | None, notes: Sequence[str]) -> str:
     lines = [
-        "## Limits",
+        "## Limitations",
         "",
-        "- It knows these classes only. A clip of another thing gets one of their names; where the method can tell, "
-        "the answer's `in_distribution` says that the clip is like none of them.",
-        "- Its probabilities hold for clips like those that it learnt from. With other cameras, rooms and microphones "
-        "it is less often right than it says.",
+        "- Only these classes can be predicted. For a clip of something else, one of them is predicted; if the method "
+        "has a test for unknown classes, `in_distribution` of the answer is False.",
+        "- Probabilities are calibrated for clips similar to the training clips. With other cameras, rooms and "
+        "microphones the accuracy is lower than the probabilities suggest.",
     ]
     lines += [f"- {note[0].upper()}{note[1:]}." for note in notes]
     if learning is None:
-        lines.append("- It answers, but cannot learn on: what that needs was not saved.")
+        lines.append("- No classes can be added: the files for further learning were not saved.")
     elif learning.exemplars:
         lines.append(
-            f"- It keeps the features of {len(learning.exemplar_ids)} clips that it learnt from, with their names, "
-            "in learning.safetensors and learning.json. Whoever has it has those."
+            f"- learning.safetensors and learning.json contain the features and names of {len(learning.exemplar_ids)} "
+            "training clips."
         )
     else:
         sample = learning.tensors.get("sample.labels")
-        kept = 0 if sample is None else sample.numel()
+        count = 0 if sample is None else sample.numel()
         lines.append(
-            f"- It keeps sums over clips, and the feature vectors of {kept} clips in learning.safetensors."
-            if kept
-            else "- No single clip that it learnt from is kept; sums over clips may be."
+            f"- learning.safetensors contains sums over clips, and the feature vectors of {count} training clips."
+            if count
+            else "- No features of single training clips are stored; sums over clips may be."
         )
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What config.json says of a model besides the model: how features are made, what was measured. Checked here."""
+"""Check the description of a model in config.json: encoders of its features, metrics, history."""
 
 from __future__ import annotations
 
@@ -10,52 +10,52 @@ from avcil.models import checks
 from avcil.models.base import Model
 
 DTYPES = ("float16", "float32")
-LONGEST_TEXT = 1000
+MAX_TEXT = 1000
 OBJECTS = ("data", "metrics", "sampling")
+UPDATES, OLD_UPDATES = "updates", "sittings"
+"""Number of updates of the model after training: the name in config.json, and that in earlier versions."""
 
 
 def check_description(description: Mapping[str, Any], model: Model) -> None:
-    """Refuse a description that does not fit the model; names that are missing are not asked for here.
+    """Check that a description is valid and fits the model. Missing entries are allowed.
 
     Raises:
-        InputError: With the name and what it holds.
+        InputError: An entry is invalid.
     """
     for name in ("method", "modality"):
         value = description.get(name, "")
-        if not isinstance(value, str) or len(value) > LONGEST_TEXT:
-            raise InputError(f"{name} is {value!r:.60}; it must be a text")
+        if not isinstance(value, str) or len(value) > MAX_TEXT:
+            raise InputError(f"{name} is {value!r:.60}; it must be a short string")
     if description.get("modality", model.modality) != model.modality:
         raise InputError(f"modality is {description['modality']!r}, the model's is {model.modality!r}")
     if "dtype" in description:
         checks.choice(description, "dtype", DTYPES)
-    if "sittings" in description:
-        checks.whole_number(description, "sittings")
+    for name in (UPDATES, OLD_UPDATES):
+        if name in description:
+            checks.whole_number(description, name)
     _check_merged(description)
     for name in OBJECTS:
         value = description.get(name)
         if not (value is None or isinstance(value, dict)):
             raise InputError(f"{name} is {value!r:.60}; it must be a JSON object")
-    _check_figures(description)
+    _check_metrics(description)
     widths: Mapping[str, int] = getattr(model, "input_widths", {})
-    for name, form in (("audio", 1), ("visual", 3)):
+    for name, ndim in (("audio", 1), ("visual", 3)):
         if description.get(name) is not None:
-            _check_features(description[name], name, form, widths.get(name))
+            _check_features(description[name], name, ndim, widths.get(name))
         elif name in description and name in widths:
             raise InputError(f"the model needs {name} features, but the description has none")
 
 
-def _check_features(value: Any, name: str, form: int, width: int | None) -> None:
+def _check_features(value: Any, name: str, ndim: int, width: int | None) -> None:
     shape = checks.whole_numbers(value, "shape", least=1)
-    if len(shape) != form or (width is not None and shape[-1] != width):
-        raise InputError(
-            f"{name} features are described with the shape {shape}, the model takes width {width}"
-        )
+    if len(shape) != ndim or (width is not None and shape[-1] != width):
+        raise InputError(f"the shape of {name} features is {shape}, but the model needs width {width}")
     if not isinstance(checks.entry(value, "encoder"), dict):
         raise InputError(f"the encoder of {name} is {value['encoder']!r:.60}; it must be a JSON object")
 
 
 def _check_merged(description: Mapping[str, Any]) -> None:
-    """Refuse a list of merged models that is not as merging writes it."""
     merged = description.get("merged", [])
     if not isinstance(merged, list):
         raise InputError(f"merged is {merged!r:.60}; it must be a list")
@@ -64,13 +64,13 @@ def _check_merged(description: Mapping[str, Any]) -> None:
             checks.whole_number(source, name, most=2**40)
 
 
-def _check_figures(description: Mapping[str, Any]) -> None:
+def _check_metrics(description: Mapping[str, Any]) -> None:
     for name, value in (description.get("metrics") or {}).items():
         if not (value is None or type(value) in (int, float)):
             raise InputError(f"metrics.{name} is {value!r:.60}; it must be a number")
     data = description.get("data") or {}
     benchmark = data.get("benchmark", "")
-    if not isinstance(benchmark, str) or len(benchmark) > LONGEST_TEXT:
-        raise InputError(f"data.benchmark is {benchmark!r:.60}; it must be a text")
+    if not isinstance(benchmark, str) or len(benchmark) > MAX_TEXT:
+        raise InputError(f"data.benchmark is {benchmark!r:.60}; it must be a short string")
     if "test_clips" in data:
         checks.whole_number(data, "test_clips", most=2**40)

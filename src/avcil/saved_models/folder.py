@@ -1,15 +1,13 @@
-"""Models on the disk: safetensors beside JSON, never a pickle.
+"""Save and load models as safetensors and JSON; nothing is pickled.
 
-Any `Model` is saved by its kind, its config and its tensors, and is built again from them. A model's folder is laid
-out as the Hugging Face hub expects it:
+A `Model` is saved as its kind, config and tensors. A model folder has the layout that the Hugging Face Hub expects:
 
     config.json, model.safetensors, labels.json   the model
-    learning.json, learning.safetensors           what learning on needs; a model without them only answers
+    learning.json, learning.safetensors           for further learning; without them a model can only predict
     README.md                                     the model card
 
-A folder is replaced whole: a reader, or a kill, meets the old model or the new one. It may come from anyone: what it
-holds is checked once, when it is loaded, and config.json has a checksum of each file, itself included. They tell of
-damage and of changes by hand; they are no signature.
+A folder is replaced atomically. Its content is untrusted: it is checked when it is loaded, and config.json has
+checksums of all files, which detect damage and manual changes, but are not a signature.
 """
 
 from __future__ import annotations
@@ -29,9 +27,15 @@ from avcil.methods.registry import method_names
 from avcil.models import checks
 from avcil.models.base import Model
 from avcil.nn.network import Network
-from avcil.saved_models import checksums as model_checksums
 from avcil.saved_models.card import model_card
-from avcil.saved_models.description import check_description
+from avcil.saved_models.checksums import (
+    CHECKSUM_KEYS,
+    LEARNING_FILES,
+    WEIGHT_FILES,
+    add_checksums,
+    verify_checksums,
+)
+from avcil.saved_models.description import OLD_UPDATES, UPDATES, check_description
 from avcil.saved_models.learning_state import LearningState, check_learning
 from avcil.utils.files import (
     read_json,
@@ -45,9 +49,9 @@ from avcil.utils.tensor_files import load_tensors
 
 FORMAT, VERSION = "avcil-model", 3
 READ_VERSIONS = (1, 2, 3)
-"""Version 1 held the model alone, without what learning on needs."""
+"""Version 1 has no files for further learning."""
 ONNX_FILE = "model.onnx"
-"""May lie beside a model that was exported into its folder; goes when the model is replaced, as what it says is old."""
+"""A model can be exported into its folder. The file is removed when the model is replaced, because it is outdated."""
 MODEL_FILES = frozenset(
     {
         ONNX_FILE,
@@ -62,22 +66,21 @@ MODEL_FILES = frozenset(
     }
 )
 
-
 BACKGROUND = "(background)"
-"""The label of clips to be rejected: the model learns it as a class, but it is never a prediction."""
+"""The label of clips to be rejected: the model learns it as a class, but never predicts it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SavedModel:
-    """What a model's folder holds."""
+    """The content of a model folder."""
 
     model: Model
     labels: tuple[str, ...]
     """In the order of learning."""
     description: dict[str, Any]
-    """config.json without what builds the model: method, modality, how features are made, metrics."""
+    """Entries of config.json on method, modality, encoders of the features, metrics and history."""
     learning: LearningState | None = None
-    """None: it answers, but does not learn on."""
+    """For further learning; None if the model can only predict."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -85,7 +88,7 @@ class SavedModel:
         return tuple(label for label in self.labels if label != BACKGROUND)
 
     def parts(self, modality: str) -> tuple[Part, ...]:
-        """The encoders that the features of "audio" or "visual" come from; none if it does not use them."""
+        """The encoders of the features of "audio" or "visual"; none if the model does not use the modality."""
         found = self.description.get(modality)
         return parts_of(found["encoder"], found["shape"][-1]) if found else ()
 
@@ -106,13 +109,22 @@ def save_model(
     name: str | None = None,
     license: str | None = None,
 ) -> None:
-    """Write what a user ships; what stood in `folder` is replaced at once, or not at all.
+    """Write a model folder; an existing model is replaced atomically.
 
-    `name` and `license` are for the card of a model that is published. Raises InputError where `folder` holds files
-    that are none of a model's.
+    Args:
+        folder: The folder.
+        model: The model.
+        labels: Its classes.
+        description: Further entries of config.json.
+        learning: For further learning.
+        name: OWNER/NAME on the Hugging Face Hub, for the model card.
+        license: A license identifier, for the model card.
+
+    Raises:
+        InputError: The folder has files that are not part of a model.
     """
     folder = Path(folder)
-    _refuse_foreign(folder)
+    _check_no_other_files(folder)
     part = folder.with_name(f".{folder.name}.new")
     config = {"format": FORMAT, "version": VERSION, "kind": model.kind, "model": model.to_config()}
     config |= dict(description)
@@ -133,17 +145,17 @@ def save_model(
             notes=getattr(model, "notes", ()),
         )
         write_text(part / "README.md", card)
-        write_json(part / "config.json", model_checksums.added(config, part))
+        write_json(part / "config.json", add_checksums(config, part))
 
     replace_folder(folder, part, write)
 
 
-def _refuse_foreign(folder: Path) -> None:
+def _check_no_other_files(folder: Path) -> None:
     if folder.is_dir():
-        foreign = sorted(entry.name for entry in folder.iterdir() if entry.name not in MODEL_FILES)
-        if foreign:
+        others = sorted(entry.name for entry in folder.iterdir() if entry.name not in MODEL_FILES)
+        if others:
             raise InputError(
-                f"{folder} holds {', '.join(foreign[:3])}, which is no part of a model: it is not replaced. "
+                f"{folder} contains {', '.join(others[:3])}, which is not part of a model, so it is not replaced. "
                 "Choose another folder"
             )
     elif folder.exists():
@@ -151,48 +163,51 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def build_model(kind: str, config: dict[str, Any], tensors: dict[str, Tensor]) -> Model:
-    """The model of a kind: the network, or what a closed-form method's file names as its model."""
+    """Build a network, or the model of a closed-form method."""
     if kind == Network.kind:
         return Network.from_config(config, tensors).eval()
     from avcil.methods.base import ClosedFormMethod
     from avcil.methods.registry import method_of_kind
 
-    method = method_of_kind(kind)  # never a path: a model's folder must not name code to be run
+    method = method_of_kind(kind)  # not a path: a model folder must not be able to run code
     if not issubclass(method, ClosedFormMethod):
-        raise InputError(f"method {kind} trains a network: a model of kind {kind!r} is damaged")
+        raise InputError(
+            f"the kind of the model is {kind!r}, but this method trains a network: it is damaged"
+        )
     return method.load_model(config, tensors)
 
 
 def load_model(folder: Path) -> tuple[Model, list[str], dict[str, Any]]:
-    """The model, its class names in order, and its whole config, from a folder that `save_model` wrote.
+    """Load a model without its learning state.
+
+    Returns:
+        The model, its class names in order, and the content of config.json.
 
     Raises:
-        InputError: If a file is missing, damaged, changed after it was written, or does not fit the others.
+        InputError: A file is missing, damaged, changed after it was written, or inconsistent with the others.
     """
     folder = Path(folder)
     config = read_description(folder)
-    with _named(folder / "labels.json"):
+    with _error_prefix(folder / "labels.json"):
         labels = checks.labels(read_json(folder / "labels.json"))
     tensors = load_tensors(folder / "model.safetensors")
-    with _named(f"{folder}: config.json and model.safetensors do not fit each other"):
+    with _error_prefix(f"{folder}: config.json and model.safetensors do not fit each other"):
         checks.finite(tensors)
         kind = checks.entry(config, "kind")
         if not isinstance(kind, str):
-            raise InputError(f"kind is {kind!r:.60}; it must be a text")
-        model = _built(kind, checks.entry(config, "model"), tensors)
+            raise InputError(f"kind is {kind!r:.60}; it must be a string")
+        model = _build(kind, checks.entry(config, "model"), tensors)
         check_description(config, model)
     if model.classes != len(labels):
-        raise InputError(
-            f"{folder}: the model knows {model.classes} classes, labels.json names {len(labels)}"
-        )
-    model_checksums.compare(config, folder, model_checksums.MODEL)
+        raise InputError(f"{folder}: the model has {model.classes} classes, labels.json has {len(labels)}")
+    verify_checksums(config, folder, WEIGHT_FILES)
     return model, labels, config
 
 
-def _built(kind: str, config: Any, tensors: dict[str, Tensor]) -> Model:
+def _build(kind: str, config: Any, tensors: dict[str, Tensor]) -> Model:
     if kind == Network.kind or kind in method_names():
         return build_model(kind, config, tensors)
-    try:  # a method of the user's own, whose code may meet anything in a file that is not its own
+    try:  # a method of the user may not check the content of files
         return build_model(kind, config, tensors)
     except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         if isinstance(error, InputError):
@@ -201,16 +216,20 @@ def _built(kind: str, config: Any, tensors: dict[str, Tensor]) -> Model:
 
 
 @contextlib.contextmanager
-def _named(where: Path | str) -> Iterator[None]:
+def _error_prefix(prefix: Path | str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        said = str(error)
-        raise InputError(said if said.startswith(str(where)) else f"{where}: {said}") from error
+        text = str(error)
+        raise InputError(text if text.startswith(str(prefix)) else f"{prefix}: {text}") from error
 
 
 def load_saved(folder: Path) -> SavedModel:
-    """Everything that `save_model` wrote."""
+    """Load a model folder with its learning state.
+
+    Raises:
+        InputError: A file is missing, damaged, changed after it was written, or inconsistent with the others.
+    """
     folder = Path(folder)
     settle_folder(folder)
     model, labels, config = load_model(folder)
@@ -219,26 +238,28 @@ def load_saved(folder: Path) -> SavedModel:
     if file.exists():
         tensors = load_tensors(folder / "learning.safetensors")
         learning = LearningState.from_dict(read_json(file), tensors, str(file))
-        with _named(file):
+        with _error_prefix(file):
             check_learning(learning, labels, model)
-        model_checksums.compare(config, folder, model_checksums.LEARNING)
-    inner = ("format", "version", "kind", "model", *model_checksums.NAMES)
-    description = {name: value for name, value in config.items() if name not in inner}
+        verify_checksums(config, folder, LEARNING_FILES)
+    other = ("format", "version", "kind", "model", *CHECKSUM_KEYS)
+    description = {name: value for name, value in config.items() if name not in other}
+    if OLD_UPDATES in description:
+        description[UPDATES] = description.pop(OLD_UPDATES)
     return SavedModel(model=model, labels=tuple(labels), description=description, learning=learning)
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """The content of a model's config.json; InputError if it is none, or of a version that cannot be read."""
+    """The content of a model's config.json; InputError if it is invalid or has an unknown version."""
     if not (folder / "config.json").exists():
         raise InputError(
-            f"{folder} holds no model (no config.json). Give a run directory of a finished run, or its model/"
+            f"{folder} is not a model folder (no config.json). Give the directory of a finished run, or its model/"
         )
     config = read_json(folder / "config.json")
     if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise InputError(f"{folder / 'config.json'} does not describe an avcil model")
+        raise InputError(f"{folder / 'config.json'} is not the config of an avcil model")
     if type(config.get("version")) is not int or config["version"] not in READ_VERSIONS:
         raise InputError(
-            f"{folder} was written in format version {config.get('version')!r:.40}; this avcil reads version "
-            f"{', '.join(map(str, READ_VERSIONS))}. Install the avcil that wrote it, or a newer one"
+            f"{folder} has format version {config.get('version')!r:.40}; this version of avcil reads "
+            f"{', '.join(map(str, READ_VERSIONS))}. Install the version of avcil that wrote it, or a newer one"
         )
     return config

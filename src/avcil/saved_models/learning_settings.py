@@ -1,4 +1,4 @@
-"""The settings on which the result of one training step depends, in a run as in an update of a saved model."""
+"""The settings that determine the result of one training step, in a run or in an update of a saved model."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ SELECTIONS = ("best", "last")
 
 @dataclass(frozen=True, kw_only=True)
 class LearningSettings:
-    """How a model was trained. The names are those in config.json of a run and in learning.json of a model."""
+    """How a model was trained. The names are the keys in config.json of a run and in learning.json of a model."""
 
     method: str
-    """A method's name, or the Python file that defines it."""
+    """Name of the method, or the Python file that defines it."""
     method_options: Mapping[str, Any]
     modality: Modality
     seed: int
     memory: int | None = None
-    """Exemplars in total; at most one of this and `memory_per_class` is given."""
+    """Total number of exemplars; at most one of this and `memory_per_class` is given."""
     memory_per_class: int | None = None
-    """Exemplars of each class."""
+    """Number of exemplars per class."""
     epochs: int
     batch_size: int
     exemplar_batch_size: int
@@ -39,18 +39,18 @@ class LearningSettings:
     weight_decay: float
     precision: str | None = None
     selection: str
-    """Which epoch's weights a step ends with: "best" or "last"."""
+    """The epoch whose weights are used at the end of a step: "best" or "last"."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as JSON."""
+        """As JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> LearningSettings:
-        """The settings that `to_dict` gave, each checked; other entries are left alone.
+        """Inverse of `to_dict`; other entries are ignored.
 
         Raises:
-            InputError: A setting is missing or has a value that training does not take.
+            InputError: A setting is missing or invalid.
         """
         checks.choice(value, "modality", MODALITIES)
         checks.choice(value, "selection", SELECTIONS)
@@ -72,21 +72,21 @@ class LearningSettings:
         return cls(**checked)
 
     def for_update(self) -> LearningSettings:
-        """The settings of a further step: it ends with its last epoch, since a model keeps no validation clips."""
+        """The settings of an update, which ends with its last epoch, because a model has no validation clips."""
         return replace(self, selection="last")
 
     def options(self, method_class: type[Method]) -> Any:
-        """The method's options, checked."""
+        """The options of the method, checked."""
         return parse_options(method_class, self.method_options, name=self.method)
 
     def new_memory(self, classes: int) -> ExemplarMemory:
-        """An empty exemplar memory for so many classes.
+        """An empty exemplar memory for a number of classes.
 
         Raises:
-            InputError: The settings give no size, or one that is too small for the classes.
+            InputError: The settings have no size, or one that is too small for the classes.
         """
         if (self.memory is None) == (self.memory_per_class is None):
-            raise InputError("the settings must give one of memory and memory_per_class")
+            raise InputError("the settings must have one of memory and memory_per_class")
         memory = ExemplarMemory(total=self.memory, per_class=self.memory_per_class)
         memory.quota(classes)
         return memory

@@ -1,7 +1,7 @@
-"""What a saved model needs, besides itself, to learn on: how it was taught, and what of the past it leans on.
+"""What a saved model needs for further learning, in addition to the model: settings, and statistics or exemplars.
 
-Closed form: the statistics, which hold every clip ever seen. Rehearsal: the exemplars' features, E clips with sound
-(E, Da) and picture (E, T, S, Dv). A teacher is the model itself, so nothing is kept for it.
+A closed-form method stores statistics of all clips. A rehearsal method stores the features of its E exemplars, audio
+(E, Da) and visual (E, T, S, Dv). The teacher of a distillation method is the model itself.
 
     learning.json         settings, steps, counts, exemplar ids by class
     learning.safetensors  the tensors
@@ -23,25 +23,25 @@ from avcil.saved_models.learning_settings import LearningSettings
 
 @dataclass(frozen=True, kw_only=True)
 class LearningState:
-    """Never changed in place: learning makes a new one."""
+    """Immutable: learning creates a new state."""
 
     settings: LearningSettings
     steps: tuple[tuple[str, ...], ...]
-    """The classes in the order in which they were learnt, step by step."""
+    """The classes of each step."""
     counts: Mapping[str, int]
-    """Clips learnt of each class."""
+    """Number of learned clips by class."""
     exemplars: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Ids of the clips kept, by class, in the order of their choice."""
+    """Ids of the exemplars by class, in the order of selection."""
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
-    """Statistics; or "exemplars.audio" and "exemplars.visual", a row an id of `exemplar_ids`."""
+    """Statistics; or "exemplars.audio" and "exemplars.visual", one row for each id of `exemplar_ids`."""
 
     @property
     def exemplar_ids(self) -> list[str]:
-        """Ids of all clips kept, each once: herding may choose a clip twice."""
+        """Unique ids of the exemplars; herding can select a clip twice."""
         return list(dict.fromkeys(clip_id for ids in self.exemplars.values() for clip_id in ids))
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the tensors, as JSON."""
+        """As JSON, without tensors."""
         return {
             "settings": self.settings.to_dict(),
             "steps": [list(step) for step in self.steps],
@@ -51,68 +51,63 @@ class LearningState:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str) -> LearningState:
-        """What `to_dict` wrote; InputError naming `where` if it is something else."""
+        """Inverse of `to_dict`; InputError with the file name `where` for an invalid value."""
         try:
             checks.finite(tensors)
-            counts, exemplars = _object(value, "counts"), _object(value, "exemplars")
+            counts, exemplars = _typed(value, "counts", dict), _typed(value, "exemplars", dict)
             return cls(
-                settings=LearningSettings.from_dict(_object(value, "settings")),
-                steps=tuple(tuple(checks.labels(step)) for step in _lists(value, "steps")),
+                settings=LearningSettings.from_dict(_typed(value, "settings", dict)),
+                steps=tuple(tuple(checks.labels(step)) for step in _typed(value, "steps", list)),
                 counts={label: checks.whole_number(counts, label, most=2**40) for label in counts},
-                exemplars={label: tuple(_texts(exemplars, label)) for label in exemplars},
+                exemplars={label: tuple(_strings(exemplars, label)) for label in exemplars},
                 tensors=dict(tensors),
             )
         except InputError as error:
             raise InputError(
-                f"{where} is damaged ({error}). The model still answers without it: "
-                "remove that file to use it so, or take the model from where it came"
+                f"{where} is damaged ({error}). The model can predict without it: remove the file to use the model so, "
+                "or copy the model again from its source"
             ) from None
 
 
-def _object(holder: Any, name: str) -> dict[str, Any]:
+def _typed(holder: Any, name: str, kind: type) -> Any:
     value = checks.entry(holder, name)
-    if not isinstance(value, dict):
-        raise InputError(f"{name} is {value!r:.60}; it must be a JSON object")
+    if not isinstance(value, kind):
+        expected = "a JSON object" if kind is dict else "a list"
+        raise InputError(f"{name} is {value!r:.60}; it must be {expected}")
     return value
 
 
-def _lists(holder: Any, name: str) -> list[Any]:
-    value = checks.entry(holder, name)
-    if not isinstance(value, list):
-        raise InputError(f"{name} is {value!r:.60}; it must be a list")
-    return value
-
-
-def _texts(holder: Any, name: str) -> list[str]:
-    values = _lists(holder, name)
+def _strings(holder: Any, name: str) -> list[str]:
+    values: list[str] = _typed(holder, name, list)
     if not all(isinstance(text, str) and text for text in values):
-        raise InputError(f"{name} is {values!r:.60}; it must be a list of texts")
+        raise InputError(f"{name} is {values!r:.60}; it must be a list of strings")
     return values
 
 
 def check_learning(state: LearningState, labels: Sequence[str], model: Model) -> None:
-    """Refuse a state that does not fit the model: other classes, another modality, exemplars of another form.
+    """Check that a state has the classes and the modality of the model, and exemplars of the right shapes.
 
     Raises:
-        InputError: With what does not fit.
+        InputError: It does not fit the model.
     """
     if state.settings.modality != model.modality:
         raise InputError(f"its modality is {state.settings.modality!r}, the model's {model.modality!r}")
     if sorted(label for step in state.steps for label in step) != sorted(labels):
-        raise InputError("its steps hold other classes than labels.json, or one twice")
+        raise InputError("its steps have other classes than labels.json, or a class twice")
     for name, holder in (("counts", state.counts), ("exemplars", state.exemplars)):
         if other := set(holder) - set(labels):
-            raise InputError(f"{name} has the class {min(other)!r:.60}, which labels.json lacks")
+            raise InputError(f"{name} has the class {min(other)!r:.60}, which is not in labels.json")
     if set(state.counts) != set(labels):
         raise InputError("counts lacks a class of labels.json")
-    ids, kept = state.exemplar_ids, {n: t for n, t in state.tensors.items() if n.startswith("exemplars.")}
+    prefix = "exemplars."
+    ids, stored = state.exemplar_ids, {n: t for n, t in state.tensors.items() if n.startswith(prefix)}
     widths = getattr(model, "input_widths", {})
-    if ids and kept.keys() != {f"exemplars.{name}" for name in widths}:
-        raise InputError(f"it names {len(ids)} exemplars, but has the tensors {', '.join(kept) or 'none'}")
-    for name, tensor in kept.items():
-        form = {"exemplars.audio": 2, "exemplars.visual": 4}.get(name)
-        right = tensor.ndim == form and tensor.is_floating_point() and len(tensor) == len(ids)
-        if not right or tensor.shape[-1] != widths.get(name.removeprefix("exemplars.")):
+    if ids and stored.keys() != {prefix + name for name in widths}:
+        raise InputError(f"it has ids of {len(ids)} exemplars, but the tensors {', '.join(stored) or 'none'}")
+    for name, tensor in stored.items():
+        ndim = {"exemplars.audio": 2, "exemplars.visual": 4}.get(name)
+        fits = tensor.ndim == ndim and tensor.is_floating_point() and len(tensor) == len(ids)
+        if not fits or tensor.shape[-1] != widths.get(name.removeprefix(prefix)):
             raise InputError(
-                f"it names {len(ids)} exemplars; the tensor {name} has shape {tuple(tensor.shape)}"
+                f"it has ids of {len(ids)} exemplars, but the tensor {name} has the shape {tuple(tensor.shape)}"
             )

@@ -56,7 +56,7 @@ def claimed(config: TrainConfig) -> Iterator[FeatureStore]:
     load_method(config.method)
     store = FeatureStore(config.features)
     directory = RunDirectory(config.out, is_writer=ProcessGroup.from_environment(config.device).is_first)
-    directory.refuse_foreign()
+    directory.check_no_other_files()
     with directory.lock():
         yield store
 
@@ -191,7 +191,7 @@ class Run:
         if self.plan is not None:
             self.data.budget, self.data.scratch = self.plan.budget(self.config.out), self.config.out
         progress = self.directory.load_progress(index)
-        self.directory.cut_log(progress.log_bytes if progress else log_bytes)
+        self.directory.truncate_log(progress.log_bytes if progress else log_bytes)
         self.watch.start(progress.seconds_by_part if progress else {})
         validation = self._validation(index)
         tracking.catch_up(self._history)
