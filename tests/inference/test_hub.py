@@ -127,8 +127,8 @@ def test_names_and_the_extra(monkeypatch):
 # -- the card ----------------------------------------------------------------------------------------------------
 
 
-def test_figures_of_the_card(taught):
-    """The hub's own reader finds the run's figures, each under a name and a type."""
+def test_metrics_of_the_card(taught):
+    """The hub's library finds the metrics of the run, each with a name and a type."""
     card = ModelCard.load(taught / "av" / "model" / "README.md")
     results = json.loads((taught / "av" / "results.json").read_text())
     found = {result.metric_name: result for result in card.data.eval_results}
@@ -141,13 +141,13 @@ def test_figures_of_the_card(taught):
     assert card.data.metrics == ["accuracy"]
     assert {"audio-visual", "av-cil"} <= set(card.data.tags)
     assert "8 test clips" in card.text
-    assert "Learnt from 12 clips of 4 classes, which came in 2 steps" in card.text
-    assert "keeps the features of 8 clips that it learnt from, with their names" in card.text
+    assert "Trained on 12 clips of 4 classes in 2 steps" in card.text
+    assert "contain the features and names of 8 training clips" in card.text
     assert '| dog, "big" | 3 |' in card.text
 
 
-def test_a_card_is_valid_whatever_the_names(tmp_path):
-    """Quotes, colons, emoji and a method's path cannot break its head, nor tell where a file lies."""
+def test_a_card_is_valid_with_any_names(tmp_path):
+    """Quotes, colons and emoji are escaped, and the path of a method file is not shown."""
     description = {
         "method": "/home/someone/secret/my_own.py",
         "modality": "audio",
@@ -163,17 +163,17 @@ def test_a_card_is_valid_whatever_the_names(tmp_path):
     assert "\\| &lt;b>" in text
 
 
-def test_figures_from_before_a_sitting_are_no_claim(taught):
-    """After learning on, figures stand in the text as older ones, and are given to no program."""
+def test_metrics_from_before_an_update(taught):
+    """After an update, metrics are marked as older in the text and are not in the metadata."""
     description = Recognizer.load(taught / "av").description
-    card = ModelCard(model_card("network", ["a"], description | {"sittings": 1}, None))
+    card = ModelCard(model_card("network", ["a"], description | {"updates": 1}, None))
     assert card.data.eval_results is None
     assert card.data.metrics is None
-    assert "It has learnt or forgotten once since; these figures are of before." in card.text
+    assert "The model was updated once since; these metrics were measured before." in card.text
 
 
-def test_an_exported_file_goes_with_the_model_that_it_says(taught, tmp_path):
-    """A model's folder may hold model.onnx; saved over, it has none, as it would speak for the old model."""
+def test_an_exported_file_is_removed_with_its_model(taught, tmp_path):
+    """A model folder can contain model.onnx; it is removed when another model is saved there."""
     recognizer = Recognizer.load(taught / "av")
     recognizer.save(tmp_path / "model")
     recognizer.export_onnx(tmp_path / "model")

@@ -162,10 +162,10 @@ def model_with(taught: Path, folder: Path, what: str) -> Path:
 @pytest.mark.parametrize(
     ("what", "said"),
     [
-        ("newer version", "version 99; this avcil reads version 1"),
-        ("another format", "does not describe an avcil model"),
+        ("newer version", "version 99; this version of avcil reads 1"),
+        ("another format", "is not the config of an avcil model"),
         ("kind that names a file", "come from no method of avcil"),
-        ("fewer labels", "knows 4 classes, labels.json names 2"),
+        ("fewer labels", "has 4 classes, labels.json has 2"),
         ("labels twice", "each once"),
         ("labels no list", "each once"),
         ("other tensors", "do not fit each other"),
@@ -194,5 +194,5 @@ def test_unfinished_run(left, taught, tmp_path):
         Recognizer.load(run)
     with pytest.raises(InputError, match="there is no folder"):
         Recognizer.load(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="holds no model"):
+    with pytest.raises(InputError, match="is not a model folder"):
         Recognizer.load(tmp_path)

@@ -360,3 +360,13 @@ def test_the_encoder_must_make_what_the_model_takes() -> None:
         ClipReader(description, modality="audio")
     with pytest.raises(InputError, match="'audio' is missing"):
         ClipReader({"dtype": "float16"}, modality="audio")
+
+
+def test_the_number_of_updates_of_earlier_versions_is_read(copy: Callable[[str], Path]) -> None:
+    """It was called `sittings` in config.json."""
+    folder = copy("blade")
+    change(folder / "config.json", "sittings", 3)
+    assert load_saved(folder).description["updates"] == 3
+    change(folder / "config.json", "sittings", "3")
+    with pytest.raises(InputError, match="sittings"):
+        load_saved(folder)

@@ -69,7 +69,7 @@ def learn(
     found, problems = read_features(features_of, clips, state, tell)
     if not found:
         raise nothing_usable(len(clips), problems)
-    new_clips = _new_clips(state, found, labels, sitting=int(state.description.get("sittings", 0)) + 1)
+    new_clips = _new_clips(state, found, labels, sitting=int(state.description.get("updates", 0)) + 1)
     read = time.monotonic()
     epochs, done = 1 if closed_form_like(learning) else learning.settings.epochs, 0
     tell("learning", 0, epochs)
@@ -91,7 +91,7 @@ def learn(
         seconds_reading=read - began,
         seconds_learning=time.monotonic() - read,
     )
-    description = {**state.description, "sittings": int(state.description.get("sittings", 0)) + 1}
+    description = {**state.description, "updates": int(state.description.get("updates", 0)) + 1}
     labels_after = (*state.labels, *new)
     return SavedModel(model=model, labels=labels_after, description=description, learning=after), report
 
@@ -257,7 +257,7 @@ def _solved(state: SavedModel, learning: LearningState, method: Any, counts: dic
     steps = (tuple(label for label in step if label in counts) for step in learning.steps)
     after = replace(learning, steps=tuple(filter(None, steps)), counts=counts, tensors=method.tensors())
     labels = tuple(label for label in state.labels if label in counts)
-    description = {**state.description, "sittings": int(state.description.get("sittings", 0)) + 1}
+    description = {**state.description, "updates": int(state.description.get("updates", 0)) + 1}
     return SavedModel(model=model, labels=labels, description=description, learning=after)
 
 

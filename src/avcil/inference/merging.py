@@ -155,8 +155,8 @@ def _description(state: SavedModel, other: SavedModel) -> dict[str, Any]:
     """The first model's, without measurements, which neither model's would be right for; and what was merged."""
     merged = [entry for one in (state, other) for entry in _sources(one)]
     kept = {name: value for name, value in state.description.items() if name not in ("metrics", "data")}
-    sittings = sum(int(one.description.get("sittings", 0)) for one in (state, other))
-    return {**kept, "sittings": sittings + 1, "merged": merged}
+    sittings = sum(int(one.description.get("updates", 0)) for one in (state, other))
+    return {**kept, "updates": sittings + 1, "merged": merged}
 
 
 def _sources(state: SavedModel) -> list[dict[str, Any]]:
