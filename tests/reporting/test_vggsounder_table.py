@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from avcil.errors import InputError
 from avcil.reporting.vggsounder_table import scores, vggsounder_table
-from avcil.runs.multi_label import Share, multi_label_score
-from avcil.runs.run_files import Prediction, read_run
+from avcil.runs.multi_label import Proportion, multi_label_score
+from avcil.runs.run_files import ClipPrediction, read_run
 
 CLASSES = ("cat", "dog", "bell")
 SAID = [  # clip, label, prediction
@@ -24,7 +24,7 @@ SAID = [  # clip, label, prediction
     ("e", "bell", "cat"),
 ]
 PREDICTIONS = [
-    Prediction(clip_id=clip, label=label, predicted=said, probability=0.5) for clip, label, said in SAID
+    ClipPrediction(clip_id=clip, label=label, predicted=said, probability=0.5) for clip, label, said in SAID
 ]
 ANNOTATIONS = {
     "a": {"cat": ("audible", "visible")},
@@ -37,13 +37,16 @@ ANNOTATIONS = {
 def test_score_of_an_example() -> None:
     """Counted by hand: e is not annotated; the labels of c and d are not confirmed; of d, no class is known."""
     score = multi_label_score(PREDICTIONS, ANNOTATIONS, CLASSES)
-    assert score.annotated == Share(count=4, clips=5)
-    assert score.confirmed == Share(count=2, clips=4)
-    assert score.attainable == Share(count=3, clips=4)
-    assert score.single_label == Share(count=2, clips=4)
-    assert score.multi_label == Share(count=3, clips=4)
-    assert score.confirmed_single_label == Share(count=1, clips=2)
-    assert score.by_modality == {"audible": Share(count=3, clips=3), "visible": Share(count=1, clips=3)}
+    assert score.annotated == Proportion(count=4, clips=5)
+    assert score.confirmed == Proportion(count=2, clips=4)
+    assert score.attainable == Proportion(count=3, clips=4)
+    assert score.single_label == Proportion(count=2, clips=4)
+    assert score.multi_label == Proportion(count=3, clips=4)
+    assert score.confirmed_single_label == Proportion(count=1, clips=2)
+    assert score.by_modality == {
+        "audible": Proportion(count=3, clips=3),
+        "visible": Proportion(count=1, clips=3),
+    }
     assert multi_label_score(PREDICTIONS, {}, CLASSES).multi_label.fraction is None
 
 
@@ -51,7 +54,7 @@ def test_score_of_an_example() -> None:
 def test_with_the_label_alone_both_accuracies_agree(pairs: list[tuple[str, str]]) -> None:
     """More labels can only add correct predictions."""
     predictions = [
-        Prediction(clip_id=str(i), label=label, predicted=said, probability=1.0)
+        ClipPrediction(clip_id=str(i), label=label, predicted=said, probability=1.0)
         for i, (label, said) in enumerate(pairs)
     ]
     same = {p.clip_id: {p.label: ("audible",)} for p in predictions}
@@ -60,7 +63,7 @@ def test_with_the_label_alone_both_accuracies_agree(pairs: list[tuple[str, str]]
         score.multi_label
         == score.single_label
         == score.confirmed_single_label
-        == score.by_modality.get("audible", Share(count=0, clips=0))
+        == score.by_modality.get("audible", Proportion(count=0, clips=0))
     )
     more = {clip_id: labels | {"dog": ("visible",)} for clip_id, labels in same.items()}
     assert multi_label_score(predictions, more, CLASSES).multi_label.count >= score.multi_label.count

@@ -1,4 +1,4 @@
-"""Runs of VS100-CI, evaluated with the labels of VGGSounder: a table for people, and all values."""
+"""Runs of VS100-CI, evaluated with the labels of VGGSounder: a text table, and all values for JSON."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 from avcil.datasets.vggsounder import Annotations
 from avcil.errors import InputError
-from avcil.reporting.table import percent
-from avcil.runs.groups import group_runs
-from avcil.runs.multi_label import MultiLabelScore, Share, multi_label_score
+from avcil.reporting.table import mean_std_text
+from avcil.runs.groups import MeanStd, group_runs
+from avcil.runs.multi_label import MultiLabelScore, Proportion, multi_label_score
 from avcil.runs.run_files import RunRecord
 from avcil.utils.text_table import text_table
 
 BENCHMARK = "vs100-ci"
-COLUMNS: dict[str, Callable[[MultiLabelScore], Share | None]] = {
+COLUMNS: dict[str, Callable[[MultiLabelScore], Proportion | None]] = {
     "single label": lambda score: score.single_label,
     "multi-label": lambda score: score.multi_label,
     "attainable": lambda score: score.attainable,
@@ -27,7 +27,7 @@ LEGEND = """\
 Accuracy in %, after the last step, on the annotated test clips
   single label   the prediction is the label of the benchmark
   multi-label    the prediction is one of the annotated classes
-  attainable     clips with an annotated class that the model knows: the largest possible multi-label accuracy
+  attainable     clips with an annotated class that the model has: the maximum multi-label accuracy
   audible        multi-label, with audible classes alone, on clips that have any
   visible        multi-label, with visible classes alone, on clips that have any
   confirmed      single label, on clips whose label is one of the annotated classes"""
@@ -59,7 +59,7 @@ def scores(run: RunRecord, annotations: Annotations) -> list[MultiLabelScore]:
 
 
 def vggsounder_table(runs: Sequence[RunRecord], annotations: Annotations) -> str:
-    """A table of runs, averaged over seeds; raises InputError as `scores`."""
+    """A table of runs, averaged over seeds; InputError as for `scores`."""
     last = {run.folder: scores(run, annotations)[-1] for run in runs}
     header = ["method", "modality", "seeds", "annotated clips", "label confirmed", *COLUMNS]
     rows = []
@@ -70,24 +70,22 @@ def vggsounder_table(runs: Sequence[RunRecord], annotations: Annotations) -> str
                 f"the runs of {group.label} have different test clips; give runs on the same feature store"
             )
         annotated, confirmed = counts.pop()
-        figures = [percent(group.spread(_value(last, column))) for column in COLUMNS.values()]
+        cells = [_cell([column(last[run.folder]) for run in group.runs]) for column in COLUMNS.values()]
         method = f"{group.method} ({group.difference})" if group.difference else group.method
-        rows.append([method, group.modality, len(group.runs), annotated, confirmed, *figures])
+        rows.append([method, group.modality, len(group.runs), annotated, confirmed, *cells])
     return f"{text_table(rows, header, names=2, rule=True)}\n\n{LEGEND}"
 
 
-def _value(
-    scores: dict[Any, MultiLabelScore], column: Callable[[MultiLabelScore], Share | None]
-) -> Callable[[RunRecord], float | None]:
-    def value(run: RunRecord) -> float | None:
-        share = column(scores[run.folder])
-        return None if share is None else share.fraction
-
-    return value
+def _cell(proportions: Sequence[Proportion | None]) -> str:
+    """Mean and standard deviation in percent; a dash if the value is undefined for a run."""
+    values = [None if each is None else each.fraction for each in proportions]
+    return mean_std_text(
+        None if None in values else MeanStd.of([value for value in values if value is not None])
+    )
 
 
 def vggsounder_values(runs: Sequence[RunRecord], annotations: Annotations) -> list[dict[str, Any]]:
-    """The counts of each run after each step, for JSON; raises InputError as `scores`."""
+    """The counts of each run after each step, for JSON; InputError as for `scores`."""
     return [
         {
             "run": str(run.folder),

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from avcil.runs.run_files import Prediction
+from avcil.runs.run_files import ClipPrediction
 
 
 @dataclass(frozen=True, kw_only=True)
-class Share:
-    """How many clips something holds for."""
+class Proportion:
+    """The number of clips with a property, of all clips."""
 
     count: int
     clips: int
@@ -29,25 +29,25 @@ class Share:
 class MultiLabelScore:
     """The predictions for the annotated test clips after one step."""
 
-    annotated: Share
+    annotated: Proportion
     """Test clips with annotations, of all test clips."""
-    confirmed: Share
+    confirmed: Proportion
     """Annotated clips whose label in the benchmark is one of their annotated classes."""
-    attainable: Share
+    attainable: Proportion
     """Annotated clips with an annotated class that the model knows: the largest possible multi-label accuracy."""
-    single_label: Share
+    single_label: Proportion
     """Annotated clips for which the label of the benchmark is predicted."""
-    multi_label: Share
+    multi_label: Proportion
     """Annotated clips for which one of their annotated classes is predicted."""
-    confirmed_single_label: Share
+    confirmed_single_label: Proportion
     """`single_label` of the confirmed clips alone."""
-    by_modality: Mapping[str, Share]
+    by_modality: Mapping[str, Proportion]
     """`multi_label` by modality ("audible", "visible"): of the clips with a class annotated so, how many predictions
     are such a class."""
 
 
 def multi_label_score(
-    predictions: Sequence[Prediction],
+    predictions: Sequence[ClipPrediction],
     annotations: Mapping[str, Mapping[str, Collection[str]]],
     classes: Collection[str],
 ) -> MultiLabelScore:
@@ -58,23 +58,23 @@ def multi_label_score(
         annotations: For each annotated clip, its classes with their modalities.
         classes: The classes that the model knows.
 
-    >>> said = [Prediction(clip_id="a", label="dog", predicted="cat", probability=0.5)]
-    >>> multi_label_score(said, {"a": {"cat": ["audible"]}}, ["cat", "dog"]).multi_label
-    Share(count=1, clips=1)
+    >>> predictions = [ClipPrediction(clip_id="a", label="dog", predicted="cat", probability=0.5)]
+    >>> multi_label_score(predictions, {"a": {"cat": ["audible"]}}, ["cat", "dog"]).multi_label
+    Proportion(count=1, clips=1)
     """
     annotated = [(p, annotations[p.clip_id]) for p in predictions if p.clip_id in annotations]
     confirmed = [p for p, labels in annotated if p.label in labels]
     modalities = sorted({m for _, labels in annotated for kinds in labels.values() for m in kinds})
     known = set(classes)
     return MultiLabelScore(
-        annotated=Share(count=len(annotated), clips=len(predictions)),
-        confirmed=Share(count=len(confirmed), clips=len(annotated)),
-        attainable=_share([not known.isdisjoint(labels) for _, labels in annotated]),
-        single_label=_share([p.predicted == p.label for p, _ in annotated]),
-        multi_label=_share([p.predicted in labels for p, labels in annotated]),
-        confirmed_single_label=_share([p.predicted == p.label for p in confirmed]),
+        annotated=Proportion(count=len(annotated), clips=len(predictions)),
+        confirmed=Proportion(count=len(confirmed), clips=len(annotated)),
+        attainable=_proportion([not known.isdisjoint(labels) for _, labels in annotated]),
+        single_label=_proportion([p.predicted == p.label for p, _ in annotated]),
+        multi_label=_proportion([p.predicted in labels for p, labels in annotated]),
+        confirmed_single_label=_proportion([p.predicted == p.label for p in confirmed]),
         by_modality={
-            modality: _share(
+            modality: _proportion(
                 [
                     modality in labels.get(p.predicted, ())
                     for p, labels in annotated
@@ -86,5 +86,5 @@ def multi_label_score(
     )
 
 
-def _share(holds: Sequence[bool]) -> Share:
-    return Share(count=sum(holds), clips=len(holds))
+def _proportion(holds: Sequence[bool]) -> Proportion:
+    return Proportion(count=sum(holds), clips=len(holds))
