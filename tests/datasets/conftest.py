@@ -19,16 +19,17 @@ from avcil.media import write_video
 
 @pytest.fixture(scope="module")
 def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """clip.mp4 and whole.mp4, a 10 s clip and a 45 s video; silent.mp4; truncated.mkv, damaged.mp4 and empty.mp4."""
+    """A 10 s clip and a 45 s video, with truncated copies; a silent, a damaged and an empty file."""
     folder = tmp_path_factory.mktemp("media")
     rng = np.random.default_rng(0)
     for name, seconds, has_sound in (("clip", 10, True), ("whole", 45, True), ("silent", 10, False)):
         frames = rng.integers(0, 255, (seconds, 16, 16, 3), dtype=np.uint8)
         sound = rng.standard_normal(8000 * seconds).astype(np.float32) * 0.1 if has_sound else None
         write_video(folder / f"{name}.mp4", frames, 1.0, sound=sound, sample_rate=8000 if has_sound else None)
-    remux(folder / "clip.mp4", folder / "truncated.mkv")
-    data = (folder / "truncated.mkv").read_bytes()
-    (folder / "truncated.mkv").write_bytes(data[: len(data) // 2])
+    for source, name, part in (("clip", "truncated", 0.5), ("clip", "nearly", 0.6), ("whole", "half", 0.5)):
+        remux(folder / f"{source}.mp4", folder / f"{name}.mkv")
+        data = (folder / f"{name}.mkv").read_bytes()
+        (folder / f"{name}.mkv").write_bytes(data[: round(part * len(data))])
     (folder / "damaged.mp4").write_bytes((folder / "clip.mp4").read_bytes()[:500])
     (folder / "empty.mp4").touch()
     return folder

@@ -54,6 +54,7 @@ def test_from_videos_to_a_trained_model(videos: Path, tmp_path: Path, avcil, cap
     assert missing.keys() == {MISSING, DAMAGED}
     assert missing[MISSING] == ("Cat", "train", "no file")
     assert f"{DAMAGED}_000030_000040.mp4" in (tmp_path / "clips.problems.csv").read_text()
+    assert not (tmp_path / "clips.remarks.csv").exists()
     encoders = ["--visual", "patch-motion", "--audio", "log-mel"]
     assert avcil("extract", listed, "--out", store, *encoders) == 0
     train = ["train", store, "--benchmark", "ks-ci", "--classes-per-step", 1, "--method", "ncm", "--out", run]

@@ -110,6 +110,22 @@ def test_clips_are_parts_of_whole_videos_if_their_times_are_known(benchmark, pla
     assert "3 clips of the benchmark are parts of its video" in unclear.missing[f"{VIDEO}_000005"]
 
 
+def test_truncated_files_are_used_if_they_contain_the_clip(benchmark, place) -> None:
+    """Most of a clip is enough, with a remark; so is a whole video that is cut after the clip."""
+    ave = benchmark("ave-ci", AVE_CLIPS)
+    result = scan_benchmark(place("nearly.mkv", f"{FIRST}.mkv"), ave)
+    assert [clip.clip_id for clip in result.clips] == [FIRST]
+    assert "the file lasts 8.13 s, but its header says 10.13 s" in result.remarks[0].reason
+
+
+def test_truncated_videos(benchmark, place) -> None:
+    """22 of 45 s: the clip at 5 s is complete, of the one at 30 s there is nothing."""
+    vggsound = benchmark("vs100-ci", VGGSOUND)
+    result = scan_benchmark(place("half.mkv", f"{VIDEO}.mkv"), vggsound)
+    assert [(clip.clip_id, clip.start, clip.end) for clip in result.clips] == [(f"{VIDEO}_000005", 5.0, 15.0)]
+    assert "truncated: it lasts 2" in result.missing[f"{VIDEO}_000030"]
+
+
 def test_unexpected_lengths_are_remarked(benchmark, place, tmp_path) -> None:
     """A whole video of AVE or Kinetics cannot be cut without the times of the annotations."""
     ave = benchmark("ave-ci", AVE_CLIPS)

@@ -64,7 +64,7 @@ def _scan_folder(args: Args, options: dict[str, Any]) -> Path | None:
 
 
 def _scan_benchmark(args: Args, options: dict[str, Any]) -> Path | None:
-    """Write the clips of a published benchmark, those missing, and the file of problems; returns the latter."""
+    """Write the clips of a published benchmark, those missing, remarks and problems; returns the file of the latter."""
     from avcil.data.clips import write_clips
     from avcil.data.scan import write_problems
     from avcil.datasets.coverage import summary, write_missing
@@ -82,6 +82,8 @@ def _scan_benchmark(args: Args, options: dict[str, Any]) -> Path | None:
     write_clips(args.out, result.clips)
     listed = write_problems(args.out, result.left_out)
     print(summary(result))
+    if remarks := write_problems(args.out, result.remarks, kind="remarks"):
+        print(f"all remarks: {remarks}")
     if missing := write_missing(args.out, result):
         print(
             f"all missing clips, with the reason: {missing}; their URLs: avcil benchmark list {args.benchmark} "

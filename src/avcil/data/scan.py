@@ -253,9 +253,15 @@ def _probe(
     return clips, seconds, lacking, problems, remarks
 
 
-def write_problems(clip_list: Path, problems: Sequence[Problem]) -> Path | None:
-    """Write the files left out beside the clip list, as path,reason; with none, an old list is removed."""
-    path = Path(f"{clip_list}").with_name(f"{Path(clip_list).stem}.problems.csv")
+def write_problems(clip_list: Path, problems: Sequence[Problem], *, kind: str = "problems") -> Path | None:
+    """Write files with reasons beside the clip list, as path,reason; without any, an existing file is removed.
+
+    Args:
+        clip_list: The clip list.
+        problems: The files left out, or those with a remark.
+        kind: Middle of the file name, LIST.KIND.csv.
+    """
+    path = Path(clip_list).with_name(f"{Path(clip_list).stem}.{kind}.csv")
     if not problems:
         path.unlink(missing_ok=True)
         return None

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 EXPECTED = "the folder with the videos of the data set"
 SHORTEST_CLIP, LONGEST_CLIP = CLIP_SECONDS - 2, CLIP_SECONDS + 2
-"""Seconds outside of which a file probably is not one clip of the data set."""
+"""Seconds outside of which a file probably is not one clip of the data set. A truncated file must have this minimum."""
 SHORTEST_PART = 1.0
-"""Seconds of a clip that a whole video must contain."""
+"""Seconds of a clip that a whole video must contain: clips at its end are shorter."""
 
 Stretch = tuple[float | None, float | None]
 """Seconds at which a clip begins and ends in its file; None for the beginning and the end of the file."""
@@ -70,9 +70,9 @@ def scan_benchmark(
 ) -> BenchmarkScan:
     """Find the clips of a published benchmark by the YouTube ids in file names.
 
-    Of several files for a clip, the first usable one is chosen, in this order: files with video and audio; names
-    with a start second; names that are only the id; files in a folder with the name of the class; the fewest
-    folders; the alphabet.
+    Of several files for a clip, the first usable one is chosen, in this order: files with video and audio; files that
+    are not truncated; names with a start second; names that are only the id; files in a folder with the name of the
+    class; the fewest folders; the alphabet.
 
     Args:
         folder: The videos, in folders of any names.
@@ -178,7 +178,7 @@ class _Selection:
             shown = "; ".join(f"{path}: {reason}" for path, reason in reasons.items())
             self.missing[clip_id] = shown or "no file"
             return set()
-        usable.sort(key=lambda each: not (each[1].has_video and each[1].has_audio))
+        usable.sort(key=lambda each: (not (each[1].has_video and each[1].has_audio), each[1].is_truncated))
         path, info, (start, end) = usable[0]
         self.duplicates |= {other: f"clip {clip_id} is taken from {path}" for other, *_ in usable[1:]}
         self.clips.append(
@@ -195,20 +195,26 @@ class _Selection:
         """The part of a file that is the clip, or why the file cannot be used for it."""
         if isinstance(info, str):
             return info
-        if info.is_truncated:
+        time = None if file.name.start is not None else self.times.get(clip_id)  # else not a whole video
+        if time is not None and info.duration > LONGEST_CLIP:
+            return _part_of_video(time, info)
+        if info.is_truncated and info.duration < SHORTEST_CLIP:
             return f"truncated: {'; '.join(info.problems)}"
-        time = self.times.get(clip_id)
-        if file.name.start is not None or time is None:
+        if time is None:
             return None, None
-        if info.duration > LONGEST_CLIP:
-            start, end = time
-            if info.duration < start + SHORTEST_PART:
-                return f"it lasts {info.duration:.1f} s, but the clip begins at {start:g} s of its video"
-            return start, end if end < info.duration else None
         count = self._clips_of_video[clip_id[:VIDEO_ID]]
         if count > 1:
             return f"its name has no start second, and {count} clips of the benchmark are parts of its video"
         return None, None
+
+
+def _part_of_video(time: tuple[float, float], info: MediaInfo) -> Stretch | str:
+    """The part of a whole video that is a clip, or why the file does not contain it."""
+    start, end = time
+    if info.duration < start + (SHORTEST_CLIP if info.is_truncated else SHORTEST_PART):
+        what = f"it lasts {info.duration:.1f} s, but the clip begins at {start:g} s of its video"
+        return f"truncated: {what}" if info.is_truncated else what
+    return start, end if end < info.duration else None
 
 
 def _length_remark(info: MediaInfo, *, is_part: bool) -> Iterator[str]:
