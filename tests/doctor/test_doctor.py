@@ -1,4 +1,4 @@
-"""What `avcil doctor` says where all is well, where packages are missing, and where what it tries crashes or hangs."""
+"""The results of `avcil doctor`: all is well, packages are missing, or what it tests crashes or hangs."""
 
 from __future__ import annotations
 
@@ -13,24 +13,23 @@ from pathlib import Path
 import pytest
 
 from avcil.cli.main import main
-from avcil.doctor import gpu, packages, report
-from avcil.doctor.checks import TrialOptions, find_checks
-from avcil.doctor.cluster import ray_cluster
-from avcil.doctor.examination import guarded, run_apart
-from avcil.doctor.finding import CheckResult
-from avcil.doctor.runs_folder import runs_folder
+from avcil.doctor import attention, packages
+from avcil.doctor.checks import Check, find_checks
+from avcil.doctor.examination import guarded, print_report, run_apart
+from avcil.doctor.machine import runs_folder
+from avcil.doctor.result import CheckResult
 
 IN_THIS_PROCESS = ("python", "packages", "machine", "runs", "decode", "encoders", "attention", "gpu")
 
 
-def check_named(what, wishes=None):
-    return next(check for check in find_checks(wishes or TrialOptions()) if check.what == what)
+def check_named(what, *, out=Path("runs"), ray=False):
+    return next(check for check in find_checks(out, ray=ray) if check.what == what)
 
 
 @pytest.mark.parametrize("what", IN_THIS_PROCESS)
 def test_all_is_well_here(what, tmp_path):
     """Where the tests run, the core works; each finding has a figure."""
-    findings = guarded(check_named(what, TrialOptions(out=tmp_path / "runs")))
+    findings = guarded(check_named(what, out=tmp_path / "runs"))
     assert findings
     for finding in findings:
         assert not finding.fails, finding
@@ -101,7 +100,7 @@ def test_the_real_extras_are_looked_at():
     from importlib.metadata import metadata as metadata_of
 
     extras = metadata_of("avcil").get_all("Provides-Extra")
-    assert {f"extra {name}" for name in extras} <= {check.what for check in find_checks(TrialOptions())}
+    assert {f"extra {name}" for name in extras} <= {check.what for check in find_checks()}
 
 
 def test_avcil_itself_not_installed(monkeypatch):
@@ -135,7 +134,7 @@ def fake_module(tmp_path, monkeypatch):
 def test_a_decoder_that_dies(code, said, fake_module):
     """However it dies, it is one broken finding of the core."""
     fake_module("av", code)
-    (finding,) = run_apart(check_named("decode"), TrialOptions()).findings
+    (finding,) = run_apart(check_named("decode"))
     assert finding.fails
     assert finding.what == "decode"
     assert said in finding.figure
@@ -146,7 +145,7 @@ def test_a_decoder_that_hangs(fake_module):
     """It is given up after its time."""
     fake_module("av", "import time\ntime.sleep(60)")
     check = dataclasses.replace(check_named("decode"), limit=1.0)
-    (finding,) = run_apart(check, TrialOptions()).findings
+    (finding,) = run_apart(check)
     assert finding.fails
     assert finding.figure == "no answer within 1 s"
 
@@ -154,11 +153,10 @@ def test_a_decoder_that_hangs(fake_module):
 def test_one_crash_does_not_stop_the_others(fake_module, monkeypatch, capsys):
     """The command as users run it: exit code 1, and every other check has its say."""
     fake_module("av", "import os\nos.abort()")
-    slow = ("transformers", "ray", "imports")
-    monkeypatch.setattr("avcil.doctor.checks.extra_names", list)
+    slow = ("transformers", "imports", "extra")
     monkeypatch.setattr(
-        "avcil.doctor.examination.find_checks",
-        lambda wishes: [check for check in find_checks(wishes) if check.what not in slow],
+        "avcil.doctor.checks.find_checks",
+        lambda *_, **__: [check for check in find_checks() if not check.what.startswith(slow)],
     )
     with pytest.raises(SystemExit) as end:
         main(["doctor", "--json"])
@@ -168,35 +166,36 @@ def test_one_crash_does_not_stop_the_others(fake_module, monkeypatch, capsys):
     status = {finding["what"]: finding["status"] for finding in told["findings"]}
     assert status["decode"] == "broken"
     assert status["numpy"] == status["machine"] == status["runs"] == status["attention"] == "ok"
-    assert status["patch-motion"] == status["log-mel"] == status["network"] == "ok"
+    assert status["patch-motion"] == status["log-mel"] == "ok"
 
 
-def test_intruders_that_break(fake_module, monkeypatch):
+def test_conflicting_packages(fake_module, monkeypatch):
     """A torchvision of another PyTorch is named, with the way out."""
     fake_module("torchvision", "raise RuntimeError('operator torchvision::nms does not exist')")
     version = packages._version
     monkeypatch.setattr(packages, "_version", lambda name: "0.9" if name == "torchvision" else version(name))
-    finding = next(found for found in packages.intruders() if found.what == "torchvision")
+    finding = next(found for found in packages.conflicts() if found.what == "torchvision")
     assert finding.status == "broken"
     assert not finding.fails
     assert finding.advice.startswith("pip uninstall torchvision")
 
 
 def test_transformers_missing(monkeypatch):
-    """No transformers is no failure of the core."""
-    monkeypatch.setattr("avcil.doctor.encoders.find_spec", lambda name: None)
-    (finding,) = guarded(check_named("transformers"))
-    assert finding.status == "missing"
-    assert not finding.fails
-    assert "avcil[encoders]" in finding.advice
+    """Its encoders are then not tested, and the result of the extra says why; the core does not fail."""
+    monkeypatch.setattr("avcil.doctor.media.find_spec", lambda name: None)
+    assert guarded(check_named("transformers")) == []
+    version = packages._version
+    monkeypatch.setattr(packages, "_version", lambda name: None if name == "transformers" else version(name))
+    (result,) = guarded(check_named("extra encoders"))
+    assert (result.status, result.fails) == ("missing", False)
+    assert result.figure == "not installed: transformers"
+    assert "avcil[encoders]" in result.advice
 
 
 def test_transformers_by_the_way_users_take():
-    """Where it is there, a video and an audio model are saved, found, and encode."""
+    """If it is installed, a video and an audio model are saved, found, and encode; no hub is contacted."""
     pytest.importorskip("transformers")
-    result = run_apart(check_named("transformers"), TrialOptions())
-    assert [finding.status for finding in result.findings] == ["ok", "ok"]
-    assert list(result.hosts) == [], "no hub is asked"
+    assert [result.status for result in run_apart(check_named("transformers"))] == ["ok", "ok"]
 
 
 @pytest.mark.parametrize("fault", [errno.EROFS, errno.EACCES, errno.ENOSPC])
@@ -223,7 +222,7 @@ def test_a_file_in_the_folders_place(tmp_path):
 
 def test_little_room(tmp_path, monkeypatch):
     """A disk that is nearly full is said before a run fills it."""
-    monkeypatch.setattr("avcil.doctor.runs_folder.LITTLE", 2**80)
+    monkeypatch.setattr("avcil.doctor.machine.MIN_FREE", 2**80)
     (finding,) = runs_folder(tmp_path)
     assert finding.fails
     assert "GiB free" in finding.figure
@@ -233,7 +232,7 @@ def test_no_compiler(monkeypatch):
     """The attention then runs in PyTorch's operators, which is slower and no failure; why is said."""
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CC", raising=False)
-    (finding,) = run_apart(check_named("attention"), TrialOptions()).findings
+    (finding,) = run_apart(check_named("attention"))
     assert finding.status == "missing"
     assert not finding.fails
     assert "PyTorch's operators, because there is no C compiler" in finding.figure
@@ -241,14 +240,11 @@ def test_no_compiler(monkeypatch):
 
 
 def test_a_kernel_that_computes_wrongly(monkeypatch):
-    """Is broken, and of the core: training would go astray."""
-    monkeypatch.setattr(
-        "avcil.doctor.attention._as_it_runs", lambda tokens, *rest: 1.01 * by_hand(tokens, *rest)
-    )
-    from avcil.doctor.attention import _by_equations as by_hand
-
+    """It is broken, and part of the core: training would be wrong."""
+    plain = attention.plain_attention
+    monkeypatch.setattr(attention, "kernel_attention", lambda *tensors: 1.01 * plain(*tensors))
     (finding,) = guarded(check_named("attention"))
-    assert finding.fails
+    assert (finding.status, finding.fails) == ("broken", True)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +255,7 @@ def test_a_kernel_that_computes_wrongly(monkeypatch):
         (
             None,
             True,
-            "Fast Card, 550.1, but this PyTorch is built for the processor",
+            "Fast Card, 550.1, but this PyTorch is the CPU build",
             "TORCH=cuda make setup",
         ),
         ("12.6", True, "Fast Card, 550.1, but PyTorch for CUDA 12.6 cannot use it", "CUDA_VISIBLE_DEVICES"),
@@ -271,7 +267,7 @@ def test_no_gpu(cuda, driver, figure, advice, tmp_path, monkeypatch):
         (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 'Fast Card, 550.1'\n")
         (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
-    finding = gpu._none(cuda)
+    finding = attention.no_gpu(cuda)
     assert (finding.status, finding.fails) == ("missing", False)
     assert figure in finding.figure
     assert advice in finding.advice
@@ -279,63 +275,72 @@ def test_no_gpu(cuda, driver, figure, advice, tmp_path, monkeypatch):
 
 def test_a_device_that_computes_right():
     """The comparison itself, on the processor: float32 nearly exact, bfloat16 coarse but right."""
-    exact, coarse = gpu._product_errors("cpu")
-    assert exact < gpu.LARGEST < coarse < gpu.LARGEST_BF16
+    exact, coarse = attention.product_errors("cpu")
+    assert exact < attention.TOLERANCE < coarse < attention.BF16_TOLERANCE
 
 
-def test_ray(monkeypatch):
-    """Missing is no failure; installed, it is started only when asked."""
-    (finding,) = ray_cluster(start=False)
-    assert not finding.fails
-    monkeypatch.setattr("avcil.doctor.cluster.find_spec", lambda name: None)
-    (finding,) = ray_cluster(start=True)
-    assert (finding.status, finding.fails) == ("missing", False)
-
-
-def test_ray_starts():
-    """Asked, it starts and works."""
+def test_ray_starts_if_asked():
+    """Only then: it takes seconds."""
+    assert "ray" not in {check.what for check in find_checks()}
     pytest.importorskip("ray")
-    (finding,) = run_apart(check_named("ray"), TrialOptions(ray=True)).findings
+    (finding,) = run_apart(check_named("ray", ray=True))
     assert finding.status == "ok", finding
-    assert "started here and worked" in finding.figure
+    assert "started and computed [4, 9]" in finding.figure
+
+
+def test_ray_missing(fake_module):
+    """Asked to start it, the result says how to install it; the core does not fail."""
+    fake_module("ray", "raise ImportError('no ray')")
+    (finding,) = run_apart(check_named("ray", ray=True))
+    assert (finding.status, finding.fails) == ("broken", False)
+    assert "pip install 'avcil[distributed]'" in finding.figure
 
 
 def test_no_other_machine_is_asked():
-    """Names are not looked up, connections not made, and both are noted; this machine may be spoken to."""
+    """Names are not looked up and connections not made, except to this machine."""
     script = """
-import socket
-from avcil.doctor.no_network import refuse_network
-hosts = refuse_network()
+import socket, sys
+from avcil.doctor.__main__ import refuse_network
+sys.addaudithook(refuse_network)
+refused = []
 for ask in (lambda: socket.getaddrinfo("hub.example", 443), lambda: socket.create_connection(("192.0.2.1", 9))):
     try:
         ask()
-    except ConnectionRefusedError:
-        pass
-    else:
-        raise SystemExit("it was let through")
+    except ConnectionRefusedError as error:
+        refused.append(str(error).split()[-1])
 server = socket.create_server(("127.0.0.1", 0))
 socket.create_connection(server.getsockname()).close()
-print(hosts)
+print(refused)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "['hub.example', '192.0.2.1']", done.stderr
 
 
-def test_report(monkeypatch, capsys):
-    """A line each; the exit code is the core's."""
+def test_a_check_that_asks_for_a_network(fake_module):
+    """It is broken, and the result names the host."""
+    fake_module("av", "import socket\nsocket.getaddrinfo('hub.example', 443)")
+    (finding,) = run_apart(check_named("decode"))
+    assert finding.status == "broken"
+    assert "contacts no other machine, so not hub.example" in finding.figure
+
+
+def test_report(capsys):
+    """One line per result; the exit code depends on the core alone."""
     fine = CheckResult(status="ok", what="decode", figure="3 frames")
     extra = CheckResult(status="missing", what="extra hub", figure="none", advice="pip install x", core=False)
-    bad = CheckResult(status="broken", what="runs", figure="full", advice="free some room")
-    monkeypatch.setattr(report, "examine", lambda wishes: iter([fine, extra]))
-    assert report.print_report(TrialOptions()) == 0
+    bad = CheckResult(status="broken", what="runs", figure="full", advice="free some space")
+
+    def checks(*results):
+        return [Check(what="check", run=lambda: results, apart=False)]
+
+    assert print_report(checks(fine, extra)) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines[:2]] == [
         ["ok", "decode", "3", "frames"],
         ["missing", "extra", "hub", "none", "->", "pip", "install", "x"],
     ]
     assert lines[-1] == "avcil works here"
-    monkeypatch.setattr(report, "examine", lambda wishes: iter([fine, bad]))
-    assert report.print_report(TrialOptions()) == 1
+    assert print_report(checks(fine, bad)) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "avcil does not work here yet: runs"
 
 

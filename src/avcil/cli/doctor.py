@@ -21,7 +21,7 @@ class Args:
 
 def run(args: Args) -> int:
     """Print what is found."""
-    from avcil.doctor.checks import TrialOptions
-    from avcil.doctor.report import print_report
+    from avcil.doctor.checks import find_checks
+    from avcil.doctor.examination import print_report
 
-    return print_report(TrialOptions(out=args.out, ray=args.ray), as_json=args.json)
+    return print_report(find_checks(args.out, ray=args.ray), as_json=args.json)

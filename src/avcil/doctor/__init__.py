@@ -1,5 +1,5 @@
-"""What is installed, what works, and what to do about the rest: `avcil doctor`.
+"""`avcil doctor`: tests each part of the installation with a small example, and gives advice.
 
-`checks.find_checks` lists what is looked at; `examination.examine` looks. A check is a function that tries something
-and gives findings; what could crash or hang is tried in a process of its own.
+`checks.py` lists the checks and `examination.py` runs them. A check is a function that yields results. Checks that
+could crash or hang run in their own processes.
 """

@@ -1,6 +1,6 @@
-"""`python -m avcil.doctor`: all checks, without options, also where the command's own libraries are missing.
+"""`python -m avcil.doctor`: all checks; works also if a library of the command line is missing.
 
-With words behind it: one check in this process, its findings as JSON, for `examination.run_apart`.
+With the name of a check as argument: its results as JSON, for `examination.run_apart`.
 """
 
 from __future__ import annotations
@@ -9,28 +9,40 @@ import json
 import os
 import signal
 import sys
-from pathlib import Path
+from dataclasses import asdict
+from typing import Any
 
-from avcil.doctor.checks import TrialOptions, find_checks
-from avcil.doctor.examination import guarded
-from avcil.doctor.no_network import refuse_network
-from avcil.doctor.report import print_report
+from avcil.doctor.checks import find_checks
+from avcil.doctor.examination import guarded, print_report
+
+THIS_MACHINE = ("localhost", "127.0.0.1", "::1", "", None)
+
+
+def refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
+    """Audit hook: let nothing in this process contact another machine."""
+    if event == "socket.getaddrinfo":
+        host = arguments[0]
+    elif event == "socket.connect" and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
+    else:
+        return
+    if host not in THIS_MACHINE:
+        raise ConnectionRefusedError(f"avcil doctor contacts no other machine, so not {host}")
 
 
 def main(words: list[str]) -> int:
-    """The exit code."""
+    """Returns the exit code."""
     if not words:
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that goes away, as head does, ends it
-        return print_report(TrialOptions())
-    what, out, ray = words
-    answers = os.dup(1)
-    os.dup2(2, 1)  # what libraries print is no answer
-    hosts = refuse_network() if what != "ray" else []  # Ray's processes talk to each other
-    wishes = TrialOptions(out=Path(out), ray=ray == "1")
-    check = next(check for check in find_checks(wishes) if check.what == what)
-    findings = [finding.as_json() for finding in guarded(check)]
-    with os.fdopen(answers, "w", encoding="utf-8") as file:
-        json.dump({"findings": findings, "hosts": sorted(set(hosts))}, file)
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it
+        return print_report(find_checks())
+    (what,) = words
+    output = os.dup(1)
+    os.dup2(2, 1)  # libraries that print must not change the JSON
+    if what != "ray":  # whose processes contact each other under the machine's address
+        sys.addaudithook(refuse_network)
+    check = next(check for check in find_checks(ray=True) if check.what == what)
+    with os.fdopen(output, "w", encoding="utf-8") as file:
+        json.dump([asdict(result) for result in guarded(check)], file)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Which form of guided attention runs, and whether it gives what the plain equations give.
+"""Checks of the attention kernels, and of GPUs.
 
 B clips, T time slices, S spatial tokens per slice, D width.
 """
@@ -6,93 +6,143 @@ B clips, T time slices, S spatial tokens per slice, D width.
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from avcil.doctor.finding import CheckResult
+from avcil.doctor.result import CheckResult
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SHAPE = (4, 3, 16, 32)
 """B, T, S, D"""
-LARGEST = 1e-4
-"""Of the largest number, in float32; 1e-6 is usual."""
+TOLERANCE = 1e-4
+"""In float32, relative to the largest number; 1e-6 is usual."""
+BF16_TOLERANCE = 2e-2
+"""bfloat16 has 8 significant bits."""
+SIDE = 512
+"""Rows and columns of the matrices that are multiplied."""
 
 
 def attention() -> Iterator[CheckResult]:
-    """The kernel that the processor gets, against the equations: values and gradients."""
-    import torch
-
-    from avcil.nn.kernels import choice
-
-    name = choice.choose(torch.zeros(SHAPE), torch.float32).__name__.rpartition(".")[2]
-    error = attention_error("cpu")
-    fast, reason, advice = _why(name)
-    agrees = error <= LARGEST
-    if not agrees:
-        advice = (
-            "remove the folder ~/.cache/avcil and try again, or train with CC=false for PyTorch's operators"
-        )
-    yield CheckResult(
-        status="broken" if not agrees else "ok" if fast else "missing",
-        what="attention",
-        figure=f"{reason}; differs from the equations by {error:.0e} of the largest number",
-        advice=advice,
-        core=not agrees,  # without a compiler it is slower, no more
-    )
-
-
-def _why(name: str) -> tuple[bool, str, str]:
-    """Whether the kernel of this name is the fast one, why it was chosen, and what to do for a faster one."""
+    """The kernel for the CPU against the plain equations: values and gradients."""
     from avcil.nn.kernels import native
 
-    if name == "native":
-        return True, f"compiled C ({native.compiler()}, kept in {native.library_folder()})", ""
-    reason = native.why_not() or "float32 on this processor"
-    return (
-        False,
-        f"PyTorch's operators, because {reason}",
-        "install gcc"
-        + ("" if shutil.which("gcc") is None else " and a C library's headers, or set CC")
-        + "; training then takes a third less time",
+    reason, error = native.why_not(), attention_error("cpu")
+    right = error <= TOLERANCE
+    if not right:
+        advice = (
+            "remove ~/.cache/avcil and try again, or train with CC=false, which selects PyTorch's operators"
+        )
+    elif not reason:
+        advice = ""
+    elif shutil.which("gcc"):
+        advice = "install the headers of the C library, or set CC; training then takes a third less time"
+    else:
+        advice = "install gcc; training then takes a third less time"
+    kernel = f"PyTorch's operators, because {reason}" if reason else f"compiled with {native.compiler()}"
+    yield CheckResult(
+        status="broken" if not right else "missing" if reason else "ok",
+        what="attention",
+        figure=f"{kernel}; relative difference from the equations {error:.0e}",
+        advice=advice,
+        core=not right,  # without a compiler it is only slower
     )
+
+
+def gpu() -> Iterator[CheckResult]:
+    """For each GPU that PyTorch can use, a matrix product and the attention kernel; or why there is none."""
+    import torch
+
+    if not torch.cuda.is_available():
+        yield no_gpu(torch.version.cuda)
+        return
+    has_triton = find_spec("triton") is not None
+    for number in range(torch.cuda.device_count()):
+        device, properties = f"cuda:{number}", torch.cuda.get_device_properties(number)
+        exact, coarse = product_errors(device)
+        error = attention_error(device)
+        right = exact <= TOLERANCE and coarse <= BF16_TOLERANCE and error <= TOLERANCE
+        if not right:
+            advice = f"use --device cpu; the GPU or its driver is faulty: nvidia-smi -q -i {number}"
+        else:
+            advice = "" if has_triton else "pip install 'avcil[gpu]' (Triton); training is then faster"
+        yield CheckResult(
+            status="broken" if not right else "ok" if has_triton else "missing",
+            what=f"gpu {number}",
+            figure=f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, "
+            f"{'with' if torch.cuda.is_bf16_supported(including_emulation=False) else 'without'} bfloat16; "
+            f"relative differences: product {exact:.0e}, in bfloat16 {coarse:.0e}, attention {error:.0e}",
+            advice=advice,
+            core=False,
+        )
+
+
+def no_gpu(cuda: str | None) -> CheckResult:
+    """Why PyTorch, built for this CUDA version or for the CPU (None), can use no GPU."""
+    if shutil.which("nvidia-smi") is None:
+        figure = "no NVIDIA driver; everything runs on the CPU"
+        advice = "" if cuda is None else "if there is an NVIDIA GPU, install its driver"
+    else:
+        words = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=20)
+        driver = ((done.stdout or done.stderr).strip().splitlines() or ["nvidia-smi prints nothing"])[0]
+        if cuda is None:
+            figure, advice = (
+                f"{driver}, but this PyTorch is the CPU build",
+                "rm -rf .venv && TORCH=cuda make setup",
+            )
+        else:
+            figure = f"{driver}, but PyTorch for CUDA {cuda} cannot use it"
+            advice = "check CUDA_VISIBLE_DEVICES; else update the driver for this CUDA version"
+    return CheckResult(status="missing", what="gpu", figure=figure, advice=advice, core=False)
+
+
+def product_errors(device: str) -> tuple[float, float]:
+    """Differences of a matrix product from the CPU's in float64, relative to the largest number: float32, bfloat16."""
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = False
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(SIDE, SIDE, generator=generator, dtype=torch.float64) for _ in range(2))
+    expected = left @ right
+
+    def error(dtype: torch.dtype) -> float:
+        product = (left.to(device, dtype) @ right.to(device, dtype)).double().cpu()
+        return float((product - expected).abs().max() / expected.abs().max())
+
+    return error(torch.float32), error(torch.bfloat16)
 
 
 def attention_error(device: str) -> float:
-    """The largest difference of values and gradients between the operator that runs and the equations, relative."""
+    """The largest relative difference of values and gradients between the kernel and the equations."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator).to(device)
-
     clips, _, _, width = SHAPE
-    tokens = normal(*SHAPE)
-    learnt = [(0.2 * normal(width, width)), normal(width), normal(clips, width).tanh()]
-    plain = _values(_by_equations, tokens, learnt)
-    fast = _values(_as_it_runs, tokens, learnt)
-    return max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(fast, plain, strict=True))
+    shapes = (SHAPE, (width, width), (width,), (clips, width))
+    tokens, weight, bias, query = (torch.randn(s, generator=generator).to(device) for s in shapes)
+
+    def values(function: Callable[..., Tensor]) -> list[Tensor]:
+        parts = [part.clone().requires_grad_() for part in (0.2 * weight, bias, query.tanh())]
+        attended = function(tokens, *parts)
+        return [attended.detach(), *torch.autograd.grad(attended.square().sum(), parts)]
+
+    pairs = zip(values(kernel_attention), values(plain_attention), strict=True)
+    return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
 
 
-def _as_it_runs(tokens: Tensor, weight: Tensor, bias: Tensor, query: Tensor) -> Tensor:
+def kernel_attention(tokens: Tensor, weight: Tensor, bias: Tensor, query: Tensor) -> Tensor:
+    """Guided attention as in training."""
     from avcil.nn.fused_attention import projected_attention
 
     return projected_attention(tokens, weight, bias, query).attended
 
 
-def _by_equations(tokens: Tensor, weight: Tensor, bias: Tensor, query: Tensor) -> Tensor:
+def plain_attention(tokens: Tensor, weight: Tensor, bias: Tensor, query: Tensor) -> Tensor:
+    """Guided attention by the plain equations."""
     from avcil.nn.attention import guided_attention
 
     return guided_attention(tokens, (tokens @ weight.T + bias).tanh(), query).attended
-
-
-def _values(function: Callable[..., Tensor], tokens: Tensor, learnt: list[Tensor]) -> list[Tensor]:
-    """The result and its gradients by the three learnt parts."""
-    import torch
-
-    parts = [part.clone().requires_grad_() for part in learnt]
-    attended = function(tokens, *parts)
-    gradients = torch.autograd.grad(attended.square().sum(), parts)
-    return [part.double().cpu() for part in (attended.detach(), *gradients)]

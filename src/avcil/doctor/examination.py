@@ -1,4 +1,4 @@
-"""Run checks, the risky ones in processes of their own: one that fails, crashes or hangs does not stop the others."""
+"""Running the checks and printing the results. A check that fails, crashes or hangs does not stop the others."""
 
 from __future__ import annotations
 
@@ -9,61 +9,57 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict
 
-from avcil.doctor.checks import Check, TrialOptions, find_checks
-from avcil.doctor.finding import CheckResult
+from avcil.doctor.checks import Check
+from avcil.doctor.result import CheckResult
 from avcil.errors import AvcilError
 
 AT_ONCE = 2
-"""Processes side by side; each takes memory for PyTorch."""
+"""Processes at the same time; each needs memory for PyTorch."""
 REINSTALL = "reinstall the package of that file (pip install --force-reinstall --no-deps NAME)"
 REPORT = "please report it, with the output of: avcil doctor --json"
 
 
-def examine(wishes: TrialOptions) -> Iterator[CheckResult]:
-    """Everything that is found, in the order of the checks, as it comes; last, whether a check asked for a network."""
-    checks = find_checks(wishes)
-    asked: list[str] = []
+def print_report(checks: Sequence[Check], *, as_json: bool = False) -> int:
+    """Print each result when it is known; returns the exit code, 1 if avcil does not work here."""
+    results: list[CheckResult] = []
+    for result in examine(checks):
+        results.append(result)
+        if not as_json:
+            print(result.line(width=18), flush=True)
+    failing = [result.what for result in results if result.fails]
+    if as_json:
+        print(json.dumps({"works": not failing, "findings": [asdict(r) for r in results]}, indent=2))
+    else:
+        print(f"\navcil does not work here yet: {', '.join(failing)}" if failing else "\navcil works here")
+    return 1 if failing else 0
+
+
+def examine(checks: Sequence[Check]) -> Iterator[CheckResult]:
+    """The results of all checks, in their order."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        apart = {check.what: pool.submit(run_apart, check, wishes) for check in checks if check.apart}
+        apart = {check.what: pool.submit(run_apart, check) for check in checks if check.apart}
         for check in checks:
-            if check.apart:
-                result = apart[check.what].result()
-                asked += [f"{check.what} ({host})" for host in result.hosts]
-                yield from result.findings
-            else:
-                yield from guarded(check)
-    yield _network(asked)
+            yield from apart[check.what].result() if check.apart else guarded(check)
 
 
 def guarded(check: Check) -> list[CheckResult]:
-    """A check's findings; what it raises as a finding."""
-    found: list[CheckResult] = []
+    """The results of a check; an exception is a result, too."""
+    results: list[CheckResult] = []
     try:
-        found.extend(check.run())
-    except AvcilError as error:  # which says itself what to do
-        found.append(replace(_failed(check, str(error)), advice=""))
+        results.extend(check.run())
+    except AvcilError as error:  # the message contains advice
+        results.append(CheckResult(status="broken", what=check.what, figure=str(error), core=check.core))
     except Exception as error:
-        reason = " ".join(str(error).split()) or "no word why"
-        found.append(_failed(check, f"{type(error).__name__}: {reason}"))
-    return found
+        results.append(_failed(check, f"{type(error).__name__}: {' '.join(str(error).split())}"))
+    return results
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a process found."""
-
-    findings: Sequence[CheckResult]
-    hosts: Sequence[str] = ()
-    """Other machines that it asked for, which was not let through."""
-
-
-def run_apart(check: Check, wishes: TrialOptions) -> Result:
-    """Run a check in a process of its own and take its findings."""
-    words = [sys.executable, "-P", "-X", "faulthandler", "-m", "avcil.doctor"]
-    words += [check.what, str(wishes.out), str(int(wishes.ray))]
-    same_modules = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # as this process finds
+def run_apart(check: Check) -> list[CheckResult]:
+    """Run a check in its own process (`__main__.py`)."""
+    words = [sys.executable, "-P", "-X", "faulthandler", "-m", "avcil.doctor", check.what]
+    same_modules = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
         done = subprocess.run(
             words,
@@ -75,18 +71,14 @@ def run_apart(check: Check, wishes: TrialOptions) -> Result:
             env=os.environ | same_modules,
         )
     except subprocess.TimeoutExpired:
-        return Result([_failed(check, f"no answer within {check.limit:.0f} s")])
+        return [_failed(check, f"no answer within {check.limit:.0f} s")]
     if done.returncode:
-        return Result([_failed(check, _end_of(done))])
-    try:
-        told = json.loads(done.stdout)
-    except json.JSONDecodeError:
-        return Result([_failed(check, f"said nothing that can be read: {done.stdout[:80]!r}")])
-    return Result([CheckResult(**found) for found in told["findings"]], told["hosts"])
+        return [_failed(check, _end_of(done))]
+    return [CheckResult(**fields) for fields in json.loads(done.stdout)]
 
 
 def _end_of(done: subprocess.CompletedProcess[str]) -> str:
-    """How a process ended: where it crashed, else its last word."""
+    """How a process ended: where it crashed, or the last line of its output."""
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     where = next((line for line in lines if line.startswith('File "')), None)
     if done.returncode < 0:
@@ -95,18 +87,8 @@ def _end_of(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def _failed(check: Check, figure: str) -> CheckResult:
-    missing = "ModuleNotFoundError" in figure
-    crash = "crashed with" in figure
-    advice = (
-        "install what is missing above" if missing else f"{REINSTALL}; else {REPORT}" if crash else REPORT
-    )
+    if "ModuleNotFoundError" in figure:
+        advice = "install what is missing above"
+    else:
+        advice = f"{REINSTALL}; else {REPORT}" if "crashed with" in figure else REPORT
     return CheckResult(status="broken", what=check.what, figure=figure, advice=advice, core=check.core)
-
-
-def _network(asked: Sequence[str]) -> CheckResult:
-    if asked:
-        figure = f"asked for by {', '.join(asked)}, though nothing here needs it"
-        return CheckResult(status="broken", what="network", figure=figure, advice=REPORT, core=False)
-    return CheckResult(
-        status="ok", what="network", figure="not needed: none of the above asked for it", core=False
-    )

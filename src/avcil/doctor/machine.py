@@ -1,44 +1,78 @@
-"""Cores, memory and threads."""
+"""Checks of cores, memory, the folder of runs, and Ray."""
 
 from __future__ import annotations
 
 import os
 import platform
+import shutil
+import tempfile
+import time
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
-from avcil.doctor.finding import CheckResult
+from avcil.doctor.result import CheckResult, verdict
+from avcil.errors import AvcilError
+from avcil.utils.cores import available_cores
 
-LIMIT = Path("/sys/fs/cgroup/memory.max")
-"""The memory that a container may use, or "max"."""
-SMALL = 2 * 2**30
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
+"""The bytes of memory that a container may use, or "max"."""
+SMALL_MEMORY = 2 * 2**30
+MIN_FREE = 2**30
+"""Bytes of disk; the features of 1000 clips of VideoMAE take 2.4 GB."""
 
 
 def machine() -> Iterator[CheckResult]:
-    """What there is to compute with."""
+    """Cores, memory and threads."""
     import torch
 
-    from avcil.utils.cores import available_cores
-
-    cores, memory, threads = available_cores(), _memory(), torch.get_num_threads()
-    figure = f"{platform.system()} {platform.machine()}, {cores} cores, {memory / 2**30:.1f} GiB of memory"
+    cores, threads = available_cores(), torch.get_num_threads()
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = CONTAINER_LIMIT.read_text().strip() if CONTAINER_LIMIT.exists() else "max"
+    memory = total if limit == "max" else min(total, int(limit))
+    advice = []
+    if memory < SMALL_MEMORY:
+        advice.append("little memory: use avcil extract --workers 1 and small batches")
+    if threads > cores:
+        advice.append(f"set OMP_NUM_THREADS={cores}: more threads than cores wait for each other")
     yield CheckResult(
         status="ok",
         what="machine",
-        figure=figure,
-        advice="little memory: give avcil extract --workers 1 and small batches" if memory < SMALL else "",
-    )
-    many = threads > cores
-    yield CheckResult(
-        status="ok",
-        what="threads",
-        figure=f"PyTorch {torch.__version__} takes {threads} for {cores} cores",
-        advice=f"set OMP_NUM_THREADS={cores}: more threads than cores wait for each other" if many else "",
+        figure=f"{platform.system()} {platform.machine()}, {cores} cores, {memory / 2**30:.1f} GiB of memory, "
+        f"{threads} threads of PyTorch",
+        advice="; ".join(advice),
     )
 
 
-def _memory() -> int:
-    """Bytes that this process may use."""
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = LIMIT.read_text().strip() if LIMIT.exists() else "max"
-    return total if limit == "max" else min(total, int(limit))
+def runs_folder(out: Path) -> Iterator[CheckResult]:
+    """Whether files can be written, locked and removed in the folder of runs, and how much space is free."""
+    from avcil.utils.files import folder_lock, write_text
+
+    folder = next(path for path in (out.absolute(), *out.absolute().parents) if os.path.lexists(path))
+    try:
+        with tempfile.TemporaryDirectory(prefix=".avcil-doctor-", dir=folder) as name:
+            write_text(Path(name) / "written", "first")
+            with folder_lock(Path(name), "checking"):
+                write_text(Path(name) / "written", "second")
+        free = shutil.disk_usage(folder).free
+    except (OSError, AvcilError) as error:
+        figure = f"cannot write in {folder}: {getattr(error, 'strerror', None) or error}"
+        advice = "make it writable, or use another --out; avcil doctor --out FOLDER checks it"
+    else:
+        figure = f"{folder} can be written; {free / 2**30:.1f} GiB free"
+        advice = "free some space, or use an --out on another disk" if free < MIN_FREE else ""
+    yield verdict("runs", not advice, figure, advice=advice)
+
+
+def ray_cluster() -> Iterator[CheckResult]:
+    """Whether Ray starts on this machine and computes."""
+    from avcil.utils.ray_cluster import connected
+
+    began = time.perf_counter()
+    with connected("local") as ray:
+        square = ray.remote(lambda number: number**2)
+        squares = ray.get([square.remote(2), square.remote(3)])
+    seconds = time.perf_counter() - began
+    figure = f"{metadata.version('ray')} started and computed {squares} in {seconds:.1f} s"
+    advice = "pip install --force-reinstall 'avcil[distributed]'"
+    yield verdict("ray", squares == [4, 9], figure, advice=advice, core=False)

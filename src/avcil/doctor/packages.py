@@ -1,4 +1,4 @@
-"""Python and packages against what avcil's own metadata asks for, and packages that break others."""
+"""Checks of Python and of installed packages against avcil's metadata, and of packages that break others."""
 
 from __future__ import annotations
 
@@ -7,68 +7,61 @@ import platform
 import re
 from collections.abc import Iterator
 from importlib import metadata
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from avcil.doctor.finding import CheckResult
+from avcil.doctor.result import CheckResult, verdict
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 PACKAGE = "avcil"
-NOT_INSTALLED = "run avcil from an environment that it is installed in: make setup, or pip install -e ."
-INTRUDERS = ("torchvision", "torchaudio", "timm")
-"""Nothing here needs them; torchvision and torchaudio built for another PyTorch keep transformers from importing."""
+CONFLICTS = ("torchvision", "torchaudio", "timm")
+"""avcil needs none of them. If they were built for another PyTorch, transformers cannot be imported."""
+NOT_INSTALLED = "is not installed"
 
 
 def python() -> Iterator[CheckResult]:
-    """The interpreter's version."""
+    """The version of Python."""
     from packaging.specifiers import SpecifierSet
 
-    here = platform.python_version()
+    version = platform.python_version()
     try:
-        allowed = metadata.metadata(PACKAGE)["Requires-Python"] or ""
+        allowed = metadata.metadata(PACKAGE)["Requires-Python"] or ">=0"
     except metadata.PackageNotFoundError:
-        yield CheckResult(
-            status="broken", what="python", figure=f"{here}; avcil is not installed", advice=NOT_INSTALLED
-        )
+        advice = "run avcil from the environment that it is installed in: make setup, or pip install -e ."
+        figure = f"{version}; avcil {NOT_INSTALLED}"
+        yield verdict("python", False, figure, advice=advice)
         return
-    fits = SpecifierSet(allowed).contains(here, prereleases=True)
-    advice = "" if fits else f"make an environment of Python {allowed}: make setup PYTHON=/path/to/python"
-    yield CheckResult(
-        status="ok" if fits else "broken",
-        what="python",
-        figure=f"{here} (needs {allowed or 'any'})",
-        advice=advice,
-    )
+    right = SpecifierSet(allowed).contains(version, prereleases=True)
+    advice = f"use Python {allowed}: make setup PYTHON=/path/to/python"
+    yield verdict("python", right, f"{version} (needs {allowed})", advice=advice)
 
 
 def required_packages() -> Iterator[CheckResult]:
-    """Each package that avcil cannot do without."""
+    """The version of each package that avcil always needs."""
     for requirement in _requirements(PACKAGE, None):
-        problem = _problem(requirement)
+        problem = _version_problem(requirement)
         yield CheckResult(
-            status=_status(problem),
+            status="missing" if problem == NOT_INSTALLED else "broken" if problem else "ok",
             what=requirement.name,
-            figure=problem or f"{metadata.version(requirement.name)} (needs {requirement.specifier})",
-            advice=f"pip install {_quoted(requirement)}" if problem else "",
+            figure=problem or f"{_version(requirement.name)} (needs {requirement.specifier})",
+            advice=f"pip install '{requirement.name}{requirement.specifier}'" if problem else "",
         )
 
 
 def imports() -> Iterator[CheckResult]:
-    """Whether the packages that avcil cannot do without can be imported."""
-    requirements = [r for r in _requirements(PACKAGE, None) if _version(r.name)]
-    problems = {r.name: problem for r in requirements if (problem := _import_problem(r))}
-    yield CheckResult(
-        status="broken" if problems else "ok",
-        what="imports",
-        figure="; ".join(f"{name} {problem}" for name, problem in problems.items())
-        or f"all {len(requirements)} packages above can be imported",
-        advice=f"pip install --force-reinstall {' '.join(problems)}" if problems else "",
+    """Whether these packages can be imported."""
+    names = [r.name for r in _requirements(PACKAGE, None) if _version(r.name)]
+    problems = {name: problem for name in names if (problem := _import_problem(name))}
+    figure = "; ".join(f"{name} {problem}" for name, problem in problems.items())
+    advice = f"pip install --force-reinstall {' '.join(problems)}"
+    yield verdict(
+        "imports", not problems, figure or f"all {len(names)} packages above can be imported", advice=advice
     )
 
 
 def extra_names() -> list[str]:
-    """The extras that avcil's metadata names; none where it is not installed."""
+    """The extras in avcil's metadata; none if it is not installed."""
     try:
         return sorted(metadata.metadata(PACKAGE).get_all("Provides-Extra") or [])
     except metadata.PackageNotFoundError:
@@ -76,42 +69,34 @@ def extra_names() -> list[str]:
 
 
 def extra_packages(extra: str) -> Iterator[CheckResult]:
-    """Whether all packages of an extra are there, of versions that fit, and can be imported."""
+    """Whether all packages of an extra are installed, have versions that fit, and can be imported."""
     requirements = list(_requirements(PACKAGE, extra))
-    problems = {r.name: problem for r in requirements if (problem := _problem(r) or _import_problem(r))}
-    words = [f"{name} {problem}" for name, problem in problems.items()]
-    fine = [f"{r.name} {metadata.version(r.name)}" for r in requirements if r.name not in problems]
-    absent = all(_status(problem) == "missing" for problem in problems.values())
+    problems = {r.name: _version_problem(r) or _import_problem(r.name) for r in requirements}
+    missing = [name for name, problem in problems.items() if problem == NOT_INSTALLED]
+    broken = [f"{name} {problem}" for name, problem in problems.items() if problem and name not in missing]
+    fine = [f"{name} {_version(name)}" for name, problem in problems.items() if not problem]
+    figure = [*broken, *([f"not installed: {', '.join(missing)}"] if missing else []), ", ".join(fine)]
     yield CheckResult(
-        status="ok" if not problems else "missing" if absent else "broken",
+        status="broken" if broken else "missing" if missing else "ok",
         what=f"extra {extra}",
-        figure=", ".join([*words, *fine]),
-        advice=f"if you want it: pip install '{PACKAGE}[{extra}]'" if problems else "",
+        figure="; ".join(filter(None, figure)),
+        advice=f"if you need it: pip install '{PACKAGE}[{extra}]'" if broken or missing else "",
         core=False,
     )
 
 
-def intruders() -> Iterator[CheckResult]:
-    """Packages that are better not there."""
-    found = {name: version for name in INTRUDERS if (version := _version(name))}
-    for name, version in found.items():
-        problem = _import_error(name)
-        yield CheckResult(
-            status="broken" if problem else "ok",
-            what=name,
-            figure=f"{version}: {problem or 'imports; avcil does not need it'}",
-            advice=f"pip uninstall {name}; avcil does not need it, and it breaks transformers"
-            if problem
-            else "",
-            core=False,
-        )
-    if not found:
-        figure = f"{', '.join(INTRUDERS)} are not installed, which is right: avcil needs none of them"
-        yield CheckResult(status="ok", what="intruders", figure=figure, core=False)
+def conflicts() -> Iterator[CheckResult]:
+    """Installed packages that avcil does not need and that may break transformers."""
+    for name in CONFLICTS:
+        if version := _version(name):
+            problem = _import_error(name)
+            figure = f"{version} {problem or 'can be imported; avcil does not need it'}"
+            advice = f"pip uninstall {name}; avcil does not need it, and it breaks transformers"
+            yield verdict(name, not problem, figure, advice=advice, core=False)
 
 
 def _requirements(package: str, extra: str | None) -> Iterator[Requirement]:
-    """What a package requires by itself (`extra` None) or for an extra, and the extras of what it requires."""
+    """The requirements of a package without extras (None) or of one extra, and the extras of its requirements."""
     from packaging.requirements import Requirement
 
     try:
@@ -128,19 +113,6 @@ def _requirements(package: str, extra: str | None) -> Iterator[Requirement]:
             yield from _requirements(requirement.name, nested)
 
 
-def _problem(requirement: Requirement) -> str | None:
-    version = _version(requirement.name)
-    if version is None:
-        return "is not installed"
-    if not requirement.specifier.contains(version, prereleases=True):
-        return f"{version} does not fit; avcil needs {requirement.specifier}"
-    return None
-
-
-def _status(problem: str | None) -> Literal["ok", "missing", "broken"]:
-    return "ok" if not problem else "missing" if problem == "is not installed" else "broken"
-
-
 def _version(name: str) -> str | None:
     try:
         return metadata.version(name)
@@ -148,24 +120,25 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _import_problem(requirement: Requirement) -> str | None:
-    """What goes wrong when the modules of an installed package are imported."""
-    return next(filter(None, map(_import_error, _modules(requirement.name))), None)
+def _version_problem(requirement: Requirement) -> str | None:
+    version = _version(requirement.name)
+    if version is None:
+        return NOT_INSTALLED
+    if requirement.specifier.contains(version, prereleases=True):
+        return None
+    return f"{version} does not fit; avcil needs {requirement.specifier}"
 
 
-def _modules(name: str) -> list[str]:
-    """The names by which a distribution is imported: its own name if that is one of them, else all."""
+def _import_problem(name: str) -> str | None:
+    """Why the modules of an installed package cannot be imported; None if they can."""
 
     def plain(text: str) -> str:
         return re.sub(r"[-_.]+", "_", text).lower()
 
-    modules = [
-        module
-        for module, owners in metadata.packages_distributions().items()
-        if plain(name) in map(plain, owners) and not module.startswith("_")
-    ]
+    owners = metadata.packages_distributions().items()
+    modules = [m for m, names in owners if plain(name) in map(plain, names) and not m.startswith("_")]
     own = [module for module in modules if plain(module) == plain(name)]
-    return own or modules
+    return next(filter(None, map(_import_error, own or modules)), None)
 
 
 def _import_error(module: str) -> str | None:
@@ -174,7 +147,3 @@ def _import_error(module: str) -> str | None:
     except Exception as error:
         return f"cannot be imported: {type(error).__name__}: {' '.join(str(error).split())}"
     return None
-
-
-def _quoted(requirement: Requirement) -> str:
-    return f"'{requirement.name}{requirement.specifier}'"
