@@ -1,8 +1,8 @@
-"""Figures of a run in a tracker, beside the run directory, which is written as ever.
+"""Metrics of a run in a tracker, besides the run directory, which is written in any case.
 
-events.py       what there is to tell, from the run directory alone
-tracking.py     telling it, each event once
-tensorboard.py, trackio.py, wandb.py   where it goes
+events.py       the metrics of a run as a sequence of events
+tracking.py     passes each event to a tracker once
+tensorboard.py, trackio.py, wandb.py   the trackers
 """
 
 from __future__ import annotations
@@ -13,17 +13,16 @@ from pathlib import Path
 from avcil.errors import InputError
 from avcil.runs.paths import RunPaths
 from avcil.runs.run_config import RunConfig
-from avcil.training.tracking.base import TrackedRun, Tracker
-from avcil.training.tracking.tracking import Tracking
+from avcil.training.tracking.tracking import TrackedRun, Tracker, Tracking
 
-__all__ = ["TrackedRun", "Tracker", "Tracking", "require", "track"]
+__all__ = ["TrackedRun", "Tracker", "Tracking", "require", "track", "where"]
 
 INSTALL = {"tensorboard": "'avcil[track]'", "trackio": "'avcil[track]'", "wandb": "wandb"}
-"""What pip is to install for each."""
+"""The argument of `pip install` for each tracker."""
 
 
 def require(name: str | None) -> None:
-    """Raise InputError if the tracker's package is not there, before any work."""
+    """Raise InputError if the package of a tracker cannot be imported."""
     if name is None:
         return
     try:
@@ -31,28 +30,27 @@ def require(name: str | None) -> None:
     except ImportError as error:
         raise InputError(
             f"--track {name} needs the package {error.name or name}, which cannot be imported ({error}). Install it "
-            f"with: pip install {INSTALL[name]}; or leave --track out: the run directory holds the figures as well"
+            f"with: pip install {INSTALL[name]}; or omit --track: the run directory contains the same metrics"
         ) from None
 
 
 def track(name: str | None, paths: RunPaths, config: RunConfig) -> Tracking:
     """Tracking of a run by the tracker `name`; without a name, it does nothing."""
-    tracker = None if name is None else _new(name)
-    return Tracking(name or "", tracker, TrackedRun(paths, config))
+    return Tracking(name or "", None if name is None else _new(name), TrackedRun(paths, config))
 
 
 def where(name: str, folder: Path) -> str:
-    """How to look at the figures of the run in `folder`.
+    """How to view the metrics of the run in `folder`.
 
     >>> where("tensorboard", Path("runs/blade"))
     'tensorboard --logdir runs/tensorboard'
     """
-    shown = {
+    views = {
         "tensorboard": f"tensorboard --logdir {folder.parent / 'tensorboard'}",
         "trackio": "trackio show",
-        "wandb": "wandb's page of the run; wandb sync sends what was logged offline",
+        "wandb": "wandb's page of the run; wandb sync uploads what was logged offline",
     }
-    return shown[name]
+    return views[name]
 
 
 def _new(name: str) -> Tracker:

@@ -1,9 +1,8 @@
-"""What a tracker is told of a run: a sequence of events that the run directory alone determines.
+"""The metrics of a run as a sequence of events, which is determined by the run directory alone.
 
-Whoever counts events knows which one is which: a run that was killed and gone on with has the same ones, with the same
-numbers, as an undisturbed run. Nothing that depends on the clock is among them.
-
-K steps; epochs are counted through the whole run, one a step for a method fitted in closed form.
+A run that was killed and resumed has the same events, with the same numbers, as an uninterrupted run. No event depends
+on the time. Epochs are counted through the whole run; a closed-form method has one epoch per step. K is the number of
+steps.
 """
 
 from __future__ import annotations
@@ -20,26 +19,24 @@ from avcil.saved_models.card import METRICS
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Figures of one moment."""
+    """Metrics of an epoch, of a step, or of the finished run."""
 
     epoch: int
-    """Number of the epoch, counted through the whole run from 0; of a step that ended, its last one's."""
+    """Number of the epoch from 0; for a step, that of its last epoch."""
     class_step: int | None
-    """The step that ended here; None within a step."""
+    """The step that ended; None for an epoch."""
     values: dict[str, float]
-    """By name, GROUP/NAME."""
+    """Metrics by name, GROUP/NAME."""
 
     @property
     def figures(self) -> dict[str, float]:
-        """The values, and where they belong: to which epoch, and to which step if one ended."""
-        where = {"epoch": self.epoch}
-        if self.class_step is not None:
-            where["class_step"] = self.class_step
-        return self.values | where
+        """The metrics, the epoch, and the step if one ended."""
+        step = {} if self.class_step is None else {"class_step": self.class_step}
+        return self.values | {"epoch": self.epoch} | step
 
 
 def epoch_event(line: Epoch, epoch: int) -> Event:
-    """Of a line of metrics.jsonl, the run's `epoch`-th from 0."""
+    """The event of a line of metrics.jsonl, which is the run's `epoch`-th from 0."""
     values: dict[str, float | None] = {f"loss/{name}": value for name, value in line.losses.items()}
     values |= {"loss/total": line.loss, "validation/accuracy": line.val_accuracy}
     values |= {f"statistics/{name}": value for name, value in line.report.items()}
@@ -47,33 +44,36 @@ def epoch_event(line: Epoch, epoch: int) -> Event:
 
 
 def step_event(accuracies: Sequence[float], sizes: Sequence[int], epoch: int) -> Event:
-    """Of a step that is done: accuracy on the test clips of each task so far (K,), and of all of them together.
+    """The event of a finished step.
 
-    `sizes`: test clips of each task.
+    Args:
+        accuracies: Accuracy on the test clips of each task so far.
+        sizes: Number of test clips of each task.
+        epoch: Number of the step's last epoch.
     """
-    weights = np.array(sizes[: len(accuracies)], dtype=np.float64)
-    values = {"test/accuracy_of_classes_seen": float(weights @ np.array(accuracies) / weights.sum())}
+    seen = float(np.average(accuracies, weights=sizes[: len(accuracies)]))
+    values = {"test/accuracy_of_classes_seen": seen}
     values |= {f"test/accuracy_of_task_{task}": value for task, value in enumerate(accuracies)}
     return Event(epoch=epoch, class_step=len(accuracies) - 1, values=values)
 
 
 def results_event(results: Results, epoch: int) -> Event:
-    """Of a finished run: the figures that its card tells."""
-    step = len(results.accuracy_per_step) - 1
-    return Event(
-        epoch=epoch,
-        class_step=step,
-        values=_known({f"final/{name}": getattr(results, name) for name in METRICS}),
-    )
+    """The event of a finished run: the metrics of its model card."""
+    values = _known({f"final/{name}": getattr(results, name) for name in METRICS})
+    return Event(epoch=epoch, class_step=len(results.accuracy_per_step) - 1, values=values)
 
 
 def history(
-    lines: Sequence[str],
-    states: Sequence[StepState],
-    sizes: Sequence[int],
-    results: Results | None,
+    lines: Sequence[str], states: Sequence[StepState], sizes: Sequence[int], results: Results | None
 ) -> Iterator[Event]:
-    """All events so far: of metrics.jsonl's lines, of the steps done, and of the results if there are any."""
+    """All events so far.
+
+    Args:
+        lines: The lines of metrics.jsonl.
+        states: The finished steps.
+        sizes: Number of test clips of each task.
+        results: The results if the run is finished.
+    """
     epoch, done = 0, 0
     for line in map(Epoch.from_dict, map(json.loads, lines)):
         while done < line.step:

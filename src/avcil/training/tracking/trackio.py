@@ -1,7 +1,7 @@
-"""trackio: figures in a database on this machine, or in a Space of the Hugging Face hub; trackio show shows them.
+"""trackio: metrics in a database on this machine, or in a Space of the Hugging Face Hub. `trackio show` displays them.
 
-Environment variables of trackio's own say where (TRACKIO_DIR, TRACKIO_SPACE_ID); TRACKIO_PROJECT the project, avcil
-unless given.
+The environment variables TRACKIO_DIR and TRACKIO_SPACE_ID select the place, TRACKIO_PROJECT the
+project (default: avcil).
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import contextlib
 import os
 import sys
 
-from avcil.training.tracking.base import TrackedRun
 from avcil.training.tracking.events import Event
+from avcil.training.tracking.tracking import TrackedRun, Tracker
 
 
-class Trackio:
-    """One run of a project; gone on with, it is told what it lacks."""
+class Trackio(Tracker):
+    """A run of a project; a resumed run gets the events that it lacks."""
 
     def __init__(self) -> None:
         import trackio
@@ -23,7 +23,7 @@ class Trackio:
         self._trackio = trackio
 
     def begin(self, run: TrackedRun) -> int:
-        with contextlib.redirect_stdout(sys.stderr):  # it greets
+        with contextlib.redirect_stdout(sys.stderr):  # it prints a greeting
             self._run = self._trackio.init(
                 project=os.environ.get("TRACKIO_PROJECT", "avcil"),
                 name=f"{run.name}-{run.stamp[:6]}",
@@ -33,13 +33,10 @@ class Trackio:
                 auto_log_cpu=False,
                 auto_log_gpu=False,
             )
-        return self._run._next_step  # the number after the last one that it holds
+        return self._run._next_step  # the number after the last recorded event
 
     def add(self, number: int, event: Event) -> None:
         self._run.log(event.figures, step=number)
-
-    def caught_up(self) -> None:
-        pass
 
     def close(self, *, finished: bool) -> None:
         with contextlib.redirect_stdout(sys.stderr):

@@ -1,18 +1,18 @@
-"""Weights & Biases: figures at its service, or in a folder wandb/ with WANDB_MODE=offline.
+"""Weights & Biases: metrics at its service, or in a folder wandb/ with WANDB_MODE=offline.
 
-Environment variables of wandb's own say where (WANDB_DIR, WANDB_MODE); WANDB_PROJECT the project, avcil unless given.
+The environment variables WANDB_DIR and WANDB_MODE select the place, WANDB_PROJECT the project (default: avcil).
 """
 
 from __future__ import annotations
 
 import os
 
-from avcil.training.tracking.base import TrackedRun
 from avcil.training.tracking.events import Event
+from avcil.training.tracking.tracking import TrackedRun, Tracker
 
 
-class WeightsAndBiases:
-    """One run of a project; gone on with, it is told what the service lacks. Offline, it is told everything again."""
+class WeightsAndBiases(Tracker):
+    """A run of a project; a resumed run gets the events that the service lacks, or, offline, all events again."""
 
     def __init__(self) -> None:
         import wandb
@@ -32,13 +32,10 @@ class WeightsAndBiases:
             self._run.define_metric(f"{group}/*", step_metric="epoch")
         for group in ("test", "final"):
             self._run.define_metric(f"{group}/*", step_metric="class_step")
-        return self._run.step  # the number after the last one that it holds
+        return self._run.step  # the number after the last recorded event
 
     def add(self, number: int, event: Event) -> None:
         self._run.log(event.figures, step=number)
-
-    def caught_up(self) -> None:
-        pass
 
     def close(self, *, finished: bool) -> None:
         self._run.finish(exit_code=0 if finished else 1)
