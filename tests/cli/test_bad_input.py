@@ -235,7 +235,7 @@ def test_run_of_another_configuration(avcil, work, capsys):
     """Named, and left as it is."""
     before = written(work / "trained")
     assert avcil(*TRAIN, work / "features", "--out", work / "trained", "--seed", "5") == 2
-    assert_matches(r"another configuration \(seed: there 0, now 5\)", said(capsys))
+    assert_matches(r"other settings \(seed: there 0, now 5\)", said(capsys))
     assert written(work / "trained") == before
 
 

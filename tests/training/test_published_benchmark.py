@@ -128,13 +128,13 @@ def run_config(method: str) -> RunConfig:
 
 
 def test_a_run_killed_between_its_first_two_files_can_be_begun_again(tmp_path: Path) -> None:
-    """env.json without config.json, or part of a file, is no run of another configuration."""
+    """env.json without config.json, or part of a file, is not a run with other settings."""
     (tmp_path / "env.json").write_text("{}")
     (tmp_path / ".config.json.123.part").write_text('{"me')
     begun = run_config("lwf")
     RunDirectory(tmp_path).begin(begun, Environment.current())
     assert RunDirectory(tmp_path).has_run_of(begun)
-    with pytest.raises(InputError, match="another configuration"):
+    with pytest.raises(InputError, match="other settings"):
         RunDirectory(tmp_path).begin(run_config("joint"), Environment.current())
 
 
