@@ -39,5 +39,5 @@ def test_method_of_a_taken_name(tmp_path):
     """A closed form of one's own must not be called as one of avcil's, whose models would be mistaken for its."""
     file = tmp_path / "mine.py"
     file.write_text(OWN_METHOD.replace("NAME", "blade"))
-    with pytest.raises(InputError, match="avcil has a method blade already"):
+    with pytest.raises(InputError, match="there is a method blade already"):
         registry.load_method(str(file))

@@ -22,18 +22,27 @@ class Args:
 
 def run(args: Args) -> None:
     """Print the list, or the options of the methods named."""
-    from avcil.methods.registry import load_method, method_names
+    from avcil.methods.registry import INSTALLED, load_method, usable_methods
     from avcil.utils.text_table import text_table
 
     if not args.names:
-        print(text_table([[name, load_method(name).summary] for name in method_names()], names=2))
+        methods, problems = usable_methods()
+        origins = {name: f" [package {INSTALLED.package_of(name)}]" for name in INSTALLED.names()}
+        print(
+            text_table(
+                [[name, f"{m.summary}{origins.get(name, '')}"] for name, m in methods.items()], names=2
+            )
+        )
+        for problem in problems:
+            print(f"\ncannot be used: {problem}")
         print("\navcil methods NAME shows a method's options; give them to avcil train as --set NAME=VALUE")
         return
     for name in args.names:
         method = load_method(name)
-        print(
-            f"{name}: {method.summary}\n  modalities: {', '.join(method.modalities)}; exemplars: {method.rehearsal}"
-        )
+        print(f"{name}: {method.summary}")
+        if name in INSTALLED.names():
+            print(f"  package: {INSTALLED.package_of(name)}")
+        print(f"  modalities: {', '.join(method.modalities)}; exemplars: {method.rehearsal}")
         notes = field_notes(method.Options)
         for field in dataclasses.fields(method.Options):
             hint = typing.get_type_hints(method.Options)[field.name]

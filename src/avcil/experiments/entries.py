@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from avcil.errors import InputError, unknown_name
-from avcil.methods.registry import method_names
+from avcil.methods.registry import INSTALLED, method_names
 
 AV_CIL_CLASSIFIERS = ("nme", "wa", "bic", "blade-exemplars", "blade-statistics")
 """Classifiers that can replace AV-CIL's head."""
@@ -97,6 +97,11 @@ def parse_entry(word: str) -> Entry:
     name, _, options = word.partition(":")
     settings = tuple(part.strip() for part in options.split(",") if part.strip())
     options_of_variant: tuple[str, ...] = ()
+    if name in VARIANTS and name in method_names():
+        raise InputError(
+            f"{name} is a variant of {VARIANTS[name][0]} in avcil, and a method of the package "
+            f"{INSTALLED.package_of(name)}. Choose another name in the package"
+        )
     if name.endswith(".py") or (name not in VARIANTS and name in method_names()):
         method = name
     elif name in VARIANTS:

@@ -1,4 +1,8 @@
-"""Methods by name: a file `methods/some_name.py` is the method `some-name`; a path to a file works as well."""
+"""Methods by name: those of avcil, those of installed packages, and those in a Python file that the user names.
+
+A file `methods/some_name.py` is the method `some-name`. Installed packages register methods as entry points of the
+group `avcil.methods` (docs/adding-a-method.md).
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avcil.errors import InputError, unknown_name
+from avcil.utils.entry_points import EntryPointGroup
 
 if TYPE_CHECKING:
     from avcil.methods.base import ClosedFormMethod, Method
@@ -22,7 +27,7 @@ _FROM_FILES: dict[str, type[ClosedFormMethod]] = {}
 """By their `name`, the methods that this process loaded from files it was told of."""
 
 
-def method_names() -> list[str]:
+def builtin_names() -> list[str]:
     """Names of the methods that come with avcil; no method is imported for it."""
     stems = (path.stem for path in Path(__file__).parent.glob("*.py"))
     return sorted(
@@ -30,38 +35,69 @@ def method_names() -> list[str]:
     )
 
 
-def load_method(name: str) -> type[Method]:
-    """The class of the method `name`, or of the one method in the Python file `name`."""
-    from avcil.methods.base import ClosedFormMethod
+INSTALLED = EntryPointGroup("avcil.methods", "method", taken=builtin_names)
+"""Methods of installed packages."""
 
-    if name.endswith(".py"):
-        module = _import_file(Path(name))
-    elif name in method_names():
-        module = importlib.import_module(f"avcil.methods.{name.replace('-', '_')}")
-    else:
+
+def method_names() -> list[str]:
+    """Names of the methods of avcil and of installed packages; no method is imported for it."""
+    return sorted([*builtin_names(), *INSTALLED.names()])
+
+
+def load_method(name: str) -> type[Method]:
+    """The class of a method.
+
+    Args:
+        name: Name of a method of avcil or of an installed package, or the path of a Python file with one method.
+
+    Raises:
+        InputError: There is no such method, or its code cannot be loaded.
+    """
+    from avcil.methods.base import ClosedFormMethod, Method
+
+    if name in builtin_names():
+        return _only_method(importlib.import_module(f"avcil.methods.{name.replace('-', '_')}"), name)
+    if name in INSTALLED.names():
+        method: type[Method] = INSTALLED.load(name, Method)
+        return method
+    if not name.endswith(".py"):
         raise unknown_name("method", name, method_names())
-    method = _only_method(module, name)
-    if name.endswith(".py") and issubclass(method, ClosedFormMethod):
+    method = _only_method(_import_file(Path(name)), name)
+    if issubclass(method, ClosedFormMethod):
         if method.name in method_names():  # its saved models would be taken for the other's
-            raise InputError(f"{name}: avcil has a method {method.name} already. Give yours another name")
+            raise InputError(f"{name}: there is a method {method.name} already. Give yours another name")
         _FROM_FILES[method.name] = method
     return method
 
 
+def usable_methods() -> tuple[dict[str, type[Method]], list[str]]:
+    """All methods of avcil and of installed packages by name, and the reasons for which others cannot be used."""
+    methods, problems = {}, INSTALLED.refused()
+    for name in method_names():
+        try:
+            methods[name] = load_method(name)
+        except InputError as error:
+            problems.append(str(error))
+    return methods, problems
+
+
 def method_of_kind(kind: str) -> type[Method]:
-    """The method whose models are of `kind`: one of avcil's, or of a file that `load_method` was given before.
+    """The method whose models are of `kind`: of avcil, of an installed package, or of a file given to `load_method`.
 
-    Never runs a file: what a model's folder says is not to be trusted so far.
+    `kind` comes from a model's folder, which is not trusted: it is only compared with known names, so it can cause no
+    import but that of a method of avcil or a registered entry point.
 
-    :raises InputError: for another; it says how to make it known.
+    Raises:
+        InputError: No known method has this name.
     """
     if kind in method_names():
         return load_method(kind)
     if kind in _FROM_FILES:
         return _FROM_FILES[kind]
     raise InputError(
-        f"models of kind {kind!r} come from no method of avcil ({', '.join(method_names())}). If it is your own, "
-        "name its file first: in Python avcil.methods.registry.load_method('FILE.py'), at the command line "
+        f"models of kind {kind!r} come from no method of avcil or of an installed package "
+        f"({', '.join(method_names())}). If a package has the method, install it. If the method is in a file of "
+        "your own, name the file first: in Python avcil.methods.registry.load_method('FILE.py'), at the command line "
         "avcil predict --method-file FILE.py"
     )
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from avcil.encoders.parts import Part, parts_of
 from avcil.errors import InputError
-from avcil.methods.registry import method_names
+from avcil.methods.registry import builtin_names
 from avcil.models import checks
 from avcil.models.base import Model
 from avcil.nn.network import Network
@@ -205,7 +205,7 @@ def load_model(folder: Path) -> tuple[Model, list[str], dict[str, Any]]:
 
 
 def _build(kind: str, config: Any, tensors: dict[str, Tensor]) -> Model:
-    if kind == Network.kind or kind in method_names():
+    if kind == Network.kind or kind in builtin_names():
         return build_model(kind, config, tensors)
     try:  # a method of the user may not check the content of files
         return build_model(kind, config, tensors)

@@ -21,7 +21,7 @@ from avcil.encoders.parts import Part
 from avcil.errors import InputError
 from avcil.features import StoredClip
 from avcil.methods.base import ClosedFormMethod, GradientMethod, Method
-from avcil.methods.registry import load_method, method_names
+from avcil.methods.registry import load_method, method_names, usable_methods
 from avcil.models.base import Model
 from avcil.nn.network import Network
 from avcil.saved_models.learning_settings import LearningSettings
@@ -180,12 +180,17 @@ def sit(
 
 
 def method_of(learning: LearningState) -> type[Method]:
-    """The class of its method; InputError for one that avcil does not bring, whose code a model must not name."""
+    """The method of a model.
+
+    Raises:
+        InputError: Neither avcil nor an installed package has it. A saved model cannot name other code to be run.
+    """
     name = learning.settings.method
     if name not in method_names():
         raise InputError(
-            f"this model was taught by the method {name}, which is a file of its own; a saved model must not name "
-            f"code to be run, so it cannot learn on. Methods that can: {', '.join(method_names())}"
+            f"this model was trained by the method {name}, which neither avcil nor an installed package has. If a "
+            "package has it, install the package. If it is a file of your own, the model cannot learn more, because "
+            f"a saved model must not name code to be run. Methods that can: {', '.join(method_names())}"
         )
     return load_method(name)
 
@@ -237,8 +242,8 @@ def _check(
 
 
 def closed_form_names() -> list[str]:
-    """Methods whose state are statistics."""
-    return [name for name in method_names() if issubclass(load_method(name), ClosedFormMethod)]
+    """Names of the closed-form methods."""
+    return [name for name, method in usable_methods()[0].items() if issubclass(method, ClosedFormMethod)]
 
 
 def _learner(method_class: type[Method], learning: LearningState, data: UpdateData, model: Model) -> Learner:
