@@ -141,5 +141,5 @@ def test_a_run_killed_between_its_first_two_files_can_be_begun_again(tmp_path: P
 def test_a_folder_of_other_things_is_no_run(tmp_path: Path) -> None:
     """Nothing is written into it."""
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(InputError, match="not empty and is no run directory"):
+    with pytest.raises(InputError, match="not empty and not a run directory"):
         RunDirectory(tmp_path).begin(run_config("lwf"), Environment.current())

@@ -23,6 +23,7 @@ from avcil.training.memory_pool import Budget
 from avcil.training.run import Run, train
 from avcil.training.teacher import Teacher
 from avcil.training.trainers import GradientLearner
+from avcil.utils import progress
 
 
 def config(store: Path, out: Path, **changes) -> TrainConfig:
@@ -225,3 +226,14 @@ def test_tables_beyond_memory_are_read_batch_by_batch(store):
     index = torch.tensor([5, 0, 11, 5])
     for one, other in zip(held.take(index), read.take(index), strict=True):
         assert torch.equal(one, other)
+
+
+def test_progress_counts_the_epochs_that_a_method_has(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A closed-form method has one per step, whatever `epochs` is; else the time left was wrong by a factor of 100."""
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    train(config(store, tmp_path / "blade", method="blade"))
+    assert "step 1/2: 1 of 1 epochs, " in capsys.readouterr().err
+    train(config(store, tmp_path / "av-cil"))
+    assert "step 2/2: 3 of 3 epochs, " in capsys.readouterr().err

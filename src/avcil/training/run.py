@@ -35,7 +35,7 @@ from avcil.training.task_data import TaskData
 from avcil.training.timer import LEARNING, PARTS, SAVING, TESTING, VALIDATION, Timer, training_seconds
 from avcil.training.tracking import Tracking, require, track
 from avcil.training.tracking.events import Event, history
-from avcil.training.trainers import Hooks, make_learner
+from avcil.training.trainers import ClosedFormLearner, Hooks, make_learner
 from avcil.training.update import state_of_run
 from avcil.utils.progress import Progress
 
@@ -243,9 +243,8 @@ class Run:
     def _bar(self, index: int, done: int) -> Progress:
         step = f"step {index + 1}/{len(self.benchmark.steps)}"
         title = f"{self.config.method}, {self.config.modality}: {step}"
-        return Progress(
-            self.config.epochs, "epochs", title=title, initial=done, leave=False, quiet=self.quiet
-        )
+        epochs = 1 if isinstance(self.learner, ClosedFormLearner) else self.config.epochs
+        return Progress(epochs, "epochs", title=title, initial=done, leave=False, quiet=self.quiet)
 
     def _validation(self, index: int) -> Table | None:
         """The validation clips of all classes seen; None where the step has to end with its last epoch."""
