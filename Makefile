@@ -28,7 +28,7 @@ test: setup
 test-slow: setup  # sequences of commands, kills, several processes, Ray, the page in a browser
 	$(BIN)/python -m pytest -n 2 -m slow
 
-check-wheel: setup  # builds the wheel, installs it into empty environments and runs the main commands; 3 minutes
+check-wheel: setup  # builds the wheel, installs it into empty environments and runs the main commands; 5 minutes
 	$(BIN)/python scripts/check_wheel.py
 
 docs: setup  # the documentation site, in site/; it needs no server: open site/index.html

@@ -1,16 +1,18 @@
 """Check that the wheel contains what it must, installs into an empty environment, and works there.
 
-    python scripts/check_wheel.py [pinned] [newest]
+    python scripts/check_wheel.py [pinned] [newest] [oldest]
 
-Run it with the Python of `.venv` (`make check-wheel`). There are two modes; without arguments, both are checked:
+Run it with the Python of `.venv` (`make check-wheel`). There are three modes; without arguments, all are checked:
 
 pinned: the versions of constraints.txt.
-newest: the newest versions that the ranges of pyproject.toml allow, installed from wheels only. The commands find no C
-    compiler and no other system programs.
+newest: the newest versions that the ranges of pyproject.toml allow. The commands find no C compiler and no other system
+    programs.
+oldest: the oldest versions that these ranges allow.
 
-In both modes, torch has the version and the build of `make setup` (scripts/install_torch.sh), because PyPI's build for
-Linux needs several GB of CUDA libraries. TORCH=cuda installs PyPI's build all the same, for a Python (`--python 3.13`)
-that has no CPU build here. Dependencies are downloaded, or come from uv's cache.
+In all modes, packages are installed from wheels only, and torch has the version and the build of `make setup`
+(scripts/install_torch.sh), because PyPI's build for Linux needs several GB of CUDA libraries. TORCH=cuda installs
+PyPI's build all the same, for a Python (`--python 3.13`) that has no CPU build here. Dependencies are downloaded, or
+come from uv's cache.
 
 The commands are run away from the checkout, with an empty home folder, and without a network if the system permits it
 (`unshare --net`). If it does not, a warning says so.
@@ -38,6 +40,12 @@ REQUIRED_FILES = (
     "avcil/encoders/weights/LICENSE-Apache-2.0.txt",
     ".dist-info/licenses/LICENSE",
 )
+MODES: dict[str, list[str | Path]] = {
+    "pinned": ["--constraints", ROOT / "constraints.txt"],
+    "newest": [],
+    "oldest": ["--resolution", "lowest-direct", "--requirements", ROOT / "pyproject.toml"],
+}
+"""Options of `uv pip install` for each mode."""
 NO_NETWORK = (["--net"], ["--user", "--map-root-user", "--net"])
 """Options of unshare that switch the network off: for root, and for a user who may create namespaces."""
 IMPORT = (
@@ -54,14 +62,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("modes", nargs="*", metavar="MODE", help="pinned, newest; default: both")
+    parser.add_argument("modes", nargs="*", metavar="MODE", help="pinned, newest, oldest; default: all")
     parser.add_argument(
         "--python", default=sys.executable, help="the Python of the environments, as uv finds it"
     )
     options = parser.parse_args()
-    modes = options.modes or ["pinned", "newest"]
-    if unknown := set(modes) - {"pinned", "newest"}:
-        parser.error(f"unknown mode {sorted(unknown)[0]!r}; use pinned or newest")
+    modes = options.modes or list(MODES)
+    if unknown := set(modes) - set(MODES):
+        parser.error(f"unknown mode {sorted(unknown)[0]!r}; use {', '.join(MODES)}")
     prefix = no_network()
     with tempfile.TemporaryDirectory(prefix="avcil-check-wheel-") as name:
         wheel = build(Path(name))
@@ -101,7 +109,7 @@ def install(wheel: Path, folder: Path, mode: str, python: str) -> Path:
     programs = folder / "venv" / "bin"
     subprocess.run([UV, "venv", "--quiet", "--python", python, folder / "venv"], check=True)
     subprocess.run(["sh", ROOT / "scripts" / "install_torch.sh", programs / "python"], check=True)
-    options = ["-c", ROOT / "constraints.txt"] if mode == "pinned" else ["--only-binary", ":all:"]
+    options = ["--only-binary", ":all:", *MODES[mode]]
     for subcommand, *words in (["install", *options, wheel], ["check"], ["freeze"]):
         target = ["--python", programs / "python"]
         subprocess.run([UV, "pip", subcommand, "--quiet", *target, *words], check=True)
