@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from avcil.cli.predict_output import ClipWriter
-from avcil.cli.streams import OutputError, output_stream
+from avcil.cli.output_streams import OutputError, output_stream
 from avcil.cli.timeline_output import strip
 from avcil.inference.answering import Answer
 from avcil.inference.timeline import Event

@@ -1,4 +1,4 @@
-"""`avcil features`: look into feature stores - show, verify, compare."""
+"""`avcil features`: show, verify, compare or join feature stores."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tyro.conf import OmitSubcommandPrefixes, Positional, subcommand
 
 if TYPE_CHECKING:
     from avcil.features.compare import Comparison
+    from avcil.features.join import JoinReport
     from avcil.features.show import Description
     from avcil.features.verify import Verification
 
@@ -78,13 +79,32 @@ class Compare:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Join:
+    """Copy the clips of several stores into a new one. Clip ids get the folder name of their store as a prefix."""
+
+    stores: Positional[tuple[Path, ...]]
+    """Feature stores that were made with the same encoders."""
+    out: Path
+    """The new store. The same command continues an interrupted copy."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> None:
+        """Print how many clips were copied from each store."""
+        from avcil.features.join import join
+
+        _print(join(self.stores, self.out), as_json=self.json)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Args:
-    """Show, verify or compare feature stores."""
+    """Show, verify, compare or join feature stores."""
 
     action: OmitSubcommandPrefixes[
         Annotated[Show, subcommand("show")]
         | Annotated[Verify, subcommand("verify")]
         | Annotated[Compare, subcommand("compare")]
+        | Annotated[Join, subcommand("join")]
     ]
 
 
@@ -93,5 +113,5 @@ def run(args: Args) -> int | None:
     return args.action.run()
 
 
-def _print(found: Description | Verification | Comparison, *, as_json: bool) -> None:
+def _print(found: Description | Verification | Comparison | JoinReport, *, as_json: bool) -> None:
     print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False) if as_json else found.text())

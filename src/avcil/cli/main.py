@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from avcil.cli.streams import OutputError, prepare_streams
+from avcil.cli.output_streams import OutputError, prepare_streams
 from avcil.errors import AvcilError, unknown_name
 from avcil.utils.files import is_storage_error
 from avcil.utils.version import __version__
@@ -22,7 +22,7 @@ VERBS = {
     "demo": "render clips, train four methods, print a table and write a report, in minutes",
     "scan": "list the clips of folders",
     "extract": "encode the clips of a list into a feature store",
-    "features": "show, verify or compare feature stores",
+    "features": "show, verify, compare or join feature stores",
     "train": "train a model step by step on a feature store",
     "reproduce": "train many runs in parallel and print a table of results",
     "predict": "predict the classes of clips, or a timeline of long videos",
@@ -36,6 +36,7 @@ VERBS = {
     "benchmark": "list, show or fetch the published benchmarks; evaluate with VGGSounder",
     "import-features": "import the features released by AV-CIL's authors",
     "methods": "list the methods and their options",
+    "streams": "list the orders in which clips can arrive, and their options",
     "encoders": "list the encoders: license, size, speed on this machine, intended use",
     "doctor": "check the installation",
 }

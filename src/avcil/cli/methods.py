@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
-import re
-import typing
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -23,6 +19,7 @@ class Args:
 def run(args: Args) -> None:
     """Print the list, or the options of the methods named."""
     from avcil.methods.registry import INSTALLED, load_method, usable_methods
+    from avcil.utils.options import describe_options
     from avcil.utils.text_table import text_table
 
     if not args.names:
@@ -43,16 +40,4 @@ def run(args: Args) -> None:
         if name in INSTALLED.names():
             print(f"  package: {INSTALLED.package_of(name)}")
         print(f"  modalities: {', '.join(method.modalities)}; exemplars: {method.rehearsal}")
-        notes = field_notes(method.Options)
-        for field in dataclasses.fields(method.Options):
-            hint = typing.get_type_hints(method.Options)[field.name]
-            allowed = " | ".join(map(str, typing.get_args(hint))) or getattr(hint, "__name__", str(hint))
-            print(f"  {field.name} = {field.default}   ({allowed})\n      {notes.get(field.name, '')}")
-
-
-def field_notes(kind: type) -> dict[str, str]:
-    """The docstring under each field of a dataclass, inherited fields included."""
-    pattern = re.compile(r'^    (\w+):[^\n]*\n    """(.*?)"""', re.MULTILINE | re.DOTALL)
-    own = [base for base in reversed(kind.__mro__) if dataclasses.is_dataclass(base)]
-    found = [match for base in own for match in pattern.findall(inspect.getsource(base))]
-    return {name: " ".join(note.split()) for name, note in found}
+        print("\n".join(describe_options(method.Options)))

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from avcil.cli.streams import OutputError
+from avcil.cli.output_streams import OutputError
 
 
 class TextStream(Protocol):

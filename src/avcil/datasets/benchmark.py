@@ -26,7 +26,7 @@ FORMS = 'a JSON list of lists of class names, [["cat", "dog"], ["bell"]], or a C
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """Ordered steps of class names; steps may be of unequal size.
+    """Ordered steps of class names. Steps may differ in size; later steps of some streams have no new class.
 
     >>> benchmark = Benchmark.from_classes(["dog", "cat", "bell"], 2)
     >>> benchmark.steps
@@ -43,12 +43,9 @@ class Benchmark:
     def __post_init__(self) -> None:
         steps = tuple(tuple(step) for step in self.steps)
         object.__setattr__(self, "steps", steps)
-        if not steps:
-            raise InputError(f"benchmark {self.name!r} has no step; give at least one step with one class")
-        empty = [number for number, step in enumerate(steps, 1) if not step]
-        if empty:
+        if not steps or not steps[0]:
             raise InputError(
-                f"benchmark {self.name!r}: step {empty[0]} of {len(steps)} has no class; leave it out"
+                f"benchmark {self.name!r} has no class in its first step; give one class or more"
             )
         for label in self.classes:
             if not isinstance(label, str) or not label.strip():
@@ -92,7 +89,13 @@ class Benchmark:
     @classmethod
     def from_steps(cls, steps: Iterable[Iterable[str]], *, name: str = "own") -> Benchmark:
         """The steps as given."""
-        return cls(name=name, steps=tuple(tuple(step) for step in steps))
+        named = tuple(tuple(step) for step in steps)
+        empty = [number for number, step in enumerate(named, 1) if not step]
+        if empty:
+            raise InputError(
+                f"benchmark {name!r}: step {empty[0]} of {len(named)} has no class; leave it out"
+            )
+        return cls(name=name, steps=named)
 
     @classmethod
     def from_file(cls, path: str | Path) -> Benchmark:

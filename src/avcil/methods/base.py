@@ -164,6 +164,8 @@ class Method(ABC):
     them with these."""
     modalities: ClassVar[Sequence[Modality]] = MODALITIES
     rehearsal: ClassVar[Rehearsal] = "none"
+    learns_known_classes: ClassVar[bool] = False
+    """Whether a step may bring more clips of classes of earlier steps, or only such clips."""
     whole_tokens: ClassVar[bool] = False
     """Whether it needs all visual tokens even where the picture is alone; else it is given their mean then."""
 
@@ -261,6 +263,7 @@ class ClosedFormMethod(Method):
     The model's `kind` is the method's `name`, by which a saved model finds its way back to `load_model`.
     """
 
+    learns_known_classes = True
     seed: int = 0
     """Of what is drawn at random, such as projections; set before the first clip."""
     part_widths: Mapping[str, tuple[int, ...]] = {}
@@ -269,6 +272,11 @@ class ClosedFormMethod(Method):
     constants: Mapping[str, Constants] = {}
     """Typical center and scale of the features of "audio" and "visual", where they are known; set before the first
     clip."""
+
+    @property
+    def forgets_clips(self) -> bool:
+        """Whether `forget` works with the options of this method."""
+        return type(self).forget is not ClosedFormMethod.forget
 
     @abstractmethod
     def grow(self, count: int) -> None:

@@ -40,6 +40,7 @@ class DerPlusPlus(GradientMethod):
 
     name = "der-plus-plus"
     summary = "rehearsal with labels and the logits stored with each exemplar (NeurIPS 2020)"
+    learns_known_classes = True
     Options = DerOptions
     rehearsal = "random"
     batching = "paired"

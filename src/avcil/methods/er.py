@@ -20,6 +20,7 @@ class Er(GradientMethod):
 
     name = "er"
     summary = "experience replay: cross-entropy on new clips and random exemplars (2019)"
+    learns_known_classes = True
     rehearsal = "random"
     batching = "paired"
 

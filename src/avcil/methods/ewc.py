@@ -43,6 +43,7 @@ class Ewc(GradientMethod):
 
     name = "ewc"
     summary = "online EWC: holds weights by their Fisher information; keeps no exemplars (ICML 2018)"
+    learns_known_classes = True
     Options = EwcOptions
 
     def __init__(self, options: EwcOptions, *, modality: Modality) -> None:

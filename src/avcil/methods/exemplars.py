@@ -54,6 +54,20 @@ def choose_random(count: int, quota: int, *, generator: torch.Generator) -> list
     return torch.randperm(count, generator=generator)[:quota].tolist()
 
 
+def choose_again(kept: int, new: int, quota: int, *, seen: int, generator: torch.Generator) -> list[int]:
+    """Positions of `quota` clips among `kept` exemplars of a class, followed by `new` clips of the same class.
+
+    If the exemplars are a random sample of the `seen` earlier clips, the result is a random sample of all clips seen so
+    far, as reservoir sampling gives it.
+    """
+    drawn = torch.randperm(seen + new, generator=generator)[:quota]
+    fresh = [kept + position - seen for position in drawn.tolist() if position >= seen]
+    old = choose_random(kept, quota - len(fresh), generator=generator)
+    room = quota - len(fresh) - len(old)  # positive if fewer exemplars were kept than the quota
+    others = [kept + i for i in range(new) if kept + i not in fresh]
+    return old + fresh + others[: max(room, 0)]
+
+
 def choose_by_herding(features: Tensor, quota: int, *, repeats: bool = False) -> list[int]:
     """Positions of clips whose running mean stays nearest to the class mean, from features (n, D), greedily.
 

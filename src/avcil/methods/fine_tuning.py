@@ -14,6 +14,7 @@ class FineTuning(GradientMethod):
 
     name = "fine-tuning"
     summary = "learns each step's new clips only; the lower bound"
+    learns_known_classes = True
 
     def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
         return {"cross_entropy": F.cross_entropy(output.logits, batch.labels)}

@@ -21,6 +21,7 @@ class Gdumb(GradientMethod):
 
     name = "gdumb"
     summary = "trains afresh on the memory alone, balanced over classes (ECCV 2020)"
+    learns_known_classes = True
     rehearsal = "random"
     batching = "mixed"
     fresh_start = True

@@ -41,6 +41,7 @@ class Icarl(HerdingMethod):
 
     name = "icarl"
     summary = "rehearsal with herding; classifies by the nearest exemplar mean or the head (CVPR 2017)"
+    learns_known_classes = True
     Options = IcarlOptions
 
     def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ class Joint(GradientMethod):
 
     name = "joint"
     summary = "trains afresh on all clips of all classes seen; the upper bound"
+    learns_known_classes = True
     batching = "all"
     fresh_start = True
 

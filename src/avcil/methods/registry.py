@@ -6,18 +6,16 @@ group `avcil.methods` (docs/adding-a-method.md).
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import importlib.util
-import math
 import sys
-import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avcil.errors import InputError, unknown_name
 from avcil.utils.entry_points import EntryPointGroup
+from avcil.utils.options import fill_options
 
 if TYPE_CHECKING:
     from avcil.methods.base import ClosedFormMethod, Method
@@ -138,22 +136,16 @@ def parse_options(method: type[Method], settings: Sequence[str] | Mapping[str, A
 
     Raises InputError for an option that the method does not have or a value that does not fit.
     """
-    fields = {field.name: field for field in dataclasses.fields(method.Options)}
-    hints = typing.get_type_hints(method.Options)
     if not isinstance(settings, Mapping):
         settings = dict(_split(word) for word in settings)
     values = {}
     for key, value in settings.items():
-        key = key.replace("-", "_")
-        if key in method.removed_options:
-            _check_removed(name, key, value, method.removed_options[key])
-            continue
-        if key not in fields:
-            if not fields:
-                raise InputError(f"method {name} has no options; remove {key}={value}")
-            raise unknown_name(f"option of method {name}", key, fields)
-        values[key] = _convert(value, hints[key], f"option {key} of method {name}")
-    return method.Options(**values)
+        option = key.replace("-", "_")
+        if option in method.removed_options:
+            _check_removed(name, option, value, method.removed_options[option])
+        else:
+            values[option] = value
+    return fill_options(method.Options, values, owner=f"method {name}")
 
 
 def _check_removed(name: str, option: str, value: Any, harmless: Sequence[Any]) -> None:
@@ -169,24 +161,3 @@ def _split(word: str) -> tuple[str, str]:
     if not equals:
         raise InputError(f"--set takes NAME=VALUE, not {word!r}; `avcil methods` lists names and values")
     return key, value
-
-
-def _convert(value: Any, hint: Any, where: str) -> Any:
-    if typing.get_origin(hint) is typing.Literal:
-        allowed = typing.get_args(hint)
-        if value not in allowed:
-            raise InputError(f"{where} must be one of {', '.join(map(str, allowed))}; not {value!r}")
-        return value
-    if hint is bool:
-        words = {"true": True, "false": False, "1": True, "0": False}
-        if str(value).lower() not in words:
-            raise InputError(f"{where} must be true or false; not {value!r}")
-        return words[str(value).lower()]
-    if hint is str:
-        return str(value)
-    try:
-        if isinstance(value, bool) or not math.isfinite(float(value)) or (hint is int and float(value) % 1):
-            raise ValueError
-        return hint(float(value)) if hint is int else hint(value)
-    except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{where} must be a number ({hint.__name__}); not {value!r}") from None

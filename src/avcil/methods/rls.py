@@ -127,6 +127,10 @@ class Rls(RecursiveMethod):
             columns=view.columns, weight=theta, bias=bias, inverse_temperature=inverse_temperature
         )
 
+    @property
+    def forgets_clips(self) -> bool:
+        return self.options.compensation == 0
+
     def forget(self, audio: Tensor | None, visual: Tensor | None, labels: Tensor) -> None:
         """Take clips out of the main stream, to rounding; only without compensation, whose targets are gone."""
         if self.options.compensation != 0:

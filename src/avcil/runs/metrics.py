@@ -5,7 +5,8 @@ name. Results have the unit of `R`, fractions or percent.
 
 Shapes: `R` (K, K) is the accuracy matrix of K steps: `R[s, i]` is the accuracy after step s on the test clips of
 the classes of step i. Only the lower triangle is used; cells of classes not yet seen are NaN. `n` (K,) is the number
-of test clips of each step's classes. Metrics of single predictions (class means, confusion, calibration) are in
+of test clips of each step's classes. In some streams a step has no test clips of its own: its n is 0, its column is
+NaN, and metrics leave it out. Metrics of single predictions (class means, confusion, calibration) are in
 predictions.py.
 
 Forgetting and backward transfer compare a step with a later one. With a single step they are undefined and None, not
@@ -44,13 +45,14 @@ def accuracy(R: ArrayLike, n: ArrayLike, step: int = -1) -> float:
 def accuracy_per_step(R: ArrayLike, n: ArrayLike) -> list[float]:
     """`accuracy` after each of the K steps."""
     R, n = checked(R, n)
+    R = np.where(n > 0, R, 0.0)
     return [float(n[: s + 1] @ R[s, : s + 1] / n[: s + 1].sum()) for s in range(len(R))]
 
 
 def accuracy_per_step_task_mean(R: ArrayLike) -> list[float]:
     """Unweighted mean over the tasks seen, mean_i R[s,i], after each of the K steps."""
     R = _matrix(R)
-    return [float(R[s, : s + 1].mean()) for s in range(len(R))]
+    return [float(R[s, _tested(R, s + 1)].mean()) for s in range(len(R))]
 
 
 def average_incremental_accuracy(R: ArrayLike, n: ArrayLike) -> float:
@@ -90,7 +92,12 @@ def mean_forgetting(R: ArrayLike) -> float | None:
 
 
 def _forgetting_at(R: np.ndarray, s: int) -> float:
-    return float(np.mean([R[i:s, i].max() - R[s, i] for i in range(s)]))
+    return float(np.mean([R[i:s, i].max() - R[s, i] for i in _tested(R, s)]))
+
+
+def _tested(R: np.ndarray, count: int) -> list[int]:
+    """Those of the first `count` tasks that have test clips."""
+    return [i for i in range(count) if not np.isnan(R[i, i])]
 
 
 def forgetting_all_max(R: ArrayLike) -> float | None:
@@ -100,7 +107,7 @@ def forgetting_all_max(R: ArrayLike) -> float | None:
     """
     R = _matrix(R)
     last = len(R) - 1
-    return float(np.mean([R[i:, i].max() - R[last, i] for i in range(last)])) if last else None
+    return float(np.mean([R[i:, i].max() - R[last, i] for i in _tested(R, last)])) if last else None
 
 
 def forgetting_first(R: ArrayLike) -> float | None:
@@ -116,7 +123,8 @@ def backward_transfer(R: ArrayLike) -> float | None:
     """
     R = _matrix(R)
     last = len(R) - 1
-    return float(np.mean(R[last, :last] - R.diagonal()[:last])) if last else None
+    tested = _tested(R, last)
+    return float(np.mean(R[last, tested] - R.diagonal()[tested])) if last else None
 
 
 def backward_transfer_all(R: ArrayLike) -> float | None:
@@ -126,13 +134,13 @@ def backward_transfer_all(R: ArrayLike) -> float | None:
     """
     R = _matrix(R)
     s, i = np.tril_indices(len(R), -1)
-    return float(np.mean(R[s, i] - R[i, i])) if len(R) > 1 else None
+    return float(np.nanmean(R[s, i] - R[i, i])) if len(R) > 1 else None
 
 
 def accuracy_lower_triangle(R: ArrayLike) -> float:
     """Mean of the lower triangle including the diagonal ("accuracy A" of continuum)."""
     R = _matrix(R)
-    return float(R[np.tril_indices(len(R))].mean())
+    return float(np.nanmean(R[np.tril_indices(len(R))]))
 
 
 def intransigence(R: ArrayLike, joint: ArrayLike) -> float:
@@ -150,7 +158,7 @@ def intransigence(R: ArrayLike, joint: ArrayLike) -> float:
             f"intransigence compares runs of one benchmark, but the joint run has {len(joint)} steps and this "
             f"one {len(R)}. Give a joint run with the same steps"
         )
-    return float(np.mean(joint.diagonal() - R.diagonal()))
+    return float(np.nanmean(joint.diagonal() - R.diagonal()))
 
 
 def all_metrics(R: ArrayLike, n: ArrayLike, joint: ArrayLike | None = None) -> dict[str, Any]:
@@ -182,10 +190,12 @@ def checked(R: ArrayLike, n: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(
             f"an accuracy matrix of {len(R)} steps needs {len(R)} numbers of test clips; got shape {n.shape}"
         )
-    if not (np.isfinite(n).all() and (n > 0).all()):
-        raise InputError(
-            f"every task needs at least one test clip; the numbers of test clips are {n.tolist()}"
-        )
+    if not (np.isfinite(n).all() and (n >= 0).all() and n[0] > 0):
+        raise InputError(f"the first task needs at least one test clip; the task sizes are {n.tolist()}")
+    differing = np.flatnonzero((n == 0) != np.isnan(R.diagonal()))
+    if len(differing):
+        i = differing[0]
+        raise InputError(f"task {i} has {n[i]:.0f} test clips, and the accuracy {R[i, i]}")
     return R, n
 
 
@@ -193,7 +203,8 @@ def _matrix(R: ArrayLike) -> np.ndarray:
     R = np.asarray(R, dtype=np.float64)
     if R.ndim != 2 or R.shape[0] != R.shape[1] or not len(R):
         raise InputError(f"an accuracy matrix has the shape (K, K) with K >= 1; got {R.shape}")
-    missing = [(int(s), int(i)) for s, i in np.argwhere(~np.isfinite(R)) if i <= s]
+    empty = [i for i in range(1, len(R)) if np.isnan(R[i:, i]).all()]
+    missing = [(int(s), int(i)) for s, i in np.argwhere(~np.isfinite(R)) if i <= s and i not in empty]
     if missing:
         step, task = missing[0]
         raise InputError(f"the accuracy matrix has no number after step {step} for task {task}")

@@ -96,8 +96,8 @@ class StepState:
 
     step: int
     summary: StepSummary
-    accuracies: Sequence[float]
-    """On the test clips of each task so far, fractions."""
+    accuracies: Sequence[float | None]
+    """On the test clips of each task so far, fractions; None for a task without test clips."""
     test_clips: Sequence[int] = ()
     """Numbers of these test clips; empty in runs of avcil 0.1."""
     exemplars: Mapping[str, Sequence[str]]
@@ -120,9 +120,10 @@ class StepState:
         """The state of step `index`; ValueError, KeyError, TypeError or AttributeError for an invalid value."""
         accuracies = value["accuracies"]
         numbers = [value["seconds"], *value["seconds_by_part"].values()]
+        known = [number for number in accuracies if number is not None]
         if not isinstance(accuracies, list) or len(accuracies) != index + 1:
             raise ValueError(f"accuracies is {accuracies!r:.60}, not a list of {index + 1} numbers")
-        if not all(type(number) in (int, float) for number in (*accuracies, *numbers)):
+        if not all(type(number) in (int, float) for number in (*known, *numbers)):
             raise ValueError("accuracies and seconds must be numbers")
         summary = {entry.name: value[entry.name] for entry in fields(StepSummary) if entry.name in value}
         own = {entry.name: value[entry.name] for entry in fields(cls) if entry.name in value}
@@ -211,14 +212,17 @@ class Results:
     seconds: float
     seconds_per_step: Sequence[float] = ()
     seconds_by_part: Mapping[str, float] = field(default_factory=dict)
+    stream_metrics: Mapping[str, float] = field(default_factory=dict)
+    """Further metrics of the stream, by name; empty for class-incremental learning."""
     clips_lacking_a_modality: Mapping[str, int] = field(default_factory=dict)
     """By split, and the test clips that were not evaluated; empty if all clips are complete."""
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON; without `clips_lacking_a_modality` if it is empty."""
+        """As JSON, without the entries that are often empty."""
         value = asdict(self)
-        if not self.clips_lacking_a_modality:
-            del value["clips_lacking_a_modality"]
+        for name in ("stream_metrics", "clips_lacking_a_modality"):
+            if not value[name]:
+                del value[name]
         return value
 
     @classmethod

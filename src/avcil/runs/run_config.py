@@ -23,11 +23,19 @@ class RunConfig:
     benchmark: Benchmark
     store_path: str
     store_fingerprint: str
+    stream: Mapping[str, Any] | None = None
+    """Name, options, seed and fingerprint of the stream; None for class-incremental learning."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
         features = {"path": self.store_path, "fingerprint": self.store_fingerprint}
-        return self.settings.to_dict() | {"benchmark": self.benchmark.to_dict(), "features": features}
+        stream = {} if self.stream is None else {"stream": dict(self.stream)}
+        return (
+            self.settings.to_dict()
+            | {"benchmark": self.benchmark.to_dict()}
+            | stream
+            | {"features": features}
+        )
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> RunConfig:
@@ -36,11 +44,15 @@ class RunConfig:
         for name in ("path", "fingerprint"):
             if not isinstance(checks.entry(features, name), str):
                 raise InputError(f"features.{name} is {features[name]!r:.60}; it must be a string")
+        stream = value.get("stream")
+        if stream is not None and not (isinstance(stream, dict) and isinstance(stream.get("name"), str)):
+            raise InputError(f"stream is {stream!r:.60}; it must be an object with a name")
         return cls(
             settings=LearningSettings.from_dict(value),
             benchmark=Benchmark.from_dict(checks.entry(value, "benchmark")),
             store_path=features["path"],
             store_fingerprint=features["fingerprint"],
+            stream=stream,
         )
 
 

@@ -242,7 +242,7 @@ class RunDirectory:
         write_text(self.paths.incomplete_clips, _csv_text([("clip_id", "label", "split", "lacks"), *rows]))
 
     @_writer_only
-    def write_accuracy_matrix(self, matrix: Sequence[Sequence[float]], sizes: Sequence[int]) -> None:
+    def write_accuracy_matrix(self, matrix: Sequence[Sequence[float | None]], sizes: Sequence[int]) -> None:
         """Write accuracy_matrix.csv: one row per step, one column per task, cells of unseen tasks empty."""
         tasks = len(sizes)
         rows: list[Sequence[Any]] = [["step", *(f"task_{i}" for i in range(tasks))], ["n", *sizes]]

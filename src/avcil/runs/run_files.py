@@ -185,7 +185,7 @@ def _accuracy_matrix(path: Path, steps: int) -> tuple[np.ndarray, np.ndarray]:
     except ValueError as error:
         raise damaged(path, str(error)) from None
     seen = R[np.tril_indices(steps)]
-    if not ((seen >= 0) & (seen <= 1)).all():
+    if ((seen < 0) | (seen > 1)).any():
         raise damaged(path, "accuracies must be fractions from 0 to 1")
     return R, n
 

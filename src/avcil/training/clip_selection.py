@@ -10,7 +10,7 @@ from avcil.training.task_data import TaskData
 
 SPLITS = ("train", "val", "test")
 SHOWN = 5
-WORDS = {"audio": "sound", "visual": "picture"}
+WORDS = {"audio": "audio", "visual": "frames"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +54,14 @@ def incomplete_note(data: TaskData) -> str:
     every = [row for group in rows.values() for row in group]
     if not every:
         return ""
+    withheld = sum(bool(data.stream.hidden.get(row)) for row in every)
     counts = ", ".join(f"{len(group)} {split}" for split, group in rows.items() if group)
     names = _shown([data.store.clips[row].clip_id for row in every])
-    needed = " and ".join(WORDS[part] for part in parts_of(data.modality))
+    needed = " or ".join(WORDS[part] for part in parts_of(data.modality))
+    note = f" ({withheld} of them because the stream withholds it)" if withheld else ""
     return (
-        f"clips that do not have {needed}: {counts} ({names}). Nothing is learnt from them; test clips among them are "
-        "evaluated where the model answers from what they have"
+        f"clips that lack {needed}: {counts}{note}, such as {names}. They are not used for training; test clips among "
+        "them are evaluated if the model can predict from what they have"
     )
 
 
@@ -80,10 +82,11 @@ def incomplete_table(data: TaskData) -> list[tuple[str, str, str, str]]:
             clip.clip_id,
             clip.label,
             split,
-            " and ".join(WORDS[p] for p in parts_of(data.modality) if not clip.has(p)),
+            " and ".join(WORDS[part] for part in data.lacking_parts(row)),
         )
         for split in SPLITS
-        for clip in (data.store.clips[row] for row in data.incomplete_rows(split))
+        for row in data.incomplete_rows(split)
+        for clip in [data.store.clips[row]]
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -35,11 +35,15 @@ class TrainConfig:
     classes_per_step: int | None = None
     """Classes that arrive at each step, in the order of `class_order_seed`. With `benchmark`, it replaces the
     published number."""
+    stream: str = "class-incremental"
+    """How the clips arrive: NAME[,OPTION=VALUE...], such as few-shot,ways=5,shots=5. `avcil streams` lists names and
+    options."""
     steps: Path | None = None
     """Instead of `classes_per_step`, a file with the classes of each step: JSON such as [["cat", "dog"], ["owl"]],
     or CSV with one row per step."""
     class_order_seed: int | None = None
-    """Shuffle the classes with this seed. Default: natural or published order."""
+    """Shuffle the classes with this seed. Default: natural or published order. It is also the seed of what a stream
+    draws at random (default 0)."""
     seed: int = 0
     """Random seed of initial weights, batches and exemplars."""
     exemplars: int | None = None
@@ -122,11 +126,28 @@ class TrainConfig:
             not (self.steps and self.classes_per_step is not None),
             "--steps already says which classes come when: drop it or --classes-per-step",
         )
-        require(
-            any(value is not None for value in (self.benchmark, self.classes_per_step, self.steps)),
-            "say how classes come: give --classes-per-step N, --steps FILE or --benchmark NAME",
-        )
+        self._check_stream(any(x is not None for x in (self.benchmark, self.classes_per_step, self.steps)))
         require(
             self.steps is None or self.class_order_seed is None,
             "--class-order-seed shuffles classes over steps; --steps already says which come when: drop one",
         )
+
+    def _check_stream(self, has_steps: bool) -> None:
+        """Refuse a stream that does not fit the other options."""
+        from avcil.streams.registry import parse_stream
+
+        stream = parse_stream(self.stream)
+        if stream.kind.uses_steps and not has_steps:
+            raise InputError(
+                "say how classes come: give --classes-per-step N, --steps FILE or --benchmark NAME"
+            )
+        if has_steps and not stream.kind.uses_steps:
+            raise InputError(
+                f"stream {stream.name} defines its own tasks: leave out --classes-per-step, --steps and --benchmark"
+            )
+        defaults = {field.name: field.default for field in fields(self)}
+        for name, value in stream.kind.settings().items():
+            if getattr(self, name) not in (defaults[name], value):
+                raise InputError(
+                    f"stream {stream.name} prescribes --{name.replace('_', '-')} {value}: leave that option out"
+                )

@@ -75,6 +75,21 @@ class LearningData(ABC):
         self.class_number = {label: number for number, label in enumerate(benchmark.classes)}
         self._row_of_id = {clip.clip_id: row for row, clip in enumerate(store.clips)}
 
+    def removed_at(self, task: int) -> Sequence[str]:
+        """Classes that the model must forget at the start of a task."""
+        return ()
+
+    def begin_task(self, task: int) -> None:  # noqa: B027
+        """Number the classes as after the removals up to and including `task`."""
+
+    def rows_to_forget(self, task: int) -> list[int]:
+        """Store rows of the training clips of removed classes, if the method is given them."""
+        return []
+
+    @abstractmethod
+    def clips_before(self, label: str, task: int) -> int:
+        """Number of training clips of a class at earlier tasks."""
+
     @abstractmethod
     def rows(self, split: str, task: int) -> list[int]:
         """Store rows of a task's clips that have all parts of the modality."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ from avcil.datasets.fetch import cache_folder
 from avcil.datasets.published import PublishedBenchmark, load_published
 from avcil.datasets.split_files import SplitClip
 from avcil.errors import InputError
-from avcil.features import FeatureStore
-from avcil.methods.base import GradientMethod, Method
+from avcil.features import FeatureStore, StoredClip
+from avcil.methods.base import ClosedFormMethod, GradientMethod, Method
 from avcil.methods.exemplars import ExemplarMemory
 from avcil.methods.registry import load_method, parse_options
 from avcil.runs.run_config import RunConfig
 from avcil.saved_models.learning_settings import LearningSettings
+from avcil.streams.base import Stream
+from avcil.streams.registry import StreamSpec, parse_stream
 from avcil.training.config import DEFAULT_MEMORY_PER_CLASS, TrainConfig
 from avcil.training.device_config import DeviceConfig
 from avcil.training.distributed import ProcessGroup
@@ -31,8 +33,11 @@ class Resolved:
     method_class: type[Method]
     device_config: DeviceConfig
     options: Any
-    clips: Mapping[str, SplitClip] | None
-    """Where a published benchmark puts each clip, by id; None: the store's own labels and splits count."""
+    spec: StreamSpec
+    stream: Stream
+    """At which task each clip arrives."""
+    lacking: int
+    """How many clips of a published benchmark the store does not have."""
     memory: ExemplarMemory | None
     """An empty memory of the size to be kept; None for a method without rehearsal."""
     run_config: RunConfig
@@ -54,9 +59,15 @@ def resolve(config: TrainConfig, store: FeatureStore) -> Resolved:
             f"method {config.method} has no modality {config.modality}; "
             f"allowed: {', '.join(method_class.modalities)}"
         )
-    benchmark, clips, published_memory = _benchmark(config, store)
-    memory = None if method_class.rehearsal == "none" else _memory(config, published_memory, benchmark)
+    steps, clips, published_memory = _benchmark(config, store)
+    spec = parse_stream(config.stream)
+    if reason := why_not(method_class(options, modality=config.modality), spec):
+        raise InputError(f"method {config.method} cannot take part in stream {spec.name}: {reason}")
+    seed = config.class_order_seed or 0
+    stream = spec.build(store.clips, steps, seed=seed, is_part=lambda clip: _belongs(clip, clips))
+    memory = None if method_class.rehearsal == "none" else _memory(config, published_memory, stream.benchmark)
     device_config = device_config_of(config, method_class)
+    config = replace(config, **spec.kind.settings())
     settings = LearningSettings(
         method=config.method,
         method_options=asdict(options),
@@ -76,15 +87,50 @@ def resolve(config: TrainConfig, store: FeatureStore) -> Resolved:
         method_class=method_class,
         device_config=device_config,
         options=options,
-        clips=clips,
+        spec=spec,
+        stream=stream,
+        lacking=0 if clips is None else len(clips) - sum(clip.clip_id in clips for clip in store.clips),
         memory=memory,
         run_config=RunConfig(
             settings=settings,
-            benchmark=benchmark,
+            benchmark=stream.benchmark,
+            stream=None if spec.is_default else _identity(spec, stream, seed),
             store_path=str(config.features.absolute()),
             store_fingerprint=store.fingerprint,
         ),
     )
+
+
+def why_not(method: Method, spec: StreamSpec) -> str:
+    """Why a method cannot take part in a stream; empty if it can."""
+    kind = spec.kind
+    if kind.removes_classes and not isinstance(method, ClosedFormMethod):
+        return "it cannot forget a class"
+    if kind.gives_removed_clips and not (isinstance(method, ClosedFormMethod) and method.forgets_clips):
+        return "it cannot forget single clips. Use --stream class-removal,forget=name"
+    if kind.repeats_classes and not method.learns_known_classes:
+        return "it needs new classes in each task, and no clips of earlier ones"
+    if kind.one_pass and isinstance(method, GradientMethod) and method.fresh_start:
+        return "it trains on clips of earlier tasks again, and the stream allows one pass"
+    return ""
+
+
+def _identity(spec: StreamSpec, stream: Stream, seed: int) -> dict[str, Any]:
+    return {"name": spec.name, "options": spec.options, "seed": seed, "fingerprint": stream.fingerprint}
+
+
+def _belongs(clip: StoredClip, clips: Mapping[str, SplitClip] | None) -> bool:
+    """Whether a stored clip is part of the benchmark. The two must agree on its label and split."""
+    if clips is None:
+        return True
+    published = clips.get(clip.clip_id)
+    if published is not None and published != SplitClip(clip.label, clip.split):
+        raise InputError(
+            f"clip {clip.clip_id!r} is {clip.label!r}, {clip.split}, in the store, but {published.label!r}, "
+            f"{published.split}, in the benchmark. "
+            "Make the store with avcil import-features, or train without --benchmark"
+        )
+    return published is not None
 
 
 def device_config_of(config: TrainConfig, method_class: type[Method]) -> DeviceConfig:
@@ -102,8 +148,8 @@ def device_config_of(config: TrainConfig, method_class: type[Method]) -> DeviceC
 
 def _benchmark(
     config: TrainConfig, store: FeatureStore
-) -> tuple[Benchmark, Mapping[str, SplitClip] | None, int | None]:
-    """The steps; for a published benchmark also its clips and its memory."""
+) -> tuple[Benchmark | None, Mapping[str, SplitClip] | None, int | None]:
+    """The steps, None if the stream defines them; for a published benchmark also its clips and its memory."""
     if config.benchmark is not None:
         published = published_benchmark(config.benchmark)
         steps = published.steps(config.classes_per_step, config.class_order_seed)
@@ -111,7 +157,8 @@ def _benchmark(
         return steps, published.clips, published.protocol.memory
     if config.steps is not None:
         return Benchmark.from_file(config.steps), None, None
-    assert config.classes_per_step is not None
+    if config.classes_per_step is None:
+        return None, None, None
     labels = {clip.label for clip in store.clips}
     steps = Benchmark.from_classes(labels, config.classes_per_step, class_order_seed=config.class_order_seed)
     return steps, None, None

@@ -19,6 +19,7 @@ from avcil.runs.records import Environment, Epoch, Results, StepProgress, StepSt
 from avcil.runs.run_directory import RunDirectory
 from avcil.saved_models.card import METRICS
 from avcil.saved_models.folder import save_model
+from avcil.streams.base import StreamResults
 from avcil.training.clip_selection import (
     incomplete_counts,
     incomplete_note,
@@ -36,6 +37,7 @@ from avcil.training.timer import LEARNING, PARTS, SAVING, TESTING, VALIDATION, T
 from avcil.training.tracking import Tracking, require, track
 from avcil.training.tracking.events import Event, history
 from avcil.training.trainers import ClosedFormLearner, Hooks, make_learner
+from avcil.training.unlearning import distance_to_retrained
 from avcil.training.update import state_of_run
 from avcil.utils.progress import Progress
 
@@ -73,13 +75,13 @@ class Run:
         resolved = resolve(config, self.store)
         self.run_config, self.device_config = resolved.run_config, resolved.device_config
         self.benchmark, self.settings = self.run_config.benchmark, self.run_config.settings
+        self.stream, self.spec, self.lacking = resolved.stream, resolved.spec, resolved.lacking
         self.watch = Timer()
         self.data = TaskData(
             self.store,
-            self.benchmark,
+            resolved.stream,
             modality=config.modality,
             device_config=self.device_config,
-            clips=resolved.clips,
             whole_tokens=resolved.method_class.whole_tokens,
             watch=self.watch,
         )
@@ -129,9 +131,9 @@ class Run:
 
     def _finish(self, tracking: Tracking) -> Results:
         finished = self.directory.results
-        if self.data.lacking:
+        if self.lacking:
             self._say(
-                f"the store lacks {self.data.lacking} of the clips of {self.benchmark.name}: "
+                f"the store lacks {self.lacking} of the clips of {self.benchmark.name}: "
                 "figures are not those of the whole benchmark"
             )
         if finished is not None:
@@ -243,7 +245,7 @@ class Run:
     def _bar(self, index: int, done: int) -> Progress:
         step = f"step {index + 1}/{len(self.benchmark.steps)}"
         title = f"{self.config.method}, {self.config.modality}: {step}"
-        epochs = 1 if isinstance(self.learner, ClosedFormLearner) else self.config.epochs
+        epochs = 1 if isinstance(self.learner, ClosedFormLearner) else self.settings.epochs
         return Progress(epochs, "epochs", title=title, initial=done, leave=False, quiet=self.quiet)
 
     def _validation(self, index: int) -> Table | None:
@@ -253,9 +255,9 @@ class Run:
             self._say(validation.note)
         return self.data.table(validation.rows) if validation.is_used else None
 
-    def _test(self, index: int, model: Model) -> tuple[list[float], list[int]]:
-        """Accuracy on each task's test clips and their number, predictions written."""
-        row: list[float] = []
+    def _test(self, index: int, model: Model) -> tuple[list[float | None], list[int]]:
+        """Accuracy on each task's test clips and their number; writes the predictions."""
+        row: list[float | None] = []
         sizes: list[int] = []
         lines: list[tuple[str, str, str, float]] = []
         for task in range(index + 1):
@@ -264,8 +266,8 @@ class Run:
                 answers = ask(model, self.data.table(rows, once=True, modality=modality), self.team)
                 correct.append(answers.correct)
                 lines += self._prediction_lines(rows, answers)
-            all_correct = torch.cat(correct)
-            row.append(float(all_correct.double().mean()))
+            all_correct = torch.cat([torch.zeros(0, dtype=torch.bool), *correct])
+            row.append(float(all_correct.double().mean()) if len(all_correct) else None)
             sizes.append(len(all_correct))
         self.directory.write_predictions(index, lines)
         return row, sizes
@@ -275,20 +277,20 @@ class Run:
         predicted, probability = answers.predicted.tolist(), answers.probability.tolist()
         for row, number, share in zip(rows, predicted, probability, strict=True):
             clip = self.store.clips[row]
-            yield clip.clip_id, clip.label, self.benchmark.classes[number], share
+            yield clip.clip_id, clip.label, self.data.classes[number], share
 
     def _write_results(self, model: Model, states: list[StepState]) -> Results:
         tasks, sizes = len(self.benchmark.steps), self._test_sizes()
         matrix = np.full((tasks, tasks), np.nan)
         for index, state in enumerate(states):
-            matrix[index, : index + 1] = state.accuracies
+            matrix[index, : index + 1] = [np.nan if x is None else x for x in state.accuracies]
         self.directory.write_accuracy_matrix([state.accuracies for state in states], sizes)
         metrics = all_metrics(matrix, sizes)
         if self.directory.is_writer:
             save_model(
                 self.directory.paths.model,
                 model,
-                labels=list(self.benchmark.classes),
+                labels=list(self.data.classes),
                 description=self._description(metrics),
                 learning=state_of_run(self.learner, self.data, self.settings),
             )
@@ -297,6 +299,7 @@ class Run:
             modality=self.settings.modality,
             seed=self.settings.seed,
             **metrics,
+            stream_metrics=self._stream_metrics(matrix, sizes, model),
             seconds=sum(state.seconds for state in states),
             seconds_per_step=[state.seconds for state in states],
             seconds_by_part={part: sum(state.seconds_by_part[part] for state in states) for part in PARTS},
@@ -306,12 +309,24 @@ class Run:
         self.team.wait()
         return results
 
+    def _stream_metrics(self, R: np.ndarray, sizes: list[int], model: Model) -> dict[str, float]:
+        """The metrics of the kind of stream."""
+        train_clips = [len(self.data.rows("train", task)) for task in range(len(self.benchmark.steps))]
+        results = StreamResults(stream=self.stream, R=R, n=np.array(sizes), train_clips=train_clips)
+        found = self.spec.kind.metrics(results)
+        if self.spec.kind.removes_classes:
+            assert isinstance(self.learner, ClosedFormLearner)
+            found |= distance_to_retrained(self.learner, self.data, model)
+        return found
+
     def _description(self, metrics: dict[str, Any]) -> dict[str, Any]:
         """What a recognizer needs besides the model: how features are made of a clip; and what a card tells."""
         manifest = self.store.manifest.to_dict()
         parts = {name: manifest[name] for name in ("visual", "audio", "sampling", "dtype")}
-        told = {"classes": len(self.benchmark.classes), **{name: metrics[name] for name in METRICS}}
+        told = {"classes": len(self.data.classes), **{name: metrics[name] for name in METRICS}}
         data = {"benchmark": self.benchmark.name, "test_clips": sum(self._test_sizes())}
+        if not self.spec.is_default:
+            data["stream"] = self.spec.text
         how = {"method": self.config.method, "modality": self.config.modality}
         return {**how, **parts, "data": data, "metrics": told}
 

@@ -6,23 +6,24 @@ A step asks for its own training clips and for exemplars by id; clips of later s
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from avcil.datasets import Benchmark
-from avcil.datasets.split_files import SplitClip
 from avcil.errors import InputError
-from avcil.features import FeatureStore, StoredClip
+from avcil.features import FeatureStore
 from avcil.models.base import Modality, modality_parts, parts_of
+from avcil.streams.base import UNUSED, Stream
 from avcil.training.device_config import DeviceConfig
 from avcil.training.learning_data import LearningData
 from avcil.training.timer import Timer
 
 
 class TaskData(LearningData):
-    """A store's clips by the tasks of a benchmark.
+    """A store's clips by the tasks of a stream.
 
     Args:
-        clips: The clips of a published benchmark; others of the store are not looked at.
+        store: The features.
+        stream: At which task each clip arrives.
 
     The other arguments are those of `LearningData`.
     """
@@ -33,44 +34,67 @@ class TaskData(LearningData):
     def __init__(
         self,
         store: FeatureStore,
-        benchmark: Benchmark,
+        stream: Stream,
         *,
         modality: Modality,
         device_config: DeviceConfig,
-        clips: Mapping[str, SplitClip] | None = None,
         whole_tokens: bool = False,
         watch: Timer | None = None,
     ) -> None:
         super().__init__(
             store,
-            benchmark,
+            stream.benchmark,
             modality=modality,
             device_config=device_config,
             whole_tokens=whole_tokens,
             watch=watch,
         )
-        task_of = {label: task for task, step in enumerate(benchmark.steps) for label in step}
+        self.stream = stream
         self._rows: dict[tuple[str, int], list[int]] = defaultdict(list)
         self._incomplete: dict[tuple[str, int], list[int]] = defaultdict(list)
-        used = 0
-        for row, clip in enumerate(store.clips):
-            if clip.label in task_of and _belongs(clip, clips):
-                rows = self._rows if clip.has(modality) else self._incomplete
-                rows[clip.split, task_of[clip.label]].append(row)
-                used += 1
-        self.lacking = len(clips) - used if clips is not None else 0
-        """How many clips of a published benchmark the store has not."""
+        for row, task in enumerate(stream.task_of_row.tolist()):
+            if task != UNUSED:
+                rows = self._incomplete if self.lacking_parts(row) else self._rows
+                rows[store.clips[row].split, task].append(row)
         self._check()
+
+    def lacking_parts(self, row: int) -> tuple[str, ...]:
+        """The parts of the modality that a clip lacks, or that the stream withholds from training."""
+        clip, hidden = self.store.clips[row], self.stream.hidden.get(row, ())
+        return tuple(part for part in parts_of(self.modality) if not clip.has(part) or part in hidden)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes that the class numbers stand for: all of the benchmark but those removed so far."""
+        return tuple(self.class_number)
+
+    def begin_task(self, task: int) -> None:
+        """Number the classes as they are numbered after the removals of the tasks up to and including `task`."""
+        self.class_number = {label: number for number, label in enumerate(self.stream.classes_after(task))}
+
+    def removed_at(self, task: int) -> tuple[str, ...]:
+        return self.stream.removed_at(task)
+
+    def rows_to_forget(self, task: int) -> list[int]:
+        if not self.stream.forgets_clips:
+            return []
+        removed = self.removed_at(task)
+        earlier = (row for t in range(task) for row in self.rows("train", t))
+        return [row for row in earlier if self.store.clips[row].label in removed]
+
+    def clips_before(self, label: str, task: int) -> int:
+        earlier = (row for t in range(task) for row in self.rows("train", t))
+        return sum(self.store.clips[row].label == label for row in earlier)
 
     def _check(self) -> None:
         has_audio, has_visual = modality_parts(self.modality)
         if has_audio and self.store.audio_width is None:
             raise InputError(
-                f"the store has no sound; --modality {self.modality} needs it. Use --modality visual"
+                f"the store has no audio features; --modality {self.modality} needs it. Use --modality visual"
             )
         if has_visual and self.store.visual_shape is None:
             raise InputError(
-                f"the store has no picture; --modality {self.modality} needs it. Use --modality audio"
+                f"the store has no visual features; --modality {self.modality} needs it. Use --modality audio"
             )
         for split in ("train", "test"):
             have = {
@@ -79,7 +103,7 @@ class TaskData(LearningData):
                 if s == split
                 for row in rows
             }
-            missing = [label for label in self.benchmark.classes if label not in have]
+            missing = [label for label in self._needed(split) if label not in have]
             if missing:
                 lacking = len(self.incomplete_rows(split))
                 raise InputError(
@@ -89,6 +113,11 @@ class TaskData(LearningData):
                     + (f" that have {' and '.join(parts_of(self.modality))}" if lacking else "")
                     + ". Add clips and extract again"
                 )
+
+    def _needed(self, split: str) -> tuple[str, ...]:
+        """Classes that need clips in a split: removed classes have no test clips."""
+        last = len(self.benchmark.steps) - 1
+        return self.stream.classes_after(last) if split == "test" else self.benchmark.classes
 
     def rows(self, split: str, task: int) -> list[int]:
         return self._rows[split, task]
@@ -110,17 +139,3 @@ class TaskData(LearningData):
                 clips = self._incomplete["test", task]
                 found[part] = [row for row in clips if self.store.clips[row].has(part)]
         return {part: rows for part, rows in found.items() if rows}
-
-
-def _belongs(clip: StoredClip, clips: Mapping[str, SplitClip] | None) -> bool:
-    """Whether a stored clip is one of the benchmark's, which must then agree about it."""
-    if clips is None:
-        return True
-    published = clips.get(clip.clip_id)
-    if published is not None and published != SplitClip(clip.label, clip.split):
-        raise InputError(
-            f"clip {clip.clip_id!r} is {clip.label!r}, {clip.split}, in the store, but {published.label!r}, "
-            f"{published.split}, in the benchmark. "
-            "Make the store with avcil import-features, or train without --benchmark"
-        )
-    return published is not None

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from avcil.encoders.parts import part_widths
 from avcil.errors import AvcilError
 from avcil.methods.base import ClosedFormMethod, GradientMethod, Step
-from avcil.methods.exemplars import ExemplarMemory, choose_by_herding, choose_random
+from avcil.methods.exemplars import ExemplarMemory, choose_again, choose_by_herding, choose_random
 from avcil.models.base import Model
 from avcil.nn.network import Network
 from avcil.nn.token_rows import gathered
@@ -155,8 +155,7 @@ class GradientLearner:
         if self.method.fresh_start:
             self.network = self._fresh_network(index)
         self.network.answer_by_head()
-        with seeded(self.settings.seed, "head", index):
-            self.network.head.grow(sum(sizes) - self.network.classes)
+        self._grow_head(index)
         step = Step(
             index=index,
             task_sizes=sizes,
@@ -172,6 +171,12 @@ class GradientLearner:
         self.team.assert_in_sync([rows], "training clips and exemplars")
         self.team.assert_in_sync(self.network.state_dict().values(), "weights")
         return step
+
+    def _grow_head(self, index: int) -> None:
+        """Add the classes up to step `index` that the head does not have yet."""
+        if count := sum(self._task_sizes(index)) - self.network.classes:
+            with seeded(self.settings.seed, "head", index):
+                self.network.head.grow(count)
 
     def _teacher(self, pool: Table, *, new_count: int) -> Teacher:
         data, cache = self.data, self.teacher_cache
@@ -231,17 +236,25 @@ class GradientLearner:
         self.method.remember(self.network, self.data.table(self.data.rows_of_ids(ids)), previous)
 
     def _choose_exemplars(self, index: int) -> None:
-        """Shrink what is kept of the old classes, then choose among the clips of the new ones."""
+        """Reduce the exemplars of the old classes, then choose those of the step's classes.
+
+        If a class comes again, its exemplars are chosen among the old ones and the new clips.
+        """
         assert self.memory is not None
         quota = self.memory.quota(sum(self._task_sizes(index)))
         self.memory.shrink(quota)
         rows = self.data.rows("train", index)
         clips = self.data.store.clips
-        for label in self.data.benchmark.steps[index]:
-            own = [row for row in rows if clips[row].label == label]
+        for label in dict.fromkeys([*self.data.benchmark.steps[index], *(clips[row].label for row in rows)]):
+            kept = self.data.rows_of_ids(list(dict.fromkeys(self.memory.clip_ids.get(label, []))))
+            own = [*kept, *(row for row in rows if clips[row].label == label)]
             if self.method.rehearsal == "herding":
                 features = self._features(self.data.table(own))
                 chosen = choose_by_herding(features, quota, repeats=self.method.herding_repeats)
+            elif kept:
+                draw = generator(self.settings.seed, "exemplars", label, index)
+                seen = self.data.clips_before(label, index)
+                chosen = choose_again(len(kept), len(own) - len(kept), quota, seen=seen, generator=draw)
             else:
                 draw = generator(self.settings.seed, "exemplars", label)
                 chosen = choose_random(len(own), quota, generator=draw)
@@ -271,8 +284,7 @@ class GradientLearner:
     def restore(
         self, index: int, tensors: dict[str, Tensor], exemplars: Mapping[str, Sequence[str]]
     ) -> Model:
-        with seeded(self.settings.seed, "head", index):
-            self.network.head.grow(sum(self._task_sizes(index)) - self.network.classes)
+        self._grow_head(index)
         self.network.load_tensors({n: t for n, t in tensors.items() if not n.startswith(METHOD_STATE)})
         self.network.eval()
         self.method.load(method_state(tensors))
@@ -288,13 +300,20 @@ class ClosedFormLearner:
     validation_chooses = False
 
     def __init__(self, method: ClosedFormMethod, data: LearningData, settings: LearningSettings) -> None:
-        self.method, self.data = method, data
+        self.method, self.data, self.settings = method, data, settings
         self.method.seed = settings.seed
         self.method.part_widths = part_widths(data.store)
         constants = {name: data.store.constants(name) for name in ("audio", "visual")}
         self.method.constants = {name: found for name, found in constants.items() if found is not None}
 
     def learn(self, index: int, hooks: Hooks) -> Model:
+        if forgotten := self.data.rows_to_forget(index):
+            table = self.data.table(forgotten, once=True)
+            for rows, (audio, visual) in table.all():
+                self.method.forget(audio, gathered(visual), table.labels[rows])
+        for number in sorted((self.data.class_number[x] for x in self.data.removed_at(index)), reverse=True):
+            self.method.drop(number)
+        self.data.begin_task(index)
         self.method.grow(len(self.data.benchmark.steps[index]))
         table = self.data.table(self.data.rows("train", index))
         for rows, (audio, visual) in table.all():
@@ -314,6 +333,7 @@ class ClosedFormLearner:
     def restore(
         self, index: int, tensors: dict[str, Tensor], exemplars: Mapping[str, Sequence[str]]
     ) -> Model:
+        self.data.begin_task(index)
         self.method.load(tensors)
         return self.method.solve()
 

@@ -9,7 +9,7 @@ n new clips, E exemplars, T time slices, S spatial tokens, Da and Dv widths.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -125,7 +125,14 @@ class UpdateData(LearningData):
     """
 
     def __init__(
-        self, features: UpdateFeatures, steps: Steps, *, new: int, settings: LearningSettings, whole: bool
+        self,
+        features: UpdateFeatures,
+        steps: Steps,
+        *,
+        new: int,
+        counts: Mapping[str, int],
+        settings: LearningSettings,
+        whole: bool,
     ) -> None:
         precision = None if settings.precision == "bfloat16" else settings.precision
         device_config = DeviceConfig.of("cpu", precision)
@@ -136,8 +143,11 @@ class UpdateData(LearningData):
             device_config=device_config,
             whole_tokens=whole,
         )
-        self._new = new
+        self._new, self._counts = new, counts
         self.budget = Budget.of_host(device_memory(device_config.device))
+
+    def clips_before(self, label: str, task: int) -> int:
+        return self._counts.get(label, 0)
 
     def rows(self, split: str, task: int) -> list[int]:
         last = task == len(self.benchmark.steps) - 1
@@ -163,7 +173,12 @@ def sit(
     steps = Steps(steps=(*learning.steps, fresh))
     features = UpdateFeatures(clips, learning)
     data = UpdateData(
-        features, steps, new=len(clips.ids), settings=learning.settings, whole=method_class.whole_tokens
+        features,
+        steps,
+        new=len(clips.ids),
+        counts=learning.counts,
+        settings=learning.settings,
+        whole=method_class.whole_tokens,
     )
     learner = _learner(method_class, learning, data, model)
     with torch.inference_mode(False), torch.enable_grad():
@@ -234,10 +249,11 @@ def _check(
             "with avcil train, or use a method that learns step by step, such as blade"
         )
     old = [label for label in dict.fromkeys(clips.labels) if label not in fresh]
-    if old:
+    if old and not method_class.learns_known_classes:
+        can = [name for name in method_names() if load_method(name).learns_known_classes]
         raise InputError(
             f"method {method_class.name} cannot learn more clips of classes that it knows "
-            f"({', '.join(map(repr, old[:5]))}). Methods that can: {', '.join(closed_form_names())}"
+            f"({', '.join(map(repr, old[:5]))}). Methods that can: {', '.join(can)}"
         )
 
 
@@ -296,13 +312,15 @@ def kept_by(learner: Learner, data: LearningData) -> dict[str, Any]:
 
 def state_of_run(learner: Learner, data: TaskData, settings: LearningSettings) -> LearningState:
     """What a model of a finished run needs to learn more."""
-    counts = dict.fromkeys(data.benchmark.classes, 0)
+    counts = dict.fromkeys(data.classes, 0)
     for task in range(len(data.benchmark.steps)):
-        for row in data.rows("train", task):
-            counts[data.store.clips[row].label] += 1
+        for label in (data.store.clips[row].label for row in data.rows("train", task)):
+            if label in counts:  # not removed
+                counts[label] += 1
+    steps = [tuple(label for label in step if label in counts) for step in data.benchmark.steps]
     return LearningState(
         settings=settings,
-        steps=data.benchmark.steps,
+        steps=tuple(step for step in steps if step),
         counts=counts,
         **kept_by(learner, data),
     )

@@ -43,17 +43,18 @@ def epoch_event(line: Epoch, epoch: int) -> Event:
     return Event(epoch=epoch, class_step=None, values=_known(values))
 
 
-def step_event(accuracies: Sequence[float], sizes: Sequence[int], epoch: int) -> Event:
+def step_event(accuracies: Sequence[float | None], sizes: Sequence[int], epoch: int) -> Event:
     """The event of a finished step.
 
     Args:
-        accuracies: Accuracy on the test clips of each task so far.
+        accuracies: Accuracy on the test clips of each task so far; None for a task without any.
         sizes: Number of test clips of each task.
         epoch: Number of the step's last epoch.
     """
-    seen = float(np.average(accuracies, weights=sizes[: len(accuracies)]))
+    by_task = {task: value for task, value in enumerate(accuracies) if value is not None}
+    seen = float(np.average([*by_task.values()], weights=[sizes[task] for task in by_task]))
     values = {"test/accuracy_of_classes_seen": seen}
-    values |= {f"test/accuracy_of_task_{task}": value for task, value in enumerate(accuracies)}
+    values |= {f"test/accuracy_of_task_{task}": value for task, value in by_task.items()}
     return Event(epoch=epoch, class_step=len(accuracies) - 1, values=values)
 
 

@@ -86,7 +86,7 @@ class Tracking:
         """A line of metrics.jsonl was written."""
         self._live(epoch_event(line, self._epochs))
 
-    def step(self, accuracies: Sequence[float], sizes: Sequence[int]) -> None:
+    def step(self, accuracies: Sequence[float | None], sizes: Sequence[int]) -> None:
         """A step is finished. `sizes` are the numbers of test clips of each task."""
         self._live(step_event(accuracies, sizes, self._epochs - 1))
 

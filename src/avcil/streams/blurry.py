@@ -1,0 +1,128 @@
+"""Blurry task boundaries: some classes belong to one task, the clips of the others are spread over all tasks.
+
+Source: Si-Blurry (Moon et al., ICCV 2023), after i-Blurry (Koh et al., ICLR 2022): a share of the classes is disjoint.
+Of the other classes, each has a task of its own, but a share of their clips is moved to tasks drawn at random. Gradient
+methods train on each clip once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from avcil.datasets.benchmark import Benchmark
+from avcil.errors import InputError
+from avcil.features import StoredClip
+from avcil.streams.base import (
+    Stream,
+    StreamResults,
+    StreamType,
+    area_under_curve,
+    ordered_classes,
+    require_range,
+    training_rows,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlurryOptions:
+    """Shares and sizes."""
+
+    tasks: int = 5
+    """Number of tasks."""
+    disjoint: float = 0.5
+    """Share of the classes whose clips all arrive at one task."""
+    blurry: float = 0.1
+    """Share of the training clips of the other classes that are moved to a random task."""
+    parts: int = 1
+    """Parts of equal size into which the clips of a task are divided at random. The model is evaluated after each part,
+    so more parts make the area under the curve finer."""
+    batch_size: int = 10
+    """New clips per batch of gradient methods, and as many exemplars."""
+
+
+class Blurry(StreamType):
+    """Stochastic, unequal tasks with overlapping classes, in one pass."""
+
+    summary = "disjoint and blurry classes, tasks of random sizes, one pass (Si-Blurry)"
+    Options = BlurryOptions
+    uses_steps = False
+    one_pass = True
+    repeats_classes = True
+
+    def build(self, clips: Sequence[StoredClip], steps: Benchmark | None, *, seed: int) -> Stream:
+        options = self.options
+        require_range("disjoint", options.disjoint, 0, 1, "blurry")
+        require_range("blurry", options.blurry, 0, 1, "blurry")
+        if options.tasks < 2 or options.parts < 1 or options.batch_size < 1:
+            raise InputError("stream blurry needs 2 tasks or more, and parts and batch_size of 1 or more")
+        generator = np.random.default_rng([seed, 3])
+        classes = ordered_classes(clips, generator)
+        if len(classes) < options.tasks:
+            raise InputError(
+                f"stream blurry with {options.tasks} tasks needs as many classes; there are {len(classes)}"
+            )
+        task_of_class = self._tasks_of_classes(classes, generator)
+        order = self._order_of_clips(clips, classes, task_of_class, generator)
+        return _stream_in_order(clips, order, seed)
+
+    def _tasks_of_classes(self, classes: Sequence[str], generator: np.random.Generator) -> dict[str, int]:
+        """A task for each class: one class for each task, the others at random, so that sizes differ."""
+        tasks = np.concatenate(
+            [
+                np.arange(self.options.tasks),
+                generator.integers(self.options.tasks, size=len(classes) - self.options.tasks),
+            ]
+        )
+        return dict(zip(classes, generator.permutation(tasks).tolist(), strict=True))
+
+    def _order_of_clips(
+        self,
+        clips: Sequence[StoredClip],
+        classes: Sequence[str],
+        task_of_class: dict[str, int],
+        generator: np.random.Generator,
+    ) -> list[np.ndarray]:
+        """Store rows of the training clips of each task, or of each part of one, in the order of arrival."""
+        options = self.options
+        disjoint = set(classes[: round(options.disjoint * len(classes))])
+        by_task: list[list[int]] = [[] for _ in range(options.tasks)]
+        for label, rows in training_rows(clips, classes).items():
+            moves = np.zeros(len(rows), bool)
+            if label not in disjoint:
+                moves = generator.random(len(rows)) < options.blurry
+            targets = generator.integers(options.tasks, size=len(rows))
+            for row, is_moved, target in zip(rows, moves, targets, strict=True):
+                by_task[int(target) if is_moved else task_of_class[label]].append(row)
+        return [
+            part
+            for rows in by_task
+            for part in np.array_split(generator.permutation(rows).astype(np.int64), options.parts)
+            if len(part)
+        ]
+
+    def settings(self) -> dict[str, Any]:
+        size = self.options.batch_size
+        return {"epochs": 1, "batch_size": size, "exemplar_batch_size": size, "selection": "last"}
+
+    def metrics(self, results: StreamResults) -> dict[str, float]:
+        """A_AUC, the accuracy averaged over the clips that arrived."""
+        return {"a_auc": area_under_curve(results)}
+
+
+def _stream_in_order(clips: Sequence[StoredClip], order: Sequence[np.ndarray], seed: int) -> Stream:
+    """A stream of which each task brings the given training rows; a class is new where its first clip is."""
+    tasks = np.full(len(clips), -1, dtype=np.int64)
+    first: dict[str, int] = {}
+    for task, rows in enumerate(order):
+        tasks[rows] = task
+        for row in rows:
+            first.setdefault(clips[row].label, task)
+    for row, clip in enumerate(clips):
+        if clip.split != "train" and clip.label in first:
+            tasks[row] = first[clip.label]
+    steps = tuple(tuple(label for label, at in first.items() if at == task) for task in range(len(order)))
+    return Stream(benchmark=Benchmark(name="blurry", steps=steps, class_order_seed=seed), task_of_row=tasks)

@@ -1,0 +1,120 @@
+"""Domain-incremental learning: all classes from the first task on, each task from another domain.
+
+A domain is a recording condition: a speaker, a room, a camera, noise.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from avcil.datasets.benchmark import Benchmark, natural_key
+from avcil.errors import InputError, unknown_name
+from avcil.features import StoredClip
+from avcil.streams.base import UNUSED, Stream, StreamResults, StreamType
+
+
+@dataclass(frozen=True, kw_only=True)
+class DomainOptions:
+    """Where the domains are listed."""
+
+    file: str = ""
+    """A CSV file with the columns clip_id and domain. Clips that it does not list are not used. Default: the domain is
+    the first part of the clip id, up to the first "/", as `avcil features join` writes it."""
+    order: str = ""
+    """The domains in order, with ":" between them. Default: the order in which the file first names them, or
+    alphabetical order. Domains that are not named are not used."""
+
+
+class DomainIncremental(StreamType):
+    """The same classes from one domain after the other."""
+
+    summary = "the same classes from one domain after the other (speakers, rooms, noise)"
+    Options = DomainOptions
+    uses_steps = False
+    repeats_classes = True
+
+    def build(self, clips: Sequence[StoredClip], steps: Benchmark | None, *, seed: int) -> Stream:
+        domain_of = _from_file(Path(self.options.file)) if self.options.file else _from_ids(clips)
+        domains = _ordered(list(dict.fromkeys(domain_of.values())), self.options.order)
+        domain_of = {clip_id: domain for clip_id, domain in domain_of.items() if domain in domains}
+        unknown = sorted(domain_of.keys() - {clip.clip_id for clip in clips})
+        if unknown:
+            raise InputError(
+                f"{self.options.file} lists {len(unknown)} clips that the store does not have, such as {unknown[0]!r}"
+            )
+        if len(domains) < 2:
+            raise InputError(
+                f"stream domain-incremental needs 2 domains or more; found: {', '.join(domains) or 'none'}. "
+                "List them in a CSV file with the columns clip_id and domain: "
+                "--stream domain-incremental,file=domains.csv"
+            )
+        tasks = np.array(
+            [domains.index(domain_of[c.clip_id]) if c.clip_id in domain_of else UNUSED for c in clips],
+            dtype=np.int64,
+        )
+        first: dict[str, int] = {}
+        for clip, task in zip(clips, tasks.tolist(), strict=True):
+            if clip.split == "train" and task != UNUSED:
+                first[clip.label] = min(task, first.get(clip.label, task))
+        labels = sorted(first, key=natural_key)
+        new = tuple(tuple(name for name in labels if first[name] == task) for task in range(len(domains)))
+        _check_tests(clips, tasks, domains, first)
+        return Stream(benchmark=Benchmark(name="domain-incremental", steps=new), task_of_row=tasks)
+
+    def metrics(self, results: StreamResults) -> dict[str, float]:
+        """Accuracy on the first domain before and after the others, and on the last domain."""
+        R = results.R
+        return {
+            "first_domain_before": float(R[0, 0]),
+            "first_domain_after": float(R[-1, 0]),
+            "last_domain": float(R[-1, -1]),
+        }
+
+
+def _ordered(domains: list[str], order: str) -> list[str]:
+    wanted = [name.strip() for name in order.split(":")] if order else domains
+    for name in wanted:
+        if name not in domains:
+            raise unknown_name("domain", name, domains)
+    return list(dict.fromkeys(wanted))
+
+
+def _from_ids(clips: Sequence[StoredClip]) -> dict[str, str]:
+    return {clip.clip_id: clip.clip_id.split("/", 1)[0] for clip in clips if "/" in clip.clip_id}
+
+
+def _from_file(path: Path) -> dict[str, str]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            table = csv.DictReader(file)
+            if not {"clip_id", "domain"} <= set(table.fieldnames or ()):
+                raise InputError(
+                    f"{path} must have the columns clip_id and domain; it has {table.fieldnames}"
+                )
+            return {row["clip_id"]: row["domain"] for row in table if row["domain"]}
+    except FileNotFoundError:
+        raise InputError(f"there is no file {path} with the domains of the clips") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is not a readable CSV file in UTF-8: {error}") from None
+
+
+def _check_tests(
+    clips: Sequence[StoredClip], tasks: np.ndarray, domains: Sequence[str], first: dict[str, int]
+) -> None:
+    """Refuse a domain without training or test clips, and test clips of a class that is not learned by then."""
+    used = [(clip, int(task)) for clip, task in zip(clips, tasks, strict=True) if task != UNUSED]
+    for task, domain in enumerate(domains):
+        for split in ("train", "test"):
+            if not any(clip.split == split and at == task for clip, at in used):
+                raise InputError(f"domain {domain!r} has no {split} clip")
+    early = [clip for clip, at in used if clip.split == "test" and first.get(clip.label, len(domains)) > at]
+    if early:
+        raise InputError(
+            f"test clip {early[0].clip_id!r} is of class {early[0].label!r}, which has no training clip in its "
+            "domain or an earlier one"
+        )

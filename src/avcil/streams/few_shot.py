@@ -1,0 +1,88 @@
+"""Few-shot class-incremental learning: base classes with all their clips, then N new classes with K clips each.
+
+Source: Tao et al., CVPR 2020 (miniImageNet: 60 base classes, then 8 tasks of 5 classes with 5 clips each).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from avcil.datasets.benchmark import Benchmark
+from avcil.errors import InputError
+from avcil.features import StoredClip
+from avcil.streams.base import (
+    UNUSED,
+    Stream,
+    StreamResults,
+    StreamType,
+    ordered_classes,
+    require_clips,
+    tasks_by_class,
+    training_rows,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewShotOptions:
+    """Sizes of the tasks."""
+
+    base: int = 0
+    """Classes of the first task. 0: as many as leave half of the classes, in whole tasks, for the later ones."""
+    ways: int = 5
+    """New classes of each later task."""
+    shots: int = 5
+    """Training clips of each new class of a later task, drawn at random."""
+
+
+class FewShot(StreamType):
+    """Base classes, then N ways x K shots."""
+
+    summary = "base classes with all their clips, then tasks of `ways` classes with `shots` clips each"
+    Options = FewShotOptions
+    uses_steps = False
+
+    def build(self, clips: Sequence[StoredClip], steps: Benchmark | None, *, seed: int) -> Stream:
+        options = self.options
+        if options.ways < 1 or options.shots < 1 or options.base < 0:
+            raise InputError(
+                "options ways and shots of stream few-shot must be 1 or more, and base 0 or more"
+            )
+        generator = np.random.default_rng([seed, 1])
+        classes = ordered_classes(clips, generator)
+        base = options.base or len(classes) - max(1, len(classes) // 2 // options.ways) * options.ways
+        if not 1 <= base < len(classes):
+            raise InputError(
+                f"stream few-shot: {len(classes)} classes cannot be divided into base classes and tasks of "
+                f"{options.ways}. Choose base from 1 to {len(classes) - 1}, or fewer ways"
+            )
+        later = classes[base:]
+        benchmark = Benchmark(
+            name="few-shot",
+            steps=(
+                tuple(classes[:base]),
+                *(tuple(later[i : i + options.ways]) for i in range(0, len(later), options.ways)),
+            ),
+            class_order_seed=seed,
+        )
+        tasks = tasks_by_class(clips, benchmark)
+        rows = training_rows(clips, later)
+        require_clips(rows, options.shots, f"stream few-shot with shots={options.shots}")
+        for own in rows.values():
+            unused = generator.permutation(own)[options.shots :]
+            tasks[unused] = UNUSED
+        return Stream(benchmark=benchmark, task_of_row=tasks)
+
+    def metrics(self, results: StreamResults) -> dict[str, float]:
+        """Accuracy on base and new classes after the last task, their harmonic mean, and the performance drop."""
+        R, n = results.R, results.n
+        base = float(R[-1, 0])
+        new = float(R[-1, 1:] @ n[1:] / n[1:].sum())
+        return {
+            "base_accuracy": base,
+            "new_accuracy": new,
+            "harmonic_mean": 2 * base * new / (base + new) if base + new else 0.0,
+            "performance_drop": float(R[0, 0] - R[-1] @ n / n.sum()),
+        }

@@ -1,0 +1,52 @@
+"""Missing modalities in training: the audio or the frames of some training clips are withheld.
+
+Test clips are complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from avcil.datasets.benchmark import Benchmark
+from avcil.errors import InputError
+from avcil.features import StoredClip
+from avcil.streams.base import Stream, StreamType, require_range, tasks_by_class, training_rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class MissingOptions:
+    """How much is withheld."""
+
+    audio: float = 0.25
+    """Share of the training clips of each class whose audio is withheld."""
+    visual: float = 0.25
+    """Share of the training clips of each class, other ones, whose frames are withheld."""
+
+
+class MissingModality(StreamType):
+    """Class-incremental tasks in which some training clips are incomplete."""
+
+    summary = "class-incremental tasks; some training clips lack audio or frames"
+    Options = MissingOptions
+
+    def build(self, clips: Sequence[StoredClip], steps: Benchmark | None, *, seed: int) -> Stream:
+        assert steps is not None
+        rates = self.options.audio, self.options.visual
+        for name, rate in zip(("audio", "visual"), rates, strict=True):
+            require_range(name, rate, 0, 1, "missing-modality")
+        if sum(rates) > 1:
+            raise InputError(
+                "options audio and visual of stream missing-modality are shares of different clips; "
+                f"their sum must be at most 1, not {sum(rates):g}"
+            )
+        generator = np.random.default_rng([seed, 4])
+        hidden: dict[int, tuple[str, ...]] = {}
+        for own in training_rows(clips, steps.classes).values():
+            rows = generator.permutation(own).tolist()
+            audio, visual = (round(rate * len(rows)) for rate in rates)
+            hidden |= dict.fromkeys(rows[:audio], ("audio",))
+            hidden |= dict.fromkeys(rows[audio : audio + visual], ("visual",))
+        return Stream(benchmark=steps, task_of_row=tasks_by_class(clips, steps), hidden=hidden)

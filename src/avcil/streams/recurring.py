@@ -1,0 +1,50 @@
+"""Recurring classes: the clips of a class arrive in parts, at its own task and again at later ones.
+
+Source: class-incremental learning with repetition (Hemati et al., CoLLAs 2023).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from avcil.datasets.benchmark import Benchmark
+from avcil.errors import InputError
+from avcil.features import StoredClip
+from avcil.streams.base import Stream, StreamType, require_clips, tasks_by_class, training_rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecurringOptions:
+    """How often classes come again."""
+
+    parts: int = 3
+    """Parts into which the training clips of a class are divided, at random and as equally as possible. Classes with
+    fewer later tasks than `parts` - 1 have fewer parts."""
+
+
+class Recurring(StreamType):
+    """A class is new at one task and comes again at later tasks with other clips."""
+
+    summary = "the clips of a class arrive in parts, at several tasks"
+    Options = RecurringOptions
+    repeats_classes = True
+
+    def build(self, clips: Sequence[StoredClip], steps: Benchmark | None, *, seed: int) -> Stream:
+        assert steps is not None
+        parts, count = self.options.parts, len(steps.steps)
+        if parts < 2 or count < 2:
+            raise InputError("stream recurring needs option parts of 2 or more, and at least 2 steps")
+        tasks = tasks_by_class(clips, steps)
+        generator = np.random.default_rng([seed, 2])
+        rows = training_rows(clips, steps.classes)
+        require_clips(rows, parts, f"stream recurring with parts={parts}")
+        for label, own in rows.items():
+            first = steps.task_of(label)
+            later = generator.permutation(np.arange(first + 1, count))[: parts - 1]
+            at = [first, *sorted(later.tolist())]
+            for task, part in zip(at, np.array_split(generator.permutation(own), len(at)), strict=True):
+                tasks[part] = task
+        return Stream(benchmark=steps, task_of_row=tasks)

@@ -1,0 +1,119 @@
+"""Streams by name: a file `streams/some_name.py` is the stream `some-name`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from avcil.datasets.benchmark import Benchmark
+from avcil.errors import InputError, unknown_name
+from avcil.features import StoredClip
+from avcil.utils.options import fill_options
+
+if TYPE_CHECKING:
+    from avcil.streams.base import Stream, StreamType
+
+DEFAULT = "class-incremental"
+_NOT_STREAMS = {"__init__", "base", "registry"}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StreamSpec:
+    """A kind of stream with its options, as `--stream` names it."""
+
+    name: str
+    kind: StreamType
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is class-incremental learning."""
+        return self.name == DEFAULT
+
+    @property
+    def text(self) -> str:
+        """The name with all options, such as "few-shot,base=0,ways=5,shots=5"."""
+        return ",".join([self.name, *(f"{key}={value}" for key, value in self.options.items())])
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All options by name."""
+        return asdict(self.kind.options)
+
+    def build(
+        self,
+        clips: Sequence[StoredClip],
+        steps: Benchmark | None,
+        *,
+        seed: int,
+        is_part: Callable[[StoredClip], bool] = lambda clip: True,
+    ) -> Stream:
+        """The stream over the clips of a store.
+
+        Args:
+            clips: All clips of the store, by row.
+            steps: The classes of each step, if the stream uses them.
+            seed: Seed of everything that is drawn at random.
+            is_part: Whether a clip may be used; the others count as if the store did not have them.
+        """
+        from avcil.streams.base import UNUSED
+
+        rows = [row for row, clip in enumerate(clips) if is_part(clip)]
+        stream = self.kind.build([clips[row] for row in rows], steps, seed=seed)
+        tasks = np.full(len(clips), UNUSED, dtype=np.int64)
+        tasks[rows] = stream.task_of_row
+        hidden = {rows[row]: parts for row, parts in stream.hidden.items()}
+        return replace(stream, task_of_row=tasks, hidden=hidden)
+
+
+def stream_names() -> list[str]:
+    """Names of all streams, without importing them."""
+    stems = (path.stem for path in Path(__file__).parent.glob("*.py"))
+    return sorted(stem.replace("_", "-") for stem in stems if stem not in _NOT_STREAMS)
+
+
+def stream_type(name: str) -> type[StreamType]:
+    """The class of a stream.
+
+    Raises:
+        InputError: There is no stream of that name.
+    """
+    from avcil.streams.base import StreamType
+
+    if name not in stream_names():
+        raise unknown_name("stream", name, stream_names())
+    module = importlib.import_module(f"avcil.streams.{name.replace('-', '_')}")
+    (found,) = (
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, StreamType) and value.__module__ == module.__name__
+    )
+    return found
+
+
+def parse_stream(text: str) -> StreamSpec:
+    """The stream that `NAME[,OPTION=VALUE...]` names.
+
+    Raises:
+        InputError: The name or an option is unknown, or a value does not fit.
+
+    >>> parse_stream("few-shot,shots=3").options
+    {'base': 0, 'ways': 5, 'shots': 3}
+    """
+    name, *words = text.split(",")
+    values = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise InputError(
+                f"options of a stream are NAME,OPTION=VALUE, as in few-shot,shots=5; not {text!r}"
+            )
+        values[key.strip()] = value.strip()
+    kind = stream_type(name.strip())
+    return StreamSpec(
+        name=name.strip(), kind=kind(fill_options(kind.Options, values, owner=f"stream {name.strip()}"))
+    )

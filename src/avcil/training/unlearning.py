@@ -1,0 +1,61 @@
+"""How well classes were removed: the distance to a model that never saw them.
+
+N test clips, K classes that stay.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from avcil.models.base import Model
+from avcil.nn.token_rows import gathered
+from avcil.training.task_data import TaskData
+from avcil.training.trainers import ClosedFormLearner
+
+
+def distance_to_retrained(learner: ClosedFormLearner, data: TaskData, model: Model) -> dict[str, float]:
+    """Compare a model after the removal with one that is trained without the removed classes.
+
+    Args:
+        learner: The learner of the run.
+        data: The run's clips, after the last task.
+        model: The model after the last task.
+
+    Returns:
+        "score_distance", the largest absolute difference of a score on the test clips of the classes that stay,
+        relative to the largest absolute score; and "prediction_agreement", the share of equal predictions.
+    """
+    tasks = range(len(data.benchmark.steps))
+    rows = [row for task in tasks for row in data.rows("test", task)]
+    reference = _retrained(learner, data)
+    ours, theirs = _scores(model, data, rows), _scores(reference, data, rows)
+    return {
+        "score_distance": float((ours - theirs).abs().max() / theirs.abs().max()),
+        "prediction_agreement": float((ours.argmax(1) == theirs.argmax(1)).double().mean()),
+    }
+
+
+def _retrained(learner: ClosedFormLearner, data: TaskData) -> Model:
+    """The model of a fresh method that was given the same tasks without the removed classes."""
+    fresh = type(learner.method)(learner.method.options, modality=learner.method.modality)
+    other = ClosedFormLearner(fresh, data, learner.settings)
+    model: Model | None = None
+    for task, labels in enumerate(data.benchmark.steps):
+        other.method.grow(sum(label in data.class_number for label in labels))
+        clips = data.store.clips
+        table = data.table([r for r in data.rows("train", task) if clips[r].label in data.class_number])
+        for index, (audio, visual) in table.all():
+            other.method.observe(audio, gathered(visual), table.labels[index])
+        if len(table):
+            model = other.method.solve()
+    assert model is not None
+    return model
+
+
+def _scores(model: Model, data: TaskData, rows: list[int]) -> Tensor:
+    """(N, K)"""
+    table = data.table(rows, once=True)
+    with torch.inference_mode():
+        parts = [model.scores(audio, gathered(visual)) for _, (audio, visual) in table.all()]
+    return torch.cat(parts).double()

@@ -1,0 +1,77 @@
+"""Options of methods and streams: a frozen dataclass, filled from NAME=VALUE words."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+import re
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from avcil.errors import InputError, unknown_name
+
+
+def fill_options(kind: type, values: Mapping[str, Any], *, owner: str) -> Any:
+    """An instance of the dataclass `kind`, each value converted to the type of its field.
+
+    Args:
+        kind: A dataclass whose fields are bool, int, float, str or Literal.
+        values: By name; "-" and "_" are the same in names. Values may be strings.
+        owner: Whose options these are, for error messages, such as "method av-cil".
+
+    Raises:
+        InputError: A name is unknown, or a value does not fit its type.
+    """
+    fields = {field.name for field in dataclasses.fields(kind)}
+    hints = typing.get_type_hints(kind)
+    converted = {}
+    for key, value in values.items():
+        name = key.replace("-", "_")
+        if name not in fields:
+            if not fields:
+                raise InputError(f"{owner} has no options; remove {name}={value}")
+            raise unknown_name(f"option of {owner}", name, fields)
+        converted[name] = _convert(value, hints[name], f"option {name} of {owner}")
+    return kind(**converted)
+
+
+def _convert(value: Any, hint: Any, where: str) -> Any:
+    if typing.get_origin(hint) is typing.Literal:
+        allowed = typing.get_args(hint)
+        if value not in allowed:
+            raise InputError(f"{where} must be one of {', '.join(map(str, allowed))}; not {value!r}")
+        return value
+    if hint is bool:
+        words = {"true": True, "false": False, "1": True, "0": False}
+        if str(value).lower() not in words:
+            raise InputError(f"{where} must be true or false; not {value!r}")
+        return words[str(value).lower()]
+    if hint is str:
+        return str(value)
+    try:
+        if isinstance(value, bool) or not math.isfinite(float(value)) or (hint is int and float(value) % 1):
+            raise ValueError
+        return hint(float(value)) if hint is int else hint(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{where} must be a number ({hint.__name__}); not {value!r}") from None
+
+
+def describe_options(kind: type) -> list[str]:
+    """Two lines for each field of a dataclass: name, default and type; and the docstring under the field."""
+    notes, hints, lines = field_notes(kind), typing.get_type_hints(kind), []
+    for field in dataclasses.fields(kind):
+        hint = hints[field.name]
+        allowed = " | ".join(map(str, typing.get_args(hint))) or getattr(hint, "__name__", str(hint))
+        default = "(required)" if field.default is dataclasses.MISSING else f"= {field.default}"
+        lines += [f"  {field.name} {default}   ({allowed})", f"      {notes.get(field.name, '')}"]
+    return lines
+
+
+def field_notes(kind: type) -> dict[str, str]:
+    """The docstring under each field of a dataclass, inherited fields included."""
+    pattern = re.compile(r'^    (\w+):[^\n]*\n    """(.*?)"""', re.MULTILINE | re.DOTALL)
+    own = [base for base in reversed(kind.__mro__) if dataclasses.is_dataclass(base)]
+    found = [match for base in own for match in pattern.findall(inspect.getsource(base))]
+    return {name: " ".join(note.split()) for name, note in found}
