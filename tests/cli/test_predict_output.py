@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from avcil.cli.predict_output import ClipWriter
 from avcil.cli.output_streams import OutputError, output_stream
+from avcil.cli.predict_output import ClipWriter
 from avcil.cli.timeline_output import strip
 from avcil.inference.answering import Answer
 from avcil.inference.timeline import Event

@@ -30,8 +30,8 @@ OWN_NAMES = {
 
 OTHERWISE_HELD = {"set", "exemplars", "exemplars_per_class"}
 """Options that LearningSettings holds under other names: method_options, memory, memory_per_class."""
-NOT_SETTINGS = {"features", "benchmark", "steps", "classes_per_step", "class_order_seed"}
-"""Options that RunConfig holds as the benchmark and the store."""
+NOT_SETTINGS = {"features", "benchmark", "steps", "stream", "classes_per_step", "class_order_seed"}
+"""Options that RunConfig holds as the benchmark, the stream and the store."""
 WITHOUT_EFFECT = {"out", "checkpoint_seconds", "track", "device", "max_memory", "teacher_cache"}
 """Options that do not make another experiment."""
 

@@ -75,11 +75,11 @@ def test_audio_visual_training_uses_whole_clips_and_says_so(tmp_path, capsys, me
     assert all(torch.equal(one[name], other[name]) for name in one)
     counts = {"train": 16, "val": 4, "test": 8, "test_not_evaluated": 8 if method == "rls" else 0}
     assert results["clips_lacking_a_modality"] == counts
-    assert "do not have sound and picture: 16 train, 4 val, 8 test" in said.out + said.err
+    assert "clips that lack audio or frames: 16 train, 4 val, 8 test" in said.out + said.err
     with open(tmp_path / "one" / "incomplete_clips.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 28
-    assert rows[0] == {"clip_id": "0/train/1", "label": "c0", "split": "train", "lacks": "sound"}
+    assert rows[0] == {"clip_id": "0/train/1", "label": "c0", "split": "train", "lacks": "audio"}
     predictions = (tmp_path / "one" / "predictions" / "step_1.csv").read_text().splitlines()
     assert len(predictions) == 1 + (8 if method == "rls" else 16)
     matrix = (tmp_path / "one" / "accuracy_matrix.csv").read_text().splitlines()

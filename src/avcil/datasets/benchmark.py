@@ -43,10 +43,10 @@ class Benchmark:
     def __post_init__(self) -> None:
         steps = tuple(tuple(step) for step in self.steps)
         object.__setattr__(self, "steps", steps)
-        if not steps or not steps[0]:
-            raise InputError(
-                f"benchmark {self.name!r} has no class in its first step; give one class or more"
-            )
+        if not steps:
+            raise InputError(f"benchmark {self.name!r} has no step; give at least one step with one class")
+        if not steps[0]:
+            raise InputError(f"benchmark {self.name!r}: step 1 of {len(steps)} has no class; leave it out")
         for label in self.classes:
             if not isinstance(label, str) or not label.strip():
                 raise InputError(

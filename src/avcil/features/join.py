@@ -48,7 +48,7 @@ def join(stores: Sequence[Path], out: Path) -> JoinReport:
     Raises:
         InputError: The stores were made in different ways, or two folders have the same name.
     """
-    names = [path.resolve().name for path in stores]
+    names = [path.absolute().name for path in stores]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if len(stores) < 2 or twice:
         raise InputError(

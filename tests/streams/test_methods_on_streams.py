@@ -1,0 +1,227 @@
+"""Every method on every stream: it runs, resumes exactly, never reads a later clip; or it says why it cannot."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from avcil.errors import InputError
+from avcil.features import FeatureStore
+from avcil.methods.base import ClosedFormMethod
+from avcil.methods.registry import load_method, method_names
+from avcil.runs.run_directory import RunDirectory
+from avcil.runs.run_files import read_run
+from avcil.saved_models.folder import load_tensors
+from avcil.streams.base import UNUSED
+from avcil.training.config import TrainConfig
+from avcil.training.run import Run, train
+
+STREAMS = (
+    "few-shot,base=4,ways=1,shots=1",
+    "online,batch_size=4",
+    "recurring,parts=2",
+    "blurry,tasks=3,batch_size=4",
+    "domain-incremental",
+    "missing-modality",
+    "class-removal,classes=2",
+)
+ALWAYS_NEW = {"afc", "av-cil", "bic", "lwf", "ss-il", "wa"}
+"""Methods whose loss needs new classes in each task."""
+CANNOT = {
+    **{(method, stream): "needs new classes" for method in ALWAYS_NEW
+       for stream in ("recurring", "blurry", "domain-incremental")},
+    **{(method, stream): "one pass" for method in ("joint", "gdumb") for stream in ("online", "blurry")},
+    **{(method, "class-removal"): "forget single clips" for method in ("rls", "ds-al")},
+    **{(method, "class-removal"): "forget a class" for method in method_names()
+       if not issubclass(load_method(method), ClosedFormMethod)},
+}  # fmt: skip
+each_case = pytest.mark.parametrize(
+    ("method", "stream"), [(m, s) for m in method_names() for s in STREAMS], ids=lambda x: x.partition(",")[0]
+)
+
+
+def config(store: Path, out: Path, method: str, stream: str, **changes) -> TrainConfig:
+    fields = {field.name for field in dataclasses.fields(load_method(method).Options)}
+    given = not stream.startswith(("few-shot", "blurry", "domain-incremental"))
+    epochs = (
+        {}
+        if stream.startswith(("online", "blurry"))
+        else {"epochs": 2, "batch_size": 8, "exemplar_batch_size": 4}
+    )
+    settings = {
+        "stream": stream,
+        "classes_per_step": 2 if given else None,
+        "exemplars_per_class": 2 if load_method(method).rehearsal != "none" else None,
+        "set": ("features=48",) if "features" in fields else (),
+        **epochs,
+    }
+    return TrainConfig(features=store, out=out, method=method, **settings | changes)
+
+
+@pytest.fixture(scope="module")
+def domain_store(store, tmp_path_factory) -> Path:
+    """The store twice, under two prefixes; the features of the second are shifted."""
+    from avcil.features.join import join
+
+    folder = tmp_path_factory.mktemp("domains")
+    (folder / "clear").symlink_to(store)
+    (folder / "noisy").symlink_to(store)
+    join([folder / "clear", folder / "noisy"], folder / "both")
+    return folder / "both"
+
+
+def test_joined_store(store, domain_store):
+    """All clips of both, with the same features."""
+    one, both = FeatureStore(store), FeatureStore(domain_store)
+    rows = {clip.clip_id: row for row, clip in enumerate(both.clips)}
+    assert len(rows) == 2 * len(one.clips)
+    for prefix in ("clear", "noisy"):
+        at = [rows[f"{prefix}/{clip.clip_id}"] for clip in one.clips]
+        assert np.array_equal(both.audio(at), one.audio(range(len(one.clips))))
+        assert np.array_equal(both.visual(at), one.visual(range(len(one.clips))))
+
+
+@each_case
+def test_runs_or_says_why_not(method, stream, store, domain_store, tmp_path, monkeypatch):
+    """Interrupted after each task and continued, a run gives the same bits as without interruption."""
+    name = stream.partition(",")[0]
+    features = domain_store if name == "domain-incremental" else store
+    if reason := CANNOT.get((method, name)):
+        with pytest.raises(InputError, match=reason):
+            train(config(features, tmp_path / "run", method, stream), quiet=True)
+        assert not (tmp_path / "run" / "config.json").exists()
+        return
+    results = train(config(features, tmp_path / "one", method, stream), quiet=True)
+    assert all(map(math.isfinite, results["accuracy_per_step"]))
+    assert all(map(math.isfinite, results.get("stream_metrics", {}).values()))
+    run = read_run(tmp_path / "one")  # the files agree with each other
+    assert run.results.stream_metrics == results.get("stream_metrics", {})
+    commit = RunDirectory.commit_step
+
+    def commit_then_stop(self, *arguments):
+        commit(self, *arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunDirectory, "commit_step", commit_then_stop)
+    for _ in range(len(run.steps)):
+        with pytest.raises(KeyboardInterrupt):
+            train(config(features, tmp_path / "two", method, stream), quiet=True)
+    train(config(features, tmp_path / "two", method, stream), quiet=True)
+    for file in ("accuracy_matrix.csv", "model/model.safetensors", "model/labels.json"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
+
+
+@pytest.mark.parametrize("stream", [s for s in STREAMS if not s.startswith("domain")])
+@pytest.mark.parametrize("method", ["blade", "er"])
+def test_training_reads_the_clips_of_the_task_alone(method, stream, store, tmp_path, monkeypatch):
+    """Up to task s, nothing is read of training clips of later tasks, of clips that are not used, or of test clips
+    whose class is not learned yet."""
+    if (method, stream.partition(",")[0]) in CANNOT:
+        pytest.skip("cannot take part")
+    run = Run(config(store, tmp_path / "run", method, stream), quiet=True)
+    tasks, now = run.stream.task_of_row, [0]
+
+    def watched(call):
+        def read(self, rows):
+            found = tasks[np.asarray(rows, dtype=np.int64)]
+            assert UNUSED not in found
+            assert (found <= now[0]).all()
+            return call(self, rows)
+
+        return read
+
+    for name in ("audio", "visual"):
+        monkeypatch.setattr(FeatureStore, name, watched(getattr(FeatureStore, name)))
+    step = Run._step
+
+    def counted(self, index, *arguments, **named):
+        now[0] = index
+        return step(self, index, *arguments, **named)
+
+    monkeypatch.setattr(Run, "_step", counted)
+    run.finish()
+    assert now[0] == len(run.benchmark.steps) - 1
+
+
+@pytest.mark.parametrize("method", [m for m in method_names() if (m, "class-removal") not in CANNOT])
+def test_removal_is_exact(method, store, tmp_path):
+    """Without the removed clips the model is that of a training that never had them, and its labels lack the class.
+
+    ncm and fecam keep the scale of the first step's clips.
+    """
+    results = train(config(store, tmp_path / "run", method, "class-removal,classes=2"), quiet=True)
+    labels = json.loads((tmp_path / "run" / "model" / "labels.json").read_text())
+    assert len(labels) == 4
+    if method not in ("ncm", "fecam"):
+        assert results["stream_metrics"]["score_distance"] < 1e-8
+        assert results["stream_metrics"]["prediction_agreement"] == 1
+    assert set(json.loads((tmp_path / "run" / "model" / "learning.json").read_text())["counts"]) == set(
+        labels
+    )
+
+
+def test_the_identity_of_a_stream_is_part_of_the_configuration(store, tmp_path):
+    """A run is not continued with another stream, nor with other clips at its tasks."""
+    train(config(store, tmp_path / "run", "blade", "few-shot,ways=1,shots=2"), quiet=True)
+    kept = json.loads((tmp_path / "run" / "config.json").read_text())["stream"]
+    assert kept["name"] == "few-shot"
+    assert kept["options"] == {"base": 0, "ways": 1, "shots": 2}
+    with pytest.raises(InputError, match="stream"):
+        train(config(store, tmp_path / "run", "blade", "few-shot,ways=1,shots=1"), quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"stream": "few-shot", "classes_per_step": 2}, "defines its own tasks"),
+        ({"stream": "recurring", "classes_per_step": None}, "say how classes come"),
+        ({"stream": "online", "epochs": 7}, "prescribes --epochs 1"),
+    ],
+)
+def test_options_that_do_not_fit_a_stream(changes, words):
+    """The message names the option."""
+    given = {"features": Path("f"), "out": Path("o"), "classes_per_step": 2} | changes
+    with pytest.raises(InputError, match=words):
+        TrainConfig(**given)
+
+
+def test_exemplars_of_a_class_that_comes_again(store, tmp_path):
+    """They are distinct clips of what was seen so far, within the quota; with a random memory also of the new part."""
+    train(config(store, tmp_path / "run", "er", "recurring,parts=2", exemplars_per_class=3), quiet=True)
+    run = Run(
+        config(store, tmp_path / "unused", "er", "recurring,parts=2", exemplars_per_class=3), quiet=True
+    )
+    task_of = {clip.clip_id: int(run.stream.task_of_row[row]) for row, clip in enumerate(run.store.clips)}
+    again = 0
+    for index in range(3):
+        state = json.loads((tmp_path / "run" / "checkpoints" / f"step_{index}" / "state.json").read_text())
+        for label, ids in state["exemplars"].items():
+            assert len(ids) == len(set(ids)) == 3
+            assert all(clip_id.startswith(f"{label}/train/") and task_of[clip_id] <= index for clip_id in ids)
+            again += sum(task_of[clip_id] > run.benchmark.task_of(label) for clip_id in ids)
+    assert again
+
+
+def test_one_task_of_a_stream_is_learned_like_a_step(store, tmp_path):
+    """The stream `online` with the batches and epochs of class-incremental training gives the same weights."""
+    same = {
+        "classes_per_step": 2,
+        "epochs": 1,
+        "batch_size": 4,
+        "exemplar_batch_size": 4,
+        "selection": "last",
+    }
+    common = {"features": store, "method": "er", "exemplars_per_class": 2}
+    train(TrainConfig(**common, out=tmp_path / "one", **same), quiet=True)
+    train(
+        TrainConfig(**common, out=tmp_path / "two", classes_per_step=2, stream="online,batch_size=4"),
+        quiet=True,
+    )
+    one, two = (load_tensors(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
+    assert all(torch.equal(one[key], two[key]) for key in one)
