@@ -9,7 +9,7 @@ __all__ = ["Args", "run"]
 
 def run(args: Args) -> None:
     """Train and print what came of it."""
-    from avcil.reporting.table import summary_table
+    from avcil.reporting.table import stream_facts, summary_table
     from avcil.runs.run_files import read_run
     from avcil.training.distributed import ProcessGroup
     from avcil.training.run import train
@@ -19,6 +19,10 @@ def run(args: Args) -> None:
     if not ProcessGroup.from_environment().is_first:
         return
     print(summary_table([read_run(args.out)]))
+    if metrics := results.get("stream_metrics"):
+        print(
+            f"{args.stream}: " + ", ".join(f"{name} {value}" for name, value in stream_facts(metrics)) + "\n"
+        )
     print(f"{results['seconds']:.1f} s of training; the recognizer is in {args.out / 'model'}")
     if args.track is not None:
         print(f"Figures of training: {where(args.track, args.out)}")

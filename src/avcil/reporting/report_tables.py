@@ -6,6 +6,7 @@ own region (`scroll`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -106,6 +107,8 @@ def matrix_table(run: RunRecord) -> str:
 
 
 def _heat_cell(value: float, digits: int) -> dict[str, str]:
+    if math.isnan(value):  # a task without test clips
+        return {"css": "", "share": "0", "text": ""}
     css = "".join(f" {name}" for name, flip in FLIPS.items() if value >= flip)
     return {"css": css, "share": f"{100 * value:.0f}", "text": f"{100 * value:.{digits}f}"}
 

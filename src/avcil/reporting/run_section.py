@@ -10,7 +10,7 @@ from markupsafe import Markup
 from avcil.reporting.charts import calibration_chart, curve_chart
 from avcil.reporting.confusion import MAX_NAMED_CLASSES, confusion_chart
 from avcil.reporting.report_tables import class_table, matrix_table, metrics_table, scroll, seconds
-from avcil.reporting.table import percent
+from avcil.reporting.table import percent, stream_facts
 from avcil.runs.predictions import (
     calibration_bins,
     confusion_matrix,
@@ -61,13 +61,17 @@ def _facts(run: RunRecord) -> list[tuple[str, str]]:
         ("Class mean, last step", f"{percent(macro_accuracy(*_predictions(run)))} %"),
     ]
     if len(run.steps) > 1:
-        old = float(run.R[-1, :-1] @ run.n[:-1] / run.n[:-1].sum())
+        facts.append(("Mean forgetting", percent(run.mean_forgetting)))
+    if len(run.steps) > 1 and run.n[-1]:
+        old = float(np.nan_to_num(run.R[-1, :-1]) @ run.n[:-1] / run.n[:-1].sum())
         new = float(run.R[-1, -1])
         facts += [
-            ("Mean forgetting", percent(run.mean_forgetting)),
             ("Old / new classes", f"{percent(old)} / {percent(new)} %"),
             ("Harmonic mean of old and new", f"{percent(harmonic_mean_accuracy(old, new))} %"),
         ]
+    if run.config.stream is not None:
+        facts.append(("Stream", str(run.config.stream["name"])))
+        facts += stream_facts(run.results.stream_metrics)
     return [*facts, ("Training", f"{seconds(run.results.seconds)} s")]
 
 

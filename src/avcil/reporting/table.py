@@ -5,7 +5,7 @@ One row per experiment: the mean over seeds, in the summary columns with ± the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from avcil.runs.groups import MeanStd, RunGroup, group_runs
 from avcil.runs.run_files import RunRecord
@@ -38,6 +38,21 @@ def percent(value: float | None, digits: int = 1) -> str:
     if value is None:
         return "–"
     return f"{round(100 * value, digits) + 0.0:.{digits}f}".replace("-", "−")
+
+
+def stream_facts(values: Mapping[str, float]) -> list[tuple[str, str]]:
+    """Name and value, formatted, of the metrics of a stream.
+
+    >>> stream_facts({"base_accuracy": 0.948, "score_distance": 2e-15})
+    [('Base accuracy', '94.8 %'), ('Score distance', '2e-15')]
+    """
+    return [
+        (
+            name.replace("_", " ").capitalize().replace("A auc", "A_AUC"),
+            f"{value:.2g}" if name == "score_distance" else f"{percent(value)} %",
+        )
+        for name, value in values.items()
+    ]
 
 
 def shown_steps(steps: int) -> list[int]:

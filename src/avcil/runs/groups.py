@@ -78,12 +78,16 @@ class RunGroup:
         ]
 
 
+STREAM_SETTINGS = ("benchmark.", "epochs", "batch_size", "exemplar_batch_size", "selection")
+"""Settings that can differ because the streams do."""
+
+
 def group_runs(runs: Sequence[RunRecord]) -> list[RunGroup]:
     """Group runs whose settings differ only in the seed. Groups are in the order of their first run, runs by seed."""
     settings: dict[str, dict[str, str]] = {}
     members: dict[str, list[RunRecord]] = {}
     for run in runs:
-        flat = dict(_flatten(run.config.to_dict()))
+        flat = {"stream": "class-incremental"} | dict(_flatten(run.config.to_dict()))
         key = json.dumps(flat, sort_keys=True)
         settings[key] = flat
         members.setdefault(key, []).append(run)
@@ -102,7 +106,9 @@ def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
         path = f"{prefix}{name}"
         if path in IGNORED_SETTINGS:
             continue
-        if isinstance(part, Mapping):
+        if path == "stream":
+            yield path, _stream_text(part)
+        elif isinstance(part, Mapping):
             yield from _flatten(part, f"{path}.")
         else:
             yield path, part if isinstance(part, str) else json.dumps(part, ensure_ascii=False)
@@ -116,10 +122,19 @@ def _difference(settings: Mapping[str, str], groups: Collection[Mapping[str, str
         if all(other.get(name) == settings.get(name) for name in ("method", "modality"))
     ]
     names = [name for name in settings if any(other.get(name) != settings[name] for other in others)]
+    if "stream" in names:  # which prescribes these
+        names = [name for name in names if not name.startswith(STREAM_SETTINGS)]
     return ", ".join(_setting(name, settings[name]) for name in names)
 
 
+def _stream_text(stream: Mapping[str, Any]) -> str:
+    """Name and options, such as "few-shot, ways 4, shots 3"."""
+    return ", ".join([stream["name"], *(f"{name} {value}" for name, value in stream["options"].items())])
+
+
 def _setting(name: str, value: str) -> str:
+    if name == "stream":
+        return value
     if name == "benchmark.steps":
         return f"{len(json.loads(value))} steps"
     short = name.rsplit(".", 1)[-1].replace("_", " ")
