@@ -206,14 +206,16 @@ class Manifest:
                 "Use the avcil that wrote it, or extract the features again"
             )
         try:
-            return cls._of(value)
+            return cls.from_dict(value)
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path} is damaged ({type(error).__name__}: {error}); extract the features again"
             ) from None
 
     @classmethod
-    def _of(cls, value: Mapping[str, Any]) -> Manifest:
+    def from_dict(cls, value: Mapping[str, Any]) -> Manifest:
+        """What `to_dict` gave. Raises LookupError, TypeError or AttributeError for anything else."""
+
         def modality(name: str) -> Modality | None:
             stored = value.get(name) if name == "audio_tokens" else value[name]
             return None if stored is None else Modality.from_dict(stored)

@@ -1,0 +1,1 @@
+"""Feature stores and streams for other libraries: PyTorch, Hugging Face Datasets, Avalanche, CapyMOA."""
