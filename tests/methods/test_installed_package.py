@@ -29,7 +29,9 @@ class Mine(Ncm):
 """
 
 
-def register(folder: Path, package: str, *, files: dict[str, str], **names: str) -> None:
+def register(
+    folder: Path, package: str, *, files: dict[str, str], group: str = "avcil.methods", **names: str
+) -> None:
     """Write what an installer leaves of a package: its files, and its metadata with entry points."""
     for name, text in files.items():
         (folder / name).write_text(text)
@@ -37,7 +39,7 @@ def register(folder: Path, package: str, *, files: dict[str, str], **names: str)
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
     lines = [f"{name.replace('_', '-')} = {value}" for name, value in names.items()]
-    (info / "entry_points.txt").write_text("\n".join(["[avcil.methods]", *lines, ""]))
+    (info / "entry_points.txt").write_text("\n".join([f"[{group}]", *lines, ""]))
 
 
 @pytest.fixture
@@ -81,7 +83,7 @@ def test_the_package_on_the_page(avcil, taught, site, tmp_path, capsys):
     assert avcil("methods") == 0
     assert re.search(r"balanced-replay .*\[package avcil-balanced-replay 1\.0\]", capsys.readouterr().out)
     assert avcil("methods", "balanced-replay") == 0
-    assert "package: avcil-balanced-replay 1.0" in capsys.readouterr().out
+    assert "[package avcil-balanced-replay 1.0]" in capsys.readouterr().out
     assert avcil("train", taught / "features", *method, "--set", "tau=0.5", *settings, "--out", run) == 0
     assert json.loads((run / "config.json").read_text())["method_options"] == {"tau": 0.5}
     clip = taught / "clips/test-0-0.mp4"
@@ -160,6 +162,50 @@ def test_a_name_that_two_packages_register(site):
         register(site, package, files={"mine_package.py": CLOSED_FORM}, mine="mine_package:Mine")
     assert "mine" not in registry.method_names()
     assert [line.count("registers the same name") for line in registry.INSTALLED.refused()] == [1, 1]
+
+
+STREAM = """
+from dataclasses import replace
+
+from avcil.datasets.benchmark import Benchmark
+from avcil.streams.base import Stream, StreamType, tasks_by_class
+
+
+class Backwards(StreamType):
+    summary = "the steps in reverse order"
+
+    def build(self, clips, steps, *, seed):
+        steps = replace(steps, steps=tuple(reversed(steps.steps)))
+        return Stream(benchmark=steps, task_of_row=tasks_by_class(clips, steps))
+"""
+
+
+def test_a_stream_of_a_package(avcil, store, site, tmp_path, capsys):
+    """It is listed and trained; broken ones are listed."""
+    names = {
+        "backwards": "backwards_package:Backwards",
+        "absent": "absent_package:Stream",
+        "online": "json:loads",
+    }
+    register(site, "backwards", files={"backwards_package.py": STREAM}, group="avcil.streams", **names)
+    assert avcil("streams") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.endswith("the steps in reverse order [package backwards 1.0]") for line in lines)
+    for text in (
+        "stream 'absent' of the package backwards 1.0",
+        "stream 'online' of the package backwards 1.0",
+    ):
+        assert any(text in line for line in lines)
+    words = ("--classes-per-step", 2, "--stream", "backwards", "--out", tmp_path / "run")
+    assert avcil("train", store, *words) == 0
+    assert json.loads((tmp_path / "run/model/labels.json").read_text()) == [
+        "c4",
+        "c5",
+        "c2",
+        "c3",
+        "c0",
+        "c1",
+    ]
 
 
 def test_the_name_of_a_variant(site):

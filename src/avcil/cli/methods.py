@@ -24,20 +24,14 @@ def run(args: Args) -> None:
 
     if not args.names:
         methods, problems = usable_methods()
-        origins = {name: f" [package {INSTALLED.package_of(name)}]" for name in INSTALLED.names()}
-        print(
-            text_table(
-                [[name, f"{m.summary}{origins.get(name, '')}"] for name, m in methods.items()], names=2
-            )
-        )
+        rows = [[name, INSTALLED.described(name, method.summary)] for name, method in methods.items()]
+        print(text_table(rows, names=2))
         for problem in problems:
             print(f"\ncannot be used: {problem}")
         print("\navcil methods NAME shows a method's options; give them to avcil train as --set NAME=VALUE")
         return
     for name in args.names:
         method = load_method(name)
-        print(f"{name}: {method.summary}")
-        if name in INSTALLED.names():
-            print(f"  package: {INSTALLED.package_of(name)}")
+        print(f"{name}: {INSTALLED.described(name, method.summary)}")
         print(f"  modalities: {', '.join(method.modalities)}; exemplars: {method.rehearsal}")
         print("\n".join(describe_options(method.Options)))

@@ -18,12 +18,19 @@ class Args:
 
 def run(args: Args) -> None:
     """Print the list, or the options of the named streams."""
-    from avcil.streams.registry import stream_names, stream_type
+    from avcil.streams.registry import INSTALLED, stream_names, stream_type
     from avcil.utils.options import describe_options
     from avcil.utils.text_table import text_table
 
     if not args.names:
-        print(text_table([[name, stream_type(name).summary] for name in stream_names()], names=2))
+        kinds, problems = INSTALLED.usable(stream_names(), stream_type)
+        print(
+            text_table(
+                [[name, INSTALLED.described(name, kind.summary)] for name, kind in kinds.items()], names=2
+            )
+        )
+        for problem in problems:
+            print(f"\ncannot be used: {problem}")
         print(
             "\navcil streams NAME shows the options of a stream. Give them to avcil train or avcil reproduce as "
             "--stream NAME,OPTION=VALUE"
@@ -32,7 +39,7 @@ def run(args: Args) -> None:
     for name in args.names:
         kind = stream_type(name)
         steps = "--classes-per-step, --steps or --benchmark" if kind.uses_steps else "the stream itself"
-        print(f"{name}: {kind.summary}\n  classes of each task: given by {steps}")
+        print(f"{name}: {INSTALLED.described(name, kind.summary)}\n  classes of each task: given by {steps}")
         if prescribed := kind(kind.Options()).settings():
             print("  prescribes: " + ", ".join(f"--{k.replace('_', '-')} {v}" for k, v in prescribed.items()))
         print("\n".join(describe_options(kind.Options)))

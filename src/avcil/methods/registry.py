@@ -70,13 +70,7 @@ def load_method(name: str) -> type[Method]:
 
 def usable_methods() -> tuple[dict[str, type[Method]], list[str]]:
     """All methods of avcil and of installed packages by name, and the reasons for which others cannot be used."""
-    methods, problems = {}, INSTALLED.refused()
-    for name in method_names():
-        try:
-            methods[name] = load_method(name)
-        except InputError as error:
-            problems.append(str(error))
-    return methods, problems
+    return INSTALLED.usable(method_names(), load_method)
 
 
 def method_of_kind(kind: str) -> type[Method]:

@@ -1,4 +1,7 @@
-"""Streams by name: a file `streams/some_name.py` is the stream `some-name`."""
+"""Streams by name: a file `streams/some_name.py` is the stream `some-name`.
+
+Installed packages register streams as entry points of the group `avcil.streams`.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import numpy as np
 from avcil.datasets.benchmark import Benchmark
 from avcil.errors import InputError, unknown_name
 from avcil.features import StoredClip
+from avcil.utils.entry_points import EntryPointGroup
 from avcil.utils.options import fill_options
 
 if TYPE_CHECKING:
@@ -70,20 +74,32 @@ class StreamSpec:
         return replace(stream, task_of_row=tasks, hidden=hidden)
 
 
-def stream_names() -> list[str]:
-    """Names of all streams, without importing them."""
+def builtin_names() -> list[str]:
+    """Names of the streams that come with avcil, without importing them."""
     stems = (path.stem for path in Path(__file__).parent.glob("*.py"))
     return sorted(stem.replace("_", "-") for stem in stems if stem not in _NOT_STREAMS)
+
+
+INSTALLED = EntryPointGroup("avcil.streams", "stream", taken=builtin_names)
+"""Streams of installed packages."""
+
+
+def stream_names() -> list[str]:
+    """Names of the streams of avcil and of installed packages, without importing them."""
+    return sorted([*builtin_names(), *INSTALLED.names()])
 
 
 def stream_type(name: str) -> type[StreamType]:
     """The class of a stream.
 
     Raises:
-        InputError: There is no stream of that name.
+        InputError: There is no stream of that name, or the code of its package cannot be loaded.
     """
     from avcil.streams.base import StreamType
 
+    if name in INSTALLED.names():
+        registered: type[StreamType] = INSTALLED.load(name, StreamType)
+        return registered
     if name not in stream_names():
         raise unknown_name("stream", name, stream_names())
     module = importlib.import_module(f"avcil.streams.{name.replace('-', '_')}")

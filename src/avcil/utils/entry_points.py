@@ -47,6 +47,28 @@ class EntryPointGroup:
             f"{self._title(entry)}: {why}" for entry in self._entries() if (why := self._objection(entry))
         ]
 
+    def usable(self, names: Collection[str], load: Callable[[str], Any]) -> tuple[dict[str, Any], list[str]]:
+        """Load all classes.
+
+        Args:
+            names: Names of avcil and of this group.
+            load: Gives the class of a name.
+
+        Returns:
+            The classes by name, and for each that cannot be used, which it is and why.
+        """
+        found, problems = {}, self.refused()
+        for name in names:
+            try:
+                found[name] = load(name)
+            except InputError as error:
+                problems.append(str(error))
+        return found, problems
+
+    def described(self, name: str, summary: str) -> str:
+        """The summary, with the package behind it if the name is one of this group."""
+        return f"{summary} [package {self.package_of(name)}]" if name in self.names() else summary
+
     def package_of(self, name: str) -> str:
         """The package that registers a name, with its version, such as "my-package 1.0"."""
         return _package(self._entry(name))
