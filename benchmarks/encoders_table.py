@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from avcil.data.clips import read_clips, write_clips
+from avcil.data.modality import Modality
 from avcil.data.scan import scan
 from avcil.datasets.synthetic.clips import render_demo_clips
 from avcil.extraction.extract import extract
@@ -44,7 +45,6 @@ METHODS: dict[str, dict[str, Any]] = {
     "av-cil": {"set": ("lambda_instance=0.1",), **BATCHES},
     "joint": BATCHES,
 }
-MODALITIES = ("audio-visual", "audio", "visual")
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def row(work: Path, data: DataSet, pair: str, options: Any) -> str:
     store = FeatureStore(path)
     cells = []
     for method in options.methods:
-        for modality in MODALITIES if method == "blade" else MODALITIES[:1]:
+        for modality in Modality if method == "blade" else (Modality.AUDIO_VISUAL,):
             results = list(accuracies(work, path, data, method, modality, options))
             cells.append(spread([result["last_accuracy"] for result in results]))
     numbers = sum(int(torch.tensor(shape).prod()) for shape in store.manifest.arrays().values())

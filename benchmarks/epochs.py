@@ -27,8 +27,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from avcil.data.clips import Clip
+from avcil.data.modality import Modality
 from avcil.features import FeatureStore, FeatureWriter
-from avcil.features.manifest import Manifest, Modality
+from avcil.features.manifest import FeatureSpec, Manifest
 from avcil.methods.av_cil import AvCil, AvCilOptions
 from avcil.training.config import TrainConfig
 from avcil.training.data import Table
@@ -54,8 +55,8 @@ def make_data(a: argparse.Namespace, folder: Path) -> None:
     draw = np.random.default_rng(0)
     manifest = Manifest(
         dtype="float32",
-        visual=Modality(shape=(a.slices, a.spatial, a.width), encoder={"name": "made-up"}),
-        audio=Modality(shape=(a.width,), encoder={"name": "made-up"}),
+        visual=FeatureSpec(shape=(a.slices, a.spatial, a.width), encoder={"name": "made-up"}),
+        audio=FeatureSpec(shape=(a.width,), encoder={"name": "made-up"}),
     )
     with FeatureWriter(folder / "store", manifest, shard_size=8) as writer:
         for i, label in enumerate(labels_of(a)):
@@ -85,7 +86,9 @@ def train_avcil(a: argparse.Namespace, folder: Path, labels: np.ndarray, tick: C
     def table(rows: range) -> Table:
         chosen = [int(labels[row]) for row in rows]
         place, room = DeviceConfig.on_cpu(torch.float32), Budget.of_host(2**40)
-        return Table(store, list(rows), chosen, modality="audio-visual", device_config=place, budget=room)
+        return Table(
+            store, list(rows), chosen, modality=Modality.AUDIO_VISUAL, device_config=place, budget=room
+        )
 
     pool, held_out = table(range(train)), table(range(train, len(labels)))
     step = make_step(pool, new=new, width=a.width)

@@ -43,10 +43,11 @@ from release_way import read_by_files
 
 from avcil.data.clips import Clip, write_clips
 from avcil.extraction.extract import extract
-from avcil.extraction.read_ahead import DecodeSpec, read_ahead
+from avcil.extraction.read_ahead import DecodeSpec
 from avcil.extraction.read_pool import read_in_pool
 from avcil.media import read_clip
 from avcil.media.reader import ReaderPool, ReadLimits
+from avcil.utils.prefetch import prefetch
 
 SIZES = {"720p": ("1280x720", "2.5M"), "360p": ("640x360", "0.7M")}
 SECONDS, RATE = 10, 30
@@ -104,9 +105,9 @@ def in_parallel(paths: list[Path]) -> float:
     wanted = DecodeSpec(frames=16, short_side=224, sample_rate=16_000)
     read_one_clip = partial(read_in_pool, pool, wanted=wanted)
     try:
-        list(read_ahead(as_clips([paths[0]] * workers), read_one_clip, workers=workers, ahead=workers))
+        list(prefetch(as_clips([paths[0]] * workers), read_one_clip, workers=workers, depth=workers))
         began = time.perf_counter()
-        read = list(read_ahead(as_clips(paths), read_one_clip, workers=workers, ahead=workers))
+        read = list(prefetch(as_clips(paths), read_one_clip, workers=workers, depth=workers))
         seconds = time.perf_counter() - began
     finally:
         pool.close()

@@ -28,7 +28,7 @@ import h5py
 import numpy as np
 
 from avcil.data.clips import Clip
-from avcil.features import FeatureStore, FeatureWriter, Manifest, Modality
+from avcil.features import FeatureSpec, FeatureStore, FeatureWriter, Manifest
 
 RAW, H5PY = "raw memory map", "h5py, a dataset a clip"
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -79,7 +79,7 @@ def write_all(folder: Path, count: int, shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
     table = {}
     (folder / "store" / "index.jsonl").unlink(missing_ok=True)
-    manifest = Manifest(visual=Modality(shape=shape))
+    manifest = Manifest(visual=FeatureSpec(shape=shape))
     raw = np.lib.format.open_memmap(folder / "raw.npy", "w+", np.float16, (count, *shape))
     with FeatureWriter(folder / "store", manifest) as writer, h5py.File(folder / "clips.h5", "w") as file:
         for number in range(count):

@@ -88,7 +88,7 @@ def complaints(clips: list[Clip], out: Path, scratch: Path, readers: set[int]) -
     left = [str(path) for path in scratch.rglob("*") if path.is_file()]
     found += [f"left on the disk: {path}" for path in left]
     found += [f"left running: {reader}" for reader in readers if Path(f"/proc/{reader}").exists()]
-    if not verify(out).is_sound:
+    if not verify(out).is_intact:
         found.append("the store is not sound")
     return found
 

@@ -22,7 +22,7 @@ import torch
 from avcil.data.clips import Clip
 from avcil.datasets.released.import_features import import_features
 from avcil.encoders.registry import audio_encoder, visual_encoder
-from avcil.features import FeatureStore, FeatureWriter, Manifest, Modality
+from avcil.features import FeatureSpec, FeatureStore, FeatureWriter, Manifest
 from avcil.features.verify import verify
 from avcil.inference import Recognizer
 from avcil.inference.clip_features import ClipFeatures
@@ -57,8 +57,8 @@ def make_store(folder: Path) -> Manifest:
     """A store whose encoders are avcil's own, with made-up features."""
     visual, audio = visual_encoder("patch-motion"), audio_encoder("log-mel")
     manifest = Manifest(
-        visual=Modality(shape=(*visual.token_grid, visual.width), encoder=visual.fingerprint()),
-        audio=Modality(shape=(audio.width,), encoder=audio.fingerprint()),
+        visual=FeatureSpec(shape=(*visual.token_grid, visual.width), encoder=visual.fingerprint()),
+        audio=FeatureSpec(shape=(audio.width,), encoder=audio.fingerprint()),
         sampling={"frames": visual.frames, "sample_rate": audio.sample_rate},
     )
     draw = np.random.default_rng(0)
@@ -130,9 +130,9 @@ def open_store(folder: Path) -> Any:
     store = FeatureStore(folder)
     rows = range(len(store))
     visual, audio = store.visual(rows), store.audio(rows)
-    is_sound = verify(folder).is_sound
+    is_intact = verify(folder).is_intact
     FeatureWriter(folder, store.manifest).close()
-    if not is_sound:
+    if not is_intact:
         return None
     found = zip(store.clips, visual, audio, strict=True)
     return {clip.clip_id: (clip, v.tobytes(), a.tobytes()) for clip, v, a in found}

@@ -113,11 +113,11 @@ def _kernel_inputs(a: argparse.Namespace, dtype: torch.dtype) -> dict[str, Any]:
 
 
 def _kernel_results(module: Any, given: dict[str, Any]) -> dict[str, list[torch.Tensor]]:
-    from avcil.nn.kernels.interface import Pull
+    from avcil.nn.kernels.interface import SumGradients
 
     keys, out = given["projected"].clone(), torch.empty_like(given["projected"])
     sums = module.forward(keys, given["tokens"], given["bias"], given["query"], given["log"])
-    pull = Pull(*(given[name] for name in ("seen", "summary", "shared", "divergence")))
+    pull = SumGradients(*(given[name] for name in ("seen", "summary", "shared", "divergence")))
     gradients = module.backward(keys, given["tokens"], given["query"], sums.total, pull, given["log"], out)
     return {
         "keys": [keys],

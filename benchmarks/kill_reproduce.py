@@ -22,7 +22,7 @@ import numpy as np
 
 from avcil.data.clips import Clip
 from avcil.features import FeatureWriter
-from avcil.features.manifest import Manifest, Modality
+from avcil.features.manifest import FeatureSpec, Manifest
 
 TABLES = ("table.txt", "table.md", "table.tex", "table.html", "results.csv", "summary.json")
 METHODS = ("fine-tuning", "lwf", "icarl-nme", "ss-il", "afc-lsc", "av-cil", "joint")
@@ -32,8 +32,8 @@ def make_store(folder: Path) -> None:
     """Six classes of Gaussian clouds, sound and picture."""
     rng = np.random.default_rng(0)
     manifest = Manifest(
-        visual=Modality(shape=(4, 9, 32), encoder={"name": "made-up"}),
-        audio=Modality(shape=(32,), encoder={"name": "made-up"}),
+        visual=FeatureSpec(shape=(4, 9, 32), encoder={"name": "made-up"}),
+        audio=FeatureSpec(shape=(32,), encoder={"name": "made-up"}),
         sampling={"frames": 4, "sample_rate": 16000},
     )
     writer = FeatureWriter(folder, manifest)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from avcil.features import StoredClip
-from avcil.features.manifest import Manifest, Modality
+from avcil.features.manifest import FeatureSpec, Manifest
 
 BANK = 64
 """Different clips; all others repeat them."""
@@ -29,8 +29,8 @@ class MadeUpStore:
         draw = np.random.default_rng(0)
         self.visual_shape, self.audio_width = grid, grid[2]
         self.manifest = Manifest(
-            visual=Modality(shape=grid, encoder={"name": "made-up"}),
-            audio=Modality(shape=grid[2:], encoder={"name": "made-up"}),
+            visual=FeatureSpec(shape=grid, encoder={"name": "made-up"}),
+            audio=FeatureSpec(shape=grid[2:], encoder={"name": "made-up"}),
         )
         self._visual = draw.standard_normal((BANK, *grid), dtype=np.float32).astype(np.float16)
         self._audio = draw.standard_normal((BANK, grid[2]), dtype=np.float32).astype(np.float16)

@@ -14,7 +14,7 @@ from hypothesis import settings
 from avcil.cli.main import main
 from avcil.data.clips import Clip
 from avcil.features import FeatureWriter
-from avcil.features.manifest import Manifest, Modality
+from avcil.features.manifest import FeatureSpec, Manifest
 from avcil.media import write_video
 
 # The same examples at every run: a suite that fails by chance teaches people to run it again.
@@ -60,8 +60,8 @@ def make_store(
     """A store of `classes` classes named c0, c1, ...: Gaussian clouds, separable by sound and picture together."""
     rng = np.random.default_rng(seed)
     manifest = Manifest(
-        visual=Modality(shape=(*grid, width), encoder={"name": "made-up"}),
-        audio=Modality(shape=(audio_width,), encoder={"name": "made-up"}),
+        visual=FeatureSpec(shape=(*grid, width), encoder={"name": "made-up"}),
+        audio=FeatureSpec(shape=(audio_width,), encoder={"name": "made-up"}),
         sampling={"frames": 4, "sample_rate": 16000},
     )
     writer = FeatureWriter(folder, manifest)

@@ -1,7 +1,7 @@
-"""Errors that a person can act on.
+"""Errors that the user can act on.
 
-One grammar for all of them: what is wrong and where, what is allowed, what to do next. The command line
-prints the message alone and exits with `exit_code`; a traceback is shown with `--debug` only.
+A message says what is wrong and where, what is allowed, and what to do next. The command line prints the message and
+exits with `exit_code`; it shows a traceback only with `--debug`.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from collections.abc import Iterable
 
 
 class AvcilError(Exception):
-    """Base of every error that avcil raises on purpose."""
+    """Base class of all errors that avcil raises deliberately."""
 
     exit_code = 1
 
 
 class InputError(AvcilError, ValueError):
-    """Something the user gave cannot be used: a file, a column, a name, a value, a folder."""
+    """Invalid input: a file, a column, a name, a value or a folder."""
 
     exit_code = 2
 
 
 class StorageError(InputError):
-    """A disk is full, over its quota, or cannot be written to."""
+    """A disk is full, over its quota, or not writable."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
-    """An error for a name that is not known, with the nearest names first.
+    """The error for an unknown name; it suggests similar names.
 
     >>> str(unknown_name("method", "avcil", ["av-cil", "joint"]))
     "unknown method 'avcil'; did you mean av-cil? Known: av-cil, joint"

@@ -94,18 +94,18 @@ LISTS = {
     "wrong columns": ("file,class\na.mp4,cat\n", "wrong columns 'file,class'.*Expected: path,label,split"),
     "duplicate ids": (
         "path,label,split,clip_id\na.mp4,cat,train,x\nb.mp4,dog,test,x\n",
-        "clip ids must be unique; given twice: 'x'",
+        "clip ids must be unique; duplicates: 'x'",
     ),
     "labels in two cases": (
         "path,label,split\na.mp4,Cat,train\nb.mp4,cat,test\n",
-        "differ only in case or blanks",
+        "differ only in case or spaces",
     ),
     "labels in two blanks": (
         "path,label,split\na.mp4,big cat,train\nb.mp4,big  cat,test\n",
         "differ only in case",
     ),
     "unknown split": ("path,label,split\na.mp4,cat,dev\n", "split 'dev'; allowed: train, val, test"),
-    "no clip": ("path,label,split\n", "holds no clip"),
+    "no clip": ("path,label,split\n", "contains no clips"),
 }
 
 
@@ -222,7 +222,7 @@ def test_full_disk(avcil, work, tmp_path, capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", no_room)
         assert avcil(*TRAIN, work / "features", "--out", run) == 2
-    assert_matches("no room left on the disk while writing .*run the same command again", said(capsys))
+    assert_matches("no space left on the disk while writing .*run the same command again", said(capsys))
     assert avcil(*TRAIN, work / "features", "--out", run) == 0
     assert (run / "accuracy_matrix.csv").read_bytes() == (
         work / "trained" / "accuracy_matrix.csv"

@@ -94,7 +94,7 @@ def test_expected_sharpness_of_gaussian_classes():
     moments = Moments(3)
     moments.grow(4)
     moments.add(features, labels)
-    assert Discriminant(moments, torch.zeros(3)).expected_sharpness() == pytest.approx(1, rel=0.01)
+    assert Discriminant(moments, torch.zeros(3)).expected_inverse_temperature() == pytest.approx(1, rel=0.01)
 
 
 def test_oddity_is_a_ratio_of_distances(make_clips):

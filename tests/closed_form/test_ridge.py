@@ -11,7 +11,7 @@ from scipy.optimize import check_grad, minimize
 
 from avcil.closed_form import Moments, RidgeFit, RidgePath, cholesky_with_jitter, hold_out_error
 from avcil.closed_form import residual_dof as freedom
-from avcil.closed_form.block_ridge import LOWEST, choose_penalties, log_gcv, select_penalties
+from avcil.closed_form.block_ridge import MIN_PENALTY, choose_penalties, log_gcv, select_penalties
 from avcil.closed_form.class_moments import ClassMoments
 from avcil.closed_form.recursive_least_squares import RecursiveRidge
 from avcil.errors import AvcilError
@@ -107,7 +107,7 @@ def test_gcv(make_clips, count, width, ridge):
     moments = moments_of(features, labels, 3)
     assert RidgePath(moments).gcv(ridge) == pytest.approx(wanted, rel=1e-6)
     halves = [width // 2, width - width // 2]
-    if ridge >= LOWEST:
+    if ridge >= MIN_PENALTY:
         assert np.exp(log_gcv(moments, halves, np.log([ridge, ridge]))[0]) == pytest.approx(wanted, rel=1e-8)
 
 
@@ -162,7 +162,7 @@ def test_freedom_of_many_features_and_few_clips(clips, monkeypatch):
     monkeypatch.setattr(freedom, "EXACT", 0)
     assert freedom.low_rank_root(scaled.gram).shape == (clips - 1, 150)
     assert select_penalties(scaled, [75, 75]) == pytest.approx(wanted, rel=1e-6)
-    monkeypatch.setattr(freedom, "LARGEST_RANK", clips - 2)
+    monkeypatch.setattr(freedom, "MAX_RANK", clips - 2)
     assert freedom.low_rank_root(scaled.gram) is None
 
 

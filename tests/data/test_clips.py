@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avcil.data.clips import LONGEST_LABEL, Clip, check_labels, default_clip_id, read_clips, write_clips
+from avcil.data.clips import MAX_LABEL_LENGTH, Clip, check_labels, default_clip_id, read_clips, write_clips
 from avcil.errors import InputError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=8)
@@ -46,11 +46,11 @@ def test_what_is_written_is_read(rows):
     [
         ("path,label\na,b\n", "missing: split"),
         ("path,label,split,color\na,b,train,red\n", "unknown: color"),
-        ("path,label,split,label\na,b,train,c\n", "given twice: label"),
-        ("path,label,split\n", "holds no clip"),
+        ("path,label,split,label\na,b,train,c\n", "duplicate: label"),
+        ("path,label,split\n", "contains no clips"),
         ("", "missing: path, label, split"),
-        ("path,label,split\na,b,train\na,b,train\n", "ids must be unique; given twice: 'a'"),
-        ("path,label,split\na,dog,train\nb,Dog ,train\n", "differ only in case or blanks: 'Dog ', 'dog'"),
+        ("path,label,split\na,b,train\na,b,train\n", "ids must be unique; duplicates: 'a'"),
+        ("path,label,split\na,dog,train\nb,Dog ,train\n", "differ only in case or spaces: 'Dog ', 'dog'"),
         ("path,label,split\na,dog,training\n", "split 'training'; allowed: train, val, test"),
         ("path,label,split\na,dog\n", "line 2: the number of fields"),
         ("path,label,split\na,dog,cat,train\n", "line 2: the number of fields"),
@@ -106,7 +106,9 @@ def test_an_unnamed_column(tmp_path):
     path.write_text("path,label,split,\na.mp4,dog,train,\n")
     assert [clip.label for clip in read_clips(path)] == ["dog"]
     path.write_text(",path,label,split\n0,a.mp4,dog,train\n")
-    with pytest.raises(InputError, match=r"line 2: a column without a name holds '0'.*to_csv\(index=False\)"):
+    with pytest.raises(
+        InputError, match=r"line 2: a column without a name contains '0'.*to_csv\(index=False\)"
+    ):
         read_clips(path)
     path.write_text("path,label,split,,\na.mp4,dog,train,,\n")
     with pytest.raises(InputError, match="2 columns have no name"):
@@ -115,9 +117,9 @@ def test_an_unnamed_column(tmp_path):
 
 def test_a_label_that_no_saved_model_may_have():
     """Training would end with a model that cannot be loaded."""
-    check_labels(["a" * LONGEST_LABEL], "the list")
-    with pytest.raises(InputError, match=r"has 1001 characters; allowed are 1000\. Shorten it"):
-        check_labels(["a" * (LONGEST_LABEL + 1)], "the list")
+    check_labels(["a" * MAX_LABEL_LENGTH], "the list")
+    with pytest.raises(InputError, match=r"has 1001 characters; the maximum is 1000"):
+        check_labels(["a" * (MAX_LABEL_LENGTH + 1)], "the list")
 
 
 @pytest.mark.skipif(not Path("/dev/null").is_char_device(), reason="there is no such device")

@@ -46,9 +46,9 @@ def test_stretches(folder):
 
 
 def test_repetitions_that_are_no_leak_are_noted(folder):
-    """Twice in one split counts double; equal content in two splits may be meant."""
+    """Twice in one split counts double; the same content in two splits may be meant."""
     (note,) = check_leaks(listed(folder, "a.mp4,dog,train,,", "./a.mp4,dog,train,,"), "list.csv")
     assert note.startswith("the same file is listed more than once in a split")
     (note,) = check_leaks(listed(folder, "a.mp4,dog,train,,", "copy.mp4,dog,test,,"), "list.csv")
-    assert "equal content in two splits" in note
+    assert "the same content in two splits" in note
     assert check_leaks(listed(folder, "a.mp4,dog,train,,", "b.mp4,dog,test,,"), "list.csv") == []

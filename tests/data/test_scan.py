@@ -122,13 +122,13 @@ def test_left_out_files_are_named(tmp_path):
     assert len(result.clips) == 6
     assert [(p.path.name, p.reason) for p in result.problems] == [
         ("broken.mp4", "is not a media file that can be read: invalid data"),
-        ("stray.mp4", "it lies in no class folder"),
+        ("stray.mp4", "it is not in a class folder"),
     ]
     assert result.ignored == {"": 1, ".txt": 1}
     for said in (
         "6 clips of 1 classes",
-        "without picture: 1",
-        "without sound: 1",
+        "without video: 1",
+        "without audio: 1",
         "1 without a suffix, 1 .txt",
     ):
         assert said in result.summary
@@ -141,7 +141,7 @@ def test_many_problems_are_counted_and_written_in_full(tmp_path, capsys):
     verb.run(verb.Args(folder=tmp_path / "c", out=tmp_path / "clips.csv"))
     said = capsys.readouterr().out
     assert "and 15 more" in said
-    assert "classes without a usable clip, left out: cat" in said
+    assert "skipped classes without a usable clip: cat" in said
     assert len((tmp_path / "clips.problems.csv").read_text().splitlines()) == 26
     assert read_clips(tmp_path / "clips.csv") == list(scan(tmp_path / "c").clips)
     make(tmp_path / "c", *numbered("cat", 25))
@@ -185,7 +185,7 @@ def test_links(tmp_path):
 def test_a_name_that_is_no_text(tmp_path):
     """It is named, not a crash while writing the list."""
     make(tmp_path, *numbered("dog", 3), "dog/\udcff.mp4")
-    assert [p.reason for p in scan(tmp_path).problems] == ["its name is not UTF-8; rename it"]
+    assert [p.reason for p in scan(tmp_path).problems] == ["its name is not valid UTF-8; rename it"]
 
 
 @pytest.mark.parametrize(
@@ -193,19 +193,19 @@ def test_a_name_that_is_no_text(tmp_path):
     [
         (["a/1.mp4", *numbered("b", 5)], r"too few usable clips.*'a' \(1\).*needs at least 3"),
         (["a/1.mp4", "a/2.mp4", *numbered("b", 5)], r"'a' \(2\)"),
-        ([*numbered("Dog", 5), *numbered("dog ", 5)], "differ only in case or blanks: 'Dog', 'dog '"),
-        (["notes.txt", "a/b.csv"], r"holds no media file \(it holds 1 .txt, 1 .csv|1 .csv, 1 .txt\)"),
+        ([*numbered("Dog", 5), *numbered("dog ", 5)], "differ only in case or spaces: 'Dog', 'dog '"),
+        (["notes.txt", "a/b.csv"], r"contains no media file \(it holds 1 .txt, 1 .csv|1 .csv, 1 .txt\)"),
         ([], "is empty"),
-        (["1.mp4", "2.mp4"], "no usable media file; 2 were left out"),
+        (["1.mp4", "2.mp4"], "no usable media file; 2 were skipped"),
         (["test/a/1.mp4", "val/a/1.mp4"], "no train folder"),
         (
             ["train/a/1.mp4", "test/a/1.mp4", "dogs/1.mp4"],
-            r"like splits \(test, train\) beside others \(dogs\).*--layout class .*--layout split",
+            r"like splits \(test, train\) in addition to others \(dogs\).*--layout class, .*--layout split",
         ),
         (["train/a/1.mp4", "val/a/1.mp4", "dev/a/1.mp4"], "the folders dev, val all mean val"),
         (
             ["train/a/1.mp4", "val/a/1.mp4", "test/b/1.mp4", "test/a/1.mp4"],
-            "in train of class 'b'.*cannot be learnt",
+            "in train of class 'b'.*cannot be learned",
         ),
         (
             ["train/a/1.mp4", "val/a/1.mp4", "test/a/1.mp4", "train/b/1.mp4"],
@@ -318,7 +318,7 @@ def test_a_file_in_two_splits(tmp_path):
     make(tmp_path, *numbered("train/dog", 3), *numbered("val/dog", 1), *numbered("test/dog", 1))
     (tmp_path / "test" / "dog" / "copy.mp4").write_bytes((tmp_path / "train" / "dog" / "1.mp4").read_bytes())
     (note,) = scan(tmp_path).notes
-    assert "files of equal content in two splits" in note
+    assert "files with the same content in two splits" in note
     assert "train/dog/1.mp4 (train)" in note
     (tmp_path / "test" / "dog" / "leak.mp4").symlink_to("../../train/dog/0.mp4")
     with pytest.raises(InputError, match=r"the same file is in two splits.*leak.mp4 \(test\)"):
@@ -330,7 +330,7 @@ def test_classes_named_like_splits(tmp_path):
     make(tmp_path / "a", *numbered("train", 3), *numbered("dog", 3))
     result = scan(tmp_path / "a")
     assert {c.label for c in result.clips} == {"train", "dog"}
-    assert "taken for classes, not for splits: train" in result.summary
+    assert "interpreted as classes, not as splits: train" in result.summary
     make(tmp_path / "b", *numbered("train/deep", 3), *numbered("dog", 3))
     with pytest.raises(InputError, match="--layout class"):
         scan(tmp_path / "b")

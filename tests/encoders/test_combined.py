@@ -12,7 +12,7 @@ import pytest
 from avcil.data.clips import Clip
 from avcil.encoders.base import AudioEncoder, VisualEncoder
 from avcil.encoders.combined import CombinedAudio, CombinedVisual
-from avcil.encoders.parts import MAX_PARTS, Part, parts_of
+from avcil.encoders.parts import MAX_PARTS, EncoderPart, parts_of
 from avcil.encoders.registry import (
     DEFAULT_AUDIO,
     DEFAULT_VISUAL,
@@ -130,7 +130,7 @@ def test_tokens_are_pooled_to_the_coarser_grid():
 
 def test_time_slices_that_do_not_fit_are_refused():
     """Four slices cannot be pooled to three."""
-    with pytest.raises(InputError, match="4 time slices, which is no multiple of the 3"):
+    with pytest.raises(InputError, match="4 time slices, which is not a multiple of the 3"):
         CombinedVisual([Positions(4, 2), Positions(3, 2)])
 
 
@@ -203,8 +203,8 @@ def test_the_fingerprint_states_the_parts():
     fingerprint = combination()
     assert fingerprint["name"] == "positions+positions"
     assert parts_of(fingerprint, 4) == (
-        Part(name="positions:(4, 25)", start=0, stop=2),
-        Part(name="positions:(2, 25)", start=2, stop=4),
+        EncoderPart(name="positions:(4, 25)", start=0, stop=2),
+        EncoderPart(name="positions:(2, 25)", start=2, stop=4),
     )
     with pytest.raises(InputError, match="have 4 features, not 5"):
         parts_of(fingerprint, 5)
@@ -231,7 +231,7 @@ def test_a_hostile_fingerprint_is_refused(change):
 def test_a_combination_of_both_modalities_is_refused():
     """Sound and picture have stores of their own."""
     parts = [visual_encoder("patch-motion").fingerprint(), audio_encoder("log-mel").fingerprint()]
-    with pytest.raises(InputError, match="not both"):
+    with pytest.raises(InputError, match="cannot have both"):
         from_fingerprint(combination() | {"parts": parts})
 
 
@@ -247,12 +247,12 @@ def test_the_default_store(film, tmp_path):
     extract([Clip(clip_id="film", path=film, label="a", split="train")], tmp_path / "f", workers=1)
     store = FeatureStore(tmp_path / "f")
     assert store.parts("visual") == (
-        Part(name="patch-motion", start=0, stop=128),
-        Part(name="efficientnet-lite0", start=128, stop=256),
+        EncoderPart(name="patch-motion", start=0, stop=128),
+        EncoderPart(name="efficientnet-lite0", start=128, stop=256),
     )
     assert store.parts("audio") == (
-        Part(name="log-mel", start=0, stop=148),
-        Part(name="yamnet", start=148, stop=276),
+        EncoderPart(name="log-mel", start=0, stop=148),
+        EncoderPart(name="yamnet", start=148, stop=276),
     )
     assert (store.visual_shape, store.audio_width) == ((4, 25, 256), 276)
     assert 4 * 25 * 256 + 276 <= 2 * (4 * 25 * 128 + 148)
@@ -270,6 +270,6 @@ def test_a_store_of_the_former_default_says_how_to_add_to_it(tmp_path):
     default = Encoders.of(DEFAULT_VISUAL, DEFAULT_AUDIO).manifest(missing="skip", dtype="float16")
     with pytest.raises(InputError) as raised:
         FeatureWriter(tmp_path, default)
-    named = re.search(r"give its encoders: --visual (\S+) --audio (\S+)$", str(raised.value))
+    named = re.search(r"use its encoders: --visual (\S+) --audio (\S+)$", str(raised.value))
     assert named
     FeatureWriter(tmp_path, Encoders.of(*named.groups()).manifest(missing="skip", dtype="float16")).close()

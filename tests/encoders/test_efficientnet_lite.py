@@ -109,5 +109,5 @@ def test_wrong_options_are_refused(options: dict) -> None:
 
 def test_another_number_of_frames_is_refused() -> None:
     """Tokens would be those of other moments."""
-    with pytest.raises(InputError, match="takes 4 frames"):
+    with pytest.raises(InputError, match="needs 4 frames"):
         ENCODER.encode([np.zeros((3, 64, 64, 3), np.uint8)])

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from avcil.data.clips import Clip
+from avcil.data.modality import Modality
 from avcil.encoders.audio_vit import AudioViT
 from avcil.errors import InputError
 from avcil.extraction.extract import extract
@@ -62,7 +63,7 @@ def test_extraction_by_name_and_back(
     again = extract(clips, tmp_path / "f", visual=visual, audio=audio, batch_size=2, workers=1)
     assert again.new == 0
 
-    reader = ClipReader(store.manifest.to_dict(), modality="audio-visual")
+    reader = ClipReader(store.manifest.to_dict(), modality=Modality.AUDIO_VISUAL)
     for row, clip in enumerate(store.clips):
         features = reader.features(clip.path)
         np.testing.assert_allclose(features.visual[0], store.visual([row])[0], atol=2e-3)
@@ -78,7 +79,7 @@ def test_the_variants_frames_reach_the_store(
         out = tmp_path / f"f{variant}"
         extract(clips, out, visual=f"videomae-base{variant}:{videomae_folder}", audio="none", workers=1)
         stores.append(FeatureStore(out))
-    reader = ClipReader(stores[1].manifest.to_dict(), modality="visual")
+    reader = ClipReader(stores[1].manifest.to_dict(), modality=Modality.VISUAL)
     frames = read_clip(clips[1].path, frames=4, short_side=32, frame_choice="av-cil-script-8fps").frames
     tokens = reader.encoders.visual.encode([frames])[0]
     np.testing.assert_allclose(tokens, stores[1].visual([1])[0], atol=2e-3)
@@ -99,8 +100,8 @@ def test_audio_tokens_are_kept_on_request(clips: list[Clip], checkpoint: Path, t
     assert np.array_equal(kept.audio(range(3)), plain.audio(range(3)))
     assert "audio_tokens" not in plain.manifest.to_dict()
     assert "audio tokens 512 x 64" in describe(tmp_path / "with").text()
-    assert verify(tmp_path / "with").is_sound
-    with pytest.raises(InputError, match="holds no audio tokens"):
+    assert verify(tmp_path / "with").is_intact
+    with pytest.raises(InputError, match="has no audio tokens"):
         plain.audio_tokens([0])
     with pytest.raises(InputError, match="another choice of audio tokens"):
         extract(clips[:3], tmp_path / "without", **names, audio_tokens=True, dtype="float32")

@@ -103,6 +103,6 @@ def test_an_unknown_library_is_said(monkeypatch, capsys):
     try:
         with one_thread():
             pass
-        assert "not known" in capsys.readouterr().err
+        assert "unknown" in capsys.readouterr().err
     finally:
         module._libraries.cache_clear()

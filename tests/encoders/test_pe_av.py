@@ -71,6 +71,6 @@ def test_an_image_model_of_timm_is_named(saved, tmp_path):
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "model.safetensors").symlink_to(folder / "model.safetensors")
-    with pytest.raises(InputError, match=r"timm, which needs a torchvision .* sound alone"):
+    with pytest.raises(InputError, match=r"timm and a torchvision .* audio only"):
         visual_encoder(f"hf:{tmp_path}")
     assert audio_encoder(f"hf:{tmp_path}").width == 24

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from tiny_pe_av import save_tiny_pe_av
 
 from avcil.data.clips import Clip
+from avcil.data.modality import Modality
 from avcil.encoders.registry import from_fingerprint, joint_encoder
 from avcil.errors import InputError
 from avcil.extraction.encoding import EncoderNames, Encoders
@@ -147,7 +148,7 @@ def test_a_store_of_both(run, saved):
         (failure,) = csv.DictReader(file)
     assert Path(failure["path"]).name == "mute.mp4"
     assert failure["reason"] == "no audio track"
-    reader = ClipReader(store.manifest.to_dict(), modality="audio-visual")
+    reader = ClipReader(store.manifest.to_dict(), modality=Modality.AUDIO_VISUAL)
     features = reader.features(store.clips[0].path)
     assert np.array_equal(features.visual[0], store.visual([0])[0].astype(np.float32))
     assert np.array_equal(features.audio[0], store.audio([0])[0].astype(np.float32))
@@ -172,7 +173,7 @@ def test_from_clips_to_answers(avcil, run, clip_list, tmp_path, capsys):
     assert explanation.spatial.shape == (8, 1, 1)
     assert (explanation.alone, explanation.contributions) == ({}, {})  # neither modality can be told apart
     with pytest.raises(
-        InputError, match=r"no picture; this recognizer's encoder takes picture and sound together"
+        InputError, match=r"no video; this recognizer's encoder takes picture and sound together"
     ):
         recognizer.predict(ClipArrays(sound=SOUND, sample_rate=48_000, clip_id="only sound"))
 
@@ -191,7 +192,7 @@ def test_silence_is_a_sound(run, tmp_path):
 
 def test_a_model_of_one_array_needs_both_modalities(run, clip_list):
     """The audio vector is made of frames too."""
-    reader = ClipReader(FeatureStore(run / "features").manifest.to_dict(), modality="audio")
+    reader = ClipReader(FeatureStore(run / "features").manifest.to_dict(), modality=Modality.AUDIO)
     features = reader.features(clip_list.parent / "dog4.mp4")
     assert features.visual is None
     assert features.audio.shape == (1, 24)
@@ -208,13 +209,15 @@ def test_refusals(avcil, saved, clip_list, tmp_path, capsys):
     assert avcil("extract", clip_list, "--out", out, "--joint", hf, "--missing", "keep") == 2
     assert "a clip that lacks one has no features to keep" in capsys.readouterr().err
     assert avcil("extract", clip_list, "--out", out, "--joint", hf, "--audio", "log-mel") == 2
-    assert "Leave out visual and audio" in " ".join(capsys.readouterr().err.split())
-    with pytest.raises(InputError, match=r"Give it as joint \(--joint\)"):
+    assert "Use either --joint" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(InputError, match=r"Use --joint, without"):
         extract(clips, out, visual=joint_encoder(hf))
     with pytest.raises(InputError, match="hf-joint has none"):
         extract(clips, out, joint=hf, audio_tokens=True)
     assert not out.exists()
-    with pytest.raises(InputError, match=r"no audio track\. Stopped, as --missing is fail.*--missing skip$"):
+    with pytest.raises(
+        InputError, match=r"no audio track\. Stopped, since --missing is fail.*--missing skip$"
+    ):
         extract(clips, tmp_path / "stopped", joint=hf, missing="fail", workers=1)
 
 
@@ -238,7 +241,7 @@ def test_a_damaged_model_of_two_encoders(run):
     manifest = FeatureStore(run / "features").manifest
     other = replace(manifest.audio, encoder={**manifest.audio.encoder, "weights": "0"})
     with pytest.raises(InputError, match="different encoders, one of them a joint one"):
-        ClipReader(replace(manifest, audio=other).to_dict(), modality="audio-visual")
+        ClipReader(replace(manifest, audio=other).to_dict(), modality=Modality.AUDIO_VISUAL)
 
 
 @pytest.mark.parametrize("kind", ["joint", "audio"])
@@ -252,7 +255,7 @@ def test_a_store_says_how_to_add_to_it(kind, run, saved, tmp_path):
         extract(clips, store, visual="none", audio=f"hf:{saved[0]}", workers=1)
     with pytest.raises(InputError) as raised:
         extract(clips, store, visual="none" if kind == "audio" else None)
-    options = shlex.split(re.search(r"give its encoders?: (.*)$", str(raised.value))[1])
+    options = shlex.split(re.search(r"use its encoders?: (.*)$", str(raised.value))[1])
     assert options[0] == f"--{kind}"
     given = {kind: options[1]} if kind == "joint" else {"visual": "none", kind: options[1]}
     assert Encoders.of(**given).manifest(missing="skip", dtype="float16").identity() == (

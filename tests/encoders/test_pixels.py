@@ -88,9 +88,9 @@ def test_without_a_file_the_published_figures_are_named() -> None:
 
 def test_impossible_sizes_and_frames_are_refused() -> None:
     """A crop larger than the picture; floats, greys and no frames at all."""
-    with pytest.raises(InputError, match="hold no square"):
+    with pytest.raises(InputError, match="are smaller than the crop"):
         Pixels(side=32, short_side=16, mean=MEAN, std=STD)
     pixels = Pixels(side=16, short_side=16, mean=MEAN, std=STD)
     for bad in (np.zeros((2, 9, 9, 3)), np.zeros((2, 9, 9), np.uint8), np.zeros((2, 0, 9, 3), np.uint8)):
-        with pytest.raises(InputError, match="example takes RGB frames"):
+        with pytest.raises(InputError, match="example needs RGB frames"):
             pixels.batch([bad], "example")

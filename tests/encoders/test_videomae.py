@@ -189,7 +189,7 @@ def test_a_fine_tuned_model_is_refused_by_name(videomae_folder: Path, tmp_path: 
 
 def test_a_wrong_number_of_frames_is_refused(encoder) -> None:
     """The position embeddings are for its own number."""
-    with pytest.raises(InputError, match="takes 4 frames"):
+    with pytest.raises(InputError, match="needs 4 frames"):
         encoder.encode([noise(1, 6)])
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from avcil.data.modality import Modality
 from avcil.experiments.config import ReproduceConfig
 from avcil.experiments.footprint import clip_bytes, footprint
 from avcil.experiments.pareto import Point, pareto_front
@@ -49,8 +50,8 @@ def run(out: Path, method: str) -> Path:
 def test_bytes_are_counted(out: Path, store: Path) -> None:
     """Exemplars as stored, a network as teacher where one is used, statistics; nothing for fine-tuning."""
     held = FeatureStore(store)
-    assert clip_bytes(held, "audio-visual") == CLIP
-    assert clip_bytes(held, "audio") == 2 * 10
+    assert clip_bytes(held, Modality.AUDIO_VISUAL) == CLIP
+    assert clip_bytes(held, Modality.AUDIO) == 2 * 10
     footprints = {method: footprint(run(out, method), held) for method in METHODS}
     network = load_tensors(run(out, "lwf") / "checkpoints" / "step_1" / "model.safetensors")
     teacher = sum(tensor.numel() * tensor.element_size() for tensor in network.values())

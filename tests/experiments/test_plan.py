@@ -16,7 +16,7 @@ from avcil.experiments.plan import make_plan
 from avcil.experiments.status import plan_status
 from avcil.experiments.studies import STUDIES, step_sizes
 from avcil.features import FeatureWriter
-from avcil.features.manifest import Manifest, Modality
+from avcil.features.manifest import FeatureSpec, Manifest
 from avcil.methods.registry import load_method, method_names, parse_options
 
 EXAMPLE = str(Path(__file__).parents[1] / "methods" / "example_method.py")
@@ -192,7 +192,7 @@ def test_stores_and_benchmarks_go_in_pairs(store: Path) -> None:
 def test_columns_are_those_that_the_store_has(tmp_path: Path) -> None:
     """A store without visual features gives a table with one column, and an error for --modalities visual."""
     writer = FeatureWriter(
-        tmp_path / "sound", Manifest(visual=None, audio=Modality(shape=(4,), encoder={"name": "m"}))
+        tmp_path / "sound", Manifest(visual=None, audio=FeatureSpec(shape=(4,), encoder={"name": "m"}))
     )
     for label, split in ((label, split) for label in "ab" for split in ("train", "val", "test")):
         clip = Clip(clip_id=f"{label}-{split}", path=Path("x.wav"), label=label, split=split)

@@ -17,13 +17,13 @@ import onnxruntime
 import pytest
 import torch
 
+from avcil.data.modality import Modality
 from avcil.errors import AvcilError, InputError
 from avcil.export import check, export_onnx
 from avcil.export.network_graph import NetworkGraph
 from avcil.features import FeatureStore
 from avcil.inference import Recognizer
 from avcil.methods.registry import load_method, method_names
-from avcil.models.base import MODALITIES
 from avcil.saved_models.folder import SavedModel
 from avcil.training.config import TrainConfig
 from avcil.training.run import train
@@ -87,7 +87,7 @@ def clips(store: FeatureStore, ids: list[str], names: list[str]) -> dict[str, np
     return {name: getattr(store, name)(rows).astype(np.float32) for name in names}
 
 
-@pytest.mark.parametrize("modality", MODALITIES)
+@pytest.mark.parametrize("modality", Modality)
 @pytest.mark.parametrize(("name", "options"), CASES, ids=lambda value: " ".join(value) if value else "")
 def test_every_method_answers_as_its_run_did(name, options, modality, taught, store, tmp_path):
     """Label and probability as the run wrote them down for each test clip; labels and encoders are in the file."""

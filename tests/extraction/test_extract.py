@@ -30,7 +30,7 @@ def fake_read_clip(path, *, frames, short_side, sample_rate, start, end, frame_c
         raise RuntimeError("unforeseen")
     pictures = None if "blind" in name or frames is None else np.full((2, 4, 4, 3), number % 256, np.uint8)
     sound = None if "silent" in name or sample_rate is None else np.full(8, number / 100, np.float32)
-    problems = {"silent": ("no audio track",), "blind": ("no video track",), "short": ("breaks off at 2 s",)}
+    problems = {"silent": ("no audio track",), "blind": ("no video track",), "short": ("track ends at 2 s",)}
     said = next((text for word, text in problems.items() if word in name), ())
     return types.SimpleNamespace(frames=pictures, also=(), sound=sound, problems=said, duration=1.0)
 
@@ -92,15 +92,15 @@ def test_each_clip_is_stored_or_listed_with_its_reason(tmp_path):
         "5odd": "RuntimeError: unforeseen",
         "13": "it cannot be encoded: ValueError: unlucky",
     }
-    assert read_failures(tmp_path / "f")["13"].tried == "2 frames of short side 4, sound at 100 Hz"
+    assert read_failures(tmp_path / "f")["13"].tried == "2 frames of short side 4, audio at 100 Hz"
     assert (report.listed, report.stored, report.new, len(report.failed)) == (8, 3, 3, 5)
-    assert report.remarks == (("6short", "breaks off at 2 s"),)
-    assert [c.remark for c in held.clips] == ["", "breaks off at 2 s", ""]
+    assert report.remarks == (("6short", "track ends at 2 s"),)
+    assert [c.remark for c in held.clips] == ["", "track ends at 2 s", ""]
     for said in (
         "3 of 8 clips",
         "could not be stored: 5",
         "no audio track (such as '2silent')",
-        "breaks off at 2 s",
+        "track ends at 2 s",
     ):
         assert said in report.text()
 
@@ -108,7 +108,9 @@ def test_each_clip_is_stored_or_listed_with_its_reason(tmp_path):
 def test_values_too_large_are_listed(tmp_path):
     """A value that float16 cannot hold fails its batch's clips one by one, not the extraction."""
     report = go(tmp_path, clips_of("1", "17"), batch_size=1)
-    assert [(f.clip_id, "more than float16 holds" in f.reason) for f in report.failed] == [("17", True)]
+    assert [(f.clip_id, "more than the maximum of float16" in f.reason) for f in report.failed] == [
+        ("17", True)
+    ]
     assert not go(tmp_path / "wide", clips_of("1", "17"), batch_size=1, dtype="float32").failed
 
 
@@ -142,7 +144,7 @@ def test_the_same_command_again(tmp_path):
     mark = FeatureStore(tmp_path).fingerprint
     again = go(tmp_path, clips_of(*names))
     assert (again.new, again.stored, again.not_tried, len(again.failed)) == (0, 2, 1, 1)
-    assert "not tried again: 1; --retry-failed" in again.text()
+    assert "not retried: 1; --retry-failed" in again.text()
     assert FeatureStore(tmp_path).fingerprint == mark
     tried = go(tmp_path, clips_of(*names), retry_failed=True)
     assert (tried.not_tried, len(tried.failed)) == (0, 1)
@@ -218,8 +220,8 @@ def test_one_modality_is_not_asked_of_the_file(tmp_path, modality):
     [
         ({"visual": "patch-motoin"}, "did you mean patch-motion"),
         ({"audio": "logmel"}, "did you mean log-mel"),
-        ({"visual": "none", "audio": "none"}, "none was asked for"),
-        ({"missing": "drop"}, "skip, keep, fail, not 'drop'"),
+        ({"visual": "none", "audio": "none"}, "needs visual features, audio features or both"),
+        ({"missing": "drop"}, "skip, keep, fail; not 'drop'"),
         ({"missing": "zero"}, "Use keep"),
         ({"dtype": "int8"}, "float16 or float32, not 'int8'"),
         ({"workers": 0}, "workers must be 1 or more"),

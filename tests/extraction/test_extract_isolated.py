@@ -56,7 +56,7 @@ def test_a_reader_that_is_killed_costs_its_clip_alone(clips):
         os.kill(reader.pid, signal.SIGSTOP)
         threading.Timer(0.3, os.kill, (reader.pid, signal.SIGKILL)).start()
         reason = read_one(clips[1], WANTED, source=reader).reason
-        assert reason == "the reader of the clip was ended by SIGKILL"
+        assert reason == "the process that reads the clip was ended by SIGKILL"
         assert read_one(clips[1], WANTED, source=reader).sound is not None
         os.kill(reader.pid, signal.SIGKILL)
         time.sleep(0.1)
@@ -104,7 +104,7 @@ def test_a_clip_that_takes_too_much_memory_is_listed(clips, tmp_path):
     report = extract(listed, tmp_path / "s", audio="none", limits=ReadLimits(megabytes=96), workers=1)
     assert report.stored == 3
     reason = read_failures(tmp_path / "s")["bomb"].reason
-    assert reason == "it takes more memory than the 96 MB that a clip may"
+    assert reason == "it needs more memory than the limit for a clip, 96 MB"
     assert extract(listed, tmp_path / "s", audio="none", workers=1, retry_failed=True).stored == 4
 
 
@@ -168,6 +168,6 @@ def test_measuring_the_batch_size():
 
 def test_a_device_that_is_not_there_is_refused(clips, tmp_path):
     """Built-in encoders have no use for a GPU; that is said, not passed over."""
-    with pytest.raises(InputError, match="patch-motion and log-mel run on the processor"):
+    with pytest.raises(InputError, match="patch-motion and log-mel only run on the CPU"):
         extract(clips, tmp_path / "s", device="cuda", isolate=False, **SMALL)
     assert not (tmp_path / "s").exists()

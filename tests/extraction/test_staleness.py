@@ -54,12 +54,12 @@ def test_a_file_replaced_under_its_old_name_is_encoded_again(clips, tmp_path):
     write_tone(clips[1].path, 30, seconds=0.5)
     write_tone(clips[2].path, 40)
     found = verify(store)
-    assert not found.is_sound
+    assert not found.is_intact
     assert [(f.kind, f.where) for f in found.findings] == [("source", ("c1", "c2"))]
     report = run(clips, store)
     assert (report.changed, report.new, report.stored) == (2, 2, 4)
-    assert "their file changed since they were stored, so they were read again: 2" in report.text()
-    assert verify(store).is_sound
+    assert "encoded again, since their file changed: 2" in report.text()
+    assert verify(store).is_intact
     run(clips, tmp_path / "anew")
     assert numbers(store) == numbers(tmp_path / "anew")
     assert FeatureStore(store).fingerprint == FeatureStore(tmp_path / "anew").fingerprint
@@ -78,7 +78,7 @@ def test_a_file_that_is_only_touched_or_moved_is_not_encoded_again(clips, tmp_pa
     clips[1] = Clip(clip_id="c1", path=moved, label="b", split="train")
     report = run(clips, store)
     assert (report.changed, report.new) == (0, 0)
-    assert verify(store, clips).is_sound
+    assert verify(store, clips).is_intact
 
 
 def test_a_changed_file_that_cannot_be_read_is_listed(clips, tmp_path):
@@ -98,7 +98,7 @@ def test_files_that_are_gone_are_a_note(clips, tmp_path):
     run(clips, store)
     clips[0].path.unlink()
     found = verify(store)
-    assert found.is_sound
+    assert found.is_intact
     assert [(f.kind, f.where) for f in found.findings] == [("gone", ("c0",))]
     assert (found.sources, found.clips) == (3, 4)
     assert run(clips, store).stored == 4
@@ -111,12 +111,12 @@ def test_clips_that_left_the_list_are_not_shown(clips, tmp_path):
     report = run(clips[:3], store)
     assert "stored, but not in this list: 1; training does not use them (--add uses them)" in report.text()
     assert [clip.clip_id for clip in FeatureStore(store).clips] == ["c0", "c1", "c2"]
-    assert "not in use, as the last clip list did not name them: 1" in describe(store).text()
+    assert "not in use, since the last clip list does not contain them: 1" in describe(store).text()
     found = verify(store, clips[:3])
-    assert found.is_sound
+    assert found.is_intact
     assert [(f.kind, f.where) for f in found.findings] == [("unlisted", ("c3",))]
     report = run(clips[:3], store, add=True)
-    assert "in use beside the clips of this list: 1" in report.text()
+    assert "in use in addition to this list: 1" in report.text()
     assert len(FeatureStore(store)) == 4
     run(clips[:3], store)
     assert run(clips, store).new == 0

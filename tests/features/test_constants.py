@@ -8,14 +8,14 @@ import pytest
 
 from avcil.encoders.registry import audio_encoder, visual_encoder
 from avcil.errors import InputError
-from avcil.features.manifest import Manifest, Modality
+from avcil.features.manifest import FeatureSpec, Manifest
 
 ENCODER = {"name": "made-up"}
 
 
 def test_a_manifest_keeps_them(tmp_path):
     """So that a learner needs no encoder to know them."""
-    audio = Modality(shape=(2,), encoder=ENCODER, center=(0.5, -1.0), scale=(2.0, 0.25))
+    audio = FeatureSpec(shape=(2,), encoder=ENCODER, center=(0.5, -1.0), scale=(2.0, 0.25))
     Manifest(audio=audio).write(tmp_path)
     assert Manifest.read(tmp_path).audio == audio
 
@@ -23,7 +23,7 @@ def test_a_manifest_keeps_them(tmp_path):
 def test_a_store_made_before_there_were_any_is_the_same_store(tmp_path):
     """Its manifest lacks them; clips can still be added, and its fingerprint stays."""
     old, new = (
-        Manifest(audio=Modality(shape=(2,), encoder=ENCODER, **more))
+        Manifest(audio=FeatureSpec(shape=(2,), encoder=ENCODER, **more))
         for more in ({}, {"center": (1.0, 2.0), "scale": (1.0, 2.0)})
     )
     old.write(tmp_path)
@@ -45,7 +45,7 @@ def test_a_store_made_before_there_were_any_is_the_same_store(tmp_path):
 )
 def test_damaged_ones_are_refused(wrong, tmp_path):
     """A division by 0 or by text would only show in what is learnt."""
-    value = Manifest(audio=Modality(shape=(2,), encoder=ENCODER)).to_dict()
+    value = Manifest(audio=FeatureSpec(shape=(2,), encoder=ENCODER)).to_dict()
     value["audio"] |= wrong
     (tmp_path / "manifest.json").write_text(json.dumps(value))
     with pytest.raises(InputError):
@@ -61,13 +61,13 @@ def test_they_hold_for_one_fingerprint():
 def test_what_scales_the_features():
     """A store's own constants, or those shipped for its encoder; None where an encoder or one of several has none."""
     encoder = audio_encoder("log-mel+yamnet")
-    own = Modality.of(encoder, (encoder.width,)).constants
+    own = FeatureSpec.of(encoder, (encoder.width,)).constants
     assert own.scale.tolist() == encoder.scale.tolist()
     assert own.center.tolist() == encoder.center.tolist()
     yamnet = audio_encoder("yamnet")
-    shipped = Modality(shape=(yamnet.width,), encoder=yamnet.fingerprint()).constants
+    shipped = FeatureSpec(shape=(yamnet.width,), encoder=yamnet.fingerprint()).constants
     assert shipped.scale.tolist() == yamnet.scale.tolist()
-    assert Modality(shape=(5,), encoder={"name": "other"}).constants is None
+    assert FeatureSpec(shape=(5,), encoder={"name": "other"}).constants is None
     parts = {"name": "a+b", "parts": [{"name": "a"}, {"name": "b"}], "widths": [2, 2]}
-    assert Modality(shape=(4,), encoder=parts, scale=(0.5, 0.7, 2.0, 2.0)).constants is None
-    assert Modality(shape=(4,), encoder=parts, scale=(0.5, 0.7, 2.0, 2.5)).constants is not None
+    assert FeatureSpec(shape=(4,), encoder=parts, scale=(0.5, 0.7, 2.0, 2.0)).constants is None
+    assert FeatureSpec(shape=(4,), encoder=parts, scale=(0.5, 0.7, 2.0, 2.5)).constants is not None

@@ -12,7 +12,7 @@ import pytest
 from avcil.cli.main import main
 from avcil.data.clips import Clip, write_clips
 from avcil.errors import InputError
-from avcil.features import FeatureStore, FeatureWriter, Manifest, Modality
+from avcil.features import FeatureSpec, FeatureStore, FeatureWriter, Manifest
 from avcil.features.compare import compare
 from avcil.features.show import describe
 from avcil.features.verify import verify
@@ -26,7 +26,9 @@ def copy(store: Path, tmp_path: Path) -> Path:
 
 def small(folder: Path, *, grid: tuple[int, int] = (1, 2), width: int = 3, scale: float = 1.0) -> Path:
     """A store of two clips, whose tokens are all the same vector, so that means over any grid agree."""
-    manifest = Manifest(visual=Modality(shape=(*grid, width)), audio=Modality(shape=(4,)), dtype="float32")
+    manifest = Manifest(
+        visual=FeatureSpec(shape=(*grid, width)), audio=FeatureSpec(shape=(4,)), dtype="float32"
+    )
     with FeatureWriter(folder, manifest) as writer:
         for number in range(2):
             clip = Clip(clip_id=f"x{number}", path=Path(f"x{number}.mp4"), label="a", split="train")
@@ -50,21 +52,21 @@ def test_shown_counts_are_those_of_the_store(store: Path) -> None:
 def test_what_is_wrong_with_files_of_stored_clips_is_kept(tmp_path: Path) -> None:
     """A run's report is gone with its terminal; the store still tells, and its numbers' fingerprint does not change."""
     fingerprints = []
-    for remark in ("", "the picture breaks off at 3.20 s of 10.00 s"):
+    for remark in ("", "the video track ends at 3.20 s of 10.00 s"):
         folder = tmp_path / f"store{len(fingerprints)}"
-        with FeatureWriter(folder, Manifest(audio=Modality(shape=(4,)))) as writer:
+        with FeatureWriter(folder, Manifest(audio=FeatureSpec(shape=(4,)))) as writer:
             clip = Clip(clip_id="x", path=Path("x.mp4"), label="a", split="train")
             writer.add(clip, audio=np.arange(4.0), remark=remark)
         found = describe(folder)
         assert found.to_dict()["remarks"] == ({remark: 1} if remark else {})
-        assert ("breaks off at 3.20 s of 10.00 s (such as 'x')" in found.text()) == bool(remark)
+        assert ("track ends at 3.20 s of 10.00 s (such as 'x')" in found.text()) == bool(remark)
         fingerprints.append(found.fingerprint)
     assert len(set(fingerprints)) == 1
 
 
-def test_a_store_as_written_is_sound(store: Path) -> None:
+def test_a_store_as_written_is_intact(store: Path) -> None:
     found = verify(store)
-    assert found.is_sound
+    assert found.is_intact
     assert found.findings == ()
     assert found.clips == 90
 
@@ -75,7 +77,7 @@ def test_a_changed_byte_names_the_shard_and_the_clip(copy: Path) -> None:
     data[-1] ^= 1
     shard.write_bytes(data)
     found = verify(copy)
-    assert not found.is_sound
+    assert not found.is_intact
     whats = {finding.what: finding.where for finding in found.findings}
     assert whats["shards whose content changed after they were written"] == (shard.name,)
     assert len(whats["clips whose numbers changed after they were written"]) == 1
@@ -86,18 +88,18 @@ def test_a_lost_and_a_cut_shard_are_told_apart(copy: Path) -> None:
     first.unlink()
     second.write_bytes(second.read_bytes()[:-7])
     whats = {finding.what for finding in verify(copy).findings}
-    assert whats == {"shards missing", "shards of another length than when written"}
+    assert whats == {"shards missing", "shards with another length than when written"}
 
 
 def test_an_unknown_file_among_the_shards_is_a_note(copy: Path) -> None:
     (copy / "shards" / "stray.safetensors").write_bytes(b"x")
     found = verify(copy)
-    assert found.is_sound
+    assert found.is_intact
     assert found.findings[0].where == ("stray.safetensors",)
 
 
 def test_features_that_are_all_equal_are_noted(tmp_path: Path) -> None:
-    manifest = Manifest(audio=Modality(shape=(4,)))
+    manifest = Manifest(audio=FeatureSpec(shape=(4,)))
     with FeatureWriter(tmp_path / "s", manifest) as writer:
         clip = Clip(clip_id="silent", path=Path("silent.mp4"), label="a", split="train")
         writer.add(clip, audio=np.zeros(4))
@@ -136,7 +138,7 @@ def test_cosine_ignores_scale_and_grids_are_pooled(tmp_path: Path) -> None:
 
 
 def test_other_widths_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"3 wide.* 5"):
+    with pytest.raises(InputError, match=r"width 3.* 5"):
         compare(small(tmp_path / "a"), small(tmp_path / "b", width=5))
 
 
@@ -161,4 +163,4 @@ def test_the_verbs(store: Path, copy: Path, tmp_path: Path, capsys: pytest.Captu
     one_shard(copy).unlink()
     capsys.readouterr()
     assert run("verify", copy) == 1
-    assert "NOT sound" in capsys.readouterr().out
+    assert "NOT intact" in capsys.readouterr().out

@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 
 from avcil.data.clips import Clip
 from avcil.errors import InputError
-from avcil.features import FeatureStore, FeatureWriter, Manifest, Modality, store
+from avcil.features import FeatureSpec, FeatureStore, FeatureWriter, Manifest, store
 
 BOTH = Manifest(
-    visual=Modality(shape=(2, 3, 4), encoder={"name": "v", "version": 1}),
-    audio=Modality(shape=(5,), encoder={"name": "a", "version": 1}),
+    visual=FeatureSpec(shape=(2, 3, 4), encoder={"name": "v", "version": 1}),
+    audio=FeatureSpec(shape=(5,), encoder={"name": "a", "version": 1}),
 )
 
 
@@ -130,7 +130,7 @@ def test_one_modality_alone(tmp_path):
     held = FeatureStore(tmp_path)
     assert (held.visual_shape, held.audio_width) == (None, 5)
     assert (held.clips[0].visual, held.clips[0].audio) == (False, True)
-    with pytest.raises(InputError, match="holds no visual features, only audio; use --modality audio"):
+    with pytest.raises(InputError, match="has no visual features, only audio; use --modality audio"):
         held.visual([0])
 
 
@@ -164,8 +164,8 @@ def _shard(folder):
     [
         (lambda f: _shard(f).unlink(), "damaged: .*(missing).*avcil extract"),
         (lambda f: _truncate(_shard(f)), "bytes instead of .*avcil extract"),
-        (lambda f: (f / "index.jsonl").unlink(), "holds no clip yet.*avcil extract"),
-        (lambda f: (f / "index.jsonl").write_text('{"shard": "x", "by'), "holds no clip yet"),
+        (lambda f: (f / "index.jsonl").unlink(), "has no clips yet.*avcil extract"),
+        (lambda f: (f / "index.jsonl").write_text('{"shard": "x", "by'), "has no clips yet"),
         (lambda f: (f / "index.jsonl").write_text("{}\n"), "index.jsonl, line 1 is damaged"),
         (lambda f: (f / "manifest.json").unlink(), "is not a feature store"),
         (lambda f: (f / "manifest.json").write_text("{"), "not valid JSON"),

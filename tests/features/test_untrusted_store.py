@@ -13,10 +13,10 @@ import pytest
 
 from avcil.data.clips import Clip
 from avcil.errors import InputError
-from avcil.features import FeatureStore, FeatureWriter, Manifest, Modality
+from avcil.features import FeatureSpec, FeatureStore, FeatureWriter, Manifest
 from avcil.features.verify import verify
 
-MANIFEST = Manifest(audio=Modality(shape=(4,)), dtype="float32")
+MANIFEST = Manifest(audio=FeatureSpec(shape=(4,)), dtype="float32")
 
 
 def add(writer: FeatureWriter, number: int) -> None:
@@ -121,16 +121,16 @@ def test_more_clips_than_rows(made: Path) -> None:
     """A clip without a row would be read from the bytes of another array."""
     clip = lines(made)[0]["clips"][0] | {"clip_id": "c9"}
     rewrite(made, lambda values: values[0]["clips"].append(clip))
-    with pytest.raises(InputError, match=r"does not hold audio features \(3, 4\)"):
+    with pytest.raises(InputError, match=r"has no audio features \(3, 4\)"):
         FeatureStore(made).audio([0])
-    assert not verify(made).is_sound
+    assert not verify(made).is_intact
 
 
 def test_a_clip_that_is_listed_twice(made: Path) -> None:
     rewrite(made, lambda values: values[0]["clips"][1].update(clip_id="c0"))
     with pytest.raises(InputError, match="twice: 'c0'"):
         FeatureStore(made)
-    assert not verify(made).is_sound
+    assert not verify(made).is_intact
 
 
 def test_shards_that_lead_elsewhere(made: Path, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_shards_that_lead_elsewhere(made: Path, tmp_path: Path) -> None:
     (made / "shards").symlink_to(elsewhere)
     before = sorted(os.listdir(elsewhere))
     for opened in (FeatureStore, verify, lambda path: FeatureWriter(path, MANIFEST)):
-        with pytest.raises(InputError, match="shards is a symbolic link: refused"):
+        with pytest.raises(InputError, match="shards is a symbolic link, which is not allowed"):
             opened(made)
     assert sorted(os.listdir(elsewhere)) == before
 
@@ -153,7 +153,7 @@ def test_files_that_lead_elsewhere(made: Path, tmp_path: Path, name: str) -> Non
     (made / name).rename(tmp_path / "target")
     (made / name).symlink_to(tmp_path / "target")
     for opened in (FeatureStore, verify, lambda path: FeatureWriter(path, MANIFEST)):
-        with pytest.raises(InputError, match="is a symbolic link: refused"):
+        with pytest.raises(InputError, match="is a symbolic link, which is not allowed"):
             opened(made)
 
 
@@ -215,7 +215,7 @@ def test_a_manifest_of_another_shape_allocates_nothing(made: Path) -> None:
     value["audio"]["shape"] = [1 << 28]
     (made / "manifest.json").write_text(json.dumps(value))
     store = FeatureStore(made)
-    with pytest.raises(InputError, match="does not hold audio features"):
+    with pytest.raises(InputError, match="has no audio features"):
         store.audio(np.zeros(1 << 20, np.int64))
 
 
@@ -232,8 +232,8 @@ def test_lists_of_failures_that_cannot_be_read(made: Path, content: bytes) -> No
     "content", ['{"batch_size": true}', '{"batch_size": 1e9}', "[1]", '{"batch_size": "8"}']
 )
 def test_a_batch_size_that_was_not_measured(made: Path, content: str) -> None:
-    from avcil.extraction.batch_size import settled_batch_size
+    from avcil.extraction.batch_size import resolve_batch_size
 
     (made / "batch_size.json").write_text(content)
     with pytest.raises(InputError, match=r"batch_size\.json is damaged"):
-        settled_batch_size("auto", made, lambda: 8)
+        resolve_batch_size("auto", made, lambda: 8)

@@ -13,11 +13,11 @@ import pytest
 
 from avcil.data.clips import Clip
 from avcil.errors import InputError
-from avcil.features import FeatureStore, FeatureWriter, Manifest, Modality
+from avcil.features import FeatureSpec, FeatureStore, FeatureWriter, Manifest
 from avcil.features import writer as writer_module
 from avcil.features.failures import read_failures
 
-MANIFEST = Manifest(visual=Modality(shape=(2, 3, 4)), audio=Modality(shape=(5,), encoder={"name": "a"}))
+MANIFEST = Manifest(visual=FeatureSpec(shape=(2, 3, 4)), audio=FeatureSpec(shape=(5,), encoder={"name": "a"}))
 
 
 def clip(n, label="a"):
@@ -39,9 +39,9 @@ def fill(path, ids, shard_size=4):
     [
         (np.full((2, 3, 4), np.nan), "NaN or infinity"),
         (np.full((2, 3, 4), np.inf), "NaN or infinity"),
-        (np.full((2, 3, 4), 7e4), "reach 70000, more than float16 holds; use dtype float32"),
-        (np.zeros((2, 3, 5)), r"have shape \(2, 3, 5\); this store holds \(2, 3, 4\)"),
-        (None, "no visual features of clip 'c000'"),
+        (np.full((2, 3, 4), 7e4), "reach 70000, more than the maximum of float16; use dtype float32"),
+        (np.zeros((2, 3, 5)), r"have shape \(2, 3, 5\); this store needs \(2, 3, 4\)"),
+        (None, "visual features of clip 'c000' are missing"),
     ],
 )
 def test_values_that_cannot_be_learnt_from(tmp_path, value, said):
@@ -59,7 +59,7 @@ def test_a_clip_without_a_modality_where_the_store_allows_it(tmp_path):
     """The index says that it lacks the modality; a clip with nothing is refused."""
     with FeatureWriter(tmp_path, dataclasses.replace(MANIFEST, missing="keep")) as writer:
         writer.add(clip(0), audio=np.ones(5))
-        with pytest.raises(InputError, match="neither picture nor sound"):
+        with pytest.raises(InputError, match="neither visual nor audio features"):
             writer.add(clip(1))
     held = FeatureStore(tmp_path)
     assert (held.clips[0].visual, held.clips[0].audio) == (False, True)
@@ -69,7 +69,7 @@ def test_a_clip_without_a_modality_where_the_store_allows_it(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"audio": Modality(shape=(5,), encoder={"name": "b"})}, "another audio encoder"),
+        ({"audio": FeatureSpec(shape=(5,), encoder={"name": "b"})}, "another audio encoder"),
         ({"visual": None}, "another visual encoder"),
         ({"dtype": "float32"}, "another dtype"),
         ({"missing": "keep"}, "another missing"),
@@ -87,7 +87,7 @@ def test_a_store_made_in_another_way(tmp_path, change, said):
 def test_a_folder_of_other_things(tmp_path):
     """A store is not spilt into a folder that is something else."""
     (tmp_path / "thesis.txt").touch()
-    with pytest.raises(InputError, match="holds other files and is not a feature store"):
+    with pytest.raises(InputError, match="contains other files and is not a feature store"):
         FeatureWriter(tmp_path, MANIFEST)
     with pytest.raises(InputError, match="is a file"):
         FeatureWriter(tmp_path / "thesis.txt", MANIFEST)
@@ -184,7 +184,7 @@ def test_a_full_disk_keeps_what_was_committed(tmp_path, monkeypatch, call):
             add(writer, 4)
             add(writer, 5)
 
-    with pytest.raises(InputError, match="no room left on the disk") as caught:
+    with pytest.raises(InputError, match="no space left on the disk") as caught:
         fill_up()
     monkeypatch.setattr(os, call, real)
     assert caught.value.exit_code == 2
@@ -199,8 +199,8 @@ import sys
 import numpy as np
 from pathlib import Path
 from avcil.data.clips import Clip
-from avcil.features import FeatureWriter, Manifest, Modality
-manifest = Manifest(visual=Modality(shape=(2, 3, 4)), audio=Modality(shape=(5,), encoder={"name": "a"}))
+from avcil.features import FeatureWriter, Manifest, FeatureSpec
+manifest = Manifest(visual=FeatureSpec(shape=(2, 3, 4)), audio=FeatureSpec(shape=(5,), encoder={"name": "a"}))
 with FeatureWriter(sys.argv[1], manifest, shard_size=3) as writer:
     for n in map(int, sys.argv[2:]):
         clip = Clip(clip_id=f"c{n:03}", path=Path(f"/clips/{n}.mp4"), label="a", split="train")
@@ -262,21 +262,21 @@ def test_what_could_not_be_written_meanwhile_is_said_and_kept(tmp_path, monkeypa
     """A full disk under a commit that was only begun: the next one raises, and nothing that waited is lost."""
 
     def refuse(path, columns):
-        raise InputError("no room left on the disk")
+        raise InputError("no space left on the disk")
 
     with FeatureWriter(tmp_path, MANIFEST, shard_size=100) as writer, monkeypatch.context() as patched:
         patched.setattr(writer_module, "write_shard", refuse)
         add(writer, 0)
         writer.begin_commit()
         add(writer, 1)
-        with pytest.raises(InputError, match="no room left"):
+        with pytest.raises(InputError, match="no space left"):
             writer.begin_commit()
     assert [c.clip_id for c in FeatureStore(tmp_path).clips] == ["c000", "c001"]
 
 
 def test_many_waiting_clips_become_several_shards(tmp_path):
     """One line of the index for all of them could be longer than a reader takes, and the store be lost."""
-    count = writer_module.MOST_ROWS + 1
+    count = writer_module.MAX_ROWS + 1
     fill(tmp_path, range(count), shard_size=2**62)
     store = FeatureStore(tmp_path)
     assert [len(store), len(store.shards)] == [count, 2]

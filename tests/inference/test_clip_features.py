@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.inference.clip_features import ClipReader
 
@@ -12,6 +13,6 @@ def test_imported_features_have_no_encoder():
     """A model of features that came as files says why it cannot be asked about a clip."""
     encoder = {"name": "released:AVE", "version": 1, "options": {}, "weights": "w"}
     description = {"audio": {"encoder": encoder}, "visual": {"encoder": encoder}, "dtype": "float16"}
-    for modality in ("audio", "visual", "audio-visual"):
+    for modality in Modality:
         with pytest.raises(InputError, match=r"released as files \(released:AVE\); they cannot be made"):
             ClipReader(description, modality=modality)

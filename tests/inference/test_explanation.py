@@ -122,7 +122,10 @@ def test_a_silent_track_counts_as_no_sound(blade, tmp_path):
         sample_rate=16000,
     )
     answer = blade.answer(path)
-    assert (answer.modality, answer.notes) == ("visual", "sound is silent; answered from the picture alone")
+    assert (answer.modality, answer.notes) == (
+        "visual",
+        "the audio is silent; answered from the picture alone",
+    )
 
 
 def test_the_report_explains_a_network_and_a_closed_form(avcil, taught, blade, tmp_path):

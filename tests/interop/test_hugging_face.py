@@ -11,7 +11,7 @@ import torch
 
 from avcil.data.clips import Clip
 from avcil.errors import InputError
-from avcil.features import FeatureStore, FeatureWriter, Manifest, Modality
+from avcil.features import FeatureSpec, FeatureStore, FeatureWriter, Manifest
 from avcil.interop import hugging_face
 from avcil.interop.hugging_face import from_huggingface, to_huggingface
 
@@ -49,7 +49,7 @@ def test_there_and_back(exported, store, tmp_path):
 
 def test_missing_modalities(tmp_path):
     """NaN and a flag, never zeros; missing again after the way back."""
-    manifest = Manifest(visual=Modality(shape=(1, 2, 3)), audio=Modality(shape=(4,)), missing="keep")
+    manifest = Manifest(visual=FeatureSpec(shape=(1, 2, 3)), audio=FeatureSpec(shape=(4,)), missing="keep")
     with FeatureWriter(tmp_path / "store", manifest) as writer:
         for number in range(3):
             clip = Clip(clip_id=str(number), path=Path("x"), label="a", split="train")

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Subset
 
 from avcil.data.clips import Clip
 from avcil.errors import InputError
-from avcil.features import FeatureStore, FeatureWriter, Manifest, Modality
+from avcil.features import FeatureSpec, FeatureStore, FeatureWriter, Manifest
 from avcil.interop.torch_dataset import as_torch_dataset, pooled
 
 
@@ -24,7 +24,7 @@ def opened(store) -> FeatureStore:
 @pytest.fixture
 def incomplete(tmp_path) -> FeatureStore:
     """Clip 0 is complete, 1 lacks audio, 2 lacks frames."""
-    manifest = Manifest(visual=Modality(shape=(1, 2, 3)), audio=Modality(shape=(4,)), missing="keep")
+    manifest = Manifest(visual=FeatureSpec(shape=(1, 2, 3)), audio=FeatureSpec(shape=(4,)), missing="keep")
     with FeatureWriter(tmp_path / "incomplete", manifest) as writer:
         for number in range(3):
             clip = Clip(clip_id=str(number), path=Path("x"), label="ab"[number % 2], split="train")

@@ -19,7 +19,7 @@ import avcil.media.clip as clip_module
 from avcil.errors import AvcilError, InputError
 from avcil.media import ClipMedia, MediaError, probe, read_clip, write_video
 from avcil.media.container import check_pyav, open_media
-from avcil.media.frames import MENDED
+from avcil.media.frames import CONCEALED
 from avcil.media.timeline import timeline_of
 
 
@@ -120,10 +120,10 @@ def test_request_that_means_nothing(small):
 
 def test_stretch_outside(small):
     """A start after the end is refused; an end after it is noted."""
-    with pytest.raises(MediaError, match="lies after the end"):
+    with pytest.raises(MediaError, match="is after the end"):
         read_clip(small, frames=2, start=5.0)
     clip = read_clip(small, frames=2, sample_rate=8000, end=9.0)
-    assert any("asked for ends at 9 s" in problem for problem in clip.problems)
+    assert any("segment ends at 9 s" in problem for problem in clip.problems)
 
 
 def test_only_what_is_asked_for(tmp_path, small, make):
@@ -155,10 +155,10 @@ def test_breaks_off(tmp_path, make):
     assert 1.5 < clip.duration < 2.5
     assert clip.frame_times[-1] < clip.duration
     assert len({frame.tobytes() for frame in clip.frames}) == 8
-    assert any("breaks off at" in problem and "of 4.00 s" in problem for problem in clip.problems)
+    assert any("track ends at" in problem and "of 4.00 s" in problem for problem in clip.problems)
     fixed = read_clip(half, frames=8, end=4.0)
     assert fixed.frame_times[-1] == 3.75
-    assert any("breaks off at" in problem for problem in fixed.problems)
+    assert any("track ends at" in problem for problem in fixed.problems)
 
 
 def test_damaged_middle(tmp_path, make):
@@ -210,9 +210,9 @@ def readings(path, monkeypatch, error):
     def broken(*_):
         raise error(1, "broken") if error is av.error.InvalidDataError else error("broken")
 
-    monkeypatch.setattr(clip_module, "survey", broken)
+    monkeypatch.setattr(clip_module, "stream_info", broken)
     # the package exports a function under the same name as the module
-    monkeypatch.setattr(sys.modules["avcil.media.probe"], "survey", broken)
+    monkeypatch.setattr(sys.modules["avcil.media.probe"], "stream_info", broken)
     return lambda: read_clip(path, frames=2), lambda: probe(path)
 
 
@@ -273,7 +273,7 @@ def test_damaged_alike_every_time(tmp_path, real):
     path.write_bytes(data)
     clips = [read_clip(path, frames=8, short_side=64) for _ in range(5)]
     assert len({clip.frames.tobytes() for clip in clips}) == 1
-    assert {clip.problems for clip in clips} == {(MENDED,)}
+    assert {clip.problems for clip in clips} == {(CONCEALED,)}
 
 
 def test_tracks_are_asked_while_the_file_is_open(small, monkeypatch):

@@ -94,17 +94,18 @@ def test_ordinary_channels_are_averaged_to_the_bit(tmp_path, channels):
     samples = np.stack(channels, 1).astype(np.float32)
     clip = read_clip(as_wav(tmp_path / "a.wav", *channels), sample_rate=RATE)
     assert (clip.sound == samples.mean(axis=1, dtype=np.float32)).all()
-    assert clip.problems in ((), ("sound is silent",))
+    assert clip.problems in ((), ("the audio is silent",))
 
 
 def test_silence_is_that_of_the_channels(tmp_path):
     """A file is silent if its channels are, not if their mean is."""
     still = 0 * SINE
     assert read_clip(as_wav(tmp_path / "a.wav", still, still), sample_rate=RATE).problems == (
-        "sound is silent",
+        "the audio is silent",
     )
     assert (
-        "sound is silent" not in read_clip(as_wav(tmp_path / "a.wav", SINE, -SINE), sample_rate=RATE).problems
+        "the audio is silent"
+        not in read_clip(as_wav(tmp_path / "a.wav", SINE, -SINE), sample_rate=RATE).problems
     )
 
 

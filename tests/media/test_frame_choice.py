@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from avcil.errors import InputError
 from avcil.media import read_clip, write_video
-from avcil.media.frame_choice import sample_times, script_pictures
+from avcil.media.frame_choice import sample_times, script_images
 
 RATES = {"av-cil-script-10fps": 10, "av-cil-script-8fps": 8}
 
@@ -52,7 +52,7 @@ def test_the_scripts_frames_are_those_of_ffmpegs_pictures(
     frames = np.broadcast_to(grey[:, None, None, None], (len(grey), 32, 32, 3))
     write_video(path, np.ascontiguousarray(frames), fps, quality=1)
     pictures = pictures_of_ffmpeg(path, RATES[choice])
-    numbers = script_pictures(len(pictures), 16)
+    numbers = script_images(len(pictures), 16)
     wanted = np.array([pictures[number - 1].mean() for number in numbers])
     taken = read_clip(path, frames=16, frame_choice=choice).frames.mean(axis=(1, 2, 3))
     # each frame is its own shade of grey; the two ways to RGB differ by a level, so frames are told by number

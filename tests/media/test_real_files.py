@@ -34,14 +34,14 @@ LENGTH = {
 SAID = {  # what must be said beside missing tracks
     "corrupted.mp4": "could not be decoded",
     "sample_with_invalid_nalu.mp4": "could not be decoded",
-    "mediabunny_annex-b.mp4": "breaks off at 0.51 s of 35.23 s",
+    "mediabunny_annex-b.mp4": "track ends at 0.51 s of 35.23 s",
     "sample_missing_stsd.mp4": "codec is unknown",
     "sample_eac3.mp4": "gaps",  # each packet claims 32 ms and holds 5 ms
-    "filetype_fixture.asf": "sound is silent",
-    "edit_list_positive_shift.mp4": "sound is silent",
-    "sample_with_dts.mkv": "sound is silent",
-    "transparent.webm": "sound is silent",
-    "sample_h262_mpeg_audio.ts": "sound is silent",
+    "filetype_fixture.asf": "the audio is silent",
+    "edit_list_positive_shift.mp4": "the audio is silent",
+    "sample_with_dts.mkv": "the audio is silent",
+    "transparent.webm": "the audio is silent",
+    "sample_h262_mpeg_audio.ts": "the audio is silent",
 }
 STAMPS_LIE = {
     "mmaction2_test.avi",

@@ -58,7 +58,7 @@ def test_same_frames_from_fewer_decoded(tmp_path, make, monkeypatch, decoded, ki
         tmp_path / name, moving(100), range(100), time_base=Fraction(1, 25), codec=codec, coding=coding
     )
     spared = read_clip(tmp_path / name, **request_)
-    monkeypatch.setattr(module.Skipper, "knows", staticmethod(lambda track: False))
+    monkeypatch.setattr(module.Skipper, "supports", staticmethod(lambda track: False))
     plain = read_clip(tmp_path / name, **request_)
     np.testing.assert_array_equal(spared.frames, plain.frames)
     assert (spared.problems, spared.duration) == (plain.problems, plain.duration)
@@ -71,7 +71,7 @@ def test_stamps_that_do_not_tell_are_not_relied_on(tmp_path, make, monkeypatch, 
     """No stamps, equal ones, or stamps that promise another frame: everything is decoded."""
     codec, name, coding = KINDS["h264"]
     make.track(tmp_path / name, moving(60), range(0, 2400, 40), codec=codec, coding=coding)
-    monkeypatch.setattr(module.Skipper, "knows", staticmethod(lambda track: False))
+    monkeypatch.setattr(module.Skipper, "supports", staticmethod(lambda track: False))
     plain = read_clip(tmp_path / name, frames=5)
     monkeypatch.undo()
     told = module.Skipper._note
@@ -159,7 +159,7 @@ def check_all_ways(path, monkeypatch, requests, problems=()):
     for request in requests:
         spared = read_clip(path, **request)
         with monkeypatch.context() as patch:
-            patch.setattr(module.Skipper, "knows", staticmethod(lambda track: False))
+            patch.setattr(module.Skipper, "supports", staticmethod(lambda track: False))
             plain = read_clip(path, **request)
         np.testing.assert_array_equal(spared.frames, plain.frames)
         assert spared.problems == plain.problems == problems

@@ -174,7 +174,7 @@ def test_picture_and_sound_stay_together(tmp_path, make):
     (tmp_path / "all.ts").write_bytes(data)
     with av.open(str(tmp_path / "all.ts")) as container:
         timeline = module.timeline_of(
-            tmp_path / "all.ts", container, module.survey(container), module.Deadline(tmp_path, 60)
+            tmp_path / "all.ts", container, module.stream_info(container), module.Deadline(tmp_path, 60)
         )
     video, audio = timeline.offsets[0], timeline.offsets[1]
     assert len(video) == len(audio) == 9
@@ -198,10 +198,8 @@ def test_a_gap_in_a_format_without_jumps_is_a_gap(tmp_path, make):
     path = write_both(tmp_path / "a.mkv", make=make, seconds=4, gap=60.0, codecs=("mpeg2video", "pcm_s16le"))
     clip = read_clip(path, frames=64, sample_rate=RATE)
     assert clip.duration == pytest.approx(64, abs=0.3)
-    assert any(problem.startswith("the sound has gaps of") for problem in clip.problems)
-    assert any(
-        problem.startswith("frames that fall into a gap of the picture: ") for problem in clip.problems
-    )
+    assert any(problem.startswith("the audio has gaps of") for problem in clip.problems)
+    assert any(problem.startswith("frames within a gap of the video: ") for problem in clip.problems)
 
 
 def test_silence_takes_no_memory(tmp_path, make):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from avcil.encoders.parts import Part
+from avcil.encoders.parts import EncoderPart
 from avcil.methods.registry import load_method, parse_options
 
 AUDIO, VISUAL = (2, 3), (1, 3)
@@ -79,8 +79,8 @@ def test_contributions_of_encoders_add_up_and_name_the_informative_one(learnt):
     """Those of a modality's encoders add up to the modality's, and all with the bias term to the margin."""
     audio, visual, _ = (part[:1] for part in clips())
     parts = {
-        "audio": (Part(name="noise", start=0, stop=2), Part(name="voice", start=2, stop=5)),
-        "visual": (Part(name="look", start=0, stop=1), Part(name="blur", start=1, stop=4)),
+        "audio": (EncoderPart(name="noise", start=0, stop=2), EncoderPart(name="voice", start=2, stop=5)),
+        "visual": (EncoderPart(name="look", start=0, stop=1), EncoderPart(name="blur", start=1, stop=4)),
     }
     model = learnt.solve()
     shares = model.part_shares(audio, visual, (0, 1), parts)
@@ -99,8 +99,8 @@ def test_encoders_of_one_name_are_kept_apart_by_modality(learnt):
     """A joint encoder such as PE-AV has the same name for audio and visual features."""
     audio, visual, _ = (part[:1] for part in clips())
     parts = {
-        "audio": (Part(name="same", start=0, stop=5),),
-        "visual": (Part(name="same", start=0, stop=4),),
+        "audio": (EncoderPart(name="same", start=0, stop=5),),
+        "visual": (EncoderPart(name="same", start=0, stop=4),),
     }
     model = learnt.solve()
     shares = model.part_shares(audio, visual, (0, 1), parts)

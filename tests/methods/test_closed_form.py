@@ -372,7 +372,9 @@ def test_mixed_features_do_not_answer_for_one_modality():
     """Random features of both modalities mean nothing without one of them: that is said."""
     clips = make_clips()
     model = learn(new("ranpac", ("features=30",)), clips, TWO_STEPS)
-    with pytest.raises(InputError, match="answers for clips with audio-visual, not with audio alone"):
+    with pytest.raises(
+        InputError, match="can predict clips with the modalities audio-visual, not with audio"
+    ):
         model.scores(clips[0], None)
 
 

@@ -218,13 +218,13 @@ def test_asking_keeps_no_keys(kernel, monkeypatch):
     monkeypatch.setattr(fused_attention, "BLOCK_ROWS", 2 * 3 * 5)
     tokens, weight, bias, query, _ = draw(6, 3, 5, 4)
     lent: list[tuple[int, ...]] = []
-    original = Workspace.lend
+    original = Workspace.checkout
 
     def watch(self, shape, *rest):
         lent.append(tuple(shape))
         return original(self, shape, *rest)
 
-    monkeypatch.setattr(Workspace, "lend", watch)
+    monkeypatch.setattr(Workspace, "checkout", watch)
     with torch.no_grad():
         projected_attention(tokens, weight, bias, query)
     assert lent == [(2, 3, 5, 4)]
@@ -267,7 +267,7 @@ def test_a_workspace_is_used_again_and_never_twice_at_once(kernel):
         assert torch.equal(one, other)
     del first
     free = {buffer.data_ptr() for buffer in room._free}
-    assert room.lend(tokens.shape, tokens.dtype, tokens.device).tensor.data_ptr() in free
+    assert room.checkout(tokens.shape, tokens.dtype, tokens.device).tensor.data_ptr() in free
 
 
 def test_keys_are_kept_as_long_as_their_graph(kernel):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from avcil.models.base import MODALITIES, modality_parts
+from avcil.data.modality import Modality
 from avcil.nn.head import LinearHead
 from avcil.nn.network import Network
 from avcil.nn.proxy_head import ProxyHead
 
 
 def build(modality, *, audio_width=5, visual_width=7, head=LinearHead):
+    modality = Modality(modality)
     torch.manual_seed(0)
     width = Network.feature_width(modality, audio_width=audio_width, visual_width=visual_width)
     head = head(width) if head is LinearHead else head(width, proxies=3)
@@ -22,13 +23,13 @@ def build(modality, *, audio_width=5, visual_width=7, head=LinearHead):
 
 
 def inputs(modality, shape=(2, 3)):
-    has_audio, has_visual = modality_parts(modality)
+    modality = Modality(modality)
     torch.manual_seed(1)
     audio, visual = torch.randn(4, 5), torch.randn(4, *shape, 7)
-    return audio if has_audio else None, visual if has_visual else None
+    return audio if modality.has_audio else None, visual if modality.has_visual else None
 
 
-@pytest.mark.parametrize("modality", MODALITIES)
+@pytest.mark.parametrize("modality", Modality)
 @pytest.mark.parametrize("shape", [(2, 3), (1, 1), (1, 4), (3, 1)])
 def test_widths_and_grids(modality, shape):
     """Sound and picture may differ in width, and a clip may be one slice or one token."""
@@ -40,7 +41,7 @@ def test_widths_and_grids(modality, shape):
 
 
 @pytest.mark.parametrize("head", [LinearHead, ProxyHead])
-@pytest.mark.parametrize("modality", MODALITIES)
+@pytest.mark.parametrize("modality", Modality)
 @pytest.mark.parametrize("classifier", ["head", "nearest-mean"])
 def test_saved_and_built_again(modality, classifier, head):
     """From config and tensors alone a network gives the same scores, whatever its head and classifier."""
@@ -68,5 +69,5 @@ def test_nearest_mean_by_loops():
 def test_maps_or_divergence():
     """Asking for both at once is refused: they are made in different ways."""
     network = build("audio-visual")
-    with pytest.raises(ValueError, match="not for both"):
+    with pytest.raises(ValueError, match="cannot be combined"):
         network(*inputs("audio-visual"), maps=True, old_spatial_log=inputs("audio-visual")[1])

@@ -12,7 +12,7 @@ import pytest
 CHECK = """
 import torch
 from avcil.nn.kernels import operators, triton_kernel
-from avcil.nn.kernels.interface import Pull
+from avcil.nn.kernels.interface import SumGradients
 
 def draw(*shape):
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
@@ -22,7 +22,7 @@ for clips, slices, spatial, width, old in [(3, 2, 5, 7, 0), (3, 2, 21, 70, 2), (
     shape = (clips, slices, spatial, width)
     projected, tokens, bias, query = draw(*shape), draw(*shape), draw(width), draw(clips, width).tanh()
     log = draw(old, *shape[1:]).log_softmax(dim=2) if old else None
-    pull = Pull(*(draw(clips, slices, width) for _ in range(3)), draw(old))
+    pull = SumGradients(*(draw(clips, slices, width) for _ in range(3)), draw(old))
     results = []
     for kernel in (operators, triton_kernel):
         keys, out = projected.clone(), torch.empty_like(projected)

@@ -207,7 +207,7 @@ def test_full_disk(written, store, run, stopped, tmp_path, monkeypatch):
         if written == "metrics.jsonl":
             patch.setattr("avcil.runs.run_directory.open", no_room_for_a_line, raising=False)
         with pytest.raises(
-            InputError, match=r"no room left on the disk while writing .*run the same command again"
+            InputError, match=r"no space left on the disk while writing .*run the same command again"
         ):
             train(config(store, run), quiet=True)
     assert not [path for path in run.rglob("*.part") if path.is_file()]

@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 
+from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.nn.head import LinearHead
 from avcil.nn.network import Network
@@ -17,7 +18,7 @@ CLASSES = ['b, "c"', "-a", "🎸"]
 
 
 def network(modality: str, dtype: torch.dtype, *, nearest_mean: bool) -> Network:
-    head = LinearHead(Network.feature_width(modality, audio_width=5, visual_width=7))
+    head = LinearHead(Network.feature_width(Modality(modality), audio_width=5, visual_width=7))
     made = Network(modality, audio_width=5, visual_width=7, head=head)
     made.head.grow(2)
     made.head.grow(1)

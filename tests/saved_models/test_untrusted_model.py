@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from avcil.data.modality import Modality
 from avcil.encoders.registry import from_fingerprint
 from avcil.errors import InputError
 from avcil.inference import Recognizer
@@ -354,12 +355,12 @@ def test_the_encoder_must_make_what_the_model_takes() -> None:
 
     encoder = audio_encoder("log-mel")
     description = {"dtype": "float16", "audio": {"shape": [encoder.width], "encoder": encoder.fingerprint()}}
-    assert ClipReader(description, modality="audio").encoders.audio is not None
+    assert ClipReader(description, modality=Modality.AUDIO).encoders.audio is not None
     description["audio"]["shape"] = [10]
     with pytest.raises(InputError, match=r"features of shape \[10\]"):
-        ClipReader(description, modality="audio")
+        ClipReader(description, modality=Modality.AUDIO)
     with pytest.raises(InputError, match="'audio' is missing"):
-        ClipReader({"dtype": "float16"}, modality="audio")
+        ClipReader({"dtype": "float16"}, modality=Modality.AUDIO)
 
 
 def test_the_number_of_updates_of_earlier_versions_is_read(copy: Callable[[str], Path]) -> None:

@@ -160,7 +160,7 @@ def test_what_cannot_be_saved_is_not_learnt(served, new_clips, monkeypatch):
     """A full disk leaves what was known before, in memory and on the disk."""
 
     def full(folder):
-        raise AvcilError("no room left on the disk")
+        raise AvcilError("no space left on the disk")
 
     old = labels(served.url)
     monkeypatch.setattr(served.service.recognizer, "save", full)

@@ -75,7 +75,10 @@ def test_a_worker_that_is_killed(served, clip):
     answer = send(served.url, clip)
     timer.join()
     assert (answer.status_code, answer.json()["error"]["code"]) == (415, "not_a_clip")
-    assert answer.json()["error"]["message"] == f"{clip.name}: the reader of the clip was ended by SIGKILL"
+    assert (
+        answer.json()["error"]["message"]
+        == f"{clip.name}: the process that reads the clip was ended by SIGKILL"
+    )
     assert [send(served.url, clip).status_code for _ in pids] == [200] * len(pids)
 
 

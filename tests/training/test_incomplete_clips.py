@@ -12,7 +12,7 @@ import torch
 
 from avcil.data.clips import Clip
 from avcil.errors import InputError
-from avcil.features import FeatureStore, FeatureWriter, Manifest, Modality
+from avcil.features import FeatureSpec, FeatureStore, FeatureWriter, Manifest
 from avcil.saved_models.folder import load_tensors
 from avcil.training.config import TrainConfig
 from avcil.training.run import train
@@ -27,7 +27,7 @@ def lacks(number: int) -> str | None:
 
 def make(folder: Path, *, keep: tuple[str | None, ...] = (None, "audio", "visual")) -> Path:
     """A store of the clips that lack one of `keep`; None are the whole ones."""
-    manifest = Manifest(visual=Modality(shape=(2, 3, 12)), audio=Modality(shape=(10,)), missing="keep")
+    manifest = Manifest(visual=FeatureSpec(shape=(2, 3, 12)), audio=FeatureSpec(shape=(10,)), missing="keep")
     with FeatureWriter(folder, manifest) as writer:
         for label in range(CLASSES):
             rng = np.random.default_rng(label)

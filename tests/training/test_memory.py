@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from avcil.data.modality import Modality
 from avcil.errors import AvcilError, InputError
 from avcil.features import FeatureStore
 from avcil.training import memory_plan
@@ -93,7 +94,7 @@ def test_a_limit_for_less_than_a_clip_is_refused(store, tmp_path):
         Run(config(store, tmp_path / "run", max_memory="1MB"), quiet=True)
     needed = str(raised.value).split("--max-memory ")[1].split()[0]
     Run(config(store, tmp_path / "run", max_memory=needed), quiet=True)
-    with pytest.raises(InputError, match="a size is a number"):
+    with pytest.raises(InputError, match="is not a size"):
         config(store, tmp_path / "run", max_memory="much")
 
 
@@ -196,7 +197,7 @@ def test_streams_are_what_take_gives(store):
             features,
             rows,
             rows,
-            modality="audio-visual",
+            modality=Modality.AUDIO_VISUAL,
             device_config=place,
             budget=Budget.of_host(size),
         )

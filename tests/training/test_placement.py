@@ -40,7 +40,7 @@ def test_a_gpu_that_is_not_there(store, tmp_path, monkeypatch):
     """Named with what there is, before anything is written."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     for name in ("cuda", "cuda:3", "tpu"):
-        with pytest.raises(InputError, match=r"CUDA GPUs|no kind of device|cpu or cuda"):
+        with pytest.raises(InputError, match=r"CUDA GPUs|unknown device|cpu or cuda"):
             train(config(store, tmp_path / "run", device=name), quiet=True)
     assert not (tmp_path / "run" / "config.json").exists()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.features import FeatureStore
 from avcil.methods.av_cil import _spatial
@@ -217,7 +218,7 @@ def test_tables_beyond_memory_are_read_batch_by_batch(store):
             features,
             rows,
             [0] * len(rows),
-            modality="audio-visual",
+            modality=Modality.AUDIO_VISUAL,
             device_config=place,
             budget=Budget.of_host(size),
         )

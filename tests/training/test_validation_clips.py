@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from avcil.data.clips import Clip
-from avcil.features import FeatureWriter, Manifest, Modality
+from avcil.features import FeatureSpec, FeatureWriter, Manifest
 from avcil.training.config import TrainConfig
 from avcil.training.run import train
 
 
 def make(folder: Path, with_validation: set[int]) -> Path:
     """Four classes, of which some have validation clips."""
-    manifest = Manifest(visual=Modality(shape=(2, 3, 12)), audio=Modality(shape=(10,)))
+    manifest = Manifest(visual=FeatureSpec(shape=(2, 3, 12)), audio=FeatureSpec(shape=(10,)))
     rng = np.random.default_rng(0)
     with FeatureWriter(folder, manifest) as writer:
         for label in range(4):

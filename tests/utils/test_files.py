@@ -30,7 +30,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_part(tmp_path):
 
 @pytest.mark.parametrize(
     ("number", "said"),
-    [(errno.ENOSPC, "no room left"), (errno.EDQUOT, "no room left"), (errno.EROFS, "cannot write")],
+    [(errno.ENOSPC, "no space left"), (errno.EDQUOT, "no space left"), (errno.EROFS, "cannot write")],
 )
 def test_a_disk_that_refuses_is_said_in_words(tmp_path, monkeypatch, number, said):
     """A full or read-only disk is something a person can mend: exit code 2, and what to do."""
@@ -124,7 +124,7 @@ def test_what_a_killed_writer_left_is_removed(tmp_path):
 def test_a_target_that_cannot_be_a_folder(tmp_path):
     """The error names the target and what to do, also where its folder cannot be made."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="a file stands where a folder should be"):
+    with pytest.raises(InputError, match="a file exists where a folder is needed"):
         files.write_text(tmp_path / "file" / "below" / "a.txt", "text")
 
 

@@ -10,21 +10,21 @@ import pytest
 
 from avcil.errors import InputError
 from avcil.utils.files import read_json
-from avcil.utils.input_files import DEEPEST, JSON_BYTES, open_regular, read_bytes
+from avcil.utils.input_files import JSON_BYTES, MAX_DEPTH, open_regular, read_bytes
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         (b"[" * 100_000, "nested more than"),
-        (b"[" * (DEEPEST + 1) + b"]" * (DEEPEST + 1), "nested more than"),
+        (b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), "nested more than"),
         (b'{"a":' * 500 + b"1" + b"}" * 500, "nested more than"),
         (b"9" * 5_000, "does not fit in 64 bits"),
         (b"9223372036854775808", "does not fit in 64 bits"),
         (b"1e999", "too large"),
         (b"[NaN]", "NaN is not a JSON number"),
         (b"-Infinity", "is not a JSON number"),
-        (b'{"a": 1, "a": 2}', "'a' is given twice"),
+        (b'{"a": 1, "a": 2}', "'a' occurs twice"),
         (b'"\\ud800"', "surrogates not allowed"),
         (b"\xff\xfe", "not valid JSON"),
         (b"", "not valid JSON"),
@@ -43,8 +43,8 @@ def test_json_that_is_read(tmp_path: Path) -> None:
     content = b'\xef\xbb\xbf["\\ud83d\\ude00", 9223372036854775807, 1.5]'
     (tmp_path / "a.json").write_bytes(content)
     assert read_json(tmp_path / "a.json") == ["😀", 2**63 - 1, 1.5]
-    (tmp_path / "b.json").write_bytes(b"[" * DEEPEST + b"]" * DEEPEST)
-    assert json.dumps(read_json(tmp_path / "b.json")) == "[" * DEEPEST + "]" * DEEPEST
+    (tmp_path / "b.json").write_bytes(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH)
+    assert json.dumps(read_json(tmp_path / "b.json")) == "[" * MAX_DEPTH + "]" * MAX_DEPTH
 
 
 def test_only_regular_files_are_opened(tmp_path: Path) -> None:
@@ -77,5 +77,5 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     """Its size is looked at first: a sparse file of a terabyte costs nothing."""
     with open(tmp_path / "a.json", "wb") as file:
         file.truncate(JSON_BYTES + 1)
-    with pytest.raises(InputError, match="larger than 16 MiB"):
+    with pytest.raises(InputError, match="larger than the limit for such a file, 16 MiB"):
         read_json(tmp_path / "a.json")

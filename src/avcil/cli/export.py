@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
+
+from avcil.data.modality import Modality
 
 if TYPE_CHECKING:
     from avcil.export import OnnxExport
@@ -21,7 +23,7 @@ class Args:
     """A finished run directory, or a model folder."""
     out: Path
     """The file to write, ending in .onnx, or a folder for model.onnx."""
-    modality: Literal["audio-visual", "audio", "visual"] | None = None
+    modality: Annotated[Modality | None, tyro.conf.EnumChoicesFromValues] = None
     """Export the model for clips with only this modality, if it can predict from it alone. Default: the modality
     that the model was trained with."""
     method_file: Path | None = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import OmitSubcommandPrefixes, Positional, subcommand
 
 if TYPE_CHECKING:
-    from avcil.features.compare import Comparison
+    from avcil.features.compare import StoreComparison
     from avcil.features.join import JoinReport
     from avcil.features.show import Description
     from avcil.features.verify import Verification
@@ -51,7 +51,7 @@ class Verify:
 
         found = verify(self.store, None if self.clips is None else read_clips(self.clips))
         _print(found, as_json=self.json)
-        return 0 if found.is_sound else 1
+        return 0 if found.is_intact else 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,5 +113,5 @@ def run(args: Args) -> int | None:
     return args.action.run()
 
 
-def _print(found: Description | Verification | Comparison | JoinReport, *, as_json: bool) -> None:
+def _print(found: Description | Verification | StoreComparison | JoinReport, *, as_json: bool) -> None:
     print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False) if as_json else found.text())

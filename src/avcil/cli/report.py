@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
+from avcil.data.modality import Modality
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -49,7 +51,7 @@ def _explained(runs: Sequence[RunRecord], count: int) -> list[ExplainedRun]:
 
     if not count:
         return []
-    candidates = [run for run in runs if run.modality == "audio-visual"]
+    candidates = [run for run in runs if run.modality is Modality.AUDIO_VISUAL]
     chosen = [
         next((run for run in candidates if _is_network(run) is network), None) for network in (True, False)
     ]

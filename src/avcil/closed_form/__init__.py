@@ -1,4 +1,4 @@
-"""Second-order statistics of features, and what can be computed from them alone: no clip is kept."""
+"""Statistics of features (counts, sums, second moments), and classifiers that are computed from them."""
 
 from avcil.closed_form.moments import Moments
 from avcil.closed_form.ridge import (

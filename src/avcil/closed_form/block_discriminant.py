@@ -1,7 +1,7 @@
-"""BLADE on feature vectors: what is kept of the clips, and the linear classifier that follows from it.
+"""BLADE on feature vectors: the statistics, and the linear classifier that is computed from them.
 
-M features of which m are used, in B blocks; C classes. The method `blade` and the scikit-learn estimator share this
-module; docs/concepts/blade.md explains the steps.
+M features, of which m are used, in B blocks; C classes. Used by the method `blade` and by the scikit-learn estimator.
+docs/concepts/blade.md explains the steps.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from avcil.closed_form.calibration_sample import CalibrationSample
 from avcil.closed_form.class_moments import ClassMoments
 from avcil.closed_form.discriminant import Discriminant, nonconformity, relative_distance
 from avcil.closed_form.mean_variance import mean_variance
-from avcil.closed_form.model import LinearHead, Nonconformity, UnknownTest
+from avcil.closed_form.model import ClosedFormHead, Nonconformity, UnknownTest
 from avcil.closed_form.p_values import OddityCounts
 from avcil.errors import InputError
 
 
 class BladeStatistics:
-    """All that is kept of clips: moments, and a sample of feature vectors for calibration.
+    """Everything that is stored about clips: moments, and a sample of feature vectors for calibration.
 
     Args:
         width: M.
-        calibration_clips: Largest size of the sample.
+        calibration_clips: Maximum size of the sample.
     """
 
     def __init__(self, width: int, *, calibration_clips: int) -> None:
@@ -37,7 +37,7 @@ class BladeStatistics:
 
     @property
     def bytes(self) -> int:
-        """Size of what is saved."""
+        """Size of the saved tensors."""
         return self.moments.bytes + self.sample.bytes
 
     def grow(self, count: int) -> None:
@@ -45,34 +45,34 @@ class BladeStatistics:
         self.moments.grow(count)
 
     def add(self, features: Tensor, labels: Tensor) -> None:
-        """Add clips: features (n, M), labels (n,); InputError as of `ClassMoments.add`."""
+        """Add clips: features (n, M), labels (n,); see `ClassMoments.add` for errors."""
         self.moments.add(features, labels)
         self.sample.add(features, labels)
 
     def remove(self, features: Tensor, labels: Tensor) -> None:
-        """Remove clips that were added; InputError as of `ClassMoments.remove`."""
+        """Remove clips that were added; see `ClassMoments.remove` for errors."""
         self.moments.remove(features, labels)
         self.sample.remove(features, labels)
 
     def drop(self, number: int) -> None:
-        """Remove class `number`; see `ClassMoments.drop` for what stays of it."""
+        """Remove class `number`; see `ClassMoments.drop` for what remains of it."""
         self.moments.drop(number)
         self.sample.drop(number)
 
     def renumber(self, numbers: Tensor, classes: int) -> None:
-        """Make class c class `numbers[c]` of `classes`; numbers (C,) are all different."""
+        """Let class c be class `numbers[c]` of `classes`; numbers (C,) are distinct."""
         self.moments = self.moments.renumbered(numbers, classes)
         self.sample.labels = numbers[self.sample.labels]
 
     def merge(self, other: BladeStatistics, numbers: Tensor) -> None:
-        """Add the clips of other statistics, which stay as they are.
+        """Add the clips of other statistics of the same features.
 
         Args:
-            other: Of the same features.
-            numbers: (C',), the number here of each of its classes; all different.
+            other: Not modified.
+            numbers: (C',), for each of its classes the number in these statistics; distinct.
 
         Raises:
-            InputError: Its features have another width.
+            InputError: The numbers of features differ.
         """
         if self.moments.width != other.moments.width:
             raise InputError(
@@ -83,7 +83,7 @@ class BladeStatistics:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeftOut:
+class LeaveOneOut:
     """Leave-one-out values of k clips."""
 
     scores: Tensor
@@ -97,13 +97,13 @@ class LeftOut:
 
 
 class BlockDiscriminant:
-    """The discriminant that moments give: scaled features, a penalty and psi for each block.
+    """The discriminant of scaled features, with a penalty and a psi for each block.
 
     Args:
-        moments: Of M features.
-        sizes: (B,), features of each block; they add up to m.
-        prior_psi: (B,), psi of each block before any class has two clips.
-        columns: (m,), the features to use; None: all.
+        moments: Moments of M features.
+        sizes: (B,), number of features of each block; their sum is m.
+        prior_psi: (B,), psi of each block if no class has two clips.
+        columns: (m,), the features to use; None uses all.
     """
 
     def __init__(
@@ -130,15 +130,15 @@ class BlockDiscriminant:
         """z (n, m) of features (n, M)."""
         return (features[:, self.columns].double() - self.mean) * self.inverse_deviation
 
-    def leave_one_out(self, sample: CalibrationSample) -> LeftOut | None:
-        """What the discriminant without each clip of the sample says of it; None where no class has two clips."""
+    def leave_one_out(self, sample: CalibrationSample) -> LeaveOneOut | None:
+        """Leave-one-out values of the clips in the sample; None if no class has two clips."""
         scorable = self.discriminant.moments.counts[sample.labels] > 1
         if not scorable.any():
             return None
         z, labels = self.scaled(sample.vectors[scorable]), sample.labels[scorable]
         scores, length = self.discriminant.leave_one_out(z, labels)
         background = self.discriminant.leave_one_out_background(z)
-        return LeftOut(scores=scores, length=length, background=background, labels=labels)
+        return LeaveOneOut(scores=scores, length=length, background=background, labels=labels)
 
     def head(
         self,
@@ -146,34 +146,32 @@ class BlockDiscriminant:
         *,
         calibration: Calibration | None = None,
         oddities: OddityCounts | None = None,
-    ) -> LinearHead:
-        """Scores of z, with inverse temperature and p-values by leave-one-out scores of the sample's clips.
+    ) -> ClosedFormHead:
+        """The head with inverse temperature and unknown test, calibrated by leave-one-out scores of the sample.
 
         Args:
-            sample: Of clips that are in the moments. Clips of classes with one clip cannot be scored leave-one-out.
-            calibration: What models of format 2 brought along; stays as it is.
-            oddities: Likewise. Models that have some keep their way to detect unknown classes.
+            sample: Clips that are part of the moments. Clips of classes with a single clip are not used.
+            calibration: Calibration of a model of format 2; not modified.
+            oddities: Likewise. Models that have it keep its test for unknown classes.
         """
         found, left_out = self.discriminant, self.leave_one_out(sample)
         fitted = Calibration()
         if calibration is not None:
             fitted.losses = calibration.losses.clone()
         if left_out is not None and found.moments.classes > 1:
-            fitted.add(
-                left_out.scores, left_out.labels
-            )  # with one class all inverse temperatures have the same loss
-        return LinearHead(
+            fitted.add(left_out.scores, left_out.labels)  # with one class, all losses are the same
+        return ClosedFormHead(
             columns=self.columns,
             weight=found.weight,
             bias=found.bias,
             inverse_temperature=fitted.inverse_temperature
             if fitted.losses.any()
-            else found.expected_sharpness(),
+            else found.expected_inverse_temperature(),
             unknown=self._unknown_test(left_out, oddities),
         )
 
     def _unknown_test(
-        self, left_out: LeftOut | None, oddities: OddityCounts | None
+        self, left_out: LeaveOneOut | None, oddities: OddityCounts | None
     ) -> UnknownTest | Nonconformity:
         found = self.discriminant
         if oddities is not None and oddities.counts.any():

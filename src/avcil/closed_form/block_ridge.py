@@ -1,6 +1,6 @@
-"""Ridge regression with a penalty for each block of features, all chosen from the statistics alone.
+"""Ridge regression with a penalty for each block of features, selected from the statistics alone.
 
-N clips, M features in blocks b = 1..B, C classes, Lambda the diagonal matrix of each feature's penalty:
+N clips, M features in blocks b = 1..B, C classes, Lambda the diagonal matrix of the penalties of the features:
 
     P = (G + Lambda)^-1,   Theta = P Q
     E(Lambda) = |Y - H Theta|^2 = N - tr(Q^T Theta) - tr(Theta^T Lambda Theta)
@@ -10,10 +10,10 @@ N clips, M features in blocks b = 1..B, C classes, Lambda the diagonal matrix of
 Both terms are functions of G, Q and N; so are their derivatives by lambda_b:
 
     dE / dlog lambda_b =  2 lambda_b sum_{j in b} <Theta_j, (P Lambda Theta)_j>
-    dT / dlog lambda_b = -lambda_b sum_{j in b} (P_jj - sum_k lambda_k P_jk^2)    (see `freedom`)
+    dT / dlog lambda_b = -lambda_b sum_{j in b} (P_jj - sum_k lambda_k P_jk^2)    (see `residual_dof`)
 
-A block that says nothing of the classes gets a penalty so large that it is out; this is how a noisy modality is
-weighed down without looking at any clip.
+A block without information about the classes gets such a large penalty that it has no effect. This is how the weight of
+a noisy modality is reduced without access to clips.
 """
 
 from __future__ import annotations
@@ -29,24 +29,22 @@ from avcil.closed_form.residual_dof import low_rank_root, residual_dof
 from avcil.closed_form.ridge import cholesky_with_jitter
 from avcil.closed_form.symmetric import with_diagonal
 
-LOWEST, HIGHEST = 1.0, 1e7
-"""Penalties that are looked at, for features of deviation 1 or so. Below, with fewer clips than features, E and T
-would be differences of nearly equal numbers."""
-ROUNDS = 40
-"""At most so many values of GCV are computed for one choice; about ten suffice."""
-FLAT = 2e-3
-"""Derivative of log GCV by a log penalty below which the search ends."""
-LONGEST = 3.0
-"""Largest change of a log penalty at once: a factor of 20."""
-
-
+MIN_PENALTY, MAX_PENALTY = 1.0, 1e7
+"""Range of penalties, for features with a standard deviation of about 1. Below it, with fewer clips than features, E
+and T would be differences of nearly equal numbers."""
+MAX_EVALUATIONS = 40
+"""Maximum number of evaluations of GCV in one search; about ten are usual."""
+TOLERANCE = 2e-3
+"""The search ends when all derivatives of log GCV by log penalties are below this."""
+MAX_STEP = 3.0
+"""Maximum change of a log penalty in one step: a factor of 20."""
 PRIOR_PENALTY = 1.0
-"""Center of the prior on a penalty, for each clip: what suits few clips on every data set measured (docs/log.md)."""
+"""Center of the prior on a penalty, divided by N; suited few clips on all data sets measured (docs/log.md)."""
 PRIOR_DEVIATION = 2.0
-"""Standard deviation of the logarithm of a penalty under that prior."""
+"""Standard deviation of the log penalty under the prior."""
 
 Objective = Callable[[Tensor], tuple[float, Tensor]]
-"""From log penalties (B,) to a value and its derivatives (B,)."""
+"""Maps log penalties (B,) to a value and its derivatives (B,)."""
 
 
 def log_gcv(
@@ -57,14 +55,14 @@ def log_gcv(
     intercept: bool = False,
     root: Tensor | None = None,
 ) -> tuple[float, list[float]]:
-    """log GCV and its derivatives by each block's log penalty.
+    """log GCV and its derivatives by the log penalty of each block.
 
     Args:
-        moments: Of N clips with M features; centered features if `intercept`.
-        sizes: (B,), features of each block; they add up to M.
-        logs: (B,), logarithm of each block's penalty.
-        intercept: Whether the regression also has a constant, which is not penalized.
-        root: `low_rank_root` of G, where it has one.
+        moments: Moments of N clips with M features; centered features if `intercept`.
+        sizes: (B,), number of features of each block; their sum is M.
+        logs: (B,), log penalty of each block.
+        intercept: Whether the regression has an intercept, which is not penalized.
+        root: `low_rank_root` of G, or None.
     """
     block = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
     penalty = torch.tensor(logs, dtype=torch.float64).exp()[block]
@@ -83,72 +81,68 @@ def log_gcv(
 
 
 def choose_penalties(moments: Moments, sizes: Sequence[int], start: Sequence[float]) -> list[float]:
-    """The penalty of each block that minimizes GCV, found by quasi-Newton descent from `start` (B,).
-
-    GCV may have several minima; the search is deterministic and goes down from `start`.
-    """
-
+    """The penalty of each block at a local minimum of GCV, by a deterministic quasi-Newton search from `start` (B,)."""
     root = low_rank_root(moments.gram)
 
     def objective(logs: Tensor) -> tuple[float, Tensor]:
         value, slopes = log_gcv(moments, sizes, logs.tolist(), root=root)
         return value, torch.tensor(slopes, dtype=torch.float64)
 
-    return _minimize(objective, start, flat=FLAT)
+    return _minimize(objective, start, tolerance=TOLERANCE)
 
 
 def select_penalties(moments: Moments, sizes: Sequence[int]) -> list[float]:
-    """The penalty of each block that minimizes GCV with a prior, from the moments alone.
+    """The penalty of each block that minimizes GCV with a prior.
 
         J(lambda) = (N - C) / 2 * log GCV(lambda) + sum_b (log lambda_b - log N)^2 / (2 * 2^2)
 
-    log GCV times half the number of clips plays the part of a negative log-likelihood. The first clip of a class says
-    nothing about the scatter within it, so C clips do not count: with one clip for each class the penalties are those
-    of the prior, and with many clips the prior has no weight. The search always starts at the prior, so the same
-    moments give the same penalties whatever came before.
+    log GCV times half the number of clips replaces a negative log-likelihood. The first clip of a class has no
+    information about the scatter within the class, so C clips do not count: with one clip per class the penalties are
+    those of the prior, and with many clips the prior has no effect. The search starts at the prior, so the penalties
+    depend on the moments only.
 
     Args:
-        moments: Of standardized features.
-        sizes: (B,), features of each block; they add up to M.
+        moments: Moments of standardized features.
+        sizes: (B,), number of features of each block; their sum is M.
 
     Returns:
-        One penalty for each block.
+        (B,)
     """
     center = math.log(PRIOR_PENALTY * max(moments.total, 1.0))
     weight = (moments.total - float((moments.counts > 0).sum())) / 2
     root = low_rank_root(moments.gram) if weight > 0 else None
 
     def objective(logs: Tensor) -> tuple[float, Tensor]:
-        away = logs - center
-        prior = float(away.square().sum()) / (2 * PRIOR_DEVIATION**2)
-        slope = away / PRIOR_DEVIATION**2
+        difference = logs - center
+        prior = float(difference.square().sum()) / (2 * PRIOR_DEVIATION**2)
+        slope = difference / PRIOR_DEVIATION**2
         if weight <= 0:
             return prior, slope
         value, slopes = log_gcv(moments, sizes, logs.tolist(), intercept=True, root=root)
         return weight * value + prior, weight * torch.tensor(slopes, dtype=torch.float64) + slope
 
-    return _minimize(objective, [math.exp(center)] * len(sizes), flat=FLAT * max(weight, 1.0))
+    return _minimize(objective, [math.exp(center)] * len(sizes), tolerance=TOLERANCE * max(weight, 1.0))
 
 
-def _minimize(objective: Objective, start: Sequence[float], *, flat: float) -> list[float]:
-    """Quasi-Newton descent over log penalties from `start` (B,) until every slope is below `flat`."""
-    low, high = math.log(LOWEST), math.log(HIGHEST)
+def _minimize(objective: Objective, start: Sequence[float], *, tolerance: float) -> list[float]:
+    """Minimize over log penalties by a quasi-Newton method from `start` (B,) until all slopes are below `tolerance`."""
+    low, high = math.log(MIN_PENALTY), math.log(MAX_PENALTY)
     logs = torch.tensor(start, dtype=torch.float64).log().clamp(low, high)
     value, slope = objective(logs)
     inverse_hessian: Tensor | None = None
-    rounds = 1
-    while rounds < ROUNDS:
-        held = ((logs <= low) & (slope > 0)) | ((logs >= high) & (slope < 0))
-        free = slope.masked_fill(held, 0.0)
-        if float(free.abs().max()) < flat:
+    evaluations = 1
+    while evaluations < MAX_EVALUATIONS:
+        at_bound = ((logs <= low) & (slope > 0)) | ((logs >= high) & (slope < 0))
+        free = slope.masked_fill(at_bound, 0.0)
+        if float(free.abs().max()) < tolerance:
             break
-        direction = _direction(inverse_hessian, free, held)
+        direction = _direction(inverse_hessian, free, at_bound)
         length, accepted = 1.0, False
-        while rounds < ROUNDS and not accepted and length > 1e-3:
+        while evaluations < MAX_EVALUATIONS and not accepted and length > 1e-3:
             reached = (logs + length * direction).clamp(low, high)
             new_value, new_slope = objective(reached)
             accepted = new_value <= value + 1e-4 * float(slope @ (reached - logs))
-            rounds, length = rounds + 1, length / 4
+            evaluations, length = evaluations + 1, length / 4
         if not accepted:
             break
         inverse_hessian = _bfgs(inverse_hessian, reached - logs, new_slope - slope)
@@ -156,17 +150,17 @@ def _minimize(objective: Objective, start: Sequence[float], *, flat: float) -> l
     return logs.exp().tolist()
 
 
-def _direction(inverse_hessian: Tensor | None, free: Tensor, held: Tensor) -> Tensor:
-    """Where to go: by the curvature known so far, at first a factor of e down the steepest slope."""
+def _direction(inverse_hessian: Tensor | None, free: Tensor, at_bound: Tensor) -> Tensor:
+    """The search direction: quasi-Newton; at first, steepest descent by a factor of e."""
     if inverse_hessian is not None:
-        direction = -(inverse_hessian @ free).masked_fill(held, 0.0)
+        direction = -(inverse_hessian @ free).masked_fill(at_bound, 0.0)
         if float(direction @ free) < 0:
-            return direction * min(1.0, LONGEST / float(direction.abs().max()))
+            return direction * min(1.0, MAX_STEP / float(direction.abs().max()))
     return -free / free.abs().max()
 
 
 def _bfgs(inverse: Tensor | None, step: Tensor, change: Tensor) -> Tensor | None:
-    """The inverse Hessian's next estimate; unchanged where the slope did not rise along the step."""
+    """Update the estimate of the inverse Hessian; unchanged if the slope did not increase along the step."""
     along = float(step @ change)
     if along <= 1e-12:
         return inverse

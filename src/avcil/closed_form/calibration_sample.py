@@ -1,9 +1,8 @@
-"""Feature vectors of some clips, to score leave-one-out: a sample that does not depend on the order of the clips.
+"""A sample of feature vectors for leave-one-out scores that does not depend on the order of the clips.
 
-n vectors of M features. Of all vectors ever added, those with the smallest hash of their bytes are kept, at most
-`size` (bottom-k sampling; Cohen & Kaplan, PODC 2007). So the sample is drawn at random from all clips, and the same
-clips give the same sample whatever their order or grouping, also where the vectors of another sample are added. The
-vectors calibrate probabilities and p-values; weights do not depend on them.
+n vectors of M features. The `size` vectors with the smallest hashes of their bytes are kept (bottom-k sampling; Cohen &
+Kaplan, PODC 2007). So the sample is random, the same clips give the same sample in any order and grouping, and samples
+can be merged. The vectors are used to calibrate probabilities and p-values; weights do not depend on them.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ class CalibrationSample:
 
     Args:
         width: M.
-        size: How many vectors are kept.
+        size: Maximum number of vectors.
 
     >>> sample = CalibrationSample(1, size=2)
     >>> sample.add(torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([0, 0, 1]))
@@ -38,7 +37,7 @@ class CalibrationSample:
 
     @property
     def bytes(self) -> int:
-        """Size of what is saved."""
+        """Size of the saved tensors."""
         return 4 * self.vectors.numel() + 8 * self.labels.numel()
 
     def add(self, features: Tensor, labels: Tensor) -> None:
@@ -48,12 +47,12 @@ class CalibrationSample:
         self._keep(vectors, labels)
 
     def remove(self, features: Tensor, labels: Tensor) -> None:
-        """Remove clips that are in the sample; others are ignored. Clips that had been left out do not come back."""
-        gone = Counter(zip(_hashes(features.float()), labels.tolist(), strict=True))
+        """Remove clips that are in the sample; others are ignored. Clips that were dropped earlier do not return."""
+        removed = Counter(zip(_hashes(features.float()), labels.tolist(), strict=True))
         keep = torch.ones(len(self.labels), dtype=torch.bool)
         for row, pair in enumerate(zip(_hashes(self.vectors), self.labels.tolist(), strict=True)):
-            if gone[pair] > 0:  # of equal clips, only as many as are removed
-                gone[pair] -= 1
+            if removed[pair] > 0:  # of equal clips, only as many as are given
+                removed[pair] -= 1
                 keep[row] = False
         self.vectors, self.labels = self.vectors[keep], self.labels[keep]
 
@@ -64,12 +63,12 @@ class CalibrationSample:
         self.labels = self.labels - (self.labels > number).long()
 
     def tensors(self) -> dict[str, Tensor]:
-        """What is saved."""
+        """The tensors to save."""
         return {"vectors": self.vectors, "labels": self.labels, "size": torch.tensor(self.size)}
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> CalibrationSample:
-        """What `tensors` returned."""
+        """Restore from `tensors`."""
         sample = cls(tensors["vectors"].shape[1], size=int(tensors["size"]))
         sample.vectors, sample.labels = tensors["vectors"].clone(), tensors["labels"].clone()
         return sample

@@ -1,4 +1,4 @@
-"""Counts, class means and the scatter within classes: sums over clips that can be added, removed and merged.
+"""Counts, class means and the within-class scatter, to which clips can be added, removed and merged.
 
 N clips, M features, C classes:
 
@@ -6,9 +6,9 @@ N clips, M features, C classes:
     means   mean of the features of the clips of class c     (C, M)
     within  sum over clips of (x - mean_c) (x - mean_c)^T    (M, M)
 
-The scatter is kept about the class means, not about the origin, so features may lie far from 0 without loss of
-precision. Updates follow Chan, Golub & LeVeque, "Algorithms for computing the sample variance", The American
-Statistician 37 (1983). Any order, grouping or merging of the same clips gives the same numbers up to rounding.
+The scatter is about the class means, not about the origin, so that features far from 0 do not lose precision. Updates
+follow Chan, Golub & LeVeque, "Algorithms for computing the sample variance", The American
+Statistician 37 (1983). The result does not depend on the order or grouping of the clips, up to rounding.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcil.closed_form.moments import Moments
+from avcil.closed_form.moments import ClassCounts, Moments
 from avcil.closed_form.symmetric import add_product, packed, unpacked
 from avcil.errors import InputError
 
 CONSTANT = 1e-9
-"""A feature whose standard deviation is below this fraction of its largest class mean counts as constant: what is
-left of its scatter is rounding."""
+"""A feature is constant if its standard deviation is below this fraction of its largest class mean; the rest is
+rounding."""
 ROUNDING = 1e-12
-"""Where a difference of sums is below this fraction of them, it is rounding, and is set to 0."""
+"""Differences of sums below this fraction of the sums are rounding errors and are set to 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Standardized:
-    """Moments of features with mean 0 over all clips, scaled, and the map to them."""
+    """Moments of centered and scaled features, and the transformation."""
 
     moments: Moments
     """Of z = (x - mean) * inverse_deviation; see `ClassMoments.standardized` for the scale."""
     mean: Tensor
     """(M,)"""
     inverse_deviation: Tensor
-    """(M,); 0 for a feature that is constant so far."""
+    """(M,); 0 for constant features."""
 
 
-class ClassMoments:
-    """The sums for M features and no class yet.
+class ClassMoments(ClassCounts):
+    """Counts, means and scatter of M features, without classes at first.
 
     Args:
         width: M.
@@ -67,18 +67,8 @@ class ClassMoments:
         return self.within.shape[0]
 
     @property
-    def classes(self) -> int:
-        """C"""
-        return len(self.counts)
-
-    @property
-    def total(self) -> float:
-        """N"""
-        return float(self.counts.sum())
-
-    @property
     def bytes(self) -> int:
-        """Size of what is saved: counts, means and one triangle of the scatter."""
+        """Size of the saved tensors: counts, means and one triangle of the scatter."""
         return 8 * (self.counts.numel() + self.means.numel() + self.width * (self.width + 1) // 2)
 
     def grow(self, count: int) -> None:
@@ -89,7 +79,7 @@ class ClassMoments:
     def drop(self, number: int) -> None:
         """Remove class `number`; later classes move up by one.
 
-        The scatter of its clips about their own mean stays in `within`, because it is not kept by class.
+        The scatter of its clips remains in `within`, which is not stored by class.
         """
         keep = torch.arange(self.classes) != number
         self.counts, self.means = self.counts[keep], self.means[keep]
@@ -110,16 +100,10 @@ class ClassMoments:
         """Remove clips that were added before; arguments as for `add`.
 
         Raises:
-            InputError: More clips of a class are to be removed than it has.
+            InputError: A class has fewer clips than are to be removed.
         """
         batch = self._of(features, labels)
-        left = self.counts - batch.counts
-        if (left < 0).any():
-            lacking = ", ".join(map(str, (left < 0).nonzero()[:5, 0].tolist()))
-            raise InputError(
-                f"more clips are to be forgotten than were learned, of the classes numbered {lacking}. "
-                "Give only clips that were learned"
-            )
+        left = self.counts_without(batch.counts)
         alive, touched = left > 0, batch.counts > 0
         factor = (self.counts / left.clamp(min=1))[:, None]
         rest = batch.means + (self.means - batch.means) * factor
@@ -147,7 +131,7 @@ class ClassMoments:
         self.counts = total
 
     def renumbered(self, numbers: Tensor, classes: int) -> ClassMoments:
-        """The same clips with class c as class `numbers[c]` of `classes`; numbers (C,) are all different."""
+        """A copy in which class c is class `numbers[c]` of `classes`; numbers (C,) are distinct."""
         other = ClassMoments(self.width)
         other.grow(classes)
         other.counts[numbers], other.means[numbers] = self.counts, self.means
@@ -157,14 +141,14 @@ class ClassMoments:
     def standardized(
         self, columns: Tensor | None = None, *, sizes: Sequence[int] | None = None
     ) -> Standardized:
-        """The moments of the features about their mean, scaled.
+        """Moments of the centered and scaled features.
 
         Args:
-            columns: (m,), the features to take; None: all.
-            sizes: Features of each block; they add up to m. None: each feature is divided by its standard deviation.
-                Else by the geometric mean of its own and the block's root mean square deviation, which keeps part of
-                the differences between the features of a block (Pareto scaling; van den Berg et al., BMC Genomics
-                2006). The mean variance of a block's features is then 1 or less.
+            columns: (m,), the features to use; None uses all.
+            sizes: Number of features of each block; their sum is m. None divides each feature by its standard
+                deviation. Otherwise, it is divided by the geometric mean of its deviation and the root mean square
+                deviation of its block, which preserves part of the differences within a block (Pareto scaling; van den
+                Berg et al., BMC Genomics 2006). The mean variance of a block is then at most 1.
         """
         means, within = self.means, self.within
         if columns is not None and len(columns) < self.width:
@@ -192,7 +176,7 @@ class ClassMoments:
 
     @classmethod
     def of(cls, moments: Moments) -> ClassMoments:
-        """The same clips' moments from sums about the origin, for features that do not lie far from it."""
+        """Convert from sums about the origin; accurate for features that are not far from it."""
         found = cls(0)
         found.counts, found.means = moments.counts.clone(), moments.means()
         found.within = moments.within_scatter()
@@ -200,24 +184,24 @@ class ClassMoments:
         return found
 
     def _clear(self, constant: Tensor) -> None:
-        """Set the scatter of features (M,) that do not vary to 0."""
+        """Set the scatter of constant features, a mask (M,), to 0."""
         self.within[constant] = 0.0
         self.within[:, constant] = 0.0
 
     def tensors(self) -> dict[str, Tensor]:
-        """What is saved; of the scatter its upper triangle, row after row."""
+        """The tensors to save; only the upper triangle of the scatter, row by row."""
         return {"within": packed(self.within), "means": self.means, "counts": self.counts}
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> ClassMoments:
-        """What `tensors` returned, bit for bit."""
+        """Restore from `tensors`."""
         moments = cls(0)
         moments.counts, moments.means = tensors["counts"].clone(), tensors["means"].clone()
         moments.within = unpacked(tensors["within"], moments.means.shape[1])
         return moments
 
     def _of(self, features: Tensor, labels: Tensor) -> ClassMoments:
-        """The moments of a batch alone."""
+        """The moments of a batch."""
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
             raise InputError(f"class numbers must be 0 to {self.classes - 1}; got {int(labels.max())}")
         features = features.double()

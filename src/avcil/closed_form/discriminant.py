@@ -1,11 +1,11 @@
-"""Linear discriminant analysis from moments, with penalties and with class means that are shrunk toward their mean.
+"""Linear discriminant analysis from moments, with penalties and shrunk class means.
 
 N clips, M features, C classes, W the within-class scatter (M, M), Lambda a penalty for each feature, and mean_c the
 expected mean of class c (`closed_form.mean_variance`; with psi infinite, the average of its clips):
 
     K = (W + Lambda)^-1,   w_c = N K mean_c,   b_c = -N mean_c^T K mean_c / 2,   score_c = w_c^T z + b_c
 
-With Lambda = 0 and psi infinite it is the classic discriminant with equal priors. Source of the penalized form:
+With Lambda = 0 and infinite psi, it is the classic discriminant with equal priors. Source of the penalized form:
 Hastie, Buja & Tibshirani, Penalized Discriminant Analysis, Annals of Statistics 1995, where Lambda is that of a ridge
 regression on class indicators.
 """
@@ -24,19 +24,19 @@ from avcil.closed_form.symmetric import mirror, with_diagonal
 
 
 class Discriminant:
-    """Weight (M, C) and bias (C,) of the moments, and the jitter that the Cholesky factor took.
+    """Weight (M, C) and bias (C,), and the jitter of the Cholesky factorization.
 
     Args:
-        moments: Of centered features if `psi` is finite.
+        moments: Moments of centered features if `psi` is finite.
         penalty: (M,)
-        psi: (M,), prior variance of class means relative to that within classes; None: infinite.
+        psi: (M,), prior variance of class means relative to the variance within classes; None: infinite.
 
     >>> moments = Moments(1)
     >>> moments.grow(2)
     >>> moments.add(torch.tensor([[0.0], [2.0], [4.0], [6.0]]), torch.tensor([0, 0, 1, 1]))
     >>> two = Discriminant(moments, torch.zeros(1))
     >>> scores = torch.tensor([[3.0]], dtype=torch.float64) @ two.weight + two.bias
-    >>> bool((scores[0, 0] - scores[0, 1]).abs() < 1e-12)  # half way between the means 1 and 5
+    >>> bool((scores[0, 0] - scores[0, 1]).abs() < 1e-12)  # halfway between the means 1 and 5
     True
     """
 
@@ -54,14 +54,16 @@ class Discriminant:
         return averages if bool(self.psi.isinf().all()) else expected_means(averages, counts, self.psi)
 
     def inverse(self) -> Tensor:
-        """N K (M, M), by which N z^T K z is a clip's squared distance from the origin."""
+        """N K (M, M); N z^T K z is the squared distance of a clip from the origin."""
         inverse = torch.cholesky_inverse(self._factor).mul_(self.moments.total)
         mirror(inverse)
         return inverse
 
     def background_inverse(self) -> Tensor:
-        """N K_0 (M, M), K_0 = (G + Lambda)^-1 of the scatter G of all clips about the origin: N z^T K_0 z is a clip's
-        squared distance from the origin under the covariance of all clips."""
+        """N K_0 (M, M), with K_0 = (G + Lambda)^-1 and the scatter G of all clips about the origin.
+
+        N z^T K_0 z is the squared distance of a clip from the origin under the covariance of all clips.
+        """
         inverse = torch.cholesky_inverse(self._background_factor).mul_(self.moments.total)
         mirror(inverse)
         return inverse
@@ -71,23 +73,23 @@ class Discriminant:
         return cholesky_with_jitter(with_diagonal(self.moments.gram, self.penalty))[0]
 
     def leave_one_out_background(self, features: Tensor) -> Tensor:
-        """N z^T K_0 z (n,) of clips (n, M) that are in the moments, without each clip: G loses N / (N - 1) z z^T."""
+        """Leave-one-out values of N z^T K_0 z (n,) for clips (n, M) of the moments: G loses N / (N - 1) z z^T."""
         total = self.moments.total
         inside = (features * torch.cholesky_solve(features.T, self._background_factor).T).sum(dim=1)
         return total * inside / (1 - total / (total - 1) * inside)
 
     def leave_one_out(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """What the discriminant without a clip says of that clip.
+        """Leave-one-out scores, exact for the same penalty and psi.
 
-        Exact for the same penalty and psi. Without clip i, which is d away from the average of its class, W loses
-        n_c / (n_c - 1) d d^T and the average d / (n_c - 1).
+        Without clip i, whose difference from its class average is d, W loses n_c / (n_c - 1) d d^T and the average
+        loses d / (n_c - 1).
 
         Args:
-            features: (n, M), clips that are in the moments.
-            labels: (n,), classes that have two clips or more.
+            features: (n, M), clips that are part of the moments.
+            labels: (n,), of classes with at least two clips.
 
         Returns:
-            Scores (n, C), and N z^T K z (n,), each by the discriminant without the clip.
+            Scores (n, C) and N z^T K z (n,) of the discriminant without the clip.
         """
         features, total = features.double(), self.moments.total
         count = self.moments.counts[labels]
@@ -111,11 +113,12 @@ class Discriminant:
         length = (inverse_self * features).sum(dim=1) + rank_one * along_self.square()
         return total * scores.scatter(1, labels[:, None], own_score[:, None]), total * length
 
-    def expected_sharpness(self) -> float:
-        """Inverse temperature of the softmax of the scores if clips were Gaussian about their class means.
+    def expected_inverse_temperature(self) -> float:
+        """Inverse temperature of the softmax under the assumption that clips are Gaussian about their class means.
 
-        It is the gap between the scores of two classes over the variance of that gap, on average over classes. Used
-        until clips can be scored leave-one-out: with one clip of each class, the total scatter stands for W.
+        It is the difference between the scores of two classes divided by its variance, averaged over classes. It is
+        used
+        if no clip can be scored leave-one-out. With one clip of each class, the total scatter replaces W.
         """
         moments = self.moments
         within_dof = moments.total - float((moments.counts > 0).sum())
@@ -127,13 +130,13 @@ class Discriminant:
 
 
 def relative_distance(scores: Tensor, length: Tensor, background: Tensor) -> Tensor:
-    """Squared distance from the nearest class mean less that from the origin under the covariance of all clips, (B,).
+    """Squared distance from the nearest class mean minus that from the origin under the covariance of all clips, (B,).
 
-    Large for clips of no class: far from every class mean, but no farther from the mean of all clips than others are.
+    Large for clips of unknown classes: they are far from all class means, but not from the mean of all clips.
     Source: Ren et al., "A simple fix to Mahalanobis distance for improving near-OOD detection", 2021.
 
     Args:
-        scores: (B, C), of a `Discriminant`.
+        scores: (B, C), from a `Discriminant`.
         length: (B,), N z^T K z.
         background: (B,), N z^T K_0 z.
     """
@@ -141,12 +144,10 @@ def relative_distance(scores: Tensor, length: Tensor, background: Tensor) -> Ten
 
 
 def nonconformity(scores: Tensor, length: Tensor) -> Tensor:
-    """Smallest squared distance from a class's mean over that from the origin, (B,), from 0 to 2 or so.
+    """Smallest squared distance from a class mean divided by that from the origin, (B,); about 0 to 2.
 
-    Models of formats 1 and 2 detect unknown classes by it.
-
-    scores (B, C) of a `Discriminant`, length (B,) = N z^T K z; with them N (z - mean_c)^T K (z - mean_c) is
-    length - 2 score_c. A clip of a class that was learned lies near one mean.
+    Models of formats 1 and 2 use it to detect unknown classes. The squared distance N (z - mean_c)^T K (z - mean_c) is
+    length - 2 score_c, for the scores (B, C) of a `Discriminant` and length (B,) = N z^T K z.
     """
     nearest = length - 2 * scores.max(dim=1).values
     return nearest / length.clamp(min=torch.finfo(length.dtype).tiny)

@@ -1,13 +1,12 @@
-"""From a clip to the vector that statistics are kept of: pooling, standardization, random features.
+"""From the features of a clip to the vector of the statistics: pooling, standardization, random features.
 
-B clips, T time slices, S spatial tokens, Da and Dv widths of sound and picture, P pooled width, M features:
+B clips, T time slices, S spatial tokens, audio width Da, visual width Dv, pooled width P, M features:
 
-    x = [a, v]                        a (Da) as it is, v (Dv) the mean of the tokens over T and S
-    z = (x - mean) / deviation        by constants of the encoders or the first step's clips; or scaled to one length
-    h = phi(z W / sqrt(P) + b)        W (P, M) ~ N(0, 1), drawn once and never trained
+    x = [a, v]                        a (Da), and v (Dv) the mean of the tokens over T and S z = (x - mean) / deviation
+    from constants of the encoders or from the first step; or normalized to unit length h = phi(z W / sqrt(P) + b)
+    W (P, M) ~ N(0, 1), drawn once and not trained
 
-Everything is computed in float64, so that a clip's vector does not depend on the batch it comes in beyond rounding
-at 10^-16.
+All computations are in float64, so that a clip's vector depends on its batch only by rounding at 10^-16.
 """
 
 from __future__ import annotations
@@ -21,69 +20,76 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from avcil.data.modality import Modality
 from avcil.models import checks
-from avcil.models.base import Modality, modality_parts
 from avcil.utils.rng import generator
 
 Normalise = Literal["all-clips", "encoder", "encoder-length", "first-step", "length", "both"]
-"""How features are scaled:
+"""Scaling of features:
 
-- all-clips: mean and standard deviation of all clips learned, by the method; the embedding's own scale is only there
-  for numerical precision;
+- all-clips: mean and standard deviation of all learned clips, applied by the method; the embedding's own scaling only
+  serves numerical precision;
 - encoder: center and scale that are shipped with the encoders;
 - encoder-length: the same, then each modality's vector is scaled to length sqrt(width);
-- first-step: mean and standard deviation of the first step's clips, so that the order of the classes matters;
+- first-step: mean and standard deviation of the clips of the first step, so that the order of the classes matters;
 - length: each modality's vector is scaled to length sqrt(width);
 - both: first-step, then length.
 """
 Scaling = Literal["encoder", "first-step", "length", "both"]
-"""What can be chosen; `encoder` is `first-step` where the constants are unknown."""
+"""Values that users can choose; `encoder` means `first-step` if the constants are unknown."""
 STANDARDIZING = ("all-clips", "encoder", "encoder-length", "first-step", "both")
 TO_LENGTH = ("encoder-length", "length", "both")
 FROM_ENCODER = ("encoder", "encoder-length")
 Standard = tuple[Tensor, Tensor]
-"""Center and scale of one vector's features, (P,) each."""
+"""Center and scale of a vector, (P,) each."""
 Pooling = Literal["mean", "mean-deviation"]
-"""What is taken of a clip's visual tokens, over T and S: their mean, or mean and standard deviation."""
+"""Pooling of visual tokens over T and S: the mean, or mean and standard deviation."""
 Activation = Literal["relu", "tanh", "fourier", "none"]
 """phi; `fourier` is sqrt(2 / M) cos(.), which approximates a Gaussian kernel; `none`: h = z, no projection."""
-SMALLEST_DEVIATION = 1e-6
+MIN_DEVIATION = 1e-6
 MEDIAN_CLIPS = 1000
-"""Clips of the first step that the median distance is taken of, where the encoder's constants are not used."""
+"""Maximum number of clips for the median distance, if the constants of the encoder are not used."""
 
 
 def pool(
     audio: Tensor | None, visual: Tensor | None, modality: Modality, pooling: Pooling
 ) -> tuple[Tensor, ...]:
-    """A clip's vectors, float64: of audio (B, Da) itself; of visual (B, T, S, Dv) the mean over T and S, and, as a
-    vector of its own, the standard deviation; each (B, Dv).
+    """The vectors of clips, in float64.
+
+    Args:
+        audio: (B, Da), or None.
+        visual: (B, T, S, Dv), or None.
+        modality: The modalities to use.
+        pooling: How to pool visual tokens.
+
+    Returns:
+        Audio (B, Da), the mean of the visual tokens (B, Dv), and their standard deviation (B, Dv), as far as requested.
     """
-    has_audio, has_visual = modality_parts(modality)
     parts = []
-    if has_audio:
+    if modality.has_audio:
         assert audio is not None
         parts.append(audio.double())
-    if has_visual:
+    if modality.has_visual:
         assert visual is not None
         tokens = visual.double().flatten(1, 2)
         parts.append(tokens.mean(dim=1))
         if pooling == "mean-deviation":
-            away = tokens - parts[-1][:, None]
-            parts.append(away.square_().mean(dim=1).sqrt())
+            difference = tokens - parts[-1][:, None]
+            parts.append(difference.square_().mean(dim=1).sqrt())
     return tuple(parts)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingConfig:
-    """What an embedding is, apart from its numbers."""
+    """Configuration of an embedding."""
 
     normalise: Normalise
     activation: Activation
     features: int
-    """M; of no effect where the activation is `none`."""
+    """M; not used with the activation `none`."""
     seed: int
     purpose: str = "projection"
-    """Which of several projections of one seed."""
+    """Distinguishes several projections with the same seed."""
 
 
 class Embedding:
@@ -96,12 +102,12 @@ class Embedding:
     def fit(
         cls, config: EmbeddingConfig, parts: tuple[Tensor, ...], standards: Sequence[Standard] | None = None
     ) -> Embedding:
-        """Take what scales the features, and draw W.
+        """Determine the scaling of the features, and draw W.
 
         Args:
-            config: What the embedding is.
-            parts: The first step's pooled vectors.
-            standards: The encoders' constants for each vector, where they are known.
+            config: The configuration.
+            parts: Pooled vectors of the first step.
+            standards: The encoders' constants for each vector; None if unknown.
         """
         widths = tuple(part.shape[1] for part in parts)
         tensors: dict[str, Tensor] = {}
@@ -114,11 +120,11 @@ class Embedding:
         elif config.normalise in STANDARDIZING:
             joined = torch.cat(parts, dim=1)
             deviation = joined.std(dim=0, correction=0)
-            alive = deviation > SMALLEST_DEVIATION
+            alive = deviation > MIN_DEVIATION
             tensors["mean"] = joined.mean(dim=0)
             tensors["inverse_deviation"] = torch.where(
                 alive,
-                1 / deviation.clamp(min=SMALLEST_DEVIATION),
+                1 / deviation.clamp(min=MIN_DEVIATION),
                 1.0 if config.normalise == "all-clips" else 0.0,
             )
         new = cls(config, widths, tensors)
@@ -127,18 +133,20 @@ class Embedding:
         return new
 
     def _draw(self, first: Tensor) -> None:
-        """W in float32, which halves what is saved; b for Fourier features, whose kernel is as wide as a typical
-        distance between clips."""
+        """Draw W in float32, which halves its size, and for Fourier features b.
+
+        The width of the Fourier kernel is a typical distance between clips.
+        """
         draw = generator(self.config.seed, self.config.purpose)
         weight = torch.randn(first.shape[1], self.config.features, generator=draw)
         if self.config.activation == "fourier":
-            # Between unrelated vectors of length sqrt(P) the distance is sqrt(2 P), whatever the clips.
+            # The distance between uncorrelated vectors of length sqrt(P) is sqrt(2 P).
             distance = (
                 math.sqrt(2 * first.shape[1])
                 if self.config.normalise == "encoder-length"
                 else median_distance(first)
             )
-            weight *= math.sqrt(first.shape[1]) / distance  # makes up for the 1 / sqrt(P) of __call__
+            weight *= math.sqrt(first.shape[1]) / distance  # compensates for 1 / sqrt(P) in __call__
             self._tensors["offset"] = 2 * math.pi * torch.rand(self.config.features, generator=draw)
         self._tensors["weight"] = weight
 
@@ -170,19 +178,19 @@ class Embedding:
         return math.sqrt(2 / self.config.features) * (h + self._tensors["offset"].double()).cos_()
 
     def to_config(self) -> dict[str, Any]:
-        """Plain JSON that builds it again, with `tensors`."""
+        """The configuration as JSON."""
         return {**asdict(self.config), "widths": list(self.widths)}
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every number of it."""
+        """The tensors to save."""
         return dict(self._tensors)
 
     @classmethod
     def from_config(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Embedding:
-        """What `to_config` and `tensors` describe.
+        """Restore from `to_config` and `tensors`.
 
         Raises:
-            InputError: If they do not fit each other, or hold what no embedding has.
+            InputError: They are invalid or inconsistent.
         """
         own = EmbeddingConfig(
             normalise=checks.choice(config, "normalise", get_args(Normalise)),
@@ -196,7 +204,7 @@ class Embedding:
         return new
 
     def check(self) -> None:
-        """Refuse tensors that are not those of the config; InputError says which."""
+        """Raise InputError unless the tensors have the names and shapes that the configuration requires."""
         joined = sum(self.widths)
         known: list[tuple[str, tuple[int, ...]]] = []
         if self.config.normalise in STANDARDIZING:
@@ -211,17 +219,17 @@ class Embedding:
 
     @property
     def bytes(self) -> int:
-        """Memory of its numbers."""
+        """Size of the tensors."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self._tensors.values())
 
 
 def median_distance(points: Tensor) -> float:
-    """Median Euclidean distance between points (n, P): the usual width of a Gaussian kernel.
+    """Median Euclidean distance between points (n, P), a common width of Gaussian kernels.
 
     >>> median_distance(torch.tensor([[0.0], [3.0]]))
     3.0
     """
-    # Clips come class by class, in any order within the step: sorting by content makes the choice order-free.
+    # Sorting makes the choice independent of the order of the clips.
     order = points.sum(dim=1).argsort()
     chosen = points[order[torch.linspace(0, len(points) - 1, min(len(points), MEDIAN_CLIPS)).long()]]
     distances = torch.pdist(chosen)

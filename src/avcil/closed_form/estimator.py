@@ -1,4 +1,4 @@
-"""BLADE as a scikit-learn classifier of feature arrays; needs the extra [sklearn].
+"""BLADE as a scikit-learn classifier. Needs the extra [sklearn].
 
 n samples, M features in B blocks, C classes.
 """
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from avcil.closed_form.block_discriminant import BladeStatistics, BlockDiscriminant
-from avcil.closed_form.model import LinearHead
+from avcil.closed_form.model import ClosedFormHead
 from avcil.errors import InputError
 
 try:
@@ -28,45 +28,45 @@ except ModuleNotFoundError as error:
 
 
 class _Solution:
-    """What the statistics give, computed when it is first needed: many calls of `partial_fit` cost one solution."""
+    """Lazily computed classifier, so that repeated calls of `partial_fit` do not solve each time."""
 
     def __init__(self, statistics: BladeStatistics, sizes: list[int], prior_psi: list[float]) -> None:
         self._statistics, self._sizes, self._prior_psi = statistics, sizes, prior_psi
 
     @cached_property
     def blocks(self) -> BlockDiscriminant:
-        """The discriminant."""
+        """The discriminant of the statistics."""
         return BlockDiscriminant(self._statistics.moments, sizes=self._sizes, prior_psi=self._prior_psi)
 
     @cached_property
-    def head(self) -> LinearHead:
-        """Its scores, calibrated."""
+    def head(self) -> ClosedFormHead:
+        """The calibrated head."""
         return self.blocks.head(self._statistics.sample)
 
 
 class Blade(ClassifierMixin, BaseEstimator):
-    """Linear discriminant analysis with block penalties and shrunk class means, learned exactly in any order.
+    """Linear discriminant analysis with block penalties and shrunk class means, for incremental learning.
 
-    It keeps sums over samples. So `partial_fit` in any order and grouping, also one class at a time, and `merge` of
-    estimators give the same classifier as `fit` of all samples, up to rounding. Features need no scaling. Each class
-    has the same prior probability, however many samples it has.
+    The estimator stores sums over samples. So `partial_fit` in any order, also one class at a time, and `merge` of
+    estimators give the same classifier as `fit` on all samples, up to rounding. Features need no scaling. All classes
+    have the same prior probability.
 
     Args:
         blocks: Column ranges (start, stop) of the blocks of features, such as ((0, 148), (148, 404)), in order and
-            without gaps. Each block has its own penalty, so that one that does not tell classes apart has no weight.
-            None: one block.
-        prior_psi: Variance of class means relative to the variance within classes that is assumed until classes have
-            several samples; one number, or one for each block. It weighs as much as ten samples beyond the first of
-            each class.
-        calibration_samples: How many feature vectors are kept to calibrate `predict_proba` and `p_values`, drawn at
-            random; the weights do not depend on them.
+            without gaps. Each block has its own penalty, so that a block without information has no weight. None: one
+            block.
+        prior_psi: Prior value of the variance of class means relative to the variance within classes; a number, or one
+            for each block. Its weight is that of ten samples beyond the first of each class.
+        calibration_samples: Size of the random sample of feature vectors that is stored to calibrate `predict_proba`
+        and
+            `p_values`; the weights do not depend on it.
 
     Attributes:
         classes_: (C,), sorted.
         n_features_in_: M.
-        feature_names_in_: (M,), where X had column names.
+        feature_names_in_: (M,), if X has column names.
         penalties_: (B,), penalty of each block.
-        psi_: (B,), estimated variance of class means relative to that within classes, of each block.
+        psi_: (B,), estimated variance of class means relative to the variance within classes.
 
     >>> import numpy as np
     >>> X = np.array([[0.0, 0.1], [0.2, 0.0], [2.0, 2.1], [2.2, 1.9]])
@@ -87,14 +87,14 @@ class Blade(ClassifierMixin, BaseEstimator):
         self.calibration_samples = calibration_samples
 
     def fit(self, X: Any, y: Any) -> Blade:
-        """Learn samples, and nothing of what was learned before.
+        """Learn samples; earlier ones are discarded.
 
         Args:
             X: (n, M), finite numbers.
-            y: (n,), a class for each sample: numbers or strings.
+            y: (n,), classes: numbers or strings.
 
         Raises:
-            ValueError: X, y or a parameter cannot be used.
+            ValueError: X, y or a parameter is invalid.
         """
         return self._learn(X, y, None, first=True)
 
@@ -103,11 +103,11 @@ class Blade(ClassifierMixin, BaseEstimator):
 
         Args:
             X: (n, M), finite numbers.
-            y: (n,), a class for each sample.
-            classes: Names of classes, at any call; not needed. A class without a sample has probability 0.
+            y: (n,), classes.
+            classes: Optional list of classes, in any call. A class without samples has probability 0.
 
         Raises:
-            ValueError: X or y cannot be used, or y names a class that is not in `classes`.
+            ValueError: X or y is invalid, or y has a class that is not in `classes`.
         """
         return self._learn(X, y, classes, first=not hasattr(self, "_statistics"))
 
@@ -132,19 +132,19 @@ class Blade(ClassifierMixin, BaseEstimator):
         return self
 
     def merge(self, other: Blade) -> Blade:
-        """Learn all that another estimator learned; classes of the same name are the same class.
+        """Add all samples of another estimator; equal class names are the same class.
 
         Args:
-            other: Fitted, with the same features, blocks and prior_psi; it stays as it is.
+            other: A fitted estimator with the same features, blocks and prior_psi; not modified.
 
         Raises:
-            ValueError: The two do not fit each other.
+            ValueError: The estimators are incompatible.
         """
         check_is_fitted(self)
         check_is_fitted(other)
         if (self._sizes, self._prior_psi) != (other._sizes, other._prior_psi):
             raise InputError(
-                f"estimators can be merged that have the same blocks and prior_psi; these have blocks of "
+                f"only estimators with the same blocks and prior_psi can be merged; these have blocks of "
                 f"{self._sizes} and {other._sizes} features, prior_psi {self._prior_psi} and {other._prior_psi}"
             )
         names: list[Sequence[str] | None] = [getattr(one, "feature_names_in_", None) for one in (self, other)]
@@ -169,17 +169,18 @@ class Blade(ClassifierMixin, BaseEstimator):
         return probabilities
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Scores (n, C) of samples X (n, M), whose softmax are the probabilities; with two classes the second's score
-        less the first's, (n,). A class without a sample has score minus infinity."""
+        """Scores (n, C) of samples X (n, M); their softmax gives the probabilities.
+
+        With two classes, (n,): the score of the second minus that of the first. A class without samples has score -inf.
+        """
         scores = self._scores(X)
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
     def p_values(self, X: Any) -> np.ndarray:
-        """For samples X (n, M), the share (n,) of learned samples that are at least as far from every class.
+        """p-values (n,) of samples X (n, M): the fraction of learned samples that are at least as far from all classes.
 
-        The distance is relative to that from the mean of all samples (statistics.discriminant.relative_distance).
-
-        Small values are evidence for a class that was not learned. 1 for all before a class has two samples.
+        The distance is relative to that from the mean of all samples (`closed_form.discriminant.relative_distance`).
+        Small values indicate an unknown class. All are 1 if no class has two samples.
         """
         z = self._scaled(X)
         head = self._solution.head
@@ -188,12 +189,12 @@ class Blade(ClassifierMixin, BaseEstimator):
 
     @property
     def penalties_(self) -> np.ndarray:
-        """See the class."""
+        """See the attributes of the class."""
         return np.array(self._solution.blocks.penalties)
 
     @property
     def psi_(self) -> np.ndarray:
-        """See the class."""
+        """See the attributes of the class."""
         return np.array(self._solution.blocks.psi)
 
     def _scores(self, X: Any) -> np.ndarray:
@@ -208,9 +209,9 @@ class Blade(ClassifierMixin, BaseEstimator):
         return self._solution.blocks.scaled(torch.tensor(X))
 
     def _add_classes(self, found: np.ndarray) -> torch.Tensor:
-        """Add those of `found` that are new to `classes_`, which stays sorted; returns the number of each."""
+        """Add new classes of `found` to `classes_`, which remains sorted; return the number of each."""
         if len(self.classes_) and (found.dtype.kind in "OSU") != (self.classes_.dtype.kind in "OSU"):
-            raise InputError(f"classes are {self.classes_[:3]} so far; {found[:3]} are of another type")
+            raise InputError(f"classes are {self.classes_[:3]} so far; {found[:3]} have another type")
         classes = np.union1d(self.classes_, found)
         if len(classes) > len(self.classes_):
             numbers = torch.from_numpy(np.searchsorted(classes, self.classes_))
@@ -226,7 +227,7 @@ class Blade(ClassifierMixin, BaseEstimator):
         sizes = [stop - start for start, stop in self.blocks]
         if starts != edges[:-1] or edges[-1] != self.n_features_in_ or min(sizes, default=0) < 1:
             raise InputError(
-                f"blocks must be ranges (start, stop) that follow each other from 0 to the number of features, "
+                f"blocks must be consecutive ranges (start, stop) from 0 to the number of features, "
                 f"{self.n_features_in_}; not {list(self.blocks)}"
             )
         return sizes

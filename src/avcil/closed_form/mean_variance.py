@@ -1,13 +1,13 @@
-"""How far class means lie apart, relative to the spread of clips within a class: the prior on class means.
+"""The prior variance of class means, relative to the variance within classes.
 
 In the two-covariance model (Ioffe, ECCV 2006; Prince & Elder, ICCV 2007) a class mean is drawn from N(mu, psi W) and
-a clip from N(mean_c, W). Given n_c clips, the expected class mean is their average moved toward mu:
+a clip from N(mean_c, W). Given n_c clips, the expected class mean is their average shrunk toward mu:
 
     mean_c = mu + alpha_c (average_c - mu),   alpha_c = psi n_c / (1 + psi n_c)
 
-psi is one number for each block of features: it is 0 for a block that does not tell classes apart, whose averages
-differ by chance alone. It is estimated by the method of moments (one-way analysis of variance), from the traces of
-the scatter between and within classes of standardized features.
+Each block of features has its own psi. It is 0 for a block that does not discriminate between classes. It is estimated
+by the method of moments (one-way analysis of variance), from the traces of the between-class and within-class scatter
+of standardized features.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from torch import Tensor
 from avcil.closed_form.moments import Moments
 
 PRIOR_CLIPS = 10.0
-"""How many clips, beyond the first of each class, weigh as much as the prior value of psi."""
+"""Weight of the prior value of psi, in clips beyond the first of each class."""
 FACTOR = 2.0
-"""By which the moment estimate is multiplied. The traces weigh all features alike; the discriminant weighs those most
-that tell classes apart, where psi is larger. Chosen on validation clips (docs/log.md)."""
-LARGEST = 10.0
-"""psi is not estimated larger: the average is then used nearly as it is."""
+"""Factor of the moment estimate. The traces weight all features equally; the discriminant gives more weight to
+discriminative features, whose psi is larger. Chosen on validation clips (docs/log.md)."""
+MAX_PSI = 10.0
+"""Upper bound of the estimate; the average is then hardly shrunk."""
 
 
 def mean_variance(moments: Moments, sizes: Sequence[int], prior: Sequence[float]) -> list[float]:
@@ -32,8 +32,8 @@ def mean_variance(moments: Moments, sizes: Sequence[int], prior: Sequence[float]
 
     Args:
         moments: Of standardized features.
-        sizes: (B,), features of each block; they add up to M.
-        prior: (B,), psi where no class has two clips yet.
+        sizes: (B,), number of features of each block; their sum is M.
+        prior: (B,), psi if no class has two clips.
 
     Returns:
         (B,)
@@ -52,18 +52,18 @@ def mean_variance(moments: Moments, sizes: Sequence[int], prior: Sequence[float]
     ):
         inside = float(own_within.sum()) / within_dof
         ratio = float(own_between.sum()) / (classes - 1) / inside if inside > 0 else float("inf")
-        estimate = min(max(FACTOR * (ratio - 1) / mean_count, 0.0), LARGEST)
+        estimate = min(max(FACTOR * (ratio - 1) / mean_count, 0.0), MAX_PSI)
         found.append((within_dof * estimate + PRIOR_CLIPS * expected) / (within_dof + PRIOR_CLIPS))
     return found
 
 
 def expected_means(averages: Tensor, counts: Tensor, psi: Tensor) -> Tensor:
-    """Class means given the averages of their clips, relative to the mean of all clips.
+    """Expected class means, given the averages of their clips.
 
     Args:
         averages: (C, M), of centered features.
-        counts: (C,), clips of each class.
-        psi: (M,), that of each feature's block.
+        counts: (C,), number of clips of each class.
+        psi: (M,), psi of the block of each feature.
 
     Returns:
         (C, M)

@@ -1,9 +1,9 @@
-"""The model of a learner in closed form: scores that are linear in an embedding of the clip.
+"""The model of closed-form methods: scores that are linear in an embedding of the clip.
 
 B clips, M features of which a head uses m, C classes:   scores = h Theta + bias
 
-There is a head for both modalities and, where the learner could make them, one for each alone, which answers for
-clips that lack the other. A head may also tell how odd a clip is for it.
+The model has a head for its modality and, for some methods, one for each single modality, which is used for clips that
+lack the other one. A head may also have a test for clips of unknown classes.
 """
 
 from __future__ import annotations
@@ -20,66 +20,66 @@ from avcil.closed_form.embedding import Pooling, pool
 from avcil.closed_form.joined_embedding import JoinedEmbedding
 from avcil.closed_form.p_values import BINS, OddityCounts, conformal_p_values
 from avcil.closed_form.symmetric import packed, unpacked
-from avcil.encoders.parts import Part
+from avcil.data.modality import Modality
+from avcil.encoders.parts import EncoderPart
 from avcil.errors import InputError
 from avcil.models import checks
-from avcil.models.base import MODALITIES, Modality, modality_parts
 
 DOUBLE = (torch.float64,)
 FIRST_STEP_NOTE = (
-    "features are scaled by the first step's clips, so that another order of the classes gives another model"
+    "features are scaled with the clips of the first step, so the model depends on the order of the classes"
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Nonconformity:
-    """Detects clips of classes that were not learned, in models of formats 1 and 2; see `closed_form.p_values`."""
+    """The test for unknown classes in models of formats 1 and 2; see `closed_form.p_values`."""
 
     inverse: Tensor
-    """N K (m, m), of which the upper triangle is saved."""
+    """N K (m, m); only the upper triangle is saved."""
     counts: OddityCounts
 
     def p_values(self, features: Tensor, scores: Tensor) -> Tensor:
-        """p (B,) of features (B, m) and the discriminant's scores (B, C), before sharpness."""
+        """p-values (B,), from features (B, m) and raw scores (B, C) of the discriminant."""
         length = ((features @ self.inverse) * features).sum(dim=1)
         return self.counts.p_values(nonconformity(scores, length))
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every number of it."""
+        """The tensors to save."""
         return {"oddity.inverse": packed(self.inverse), "oddity.counts": self.counts.counts}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], width: int) -> Nonconformity:
-        """What `tensors` saved."""
+        """Restore from `tensors`."""
         size = (width * (width + 1) // 2,)
         inverse = unpacked(checks.tensor(tensors, "oddity.inverse", size, dtypes=DOUBLE), width)
         counts = checks.tensor(tensors, "oddity.counts", (BINS,), dtypes=DOUBLE)
         if bool((counts < 0).any()):
-            raise InputError("the tensor 'oddity.counts' holds negative counts")
+            raise InputError("the tensor 'oddity.counts' has negative values")
         return cls(inverse=inverse, counts=OddityCounts(counts))
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnknownTest:
-    """Detects clips of classes that were not learned; see `closed_form.discriminant.relative_distance`."""
+    """The test for unknown classes; see `closed_form.discriminant.relative_distance`."""
 
     inverse: Tensor
-    """N (K - K_0) (m, m), of which the upper triangle is saved."""
+    """N (K - K_0) (m, m); only the upper triangle is saved."""
     seen: Tensor
-    """(k,), ascending: leave-one-out distances of clips that were learned."""
+    """(k,), ascending: leave-one-out distances of learned clips."""
 
     def p_values(self, features: Tensor, scores: Tensor) -> Tensor:
-        """p (B,) of features (B, m) and the discriminant's scores (B, C), before the inverse temperature."""
+        """p-values (B,), from features (B, m) and raw scores (B, C) of the discriminant."""
         difference = ((features @ self.inverse) * features).sum(dim=1)
         return conformal_p_values(self.seen, difference - 2 * scores.max(dim=1).values)
 
     def tensors(self) -> dict[str, Tensor]:
-        """What is saved."""
+        """The tensors to save."""
         return {"unknown.inverse": packed(self.inverse), "unknown.seen": self.seen}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], width: int) -> UnknownTest:
-        """What `tensors` returned."""
+        """Restore from `tensors`."""
         size = (width * (width + 1) // 2,)
         inverse = unpacked(checks.tensor(tensors, "unknown.inverse", size, dtypes=DOUBLE), width)
         count = tensors["unknown.seen"].numel() if "unknown.seen" in tensors else 0
@@ -90,43 +90,42 @@ class UnknownTest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinearHead:
-    """Scores of some of the features."""
+class ClosedFormHead:
+    """A linear classifier on some of the features."""
 
     columns: Tensor
     """(m,)"""
     weight: Tensor
-    """(m, C), float64; before sharpness, as is the bias."""
+    """(m, C), float64; not multiplied by the inverse temperature."""
     bias: Tensor
     """(C,)"""
     inverse_temperature: float
-    """Of the softmax of the scores."""
     unknown: UnknownTest | Nonconformity | None = None
 
     def __post_init__(self) -> None:
-        # As a file will give it back: products with numbers laid out otherwise differ in their last bits.
+        # The layout of a loaded tensor: with another layout, products differ in their last bits.
         object.__setattr__(self, "weight", self.weight.contiguous())
 
     def scores(self, features: Tensor) -> Tensor:
-        """(B, C) of the embedding's features (B, M)."""
+        """Scores (B, C) of features (B, M) of the embedding."""
         return self.inverse_temperature * self.raw_scores(features)
 
     def raw_scores(self, features: Tensor) -> Tensor:
-        """Before sharpness."""
+        """Scores (B, C) without the inverse temperature."""
         return features[:, self.columns] @ self.weight + self.bias
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every number of it."""
+        """The tensors to save."""
         own = {"columns": self.columns, "weight": self.weight, "bias": self.bias}
         own["sharpness"] = torch.tensor(self.inverse_temperature, dtype=torch.float64)
         return own | (self.unknown.tensors() if self.unknown else {})
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], width: int, classes: int) -> LinearHead:
-        """What `tensors` saved, of a head on `width` features for `classes` classes.
+    def from_tensors(cls, tensors: Mapping[str, Tensor], width: int, classes: int) -> ClosedFormHead:
+        """Restore from `tensors`, for `width` features and `classes` classes.
 
         Raises:
-            InputError: If they do not fit each other, or hold what no head has.
+            InputError: The tensors are invalid or inconsistent.
         """
         columns = tensors.get("columns", torch.empty(0))
         checks.tensor(tensors, "columns", (columns.numel(),), dtypes=(torch.int64,))
@@ -150,7 +149,7 @@ class LinearHead:
             columns=columns,
             weight=checks.tensor(tensors, "weight", (len(columns), classes), dtypes=DOUBLE),
             bias=checks.tensor(tensors, "bias", (classes,), dtypes=DOUBLE),
-            inverse_temperature=checks.positive(inverse_temperature, "the sharpness"),
+            inverse_temperature=checks.positive(inverse_temperature, "the inverse temperature"),
             unknown=tests[found[0]].from_tensors(tensors, len(columns)) if found else None,
         )
 
@@ -165,10 +164,17 @@ class LinearScores:
         *,
         pooling: Pooling,
         embedding: JoinedEmbedding,
-        heads: Mapping[Modality, LinearHead],
+        heads: Mapping[Modality, ClosedFormHead],
     ) -> None:
-        """heads: the one of `modality`, and perhaps those of its parts."""
-        self.kind, self.modality = kind, modality
+        """
+        Args:
+            kind: The method's name.
+            modality: Modality of the model.
+            pooling: Pooling of visual tokens.
+            embedding: The embedding.
+            heads: The head of `modality`, and optionally of its parts.
+        """
+        self.kind, self.modality = kind, Modality(modality)
         self.pooling, self.embedding, self.heads = pooling, embedding, dict(heads)
 
     @property
@@ -178,30 +184,29 @@ class LinearScores:
 
     @property
     def input_widths(self) -> dict[str, int]:
-        """Da and Dv of what it looks at."""
-        has_audio, has_visual = modality_parts(self.modality)
-        widths = self.embedding.vector_widths()
-        return ({"audio": widths[0]} if has_audio else {}) | ({"visual": widths[-1]} if has_visual else {})
+        """Da and Dv, as far as the modality has them."""
+        return self.embedding.input_widths(self.modality)
 
     @property
     def answers(self) -> tuple[Modality, ...]:
-        """What a clip may consist of: the model's modality, and parts of it that have a head of their own."""
+        """Modalities with a head."""
         return tuple(self.heads)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know of it."""
+        """Notes for the user."""
         scales = {block.config.normalise for block, _ in self.embedding.blocks}
         return (FIRST_STEP_NOTE,) if scales & {"first-step", "both"} else ()
 
     def scores(self, audio: Tensor | None, visual: Tensor | None) -> Tensor:
-        """Scores (B, C) of audio (B, Da) and visual (B, T, S, Dv); None is a modality that the clips lack."""
-        head, features = self._asked(audio, visual)
+        """Scores (B, C) of audio (B, Da) and visual (B, T, S, Dv); None if the clips lack the modality."""
+        head, features = self._select(audio, visual)
         return head.scores(features)
 
     def p_values(self, audio: Tensor | None, visual: Tensor | None) -> Tensor | None:
-        """(B,): below alpha for at most alpha of the clips of classes learnt; None if the method has no such test."""
-        head, features = self._asked(audio, visual)
+        """p-values (B,), at most alpha for a fraction of at most alpha of the clips of known classes; None without a
+        test."""
+        head, features = self._select(audio, visual)
         if head.unknown is None:
             return None
         return head.unknown.p_values(features[:, head.columns], head.raw_scores(features))
@@ -214,13 +219,13 @@ class LinearScores:
         Args:
             audio: (1, Da), or None.
             visual: (1, T, S, Dv), or None.
-            pair: Class numbers; the margin is the score of the first less that of the second.
+            pair: Class numbers; the margin is the score of the first minus that of the second.
 
         Returns:
-            Values that add up to the margin. Empty where features mix the modalities.
+            Values whose sum is the margin. Empty if features mix the modalities.
         """
-        head, features = self._asked(audio, visual)
-        parts = {name: self.heads[name].columns for name in ("audio", "visual") if name in self.heads}
+        head, features = self._select(audio, visual)
+        parts = {part: self.heads[part].columns for part in Modality.AUDIO_VISUAL.parts if part in self.heads}
         own = {name: torch.isin(head.columns, columns) for name, columns in parts.items()}
         if len(head.columns) != sum(int(mask.sum()) for mask in own.values()):
             return {}
@@ -234,23 +239,23 @@ class LinearScores:
         audio: Tensor | None,
         visual: Tensor | None,
         pair: tuple[int, int],
-        parts: Mapping[str, Sequence[Part]],
+        parts: Mapping[str, Sequence[EncoderPart]],
     ) -> dict[str, dict[str, float]]:
         """Contributions of each encoder's features to a margin, for one clip.
 
         Args:
             audio: (1, Da), or None.
             visual: (1, T, S, Dv), or None.
-            pair: Class numbers; the margin is the score of the first less that of the second.
-            parts: The encoders of "audio" and of "visual", or of one of them.
+            pair: Class numbers; the margin is the score of the first minus that of the second.
+            parts: The encoders, by modality.
 
         Returns:
-            Values by modality and encoder; those of a modality add up to its value in `margin_shares`. Empty where
-            features mix several encoders.
+            Values by modality and encoder; their sum for a modality is its value in `margin_shares`. Empty if features
+            mix several encoders.
         """
         if any(block.config.activation != "none" for block, _ in self.embedding.blocks):
             return {}
-        head, features = self._asked(audio, visual)
+        head, features = self._select(audio, visual)
         weight = head.inverse_temperature * (head.weight[:, pair[0]] - head.weight[:, pair[1]])
         terms = torch.zeros(features.shape[1], dtype=torch.float64)
         terms[head.columns] = features[0, head.columns] * weight
@@ -258,22 +263,24 @@ class LinearScores:
         begin = 0
         for block, at in self.embedding.blocks:
             for vector, width in zip(at, block.widths, strict=True):
-                modality = "audio" if vector == 0 and modality_parts(self.modality)[0] else "visual"
+                modality = "audio" if vector == 0 and self.modality.has_audio else "visual"
                 own = terms[begin : begin + width]
                 for part in parts.get(modality, ()):
                     shares[modality][part.name] += float(own[part.start : part.stop].sum())
                 begin += width
         return shares
 
-    def _asked(self, audio: Tensor | None, visual: Tensor | None) -> tuple[LinearHead, Tensor]:
-        """The head for what is given, and the features (B, M), of which a lacking modality's mean nothing."""
-        has_audio, has_visual = modality_parts(self.modality)
-        given = {(True, True): "audio-visual", (True, False): "audio", (False, True): "visual"}
-        view = given.get((has_audio and audio is not None, has_visual and visual is not None))
-        if view not in self.heads:
+    def _select(self, audio: Tensor | None, visual: Tensor | None) -> tuple[ClosedFormHead, Tensor]:
+        """The head for the given modalities, and features (B, M); those of a missing modality are arbitrary."""
+        has_audio = self.modality.has_audio
+        view = Modality.of(
+            has_audio=has_audio and audio is not None,
+            has_visual=self.modality.has_visual and visual is not None,
+        )
+        if view is None or view not in self.heads:
             raise InputError(
-                f"this {self.kind} model answers for clips with {', or '.join(self.answers)}, not with "
-                f"{view or 'neither'} alone"
+                f"this {self.kind} model can predict clips with the modalities {', or '.join(self.answers)}, not with "
+                f"{view or 'none'}"
             )
         widths = self.embedding.vector_widths()
         vectors = iter(pool(audio, visual, view, self.pooling))
@@ -300,32 +307,31 @@ class LinearScores:
 
     @classmethod
     def from_config(cls, kind: str, config: dict[str, Any], tensors: dict[str, Tensor]) -> LinearScores:
-        """What `to_config` and `tensors` describe; a file of format version 1 has one head, named nowhere.
+        """Restore from `to_config` and `tensors`; a file of format version 1 has one head without a name.
 
         Raises:
-            InputError: If they do not fit each other, or hold what no such model has.
+            InputError: They are invalid or inconsistent.
         """
-        modality = checks.choice(config, "modality", MODALITIES)
+        modality = checks.modality(config)
         pooling = checks.choice(config, "pooling", get_args(Pooling))
         parts = checks.entry(config, "embedding")
         embedding = JoinedEmbedding.from_config(parts, _under("embedding.", tensors))
-        has_audio, has_visual = modality_parts(modality)
-        vectors = has_audio + has_visual * (2 if pooling == "mean-deviation" else 1)
+        vectors = modality.has_audio + modality.has_visual * (2 if pooling == "mean-deviation" else 1)
         if len(embedding.vector_widths()) != vectors:
-            raise InputError(f"the embedding looks at {len(embedding.vector_widths())} of {vectors} vectors")
+            raise InputError(f"the embedding uses {len(embedding.vector_widths())} of {vectors} vectors")
         heads = _heads(modality, config.get("heads"), tensors, sum(embedding.sizes))
         return cls(kind, modality, pooling=pooling, embedding=embedding, heads=heads)
 
 
 def _heads(
     modality: Modality, views: Any, tensors: Mapping[str, Tensor], width: int
-) -> dict[Modality, LinearHead]:
+) -> dict[Modality, ClosedFormHead]:
     if views is None:  # format version 1
         columns, inverse_temperature = torch.arange(width), torch.ones((), dtype=torch.float64)
         own = {name: value for name, value in tensors.items() if not name.startswith("embedding.")}
         views, under = [modality], {modality: {"columns": columns, "sharpness": inverse_temperature} | own}
     else:
-        allowed = [modality] if modality != "audio-visual" else list(MODALITIES)
+        allowed = list(Modality) if modality is Modality.AUDIO_VISUAL else [modality]
         right = isinstance(views, list) and views[:1] == [modality] and all(view in allowed for view in views)
         if not right or len(set(views)) != len(views):
             raise InputError(
@@ -335,7 +341,7 @@ def _heads(
         used = [f"head.{view}.{name}" for view, own in under.items() for name in own]
         checks.no_others(tensors, [*used, *(name for name in tensors if name.startswith("embedding."))])
     classes = under[modality].get("bias", torch.empty(0)).numel()
-    return {view: LinearHead.from_tensors(under[view], width, classes) for view in views}
+    return {Modality(view): ClosedFormHead.from_tensors(under[view], width, classes) for view in views}
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

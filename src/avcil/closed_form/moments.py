@@ -1,13 +1,13 @@
-"""Sums over clips from which regression and discriminant analysis follow exactly.
+"""Sums over clips from which ridge regression and discriminant analysis follow exactly.
 
-N clips seen so far, M features, C classes:
+N clips learned so far, M features, C classes:
 
     gram   = sum_i h_i h_i^T       (M, M)
-    sums   = sum_i h_i y_i^T       (M, C), y one-hot: each class's features added up
+    sums   = sum_i h_i y_i^T       (M, C), y one-hot: sums of the features of each class
     counts = sum_i y_i             (C,)
 
-All three are additive: batches may come in any order and size, classes and further clips of known classes at any
-time, and what was added can be subtracted again. All are float64.
+All three are additive: clips may be added in any order and batch size, classes at any time, and clips can be removed
+again. All are float64.
 """
 
 from __future__ import annotations
@@ -20,8 +20,36 @@ from avcil.closed_form.symmetric import add_product, packed, unpacked
 from avcil.errors import InputError
 
 
-class Moments:
-    """The sums for M features; they begin with no class.
+class ClassCounts:
+    """The number of clips of each class."""
+
+    counts: Tensor
+    """(C,), float64."""
+
+    @property
+    def classes(self) -> int:
+        """C"""
+        return len(self.counts)
+
+    @property
+    def total(self) -> float:
+        """N"""
+        return float(self.counts.sum())
+
+    def counts_without(self, removed: Tensor) -> Tensor:
+        """Counts (C,) after removing clips; InputError if a class has fewer clips than `removed` (C,)."""
+        left = self.counts - removed
+        if (left < 0).any():
+            classes = ", ".join(map(str, (left < 0).nonzero()[:5, 0].tolist()))
+            raise InputError(
+                f"more clips are to be forgotten than were learned, of the classes numbered {classes}. "
+                "Give only clips that were learned"
+            )
+        return left
+
+
+class Moments(ClassCounts):
+    """The sums for M features, without classes at first.
 
     >>> moments = Moments(2)
     >>> moments.grow(1)
@@ -41,43 +69,36 @@ class Moments:
         return self.gram.shape[0]
 
     @property
-    def classes(self) -> int:
-        """C"""
-        return len(self.counts)
-
-    @property
-    def total(self) -> float:
-        """N"""
-        return float(self.counts.sum())
-
-    @property
     def bytes(self) -> int:
-        """Memory that the sums take: 8 (M M + M C + C) bytes, whatever the number of clips."""
+        """Size in memory: 8 (M M + M C + C) bytes."""
         return 8 * (self.gram.numel() + self.sums.numel() + self.counts.numel())
 
     def grow(self, count: int) -> None:
-        """Make room for `count` more classes."""
+        """Add `count` classes without clips."""
         self.sums = F.pad(self.sums, (0, count))
         self.counts = F.pad(self.counts, (0, count))
 
     def drop(self, number: int) -> None:
-        """Take away class `number`; those behind it move up. Of its n clips of mean mu the second moments lose
-        n mu mu^T; their scatter about the mean, which the sums do not tell apart by class, stays."""
+        """Remove class `number`; later classes move up by one.
+
+        The gram matrix loses n mu mu^T for n clips of mean mu. Their scatter about the mean is not stored by class and
+        remains.
+        """
         own = self.sums[:, number]
         add_product(self.gram, own[None], own[None], factor=-1 / max(float(self.counts[number]), 1.0))
         left = torch.arange(self.classes) != number
         self.sums, self.counts = self.sums[:, left], self.counts[left]
 
     def copy(self) -> Moments:
-        """The same sums, free to change."""
+        """A deep copy."""
         other = Moments(0)
         other.gram, other.sums, other.counts = self.gram.clone(), self.sums.clone(), self.counts.clone()
         return other
 
     def part(self, columns: Tensor) -> Moments:
-        """The sums of some of the features, `columns` (m,) ascending: what adding those alone would have given.
+        """The sums of the features `columns` (m,), ascending.
 
-        To be read only: of all features it is the sums themselves.
+        Do not modify the result: for all features, it is this object.
         """
         if len(columns) == self.width:
             return self
@@ -87,7 +108,7 @@ class Moments:
         return other
 
     def without(self, features: Tensor, labels: Tensor) -> Moments:
-        """The sums of the other clips, beside these: features (n, M), labels (n,) of clips that were added."""
+        """A copy without clips that were added: features (n, M), labels (n,)."""
         other = self.copy()
         other.remove(features, labels)
         return other
@@ -97,20 +118,14 @@ class Moments:
         self._accumulate(features, labels, 1)
 
     def remove(self, features: Tensor, labels: Tensor) -> None:
-        """Take away clips that were added before; InputError if a class never had as many."""
-        after = self.counts - torch.bincount(labels, minlength=self.classes)
-        if (after < 0).any():
-            lacking = ", ".join(map(str, (after < 0).nonzero()[:5, 0].tolist()))
-            raise InputError(
-                f"more clips are to be forgotten than were learnt, of the classes numbered {lacking}. "
-                "Give only clips that were learnt"
-            )
+        """Remove clips that were added before; InputError if a class has fewer clips."""
+        self.counts_without(torch.bincount(labels, minlength=self.classes))
         self._accumulate(features, labels, -1)
 
     def _accumulate(self, features: Tensor, labels: Tensor, sign: int) -> None:
         if len(labels) and int(labels.max()) >= self.classes:
             raise InputError(
-                f"class number {int(labels.max())} is unknown: {self.classes} classes. Grow first"
+                f"class number {int(labels.max())} is unknown: there are {self.classes} classes; call grow first"
             )
         features = features.double()
         targets = F.one_hot(labels, self.classes).double()
@@ -119,7 +134,7 @@ class Moments:
         self.counts = self.counts + sign * targets.sum(dim=0)
 
     def means(self) -> Tensor:
-        """Class means (C, M); those of classes without a clip are 0."""
+        """Class means (C, M); 0 for classes without clips."""
         return (self.sums / self.counts.clamp(min=1)).T
 
     def within_scatter(self) -> Tensor:
@@ -149,7 +164,7 @@ class Moments:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> Moments:
-        """What `tensors` saved, bit for bit; InputError if they do not fit each other."""
+        """Restore from `tensors`; InputError if the shapes or dtypes are inconsistent."""
         sums, counts, gram = (tensors.get(name, torch.empty(0)) for name in ("sums", "counts", "gram"))
         width = len(sums)
         fits = sums.ndim == 2 and counts.shape == sums.shape[1:] and gram.shape == (width * (width + 1) // 2,)
@@ -159,7 +174,7 @@ class Moments:
             or (counts < 0).any()
         ):
             raise InputError(
-                f"the saved sums do not fit each other: gram {tuple(gram.shape)}, sums {tuple(sums.shape)}, "
+                f"the saved sums are inconsistent: gram {tuple(gram.shape)}, sums {tuple(sums.shape)}, "
                 f"counts {tuple(counts.shape)}"
             )
         moments = cls(0)

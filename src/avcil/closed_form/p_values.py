@@ -1,9 +1,9 @@
-"""p-values with a stated error rate: how unusual a value is among values of clips that were learned.
+"""Conformal p-values: how unusual a nonconformity score is among the scores of learned clips.
 
-n values seen, r a new one:   p(r) = (1 + number seen at or above r) / (1 + n)
+n scores of learned clips, r the score of a new clip:   p(r) = (1 + number of scores >= r) / (1 + n)
 
-If the new clip is drawn as those seen were, p <= alpha happens with probability alpha at most, whatever the values
-are (conformal prediction: Vovk, Gammerman & Shafer 2005).
+If the new clip is drawn from the same distribution, p <= alpha has probability at most alpha, whatever the scores are
+(conformal prediction: Vovk, Gammerman & Shafer 2005).
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 BINS = 512
-HIGHEST = 2.0
-"""Values lie from 0 to this; larger ones count as this."""
+MAX_SCORE = 2.0
+"""Upper end of the histogram; larger scores are clipped."""
 
 
 def conformal_p_values(seen: Tensor, values: Tensor) -> Tensor:
-    """p (B,) of values (B,), given the ascending values seen (n,).
+    """p-values (B,) of scores (B,), given the ascending scores (n,) of learned clips.
 
     >>> conformal_p_values(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.0, 2.0, 9.0])).tolist()
     [1.0, 0.75, 0.25]
@@ -27,9 +27,9 @@ def conformal_p_values(seen: Tensor, values: Tensor) -> Tensor:
 
 
 class OddityCounts:
-    """A histogram of values, as models of formats 1 and 2 keep it.
+    """A histogram of nonconformity scores, in models of formats 1 and 2.
 
-    All values in the bin of r count as at or above r, so that p is too large rather than too small.
+    All scores in the bin of r count as >= r, so that p is never too small.
 
     >>> seen = OddityCounts()
     >>> seen.add(torch.linspace(0, 1, 99))
@@ -41,14 +41,14 @@ class OddityCounts:
         self.counts = torch.zeros(BINS, dtype=torch.float64) if counts is None else counts
 
     def add(self, values: Tensor) -> None:
-        """Add values (n,) of clips, each by the model without that clip."""
+        """Add leave-one-out scores (n,)."""
         self.counts = self.counts + torch.bincount(_bins(values), minlength=BINS)
 
     def p_values(self, values: Tensor) -> Tensor:
-        """p (B,) of values (B,); 1 for all before any was seen."""
+        """p-values (B,) of scores (B,); 1 if the histogram is empty."""
         above = self.counts.flip(0).cumsum(0).flip(0)
         return (1 + above[_bins(values)]) / (1 + self.counts.sum())
 
 
 def _bins(values: Tensor) -> Tensor:
-    return (values.double() * (BINS / HIGHEST)).long().clamp(0, BINS - 1)
+    return (values.double() * (BINS / MAX_SCORE)).long().clamp(0, BINS - 1)

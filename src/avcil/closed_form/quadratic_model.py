@@ -1,6 +1,6 @@
-"""A closed-form model whose scores are distances under a matrix of each class: that of FeCAM.
+"""A closed-form model whose scores are Mahalanobis distances with a matrix for each class, as in FeCAM.
 
-B clips, P width of the embedding's features h, C classes:   score_c = -s (h - mu_c)^T A_c (h - mu_c)
+B clips, P width of the embedding h, C classes:   score_c = -s (h - mu_c)^T A_c (h - mu_c)
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from torch import Tensor
 from avcil.closed_form.embedding import Pooling, pool
 from avcil.closed_form.joined_embedding import JoinedEmbedding
 from avcil.closed_form.symmetric import packed, unpacked
+from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.models import checks
-from avcil.models.base import MODALITIES, Modality, modality_parts
 
 DOUBLE = (torch.float64,)
 
@@ -34,8 +34,17 @@ class QuadraticScores:
         matrices: Tensor,
         inverse_temperature: float,
     ) -> None:
-        """means (C, P), matrices A (C, P, P) symmetric, float64; the inverse temperature s."""
-        self.kind, self.modality = kind, modality
+        """
+        Args:
+            kind: The method's name.
+            modality: Modality of the model.
+            pooling: Pooling of visual tokens.
+            embedding: The embedding, of width P.
+            means: (C, P), float64.
+            matrices: A (C, P, P), symmetric, float64.
+            inverse_temperature: s.
+        """
+        self.kind, self.modality = kind, Modality(modality)
         self.pooling, self.embedding = pooling, embedding
         self.inverse_temperature = inverse_temperature
         self.means, self.matrices = means.contiguous(), matrices.contiguous()
@@ -47,21 +56,20 @@ class QuadraticScores:
 
     @property
     def input_widths(self) -> dict[str, int]:
-        """Da and Dv of what it looks at."""
-        has_audio, has_visual = modality_parts(self.modality)
-        widths = self.embedding.vector_widths()
-        return ({"audio": widths[0]} if has_audio else {}) | ({"visual": widths[-1]} if has_visual else {})
+        """Da and Dv, as far as the modality has them."""
+        return self.embedding.input_widths(self.modality)
 
     @property
     def answers(self) -> tuple[Modality, ...]:
-        """Its own modality alone: a part of A_c says nothing about one modality."""
+        """Only the modality of the model: A_c cannot be restricted to one modality."""
         return (self.modality,)
 
     def scores(self, audio: Tensor | None, visual: Tensor | None) -> Tensor:
         """Scores (B, C) of audio (B, Da) and visual (B, T, S, Dv)."""
-        has_audio, has_visual = modality_parts(self.modality)
-        if (has_audio and audio is None) or (has_visual and visual is None):
-            raise InputError(f"this {self.kind} model answers for clips with {self.modality} alone")
+        if (self.modality.has_audio and audio is None) or (self.modality.has_visual and visual is None):
+            raise InputError(
+                f"this {self.kind} model can only predict clips with the modality {self.modality}"
+            )
         features = self.embedding(pool(audio, visual, self.modality, self.pooling))
         return self.inverse_temperature * quadratic_scores(features, self.means, self.matrices)
 
@@ -83,12 +91,12 @@ class QuadraticScores:
 
     @classmethod
     def from_config(cls, kind: str, config: dict[str, Any], tensors: dict[str, Tensor]) -> QuadraticScores:
-        """What `to_config` and `tensors` describe.
+        """Restore from `to_config` and `tensors`.
 
         Raises:
-            InputError: If they do not fit each other, or hold what no such model has.
+            InputError: They are invalid or inconsistent.
         """
-        modality = checks.choice(config, "modality", MODALITIES)
+        modality = checks.modality(config)
         start = "embedding."
         inner = {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
         embedding = JoinedEmbedding.from_config(checks.entry(config, "embedding"), inner)
@@ -113,6 +121,6 @@ def quadratic_scores(features: Tensor, means: Tensor, matrices: Tensor) -> Tenso
     """-(h - mu_c)^T A_c (h - mu_c), (B, C), of features (B, P), means (C, P) and matrices (C, P, P)."""
     scores = []
     for mean, matrix in zip(means, matrices, strict=True):
-        away = features - mean
-        scores.append(-((away @ matrix) * away).sum(dim=1))
+        difference = features - mean
+        scores.append(-((difference @ matrix) * difference).sum(dim=1))
     return torch.stack(scores, dim=1)

@@ -1,11 +1,11 @@
-"""Recursive least squares: the inverse is carried along instead of the sums.
+"""Recursive least squares: the inverse is updated instead of the sums.
 
 n clips at a time, M features, C classes, penalty lambda:
 
     R <- R - R H^T (I + H R H^T)^-1 H R,   Theta <- Theta + R H^T (Y - H Theta);   R_0 = I / lambda, Theta_0 = 0
 
-After any clips in any order R = (G + lambda I)^-1 and Theta = R Q: ridge regression with a penalty that is fixed
-from the beginning. What it takes is n instead of M cubed. Source: ACIL (Zhuang et al., NeurIPS 2022).
+For any clips in any order, R = (G + lambda I)^-1 and Theta = R Q: ridge regression with a fixed penalty. An update
+solves a system of size n instead of M. Source: ACIL (Zhuang et al., NeurIPS 2022).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from avcil.closed_form.symmetric import add_product, packed, unpacked
 from avcil.errors import InputError
 
 BLOCK = 256
-"""Clips taken in at once."""
+"""Clips per update."""
 
 
 class RecursiveRidge:
@@ -35,23 +35,23 @@ class RecursiveRidge:
 
     @property
     def bytes(self) -> int:
-        """Memory: 8 (M M + M C) bytes."""
+        """Size in memory: 8 (M M + M C) bytes."""
         return 8 * (self.inverse.numel() + self.theta.numel())
 
     def grow(self, count: int) -> None:
-        """Columns of zeros for `count` more classes."""
+        """Add `count` classes."""
         self.theta = F.pad(self.theta, (0, count))
 
     def drop(self, number: int) -> None:
-        """Take away a column; those behind it move up."""
+        """Remove class `number`; later classes move up by one."""
         self.theta = self.theta[:, torch.arange(self.classes) != number]
 
     def add(self, features: Tensor, targets: Tensor) -> None:
-        """Take in clips: features (n, M), targets (n, C)."""
+        """Add clips: features (n, M), targets (n, C)."""
         self._update(features, targets, 1)
 
     def remove(self, features: Tensor, targets: Tensor) -> None:
-        """Take out clips that were taken in with these targets."""
+        """Remove clips that were added with these targets."""
         self._update(features, targets, -1)
 
     def _update(self, features: Tensor, targets: Tensor, sign: int) -> None:
@@ -62,23 +62,23 @@ class RecursiveRidge:
             self.theta = self.theta + sign * (self.inverse @ (h.T @ (y - h @ self.theta)))
 
     def leave_one_out_residual(self, features: Tensor, targets: Tensor) -> Tensor:
-        """y_i minus what the model without clip i says of it, (n, C), for clips that were taken in."""
+        """Leave-one-out residuals (n, C) of clips that were added."""
         leverage = ((features @ self.inverse) * features).sum(dim=1, keepdim=True)
         return (targets - features @ self.theta) / (1 - leverage).clamp(min=1e-6)
 
     def tensors(self) -> dict[str, Tensor]:
-        """What is saved: of the symmetric R its upper triangle."""
+        """The tensors to save; only the upper triangle of R."""
         return {"inverse": packed(self.inverse), "theta": self.theta}
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> RecursiveRidge:
-        """What `tensors` saved, bit for bit; InputError if they do not fit each other."""
+        """Restore from `tensors`; InputError if the shapes or dtypes are inconsistent."""
         inverse, theta = (tensors.get(name, torch.empty(0)) for name in ("inverse", "theta"))
         width = len(theta)
         fits = theta.ndim == 2 and inverse.shape == (width * (width + 1) // 2,)
         if not fits or any(part.dtype != torch.float64 for part in (inverse, theta)):
             raise InputError(
-                f"the saved stream does not fit: inverse {tuple(inverse.shape)}, theta {tuple(theta.shape)}"
+                f"the saved tensors are inconsistent: inverse {tuple(inverse.shape)}, theta {tuple(theta.shape)}"
             )
         new = cls(0, 1.0)
         new.inverse, new.theta = unpacked(inverse, width), theta.clone()

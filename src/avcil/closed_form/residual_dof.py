@@ -1,19 +1,19 @@
-"""How many clips a penalty leaves free: N less the effective number of parameters, and its derivatives.
+"""Residual degrees of freedom, N minus the effective number of parameters, and their derivatives.
 
 N clips, M features, Lambda the diagonal matrix of the penalties, P = (G + Lambda)^-1:
 
-    left = N - tr(H P H^T) = N - M + tr(Lambda P),   d left / d log lambda_j = lambda_j P_jj - lambda_j (P Lambda P)_jj
+    dof = N - tr(H P H^T) = N - M + tr(Lambda P),   d dof / d log lambda_j = lambda_j P_jj - lambda_j (P Lambda P)_jj
 
-The inverse of M features takes as long as three Cholesky factors and as much memory again, so beyond `EXACT` features
+The M x M inverse takes as long as three Cholesky factorizations, and more memory. So for more than `EXACT` features,
 both are estimated with R vectors v of random signs, w = Lambda^(1/2) v, u = P w (Girard, Numerische Mathematik 1989):
 
     tr(Lambda P) ~ mean of w^T u,   the derivative ~ mean of w_j u_j - lambda_j u_j^2
 
-The estimate's deviation is below (2 M / R)^(1/2) clips: 18 of the tens of thousands that go with 10,000 features. The
-signs are always the same, so that its derivative is exactly the one given here and nothing is left to chance.
+The standard deviation of the estimate is below (2 M / R)^(1/2) clips: 18 for 10,000 features, which go with tens of
+thousands of clips. The signs are fixed, so the estimate is deterministic and its derivative is exactly the one above.
 
-With few clips and many features little is left, and that deviation would be larger than the value. So where the rank r
-of G is at most `LARGEST_RANK`, both follow exactly from a root F (r, M) with G = F^T F and A = P F^T (M, r):
+With few clips and many features, that deviation would exceed the value. So if the rank r of G is at most `MAX_RANK`,
+both follow exactly from a root F (r, M) with G = F^T F and A = P F^T (M, r):
 
     tr(H P H^T) = sum of F^T * A,   the derivative is lambda_j |A_j|^2,   because P - P Lambda P = P G P
 """
@@ -24,21 +24,25 @@ import torch
 from torch import Tensor
 
 EXACT = 1000
-"""M up to which the inverse is computed."""
+"""Largest M for which the inverse is computed."""
 PROBES = 64
 """R."""
-LARGEST_RANK = 512
-"""r up to which the root of G is used: it then takes less time than the Cholesky factor of G + Lambda."""
+MAX_RANK = 512
+"""Largest r for which the root of G is used; it is then faster than the Cholesky factorization of G + Lambda."""
 
 
 def residual_dof(
     factor: Tensor, penalty: Tensor, clips: float, root: Tensor | None = None
 ) -> tuple[float, Tensor]:
-    """`left` and its derivative by each feature's log penalty (M,).
+    """Residual degrees of freedom and their derivatives by the log penalties (M,).
 
-    factor (M, M): lower Cholesky factor of G + Lambda; penalty (M,); clips: N; root (r, M): F, where G has one.
+    Args:
+        factor: (M, M), lower Cholesky factor of G + Lambda.
+        penalty: (M,)
+        clips: N.
+        root: F (r, M), or None.
 
-    >>> residual_dof(2 * torch.eye(1), torch.tensor([1.0]), 9.0)  # G = 3: 9 clips less 3 / 4
+    >>> residual_dof(2 * torch.eye(1), torch.tensor([1.0]), 9.0)  # G = 3: 9 clips minus 3 / 4
     (8.25, tensor([0.1875]))
     """
     if root is not None:
@@ -49,13 +53,13 @@ def residual_dof(
 
 
 def low_rank_root(gram: Tensor) -> Tensor | None:
-    """F (r, M) with F^T F = `gram` (M, M), by pivoted Cholesky; None where M is small or r is large."""
+    """F (r, M) with F^T F = `gram` (M, M), by pivoted Cholesky; None if M is small or r is large."""
     if len(gram) <= EXACT:
         return None
     left = gram.diagonal().clone()
     smallest = 1e-12 * float(left.max())
-    rows = gram.new_zeros(LARGEST_RANK, len(gram))
-    for rank in range(LARGEST_RANK):
+    rows = gram.new_zeros(MAX_RANK, len(gram))
+    for rank in range(MAX_RANK):
         pivot = int(left.argmax())
         if float(left[pivot]) <= smallest:
             return rows[:rank]

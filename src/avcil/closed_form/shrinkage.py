@@ -1,4 +1,4 @@
-"""Shrinking a covariance estimate towards a multiple of the identity.
+"""Shrinkage of a covariance estimate toward a multiple of the identity.
 
 M features, N clips:   Sigma = (1 - rho) S + rho (tr S / M) I
 """
@@ -11,7 +11,7 @@ from torch import Tensor
 def oas_weight(covariance: Tensor, samples: float) -> float:
     """rho of the oracle-approximating shrinkage for Gaussian clips, from 0 to 1.
 
-    covariance (M, M) is the maximum-likelihood one, of `samples` independent vectors. Source: Chen, Wiesel, Eldar
+    covariance (M, M) is the maximum-likelihood estimate from `samples` independent vectors. Source: Chen, Wiesel, Eldar
     & Hero, Shrinkage Algorithms for MMSE Covariance Estimation, IEEE TSP 2010, Eq. 23.
 
     >>> import torch

@@ -1,6 +1,6 @@
-"""Symmetric matrices that are as large as memory allows: changed in place, half of the work, half of them saved.
+"""In-place updates of large symmetric matrices; only the upper triangle is computed and saved.
 
-M rows; n clips. A matrix is symmetric to the last bit after every change, so that its upper triangle is all of it.
+M rows; n clips. A matrix is exactly symmetric after each update.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 TILE = 512
-"""Rows that are worked on at once."""
+"""Rows processed together."""
 
 
 def add_product(matrix: Tensor, left: Tensor, right: Tensor, *, factor: float = 1.0) -> None:
@@ -28,7 +28,7 @@ def add_product(matrix: Tensor, left: Tensor, right: Tensor, *, factor: float = 
 
 
 def mirror(matrix: Tensor) -> None:
-    """Make the lower triangle that of the upper one."""
+    """Copy the upper triangle to the lower one."""
     for start in range(0, len(matrix), TILE):
         tile = slice(start, start + TILE)
         corner = matrix[tile, tile].triu()
@@ -37,12 +37,12 @@ def mirror(matrix: Tensor) -> None:
 
 
 def packed(matrix: Tensor) -> Tensor:
-    """The upper triangle, row after row: M (M + 1) / 2 numbers."""
+    """The upper triangle row by row: M (M + 1) / 2 numbers."""
     return torch.cat([row[number:] for number, row in enumerate(matrix)]) if len(matrix) else matrix.flatten()
 
 
 def unpacked(numbers: Tensor, width: int) -> Tensor:
-    """What `packed` packed, bit for bit; `width` is M."""
+    """The inverse of `packed`; `width` is M."""
     matrix = numbers.new_zeros(width, width)
     for row, values in enumerate(numbers.split([width - row for row in range(width)])):
         matrix[row, row:] = values
@@ -51,7 +51,7 @@ def unpacked(numbers: Tensor, width: int) -> Tensor:
 
 
 def with_diagonal(matrix: Tensor, addition: Tensor | float) -> Tensor:
-    """A copy with `addition`, (M,) or one number, on the diagonal."""
+    """A copy with `addition`, (M,) or a number, added to the diagonal."""
     result = matrix.clone()
     result.diagonal().add_(addition)
     return result

@@ -1,4 +1,4 @@
-"""Thresholds of probability that reach a stated precision on clips that were scored leave-one-out."""
+"""Probability thresholds with a given precision, from leave-one-out probabilities."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from torch import Tensor
 
 
 def thresholds_for_precision(probabilities: Tensor, labels: Tensor, precision: float) -> list[float | None]:
-    """The smallest threshold of each class at which its predictions have the precision.
+    """The smallest threshold of each class at which its predictions have the given precision.
 
-    Of the clips that are predicted as class c with a probability of at least threshold c, the share `precision` is of
-    class c. It is an estimate from as many clips as were predicted as the class.
+    Among clips predicted as class c with at least this probability, the fraction `precision` belongs to class c. It is
+    estimated from the clips that were predicted as the class.
 
     Args:
-        probabilities: (n, C), each clip's by a model that did not learn the clip.
+        probabilities: (n, C), each clip's from a model that did not learn the clip.
         labels: (n,), class numbers.
         precision: From 0 to 1.
 
     Returns:
-        (C,) thresholds: 0 where all predictions may stay, above the highest probability of the clips where no
-        threshold reaches the precision, None where no clip was predicted as the class.
+        (C,) thresholds: 0 if all predictions can be kept, above the highest probability if no threshold has the
+        precision, None if no clip was predicted as the class.
 
     >>> import torch
     >>> probabilities = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.55, 0.45]])

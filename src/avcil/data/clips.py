@@ -1,7 +1,7 @@
-"""Clips and clip lists: what there is to learn from, one row a clip.
+"""Clips and clip lists.
 
-A clip list is a CSV with the columns `path,label,split[,start,end][,clip_id]`; paths are absolute or relative
-to the CSV's folder, `start` and `end` are seconds into the file.
+A clip list is a CSV file with the columns `path,label,split[,start,end][,clip_id]` and one row per clip. Paths are
+absolute or relative to the folder of the CSV file; `start` and `end` are seconds from the start of the media file.
 """
 
 from __future__ import annotations
@@ -24,54 +24,53 @@ from avcil.utils.input_files import read_bytes
 SPLITS = ("train", "val", "test")
 REQUIRED = ("path", "label", "split")
 OPTIONAL = ("start", "end", "clip_id")
-LARGEST_LIST = 256 << 20
-"""Bytes of a clip list: room for a million clips."""
-LONGEST_LABEL = 1000
-"""Characters of a class name; a saved model with a longer one is refused."""
+MAX_LIST_BYTES = 256 << 20
+"""Maximum size of a clip list, enough for a million clips."""
+MAX_LABEL_LENGTH = 1000
+"""Maximum number of characters of a class name, also in saved models."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """One clip: a stretch of a media file, its class, and the split it belongs to."""
+    """A segment of a media file with its class and split."""
 
     clip_id: str
     path: Path
     label: str
     split: str
     start: float | None = None
-    """Seconds into the file; None is its beginning."""
+    """Seconds; None is the start of the file."""
     end: float | None = None
-    """Seconds into the file; None is its end."""
+    """Seconds; None is the end of the file."""
 
 
 def check_labels(labels: Iterable[str], where: str) -> None:
-    """Refuse labels that are empty, too long, or differ only in case, blanks or Unicode form."""
+    """Raise InputError for labels that are empty, too long, or differ only in case, spaces or Unicode form."""
     spellings: dict[str, set[str]] = defaultdict(set)
     for label in labels:
         folded = " ".join(unicodedata.normalize("NFKC", label).casefold().split())
         if not folded:
             raise InputError(f"{where}: a label is empty; give every clip a class name")
-        if len(label) > LONGEST_LABEL:
+        if len(label) > MAX_LABEL_LENGTH:
             raise InputError(
-                f"{where}: the label {label[:40]!r}... has {len(label)} characters; allowed are {LONGEST_LABEL}. "
-                "Shorten it"
+                f"{where}: the label {label[:40]!r}... has {len(label)} characters; the maximum is {MAX_LABEL_LENGTH}"
             )
         spellings[folded].add(label)
     for variants in spellings.values():
         if len(variants) > 1:
             names = ", ".join(repr(name) for name in sorted(variants))
-            raise InputError(f"{where}: labels differ only in case or blanks: {names}. Spell them one way")
+            raise InputError(f"{where}: labels differ only in case or spaces: {names}. Use one spelling")
 
 
 def check_clips(clips: Sequence[Clip], where: str) -> None:
-    """Refuse a clip list that cannot be learnt from: no clip, ids twice, unclear labels, unknown splits."""
+    """Raise InputError for an invalid clip list: no clips, duplicate ids, invalid labels, unknown splits."""
     if not clips:
-        raise InputError(f"{where} holds no clip")
+        raise InputError(f"{where} contains no clips")
     twice = [clip_id for clip_id, count in Counter(clip.clip_id for clip in clips).items() if count > 1]
     if twice:
         shown = ", ".join(repr(clip_id) for clip_id in twice[:5])
         more = f" and {len(twice) - 5} more" if len(twice) > 5 else ""
-        raise InputError(f"{where}: clip ids must be unique; given twice: {shown}{more}")
+        raise InputError(f"{where}: clip ids must be unique; duplicates: {shown}{more}")
     for clip in clips:
         if clip.split not in SPLITS:
             raise InputError(
@@ -81,7 +80,7 @@ def check_clips(clips: Sequence[Clip], where: str) -> None:
 
 
 def default_clip_id(path: str, start: float | None, end: float | None) -> str:
-    """A clip's id where none is given: its path, and the stretch if it has one.
+    """The default id of a clip: its path and, if given, start and end.
 
     >>> default_clip_id("dog/a.mp4", 1.5, None)
     'dog/a.mp4@1.5-'
@@ -93,7 +92,7 @@ def default_clip_id(path: str, start: float | None, end: float | None) -> str:
 
 
 def one_line(text: str) -> str:
-    """A label for a line of a table: line breaks and other signs that cannot be seen are shown escaped.
+    """Escape line breaks and other non-printable characters, for tables.
 
     >>> one_line("two\\nlines")
     'two\\\\nlines'
@@ -102,7 +101,11 @@ def one_line(text: str) -> str:
 
 
 def read_clips(path: Path) -> list[Clip]:
-    """Read a clip list from a CSV file; every error names the line and what is allowed."""
+    """Read a clip list from a CSV file.
+
+    Raises:
+        InputError: The list is missing or invalid; the message names the line and the allowed values.
+    """
     path = Path(path)
     if not os.path.exists(path):
         raise InputError(f"there is no clip list {path}; make one with: avcil scan FOLDER --out {path}")
@@ -110,9 +113,9 @@ def read_clips(path: Path) -> list[Clip]:
         raise InputError(
             f"{path} is a folder, not a clip list; make one with: avcil scan {path} --out clips.csv"
         )
-    data = read_bytes(path, limit=LARGEST_LIST)
+    data = read_bytes(path, limit=MAX_LIST_BYTES)
     try:
-        text = data.decode("utf-8-sig")  # line ends inside quoted fields stay as they are
+        text = data.decode("utf-8-sig")  # keeps line ends inside quoted fields
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text: {error}") from None
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
@@ -129,7 +132,7 @@ def read_clips(path: Path) -> list[Clip]:
 
 
 def _without_unnamed(reader: csv.DictReader[str], path: Path) -> list[str]:
-    """The named columns; an unnamed one is what a comma at the end of a line leaves, and must be empty."""
+    """The named columns. One unnamed column is allowed: a comma at the end of each line makes one."""
     columns = list(reader.fieldnames or [])
     if columns.count("") > 1:
         raise InputError(f"{path}: {columns.count('')} columns have no name; delete them")
@@ -137,12 +140,12 @@ def _without_unnamed(reader: csv.DictReader[str], path: Path) -> list[str]:
 
 
 def _named(reader: csv.DictReader[str], path: Path) -> Iterator[dict[str, str | None]]:
-    """The rows without the unnamed column."""
+    """The rows without the unnamed column, which must be empty."""
     for row in reader:
         if value := row.pop("", None):
             raise InputError(
-                f"{path}, line {reader.line_num}: a column without a name holds {value!r}. Name it, or delete it "
-                "(pandas writes its index so: use to_csv(index=False))"
+                f"{path}, line {reader.line_num}: a column without a name contains {value!r}. Name it, or delete it "
+                "(pandas writes its index like this; use to_csv(index=False))"
             )
         yield row
 
@@ -156,7 +159,7 @@ def _check_columns(columns: Sequence[str], path: Path) -> None:
             f"{path}: wrong columns {','.join(columns)!r}"
             + (f"; missing: {', '.join(missing)}" if missing else "")
             + (f"; unknown: {', '.join(unknown)}" if unknown else "")
-            + (f"; given twice: {', '.join(twice)}" if twice else "")
+            + (f"; duplicate: {', '.join(twice)}" if twice else "")
             + ". Expected: path,label,split[,start,end][,clip_id]"
         )
 
@@ -164,11 +167,11 @@ def _check_columns(columns: Sequence[str], path: Path) -> None:
 def _clip_of_row(row: dict[str, str | None], where: str, folder: Path) -> Clip:
     if None in row or any(row.get(name) is None for name in REQUIRED):
         raise InputError(
-            f"{where}: the number of fields differs from the header's; quote fields that hold commas"
+            f"{where}: the number of fields differs from the header; quote fields that contain commas"
         )
     start, end = (_seconds(row.get(name), name, where) for name in ("start", "end"))
     if end is not None and end <= (start or 0.0):
-        raise InputError(f"{where}: end ({end:g} s) must come after start ({start or 0.0:g} s)")
+        raise InputError(f"{where}: end ({end:g} s) must be after start ({start or 0.0:g} s)")
     path, label, split = (str(row[name]) for name in REQUIRED)
     if not path:
         raise InputError(f"{where}: the path is empty")
@@ -197,12 +200,12 @@ def _seconds(text: str | None, name: str, where: str) -> float | None:
 
 
 def write_clips(path: Path, clips: Sequence[Clip]) -> None:
-    """Write a clip list atomically; `read_clips` of the file gives the same clips (paths made absolute)."""
+    """Write a clip list atomically, with absolute paths."""
     rows = [[*REQUIRED, *OPTIONAL]]
     for clip in clips:
-        stretch = ["" if value is None else repr(value) for value in (clip.start, clip.end)]
-        rows.append([str(clip.path.absolute()), clip.label, clip.split, *stretch, clip.clip_id])
-    # a lone carriage return is a line's end to readers of CSV, but the writer does not quote it by itself
+        segment = ["" if value is None else repr(value) for value in (clip.start, clip.end)]
+        rows.append([str(clip.path.absolute()), clip.label, clip.split, *segment, clip.clip_id])
+    # CSV readers take a carriage return as a line end, but the writer does not quote it
     has_return = any("\r" in field for row in rows for field in row)
     text = io.StringIO(newline="")
     quoting: Literal[0, 1] = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL

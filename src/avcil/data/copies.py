@@ -1,7 +1,7 @@
-"""The same file, or the same content, more than once in a clip list.
+"""Duplicate files in a clip list.
 
-A file in two splits is a leak: the model is tested on what it has learnt. Files are compared by device and inode, so
-that other spellings of a path, symbolic links and hard links are seen through; content by size and hash.
+A file in two splits is a leak: the model is tested on training data. Files are compared by device and inode, so that
+different spellings of a path, symbolic links and hard links are detected; content is compared by size and hash.
 """
 
 from __future__ import annotations
@@ -18,20 +18,19 @@ from avcil.errors import InputError
 
 SHOWN = 3
 HEAD = 1 << 16
-"""Bytes that are compared first, so that only files that begin alike are read whole."""
+"""Bytes that are compared first; only files with the same beginning are read completely."""
 
 
 def leave_out_copies(clips: Sequence[Clip], *, is_drawn: bool) -> tuple[list[Clip], list[tuple[Clip, str]]]:
-    """Drop clips whose file is listed before, where that is no leak between given splits.
+    """Remove clips whose file occurs earlier in the list, unless they are in different given splits.
 
     Args:
         clips: Whole files.
-        is_drawn: Whether splits are still to be drawn. Then files of equal content are dropped, too: they would be
-            drawn to different splits.
+        is_drawn: Whether splits will be drawn. Then copies of a file are removed as well, since they could be drawn
+            into different splits.
 
     Returns:
-        The clips that stay, and those that are left out with the reason. A file that has two classes is left out
-        under both, as there is no telling which is right.
+        The remaining clips, and the removed ones with the reason. A file with two classes is removed from both.
     """
     left_out: dict[str, str] = {}
     kinds = [(_by_file(clips), "the same file as")]
@@ -40,7 +39,7 @@ def leave_out_copies(clips: Sequence[Clip], *, is_drawn: bool) -> tuple[list[Cli
     for groups, what in kinds:
         for group in groups:
             group = [clip for clip in group if clip.clip_id not in left_out]
-            if len({clip.split for clip in group}) != 1:  # `check_leaks` says what is to be said
+            if len({clip.split for clip in group}) != 1:  # reported by `check_leaks`
                 continue
             if len({clip.label for clip in group}) > 1:
                 for clip in group:
@@ -55,12 +54,13 @@ def leave_out_copies(clips: Sequence[Clip], *, is_drawn: bool) -> tuple[list[Cli
 
 
 def check_leaks(clips: Sequence[Clip], where: str) -> list[str]:
-    """Refuse a file that is in two splits, and note other repetitions.
+    """Check that no file is in two splits. Segments of a file count as different clips if they do not overlap.
 
-    Stretches of one file count as different clips where they do not overlap.
+    Returns:
+        Notes about other duplicates.
 
     Raises:
-        InputError: If two splits have the same stretch of the same file, or a part of it.
+        InputError: The same segment of a file, or a part of it, is in two splits.
     """
     repeated: list[tuple[Clip, Clip]] = []
     leaks: list[tuple[Clip, Clip]] = []
@@ -70,8 +70,8 @@ def check_leaks(clips: Sequence[Clip], where: str) -> list[str]:
         repeated += [pair for pair in pairs if pair[0].split == pair[1].split]
     if leaks:
         raise InputError(
-            f"{where}: the same file is in two splits, so that the model would be tested on what it learnt: "
-            f"{_shown(leaks)}. Take the file out of one of them"
+            f"{where}: the same file is in two splits, so the model would be tested on training data: "
+            f"{_shown(leaks)}. Remove the file from one of them"
         )
     notes = []
     if repeated:
@@ -84,14 +84,14 @@ def check_leaks(clips: Sequence[Clip], where: str) -> list[str]:
     ]
     if copies:
         notes.append(
-            f"warning: files of equal content in two splits, so that the model is tested on what it learnt: "
+            f"warning: files with the same content in two splits, so the model is tested on training data: "
             f"{_shown(copies)}"
         )
     return notes
 
 
 def _overlapping(group: Sequence[Clip]) -> list[tuple[Clip, Clip]]:
-    """Pairs of neighbors in time that overlap."""
+    """Pairs of clips that overlap in time."""
     order = sorted(group, key=lambda clip: (clip.start or 0.0, clip.clip_id))
     pairs, longest = [], order[0]
     for clip in order[1:]:
@@ -108,7 +108,7 @@ def _shown(pairs: Sequence[tuple[Clip, Clip]]) -> str:
 
 
 def _groups(keys: Iterable[tuple[Hashable | None, Clip]]) -> list[list[Clip]]:
-    """Clips of equal key, where there are several; None is the key of none."""
+    """Groups of several clips with the same key; clips with the key None are ignored."""
     found: dict[Hashable, list[Clip]] = defaultdict(list)
     for key, clip in keys:
         if key is not None:
@@ -121,7 +121,7 @@ def _by_file(clips: Sequence[Clip]) -> list[list[Clip]]:
 
 
 def _file(path: Path) -> Hashable:
-    """Device and inode; the path where there is no file."""
+    """Device and inode; the path if the file does not exist."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):
@@ -130,7 +130,7 @@ def _file(path: Path) -> Hashable:
 
 
 def _by_content(clips: Sequence[Clip]) -> list[list[Clip]]:
-    """Different files of equal content: by size, then by their beginning, then by all of it."""
+    """Groups of different files with the same content, compared by size, then beginning, then completely."""
     files: dict[Hashable, Clip] = {}
     for clip in clips:
         files.setdefault(_file(clip.path), clip)
@@ -141,7 +141,7 @@ def _by_content(clips: Sequence[Clip]) -> list[list[Clip]]:
 
 
 def _size(path: Path) -> int | None:
-    """Of a regular file that is not empty; else None."""
+    """Size of a non-empty regular file; otherwise None."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):
@@ -150,7 +150,7 @@ def _size(path: Path) -> int | None:
 
 
 def _digest(path: Path, most: int | None) -> bytes | None:
-    """SHA-256 of the first `most` bytes, or of all; None for a file that cannot be read."""
+    """SHA-256 of the first `most` bytes, or of the whole file; None if it cannot be read."""
     try:
         with open(path, "rb") as file:
             if most is not None:

@@ -1,4 +1,4 @@
-"""Folders of clips: all files below one, whatever cannot be read, and what the top folders mean."""
+"""Listing the files in a folder, and interpreting its top folders as classes or splits."""
 
 from __future__ import annotations
 
@@ -22,24 +22,23 @@ SPLIT_FOLDERS = {
     "test": "test",
     "testing": "test",
 }
-LONGEST_SHOWN = 160
+MAX_SHOWN_LENGTH = 160
 
 
 @dataclass(kw_only=True)
 class FolderTree:
-    """What lies below a folder; all paths are relative to it."""
+    """The content of a folder; all paths are relative to it."""
 
     files: list[Path] = field(default_factory=list)
-    """Sorted; hidden files are left out."""
+    """Sorted, without hidden files."""
     unread: list[tuple[Path, str]] = field(default_factory=list)
-    """Files and folders that could not be looked at, or were not looked at again, with the reason."""
+    """Files and folders that were not read, with the reason."""
 
 
 def walk(root: Path) -> FolderTree:
-    """All files below `root`; what cannot be read is noted, and the others are still found.
+    """List all files below `root`; what cannot be read is recorded and skipped.
 
-    Symbolic links are followed. A folder that can be reached in several ways is looked into once: otherwise links
-    could go round in circles, or multiply the files.
+    Symbolic links are followed. A folder that is reachable by several paths is listed once, so that cycles end.
     """
     tree = FolderTree()
     seen: dict[tuple[int, int], Path] = {}
@@ -75,28 +74,28 @@ def _reason(error: OSError, what: str) -> str:
 
 
 def shown_path(path: Path) -> str:
-    """A path for a line of text; of a very long one the end, by which it is told from others."""
+    """A path for messages, escaped; only the end of a very long one."""
     text = "".join(
         c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(path)
     )
-    return text if len(text) <= LONGEST_SHOWN else f"...{text[-LONGEST_SHOWN:]}"
+    return text if len(text) <= MAX_SHOWN_LENGTH else f"...{text[-MAX_SHOWN_LENGTH:]}"
 
 
 def split_folders(
     folder: Path, media: Sequence[Path], layout: Layout | None
 ) -> tuple[dict[str, str], list[str]]:
-    """What the top folders mean.
+    """Interpret the top folders as splits or classes.
 
     Args:
-        folder: Where the media files are.
-        media: Paths below it, relative to it.
-        layout: What the user says; None decides by the folders.
+        folder: The folder.
+        media: Paths of the media files, relative to it.
+        layout: The layout given by the user; None detects it.
 
     Returns:
-        The split of each top folder that is one, {} if the top folders are classes; and notes for people.
+        The split by top folder, {} if the top folders are classes; and notes for the user.
 
     Raises:
-        InputError: If the folders can be read both ways, or `layout` does not fit them.
+        InputError: The layout is ambiguous, or `layout` does not fit the folders.
     """
     top = sorted({path.parts[0] for path in media if len(path.parts) > 1})
     named = {name: SPLIT_FOLDERS[name.lower()] for name in top if name.lower() in SPLIT_FOLDERS}
@@ -119,27 +118,27 @@ def _class_note(named: dict[str, str]) -> list[str]:
     if not named:
         return []
     return [
-        f"taken for classes, not for splits: {', '.join(named)} (--layout split would take them for splits)"
+        f"interpreted as classes, not as splits: {', '.join(named)} (--layout split interprets them as splits)"
     ]
 
 
 def _stray_note(others: Sequence[str], loose: Sequence[str]) -> list[str]:
     notes = []
     if others:
-        notes.append(f"left out, as they are no splits: the folders {', '.join(others[:5])}")
+        notes.append(f"skipped, since they are not splits: the folders {', '.join(others[:5])}")
     if loose:
-        notes.append(f"files that lie in {', '.join(loose)} itself have no class and are left out")
+        notes.append(f"files directly in {', '.join(loose)} have no class and are skipped")
     return notes
 
 
 def _ambiguous(folder: Path, named: Sequence[str], others: Sequence[str]) -> str:
     if others:
-        seen = f"has folders named like splits ({', '.join(named)}) beside others ({', '.join(others[:5])})"
+        seen = f"has folders named like splits ({', '.join(named)}) in addition to others ({', '.join(others[:5])})"
     else:
         seen = f"has the folders {', '.join(named)} with files but no class folders in them"
     return (
-        f"{folder} {seen}. Say what they mean: --layout class takes every top folder for a class, --layout split takes "
-        "train, val and test for splits with class folders in them"
+        f"{folder} {seen}. Choose an interpretation: with --layout class, every top folder is a class; with --layout "
+        "split, train, val and test are splits that contain class folders"
     )
 
 

@@ -1,4 +1,4 @@
-"""Probing many media files at the same time."""
+"""Probing media files in parallel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def probe_files(paths: Sequence[Path]) -> Iterator[MediaInfo | str]:
         paths: The files.
 
     Yields:
-        For each file, in the order given, what it contains, or the reason why it cannot be used.
+        For each file, in order, its properties, or the reason why it cannot be used.
     """
     progress = Progress(len(paths), "files")
     with ThreadPoolExecutor(available_cores(), thread_name_prefix="probe") as pool:
@@ -43,6 +43,6 @@ def _probe_file(path: Path) -> MediaInfo | str:
         return without_path(error, path)
     except PROGRAM_ERRORS as error:
         raise ProgramError(path, f"{type(error).__name__}: {error}") from error
-    except Exception as error:  # files can be damaged in unforeseen ways; the file is listed with this error
+    except Exception as error:  # unexpected errors of damaged files are listed
         return f"{type(error).__name__}: {error}"
-    return info if info.has_video or info.has_audio else "it has neither picture nor sound"
+    return info if info.has_video or info.has_audio else "it has neither video nor audio"

@@ -1,4 +1,4 @@
-"""New names of classes, as the command line and the HTTP API take them."""
+"""Parsing of OLD=NEW class names, for the command line and the HTTP API."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from avcil.errors import InputError
 
 
 def renaming(words: Sequence[str], *, where: str) -> dict[str, str]:
-    """New class names by the old ones, of words OLD=NEW; InputError naming `where` if a word is something else."""
+    """New class names by old ones, from words OLD=NEW.
+
+    Args:
+        words: The words.
+        where: Name of the option or field in error messages.
+
+    Raises:
+        InputError: A word is invalid, or a class occurs twice.
+    """
     names: dict[str, str] = {}
     for word in words:
         old, equals, new = word.partition("=")

@@ -1,8 +1,7 @@
 """Scanning a folder of media files into a clip list.
 
-Two layouts: SPLIT/CLASS/clip, where the splits are folders named train, val and test, and CLASS/clip, where the split
-is drawn by a seed, class by class. Folders inside a class folder belong to the class. What cannot be read is reported,
-and the scan continues.
+Two layouts: SPLIT/CLASS/clip, with splits named train, val and test, and CLASS/clip, with splits drawn randomly for
+each class. Subfolders of a class folder belong to the class. Unreadable files are reported and skipped.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ SHOWN = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """A file or folder that was left out, and why."""
+    """A skipped file or folder, and the reason."""
 
     path: Path
     reason: str
@@ -44,25 +43,25 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class ScanResult:
-    """What a scan found."""
+    """The result of a scan."""
 
     folder: Path
     clips: tuple[Clip, ...]
     seconds: Mapping[str, float]
-    """The length of each clip by its id."""
+    """Duration of each clip by id."""
     lacking: Mapping[str, int]
-    """How many clips lack "picture" or "sound"."""
+    """Number of clips without "video" and without "audio"."""
     problems: tuple[Problem, ...]
     ignored: Mapping[str, int]
-    """Files that are no media, by suffix."""
+    """Number of files that are not media files, by suffix."""
     notes: tuple[str, ...]
-    """What was decided where the folder left it open."""
+    """Decisions of the scan that the user should know."""
     remarks: tuple[Problem, ...] = ()
-    """What is unusual about clips of the list, such as time stamps that jump."""
+    """Unusual properties of listed clips, such as discontinuous time stamps."""
 
     @property
     def summary(self) -> str:
-        """The result for a person."""
+        """The result as text."""
         classes = sorted({clip.label for clip in self.clips})
         lengths = self.seconds.values()
         lines = [
@@ -77,9 +76,9 @@ class ScanResult:
             kinds = ", ".join(
                 f"{count} {suffix or 'without a suffix'}" for suffix, count in self.ignored.items()
             )
-            lines.append(f"ignored, as they are no media: {kinds}")
+            lines.append(f"ignored, since they are not media files: {kinds}")
         lines += listed("clips with a remark", self.remarks)
-        lines += listed("media files and folders left out", self.problems)
+        lines += listed("skipped media files and folders", self.problems)
         return "\n".join(lines)
 
     def _table(self, classes: Sequence[str]) -> list[str]:
@@ -114,23 +113,28 @@ def scan(
     seed: int = 0,
     layout: Layout | None = None,
 ) -> ScanResult:
-    """List the clips of a folder, and say what is wrong with which file.
+    """List the clips of a folder, and report unusable files.
 
-    Where the folder has no split of its own, or lacks val or test, clips of each class are drawn for them by
-    `seed`, at least one a class; a class's draw does not depend on the other classes.
+    If the folder has no splits, or lacks val or test, clips of each class are drawn for them, at least one per class.
+    The draw for a class does not depend on other classes.
 
-    :param val_fraction: the part of each class's clips drawn for val; 0 draws none.
-    :param test_fraction: the part of each class's clips drawn for test.
-    :param layout: "class" for CLASS/clip, "split" for SPLIT/CLASS/clip; None decides by the folders.
-    :raises InputError: if there is no such folder, nothing usable in it, a layout that is ambiguous, the same file in
-        two splits, a class with too few clips, or labels that a person could not tell apart.
+    Args:
+        folder: The folder.
+        val_fraction: Fraction of each class drawn for val; 0 draws none.
+        test_fraction: Fraction of each class drawn for test.
+        seed: Seed of the draw.
+        layout: "class" for CLASS/clip, "split" for SPLIT/CLASS/clip; None detects it.
+
+    Raises:
+        InputError: The folder does not exist or has no usable file, the layout is ambiguous, a file is in two splits, a
+            class has too few clips, or labels are too similar.
     """
     folder = Path(folder)
     _check_arguments(folder, val_fraction, test_fraction, seed)
     tree = walk(folder)
     media, ignored = media_of(folder, tree, CLASS_FOLDERS)
     splits, notes = split_folders(folder, media, layout)
-    found, problems = _place(folder, media, splits)
+    found, problems = _clips_of(folder, media, splits)
     found, copies = leave_out_copies(found, is_drawn=not splits)
     notes += check_leaks(found, str(folder))
     check_labels({clip.label for clip in found}, str(folder))
@@ -140,12 +144,12 @@ def scan(
     problems = sorted([*unread, *problems, *left_out, *unusable], key=lambda problem: problem.path)
     if not clips:
         first = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems[:3])
-        raise InputError(f"{folder} holds no usable media file; {len(problems)} were left out: {first}")
+        raise InputError(f"{folder} contains no usable media file; {len(problems)} were skipped: {first}")
     clips, drawn = draw_splits(clips, set(splits.values()), val_fraction, test_fraction, seed)
     notes += drawn
     lost = sorted({clip.label for clip in found} - {clip.label for clip in clips})
     if lost:
-        notes.append(f"classes without a usable clip, left out: {', '.join(lost)}")
+        notes.append(f"skipped classes without a usable clip: {', '.join(lost)}")
     check_classes(folder, clips)
     return ScanResult(
         folder=folder,
@@ -163,8 +167,7 @@ def _check_arguments(folder: Path, val_fraction: float, test_fraction: float, se
     check_folder(folder, CLASS_FOLDERS)
     if not (0 <= val_fraction < 1 and 0 < test_fraction < 1 and val_fraction + test_fraction < 1):
         raise InputError(
-            "--val-fraction must be 0 or more, --test-fraction more than 0, and both together less than "
-            "1; not "
+            f"--val-fraction must be 0 or more, --test-fraction above 0, and their sum below 1; not "
             f"{val_fraction:g} and {test_fraction:g}"
         )
     if seed < 0:
@@ -176,23 +179,23 @@ def media_of(folder: Path, tree: FolderTree, expected: str) -> tuple[list[Path],
 
     Args:
         folder: The folder.
-        tree: What lies below it.
+        tree: Its content.
         expected: Which folder is expected, for the error message.
 
     Returns:
         The media files, relative to `folder` and sorted, and the number of other files by suffix.
 
     Raises:
-        InputError: If there is no media file.
+        InputError: There is no media file.
     """
     media = [path for path in tree.files if path.suffix.lower() in MEDIA_SUFFIXES]
     others = Counter(path.suffix.lower() for path in tree.files if path.suffix.lower() not in MEDIA_SUFFIXES)
     if not media:
         held = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in others.most_common(5))
-        what = f"holds no media file (it holds {held})" if others else "is empty"
+        what = f"contains no media file (it contains {held})" if others else "is empty"
         if tree.unread:
             path, reason = tree.unread[0]
-            what = f"holds no media file that can be read; {len(tree.unread)} could not: {folder / path}: {reason}"
+            what = f"contains no readable media file; {len(tree.unread)} could not be read: {folder / path}: {reason}"
         raise InputError(f"the folder {folder} {what}; give {expected}")
     return media, dict(sorted(others.items()))
 
@@ -204,17 +207,17 @@ def check_folder(folder: Path, expected: str) -> None:
         raise InputError(f"the folder {folder} {what}; give {expected}")
 
 
-def _place(
+def _clips_of(
     folder: Path, media: Sequence[Path], splits: Mapping[str, str]
 ) -> tuple[list[Clip], list[Problem]]:
-    """A clip for each media file that lies in a class folder; its id is its path below `folder`."""
+    """A clip for each media file in a class folder; its id is its path relative to `folder`."""
     clips, problems = [], []
     depth = 1 if splits else 0
     for path in media:
         if len(path.parts) < depth + 2:
-            problems.append(Problem(path=folder / path, reason="it lies in no class folder"))
+            problems.append(Problem(path=folder / path, reason="it is not in a class folder"))
         elif not is_text(path):
-            problems.append(Problem(path=folder / path, reason="its name is not UTF-8; rename it"))
+            problems.append(Problem(path=folder / path, reason="its name is not valid UTF-8; rename it"))
         else:
             split = splits.get(path.parts[0], "train")
             label = path.parts[depth]
@@ -234,10 +237,10 @@ def is_text(path: Path) -> bool:
 def _probe(
     found: Sequence[Clip],
 ) -> tuple[list[Clip], dict[str, float], dict[str, int], list[Problem], list[Problem]]:
-    """Look into each file: the usable clips, their lengths, how many lack what, the unusable files, and remarks."""
+    """Probe all files: usable clips, durations, numbers of missing tracks, unusable files, and remarks."""
     clips: list[Clip] = []
     seconds: dict[str, float] = {}
-    lacking = {"picture": 0, "sound": 0}
+    lacking = {"video": 0, "audio": 0}
     problems: list[Problem] = []
     remarks: list[Problem] = []
     for clip, info in zip(found, probe_files([clip.path for clip in found]), strict=True):
@@ -246,19 +249,19 @@ def _probe(
             continue
         clips.append(clip)
         seconds[clip.clip_id] = info.duration
-        lacking["picture"] += not info.has_video
-        lacking["sound"] += not info.has_audio
+        lacking["video"] += not info.has_video
+        lacking["audio"] += not info.has_audio
         if info.problems:
             remarks.append(Problem(path=clip.path, reason="; ".join(info.problems)))
     return clips, seconds, lacking, problems, remarks
 
 
 def write_problems(clip_list: Path, problems: Sequence[Problem], *, kind: str = "problems") -> Path | None:
-    """Write files with reasons beside the clip list, as path,reason; without any, an existing file is removed.
+    """Write files with reasons next to the clip list, as path,reason; without any, an existing file is removed.
 
     Args:
         clip_list: The clip list.
-        problems: The files left out, or those with a remark.
+        problems: The skipped files, or those with a remark.
         kind: Middle of the file name, LIST.KIND.csv.
     """
     path = Path(clip_list).with_name(f"{Path(clip_list).stem}.{kind}.csv")

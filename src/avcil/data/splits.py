@@ -16,7 +16,7 @@ from avcil.errors import InputError
 def draw_splits(
     clips: Sequence[Clip], given: set[str], val_fraction: float, test_fraction: float, seed: int
 ) -> tuple[list[Clip], list[str]]:
-    """Move clips of train to the splits that the folder does not have; say so."""
+    """Draw clips of train for the splits that the folder does not have. Returns the clips and notes."""
     fractions = {"test": test_fraction, "val": val_fraction}
     drawn = {split: part for split, part in fractions.items() if split not in given and part > 0}
     by_class = defaultdict(list)
@@ -29,9 +29,8 @@ def draw_splits(
         shown = ", ".join(f"{label!r} ({len(by_class[label])})" for label in few[:5])
         more = f" and {len(few) - 5} more" if len(few) > 5 else ""
         raise InputError(
-            f"too few usable clips to draw {' and '.join(drawn)} from: {shown}{more}. Each class needs "
-            "at least "
-            f"{len(drawn) + 1}, one a split: add clips to it, or move its folder away"
+            f"too few usable clips to draw {' and '.join(drawn)} from: {shown}{more}. Each class needs at least "
+            f"{len(drawn) + 1}, one per split: add clips to it, or move its folder away"
         )
     for label, ids in by_class.items():
         order = iter(np.random.default_rng([seed, *label.encode()]).permutation(sorted(ids)).tolist())
@@ -41,14 +40,14 @@ def draw_splits(
     if drawn:
         parts = " and ".join(f"{part:.0%} for {split}" for split, part in sorted(drawn.items()))
         source = "train" if given else "each class"
-        notes.append(f"drawn from {source} with seed {seed}: {parts}, at least one clip a class")
+        notes.append(f"drawn from {source} with seed {seed}: {parts}, at least one clip per class")
     if "val" not in given | drawn.keys():
-        notes.append("there is no val split, on which the best epoch is chosen: train with --selection last")
+        notes.append("there is no val split for the selection of the best epoch: train with --selection last")
     return [replace(clip, split=split_of.get(clip.clip_id, clip.split)) for clip in clips], notes
 
 
 def draw_counts(n: int, fractions: Mapping[str, float]) -> dict[str, int]:
-    """How many of n clips each split gets: its part, at least one, and one at least stays in train."""
+    """Number of clips for each split: its fraction of n, at least one; at least one clip remains in train."""
     counts = {split: max(1, round(n * part)) for split, part in fractions.items()}
     while sum(counts.values()) >= n:
         counts[max(counts, key=lambda split: counts[split])] -= 1
@@ -56,17 +55,16 @@ def draw_counts(n: int, fractions: Mapping[str, float]) -> dict[str, int]:
 
 
 def check_classes(folder: Path, clips: Sequence[Clip]) -> None:
-    """Refuse classes that cannot be learnt or cannot be tested."""
+    """Raise InputError for classes without clips in train or test."""
     held = {split: {clip.label for clip in clips if clip.split == split} for split in SPLITS}
     every = {clip.label for clip in clips}
-    for split, verb in (("train", "learnt"), ("test", "tested")):
+    for split, verb in (("train", "learned"), ("test", "tested")):
         lacking = sorted(every - held[split])
         if lacking:
             shown = ", ".join(map(repr, lacking[:5])) + (
                 f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
             )
             raise InputError(
-                f"{folder}: no usable clip in {split} of class {shown}, so it cannot be {verb}. Add a "
-                "clip to "
-                f"{split}, or move the class's folders away"
+                f"{folder}: no usable clip in {split} of class {shown}, so it cannot be {verb}. Add a clip to {split}, "
+                "or move the folders of the class away"
             )

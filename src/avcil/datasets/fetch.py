@@ -11,8 +11,8 @@ from pathlib import Path
 
 from avcil.datasets.protocols import LEAK_FREE, SPLIT_FILES, Protocol
 from avcil.errors import InputError
-from avcil.utils.download import RetryPolicy, download, file_sha256
-from avcil.utils.files import write_atomically
+from avcil.utils.download import RetryPolicy, download
+from avcil.utils.files import file_sha256, write_atomically
 
 COMMIT = "430c7044324cdc8d4ae9e8e1ede69a30a1891b71"
 """The commit of the release that holds the split files; they are the same at its last commit, 6dd105d."""

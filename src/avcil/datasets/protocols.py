@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from avcil.data.modality import Modality
 from avcil.errors import unknown_name
 
 CLASS_CLIPS = "all_classId_vid_dict.npy"
@@ -19,7 +20,7 @@ CLASS_IDS = "category_encode_dict.npy"
 SPLIT_FILES = (CLASS_CLIPS, CLIP_CLASSES, CLASS_IDS)
 LEAK_FREE = "-leak-free"
 
-MODALITIES = ("audio", "visual", "audio-visual")
+MODALITIES = (Modality.AUDIO, Modality.VISUAL, Modality.AUDIO_VISUAL)
 
 
 @dataclass(frozen=True, kw_only=True)

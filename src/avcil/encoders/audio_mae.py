@@ -2,7 +2,7 @@
 
 Shapes: B clips, N samples, L = 1024 windows, M = 128 mel bands, S = 512 patch tokens, D width.
 
-    sound without its mean -> log-mel energies (L, M), the first 1024 windows, filled up with zeros
+    audio minus its mean -> log-mel energies (L, M), the first 1024 windows, zero-padded
     (x + 4.2677393) / (2 * 4.5689974)
     ViT -> tokens (S, D) -> their mean -> LayerNorm without scale and shift
 """
@@ -31,31 +31,30 @@ from avcil.errors import InputError, unknown_name
 HUB = "gaunernst/vit_base_patch16_1024_128.audiomae_as2m"
 """The authors' pre-trained weights (AudioSet-2M, not fine-tuned) as safetensors."""
 AT_HAND = (
-    "The authors' pretrained.pth (ViT-B, AudioSet-2M), once downloaded, is named so: "
-    "audiomae:/path/to/pretrained.pth"
+    "To use a downloaded pretrained.pth of the authors (ViT-B, AudioSet-2M): audiomae:/path/to/pretrained.pth"
 )
 AT_ONCE = 16
-"""Clips that go through the model together; more only take memory."""
+"""Clips that go through the model together (larger numbers need more memory and are not faster)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How sound becomes what the model sees."""
+    """Preprocessing of audio."""
 
     sample_rate: int = 16_000
-    """Hertz."""
+    """Hz."""
     mean: float = -4.2677393
     std: float = 4.5689974
     normalised: bool = True
-    """(x - mean) / (2 std), as the model was trained; else the energies as they are."""
+    """Whether to apply (x - mean) / (2 std), as in the training of the model."""
 
 
 VARIANTS = {"published": Recipe(), "av-cil-script": Recipe(sample_rate=11_430, normalised=False)}
-"""`av-cil-script` is what the scripts of AV-CIL's release do: another sample rate, no normalization."""
+"""`av-cil-script` is the preprocessing of AV-CIL's release: another sample rate, no normalization."""
 
 
 class AudioMAE(Placed, AudioEncoder):
-    """`audiomae`, or `audiomae:/path/to/pretrained.pth` (or .safetensors) with the checkpoint at hand."""
+    """`audiomae`, or `audiomae:/path/to/pretrained.pth` (or .safetensors) with a local checkpoint."""
 
     name: str = "audiomae"
     info: ClassVar[EncoderInfo] = EncoderInfo(
@@ -72,8 +71,8 @@ class AudioMAE(Placed, AudioEncoder):
         """
         :param source: the checkpoint's file, or the hub name of a model with a model.safetensors in it.
         :param variant: "published", or "av-cil-script".
-        :param device: "cpu", "cuda", "cuda:1"; a GPU if there is one, unless given. It is no part of the
-            fingerprint; on a GPU matrix products are rounded to bfloat16.
+        :param device: "cpu", "cuda", "cuda:1"; None is a GPU if there is one. It is not part of the fingerprint. On
+            a GPU, matrix products are computed in bfloat16.
         """
         if variant not in VARIANTS:
             raise unknown_name("variant of encoder 'audiomae':", variant, VARIANTS)
@@ -91,8 +90,8 @@ class AudioMAE(Placed, AudioEncoder):
         return np.concatenate([np.zeros((0, self.width), np.float32), *parts])
 
     def encode_with_tokens(self, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors (B, D), and patch tokens (B, 512, D) that they are means of, 64 steps of time by 8 of pitch;
-        both float32."""
+        """Vectors (B, D), and patch tokens (B, 512, D), whose means they are: 64 time steps by 8 frequencies;
+        float32."""
         parts = [self._tokens(some) for some in _batches(clips)]
         vectors = [
             np.zeros((0, self.width), np.float32),
@@ -121,7 +120,7 @@ class AudioMAE(Placed, AudioEncoder):
         return state_hash(self._model)
 
     def spectrogram(self, sound: np.ndarray) -> np.ndarray:
-        """What the model sees of a waveform (N,): (L, M) float64."""
+        """The input of the model (L, M) float64 from a waveform (N,)."""
         sound = checked_sound(sound, self.name)
         energies = fitted(fbank(sound - sound.mean(), self.sample_rate, BANDS), WINDOWS)
         if self.recipe.normalised:
@@ -143,8 +142,7 @@ def _batches(clips: Sequence[np.ndarray]) -> list[Sequence[np.ndarray]]:
 
 
 def checkpoint_file(source: str) -> tuple[Path, str]:
-    """The checkpoint at this path, in this folder, or of this name on the Hugging Face hub; and the source,
-    a hub name with its commit."""
+    """The checkpoint at a path, in a folder or on the Hugging Face Hub; and the source, a hub name with its commit."""
     path = local_path(source)
     if path is None and Path(source).suffix not in (".pth", ".pt", ".safetensors"):
         return _from_hub(Source.of(source))

@@ -3,7 +3,7 @@
 Shapes: B clips, L = 1024 windows, M = 128 mel bands, S = 512 patch tokens of 16 x 16, in order of time and
 from low to high bands; D width.
 
-The names of weights are those of the authors' checkpoint, so that it is taken without mapping. Huang et al.,
+Weights have the names of the authors' checkpoint. Huang et al.,
 Masked Autoencoders that Listen, 2022.
 """
 
@@ -28,8 +28,8 @@ PATCHES = (WINDOWS // PATCH) * (BANDS // PATCH)
 HEAD_WIDTH = 64
 EPSILON = 1e-6
 NOT_NEEDED = ("decoder", "mask_token", "norm.", "head.", "fc_norm.")
-"""Weights of AudioMAE's decoder and heads. `norm` is among them: the authors apply it before the decoder, and
-replace it by a norm behind the mean over tokens where they use the encoder."""
+"""Weights of AudioMAE's decoder and heads. `norm` is applied before the decoder; the encoder uses a
+norm after the mean over tokens instead."""
 
 
 class AudioViT(nn.Module):
@@ -71,47 +71,45 @@ class Block(nn.Module):
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The weights in a .safetensors file or the authors' .pth, which may carry training settings too.
+    """The weights in a .safetensors file or the authors' .pth, which may contain training settings too.
 
-    A .pth is read by torch's restricted loader: a file that asks for any code to run is refused.
+    A .pth file is read by torch's restricted loader, which rejects files that need other code.
     """
     if path.suffix == ".safetensors":
         return load_tensors(path, dtypes=ITEM_BYTES)
     try:
         content = _restricted(path)
-    except Exception as error:  # torch raises a dozen kinds for damaged files
+    except Exception as error:  # torch raises many kinds of errors for damaged files
         raise InputError(f"the checkpoint {path} cannot be read: {_reason(error)}") from None
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
         content = content["model"]
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise InputError(
-            f"the checkpoint {path} holds no weights: it must be a dict of tensors, or have one as 'model'"
+            f"the checkpoint {path} contains no weights: it must be a dict of tensors, or have one as 'model'"
         )
     return dict(content)
 
 
 def _restricted(path: Path) -> object:
-    """Tensors and plain containers; argparse's Namespace, in which the authors kept their settings."""
+    """Load tensors, plain containers, and argparse's Namespace, which contains the authors' settings."""
     with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
-        warnings.simplefilter("ignore")  # about pickle protocols; what matters is raised
+        warnings.simplefilter("ignore")  # about pickle protocols; real problems are raised
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _reason(error: Exception) -> str:
-    """A loader's error in a line, without torch's advice to load the file unrestricted."""
+    """The error in one line, without torch's advice to load the file without restrictions."""
     if isinstance(error, pickle.UnpicklingError):
         named = re.search(r"Unsupported (?:global: GLOBAL|class) ([\w.]+)", str(error))
         if named:
-            return (
-                f"it asks for {named[1]}, which weights never need; it may be hostile. Take the authors' file"
-            )
-        return "it is no file of weights alone as torch.save writes it. Take the authors' file"
+            return f"it needs {named[1]}, which is never part of weights, so it may be malicious. Use the authors' file"
+        return "it is not a file of weights from torch.save. Use the authors' file"
     said = str(error).strip().splitlines()
     return said[0] if said else type(error).__name__
 
 
 def audio_vit(weights: Mapping[str, Tensor], where: str) -> AudioViT:
-    """The frozen encoder of these weights, its size taken from them; InputError unless every name fits."""
+    """The frozen encoder with these weights, which determine its size; InputError unless all names match."""
     used = {key: value.float() for key, value in weights.items() if not key.startswith(NOT_NEEDED)}
     model = AudioViT(**_size(used, where))
     expected = model.state_dict()
@@ -127,7 +125,7 @@ def audio_vit(weights: Mapping[str, Tensor], where: str) -> AudioViT:
             if keys
         )
         raise InputError(
-            f"{where} does not hold AudioMAE's encoder: of its weights {'; '.join(said)}. Take the authors' "
+            f"{where} does not contain AudioMAE's encoder: of its weights {'; '.join(said)}. Use the authors' "
             "pre-trained ViT-B (pretrained.pth), or the same weights under timm's names as safetensors"
         )
     model.load_state_dict(used)
@@ -135,12 +133,12 @@ def audio_vit(weights: Mapping[str, Tensor], where: str) -> AudioViT:
 
 
 def _size(weights: Mapping[str, Tensor], where: str) -> dict[str, int]:
-    """Width, depth and hidden width that the weights have."""
+    """Width, depth and hidden width of the weights."""
     position, first = weights.get("pos_embed"), weights.get("blocks.0.mlp.fc1.weight")
     if position is None or first is None or position.ndim != 3 or first.ndim != 2:
         raise InputError(
-            f"{where} does not hold AudioMAE's encoder: pos_embed or blocks.0.mlp.fc1.weight is missing. "
-            "Take the authors' pre-trained ViT-B (pretrained.pth), or the same weights as safetensors"
+            f"{where} does not contain AudioMAE's encoder: pos_embed or blocks.0.mlp.fc1.weight is missing. "
+            "Use the authors' pre-trained ViT-B (pretrained.pth), or the same weights as safetensors"
         )
     if position.shape[1] != 1 + PATCHES or position.shape[2] % HEAD_WIDTH:
         raise InputError(

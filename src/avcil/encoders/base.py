@@ -1,7 +1,6 @@
-"""The interface of encoders: frozen functions from frames to tokens, from sound to a vector, or from both to both.
+"""The interface of encoders: frozen functions from frames to tokens, from audio to a vector, or both together.
 
-Shapes: F sampled frames, H x W pixels, T time slices, S spatial tokens per slice, D width, N samples of
-sound.
+Shapes: F sampled frames, H x W pixels, T time slices, S spatial tokens per slice, D width, N audio samples.
 """
 
 from __future__ import annotations
@@ -19,94 +18,90 @@ from avcil.encoders.info import EncoderInfo
 from avcil.utils.frame_sampling import SLICE_CENTERS, FrameSampling
 
 Frames = np.ndarray | tuple[np.ndarray, ...]
-"""A clip's frames: uint8 RGB (F, H, W, 3), or one such array for each of several samplings."""
+"""Frames of a clip: uint8 RGB (F, H, W, 3), or a tuple of such arrays for several samplings."""
 
 
 class Encoder(ABC):
-    """What visual and audio encoders have in common."""
+    """Base class of all encoders."""
 
     name: str
     info: ClassVar[EncoderInfo] = EncoderInfo(license="not stated", purpose="not stated")
     """License, weights and intended use, for `avcil encoders`."""
     width: int
-    """D of what it returns."""
+    """D."""
     libraries: tuple[str, ...] = ()
-    """Packages whose versions a feature store should name, besides avcil's own requirements."""
+    """Further packages whose versions are recorded in the feature store."""
     runs_on_gpu: bool = False
-    """Whether it has a `place(device, precision)` that moves it (encoders/device.py)."""
+    """Whether it has a method `place(device, precision)` (`encoders.device`)."""
 
     @abstractmethod
     def fingerprint(self) -> dict[str, Any]:
-        """Name, version, options and weight hash, as JSON: two encoders with equal fingerprints encode
-        alike."""
+        """Name, version, options and weight hash, as JSON. Encoders with equal fingerprints give equal features."""
 
     @property
     def parts(self) -> tuple[Encoder, ...]:
-        """The encoders whose features lie side by side along D; itself alone unless it is a combination."""
+        """The encoders whose features are concatenated along D; (self,) unless it is a combination."""
         return (self,)
 
     @cached_property
     def center(self) -> np.ndarray:
-        """(D,) float32: the typical mean of each feature, shipped with the encoder; zeros where unknown.
-
-        An encoder that has it elsewhere than in constants/ (constants.py) assigns it.
-        """
+        """(D,) float32: the typical mean of each feature, shipped with the encoder; zeros if unknown."""
         return constants_of(self.fingerprint(), self.width).center
 
     @cached_property
     def scale(self) -> np.ndarray:
-        """(D,) float32, above 0: the typical standard deviation of each feature; ones where unknown."""
+        """(D,) float32, above 0: the typical standard deviation of each feature; ones if unknown."""
         return constants_of(self.fingerprint(), self.width).scale
 
 
 class FrameEncoder(Encoder):
-    """What encoders that take frames have in common: visual and joint ones."""
+    """Base class of visual and joint encoders."""
 
     frames: int
-    """How many frames of a clip it looks at."""
+    """F, frames per clip."""
     frame_choice: str = SLICE_CENTERS
-    """Which ones: a name that `media.read_clip` takes; evenly spaced unless an encoder says otherwise."""
+    """Rule of the frame times; see `media.read_clip`."""
     short_side: int | None
-    """The frames' short side in pixels as it wants them decoded; None takes them as they are."""
+    """Pixels of the shorter side of decoded frames; None keeps the original size."""
     token_grid: tuple[int, int]
-    """(T, S) of what it returns."""
+    """(T, S)."""
 
     @property
     def samplings(self) -> tuple[FrameSampling, ...]:
-        """The choices of frames that `encode` takes of each clip: one, unless it is a combination."""
+        """The samplings of frames that `encode` needs: one, unless it is a combination."""
         return (
             FrameSampling(frames=self.frames, short_side=self.short_side, frame_choice=self.frame_choice),
         )
 
     @property
     def spatial_grid(self) -> tuple[int, int]:
-        """(h, w) of the S tokens of a slice, row by row; a square unless an encoder says otherwise."""
+        """(h, w) of the S tokens of a slice, in row-major order; a square by default."""
         side = math.isqrt(self.token_grid[1])
         if side * side != self.token_grid[1]:
             raise NotImplementedError(
-                f"{self.name}: {self.token_grid[1]} tokens are no square; define spatial_grid"
+                f"{self.name}: {self.token_grid[1]} tokens do not form a square; define spatial_grid"
             )
         return side, side
 
 
-class SoundEncoder(Encoder):
-    """What encoders that take sound have in common: audio and joint ones."""
+class AudioInputEncoder(Encoder):
+    """Base class of audio and joint encoders."""
 
     sample_rate: int
-    """Hertz of the mono sound it wants."""
+    """Sample rate of the mono input in Hz."""
     token_count: int | None = None
-    """N tokens behind the vector, where it can give them (`AudioEncoder.encode_with_tokens`)."""
+    """N, if it has tokens (`AudioEncoder.encode_with_tokens`)."""
 
 
 class VisualEncoder(FrameEncoder):
-    """Frames to visual tokens."""
+    """Computes visual tokens from frames."""
 
     @abstractmethod
     def encode(self, clips: Sequence[Any]) -> np.ndarray:
         """Encode clips.
 
         Args:
-            clips: B clips, each uint8 RGB (F, H, W, 3), or a tuple of such arrays where there are several
+            clips: B clips, each uint8 RGB (F, H, W, 3), or a tuple of such arrays for several
                 `samplings`; sizes may differ between clips.
 
         Returns:
@@ -114,11 +109,11 @@ class VisualEncoder(FrameEncoder):
         """
 
 
-class AudioEncoder(SoundEncoder):
-    """Sound to a vector."""
+class AudioEncoder(AudioInputEncoder):
+    """Computes a vector from audio."""
 
     def encode_with_tokens(self, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors (B, D) as `encode` gives them, and tokens (B, N, D), both float32."""
+        """Vectors (B, D) as from `encode`, and tokens (B, N, D), float32."""
         raise NotImplementedError(f"{self.name} has no tokens")
 
     @abstractmethod
@@ -126,10 +121,10 @@ class AudioEncoder(SoundEncoder):
         """Vectors (B, D) float32 of B mono waveforms, each float32 (N,) in [-1, 1]; lengths may differ."""
 
 
-class JointEncoder(FrameEncoder, SoundEncoder):
-    """Frames and sound together to visual tokens and an audio vector, each of which depends on both.
+class JointEncoder(FrameEncoder, AudioInputEncoder):
+    """Computes visual tokens and an audio vector from frames and audio, each of which depends on both.
 
-    It needs both modalities of a clip. A store has its fingerprint for the visual and for the audio features.
+    A clip must have both modalities. A store has the same fingerprint for visual and audio features.
     """
 
     @abstractmethod
@@ -137,7 +132,7 @@ class JointEncoder(FrameEncoder, SoundEncoder):
         """Encode clips.
 
         Args:
-            clips: The frames of B clips, as `VisualEncoder.encode` takes them.
+            clips: Frames of B clips; see `VisualEncoder.encode`.
             sounds: Their mono waveforms, each float32 (N,) in [-1, 1]; lengths may differ.
 
         Returns:

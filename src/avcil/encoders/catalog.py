@@ -1,4 +1,4 @@
-"""The encoders that there are, with their sizes, and their speed on this machine."""
+"""The list of encoders with their sizes and their speed on this machine."""
 
 from __future__ import annotations
 
@@ -28,45 +28,45 @@ Kind = Literal["visual", "audio", "joint"]
 
 WEIGHTS = Path(__file__).with_name("weights")
 TRIAL_SECONDS = 3.0
-"""Length of the made-up clip of the speed trial."""
+"""Duration of the random clip for the measurement."""
 TRIAL_SIDE = 256
-"""Pixels of its frames' short side, for encoders that take any."""
+"""Short side of its frames in pixels, for encoders that accept any size."""
 TRIALS = 3
 DEFAULTS: tuple[tuple[Kind, str, str], ...] = (
     ("visual", DEFAULT_VISUAL, "any clips: how things move, and what they are"),
     ("audio", DEFAULT_AUDIO, "any clips: how a sound changes, and what it is of"),
 )
-"""The encoders of `avcil extract` where none is named, and their purpose."""
+"""The default encoders of `avcil extract`, and their purpose."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CatalogEntry:
-    """One encoder, as `avcil encoders` lists it."""
+    """An encoder in the list."""
 
     name: str
-    """As `avcil extract` takes it; MODEL stands for a hub name or a folder."""
+    """Name for `avcil extract`; MODEL stands for a hub name or a folder."""
     kind: Kind
-    """The option of `avcil extract` that takes it."""
+    """The option of `avcil extract` for it."""
     license: str
     weights_bytes: int | None
-    """0 where nothing was learned; None where it depends on the model."""
+    """0 without weights; None if it depends on the model."""
     features: tuple[int, ...] | None
-    """(T, S, D) of a visual encoder, (D,) of an audio encoder; None where it depends on the model. The D of a
-    combination is the sum of those of its parts."""
+    """(T, S, D) of a visual encoder, (D,) of an audio encoder; None if it depends on the model. The D of a
+    combination is the sum over its parts."""
     purpose: str
     status: str
-    """What is to be done before it can be used; "ready" if nothing."""
+    """What must be done before it can be used; "ready" if nothing."""
     milliseconds: float | None
-    """To encode a decoded clip of 3 s on this machine, best of three; None if not measured."""
+    """Time to encode a decoded clip of 3 s on this machine, best of three; None if not measured."""
     is_default: bool = False
-    """Whether `avcil extract` takes it where none is named."""
+    """Whether it is a default of `avcil extract`."""
 
 
 def catalog(*, speed: bool = True) -> list[CatalogEntry]:
-    """All encoders, visual ones first, then audio and joint ones; the default one first of its kind.
+    """All encoders, visual ones first, then audio and joint ones; defaults first.
 
     Args:
-        speed: Whether to measure those that work right after installation (about a second in all).
+        speed: Whether to measure encoders that need no further installation (takes about a second).
     """
     entries = [_default(*default, speed=speed) for default in DEFAULTS]
     kinds: tuple[tuple[Kind, Any], ...] = (("visual", VISUAL), ("audio", AUDIO), ("joint", JOINT))
@@ -77,7 +77,7 @@ def catalog(*, speed: bool = True) -> list[CatalogEntry]:
 
 
 def _default(kind: Kind, name: str, purpose: str, *, speed: bool) -> CatalogEntry:
-    """A combination of encoders that work right after installation."""
+    """The entry of a default combination."""
     encoder = _built(kind, name)
     infos = [part.info for part in encoder.parts]
     licenses = dict.fromkeys(info.license for info in infos if _weights_bytes(info))
@@ -138,8 +138,8 @@ def _status(info: EncoderInfo) -> str:
 
 
 def _milliseconds(encoder: Any) -> float:
-    """To encode one made-up clip, best of `TRIALS` after one that warms up."""
-    clip = _made_up_clip(encoder)
+    """Time to encode one random clip, best of `TRIALS` after a warm-up."""
+    clip = _random_clip(encoder)
     times = []
     for _ in range(TRIALS + 1):
         began = time.perf_counter()
@@ -148,7 +148,7 @@ def _milliseconds(encoder: Any) -> float:
     return min(times[1:])
 
 
-def _made_up_clip(encoder: Any) -> Any:
+def _random_clip(encoder: Any) -> Any:
     rng = np.random.default_rng(0)
     if not isinstance(encoder, VisualEncoder):
         return rng.uniform(-0.1, 0.1, int(TRIAL_SECONDS * encoder.sample_rate)).astype(np.float32)

@@ -1,15 +1,15 @@
-"""Several encoders as one: their features side by side.
+"""Combination of several encoders by concatenation of their features.
 
-Shapes: B clips, T time slices, S spatial tokens per slice, D_p width of part p, D width of all parts together.
+Shapes: B clips, T time slices, S spatial tokens per slice, D_p width of part p, D total width.
 
     y_1 = x_1,   y_p = (x_p - center_p) r_1 / r_p  for p > 1,   r_p = sqrt(mean of scale_p^2)
 
-The first part's features stay as they are. Those of the others are centered and get the same typical spread, so that no
-part outweighs another in methods that do not weigh features. `center` and `scale` are shipped with each encoder. There
-is one factor a part: the proportions between the features of one encoder mean something and are kept.
+The features of the first part are not changed. Those of the others are centered and scaled to the same typical spread,
+so that no part dominates in methods without feature weights. `center` and `scale` are shipped with each encoder. Each
+part has one factor, which preserves the proportions between its features.
 
-Visual tokens are pooled to the coarsest grid among the parts: the mean of neighboring time slices, and the mean over
-areas of the frame, fractions of tokens included.
+Visual tokens are pooled to the coarsest grid of the parts: the mean over consecutive time slices, and the area-weighted
+mean over regions of the frame.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ VERSION = 1
 
 
 class _Combined(Encoder):
-    """What both kinds of combination share."""
+    """Base class of both kinds of combinations."""
 
     def __init__(self, parts: Sequence[Encoder]) -> None:
         """
         Args:
-            parts: Two encoders or more of one modality; combinations among them are replaced by their parts.
+            parts: At least two encoders of one modality; combinations are replaced by their parts.
 
         Raises:
-            InputError: If there are too few or too many, or two of one name and source.
+            InputError: There are too few or too many parts, or two with the same name and source.
         """
         self._parts = tuple(part for given in parts for part in given.parts)
         if not 2 <= len(self._parts) <= MAX_PARTS:
@@ -63,12 +63,12 @@ class _Combined(Encoder):
 
     @property
     def precision(self) -> str:
-        """ "bfloat16" if any part computes in it."""
+        """ "bfloat16" if any part uses it, else "float32"."""
         found = {getattr(part, "precision", "float32") for part in self._parts}
         return "bfloat16" if "bfloat16" in found else "float32"
 
     def place(self, device: str | None = None, precision: str | None = None) -> None:
-        """Move the parts that have a model; names as `avcil.encoders.device` takes them."""
+        """Move the parts that have a model; see `avcil.encoders.device` for the arguments."""
         movable: list[Any] = [part for part in self._parts if part.runs_on_gpu]
         for part in movable:
             part.place(device, precision)
@@ -91,14 +91,14 @@ class _Combined(Encoder):
 
 
 def _shift_and_factors(parts: Sequence[Encoder]) -> tuple[list[np.ndarray], list[np.float32]]:
-    """What is subtracted from each part's features, (D_p,) float32, and what they are multiplied with."""
+    """For each part, the shift (D_p,) float32 and the factor of its features."""
     spreads = [np.sqrt(np.mean(np.square(part.scale, dtype=np.float64))) for part in parts]
     shift = [np.zeros(parts[0].width, np.float32), *(part.center for part in parts[1:])]
     return shift, [np.float32(spreads[0] / spread) for spread in spreads]
 
 
 class CombinedVisual(_Combined, VisualEncoder):
-    """Visual encoders whose tokens lie side by side along D."""
+    """Concatenation of visual tokens along D."""
 
     def __init__(self, parts: Sequence[VisualEncoder]) -> None:
         super().__init__(parts)
@@ -112,8 +112,8 @@ class CombinedVisual(_Combined, VisualEncoder):
         for part in own:
             if part.token_grid[0] % slices:
                 raise InputError(
-                    f"{self.name}: {part.name} has {part.token_grid[0]} time slices, which is no multiple of the "
-                    f"{slices} of another part. Choose encoders, or options of them, whose time slices fit"
+                    f"{self.name}: {part.name} has {part.token_grid[0]} time slices, which is not a multiple of the "
+                    f"{slices} of another part. Choose encoders or options with matching time slices"
                 )
         self.token_grid = (slices, self._grid[0] * self._grid[1])
 
@@ -131,7 +131,9 @@ class CombinedVisual(_Combined, VisualEncoder):
             if len(self._samplings) > 1 and (
                 not isinstance(clip, tuple) or len(clip) != len(self._samplings)
             ):
-                raise InputError(f"{self.name} takes frames of {len(self._samplings)} samplings of each clip")
+                raise InputError(
+                    f"{self.name} needs frames of {len(self._samplings)} samplings for each clip"
+                )
         given = [clip if isinstance(clip, tuple) else (clip,) for clip in clips]
         features = []
         for part, number in zip(self._parts, self._sampling_of, strict=True):
@@ -152,7 +154,7 @@ class CombinedVisual(_Combined, VisualEncoder):
 
 
 class CombinedAudio(_Combined, AudioEncoder):
-    """Audio encoders whose vectors lie side by side."""
+    """Concatenation of audio vectors."""
 
     def __init__(self, parts: Sequence[AudioEncoder]) -> None:
         super().__init__(parts)
@@ -160,7 +162,7 @@ class CombinedAudio(_Combined, AudioEncoder):
         if len(set(rates.values())) > 1:
             wanted = ", ".join(f"{name} {rate} Hz" for name, rate in rates.items())
             raise InputError(
-                f"{self.name}: the parts want sound at different sample rates ({wanted}). Choose encoders of one rate"
+                f"{self.name}: the parts have different sample rates ({wanted}). Choose encoders with the same rate"
             )
         self.sample_rate = next(iter(rates.values()))
 

@@ -1,7 +1,7 @@
 """Constants that are shipped with encoders: the typical mean and standard deviation of each feature.
 
-They are kept in constants/NAME.json beside this file, computed by scripts/feature_constants.py, and hold for
-the encoder of one fingerprint: other options or other weights have none.
+They are in constants/NAME.json, computed by scripts/feature_constants.py, and valid for one fingerprint: other options
+or weights have none.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 IDENTITY = ("name", "version", "options", "weights")
-"""The entries of a fingerprint for which constants hold."""
+"""Entries of the fingerprint that must match."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Constants:
-    """Of an encoder of D features."""
+    """Center and scale of the D features of an encoder."""
 
     center: np.ndarray
     """(D,) float32."""
@@ -30,13 +30,12 @@ class Constants:
 
     @classmethod
     def unknown(cls, width: int) -> Constants:
-        """Zeros and ones, which change nothing."""
+        """Zeros and ones."""
         return cls(center=np.zeros(width, np.float32), scale=np.ones(width, np.float32))
 
 
 def constants_of(fingerprint: Mapping[str, Any], width: int) -> Constants:
-    """The constants shipped for the encoder of a fingerprint; zeros and ones if there are none for its options and
-    weights."""
+    """The constants shipped for the encoder of a fingerprint; zeros and ones if there are none."""
     shipped = _shipped(str(fingerprint.get("name")))
     if shipped is None or any(shipped["encoder"].get(key) != fingerprint.get(key) for key in IDENTITY):
         return Constants.unknown(width)
@@ -52,9 +51,9 @@ def _shipped(name: str) -> dict[str, Any] | None:
 
 
 def typical_features(fingerprint: Mapping[str, Any], width: int) -> np.ndarray:
-    """The typical mean of each feature of an encoder or a combination (D,) float32; zero where none is shipped.
+    """The typical mean of each feature of an encoder or a combination (D,) float32; zero if unknown.
 
-    A combination centers all parts but the first (see `combined.py`), so that theirs is zero.
+    In a combination, it is zero for all parts but the first, which are centered (`combined`).
 
     Args:
         fingerprint: The encoder's.

@@ -1,10 +1,10 @@
-"""Convolutions as TensorFlow computes them, for small pretrained networks: SAME padding and ReLU6.
+"""Convolutions with TensorFlow's SAME padding and ReLU6, for small pretrained networks.
 
-Shapes: B pictures, I and O channels, H x W pixels, k x k kernel.
+Shapes: B images, I and O channels, H x W pixels, k x k kernel.
 
-In float32 on a CPU all of them are computed by oneDNN, by the operator that `torch.compile` uses too.
-`torch.nn.functional.conv2d` would choose between two implementations by batch size and number of threads, which round
-differently; it is also slower, as it packs the weights again in each call and applies ReLU6 in a second pass.
+In float32 on a CPU, they use the oneDNN operator of `torch.compile`. `torch.nn.functional.conv2d` selects between two
+implementations by batch size and number of threads, which round differently. It is also slower: it packs the weights in
+each call and applies ReLU6 in a second pass.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn import functional
 CEILING = 6.0
 """ReLU6 limits to 0 and 6."""
 PACKED_FOR = 8
-"""Batch size that oneDNN packs weights for; packed weights serve every batch size."""
+"""Batch size for which oneDNN packs weights; they can be used with any batch size."""
 
 
 class SameConvolution(nn.Module):
@@ -40,13 +40,13 @@ class SameConvolution(nn.Module):
         """
         Args:
             weight: (O, I, k, k) float32, or (O, 1, k, k) of a depthwise convolution; k is odd.
-            bias: (O,) float32; None is none.
-            stride: 1, or 2 for pictures of even H and W.
-            depthwise: Each channel alone.
-            activated: Apply ReLU6.
+            bias: (O,) float32, or None.
+            stride: 1, or 2 for even H and W.
+            depthwise: Whether it is a depthwise convolution.
+            activated: Whether to apply ReLU6.
         """
         super().__init__()
-        if stride == 2:  # SAME pads more behind than before: zeros in the kernel need no copy of the picture
+        if stride == 2:  # SAME pads more at the end: zeros in the kernel avoid a copy of the image
             weight = functional.pad(weight, (1, 0, 1, 0))
         self.register_buffer("weight", weight.contiguous(memory_format=torch.channels_last))
         self.register_buffer("bias", bias)
@@ -70,7 +70,7 @@ class SameConvolution(nn.Module):
         return x.clamp_(0, CEILING) if self.activated else x
 
     def _weight_for(self, x: Tensor) -> Tensor:
-        """The weight as oneDNN packs it for pictures of this size."""
+        """The weight packed by oneDNN for images of this size."""
         size = tuple(x.shape[1:])
         if size not in self._packed:
             given = self.padding, self.strides, [1, 1], self.groups, [PACKED_FOR, *size]
@@ -79,7 +79,7 @@ class SameConvolution(nn.Module):
 
 
 def _is_exact_on_cpu(x: Tensor) -> bool:
-    """Whether it is to be computed in float32 on a CPU for which PyTorch was built with oneDNN."""
+    """Whether it runs in float32 on a CPU, and PyTorch has oneDNN."""
     return (
         x.device.type == "cpu"
         and torch.backends.mkldnn.is_available()

@@ -1,6 +1,4 @@
-"""Where an encoder runs, and how exactly: a CUDA GPU in bfloat16 where there is one, else the processor in
-float32.
-"""
+"""Device and precision of encoders. Default: a CUDA GPU in bfloat16 if there is one, otherwise the CPU in float32."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 def choose_precision(name: str | None, device: torch.device) -> str:
-    """ "float32" or "bfloat16"; None is bfloat16 on a GPU, float32 on the processor.
+    """ "float32" or "bfloat16"; None is bfloat16 on a GPU, float32 on the CPU.
 
     >>> choose_precision(None, torch.device("cpu"))
     'float32'
@@ -31,7 +29,7 @@ def choose_precision(name: str | None, device: torch.device) -> str:
 
 @contextlib.contextmanager
 def inference(device: torch.device, precision: str) -> Iterator[None]:
-    """No gradients; matrix products in bfloat16 if `precision` says so."""
+    """Context without gradients, with matrix products in bfloat16 if `precision` is "bfloat16"."""
     with (
         torch.inference_mode(),
         torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"),
@@ -40,13 +38,13 @@ def inference(device: torch.device, precision: str) -> Iterator[None]:
 
 
 class Placed:
-    """An encoder whose model stands on a device; mixed into encoders that have a torch model `_model`."""
+    """Mixin for encoders with a torch model `_model`."""
 
     runs_on_gpu: ClassVar[bool] = True
     _model: torch.nn.Module
 
     def place(self, device: str | None = None, precision: str | None = None) -> None:
-        """Move the model; names as `choose_device` and `choose_precision` take them."""
+        """Move the model; see `choose_device` and `choose_precision` for the arguments."""
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
         self._model.to(self.device)

@@ -1,5 +1,4 @@
-"""What each part of a picture looks like, whichever way it is turned: the symmetry of its edges, and its
-color.
+"""Rotation-invariant description of image cells: the symmetry of edges, and color.
 
 Shapes: F frames, P x P pixels, G x G cells, S = G * G, K symmetry orders.
 
@@ -7,9 +6,9 @@ An edge has a direction theta (mod pi). Over a cell, with edge strengths m as we
 
     w_k = |sum m exp(2 i k theta)| / sum m,  k = 1..K
 
-is the k-th circular moment: near 1 if the edges lie along k directions evenly spread over the half circle (k
-= 1 stripes, 2 squares, 3 triangles and six-pointed stars), near 0 for round outlines. Turning the picture
-leaves it as it is.
+is the k-th circular moment: near 1 if the edges have k directions evenly distributed over the half circle (k
+= 1 stripes, 2 squares, 3 triangles and six-pointed stars), near 0 for round outlines. It does not change under
+rotation.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ from avcil.encoders.motion import pooled
 
 ORDERS = 4
 ORDER_FLOOR = 0.08
-"""What k u_k must exceed to count; where none does, the cell's share goes to `none`."""
+"""Threshold of k u_k; if all are below it, the share of the cell is `none`."""
 
 
 def edge_symmetry(
     gx: np.ndarray, gy: np.ndarray, windows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(strength (F, S), shares (F, S, K + 1), slant (F, S, 2)) of every cell from the gradients (F, P, P).
+    """(strength (F, S), shares (F, S, K + 1), slant (F, S, 2)) of each cell, from the gradients (F, P, P).
 
-    Shares are of (k u_k)^2, u_k being what lower orders leave of w_k^2; the last one is for `none` of the
-    orders; they sum to 1. Slant is the first moment itself, cosine and sine of twice the main direction.
+    Shares are proportional to (k u_k)^2, where u_k is w_k^2 without the contribution of lower orders; the last one is
+    `none`; they sum to 1. Slant is the first moment: cosine and sine of twice the main direction.
     """
     edges = gx + 1j * gy
     strength = np.abs(edges) + 1e-6
@@ -50,7 +49,7 @@ def edge_symmetry(
 def _unexplained(seen: np.ndarray) -> np.ndarray:
     """u_k = w_k^2 times 1 - w_j^2 for every j < k that divides k.
 
-    Stripes are also of order 2, 3 and 4, but only because they are of order 1.
+    Stripes (order 1) also have large moments of order 2, 3 and 4.
     """
     left = seen.copy()
     for order in range(2, ORDERS + 1):
@@ -61,7 +60,7 @@ def _unexplained(seen: np.ndarray) -> np.ndarray:
 
 
 def edge_color(color: np.ndarray, strength: np.ndarray, windows: np.ndarray) -> np.ndarray:
-    """Red and blue over the grey (F, S, 2) of every cell, pixels weighted by edge strength (F, P, P)."""
+    """Red and blue minus gray (F, S, 2) of each cell, with pixels weighted by edge strength (F, P, P)."""
     over_grey = color[..., [0, 2]] - color.mean(axis=3, keepdims=True)  # (F, P, P, 2)
     sums = pooled(np.stack([strength, strength * over_grey[..., 0], strength * over_grey[..., 1]]), windows)
     return sums[..., 1:] / (sums[..., :1] + 1e-4)

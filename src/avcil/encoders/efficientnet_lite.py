@@ -1,10 +1,10 @@
-"""EfficientNet-Lite0 as a visual encoder: what is seen, as learnt from the 1000 classes of ImageNet.
+"""EfficientNet-Lite0, trained on ImageNet, as a visual encoder.
 
-Shapes: B clips, F frames, P x P pixels, E = 1280 numbers of the network, S = G x G cells, D width.
+Shapes: B clips, F frames, P x P pixels, E = 1280 channels of the network, S = G x G cells, D width.
 
-    the whole frame brought to P x P pixels, (x - 127) / 128
+    the whole frame resized to P x P pixels, (x - 127) / 128
     network -> (F, P / 32, P / 32, E)
-    square roots, projected on the leading right singular vectors of the network's own classifier matrix, averaged in
+    square root, projection on the leading right singular vectors of the network's own classifier matrix, mean over
         G x G cells -> (F, S, D)
 
 The network is EfficientNet-Lite0 of Google's tpu repository (Tan and Le, EfficientNet, 2019; Liu, EfficientNet-Lite,
@@ -34,15 +34,15 @@ from avcil.errors import InputError
 STAGES = ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1))
 """Number of blocks, and stride of the first of them. Kernels and channels are those of the weights."""
 REDUCTION = 32
-"""Pixels of a frame to one of the network's last map."""
+"""Ratio of the input size to the size of the last feature map."""
 MAX_FRAMES, MAX_PIXELS, MAX_CELLS = 1024, 1024, 16
 AT_ONCE = 8
-"""Frames that go through the network together on a CPU; more only take memory."""
+"""Frames that go through the network together on a CPU (larger numbers need more memory and are not faster)."""
 MEAN, DEVIATION = 127.0, 128.0
 
 
 class EfficientNetLite0(Placed, VisualEncoder):
-    """`efficientnet-lite0`: the network's last map of each frame, averaged in cells."""
+    """`efficientnet-lite0`: the last feature map of each frame, averaged over cells."""
 
     name: str = "efficientnet-lite0"
     info: ClassVar[EncoderInfo] = EncoderInfo(
@@ -63,13 +63,13 @@ class EfficientNetLite0(Placed, VisualEncoder):
     ) -> None:
         """
         Args:
-            frames: F, 1 to 1024, from the centers of equal slices of time; each is a time slice of the tokens.
+            frames: F, 1 to 1024, at the centers of equal slices of the clip; each gives one time slice.
             pixels: P, a multiple of 32 up to 1024; the network was trained with 224. Frames are squashed to a
                 square, so that cells cover the whole frame.
-            cells: G, 1 to 16, of a side of the token grid.
-            width: D, 1 to 256 leading directions of the network's classifier; 1280 is all numbers.
-            device: "cpu", "cuda", "cuda:1"; a GPU if there is one, unless given. It is no part of the fingerprint;
-                on a GPU matrix products are rounded to bfloat16.
+            cells: G, 1 to 16, cells per side of the token grid.
+            width: D, 1 to 256 leading directions of the classifier; 1280 are all channels.
+            device: "cpu", "cuda", "cuda:1"; None is a GPU if there is one. It is not part of the fingerprint. On
+                a GPU, matrix products are computed in bfloat16.
         """
         pixels_fit = REDUCTION <= pixels <= MAX_PIXELS and pixels % REDUCTION == 0
         if not (1 <= frames <= MAX_FRAMES and pixels_fit and 1 <= cells <= MAX_CELLS):
@@ -94,7 +94,7 @@ class EfficientNetLite0(Placed, VisualEncoder):
             return np.zeros((0, *self.token_grid, self.width), np.float32)
         if any(len(clip) != self.frames for clip in clips):
             raise InputError(
-                f"{self.name} takes {self.frames} frames a clip; got {[len(clip) for clip in clips]}"
+                f"{self.name} needs {self.frames} frames per clip; got {[len(clip) for clip in clips]}"
             )
         frames = [frame[None] for clip in clips for frame in clip]
         parts = in_groups(self._tokens, frames, self.device, most=AT_ONCE)
@@ -119,7 +119,7 @@ class EfficientNetLite0(Placed, VisualEncoder):
             return np.stack([self._pooled(grid) for grid in maps])
 
     def _pooled(self, grid: np.ndarray) -> np.ndarray:
-        """(G, G, D) averages of a map (h, w, D)."""
+        """Means (G, G, D) of a map (h, w, D)."""
         rows = np.tensordot(self._pooling, grid, axes=(1, 0))
         return np.tensordot(self._pooling, rows, axes=(1, 1)).swapaxes(0, 1)
 

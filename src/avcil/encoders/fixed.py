@@ -1,4 +1,4 @@
-"""What the built-in encoders share: matrices that are the same on every machine, and what names them.
+"""Fixed matrices of the built-in encoders, and their hash.
 
 Shapes: N rows, M columns, n samples.
 """
@@ -14,8 +14,7 @@ import numpy as np
 def random_matrix(rows: int, columns: int, seed: int) -> np.ndarray:
     """A fixed random projection (N, M) float32 whose rows have length 1 on average.
 
-    Drawn by `RandomState`, whose stream NumPy promises never to change, so that features stored today fit a
-    model loaded years later.
+    Uses `RandomState`, whose stream never changes between versions of NumPy.
 
     >>> random_matrix(2, 3, seed=0).shape
     (2, 3)
@@ -25,7 +24,7 @@ def random_matrix(rows: int, columns: int, seed: int) -> np.ndarray:
 
 
 def weight_hash(arrays: Iterable[np.ndarray]) -> str:
-    """SHA-256 of the arrays' shapes and bytes: the part of a fingerprint that tells other weights apart."""
+    """SHA-256 of shapes and bytes of arrays, for fingerprints."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
@@ -47,8 +46,8 @@ def cosine_basis(length: int, count: int) -> np.ndarray:
 
 
 def area_weights(length: int, count: int) -> np.ndarray:
-    """Weights (count, length) float32 that average `length` samples into `count` equal parts, fractions
-    included.
+    """Weights (count, length) float32 that average `length` samples into `count` equal parts, including
+    fractions.
 
     >>> area_weights(5, 2)[0].round(1).astype(str).tolist()
     ['0.4', '0.4', '0.2', '0.0', '0.0']

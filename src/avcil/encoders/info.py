@@ -1,4 +1,4 @@
-"""What a user wants to know of an encoder before choosing it; each encoder class has one as `info`."""
+"""Information for choosing an encoder: the class attribute `info` of encoders."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ class EncoderInfo:
     """License, weights, and intended use of an encoder."""
 
     license: str
-    """Of the weights, as an SPDX identifier or in words; of avcil itself where nothing was learned."""
+    """License of the weights, as an SPDX identifier or text; of avcil for encoders without weights."""
     purpose: str
-    """What it is good for, in a phrase."""
+    """Intended use, as a phrase."""
     packaged: str | None = None
-    """The file in encoders/weights/ that holds its weights, where they are part of the package."""
+    """File of its weights in encoders/weights/, if they are part of the package."""
     downloaded_bytes: int | None = None
     """Size of the weights that are downloaded at first use; None if it depends on the model, or there are none."""
     extra: str | None = None
-    """The extra of avcil's installation that it needs."""
+    """The extra of avcil that it needs."""
     features: tuple[int, ...] | None = None
-    """Shape of what it gives, for encoders that cannot be built without a download: (T, S, D) or (D,)."""
+    """Shape of the features, (T, S, D) or (D,), for encoders that need a download."""
     needs_source: bool = False
-    """Whether the user names a model behind a colon."""
+    """Whether the user must name a model after a colon."""
 
     @property
     def is_built_in(self) -> bool:
-        """Whether it works right after installation: no extra, no download, no model to name."""
+        """Whether it needs no extra, no download and no model name."""
         return self.downloaded_bytes is None and self.extra is None and not self.needs_source

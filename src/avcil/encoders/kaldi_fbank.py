@@ -1,14 +1,14 @@
-"""Log-mel filterbanks as Kaldi makes them, in float64: what audio transformers were trained on.
+"""Kaldi's log-mel filterbanks in float64, the input of audio transformers.
 
-Shapes: N samples of sound, L windows, W samples a window, M mel bands.
+Shapes: N samples, L windows, W samples per window, M mel bands.
 
-    windows of 25 ms every 10 ms that lie wholly inside the sound; each without its mean
+    windows of 25 ms every 10 ms that are completely inside the signal; each minus its mean
     x[j] - 0.97 x[j - 1] (pre-emphasis, x[-1] = x[0]), times a Hann window
-    |FFT|^2, filled up with zeros to the next power of two
+    |FFT|^2, zero-padded to the next power of two
     triangles evenly spaced in mel = 1127 ln(1 + hertz / 700) between 20 Hz and half the sample rate
-    natural logarithm, no smaller than that of float32's epsilon
+    natural logarithm, at least that of float32's epsilon
 
-No dither and no energy: the same sound gives the same numbers.
+Without dither and energy, so that it is deterministic.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from avcil.errors import InputError
 
 PREEMPHASIS = 0.97
 LOWEST = 20.0
-"""Hertz at which the first triangle begins."""
+"""Lower end of the first triangle in Hz."""
 FLOOR = float(np.finfo(np.float32).eps)
 
 
 def fbank(sound: np.ndarray, sample_rate: int, bands: int = 128) -> np.ndarray:
-    """Log energies (L, M) float64 of mono sound (N,) in [-1, 1]; a sound shorter than a window is filled up.
+    """Log energies (L, M) float64 of mono audio (N,) in [-1, 1]; audio shorter than a window is padded.
 
     >>> fbank(np.zeros(160_000), 16_000).shape
     (998, 128)
@@ -43,14 +43,14 @@ def fbank(sound: np.ndarray, sample_rate: int, bands: int = 128) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def mel_triangles(bands: int, sample_rate: int, fft: int) -> np.ndarray:
-    """Triangles (M, fft // 2 + 1) float64; straight in mel, not in hertz."""
+    """Triangular filters (M, fft // 2 + 1) float64, linear in mel, not in Hz."""
     lowest, highest = _mel(np.array([LOWEST, sample_rate / 2]))
     edges = np.linspace(lowest, highest, bands + 2)
     places = _mel(np.arange(fft // 2 + 1) * sample_rate / fft)
     rising = (places - edges[:-2, None]) / np.diff(edges)[:-1, None]
     falling = (edges[2:, None] - places) / np.diff(edges)[1:, None]
     triangles = np.clip(np.minimum(rising, falling), 0, None)
-    triangles[:, -1] = 0.0  # Kaldi leaves the bin at half the sample rate out
+    triangles[:, -1] = 0.0  # Kaldi omits the bin at half the sample rate
     triangles.setflags(write=False)
     return triangles
 
@@ -60,19 +60,17 @@ def _mel(hertz: np.ndarray) -> np.ndarray:
 
 
 def checked_sound(sound: np.ndarray, name: str) -> np.ndarray:
-    """Mono sound (N,) float64 with samples in it, all finite; InputError in the name of an encoder if not."""
+    """Mono audio (N,) as float64; InputError if it is empty or not finite."""
     sound = np.asarray(sound)
     if sound.ndim != 1 or sound.size == 0:
-        raise InputError(
-            f"{name} takes mono sound of one sample or more, shape (N,); got shape {sound.shape}"
-        )
+        raise InputError(f"{name} needs mono audio of shape (N,), N above 0; got shape {sound.shape}")
     if not np.isfinite(sound).all():
         raise InputError(
-            f"{name}: the sound holds NaN or infinite samples; decode the clip again or leave it out"
+            f"{name}: the audio contains NaN or infinite samples; decode the clip again or remove it"
         )
     return sound.astype(np.float64)
 
 
 def fitted(energies: np.ndarray, length: int) -> np.ndarray:
-    """The first `length` windows (length, M); a shorter spectrogram is filled up with zeros."""
+    """The first `length` windows (length, M); a shorter spectrogram is zero-padded."""
     return np.pad(energies[:length], ((0, max(0, length - len(energies))), (0, 0)))

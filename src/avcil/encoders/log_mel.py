@@ -1,18 +1,17 @@
-"""Sound to a vector without learnt weights: the shape of a log-mel spectrogram, whatever its length.
+"""An audio encoder without learned weights: the shape of the log-mel spectrogram, independent of its length.
 
 Shapes: N samples, L analysis windows, M mel bands, G time segments, D width.
 
     power spectrum of 40 ms windows every 10 ms -> M mel bands -> E = log(power + floor)
-    E - mean(E): the level of the recording goes
-    averaged into G equal segments of time: the length goes
+    E - mean(E): removes the level of the recording
+    averaged into G equal segments of time: removes the length
     2-D DCT-II over time and bands, the lowest `time_terms` x `band_terms` coefficients, standardized
     8 lowest DCT terms over bands of the mean spectrum, and of the root mean square change over 40 ms: timbre
-        and
-        roughness, which stay when the sound is shifted in time
-    four copies of the log duration: the length comes back as a number
+        and roughness, which do not change with a shift in time
+    four copies of the log duration
 
-The DCT's low terms are the smooth shape of the spectrum (as in MFCCs) and how it moves; hiss and hum of other
-sources spread over all terms, so cutting the high ones keeps more of the voice than of the noise.
+The low DCT terms describe the smooth shape of the spectrum (as in MFCCs) and its change in time. Noise is spread over
+all terms, so dropping the high ones improves the signal-to-noise ratio.
 """
 
 from __future__ import annotations
@@ -31,11 +30,11 @@ WINDOW = 640
 HOP = 160
 FFT = 1024
 TEXTURE_TERMS = 8
-MOST_SEGMENTS = 1024
+MAX_SEGMENTS = 1024
 CHANGE = 4
-"""Windows between which change is measured."""
+"""Distance in windows over which change is measured."""
 DURATION_COPIES = 4
-"""The duration is one number against a hundred; it is given more than once to be heard."""
+"""Number of copies of the duration, repeated so that it is not swamped by the other features."""
 
 
 class LogMel(AudioEncoder):
@@ -51,11 +50,11 @@ class LogMel(AudioEncoder):
     def __init__(
         self, *, bands: int = 64, segments: int = 16, time_terms: int = 8, band_terms: int = 16
     ) -> None:
-        terms_fit = 1 <= time_terms <= segments <= MOST_SEGMENTS
+        terms_fit = 1 <= time_terms <= segments <= MAX_SEGMENTS
         if not (terms_fit and TEXTURE_TERMS <= band_terms <= bands <= 128):
             raise InputError(
                 f"log-mel: time_terms={time_terms} must be 1 to segments={segments}, segments at most "
-                f"{MOST_SEGMENTS}, band_terms={band_terms} {TEXTURE_TERMS} to bands={bands}, bands at most 128"
+                f"{MAX_SEGMENTS}, band_terms={band_terms} {TEXTURE_TERMS} to bands={bands}, bands at most 128"
             )
         self.options = {
             "bands": bands,
@@ -104,14 +103,14 @@ class LogMel(AudioEncoder):
         return np.concatenate([standardized(shape), self._texture(energy), duration]).astype(np.float32)
 
     def _texture(self, energy: np.ndarray) -> np.ndarray:
-        """Mean spectrum and its root mean square change: (2 * TEXTURE_TERMS,), of about unit variance."""
+        """Mean spectrum and root mean square change (2 * TEXTURE_TERMS,), scaled to about unit variance."""
         change = np.sqrt(np.mean((energy[CHANGE:] - energy[:-CHANGE]) ** 2, axis=0))
         mean = energy.mean(axis=0) - energy.mean()
         return np.concatenate([self._texture_basis @ change / 2, self._texture_basis @ mean / 3])
 
 
 def product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """left @ right, the same to the last bit however many threads a BLAS would have spread a long clip over."""
+    """left @ right, bit-identical for any number of BLAS threads."""
     return np.einsum("ij,jk->ik", left, right)
 
 
@@ -136,11 +135,9 @@ def mel_bands(
 def _checked(sound: np.ndarray) -> np.ndarray:
     sound = np.asarray(sound)
     if sound.ndim != 1 or sound.size == 0:
-        raise InputError(
-            f"log-mel takes mono sound of one sample or more, shape (N,); got shape {sound.shape}"
-        )
+        raise InputError(f"log-mel needs mono audio of shape (N,), N above 0; got shape {sound.shape}")
     if not np.isfinite(sound).all():
         raise InputError(
-            "log-mel: the sound holds NaN or infinite samples; decode the clip again or leave it out"
+            "log-mel: the audio contains NaN or infinite samples; decode the clip again or remove it"
         )
     return sound.astype(np.float32)

@@ -1,5 +1,4 @@
-"""How each part of a picture moves: a similarity motion (shift, growth, turn) fitted to every cell of every
-frame.
+"""Motion of image cells: a similarity transform (translation, scale, rotation) fitted to each cell of each frame.
 
 Shapes: F frames, P x P pixels, G x G cells, S = G * G.
 
@@ -8,8 +7,8 @@ Brightness constancy, g_t + g_x u(x, y) + g_y v(x, y) = 0 (Horn and Schunck 1981
     u = right + growth * (x - cx) - turn * (y - cy),    v = down + growth * (y - cy) + turn * (x - cx)
 
 around the cell's center of edge energy (cx, cy), in the least squares sense over the cell's window: the
-four-parameter form of Lucas and Kanade (1981). Averages over windows are two matrix products, so that
-everything is a few array operations over all frames and cells at once.
+four-parameter form of Lucas and Kanade (1981). Averages over windows are two matrix products,
+so all frames and cells are processed together.
 """
 
 from __future__ import annotations
@@ -17,8 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 RIDGE = 0.03
-"""Added to the normal equations' diagonal, as a part of the cell's edge energy over the mean: flat cells
-stay at 0."""
+"""Regularization of the normal equations, relative to the mean edge energy, so that flat cells have no motion."""
 
 
 def pooled(channels: np.ndarray, windows: np.ndarray) -> np.ndarray:
@@ -29,7 +27,7 @@ def pooled(channels: np.ndarray, windows: np.ndarray) -> np.ndarray:
 
 
 def similarity_motion(gx: np.ndarray, gy: np.ndarray, gt: np.ndarray, windows: np.ndarray) -> np.ndarray:
-    """(right, down, growth, turn) of every cell: (F, S, 4), in pixels a frame at half a cell's reach."""
+    """(right, down, growth, turn) of every cell: (F, S, 4), in pixels per frame at half the size of a cell."""
     pixels, cells = windows.shape[1], windows.shape[0]
     reach = pixels / cells / 2
     x = ((np.arange(pixels) - (pixels - 1) / 2) / reach).astype(np.float32)
@@ -55,8 +53,7 @@ def _symmetric(upper: np.ndarray) -> np.ndarray:
 
 
 def _recentering(cx: np.ndarray, cy: np.ndarray) -> np.ndarray:
-    """The matrices (..., 4, 4) that express growth and turn around (cx, cy) in place of the picture's
-    middle."""
+    """Matrices (..., 4, 4) that move the center of scale and rotation from the image center to (cx, cy)."""
     change = np.zeros((*cx.shape, 4, 4))
     change[..., range(4), range(4)] = 1
     change[..., 2, 0], change[..., 2, 1] = -cx, -cy

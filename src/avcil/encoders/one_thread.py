@@ -1,7 +1,7 @@
-"""NumPy's matrix products by one thread: their last bits depend on how many threads a BLAS spreads them over.
+"""NumPy's matrix products with one BLAS thread, since their last bits depend on the number of threads.
 
-An encoder of fixed weights multiplies small matrices, which one thread does faster anyway, and a store must hold the
-same numbers however many cores the machine that made them has. Another kind of processor still rounds differently.
+The matrices of fixed encoders are small, so one thread is faster anyway, and features do not depend on the number of
+cores. Other types of CPUs still round differently.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _limit: Any = None
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Within it, in any thread, NumPy's BLAS is a single thread's; afterwards it is as it was."""
+    """Context in which NumPy's BLAS uses one thread, in all threads of the process."""
     libraries, is_per_thread = _libraries()
     if is_per_thread:
         with libraries.limit(limits=1):
@@ -37,7 +37,7 @@ def one_thread() -> Iterator[None]:
 
 
 def _enter(libraries: ThreadpoolController) -> None:
-    """The number is the process's: who comes first sets it, and who leaves last restores it."""
+    """The number belongs to the process: the first user sets it, the last one restores it."""
     global _inside, _limit
     with _lock:
         if not _inside:
@@ -57,12 +57,12 @@ def _leave() -> None:
 
 
 def _take_control() -> None:
-    """OpenBLAS's number is set for the thread that set it first, and silently not for others; the lock is ours."""
+    """OpenBLAS has a number for the first thread that sets it, not for others; called with the lock."""
     OpenBLASController.clear_controlling_thread(force=True)
 
 
 def _after_fork() -> None:
-    """Other threads, and what they held, are gone in a child."""
+    """Reset the state in a forked child, which has no other threads."""
     global _lock, _inside
     _lock, _inside = threading.Lock(), 0
 
@@ -72,16 +72,16 @@ os.register_at_fork(after_in_child=_after_fork)
 
 @cache
 def _libraries() -> tuple[ThreadpoolController, bool]:
-    """NumPy's BLAS, and whether each thread has a number of its own."""
-    import numpy  # noqa: F401  it must be loaded to be found
+    """The controller of NumPy's BLAS, and whether the number is per thread."""
+    import numpy  # noqa: F401  must be loaded to be found
 
     found = ThreadpoolController().select(user_api="blas")
     own = [library["filepath"] for library in found.info() if "numpy" in library["filepath"]]
     chosen = found.select(filepath=own) if own else found
     if not found.info():
         print(
-            "avcil: the library of NumPy's matrix products is not known, so their last digits may depend on the "
-            "number of threads. Set OMP_NUM_THREADS=1 where stores must be equal to the last bit",
+            "avcil: NumPy's BLAS library is unknown, so the last digits of features may depend on the number of "
+            "threads. Set OMP_NUM_THREADS=1 for bit-identical stores",
             file=sys.stderr,
         )
     return chosen, any(library.get("threading_layer") == "openmp" for library in chosen.info())

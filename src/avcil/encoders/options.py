@@ -1,4 +1,4 @@
-"""Options of an encoder's constructor, checked against its type hints: a model's or store's file may give any."""
+"""Checking the options of encoders, which may come from untrusted files, against the constructor's type hints."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from avcil.errors import InputError
 
 
 def check_options(encoder_class: type, name: str, options: Mapping[str, Any]) -> None:
-    """Refuse a value of another type than the constructor's hint.
+    """Check the types of options.
 
     Args:
-        encoder_class: The encoder; it has all the options.
-        name: The encoder's name, for messages.
+        encoder_class: The encoder, whose constructor has all the options.
+        name: Name of the encoder in error messages.
         options: Values by name.
 
     Raises:
-        InputError: With the option and what it takes.
+        InputError: A value has the wrong type.
     """
     constructor = inspect.getattr_static(encoder_class, "__init__")
     hints = typing.get_type_hints(constructor) if options else {}
@@ -28,11 +28,11 @@ def check_options(encoder_class: type, name: str, options: Mapping[str, Any]) ->
         hint = hints.get(option, Any)
         if not _fits(value, hint):
             shown = getattr(hint, "__name__", str(hint))
-            raise InputError(f"option {option} of encoder {name!r} is {value!r:.60}; it takes {shown}")
+            raise InputError(f"option {option} of encoder {name!r} is {value!r:.60}; it must be {shown}")
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of a hint's type.
+    """Whether a value has the type of a hint.
 
     >>> _fits(3, int | None), _fits(True, int), _fits("3", int), _fits(3, float)
     (True, False, False, True)

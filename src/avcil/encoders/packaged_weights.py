@@ -1,6 +1,6 @@
-"""Weights that are part of the package: safetensors files whose SHA-256 is checked when they are first read.
+"""Weights that are part of the package: safetensors files whose SHA-256 is checked at the first use.
 
-scripts/make_encoder_weights.py makes them from the published files.
+scripts/make_encoder_weights.py converts them from the published files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SHA256 = {
     "yamnet": "803e0b87d566b5554a3744be07788eda528d1f1e14c1eff4a472285e736bca40",
     "efficientnet_lite0": "f8d3b4ab16e8a987c4c49cced8979143b91499c03d496ec3d44a5bdec1b6993f",
 }
-"""Of weights/NAME.safetensors."""
+"""SHA-256 of weights/NAME.safetensors."""
 
 
 @cache
@@ -25,7 +25,7 @@ def packaged_weights(name: str) -> dict[str, Tensor]:
     """The tensors of weights/NAME.safetensors, on the CPU; callers must not change them.
 
     Raises:
-        AvcilError: if the file is missing or differs from the one that this version was released with.
+        AvcilError: The file is missing or differs from the one of this version.
     """
     from safetensors.torch import load
 

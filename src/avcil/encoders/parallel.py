@@ -1,8 +1,7 @@
-"""Small networks on several cores: each thread computes a part of the batch alone.
+"""Data parallelism for small networks: each thread computes a part of the batch.
 
-PyTorch would divide each operator among its threads, which wait for each other after each of them: of 60 operators that
-take a tenth of a millisecond that is a large share, and far more where other processes, such as those that decode
-clips, want the cores too.
+PyTorch parallelizes each operator and synchronizes its threads after each one. For 60 operators of 0.1 ms, this is a
+large overhead, in particular while other processes decode clips.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ AT_ONCE_CUDA = 256
 def in_parallel(
     function: Callable[[Item], Result], items: Sequence[Item], device: torch.device
 ) -> list[Result]:
-    """The results for all items, in order; on a CPU several threads call `function`, each computing alone."""
+    """Results for all items in order; on a CPU, several threads call `function`, each with one PyTorch thread."""
     threads = torch.get_num_threads()
     workers = min(threads, len(items))
     if workers < 2 or device.type != "cpu":
@@ -34,14 +33,15 @@ def in_parallel(
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             return list(pool.map(function, items))
     finally:
-        torch.set_num_threads(threads)  # threads that start later take the number that was set last
+        torch.set_num_threads(threads)  # threads that start later use the number that was set last
 
 
 def in_groups(
     function: Callable[[Items], Result], items: Items, device: torch.device, *, most: int
 ) -> list[Result]:
-    """The results for groups of consecutive items: on a CPU at most `most`, and fewer where all threads need some."""
+    """Results for groups of consecutive items: at most `most` on a CPU, fewer if there are not enough for all
+    threads."""
     size = min(most, -(-len(items) // torch.get_num_threads())) if device.type == "cpu" else AT_ONCE_CUDA
-    # a slice has the type of what is sliced
+    # a slice has the type of the sequence
     groups = [cast(Items, items[begin : begin + size]) for begin in range(0, len(items), size)]
     return in_parallel(function, groups, device)

@@ -1,4 +1,4 @@
-"""The parts of a combined encoder, as its fingerprint states them."""
+"""The parts of a combined encoder, from its fingerprint."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from avcil.errors import InputError
 
 JOINER = "+"
 MAX_PARTS = 8
-"""Encoders in one combination, at most."""
+"""Maximum number of encoders in a combination."""
 
 HUGGING_FACE = {"visual": "hf", "audio": "hf-audio", "joint": "hf-joint"}
-"""The name that the encoder `hf:MODEL` has in fingerprints, by its kind."""
+"""Names of the encoder `hf:MODEL` in fingerprints, by kind."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """The features [start, stop) of the D features of a modality that come from one encoder."""
+class EncoderPart:
+    """The features [start, stop) of a modality that one encoder computes."""
 
     name: str
     start: int
@@ -27,13 +27,13 @@ class Part:
 
 
 class HasParts(Protocol):
-    """A store, or what stands for one: it names the encoders of "audio" and "visual" features."""
+    """A store, or another object that has the encoders of "audio" and "visual" features."""
 
-    def parts(self, modality: str) -> tuple[Part, ...]: ...
+    def parts(self, modality: str) -> tuple[EncoderPart, ...]: ...
 
 
 def part_widths(store: HasParts) -> dict[str, tuple[int, ...]]:
-    """Features of each part, for "audio" and "visual" where the encoder has several."""
+    """Widths of the parts, for "audio" and "visual" if the encoder has several parts."""
     parts = {modality: store.parts(modality) for modality in ("audio", "visual")}
     return {
         modality: tuple(part.stop - part.start for part in found)
@@ -43,7 +43,7 @@ def part_widths(store: HasParts) -> dict[str, tuple[int, ...]]:
 
 
 def part_name(fingerprint: Mapping[str, Any]) -> str:
-    """An encoder's name with its source, where it has one.
+    """Name of an encoder with its source, if any.
 
     >>> part_name({"name": "hf", "options": {"source": "google/siglip2"}})
     'hf:google/siglip2'
@@ -53,7 +53,7 @@ def part_name(fingerprint: Mapping[str, Any]) -> str:
 
 
 def written_name(fingerprint: Mapping[str, Any]) -> str:
-    """An encoder's or a combination's name as `avcil extract` takes it.
+    """Name of an encoder or combination for `avcil extract`.
 
     >>> written_name({"name": "yamnet", "options": {"width": 64, "segments": 4}})
     'yamnet,width=64,segments=4'
@@ -73,45 +73,45 @@ def _written_part(fingerprint: Mapping[str, Any]) -> str:
 
 
 def is_joint(fingerprint: Mapping[str, Any]) -> bool:
-    """Whether it is that of an encoder that takes frames and sound together."""
+    """Whether the fingerprint is that of a joint encoder."""
     return fingerprint.get("name") == HUGGING_FACE["joint"]
 
 
-def parts_of(fingerprint: Mapping[str, Any], width: int) -> tuple[Part, ...]:
+def parts_of(fingerprint: Mapping[str, Any], width: int) -> tuple[EncoderPart, ...]:
     """The parts of an encoder's features, in order; a single encoder is one part.
 
     Args:
-        fingerprint: The encoder's, as a store's manifest or a model's configuration holds it.
-        width: D of its features.
+        fingerprint: From the manifest of a store or the configuration of a model.
+        width: D.
 
     Raises:
-        InputError: If the fingerprint's parts do not add up to `width`.
+        InputError: The widths of the parts do not sum to `width`.
 
     >>> parts_of({"name": "log-mel"}, 148)
-    (Part(name='log-mel', start=0, stop=148),)
+    (EncoderPart(name='log-mel', start=0, stop=148),)
     """
     fingerprints = fingerprint.get("parts")
     if fingerprints is None:
-        return (Part(name=part_name(fingerprint), start=0, stop=width),)
+        return (EncoderPart(name=part_name(fingerprint), start=0, stop=width),)
     check_parts(fingerprint)
-    parts: list[Part] = []
+    parts: list[EncoderPart] = []
     start = 0
     for own, size in zip(fingerprints, fingerprint["widths"], strict=True):
-        parts.append(Part(name=part_name(own), start=start, stop=start + size))
+        parts.append(EncoderPart(name=part_name(own), start=start, stop=start + size))
         start += size
     if start != width:
         raise InputError(
             f"the parts of the encoder {fingerprint.get('name')!r} have {start} features, not {width}. "
-            "The file that says so is damaged; extract the features again"
+            "The file is damaged; extract the features again"
         )
     return tuple(parts)
 
 
 def check_parts(fingerprint: Mapping[str, Any]) -> None:
-    """Refuse a combination whose fingerprint is not as `combined.py` writes it.
+    """Check the fingerprint of a combination.
 
     Raises:
-        InputError: If it is not a list of 2 to `MAX_PARTS` plain fingerprints with as many positive widths.
+        InputError: It is not a list of 2 to `MAX_PARTS` fingerprints with as many positive widths.
     """
     parts, widths = fingerprint.get("parts"), fingerprint.get("widths")
     fits = (
@@ -125,5 +125,5 @@ def check_parts(fingerprint: Mapping[str, Any]) -> None:
     if not fits:
         raise InputError(
             f"the fingerprint of the encoder {fingerprint.get('name')!r} is damaged: a combination has a list of 2 to "
-            f"{MAX_PARTS} parts, no combinations themselves, and their widths. Extract the features again"
+            f"{MAX_PARTS} parts, which are not combinations, and their widths. Extract the features again"
         )

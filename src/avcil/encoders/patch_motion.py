@@ -1,4 +1,4 @@
-"""Frames to visual tokens without learnt weights: what is seen in each cell, how it moves, and both at once.
+"""A visual encoder without learned weights: appearance and motion of each cell, and their products.
 
 Shapes: F frames, T time slices, S = G x G cells, K symmetry orders of edges (edges.py), D width.
 
@@ -28,24 +28,24 @@ from avcil.encoders.motion import similarity_motion
 from avcil.encoders.one_thread import one_thread
 from avcil.errors import InputError
 
-MOST_FRAMES, MOST_WIDTH = 1024, 8192
+MAX_FRAMES, MOST_WIDTH = 1024, 8192
 LOOK_PIXELS = 96
 MOTION_PIXELS = 48
 CONTEXT_PIXELS = 24
 LUMA = np.array([0.299, 0.587, 0.114], np.float32) / 255
 MOTION_FLOOR = 0.05
-"""Squared pixels a frame below which a cell counts as still."""
+"""Squared motion in pixels per frame below which a cell counts as still."""
 CONTEXT_TERMS = (6, 6, 6)
 """Time, down, across."""
 CONTEXT_SCALE = 0.25
 LOCAL_SCALE = 8.0
-"""The local part is near 0 in most tokens and must still outweigh the context after a mean over all of them;
-the network learns slowly from it otherwise."""
+"""Factor of the local part, which is near 0 in most tokens. Without it, the context dominates the mean over tokens, and
+networks learn slowly."""
 LOCAL_WIDTH = 4 * (ORDERS + 1) + 4 + (ORDERS + 1) + 4
 
 
 class PatchMotion(VisualEncoder):
-    """Cells of moving shapes: tokens (T, S, D) = (slices, cells * cells, width)."""
+    """Tokens (T, S, D) = (slices, cells * cells, width) of moving shapes."""
 
     name: str = "patch-motion"
     info: ClassVar[EncoderInfo] = EncoderInfo(
@@ -55,9 +55,9 @@ class PatchMotion(VisualEncoder):
     short_side: int | None = 128
 
     def __init__(self, *, frames: int = 32, slices: int = 4, cells: int = 5, width: int = 128) -> None:
-        if not (slices >= 1 and 8 <= frames <= MOST_FRAMES and frames % (2 * slices) == 0):
+        if not (slices >= 1 and 8 <= frames <= MAX_FRAMES and frames % (2 * slices) == 0):
             raise InputError(
-                f"patch-motion: frames={frames} must be 8 to {MOST_FRAMES} and a multiple of "
+                f"patch-motion: frames={frames} must be 8 to {MAX_FRAMES} and a multiple of "
                 f"2 x slices={slices}"
             )
         if not (1 <= cells <= 16 and LOCAL_WIDTH < width <= MOST_WIDTH):
@@ -95,7 +95,7 @@ class PatchMotion(VisualEncoder):
         clip = np.asarray(clip)
         if clip.dtype != np.uint8 or clip.ndim != 4 or clip.shape[3] != 3 or len(clip) != self.frames:
             raise InputError(
-                f"patch-motion takes {self.frames} RGB frames, uint8 ({self.frames}, H, W, 3); "
+                f"patch-motion needs {self.frames} RGB frames, uint8 ({self.frames}, H, W, 3); "
                 f"got {clip.dtype} {clip.shape}"
             )
         if min(clip.shape[1:3]) < 8:
@@ -114,7 +114,7 @@ class PatchMotion(VisualEncoder):
         return np.concatenate([*parts, context], axis=2).astype(np.float32)
 
     def _motion_shares(self, grey: np.ndarray) -> np.ndarray:
-        """(T, S, 4), each row summing to less than 1: much less where little moves."""
+        """(T, S, 4), each row with a sum below 1, near 0 without motion."""
         gx, gy, gt = np.gradient(grey, axis=2), np.gradient(grey, axis=1), np.gradient(grey, axis=0)
         squares = self._sliced(np.abs(similarity_motion(gx, gy, gt, self._motion_windows))) ** 2
         return squares / (squares.sum(axis=2, keepdims=True) + MOTION_FLOOR)
@@ -138,7 +138,7 @@ class PatchMotion(VisualEncoder):
         terms = grey.reshape(len(grey), CONTEXT_PIXELS, step, CONTEXT_PIXELS, step).mean(axis=(2, 4))
         for axis, basis in enumerate(self._basis):
             terms = np.moveaxis(np.tensordot(basis, terms, axes=(1, axis)), 0, axis)
-        projected = self._context @ terms[1:].ravel()  # terms[0] is the still part
+        projected = self._context @ terms[1:].ravel()  # terms[0] is the static part
         projected = projected - projected.mean()
         return CONTEXT_SCALE * projected / (projected.std() + 1e-3)
 

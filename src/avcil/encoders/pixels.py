@@ -1,9 +1,9 @@
-"""From decoded frames to what a vision model takes: its size, its crop, its mean and deviation.
+"""Preprocessing of frames for vision models: size, crop, mean and standard deviation.
 
 Shapes: B clips, F frames, H x W pixels as decoded, P x P pixels of the model.
 
-Most of the resizing is done by the decoder, which delivers frames at the short side asked for (bilinear,
-widened to an average when shrinking); what is left is done here by the same rule.
+Most of the resizing is done by the decoder, which scales frames to the given short side (bilinear with averaging). The
+rest is done here in the same way.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ NORMALISATIONS: dict[str, tuple[Triple, Triple]] = {
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "timesformer": ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225)),
 }
-"""Mean and deviation of each color, pixels from 0 to 1, as published with the families of models."""
+"""Mean and standard deviation per channel, for pixels from 0 to 1, as published with the model families."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pixels:
-    """How a vision model wants its frames.
+    """Preprocessing of a vision model.
 
     >>> Pixels(side=224, short_side=256, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)).batch(
     ...     [np.full((2, 256, 300, 3), 255, np.uint8)], "example").shape
@@ -39,26 +39,28 @@ class Pixels:
     """
 
     side: int
-    """P: the model sees P x P pixels."""
+    """P."""
     short_side: int
-    """The frames' short side before the crop."""
+    """Short side of frames before the crop."""
     fit: Literal["crop", "squash"] = "crop"
-    """crop: the center of the frame; squash: the whole frame brought to a square, its aspect lost."""
+    """crop: the center of the frame; squash: the whole frame, resized to a square."""
     mean: Triple
     std: Triple
     source: str = "published"
-    """Where these figures come from: the model's own file, or what was published for its family."""
+    """Source of these values: the file of the model, or the values of its family."""
 
     def __post_init__(self) -> None:
         if self.fit == "crop" and self.short_side < self.side:
-            raise InputError(f"frames of short side {self.short_side} hold no square of {self.side} pixels")
+            raise InputError(
+                f"frames of short side {self.short_side} are smaller than the crop of {self.side} pixels"
+            )
 
     def described(self) -> dict[str, Any]:
         """As JSON, for the fingerprint."""
         return asdict(self) | {"mean": list(self.mean), "std": list(self.std), "resize": "bilinear"}
 
     def batch(self, clips: Sequence[np.ndarray], name: str) -> Tensor:
-        """Bytes (B, F, P, P, 3) of clips (F, H, W, 3) of any sizes, RGB; `name` is the encoder's."""
+        """Bytes (B, F, P, P, 3) from RGB clips (F, H, W, 3) of any size; `name` is that of the encoder."""
         return torch.stack([self._fitted(torch.from_numpy(_checked(clip, name))) for clip in clips])
 
     def normalized(self, frames: Tensor) -> Tensor:
@@ -78,7 +80,7 @@ class Pixels:
 
 
 def _resized(clip: Tensor, height: int, width: int) -> Tensor:
-    """Bytes (F, height, width, 3), bilinear, averaged when shrinking; as they are if that is their size."""
+    """Bytes (F, height, width, 3), bilinear with averaging; unchanged if they have this size."""
     if clip.shape[1:3] == (height, width):
         return clip
     planes = clip.movedim(3, 1).float()
@@ -89,7 +91,7 @@ def _resized(clip: Tensor, height: int, width: int) -> Tensor:
 def _checked(clip: np.ndarray, name: str) -> np.ndarray:
     clip = np.asarray(clip)
     if clip.dtype != np.uint8 or clip.ndim != 4 or clip.shape[3] != 3 or 0 in clip.shape:
-        raise InputError(f"{name} takes RGB frames, uint8 (F, H, W, 3); got {clip.dtype} {clip.shape}")
+        raise InputError(f"{name} needs RGB frames, uint8 (F, H, W, 3); got {clip.dtype} {clip.shape}")
     return np.ascontiguousarray(clip)
 
 
@@ -101,11 +103,12 @@ def from_processor(
     fit: Literal["crop", "squash"],
     normalization: str,
 ) -> Pixels:
-    """What a model's preprocessor_config.json says; None takes what was published for its family.
+    """Read the preprocessing from preprocessor_config.json; None uses the values of the model family.
 
-    :param side: P of the model's configuration.
-    :param own_side: whether the model takes other sizes than `side` too, so that the file may choose.
-    :param fit: the family's way where the file does not say.
+    Args:
+        side: P from the configuration of the model.
+        own_side: Whether the file can override `side`.
+        fit: The family's way of resizing, if the file does not specify it.
     """
     mean, std = NORMALISATIONS[normalization]
     if settings is None:
@@ -122,7 +125,7 @@ def from_processor(
         mean, std = settings.get("image_mean") or mean, settings.get("image_std") or std
     else:
         mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-    # pixels become x * factor - offset there, x / 255 here: the difference is moved into mean and deviation
+    # the file uses x * factor - offset, this module x / 255: mean and std are adjusted
     factor, offset = 255 * settings.get("rescale_factor", 1 / 255), 1.0 if settings.get("offset") else 0.0
     mean = tuple(round((value + offset) / factor, 9) for value in mean)
     std = tuple(round(value / factor, 9) for value in std)
@@ -137,7 +140,7 @@ def from_processor(
 
 
 def _length(size: int | Mapping[str, int]) -> int:
-    """The one length that a processor's size stands for: a number, a shortest edge, or a square."""
+    """The length given by the size of a processor: a number, a shortest edge, or a square."""
     if isinstance(size, Mapping):
         return int(size.get("shortest_edge") or min(size["height"], size["width"]))
     return int(size)

@@ -1,9 +1,9 @@
-"""Encoders by name, and the encoder that a fingerprint names.
+"""Building encoders from names and fingerprints.
 
-To add an encoder: write its file, and add its name, module and class to the table of its kind. Modules are
-imported when an encoder is asked for, so heavy libraries cost nothing until then.
+To add an encoder, write its file, and add its name, module and class to the table of its kind. Modules are imported
+when an encoder is built.
 
-A name may carry options, a variant and a source: NAME[,OPTION=VALUE...][@VARIANT][:SOURCE], as in
+A name can have options, a variant and a source: NAME[,OPTION=VALUE...][@VARIANT][:SOURCE], as in
 `patch-motion,cells=7`, `videomae-base@av-cil-script`, `hf:google/siglip2-base-patch16-224` or
 `audiomae:/weights/pretrained.pth`. Variant and source are the options `variant` and `source` of the encoder's
 constructor. Several such names joined by `+` are one combined encoder (combined.py).
@@ -36,12 +36,12 @@ AUDIO: Places = {
 JOINT: Places = {"hf-joint": ("avcil.encoders.hugging_face.joint_encoder", "HuggingFaceJoint")}
 DEFAULT_VISUAL = "patch-motion+efficientnet-lite0"
 DEFAULT_AUDIO = "log-mel+yamnet"
-"""How things move and sound, and what they are: features for any kind of clip (docs/encoders.md)."""
+"""Default encoders for any kind of clips (docs/encoders.md)."""
 IN_WORDS = dict.fromkeys(HUGGING_FACE.values(), "hf:MODEL")
 
 
 def visual_encoder_names() -> list[str]:
-    """Names that `visual_encoder` takes; MODEL stands for a hub name or a local folder.
+    """Names for `visual_encoder`; MODEL stands for a hub name or a local folder.
 
     >>> visual_encoder_names()
     ['efficientnet-lite0', 'hf:MODEL', 'patch-motion', 'videomae-base']
@@ -50,7 +50,7 @@ def visual_encoder_names() -> list[str]:
 
 
 def audio_encoder_names() -> list[str]:
-    """Names that `audio_encoder` takes; MODEL stands for a hub name or a local folder.
+    """Names for `audio_encoder`; MODEL stands for a hub name or a local folder.
 
     >>> audio_encoder_names()
     ['audiomae', 'hf:MODEL', 'log-mel', 'yamnet']
@@ -59,35 +59,35 @@ def audio_encoder_names() -> list[str]:
 
 
 def visual_encoder(name: str, **options: Any) -> VisualEncoder:
-    """The visual encoder of this name; options are those of its constructor.
+    """Build a visual encoder.
 
     Args:
-        name: A name, or several joined by `+` for a combination; each may carry options, a variant and a source.
-        options: Of a single encoder. Those of a combination's parts stand in its name.
+        name: A name, or several joined by `+` for a combination; each can have options, a variant and a source.
+        options: Options of the constructor, for a single encoder.
 
     Raises:
-        InputError: If a name or an option is unknown, or the parts do not fit together.
+        InputError: A name or an option is unknown, or the parts are incompatible.
     """
     return _by_name("visual", name, VISUAL, options)
 
 
 def audio_encoder(name: str, **options: Any) -> AudioEncoder:
-    """The audio encoder of this name; as `visual_encoder`."""
+    """Build an audio encoder; see `visual_encoder`."""
     return _by_name("audio", name, AUDIO, options)
 
 
 def joint_encoder(name: str, **options: Any) -> JointEncoder:
-    """The joint encoder of this name; as `visual_encoder`, but it cannot be combined with others."""
+    """Build a joint encoder; see `visual_encoder`. It cannot be combined with others."""
     if len(_split(name, JOINT | {"hf": JOINT["hf-joint"]})) > 1:
-        raise InputError(f"a joint encoder cannot be combined with others; {name!r} names several. Name one")
+        raise InputError(f"a joint encoder cannot be combined with others; {name!r} names several encoders")
     return _by_name("joint", name, JOINT, options)
 
 
 def from_fingerprint(fingerprint: dict[str, Any]) -> VisualEncoder | AudioEncoder | JointEncoder:
-    """The encoder that a feature store or a model names, checked to encode exactly alike.
+    """Build the encoder with a fingerprint from a feature store or model, and check that the fingerprint is equal.
 
     Raises:
-        InputError: If the fingerprint is damaged, or this version of avcil has no such encoder.
+        InputError: The fingerprint is damaged, or this version of avcil has no such encoder.
     """
     missing = [key for key in ("name", "version", "options", "weights") if key not in fingerprint]
     if missing:
@@ -125,16 +125,14 @@ def _combination_of(fingerprint: dict[str, Any]) -> Any:
 
 
 def _combined(parts: list[Any]) -> Any:
-    """One encoder of several; they must be of one modality."""
+    """Combine several encoders of one modality."""
     from avcil.encoders.combined import CombinedAudio, CombinedVisual
 
     if all(isinstance(part, VisualEncoder) for part in parts):
         return CombinedVisual(parts)
     if all(isinstance(part, AudioEncoder) for part in parts):
         return CombinedAudio(parts)
-    raise InputError(
-        "a combination has visual encoders or audio encoders, not both. Extract the features again"
-    )
+    raise InputError("a combination cannot have both visual and audio encoders. Extract the features again")
 
 
 def _in_words(places: Places) -> list[str]:
@@ -142,20 +140,20 @@ def _in_words(places: Places) -> list[str]:
 
 
 def _by_name(kind: str, text: str, places: Places, options: dict[str, Any]) -> Any:
-    """The encoder that a name stands for, or the combination of several."""
+    """Build the encoder or combination with a name."""
     names = _split(text, places)
     if len(names) == 1:
         return _by_single_name(kind, text, places, options)
     if options:
         raise InputError(
-            f"the options {', '.join(options)} belong to none of the encoders in {text!r} alone. Write them behind the "
+            f"the options {', '.join(options)} do not belong to one of the encoders in {text!r}. Write them after the "
             "name of one: NAME,OPTION=VALUE"
         )
     return _combined([_by_single_name(kind, name, places, {}) for name in names])
 
 
 def _split(text: str, places: Places) -> list[str]:
-    """The names joined by `+`. Behind a `:` a plus belongs to the source unless a known name follows it."""
+    """Split names at `+`. After a `:`, a plus belongs to the source unless a known name follows."""
     names: list[str] = []
     for piece in text.split(JOINER):
         front = piece.partition(":")[0].partition("@")[0].partition(",")[0]
@@ -167,7 +165,7 @@ def _split(text: str, places: Places) -> list[str]:
 
 
 def _by_single_name(kind: str, text: str, places: Places, options: dict[str, Any]) -> Any:
-    """The encoder that NAME[,OPTION=VALUE...][@VARIANT][:SOURCE] stands for."""
+    """Build the encoder NAME[,OPTION=VALUE...][@VARIANT][:SOURCE]."""
     front, colon, source = text.partition(":")
     front, at, variant = front.partition("@")
     name, *written = front.split(",")
@@ -182,10 +180,10 @@ def _by_single_name(kind: str, text: str, places: Places, options: dict[str, Any
 
 
 def _option(text: str) -> tuple[str, Any]:
-    """Name and value of OPTION=VALUE: a number, true, false or null as in JSON, else the text itself."""
+    """Parse OPTION=VALUE. The value is a number, true, false or null as in JSON, otherwise a string."""
     name, equals, value = text.partition("=")
     if not (name and equals):
-        raise InputError(f"an encoder's option is written NAME,OPTION=VALUE; {text!r} is not OPTION=VALUE")
+        raise InputError(f"encoder options have the form NAME,OPTION=VALUE; {text!r} is not OPTION=VALUE")
     try:
         return name, json.loads(value)
     except json.JSONDecodeError:
@@ -195,7 +193,7 @@ def _option(text: str) -> tuple[str, Any]:
 def _build(name: str, place: tuple[str, str], options: dict[str, Any]) -> Any:
     module, attribute = place
     encoder_class = getattr(importlib.import_module(module), attribute)
-    known = getattr(encoder_class.__init__, "__kwdefaults__", None) or {}  # it may have none of its own
+    known = getattr(encoder_class.__init__, "__kwdefaults__", None) or {}  # it may not define one
     for option, value in options.items():
         if option not in known:
             error = unknown_name(f"option of encoder {name!r}:", option, known)

@@ -1,15 +1,15 @@
-"""YAMNet as an audio encoder: what the sound is of, as learnt from the 521 classes of AudioSet.
+"""YAMNet, trained on the 521 classes of AudioSet, as an audio encoder.
 
-Shapes: B clips, N samples, L windows, M = 64 mel bands, P patches of a clip, E = 1024 numbers of the network, D width.
+Shapes: B clips, N samples, L windows, M = 64 mel bands, P patches of a clip, E = 1024 channels of the network, D width.
 
     windows of 25 ms every 10 ms -> magnitude spectrum -> 64 mel bands -> log(x + 0.001)
     patches of 96 windows (0.96 s) every 48 windows -> convolutions -> (P, 3, 2, E)
     mean over the 3 x 2 -> (P, E), the network's embedding
-    square roots, projected on the leading right singular vectors of the network's own classifier matrix -> (P, D)
+    square root, projection on the leading right singular vectors of the network's own classifier matrix -> (P, D)
     mean over the patches -> (D,)
 
 The network is that of Google's lite-model_yamnet_classification_tflite_1 (Apache-2.0; Plakal and Ellis, YAMNet, 2020;
-MobileNet v1 of Howard et al., 2017), its 8-bit weights computed with in float32.
+MobileNet v1 of Howard et al., 2017), with its 8-bit weights converted to float32.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ STRIDES = (2, *(1, 1), *(2, 1), *(1, 1), *(2, 1), *(1, 1), *(2, 1), *(1, 1) * 5,
 """Of the 27 convolutions: the first, then a depthwise and a pointwise one in turn."""
 MAX_SEGMENTS = 1024
 AT_ONCE = 16
-"""Patches that go through the network together on a CPU; more only take memory."""
+"""Patches that go through the network together on a CPU (larger numbers need more memory and are not faster)."""
 WINDOWS_AT_ONCE = 4096
 
 
 class Yamnet(Placed, AudioEncoder):
-    """`yamnet`: the mean of the network's embeddings over patches of 0.96 s."""
+    """`yamnet`: the mean of the embeddings of patches of 0.96 s."""
 
     name: str = "yamnet"
     info: ClassVar[EncoderInfo] = EncoderInfo(
@@ -61,10 +61,10 @@ class Yamnet(Placed, AudioEncoder):
     def __init__(self, *, width: int = 128, segments: int = 4, device: str | None = None) -> None:
         """
         Args:
-            width: D, 1 to 256 leading directions of the network's classifier; 1024 is the whole embedding.
-            segments: 1 to 1024 equal parts of time that `encode_with_tokens` gives tokens of; the vector is their mean.
-            device: "cpu", "cuda", "cuda:1"; a GPU if there is one, unless given. It is no part of the fingerprint;
-                on a GPU matrix products are rounded to bfloat16.
+            width: D, 1 to 256 leading directions of the classifier; 1024 is the whole embedding.
+            segments: Number of tokens of `encode_with_tokens`, 1 to 1024 equal parts of the clip.
+            device: "cpu", "cuda", "cuda:1"; None is a GPU if there is one. It is not part of the fingerprint. On
+                a GPU, matrix products are computed in bfloat16.
         """
         if not 1 <= segments <= MAX_SEGMENTS:
             raise InputError(f"yamnet: segments={segments} must be 1 to {MAX_SEGMENTS}")
@@ -83,7 +83,7 @@ class Yamnet(Placed, AudioEncoder):
         return np.stack(parts) if parts else np.zeros((0, self.width), np.float32)
 
     def encode_with_tokens(self, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors (B, D), and tokens (B, segments, D): means of the patches in equal parts of time; both float32."""
+        """Vectors (B, D), and tokens (B, segments, D): means of the patches in equal parts of the clip; float32."""
         every = self._patch_vectors(clips)
         tokens = [area_weights(len(patches), self.token_count) @ patches for patches in every]
         if not tokens:
@@ -102,7 +102,7 @@ class Yamnet(Placed, AudioEncoder):
         }
 
     def spectrogram(self, sound: np.ndarray) -> np.ndarray:
-        """Log-mel energies (L, M) float32 of a waveform (N,), L >= 96; zeros behind it fill its last patch."""
+        """Log-mel energies (L, M) float32 of a waveform (N,), L >= 96; the last patch is zero-padded."""
         sound = checked_sound(sound, self.name).astype(np.float32)
         hop = PATCH_HOP * HOP
         least = (PATCH - 1) * HOP + WINDOW
@@ -122,7 +122,7 @@ class Yamnet(Placed, AudioEncoder):
         return np.log(magnitude @ self._mel.T + np.float32(OFFSET))
 
     def _patch_vectors(self, clips: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """(P, D) float32 of every clip; patches of several clips go through the network together."""
+        """(P, D) float32 of each clip; patches of several clips are processed together."""
         if not len(clips):
             return []
         patches = in_parallel(lambda clip: _patches(self.spectrogram(clip)), clips, self.device)

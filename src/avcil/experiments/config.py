@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.utils.cores import available_cores
 
@@ -31,7 +32,7 @@ class ReproduceConfig:
     """Rows of the table: methods, variants (icarl-nme), or either with options (av-cil:lambda_class=0.5)."""
     study: str = "comparison"
     """What is compared: comparison, ablation-d-avsc, ablation-vad, classifiers, memory-size, step-size."""
-    modalities: tuple[Literal["audio", "visual", "audio-visual"], ...] = ()
+    modalities: Annotated[tuple[Modality, ...], tyro.conf.EnumChoicesFromValues] = ()
     """Columns of the table. Default: all modalities that the study and the stores have."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Random seeds of training. Results are mean ± standard deviation over them."""
@@ -79,6 +80,8 @@ class ReproduceConfig:
     """Print the plan without training."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "modalities", tuple(map(Modality, self.modalities)))
+
         def require(condition: bool, message: str) -> None:
             if not condition:
                 raise InputError(message)

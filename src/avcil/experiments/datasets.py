@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from avcil.data.modality import Modality
 from avcil.datasets.protocols import protocol
 from avcil.errors import InputError
 from avcil.experiments.config import ReproduceConfig
@@ -33,11 +34,10 @@ class Dataset:
         return len({clip.label for clip in self.store.clips})
 
     @property
-    def modalities(self) -> set[str]:
+    def modalities(self) -> set[Modality]:
         """Modalities for which the store has the features."""
-        has_audio, has_visual = self.store.audio_width is not None, self.store.visual_shape is not None
-        single = {name for name, has in (("audio", has_audio), ("visual", has_visual)) if has}
-        return single | ({"audio-visual"} if len(single) == 2 else set())
+        arrays = self.store.manifest.arrays()
+        return {modality for modality in Modality if arrays.keys() >= set(modality.parts)}
 
     @property
     def missing_clips(self) -> str:

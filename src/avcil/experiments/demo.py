@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from avcil.data.clips import read_clips, write_clips
+from avcil.data.modality import Modality
 from avcil.data.scan import scan
 from avcil.datasets.synthetic.clips import render_demo_clips
 from avcil.datasets.synthetic.scene import demo_class_names
@@ -23,7 +24,6 @@ from avcil.experiments.runner import LocalRunner
 from avcil.extraction.extract import extract
 from avcil.inference.explained_clips import explained_clips
 from avcil.inference.recognizer import Recognizer
-from avcil.models.base import Modality
 from avcil.reporting.attention import ExplainedRun
 from avcil.reporting.report import write_report
 from avcil.reporting.table import summary_table
@@ -39,16 +39,16 @@ AV_CIL_OPTIONS = ("lambda_instance=0.1",)
 """The release's weight for its two larger benchmarks. On the validation clips of the demo it is also better than the
 0.5 for AVE."""
 RUNS: tuple[tuple[str, Modality], ...] = (
-    ("fine-tuning", "audio-visual"),
-    ("av-cil", "audio-visual"),
-    ("blade", "audio-visual"),
-    ("joint", "audio-visual"),
-    ("joint", "audio"),
-    ("joint", "visual"),
+    ("fine-tuning", Modality.AUDIO_VISUAL),
+    ("av-cil", Modality.AUDIO_VISUAL),
+    ("blade", Modality.AUDIO_VISUAL),
+    ("joint", Modality.AUDIO_VISUAL),
+    ("joint", Modality.AUDIO),
+    ("joint", Modality.VISUAL),
 )
 EXPLAINED = ("av-cil", "blade")
 """Methods whose predictions are explained in the report."""
-SLOWEST = ("joint", "audio-visual")
+SLOWEST = ("joint", Modality.AUDIO_VISUAL)
 """This run is started first."""
 SUMMARY_METRICS = ("average_incremental_accuracy", "last_accuracy", "mean_forgetting", "seconds")
 
@@ -89,7 +89,7 @@ def demo(
     summary = [_summary(record) for record in records]
     write_json(out / "summary.json", summary)
     explained = []
-    for record in (r for r in records if r.modality == "audio-visual" and r.method in EXPLAINED):
+    for record in (r for r in records if r.modality is Modality.AUDIO_VISUAL and r.method in EXPLAINED):
         examples, note = explained_clips(record.folder, 4)
         explained.append(ExplainedRun(record=record, examples=examples, note=note))
     write_report(
@@ -151,13 +151,14 @@ def _folder(out: Path, method: str, modality: str) -> Path:
 
 def _conclusion(records: list[RunRecord]) -> str:
     last = {(r.method, r.modality): f"{100 * r.results.last_accuracy:.0f} %" for r in records}
-    both, audio, visual = (last["joint", part] for part in ("audio-visual", "audio", "visual"))
+    both, audio, visual = (last["joint", part] for part in Modality)
+    both_of = {method: last[method, Modality.AUDIO_VISUAL] for method in ("fine-tuning", "av-cil", "blade")}
     return (
         f"\nAccuracy on all 16 classes after the last step. Joint training: {both} with audio and frames, {audio} with "
         f"audio alone, {visual} with frames alone.\n"
-        f"Training step by step: {last['fine-tuning', 'audio-visual']} with fine-tuning, "
-        f"{last['av-cil', 'audio-visual']} with AV-CIL, which stores {EXEMPLARS_PER_CLASS} clips of each class, and "
-        f"{last['blade', 'audio-visual']} with BLADE, which stores no clips."
+        f"Training step by step: {both_of['fine-tuning']} with fine-tuning, "
+        f"{both_of['av-cil']} with AV-CIL, which stores {EXEMPLARS_PER_CLASS} clips of each class, and "
+        f"{both_of['blade']} with BLADE, which stores no clips."
     )
 
 

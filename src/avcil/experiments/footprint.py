@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.features import FeatureStore
 from avcil.methods.base import GradientMethod
 from avcil.methods.registry import load_method
-from avcil.models.base import parts_of
 from avcil.nn.network import CLASSIFIERS
 from avcil.runs.run_config import read_config
 from avcil.runs.run_directory import RunDirectory
@@ -75,8 +75,9 @@ def footprint(run: Path, store: FeatureStore) -> Footprint:
     return Footprint(exemplars=clips * clip, teacher=teacher, statistics=statistics)
 
 
-def clip_bytes(store: FeatureStore, modality: str) -> int:
+def clip_bytes(store: FeatureStore, modality: Modality) -> int:
     """Bytes of the features of one clip that the modality uses."""
-    used = parts_of(modality)
     item = np.dtype(store.manifest.dtype).itemsize
-    return sum(item * math.prod(shape) for name, shape in store.manifest.arrays().items() if name in used)
+    return sum(
+        item * math.prod(shape) for name, shape in store.manifest.arrays().items() if name in modality.parts
+    )

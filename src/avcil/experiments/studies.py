@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from avcil.data.modality import Modality
 from avcil.experiments.entries import AV_CIL_CLASSIFIERS, PAPER_METHODS
 
 REHEARSAL = ("icarl-nme", "ss-il", "afc-nme", "av-cil")
@@ -17,7 +18,7 @@ class Study:
     summary: str
     methods: tuple[str, ...]
     """Default rows."""
-    modalities: tuple[str, ...] = ("audio", "visual", "audio-visual")
+    modalities: tuple[Modality, ...] = (Modality.AUDIO, Modality.VISUAL, Modality.AUDIO_VISUAL)
     """Default columns."""
     other_modalities: bool = True
     """Whether other modalities are allowed. Ablations of audio-visual losses need both modalities."""
@@ -45,7 +46,7 @@ def step_sizes(classes: int) -> list[int]:
     return [d for d in range(2, classes) if classes % d == 0 and 2 <= classes // d <= 20]
 
 
-BOTH = ("audio-visual",)
+BOTH = (Modality.AUDIO_VISUAL,)
 STUDIES = {
     "comparison": Study(summary="the paper's methods in each modality", methods=PAPER_METHODS),
     "ablation-d-avsc": Study(

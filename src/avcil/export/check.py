@@ -12,9 +12,10 @@ import numpy as np
 import onnxruntime
 import torch
 
+from avcil.data.modality import Modality
 from avcil.errors import AvcilError, InputError
 from avcil.features import FeatureStore
-from avcil.models.base import Modality, Model, modality_parts
+from avcil.models.base import Model
 from avcil.utils.rng import generator
 
 TOLERANCE = 1e-5
@@ -51,32 +52,30 @@ class Comparison:
 
 def random_clips(shapes: dict[str, tuple[int, ...]], given: Modality) -> Iterator[Parts]:
     """Standard normal clips, one and several, on the grid of training and on others."""
-    has_audio, has_visual = modality_parts(given)
     slices, tokens, width = shapes.get("visual", (1, 1, 1))
     draw = generator(0, "clips to compare an export by")
     for count, t, s in ((1, slices, tokens), (7, slices, tokens), (3, 1, 1), (2, slices + 1, tokens + 2)):
-        audio = torch.randn(count, *shapes["audio"], generator=draw) if has_audio else None
-        yield audio, torch.randn(count, t, s, width, generator=draw) if has_visual else None
+        audio = torch.randn(count, *shapes["audio"], generator=draw) if given.has_audio else None
+        yield audio, torch.randn(count, t, s, width, generator=draw) if given.has_visual else None
 
 
 def stored_clips(store: FeatureStore, shapes: dict[str, tuple[int, ...]], given: Modality) -> Iterator[Parts]:
     """Clips of a store that have what is needed, evenly over it; InputError if its features are others."""
-    has_audio, has_visual = modality_parts(given)
     there = {
         "audio": store.audio_width,
         "visual": None if store.visual_shape is None else store.visual_shape[-1],
     }
-    for name, wanted in (("audio", has_audio), ("visual", has_visual)):
-        if wanted and there[name] != shapes[name][-1]:
+    for name in given.parts:
+        if there[name] != shapes[name][-1]:
             raise InputError(
                 f"the store {store.path} has no {name} features of width {shapes[name][-1]}, which this model takes"
             )
-    rows = [n for n, clip in enumerate(store.clips) if clip.audio >= has_audio and clip.visual >= has_visual]
+    rows = [n for n, clip in enumerate(store.clips) if clip.has(given)]
     chosen = [rows[at] for at in np.linspace(0, len(rows) - 1, min(len(rows), CLIPS)).astype(int)]
     for start in range(0, len(chosen), BATCH):
         part = chosen[start : start + BATCH]
-        audio = torch.from_numpy(store.audio(part)).float() if has_audio else None
-        yield audio, torch.from_numpy(store.visual(part)).float() if has_visual else None
+        audio = torch.from_numpy(store.audio(part)).float() if given.has_audio else None
+        yield audio, torch.from_numpy(store.visual(part)).float() if given.has_visual else None
 
 
 class Checker:

@@ -16,12 +16,12 @@ from onnx import TensorProto
 
 from avcil.closed_form.embedding import STANDARDIZING, TO_LENGTH, Embedding
 from avcil.closed_form.model import LinearScores, Nonconformity, UnknownTest
-from avcil.closed_form.p_values import BINS, HIGHEST
+from avcil.closed_form.p_values import BINS, MAX_SCORE
 from avcil.closed_form.quadratic_model import QuadraticScores
+from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.export.graph import Graph
 from avcil.export.network_graph import SMALLEST_LENGTH
-from avcil.models.base import Modality, modality_parts
 
 
 def add_closed_form(
@@ -71,12 +71,11 @@ class _ClosedForm:
     def vectors(self, audio: str | None, visual: str | None) -> dict[int, str]:
         """The pooled vectors that there are, float64, by the number under which the embedding knows them."""
         graph, found = self.graph, {}
-        has_audio, _ = modality_parts(self.model.modality)
         if audio is not None:
             found[0] = graph.cast(audio, "float64", name="audio_exact")
         if visual is not None:
             tokens = graph.cast(visual, "float64", name="visual_exact")
-            first = int(has_audio)
+            first = int(self.model.modality.has_audio)
             found[first] = graph.reduced("ReduceMean", tokens, [1, 2], name="mean_token")
             if self.model.pooling == "mean-deviation":
                 found[first + 1] = self._deviation(tokens)
@@ -203,11 +202,11 @@ class _ClosedForm:
         odd = graph.node(
             "Div", nearest, graph.node("Max", length, least, name="length_positive"), name="oddity"
         )
-        place = graph.node("Mul", odd, self.number("bins_per_unit", BINS / HIGHEST), name="place")
+        place = graph.node("Mul", odd, self.number("bins_per_unit", BINS / MAX_SCORE), name="place")
         whole = graph.node("Cast", place, name="bin", to=TensorProto.INT64)
         first, last = (graph.constant(name, np.array(at)) for name, at in (("first", 0), ("last", BINS - 1)))
         within = graph.node("Clip", whole, first, last, name="bin_within")
-        middles = (torch.arange(BINS, dtype=torch.float64) + 0.5) * (HIGHEST / BINS)
+        middles = (torch.arange(BINS, dtype=torch.float64) + 0.5) * (MAX_SCORE / BINS)
         table = graph.constant("p_value_of_bin", test.counts.p_values(middles))
         return graph.node("Gather", table, within, name="p_value", axis=0)
 

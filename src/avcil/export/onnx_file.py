@@ -16,13 +16,14 @@ from onnx import ModelProto
 
 from avcil.closed_form.model import LinearScores
 from avcil.closed_form.quadratic_model import QuadraticScores
+from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.export.check import Checker, Comparison, random_clips, stored_clips
 from avcil.export.closed_form_graph import add_closed_form, add_quadratic
 from avcil.export.graph import OPSET, Graph
 from avcil.export.network_graph import add_network
 from avcil.features import FeatureStore
-from avcil.models.base import Modality, Model, modality_parts
+from avcil.models.base import Model
 from avcil.nn.network import Network
 from avcil.saved_models.folder import ONNX_FILE, SavedModel
 from avcil.utils.files import write_atomically
@@ -101,11 +102,10 @@ def onnx_path(path: Path) -> Path:
 def build(state: SavedModel, given: Modality) -> ModelProto:
     """The model of a state as ONNX, for clips that have `given`."""
     graph, shapes = Graph(), _shapes(state.description)
-    has_audio, has_visual = modality_parts(given)
     audio = visual = None
-    if has_audio:
+    if given.has_audio:
         audio = graph.input("audio", ("batch", *shapes["audio"]), "the sound's features of each clip")
-    if has_visual:
+    if given.has_visual:
         shape = ("batch", "slices", "tokens", shapes["visual"][-1])
         visual = graph.input("visual", shape, "the picture's tokens of each clip")
     model, p_values = state.model, None
@@ -147,15 +147,14 @@ def _add_outputs(graph: Graph, scores: str, p_values: str | None, classes: int) 
 def _metadata(state: SavedModel, given: Modality) -> dict[str, str]:
     """What a program needs to know of the file, and where its features come from."""
     description = state.description
-    has_audio, has_visual = modality_parts(given)
     plain = {
         "format": FORMAT,
         "version": str(VERSION),
         "avcil": __version__,
         "method": str(description.get("method", state.model.kind)),
-        "modality": given,
+        "modality": given.value,
     }
-    parts = {"audio": has_audio, "visual": has_visual, "sampling": True, "dtype": True}
+    parts = {"audio": given.has_audio, "visual": given.has_visual, "sampling": True, "dtype": True}
     told: dict[str, Any] = {"labels": list(state.labels)}
     told |= {name: description[name] for name, there in parts.items() if there and description.get(name)}
     return plain | {name: json.dumps(value, ensure_ascii=False) for name, value in told.items()}
@@ -163,12 +162,12 @@ def _metadata(state: SavedModel, given: Modality) -> dict[str, str]:
 
 def _given(model: Model, modality: Modality | None) -> Modality:
     if modality is None:
-        return model.modality
+        return Modality(model.modality)
     if modality not in model.answers:
         raise InputError(
             f"this model cannot answer from {modality} alone; it answers from: {', '.join(model.answers)}"
         )
-    return modality
+    return Modality(modality)
 
 
 def _shapes(description: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

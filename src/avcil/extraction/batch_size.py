@@ -1,7 +1,7 @@
-"""How many clips are encoded together: as said, or measured once for a store, which remembers it.
+"""The batch size of an extraction: given, or measured once and recorded in the store.
 
-The batches decide in which company a clip is encoded, and with some encoders its last bit; so a store that was begun
-with a measured size goes on with it, whatever another machine would measure.
+With some encoders, batch composition can change the last bits of features. So a measured size is kept when the
+extraction is resumed, also on other machines.
 """
 
 from __future__ import annotations
@@ -15,13 +15,19 @@ from avcil.features.index import locked_index
 from avcil.utils.files import read_json, write_json
 
 NAME = "batch_size.json"
-LARGEST = 1 << 16
+MAX_BATCH_SIZE = 1 << 16
 
 
-def settled_batch_size(asked: int | Literal["auto"], store: Path, measure: Callable[[], int]) -> int:
-    """The batch size of an extraction into `store`, a folder; `measure` is called for "auto" the first time.
+def resolve_batch_size(asked: int | Literal["auto"], store: Path, measure: Callable[[], int]) -> int:
+    """The batch size of an extraction.
 
-    :raises InputError: if `asked` is neither "auto" nor 1 or more, or the store's record is damaged.
+    Args:
+        asked: A number, or "auto".
+        store: Folder of the feature store.
+        measure: Measures the best size, for the first call with "auto".
+
+    Raises:
+        InputError: `asked` is invalid, or the recorded size is damaged.
     """
     if asked != "auto":
         if isinstance(asked, str) or asked < 1:
@@ -30,11 +36,11 @@ def settled_batch_size(asked: int | Literal["auto"], store: Path, measure: Calla
     path = store / NAME
     if not path.exists():
         measured = measure()
-        with locked_index(store):  # of several that measure at once, the first one's counts for all
+        with locked_index(store):  # of several processes, the first one decides
             if not path.exists():
                 write_json(path, {"batch_size": measured})
     size = read_json(path)
     found = size.get("batch_size") if isinstance(size, dict) else None
-    if type(found) is not int or not 1 <= found <= LARGEST:
+    if type(found) is not int or not 1 <= found <= MAX_BATCH_SIZE:
         raise InputError(f"{path} is damaged: delete it, and run the command again")
     return found

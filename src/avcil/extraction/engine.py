@@ -1,4 +1,4 @@
-"""Who does the work of an extraction: this machine, here, or a Ray cluster (ray_extract.py)."""
+"""The engine of an extraction: this machine, or a Ray cluster (`ray_engine`)."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from avcil.media.reader import ReadLimits
 
 
 class Engine(Protocol):
-    """Reads and encodes batches of clips somewhere."""
+    """Reads and encodes batches of clips."""
 
     @property
     def encoders(self) -> Encoders:
-        """Those that the store is made with."""
+        """The encoders of the store."""
 
     def best_batch_size(self) -> int:
-        """Measured where the encoders work."""
+        """The best batch size on the machine that encodes."""
 
     def outcomes(self, batches: Sequence[list[Clip]], *, missing: str) -> Iterator[list[ClipOutcome]]:
-        """Each batch's outcomes, in any order of batches; `missing` as `extract` takes it."""
+        """The outcomes of each batch, in any order; see `extract` for `missing`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Here:
-    """This process encodes, readers run at most a batch ahead of it."""
+class LocalEngine:
+    """Encodes in this process; workers read at most one batch ahead."""
 
     encoders: Encoders
     limits: ReadLimits
     workers: int
-    """Clips read at once."""
+    """Number of clips read in parallel."""
     isolate: bool = True
-    """Read in processes of their own."""
+    """Whether to read in worker processes."""
 
     def best_batch_size(self) -> int:
-        """Tried on the device at hand."""
+        """See `Engine`."""
         return self.encoders.best_batch_size()
 
     def outcomes(self, batches: Sequence[list[Clip]], *, missing: str) -> Iterator[list[ClipOutcome]]:
-        """In the order of the batches."""
+        """See `Engine`; in the order of the batches."""
         stream = read_clips_ahead(
             (clip for batch in batches for clip in batch),
             self.encoders.wanted,

@@ -1,4 +1,4 @@
-"""What becomes of a clip on its way from file to features, wherever the work is done."""
+"""Encoding a batch of clips, with an outcome for each clip."""
 
 from __future__ import annotations
 
@@ -13,32 +13,34 @@ from avcil.features.source import SourceFile
 
 @dataclass(frozen=True, kw_only=True)
 class ClipOutcome:
-    """A clip's arrays, or why there are none."""
+    """The features of a clip, or the reason why there are none."""
 
     clip: Clip
     arrays: Arrays | None = None
     failure: str = ""
-    """Why there are no arrays; empty if there are."""
+    """Reason; empty on success."""
     remark: str = ""
-    """What is wrong with the file although it was encoded."""
+    """Problem of a file that could be encoded."""
     is_lacking: bool = False
     """Whether it failed because it lacks a modality."""
     source: SourceFile | None = None
-    """Its file when it was read."""
+    """State of its file when it was read."""
 
 
 def encode_batch(batch: Sequence[ReadClip], encoders: Encoders, *, missing: str) -> list[ClipOutcome]:
-    """An outcome for each clip read; those that lack a modality are encoded only where `missing` is "keep"."""
+    """Encode a batch; clips that lack a modality are encoded only if `missing` is "keep"."""
     lacking = {
-        read.clip.clip_id: reason for read in batch if (reason := _lack(read, encoders.wanted, missing))
+        read.clip.clip_id: reason
+        for read in batch
+        if (reason := _lacking_reason(read, encoders.wanted, missing))
     }
     good = [read for read in batch if read.clip.clip_id not in lacking]
     encoded = dict(zip([read.clip.clip_id for read in good], encoders.encode(good), strict=True))
     return [_outcome(read, lacking.get(read.clip.clip_id), encoded.get(read.clip.clip_id)) for read in batch]
 
 
-def _lack(read: ReadClip, wanted: DecodeSpec, missing: str) -> str | None:
-    """Why a clip cannot be encoded for want of a modality; None if it can."""
+def _lacking_reason(read: ReadClip, wanted: DecodeSpec, missing: str) -> str | None:
+    """Why a clip cannot be encoded because it lacks a modality; None if it can."""
     lacks = read.lacks(wanted)
     nothing = read.frames is None and read.sound is None
     if not lacks or (missing == "keep" and not nothing):

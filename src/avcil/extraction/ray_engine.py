@@ -1,9 +1,9 @@
 """Extraction on a Ray cluster: Ray Data runs tasks that read batches and a pool of actors that encode them.
 
-Readers take processors, encoders GPUs where there are any; Ray Data decides how many of either there are, asks the
-cluster's autoscaler for more, holds readers back when encoders or memory do not keep up, and does again what a dead
-worker or node took with it. The process that asked is the store's only writer, so a clip is committed once, however
-often it was made. Nodes need the media files on the same paths, and the same weights. Needs the extra `[distributed]`.
+Readers use CPUs, encoders GPUs if there are any. Ray Data scales both, requests nodes from the autoscaler, applies
+backpressure to readers, and repeats the work of dead workers and nodes. Only the calling process writes to the store,
+so each clip is committed once. Nodes need the media files at the same paths, and the same weights. Needs the extra
+`[distributed]`.
 """
 
 from __future__ import annotations
@@ -27,44 +27,40 @@ from avcil.media.reader import ReaderProcess, ReadLimits
 from avcil.utils.cores import available_cores
 
 RETRIES = 5
-"""How often Ray does a batch again whose worker or node died, before it gives it up."""
+"""Number of times that Ray repeats a batch whose worker or node died."""
 PASSES = 3
-"""Ray's retries are soon used up while an actor starts anew, so what was given up is tried again at the end."""
-
+"""Number of passes over failed batches, since Ray's retries are soon used up while an actor restarts."""
 
 ROWS_ALONE = {"batch_size": 1, "batch_format": "pyarrow"}
 
 
 @contextmanager
 def on_cluster(names: EncoderNames | None, limits: ReadLimits, address: str) -> Iterator[Cluster]:
-    """The cluster at `address` (as `ray.init` takes it), ready to extract.
+    """Connect to the cluster at `address` (see `ray.init`) for an extraction.
 
-    :raises InputError: if there is none, or the encoders cannot be built or run there.
+    Raises:
+        InputError: There is no cluster, or the encoders cannot be built or run there.
     """
     if names is None:
-        raise InputError("on a Ray cluster encoders must be given by name, since its workers build them anew")
+        raise InputError("on a Ray cluster, encoders must be given by name, since its workers build them")
     from avcil.utils.ray_cluster import connected
 
-    os.environ.setdefault(
-        "RAY_BACKEND_LOG_LEVEL", "fatal"
-    )  # its C++ core calls an actor that restarts an error
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the C++ core logs restarted actors as errors
     with connected(address, threads=_threads()) as ray:
-        _be_quiet(ray)
-        encoders = replace(
-            names, device="cpu", precision=None
-        ).build()  # for the manifest; no GPU may be here
-        settled = _settled(names, encoders, has_gpu=ray.cluster_resources().get("GPU", 0) > 0)
-        yield Cluster(ray=ray, names=settled, encoders=encoders, limits=limits)
+        _silence(ray)
+        encoders = replace(names, device="cpu", precision=None).build()  # for the manifest, without a GPU
+        resolved = _with_device(names, encoders, has_gpu=ray.cluster_resources().get("GPU", 0) > 0)
+        yield Cluster(ray=ray, names=resolved, encoders=encoders, limits=limits)
 
 
-def _settled(names: EncoderNames, encoders: Encoders, *, has_gpu: bool) -> EncoderNames:
-    """The same with device and precision said, so that all workers, and the manifest, have the same."""
+def _with_device(names: EncoderNames, encoders: Encoders, *, has_gpu: bool) -> EncoderNames:
+    """The names with device and precision, so that they are the same for all workers and in the manifest."""
     if not encoders.can_use_gpu:
-        encoders.place(names.device, names.precision)  # says so where either was asked for
+        encoders.place(names.device, names.precision)  # raises InputError if either is given
         return names
     if names.device not in (None, "cpu", "cuda"):
         raise InputError(
-            f"on a Ray cluster the device is cpu or cuda, not {names.device!r}: Ray says which GPU"
+            f"on a Ray cluster, the device must be cpu or cuda, not {names.device!r}: Ray selects the GPU"
         )
     device = names.device or ("cuda" if has_gpu else "cpu")
     precision = names.precision or ("bfloat16" if device == "cuda" else "float32")
@@ -72,12 +68,12 @@ def _settled(names: EncoderNames, encoders: Encoders, *, has_gpu: bool) -> Encod
     return replace(names, device=device, precision=precision)
 
 
-def _be_quiet(ray: Any) -> None:
-    """Ray Data prints tracebacks of what it does again; what is lost in the end is said by the list of failures."""
+def _silence(ray: Any) -> None:
+    """Hide tracebacks of repeated tasks in the terminal; batches that fail in the end are listed as failures."""
     import ray.data
 
     for handler in logging.getLogger("ray.data").handlers:
-        if isinstance(handler, logging.StreamHandler):  # the terminal's; the file in Ray's folder keeps them
+        if isinstance(handler, logging.StreamHandler):  # the terminal; the log file in Ray's folder remains
             handler.setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")  # the last batches
     context = ray.data.DataContext.get_current()
@@ -87,30 +83,30 @@ def _be_quiet(ray: Any) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """A Ray cluster at work."""
+    """The engine on a Ray cluster."""
 
     ray: Any
-    """The module, connected."""
+    """The module `ray`, connected."""
     names: EncoderNames
-    """With device and precision said."""
+    """With device and precision."""
     encoders: Encoders
-    """As workers have them, on this machine's processor."""
+    """On the CPU of this machine."""
     limits: ReadLimits
 
     @property
-    def _shares(self) -> tuple[dict[str, float], dict[str, float]]:
-        """What a reader and an encoder take of a node.
+    def _resources(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Resources of a reader and of an encoder.
 
-        With a GPU an encoder takes that alone, so that readers cannot keep it from its place. Without, both take half
-        a core, so that one of each fits where one core is left.
+        On a GPU, an encoder needs no CPU, so that readers cannot block it. Otherwise, both use half a core, so that one
+        of each fits on one core.
         """
         if self.names.device == "cuda":
             return {"num_cpus": 1}, {"num_gpus": 1}
         return {"num_cpus": 0.5}, {"num_cpus": 0.5}
 
     def best_batch_size(self) -> int:
-        """Tried by a worker of the kind that will encode."""
-        _, share = self._shares
+        """See `Engine`; measured by a worker."""
+        _, share = self._resources
         measure = self.ray.remote(**share)(_best_batch_size)
         try:
             return self.ray.get(measure.remote(self.names))
@@ -118,17 +114,17 @@ class Cluster:
             raise _stopped(error) from error
 
     def outcomes(self, batches: Sequence[list[Clip]], *, missing: str) -> Iterator[list[ClipOutcome]]:
-        """As they come; the batches that the cluster lost each time come last."""
+        """See `Engine`; batches that failed in all passes come last."""
         left = dict(enumerate(batches))
         for _ in range(PASSES):
             if left:
                 yield from self._pass(left, missing)
-        reason = f"what read or encoded its batch died on the cluster each time (passes: {PASSES})"
+        reason = f"the workers that read or encoded its batch died in all {PASSES} passes"
         for batch in left.values():
             yield [ClipOutcome(clip=clip, failure=reason) for clip in batch]
 
     def _pass(self, left: dict[int, list[Clip]], missing: str) -> Iterator[list[ClipOutcome]]:
-        """What of the batches `left` the cluster makes now; these leave it."""
+        """Process the batches `left`, and remove the finished ones."""
         try:
             for table in self._pipeline(left, missing).iter_batches(**ROWS_ALONE):
                 number, outcomes = _unpacked(table)
@@ -138,14 +134,14 @@ class Cluster:
             raise _stopped(error) from error
 
     def _pipeline(self, batches: Mapping[int, list[Clip]], missing: str) -> Any:
-        """A Ray dataset with a row a batch, each a block of its own, so that a task does one batch."""
+        """A Ray dataset with one row and one block per batch, so that each task processes one batch."""
         data = self.ray.data
         rows = [
             _packed((number, [_with_absolute_path(clip) for clip in batch]))
             for number, batch in batches.items()
         ]
-        reader, encoder = self._shares
-        with warnings.catch_warnings():  # before Ray 2.64 nothing else bounds how often it does a task again
+        reader, encoder = self._resources
+        with warnings.catch_warnings():  # the only way to limit retries before Ray 2.64
             warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
             read = data.from_arrow(rows).map_batches(
                 _read_batch,
@@ -166,21 +162,21 @@ class Cluster:
 
 
 def _stopped(error: BaseException) -> AvcilError:
-    """Such as encoders that cannot be built on a node; Ray puts the cause last."""
+    """The error for encoders that cannot be built on a node, for example; Ray reports the cause last."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     cause = lines[-1].removeprefix("avcil.errors.InputError: ").rstrip(".")
     return AvcilError(
-        f"the cluster stopped: {cause}. What was stored is kept; mend this on its nodes, and run the same command again"
+        f"the cluster stopped: {cause}. Stored clips are kept; fix this on its nodes, and run the same command again"
     )
 
 
 def _threads() -> int:
-    """Of numerical libraries here, and so in the workers: their number shows in the last bits of products."""
+    """Threads of numerical libraries, also in the workers: the last bits of products depend on their number."""
     return int(os.environ.get("OMP_NUM_THREADS") or available_cores())
 
 
 def _with_absolute_path(clip: Clip) -> Clip:
-    """Workers stand elsewhere."""
+    """Workers have other working directories."""
     return replace(clip, path=clip.path.absolute())
 
 
@@ -197,19 +193,19 @@ def _built(names: EncoderNames) -> Encoders:
 
 @lru_cache(maxsize=1)
 def _reader(limits: ReadLimits) -> ReaderProcess:
-    """This worker's reader."""
+    """The reader process of this worker."""
     return ReaderProcess(limits)
 
 
 def _packed(value: object) -> Any:
-    """A table of one row that holds the object in one column."""
+    """A table with one row and one column that contains the pickled object."""
     import pyarrow
 
     return pyarrow.table({"row": pyarrow.array([pickle.dumps(value, protocol=5)], pyarrow.large_binary())})
 
 
 def _unpacked(table: Any) -> Any:
-    """The object; both ends are workers of one job, so that unpickling is what Ray does with all that it carries."""
+    """The object. Pickle is safe here, since both ends belong to the same job; Ray itself uses it."""
     return pickle.loads(table["row"][0].as_buffer())
 
 
@@ -220,7 +216,7 @@ def _read_batch(table: Any, wanted: DecodeSpec, limits: ReadLimits) -> Any:
 
 
 class _Encoder:
-    """An actor: builds the encoders once."""
+    """The actor that encodes; it builds the encoders once."""
 
     def __init__(self, names: EncoderNames, missing: str) -> None:
         self.encoders, self.missing = _built(names), missing

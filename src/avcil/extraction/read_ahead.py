@@ -1,11 +1,11 @@
-"""Reading clips ahead of encoding: several at a time, handed over in order, a bounded number in memory.
+"""Reading clips before they are encoded, in parallel and in order.
 
-Shapes: F frames, H x W pixels, N samples of sound.
+Shapes: F frames of H x W pixels, N audio samples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from avcil.data.clips import Clip
-from avcil.encoders.base import FrameEncoder, Frames, SoundEncoder
+from avcil.encoders.base import AudioInputEncoder, FrameEncoder, Frames
 from avcil.errors import AvcilError, InputError
 from avcil.features.source import SourceFile, source_of
-from avcil.utils import prefetch
 from avcil.utils.files import without_path
 from avcil.utils.frame_sampling import SLICE_CENTERS, FrameSampling
 
@@ -24,23 +23,23 @@ if TYPE_CHECKING:
     from avcil.media.reader import MediaSource
 
 TIMEOUT = 300.0
-"""Seconds that reading one clip may take."""
+"""Time limit for reading one clip in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeSpec:
-    """What the encoders ask of a clip; None is a modality that is not stored."""
+    """What to decode of a clip; None for a modality that is not stored."""
 
     frames: int | None
     short_side: int | None
     sample_rate: int | None
     frame_choice: str = SLICE_CENTERS
     also: tuple[FrameSampling, ...] = ()
-    """Further choices of frames, taken from the same pass over the file."""
+    """Additional samplings of frames, read in the same pass over the file."""
 
     @classmethod
-    def of(cls, visual: FrameEncoder | None, audio: SoundEncoder | None) -> DecodeSpec:
-        """What these encoders ask for."""
+    def of(cls, visual: FrameEncoder | None, audio: AudioInputEncoder | None) -> DecodeSpec:
+        """The input that these encoders need."""
         sample_rate = None if audio is None else audio.sample_rate
         if visual is None:
             return cls(frames=None, short_side=None, sample_rate=sample_rate)
@@ -49,21 +48,21 @@ class DecodeSpec:
 
     @property
     def samplings(self) -> tuple[FrameSampling, ...]:
-        """All choices of frames; none without pictures."""
+        """All samplings of frames; () without frames."""
         if self.frames is None:
             return ()
         first = FrameSampling(frames=self.frames, short_side=self.short_side, frame_choice=self.frame_choice)
         return first, *self.also
 
     def tried(self, clip: Clip) -> str:
-        """What is asked of a clip, in words, for the list of failures."""
+        """What is decoded of a clip, as text for failures.csv."""
         parts = [
             f"{sampling.frames} frames"
             + (f" of short side {sampling.short_side}" if sampling.short_side else "")
             for sampling in self.samplings
         ]
         if self.sample_rate is not None:
-            parts.append(f"sound at {self.sample_rate} Hz")
+            parts.append(f"audio at {self.sample_rate} Hz")
         if clip.start is not None or clip.end is not None:
             begin = 0.0 if clip.start is None else clip.start
             parts.append(f"from {begin:g} s to " + ("the end" if clip.end is None else f"{clip.end:g} s"))
@@ -72,29 +71,30 @@ class DecodeSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ReadClip:
-    """A clip as read; `reason` says what is wrong with it, empty if nothing is."""
+    """The decoded frames and audio of a clip."""
 
     clip: Clip
     frames: np.ndarray | None = None
-    """uint8 (F, H, W, 3), of the first choice of frames."""
+    """uint8 (F, H, W, 3), of the first sampling."""
     also: tuple[np.ndarray, ...] = ()
-    """Such arrays of the further choices of frames, where there are any."""
+    """Frames of additional samplings."""
     sound: np.ndarray | None = None
     """float32 (N,)."""
     reason: str = ""
+    """Problems of the file; empty if there are none."""
     seconds: float | None = None
-    """How long the stretch read is; None where that is not known."""
+    """Duration of the segment; None if unknown."""
     source: SourceFile | None = None
-    """Its file as it was before it was read; None where that was not asked for."""
+    """State of the file before it was read; None if not requested."""
 
     @property
-    def pictures(self) -> Frames | None:
-        """What a visual encoder takes: the frames of all choices."""
+    def frame_sets(self) -> Frames | None:
+        """The input of a visual encoder: the frames of all samplings."""
         return self.frames if self.frames is None or not self.also else (self.frames, *self.also)
 
     def lacks(self, wanted: DecodeSpec) -> list[str]:
-        """The wanted modalities that it does not have."""
-        pairs = {"picture": (wanted.frames, self.frames), "sound": (wanted.sample_rate, self.sound)}
+        """The missing modalities."""
+        pairs = {"video": (wanted.frames, self.frames), "audio": (wanted.sample_rate, self.sound)}
         return [name for name, (asked, got) in pairs.items() if asked is not None and got is None]
 
 
@@ -108,17 +108,17 @@ def read_one(
     timeout: float = TIMEOUT,
     source: MediaSource | None = None,
 ) -> ReadClip:
-    """Read one clip; whatever is wrong with its file becomes its `reason`, so that the others continue.
+    """Read one clip; errors of its file are returned as `reason`.
 
     Args:
         clip: The clip.
-        wanted: What is read of it.
-        timeout: Seconds that it may take in this process.
-        source: What decodes it, such as a worker process with its own limits; None is this process.
+        wanted: What to decode.
+        timeout: Time limit in seconds in this process.
+        source: Decodes the clip, for example in a worker process with its own limits; None is this process.
 
     Raises:
         AvcilError: A worker process could not start, or was stopped.
-        ProgramError: Reading failed for a reason that lies in the program, not in the file.
+        ProgramError: Reading failed because of an error in the program.
     """
     from avcil.media import read_clip
     from avcil.media.container import PROGRAM_ERRORS, ProgramError
@@ -142,9 +142,7 @@ def read_one(
         raise
     except PROGRAM_ERRORS as error:
         raise ProgramError(clip.path, f"{type(error).__name__}: {error}") from error
-    except (
-        Exception
-    ) as error:  # a file can be broken in ways nobody foresaw; it is listed, with the kind of error
+    except Exception as error:  # unexpected errors of damaged files are listed
         return ReadClip(clip=clip, reason=f"{type(error).__name__}: {error}")
     return ReadClip(
         clip=clip,
@@ -157,11 +155,6 @@ def read_one(
 
 
 def with_source(clip: Clip, read: Read) -> ReadClip:
-    """The clip as read, and its file as it was just before."""
+    """Read a clip, and record the state of its file before."""
     source = source_of(clip.path)
     return replace(read(clip), source=source)
-
-
-def read_ahead(clips: Iterable[Clip], read: Read, *, workers: int, ahead: int) -> Generator[ReadClip]:
-    """The clips as read, in order, by `workers` threads that run at most `ahead` clips ahead of it."""
-    return prefetch.ahead(clips, read, workers=workers, depth=ahead)

@@ -1,4 +1,4 @@
-"""Clips read ahead by several worker processes or threads."""
+"""Reading clips ahead in worker processes or threads."""
 
 from __future__ import annotations
 
@@ -6,33 +6,34 @@ from collections.abc import Generator, Iterable
 from functools import partial
 
 from avcil.data.clips import Clip
-from avcil.extraction.read_ahead import DecodeSpec, ReadClip, read_ahead, read_one, with_source
+from avcil.extraction.read_ahead import DecodeSpec, ReadClip, read_one, with_source
 from avcil.media.reader import ReaderPool, ReadLimits
+from avcil.utils.prefetch import prefetch
 
 
 def read_clips_ahead(
     clips: Iterable[Clip], wanted: DecodeSpec, limits: ReadLimits, *, workers: int, ahead: int, isolate: bool
 ) -> Generator[ReadClip]:
-    """Yield the clips as read, in order.
+    """Read clips in parallel and yield them in order.
 
     Args:
-        clips: What to read.
-        wanted: What is read of each clip.
-        limits: What one clip may use; the memory limit holds only where `isolate` is true.
-        workers: Clips read at once.
-        ahead: Most clips in memory that have not been taken yet.
-        isolate: Decode in worker processes, which protects this process from hostile files; else in threads.
+        clips: The clips.
+        wanted: What to decode.
+        limits: Limits for one clip; the memory limit only applies with `isolate`.
+        workers: Number of clips read in parallel.
+        ahead: Maximum number of clips in memory that have not been consumed.
+        isolate: Decode in worker processes, which protects this process from malicious files; otherwise in threads.
 
     Raises:
         AvcilError: A worker process could not start.
     """
     if not isolate:
         read = partial(read_one, wanted=wanted, timeout=limits.seconds)
-        yield from read_ahead(clips, partial(with_source, read=read), workers=workers, ahead=ahead)
+        yield from prefetch(clips, partial(with_source, read=read), workers=workers, depth=ahead)
         return
     pool = ReaderPool(limits, workers)
     read = partial(with_source, read=partial(read_in_pool, pool, wanted=wanted))
-    stream = read_ahead(clips, read, workers=workers, ahead=ahead)
+    stream = prefetch(clips, read, workers=workers, depth=ahead)
     try:
         yield from stream
     finally:
@@ -42,6 +43,6 @@ def read_clips_ahead(
 
 
 def read_in_pool(pool: ReaderPool, clip: Clip, wanted: DecodeSpec) -> ReadClip:
-    """The clip as read by whichever process of the pool is free."""
+    """Read a clip in a free process of the pool."""
     with pool.reader() as reader:
         return read_one(clip, wanted, source=reader)

@@ -1,4 +1,4 @@
-"""What an extraction did, for a person and for a program."""
+"""The result of an extraction."""
 
 from __future__ import annotations
 
@@ -11,55 +11,53 @@ from avcil.utils.progress import duration
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractReport:
-    """What an extraction did."""
+    """Numbers of clips, failures and remarks of an extraction."""
 
     out: Path
     listed: int
     """Clips in the clip list."""
     stored: int
-    """Those of them that the store holds now."""
+    """Listed clips that are stored."""
     new: int
-    """Those that this call stored."""
+    """Clips that this call stored."""
     failed: tuple[Failure, ...]
-    """Those that could not be stored, in the order of their ids."""
+    """Clips that could not be stored, sorted by id."""
     not_tried: int
-    """Failed clips that failed in an earlier call and were not tried again."""
+    """Clips that failed in an earlier call and were not retried."""
     remade: int
-    """Clips made anew because their shard was lost or cut short."""
+    """Clips encoded again because their shard was lost or truncated."""
     remarks: tuple[tuple[str, str], ...]
-    """Clips that this call stored although something is wrong with their file (it ends early): id, what."""
+    """Id and problem of clips that were stored although their file has a problem."""
     seconds: float
     changed: int = 0
-    """Clips whose file had changed since they were stored; they were taken out and tried again."""
+    """Clips that were encoded again because their file had changed."""
     others: int = 0
-    """Clips that the store holds beside those listed."""
+    """Stored clips that are not listed."""
     unlisted: int = 0
-    """Those of them that the store does not show, so that training does not use them."""
+    """Those of them that are hidden, so that training does not use them."""
     notes: tuple[str, ...] = ()
-    """What is odd about the clip list."""
+    """Notes about the clip list."""
 
     def text(self) -> str:
-        """The report for a person."""
-        rate = f" in {duration(self.seconds)}, {self.new / self.seconds:.3g} a second" if self.new else ""
+        """The report as text."""
+        rate = f" in {duration(self.seconds)}, {self.new / self.seconds:.3g} per second" if self.new else ""
         lines = [f"stored in {self.out}: {self.stored} of {self.listed} clips ({self.new} now{rate})"]
         if self.remade:
-            lines.append(f"lost or cut short on the disk and made anew: {self.remade}")
+            lines.append(f"encoded again, since their shard was lost or truncated: {self.remade}")
         if self.changed:
-            lines.append(
-                f"their file changed since they were stored, so they were read again: {self.changed}"
-            )
+            lines.append(f"encoded again, since their file changed: {self.changed}")
         if self.unlisted:
             lines.append(
                 f"stored, but not in this list: {self.unlisted}; training does not use them (--add uses them)"
             )
         elif self.others:
-            lines.append(f"in use beside the clips of this list: {self.others}")
+            lines.append(f"in use in addition to this list: {self.others}")
         if self.failed:
             lines.append(f"could not be stored: {len(self.failed)}; {self.out / 'failures.csv'} lists them")
             lines += reasons([(failure.clip_id, failure.reason) for failure in self.failed])
         if self.not_tried:
-            lines.append(f"failed before and not tried again: {self.not_tried}; --retry-failed tries them")
+            lines.append(f"failed earlier and not retried: {self.not_tried}; --retry-failed retries them")
         if self.remarks:
-            lines.append(f"stored, with something wrong with the file: {len(self.remarks)}")
+            lines.append(f"stored, with a problem of the file: {len(self.remarks)}")
             lines += reasons(self.remarks)
         return "\n".join([*lines, *self.notes])

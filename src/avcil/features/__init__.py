@@ -1,8 +1,8 @@
 """Features on disk: writing them, reading them, making them from clips."""
 
 from avcil.features.index import StoredClip
-from avcil.features.manifest import Manifest, Modality
+from avcil.features.manifest import FeatureSpec, Manifest
 from avcil.features.store import FeatureStore
 from avcil.features.writer import FeatureWriter
 
-__all__ = ["FeatureStore", "FeatureWriter", "Manifest", "Modality", "StoredClip"]
+__all__ = ["FeatureSpec", "FeatureStore", "FeatureWriter", "Manifest", "StoredClip"]

@@ -1,4 +1,4 @@
-"""How alike two feature stores are, clip by clip: such as own features beside released ones.
+"""Comparing two feature stores clip by clip, for example own features with released ones.
 
 Shapes: T time slices, S spatial tokens per slice, D width.
 """
@@ -23,8 +23,8 @@ WORST = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Cosines between the clips that both stores hold."""
+class StoreComparison:
+    """Cosine similarities of the clips that are in both stores."""
 
     a: Path
     b: Path
@@ -33,14 +33,14 @@ class Comparison:
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
     cosines: Mapping[str, np.ndarray]
-    """(clips,) by modality, in the order of `shared`; NaN where one of the two is all zeros."""
+    """(clips,) by array name, in the order of `shared`; NaN if one of the two is zero."""
     largest_difference: Mapping[str, float]
-    """Between two numbers at the same place, by modality; empty for pooled vectors of other grids."""
+    """Largest absolute difference by array name, except for pooled ones."""
     pooled: tuple[str, ...]
-    """Modalities compared by their mean over tokens, as their grids differ."""
+    """Array names compared by the mean over tokens, since their grids differ."""
 
     def to_dict(self) -> dict[str, Any]:
-        """For programs."""
+        """The result as JSON."""
         return {
             "a": str(self.a),
             "b": str(self.b),
@@ -56,7 +56,7 @@ class Comparison:
         }
 
     def text(self) -> str:
-        """For people."""
+        """The result as text."""
         lines = [f"{len(self.shared)} clips in both {self.a} and {self.b}"]
         for folder, ids in ((self.a, self.only_a), (self.b, self.only_b)):
             if ids:
@@ -71,20 +71,20 @@ class Comparison:
         known = values[~np.isnan(values)]
         what = f"{name}, mean over tokens (the grids differ)" if name in self.pooled else name
         if not len(known):
-            return [f"{what}: in each clip one of the two is all zeros; there is no cosine"]
+            return [f"{what}: one of the two is zero for each clip, so there is no cosine"]
         summary = f"cosine min {known.min():.6f}, median {np.median(known):.6f}, mean {known.mean():.6f}"
         lines = [f"{what}: {summary}"]
         if name in self.largest_difference:
-            lines[0] += f"; largest difference of a number {self.largest_difference[name]:.3g}"
+            lines[0] += f"; largest difference {self.largest_difference[name]:.3g}"
         if len(known) < len(values):
-            lines.append(f"  {len(values) - len(known)} clips without a cosine: one of the two is all zeros")
+            lines.append(f"  {len(values) - len(known)} clips without a cosine: one of the two is zero")
         for place in np.argsort(np.where(np.isnan(values), np.inf, values), kind="stable")[:WORST]:
             if values[place] < 1 - 1e-6:
                 lines.append(f"  {values[place]:.6f}  {self.shared[place]}")
         return lines
 
     def write_csv(self, path: Path) -> None:
-        """One line a shared clip: clip_id and a cosine for each modality, empty where there is none."""
+        """Write one line for each shared clip: clip_id and a cosine for each array, or an empty cell."""
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["clip_id", *self.cosines])
@@ -94,12 +94,13 @@ class Comparison:
         write_text(path, text.getvalue())
 
 
-def compare(a: Path | str, b: Path | str) -> Comparison:
-    """Compare the clips of equal id of two stores in each modality that both hold.
+def compare(a: Path | str, b: Path | str) -> StoreComparison:
+    """Compare the clips with the same id in two stores.
 
-    Token grids may differ (then the means over tokens are compared, and the result says so), widths may not.
+    If token grids differ, the means over tokens are compared; widths must be equal.
 
-    :raises InputError: if they share no clip or no modality, or their widths differ.
+    Raises:
+        InputError: There is no common clip or modality, or widths differ.
     """
     first, second = FeatureStore(a), FeatureStore(b)
     rows_a = {clip.clip_id: row for row, clip in enumerate(first.clips)}
@@ -108,13 +109,13 @@ def compare(a: Path | str, b: Path | str) -> Comparison:
     if not shared:
         raise InputError(
             f"{a} and {b} share no clip id: {first.clips[0].clip_id!r} is one of the former, "
-            f"{second.clips[0].clip_id!r} one of the latter. Make both from one clip list, "
-            "or give it a column clip_id"
+            f"{second.clips[0].clip_id!r} one of the latter. Extract both from the same clip list, or "
+            "add a column clip_id"
         )
     names = [name for name in first.manifest.arrays() if name in second.manifest.arrays()]
     if not names:
         raise InputError(
-            f"{a} holds {' and '.join(first.manifest.arrays())} features, {b} only "
+            f"{a} has {' and '.join(first.manifest.arrays())} features, {b} only "
             f"{' and '.join(second.manifest.arrays())}; there is nothing to compare"
         )
     pairs = [(rows_a[key], rows_b[key]) for key in shared]
@@ -124,7 +125,7 @@ def compare(a: Path | str, b: Path | str) -> Comparison:
         cosines[name], difference = _cosines(first, second, name, pairs, pooled=name in pooled)
         if name not in pooled:
             largest[name] = difference
-    return Comparison(
+    return StoreComparison(
         a=first.path,
         b=second.path,
         shared=tuple(shared),
@@ -140,8 +141,8 @@ def _grids_differ(first: FeatureStore, second: FeatureStore, name: str) -> bool:
     ours, theirs = first.manifest.arrays()[name], second.manifest.arrays()[name]
     if ours[-1] != theirs[-1]:
         raise InputError(
-            f"the {name} features of {first.path} are {ours[-1]} wide, those of {second.path} {theirs[-1]}: "
-            "they come from different encoders and have no cosine"
+            f"the {name} features of {first.path} have width {ours[-1]}, those of {second.path} {theirs[-1]}: "
+            "they come from different encoders and cannot be compared"
         )
     return ours != theirs
 
@@ -162,7 +163,7 @@ def _cosines(
 
 
 def _vector(store: FeatureStore, name: str, row: int, pooled: bool) -> np.ndarray:
-    """float64 (D,) if pooled, else all numbers of the clip in one row."""
+    """The mean over tokens (D,) if pooled, otherwise the flattened array; float64."""
     array = getattr(store, name)([row])[0].astype(np.float64)
     return array.reshape(-1, array.shape[-1]).mean(axis=0) if pooled else array.reshape(-1)
 

@@ -1,4 +1,4 @@
-"""`failures.csv` of a feature store: every clip that could not be stored, why, and what was tried."""
+"""`failures.csv` of a feature store: clips that could not be stored, and the reasons."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from avcil.utils.input_files import read_bytes
 
 NAME = "failures.csv"
 COLUMNS = ("clip_id", "path", "label", "split", "reason", "tried")
-LARGEST = 64 << 20
-"""Bytes; a hundred times the list of the largest data set."""
+MAX_BYTES = 64 << 20
+"""Maximum size of the file."""
 REASONS_SHOWN = 5
 
 
@@ -30,17 +30,17 @@ class Failure:
     label: str
     split: str
     reason: str
-    """What is wrong with it, in words."""
+    """Why it could not be stored."""
     tried: str
-    """What was asked of the file."""
+    """What was to be decoded."""
 
 
 def read_failures(folder: Path) -> dict[str, Failure]:
-    """The failures listed in a store's folder, by clip id; empty where there is no list."""
+    """The failures of a store by clip id; {} without a list."""
     path = Path(folder) / NAME
     if not path.exists():
         return {}
-    content = read_bytes(path, limit=LARGEST, follow=False).removeprefix(codecs.BOM_UTF8)
+    content = read_bytes(path, limit=MAX_BYTES, follow=False).removeprefix(codecs.BOM_UTF8)
     text = content.decode(errors="backslashreplace")
     reader = csv.DictReader(io.StringIO(text, newline=""))
     try:
@@ -69,7 +69,7 @@ def write_failures(folder: Path, failures: Mapping[str, Failure]) -> None:
 
 
 def reasons(pairs: Sequence[tuple[str, str]]) -> list[str]:
-    """The most frequent reasons of pairs (clip id, reason), one a line, each with a clip that has it."""
+    """The most frequent reasons in pairs (clip id, reason), one per line, each with an example."""
     example = {reason: clip_id for clip_id, reason in reversed(pairs)}
     counts = Counter(reason for _, reason in pairs).most_common()
     lines = [

@@ -1,10 +1,9 @@
-"""The index of a feature store, `index.jsonl`: one line a committed shard, appended last.
+"""The index of a feature store, `index.jsonl`: one line for each committed shard.
 
-A line is whole once it ends in a newline; what follows the last newline was cut off while being written and
-counts for nothing. Lines are never changed. A shard that was lost is dropped by a later line
+An incomplete last line, without a newline, is ignored. Lines are never changed. A lost shard is dropped by a later line
 `{"shard": NAME, "dropped": true}`; single clips of a shard are removed by `{"shard": NAME, "removed": [clip id, ...]}`.
-Clips that were dropped or removed can be stored again. Each line ends with a checksum of itself, so that a label or a
-path that was changed afterwards is noticed; stores of earlier versions have none.
+These clips can be stored again. Each line ends with its checksum, so that changed labels and paths are detected; stores
+of earlier versions have no checksums.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from avcil.data.clips import SPLITS
+from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.features.source import SourceFile
 from avcil.utils.files import disk_error, sync_folder
@@ -47,20 +47,20 @@ class StoredClip:
     visual: bool
     audio: bool
     remark: str = ""
-    """What was wrong with the file although the clip could be stored; empty if nothing was."""
+    """Problem of the file with which the clip could still be stored."""
     source: SourceFile | None = None
-    """Its file when it was read; None in stores of before this was kept, and for features without a file."""
+    """State of its file when it was read; None in stores of earlier versions, and for imported features."""
 
-    def has(self, modality: str) -> bool:
-        """Whether it has all that a modality ("audio-visual", "audio", "visual") consists of."""
-        return (self.audio or "audio" not in modality) and (self.visual or "visual" not in modality)
+    def has(self, modality: Modality) -> bool:
+        """Whether the clip has every part of a modality."""
+        return (self.audio or not modality.has_audio) and (self.visual or not modality.has_visual)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardEntry:
     """A committed shard: its file, size and hash, its clips and their digests in row order.
 
-    A row whose clip is in `removed` is no part of the store any more.
+    Clips in `removed` are not part of the store.
     """
 
     shard: str
@@ -71,13 +71,13 @@ class ShardEntry:
     removed: frozenset[str] = frozenset()
 
     def held(self) -> Iterator[tuple[int, StoredClip, str]]:
-        """Row number, clip and digest of each clip that the store holds."""
+        """Row number, clip and digest of each clip that was not removed."""
         for row, (clip, digest) in enumerate(zip(self.clips, self.digests, strict=True)):
             if clip.clip_id not in self.removed:
                 yield row, clip, digest
 
     def to_line(self) -> builtins.bytes:
-        """One line of the index, with its checksum."""
+        """The line of the index, with its checksum."""
         clips = [
             _without_defaults(asdict(clip)) | {"digest": digest}
             for clip, digest in zip(self.clips, self.digests, strict=True)
@@ -87,7 +87,7 @@ class ShardEntry:
 
     @classmethod
     def of(cls, value: dict[str, Any]) -> ShardEntry:
-        """The entry of one parsed line; ValueError for one that no writer wrote."""
+        """The entry of a parsed line; ValueError if it is invalid."""
         _check_fields(value, _SHARD_FIELDS, "the line")
         for clip in value["clips"]:
             _check_fields(clip, _CLIP_FIELDS, "a clip", optional={"remark", "source"})
@@ -155,7 +155,7 @@ def _check_fields(
     optional: frozenset[str] | set[str] = frozenset(),
 ) -> None:
     if not isinstance(value, dict):
-        raise ValueError(f"{what} is no JSON object")
+        raise ValueError(f"{what} is not a JSON object")
     if unknown := value.keys() - fields.keys():
         raise ValueError(f"{what} has the unknown field {min(unknown)!r:.40}")
     if missing := fields.keys() - value.keys() - optional:
@@ -178,10 +178,10 @@ def _with_checksum(value: dict[str, Any]) -> bytes:
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
-    """The value of a line; ValueError if it is not what was written."""
+    """The value of a line; ValueError if the checksum or the JSON is wrong."""
     value = parse_json(line, "the line")
     if not isinstance(value, dict):
-        raise ValueError("the line is no JSON object")
+        raise ValueError("the line is not a JSON object")
     if "checksum" in value:
         end = len(line) - len(_CHECKSUM % bytes(32))
         body = line[:end] + b"}"
@@ -201,15 +201,15 @@ def _clip_of(value: dict[str, Any]) -> StoredClip:
 
 
 def drop_line(shard: str) -> bytes:
-    """A line that takes a lost shard out of the index."""
+    """A line that removes a lost shard from the index."""
     return _with_checksum({"shard": shard, "dropped": True})
 
 
-def check_places(folder: Path) -> None:
-    """Refuse a store whose parts are links: what is written or removed in it would lie elsewhere.
+def check_no_links(folder: Path) -> None:
+    """Reject a store that contains links, so that writing and removing files cannot affect other folders.
 
     Raises:
-        InputError: If manifest.json or index.jsonl is no regular file, or shards no folder.
+        InputError: manifest.json or index.jsonl is not a regular file, or shards is not a folder.
     """
     for name, is_right in (("manifest.json", stat.S_ISREG), (NAME, stat.S_ISREG), ("shards", stat.S_ISDIR)):
         path = Path(folder) / name
@@ -218,27 +218,26 @@ def check_places(folder: Path) -> None:
         except (FileNotFoundError, NotADirectoryError):
             continue
         if not is_right(mode):
-            kind = (
-                "a symbolic link" if stat.S_ISLNK(mode) else "something else than a feature store has there"
-            )
+            kind = "a symbolic link" if stat.S_ISLNK(mode) else "not a regular file or folder"
             raise InputError(
-                f"{path} is {kind}: refused. A feature store lies in one folder; copy all of it into a new one "
+                f"{path} is {kind}, which is not allowed in a feature store. Copy the whole store into a new folder "
                 "(cp -rL)"
             )
 
 
 def remove_line(shard: str, clip_ids: Iterable[str]) -> bytes:
-    """A line that takes clips of a shard out of the store."""
+    """A line that removes clips of a shard from the store."""
     return _with_checksum({"shard": shard, "removed": sorted(clip_ids)})
 
 
 def read_index(folder: Path, start: int = 0) -> tuple[dict[str, ShardEntry], int]:
-    """The shards committed from byte `start` of the index on, by file name, and where the index ends.
+    """Read the index from byte `start`.
 
-    No index is an empty one.
+    Returns:
+        The committed shards by file name, and the end of the index in bytes. A missing index is empty.
     """
     path = Path(folder) / NAME
-    check_places(folder)
+    check_no_links(folder)
     entries: dict[str, ShardEntry] = {}
     if not path.exists():
         return entries, 0
@@ -249,17 +248,17 @@ def read_index(folder: Path, start: int = 0) -> tuple[dict[str, ShardEntry], int
             if not line.endswith(b"\n") and len(line) < LONGEST_LINE:
                 break
             try:
-                _take_in(_parsed(line[:-1]), entries)
+                _apply(_parsed(line[:-1]), entries)
             except ValueError as error:
                 raise InputError(
                     f"{path}, line {number} is damaged ({error}). Delete that line and run the avcil extract "
-                    "command that made the store again: the clips of this shard are then made anew"
+                    "command that made the store again, which encodes the clips of this shard again"
                 ) from None
             end += len(line)
     return entries, end
 
 
-def _take_in(value: dict[str, Any], entries: dict[str, ShardEntry]) -> None:
+def _apply(value: dict[str, Any], entries: dict[str, ShardEntry]) -> None:
     if "dropped" in value:
         _check_fields(value, {"shard": _SHARD_FIELDS["shard"], "dropped": lambda it: it is True}, "the line")
         entries.pop(value["shard"], None)
@@ -275,9 +274,9 @@ def _take_in(value: dict[str, Any], entries: dict[str, ShardEntry]) -> None:
 
 
 def _remove(entries: dict[str, ShardEntry], shard: str, clip_ids: Sequence[str]) -> None:
-    """Take clips out of a shard, and the shard out of the index when none is left."""
+    """Remove clips from a shard, and the shard from the index if it has no clips left."""
     entry = entries.get(shard)
-    if entry is None:  # of an earlier part of the index, which was read before
+    if entry is None:  # in an earlier part of the index, which was read before
         return
     entry = replace(entry, removed=entry.removed | set(clip_ids))
     if any(entry.held()):
@@ -288,9 +287,9 @@ def _remove(entries: dict[str, ShardEntry], shard: str, clip_ids: Sequence[str])
 
 @contextlib.contextmanager
 def locked_index(folder: Path) -> Iterator[int]:
-    """The index, opened to append and held by this process alone; a torn last line is cut off first."""
+    """Open the index for appending under a lock; an incomplete last line is removed first."""
     path = Path(folder) / NAME
-    check_places(folder)
+    check_no_links(folder)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
     except OSError as error:
@@ -317,7 +316,7 @@ def _cut_torn_line(descriptor: int) -> None:
 
 
 def append_lines(descriptor: int, lines: Sequence[bytes], folder: Path) -> None:
-    """Append whole lines and flush them to the disk; on a full disk the index is as before."""
+    """Append lines and flush them to the disk; on an error, the index is restored."""
     size = os.fstat(descriptor).st_size
     data = memoryview(b"".join(lines))
     try:

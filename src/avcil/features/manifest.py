@@ -1,4 +1,4 @@
-"""What a feature store holds and how it was made: `manifest.json`.
+"""`manifest.json` of a feature store: shapes, encoders and settings of the extraction.
 
 Shapes: T time slices, S spatial tokens per slice, N audio tokens, D width.
 """
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from avcil.encoders.constants import Constants, constants_of
-from avcil.encoders.parts import Part, is_joint, parts_of, written_name
+from avcil.encoders.parts import EncoderPart, is_joint, parts_of, written_name
 from avcil.errors import InputError
 from avcil.utils.files import read_json, write_json
 
@@ -27,49 +27,51 @@ VERSION = 1
 DTYPES = ("float16", "float32")
 MISSING = ("skip", "keep", "fail")
 ZERO = "zero"
-"""The policy of stores of before `keep`; their clips are marked in the same way, so they are read as `keep` is."""
+"""The policy of old stores; they are read like those with `keep`."""
 IMPORTED = "released:"
-"""How the encoder of features that were imported begins: it has a name, but cannot be asked."""
-MOST_NUMBERS = 1 << 28
-"""Of one clip's array: a gibibyte in float32."""
-NEW_PLACE = "Choose another --out, or delete that folder first"
+"""Prefix of the encoder name of imported features, for which there is no encoder."""
+MAX_ELEMENTS = 1 << 28
+"""Maximum number of elements of a clip's array: one GiB in float32."""
+OTHER_FOLDER = "Choose another --out, or delete that folder first"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Modality:
-    """One modality of a store: the shape of a clip's array, and the fingerprint of what made it."""
+class FeatureSpec:
+    """Shape of the features of a modality, and fingerprint of their encoder."""
 
     shape: tuple[int, ...]
     """(T, S, D) of visual tokens, (D,) of an audio vector, (N, D) of audio tokens."""
     encoder: Mapping[str, Any] = field(default_factory=dict)
     center: tuple[float, ...] | None = None
-    """Typical mean of each of the D features, as the encoder ships it; None: 0."""
+    """Typical mean of each of the D features, from the encoder; None: 0."""
     scale: tuple[float, ...] | None = None
     """Typical standard deviation of each of the D features; None: 1."""
 
     def __post_init__(self) -> None:
         for name in ("center", "scale"):
             values = getattr(self, name)
-            if values is not None and not self._is_fit(name, values):
+            if values is not None and not self._is_valid(name, values):
                 raise InputError(
-                    f"the {name} of features of shape {self.shape} has as many finite numbers, those of scale above 0; "
-                    f"not {values!s:.80}"
+                    f"the {name} of features of shape {self.shape} must have {self.shape[-1]} finite numbers, above "
+                    f"0 for scale; not {values!s:.80}"
                 )
 
-    def _is_fit(self, name: str, values: tuple[float, ...]) -> bool:
+    def _is_valid(self, name: str, values: tuple[float, ...]) -> bool:
         lowest = 0.0 if name == "scale" else -math.inf
         numbers = all(type(value) in (int, float) and lowest < value < math.inf for value in values)
         return numbers and [len(values)] == list(self.shape[-1:])
 
     @property
-    def parts(self) -> tuple[Part, ...]:
-        """The encoders that the D features come from."""
+    def parts(self) -> tuple[EncoderPart, ...]:
+        """The encoders of the D features."""
         return parts_of(self.encoder, self.shape[-1])
 
     @property
     def constants(self) -> Constants | None:
-        """Center and scale of the D features: those of the store, or else those shipped for its encoder; None where
-        they are unknown for the encoder or for a part of it."""
+        """Center and scale of the D features, from the store or shipped for its encoder.
+
+        None if they are unknown for the encoder or for a part of it.
+        """
         width = self.shape[-1]
         found = constants_of(self.encoder, width)
         if self.scale is not None:
@@ -82,8 +84,8 @@ class Modality:
         return found
 
     @classmethod
-    def of(cls, encoder: Encoder, shape: tuple[int, ...]) -> Modality:
-        """What a store records of an encoder that gives arrays of `shape`."""
+    def of(cls, encoder: Encoder, shape: tuple[int, ...]) -> FeatureSpec:
+        """The specification of features of `shape` from an encoder."""
         center, scale = (tuple(map(float, values)) for values in (encoder.center, encoder.scale))
         return cls(
             shape=shape,
@@ -93,14 +95,14 @@ class Modality:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON; the constants only where they are known."""
+        """As JSON, with constants only if they are known."""
         value: dict[str, Any] = {"shape": list(self.shape), "encoder": dict(self.encoder)}
         known = {"center": self.center, "scale": self.scale}
         return value | {name: list(values) for name, values in known.items() if values is not None}
 
     @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> Modality:
-        """What `to_dict` gave."""
+    def from_dict(cls, value: Mapping[str, Any]) -> FeatureSpec:
+        """The inverse of `to_dict`."""
         known = {name: tuple(value[name]) for name in ("center", "scale") if value.get(name) is not None}
         return cls(shape=tuple(value["shape"]), encoder=_object(value, "encoder"), **known)
 
@@ -109,22 +111,22 @@ class Modality:
 class Manifest:
     """The description of a feature store; two stores with equal `identity()` can share clips.
 
-    >>> Manifest(audio=Modality(shape=(8,))).arrays()
+    >>> Manifest(audio=FeatureSpec(shape=(8,))).arrays()
     {'audio': (8,)}
     """
 
-    visual: Modality | None = None
-    audio: Modality | None = None
-    audio_tokens: Modality | None = None
-    """What the audio vector was made of, kept where it was asked for; no method of the paper looks at it."""
+    visual: FeatureSpec | None = None
+    audio: FeatureSpec | None = None
+    audio_tokens: FeatureSpec | None = None
+    """Tokens from which the audio vector was computed, if stored; no method of the paper uses them."""
     dtype: str = "float16"
-    """float16 (half the disk) or float32 (exact)."""
+    """float16 (half the size) or float32."""
     sampling: Mapping[str, Any] = field(default_factory=dict)
     """How clips were read: frames, short side, sample rate."""
     missing: str = "skip"
-    """What was done with a clip that lacks a modality: skip (listed), keep (stored without it), fail (stop)."""
+    """Policy for clips that lack a modality: skip (list it), keep (store the other one), fail (stop)."""
     libraries: Mapping[str, str] = field(default_factory=dict)
-    """Versions it was made with; they tell a story and decide nothing."""
+    """Versions of libraries. Informational; not part of the identity."""
 
     FORMS: ClassVar[dict[str, str]] = {"visual": "(T, S, D)", "audio": "(D,)", "audio_tokens": "(N, D)"}
 
@@ -134,29 +136,27 @@ class Manifest:
         if self.missing not in (*MISSING, ZERO):
             check_missing(self.missing)
         if not self.arrays():
-            raise InputError(
-                "a feature store holds visual features, audio features or both; none was asked for"
-            )
+            raise InputError("a feature store needs visual features, audio features or both")
         for name, shape in self.arrays().items():
             form = self.FORMS[name]
             if len(shape) != form.count(",") + (form[-2] != ",") or not all(
                 type(n) is int and n > 0 for n in shape
             ):
                 raise InputError(
-                    f"{name} features have the shape {form} of positive whole numbers, not {shape!r:.100}"
+                    f"the shape of {name} features must be {form} with positive integers, not {shape!r:.100}"
                 )
-            if math.prod(shape) > MOST_NUMBERS:
-                raise InputError(f"{name} features {shape} are more than {MOST_NUMBERS} numbers a clip")
+            if math.prod(shape) > MAX_ELEMENTS:
+                raise InputError(f"{name} features {shape} have more than {MAX_ELEMENTS} elements per clip")
 
     def arrays(self) -> dict[str, tuple[int, ...]]:
-        """The shape of each array that the store holds of a clip, by name."""
+        """Shapes of the stored arrays of a clip, by name."""
         pairs = {name: getattr(self, name) for name in self.FORMS}
         return {name: tuple(modality.shape) for name, modality in pairs.items() if modality is not None}
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON, in the order in which it is written."""
+        """As JSON."""
 
-        def of(modality: Modality | None) -> dict[str, Any] | None:
+        def of(modality: FeatureSpec | None) -> dict[str, Any] | None:
             return None if modality is None else modality.to_dict()
 
         value = {
@@ -169,14 +169,12 @@ class Manifest:
             "missing": self.missing,
             "libraries": dict(self.libraries),
         }
-        if self.audio_tokens is not None:  # stores without them are as they were before there were any
+        if self.audio_tokens is not None:  # absent in other stores, as in earlier versions
             value["audio_tokens"] = of(self.audio_tokens)
-        return json.loads(
-            json.dumps(value)
-        )  # tuples inside fingerprints become lists, as a reader will see them
+        return json.loads(json.dumps(value))  # tuples in fingerprints become lists
 
     def identity(self) -> dict[str, Any]:
-        """All that decides which numbers a clip gets; the constants are for learners and decide none."""
+        """Everything that determines the features of a clip; constants do not."""
         value = {key: value for key, value in self.to_dict().items() if key != "libraries"}
         for name in self.arrays():
             value[name] = {key: value[name][key] for key in ("shape", "encoder")}
@@ -184,7 +182,7 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
-        """The manifest of the store in `folder`; says what is wrong if there is none that can be read."""
+        """Read the manifest of a store; InputError if it is missing or invalid."""
         folder = Path(folder)
         path = folder / "manifest.json"
         if not folder.is_dir():
@@ -203,7 +201,7 @@ class Manifest:
         if type(value.get("version")) is not int or value["version"] != VERSION:
             raise InputError(
                 f"{path} has format version {value.get('version')!r}; this avcil reads version {VERSION}. "
-                "Use the avcil that wrote it, or extract the features again"
+                "Use the version of avcil that wrote it, or extract the features again"
             )
         try:
             return cls.from_dict(value)
@@ -214,11 +212,11 @@ class Manifest:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Manifest:
-        """What `to_dict` gave. Raises LookupError, TypeError or AttributeError for anything else."""
+        """The inverse of `to_dict`; LookupError, TypeError or AttributeError for other values."""
 
-        def modality(name: str) -> Modality | None:
+        def modality(name: str) -> FeatureSpec | None:
             stored = value.get(name) if name == "audio_tokens" else value[name]
-            return None if stored is None else Modality.from_dict(stored)
+            return None if stored is None else FeatureSpec.from_dict(stored)
 
         return cls(
             **{name: modality(name) for name in cls.FORMS},
@@ -233,11 +231,11 @@ class Manifest:
         write_json(Path(folder) / "manifest.json", self.to_dict())
 
     def assert_in_sync(self, stored: Manifest, folder: Path) -> None:
-        """Refuse to add to a store whose clips got other numbers than this manifest gives."""
+        """Raise InputError if the stored manifest has another identity than this one."""
         mine, theirs = self.identity(), stored.identity()
         if theirs["missing"] == ZERO and mine["missing"] == "keep":
             mine["missing"] = ZERO
-        said = {
+        names = {
             "visual": "another visual encoder",
             "audio": "another audio encoder",
             "audio_tokens": "another choice of audio tokens",
@@ -245,15 +243,15 @@ class Manifest:
         for key in mine | theirs:
             if mine.get(key) != theirs.get(key):
                 raise InputError(
-                    f"the feature store {folder} was made with {said.get(key, f'another {key}')}: it has "
-                    f"{json.dumps(theirs.get(key))}, asked for is {json.dumps(mine.get(key))}. {NEW_PLACE}"
+                    f"the feature store {folder} was made with {names.get(key, f'another {key}')}: it has "
+                    f"{json.dumps(theirs.get(key))}, requested is {json.dumps(mine.get(key))}. {OTHER_FOLDER}"
                     f"{self._encoders_of(stored)}"
                 )
 
     def _encoders_of(self, stored: Manifest) -> str:
-        """Which options of `avcil extract` name the encoders of a store, where they differ from this manifest's."""
+        """The options of `avcil extract` for the encoders of a store that differ from those of this manifest."""
         if stored.visual is not None and is_joint(stored.visual.encoder):
-            return f". To add to it, give its encoder: --joint {written_name(stored.visual.encoder)}"
+            return f". To add clips to it, use its encoder: --joint {written_name(stored.visual.encoder)}"
         options = []
         for name in ("visual", "audio"):
             held, given = (getattr(manifest, name) for manifest in (stored, self))
@@ -261,24 +259,24 @@ class Manifest:
                 continue
             if not str(held.encoder["name"]).startswith(IMPORTED):
                 options.append(f"--{name} {written_name(held.encoder)}")
-        return f". To add to it, give its encoders: {' '.join(options)}" if options else ""
+        return f". To add clips to it, use its encoders: {' '.join(options)}" if options else ""
 
 
 def _object(holder: Mapping[str, Any], name: str) -> dict[str, Any]:
     if not isinstance(holder[name], dict):
-        raise TypeError(f"{name} is no JSON object")
+        raise TypeError(f"{name} is not a JSON object")
     return holder[name]
 
 
 def check_missing(policy: str) -> None:
-    """Refuse what is no policy for clips that lack a modality."""
+    """Raise InputError for an unknown policy."""
     if policy == ZERO:
         raise InputError(
-            "there is no policy 'zero' for a missing modality any more: training took the zeros for features. "
-            "Use keep: a clip is stored with the modality that it has, and is used where that is enough"
+            "the policy 'zero' for a missing modality was removed, since training used the zeros as features. "
+            "Use keep: a clip is stored with the modality that it has, and is used where that is sufficient"
         )
     if policy not in MISSING:
-        raise InputError(f"the policy for a missing modality is {', '.join(MISSING)}, not {policy!r}")
+        raise InputError(f"the policy for a missing modality must be {', '.join(MISSING)}; not {policy!r}")
 
 
 def modality_of(array: str) -> str:

@@ -1,4 +1,4 @@
-"""A part of a clip list, for several calls or machines that fill one store together."""
+"""A part of a clip list, so that several machines can extract into one store."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Part:
+class ListPart:
     """The `number`-th of `count` parts, counted from 1.
 
-    >>> Part.parse("2/3").of(["a", "b", "c", "d", "e"])
+    >>> ListPart.parse("2/3").of(["a", "b", "c", "d", "e"])
     ['b', 'e']
     """
 
@@ -24,15 +24,15 @@ class Part:
     count: int = 1
 
     @classmethod
-    def parse(cls, text: str | None) -> Part:
-        """What "I/N" says; None is the whole."""
+    def parse(cls, text: str | None) -> ListPart:
+        """Parse "I/N"; None is the whole list."""
         if text is None:
             return cls()
         match = re.fullmatch(r"(\d+)/(\d+)", text)
         if not match or not 1 <= int(match[1]) <= int(match[2]):
-            raise InputError(f"a part of the clips is I/N with I from 1 to N, such as 2/4; not {text!r}")
+            raise InputError(f"--part must be I/N with I from 1 to N, such as 2/4; not {text!r}")
         return cls(int(match[1]), int(match[2]))
 
     def of(self, items: Sequence[Item]) -> list[Item]:
-        """Every `count`-th item, so that parts are of a size wherever long clips lie together."""
+        """Every `count`-th item, so that long clips next to each other are distributed."""
         return list(items[self.number - 1 :: self.count])

@@ -1,9 +1,7 @@
-"""One shard: a safetensors file with n clips stacked per modality.
+"""Reading and writing a shard: a safetensors file with one tensor (n, ...) of n clips for each array name.
 
-The format is eight bytes of header length, a JSON header, and the tensors' bytes one after another. Writing
-it here lets rows go to the disk as they are, without a stacked copy in memory, and hashes them on the way.
-
-Shapes: n clips in a shard, ... one clip's shape.
+A file consists of the header length (eight bytes), a JSON header, and the tensors. This module writes it row by row,
+without a stacked copy in memory, and computes its hash at the same time.
 """
 
 from __future__ import annotations
@@ -29,14 +27,14 @@ DTYPES: dict[str, np.dtype] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 
 
 def write_shard(path: Path, columns: Mapping[str, Sequence[np.ndarray]]) -> tuple[int, str]:
-    """Write rows of equal shape and dtype, by modality, to a new shard; its size in bytes and its SHA-256."""
+    """Write rows of equal shape and dtype, by array name, to a new shard. Returns its size in bytes and its SHA-256."""
     header, end = {}, 0
     for name, rows in columns.items():
         begin, end = end, end + sum(row.nbytes for row in rows)
         shape = [len(rows), *rows[0].shape]
         header[name] = {"dtype": CODES[rows[0].dtype.name], "shape": shape, "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # tensors start at a multiple of eight bytes
+    text += b" " * (-len(text) % 8)  # aligns the tensors to eight bytes
     pieces = [len(text).to_bytes(8, "little"), text]
     digest = hashlib.sha256()
 
@@ -56,7 +54,7 @@ def write_shard(path: Path, columns: Mapping[str, Sequence[np.ndarray]]) -> tupl
 
 @dataclass(frozen=True)
 class Column:
-    """Where one modality lies in a shard: n clips of `shape`, from byte `offset` on."""
+    """Position of an array in a shard: n clips of `shape`, starting at byte `offset`."""
 
     offset: int
     dtype: np.dtype
@@ -65,12 +63,12 @@ class Column:
 
     @cached_property
     def row_bytes(self) -> int:
-        """Bytes of one clip's array."""
+        """Bytes per clip."""
         return self.dtype.itemsize * math.prod(self.shape)
 
 
 def read_header(path: Path) -> dict[str, Column]:
-    """Where each modality lies in the shard at `path`; refuses what does not fit the file's size."""
+    """The arrays of a shard by name; InputError if the header is invalid."""
     try:
         with open_regular(path, follow=False) as file:
             layout = read_layout(file, "it")
@@ -79,8 +77,8 @@ def read_header(path: Path) -> dict[str, Column]:
                 raise InputError(f"{name!r:.60} is {tensor.dtype} of shape {tensor.shape}")
     except (InputError, OSError) as error:
         raise InputError(
-            f"the shard {path} cannot be read ({error}). Run the avcil extract command that made the store "
-            "again after deleting this file: its clips are then made anew"
+            f"the shard {path} cannot be read ({error}). Delete this file and run the avcil extract command that "
+            "made the store again, which encodes its clips again"
         ) from None
     return {
         name: Column(tensor.begin, DTYPES[tensor.dtype], tensor.shape[0], tensor.shape[1:])
@@ -88,14 +86,22 @@ def read_header(path: Path) -> dict[str, Column]:
     }
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, read in pieces."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def check_columns(
+    columns: Mapping[str, Column],
+    arrays: Mapping[str, tuple[int, ...]],
+    dtype: np.dtype,
+    clips: int,
+    where: str,
+) -> None:
+    """Raise InputError unless a shard has these arrays with this dtype and number of clips."""
+    for name, shape in arrays.items():
+        column = columns.get(name)
+        if column is None or (column.n, column.shape, column.dtype) != (clips, shape, dtype):
+            raise InputError(f"{where} has no {name} features {(clips, *shape)} {dtype}")
 
 
 def row_digest(arrays: Sequence[np.ndarray]) -> str:
-    """A hash of one clip's stored numbers, whatever shard they lie in."""
+    """A hash of the stored arrays of a clip, independent of the shard."""
     digest = hashlib.blake2b(digest_size=16)
     for array in arrays:
         digest.update(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).data)

@@ -1,4 +1,4 @@
-"""What a feature store holds, on a page and for programs."""
+"""Summary of a feature store as text and JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """A store in figures."""
+    """Summary of a store."""
 
     path: Path
     manifest: Manifest
@@ -28,13 +28,13 @@ class Description:
     failures: tuple[Failure, ...]
     shards: int
     bytes: int
-    """Of all shards."""
+    """Total size of the shards."""
     unlisted: int
-    """Stored clips that are not in use, as the last clip list did not name them."""
+    """Hidden clips that the last clip list does not contain."""
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
-        """Clips by class and split."""
+        """Number of clips by class and split."""
         counted = Counter((clip.label, clip.split) for clip in self.clips)
         splits = [*SPLITS, *sorted({clip.split for clip in self.clips} - set(SPLITS))]
         labels = sorted({clip.label for clip in self.clips})
@@ -42,12 +42,12 @@ class Description:
 
     @property
     def lacking(self) -> dict[str, int]:
-        """Clips that lack a modality, by its name."""
+        """Number of clips that lack a modality, by modality."""
         names = dict.fromkeys(map(modality_of, self.manifest.arrays()))
         return {name: sum(not getattr(clip, name) for clip in self.clips) for name in names}
 
     def to_dict(self) -> dict[str, Any]:
-        """For programs."""
+        """The summary as JSON."""
         return {
             "path": str(self.path),
             "fingerprint": self.fingerprint,
@@ -63,7 +63,7 @@ class Description:
         }
 
     def text(self) -> str:
-        """For people."""
+        """The summary as text."""
         parts = [self._head(), *self._encoders(), "", self._table(), *self._lacking()]
         return "\n".join(parts)
 
@@ -81,7 +81,7 @@ class Description:
             modality = getattr(self.manifest, name)
             shape = " x ".join(map(str, modality.shape))
             maker = modality.encoder.get("name", "an unnamed encoder")
-            lines.append(f"{name.replace('_', ' '):<7} {shape}, made by {maker}")
+            lines.append(f"{name.replace('_', ' '):<7} {shape}, encoder {maker}")
             if len(modality.parts) > 1:
                 lines += [f"          features {p.start} to {p.stop - 1}: {p.name}" for p in modality.parts]
             lines += [
@@ -91,7 +91,7 @@ class Description:
             ]
         read = ", ".join(f"{key} {value}" for key, value in self.manifest.sampling.items())
         made = ", ".join(f"{key} {value}" for key, value in self.manifest.libraries.items())
-        lines.append(f"read      {read or 'not known'}; a missing modality: {self.manifest.missing}")
+        lines.append(f"read      {read or 'unknown'}; a missing modality: {self.manifest.missing}")
         if made:
             lines.append(f"made with {made}")
         return lines
@@ -106,10 +106,12 @@ class Description:
     def _lacking(self) -> list[str]:
         lines = [f"clips without {name} features: {count}" for name, count in self.lacking.items() if count]
         if self.unlisted:
-            lines.append(f"stored, but not in use, as the last clip list did not name them: {self.unlisted}")
+            lines.append(
+                f"stored, but not in use, since the last clip list does not contain them: {self.unlisted}"
+            )
         remarks = [(clip.clip_id, clip.remark) for clip in self.clips if clip.remark]
         if remarks:
-            lines.append(f"stored, with something wrong with the file: {len(remarks)}")
+            lines.append(f"stored, with a problem of the file: {len(remarks)}")
             lines += reasons(remarks)
         if self.failures:
             lines.append(
@@ -120,9 +122,10 @@ class Description:
 
 
 def describe(path: Path | str) -> Description:
-    """Look at the store in `path` without reading its arrays.
+    """Summarize a store without reading its arrays.
 
-    :raises InputError: if there is no store, or it is damaged or empty.
+    Raises:
+        InputError: The store does not exist, is damaged or empty.
     """
     store = FeatureStore(path)
     return Description(

@@ -1,11 +1,10 @@
-"""Reading a feature store: clips in one order, their arrays by row.
+"""Reading a feature store: a list of clips, and their arrays by row.
 
-Rows are ordered by clip id whatever the order in which clips were stored, so an extraction that was
-interrupted, or done by several processes, reads like one that ran through. Shards are opened when first
-needed. Small rows are copied from a memory map, which costs no system call; large ones are read by position, whole
-stretches at a time and several at once: a disk is fastest so, and one core alone cannot copy as fast as memory is.
+Rows are sorted by clip id, so the order does not depend on how the extraction was interrupted or distributed. Shards
+are opened when they are needed. Small rows are copied from a memory map, without system calls. Large rows are read with
+pread, consecutive rows together and in several threads, which is fastest for disks and for the page cache.
 
-Shapes: n rows asked for, T time slices, S spatial tokens per slice, D width.
+Shapes: n requested rows, T time slices, S spatial tokens per slice, D width.
 """
 
 from __future__ import annotations
@@ -27,38 +26,31 @@ from typing import Any
 import numpy as np
 
 from avcil.encoders.constants import Constants
-from avcil.encoders.parts import Part
+from avcil.encoders.parts import EncoderPart
 from avcil.errors import InputError
 from avcil.features.index import ShardEntry, StoredClip, read_index
 from avcil.features.manifest import Manifest
-from avcil.features.shards import Column, file_sha256, read_header, row_digest
+from avcil.features.shards import Column, check_columns, read_header, row_digest
 from avcil.features.unlisted import read_unlisted
+from avcil.utils.files import file_sha256
 
 OPEN_SHARDS = 256
 LARGE_READ = 32 << 20
-"""Bytes that a thread reads at once: long stretches in one order are what the kernel reads ahead of."""
+"""Maximum bytes per read; the kernel reads ahead of long sequential reads."""
 READERS = 4
 LARGE_ROW = 1 << 20
-"""Bytes of a clip from which a read by position costs no more than a copy from a map."""
+"""Bytes per clip from which pread is not slower than copying from a memory map."""
 NO_FILE = "a link or folder instead of a file"
-AGAIN = (
-    "Run the avcil extract command that made the store once more: what is there is kept, "
-    "what is missing is made anew"
-)
+AGAIN = "Run the avcil extract command that made the store again: it encodes only what is missing"
 
 
 class _Shard:
-    """An open shard; it closes with its last user, so another thread may drop it while it is being read."""
+    """An open shard; the file is closed when the last thread releases it."""
 
     def __init__(self, path: Path, arrays: dict[str, tuple[int, ...]], dtype: np.dtype, clips: int) -> None:
         self.path = path
         self.columns = read_header(path)
-        for name, shape in arrays.items():
-            column = self.columns.get(name)
-            if column is None or (column.n, column.shape) != (clips, shape) or column.dtype != dtype:
-                raise InputError(
-                    f"the shard {path} does not hold {name} features {(clips, *shape)} {dtype}. {AGAIN}"
-                )
+        check_columns(self.columns, arrays, dtype, clips, f"the shard {path} is damaged: it")
         self.descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         mapped = mmap.mmap(self.descriptor, 0, prot=mmap.PROT_READ)
         self.rows = {name: _view(mapped, self.columns[name]) for name in arrays}
@@ -68,7 +60,7 @@ class _Shard:
             os.close(self.descriptor)
 
     def read(self, name: str, first: int, into: memoryview) -> None:
-        """Fill `into` with the bytes of consecutive rows from row `first` on."""
+        """Fill `into` with consecutive rows, starting at row `first`."""
         column = self.columns[name]
         offset = column.offset + first * column.row_bytes
         while into:
@@ -101,13 +93,13 @@ class FeatureStore:
         """File name, size and SHA-256 of each shard."""
         if not entries:
             raise InputError(
-                f"the feature store {self.path} holds no clip yet: nothing was committed. {AGAIN}"
+                f"the feature store {self.path} has no clips yet: nothing was committed. {AGAIN}"
             )
         self._check_files()
         self.unlisted = read_unlisted(self.path)
-        """Ids of clips that are stored but not in use: the last clip list did not name them."""
+        """Ids of hidden clips, which the last clip list does not contain."""
         self._shard_rows = [len(entry.clips) for entry in entries]
-        """Rows of each shard; clips that were removed, or are not in use, keep theirs."""
+        """Rows of each shard, including removed and hidden clips."""
         self._order(entries)
         self._open = self._opener()
 
@@ -127,17 +119,16 @@ class FeatureStore:
         rows = [row for row in rows if row[0].clip_id not in self.unlisted]
         if not rows:
             raise InputError(
-                f"the feature store {self.path} holds no clip of the last clip list. Run avcil extract with the list "
-                "that is to be used"
+                f"the feature store {self.path} has no clips of the last clip list. Run avcil extract with the list "
+                "that you want to use"
             )
         rows.sort(key=lambda item: item[0].clip_id)
         twice = [key for key, count in Counter(clip.clip_id for clip, *_ in rows).items() if count > 1]
         if twice:
             shown = ", ".join(map(repr, twice[:5]))
             raise InputError(
-                f"the feature store {self.path} holds {len(twice)} clip(s) twice: {shown}. Its index was "
-                "changed from "
-                "outside; extract into a new folder"
+                f"the feature store {self.path} has {len(twice)} clip(s) twice: {shown}. Its index was changed by "
+                "another program; extract into a new folder"
             )
         self.clips: list[StoredClip] = [clip for clip, *_ in rows]
         self._digests = [digest for _, digest, *_ in rows]
@@ -163,48 +154,48 @@ class FeatureStore:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The classes of the clips held, sorted."""
+        """The classes, sorted."""
         return tuple(sorted({clip.label for clip in self.clips}))
 
     @property
     def visual_shape(self) -> tuple[int, int, int] | None:
-        """(T, S, D) of a clip's visual tokens; None if the store holds none."""
+        """(T, S, D) of the visual tokens of a clip; None if the store has none."""
         return self.manifest.arrays().get("visual")  # type: ignore[return-value]
 
     @property
     def audio_width(self) -> int | None:
-        """D of a clip's audio vector; None if the store holds none."""
+        """D of the audio vector of a clip; None if the store has none."""
         shape = self.manifest.arrays().get("audio")
         return None if shape is None else shape[0]
 
-    def parts(self, modality: str) -> tuple[Part, ...]:
-        """The encoders that the features of "audio" or "visual" come from; none if the store holds none."""
+    def parts(self, modality: str) -> tuple[EncoderPart, ...]:
+        """The encoders of the features of "audio" or "visual"; () if the store has none."""
         found = getattr(self.manifest, modality)
         return () if found is None else found.parts
 
     def constants(self, modality: str) -> Constants | None:
-        """Typical center and scale of the features of "audio" or "visual"; None where they are unknown."""
+        """Typical center and scale of the features of "audio" or "visual"; None if unknown."""
         found = getattr(self.manifest, modality)
         return None if found is None else found.constants
 
     def visual(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Visual tokens (n, T, S, D) of `rows` (indices into `clips`, in any order), in the stored dtype."""
+        """Visual tokens (n, T, S, D) of `rows`, indices into `clips`, in the stored dtype."""
         return self._read("visual", rows)
 
     def audio(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Audio vectors (n, D) of `rows` (indices into `clips`, in any order), in the stored dtype."""
+        """Audio vectors (n, D) of `rows`, indices into `clips`, in the stored dtype."""
         return self._read("audio", rows)
 
     def presence(self, rows: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
         """Which clips have "visual" and "audio" features: bool (n,) each.
 
-        The arrays of a modality that a clip lacks are filled with zeros, which are no features.
+        The arrays of a missing modality are zero and must not be used as features.
         """
         clips = [self.clips[row] for row in np.asarray(rows, dtype=np.int64)]
         return {name: np.array([getattr(clip, name) for clip in clips], bool) for name in ("visual", "audio")}
 
     def audio_tokens(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Audio tokens (n, N, D) of `rows`, in the stored dtype, if the store was made with them."""
+        """Audio tokens (n, N, D) of `rows` in the stored dtype, if the store has them."""
         return self._read("audio_tokens", rows)
 
     def _read(self, name: str, rows: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -212,26 +203,25 @@ class FeatureStore:
         if shape is None:
             if name == "audio_tokens":
                 raise InputError(
-                    f"the feature store {self.path} holds no audio tokens; extract into a new one with "
+                    f"the feature store {self.path} has no audio tokens; extract into a new one with "
                     "--audio-tokens"
                 )
             other = next(iter(self.manifest.arrays()))
             raise InputError(
-                f"the feature store {self.path} holds no {name} features, only {other}; use --modality "
-                f"{other}"
+                f"the feature store {self.path} has no {name} features, only {other}; use --modality {other}"
             )
         rows = np.asarray(rows, dtype=np.int64)
         if rows.size and not (rows.min() >= 0 and rows.max() < len(self)):
-            raise IndexError(f"rows must lie between 0 and {len(self) - 1}, got {rows.min()} to {rows.max()}")
+            raise IndexError(f"rows must be between 0 and {len(self) - 1}, got {rows.min()} to {rows.max()}")
         if rows.size:
-            self._open(int(self._shard_of[rows[0]]))  # a shape that no shard has must not be allocated
+            self._open(int(self._shard_of[rows[0]]))  # checks the shape before the allocation
         out = np.empty((len(rows), *shape), dtype=self.manifest.dtype)
         fill = self._read_large if out[:1].nbytes >= LARGE_ROW else self._copy_small
         fill(name, self._shard_of[rows], self._row_in_shard[rows], out)
         return out
 
     def _copy_small(self, name: str, shards: np.ndarray, places: np.ndarray, out: np.ndarray) -> None:
-        for begin in range(0, len(out), OPEN_SHARDS):  # a stretch of rows holds no more shards than that open
+        for begin in range(0, len(out), OPEN_SHARDS):  # at most so many shards are open
             here = shards[begin : begin + OPEN_SHARDS].tolist()
             arrays = {shard: self._open(shard).rows[name] for shard in set(here)}
             there = places[begin : begin + OPEN_SHARDS].tolist()
@@ -246,7 +236,7 @@ class FeatureStore:
             shard = self._open(int(shards[begin]))
             shard.read(name, int(places[begin]), data[begin * width : end * width])
 
-        stretches = _runs(shards, places, most=max(1, LARGE_READ // width))
+        stretches = _row_ranges(shards, places, most=max(1, LARGE_READ // width))
         if len(stretches) == 1:
             read(stretches[0])
         else:
@@ -254,9 +244,9 @@ class FeatureStore:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of what the store holds: encoders, sampling, and every clip's label, split and numbers.
+        """A hash of encoders, sampling, and the label, split and features of every clip.
 
-        It does not depend on how clips are spread over shards, nor on where the files lay.
+        It does not depend on the distribution over shards, nor on paths.
         """
         digest = hashlib.sha256(json.dumps(self.manifest.identity(), sort_keys=True).encode())
         for clip, numbers in zip(self.clips, self._digests, strict=True):
@@ -265,7 +255,7 @@ class FeatureStore:
         return digest.hexdigest()
 
     def verify(self) -> None:
-        """Read everything and compare it with the index's hashes; raise `InputError` naming what differs."""
+        """Compare all shards with the hashes in the index; InputError names what differs."""
         wrong = {
             k
             for k, (name, _, sha) in enumerate(self.shards)
@@ -284,8 +274,8 @@ class FeatureStore:
         )
         raise InputError(
             f"the feature store {self.path} is damaged: the content of {names} changed after it was written; "
-            f"{len(rows)} clip(s) differ: {clips}. Delete the named shard files and run the extract "
-            "command again"
+            f"{len(rows)} clip(s) differ: {clips}. Delete these shard files and run the extract command "
+            "again"
         )
 
     def _is_intact(self, row: int) -> bool:
@@ -297,7 +287,7 @@ class FeatureStore:
 
 
 def shard_damage(folder: Path, shard: str, size: int) -> str | None:
-    """What is wrong with a committed shard's file at a glance: it is missing, a link, or not as long as it was."""
+    """A quick check of a shard's file: why it is damaged (missing, a link, wrong size), or None."""
     try:
         found = (Path(folder) / "shards" / shard).lstat()
     except FileNotFoundError:
@@ -312,8 +302,8 @@ def _open_shard(files: Sequence[tuple[Path, int]], manifest: Manifest, number: i
     return _Shard(path, manifest.arrays(), np.dtype(manifest.dtype), clips)
 
 
-def _runs(shards: np.ndarray, places: np.ndarray, *, most: int) -> list[tuple[int, int]]:
-    """Stretches of `most` consecutive rows of one shard at most, as (begin, end) into the request: each is one read."""
+def _row_ranges(shards: np.ndarray, places: np.ndarray, *, most: int) -> list[tuple[int, int]]:
+    """Ranges (begin, end) of the request with at most `most` consecutive rows of one shard, for one read each."""
     if not len(shards):
         return []
     breaks = np.flatnonzero((np.diff(shards) != 0) | (np.diff(places) != 1)) + 1
@@ -323,5 +313,5 @@ def _runs(shards: np.ndarray, places: np.ndarray, *, most: int) -> list[tuple[in
 
 @cache
 def _threads(process: int) -> ThreadPoolExecutor:
-    """Threads that read, of a process."""
+    """The reader threads of a process."""
     return ThreadPoolExecutor(READERS, thread_name_prefix=f"store-{process}")

@@ -1,7 +1,7 @@
-"""Clips that a store keeps although the last clip list does not name them: `unlisted.json` in its folder.
+"""`unlisted.json` of a feature store: stored clips that the last clip list does not contain.
 
-They are no part of what `FeatureStore` shows, so that training does not see them. A list that names them again brings
-them back without encoding them anew.
+`FeatureStore` hides them, so that training does not use them. If a later list contains them, they are used again
+without encoding.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ NAME = "unlisted.json"
 
 
 def read_unlisted(folder: Path) -> frozenset[str]:
-    """Ids of the clips that are not in use; none where there is no such file."""
+    """Ids of the hidden clips."""
     path = Path(folder) / NAME
     if not path.exists():
         return frozenset()

@@ -1,7 +1,7 @@
-"""Is a feature store what it was when it was written, and does it cover a clip list?
+"""Checking that a feature store is intact, and that it contains a clip list.
 
-Every shard is read once: its hash, each clip's digest, finite numbers, and arrays that say nothing (all equal)
-although the clip is not listed as lacking the modality.
+Every shard is read once. Checked are its hash, the digest of each clip, that numbers are finite, and that features are
+not constant.
 
 Shapes: n clips of a shard, T time slices, S spatial tokens per slice, D width.
 """
@@ -21,53 +21,54 @@ from avcil.errors import InputError
 from avcil.features.failures import read_failures
 from avcil.features.index import ShardEntry, read_index
 from avcil.features.manifest import Manifest, modality_of
-from avcil.features.shards import file_sha256, read_header, row_digest
+from avcil.features.shards import check_columns, read_header, row_digest
 from avcil.features.source import change_of
 from avcil.features.store import NO_FILE, shard_damage
 from avcil.features.unlisted import read_unlisted
-from avcil.features.writer import LOCK_NAME
+from avcil.features.writer_lock import LOCK_NAME
+from avcil.utils.files import file_sha256
 from avcil.utils.progress import Progress
 
 SHOWN = 5
 DAMAGE = {"missing": "shards missing", NO_FILE: "shards that are links or folders"}
-MEND = {
+ACTIONS = {
     "shard": "delete the shard file and run the avcil extract command that made the store again",
     "foreign": "these files belong to no committed shard; the next avcil extract removes what killed runs left "
     "and leaves others alone",
     "index": "move the store away and extract into a new folder",
-    "numbers": "look at the clips; if they are right, the encoder is not: extract anew with another one",
-    "constant": "look at the clips: they may be black or silent; take them out of the list, or leave them",
+    "numbers": "check the clips; if they are correct, the encoder is not: extract again with another one",
+    "constant": "check the clips: they may be black or silent; remove them from the list, or keep them",
     "coverage": "run avcil extract with this clip list and --out of this store",
     "changed": "extract this clip list into a new folder",
-    "extra": "nothing, if the list was shortened on purpose; avcil extract with this list takes them out of use",
+    "extra": "nothing, if the list was shortened on purpose; avcil extract with this list excludes them",
     "unlisted": "nothing, if they were taken out of the clip list on purpose; avcil extract --add uses them again",
-    "source": "run the avcil extract command again: it encodes these clips anew",
+    "source": "run the avcil extract command again, which encodes these clips again",
     "gone": "nothing, if the files were moved or deleted on purpose; the features can be used without them",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckResult:
-    """One thing that is wrong, or odd, with where it is seen."""
+class StoreProblem:
+    """A problem of a store, and where it occurs."""
 
     kind: str
-    """A key of `MEND`."""
+    """A key of `ACTIONS`."""
     what: str
     where: tuple[str, ...]
     """Shards or clip ids."""
     is_error: bool = True
-    """False for what may be as it should."""
+    """False if it may be intended."""
 
     def text(self) -> str:
-        """For people."""
+        """The result as text."""
         shown = ", ".join(map(repr, self.where[:SHOWN])) + (", ..." if len(self.where) > SHOWN else "")
         mark = "wrong" if self.is_error else "note "
-        return f"{mark}  {self.what}: {len(self.where)} ({shown})\n       to do: {MEND[self.kind]}"
+        return f"{mark}  {self.what}: {len(self.where)} ({shown})\n       to do: {ACTIONS[self.kind]}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What was looked at, and what was found."""
+    """The result of `verify`."""
 
     path: Path
     clips: int
@@ -76,34 +77,35 @@ class Verification:
     failed: int
     """Clips listed in failures.csv."""
     sources: int
-    """Clips whose file could be compared with what was recorded when it was encoded."""
-    findings: tuple[CheckResult, ...]
+    """Clips whose media file could be compared with its recorded state."""
+    findings: tuple[StoreProblem, ...]
 
     @property
-    def is_sound(self) -> bool:
-        """Whether nothing is wrong."""
+    def is_intact(self) -> bool:
+        """Whether there are no errors."""
         return not any(finding.is_error for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
-        """For programs."""
-        return asdict(self) | {"path": str(self.path), "sound": self.is_sound}
+        """The result as JSON."""
+        return asdict(self) | {"path": str(self.path), "sound": self.is_intact}
 
     def text(self) -> str:
-        """For people."""
+        """The result as text."""
         size = f"{self.clips} clips in {self.shards} shards, {self.bytes / 2**20:.1f} MiB, read and compared"
         if self.failed:
             size += f"; {self.failed} more are listed in failures.csv"
         size += f"\n{self.sources} clips compared with their files"
         if self.sources < self.clips:
-            size += f"; of {self.clips - self.sources} no file is known, or it is gone"
-        verdict = "sound" if self.is_sound else "NOT sound"
+            size += f"; for {self.clips - self.sources}, the file is unknown or missing"
+        verdict = "intact" if self.is_intact else "NOT intact"
         return "\n".join([f"{self.path}: {verdict}", size, *(found.text() for found in self.findings)])
 
 
 def verify(path: Path | str, clips: Sequence[Clip] | None = None) -> Verification:
-    """Read all of the store in `path` and compare it with its index, its manifest and, if given, a clip list.
+    """Read a store completely and compare it with its index, its manifest and optionally a clip list.
 
-    :raises InputError: if there is no store or its manifest or index cannot be read at all.
+    Raises:
+        InputError: The store does not exist, or its manifest or index cannot be read.
     """
     path = Path(path)
     manifest = Manifest.read(path)
@@ -119,7 +121,7 @@ def verify(path: Path | str, clips: Sequence[Clip] | None = None) -> Verificatio
         progress.step()
     progress.close()
     findings += [
-        CheckResult(kind=kind, what=what, where=tuple(where), is_error=is_error)
+        StoreProblem(kind=kind, what=what, where=tuple(where), is_error=is_error)
         for (kind, what, is_error), where in found.items()
     ]
     unlisted = read_unlisted(path)
@@ -138,38 +140,38 @@ def verify(path: Path | str, clips: Sequence[Clip] | None = None) -> Verificatio
     )
 
 
-def _foreign_files(path: Path, entries: Sequence[ShardEntry]) -> Iterator[CheckResult]:
+def _foreign_files(path: Path, entries: Sequence[ShardEntry]) -> Iterator[StoreProblem]:
     known = {entry.shard for entry in entries}
     folder = path / "shards"
     files = folder.iterdir() if folder.is_dir() else ()
     names = sorted(file.name for file in files if not LOCK_NAME.fullmatch(file.name))
     foreign = tuple(name for name in names if name not in known)
     if foreign:
-        yield CheckResult(
+        yield StoreProblem(
             kind="foreign", what="files in shards/ without a line in the index", where=foreign, is_error=False
         )
 
 
-def _twice(entries: Sequence[ShardEntry]) -> Iterator[CheckResult]:
+def _twice(entries: Sequence[ShardEntry]) -> Iterator[StoreProblem]:
     ids = [clip.clip_id for entry in entries for _, clip, _ in entry.held()]
     if len(ids) != len(set(ids)):
         twice = sorted(key for key, count in Counter(ids).items() if count > 1)
-        yield CheckResult(kind="index", what="clips that stand in the index twice", where=tuple(twice))
+        yield StoreProblem(kind="index", what="clips that are in the index twice", where=tuple(twice))
 
 
-def _unlisted(entries: Sequence[ShardEntry], unlisted: Set[str]) -> Iterator[CheckResult]:
+def _unlisted(entries: Sequence[ShardEntry], unlisted: Set[str]) -> Iterator[StoreProblem]:
     held = tuple(clip.clip_id for entry in entries for _, clip, _ in entry.held() if clip.clip_id in unlisted)
     if held:
-        what = "stored clips that are not in use, as the last clip list did not name them"
-        yield CheckResult(kind="unlisted", what=what, where=held, is_error=False)
+        what = "stored clips that are not in use, since the last clip list does not contain them"
+        yield StoreProblem(kind="unlisted", what=what, where=held, is_error=False)
 
 
 def _compare_sources(
     entries: Sequence[ShardEntry], unlisted: Set[str], clips: Sequence[Clip]
-) -> tuple[list[CheckResult], list[CheckResult], int]:
-    """Findings of files that are gone and that changed since they were encoded, and how many were compared.
+) -> tuple[list[StoreProblem], list[StoreProblem], int]:
+    """Problems with missing and with changed media files, and the number of compared files.
 
-    Files are looked for where the clip list says, else where they were.
+    Paths are those of the clip list, otherwise the stored ones.
     """
     listed = {clip.clip_id: clip.path for clip in clips}
     found: dict[str, list[str]] = {"": [], "missing": [], "changed": []}
@@ -179,10 +181,10 @@ def _compare_sources(
             found[change].append(clip.clip_id)
     gone, changed = tuple(found["missing"]), tuple(found["changed"])
     return (
-        [CheckResult(kind="gone", what="clips whose file is gone", where=gone, is_error=False)]
+        [StoreProblem(kind="gone", what="clips whose file is missing", where=gone, is_error=False)]
         if gone
         else [],
-        [CheckResult(kind="source", what="clips whose file changed since it was encoded", where=changed)]
+        [StoreProblem(kind="source", what="clips whose file changed after it was encoded", where=changed)]
         if changed
         else [],
         len(found[""]) + len(changed),
@@ -193,10 +195,10 @@ Found = tuple[str, str, str, bool]
 
 
 def _check_shard(path: Path, entry: ShardEntry, manifest: Manifest) -> Iterator[Found]:
-    """(kind, what, where, is_error) of all that is wrong with one shard."""
+    """(kind, what, where, is_error) for each problem of a shard."""
     damage = shard_damage(path, entry.shard, entry.bytes)
     if damage:
-        what = DAMAGE.get(damage, "shards of another length than when written")
+        what = DAMAGE.get(damage, "shards with another length than when written")
         yield "shard", what, entry.shard, True
         return
     file = path / "shards" / entry.shard
@@ -220,25 +222,17 @@ def _check_shard(path: Path, entry: ShardEntry, manifest: Manifest) -> Iterator[
 
 
 def _arrays(file: Path, manifest: Manifest, clips: int) -> dict[str, np.ndarray]:
-    """Each modality (n, ...) of a shard, mapped; InputError if they are not what the manifest says."""
+    """Memory-mapped arrays (n, ...) of a shard; InputError if they are not those of the manifest."""
     columns = read_header(file)
-    arrays: dict[str, np.ndarray] = {}
-    for name, shape in manifest.arrays().items():
-        column = columns.get(name)
-        if (
-            column is None
-            or (column.n, column.shape) != (clips, shape)
-            or column.dtype != np.dtype(manifest.dtype)
-        ):
-            raise InputError(f"no {name} features {(clips, *shape)} {manifest.dtype}")
-        arrays[name] = np.memmap(file, column.dtype, "r", column.offset, (column.n, *column.shape))
-    return arrays
+    check_columns(columns, manifest.arrays(), np.dtype(manifest.dtype), clips, "it")
+    found = {name: columns[name] for name in manifest.arrays()}
+    return {name: np.memmap(file, c.dtype, "r", c.offset, (c.n, *c.shape)) for name, c in found.items()}
 
 
 def _coverage(
     path: Path, entries: Sequence[ShardEntry], clips: Sequence[Clip], unlisted: Set[str]
-) -> Iterator[CheckResult]:
-    """How the store and the clip list differ."""
+) -> Iterator[StoreProblem]:
+    """Differences between the store and the clip list."""
     stored = {clip.clip_id: clip for entry in entries for _, clip, _ in entry.held()}
     listed = {clip.clip_id: clip for clip in clips}
     failed = read_failures(path)
@@ -246,16 +240,16 @@ def _coverage(
     unstored = sorted((listed.keys() & failed.keys()) - stored.keys())
     extra = sorted(stored.keys() - listed.keys() - unlisted)
     if rest:
-        yield CheckResult(kind="coverage", what="listed clips that were never tried", where=tuple(rest))
+        yield StoreProblem(kind="coverage", what="listed clips that were never tried", where=tuple(rest))
     if unstored:
-        yield CheckResult(
+        yield StoreProblem(
             kind="coverage",
-            what="listed clips that failed, as failures.csv says",
+            what="listed clips that are in failures.csv",
             where=tuple(unstored),
             is_error=False,
         )
     if extra:
-        yield CheckResult(
+        yield StoreProblem(
             kind="extra", what="stored clips that are not listed", where=tuple(extra), is_error=False
         )
     differs: Callable[[str], list[str]] = lambda name: [  # noqa: E731
@@ -265,6 +259,6 @@ def _coverage(
     ]
     for name in ("label", "split", "start", "end"):
         if other := differs(name):
-            yield CheckResult(
+            yield StoreProblem(
                 kind="changed", what=f"clips stored with another {name} than listed", where=tuple(other)
             )

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.inference.clip_features import ClipFeatures, is_silent
-from avcil.models.base import Model, modality_parts
+from avcil.models.base import Model
 from avcil.saved_models.folder import BACKGROUND, SavedModel
 
 DEFAULT_ALPHA = 0.05
@@ -110,6 +111,7 @@ def answer_features(
         probabilities = probabilities / probabilities.sum().clamp_min(torch.finfo(torch.float64).tiny)
     order = probabilities.argsort(descending=True, stable=True).tolist()
     values, modality = probabilities.tolist(), given_modality(state.model, features)
+    assert modality is not None  # `answerable` has checked it
     label = labels[order[0]]
     threshold = thresholds(modality).get(label)
     if threshold is not None:
@@ -134,11 +136,12 @@ def model_input(model: Model, features: ClipFeatures) -> tuple[Tensor | None, Te
     return audio, visual
 
 
-def given_modality(model: Model, features: ClipFeatures) -> str:
-    """Which of the model's modalities a clip has: audio-visual, audio, visual, or "" for none."""
-    has_audio, has_visual = modality_parts(model.modality)
-    has = (has_audio and features.audio is not None, has_visual and features.visual is not None)
-    return {(True, True): "audio-visual", (True, False): "audio", (False, True): "visual"}.get(has, "")
+def given_modality(model: Model, features: ClipFeatures) -> Modality | None:
+    """Which of the model's modalities a clip has; None if it has none of them."""
+    return Modality.of(
+        has_audio=model.modality.has_audio and features.audio is not None,
+        has_visual=model.modality.has_visual and features.visual is not None,
+    )
 
 
 def answerable(model: Model, name: str, features: ClipFeatures) -> ClipFeatures:

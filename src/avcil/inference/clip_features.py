@@ -16,19 +16,20 @@ import torch
 from torch import Tensor
 
 from avcil.data.clips import Clip
+from avcil.data.modality import Modality
 from avcil.encoders.base import AudioEncoder, VisualEncoder
 from avcil.encoders.parts import is_joint
 from avcil.encoders.registry import from_fingerprint
 from avcil.errors import AvcilError, InputError
 from avcil.extraction.encoding import Encoders
-from avcil.extraction.read_ahead import DecodeSpec, ReadClip, read_ahead, read_one
+from avcil.extraction.read_ahead import DecodeSpec, ReadClip, read_one
 from avcil.features import StoredClip
 from avcil.features.manifest import IMPORTED
 from avcil.media.fit import fit_frames, fit_sound
 from avcil.media.reader import MediaSource
 from avcil.media.sound import SILENCE
 from avcil.models import checks
-from avcil.models.base import modality_parts
+from avcil.utils.prefetch import prefetch
 
 READERS = 2
 """Clips that are read at once."""
@@ -78,7 +79,7 @@ def name_of(source: Source) -> str:
 class ClipReader:
     """Reads clips the way the features of a model's training were made."""
 
-    def __init__(self, description: Mapping[str, Any], *, modality: str) -> None:
+    def __init__(self, description: Mapping[str, Any], *, modality: Modality) -> None:
         self.modality = modality
         self.encoders = _encoders(description, modality)
         self.stored_dtype = np.dtype(checks.choice(description, "dtype", ("float16", "float32")))
@@ -114,7 +115,7 @@ class ClipReader:
 
         # features and arrays need no reading: they wait in `given` until the files before them are done
         read_file = partial(read_one, wanted=self.wanted)
-        reading = read_ahead(clips(), read_file, workers=READERS, ahead=2 * READERS)
+        reading = prefetch(clips(), read_file, workers=READERS, depth=2 * READERS)
         for read in reading:
             while isinstance(given[0], ClipArrays | ClipFeatures):
                 yield self._or_error(given.pop(0))
@@ -140,12 +141,11 @@ class ClipReader:
         if (read.frames is None and read.sound is None) or (lacks and is_joint):
             raise InputError(_cannot_be_encoded(read, lacks, is_joint=is_joint))
         arrays = self.encoders.encode_together([read])[0]
-        has_audio, has_visual = modality_parts(self.modality)
         notes = [read.reason] if read.reason else []
         notes += [f"no {name}" for name in lacks if not read.reason]
         return ClipFeatures(
-            audio=self._rounded(arrays.get("audio")) if has_audio else None,
-            visual=self._rounded(arrays.get("visual")) if has_visual else None,
+            audio=self._rounded(arrays.get("audio")) if self.modality.has_audio else None,
+            visual=self._rounded(arrays.get("visual")) if self.modality.has_visual else None,
             read=read,
             clip_id=read.clip.clip_id,
             notes="; ".join(notes),
@@ -203,14 +203,13 @@ def _fitted(arrays: ClipArrays, wanted: DecodeSpec) -> ReadClip:
     return ReadClip(clip=clip, frames=frames, also=also, sound=sound)
 
 
-def _encoders(description: Mapping[str, Any], modality: str) -> Encoders:
+def _encoders(description: Mapping[str, Any], modality: Modality) -> Encoders:
     """The encoders of a model's features, each built once.
 
     Raises:
         InputError: If the description is damaged, or the features were imported and have no encoder.
     """
-    named = [name for name, used in zip(("audio", "visual"), modality_parts(modality), strict=True) if used]
-    fingerprints = {name: _fingerprint(description, name) for name in named}
+    fingerprints = {part.value: _fingerprint(description, part.value) for part in modality.parts}
     joint = next(filter(is_joint, fingerprints.values()), None)
     if joint is None:
         built = {name: from_fingerprint(fingerprint) for name, fingerprint in fingerprints.items()}
@@ -221,7 +220,7 @@ def _encoders(description: Mapping[str, Any], modality: str) -> Encoders:
             "the model's audio and visual features are of different encoders, one of them a joint one. Take the model "
             "again from where it came"
         )
-    for name in named:
+    for name in fingerprints:
         _check_shape(description, name, built[name])
     visual, audio = built.get("visual"), built.get("audio")
     if isinstance(visual, AudioEncoder) or isinstance(audio, VisualEncoder):

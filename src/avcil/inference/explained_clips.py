@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.features import FeatureStore, StoredClip
 from avcil.inference.attention_example import AttentionExample
@@ -27,7 +28,7 @@ def explained_clips(run: Path, count: int) -> tuple[list[AttentionExample], str 
         The explanations, and why there are none where there are none.
     """
     record = read_run(run)
-    if record.modality != "audio-visual":
+    if record.modality is not Modality.AUDIO_VISUAL:
         return [], f"the model uses one modality, {record.modality}"
     try:
         clips = {clip.clip_id: clip for clip in FeatureStore(record.config.store_path).clips}

@@ -202,7 +202,8 @@ def _alone(state: SavedModel, features: ClipFeatures) -> Iterator[tuple[str, tup
 def _maps(
     reader: ClipReader, model: Model, features: ClipFeatures, pair: tuple[int, int]
 ) -> tuple[Literal["attention", "sensitivity"] | None, tuple[np.ndarray, np.ndarray] | None]:
-    if features.visual is None or "visual" not in given_modality(model, features):
+    given = given_modality(model, features)
+    if features.visual is None or given is None or not given.has_visual:
         return None, None
     audio, visual = model_input(model, features)
     assert visual is not None

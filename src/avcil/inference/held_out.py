@@ -19,7 +19,6 @@ from avcil.errors import AvcilError, InputError
 from avcil.features import FeatureStore
 from avcil.inference.answering import answer_features
 from avcil.inference.clip_features import ClipFeatures, Source, name_of
-from avcil.models.base import modality_parts
 from avcil.runs.run_store import store_of_run
 from avcil.saved_models.folder import SavedModel, save_tensors
 from avcil.utils.tensor_files import load_tensors
@@ -143,9 +142,8 @@ def _test_clips(store: FeatureStore, state: SavedModel) -> HeldOut:
         notes.append(f"{len(rows)} of {len(whole)} test clips of old classes were evaluated, evenly chosen")
     if not rows:
         return HeldOut(notes=tuple(notes))
-    has_audio, has_visual = modality_parts(modality)
-    audio = torch.from_numpy(store.audio(rows).astype(np.float32)) if has_audio else None
-    visual = torch.from_numpy(store.visual(rows).astype(np.float32)) if has_visual else None
+    audio = torch.from_numpy(store.audio(rows).astype(np.float32)) if modality.has_audio else None
+    visual = torch.from_numpy(store.visual(rows).astype(np.float32)) if modality.has_visual else None
     labels = tuple(store.clips[row].label for row in rows)
     return HeldOut(labels=labels, features=_rows(audio, visual, len(rows)), notes=tuple(notes))
 

@@ -20,7 +20,6 @@ from avcil.data.clips import check_labels
 from avcil.data.scan import Problem
 from avcil.errors import AvcilError, InputError
 from avcil.inference.clip_features import ClipFeatures, Source, name_of
-from avcil.models.base import modality_parts
 from avcil.saved_models.folder import BACKGROUND, SavedModel
 from avcil.saved_models.learning_state import LearningState
 from avcil.training.update import NewClips, closed_form, closed_form_names, sit
@@ -174,13 +173,15 @@ def read_features(
     """Positions and features of the clips that have all that the model uses, and the others with the reason."""
     found: list[tuple[int, ClipFeatures]] = []
     problems: list[Problem] = []
-    has_audio, has_visual = modality_parts(state.model.modality)
+    modality = state.model.modality
     tell("reading clips", 0, len(clips))
     for position, features in enumerate(features_of(clips)):
         path = Path(name_of(clips[position]))
         if isinstance(features, AvcilError):
             problems.append(Problem(path=path, reason=without_path(features, path)))
-        elif (has_audio and features.audio is None) or (has_visual and features.visual is None):
+        elif (modality.has_audio and features.audio is None) or (
+            modality.has_visual and features.visual is None
+        ):
             lacks = "picture" if features.audio is not None else "sound"
             reason = f"{features.notes or 'it lacks a modality'}; to learn from it, its {lacks} is needed"
             problems.append(Problem(path=path, reason=reason))
@@ -230,9 +231,9 @@ def _joined(
     def of(parts: Iterable[Tensor]) -> np.ndarray:
         return torch.cat(list(parts)).numpy().astype(dtype)
 
-    has_audio, has_visual = modality_parts(state.model.modality)
-    audio = of(f.audio for f in features if f.audio is not None) if has_audio else None
-    visual = of(f.visual for f in features if f.visual is not None) if has_visual else None
+    modality = state.model.modality
+    audio = of(f.audio for f in features if f.audio is not None) if modality.has_audio else None
+    visual = of(f.visual for f in features if f.visual is not None) if modality.has_visual else None
     return audio, visual
 
 

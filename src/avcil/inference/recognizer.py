@@ -20,12 +20,13 @@ import torch
 from torch import Tensor
 
 from avcil.data.clips import Clip
+from avcil.data.modality import Modality
 from avcil.errors import AvcilError, InputError
 from avcil.inference import hub
 from avcil.inference.answering import Answer, answer_features, model_input
 from avcil.inference.clip_features import ClipArrays, ClipFeatures, ClipReader, Source, name_of
 from avcil.inference.rejection import Rejection, chosen_thresholds
-from avcil.models.base import Modality, Model
+from avcil.models.base import Model
 from avcil.runs.run_model import model_folder
 from avcil.saved_models.folder import BACKGROUND, SavedModel, load_saved, save_model
 from avcil.utils.progress import ProgressCallback
@@ -129,8 +130,8 @@ class Recognizer:
         return self._state.classes
 
     @property
-    def modality(self) -> str:
-        """What it looks at: audio-visual, audio or visual."""
+    def modality(self) -> Modality:
+        """The modality that the model was trained with."""
         return self.model.modality
 
     @property
@@ -159,7 +160,7 @@ class Recognizer:
         Raises:
             InputError: Thresholds were to be chosen for a precision, and the model cannot do that.
         """
-        return self._thresholds(self._state, modality or self.model.modality)
+        return self._thresholds(self._state, Modality(modality or self.model.modality))
 
     def _thresholds(self, state: SavedModel, modality: Modality) -> dict[str, float]:
         rejection = self.rejection

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from avcil.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
-    from avcil.models.base import Modality
+    from avcil.data.modality import Modality
     from avcil.saved_models.folder import SavedModel
 
 ERROR_RATE = 0.05

@@ -16,7 +16,7 @@ import numpy as np
 
 from avcil.data.clips import Clip
 from avcil.errors import InputError
-from avcil.features import FeatureStore, FeatureWriter, Manifest, Modality
+from avcil.features import FeatureSpec, FeatureStore, FeatureWriter, Manifest
 from avcil.features.manifest import IMPORTED
 
 if TYPE_CHECKING:
@@ -160,7 +160,8 @@ def _manifest(dataset: Dataset, columns: Mapping[str, str]) -> Manifest:
     if found is not None and _arrays(found) == shapes:
         return replace(found, audio_tokens=None)
     modalities = {
-        name: Modality(shape=shape, encoder={"name": f"{IMPORTED}{name}"}) for name, shape in shapes.items()
+        name: FeatureSpec(shape=shape, encoder={"name": f"{IMPORTED}{name}"})
+        for name, shape in shapes.items()
     }
     return Manifest(
         audio=modalities.get("audio"),

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from avcil.data.clips import SPLITS
+from avcil.data.modality import Modality
 from avcil.errors import InputError, unknown_name
 from avcil.features import FeatureStore
-from avcil.models.base import Modality, parts_of
 
 Missing = Literal["fail", "skip", "keep"]
 """What happens to clips that lack a modality: an error; they are left out; they are kept with NaN features."""
@@ -72,11 +72,11 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
         transform: Callable[[Any], Any] | None = None,
         target_transform: Callable[[int], Any] | None = None,
     ) -> None:
-        self.store, self.modality = store, modality
+        self.store, self.modality = store, Modality(modality)
         self.dtype, self.transform, self.target_transform = dtype, transform, target_transform
         self.classes = list(classes)
         self.class_to_idx = {label: number for number, label in enumerate(self.classes)}
-        self._parts: tuple[str, ...] = parts_of(modality)
+        self._parts = self.modality.parts
         for part in self._parts:
             getattr(store, part)([])  # an error if the store lacks the modality
         self._select(np.asarray(rows, dtype=np.int64), missing, hidden or {})
@@ -207,9 +207,10 @@ def as_torch_dataset(
 
 def stored_modality(store: FeatureStore) -> Modality:
     """The modality of clips that have everything that a store has."""
-    if store.audio_width is None:
-        return "visual"
-    return "audio" if store.visual_shape is None else "audio-visual"
+    has_audio, has_visual = store.audio_width is not None, store.visual_shape is not None
+    found = Modality.of(has_audio=has_audio, has_visual=has_visual)
+    assert found is not None  # a manifest has at least one modality
+    return found
 
 
 def pooled(sample: Sample) -> Tensor:

@@ -1,4 +1,4 @@
-"""Visual attention distillation (VAD): keep looking, for the old clips, where the last step's model looked.
+"""Visual attention distillation (VAD): exemplars keep the attention of the previous step's model.
 
 N exemplars, T time slices, S spatial tokens, D channels. Source: AV-CIL, section 3.4.
 """
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def attention_divergence(student_log: Tensor, teacher_log: Tensor) -> Tensor:
-    """(1/N) sum of KL(A_old || A) over every map of the clips, from logarithms of attention of one shape.
+    """(1/N) sum of KL(A_old || A) over all attention maps of the clips, given as logarithms of equal shape.
 
     Spatial: log A_s (N, T, S, D), summed over T slices and D channels. Temporal: log A_t (N, T, D), summed over D
     channels. Scalar; zero for an unchanged model.

@@ -1,7 +1,6 @@
-"""Discrepancy distillation: the more the teacher's loss leans on a feature, the less the feature may turn.
+"""Discrepancy distillation: features that are important for the teacher's loss change less.
 
-N clips, D width, L layers whose features are held. Source: AFC (CVPR 2022), as the release of AV-CIL gives it
-to audio-visual features.
+N clips, D width, L distilled layers. Source: AFC (CVPR 2022), applied to audio-visual features as in AV-CIL's release.
 """
 
 from __future__ import annotations
@@ -12,20 +11,20 @@ from torch.nn import functional as F
 
 
 def importance_weights(norms: Tensor) -> Tensor:
-    """w_l = I_l / sum_k I_k of each clip, from norms I (N, L) of the teacher's gradients by its layers.
+    """w_l = I_l / sum_k I_k for each clip, from norms I (N, L) of the teacher's gradients with respect to its layers.
 
     >>> importance_weights(torch.tensor([[1.0, 3.0], [0.0, 0.0]])).tolist()
     [[0.25, 0.75], [0.0, 0.0]]
     """
-    # A clip that no layer matters for has nothing to hold.
+    # A clip for which no layer is important has zero weights.
     return norms / norms.sum(dim=1, keepdim=True).clamp_min(torch.finfo(norms.dtype).tiny)
 
 
 def discrepancy(feature: Tensor, teacher_feature: Tensor, weight: Tensor | None = None) -> Tensor:
     """(1/N) sum_i w_i ||hat(l_i) - hat(l_i^old)||_2, scalar, from features (N, D) and weights (N,), or 1.
 
-    Zero, with zero gradient, for an unchanged model: a distance below 64 units of rounding counts as 0, since its
-    gradient would be a unit vector in the direction of the rounding error.
+    Zero with zero gradient for an unchanged model: distances below 64 eps count as 0, since their gradient would be a
+    unit vector in the direction of the rounding error.
 
     >>> x, y = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[0.0, 1.0], [0.0, 1.0]])
     >>> round(float(discrepancy(x, y)), 4), round(float(discrepancy(x, y, torch.tensor([0.5, 0.1]))), 4)

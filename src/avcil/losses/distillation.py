@@ -1,4 +1,4 @@
-"""Knowledge distillation from the last step's model, one softmax for each earlier step's classes.
+"""Knowledge distillation from the previous step's model, with one softmax for the classes of each earlier step.
 
 N clips, C classes. Source: LwF (ECCV 2016) in the task-wise form of SS-IL and AV-CIL.
 """
@@ -18,8 +18,16 @@ def taskwise_distillation(
 ) -> Tensor:
     """Sum over earlier steps t of T^2 / N * sum_i KL(softmax(z_old^(t) / T) || softmax(z^(t) / T)).
 
-    logits (N, C) with C >= sum(task_sizes), teacher_logits (N, sum(task_sizes)); `task_sizes` are the class
-    counts of the earlier steps, in order. Scalar; zero for an unchanged model.
+    Zero for an unchanged model.
+
+    Args:
+        logits: (N, C), C >= sum(task_sizes).
+        teacher_logits: (N, sum(task_sizes))
+        task_sizes: Number of classes of each earlier step.
+        temperature: T.
+
+    Returns:
+        Scalar.
 
     >>> import torch
     >>> z = torch.tensor([[1.0, 0.0, 2.0]])
@@ -28,9 +36,7 @@ def taskwise_distillation(
     """
     total = logits.new_zeros(())
     start = 0
-    for size, alike in groupby(
-        task_sizes
-    ):  # steps of one size at once: the cost must not grow with their number
+    for size, alike in groupby(task_sizes):  # consecutive steps of equal size together, which is faster
         shape = (sum(1 for _ in alike), size)
         columns = slice(start, start + prod(shape))
         student, teacher = (

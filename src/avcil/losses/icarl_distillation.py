@@ -1,7 +1,7 @@
-"""iCaRL's distillation: each old class is a yes-or-no question, answered as the last step's model did.
+"""iCaRL's distillation: binary cross-entropy of each old class with the previous step's model.
 
-N clips, K_old classes of the steps before. Source: iCaRL (CVPR 2017), algorithm 3, beside a softmax
-cross-entropy for all classes, as the comparison of AV-CIL has it.
+N clips, K_old classes of earlier steps. Source: iCaRL (CVPR 2017), algorithm 3; used together with a softmax
+cross-entropy over all classes, as in AV-CIL's comparison.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ DistillationForm = Literal["original", "release"]
 def icarl_distillation(logits: Tensor, teacher_logits: Tensor, *, form: DistillationForm) -> Tensor:
     """Mean over clips and old classes of BCE(sigmoid(z), sigmoid(z_old)).
 
-    logits (N, K_old), teacher_logits (N, K_old); scalar. form "release" puts sigmoid(z) where the
-    logit belongs: its answer lies between 0.5 and 0.73 whatever the teacher said, and an unchanged model is
-    pushed on.
+    logits and teacher_logits (N, K_old); scalar. The form "release" uses sigmoid(z) in place of the logit z, so that
+    the probability is between 0.5 and 0.73 for any teacher, and the gradient is not zero for an unchanged model.
 
     >>> import torch
     >>> zero = torch.zeros(2, 3)

@@ -1,7 +1,7 @@
-"""NCA loss: neighborhood components analysis on the scores of a proxy head, in the form of the release.
+"""NCA loss: neighborhood components analysis on the scores of a proxy head, as in the release.
 
-N clips, C classes. Source: PODNet (ECCV 2020) and AFC (CVPR 2022); the published margin is taken from every
-class there, so that it cancels, and is left out.
+N clips, C classes. Source: PODNet (ECCV 2020) and AFC (CVPR 2022). The published margin is subtracted from all classes,
+so that it cancels; it is omitted here.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from torch import Tensor
 def nca_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """-s'_y + log(1 + sum over j != y of exp(s'_j)), s' = s - max_j s_j, of each clip (N,); logits s (N, C).
 
-    It is no cross-entropy: the true class is missing from the sum and a 1 stands in its place, so the shift
-    by the largest score changes the value.
+    Unlike in cross-entropy, the sum contains 1 instead of the true class, so the shift by the largest score changes the
+    value.
 
     >>> import torch
     >>> round(float(nca_loss(torch.tensor([[2.0, 2.0, 2.0]]), torch.tensor([0]))), 4)

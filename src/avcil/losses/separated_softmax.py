@@ -1,7 +1,7 @@
-"""Separated softmax: new clips compete among new classes, exemplars among old ones, so neither drowns the other.
+"""Separated softmax: cross-entropy of new clips over new classes, and of exemplars over old classes.
 
-N clips of a batch (the new ones first), C classes, the K_old old ones first. Source: SS-IL (ICCV 2021), as AV-CIL
-uses it.
+N clips of a batch (the new ones first), C classes, the K_old old ones first. Source: SS-IL (ICCV 2021), as in
+AV-CIL.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Dual audio-visual similarity constraint (D-AVSC): sound and picture of a clip, and of a class, belong together.
+"""Dual audio-visual similarity constraint (D-AVSC): aligns audio and visual features of a clip, and of a class.
 
 N clips of a batch, D width. g_ij = hat(f_a,i) . hat(f_v,j) / tau, softmax over j. Source: AV-CIL, section 3.3.
 """
@@ -16,7 +16,7 @@ ClassForm = Literal["paper", "release"]
 def audio_visual_log_similarity(
     audio_feature: Tensor, visual_feature: Tensor, *, temperature: float = 0.05
 ) -> Tensor:
-    """log softmax_j(g_ij) (N, N): how far sound i prefers picture j, from features (N, D)."""
+    """log softmax_j(g_ij) (N, N): similarity of audio i and visual j, from features (N, D)."""
     similarity = F.normalize(audio_feature, dim=1) @ F.normalize(visual_feature, dim=1).T
     return F.log_softmax(similarity / temperature, dim=1)
 
@@ -32,10 +32,10 @@ def instance_similarity(log_similarity: Tensor) -> Tensor:
 
 
 def class_similarity(log_similarity: Tensor, labels: Tensor, *, form: ClassForm) -> Tensor:
-    """Class-aware: every clip of the sound's class is a right answer, the clip itself included.
+    """Class-aware: the positives P(i) are all clips of the class, including the clip itself.
 
-    form "paper" (Eq. 7): -(1/N) sum_i (1/|P(i)|) sum_{j in P(i)} log softmax(g_i)_j; form "release" has 1/N in
-    place of 1/|P(i)|, which makes it 12 to 80 times smaller; lambda_C = 1 was tuned for it.
+    The form "paper" (Eq. 7): -(1/N) sum_i (1/|P(i)|) sum_{j in P(i)} log softmax(g_i)_j. The form "release" has
+    1/N in place of 1/|P(i)|, which makes it 12 to 80 times smaller; lambda_C = 1 was tuned for it.
 
     >>> import torch
     >>> log_similarity, labels = torch.full((2, 2), 0.5).log(), torch.tensor([0, 1])

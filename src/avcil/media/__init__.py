@@ -1,4 +1,4 @@
-"""Frames and sound of media files, plain words for what is wrong with one; writing clips and pictures."""
+"""Reading frames and audio of media files, reporting damaged files, and writing videos and images."""
 
 from avcil.media.attention_overlay import draw_attention
 from avcil.media.clip import ClipMedia, read_clip

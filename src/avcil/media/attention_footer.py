@@ -1,6 +1,6 @@
-"""The strip below a frame of an explanation's video: the color scale and the temporal weights.
+"""The footer below the frames of an explanation video: the color scale and the temporal weights.
 
-Pillow draws the text; its built-in font needs no file of the system. Shapes: W pixels wide, T time slices.
+Pillow's built-in font is used. Shapes: W pixels wide, T time slices.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 BACKGROUND, INK, SOFT = (18, 22, 27), (233, 236, 240), (154, 164, 177)
 UP, DOWN = (130, 177, 255), (255, 154, 98)
 MIN_DEVIATION = 0.5
-"""Percentage points that the bars span at least, so that equal weights look equal."""
+"""Minimum range of the bars in percentage points, so that nearly equal weights look equal."""
 CHARACTERS = 28
-"""Font heights in the width of the strip."""
+"""Width of the footer in units of the font height."""
 
 
 def footer(width: int, scale: AttentionScale, temporal: np.ndarray, current: int) -> np.ndarray:
-    """Draw the strip.
+    """Draw the footer.
 
     Args:
-        width: W, that of the frame above.
-        scale: of the colors in the frame.
-        temporal: weights (T,) of the time slices, summing to one.
-        current: the slice of the frame above; its bar is bright and its weight is written.
+        width: W, the width of the frame.
+        scale: The color scale of the frame.
+        temporal: Weights (T,) of the time slices; their sum is 1.
+        current: The slice of the frame; its bar is highlighted and its weight is printed.
 
     Returns:
-        A picture (H, W, 3) uint8 of even height.
+        An image (H, W, 3) uint8 of even height.
     """
     from PIL import Image, ImageDraw, ImageFont
 
@@ -49,14 +49,14 @@ def footer(width: int, scale: AttentionScale, temporal: np.ndarray, current: int
 
 
 def scale_strip(width: int, scale: AttentionScale) -> np.ndarray:
-    """Draw the color scale alone, for pictures of several clips or models.
+    """Draw only the color scale, for images of several clips or models.
 
     Args:
-        width: W, that of the picture above.
-        scale: of the colors in it.
+        width: W, the width of the image.
+        scale: The color scale of the image.
 
     Returns:
-        A picture (H, W, 3) uint8.
+        An image (H, W, 3) uint8.
     """
     from PIL import Image, ImageDraw, ImageFont
 

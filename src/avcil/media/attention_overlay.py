@@ -1,6 +1,6 @@
-"""Attention maps over frames, with one color scale for all frames of a clip.
+"""Attention maps drawn over frames, with one color scale for all frames of a clip.
 
-Values are in multiples of an even distribution: 1 is the share that each of the S cells has when the map is flat.
+Values are multiples of the uniform weight 1 / S.
 
 Shapes: F frames of H x W pixels, T time slices, h x w cells of a map, S = h w.
 """
@@ -16,45 +16,45 @@ from avcil.errors import InputError
 from avcil.media.overlay import colors
 
 OPACITY = (0.15, 0.75)
-"""Of the color over the picture, at the low and the high end of the scale."""
+"""Opacity of the color at the low and the high end of the scale."""
 MIN_SPAN = 0.1
-"""The scale covers at least this much, so that a map which is flat but for noise looks flat."""
+"""Minimum range of the scale, so that noise in a uniform map is not visible."""
 GRAY = 128
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionScale:
-    """The values at both ends of the color scale, in multiples of an even distribution."""
+    """The values at the ends of the color scale, as multiples of the uniform weight."""
 
     low: float
     high: float
 
     @classmethod
     def of(cls, maps: np.ndarray) -> AttentionScale:
-        """The scale from the least to the largest value of maps (T, h, w) that each sum to one.
+        """The scale from the smallest to the largest value of maps (T, h, w); each map sums to 1.
 
         Raises:
-            InputError: if `maps` is not of three dimensions, empty, or not finite.
+            InputError: `maps` is empty, not finite, or does not have three dimensions.
         """
         if maps.ndim != 3 or not maps.size or not np.isfinite(maps).all():
             raise InputError(f"attention maps are finite numbers (T, h, w), not {maps.shape}")
-        relative = relative_to_even(maps)
+        relative = relative_to_uniform(maps)
         low, high = float(relative.min()), float(relative.max())
         missing = max(0.0, MIN_SPAN - (high - low))
         return cls(low=max(0.0, low - missing / 2), high=high + missing / 2)
 
     def position(self, value: np.ndarray | float) -> np.ndarray:
-        """Where values lie on the scale: 0 at its low end, 1 at its high end, clipped to that."""
+        """Positions of values on the scale, from 0 (low) to 1 (high), clipped."""
         return np.clip((np.asarray(value, dtype=np.float64) - self.low) / (self.high - self.low), 0.0, 1.0)
 
     def legend(self, width: int, height: int) -> np.ndarray:
-        """The scale as a picture (height, width, 3) uint8, from low to high: what it makes of a gray frame."""
+        """The scale drawn over a gray frame: (height, width, 3) uint8, from low to high."""
         gray = np.full((height, width, 3), GRAY, np.uint8)
         return _mixed(gray, np.broadcast_to(np.linspace(0, 1, width), (height, width)))
 
 
-def relative_to_even(maps: np.ndarray) -> np.ndarray:
-    """Maps (..., h, w) that each sum to one, in multiples of an even distribution."""
+def relative_to_uniform(maps: np.ndarray) -> np.ndarray:
+    """Maps (..., h, w), each of sum 1, as multiples of the uniform weight."""
     return maps * (maps.shape[-2] * maps.shape[-1])
 
 
@@ -64,18 +64,18 @@ def draw_attention(
     """Draw attention over frames.
 
     Args:
-        frames: F pictures, uint8 (H, W, 3). Frame i belongs to slice i T // F.
-        maps: attention (T, h, w); each slice's sums to one.
-        scale: the color scale, to compare several clips or models; by default that of `maps`.
+        frames: F images, uint8 (H, W, 3). Frame i belongs to slice i T // F.
+        maps: Attention (T, h, w); the map of each slice sums to 1.
+        scale: The color scale, to compare clips or models; None computes it from `maps`.
 
     Returns:
-        The drawn frames, uint8 (H, W, 3), and the scale that their colors have in common.
+        The drawn frames, uint8 (H, W, 3), and their color scale.
 
     Raises:
-        InputError: if frames or maps have other shapes or types, or a map is not finite.
+        InputError: Frames or maps have wrong shapes or dtypes, or a map is not finite.
     """
     scale = scale or AttentionScale.of(maps)
-    relative = relative_to_even(maps)
+    relative = relative_to_uniform(maps)
     drawn = []
     for number, frame in enumerate(frames):
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
@@ -88,7 +88,7 @@ def draw_attention(
 def enlarge(grid: np.ndarray, height: int, width: int) -> np.ndarray:
     """A grid (h, w) interpolated by cubic convolution (Catmull-Rom, Keys 1981) to (height, width).
 
-    Cells are areas whose centers carry the values; beyond the outer centers the outer cells repeat.
+    Values are located at the centers of cells; the outer cells are repeated beyond the border.
 
     >>> enlarge(np.array([[0.0, 1.0]]), 1, 4).round(3).tolist()
     [[-0.07, 0.203, 0.797, 1.07]]
@@ -97,7 +97,7 @@ def enlarge(grid: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _interpolation(cells: int, size: int) -> np.ndarray:
-    """The weights (size, cells) of each cell in each interpolated value."""
+    """Weights (size, cells) of the cells in each interpolated value."""
     at = (np.arange(size) + 0.5) * cells / size - 0.5
     first = np.floor(at).astype(int)
     t = at - first
@@ -114,6 +114,6 @@ def _interpolation(cells: int, size: int) -> np.ndarray:
 
 
 def _mixed(frame: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """The frame with the colors of positions (H, W) in [0, 1] over it, denser for higher ones."""
+    """Blend colors of positions (H, W) in [0, 1] over the frame; opacity grows with the position."""
     opacity = (OPACITY[0] + (OPACITY[1] - OPACITY[0]) * position)[..., None]
     return np.rint((1 - opacity) * frame + opacity * colors(position)).astype(np.uint8)

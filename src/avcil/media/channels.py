@@ -1,13 +1,13 @@
-"""Channels of sound mixed to one, and what to do where they cancel.
+"""Mixing audio channels to mono, and handling of channels that cancel.
 
 Shapes: n samples, C channels.
 
-The mix is the mean of the channels. Unrelated channels with energies E_1 ... E_C mix to (E_1 + ... + E_C) / C^2, and so
-does a single channel among silent ones. Ordinary recordings stay near that or above it, because what is heard in
-several channels adds up. Where one channel is inverted (a wrongly wired microphone, a "karaoke" mix), the mix loses
-nearly everything. Below `CANCELLED` of that energy the mix is not used: for two channels of equal level this is a
-correlation below -0.8, a mix below a tenth of a channel's energy. A channel that is inverted at less than half the
-level of the other is averaged with it: the mix then is the stronger channel at a quarter of its level or more.
+The mix is the mean of the channels. Uncorrelated channels with energies E_1 ... E_C give a mix of energy (E_1 + ... +
+E_C) / C^2, and so does a single channel among silent ones. Ordinary recordings have at least about this energy, since
+channels are positively correlated. If one channel is inverted (a wrongly wired microphone, a "karaoke" mix), the mix
+loses nearly all energy. A mix below `CANCELLED` of the energy above is not used: for two channels of equal level, that
+is a correlation below -0.8, or a mix below a tenth of a channel's energy. A channel that is inverted at less than half
+the level of the other one is averaged: the mix is then the stronger channel at a quarter of its level or more.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from collections.abc import Mapping
 import numpy as np
 
 SILENCE = 1e-5
-"""Peaks below this (-100 dB) are silence: less than a 16-bit sample can hold."""
+"""Peaks below this (-100 dB) count as silence: less than the resolution of 16-bit samples."""
 CANCELLED = 0.2
-"""Channels cancel where the mix has less than this part of the energy that unrelated channels would leave in it."""
+"""Channels cancel if the mix has less than this fraction of the energy for uncorrelated channels."""
 
 
 class ChannelsCancel(Exception):
-    """The channels of a sound cancel in the mix; `strongest` is the channel to use, by number of channels."""
+    """The channels cancel in the mix; `strongest` maps a number of channels to the channel to use."""
 
     def __init__(self, strongest: Mapping[int, int]) -> None:
         super().__init__()
@@ -32,10 +32,10 @@ class ChannelsCancel(Exception):
 
 
 class Channels:
-    """Mixes channels, and measures what the mix loses.
+    """Mixes channels, and measures the energy that the mix loses.
 
     Args:
-        strongest: By number of channels, the one that is used alone; empty to average them.
+        strongest: Maps a number of channels to the channel to use; empty to average them.
     """
 
     def __init__(self, strongest: Mapping[int, int]) -> None:
@@ -45,13 +45,13 @@ class Channels:
         self._count = 0
 
     def mixed(self, samples: np.ndarray) -> np.ndarray:
-        """One channel (n,) float32 of samples (n, C)."""
+        """Mono samples (n,) float32 from samples (n, C)."""
         if self._strongest:
             return samples[:, self._strongest[samples.shape[1]]].copy()
         return samples.mean(axis=1, dtype=np.float32)
 
     def measure(self, samples: np.ndarray, mix: np.ndarray) -> None:
-        """Add up the energies of the channels (n, C) and of their mix (n,)."""
+        """Accumulate the energies of the channels (n, C) and of their mix (n,)."""
         if self._strongest:
             return
         energy = np.square(samples, dtype=np.float64).sum(axis=0)
@@ -60,14 +60,14 @@ class Channels:
         self._count += len(mix)
 
     def check(self) -> None:
-        """Raise `ChannelsCancel` if the mix lost most of the sound."""
+        """Raise `ChannelsCancel` if the mix lost most of the energy."""
         unrelated = sum(float(energy.sum()) / count**2 for count, energy in self._energy.items())
         loudest = max((float(energy.max()) for energy in self._energy.values()), default=0.0)
         if loudest > SILENCE**2 * self._count and self._mixed < CANCELLED * unrelated:
             raise ChannelsCancel({count: int(energy.argmax()) for count, energy in self._energy.items()})
 
     def problems(self) -> tuple[str, ...]:
-        """What is to be said of the mix."""
+        """Problems of the mix, as sentences."""
         return tuple(
             f"the {count} channels cancel each other out (one may be inverted); only channel {index + 1} is used"
             for count, index in self._strongest.items()

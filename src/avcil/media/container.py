@@ -1,7 +1,7 @@
-"""Opening media files safely: one door to PyAV, with plain words for everything that can be wrong.
+"""Opening media files safely with PyAV, and error messages for damaged files.
 
-The clock of a file: second 0 is where its earliest track starts (FFmpeg's `start_time`), for picture and
-sound alike, so that both stay aligned whatever edit lists and time stamps the file carries.
+Time in a file: second 0 is the start of its earliest track (FFmpeg's `start_time`), for video and audio alike. So both
+stay aligned whatever edit lists and time stamps the file has.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from av.stream import Disposition
 from avcil.errors import AvcilError, InputError
 
 OLDEST_PYAV, NEXT_PYAV = (18, 1), (19, 0)
-"""Versions of PyAV that this package was tested with: from the first, and before the second."""
+"""Supported versions of PyAV: from the first (inclusive) to the second (exclusive)."""
 MAX_PIXELS = 8192 * 8192
-"""The largest stored picture that is decoded; a few hundred bytes can claim more than any memory holds."""
-SLACK = 1e-6
-"""Seconds within which two times are the same: FFmpeg rounds the start of a file to a microsecond."""
+"""Maximum size of a frame. A file of a few hundred bytes can declare frames larger than memory."""
+TIME_TOLERANCE = 1e-6
+"""Tolerance in seconds: FFmpeg rounds the start of a file to a microsecond."""
 FFMPEG_ERRORS = (av.error.FFmpegError, OSError, MemoryError)
-"""What can only come from FFmpeg or the machine: never an error of this program."""
+"""Errors that come from FFmpeg or the system, never from an error in this program."""
 FILE_ERRORS = (*FFMPEG_ERRORS, ValueError, ArithmeticError)
-"""What PyAV raises on damaged files. Caught around single calls of PyAV only, so that no error of this program, and no
-call that an unsupported version of PyAV rejects (TypeError, AttributeError), is taken for a damaged file."""
+"""Errors that PyAV raises for damaged files. They are caught around single calls of PyAV only. TypeError and
+AttributeError are not included: they are errors of this program or of an unsupported version of PyAV."""
 PROGRAM_ERRORS = (TypeError, AttributeError, NameError, ImportError)
-"""What a mistake in a program raises, or a call that an unsupported version of a library rejects; no file does."""
+"""Errors of the program, or of an unsupported version of a library; a file never causes them."""
 NOT_CLIPS = {
     "tty": "text",
     "bin": "text art",
@@ -49,12 +49,12 @@ NOT_CLIPS = {
     "dash": "a playlist",
     "sdp": "a network session",
 }
-"""FFmpeg's formats that are no recording of their own, though it would draw or follow them."""
+"""Formats of FFmpeg that are not recordings: text that it would render, and references that it would follow."""
 NOT_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
 def check_pyav(version: str) -> None:
-    """Raise `AvcilError` if this version of PyAV is not supported: arguments may be missing, or mean something else."""
+    """Raise `AvcilError` if this version of PyAV is not supported."""
     installed = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
     if not OLDEST_PYAV <= installed < NEXT_PYAV:
         oldest, following = (".".join(map(str, bound)) for bound in (OLDEST_PYAV, NEXT_PYAV))
@@ -65,19 +65,19 @@ def check_pyav(version: str) -> None:
 
 
 check_pyav(av.__version__)
-av.logging.set_level(None)  # FFmpeg's remarks go to `problems` as words, not to the terminal
+av.logging.set_level(None)  # messages of FFmpeg go to `problems`, not to the terminal
 
 
 class CannotSeek(Exception):
-    """A jump landed behind its aim: the file's index is wrong, so everything must be decoded in order."""
+    """Seeking went past its target: the file's index is wrong, so everything must be decoded in order."""
 
 
 class MediaError(InputError):
-    """A file from which nothing asked for can be had; the message names the file and the reason."""
+    """Nothing of what was requested can be read from a file; the message has the file and the reason."""
 
 
 class ProgramError(AvcilError):
-    """Reading failed for a reason that lies in the program, so that other files would fail as well."""
+    """Reading failed because of an error in the program; other files would fail as well."""
 
     def __init__(self, path: Path, what: str) -> None:
         super().__init__(
@@ -87,7 +87,7 @@ class ProgramError(AvcilError):
 
 
 class Deadline:
-    """The time and the number of packets after which work on a file is given up."""
+    """Limits of the time and the number of packets for one file."""
 
     def __init__(self, path: Path, seconds: float, max_packets: int | None = None) -> None:
         if not seconds > 0:
@@ -97,15 +97,15 @@ class Deadline:
         self._moment = time.monotonic() + seconds
 
     def left(self) -> float:
-        """Seconds left, never quite 0."""
+        """Remaining seconds, always above 0."""
         return max(self._moment - time.monotonic(), 0.01)
 
     def check(self) -> None:
-        """Raise `MediaError` once the time is over; called before each packet, so that calls count packets."""
+        """Raise `MediaError` if a limit is exceeded. Called once before each packet."""
         self._checks += 1
         if self._max_packets is not None and self._checks > self._max_packets:
             raise MediaError(
-                f"{self.path}: gave up after {self._max_packets} packets; give a shorter stretch or file"
+                f"{self.path}: gave up after {self._max_packets} packets; use a shorter segment or file"
             )
         if time.monotonic() > self._moment:
             raise MediaError(
@@ -124,23 +124,23 @@ def reason_of(error: BaseException) -> str:
 
 @dataclass(kw_only=True)
 class Packets:
-    """What became of the packets of a track."""
+    """Counts of the packets of a track."""
 
     kind: str
     """video or audio"""
     read: int = 0
     failed: int = 0
     why: str = ""
-    """The reason of the last one that failed."""
+    """Reason of the last failure."""
 
     def fail(self, error: BaseException) -> None:
         self.failed, self.why = self.failed + 1, reason_of(error)
 
     def cause(self) -> str:
-        """Why nothing came of them, to be put behind a sentence."""
+        """Why no packet could be decoded: a suffix for an error message."""
         if self.failed:
             return f": {self.why}"
-        return ": it holds no data" if not self.read else ""
+        return ": it contains no data" if not self.read else ""
 
     def problems(self) -> tuple[str, ...]:
         if not self.failed:
@@ -150,9 +150,9 @@ class Packets:
 
 @contextlib.contextmanager
 def open_media(path: Path, deadline: Deadline) -> Iterator[InputContainer]:
-    """Open a media file for reading and close it whatever happens; raises `MediaError` with the reason.
+    """Open a media file for reading; `MediaError` with the reason if that fails.
 
-    Only regular files are opened, and they can make FFmpeg read nothing but files (no network).
+    Only regular files are opened. They cannot make FFmpeg access the network.
     """
     check_file(path)
     options = {"max_pixels": str(MAX_PIXELS), "protocol_whitelist": "file"}
@@ -174,7 +174,7 @@ def open_media(path: Path, deadline: Deadline) -> Iterator[InputContainer]:
 
 
 def check_file(path: Path) -> None:
-    """Refuse what is no readable file, in words: missing, a folder, a device, empty, forbidden."""
+    """Raise `MediaError` unless the path is a readable, non-empty regular file."""
     try:
         if not path.exists():
             raise MediaError(f"there is no file {path}")
@@ -187,7 +187,7 @@ def check_file(path: Path) -> None:
         if not head:
             raise MediaError(f"{path} is empty (0 bytes)")
         if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"#EXTM3U"):
-            # FFmpeg would wait for the next part of a broadcast for as long as it is let
+            # FFmpeg would wait for the next part of a live stream until the timeout
             raise MediaError(f"{path} is a playlist, not a recording")
     except (OSError, ValueError) as error:
         if isinstance(error, MediaError):
@@ -197,20 +197,20 @@ def check_file(path: Path) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class StreamInfo:
-    """What a container says of itself before anything is decoded; its tracks live as long as it is open."""
+    """Tracks and times from the headers of a container; the tracks are valid while it is open."""
 
     origin: float
-    """The container's time stamp, in seconds, of second 0 of the file's clock."""
+    """Time stamp of the file's second 0, in seconds."""
     duration: float | None
-    """Seconds; None where the container does not say."""
+    """Seconds; None if the container does not declare it."""
     video: Any
-    """The PyAV stream of the picture; None if there is none."""
+    """The PyAV video stream; None if there is none."""
     audio: Any
-    """The PyAV stream of the sound; None if there is none."""
+    """The PyAV audio stream; None if there is none."""
 
 
-def survey(container: InputContainer) -> StreamInfo:
-    """Find the tracks and the clock of an open container."""
+def stream_info(container: InputContainer) -> StreamInfo:
+    """The `StreamInfo` of an open container."""
     duration = container.duration
     return StreamInfo(
         origin=(container.start_time or 0) / av.time_base,
@@ -221,7 +221,7 @@ def survey(container: InputContainer) -> StreamInfo:
 
 
 def _best_track(container: InputContainer, kind: Literal["video", "audio"]) -> Any:
-    """FFmpeg's choice among several tracks; cover pictures of sound files are no video."""
+    """The track that FFmpeg selects; cover images of audio files do not count as video."""
     tracks = [track for track in getattr(container.streams, kind) if not track.disposition & NOT_VIDEO]
     best = container.streams.best(kind)
     if best in tracks:
@@ -230,12 +230,12 @@ def _best_track(container: InputContainer, kind: Literal["video", "audio"]) -> A
 
 
 def seconds_of(stamp: int, base: Fraction) -> float:
-    """A time stamp in seconds: as `float(stamp * base)`, which takes ten times as long."""
+    """A time stamp in seconds, ten times as fast as `float(stamp * base)`."""
     return stamp * base.numerator / base.denominator
 
 
-def stretch_of(path: Path, start: float | None, end: float | None) -> tuple[float, float]:
-    """`start` and `end` checked, in seconds; an open end is infinity."""
+def segment_of(path: Path, start: float | None, end: float | None) -> tuple[float, float]:
+    """The checked start and end in seconds; infinity for an open end."""
     first, last = 0.0 if start is None else float(start), math.inf if end is None else float(end)
     if not (math.isfinite(first) and first >= 0 and last > first):
         raise InputError(

@@ -1,6 +1,6 @@
-"""Frames and sound that came as arrays, brought to what an encoder asks for, as those of files are.
+"""Sampling and scaling of frames, and resampling of audio, that are given as arrays.
 
-Shapes: F frames, H x W pixels, N samples.
+Shapes: F frames of H x W pixels, N samples.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from av.audio.resampler import AudioResampler
 from av.video.reformatter import VideoReformatter
 
 from avcil.errors import InputError
-from avcil.media.canvas import SCALING
+from avcil.media.frame_buffer import SCALING
 from avcil.media.sizes import scaled_size
 
 
 def fit_frames(frames: np.ndarray, count: int, short_side: int | None) -> np.ndarray:
-    """`count` of the evenly spaced frames (F, H, W, 3) uint8, at slice centers, of the short side asked for."""
+    """Sample `count` frames at slice centers from evenly spaced frames (F, H, W, 3) uint8, and scale them."""
     frames = np.asarray(frames)
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or not frames.size:
-        raise InputError(f"frames are uint8 RGB (F, H, W, 3), not {frames.dtype} {frames.shape}")
+        raise InputError(f"frames must be uint8 RGB (F, H, W, 3), not {frames.dtype} {frames.shape}")
     chosen = frames[((np.arange(count) + 0.5) * len(frames) / count).astype(int)]
     height, width = chosen.shape[1:3]
     across, down = scaled_size(width, height, short_side)
     if (across, down) == (width, height):
         return chosen
     reformatter = VideoReformatter()
-    pictures = [
+    scaled = [
         reformatter.reformat(
             av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24"),
             width=across,
@@ -37,16 +37,16 @@ def fit_frames(frames: np.ndarray, count: int, short_side: int | None) -> np.nda
         ).to_ndarray()
         for frame in chosen
     ]
-    return np.stack(pictures)
+    return np.stack(scaled)
 
 
 def fit_sound(sound: np.ndarray, sample_rate: int, wanted: int) -> np.ndarray:
-    """Mono sound (N,) float32 at `wanted` Hz."""
+    """Resample mono audio (N,) from `sample_rate` to `wanted` Hz; float32 in [-1, 1]."""
     sound = np.asarray(sound, dtype=np.float32)
     if sound.ndim != 1 or not len(sound) or not np.isfinite(sound).all():
-        raise InputError(f"sound is mono float32 (N,) of finite numbers, N above 0, not {sound.shape}")
+        raise InputError(f"sound must be mono (N,) of finite numbers, N above 0, not {sound.shape}")
     if not (isinstance(sample_rate, int | np.integer) and 1 <= sample_rate <= 1_000_000):
-        raise InputError(f"sample_rate is a whole number of hertz, not {sample_rate!r}")
+        raise InputError(f"sample_rate must be a whole number of Hz, not {sample_rate!r}")
     sound = np.clip(sound, -1, 1)
     if sample_rate == wanted:
         return sound

@@ -1,18 +1,16 @@
-"""Frames of a stretch of a video: for each of given times the frame displayed at that time.
+"""Reading video frames: for each of the given times, the frame displayed at that time.
 
-Several requests, for other times or another size, are served by one pass over the file.
+Several requests, with other times or sizes, are served by one pass over the file.
 
-Shapes: F times, H x W pixels; frames (F, H, W, 3) uint8 RGB. Times are seconds on the file's clock.
+Shapes: F times, H x W pixels; frames (F, H, W, 3) uint8 RGB. Times are in seconds from the start of the file.
 
-The frame displayed at time t is the last one, in the order of display, whose time stamp is at most t; before
-the first frame it is the first, after the last frame it is the last. Frames that nobody asked for are decoded
-(later ones need them) but never converted to RGB, and not even decoded where none needs them (skipping.py); far jumps
-go over key frames. A video is decoded by one
-thread, so that a damaged one gives the same frames every time; several clips are read at once instead.
+The frame displayed at time t is the last one in display order whose time stamp is at most t; before the first frame it
+is the first one. Other frames are decoded if later frames are predicted from them (skipping.py), but not converted to
+RGB. Long distances are skipped by seeking to a key frame. A video is decoded by one thread, so that a damaged file
+always gives the same frames; parallelism is over clips.
 
-Pictures are turned upright, mirrored as the file says, and brought to square pixels: things have the shape
-that a person sees. Ten-bit pictures come out in eight bits, transparency is dropped, high dynamic range is
-not tone-mapped.
+Frames are rotated and mirrored as the file requires, and have square pixels. Ten-bit frames are converted to eight
+bits, transparency is dropped, and high dynamic range is not tone-mapped.
 """
 
 from __future__ import annotations
@@ -25,75 +23,75 @@ from typing import Any
 import numpy as np
 from av.container import InputContainer
 
-from avcil.media.canvas import Canvases, FrameRequest, in_order
 from avcil.media.container import (
     FILE_ERRORS,
-    SLACK,
+    TIME_TOLERANCE,
     CannotSeek,
     Deadline,
     MediaError,
     Packets,
     open_media,
     seconds_of,
-    survey,
+    stream_info,
 )
+from avcil.media.frame_buffer import FrameBuffers, FrameRequest, in_order
 from avcil.media.skipping import CannotSkip, Skipper
 from avcil.media.timeline import Timeline
 
 SEEK_AHEAD = 10.0
-"""Seconds to the next time needed from which a jump over key frames beats decoding all between (measured)."""
-HELD = 10.0
-"""Seconds that a frame may stay on display longer than it lasts before this is noted."""
-MENDED = "parts of the picture are damaged; the decoder filled them in"
+"""Seconds to the next time from which seeking is faster than decoding everything (measured)."""
+MAX_GAP = 10.0
+"""Seconds that a frame may be displayed beyond its duration without a note."""
+CONCEALED = "parts of the video are damaged; the decoder filled them in"
 
 
 class Damaged(Exception):
-    """A decoder told to be strict met something that it would otherwise have mended in silence."""
+    """A decoder in strict mode found an error that it would otherwise conceal without a message."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pictures:
-    """Frames of a clip, and how far its video track goes."""
+class VideoFrames:
+    """Frames of a clip, and where its video track ends."""
 
     frames: list[np.ndarray]
     """(F, H, W, 3) uint8 RGB for each request."""
     reached: float | None
-    """Seconds at which the last frame ends, where decoding came to the end of the track; else None."""
+    """Seconds at which the last frame ends; None if decoding did not reach the end of the track."""
     problems: tuple[str, ...]
 
 
-def read_pictures(
+def read_video_frames(
     path: Path,
     requests: Sequence[FrameRequest],
     deadline: Deadline,
     timeline: Timeline,
     *,
     opened: InputContainer | None = None,
-) -> Pictures:
+) -> VideoFrames:
     """Read the frames of several requests in one pass.
 
     Args:
         path: The file.
-        requests: Which frames are wanted.
+        requests: Times and sizes of the frames.
         deadline: When to give up.
-        timeline: The clock of the file.
-        opened: The file, of which nothing was read yet; it is closed here.
+        timeline: Times of the file.
+        opened: The newly opened file; it is closed here.
 
     Raises:
-        MediaError: With the reason if no frame can be had.
+        MediaError: No frame can be read.
     """
-    ways = {"seek": not timeline.is_joined, "strict": True, "skip": True}
+    modes = {"seek": not timeline.is_joined, "strict": True, "skip": True}
     while True:
         try:
             with opened or open_media(path, deadline) as container:
-                return _read(container, requests, deadline, timeline, **ways)
+                return _read(container, requests, deadline, timeline, **modes)
         except CannotSeek:
-            ways["seek"] = False
+            modes["seek"] = False
         except CannotSkip:
-            ways["skip"] = False
-        except Damaged:  # or something that was left out is missed; and what is mended may lean on any frame
-            ways["strict"], ways["skip"] = ways["skip"], False
-        opened = None  # it was read from
+            modes["skip"] = False
+        except Damaged:  # also raised if a skipped frame was needed; concealment may use any frame
+            modes["strict"], modes["skip"] = modes["skip"], False
+        opened = None  # must be opened again
 
 
 def _read(
@@ -105,32 +103,34 @@ def _read(
     seek: bool,
     strict: bool,
     skip: bool,
-) -> Pictures:
-    tracks = survey(container)
+) -> VideoFrames:
+    tracks = stream_info(container)
     if tracks.video is None:
         raise MediaError("no video track")
     if tracks.video.codec_context is None:
         raise MediaError("the video track's codec is unknown to FFmpeg")
-    moments = in_order(requests)
-    times = np.array([moment for moment, _, _ in moments])
-    skipper = Skipper(tracks.video, timeline.origin, times) if skip and Skipper.knows(tracks.video) else None
+    ordered = in_order(requests)
+    times = np.array([time for time, _, _ in ordered])
+    skipper = (
+        Skipper(tracks.video, timeline.origin, times) if skip and Skipper.supports(tracks.video) else None
+    )
     reader = TrackReader(
         container, tracks.video, timeline, deadline, seek=seek, strict=strict, skipper=skipper
     )
-    canvases = Canvases(requests, tracks.video.sample_aspect_ratio)
-    for place, (moment, number, index) in enumerate(moments):
-        frame = reader.frame_at(moment)
+    buffers = FrameBuffers(requests, tracks.video.sample_aspect_ratio)
+    for position, (time, number, index) in enumerate(ordered):
+        frame = reader.frame_at(time)
         if skipper is not None:
-            skipper.check(place, frame)
-        canvases.put(number, index, frame)
-    problems = (*reader.problems(), *canvases.problems())
-    if not (strict or problems or reader.jumped):  # behind a jump, frames may lack what they lean on
-        problems = (MENDED,)
-    return Pictures(frames=canvases.frames, reached=reader.reached, problems=problems)
+            skipper.check(position, frame)
+        buffers.put(number, index, frame)
+    problems = (*reader.problems(), *buffers.problems())
+    if not (strict or problems or reader.jumped):  # after seeking, reference frames may be missing
+        problems = (CONCEALED,)
+    return VideoFrames(frames=buffers.frames, reached=reader.reached, problems=problems)
 
 
 class TrackReader:
-    """Goes forward through a video track, once."""
+    """Reads a video track once, forward."""
 
     def __init__(
         self,
@@ -145,35 +145,35 @@ class TrackReader:
     ) -> None:
         self._container, self._track, self._deadline = container, track, deadline
         self._timeline, self._origin = timeline, timeline.origin
-        self._held = 0
+        self._in_gap = 0
         self._seek, self._strict, self._skipper = seek, strict, skipper
         self._shown: tuple[float, Any] | None = None
         self._next: tuple[float, Any] | None = None
         self._packets = Packets(kind="video")
         self.reached: float | None = None
-        """Where the track ends, once that is known."""
+        """Seconds at which the track ends, once known."""
         self.jumped = False
-        """Whether it went over key frames."""
-        # one thread: several fill in what is damaged differently at each reading, and do not always say so
+        """Whether it used seeking."""
+        # with several threads, concealment of damage differs between readings and is not always reported
         track.thread_type = "NONE"
         track.codec_context.thread_count = 1
         if strict:
             track.codec_context.options = {"err_detect": "explode"}
         self._frames = self._decode()
 
-    def frame_at(self, moment: float) -> Any:
-        """The PyAV frame displayed at `moment`; moments must ascend."""
+    def frame_at(self, time: float) -> Any:
+        """The PyAV frame displayed at `time`; call with ascending times."""
         position = self._shown[0] if self._shown else 0.0
-        if self._seek and moment - position > SEEK_AHEAD:
-            self._jump(moment, position)
-        while self.reached is None and (self._next is None or self._next[0] <= moment + SLACK):
+        if self._seek and time - position > SEEK_AHEAD:
+            self._seek_to(time, position)
+        while self.reached is None and (self._next is None or self._next[0] <= time + TIME_TOLERANCE):
             self._advance()
         if self._shown is None:
             if self._next is None:
                 raise MediaError(f"the video track has no frame that can be decoded{self._packets.cause()}")
             return self._next[1]
         begin, frame = self._shown
-        self._held += self._next is not None and moment - begin > HELD + _length(frame, self._track)
+        self._in_gap += self._next is not None and time - begin > MAX_GAP + _length(frame, self._track)
         return frame
 
     def _advance(self) -> None:
@@ -184,11 +184,11 @@ class TrackReader:
             last = self._shown
             self.reached = 0.0 if last is None else last[0] + _length(last[1], self._track)
 
-    def _jump(self, moment: float, position: float) -> None:
-        """Go to the last key frame at or before `moment`; give up jumping where that leads back."""
+    def _seek_to(self, time: float, position: float) -> None:
+        """Seek to the last key frame at or before `time`; no further seeking if that leads backwards."""
         try:
             self._container.seek(
-                round((moment + self._origin) / self._track.time_base), stream=self._track, backward=True
+                round((time + self._origin) / self._track.time_base), stream=self._track, backward=True
             )
         except FILE_ERRORS:
             raise CannotSeek from None
@@ -196,12 +196,12 @@ class TrackReader:
         self._shown = self._next = None
         self._frames = self._decode()
         self._next = next(self._frames, None)
-        if self._next is None or self._next[0] > moment or not self._next[1].key_frame:
+        if self._next is None or self._next[0] > time or not self._next[1].key_frame:
             raise CannotSeek
         self._seek = self._next[0] > position
 
     def _decode(self) -> Iterator[tuple[float, Any]]:
-        """Frames in the order of display with their times; what cannot be decoded is counted and left out."""
+        """Decoded frames in display order with their times; packets that cannot be decoded are counted."""
         clock = DisplayClock(self._track, self._origin)
         packets = self._timeline.packets(self._container, self._track)
         if self._skipper is not None:
@@ -233,20 +233,18 @@ class TrackReader:
         self._packets.fail(error)
 
     def problems(self) -> tuple[str, ...]:
-        """What went wrong on the way."""
-        if not self._held:
+        """Problems of the track, as sentences."""
+        if not self._in_gap:
             return self._packets.problems()
-        held = (
-            f"frames that fall into a gap of the picture: {self._held}; they show the last picture before it"
-        )
-        return (*self._packets.problems(), held)
+        gaps = f"frames within a gap of the video: {self._in_gap}; the last frame before the gap is used"
+        return (*self._packets.problems(), gaps)
 
 
 class DisplayClock:
-    """The time at which a decoded frame is shown.
+    """Display times of decoded frames.
 
-    Time stamps of presentation are taken unless they run backwards more often than those of decoding do (AVI
-    stores only the latter); a frame without any follows the one before by the average frame time.
+    Presentation time stamps are used unless they run backwards more often than decoding time stamps (AVI has only the
+    latter). A frame without time stamps follows the previous one by the average frame duration.
     """
 
     def __init__(self, track: Any, origin: float) -> None:
@@ -256,7 +254,7 @@ class DisplayClock:
         self._now: float | None = None
 
     def time_of(self, frame: Any) -> float:
-        """Seconds on the file's clock; never before the frame that came last."""
+        """Seconds from the start of the file; times never decrease."""
         stamps = {"pts": frame.pts, "dts": frame.dts}
         for kind, stamp in stamps.items():
             if stamp is None:
@@ -276,7 +274,7 @@ class DisplayClock:
 
 
 def _length(frame: Any, track: Any) -> float:
-    """Seconds for which a frame stays on the screen: its own, else the track's average, else 0."""
+    """Duration of a frame in seconds: its own, else the average of the track, else 0."""
     rate = track.average_rate or track.guessed_rate
     average = 1.0 / float(rate) if rate else 0.0
     if frame.duration and frame.time_base:

@@ -1,6 +1,6 @@
-"""Which way up a stored picture is shown: the display matrix of MP4 and QuickTime files, or EXIF of pictures.
+"""Orientation of frames: the display matrix of MP4 and QuickTime files, or EXIF of images.
 
-Shapes: H x W pixels of the picture.
+Shapes: H x W pixels.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 from av.filter import Graph
 from av.sidedata.sidedata import Type
 
-MOST_TYPES = 64
-"""FFmpeg's types of side data, known and to come; it had 32 in version 8."""
+MAX_TYPES = 64
+"""Upper bound for the number of FFmpeg's side data types; version 8 has 32."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Orientation:
-    """One of the eight ways to lay a picture down: swap the axes or not, then mirror either."""
+    """One of eight orientations: swap the axes or not, then flip each axis or not."""
 
     transpose: bool = False
     flip_x: bool = False
@@ -29,12 +29,12 @@ class Orientation:
 
     @property
     def mirrored(self) -> bool:
-        """Whether it holds a reflection beside the rotation."""
+        """Whether it contains a reflection."""
         return self.transpose ^ self.flip_x ^ self.flip_y
 
     @property
     def rotation(self) -> int:
-        """Degrees clockwise by which the stored picture is turned; if `mirrored`, left and right then swap.
+        """Clockwise rotation in degrees; if `mirrored`, left and right are swapped afterwards.
 
         >>> Orientation(transpose=True, flip_x=True).rotation
         90
@@ -43,23 +43,23 @@ class Orientation:
             return 270 if self.flip_y else 90
         return 180 if self.flip_y else 0
 
-    def apply(self, picture: np.ndarray) -> np.ndarray:
-        """A view (H', W', ...) of a stored picture (H, W, ...) as it is to be shown."""
+    def apply(self, frame: np.ndarray) -> np.ndarray:
+        """A view (H', W', ...) of the stored frame (H, W, ...) in display orientation."""
         if self.transpose:
-            picture = picture.swapaxes(0, 1)
-        return picture[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
+            frame = frame.swapaxes(0, 1)
+        return frame[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
 
 
 def orientation_of(matrix: bytes | None) -> tuple[Orientation, float]:
-    """The nearest orientation of a display matrix, and how many degrees it is off (0 but for odd files).
+    """The nearest orientation to a display matrix, and the remaining rotation in degrees (0 for usual files).
 
-    The matrix holds nine 32-bit numbers a b u c d v x y w (ISO/IEC 14496-12, 6.2.2): a stored pixel (p, q) is
-    shown at (a p + c q, b p + d q).
+    The matrix has nine 32-bit numbers a b u c d v x y w (ISO/IEC 14496-12, 6.2.2): a stored pixel (p, q) is
+    displayed at (a p + c q, b p + d q).
     """
     if matrix is None or len(matrix) < 36:
         return Orientation(), 0.0
     a, b, _, c, d, *_ = struct.unpack("<9i", matrix[:36])
-    if a * d - b * c == 0:  # a matrix that flattens the picture says nothing
+    if a * d - b * c == 0:  # a singular matrix is ignored
         return Orientation(), 0.0
     if abs(a) + abs(d) >= abs(b) + abs(c):
         off = math.degrees(math.atan2(abs(b), abs(a)))
@@ -69,21 +69,21 @@ def orientation_of(matrix: bytes | None) -> tuple[Orientation, float]:
 
 
 def display_matrix(frame: Any) -> bytes | None:
-    """The display matrix of a decoded frame, whatever else comes with the frame."""
+    """The display matrix of a decoded frame."""
     try:
         data = frame.side_data.get("DISPLAYMATRIX")
-    except ValueError:  # PyAV lists all side data, and fails at types that it does not know: EXIF, views, ...
+    except ValueError:  # PyAV fails for side data of unknown types: EXIF, views, ...
         data = _known_side_data(frame).get("DISPLAYMATRIX")
     return None if data is None else bytes(data)
 
 
 def _known_side_data(frame: Any) -> Any:
-    """A frame's side data without the types that PyAV does not know."""
+    """The side data of a frame without the types that PyAV does not know."""
     graph = Graph()
     last = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1)
     )
-    for number in sorted(set(range(MOST_TYPES)) - {known.value for known in Type}):
+    for number in sorted(set(range(MAX_TYPES)) - {known.value for known in Type}):
         without = graph.add("sidedata", f"mode=delete:type={number}")
         last.link_to(without)
         last = without

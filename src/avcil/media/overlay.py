@@ -1,4 +1,4 @@
-"""Colors of a perceptually uniform color map, and pictures as PNG.
+"""A perceptually uniform color map, and images as PNG.
 
 Shapes: H x W pixels.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from avcil.errors import InputError
 
 COLOR_MAP = Path(__file__).with_name("inferno.npy")
-"""Matplotlib's perceptually uniform map "inferno", dark to bright, also for the color-blind: uint8 (256, 3), CC0."""
+"""Matplotlib's color map "inferno", which color-blind readers can use: uint8 (256, 3), CC0."""
 
 
 def colors(level: np.ndarray) -> np.ndarray:
@@ -29,11 +29,11 @@ def _table() -> np.ndarray:
 
 
 def enlarged(frame: np.ndarray, short_side: int) -> np.ndarray:
-    """Enlarge a frame by bicubic interpolation, for looking at it.
+    """Enlarge a frame for display, by bicubic interpolation.
 
     Args:
         frame: uint8 (H, W, 3).
-        short_side: Pixels of the shorter side of the result; a larger frame keeps its size.
+        short_side: Pixels of the shorter side of the result; larger frames are not resized.
 
     Returns:
         A frame (H', W', 3) uint8, H' and W' even, as video encoders need.
@@ -50,16 +50,16 @@ def enlarged(frame: np.ndarray, short_side: int) -> np.ndarray:
 
 
 def encode_png(rgb: np.ndarray) -> bytes:
-    """A picture (H, W, 3) uint8 as the bytes of a PNG file."""
+    """Encode an image (H, W, 3) uint8 as PNG."""
     from PIL import Image
 
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
-        raise InputError(f"a picture is uint8 (H, W, 3), not {rgb.dtype} {rgb.shape}")
+        raise InputError(f"an image must be uint8 (H, W, 3), not {rgb.dtype} {rgb.shape}")
     file = io.BytesIO()
     Image.fromarray(rgb).save(file, "png")
     return file.getvalue()
 
 
 def png_data_uri(rgb: np.ndarray) -> str:
-    """A picture (H, W, 3) uint8 as a data URI, for pages that stand alone."""
+    """An image (H, W, 3) uint8 as a data URI, for self-contained pages."""
     return "data:image/png;base64," + base64.b64encode(encode_png(rgb)).decode()

@@ -1,4 +1,4 @@
-"""What a media file holds, told without decoding it: at most its first picture is decoded."""
+"""Properties of a media file; at most its first frame is decoded."""
 
 from __future__ import annotations
 
@@ -13,46 +13,46 @@ from avcil.media.container import (
     MediaError,
     open_media,
     reason_of,
-    survey,
+    stream_info,
 )
 from avcil.media.orientation import Orientation, display_matrix, orientation_of
 from avcil.media.sizes import square_pixel_size
 from avcil.media.timeline import ENDS_WITHIN, timeline_of
 
 PROBE_PACKETS = 200
-"""Packets tried for a first picture; its display matrix comes with the picture only."""
+"""Maximum number of packets decoded to get the first frame, which has the display matrix."""
 MAX_FPS = 500
-"""Rates above it are the ticks of a container's clock (Matroska: 1000), not a camera's."""
+"""Higher rates are the time base of a container (Matroska: 1000), not a frame rate."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MediaInfo:
-    """A file's tracks as it declares them; a track declared may still fail to decode."""
+    """Declared tracks of a file; decoding them may still fail."""
 
     container: str
-    """FFmpeg's name of the format, such as "mov,mp4,m4a,3gp,3g2,mj2"."""
+    """Name of the format in FFmpeg, such as "mov,mp4,m4a,3gp,3g2,mj2"."""
     duration: float
     """Seconds."""
     declared: float | None
-    """Seconds according to the header; None if the header does not say."""
+    """Seconds according to the header; None if the header does not declare it."""
     has_video: bool
     has_audio: bool
     width: int | None
-    """Pixels of the picture as shown: turned upright, pixels made square."""
+    """Pixels of the displayed frame: upright, with square pixels."""
     height: int | None
     fps: float | None
-    """Frames a second on average; None where the file does not say, or says its clock's ticks instead."""
+    """Average frames per second; None if the file does not declare it."""
     rotation: int
-    """Degrees clockwise by which the stored picture is turned for showing: 0, 90, 180, 270."""
+    """Clockwise rotation for display in degrees: 0, 90, 180 or 270."""
     mirrored: bool
-    """Whether the picture, once turned, is mirrored left to right."""
+    """Whether the frame is mirrored left to right after the rotation."""
     sample_rate: int | None
-    """Hertz."""
+    """Hz."""
     channels: int | None
     video_codec: str | None
     audio_codec: str | None
     problems: tuple[str, ...] = ()
-    """Plain sentences about its length and its time stamps; empty if nothing is unusual."""
+    """Sentences about unusual durations and time stamps."""
 
     @property
     def is_truncated(self) -> bool:
@@ -61,7 +61,16 @@ class MediaInfo:
 
 
 def probe(path: Path | str, *, timeout: float = 60.0, max_packets: int | None = None) -> MediaInfo:
-    """What `path` holds; raises `MediaError` naming the file and the reason if it is no media file."""
+    """Read the properties of a media file.
+
+    Args:
+        path: The file.
+        timeout: Seconds.
+        max_packets: Maximum number of packets to read; None does not count them.
+
+    Raises:
+        MediaError: It is not a media file; the message has the path and the reason.
+    """
     path = Path(path)
     deadline = Deadline(path, timeout, max_packets)
     try:
@@ -72,7 +81,7 @@ def probe(path: Path | str, *, timeout: float = 60.0, max_packets: int | None = 
 
 def _probe(path: Path, deadline: Deadline) -> MediaInfo:
     with open_media(path, deadline) as container:
-        tracks = survey(container)
+        tracks = stream_info(container)
         timeline = timeline_of(path, container, tracks, deadline)
         orientation = _orientation(container, tracks.video, deadline)
         facts = _video_facts(tracks.video, orientation) | _audio_facts(tracks.audio)

@@ -1,7 +1,7 @@
-"""Decoding in worker processes, so that a hostile or damaged file cannot harm the program that needs its content.
+"""Decoding in worker processes, so that a malicious or damaged file cannot harm the program.
 
-FFmpeg is C code that is given whatever people have on their disks, or send. A worker process may use a limited amount
-of memory and time for a clip; one that dies or does not answer in time is replaced, and its clip gets an error.
+FFmpeg is C code, and files may come from anyone. A worker process has limits of memory and time for each clip. A worker
+that dies or does not answer in time is replaced, and its clip gets an error.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from avcil.utils.frame_sampling import FrameSampling
 from avcil.workers.process import Allowance, Reply, WorkerDiedError, WorkerProcess, WorkerTimeoutError
 
 ALSO = "also."
-"""Prefix of the names of arrays that hold the frames of further samplings."""
+"""Prefix of the names of arrays with the frames of additional samplings."""
 GRACE_SECONDS = 10.0
-"""How long a worker may remain silent after its own time limit, before it is ended."""
+"""Seconds after its own time limit until a worker that does not answer is killed."""
 
 
 class TooCostlyError(InputError):
-    """Reading a file took more time or memory than it may."""
+    """Reading a file exceeded its limit of time or memory."""
 
 
 class UnexpectedReadError(AvcilError):
-    """Reading a file raised an exception that `avcil.media` does not foresee."""
+    """Reading a file raised an unexpected exception."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadLimits:
-    """What reading one clip may use."""
+    """Limits for reading one clip."""
 
     seconds: float = 300.0
     """Wall time."""
     megabytes: int = 2048
-    """Memory, in addition to what a worker process uses before its first clip."""
+    """Memory in addition to what a worker process uses before its first clip."""
     packets: int | None = None
-    """Packets that are demultiplexed, repeated passes over the file included; None does not count them."""
+    """Maximum number of packets, including repeated passes over the file; None does not count them."""
     grace_seconds: float = GRACE_SECONDS
-    """Time after `seconds` until a worker process that does not answer is ended."""
+    """Time after `seconds` until a worker process that does not answer is killed."""
 
     def __post_init__(self) -> None:
         if not 0 < self.seconds < float("inf"):
@@ -59,13 +59,13 @@ class ReadLimits:
 
 
 class MediaSource(Protocol):
-    """What reads media files: this process, or a worker process."""
+    """Interface for reading media files, in this process or in a worker process."""
 
     def probe(self, path: Path | str) -> MediaInfo:
-        """As `avcil.media.probe`."""
+        """See `avcil.media.probe`."""
 
     def read_clip(self, path: Path | str, **options: Any) -> ClipMedia:
-        """As `avcil.media.read_clip`."""
+        """See `avcil.media.read_clip`."""
 
     def read_windows(
         self,
@@ -75,18 +75,18 @@ class MediaSource(Protocol):
         samplings: Sequence[FrameSampling],
         **options: Any,
     ) -> Iterator[Window]:
-        """As `avcil.media.windows.read_windows`."""
+        """See `avcil.media.windows.read_windows`."""
 
 
 class ThisProcess:
-    """Reads in this process, without a limit of memory."""
+    """Reads in this process, without a memory limit."""
 
     def probe(self, path: Path | str) -> MediaInfo:
-        """As `avcil.media.probe`."""
+        """See `avcil.media.probe`."""
         return probe(path)
 
     def read_clip(self, path: Path | str, **options: Any) -> ClipMedia:
-        """As `avcil.media.read_clip`."""
+        """See `avcil.media.read_clip`."""
         return read_clip(path, **options)
 
     def read_windows(
@@ -97,15 +97,15 @@ class ThisProcess:
         samplings: Sequence[FrameSampling],
         **options: Any,
     ) -> Iterator[Window]:
-        """As `avcil.media.windows.read_windows`."""
+        """See `avcil.media.windows.read_windows`."""
         return read_windows(Path(path), spans, samplings=samplings, **options)
 
 
 class ReaderProcess:
-    """A worker process that decodes files, for one thread at a time; started when first used.
+    """A worker process that decodes files. Not thread-safe; started when first used.
 
-    The methods have the names, results and errors of functions of `avcil.media`. In addition they raise
-    `TooCostlyError`; `ProgramError` and `UnexpectedReadError` where those raise something that is no `AvcilError`.
+    The methods have the names, results and errors of functions of `avcil.media`. They also raise `TooCostlyError`, and
+    `ProgramError` or `UnexpectedReadError` for other exceptions in the worker.
     """
 
     def __init__(self, limits: ReadLimits) -> None:
@@ -117,7 +117,7 @@ class ReaderProcess:
 
     @property
     def pid(self) -> int | None:
-        """Process id; None where it is not running."""
+        """Process id; None if it is not running."""
         return self._worker.pid
 
     def start(self) -> None:
@@ -125,24 +125,24 @@ class ReaderProcess:
         self._worker.start()
 
     def stop(self) -> None:
-        """End the process for good; callable from any thread, and a thread that waits gets an error at once."""
+        """Kill the process permanently, from any thread; a thread that waits for it gets an error immediately."""
         self._worker.stop()
 
     def close(self) -> None:
-        """End a process that no thread uses."""
+        """Kill a process that no thread uses."""
         self._worker.close()
 
     def allowance(self) -> Allowance:
-        """Time for one clip, which several calls for the same clip can share."""
+        """A new time limit for one clip; several calls for the same clip can share it."""
         return Allowance(self.limits.seconds + self.limits.grace_seconds)
 
     def probe(self, path: Path | str, *, allowance: Allowance | None = None) -> MediaInfo:
-        """As `avcil.media.probe`."""
+        """See `avcil.media.probe`."""
         facts = self._one("probe", Path(path), allowance).value
         return MediaInfo(**facts | {"problems": tuple(facts["problems"])})
 
     def read_clip(self, path: Path | str, *, allowance: Allowance | None = None, **options: Any) -> ClipMedia:
-        """As `avcil.media.read_clip`."""
+        """See `avcil.media.read_clip`."""
         also = [asdict(sampling) for sampling in options.pop("also", ())]
         reply = self._one("read_clip", Path(path), allowance, also=also, **options)
         problems = tuple(reply.value.pop("problems"))
@@ -152,7 +152,7 @@ class ReaderProcess:
             frames=reply.arrays.get("frames"),
             frame_times=reply.arrays.get("frame_times"),
             sound=reply.arrays.get("sound"),
-            also=_further(reply.arrays),
+            also=_additional(reply.arrays),
         )
 
     def read_windows(
@@ -164,13 +164,13 @@ class ReaderProcess:
         allowance: Allowance | None = None,
         **options: Any,
     ) -> Iterator[Window]:
-        """As `avcil.media.windows.read_windows`; the time that the caller uses between windows does not count."""
+        """See `avcil.media.windows.read_windows`, except that time between windows does not count."""
         options |= {"spans": list(spans), "samplings": [asdict(sampling) for sampling in samplings]}
         with closing(self._replies("read_windows", Path(path), allowance, **options)) as replies:
             for reply in replies:
                 problems = tuple(reply.value.pop("problems"))
                 frames, sound = reply.arrays.get("frames"), reply.arrays.get("sound")
-                also = _further(reply.arrays)
+                also = _additional(reply.arrays)
                 yield Window(**reply.value, problems=problems, also=also, frames=frames, sound=sound)
 
     def _one(self, operation: str, path: Path, allowance: Allowance | None, **options: Any) -> Reply:
@@ -178,7 +178,7 @@ class ReaderProcess:
         return reply
 
     def _timeout(self, allowance: Allowance | None) -> float:
-        """The time limit that the worker itself keeps, which gives the better message."""
+        """The time limit inside the worker, whose error has a better message."""
         if allowance is None:
             return self.limits.seconds
         return max(0.01, min(self.limits.seconds, allowance.seconds - self.limits.grace_seconds))
@@ -186,7 +186,7 @@ class ReaderProcess:
     def _replies(
         self, operation: str, path: Path, allowance: Allowance | None, **options: Any
     ) -> Generator[Reply]:
-        """The replies that have a value; an error reply is raised."""
+        """Replies with a value; raises the exception of an error reply."""
         request = {"operation": operation, "path": str(path), "max_packets": self.limits.packets, **options}
         try:
             with closing(self._worker.call(request, allowance or self.allowance())) as replies:
@@ -198,11 +198,11 @@ class ReaderProcess:
         except WorkerTimeoutError:
             raise TooCostlyError(f"{path}: gave up after {self.limits.seconds:g} s") from None
         except WorkerDiedError as error:
-            raise MediaError(f"{path}: the reader of the clip {error}") from None
+            raise MediaError(f"{path}: the process that reads the clip {error}") from None
 
 
-def _further(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
-    """The frames of further samplings, which the worker numbers."""
+def _additional(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+    """The frames of additional samplings."""
     count = sum(name.startswith(ALSO) for name in arrays)
     return tuple(arrays[f"{ALSO}{number}"] for number in range(count))
 
@@ -210,7 +210,7 @@ def _further(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
 def _error(path: Path, error: dict[str, str]) -> AvcilError:
     kind, message = error["kind"], error["message"]
     if kind == "memory":
-        return TooCostlyError(f"{path}: it takes more memory than the {message} MB that a clip may")
+        return TooCostlyError(f"{path}: it needs more memory than the limit for a clip, {message} MB")
     if kind == MediaError.__name__:
         return MediaError(message)
     if kind != "unexpected":
@@ -221,7 +221,7 @@ def _error(path: Path, error: dict[str, str]) -> AvcilError:
 
 
 class ClipSession:
-    """A `MediaSource` for the calls that concern one clip: together they may take the time of one clip."""
+    """A `MediaSource` for one clip: all calls together have the time limit of one clip."""
 
     def __init__(self, reader: ReaderProcess) -> None:
         allowance = reader.allowance()
@@ -234,7 +234,7 @@ class ReaderPool:
     """Several reader processes, shared by threads."""
 
     def __init__(self, limits: ReadLimits, workers: int) -> None:
-        """Prepare `workers` processes, which start when they are first used."""
+        """The `workers` processes are started when they are first used."""
         self.limits = limits
         self._readers = [ReaderProcess(limits) for _ in range(workers)]
         self._idle: queue.SimpleQueue[ReaderProcess] = queue.SimpleQueue()
@@ -242,13 +242,13 @@ class ReaderPool:
             self._idle.put(reader)
 
     def start(self) -> None:
-        """Start all processes now, so that the first clips do not wait for them."""
+        """Start all processes without waiting for them."""
         for reader in self._readers:
             reader.start()
 
     @contextmanager
     def reader(self) -> Iterator[ReaderProcess]:
-        """A process for one thread; waits until one is free."""
+        """Take a free process, or wait for one."""
         reader = self._idle.get()
         try:
             yield reader
@@ -257,15 +257,15 @@ class ReaderPool:
 
     @property
     def pids(self) -> list[int]:
-        """Process ids of those that are running."""
+        """Process ids of the running processes."""
         return [reader.pid for reader in self._readers if reader.pid is not None]
 
     def stop(self) -> None:
-        """End all processes; threads that wait for one get an error."""
+        """Kill all processes; threads that wait for one get an error."""
         for reader in self._readers:
             reader.stop()
 
     def close(self) -> None:
-        """Release the processes, once no thread uses one."""
+        """Close the processes after all threads have released them."""
         for reader in self._readers:
             reader.close()

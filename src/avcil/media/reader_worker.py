@@ -1,4 +1,4 @@
-"""The worker process that decodes media files; started by `avcil.media.reader`."""
+"""The worker process of `avcil.media.reader`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _read_clip(
 ) -> Iterator[tuple[Any, Arrays]]:
     media = read_clip(path, also=_samplings(also), **options)
     if media.problems and budget.is_strained():
-        raise MediaError(f"{path}: {'; '.join(media.problems)}")  # reported as a lack of memory
+        raise MediaError(f"{path}: {'; '.join(media.problems)}")  # reported as exceeding the memory limit
     facts = {"sample_rate": media.sample_rate, "duration": media.duration, "problems": media.problems}
     arrays = _present(frames=media.frames, frame_times=media.frame_times, sound=media.sound)
     yield facts, arrays | _numbered(media.also)
@@ -62,7 +62,7 @@ def _samplings(given: list[dict[str, Any]]) -> list[FrameSampling]:
 
 
 def _numbered(also: tuple[np.ndarray, ...]) -> Arrays:
-    """Frames of further samplings by a name each, which `avcil.media.reader` knows."""
+    """Frames of additional samplings, with names as in `avcil.media.reader`."""
     return {f"also.{number}": frames for number, frames in enumerate(also)}
 
 

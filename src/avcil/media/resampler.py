@@ -1,4 +1,4 @@
-"""Sound at another sample rate, by FFmpeg's resampler."""
+"""Resampling of audio with FFmpeg."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ from av.error import BlockingIOError as NotYet
 from av.filter import Graph
 
 BLOCK = 16_384
-"""Samples that it gives at once; small blocks cost more in Python than in FFmpeg."""
+"""Samples per output frame; with small blocks, Python takes more time than FFmpeg."""
 
 
 class Resampler:
-    """Brings sound to another rate, and its samples to packed float32.
+    """Converts audio to another sample rate and to packed float32.
 
-    FFmpeg's filter graph as PyAV's `AudioResampler` builds it, but without the threads that every such graph starts
-    (one a core) and that this filter does not use.
+    The filter graph of PyAV's `AudioResampler`, without the threads that it starts (one per core) and does not use.
     """
 
     def __init__(self, first: Any, rate: int) -> None:
         """
         Args:
-            first: The first PyAV frame, whose format all others have.
-            rate: Hertz of what comes out.
+            first: The first PyAV frame; all others have the same format.
+            rate: Output sample rate in Hz.
         """
         self._graph = Graph()
         self._graph.threads = 1
@@ -42,7 +41,7 @@ class Resampler:
         self._graph.set_audio_frame_size(BLOCK)
 
     def resample(self, frame: Any) -> Iterator[Any]:
-        """Frames of `BLOCK` samples that are complete once `frame` is in; None gives what is left."""
+        """Process a frame and yield complete output frames of `BLOCK` samples; None flushes the rest."""
         self._graph.push(frame)
         while True:
             try:

@@ -1,4 +1,4 @@
-"""The size in which a picture is delivered: square pixels, turned upright, scaled to a short side.
+"""Sizes of frames with square pixels, and scaled to a short side.
 
 Sizes are (width, height) in pixels.
 """
@@ -9,11 +9,11 @@ from fractions import Fraction
 from typing import TypeGuard
 
 MAX_STRETCH = 8
-"""Pixels more oblong than this are taken for a damaged header and left as they are."""
+"""Pixel aspect ratios beyond this are taken for a damaged header and ignored."""
 
 
 def square_pixel_size(width: int, height: int, pixel_aspect: Fraction | None) -> tuple[int, int]:
-    """The size with square pixels: one side is enlarged, so that no detail is lost.
+    """The size with square pixels. One side is enlarged, so that no detail is lost.
 
     >>> square_pixel_size(720, 576, Fraction(16, 15))
     (768, 576)
@@ -26,12 +26,12 @@ def square_pixel_size(width: int, height: int, pixel_aspect: Fraction | None) ->
 
 
 def plausible_aspect(pixel_aspect: Fraction | None) -> TypeGuard[Fraction]:
-    """Whether a pixel's width over its height is a shape that a camera or a disc would use."""
+    """Whether a pixel aspect ratio (width / height) is plausible."""
     return pixel_aspect is not None and Fraction(1, MAX_STRETCH) <= pixel_aspect <= MAX_STRETCH
 
 
 def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:
-    """The size whose shorter side has `short_side` pixels, the aspect kept to the nearest pixel.
+    """The size with a shorter side of `short_side` pixels and the same aspect ratio, rounded.
 
     >>> scaled_size(1280, 720, 224)
     (398, 224)

@@ -1,13 +1,12 @@
-"""Which packets of a video track need not be decoded because nobody sees their frames and no frame leans on them.
+"""Skipping packets of a video track whose frames are not needed, neither for display nor as reference frames.
 
-H.264, MPEG-4 part 2 and MPEG-2 mark pictures that no other picture is predicted from (about half of them in what
-x264 makes). The decoder may leave these out, all others are the same bit for bit. HEVC marks them too, but a
-higher temporal layer may lean on them, so its packets are all decoded. No picture behind an IDR picture of H.264 leans
-on one before it: packets between the last needed and the next IDR picture never reach the decoder, unless they
-carry something else that lasts, such as parameter sets.
+H.264, MPEG-4 part 2 and MPEG-2 mark non-reference frames (about half of the frames with x264). The decoder can skip
+them; all other frames remain bit-identical. HEVC marks them too, but higher temporal layers may refer to them, so all
+its packets are decoded. No frame after an IDR frame of H.264 refers to a frame before it: packets between the last
+needed frame and the next IDR frame are not decoded, unless they contain other data such as parameter sets.
 
-Which frame is on display at a moment follows from the time stamps of the packets alone. Packets come in the order of
-decoding, the stamps are of display; the two orders differ by less than `REORDER` packets.
+The time stamps of the packets determine which frame is displayed at a time. Packets are in decoding order, their time
+stamps in display order; the two orders differ by less than `REORDER` packets.
 """
 
 from __future__ import annotations
@@ -19,37 +18,37 @@ from typing import Any
 
 import numpy as np
 
-from avcil.media.container import SLACK, seconds_of
+from avcil.media.container import TIME_TOLERANCE, seconds_of
 
 CODECS = frozenset({"h264", "mpeg4", "mpeg2video"})
 REORDER = 34
-"""Packets looked at before and behind; H.264 reorders at most 16 frames, which may be 32 fields."""
+"""Number of packets compared in each direction; H.264 reorders at most 16 frames, that is 32 fields."""
 IDR = 5
-PASSING = frozenset({1, 2, 3, 4, IDR, 9, 12})
-"""Types of H.264's NAL units that matter to their own picture alone: slices, delimiters, filling."""
+SELF_CONTAINED = frozenset({1, 2, 3, 4, IDR, 9, 12})
+"""Types of H.264 NAL units that affect only their own frame: slices, delimiters, filler data."""
 
 
 class CannotSkip(Exception):
-    """The time stamps do not tell, or told wrong, which frames are on display."""
+    """The displayed frames cannot be determined from the time stamps, or were determined wrongly."""
 
 
 class Skipper:
-    """Sets the decoder, packet by packet, to leave out what nobody needs."""
+    """Tells the decoder, packet by packet, what to skip."""
 
     def __init__(self, track: Any, origin: float, times: np.ndarray) -> None:
         self._codec, self._base, self._origin = track.codec_context, track.time_base, origin
-        self._times = (np.asarray(times, float) + SLACK).tolist()
+        self._times = (np.asarray(times, float) + TIME_TOLERANCE).tolist()
         self._expected: dict[int, int] = {}
         self._all_needed = True
         self._idle: set[int] = set()  # ids of packets in `ahead`
 
     @staticmethod
-    def knows(track: Any) -> bool:
-        """Whether the track's codec is one whose marks can be relied on."""
+    def supports(track: Any) -> bool:
+        """Whether the codec of the track is supported."""
         return track.codec_context.name in CODECS
 
     def packets(self, packets: Iterator[Any]) -> Iterator[Any]:
-        """The packets to be decoded; before each the decoder is told whether its frame is needed."""
+        """The packets to decode; before each one, the decoder is told whether its frame is needed."""
         ahead: deque[Any] = deque()
         stamps: list[int] = []
         behind: deque[int] = deque()
@@ -65,12 +64,12 @@ class Skipper:
             yield from self._passed(ahead.popleft(), stamps, behind)
 
     def check(self, index: int, frame: Any) -> None:
-        """Raise `CannotSkip` unless `frame` is the one that the stamps promised for moment `index`."""
+        """Raise `CannotSkip` unless `frame` is the expected frame for time `index`."""
         if self._expected.get(index) != frame.pts:
             raise CannotSkip
 
     def _note(self, packet: Any, stamps: list[int]) -> None:
-        if not packet.size:  # the packet that empties the decoder at the end
+        if not packet.size:  # the packet that flushes the decoder at the end
             return
         if packet.pts is None:
             raise CannotSkip
@@ -80,20 +79,20 @@ class Skipper:
         insort(stamps, packet.pts)
 
     def _tail(self, ahead: deque[Any], stamps: list[int]) -> Iterator[Any]:
-        """The packets at the end that lead to no needed frame, were the next one an IDR picture."""
+        """Trailing packets that are not needed if the next frame is an IDR frame."""
         for packet in reversed(ahead):
-            if self._needed(packet.pts, stamps) or not self._kinds_in(packet) <= PASSING:
+            if self._needed(packet.pts, stamps) or not self._kinds_in(packet) <= SELF_CONTAINED:
                 return
             yield packet
 
     def _kinds_in(self, packet: Any) -> set[int]:
-        """Types of a packet's NAL units (ITU-T H.264, 7.4.1); {0} where it cannot be told, or other codecs have it."""
+        """Types of the NAL units in a packet (ITU-T H.264, 7.4.1); {0} if unknown or for other codecs."""
         if self._codec.name != "h264" or packet.has_sidedata("new_extradata"):
             return {0}
         return set(_nal_kinds(bytes(packet), self._codec.extradata or b""))
 
     def _passed(self, packet: Any, stamps: list[int], behind: deque[int]) -> Iterator[Any]:
-        """The packet, with the decoder told whether its frame is needed; nothing where it need not see it."""
+        """Tell the decoder whether the frame is needed, and yield the packet unless it can be dropped."""
         if packet.size:
             needed = self._needed(packet.pts, stamps)
             if needed != self._all_needed:
@@ -107,7 +106,8 @@ class Skipper:
         self._idle.discard(id(packet))
 
     def _needed(self, stamp: int, stamps: list[int]) -> bool:
-        """Whether the frame is on display at a moment, or is the first or last, which say where the track ends."""
+        """Whether the frame is displayed at a requested time, or is the first or last, which give the ends of the
+        track."""
         place = bisect_left(stamps, stamp)
         last = place + 1 == len(stamps)
         begins = 0.0 if place == 0 else self._seconds(stamp)
@@ -121,15 +121,15 @@ class Skipper:
 
 
 def _nal_kinds(data: bytes, extradata: bytes) -> Iterator[int]:
-    """Types of the NAL units in `data`: with lengths before them as in MP4, or start codes as in a stream."""
+    """Types of the NAL units in `data`, which have length prefixes as in MP4, or start codes."""
     at = 0
     if extradata[:1] == b"\x01" and len(extradata) > 4:
-        # ISO/IEC 14496-15: the size of lengths is in the fifth byte
+        # ISO/IEC 14496-15: the fifth byte has the size of the length prefixes
         size = (extradata[4] & 3) + 1
         while at + size < len(data):
             yield data[at + size] & 31
             at += size + int.from_bytes(data[at : at + size], "big")
-        if at != len(data):  # these were no lengths
+        if at != len(data):  # not length prefixes
             yield 0
         return
     if not data.startswith((b"\0\0\1", b"\0\0\0\1")):

@@ -1,12 +1,12 @@
-"""The sound of a stretch of a file: mono, float32, at the rate asked for, aligned with the frames' clock.
+"""Reading the audio of a segment of a file: mono, float32, resampled, aligned with the video.
 
-Shapes: N samples, C channels. Sample 0 lies at the stretch's start; where the sound track begins later,
-silence comes first. FFmpeg removes the encoder's priming and padding.
+Shapes: N samples, C channels. Sample 0 is at the start of the segment; if the audio track starts later, zeros come
+first. FFmpeg removes the priming and padding of the encoder.
 
-Channels are averaged with equal weights, unless they cancel (channels.py); then the strongest is used alone.
+Channels are averaged with equal weights, unless they cancel (channels.py); then only the strongest is used.
 
-A track's time stamps place its first sample and every later jump of more than `JUMP` seconds; between jumps
-samples are counted, since stamps of many formats are rounded to milliseconds.
+Time stamps determine the position of the first sample and of each jump of more than `JUMP` seconds. Between jumps,
+samples are counted, since many formats round time stamps to milliseconds.
 """
 
 from __future__ import annotations
@@ -29,38 +29,38 @@ from avcil.media.container import (
     open_media,
     reason_of,
     seconds_of,
-    survey,
+    stream_info,
 )
 from avcil.media.resampler import Resampler
 from avcil.media.timeline import Timeline
 
 JUMP = 0.1
-"""Seconds that stamps may run ahead of the samples counted before silence goes between (FFmpeg's limit)."""
+"""Seconds by which time stamps may be ahead of the sample count before zeros are inserted (FFmpeg's limit)."""
 SEEK_AFTER = 60.0
-"""Seconds into a file from which jumping beats decoding, which is a thousand times faster than playing."""
-RUN_UP = 0.5
-"""Seconds decoded before the stretch after a jump, for codecs that lean on what came before."""
+"""Start of a segment in seconds from which seeking is faster than decoding."""
+PREROLL = 0.5
+"""Seconds decoded before the segment after seeking, for codecs that depend on earlier samples."""
 MAX_SAMPLES = 2**28
-"""The longest sound returned: 4.6 hours at 16 kHz, 1 GiB."""
+"""Maximum length: 4.6 hours at 16 kHz, 1 GiB."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sound:
-    """Sound of a clip, and how far its track goes."""
+    """Audio of a clip, and where its track ends."""
 
     samples: np.ndarray
     """(N,) float32 in [-1, 1]."""
     reached: float | None
-    """Seconds at which the last sample ends, where decoding came to the end of the track; else None."""
+    """Seconds at which the last sample ends; None if decoding did not reach the end of the track."""
     mixing: tuple[str, ...]
-    """What is to be said of its channels; among the problems too."""
+    """Problems with the channels; `problems` contains them as well."""
     problems: tuple[str, ...]
 
 
 def read_sound(
     path: Path, start: float, end: float, rate: int, deadline: Deadline, timeline: Timeline
 ) -> Sound:
-    """Mono sound (N,) of [start, end] seconds at `rate` Hz; `MediaError` with the reason if there is none."""
+    """Read mono audio (N,) of [start, end] seconds at `rate` Hz; `MediaError` with the reason if there is none."""
     seek = start > SEEK_AFTER and not timeline.is_joined
     strongest: dict[int, int] = {}
     while True:
@@ -84,29 +84,29 @@ def _read(
     strongest: Mapping[int, int],
 ) -> Sound:
     with open_media(path, deadline) as container:
-        tracks = survey(container)
+        tracks = stream_info(container)
         track = tracks.audio
         if track is None:
             raise MediaError("no audio track")
         if track.codec_context is None:
             raise MediaError("the audio track's codec is unknown to FFmpeg or not described in the file")
         if seek:
-            _jump(container, track, timeline.origin + start - RUN_UP)
+            _jump(container, track, timeline.origin + start - PREROLL)
         decoder = _Decoder(container, track, deadline, timeline)
         channels = Channels(strongest)
-        strip = AudioBuffer(
+        buffer = AudioBuffer(
             start=start, end=end, rate=rate, origin=timeline.origin, late_is_lost=seek, channels=channels
         )
         for frame in decoder.frames():
-            if not strip.put(frame):
+            if not buffer.put(frame):
                 break
-        strip.close()
-        if not strip.length and not decoder.heard:
-            raise MediaError(f"the audio track has no sound that can be decoded{decoder.packets.cause()}")
-        samples, problems = strip.finish()
+        buffer.close()
+        if not buffer.length and not decoder.heard:
+            raise MediaError(f"the audio track has no frame that can be decoded{decoder.packets.cause()}")
+        samples, problems = buffer.finish()
         return Sound(
             samples=samples,
-            reached=strip.reached if decoder.ended else None,
+            reached=buffer.reached if decoder.ended else None,
             mixing=channels.problems(),
             problems=(*decoder.packets.problems(), *problems, *channels.problems()),
         )
@@ -120,7 +120,7 @@ def _jump(container: Any, track: Any, moment: float) -> None:
 
 
 class _Decoder:
-    """Frames of a sound track in order; what cannot be decoded is counted and left out."""
+    """Decodes the frames of an audio track in order; packets that cannot be decoded are counted."""
 
     def __init__(self, container: Any, track: Any, deadline: Deadline, timeline: Timeline) -> None:
         self._container, self._track = container, track
@@ -154,7 +154,7 @@ class _Decoder:
 
 
 class AudioBuffer:
-    """A waveform on the clip's clock, filled frame by frame."""
+    """The waveform of a segment, filled frame by frame."""
 
     def __init__(
         self, *, start: float, end: float, rate: int, origin: float, late_is_lost: bool, channels: Channels
@@ -168,16 +168,16 @@ class AudioBuffer:
         self._gaps = 0.0
         self._broken = 0
         self.reached = 0.0
-        """Seconds on the file's clock at which the sound received so far ends."""
+        """Seconds from the start of the file at which the samples received so far end."""
         self._begun = False
 
     @property
     def length(self) -> int:
-        """Samples that reach into the stretch, silence before and between them included."""
+        """Number of samples up to the last one within the segment, including zeros before and between."""
         return max((index + len(piece) for index, piece in self._pieces), default=0)
 
     def put(self, frame: Any) -> bool:
-        """Take the next frame; False once the stretch is full."""
+        """Add the next frame; False once the segment is complete."""
         moment = self._moment(frame)
         if self._begun and moment - self.reached > JUMP:
             self._gaps += moment - max(self.reached, self._start)
@@ -212,7 +212,7 @@ class AudioBuffer:
         self._position = round((moment - self._start) * self._rate)
 
     def close(self) -> None:
-        """End the run of samples begun: fetch what the resampler still holds."""
+        """Flush the resampler."""
         if self._resampler is not None:
             self._push(None)
         self._resampler = None
@@ -221,8 +221,8 @@ class AudioBuffer:
         assert self._resampler is not None
         try:
             if frame is not None:
-                frame.pts = None  # the strip keeps the clock; the resampler must not
-            # packed, a sample of all channels after another: PyAV reads no more than eight planes, and crashes
+                frame.pts = None  # the buffer tracks time, not the resampler
+            # packed (interleaved channels): PyAV crashes with more than eight planes
             converted = [
                 piece.to_ndarray().reshape(-1, piece.layout.nb_channels)
                 for piece in self._resampler.resample(frame)
@@ -237,7 +237,7 @@ class AudioBuffer:
         index, self._position = self._position, self._position + len(piece)
         if self._position > MAX_SAMPLES:
             raise MediaError(
-                f"the sound is longer than {MAX_SAMPLES / self._rate / 3600:.1f} hours; give start and end"
+                f"the audio is longer than {MAX_SAMPLES / self._rate / 3600:.1f} hours; give start and end"
             )
         inside = slice(max(0, -index), None)
         if math.isfinite(self._end):
@@ -249,26 +249,26 @@ class AudioBuffer:
             self._pieces.append((index, piece))
 
     def finish(self) -> tuple[np.ndarray, list[str]]:
-        """The waveform (N,) and what is to be said of it."""
+        """The waveform (N,) and its problems."""
         if self._broken:
-            raise MediaError(f"the sound holds {self._broken} samples that are not numbers (NaN or infinite)")
+            raise MediaError(f"the audio has {self._broken} samples that are NaN or infinite")
         if not self.length:
-            raise MediaError("the sound lies outside the stretch asked for")
+            raise MediaError("the audio track is outside the segment")
         self._channels.check()
         samples, peak = np.zeros(self.length, np.float32), 0.0
-        # silence between the pieces is not touched, so that it takes no memory
+        # zeros between the pieces are not written, so that they take no memory
         for index, piece in self._pieces:
             peak = max(peak, float(np.abs(piece).max()))
             np.clip(piece, -1, 1, out=samples[index : index + len(piece)])
         problems = []
         if self._gaps >= JUMP:
-            problems.append(f"the sound has gaps of {self._gaps:.2f} s in all; they are silent")
+            problems.append(f"the audio has gaps of {self._gaps:.2f} s in total; they are filled with zeros")
         if peak < SILENCE:
-            problems.append("sound is silent")
+            problems.append("the audio is silent")
         if peak > 2:
-            problems.append(f"the sound is up to {peak:.3g} times full scale; it is clipped")
+            problems.append(f"the audio reaches {peak:.3g} times full scale; it is clipped")
         return samples, problems
 
 
 def _unusable(error: BaseException) -> MediaError:
-    return MediaError(f"the sound cannot be resampled: {reason_of(error)}")
+    return MediaError(f"the audio cannot be resampled: {reason_of(error)}")

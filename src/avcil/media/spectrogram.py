@@ -1,4 +1,4 @@
-"""A log-mel spectrogram of a sound, for people to look at.
+"""Log-mel spectrogram for display.
 
 Shapes: N samples, B mel bands, T columns.
 """
@@ -22,17 +22,16 @@ def log_mel(
 ) -> np.ndarray:
     """Log-mel spectrogram (B, T) float32 in decibels below the loudest cell, row 0 the lowest band.
 
-    Columns are Hann windows of `window` seconds every `hop` seconds, column t centered at (t + 0.5) hops (the
-    sound is padded with zeros on both sides; T = ceil(N / hop)). The power spectrum is summed by triangles
-    that are evenly spaced from `lowest` Hz to half the sample rate on the mel scale m = 2595 log10(1 + f /
-    700) (O'Shaughnessy 1987), each triangle of height 1. A cell is 10 log10 of its power over the largest, no
-    less than -`range_db`.
+    Columns are Hann windows of `window` seconds every `hop` seconds; column t is centered at (t + 0.5) hops. The audio
+    is zero-padded on both sides, so T = ceil(N / hop). The filters are triangles of height 1, evenly spaced from
+    `lowest` Hz to half the sample rate on the mel scale m = 2595 log10(1 + f / 700) (O'Shaughnessy 1987). A cell is 10
+    log10 of its power relative to the largest, at least -`range_db`.
 
     >>> log_mel(np.zeros(1600, np.float32), 16000).shape
     (64, 10)
     """
     if sound.ndim != 1 or not len(sound) or sample_rate < 1 or bands < 1:
-        raise InputError(f"log_mel needs sound (N,), N above 0, a sample rate and bands; not {sound.shape}")
+        raise InputError(f"log_mel needs audio (N,), N above 0, a sample rate and bands; not {sound.shape}")
     size, step = max(2, round(window * sample_rate)), max(1, round(hop * sample_rate))
     columns = -(-len(sound) // step)
     padded = np.zeros(columns * step + size, np.float64)
@@ -51,7 +50,7 @@ def log_mel(
 def mel_triangles(bands: int, points: int, sample_rate: int, lowest: float) -> np.ndarray:
     """Triangular filters (B, points // 2 + 1) of height 1 over the bins of a `points`-point transform.
 
-    A band narrower than a bin takes the bins beside its center in proportion, so that no band stays empty.
+    A band narrower than a bin interpolates between the bins next to its center, so that no band is empty.
     """
     highest = sample_rate / 2
     mels = np.linspace(_mel(min(lowest, highest / 2)), _mel(highest), bands + 2)

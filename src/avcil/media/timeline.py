@@ -1,12 +1,12 @@
-"""When the tracks of a file end, and where its time stamps jump.
+"""Durations of tracks, and discontinuities of time stamps.
 
-MP4, QuickTime and AVI files hold an index of all packets, so their declared duration is trusted once the index reaches
-it. Some other containers declare a duration that is confirmed by reading their last packets. Everything else (ADTS
-AAC, MP3, raw streams, MPEG-TS, Ogg, ...) has no index: FFmpeg estimates the duration from the bit rate or from the
-first and last time stamps, both of which can be wrong by minutes. There all packets are read, without decoding.
+MP4, QuickTime and AVI files have an index of all packets; their declared duration is used if the index confirms it. For
+some other containers, the declared duration is confirmed by reading the last packets. All other formats (ADTS AAC, MP3,
+raw streams, MPEG-TS, Ogg, ...) have no index: FFmpeg estimates the duration from the bit rate or from the first and
+last time stamps, which can be wrong by minutes. For these, all packets are read without decoding.
 
-Recordings that were cut and joined have time stamps that jump. As ffmpeg does (`-dts_delta_threshold`), the parts are
-joined: after a jump one offset is added to the time stamps of all tracks, so that picture and sound stay together.
+Concatenated recordings have discontinuous time stamps. As in ffmpeg (`-dts_delta_threshold`), one offset is added to
+the time stamps of all tracks after a discontinuity, so that audio and video stay aligned.
 """
 
 from __future__ import annotations
@@ -27,43 +27,43 @@ from avcil.media.container import (
     StreamInfo,
     open_media,
     seconds_of,
-    survey,
+    stream_info,
 )
 from avcil.media.packet_walk import PacketWalk, display_stamp
 
 SHORT_BY = 0.5
-"""Seconds by which a track may end early without a note: durations in headers are rounded."""
+"""Seconds by which a track may end early without a note, since headers round durations."""
 ENDS_WITHIN = 1.0
-"""Seconds by which packets may end before or after a duration that a header declares: some headers are rough."""
+"""Tolerance in seconds for durations that a header declares."""
 AGREES = 0.1
-"""Seconds by which a declared duration may differ from the packets and is kept: it may leave out padding."""
+"""Tolerance in seconds for estimated durations, which may not include padding."""
 INDEXED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "avi"})
 """Formats whose index of all packets is read when a file is opened."""
 DECLARED = frozenset(
     {"matroska,webm", "asf", "mxf", "wav", "w64", "aiff", "au", "caf", "nut", "rm", "yuv4mpegpipe"}
 )
-"""Formats that declare a duration and in which seeking is cheap, so that the end can be looked at."""
-KEPT = 32
-"""Files whose timeline is kept for the next reading: many clips may be stretches of one recording."""
+"""Formats with a declared duration and fast seeking, so that the end can be checked."""
+CACHE_SIZE = 32
+"""Number of cached timelines: many clips may be segments of the same file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timeline:
-    """The clock of a file, in seconds from where its earliest track begins."""
+    """Times of a file, in seconds from the start of its earliest track."""
 
     origin: float
-    """The container's time stamp, in seconds, of second 0."""
+    """Time stamp of second 0, in seconds."""
     duration: float
-    """Seconds that the file lasts."""
+    """Seconds."""
     declared: float | None
-    """Seconds that it should last by its header; None where the header does not say or only estimates."""
+    """Seconds according to the header; None if the header does not declare or only estimates it."""
     video_end: float | None
-    """Seconds at which the video track ends; None where that is not known."""
+    """Seconds at which the video track ends; None if unknown."""
     audio_end: float | None
     offsets: Mapping[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
-    """By index of a track: from which packet on (counted from 0) how many ticks are added to its time stamps."""
+    """By track index: pairs of a packet number (from 0) and the ticks to add to time stamps from that packet on."""
     problems: tuple[str, ...] = ()
-    """Plain sentences about what is unusual."""
+    """Sentences about unusual durations and time stamps."""
 
     def packets(self, container: InputContainer, track: Any) -> Iterator[Any]:
         """The packets of a track of a newly opened container, with joined time stamps."""
@@ -72,7 +72,7 @@ class Timeline:
 
     @property
     def is_joined(self) -> bool:
-        """Whether time stamps are changed; seeking then leads to the wrong place."""
+        """Whether offsets are added to time stamps; seeking is then not possible."""
         return bool(self.offsets)
 
 
@@ -90,7 +90,7 @@ def _shifted(packets: Iterator[Any], offsets: tuple[tuple[int, int], ...]) -> It
 
 
 def timeline_of(path: Path, container: InputContainer, tracks: StreamInfo, deadline: Deadline) -> Timeline:
-    """The timeline of an open container, from which nothing is read; `path` is opened again to read packets."""
+    """The timeline of an open container. It is not read from: `path` is opened again to read packets."""
     header = Timeline(
         origin=tracks.origin,
         duration=tracks.duration or 0.0,
@@ -104,14 +104,14 @@ def timeline_of(path: Path, container: InputContainer, tracks: StreamInfo, deadl
 
 
 def track_end(track: Any, origin: float) -> float | None:
-    """Seconds on the file's clock at which a track says that it ends; None where it does not say."""
+    """Seconds from the start of the file at which a track ends according to its header; None if not declared."""
     if track is None or track.duration is None or track.time_base is None:
         return None
     return seconds_of(track.duration + (track.start_time or 0), track.time_base) - origin
 
 
 def _index_reaches_end(container: InputContainer, tracks: StreamInfo) -> bool:
-    """Whether the index covers the declared duration, and the file is long enough for its last packets."""
+    """Whether the index covers the declared duration, and the file contains the last packets."""
     reached = []
     for track in (tracks.video, tracks.audio):
         if track is not None and len(track.index_entries):
@@ -124,23 +124,23 @@ def _index_reaches_end(container: InputContainer, tracks: StreamInfo) -> bool:
     return max(reached) >= tracks.duration - ENDS_WITHIN
 
 
-_kept: OrderedDict[tuple[Any, ...], Timeline] = OrderedDict()
+_cache: OrderedDict[tuple[Any, ...], Timeline] = OrderedDict()
 
 
 def _measured(path: Path, form: str, header: Timeline, deadline: Deadline) -> Timeline:
     status = os.stat(path)
     key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-    found = _kept.get(key)
+    found = _cache.get(key)
     if found is None:
         confirmed = form in DECLARED and _end_is_declared(path, header, deadline)
-        found = _kept[key] = header if confirmed else _walked(path, form, header, deadline)
-        if len(_kept) > KEPT:
-            _kept.popitem(last=False)
+        found = _cache[key] = header if confirmed else _walked(path, form, header, deadline)
+        if len(_cache) > CACHE_SIZE:
+            _cache.popitem(last=False)
     return found
 
 
 def _end_is_declared(path: Path, header: Timeline, deadline: Deadline) -> bool:
-    """Whether the last packets end where the header says; False also where seeking does not lead to them."""
+    """Whether the last packets end at the declared duration; False also if seeking fails."""
     if not header.duration:
         return False
     with open_media(path, deadline) as container:
@@ -155,7 +155,7 @@ def _end_is_declared(path: Path, header: Timeline, deadline: Deadline) -> bool:
 
 def _walked(path: Path, form: str, header: Timeline, deadline: Deadline) -> Timeline:
     with open_media(path, deadline) as container:
-        tracks = survey(container)
+        tracks = stream_info(container)
         walk = PacketWalk(container, deadline, joins=form not in INDEXED | DECLARED)
         used = (tracks.video, tracks.audio)
         ends = [None if track is None else walk.end(track) - header.origin for track in used]
@@ -166,10 +166,10 @@ def _walked(path: Path, form: str, header: Timeline, deadline: Deadline) -> Time
             return header
         if abs(duration - header.duration) <= (AGREES if known is None else ENDS_WITHIN):
             return header
-    problems = _said_of_jumps(walk)
+    problems = _jump_problems(walk)
     if known is not None:
         problems += (f"the file lasts {duration:.2f} s, but its header says {known:.2f} s",)
-        if duration < known:  # how far a track should go, so that the missing part is noted
+        if duration < known:  # the declared ends, so that the missing part is reported
             ends = [header.video_end, header.audio_end]
     return Timeline(
         origin=header.origin,
@@ -182,13 +182,13 @@ def _walked(path: Path, form: str, header: Timeline, deadline: Deadline) -> Time
     )
 
 
-def _said_of_jumps(walk: PacketWalk) -> tuple[str, ...]:
+def _jump_problems(walk: PacketWalk) -> tuple[str, ...]:
     if not walk.jumps:
         return ()
     count, step = len(walk.jumps), walk.jumps[0]
     times = "once" if count == 1 else f"{count} times"
-    way = "forwards" if step > 0 else "backwards"
+    direction = "forwards" if step > 0 else "backwards"
     first = "" if count == 1 else "first "
     return (
-        f"the time stamps jump {times} ({first}{abs(step):.2f} s {way}); the parts are joined without a gap",
+        f"the time stamps jump {times} ({first}{abs(step):.2f} s {direction}); the parts are joined without a gap",
     )

@@ -1,7 +1,7 @@
-"""A long video as windows that overlap, decoded once, in memory that does not grow with its length.
+"""Overlapping windows of a long video, decoded once, with memory independent of its length.
 
-F frames of H x W pixels, N samples of sound. Pictures are decoded from the first to the last; a frame goes into every
-window that asks for it. Sound is decoded in stretches of `CHUNK` seconds, each once but for the run-up to it.
+Shapes: F frames of H x W pixels, N audio samples. Video is decoded in one pass; a frame is used in every window that
+contains it. Audio is decoded in chunks of `CHUNK` seconds.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from avcil.errors import InputError
-from avcil.media.canvas import Canvases, FrameRequest, in_order
-from avcil.media.container import FFMPEG_ERRORS, Deadline, MediaError, open_media, reason_of, survey
+from avcil.media.container import FFMPEG_ERRORS, Deadline, MediaError, open_media, reason_of, stream_info
+from avcil.media.frame_buffer import FrameBuffers, FrameRequest, in_order
 from avcil.media.frames import TrackReader
 from avcil.media.probe import MediaInfo, probe
 from avcil.media.sound import Sound, read_sound
@@ -25,29 +25,29 @@ from avcil.media.timeline import Timeline, timeline_of
 from avcil.utils.frame_sampling import FrameSampling
 
 CHUNK = 30.0
-"""Seconds of sound that are decoded at once."""
+"""Seconds of audio that are decoded together."""
 TIMEOUT = 24 * 3600.0
-"""Seconds that one file may take: whoever reads the windows does other work between them."""
+"""Time limit of a file in seconds; it includes the time that the caller spends between windows."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Window:
-    """A stretch of a file; what cannot be had of it is None."""
+    """A segment of a file; None for what cannot be read."""
 
     start: float
     """Seconds."""
     end: float
     frames: np.ndarray | None
-    """(F, H, W, 3) uint8 RGB, of the first sampling"""
+    """(F, H, W, 3) uint8 RGB, of the first sampling."""
     also: tuple[np.ndarray, ...]
-    """Frames of the further samplings."""
+    """Frames of the other samplings."""
     sound: np.ndarray | None
-    """(N,) float32"""
+    """(N,) float32."""
     problems: tuple[str, ...]
 
 
 def window_spans(duration: float, window: float, hop: float) -> list[tuple[float, float]]:
-    """Starts and ends in seconds: a window every `hop`, and one that ends where the file ends.
+    """Starts and ends in seconds: a window every `hop`, and one at the end of the file.
 
     >>> window_spans(3.2, 2.0, 0.5)
     [(0.0, 2.0), (0.5, 2.5), (1.0, 3.0), (1.2000000000000002, 3.2)]
@@ -70,68 +70,67 @@ def read_windows(
     sample_rate: int | None,
     max_packets: int | None = None,
 ) -> Iterator[Window]:
-    """Read windows of a file, decoding its pictures once.
+    """Read windows of a file, decoding the video once.
 
     Args:
         path: The file.
         spans: Start and end of each window in seconds, ascending.
-        samplings: Which frames of each window are wanted; none for sound alone.
-        sample_rate: Hertz of the sound wanted; None for pictures alone.
-        max_packets: Most packets that are read, repeated passes over the file included; None does not count them.
+        samplings: The frames of each window; empty for audio only.
+        sample_rate: Sample rate of the audio in Hz; None for video only.
+        max_packets: Maximum number of packets, including repeated passes over the file; None does not count them.
 
     Yields:
         The windows in order.
 
     Raises:
-        MediaError: If the file cannot be opened.
+        MediaError: The file cannot be opened.
     """
     path = Path(path)
     deadline = Deadline(path, TIMEOUT, max_packets)
     with open_media(path, deadline) as container:
-        timeline = timeline_of(path, container, survey(container), deadline)
-    sounds = None if sample_rate is None else _Sounds(path, sample_rate, deadline, timeline)
-    pictures: Iterator[tuple[list[np.ndarray], tuple[str, ...]]] = repeat(([], ()))
+        timeline = timeline_of(path, container, stream_info(container), deadline)
+    audio = None if sample_rate is None else _AudioChunks(path, sample_rate, deadline, timeline)
+    video: Iterator[tuple[list[np.ndarray], tuple[str, ...]]] = repeat(([], ()))
     if samplings:
-        pictures = _pictures(path, spans, samplings, deadline, timeline)
-    of_file = timeline.problems  # said once, with the first window
-    for (start, end), (found, problems) in zip(spans, pictures, strict=False):
-        heard, said = (None, ()) if sounds is None else sounds.between(start, end)
+        video = _video(path, spans, samplings, deadline, timeline)
+    file_problems = timeline.problems  # reported once, with the first window
+    for (start, end), (found, problems) in zip(spans, video, strict=False):
+        sound, audio_problems = (None, ()) if audio is None else audio.between(start, end)
         yield Window(
             start=start,
             end=end,
             frames=found[0] if found else None,
             also=tuple(found[1:]),
-            sound=heard,
-            problems=(*of_file, *problems, *said),
+            sound=sound,
+            problems=(*file_problems, *problems, *audio_problems),
         )
-        of_file = ()
+        file_problems = ()
 
 
 def duration_of(path: Path, probe: Callable[[Path], MediaInfo] = probe) -> float:
-    """Seconds that a file lasts; `MediaError` if it is not a media file, or its duration is zero."""
+    """Duration of a file in seconds; `MediaError` if it is not a media file, or its duration is zero."""
     seconds = probe(path).duration
     if not seconds > 0:
-        raise MediaError(f"{path}: its duration is zero; ask about it as one clip, without a window")
+        raise MediaError(f"{path}: its duration is zero; predict it as one clip, without windows")
     return seconds
 
 
-def _pictures(
+def _video(
     path: Path,
     spans: Sequence[tuple[float, float]],
     samplings: Sequence[FrameSampling],
     deadline: Deadline,
     timeline: Timeline,
 ) -> Iterator[tuple[list[np.ndarray], tuple[str, ...]]]:
-    """Frames (F, H, W, 3) of each window, an array a sampling, with what is to be said of them; no arrays from where
-    nothing can be decoded."""
-    given = 0
+    """For each window, its frames (F, H, W, 3) for each sampling, and problems; no arrays after decoding has failed."""
+    count = 0
     try:
-        for pictures in _decoded(path, spans, samplings, deadline, timeline):
-            given += 1
-            yield pictures
+        for frames in _decoded(path, spans, samplings, deadline, timeline):
+            count += 1
+            yield frames
     except (MediaError, *FFMPEG_ERRORS) as error:
         reason = str(error) if isinstance(error, MediaError) else reason_of(error)
-        yield from repeat(([], (reason,)), len(spans) - given)
+        yield from repeat(([], (reason,)), len(spans) - count)
 
 
 def _decoded(
@@ -142,7 +141,7 @@ def _decoded(
     timeline: Timeline,
 ) -> Iterator[tuple[list[np.ndarray], tuple[str, ...]]]:
     with open_media(path, deadline) as container:
-        tracks = survey(container)
+        tracks = stream_info(container)
         if tracks.video is None:
             raise MediaError("no video track")
         if tracks.video.codec_context is None:
@@ -150,26 +149,26 @@ def _decoded(
         reader = TrackReader(container, tracks.video, timeline, deadline, seek=False, strict=False)
         requests = [[FrameRequest.of(sampling, start, end) for sampling in samplings] for start, end in spans]
         wanted = (zip(in_order(own), repeat(k)) for k, own in enumerate(requests))
-        open_windows: dict[int, Canvases] = {}
-        for (moment, number, index), k in heapq.merge(*wanted):
-            frame = reader.frame_at(moment)
+        open_windows: dict[int, FrameBuffers] = {}
+        for (time, number, index), k in heapq.merge(*wanted):
+            frame = reader.frame_at(time)
             if k not in open_windows:
-                open_windows[k] = Canvases(requests[k], tracks.video.sample_aspect_ratio)
+                open_windows[k] = FrameBuffers(requests[k], tracks.video.sample_aspect_ratio)
             open_windows[k].put(number, index, frame)
             if open_windows[k].is_full:
-                canvases = open_windows.pop(k)
-                yield canvases.frames, tuple(dict.fromkeys((*reader.problems(), *canvases.problems())))
+                buffers = open_windows.pop(k)
+                yield buffers.frames, tuple(dict.fromkeys((*reader.problems(), *buffers.problems())))
 
 
-class _Sounds:
-    """Sound of a file, a stretch at a time; the last stretches are kept."""
+class _AudioChunks:
+    """Reads the audio of a file in chunks and caches those that the next windows need."""
 
     def __init__(self, path: Path, rate: int, deadline: Deadline, timeline: Timeline) -> None:
         self._path, self._rate, self._deadline, self._timeline = path, rate, deadline, timeline
         self._chunks: dict[int, Sound | str] = {}
 
     def between(self, start: float, end: float) -> tuple[np.ndarray | None, tuple[str, ...]]:
-        """Samples (N,) of [start, end] seconds and what is to be said of them; None where there is no sound at all."""
+        """Samples (N,) of [start, end] seconds and problems; None if there is no audio."""
         first, last = int(start // CHUNK), int(max(start, end - 1e-9) // CHUNK)
         for number in [number for number in self._chunks if number < first]:
             del self._chunks[number]
@@ -177,7 +176,7 @@ class _Sounds:
         samples = np.zeros(round(end * self._rate) - origin, np.float32)
         reached = 0
         reasons: list[str] = []
-        said: list[str] = []
+        problems: list[str] = []
         for number in range(first, last + 1):
             chunk = self._chunk(number)
             if isinstance(chunk, str):
@@ -187,14 +186,14 @@ class _Sounds:
             piece = chunk.samples[: len(samples) - at]
             samples[at : at + len(piece)] = piece
             reached = at + len(piece)
-            said += chunk.mixing
+            problems += chunk.mixing
         begin = round(start * self._rate) - origin
         if reached <= begin:
             return None, tuple(dict.fromkeys(reasons))
-        return samples[begin:reached], tuple(dict.fromkeys(said))
+        return samples[begin:reached], tuple(dict.fromkeys(problems))
 
     def _chunk(self, number: int) -> Sound | str:
-        """The sound of a stretch, or why there is none."""
+        """The audio of a chunk, or the reason why there is none."""
         if number not in self._chunks:
             begin, end = number * CHUNK, (number + 1) * CHUNK
             try:

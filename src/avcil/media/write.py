@@ -1,6 +1,6 @@
-"""Writing small videos with sound: H.264 and AAC in MP4, the same bytes for the same input.
+"""Writing small videos with audio: H.264 and AAC in MP4, deterministic.
 
-Shapes: H x W pixels, N samples of sound.
+Shapes: H x W pixels, N audio samples.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from avcil.media.container import reason_of
 from avcil.utils.files import write_atomically
 
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
-"""Sample rates, in Hz, that AAC knows."""
+"""Sample rates of AAC in Hz."""
 AAC_BLOCK = 1024
 
 
@@ -32,11 +32,18 @@ def write_video(
     sample_rate: int | None = None,
     quality: int = 20,
 ) -> None:
-    """Write `frames`, uint8 RGB (H, W, 3) with H and W even, and mono `sound` float32 (N,) as an MP4 file.
+    """Write frames and mono audio as an MP4 file, atomically.
 
-    Frame i is shown at i / fps seconds; the sound starts with frame 0. `quality` is x264's constant rate
-    factor (0 keeps all but color detail, 20 looks alike, 51 is worst). The file replaces `path` once it is
-    whole. Raises `InputError` for what MP4 cannot hold.
+    Args:
+        path: The file.
+        frames: uint8 RGB (H, W, 3), H and W even.
+        fps: Frame rate; frame i is displayed at i / fps seconds.
+        sound: float32 (N,), starting with frame 0; None writes no audio.
+        sample_rate: Sample rate of `sound` in Hz.
+        quality: Constant rate factor of x264, from 0 (lossless except for chroma) to 51 (worst).
+
+    Raises:
+        InputError: MP4 does not support the arguments.
     """
     path = Path(path)
     _check(path, fps, sound, sample_rate)
@@ -45,7 +52,7 @@ def write_video(
 
 def _check(path: Path, fps: float, sound: np.ndarray | None, sample_rate: int | None) -> None:
     if not 0 < fps <= 1000:
-        raise InputError(f"{path}: fps must lie above 0 and up to 1000, not {fps!r}")
+        raise InputError(f"{path}: fps must be above 0 and at most 1000, not {fps!r}")
     if (sound is None) != (sample_rate is None):
         raise InputError(f"{path}: give sound and sample_rate together, or neither")
     if sound is None:
@@ -55,7 +62,7 @@ def _check(path: Path, fps: float, sound: np.ndarray | None, sample_rate: int | 
             f"{path}: sample_rate {sample_rate!r} is not one of AAC's: {', '.join(map(str, AAC_RATES))}"
         )
     if sound.ndim != 1 or not len(sound) or not np.isfinite(sound).all():
-        raise InputError(f"{path}: sound must be numbers of shape (N,), N above 0, not {sound.shape}")
+        raise InputError(f"{path}: sound must be finite numbers of shape (N,), N above 0, not {sound.shape}")
 
 
 def _write(
@@ -71,7 +78,7 @@ def _write(
         with av.open(file, "w", format="mp4") as container:
             video = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
             video.pix_fmt = "yuv420p"
-            video.codec_context.thread_count = 1  # x264 decides otherwise with other numbers of threads
+            video.codec_context.thread_count = 1  # the output of x264 depends on the number of threads
             video.options = {"crf": str(quality)}
             audio, blocks = None, iter(())
             if sound is not None and sample_rate is not None:
@@ -79,7 +86,7 @@ def _write(
                 blocks = _blocks(sound, sample_rate)
             _interleave(path, container, video, audio, frames, blocks)
     except av.error.FFmpegError as error:
-        if isinstance(error, OSError):  # of the disk, and told as such by `write_atomically`
+        if isinstance(error, OSError):  # of the disk; `write_atomically` explains it
             raise
         raise InputError(f"{path} cannot be written: {reason_of(error)}") from None
 
@@ -87,7 +94,7 @@ def _write(
 def _interleave(
     path: Path, container: Any, video: Any, audio: Any, frames: Iterable[np.ndarray], blocks: Iterator[Any]
 ) -> None:
-    """Encode picture and sound side by side in time, so that players need not look ahead."""
+    """Encode video and audio interleaved by time."""
     count, heard = 0, Fraction(0)
     for count, frame in enumerate(frames, start=1):
         if count == 1:

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from avcil.closed_form.calibration import Calibration
 from avcil.closed_form.calibration_sample import CalibrationSample
-from avcil.closed_form.model import LinearHead
+from avcil.closed_form.model import ClosedFormHead
 from avcil.closed_form.moments import Moments
+from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.methods._saved_statistics import saved_sample
 from avcil.methods._stepwise_method import StepwiseMethod, prefixed, under
 from avcil.methods._views import View, views_of
-from avcil.models.base import Modality
 
 
 class MomentsMethod(StepwiseMethod):
@@ -38,10 +38,10 @@ class MomentsMethod(StepwiseMethod):
         """Set figures of a view that depend on the step: `moments` with the step, its features (n, m), labels (n,)."""
 
     @abstractmethod
-    def fitted(self, view: View, moments: Moments, features: Tensor, labels: Tensor) -> LinearHead:
+    def fitted(self, view: View, moments: Moments, features: Tensor, labels: Tensor) -> ClosedFormHead:
         """The head that a view's moments give, calibrated by the sample's features (k, m) and labels (k,)."""
 
-    def head(self, view: View) -> LinearHead:
+    def head(self, view: View) -> ClosedFormHead:
         assert self.embedding is not None
         assert self.moments is not None
         assert self.sample is not None

@@ -16,12 +16,13 @@ from torch import Tensor
 
 from avcil.closed_form.embedding import FROM_ENCODER, Embedding, Normalise, Pooling, Standard, pool
 from avcil.closed_form.joined_embedding import Block, JoinedEmbedding
-from avcil.closed_form.model import LinearHead, LinearScores
+from avcil.closed_form.model import ClosedFormHead, LinearScores
+from avcil.data.modality import Modality
 from avcil.errors import AvcilError, InputError
 from avcil.methods._views import Figures, View, views_of
 from avcil.methods.base import ClosedFormMethod
 from avcil.models import checks
-from avcil.models.base import Modality, Model, modality_parts
+from avcil.models.base import Model
 
 
 def check_calibration_clips(count: int) -> None:
@@ -61,7 +62,7 @@ class StepwiseMethod(ClosedFormMethod):
         """Add a step: each clip's vectors, as `pool` gives them, and labels (n,)."""
 
     @abstractmethod
-    def head(self, view: View) -> LinearHead:
+    def head(self, view: View) -> ClosedFormHead:
         """What the statistics give for a view; sets its figures."""
 
     def make_views(self) -> list[View]:
@@ -82,8 +83,7 @@ class StepwiseMethod(ClosedFormMethod):
 
     def _standards(self) -> list[Standard] | None:
         """The encoders' constants for each of a clip's vectors; None where some are unknown."""
-        has_audio, has_visual = modality_parts(self.modality)
-        names = ["audio"] * has_audio + ["visual"] * has_visual
+        names = self.modality.parts
         if self.pooling != "mean" or any(name not in self.constants for name in names):
             return None
         own = [self.constants[name] for name in names]
@@ -151,11 +151,14 @@ class StepwiseMethod(ClosedFormMethod):
 
     def load_common(self, tensors: dict[str, Tensor]) -> None:
         """Take up what `common_tensors` saved."""
-        has_audio, has_visual = modality_parts(self.modality)
-        vectors = has_audio + has_visual * (2 if self.pooling == "mean-deviation" else 1)
+        vectors = self.modality.has_audio + self.modality.has_visual * (
+            2 if self.pooling == "mean-deviation" else 1
+        )
         self._widths = checks.tensor(tensors, "widths", (vectors,), dtypes=(torch.int64,)).tolist()
-        if not all(0 < width <= checks.MOST for width in self._widths):
-            raise InputError(f"the saved widths are {self._widths}; allowed is from 1 to {checks.MOST}")
+        if not all(0 < width <= checks.MAX_INTEGER for width in self._widths):
+            raise InputError(
+                f"the saved widths are {self._widths}; allowed is from 1 to {checks.MAX_INTEGER}"
+            )
         self.part_widths = self._loaded_part_widths(under("part_widths", tensors))
         self._uses_constants = "uses_constants" in tensors  # those of before 0.2 have no such entry
         inner = under("embedding", tensors)
@@ -178,10 +181,8 @@ class StepwiseMethod(ClosedFormMethod):
 
     def _loaded_part_widths(self, tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
         """Saved widths of a combined encoder's parts, which must add up to the vector's."""
-        has_audio, has_visual = modality_parts(self.modality)
-        whole = ({"audio": self._widths[0]} if has_audio else {}) | (
-            {"visual": self._widths[-1]} if has_visual else {}
-        )
+        ends = {"audio": self._widths[0], "visual": self._widths[-1]}
+        whole = {part.value: ends[part] for part in self.modality.parts}
         found = {}
         for name, widths in tensors.items():
             found[name] = tuple(

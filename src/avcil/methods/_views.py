@@ -18,8 +18,8 @@ from torch import Tensor
 from avcil.closed_form.calibration import Calibration
 from avcil.closed_form.joined_embedding import JoinedEmbedding
 from avcil.closed_form.p_values import OddityCounts
+from avcil.data.modality import Modality
 from avcil.errors import InputError
-from avcil.models.base import Modality, modality_parts
 
 
 class Figures(dict[str, float]):
@@ -66,8 +66,8 @@ def views_of(
         part_widths: Features of each part of a combined encoder, for "audio" and "visual" where there are several.
     """
     wanted: list[Modality] = [modality]
-    if all(modality_parts(modality)):
-        wanted += ["audio", "visual"]
+    if modality is Modality.AUDIO_VISUAL:
+        wanted += modality.parts
     views = []
     for name in wanted:
         parts = [_columns(embedding, number, name, modality) for number in range(len(embedding.blocks))]
@@ -86,9 +86,7 @@ def _columns(embedding: JoinedEmbedding, number: int, wanted: Modality, modality
     """Which of all features are of block `number` and of the modality wanted."""
     block, at = embedding.blocks[number]
     begin = sum(embedding.sizes[:number])
-    has_audio, has_visual = modality_parts(wanted)
-    first_is_sound = modality_parts(modality)[0]
-    belongs = [has_audio if vector == 0 and first_is_sound else has_visual for vector in at]
+    belongs = [wanted.has_audio if vector == 0 and modality.has_audio else wanted.has_visual for vector in at]
     if block.config.activation == "none":  # the vectors themselves, side by side
         mask = torch.cat(
             [torch.full((width,), own) for width, own in zip(block.widths, belongs, strict=True)]
@@ -105,5 +103,5 @@ def _group_sizes(
     block, at = embedding.blocks[number]
     if block.config.activation != "none" or len(at) > 1:
         return ()
-    is_sound = at[0] == 0 and modality_parts(modality)[0]
+    is_sound = at[0] == 0 and modality.has_audio
     return part_widths.get("audio" if is_sound else "visual", ())

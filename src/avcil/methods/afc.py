@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.losses import discrepancy, importance_weights, nca_loss
 from avcil.methods._herding_method import HerdingMethod, Validation
@@ -103,7 +104,7 @@ class Afc(HerdingMethod):
 
     def _discrepancy(self, output: NetworkOutput, batch: Batch, step: Step) -> Tensor:
         assert step.teacher is not None
-        if self.modality != "audio-visual":
+        if self.modality is not Modality.AUDIO_VISUAL:
             (feature,) = step.teacher.recall("feature", _teacher_feature, batch)
             return discrepancy(output.feature, feature)
         *features, norms = step.teacher.recall("layers", teacher_layers, batch)

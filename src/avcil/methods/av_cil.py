@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from avcil.closed_form.class_moments import ClassMoments
+from avcil.data.modality import Modality
 from avcil.losses import (
     attention_divergence,
     audio_visual_log_similarity,
@@ -36,7 +37,6 @@ from avcil.methods._bias_correction import held_rows, rows_without
 from avcil.methods._saved_statistics import saved_moments
 from avcil.methods.base import Batch, Step
 from avcil.methods.ss_il import SsIl, SsIlOptions
-from avcil.models.base import Modality
 from avcil.nn.network import Network, NetworkOutput
 
 Classifier = Literal["head", "nme", "wa", "bic", "blade-exemplars", "blade-statistics"]
@@ -107,14 +107,14 @@ class AvCil(SsIl):
         name = self.options.classifier
         if name == "blade-statistics":
             self.statistics = with_step(self.statistics, step)
-            step.network.answer_by(*blade_classifier(self.statistics))
+            step.network.set_classifier(*blade_classifier(self.statistics))
         elif name == "blade-exemplars":
             assert step.kept is not None
-            step.network.answer_by(*exemplar_classifier(step, step.kept))
+            step.network.set_classifier(*exemplar_classifier(step, step.kept))
         elif name == "wa":
-            step.network.answer_by(*aligned_head(step))
+            step.network.set_classifier(*aligned_head(step))
         elif name == "bic":
-            step.network.answer_by(*corrected_head(step, HELD_OUT))
+            step.network.set_classifier(*corrected_head(step, HELD_OUT))
 
     def tensors(self) -> dict[str, Tensor]:
         return {} if self.statistics is None else self.statistics.tensors()
@@ -125,7 +125,7 @@ class AvCil(SsIl):
 
     @property
     def recalls_maps(self) -> bool:
-        return self.options.vad_spatial and self.modality == "audio-visual"
+        return self.options.vad_spatial and self.modality is Modality.AUDIO_VISUAL
 
     def forward(self, batch: Batch, step: Step) -> NetworkOutput:
         """With the divergence from the teacher's spatial attention to the exemplars, where it is distilled."""
@@ -136,12 +136,12 @@ class AvCil(SsIl):
         return step.network(batch.audio, batch.visual, old_spatial_log=spatial)
 
     def _distils(self, batch: Batch, step: Step) -> bool:
-        sees_and_hears = step.teacher is not None and self.modality == "audio-visual"
+        sees_and_hears = step.teacher is not None and self.modality is Modality.AUDIO_VISUAL
         return sees_and_hears and batch.new_count < len(batch.labels)
 
     def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
         terms = super().loss(output, batch, step)
-        if step.teacher is not None and self.modality == "audio-visual":
+        if step.teacher is not None and self.modality is Modality.AUDIO_VISUAL:
             terms |= self._similarity(output, batch) | self._attention_distillation(output, batch, step)
         return terms
 

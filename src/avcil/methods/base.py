@@ -14,9 +14,10 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 from torch import Tensor
 
+from avcil.data.modality import Modality
 from avcil.encoders.constants import Constants
 from avcil.errors import InputError
-from avcil.models.base import MODALITIES, Modality, Model
+from avcil.models.base import Model
 from avcil.nn.head import Head, LinearHead
 from avcil.nn.network import Network, NetworkOutput
 from avcil.nn.token_rows import Tokens
@@ -162,7 +163,7 @@ class Method(ABC):
     removed_options: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     """Options of earlier versions, each with the values that changed nothing: saved runs and models may still name
     them with these."""
-    modalities: ClassVar[Sequence[Modality]] = MODALITIES
+    modalities: ClassVar[Sequence[Modality]] = tuple(Modality)
     rehearsal: ClassVar[Rehearsal] = "none"
     learns_known_classes: ClassVar[bool] = False
     """Whether a step may bring more clips of classes of earlier steps, or only such clips."""
@@ -171,7 +172,7 @@ class Method(ABC):
 
     def __init__(self, options: Any, *, modality: Modality) -> None:
         self.options = options
-        self.modality = modality
+        self.modality = Modality(modality)
 
 
 class GradientMethod(Method):

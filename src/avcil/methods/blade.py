@@ -28,12 +28,13 @@ from torch import Tensor
 from avcil.closed_form.block_discriminant import BladeStatistics, BlockDiscriminant
 from avcil.closed_form.embedding import Embedding, EmbeddingConfig, Pooling
 from avcil.closed_form.joined_embedding import Block, JoinedEmbedding
-from avcil.closed_form.model import LinearHead
+from avcil.closed_form.model import ClosedFormHead
+from avcil.data.modality import Modality
 from avcil.errors import AvcilError, InputError
 from avcil.methods._saved_statistics import moments_of_format_2, saved_moments, saved_sample
 from avcil.methods._stepwise_method import StepwiseMethod, check_calibration_clips, prefixed, under
 from avcil.methods._views import Figures, View
-from avcil.models.base import Modality, Model, modality_parts
+from avcil.models.base import Model
 
 PRIOR_PSI = {"audio": 1.2, "mean": 0.4, "deviation": 0.2}
 """psi of each kind of features before any class has two clips (docs/log.md)."""
@@ -114,7 +115,7 @@ class Blade(StepwiseMethod):
             self._fitted[view.modality] = found
         return self._fitted[view.modality]
 
-    def head(self, view: View) -> LinearHead:
+    def head(self, view: View) -> ClosedFormHead:
         assert self.statistics is not None
         head = self._fit(view).head(
             self.statistics.sample, calibration=view.calibration, oddities=view.oddities
@@ -161,14 +162,15 @@ class Blade(StepwiseMethod):
     def make_views(self) -> list[View]:
         """Its own modality first; for both modalities, also each alone."""
         wanted: list[Modality] = [self.modality]
-        if self.modality == "audio-visual":
-            wanted += ["audio", "visual"]
+        if self.modality is Modality.AUDIO_VISUAL:
+            wanted += self.modality.parts
         every = torch.arange(sum(self._widths)).split(self._widths)
         views = []
         for modality in wanted:
-            audio, visual = modality_parts(modality)
             own = [
-                (kind, at) for at, kind in enumerate(self._kinds()) if (audio if kind == "audio" else visual)
+                (kind, at)
+                for at, kind in enumerate(self._kinds())
+                if (modality.has_audio if kind == "audio" else modality.has_visual)
             ]
             groups = [(kind, width) for kind, at in own for width in self._groups(kind, at)]
             views.append(
@@ -183,9 +185,8 @@ class Blade(StepwiseMethod):
 
     def _kinds(self) -> list[str]:
         """What each of a clip's vectors is."""
-        audio, visual = modality_parts(self.modality)
         pooled = ["mean", "deviation"] if self.pooling == "mean-deviation" else ["mean"]
-        return ["audio"] * audio + pooled * visual
+        return ["audio"] * self.modality.has_audio + pooled * self.modality.has_visual
 
     def _groups(self, kind: str, at: int) -> tuple[int, ...]:
         """Widths of the parts of the encoder that made vector `at`."""

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.methods.base import Batch, ClipPool, GradientMethod, Step
 from avcil.models import checks
-from avcil.models.base import Modality
 from avcil.nn.network import Network, NetworkOutput
 
 

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from avcil.closed_form.embedding import EmbeddingConfig, Scaling
 from avcil.closed_form.joined_embedding import Block
-from avcil.closed_form.model import LinearHead
+from avcil.closed_form.model import ClosedFormHead
 from avcil.closed_form.recursive_least_squares import RecursiveRidge
 from avcil.errors import InputError
 from avcil.methods._recursive_method import RecursiveMethod
@@ -89,9 +89,9 @@ class DsAl(RecursiveMethod):
         self.views[0].calibration.add(scores, labels)
         self.end_fit()
 
-    def head(self, view: View) -> LinearHead:
+    def head(self, view: View) -> ClosedFormHead:
         main, compensation = self.streams
-        return LinearHead(
+        return ClosedFormHead(
             columns=view.columns,
             weight=torch.cat([main.theta, self.options.compensation * compensation.theta]),
             bias=torch.zeros(self.classes, dtype=torch.float64),

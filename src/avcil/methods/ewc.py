@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.methods.base import Batch, GradientMethod, Step
 from avcil.models import checks
-from avcil.models.base import Modality
 from avcil.nn.network import NetworkOutput
 
 

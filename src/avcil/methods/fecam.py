@@ -26,15 +26,15 @@ from avcil.closed_form.calibration_sample import CalibrationSample
 from avcil.closed_form.class_moments import ClassMoments
 from avcil.closed_form.embedding import EmbeddingConfig, Scaling
 from avcil.closed_form.joined_embedding import Block
-from avcil.closed_form.model import LinearHead
+from avcil.closed_form.model import ClosedFormHead
 from avcil.closed_form.quadratic_model import QuadraticScores, quadratic_scores
 from avcil.closed_form.symmetric import mirror
+from avcil.data.modality import Modality
 from avcil.errors import AvcilError, InputError
 from avcil.methods._saved_statistics import saved_sample
 from avcil.methods._stepwise_method import StepwiseMethod, prefixed, under
 from avcil.methods._views import View
 from avcil.models import checks
-from avcil.models.base import Modality
 
 ROUNDING = 1e-6
 """Below this fraction of the features' mean square, the variance within a class is rounding."""
@@ -106,7 +106,7 @@ class Fecam(StepwiseMethod):
             self.moments[label].add(own, torch.zeros(len(own), dtype=torch.int64))
         self.sample.add(torch.cat(parts, dim=1), labels)
 
-    def head(self, view: View) -> LinearHead:
+    def head(self, view: View) -> ClosedFormHead:
         """None: its scores are not linear."""
         raise AvcilError("method fecam has no linear head")
 

@@ -23,13 +23,13 @@ from avcil.closed_form.calibration import Calibration
 from avcil.closed_form.calibration_sample import CalibrationSample
 from avcil.closed_form.embedding import EmbeddingConfig, Scaling
 from avcil.closed_form.joined_embedding import Block
-from avcil.closed_form.model import LinearHead
+from avcil.closed_form.model import ClosedFormHead
+from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.methods._saved_statistics import saved_sample
 from avcil.methods._stepwise_method import StepwiseMethod, prefixed, under
 from avcil.methods._views import View, views_of
 from avcil.models import checks
-from avcil.models.base import Modality
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ class Ncm(StepwiseMethod):
         self.sums = self.sums.index_add(0, labels, sign * features)
         self.counts = self.counts + sign * torch.bincount(labels, minlength=self.classes)
 
-    def head(self, view: View) -> LinearHead:
+    def head(self, view: View) -> ClosedFormHead:
         assert self.embedding is not None
         assert self.sample is not None
         sums = self.sums[:, view.columns]
@@ -104,7 +104,7 @@ class Ncm(StepwiseMethod):
             *self._left_out(self.embedding(parts)[:, view.columns], self.sample.labels, sums, weight, bias)
         )
         view.figures["sharpness"] = calibration.inverse_temperature
-        return LinearHead(
+        return ClosedFormHead(
             columns=view.columns,
             weight=weight.T,
             bias=bias,

@@ -19,7 +19,7 @@ from avcil.closed_form import RIDGES, Moments, RidgeFit, RidgePath, hold_out_err
 from avcil.closed_form.block_ridge import choose_penalties
 from avcil.closed_form.embedding import EmbeddingConfig, Scaling
 from avcil.closed_form.joined_embedding import Block
-from avcil.closed_form.model import LinearHead
+from avcil.closed_form.model import ClosedFormHead
 from avcil.errors import InputError
 from avcil.methods._moments_method import MomentsMethod
 from avcil.methods._stepwise_method import check_calibration_clips
@@ -93,7 +93,7 @@ class Ranpac(MomentsMethod):
             errors = hold_out_error(moments, features, labels, RIDGES)
         view.figures["ridge"] = RIDGES[int(torch.tensor(errors).argmin())]
 
-    def fitted(self, view: View, moments: Moments, features: Tensor, labels: Tensor) -> LinearHead:
+    def fitted(self, view: View, moments: Moments, features: Tensor, labels: Tensor) -> ClosedFormHead:
         regressed = self._regressed(moments)
         if self.options.ridge:
             view.figures["ridge"] = self.options.ridge
@@ -101,7 +101,7 @@ class Ranpac(MomentsMethod):
             view.figures["ridge"] = choose_penalties(regressed, [regressed.width], [START])[0]
         found = RidgeFit(regressed, view.figures["ridge"])
         view.figures["jitter"] = found.jitter
-        return LinearHead(
+        return ClosedFormHead(
             columns=view.columns,
             weight=found.theta,
             bias=torch.zeros(self.classes, dtype=torch.float64),

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from avcil.closed_form import RIDGES, Moments, RidgePath
 from avcil.closed_form.embedding import EmbeddingConfig, Scaling
 from avcil.closed_form.joined_embedding import Block
-from avcil.closed_form.model import LinearHead
+from avcil.closed_form.model import ClosedFormHead
 from avcil.closed_form.recursive_least_squares import RecursiveRidge
 from avcil.errors import InputError
 from avcil.methods._recursive_method import RecursiveMethod
@@ -118,12 +118,12 @@ class Rls(RecursiveMethod):
             return self.options.compensation
         return min(WEIGHTS, key=lambda c: float((residual - c * added).square().sum()))
 
-    def head(self, view: View) -> LinearHead:
+    def head(self, view: View) -> ClosedFormHead:
         weights = [1.0] + [self.figures["compensation"]] * (len(self.streams) - 1)
         theta = torch.cat([c * stream.theta for c, stream in zip(weights, self.streams, strict=True)])
         bias = torch.zeros(self.classes, dtype=torch.float64)
         inverse_temperature = view.calibration.inverse_temperature
-        return LinearHead(
+        return ClosedFormHead(
             columns=view.columns, weight=theta, bias=bias, inverse_temperature=inverse_temperature
         )
 

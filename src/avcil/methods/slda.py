@@ -20,7 +20,7 @@ from avcil.closed_form import Moments, cholesky_with_jitter, held_out
 from avcil.closed_form.class_moments import ClassMoments
 from avcil.closed_form.embedding import EmbeddingConfig, Scaling
 from avcil.closed_form.joined_embedding import Block
-from avcil.closed_form.model import LinearHead
+from avcil.closed_form.model import ClosedFormHead
 from avcil.closed_form.shrinkage import oas_weight, shrunk
 from avcil.errors import InputError
 from avcil.methods._moments_method import MomentsMethod
@@ -79,7 +79,7 @@ class Slda(MomentsMethod):
         )
         return [(config, tuple(range(vectors)))]
 
-    def fitted(self, view: View, moments: Moments, features: Tensor, labels: Tensor) -> LinearHead:
+    def fitted(self, view: View, moments: Moments, features: Tensor, labels: Tensor) -> ClosedFormHead:
         """The discriminant is its own posterior only where clips are Gaussian. Its inverse temperature is fitted to a
         fifth of the sample that a discriminant of the other clips has not seen."""
         weight, bias = self._discriminant(view, moments)
@@ -90,7 +90,7 @@ class Slda(MomentsMethod):
             own_weight, own_bias = self._discriminant(view, moments.without(features[held], labels[held]))
             scores = features[held] @ own_weight + own_bias
         view.figures.update(figures)
-        return LinearHead(
+        return ClosedFormHead(
             columns=view.columns,
             weight=weight,
             bias=bias,

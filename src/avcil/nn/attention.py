@@ -1,7 +1,7 @@
 """Audio-guided spatial and temporal attention over visual tokens.
 
 B clips, T time slices, S spatial tokens per slice, D width. Source: AV-CIL (ICCV 2023), section 3.2; there is
-one attention map per channel, no temperature, and the *raw* tokens are what is summed up.
+one attention map per channel, no temperature, and the weighted sum is over the raw tokens.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from torch.nn import functional as F
 
 
 class GuidedAttention(NamedTuple):
-    """What `guided_attention` gives; logarithms, because distillation needs them exact."""
+    """The result of `guided_attention`; logarithms, because distillation needs them accurately."""
 
     attended: Tensor
-    """x (B, D): the tokens summed up under both attentions."""
+    """x (B, D), the tokens weighted by both attentions."""
     spatial_log: Tensor
-    """log A_s (B, T, S, D); its exponential sums to one over S."""
+    """log A_s (B, T, S, D); the exponentials sum to one over S."""
     temporal_log: Tensor
-    """log A_t (B, T, D); its exponential sums to one over T."""
+    """log A_t (B, T, D); the exponentials sum to one over T."""
 
 
 def guided_attention(tokens: Tensor, keys: Tensor, query: Tensor) -> GuidedAttention:
-    """Attend to `tokens` V (B, T, S, D) where `keys` P (B, T, S, D) agree with the sound's `query` p (B, D).
+    """Attention over `tokens` V (B, T, S, D) with `keys` P (B, T, S, D) and the audio `query` p (B, D).
 
     A_s = softmax_S(P * p), u = sum_S A_s * P, A_t = softmax_T(u * p), x = sum_T A_t * sum_S A_s * V.
 

@@ -1,14 +1,14 @@
-"""Guided attention in one operator: the key projection, both attentions, and their gradients, block by block.
+"""Fused guided attention: key projection, both attentions and their gradients, block by block.
 
-B clips, T time slices, S spatial tokens per slice, D width; the last n clips are compared with an older model's maps.
-The same mathematics as `attention.guided_attention` of P = tanh(V U^T + c), which is its plain transcription and the
-tests' oracle. What makes it fast:
+B clips, T time slices, S spatial tokens per slice, D width; the last n clips are compared with the maps of an older
+model. Computes `attention.guided_attention` with P = tanh(V U^T + c), which is the reference in the tests. It is fast
+because:
 
-- no map is ever written: |P * p| < 1, so softmax needs no maximum, and sums of exponentials suffice;
-- KL(A_old || A) = sum_S A_old (log A_old - P * p) + log sum_S exp(P * p): no map of the new model either;
-- sum_S A * dL/dA is known without a pass over the tokens: it is d(sum_S A V) . sum_S A V + du . u;
-- only P is kept for the way back; everything element-wise is one pass over a block that the matrix product has just
-  left in the processor's cache (`kernels`).
+- attention maps are never stored: |P * p| < 1, so softmax needs no maximum, and sums of exponentials suffice;
+- KL(A_old || A) = sum_S A_old (log A_old - P * p) + log sum_S exp(P * p) does not need the new maps either;
+- sum_S A * dL/dA needs no pass over the tokens: it is d(sum_S A V) . sum_S A V + du . u;
+- only P is stored for the backward pass; all element-wise operations are one pass over a block that is in the CPU
+  cache after the matrix product (`kernels`).
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from torch import Tensor
 
 from avcil.nn.attention import GuidedAttention, guided_attention
 from avcil.nn.kernels import choice
-from avcil.nn.kernels.interface import Pull
+from avcil.nn.kernels.interface import SumGradients
 from avcil.nn.token_rows import TokenRows, Tokens, block_of
 from avcil.nn.workspace import BufferCheckout, Workspace
 
 BLOCK_ROWS = 4096
-"""Tokens of a block on a CPU: 12 MB of keys at D = 768 in float32, and as much of tokens."""
+"""Tokens per block on a CPU: 12 MB of keys and 12 MB of tokens with D = 768 in float32."""
 BLOCK_ROWS_GPU = 2**20
 BLOCK_ROWS_OPERATORS = 2**16
-"""On a GPU without Triton, where every operator writes arrays of its own."""
+"""On a GPU without Triton, where each operator allocates its output."""
 
 
 class ProjectedAttention(NamedTuple):
-    """What `projected_attention` gives."""
+    """The result of `projected_attention`."""
 
     attended: Tensor
-    """x (B, D): the tokens summed up under both attentions."""
+    """x (B, D), the tokens weighted by both attentions."""
     temporal_log: Tensor
     """log A_t (B, T, D)"""
     spatial_divergence: Tensor
@@ -53,26 +53,32 @@ def projected_attention(
     old_spatial_log: Tokens | None = None,
     workspace: Workspace | None = None,
 ) -> ProjectedAttention:
-    """Attend to `tokens` V (B, T, S, D) by keys tanh(V weight^T + bias) and `query` p (B, D), |p| <= 1.
+    """Attention over tokens V with keys tanh(V weight^T + bias).
 
-    `old_spatial_log` (n, T, S, D): log A_old, whose exponentials sum to one over S, for the last n clips. Tokens and
-    old maps may be rows of a pool, which are then gathered block by block (`TokenRows`). Tokens may be of lower
-    precision than the weights: products are then made in theirs, sums in the weights'. No gradient goes to the tokens
-    nor to the old maps: encoders and teachers are frozen. `workspace`: what the next call may use again.
+    Tokens may have a lower precision than the weights: matrix products use the dtype of the tokens, sums that of the
+    weights. Tokens and old maps get no gradient, since encoders and teachers are frozen.
+
+    Args:
+        tokens: V (B, T, S, D); rows of a pool are gathered block by block (`TokenRows`).
+        weight: (D, D)
+        bias: (D,)
+        query: p (B, D), |p| <= 1.
+        old_spatial_log: (n, T, S, D), log A_old for the last n clips; its exponentials sum to one over S.
+        workspace: Buffers that the next call can reuse.
     """
     _check(tokens, weight, query, old_spatial_log)
-    # Within `apply` gradients are off whatever the caller wants of them.
+    # Within `apply`, gradients are always disabled.
     trained = torch.is_grad_enabled() and any(t.requires_grad for t in (weight, bias, query))
-    room = workspace if trained and workspace is not None else Workspace()
+    buffers = workspace if trained and workspace is not None else Workspace()
     seen, summary, divergence = _SpatialAttention.apply(
-        tokens, weight, bias, query, old_spatial_log, trained, room
+        tokens, weight, bias, query, old_spatial_log, trained, buffers
     )
     temporal_log = torch.log_softmax(summary * query[:, None, :], dim=1)
     return ProjectedAttention((temporal_log.exp() * seen).sum(dim=1), temporal_log, divergence)
 
 
 def _check(tokens: Tokens, weight: Tensor, query: Tensor, old: Tokens | None) -> None:
-    """Kernels are given addresses: shapes and dtypes that do not fit would read beyond the arrays."""
+    """Check shapes and dtypes: kernels get addresses, and would read beyond the arrays."""
     count, width = len(tokens), tokens.shape[3]
     if query.shape != (count, width) or query.dtype != weight.dtype:
         raise ValueError(
@@ -88,7 +94,7 @@ def _check(tokens: Tokens, weight: Tensor, query: Tensor, old: Tokens | None) ->
 
 
 def attention_maps(tokens: Tokens, weight: Tensor, bias: Tensor, query: Tensor) -> GuidedAttention:
-    """As `projected_attention`, with every map written out, by the plain equations; for teachers and for people."""
+    """Like `projected_attention`, but returns the maps; for teachers and explanations."""
     count, slices, _, width = tokens.shape
     shapes = (count, width), tokens.shape, (count, slices, width)
     maps = GuidedAttention(*(weight.new_empty(shape) for shape in shapes))
@@ -101,7 +107,7 @@ def attention_maps(tokens: Tokens, weight: Tensor, bias: Tensor, query: Tensor) 
 
 
 def _blocks(tokens: Tokens) -> list[slice]:
-    """At least one, so that no clips give empty results of the right shape."""
+    """At least one block, so that an empty batch gives empty results of the right shape."""
     rows = BLOCK_ROWS
     if tokens.is_cuda:
         rows = BLOCK_ROWS_GPU if choice.has_triton() else BLOCK_ROWS_OPERATORS
@@ -109,17 +115,18 @@ def _blocks(tokens: Tokens) -> list[slice]:
     return [slice(at, min(at + clips, len(tokens))) for at in range(0, max(1, len(tokens)), clips)]
 
 
-def _held(old: Tokens, block: slice, count: int) -> slice | None:
-    """Which of `old` (n, ...), which is about the last n of `count` clips, belong to the block; None for nothing."""
+def _old_rows(old: Tokens, block: slice, count: int) -> slice | None:
+    """The rows of `old` (n, ...) that belong to the block, where `old` is for the last n of `count` clips; None if
+    none."""
     first = count - len(old)
     return slice(max(block.start, first) - first, block.stop - first) if block.stop > first else None
 
 
 def _buffer(rows: Tokens | None, blocks: list[slice], workspace: Workspace) -> BufferCheckout | None:
-    """Room for the largest block, which is the first; None where no copy is needed."""
+    """A buffer for the largest block, the first one; None if no copy is needed."""
     if not isinstance(rows, TokenRows):
         return None
-    return workspace.lend(rows[blocks[0]].shape, rows.dtype, rows.device)
+    return workspace.checkout(rows[blocks[0]].shape, rows.dtype, rows.device)
 
 
 class _SpatialAttention(torch.autograd.Function):
@@ -141,8 +148,8 @@ class _SpatialAttention(torch.autograd.Function):
         kernel, projection = choice.choose(tokens, weight.dtype), weight.to(tokens.dtype).T
         reader = _Reader(tokens, old_log, workspace)
         shape = tokens.shape if trained else tokens[reader.blocks[0]].shape
-        loan = workspace.lend(shape, tokens.dtype, tokens.device)
-        keys, parts = loan.tensor, []
+        checkout = workspace.checkout(shape, tokens.dtype, tokens.device)
+        keys, parts = checkout.tensor, []
         for block, block_tokens, held in reader:
             block_keys = keys[block] if trained else keys[: block.stop - block.start]
             torch.mm(block_tokens.flatten(0, 2), projection, out=block_keys.flatten(0, 2))
@@ -152,8 +159,8 @@ class _SpatialAttention(torch.autograd.Function):
         summary = torch.cat([part.summary for part in parts])
         divergence = _divergence([part.cross for part in parts], total, tokens.shape[2])
         if trained:
-            # Tokens and old maps are never changed, and no gradient goes to them; keys are lent until `ctx` is gone.
-            ctx.reader, ctx.loan = reader, loan
+            # Tokens and old maps do not change and get no gradient; the keys' buffer is in use until `ctx` is deleted.
+            ctx.reader, ctx.checkout = reader, checkout
             ctx.save_for_backward(keys, weight, query, total, seen, summary)
         return seen, summary, divergence
 
@@ -167,18 +174,18 @@ class _SpatialAttention(torch.autograd.Function):
         kernel = choice.choose(reader.tokens, weight.dtype)
         grad_divergence = grad_divergence.contiguous()
         shared = grad_seen * seen + grad_summary * summary
-        pulled = reader.workspace.lend(keys[reader.blocks[0]].shape, keys.dtype, keys.device)
+        buffer = reader.workspace.checkout(keys[reader.blocks[0]].shape, keys.dtype, keys.device)
         grad_weight, grad_bias, grad_query = torch.zeros_like(weight), weight.new_zeros(len(weight)), []
         for block, block_tokens, held in reader:
-            pull = Pull(
+            gradients = SumGradients(
                 seen=grad_seen[block].contiguous(),
                 summary=grad_summary[block].contiguous(),
                 shared=shared[block].contiguous(),
-                divergence=grad_divergence[_held(grad_divergence, block, len(keys)) or slice(0)],
+                divergence=grad_divergence[_old_rows(grad_divergence, block, len(keys)) or slice(0)],
             )
-            out = pulled.tensor[: block.stop - block.start]
+            out = buffer.tensor[: block.stop - block.start]
             for_query, for_bias = kernel.backward(
-                keys[block], block_tokens, query[block], total[block], pull, held, out
+                keys[block], block_tokens, query[block], total[block], gradients, held, out
             )
             grad_query.append(for_query)
             grad_bias += for_bias
@@ -191,21 +198,21 @@ def _contiguous(rows: Tokens) -> Tokens:
 
 
 class _Reader:
-    """Goes over tokens and old maps block by block, once on the way through and once on the way back."""
+    """Iterates over tokens and old maps block by block, once in the forward and once in the backward pass."""
 
     def __init__(self, tokens: Tokens, old_log: Tokens | None, workspace: Workspace) -> None:
         self.tokens, self.old_log, self.workspace = tokens, old_log, workspace
         self.blocks = _blocks(tokens)
 
     def __iter__(self) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
-        """Which clips, their tokens (C, T, S, D), and old maps of the last ones; each until the next is asked for."""
+        """Yields a slice of clips, their tokens (C, T, S, D) and old maps; valid until the next iteration."""
         for_tokens, for_old = (
             _buffer(rows, self.blocks, self.workspace) for rows in (self.tokens, self.old_log)
         )
         for block in self.blocks:
             old = None
             if self.old_log is not None:
-                held = _held(self.old_log, block, len(self.tokens))
+                held = _old_rows(self.old_log, block, len(self.tokens))
                 old = None if held is None else block_of(self.old_log, held, for_old)
             yield block, block_of(self.tokens, block, for_tokens), old
 
@@ -220,7 +227,7 @@ def _divergence(crosses: list[Tensor | None], total: Tensor, spatial: int) -> Te
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """total += left right, summed up in the dtype of `total`."""
+    """total += left right, accumulated in the dtype of `total`."""
     if total.dtype == left.dtype:
         total.addmm_(left, right)
     elif left.is_cuda:

@@ -1,4 +1,4 @@
-"""The interface of heads that grow, and the linear head: one score for each class seen, new classes last.
+"""The interface of growing heads, and the linear head: one logit for each class, new classes last.
 
 B clips, D width, C classes.
 """
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 
 class Head(nn.Module):
-    """Scores of the classes seen so far, from a clip's feature."""
+    """Computes logits of the learned classes from features."""
 
     kind: str
     width: int
@@ -27,15 +27,15 @@ class Head(nn.Module):
 
     @abstractmethod
     def grow(self, count: int) -> None:
-        """Add `count` classes; what is known of the old ones stays as it is, bit for bit."""
+        """Add `count` classes; parameters of the old ones do not change."""
 
     @abstractmethod
     def to_config(self) -> dict[str, Any]:
-        """What `head_from_config` needs to build a head of the same shape."""
+        """The configuration as JSON, for `head_from_config`."""
 
 
 class LinearHead(Head):
-    """z = W h + b, rows of new classes initialized as `torch.nn.Linear` initializes them.
+    """z = W h + b, with the initialization of `torch.nn.Linear` for new classes.
 
     >>> head = LinearHead(8)
     >>> head.grow(3); head.grow(2)

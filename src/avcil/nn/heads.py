@@ -1,4 +1,4 @@
-"""Saved heads: from their description to an object, and the shapes of their tensors."""
+"""Building heads from their configuration, and checking it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ HEADS: dict[str, type[Head]] = {head.kind: head for head in (LinearHead, ProxyHe
 
 
 def head_from_config(config: dict[str, Any]) -> Head:
-    """Build a head of the shape that `Head.to_config` described; its weights are to be loaded.
+    """Build a head from `Head.to_config`, without its weights.
 
-    The config of a file is checked by `head_shapes` first.
+    Check untrusted configurations with `head_shapes` first.
     """
     options = {name: value for name, value in config.items() if name not in ("kind", "classes")}
     head = HEADS[config["kind"]](**options)
@@ -29,20 +29,20 @@ def head_from_config(config: dict[str, Any]) -> Head:
 
 
 def head_shapes(config: Any, width: int, tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """Shapes of a saved head's tensors, by name.
+    """Shapes of the tensors of a saved head, by name.
 
     Args:
-        config: What `Head.to_config` gave, perhaps damaged.
-        width: D of the features.
-        tensors: Those of the network; how many proxies are frozen stands in them alone.
+        config: From `Head.to_config`, possibly damaged.
+        width: D.
+        tensors: Tensors of the network, which determine the number of frozen proxies.
 
     Raises:
-        InputError: If the config describes no head for this width.
+        InputError: The configuration is invalid or has another width.
     """
     kind = checks.choice(config, "kind", HEADS)
     classes = checks.whole_number(config, "classes", least=1)
     if checks.whole_number(config, "width", least=1) != width:
-        raise InputError(f"the head is {config['width']} wide, the features are {width}")
+        raise InputError(f"the head has width {config['width']}, the features have width {width}")
     known = {"kind", "classes", "width"} | ({"proxies"} if kind == "proxies" else set())
     if other := config.keys() - known:
         raise InputError(f"the head has the unknown option {min(other)!r:.40}")

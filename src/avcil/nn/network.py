@@ -1,6 +1,6 @@
-"""The network of AV-CIL and of every method trained by gradient beside it.
+"""The network of AV-CIL and of all other gradient methods.
 
-B clips, T time slices, S spatial tokens, Da and Dv widths of sound and picture, D width of the features, C classes.
+B clips, T time slices, S spatial tokens, audio width Da, visual width Dv, feature width D, C classes.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.models import checks
-from avcil.models.base import MODALITIES, Modality, modality_parts
 from avcil.nn.fused_attention import attention_maps, projected_attention
 from avcil.nn.head import Head
 from avcil.nn.heads import head_from_config, head_shapes
@@ -22,70 +22,69 @@ from avcil.nn.token_rows import Tokens
 from avcil.nn.workspace import Workspace
 
 CLASSIFIERS = ("class_means", "answer_weight", "answer_bias")
-"""Tensors of the classifiers that may answer in place of the head."""
+"""Tensors of classifiers that can replace the head in prediction."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkOutput:
-    """Everything a loss may ask of one forward pass; what the modality lacks is None."""
+    """The result of a forward pass; None for what the modality does not have."""
 
     logits: Tensor
     """(B, C)"""
     feature: Tensor
-    """h (B, D): what the head sees."""
+    """h (B, D), the input of the head."""
     audio_feature: Tensor | None = None
     """f_a (B, D)"""
     visual_feature: Tensor | None = None
     """f_v (B, D)"""
     attended: Tensor | None = None
-    """x (B, D), what the audio-visual network sees"""
+    """x (B, D), the attended tokens, with audio and visual input."""
     temporal_log: Tensor | None = None
-    """log A_t (B, T, D), of the audio-visual network"""
+    """log A_t (B, T, D), with audio and visual input."""
     spatial_log: Tensor | None = None
-    """log A_s (B, T, S, D), where the maps were asked for"""
+    """log A_s (B, T, S, D), if requested."""
     spatial_divergence: Tensor | None = None
-    """(n,): KL(A_old || A_s) summed over T and D, for the last n clips, where their old maps were given"""
+    """(n,): KL(A_old || A_s), summed over T and D, for the last n clips, if their old maps are given."""
 
 
 class Network(nn.Module):
-    """Maps a clip's audio vector and visual tokens to logits.
+    """Computes logits from audio vectors and visual tokens.
 
-    Audio only: h = ReLU(W_a a + b_a). Visual only: h = ReLU(W_v mean(V) + b_v). Audio-visual: the sound guides
-    attention over the picture, x, and h = ReLU(W_a a + b_a) + ReLU(W_v x + b_v). Source: AV-CIL, section 3.
-    The attention has one map per channel of the picture, so D = Dv there.
+    Audio only: h = ReLU(W_a a + b_a). Visual only: h = ReLU(W_v mean(V) + b_v). Audio-visual: audio-guided
+    attention gives x, and h = ReLU(W_a a + b_a) + ReLU(W_v x + b_v). Source: AV-CIL, section 3.
+    There is one attention map per visual channel, so D = Dv.
     """
 
     kind = "network"
 
     def __init__(self, modality: Modality, *, audio_width: int, visual_width: int, head: Head) -> None:
         super().__init__()
-        self.modality = modality
+        self.modality = modality = Modality(modality)
         self.audio_width, self.visual_width = audio_width, visual_width
-        has_audio, has_visual = modality_parts(modality)
         width = self.feature_width(modality, audio_width=audio_width, visual_width=visual_width)
-        if has_audio:
+        if modality.has_audio:
             self.audio_projection = nn.Linear(audio_width, width)  # W_a, b_a
-        if has_visual:
+        if modality.has_visual:
             self.visual_projection = nn.Linear(visual_width, width)  # W_v, b_v
-        if has_audio and has_visual:
+        if modality is Modality.AUDIO_VISUAL:
             self.audio_attention = nn.Linear(audio_width, width)  # U_a, c_a
             self.visual_attention = nn.Linear(visual_width, width)  # U_v, c_v
         self.head = head
         for name in CLASSIFIERS:
             self.register_buffer(name, None)
-        self.workspace = Workspace()  # what one iteration of training leaves to the next
+        self.workspace = Workspace()  # buffers that are reused in the next iteration
 
     class_means: Tensor | None
-    """(C, D), for the nearest-mean classifier; None where another classifies."""
+    """(C, D), for the nearest-mean classifier; None with another classifier."""
     answer_weight: Tensor | None
-    """(C, D), with `answer_bias` a linear classifier that answers in place of the head; None where there is none."""
+    """(C, D), weight of a linear classifier that replaces the head in prediction; None without one."""
     answer_bias: Tensor | None
     """(C,)"""
 
     @staticmethod
     def feature_width(modality: Modality, *, audio_width: int, visual_width: int) -> int:
-        """D: the picture's width, or the sound's where there is no picture."""
-        return visual_width if "visual" in modality else audio_width
+        """D: the visual width, or the audio width without visual input."""
+        return visual_width if modality.has_visual else audio_width
 
     @property
     def classes(self) -> int:
@@ -93,16 +92,14 @@ class Network(nn.Module):
 
     @property
     def input_widths(self) -> dict[str, int]:
-        """Da and Dv of what it looks at."""
-        has_audio, has_visual = modality_parts(self.modality)
-        return ({"audio": self.audio_width} if has_audio else {}) | (
-            {"visual": self.visual_width} if has_visual else {}
-        )
+        """Da and Dv, as far as the modality has them."""
+        widths = {"audio": self.audio_width, "visual": self.visual_width}
+        return {part.value: widths[part] for part in self.modality.parts}
 
     @property
     def answers(self) -> tuple[Modality, ...]:
-        """What a clip may consist of."""
-        return MODALITIES if self.modality == "audio-visual" else (self.modality,)
+        """Modalities from which the network can predict."""
+        return tuple(Modality) if self.modality is Modality.AUDIO_VISUAL else (self.modality,)
 
     def forward(
         self,
@@ -112,28 +109,33 @@ class Network(nn.Module):
         maps: bool = False,
         old_spatial_log: Tokens | None = None,
     ) -> NetworkOutput:
-        """One pass over audio (B, Da) and visual (B, T, S, Dv); the one that the modality lacks is not looked at.
+        """Compute logits and features.
 
-        Where the audio-visual network is given one of them alone, the other's summand of h is left out, and without
-        sound to guide it the attention is even: x = mean(V). `maps` asks for the spatial attention itself;
-        `old_spatial_log` (n, T, S, Dv), an older model's for the last n clips, for the divergence from it, which
-        needs no map of this one.
+        If the audio-visual network gets one modality only, the term of the other one in h is omitted; without audio,
+        attention is uniform: x = mean(V).
+
+        Args:
+            audio: (B, Da), or None.
+            visual: (B, T, S, Dv), or None.
+            maps: Whether to return the spatial attention.
+            old_spatial_log: (n, T, S, Dv), log attention of an older model for the last n clips, to compute the
+                divergence from it.
         """
-        has_audio, has_visual = modality_parts(self.modality)
-        audio, visual = audio if has_audio else None, visual if has_visual else None
+        audio = audio if self.modality.has_audio else None
+        visual = visual if self.modality.has_visual else None
         audio_feature = None if audio is None else F.relu(self.audio_projection(audio))
         visual_feature = None
-        looked: dict[str, Tensor] = {}
+        attention: dict[str, Tensor] = {}
         if audio is not None and visual is not None:
-            looked = self._look(audio, visual, maps=maps, old_spatial_log=old_spatial_log)
-            visual_feature = F.relu(self.visual_projection(looked["attended"]))
+            attention = self._attend(audio, visual, maps=maps, old_spatial_log=old_spatial_log)
+            visual_feature = F.relu(self.visual_projection(attention["attended"]))
         elif visual is not None:
             mean = visual.mean(dim=(1, 2), dtype=self.visual_projection.weight.dtype)
             visual_feature = F.relu(self.visual_projection(mean))
         parts = [part for part in (audio_feature, visual_feature) if part is not None]
         if not parts:
             raise InputError(
-                f"this network answers for clips with {', or '.join(self.answers)}, not with neither"
+                f"this network can predict clips with the modalities {', or '.join(self.answers)}, not with none"
             )
         feature = parts[0] if len(parts) == 1 else parts[0] + parts[1]
         return NetworkOutput(
@@ -141,15 +143,15 @@ class Network(nn.Module):
             feature=feature,
             audio_feature=audio_feature,
             visual_feature=visual_feature,
-            **looked,
+            **attention,
         )
 
-    def _look(
+    def _attend(
         self, audio: Tensor, visual: Tokens, *, maps: bool, old_spatial_log: Tokens | None
     ) -> dict[str, Tensor]:
         query, keys = torch.tanh(self.audio_attention(audio)), self.visual_attention
         if maps and old_spatial_log is not None:
-            raise ValueError("ask for the attention maps or for the divergence from old ones, not for both")
+            raise ValueError("maps and old_spatial_log cannot be combined")
         if maps:
             return attention_maps(visual, keys.weight, keys.bias, query)._asdict()
         return projected_attention(
@@ -162,28 +164,30 @@ class Network(nn.Module):
         )._asdict()
 
     def classify(self, output: NetworkOutput) -> Tensor:
-        """Scores (B, C): the head's, minus the squared distance of hat(h) to each class's exemplar mean, or those of
-        the linear classifier set by `answer_by`."""
+        """Logits (B, C) of the classifier in use.
+
+        They are those of the head, minus squared distances of hat(h) to class means, or those of `set_classifier`.
+        """
         if self.answer_weight is not None:
             return F.linear(output.feature, self.answer_weight, self.answer_bias)
         if self.class_means is not None:
             return -torch.cdist(F.normalize(output.feature, dim=1), self.class_means).square()
         return output.logits
 
-    def answer_by(self, weight: Tensor, bias: Tensor) -> None:
-        """Answer with weight (C, D) and bias (C,) from now on; the head stays as it is for training."""
+    def set_classifier(self, weight: Tensor, bias: Tensor) -> None:
+        """Predict with a linear classifier with weight (C, D) and bias (C,); training still uses the head."""
         self.answer_weight, self.answer_bias = (
             tensor.detach().to(self.visual_or_audio.weight).clone(memory_format=torch.contiguous_format)
             for tensor in (weight, bias)
         )
 
-    def answer_by_head(self) -> None:
-        """Answer with the head's logits from now on."""
+    def use_head(self) -> None:
+        """Predict with the head."""
         for name in CLASSIFIERS:
             setattr(self, name, None)
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Load what `tensors` gave; the head has as many classes already."""
+        """Load `tensors`; the head must already have the right number of classes."""
         for name in CLASSIFIERS:
             found = tensors.get(name)
             own = (
@@ -194,8 +198,8 @@ class Network(nn.Module):
 
     @property
     def visual_or_audio(self) -> nn.Linear:
-        """A projection that the network has."""
-        return self.visual_projection if "visual" in self.modality else self.audio_projection
+        """The visual projection, or the audio projection without visual input."""
+        return self.visual_projection if self.modality.has_visual else self.audio_projection
 
     def scores(self, audio: Tensor | None, visual: Tokens | None) -> Tensor:
         """Scores (B, C) of the classifier in use."""
@@ -203,7 +207,7 @@ class Network(nn.Module):
 
     @property
     def classifier(self) -> str:
-        """Who answers: the head, nearest class means, or a linear classifier beside the head."""
+        """The classifier in use: "head", "nearest-mean" or "linear"."""
         if self.answer_weight is not None:
             return "linear"
         return "head" if self.class_means is None else "nearest-mean"
@@ -222,22 +226,22 @@ class Network(nn.Module):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Network:
-        """Build the network that `to_config` and `tensors` describe.
+        """Restore from `to_config` and `tensors`.
 
         Raises:
-            InputError: If they do not fit each other, or hold what no network has.
+            InputError: They are invalid or inconsistent.
         """
-        modality = checks.choice(config, "modality", MODALITIES)
-        has_audio, has_visual = modality_parts(modality)
-        widths = {"audio": checks.whole_number(config, "audio_width", least=1)} if has_audio else {}
-        widths |= {"visual": checks.whole_number(config, "visual_width", least=1)} if has_visual else {}
+        modality = checks.modality(config)
+        widths = {
+            part.value: checks.whole_number(config, f"{part}_width", least=1) for part in modality.parts
+        }
         classifier = checks.choice(config, "classifier", ("head", "nearest-mean", "linear"))
-        width = widths["visual" if has_visual else "audio"]
+        width = widths[modality.parts[-1].value]
         head = checks.entry(config, "head")
-        # Compared first: a network of the config's widths might take all memory.
+        # Shapes are checked before the network is built, which might need too much memory.
         shapes = {f"head.{name}": shape for name, shape in head_shapes(head, width, tensors).items()}
         for name, own in widths.items():
-            for kind in ("projection", "attention") if has_audio and has_visual else ("projection",):
+            for kind in ("projection", "attention") if len(widths) == 2 else ("projection",):
                 shapes |= {f"{name}_{kind}.weight": (width, own), f"{name}_{kind}.bias": (width,)}
         if classifier == "nearest-mean":
             shapes["class_means"] = (head["classes"], width)
@@ -245,7 +249,7 @@ class Network(nn.Module):
             shapes |= {"answer_weight": (head["classes"], width), "answer_bias": (head["classes"],)}
         dtypes = {tensor.dtype for tensor in tensors.values()}
         if len(dtypes) != 1:
-            raise InputError("the tensors of a network are of one type")
+            raise InputError("the tensors of a network must have the same dtype")
         for name, shape in shapes.items():
             checks.tensor(tensors, name, shape)
         checks.no_others(tensors, shapes)

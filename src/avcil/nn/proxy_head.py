@@ -1,4 +1,4 @@
-"""AFC's head: every class has several proxies, and a clip's score is its likeness to those it is nearest to.
+"""AFC's head: each class has several proxies; its score is a softmax-weighted similarity to them.
 
 B clips, D width, C classes, P proxies of a class. Source: PODNet (ECCV 2020), section 3.2; AFC (CVPR 2022).
 """
@@ -18,7 +18,7 @@ from avcil.nn.head import Head
 class ProxyHead(Head):
     """score_c = sum_p softmax_p(sim_cp) sim_cp, sim_cp = -||hat(h) - hat(w_cp)||^2; logits are eta * score.
 
-    Growing freezes the proxies that are there; new ones start as Gaussians of variance 1/D, or by `imprint`.
+    `grow` freezes existing proxies. New ones are drawn from a Gaussian with variance 1/D, or set by `imprint`.
 
     >>> head = ProxyHead(8, proxies=3)
     >>> head.grow(3); head.grow(2)
@@ -28,7 +28,7 @@ class ProxyHead(Head):
 
     kind = "proxies"
     frozen: Tensor
-    """(C_old, P, D) proxies of the classes of earlier steps: no gradient, no weight decay."""
+    """(C_old, P, D), proxies of earlier classes, without gradient and weight decay."""
 
     def __init__(self, width: int, *, proxies: int) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class ProxyHead(Head):
         return torch.randn(count, self.proxies, self.width, generator=generator) / math.sqrt(self.width)
 
     def randomize(self, generator: torch.Generator) -> None:
-        """Draw the newest classes' proxies again."""
+        """Draw the proxies of the newest classes again."""
         with torch.no_grad():
             self.learning.copy_(self._random(len(self.learning), generator))
 
@@ -64,7 +64,7 @@ class ProxyHead(Head):
         return torch.cat([self.frozen, self.learning])
 
     def imprint(self, centers: Tensor) -> None:
-        """Point the newest classes' proxies to `centers` (C_new, P, D), at the mean norm of the old ones."""
+        """Set the proxies of the newest classes to `centers` (C_new, P, D), scaled to the mean norm of the old ones."""
         norm, centers = self.frozen.norm(dim=2).mean(), centers.to(self.learning)
         with torch.no_grad():
             self.learning.copy_(norm * F.normalize(centers, dim=2))
@@ -79,7 +79,7 @@ class ProxyHead(Head):
         return {"kind": self.kind, "width": self.width, "proxies": self.proxies, "classes": self.classes}
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Take up a saved head whose frozen classes are fewer or more than they are here."""
+        """Load a head with another number of frozen classes."""
         saved = state_dict.get(prefix + "frozen")
         if saved is not None and len(saved) <= self.classes and len(saved) != len(self.frozen):
             everything = self.all_proxies().detach()

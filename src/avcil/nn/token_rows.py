@@ -1,7 +1,7 @@
-"""Tokens or maps of a batch that are not copied together: rows of a pool, gathered block by block as they are used.
+"""Lazy indexing: rows of a tensor in memory that are gathered block by block when they are used.
 
-A batch of 24 clips of 8 x 196 x 768 is 115 MB in float32. Where the pool stands in the processor's memory, attention
-takes each block of two clips straight from it, converted on the way, while the block fits into the cache.
+A batch of 24 clips of 8 x 196 x 768 has 115 MB in float32. With the tensor in CPU memory, attention gathers and
+converts blocks of two clips, which fit into the cache.
 
 B clips, T time slices, S spatial tokens, D width.
 """
@@ -22,7 +22,7 @@ def gathered(tokens: Tokens | None) -> Tensor | None:
 
 
 class TokenRows:
-    """`pool[rows]` (B, T, S, D) in `dtype`. Anything but attention that uses it as a tensor gets the gathered copy."""
+    """`pool[rows]` (B, T, S, D) in `dtype`. Other operations than attention use a gathered copy."""
 
     def __init__(self, pool: Tensor, rows: Tensor, dtype: torch.dtype) -> None:
         self.pool, self.rows, self.dtype = pool, rows, dtype
@@ -34,33 +34,33 @@ class TokenRows:
 
     @property
     def device(self) -> torch.device:
-        """The pool's."""
+        """Device of the pool."""
         return self.pool.device
 
     @property
     def is_cuda(self) -> bool:
-        """Never: a GPU's batches are gathered at once."""
+        """Always False: batches on a GPU are gathered completely."""
         return self.pool.is_cuda
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, part: slice) -> TokenRows:
-        """The rows of a slice, still not copied."""
+        """The rows of a slice, without copying."""
         return TokenRows(self.pool, self.rows[part], self.dtype)
 
     def gather(self) -> Tensor:
-        """The copy (B, T, S, D)."""
+        """A copy (B, T, S, D)."""
         return self.pool[self.rows].to(self.dtype)
 
     def into(self, out: Tensor) -> Tensor:
-        """The copy, in `out` (B, T, S, D) of the same dtype."""
+        """Copy into `out` (B, T, S, D), which has the same dtype."""
         if self.pool.dtype == self.dtype:
             return torch.index_select(self.pool, 0, self.rows, out=out)
         return out.copy_(torch.index_select(self.pool, 0, self.rows))
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # asked while it is copied or unpickled
+        if name.startswith("__"):  # requested by copy and pickle
             raise AttributeError(name)
         return getattr(self.gather(), name)
 
@@ -71,7 +71,7 @@ class TokenRows:
 
 
 def _gathered(value: Any) -> Any:
-    """The value with copies in place of rows, in lists and tuples too."""
+    """Replace rows by gathered copies, also in lists and tuples."""
     if isinstance(value, TokenRows):
         return value.gather()
     return type(value)(map(_gathered, value)) if type(value) in (list, tuple) else value
@@ -80,9 +80,9 @@ def _gathered(value: Any) -> Any:
 Tokens = Tensor | TokenRows
 
 
-def block_of(tokens: Tokens, block: slice, room: BufferCheckout | None) -> Tensor:
-    """The tokens or maps (C, T, S, D) of a block, copied into `room` where they are rows of a pool."""
+def block_of(tokens: Tokens, block: slice, buffer: BufferCheckout | None) -> Tensor:
+    """The tokens or maps (C, T, S, D) of a block; rows of a pool are copied into `buffer`."""
     if not isinstance(tokens, TokenRows):
         return tokens[block]
-    assert room is not None
-    return tokens[block].into(room.tensor[: block.stop - block.start])
+    assert buffer is not None
+    return tokens[block].into(buffer.tensor[: block.stop - block.start])

@@ -1,4 +1,4 @@
-"""Memory that one iteration leaves to the next: fresh pages are cleared first, which takes as long as copying."""
+"""Reuse of CPU memory between iterations: the system clears new pages, which takes as long as copying."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from torch import Tensor
 
 
 class BufferCheckout:
-    """A lent array; its memory goes back when the loan is dropped."""
+    """A buffer that is returned to its workspace when this object is deleted."""
 
-    def __init__(self, tensor: Tensor, give_back: Callable[[], None] | None = None) -> None:
-        self.tensor, self._give_back = tensor, give_back
+    def __init__(self, tensor: Tensor, on_delete: Callable[[], None] | None = None) -> None:
+        self.tensor, self._on_delete = tensor, on_delete
 
     def __del__(self) -> None:
-        if self._give_back is not None:
-            self._give_back()
+        if self._on_delete is not None:
+            self._on_delete()
 
 
 class Workspace:
-    """Buffers in a processor's memory that are lent again and again; a GPU's allocator keeps them by itself."""
+    """A pool of reusable buffers in CPU memory; GPU memory is left to PyTorch's caching allocator."""
 
     def __init__(self) -> None:
         self._free: list[Tensor] = []
-        self._lock = threading.RLock()  # a loan may be dropped, and so given back, anywhere
+        self._lock = threading.RLock()  # a buffer can be deleted, and so returned, at any point
 
-    def lend(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> BufferCheckout:
-        """An array with anything in it."""
+    def checkout(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> BufferCheckout:
+        """A buffer with undefined content."""
         if device.type != "cpu":
             return BufferCheckout(torch.empty(shape, dtype=dtype, device=device))
         size = math.prod(shape) * dtype.itemsize
         buffer = self._take(size)
-        return BufferCheckout(buffer[:size].view(dtype).view(shape), lambda: self._give_back(buffer))
+        return BufferCheckout(buffer[:size].view(dtype).view(shape), lambda: self._return(buffer))
 
     def _take(self, size: int) -> Tensor:
-        """The smallest free buffer that is large enough, or a new one instead of the largest that is not."""
+        """The smallest free buffer that is large enough, or a new one, which replaces the largest free one."""
         with self._lock:
             self._free.sort(key=len)
             for place, buffer in enumerate(self._free):
@@ -47,14 +47,14 @@ class Workspace:
                 self._free.pop()
         return torch.empty(size, dtype=torch.uint8)
 
-    def _give_back(self, buffer: Tensor) -> None:
+    def _return(self, buffer: Tensor) -> None:
         with self._lock:
             self._free.append(buffer)
 
     def clear(self) -> None:
-        """Give what is free to the system; what is lent comes back later."""
+        """Release the free buffers; those in use are returned later."""
         with self._lock:
             self._free.clear()
 
     def __reduce__(self) -> tuple[type[Workspace], tuple[()]]:
-        return Workspace, ()  # a copy has its own
+        return Workspace, ()  # a copy has its own buffers

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
-from avcil.media.attention_overlay import AttentionScale, draw_attention, relative_to_even
+from avcil.media.attention_overlay import AttentionScale, draw_attention, relative_to_uniform
 from avcil.media.overlay import png_data_uri
 from avcil.utils.templates import render
 
@@ -77,7 +77,7 @@ def _seconds(time: float) -> str:
 
 
 def _frame(picture: np.ndarray, label: str, attention: np.ndarray) -> dict[str, object]:
-    peak = float(relative_to_even(attention).max())
+    peak = float(relative_to_uniform(attention).max())
     row, column = np.unravel_index(int(np.argmax(attention)), attention.shape)
     at = f"Frame at {label}" if label else "Frame"
     alt = f"{at}; strongest {_where(int(row), int(column), attention.shape)}, {peak:.1f} times the uniform weight"

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.runs import metrics
 from avcil.runs.paths import RunPaths
@@ -63,7 +64,7 @@ class RunRecord:
         return self.config.settings.method
 
     @property
-    def modality(self) -> str:
+    def modality(self) -> Modality:
         return self.config.settings.modality
 
     @property

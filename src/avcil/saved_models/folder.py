@@ -21,7 +21,7 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
-from avcil.encoders.parts import Part, parts_of
+from avcil.encoders.parts import EncoderPart, parts_of
 from avcil.errors import InputError
 from avcil.methods.registry import builtin_names
 from avcil.models import checks
@@ -40,7 +40,7 @@ from avcil.saved_models.learning_state import LearningState, check_learning
 from avcil.utils.files import (
     read_json,
     replace_folder,
-    settle_folder,
+    restore_folder,
     write_atomically,
     write_json,
     write_text,
@@ -87,7 +87,7 @@ class SavedModel:
         """The labels that can be predicted, in the order of learning."""
         return tuple(label for label in self.labels if label != BACKGROUND)
 
-    def parts(self, modality: str) -> tuple[Part, ...]:
+    def parts(self, modality: str) -> tuple[EncoderPart, ...]:
         """The encoders of the features of "audio" or "visual"; none if the model does not use the modality."""
         found = self.description.get(modality)
         return parts_of(found["encoder"], found["shape"][-1]) if found else ()
@@ -231,7 +231,7 @@ def load_saved(folder: Path) -> SavedModel:
         InputError: A file is missing, damaged, changed after it was written, or inconsistent with the others.
     """
     folder = Path(folder)
-    settle_folder(folder)
+    restore_folder(folder)
     model, labels, config = load_model(folder)
     learning = None
     file = folder / "learning.json"

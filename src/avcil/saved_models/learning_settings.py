@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.methods.base import Method
 from avcil.methods.exemplars import ExemplarMemory
 from avcil.methods.registry import parse_options
 from avcil.models import checks
-from avcil.models.base import MODALITIES, Modality
 
 COUNTS = ("epochs", "batch_size", "exemplar_batch_size")
 PRECISIONS = ("float32", "bfloat16", "float64")
@@ -43,7 +43,7 @@ class LearningSettings:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
-        return asdict(self)
+        return asdict(self) | {"modality": str(self.modality)}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> LearningSettings:
@@ -52,7 +52,7 @@ class LearningSettings:
         Raises:
             InputError: A setting is missing or invalid.
         """
-        checks.choice(value, "modality", MODALITIES)
+        modality = checks.modality(value)
         checks.choice(value, "selection", SELECTIONS)
         checks.whole_number(value, "seed", most=2**63 - 1)
         for name in COUNTS:
@@ -69,7 +69,7 @@ class LearningSettings:
             if not isinstance(checks.entry(value, name), kind):
                 raise InputError(f"{name} is {value[name]!r:.60}; it must be a {kind.__name__}")
         checked: dict[str, Any] = {field.name: value.get(field.name) for field in fields(cls)}
-        return cls(**checked)
+        return cls(**checked | {"modality": modality})
 
     def for_update(self) -> LearningSettings:
         """The settings of an update, which ends with its last epoch, because a model has no validation clips."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from avcil.models.base import parts_of
+from avcil.data.modality import Modality
 from avcil.training.task_data import TaskData
 
 SPLITS = ("train", "val", "test")
@@ -57,7 +57,7 @@ def incomplete_note(data: TaskData) -> str:
     withheld = sum(bool(data.stream.hidden.get(row)) for row in every)
     counts = ", ".join(f"{len(group)} {split}" for split, group in rows.items() if group)
     names = _shown([data.store.clips[row].clip_id for row in every])
-    needed = " or ".join(WORDS[part] for part in parts_of(data.modality))
+    needed = " or ".join(WORDS[part] for part in data.modality.parts)
     note = f" ({withheld} of them because the stream withholds it)" if withheld else ""
     return (
         f"clips that lack {needed}: {counts}{note}, such as {names}. They are not used for training; test clips among "
@@ -65,7 +65,7 @@ def incomplete_note(data: TaskData) -> str:
     )
 
 
-def incomplete_counts(data: TaskData, answers: Sequence[str]) -> dict[str, int]:
+def incomplete_counts(data: TaskData, answers: Sequence[Modality]) -> dict[str, int]:
     """Clips by split that lack a part of the modality, and test clips that were not evaluated; {} if there are none."""
     counts = {split: len(data.incomplete_rows(split)) for split in SPLITS}
     if not any(counts.values()):

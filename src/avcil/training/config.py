@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.utils.sizes import bytes_of
 
@@ -27,7 +28,7 @@ class TrainConfig:
     """Name of a method (`avcil methods` lists them; av-cil is the paper's), or a Python file that defines one."""
     set: tuple[str, ...] = ()
     """Options of the method, NAME=VALUE each. `avcil methods NAME` lists them."""
-    modality: Literal["audio-visual", "audio", "visual"] = "audio-visual"
+    modality: Annotated[Modality, tyro.conf.EnumChoicesFromValues] = Modality.AUDIO_VISUAL
     """Modality that the model is trained with."""
     benchmark: str | None = None
     """A published benchmark, ave-ci, ks-ci, vs100-ci or vs100-ci-leak-free, which defines steps, splits and the
@@ -85,6 +86,8 @@ class TrainConfig:
     """Also log losses and accuracies to an experiment tracker. The run directory is the same with and without."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "modality", Modality(self.modality))
+
         def require(condition: bool, message: str) -> None:
             if not condition:
                 raise InputError(message)

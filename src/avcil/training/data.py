@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avcil.models.base import modality_parts
+from avcil.data.modality import Modality
 from avcil.nn.token_rows import TokenRows, Tokens
 from avcil.training.device_config import DeviceConfig
 from avcil.training.memory_pool import Budget
-from avcil.utils.prefetch import ahead
+from avcil.utils.prefetch import prefetch
 
 CHUNK = 64
 """Clips that are read from the store at once."""
@@ -46,7 +46,7 @@ class Table:
         rows: Sequence[int],
         labels: Sequence[int],
         *,
-        modality: str,
+        modality: Modality,
         device_config: DeviceConfig,
         budget: Budget,
         whole_tokens: bool = False,
@@ -55,7 +55,7 @@ class Table:
         self._store, self.device_config = store, device_config
         self._rows = np.asarray(rows, dtype=np.int64)
         self.labels = torch.as_tensor(labels, dtype=torch.int64, device=device_config.device)
-        self._hears, self._sees = modality_parts(modality)
+        self._hears, self._sees = modality.has_audio, modality.has_visual
         self._audio = self._sounds() if self._hears else None
         self._visual: Tensor | None = None
         self._dtype = device_config.tokens
@@ -141,7 +141,7 @@ class Table:
     def stream(self, indices: Iterable[Tensor]) -> Iterator[Taken]:
         """`rows` of each, in order; what does not stand on the device is brought while the one before is used."""
         is_elsewhere = self._visual is not None and self._visual.device != self.device_config.device
-        return ahead(indices, self.take) if self.is_streamed or is_elsewhere else map(self.rows, indices)
+        return prefetch(indices, self.take) if self.is_streamed or is_elsewhere else map(self.rows, indices)
 
     @property
     def eval_batch_size(self) -> int:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from avcil.data.modality import Modality
 from avcil.encoders.constants import Constants
-from avcil.encoders.parts import Part
+from avcil.encoders.parts import EncoderPart
 from avcil.features import StoredClip
-from avcil.models.base import Modality
 from avcil.training.data import Features, Table
 from avcil.training.device_config import DeviceConfig
 from avcil.training.memory_pool import Budget
@@ -33,7 +33,7 @@ class LabeledFeatures(Features, Protocol):
 
     @property
     def clips(self) -> Sequence[StoredClip]: ...
-    def parts(self, modality: str) -> tuple[Part, ...]:
+    def parts(self, modality: str) -> tuple[EncoderPart, ...]:
         """The encoders that the features of "audio" or "visual" come from."""
         ...
 
@@ -102,7 +102,7 @@ class LearningData(ABC):
         """Class numbers, in the order of learning."""
         return [self.class_number[self.store.clips[row].label] for row in rows]
 
-    def table(self, rows: Sequence[int], *, once: bool = False, modality: str | None = None) -> Table:
+    def table(self, rows: Sequence[int], *, once: bool = False, modality: Modality | None = None) -> Table:
         """The features of `rows`.
 
         Args:

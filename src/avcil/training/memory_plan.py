@@ -14,10 +14,10 @@ from pathlib import Path
 
 import torch
 
+from avcil.data.modality import Modality
 from avcil.errors import AvcilError, InputError
 from avcil.methods.base import GradientMethod
 from avcil.methods.exemplars import ExemplarMemory
-from avcil.models.base import modality_parts
 from avcil.nn.fused_attention import BLOCK_ROWS, BLOCK_ROWS_GPU
 from avcil.nn.network import Network
 from avcil.training.config import TrainConfig
@@ -25,7 +25,7 @@ from avcil.training.device_config import EVALUATION_BYTES, DeviceConfig
 from avcil.training.distributed import ProcessGroup
 from avcil.training.memory_pool import SHARE, Budget, MemoryPool, device_memory, free_disk, machine_memory
 from avcil.training.task_data import TaskData
-from avcil.utils.prefetch import AHEAD
+from avcil.utils.prefetch import DEPTH
 from avcil.utils.rng import seeded
 from avcil.utils.sizes import bytes_of, in_words
 
@@ -79,16 +79,15 @@ class ClipSizes:
     def of(
         cls,
         method: GradientMethod,
-        modality: str,
+        modality: Modality,
         grid: tuple[int, int, int] | None,
         stored: torch.dtype,
         device_config: DeviceConfig,
     ) -> ClipSizes:
         """Of a clip with tokens `grid` (T, S, D)."""
-        has_audio, has_visual = modality_parts(modality)
-        if not has_visual or grid is None:
+        if not modality.has_visual or grid is None:
             return cls(stored=0, tokens=0, keys=0, maps=0, sums=0, read=0)
-        if not has_audio and not method.whole_tokens:  # its mean token
+        if not modality.has_audio and not method.whole_tokens:  # its mean token
             size = grid[2] * device_config.weights.itemsize
             return cls(
                 stored=size,
@@ -102,9 +101,11 @@ class ClipSizes:
         return cls(
             stored=prod(grid) * stored.itemsize,
             tokens=tokens,
-            keys=tokens if has_audio else 0,
-            maps=prod(grid) * device_config.weights.itemsize if has_audio and method.recalls_maps else 0,
-            sums=grid[0] * grid[2] * device_config.weights.itemsize if has_audio else 0,
+            keys=tokens if modality.has_audio else 0,
+            maps=prod(grid) * device_config.weights.itemsize
+            if modality.has_audio and method.recalls_maps
+            else 0,
+            sums=grid[0] * grid[2] * device_config.weights.itemsize if modality.has_audio else 0,
             read=0,
         )
 
@@ -226,7 +227,7 @@ def evaluation_bytes(sizes: ClipSizes, device_config: DeviceConfig, steps: Seque
 def _asked_clip(sizes: ClipSizes) -> int:
     """Bytes that a clip takes while a model is asked about it."""
     gathered = sizes.stored if sizes.stored != sizes.tokens else 0
-    return (AHEAD + 2) * sizes.tokens + gathered + SUMS * sizes.sums
+    return (DEPTH + 2) * sizes.tokens + gathered + SUMS * sizes.sums
 
 
 def plan_memory(
@@ -284,7 +285,7 @@ def plan_memory(
     if all(not plan.held(clips)[1] for clips in steps):
         return plan
     plan = replace(plan, copies_batches=True)
-    waiting = (AHEAD + 1) * at_once * sizes.tokens  # batches that are read ahead
+    waiting = (DEPTH + 1) * at_once * sizes.tokens  # batches that are read ahead
     return replace(plan, data=max(0, room - plan.iteration - waiting))
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
+from avcil.data.modality import Modality
 from avcil.datasets import Benchmark
 from avcil.errors import InputError
 from avcil.features import FeatureStore
-from avcil.models.base import Modality, modality_parts, parts_of
 from avcil.streams.base import UNUSED, Stream
 from avcil.training.device_config import DeviceConfig
 from avcil.training.learning_data import LearningData
@@ -61,7 +61,7 @@ class TaskData(LearningData):
     def lacking_parts(self, row: int) -> tuple[str, ...]:
         """The parts of the modality that a clip lacks, or that the stream withholds from training."""
         clip, hidden = self.store.clips[row], self.stream.hidden.get(row, ())
-        return tuple(part for part in parts_of(self.modality) if not clip.has(part) or part in hidden)
+        return tuple(part for part in self.modality.parts if not clip.has(part) or part in hidden)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -87,12 +87,11 @@ class TaskData(LearningData):
         return sum(self.store.clips[row].label == label for row in earlier)
 
     def _check(self) -> None:
-        has_audio, has_visual = modality_parts(self.modality)
-        if has_audio and self.store.audio_width is None:
+        if self.modality.has_audio and self.store.audio_width is None:
             raise InputError(
                 f"the store has no audio features; --modality {self.modality} needs it. Use --modality visual"
             )
-        if has_visual and self.store.visual_shape is None:
+        if self.modality.has_visual and self.store.visual_shape is None:
             raise InputError(
                 f"the store has no visual features; --modality {self.modality} needs it. Use --modality audio"
             )
@@ -110,7 +109,7 @@ class TaskData(LearningData):
                     f"no {split} clip of {', '.join(map(repr, missing[:5]))}"
                     + (f" and {len(missing) - 5} more classes" if len(missing) > 5 else "")
                     + f": every class needs clips in the split {split!r}"
-                    + (f" that have {' and '.join(parts_of(self.modality))}" if lacking else "")
+                    + (f" that have {' and '.join(self.modality.parts)}" if lacking else "")
                     + ". Add clips and extract again"
                 )
 
@@ -126,7 +125,7 @@ class TaskData(LearningData):
         """Store rows of the clips, of all tasks, that lack a part of the modality; nothing is learnt from them."""
         return sorted(row for (s, _), rows in self._incomplete.items() if s == split for row in rows)
 
-    def test_rows(self, task: int, answers: Sequence[str]) -> dict[Modality, list[int]]:
+    def test_rows(self, task: int, answers: Sequence[Modality]) -> dict[Modality, list[int]]:
         """Store rows of a task's test clips that a model can answer for, by the modality that it answers from.
 
         Args:
@@ -134,7 +133,7 @@ class TaskData(LearningData):
             answers: What the model can answer from (`Model.answers`).
         """
         found = {self.modality: self.rows("test", task)}
-        for part in parts_of(self.modality):
+        for part in self.modality.parts:
             if part != self.modality and part in answers:
                 clips = self._incomplete["test", task]
                 found[part] = [row for row in clips if self.store.clips[row].has(part)]

@@ -154,7 +154,7 @@ class GradientLearner:
             teacher = self._teacher(pool, new_count=len(new))
         if self.method.fresh_start:
             self.network = self._fresh_network(index)
-        self.network.answer_by_head()
+        self.network.use_head()
         self._grow_head(index)
         step = Step(
             index=index,

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avcil.encoders.parts import Part
+from avcil.encoders.parts import EncoderPart
 from avcil.errors import InputError
 from avcil.features import StoredClip
 from avcil.methods.base import ClosedFormMethod, GradientMethod, Method
@@ -98,7 +98,7 @@ class UpdateFeatures:
     def visual_shape(self) -> tuple[int, int, int] | None:
         return None if self._visual is None else self._visual.shape[1:]
 
-    def parts(self, modality: str) -> tuple[Part, ...]:
+    def parts(self, modality: str) -> tuple[EncoderPart, ...]:
         """None: what a method needs to know of them is in its saved statistics."""
         return ()
 
@@ -303,9 +303,9 @@ def kept_by(learner: Learner, data: LearningData) -> dict[str, Any]:
     ids = {label: tuple(kept) for label, kept in learner.memory.clip_ids.items()}
     rows = data.rows_of_ids(list(dict.fromkeys(i for kept in ids.values() for i in kept)))
     tensors = dict(own)
-    if "audio" in data.modality:
+    if data.modality.has_audio:
         tensors["exemplars.audio"] = torch.from_numpy(data.store.audio(rows))
-    if "visual" in data.modality:
+    if data.modality.has_visual:
         tensors["exemplars.visual"] = torch.from_numpy(data.store.visual(rows))
     return {"exemplars": ids, "tensors": tensors}
 

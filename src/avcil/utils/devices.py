@@ -1,4 +1,4 @@
-"""Where numbers are computed: the processor, or an NVIDIA GPU."""
+"""The device of a computation: the CPU or an NVIDIA GPU."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ if TYPE_CHECKING:
 
 
 def choose_device(name: str | None) -> torch.device:
-    """The device of this name; None is the first CUDA GPU, or the processor where there is none.
+    """The device with this name.
 
-    Raises InputError for a device that is not there.
+    Args:
+        name: "cpu", "cuda", "cuda:1", ...; None chooses the first CUDA GPU, or the CPU if there is none.
+
+    Raises:
+        InputError: The device does not exist.
 
     >>> choose_device("cpu").type
     'cpu'
@@ -25,12 +29,12 @@ def choose_device(name: str | None) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise InputError(f"there is no kind of device {name!r}; allowed are cpu, cuda, cuda:0, ...") from None
+        raise InputError(f"unknown device {name!r}; allowed are cpu, cuda, cuda:0, ...") from None
     if device.type not in ("cpu", "cuda"):
         raise InputError(f"avcil runs on cpu or cuda, not on {name!r}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(
-            f"device {name!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA GPUs. "
-            "Leave the device out, or name cpu"
+            f"the device {name!r} does not exist: PyTorch finds {torch.cuda.device_count()} CUDA GPUs. "
+            "Omit the device, or use cpu"
         )
     return device

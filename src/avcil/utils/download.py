@@ -1,14 +1,12 @@
-"""Downloads that can be stopped at any moment, go on where they ended, and are checked before they count.
+"""Downloads that can be resumed and are verified.
 
-A file arrives as `NAME.part` beside its place, with `NAME.part.json` saying what it is a part of; it takes
-its name only when its length and, where known, its SHA-256 are right. The standard proxy variables are
-respected.
+A file is downloaded to `NAME.part`; `NAME.part.json` describes the complete file. It is renamed once its length and,
+where known, its SHA-256 are correct. The standard proxy variables are respected.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import time
 from dataclasses import dataclass
@@ -16,29 +14,28 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from avcil.errors import AvcilError, InputError
-from avcil.utils.files import folder_lock, read_json, sync_folder, write_json
+from avcil.utils.files import file_sha256, folder_lock, read_json, sync_folder, write_json
 from avcil.utils.progress import Progress
 from avcil.utils.transfer import RetryableError, Transfer
 
-LONGEST_WAIT = 60.0
+MAX_WAIT = 60.0
+"""Seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
-    """How long to put up with a connection."""
+    """When to retry, and when to give up."""
 
     stall: float = 30.0
-    """Seconds without data after which a connection is given up and made anew."""
+    """Seconds without data after which to reconnect."""
     attempts: int = 5
-    """Attempts in a row that bring nothing new before giving up."""
+    """Consecutive attempts without new data before giving up."""
     first_wait: float = 1.0
-    """Seconds before the second attempt; each further wait is twice as long, at most a minute."""
+    """Seconds before the second attempt. The wait doubles with each attempt, up to a minute."""
 
     def __post_init__(self) -> None:
         if self.stall <= 0 or self.attempts < 1 or self.first_wait < 0:
-            raise InputError(
-                "a download needs a stall time above 0, 1 attempt or more, and a wait of 0 or more"
-            )
+            raise InputError("stall must be above 0, attempts 1 or more, and first_wait 0 or more")
 
 
 def download(
@@ -50,22 +47,31 @@ def download(
     patience: RetryPolicy | None = None,
     otherwise: str = "",
 ) -> Path:
-    """Get `url` into the file `path`, going on with a part that is there; a file that is there is kept.
+    """Download a file, or resume an earlier download; an existing file is kept.
 
-    `sha256` and `size` are checked where given (`sha256` also on a file that is there); else the checksum
-    that Hugging Face states, or the length that the server states. `otherwise` is what a person can do
-    without a connection; it ends the message. Raises `AvcilError` when the server cannot be reached or
-    sends other bytes.
+    Args:
+        url: HTTP or HTTPS address.
+        path: Destination.
+        sha256: Expected checksum, also of an existing file; None uses the one that the Hugging Face Hub sends.
+        size: Expected length in bytes; None uses the one that the server sends.
+        patience: When to retry.
+        otherwise: Advice for users without a connection, appended to the error message.
+
+    Returns:
+        `path`.
+
+    Raises:
+        AvcilError: The server cannot be reached, or the content is not the expected one.
     """
     path, patience = Path(path), patience or RetryPolicy()
     if urlsplit(url).scheme not in ("http", "https"):
-        raise InputError(f"cannot download {url!r}: an address must begin with http:// or https://")
+        raise InputError(f"cannot download {url!r}: the address must start with http:// or https://")
     with folder_lock(path.parent, "downloading"):
         if path.exists() and (sha256 is None or file_sha256(path) == sha256):
             return path
-        transfer = _resumed(Transfer(url=url, part=_beside(path, ".part"), size=size, sha256=sha256))
+        transfer = _resumed(Transfer(url=url, part=_sibling(path, ".part"), size=size, sha256=sha256))
         transfer.stall = patience.stall
-        transfer.note = lambda: write_json(_beside(path, ".part.json"), _state(transfer))
+        transfer.note = lambda: write_json(_sibling(path, ".part.json"), _state(transfer))
         with Progress(None, "B", title=path.name) as bar:
             transfer.report = lambda done, total: _show(bar, done, total)
             _fetch_checked(transfer, patience, otherwise)
@@ -73,14 +79,8 @@ def download(
     return path
 
 
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, read piece by piece."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _fetch_checked(transfer: Transfer, patience: RetryPolicy, otherwise: str) -> None:
-    """Fetch until the bytes are the right ones; wrong ones are thrown away and asked for once more."""
+    """Fetch the file; if the checksum is wrong, fetch it once more."""
     for last in (False, True):
         _fetch(transfer, patience, otherwise)
         found = file_sha256(transfer.part) if transfer.sha256 else None
@@ -89,8 +89,8 @@ def _fetch_checked(transfer: Transfer, patience: RetryPolicy, otherwise: str) ->
         transfer.discard()
         if last:
             raise AvcilError(
-                f"{transfer.url} arrived twice with other bytes than published (SHA-256 {str(found)[:16]}…, not "
-                f"{str(transfer.sha256)[:16]}…): something on the way changes it, or the mirror is wrong. "
+                f"{transfer.url} was downloaded twice with other bytes than published (SHA-256 {str(found)[:16]}…, not "
+                f"{str(transfer.sha256)[:16]}…): a proxy changes it, or the mirror is wrong. "
                 f"Nothing was kept. {otherwise}".rstrip()
             )
 
@@ -107,13 +107,13 @@ def _fetch(transfer: Transfer, patience: RetryPolicy, otherwise: str) -> None:
             if failures >= patience.attempts:
                 raise _unreachable(transfer, problem, otherwise) from None
             wait = problem.wait if problem.wait is not None else patience.first_wait * 2 ** (failures - 1)
-            time.sleep(min(wait, LONGEST_WAIT))
+            time.sleep(min(wait, MAX_WAIT))
 
 
 def _unreachable(transfer: Transfer, problem: RetryableError, otherwise: str) -> AvcilError:
-    kept = f" {transfer.here} bytes are kept: run the same command again to go on." if transfer.here else ""
+    kept = f" {transfer.here} bytes are kept: run the same command again to resume." if transfer.here else ""
     return AvcilError(
-        f"cannot get {transfer.url}: {problem}.{kept} Check the connection; proxies are taken from "
+        f"cannot download {transfer.url}: {problem}.{kept} Check the connection; proxies are taken from "
         f"HTTPS_PROXY, HTTP_PROXY and NO_PROXY. {otherwise}".rstrip()
     )
 
@@ -123,8 +123,8 @@ def _state(transfer: Transfer) -> dict[str, object]:
 
 
 def _resumed(transfer: Transfer) -> Transfer:
-    """Take up the part of an earlier run if it is of the same file; else throw it away."""
-    state_file = _beside(transfer.part.with_suffix(""), ".part.json")
+    """Resume an earlier download if it is of the same file; otherwise discard it."""
+    state_file = _sibling(transfer.part.with_suffix(""), ".part.json")
     state: dict = {}
     if state_file.exists():
         with contextlib.suppress(InputError):
@@ -145,7 +145,7 @@ def _put_in_place(transfer: Transfer, path: Path) -> None:
     with open(transfer.part, "rb") as file:
         os.fsync(file.fileno())
     os.replace(transfer.part, path)
-    _beside(path, ".part.json").unlink(missing_ok=True)
+    _sibling(path, ".part.json").unlink(missing_ok=True)
     sync_folder(path.parent)
 
 
@@ -154,5 +154,5 @@ def _show(bar: Progress, done: int, total: int | None) -> None:
     bar.update(done - bar.n)
 
 
-def _beside(path: Path, ending: str) -> Path:
-    return path.with_name(path.name + ending)
+def _sibling(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)

@@ -1,7 +1,7 @@
-"""Writing files so that a reader sees the old content or the new, never a part.
+"""Atomic writes, file locks and errors of the disk.
 
-Every file is written beside its destination, flushed to the disk, and renamed into place. A full disk leaves
-the old file as it was, removes the part written, and says how much room was asked for.
+A file is written under a temporary name in its folder, flushed to the disk, and renamed. If the disk is full, the old
+file remains, the temporary file is removed, and the error says how much space is free.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -23,16 +24,16 @@ from avcil.errors import InputError, StorageError
 from avcil.utils.input_files import JSON_BYTES, parse_json, read_bytes
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Error numbers of a disk or quota that is full, and of a file that may not grow."""
+"""Error numbers: the disk or the quota is full, or the file must not grow."""
 REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
-"""Error numbers of a file or folder that may not be written to."""
+"""Error numbers: no permission to write."""
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Call `write` with a binary file that replaces `path` once it is whole and on the disk."""
+    """Call `write` with a binary file that replaces `path` once it is complete and flushed to the disk."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    _refuse_special(path)
+    _check_destination(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_stale_parts(path.parent)
@@ -50,24 +51,26 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         raise
 
 
-def _refuse_special(path: Path) -> None:
-    """Refuse a device, pipe or socket: renaming a file into its place would remove it."""
+def _check_destination(path: Path) -> None:
+    """Reject a device, pipe or socket: the rename would remove it."""
     try:
         mode = path.stat().st_mode
-    except OSError:  # nothing there yet; whatever else is wrong, writing will say so
+    except OSError:  # does not exist yet; any other problem is reported by the write
         return
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise InputError(
-            f"{path} is a device, pipe or socket, and writing would replace it with a file. Give another path"
+            f"{path} is a device, pipe or socket; writing would replace it by a file. Choose another path"
         )
 
 
 @contextlib.contextmanager
 def _locked(temporary: Path) -> Iterator[BinaryIO]:
-    """A new file that is locked while it is written, so that it is not taken for one of a process that has died."""
+    """A new file, locked while it is written so that other processes do not remove it as stale."""
     while True:
         with open(temporary, "wb") as file:
-            with contextlib.suppress(OSError):  # a file system without locks; nothing is removed there
+            with contextlib.suppress(
+                OSError
+            ):  # a file system without locks, where stale files are not removed
                 fcntl.flock(file, fcntl.LOCK_EX)
             if not os.fstat(file.fileno()).st_nlink:  # removed as stale between `open` and `flock`
                 continue
@@ -76,15 +79,14 @@ def _locked(temporary: Path) -> Iterator[BinaryIO]:
 
 
 STALE_PART = re.compile(r"\..+\.\d+\.part", re.DOTALL)
-"""Names that `write_atomically` gives to its temporary files."""
+"""Names of the temporary files of `write_atomically`."""
 _cleaned: set[Path] = set()
 
 
 def remove_stale_parts(folder: Path) -> None:
-    """Remove the temporary files of `write_atomically` in `folder` whose processes were killed.
+    """Remove the temporary files of `write_atomically` in `folder` that killed processes left.
 
-    Only regular files under names that it creates, and that no process holds locked. Each folder is looked through
-    once in the life of this process.
+    Removes only regular files with such names that no process has locked. A process scans each folder once.
     """
     folder = folder.absolute()
     if folder in _cleaned:
@@ -99,12 +101,12 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return list(entries)
-    except OSError:  # whatever is wrong with it, writing into it will say so
+    except OSError:  # any problem is reported by the write
         return []
 
 
 def _remove_unlocked(path: str) -> None:
-    with contextlib.suppress(OSError):  # locked, removed by another process, or not ours to remove
+    with contextlib.suppress(OSError):  # locked, already removed, or no permission
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -114,33 +116,38 @@ def _remove_unlocked(path: str) -> None:
 
 
 def is_storage_error(error: BaseException) -> bool:
-    """Whether a disk is full, over its quota, or cannot be written to."""
+    """Whether the disk is full, over its quota, or not writable."""
     return isinstance(error, StorageError) or (
         isinstance(error, OSError) and error.errno in (*FULL, *REFUSED)
     )
 
 
 def disk_error(error: OSError, path: Path) -> Exception:
-    """The error to raise for an `OSError` met while writing `path`: a full or read-only disk in words."""
+    """The error to raise for an `OSError` while writing `path`; it explains a full or read-only disk."""
     if error.errno in FULL:
         folder = next((p for p in Path(path).absolute().parents if p.exists()), Path("/"))
         free = shutil.disk_usage(folder).free / 2**20
         return StorageError(
-            f"no room left on the disk while writing {path} ({free:.0f} MiB free). What was finished "
-            "before is kept: "
-            "free some room, or choose another --out, and run the same command again"
+            f"no space left on the disk while writing {path} ({free:.0f} MiB free). Finished work is kept: free "
+            "some space, or choose another --out, and run the same command again"
         )
     if error.errno in REFUSED:
-        return StorageError(f"cannot write {path}: {error.strerror}. Choose an --out that you may write to")
+        return StorageError(f"cannot write {path}: {error.strerror}. Choose a writable --out")
     if error.errno in (errno.EEXIST, errno.ENOTDIR):
         return InputError(
-            f"cannot write {path}: a file stands where a folder should be. Choose another --out"
+            f"cannot write {path}: a file exists where a folder is needed. Choose another --out"
         )
     return error
 
 
+def file_sha256(path: Path | str) -> str:
+    """The SHA-256 of a file as hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries, so that a rename survives a power cut."""
+    """Flush the entries of a folder, so that a rename survives a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -154,7 +161,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically, indented, keys in the order given; NaN and infinity are refused."""
+    """Write indented JSON atomically; NaN and infinity are rejected."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -162,16 +169,21 @@ def read_json(path: Path) -> Any:
     """Read a JSON file as strictly as `input_files.parse_json` does.
 
     Raises:
-        InputError: If it is missing, not a regular file, too large, or not JSON; the message names the file.
+        InputError: The file is missing, not a regular file, too large, or not JSON.
     """
     return parse_json(read_bytes(path, limit=JSON_BYTES), str(path))
 
 
 def replace_folder(folder: Path, part: Path, write: Callable[[], object]) -> None:
-    """Let `write` fill the new folder `part`, beside `folder`, then put it in `folder`'s place.
+    """Replace `folder` by a new folder.
 
-    The two are exchanged in one step where the system can; else the old one stands aside for a moment, under a name
-    by which `settle_folder` finds it after a kill.
+    The two are exchanged atomically where the system supports it. Otherwise the old folder is renamed first; if the
+    process is killed then, `restore_folder` undoes that.
+
+    Args:
+        folder: The folder to replace.
+        part: Temporary path of the new folder, in the same parent folder.
+        write: Fills `part`.
     """
     shutil.rmtree(part, ignore_errors=True)
     try:
@@ -193,8 +205,8 @@ def replace_folder(folder: Path, part: Path, write: Callable[[], object]) -> Non
         shutil.rmtree(part, ignore_errors=True)
 
 
-def settle_folder(folder: Path) -> None:
-    """Put back what `replace_folder` had set aside when it was killed."""
+def restore_folder(folder: Path) -> None:
+    """Restore the old folder if `replace_folder` was killed between its renames."""
     if not folder.exists() and _aside(folder).is_dir():
         os.rename(_aside(folder), folder)
 
@@ -204,7 +216,7 @@ def _aside(folder: Path) -> Path:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two names at once (Linux renameat2); False where the system or file system cannot."""
+    """Exchange two names atomically (Linux renameat2); False where that is not supported."""
     exchange = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if exchange is None:
         return False
@@ -214,7 +226,7 @@ def _exchange(one: Path, other: Path) -> bool:
 
 @contextlib.contextmanager
 def folder_lock(folder: Path, purpose: str) -> Iterator[None]:
-    """Hold `folder` for one process; a second one is told so at once. The lock goes with the process."""
+    """Lock `folder` for this process; InputError if another process has locked it. A lock ends with its process."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / ".lock", "a+b")  # noqa: SIM115
@@ -231,7 +243,7 @@ def folder_lock(folder: Path, purpose: str) -> Iterator[None]:
 
 
 def without_path(error: Exception, path: Path) -> str:
-    """An error's message without the file's path, for lists that name the file beside it.
+    """The message of an error without the path of the file, for lists that show the path separately.
 
     >>> without_path(InputError("clips/a.mp4 is empty (0 bytes)"), Path("clips/a.mp4"))
     'is empty (0 bytes)'

@@ -1,7 +1,7 @@
-"""Reading files that may come from anyone: regular files of bounded size, and JSON without surprises.
+"""Reading untrusted files: regular files of bounded size, and strict JSON.
 
-JSON as read here is strict: no NaN, no infinity, no number beyond 64 bits, no name twice in one object, no text that
-cannot be written as UTF-8, and no deep nesting. So what was read can be compared, printed and written again.
+Rejected in JSON: NaN, infinity, numbers beyond 64 bits, duplicate names in an object, text that is not valid UTF-8, and
+deep nesting. So every value that was read can be compared, printed and written again.
 """
 
 from __future__ import annotations
@@ -19,28 +19,27 @@ from typing import Any, NoReturn
 from avcil.errors import InputError
 
 JSON_BYTES = 16 << 20
-"""Largest JSON document that is read; parsed, it can take 25 times its size in memory."""
-DEEPEST = 64
-"""Levels of nesting in a JSON document."""
+"""Maximum size of a JSON document. Parsed, it can take 25 times its size in memory."""
+MAX_DEPTH = 64
+"""Maximum nesting depth of a JSON document."""
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def open_regular(path: Path | str, *, follow: bool = True) -> io.BufferedReader:
-    """Open a regular file for reading; it never waits, as opening a pipe or a device could.
+    """Open a regular file for reading. Never blocks, unlike opening a pipe or a device.
 
     Args:
         path: The file.
-        follow: Whether a symbolic link is followed. Models are read from the Hugging Face hub's cache, which is made
-            of links; the files of a feature store are never links.
+        follow: Whether to follow a symbolic link. The cache of the Hugging Face Hub consists of links; the files of a
+            feature store are never links.
 
     Raises:
-        InputError: If there is no such file, it cannot be opened, or it is something else than a regular file.
+        InputError: The file does not exist, cannot be opened, or is not a regular file.
     """
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     try:
-        _check_regular(
-            os.stat(path, follow_symlinks=follow).st_mode, path
-        )  # opening some devices has an effect
+        # checked before opening too: opening some devices has side effects
+        _check_regular(os.stat(path, follow_symlinks=follow).st_mode, path)
         descriptor = os.open(path, flags)
     except FileNotFoundError:
         raise InputError(f"there is no file {path}") from None
@@ -65,15 +64,15 @@ def _check_regular(mode: int, path: Path | str) -> None:
 
 
 def read_bytes(path: Path | str, *, limit: int, follow: bool = True) -> bytes:
-    """The content of a regular file of `limit` bytes at most.
+    """The content of a regular file of at most `limit` bytes.
 
     Raises:
-        InputError: As `open_regular`, and if the file is larger.
+        InputError: As for `open_regular`, or the file is larger.
     """
     with open_regular(path, follow=follow) as file:
         data = file.read(limit + 1) if os.fstat(file.fileno()).st_size <= limit else None
     if data is None or len(data) > limit:
-        raise InputError(f"{path} is larger than {limit >> 20} MiB, which no such file of avcil is")
+        raise InputError(f"{path} is larger than the limit for such a file, {limit >> 20} MiB")
     return data
 
 
@@ -82,10 +81,10 @@ def parse_json(data: bytes, where: str) -> Any:
 
     Args:
         data: The document.
-        where: Its name, for messages.
+        where: Name of the document in error messages.
 
     Raises:
-        InputError: If it is not JSON, or not as strict as this module wants it.
+        InputError: The document is not JSON, or contains something that this module rejects.
     """
     try:
         value = json.loads(
@@ -100,12 +99,11 @@ def parse_json(data: bytes, where: str) -> Any:
     except ValueError as error:
         raise InputError(f"{where} is not valid JSON: {error}") from None
     except RecursionError:
-        value = None
-        nested = True
+        value, too_deep = None, True
     else:
-        nested = _is_deep(value)
-    if nested:
-        raise InputError(f"{where} is not valid JSON for avcil: it is nested more than {DEEPEST} levels deep")
+        too_deep = _is_deep(value)
+    if too_deep:
+        raise InputError(f"{where} is not accepted: JSON nested more than {MAX_DEPTH} levels deep")
     return value
 
 
@@ -131,13 +129,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(value) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the name {twice[:40]!r} is given twice in one object")
+        raise ValueError(f"the name {twice[:40]!r} occurs twice in one object")
     return value
 
 
 def _is_deep(value: Any) -> bool:
     level = [value]
-    for _ in range(DEEPEST):
+    for _ in range(MAX_DEPTH):
         containers = [item for item in level if isinstance(item, dict | list)]
         level = [
             child for item in containers for child in (item.values() if isinstance(item, dict) else item)

@@ -1,4 +1,4 @@
-"""Work done ahead: while one thing is used, the next ones are read."""
+"""Prefetching: results are computed in threads before they are needed."""
 
 from __future__ import annotations
 
@@ -7,27 +7,31 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-Asked = TypeVar("Asked")
-Done = TypeVar("Done")
-AHEAD = 2
-"""Batches that wait ready at most: one would do if reading always took the same time."""
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+DEPTH = 2
+"""Default number of prefetched results."""
 
 
-def ahead(
-    asked: Iterable[Asked], do: Callable[[Asked], Done], *, workers: int = 1, depth: int = AHEAD
-) -> Generator[Done]:
-    """`do` of each of `asked`, in order, at most `depth` of them before they are wanted, by `workers` threads.
+def prefetch(
+    items: Iterable[Item], function: Callable[[Item], Result], *, workers: int = 1, depth: int = DEPTH
+) -> Generator[Result]:
+    """Apply a function to items in threads and yield the results in order.
 
-    An error of `do` is raised where its result would have come.
+    Args:
+        items: Its arguments.
+        function: An exception that it raises is raised in place of the result.
+        workers: Number of threads.
+        depth: Maximum number of results that are computed before they are consumed.
 
-    >>> list(ahead([1, 2, 3], lambda x: x * x))
+    >>> list(prefetch([1, 2, 3], lambda x: x * x))
     [1, 4, 9]
     """
-    waiting: deque[Future[Done]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="read-ahead") as threads:
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="prefetch") as threads:
         try:
-            for one in asked:
-                waiting.append(threads.submit(do, one))
+            for item in items:
+                waiting.append(threads.submit(function, item))
                 if len(waiting) > depth:
                     yield waiting.popleft().result()
             while waiting:

@@ -1,4 +1,4 @@
-"""Progress of long work on stderr: a bar in a terminal, a line every 15 seconds in a log."""
+"""Progress on stderr: a bar in a terminal, a line every 15 seconds in a log file."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ SECONDS_BETWEEN_LINES = 15.0
 
 
 class Progress(tqdm):
-    """tqdm, which in a log writes lines instead of redrawing a bar."""
+    """A tqdm bar that writes lines instead if the output is not a terminal."""
 
-    monitor_interval = 0  # no thread beside the work, which may fork
+    monitor_interval = 0  # no monitor thread: the program may fork
 
     def __init__(
         self,
@@ -28,16 +28,15 @@ class Progress(tqdm):
         quiet: bool = False,
         file: TextIO | None = None,
     ) -> None:
-        """Show nothing yet.
-
+        """
         Args:
-            total: How much there is to do, None if it is not known yet.
-            unit: What is counted; "B" for bytes, with binary prefixes.
-            title: What is done, before the bar.
-            initial: How much was done before, by an earlier command.
-            leave: Whether the bar stays in the terminal when the work is done.
-            quiet: Show nothing at all.
-            file: Where to write; standard error if not given.
+            total: Number of units; None if unknown.
+            unit: Name of the unit; "B" for bytes, shown with binary prefixes.
+            title: Text before the bar.
+            initial: Number of units that were done earlier.
+            leave: Whether the bar remains visible at the end.
+            quiet: Show nothing.
+            file: Output stream; None is standard error.
         """
         file = file or sys.stderr
         is_bytes = unit == "B"
@@ -62,31 +61,31 @@ class Progress(tqdm):
 
     @staticmethod
     def status_printer(file: TextIO) -> Callable[[str], None]:  # type: ignore[override]  # always a text file
-        """How tqdm writes its text."""
+        """The function with which tqdm writes its text."""
         if file.isatty():
             return tqdm.status_printer(file)
         return lambda text: print(text, file=file, flush=True)
 
     def step(self, *, failed: bool = False) -> None:
-        """One more is done; `failed` ones are also counted separately."""
+        """Count one more unit; failed ones are also counted separately."""
         if failed:
             self.failed = getattr(self, "failed", 0) + 1
             self.set_postfix(failed=self.failed, refresh=False)
         self.update()
 
     def close(self) -> None:
-        """End the bar; a log gets no last line."""
+        """End the bar; a log file gets no further line."""
         if self.in_log:
             self.delay = math.inf
         super().close()
 
 
 ProgressCallback = Callable[[str, int, int], None]
-"""Called with what is being done ("reading clips", "learning"), how much of it is done, and how much there is."""
+"""Called with the phase ("reading clips", "learning"), the number of units done, and their total."""
 
 
 class PhaseProgress:
-    """A callback for work that reports what is being done, how much of it is done, and how much there is."""
+    """A `ProgressCallback` that shows a bar for each phase."""
 
     def __init__(self) -> None:
         self._bar: Progress | None = None
@@ -101,14 +100,14 @@ class PhaseProgress:
             self.close()
 
     def close(self) -> None:
-        """End the bar of a phase that did not come to its end."""
+        """End the bar of an incomplete phase."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words.
+    """Format a duration.
 
     >>> duration(3725)
     '1 h 2 min'

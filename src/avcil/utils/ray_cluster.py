@@ -1,4 +1,4 @@
-"""Getting hold of a Ray cluster, and letting go of it. Needs the extra `[distributed]`."""
+"""Connection to a Ray cluster. Needs the extra `[distributed]`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from avcil.errors import InputError
 
 
 def need_ray() -> Any:
-    """The module `ray`, or an error that says how to get it."""
+    """The module `ray`; an InputError says how to install it."""
     try:
         import ray
     except ImportError:
@@ -21,15 +21,20 @@ def need_ray() -> Any:
 
 @contextmanager
 def connected(address: str, *, threads: int | None = None) -> Iterator[Any]:
-    """The module `ray`, connected to the cluster at `address`: HOST:PORT, "auto" for the one of this machine, "local"
-    for a new one. What is still at work when the block ends is ended.
+    """Connect to a Ray cluster; at the end of the block, disconnect and cancel unfinished tasks.
 
-    `threads`: of numerical libraries in each worker; unless given, Ray's choice, a worker's cores.
+    Args:
+        address: HOST:PORT, "auto" for the running cluster of this machine, "local" to start one.
+        threads: Threads of numerical libraries in each worker; None leaves the choice to Ray.
 
-    :raises InputError: if Ray is not installed or there is no such cluster.
+    Yields:
+        The module `ray`.
+
+    Raises:
+        InputError: Ray is not installed, or there is no such cluster.
     """
     ray = need_ray()
-    # Workers of this installation, not of an environment that Ray would build for them.
+    # Workers use this installation, not an environment that Ray creates.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:

@@ -1,7 +1,7 @@
-"""Randomness as a pure function of the seed and of what it is for.
+"""Random numbers as a pure function of a seed and a purpose.
 
-No generator lives longer than one use: the shuffle of step 3, epoch 7 is the same whether the run came there in
-one go or was killed and started again, and does not depend on how much chance was used before.
+No generator is kept between uses. So the shuffle of step 3, epoch 7 is the same in an interrupted and resumed run, and
+does not depend on how many random numbers were drawn before.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 
 
 def derive_seed(seed: int, *purpose: str | int) -> int:
-    """A 63-bit seed for one purpose, such as `derive_seed(0, "shuffle", step, epoch)`.
+    """A 63-bit seed for a purpose, as in `derive_seed(0, "shuffle", step, epoch)`.
 
     >>> derive_seed(0, "shuffle", 1) == derive_seed(0, "shuffle", 2)
     False
@@ -24,13 +24,13 @@ def derive_seed(seed: int, *purpose: str | int) -> int:
 
 
 def generator(seed: int, *purpose: str | int) -> torch.Generator:
-    """A fresh CPU generator for one purpose."""
+    """A new CPU generator for a purpose."""
     return torch.Generator().manual_seed(derive_seed(seed, *purpose))
 
 
 @contextlib.contextmanager
 def seeded(seed: int, *purpose: str | int) -> Iterator[None]:
-    """Run a block, such as the making of layers, under its own seed; the global generator is left as it was."""
+    """Seed PyTorch's global CPU generator within a block, for example to initialize layers; restore it afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, *purpose))
         yield

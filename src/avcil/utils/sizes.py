@@ -1,4 +1,4 @@
-"""Numbers of bytes, in words."""
+"""Parsing and formatting of byte counts."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
 def bytes_of(text: str) -> int:
-    """A size in words as bytes.
+    """Parse a size.
 
     >>> bytes_of("1.5MB")
     1500000
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?B?)\s*", text.upper())
     if found is None or found[2] not in UNITS or float(found[1]) * UNITS[found[2]] < 1:
-        raise InputError(f"a size is a number and B, KB, MB or GB, such as 200MB; not {text!r}")
+        raise InputError(f"{text!r} is not a size; give a number and B, KB, MB or GB, such as 200MB")
     return int(float(found[1]) * UNITS[found[2]])
 
 
 def in_words(count: float) -> str:
-    """Bytes as people say them.
+    """Format a number of bytes.
 
     >>> in_words(1_234_567_890), in_words(5_000)
     ('1.2 GB', '5.0 kB')

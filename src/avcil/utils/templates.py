@@ -12,12 +12,12 @@ from markupsafe import Markup
 
 
 def render(package: str, template: str, **values: Any) -> Markup:
-    """Fill in a template; the result is inserted into other templates as it is.
+    """Render a template. The result can be inserted into other templates without being escaped again.
 
     Args:
-        package: Whose template it is, for example "avcil.serve".
+        package: The package that contains the template, for example "avcil.serve".
         template: Name of the file without .html.
-        values: What the template uses. Text is escaped, `Markup` is not.
+        values: Variables of the template. Strings are escaped, `Markup` is not.
     """
     return Markup(_environment(package).get_template(f"{template}.html").render(values))
 
@@ -36,7 +36,7 @@ def _environment(package: str) -> Environment:
 
 
 class _OneLine(Extension):
-    """Joins the lines of a template: without a blank beside a tag or a block, else with one."""
+    """Joins the lines of a template: without a space next to a tag or block, otherwise with one."""
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
         source = re.sub(r"(?<=>)\s*\n\s*|(?<=%})\s*\n\s*|\s*\n\s*(?=<|{%)", "", source.strip())

@@ -1,7 +1,7 @@
-"""Reading safetensors files that may come from anyone: the header is checked before any tensor is touched.
+"""Reading untrusted safetensors files: the header is checked before any tensor is read.
 
-A file is eight bytes of header length, a JSON header, and the tensors' bytes. Tensors must lie one after another,
-without a gap or an overlap, and fill the rest of the file. Source: https://huggingface.co/docs/safetensors.
+A file consists of the header length (eight bytes), a JSON header, and the tensors. The tensors must be contiguous and
+fill the rest of the file. Source: https://huggingface.co/docs/safetensors.
 """
 
 from __future__ import annotations
@@ -25,51 +25,51 @@ ITEM_BYTES = {
     **dict.fromkeys(("U32", "I32", "F32"), 4),
     **dict.fromkeys(("U64", "I64", "F64"), 8),
 }
-"""Bytes of a number, by the format's name of its type."""
+"""Bytes per element, by name of the dtype in the format."""
 MODEL_DTYPES = ("F16", "BF16", "F32", "F64", "I32", "I64", "U8", "BOOL")
-"""Types of which avcil's own files are made."""
+"""Dtypes in the files of avcil."""
 HEADER_BYTES = 4 << 20
-MOST_TENSORS = 10_000
-MOST_DIMENSIONS = 8
+MAX_TENSORS = 10_000
+MAX_DIMENSIONS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredTensor:
-    """Where a tensor lies in its file."""
+    """Position, dtype and shape of a tensor in a file."""
 
     dtype: str
     """A key of `ITEM_BYTES`."""
     shape: tuple[int, ...]
     begin: int
-    """Its first byte, counted from the beginning of the file."""
+    """Offset of the first byte from the beginning of the file."""
     end: int
 
 
 def read_layout(file: BinaryIO, where: Path | str) -> dict[str, StoredTensor]:
-    """The tensors that an open safetensors file holds, by name.
+    """The tensors of an open safetensors file by name.
 
     Args:
-        file: The file, at its beginning.
-        where: Its name, for messages.
+        file: The file, positioned at its beginning.
+        where: Name of the file in error messages.
 
     Raises:
-        InputError: If the header is damaged, or does not describe the whole file.
+        InputError: The header is damaged, or does not describe the whole file.
     """
     size = os.fstat(file.fileno()).st_size
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or not 2 <= length <= min(HEADER_BYTES, size - 8):
         raise _damaged(where, f"a header of {length} bytes in a file of {size}")
     header = parse_json(file.read(length), f"the header of {where}")
-    if not isinstance(header, dict) or len(header) > MOST_TENSORS:
-        raise _damaged(where, f"its header must name at most {MOST_TENSORS} tensors")
+    if not isinstance(header, dict) or len(header) > MAX_TENSORS:
+        raise _damaged(where, f"its header must name at most {MAX_TENSORS} tensors")
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
-        raise _damaged(where, "its metadata must be texts by name")
+        raise _damaged(where, "its metadata must map strings to strings")
     tensors = {name: _tensor(name, entry, 8 + length, where) for name, entry in header.items()}
     position = 8 + length
     for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
         if tensor.begin != position:
-            raise _damaged(where, f"the bytes of {name!r:.60} do not follow those of the tensor before")
+            raise _damaged(where, f"the bytes of {name!r:.60} do not directly follow the previous tensor")
         position = tensor.end
     if position != size:
         raise _damaged(where, f"its tensors end at byte {position}, the file at byte {size}")
@@ -81,8 +81,8 @@ def _tensor(name: str, entry: Any, start: int, where: Path | str) -> StoredTenso
         raise _damaged(where, f"the entry of {name!r:.60} must give dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
-        raise _damaged(where, f"{name!r:.60} has the unknown type {dtype!r:.40}")
-    if not _whole_numbers(shape) or len(shape) > MOST_DIMENSIONS:
+        raise _damaged(where, f"{name!r:.60} has the unknown dtype {dtype!r:.40}")
+    if not _whole_numbers(shape) or len(shape) > MAX_DIMENSIONS:
         raise _damaged(where, f"{name!r:.60} has the shape {shape!r:.60}")
     if not _whole_numbers(offsets) or len(offsets) != 2:
         raise _damaged(where, f"{name!r:.60} has the offsets {offsets!r:.60}")
@@ -101,14 +101,14 @@ def _damaged(where: Path | str, what: str) -> InputError:
 
 
 def load_tensors(path: Path, *, dtypes: Collection[str] = MODEL_DTYPES) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, by name.
+    """The tensors of a safetensors file by name.
 
     Args:
         path: The file; links are followed.
-        dtypes: Types that are allowed, as keys of `ITEM_BYTES`.
+        dtypes: Allowed dtypes, as keys of `ITEM_BYTES`.
 
     Raises:
-        InputError: If there is no such file, it is damaged, or a tensor is of another type.
+        InputError: The file does not exist or is damaged, or a tensor has another dtype.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -119,7 +119,7 @@ def load_tensors(path: Path, *, dtypes: Collection[str] = MODEL_DTYPES) -> dict[
         f"{name!r:.60} ({tensor.dtype})" for name, tensor in layout.items() if tensor.dtype not in dtypes
     ]
     if other:
-        raise InputError(f"{path}: {other[0]} is of a type that avcil does not use: {', '.join(dtypes)}")
+        raise InputError(f"{path}: {other[0]} has a dtype that is not allowed; allowed: {', '.join(dtypes)}")
     try:
         return load_file(path)
     except SafetensorError as error:

@@ -1,4 +1,4 @@
-"""Tables for a terminal."""
+"""Plain-text tables."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def text_table(
     rule: bool = False,
     indent: int = 0,
 ) -> str:
-    """Rows in columns that are aligned with blanks, without trailing blanks or a line feed at the end.
+    """Format rows as aligned columns, without trailing spaces or a final newline.
 
     Args:
-        rows: Cells, as many in each row as in the others.
-        header: A title for each column.
-        names: How many first columns are aligned to the left; all others are aligned to the right.
-        rule: Whether a line is drawn below the header.
-        indent: Blanks before each line.
+        rows: Cells; all rows have the same length.
+        header: Titles of the columns.
+        names: Number of left-aligned columns at the beginning; the others are right-aligned.
+        rule: Whether to draw a line below the header.
+        indent: Spaces before each line.
 
     >>> print(text_table([["dog", 3], ["hen", 12]], ["class", "clips"]))
     class  clips
@@ -40,7 +40,7 @@ def text_table(
         header_style="",
         show_edge=False,
         pad_edge=False,
-        padding=(0, 1 if rule else 2, 0, 0),  # the box adds a blank
+        padding=(0, 1 if rule else 2, 0, 0),  # the box adds a space
     )
     for number in range(len(body[0]) if header is None else len(header)):
         title = "" if header is None else Text(header[number])

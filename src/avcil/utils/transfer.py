@@ -1,7 +1,7 @@
-"""One attempt at getting a file over HTTP, from where the part already here ends.
+"""One attempt to download a file over HTTP, starting at the end of the part on the disk.
 
-Sorted here: `RetryableError` for what may pass (a broken or stalled connection, a busy server),
-`InputError` or `AvcilError` for what will not (no such file, no permission, a file of another size).
+`RetryableError` is raised for temporary problems (a broken or stalled connection, a busy server), `InputError` or
+`AvcilError` for permanent ones (no such file, no permission, unexpected size).
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from avcil.errors import AvcilError, InputError
 from avcil.utils.files import disk_error
 from avcil.utils.version import __version__
 
-SLOWEST = 1024
-"""Bytes that must come within the stall time; less counts as a stall."""
-PIECE = 2**20
+MIN_BYTES = 1024
+"""Bytes that must arrive within the stall time; less counts as a stall."""
+CHUNK_BYTES = 2**20
 
 
 class RetryableError(Exception):
-    """This attempt failed in a way that another may not; `wait` is what the server asked for, in seconds."""
+    """A temporary failure; `wait` is the value of Retry-After in seconds, if any."""
 
     def __init__(self, reason: str, wait: float | None = None):
         super().__init__(reason)
@@ -38,44 +38,44 @@ class RetryableError(Exception):
 
 @dataclass(kw_only=True)
 class Transfer:
-    """A file on its way: what is known of it, and where its part lies."""
+    """A file that is being downloaded."""
 
     url: str
     part: Path
     size: int | None = None
-    """Its length in bytes, where known."""
+    """Length in bytes, if known."""
     sha256: str | None = None
     etag: str | None = None
     stall: float = 30.0
-    """Seconds without data after which the connection is given up."""
+    """Seconds without data after which the connection is closed."""
     report: Callable[[int, int | None], None] = lambda done, total: None
-    """Called with the bytes here and the bytes in all (or None)."""
+    """Called with the bytes downloaded and the total (or None)."""
     note: Callable[[], None] = lambda: None
-    """Called when it is known what the file is, before its bytes are written."""
+    """Called when the headers are known, before data is written."""
 
     def __post_init__(self) -> None:
-        self.asked = (self.size, self.sha256)  # what the caller knows, apart from what servers say
+        self.asked = (self.size, self.sha256)  # given by the caller, not by a server
 
     @property
     def here(self) -> int:
-        """Bytes of the part on the disk."""
+        """Bytes on the disk."""
         return self.part.stat().st_size if self.part.exists() else 0
 
     def attempt(self) -> None:
-        """Go on with the part until the file is whole."""
+        """Download the rest of the file."""
         request = urllib.request.Request(self.url, headers=self._headers())
         redirects = _Redirects()
-        opener = urllib.request.build_opener(redirects)  # takes the standard proxy variables
+        opener = urllib.request.build_opener(redirects)  # uses the standard proxy variables
         try:
             with opener.open(request, timeout=self.stall) as response:
                 self._learn({**redirects.headers, **_lower(response.headers)})
                 start = self._start(response)
-                self._check_room(start)
+                self._check_space(start)
                 self.note()
                 self._copy(response, start)
         except urllib.error.HTTPError as error:
             error.close()
-            raise self._sorted(error) from None
+            raise self._error_of(error) from None
         except urllib.error.URLError as error:
             if isinstance(error.reason, ssl.SSLCertVerificationError):
                 raise AvcilError(f"the certificate of {self.url} is not trusted: {error.reason}") from None
@@ -83,7 +83,7 @@ class Transfer:
         except TimeoutError:
             raise RetryableError(f"no data for {self.stall:g} seconds") from None
         except (http.client.HTTPException, ConnectionError, ssl.SSLError) as error:
-            raise RetryableError(f"the connection broke off ({error or type(error).__name__})") from None
+            raise RetryableError(f"the connection was lost ({error or type(error).__name__})") from None
 
     def _headers(self) -> dict[str, str]:
         headers = {"User-Agent": f"avcil/{__version__}", "Accept-Encoding": "identity"}
@@ -91,11 +91,11 @@ class Transfer:
             headers["Range"] = f"bytes={self.here}-"
             of_redirect = self.etag is not None and self.etag.strip('"') == self.sha256
             if self.etag and not self.etag.startswith("W/") and not of_redirect:
-                headers["If-Range"] = self.etag  # a redirect's tag is not that of the store behind it
+                headers["If-Range"] = self.etag  # the target of a redirect has another entity tag
         return headers
 
     def _learn(self, headers: dict[str, str]) -> None:
-        """Take checksum and entity tag; a changed tag means another file, so the part is of no use."""
+        """Store checksum and entity tag; if the tag changed, the part belongs to another file and is discarded."""
         etag = headers.get("x-linked-etag") or headers.get("etag")
         if self.etag and etag and etag != self.etag and self.here:
             self._start_again("the file on the server has changed")
@@ -105,7 +105,7 @@ class Transfer:
             self.sha256 = linked
         if self.sha256 is None and headers.get("content-type", "").startswith("text/html"):
             raise AvcilError(
-                f"{self.url} answers with a web page instead of the file. Check the address or the proxy"
+                f"{self.url} returns a web page instead of the file. Check the address or the proxy"
             )
 
     def _start_again(self, reason: str) -> NoReturn:
@@ -115,11 +115,11 @@ class Transfer:
         raise RetryableError(f"{reason}; starting again")
 
     def _start(self, response: http.client.HTTPResponse) -> int:
-        """The position at which the response begins; a server that ignores ranges sends the whole file."""
+        """The offset of the response's first byte; a server that ignores ranges sends the whole file."""
         if response.status == 206:
             match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", "").strip())
             if not match or int(match[1]) != self.here:
-                self._start_again("the server sent another part of the file than asked for")
+                self._start_again("the server sent another range of the file than requested")
             start = int(match[1])
             total: int | None = int(match[2])
         else:
@@ -130,21 +130,21 @@ class Transfer:
                 self._start_again("the file on the server has changed")
             raise AvcilError(
                 f"{self.url} is {total} bytes long where {self.size} were expected: the file was changed, or "
-                "something on the way answered instead. Try another mirror"
+                "a proxy answered instead. Try another mirror"
             )
         self.size = total if self.size is None else self.size
         if self.size is None and self.sha256 is None:
             raise AvcilError(
-                f"{self.url}: the server does not say how long the file is, so it cannot be checked"
+                f"{self.url}: the server does not say how long the file is, so it cannot be verified"
             )
         return start
 
-    def _check_room(self, start: int) -> None:
+    def _check_space(self, start: int) -> None:
         free = shutil.disk_usage(self.part.parent).free
         if self.size is not None and self.size - start > free:
             raise InputError(
                 f"{self.url} needs {(self.size - start) / 2**30:.1f} GiB more, and {self.part.parent} has "
-                f"{free / 2**30:.1f} GiB free. Free some room, or choose another folder"
+                f"{free / 2**30:.1f} GiB free. Free some space, or choose another folder"
             )
 
     def _copy(self, response: http.client.HTTPResponse, start: int) -> None:
@@ -152,27 +152,27 @@ class Transfer:
             file.truncate(start)
             file.seek(start)
             done, since, mark = start, time.monotonic(), start
-            while piece := response.read1(PIECE):
+            while chunk := response.read1(CHUNK_BYTES):
                 try:
-                    file.write(piece)
+                    file.write(chunk)
                 except OSError as error:
                     raise disk_error(error, self.part) from error
-                done += len(piece)
+                done += len(chunk)
                 self.report(done, self.size)
                 if time.monotonic() - since > self.stall:
-                    if done - mark < SLOWEST:
+                    if done - mark < MIN_BYTES:
                         raise RetryableError(f"only {done - mark} bytes in {self.stall:g} seconds")
                     since, mark = time.monotonic(), done
         if self.size is not None and done != self.size:
             if done > self.size:
-                self._start_again("more came than the file is long")
-            raise RetryableError(f"the connection ended after {done} of {self.size} bytes")
+                self._start_again("the server sent more bytes than the file has")
+            raise RetryableError(f"the connection was closed after {done} of {self.size} bytes")
 
-    def _sorted(self, error: urllib.error.HTTPError) -> Exception:
-        """What an error status means for the next attempt."""
+    def _error_of(self, error: urllib.error.HTTPError) -> Exception:
+        """The exception for an error status."""
         status = f"{error.code} {error.reason}"
         if error.code == 416:
-            self._start_again("the part here does not fit the file on the server")
+            self._start_again("the part on the disk does not fit the file on the server")
         if error.code in (408, 425, 429) or error.code >= 500:
             wait = error.headers.get("Retry-After", "")
             return RetryableError(f"the server answered {status}", float(wait) if wait.isdecimal() else None)
@@ -183,12 +183,12 @@ class Transfer:
         )
 
     def discard(self) -> None:
-        """Throw the part away."""
+        """Delete the part on the disk."""
         self.part.unlink(missing_ok=True)
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects over HTTP(S) only, and keeps the headers that say what the file is."""
+    """Follows redirects over HTTP(S) only, and keeps the headers with the checksum."""
 
     def __init__(self) -> None:
         self.headers: dict[str, str] = {}
@@ -197,7 +197,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         old, new = urlsplit(req.full_url).scheme, urlsplit(newurl).scheme
         if new not in ("http", "https") or (old == "https" and new == "http"):
             raise AvcilError(
-                f"{req.full_url} leads to {newurl[:200]}, which is not followed: not a secure address"
+                f"the redirect from {req.full_url} to {newurl[:200]} is not followed: the target is not secure"
             )
         self.headers |= {k: v for k, v in _lower(headers).items() if k.startswith("x-linked-")}
         return super().redirect_request(req, fp, code, msg, headers, newurl)

@@ -1,3 +1,3 @@
-"""The version of avcil: the only place where it is written."""
+"""The version of avcil; pyproject.toml reads it from here."""
 
 __version__ = "0.2.0.dev0"

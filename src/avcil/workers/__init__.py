@@ -1,1 +1,1 @@
-"""Worker processes: parts of the program that may crash, hang or run out of memory without ending the rest."""
+"""Worker processes, which may crash, hang or run out of memory without ending the program."""

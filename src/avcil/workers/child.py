@@ -1,4 +1,4 @@
-"""A worker process from inside: limits of the operating system, and the loop that answers requests."""
+"""The code that runs in a worker process: resource limits and the request loop."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ Operation = Callable[..., Iterator[tuple[Any, Arrays]]]
 """Yields values (JSON) with arrays."""
 
 MIN_MEGABYTES = 64
-"""Memory without which nothing can be decoded."""
+"""Memory that decoding needs at least."""
 OUTPUT_BYTES = 2**20
-"""Size that a file written by a worker may reach; its standard error is one."""
+"""Maximum size of a file written by a worker; its standard error is one."""
 OPEN_FILES = 64
 GRACE_SECONDS = 2.0
-"""Processor time beyond the time limit; the time limit itself gives a better message."""
+"""CPU seconds beyond the time limit of a request, whose own error has a better message."""
 
 
 class MemoryBudget:
-    """Address space that this process may use in addition to what it has when the budget is made.
+    """A limit of the address space, in addition to what the process uses when the budget is created.
 
-    FFmpeg does not report failed allocations as such: it reports packets that could not be decoded. So any problem
-    of a file that needed more than half of the budget is attributed to memory.
+    FFmpeg reports failed allocations as packets that could not be decoded. So any problem with a file that needed more
+    than half of the budget is attributed to memory.
     """
 
     def __init__(self, megabytes: int) -> None:
         """Set the limit.
 
         Args:
-            megabytes: Wanted size. Less is used where the limit of the parent process (`ulimit -v`) allows less.
+            megabytes: Requested size; reduced if the limit of the parent process (`ulimit -v`) is lower.
 
         Raises:
-            AvcilError: The limit of the parent process leaves too little.
+            AvcilError: The limit of the parent process is too low.
         """
         self._began = _peak()
         ceiling = min(_finite(limit) for limit in resource.getrlimit(resource.RLIMIT_AS))
@@ -52,8 +52,8 @@ class MemoryBudget:
         self.megabytes = int(size // 2**20)
         if self.megabytes < min(MIN_MEGABYTES, megabytes):
             raise AvcilError(
-                f"{self._began + MIN_MEGABYTES * 2**20 >> 20} MB of address space are needed at least, "
-                f"the limit of the address space (ulimit -v) is {int(ceiling) >> 20} MB"
+                f"at least {self._began + MIN_MEGABYTES * 2**20 >> 20} MB of address space are needed, "
+                f"but the limit (ulimit -v) is {int(ceiling) >> 20} MB"
             )
         limit = int(self._began + size)
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -68,7 +68,7 @@ def _finite(limit: int) -> float:
 
 
 def _peak() -> int:
-    """Largest address space so far, in bytes."""
+    """Peak size of the address space, in bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmPeak:"):
             return int(line.split()[1]) * 1024
@@ -76,8 +76,10 @@ def _peak() -> int:
 
 
 def limit_process() -> None:
-    """Forbid what a worker never needs: large files, many open files, core dumps. Stop signals that are sent to all
-    processes of a service are left to the parent, which ends its workers."""
+    """Forbid what a worker never needs: large files, many open files, core dumps.
+
+    SIGTERM and SIGINT are ignored: the parent process ends its workers.
+    """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     for kind, value in (
@@ -91,7 +93,7 @@ def limit_process() -> None:
 
 
 def limit_processor_time(seconds: float) -> None:
-    """End this process (SIGXCPU) once it has used `seconds` more of processor time."""
+    """End this process (SIGXCPU) once it has used `seconds` more of CPU time."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     limit = math.ceil(used.ru_utime + used.ru_stime + seconds + GRACE_SECONDS)
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
@@ -100,23 +102,23 @@ def limit_processor_time(seconds: float) -> None:
 
 
 def answer_requests(operations: Mapping[str, Operation], *, megabytes: int, seconds: float) -> None:
-    """Answer requests from standard input until it ends, or until a fresh process should continue.
+    """Answer requests from standard input until it ends, or until memory is low and a new process should take over.
 
-    Import whatever the operations need before the call: the memory budget counts from here.
+    Import everything that the operations need before the call: the memory budget starts here.
 
     Args:
         operations: Functions by name. A request names one as `operation`; its other items are keyword arguments.
         megabytes: Memory budget of this process.
-        seconds: Processor time of one request.
+        seconds: CPU time limit of one request.
     """
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints is not an answer
+    os.dup2(2, 1)  # output of libraries must not mix with answers
     try:
         budget = MemoryBudget(megabytes)
         limit_process()
     except AvcilError as error:
         sys.exit(str(error))
-    with suppress(BrokenPipeError):  # the parent is gone
+    with suppress(BrokenPipeError):  # the parent has ended
         answers.write(b"ready\n")
         answers.flush()
         for line in sys.stdin.buffer:
@@ -124,7 +126,7 @@ def answer_requests(operations: Mapping[str, Operation], *, megabytes: int, seco
             _answer(answers, operations, json.loads(line), budget)
             if budget.is_strained():
                 break
-    os._exit(0)  # without the destructors of libraries, and without flushing into a closed pipe
+    os._exit(0)  # skips destructors of libraries, and flushing into a closed pipe
 
 
 def _answer(
@@ -138,9 +140,7 @@ def _answer(
             _write(answers, {"value": value, "more": True}, arrays)
     except InputError as caught:
         error = {"kind": type(caught).__name__, "message": str(caught)}
-    except (
-        Exception
-    ) as caught:  # a file can be broken in unforeseen ways; the parent reports the kind of error
+    except Exception as caught:  # the parent reports the kind of error
         error = {"kind": "unexpected", "message": f"{type(caught).__name__}: {caught}"}
     if error is not None and budget.is_strained():
         error = {"kind": "memory", "message": f"{budget.megabytes}"}

@@ -1,8 +1,8 @@
-"""A worker process as its parent sees it: started on demand, limited in time, replaced when it dies.
+"""Starting a worker process, sending requests to it, and replacing it when it dies.
 
-A request is one line of JSON. Each reply is one line of JSON, the head, followed by the bytes of its arrays. Nothing
-is pickled: a worker that an attacker has taken over can send wrong numbers, but no objects. The worker gets three
-pipes and a small environment, and no other open file of its parent.
+A request is one line of JSON. A reply is one line of JSON, the header, followed by the bytes of its arrays. Nothing is
+pickled, so a compromised worker can send wrong numbers but no objects. The worker inherits three pipes, a few
+environment variables, and no other open file.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ import numpy as np
 from avcil.errors import AvcilError
 
 START_SECONDS = 120.0
-"""Time that a worker may take to start on a busy machine."""
-MAX_HEAD_BYTES = 2**20
-"""Longest head of a reply."""
+"""Maximum time for a worker to start."""
+MAX_HEADER_BYTES = 2**20
+"""Maximum size of a reply's header."""
 DTYPES = ("uint8", "float32", "float64")
-"""Element types that a reply may contain."""
+"""Allowed dtypes of arrays."""
 ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "TZ", "LANG", "LD_LIBRARY_PATH", "LD_PRELOAD", "VIRTUAL_ENV")
-"""Variables that a worker inherits, besides those that start with LC_ or PYTHON."""
+"""Environment variables that a worker inherits, in addition to LC_* and PYTHON*."""
 
 
 class WorkerError(AvcilError):
-    """A worker could not start; the message contains what it printed."""
+    """A worker could not start; the message contains its output."""
 
 
 class WorkerDiedError(AvcilError):
-    """A worker ended while it was working on a request, or its reply was malformed."""
+    """A worker ended during a request, or its reply was malformed."""
 
 
 class WorkerTimeoutError(AvcilError):
-    """A worker took longer than it may, and was ended."""
+    """A worker exceeded its time limit and was killed."""
 
 
 class StoppedError(AvcilError):
@@ -54,36 +54,36 @@ class StoppedError(AvcilError):
 
 @dataclass
 class Allowance:
-    """Seconds that the parent may still wait for a worker; several requests can share one allowance."""
+    """Remaining seconds of waiting for a worker; several requests can share one allowance."""
 
     seconds: float
 
     def spend(self, seconds: float) -> None:
-        """Count waiting time."""
+        """Subtract waiting time."""
         self.seconds -= seconds
 
 
 @dataclass(frozen=True, eq=False)
 class Reply:
-    """One reply of a worker."""
+    """A reply of a worker."""
 
     value: Any
-    """JSON."""
+    """A JSON value."""
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     error: dict[str, str] | None = None
-    """`kind` and `message` of an error that the worker raised; `value` is then None."""
+    """`kind` and `message` of an exception; `value` is then None."""
 
 
 class WorkerProcess:
-    """One worker process, for one thread at a time (`stop` may be called from any thread)."""
+    """A worker process. Not thread-safe, except for `stop`."""
 
     def __init__(self, module: str, arguments: Sequence[str] = (), *, reply_bytes: int = 2**32) -> None:
-        """Prepare a worker without starting it.
+        """The process is started by the first request, or by `start`.
 
         Args:
             module: The module to run with `python -m`; its `main` calls `avcil.workers.child.answer_requests`.
             arguments: Command line arguments of the worker.
-            reply_bytes: Most bytes that the arrays of one reply may take.
+            reply_bytes: Maximum total size of the arrays of one reply.
         """
         self.module, self.arguments, self.reply_bytes = module, list(arguments), reply_bytes
         self._process: subprocess.Popen[bytes] | None = None
@@ -94,11 +94,11 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int | None:
-        """Process id; None where it is not running."""
+        """Process id; None if it is not running."""
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
-        """Start the process without waiting until it is ready; one that died between requests is replaced."""
+        """Start the process without waiting until it is ready; replace one that died between requests."""
         if sys.platform != "linux":
             raise AvcilError(
                 "avcil decodes media files in worker processes, which need Linux. "
@@ -112,7 +112,7 @@ class WorkerProcess:
             if self._process is not None:
                 return
             self._buffer, self._ready = bytearray(), False
-            # in memory, so that a full disk does not matter; the worker's file-size limit bounds it
+            # in memory: works with a full disk, and is bounded by the worker's file size limit
             self._stderr = os.memfd_create("worker-stderr")
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", self.module, *self.arguments],
@@ -120,19 +120,19 @@ class WorkerProcess:
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
                 env=worker_environment(os.environ),
-                start_new_session=True,  # Ctrl-C is for the parent, which decides what to do
+                start_new_session=True,  # Ctrl-C must reach the parent only
             )
 
     def call(self, request: Mapping[str, Any], allowance: Allowance) -> Generator[Reply]:
         """Send a request and yield its replies.
 
-        A generator that is closed before its last reply ends the process, since the rest of the replies would
-        otherwise be taken for those of the next request.
+        If the generator is closed before the last reply, the process is killed: the remaining replies would otherwise
+        be taken for replies to the next request.
 
         Raises:
             WorkerError: The process could not start.
             WorkerDiedError: It died.
-            WorkerTimeoutError: The allowance was used up.
+            WorkerTimeoutError: The allowance is used up.
             StoppedError: `stop` was called before the request.
         """
         self._wait_until_ready()
@@ -203,9 +203,9 @@ class WorkerProcess:
 
     def _line(self, allowance: Allowance) -> bytes:
         while b"\n" not in self._buffer:
-            if len(self._buffer) > MAX_HEAD_BYTES:
-                raise ValueError("the head is too long")
-            self._buffer += self._some(1 << 16, allowance)
+            if len(self._buffer) > MAX_HEADER_BYTES:
+                raise ValueError("the header is too long")
+            self._buffer += self._read_some(1 << 16, allowance)
         line, _, self._buffer = self._buffer.partition(b"\n")
         return bytes(line)
 
@@ -219,15 +219,15 @@ class WorkerProcess:
                 raise EOFError
             filled += got
 
-    def _some(self, most: int, allowance: Allowance) -> bytes:
-        """Up to `most` bytes; EOFError where the worker is gone, TimeoutError where the allowance is used up."""
+    def _read_some(self, most: int, allowance: Allowance) -> bytes:
+        """Read up to `most` bytes; EOFError if the worker has ended, TimeoutError if the allowance is used up."""
         got = os.read(self._readable(allowance), most)
         if not got:
             raise EOFError
         return got
 
     def _readable(self, allowance: Allowance) -> int:
-        """The descriptor of the worker's output once it can be read; TimeoutError where the allowance is used up."""
+        """Wait for output of the worker and return its descriptor; TimeoutError if the allowance is used up."""
         assert self._process is not None
         assert self._process.stdout is not None
         descriptor = self._process.stdout.fileno()
@@ -241,14 +241,14 @@ class WorkerProcess:
         return descriptor
 
     def _printed(self) -> str:
-        """The end of what the worker wrote to its standard error."""
+        """The last 4000 bytes of the worker's standard error."""
         if self._stderr is None:
             return ""
         size = os.fstat(self._stderr).st_size
         return os.pread(self._stderr, 4000, max(0, size - 4000)).decode(errors="replace")
 
     def _death(self) -> str:
-        """How the worker ended, as a clause without its subject."""
+        """How the worker ended: the predicate of a sentence."""
         code = self._end()
         if code >= 0:
             return f"ended with exit code {code}"
@@ -257,7 +257,7 @@ class WorkerProcess:
         return f"was ended by signal {-code}"
 
     def _end(self) -> int:
-        """End the process and give its exit code."""
+        """Kill the process if it still runs, and return its exit code."""
         with self._lock:
             process, self._process = self._process, None
             descriptor, self._stderr = self._stderr, None
@@ -277,34 +277,34 @@ class WorkerProcess:
 
     @staticmethod
     def _at_end(process: subprocess.Popen[bytes]) -> bool:
-        """Whether the worker has closed its output: it is ending by itself, with an exit code to report."""
+        """Whether the worker has closed its output, so that it is about to exit by itself."""
         waiting = select.poll()
         waiting.register(process.stdout, select.POLLHUP)  # type: ignore[arg-type]
         return bool(waiting.poll(0))
 
     def stop(self) -> None:
-        """End the worker for good, whatever it does; a thread that waits for it gets an error at once."""
+        """Kill the worker permanently; a thread that waits for it gets an error immediately."""
         with self._lock:
             self._stopped = True
             if self._process is not None:
                 self._process.kill()
 
     def close(self) -> None:
-        """End a worker that no thread uses, and release its pipes."""
+        """Kill a worker that no thread uses, and close its pipes."""
         self.stop()
         if self._process is not None:
             self._end()
 
 
 def _array_bytes(dtype: str, shape: Sequence[int]) -> int:
-    """Size of an array; ValueError for one that no worker sends."""
+    """Size of an array; ValueError if the dtype or shape is not allowed."""
     if dtype not in DTYPES or not all(isinstance(n, int) and n >= 0 for n in shape):
         raise ValueError("not an array that a reply may contain")
     return math.prod(shape) * np.dtype(dtype).itemsize
 
 
 def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables that a worker inherits: no tokens, no passwords; one thread for numerical libraries."""
+    """The environment of a worker: no tokens or passwords; one thread for numerical libraries."""
     kept = {
         name: value
         for name, value in environment.items()

@@ -24,7 +24,7 @@ from avcil.datasets.released.feature_files import ReleasedFiles, find_released
 from avcil.datasets.released.token_grid import RELEASED, WIDTH, Grid, pool
 from avcil.datasets.split_files import SplitClip
 from avcil.errors import AvcilError, InputError
-from avcil.features.manifest import IMPORTED, Manifest, Modality
+from avcil.features.manifest import IMPORTED, FeatureSpec, Manifest
 from avcil.features.writer import FeatureWriter
 from avcil.utils.files import read_json, write_json
 from avcil.utils.progress import Progress
@@ -211,8 +211,8 @@ def _manifest(benchmark: PublishedBenchmark, grid: Grid, dtype: str) -> Manifest
     )
     audio = encoder("AudioMAE ViT-B, pre-trained on AudioSet-2M; the recipe of the sound is not known")
     return Manifest(
-        visual=Modality(shape=(grid[0], grid[1] * grid[2], WIDTH), encoder=visual),
-        audio=Modality(shape=(WIDTH,), encoder=audio),
+        visual=FeatureSpec(shape=(grid[0], grid[1] * grid[2], WIDTH), encoder=visual),
+        audio=FeatureSpec(shape=(WIDTH,), encoder=audio),
         dtype=dtype,
         sampling={"frames": 16, "short_side": 224},
         libraries={"avcil": __version__, "numpy": np.__version__},

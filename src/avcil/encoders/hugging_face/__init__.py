@@ -1,1 +1,1 @@
-"""Encoders made of models from the Hugging Face hub or a local folder."""
+"""Encoders from models of the Hugging Face Hub or a local folder."""

@@ -1,4 +1,4 @@
-"""Any audio model of Hugging Face, of the families in hugging_face_sound.py, as an audio encoder.
+"""Audio models of Hugging Face, of the families in `audio_families`, as audio encoders.
 
 Shapes: B clips, N samples, P patch tokens, D width.
 """
@@ -26,10 +26,10 @@ from avcil.encoders.info import EncoderInfo
 from avcil.encoders.kaldi_fbank import checked_sound
 
 AT_ONCE = 16
-"""Clips that go through the model together; more only take memory."""
+"""Clips that go through the model together (larger numbers need more memory and are not faster)."""
 SETTINGS_FILES = ("preprocessor_config.json", "processor_config.json#feature_extractor")
 NOT_SETTINGS = ("feature_extractor_type", "processor_class", "image_processor_type")
-"""What a preprocessor file says besides the figures."""
+"""Entries of a preprocessor file that are not settings."""
 
 
 class HuggingFaceAudio(HuggingFaceModel, AudioEncoder):
@@ -49,8 +49,8 @@ class HuggingFaceAudio(HuggingFaceModel, AudioEncoder):
     def __init__(self, *, source: str = "", device: str | None = None) -> None:
         """
         :param source: the hub name (with @REVISION, if wanted) or the local folder.
-        :param device: "cpu", "cuda", "cuda:1"; a GPU if there is one, unless given. It is no part of the
-            fingerprint; on a GPU matrix products are rounded to bfloat16.
+        :param device: "cpu", "cuda", "cuda:1"; None is a GPU if there is one. It is not part of the fingerprint. On
+            a GPU, matrix products are computed in bfloat16.
         """
         whole, self.source = load_config(Source.of(source))
         self.model_type: str = whole.model_type
@@ -78,7 +78,7 @@ class HuggingFaceAudio(HuggingFaceModel, AudioEncoder):
         return given.float().cpu().numpy()
 
     def encode_with_tokens(self, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors (B, D) as `encode` gives them, and the patches' states (B, P, D) of the last layer, float32."""
+        """Vectors (B, D) as from `encode`, and states of the patches (B, P, D) of the last layer, float32."""
         run = self.family.run_with_tokens
         if run is None:
             return super().encode_with_tokens(clips)
@@ -101,6 +101,6 @@ class HuggingFaceAudio(HuggingFaceModel, AudioEncoder):
 
 
 def sound_settings(source: Source, family: SoundFamily) -> dict[str, Any]:
-    """What a model's preprocessor file says of its sound, else what was published for its family."""
+    """Settings of the preprocessor file, otherwise those of the model family."""
     found = load_settings(source, *SETTINGS_FILES) or {}
     return {**family.defaults, **{key: value for key, value in found.items() if key not in NOT_SETTINGS}}

@@ -1,7 +1,7 @@
-"""Families of audio models: what they hear, which class reads their weights, and where their vector lies.
+"""Families of audio models: preprocessing, class of the model, and pooling of its output.
 
-Shapes: B clips, N samples of sound, L windows, M mel bands, P patch tokens, D width. A family's `prepare` takes one
-mono waveform (N,) to what the model takes of it; its `run` takes the stacked inputs (B, ...) to vectors (B, D).
+Shapes: B clips, N samples, L windows, M mel bands, P patch tokens, D width. The `prepare` of a
+family converts a mono waveform (N,) to the input of the model; its `run` computes vectors (B, D) from inputs (B, ...).
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ Prepare = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True, kw_only=True)
 class SoundFamily:
-    """What has to be known of one `model_type` of transformers."""
+    """A `model_type` of transformers."""
 
     model: str
-    """The class of transformers that reads the weights."""
+    """Name of the model class in transformers."""
     preparation: Callable[[Settings, Any], Prepare]
-    """From the model's preprocessor settings and configuration to its `prepare`."""
+    """Makes `prepare` from preprocessor settings and configuration."""
     run: Callable[[TransformersModel, Tensor, list[int]], Tensor]
-    """Model, inputs (B, ...) and the clips' numbers of samples to vectors (B, D)."""
+    """Computes vectors (B, D) from model, inputs (B, ...) and numbers of samples."""
     coverage: str
-    """How much of a sound it hears and what its vector is, in words for the fingerprint."""
+    """Description of the used part of the audio and of the vector, for the fingerprint."""
     defaults: Settings
-    """The settings published with the family, for a model without a preprocessor file."""
+    """Settings for models without a preprocessor file."""
     config: Callable[[Any], Any] = lambda whole: getattr(whole, "audio_config", whole)
-    """From the configuration of the whole model to that of `model`."""
+    """Selects the configuration of `model` from that of the whole model."""
     width: str = "hidden_size"
-    """The configuration's field for D."""
+    """Field of the configuration for D."""
     of_any_length: bool = False
-    """Whether inputs differ in length, so that clips go one by one."""
+    """Whether inputs differ in length, so that clips are processed one by one."""
     may_lack: tuple[str, ...] = ()
     token_count: Callable[[Any], int] | None = None
-    """From the configuration to P, for families that can give the tokens behind the vector."""
+    """Computes P from the configuration, for families with tokens."""
     run_with_tokens: Callable[[TransformersModel, Tensor], tuple[Tensor, Tensor]] | None = None
-    """Model and inputs (B, ...) to vectors (B, D), as `run` gives them, and tokens (B, P, D)."""
+    """Computes vectors (B, D) as `run`, and tokens (B, P, D)."""
 
 
 def _ast_patches(config: Any) -> int:
@@ -62,7 +62,7 @@ def _run_ast_with_tokens(model: TransformersModel, inputs: Tensor) -> tuple[Tens
 
 
 def _ast(settings: Settings, config: Any) -> Prepare:
-    """Kaldi filterbanks (L, M), filled up with zeros, normalized as for AudioSet."""
+    """Kaldi filterbanks (L, M), zero-padded, normalized as for AudioSet."""
 
     def prepare(sound: np.ndarray) -> np.ndarray:
         energies = fitted(fbank(sound, settings["sampling_rate"], config.num_mel_bins), config.max_length)
@@ -74,7 +74,8 @@ def _ast(settings: Settings, config: Any) -> Prepare:
 
 
 def _clap(settings: Settings, config: Any) -> Prepare:
-    """Mel spectrograms by CLAP's own extractor, of the middle of a long sound: it would draw a part."""
+    """Mel spectrograms by CLAP's own extractor, from the middle of long audio (the extractor would select a random
+    part)."""
     extractor = need_transformers().ClapFeatureExtractor(**settings)
     most = extractor.nb_max_samples
 
@@ -92,7 +93,7 @@ def _whisper(settings: Settings, config: Any) -> Prepare:
 
 
 def _wave(settings: Settings, config: Any) -> Prepare:
-    """The waveform itself, brought to mean 0 and variance 1; very short ones are filled up with silence."""
+    """The waveform, normalized to mean 0 and variance 1; very short ones are zero-padded."""
     field = 1
     for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
         field = (field - 1) * stride + kernel
@@ -106,7 +107,7 @@ def _wave(settings: Settings, config: Any) -> Prepare:
 
 
 def _pe_audio(settings: Settings, config: Any) -> Prepare:
-    """The waveform itself, (1, N), reflected at its end to a whole number of the codec's hops."""
+    """The waveform (1, N), reflection-padded to a multiple of the codec's hop."""
     hop = config.dac_config.hop_length
 
     def prepare(sound: np.ndarray) -> np.ndarray:
@@ -121,7 +122,7 @@ def _run_clap(model: TransformersModel, inputs: Tensor, samples: list[int]) -> T
 
 
 def _run_whisper(model: TransformersModel, inputs: Tensor, samples: list[int]) -> Tensor:
-    """The mean over the states of 20 ms that the sound reaches; the rest of 30 seconds is silence."""
+    """The mean over the states (20 ms each) within the audio, without the padding to 30 s."""
     states = model.get_encoder()(inputs).last_hidden_state  # (B, 1500, D)
     heard = [min(states.shape[1], max(1, -(-count // 320))) for count in samples]
     return torch.stack([clip[:count].mean(dim=0) for clip, count in zip(states, heard, strict=True)])

@@ -1,14 +1,14 @@
-"""PE-AV of Hugging Face as a joint encoder: the states of its audio-video encoder, which takes frames and sound.
+"""PE-AV of Hugging Face as a joint encoder: the states of its audio-video encoder.
 
-Shapes: F frames, H x W pixels, P x P pixels of the model, N samples of sound, L hops of the sound's codec, T = F time
+Shapes: F frames, H x W pixels, P x P pixels of the model, N audio samples, L hops of the audio codec, T = F time
 slices, D width.
 
     frames  -> video encoder -> F states, each repeated to the hops nearest in time: L states
-    sound   -> audio encoder -> L states
-    both, side by side       -> layers with attention over a class token and the L hops -> L fused states, and one
+    audio   -> audio encoder -> L states
+    both, concatenated       -> layers with attention over a class token and the L hops -> L fused states, and one
                                 of the class token
 
-Visual tokens: the mean of the fused states in each of T equal slices of time; a state on a border is in both slices.
+Visual tokens: the mean of the fused states in each of T equal slices of time; a state at a border is in both slices.
 Audio vector: the state of the class token, the embedding of the whole clip.
 """
 
@@ -44,12 +44,11 @@ WEIGHT_NAMES = {
     rf"^{kind}_model\.{kind}_encoder\.": f"audio_video_encoder.embedder.{kind}_encoder."
     for kind in ("audio", "video")
 }
-"""The encoders of the single modalities are parts of the audio-video encoder too; a file may hold them under either
-name."""
+"""The encoders of single modalities are also parts of the audio-video encoder; a file can contain either name."""
 
 
 class HuggingFaceJoint(HuggingFaceModel, JointEncoder):
-    """`hf:NAME_OR_FOLDER` of the family PE-AV; the preprocessing of frames and sound is that of the visual and the
+    """`hf:NAME_OR_FOLDER` of the family PE-AV; preprocessing as in the visual and the
     audio encoder of the same model."""
 
     name: str = "hf-joint"
@@ -66,12 +65,12 @@ class HuggingFaceJoint(HuggingFaceModel, JointEncoder):
         """
         Args:
             source: The hub name (with @REVISION, if wanted) or the local folder.
-            frames: F, the frames that it takes of a clip, from the centers of equal slices of time.
-            device: "cpu", "cuda", "cuda:1"; a GPU if there is one, unless given. It is no part of the fingerprint;
-                on a GPU matrix products are rounded to bfloat16.
+            frames: F, frames per clip, at the centers of equal slices.
+            device: "cpu", "cuda", "cuda:1"; None is a GPU if there is one. It is not part of the fingerprint. On
+                a GPU, matrix products are computed in bfloat16.
 
         Raises:
-            InputError: If the model is of another family, or cannot be loaded.
+            InputError: The model belongs to another family, or cannot be loaded.
         """
         whole, self.source = load_config(Source.of(source))
         self.model_type: str = whole.model_type
@@ -98,7 +97,7 @@ class HuggingFaceJoint(HuggingFaceModel, JointEncoder):
     def encode(
         self, clips: Sequence[np.ndarray], sounds: Sequence[np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Encode clips one by one: their sounds differ in length.
+        """Encode clips one by one, since the audio differs in length.
 
         Args:
             clips: The frames of B clips, each uint8 RGB (F, H, W, 3); sizes may differ.

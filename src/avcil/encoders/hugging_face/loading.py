@@ -1,8 +1,8 @@
-"""Getting a Hugging Face model from its hub or a local folder: whole, frozen, in float32, and named exactly.
+"""Loading frozen Hugging Face models in float32, from the Hub or a local folder.
 
-A model is named by its hub name (`google/vit-base-patch16-224`, with `@REVISION` behind it if a certain one
-is wanted) or by a local folder that holds config.json and the weights. Weights are read from safetensors, or
-by torch's restricted loader; code that comes with a model is never run.
+A model is given by its hub name (`google/vit-base-patch16-224`, optionally with `@REVISION`) or by a local folder with
+config.json and weights. Weights are read from safetensors, or by torch's restricted loader; code of a model is never
+run.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from avcil.utils.input_files import open_regular
 from avcil.utils.tensor_files import read_layout
 
 WEIGHTS_VARIABLE = "AVCIL_WEIGHTS"
-"""A folder in which weights are looked for by their last name where their path is not there any more."""
+"""Folder in which weights are searched by their last path component if their path does not exist."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where a model comes from: a hub name with a revision, or a local folder."""
+    """The source of a model: a hub name with revision, or a local folder."""
 
     place: str
     revision: str | None = None
@@ -42,7 +42,7 @@ class Source:
 
     @classmethod
     def of(cls, text: str) -> Source:
-        """What the user wrote behind `hf:`.
+        """Parse the text after `hf:`.
 
         >>> Source.of("org/model@abc123")
         Source(place='org/model', revision='abc123', is_local=False)
@@ -56,15 +56,15 @@ class Source:
         if path is not None:
             if path.is_dir() and not (path / "config.json").is_file():
                 raise InputError(
-                    f"{path} is no Hugging Face model: it has no config.json. Name the folder that "
+                    f"{path} is not a Hugging Face model: it has no config.json. Use the folder that "
                     "`save_pretrained` or `hf download` filled"
                 )
             if path.is_dir():
                 return cls(place=str(path), is_local=True)
-            raise InputError(f"{path} is a file; name the folder that holds config.json and the weights")
+            raise InputError(f"{path} is a file; use the folder with config.json and the weights")
         if text.startswith((".", "/", "~")) or text.count("/") > 1:
             raise InputError(
-                f"there is no folder {text}. Name one that holds config.json and the weights, a hub name "
+                f"there is no folder {text}. Use a folder with config.json and the weights, a hub name "
                 f"(ORGANIZATION/MODEL), or set {WEIGHTS_VARIABLE} to the folder that it was moved to"
             )
         place, _, revision = text.partition("@")
@@ -72,8 +72,8 @@ class Source:
 
 
 def local_path(text: str) -> Path | None:
-    """The file or folder of this path; if a full path is gone, that of its last name in $AVCIL_WEIGHTS; None
-    if there is neither."""
+    """The file or folder at a path; if it does not exist, the one with the same last component in $AVCIL_WEIGHTS, or
+    None."""
     path = Path(text).expanduser()
     if path.exists():
         return path.absolute()
@@ -84,13 +84,13 @@ def local_path(text: str) -> Path | None:
 
 
 def lasting_name(text: str) -> str:
-    """A source as a fingerprint names it: a path in full, so that it holds from any folder."""
+    """The source in a fingerprint, with an absolute path."""
     path = Path(text).expanduser()
     return str(path.absolute()) if path.exists() else text
 
 
 def need_transformers() -> ModuleType:
-    """The transformers library, or an error that says how to get it."""
+    """The module `transformers`; an InputError says how to install it."""
     try:
         import transformers
     except ImportError:
@@ -102,21 +102,21 @@ def need_transformers() -> ModuleType:
 
 
 def load_config(source: Source) -> tuple[Any, Source]:
-    """The model's configuration, whose `model_type` names the family, and the source with its commit."""
+    """The configuration of the model, whose `model_type` is the family, and the source with its commit."""
     transformers = need_transformers()
     if not source.is_local:
         path = hub_file(source, "config.json")
         if path is None:
-            raise InputError(f"the model {source} has no config.json: it is none of transformers' models")
+            raise InputError(f"the model {source} has no config.json, so it is not a model of transformers")
         source = replace(source, revision=path.parent.name)
     with _explained(source):
         return transformers.AutoConfig.from_pretrained(source.place, revision=source.revision), source
 
 
 def hub_file(source: Source, name: str) -> Path | None:
-    """A file that comes with the model, downloaded once; None if it is known to have none of this name.
+    """A file of the model, downloaded if necessary; None if it does not exist.
 
-    The hub's cache keeps it in a folder that has the commit as its name.
+    The cache of the Hub stores it in a folder whose name is the commit.
     """
     if source.is_local:
         path = Path(source.place) / name
@@ -128,7 +128,7 @@ def hub_file(source: Source, name: str) -> Path | None:
     with _explained(source):
         try:
             return Path(hf_hub_download(source.place, name, revision=source.revision))
-        except LocalEntryNotFoundError:  # no network, which says nothing about the file
+        except LocalEntryNotFoundError:  # no network: it is unknown whether the file exists
             if try_to_load_from_cache(source.place, name, revision=source.revision) is _CACHED_NO_EXIST:
                 return None
             raise
@@ -137,7 +137,7 @@ def hub_file(source: Source, name: str) -> Path | None:
 
 
 def load_settings(source: Source, *names: str) -> dict[str, Any] | None:
-    """The first of these JSON files that comes with the model, or `FILE#KEY` of one; None if it has none."""
+    """The first existing JSON file of the model, or `FILE#KEY` of one; None if there is none."""
     for name in names:
         file, _, key = name.partition("#")
         path = hub_file(source, file)
@@ -150,7 +150,7 @@ def load_settings(source: Source, *names: str) -> dict[str, Any] | None:
 
 
 class TransformersModel(torch.nn.Module):
-    """The type of a model of the package transformers: its layers and its `config` differ between families."""
+    """A model of transformers; layers and `config` differ between families."""
 
     config: Any
 
@@ -162,10 +162,13 @@ class TransformersModel(torch.nn.Module):
 def load_model(
     source: Source, class_name: str, config: Any, *, may_lack: Sequence[str] = (), **options: Any
 ) -> TransformersModel:
-    """The frozen model in float32, attention computed by torch's fused operator where the model can.
+    """Load the frozen model in float32, with torch's fused attention if possible.
 
-    :param may_lack: parts of weight names that no output of an encoder depends on.
-    :raises InputError: if weights are missing or have other shapes; weights of heads and decoders are left.
+    Args:
+        may_lack: Parts of names of weights that do not affect the output.
+
+    Raises:
+        InputError: Weights are missing or have wrong shapes. Weights of heads and decoders are ignored.
     """
     transformers = need_transformers()
     if source.is_local:
@@ -181,14 +184,14 @@ def load_model(
             dtype=torch.float32,
             attn_implementation="sdpa" if model_class._supports_sdpa else "eager",
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # told below, together with what is missing
+            ignore_mismatched_sizes=True,  # reported below with missing weights
             **options,
         )
     missing = [key for key in found["missing_keys"] if not any(part in key for part in may_lack)]
     mismatched = [str(entry[0]) for entry in found["mismatched_keys"]]
     if missing or mismatched:
         raise InputError(
-            f"the weights of {source.place} do not fill a {class_name}: "
+            f"the weights of {source.place} do not fit a {class_name}: "
             + "; ".join(
                 f"{len(keys)} {what} ({', '.join(sorted(keys)[:3])}{', …' if len(keys) > 3 else ''})"
                 for what, keys in (("are missing", missing), ("have another shape", mismatched))
@@ -200,7 +203,7 @@ def load_model(
 
 
 def state_hash(model: torch.nn.Module) -> str:
-    """SHA-256 of the model's weights in any order and under any names (libraries rename them)."""
+    """SHA-256 of the weights, independent of their order and names, which libraries change."""
     digests = []
     for tensor in model.state_dict().values():
         array = tensor.detach().cpu().contiguous().numpy()
@@ -211,7 +214,7 @@ def state_hash(model: torch.nn.Module) -> str:
 
 
 class HuggingFaceModel(Placed):
-    """What the encoders of sound and of vision remember alike of their model."""
+    """Base class of encoders with a Hugging Face model."""
 
     name: str
     version: ClassVar[int]
@@ -221,7 +224,7 @@ class HuggingFaceModel(Placed):
     options: dict[str, Any]
 
     def _lasting(self, source: str) -> str:
-        """The source as a store names it: a folder by its place, a hub model with its commit."""
+        """The source in the fingerprint: a folder, or a hub name with its commit."""
         return lasting_name(source) if self.source.is_local else str(self.source)
 
     def fingerprint(self) -> dict[str, Any]:
@@ -245,18 +248,18 @@ class HuggingFaceModel(Placed):
 
 
 def square(value: int | Sequence[int] | Mapping[str, int], what: str) -> int:
-    """The side of a square that a configuration gives as one number or two equal ones."""
+    """The side of a square, given as one number or two equal ones."""
     if isinstance(value, int):
         return value
     sides = set(value.values() if isinstance(value, Mapping) else value)
     if len(sides) != 1:
-        raise InputError(f"the model's {what} is {value}; only square ones can be used")
+        raise InputError(f"the model's {what} is {value}; only squares are supported")
     return int(sides.pop())
 
 
 @contextlib.contextmanager
 def _explained(source: Source) -> Iterator[None]:
-    """Transformers without its bars and remarks, and its many errors in one."""
+    """Hide progress bars and warnings of transformers, and convert its errors to InputError."""
     import pickle
 
     from transformers.utils import logging
@@ -271,19 +274,21 @@ def _explained(source: Source) -> Iterator[None]:
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, pickle.UnpicklingError) as error:
         said = " ".join(str(error).split()).rstrip(".")
         said = said if len(said) < 300 else said[:300] + "…"
-        if isinstance(error, pickle.UnpicklingError):  # torch's words advise to load it unrestricted
-            said = "its weights are a pickle that asks for more than tensors, and may be hostile"
+        if isinstance(
+            error, pickle.UnpicklingError
+        ):  # torch's message advises to load it without restrictions
+            said = "its weights are a pickle with other content than tensors, which may be malicious"
         where = (
-            "Its vision part is one of the library timm, which needs a torchvision that fits your torch; install "
-            "both, or take the model for the sound alone (--audio)"
+            "Its vision part needs timm and a torchvision that matches your torch; install "
+            "both, or use the model for audio only (--audio)"
             if "timm library" in said
-            else "Take torchvision out (pip uninstall torchvision): it does not fit torch, and avcil needs none"
+            else "Remove torchvision (pip uninstall torchvision): it does not match torch, and avcil does not need it"
             if "torchvision" in said
-            else "Look into the folder: it must hold config.json and model.safetensors of a model that this "
+            else "Check the folder: it must contain config.json and model.safetensors of a model that this "
             "transformers knows"
             if source.is_local
             else "Check the name and the network. A model that was downloaded before is used with "
-            "HF_HUB_OFFLINE=1; a local copy is named by its folder behind the colon: hf:/path/to/folder"
+            "HF_HUB_OFFLINE=1; for a local copy, use hf:/path/to/folder"
         )
         raise InputError(f"the model {source} cannot be loaded: {said}. {where}") from None
     finally:

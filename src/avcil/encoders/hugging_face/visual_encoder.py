@@ -1,4 +1,4 @@
-"""Any vision model of Hugging Face as a visual encoder, VideoMAE-base first among them.
+"""Vision models of Hugging Face as visual encoders, including VideoMAE-base.
 
 Shapes: B clips, F frames, H x W pixels as decoded, P x P pixels of the model, T time slices, S spatial tokens
 per slice, D width. Tokens are the model's last hidden state.
@@ -28,7 +28,7 @@ from avcil.errors import InputError, unknown_name
 from avcil.utils.frame_sampling import SCRIPT_FPS, SLICE_CENTERS
 
 AT_ONCE = 64
-"""Frames that go through the model together; more only take memory on a processor."""
+"""Frames that go through the model together (on a CPU, larger numbers need more memory and are not faster)."""
 AT_ONCE_CUDA = 512
 PROCESSOR_FILES = (
     "preprocessor_config.json",
@@ -36,19 +36,19 @@ PROCESSOR_FILES = (
     "processor_config.json#image_processor",
     "processor_config.json#video_processor",
 )
-MOST_FRAMES = 1024
+MAX_FRAMES = 1024
 VARIANTS = {
     "published": SLICE_CENTERS,
     **{f"av-cil-script{name}": choice for name, choice in SCRIPT_FPS.items()},
 }
-"""Preprocessing by name: which frames of a clip are taken (media/frame_choice.py)."""
+"""Rules for frame times (`media.frame_choice`) by variant."""
 
 
 class HuggingFaceVisual(HuggingFaceModel, VisualEncoder):
-    """A video model, or an image model frame by frame.
+    """`hf:NAME_OR_FOLDER`: a video model, or an image model applied to each frame.
 
-    `hf:NAME_OR_FOLDER`; the pixels' mean, deviation and size are those of the preprocessor_config.json that
-    comes with the model, else those published for its family.
+    Mean, standard deviation and size of frames are those of the model's preprocessor_config.json, otherwise those of
+    its family.
     """
 
     name: str = "hf"
@@ -76,8 +76,8 @@ class HuggingFaceVisual(HuggingFaceModel, VisualEncoder):
             choose the frames as the scripts of AV-CIL's release do.
         :param frames: how many frames an image model or PE-AV looks at, 8 unless given; other video models have
             their own number.
-        :param device: "cpu", "cuda", "cuda:1"; a GPU if there is one, unless given. It is no part of the
-            fingerprint; on a GPU matrix products are rounded to bfloat16.
+        :param device: "cpu", "cuda", "cuda:1"; None is a GPU if there is one. It is not part of the fingerprint. On
+            a GPU, matrix products are computed in bfloat16.
         """
         if variant not in VARIANTS:
             raise unknown_name(f"variant of encoder {self.name!r}:", variant, VARIANTS)
@@ -87,7 +87,7 @@ class HuggingFaceVisual(HuggingFaceModel, VisualEncoder):
         self.family = vision_family(self.model_type)
         if self.model_type not in self.families:
             raise InputError(
-                f"{self.name} takes a {self.families[0]} model, not {self.model_type}; use hf:{source}"
+                f"{self.name} needs a {self.families[0]} model, not {self.model_type}; use hf:{source}"
             )
         config = self.family.config(whole, load_settings(self.source, "config.json") or {})
         if self.model_type == "vit_mae":
@@ -107,7 +107,7 @@ class HuggingFaceVisual(HuggingFaceModel, VisualEncoder):
         """Frames, pixels, token grid and width, from the model's configuration."""
         family = self.family
         if family.frames and frames is not None:
-            raise InputError(f"a {self.model_type} model has its own number of frames; leave `frames` out")
+            raise InputError(f"a {self.model_type} model has a fixed number of frames; omit `frames`")
         own = getattr(config, family.frames) if family.frames else (8 if frames is None else frames)
         self.frames = checked_frame_number(own)
         slices = self.frames // (_tubelet(config, family.tubelet) if family.tubelet else 1)
@@ -143,11 +143,10 @@ class HuggingFaceVisual(HuggingFaceModel, VisualEncoder):
 
 
 class VideoMAE(HuggingFaceVisual):
-    """VideoMAE as AV-CIL used it: 16 frames, short side 224, center crop, ImageNet's mean and deviation.
+    """VideoMAE as in AV-CIL: 16 frames, short side 224, center crop, ImageNet's mean and standard deviation.
 
-    `videomae-base`, or `videomae-base:FOLDER` with weights of another place. Tokens are the last hidden
-    state after the final LayerNorm: (8, 196, 768). A file that comes with the model cannot change the
-    pixels.
+    `videomae-base`, or `videomae-base:FOLDER` with other weights. Tokens are the last hidden state after the final
+    LayerNorm: (8, 196, 768). The preprocessing does not depend on files of the model.
     """
 
     name: str = "videomae-base"
@@ -168,7 +167,7 @@ class VideoMAE(HuggingFaceVisual):
         if self._model.layernorm is None:
             raise InputError(
                 f"the model {source} has no final LayerNorm (use_mean_pooling is set, as in fine-tuned "
-                "ones); videomae-base wants one that was pre-trained only. Use "
+                "ones); videomae-base needs a model that was not fine-tuned. Use "
                 f"hf:{source} to take it as it is"
             )
 
@@ -181,7 +180,7 @@ class VideoMAE(HuggingFaceVisual):
 
 
 def model_pixels(source: Source, family: VisionFamily, config: Any) -> Pixels:
-    """How a model wants its frames: its preprocessor file, else what was published for its family."""
+    """Preprocessing from the model's preprocessor file, otherwise that of its family."""
     return from_processor(
         load_settings(source, *PROCESSOR_FILES),
         side=_side(config),
@@ -192,26 +191,26 @@ def model_pixels(source: Source, family: VisionFamily, config: Any) -> Pixels:
 
 
 def checked_frame_number(frames: int) -> int:
-    """`frames`, if it is a number of frames that an encoder may take of a clip."""
-    if not 1 <= frames <= MOST_FRAMES:
-        raise InputError(f"frames must be 1 to {MOST_FRAMES}, not {frames}")
+    """`frames`, if it is in the allowed range."""
+    if not 1 <= frames <= MAX_FRAMES:
+        raise InputError(f"frames must be 1 to {MAX_FRAMES}, not {frames}")
     return frames
 
 
 def check_frames(clips: Sequence[np.ndarray], frames: int, name: str) -> None:
-    """Refuse clips of another number of frames than the encoder `name` takes."""
+    """Raise InputError for clips with another number of frames."""
     for clip in clips:
         if len(clip) != frames:
-            raise InputError(f"{name} takes {frames} frames of a clip; got {np.shape(clip)}")
+            raise InputError(f"{name} needs {frames} frames per clip; got {np.shape(clip)}")
 
 
 def _side(config: Any) -> int:
-    """P: SigLIP 2 of flexible resolution names the number of its patches instead; timm ends a name with the side."""
+    """P. SigLIP 2 with flexible resolution has the number of patches instead; names of timm end with the side."""
     config = getattr(config, "vision_config", config)
     if hasattr(config, "architecture"):
         side = str(config.architecture).rpartition("_")[2]
         if not side.isdigit():
-            raise InputError(f"the size of the frames cannot be told from the name {config.architecture!r}")
+            raise InputError(f"the size of the frames is not part of the name {config.architecture!r}")
         return int(side)
     if hasattr(config, "image_size"):
         return square(config.image_size, "image size")
@@ -221,7 +220,7 @@ def _side(config: Any) -> int:
 
 
 def _patch(config: Any) -> Any:
-    """The side of a patch; ViViT gives it behind the frames of its tubelet."""
+    """The side of a patch; for ViViT, the second number of its tubelet size."""
     tubelet = getattr(config, "tubelet_size", None)
     return tubelet[1:] if isinstance(tubelet, list | tuple) else config.patch_size
 

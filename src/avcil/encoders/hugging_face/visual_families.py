@@ -1,8 +1,8 @@
-"""Families of vision models: which class reads their weights, and where their tokens lie.
+"""Families of vision models: class of the model, and extraction of tokens from its output.
 
-Shapes: B clips, F frames, P x P pixels, T time slices, S spatial tokens per slice, D width. An adapter takes
-float32 pixels (B, F, 3, P, P) and gives tokens (B, T, S, D) in rows from the upper left; the class and
-register tokens in front are left out. Image models see frame by frame: T = F.
+Shapes: B clips, F frames, P x P pixels, T time slices, S spatial tokens per slice, D width. An adapter computes
+tokens (B, T, S, D) in row-major order from float32 pixels (B, F, 3, P, P), without class and register tokens. Image
+models are applied to each frame: T = F.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ Adapter = Callable[[TransformersModel, Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class VisionFamily:
-    """What has to be known of one `model_type` of transformers."""
+    """A `model_type` of transformers."""
 
     model: str
-    """The class of transformers that holds the encoder alone."""
+    """Name of the class in transformers that contains only the encoder."""
     run: Adapter
-    """Pixels (B, F, 3, P, P) to tokens (B, T * S, D) of a video model, (B * F, 3, P, P) to (B * F, S, D) of
-    an image model."""
+    """Computes tokens (B, T * S, D) from pixels (B, F, 3, P, P) for video models, (B * F, S, D) from (B * F, 3, P, P)
+    for image models."""
     is_video: bool = False
     tubelet: str | None = None
-    """The configuration's field for the frames that one time slice takes; None: one."""
+    """Field of the configuration for the number of frames per time slice; None: one."""
     frames: str | None = None
-    """The configuration's field for the number of frames of a video model."""
+    """Field of the configuration for the number of frames of a video model."""
     fit: Literal["crop", "squash"] = "squash"
     normalization: str = "half"
     own_side: bool = False
-    """Whether the model takes frames of other sizes than its configuration names."""
+    """Whether the model accepts other frame sizes than that of its configuration."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """What `from_pretrained` needs besides."""
+    """Further arguments of `from_pretrained`."""
     may_lack: tuple[str, ...] = ()
     config: Callable[[Any, Mapping[str, Any]], Any] = lambda whole, written: getattr(
         whole, "vision_config", whole
     )
-    """From the configuration of the whole model, and config.json as it is written, to that of `model`."""
+    """Computes the configuration of `model` from that of the whole model and config.json."""
     one_token_per_frame: bool = False
-    """Whether it gives a token for each frame instead of a grid of patches: T = F, S = 1."""
+    """Whether it has one token per frame instead of a grid of patches: T = F, S = 1."""
 
 
 def _after(prefix: int) -> Adapter:
@@ -60,29 +60,29 @@ def _after_registers(model: TransformersModel, pixels: Tensor) -> Tensor:
 
 
 def _unmasked(model: TransformersModel, pixels: Tensor) -> Tensor:
-    """ViTMAE shuffles its tokens by noise and drops most of them; ascending noise leaves them in order."""
+    """ViTMAE shuffles and drops tokens by noise; ascending noise keeps their order."""
     side = pixels.shape[-1] // model.config.patch_size
     noise = torch.arange(side * side, device=pixels.device, dtype=torch.float32).expand(len(pixels), -1)
     return model(pixel_values=pixels, noise=noise).last_hidden_state[:, 1:]
 
 
 def _time_major(model: TransformersModel, pixels: Tensor) -> Tensor:
-    """TimeSformer keeps the frames of a place together; here a frame's places stay together."""
+    """Reorder the tokens of TimeSformer from (position, frame) to (frame, position)."""
     tokens = model(pixel_values=pixels).last_hidden_state[:, 1:]  # (B, S * F, D)
     frames = pixels.shape[1]
     return tokens.unflatten(1, (-1, frames)).transpose(1, 2).flatten(1, 2)
 
 
 def _pe_video(model: TransformersModel, pixels: Tensor) -> Tensor:
-    """The states of the frames after the layers that look across time."""
+    """The states of the frames after the temporal layers."""
     return model(pixel_values_videos=pixels).last_hidden_state
 
 
 def _pe_video_config(whole: Any, written: Mapping[str, Any]) -> Any:
     """The configuration of PE-AV's video encoder.
 
-    Its frames go through an image model of the library timm or of transformers itself. transformers reads the
-    configuration of either as timm's; here, one of transformers becomes what config.json says.
+    Frames are processed by an image model of timm or of transformers. transformers reads both configurations as timm's;
+    this function restores that of transformers from config.json.
     """
     config = whole.audio_video_config.video_config
     parts = written["audio_video_config"].get("video_config") or {}

@@ -1,1 +1,1 @@
-"""The element-wise half of guided attention, once for each kind of machine."""
+"""Kernels for the element-wise part of guided attention: C, Triton and PyTorch operators."""

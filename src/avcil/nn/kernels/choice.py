@@ -1,4 +1,4 @@
-"""The fastest kernel for the element-wise half of guided attention, by device and dtype."""
+"""Selection of the kernel by device and dtype."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from avcil.nn.token_rows import Tokens
 
 @functools.cache
 def has_triton() -> bool:
-    """Whether Triton is there; says once on stderr that it is not."""
+    """Whether Triton is installed; if not, print a notice once."""
     if importlib.util.find_spec("triton") is None:
         print(
-            "avcil: Triton is not installed, so guided attention runs in PyTorch's operators, which are slower on a "
+            "avcil: Triton is not installed, so guided attention uses PyTorch operators, which are slower on a "
             "GPU. Install the package triton",
             file=sys.stderr,
         )
@@ -26,7 +26,7 @@ def has_triton() -> bool:
 
 
 def choose(tokens: Tokens, dtype: torch.dtype) -> Kernel:
-    """The fastest kernel for `tokens` with reductions in `dtype`: Triton's, the compiled one, or PyTorch's."""
+    """The fastest kernel for `tokens` with reductions in `dtype`."""
     if tokens.is_cuda and has_triton():
         from avcil.nn.kernels import triton_kernel
 
@@ -36,9 +36,7 @@ def choose(tokens: Tokens, dtype: torch.dtype) -> Kernel:
 
         if not native.why_not():
             return native
-        if (
-            not torch.is_inference_mode_enabled()
-        ):  # decoding and encoding take most of the time of a prediction
+        if not torch.is_inference_mode_enabled():  # in prediction, attention takes little of the time
             native.print_notice()
     from avcil.nn.kernels import operators
 

@@ -1,7 +1,7 @@
-"""What a kernel of this folder is given and gives. `choice.choose` says which one runs.
+"""The interface of kernels; `choice.choose` selects one.
 
-C clips of a block, T time slices, S spatial tokens of a slice, D width; the last n clips are compared with an older
-model's maps.
+C clips of a block, T time slices, S spatial tokens per slice, D width; the last n clips are compared with the maps of
+an older model.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class Sums(NamedTuple):
-    """What a block's forward pass gives, beside the keys."""
+    """Result of the forward pass of a block, in addition to the keys."""
 
     total: Tensor
     """(C, T, D): sum_S exp(P * p)"""
@@ -21,26 +21,26 @@ class Sums(NamedTuple):
     summary: Tensor
     """(C, T, D): sum_S A_s * P"""
     cross: Tensor | None
-    """(n, T, D): sum_S A_old * (log A_old + log S - P * p); None where there are no old maps"""
+    """(n, T, D): sum_S A_old * (log A_old + log S - P * p); None without old maps."""
 
 
-class Pull(NamedTuple):
-    """What a block's backward pass is given: gradients of the sums."""
+class SumGradients(NamedTuple):
+    """Input of the backward pass of a block: gradients of the sums."""
 
     seen: Tensor
     """(C, T, D)"""
     summary: Tensor
     """(C, T, D)"""
     shared: Tensor
-    """(C, T, D): sum_S A_s * dL/dA_s, which softmax subtracts"""
+    """(C, T, D): sum_S A_s * dL/dA_s, which the softmax gradient subtracts."""
     divergence: Tensor
     """(n,)"""
 
 
 class Kernel(Protocol):
-    """A module of this folder: what lies between the projection's matrix product and its gradient's.
+    """A module of this package: the operations between the matrix product of the projection and that of its gradient.
 
-    Each function is one pass over the tokens.
+    Each function makes one pass over the tokens.
     """
 
     __name__: str
@@ -50,7 +50,7 @@ class Kernel(Protocol):
     ) -> Sums:
         """`keys` (C, T, S, D) is V U^T on entry and P = tanh(V U^T + bias) on return; `query` (C, D), |p| <= 1.
 
-        `old_log` (n, T, S, D): logarithms of an older model's spatial attention to the last n clips.
+        `old_log` (n, T, S, D): log spatial attention of an older model for the last n clips.
         """
 
     def backward(
@@ -59,8 +59,8 @@ class Kernel(Protocol):
         tokens: Tensor,
         query: Tensor,
         total: Tensor,
-        pull: Pull,
+        gradients: SumGradients,
         old_log: Tensor | None,
         out: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Write the gradient of V U^T into `out` (C, T, S, D); give those of query (C, D) and bias (D,)."""
+        """Write the gradient of V U^T into `out` (C, T, S, D); return those of query (C, D) and bias (D,)."""

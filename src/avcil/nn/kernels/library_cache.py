@@ -1,8 +1,8 @@
-"""Compiled libraries that are kept between runs: only where no other user could have put or changed them.
+"""A cache of compiled libraries that other users cannot modify.
 
-A library that is loaded runs as the user does. So the cache folder, the folders above it and the file must belong to
-this user (or root) and be writable by nobody else; otherwise the library is compiled into a temporary folder, loaded
-and removed, by each process anew.
+A loaded library has all rights of the user. So the cache folder, its parent folders and the file must belong to this
+user (or root) and must not be writable by others. Otherwise, each process compiles the library into a temporary folder,
+loads it and removes it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The element-wise half in C, compiled for the processor at hand when first used. Shapes as in `kernels`.
+"""The kernel in C, compiled for this CPU at first use. Shapes as in `interface`.
 
-It needs a C compiler (`$CC`, gcc or cc) and the headers of the C library. The compiled library is kept in the user's
-cache folder under a name made of source, flags, compiler and processor, and is loaded from there only if no other user
-can have changed it. Both this code and PyTorch use the OpenMP library that PyTorch has loaded. Without a compiler,
-PyTorch's operators do the same work more slowly, and training prints one notice.
+Needs a C compiler (`$CC`, gcc or cc) and the headers of the C library. The compiled library is stored in the user's
+cache folder, with a name that depends on source, flags, compiler and CPU, and it is loaded only if no other user can
+have changed it. It uses the OpenMP library of PyTorch. Without a compiler, PyTorch operators are used, which are
+slower, and training prints a notice.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from avcil.nn.kernels import library_cache
-from avcil.nn.kernels.interface import Pull, Sums
+from avcil.nn.kernels.interface import SumGradients, Sums
 
 SOURCE = Path(__file__).with_name("attention.c")
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-Wno-psabi")
@@ -33,7 +33,7 @@ TYPES = {torch.float32: ("float", "int", ctypes.c_float), torch.float64: ("doubl
 
 @functools.cache
 def why_not() -> str:
-    """The reason, in one line, why the library can be neither loaded nor compiled; empty if it can."""
+    """Why the library can neither be loaded nor compiled, in one line; empty if it can."""
     try:
         for dtype in TYPES:
             _library(dtype)
@@ -77,7 +77,7 @@ def _library(dtype: torch.dtype) -> ctypes.CDLL:
 
 
 def library_folder() -> Path:
-    """Where compiled libraries are kept; not where other users can write (see `library_cache`)."""
+    """Folder of compiled libraries; see `library_cache` for its security."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "avcil"
 
 
@@ -86,7 +86,7 @@ def _version(cc: str) -> str:
 
 
 def _processor() -> str:
-    """What -march=native depends on."""
+    """Properties of the CPU on which -march=native depends."""
     described = Path("/proc/cpuinfo")
     if not described.exists():
         return platform.processor()
@@ -116,7 +116,7 @@ def backward(
     tokens: Tensor,
     query: Tensor,
     total: Tensor,
-    pull: Pull,
+    gradients: SumGradients,
     old_log: Tensor | None,
     out: Tensor,
 ) -> tuple[Tensor, Tensor]:
@@ -124,7 +124,17 @@ def backward(
     clips, slices, _, width = keys.shape
     grad_query, grad_bias = (keys.new_empty(clips, slices, width) for _ in range(2))
     first_old = ctypes.c_long(clips - (0 if old_log is None else len(old_log)))
-    given = (keys, tokens, query, total, pull.seen, pull.summary, pull.shared, old_log, pull.divergence)
+    given = (
+        keys,
+        tokens,
+        query,
+        total,
+        gradients.seen,
+        gradients.summary,
+        gradients.shared,
+        old_log,
+        gradients.divergence,
+    )
     _library(keys.dtype).attend_backward(
         *map(ctypes.c_long, keys.shape), *_pointers(*given), first_old, *_pointers(out, grad_query, grad_bias)
     )

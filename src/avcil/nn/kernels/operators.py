@@ -1,4 +1,4 @@
-"""The element-wise half in PyTorch's operators: any device, any dtype, no compiler. Shapes as in `kernels`."""
+"""The kernel in PyTorch operators, for any device and dtype. Shapes as in `interface`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from avcil.nn.kernels.interface import Pull, Sums
+from avcil.nn.kernels.interface import SumGradients, Sums
 
 
 def forward(keys: Tensor, tokens: Tensor, bias: Tensor, query: Tensor, old_log: Tensor | None) -> Sums:
@@ -16,7 +16,7 @@ def forward(keys: Tensor, tokens: Tensor, bias: Tensor, query: Tensor, old_log: 
     exact.tanh_()
     if exact is not keys:
         keys.copy_(exact)
-        exact = keys.to(query.dtype)  # the way back sees the rounded keys, so the way forth does too
+        exact = keys.to(query.dtype)  # the rounded keys, as in the backward pass
     score = exact * query[:, None, None, :]
     cross = None
     if old_log is not None:
@@ -33,20 +33,20 @@ def backward(
     tokens: Tensor,
     query: Tensor,
     total: Tensor,
-    pull: Pull,
+    gradients: SumGradients,
     old_log: Tensor | None,
     out: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """See `kernels.Kernel`."""
     keys, guide = keys.to(query.dtype), query[:, None, None, :]
-    grad_summary = pull.summary[:, :, None, :].expand_as(keys)
+    grad_summary = gradients.summary[:, :, None, :].expand_as(keys)
     attention = (keys * guide).exp_().div_(total[:, :, None, :])
-    grad = tokens * pull.seen[:, :, None, :]
-    grad.addcmul_(keys, grad_summary).sub_(pull.shared[:, :, None, :]).mul_(attention)
+    grad = tokens * gradients.seen[:, :, None, :]
+    grad.addcmul_(keys, grad_summary).sub_(gradients.shared[:, :, None, :]).mul_(attention)
     if old_log is not None:
         held = slice(-len(old_log), None)
         turned = attention[held] - old_log.to(query.dtype).exp()
-        grad[held].addcmul_(turned, pull.divergence[:, None, None, None].expand_as(turned))
+        grad[held].addcmul_(turned, gradients.divergence[:, None, None, None].expand_as(turned))
     grad_query = (grad * keys).sum(dim=(1, 2))
     grad.mul_(guide).addcmul_(attention, grad_summary)
     grad.addcmul_(grad * keys, keys, value=-1)  # through tanh

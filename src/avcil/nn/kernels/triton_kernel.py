@@ -1,6 +1,6 @@
-"""The element-wise half for GPUs, in Triton. Shapes as in `kernels`.
+"""The kernel in Triton, for GPUs. Shapes as in `interface`.
 
-A program has one slice of a clip and BLOCK_D channels, and goes over the slice's tokens BLOCK_S at a time. Keys and
+A program processes BLOCK_D channels of one slice of a clip, in blocks of BLOCK_S tokens. Keys and
 tokens may be bfloat16 or float16; sums and arithmetic have the dtype of the query. With TRITON_INTERPRET=1 the same
 code runs on a CPU.
 """
@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from avcil.nn.kernels.interface import Pull, Sums
+from avcil.nn.kernels.interface import SumGradients, Sums
 
 BLOCK_S, BLOCK_D = 16, 64
 
@@ -31,7 +31,9 @@ def _forward(
     inside = columns < width
     clip, held = piece // slices, piece - first_old * slices
     kind = total.dtype.element_ty
-    even = tl.zeros((1, 1), dtype=kind) + even_high + even_low  # numbers come as float32: two make a float64
+    even = (
+        tl.zeros((1, 1), dtype=kind) + even_high + even_low
+    )  # arguments are float32: two represent a float64
     shift = tl.load(bias + columns, mask=inside, other=0).to(kind)[None, :]
     guide = tl.load(query + clip * width + columns, mask=inside, other=0)[None, :]
     totals = tl.zeros((BLOCK_S, BLOCK_D), dtype=kind)
@@ -106,7 +108,7 @@ def _backward(
 
 
 def _on(tensor: Tensor) -> contextlib.AbstractContextManager[object]:
-    """Triton launches on the current GPU, which need not be the tensor's."""
+    """Triton launches on the current GPU, which may differ from that of the tensor."""
     return torch.cuda.device(tensor.device) if tensor.is_cuda else contextlib.nullcontext()
 
 
@@ -137,7 +139,7 @@ def backward(
     tokens: Tensor,
     query: Tensor,
     total: Tensor,
-    pull: Pull,
+    gradients: SumGradients,
     old_log: Tensor | None,
     out: Tensor,
 ) -> tuple[Tensor, Tensor]:
@@ -148,8 +150,8 @@ def backward(
     if clips:
         with _on(keys):
             _backward[_grid(keys)](
-                keys, tokens, query, total, pull.seen, pull.summary, pull.shared,
-                old_log if held else total, pull.divergence if held else total, out, grad_query, grad_bias,
+                keys, tokens, query, total, gradients.seen, gradients.summary, gradients.shared,
+                old_log if held else total, gradients.divergence if held else total, out, grad_query, grad_bias,
                 clips - held, slices, spatial, width,
                 HAS_OLD=held > 0, BLOCK_S=BLOCK_S, BLOCK_D=BLOCK_D,
             )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Chosen frames of a clip as upright RGB pictures of one size.
+"""Sampled frames of a clip as upright RGB images of one size.
 
 Shapes: F frames of H x W pixels.
 """
@@ -19,69 +19,69 @@ from avcil.media.sizes import plausible_aspect, scaled_size, square_pixel_size
 from avcil.utils.frame_sampling import FrameSampling
 
 MAX_BYTES = 4 * 2**30
-"""The most that the frames of one clip may take in memory."""
+"""Maximum memory for the frames of one clip."""
 UNSPECIFIED = 2
-"""FFmpeg's and H.273's number for a color space that is not told; FFmpeg then takes that of BT.601."""
+"""Number of an unspecified color space in FFmpeg and H.273; FFmpeg then assumes BT.601."""
 SCALING = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-"""Bilinear, widened to an average when shrinking; the same bits on every processor."""
+"""Bilinear, with averaging when downscaling; bit-identical on all CPUs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrameRequest:
-    """The frames of one sampling of a stretch."""
+    """The frames to read for one sampling of a segment."""
 
     times: np.ndarray
-    """(F,) float64, ascending: the frames displayed at these seconds are wanted."""
+    """(F,) float64, ascending: seconds at which the frames are displayed."""
     short_side: int | None
-    """Pixels of their shorter side; None leaves their size."""
+    """Pixels of the shorter side; None keeps the original size."""
 
     @classmethod
     def of(cls, sampling: FrameSampling, start: float, end: float) -> FrameRequest:
-        """What a sampling asks of the stretch from `start` to `end` seconds."""
+        """The frames of a sampling between `start` and `end` seconds."""
         times = sample_times(start, end, sampling.frames, sampling.frame_choice)
         return cls(times=times, short_side=sampling.short_side)
 
 
 def in_order(requests: Sequence[FrameRequest]) -> list[tuple[float, int, int]]:
-    """The moments of all requests in ascending order, each with its request's number and its place there."""
+    """Times of all requests in ascending order, each with the index of its request and its index in that request."""
     return sorted(
-        (moment, number, index)
+        (time, number, index)
         for number, request in enumerate(requests)
-        for index, moment in enumerate(request.times.tolist())
+        for index, time in enumerate(request.times.tolist())
     )
 
 
-class Canvases:
-    """Collects the frames of several requests as RGB."""
+class FrameBuffers:
+    """A `FrameBuffer` for each of several requests."""
 
     def __init__(self, requests: Sequence[FrameRequest], pixel_aspect: Any) -> None:
-        self._canvases = [
+        self._buffers = [
             FrameBuffer(len(request.times), request.short_side, pixel_aspect) for request in requests
         ]
         self._left = sum(len(request.times) for request in requests)
 
     def put(self, number: int, index: int, frame: Any) -> None:
         """Convert a PyAV frame into row `index` of request `number`."""
-        self._canvases[number].put(index, frame)
+        self._buffers[number].put(index, frame)
         self._left -= 1
 
     @property
     def is_full(self) -> bool:
-        """Whether every frame is there."""
+        """Whether all frames have been put."""
         return not self._left
 
     @property
     def frames(self) -> list[np.ndarray]:
         """(F, H, W, 3) for each request."""
-        return [canvas.frames for canvas in self._canvases]
+        return [buffer.frames for buffer in self._buffers]
 
     def problems(self) -> tuple[str, ...]:
-        """What is to be said of the frames."""
-        return tuple(dict.fromkeys(said for canvas in self._canvases for said in canvas.problems()))
+        """Problems of the frames, as sentences."""
+        return tuple(dict.fromkeys(text for buffer in self._buffers for text in buffer.problems()))
 
 
 class FrameBuffer:
-    """Collects the frames of a clip as RGB, all in the size of the first one asked for."""
+    """Converts frames to RGB, all with the size of the first one."""
 
     def __init__(self, count: int, short_side: int | None, pixel_aspect: Any) -> None:
         self._count, self._short_side, self._pixel_aspect = count, short_side, pixel_aspect
@@ -89,11 +89,11 @@ class FrameBuffer:
         self._orientation, self._size, self._stored = Orientation(), (0, 0), (0, 0)
         self._last: tuple[int, Any] | None = None
         self.frames = np.empty((0, 0, 0, 3), np.uint8)
-        self._said: list[str] = []
+        self._problems: list[str] = []
         self._damaged = 0
 
     def put(self, index: int, frame: Any) -> None:
-        """Convert a PyAV frame into row `index`; the same frame twice is converted once."""
+        """Convert a PyAV frame into row `index`; consecutive calls with the same frame convert it once."""
         self._damaged += frame.is_corrupt
         if self._last is not None and self._last[1] is frame:
             self.frames[index] = self.frames[self._last[0]]
@@ -101,9 +101,7 @@ class FrameBuffer:
         if self._last is None:
             self._begin(frame)
         elif (frame.width, frame.height) != self._stored:
-            self._say(
-                f"the picture's size changes; all frames are brought to {self._size[0]}x{self._size[1]}"
-            )
+            self._say(f"the frame size changes; all frames are scaled to {self._size[0]}x{self._size[1]}")
         self.frames[index] = self._orientation.apply(self._rgb(frame))
         self._last = (index, frame)
 
@@ -112,17 +110,19 @@ class FrameBuffer:
         self._orientation, off = orientation_of(display_matrix(frame))
         if off > 1:
             self._say(
-                f"the file asks to turn the picture by {off:.0f} degrees more than quarter turns; it is not"
+                f"the rotation in the file is {off:.0f} degrees off a multiple of 90; this part is ignored"
             )
         if self._pixel_aspect and not plausible_aspect(self._pixel_aspect):
-            self._say(f"the pixel aspect {self._pixel_aspect} is not believed; pixels are taken as square")
+            self._say(
+                f"the pixel aspect ratio {self._pixel_aspect} is implausible; pixels are treated as square"
+            )
         self._size = scaled_size(
             *square_pixel_size(frame.width, frame.height, self._pixel_aspect), self._short_side
         )
         width, height = self._size[::-1] if self._orientation.transpose else self._size
         if width * height > MAX_PIXELS or width * height * 3 * self._count > MAX_BYTES:
             raise MediaError(
-                f"{self._count} frames of {width}x{height} pixels take too much memory; ask for a short_side"
+                f"{self._count} frames of {width}x{height} pixels take too much memory; set short_side"
             )
         self.frames = np.empty((self._count, height, width, 3), np.uint8)
 
@@ -153,10 +153,10 @@ class FrameBuffer:
         ).to_ndarray()
 
     def _say(self, problem: str) -> None:
-        if problem not in self._said:
-            self._said.append(problem)
+        if problem not in self._problems:
+            self._problems.append(problem)
 
     def problems(self) -> tuple[str, ...]:
-        """What is to be said of the frames."""
+        """Problems of the frames, as sentences."""
         damaged = f"{self._damaged} of {self._count} frames are damaged" if self._damaged else ""
-        return (*self._said, damaged) if damaged else tuple(self._said)
+        return (*self._problems, damaged) if damaged else tuple(self._problems)
