@@ -76,7 +76,7 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
         self.dtype, self.transform, self.target_transform = dtype, transform, target_transform
         self.classes = list(classes)
         self.class_to_idx = {label: number for number, label in enumerate(self.classes)}
-        self._parts = self.modality.parts
+        self._parts = tuple(part.value for part in self.modality.parts)
         for part in self._parts:
             getattr(store, part)([])  # an error if the store lacks the modality
         self._select(np.asarray(rows, dtype=np.int64), missing, hidden or {})
