@@ -1,6 +1,6 @@
 """Write the diagrams of the concept pages into docs/diagrams: python docs/theme/draw.py
 
-What they show of sums, weights and maps is computed by the library; a test holds the files to this script.
+Weights and maps in them are computed by the library; a test checks that the files are up to date.
 """
 
 from __future__ import annotations

@@ -86,32 +86,32 @@ def forgotten() -> Drawing:
 
 
 def sums() -> Drawing:
-    """Clips, their sums, and the scores computed from the sums."""
-    sheet = Drawing("sums", "BLADE: sums over clips, and the classifier", 452)
+    """Clips, the statistics of BLADE, and the classifier computed from them."""
+    sheet = Drawing("sums", "BLADE: statistics of clips, and the classifier", 452)
     for number, (name, kind) in enumerate((("step 1", "old"), ("step 2", "old"), ("step 3", "new"))):
         x = 8 + 138 * number
         sheet.box(x, 6, 124, 40, f"clips of {name}", color=kind, fill=f"{kind}-box")
         sheet.arrow([(x + 62, 48), (x + 62, 76)])
     for x, words, kind in (
-        (8, "sound\na", "sound"),
+        (8, "audio\na", "sound"),
         (146, "mean of tokens\nm", "picture"),
         (284, "deviation\nd", "picture"),
     ):
         sheet.box(x, 78, 124, 46, words, color=kind, fill=f"{kind}-box", size=13)
-    sheet.text(210, 142, "each clip becomes one vector h = [a, m, d]", size=13, color="soft")
+    sheet.text(210, 142, "each clip becomes one vector x = [a, m, d]", size=13, color="soft")
     sheet.arrow([(210, 152), (210, 178)])
     sheet.box(8, 180, 400, 84)
-    sheet.text(210, 196, "stored: sums over all clips", bold=True)
+    sheet.text(210, 196, "stored: counts, means and scatter", bold=True)
     for x, name, what in (
-        (16, "G = Σ h hᵀ", "M × M"),
-        (148, "Q = Σ h yᵀ", "M × classes"),
-        (280, "n", "clips per class"),
+        (16, "n", "clips per class"),
+        (148, "class means", "classes × M"),
+        (280, "W: scatter", "M × M, in classes"),
     ):
         sheet.box(x, 210, 124, 46, f"{name}\n{what}", fill="paper", size=13)
     sheet.arrow([(110, 266), (110, 292)])
     sheet.arrow([(310, 266), (310, 292)])
     sheet.box(8, 294, 196, 62, "Λ: a penalty for each block,\nby generalized\ncross-validation", size=13)
-    sheet.box(212, 294, 196, 62, "W: scatter within\nthe classes", size=13)
+    sheet.box(212, 294, 196, 62, "μ: shrunk class means,\nwith ψ estimated\nfor each block", size=13)
     sheet.arrow([(110, 358), (180, 384)])
     sheet.arrow([(310, 358), (240, 384)])
     sheet.box(
@@ -119,12 +119,14 @@ def sums() -> Drawing:
         386,
         304,
         44,
-        "score of class c: μ_cᵀ (W + Λ)⁻¹ h + constant",
+        "score of class c: μ_cᵀ (W + Λ)⁻¹ z + constant",
         color="new",
         fill="new-box",
         size=13,
     )
-    sheet.text(210, 443, "the sums do not depend on the order of the clips", size=12, color="soft")
+    sheet.text(
+        210, 443, "z is x, centered and scaled; the order of the clips has no effect", size=12, color="soft"
+    )
     return sheet
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from avcil.cli import scan as verb
 from avcil.data.clips import read_clips
-from avcil.data.scan import Problem, listed, scan
+from avcil.data.scan import ClipProblem, listed, scan
 from avcil.data.splits import draw_counts
 from avcil.errors import AvcilError, InputError
 
@@ -348,5 +348,5 @@ def test_classes_named_like_splits(tmp_path):
 
 def test_a_line_break_in_a_reason_is_shown_escaped():
     """The reason names another file, whose name can hold anything."""
-    lines = list(listed("left out", [Problem(path=Path("a"), reason="it is a copy of b\nc")]))
+    lines = list(listed("left out", [ClipProblem(path=Path("a"), reason="it is a copy of b\nc")]))
     assert lines[1] == "  a: it is a copy of b\\nc"

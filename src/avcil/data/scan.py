@@ -34,7 +34,7 @@ SHOWN = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Problem:
+class ClipProblem:
     """A skipped file or folder, and the reason."""
 
     path: Path
@@ -51,12 +51,12 @@ class ScanResult:
     """Duration of each clip by id."""
     lacking: Mapping[str, int]
     """Number of clips without "video" and without "audio"."""
-    problems: tuple[Problem, ...]
+    problems: tuple[ClipProblem, ...]
     ignored: Mapping[str, int]
     """Number of files that are not media files, by suffix."""
     notes: tuple[str, ...]
     """Decisions of the scan that the user should know."""
-    remarks: tuple[Problem, ...] = ()
+    remarks: tuple[ClipProblem, ...] = ()
     """Unusual properties of listed clips, such as discontinuous time stamps."""
 
     @property
@@ -94,7 +94,7 @@ class ScanResult:
         return lines
 
 
-def listed(title: str, problems: Sequence[Problem]) -> Iterator[str]:
+def listed(title: str, problems: Sequence[ClipProblem]) -> Iterator[str]:
     """Lines of text about some problems: how many there are, and the first of them; nothing if there are none."""
     if not problems:
         return
@@ -139,8 +139,8 @@ def scan(
     notes += check_leaks(found, str(folder))
     check_labels({clip.label for clip in found}, str(folder))
     clips, seconds, lacking, unusable, remarks = _probe(found)
-    unread = [Problem(path=folder / path, reason=reason) for path, reason in tree.unread]
-    left_out = [Problem(path=clip.path, reason=reason) for clip, reason in copies]
+    unread = [ClipProblem(path=folder / path, reason=reason) for path, reason in tree.unread]
+    left_out = [ClipProblem(path=clip.path, reason=reason) for clip, reason in copies]
     problems = sorted([*unread, *problems, *left_out, *unusable], key=lambda problem: problem.path)
     if not clips:
         first = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems[:3])
@@ -209,15 +209,15 @@ def check_folder(folder: Path, expected: str) -> None:
 
 def _clips_of(
     folder: Path, media: Sequence[Path], splits: Mapping[str, str]
-) -> tuple[list[Clip], list[Problem]]:
+) -> tuple[list[Clip], list[ClipProblem]]:
     """A clip for each media file in a class folder; its id is its path relative to `folder`."""
     clips, problems = [], []
     depth = 1 if splits else 0
     for path in media:
         if len(path.parts) < depth + 2:
-            problems.append(Problem(path=folder / path, reason="it is not in a class folder"))
+            problems.append(ClipProblem(path=folder / path, reason="it is not in a class folder"))
         elif not is_text(path):
-            problems.append(Problem(path=folder / path, reason="its name is not valid UTF-8; rename it"))
+            problems.append(ClipProblem(path=folder / path, reason="its name is not valid UTF-8; rename it"))
         else:
             split = splits.get(path.parts[0], "train")
             label = path.parts[depth]
@@ -236,27 +236,29 @@ def is_text(path: Path) -> bool:
 
 def _probe(
     found: Sequence[Clip],
-) -> tuple[list[Clip], dict[str, float], dict[str, int], list[Problem], list[Problem]]:
+) -> tuple[list[Clip], dict[str, float], dict[str, int], list[ClipProblem], list[ClipProblem]]:
     """Probe all files: usable clips, durations, numbers of missing tracks, unusable files, and remarks."""
     clips: list[Clip] = []
     seconds: dict[str, float] = {}
     lacking = {"video": 0, "audio": 0}
-    problems: list[Problem] = []
-    remarks: list[Problem] = []
+    problems: list[ClipProblem] = []
+    remarks: list[ClipProblem] = []
     for clip, info in zip(found, probe_files([clip.path for clip in found]), strict=True):
         if isinstance(info, str):
-            problems.append(Problem(path=clip.path, reason=info))
+            problems.append(ClipProblem(path=clip.path, reason=info))
             continue
         clips.append(clip)
         seconds[clip.clip_id] = info.duration
         lacking["video"] += not info.has_video
         lacking["audio"] += not info.has_audio
         if info.problems:
-            remarks.append(Problem(path=clip.path, reason="; ".join(info.problems)))
+            remarks.append(ClipProblem(path=clip.path, reason="; ".join(info.problems)))
     return clips, seconds, lacking, problems, remarks
 
 
-def write_problems(clip_list: Path, problems: Sequence[Problem], *, kind: str = "problems") -> Path | None:
+def write_problems(
+    clip_list: Path, problems: Sequence[ClipProblem], *, kind: str = "problems"
+) -> Path | None:
     """Write files with reasons next to the clip list, as path,reason; without any, an existing file is removed.
 
     Args:

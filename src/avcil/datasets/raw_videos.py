@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from avcil.data.clips import Clip
 from avcil.data.folders import walk
 from avcil.data.probing import probe_files
-from avcil.data.scan import Problem, check_folder, is_text, media_of
+from avcil.data.scan import ClipProblem, check_folder, is_text, media_of
 from avcil.datasets.clip_times import CLIP_SECONDS, Times, clip_times
 from avcil.datasets.file_matching import LAYOUTS, Candidate, Matching, match_files
 from avcil.datasets.protocols import PROTOCOLS
@@ -42,17 +42,17 @@ class BenchmarkScan:
     """The clips found, with labels, splits and ids of the benchmark, in its order."""
     missing: Mapping[str, str]
     """The ids of all other clips of the benchmark, with the reason: no file, or none that can be used."""
-    unusable: tuple[Problem, ...]
+    unusable: tuple[ClipProblem, ...]
     """Files of the benchmark that are damaged, truncated, or not identified by their names alone."""
-    duplicates: tuple[Problem, ...]
+    duplicates: tuple[ClipProblem, ...]
     """Further files of clips, with the file that was chosen instead."""
-    other_videos: tuple[Problem, ...]
+    other_videos: tuple[ClipProblem, ...]
     """Files of videos, or of parts of videos, that the benchmark does not contain."""
-    without_id: tuple[Problem, ...]
+    without_id: tuple[ClipProblem, ...]
     """Media files whose names contain no YouTube id."""
-    unread: tuple[Problem, ...]
+    unread: tuple[ClipProblem, ...]
     """Files and folders that could not be opened."""
-    remarks: tuple[Problem, ...]
+    remarks: tuple[ClipProblem, ...]
     """What is unusual about files that are used, such as an unexpected length."""
     lacking: Mapping[str, int]
     """How many of the clips found lack "video" or "audio"."""
@@ -60,7 +60,7 @@ class BenchmarkScan:
     """Number of files that are not media, by suffix."""
 
     @property
-    def left_out(self) -> tuple[Problem, ...]:
+    def left_out(self) -> tuple[ClipProblem, ...]:
         """All files that are not used, with the reason."""
         return (*self.unusable, *self.duplicates, *self.without_id, *self.other_videos, *self.unread)
 
@@ -113,8 +113,8 @@ def scan_benchmark(
     )
 
 
-def _problems(folder: Path, reasons: Mapping[Path, str]) -> tuple[Problem, ...]:
-    return tuple(Problem(path=folder / path, reason=reason) for path, reason in sorted(reasons.items()))
+def _problems(folder: Path, reasons: Mapping[Path, str]) -> tuple[ClipProblem, ...]:
+    return tuple(ClipProblem(path=folder / path, reason=reason) for path, reason in sorted(reasons.items()))
 
 
 def _nothing_found(folder: Path, benchmark: PublishedBenchmark, matching: Matching) -> str:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from avcil.data.clips import check_labels
-from avcil.data.scan import Problem
+from avcil.data.scan import ClipProblem
 from avcil.errors import AvcilError, InputError
 from avcil.inference.clip_features import ClipFeatures, Source, name_of
 from avcil.saved_models.folder import BACKGROUND, SavedModel
@@ -37,7 +37,7 @@ class LearnReport:
     """Clips learnt of each new class."""
     extended: dict[str, int]
     """Clips learnt of each class that was known before."""
-    problems: tuple[Problem, ...]
+    problems: tuple[ClipProblem, ...]
     """Clips left out, and why."""
     notes: tuple[str, ...]
     """What a user should know besides."""
@@ -95,7 +95,7 @@ def learn(
     return SavedModel(model=model, labels=labels_after, description=description, learning=after), report
 
 
-def nothing_usable(count: int, problems: Sequence[Problem]) -> InputError:
+def nothing_usable(count: int, problems: Sequence[ClipProblem]) -> InputError:
     """The error where no clip of `count` can be learned."""
     shown = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems[:3])
     return InputError(f"none of the {count} clips can be learned: {shown or 'all are held out'}")
@@ -169,22 +169,22 @@ def rename(state: SavedModel, old: str, new: str) -> SavedModel:
 
 def read_features(
     features_of: FeaturesOf, clips: Sequence[Source], state: SavedModel, tell: ProgressCallback
-) -> tuple[list[tuple[int, ClipFeatures]], list[Problem]]:
+) -> tuple[list[tuple[int, ClipFeatures]], list[ClipProblem]]:
     """Positions and features of the clips that have all that the model uses, and the others with the reason."""
     found: list[tuple[int, ClipFeatures]] = []
-    problems: list[Problem] = []
+    problems: list[ClipProblem] = []
     modality = state.model.modality
     tell("reading clips", 0, len(clips))
     for position, features in enumerate(features_of(clips)):
         path = Path(name_of(clips[position]))
         if isinstance(features, AvcilError):
-            problems.append(Problem(path=path, reason=without_path(features, path)))
+            problems.append(ClipProblem(path=path, reason=without_path(features, path)))
         elif (modality.has_audio and features.audio is None) or (
             modality.has_visual and features.visual is None
         ):
             lacks = "picture" if features.audio is not None else "sound"
             reason = f"{features.notes or 'it lacks a modality'}; to learn from it, its {lacks} is needed"
-            problems.append(Problem(path=path, reason=reason))
+            problems.append(ClipProblem(path=path, reason=reason))
         else:
             # the frames and the sound themselves are not needed any more
             found.append((position, replace(features, read=None)))

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from avcil.data.scan import Problem
+from avcil.data.scan import ClipProblem
 from avcil.inference.clip_features import Source
 from avcil.inference.held_out import FRACTION, HeldOut, hold_out
 from avcil.inference.learning import FeaturesOf, LearnReport, nothing_usable, read_features
@@ -41,7 +41,7 @@ class TeachReport:
     """On held-out clips of those that were given."""
     held_out: HeldOut
     """Those clips."""
-    problems: tuple[Problem, ...]
+    problems: tuple[ClipProblem, ...]
     """Clips that cannot be used, and why."""
     notes: tuple[str, ...]
 

@@ -14,7 +14,7 @@ from avcil.extraction.read_ahead import ReadClip
 from avcil.inference.answering import DEFAULT_ALPHA, Answer, Thresholds, answer_features, no_thresholds
 from avcil.inference.clip_features import ClipFeatures, ClipReader, name_of
 from avcil.media.reader import MediaSource, ThisProcess
-from avcil.media.windows import Window, duration_of, window_spans
+from avcil.media.windows import ClipWindow, duration_of, window_spans
 from avcil.saved_models.folder import SavedModel
 
 
@@ -96,7 +96,7 @@ def _events(
         )
 
 
-def _read(clip: Clip, window: Window) -> ReadClip:
+def _read(clip: Clip, window: ClipWindow) -> ReadClip:
     return ReadClip(
         clip=clip,
         frames=window.frames,

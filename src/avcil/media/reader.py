@@ -20,7 +20,7 @@ from avcil.errors import AvcilError, InputError
 from avcil.media.clip import ClipMedia, read_clip
 from avcil.media.container import PROGRAM_ERRORS, MediaError, ProgramError
 from avcil.media.probe import MediaInfo, probe
-from avcil.media.windows import Window, read_windows
+from avcil.media.windows import ClipWindow, read_windows
 from avcil.utils.frame_sampling import FrameSampling
 from avcil.workers.process import Allowance, Reply, WorkerDiedError, WorkerProcess, WorkerTimeoutError
 
@@ -74,7 +74,7 @@ class MediaSource(Protocol):
         *,
         samplings: Sequence[FrameSampling],
         **options: Any,
-    ) -> Iterator[Window]:
+    ) -> Iterator[ClipWindow]:
         """See `avcil.media.windows.read_windows`."""
 
 
@@ -96,7 +96,7 @@ class ThisProcess:
         *,
         samplings: Sequence[FrameSampling],
         **options: Any,
-    ) -> Iterator[Window]:
+    ) -> Iterator[ClipWindow]:
         """See `avcil.media.windows.read_windows`."""
         return read_windows(Path(path), spans, samplings=samplings, **options)
 
@@ -163,7 +163,7 @@ class ReaderProcess:
         samplings: Sequence[FrameSampling],
         allowance: Allowance | None = None,
         **options: Any,
-    ) -> Iterator[Window]:
+    ) -> Iterator[ClipWindow]:
         """See `avcil.media.windows.read_windows`, except that time between windows does not count."""
         options |= {"spans": list(spans), "samplings": [asdict(sampling) for sampling in samplings]}
         with closing(self._replies("read_windows", Path(path), allowance, **options)) as replies:
@@ -171,7 +171,7 @@ class ReaderProcess:
                 problems = tuple(reply.value.pop("problems"))
                 frames, sound = reply.arrays.get("frames"), reply.arrays.get("sound")
                 also = _additional(reply.arrays)
-                yield Window(**reply.value, problems=problems, also=also, frames=frames, sound=sound)
+                yield ClipWindow(**reply.value, problems=problems, also=also, frames=frames, sound=sound)
 
     def _one(self, operation: str, path: Path, allowance: Allowance | None, **options: Any) -> Reply:
         (reply,) = self._replies(operation, path, allowance, timeout=self._timeout(allowance), **options)

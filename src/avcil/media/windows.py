@@ -31,7 +31,7 @@ TIMEOUT = 24 * 3600.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Window:
+class ClipWindow:
     """A segment of a file; None for what cannot be read."""
 
     start: float
@@ -69,7 +69,7 @@ def read_windows(
     samplings: Sequence[FrameSampling],
     sample_rate: int | None,
     max_packets: int | None = None,
-) -> Iterator[Window]:
+) -> Iterator[ClipWindow]:
     """Read windows of a file, decoding the video once.
 
     Args:
@@ -96,7 +96,7 @@ def read_windows(
     file_problems = timeline.problems  # reported once, with the first window
     for (start, end), (found, problems) in zip(spans, video, strict=False):
         sound, audio_problems = (None, ()) if audio is None else audio.between(start, end)
-        yield Window(
+        yield ClipWindow(
             start=start,
             end=end,
             frames=found[0] if found else None,
