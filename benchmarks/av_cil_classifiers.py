@@ -1,4 +1,4 @@
-"""What AV-CIL's two ideas contribute under its own head and under classifiers that compare all classes.
+"""Contribution of AV-CIL's two losses, with its own head and with classifiers that compare all classes.
 
     python benchmarks/av_cil_classifiers.py words51-noisy --classes-per-step 3 --exemplars-per-class 4 --epochs 20
 

@@ -1,4 +1,4 @@
-"""How much background clips help to reject: half of the classes are known, a quarter are background.
+"""Rejection of unknown classes with background clips: half of the classes are known, a quarter are background.
 
     python benchmarks/background.py STORE ... [--draws 3] [--clips 5 20 0]
 

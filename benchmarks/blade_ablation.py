@@ -1,4 +1,4 @@
-"""What each part of BLADE is worth, by the number of training clips of each class.
+"""Ablation of the parts of BLADE, by number of training clips per class.
 
     python benchmarks/blade_ablation.py STORE [STORE ...] [--clips 1 2 5 16] [--draws 5] [--split test]
 

@@ -1,4 +1,4 @@
-"""What learning in closed form takes at the size of VS100-CI: seconds a step, bytes kept, peak of memory.
+"""Cost of closed-form methods at the size of VS100-CI: seconds per step, stored bytes, peak memory.
 
     python benchmarks/closed_form.py [--threads 2] [--methods blade ranpac:features=10000 ...]
 

@@ -1,4 +1,4 @@
-"""Detectors of unknown classes compared on the same BLADE models: AUROC for each feature store.
+"""Comparison of detectors of unknown classes on the same BLADE models: AUROC for each feature store.
 
     python benchmarks/detectors.py STORE [STORE ...] [--classes-per-step 3] [--orders 3] [--split test] [--out FILE]
 

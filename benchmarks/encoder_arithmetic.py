@@ -1,4 +1,4 @@
-"""Do the built-in encoders give the same bits with any number of threads, and on other kinds of processors?
+"""Whether the built-in encoders are bit-identical with any number of threads, and on other types of CPUs.
 
     python benchmarks/encoder_arithmetic.py
 

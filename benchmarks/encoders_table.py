@@ -1,4 +1,4 @@
-"""Compare encoders: each alone, combined, projected or not, over several data sets and methods.
+"""Comparison of encoders, single, combined and with projection, over several data sets and methods.
 
     python benchmarks/encoders_table.py WORK NAME=FOLDER:CLASSES_PER_STEP ... [--pairs ...] [--methods ...]
         [--orders 0 1 2] [--epochs 60]

@@ -1,6 +1,6 @@
-"""A step of AV-CIL from opening the store, epoch by epoch: avcil's own loop beside the release's way; for training.py.
+"""Epochs of a step of AV-CIL with avcil's loop and with the loop of the release; used by training.py.
 
-The release's way is a DataLoader on a dict of arrays or on HDF5, the teacher asked for every batch. Both validate after
+The release uses a DataLoader on a dict of arrays or on HDF5, and runs the teacher for every batch. Both validate after
 each epoch. The epoch is the median of those after the first, which fills avcil's teacher cache; the run is all of it.
 
 T time slices, S spatial tokens, D width.

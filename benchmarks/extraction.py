@@ -1,4 +1,4 @@
-"""Extraction beside the way of AV-CIL's release, on the same clips in one run: clips a second and MB on the disk.
+"""Comparison of extraction with the scripts of AV-CIL's release on the same clips: clips per second and MB on disk.
 
     python benchmarks/extraction.py FOLDER [--clips 4] [--rounds 3] [--sound moviepy|ffmpeg]
 

@@ -1,4 +1,4 @@
-"""VideoMAE-base on a GPU: clips a second, how near to the limit of bfloat16 products, and whether reading keeps up.
+"""VideoMAE-base on a GPU: clips per second, fraction of the peak bfloat16 throughput, and whether reading keeps up.
 
     python benchmarks/extraction_gpu.py CLIPS.csv FOLDER [--batch-size 32] [--device cuda]
 

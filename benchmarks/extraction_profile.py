@@ -1,4 +1,4 @@
-"""Where the time of an extraction goes, and what it takes beside FFmpeg's decoding and the encoders' arithmetic alone.
+"""Profile of an extraction, compared with FFmpeg's decoding and the computation of the encoders alone.
 
     python benchmarks/extraction_profile.py CLIPS.csv [--clips 64] [--visual NAME] [--audio NAME] [--rounds 3]
 

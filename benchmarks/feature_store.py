@@ -1,4 +1,4 @@
-"""Reads of the feature store beside raw memory-mapping, h5py with a dataset a clip, and a dict in one .npy file.
+"""Reading the feature store, compared with a memory map, h5py with one dataset per clip, and a dict in a .npy file.
 
     python benchmarks/feature_store.py FOLDER [--clips 160] [--grid 8x196x768] [--rounds 5]
 

@@ -1,4 +1,4 @@
-"""Accuracy of BLADE by the number of training clips of each class, beside scikit-learn's classifiers.
+"""Accuracy of BLADE and of scikit-learn's classifiers by number of training clips per class.
 
     python benchmarks/few_clips.py STORE [STORE ...] [--clips 1 2 3 5 8 16 24] [--draws 5] [--split test] [--out FILE]
 

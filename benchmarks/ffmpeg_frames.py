@@ -1,4 +1,4 @@
-"""Whether frames that `read_clip` gives equal, byte for byte, those that the program ffmpeg gives at the same moments.
+"""Whether the frames of `read_clip` are byte-identical to those of the program ffmpeg at the same times.
 
     python benchmarks/ffmpeg_frames.py FOLDER [FOLDER ...]
 

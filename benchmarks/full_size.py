@@ -1,4 +1,4 @@
-"""VideoMAE-base and AudioMAE ViT-B of full size and random weights, saved as they are published and loaded by name.
+"""Full-size VideoMAE-base and AudioMAE ViT-B with random weights, saved in the published form and loaded by name.
 
     python benchmarks/full_size.py FOLDER
 

@@ -1,4 +1,4 @@
-"""Read damaged copies of media files and count what becomes of them: no crash, no hang, no leak, no silence.
+"""Fuzzing of media files: damaged copies must not cause crashes, hangs, leaks or missing error messages.
 
     python benchmarks/fuzz_media.py CLIPS --count 2000
 

@@ -1,4 +1,4 @@
-"""Changes of a folder's files, as damage or an attacker makes them: bytes, JSON values, tensors, kinds of files.
+"""Mutations of the files in a folder: bytes, JSON values, tensors, types of files.
 
 Each is drawn from a `random.Random`, so a mutant is known by its seed. `mutate` returns what it did, and whether the
 checksums were taken out, so that only checks of the content itself are left.

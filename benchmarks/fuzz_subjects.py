@@ -1,4 +1,4 @@
-"""What fuzz_untrusted.py opens: models, feature stores, run directories and released archives, small ones.
+"""The inputs of fuzz_untrusted.py: small models, feature stores, run directories and released archives.
 
 Each subject is made once; `open_*` uses a mutant of it as avcil's commands do, and returns what it holds in a form that
 can be compared with the original's, or raises.

@@ -1,4 +1,4 @@
-"""Open thousands of damaged and hostile models, feature stores, run directories and archives.
+"""Open thousands of damaged and malicious models, feature stores, run directories and archives.
 
     python benchmarks/fuzz_untrusted.py --count 3000 --seed 7
 

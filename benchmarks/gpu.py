@@ -1,4 +1,4 @@
-"""All GPU measurements, each part in a process of its own with a time limit; one Markdown table. Started by gpu.sh.
+"""All GPU measurements as a Markdown table; each part runs in a process with a time limit. Started by gpu.sh.
 
     benchmarks/gpu.sh [--out TABLE.md] [--limit SECONDS] [--only PART...] [--device cpu --tiny]
 

@@ -1,4 +1,4 @@
-"""The parts of gpu.sh. Each prints its rows as it goes, so that a part which is stopped has those that were done.
+"""The parts of gpu.sh. Rows are printed immediately, so that a stopped part keeps those that are done.
 
     python benchmarks/gpu_parts.py PART [--device cpu] [--tiny]
 

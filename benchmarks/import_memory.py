@@ -1,4 +1,4 @@
-"""Peak memory and speed of importing released features, by form of the file; prints a table.
+"""Peak memory and speed of importing released features, by file format.
 
     python benchmarks/import_memory.py --clips 600 --folder /tmp/import-memory
 

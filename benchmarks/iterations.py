@@ -1,4 +1,4 @@
-"""One AV-CIL iteration three ways, for training.py and gpu_parts.py: avcil's, the plain one, and the floor.
+"""An AV-CIL iteration by avcil, by the plain equations, and its lower bound; used by training.py and gpu_parts.py.
 
 B clips (new ones first), T time slices, S spatial tokens, D width. The plain way writes every attention map and asks
 the teacher in every iteration, as the release does; the floor is the two products with the tokens that no

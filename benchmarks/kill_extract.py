@@ -1,4 +1,4 @@
-"""Extract real clips undisturbed, killed again and again, in parts, and on a Ray cluster that loses workers and a node.
+"""Extraction of real clips: uninterrupted, killed repeatedly, in parts, and on a Ray cluster that loses nodes.
 
     python benchmarks/kill_extract.py CLIPS.csv FOLDER [--kills 8] [--parts 3] [--nodes 3] [--seed 0]
 

@@ -1,6 +1,6 @@
-"""Kill `avcil reproduce` at random moments and show that nothing finished is lost or repeated.
+"""Kill `avcil reproduce` at random times, and check that no finished run is lost or repeated.
 
-Makes a small store, carries out one reproduction undisturbed, then another whose parent process is killed
+Makes a small store, runs one reproduction without interruption, then another whose parent process is killed
 again and again, and compares the files of the table, byte by byte, and each finished run's results.json, by
 its time of writing. Every fifth blow falls while the program starts, the others amid the work.
 

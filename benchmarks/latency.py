@@ -1,4 +1,4 @@
-"""How long a first answer of `avcil predict` takes from a cold start, and later ones of a loaded Recognizer.
+"""Latency of the first prediction of `avcil predict` from a cold start, and of a loaded Recognizer.
 
     OMP_NUM_THREADS=2 python benchmarks/latency.py RUN CLIP [--rounds 7]
 

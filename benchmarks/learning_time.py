@@ -1,4 +1,4 @@
-"""How long AV-CIL and BLADE learn, without reading clips, validation, testing and saving.
+"""Training time of AV-CIL and BLADE without reading clips, validation, testing and saving.
 
     python benchmarks/learning_time.py STORE [STORE ...] [--classes-per-step 3] [--epochs 20 100 200] [--rounds 5]
 

@@ -1,4 +1,4 @@
-"""A feature store of made-up clips that takes no disk: any number of clips repeat a few dozen, with noise-free labels.
+"""A synthetic feature store without files: any number of clips, which repeat a few dozen.
 
 For runs of a benchmark's true shape, VS100-CI's 60,000 clips of 2.4 MB among them, by the very loop that trains on real
 stores. N clips of a request, T time slices, S spatial tokens, D width.

@@ -1,4 +1,4 @@
-"""Write an archive of the released form, size and shapes for all of AVE-CI, of made-up features.
+"""Write a synthetic archive with the form, size and shapes of the released features of AVE-CI.
 
     python benchmarks/make_released_ave.py --splits DIR --out AVE_features.zip
 

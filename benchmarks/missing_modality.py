@@ -1,4 +1,4 @@
-"""What a missing modality costs: a recognizer of sound and picture, asked with one of them, beside those of one alone.
+"""Accuracy with a missing modality, compared with models that were trained on one modality.
 
     python benchmarks/missing_modality.py STORE --out FOLDER [--method av-cil] [--seeds 0 1 2]
 

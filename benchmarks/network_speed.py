@@ -1,4 +1,4 @@
-"""The networks in the package by PyTorch and by onnxruntime: milliseconds of processor time, one thread.
+"""The networks in the package in PyTorch and in ONNX Runtime: milliseconds of CPU time with one thread.
 
     python benchmarks/network_speed.py
 

@@ -1,4 +1,4 @@
-"""Accuracy of AV-CIL trained in bfloat16 beside float32, over seeds, on the features of a store.
+"""Accuracy of AV-CIL trained in bfloat16 and in float32, over several seeds.
 
 python benchmarks/precision_accuracy.py STORE [--seeds 5] [--device cuda]
 """

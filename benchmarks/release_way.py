@@ -1,4 +1,4 @@
-"""The way of AV-CIL's release to a clip's frames and sound: JPEGs by ffmpeg, a WAV, and both read again."""
+"""Frames and audio of a clip as in AV-CIL's release: JPEG and WAV files written by ffmpeg, then read."""
 
 from __future__ import annotations
 

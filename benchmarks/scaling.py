@@ -1,4 +1,4 @@
-"""What an iteration of AV-CIL's training costs as things grow: steps done, classes seen, clips of a batch, tokens.
+"""Time of an AV-CIL iteration by number of steps, classes, clips per batch and tokens.
 
 A table for each, of avcil's iteration (data in memory, float32): cases take turns, so that they share the machine's
 mood; medians, and the median of ratios to the first case. Steps have VS100-CI's shape: 10 classes each, the teacher

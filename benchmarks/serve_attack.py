@@ -1,4 +1,4 @@
-"""Attack a real `avcil serve` process in every way that docs/serving.md names, and print a table of what happened.
+"""Run all attacks in docs/serving.md against a real `avcil serve` process, and print a table of results.
 
     python benchmarks/serve_attack.py RUN CLIP [--only files,origins]
 

@@ -1,4 +1,4 @@
-"""Kill a server while it is taught over HTTP: is every accepted teaching complete or reported as lost afterwards?
+"""Kill a server during updates over HTTP, and check that each accepted update is complete or reported as lost.
 
     python benchmarks/serve_kill.py RUN CLIP... [--sigkill 40] [--sigterm 20] [--seed 0] [--minutes 25]
 

@@ -1,4 +1,4 @@
-"""Many users at once: are all answers right, how long does the slowest wait, does the server's memory grow?
+"""Load test with many users: correctness of predictions, maximum latency, and memory growth of the server.
 
     python benchmarks/serve_load.py RUN CLIP... [--users 200] [--predictions 2000] [--minutes 15]
 

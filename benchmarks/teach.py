@@ -1,4 +1,4 @@
-"""Teach words to a recognizer of the others: how long it takes, and what it costs the old classes.
+"""Adding classes to a model: time, and accuracy of the old classes before and after.
 
     python benchmarks/teach.py STORE --new 5 --method blade --out FOLDER [--set NAME=VALUE ...]
 

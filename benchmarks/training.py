@@ -1,11 +1,11 @@
-"""Time and peak memory of training by AV-CIL on a CPU: an iteration, an epoch and a run, against the release's way.
+"""Time and peak memory of training by AV-CIL on a CPU: an iteration, an epoch and a run, compared with the release.
 
-Each way is a process of its own, and they take turns, so that they share the machine's mood; medians and minima, and
-ratios of what ran side by side. avcil's asks the system for huge pages, as the package does when it is imported; the
-release's does not, and the plain way is measured with them too.
+Each variant runs in its own process, in turns, so that changes of the machine affect all of them. Printed are medians,
+minima and ratios. avcil requests huge pages when it is imported; the release does not. The plain equations are measured
+with and without them.
 
-The iteration: avcil's, the plain one, the plain one by torch.compile, and the floor (iterations.py). Epoch and run:
-with data in a feature store (epochs.py). Prints Markdown tables.
+Iteration: avcil, plain, plain with torch.compile, and the lower bound (iterations.py). Epoch and run: with data in a
+feature store (epochs.py). Prints Markdown tables.
 
     OMP_NUM_THREADS=2 python benchmarks/training.py [--rounds 7 --new 16 --exemplars 8 --slices 8 --spatial 196
         --width 768 --batches 4 --epochs 4 --data dict|hdf5 --only iteration|epoch]

@@ -1,4 +1,4 @@
-"""How well `blade` says "none of the classes that I know", and how it answers for clips that lack a modality.
+"""Detection of unknown classes by `blade`, and its accuracy for clips that lack a modality.
 
     python benchmarks/unknown_and_missing.py STORE --classes-per-step 3 [--steps STEPS.json] [--orders 5]
 

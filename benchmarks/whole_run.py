@@ -1,6 +1,6 @@
-"""A whole run of AV-CIL on a real store: `avcil train` beside the paper's equations run the release's way.
+"""A complete run of AV-CIL on a real store: `avcil train` compared with the plain equations and the loop of the release.
 
-The plain way has every attention map written out, the teacher asked for every batch, batches put together on the host,
+The plain loop stores all attention maps, runs the teacher for every batch, batches put together on the host,
 validation and test by the same plain equations. Both draw the same batches, weights and exemplars. In float64 their
 accuracy matrices are compared cell by cell; in float32 they are timed in turns, each in a process of its own.
 

@@ -1,4 +1,4 @@
-"""Where does a rehearsal method lose: in its features, or in its classifier?
+"""Whether the errors of a rehearsal method come from its features or from its classifier.
 
 For every step of finished runs with exemplars, the test accuracy over all classes seen of the same network under
 three classifiers: its own head; the nearest mean of its own exemplars; and its head told the right step of each
