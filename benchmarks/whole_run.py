@@ -1,4 +1,4 @@
-"""A complete run of AV-CIL on a real store: `avcil train` compared with the plain equations and the loop of the release.
+"""A run of AV-CIL on a real store: `avcil train` compared with the plain equations and the loop of the release.
 
 The plain loop stores all attention maps, runs the teacher for every batch, batches put together on the host,
 validation and test by the same plain equations. Both draw the same batches, weights and exemplars. In float64 their
