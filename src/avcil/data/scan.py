@@ -29,7 +29,7 @@ _SUFFIXES = (
     ".webm .wma .wmv .y4m"
 )
 MEDIA_SUFFIXES = frozenset(_SUFFIXES.split())
-CLASS_FOLDERS = "the folder that holds one folder of clips a class"
+CLASS_FOLDERS = "a folder with one subfolder of clips per class"
 SHOWN = 10
 
 

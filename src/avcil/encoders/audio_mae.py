@@ -69,10 +69,11 @@ class AudioMAE(Placed, AudioEncoder):
 
     def __init__(self, *, source: str = HUB, variant: str = "published", device: str | None = None) -> None:
         """
-        :param source: the checkpoint's file, or the hub name of a model with a model.safetensors in it.
-        :param variant: "published", or "av-cil-script".
-        :param device: "cpu", "cuda", "cuda:1"; None is a GPU if there is one. It is not part of the fingerprint. On
-            a GPU, matrix products are computed in bfloat16.
+        Args:
+            source: File of the checkpoint, or hub name of a model with model.safetensors.
+            variant: "published" or "av-cil-script".
+            device: "cpu", "cuda", "cuda:1"; None is a GPU if there is one. It is not part of the fingerprint.
+                On a GPU, matrix products are computed in bfloat16.
         """
         if variant not in VARIANTS:
             raise unknown_name("variant of encoder 'audiomae':", variant, VARIANTS)

@@ -197,7 +197,7 @@ def _build(name: str, place: tuple[str, str], options: dict[str, Any]) -> Any:
     for option, value in options.items():
         if option not in known:
             error = unknown_name(f"option of encoder {name!r}:", option, known)
-            hint = {"source": f" (:{value} behind the name)", "variant": f" (@{value} behind the name)"}
+            hint = {"source": f" (:{value} after the name)", "variant": f" (@{value} after the name)"}
             raise InputError(f"{error}{hint.get(option, '')}")
     check_options(encoder_class, name, options)
     return encoder_class(**options)

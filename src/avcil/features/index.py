@@ -36,7 +36,7 @@ LONGEST_LINE = 16 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class StoredClip:
-    """A clip that a store holds; `visual` and `audio` are False for a modality that it lacks."""
+    """A stored clip; `visual` and `audio` are False for missing modalities."""
 
     clip_id: str
     label: str

@@ -76,13 +76,16 @@ def _view(mapped: mmap.mmap, column: Column) -> np.ndarray:
 
 
 class FeatureStore:
-    """The features of a set of clips, read from disk as they are asked for.
+    """The features of a set of clips, read from disk when they are needed.
 
-    A store is a snapshot of what was committed when it was opened. It can be pickled and read by many
-    processes and threads at once.
+    It is a snapshot of the committed shards at the time of opening. It can be pickled, and read by many processes and
+    threads.
 
-    :param path: the store's folder.
-    :raises InputError: if there is no store, it is of another version, or it is damaged or unfinished.
+    Args:
+        path: Folder of the store.
+
+    Raises:
+        InputError: The store does not exist, has another version, is damaged, or has no clips.
     """
 
     def __init__(self, path: str | Path) -> None:

@@ -111,7 +111,7 @@ def verify(path: Path | str, clips: Sequence[Clip] | None = None) -> Verificatio
     manifest = Manifest.read(path)
     entries = list(read_index(path)[0].values())
     if not entries:
-        raise InputError(f"the feature store {path} holds no clip yet; run the avcil extract command again")
+        raise InputError(f"the feature store {path} has no clips yet; run the avcil extract command again")
     findings = [*_foreign_files(path, entries), *_twice(entries)]
     progress = Progress(len(entries), "shards")
     found: dict[tuple[str, str, bool], list[str]] = {}

@@ -48,9 +48,10 @@ class HuggingFaceAudio(HuggingFaceModel, AudioEncoder):
 
     def __init__(self, *, source: str = "", device: str | None = None) -> None:
         """
-        :param source: the hub name (with @REVISION, if wanted) or the local folder.
-        :param device: "cpu", "cuda", "cuda:1"; None is a GPU if there is one. It is not part of the fingerprint. On
-            a GPU, matrix products are computed in bfloat16.
+        Args:
+            source: Hub name, optionally with @REVISION, or local folder.
+            device: "cpu", "cuda", "cuda:1"; None is a GPU if there is one. It is not part of the fingerprint.
+                On a GPU, matrix products are computed in bfloat16.
         """
         whole, self.source = load_config(Source.of(source))
         self.model_type: str = whole.model_type

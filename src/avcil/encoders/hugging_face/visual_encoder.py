@@ -71,13 +71,13 @@ class HuggingFaceVisual(HuggingFaceModel, VisualEncoder):
         device: str | None = None,
     ) -> None:
         """
-        :param source: the hub name (with @REVISION, if wanted) or the local folder.
-        :param variant: "published", or "av-cil-script" (10 frames a second) or "av-cil-script-8fps", which
-            choose the frames as the scripts of AV-CIL's release do.
-        :param frames: how many frames an image model or PE-AV looks at, 8 unless given; other video models have
-            their own number.
-        :param device: "cpu", "cuda", "cuda:1"; None is a GPU if there is one. It is not part of the fingerprint. On
-            a GPU, matrix products are computed in bfloat16.
+        Args:
+            source: Hub name, optionally with @REVISION, or local folder.
+            variant: "published", or "av-cil-script" (10 frames per second) or "av-cil-script-8fps", which sample frames
+                like the scripts of AV-CIL's release.
+            frames: Number of frames for an image model or PE-AV, by default 8; other video models have a fixed number.
+            device: "cpu", "cuda", "cuda:1"; None is a GPU if there is one. It is not part of the fingerprint.
+                On a GPU, matrix products are computed in bfloat16.
         """
         if variant not in VARIANTS:
             raise unknown_name(f"variant of encoder {self.name!r}:", variant, VARIANTS)

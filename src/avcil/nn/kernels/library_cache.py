@@ -37,7 +37,7 @@ def load(folder: Path, name: str, build: Callable[[Path], object]) -> ctypes.CDL
     if _is_ours(path):
         try:
             return ctypes.CDLL(str(path))
-        except OSError:  # damaged: it is built anew
+        except OSError:  # damaged: it is built again
             pass
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         built = Path(scratch) / name
