@@ -3,7 +3,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup setup-browser lock demo test test-slow check-wheel docs lint clean
+.PHONY: setup setup-browser lock leaderboard leaderboard-small demo test test-slow check-wheel docs lint clean
 
 setup: .venv/ready
 
@@ -30,6 +30,13 @@ test-slow: setup  # sequences of commands, kills, several processes, Ray, the pa
 
 check-wheel: setup  # builds the wheel, installs it into empty environments and runs the main commands; 5 minutes
 	$(BIN)/python scripts/check_wheel.py
+
+leaderboard: setup  # hours; DATA="NAME=STORE:CLASSES_PER_STEP ..." measures other stores than that of the demo
+	$(BIN)/python scripts/leaderboard.py runs/leaderboard $(if $(DATA),--data $(DATA))
+
+leaderboard-small: setup  # minutes: one order, five epochs, into runs/leaderboard-small
+	$(BIN)/python scripts/leaderboard.py runs/leaderboard-small --orders 0 --stream-orders 0 --epochs 5 \
+		--out runs/leaderboard-small
 
 docs: setup  # the documentation site, in site/; it needs no server: open site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

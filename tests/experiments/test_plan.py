@@ -253,3 +253,42 @@ def test_studies_are_named_in_the_help() -> None:
     assert module.__file__ is not None
     source = Path(module.__file__).read_text(encoding="utf-8")
     assert all(name in source for name in STUDIES)
+
+
+def test_streams_have_tables_of_their_own(store: Path) -> None:
+    """Each stream is a dataset of the plan; a method that cannot take part is listed with the reason."""
+    plan = make_plan(
+        config(
+            store,
+            streams=("class-incremental", "few-shot,ways=1,shots=2", "online,batch_size=4"),
+            methods=("blade", "av-cil", "joint"),
+            modalities=("audio-visual",),
+            epochs=7,
+            seeds=(0,),
+        )
+    )
+    assert [each.name for each in plan.datasets] == [
+        "store",
+        "store-few-shot,ways=1,shots=2",
+        "store-online,batch_size=4",
+    ]
+    runs = {(run.dataset, run.row): run.config for run in plan.runs}
+    assert runs["store", "joint"].epochs == runs["store-few-shot,ways=1,shots=2", "joint"].epochs == 7
+    assert runs["store-few-shot,ways=1,shots=2", "av-cil"].classes_per_step is None
+    assert runs["store-online,batch_size=4", "av-cil"].stream == "online,batch_size=4"
+    assert len(runs) == 8
+    assert plan.left_out == (
+        (
+            "store-online,batch_size=4",
+            "joint cannot take part in stream online: it trains on clips of earlier tasks again, and the stream allows "
+            "one pass",
+        ),
+    )
+
+
+def test_streams_that_define_their_tasks_need_no_steps(store: Path) -> None:
+    """The same holds for avcil train."""
+    plan = make_plan(
+        ReproduceConfig(features=(store,), out=Path("o"), streams=("few-shot,ways=1",), methods=("blade",))
+    )
+    assert {run.config.classes_per_step for run in plan.runs} == {None}

@@ -57,6 +57,8 @@ def _exemplar_counts(config: ReproduceConfig, study: Study, dataset: Dataset) ->
 
 
 def _step_sizes(config: ReproduceConfig, study: Study, dataset: Dataset) -> list[int | None]:
+    if not dataset.stream.kind.uses_steps:
+        return [None]
     if config.classes_per_step or study.classes_per_step is None:
         return list(config.classes_per_step) or [None]
     if dataset.steps is not None:

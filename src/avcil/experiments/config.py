@@ -10,6 +10,8 @@ import tyro
 
 from avcil.data.modality import Modality
 from avcil.errors import InputError
+from avcil.streams.registry import DEFAULT as DEFAULT_STREAM
+from avcil.streams.registry import parse_stream
 from avcil.utils.cores import available_cores
 
 
@@ -28,6 +30,8 @@ class ReproduceConfig:
     steps: tuple[Path, ...] = ()
     """For your own data, instead of `classes_per_step`: for each store, a JSON or CSV file with the classes of
     each step."""
+    streams: tuple[str, ...] = (DEFAULT_STREAM,)
+    """How the clips arrive, NAME[,OPTION=VALUE...] each (see `avcil streams`). Each stream has a table of its own."""
     methods: tuple[str, ...] = ()
     """Rows of the table: methods, variants (icarl-nme), or either with options (av-cil:lambda_class=0.5)."""
     study: str = "comparison"
@@ -95,7 +99,7 @@ class ReproduceConfig:
             not (self.ray and self.jobs),
             "--jobs is for this machine, and on a cluster Ray schedules the runs: give --jobs or --ray, not both",
         )
-        lists = "seeds class_order_seeds exemplars exemplars_per_class classes_per_step modalities"
+        lists = "seeds class_order_seeds streams exemplars exemplars_per_class classes_per_step modalities"
         for name in lists.split():
             flag, values = f"--{name.replace('_', '-')}", getattr(self, name)
             require(
@@ -116,8 +120,12 @@ class ReproduceConfig:
             "--steps defines the classes of each step: "
             "remove it, or --benchmark, --classes-per-step and --class-order-seeds",
         )
+        require(bool(self.streams), "--streams needs at least one stream")
+        uses_steps = any(parse_stream(text).kind.uses_steps for text in self.streams)
         require(
-            bool(self.benchmark or self.classes_per_step or self.steps) or self.study == "step-size",
+            bool(self.benchmark or self.classes_per_step or self.steps)
+            or self.study == "step-size"
+            or not uses_steps,
             "define the classes of each step: give --benchmark NAME, --classes-per-step N or --steps FILE",
         )
 

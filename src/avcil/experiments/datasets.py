@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,13 @@ from avcil.datasets.protocols import protocol
 from avcil.errors import InputError
 from avcil.experiments.config import ReproduceConfig
 from avcil.features import FeatureStore
+from avcil.streams.registry import StreamSpec, parse_stream
 from avcil.training.resolve import published_benchmark
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
-    """A feature store and the source of its steps."""
+    """A feature store, the source of its steps, and the order in which its clips arrive."""
 
     name: str
     store: FeatureStore
@@ -25,6 +27,7 @@ class Dataset:
     """The published benchmark."""
     steps: Path | None
     """A file with the classes of each step."""
+    stream: StreamSpec
 
     @property
     def classes(self) -> int:
@@ -65,10 +68,21 @@ def open_datasets(config: ReproduceConfig) -> tuple[Dataset, ...]:
         benchmark = config.benchmark[number] if config.benchmark else None
         if benchmark is not None:
             protocol(benchmark)
-        name = benchmark or features.resolve().name
+        name = benchmark or Path(os.path.abspath(features)).name
         steps = config.steps[number] if config.steps else None
         store = FeatureStore(features)
-        datasets.append(Dataset(name=name, store=store, features=features, benchmark=benchmark, steps=steps))
+        for stream in map(parse_stream, config.streams):
+            uses_steps = stream.kind.uses_steps
+            datasets.append(
+                Dataset(
+                    name=name if stream.is_default else f"{name}-{stream.short_text}",
+                    store=store,
+                    features=features,
+                    benchmark=benchmark if uses_steps else None,
+                    steps=steps if uses_steps else None,
+                    stream=stream,
+                )
+            )
     twice = [name for name, count in Counter(dataset.name for dataset in datasets).items() if count > 1]
     if twice:
         raise InputError(

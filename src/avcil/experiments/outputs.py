@@ -50,7 +50,10 @@ def write_outputs(
 
 def _results_csv(datasets: Sequence[DatasetResults]) -> str:
     steps = max((group.steps for each in datasets for group in each.groups), default=0)
-    header = [*RUN_COLUMNS, *METRICS, *(f"accuracy_step_{step}" for step in range(steps))]
+    streams = dict.fromkeys(
+        name for each in datasets for group in each.groups for name in group.stream_metrics
+    )
+    header = [*RUN_COLUMNS, *METRICS, *streams, *(f"accuracy_step_{step}" for step in range(steps))]
     rows = []
     for each in datasets:
         for group in each.groups:
@@ -62,6 +65,7 @@ def _results_csv(datasets: Sequence[DatasetResults]) -> str:
                 rows.append(
                     [*names, run.modality, run.seed, order]
                     + ["" if (value := getattr(results, metric)) is None else value for metric in METRICS]
+                    + [results.stream_metrics.get(metric, "") for metric in streams]
                     + [*accuracies, *[""] * (steps - len(accuracies))]
                 )
     return _csv([header, *rows])
@@ -93,7 +97,7 @@ def _group_summary(group: Group) -> dict[str, Any]:
         "condition": group.condition,
         "runs_planned": group.planned,
         "runs_finished": len(group.runs),
-        **{metric: _as_dict(group.mean_std(metric)) for metric in METRICS},
+        **{metric: _as_dict(group.mean_std(metric)) for metric in (*METRICS, *group.stream_metrics)},
         "accuracy_per_step": [_as_dict(group.mean_std("accuracy_per_step", s)) for s in range(group.steps)],
     }
 

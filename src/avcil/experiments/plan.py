@@ -22,8 +22,9 @@ from avcil.experiments.recipes import find_recipe, has_recipes, option_text
 from avcil.experiments.studies import STUDIES, Study
 from avcil.features import FeatureStore
 from avcil.methods.base import GradientMethod
-from avcil.methods.registry import load_method
+from avcil.methods.registry import load_method, parse_options
 from avcil.training.config import TrainConfig
+from avcil.training.resolve import why_not
 
 EPOCHS_OF = "ss-il"
 """Without published numbers of epochs, a method trains for as many as this one, which has rehearsal and the same
@@ -131,6 +132,10 @@ def _why_left_out(config: ReproduceConfig, dataset: Dataset, entry: Entry, modal
     allowed = load_method(entry.method).modalities
     if modality not in allowed:
         return f"{entry.name} does not support the modality {modality}, only {_listed(allowed)}"
+    method_class = load_method(entry.method)
+    options = parse_options(method_class, entry.settings, name=entry.name)
+    if reason := why_not(method_class(options, modality=modality), dataset.stream):  # type: ignore[arg-type]
+        return f"{entry.name} cannot take part in stream {dataset.stream.name}: {reason}"
     if dataset.benchmark is None or config.epochs is not None or not has_recipes(entry.method):
         return None
     if find_recipe(entry.method, dataset.benchmark, modality) is None:
@@ -183,6 +188,7 @@ def _cell(
                     seed=seed,
                     class_order_seed=order,
                     classes_per_step=condition.classes_per_step,
+                    stream=dataset.stream.text,
                     steps=dataset.steps,
                     checkpoint_seconds=config.checkpoint_seconds,
                     track=config.track,
@@ -200,6 +206,8 @@ def _options(
         options["epochs"] = _epochs(dataset, modality)
     published = tuple(f"{name}={option_text(value)}" for name, value in options.pop("set", {}).items())
     options |= config.training_options()
+    for name in dataset.stream.kind.settings():  # the stream prescribes them
+        options.pop(name, None)
     if not issubclass(
         load_method(entry.method), GradientMethod
     ):  # closed-form methods do not have these options

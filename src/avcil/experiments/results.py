@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -54,15 +55,25 @@ class Group:
 
     def mean_std(self, metric: str, step: int | None = None) -> MeanStd | None:
         """Mean and standard deviation of a metric; None if no run is finished or the metric is undefined."""
-        values = [getattr(run.results, metric) for run in self.runs]
+        values = [_metric(run.results, metric) for run in self.runs]
         if step is not None:
             values = [value[step] for value in values]
         return None if not values or None in values else MeanStd.of(values)
 
     @property
+    def stream_metrics(self) -> list[str]:
+        """Names of the metrics of the stream."""
+        return list(dict.fromkeys(name for run in self.runs for name in run.results.stream_metrics))
+
+    @property
     def steps(self) -> int:
         """Number of steps of each run; 0 if none is finished."""
         return len(self.runs[0].results.accuracy_per_step) if self.runs else 0
+
+
+def _metric(results: Results, name: str) -> Any:
+    """A metric of a run, or of its stream; None if it is undefined."""
+    return getattr(results, name, results.stream_metrics.get(name))
 
 
 @dataclass(frozen=True, kw_only=True)

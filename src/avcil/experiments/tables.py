@@ -12,7 +12,7 @@ from avcil.experiments.entries import UPPER_BOUND
 from avcil.experiments.plan import Plan
 from avcil.experiments.results import MAIN_METRIC, METRICS, DatasetResults, Group
 from avcil.experiments.significance import MAX_EXACT
-from avcil.reporting.table import mean_std_text
+from avcil.reporting.table import mean_std_text, metric_title
 
 DIGITS = 2
 NOTHING = "–"
@@ -47,6 +47,7 @@ def make_sections(plan: Plan, results: Sequence[DatasetResults]) -> list[Section
     for each in results:
         tables = (
             *(metric_table(each, metric) for metric in METRICS),
+            stream_table(each),
             step_table(each),
             significance_table(each),
         )
@@ -87,6 +88,25 @@ def _cell(group: Group | None, metric: str) -> str:
         return "not finished"
     finished = "" if len(group.runs) == group.planned else f" ({len(group.runs)} of {group.planned} runs)"
     return mean_std_text(group.mean_std(metric), DIGITS) + finished
+
+
+def stream_table(results: DatasetResults) -> ResultTable:
+    """The metrics of the stream; one row per table row and modality. No rows if it has none."""
+    names = list(dict.fromkeys(name for group in results.groups for name in group.stream_metrics))
+    rows = []
+    for group in results.groups if names else ():
+        cells = []
+        for name in names:
+            value = group.mean_std(name)
+            is_distance = name == "score_distance"
+            cells.append(f"{value.mean:.1g}" if value and is_distance else mean_std_text(value, DIGITS))
+        rows.append((group.row, group.modality, *cells))
+    return ResultTable(
+        title="Metrics of the stream (%)",
+        header=("method", "modality", *(metric_title(name) for name in names)),
+        rows=tuple(rows),
+        names=2,
+    )
 
 
 def step_table(results: DatasetResults) -> ResultTable:

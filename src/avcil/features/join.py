@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ def join(stores: Sequence[Path], out: Path) -> JoinReport:
     Raises:
         InputError: The stores were made in different ways, or two folders have the same name.
     """
-    names = [path.absolute().name for path in stores]
+    names = [Path(os.path.abspath(path)).name for path in stores]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if len(stores) < 2 or twice:
         raise InputError(

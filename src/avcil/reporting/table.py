@@ -47,12 +47,18 @@ def stream_facts(values: Mapping[str, float]) -> list[tuple[str, str]]:
     [('Base accuracy', '94.8 %'), ('Score distance', '2e-15')]
     """
     return [
-        (
-            name.replace("_", " ").capitalize().replace("A auc", "A_AUC"),
-            f"{value:.2g}" if name == "score_distance" else f"{percent(value)} %",
-        )
+        (metric_title(name), f"{value:.2g}" if name == "score_distance" else f"{percent(value)} %")
         for name, value in values.items()
     ]
+
+
+def metric_title(name: str) -> str:
+    """A metric of a stream for people.
+
+    >>> metric_title("base_accuracy"), metric_title("a_auc")
+    ('Base accuracy', 'A_AUC')
+    """
+    return "A_AUC" if name == "a_auc" else name.replace("_", " ").capitalize()
 
 
 def shown_steps(steps: int) -> list[int]:

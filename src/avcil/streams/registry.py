@@ -44,6 +44,13 @@ class StreamSpec:
         return ",".join([self.name, *(f"{key}={value}" for key, value in self.options.items())])
 
     @property
+    def short_text(self) -> str:
+        """The name with the options that differ from their defaults."""
+        defaults = asdict(self.kind.Options())
+        given = (f"{key}={value}" for key, value in self.options.items() if value != defaults[key])
+        return ",".join([self.name, *given])
+
+    @property
     def options(self) -> dict[str, Any]:
         """All options by name."""
         return asdict(self.kind.options)
