@@ -17,8 +17,8 @@ from avcil.closed_form.calibration import Calibration
 from avcil.closed_form.calibration_sample import CalibrationSample
 from avcil.closed_form.class_moments import ClassMoments
 from avcil.closed_form.discriminant import Discriminant, nonconformity, relative_distance
+from avcil.closed_form.head import ClosedFormHead, Nonconformity, UnknownTest
 from avcil.closed_form.mean_variance import mean_variance
-from avcil.closed_form.model import ClosedFormHead, Nonconformity, UnknownTest
 from avcil.closed_form.p_values import OddityCounts
 from avcil.errors import InputError
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from avcil.closed_form.block_discriminant import BladeStatistics, BlockDiscriminant
-from avcil.closed_form.model import ClosedFormHead
+from avcil.closed_form.head import ClosedFormHead
 from avcil.errors import InputError
 
 try:

@@ -15,7 +15,8 @@ import torch
 from onnx import TensorProto
 
 from avcil.closed_form.embedding import STANDARDIZING, TO_LENGTH, Embedding
-from avcil.closed_form.model import LinearScores, Nonconformity, UnknownTest
+from avcil.closed_form.head import Nonconformity, UnknownTest
+from avcil.closed_form.model import LinearScores
 from avcil.closed_form.p_values import BINS, MAX_SCORE
 from avcil.closed_form.quadratic_model import QuadraticScores
 from avcil.data.modality import Modality

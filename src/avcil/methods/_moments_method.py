@@ -13,7 +13,7 @@ from torch import Tensor
 
 from avcil.closed_form.calibration import Calibration
 from avcil.closed_form.calibration_sample import CalibrationSample
-from avcil.closed_form.model import ClosedFormHead
+from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.moments import Moments
 from avcil.data.modality import Modality
 from avcil.errors import InputError

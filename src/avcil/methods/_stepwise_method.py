@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from avcil.closed_form.embedding import FROM_ENCODER, Embedding, Normalise, Pooling, Standard, pool
+from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.joined_embedding import Block, JoinedEmbedding
-from avcil.closed_form.model import ClosedFormHead, LinearScores
+from avcil.closed_form.model import LinearScores
 from avcil.data.modality import Modality
 from avcil.errors import AvcilError, InputError
 from avcil.methods._views import Figures, View, views_of

@@ -25,8 +25,8 @@ from avcil.closed_form.calibration import Calibration
 from avcil.closed_form.calibration_sample import CalibrationSample
 from avcil.closed_form.class_moments import ClassMoments
 from avcil.closed_form.embedding import EmbeddingConfig, Scaling
+from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.joined_embedding import Block
-from avcil.closed_form.model import ClosedFormHead
 from avcil.closed_form.quadratic_model import QuadraticScores, quadratic_scores
 from avcil.closed_form.symmetric import mirror
 from avcil.data.modality import Modality

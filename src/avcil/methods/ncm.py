@@ -22,8 +22,8 @@ from torch.nn import functional as F
 from avcil.closed_form.calibration import Calibration
 from avcil.closed_form.calibration_sample import CalibrationSample
 from avcil.closed_form.embedding import EmbeddingConfig, Scaling
+from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.joined_embedding import Block
-from avcil.closed_form.model import ClosedFormHead
 from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.methods._saved_statistics import saved_sample

@@ -18,8 +18,8 @@ from torch import Tensor
 from avcil.closed_form import RIDGES, Moments, RidgeFit, RidgePath, hold_out_error
 from avcil.closed_form.block_ridge import choose_penalties
 from avcil.closed_form.embedding import EmbeddingConfig, Scaling
+from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.joined_embedding import Block
-from avcil.closed_form.model import ClosedFormHead
 from avcil.errors import InputError
 from avcil.methods._moments_method import MomentsMethod
 from avcil.methods._stepwise_method import check_calibration_clips

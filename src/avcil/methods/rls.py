@@ -23,8 +23,8 @@ from torch.nn import functional as F
 
 from avcil.closed_form import RIDGES, Moments, RidgePath
 from avcil.closed_form.embedding import EmbeddingConfig, Scaling
+from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.joined_embedding import Block
-from avcil.closed_form.model import ClosedFormHead
 from avcil.closed_form.recursive_least_squares import RecursiveRidge
 from avcil.errors import InputError
 from avcil.methods._recursive_method import RecursiveMethod

@@ -19,8 +19,8 @@ from torch import Tensor
 from avcil.closed_form import Moments, cholesky_with_jitter, held_out
 from avcil.closed_form.class_moments import ClassMoments
 from avcil.closed_form.embedding import EmbeddingConfig, Scaling
+from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.joined_embedding import Block
-from avcil.closed_form.model import ClosedFormHead
 from avcil.closed_form.shrinkage import oas_weight, shrunk
 from avcil.errors import InputError
 from avcil.methods._moments_method import MomentsMethod

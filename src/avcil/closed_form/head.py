@@ -1,0 +1,143 @@
+"""The heads of closed-form models: a linear classifier on some of the features, with a test for unknown classes.
+
+B clips, M features of which a head uses m, C classes:   scores = h Theta + bias
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from avcil.closed_form.discriminant import nonconformity
+from avcil.closed_form.p_values import BINS, OddityCounts, conformal_p_values
+from avcil.closed_form.symmetric import packed, unpacked
+from avcil.errors import InputError
+from avcil.models import checks
+
+DOUBLE = (torch.float64,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nonconformity:
+    """The test for unknown classes in models of formats 1 and 2; see `closed_form.p_values`."""
+
+    inverse: Tensor
+    """N K (m, m); only the upper triangle is saved."""
+    counts: OddityCounts
+
+    def p_values(self, features: Tensor, scores: Tensor) -> Tensor:
+        """p-values (B,), from features (B, m) and raw scores (B, C) of the discriminant."""
+        length = ((features @ self.inverse) * features).sum(dim=1)
+        return self.counts.p_values(nonconformity(scores, length))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors to save."""
+        return {"oddity.inverse": packed(self.inverse), "oddity.counts": self.counts.counts}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], width: int) -> Nonconformity:
+        """Restore from `tensors`."""
+        size = (width * (width + 1) // 2,)
+        inverse = unpacked(checks.tensor(tensors, "oddity.inverse", size, dtypes=DOUBLE), width)
+        counts = checks.tensor(tensors, "oddity.counts", (BINS,), dtypes=DOUBLE)
+        if bool((counts < 0).any()):
+            raise InputError("the tensor 'oddity.counts' has negative values")
+        return cls(inverse=inverse, counts=OddityCounts(counts))
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnknownTest:
+    """The test for unknown classes; see `closed_form.discriminant.relative_distance`."""
+
+    inverse: Tensor
+    """N (K - K_0) (m, m); only the upper triangle is saved."""
+    seen: Tensor
+    """(k,), ascending: leave-one-out distances of learned clips."""
+
+    def p_values(self, features: Tensor, scores: Tensor) -> Tensor:
+        """p-values (B,), from features (B, m) and raw scores (B, C) of the discriminant."""
+        difference = ((features @ self.inverse) * features).sum(dim=1)
+        return conformal_p_values(self.seen, difference - 2 * scores.max(dim=1).values)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors to save."""
+        return {"unknown.inverse": packed(self.inverse), "unknown.seen": self.seen}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], width: int) -> UnknownTest:
+        """Restore from `tensors`."""
+        size = (width * (width + 1) // 2,)
+        inverse = unpacked(checks.tensor(tensors, "unknown.inverse", size, dtypes=DOUBLE), width)
+        count = tensors["unknown.seen"].numel() if "unknown.seen" in tensors else 0
+        seen = checks.tensor(tensors, "unknown.seen", (count,), dtypes=DOUBLE)
+        if bool((seen.diff() < 0).any()):
+            raise InputError("the tensor 'unknown.seen' must be ascending")
+        return cls(inverse=inverse, seen=seen)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClosedFormHead:
+    """A linear classifier on some of the features."""
+
+    columns: Tensor
+    """(m,)"""
+    weight: Tensor
+    """(m, C), float64; not multiplied by the inverse temperature."""
+    bias: Tensor
+    """(C,)"""
+    inverse_temperature: float
+    unknown: UnknownTest | Nonconformity | None = None
+
+    def __post_init__(self) -> None:
+        # The layout of a loaded tensor: with another layout, products differ in their last bits.
+        object.__setattr__(self, "weight", self.weight.contiguous())
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Scores (B, C) of features (B, M) of the embedding."""
+        return self.inverse_temperature * self.raw_scores(features)
+
+    def raw_scores(self, features: Tensor) -> Tensor:
+        """Scores (B, C) without the inverse temperature."""
+        return features[:, self.columns] @ self.weight + self.bias
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors to save."""
+        own = {"columns": self.columns, "weight": self.weight, "bias": self.bias}
+        own["sharpness"] = torch.tensor(self.inverse_temperature, dtype=torch.float64)
+        return own | (self.unknown.tensors() if self.unknown else {})
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], width: int, classes: int) -> ClosedFormHead:
+        """Restore from `tensors`, for `width` features and `classes` classes.
+
+        Raises:
+            InputError: The tensors are invalid or inconsistent.
+        """
+        columns = tensors.get("columns", torch.empty(0))
+        checks.tensor(tensors, "columns", (columns.numel(),), dtypes=(torch.int64,))
+        ascending = bool((columns.diff() > 0).all())
+        if not (columns.numel() and ascending and int(columns[0]) >= 0 and int(columns[-1]) < width):
+            raise InputError(f"the tensor 'columns' must be ascending numbers from 0 to {width - 1}")
+        known = ["columns", "weight", "bias", "sharpness"]
+        tests: dict[str, type[Nonconformity] | type[UnknownTest]] = {
+            "oddity": Nonconformity,
+            "unknown": UnknownTest,
+        }
+        found = [name for name in tests if any(key.startswith(f"{name}.") for key in tensors)]
+        checks.no_others(
+            tensors,
+            [*known, "oddity.inverse", "oddity.counts"]
+            if found != ["unknown"]
+            else [*known, "unknown.inverse", "unknown.seen"],
+        )
+        inverse_temperature = checks.tensor(tensors, "sharpness", (), dtypes=DOUBLE)
+        return cls(
+            columns=columns,
+            weight=checks.tensor(tensors, "weight", (len(columns), classes), dtypes=DOUBLE),
+            bias=checks.tensor(tensors, "bias", (classes,), dtypes=DOUBLE),
+            inverse_temperature=checks.positive(inverse_temperature, "the inverse temperature"),
+            unknown=tests[found[0]].from_tensors(tensors, len(columns)) if found else None,
+        )
