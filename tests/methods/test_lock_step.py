@@ -212,11 +212,11 @@ def test_ewc(store, tmp_path):
 @pytest.mark.parametrize("method", ["der-plus-plus", "ewc"])
 def test_what_the_method_keeps_is_counted(method, store, tmp_path):
     """Stored logits and Fisher information count as statistics that are kept from step to step."""
-    from avcil.experiments.footprint import kept_bytes
+    from avcil.experiments.footprint import footprint
     from avcil.features import FeatureStore
 
     recorded = record_run(store, tmp_path, method, epochs=1, **({"exemplars": 12} if method != "ewc" else {}))
-    kept = kept_bytes(recorded.out, FeatureStore(store))
+    kept = footprint(recorded.out, FeatureStore(store))
     if method == "der-plus-plus":
         assert (
             kept.statistics == 12 * 6 * 8 + 12 * 8
