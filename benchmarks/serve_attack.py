@@ -298,7 +298,7 @@ def stopping(target: Target) -> Iterator[Row]:
     yield "another one after SIGTERM", "503", str(_teach(target, "late").status_code)
     yield "exit code", "0", str(target.process.wait(120))
     state = json.loads((target.folder / "run.taught" / "state.json").read_text())
-    yield "what was learned", "accepted", ", ".join(sitting["label"] for sitting in state["sittings"])
+    yield "what was learned", "accepted", ", ".join(sitting["label"] for sitting in state["updates"])
 
 
 def main() -> int:

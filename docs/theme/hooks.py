@@ -15,7 +15,7 @@ from unittest import mock
 
 from mkdocs.structure.files import File, Files
 
-from avcil.cli.main import VERBS
+from avcil.cli.main import COMMANDS
 from avcil.cli.parse import parse
 from avcil.methods.registry import method_names
 
@@ -62,15 +62,15 @@ def _drawn(found: re.Match[str]) -> str:
 
 
 def commands_page() -> str:
-    """Every verb with its options."""
+    """All commands with their options."""
     parts = [
         "# Commands",
         "`avcil COMMAND --help` prints this text in a terminal. Options can also be in a TOML file (`--config FILE`); "
         "options on the command line override it. `avcil --version` prints the version. `--debug`, with any command, "
         "shows the traceback of an error. Exit codes: 0 success, 1 failure, 2 invalid input, 130 interrupted.",
     ]
-    for verb, summary in VERBS.items():
-        parts += [f"## {verb}", _sentence(summary), *_described(verb, ())]
+    for command, summary in COMMANDS.items():
+        parts += [f"## {command}", _sentence(summary), *_described(command, ())]
     return "\n\n".join(parts) + "\n"
 
 

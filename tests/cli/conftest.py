@@ -12,7 +12,7 @@ from avcil.media import write_video
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread(single_thread) -> None:
-    """For the whole folder, before any other fixture."""
+    """Runs before all other fixtures of the folder."""
 
 
 def write_clip(path: Path, number: int) -> None:

@@ -17,7 +17,7 @@ Command = Callable[..., int]
 
 @pytest.fixture(scope="module")
 def work(clips, tmp_path_factory) -> Path:
-    """A folder with clips.csv, features and the run `trained`, made by the commands that users type."""
+    """A folder with clips.csv, features and the run `trained`, made with the commands."""
     from avcil.cli.main import main
 
     folder = tmp_path_factory.mktemp("work")
@@ -48,7 +48,7 @@ TRAIN = [
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:
-    """The one message: a line of its own, no traceback, no frame."""
+    """The error message: one line, no traceback, no box."""
     err = capsys.readouterr().err
     messages = [line for line in err.splitlines() if line.startswith("avcil: ")]
     assert len(messages) == 1, err
@@ -64,8 +64,8 @@ def written(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_commands_that_users_type(avcil, clips, tmp_path, monkeypatch, capsys):
-    """The six commands of the manual, word for word."""
+def test_commands_of_the_manual(avcil, clips, tmp_path, monkeypatch, capsys):
+    """The six commands of the manual work as written."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(clips, "clips")
     shutil.copy("clips/test/cat/0.mp4", "clip.mp4")
@@ -111,7 +111,7 @@ LISTS = {
 
 @pytest.mark.parametrize("name", LISTS)
 def test_clip_lists(name, avcil, tmp_path, capsys):
-    """Refused before a store is begun."""
+    """Errors occur before a store is created."""
     text, message = LISTS[name]
     assert avcil("extract", csv_with(tmp_path, text), "--out", tmp_path / "features") == 2
     assert_matches(message, said(capsys))
@@ -133,7 +133,7 @@ def assert_matches(pattern: str, text: str) -> None:
     ids=["missing", "empty", "a class with one clip"],
 )
 def test_folders(make, message, avcil, clips, tmp_path, capsys):
-    """A missing folder, an empty one, a class that cannot be split: no list is written."""
+    """For a missing or empty folder, or a class that cannot be split, no list is written."""
     folder = tmp_path / "clips"
     if make is not None:
         folder.mkdir()
@@ -167,28 +167,28 @@ def test_folders(make, message, avcil, clips, tmp_path, capsys):
     ],
 )
 def test_options(words, message, avcil, work, tmp_path, capsys):
-    """Names with the nearest ones, values with what is allowed; no run is begun."""
+    """Errors suggest names or list allowed values; no run is started."""
     assert avcil(*TRAIN, work / "features", "--out", tmp_path / "run", *words) == 2
     assert_matches(message, said(capsys))
     assert not (tmp_path / "run" / "config.json").exists()
 
 
 def test_unknown_encoder(avcil, work, tmp_path, capsys):
-    """With the nearest name."""
+    """The error suggests the nearest name."""
     assert (
         avcil("extract", work / "clips.csv", "--out", tmp_path / "features", "--visual", "patch-moton") == 2
     )
     assert_matches("unknown visual encoder 'patch-moton'; did you mean patch-motion", said(capsys))
 
 
-def test_unknown_verb(avcil, capsys):
-    """With the nearest name."""
+def test_unknown_command(avcil, capsys):
+    """The error suggests the nearest name."""
     assert avcil("trian", "x") == 2
-    assert_matches("unknown verb 'trian'; did you mean train", said(capsys))
+    assert_matches("unknown command 'trian'; did you mean train", said(capsys))
 
 
 def test_store_of_another_encoder(avcil, work, tmp_path, capsys):
-    """A store is gone on with by the encoder that made it alone; it stays as it was."""
+    """A store can only be resumed with its encoder; it is unchanged."""
     store = shutil.copytree(work / "features", tmp_path / "features")
     before = written(store)
     assert avcil("extract", work / "clips.csv", "--out", store, "--visual", "none") == 2
@@ -197,7 +197,7 @@ def test_store_of_another_encoder(avcil, work, tmp_path, capsys):
 
 
 def test_half_written_store(avcil, work, tmp_path, capsys):
-    """A torn index line and a torn shard: training names what to do, and extracting again makes it whole."""
+    """With a damaged index and shard, training names the next step, and extracting again repairs the store."""
     store = shutil.copytree(work / "features", tmp_path / "features")
     shard = next((store / "shards").iterdir())
     os.truncate(shard, shard.stat().st_size // 2)
@@ -210,7 +210,7 @@ def test_half_written_store(avcil, work, tmp_path, capsys):
 
 
 def test_full_disk(avcil, work, tmp_path, capsys, monkeypatch):
-    """No room left while training: said, and with room the same command gives what it would have given."""
+    """The error is reported, and with free space the same command gives the same result."""
     sync = os.fsync
 
     def no_room(descriptor):
@@ -231,8 +231,8 @@ def test_full_disk(avcil, work, tmp_path, capsys, monkeypatch):
     assert (run / model).read_bytes() == (work / "trained" / model).read_bytes()
 
 
-def test_run_of_another_configuration(avcil, work, capsys):
-    """Named, and left as it is."""
+def test_run_with_other_settings(avcil, work, capsys):
+    """The error names the difference, and the run is unchanged."""
     before = written(work / "trained")
     assert avcil(*TRAIN, work / "features", "--out", work / "trained", "--seed", "5") == 2
     assert_matches(r"other settings \(seed: there 0, now 5\)", said(capsys))
@@ -252,8 +252,8 @@ def test_run_of_another_configuration(avcil, work, capsys):
     ],
     ids=" ".join,
 )
-def test_other_verbs(words, avcil, work, capsys, tmp_path, monkeypatch):
-    """Each refused in a line; nothing is written."""
+def test_other_commands(words, avcil, work, capsys, tmp_path, monkeypatch):
+    """Each error is one line, and nothing is written."""
     monkeypatch.chdir(tmp_path)
     assert avcil(*(work / "trained" if word == "RUN" else word for word in words)) == 2
     said(capsys)

@@ -26,7 +26,7 @@ RATE = 16_000
 
 
 def write_clip(path: Path, number: int, take: int) -> None:
-    """A grey that pulses and a tone, each class its own; takes differ a little."""
+    """A pulsing gray and a tone for each class; clips differ a little."""
     rng = np.random.default_rng((number, take))
     level = 60 + 40 * number + 30 * np.sin(np.arange(10) * (number + 1))
     frames = [np.full((32, 48, 3), value, np.uint8) for value in level]
@@ -70,7 +70,7 @@ def digest(folder: Path) -> dict[str, str]:
 
 
 def test_new_classes(made, avcil, capsys, tmp_path):
-    """Two classes more into a new folder: a table of old and new, bad clips listed, the old model as it was."""
+    """Two new classes: the table has old and new classes, bad clips are listed, the old model is unchanged."""
     new = tmp_path / "new"
     shutil.copytree(made / "new", new)
     (new / "owl" / "bad.mp4").write_text("no video")
@@ -85,7 +85,7 @@ def test_new_classes(made, avcil, capsys, tmp_path):
 
 
 def test_in_place_and_again(made, avcil, capsys, tmp_path):
-    """Without --out the model is replaced; a class that it knows then needs --extend or --rename."""
+    """Without --out the model is replaced; a known class needs --extend or --rename."""
     run = tmp_path / "run"
     shutil.copytree(made / "run", run)
     assert avcil("learn", run, made / "new" / "owl") == 0
@@ -101,7 +101,7 @@ def test_in_place_and_again(made, avcil, capsys, tmp_path):
 
 
 def test_a_clip_list_and_a_model_alone(made, avcil, capsys, tmp_path):
-    """A list's train clips are learnt, its test clips held out; without its run, a model says what it cannot tell."""
+    """Train clips of a list are learned, test clips held out; without a run, a note says what is not evaluated."""
     shutil.copytree(made / "run" / "model", tmp_path / "model")
     assert avcil("scan", made / "new", "--out", tmp_path / "new.csv") == 0
     assert avcil("learn", tmp_path / "model", tmp_path / "new.csv") == 0
@@ -115,12 +115,12 @@ def test_a_clip_list_and_a_model_alone(made, avcil, capsys, tmp_path):
     ("words", "said"),
     [
         (["clips.csv", "new"], "one clip list, or folders, not both"),
-        (["nowhere"], "is no folder"),
-        (["mixed"], "unclear whether"),
+        (["nowhere"], "is not a folder"),
+        (["mixed"], "ambiguous whether"),
         (["empty"], "no media file"),
     ],
 )
-def test_what_is_no_folder_of_clips(words, said, made, avcil, capsys, tmp_path, monkeypatch):
+def test_invalid_folders_of_clips(words, said, made, avcil, capsys, tmp_path, monkeypatch):
     """Refused before any work."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(made / "new", tmp_path / "mixed")
@@ -131,8 +131,8 @@ def test_what_is_no_folder_of_clips(words, said, made, avcil, capsys, tmp_path, 
 
 
 @pytest.mark.parametrize("moment", ["saving", "exchanging", "set aside"])
-def test_killed_at_any_moment(moment, made, tmp_path):
-    """The old model is untouched by a kill while it learns, and there to the last; the same command then works."""
+def test_kill_during_learning(moment, made, tmp_path):
+    """A kill does not change the old model, and the same command works afterwards."""
     model = tmp_path / "model"
     shutil.copytree(made / "run" / "model", model)
     before = digest(model)
@@ -166,7 +166,7 @@ def test_killed_at_any_moment(moment, made, tmp_path):
 
 
 def test_folders_and_patterns(made, avcil, capsys, tmp_path):
-    """A folder and a pattern stand for their files; one that stands for none is told, the others are answered."""
+    """Folders and patterns are expanded; those without files are errors, the others are predicted."""
     clips = made / "clips"
     assert avcil("predict", made / "run", clips / "dog", f"{clips}/cat/*.mp4", "--format", "csv") == 0
     rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
@@ -180,11 +180,11 @@ def test_folders_and_patterns(made, avcil, capsys, tmp_path):
     assert [answer["answered_from"] for answer in json.loads(out.read_text())] == ["audio-visual"] * 6
     err = capsys.readouterr().err
     assert "folder without media files" in err
-    assert "no file fits the pattern no*.mp4" in err
+    assert "no file matches the pattern no*.mp4" in err
 
 
 def test_timelines(made, avcil, capsys, tmp_path):
-    """Text with a strip, CSV, JSON and WebVTT say the same; a bad file beside is told."""
+    """Text, CSV, JSON and WebVTT have the same events; the error of a bad file is printed."""
     video, bad = made / "clips" / "dog" / "0.mp4", tmp_path / "bad.mp4"
     bad.write_text("no video")
     window = ["--window", "200ms", "--hop", "0.1s"]
@@ -205,7 +205,7 @@ def test_timelines(made, avcil, capsys, tmp_path):
 
 
 def test_explained_clips(made, avcil, capsys, tmp_path):
-    """A drawn video and a JSON for each clip that could be answered."""
+    """A video and a JSON file for each predicted clip."""
     clip = made / "clips" / "dog" / "0.mp4"
     assert avcil("predict", made / "run", clip, clip.parent / "gone.mp4", "--explain", tmp_path / "ex") == 2
     assert sorted(file.name for file in (tmp_path / "ex").iterdir()) == ["0000-0.json", "0000-0.mp4"]
@@ -222,8 +222,8 @@ def test_explained_clips(made, avcil, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--hop", "1s"], "--hop goes with --window"),
-        (["--window", "x"], "must be seconds above 0"),
+        (["--hop", "1s"], "--hop needs --window"),
+        (["--window", "x"], "must be a duration above 0"),
         (["--window", "1s", "--explain", "ex"], "--explain is for clips"),
         (["--format", "webvtt"], "webvtt is for timelines"),
         (["--out", "a.doc"], "the suffix must be"),
@@ -237,7 +237,7 @@ def test_options_that_do_not_fit(words, said, made, avcil, capsys):
 
 
 def test_forget_clips_that_were_learned(made, avcil, capsys, tmp_path):
-    """A folder without what avcil learn held out, single files and a clip list: the model is as before learning."""
+    """With a folder, files or a clip list, the model is the same as before learning."""
     assert avcil("learn", made / "run", made / "new" / "owl", "--out", tmp_path / "more") == 0
     assert avcil("forget", tmp_path / "more", made / "new" / "owl", "--out", tmp_path / "less") == 0
     said = capsys.readouterr().out

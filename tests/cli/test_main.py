@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from avcil.cli import main as command
-from avcil.cli.main import VERBS
+from avcil.cli.main import COMMANDS
 from avcil.data.clips import read_clips
 from avcil.errors import AvcilError, InputError
 from avcil.features import FeatureStore
@@ -19,11 +19,11 @@ HEAVY = ("torch", "av", "transformers", "matplotlib.pyplot", "h5py")
 
 
 def test_help_imports_nothing_heavy():
-    """Every verb's --help exits with 0 and names its options, and neither torch nor av nor the like comes in."""
+    """The --help of every command exits with 0, names its options, and imports neither torch nor av."""
     script = f"""
 import contextlib, io, sys
-from avcil.cli.main import VERBS, main
-for words in [["--help"], ["help"], ["--version"], *([verb, "--help"] for verb in VERBS)]:
+from avcil.cli.main import COMMANDS, main
+for words in [["--help"], ["help"], ["--version"], *([verb, "--help"] for verb in COMMANDS)]:
     out = io.StringIO()
     try:
         with contextlib.redirect_stdout(out):
@@ -38,9 +38,9 @@ print([name for name in {HEAVY} if name in sys.modules])
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_is_there(verb, avcil, capsys):
-    """A module of its name with Args and run; its --help begins with its usage and says what it is for."""
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_every_command(verb, avcil, capsys):
+    """Its module has Args and run; --help starts with the usage and has a description."""
     module = importlib.import_module(f"avcil.cli.{verb.replace('-', '_')}")
     assert module.Args.__doc__
     assert callable(module.run)
@@ -48,11 +48,11 @@ def test_every_verb_is_there(verb, avcil, capsys):
     assert f"avcil {verb}" in capsys.readouterr().out
 
 
-def test_no_verb(avcil, capsys):
-    """The list of verbs, as an error."""
+def test_no_command(avcil, capsys):
+    """The list of commands, with exit code 2."""
     assert avcil() == 2
     shown = capsys.readouterr().out
-    assert all(verb in shown for verb in VERBS)
+    assert all(verb in shown for verb in COMMANDS)
 
 
 @pytest.mark.parametrize(
@@ -60,18 +60,18 @@ def test_no_verb(avcil, capsys):
     [
         (InputError("the file is odd"), 2, "avcil: the file is odd\n"),
         (AvcilError("the work failed"), 1, "avcil: the work failed\n"),
-        (KeyboardInterrupt(), 130, "avcil: stopped. Run the same command again to go on from there\n"),
+        (KeyboardInterrupt(), 130, "avcil: stopped. Run the same command again to resume\n"),
         (
             OSError(28, "No space left on device", "/out/a"),
             2,
-            "No space left on device: /out/a. Free some room",
+            "No space left on device: /out/a. Free disk space",
         ),
-        (ZeroDivisionError("by nought"), 1, "avcil: unexpected ZeroDivisionError: by nought. Put --debug"),
+        (ZeroDivisionError("by nought"), 1, "avcil: unexpected ZeroDivisionError: by nought. Add --debug"),
     ],
 )
 @pytest.mark.parametrize("debug", [False, True])
 def test_errors(error, code, said, debug, avcil, capsys, monkeypatch):
-    """One line and an exit code; a traceback with --debug only, wherever in the command it stands."""
+    """One line and an exit code; with --debug, at any position, also a traceback."""
 
     def fail(words):
         assert "--debug" not in words
@@ -86,13 +86,13 @@ def test_errors(error, code, said, debug, avcil, capsys, monkeypatch):
 
 
 def test_debug_as_a_file_name(avcil, monkeypatch):
-    """Behind -- it is a word like others."""
+    """After -- it is an argument like others."""
     monkeypatch.setattr(command, "_run", lambda words: 0 if "--debug" in words else 5)
     assert avcil("predict", "run", "--", "--debug") == 0
 
 
 def test_ctrl_c(store, tmp_path):
-    """A signal in the middle of training: 130, one line, and the same command goes on."""
+    """During training: exit code 130, one line, and the same command resumes."""
     script = (
         "import os, signal, sys\n"
         "from avcil.runs.run_directory import RunDirectory\n"
@@ -108,12 +108,12 @@ def test_ctrl_c(store, tmp_path):
     words += ["--epochs", "2", "--out", str(tmp_path / "run")]
     done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=120)
     assert done.returncode == 130, done.stderr
-    assert done.stderr.splitlines()[-1] == "avcil: stopped. Run the same command again to go on from there"
+    assert done.stderr.splitlines()[-1] == "avcil: stopped. Run the same command again to resume"
     assert "Traceback" not in done.stderr
 
 
 def test_sigterm_during_extraction(clips, tmp_path):
-    """It ends like Ctrl-C: what was encoded is kept, one line and no traceback, and the same command continues."""
+    """As with Ctrl-C, encoded clips are kept, one line is printed, and the same command resumes."""
     script = (
         "import os, signal, sys\n"
         "from avcil.features.writer import FeatureWriter\n"
@@ -130,14 +130,14 @@ def test_sigterm_during_extraction(clips, tmp_path):
     words = ["extract", str(tmp_path / "clips.csv"), "--out", str(tmp_path / "features"), "--batch-size", "1"]
     done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=120)
     assert done.returncode == 143, done.stderr
-    assert done.stderr.splitlines()[-1] == "avcil: stopped. Run the same command again to go on from there"
+    assert done.stderr.splitlines()[-1] == "avcil: stopped. Run the same command again to resume"
     assert "Traceback" not in done.stderr
     assert len(FeatureStore(tmp_path / "features")) == 1
     assert not (tmp_path / "features" / "failures.csv").exists()
 
 
 def test_broken_pipe():
-    """A reader that goes away, as head does, is no error."""
+    """It is not an error if the reader stops, as `head` does."""
     done = subprocess.run(
         f"{sys.executable} -c 'from avcil.cli.main import main; main([\"methods\"])'"
         " | true; echo ${PIPESTATUS[0]}",
@@ -156,15 +156,15 @@ def test_broken_pipe():
     ("target", "reason"), [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")]
 )
 def test_output_that_cannot_be_written(words, target, reason):
-    """One line says so, and the exit code is not 0; nothing is raised at exit either."""
+    """The error is one line, the exit code is not 0, and nothing is raised at exit."""
     done = shell(f"-m avcil {words} {target}")
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"avcil: cannot write to standard output: {reason}.")
 
 
-def test_what_was_done_before_is_kept(clips, tmp_path):
-    """A scan whose summary cannot be printed has written its list, and nothing else went into it."""
+def test_finished_work_is_kept(clips, tmp_path):
+    """If the summary of a scan cannot be printed, the clip list is written and valid."""
     done = shell(f"-m avcil scan {clips} --out {tmp_path}/clips.csv >&-")
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
@@ -173,7 +173,7 @@ def test_what_was_done_before_is_kept(clips, tmp_path):
 
 @pytest.mark.parametrize("target", ["2>/dev/full", "2>&-"])
 def test_messages_that_cannot_be_written(target, clips, tmp_path):
-    """Progress and messages on standard error are not worth stopping for."""
+    """The command does not stop if progress and messages cannot be printed."""
     done = shell(f"-m avcil scan {clips} --out {tmp_path}/clips.csv {target}")
     assert (done.returncode, done.stdout.count("wrote")) == (0, 1)
     assert shell(f"-m avcil scan {tmp_path}/no --out {tmp_path}/clips.csv {target}").returncode == 2
@@ -184,8 +184,8 @@ def shell(words):
     return subprocess.run(["/bin/bash", "-c", command], capture_output=True, text=True, timeout=120)
 
 
-def test_names_that_the_terminal_cannot_show(tmp_path):
-    """A terminal without Unicode gets escapes, not a crash."""
+def test_names_that_the_terminal_cannot_print(tmp_path):
+    """Without Unicode, names are printed with escapes."""
     script = "from avcil.cli import main as m; m._run = lambda words: print('🎸 guitar'); m.main(['methods'])"
     done = subprocess.run(
         [sys.executable, "-c", script],

@@ -36,8 +36,8 @@ vad_spatial = false
 """
 
 
-def test_file_sets_what_flags_would(tmp_path):
-    """Positional words, numbers, names, odd folders, and the method's options as a table."""
+def test_config_file(tmp_path):
+    """Positional arguments, numbers, strings, folders with spaces, and options of the method as a table."""
     config = train("--config", toml(tmp_path, FILE))
     assert config == TrainConfig(
         features=Path("stores/a"),
@@ -50,8 +50,8 @@ def test_file_sets_what_flags_would(tmp_path):
     )
 
 
-def test_flags_win(tmp_path):
-    """Over scalars and positional words; options of the method one by one, the others of the file stay."""
+def test_options_override_the_file(tmp_path):
+    """Options replace single values of the file; options of the method are merged."""
     file = toml(tmp_path, FILE)
     config = train(
         "stores/b", "--epochs", "9", "--set", "lambda_instance=0.2", f"--config={file}", "--seed", 4
@@ -64,8 +64,8 @@ def test_flags_win(tmp_path):
     assert (options.lambda_instance, options.vad_spatial) == (0.2, False)
 
 
-def test_set_may_stand_several_times():
-    """tyro alone would keep the last mention and drop the others."""
+def test_set_can_be_repeated():
+    """tyro alone would only use the last one."""
     config = train(
         "f", "--set", "a=1", "b=2", "--out", "o", "--set=c=3", "--classes-per-step", 2, "--set", "d=-4"
     )
@@ -86,7 +86,7 @@ def test_repeated_list_option_with_another_name():
 
 
 def test_lists_and_switches(tmp_path):
-    """A list is a flag's several words; true and false are a switch; words behind -- are positional."""
+    """Lists are several values, true and false are switches, and arguments after -- are positional."""
     file = toml(tmp_path, 'run = "runs/x"\nclips = ["a.mp4", "b c.mp4"]\njson = true\n')
     args = parse("predict", predict.Args, ["--config", str(file)])
     assert (args.run, args.clips, args.json) == (Path("runs/x"), (Path("a.mp4"), Path("b c.mp4")), True)
@@ -108,8 +108,8 @@ def test_lists_and_switches(tmp_path):
         ("weight_decay = inf", "--weight-decay must be a number, 0 or more; not inf"),
     ],
 )
-def test_files_refused(text, said, tmp_path):
-    """An InputError that names the file, the key, or the value."""
+def test_invalid_config_files(text, said, tmp_path):
+    """The InputError names the file, the key or the value."""
     with pytest.raises(InputError, match=said):
         train("f", "--out", "o", "--classes-per-step", 2, "--config", toml(tmp_path, text))
 
@@ -118,7 +118,7 @@ def test_files_refused(text, said, tmp_path):
     "text", ['epochs = "many"', "epochs = 2.5", "epochs = true", "selection = 'first'", "out = []"]
 )
 def test_values_of_the_wrong_type(text, tmp_path, capsys):
-    """Exit code 2 and the option's name."""
+    """The exit code is 2 and the message names the option."""
     with pytest.raises(SystemExit) as end:
         train("f", "--out", "o", "--classes-per-step", 2, "--config", toml(tmp_path, text))
     assert end.value.code == 2
@@ -126,7 +126,7 @@ def test_values_of_the_wrong_type(text, tmp_path, capsys):
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    """A missing file, a folder, a flag without its file."""
+    """A missing file, a folder, and --config without a file."""
     with pytest.raises(InputError, match="No such file"):
         train("--config", tmp_path / "none.toml")
     with pytest.raises(InputError, match="Is a directory"):

@@ -1,4 +1,4 @@
-"""Where answers go: the screen, a file that is whole whatever ends it, and a strip that people can read."""
+"""Output of predictions: standard output, a file that is always valid, and the overview of a timeline."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from avcil.cli.output_streams import OutputError, output_stream
 from avcil.cli.predict_output import ClipWriter
 from avcil.cli.timeline_output import strip
 from avcil.inference.answering import Answer
-from avcil.inference.timeline import Event
+from avcil.inference.timeline import TimelineEvent
 
 ANSWER = Answer(path="a.mp4", label="dog", probabilities={"dog": 0.75, "cat": 0.25}, notes="")
 
 
-def event(start: float, end: float, label: str | None, *, known: bool | None = True) -> Event:
-    return Event(start=start, end=end, label=label, probability=0.5, in_distribution=known, notes="")
+def event(start: float, end: float, label: str | None, *, known: bool | None = True) -> TimelineEvent:
+    return TimelineEvent(start=start, end=end, label=label, probability=0.5, in_distribution=known, notes="")
 
 
-def test_the_file_is_whole_when_it_is_stopped(tmp_path, capsys):
-    """Ctrl-C in the middle: what was answered is in the file, which is valid, and what was there before is replaced."""
+def test_the_file_is_valid_after_ctrl_c(tmp_path, capsys):
+    """After Ctrl-C the file is valid, has the finished predictions, and replaces an older file."""
     out = tmp_path / "answers.json"
 
     def stopped() -> None:
@@ -37,8 +37,8 @@ def test_the_file_is_whole_when_it_is_stopped(tmp_path, capsys):
     assert f"wrote {out}" in capsys.readouterr().out
 
 
-def test_the_file_is_written_though_nobody_reads_the_screen(tmp_path, monkeypatch):
-    """As behind `| head -1`."""
+def test_the_file_is_written_despite_a_broken_pipe(tmp_path, monkeypatch):
+    """As in a pipe to `head -1`."""
     reader, pipe = os.pipe()
     os.close(reader)
     monkeypatch.setattr(sys, "stdout", output_stream(pipe, is_needed=True))
@@ -52,8 +52,8 @@ def test_the_file_is_written_though_nobody_reads_the_screen(tmp_path, monkeypatc
     ]
 
 
-def test_a_broken_screen_ends_it_where_there_is_no_file(monkeypatch):
-    """Nobody is left to work for."""
+def test_a_broken_pipe_stops_the_command_without_a_file(monkeypatch):
+    """The command stops."""
 
     reader, pipe = os.pipe()
     os.close(reader)
@@ -64,7 +64,7 @@ def test_a_broken_screen_ends_it_where_there_is_no_file(monkeypatch):
 
 
 def test_strip():
-    """A sign for each class, a dot where nothing is known; in a terminal each class has a color."""
+    """A letter for each class, a dot for unknown; in a terminal each class has a color."""
     events = [
         event(0, 3, "dog"),
         event(3, 4, "dog", known=False),

@@ -64,10 +64,10 @@ def test_options_on_the_pages_are_there():
     """Every --option that a page names is one of avcil's."""
     from importlib import import_module
 
-    from avcil.cli.main import VERBS
+    from avcil.cli.main import COMMANDS
 
     known = {"--workers", "--debug", "--config", "--class"}  # the field of --class has another name
-    for verb in VERBS:
+    for verb in COMMANDS:
         args = import_module(f"avcil.cli.{verb.replace('-', '_')}").Args
         known |= {f"--{name.replace('_', '-')}" for name in getattr(args, "__dataclass_fields__", {})}
     for page in HOW_TO.glob("*.md"):

@@ -91,7 +91,7 @@ def test_every_option_is_on_the_page(site):
     finally:
         sys.path.pop(0)
     page = hooks.commands_page()
-    for verb in hooks.VERBS:
+    for verb in hooks.COMMANDS:
         section = page.split(f"\n## {verb}\n")[1].split("\n## ")[0]
         flags = set(re.findall(r"^│ (--[a-z-]+)", hooks.help_text(verb), flags=re.MULTILINE))
         assert {flag for flag in flags if f"`` {flag}" not in section} == set(), verb

@@ -44,14 +44,14 @@ CASES = [
 
 
 def small(name: str) -> tuple[str, ...]:
-    """What makes a method with random features quick."""
+    """Options for few random features."""
     has = "features" in {field.name for field in dataclasses.fields(load_method(name).Options)}
     return ("features=48",) if has and name != "blade" else ()
 
 
 @pytest.fixture(scope="module")
 def taught(store, tmp_path_factory):
-    """A run of a method, made once."""
+    """A run of a method."""
 
     @cache
     def run(name: str, options: tuple[str, ...], modality: str, precision: str = "float32") -> Path:
@@ -75,13 +75,13 @@ def taught(store, tmp_path_factory):
 
 
 def predictions(run: Path) -> dict[str, tuple[str, float]]:
-    """What the run said of its test clips, at its end."""
+    """The predictions of the run after its last step."""
     with open(run / "predictions" / "step_2.csv", newline="", encoding="utf-8") as file:
         return {row["clip_id"]: (row["predicted"], float(row["probability"])) for row in csv.DictReader(file)}
 
 
 def clips(store: FeatureStore, ids: list[str], names: list[str]) -> dict[str, np.ndarray]:
-    """Features of clips as a program without avcil would hold them."""
+    """Features of clips as NumPy arrays."""
     row_of = {clip.clip_id: row for row, clip in enumerate(store.clips)}
     rows = [row_of[clip_id] for clip_id in ids]
     return {name: getattr(store, name)(rows).astype(np.float32) for name in names}
@@ -89,8 +89,8 @@ def clips(store: FeatureStore, ids: list[str], names: list[str]) -> dict[str, np
 
 @pytest.mark.parametrize("modality", Modality)
 @pytest.mark.parametrize(("name", "options"), CASES, ids=lambda value: " ".join(value) if value else "")
-def test_every_method_answers_as_its_run_did(name, options, modality, taught, store, tmp_path):
-    """Label and probability as the run wrote them down for each test clip; labels and encoders are in the file."""
+def test_predictions_equal_those_of_the_run(name, options, modality, taught, store, tmp_path):
+    """Labels and probabilities equal those in the run directory; labels and encoders are in the metadata."""
     if modality not in load_method(name).modalities:
         pytest.skip("not a modality of this method")
     run, opened = taught(name, options, modality), FeatureStore(store)
@@ -113,7 +113,7 @@ def test_every_method_answers_as_its_run_did(name, options, modality, taught, st
 
 
 def test_a_network_in_float64(taught, tmp_path):
-    """It computes in float64 in the file, too, whose inputs and outputs are float32 all the same."""
+    """The file also computes in float64; its inputs and outputs are float32."""
     recognizer = Recognizer.load(taught("av-cil", (), "audio-visual", "float64"))
     done = recognizer.export_onnx(tmp_path / "model.onnx")
     assert done.comparisons[0].scores < 1e-7
@@ -121,8 +121,8 @@ def test_a_network_in_float64(taught, tmp_path):
 
 @pytest.mark.parametrize("given", ["audio", "visual"])
 @pytest.mark.parametrize("name", ["av-cil", "icarl", "afc", "blade", "slda"])
-def test_clips_without_sound_or_picture(name, given, taught, tmp_path):
-    """A file for a part of the model's modality takes that alone and answers as the recognizer does of such clips."""
+def test_clips_without_audio_or_frames(name, given, taught, tmp_path):
+    """A file for one modality gives the predictions of the recognizer for clips with only this modality."""
     options = ("kernel=linear", "normalise=both") if name == "slda" else ()
     recognizer = Recognizer.load(taught(name, options, "audio-visual"))
     done = recognizer.export_onnx(tmp_path / "part.onnx", modality=given)
@@ -131,8 +131,8 @@ def test_clips_without_sound_or_picture(name, given, taught, tmp_path):
 
 
 @pytest.mark.parametrize(("batch", "slices", "tokens"), [(1, 1, 1), (5, 2, 3), (2, 7, 1), (300, 1, 2)])
-def test_batch_and_grid_may_vary(batch, slices, tokens, taught, tmp_path):
-    """One file takes any number of clips on any grid; p-values come along."""
+def test_batch_and_grid_can_vary(batch, slices, tokens, taught, tmp_path):
+    """One file works with any number of clips and any grid, also for p-values."""
     recognizer = Recognizer.load(taught("blade", (), "audio-visual"))
     session = onnxruntime.InferenceSession(recognizer.export_onnx(tmp_path / "model.onnx").path)
     draw = torch.Generator().manual_seed(batch)
@@ -147,8 +147,8 @@ def test_batch_and_grid_may_vary(batch, slices, tokens, taught, tmp_path):
     np.testing.assert_allclose(said[1], model.p_values(*parts), atol=1e-6)
 
 
-def test_strange_clips(taught, store, tmp_path):
-    """What is far from every class has a small p-value, clips that were taught have not."""
+def test_p_values_of_unknown_clips(taught, store, tmp_path):
+    """Features far from all classes have small p-values; training clips do not."""
     session = onnxruntime.InferenceSession(
         Recognizer.load(taught("blade", (), "audio-visual")).export_onnx(tmp_path / "m.onnx").path
     )
@@ -162,7 +162,7 @@ def test_strange_clips(taught, store, tmp_path):
 
 
 def test_same_file_each_time(taught, tmp_path):
-    """Byte for byte, and with no path of this machine in it."""
+    """The files have the same bytes and no path of this machine."""
     recognizer = Recognizer.load(taught("av-cil", (), "audio-visual"))
     one, two = (recognizer.export_onnx(tmp_path / name).path.read_bytes() for name in ("a.onnx", "b.onnx"))
     assert one == two
@@ -174,34 +174,32 @@ def test_same_file_each_time(taught, tmp_path):
     }
 
 
-def test_a_difference_is_an_error_and_no_file_appears(taught, tmp_path, monkeypatch):
-    """A graph that says something else is caught by random clips; a file of before stays."""
+def test_a_difference_is_an_error_and_no_file_is_written(taught, tmp_path, monkeypatch):
+    """A wrong graph is detected with random clips; an existing file stays."""
     recognizer = Recognizer.load(taught("av-cil", (), "audio-visual"))
     file = tmp_path / "model.onnx"
     file.write_bytes(b"of before")
-    monkeypatch.setattr(NetworkGraph, "_attended", lambda self, audio, visual: self._even(visual))
-    with pytest.raises(
-        AvcilError, match=r"would not answer as the model does; nothing was written\. 13 random"
-    ):
+    monkeypatch.setattr(NetworkGraph, "_attended", lambda self, audio, visual: self._mean(visual))
+    with pytest.raises(AvcilError, match=r"so it was not written\. 13 random"):
         recognizer.export_onnx(file)
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
     assert file.read_bytes() == b"of before"
 
 
 def test_not_a_number_is_a_difference(taught, tmp_path, monkeypatch):
-    """Comparisons with NaN are false; it must not pass for equal."""
+    """Comparisons with NaN are false, so NaN must be treated as a difference."""
     recognizer = Recognizer.load(taught("av-cil", (), "audio-visual"))
     monkeypatch.setattr(
         check.Checker,
         "_onnx",
         lambda self, parts: {name: np.full_like(value, np.nan) for name, value in self._torch(parts).items()},
     )
-    with pytest.raises(AvcilError, match="differ by nan"):
+    with pytest.raises(AvcilError, match="differ by at most nan"):
         recognizer.export_onnx(tmp_path / "never.onnx")
 
 
 class OwnModel:
-    """A model of someone's own method."""
+    """A model of a user's method."""
 
     kind, modality, classes, answers = "owns", "audio", 2, ("audio",)
 
@@ -213,24 +211,24 @@ class OwnModel:
 
 
 def test_what_cannot_be_exported(taught, store, tmp_path, monkeypatch):
-    """A model of another kind, a part that it cannot answer from, a suffix, a store of other features, too large."""
+    """Another kind of model, an unsupported modality, a wrong suffix, a store with other features, a large model."""
     description = {"audio": {"shape": [10], "encoder": {"name": "made-up"}}}
     own = Recognizer(SavedModel(model=OwnModel(), labels=("a", "b"), description=description))
     with pytest.raises(
-        InputError, match=r"kind 'owns' \(OwnModel\) cannot be written as ONNX. What can: the network"
+        InputError, match=r"kind 'owns' \(OwnModel\) cannot be exported. Supported are the network"
     ):
         own.export_onnx(tmp_path / "a.onnx")
     ranpac = Recognizer.load(taught("ranpac", (), "audio-visual"))
-    with pytest.raises(InputError, match="cannot answer from audio alone; it answers from: audio-visual"):
+    with pytest.raises(InputError, match="cannot predict from audio alone, only from: audio-visual"):
         ranpac.export_onnx(tmp_path / "a.onnx", modality="audio")
-    with pytest.raises(InputError, match=r"model\.pb: name a file that ends in \.onnx, or a folder"):
+    with pytest.raises(InputError, match=r"model\.pb: give a file name ending in \.onnx, or a folder"):
         ranpac.export_onnx(tmp_path / "model.pb")
     with monkeypatch.context() as patch:
         patch.setattr(FeatureStore, "audio_width", 11)
         with pytest.raises(InputError, match="no audio features of width 10"):
             ranpac.export_onnx(tmp_path / "a.onnx", store=FeatureStore(store))
     monkeypatch.setattr("avcil.export.onnx_file.MAX_BYTES", 1000)
-    with pytest.raises(InputError, match=r"2 GiB at most.*--set features=N"):
+    with pytest.raises(InputError, match=r"at most 2 GiB.*--set features=N"):
         ranpac.export_onnx(tmp_path / "a.onnx")
     assert list(tmp_path.iterdir()) == []
 
@@ -249,24 +247,24 @@ def test_without_the_extra(package, taught, avcil, capsys, monkeypatch, tmp_path
 
 
 def test_the_command(taught, avcil, capsys, tmp_path, store):
-    """A run with its store, a model's folder without, a part of the modality; what is printed says what was done."""
+    """A run with its store, a model folder without one, and one modality; the output shows the comparisons."""
     run = taught("blade", (), "audio-visual")
     assert avcil("export", run, "--out", tmp_path / "shipped") == 0
     out = capsys.readouterr().out
     assert out.startswith(f"{tmp_path}/shipped/model.onnx: ")
     assert "audio (batch, 10), visual (batch, slices, tokens, 12), float32" in out
-    assert re.search(r"  13 random clips: probabilities differ by \d\.\de-\d\d at most", out)
+    assert re.search(r"  13 random clips: probabilities differ by at most \d\.\de-\d\d", out)
     assert f"  90 clips of {store}: " in out
     assert "note" not in out
     assert avcil("export", run / "model", "--out", tmp_path / "deaf.onnx", "--modality", "visual") == 0
     out = capsys.readouterr().out
-    assert "note: not compared on clips of a store: " in out
+    assert "note: not compared on clips of the feature store: " in out
     assert "audio (" not in out
     assert avcil("export", tmp_path / "nothing", "--out", tmp_path / "a.onnx") == 2
 
 
-def test_page_shows_a_program_that_works(taught, store, tmp_path):
-    """The page's program, in a process where neither torch nor avcil can be imported, says what the recognizer says."""
+def test_program_in_the_documentation(taught, store, tmp_path):
+    """It gives the recognizer's predictions in a process that cannot import torch or avcil."""
     page = (Path(__file__).parents[2] / "docs" / "exporting.md").read_text(encoding="utf-8")
     programs = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     ask, write = programs
@@ -295,8 +293,8 @@ def test_page_shows_a_program_that_works(taught, store, tmp_path):
     assert any(clip.clip_id in expected for clip in opened.clips[:3])
 
 
-def test_exported_is_what_the_recognizer_knows_now(taught, tmp_path):
-    """After a class was forgotten, the file lacks it."""
+def test_export_after_forgetting_a_class(taught, tmp_path):
+    """The exported file does not have a class that was forgotten."""
     recognizer = Recognizer.load(taught("blade", (), "audio-visual"))
     recognizer.forget_class("c1")
     done = export_onnx(recognizer.snapshot(), tmp_path / "less.onnx")

@@ -25,7 +25,7 @@ CASES = {"av-cil": (), "icarl": (), "blade": (), "ranpac": ("features=30",)}
 
 
 def main(out: Path) -> None:
-    """Train each method on the made-up store of the tests, and keep its model and answers."""
+    """Train each method on the store of the tests, and save its model and scores."""
     spec = importlib.util.spec_from_file_location("shared", Path(__file__).parents[1] / "conftest.py")
     assert spec is not None
     assert spec.loader is not None

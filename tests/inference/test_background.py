@@ -67,7 +67,7 @@ def test_background_is_rejected_and_never_predicted(model, store, tmp_path):
 
 
 def test_the_label_is_reserved(model, store):
-    """Neither a class nor a new name may be called so."""
+    """No class can have this name, also by renaming."""
     recognizer = Recognizer.load(model)
     clips = clips_of(FeatureStore(store), {"c4"}, "train")
     with pytest.raises(InputError, match="reserved for clips to be rejected"):
@@ -77,11 +77,11 @@ def test_the_label_is_reserved(model, store):
 
 
 def test_on_the_command_line(taught, avcil, tmp_path, capsys):
-    """`avcil learn --background` alone adds no class."""
+    """`avcil learn --background` adds no class."""
     clips = sorted((taught / "clips").glob("train-3-*"))
     assert avcil("learn", taught / "av", "--background", *clips, "--out", tmp_path / "model") == 0
     out = capsys.readouterr().out
     assert "learned 3 background clips" in out
-    assert "The model knows 4 classes" in out
+    assert "The model has 4 classes" in out
     assert avcil("learn", taught / "av", "--out", tmp_path / "none") == 2
     assert "or --background FOLDER" in capsys.readouterr().err

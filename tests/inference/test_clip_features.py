@@ -10,9 +10,9 @@ from avcil.inference.clip_features import ClipReader
 
 
 def test_imported_features_have_no_encoder():
-    """A model of features that came as files says why it cannot be asked about a clip."""
+    """The error for a model of imported features explains why it cannot predict media files."""
     encoder = {"name": "released:AVE", "version": 1, "options": {}, "weights": "w"}
     description = {"audio": {"encoder": encoder}, "visual": {"encoder": encoder}, "dtype": "float16"}
     for modality in Modality:
-        with pytest.raises(InputError, match=r"released as files \(released:AVE\); they cannot be made"):
+        with pytest.raises(InputError, match=r"trained on imported features \(released:AVE\)"):
             ClipReader(description, modality=modality)

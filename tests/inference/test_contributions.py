@@ -52,7 +52,7 @@ def test_an_encoder_that_the_network_ignores_contributes_nothing(state):
 
 
 def test_ablation_of_an_encoder_replaces_its_features(state):
-    """The margin less that with the features of the encoder at zero, as combined encoders center them."""
+    """The margin minus that with the encoder's features at zero, where combined encoders center them."""
     audio, visual = torch.randn(1, 5).double(), torch.randn(1, 2, 4, 6).double()
     found = contributions(state, audio, visual, (2, 0))
     without = visual.clone()
@@ -61,8 +61,8 @@ def test_ablation_of_an_encoder_replaces_its_features(state):
     assert found.encoders["visual"]["efficientnet-lite0"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_clip_without_audio_has_the_visual_encoders_alone(state):
-    """No contribution is made up for what the clip lacks."""
+def test_a_clip_without_audio_has_only_visual_contributions(state):
+    """A missing modality has no contribution."""
     found = contributions(state, None, torch.randn(1, 2, 4, 6).double(), (0, 1))
     assert (found.modalities, set(found.encoders)) == ({}, {"visual"})
 
@@ -70,8 +70,8 @@ def test_a_clip_without_audio_has_the_visual_encoders_alone(state):
 @pytest.mark.parametrize(
     ("make", "name"), [(audio_encoder, "log-mel+yamnet"), (visual_encoder, "patch-motion")]
 )
-def test_typical_features_are_the_centers_that_encoders_ship(make, name):
-    """Computed from the fingerprint alone, without weights, as for a store whose encoder is not loaded."""
+def test_typical_features_are_the_centers_of_the_encoders(make, name):
+    """They are computed from the fingerprint, without weights."""
     encoder = make(name)
     found = typical_features(encoder.fingerprint(), encoder.width)
     assert found == pytest.approx(encoder.center)

@@ -32,7 +32,7 @@ def blade(avcil, taught):
 
 
 def test_contributions_of_linear_heads_add_up(blade, clip):
-    """Sound, picture and constant make the margin, which is the difference of the two scores."""
+    """Audio, visual and bias contributions add up to the margin, the difference of the two scores."""
     found = blade.explain(clip)
     assert set(found.contributions) == {"audio", "visual", "bias"}
     assert sum(found.contributions.values()) == pytest.approx(found.margin, rel=1e-9)
@@ -45,7 +45,7 @@ def test_contributions_of_linear_heads_add_up(blade, clip):
     ("run", "kind"), [("av", "attention"), ("visual", "sensitivity"), ("blade", "sensitivity")]
 )
 def test_maps_and_drawings(run, kind, taught, clip, blade, tmp_path):
-    """Maps sum to one; the drawn video lasts as long as the clip and can be decoded."""
+    """Maps sum to one; the video has the duration of the clip and can be decoded."""
     found = Recognizer.load(taught / run).explain(clip)
     assert found.map_kind == kind
     assert found.temporal.sum() == pytest.approx(1)
@@ -57,8 +57,8 @@ def test_maps_and_drawings(run, kind, taught, clip, blade, tmp_path):
     assert probe(tmp_path / "drawn.mp4").duration == pytest.approx(found.seconds, abs=0.2)
 
 
-def test_networks_leave_a_modality_out(taught, clip):
-    """The contribution of a modality is the margin's loss without it."""
+def test_contributions_of_networks_by_ablation(taught, clip):
+    """The contribution of a modality is the decrease of the margin without it."""
     recognizer = Recognizer.load(taught / "av")
     found = recognizer.explain(clip)
     features = recognizer.reader.features(clip)
@@ -69,16 +69,16 @@ def test_networks_leave_a_modality_out(taught, clip):
     assert found.contributions["audio"] == pytest.approx(found.margin - without, abs=1e-5)
 
 
-def test_a_sound_recognizer_has_nothing_to_draw(taught, clip):
-    """Said in words."""
+def test_an_audio_model_has_nothing_to_draw(taught, clip):
+    """The error says so."""
     found = Recognizer.load(taught / "audio").explain(clip)
     assert (found.map_kind, found.contributions) == (None, {})
-    with pytest.raises(InputError, match="no picture to draw on"):
+    with pytest.raises(InputError, match="no frames to draw on"):
         found.draw()
 
 
 def test_all_ways_to_give_a_clip(blade, clip):
-    """A path, text, a Clip, its features, and its arrays as they were read: one answer."""
+    """A path, a string, a Clip, features and arrays give the same prediction."""
     features = blade.reader.features(clip)
     arrays = ClipArrays(
         frames=features.read.frames, sound=features.read.sound, sample_rate=blade.reader.wanted.sample_rate
@@ -92,7 +92,7 @@ def test_all_ways_to_give_a_clip(blade, clip):
 
 
 def test_events_follow_each_other(blade, clip):
-    """Events cover the video without gap or overlap, each answered by its window; joining keeps the ends."""
+    """Events cover the video without gaps or overlap, each with the prediction of its window."""
     events = list(blade.timeline(clip, window=0.3, hop=0.1))
     assert events[0].start == 0
     assert all(a.end == b.start for a, b in pairwise(events))
@@ -109,8 +109,8 @@ def test_events_follow_each_other(blade, clip):
         blade.timeline(clip, window=0)
 
 
-def test_a_silent_track_counts_as_no_sound(blade, tmp_path):
-    """Answered from the picture, with a note."""
+def test_silent_audio_counts_as_missing(blade, tmp_path):
+    """The clip is predicted from its frames, with a note."""
     from avcil.media import write_video
 
     path = tmp_path / "hush.mp4"
@@ -122,14 +122,11 @@ def test_a_silent_track_counts_as_no_sound(blade, tmp_path):
         sample_rate=16000,
     )
     answer = blade.answer(path)
-    assert (answer.modality, answer.notes) == (
-        "visual",
-        "the audio is silent; answered from the picture alone",
-    )
+    assert (answer.modality, answer.notes) == ("visual", "the audio is silent; predicted from frames alone")
 
 
-def test_the_report_explains_a_network_and_a_closed_form(avcil, taught, blade, tmp_path):
-    """Test clips of the first run of each kind, with attention or sensitivity, and contributions of either kind."""
+def test_the_report_explains_a_network_and_a_closed_form_model(avcil, taught, blade, tmp_path):
+    """Test clips of the first run of each kind, with attention or sensitivity, and contributions."""
     runs = [taught / "blade", taught / "av"]
     assert avcil("report", *runs, "--out", tmp_path / "report.html", "--examples", 1) == 0
     page = (tmp_path / "report.html").read_text()

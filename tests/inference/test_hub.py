@@ -23,7 +23,7 @@ VERSION_1 = Path(__file__).parent / "version_1" / "av-cil"
 
 
 def in_python(hub: FakeHub, home: Path, code: str, *, token: str = "hf_token") -> list[str]:
-    """What a program prints that has this hub for its own; the library reads its address once, at import."""
+    """The output of a program with this hub as its endpoint; the library reads the URL at import."""
     settings = {"HF_ENDPOINT": hub.url, "HF_TOKEN": token, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
     settings |= {
         "HF_HUB_OFFLINE": "0",
@@ -64,7 +64,7 @@ except AvcilError as error:
 
 @pytest.fixture(scope="module")
 def published(taught, tmp_path_factory):
-    """A hub to which two models were pushed under one name, one that learns on, then one of format version 1."""
+    """A hub with two uploads of one name: a model with learning state, then one of format version 1."""
     with serving() as hub:
         home = tmp_path_factory.mktemp("publisher")
         said = in_python(hub, home, PUSH.format(first=str(taught / "av"), second=str(VERSION_1)))
@@ -72,8 +72,8 @@ def published(taught, tmp_path_factory):
         yield hub
 
 
-def test_what_is_published(published, taught):
-    """All files of the model, the card under its name; pushed again, nothing of the old model stays."""
+def test_upload(published, taught):
+    """All files of the model are uploaded; a second upload removes the files of the old model."""
     _, first, second = published.commits["me/dogs"]
     model = taught / "av" / "model"
     for file in model.iterdir():
@@ -87,13 +87,13 @@ def test_what_is_published(published, taught):
     assert card.text.lstrip().startswith("# me/dogs\n")
 
 
-def test_what_is_fetched(published, tmp_path):
-    """Each revision answers as what was pushed; what is not there is said."""
+def test_download(published, tmp_path):
+    """Each revision gives the predictions of the uploaded model; a missing name is an error."""
     first = published.commit_id("me/dogs", 1)
     said = in_python(published, tmp_path / "home", PULL.format(first=first, folder=str(tmp_path)))
     assert [line.split(":")[0] for line in said] == [
-        "me/nothing is no folder here, and cannot be fetched from the hub",
-        "me/dogs is no folder here, and cannot be fetched from the hub",
+        "me/nothing is not a local folder, and cannot be downloaded from the hub",
+        "me/dogs is not a local folder, and cannot be downloaded from the hub",
     ]
     assert all(line.endswith("log in with: hf auth login") for line in said)
     assert Recognizer.load(tmp_path / first).counts is not None
@@ -105,8 +105,8 @@ def test_what_is_fetched(published, tmp_path):
     np.testing.assert_allclose(old.predict_proba(clips), expected, rtol=1e-5, atol=1e-7)
 
 
-def test_without_rights(published, tmp_path):
-    """Said in a line, with what to do; nothing is published."""
+def test_without_permission(published, tmp_path):
+    """The error is one line with the next step; nothing is uploaded."""
     before = len(published.commits["me/dogs"])
     (said,) = in_python(published, tmp_path, DENIED.format(folder=str(VERSION_1)), token="hf_wrong")
     assert said.startswith("me/dogs cannot be uploaded to the hub: ")
@@ -116,8 +116,8 @@ def test_without_rights(published, tmp_path):
 
 
 def test_names_and_the_extra(monkeypatch):
-    """A name without an owner is no name of the hub; without the library, how to install it."""
-    with pytest.raises(InputError, match=r"neither a folder nor a name of the hub \(OWNER/NAME\)"):
+    """A name without an owner is an error; without the library, the error says how to install it."""
+    with pytest.raises(InputError, match=r"neither a folder nor a name on the hub \(OWNER/NAME\)"):
         Recognizer.from_pretrained("dogs")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(InputError, match=r"pip install 'avcil\[hub\]'"):

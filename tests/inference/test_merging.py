@@ -63,7 +63,7 @@ def clips(store):
 
 
 def assert_same(one: Recognizer, other: Recognizer, clips) -> None:
-    """Scores to 1e-8, labels and p-values are the same, and so is what the models need to learn on."""
+    """Assert that scores (to 1e-8), labels, p-values and learning states are equal."""
     order = torch.tensor([one.classes_.index(label) for label in other.classes_])
     assert len(one.classes_) == len(other.classes_)
     for clip in clips[0][::5]:
@@ -73,11 +73,11 @@ def assert_same(one: Recognizer, other: Recognizer, clips) -> None:
     assert one.counts == other.counts
 
 
-def test_merged_models_equal_one_taught_everything(train, avcil, capsys, clips, tmp_path):
-    """Three models of classes of their own; the card says what was merged; the new model learns on."""
+def test_merged_model_equals_one_that_learned_all_clips(train, avcil, capsys, clips, tmp_path):
+    """Three models with different classes; the card lists them; the merged model can learn."""
     parts = [train([["c1", "c0"]]), train([["c5"], ["c2"]]), train([["c3", "c4"]])]
     assert avcil("merge", *parts, "--out", tmp_path / "all") == 0
-    assert f"knows 6 classes, taught with 48 clips; it is in {tmp_path / 'all'}" in capsys.readouterr().out
+    assert f"has 6 classes, learned from 48 clips; it is in {tmp_path / 'all'}" in capsys.readouterr().out
     merged, whole = (
         Recognizer.load(tmp_path / "all"),
         Recognizer.load(train([["c1", "c0"], ["c5"], ["c2"], ["c3", "c4"]])),
@@ -86,7 +86,7 @@ def test_merged_models_equal_one_taught_everything(train, avcil, capsys, clips, 
     assert_same(merged, whole, clips)
     assert merged.snapshot().learning.steps == whole.snapshot().learning.steps
     card = (tmp_path / "all" / "README.md").read_text()
-    assert "Merged from 3 models, which had learned: 16 clips of 2 classes; 16 clips of 2 classes" in card
+    assert "Merged from 3 models, trained on: 16 clips of 2 classes; 16 clips of 2 classes" in card
     assert "None were recorded" in card
     for either in (merged, whole):
         either.learn(
@@ -120,30 +120,32 @@ def halves(train, clips):
 @settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(range(48)), cut=st.integers(1, 47))
 def test_any_split_of_the_clips(order, cut, halves, clips):
-    """Classes shared or not, in any order of learning: merging is learning everything."""
+    """With shared or separate classes, in any order, merging equals learning all clips."""
     first, second, whole = (halves(list(rows)) for rows in (order[:cut], order[cut:], order))
     first.merge(second, same_classes=True)
     assert_same(first, whole, clips)
 
 
 def test_a_name_in_both_models(train, avcil, capsys, clips, tmp_path):
-    """It is an error that names the classes and both options; each option does what it says."""
+    """The error names the classes and both options, and each option works."""
     one, other = train([["c1", "c0"]]), train([["c0", "c2"]])
     assert avcil("merge", one, other, "--out", tmp_path / "all") == 2
     said = capsys.readouterr().err
-    assert "both models know 'c0'. Set same_classes (--same-classes)" in said
+    assert "both models have 'c0'. Set same_classes (--same-classes)" in said
     assert "--rename 'c0'=OTHER-NAME" in said
     assert not (tmp_path / "all").exists()
     assert avcil("merge", one, other, "--out", tmp_path / "all", "--same-classes") == 0
-    assert "at least 8; they count twice" in capsys.readouterr().err
+    assert (
+        "at least 8 clips that are already in the merged model; they count twice" in capsys.readouterr().err
+    )
     assert Recognizer.load(tmp_path / "all").counts == {"c1": 8, "c0": 16, "c2": 8}
     assert avcil("merge", one, other, "--out", tmp_path / "apart", "--rename", "c0=owl") == 0
     apart = Recognizer.load(tmp_path / "apart")
     assert apart.counts == {"c1": 8, "c0": 8, "owl": 8, "c2": 8}
     for words, expected in {
-        ("--rename", "c7=owl"): "the others know no class 'c7'",
+        ("--rename", "c7=owl"): "which have no class 'c7'",
         ("--rename", "owl"): "takes OLD=NEW",
-        ("--rename", "c0=c1"): "both models know 'c1'",
+        ("--rename", "c0=c1"): "both models have 'c1'",
         ("--rename", "c0=C1"): "differ only in case",
     }.items():
         assert avcil("merge", one, other, "--out", tmp_path / "no", *words) == 2
@@ -151,7 +153,7 @@ def test_a_name_in_both_models(train, avcil, capsys, clips, tmp_path):
     assert avcil("merge", one, one, "--out", tmp_path / "no") == 2
     assert "named twice" in capsys.readouterr().err
     assert avcil("merge", one, other, "--same-classes", "--out", other / "model") == 2
-    assert "is the model" in capsys.readouterr().err
+    assert "is the given model" in capsys.readouterr().err
     assert avcil("merge", one, "--out", tmp_path / "no") == 2
     assert "two or more" in capsys.readouterr().err
 
@@ -159,7 +161,7 @@ def test_a_name_in_both_models(train, avcil, capsys, clips, tmp_path):
 @pytest.mark.parametrize(
     ("method", "words", "said"),
     [
-        ("slda", (), "taught by the method slda. Only models of the method blade"),
+        ("slda", (), "trained with the method slda. Only models of the method blade"),
         ("blade", ("--modality", "audio"), "different modalities: audio-visual and audio"),
         (
             "blade",
@@ -173,8 +175,8 @@ def test_a_name_in_both_models(train, avcil, capsys, clips, tmp_path):
         ),
     ],
 )
-def test_models_that_do_not_fit(method, words, said, train, avcil, capsys, tmp_path):
-    """Another method, modality or option is refused, and names what differs."""
+def test_models_that_cannot_be_merged(method, words, said, train, avcil, capsys, tmp_path):
+    """Another method, modality or option is an error that names the difference."""
     other = train([["c2", "c5"]], *words, method=method)
     assert avcil("merge", train([["c1", "c0"]]), other, "--out", tmp_path / "all") == 2
     assert said in capsys.readouterr().err
@@ -182,8 +184,8 @@ def test_models_that_do_not_fit(method, words, said, train, avcil, capsys, tmp_p
 
 
 @pytest.mark.parametrize("name", ["audio", "visual", "sampling", "dtype"])
-def test_features_made_in_another_way(name, train):
-    """Another encoder, or other settings of reading clips, are refused; the first model is as it was."""
+def test_other_encoders_or_sampling(name, train):
+    """They are errors, and the first model is unchanged."""
     one = Recognizer.load(train([["c1", "c0"]]))
     state = load_saved(train([["c2", "c5"]]) / "model")
     before = one.snapshot()
@@ -196,7 +198,7 @@ def test_features_made_in_another_way(name, train):
 
 
 def test_models_of_earlier_formats(train, clips):
-    """Without statistics, or with those of format 2, a model says what to do; one that learned a clip since merges."""
+    """Models without statistics or of format 2 are errors with the next step; after learning a clip, merging works."""
     here = Path(__file__).parent
     one = Recognizer.load(train([["c1", "c0"]]))
     with pytest.raises(InputError, match="format version 1"):
@@ -209,36 +211,36 @@ def test_models_of_earlier_formats(train, clips):
 
 
 def test_rename(train, avcil, capsys, clips, tmp_path):
-    """A new model with another name and the same answers; the old one stays; wrong names are refused."""
+    """The new model has the same predictions with the new name; the old model is unchanged."""
     run = train([["c1", "c0"]])
     assert avcil("rename", run, "c0=owl", "c1=barn owl", "--out", tmp_path / "named") == 0
     named, before = Recognizer.load(tmp_path / "named"), Recognizer.load(run)
     assert (named.classes_, before.classes_) == (("barn owl", "owl"), ("c1", "c0"))
     assert torch.equal(named.scores(clips[0][0]), before.scores(clips[0][0]))
     for words, said in {
-        ("c7=owl",): "knows no class 'c7'",
+        ("c7=owl",): "has no class 'c7'",
         ("c0",): "takes OLD=NEW",
         ("c0=c1",): "already",
-        (): "name a class",
+        (): "give a class and its new name",
     }.items():
         assert avcil("rename", run, *words, "--out", tmp_path / "no") == 2
         assert said in capsys.readouterr().err
     assert avcil("rename", run, "c0=owl", "--out", run) == 2
-    assert "is the model" in capsys.readouterr().err
+    assert "is the given model" in capsys.readouterr().err
     assert not (tmp_path / "no").exists()
 
 
 def test_forget_a_class(train, avcil, capsys, tmp_path):
-    """A new model that never answers with it; the last class stays; what is missing is said."""
+    """The new model never predicts it; the last class cannot be forgotten; errors name missing classes."""
     run = train([["c1", "c0"], ["c2"]])
     assert avcil("forget", run, "--class", "c0", "--out", tmp_path / "less") == 0
     assert "forgot classes: c0" in capsys.readouterr().out
     assert Recognizer.load(tmp_path / "less").classes_ == ("c1", "c2")
     assert Recognizer.load(run).classes_ == ("c1", "c0", "c2")
     for words, said in {
-        ("--class", "c7"): "knows no class 'c7'",
-        (): "name clips to forget, or --class",
-        ("x.mp4", "--class", "c0"): "one of the two",
+        ("--class", "c7"): "has no class 'c7'",
+        (): "give either clips to forget or --class",
+        ("x.mp4", "--class", "c0"): "give either clips",
         ("--class", "c0", "c1", "c2"): "nothing would be left",
     }.items():
         assert avcil("forget", run, *words, "--out", tmp_path / "no") == 2

@@ -32,8 +32,8 @@ def held_out(taught: Path) -> list[tuple[str, Path]]:
 
 
 @pytest.mark.parametrize("run", ["av", "audio", "visual"])
-def test_no_skew_between_training_and_use(run, taught):
-    """A test clip asked about as a file gets the answer that the run wrote down: same label, probability to 1e-6."""
+def test_predictions_equal_those_of_training(run, taught):
+    """The prediction of a test clip from its file equals that in the run directory: label, probability to 1e-6."""
     recognizer = Recognizer.load(taught / run)
     stored = stored_predictions(taught / run)
     assert len(stored) == 8
@@ -60,14 +60,14 @@ def test_api(taught):
     np.testing.assert_array_equal(recognizer.predict_proba(paths[0]), probabilities[0])
 
 
-def test_shipped_model_needs_nothing_else(taught, tmp_path):
-    """The model folder, moved away from run, store and clips, answers."""
+def test_model_folder_is_sufficient(taught, tmp_path):
+    """A model folder without run, store and clips can predict."""
     shutil.copytree(taught / "av" / "model", tmp_path / "shipped")
     clip = Path(shutil.copy(held_out(taught)[0][1], tmp_path / "clip.mp4"))
     assert Recognizer.load(tmp_path / "shipped").predict([clip])[0] in CLASSES
 
 
-def test_awkward_names_travel(taught, avcil, capsys, tmp_path):
+def test_names_with_special_characters(taught, avcil, capsys, tmp_path):
     """Commas, quotes, slashes, emoji and a leading - from CSV through train and predict into the report."""
     for name in ("accuracy_matrix.csv", "predictions/step_1.csv", "model/labels.json"):
         assert (taught / "av" / name).is_file()
@@ -82,8 +82,8 @@ def test_awkward_names_travel(taught, avcil, capsys, tmp_path):
     assert all(name in shown for name in CLASSES)
 
 
-def test_good_files_are_answered_beside_bad_ones(taught, avcil, capsys, tmp_path):
-    """Missing, torn, silent and foreign files each have their line; the others are answered; exit code 2."""
+def test_good_files_are_predicted_despite_bad_ones(taught, avcil, capsys, tmp_path):
+    """Each missing, damaged, silent or other file has an error or a note; the others are predicted; exit code 2."""
     good = held_out(taught)[0][1]
     silent, torn, folder = tmp_path / "silent.mp4", tmp_path / "torn.mp4", tmp_path / "folder"
     write_video(silent, [np.full((48, 64, 3), 90, np.uint8)] * 8, 20.0)
@@ -101,8 +101,8 @@ def test_good_files_are_answered_beside_bad_ones(taught, avcil, capsys, tmp_path
     assert ["error" in answer for answer in answers] == [True] * 2 + [False] * 2 + [True] * 3
     assert answers[2]["label"] in CLASSES
     assert len(answers[2]["predictions"]) == 3
-    assert answers[3]["notes"] == "no audio track; answered from the picture alone"
-    assert "5 of 7 files could not be answered" in err
+    assert answers[3]["notes"] == "no audio track; predicted from frames alone"
+    assert "5 of 7 files could not be predicted" in err
     assert avcil("predict", taught / "av", *bad, good) == 2
     out, err = capsys.readouterr()
     assert str(good) in out
@@ -111,14 +111,14 @@ def test_good_files_are_answered_beside_bad_ones(taught, avcil, capsys, tmp_path
 
 
 def test_silent_film_for_a_visual_recognizer(taught, tmp_path):
-    """What a recognizer does not need may be missing."""
+    """A modality that the model does not use can be missing."""
     silent = tmp_path / "silent.mp4"
     write_video(silent, [np.full((48, 64, 3), 90, np.uint8)] * 8, 20.0)
     assert Recognizer.load(taught / "visual").answer(silent).label in CLASSES
 
 
 def test_file_that_begins_with_a_dash(taught, avcil, capsys, tmp_path, monkeypatch):
-    """As ./-abc.mp4, or behind --."""
+    """As ./-abc.mp4, or after --."""
     shutil.copy(held_out(taught)[0][1], tmp_path / "-abc.mp4")
     monkeypatch.chdir(tmp_path)
     assert avcil("predict", taught / "av", "./-abc.mp4", "--json") == 0
@@ -175,14 +175,14 @@ def model_with(taught: Path, folder: Path, what: str) -> Path:
     ],
 )
 def test_models_that_cannot_be_loaded(what, said, taught, tmp_path):
-    """Each is named, and no code of the folder is run."""
+    """The error names the problem, and no code of the folder is run."""
     with pytest.raises(InputError, match=said):
         Recognizer.load(model_with(taught, tmp_path / "model", what))
 
 
 @pytest.mark.parametrize("left", ["config.json", "checkpoints"])
 def test_unfinished_run(left, taught, tmp_path):
-    """A run without its results is told apart from a model, from its first files on."""
+    """An unfinished run is recognized as such, also with only its first files."""
     run = tmp_path / "run"
     shutil.copytree(taught / "av", run)
     (run / "results.json").unlink()

@@ -19,7 +19,7 @@ from avcil.inference.rejection import Rejection
 
 @pytest.fixture(scope="module")
 def run(taught, avcil, tmp_path_factory) -> Path:
-    """BLADE on the clips of the others."""
+    """A model of blade."""
     out = tmp_path_factory.mktemp("thresholds") / "blade"
     words = ["--classes-per-step", 2, "--method", "blade", "--out", out]
     assert avcil("train", taught / "features", *words) == 0
@@ -32,7 +32,7 @@ def clip(taught) -> Path:
 
 
 def probabilities(*highest: tuple[int, float]) -> torch.Tensor:
-    """Two classes, of which one has the probability."""
+    """Scores of two classes; the first has the given probability."""
     rows = [[p, 1 - p] if label == 0 else [1 - p, p] for label, p in highest]
     return torch.tensor(rows, dtype=torch.float64)
 
@@ -49,7 +49,7 @@ def probabilities(*highest: tuple[int, float]) -> torch.Tensor:
     ids=["all right", "until the first error", "lower precision", "equal probabilities", "not reached"],
 )
 def test_chosen_thresholds(highest, labels, precision, kept):
-    """The most clips that keep the precision stay; a class that is never predicted has no threshold."""
+    """The threshold keeps as many clips as the precision allows; a class without predictions has none."""
     given = probabilities(*highest)
     found = thresholds_for_precision(given, torch.tensor(labels), precision)
     top, predicted = given.max(dim=1)
@@ -57,25 +57,25 @@ def test_chosen_thresholds(highest, labels, precision, kept):
     assert [value is None for value in found] == [number not in predicted for number in range(2)]
 
 
-def test_a_named_threshold_decides(run, clip):
+def test_given_threshold(run, clip):
     """Below it a prediction is unknown, also where the p-value is large; at it the p-value decides alone. Other classes
     have none."""
     recognizer = Recognizer.load(run)
-    recognizer.error_rate = 0.0
+    recognizer.alpha = 0.0
     before = recognizer.answer(clip)
     assert (before.in_distribution, before.threshold) == (True, None)
     for threshold, known in ((before.probability, True), (1.0, before.probability >= 1.0)):
-        recognizer.rejection = Rejection(error_rate=0.0, thresholds={before.label: threshold})
+        recognizer.rejection = Rejection(alpha=0.0, thresholds={before.label: threshold})
         answer = recognizer.answer(clip)
         assert (answer.in_distribution, answer.threshold, answer.label) == (known, threshold, before.label)
     assert "below the threshold" in answer.why_unknown
     other = next(label for label in recognizer.classes_ if label != before.label)
-    recognizer.rejection = Rejection(error_rate=0.0, thresholds={other: 1.0})
+    recognizer.rejection = Rejection(alpha=0.0, thresholds={other: 1.0})
     assert recognizer.answer(clip).threshold is None
 
 
 def test_methods_without_a_p_value(taught, clip):
-    """A threshold is all they have; none can be chosen."""
+    """Thresholds can be given but not chosen."""
     recognizer = Recognizer.load(taught / "av")
     answer = recognizer.answer(clip)
     assert answer.in_distribution is None
@@ -87,7 +87,7 @@ def test_methods_without_a_p_value(taught, clip):
 
 
 def test_thresholds_for_a_precision(run, clip):
-    """They are those of the leave-one-out predictions; a named one comes before; they follow what is learned."""
+    """They come from leave-one-out predictions, given thresholds take precedence, and learning updates them."""
     recognizer = Recognizer.load(run)
     recognizer.rejection = Rejection(precision=1.0)
     found = recognizer.thresholds()
@@ -104,8 +104,8 @@ def test_thresholds_for_a_precision(run, clip):
     assert recognizer.answer(clip).label in recognizer.classes_
 
 
-def test_the_command_says_it(run, clip, avcil, capsys):
-    """In words, JSON and CSV, and in a timeline."""
+def test_output_of_the_command(run, clip, avcil, capsys):
+    """As text, in JSON and CSV, and in a timeline."""
     label = Recognizer.load(run).predict(clip)
     words = ["predict", run, clip, "--error-rate", 0, "--threshold", f"{label}=1"]
     assert avcil(*words) == 0
@@ -133,8 +133,8 @@ def test_the_command_says_it(run, clip, avcil, capsys):
         (["--precision", "0"], "--precision"),
     ],
 )
-def test_refused_words(run, clip, avcil, capsys, words, message):
-    """With what is allowed, before any clip is read; `avcil serve` has the same options."""
+def test_invalid_options(run, clip, avcil, capsys, words, message):
+    """Errors occur before any clip is read; `avcil serve` has the same options."""
     assert avcil("predict", run, clip, *words) == 2
     assert message in capsys.readouterr().err
     assert avcil("serve", run, "--port", 0, *words) == 2

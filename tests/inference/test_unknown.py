@@ -17,7 +17,7 @@ from avcil.media import write_video
 
 @pytest.fixture(scope="module")
 def run(taught, avcil, tmp_path_factory) -> Path:
-    """BLADE on the clips of the others."""
+    """A model of blade."""
     out = tmp_path_factory.mktemp("unknown") / "blade"
     words = ["--classes-per-step", 2, "--method", "blade", "--out", out]
     assert avcil("train", taught / "features", *words) == 0
@@ -26,7 +26,7 @@ def run(taught, avcil, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def strange(tmp_path_factory) -> Path:
-    """Flicker and noise, which no class has."""
+    """A clip of flicker and noise, which is of no class."""
     rng = np.random.default_rng(0)
     path = tmp_path_factory.mktemp("strange") / "strange.mp4"
     frames = [rng.integers(0, 255, (48, 64, 3), dtype=np.uint8) for _ in range(12)]
@@ -35,19 +35,19 @@ def strange(tmp_path_factory) -> Path:
     return path
 
 
-def test_error_rate_decides(run, strange):
-    """A clip is strange up to its p-value and not beyond; the p-value does not depend on the rate asked for."""
+def test_alpha(run, strange):
+    """A clip is rejected if its p-value is not above alpha; the p-value does not depend on alpha."""
     recognizer = Recognizer.load(run)
     p_value = recognizer.answer(strange).p_value
     assert 1 / 13 <= p_value < 1  # twelve clips were learnt
     for rate, known in ((p_value, False), (p_value - 1e-9, True), (p_value + 0.01, False), (0.0, True)):
-        recognizer.error_rate = rate
+        recognizer.alpha = rate
         answer = recognizer.answer(strange)
         assert (answer.in_distribution, answer.p_value) == (known, p_value)
 
 
-def test_command_says_it(run, strange, avcil, capsys):
-    """In words with the share, and in JSON and CSV as numbers; not at a rate that the clip is above."""
+def test_output_of_the_command(run, strange, avcil, capsys):
+    """As text, and as numbers in JSON and CSV; only if the p-value is not above alpha."""
     rate = Recognizer.load(run).answer(strange).p_value + 0.01
     assert avcil("predict", run, strange, "--error-rate", rate) == 0
     said = re.search(r"possibly an unknown class: only ([\d.]+) % of clips", capsys.readouterr().out)
@@ -63,8 +63,8 @@ def test_command_says_it(run, strange, avcil, capsys):
     assert "unknown class" not in capsys.readouterr().out
 
 
-def test_networks_cannot_tell(taught, strange, avcil, capsys):
-    """They say so by an empty answer, not by a number."""
+def test_networks_have_no_test_for_unknown_classes(taught, strange, avcil, capsys):
+    """The values are null or empty."""
     answer = Recognizer.load(taught / "av").answer(strange)
     assert (answer.in_distribution, answer.p_value) == (None, None)
     assert avcil("predict", taught / "av", strange, "--format", "csv") == 0
@@ -72,8 +72,8 @@ def test_networks_cannot_tell(taught, strange, avcil, capsys):
     assert (row["in_distribution"], row["p_value"]) == ("", "")
 
 
-def test_refused_rates(run, strange, avcil, capsys):
-    """A rate that is no share."""
+def test_invalid_alpha(run, strange, avcil, capsys):
+    """alpha must be below 1."""
     for rate in ("1", "-0.1", "nan"):
         assert avcil("predict", run, strange, "--error-rate", rate) == 2
-        assert "--error-rate must be a share" in capsys.readouterr().err
+        assert "--alpha must be at least 0" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""A small recognizer taught from real files, served at a free port of this machine."""
+"""A small model trained on real files, served at a free port."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ import uvicorn
 
 from avcil.media import write_video
 from avcil.serve.guard import Guard
-from avcil.serve.limits import Limits
+from avcil.serve.limits import ServeLimits
 from avcil.serve.server import make_app, server_config
 from avcil.serve.service import Service
 
-LIMITS = Limits(upload_bytes=400_000, seconds=5.0, clips=12, workers=2, waiting=300)
+LIMITS = ServeLimits(upload_bytes=400_000, seconds=5.0, clips=12, workers=2, waiting=300)
 
 
 @dataclass
 class Served:
-    """A server under way."""
+    """A running server."""
 
     url: str
     service: Service
@@ -39,7 +39,7 @@ class Served:
 
 @pytest.fixture(scope="session")
 def blade(avcil, taught) -> Path:
-    """A run of a method that learns on exactly."""
+    """A run of blade."""
     out = taught / "blade"
     words = ["train", taught / "features", "--classes-per-step", "2", "--method", "blade", "--out", out]
     assert avcil(*words) == 0
@@ -115,7 +115,7 @@ def upload_folder(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def served(run) -> Iterator[Served]:
-    """The run, served."""
+    """A server of the run."""
     with serving(run) as found:
         yield found
 
@@ -125,7 +125,7 @@ SECONDS = 60_000
 
 
 class Visitor:
-    """Somebody before the page, with a browser of their own; what went wrong in it is in `seen`."""
+    """A user of the page with a separate browser context; errors of the page are in `seen`."""
 
     def __init__(self, chromium: Any, url: str, *, width: int = 1280, dark: bool = False) -> None:
         self.width, self.seen = width, []
@@ -182,7 +182,7 @@ class Visitor:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
-    """A headless Chromium with a camera and a microphone that are made up."""
+    """A headless Chromium with a fake camera and microphone."""
     if not CHROMIUM.exists():
         pytest.skip("needs /usr/bin/chromium")
     playwright = pytest.importorskip("playwright.sync_api")
@@ -196,7 +196,7 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def visit(chromium) -> Iterator[Callable[..., Visitor]]:
-    """Send somebody to a page; they go when the test ends."""
+    """Open a page for a user; it is closed when the test ends."""
     visitors: list[Visitor] = []
 
     def come(url: str, **how: Any) -> Visitor:

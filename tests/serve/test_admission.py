@@ -1,4 +1,4 @@
-"""The queue for slots: order, turns of clients, a full queue, clients that hang up."""
+"""The queue for slots: order, fairness, a full queue, clients that disconnect."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def order(queue: Admission, tickets: dict[str, Ticket]) -> list[str]:
 
 
 def test_clients_take_turns():
-    """One client's requests come in order; a client with one request waits for one of each other, not for all."""
+    """Requests of a client are in order; a client with one request waits for one request of each other client."""
     queue = Admission(1, 10)
     names = ["a1", "a2", "a3", "a4", "b1", "c1", "c2"]
     tickets = {name: queue.enter(name[0]) for name in names}
@@ -31,7 +31,7 @@ def test_clients_take_turns():
 
 
 def test_a_full_queue():
-    """The client with the most requests loses its newest to one with fewer; equals are told to come later."""
+    """The newest request of the client with the most requests is dropped for a client with fewer requests."""
     queue = Admission(1, 3)
     greedy = [queue.enter("greedy") for _ in range(4)]
     with pytest.raises(BusyError) as full:
@@ -49,7 +49,7 @@ def test_a_full_queue():
 
 
 def test_retry_after_follows_the_work():
-    """The time grows with the requests that wait and the time that one takes."""
+    """The time depends on the number of waiting requests and the mean duration."""
     queue = Admission(2, 200)
     empty = queue.retry_after()
     tickets = [queue.enter(str(number)) for number in range(60)]
@@ -59,8 +59,8 @@ def test_retry_after_follows_the_work():
     assert queue.retry_after() == 1
 
 
-def test_a_client_that_hangs_up():
-    """It gives its place in the queue up, and the next one moves on."""
+def test_a_client_that_disconnects():
+    """It leaves the queue, and the next request gets the slot."""
     queue = Admission(1, 10)
     held = queue.enter("a")
 
@@ -80,7 +80,7 @@ def test_a_client_that_hangs_up():
 
 
 def test_threads_wait_too():
-    """A thread gets the slot when it is free, and gives it back after an error."""
+    """A thread waits for the slot, and releases it after an error."""
     queue = Admission(1, 10)
     with contextlib.suppress(ZeroDivisionError), queue.slot("a"):
         assert queue.running == 1

@@ -1,4 +1,4 @@
-"""The HTTP API as a program meets it."""
+"""The HTTP API."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def labels(url: str) -> list[str]:
 
 
 def test_predict(served, taught, run):
-    """The answer over the wire is the recognizer's own; a name with folders in it is only a name."""
+    """The response equals the recognizer's prediction; a file name with folders is only a name."""
     expected = Recognizer.load(run).answer(clips_of(taught)[0])
     got = send(served.url, clips_of(taught)[0]).json()
     assert got["label"] == expected.label
@@ -48,7 +48,7 @@ def test_predict(served, taught, run):
 
 
 def test_errors(served, taught, tmp_path):
-    """Each has its status and the same shape, and tells no path of the machine."""
+    """Each error has its status and the common form, without paths of the machine."""
     long = tmp_path / "long.mp4"
     write_video(long, list(np.zeros((6, 32, 32, 3), np.uint8)), 1.0)
     clip = clips_of(taught)[0]
@@ -93,11 +93,14 @@ def test_behind_a_proxy(run, serve_run, taught):
             refused = send(served.url, clip, headers=headers)
             assert refused.status_code == 403
             assert "/tmp" not in refused.text
-        assert "answers as clips.example.org" in httpx.get(served.url, headers={"host": "other.example"}).text
+        assert (
+            "only be reached as clips.example.org"
+            in httpx.get(served.url, headers={"host": "other.example"}).text
+        )
 
 
 def test_schema(served):
-    """The schema names every address, and every answer and error of it but the zip file has a shape."""
+    """The schema has all routes, and models of all responses except the zip file."""
     found = httpx.get(f"{served.url}/api/openapi.json").json()
     wanted = ("predict", "classes", "teach", "rename", "forget", "merge", "undo", "model", "health")
     assert set(found["paths"]) == {f"/api/{name}" for name in wanted}
@@ -109,7 +112,7 @@ def test_schema(served):
 
 
 def test_teach_undo_restart(run, serve_run, new_clips):
-    """A class is learnt, is there after a restart, and can be undone then; the run stays byte for byte."""
+    """A class is learned, exists after a restart, and can be undone then; the run does not change."""
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     clips = new_clips(0)
     with serve_run(run) as served:
@@ -119,7 +122,7 @@ def test_teach_undo_restart(run, serve_run, new_clips):
         report = httpx.get(f"{served.url}/api/teach").json()
         assert report["state"] == "done", report
         result = report["result"]
-        assert (result["learnt"], result["held_out"], result["new_class"]) == (6, 2, True)
+        assert (result["learned"], result["held_out"], result["new_class"]) == (6, 2, True)
         assert result["accuracy_before"]["new"] == 0
         assert result["accuracy_after"]["new"] == 1
         assert result["accuracy_after"]["old"] is not None
@@ -136,8 +139,8 @@ def test_teach_undo_restart(run, serve_run, new_clips):
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
-def test_one_teaching_at_a_time(served, new_clips, monkeypatch):
-    """Who comes second is told to wait; asking goes on meanwhile, and nothing of the first is lost."""
+def test_one_job_at_a_time(served, new_clips, monkeypatch):
+    """The second job is an error; predictions continue, and the first job is finished."""
     import threading
 
     go_on = threading.Event()
@@ -156,8 +159,8 @@ def test_one_teaching_at_a_time(served, new_clips, monkeypatch):
     assert "second" not in labels(served.url)
 
 
-def test_what_cannot_be_saved_is_not_learnt(served, new_clips, monkeypatch):
-    """A full disk leaves what was known before, in memory and on the disk."""
+def test_a_full_disk_changes_nothing(served, new_clips, monkeypatch):
+    """The model is unchanged in memory and on the disk."""
 
     def full(folder):
         raise AvcilError("no space left on the disk")
@@ -168,29 +171,29 @@ def test_what_cannot_be_saved_is_not_learnt(served, new_clips, monkeypatch):
     served.service.teaching.ended.wait(60)
     assert httpx.get(f"{served.url}/api/teach").json()["state"] == "failed"
     assert labels(served.url) == old
-    assert served.service.work.sittings == []
+    assert served.service.work.updates == []
 
 
-def test_clips_left_out_are_named(served, new_clips, tmp_path):
-    """A file that is no clip is listed with the reason; the others are learnt."""
+def test_skipped_clips_are_listed(served, new_clips, tmp_path):
+    """A file that is not a clip is listed with the reason; the others are learned."""
     junk = tmp_path / "junk.mp4"
     junk.write_bytes(b"junk")
     teach(served.url, "new", [*new_clips(0)[:3], junk])
     served.service.teaching.ended.wait(60)
     report = httpx.get(f"{served.url}/api/teach").json()
     assert [left["name"] for left in report["left_out"]] == ["junk.mp4"]
-    assert (report["result"]["learnt"], report["result"]["held_out"]) == (3, 0)
+    assert (report["result"]["learned"], report["result"]["held_out"]) == (3, 0)
 
 
 def test_read_only(run, serve_run, new_clips):
-    """Nobody teaches a server that is read-only."""
+    """The model of a read-only server cannot be changed."""
     with serve_run(run, read_only=True) as served:
         assert teach(served.url, "new", new_clips(0)[:1]).status_code == 403
         assert httpx.post(f"{served.url}/api/undo").status_code == 403
 
 
-def test_the_page_gives_no_file_away(served):
-    """Neither gradio's file route nor its calls read files of the machine."""
+def test_the_page_serves_no_other_files(served):
+    """Neither Gradio's file route nor its events read other files."""
     for path in ("/etc/passwd", str(served.service.run / "config.json"), "../pyproject.toml"):
         assert httpx.get(f"{served.url}/gradio_api/file={path}").status_code in (403, 404)
     config = httpx.get(f"{served.url}/config").json()

@@ -1,4 +1,4 @@
-"""The password: where it comes from, who is let in, wrong attempts; and the figures behind it."""
+"""The password: sources, access, wrong attempts; and the metrics."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ PASSWORD = "correct hörse"
 BEARER = {"authorization": b"Bearer " + PASSWORD.encode()}
 
 
-def test_where_the_password_comes_from(tmp_path, monkeypatch, capsys):
-    """A file of one line, or the environment, which then loses it; both, an empty and a short one are errors."""
+def test_sources_of_the_password(tmp_path, monkeypatch, capsys):
+    """A file with one line, or the environment variable, which is removed; both, an empty or a short one are errors."""
     monkeypatch.delenv(VARIABLE, raising=False)
     assert read_password(None) is None
     file = tmp_path / "password"
@@ -45,7 +45,7 @@ def test_where_the_password_comes_from(tmp_path, monkeypatch, capsys):
 
 
 def test_attempts():
-    """Five wrong ones of a client in a minute, then it has to wait, with the right password as well."""
+    """After five wrong passwords in a minute, a client has to wait, also with the right password."""
     known = Authentication(PASSWORD)
     right = PASSWORD.encode()
     assert known.is_password(right, "trusted")
@@ -65,7 +65,7 @@ def test_attempts():
 
 
 def test_the_api(run, serve_run, taught):
-    """Nothing but the login is served without the password, which programs send as a bearer token."""
+    """Only the login page is available without the password, which programs send as a bearer token."""
     clip = next((taught / "clips").glob("test-*.mp4"))
     with serve_run(run, app={"password": PASSWORD}) as served, httpx.Client(base_url=served.url) as client:
         for path in (
@@ -139,7 +139,7 @@ def test_behind_a_proxy(run, serve_run):
 
 
 def test_metrics(served, taught):
-    """Requests by route and status, times, rejections, the queue, teachings and memory, in Prometheus' format."""
+    """Requests by route and status, durations, rejections, the queue, jobs and memory, in the format of Prometheus."""
     clip = next((taught / "clips").glob("test-*.mp4")).read_bytes()
     httpx.post(f"{served.url}/api/predict", files={"file": clip}, timeout=60)
     httpx.get(f"{served.url}/api/nothing/at/all")
@@ -162,12 +162,12 @@ def test_metrics(served, taught):
 
 
 def test_the_warning(run, monkeypatch, capsys):
-    """One line where others can reach a server without a password; none with one, or on this machine alone."""
+    """A warning if others can reach a server without a password; none with a password or on a loopback address."""
     from avcil.serve import server
-    from avcil.serve.limits import Limits
+    from avcil.serve.limits import ServeLimits
 
     monkeypatch.setattr(server.uvicorn.Server, "run", lambda self, sockets: None)
-    given = {"port": 0, "work": None, "limits": Limits(), "read_only": False}
+    given = {"port": 0, "work": None, "limits": ServeLimits(), "read_only": False}
     for host, names, password, lines in (
         ("127.0.0.1", (), None, 0),
         ("0.0.0.0", (), None, 1),

@@ -1,4 +1,4 @@
-"""Renaming, forgetting, merging and undoing by the HTTP API: what the model knows after, and what is refused."""
+"""Rename, forget, merge and undo with the HTTP API, and errors."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def predicted(url: str, clip: Path) -> str:
 
 
 def test_rename_and_forget_are_there_after_a_restart_and_undone(run, serve_run, new_clips):
-    """A class that was taught is renamed and forgotten: frame, held-out clips and "taught here" follow its name."""
+    """An added class is renamed and forgotten; its frame, held-out clips and taught_here follow the name."""
     clips = new_clips(0)
     with serve_run(run) as served:
         old = labels(served.url)
@@ -82,12 +82,12 @@ def test_rename_and_forget_are_there_after_a_restart_and_undone(run, serve_run, 
             assert httpx.post(f"{served.url}/api/undo").json()["change"] == change
         assert labels(served.url) == [*old, "owl"]
         assert "owl" in served.service.held_out_so_far().labels
-        assert httpx.post(f"{served.url}/api/undo").json()["learnt"] == 6
+        assert httpx.post(f"{served.url}/api/undo").json()["learned"] == 6
         assert labels(served.url) == old
 
 
 def test_clips_are_forgotten(served, new_clips, tmp_path):
-    """The model equals one that was never taught them; held-out clips and too many clips are refused."""
+    """The model equals one that never learned them; held-out clips and too many clips are errors."""
     first, second = new_clips(0), new_clips(1)
     kept = first[:3]
     teach(served, "owl", kept)
@@ -112,23 +112,23 @@ def test_clips_are_forgotten(served, new_clips, tmp_path):
     assert post(served.url, "forget", kept, label="owl").json()["change"] == "3 clips of “owl” forgotten"
     assert "owl" not in labels(served.url)  # no clip of it is left
     teach(served, "rook", second)
-    held = served.service.work.sittings[-1]["held_out"]
+    held = served.service.work.updates[-1]["held_out"]
     assert held == ["rook", "rook"]
     refused = post(served.url, "forget", second, label="rook")
-    assert "was held out to measure accuracy" in refused.json()["error"]["message"]
+    assert "was held out for evaluation" in refused.json()["error"]["message"]
     assert labels(served.url)[-1] == "rook"
 
 
 @pytest.fixture
 def other(run, new_clips, tmp_path) -> Recognizer:
-    """The same run, taught one more class elsewhere."""
+    """The same run with one more class."""
     recognizer = Recognizer.load(run)
     recognizer.learn(new_clips(1), ["rook"] * 8)
     return recognizer
 
 
 def zipped(recognizer: Recognizer, folder: Path) -> bytes:
-    """What GET /api/model gives for it."""
+    """Its zip file from GET /api/model."""
     recognizer.save(folder / "saved")
     return packed({f"model/{path.name}": path.read_bytes() for path in (folder / "saved").iterdir()})
 
@@ -143,18 +143,18 @@ def packed(files: dict[str | zipfile.ZipInfo, bytes], method: int = zipfile.ZIP_
 
 @pytest.fixture
 def roomy(run, serve_run):
-    """The run, served with room for uploads of models."""
+    """A server of the run with a larger limit of uploads."""
     with serve_run(run, limits={"upload_bytes": 4_000_000}) as found:
         yield found
 
 
 def test_merge(roomy, other, new_clips, tmp_path):
-    """Classes of both; clashes need a choice; the answers of the merged model are those of Recognizer.merge."""
+    """The model has the classes of both and equals that of Recognizer.merge; equal names need an option."""
     url, old = roomy.url, labels(roomy.url)
     content = zipped(other, tmp_path)
     clash = merge(url, content)
     assert clash.status_code == 422
-    assert "both models know" in clash.json()["error"]["message"]
+    assert "both models have" in clash.json()["error"]["message"]
     names = [f"{label}={label} 2" for label in old]
     told = merge(url, content, rename=names).json()
     assert told["classes"] == [*old, *(f"{label} 2" for label in old), "rook"]
@@ -182,9 +182,9 @@ def link(name: str) -> zipfile.ZipInfo:
 
 
 HOSTILE: dict[str, tuple[Callable[[dict[str, bytes]], bytes], int, str]] = {
-    "not a zip": (lambda files: b"no zip file at all", 415, "no zip file"),
-    "empty file": (lambda files: b"", 415, "no zip file"),
-    "empty zip": (lambda files: packed({}), 422, "no model"),
+    "not a zip": (lambda files: b"no zip file at all", 415, "not a zip file"),
+    "empty file": (lambda files: b"", 415, "not a zip file"),
+    "empty zip": (lambda files: packed({}), 422, "no config.json"),
     "cut off": (lambda files: packed(files)[:-300], 422, "cut off"),
     "only its beginning": (lambda files: packed(files)[:40], 422, "cut off"),
     "damaged bytes": (lambda files: _flipped(packed(files)), 422, "damaged"),
@@ -250,11 +250,11 @@ def test_hostile_zip_files(roomy, blade):
         assert said in error["message"], how
         assert "avcil-" not in answer.text, how
     assert labels(roomy.url) == old
-    assert roomy.service.work.sittings == []
+    assert roomy.service.work.updates == []
 
 
 def test_models_of_other_features_are_not_merged(roomy, other, tmp_path):
-    """The error names what differs."""
+    """The error names the difference."""
     state = other.snapshot()
     description = json.loads(json.dumps(state.description))
     description["audio"]["encoder"]["name"] = "other-encoder"
@@ -264,18 +264,18 @@ def test_models_of_other_features_are_not_merged(roomy, other, tmp_path):
 
 
 def test_bad_requests(served):
-    """Names that are no class, forms with too much or too little, another method."""
+    """Unknown classes, forms with missing or additional fields, another method."""
     url, old = served.url, labels(served.url)
     for name, fields, said in (
-        ("rename", {"label": "nothing", "new_label": "x"}, "knows no class 'nothing'"),
+        ("rename", {"label": "nothing", "new_label": "x"}, "has no class 'nothing'"),
         ("rename", {"label": old[0], "new_label": old[1]}, "already"),
         ("rename", {"label": old[0], "new_label": old[0]}, "already"),
         ("rename", {"label": old[0], "new_label": " "}, "1 to 100 printable characters"),
         ("rename", {"label": old[0], "new_label": "a\x00b"}, "1 to 100 printable characters"),
         ("rename", {"label": old[0]}, "new_label"),
         ("rename", {"label": old[0], "new_label": "x", "more": "y"}, "unknown field 'more'"),
-        ("rename", {"label": [old[0], old[1]], "new_label": "x"}, "2 times the field"),
-        ("forget", {"label": "nothing"}, "knows no class 'nothing'"),
+        ("rename", {"label": [old[0], old[1]], "new_label": "x"}, "is given 2 times"),
+        ("forget", {"label": "nothing"}, "has no class 'nothing'"),
         ("forget", {}, "label"),
         ("merge", {}, "file"),
     ):
@@ -295,10 +295,10 @@ def test_bad_requests(served):
     for label in old[:-1]:
         assert post(url, "forget", label=label).status_code == 200
     last = post(url, "forget", label=old[-1])
-    assert (last.status_code, "a recognizer needs a class" in last.text) == (422, True)
+    assert (last.status_code, "a model needs at least one class" in last.text) == (422, True)
 
 
-def test_read_only_and_one_at_a_time(run, serve_run):
+def test_read_only_and_exclusive(run, serve_run):
     """Status 403 and 409, before anything is read."""
     with serve_run(run, read_only=True) as served:
         first = labels(served.url)[0]
@@ -358,8 +358,8 @@ def test_a_kill_at_any_moment(run, monkeypatch, tmp_path):
     for copy in copies:
         work = WorkFolder(copy, run / "model")
         seen.append(load_saved(work.model()).labels)
-        assert sorted(path.name for path in (copy / "sittings").glob("*")) == [
-            f"{entry['number']:06d}" for entry in work.sittings
+        assert sorted(path.name for path in (copy / "updates").glob("*")) == [
+            f"{entry['number']:06d}" for entry in work.updates
         ]
         work.close()
     changes = [labels for at, labels in enumerate(seen) if at == 0 or labels != seen[at - 1]]
@@ -367,24 +367,30 @@ def test_a_kill_at_any_moment(run, monkeypatch, tmp_path):
 
 
 def test_a_state_of_an_earlier_version(run, new_clips, tmp_path):
-    """A work folder of format version 1 opens; a change is added to it, and it is written as version 2."""
+    """A state folder of format version 1 can be opened and changed; it is then written as version 3."""
     service = Service(run, work=tmp_path / "work")
     service.start_teaching("owl", [Upload(clip, clip.name) for clip in new_clips(0)])
     service.close()
     path = tmp_path / "work" / "state.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 1}))
+    state = json.loads(path.read_text())
+    for holder in (state["updates"][0], state["updates"][0]["result"]):
+        holder["learnt"] = holder.pop("learned")
+    path.write_text(json.dumps(state | {"version": 1, "sittings": state.pop("updates")}))
+    (path.parent / "updates").rename(path.parent / "sittings")
     service = Service(run, work=tmp_path / "work")
     service.rename("owl", "barn owl")
     service.close()
-    assert json.loads(path.read_text())["version"] == 2
+    state = json.loads(path.read_text())
+    assert (state["version"], state["updates"][0]["learned"]) == (3, 6)
+    assert "sittings" not in state
     service = Service(run, work=tmp_path / "work")
     assert service.recognizer.classes_[-1] == "barn owl"
     service.close()
 
 
-def test_the_page_lists_changes_in_words():
-    """Each kind of change is listed, names are escaped, and Undo names the last change."""
-    taught = {"number": 1, "label": "owl", "learnt": 3, "held_out": []}
+def test_the_page_lists_changes():
+    """All kinds of changes are listed, names are escaped, and Undo names the last change."""
+    taught = {"number": 1, "label": "owl", "learned": 3, "held_out": []}
     result = {"accuracy_before": 0.5, "accuracy_after": 1.0, "test_clips": 4, "notes": []}
     renamed = {"number": 2, "kind": "rename", "label": "owl", "new_label": "<b>", "result": result}
     shown = teaching_html(None, [taught, renamed])

@@ -1,4 +1,4 @@
-"""The commands of docs/serving.md, run as they stand there against a server, and what it says of the answers."""
+"""The commands of docs/serving.md, run against a server, and the responses that the page describes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def folder(taught, new_clips, tmp_path) -> Path:
 
 
 def test_every_command_works(run, serve_run, folder):
-    """None fails, and answers look as the page shows them."""
+    """None fails, and responses are as on the page."""
     answers = {}
     with serve_run(run, limits={"seconds": 20.0, "upload_bytes": 4_000_000}) as served:
         for command in commands():
@@ -60,8 +60,8 @@ def test_every_command_works(run, serve_run, folder):
     assert (folder / "model.zip").stat().st_size > 1000
 
 
-def test_every_address_and_code_is_told(served):
-    """The page names each address of the schema, and each code of an error."""
+def test_every_route_and_code_is_documented(served):
+    """The page has each route of the schema, and each error code."""
     text = PAGE.read_text(encoding="utf-8")
     paths = httpx.get(f"{served.url}/api/openapi.json").json()["paths"]
     assert len(commands()) >= len(paths)

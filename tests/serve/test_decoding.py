@@ -1,4 +1,4 @@
-"""Uploads are decoded in worker processes: what is killed, hangs or asks for too much costs its own request alone."""
+"""Uploads are decoded in worker processes: a kill, a hang or an exceeded limit only affects its request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from avcil.media import write_video
 from avcil.serve.examples import Examples
-from avcil.serve.limits import Limits
+from avcil.serve.limits import ServeLimits
 from avcil.serve.service import Service
 
 
@@ -41,7 +41,7 @@ def stop_workers(service: Service, clip: Path) -> list[int]:
 
 
 def test_nothing_is_decoded_in_the_server(run, serve_run, new_clips, tmp_path, monkeypatch):
-    """Answers, timelines, explanations, teaching and the pictures of the page work while PyAV is out of order here."""
+    """Predictions, timelines, explanations, learning and frames work without PyAV in the server process."""
     long = tmp_path / "long.mp4"
     rng = np.random.default_rng(0)
     frames = [np.full((48, 64, 3), 40 + 15 * second, np.uint8) for second in range(8) for _ in range(4)]
@@ -57,18 +57,18 @@ def test_nothing_is_decoded_in_the_server(run, serve_run, new_clips, tmp_path, m
         answer = send(served.url, long, "?timeline=true")
         assert answer.status_code == 200, answer.text
         assert answer.json()["events"]
-        assert served.service.look(long).events
+        assert served.service.view(long).events
         files = [("files", (path.name, path.read_bytes())) for path in clips]
         assert httpx.post(f"{served.url}/api/teach", data={"label": "new"}, files=files).status_code == 202
         served.service.wait_for_teaching()
         assert served.service.teaching.to_dict()["state"] == "done", served.service.teaching.error
         pictures = Examples(served.service)
         assert set(pictures.pictures()) == set(served.service.recognizer.classes_)
-        assert pictures.to_try()
+        assert pictures.test_clips()
 
 
 def test_a_worker_that_is_killed(served, clip):
-    """Its request gets an error with the reason; the next request an answer."""
+    """Its request is an error with the reason; the next request is predicted."""
     pids = stop_workers(served.service, clip)
     timer = threading.Timer(0.5, lambda: [os.kill(pid, signal.SIGKILL) for pid in pids])
     timer.start()
@@ -83,8 +83,8 @@ def test_a_worker_that_is_killed(served, clip):
 
 
 def test_a_worker_that_hangs(run, clip):
-    """Given up after the time that an upload may take; the worker is replaced."""
-    service = Service(run, limits=replace(Limits(), decode_seconds=2.0))
+    """The request fails after the time limit, and the worker is restarted."""
+    service = Service(run, limits=replace(ServeLimits(), decode_seconds=2.0))
     try:
         pids = stop_workers(service, clip)
         with pytest.raises(Exception, match=r"gave up after 2 s"):
@@ -99,8 +99,8 @@ def test_a_worker_that_hangs(run, clip):
 
 
 def test_a_clip_of_too_many_packets(run, clip):
-    """The number of packets is bounded, whatever the size of the file."""
-    service = Service(run, limits=replace(Limits(), decode_packets=12))
+    """The number of packets is limited."""
+    service = Service(run, limits=replace(ServeLimits(), decode_packets=12))
     try:
         with pytest.raises(Exception, match="gave up after 12 packets"):
             service.answer(clip)

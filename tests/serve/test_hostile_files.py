@@ -1,4 +1,4 @@
-"""Files that requests name: only those that were uploaded to this server are read, and nothing is fetched."""
+"""Files in requests: only uploaded files are read, and nothing is fetched."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def upload(url: str, content: bytes = b"content", name: str = "a.mp4") -> str:
 
 
 def hostile_paths(uploaded: Path, folder: Path) -> list[object]:
-    """What is no uploaded file, in every way that a payload can say it."""
+    """Values that are not uploaded files."""
     secret = folder / "secret.txt"
     secret.write_text("secret")
     link = uploaded.parent / "link"
@@ -104,7 +104,7 @@ def events_with_files(url: str) -> list[tuple[dict, int]]:
 
 
 def test_every_event_that_takes_a_file(served, tmp_path):
-    """Each rejects every path but that of an uploaded file, before Gradio sees it, with one message for all."""
+    """Each event rejects all paths except those of uploaded files, with the same message."""
     uploaded = Path(upload(served.url))
     events = events_with_files(served.url)
     blocks, described = served.app.payloads.page.blocks, httpx.get(f"{served.url}/config").json()
@@ -125,7 +125,7 @@ def test_every_event_that_takes_a_file(served, tmp_path):
     assert len(told) == 1
 
 
-def test_urls_beside_a_path(served):
+def test_urls_with_a_path(served):
     """A URL beside the path of an uploaded file is rejected, unless it is the address of that file here."""
     uploaded = upload(served.url)
     event, position = events_with_files(served.url)[0]
@@ -142,8 +142,8 @@ def test_urls_beside_a_path(served):
         assert join(served.url, event, data).status_code == status, url
 
 
-def test_what_no_page_sends(served):
-    """Unknown events, sessions of others, targets that do not exist, further keys and broken JSON are rejected."""
+def test_invalid_events(served):
+    """Unknown events, other sessions, unknown components, additional keys and malformed JSON are rejected."""
     event = httpx.get(f"{served.url}/config").json()["dependencies"][-1]
     data = [None] * len(event["inputs"])
     for more in (
@@ -180,7 +180,7 @@ def test_what_no_page_sends(served):
 
 
 def test_duplicate_keys(served):
-    """Gradio gets the content that was checked, written anew, not one that it might read differently."""
+    """Gradio receives a new serialization of the checked content."""
     uploaded = upload(served.url)
     event, position = events_with_files(served.url)[0]
     values = ["null"] * len(event["inputs"])
@@ -192,7 +192,7 @@ def test_duplicate_keys(served):
 
 
 def test_routes_that_the_page_does_not_need(served):
-    """Gradio's other routes are not there, and its file route gives uploaded files alone."""
+    """Gradio's other routes do not exist, and its file route serves only uploaded files."""
     for method, path in (
         ("POST", "/gradio_api/run/predict"),
         ("POST", "/gradio_api/api/predict"),
@@ -246,7 +246,7 @@ def test_uploaded_file(tmp_path):
 
 
 def test_nothing_is_fetched(run, tmp_path):
-    """A server in a process of its own opens no connection and looks up no name, whatever a payload names."""
+    """A server process opens no connection and looks up no host name."""
     log = tmp_path / "connections"
     log.touch()
     words = [sys.executable, "-c", SERVER, str(log), str(run)]
@@ -277,7 +277,7 @@ def test_nothing_is_fetched(run, tmp_path):
 
 
 def test_names_of_uploads(served):
-    """A name with folders in it, or one that no file system takes, is only a name."""
+    """A file name with folders or invalid characters is converted."""
     folder = Path(gradio.utils.get_upload_folder()).resolve()
     for name in (
         "../../x.mp4",

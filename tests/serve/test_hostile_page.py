@@ -1,4 +1,4 @@
-"""A page of another origin in a real Chromium: it can change nothing, read nothing and frame nothing."""
+"""A page of another origin in Chromium cannot change, read or frame anything."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def hostile(served) -> Iterator[str]:
 
 
 def test_a_page_of_another_origin(chromium, served, hostile):
-    """Every request of it that could change something gets 403; the server's page does not show in its frame."""
+    """Requests that could change something receive 403; the server's page is not shown in a frame."""
     context = chromium.new_context()
     page = context.new_page()
     page.goto(hostile)
@@ -89,7 +89,7 @@ def test_a_page_of_another_origin(chromium, served, hostile):
 
 
 def test_the_login_page(visit, run, serve_run, chromium):
-    """The password opens the page, a wrong one is told, and the button logs out; dark and narrow as well."""
+    """Login, a wrong password and logout, also in dark mode and on a narrow screen."""
     with serve_run(run, app={"password": "correct horse"}) as served:
         context = chromium.new_context(viewport={"width": 360, "height": 700}, color_scheme="dark")
         page = context.new_page()

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
-from avcil.serve.body import Pace
+from avcil.serve.body import MinimumRate
 from avcil.serve.origin import OriginCheck, parse_host
 from avcil.serve.refusal import RefusedError
 from avcil.serve.response_headers import HEADERS
@@ -73,7 +73,7 @@ def test_hosts():
 
 
 def test_origins():
-    """A page of another origin changes nothing, whether it says who it is or not."""
+    """A page of another origin cannot change anything, with or without an Origin header."""
     host = "localhost:7860"
     for origin in ("http://localhost:7860", "https://localhost:7860"):
         assert check((), host=host, origin=origin) == 200
@@ -127,7 +127,7 @@ def problem_of(answer: bytes) -> tuple[int, str]:
 
 
 def test_malformed_heads(served):
-    """What is no HTTP, or names no host, is answered in the format of the API."""
+    """Malformed HTTP and requests without a host receive an error in the format of the API."""
     end = "Connection: close"
     for lines, status in (
         (f"GET /api/health HTTP/1.1\nHost: [\n{end}", 400),
@@ -185,7 +185,7 @@ def test_malformed_bodies(served, taught):
                 assert "POST" in answer.headers["allow"]
         two = client.post("/api/predict", files=[file, ("file", ("b.mp4", clip))])
         assert two.status_code == 422
-        assert "one is allowed" in two.json()["error"]["message"]
+        assert "it is allowed once" in two.json()["error"]["message"]
         for query in ("?timeline=x", "?timeline=1&timeline=0", "?time=1", "?timeline=%ff"):
             assert client.post(f"/api/predict{query}", files=[file]).status_code == 422, query
         assert (
@@ -196,7 +196,7 @@ def test_malformed_bodies(served, taught):
 
 
 def test_headers_of_every_response(served):
-    """No page may be framed, and no content is taken for a script: on the page, on answers and on errors."""
+    """The security headers are on the page, on responses of the API and on errors."""
     for path in ("/", "/api/health", "/api/nothing", "/gradio_api/none", "/api/docs", "/theme.css"):
         answer = httpx.get(served.url + path)
         assert HEADERS.items() <= dict(answer.headers).items(), path
@@ -204,7 +204,7 @@ def test_headers_of_every_response(served):
 
 
 def test_large_bodies(served):
-    """Only forms with files may be large, and only where files are taken; others end at 1 MB, stated or not."""
+    """Only forms with files can be large, on routes that accept files; others are limited to 1 MB."""
     big = b'{"data": "' + b"x" * 1_100_000 + b'"}'
     typed = {"content-type": "application/json"}
     form = {"content-type": "multipart/form-data; boundary=x"}
@@ -218,7 +218,7 @@ def test_large_bodies(served):
 
 
 def test_uploads_of_the_page(run, serve_run, upload_folder):
-    """A client may have so many files and bytes; after a while its old ones make room, and nothing is left of them."""
+    """The files and bytes of a client are limited; old files are removed if it needs space."""
     with serve_run(run, limits={"clips": 2}) as served:
         address = f"{served.url}/gradio_api/upload"
         three = [("files", ("a.mp4", b"x"))] * 3
@@ -236,8 +236,8 @@ def test_uploads_of_the_page(run, serve_run, upload_folder):
 def test_slow_senders(run, serve_run, taught):
     """34 connections that send nothing more hold no worker: others are answered, and they are closed with 408."""
     clip = next((taught / "clips").glob("test-*.mp4")).read_bytes()
-    pace = Pace(grace=1.5, bytes_per_second=1e6)
-    with serve_run(run, limits={"workers": 2, "waiting": 2}, app={"pace": pace}) as served:
+    rate = MinimumRate(grace=1.5, bytes_per_second=1e6)
+    with serve_run(run, limits={"workers": 2, "waiting": 2}, app={"rate": rate}) as served:
         where = urlsplit(served.url)
         head = f"POST /api/predict HTTP/1.1\r\nHost: {where.netloc}\r\nContent-Length: 100000\r\n"
         head += 'Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\nContent-Disposition: form-data; name="f'
@@ -256,7 +256,7 @@ def test_slow_senders(run, serve_run, taught):
 
 
 def test_a_connection_without_a_request(served, monkeypatch):
-    """It is closed after a while, also when lines of a request come one by one."""
+    """It is closed after the timeout, also if header lines arrive slowly."""
     from avcil.serve.connection import Connection
 
     monkeypatch.setattr(Connection, "header_seconds", 0.3)
@@ -268,7 +268,7 @@ def test_a_connection_without_a_request(served, monkeypatch):
 
 
 def test_open_requests(run, serve_run):
-    """So many may be open; more are rejected in the format of the API until some have ended."""
+    """More open requests than the limit are rejected in the format of the API."""
     with serve_run(run, limits={"open_requests": 6}) as served:
         lines = []
         for number in range(3):

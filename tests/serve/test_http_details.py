@@ -1,4 +1,4 @@
-"""Details of HTTP in which a server can be wrong: HEAD, long paths, cookies of other servers, client addresses."""
+"""Details of HTTP: HEAD, long paths, cookies of other servers, client addresses."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from starlette.datastructures import Headers
 
 from avcil.serve import guard
 from avcil.serve.authentication import Authentication
-from avcil.serve.payload import DEEPEST
-from avcil.serve.routes import LONGEST_PATH, LONGEST_SEGMENT
+from avcil.serve.payload import MAX_DEPTH
+from avcil.serve.routes import MAX_PATH, MAX_SEGMENT
 
 
 def text_event(url: str) -> dict:
@@ -41,7 +41,7 @@ def test_head_is_answered_like_get(served):
 
 def test_long_paths(served):
     """A path that no file can have is answered with 404 in the documented format; it was 500."""
-    for path in ("a" * (LONGEST_SEGMENT + 1), "a/" * (LONGEST_PATH // 2)):
+    for path in ("a" * (MAX_SEGMENT + 1), "a/" * (MAX_PATH // 2)):
         for folder in ("static", "assets", "api", "gradio_api/file="):
             answer = httpx.get(f"{served.url}/{folder}/{path}")
             assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found"), folder
@@ -80,7 +80,7 @@ def test_passwords_whose_bytes_look_like_spaces(password):
 def test_deeply_nested_events(served):
     """Rejected with 400 at any depth; at some depths it was 500."""
     event = text_event(served.url)
-    for depth in (DEEPEST + 2, 300, 480, 900, 5000):
+    for depth in (MAX_DEPTH + 2, 300, 480, 900, 5000):
         nested = "[" * depth + "]" * depth
         for data, more in ((nested, "null"), ("null", nested)):
             body = (

@@ -1,4 +1,4 @@
-"""The page in a real Chromium: ask, teach two classes, ask again, undo, at desktop and phone width."""
+"""The page in Chromium: predict, add two classes, predict again, undo, at desktop and phone width."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KNOWN, NEW = ("blue", "again", "seven", "place"), ("white", "zero")
 
 
 def walk(visitor, known: Path, first: tuple[str, list[Path]], second: tuple[str, list[Path]], asked) -> None:
-    """The whole way of a visitor; `asked` holds a clip of each new class to ask about."""
+    """Predict, teach and undo; `asked` has a clip of each new class."""
     before = visitor.ask(known)
     for label, clips in (first, second):
         visitor.teach(label, clips)
@@ -34,7 +34,7 @@ def walk(visitor, known: Path, first: tuple[str, list[Path]], second: tuple[str,
 
 
 def looks_right(visitor) -> None:
-    """No tab is wider than the window, nothing went wrong, and no other host was asked."""
+    """No tab is wider than the window, there are no errors, and no request to other hosts."""
     for tab in ("Predict", "Teach", "Classes"):
         visitor.go(tab)
         assert visitor.fits(), tab
@@ -42,8 +42,8 @@ def looks_right(visitor) -> None:
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_ask_teach_ask_undo(visit, served, taught, new_clips, width):
-    """All of it works, fits the width, and runs no markup that is hidden in names."""
+def test_predict_teach_predict_undo(visit, served, taught, new_clips, width):
+    """It works at each width, and names are escaped."""
     visitor = visit(served.url, width=width)
     evil = "<img src=x onerror=alert(1)>"
     clips = [new_clips(0), new_clips(1)]
@@ -55,7 +55,7 @@ def test_ask_teach_ask_undo(visit, served, taught, new_clips, width):
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_rename_forget_merge_undo(visit, serve_run, run, new_clips, tmp_path, width):
-    """Classes are renamed, and forgotten after a question; a model is merged; Undo names what it undoes."""
+    """Classes are renamed and, after a confirmation, forgotten; a model is merged; Undo names the change."""
     with serve_run(run, limits={"upload_bytes": 4_000_000}) as served:
         visitor = visit(served.url, width=width)
         page, first = visitor.page, served.service.recognizer.classes_[0]
@@ -80,7 +80,7 @@ def test_rename_forget_merge_undo(visit, serve_run, run, new_clips, tmp_path, wi
         page.click("#merge-start")
         page.locator("#classes-said .problem").get_by_text("no zip file").wait_for()
         visitor.go("Teach")
-        listed = page.locator(".sittings li")
+        listed = page.locator(".updates li")
         listed.nth(2).wait_for()
         changes = [f"“{first}” forgotten", "“owl” renamed to “<b>barn owl</b>”"]
         assert listed.all_inner_texts()[:2] == changes
@@ -117,7 +117,7 @@ def words_run(avcil, tmp_path_factory) -> Path:
 @pytest.mark.skipif(not WORDS.is_dir(), reason="needs the spoken words beside the checkout")
 @pytest.mark.parametrize("width", [1280, 390])
 def test_two_new_words(visit, serve_run, words_run, tmp_path, width):
-    """Two words that somebody speaks are taught to a recognizer of others; clips never sent tell that it knows them."""
+    """Two spoken words are added to a model of other words, and clips that were not learned are predicted."""
     run = Path(shutil.copytree(words_run, tmp_path / "run"))
     clips = {
         (split, word): sorted((WORDS / split / word).glob("*.mp4"))[:12]

@@ -1,4 +1,4 @@
-"""The page when it is asked for more than the usual: several people, a browser that goes away, a camera, keys alone."""
+"""The page with several users, a closed browser, a camera, and only a keyboard."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def slow(served, monkeypatch):
     go_on.set()
 
 
-def test_nothing_is_lost_when_the_browser_goes(visit, served, slow, new_clips):
-    """Who closes the page while it learns, and comes again, sees it going on, and then the outcome."""
+def test_the_page_is_closed_during_learning(visit, served, slow, new_clips):
+    """A page that is opened again shows the progress and then the result."""
     visitor = visit(served.url)
     visitor.begin("owl", new_clips(0))
     visitor.page.get_by_role("heading", name="Training on “owl”").wait_for()
@@ -44,8 +44,8 @@ def test_nothing_is_lost_when_the_browser_goes(visit, served, slow, new_clips):
     assert row.locator("td").all_inner_texts() == ["–", "100 %", "2"]
 
 
-def test_a_second_teacher_is_told(visit, served, slow, new_clips):
-    """While one teaches, the other sees it and cannot begin; who had begun meanwhile is refused in words."""
+def test_two_users_teach(visit, served, slow, new_clips):
+    """While one user teaches, the other sees the progress, cannot start, and gets an error."""
     one, other = visit(served.url), visit(served.url)
     other.go("Teach")
     other.page.fill("#teach-label input, #teach-label textarea", "second")
@@ -62,8 +62,8 @@ def test_a_second_teacher_is_told(visit, served, slow, new_clips):
     assert "second" not in served.service.recognizer.classes_
 
 
-def test_two_people_ask_at_once(visit, served, taught):
-    """Each is given the answer for their own clip."""
+def test_two_users_predict_at_once(visit, served, taught):
+    """Each user sees the prediction for the own clip."""
     clips = sorted((taught / "clips").glob("test-*.mp4"))[:2]
     people = [visit(served.url), visit(served.url)]
     for visitor, clip in zip(people, clips, strict=True):
@@ -75,7 +75,7 @@ def test_two_people_ask_at_once(visit, served, taught):
 
 
 def test_a_clip_from_the_camera(visit, served):
-    """It is recorded with picture and sound, and answered for when it is stopped."""
+    """It is recorded with video and audio, and predicted when the recording stops."""
     visitor = visit(served.url)
     visitor.page.get_by_role("tab", name="Record a clip").click()
     visitor.page.locator("#ask-camera button").first.click()
@@ -91,7 +91,7 @@ def test_a_clip_from_the_camera(visit, served):
     assert visitor.seen == []
 
 
-def test_what_is_shown_of_a_long_clip(visit, serve_run, run, tmp_path):
+def test_page_of_a_long_clip(visit, serve_run, run, tmp_path):
     """Timeline, contributions, map and spectrogram, on the smallest phone."""
     rng = np.random.default_rng(0)
     frames = [np.full((48, 64, 3), 40 + 15 * second, np.uint8) for second in range(14) for _ in range(4)]
@@ -108,7 +108,7 @@ def test_what_is_shown_of_a_long_clip(visit, serve_run, run, tmp_path):
 
 
 def test_bad_files_and_names(visit, served, taught, tmp_path):
-    """Told in words, with no path of the machine; what is right is then taken."""
+    """The errors have no path of the machine; valid input then works."""
     (tmp_path / "notes.mp4").write_text("no video at all\n" * 50)
     visitor = visit(served.url, width=390)
     visitor.page.set_input_files("#ask-file input[type=file]", str(tmp_path / "notes.mp4"))
@@ -122,8 +122,8 @@ def test_bad_files_and_names(visit, served, taught, tmp_path):
     visitor.page.locator("#teach-known").get_by_text("already").wait_for()
 
 
-def test_keys_alone(visit, served, taught):
-    """Tabs, the way to a file and the name of a class are reached and used without a mouse."""
+def test_keyboard_only(visit, served, taught):
+    """Tabs, the file input and the class name can be used without a mouse."""
     visitor = visit(served.url)
     visitor.page.get_by_role("tab", name="Teach").focus()
     visitor.page.keyboard.press("Enter")
@@ -155,7 +155,7 @@ def checked(axe, page):
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_accessible(visit, served, taught, dark):
-    """axe finds nothing above minor in any tab, nor in an answer: contrast, labels, roles, order of headings."""
+    """axe finds no serious problems in any tab or prediction: contrast, labels, roles, order of headings."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     visitor = visit(served.url, dark=dark)
     visitor.page.locator("#tries img").first.wait_for()
@@ -179,7 +179,7 @@ def test_accessible(visit, served, taught, dark):
 
 
 def test_the_page_of_the_api(visit, served):
-    """It lists every address and asks no other host."""
+    """It lists all routes and sends no request to other hosts."""
     visitor = visit(served.url)
     visitor.page.goto(f"{served.url}/api/docs")
     visitor.page.locator(".opblock").nth(6).wait_for()

@@ -1,4 +1,4 @@
-"""Teachings survive kills, full disks leave nothing behind, and a stop finishes what was accepted."""
+"""Learning jobs survive kills, full disks leave nothing behind, and stopping finishes accepted jobs."""
 
 from __future__ import annotations
 
@@ -32,24 +32,26 @@ def teach(url: str, label: str, clips: list[Path]) -> httpx.Response:
 
 
 def accept(work: Path, clips: list[Path], number: int = 1) -> Path:
-    """What a server leaves that is killed just after it has accepted a teaching."""
+    """The state of a server that was killed after it accepted a job."""
     Incoming(work / "incoming").accept(number, "owl", uploads(clips))
     return work / "incoming" / str(number)
 
 
 @pytest.fixture
 def work(run) -> Path:
-    """The work folder that belongs to the run."""
+    """The default state folder of the run."""
     return run.with_name("run.taught")
 
 
-def test_an_accepted_teaching_is_resumed(run, serve_run, work, new_clips):
-    """After a kill the next start learns it under the same number; what was not accepted yet is removed."""
+def test_an_accepted_job_is_resumed(run, serve_run, work, new_clips):
+    """After a kill, the next server runs it with the same number; incomplete jobs are removed."""
     accept(work, new_clips(0), number=3)
     (work / "incoming" / "4").mkdir()
     (work / "incoming" / "4" / "0000").write_bytes(b"the first clip of a teaching that was not accepted")
     with serve_run(run) as served:
-        assert served.service.messages == ["resuming: 'owl' (8 clips), accepted before the last stop"]
+        assert served.service.messages == [
+            "learning job resumed: 'owl' (8 clips), accepted before the last stop"
+        ]
         served.service.wait_for_teaching()
         told = httpx.get(f"{served.url}/api/teach").json()
         assert (told["number"], told["state"], told["label"]) == (3, "done", "owl")
@@ -76,8 +78,8 @@ def uploads(clips: list[Path]) -> list[Upload]:
 
 
 @pytest.mark.parametrize("how", ["clip missing", "clip cut off", "too many attempts"])
-def test_a_teaching_that_cannot_be_resumed_is_reported(run, work, new_clips, how):
-    """On the terminal, in the API and on the page, also after one more restart; nothing of it stays on the disk."""
+def test_a_lost_job_is_reported(run, work, new_clips, how):
+    """On the terminal, in the API and on the page, also after another restart; its files are removed."""
     folder = accept(work, new_clips(0))
     if how == "clip missing":
         (folder / "0003").unlink()
@@ -89,7 +91,9 @@ def test_a_teaching_that_cannot_be_resumed_is_reported(run, work, new_clips, how
     for start in range(2):
         with service_of(run) as service:
             assert len(service.messages) == 1 - start
-            assert all(message.startswith("lost: 'owl' (8 clips)") for message in service.messages)
+            assert all(
+                message.startswith("learning job lost: 'owl' (8 clips)") for message in service.messages
+            )
             told = service.teaching.to_dict()
             assert (told["number"], told["state"], told["clips"]) == (1, "lost", 8)
             assert "it was accepted, but" in told["error"]
@@ -98,27 +102,27 @@ def test_a_teaching_that_cannot_be_resumed_is_reported(run, work, new_clips, how
             assert "owl" not in service.recognizer.classes_
 
 
-def test_a_finished_teaching_is_not_learned_twice(run, work, new_clips):
-    """Killed between the record of the result and the removal of the clips."""
+def test_a_finished_job_is_not_repeated(run, work, new_clips):
+    """The server was killed between writing the result and removing the clips."""
     with service_of(run) as service:
         service.start_teaching("owl", uploads(new_clips(0)))
     accept(work, new_clips(0))
     with service_of(run) as service:
         assert service.messages == []
-        assert len(service.work.sittings) == 1
+        assert len(service.work.updates) == 1
         assert list((work / "incoming").iterdir()) == []
 
 
 def test_an_undo_that_was_interrupted_is_finished(run, work, new_clips):
-    """Killed after the folder was renamed: the sitting is undone at the next start."""
+    """The server was killed after renaming the folder: the undo is finished at the next start."""
     with service_of(run) as service:
         old = service.recognizer.classes_
         service.start_teaching("owl", uploads(new_clips(0)))
-    os.rename(work / "sittings" / "000001", work / "sittings" / "000001.undone")
+    os.rename(work / "updates" / "000001", work / "updates" / "000001.undone")
     for _ in range(2):
         with service_of(run) as service:
             assert service.recognizer.classes_ == old
-            assert list((work / "sittings").iterdir()) == []
+            assert list((work / "updates").iterdir()) == []
 
 
 @pytest.fixture
@@ -160,8 +164,8 @@ def test_a_full_disk(run, serve_run, small_disk, new_clips):
         assert list((work / "incoming").iterdir()) == []
         answer = httpx.post(f"{served.url}/api/undo")
         assert (answer.status_code, labels(served.url)) == (200, old), answer.text
-        assert list((work / "sittings").iterdir()) == []
-        assert json.loads((work / "state.json").read_text())["sittings"] == []
+        assert list((work / "updates").iterdir()) == []
+        assert json.loads((work / "state.json").read_text())["updates"] == []
         filler.unlink()
         fill(
             small_disk, sum(clip.stat().st_size for clip in clips) + 64 * 1024
@@ -172,7 +176,7 @@ def test_a_full_disk(run, serve_run, small_disk, new_clips):
         assert told["state"] == "failed"
         assert "disk is full" in told["error"]
         assert str(small_disk) not in told["error"]
-        assert list((work / "incoming").iterdir()) == list((work / "sittings").iterdir()) == []
+        assert list((work / "incoming").iterdir()) == list((work / "updates").iterdir()) == []
         assert labels(served.url) == old
 
 
@@ -205,8 +209,6 @@ def test_sigterm_finishes_what_was_accepted(run, work, new_clips, tmp_path):
         server.wait()
     assert server.returncode == 0, said
     assert "Traceback" not in said
-    assert [sitting["label"] for sitting in json.loads((work / "state.json").read_text())["sittings"]] == [
-        "owl"
-    ]
+    assert [update["label"] for update in json.loads((work / "state.json").read_text())["updates"]] == ["owl"]
     assert list((work / "incoming").iterdir()) == []
     assert [path for path in killed.parent.rglob("*") if path.is_file()] == []

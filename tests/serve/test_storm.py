@@ -1,4 +1,4 @@
-"""Many at once, most of them with bad intent: right answers for the good ones, an error for the others."""
+"""Many requests at once, most of them invalid: valid ones are predicted, the others are errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def resident() -> int:
 
 
 def cut_off(url: str, clip: bytes) -> None:
-    """Say that much comes, send half, hang up."""
+    """Announce a length, send half of it, disconnect."""
     where = urlsplit(url)
     with socket.create_connection((where.hostname, where.port), timeout=30) as line:
         head = f"POST /api/predict HTTP/1.1\r\nHost: {where.netloc}\r\n"
@@ -92,7 +92,7 @@ def test_storm(served, taught, run, tmp_path, monkeypatch):
 
 
 def test_when_the_queue_is_full(run, serve_run, taught):
-    """A client that finds the queue full is told when to try again, with 503, and is served once there is room."""
+    """With a full queue, a client receives 503 with Retry-After, and is served later."""
     clip = next((taught / "clips").glob("test-*.mp4"))
     with serve_run(run, limits={"workers": 1, "waiting": 2}) as served:
 

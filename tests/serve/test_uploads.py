@@ -1,4 +1,4 @@
-"""The upload folder: bounds of a client and of all, files that are removed, a disk that is full."""
+"""The upload folder: limits of one client and of all, removal of files, a full disk."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def refused(uploads: Uploads, client: str, *sizes: int) -> int:
 
 
 def test_bounds(tmp_path):
-    """A client has so many files and bytes, and all together too; what is rejected leaves nothing behind."""
+    """Files and bytes of one client and of all are limited; rejected uploads leave nothing behind."""
     uploads = make(tmp_path)
     add(uploads, "a", 5, 5)
     assert refused(uploads, "a", 5, 1) == 429
@@ -44,7 +44,7 @@ def test_bounds(tmp_path):
 
 
 def test_old_files_are_removed(tmp_path):
-    """All of them after a while, and those of a client before that where it needs the room."""
+    """All files after a time, and those of a client earlier if it needs the space."""
     uploads = make(tmp_path, used_seconds=0.0)
     first = add(uploads, "a", 20)
     other = add(uploads, "b", 5)
@@ -58,7 +58,7 @@ def test_old_files_are_removed(tmp_path):
 
 
 def test_a_full_disk(tmp_path):
-    """The files of the upload that were stored before are removed, and the room is free again."""
+    """The files of the upload are removed, and their space is released."""
 
     class Full(io.BytesIO):
         def read(self, size: int = -1) -> bytes:

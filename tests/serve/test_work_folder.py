@@ -1,4 +1,4 @@
-"""The folder of what a served model was taught: only what the server itself put there counts, or is removed."""
+"""The state folder: only files of the server are used or removed."""
 
 from __future__ import annotations
 
@@ -25,51 +25,51 @@ def taught(folder: Path, model: Path) -> WorkFolder:
     return work
 
 
-def test_what_was_taught_is_found_again(tmp_path: Path, model: Path) -> None:
+def test_updates_are_loaded_again(tmp_path: Path, model: Path) -> None:
     taught(tmp_path / "work", model).close()
     work = WorkFolder(tmp_path / "work", model)
-    assert [sitting["label"] for sitting in work.sittings] == ["owl"]
+    assert [update["label"] for update in work.updates] == ["owl"]
     work.close()
 
 
-@pytest.mark.parametrize("name", ["incoming", "sittings"])
-def test_a_folder_of_other_things_is_left_alone(name: str, tmp_path: Path, model: Path) -> None:
-    """A folder given by mistake: everything in `incoming` and `sittings` was removed."""
+@pytest.mark.parametrize("name", ["incoming", "updates", "sittings"])
+def test_a_folder_with_other_files_is_an_error(name: str, tmp_path: Path, model: Path) -> None:
+    """With a wrong folder, everything in `incoming` and `sittings` was once removed."""
     (tmp_path / "work" / name / "precious").mkdir(parents=True)
     (tmp_path / "work" / "thesis.txt").touch()
-    with pytest.raises(InputError, match=r"thesis\.txt, which avcil serve did not put there"):
+    with pytest.raises(InputError, match=r"thesis\.txt, which is not a file of avcil serve"):
         WorkFolder(tmp_path / "work", model)
     assert (tmp_path / "work" / name / "precious").is_dir()
 
 
-def test_only_folders_of_the_servers_names_are_removed(tmp_path: Path, model: Path) -> None:
-    """What a kill left goes; a link, and a folder of another name, stay."""
+def test_only_folders_of_the_server_are_removed(tmp_path: Path, model: Path) -> None:
+    """Folders of a killed server are removed; links and other folders stay."""
     taught(tmp_path / "work", model).close()
-    sittings = tmp_path / "work" / "sittings"
-    (sittings / "000009").mkdir()
-    (sittings / "holiday").mkdir()
-    (sittings / "000010").symlink_to(model)
+    updates = tmp_path / "work" / "updates"
+    (updates / "000009").mkdir()
+    (updates / "holiday").mkdir()
+    (updates / "000010").symlink_to(model)
     WorkFolder(tmp_path / "work", model).close()
-    assert sorted(path.name for path in sittings.iterdir()) == ["000001", "000010", "holiday"]
+    assert sorted(path.name for path in updates.iterdir()) == ["000001", "000010", "holiday"]
     assert model.is_dir()
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"sittings": None},
-        {"sittings": [3]},
-        {"sittings": [{"number": "../../x", "label": "owl", "held_out": []}]},
-        {"sittings": [{"number": 1, "label": ["owl"], "held_out": []}]},
-        {"sittings": [{"number": 1, "label": "owl", "held_out": [3]}]},
-        {"sittings": [{"number": 7, "label": "owl", "held_out": []}]},
+        {"updates": None},
+        {"updates": [3]},
+        {"updates": [{"number": "../../x", "label": "owl", "held_out": []}]},
+        {"updates": [{"number": 1, "label": ["owl"], "held_out": []}]},
+        {"updates": [{"number": 1, "label": "owl", "held_out": [3]}]},
+        {"updates": [{"number": 7, "label": "owl", "held_out": []}]},
         {"next": "2"},
         {"next": True},
         {"base": 3},
         {"version": 9},
     ],
 )
-def test_states_that_no_server_wrote(change: dict[str, Any], tmp_path: Path, model: Path) -> None:
+def test_invalid_states(change: dict[str, Any], tmp_path: Path, model: Path) -> None:
     taught(tmp_path / "work", model).close()
     path = tmp_path / "work" / "state.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))

@@ -51,7 +51,7 @@ def test_two_processes_train_as_one(method, store, tmp_path):
     matrices = [(tmp_path / name / "accuracy_matrix.csv").read_text() for name in ("one", "two")]
     assert matrices[0] == matrices[1]
     assert json.loads((tmp_path / "two" / "env.json").read_text())["processes"] == 2
-    assert done.stdout.count("the recognizer is in") == 1
+    assert done.stdout.count("the model is in") == 1
 
 
 def test_a_team_goes_on_after_a_kill(store, tmp_path):

@@ -1,1 +1,1 @@
-"""The command line: one file a verb, each parses its options and calls one library function."""
+"""The command line: one file per command, which parses the options and calls library functions."""

@@ -1,4 +1,4 @@
-"""avcil demo: the whole path in minutes, on clips that it renders itself."""
+"""avcil demo: run all steps in minutes, on rendered clips."""
 
 from __future__ import annotations
 

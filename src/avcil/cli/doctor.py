@@ -1,4 +1,4 @@
-"""avcil doctor: what is installed, what works, what to do about the rest."""
+"""avcil doctor: check the installation."""
 
 from __future__ import annotations
 

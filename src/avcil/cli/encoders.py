@@ -1,4 +1,4 @@
-"""avcil encoders: the encoders that avcil extract takes, and what each needs and costs."""
+"""avcil encoders: list the encoders of avcil extract."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ def _lines(entries: list[CatalogEntry]) -> list[str]:
         *lines,
         "",
         "Features: T slices x S cells x D of a visual encoder, D of an audio encoder.",
-        "ms: encoding alone of a decoded clip of 3 s on this machine, best of 3.",
-        "Names joined by + are combined. Defaults are what avcil extract takes where",
-        "neither --visual nor --audio nor --joint names another.",
+        "ms: time to encode a decoded clip of 3 s on this machine, best of 3.",
+        "Names joined by + are combined encoders. Defaults are used by avcil extract",
+        "without --visual, --audio and --joint.",
     ]
 
 
 def _row(entry: CatalogEntry) -> tuple[str, ...]:
     from avcil.utils.sizes import in_words
 
-    weights = "of the model" if entry.weights_bytes is None else "none"
+    weights = "by model" if entry.weights_bytes is None else "none"
     if entry.weights_bytes:
         weights = in_words(entry.weights_bytes)
-    shape = "of the model" if entry.features is None else " x ".join(map(str, entry.features))
+    shape = "by model" if entry.features is None else " x ".join(map(str, entry.features))
     speed = "-" if entry.milliseconds is None else f"{entry.milliseconds:.0f}"
     name = "" if entry.is_default else entry.name  # too long for the column
     return (name, entry.kind, entry.license, weights, shape, speed)

@@ -1,4 +1,4 @@
-"""avcil export: a recognizer's model as an ONNX file, for programs without avcil."""
+"""avcil export: export a model to ONNX."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Args:
 
 
 def run(args: Args) -> None:
-    """Export, and print what was written and how it was checked."""
+    """Export, and print the inputs, outputs and the comparison with the model."""
     from avcil.inference import Recognizer
     from avcil.runs.run_store import store_of_run
 
@@ -45,7 +45,7 @@ def run(args: Args) -> None:
     done = recognizer.export_onnx(args.out, modality=args.modality, store=store)
     _print(done, len(recognizer.classes_))
     if reason:
-        print(f"note: not compared on clips of a store: {reason}")
+        print(f"note: not compared on clips of the feature store: {reason}")
 
 
 def _print(done: OnnxExport, classes: int) -> None:
@@ -56,6 +56,8 @@ def _print(done: OnnxExport, classes: int) -> None:
     for kind, values in (("in ", done.inputs), ("out", done.outputs)):
         shown = ", ".join(f"{name} ({', '.join(map(str, shape))})" for name, shape in values.items())
         print(f"  {kind}  {shown}, float32")
-    print(f"checked with onnxruntime (allowed: probabilities {TOLERANCE:.0e}, scores {SCORE_TOLERANCE:.0e}):")
+    print(
+        f"compared with ONNX Runtime (tolerance: probabilities {TOLERANCE:.0e}, scores {SCORE_TOLERANCE:.0e}):"
+    )
     for comparison in done.comparisons:
         print(f"  {comparison}")

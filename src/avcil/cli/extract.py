@@ -62,7 +62,7 @@ class Args:
 
 
 def run(args: Args) -> None:
-    """Extract, and print what was stored and what was not."""
+    """Extract, and print the report."""
     from avcil.data.clips import read_clips
     from avcil.extraction.extract import extract
     from avcil.media.reader import ReadLimits

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Show:
+class ShowStore:
     """Show the contents of a store: encoders and their weights, sampling, clips by class and split, failures."""
 
     store: Positional[Path]
@@ -101,7 +101,7 @@ class Args:
     """Show, verify, compare or join feature stores."""
 
     action: OmitSubcommandPrefixes[
-        Annotated[Show, subcommand("show")]
+        Annotated[ShowStore, subcommand("show")]
         | Annotated[Verify, subcommand("verify")]
         | Annotated[Compare, subcommand("compare")]
         | Annotated[Join, subcommand("join")]
@@ -109,7 +109,7 @@ class Args:
 
 
 def run(args: Args) -> int | None:
-    """Do what was asked for."""
+    """Run the selected action."""
     return args.action.run()
 
 

@@ -1,4 +1,4 @@
-"""avcil forget: a saved model without some of its clips, or without a class."""
+"""avcil forget: remove clips or classes from a saved model."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Args:
 
     def __post_init__(self) -> None:
         if bool(self.clips) == bool(self.classes):
-            raise InputError("name clips to forget, or --class LABEL; one of the two")
+            raise InputError("give either clips to forget or --class LABEL")
         if not 0 <= self.held_out < 1:
-            raise InputError(f"--held-out must be from 0 up to 1; not {self.held_out}")
+            raise InputError(f"--held-out must be at least 0 and below 1; not {self.held_out}")
 
 
 def run(args: Args) -> None:
-    """Forget, save, and print what was forgotten."""
+    """Forget, save, and print the changes."""
     from avcil.inference import Recognizer
 
     check_out(args.out, models=[args.model])
@@ -52,30 +52,29 @@ def run(args: Args) -> None:
     if args.clips:
         clips, labels = _clips(args)
         recognizer.forget(clips, labels)
-        said = ", ".join(f"{count} of {one_line(label)}" for label, count in Counter(labels).items())
-        print(f"forgot clips: {said}")
-    gone = [one_line(label) for label in before if label not in recognizer.classes_]
-    if gone:
-        print(f"forgot classes: {', '.join(gone)}")
+        counts = ", ".join(f"{count} of {one_line(label)}" for label, count in Counter(labels).items())
+        print(f"forgot clips: {counts}")
+    removed = [one_line(label) for label in before if label not in recognizer.classes_]
+    if removed:
+        print(f"forgot classes: {', '.join(removed)}")
     save_new(recognizer, args.out, models=[args.model])
 
 
 def _clips(args: Args) -> tuple[list, list[str]]:
     """Clips that were learned, and their classes."""
-    from avcil.cli.clip_words import classes_of
+    from avcil.cli.clip_paths import labeled_files
     from avcil.data.clips import read_clips
     from avcil.inference.held_out import hold_out
 
-    if any(word.suffix.lower() == ".csv" for word in args.clips):
+    if any(path.suffix.lower() == ".csv" for path in args.clips):
         if len(args.clips) > 1:
             raise InputError("give one clip list, or files and folders, not both")
         listed = [clip for clip in read_clips(args.clips[0]) if clip.split == "train"]
         return listed, [clip.label for clip in listed]
-    files = [word for word in args.clips if not word.is_dir()]
-    pairs = list(classes_of([word for word in args.clips if word.is_dir()]))
-    held = hold_out([path for path, _ in pairs], [label for _, label in pairs], args.held_out)
-    if any(held):
-        print(f"{sum(held)} clips of the folders were held out by avcil learn: they are not subtracted")
-    chosen = [(path, path.resolve().parent.name) for path in files]
-    chosen += [pair for pair, out in zip(pairs, held, strict=True) if not out]
-    return [path for path, _ in chosen], [label for _, label in chosen]
+    pairs = list(labeled_files([path for path in args.clips if path.is_dir()]))
+    held_out = hold_out([path for path, _ in pairs], [label for _, label in pairs], args.held_out)
+    if any(held_out):
+        print(f"{sum(held_out)} clips of the folders were held out by avcil learn: they are not subtracted")
+    learned = [(path, path.resolve().parent.name) for path in args.clips if not path.is_dir()]
+    learned += [pair for pair, is_out in zip(pairs, held_out, strict=True) if not is_out]
+    return [path for path, _ in learned], [label for _, label in learned]

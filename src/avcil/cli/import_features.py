@@ -1,4 +1,4 @@
-"""`avcil import-features`: the authors' released features into a feature store."""
+"""`avcil import-features`: import the authors' released features into a feature store."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Args:
 
 
 def run(args: Args) -> None:
-    """Import, and print what was stored and what was not."""
+    """Import, and print the report."""
     from avcil.datasets.fetch import fetch_splits
     from avcil.datasets.protocols import protocol
     from avcil.datasets.published import load_published
@@ -50,7 +50,7 @@ def run(args: Args) -> None:
     if args.download == (args.source is not None):
         raise InputError("give either the SOURCE of the features or --download")
     if not args.download and (args.download_to or args.base_url):
-        raise InputError("--download-to and --base-url go with --download")
+        raise InputError("--download-to and --base-url need --download")
     grid = parse_grid(args.grid)
     if args.download and args.splits is None:
         fetch_splits(protocol(args.benchmark))

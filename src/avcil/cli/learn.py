@@ -1,8 +1,9 @@
-"""avcil learn: more classes for a saved model, or more clips of those it knows."""
+"""avcil learn: add classes, or clips of known classes, to a saved model."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,7 @@ from avcil.data.clips import one_line
 from avcil.errors import InputError
 
 if TYPE_CHECKING:
+    from avcil.data.scan import ClipProblem
     from avcil.inference.learning import LearnReport
     from avcil.inference.teaching import Score, TeachReport
 
@@ -41,17 +43,17 @@ class Args:
 
     def __post_init__(self) -> None:
         if not self.clips and not self.background:
-            raise InputError("name what to learn: avcil learn RUN FOLDER..., or --background FOLDER")
+            raise InputError("give clips to learn: avcil learn RUN FOLDER..., or --background FOLDER")
         if not 0 <= self.held_out < 1:
-            raise InputError(f"--held-out must be from 0 up to 1; not {self.held_out}")
-        for word in self.rename:
-            if "=" not in word:
-                raise InputError(f"--rename takes CLASS=NAME; not {word!r}")
+            raise InputError(f"--held-out must be at least 0 and below 1; not {self.held_out}")
+        for pair in self.rename:
+            if "=" not in pair:
+                raise InputError(f"--rename needs CLASS=NAME; not {pair!r}")
 
 
 def run(args: Args) -> None:
-    """Learn, save, and print what changed."""
-    from avcil.cli.clip_words import media_files
+    """Learn, save, and print the accuracy before and after."""
+    from avcil.cli.clip_paths import media_files
     from avcil.inference import Recognizer
     from avcil.inference.held_out import clips_of_run
     from avcil.inference.teaching import teach
@@ -61,67 +63,67 @@ def run(args: Args) -> None:
 
     recognizer = Recognizer.load(args.run)
     folder = model_folder(args.run) if args.out is None else args.out
-    clips, labels, held = _clips(args) if args.clips else ([], [], None)
-    labels = _named(labels, args, recognizer.classes_)
+    clips, labels, held_out = _clips(args) if args.clips else ([], [], None)
+    labels = _renamed(labels, args, recognizer.classes_)
     background = list(media_files(args.background))
     with folder_lock(folder, "learning"):
         if clips:
-            old = clips_of_run(args.run, recognizer.snapshot())
-            _print(
-                teach(
-                    recognizer,
-                    clips,
-                    labels,
-                    old=old,
-                    held_out=held,
-                    fraction=args.held_out,
-                    progress=PhaseProgress(),
-                )
+            report = teach(
+                recognizer,
+                clips,
+                labels,
+                old=clips_of_run(args.run, recognizer.snapshot()),
+                held_out=held_out,
+                fraction=args.held_out,
+                progress=PhaseProgress(),
             )
+            _print(report)
         if background:
             _print_background(recognizer.learn_background(background, progress=PhaseProgress()))
         recognizer.save(folder)
-    print(f"\nThe model knows {len(recognizer.classes_)} classes now; it is in {folder}")
+    print(f"\nThe model has {len(recognizer.classes_)} classes now; it is in {folder}")
+
+
+def _print_problems(problems: Iterable[ClipProblem]) -> None:
+    for problem in problems:
+        print(f"skipped: {one_line(str(problem.path))}: {problem.reason}", file=sys.stderr)
 
 
 def _print_background(report: LearnReport) -> None:
-    for problem in report.problems:
-        print(f"left out: {one_line(str(problem.path))}: {problem.reason}", file=sys.stderr)
+    _print_problems(report.problems)
     count = sum({**report.new, **report.extended}.values())
     print(f"learned {count} background clips in {report.seconds_learning:.2f} s")
 
 
 def _clips(args: Args) -> tuple[list, list[str], list[bool] | None]:
-    """Clips, their classes, and which of them are held out; None: it is not said."""
-    from avcil.cli.clip_words import classes_of
+    """Clips, their classes, and whether each is held out; None if that is not specified."""
+    from avcil.cli.clip_paths import labeled_files
     from avcil.data.clips import read_clips
     from avcil.data.copies import check_leaks
 
-    if any(word.suffix.lower() == ".csv" for word in args.clips):
+    if any(path.suffix.lower() == ".csv" for path in args.clips):
         if len(args.clips) > 1:
             raise InputError("give one clip list, or folders, not both")
         listed = [clip for clip in read_clips(args.clips[0]) if clip.split != "val"]
         for note in check_leaks(listed, str(args.clips[0])):
             print(f"note: {note}", file=sys.stderr)
         return listed, [clip.label for clip in listed], [clip.split == "test" for clip in listed]
-    pairs = list(classes_of(args.clips))
-    clips, labels = [path for path, _ in pairs], [label for _, label in pairs]
-    return clips, labels, None
+    pairs = list(labeled_files(args.clips))
+    return [path for path, _ in pairs], [label for _, label in pairs], None
 
 
-def _named(labels: list[str], args: Args, known: tuple[str, ...]) -> list[str]:
-    """The classes under their new names; a name that is known already needs --extend."""
-    names = dict(word.split("=", 1) for word in args.rename)
-    lacking = sorted(set(names) - set(labels))
-    if lacking:
-        raise InputError(f"--rename: there are no clips of {', '.join(map(repr, lacking))}")
+def _renamed(labels: list[str], args: Args, known: tuple[str, ...]) -> list[str]:
+    """Apply --rename; InputError for classes that the model has, without --extend."""
+    names = dict(pair.split("=", 1) for pair in args.rename)
+    missing = sorted(set(names) - set(labels))
+    if missing:
+        raise InputError(f"--rename: there are no clips of {', '.join(map(repr, missing))}")
     labels = [names.get(label, label) for label in labels]
     clash = sorted(set(labels) & set(known))
     if clash and not args.extend:
-        first = clash[0]
         raise InputError(
-            f"the model knows {', '.join(map(repr, clash[:5]))} already. Add --extend if these are more clips of the "
-            f"same, or --rename {first!r}=OTHER-NAME if they are another class"
+            f"the model already has {', '.join(map(repr, clash[:5]))}. Add --extend if these are more clips of the "
+            f"same class, or --rename {clash[0]!r}=OTHER-NAME if they are another class"
         )
     return labels
 
@@ -131,20 +133,19 @@ def _print(report: TeachReport) -> None:
     from avcil.utils.text_table import text_table
 
     learned = report.learned
-    for problem in report.problems:
-        print(f"left out: {one_line(str(problem.path))}: {problem.reason}", file=sys.stderr)
-    said = [f"{count} of {one_line(label)}" for label, count in {**learned.new, **learned.extended}.items()]
+    _print_problems(report.problems)
+    counts = [f"{count} of {one_line(label)}" for label, count in {**learned.new, **learned.extended}.items()]
     print(
-        f"learned {', '.join(said)} in {learned.seconds_learning:.2f} s (reading {learned.seconds_reading:.1f} s)"
+        f"learned {', '.join(counts)} in {learned.seconds_learning:.2f} s (reading {learned.seconds_reading:.1f} s)"
     )
-    shown = [
+    scores = [
         total("old classes", report.old),
         *report.new,
         total("all classes", [*report.old, *report.new]),
     ]
-    rows = [_row(score) for score in shown if score is not None]
+    rows = [_row(score) for score in scores if score is not None]
     if rows:
-        header = ["held-out clips predicted right", "clips", "before", "after"]
+        header = ["accuracy on held-out clips", "clips", "before", "after"]
         print(f"\n{text_table(rows, header)}")
     for note in report.notes:
         print(f"note: {note}")

@@ -1,6 +1,6 @@
-"""The command `avcil`: finds the verb, parses its options, runs it, and turns errors into words.
+"""The command `avcil`: parses the command line, runs the command, and prints errors.
 
-Nothing heavy is imported before a verb runs, so that help answers at once.
+Large packages are imported by the commands that need them, so that help is fast.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from avcil.errors import AvcilError, unknown_name
 from avcil.utils.files import is_storage_error
 from avcil.utils.version import __version__
 
-VERBS = {
+COMMANDS = {
     "demo": "render clips, train four methods, print a table and write a report, in minutes",
     "scan": "list the clips of folders",
     "extract": "encode the clips of a list into a feature store",
@@ -43,13 +43,13 @@ VERBS = {
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived; whoever handles Ctrl-C handles it in the same way."""
+    """SIGTERM was received; code that handles Ctrl-C also handles this."""
 
 
 def usage() -> str:
-    """The list of verbs."""
-    width = max(map(len, VERBS))
-    lines = [f"  {verb:<{width}}  {summary}" for verb, summary in VERBS.items()]
+    """The list of commands."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {command:<{width}}  {summary}" for command, summary in COMMANDS.items()]
     return "\n".join(
         [
             "avcil: audio-visual class-incremental learning",
@@ -64,21 +64,21 @@ def usage() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 for success, 2 for bad input, 1 for a failure, 130 after Ctrl-C, 143 after
-    SIGTERM."""
+    """Run the command line and exit with 0 for success, 2 for invalid input, 1 for a failure, 130 after Ctrl-C, 143
+    after SIGTERM."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     options = words[: words.index("--")] if "--" in words else words
     debug = "--debug" in options
     if debug:
         words.remove("--debug")
     with _sigterm_as_exception():
-        code = _guarded(words, debug=debug)
+        code = _exit_code(words, debug=debug)
     sys.exit(code)
 
 
 @contextmanager
 def _sigterm_as_exception() -> Iterator[None]:
-    """Raise `Terminated` in the main thread at SIGTERM, unless the process handles or ignores SIGTERM already."""
+    """Raise `Terminated` in the main thread on SIGTERM, unless SIGTERM is already handled or ignored."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Terminated
@@ -96,53 +96,50 @@ def _sigterm_as_exception() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _guarded(words: list[str], *, debug: bool) -> int:
-    """The exit code of a command, whatever comes up; its error in a line, and where it arose if asked."""
+def _exit_code(words: list[str], *, debug: bool) -> int:
+    """Run a command and return its exit code. An error is printed in one line, with `debug` also its traceback."""
     prepare_streams()
     try:
         try:
             code = _run(words) or 0
-        except SystemExit:  # --help, and words that do not fit
+        except SystemExit:  # --help and invalid options
             sys.stdout.flush()
             raise
         sys.stdout.flush()
         return code
     except OutputError as error:
-        if not error.is_wanted:
+        if not error.is_broken_pipe:
             print(f"avcil: {error}", file=sys.stderr)
-        return 0 if error.is_wanted else error.exit_code
+        return 0 if error.is_broken_pipe else error.exit_code
     except (Exception, KeyboardInterrupt) as error:
         if debug:
             traceback.print_exc()
-        message, code = _in_words(error)
+        message, code = _message(error)
         with suppress(OutputError):
             sys.stdout.flush()
         print(f"avcil: {message}", file=sys.stderr)
         return code
 
 
-def _in_words(error: BaseException) -> tuple[str, int]:
-    """What to say of an error, and the exit code."""
+def _message(error: BaseException) -> tuple[str, int]:
+    """The message of an error, and the exit code."""
     if isinstance(error, AvcilError):
         return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt):
         code = 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
-        return "stopped. Run the same command again to go on from there", code
+        return "stopped. Run the same command again to resume", code
     if isinstance(error, ModuleNotFoundError) and not (error.name or "avcil").startswith("avcil"):
-        return (
-            f"the package {error.name} is missing. python -m avcil.doctor says what else is, and what to do",
-            1,
-        )
+        return f"the package {error.name} is missing. python -m avcil.doctor shows how to install it", 1
     if isinstance(error, OSError) and is_storage_error(error):
-        place = f": {error.filename}" if error.filename else ""
+        where = f": {error.filename}" if error.filename else ""
         return (
-            f"{error.strerror}{place}. Free some room or choose a place that you may write to; what was finished "
-            "before is kept",
+            f"{error.strerror}{where}. Free disk space, or choose a folder that you can write to; finished work is "
+            "kept",
             2,
         )
     return (
-        f"unexpected {type(error).__name__}: {error}. Put --debug behind the command to see where; "
-        "what was finished before is kept",
+        f"unexpected {type(error).__name__}: {error}. Add --debug to the command to see the traceback; finished work "
+        "is kept",
         1,
     )
 
@@ -154,10 +151,10 @@ def _run(words: list[str]) -> int | None:
     if words[0] == "--version":
         print(f"avcil {__version__}")
         return 0
-    verb, *rest = words
-    if verb not in VERBS:
-        raise unknown_name("verb", verb, VERBS)
+    command, *rest = words
+    if command not in COMMANDS:
+        raise unknown_name("command", command, COMMANDS)
     from avcil.cli.parse import parse
 
-    module = importlib.import_module(f"avcil.cli.{verb.replace('-', '_')}")
-    return module.run(parse(verb, module.Args, rest))
+    module = importlib.import_module(f"avcil.cli.{command.replace('-', '_')}")
+    return module.run(parse(command, module.Args, rest))

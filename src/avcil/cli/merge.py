@@ -1,4 +1,4 @@
-"""avcil merge: one model of several that learned in different places."""
+"""avcil merge: combine saved models into one."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ class Args:
 
     def __post_init__(self) -> None:
         if len(self.models) < 2:
-            raise InputError("name two or more models: avcil merge MODEL MODEL... --out FOLDER")
+            raise InputError("give two or more models: avcil merge MODEL MODEL... --out FOLDER")
         renaming(self.rename, where="--rename")
 
 
 def run(args: Args) -> None:
-    """Merge, save, and print what the new model knows."""
+    """Merge, save, and print the size of the new model."""
     from avcil.inference import Recognizer
 
     check_out(args.out, models=args.models)
     resolved = [model.resolve() for model in args.models]
     if len(set(resolved)) < len(resolved):
-        raise InputError("a model is named twice: its clips would be counted twice. Name each model once")
+        raise InputError("a model is given twice, so its clips would be counted twice. Give each model once")
     first, *others = [Recognizer.load(model) for model in args.models]
     names = renaming(args.rename, where="--rename")
     _check_known(names, others)
     for path, other in zip(args.models[1:], others, strict=True):
-        _warn_of_shared(first, other, path)
-        own = {old: new for old, new in names.items() if old in other.classes_}
+        _note_shared_clips(first, other, path)
+        renamed = {old: new for old, new in names.items() if old in other.classes_}
         try:
-            first.merge(other, same_classes=args.same_classes, rename=own)
+            first.merge(other, same_classes=args.same_classes, rename=renamed)
         except InputError as error:
             raise InputError(f"{path} cannot be merged: {error}") from None
     save_new(first, args.out, models=args.models)
@@ -63,17 +63,17 @@ def _check_known(names: dict[str, str], others: Iterable[Recognizer]) -> None:
     unknown = sorted(set(names) - {label for other in others for label in other.classes_})
     if unknown:
         raise InputError(
-            f"--rename: no model but the first may be renamed, and the others know no class "
+            f"--rename renames classes of the second and later models, which have no class "
             f"{', '.join(map(repr, unknown))}"
         )
 
 
-def _warn_of_shared(first: Recognizer, other: Recognizer, path: Path) -> None:
+def _note_shared_clips(first: Recognizer, other: Recognizer, path: Path) -> None:
     from avcil.inference.merging import shared_clips
 
     if count := shared_clips(first.snapshot(), other.snapshot()):
         print(
-            f"note: {path} learned clips that are in the model already, at least {count}; they count twice. "
+            f"note: {path} has learned at least {count} clips that are already in the merged model; they count twice. "
             "Merge models that learned different clips",
             file=sys.stderr,
         )

@@ -1,4 +1,4 @@
-"""avcil methods: what can be trained, and each method's options."""
+"""avcil methods: list the methods and their options."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Args:
 
 
 def run(args: Args) -> None:
-    """Print the list, or the options of the methods named."""
+    """Print the list, or the options of the given methods."""
     from avcil.methods.registry import INSTALLED, load_method, usable_methods
     from avcil.utils.options import describe_options
     from avcil.utils.text_table import text_table

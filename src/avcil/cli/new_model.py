@@ -1,4 +1,4 @@
-"""What the commands that make a new model of saved ones share: writing the new model."""
+"""Write the new model of the commands rename, forget and merge."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ if TYPE_CHECKING:
 
 
 def save_new(recognizer: Recognizer, out: Path, *, models: Sequence[Path]) -> None:
-    """Write the model to `out`, whole or not at all, and print what it knows; `models` are what it was made from."""
+    """Write the model to `out` atomically and print its size; `models` are the models that it was made from."""
     from avcil.utils.files import folder_lock
 
     check_out(out, models=models)
     with folder_lock(out, "learning"):
         recognizer.save(out)
     counts = recognizer.counts
-    clips = "" if counts is None else f", taught with {sum(counts.values())} clips"
-    print(f"The model knows {len(recognizer.classes_)} classes{clips}; it is in {out}")
+    clips = "" if counts is None else f", learned from {sum(counts.values())} clips"
+    print(f"The model has {len(recognizer.classes_)} classes{clips}; it is in {out}")
 
 
 def check_out(out: Path, *, models: Sequence[Path]) -> None:
-    """Refuse to replace a model that the new one is made from."""
+    """InputError if `out` is a model that the new one is made from."""
     from avcil.runs.run_model import model_folder
 
     for model in models:
         if out.resolve() in (model.resolve(), model_folder(model).resolve()):
             raise InputError(
-                f"--out {out} is the model {model} itself. Choose another folder: the old model stays, to go back to"
+                f"--out {out} is the given model {model}, which is not changed. Choose another folder"
             )

@@ -1,4 +1,4 @@
-"""Standard output and standard error that may be closed, full, or read by nobody."""
+"""Standard output and standard error that can be closed, full, or a broken pipe."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 
 class OutputError(AvcilError):
-    """What a command prints could not be written."""
+    """Standard output cannot be written."""
 
     def __init__(self, error: OSError) -> None:
-        self.is_wanted = isinstance(error, BrokenPipeError)
-        """Whether the reader simply stopped reading, as `head` does."""
+        self.is_broken_pipe = isinstance(error, BrokenPipeError)
+        """Whether the reader stopped reading, as `head` does; this is not an error."""
         super().__init__(
-            f"cannot write to standard output: {error.strerror}. What the command did before is kept. Send its output "
-            "to a file or to /dev/null, and run it again"
+            f"cannot write to standard output: {error.strerror}. Finished work is kept. Redirect the output to a file "
+            "or to /dev/null, and run the command again"
         )
 
 
 class _Descriptor(io.RawIOBase):
-    """A file descriptor. After a write that failed, all further writes are dropped, those at exit included."""
+    """A file descriptor. After a failed write, all further writes are dropped, including those at exit."""
 
     def __init__(self, number: int, *, is_needed: bool) -> None:
         self._number, self._is_needed = number, is_needed
@@ -52,32 +52,34 @@ class _Descriptor(io.RawIOBase):
             if self._is_needed:
                 self._is_broken = True
                 raise OutputError(error) from None
-            return memoryview(data).nbytes  # progress and messages; the work must not stop for want of them
+            return memoryview(
+                data
+            ).nbytes  # progress and messages: failing to print them must not stop the work
 
 
 def prepare_streams() -> None:
-    """Make standard output raise `OutputError` where it cannot be written, and standard error never raise.
+    """Make failed writes to standard output raise `OutputError`, and those to standard error be ignored.
 
-    Closed descriptors are taken up first: otherwise the next file that is opened would get their numbers, and what is
-    printed would be written into it. Streams that were replaced, as tests do, stay as they are.
+    Closed descriptors are opened first; otherwise the next opened file would get their numbers, and printed text would
+    be written to it. Streams that were replaced, for example by tests, are not changed.
     """
     for number, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
-        _take_up(number, mode)
-    if sys.stdout is None or _is_own(sys.stdout, 1):
+        _open_if_closed(number, mode)
+    if sys.stdout is None or _is_original(sys.stdout, 1):
         sys.stdout = output_stream(1, is_needed=True, encoding=_encoding(sys.stdout))
-    if sys.stderr is None or _is_own(sys.stderr, 2):
+    if sys.stderr is None or _is_original(sys.stderr, 2):
         sys.stderr = output_stream(2, is_needed=False, encoding=_encoding(sys.stderr))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # names of classes and files that it cannot show
+            stream.reconfigure(errors="backslashreplace")  # for names that the encoding cannot represent
 
 
 def _encoding(stream: object) -> str:
     return getattr(stream, "encoding", None) or "utf-8"
 
 
-def _take_up(number: int, mode: int) -> None:
-    """Open /dev/null as this descriptor if it is closed; writing to one opened for reading fails."""
+def _open_if_closed(number: int, mode: int) -> None:
+    """Open /dev/null as this descriptor if it is closed. Writing to one opened for reading fails."""
     try:
         os.fstat(number)
     except OSError:
@@ -88,10 +90,10 @@ def _take_up(number: int, mode: int) -> None:
         os.set_inheritable(number, True)
 
 
-def _is_own(stream: object, number: int) -> bool:
-    """Whether the stream is the interpreter's own, of this descriptor."""
-    own = sys.__stdout__ if number == 1 else sys.__stderr__
-    return stream is own and stream is not None and own is not None and own.fileno() == number
+def _is_original(stream: object, number: int) -> bool:
+    """Whether it is the interpreter's stream of this descriptor."""
+    original = sys.__stdout__ if number == 1 else sys.__stderr__
+    return stream is original and original is not None and original.fileno() == number
 
 
 def output_stream(number: int, *, is_needed: bool, encoding: str = "utf-8") -> io.TextIOWrapper:
@@ -99,7 +101,7 @@ def output_stream(number: int, *, is_needed: bool, encoding: str = "utf-8") -> i
 
     Args:
         number: The descriptor; it stays open when the stream is closed.
-        is_needed: Whether a failed write raises `OutputError`; else what cannot be written is dropped.
+        is_needed: Whether a failed write raises `OutputError`; otherwise it is ignored.
         encoding: Of the text.
     """
     raw = _Descriptor(number, is_needed=is_needed)

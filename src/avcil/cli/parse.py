@@ -1,6 +1,7 @@
-"""Options of a command: tyro over its dataclass, with a TOML file (`--config`) setting what flags would; flags win.
+"""Parse the options of a command with tyro, from its dataclass.
 
-`--config recipe:METHOD/BENCHMARK` uses published hyper-parameters (`avcil.experiments.recipes`).
+`--config FILE` reads options from a TOML file, `--config recipe:METHOD/BENCHMARK` uses published hyper-parameters
+(`avcil.experiments.recipes`). Options on the command line take precedence.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from typing import Any
 import tyro
 
 from avcil.errors import InputError, unknown_name
-from avcil.experiments.recipes import PREFIX, recipe
+from avcil.experiments.recipes import PREFIX, option_text, recipe
 
 
-def parse(verb: str, kind: type, words: Sequence[str]) -> Any:
-    """An instance of the dataclass `kind` from command-line words; exits with 2 on words that do not fit.
+def parse(command: str, kind: type, words: Sequence[str]) -> Any:
+    """Create the dataclass `kind` from command-line arguments; exits with 2 if they are invalid.
 
-    What `kind` itself refuses when it is made is raised as it is, an InputError.
+    Raises:
+        InputError: From `kind` itself, or for an invalid --config.
     """
     words, source = _take_config(list(words))
     positional, flags = _split(words)
@@ -34,17 +36,17 @@ def parse(verb: str, kind: type, words: Sequence[str]) -> Any:
         before, from_file = _words_of(values, source, kind)
         positional = positional or before
     if any(field.name == "set" for field in dataclasses.fields(kind)):
-        from_file, flags = [], [*from_file, *flags]  # single options of the command line override the file's
+        from_file, flags = [], [*from_file, *flags]  # --set of the command line adds to that of the file
     for flag in _list_flags(kind):
-        flags = _gathered(flag, flags)
-    refusal = io.StringIO()
+        flags = _merge_repeated(flag, flags)
+    errors = io.StringIO()
     try:
-        with contextlib.redirect_stderr(refusal):
-            return tyro.cli(kind, prog=f"avcil {verb}", args=[*positional, *from_file, *flags])
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(kind, prog=f"avcil {command}", args=[*positional, *from_file, *flags])
     except SystemExit as stop:
-        if isinstance(stop.__context__, InputError):  # raised by `kind`; tyro would put it into a frame
+        if isinstance(stop.__context__, InputError):  # raised by `kind`; tyro would print it in a box
             raise stop.__context__ from None
-        sys.stderr.write(refusal.getvalue())
+        sys.stderr.write(errors.getvalue())
         raise
 
 
@@ -62,27 +64,27 @@ def _take_config(words: list[str]) -> tuple[list[str], str | None]:
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
-    """The positional words that come first, and the flags, which win over a file's because they come later."""
+    """The leading positional arguments, and the rest."""
     first_flag = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
     return words[:first_flag], words[first_flag:]
 
 
 def _list_flags(kind: type) -> list[str]:
-    """The flags of `kind` that take several values."""
+    """The options of `kind` with several values."""
     flags = []
     for name, hint in typing.get_type_hints(kind, include_extras=True).items():
-        marks = getattr(hint, "__metadata__", ())
-        several = typing.get_origin(hint.__origin__ if marks else hint) is tuple
-        if several and tyro.conf.Positional not in marks:
-            given = next((mark.name for mark in marks if getattr(mark, "name", None)), name)
-            flags.append(f"--{given.replace('_', '-')}")
+        metadata = getattr(hint, "__metadata__", ())
+        is_list = typing.get_origin(hint.__origin__ if metadata else hint) is tuple
+        if is_list and tyro.conf.Positional not in metadata:
+            flag = next((item.name for item in metadata if getattr(item, "name", None)), name)
+            flags.append(f"--{flag.replace('_', '-')}")
     return flags
 
 
-def _gathered(flag: str, words: list[str]) -> list[str]:
-    """The words with all values of a repeated flag after one flag; of repeated flags, tyro uses only the last.
+def _merge_repeated(flag: str, words: list[str]) -> list[str]:
+    """Merge the values of a repeated option, because tyro uses only the last one.
 
-    >>> _gathered("--set", ["--set", "a=1", "--seed", "2", "--set=b=3"])
+    >>> _merge_repeated("--set", ["--set", "a=1", "--seed", "2", "--set=b=3"])
     ['--seed', '2', '--set', 'a=1', 'b=3']
     """
     end = words.index("--") if "--" in words else len(words)
@@ -110,7 +112,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 def _words_of(values: dict[str, Any], source: str, kind: type) -> tuple[list[str], list[str]]:
-    """The keys of a TOML file or recipe as the positional words and the flags that they stand for."""
+    """The positional arguments and the options for the keys of a TOML file or recipe."""
     hints = typing.get_type_hints(kind, include_extras=True)
     given = {}
     for key, value in values.items():
@@ -120,7 +122,7 @@ def _words_of(values: dict[str, Any], source: str, kind: type) -> tuple[list[str
         given[name] = value
     positional: list[str] = []
     flags: list[str] = []
-    for name in (name for name in hints if name in given):  # positional words in the order of the fields
+    for name in (name for name in hints if name in given):  # positional arguments in the order of the fields
         if tyro.conf.Positional in getattr(hints[name], "__metadata__", ()):
             positional += _values(given[name])
         else:
@@ -138,9 +140,5 @@ def _flag(name: str, value: Any) -> list[str]:
 
 def _values(value: Any) -> list[str]:
     if isinstance(value, dict):
-        return [f"{option}={_word(setting)}" for option, setting in value.items()]
-    return [_word(item) for item in value] if isinstance(value, list) else [_word(value)]
-
-
-def _word(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+        return [f"{option}={option_text(setting)}" for option, setting in value.items()]
+    return list(map(option_text, value)) if isinstance(value, list) else [option_text(value)]

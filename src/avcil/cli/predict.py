@@ -1,4 +1,4 @@
-"""avcil predict: the class of clips, or a timeline of long videos."""
+"""avcil predict: predict the classes of clips, or timelines of long videos."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from avcil.cli.rejection_words import check_rejection, rejection_of
+from avcil.cli.rejection_options import RejectionOptions
 from avcil.data.clips import one_line
 from avcil.errors import AvcilError, InputError
 
@@ -22,7 +22,7 @@ SUFFIXES: dict[str, Format] = {".json": "json", ".csv": "csv", ".vtt": "webvtt",
 
 
 @dataclass(frozen=True, kw_only=True)
-class Args:
+class Args(RejectionOptions):
     """Predict the class of each clip, or a timeline of events for long videos. The exit code is 2 if a file could
     not be predicted; the other files are predicted."""
 
@@ -35,19 +35,9 @@ class Args:
     method_file: Path | None = None
     """The Python file of your own method. Needed only for closed-form models of a method that is not part of
     avcil."""
-    error_rate: float = 0.05
-    """Significance level of the test for unknown classes, which models of blade have. A clip is reported as
-    possibly of an unknown class if its p-value is not above this level. About this fraction of clips of known
-    classes is rejected by mistake."""
-    threshold: tuple[str, ...] = ()
-    """CLASS=PROBABILITY, such as doorbell=0.8: report a clip as possibly of an unknown class if CLASS is its most
-    probable class with a smaller probability. Repeatable."""
-    precision: float | None = None
-    """Choose a threshold for each other class such that this fraction of its predictions is correct, such as 0.95.
-    It is estimated from leave-one-out predictions of the calibration sample, which only models of blade have."""
     json: bool = False
-    """Print a JSON list with one object per file: path, label, probability, predictions, known, p_value,
-    threshold, notes; or path and error."""
+    """Print a JSON list with one object per file: path, label, probability, predictions, in_distribution, p_value,
+    threshold, background, answered_from, notes; or path and error."""
     window: str | None = None
     """Predict a timeline from windows of this length, such as 2s."""
     hop: str | None = None
@@ -61,36 +51,36 @@ class Args:
     of each clip with its attention or sensitivity map to this folder."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.top < 1:
             raise InputError(f"--top must be 1 or more; not {self.top}")
-        check_rejection(self.error_rate, self.threshold, self.precision)
         if not self.clips:
-            raise InputError("name at least one clip: avcil predict RUN CLIP...")
+            raise InputError("give at least one clip: avcil predict RUN CLIP...")
         if self.json and self.format not in (None, "json"):
-            raise InputError(f"--json and --format {self.format} contradict each other; give one")
+            raise InputError(f"--json and --format {self.format} contradict each other; give one of them")
         if self.hop and not self.window:
-            raise InputError("--hop goes with --window: avcil predict RUN VIDEO --window 2s --hop 0.5s")
+            raise InputError("--hop needs --window: avcil predict RUN VIDEO --window 2s --hop 0.5s")
         if self.window and self.explain:
-            raise InputError("--explain is for clips; leave --window out")
+            raise InputError("--explain is for clips and --window for timelines; give one of them")
         if self.out and not self.format and self.out.suffix.lower() not in SUFFIXES:
             raise InputError(f"--out {self.out}: the suffix must be {', '.join(SUFFIXES)}, or give --format")
-        if self.written == "webvtt" and not self.window:
-            raise InputError("webvtt is for timelines: give --window, as in --window 2s")
+        if self.output_format == "webvtt" and not self.window:
+            raise InputError("webvtt is for timelines: give --window, such as --window 2s")
         for name in ("window", "hop"):
             if getattr(self, name) is not None:
-                seconds(getattr(self, name), f"--{name}")
+                parse_seconds(getattr(self, name), f"--{name}")
 
     @property
-    def written(self) -> Format:
-        """The format of what is written, or printed where there is no --out."""
-        named: Format | None = "json" if self.json else self.format
-        return named or (SUFFIXES[self.out.suffix.lower()] if self.out else "text")
+    def output_format(self) -> Format:
+        """The format of --out, or of what is printed without it."""
+        given: Format | None = "json" if self.json else self.format
+        return given or (SUFFIXES[self.out.suffix.lower()] if self.out else "text")
 
 
-def seconds(text: str, name: str) -> float:
-    """Seconds as people write them.
+def parse_seconds(text: str, name: str) -> float:
+    """Parse a duration.
 
-    >>> seconds("0.5s", "--hop"), seconds("2", "--window"), seconds("250ms", "--hop")
+    >>> parse_seconds("0.5s", "--hop"), parse_seconds("2", "--window"), parse_seconds("250ms", "--hop")
     (0.5, 2.0, 0.25)
     """
     number, factor = (text[:-2], 1e-3) if text.endswith("ms") else (text.removesuffix("s"), 1.0)
@@ -99,12 +89,12 @@ def seconds(text: str, name: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value < 1e6:
-        raise InputError(f"{name} must be seconds above 0, as in 2s or 250ms; not {text!r}")
+        raise InputError(f"{name} must be a duration above 0, such as 2s or 250ms; not {text!r}")
     return value
 
 
 def run(args: Args) -> int:
-    """Print the prediction of each file as soon as it is there; 2 if a file had none."""
+    """Print each prediction as soon as it is computed. Returns 2 if a file could not be predicted."""
     from avcil.inference import Recognizer
 
     if args.method_file is not None:
@@ -112,28 +102,28 @@ def run(args: Args) -> int:
 
         load_method(str(args.method_file))
     recognizer = Recognizer.load(args.run)
-    recognizer.rejection = rejection_of(args.error_rate, args.threshold, args.precision)
+    recognizer.rejection = args.rejection()
     recognizer.rejection.check_classes(recognizer.classes_)
-    recognizer.thresholds()  # refused now rather than for every clip
+    recognizer.thresholds()  # raises an error now and not for every clip
     paths, failed = _paths(args)
-    answer = _timelines if args.window else _clips
+    predict = _predict_timelines if args.window else _predict_clips
     try:
-        failed += answer(args, recognizer, paths)
+        failed += predict(args, recognizer, paths)
     except KeyboardInterrupt:
-        kept = f"; what was answered is in {args.out}" if args.out else ""
-        print(f"avcil: stopped{kept}", file=sys.stderr)
+        finished = f"; finished predictions are in {args.out}" if args.out else ""
+        print(f"avcil: stopped{finished}", file=sys.stderr)
         return 130
     if failed:
-        print(f"avcil: {failed} of {max(len(paths), failed)} files could not be answered", file=sys.stderr)
+        print(f"avcil: {failed} of {max(len(paths), failed)} files could not be predicted", file=sys.stderr)
     return 2 if failed else 0
 
 
-def _clips(args: Args, recognizer: Recognizer, paths: list[Path]) -> int:
-    """How many of the files have no answer."""
+def _predict_clips(args: Args, recognizer: Recognizer, paths: list[Path]) -> int:
+    """Returns the number of files that could not be predicted."""
     from avcil.cli.predict_output import ClipWriter
 
     failed = explained = 0
-    with ClipWriter(args.written, args.out, top=args.top) as writer:
+    with ClipWriter(args.output_format, args.out, top=args.top) as writer:
         for (path, answer), number in zip(recognizer.answers(paths), range(len(paths)), strict=True):
             writer.add(path, answer)
             if isinstance(answer, AvcilError):
@@ -152,17 +142,17 @@ def _clips(args: Args, recognizer: Recognizer, paths: list[Path]) -> int:
 
 
 def _paths(args: Args) -> tuple[list[Path], int]:
-    """The files that are meant, and how many words meant none, which are told."""
-    from avcil.cli.clip_words import media_files
+    """The files to predict, and the number of arguments without any, for which an error is printed."""
+    from avcil.cli.clip_paths import media_files
 
     paths: list[Path] = []
     failed = 0
-    for word in args.clips:
+    for path in args.clips:
         try:
-            paths += media_files([word])
+            paths += media_files([path])
         except InputError as error:
-            if args.json:  # where each word has its object
-                paths.append(word)
+            if args.json:  # the error is in the JSON list
+                paths.append(path)
                 continue
             print(f"avcil: {error}", file=sys.stderr)
             failed += 1
@@ -170,7 +160,7 @@ def _paths(args: Args) -> tuple[list[Path], int]:
 
 
 def _explain(recognizer: Recognizer, path: Path, name: Path) -> Explanation | None:
-    """Write NAME.json and, where there are frames, NAME.mp4; None if that failed, which is reported."""
+    """Write NAME.json and, for a clip with frames, NAME.mp4. Prints an error and returns None if that fails."""
     from avcil.cli.predict_output import explanation_json
     from avcil.utils.files import write_json
 
@@ -185,18 +175,19 @@ def _explain(recognizer: Recognizer, path: Path, name: Path) -> Explanation | No
     return explanation
 
 
-def _timelines(args: Args, recognizer: Recognizer, paths: list[Path]) -> int:
+def _predict_timelines(args: Args, recognizer: Recognizer, paths: list[Path]) -> int:
+    """Returns the number of files that could not be predicted."""
     from avcil.cli.timeline_output import TimelineWriter
     from avcil.inference.timeline import joined
 
-    window = seconds(args.window or "", "--window")
-    hop = seconds(args.hop, "--hop") if args.hop else window / 4
-    if args.written == "webvtt" and len(paths) > 1:
+    window = parse_seconds(args.window or "", "--window")
+    hop = parse_seconds(args.hop, "--hop") if args.hop else window / 4
+    if args.output_format == "webvtt" and len(paths) > 1:
         raise InputError(
-            f"a WebVTT file is of one video, not of {len(paths)}; take them one by one, or csv or json"
+            f"a WebVTT file is for one video, but there are {len(paths)}. Run the command for each, or use csv or json"
         )
     failed = 0
-    with TimelineWriter(args.written, args.out, labels=recognizer.classes_) as writer:
+    with TimelineWriter(args.output_format, args.out, labels=recognizer.classes_) as writer:
         for path in paths:
             try:
                 writer.begin(path)

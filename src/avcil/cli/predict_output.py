@@ -1,4 +1,4 @@
-"""How answers are printed and written: text for people, JSON and CSV for programs."""
+"""Print and write predictions as text, JSON and CSV."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avcil.cli.result_writer import ResultWriter, TextStream
+from avcil.cli.result_writer import YES_NO, ResultWriter, TextStream
 from avcil.data.clips import one_line
 from avcil.errors import AvcilError
 from avcil.utils.text_table import text_table
@@ -29,18 +29,18 @@ COLUMNS = (
     "error",
 )
 WIDTH = 100
-"""Columns of wrapped text."""
+"""Line width of wrapped text."""
 
 
 class ClipWriter(ResultWriter):
-    """Answers, a clip each."""
+    """Writes predictions of clips."""
 
     def __init__(self, form: str, out: Path | None, *, top: int) -> None:
         super().__init__(form, out, columns=COLUMNS)
         self.top = top
 
     def add(self, path: Path, answer: Answer | AvcilError) -> None:
-        """Write one clip's answer, or why there is none."""
+        """Write the prediction of a clip, or the error."""
         for kind, stream in self.each():
             if kind == "json":
                 self.write_object(stream, answer_json(path, answer, self.top))
@@ -50,14 +50,14 @@ class ClipWriter(ResultWriter):
                 _print(path, answer, self.top, stream)
 
     def add_explanation(self, explanation: Explanation) -> None:
-        """Write an explanation below its answer, where the format is text."""
+        """Write an explanation below the prediction in the text format."""
         for kind, stream in self.each():
             if kind == "text":
                 print("\n".join(explanation_lines(explanation.contribution_table())), file=stream)
 
 
 def answer_json(path: Path, answer: Answer | AvcilError, top: int) -> dict[str, Any]:
-    """An answer as an object."""
+    """A prediction, or an error, as a JSON object."""
     if isinstance(answer, AvcilError):
         return {"path": str(path), "error": str(answer)}
     ranked = list(answer.probabilities.items())[:top]
@@ -76,7 +76,7 @@ def answer_json(path: Path, answer: Answer | AvcilError, top: int) -> dict[str, 
 
 
 def explanation_json(explanation: Explanation) -> dict[str, Any]:
-    """An explanation as an object; the maps as nested lists."""
+    """An explanation as a JSON object; maps are nested lists."""
     return {
         **answer_json(Path(explanation.answer.path), explanation.answer, 5),
         "runner_up": explanation.runner_up,
@@ -107,15 +107,14 @@ def explanation_lines(table: ContributionTable) -> list[str]:
 def _row(path: Path, answer: Answer | AvcilError) -> list[Any]:
     if isinstance(answer, AvcilError):
         return [path, "", "", "", "", "", "", "", str(answer)]
-    known = {True: "yes", False: "no", None: ""}[answer.in_distribution]
-    p_value = "" if answer.p_value is None else f"{answer.p_value:.6f}"
+    numbers = ["" if value is None else f"{value:.6f}" for value in (answer.p_value, answer.threshold)]
+    known = YES_NO[answer.in_distribution]
     return [
         path,
         answer.label,
         f"{answer.probability:.6f}",
         known,
-        p_value,
-        "" if answer.threshold is None else f"{answer.threshold:.6f}",
+        *numbers,
         answer.modality,
         answer.notes,
         "",

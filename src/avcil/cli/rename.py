@@ -1,4 +1,4 @@
-"""avcil rename: a saved model with other class names."""
+"""avcil rename: rename classes of a saved model."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Args:
 
     def __post_init__(self) -> None:
         if not self.names:
-            raise InputError("name a class and its new name: avcil rename MODEL OLD=NEW --out FOLDER")
+            raise InputError("give a class and its new name: avcil rename MODEL OLD=NEW --out FOLDER")
         renaming(self.names, where="avcil rename")
 
 
 def run(args: Args) -> None:
-    """Rename, save, and print what was renamed."""
+    """Rename, save, and print the changes."""
     from avcil.inference import Recognizer
 
     check_out(args.out, models=[args.model])

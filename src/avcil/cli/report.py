@@ -1,4 +1,4 @@
-"""`avcil report`: one HTML page about finished runs."""
+"""`avcil report`: write an HTML report of finished runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Args:
 
 
 def run(args: Args) -> None:
-    """Read the runs, explain a few clips, write the page."""
+    """Read the runs, explain clips, write the report."""
     from avcil.errors import InputError
     from avcil.reporting.report import write_report
     from avcil.runs.run_files import read_runs
@@ -46,7 +46,7 @@ def run(args: Args) -> None:
 
 
 def _explained(runs: Sequence[RunRecord], count: int) -> list[ExplainedRun]:
-    """Explanations of the first network and of the first closed form that use both modalities."""
+    """Explanations of the first audio-visual runs of a network and of a closed-form method."""
     from avcil.reporting.attention import ExplainedRun
 
     if not count:
@@ -65,5 +65,5 @@ def _explained(runs: Sequence[RunRecord], count: int) -> list[ExplainedRun]:
 
 
 def _is_network(run: RunRecord) -> bool:
-    """Whether it was trained by gradient descent; closed forms log no loss."""
+    """Whether the run trained a network; closed-form methods log no loss."""
     return any(epoch.loss is not None for epoch in run.epochs)

@@ -1,4 +1,4 @@
-"""avcil reproduce: many runs, several at once, and the table of them."""
+"""avcil reproduce: train many runs in parallel and write tables of their results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Args", "run"]
 
 
 def run(args: Args) -> int:
-    """Print the plan, or carry it out and print its tables; 1 if a run failed."""
+    """Print the plan, or train the runs and print the tables. Returns 1 if a run failed."""
     from avcil.experiments.reproduce import describe, failures_text, reproduce
 
     if args.dry_run:
@@ -20,7 +20,7 @@ def run(args: Args) -> int:
     print(done.text)
     print(f"Written to {args.out}: table.txt, .md, .tex, .html; results.csv, summary.json; timing.txt, .csv")
     if args.plot:
-        print(f"Pictures: {', '.join(f'{name}.svg, .png, .csv' for name in args.plot)}; also in table.html")
+        print(f"Charts: {', '.join(f'{name}.svg, .png, .csv' for name in args.plot)}; also in table.html")
     if done.failed:
         print(f"avcil: {failures_text(done.failed)}", file=sys.stderr)
         return 1

@@ -1,5 +1,4 @@
-"""Results one after another: on the screen as they come, and into a file, whole, when the last is there or it is
-stopped."""
+"""Write results one by one to standard output, and all of them to a file at the end or after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -14,9 +13,12 @@ from typing import Any, Protocol, Self
 
 from avcil.cli.output_streams import OutputError
 
+YES_NO = {True: "yes", False: "no", None: ""}
+"""Values of the CSV column in_distribution."""
+
 
 class TextStream(Protocol):
-    """What results are written to."""
+    """A stream for results."""
 
     def write(self, text: str, /) -> int: ...
 
@@ -26,15 +28,21 @@ class TextStream(Protocol):
 
 
 class ResultWriter:
-    """Where results go. Used in a `with` block, at whose end, whatever ends it, the file is written."""
+    """A context manager for results; the file is written on exit, also after an error.
 
-    def __init__(self, form: str, out: Path | None, *, columns: Iterable[str]) -> None:
+    Args:
+        output_format: Format of the file, or of standard output without a file.
+        out: The file, or None.
+        columns: Of the CSV format.
+    """
+
+    def __init__(self, output_format: str, out: Path | None, *, columns: Iterable[str]) -> None:
         self.out = out
         self._file = io.StringIO(newline="")
         screen: TextStream = sys.stdout if out is None else _Screen()
-        self.streams: list[tuple[str, TextStream]] = [(form, screen)]
+        self.streams: list[tuple[str, TextStream]] = [(output_format, screen)]
         if out is not None:
-            self.streams = [("text", screen), (form, self._file)]
+            self.streams = [("text", screen), (output_format, self._file)]
         self._objects = 0
         for kind, stream in self.streams:
             if kind == "csv":
@@ -55,43 +63,43 @@ class ResultWriter:
 
     @property
     def screen(self) -> TextStream:
-        """Where people read."""
+        """Standard output."""
         return self.streams[0][1]
 
     @property
     def shows_text(self) -> bool:
-        """Whether it is people who read there."""
+        """Whether standard output has the text format."""
         return self.streams[0][0] == "text"
 
     def each(self) -> Iterator[tuple[str, TextStream]]:
-        """Every stream with its format; what is written to one is seen at once."""
+        """Yield the format of each stream and the stream, which is flushed afterwards."""
         for kind, stream in self.streams:
             yield kind, stream
             stream.flush()
 
     def write_object(self, stream: TextStream, value: dict[str, Any]) -> None:
-        """One object more of a JSON list."""
+        """Write an object of the JSON list."""
         stream.write(("[\n" if not self._objects else ",\n") + json.dumps(value, ensure_ascii=False))
         self._objects += 1
 
     @staticmethod
     def write_row(stream: TextStream, row: Iterable[Any]) -> None:
-        """One row more of a CSV file."""
+        """Write a row of a CSV file."""
         csv.writer(stream, lineterminator="\n").writerow(row)
 
 
 @contextmanager
 def _reported() -> Iterator[None]:
-    """Say once that standard output cannot be written; further output is dropped."""
+    """Print an error of standard output once; further output is dropped."""
     try:
         yield
     except OutputError as error:
-        if not error.is_wanted:
+        if not error.is_broken_pipe:
             print(f"avcil: {error}", file=sys.stderr)
 
 
 class _Screen:
-    """Standard output beside a file, which is written even if the screen cannot be, as behind `| head`."""
+    """Standard output whose errors do not stop the command, for example in a pipe to `head`."""
 
     def write(self, text: str) -> int:
         with _reported():

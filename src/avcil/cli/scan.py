@@ -1,4 +1,4 @@
-"""`avcil scan`: from a folder of media files to a clip list."""
+"""`avcil scan`: write a clip list of the media files in a folder."""
 
 from __future__ import annotations
 

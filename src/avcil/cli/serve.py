@@ -1,4 +1,4 @@
-"""avcil serve: a recognizer as a page for people and an HTTP API for programs."""
+"""avcil serve: serve a model as a web page and an HTTP API."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Annotated
 
 import tyro
 
-from avcil.cli.rejection_words import check_rejection, rejection_of
+from avcil.cli.rejection_options import RejectionOptions
 from avcil.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Args:
+class Args(RejectionOptions):
     """Serve a model as a web page and an HTTP API that predict clips, add classes and undo updates. The given run
     is never changed."""
 
@@ -41,24 +41,14 @@ class Args:
     """File with the password of page and API. Alternatively, set the environment variable AVCIL_PASSWORD."""
     read_only: bool = False
     """Do not let clients add classes."""
-    error_rate: float = 0.05
-    """Significance level of the test for unknown classes, which models of blade have. A clip is reported as
-    possibly of an unknown class if its p-value is not above this level. About this fraction of clips of known
-    classes is rejected by mistake."""
-    threshold: tuple[str, ...] = ()
-    """CLASS=PROBABILITY, such as doorbell=0.8: report a clip as possibly of an unknown class if CLASS is its most
-    probable class with a smaller probability. Repeatable."""
-    precision: float | None = None
-    """Choose a threshold for each other class such that this fraction of its predictions is correct, such as 0.95.
-    It is estimated from leave-one-out predictions of the calibration sample, which only models of blade have."""
 
     def __post_init__(self) -> None:
-        check_rejection(self.error_rate, self.threshold, self.precision)
+        super().__post_init__()
         if not 0 <= self.port <= 65535:
-            raise InputError(f"--port must lie from 0 to 65535; not {self.port}")
+            raise InputError(f"--port must be from 0 to 65535; not {self.port}")
         for name in self.allowed_host:
             if not name or set("/:@ ") & set(name):
-                raise InputError(f"--allowed-host takes a host's name, as in clips.example.org; not {name!r}")
+                raise InputError(f"--allowed-host needs a host name, such as clips.example.org; not {name!r}")
         if not self.max_seconds > 0:
             raise InputError(f"--max-seconds must be above 0; not {self.max_seconds}")
         for name, least in (("max_clips", 1), ("workers", 1), ("max_queue", 0)):
@@ -71,11 +61,11 @@ class Args:
 def run(args: Args) -> None:
     """Serve until stopped."""
     from avcil.serve.authentication import read_password
-    from avcil.serve.limits import Limits
+    from avcil.serve.limits import ServeLimits
     from avcil.utils.sizes import bytes_of
 
     password = read_password(args.password_file)
-    limits = Limits(
+    limits = ServeLimits(
         upload_bytes=bytes_of(args.max_upload),
         seconds=args.max_seconds,
         clips=args.max_clips,
@@ -97,5 +87,5 @@ def run(args: Args) -> None:
         read_only=args.read_only,
         names=[name.lower() for name in args.allowed_host],
         password=password,
-        rejection=rejection_of(args.error_rate, args.threshold, args.precision),
+        rejection=args.rejection(),
     )

@@ -1,4 +1,4 @@
-"""How timelines are printed and written: a strip for people, CSV, JSON and WebVTT for programs."""
+"""Print and write timelines as text, CSV, JSON and WebVTT."""
 
 from __future__ import annotations
 
@@ -8,52 +8,50 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avcil.cli.result_writer import ResultWriter
+from avcil.cli.result_writer import YES_NO, ResultWriter
 from avcil.data.clips import one_line
 
 if TYPE_CHECKING:
-    from avcil.inference.timeline import Event
+    from avcil.inference.timeline import TimelineEvent
 
 COLUMNS = ("path", "start", "end", "label", "probability", "in_distribution", "windows", "notes")
-STRIP = 72
-"""Signs that a video's strip has."""
-WIDEST = 24
-"""Signs that are kept free for a class's name."""
+STRIP_WIDTH = 72
+"""Characters of the overview of a video."""
+MAX_LABEL_WIDTH = 24
 PALETTE = (75, 215, 78, 212, 221, 80, 210, 147)
-"""Light colors that black letters are read on."""
-SIGNS = string.ascii_uppercase + string.ascii_lowercase + string.digits
+"""Light terminal colors for black letters."""
+LETTERS = string.ascii_uppercase + string.ascii_lowercase + string.digits
 
 
 class TimelineWriter(ResultWriter):
-    """Events, those of one video after those of another."""
+    """Writes the events of one video after another."""
 
-    def __init__(self, form: str, out: Path | None, *, labels: Sequence[str]) -> None:
-        super().__init__(form, out, columns=COLUMNS)
-        self._width = min(WIDEST, max(len(one_line(label)) for label in labels))
-        self._events: list[Event] = []
+    def __init__(self, output_format: str, out: Path | None, *, labels: Sequence[str]) -> None:
+        super().__init__(output_format, out, columns=COLUMNS)
+        self._width = min(MAX_LABEL_WIDTH, max(len(one_line(label)) for label in labels))
+        self._events: list[TimelineEvent] = []
         for kind, stream in self.streams:
             if kind == "webvtt":
                 stream.write("WEBVTT\n")
 
     def begin(self, path: Path) -> None:
-        """A new video."""
+        """Start a video."""
         self._events = []
         for kind, stream in self.each():
             if kind == "text":
                 print(one_line(str(path)), file=stream)
 
-    def add(self, path: Path, event: Event) -> None:
-        """Tell one event."""
+    def add(self, path: Path, event: TimelineEvent) -> None:
+        """Write an event."""
         self._events.append(event)
         for kind, stream in self.each():
             if kind == "json":
                 self.write_object(stream, {"path": str(path), **event_json(event)})
             elif kind == "csv":
-                known = {True: "yes", False: "no", None: ""}[event.in_distribution]
                 row = {
                     **event_json(event),
                     "path": str(path),
-                    "in_distribution": known,
+                    "in_distribution": YES_NO[event.in_distribution],
                     "label": event.label or "",
                 }
                 self.write_row(stream, (row[name] for name in COLUMNS))
@@ -63,13 +61,13 @@ class TimelineWriter(ResultWriter):
                 print(f"  {_line(event, self._width)}".rstrip(), file=stream)
 
     def fail(self, path: Path, reason: str) -> None:
-        """Say in the JSON, as for clips, that a video could not be answered for."""
+        """Write the error of a video that could not be predicted."""
         for kind, stream in self.each():
             if kind == "json":
                 self.write_object(stream, {"path": str(path), "error": reason})
 
     def end(self) -> None:
-        """The video's strip."""
+        """Write the overview of the video."""
         for kind, stream in self.each():
             if kind == "text" and self._events:
                 colored = stream.isatty() and not os.environ.get("NO_COLOR")
@@ -77,8 +75,8 @@ class TimelineWriter(ResultWriter):
                     print(f"  {line}", file=stream)
 
 
-def event_json(event: Event) -> dict[str, Any]:
-    """An event as an object; seconds to the millisecond."""
+def event_json(event: TimelineEvent) -> dict[str, Any]:
+    """An event as a JSON object; times are rounded to milliseconds."""
     return {
         "start": round(event.start, 3),
         "end": round(event.end, 3),
@@ -90,40 +88,40 @@ def event_json(event: Event) -> dict[str, Any]:
     }
 
 
-def strip(events: list[Event], *, colored: bool = False) -> list[str]:
-    """A video's length as a line of signs, a class each, and what they stand for.
+def strip(events: list[TimelineEvent], *, colored: bool = False) -> list[str]:
+    """An overview of a video as a line of letters, one per class, and the legend.
 
-    A dot is where there is nothing to answer for, or nothing that is known.
+    A dot means no prediction, or possibly an unknown class.
     """
     end = events[-1].end
-    signs: dict[str, str] = {}
+    letters: dict[str, str] = {}
     line = ""
-    for column in range(STRIP):
-        moment = (column + 0.5) * end / STRIP
-        event = next((e for e in events if e.start <= moment < e.end), events[-1])
+    for column in range(STRIP_WIDTH):
+        time = (column + 0.5) * end / STRIP_WIDTH
+        event = next((e for e in events if e.start <= time < e.end), events[-1])
         if event.label is None or event.in_distribution is False:
             line += "."
             continue
-        line += signs.setdefault(event.label, SIGNS[len(signs)] if len(signs) < len(SIGNS) else "+")
-    legend = [f"{sign} {one_line(label)}" for label, sign in signs.items()]
+        line += letters.setdefault(event.label, LETTERS[len(letters)] if len(letters) < len(LETTERS) else "+")
+    legend = [f"{letter} {one_line(label)}" for label, letter in letters.items()]
     legend += [". possibly unknown"] if "." in line else []
     if colored:
-        line = "".join(map(_painted, line))
-        legend = [_painted(text[0]) + text[1:] for text in legend]
-    return [f"|{line}| {clock(end)}", ", ".join(legend)]
+        line = "".join(map(_colored, line))
+        legend = [_colored(text[0]) + text[1:] for text in legend]
+    return [f"|{line}| {timestamp(end)}", ", ".join(legend)]
 
 
-def _painted(sign: str) -> str:
-    """A sign on the color of its class, for terminals (ECMA-48, palette of 256)."""
-    if sign == ".":
-        return sign
-    return f"\x1b[30;48;5;{PALETTE[SIGNS.find(sign) % len(PALETTE)]}m{sign}\x1b[0m"
+def _colored(letter: str) -> str:
+    """A letter on the color of its class (ECMA-48, palette of 256)."""
+    if letter == ".":
+        return letter
+    return f"\x1b[30;48;5;{PALETTE[LETTERS.find(letter) % len(PALETTE)]}m{letter}\x1b[0m"
 
 
-def clock(seconds: float) -> str:
-    """A moment as WebVTT writes it.
+def timestamp(seconds: float) -> str:
+    """A time in the format of WebVTT.
 
-    >>> clock(3725.5)
+    >>> timestamp(3725.5)
     '01:02:05.500'
     """
     milliseconds = round(1000 * seconds)
@@ -131,19 +129,19 @@ def clock(seconds: float) -> str:
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}.{rest % 1000:03d}"
 
 
-def _line(event: Event, width: int) -> str:
-    said = "no prediction" if event.label is None else one_line(event.label)
-    sure = "" if event.label is None else f"{100 * event.probability:3.0f} %"
-    odd = "possibly unknown" if event.in_distribution is False else ""
-    note = f"note: {event.notes}" if event.notes else ""
-    remarks = "; ".join(filter(None, (odd, note)))
-    return f"{clock(event.start)} - {clock(event.end)}  {said:<{width}}  {sure:<5}  {remarks}"
+def _line(event: TimelineEvent, width: int) -> str:
+    label = "no prediction" if event.label is None else one_line(event.label)
+    probability = "" if event.label is None else f"{100 * event.probability:3.0f} %"
+    unknown = "possibly unknown" if event.in_distribution is False else ""
+    remarks = "; ".join(filter(None, (unknown, f"note: {event.notes}" if event.notes else "")))
+    return f"{timestamp(event.start)} - {timestamp(event.end)}  {label:<{width}}  {probability:<5}  {remarks}"
 
 
-def _cue(event: Event) -> str:
-    """A WebVTT cue; none where nothing was answered. Signs of its markup are escaped."""
+def _cue(event: TimelineEvent) -> str:
+    """A WebVTT cue; empty without a prediction. Markup is escaped."""
     if event.label is None:
         return ""
     label = one_line(event.label).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    odd = "?" if event.in_distribution is False else ""
-    return f"\n{clock(event.start)} --> {clock(event.end)}\n{label}{odd} ({100 * event.probability:.0f} %)\n"
+    mark = "?" if event.in_distribution is False else ""
+    times = f"{timestamp(event.start)} --> {timestamp(event.end)}"
+    return f"\n{times}\n{label}{mark} ({100 * event.probability:.0f} %)\n"

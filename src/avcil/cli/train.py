@@ -1,4 +1,4 @@
-"""avcil train: a method, step by step, on a feature store."""
+"""avcil train: train a method step by step on a feature store."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Args", "run"]
 
 
 def run(args: Args) -> None:
-    """Train and print what came of it."""
+    """Train, and print the results."""
     from avcil.reporting.table import stream_facts, summary_table
     from avcil.runs.run_files import read_run
     from avcil.training.distributed import ProcessGroup
@@ -23,7 +23,7 @@ def run(args: Args) -> None:
         print(
             f"{args.stream}: " + ", ".join(f"{name} {value}" for name, value in stream_facts(metrics)) + "\n"
         )
-    print(f"{results['seconds']:.1f} s of training; the recognizer is in {args.out / 'model'}")
+    print(f"{results['seconds']:.1f} s of training; the model is in {args.out / 'model'}")
     if args.track is not None:
-        print(f"Figures of training: {where(args.track, args.out)}")
+        print(f"Training metrics: {where(args.track, args.out)}")
     print(f"Next: avcil predict {args.out} CLIP...    avcil report {args.out} --out report.html")

@@ -1,6 +1,6 @@
-"""Models in formats that other programs run."""
+"""Export models to ONNX."""
 
-from avcil.export.check import Comparison
+from avcil.export.check import ExportComparison
 from avcil.export.onnx_file import OnnxExport, export_onnx
 
-__all__ = ["Comparison", "OnnxExport", "export_onnx"]
+__all__ = ["ExportComparison", "OnnxExport", "export_onnx"]

@@ -1,6 +1,6 @@
-"""Whether an ONNX file answers as the model does that it was made of: onnxruntime beside PyTorch.
+"""Compare an ONNX file, run with ONNX Runtime, with the PyTorch model that it was exported from.
 
-B clips, T time slices, S spatial tokens, Da and Dv widths of sound and picture, C classes.
+B clips, T time slices, S spatial tokens, Da and Dv widths of audio and visual features, C classes.
 """
 
 from __future__ import annotations
@@ -21,104 +21,119 @@ from avcil.utils.rng import generator
 TOLERANCE = 1e-5
 """Of probabilities and p-values."""
 SCORE_TOLERANCE = 1e-4
-"""Of scores, as a part of a clip's largest one: float32 has 7 digits, and sums run in another order."""
-CLIPS = 256
-"""Of a store's that are asked about, at most."""
-BATCH = 32
-Parts = tuple[torch.Tensor | None, torch.Tensor | None]
-"""audio (B, Da) and visual (B, T, S, Dv), float32; None is what the clips lack."""
+"""Of scores, relative to the largest score of a clip: float32 has 7 digits, and the order of sums differs."""
+MAX_CLIPS = 256
+"""Number of clips of a feature store."""
+BATCH_SIZE = 32
+Inputs = tuple[torch.Tensor | None, torch.Tensor | None]
+"""audio (B, Da) and visual (B, T, S, Dv), float32; None for a missing modality."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """The ONNX file's answers beside the model's."""
+class ExportComparison:
+    """Differences between the outputs of the ONNX file and of the model."""
 
     inputs: str
-    """What they were asked about."""
+    """Description of the clips."""
     clips: int
     probabilities: float
-    """Largest difference of a probability, or of a p-value where there are any."""
+    """Largest difference of probabilities and p-values."""
     scores: float
-    """Largest difference of a score, over the clip's largest score (at least 1)."""
+    """Largest difference of scores, relative to the largest score of the clip (at least 1)."""
     same_answers: int
-    """Clips whose likeliest class is the same."""
+    """Number of clips with the same predicted class."""
 
     def __str__(self) -> str:
         return (
-            f"{self.clips} {self.inputs}: probabilities differ by {self.probabilities:.1e} at most, scores by "
-            f"{self.scores:.1e} of the largest; {self.same_answers} answers of {self.clips} are the same"
+            f"{self.clips} {self.inputs}: probabilities differ by at most {self.probabilities:.1e}, scores by "
+            f"{self.scores:.1e} of the largest; {self.same_answers} of {self.clips} predictions are the same"
         )
 
 
-def random_clips(shapes: dict[str, tuple[int, ...]], given: Modality) -> Iterator[Parts]:
-    """Standard normal clips, one and several, on the grid of training and on others."""
+def random_clips(shapes: dict[str, tuple[int, ...]], modality: Modality) -> Iterator[Inputs]:
+    """Batches of standard normal features, on the token grid of training and on others."""
     slices, tokens, width = shapes.get("visual", (1, 1, 1))
     draw = generator(0, "clips to compare an export by")
     for count, t, s in ((1, slices, tokens), (7, slices, tokens), (3, 1, 1), (2, slices + 1, tokens + 2)):
-        audio = torch.randn(count, *shapes["audio"], generator=draw) if given.has_audio else None
-        yield audio, torch.randn(count, t, s, width, generator=draw) if given.has_visual else None
+        audio = torch.randn(count, *shapes["audio"], generator=draw) if modality.has_audio else None
+        yield audio, torch.randn(count, t, s, width, generator=draw) if modality.has_visual else None
 
 
-def stored_clips(store: FeatureStore, shapes: dict[str, tuple[int, ...]], given: Modality) -> Iterator[Parts]:
-    """Clips of a store that have what is needed, evenly over it; InputError if its features are others."""
-    there = {
+def stored_clips(
+    store: FeatureStore, shapes: dict[str, tuple[int, ...]], modality: Modality
+) -> Iterator[Inputs]:
+    """Batches of clips of a feature store, evenly spaced; InputError if its features have other widths."""
+    widths = {
         "audio": store.audio_width,
         "visual": None if store.visual_shape is None else store.visual_shape[-1],
     }
-    for name in given.parts:
-        if there[name] != shapes[name][-1]:
+    for name in modality.parts:
+        if widths[name] != shapes[name][-1]:
             raise InputError(
-                f"the store {store.path} has no {name} features of width {shapes[name][-1]}, which this model takes"
+                f"the store {store.path} has no {name} features of width {shapes[name][-1]}, which this model needs"
             )
-    rows = [n for n, clip in enumerate(store.clips) if clip.has(given)]
-    chosen = [rows[at] for at in np.linspace(0, len(rows) - 1, min(len(rows), CLIPS)).astype(int)]
-    for start in range(0, len(chosen), BATCH):
-        part = chosen[start : start + BATCH]
-        audio = torch.from_numpy(store.audio(part)).float() if given.has_audio else None
-        yield audio, torch.from_numpy(store.visual(part)).float() if given.has_visual else None
+    rows = [n for n, clip in enumerate(store.clips) if clip.has(modality)]
+    rows = [rows[i] for i in np.linspace(0, len(rows) - 1, min(len(rows), MAX_CLIPS)).astype(int)]
+    for start in range(0, len(rows), BATCH_SIZE):
+        batch = rows[start : start + BATCH_SIZE]
+        audio = torch.from_numpy(store.audio(batch)).float() if modality.has_audio else None
+        yield audio, torch.from_numpy(store.visual(batch)).float() if modality.has_visual else None
 
 
 class Checker:
-    """An ONNX file at work beside its model."""
+    """Compares an ONNX file with a model.
+
+    Args:
+        content: The ONNX file.
+        model: The model.
+        dtype: Of the model's inputs.
+    """
 
     def __init__(self, content: bytes, model: Model, dtype: torch.dtype) -> None:
-        """`dtype`: in which the model takes its inputs."""
         self.model, self.dtype = model, dtype
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3  # errors alone
+        options.log_severity_level = 3  # errors only
         self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
-    def compare(self, inputs: str, batches: Iterable[Parts]) -> Comparison:
-        """Both asked about the same clips; AvcilError where they differ by more than the tolerance."""
-        clips, same, probabilities, scores = 0, 0, 0.0, 0.0
-        for parts in batches:
-            said, expected = self._onnx(parts), self._torch(parts)
-            clips += len(expected["scores"])
-            same += int((said["scores"].argmax(axis=1) == expected["scores"].argmax(axis=1)).sum())
-            for name in expected.keys() - {"scores"}:
-                probabilities = _larger(probabilities, said[name] - expected[name])
-            largest = np.maximum(np.abs(expected["scores"]).max(axis=1, keepdims=True), 1)
-            scores = _larger(scores, (said["scores"] - expected["scores"]) / largest)
-        found = Comparison(
-            inputs=inputs, clips=clips, probabilities=probabilities, scores=scores, same_answers=same
-        )
-        if not (probabilities <= TOLERANCE and scores <= SCORE_TOLERANCE):  # NaN, too
-            raise AvcilError(
-                f"the ONNX file would not answer as the model does; nothing was written. {found}; allowed are "
-                f"{TOLERANCE:.0e} and {SCORE_TOLERANCE:.0e}. Please report this with the model's config.json and "
-                f"onnxruntime's version, {onnxruntime.__version__}"
-            )
-        return found
+    def compare(self, name: str, batches: Iterable[Inputs]) -> ExportComparison:
+        """Compare the outputs for some clips.
 
-    def _onnx(self, parts: Parts) -> dict[str, np.ndarray]:
-        feed = zip(("audio", "visual"), parts, strict=True)
+        Args:
+            name: Description of the clips.
+            batches: The clips.
+
+        Raises:
+            AvcilError: The outputs differ by more than the tolerance.
+        """
+        clips, same, probabilities, scores = 0, 0, 0.0, 0.0
+        for inputs in batches:
+            found, expected = self._onnx(inputs), self._torch(inputs)
+            clips += len(expected["scores"])
+            same += int((found["scores"].argmax(axis=1) == expected["scores"].argmax(axis=1)).sum())
+            for output in expected.keys() - {"scores"}:
+                probabilities = _larger(probabilities, found[output] - expected[output])
+            largest = np.maximum(np.abs(expected["scores"]).max(axis=1, keepdims=True), 1)
+            scores = _larger(scores, (found["scores"] - expected["scores"]) / largest)
+        comparison = ExportComparison(
+            inputs=name, clips=clips, probabilities=probabilities, scores=scores, same_answers=same
+        )
+        if not (probabilities <= TOLERANCE and scores <= SCORE_TOLERANCE):  # also false for NaN
+            raise AvcilError(
+                f"the outputs of the ONNX file differ from the model's, so it was not written. {comparison}; allowed "
+                f"are {TOLERANCE:.0e} and {SCORE_TOLERANCE:.0e}. Please report this with the model's config.json and "
+                f"the version of onnxruntime, {onnxruntime.__version__}"
+            )
+        return comparison
+
+    def _onnx(self, inputs: Inputs) -> dict[str, np.ndarray]:
+        feed = zip(("audio", "visual"), inputs, strict=True)
         names = [output.name for output in self._session.get_outputs()]
         values = self._session.run(names, {name: part.numpy() for name, part in feed if part is not None})
         return {name: value.astype(np.float64) for name, value in zip(names, values, strict=True)}
 
-    def _torch(self, parts: Parts) -> dict[str, np.ndarray]:
-        audio, visual = (None if part is None else part.to(self.dtype) for part in parts)
+    def _torch(self, inputs: Inputs) -> dict[str, np.ndarray]:
+        audio, visual = (None if part is None else part.to(self.dtype) for part in inputs)
         with torch.inference_mode():
             scores = self.model.scores(audio, visual).double()
             p_values = getattr(self.model, "p_values", lambda *_: None)(audio, visual)
@@ -127,5 +142,5 @@ class Checker:
 
 
 def _larger(before: float, difference: np.ndarray) -> float:
-    """The largest of all; NaN, where there is one."""
+    """The maximum of `before` and the absolute differences; NaN if one is NaN."""
     return float(np.maximum(before, np.abs(difference).max(initial=0.0)))

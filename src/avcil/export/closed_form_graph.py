@@ -1,8 +1,8 @@
-"""The model of a learner in closed form as a graph: pooling, embedding, linear scores, and how odd a clip is.
+"""Closed-form models as ONNX graphs: pooling, embedding, linear or quadratic scores, p-values.
 
 B clips, T time slices, S spatial tokens, Da and Dv widths of audio and visual features, M features of which a head uses
 m, C classes. The equations are those of `closed_form.embedding`, `closed_form.model` and `closed_form.p_values`, in
-float64 as there; T and S may vary from call to call.
+float64; T and S can differ between calls.
 """
 
 from __future__ import annotations
@@ -22,43 +22,48 @@ from avcil.closed_form.quadratic_model import QuadraticScores
 from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.export.graph import Graph
-from avcil.export.network_graph import SMALLEST_LENGTH
+from avcil.export.network_graph import MIN_NORM
 
 
 def add_closed_form(
-    graph: Graph, model: LinearScores, given: Modality, audio: str | None, visual: str | None
+    graph: Graph, model: LinearScores, modality: Modality, audio: str | None, visual: str | None
 ) -> tuple[str, str | None]:
-    """Scores (B, C) of inputs audio (B, Da) and visual (B, T, S, Dv), and p-values (B,) where the model has them.
+    """Add scores (B, C) and, if the model has them, p-values (B,).
 
-    `given`: the part of a clip that there is, one of the model's `answers`.
+    Args:
+        graph: The graph.
+        model: The model.
+        modality: The modality of the inputs, one of `model.answers`.
+        audio: Name of the input (B, Da), or None.
+        visual: Name of the input (B, T, S, Dv), or None.
     """
     builder = _ClosedForm(graph, model)
-    head = model.heads[given]
+    head = model.heads[modality]
     features = builder.features(builder.vectors(audio, visual), head.columns)
     raw = graph.node("MatMul", features, graph.constant("head_weight", head.weight), name="head_product")
     raw = graph.node("Add", raw, graph.constant("head_bias", head.bias), name="raw_scores")
-    scores = graph.node(
-        "Mul", raw, builder.number("sharpness", head.inverse_temperature), name="sharp_scores"
-    )
+    factor = builder.number("inverse_temperature", head.inverse_temperature)
+    scores = graph.node("Mul", raw, factor, name="scaled_scores")
     return scores, None if head.unknown is None else builder.p_values(head.unknown, features, raw)
 
 
 def add_quadratic(graph: Graph, model: QuadraticScores, audio: str | None, visual: str | None) -> str:
-    """Scores (B, C) of inputs audio (B, Da) and visual (B, T, S, Dv): -s (h - mu_c)^T A_c (h - mu_c)."""
+    """Add scores (B, C) = -s (h - mu_c)^T A_c (h - mu_c) for inputs audio (B, Da) and visual (B, T, S, Dv)."""
     builder = _ClosedForm(graph, model)
     features = builder.features(builder.vectors(audio, visual), torch.arange(model.means.shape[1]))
     means = graph.constant("class_means", model.means[:, None])
-    away = graph.node("Sub", features, means, name="away")  # (C, B, P)
-    turned = graph.node("MatMul", away, graph.constant("class_matrices", model.matrices), name="turned")
-    product = graph.node("Mul", turned, away, name="turned_along")
+    difference = graph.node("Sub", features, means, name="difference")  # (C, B, P)
+    matrices = graph.constant("class_matrices", model.matrices)
+    transformed = graph.node("MatMul", difference, matrices, name="transformed")
+    product = graph.node("Mul", transformed, difference, name="product")
     distance = graph.reduced("ReduceSum", product, [2], name="distance")
-    across = graph.node("Transpose", distance, name="distance_by_clip", perm=[1, 0])
+    by_clip = graph.node("Transpose", distance, name="distance_by_clip", perm=[1, 0])
     factor = builder.number("minus_inverse_temperature", -model.inverse_temperature)
-    return graph.node("Mul", across, factor, name="scores_of_classes")
+    return graph.node("Mul", by_clip, factor, name="scores_of_classes")
 
 
 class _ClosedForm:
-    """Adds a model's nodes to a graph."""
+    """Adds the nodes of a model to a graph."""
 
     def __init__(self, graph: Graph, model: LinearScores | QuadraticScores) -> None:
         self.graph, self.model = graph, model
@@ -67,10 +72,10 @@ class _ClosedForm:
         """A constant, float64."""
         return self.graph.constant(name, np.array(value, dtype=np.float64))
 
-    # -- a clip's vectors ------------------------------------------------------------------------------------------
+    # -- pooling ---------------------------------------------------------------------------------------------------
 
     def vectors(self, audio: str | None, visual: str | None) -> dict[int, str]:
-        """The pooled vectors that there are, float64, by the number under which the embedding knows them."""
+        """The pooled vectors of the inputs, float64, by their number in the embedding."""
         graph, found = self.graph, {}
         if audio is not None:
             found[0] = graph.cast(audio, "float64", name="audio_exact")
@@ -86,49 +91,46 @@ class _ClosedForm:
         """Standard deviation (B, Dv) over T and S."""
         graph = self.graph
         mean = graph.reduced("ReduceMean", tokens, [1, 2], name="mean_to_subtract", keep=True)
-        away = graph.node("Sub", tokens, mean, name="away_from_mean")
-        squared = graph.node("Mul", away, away, name="away_squared")
+        difference = graph.node("Sub", tokens, mean, name="difference_from_mean")
+        squared = graph.node("Mul", difference, difference, name="squared_difference")
         variance = graph.reduced("ReduceMean", squared, [1, 2], name="variance")
         return graph.node("Sqrt", variance, name="deviation")
 
     # -- embedding ---------------------------------------------------------------------------------------------------
 
     def features(self, vectors: dict[int, str], used: torch.Tensor) -> str:
-        """Columns `used` (B, m) of the embedding's features, of which only those there are are made."""
+        """Columns `used` (B, m) of the features of the embedding; only features of present vectors are computed."""
         parts: list[str] = []
-        place: dict[int, int] = {}
+        index: dict[int, int] = {}
         for begin, width, part in self._parts(vectors):
-            start = len(place)
-            place |= {begin + column: start + column for column in range(width)}
+            start = len(index)
+            index |= {begin + column: start + column for column in range(width)}
             parts.append(part)
         joined = parts[0] if len(parts) == 1 else self.graph.node("Concat", *parts, name="features", axis=1)
-        columns = np.array([place[int(column)] for column in used], dtype=np.int64)
-        if np.array_equal(columns, np.arange(len(place))):
+        columns = np.array([index[int(column)] for column in used], dtype=np.int64)
+        if np.array_equal(columns, np.arange(len(index))):
             return joined
         return self.graph.node(
             "Gather", joined, self.graph.constant("columns", columns), name="features_used", axis=1
         )
 
     def _parts(self, vectors: dict[int, str]) -> Iterator[tuple[int, int, str]]:
-        """Stretches of the features: where each begins, its width, its values (B, width)."""
+        """Yield the ranges of columns: first column, width, values (B, width)."""
         begin = 0
         for embedding, at in self.model.embedding.blocks:
             pieces = list(self._standardized(embedding, at, vectors))
-            if embedding.config.activation == "none":  # vectors side by side, each of which may be lacking
+            if embedding.config.activation == "none":  # concatenated vectors, each of which can be missing
                 for offset, width, piece in pieces:
                     yield begin + offset, width, piece
             elif len(pieces) == len(at):
-                yield (
-                    begin,
-                    embedding.width,
-                    self._random_features(embedding, [piece for *_, piece in pieces]),
-                )
+                features = self._random_features(embedding, [piece for *_, piece in pieces])
+                yield begin, embedding.width, features
             begin += embedding.width
 
     def _standardized(
         self, embedding: Embedding, at: tuple[int, ...], vectors: dict[int, str]
     ) -> Iterator[tuple[int, int, str]]:
-        """z of each vector that there is: its place in the block, its width, its values."""
+        """Yield z of each present vector: first column in the block, width, values."""
         graph, offset, tensors = self.graph, 0, embedding.tensors()
         for number, width in zip(at, embedding.widths, strict=True):
             part = slice(offset, offset + width)
@@ -140,22 +142,20 @@ class _ClosedForm:
                     centered = graph.node("Sub", value, mean, name="centered")
                     value = graph.node("Mul", centered, inverse, name="standardized")
                 if embedding.config.normalise in TO_LENGTH:
-                    value = self._of_one_length(value, width)
+                    value = self._normalized(value, width)
                 yield offset, width, value
             offset += width
 
-    def _of_one_length(self, value: str, width: int) -> str:
+    def _normalized(self, value: str, width: int) -> str:
         """sqrt(width) z / |z|"""
         graph = self.graph
-        length = graph.reduced("ReduceL2", value, [1], name="length", keep=True)
-        least = self.number("smallest_length", SMALLEST_LENGTH)
-        unit = graph.node(
-            "Div", value, graph.node("Max", length, least, name="length_above_zero"), name="unit"
-        )
-        return graph.node("Mul", unit, self.number("root_of_width", math.sqrt(width)), name="of_one_length")
+        norm = graph.reduced("ReduceL2", value, [1], name="norm", keep=True)
+        norm = graph.node("Max", norm, self.number("min_norm", MIN_NORM), name="norm_above_zero")
+        unit = graph.node("Div", value, norm, name="unit")
+        return graph.node("Mul", unit, self.number("root_of_width", math.sqrt(width)), name="normalized")
 
     def _random_features(self, embedding: Embedding, pieces: list[str]) -> str:
-        """phi(z W / sqrt(P) + b); W is kept in float32, as the model keeps it."""
+        """phi(z W / sqrt(P) + b); W is stored in float32, as in the model."""
         graph, tensors, activation = self.graph, embedding.tensors(), embedding.config.activation
         z = pieces[0] if len(pieces) == 1 else graph.node("Concat", *pieces, name="standardized_all", axis=1)
         weight = graph.cast(
@@ -167,7 +167,7 @@ class _ClosedForm:
         if activation in ("relu", "tanh"):
             return graph.node(activation.capitalize(), h, name="random_features")
         if activation != "fourier":
-            raise InputError(f"an embedding with activation {activation!r} cannot be written as ONNX")
+            raise InputError(f"an embedding with activation {activation!r} cannot be exported")
         offset = graph.cast(graph.constant("offset", tensors["offset"]), "float64", name="offset_exact")
         wave = graph.node("Cos", graph.node("Add", h, offset, name="phase"), name="wave")
         size = self.number("amplitude", math.sqrt(2 / embedding.config.features))
@@ -176,40 +176,36 @@ class _ClosedForm:
     # -- unknown classes -----------------------------------------------------------------------------------------------
 
     def p_values(self, test: UnknownTest | Nonconformity, features: str, raw: str) -> str:
-        """(B,) p-values of features (B, m) and scores (B, C) before the inverse temperature."""
+        """p-values (B,) from features (B, m) and scores (B, C) before the inverse temperature."""
         graph = self.graph
         inverse = graph.constant("unknown_inverse", test.inverse)
-        turned = graph.node("MatMul", features, inverse, name="turned")
-        length = self._summed(graph.node("Mul", turned, features, name="turned_along"), "squared_length")
+        transformed = graph.node("MatMul", features, inverse, name="transformed")
+        norm = self._summed(graph.node("Mul", transformed, features, name="product"), "squared_norm")
         best = graph.reduced("ReduceMax", raw, [1], name="best_score")
-        nearest = graph.node(
-            "Sub", length, graph.node("Mul", best, self.number("two", 2.0), name="twice_best"), name="nearest"
-        )
+        twice = graph.node("Mul", best, self.number("two", 2.0), name="twice_best")
+        nearest = graph.node("Sub", norm, twice, name="nearest")
         if isinstance(test, Nonconformity):
-            return self._binned(test, nearest, length)
+            return self._binned(test, nearest, norm)
         seen = graph.constant("distances_seen", test.seen[None])
         column = graph.node("Unsqueeze", nearest, graph.constant("last_axis", np.array([1])), name="distance")
-        above = graph.cast(
-            graph.node("GreaterOrEqual", seen, column, name="at_or_above"), "float64", name="above"
-        )
-        count = self._summed(above, "count_above")
-        more = graph.node("Add", count, self.number("one", 1.0), name="count_and_one")
-        return graph.node("Div", more, self.number("count_of_all", 1.0 + len(test.seen)), name="p_value")
+        is_above = graph.node("GreaterOrEqual", seen, column, name="at_or_above")
+        count = self._summed(graph.cast(is_above, "float64", name="above"), "count_above")
+        numerator = graph.node("Add", count, self.number("one", 1.0), name="count_plus_one")
+        return graph.node("Div", numerator, self.number("total", 1.0 + len(test.seen)), name="p_value")
 
-    def _binned(self, test: Nonconformity, nearest: str, length: str) -> str:
-        """The value of each clip's bin in a table of all bins' p-values."""
+    def _binned(self, test: Nonconformity, nearest: str, norm: str) -> str:
+        """Look up the p-value of each clip in a table by bin."""
         graph = self.graph
-        least = self.number("smallest_number", torch.finfo(torch.float64).tiny)
-        odd = graph.node(
-            "Div", nearest, graph.node("Max", length, least, name="length_positive"), name="oddity"
-        )
-        place = graph.node("Mul", odd, self.number("bins_per_unit", BINS / MAX_SCORE), name="place")
-        whole = graph.node("Cast", place, name="bin", to=TensorProto.INT64)
+        tiny = self.number("smallest_number", torch.finfo(torch.float64).tiny)
+        positive = graph.node("Max", norm, tiny, name="positive_norm")
+        score = graph.node("Div", nearest, positive, name="nonconformity")
+        position = graph.node("Mul", score, self.number("bins_per_unit", BINS / MAX_SCORE), name="position")
+        index = graph.node("Cast", position, name="bin", to=TensorProto.INT64)
         first, last = (graph.constant(name, np.array(at)) for name, at in (("first", 0), ("last", BINS - 1)))
-        within = graph.node("Clip", whole, first, last, name="bin_within")
+        clipped = graph.node("Clip", index, first, last, name="clipped_bin")
         middles = (torch.arange(BINS, dtype=torch.float64) + 0.5) * (MAX_SCORE / BINS)
         table = graph.constant("p_value_of_bin", test.counts.p_values(middles))
-        return graph.node("Gather", table, within, name="p_value", axis=0)
+        return graph.node("Gather", table, clipped, name="p_value", axis=0)
 
     def _summed(self, value: str, name: str) -> str:
         return self.graph.reduced("ReduceSum", value, [1], name=name)

@@ -1,8 +1,8 @@
-"""An ONNX graph under construction: nodes, constants, and names that a person can read in a viewer.
+"""Build an ONNX graph with readable names.
 
-Models are written node by node from their equations and not traced from PyTorch: their fused attention, batches in
-chunks and distances are no operators of ONNX, and both of PyTorch's exporters depend on its version and warn of their
-own internals. That a graph says what its model says is checked with onnxruntime at every export (`check.py`).
+Graphs are written from the equations of the models and not exported from PyTorch: ONNX has no operators for the fused
+attention, batches in chunks and distances, and both exporters of PyTorch depend on its version. Each export is compared
+with the model in ONNX Runtime (`check.py`).
 """
 
 from __future__ import annotations
@@ -16,70 +16,70 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
 OPSET, IR_VERSION = 18, 8
-"""Of ONNX 1.13 (2022), which runtimes of today all read."""
+"""Of ONNX 1.13 (2022), which current runtimes can read."""
 Shape = tuple[str | int, ...]
-"""Sizes, or names of those that may vary."""
+"""Sizes, or names of sizes that can vary."""
 FLOATS = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
 
 
 class Graph:
-    """Nodes and constants; every method that adds something gives the name by which others refer to it."""
+    """Nodes and constants of a graph. Methods return the name of the value that they add."""
 
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
-        self._taken: set[str] = set()
+        self._names: set[str] = set()
 
-    def _named(self, name: str) -> str:
-        """The name itself, or with the first number that makes it unique."""
+    def _unique(self, name: str) -> str:
+        """The name, with a number if it is already used."""
         number, unique = 1, name
-        while unique in self._taken:
+        while unique in self._names:
             number, unique = number + 1, f"{name}_{number + 1}"
-        self._taken.add(unique)
+        self._names.add(unique)
         return unique
 
     @property
     def bytes(self) -> int:
-        """Of the constants, which are nearly all of the file."""
+        """Size of the constants, which are nearly all of the file."""
         return sum(len(constant.raw_data) for constant in self._constants)
 
     def input(self, name: str, shape: Shape, about: str) -> str:
-        """An input, float32."""
-        info = helper.make_tensor_value_info(self._named(name), TensorProto.FLOAT, shape, about)
+        """Add an input, float32."""
+        info = helper.make_tensor_value_info(self._unique(name), TensorProto.FLOAT, shape, about)
         self._inputs.append(info)
         return name
 
     def output(self, value: str, name: str, shape: Shape, about: str) -> None:
-        """Give a value out, as float32."""
+        """Add an output, float32."""
         self.node("Cast", value, name=name, to=TensorProto.FLOAT)
         self._outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape, about))
 
     def constant(self, name: str, value: Tensor | np.ndarray) -> str:
-        """Numbers of the model, in the dtype that they have."""
+        """Add a constant in the dtype of `value`."""
         array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
-        name = self._named(name)
+        name = self._unique(name)
         self._constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
     def node(self, op: str, *inputs: str, name: str, **attributes: Any) -> str:
-        """What the operator `op` gives of `inputs`."""
-        name = self._named(name)
+        """Add the operator `op` with `inputs`."""
+        name = self._unique(name)
         self._nodes.append(helper.make_node(op, inputs, [name], name, **attributes))
         return name
 
     def cast(self, value: str, dtype: str, *, name: str) -> str:
-        """A value as "float32" or "float64"."""
+        """Add a cast to "float32" or "float64"."""
         return self.node("Cast", value, name=name, to=FLOATS[dtype])
 
     def reduced(self, op: str, value: str, axes: list[int], *, name: str, keep: bool = False) -> str:
-        """`op` (ReduceMean, ReduceSum, ReduceMax, ReduceL2) over `axes`."""
-        where = self.constant(f"{name}_axes", np.array(axes, dtype=np.int64))
-        return self.node(op, value, where, name=name, keepdims=int(keep))
+        """Add `op` (ReduceMean, ReduceSum, ReduceMax, ReduceL2) over `axes`."""
+        axes_name = self.constant(f"{name}_axes", np.array(axes, dtype=np.int64))
+        return self.node(op, value, axes_name, name=name, keepdims=int(keep))
 
     def model(self, name: str, about: str, metadata: Mapping[str, str]) -> onnx.ModelProto:
-        """The whole; raises onnx.checker.ValidationError where nodes do not fit each other."""
+        """The complete model; onnx.checker.ValidationError if nodes are inconsistent."""
         graph = helper.make_graph(
             self._nodes, name, self._inputs, self._outputs, self._constants, doc_string=about
         )

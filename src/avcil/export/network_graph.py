@@ -1,8 +1,8 @@
-"""The network of the gradient methods as a graph: its projections, guided attention by the plain equations, its head.
+"""The network of gradient methods as an ONNX graph: projections, guided attention, head.
 
-B clips, T time slices, S spatial tokens, Da and Dv widths of sound and picture, D width of the features, C classes, P
-proxies of a class. The equations are those of `nn.network`, `nn.attention`, `nn.heads` and
-`nn.proxy_head`; T and S may vary from call to call.
+B clips, T time slices, S spatial tokens, Da and Dv widths of audio and visual features, D width of the projections, C
+classes, P proxies of a class. The equations are those of `nn.network`, `nn.attention`, `nn.heads` and `nn.proxy_head`;
+T and S can differ between calls.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from avcil.nn.head import LinearHead
 from avcil.nn.network import Network
 from avcil.nn.proxy_head import ProxyHead
 
-SMALLEST_LENGTH = 1e-12
-"""Of `torch.nn.functional.normalize`."""
+MIN_NORM = 1e-12
+"""As in `torch.nn.functional.normalize`."""
 
 
 def add_network(graph: Graph, network: Network, audio: str | None, visual: str | None) -> str:
-    """The scores (B, C) of inputs audio (B, Da) and visual (B, T, S, Dv), of which one may be lacking."""
+    """Add the scores (B, C) for the inputs audio (B, Da) and visual (B, T, S, Dv); one can be None."""
     return NetworkGraph(graph, network).scores(audio, visual)
 
 
 class NetworkGraph:
-    """Adds a network's nodes to a graph."""
+    """Adds the nodes of a network to a graph."""
 
     def __init__(self, graph: Graph, network: Network) -> None:
         self.graph, self.network = graph, network
@@ -42,8 +42,8 @@ class NetworkGraph:
             features.append(self._relu(self._linear("audio_projection", audio), "audio_feature"))
         if visual is not None:
             visual = graph.cast(visual, self.dtype, name="visual_exact")
-            looked = self._even(visual) if audio is None else self._attended(audio, visual)
-            features.append(self._relu(self._linear("visual_projection", looked), "visual_feature"))
+            pooled = self._mean(visual) if audio is None else self._attended(audio, visual)
+            features.append(self._relu(self._linear("visual_projection", pooled), "visual_feature"))
         feature = features[0] if len(features) == 1 else graph.node("Add", *features, name="feature")
         if network.answer_weight is not None and network.answer_bias is not None:
             return self._affine(feature, network.answer_weight, network.answer_bias, name="answer")
@@ -53,10 +53,10 @@ class NetworkGraph:
             weight, bias = network.head.weight, network.head.bias
             return self._affine(feature, weight, bias, name="head")
         if isinstance(network.head, ProxyHead):
-            return self._likeness_to_proxies(feature, network.head)
+            return self._proxy_logits(feature, network.head)
         raise InputError(
-            f"a network with a head of kind {network.head.kind!r} cannot be written as ONNX; those with a linear head, "
-            "proxies or the nearest-mean classifier can"
+            f"a network with a head of kind {network.head.kind!r} cannot be exported; supported are a linear head, "
+            "proxies and the nearest-mean classifier"
         )
 
     def _linear(self, name: str, value: str) -> str:
@@ -66,15 +66,15 @@ class NetworkGraph:
 
     def _affine(self, value: str, weight: torch.Tensor, bias: torch.Tensor, *, name: str) -> str:
         """W x + b over the last axis."""
-        across = self.graph.constant(f"{name}_weight", weight.T)
-        product = self.graph.node("MatMul", value, across, name=f"{name}_product")
+        transposed = self.graph.constant(f"{name}_weight", weight.T)
+        product = self.graph.node("MatMul", value, transposed, name=f"{name}_product")
         return self.graph.node("Add", product, self.graph.constant(f"{name}_bias", bias), name=name)
 
     def _relu(self, value: str, name: str) -> str:
         return self.graph.node("Relu", value, name=name)
 
-    def _even(self, visual: str) -> str:
-        """x (B, Dv) where no sound guides the attention."""
+    def _mean(self, visual: str) -> str:
+        """x (B, Dv) without audio to guide the attention."""
         return self.graph.reduced("ReduceMean", visual, [1, 2], name="mean_token")
 
     def _attended(self, audio: str, visual: str) -> str:
@@ -84,17 +84,17 @@ class NetworkGraph:
         keys = graph.node("Tanh", self._linear("visual_attention", visual), name="keys")  # P (B, T, S, D)
         by_token = self._with_axes(query, [1, 2], "query_by_token")
         by_slice = self._with_axes(query, [1], "query_by_slice")
-        agreement = graph.node("Mul", keys, by_token, name="agreement")
-        spatial = graph.node("Softmax", agreement, name="spatial_attention", axis=2)
+        logits = graph.node("Mul", keys, by_token, name="spatial_logits")
+        spatial = graph.node("Softmax", logits, name="spatial_attention", axis=2)
         summary = self._weighted_sum(spatial, keys, 2, "summary")  # u (B, T, D)
-        seen = self._weighted_sum(spatial, visual, 2, "seen")
-        agreement = graph.node("Mul", summary, by_slice, name="slice_agreement")
-        temporal = graph.node("Softmax", agreement, name="temporal_attention", axis=1)
-        return self._weighted_sum(temporal, seen, 1, "attended")
+        slices = self._weighted_sum(spatial, visual, 2, "slices")
+        logits = graph.node("Mul", summary, by_slice, name="temporal_logits")
+        temporal = graph.node("Softmax", logits, name="temporal_attention", axis=1)
+        return self._weighted_sum(temporal, slices, 1, "attended")
 
     def _with_axes(self, value: str, axes: list[int], name: str) -> str:
-        where = self.graph.constant(f"{name}_axes", np.array(axes, dtype=np.int64))
-        return self.graph.node("Unsqueeze", value, where, name=name)
+        axes_name = self.graph.constant(f"{name}_axes", np.array(axes, dtype=np.int64))
+        return self.graph.node("Unsqueeze", value, axes_name, name=name)
 
     def _weighted_sum(self, weights: str, values: str, axis: int, name: str) -> str:
         weighted = self.graph.node("Mul", weights, values, name=f"{name}_weighted")
@@ -105,28 +105,27 @@ class NetworkGraph:
 
     def _unit(self, feature: str) -> str:
         """hat(h) (B, D)"""
-        length = self.graph.reduced("ReduceL2", feature, [1], name="length", keep=True)
-        least = self._constant("smallest_length", SMALLEST_LENGTH)
-        length = self.graph.node("Max", length, least, name="length_above_zero")
-        return self.graph.node("Div", feature, length, name="unit_feature")
+        norm = self.graph.reduced("ReduceL2", feature, [1], name="norm", keep=True)
+        norm = self.graph.node("Max", norm, self._constant("min_norm", MIN_NORM), name="norm_above_zero")
+        return self.graph.node("Div", feature, norm, name="unit_feature")
 
     def _nearest_mean(self, feature: str) -> str:
         """-|hat(h) - mu_c|^2 (B, C)"""
         assert self.network.class_means is not None
         means = self.graph.constant("class_means", self.network.class_means)
-        away = self.graph.node(
-            "Sub", self._with_axes(self._unit(feature), [1], "one_by_class"), means, name="away"
-        )
-        squared = self.graph.node("Mul", away, away, name="away_squared")
+        by_class = self._with_axes(self._unit(feature), [1], "feature_by_class")
+        difference = self.graph.node("Sub", by_class, means, name="difference")
+        squared = self.graph.node("Mul", difference, difference, name="squared_difference")
         distance = self.graph.reduced("ReduceSum", squared, [2], name="distance")
-        return self.graph.node("Neg", distance, name="nearness")
+        return self.graph.node("Neg", distance, name="negative_distance")
 
-    def _likeness_to_proxies(self, feature: str, head: ProxyHead) -> str:
+    def _proxy_logits(self, feature: str, head: ProxyHead) -> str:
         """eta sum_p softmax_p(sim_cp) sim_cp (B, C), sim_cp = 2 hat(h) . hat(w_cp) - 2"""
         graph = self.graph
         proxies = F.normalize(head.all_proxies().detach(), dim=2).flatten(0, 1)  # (C P, D)
-        across = graph.constant("unit_proxies", proxies.T)
-        cosine = graph.node("MatMul", self._unit(feature), across, name="cosine")
+        cosine = graph.node(
+            "MatMul", self._unit(feature), graph.constant("unit_proxies", proxies.T), name="cosine"
+        )
         two = self._constant("two", 2.0)
         doubled = graph.node("Mul", cosine, two, name="cosine_doubled")
         flat = graph.node("Sub", doubled, two, name="similarity_flat")
@@ -134,6 +133,6 @@ class NetworkGraph:
             "by_class_and_proxy", np.array([-1, head.classes, head.proxies], dtype=np.int64)
         )
         similarity = graph.node("Reshape", flat, shape, name="similarity")
-        share = graph.node("Softmax", similarity, name="proxy_share", axis=2)
-        likeness = self._weighted_sum(share, similarity, 2, "likeness")
-        return graph.node("Mul", likeness, graph.constant("scale", head.scale), name="logits")
+        weights = graph.node("Softmax", similarity, name="proxy_weights", axis=2)
+        total = self._weighted_sum(weights, similarity, 2, "class_similarity")
+        return graph.node("Mul", total, graph.constant("scale", head.scale), name="logits")

@@ -1,4 +1,4 @@
-"""Predict a clip from its features: functions of a saved model's state. `Recognizer` is built on them.
+"""Predict a clip from its features, as functions of a saved model. `Recognizer` uses them.
 
 B clips, C classes, T time slices, S spatial tokens, Da and Dv widths of audio and visual features.
 """
@@ -18,12 +18,13 @@ from avcil.models.base import Model
 from avcil.saved_models.folder import BACKGROUND, SavedModel
 
 DEFAULT_ALPHA = 0.05
-"""Significance level: a clip with a p-value up to it is of none of the classes. About this fraction of clips of known
-classes is rejected by mistake."""
+"""Significance level of the test for unknown classes: a clip with a p-value up to it is rejected. About this fraction
+of clips of known classes is rejected by mistake."""
 
-
+PREDICTED_FROM = "predicted from"
+"""Start of the note on a missing modality."""
 Thresholds = Callable[[str], Mapping[str, float]]
-"""From the modality that a clip is predicted from to the threshold of probability of each class that has one."""
+"""From the modality that the prediction uses to the probability thresholds of classes."""
 
 
 def no_thresholds(modality: str) -> Mapping[str, float]:
@@ -38,22 +39,22 @@ class Answer:
     path: str
     label: str
     probabilities: dict[str, float]
-    """Of every class, the most probable first."""
+    """Of all classes, the most probable first."""
     notes: str
-    """What is wrong with the file or missing; empty if nothing is."""
+    """Problems of the file and missing modalities; often empty."""
     in_distribution: bool | None = None
-    """False: the clip counts as unknown, by its p-value, by the threshold of the label or by the background; None: the
-    method has no p-values, the label no threshold, and the model no background."""
+    """False if the clip is probably of an unknown class, by its p-value, by the threshold of the label or by the
+    background; None if the model has none of these."""
     p_value: float | None = None
-    """The fraction of learned clips that are at least as far from their class as this one; `in_distribution` is False
-    where it is at most the significance level."""
+    """The fraction of training clips that are at least as far from their class as this clip; `in_distribution` is False
+    if it is at most the significance level. None if the method has no p-values."""
     threshold: float | None = None
-    """Probability that `label` must reach, else `in_distribution` is False; None: no threshold."""
+    """If the probability of `label` is below it, `in_distribution` is False; None if the class has no threshold."""
     background: float | None = None
-    """Probability of the background beside the classes; `in_distribution` is False where it is the largest. None: the
+    """Probability of the background; `in_distribution` is False if it is larger than those of the classes. None if the
     model has no background."""
     modality: str = ""
-    """Which modalities the prediction uses."""
+    """The modalities that the prediction uses."""
 
     @property
     def probability(self) -> float:
@@ -62,7 +63,7 @@ class Answer:
 
     @property
     def why_unknown(self) -> str:
-        """Why `in_distribution` is False, in words; empty if it is not."""
+        """Why `in_distribution` is False, as text; otherwise empty."""
         if self.in_distribution is not False:
             return ""
         if self.threshold is not None and self.probability < self.threshold:
@@ -86,10 +87,10 @@ def answer_features(
 
     Args:
         state: The model and its class names.
-        name: Of the clip, for messages.
+        name: Name of the clip, for messages.
         features: Audio (1, Da) and visual (1, T, S, Dv).
-        alpha: p-values up to this give `in_distribution` False.
-        thresholds: Probabilities that predictions of classes must reach, else `in_distribution` is False.
+        alpha: Significance level of the test for unknown classes.
+        thresholds: Probability thresholds of classes.
 
     Raises:
         InputError: The clip lacks a modality that the model needs.
@@ -100,14 +101,14 @@ def answer_features(
         probabilities = state.model.scores(*parts).double().softmax(dim=1)[0]
         p_values = getattr(state.model, "p_values", lambda *_: None)(*parts)
     p_value = None if p_values is None else float(p_values[0])
-    known = None if p_value is None else p_value > alpha
+    in_distribution = None if p_value is None else p_value > alpha
     labels, background = list(state.labels), None
     if BACKGROUND in labels:
-        at = labels.index(BACKGROUND)
-        background = float(probabilities[at])
-        known = bool(probabilities.argmax() != at) and known is not False
-        kept = [number for number in range(len(labels)) if number != at]
-        labels, probabilities = [labels[number] for number in kept], probabilities[kept]
+        index = labels.index(BACKGROUND)
+        background = float(probabilities[index])
+        in_distribution = bool(probabilities.argmax() != index) and in_distribution is not False
+        others = [number for number in range(len(labels)) if number != index]
+        labels, probabilities = [labels[number] for number in others], probabilities[others]
         probabilities = probabilities / probabilities.sum().clamp_min(torch.finfo(torch.float64).tiny)
     order = probabilities.argsort(descending=True, stable=True).tolist()
     values, modality = probabilities.tolist(), given_modality(state.model, features)
@@ -115,13 +116,13 @@ def answer_features(
     label = labels[order[0]]
     threshold = thresholds(modality).get(label)
     if threshold is not None:
-        known = values[order[0]] >= threshold and known is not False
+        in_distribution = values[order[0]] >= threshold and in_distribution is not False
     return Answer(
         path=name,
         label=label,
         probabilities={labels[number]: values[number] for number in order},
         notes=features.notes,
-        in_distribution=known,
+        in_distribution=in_distribution,
         p_value=p_value,
         threshold=threshold,
         background=background,
@@ -130,14 +131,14 @@ def answer_features(
 
 
 def model_input(model: Model, features: ClipFeatures) -> tuple[Tensor | None, Tensor | None]:
-    """Audio (1, Da) and visual (1, T, S, Dv) in the numbers of the model."""
+    """Audio (1, Da) and visual (1, T, S, Dv) in the dtype of the model."""
     dtype = next(tensor.dtype for tensor in model.tensors().values() if tensor.is_floating_point())
     audio, visual = (None if part is None else part.to(dtype) for part in (features.audio, features.visual))
     return audio, visual
 
 
 def given_modality(model: Model, features: ClipFeatures) -> Modality | None:
-    """Which of the model's modalities a clip has; None if it has none of them."""
+    """The model's modalities that a clip has; None if it has none."""
     return Modality.of(
         has_audio=model.modality.has_audio and features.audio is not None,
         has_visual=model.modality.has_visual and features.visual is not None,
@@ -145,9 +146,12 @@ def given_modality(model: Model, features: ClipFeatures) -> Modality | None:
 
 
 def answerable(model: Model, name: str, features: ClipFeatures) -> ClipFeatures:
-    """The features that the model uses, with a note on what is missing; InputError if too much is.
+    """The features that the model uses, with a note on a missing modality.
 
-    A silent track counts as missing audio where the model can predict without it.
+    Silent audio counts as missing if the model can predict without audio.
+
+    Raises:
+        InputError: The clip lacks a modality that the model needs.
     """
     if (
         is_silent(features)
@@ -160,10 +164,10 @@ def answerable(model: Model, name: str, features: ClipFeatures) -> ClipFeatures:
     if given == model.modality:
         return features
     if given in model.answers:
-        said = {"visual": "answered from the picture alone", "audio": "answered from the sound alone"}[given]
-        return replace(features, notes="; ".join(filter(None, (features.notes, said))))
-    parts = {"audio": "sound", "visual": "picture", "audio-visual": "picture and sound"}
+        note = f"{PREDICTED_FROM} {'frames' if given == 'visual' else given} alone"
+        return replace(features, notes="; ".join(filter(None, (features.notes, note))))
+    inputs = {"audio": "audio", "visual": "frames", "audio-visual": "audio and frames"}
     raise InputError(
-        f"{name}: {features.notes or 'it lacks what this recognizer needs'}; this recognizer needs "
-        f"{' or '.join(parts[part] for part in model.answers)}"
+        f"{name}: {features.notes or 'it lacks a modality'}; this model needs "
+        f"{' or '.join(inputs[modality] for modality in model.answers)}"
     )

@@ -1,4 +1,4 @@
-"""An explained clip: the data that the report draws.
+"""The data of one explained prediction in the report.
 
 Shapes: T time slices, H x W pixels, h x w spatial cells, N samples.
 """
@@ -17,7 +17,7 @@ from avcil.inference.contribution_table import ContributionTable
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AttentionExample:
-    """One clip, the prediction, the attention or sensitivity map, and the contributions."""
+    """A clip, its prediction, the attention or sensitivity map, and the contributions."""
 
     clip_id: str
     label: str
@@ -27,16 +27,17 @@ class AttentionExample:
     frames: Sequence[np.ndarray]
     """T frames, uint8 (H, W, 3), one for each time slice."""
     frame_times: Sequence[float]
-    """Seconds into the clip of each frame."""
+    """Time of each frame in seconds."""
     spatial: np.ndarray
-    """Map (T, h, w) over the cells of each slice; each sums to one."""
+    """Map (T, h, w) over the cells of each slice; each slice sums to one."""
     temporal: np.ndarray
-    """Weights (T,) of the time slices; sum to one."""
+    """Weights (T,) of the time slices; they sum to one."""
     sound: np.ndarray
-    """Mono sound (N,) of the whole clip, float32 in [-1, 1]."""
+    """Mono waveform (N,) of the clip, float32 in [-1, 1]."""
     sample_rate: int
+    """In hertz."""
     map_kind: Literal["attention", "sensitivity"] = "attention"
-    """What the map and the weights are."""
+    """Kind of the map and the weights."""
     contributions: ContributionTable | None = None
 
     def __post_init__(self) -> None:
@@ -45,5 +46,5 @@ class AttentionExample:
         if not slices or any(length != slices for length in shapes):
             raise InputError(
                 f"attention example {self.clip_id!r}: {slices} frames need as many times, spatial maps and "
-                f"temporal weights; got {shapes}"
+                f"temporal weights; there are {shapes}"
             )

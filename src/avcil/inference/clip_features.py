@@ -1,6 +1,6 @@
-"""From a clip to what a model was trained on: the same reading, encoders and rounding as extraction.
+"""Compute the features of a clip for a model, with the decoding, encoders and rounding of its training features.
 
-F frames, H x W pixels, N samples of sound, T time slices, S spatial tokens, Da and Dv widths.
+F frames, H x W pixels, N audio samples, T time slices, S spatial tokens, Da and Dv widths.
 """
 
 from __future__ import annotations
@@ -32,52 +32,60 @@ from avcil.models import checks
 from avcil.utils.prefetch import prefetch
 
 READERS = 2
-"""Clips that are read at once."""
+"""Number of clips that are read in parallel."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClipArrays:
-    """A clip as arrays, for callers that have no file."""
+    """A decoded clip."""
 
     frames: np.ndarray | None = None
-    """(F, H, W, 3) uint8 RGB, evenly spaced over the clip; as many as there are."""
+    """(F, H, W, 3) uint8 RGB, evenly spaced over the clip."""
     sound: np.ndarray | None = None
-    """(N,) float32 in [-1, 1], mono, of the whole clip."""
+    """Mono waveform (N,) of the whole clip, float32 in [-1, 1]."""
     sample_rate: int | None = None
-    """Hertz of `sound`."""
+    """Of `sound`, in hertz."""
     clip_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClipFeatures:
-    """One clip as a model sees and hears it; what its modality lacks, or the clip, is None."""
+    """The features of a clip; those that the clip lacks or the model does not use are None."""
 
     audio: Tensor | None
     """(1, Da)"""
     visual: Tensor | None
     """(1, T, S, Dv)"""
     read: ReadClip | None = None
-    """The frames and the sound that they were made from; None where features are all there is."""
+    """The decoded frames and audio; None if only features are available."""
     clip_id: str = ""
     notes: str = ""
-    """What was odd about the clip, and what it lacks."""
+    """Problems of the file and missing modalities."""
     is_joint: bool = False
-    """Whether each of the two was made of picture and sound, by a joint encoder."""
+    """Whether a joint encoder computed them, each from both modalities."""
 
 
 Source = str | Path | Clip | StoredClip | ClipArrays | ClipFeatures
-"""What a recognizer can be asked about."""
+"""A clip that a recognizer can predict."""
 
 
 def name_of(source: Source) -> str:
-    """A clip's name for answers and reports: its path, or its id where it has no file."""
+    """The name of a clip in messages: its path, or its id if it has no file."""
     if isinstance(source, str | Path):
         return str(source)
     return str(source.path) if isinstance(source, Clip | StoredClip) else source.clip_id
 
 
 class ClipReader:
-    """Reads clips the way the features of a model's training were made."""
+    """Computes features of clips in the same way as the training features of a model.
+
+    Args:
+        description: The model's description, with the encoders and the sampling.
+        modality: The model's modality.
+
+    Raises:
+        InputError: The description is damaged, or the encoders cannot be built.
+    """
 
     def __init__(self, description: Mapping[str, Any], *, modality: Modality) -> None:
         self.modality = modality
@@ -93,9 +101,16 @@ class ClipReader:
         end: float | None = None,
         media: MediaSource | None = None,
     ) -> ClipFeatures:
-        """Features of a clip or of the seconds [start, end] of it; `media` reads its file, by default this process.
+        """Compute the features of a clip.
 
-        What it lacks is None and `notes` says so; InputError naming the clip if it has nothing that the model uses.
+        Args:
+            source: The clip.
+            start: Start of a part of the clip, in seconds.
+            end: End of the part.
+            media: Decodes the file, for example a worker process; by default this process.
+
+        Raises:
+            InputError: The clip cannot be read, or has no modality that the model uses.
         """
         if isinstance(source, ClipFeatures):
             return source
@@ -104,24 +119,23 @@ class ClipReader:
         return self.encoded(read_one(_clip(source, start, end), self.wanted, source=media))
 
     def stream(self, sources: Iterable[Source]) -> Iterator[ClipFeatures | AvcilError]:
-        """Features of several clips in order, or the error that a clip gave; files are read ahead."""
-        given: list[Source] = []
+        """Yield the features of each clip in order, or the error of a clip; files are read ahead."""
+        pending: list[Source] = []
 
         def clips() -> Iterator[Clip]:
             for source in sources:
-                given.append(source)
+                pending.append(source)
                 if not isinstance(source, ClipArrays | ClipFeatures):
                     yield _clip(source, None, None)
 
-        # features and arrays need no reading: they wait in `given` until the files before them are done
+        # Features and arrays are not read: they stay in `pending` until the files before them are read.
         read_file = partial(read_one, wanted=self.wanted)
-        reading = prefetch(clips(), read_file, workers=READERS, depth=2 * READERS)
-        for read in reading:
-            while isinstance(given[0], ClipArrays | ClipFeatures):
-                yield self._or_error(given.pop(0))
-            given.pop(0)
+        for read in prefetch(clips(), read_file, workers=READERS, depth=2 * READERS):
+            while isinstance(pending[0], ClipArrays | ClipFeatures):
+                yield self._or_error(pending.pop(0))
+            pending.pop(0)
             yield self._or_error(read)
-        for source in given:
+        for source in pending:
             yield self._or_error(source)
 
     def _or_error(self, source: Source | ReadClip) -> ClipFeatures | AvcilError:
@@ -131,10 +145,10 @@ class ClipReader:
             return error
 
     def encoded(self, read: ReadClip) -> ClipFeatures:
-        """Features of a clip that was read already.
+        """Encode a decoded clip.
 
         Raises:
-            InputError: If it lacks all that the encoders take, or any of it if the encoder is joint.
+            InputError: The clip has no modality that the encoders use, or lacks one that a joint encoder needs.
         """
         lacks = read.lacks(self.wanted)
         is_joint = self.encoders.joint is not None
@@ -153,23 +167,23 @@ class ClipReader:
         )
 
     def _rounded(self, values: np.ndarray | None) -> Tensor | None:
-        """A batch of one, (1, ...), as the feature store would give it back."""
+        """A batch of one clip, (1, ...), rounded to the dtype of the feature store."""
         if values is None:
             return None
         return torch.from_numpy(values[None].astype(self.stored_dtype).astype(np.float32))
 
 
 def _cannot_be_encoded(read: ReadClip, lacks: list[str], *, is_joint: bool) -> str:
-    """Why a clip that lacks a modality has no features."""
+    """Why a clip without a modality has no features."""
     reason = read.reason or f"it has no {' and no '.join(lacks)}"
-    needs = f"; this recognizer needs its {' and '.join(lacks)}" if len(lacks) == 1 else ""
+    needs = f"; this model needs {' and '.join(lacks)}" if len(lacks) == 1 else ""
     if is_joint:
-        needs = "; this recognizer's encoder takes picture and sound together and cannot do without either"
+        needs = "; the joint encoder of this model needs both audio and frames"
     return f"{read.clip.path}: {reason}{needs}"
 
 
 def is_silent(features: ClipFeatures) -> bool:
-    """Whether its sound track holds nothing but silence."""
+    """Whether the audio of the clip is silent."""
     sound = None if features.read is None else features.read.sound
     return sound is not None and float(np.abs(sound).max(initial=0.0)) < SILENCE
 
@@ -196,7 +210,7 @@ def _fitted(arrays: ClipArrays, wanted: DecodeSpec) -> ReadClip:
         also = tuple(others)
     if wanted.sample_rate is not None and arrays.sound is not None:
         if arrays.sample_rate is None:
-            raise InputError("a clip's sound needs its sample_rate, in hertz")
+            raise InputError("a clip with sound needs sample_rate, in hertz")
         sound = fit_sound(arrays.sound, arrays.sample_rate, wanted.sample_rate)
     name = arrays.clip_id or "the clip given as arrays"
     clip = Clip(clip_id=arrays.clip_id, path=Path(name), label="?", split="test")
@@ -204,10 +218,10 @@ def _fitted(arrays: ClipArrays, wanted: DecodeSpec) -> ReadClip:
 
 
 def _encoders(description: Mapping[str, Any], modality: Modality) -> Encoders:
-    """The encoders of a model's features, each built once.
+    """Build the encoders of a model's features.
 
     Raises:
-        InputError: If the description is damaged, or the features were imported and have no encoder.
+        InputError: The description is damaged, or the features were imported and have no encoder.
     """
     fingerprints = {part.value: _fingerprint(description, part.value) for part in modality.parts}
     joint = next(filter(is_joint, fingerprints.values()), None)
@@ -217,41 +231,39 @@ def _encoders(description: Mapping[str, Any], modality: Modality) -> Encoders:
         built = dict.fromkeys(("audio", "visual"), from_fingerprint(joint))
     else:
         raise InputError(
-            "the model's audio and visual features are of different encoders, one of them a joint one. Take the model "
-            "again from where it came"
+            "the model's audio and visual features have different encoders, one of which is joint. Copy the model "
+            "again from its source"
         )
     for name in fingerprints:
         _check_shape(description, name, built[name])
     visual, audio = built.get("visual"), built.get("audio")
     if isinstance(visual, AudioEncoder) or isinstance(audio, VisualEncoder):
         raise InputError(
-            "the model's description has an audio encoder for frames, or a visual encoder for sound. Take the model "
-            "again from where it came"
+            "the model's description has an audio encoder for frames, or a visual encoder for audio. Copy the model "
+            "again from its source"
         )
     return Encoders(visual=visual, audio=audio)
 
 
 def _fingerprint(description: Mapping[str, Any], part: str) -> dict[str, Any]:
-    """That of the encoder of a model's "audio" or "visual" features; features that were imported have none."""
+    """The fingerprint of the encoder of "audio" or "visual" features."""
     fingerprint = checks.entry(checks.entry(description, part), "encoder")
     if not isinstance(fingerprint, dict):
         raise InputError(f"the encoder of {part} is {fingerprint!r:.60}; it must be a JSON object")
     name = str(fingerprint.get("name"))
     if name.startswith(IMPORTED):
         raise InputError(
-            f"this model learned from features that were released as files ({name}); they cannot be made again "
-            "from a media file, so it cannot be asked about one. Its accuracies are in its run directory; for "
-            "files, train on a store that avcil extract made"
+            f"this model was trained on imported features ({name}), which cannot be computed from media files, so it "
+            "cannot predict them. To predict media files, train on a feature store of avcil extract"
         )
     return fingerprint
 
 
 def _check_shape(description: Mapping[str, Any], part: str, encoder: Any) -> None:
-    """Refuse a model of features of another shape than its encoder makes."""
     shape = checks.entry(description[part], "shape")
-    made = [*(encoder.token_grid if part == "visual" else ()), encoder.width]
-    if made != shape:
+    computed = [*(encoder.token_grid if part == "visual" else ()), encoder.width]
+    if computed != shape:
         raise InputError(
-            f"the model was taught with {part} features of shape {shape!r:.60}; encoder {encoder.name!r} makes {made}. "
-            "Take the model again from where it came"
+            f"the model was trained on {part} features of shape {shape!r:.60}, but the encoder {encoder.name!r} "
+            f"computes {computed}. Copy the model again from its source"
         )

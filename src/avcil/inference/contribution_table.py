@@ -13,7 +13,7 @@ MEANINGS = {
         "encoder are replaced by typical ones. The values do not add up to the score difference."
     ),
 }
-"""What a contribution is, by the kind of the table."""
+"""Explanation of the contributions, by kind."""
 SIGNS = "Positive contributions favor the predicted class, negative ones the second most probable class."
 
 
@@ -35,13 +35,13 @@ class ContributionTable:
     label: str
     second: str
     difference: float
-    """The score of `label` less that of `second`."""
+    """The score of `label` minus that of `second`."""
     kind: Literal["additive", "ablation"] | None
     rows: Sequence[ContributionRow]
 
     @property
     def missing(self) -> str:
-        """Why there is nothing to show; empty where there is."""
+        """Why there are no contributions; empty if there are."""
         if self.label == self.second:
             return "The model has one class, so there is no second class to compare with."
         if not self.rows:
@@ -53,5 +53,5 @@ class ContributionTable:
 
     @property
     def meaning(self) -> str:
-        """What the values are, in a sentence."""
+        """A sentence that explains the values."""
         return MEANINGS[self.kind] if self.kind else ""

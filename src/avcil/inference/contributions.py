@@ -1,6 +1,6 @@
-"""What each modality and each encoder contributes to an answer.
+"""Contributions of each modality and each encoder to a prediction.
 
-The margin is the score of the predicted class less that of the second one. There are two kinds of contributions:
+The margin is the score of the predicted class minus that of the second one. There are two kinds of contributions:
 
     additive   scores that are linear in the features: the sum of feature times weight over the features of a modality
                or encoder. With the bias term they add up to the margin.
@@ -31,14 +31,14 @@ Kind = Literal["additive", "ablation"]
 
 @dataclass(frozen=True, kw_only=True)
 class Contributions:
-    """What the margin between two classes consists of."""
+    """Contributions to the margin between two classes."""
 
     kind: Kind | None = None
-    """None where there is nothing to state: one modality, one encoder, or features that mix them."""
+    """None if there are no contributions: one modality, one encoder, or features that mix them."""
     modalities: dict[str, float] = field(default_factory=dict)
-    """Of "audio" and "visual"; with `kind` "additive" also of the "bias" term."""
+    """Of "audio" and "visual"; additive contributions also of the "bias" term."""
     encoders: dict[str, dict[str, float]] = field(default_factory=dict)
-    """By modality and encoder, for the modalities that use several encoders."""
+    """By modality and encoder, for modalities with several encoders."""
 
 
 def contributions(
@@ -50,7 +50,7 @@ def contributions(
         state: The model and the encoders of its features.
         audio: (1, Da), or None.
         visual: (1, T, S, Dv), or None.
-        pair: Numbers of the predicted class and of the second one.
+        pair: Indices of the predicted class and of the second one.
     """
     given = {
         name: tensor
@@ -73,7 +73,7 @@ def contributions(
 
 
 def margin(model: Model, audio: Tensor | None, visual: Tensor | None, pair: tuple[int, int]) -> float:
-    """Score of the first class less that of the second."""
+    """Score of the first class minus that of the second."""
     with torch.inference_mode():
         scores = model.scores(audio, visual)[0].double()
     return float(scores[pair[0]] - scores[pair[1]])

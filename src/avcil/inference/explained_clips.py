@@ -16,16 +16,14 @@ from avcil.runs.run_files import ClipPrediction, RunRecord, read_run
 
 
 def explained_clips(run: Path, count: int) -> tuple[list[AttentionExample], str | None]:
-    """Explain up to `count` test clips of a run, of different classes.
-
-    As far as there are any, half of them are clips that the model got wrong.
+    """Explain test clips of a run, of different classes. If possible, half of them are predicted wrong.
 
     Args:
         run: The run directory.
-        count: How many clips.
+        count: Maximum number of clips.
 
     Returns:
-        The explanations, and why there are none where there are none.
+        The explanations, and the reason if there are none.
     """
     record = read_run(run)
     if record.modality is not Modality.AUDIO_VISUAL:
@@ -36,7 +34,7 @@ def explained_clips(run: Path, count: int) -> tuple[list[AttentionExample], str 
         return [], f"the clips cannot be found: {error}"
     recognizer = Recognizer.load(run)
     examples, reason = [], None
-    for clip in _chosen(record, clips, 4 * count):
+    for clip in _select(record, clips, 4 * count):
         try:
             examples.append(_example(recognizer, clip))
         except InputError as error:
@@ -46,23 +44,23 @@ def explained_clips(run: Path, count: int) -> tuple[list[AttentionExample], str 
     return examples, None if examples else reason or "no test clip of the run is in its feature store"
 
 
-def _chosen(record: RunRecord, clips: dict[str, StoredClip], count: int) -> list[StoredClip]:
-    """Test clips, a correct and a wrong one in turn, of classes not chosen yet as long as there are any."""
-    queues: dict[bool, list[ClipPrediction]] = {right: [] for right in (True, False)}
+def _select(record: RunRecord, clips: dict[str, StoredClip], count: int) -> list[StoredClip]:
+    """Alternate between correct and wrong predictions; prefer classes that are not selected yet."""
+    queues: dict[bool, list[ClipPrediction]] = {True: [], False: []}
     for prediction in record.predictions[-1]:
         if prediction.clip_id in clips:
             queues[prediction.label == prediction.predicted].append(prediction)
-    chosen: list[StoredClip] = []
-    shown: set[str] = set()
-    right = True
-    while len(chosen) < count and any(queues.values()):
-        queue = queues[right] or queues[not right]
-        prediction = next((p for p in queue if p.label not in shown), queue[0])
+    selected: list[StoredClip] = []
+    labels: set[str] = set()
+    is_correct = True
+    while len(selected) < count and any(queues.values()):
+        queue = queues[is_correct] or queues[not is_correct]
+        prediction = next((p for p in queue if p.label not in labels), queue[0])
         queue.remove(prediction)
-        shown.add(prediction.label)
-        chosen.append(clips[prediction.clip_id])
-        right = not right
-    return chosen
+        labels.add(prediction.label)
+        selected.append(clips[prediction.clip_id])
+        is_correct = not is_correct
+    return selected
 
 
 def _example(recognizer: Recognizer, clip: StoredClip) -> AttentionExample:

@@ -1,9 +1,10 @@
-"""What an answer is based on: where in the frames the model looked, and what audio and visual features contributed.
+"""Explain a prediction: attention or sensitivity over the frames, and contributions of audio and visual features.
 
 F frames of H x W pixels, T time slices, S = h x w spatial tokens. Contributions are defined in `contributions.py`.
 
-The map is the attention of networks that have one. Of other models it is the sensitivity: the share of each token x_ts
-in sum |x_ts . d margin / d x_ts|, where the margin is the score of the predicted class less that of the second one.
+For networks with attention, the map is the attention. For other models it is the sensitivity: the fraction of each
+token x_ts in sum |x_ts . d margin / d x_ts|, where the margin is the score of the predicted class minus that of the
+second one.
 """
 
 from __future__ import annotations
@@ -45,43 +46,44 @@ SHOWN_SIDE = 384
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Explanation:
-    """What one answer is based on."""
+    """The explanation of one prediction."""
 
     answer: Answer
     runner_up: str
-    """The second likeliest class, against which contributions are measured; the answer itself if it is alone."""
+    """The second most probable class, with which contributions compare; the predicted class if there is only one."""
     margin: float
     contribution_kind: Literal["additive", "ablation"] | None
-    """How contributions are computed (see `contributions.py`); None where there are none."""
+    """How contributions are computed (see `contributions.py`); None if there are none."""
     contributions: dict[str, float]
-    """Of "audio", "visual" and, where they are additive, the "bias" term to the margin."""
+    """Contributions to the margin of "audio", "visual" and, if they are additive, the "bias" term."""
     encoder_contributions: dict[str, dict[str, float]]
-    """By modality and encoder, for modalities whose features come from several encoders."""
+    """By modality and encoder, for modalities with several encoders."""
     alone: dict[str, tuple[str, float]]
     """The prediction from each modality alone, and its probability; empty with a joint encoder."""
     map_kind: Literal["attention", "sensitivity"] | None
-    """What the maps are; None without a picture."""
+    """Kind of the maps; None without visual features."""
     spatial: np.ndarray | None
-    """(T, h, w), each slice's summing to one."""
+    """(T, h, w); each slice sums to one."""
     temporal: np.ndarray | None
-    """(T,), summing to one."""
+    """(T,); sums to one."""
     frames: np.ndarray | None
-    """(F, H, W, 3) uint8; None where features are all there is."""
+    """(F, H, W, 3) uint8; None if only features are available."""
     sound: np.ndarray | None
-    """(N,) float32"""
+    """Waveform (N,) float32."""
     sample_rate: int | None
+    """In hertz."""
     seconds: float | None
-    """Length of the clip."""
+    """Duration of the clip."""
 
     @property
     def frame_times(self) -> np.ndarray | None:
-        """(F,) seconds into the clip at which each frame is shown; None where its length is not known."""
+        """Time (F,) of each frame in seconds; None if the duration is not known."""
         if self.frames is None or not self.seconds:
             return None
         return (np.arange(len(self.frames)) + 0.5) * self.seconds / len(self.frames)
 
     def contribution_table(self) -> ContributionTable:
-        """The contributions as rows to print or draw: each modality, the encoders of it, the bias term."""
+        """The contributions as rows: each modality and its encoders, and the bias term."""
         rows = []
         for name in ("audio", "visual"):
             if name in self.contributions:
@@ -90,10 +92,8 @@ class Explanation:
                     label, probability = self.alone[name]
                     remark = f"prediction from {name} alone: {label}, {100 * probability:.0f} %"
                 rows.append(ContributionRow(name=name, value=self.contributions[name], remark=remark))
-            encoders = self.encoder_contributions.get(name, {})
-            rows += [
-                ContributionRow(name=each, value=value, is_encoder=True) for each, value in encoders.items()
-            ]
+            for encoder, value in self.encoder_contributions.get(name, {}).items():
+                rows.append(ContributionRow(name=encoder, value=value, is_encoder=True))
         if "bias" in self.contributions:
             rows.append(ContributionRow(name="bias term", value=self.contributions["bias"]))
         return ContributionTable(
@@ -105,16 +105,16 @@ class Explanation:
         )
 
     def draw(self) -> list[np.ndarray]:
-        """Draw each frame with the map over it, and the color scale and the temporal weights below.
+        """Draw the map over each frame, with the color scale and the temporal weights below.
 
         Returns:
-            Pictures (F, H', W', 3) uint8, H' and W' even, W' `SHOWN_SIDE` or more.
+            Images (F, H', W', 3) uint8; H' and W' are even, W' is at least `SHOWN_SIDE`.
 
         Raises:
-            InputError: where there is no picture to draw on.
+            InputError: The clip has no frames.
         """
         if self.frames is None or self.spatial is None or self.temporal is None:
-            raise InputError(f"{self.answer.path}: there is no picture to draw on")
+            raise InputError(f"{self.answer.path}: there are no frames to draw on")
         drawn, scale = draw_attention([enlarged(frame, SHOWN_SIDE) for frame in self.frames], self.spatial)
         slices = len(self.spatial)
         return [
@@ -125,7 +125,7 @@ class Explanation:
         ]
 
     def write_video(self, path: Path) -> None:
-        """The drawn frames with the sound as an MP4 file, as long as the clip."""
+        """Write the images of `draw` and the audio as an MP4 file with the duration of the clip."""
         from avcil.media import write_video
 
         drawn = self.draw()
@@ -149,9 +149,7 @@ def explain(
     thresholds: Thresholds = no_thresholds,
 ) -> Explanation:
     """Predict a clip and explain the prediction; InputError if it cannot be read."""
-    given = (
-        clip if isinstance(clip, ClipFeatures) else reader.features(clip)
-    )  # features alone need no encoder
+    given = clip if isinstance(clip, ClipFeatures) else reader.features(clip)
     features = answerable(state.model, name_of(clip), given)
     answer = answer_features(state, name_of(clip), given, alpha=alpha, thresholds=thresholds)
     ranked = list(answer.probabilities)
@@ -159,15 +157,15 @@ def explain(
     pair = state.labels.index(answer.label), state.labels.index(runner_up)
     audio, visual = model_input(state.model, features)
     kind, maps = _maps(reader, state.model, features, pair)
-    shares = Contributions() if features.is_joint else contributions(state, audio, visual, pair)
+    found = Contributions() if features.is_joint else contributions(state, audio, visual, pair)
     read = features.read
     return Explanation(
         answer=answer,
         runner_up=runner_up,
         margin=margin(state.model, audio, visual, pair),
-        contribution_kind=shares.kind,
-        contributions=shares.modalities,
-        encoder_contributions=shares.encoders,
+        contribution_kind=found.kind,
+        contributions=found.modalities,
+        encoder_contributions=found.encoders,
         alone={} if features.is_joint else dict(_alone(state, features)),
         map_kind=kind,
         spatial=None if maps is None else maps[0],
@@ -188,7 +186,7 @@ def _seconds(reader: ClipReader, features: ClipFeatures) -> float | None:
 
 
 def _alone(state: SavedModel, features: ClipFeatures) -> Iterator[tuple[str, tuple[str, float]]]:
-    """The answer from each modality that the clip has, where the model gives one."""
+    """The prediction from each modality of the clip alone, if the model supports it."""
     parts = {
         "audio": replace(features, read=None, visual=None),
         "visual": replace(features, read=None, audio=None),
@@ -222,16 +220,16 @@ def _maps(
 def _sensitivity(
     model: Model, audio: Tensor | None, visual: Tensor, pair: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(T, S) and (T,): shares of |x_ts . d margin / d x_ts|."""
+    """Spatial (T, S) and temporal (T,): fractions of |x_ts . d margin / d x_ts|."""
     with torch.inference_mode(False), torch.enable_grad():
         tokens = visual.clone().requires_grad_()
         scores = model.scores(None if audio is None else audio.clone(), tokens)[0]
         target = scores[pair[0]] - scores[pair[1]] if len(scores) > 1 else scores[0]
-        (slope,) = torch.autograd.grad(target, tokens)
-    # where all tokens are alike, their deviation has no slope
-    share = (slope.nan_to_num(0.0, 0.0, 0.0) * tokens.detach()).sum(dim=3).abs()[0].double().numpy()
-    share = share if share.sum() > 0 else np.ones_like(share)
-    temporal = share.sum(axis=1)
-    even = np.full_like(share, 1 / share.shape[1])
-    spatial = np.divide(share, temporal[:, None], out=even, where=temporal[:, None] > 0)
+        (gradient,) = torch.autograd.grad(target, tokens)
+    # The standard deviation of equal tokens has no gradient.
+    weight = (gradient.nan_to_num(0.0, 0.0, 0.0) * tokens.detach()).sum(dim=3).abs()[0].double().numpy()
+    weight = weight if weight.sum() > 0 else np.ones_like(weight)
+    temporal = weight.sum(axis=1)
+    uniform = np.full_like(weight, 1 / weight.shape[1])
+    spatial = np.divide(weight, temporal[:, None], out=uniform, where=temporal[:, None] > 0)
     return spatial, temporal / temporal.sum()

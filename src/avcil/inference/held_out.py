@@ -1,7 +1,6 @@
-"""Held-out clips: which are not learned, and how many of them a model predicts right.
+"""Held-out clips: select clips that are not learned, and evaluate a model on them.
 
-The command line, the page and the API evaluate with the same functions. n clips, Da and Dv widths of audio and visual
-features, T time slices, S spatial tokens.
+The command line, the page and the API use these functions.
 """
 
 from __future__ import annotations
@@ -23,22 +22,22 @@ from avcil.runs.run_store import store_of_run
 from avcil.saved_models.folder import SavedModel, save_tensors
 from avcil.utils.tensor_files import load_tensors
 
-FEWEST = 4
-"""Clips of a class from which one is held out; fewer are all learned."""
+MIN_CLIPS = 4
+"""Of a class with fewer clips, none is held out."""
 FRACTION = 0.2
 """Of the clips of each class, held out by default."""
 MAX_TEST_CLIPS = 500
-"""Test clips of a run that are evaluated, evenly chosen: their features are in memory at once."""
+"""Number of test clips of a run that are evaluated, because their features are in memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """Features of held-out clips, with their classes."""
+    """Features and classes of held-out clips."""
 
     features: tuple[ClipFeatures, ...] = ()
     labels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    """Which clips are missing here, and why."""
+    """Why clips are missing."""
 
     def __add__(self, other: HeldOut) -> HeldOut:
         return HeldOut(
@@ -48,24 +47,26 @@ class HeldOut:
         )
 
     def relabeled(self, label_of: Callable[[str], str | None]) -> HeldOut:
-        """The same clips with other labels; without those for whose label `label_of` gives None."""
+        """The same clips with new labels; clips for whose label `label_of` returns None are dropped."""
         labels = [label_of(label) for label in self.labels]
-        kept = [(clip, label) for clip, label in zip(self.features, labels, strict=True) if label is not None]
+        pairs = [
+            (clip, label) for clip, label in zip(self.features, labels, strict=True) if label is not None
+        ]
         return HeldOut(
-            features=tuple(clip for clip, _ in kept),
-            labels=tuple(label for _, label in kept),
+            features=tuple(clip for clip, _ in pairs),
+            labels=tuple(label for _, label in pairs),
             notes=self.notes,
         )
 
     def correct(self, state: SavedModel) -> Counter[str]:
-        """How many clips of each class are predicted right."""
+        """Number of correct predictions by class."""
         pairs = zip(self.labels, self.features, strict=True)
         return Counter(
             label for label, features in pairs if answer_features(state, label, features).label == label
         )
 
     def save(self, path: Path) -> None:
-        """Write the features; the caller keeps the labels."""
+        """Write the features, without the labels."""
         tensors = {}
         for name in ("audio", "visual"):
             parts = [getattr(clip, name) for clip in self.features]
@@ -75,49 +76,52 @@ class HeldOut:
 
     @classmethod
     def load(cls, path: Path, labels: Sequence[str]) -> HeldOut:
-        """Read what `save` wrote; InputError if it does not fit `labels`."""
+        """Read features that `save` wrote; InputError if they do not fit `labels`."""
         if not labels:
             return cls()
         tensors = load_tensors(path)
         if any(len(tensor) != len(labels) for tensor in tensors.values() if tensor.ndim) or not tensors:
-            raise InputError(f"{path} does not hold the features of {len(labels)} clips")
+            raise InputError(f"{path} does not contain the features of {len(labels)} clips")
         features = _rows(tensors.get("audio"), tensors.get("visual"), len(labels))
         return cls(labels=tuple(labels), features=features)
 
 
 def hold_out(clips: Sequence[Source], labels: Sequence[str], fraction: float = FRACTION) -> list[bool]:
-    """Choose which clips are held out: the same ones at every call, by a hash of their file names.
+    """Select held-out clips by a hash of their file names, so that the selection is reproducible.
 
     Args:
         clips: The clips.
         labels: Their classes.
-        fraction: Of the clips of each class. Of fewer than 4 clips none is held out; of more at least one.
+        fraction: Of the clips of each class. Of fewer than 4 clips none is held out, of more at least one.
+
+    Returns:
+        Whether each clip is held out.
 
     >>> hold_out(["a.mp4", "b.mp4", "c.mp4", "d.mp4"], ["dog"] * 4, 0.2)
     [False, False, True, False]
     """
     if not 0 <= fraction < 1:
-        raise InputError(f"the fraction held out must be from 0 up to 1, not {fraction!r}")
+        raise InputError(f"the held-out fraction must be at least 0 and below 1; not {fraction!r}")
     by_label = defaultdict(list)
-    for position, label in enumerate(labels):
-        by_label[label].append(position)
-    held = [False] * len(clips)
-    for own in by_label.values():
-        if len(own) < FEWEST or not fraction:
+    for index, label in enumerate(labels):
+        by_label[label].append(index)
+    is_held_out = [False] * len(clips)
+    for indices in by_label.values():
+        if len(indices) < MIN_CLIPS or not fraction:
             continue
-        count = min(max(1, round(fraction * len(own))), len(own) - 2)
-        keys = {at: hashlib.sha256(Path(name_of(clips[at])).name.encode()).hexdigest() for at in own}
-        for at in sorted(own, key=lambda at: (keys[at], at))[:count]:
-            held[at] = True
-    return held
+        count = min(max(1, round(fraction * len(indices))), len(indices) - 2)
+        keys = {i: hashlib.sha256(Path(name_of(clips[i])).name.encode()).hexdigest() for i in indices}
+        for i in sorted(indices, key=lambda i: (keys[i], i))[:count]:
+            is_held_out[i] = True
+    return is_held_out
 
 
 def clips_of_run(run: Path, state: SavedModel) -> HeldOut:
-    """Test clips of the run that a model is from, out of its feature store; none where they cannot be read.
+    """Test clips from the feature store of a model's run; none, with a note, if they cannot be read.
 
     Args:
-        run: A run directory, or the folder of a model without its run.
-        state: The model. Clips of classes that it does not know are left out.
+        run: A run directory, or a model folder.
+        state: The model. Clips of other classes are ignored.
     """
     store, reason = store_of_run(run)
     if store is None:
@@ -135,11 +139,11 @@ def _test_clips(store: FeatureStore, state: SavedModel) -> HeldOut:
     rows = whole[:: max(1, -(-len(whole) // MAX_TEST_CLIPS))]
     notes = []
     if not tests:
-        notes.append("the old classes are not evaluated: the run has no test clip of them")
+        notes.append("the old classes are not evaluated: the run has no test clips of them")
     if len(whole) < len(tests):
         notes.append(f"{len(tests) - len(whole)} test clips of old classes lack audio or visual features")
     if len(rows) < len(whole):
-        notes.append(f"{len(rows)} of {len(whole)} test clips of old classes were evaluated, evenly chosen")
+        notes.append(f"{len(rows)} of {len(whole)} test clips of old classes were evaluated, evenly spaced")
     if not rows:
         return HeldOut(notes=tuple(notes))
     audio = torch.from_numpy(store.audio(rows).astype(np.float32)) if modality.has_audio else None

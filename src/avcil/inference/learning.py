@@ -1,6 +1,6 @@
-"""Teaching a recognizer: features of clips in, a new state out; the old state stays as it is.
+"""Update a saved model: learn, forget or rename. Functions return a new state; the given state does not change.
 
-n clips, Da and Dv widths of sound and picture, T time slices, S spatial tokens.
+n clips, Da and Dv widths of audio and visual features, T time slices, S spatial tokens.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from avcil.data.clips import check_labels
 from avcil.data.scan import ClipProblem
 from avcil.errors import AvcilError, InputError
 from avcil.inference.clip_features import ClipFeatures, Source, name_of
+from avcil.models.base import Model
+from avcil.saved_models.description import UPDATES
 from avcil.saved_models.folder import BACKGROUND, SavedModel
 from avcil.saved_models.learning_state import LearningState
 from avcil.training.update import NewClips, closed_form, closed_form_names, sit
@@ -31,16 +33,16 @@ FeaturesOf = Callable[[Sequence[Source]], Iterator[ClipFeatures | AvcilError]]
 
 @dataclass(frozen=True, kw_only=True)
 class LearnReport:
-    """What one learning came to."""
+    """The outcome of learning."""
 
     new: dict[str, int]
-    """Clips learnt of each new class."""
+    """Number of learned clips by new class."""
     extended: dict[str, int]
-    """Clips learnt of each class that was known before."""
+    """Number of learned clips by class that the model had before."""
     problems: tuple[ClipProblem, ...]
-    """Clips left out, and why."""
+    """Clips that were not used, with reasons."""
     notes: tuple[str, ...]
-    """What a user should know besides."""
+    """Further remarks."""
     seconds_reading: float
     seconds_learning: float
 
@@ -54,32 +56,34 @@ def learn(
     *,
     background: bool = False,
 ) -> tuple[SavedModel, LearnReport]:
-    """The state after the clips, and the report; see `Recognizer.learn` and `learn_background`."""
+    """Learn clips; see `Recognizer.learn` and `Recognizer.learn_background`."""
     if BACKGROUND in labels and not background:
         raise InputError(
             f"the label {BACKGROUND} is reserved for clips to be rejected: give them to avcil learn --background, or "
             "rename the class"
         )
-    tell = progress or (lambda what, done, total: None)
+    report_progress = progress or (lambda phase, done, total: None)
     learning = _learning(state)
     clips, labels = list(clips), [str(label) for label in labels]
-    _check(state, clips, labels)
-    began = time.monotonic()
-    found, problems = read_features(features_of, clips, state, tell)
+    if len(clips) != len(labels):
+        raise InputError(f"give a label for each clip: there are {len(clips)} clips and {len(labels)} labels")
+    check_labels({*labels, *state.labels}, "the new clips and the known classes")
+    start = time.monotonic()
+    found, problems = read_features(features_of, clips, state, report_progress)
     if not found:
         raise nothing_usable(len(clips), problems)
-    new_clips = _new_clips(state, found, labels, sitting=int(state.description.get("updates", 0)) + 1)
+    new_clips = _new_clips(state, found, labels)
     read = time.monotonic()
-    epochs, done = 1 if closed_form_like(learning) else learning.settings.epochs, 0
-    tell("learning", 0, epochs)
+    epochs, done = 1 if is_closed_form(learning) else learning.settings.epochs, 0
+    report_progress("learning", 0, epochs)
 
     def tick() -> None:
         nonlocal done
         done += 1
-        tell("learning", done, epochs)
+        report_progress("learning", done, epochs)
 
     model, after = sit(state.model, learning, new_clips, tick=tick)
-    tell("learning", epochs, epochs)
+    report_progress("learning", epochs, epochs)
     counts = Counter(new_clips.labels)
     new = {label: count for label, count in counts.items() if label not in learning.counts}
     report = LearnReport(
@@ -87,16 +91,25 @@ def learn(
         extended={label: count for label, count in counts.items() if label not in new},
         problems=tuple(problems),
         notes=(*_notes(learning, labels, counts), *getattr(model, "notes", ())),
-        seconds_reading=read - began,
+        seconds_reading=read - start,
         seconds_learning=time.monotonic() - read,
     )
-    description = {**state.description, "updates": int(state.description.get("updates", 0)) + 1}
     labels_after = (*state.labels, *new)
-    return SavedModel(model=model, labels=labels_after, description=description, learning=after), report
+    return _updated(state, model, labels_after, after), report
+
+
+def _updates(state: SavedModel) -> int:
+    """Number of updates since training."""
+    return int(state.description.get(UPDATES, 0))
+
+
+def _updated(state: SavedModel, model: Model, labels: tuple[str, ...], learning: LearningState) -> SavedModel:
+    description = {**state.description, UPDATES: _updates(state) + 1}
+    return SavedModel(model=model, labels=labels, description=description, learning=learning)
 
 
 def nothing_usable(count: int, problems: Sequence[ClipProblem]) -> InputError:
-    """The error where no clip of `count` can be learned."""
+    """The error if none of `count` clips can be learned."""
     shown = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems[:3])
     return InputError(f"none of the {count} clips can be learned: {shown or 'all are held out'}")
 
@@ -104,16 +117,16 @@ def nothing_usable(count: int, problems: Sequence[ClipProblem]) -> InputError:
 def forget(
     state: SavedModel, features_of: FeaturesOf, clips: Sequence[Source], labels: Sequence[str]
 ) -> SavedModel:
-    """The state without clips; see `Recognizer.forget`. A clip that cannot be read stops it: nothing is forgotten."""
+    """Remove learned clips; see `Recognizer.forget`. If a clip cannot be read, nothing is forgotten."""
     learning, clips, labels = _learning(state), list(clips), list(labels)
-    method = _forgetful(learning)
+    method = _method_that_forgets(learning)
     if len(clips) != len(labels) or not clips:
         raise InputError(
-            f"give a label for each clip to be forgotten: {len(clips)} clips, {len(labels)} labels"
+            f"give a label for each clip to forget: there are {len(clips)} clips and {len(labels)} labels"
         )
     unknown = sorted(set(labels) - set(state.labels))
     if unknown:
-        raise InputError(f"this recognizer knows no class {', '.join(map(repr, unknown))}")
+        raise InputError(f"this model has no class {', '.join(map(repr, unknown))}")
     found, problems = read_features(features_of, clips, state, lambda *_: None)
     if problems:
         raise InputError(f"{problems[0].path}: {problems[0].reason}. Nothing was forgotten")
@@ -123,110 +136,111 @@ def forget(
         if count < 0:
             raise InputError(
                 f"{labels.count(label)} clips of class {label!r} are given, but only {learning.counts[label]} were "
-                "learned. Give only clips that were learned; held-out clips were not"
+                "learned. Give only clips that were learned, and no held-out clips"
             )
     audio, visual = _joined([features for _, features in found], state, np.dtype(state.description["dtype"]))
     numbers = torch.tensor([state.labels.index(label) for label in labels])
     method.forget(
         *(None if part is None else torch.from_numpy(part).float() for part in (audio, visual)), numbers
     )
-    return _solved(state, learning, method, {label: left[label] for label in state.labels if left[label] > 0})
+    return _solve(state, learning, method, {label: left[label] for label in state.labels if left[label] > 0})
 
 
 def forget_class(state: SavedModel, label: str) -> SavedModel:
-    """The state that never answers with `label`; see `Recognizer.forget_class`."""
+    """Remove a class; see `Recognizer.forget_class`."""
     learning = _learning(state)
     if label not in state.labels:
-        raise InputError(f"this recognizer knows no class {label!r}. It knows: {', '.join(state.labels)}")
-    method = _forgetful(learning)
-    return _solved(state, learning, method, {name: n for name, n in learning.counts.items() if name != label})
+        raise InputError(f"this model has no class {label!r}. Its classes: {', '.join(state.labels)}")
+    method = _method_that_forgets(learning)
+    return _solve(state, learning, method, {name: n for name, n in learning.counts.items() if name != label})
 
 
 def rename(state: SavedModel, old: str, new: str) -> SavedModel:
-    """The state with a class under another name."""
+    """Rename a class."""
     if old not in state.classes:
-        raise InputError(f"this recognizer knows no class {old!r}. It knows: {', '.join(state.classes)}")
+        raise InputError(f"this model has no class {old!r}. Its classes: {', '.join(state.classes)}")
     if new == BACKGROUND:
         raise InputError(f"the name {BACKGROUND} is reserved for clips to be rejected")
     labels = tuple(new if label == old else label for label in state.labels)
     check_labels(labels, "the classes after renaming")
     if len(set(labels)) != len(labels):
-        raise InputError(f"this recognizer has a class {new!r} already")
+        raise InputError(f"this model has a class {new!r} already")
     if state.learning is None:
         return replace(state, labels=labels)
 
-    def named(name: str) -> str:
+    def renamed(name: str) -> str:
         return new if name == old else name
 
     learning = replace(
         state.learning,
-        steps=tuple(tuple(map(named, step)) for step in state.learning.steps),
-        counts={named(label): count for label, count in state.learning.counts.items()},
-        exemplars={named(label): ids for label, ids in state.learning.exemplars.items()},
+        steps=tuple(tuple(map(renamed, step)) for step in state.learning.steps),
+        counts={renamed(label): count for label, count in state.learning.counts.items()},
+        exemplars={renamed(label): ids for label, ids in state.learning.exemplars.items()},
     )
     return replace(state, labels=labels, learning=learning)
 
 
 def read_features(
-    features_of: FeaturesOf, clips: Sequence[Source], state: SavedModel, tell: ProgressCallback
+    features_of: FeaturesOf, clips: Sequence[Source], state: SavedModel, progress: ProgressCallback
 ) -> tuple[list[tuple[int, ClipFeatures]], list[ClipProblem]]:
-    """Positions and features of the clips that have all that the model uses, and the others with the reason."""
+    """Read clips for learning.
+
+    Args:
+        features_of: Computes the features of clips.
+        clips: The clips.
+        state: The model.
+        progress: Called with the phase, the number of clips read, and the number of all clips.
+
+    Returns:
+        Index and features of each clip that has all modalities of the model, and the other clips with reasons.
+    """
     found: list[tuple[int, ClipFeatures]] = []
     problems: list[ClipProblem] = []
-    modality = state.model.modality
-    tell("reading clips", 0, len(clips))
-    for position, features in enumerate(features_of(clips)):
-        path = Path(name_of(clips[position]))
+    parts = state.model.modality.parts
+    progress("reading clips", 0, len(clips))
+    for index, features in enumerate(features_of(clips)):
+        path = Path(name_of(clips[index]))
         if isinstance(features, AvcilError):
             problems.append(ClipProblem(path=path, reason=without_path(features, path)))
-        elif (modality.has_audio and features.audio is None) or (
-            modality.has_visual and features.visual is None
-        ):
-            lacks = "picture" if features.audio is not None else "sound"
-            reason = f"{features.notes or 'it lacks a modality'}; to learn from it, its {lacks} is needed"
+        elif missing := [part.value for part in parts if getattr(features, part.value) is None]:
+            needed = " and ".join("frames" if name == "visual" else name for name in missing)
+            reason = f"{features.notes or 'it lacks a modality'}; learning needs {needed}"
             problems.append(ClipProblem(path=path, reason=reason))
         else:
-            # the frames and the sound themselves are not needed any more
-            found.append((position, replace(features, read=None)))
-        tell("reading clips", position + 1, len(clips))
+            found.append((index, replace(features, read=None)))  # frees the decoded frames and audio
+        progress("reading clips", index + 1, len(clips))
     return found, problems
 
 
 def _learning(state: SavedModel) -> LearningState:
     if state.learning is None:
         raise InputError(
-            "this model was saved without what learning on needs (format version 1, or learning.json was removed). "
-            "Make it again with its avcil train command into a new --out"
+            "this model was saved without the files for further learning (format version 1, or learning.json was "
+            "removed). Train it again with its avcil train command and a new --out"
         )
     return state.learning
 
 
-def _check(state: SavedModel, clips: Sequence[Source], labels: Sequence[str]) -> None:
-    if len(clips) != len(labels):
-        raise InputError(f"give a label for each clip: {len(clips)} clips, {len(labels)} labels")
-    check_labels({*labels, *state.labels}, "the new clips and the classes known")
-
-
 def _new_clips(
-    state: SavedModel, found: Sequence[tuple[int, ClipFeatures]], labels: Sequence[str], *, sitting: int
+    state: SavedModel, found: Sequence[tuple[int, ClipFeatures]], labels: Sequence[str]
 ) -> NewClips:
     dtype = np.dtype(state.description["dtype"])
     audio, visual = _joined([features for _, features in found], state, dtype)
-    kept = set() if state.learning is None else set(state.learning.exemplar_ids)
+    exemplars = set() if state.learning is None else set(state.learning.exemplar_ids)
     ids = []
-    for position, features in found:
-        clip_id = features.clip_id or f"clip {position:09d}"
-        ids.append(clip_id if clip_id not in kept else f"{clip_id} (sitting {sitting})")
+    for index, features in found:
+        clip_id = features.clip_id or f"clip {index:09d}"
+        ids.append(clip_id if clip_id not in exemplars else f"{clip_id} (update {_updates(state) + 1})")
     twice = [clip_id for clip_id, count in Counter(ids).items() if count > 1]
     if twice:
-        raise InputError(f"clips given twice: {', '.join(map(repr, twice[:5]))}. Give each once")
-    return NewClips(ids=ids, labels=[labels[position] for position, _ in found], audio=audio, visual=visual)
+        raise InputError(f"clips are given twice: {', '.join(map(repr, twice[:5]))}. Give each once")
+    return NewClips(ids=ids, labels=[labels[index] for index, _ in found], audio=audio, visual=visual)
 
 
 def _joined(
     features: Sequence[ClipFeatures], state: SavedModel, dtype: Any
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Audio (n, Da) and visual (n, T, S, Dv) of what the model uses."""
+    """Concatenated features that the model uses: audio (n, Da) and visual (n, T, S, Dv)."""
 
     def of(parts: Iterable[Tensor]) -> np.ndarray:
         return torch.cat(list(parts)).numpy().astype(dtype)
@@ -237,44 +251,42 @@ def _joined(
     return audio, visual
 
 
-def _forgetful(learning: LearningState) -> Any:
+def _method_that_forgets(learning: LearningState) -> Any:
     method = closed_form(learning)
     if method is None:
         raise InputError(
-            f"method {learning.settings.method} cannot forget: what its weights took from a clip cannot be told "
-            f"apart. Methods whose statistics can: {', '.join(closed_form_names())}"
+            f"method {learning.settings.method} cannot forget: the effect of a clip on its weights cannot be removed. "
+            f"Methods that can: {', '.join(closed_form_names())}"
         )
     return method
 
 
-def _solved(state: SavedModel, learning: LearningState, method: Any, counts: dict[str, int]) -> SavedModel:
-    """The state of a method that was made to forget; classes that `counts` lacks are dropped."""
+def _solve(state: SavedModel, learning: LearningState, method: Any, counts: dict[str, int]) -> SavedModel:
+    """The state after a method has forgotten; classes that are not in `counts` are dropped."""
     if not counts.keys() - {BACKGROUND}:
-        raise InputError("nothing would be left: a recognizer needs a class. Nothing was forgotten")
+        raise InputError("a model needs at least one class, and none would be left. Nothing was forgotten")
     for number in reversed(range(len(state.labels))):
         if state.labels[number] not in counts:
             method.drop(number)
     model = method.solve()
     steps = (tuple(label for label in step if label in counts) for step in learning.steps)
     after = replace(learning, steps=tuple(filter(None, steps)), counts=counts, tensors=method.tensors())
-    labels = tuple(label for label in state.labels if label in counts)
-    description = {**state.description, "updates": int(state.description.get("updates", 0)) + 1}
-    return SavedModel(model=model, labels=labels, description=description, learning=after)
+    return _updated(state, model, tuple(label for label in state.labels if label in counts), after)
 
 
 def _notes(learning: LearningState, labels: Sequence[str], counts: Counter[str]) -> Iterator[str]:
     for label in dict.fromkeys(labels):
         if not counts[label]:
-            yield f"class {label!r} has no clip that can be used"
+            yield f"class {label!r} has no usable clip"
         elif counts[label] == 1 and label not in learning.counts and label != BACKGROUND:
-            yield f"class {label!r} has one clip, which is few"
-    if learning.settings.selection == "best" and not closed_form_like(learning):
+            yield f"class {label!r} has only one clip"
+    if learning.settings.selection == "best" and not is_closed_form(learning):
         yield (
-            "the run chose the best epoch of each step on its validation clips, which a model does not keep; "
-            "this step ended with its last epoch"
+            "the training run selected the best epoch of each step on its validation clips, which a model does not "
+            "store; this update used its last epoch"
         )
 
 
-def closed_form_like(learning: LearningState) -> bool:
-    """Whether its method has statistics instead of epochs."""
+def is_closed_form(learning: LearningState) -> bool:
+    """Whether the method has a closed-form solution, without epochs."""
     return learning.settings.method in closed_form_names()

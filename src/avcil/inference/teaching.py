@@ -1,6 +1,6 @@
-"""Learn more classes and evaluate: held-out clips of new and old classes are predicted before and after.
+"""Learn clips and evaluate held-out clips of old and new classes before and after.
 
-The command line, the page and the API add classes by `teach`.
+The command line, the page and the API use `teach` to add classes.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from avcil.utils.progress import ProgressCallback
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """How many held-out clips of a class are predicted right."""
+    """Numbers of correct predictions of held-out clips of a class, before and after an update."""
 
     label: str
     clips: int
     before: int | None
-    """None: the class was not known."""
+    """None if the class is new."""
     after: int
 
 
@@ -36,13 +36,13 @@ class TeachReport:
 
     learned: LearnReport
     old: tuple[Score, ...]
-    """On test clips of the classes known before."""
+    """On test clips of the old classes."""
     new: tuple[Score, ...]
-    """On held-out clips of those that were given."""
+    """On held-out clips of the given ones."""
     held_out: HeldOut
-    """Those clips."""
+    """The held-out clips of the given ones."""
     problems: tuple[ClipProblem, ...]
-    """Clips that cannot be used, and why."""
+    """Clips that cannot be used, with reasons."""
     notes: tuple[str, ...]
 
 
@@ -57,45 +57,42 @@ def teach(
     features_of: FeaturesOf | None = None,
     progress: ProgressCallback | None = None,
 ) -> TeachReport:
-    """Learn the clips that are not held out, and count right predictions before and after.
+    """Learn the clips that are not held out, and evaluate before and after.
 
     Args:
-        recognizer: Learns; it is unchanged if anything fails.
+        recognizer: The recognizer; it is unchanged after an error.
         clips: The clips.
         labels: Their classes.
-        old: Test clips of the classes known before.
-        held_out: Which clips are held out; by default `hold_out` chooses among those that can be used.
-        fraction: What `hold_out` holds out of each class.
-        features_of: Computes the features of clips; by default the recognizer's reader.
-        progress: Called with what is being done, how much of it is done, and how much there is.
+        old: Test clips of the old classes.
+        held_out: Whether each clip is held out; by default `hold_out` selects among the usable clips.
+        fraction: The fraction of `hold_out`.
+        features_of: Computes the features of clips; by default the recognizer.
+        progress: Called with the phase, the number of finished items, and the number of all items.
 
     Raises:
-        InputError: What `Recognizer.learn` raises, or no clip can be used.
+        InputError: As for `Recognizer.learn`, or no clip can be used.
     """
-    tell = progress or (lambda what, done, total: None)
-    before, began = recognizer.snapshot(), time.monotonic()
-    found, problems = read_features(features_of or recognizer.features_of, clips, before, tell)
-    reading = time.monotonic() - began
-    own = [labels[at] for at, _ in found]
-    mask = hold_out([clips[at] for at, _ in found], own, fraction)
+    progress = progress or (lambda phase, done, total: None)
+    before, start = recognizer.snapshot(), time.monotonic()
+    found, problems = read_features(features_of or recognizer.features_of, clips, before, progress)
+    reading = time.monotonic() - start
+    usable = [labels[index] for index, _ in found]
+    mask = hold_out([clips[index] for index, _ in found], usable, fraction)
     if held_out is not None:
-        mask = [held_out[at] for at, _ in found]
-    groups: dict[bool, HeldOut] = {
-        held: HeldOut(
+        mask = [held_out[index] for index, _ in found]
+    learned, new = (
+        HeldOut(
             features=tuple(features for (_, features), m in zip(found, mask, strict=True) if m == held),
-            labels=tuple(label for label, m in zip(own, mask, strict=True) if m == held),
+            labels=tuple(label for label, m in zip(usable, mask, strict=True) if m == held),
         )
         for held in (False, True)
-    }
-    learned, new = groups[False], groups[True]
+    )
     if not learned.labels:
         raise nothing_usable(len(clips), problems)
-    report = recognizer.learn(learned.features, learned.labels, progress=tell)
-    tell("evaluating", 0, 1)
+    report = recognizer.learn(learned.features, learned.labels, progress=progress)
+    progress("evaluating", 0, 1)
     after = recognizer.snapshot()
-    unused = [
-        f"class {label!r} has no clip that can be used" for label in dict.fromkeys(labels) if label not in own
-    ]
+    unused = [f"class {label!r} has no usable clip" for label in dict.fromkeys(labels) if label not in usable]
     return TeachReport(
         learned=replace(report, seconds_reading=reading),
         old=_scores(old, before, after),
@@ -107,14 +104,14 @@ def teach(
 
 
 def total(label: str, scores: Sequence[Score]) -> Score | None:
-    """The scores of several classes added up; None where there is none."""
+    """The sum of the scores of several classes; None without scores."""
     if not scores:
         return None
-    unknown = any(score.before is None for score in scores)
+    has_new = any(score.before is None for score in scores)
     return Score(
         label=label,
         clips=sum(score.clips for score in scores),
-        before=None if unknown else sum(score.before or 0 for score in scores),
+        before=None if has_new else sum(score.before or 0 for score in scores),
         after=sum(score.after for score in scores),
     )
 

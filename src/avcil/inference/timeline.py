@@ -1,11 +1,11 @@
-"""What is to be seen and heard when in a long video: windows are asked one after another, as they are decoded."""
+"""The timeline of a long video: predictions of overlapping windows, computed while the video is decoded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 
 from avcil.data.clips import Clip
@@ -19,23 +19,24 @@ from avcil.saved_models.folder import SavedModel
 
 
 @dataclass(frozen=True, kw_only=True)
-class Event:
-    """A stretch of a video and what it shows; the events of a video follow each other without gap or overlap."""
+class TimelineEvent:
+    """A part of a video and its prediction. The events of a video have no gaps and no overlap."""
 
     start: float
-    """Seconds."""
+    """In seconds."""
     end: float
+    """In seconds."""
     label: str | None
-    """None where there is nothing that can be answered for."""
+    """None if the part cannot be predicted."""
     probability: float
-    """Of `label`; the mean where windows were joined."""
+    """Of `label`; the mean over joined windows."""
     in_distribution: bool | None
-    """False: like none of the classes; None: the method cannot tell."""
+    """False if probably of an unknown class; None if the model has no test for unknown classes."""
     notes: str
     windows: int = 1
-    """How many windows it rests on."""
+    """Number of windows."""
     answer: Answer | None = None
-    """Of its window; None where windows were joined, or nothing was answered."""
+    """The prediction of the window; None for joined windows and without a prediction."""
 
 
 def timeline(
@@ -48,12 +49,14 @@ def timeline(
     source: MediaSource | None = None,
     alpha: float = DEFAULT_ALPHA,
     thresholds: Thresholds = no_thresholds,
-) -> Iterator[Event]:
-    """An event for each window of `window` seconds, one every `hop` seconds.
+) -> Iterator[TimelineEvent]:
+    """Yield an event for each window of `window` seconds, one every `hop` seconds.
 
-    A window speaks for the time around its middle, half way to the middles of its neighbors; the first from the
-    beginning, the last up to the end. Raises InputError if the file cannot be read. `source` reads the file: a
-    worker process, or by default this process. `alpha` and `thresholds` as of `answer_features`.
+    An event lasts from half way to the middle of the previous window to half way to the middle of the next one.
+    Arguments as for `Recognizer.timeline` and `answer_features`.
+
+    Raises:
+        InputError: The file cannot be read.
     """
     path = Path(path)
     media: MediaSource = source or ThisProcess()
@@ -68,7 +71,7 @@ def _events(
     path: Path,
     spans: list[tuple[float, float]],
     source: MediaSource,
-) -> Iterator[Event]:
+) -> Iterator[TimelineEvent]:
     wanted = reader.wanted
     middles = [(start + end) / 2 for start, end in spans]
     cuts = [0.0, *((a + b) / 2 for a, b in pairwise(middles)), spans[-1][1]]
@@ -79,7 +82,7 @@ def _events(
         sample_rate=wanted.sample_rate,
     )
     for number, found in enumerate(windows):
-        event = partial(Event, start=cuts[number], end=cuts[number + 1])
+        event = partial(TimelineEvent, start=cuts[number], end=cuts[number + 1])
         clip = Clip(clip_id="", path=path, label="?", split="test", start=found.start, end=found.end)
         try:
             features = reader.encoded(_read(clip, found))
@@ -107,24 +110,14 @@ def _read(clip: Clip, window: ClipWindow) -> ReadClip:
     )
 
 
-def joined(events: Iterable[Event]) -> Iterator[Event]:
-    """Events with neighbors of the same label joined, as soon as the next one differs."""
-    group: list[Event] = []
-    for event in events:
-        if group and _kind(event) != _kind(group[0]):
-            yield _join(group)
-            group = []
-        group.append(event)
-    if group:
-        yield _join(group)
+def joined(events: Iterable[TimelineEvent]) -> Iterator[TimelineEvent]:
+    """Join consecutive events with the same label."""
+    for _, group in groupby(events, lambda event: (event.label, event.in_distribution is False)):
+        yield _join(list(group))
 
 
-def _kind(event: Event) -> tuple[str | None, bool]:
-    return event.label, event.in_distribution is False
-
-
-def _join(group: list[Event]) -> Event:
-    return Event(
+def _join(group: list[TimelineEvent]) -> TimelineEvent:
+    return TimelineEvent(
         start=group[0].start,
         end=group[-1].end,
         label=group[0].label,

@@ -1,1 +1,1 @@
-"""A recognizer served to people (a page) and to programs (an HTTP API); extra [serve]."""
+"""Serve a model as a web page and an HTTP API; extra [serve]."""

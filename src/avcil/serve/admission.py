@@ -1,4 +1,4 @@
-"""The queue in which clips wait for a worker: first come, first served, with clients taking turns."""
+"""A fair queue for clips that wait for a worker: round robin over clients, first in first out for each client."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from dataclasses import dataclass, field
 
 from avcil.serve.limits import BusyError
 
-LONGEST_WAIT = 120
-"""Seconds: the largest Retry-After."""
-LOOK_EVERY = 1.0
-"""Seconds between looks whether a client that waits is still connected."""
+MAX_RETRY_AFTER = 120
+"""Seconds."""
+POLL_SECONDS = 1.0
+"""Interval for checking whether a waiting client is still connected."""
 
 
 @dataclass(eq=False)
 class Ticket:
-    """One clip's place in the queue."""
+    """A request in the queue."""
 
     client: str
     turn: Future[None] = field(default_factory=Future)
-    """Done when a worker is free for it."""
+    """Done when the request gets a slot."""
     began: float | None = None
 
 
 class Admission:
-    """Hands out slots to clients in turns (round robin), and to each client's requests in order (FIFO).
+    """Assigns slots to clients in turns (round robin), and to the requests of each client in order (FIFO).
 
-    When the queue is full, the client with the most requests in it loses the newest of them to a client that has
-    fewer; so one client cannot lock out the others. Used from threads and from coroutines.
+    When the queue is full, the newest request of the client with the most requests is dropped in favor of a client with
+    fewer, so that one client cannot block the others. Can be used from threads and from coroutines.
     """
 
     def __init__(self, slots: int, waiting: int) -> None:
         """Make an empty queue.
 
         Args:
-            slots: Requests that are worked on at once.
-            waiting: Requests that may wait.
+            slots: Number of requests that are processed in parallel.
+            waiting: Maximum number of waiting requests.
         """
-        self.slots, self.most_waiting = slots, waiting
+        self.slots, self.max_waiting = slots, waiting
         self.running = self.waiting = 0
         self._seconds = 1.0  # mean time of one request, updated with each
         self._queues: OrderedDict[str, deque[Ticket]] = OrderedDict()
@@ -54,14 +54,14 @@ class Admission:
         """Join the queue.
 
         Args:
-            client: Who asks; requests with the same name share one turn.
+            client: Name of the client; requests with the same name share one turn.
 
         Raises:
             BusyError: The queue is full.
         """
         ticket = Ticket(client)
         with self._lock:
-            if self.waiting >= self.most_waiting and self.running >= self.slots:
+            if self.waiting >= self.max_waiting and self.running >= self.slots:
                 self._make_room(client)
             self._queues.setdefault(client, deque()).append(ticket)
             self.waiting += 1
@@ -69,7 +69,7 @@ class Admission:
         return ticket
 
     def leave(self, ticket: Ticket) -> None:
-        """Give up the slot, or the place in the queue."""
+        """Release the slot, or leave the queue."""
         with self._lock:
             if ticket.began is not None:
                 self.running -= 1
@@ -80,7 +80,7 @@ class Admission:
 
     @contextmanager
     def slot(self, client: str) -> Iterator[None]:
-        """A slot for a thread, which waits for it."""
+        """Wait for a slot in a thread."""
         ticket = self.enter(client)
         try:
             ticket.turn.result()
@@ -90,36 +90,36 @@ class Admission:
 
     @asynccontextmanager
     async def async_slot(self, client: str, gone: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
-        """A slot for a coroutine.
+        """Wait for a slot in a coroutine.
 
         Args:
-            client: Who asks.
-            gone: Tells whether the client hung up; then its place in the queue is given up.
+            client: Name of the client.
+            gone: Returns whether the client has disconnected; then it leaves the queue.
 
         Raises:
             BusyError: The queue is full.
-            ConnectionAbortedError: The client hung up while it waited.
+            ConnectionAbortedError: The client disconnected while it waited.
         """
         ticket = self.enter(client)
         try:
             turn = asyncio.wrap_future(ticket.turn)
-            while not (await asyncio.wait({turn}, timeout=LOOK_EVERY))[0]:
+            while not (await asyncio.wait({turn}, timeout=POLL_SECONDS))[0]:
                 if await gone():
                     turn.cancel()
-                    raise ConnectionAbortedError("the client hung up")
+                    raise ConnectionAbortedError("the client disconnected")
             turn.result()
             yield
         finally:
             self.leave(ticket)
 
     def retry_after(self) -> int:
-        """Seconds until the requests that wait now are done, as far as one can tell."""
+        """Estimated seconds until the waiting requests are finished."""
         seconds = (self.waiting / self.slots + 1) * self._seconds
-        return max(1, min(LONGEST_WAIT, math.ceil(seconds)))
+        return max(1, min(MAX_RETRY_AFTER, math.ceil(seconds)))
 
     def _busy(self) -> BusyError:
         return BusyError(
-            f"too many clips are waiting now; send this one again in {self.retry_after()} s",
+            f"too many clips are waiting; send this one again in {self.retry_after()} s",
             retry_after=self.retry_after(),
         )
 
@@ -146,7 +146,7 @@ class Admission:
             ticket = queue.popleft()
             self.waiting -= 1
             if queue:
-                self._queues[client] = queue  # to the end: the other clients come first
+                self._queues[client] = queue  # at the end, so that the other clients come first
             if ticket.turn.set_running_or_notify_cancel():
                 ticket.began = time.monotonic()
                 self.running += 1

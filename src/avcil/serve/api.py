@@ -1,4 +1,4 @@
-"""The HTTP API: the service for programs. Its schema is at /api/openapi.json, and to read at /api/docs."""
+"""The HTTP API. Its schema is at /api/openapi.json, the documentation at /api/docs."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from starlette.concurrency import run_in_threadpool
 
 from avcil.errors import AvcilError
 from avcil.inference.answering import Answer
-from avcil.inference.timeline import Event
+from avcil.inference.timeline import TimelineEvent
 from avcil.serve import schema
 from avcil.serve.api_changes import add_changes
 from avcil.serve.api_errors import ALWAYS, UPLOADS, handle_errors, problems
 from avcil.serve.api_files import saved, zip_model
 from avcil.serve.forms import StrictRoute
 from avcil.serve.guard import client_of
-from avcil.serve.messages import words
+from avcil.serve.messages import public_message
 from avcil.serve.routes import methods_of
 from avcil.serve.service import Service
 from avcil.utils.version import __version__
 
-ABOUT = """Ask a recognizer about clips, and teach it classes. Clips go as `multipart/form-data`, at most {size:g} MB a
-request, each of at most {seconds:g} s. Every error is JSON of one shape, `{{"error": {{"code", "message"}}}}`."""
+ABOUT = """Predict clips, and add classes to the model. Clips are sent as `multipart/form-data`, at most {size:g} MB per
+request and {seconds:g} s per clip. All errors have the JSON form `{{"error": {{"code", "message"}}}}`."""
 
 
 def make_api(service: Service) -> FastAPI:
-    """The application with every route under /api."""
-    app = FastAPIOffline(  # FastAPI's own pages of the schema load their scripts from other hosts
+    """The application with all routes under /api."""
+    app = FastAPIOffline(  # the documentation pages of FastAPI load scripts from other hosts
         title="avcil serve",
         description=ABOUT.format(size=service.limits.upload_bytes / 10**6, seconds=service.limits.seconds),
         version=__version__,
@@ -48,7 +48,7 @@ def make_api(service: Service) -> FastAPI:
     )
     handle_errors(app)
     routes = APIRouter(route_class=_route_class(service.limits.clips))
-    _add_questions(routes, service)
+    _add_prediction(routes, service)
     _add_teaching(routes, service)
     add_changes(routes, service)
     _add_model(routes, service)
@@ -58,27 +58,32 @@ def make_api(service: Service) -> FastAPI:
 
 
 def _route_class(clips: int) -> type[StrictRoute]:
-    """Routes that take one file more than a teaching may have, so that the message about that is given."""
+    """Routes that accept one file more than allowed, so that the error message names the limit."""
     return type("Route", (StrictRoute,), {"most_files": clips + 1})
 
 
-def _add_questions(app: APIRouter, service: Service) -> None:
+def _add_prediction(app: APIRouter, service: Service) -> None:
     @app.post(
         "/api/predict",
-        response_model=schema.Prediction,
-        summary="What a clip shows",
-        tags=["ask"],
+        response_model=schema.PredictionResponse,
+        summary="Predict the class of a clip",
+        tags=["predict"],
         responses=problems(*UPLOADS),
     )
     async def predict(
         request: Request,
         file: Annotated[UploadFile, File(description="a media file")],
-        timeline: Annotated[bool, Query(description="events of a long clip too")] = False,
+        timeline: Annotated[bool, Query(description="also predict a timeline of a long clip")] = False,
     ) -> dict[str, Any]:
         async with service.queue.async_slot(client_of(request.scope), request.is_disconnected):
             return await run_in_threadpool(_predict, service, file, timeline)
 
-    @app.get("/api/classes", response_model=list[schema.KnownClass], summary="What it knows", tags=["ask"])
+    @app.get(
+        "/api/classes",
+        response_model=list[schema.ClassResponse],
+        summary="List the classes",
+        tags=["predict"],
+    )
     def classes() -> list[dict[str, Any]]:
         return service.classes()
 
@@ -87,18 +92,14 @@ def _predict(service: Service, file: UploadFile, timeline: bool) -> dict[str, An
     with saved([file]) as (upload,):
         try:
             answer = service.answer(upload.path)
-            found = _events(service, upload.path) if timeline else []
+            found = service.events(upload.path) if timeline else ()
         except AvcilError as error:
-            error.args = (words(error, upload.path, upload.name),)
+            error.args = (public_message(error, upload.path, upload.name),)
             raise
     return _prediction(upload.name, answer, found)
 
 
-def _events(service: Service, path: Path) -> list[Event]:
-    return list(service.events(path))
-
-
-def _prediction(name: str, answer: Answer, found: Sequence[Event]) -> dict[str, Any]:
+def _prediction(name: str, answer: Answer, found: Sequence[TimelineEvent]) -> dict[str, Any]:
     return {
         "filename": name,
         "label": answer.label,
@@ -123,37 +124,37 @@ def _add_teaching(app: APIRouter, service: Service) -> None:
     @app.post(
         "/api/teach",
         status_code=202,
-        response_model=schema.TeachingBody,
-        summary="Begin to teach a class",
+        response_model=schema.TeachResponse,
+        summary="Start to learn clips of a class",
         tags=["teach"],
         responses=problems(*UPLOADS, 409),
     )
     def teach(
-        label: Annotated[str, Form(description="a new class, or one that is known")],
-        files: Annotated[list[UploadFile], File(description="clips of it")],
+        label: Annotated[str, Form(description="a new or a known class")],
+        files: Annotated[list[UploadFile], File(description="clips of the class")],
     ) -> dict[str, Any]:
-        """Goes on in the background, whether or not the sender waits: `GET /api/teach` tells how far it is. A name
-        that is known already means more clips of that class."""
+        """Starts a job in the background; `GET /api/teach` returns its progress. For a known class, the clips are added
+        to it."""
         service.check_may_change()
         with saved(files) as uploads:
             return service.start_teaching(label, uploads).to_dict()
 
     @app.get(
         "/api/teach",
-        response_model=schema.TeachingBody,
-        summary="How far the last teaching is, or what came of it",
+        response_model=schema.TeachResponse,
+        summary="Progress or result of the last job",
         tags=["teach"],
         responses=problems(404),
     )
     def teaching() -> dict[str, Any]:
         if service.teaching is None:
-            raise HTTPException(404, "nothing was taught since the server started")
+            raise HTTPException(404, "no job was started since the server started")
         return service.teaching.to_dict()
 
 
 def _add_model(app: APIRouter, service: Service) -> None:
     @app.get(
-        "/api/model", response_class=FileResponse, summary="The model's folder as a zip file", tags=["server"]
+        "/api/model", response_class=FileResponse, summary="The model folder as a zip file", tags=["server"]
     )
     def model() -> FileResponse:
         folder = Path(tempfile.mkdtemp(prefix="avcil-model-"))
@@ -168,7 +169,7 @@ def _add_model(app: APIRouter, service: Service) -> None:
         )
 
     @app.get(
-        "/api/health", response_model=schema.Health, summary="Whether the server is well", tags=["server"]
+        "/api/health", response_model=schema.HealthResponse, summary="Status of the server", tags=["server"]
     )
     def health() -> dict[str, Any]:
         return {
@@ -187,6 +188,6 @@ def _add_unknown(app: FastAPI) -> None:
     async def unknown(rest: str) -> None:
         if allowed := methods_of(f"/api/{rest}"):
             raise HTTPException(
-                405, "this address takes another method", {"allow": ", ".join(sorted(allowed))}
+                405, "this route does not support the method", {"allow": ", ".join(sorted(allowed))}
             )
-        raise HTTPException(404, "there is no such address; /api/openapi.json lists those there are")
+        raise HTTPException(404, "there is no such route; /api/openapi.json lists all routes")

@@ -1,4 +1,4 @@
-"""Routes of the HTTP API that change the classes: rename, forget, merge, undo. Each returns when the change is done."""
+"""Routes of the HTTP API that change the classes: rename, forget, merge, undo. Each responds after the change."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from avcil.data.renaming import renaming
 from avcil.serve import schema
 from avcil.serve.api_errors import UPLOADS, problems
 from avcil.serve.api_files import saved
-from avcil.serve.changes import change_body
+from avcil.serve.changes import change_response
 from avcil.serve.entries import describe, kind_of
 from avcil.serve.service import Service
 
@@ -28,19 +28,19 @@ def add_changes(app: APIRouter, service: Service) -> None:
 def _add_rename(app: APIRouter, service: Service) -> None:
     @app.post(
         "/api/rename",
-        response_model=schema.ChangeBody,
-        summary="Give a class another name",
+        response_model=schema.ChangeResponse,
+        summary="Rename a class",
         tags=["change"],
         responses=problems(400, 408, 409, 413, 422, 503, 507),
     )
     def rename(label: Label, new_label: Annotated[str, Form(description="its new name")]) -> dict[str, Any]:
-        return change_body(service.rename(label, new_label), service.recognizer.classes_)
+        return change_response(service.rename(label, new_label), service.recognizer.classes_)
 
 
 def _add_forget(app: APIRouter, service: Service) -> None:
     @app.post(
         "/api/forget",
-        response_model=schema.ChangeBody,
+        response_model=schema.ChangeResponse,
         summary="Forget a class, or clips of it",
         tags=["change"],
         responses=problems(*UPLOADS, 409),
@@ -48,51 +48,48 @@ def _add_forget(app: APIRouter, service: Service) -> None:
     def forget(
         label: Label,
         files: Annotated[
-            list[UploadFile] | None, File(description="clips of it that were learned; none: the whole class")
+            list[UploadFile] | None,
+            File(description="clips of it that were learned; without files, the whole class is forgotten"),
         ] = None,
     ) -> dict[str, Any]:
-        """With clips, only these are forgotten: the model is then as if they had never been taught. If no clip of the
-        class is left, the class is forgotten too."""
+        """With clips, only these are forgotten, and the model equals one that never learned them. If no clips of the
+        class are left, the class is forgotten."""
         service.check_may_change()
         with saved(files or []) as uploads:
-            return change_body(service.forget(label, uploads), service.recognizer.classes_)
+            return change_response(service.forget(label, uploads), service.recognizer.classes_)
 
 
 def _add_merge(app: APIRouter, service: Service) -> None:
     @app.post(
         "/api/merge",
-        response_model=schema.ChangeBody,
-        summary="Add what another model learned",
+        response_model=schema.ChangeResponse,
+        summary="Merge another model",
         tags=["change"],
         responses=problems(*UPLOADS, 409),
     )
     def merge(
-        file: Annotated[
-            UploadFile, File(description="the zip file that `GET /api/model` of another server gives")
-        ],
+        file: Annotated[UploadFile, File(description="the zip file from `GET /api/model` of another server")],
         same_classes: Annotated[
-            bool, Form(description="classes of the same name are the same class: their clips are added up")
+            bool, Form(description="whether classes with the same name are the same class")
         ] = False,
         rename: Annotated[
             list[str] | None,
-            Form(
-                description="OLD=NEW each: the class OLD of the file becomes the class NEW of the merged model"
-            ),
+            Form(description="OLD=NEW, repeatable: the class OLD of the file becomes the class NEW"),
         ] = None,
     ) -> dict[str, Any]:
-        """Both models need the method blade, and the same encoders, modality and options. The result equals one model
-        that was taught all their clips."""
+        """Both models need the method blade and the same encoders, modality and options. The result equals one model
+        that learned the clips of both."""
         service.check_may_change()
         renamed = renaming(rename or [], where="rename")
         with saved([file]) as (archive,):
             entry = service.merge(archive, same_classes=same_classes, renamed=renamed)
-        return change_body(entry, service.recognizer.classes_)
+        return change_response(entry, service.recognizer.classes_)
 
 
 def _add_undo(app: APIRouter, service: Service) -> None:
     @app.post(
         "/api/undo",
-        response_model=schema.Undone,
+        response_model=schema.UndoResponse,
         summary="Undo the last change",
         tags=["change"],
         responses=problems(409, 507),
@@ -103,6 +100,6 @@ def _add_undo(app: APIRouter, service: Service) -> None:
             "kind": kind_of(undone),
             "change": describe(undone),
             "label": undone["label"],
-            "learnt": undone.get("learnt", 0),
+            "learned": undone.get("learned", 0),
             "classes": list(service.recognizer.classes_),
         }

@@ -1,4 +1,4 @@
-"""Errors of the HTTP API: their statuses and codes, for the schema and for the responses."""
+"""Status codes and error codes of the HTTP API, for the schema and the responses."""
 
 from __future__ import annotations
 
@@ -37,27 +37,27 @@ STATUS: tuple[tuple[type[AvcilError], int, str], ...] = (
     (AvcilError, 500, "failed"),
 )
 REASONS = {
-    403: "From another site or for another host, or served read-only",
-    404: "Not there",
-    409: "It is learning or being changed, or there is nothing to undo",
-    413: "More bytes than are taken",
-    415: "No media file that can be read; or no zip file, where a model is expected",
-    422: "Not as it is expected, or nothing in it to answer from",
-    400: "Malformed, or cut off",
+    403: "The request comes from another site or names another host, or the server is read-only",
+    404: "Not found",
+    409: "The model is being changed, or there is nothing to undo",
+    413: "The body is too large",
+    415: "The file is not a media file that can be read, or not a zip file",
+    422: "Invalid input, or the clip has no usable modality",
+    400: "Malformed or incomplete request",
     401: "No valid password",
     408: "The body arrived too slowly",
-    429: "Too many wrong passwords; Retry-After says when to try again",
-    503: "The queue is full, or the server is shutting down; Retry-After says when to try again",
-    507: "The server's disk is full or cannot be written to",
+    429: "Too many wrong passwords; Retry-After has the waiting time",
+    503: "The queue is full, or the server is shutting down; Retry-After has the waiting time",
+    507: "The server's disk is full or read-only",
 }
 UPLOADS = (400, 408, 413, 415, 422, 503, 507)
-"""Errors of routes that take files."""
+"""Errors of routes that accept files."""
 ALWAYS = (401, 403, 429)
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The errors of an address, for the schema."""
-    return {status: {"model": schema.Problem, "description": REASONS[status]} for status in statuses}
+    """The errors of a route, for the schema."""
+    return {status: {"model": schema.ErrorResponse, "description": REASONS[status]} for status in statuses}
 
 
 def handle_errors(app: FastAPI) -> None:
@@ -79,7 +79,7 @@ def handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(StarletteHTTPException)
     def http(request: Request, error: StarletteHTTPException) -> JSONResponse:
-        if error.__cause__ is not None and is_storage_error(error.__cause__):  # the form could not be stored
+        if error.__cause__ is not None and is_storage_error(error.__cause__):  # while the form was stored
             return problem(507, "no_space", FULL_DISK)
         codes = {400: "bad_request", 404: "not_found", 405: "not_allowed", 422: "bad_input"}
         code = codes.get(error.status_code, "http_error")
@@ -88,17 +88,17 @@ def handle_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         found = "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors())
-        return problem(422, "bad_input", f"{found}. /api/openapi.json says what is expected")
+        return problem(422, "bad_input", f"{found}. The schema is at /api/openapi.json")
 
     @app.exception_handler(ClientDisconnect)
     @app.exception_handler(ConnectionAbortedError)
     def gone(request: Request, error: Exception) -> JSONResponse:
-        return problem(400, "cut_off", "the upload ended before its end")
+        return problem(400, "cut_off", "the upload is incomplete")
 
     @app.exception_handler(Exception)
     def unexpected(request: Request, error: Exception) -> JSONResponse:
-        """A programming error; Starlette writes its traceback to the server's log."""
-        return problem(500, "failed", "something failed on the server; its log says what")
+        """A programming error; Starlette writes the traceback to the log."""
+        return problem(500, "failed", "an unexpected error occurred; the server's log has the details")
 
 
 def problem(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:

@@ -16,7 +16,7 @@ from avcil.serve.service import Service
 
 
 def zip_model(service: Service, folder: Path) -> None:
-    """Write model.zip into `folder`: the recognizer as it is at one moment."""
+    """Write the current model to model.zip in `folder`."""
     service.recognizer.save(folder / "model")
     with zipfile.ZipFile(folder / "model.zip", "w") as archive:
         for path in sorted((folder / "model").iterdir()):
@@ -26,7 +26,7 @@ def zip_model(service: Service, folder: Path) -> None:
 
 @contextmanager
 def saved(files: Sequence[UploadFile]) -> Iterator[list[Upload]]:
-    """The uploads as files under names of our own, for as long as they are looked at."""
+    """Save uploads to temporary files with numbers as names."""
     with tempfile.TemporaryDirectory(prefix="avcil-upload-", ignore_cleanup_errors=True) as folder:
         uploads = []
         for number, file in enumerate(files):

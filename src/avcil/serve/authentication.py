@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from starlette.datastructures import Headers
 
 VARIABLE = "AVCIL_PASSWORD"
-SHORTEST = 8
-"""Characters of a password."""
+MIN_LENGTH = 8
+"""Of a password, in characters."""
 WINDOW = 60.0
 """Seconds over which wrong attempts are counted."""
 CLIENT_ATTEMPTS, ALL_ATTEMPTS = 5, 100
-"""Wrong attempts in that time: of one client, and of all."""
+"""Allowed wrong attempts in that time: of one client, and of all."""
 SESSION_SECONDS = 12 * 3600.0
-MOST_SESSIONS = 1000
-MOST_CLIENTS = 10_000
-"""Clients whose wrong attempts are remembered."""
+MAX_SESSIONS = 1000
+MAX_CLIENTS = 10_000
+"""Number of clients whose attempts are stored."""
 
 
 def read_password(file: Path | None) -> str | None:
@@ -40,7 +40,7 @@ def read_password(file: Path | None) -> str | None:
     The variable is removed from the environment, so that processes started later do not inherit it.
 
     Args:
-        file: A file whose content is the password; a line break at its end does not count.
+        file: A file with the password; a line break at its end is ignored.
 
     Returns:
         The password; None if none is given.
@@ -58,11 +58,11 @@ def read_password(file: Path | None) -> str | None:
     assert text is not None
     password = text.rstrip("\r\n")
     if not password:
-        raise InputError(f"{where}: the password is empty. Write one of at least {SHORTEST} characters")
-    if len(password) < SHORTEST or not password.isprintable() or password != password.strip():
+        raise InputError(f"{where}: the password is empty. Use at least {MIN_LENGTH} characters")
+    if len(password) < MIN_LENGTH or not password.isprintable() or password != password.strip():
         raise InputError(
-            f"{where}: a password is one line of at least {SHORTEST} printable characters, "
-            "without spaces at its ends"
+            f"{where}: the password must be one line of at least {MIN_LENGTH} printable characters, "
+            "without spaces at the start or end"
         )
     return password
 
@@ -85,7 +85,7 @@ def _read_secret(file: Path) -> str:
 
 
 class Attempts:
-    """Counts wrong passwords by client and in all."""
+    """Counts wrong passwords, by client and in total."""
 
     def __init__(self) -> None:
         self._all: deque[float] = deque()
@@ -93,13 +93,13 @@ class Attempts:
         self._trusted: OrderedDict[str, None] = OrderedDict()
 
     def check(self, client: str) -> None:
-        """Reject a client that has to wait.
+        """Check whether a client may try a password.
 
         Raises:
             RefusedError: 429 with the seconds until the next attempt.
         """
         waits = [_wait(self._by_client.get(client, deque()), CLIENT_ATTEMPTS)]
-        if client not in self._trusted:  # attempts of others do not lock out who has logged in before
+        if client not in self._trusted:  # attempts of others do not block clients that have logged in before
             waits.append(_wait(self._all, ALL_ATTEMPTS))
         if (wait := max(waits)) > 0:
             raise RefusedError(
@@ -112,14 +112,14 @@ class Attempts:
         self._all.append(now)
         self._by_client.setdefault(client, deque()).append(now)
         self._by_client.move_to_end(client)
-        if len(self._by_client) > MOST_CLIENTS:
+        if len(self._by_client) > MAX_CLIENTS:
             self._by_client.popitem(last=False)
 
     def right(self, client: str) -> None:
-        """Remember a client that knew the password."""
+        """Remember a client with the right password."""
         self._trusted[client] = None
         self._trusted.move_to_end(client)
-        if len(self._trusted) > MOST_CLIENTS:
+        if len(self._trusted) > MAX_CLIENTS:
             self._trusted.popitem(last=False)
 
 
@@ -131,10 +131,9 @@ def _wait(times: deque[float], most: int) -> float:
 
 
 class Authentication:
-    """Who knows the password. Sessions are kept in memory: they end with the server."""
+    """Checks passwords and sessions. Sessions are in memory and end with the server."""
 
     def __init__(self, password: str) -> None:
-        """Ask for a password."""
         self._password = _digest(password.encode())
         self._sessions: OrderedDict[bytes, float] = OrderedDict()
         self._attempts = Attempts()
@@ -145,8 +144,8 @@ class Authentication:
 
         Args:
             headers: Its headers; a program sends `Authorization: Bearer PASSWORD`.
-            cookie: The session's token that the page sends, if any.
-            client: Who sends it, for counting wrong attempts.
+            cookie: The session token from the page, if any.
+            client: Name of the client, for counting wrong attempts.
 
         Raises:
             RefusedError: 401 without a valid password or session, 429 after too many wrong passwords.
@@ -159,7 +158,7 @@ class Authentication:
         raise RefusedError(
             401,
             "unauthorized",
-            "this server asks for a password: log in at /login, or send it as Authorization: Bearer PASSWORD",
+            "a password is required: log in at /login, or send it as Authorization: Bearer PASSWORD",
             headers=(("www-authenticate", 'Bearer realm="avcil"'),),
         )
 
@@ -167,7 +166,7 @@ class Authentication:
         """Compare with the password, in constant time.
 
         Raises:
-            RefusedError: 429 after too many wrong attempts; then nothing is compared.
+            RefusedError: 429 after too many wrong attempts.
         """
         with self._lock:
             self._attempts.check(client)
@@ -176,11 +175,11 @@ class Authentication:
             return right
 
     def open_session(self) -> str:
-        """Begin a session; its token goes to the page as a cookie."""
+        """Create a session and return its token for the cookie."""
         token = secrets.token_urlsafe(32)
         with self._lock:
             self._sessions[_digest(token.encode())] = time.monotonic()
-            if len(self._sessions) > MOST_SESSIONS:
+            if len(self._sessions) > MAX_SESSIONS:
                 self._sessions.popitem(last=False)
         return token
 
@@ -190,12 +189,12 @@ class Authentication:
             self._sessions.pop(_digest(token.encode()), None)
 
     def is_session(self, token: str) -> bool:
-        """Whether a session with this token is open."""
+        """Whether there is a session with this token."""
         with self._lock:
-            began = self._sessions.get(_digest(token.encode()))
-            return began is not None and time.monotonic() - began < SESSION_SECONDS
+            start = self._sessions.get(_digest(token.encode()))
+            return start is not None and time.monotonic() - start < SESSION_SECONDS
 
 
 def _digest(text: bytes) -> bytes:
-    """What is compared, so that neither length nor content can be told from the time it takes."""
+    """Digests are compared, so that the time reveals neither length nor content."""
     return hashlib.sha256(text).digest()

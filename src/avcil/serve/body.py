@@ -1,4 +1,4 @@
-"""Limits of a request's body: its size, and the time in which it must arrive."""
+"""Limits of the body of a request: size and minimum rate."""
 
 from __future__ import annotations
 
@@ -11,82 +11,84 @@ from typing import Any
 from avcil.serve.refusal import RefusedError
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
-SMALL = 10**6
-"""Bytes of a body that is no upload."""
-ROOM_FOR_HEADERS = 64 * 1024
-"""Bytes that the headers of a form's parts may add to its files."""
+MAX_SMALL_BODY = 10**6
+"""Bytes of a body that is not an upload."""
+FORM_OVERHEAD = 64 * 1024
+"""Bytes for the headers in a form, in addition to its files."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pace:
+class MinimumRate:
     """How fast a body must arrive."""
 
     grace: float = 10.0
-    """Seconds before the rate counts."""
+    """Seconds that are added to the time for the bytes."""
     bytes_per_second: float = 16_000.0
-    """Mean rate from the start on, apart from the grace."""
+    """Mean rate from the start."""
     seconds: float = 600.0
-    """Time for the whole body."""
+    """Time limit of the whole body."""
 
-    def left(self, began: float, came: int) -> float:
+    def remaining(self, start: float, received: int) -> float:
         """Seconds in which the next part must arrive."""
-        most = min(self.grace + came / self.bytes_per_second, self.seconds)
-        return began + most - time.monotonic()
+        limit = min(self.grace + received / self.bytes_per_second, self.seconds)
+        return start + limit - time.monotonic()
 
 
-class Spool:
-    """Bytes of all uploads that are held at one time."""
+class SpoolLimit:
+    """Limits the bytes of the bodies of all open requests."""
 
-    def __init__(self, most: int) -> None:
-        self.most, self.held = most, 0
+    def __init__(self, limit: int) -> None:
+        self.limit, self.used = limit, 0
 
     def add(self, count: int) -> None:
-        """Count bytes that came.
+        """Count received bytes.
 
         Raises:
-            RefusedError: There is no room for them.
+            RefusedError: The limit is exceeded.
         """
-        if self.held + count > self.most:
-            raise RefusedError(503, "busy", "too many uploads are held now; try again in a minute", 60)
-        self.held += count
+        if self.used + count > self.limit:
+            raise RefusedError(503, "busy", "too many uploads are in progress; try again in a minute", 60)
+        self.used += count
 
     def release(self, count: int) -> None:
-        """Forget bytes whose request has ended."""
-        self.held -= count
+        """Release the bytes of a finished request."""
+        self.used -= count
 
 
 class LimitedBody:
-    """A request's body that is broken off when it is too large or too slow.
+    """The body of a request, which is aborted when it is too large or too slow.
 
-    The application sees a client that hung up; `refusal` then says what to tell the client instead of its response.
+    The application then sees a disconnected client, and `refusal` is the error to send instead of its response.
     """
 
-    def __init__(self, receive: Receive, *, most: int, pace: Pace, spool: Spool, what: str) -> None:
+    def __init__(
+        self, receive: Receive, *, limit: int, rate: MinimumRate, spool: SpoolLimit, name: str
+    ) -> None:
         """Wrap the `receive` of ASGI.
 
         Args:
-            receive: Gives the next part of the body.
-            most: Bytes that are allowed.
-            pace: How fast they must come.
+            receive: Returns the next part of the body.
+            limit: Maximum size in bytes.
+            rate: How fast the body must arrive.
             spool: Counts the bytes of all requests.
-            what: What is too large, for the message: "the upload" or "the body of this request".
+            name: "the upload" or "the body of this request", for error messages.
         """
-        self._receive, self.most, self.pace, self._spool, self.what = receive, most, pace, spool, what
+        self._receive, self.limit, self.rate, self._spool, self.name = receive, limit, rate, spool, name
         self.refusal: RefusedError | None = None
-        self._began, self._came, self._complete = time.monotonic(), 0, False
+        self._start, self._received, self._complete = time.monotonic(), 0, False
 
     def check_length(self, stated: str | None) -> None:
-        """Reject by the header Content-Length, before anything is read.
+        """Check the header Content-Length before the body is read.
 
         Raises:
-            RefusedError: More is announced than is allowed.
+            RefusedError: The body is too large.
         """
-        if stated is not None and stated.isdecimal() and int(stated[:20]) > self.most:
+        if stated is not None and stated.isdecimal() and int(stated[:20]) > self.limit:
             raise self._too_large()
 
     async def receive(self) -> dict[str, Any]:
         """The next message for the application."""
-        if self._complete:  # what comes now is that the client hangs up, at any time
+        if self._complete:  # the next message is the end of the connection, at any time
             return await self._receive()
         if self.refusal is None:
             try:
@@ -96,44 +98,43 @@ class LimitedBody:
         return {"type": "http.disconnect"}
 
     async def read(self) -> bytes:
-        """The whole body.
+        """Read the whole body.
 
         Raises:
-            RefusedError: It is too large or too slow, or the client hung up.
+            RefusedError: It is too large or too slow, or the client disconnected.
         """
         parts = []
         while not self._complete:
             message = await self._next()
             if message["type"] == "http.disconnect":
-                raise RefusedError(400, "cut_off", "the request ended before its end")
+                raise RefusedError(400, "cut_off", "the request is incomplete")
             parts.append(message.get("body", b""))
         return b"".join(parts)
 
     def release(self) -> None:
-        """Give the room in the spool back."""
-        self._spool.release(self._came)
-        self._came = 0
+        """Release the bytes in the spool."""
+        self._spool.release(self._received)
+        self._received = 0
 
     async def _next(self) -> dict[str, Any]:
-        left = self.pace.left(self._began, self._came)
+        remaining = self.rate.remaining(self._start, self._received)
         try:
-            message = await asyncio.wait_for(self._receive(), max(left, 0.001))
+            message = await asyncio.wait_for(self._receive(), max(remaining, 0.001))
         except TimeoutError:
             raise RefusedError(
-                408, "too_slow", "the request arrived too slowly and was broken off; send it again"
+                408, "too_slow", "the request arrived too slowly and was aborted; send it again"
             ) from None
         count = len(message.get("body", b""))
-        if self._came + count > self.most:
+        if self._received + count > self.limit:
             raise self._too_large()
         self._spool.add(count)
-        self._came += count
+        self._received += count
         self._complete = message["type"] == "http.disconnect" or not message.get("more_body", False)
         return message
 
     def _too_large(self) -> RefusedError:
-        advice = (
-            "Cut the clip, or send fewer" if self.what == "the upload" else "Clips go as multipart/form-data"
-        )
-        most = (self.most - ROOM_FOR_HEADERS if self.what == "the upload" else self.most) / 10**6
-        message = f"{self.what} is too large; at most {most:g} MB are taken at a time. {advice}"
+        is_upload = self.name == "the upload"
+        advice = "Shorten the clip, or send fewer" if is_upload else "Send clips as multipart/form-data"
+        limit = (self.limit - FORM_OVERHEAD if is_upload else self.limit) / 10**6
+        message = f"{self.name} is too large; the limit of a request is {limit:g} MB. {advice}"
         return RefusedError(413, "too_large", message)

@@ -1,7 +1,7 @@
-"""Changes of a served model besides teachings: renaming and forgetting classes, merging another model.
+"""Changes of a served model other than learning: rename and forget classes, merge another model.
 
-A change is computed beside the model that answers, saved, made to count by one write of the work folder, and only
-then answers. What fails, or is killed, before that write has changed nothing.
+The changed model is computed, saved and committed with one write of state.json, and then replaces the current model. An
+error or a kill before that write changes nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from avcil.serve.work_folder import WorkFolder
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """A model after a change, and what the work folder records about the change."""
+    """A model after a change, and the entry of the change in state.json."""
 
     state: SavedModel
     entry: dict[str, Any]
@@ -37,7 +37,7 @@ class Change:
 
 
 def rename_class(state: SavedModel, label: str, new_label: str) -> Change:
-    """Give a class another name."""
+    """Rename a class."""
     after = learning.rename(state, label, new_label)
     return Change(state=after, entry={"kind": RENAME, "label": label, "new_label": new_label})
 
@@ -57,7 +57,7 @@ def forget_clips(
     uploads: UploadReader,
     held_out: HeldOut,
 ) -> Change:
-    """Take clips of a class out again.
+    """Forget clips of a class.
 
     Args:
         state: The model.
@@ -65,7 +65,7 @@ def forget_clips(
         clips: The clips that were learned.
         recognizer: Computes their features.
         uploads: Decodes them.
-        held_out: Clips that were never learned; one of them cannot be forgotten.
+        held_out: Clips that were not learned, so that they cannot be forgotten.
 
     Raises:
         InputError: A clip cannot be read, was held out, or more clips are given than were learned.
@@ -76,7 +76,7 @@ def forget_clips(
         for clip, features in zip(clips, read, strict=True):
             if isinstance(features, ClipFeatures) and _is_held_out(features, label, held_out):
                 raise InputError(
-                    f"{clip.name} was held out to measure accuracy: it was never learned. Leave it out"
+                    f"{clip.name} was held out for evaluation and was not learned, so it cannot be forgotten. Remove it"
                 )
             yield features
 
@@ -100,7 +100,7 @@ def _is_held_out(features: ClipFeatures, label: str, held_out: HeldOut) -> bool:
 
 
 def _same(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
-    """Whether features are equal; those that the model does not use are not kept, and do not count."""
+    """Whether features are equal; features that are not stored are ignored."""
     return one is None or other is None or torch.equal(one, other)
 
 
@@ -110,23 +110,23 @@ def merge_model(
     *,
     same_classes: bool,
     renamed: Mapping[str, str],
-    most_bytes: int,
+    max_bytes: int,
 ) -> Change:
-    """Add what another model learned.
+    """Merge another model.
 
     Args:
         state: The model.
-        archive: The other one, as the zip file that `GET /api/model` gives.
-        same_classes: Classes of the same name are the same class.
-        renamed: New names, by the old ones, of classes of the other model.
-        most_bytes: Bytes of the files of the other model together, at most.
+        archive: The other model, as a zip file from `GET /api/model`.
+        same_classes: Whether classes with the same name are the same class.
+        renamed: New names of classes of the other model, by their old names.
+        max_bytes: Maximum total size of the files of the other model.
 
     Raises:
-        InputError: It is no zip file of a model, or the models cannot be merged.
+        InputError: The file is not a zip file of a model, or the models cannot be merged.
     """
     with tempfile.TemporaryDirectory(prefix="avcil-merge-") as folder:
         model = Path(folder) / "model"
-        unpack_model(archive.path, model, most_bytes=most_bytes)
+        unpack_model(archive.path, model, max_bytes=max_bytes)
         try:
             other = load_saved(model)
             after = merging.merge(state, other, same_classes=same_classes, renamed=renamed)
@@ -140,23 +140,23 @@ def merge_model(
         "classes": list(other.labels),
         "new_classes": [label for label in after.labels if label not in state.labels],
     }
-    note = f"both models learned the same clips, at least {shared}; they count twice"
+    note = f"both models learned at least {shared} of the same clips; they count twice"
     return Change(state=after, entry=entry, notes=(note,) if shared else ())
 
 
 def apply_change(
     make: Callable[[SavedModel], Change], *, recognizer: Recognizer, held_out: HeldOut, work: WorkFolder
 ) -> dict[str, Any]:
-    """Compute, evaluate and save a change; the recognizer answers with it once it counts.
+    """Compute, evaluate, save and commit a change, and replace the model of the recognizer.
 
     Args:
-        make: Computes the change from the present model.
-        recognizer: Has the present model.
-        held_out: Clips that no model learned.
-        work: Records the change.
+        make: Computes the change from the current model.
+        recognizer: Has the current model.
+        held_out: Clips that were not learned, for evaluation.
+        work: The state folder.
 
     Returns:
-        The entry of the work folder.
+        The entry in state.json.
     """
     before = recognizer.snapshot()
     change = make(before)
@@ -172,7 +172,7 @@ def _evaluated(before: SavedModel, change: Change, held_out: HeldOut) -> dict[st
     """Accuracy before and after on held-out clips of the classes that are in both models."""
     both = set(before.labels) & set(change.state.labels)
     clips = held_out.relabeled(lambda label: label if label in both else None)
-    if change.entry["kind"] == RENAME:  # which changes no prediction
+    if change.entry["kind"] == RENAME:  # predictions do not change
         clips = HeldOut()
     count = len(clips.labels)
     accuracies = [clips.correct(state).total() / count if count else None for state in (before, change.state)]
@@ -184,6 +184,6 @@ def _evaluated(before: SavedModel, change: Change, held_out: HeldOut) -> dict[st
     }
 
 
-def change_body(entry: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
-    """A change for the HTTP API."""
+def change_response(entry: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+    """The response of the HTTP API to a change."""
     return {"kind": entry["kind"], "change": describe(entry), **entry["result"], "classes": list(classes)}

@@ -1,4 +1,4 @@
-"""HTTP connections that are closed when no request comes, and errors of HTTP itself in the API's format."""
+"""HTTP connections with a timeout for request headers, and errors of malformed requests in the API's format."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEADER_SECONDS = 10.0
-"""A connection without a request for this long is closed; at the latest after twice as long."""
+"""A connection without a request for this long is closed, at the latest after twice this time."""
 
 
 class Connection(H11Protocol):
-    """Uvicorn's connection with a deadline for the lines of a request before its body.
+    """Uvicorn's connection with a timeout for the headers of a request.
 
-    Uvicorn waits for them without an end, so a client could keep any number of connections open.
+    Uvicorn has none, so a client could keep any number of connections open.
     """
 
     header_seconds = HEADER_SECONDS
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin, and watch from now on."""
         super().connection_made(transport)
         self._watch(None)
 
@@ -35,12 +34,11 @@ class Connection(H11Protocol):
         self._timer = self.loop.call_later(self.header_seconds, self._watch, now)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
         self._timer.cancel()
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP."""
+        """Respond to a malformed request."""
         body = json.dumps({"error": {"code": "bad_request", "message": msg}}).encode()
         headers = [("content-type", "application/json"), ("content-length", str(len(body)))]
         headers.append(("connection", "close"))

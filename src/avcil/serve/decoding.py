@@ -1,4 +1,4 @@
-"""Decoding of what people send: in worker processes with limits of memory, time, packets and file size."""
+"""Decode uploads in worker processes with limits of memory, time, packets and file size."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from pathlib import Path
 from avcil.errors import AvcilError, InputError
 from avcil.inference.clip_features import ClipFeatures, ClipReader
 from avcil.media.reader import ClipSession, ReaderPool, ReadLimits
-from avcil.serve.limits import Limits
+from avcil.serve.limits import ServeLimits
 from avcil.workers.process import StoppedError
 
 GRACE_SECONDS = 2.0
-"""After the time of a clip is over, until its worker process is ended."""
-OTHERS = 2
-"""Worker processes besides those for questions: one for the teaching, one for the pictures of the page."""
+"""Time from the time limit of a clip until its worker process is killed."""
+EXTRA_WORKERS = 2
+"""Worker processes in addition to those for predictions: one for learning, one for frames of the page."""
 
 
 class UploadReader:
-    """Worker processes that are kept running, so that no upload waits for one to start."""
+    """A pool of running worker processes."""
 
-    def __init__(self, limits: Limits) -> None:
-        """Start the processes."""
+    def __init__(self, limits: ServeLimits) -> None:
         self.limits = limits
         read_limits = ReadLimits(
             seconds=limits.decode_seconds,
@@ -30,12 +29,12 @@ class UploadReader:
             packets=limits.decode_packets,
             grace_seconds=GRACE_SECONDS,
         )
-        self.pool = ReaderPool(read_limits, limits.workers + OTHERS)
+        self.pool = ReaderPool(read_limits, limits.workers + EXTRA_WORKERS)
         self.pool.start()
 
     @contextmanager
     def clip(self) -> Iterator[ClipSession]:
-        """A worker process for all calls that concern one clip; a new one is started at once where it died."""
+        """A worker process for all calls for one clip; it is restarted afterwards if it was killed."""
         with self.pool.reader() as reader:
             try:
                 yield ClipSession(reader)
@@ -45,7 +44,7 @@ class UploadReader:
 
     @contextmanager
     def checked(self, path: Path) -> Iterator[ClipSession]:
-        """The same for a clip that people sent.
+        """A worker process for an uploaded clip.
 
         Raises:
             MediaError: It is not a media file.
@@ -55,12 +54,12 @@ class UploadReader:
             seconds = session.probe(path).duration
             if seconds > self.limits.seconds:
                 raise InputError(
-                    f"{path}: the clip lasts {seconds:.0f} s; at most {self.limits.seconds:.0f} s are taken. Cut it"
+                    f"{path}: the clip lasts {seconds:.0f} s; the limit is {self.limits.seconds:.0f} s. Shorten it"
                 )
             yield session
 
     def features(self, paths: Iterable[Path], reader: ClipReader) -> Iterator[ClipFeatures | AvcilError]:
-        """Features of each clip that people sent, or what is wrong with it, in order."""
+        """Yield the features of each uploaded clip in order, or the error of a clip."""
         for path in paths:
             try:
                 with self.checked(path) as session:

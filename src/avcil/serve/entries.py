@@ -1,12 +1,12 @@
-"""Entries of the work folder: what a change did, in words and to the names of classes.
+"""Entries of state.json: one for each change of a served model.
 
-An entry without `kind` is a teaching. The others are
+An entry without `kind` is learning clips of a class (`TEACH`). The others are
 
     rename   label, new_label
-    forget   label; clips (how many were forgotten, null: the whole class); forgotten (classes that are gone)
-    merge    label (the name of the file that was sent); classes (of that model); new_classes (not known before)
+    forget   label; clips (number of forgotten clips, null for the whole class); forgotten (removed classes)
+    merge    label (name of the uploaded file); classes (of that model); new_classes (that the model did not have)
 
-and have a `result` (`schema.ChangeResult`).
+and have a `result` with accuracies, the number of test clips, and notes.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ TEACH, RENAME, FORGET, MERGE = "teach", "rename", "forget", "merge"
 
 
 def kind_of(entry: dict[str, Any]) -> str:
-    """What kind of change an entry is."""
+    """The kind of an entry."""
     return str(entry.get("kind", TEACH))
 
 
 def is_teaching(entry: dict[str, Any]) -> bool:
-    """Whether an entry is a teaching."""
+    """Whether an entry is learning clips of a class."""
     return kind_of(entry) == TEACH
 
 
 def current_label(label: str, later: Sequence[dict[str, Any]]) -> str | None:
-    """The name that a class has now.
+    """The current name of a class.
 
     Args:
         label: Its name before the changes.
@@ -52,7 +52,7 @@ def current_label(label: str, later: Sequence[dict[str, Any]]) -> str | None:
 
 
 def taught_classes(entries: Sequence[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
-    """Present name and entry of each teaching whose class was not forgotten since, in order."""
+    """Current class name and entry of each learned class that was not forgotten, in order."""
     found = []
     for position, entry in enumerate(entries):
         if kind_of(entry) == TEACH:
@@ -62,7 +62,7 @@ def taught_classes(entries: Sequence[dict[str, Any]]) -> list[tuple[str, dict[st
 
 
 def describe(entry: dict[str, Any]) -> str:
-    """What a change did, in a few words.
+    """Describe a change in a few words.
 
     >>> describe({"kind": "rename", "label": "dog", "new_label": "hound"})
     '“dog” renamed to “hound”'
@@ -78,7 +78,7 @@ def describe(entry: dict[str, Any]) -> str:
         )
     if kind == MERGE:
         return f"{label} merged ({len(entry['classes'])} classes, {len(entry['new_classes'])} of them new)"
-    return f"{label} taught"
+    return f"{label} learned"
 
 
 def _clips(count: int) -> str:
@@ -86,9 +86,9 @@ def _clips(count: int) -> str:
 
 
 def check_entry(entry: dict[str, Any]) -> None:
-    """Refuse an entry, read from a file, that no server wrote; InputError names what is wrong."""
-    if not isinstance(checks.entry(entry, "label"), str) or not _is_texts(checks.entry(entry, "held_out")):
-        raise InputError("an entry must have a label and held_out, the list of labels of held-out clips")
+    """Check an entry from a file; InputError if it is invalid."""
+    if not isinstance(checks.entry(entry, "label"), str) or not _is_strings(checks.entry(entry, "held_out")):
+        raise InputError("an entry must have label, a string, and held_out, the labels of held-out clips")
     kind = kind_of(entry)
     if kind == TEACH:
         if "teaching" in entry:
@@ -102,22 +102,22 @@ def check_entry(entry: dict[str, Any]) -> None:
     if kind == RENAME:
         _check_type(entry, "new_label", str)
     elif kind == FORGET:
-        _check_texts(entry, "forgotten")
+        _check_strings(entry, "forgotten")
         if checks.entry(entry, "clips") is not None:
             checks.whole_number(entry, "clips", least=1, most=2**40)
     elif kind == MERGE:
-        _check_texts(entry, "classes")
-        _check_texts(entry, "new_classes")
+        _check_strings(entry, "classes")
+        _check_strings(entry, "new_classes")
     else:
         raise InputError(f"kind is {kind!r:.40}; it must be {RENAME}, {FORGET} or {MERGE}")
 
 
 def check_teaching(entry: dict[str, Any], *, number: str) -> None:
-    """The same for what an entry, and a lost teaching, say of the teaching; its number is under the key `number`."""
+    """Check the keys of a job in an entry, or in the list of lost jobs; `number` is the key of its number."""
     checks.whole_number(entry, number, least=1, most=2**40)
     checks.whole_number(entry, "clips", least=1, most=2**40)
     if not isinstance(checks.entry(entry, "label"), str):
-        raise InputError("the label of a teaching must be a text")
+        raise InputError("the label of a job must be a string")
 
 
 def _check_type(entry: dict[str, Any], name: str, kind: type) -> None:
@@ -125,10 +125,10 @@ def _check_type(entry: dict[str, Any], name: str, kind: type) -> None:
         raise InputError(f"{name} is {entry[name]!r:.60}; it must be a {kind.__name__}")
 
 
-def _check_texts(entry: dict[str, Any], name: str) -> None:
-    if not _is_texts(checks.entry(entry, name)):
-        raise InputError(f"{name} is {entry[name]!r:.60}; it must be a list of texts")
+def _check_strings(entry: dict[str, Any], name: str) -> None:
+    if not _is_strings(checks.entry(entry, name)):
+        raise InputError(f"{name} is {entry[name]!r:.60}; it must be a list of strings")
 
 
-def _is_texts(value: Any) -> bool:
+def _is_strings(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(text, str) for text in value)

@@ -1,4 +1,4 @@
-"""Frames to know the classes by, and clips to try, from the run's own clips where they are still there."""
+"""Example frames of the classes, and test clips to try, from the run's feature store if the files exist."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from avcil.runs.run_config import read_config
 from avcil.serve.entries import current_label, taught_classes
 from avcil.serve.service import Service
 
-MOST = 120
-"""Classes that get a frame from the run's clips."""
-TO_TRY = 6
+MAX_FRAMES = 120
+"""Number of classes with a frame from the run's clips."""
+MAX_TEST_CLIPS = 6
 
 
 class Examples:
-    """Found once, when first asked for."""
+    """Finds examples; frames of the run's clips are computed at the first call."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
@@ -34,37 +34,37 @@ class Examples:
         """A frame as a data URI for each class that has one."""
         with self._lock:
             if self._frames is None:
-                clips = _first_of_each(run_clips(self.service.run), "train")[:MOST]
+                clips = _first_of_each(run_clips(self.service.run), "train")[:MAX_FRAMES]
                 self._frames = {clip.label: uri for clip in clips if (uri := self._frame_uri(clip))}
-        sittings, found = self.service.work.sittings, {}
-        for label, sitting in taught_classes(sittings):
+        updates, found = self.service.work.updates, {}
+        for label, update in taught_classes(updates):
             try:
-                content = (self.service.work.path(sitting) / "frame.png").read_bytes()
-            except FileNotFoundError:  # sound alone, or undone this moment
+                content = (self.service.work.path(update) / "frame.png").read_bytes()
+            except FileNotFoundError:  # audio only, or undone at this moment
                 continue
             found[label] = "data:image/png;base64," + base64.b64encode(content).decode()
         for label, uri in self._frames.items():
-            if (now := current_label(label, sittings)) is not None:
+            if (now := current_label(label, updates)) is not None:
                 found[now] = uri
         return found
 
-    def to_try(self) -> list[tuple[np.ndarray, StoredClip]]:
-        """Up to six clips that were not learnt from, with a frame (H, W, 3) each."""
-        known, sittings = self.service.recognizer.classes_, self.service.work.sittings
+    def test_clips(self) -> list[tuple[np.ndarray, StoredClip]]:
+        """Up to six test clips of the run, each with a frame (H, W, 3)."""
+        known, updates = self.service.recognizer.classes_, self.service.work.updates
         clips = [
             replace(clip, label=label)
             for clip in _first_of_each(run_clips(self.service.run), "test")
-            if (label := current_label(clip.label, sittings)) in known and label is not None
+            if (label := current_label(clip.label, updates)) in known and label is not None
         ]
         found: list[tuple[np.ndarray, StoredClip]] = []
-        for clip in clips[:: max(1, len(clips) // TO_TRY)]:
+        for clip in clips[:: max(1, len(clips) // MAX_TEST_CLIPS)]:
             frame = self._frame(clip)
-            if frame is not None and len(found) < TO_TRY:
+            if frame is not None and len(found) < MAX_TEST_CLIPS:
                 found.append((frame, clip))
         return found
 
     def _frame(self, clip: StoredClip) -> np.ndarray | None:
-        """A frame (H, W, 3) from the middle; None where it cannot be read."""
+        """The middle frame (H, W, 3); None if it cannot be read."""
         try:
             with self.service.uploads.clip() as session:
                 read = session.read_clip(
@@ -80,7 +80,7 @@ class Examples:
 
 
 def run_clips(run: Path) -> list[StoredClip]:
-    """The clips of a run's feature store; none where there is no run or no store."""
+    """The clips of a run's feature store; empty if there is no run or no store."""
     try:
         return list(FeatureStore(read_config(run).store_path).clips)
     except (AvcilError, OSError):

@@ -1,4 +1,4 @@
-"""Forms that are read as they are declared: no more fields, files or bytes than the route names."""
+"""Strict parsing of forms: only the fields, files and sizes that a route declares."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-MOST_FIELDS = 100
+MAX_FIELDS = 100
 FIELD_BYTES = 10_000
-"""Bytes of a field that is no file."""
+"""Maximum size of a field that is not a file."""
 
 
 class FormRequest(Request):
-    """A request whose form is closed, files and all, when the client hangs up; Starlette does so for bad forms only."""
+    """A request whose form and files are closed when the client disconnects; Starlette does that only for bad forms."""
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
         """The body in parts."""
@@ -27,13 +27,13 @@ class FormRequest(Request):
             async for part in super().stream():
                 yield part
         except ClientDisconnect:
-            raise MultiPartException("the upload ended before its end") from None
+            raise MultiPartException("the upload is incomplete") from None
 
 
 class StrictRoute(APIRoute):
-    """A route that rejects fields it does not know, and repeated ones that may be given once.
+    """A route that rejects unknown fields and repeated single fields.
 
-    FastAPI ignores unknown fields and takes the last of repeated ones without a word.
+    FastAPI ignores unknown fields and silently uses the last of repeated ones.
     """
 
     most_files = 1000
@@ -48,7 +48,7 @@ class StrictRoute(APIRoute):
         class StrictRequest(FormRequest):
             async def form(self, **limits: Any) -> FormData:  # type: ignore[override]
                 found = await super().form(
-                    max_files=most_files, max_fields=MOST_FIELDS, max_part_size=FIELD_BYTES
+                    max_files=most_files, max_fields=MAX_FIELDS, max_part_size=FIELD_BYTES
                 )
                 try:
                     check_names("field", (name for name, _ in found.multi_items()), form)
@@ -82,16 +82,16 @@ def check_names(kind: str, given: Any, known: dict[str, bool]) -> None:
     """Check the names of fields.
 
     Args:
-        kind: What they are, for the message.
-        given: The names that the client sent, repeated ones too.
-        known: The names allowed, and whether each may be given several times.
+        kind: "field" or "query parameter", for the message.
+        given: The names that the client sent.
+        known: The allowed names, and whether each can be repeated.
 
     Raises:
-        HTTPException: 422 for an unknown name, or one that is repeated and may be given once.
+        HTTPException: 422 for an unknown name, or a repeated name that can be given only once.
     """
     for name, count in Counter(given).items():
         if name not in known:
             allowed = ", ".join(sorted(known)) or "none"
             raise HTTPException(422, f"unknown {kind} {name[:50]!r}; allowed: {allowed}")
         if count > 1 and not known[name]:
-            raise HTTPException(422, f"{count} times the {kind} {name!r}; one is allowed in a request")
+            raise HTTPException(422, f"the {kind} {name!r} is given {count} times; it is allowed once")

@@ -1,6 +1,6 @@
-"""What every request passes first: origin, password, address, size and pace of its body, and what its payload names.
+"""ASGI middleware that checks all requests: origin, password, route, size and rate of the body, files in payloads.
 
-Pure ASGI, so that bodies are counted as they come. The checks themselves are in files of their own.
+It is pure ASGI, so that bodies are counted as they arrive. The checks are in separate modules.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.requests import cookie_parser
 
 from avcil.serve.authentication import Authentication
-from avcil.serve.body import ROOM_FOR_HEADERS, SMALL, LimitedBody, Pace, Receive, Spool
-from avcil.serve.limits import Limits
+from avcil.serve.body import FORM_OVERHEAD, MAX_SMALL_BODY, LimitedBody, MinimumRate, Receive, SpoolLimit
+from avcil.serve.limits import ServeLimits
 from avcil.serve.metrics import Metrics
 from avcil.serve.origin import OriginCheck
 from avcil.serve.payload import PayloadCheck, session_name, uploaded_file
@@ -26,31 +26,41 @@ from avcil.serve.response_headers import with_headers
 from avcil.serve.routes import EVENTS, FILE, HEARTBEAT, JOIN, LOGIN, LOGOUT, Route, find_route
 
 VISITOR = "avcil-visitor"
-"""Cookie that tells browsers apart, so that none takes over the session of another."""
-MOST_SESSIONS = 10_000
-"""Sessions of pages whose browser is remembered."""
+"""Cookie that identifies a browser, so that no browser can use the session of another."""
+MAX_SESSIONS = 10_000
+"""Number of page sessions whose browser is stored."""
 EVENT_BYTES, EVENT_BYTES_PER_CLIP = 20_000, 4_000
-"""Largest event of the page: its texts, and the description of each clip. Gradio keeps the last values of a session."""
+"""Maximum size of a page event: its texts, and the description of each clip. Gradio stores the values of a session."""
 
 
 class Guard:
-    """Rejects a request with an error as JSON, or hands it on."""
+    """Rejects a request with a JSON error, or passes it to the application."""
 
     def __init__(
         self,
         app: Any,
         *,
-        limits: Limits,
+        limits: ServeLimits,
         origins: OriginCheck,
         payloads: PayloadCheck,
         metrics: Metrics,
         authentication: Authentication | None,
-        pace: Pace | None = None,
+        rate: MinimumRate | None = None,
     ) -> None:
-        """Stand before an application; `authentication` None asks for no password."""
+        """Wrap an application.
+
+        Args:
+            app: The application.
+            limits: Limits of the server.
+            origins: Checks hosts and origins.
+            payloads: Checks events of the page.
+            metrics: Counts requests.
+            authentication: Checks passwords; None requires no password.
+            rate: How fast bodies must arrive.
+        """
         self.app, self.limits, self.origins, self.payloads = app, limits, origins, payloads
-        self.metrics, self.authentication, self.pace = metrics, authentication, pace or Pace()
-        self._spool = Spool(limits.spool_bytes)
+        self.metrics, self.authentication, self.rate = metrics, authentication, rate or MinimumRate()
+        self._spool = SpoolLimit(limits.spool_bytes)
         self._open: Counter[str] = Counter()
         self._owners: OrderedDict[str, str] = OrderedDict()
 
@@ -104,7 +114,7 @@ class Guard:
         if self.authentication is not None and not (found and found[0].public):
             self._authenticate(scope, headers, cookies, client)
         if found is None or (self.authentication is None and found[0] in (LOGIN, LOGOUT)):
-            raise RefusedError(404, "not_found", "there is no such address here")
+            raise RefusedError(404, "not_found", "there is no such route")
         route, variables = found
         owner = cookies.get(VISITOR, client)
         if route is FILE and uploaded_file(variables["path"], self.payloads.folder) is None:
@@ -118,7 +128,7 @@ class Guard:
                 send, f"{VISITOR}={secrets.token_urlsafe(16)}; Path=/; HttpOnly; SameSite=Strict"
             )
         body = self._body(route, headers, receive)
-        if scope["method"] == "HEAD":  # handled like GET; the HTTP server leaves the body out
+        if scope["method"] == "HEAD":  # handled like GET; the HTTP server omits the body
             scope = {**scope, "method": "GET"}
         try:
             await self._hand_on(route, scope, body, send, owner)
@@ -126,9 +136,9 @@ class Guard:
             body.release()
 
     def _check_open_requests(self, client: str) -> None:
-        most = self.limits.open_requests
-        if sum(self._open.values()) > most or self._open[client] > max(1, most // 2):
-            raise RefusedError(503, "busy", "too many requests are open now; close some pages", 5)
+        limit = self.limits.open_requests
+        if sum(self._open.values()) > limit or self._open[client] > max(1, limit // 2):
+            raise RefusedError(503, "busy", "too many requests are open; close some pages", 5)
 
     def _authenticate(
         self, scope: dict[str, Any], headers: Headers, cookies: dict[str, str], client: str
@@ -142,21 +152,21 @@ class Guard:
             raise refusal from None
 
     def _own(self, session: str, owner: str) -> None:
-        """Let the browser that used a session first use it alone."""
+        """Reserve a session for the browser that uses it first."""
         if self._owners.setdefault(session, owner) != owner:
             raise RefusedError(403, "forbidden", "this session belongs to another browser")
         self._owners.move_to_end(session)
-        if len(self._owners) > MOST_SESSIONS:
+        if len(self._owners) > MAX_SESSIONS:
             self._owners.popitem(last=False)
 
     def _body(self, route: Route, headers: Headers, receive: Receive) -> LimitedBody:
         kind = headers.get("content-type", "").split(";")[0].strip().lower()
         large = route.body == "upload" and kind == "multipart/form-data"
-        most = self.limits.upload_bytes + ROOM_FOR_HEADERS if large else SMALL
+        limit = self.limits.upload_bytes + FORM_OVERHEAD if large else MAX_SMALL_BODY
         if route is JOIN:
-            most = min(most, EVENT_BYTES + EVENT_BYTES_PER_CLIP * self.limits.clips)
-        what = "the upload" if large else "the body of this request"
-        body = LimitedBody(receive, most=most, pace=self.pace, spool=self._spool, what=what)
+            limit = min(limit, EVENT_BYTES + EVENT_BYTES_PER_CLIP * self.limits.clips)
+        name = "the upload" if large else "the body of this request"
+        body = LimitedBody(receive, limit=limit, rate=self.rate, spool=self._spool, name=name)
         body.check_length(headers.get("content-length"))
         return body
 
@@ -169,13 +179,13 @@ class Guard:
             scope, receive = _with_body(scope, content, body.receive)
             await self.app(scope, receive, send)
             return
-        begun = False
+        started = False
 
         async def sending(message: dict[str, Any]) -> None:
-            nonlocal begun
-            if body.refusal is not None and not begun:
-                return  # what the application says to a client that seems to have hung up
-            begun = True
+            nonlocal started
+            if body.refusal is not None and not started:
+                return  # the response of the application to an aborted request
+            started = True
             await send(message)
 
         try:
@@ -183,16 +193,16 @@ class Guard:
         except Exception:
             if body.refusal is None:
                 raise
-        if body.refusal is not None and not begun:
+        if body.refusal is not None and not started:
             raise body.refusal
 
 
 def client_of(scope: Mapping[str, Any]) -> str:
-    """Who sends a request, for sharing the server fairly: the address, or the network of an IPv6 address.
+    """The client of a request, for limits: its IP address, or the /64 network of an IPv6 address.
 
     >>> client_of({"client": ("192.0.2.7", 80)}), client_of({"client": ("2001:db8::5", 80)})
     ('192.0.2.7', '2001:db8::/64')
-    >>> client_of({"client": ("::ffff:192.0.2.7", 80)})  # IPv4, as a socket for IPv6 and IPv4 gives it
+    >>> client_of({"client": ("::ffff:192.0.2.7", 80)})  # IPv4 on a dual-stack socket
     '192.0.2.7'
     """
     text: str = (scope.get("client") or ("unknown", 0))[0]
@@ -208,14 +218,14 @@ def client_of(scope: Mapping[str, Any]) -> str:
 
 
 def session_cookie(scope: Mapping[str, Any]) -> str:
-    """The name of the cookie of a session; it has the port, as browsers share cookies among ports."""
+    """The name of the session cookie; it contains the port, because browsers share cookies between ports."""
     return f"avcil-session-{(scope.get('server') or ('', 0))[1]}"
 
 
 def cookies_of(headers: Headers) -> dict[str, str]:
-    """The cookies of a request, read like browsers write them.
+    """The cookies of a request.
 
-    Other servers of the same host set cookies too, and not all are well-formed; `http.cookies` drops all cookies then.
+    Other servers on the same host can set malformed cookies, for which `http.cookies` would drop all cookies.
     """
     return cookie_parser("; ".join(headers.getlist("cookie")))
 
@@ -240,7 +250,7 @@ def _with_cookie(send: Send, cookie: str) -> Send:
 
 
 def _with_body(scope: dict[str, Any], content: bytes, then: Receive) -> tuple[dict[str, Any], Receive]:
-    """The request with another body, after which `then` is received."""
+    """The request with another body; after the body, messages come from `then`."""
     names = (b"content-length", b"transfer-encoding", b"content-type")
     headers = [line for line in scope["headers"] if line[0] not in names]
     headers += [(b"content-length", str(len(content)).encode()), (b"content-type", b"application/json")]

@@ -1,7 +1,7 @@
-"""Teachings that were accepted and are not finished: their clips on the disk, so that a kill does not lose them.
+"""Learning jobs that are accepted and not finished. Their clips are on the disk, so that a kill does not lose them.
 
 incoming/N/0000, 0001, ...    the clips
-incoming/N/teaching.json      written last: the teaching is accepted once this file exists
+incoming/N/teaching.json      written last; a job is accepted when this file exists
 """
 
 from __future__ import annotations
@@ -19,53 +19,53 @@ from avcil.utils.files import read_json, sync_folder, write_json
 
 FORMAT, VERSION = "avcil-teaching", 1
 MAX_ATTEMPTS = 3
-"""Server processes that may end while they learn a teaching, before it is reported as lost."""
+"""A job is reported as lost when more server processes than this ended while they ran it."""
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A file that somebody sent."""
+    """An uploaded file."""
 
     path: Path
     name: str
-    """As the sender calls it; only ever shown."""
+    """The client's name of the file, only for messages."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Accepted:
-    """A teaching that was accepted."""
+    """The record of an accepted job."""
 
     number: int
     label: str
     names: tuple[str, ...]
-    """Of the clips, as the sender calls them."""
+    """The client's names of the clips."""
     sizes: tuple[int, ...]
-    """Bytes of the clips."""
+    """Sizes of the clips in bytes."""
     attempts: int = 0
-    """How many server processes began to learn it after the one that accepted it."""
+    """Number of server processes that resumed the job."""
 
     def problem(self, folder: Path) -> str:
-        """Why it cannot be resumed; empty where it can."""
+        """Why the job cannot be resumed; empty if it can."""
         if self.attempts >= MAX_ATTEMPTS:
-            return f"the server ended {MAX_ATTEMPTS + 1} times while it learned them"
+            return f"the server ended {MAX_ATTEMPTS + 1} times while it learned the clips"
         for clip, size in zip(clip_paths(folder, len(self.names)), self.sizes, strict=True):
             if not clip.is_file() or clip.stat().st_size != size:
-                return "the server was killed, and not all clips are on its disk"
+                return "the server was killed before all clips were on its disk"
         return ""
 
 
 class Incoming:
-    """The folder of accepted teachings."""
+    """The folder of accepted jobs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def path(self, number: int) -> Path:
-        """The folder of one teaching."""
+        """The folder of a job."""
         return self.folder / str(number)
 
     def accept(self, number: int, label: str, clips: Sequence[Upload]) -> list[Upload]:
-        """Copy the clips of a teaching and put it on record; on the disk when this returns, or nothing of it.
+        """Copy the clips of a job and write its record, flushed to the disk; after an error, nothing is left.
 
         Returns:
             The copies.
@@ -74,21 +74,21 @@ class Incoming:
         try:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            kept = [
+            copies = [
                 Upload(_copy(clip.path, target), clip.name)
                 for clip, target in zip(clips, clip_paths(folder, len(clips)), strict=True)
             ]
-            sizes = tuple(clip.path.stat().st_size for clip in kept)
-            names = tuple(clip.name for clip in kept)
+            sizes = tuple(clip.path.stat().st_size for clip in copies)
+            names = tuple(clip.name for clip in copies)
             self._record(Accepted(number=number, label=label, names=names, sizes=sizes))
             sync_folder(self.folder)
         except BaseException:
             self.remove(number)
             raise
-        return kept
+        return copies
 
-    def begin_again(self, accepted: Accepted) -> list[Upload]:
-        """Note one more attempt; the clips."""
+    def resume(self, accepted: Accepted) -> list[Upload]:
+        """Record another attempt and return the clips."""
         self._record(Accepted(**asdict(accepted) | {"attempts": accepted.attempts + 1}))
         paths = clip_paths(self.path(accepted.number), len(accepted.names))
         return [Upload(path, name) for path, name in zip(paths, accepted.names, strict=True)]
@@ -98,11 +98,11 @@ class Incoming:
         write_json(self.path(accepted.number) / "teaching.json", head | asdict(accepted))
 
     def remove(self, number: int) -> None:
-        """Forget a teaching and its clips."""
+        """Remove a job and its clips."""
         shutil.rmtree(self.path(number), ignore_errors=True)
 
     def found(self) -> list[Accepted]:
-        """Teachings that an earlier process accepted, in order; what was not accepted is removed."""
+        """Jobs that an earlier process accepted, in order; incomplete ones are removed."""
         accepted = []
         for folder in self.folder.glob("*"):
             if (
@@ -110,7 +110,7 @@ class Incoming:
                 or folder.is_symlink()
                 or not folder.is_dir()
             ):
-                continue  # not of a server
+                continue  # not written by a server
             record = _read(folder)
             if record is None:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -120,7 +120,7 @@ class Incoming:
 
 
 def clip_paths(folder: Path, count: int) -> list[Path]:
-    """Where the clips of a teaching are."""
+    """The paths of the clips of a job."""
     return [folder / f"{position:04d}" for position in range(count)]
 
 

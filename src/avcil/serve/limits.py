@@ -1,4 +1,4 @@
-"""What a served recognizer accepts, and the errors of one that is asked for more."""
+"""Limits of the server, and errors of requests that it cannot process now."""
 
 from __future__ import annotations
 
@@ -8,54 +8,53 @@ from avcil.errors import AvcilError, InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
-    """Bounds of one server."""
+class ServeLimits:
+    """Limits of one server."""
 
     upload_bytes: int = 200 * 10**6
-    """Of one request."""
+    """Size of one request."""
     seconds: float = 120.0
-    """Of one clip."""
+    """Duration of one clip."""
     decode_seconds: float = 20.0
-    """Time that decoding one upload may take."""
+    """Time for decoding one upload."""
     decode_megabytes: int = 1024
-    """Memory that decoding one upload may take."""
+    """Memory for decoding one upload."""
     decode_packets: int = 500_000
-    """Packets of one upload that are read, repeated passes over it included."""
+    """Packets that are read from one upload, including repeated passes."""
     clips: int = 50
-    """Of one teaching."""
+    """Number of clips in one update."""
     workers: int = 2
-    """Clips that are read and answered at once."""
+    """Number of clips that are predicted in parallel."""
     waiting: int = 256
-    """Clips that may wait for a worker; more are rejected with status 503."""
+    """Number of clips that wait for a worker; further requests receive status 503."""
     open_requests: int = 1000
-    """Requests that are open at once, pages among them; of one client, half of them."""
+    """Number of open requests, including those of pages; one client can have half of them."""
     spool_bytes: int = 4 * 10**9
-    """Of the bodies of all requests that are open."""
+    """Total size of the bodies of all open requests."""
 
 
 class BusyError(AvcilError):
     """The queue is full."""
 
     def __init__(self, message: str, *, retry_after: int) -> None:
-        """Say in how many seconds to try again."""
         super().__init__(message)
         self.retry_after = retry_after
 
 
 class ShuttingDownError(AvcilError):
-    """The server is shutting down and takes no more work."""
+    """The server is shutting down and accepts no further requests."""
 
     retry_after = 10
     """Seconds."""
 
 
 class LearningError(AvcilError):
-    """Another learning is under way."""
+    """The model is being changed by another request."""
 
 
 class ReadOnlyError(AvcilError):
-    """The server was started so that nobody can teach it."""
+    """The server was started with --read-only."""
 
 
 class NothingToUndoError(InputError):
-    """Nothing was taught, or it is too long ago."""
+    """There is no change that can be undone."""

@@ -1,4 +1,4 @@
-"""The page that asks for the password; it loads nothing."""
+"""The login page, which loads no other files."""
 
 from __future__ import annotations
 
@@ -6,9 +6,5 @@ from avcil.utils.templates import render
 
 
 def login_html(problem: str = "") -> str:
-    """Make the page.
-
-    Args:
-        problem: What went wrong with the last attempt, if anything.
-    """
+    """The page as HTML; `problem` is the error of the last attempt."""
     return str(render("avcil.serve", "login", problem=problem))

@@ -1,4 +1,4 @@
-"""Error messages for people on the other side of the network: without paths of this machine."""
+"""Error messages for clients, without paths of this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from avcil.utils.files import is_storage_error
 
 @contextmanager
 def without_server_paths() -> Iterator[None]:
-    """Raise errors of a full or read-only disk as a `StorageError` that names no path of this machine."""
+    """Raise errors of a full or read-only disk as a `StorageError` without paths of this machine."""
     try:
         yield
     except (StorageError, OSError) as error:
@@ -22,8 +22,8 @@ def without_server_paths() -> Iterator[None]:
         raise StorageError(FULL_DISK) from error
 
 
-def words(error: BaseException, path: Path | None = None, name: str = "the clip") -> str:
-    """An error for people on the other side of the wire: no path of this machine."""
+def public_message(error: BaseException, path: Path | None = None, name: str = "the clip") -> str:
+    """The message of an error without paths of this machine; `path` is replaced by `name`."""
     if is_storage_error(error):
         return FULL_DISK
     text = str(error) if isinstance(error, AvcilError) else f"unexpected {type(error).__name__}"

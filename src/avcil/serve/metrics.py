@@ -1,4 +1,4 @@
-"""Figures about the server for Prometheus, at /metrics."""
+"""Metrics of the server for Prometheus, at /metrics."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
 
 class Metrics:
-    """What is counted of one server. A registry of its own: several servers can run in one process."""
+    """Metrics of one server, in a separate registry because several servers can run in one process."""
 
     def __init__(self, service: Service) -> None:
-        """Count for a service."""
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "avcil_http_requests",
@@ -38,33 +37,33 @@ class Metrics:
         self._rejections = Counter(
             "avcil_rejections", "Requests rejected, by reason", ("reason",), registry=self.registry
         )
-        self.registry.register(_OfService(service))
+        self.registry.register(_ServiceCollector(service))
         ProcessCollector(registry=self.registry)  # process_resident_memory_bytes and more
 
     def request(self, method: str, route: str, status: int, seconds: float | None) -> None:
-        """Count a request that ended.
+        """Count a finished request.
 
         Args:
             method: HTTP method.
-            route: Template of its address.
-            status: Status of the response; 0 if it was broken off without one.
-            seconds: How long it took; None for streams, which last as long as the page is open.
+            route: Template of the route.
+            status: Status of the response; 0 if it was aborted without one.
+            seconds: Duration; None for streams, which last as long as the page is open.
         """
         self._requests.labels(method, route, str(status)).inc()
         if seconds is not None:
             self._seconds.labels(route).observe(seconds)
 
     def rejection(self, reason: str) -> None:
-        """Count a rejected request by the code of its error."""
+        """Count a rejected request by its error code."""
         self._rejections.labels(reason).inc()
 
     def text(self) -> bytes:
-        """All figures in Prometheus' text format."""
+        """All metrics in the text format of Prometheus."""
         return generate_latest(self.registry)
 
 
-class _OfService:
-    """Reads the figures that the service keeps itself."""
+class _ServiceCollector:
+    """Collects the metrics that the service counts."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -72,10 +71,12 @@ class _OfService:
     def collect(self) -> Iterator[Metric]:
         queue = self._service.queue
         yield GaugeMetricFamily("avcil_queue_waiting", "Clips that wait for a worker", queue.waiting)
-        yield GaugeMetricFamily("avcil_queue_running", "Clips that are worked on", queue.running)
-        yield GaugeMetricFamily("avcil_learning", "1 while a class is taught", int(self._service.learning))
-        yield GaugeMetricFamily("avcil_classes", "Classes known", len(self._service.recognizer.classes_))
-        taught = CounterMetricFamily("avcil_teachings", "Teachings that ended, by result", labels=["result"])
+        yield GaugeMetricFamily("avcil_queue_running", "Clips that are being predicted", queue.running)
+        yield GaugeMetricFamily(
+            "avcil_learning", "1 while clips are being learned", int(self._service.learning)
+        )
+        yield GaugeMetricFamily("avcil_classes", "Number of classes", len(self._service.recognizer.classes_))
+        jobs = CounterMetricFamily("avcil_teachings", "Finished learning jobs by result", labels=["result"])
         for result, count in self._service.teachings.items():
-            taught.add_metric([result], count)
-        yield taught
+            jobs.add_metric([result], count)
+        yield jobs

@@ -1,7 +1,7 @@
-"""Unpacking a model's folder from a zip file that may come from anyone.
+"""Unpack a model folder from an untrusted zip file.
 
-What `GET /api/model` sends is accepted: the files of a model's folder, in the folder `model/` or in none. Everything
-else is refused before it is unpacked. Source of the format: https://pkware.cachefly.net/webdocs/APPNOTE/APPNOTE-6.3.9.TXT.
+A zip file from `GET /api/model` is accepted: the files of a model folder, with or without the prefix `model/`. All
+other content is rejected before unpacking. Format: https://pkware.cachefly.net/webdocs/APPNOTE/APPNOTE-6.3.9.TXT.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from avcil.saved_models.folder import MODEL_FILES
 USED = frozenset({"config.json", "labels.json", "model.safetensors", "learning.json", "learning.safetensors"})
 """Files that are unpacked; the model card and an exported model are not needed."""
 PREFIX = "model/"
-RATIO = 100
-"""Bytes of a file for each byte that it takes in the zip file, at most; more is no model, but made to fill memory."""
+MAX_RATIO = 100
+"""Maximum compression ratio; a higher one is probably an attack."""
 END = struct.Struct("<4s4H2LH")
-"""The end record: signature, 2 disk numbers, entries on the disk and in all, size and place of the list, comment."""
+"""The end record: signature, 2 disk numbers, entries on the disk and in total, size and offset of the list, comment."""
 LIST_BYTES = 1 << 16
-"""Size of the list of files, at most: a model has fewer than ten."""
+"""Maximum size of the list of files; a model has fewer than ten."""
 
 
 class NotAZipError(InputError):
-    """A file that is no zip file at all."""
+    """The file is not a zip file."""
 
 
-def unpack_model(archive: Path, folder: Path, *, most_bytes: int) -> None:
-    """Unpack the files of a model that `load_saved` reads.
+def unpack_model(archive: Path, folder: Path, *, max_bytes: int) -> None:
+    """Unpack the files that `load_saved` reads.
 
     Args:
         archive: The zip file.
-        folder: Where they go; it must not exist.
-        most_bytes: Bytes of all files of the model together, unpacked, at most.
+        folder: The target, which must not exist.
+        max_bytes: Maximum total size of the unpacked files.
 
     Raises:
-        NotAZipError: It is no zip file.
-        InputError: It is cut off or damaged, has other files than a model, or larger ones.
+        NotAZipError: It is not a zip file.
+        InputError: It is incomplete, damaged or too large, or has files that are not part of a model.
     """
     _check_list(archive)
     try:
         with zipfile.ZipFile(archive) as opened:
-            entries = _checked(opened.infolist(), archive.stat().st_size, most_bytes)
+            entries = _checked(opened.infolist(), archive.stat().st_size, max_bytes)
             folder.mkdir()
             for name in sorted(entries.keys() & USED):
                 with opened.open(entries[name]) as source, open(folder / name, "xb") as target:
@@ -60,23 +60,23 @@ def _check_list(archive: Path) -> None:
     size = archive.stat().st_size
     with open(archive, "rb") as file:
         if file.read(4) not in (b"PK\x03\x04", b"PK\x05\x06"):
-            raise NotAZipError("this is no zip file; send the one that GET /api/model gives")
+            raise NotAZipError("this is not a zip file; send one from GET /api/model")
         file.seek(max(0, size - END.size))
         end = file.read()
     signature, *_, entries, list_bytes, start, comment = END.unpack(end.rjust(END.size, b"\0"))
     if signature != b"PK\x05\x06" or comment:
-        raise InputError("the zip file is cut off, or was not made by avcil. Download the model again")
+        raise InputError("the zip file is incomplete, or not from avcil. Download the model again")
     if list_bytes > LIST_BYTES or start + list_bytes + END.size != size:
         raise InputError(
-            f"the zip file is damaged, or lists {entries} files; a model has at most {len(MODEL_FILES)}. Send the one "
-            "that GET /api/model gives"
+            f"the zip file is damaged, or has {entries} files; a model has at most {len(MODEL_FILES)}. Send one from "
+            "GET /api/model"
         )
 
 
 def _checked(
-    entries: list[zipfile.ZipInfo], archive_bytes: int, most_bytes: int
+    entries: list[zipfile.ZipInfo], archive_bytes: int, max_bytes: int
 ) -> dict[str, zipfile.ZipInfo]:
-    """The entries by file name, all of them files of a model of allowed size."""
+    """The entries by file name, after checking names and sizes."""
     found: dict[str, zipfile.ZipInfo] = {}
     for entry in entries:
         if entry.filename == PREFIX and entry.file_size == 0:
@@ -84,31 +84,29 @@ def _checked(
         name = entry.orig_filename.removeprefix(PREFIX)
         if name not in MODEL_FILES or name in found:
             raise InputError(
-                f"the zip file holds {entry.orig_filename[:60]!r}{' twice' if name in found else ''}, which is no part "
-                "of a model. Send the one that GET /api/model gives"
+                f"the zip file contains {entry.orig_filename[:60]!r}{' twice' if name in found else ''}, which is not "
+                "part of a model. Send one from GET /api/model"
             )
         _check_entry(entry, archive_bytes)
         found[name] = entry
     total = sum(entry.file_size for entry in found.values())
-    if total > most_bytes:
-        raise InputError(
-            f"the model takes {total / 1e6:.0f} MB unpacked; at most {most_bytes / 1e6:g} MB are accepted"
-        )
+    if total > max_bytes:
+        raise InputError(f"the unpacked model has {total / 1e6:.0f} MB; the limit is {max_bytes / 1e6:g} MB")
     return found
 
 
 def _check_entry(entry: zipfile.ZipInfo, archive_bytes: int) -> None:
-    """Refuse what is no regular, plainly packed file, and what is packed too tightly."""
+    """Reject entries that are not regular files, or have an unsupported or excessive compression."""
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if kind not in (0, stat.S_IFREG):
         raise InputError(f"{entry.filename} in the zip file is a link or device, not a regular file")
     if entry.flag_bits & 0x1:
         raise InputError(f"{entry.filename} in the zip file is encrypted; send it without a password")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise InputError(f"{entry.filename} in the zip file is compressed by another method than deflate")
+        raise InputError(f"{entry.filename} in the zip file has another compression than deflate")
     if not 0 <= entry.header_offset < archive_bytes or entry.compress_size > archive_bytes:
-        raise InputError("the zip file is damaged: a file lies outside it. Download the model again")
-    if entry.file_size > RATIO * max(1, entry.compress_size):
+        raise InputError("the zip file is damaged: an offset is outside the file. Download the model again")
+    if entry.file_size > MAX_RATIO * max(1, entry.compress_size):
         raise InputError(
-            f"{entry.filename} in the zip file is compressed more than {RATIO} times, as no model is"
+            f"{entry.filename} in the zip file has a compression ratio above {MAX_RATIO}, as no model has"
         )

@@ -1,4 +1,4 @@
-"""Names that people type, and the name of the work folder."""
+"""Class names from clients, and the default state folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from avcil.errors import InputError
 
 
 def class_name(text: str) -> str:
-    """A name as people type it, without the blanks around it and with single ones in it.
+    """Strip a class name, and replace repeated white space by single spaces.
 
     >>> class_name("  door   bell ")
     'door bell'
@@ -17,14 +17,14 @@ def class_name(text: str) -> str:
 
 
 def checked_name(text: str) -> str:
-    """`class_name` of a new name; InputError if no class can be called so."""
+    """`class_name` of a new class; InputError if the name is not allowed."""
     label = class_name(text)
     if not label or len(label) > 100 or not label.isprintable():
-        raise InputError("name the class: 1 to 100 printable characters")
+        raise InputError("the name of a class must have 1 to 100 printable characters")
     return label
 
 
 def default_work(run: Path) -> Path:
-    """Beside the run: its name and `.taught`."""
+    """The folder RUN.taught beside the run."""
     run = run.absolute()
     return run.with_name(f"{run.name}.taught")

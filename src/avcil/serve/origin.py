@@ -1,8 +1,4 @@
-"""Which hosts a request may name and which web pages may send one.
-
-A browser sends requests to any server that a page names. The checks here keep pages of other origins from changing
-anything (CSRF) and from reading anything under a DNS name of their own (DNS rebinding).
-"""
+"""Check the Host and Origin of requests, against cross-site request forgery (CSRF) and DNS rebinding."""
 
 from __future__ import annotations
 
@@ -21,9 +17,9 @@ if TYPE_CHECKING:
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN_SITES = frozenset({"same-origin", "none"})
-"""Values of Sec-Fetch-Site: a page of this server, or the user's own doing, such as a bookmark."""
+"""Allowed values of Sec-Fetch-Site: a page of this server, or a user action such as a bookmark."""
 OPENED_FROM_LINKS = frozenset({"/", "/login", "/api/docs"})
-"""Pages that a link on another site may open."""
+"""Pages that links on other sites can open."""
 HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 
 
@@ -45,7 +41,7 @@ def parse_host(text: str) -> tuple[str, str] | None:
 
 
 def is_address(name: str) -> bool:
-    """Whether a host's name is an IP address."""
+    """Whether a host name is an IP address."""
     try:
         ipaddress.ip_address(name)
     except ValueError:
@@ -54,19 +50,19 @@ def is_address(name: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
+    """Whether an address is only reachable from this machine."""
     return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
 
 
 class OriginCheck:
-    """Rejects requests for other hosts and requests that pages of other origins send."""
+    """Rejects requests for other hosts, and requests from pages of other origins."""
 
     def __init__(self, names: Iterable[str] | None) -> None:
-        """Check against host names.
+        """Set the allowed hosts.
 
         Args:
-            names: Names that requests may be for, besides those of this machine alone. None accepts any IP address
-                and this machine's own name; never other DNS names, because an attacker's name can point here.
+            names: Allowed host names, in addition to loopback names. None allows all IP addresses and this machine's
+                host name, but no other DNS names, because an attacker's name can resolve to this machine.
         """
         self.any_address = names is None
         own = (socket.gethostname().lower(), f"{socket.gethostname().lower()}.local")
@@ -94,10 +90,10 @@ class OriginCheck:
         if parsed[0] in self.names or (self.any_address and is_address(parsed[0])):
             return
         known = ", ".join(sorted(self.names - LOOPBACK))
-        answers = f"as {known}" if known else "to this machine alone, as localhost or 127.0.0.1"
+        allowed = known or "localhost or 127.0.0.1"
         if self.any_address:
-            answers = f"under its IP address or {answers[3:]}; start it with --allowed-host to add a name"
-        raise RefusedError(403, "forbidden", f"this server answers {answers}")
+            allowed = f"its IP address or {known}; start it with --allowed-host to add a name"
+        raise RefusedError(403, "forbidden", f"this server can only be reached as {allowed}")
 
     def _check_origin(self, origin: str | None, host: str) -> None:
         if origin is None:  # not a browser
@@ -114,7 +110,7 @@ class OriginCheck:
             raise refused
 
     def _check_site(self, method: str, path: str, headers: Headers) -> None:
-        """Browsers state how a request came about; programs state nothing."""
+        """Check Sec-Fetch-Site, which only browsers send."""
         site = headers.get("sec-fetch-site")
         if site is None or site in OWN_SITES:
             return
@@ -124,6 +120,6 @@ class OriginCheck:
 
 
 def _with_port(host: tuple[str, str] | None, scheme: str) -> tuple[str, str] | None:
-    """With the default port of the scheme where none is given, so that `example.org` equals `example.org:443`."""
+    """Add the default port of the scheme, so that `example.org` equals `example.org:443`."""
     default = "443" if scheme == "https" else "80"
     return None if host is None else (host[0], host[1] or default)

@@ -1,28 +1,28 @@
-"""The page: predict, teach, classes. Built with Gradio; the service does the work."""
+"""The web page with the tabs Predict, Teach and Classes, built with Gradio."""
 
 from __future__ import annotations
 
 import gradio as gr
 
 from avcil.serve.examples import Examples
-from avcil.serve.page_ask import ask_tab
 from avcil.serve.page_classes import classes_tab
+from avcil.serve.page_predict import predict_tab
 from avcil.serve.page_teach import header, teach_tab
 from avcil.serve.service import Service
 
 HEAD = '<meta name="viewport" content="width=device-width, initial-scale=1">'
-WORDS = gr.I18n(
+I18N = gr.I18n(
     en={
         "upload_text.drop_file": "Drop a file here",
         "upload_text.click_to_upload": "choose a file",
         "common.or": "or",
     }
 )
-"""Gradio's own words, where they do not fit; as flat keys, since its own nested ones come after."""
+"""Replacements for texts of Gradio, as flat keys because nested keys are overwritten by Gradio's."""
 
 
 def make_theme() -> gr.themes.Base:
-    """Fonts of the reader's own system: nothing is fetched."""
+    """System fonts, so that no fonts are downloaded."""
     return gr.themes.Base(
         font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
@@ -31,12 +31,12 @@ def make_theme() -> gr.themes.Base:
 
 
 LOGOUT = '<form class="logout" method="post" action="logout"><button type="submit">Log out</button></form>'
-OWN_EVENTS = 64
-"""Events of pages at one time, apart from clips that wait for a worker."""
+OTHER_EVENTS = 64
+"""Number of parallel page events, without clips that wait for a worker."""
 
 
 def make_page(service: Service, *, logout: bool = False) -> gr.Blocks:
-    """The page of one service; with a button to log out where it asks for a password."""
+    """The page of a service; `logout` adds a button to log out."""
     examples = Examples(service)
     with gr.Blocks(title="avcil", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         if logout:
@@ -44,14 +44,14 @@ def make_page(service: Service, *, logout: bool = False) -> gr.Blocks:
         top = gr.HTML(header(service), padding=False)
         with gr.Tabs():
             with gr.Tab("Predict"):
-                ask_tab(page, service, examples)
+                predict_tab(page, service, examples)
             if not service.read_only:
                 with gr.Tab("Teach"):
                     teach_tab(page, service, top)
             with gr.Tab("Classes") as tab:
                 classes_tab(service, examples, tab, top)
-    # Clips wait in the service's own queue, which is fair; Gradio's lets all events through to it.
-    page.state_session_capacity = service.limits.open_requests  # Gradio keeps the state of 10,000 by default
-    page.max_threads = service.limits.workers + service.limits.waiting + OWN_EVENTS
+    # Clips wait in the fair queue of the service; Gradio's queue passes all events to it.
+    page.state_session_capacity = service.limits.open_requests  # the default is 10,000
+    page.max_threads = service.limits.workers + service.limits.waiting + OTHER_EVENTS
     page.queue(max_size=page.max_threads, default_concurrency_limit=None)
     return page

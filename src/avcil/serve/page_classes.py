@@ -1,4 +1,4 @@
-"""The tab of the known classes: rename or forget one, merge another model, download the model."""
+"""The tab Classes: rename or forget a class, merge another model, download the model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from avcil.errors import AvcilError, InputError
 from avcil.serve import render_teaching as render
 from avcil.serve.examples import Examples
 from avcil.serve.incoming import Upload
-from avcil.serve.page_ask import QUIET
+from avcil.serve.page_predict import QUIET
 from avcil.serve.page_teach import header
 from avcil.serve.render import problem_html
 from avcil.serve.service import Service
@@ -30,7 +30,7 @@ MERGE = (
 
 
 def classes_tab(service: Service, examples: Examples, tab: gr.Tab, top: gr.HTML) -> None:
-    """Fill the tab; `top` is the header, which has the number of classes."""
+    """Fill the tab; `top` is the header with the number of classes."""
     gr.HTML(DOWNLOAD, padding=False)
     said = gr.HTML("", elem_id="classes-said", padding=False)
     gallery = gr.HTML("", elem_id="gallery", padding=False)
@@ -67,7 +67,7 @@ def classes_tab(service: Service, examples: Examples, tab: gr.Tab, top: gr.HTML)
 
 
 def _change_form() -> tuple[gr.Dropdown, dict[str, Any]]:
-    """The form to rename or forget a class; the class, and the other parts by name."""
+    """The form to rename or forget a class: the dropdown of classes, and the other components by name."""
     label = gr.Dropdown(
         [], label="Change a class", value=None, allow_custom_value=True, elem_id="change-class"
     )
@@ -85,7 +85,7 @@ def _change_form() -> tuple[gr.Dropdown, dict[str, Any]]:
 
 
 def _merge_form() -> tuple[gr.Button, list[Any]]:
-    """The form to merge a model; its button and its inputs."""
+    """The form to merge a model: its button and its inputs."""
     file = gr.File(label="Merge a model (zip file)", elem_id="merge-file", height=120)
     gr.HTML(MERGE, padding=False)
     same = gr.Checkbox(label="Classes of the same name are the same class", elem_id="merge-same")

@@ -1,4 +1,4 @@
-"""Routes beside the API: uploads of the page, login and logout, metrics."""
+"""Routes outside the API: uploads of the page, login and logout, metrics."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from avcil.serve.uploads import Uploads
 
 
 def add_upload(app: FastAPI, uploads: Uploads, most_files: int) -> None:
-    """Take the uploads of the page in place of Gradio's route, which has no limits for all requests together."""
+    """Replace Gradio's route for uploads, which has no total limits."""
 
     @app.post(UPLOAD.template, include_in_schema=False)
     async def upload(request: Request, upload_id: str = "") -> list[str]:
-        """Store files; the response lists where, for the page's next event."""
+        """Store files; the response has their paths for the next event of the page."""
         from gradio.routes import file_upload_statuses
 
         try:
@@ -34,7 +34,7 @@ def add_upload(app: FastAPI, uploads: Uploads, most_files: int) -> None:
                 found = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
                 files = [(file.filename or "clip", file.file, file.size or 0) for file in found]
                 if not files:
-                    raise HTTPException(422, "the upload holds no file")
+                    raise HTTPException(422, "the upload contains no file")
                 paths = await run_in_threadpool(uploads.add, client_of(request.scope), files)
         finally:
             if upload_id in file_upload_statuses._statuses:
@@ -43,10 +43,10 @@ def add_upload(app: FastAPI, uploads: Uploads, most_files: int) -> None:
 
 
 def add_metrics(app: FastAPI, metrics: Metrics) -> None:
-    """Serve the figures for Prometheus."""
+    """Serve metrics for Prometheus."""
 
     @app.get("/metrics", include_in_schema=False)
-    def figures() -> Response:
+    def prometheus() -> Response:
         return Response(metrics.text(), headers={"content-type": CONTENT_TYPE_LATEST})
 
 
@@ -93,7 +93,7 @@ def _logged_in(request: Request, authentication: Authentication) -> Response:
 
 
 def handle_refusals(app: FastAPI) -> None:
-    """Answer rejections that are raised inside routes."""
+    """Handle rejections that are raised inside routes."""
 
     @app.exception_handler(RefusedError)
     def refused(request: Request, refusal: RefusedError) -> JSONResponse:

@@ -1,7 +1,6 @@
-"""The tab where a class is taught and the last update is undone.
+"""The tab Teach: learn clips of a class, and undo the last change.
 
-Teaching is watched by a timer, not by the request that began it: a page that is closed and opened again goes on
-watching, and so does everybody else's.
+Progress is polled with a timer, so that all open pages show it, also a page that was closed and opened again.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from avcil.errors import AvcilError
 from avcil.serve import render_teaching as render
 from avcil.serve.incoming import Upload
 from avcil.serve.names import class_name
-from avcil.serve.page_ask import QUIET, SHOW, limits_text
+from avcil.serve.page_predict import QUIET, SHOW, limits_text
 from avcil.serve.render import PARTS, problem_html
 from avcil.serve.service import Service
 
@@ -32,7 +31,7 @@ def header(service: Service) -> str:
 
 
 def teach_tab(page: gr.Blocks, service: Service, top: gr.HTML) -> None:
-    """Fill the tab; `top` is the header, which changes with what is known."""
+    """Fill the tab; `top` is the header with the number of classes."""
     with gr.Row(elem_classes="columns"):
         with gr.Column(scale=4, min_width=300):
             label, known, files, start = _form(service)
@@ -93,24 +92,24 @@ def _form(service: Service) -> tuple[gr.Textbox, gr.HTML, gr.File, gr.Button]:
 
 
 def _look(service: Service) -> Any:
-    """What a page asks every second: all that changes, or nothing where nothing has."""
+    """The function that a page calls every second; it updates components only after changes."""
 
     def look(before: Any) -> tuple[Any, ...]:
-        teaching, sittings = service.teaching, service.work.sittings
+        teaching, updates = service.teaching, service.work.updates
         now = (
             teaching and (teaching.number, teaching.doing, teaching.done, teaching.ended.is_set()),
-            sittings and sittings[-1]["number"],
+            updates and updates[-1]["number"],
         )
         if now == before:
             return (gr.skip(),) * 5
         learning = service.learning
         return (
-            render.teaching_html(teaching, sittings) or HINT,
+            render.teaching_html(teaching, updates) or HINT,
             header(service),
             gr.update(value="Training …" if learning else "Teach", interactive=not learning),
             gr.update(
-                value=render.undo_label(sittings),
-                visible=bool(sittings),
+                value=render.undo_label(updates),
+                visible=bool(updates),
                 interactive=not learning,
             ),
             now,

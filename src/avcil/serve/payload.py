@@ -1,8 +1,7 @@
-"""Checks of what the page sends to Gradio: known events only, and files only that were uploaded here.
+"""Check the events that the page sends to Gradio: only known events, and only uploaded files.
 
-Gradio reads the file that a payload names. So every file in a payload must be a regular file in the upload folder,
-stated by its path; URLs are never fetched. Gradio then gets the checked content written anew, so that both parse the
-same thing.
+Gradio reads any file that a payload names. Each file must therefore be a regular file in the upload folder; URLs are
+never fetched. Gradio receives a new serialization of the checked content, so that both parse the same values.
 """
 
 from __future__ import annotations
@@ -22,23 +21,23 @@ if TYPE_CHECKING:
 JOIN_KEYS = frozenset({"data", "fn_index", "trigger_id", "session_hash", "event_data"})
 FILE_KEYS = frozenset({"path", "url", "orig_name", "size", "mime_type", "is_stream", "meta"})
 FILE_MARKS = frozenset({"path", "url", "is_stream", "meta", "_type", "is_file"})
-"""A mapping with one of these keys can be taken for a file."""
+"""Gradio can treat a mapping with one of these keys as a file."""
 FILE_ROUTE = "/gradio_api/file="
-LONGEST_NAME = 100
-"""Characters of a session's name."""
-DEEPEST = 20
-"""Levels of nesting of a value; the page's own have fewer than ten."""
+MAX_SESSION_NAME = 100
+"""Length of the name of a session."""
+MAX_DEPTH = 20
+"""Levels of nesting of a value; values of the page have fewer than ten."""
 
 
 def uploaded_file(path: object, folder: Path) -> Path | None:
-    """Give the file that a path names, if it lies in the upload folder.
+    """The path of a file in the upload folder.
 
     Args:
-        path: What the client sent; of any type.
+        path: The value from the client, of any type.
         folder: The upload folder.
 
     Returns:
-        The path; None unless it is absolute, without `..` and symbolic links, and names a regular file in the folder.
+        The path; None unless it is absolute, without `..` and symbolic links, and a regular file in the folder.
     """
     if not isinstance(path, str) or "\0" in path or os.path.normpath(path) != path:
         return None
@@ -56,13 +55,13 @@ def uploaded_file(path: object, folder: Path) -> Path | None:
 
 
 def session_name(text: object) -> str:
-    """Check the name that a page gives its session.
+    """Check the name of a page session.
 
     Raises:
-        RefusedError: It is no short alphanumeric text.
+        RefusedError: It is not a short alphanumeric string.
     """
-    if not isinstance(text, str) or not text.isascii() or not text.isalnum() or len(text) > LONGEST_NAME:
-        raise RefusedError(400, "bad_request", "session_hash must be a short name of letters and digits")
+    if not isinstance(text, str) or not text.isascii() or not text.isalnum() or len(text) > MAX_SESSION_NAME:
+        raise RefusedError(400, "bad_request", "session_hash must be a short string of letters and digits")
     return text
 
 
@@ -70,36 +69,31 @@ class PayloadCheck:
     """Checks the events that a page sends."""
 
     def __init__(self, page: gradio.Blocks, folder: Path) -> None:
-        """Take the events and components from the page itself.
-
-        Args:
-            page: The page; its events are those that may be sent.
-            folder: The upload folder.
-        """
+        """Set the page with the allowed events, and the upload folder."""
         self.page, self.folder = page, folder
 
     def check_join(self, body: bytes) -> tuple[bytes, str]:
         """Check an event of the page.
 
         Args:
-            body: The body of the request, as it came.
+            body: The body of the request.
 
         Returns:
-            The body for Gradio, and the name of the session that sends it.
+            The body for Gradio, and the name of the session.
 
         Raises:
-            RefusedError: 400 for what no page of this server sends, 403 for a file that was not uploaded here.
+            RefusedError: 400 for an invalid event, 403 for a file that was not uploaded to this server.
         """
         content = _parse(body)
         if not isinstance(content, dict) or not content.keys() <= JOIN_KEYS:
-            raise _bad("an event has the keys " + ", ".join(sorted(JOIN_KEYS)))
+            raise _bad("an event must have the keys " + ", ".join(sorted(JOIN_KEYS)))
         session = session_name(content.get("session_hash"))
         number, trigger, data = content.get("fn_index"), content.get("trigger_id"), content.get("data")
         event = self.page.fns.get(number) if _is_int(number) else None
         if event is None or event.fn is None:
-            raise _bad("fn_index names no event of this page")
+            raise _bad("fn_index is not an event of this page")
         if trigger is not None and not (_is_int(trigger) and trigger in (*self.page.blocks, self.page._id)):
-            raise _bad("trigger_id names no component of this page")
+            raise _bad("trigger_id is not a component of this page")
         if not isinstance(data, list) or len(data) != len(event.inputs):
             raise _bad("data must have one value for each input of the event")
         checked = [
@@ -111,8 +105,8 @@ class PayloadCheck:
         return json.dumps(content).encode(), session
 
     def _clean(self, value: Any, *, text: bool, depth: int = 0) -> Any:
-        """The value with its files checked; `text`: whether it may hold text apart from files."""
-        if depth > DEEPEST:
+        """The value with its files checked; `text` allows text outside of files."""
+        if depth > MAX_DEPTH:
             raise _bad("the values of the event are nested too deeply")
         if isinstance(value, list):
             return [self._clean(item, text=text, depth=depth + 1) for item in value]
@@ -139,13 +133,13 @@ class PayloadCheck:
 
 
 def takes_files(component: Any) -> bool:
-    """Whether the values of a Gradio component hold files."""
+    """Whether the values of a Gradio component contain files."""
     model = getattr(component, "data_model", None)
     return model is not None and "gradio.FileData" in json.dumps(model.model_json_schema())
 
 
 def _is_own_url(url: object, path: str) -> bool:
-    """Whether it is absent, or the address at which this server gives the same file; it is not used either way."""
+    """Whether it is None, or the URL of the same file on this server; it is never used."""
     if url is None:
         return True
     try:
@@ -158,11 +152,11 @@ def _parse(body: bytes) -> Any:
     try:
         return json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):  # ValueError: malformed, not UTF-8, or a number of too many digits
-        raise _bad("the body is no JSON, or nested too deeply") from None
+        raise _bad("the body is not valid JSON, or nested too deeply") from None
 
 
 def _refuse_constant(text: str) -> None:
-    raise ValueError(f"{text} is no JSON")
+    raise ValueError(f"{text} is not valid JSON")
 
 
 def _is_int(value: object) -> TypeGuard[int]:

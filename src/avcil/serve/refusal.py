@@ -1,4 +1,4 @@
-"""Requests that are rejected before they reach the application."""
+"""Errors of rejected requests, and their responses."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 @dataclass
 class RefusedError(Exception):
-    """A request that is rejected, with what the client is told."""
+    """A rejected request, with the content of the error response."""
 
     status: int
     code: str
     message: str
     retry_after: int | None = None
-    """Seconds after which the client may try again; sent as the header Retry-After."""
+    """Seconds until the client can try again, for the header Retry-After."""
     headers: tuple[tuple[str, str], ...] = ()
 
     def all_headers(self) -> dict[str, str]:
-        """The headers of the response, apart from those that describe its body."""
+        """The headers of the response, without those of the body."""
         retry = {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
         return {**dict(self.headers), **retry}
 

@@ -1,36 +1,33 @@
-"""The page's view of one prediction, as HTML; every name that people chose is escaped.
-
-F frames of H x W pixels.
-"""
+"""Render a prediction as HTML for the page. Names from users are escaped."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from markupsafe import Markup
 
+from avcil.inference.answering import PREDICTED_FROM
 from avcil.inference.explanation import Explanation
 from avcil.media import overlay
 from avcil.media.spectrogram import log_mel
 from avcil.reporting.attention import GUIDES
 from avcil.reporting.attention_figure import attention_figure
 from avcil.reporting.contribution_figure import contribution_figure
-from avcil.serve.look import Look
+from avcil.serve.clip_view import ClipView
 from avcil.utils.templates import macro, render
 
-TOP, LEAST, FRAMES, COLUMNS = 5, 0.005, 6, 320
-"""Classes shown, the probability that those behind the second need, frames, columns of the spectrogram."""
+TOP, MIN_PROBABILITY, FRAMES, COLUMNS = 5, 0.005, 6, 320
+"""Number of classes shown, minimum probability of the third and later ones, number of frames, width of the
+spectrogram."""
 MAP_TITLES = {"attention": "Spatial attention", "sensitivity": "Spatial sensitivity"}
 COLORS = 7
-"""Of events, before they repeat."""
-NOTHING = "no prediction"
+"""Number of colors of events."""
+NO_PREDICTION = "no prediction"
 PARTS = {"audio": "audio", "visual": "video", "audio-visual": "video and audio"}
-"""What a clip has, by modality."""
+"""Names of the modalities on the page."""
 
 
 def percent(fraction: float | None) -> str:
-    """A fraction for people.
+    """Format a fraction.
 
     >>> percent(0.123), percent(0.001), percent(0.999), percent(1.0), percent(None)
     ('12 %', '<1 %', '>99 %', '100 %', '–')
@@ -42,29 +39,29 @@ def percent(fraction: float | None) -> str:
     return f"{100 * fraction:.0f} %"
 
 
-def answer_html(look: Look, name: str) -> str:
-    """One clip's prediction and its explanation."""
-    explanation, answer = look.explanation, look.explanation.answer
-    confidence, notes = _sureness(look)
+def answer_html(view: ClipView, name: str) -> str:
+    """The prediction of a clip and its explanation."""
+    explanation, answer = view.explanation, view.explanation.answer
+    confidence, notes = _confidence(view)
     ranked = list(answer.probabilities.items())[:TOP]
-    labels = list(dict.fromkeys(event.label for event in look.events if event.label))
+    labels = list(dict.fromkeys(event.label for event in view.events if event.label))
     sound, rate = explanation.sound, explanation.sample_rate
     page = render(
         "avcil.serve",
         "answer",
         name=name,
         answer=answer,
-        strange=answer.in_distribution is False,
+        unknown=answer.in_distribution is False,
         confidence=confidence,
-        ranked=[pair for place, pair in enumerate(ranked) if place < 2 or pair[1] >= LEAST],
+        ranked=[pair for rank, pair in enumerate(ranked) if rank < 2 or pair[1] >= MIN_PROBABILITY],
         percent=percent,
-        notes=[*notes, *filter(None, [look.no_events])],
+        notes=[*notes, *filter(None, [view.no_events])],
         contributions=contribution_figure(explanation.contribution_table()),
-        events=look.events,
-        total=max((event.end for event in look.events), default=0.0),
+        events=view.events,
+        total=max((event.end for event in view.events), default=0.0),
         colors={label: f"--c:var(--c{number % COLORS})" for number, label in enumerate(labels)},
         other_color="--c:var(--rule)",
-        nothing=NOTHING,
+        no_prediction=NO_PREDICTION,
         attention=_attention(explanation),
         map_title=MAP_TITLES[explanation.map_kind or "sensitivity"],
         map_guide=GUIDES[explanation.map_kind or "sensitivity"],
@@ -75,7 +72,7 @@ def answer_html(look: Look, name: str) -> str:
 
 
 def part(name: str, *values: object) -> str:
-    """One of the small parts of the page, a macro of templates/parts.html."""
+    """Render a macro of templates/parts.html."""
     return str(macro("avcil.serve", "parts", name, *values))
 
 
@@ -85,20 +82,15 @@ def problem_html(message: str) -> str:
 
 
 def busy_html(message: str) -> str:
-    """A message while something runs whose duration is not known."""
+    """A message with an indeterminate progress bar."""
     return part("busy", message)
 
 
-def notes_html(notes: Sequence[str]) -> str:
-    """A list of remarks; empty without any."""
-    return part("notes_list", notes)
-
-
-def _sureness(look: Look) -> tuple[str, list[str]]:
-    """A sentence on the confidence and on what the prediction was made from, and the notes that are not in it."""
-    answer = look.explanation.answer
+def _confidence(view: ClipView) -> tuple[str, list[str]]:
+    """A sentence on the confidence and the modalities of the prediction, and the other notes."""
+    answer = view.explanation.answer
     notes = [note for note in answer.notes.split("; ") if note]
-    reasons = [note for note in notes if not note.startswith("answered from")]
+    reasons = [note for note in notes if not note.startswith(PREDICTED_FROM)]
     source = PARTS.get(answer.modality, answer.modality)
     if len(reasons) < len(notes):
         source = f"{source} alone" + (f" ({'; '.join(reasons)})" if reasons else "")
@@ -124,7 +116,7 @@ def _attention(explanation: Explanation) -> Markup:
 
 
 def _spectrogram(explanation: Explanation) -> str:
-    """The picture as a data URI; empty without audio."""
+    """The spectrogram as a data URI; empty without audio."""
     sound, rate = explanation.sound, explanation.sample_rate
     if sound is None or rate is None or not len(sound):
         return ""

@@ -1,4 +1,4 @@
-"""The page's view of training and of the known classes, as HTML; every name that people chose is escaped."""
+"""Render learning jobs, changes and classes as HTML for the page. Names from users are escaped."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from avcil.serve.render import PARTS, part, percent
 from avcil.serve.teaching import Teaching
 from avcil.utils.templates import render
 
-LISTED = 10
-"""Updates that are listed."""
+MAX_LISTED = 10
+"""Number of changes in the list."""
 
 
 def header_html(classes: int, modality: str, *, read_only: bool) -> str:
@@ -19,15 +19,15 @@ def header_html(classes: int, modality: str, *, read_only: bool) -> str:
     return part("header", _counted(classes, "class", "classes"), PARTS.get(modality, modality), read_only)
 
 
-def teaching_html(teaching: Teaching | None, sittings: Sequence[dict[str, Any]]) -> str:
+def teaching_html(teaching: Teaching | None, updates: Sequence[dict[str, Any]]) -> str:
     """Progress or result of the current update, and the earlier ones."""
-    numbers = {sitting["number"] for sitting in sittings}
-    if teaching is not None and teaching.sitting is not None and teaching.sitting not in numbers:
+    numbers = {update["number"] for update in updates}
+    if teaching is not None and teaching.update is not None and teaching.update not in numbers:
         teaching = None  # it was undone
-    latest = list(reversed(sittings[-LISTED:]))
+    latest = list(reversed(updates[-MAX_LISTED:]))
     newer = ""
     if latest and not is_teaching(latest[0]) and (teaching is None or teaching.result is not None):
-        teaching, newer = None, change_html(latest[0])  # it came after the last teaching
+        teaching, newer = None, change_html(latest[0])  # it is newer than the job
     values = {"teaching": teaching, "sessions": latest, "percent": percent, "counted": _counted}
     return newer + str(
         render("avcil.serve", "teaching", describe=describe, is_teaching=is_teaching, **values)
@@ -42,7 +42,7 @@ def change_html(entry: dict[str, Any]) -> str:
 
 
 def confirm_html(label: str) -> str:
-    """The question before a class is forgotten."""
+    """The confirmation before a class is forgotten."""
     return part("confirm", label)
 
 
@@ -55,7 +55,7 @@ def undo_label(entries: Sequence[dict[str, Any]]) -> str:
 
 
 def known_html(label: str, known: bool) -> str:
-    """A message for a class name that exists, while it is typed."""
+    """A message if the typed class name exists."""
     return part("known", label) if known else ""
 
 
@@ -66,7 +66,7 @@ def undone_html(entry: dict[str, Any]) -> str:
 
 
 def gallery_html(classes: Sequence[dict[str, Any]], pictures: dict[str, str]) -> str:
-    """The classes known with a frame each; `pictures` are data URIs by class."""
+    """The classes, each with a frame; `pictures` are data URIs by class."""
     return str(render("avcil.serve", "gallery", classes=classes, pictures=pictures, counted=_counted))
 
 

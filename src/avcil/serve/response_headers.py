@@ -1,4 +1,4 @@
-"""Headers that every response has: who may frame the page, and what the page may load."""
+"""Security headers of all responses, such as the content security policy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from avcil.serve.refusal import Send
 
 SOURCES = {
     "default-src": "'self'",
-    "script-src": "'self' 'unsafe-inline' 'unsafe-eval' blob:",  # Gradio's page has scripts in it and evaluates some
+    "script-src": "'self' 'unsafe-inline' 'unsafe-eval' blob:",  # Gradio has inline scripts and uses eval
     "style-src": "'self' 'unsafe-inline'",
     "img-src": "'self' data: blob:",
     "media-src": "'self' data: blob:",
@@ -24,21 +24,21 @@ HEADERS = {
     "content-security-policy": "; ".join(f"{name} {value}" for name, value in SOURCES.items()),
     "x-frame-options": "DENY",
     "x-content-type-options": "nosniff",
-    "referrer-policy": "same-origin",  # "no-referrer" would make browsers send the page's own forms with Origin: null
+    "referrer-policy": "same-origin",  # with "no-referrer", browsers send forms of the page with Origin: null
     "cross-origin-resource-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
 }
 
 
 def with_headers(send: Send) -> Send:
-    """Wrap the `send` of ASGI so that responses have the headers; the application's own do not replace them."""
+    """Wrap the `send` of ASGI so that responses have the headers, replacing those of the application."""
     names = {name.encode() for name in HEADERS}
 
     async def sending(message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            kept = [line for line in message.get("headers", ()) if line[0].lower() not in names]
-            own = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-            message = {**message, "headers": [*kept, *own]}
+            others = [line for line in message.get("headers", ()) if line[0].lower() not in names]
+            added = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+            message = {**message, "headers": [*others, *added]}
         await send(message)
 
     return sending

@@ -1,7 +1,6 @@
-"""The addresses that are served; everything else is rejected before Gradio sees it.
+"""The allowed routes; all others are rejected before they reach Gradio.
 
-Gradio brings dozens of routes, for proxies, direct calls, streams and development among others. The page needs those
-listed here.
+Gradio has dozens of routes, for proxies, direct calls, streams and development. The page needs only those listed here.
 """
 
 from __future__ import annotations
@@ -14,21 +13,21 @@ Body = Literal["none", "json", "form", "upload"]
 GET = frozenset({"GET"})
 READ = GET | {"HEAD"}
 WRITE = frozenset({"POST"})
-LONGEST_PATH, LONGEST_SEGMENT = 2000, 255
-"""Bytes of a path and of one segment; the system's calls for files fail with an error of their own above."""
+MAX_PATH, MAX_SEGMENT = 2000, 255
+"""Bytes of a path and of one segment; the operating system rejects longer ones."""
 
 
 @dataclass(frozen=True)
 class Route:
-    """One address."""
+    """An allowed route."""
 
     template: str
-    """As in FastAPI: `{name}` is one segment of the path, `{name:path}` any number of them."""
+    """As in FastAPI: `{name}` is one segment of the path, `{name:path}` any number of segments."""
     methods: frozenset[str] = READ
     body: Body = "none"
-    """What a request carries; uploads alone may be large."""
+    """Kind of the request body; only uploads can be large."""
     public: bool = False
-    """Whether it is served without a password."""
+    """Whether it is available without a password."""
     stream: bool = False
     """Whether the response lasts as long as the page is open."""
     pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
@@ -53,7 +52,7 @@ UPLOAD = Route("/gradio_api/upload", WRITE, "upload")
 LOGIN = Route("/login", READ | WRITE, "form", public=True)
 LOGOUT = Route("/logout", WRITE, "form")
 OTHER = Route("/api/{path:path}", READ | WRITE | {"PUT", "PATCH", "DELETE", "OPTIONS"}, "json")
-"""Other addresses of the API: its own routes answer with 404 or 405."""
+"""All other paths of the API, which respond with 404 or 405."""
 
 ROUTES = (
     Route("/"),
@@ -93,11 +92,11 @@ def find_route(method: str, path: str) -> tuple[Route, dict[str, str]] | None:
     """Find the route of a request.
 
     Args:
-        method: HTTP method, in capitals.
-        path: Path of the address, percent-decoded.
+        method: HTTP method in upper case.
+        path: Path of the URL, percent-decoded.
 
     Returns:
-        The route and the values of the variables in its template; None if nothing is served there.
+        The route and the values of the variables in its template; None if there is none.
 
     >>> find_route("GET", "/gradio_api/heartbeat/abc")[1]
     {'session': 'abc'}
@@ -105,7 +104,7 @@ def find_route(method: str, path: str) -> tuple[Route, dict[str, str]] | None:
     True
     """
     sizes = [len(segment.encode("utf-8", "replace")) for segment in path.split("/")]
-    if max(sizes) > LONGEST_SEGMENT or sum(sizes) + len(sizes) > LONGEST_PATH:
+    if max(sizes) > MAX_SEGMENT or sum(sizes) + len(sizes) > MAX_PATH:
         return None
     for route in ROUTES:
         if method in route.methods and (found := route.pattern.fullmatch(path)):
@@ -114,7 +113,7 @@ def find_route(method: str, path: str) -> tuple[Route, dict[str, str]] | None:
 
 
 def methods_of(path: str) -> frozenset[str]:
-    """The methods that an address of the API has; none for other addresses.
+    """The methods of a route of the API; none for other paths.
 
     >>> sorted(methods_of("/api/teach"))
     ['GET', 'HEAD', 'POST']

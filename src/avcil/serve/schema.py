@@ -1,4 +1,4 @@
-"""What the HTTP API answers with; these are its documented schema."""
+"""Response models of the HTTP API, for its OpenAPI schema."""
 
 from __future__ import annotations
 
@@ -8,137 +8,139 @@ from pydantic import BaseModel, Field
 
 
 class ErrorBody(BaseModel):
-    """What is wrong, and what to do."""
+    """An error and the next step."""
 
-    code: str = Field(description="for programs; stays the same while messages may change")
-    message: str = Field(description="for people")
+    code: str = Field(description="a stable code for programs")
+    message: str = Field(description="a message for users, which can change")
 
 
-class Problem(BaseModel):
-    """Every error has this shape."""
+class ErrorResponse(BaseModel):
+    """The body of all errors."""
 
     error: ErrorBody
 
 
 class ClassProbability(BaseModel):
-    """One class of an answer."""
+    """The probability of a class."""
 
     label: str
     probability: float = Field(ge=0, le=1)
 
 
-class EventBody(BaseModel):
-    """A stretch of a long clip."""
+class EventResponse(BaseModel):
+    """A part of a long clip."""
 
     start: float = Field(description="seconds")
     end: float = Field(description="seconds")
-    label: str | None = Field(description="null where nothing can be answered for")
+    label: str | None = Field(description="null if the part cannot be predicted")
     probability: float
     in_distribution: bool | None
     notes: str
 
 
-class Prediction(BaseModel):
-    """The answer for one clip."""
+class PredictionResponse(BaseModel):
+    """The prediction for a clip."""
 
-    filename: str = Field(description="as it was sent")
+    filename: str = Field(description="name of the uploaded file")
     label: str
     probability: float
-    predictions: list[ClassProbability] = Field(description="of all classes, likeliest first")
+    predictions: list[ClassProbability] = Field(description="of all classes, the most probable first")
     in_distribution: bool | None = Field(
-        description="false: unknown, by the p-value or by the threshold of the label; null: the model has neither"
+        description="false if the clip is probably of an unknown class; null if the model has no test for that"
     )
     p_value: float | None = Field(
-        description="share of clips of known classes that are at least as unusual; in_distribution is false up to the "
-        "error rate, 0.05 unless the server was started with another"
+        description="fraction of training clips that are at least as unusual; in_distribution is false if it is at "
+        "most the option --alpha of the server, 0.05 by default; null if the method has no p-values"
     )
     threshold: float | None = Field(
-        description="probability that the label must reach, else in_distribution is false; null: no threshold"
+        description="in_distribution is false if the probability of the label is smaller; null without a threshold"
     )
-    modality: Literal["audio-visual", "audio", "visual"] = Field(description="what it was answered from")
+    modality: Literal["audio-visual", "audio", "visual"] = Field(
+        description="the modalities that the prediction uses"
+    )
     notes: str
-    events: list[EventBody] = Field(description="of clips of 6 s or longer, if asked for")
+    events: list[EventResponse] = Field(description="the timeline of a clip of 6 s or longer, if requested")
 
 
-class KnownClass(BaseModel):
-    """A class that the recognizer knows."""
+class ClassResponse(BaseModel):
+    """A class of the model."""
 
     label: str
-    clips: int | None = Field(description="learnt; null where the model does not say")
-    taught_here: bool
+    clips: int | None = Field(description="number of learned clips; null if the model does not store it")
+    taught_here: bool = Field(description="whether the class was learned on this server")
 
 
-class LeftOut(BaseModel):
-    """A clip that was not learnt from."""
+class SkippedClip(BaseModel):
+    """A clip that was not learned."""
 
     name: str
     reason: str
 
 
 class Accuracies(BaseModel):
-    """Fractions of clips kept aside that are answered with their class."""
+    """Accuracies on held-out clips, fractions."""
 
-    old: float | None = Field(description="of the classes known before; null without clips to ask about")
-    new: float | None = Field(description="of the class that was taught; null without clips to ask about")
+    old: float | None = Field(description="of the old classes; null without clips")
+    new: float | None = Field(description="of the learned class; null without clips")
 
 
-class TeachingResult(BaseModel):
-    """What a teaching came to."""
+class TeachResult(BaseModel):
+    """The result of a learning job."""
 
-    new_class: bool = Field(description="false where the class was known, and the clips are more of it")
-    learnt: int = Field(description="clips")
-    held_out: int = Field(description="clips of the class kept aside to measure by")
-    old_clips: int = Field(description="clips of the classes known before that were asked about")
+    new_class: bool = Field(description="false if clips were added to a known class")
+    learned: int = Field(description="number of learned clips")
+    held_out: int = Field(description="number of held-out clips of the class")
+    old_clips: int = Field(description="number of evaluated clips of old classes")
     accuracy_before: Accuracies
     accuracy_after: Accuracies
     notes: list[str]
     seconds_learning: float
 
 
-class TeachingBody(BaseModel):
-    """How far a teaching is."""
+class TeachResponse(BaseModel):
+    """The progress or result of a learning job."""
 
     state: Literal["learning", "done", "failed", "lost"] = Field(
-        description="lost: accepted, but the server was killed before it was learned, and it cannot be resumed"
+        description="lost: the job was accepted, the server was killed before it finished, and it cannot be resumed"
     )
-    number: int = Field(description="of the teaching; it stays the same where a restarted server resumes it")
+    number: int = Field(description="number of the job; a restarted server resumes it with the same number")
     label: str
-    clips: int = Field(description="sent")
-    doing: str = Field(description="what is under way, for people")
-    done: int = Field(description="of `total`, in what is under way")
+    clips: int = Field(description="number of uploaded clips")
+    doing: str = Field(description="the current phase, for users")
+    done: int = Field(description="number of finished items of the phase, of `total`")
     total: int
-    left_out: list[LeftOut]
-    result: TeachingResult | None = Field(description="when it is done")
-    error: str | None = Field(description="when it failed or is lost; nothing has changed then")
+    left_out: list[SkippedClip]
+    result: TeachResult | None = Field(description="set when the job is done")
+    error: str | None = Field(description="set when the job failed or is lost; then the model is unchanged")
 
 
-class ChangeBody(BaseModel):
-    """What a change other than a teaching did."""
+class ChangeResponse(BaseModel):
+    """The result of a change."""
 
     kind: Literal["rename", "forget", "merge"]
-    change: str = Field(description="for people")
+    change: str = Field(description="a description for users")
     accuracy_before: float | None = Field(
-        description="fraction of held-out clips, of the classes known before and after, that are predicted right; null "
-        "without held-out clips, and for renaming, which changes no prediction"
+        description="accuracy on held-out clips of the classes that the model has before and after; null without "
+        "clips, and for renaming"
     )
     accuracy_after: float | None = Field(description="the same after the change")
-    test_clips: int = Field(description="held-out clips that were predicted")
+    test_clips: int = Field(description="number of held-out clips")
     notes: list[str]
-    classes: list[str] = Field(description="known now")
+    classes: list[str] = Field(description="after the change")
 
 
-class Undone(BaseModel):
-    """What was undone."""
+class UndoResponse(BaseModel):
+    """The change that was undone."""
 
     kind: Literal["teach", "rename", "forget", "merge"]
-    change: str = Field(description="for people")
-    label: str = Field(description="the class; of a merged model, the name of its file")
-    learnt: int = Field(description="clips, of a teaching")
-    classes: list[str] = Field(description="known now")
+    change: str = Field(description="a description for users")
+    label: str = Field(description="the class; for a merged model, the name of its file")
+    learned: int = Field(description="number of clips that were learned, for the kind teach")
+    classes: list[str] = Field(description="after undoing")
 
 
-class Health(BaseModel):
-    """Whether the server is well."""
+class HealthResponse(BaseModel):
+    """The status of the server."""
 
     status: Literal["ok"]
     version: str

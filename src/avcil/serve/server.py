@@ -1,4 +1,4 @@
-"""Page and API as one application, and the server that it runs in."""
+"""The application of page and API, and its server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-# Before gradio is imported, which reads it once: no request may leave this machine.
+# Gradio reads these when it is imported: no request must leave this machine.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -26,13 +26,13 @@ from avcil.inference.rejection import Rejection
 from avcil.reporting import attention_figure
 from avcil.serve.api import make_api
 from avcil.serve.authentication import Authentication
-from avcil.serve.body import Pace
+from avcil.serve.body import MinimumRate
 from avcil.serve.connection import Connection
 from avcil.serve.guard import Guard
-from avcil.serve.limits import Limits
+from avcil.serve.limits import ServeLimits
 from avcil.serve.metrics import Metrics
 from avcil.serve.origin import OriginCheck, is_loopback
-from avcil.serve.page import HEAD, WORDS, make_page, make_theme
+from avcil.serve.page import HEAD, I18N, make_page, make_theme
 from avcil.serve.page_routes import add_login, add_metrics, add_upload, handle_refusals
 from avcil.serve.payload import PayloadCheck
 from avcil.serve.service import Service
@@ -49,15 +49,15 @@ def make_app(
     *,
     names: Iterable[str] | None = (),
     password: str | None = None,
-    pace: Pace | None = None,
+    rate: MinimumRate | None = None,
 ) -> Guard:
-    """Make the whole application: /api for programs, / for people.
+    """Make the application: the API below /api, and the page at /.
 
     Args:
-        service: What it serves.
-        names: Names that requests may be for, besides those of this machine alone; None as in `OriginCheck`.
-        password: What a client must know; None lets everybody in.
-        pace: How fast the bodies of requests must arrive.
+        service: The service.
+        names: Allowed host names, as for `OriginCheck`.
+        password: The password; None requires none.
+        rate: How fast the bodies of requests must arrive.
     """
     authentication = None if password is None else Authentication(password)
     metrics = Metrics(service)
@@ -68,8 +68,8 @@ def make_app(
     add_metrics(api, metrics)
     if authentication is not None:
         add_login(api, authentication, metrics)
-    with ThreadPoolExecutor(1) as apart:  # gradio leaves an event loop open where none is running
-        mounting = apart.submit(lambda: asyncio.run(_mount_page(api, service, authentication is not None)))
+    with ThreadPoolExecutor(1) as thread:  # Gradio leaves an event loop open if none is running
+        mounting = thread.submit(lambda: asyncio.run(_mount_page(api, service, authentication is not None)))
         page = mounting.result()
     return Guard(
         api,
@@ -78,7 +78,7 @@ def make_app(
         payloads=PayloadCheck(page, folder),
         metrics=metrics,
         authentication=authentication,
-        pace=pace,
+        rate=rate,
     )
 
 
@@ -98,17 +98,15 @@ async def _mount_page(api: FastAPI, service: Service, logout: bool) -> gradio.Bl
         theme=make_theme(),
         css_paths=STYLES,
         favicon_path=str(ICON),
-        i18n=WORDS,
+        i18n=I18N,
         head=HEAD,
     )
-    page.has_launched = (
-        True  # else Gradio does not check that files were uploaded here; it is read nowhere else
-    )
+    page.has_launched = True  # otherwise Gradio does not check that files were uploaded to this server
     return page
 
 
-def upload_limits(limits: Limits) -> UploadLimits:
-    """Bounds of the page's upload folder: of one client, and of all."""
+def upload_limits(limits: ServeLimits) -> UploadLimits:
+    """Limits of the page's upload folder."""
     return UploadLimits(
         client_bytes=4 * limits.upload_bytes,
         client_files=4 * limits.clips,
@@ -123,13 +121,13 @@ def serve(
     host: str,
     port: int,
     work: Path | None,
-    limits: Limits,
+    limits: ServeLimits,
     read_only: bool,
     names: Sequence[str] = (),
     password: str | None = None,
     rejection: Rejection | None = None,
 ) -> None:
-    """Serve a run until stopped; InputError if the address cannot be had or the run not served."""
+    """Serve a run until stopped; InputError if the run cannot be loaded or the address not be used."""
     with temporary_folder() as cache:
         os.environ["GRADIO_TEMP_DIR"] = cache  # uploads of the page; gone with the server
         listening = _listen(host, port)
@@ -138,7 +136,7 @@ def serve(
             if rejection is not None:
                 rejection.check_classes(service.recognizer.classes_)
                 service.recognizer.rejection = rejection
-                service.recognizer.thresholds()  # refused now rather than for every clip
+                service.recognizer.thresholds()  # raises an error now and not for every clip
             app = make_app(service, names=names if names or is_loopback(host) else None, password=password)
             _announce(service, host, listening.getsockname()[1])
             if password is None and (names or not is_loopback(host)):
@@ -149,7 +147,7 @@ def serve(
             quiet = logging.getLogger("uvicorn.error")
             quiet.addFilter(
                 lambda _: not server.should_exit
-            )  # pages that are open when it is stopped are no errors
+            )  # open pages are not errors when the server stops
             with stops_on_signals(server):
                 server.run(sockets=[listening])
                 service.close()
@@ -164,7 +162,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
-        listening.listen()  # who comes before the server is up waits, and is not turned away
+        listening.listen()  # clients wait until the server is ready
     except OSError as error:
         raise InputError(
             f"cannot listen at {host}, port {port}: {error.strerror}. Choose another --port"
@@ -179,11 +177,11 @@ def _announce(service: Service, host: str, port: int) -> None:
         flush=True,
     )
     print(
-        f"What it is taught is kept in {service.work.folder}; the run itself stays as it is. Ctrl-C stops.",
+        f"Changes of the model are saved in {service.work.folder}; the run does not change. Stop with Ctrl-C.",
         flush=True,
     )
     for message in service.messages:
-        print(f"avcil: teaching {message}", file=sys.stderr, flush=True)
+        print(f"avcil: {message}", file=sys.stderr, flush=True)
 
 
 def server_config(app: Guard, *, proxy: bool = False, **options: Any) -> uvicorn.Config:
@@ -191,7 +189,7 @@ def server_config(app: Guard, *, proxy: bool = False, **options: Any) -> uvicorn
 
     Args:
         app: The application.
-        proxy: Whether a proxy on this machine hands requests on; then its X-Forwarded-For names the client.
+        proxy: Whether a proxy on this machine forwards requests; then X-Forwarded-For has the client's address.
         options: Further options of uvicorn.
     """
     options = {"log_level": "warning", "http": Connection, "ws": "none", "proxy_headers": proxy, **options}
@@ -199,18 +197,18 @@ def server_config(app: Guard, *, proxy: bool = False, **options: Any) -> uvicorn
 
 
 def _warn(service: Service) -> None:
-    """Say what is open to everybody."""
+    """Warn that no password is set."""
+    actions = "predict" if service.read_only else "predict, change the model"
     print(
-        "avcil: warning: there is no password: everyone who can reach this server can ask, "
-        f"{'' if service.read_only else 'teach and undo, '}and download the model. "
-        "Give one with --password-file FILE or AVCIL_PASSWORD",
+        f"avcil: warning: no password is set: everyone who can reach this server can {actions} and download the model. "
+        "Set one with --password-file FILE or AVCIL_PASSWORD",
         file=sys.stderr,
         flush=True,
     )
 
 
 def _allow_open_files(count: int) -> None:
-    """Raise the limit of open files as far as the system lets us: each connection is one."""
+    """Raise the limit of open files, of which each connection needs one, if the system allows it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

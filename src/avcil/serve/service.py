@@ -1,6 +1,6 @@
-"""One recognizer for many people: a bounded pool asks it, one teaching at a time goes on in the background.
+"""A recognizer for many clients: a bounded pool predicts, and one learning job at a time runs in the background.
 
-Whatever is accepted is finished, whether or not who asked for it is still there.
+Accepted requests are finished, also if the client disconnects.
 """
 
 from __future__ import annotations
@@ -17,47 +17,50 @@ from avcil.errors import InputError
 from avcil.inference.answering import Answer
 from avcil.inference.held_out import HeldOut, clips_of_run
 from avcil.inference.recognizer import Recognizer
-from avcil.inference.timeline import Event
+from avcil.inference.timeline import TimelineEvent
 from avcil.runs.run_model import model_folder
 from avcil.saved_models.folder import SavedModel
 from avcil.serve import changes
 from avcil.serve.admission import Admission
+from avcil.serve.clip_view import ClipView, clip_view, events
 from avcil.serve.decoding import UploadReader
 from avcil.serve.entries import taught_classes
 from avcil.serve.incoming import Upload
 from avcil.serve.limits import (
     LearningError,
-    Limits,
     NothingToUndoError,
     ReadOnlyError,
+    ServeLimits,
     ShuttingDownError,
 )
-from avcil.serve.look import Look, events, look
 from avcil.serve.messages import without_server_paths
 from avcil.serve.names import checked_name, default_work
 from avcil.serve.teaching import Teaching, run_teaching
 from avcil.serve.work_folder import WorkFolder
 
 T = TypeVar("T")
-ONE_AT_A_TIME = (
-    "it is learning or being changed already; one change at a time. Wait for it to end, then try again"
-)
+ONE_AT_A_TIME = "the model is being changed by another request. Wait until it has finished, then try again"
 
 
 class Service:
-    """What the page and the HTTP API do."""
+    """The operations of the page and the HTTP API."""
 
     def __init__(
-        self, run: Path, *, work: Path | None = None, limits: Limits | None = None, read_only: bool = False
+        self,
+        run: Path,
+        *,
+        work: Path | None = None,
+        limits: ServeLimits | None = None,
+        read_only: bool = False,
     ) -> None:
         base = model_folder(Path(run))
-        self.run, self.limits, self.read_only = Path(run), limits or Limits(), read_only
+        self.run, self.limits, self.read_only = Path(run), limits or ServeLimits(), read_only
         self.work = WorkFolder(work or default_work(self.run), base)
         try:
             self.recognizer = Recognizer.load(self.work.model())
-            _ = self.recognizer.reader  # built once, and a model that cannot be asked is refused now
-            served = Recognizer.load(base) if self.work.sittings else self.recognizer
-            self.held_out = clips_of_run(self.run, served.snapshot())
+            _ = self.recognizer.reader  # raises an error now if the encoders cannot be built
+            original = Recognizer.load(base) if self.work.updates else self.recognizer
+            self.held_out = clips_of_run(self.run, original.snapshot())
         except BaseException:
             self.work.close()
             raise
@@ -66,49 +69,49 @@ class Service:
         self._closing = threading.Event()
         self._changing = threading.Lock()
         self.queue = Admission(self.limits.workers, self.limits.waiting)
-        self.teachings: Counter[str] = Counter()  # those that ended, by result
-        self._pool = ThreadPoolExecutor(self.limits.workers, thread_name_prefix="ask")
+        self.teachings: Counter[str] = Counter()  # finished jobs by result
+        self._pool = ThreadPoolExecutor(self.limits.workers, thread_name_prefix="predict")
         self._teacher: threading.Thread | None = None
         self.messages: list[str] = []
-        """What the operator should know of teachings that an earlier process accepted."""
-        self._take_over()
+        """Messages for the operator on jobs that an earlier process accepted."""
+        self._resume_jobs()
 
     def shut_down(self) -> None:
-        """Take no more work; what was accepted continues."""
+        """Accept no further requests; accepted ones continue."""
         self._closing.set()
 
     def check_open(self) -> None:
-        """ShuttingDownError once the server is shutting down."""
+        """Raise ShuttingDownError if the server is shutting down."""
         if self._closing.is_set():
-            raise ShuttingDownError("the server is shutting down; send this again once it is back")
+            raise ShuttingDownError("the server is shutting down; send the request again after the restart")
 
     def wait_for_teaching(self) -> None:
-        """Wait until what was accepted to be learned is learned."""
+        """Wait until the accepted job is finished."""
         if self._teacher is not None:
             self._teacher.join()
 
     def close(self) -> None:
-        """Finish what is under way and let the work folder go."""
+        """Finish running requests and release the state folder."""
         self.shut_down()
         self.wait_for_teaching()
-        with self._changing:  # a request that changes the model may still be under way
+        with self._changing:  # wait for a request that changes the model
             pass
         self._pool.shutdown(wait=True)
         self.uploads.close()
         self.work.close()
 
-    # -- asking ----------------------------------------------------------------------------------------------------
+    # -- prediction (the caller holds a slot of `queue`) -------------------------------------------------------------
 
     def answer(self, path: Path) -> Answer:
-        """The answer for a clip; the caller holds a slot of `queue`."""
+        """Predict a clip."""
         return self._in_pool(lambda: self._answer(path))
 
-    def look(self, path: Path) -> Look:
-        """The answer with all that there is to see of it; the caller holds a slot of `queue`."""
-        return self._in_pool(lambda: self._look(path))
+    def view(self, path: Path) -> ClipView:
+        """Predict and explain a clip."""
+        return self._in_pool(lambda: self._view(path))
 
-    def events(self, path: Path) -> tuple[Event, ...]:
-        """The events of a long clip; the caller holds a slot of `queue`."""
+    def events(self, path: Path) -> tuple[TimelineEvent, ...]:
+        """Predict the timeline of a long clip."""
         return self._in_pool(lambda: self._events(path))
 
     def _in_pool(self, work: Callable[[], T]) -> T:
@@ -120,27 +123,27 @@ class Service:
             features = self.recognizer.reader.features(path, media=session)
         return self.recognizer.answer(features)
 
-    def _look(self, path: Path) -> Look:
+    def _view(self, path: Path) -> ClipView:
         with self.uploads.checked(path) as session:
             features = self.recognizer.reader.features(path, media=session)
-            return look(self.recognizer, path, features, session)
+            return clip_view(self.recognizer, path, features, session)
 
-    def _events(self, path: Path) -> tuple[Event, ...]:
+    def _events(self, path: Path) -> tuple[TimelineEvent, ...]:
         with self.uploads.checked(path) as session:
             return events(self.recognizer, path, session.probe(path).duration, session)
 
-    # -- teaching --------------------------------------------------------------------------------------------------
+    # -- learning --------------------------------------------------------------------------------------------------
 
     def check_may_change(self) -> None:
-        """ReadOnlyError, ShuttingDownError or LearningError where the model cannot be changed now."""
+        """Raise ReadOnlyError, ShuttingDownError or LearningError if the model cannot be changed now."""
         self.check_open()
         if self.read_only:
-            raise ReadOnlyError("this recognizer is served read-only: it can be asked, not changed")
+            raise ReadOnlyError("the server is read-only: it predicts, but the model cannot be changed")
         if self._changing.locked():
             raise LearningError(ONE_AT_A_TIME)
 
     def _begin_change(self) -> None:
-        """Claim the model for one change; whoever calls releases `_changing`."""
+        """Acquire the lock `_changing`, which the caller releases."""
         self.check_may_change()
         if not self._changing.acquire(blocking=False):
             raise LearningError(ONE_AT_A_TIME)
@@ -150,7 +153,7 @@ class Service:
 
     @contextmanager
     def _one_change(self) -> Iterator[None]:
-        """Claim the model for one change; errors of a full disk name no path."""
+        """Hold the lock during one change; errors of a full disk have no paths."""
         self._begin_change()
         try:
             with without_server_paths():
@@ -159,21 +162,21 @@ class Service:
             self._changing.release()
 
     def start_teaching(self, label: str, clips: Sequence[Upload]) -> Teaching:
-        """Begin to teach a class from uploads, which are moved into the work folder; go on in the background."""
+        """Start a job that learns uploads, which are copied to the state folder."""
         label = checked_name(label)
         if not 1 <= len(clips) <= self.limits.clips:
-            raise InputError(f"give 1 to {self.limits.clips} clips at a time, not {len(clips)}")
+            raise InputError(f"give 1 to {self.limits.clips} clips at a time; not {len(clips)}")
         self._begin_change()
         try:
             last = self.teaching.number if self.teaching else 0
             number = max(self.work.next_teaching(), last + 1)
             teaching = Teaching(number=number, label=label, clips=len(clips))
             with without_server_paths():
-                kept = self.work.incoming.accept(number, label, clips)
+                copies = self.work.incoming.accept(number, label, clips)
         except BaseException:
             self._changing.release()
             raise
-        self._start_teacher(teaching, kept)
+        self._start_teacher(teaching, copies)
         return teaching
 
     def _start_teacher(self, teaching: Teaching, clips: Sequence[Upload]) -> None:
@@ -197,16 +200,16 @@ class Service:
             self._changing.release()
             teaching.ended.set()
 
-    def _take_over(self) -> None:
-        """Resume the teaching that an earlier process accepted, or report it as lost."""
-        finished = {sitting.get("teaching") for sitting in self.work.sittings}
+    def _resume_jobs(self) -> None:
+        """Resume the job that an earlier process accepted, or report it as lost."""
+        finished = {update.get("teaching") for update in self.work.updates}
         if self.work.lost:
             self.teaching = Teaching.of_lost(self.work.lost[-1])
-        last = next((sitting for sitting in reversed(self.work.sittings) if "teaching" in sitting), None)
+        last = next((update for update in reversed(self.work.updates) if "teaching" in update), None)
         if last is not None and (self.teaching is None or self.teaching.number < last["teaching"]):
-            self.teaching = Teaching.of_sitting(last)
+            self.teaching = Teaching.of_update(last)
         if self.read_only:
-            return  # a server that may teach resumes it
+            return  # a later server without --read-only resumes it
         for accepted in self.work.incoming.found():
             what = f"{accepted.label!r} ({len(accepted.names)} clips), accepted before the last stop"
             problem = accepted.problem(self.work.incoming.path(accepted.number))
@@ -215,25 +218,25 @@ class Service:
             elif problem:
                 self.work.add_lost(accepted, problem)
                 self.teaching = Teaching.of_lost(self.work.lost[-1])
-                self.messages.append(f"lost: {what}: {problem}")
+                self.messages.append(f"learning job lost: {what}: {problem}")
             elif self._changing.acquire(blocking=False):
-                self.messages.append(f"resuming: {what}")
+                self.messages.append(f"learning job resumed: {what}")
                 teaching = Teaching(number=accepted.number, label=accepted.label, clips=len(accepted.names))
-                self._start_teacher(teaching, self.work.incoming.begin_again(accepted))
+                self._start_teacher(teaching, self.work.incoming.resume(accepted))
 
     # -- other changes ---------------------------------------------------------------------------------------------
 
     def rename(self, label: str, new_label: str) -> dict[str, Any]:
-        """Give a class another name; the entry of the work folder."""
+        """Rename a class; returns the entry of the change."""
         new_label = checked_name(new_label)
         if label == new_label:
-            raise InputError(f"the class is called {label!r} already")
+            raise InputError(f"the class already has the name {label!r}")
         return self._change(lambda state: changes.rename_class(state, label, new_label))
 
     def forget(self, label: str, clips: Sequence[Upload] = ()) -> dict[str, Any]:
-        """Forget a class, or only the given clips of it; the entry of the work folder."""
+        """Forget a class, or only the given clips of it; returns the entry of the change."""
         if len(clips) > self.limits.clips:
-            raise InputError(f"give at most {self.limits.clips} clips at a time, not {len(clips)}")
+            raise InputError(f"give at most {self.limits.clips} clips at a time; not {len(clips)}")
         if not clips:
             return self._change(lambda state: changes.forget_class(state, label))
         return self._change(
@@ -250,7 +253,7 @@ class Service:
     def merge(
         self, archive: Upload, *, same_classes: bool = False, renamed: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
-        """Add what the model in a zip file learned (`changes.merge_model`); the entry of the work folder."""
+        """Merge the model in a zip file (`changes.merge_model`); returns the entry of the change."""
         renamed = {old: checked_name(new) for old, new in (renamed or {}).items()}
         return self._change(
             lambda state: changes.merge_model(
@@ -258,7 +261,7 @@ class Service:
                 archive,
                 same_classes=same_classes,
                 renamed=renamed,
-                most_bytes=2 * self.limits.upload_bytes,
+                max_bytes=2 * self.limits.upload_bytes,
             )
         )
 
@@ -269,7 +272,7 @@ class Service:
             )
 
     def undo(self) -> dict[str, Any]:
-        """Undo the last change; its entry of the work folder."""
+        """Undo the last change; returns its entry."""
         with self._one_change():
             before = self.work.model_before()
             if before is None:
@@ -279,21 +282,21 @@ class Service:
             self.recognizer.restore(snapshot)
             return undone
 
-    # -- what it is ------------------------------------------------------------------------------------------------
+    # -- properties ------------------------------------------------------------------------------------------------
 
     @property
     def learning(self) -> bool:
-        """Whether a teaching is under way."""
+        """Whether a learning job is running."""
         return self.teaching is not None and not self.teaching.ended.is_set()
 
     def held_out_so_far(self) -> HeldOut:
-        """Clips of the known classes that were never learned."""
+        """Held-out clips of the current classes."""
         return self.work.held_out(self.held_out)
 
     def classes(self) -> list[dict[str, Any]]:
-        """Name, clips learnt (None where the model does not say), and whether it was taught here."""
+        """Name and number of learned clips of each class, and whether it was learned on this server."""
         counts = self.recognizer.counts or {}
-        taught = {label for label, _ in taught_classes(self.work.sittings)}
+        taught = {label for label, _ in taught_classes(self.work.updates)}
         return [
             {"label": label, "clips": counts.get(label), "taught_here": label in taught}
             for label in self.recognizer.classes_

@@ -1,4 +1,4 @@
-"""How a server stops: the first SIGTERM or Ctrl-C finishes what was accepted, the second one ends at once."""
+"""Stopping the server: the first SIGTERM or Ctrl-C finishes accepted work, the second one exits at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StoppableServer(uvicorn.Server):
-    """A server that answers until all that was accepted is learned, and refuses new work with status 503 meanwhile."""
+    """A server that finishes the accepted learning job before it stops; new requests receive status 503."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
@@ -27,11 +27,10 @@ class StoppableServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to `stops_on_signals`, which also covers what happens after `run`."""
+        """Signals are handled by `stops_on_signals`, also after `run`."""
         yield
 
     def handle_stop(self, number: int, frame: FrameType | None) -> None:
-        """The signal handler."""
         if self._stopping:
             os._exit(128 + number)
         self._stopping = True
@@ -41,7 +40,7 @@ class StoppableServer(uvicorn.Server):
     def _finish(self) -> None:
         if self.service.learning:
             print(
-                "Learning what was accepted, then stopping; once more stops at once.",
+                "Stopping after the accepted clips are learned. Press Ctrl-C again to stop at once.",
                 file=sys.stderr,
                 flush=True,
             )

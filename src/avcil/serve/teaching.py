@@ -1,4 +1,4 @@
-"""One teaching through the page or the API: learn the uploads, evaluate before and after, save the model."""
+"""A learning job of the page or the API: learn uploads, evaluate before and after, save the model."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from avcil.serve.incoming import Upload
 from avcil.serve.work_folder import WorkFolder
 from avcil.utils.files import is_storage_error, write_atomically
 
-FULL_DISK = "the server's disk is full or cannot be written to; nothing was changed"
-NO_HELD_OUT = "fewer than 4 usable clips: all were learned, so none is left to evaluate the class"
+FULL_DISK = "the server's disk is full or read-only; nothing was changed"
+NO_HELD_OUT = "fewer than 4 usable clips: all were learned, so the class was not evaluated"
 
 
 @dataclass
 class Teaching:
-    """How far one teaching is, and what came of it."""
+    """The progress and the result of a learning job."""
 
     number: int
     label: str
@@ -37,57 +37,52 @@ class Teaching:
     left_out: list[dict[str, str]] = field(default_factory=list)
     result: dict[str, Any] | None = None
     error: str | None = None
-    sitting: int | None = None
-    """The number of what it added to the work folder, once it counts."""
+    update: int | None = None
+    """The number of its entry in state.json, once it is written."""
     lost: bool = False
-    """Whether an earlier server process accepted it and was killed before it was learned."""
+    """Whether an earlier server process accepted it and was killed before it was finished."""
     ended: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
-    def of_sitting(cls, sitting: dict[str, Any]) -> Teaching:
-        """A teaching that an earlier server process finished."""
+    def of_update(cls, update: dict[str, Any]) -> Teaching:
+        """A job that an earlier server process finished."""
         teaching = cls(
-            number=sitting["teaching"],
-            label=sitting["label"],
-            clips=sitting["clips"],
-            left_out=sitting["left_out"],
-            result=sitting["result"],
-            sitting=sitting["number"],
+            number=update["teaching"],
+            label=update["label"],
+            clips=update["clips"],
+            left_out=update["left_out"],
+            result=update["result"],
+            update=update["number"],
         )
         teaching.ended.set()
         return teaching
 
     @classmethod
     def of_lost(cls, lost: dict[str, Any]) -> Teaching:
-        """A teaching that an earlier server process accepted and that is lost."""
+        """A job that an earlier server process accepted and that is lost."""
         number, label, clips = lost["number"], lost["label"], lost["clips"]
         teaching = cls(number=number, label=label, clips=clips, error=lost["reason"], lost=True)
         teaching.ended.set()
         return teaching
 
     def progress(self, doing: str, done: int, total: int) -> None:
-        """Note how far it is."""
+        """Set the progress."""
         self.doing, self.done, self.total = doing, done, total
 
     def to_dict(self) -> dict[str, Any]:
-        """For the HTTP API."""
+        """The response of the HTTP API (`schema.TeachResponse`)."""
         ended = "lost" if self.lost else "failed" if self.error else "done"
         state = ended if self.ended.is_set() else "learning"
         names = ("number", "label", "clips", "doing", "done", "total", "left_out", "result", "error")
         return {"state": state, **{name: getattr(self, name) for name in names}}
 
 
-class Frame:
-    """The middle frame of the first clip that has frames, as PNG."""
-
-    def __init__(self) -> None:
-        self.png: bytes | None = None
-
-    def note(self, features: ClipFeatures) -> None:
-        """Keep a frame of these features, unless there is one."""
-        read = features.read
-        if self.png is None and read is not None and read.frames is not None:
-            self.png = encode_png(shrink(read.frames[len(read.frames) // 2]))
+def _middle_frame(features: ClipFeatures) -> bytes | None:
+    """The middle frame of a clip as PNG; None if it has no frames."""
+    read = features.read
+    if read is None or read.frames is None:
+        return None
+    return encode_png(shrink(read.frames[len(read.frames) // 2]))
 
 
 def run_teaching(
@@ -99,7 +94,7 @@ def run_teaching(
     uploads: UploadReader,
     work: WorkFolder,
 ) -> None:
-    """Learn the clips and save the model; `teaching` gets the result, or in words why nothing has changed."""
+    """Learn the clips and save the model. The result, or the error, is set in `teaching`."""
     before = recognizer.snapshot()
     try:
         teaching.result = _teach(teaching, clips, recognizer, old, uploads, work)
@@ -122,15 +117,16 @@ def _teach(
     uploads: UploadReader,
     work: WorkFolder,
 ) -> dict[str, Any]:
-    label, frame = teaching.label, Frame()
-    extends = label in recognizer.classes_
+    label, frames = teaching.label, list[bytes]()
+    is_known = label in recognizer.classes_
     names = {str(clip.path): clip.name for clip in clips}
 
     def features_of(paths: Sequence[Source]) -> Iterator[ClipFeatures | AvcilError]:
         sent = [Path(str(path)) for path in paths]
         for number, features in enumerate(uploads.features(sent, recognizer.reader)):
             if isinstance(features, ClipFeatures):
-                frame.note(features)
+                if not frames and (png := _middle_frame(features)) is not None:
+                    frames.append(png)
                 features = replace(features, clip_id=f"{label}/{number:04d} {names[str(sent[number])]}")
             yield features
 
@@ -147,8 +143,8 @@ def _teach(
     ]
     learned, held = sum({**report.learned.new, **report.learned.extended}.values()), report.held_out
     result = {
-        "new_class": not extends,
-        "learnt": learned,
+        "new_class": not is_known,
+        "learned": learned,
         "held_out": len(held.labels),
         "accuracy_before": _accuracies(report, "before"),
         "accuracy_after": _accuracies(report, "after"),
@@ -162,25 +158,24 @@ def _teach(
         recognizer.save(folder / "model")
         if held.labels:
             held.save(folder / "heldout.safetensors")
-        if frame.png is not None:
-            png = frame.png
-            write_atomically(folder / "frame.png", lambda file: file.write(png))
+        if frames:
+            write_atomically(folder / "frame.png", lambda file: file.write(frames[0]))
 
     entry = {
         "label": label,
-        "learnt": learned,
+        "learned": learned,
         "held_out": list(held.labels),
         "result": result,
         "teaching": teaching.number,
         "clips": teaching.clips,
         "left_out": teaching.left_out,
     }
-    teaching.sitting = work.add(entry, write)["number"]
+    teaching.update = work.add(entry, write)["number"]
     return result
 
 
 def _accuracies(report: TeachReport, when: Literal["before", "after"]) -> dict[str, float | None]:
-    """Accuracy on clips of old classes and of the taught class; None without clips."""
+    """Accuracy on clips of old classes and of the learned class; None without clips."""
     scores = {"old": total("old", report.old), "new": total("new", report.new)}
     return {
         name: None if score is None else (getattr(score, when) or 0) / score.clips

@@ -1,4 +1,4 @@
-"""The folder of a server's temporary files: removed when it stops, or at the next start if it was killed."""
+"""The temporary folder of a server, which is removed when it stops, or at the next start after a kill."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ PREFIX = "avcil-serve-"
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[str]:
-    """A new folder for all temporary files of this process, in the system's one.
+    """A new folder for all temporary files of this process; `tempfile` uses it too.
 
-    It is also where `tempfile` puts its files meanwhile. Folders of servers that were killed are removed first: those
-    that this user owns and no process holds locked.
+    Folders of killed servers are removed first: those that this user owns and no process has locked.
 
     Raises:
         StorageError: The disk is full or cannot be written to.

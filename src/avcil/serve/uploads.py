@@ -1,4 +1,4 @@
-"""The files that pages uploaded: where they lie, how many there may be, and when they are removed."""
+"""Files that pages uploaded: storage, limits, and removal."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from typing import BinaryIO
 
 from avcil.serve.refusal import RefusedError
 
-LONGEST_NAME = 120
-"""Bytes of a file's name; longer ones are cut."""
+MAX_NAME = 120
+"""Bytes of a file name; longer names are truncated."""
 CHUNK = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
 class UploadLimits:
-    """Bounds of the upload folder."""
+    """Limits of the upload folder."""
 
     client_bytes: int
     client_files: int
@@ -30,12 +30,12 @@ class UploadLimits:
     keep_seconds: float = 3600.0
     """Files are removed after this time."""
     used_seconds: float = 120.0
-    """After this time, files of a client are removed where it needs room for others."""
+    """After this time, files of a client are removed if it needs space for others."""
 
 
 @dataclass(eq=False)
-class Stored:
-    """One file in the folder."""
+class StoredUpload:
+    """A file in the folder."""
 
     path: Path
     client: str
@@ -44,23 +44,22 @@ class Stored:
 
 
 class Uploads:
-    """Stores files for pages; used by several threads."""
+    """Stores uploaded files of pages; thread-safe. Files that are already in the folder are not counted."""
 
     def __init__(self, folder: Path, limits: UploadLimits) -> None:
-        """Take a folder; files that lie in it are not counted."""
         self.folder, self.limits = folder, limits
-        self._stored: list[Stored] = []
+        self._stored: list[StoredUpload] = []
         self._lock = threading.Lock()
 
     def add(self, client: str, files: list[tuple[str, BinaryIO, int]]) -> list[Path]:
         """Store the files of one upload, all or none.
 
         Args:
-            client: Who sends them.
+            client: Name of the client.
             files: Name, content and size in bytes of each.
 
         Returns:
-            Where they lie: each in a folder of its own with a random name.
+            The paths; each file is in its own folder with a random name.
 
         Raises:
             RefusedError: 429 or 503 if there are too many files, 507 if the disk is full.
@@ -76,8 +75,8 @@ class Uploads:
             raise
         return [entry.path for entry in reserved]
 
-    def _reserve(self, client: str, sizes: list[int]) -> list[Stored]:
-        entries = [Stored(Path(), client, size) for size in sizes]
+    def _reserve(self, client: str, sizes: list[int]) -> list[StoredUpload]:
+        entries = [StoredUpload(Path(), client, size) for size in sizes]
         with self._lock:
             self._remove(lambda entry, age: age > self.limits.keep_seconds)
             if self._full(client, sizes):
@@ -87,19 +86,19 @@ class Uploads:
                     429, "too_many_uploads", "you have uploaded too many clips; wait two minutes", 120
                 )
             if self._full(None, sizes):
-                raise RefusedError(503, "busy", "the server holds too many uploads; try again later", 120)
+                raise RefusedError(503, "busy", "the server has too many uploads; try again later", 120)
             self._stored += entries
         return entries
 
     def _full(self, client: str | None, sizes: list[int]) -> bool:
-        """Whether a client, or with None all together, would have more than is allowed."""
-        own = [entry.size for entry in self._stored if client in (None, entry.client)] + sizes
+        """Whether a client, or all clients if it is None, would exceed the limits."""
+        all_sizes = [entry.size for entry in self._stored if client in (None, entry.client)] + sizes
         limits = self.limits
         if client is None:
-            return sum(own) > limits.total_bytes or len(own) > limits.total_files
-        return sum(own) > limits.client_bytes or len(own) > limits.client_files
+            return sum(all_sizes) > limits.total_bytes or len(all_sizes) > limits.total_files
+        return sum(all_sizes) > limits.client_bytes or len(all_sizes) > limits.client_files
 
-    def _remove(self, wanted: Callable[[Stored, float], bool]) -> None:
+    def _remove(self, wanted: Callable[[StoredUpload, float], bool]) -> None:
         """Remove the files for which `wanted(entry, age in seconds)` holds."""
         now = time.monotonic()
         old = [e for e in self._stored if e.path != Path() and wanted(e, now - e.when)]
@@ -107,7 +106,7 @@ class Uploads:
         for entry in old:
             shutil.rmtree(entry.path.parent, ignore_errors=True)
 
-    def _forget(self, entries: list[Stored]) -> None:
+    def _forget(self, entries: list[StoredUpload]) -> None:
         with self._lock:
             self._stored = [entry for entry in self._stored if entry not in entries]
         for entry in entries:
@@ -127,17 +126,17 @@ class Uploads:
 
 
 def no_space() -> RefusedError:
-    """What a client is told when a file cannot be written."""
-    return RefusedError(507, "no_space", "the server has no room to store the upload; try again later", 60)
+    """The error if a file cannot be written."""
+    return RefusedError(507, "no_space", "the server's disk is full; try again later", 60)
 
 
 def safe_name(name: str) -> str:
-    """A client's name of a file as a name that any file system takes.
+    """Convert the client's name of a file to a name that is valid on all file systems.
 
     >>> safe_name("../../etc/pass\\0wd"), safe_name("..")
     ('pass_wd', 'clip')
     """
     name = name.replace("\\", "/").rsplit("/", 1)[-1]
     name = re.sub(r"[\x00-\x1f\x7f<>:\"|?*#%]", "_", name).strip(" .")
-    name = name.encode("utf-8", "ignore")[-LONGEST_NAME:].decode("utf-8", "ignore")
+    name = name.encode("utf-8", "ignore")[-MAX_NAME:].decode("utf-8", "ignore")
     return name.strip(" .") or "clip"

@@ -1,15 +1,14 @@
-"""What people taught a served model, and how they changed it, on the disk: the given run is never written to.
+"""The state folder of a served model, with all its changes. The given run is never written to.
 
-    state.json        the entries (entries.py) that count, in order, as "sittings": a teaching or another change each;
-                      an entry counts from the moment it is written here
-    sittings/K/model  the recognizer after entry K, a model's folder
-    sittings/K/heldout.safetensors   features of clips that were kept for measuring: audio (n, Da), visual (n, T, S, Dv)
-    sittings/K/frame.png             a frame to know the class by
-    sittings/K.undone the folder of a sitting that was undone, until state.json has been written without it
-    incoming/N        a teaching that was accepted and is not finished (incoming.py)
+    state.json       the entries (entries.py) of all changes in order, as "updates"; writing an entry commits it
+    updates/K/model  the model folder after entry K
+    updates/K/heldout.safetensors   features of held-out clips: audio (n, Da), visual (n, T, S, Dv)
+    updates/K/frame.png             an example frame of the class
+    updates/K.undone the folder of an entry that was undone, until state.json is written without it
+    incoming/N       a learning job that is accepted and not finished (incoming.py)
 
-A kill leaves either the state before a sitting or the state after it. Undoing renames the sitting's folder, which needs
-no room on a full disk, removes what is in it, and only then writes state.json.
+A kill leaves either the state before a change or the state after it. Undo renames the folder of the entry, which needs
+no disk space, removes its content, and then writes state.json.
 """
 
 from __future__ import annotations
@@ -31,16 +30,16 @@ from avcil.serve.incoming import Accepted, Incoming
 from avcil.utils.files import STALE_PART, folder_lock, read_json, sync_folder, write_json
 from avcil.utils.input_files import open_regular
 
-FORMAT, VERSION = "avcil-served", 2
-READ_VERSIONS = (1, 2)
-"""Version 1 held teachings alone."""
-OWN = {".lock", "state.json", "sittings", "incoming"}
-KEPT = 10
-"""Sittings that can be undone one after another; older ones lose their folder of the model, not what they taught."""
+FORMAT, VERSION = "avcil-served", 3
+READ_VERSIONS = (1, 2, 3)
+"""Version 1 has only learning; before version 3, updates were called sittings, and the key learned was learnt."""
+KNOWN_FILES = {".lock", "state.json", "updates", "sittings", "incoming"}
+MAX_UNDO = 10
+"""Number of changes that can be undone; the models of older entries are removed."""
 
 
 class WorkFolder:
-    """The folder of one served model, held for one process."""
+    """The locked state folder of one served model."""
 
     def __init__(self, folder: Path, model: Path) -> None:
         self.folder, self.base = Path(folder), Path(model)
@@ -55,90 +54,90 @@ class WorkFolder:
         self._clean()
 
     def close(self) -> None:
-        """Let another process have it."""
+        """Release the lock."""
         self._held.close()
 
     @property
-    def sittings(self) -> list[dict[str, Any]]:
-        """What was taught and counts, in order."""
-        return self.state["sittings"]
+    def updates(self) -> list[dict[str, Any]]:
+        """The entries of the changes in order."""
+        return self.state["updates"]
 
     @property
     def lost(self) -> list[dict[str, Any]]:
-        """Teachings that were accepted and are lost: number, label, clips, reason."""
+        """Accepted jobs that are lost: number, label, clips, reason."""
         return self.state.get("lost", [])
 
     def next_teaching(self) -> int:
-        """A number that no teaching had that is still on record."""
-        numbers = [sitting.get("teaching", 0) for sitting in self.sittings]
+        """The number of the next job."""
+        numbers = [update.get("teaching", 0) for update in self.updates]
         return 1 + max([*numbers, *(lost["number"] for lost in self.lost)], default=0)
 
     def add_lost(self, accepted: Accepted, reason: str) -> None:
-        """Put a lost teaching on record and remove what is left of it."""
+        """Record a lost job and remove its files."""
         entry = {
             "number": accepted.number,
             "label": accepted.label,
             "clips": len(accepted.names),
             "reason": f"it was accepted, but {reason}. Send its clips again",
         }
-        self._write(lost=[*self.lost, entry][-KEPT:])
+        self._write(lost=[*self.lost, entry][-MAX_UNDO:])
         self.incoming.remove(accepted.number)
 
-    def path(self, sitting: dict[str, Any]) -> Path:
-        """The folder of a sitting."""
-        return self.folder / "sittings" / f"{sitting['number']:06d}"
+    def path(self, update: dict[str, Any]) -> Path:
+        """The folder of an entry."""
+        return self.folder / "updates" / f"{update['number']:06d}"
 
     def model(self) -> Path:
-        """The model that counts now."""
-        return self.path(self.sittings[-1]) / "model" if self.sittings else self.base
+        """The current model."""
+        return self.path(self.updates[-1]) / "model" if self.updates else self.base
 
     def model_before(self) -> Path | None:
-        """The model before the last sitting; None where there is none, or it is not kept any more."""
-        if not self.sittings:
+        """The model before the last change; None if there is none, or if it was removed."""
+        if not self.updates:
             return None
-        if len(self.sittings) == 1:
+        if len(self.updates) == 1:
             return self.base
-        model = self.path(self.sittings[-2]) / "model"
+        model = self.path(self.updates[-2]) / "model"
         return model if model.is_dir() else None
 
     def held_out(self, of_run: HeldOut) -> HeldOut:
-        """The held-out clips of the run and of all teachings, with the present names of their classes."""
-        found = of_run.relabeled(lambda label: current_label(label, self.sittings))
-        for position, entry in enumerate(self.sittings):
+        """The held-out clips of the run and of all entries, with the current names of their classes."""
+        found = of_run.relabeled(lambda label: current_label(label, self.updates))
+        for index, entry in enumerate(self.updates):
             clips = HeldOut.load(self.path(entry) / "heldout.safetensors", entry["held_out"])
-            names = {label: current_label(label, self.sittings[position + 1 :]) for label in clips.labels}
+            names = {label: current_label(label, self.updates[index + 1 :]) for label in clips.labels}
             found += clips.relabeled(names.__getitem__)
         return found
 
     def add(self, entry: dict[str, Any], write: Callable[[Path], None]) -> dict[str, Any]:
-        """Let `write` fill a new sitting's folder, then make it count; nothing is left of it where that fails."""
+        """Create a folder, fill it with `write`, and commit the entry; after an error, nothing is left."""
         entry = {"number": self.state["next"], **entry}
         folder = self.path(entry)
         try:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             write(folder)
-            self._write(sittings=[*self.sittings, entry], next=entry["number"] + 1)
+            self._write(updates=[*self.updates, entry], next=entry["number"] + 1)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        for old in self.sittings[: -KEPT - 1]:
+        for old in self.updates[: -MAX_UNDO - 1]:
             shutil.rmtree(self.path(old) / "model", ignore_errors=True)
         return entry
 
     def undo(self) -> dict[str, Any]:
-        """Take the last sitting out, and give what it was."""
-        last = self.sittings[-1]
+        """Remove the last entry and return it."""
+        last = self.updates[-1]
         folder = self.path(last)
         marker = folder.with_name(f"{folder.name}.undone")
-        os.rename(folder, marker)  # from here on it is undone
+        os.rename(folder, marker)  # commits the undo
         sync_folder(marker.parent)
-        self.state = self.state | {"sittings": self.sittings[:-1]}
+        self.state = self.state | {"updates": self.updates[:-1]}
         self._finish_undo(marker)
         return last
 
     def _finish_undo(self, marker: Path) -> None:
-        """Free what an undone sitting took, then record that it is undone; the marker stays where that fails."""
+        """Remove the files of an undone entry, then write state.json; if that fails, the marker stays."""
         for path in marker.iterdir():
             is_folder = path.is_dir() and not path.is_symlink()
             shutil.rmtree(path) if is_folder else path.unlink()
@@ -153,16 +152,16 @@ class WorkFolder:
 
     def _read(self) -> dict[str, Any]:
         path, digest = self.folder / "state.json", _digest(self.base)
-        fresh = {"format": FORMAT, "version": VERSION, "base": digest, "next": 1, "sittings": []}
+        new_state = {"format": FORMAT, "version": VERSION, "base": digest, "next": 1, "updates": []}
         if not path.exists():
-            names = {entry.name for entry in self.folder.iterdir()} - OWN
-            foreign = sorted(name for name in names if not STALE_PART.fullmatch(name))
-            if foreign:
+            names = {entry.name for entry in self.folder.iterdir()} - KNOWN_FILES
+            others = sorted(name for name in names if not STALE_PART.fullmatch(name))
+            if others:
                 raise InputError(
-                    f"{self.folder} holds {', '.join(foreign[:3])}, which avcil serve did not put there. Choose "
-                    "another --state-dir: what it does not know there would be removed"
+                    f"{self.folder} contains {', '.join(others[:3])}, which is not a file of avcil serve. Choose "
+                    "another --state-dir, because avcil serve removes unknown files"
                 )
-            return fresh
+            return new_state
         state = read_json(path)
         if (
             not isinstance(state, dict)
@@ -170,56 +169,71 @@ class WorkFolder:
             or state.get("version") not in READ_VERSIONS
         ):
             raise InputError(
-                f"{path} was not written by avcil serve, or by a newer one. Choose another --state-dir"
+                f"{path} is not a state file of avcil serve, or of a newer version. Choose another --state-dir"
             )
+        state = _converted(state)
         _check_state(state, path)
         if state["base"] != digest:
             raise InputError(
-                f"{self.folder} holds what another model was taught; the model in {self.base} is not that one any "
-                "more. Choose another --state-dir, or remove the folder to begin anew"
+                f"{self.folder} has the changes of another model than the one in {self.base}. Choose another "
+                "--state-dir, or remove the folder"
             )
-        return state | {"version": VERSION}
+        old_folder, folder = self.folder / "sittings", self.folder / "updates"
+        if old_folder.is_dir() and not old_folder.is_symlink() and not folder.exists():
+            os.rename(old_folder, folder)
+        return state
 
     def _clean(self) -> None:
-        """Remove what a kill left and does not count, and finish what it interrupted."""
-        for marker in (self.folder / "sittings").glob("*.undone"):
-            if not _is_own(marker, r"[0-9]{6,}\.undone"):
+        """Remove uncommitted folders of a killed server, and finish an interrupted undo."""
+        for marker in (self.folder / "updates").glob("*.undone"):
+            if not _is_entry_folder(marker, r"[0-9]{6,}\.undone"):
                 continue
             number = marker.name.removesuffix(".undone")
-            kept = [sitting for sitting in self.sittings if self.path(sitting).name != number]
-            self.state = self.state | {"sittings": kept}
+            others = [update for update in self.updates if self.path(update).name != number]
+            self.state = self.state | {"updates": others}
             self._finish_undo(marker)
-        counting = {self.path(sitting) for sitting in self.sittings}
-        for folder in (self.folder / "sittings").glob("*"):
-            if folder not in counting and _is_own(folder, r"[0-9]{6,}"):
+        committed = {self.path(update) for update in self.updates}
+        for folder in (self.folder / "updates").glob("*"):
+            if folder not in committed and _is_entry_folder(folder, r"[0-9]{6,}"):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_own(folder: Path, name: str) -> bool:
-    """Whether it is a folder under a name that a server gives."""
+def _converted(state: dict[str, Any]) -> dict[str, Any]:
+    """The state with the keys of the current version."""
+    if "sittings" in state:
+        state = {"updates" if key == "sittings" else key: value for key, value in state.items()}
+    for update in state["updates"] if isinstance(state.get("updates"), list) else []:
+        for holder in (update, update.get("result") if isinstance(update, dict) else None):
+            if isinstance(holder, dict) and "learnt" in holder:
+                holder["learned"] = holder.pop("learnt")
+    return state | {"version": VERSION}
+
+
+def _is_entry_folder(folder: Path, name: str) -> bool:
+    """Whether it is a folder whose name matches the pattern `name`."""
     return bool(re.fullmatch(name, folder.name, re.ASCII)) and not folder.is_symlink() and folder.is_dir()
 
 
 def _check_state(state: dict[str, Any], path: Path) -> None:
-    """Refuse a state.json that no server wrote; InputError names what is wrong."""
+    """Check the content of state.json; InputError if it is invalid."""
     try:
         if not isinstance(checks.entry(state, "base"), str):
-            raise InputError("base must be a text")
+            raise InputError("base must be a string")
         following = checks.whole_number(state, "next", least=1, most=2**40)
-        sittings = checks.entry(state, "sittings")
-        if not isinstance(sittings, list):
-            raise InputError(f"sittings is {sittings!r:.60}; it must be a list")
-        numbers = [checks.whole_number(sitting, "number", least=1, most=2**40) for sitting in sittings]
+        updates = checks.entry(state, "updates")
+        if not isinstance(updates, list):
+            raise InputError(f"updates is {updates!r:.60}; it must be a list")
+        numbers = [checks.whole_number(update, "number", least=1, most=2**40) for update in updates]
         if numbers != sorted(set(numbers)) or (numbers and numbers[-1] >= following):
-            raise InputError(f"the sittings are numbered {numbers!r:.60}, and the next is {following}")
-        for sitting in sittings:
-            check_entry(sitting)
+            raise InputError(f"the numbers of the updates are {numbers!r:.60}, and the next is {following}")
+        for update in updates:
+            check_entry(update)
         if not isinstance(state.get("lost", []), list):
             raise InputError("lost must be a list")
         for lost in state.get("lost", []):
             check_teaching(lost, number="number")
             if not isinstance(checks.entry(lost, "reason"), str):
-                raise InputError("the reason of a lost teaching must be a text")
+                raise InputError("the reason of a lost job must be a string")
     except InputError as error:
         raise InputError(
             f"{path} is damaged: {error}. Choose another --state-dir, or remove the folder"
@@ -227,6 +241,6 @@ def _check_state(state: dict[str, Any], path: Path) -> None:
 
 
 def _digest(model: Path) -> str:
-    """Of the numbers of a model."""
+    """The SHA-256 of a model's tensors."""
     with open_regular(model / "model.safetensors") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -13,8 +13,8 @@ from avcil.errors import AvcilError
 from avcil.serve import render
 from avcil.serve.examples import Examples
 from avcil.serve.guard import client_of
-from avcil.serve.limits import Limits
-from avcil.serve.messages import words
+from avcil.serve.limits import ServeLimits
+from avcil.serve.messages import public_message
 from avcil.serve.service import Service
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -27,18 +27,18 @@ CAMERA = {
         "facingMode": {"ideal": "environment"},
     }
 }
-"""Small enough that slow machines drop no frames; on phones, the camera at the back."""
+"""Small enough for slow machines; on phones, the camera at the back is used."""
 BUSY = f"() => {json.dumps(render.busy_html('Predicting …'))}"
-"""Shown at once, before the clip has been sent."""
+"""Shown before the clip is uploaded."""
 SHOW = """() => {
   const part = document.getElementById('PART');
   const still = matchMedia('(prefers-reduced-motion: reduce)').matches;
   if (part.getBoundingClientRect().top > 0.6 * innerHeight) part.scrollIntoView({behavior: still ? 'auto' : 'smooth'});
 }"""
-"""On a phone the answer, PART, stands below the fold."""
+"""On a phone, the element PART with the prediction is below the visible part of the page."""
 
 
-def limits_text(limits: Limits) -> str:
+def limits_text(limits: ServeLimits) -> str:
     """The limits of an upload."""
     return (
         f"up to {limits.upload_bytes / 10**6:g}\N{NO-BREAK SPACE}MB and {limits.seconds:g}\N{NO-BREAK SPACE}s"
@@ -52,7 +52,7 @@ def _kinds(service: Service) -> str:
     return f"A clip with {' or '.join(render.PARTS[part] for part in answers)}"
 
 
-def ask_tab(page: gr.Blocks, service: Service, examples: Examples) -> None:
+def predict_tab(page: gr.Blocks, service: Service, examples: Examples) -> None:
     """Fill the tab."""
     with gr.Row(elem_classes="columns"):
         with gr.Column(scale=4, min_width=300):
@@ -64,7 +64,7 @@ def ask_tab(page: gr.Blocks, service: Service, examples: Examples) -> None:
     shown = gr.State([])
 
     def load() -> tuple[Any, Any, list[Any]]:
-        found = examples.to_try()
+        found = examples.test_clips()
         pictures = [(frame, clip.label) for frame, clip in found]
         there = bool(pictures)
         return gr.update(visible=there), gr.update(value=pictures, visible=there), [clip for _, clip in found]
@@ -75,13 +75,13 @@ def ask_tab(page: gr.Blocks, service: Service, examples: Examples) -> None:
         clip = clips[event.index]
         path = Path(clip.path)
         name = f"{path.name}, a test clip of “{clip.label}”"
-        return await asked(service, path, name, request)
+        return await prediction_html(service, path, name, request)
 
     async def sent(path: str | None, request: gr.Request) -> str:
-        return HINT if path is None else await asked(service, Path(path), Path(path).name, request)
+        return HINT if path is None else await prediction_html(service, Path(path), Path(path).name, request)
 
     async def recorded(path: str | None, request: gr.Request) -> str:
-        return HINT if path is None else await asked(service, Path(path), "Your recording", request)
+        return HINT if path is None else await prediction_html(service, Path(path), "Your recording", request)
 
     for event, work, given in (
         (file.upload, sent, file),
@@ -131,20 +131,20 @@ def _tries() -> gr.Gallery:
     )
 
 
-async def asked(service: Service, path: Path, name: str, request: gr.Request) -> str:
-    """The prediction for a clip as HTML, or the error; waits for a slot like the requests of programs."""
+async def prediction_html(service: Service, path: Path, name: str, request: gr.Request) -> str:
+    """The prediction of a clip as HTML, or the error; waits for a slot like requests of the API."""
 
-    def look() -> str:
-        return render.answer_html(service.look(path), name)
+    def predict() -> str:
+        return render.answer_html(service.view(path), name)
 
     scope = {} if request.request is None else request.request.scope
     try:
         async with service.queue.async_slot(client_of(scope), _never):
-            return await run_in_threadpool(look)
+            return await run_in_threadpool(predict)
     except AvcilError as error:
-        return render.problem_html(words(error, path, name))
+        return render.problem_html(public_message(error, path, name))
 
 
 async def _never() -> bool:
-    """The request that began an event of Gradio ends at once; nothing tells whether the page is still open."""
+    """The request of a Gradio event ends at once, so it is not known whether the page is still open."""
     return False

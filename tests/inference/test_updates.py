@@ -1,4 +1,4 @@
-"""Learning in several sittings: what it gives, what it leaves alone, what it refuses."""
+"""Learning in several updates: what it gives, what it leaves alone, what it refuses."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def clips_of(store: Path, labels: list[str], split: str = "train") -> tuple[list
 
 
 def same(one: Recognizer, other: Recognizer) -> bool:
-    """Whether two recognizers are the same in every bit, what they need to learn on included."""
+    """Assert that two recognizers are equal bit for bit, including their learning state."""
     a, b = one.snapshot(), other.snapshot()
     pairs = [(a.model.tensors(), b.model.tensors()), (a.learning.tensors, b.learning.tensors)]
     equal = all(x.keys() == y.keys() and all(torch.equal(x[k], y[k]) for k in x) for x, y in pairs)
@@ -76,8 +76,8 @@ def same(one: Recognizer, other: Recognizer) -> bool:
 
 
 @pytest.mark.parametrize("method", [name for name in method_names() if name != "joint"])
-def test_sittings_equal_one_run(method, store, tmp_path):
-    """A step by avcil train, the others in two sittings, saved and loaded between: the run of all, bit for bit."""
+def test_updates_equal_one_run(method, store, tmp_path):
+    """One step of avcil train and two updates, saved and loaded between, equal a run of all steps bit for bit."""
     whole, one = (taught(tmp_path, store, method, steps) for steps in (3, 1))
     for number, step in enumerate(STEPS[1:]):
         report = one.learn(*clips_of(store, step))
@@ -90,15 +90,15 @@ def test_sittings_equal_one_run(method, store, tmp_path):
 
 @pytest.mark.parametrize("modality", ["audio", "visual"])
 @pytest.mark.parametrize("method", ["blade", "icarl"])
-def test_sittings_of_one_modality(method, modality, store, tmp_path):
-    """The same where only sound or picture is looked at."""
+def test_updates_of_one_modality(method, modality, store, tmp_path):
+    """The same for models of one modality."""
     whole, one = (taught(tmp_path, store, method, steps, modality=modality) for steps in (2, 1))
     one.learn(*clips_of(store, STEPS[1]))
     assert same(one, whole)
 
 
-def test_clips_may_come_in_any_order(store, tmp_path):
-    """What is learnt depends on the clips' ids and the order of their classes, not on the order of the clips."""
+def test_order_of_clips(store, tmp_path):
+    """The result depends on the ids of the clips and the order of classes, not on the order of the clips."""
     one = taught(tmp_path, store, "blade", 1)
     other = Recognizer.load(tmp_path / "blade-audio-visual-1")
     clips, labels = clips_of(store, STEPS[1])
@@ -115,7 +115,7 @@ def test_clips_may_come_in_any_order(store, tmp_path):
 
 @pytest.mark.parametrize("method", ["blade", "ranpac", "slda", "rls"])
 def test_more_clips_of_old_classes(method, store, tmp_path):
-    """Closed forms learn more clips of what they know, alone or beside new classes; counts tell so."""
+    """Closed-form methods can learn more clips of old classes, with or without new classes."""
     recognizer = taught(tmp_path, store, method, 1)
     clips, labels = clips_of(store, ["c0", "c1"], "val")
     report = recognizer.learn(clips, labels)
@@ -130,8 +130,8 @@ def test_more_clips_of_old_classes(method, store, tmp_path):
     assert np.mean([a == b for a, b in zip(recognizer.predict(clips), labels, strict=True)]) > 0.8
 
 
-def test_what_cannot_be_learnt(store, tmp_path):
-    """Refused in words, and the recognizer is as it was."""
+def test_clips_that_cannot_be_learned(store, tmp_path):
+    """The error explains the reason, and the recognizer is unchanged."""
     network, joint = taught(tmp_path, store, "av-cil", 1), taught(tmp_path, store, "joint", 1)
     blade = taught(tmp_path, store, "blade", 1)
     before = blade.snapshot()
@@ -140,14 +140,14 @@ def test_what_cannot_be_learnt(store, tmp_path):
         network.learn(*clips_of(store, ["c0"], "val"))
     with pytest.raises(InputError, match="learns from all clips ever seen"):
         joint.learn(clips, labels)
-    with pytest.raises(InputError, match="8 clips, 7 labels"):
+    with pytest.raises(InputError, match="8 clips and 7 labels"):
         blade.learn(clips, labels[:-1])
     with pytest.raises(InputError, match="differ only in case"):
         blade.learn(clips, ["C0"] * 8)
     with pytest.raises(InputError, match="given twice"):
         blade.learn([clips[0], clips[0]], ["c2", "c2"])
     deaf = [ClipFeatures(audio=None, visual=clip.visual, clip_id=clip.clip_id) for clip in clips]
-    with pytest.raises(InputError, match=r"none of the 8 clips can be learned: .*its sound is needed"):
+    with pytest.raises(InputError, match=r"none of the 8 clips can be learned: .*learning needs audio"):
         blade.learn(deaf, labels)
     assert blade.snapshot() is before
     report = blade.learn([*deaf[:5], *clips[5:]], labels)
@@ -155,16 +155,16 @@ def test_what_cannot_be_learnt(store, tmp_path):
     assert len(report.problems) == 5
 
 
-def test_best_epochs_are_told_about(store, tmp_path):
-    """A run that chose epochs on validation clips learns on with its last epoch, and says so."""
+def test_note_on_the_best_epoch(store, tmp_path):
+    """After a run with validation clips, an update uses the last epoch, with a note."""
     recognizer = taught(tmp_path, store, "fine-tuning", 1, selection="best")
-    assert "ended with its last epoch" in recognizer.learn(*clips_of(store, ["c2"])).notes[0]
+    assert "used its last epoch" in recognizer.learn(*clips_of(store, ["c2"])).notes[0]
     assert not taught(tmp_path, store, "blade", 1, selection="best").learn(*clips_of(store, ["c2"])).notes
 
 
 @pytest.mark.parametrize("method", ["blade", "ranpac", "slda", "rls"])
-def test_forgetting_equals_never_having_learnt(method, store, tmp_path):
-    """Clips learnt and forgotten again leave the moments of the others, to rounding; a class without clips goes."""
+def test_forgetting_equals_not_learning(method, store, tmp_path):
+    """After learning and forgetting, the moments are the same up to rounding; a class without clips is removed."""
     options = {"rls": (*OPTIONS["rls"], "compensation=0"), "ranpac": (*WIDE, "ridge=10")}
     recognizer = taught(tmp_path, store, method, 1, set=options.get(method, OPTIONS.get(method, ())))
     state = recognizer.snapshot()
@@ -181,7 +181,7 @@ def test_forgetting_equals_never_having_learnt(method, store, tmp_path):
 
 
 def test_forgetting_rounds_features_as_learning_does(store, tmp_path):
-    """Features are learned in the store's number format; the same bits are subtracted, and leave the sample."""
+    """Features are rounded to the dtype of the store for learning and for forgetting."""
     recognizer = taught(tmp_path, store, "blade", 1)
     before = recognizer.snapshot().learning.tensors
     clips, labels = clips_of(store, ["c2"])
@@ -194,7 +194,7 @@ def test_forgetting_rounds_features_as_learning_does(store, tmp_path):
 
 
 def test_forgetting_a_class(store, tmp_path):
-    """It is never answered again and can be learnt anew; others keep their answers; what cannot forget says who can."""
+    """It is never predicted and can be learned again; for other methods, the error lists those that can forget."""
     recognizer = taught(tmp_path, store, "blade", 2)
     clips, labels = clips_of(store, ["c0", "c5"], "test")
     recognizer.forget_class("c1")
@@ -204,14 +204,14 @@ def test_forgetting_a_class(store, tmp_path):
     again = Recognizer.load(tmp_path / "less")
     again.learn(*clips_of(store, ["c1"]))
     assert again.classes_ == ("c0", "c2", "c5", "c1")
-    with pytest.raises(InputError, match="knows no class 'c9'"):
+    with pytest.raises(InputError, match="has no class 'c9'"):
         again.forget_class("c9")
     with pytest.raises(InputError, match=r"cannot forget.*blade.*ranpac, rls, slda"):
         taught(tmp_path, store, "lwf", 1).forget_class("c0")
 
 
 def test_undo_and_renaming(store, tmp_path):
-    """A snapshot brings back what was known; a new name reaches answers, counts and what is saved."""
+    """A snapshot restores the state; a new name is in predictions, counts and the saved model."""
     recognizer = taught(tmp_path, store, "icarl", 1)
     before = recognizer.snapshot()
     clips, _ = clips_of(store, ["c0"], "test")
@@ -228,8 +228,8 @@ def test_undo_and_renaming(store, tmp_path):
         recognizer.rename("owl", "C1")
 
 
-def test_many_threads_ask_while_one_learns(store, tmp_path):
-    """Each answer is that of the state before or after, whole; a second learning at once is refused."""
+def test_threads_predict_while_one_learns(store, tmp_path):
+    """Each prediction is that of the state before or after; learning twice at the same time is an error."""
     recognizer = taught(tmp_path, store, "blade", 1)
     clips, _ = clips_of(store, ["c0"], "test")
     before = recognizer.predict_proba(clips[0])
@@ -259,15 +259,15 @@ def test_many_threads_ask_while_one_learns(store, tmp_path):
 
 
 def test_missing_modality(store, tmp_path):
-    """Answered from what is there, with a note; where the method cannot, an error says what it needs."""
+    """A clip is predicted from the other modality, with a note, or the error says what the method needs."""
     clips, _ = clips_of(store, ["c0"], "test")
     deaf = ClipFeatures(audio=None, visual=clips[0].visual)
     blind = ClipFeatures(audio=clips[0].audio, visual=None)
     for method in ("blade", "av-cil"):
         recognizer = taught(tmp_path, store, method, 1)
         assert recognizer.answer(deaf).modality == "visual"
-        assert recognizer.answer(deaf).notes == "answered from the picture alone"
-        assert recognizer.answer(blind).notes == "answered from the sound alone"
+        assert recognizer.answer(deaf).notes == "predicted from frames alone"
+        assert recognizer.answer(blind).notes == "predicted from audio alone"
         assert not recognizer.answer(clips[0]).notes
         with pytest.raises(InputError, match="needs"):
             recognizer.answer(ClipFeatures(audio=None, visual=None))
@@ -275,8 +275,8 @@ def test_missing_modality(store, tmp_path):
         taught(tmp_path, store, "ranpac", 1).answer(deaf)
 
 
-def test_clips_are_told_apart_from_labels(store, tmp_path):
-    """One clip gives one answer, several a list; a Clip without a file is told by its path."""
+def test_single_clips_and_lists(store, tmp_path):
+    """One clip gives a label, several give a list; the error of a missing file has its path."""
     recognizer = taught(tmp_path, store, "blade", 1)
     clips, _ = clips_of(store, ["c0"], "test")
     assert isinstance(recognizer.predict(clips[0]), str)
@@ -288,7 +288,7 @@ def test_clips_are_told_apart_from_labels(store, tmp_path):
 
 @pytest.mark.parametrize("method", ["av-cil", "icarl", "blade", "ranpac"])
 def test_models_of_version_1(method, tmp_path):
-    """Files of an earlier avcil answer as they did then; they cannot learn on, and say how to; saved, they are new."""
+    """They give the same predictions; they cannot learn, and the error says why; saving converts them."""
     folder = Path(__file__).parent / "version_1" / method
     recognizer = Recognizer.load(folder)
     draw = torch.Generator().manual_seed(0)
@@ -297,7 +297,7 @@ def test_models_of_version_1(method, tmp_path):
     expected = json.loads((folder / "expected.json").read_text())
     np.testing.assert_allclose(recognizer.predict_proba(clips), expected, rtol=1e-5, atol=1e-7)
     assert recognizer.counts is None
-    with pytest.raises(InputError, match="saved without what learning on needs"):
+    with pytest.raises(InputError, match="saved without the files for further learning"):
         recognizer.learn(clips, ["new"] * 3)
     recognizer.save(tmp_path / "new")
     assert json.loads((tmp_path / "new" / "config.json").read_text())["version"] == 3
@@ -305,8 +305,8 @@ def test_models_of_version_1(method, tmp_path):
     np.testing.assert_array_equal(saved.predict_proba(clips), recognizer.predict_proba(clips))
 
 
-def test_blade_of_version_2_learns_on_as_the_new_one(new_store, tmp_path):
-    """A model of format 2 answers as it did; its statistics become those of today's BLADE for the same clips."""
+def test_blade_of_version_2_can_learn(new_store, tmp_path):
+    """A model of format 2 gives the same predictions; learning converts its statistics."""
     folder = Path(__file__).parent / "version_2" / "blade"
     recognizer = Recognizer.load(folder)
     draw = torch.Generator().manual_seed(0)
@@ -328,8 +328,8 @@ def test_blade_of_version_2_learns_on_as_the_new_one(new_store, tmp_path):
     assert recognizer.predict(clips) == today.predict(clips)
 
 
-def test_the_card_and_foreign_folders(store, tmp_path):
-    """The card names classes, counts and metrics; a folder of other things is not replaced; damage is named."""
+def test_the_card_and_other_folders(store, tmp_path):
+    """The card has classes, counts and metrics; a folder with other files is not replaced; damage is reported."""
     recognizer = taught(tmp_path, store, "blade", 1)
     card = (tmp_path / "blade-audio-visual-1" / "model" / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: avcil\n")
@@ -337,7 +337,7 @@ def test_the_card_and_foreign_folders(store, tmp_path):
     assert "accuracy after the last step" in card
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "me.png").touch()
-    with pytest.raises(InputError, match=r"photos holds me\.png"):
+    with pytest.raises(InputError, match=r"photos contains me\.png"):
         recognizer.save(tmp_path / "photos")
     recognizer.save(tmp_path / "model")
     (tmp_path / "model" / "learning.json").write_text('{"steps": 3}')
