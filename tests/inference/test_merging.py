@@ -151,7 +151,7 @@ def test_a_name_in_both_models(train, avcil, capsys, clips, tmp_path):
         assert avcil("merge", one, other, "--out", tmp_path / "no", *words) == 2
         assert expected in capsys.readouterr().err
     assert avcil("merge", one, one, "--out", tmp_path / "no") == 2
-    assert "named twice" in capsys.readouterr().err
+    assert "given twice" in capsys.readouterr().err
     assert avcil("merge", one, other, "--same-classes", "--out", other / "model") == 2
     assert "is the given model" in capsys.readouterr().err
     assert avcil("merge", one, "--out", tmp_path / "no") == 2
@@ -241,7 +241,7 @@ def test_forget_a_class(train, avcil, capsys, tmp_path):
         ("--class", "c7"): "has no class 'c7'",
         (): "give either clips to forget or --class",
         ("x.mp4", "--class", "c0"): "give either clips",
-        ("--class", "c0", "c1", "c2"): "nothing would be left",
+        ("--class", "c0", "c1", "c2"): "none would be left",
     }.items():
         assert avcil("forget", run, *words, "--out", tmp_path / "no") == 2
         assert said in capsys.readouterr().err

@@ -84,8 +84,8 @@ def _checked(
         name = entry.orig_filename.removeprefix(PREFIX)
         if name not in MODEL_FILES or name in found:
             raise InputError(
-                f"the zip file contains {entry.orig_filename[:60]!r}{' twice' if name in found else ''}, which is not "
-                "part of a model. Send one from GET /api/model"
+                f"the zip file contains {entry.orig_filename[:60]!r}{' twice' if name in found else ''}, which is "
+                "not part of a model. Send one from GET /api/model"
             )
         _check_entry(entry, archive_bytes)
         found[name] = entry
