@@ -1,13 +1,13 @@
-/* The element-wise half of guided attention: what stands between a block's two matrix products, in one pass each way.
+/* The element-wise part of guided attention, between the two matrix products of a block: one pass per direction.
 
-   C clips, T time slices, S spatial tokens of a slice, D width; arrays are contiguous. One slice (S, D) is one piece
-   of work for a thread, and sums go over S in one order, so the result does not depend on the number of threads.
+   C clips, T time slices, S spatial tokens of a slice, D width; arrays are contiguous. A thread processes one slice
+   (S, D) at a time and sums over S in a fixed order, so the result does not depend on the number of threads.
    REAL and INTEGER are float and int, or double and long. */
 
 #include <stdint.h>
 #include <string.h>
 
-/* As wide as the processor's registers: GCC takes comparisons of wider vectors apart, number by number. */
+/* The width of the registers: GCC splits comparisons of wider vectors into scalar ones. */
 #if defined(__AVX512F__)
 #define VECTOR_BYTES 64
 #elif defined(__AVX2__)
@@ -22,7 +22,7 @@
 typedef REAL vec __attribute__((vector_size(VECTOR_BYTES)));
 typedef INTEGER ivec __attribute__((vector_size(VECTOR_BYTES)));
 
-/* Taylor's series reach the last digit: |x| <= 1 for scores, |x| <= ln(2) / 2 once powers of two are out. */
+/* Terms of Taylor series for full precision: |x| <= 1 for scores, |x| <= ln(2) / 2 after range reduction. */
 enum { SCORE_TERMS = sizeof(REAL) == 4 ? 11 : 19, REDUCED_TERMS = sizeof(REAL) == 4 ? 7 : 14 };
 enum { MANTISSA = sizeof(REAL) == 4 ? 23 : 52, EXPONENT_BIAS = sizeof(REAL) == 4 ? 127 : 1023 };
 
