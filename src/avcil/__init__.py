@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from avcil.features.store import FeatureStore
     from avcil.inference.answering import Answer
     from avcil.inference.recognizer import Recognizer
+    from avcil.interop.hugging_face import from_huggingface, to_huggingface
+    from avcil.interop.scenario import as_scenario
+    from avcil.interop.torch_dataset import as_torch_dataset
     from avcil.methods.registry import load_method, method_names
     from avcil.training.config import TrainConfig
     from avcil.training.run import train
@@ -38,10 +41,14 @@ __all__ = [
     "Recognizer",
     "TrainConfig",
     "__version__",
+    "as_scenario",
+    "as_torch_dataset",
     "extract",
+    "from_huggingface",
     "load_method",
     "method_names",
     "read_clips",
+    "to_huggingface",
     "train",
     "write_clips",
 ]
@@ -56,10 +63,14 @@ _MODULES = {
     "InputError": "avcil.errors",
     "Recognizer": "avcil.inference.recognizer",
     "TrainConfig": "avcil.training.config",
+    "as_scenario": "avcil.interop.scenario",
+    "as_torch_dataset": "avcil.interop.torch_dataset",
     "extract": "avcil.extraction.extract",
+    "from_huggingface": "avcil.interop.hugging_face",
     "load_method": "avcil.methods.registry",
     "method_names": "avcil.methods.registry",
     "read_clips": "avcil.data.clips",
+    "to_huggingface": "avcil.interop.hugging_face",
     "train": "avcil.training.run",
     "write_clips": "avcil.data.clips",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -81,4 +82,16 @@ def test_the_scikit_learn_page(single_thread):
     example = "\n".join(code_of(page.name))
     parsed = doctest.DocTestParser().get_doctest(example, {}, page.name, str(page), 0)
     assert len(parsed.examples) > 20
+    assert doctest.DocTestRunner().run(parsed).failed == 0
+
+
+def test_the_page_on_other_libraries(store, tmp_path, monkeypatch, single_thread):
+    """Its examples give what they show, for a store as the page describes it."""
+    pytest.importorskip("datasets")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(store, "work/features")
+    page = HOW_TO / "other-libraries.md"
+    example = "\n".join(code_of(page.name))
+    parsed = doctest.DocTestParser().get_doctest(example, {}, page.name, str(page), 0)
+    assert len(parsed.examples) > 15
     assert doctest.DocTestRunner().run(parsed).failed == 0

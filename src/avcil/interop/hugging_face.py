@@ -31,8 +31,8 @@ CHUNK_BYTES = 32 << 20
 def to_huggingface(store: FeatureStore | Path | str, *, cache_dir: Path | str | None = None) -> DatasetDict:
     """A feature store as a `datasets.DatasetDict` with the splits "train", "validation" and "test" that have clips.
 
-    The columns are clip_id, label (`ClassLabel` with all classes of the store, sorted), audio (D,), visual (T, S, E),
-    has_audio and has_visual. Features of a missing modality are NaN. Paths of media files are not part of it.
+    The columns are clip_id, label (`ClassLabel` with all classes of the store, sorted), visual (T, S, E), audio (D,),
+    has_visual and has_audio. Features of a missing modality are NaN. Paths of media files are not part of it.
 
     The library writes the features to Arrow files in `cache_dir` and maps them into memory. Another call for the same
     store uses these files. `save_to_disk` and `push_to_hub` of the result keep or publish it.
