@@ -212,6 +212,9 @@ ORDER_FREE = [
     ("slda", ("kernel=linear", SAMPLE), True),
     ("slda", ("kernel=linear", SAMPLE), False),
     ("rls", ("features=30", "compensation=0"), True),
+    ("ncm", ("normalise=encoder", SAMPLE), True),
+    ("ncm", ("normalise=encoder", "metric=euclidean", SAMPLE), True),
+    ("fecam", ("normalise=encoder", SAMPLE), True),
 ]
 """Method, options, and whether constants of the encoders are known."""
 CONSTANTS = {
@@ -266,30 +269,37 @@ def test_the_first_step_does_not_matter(name, words, known, seed, order, cuts, g
     torch.testing.assert_close(taught(groups, gone), taught([kept]), rtol=0, atol=1e-8 * largest)
 
 
-@pytest.mark.parametrize("name", ["ranpac", "slda", "rls"])
-def test_without_constants_the_first_step_scales(name):
+each_with_constants = pytest.mark.parametrize(
+    ("name", "words"),
+    [(name, ("features=30",)) for name in ("ranpac", "slda", "rls", "ds-al")]
+    + [(name, ("normalise=encoder",)) for name in ("ncm", "fecam")],
+)
+
+
+@each_with_constants
+def test_without_constants_the_first_step_scales(name, words):
     """The model says so; constants of one modality alone are not used for both."""
     clips = make_clips()
     for constants in ({}, {"audio": CONSTANTS["audio"]}):
-        method = new(name, ("features=30",))
+        method = new(name, words)
         method.constants = constants
         model = learn(method, clips, TWO_STEPS)
         assert "first step" in model.notes[0]
-        again = new(name, ("features=30",))
+        again = new(name, words)
         again.constants = CONSTANTS  # of a store that has them: what was saved stays
         again.load(method.tensors())
         assert again.solve().notes == model.notes
         assert torch.equal(again.solve().scores(*clips[:2]), model.scores(*clips[:2]))
 
 
-@pytest.mark.parametrize("name", ["ranpac", "slda", "rls"])
-def test_constants_are_saved_with_the_statistics(name):
+@each_with_constants
+def test_constants_are_saved_with_the_statistics(name, words):
     """A model goes on without the store that it came from."""
     clips = make_clips()
-    first = new(name, ("features=30",))
+    first = new(name, words)
     first.constants = CONSTANTS
     learn(first, clips, TWO_STEPS[:1])
-    again = new(name, ("features=30",))
+    again = new(name, words)
     again.load(first.tensors())
     for method in (first, again):
         method.grow(2)

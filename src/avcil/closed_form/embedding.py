@@ -40,6 +40,7 @@ Scaling = Literal["encoder", "first-step", "length", "both"]
 STANDARDIZING = ("all-clips", "encoder", "encoder-length", "first-step", "both")
 TO_LENGTH = ("encoder-length", "length", "both")
 FROM_ENCODER = ("encoder", "encoder-length")
+FROM_FIRST_STEP = ("first-step", "both")
 Standard = tuple[Tensor, Tensor]
 """Center and scale of a vector, (P,) each."""
 Pooling = Literal["mean", "mean-deviation"]

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from avcil.closed_form.embedding import Embedding, EmbeddingConfig, Standard
+from avcil.closed_form.embedding import FROM_FIRST_STEP, Embedding, EmbeddingConfig, Standard
 from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.models import checks
@@ -21,6 +21,9 @@ Block = tuple[EmbeddingConfig, tuple[int, ...]]
 MAX_BLOCKS = 64
 CHUNK = 1024
 """Clips that are embedded together."""
+FIRST_STEP_NOTE = (
+    "features are scaled with the clips of the first step, so the model depends on the order of the classes"
+)
 
 
 class JoinedEmbedding:
@@ -53,6 +56,12 @@ class JoinedEmbedding:
     def bytes(self) -> int:
         """Size of the tensors."""
         return sum(embedding.bytes for embedding, _ in self.blocks)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes for the user."""
+        scales = {block.config.normalise for block, _ in self.blocks}
+        return (FIRST_STEP_NOTE,) if scales & set(FROM_FIRST_STEP) else ()
 
     def of_block(self, number: int, parts: tuple[Tensor, ...]) -> Tensor:
         """h of one block (B, M_b)."""

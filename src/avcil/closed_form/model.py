@@ -22,10 +22,6 @@ from avcil.encoders.parts import EncoderPart
 from avcil.errors import InputError
 from avcil.models import checks
 
-FIRST_STEP_NOTE = (
-    "features are scaled with the clips of the first step, so the model depends on the order of the classes"
-)
-
 
 class LinearScores:
     """Embedding and linear scores; `kind` is the method's name."""
@@ -68,8 +64,7 @@ class LinearScores:
     @property
     def notes(self) -> tuple[str, ...]:
         """Notes for the user."""
-        scales = {block.config.normalise for block, _ in self.embedding.blocks}
-        return (FIRST_STEP_NOTE,) if scales & {"first-step", "both"} else ()
+        return self.embedding.notes
 
     def scores(self, audio: Tensor | None, visual: Tensor | None) -> Tensor:
         """Scores (B, C) of audio (B, Da) and visual (B, T, S, Dv); None if the clips lack the modality."""

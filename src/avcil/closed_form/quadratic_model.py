@@ -64,6 +64,11 @@ class QuadraticScores:
         """Only the modality of the model: A_c cannot be restricted to one modality."""
         return (self.modality,)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes for the user."""
+        return self.embedding.notes
+
     def scores(self, audio: Tensor | None, visual: Tensor | None) -> Tensor:
         """Scores (B, C) of audio (B, Da) and visual (B, T, S, Dv)."""
         if (self.modality.has_audio and audio is None) or (self.modality.has_visual and visual is None):

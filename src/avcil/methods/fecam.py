@@ -49,9 +49,10 @@ class FecamOptions:
     shrink_others: float = 0.0
     """g2: how many times the mean covariance is added to the covariances."""
     normalise: Scaling = "both"
-    """both: features are scaled by mean and deviation of the first step's clips, then each modality to one length: they
-    are of different scales; first-step: the former alone; length: the latter alone, as published, for features that
-    were scaled before; encoder: by constants of the encoders, where they are known, then to one length."""
+    """both: features are scaled by mean and deviation of the first step's clips, then each modality to one length;
+    first-step: the former alone; length: the latter alone, as published, for features that were scaled before;
+    encoder: by constants of the encoders, then each modality to one length, so that the order of the classes does not
+    matter and removed clips leave no trace; as first-step where the constants are unknown."""
     calibration_clips: int = 512
     """Feature vectors that are kept to calibrate probabilities, of clips drawn at random; no distance depends on
     them."""

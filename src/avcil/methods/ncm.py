@@ -39,9 +39,10 @@ class NcmOptions:
     metric: Literal["cosine", "euclidean"] = "cosine"
     """How near a class mean is: cosine (SimpleCIL), or Euclidean distance (NCM)."""
     normalise: Scaling = "both"
-    """both: features are scaled by mean and deviation of the first step's clips, then each modality to one length: they
-    are of different scales; first-step: the former alone; length: the latter alone, as published, for features that
-    were scaled before; encoder: by constants of the encoders, where they are known, then to one length."""
+    """both: features are scaled by mean and deviation of the first step's clips, then each modality to one length;
+    first-step: the former alone; length: the latter alone, as published, for features that were scaled before;
+    encoder: by constants of the encoders, then each modality to one length, so that the order of the classes does not
+    matter and removed clips leave no trace; as first-step where the constants are unknown."""
     calibration_clips: int = 512
     """Feature vectors that are kept to calibrate probabilities, of clips drawn at random; no mean depends on them."""
 
@@ -144,6 +145,7 @@ class Ncm(StepwiseMethod):
             )
         parts = self.pooled(audio, visual)
         self._add(self.embedding(parts), labels, -1)
+        self.sums[self.counts == 0] = 0.0  # the rest is rounding, which cosine would scale to length 1
         self.sample.remove(torch.cat(parts, dim=1), labels)
 
     def drop(self, number: int) -> None:
