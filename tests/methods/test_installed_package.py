@@ -86,6 +86,7 @@ def test_the_package_on_the_page(avcil, taught, site, tmp_path, capsys):
     assert "[package avcil-balanced-replay 1.0]" in capsys.readouterr().out
     assert avcil("train", taught / "features", *method, "--set", "tau=0.5", *settings, "--out", run) == 0
     assert json.loads((run / "config.json").read_text())["method_options"] == {"tau": 0.5}
+    assert json.loads((run / "env.json").read_text())["packages"] == "avcil-balanced-replay 1.0"
     clip = taught / "clips/test-0-0.mp4"
     assert avcil("predict", run, clip) == 0
     new = tmp_path / "new/siren"

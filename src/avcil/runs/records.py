@@ -25,9 +25,18 @@ class Environment:
     device: str = "cpu"
     processes: int = 1
     clips_at_once: int | None = None
+    packages: str | None = None
+    """Installed packages that the method and the stream come from, with versions; None: avcil alone."""
 
     @classmethod
-    def current(cls, *, device: str = "cpu", processes: int = 1, clips_at_once: int | None = None) -> Self:
+    def current(
+        cls,
+        *,
+        device: str = "cpu",
+        processes: int = 1,
+        clips_at_once: int | None = None,
+        packages: str | None = None,
+    ) -> Self:
         """The environment of this process."""
         import platform
 
@@ -46,6 +55,7 @@ class Environment:
             device=device,
             processes=processes,
             clips_at_once=clips_at_once,
+            packages=packages,
         )
 
 

@@ -12,6 +12,7 @@ import torch
 from avcil.errors import InputError
 from avcil.features import FeatureStore
 from avcil.methods.base import GradientMethod, Method
+from avcil.methods.registry import INSTALLED as METHODS
 from avcil.methods.registry import load_method
 from avcil.models.base import Model
 from avcil.runs.metrics import all_metrics
@@ -20,6 +21,7 @@ from avcil.runs.run_directory import RunDirectory
 from avcil.saved_models.card import METRICS
 from avcil.saved_models.folder import save_model
 from avcil.streams.base import StreamResults
+from avcil.streams.registry import INSTALLED as STREAMS
 from avcil.training.clip_selection import (
     incomplete_counts,
     incomplete_note,
@@ -121,7 +123,14 @@ class Run:
             device=self.device_config.name(),
             processes=self.team.size,
             clips_at_once=None if self.plan is None else self.plan.clips_at_once,
+            packages=self._packages(),
         )
+
+    def _packages(self) -> str | None:
+        """Installed packages that the method and the stream come from."""
+        names = ((METHODS, self.config.method), (STREAMS, self.config.stream.partition(",")[0].strip()))
+        found = {group.package_of(name) for group, name in names if name in group.names()}
+        return ", ".join(sorted(found)) or None
 
     def finish(self) -> Results:
         """Run the remaining steps and write the results."""
