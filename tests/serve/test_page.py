@@ -78,7 +78,7 @@ def test_rename_forget_merge_undo(visit, serve_run, run, new_clips, tmp_path, wi
         page.set_input_files("#merge-file input[type=file]", str(tmp_path / "other.zip"))
         page.locator("#merge-file tr", has_text="other").wait_for()
         page.click("#merge-start")
-        page.locator("#classes-said .problem").get_by_text("no zip file").wait_for()
+        page.locator("#classes-said .problem").get_by_text("not a zip file").wait_for()
         visitor.go("Teach")
         listed = page.locator(".updates li")
         listed.nth(2).wait_for()

@@ -117,7 +117,7 @@ def test_bad_files_and_names(visit, served, taught, tmp_path):
     assert "/tmp" not in problem.inner_text()
     visitor.go("Teach")
     visitor.page.click("#teach-start:enabled")
-    visitor.page.locator("#teach-said").get_by_text("name the class").wait_for()
+    visitor.page.locator("#teach-said").get_by_text("the name of a class must have").wait_for()
     visitor.page.fill("#teach-label input, #teach-label textarea", served.service.recognizer.classes_[0])
     visitor.page.locator("#teach-known").get_by_text("already").wait_for()
 
