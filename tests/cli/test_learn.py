@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -234,6 +235,41 @@ def test_options_that_do_not_fit(words, said, made, avcil, capsys):
     """Refused in words."""
     assert avcil("predict", made / "run", made / "clips", *words) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "learning.safetensors", "labels.json"])
+def test_a_full_disk(name, made, avcil, capsys, tmp_path, monkeypatch):
+    """rename, forget and merge say so, write no model and leave the old one; with space, the command works."""
+    other = tmp_path / "other"
+    assert avcil("rename", made / "run", "dog=hound", "--out", other) == 0
+    commands = {
+        "rename": ("rename", made / "run", "cat=kitten"),
+        "forget a class": ("forget", made / "run", "--class", "cat"),
+        "forget clips": ("forget", made / "run", made / "clips" / "cat" / "0.mp4"),
+        "merge": ("merge", made / "run", other, "--same-classes"),
+    }
+    sync = os.fsync
+
+    def no_space(descriptor: int) -> None:
+        if f"/.{name}." in os.readlink(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    models = (made / "run" / "model", other)
+    before = {path: path.read_bytes() for model in models for path in model.iterdir() if path.is_file()}
+    for command, words in commands.items():
+        out = tmp_path / "out"
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", no_space)
+            assert avcil(*words, "--out", out) == 2, command
+        assert "no space left on the disk" in capsys.readouterr().err
+        assert not (out / "config.json").exists()
+        assert list(tmp_path.rglob("*.part")) == []
+        assert before == {path: path.read_bytes() for path in before}
+        assert avcil(*words, "--out", out) == 0, command
+        Recognizer.load(out)
+        shutil.rmtree(out)
 
 
 def test_forget_clips_that_were_learned(made, avcil, capsys, tmp_path):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 import shutil
 import stat
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -319,6 +321,58 @@ def test_read_only_and_exclusive(run, serve_run):
         ]
         answers += [merge(served.url, b"PK"), httpx.post(f"{served.url}/api/undo")]
         assert {(a.status_code, a.json()["error"]["code"]) for a in answers} == {(409, "learning")}
+
+
+@contextmanager
+def full_disk(folder: Path, name: str) -> Iterator[list[str]]:
+    """Within the context, files of this name below a folder cannot be flushed: no space. Gives the failed files."""
+    sync, failed = os.fsync, []
+
+    def no_space(descriptor: int) -> None:
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        if path.startswith(str(folder)) and f"/.{name}." in path:
+            failed.append(path)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", no_space)
+        yield failed
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "learning.safetensors", "state.json"])
+def test_a_full_disk(run, serve_run, other, new_clips, tmp_path, name):
+    """Each change gets 507 without a path; the old model answers, nothing is left over, and then the change works."""
+    clips, work, content = new_clips(0)[:3], tmp_path / "work", zipped(other, tmp_path)
+    with serve_run(run, work=work, limits={"upload_bytes": 4_000_000}) as served:
+        url = served.url
+        teach(served, "owl", clips)
+        old, before = labels(url), served.service.recognizer.snapshot()
+        files = {path: path.read_bytes() for path in work.rglob("*") if path.is_file()}
+        changes: dict[str, Callable[[], httpx.Response]] = {
+            "rename": lambda: post(url, "rename", label="owl", new_label="barn owl"),
+            "forget clips": lambda: post(url, "forget", clips[:1], label="owl"),
+            "forget": lambda: post(url, "forget", label="owl"),
+            "merge": lambda: merge(url, content, same_classes="true"),
+        }
+        for change, ask in changes.items():
+            with full_disk(work, name) as failed:
+                answer = ask()
+            assert failed, change
+            assert (answer.status_code, answer.json()["error"]["code"]) == (507, "no_space"), change
+            assert "disk is full" in answer.json()["error"]["message"]
+            assert "/" not in answer.json()["error"]["message"]
+            assert labels(url) == old
+            assert served.service.recognizer.snapshot() is before
+            assert predicted(url, clips[0]) == "owl"
+            assert {path: path.read_bytes() for path in work.rglob("*") if path.is_file()} == files, change
+            again = ask()
+            assert again.status_code == 200, (change, again.text)
+            assert httpx.post(f"{url}/api/undo").status_code == 200
+            before = served.service.recognizer.snapshot()
+            files = {path: path.read_bytes() for path in work.rglob("*") if path.is_file()}
+    with serve_run(run, work=work) as served:
+        assert labels(served.url) == old
 
 
 def test_a_kill_at_any_moment(run, monkeypatch, tmp_path):

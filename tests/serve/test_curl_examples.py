@@ -33,6 +33,8 @@ def folder(taught, new_clips, tmp_path) -> Path:
     write_video(tmp_path / "long.mp4", frames, 4.0, sound=sound, sample_rate=16000)
     for number, clip in enumerate(new_clips(0)[:4], start=1):
         shutil.copy(clip, tmp_path / f"owl-{number}.mp4")
+    for number, clip in enumerate(new_clips(1)[:2], start=1):
+        shutil.copy(clip, tmp_path / f"street-{number}.mp4")
     return tmp_path
 
 

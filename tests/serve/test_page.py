@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from avcil.inference import Recognizer
+
 SMALL_ENCODERS = ("--visual", "patch-motion", "--audio", "log-mel")
 """Faster than the default ones."""
 
@@ -89,6 +91,56 @@ def test_rename_forget_merge_undo(visit, serve_run, run, new_clips, tmp_path, wi
             page.locator("#teach-said").get_by_text(f"Undone: {change}").wait_for()
         assert {"owl", first} <= set(served.service.recognizer.classes_)
         looks_right(visitor)
+
+
+def test_merge_a_model(visit, serve_run, run, new_clips, tmp_path):
+    """The zip file of a model with one more class is merged; the class is shown, predicted, and removed by Undo."""
+    clips = new_clips(0)
+    other = Recognizer.load(run)
+    other.learn(clips[:7], ["owl"] * 7)
+    other.save(tmp_path / "other")
+    archive = shutil.make_archive(str(tmp_path / "other"), "zip", tmp_path / "other")
+    with serve_run(run, limits={"upload_bytes": 4_000_000}) as served:
+        visitor = visit(served.url)
+        page, known = visitor.page, len(served.service.recognizer.classes_)
+        visitor.go("Classes")
+        page.locator(".known").first.wait_for()
+        page.set_input_files("#merge-file input[type=file]", archive)
+        page.locator("#merge-file tr", has_text="other").wait_for()
+        page.check("#merge-same input[type=checkbox]")
+        page.click("#merge-start")
+        change = f"“other.zip” merged ({known + 1} classes, 1 of them new)"
+        page.locator("#classes-said").get_by_text(change).wait_for()
+        page.locator(".known", has_text="owl").wait_for()
+        assert visitor.ask(clips[7]) == "owl"
+        visitor.go("Teach")
+        page.locator(".updates li", has_text=change).wait_for()
+        page.click("#teach-undo:enabled:has-text('merged')")
+        page.locator("#teach-said").get_by_text(f"Undone: {change}").wait_for()
+        assert "owl" not in served.service.recognizer.classes_
+        looks_right(visitor)
+
+
+def test_background_clips(visit, served, new_clips):
+    """Without a class name; similar clips are then shown as possibly unknown, the change is listed and undone."""
+    clips = new_clips(0)
+    visitor = visit(served.url, width=390)
+    page = visitor.page
+    visitor.go("Teach")
+    page.check("#teach-background input[type=checkbox]")
+    page.locator("#teach-label textarea:disabled, #teach-label input:disabled").wait_for()
+    page.set_input_files("#teach-files input[type=file]", [str(clip) for clip in clips[:7]])
+    page.wait_for_function("document.querySelectorAll('#teach-files tr').length >= 7")
+    page.click("#teach-start:enabled")
+    page.get_by_role("heading", name="Background clips were learned").wait_for()
+    page.locator(".updates li", has_text="7 clips of the background learned").wait_for()
+    page.locator("#teach-label textarea:enabled, #teach-label input:enabled").wait_for()
+    visitor.ask(clips[7])
+    page.locator("#answer").get_by_text("more similar to the background clips").wait_for()
+    visitor.go("Teach")
+    page.click("#teach-undo:enabled:has-text('background')")
+    page.locator("#teach-said").get_by_text("Undone: 7 clips of the background learned").wait_for()
+    looks_right(visitor)
 
 
 def choose(page, label: str) -> None:

@@ -102,9 +102,7 @@ def run(args: Args) -> int:
 
         load_method(str(args.method_file))
     recognizer = Recognizer.load(args.run)
-    recognizer.rejection = args.rejection()
-    recognizer.rejection.check_classes(recognizer.classes_)
-    recognizer.thresholds()  # raises an error now and not for every clip
+    recognizer.set_rejection(args.rejection())
     paths, failed = _paths(args)
     predict = _predict_timelines if args.window else _predict_clips
     try:

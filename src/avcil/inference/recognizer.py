@@ -154,6 +154,20 @@ class Recognizer:
     def alpha(self, value: float) -> None:
         self.rejection = replace(self.rejection, alpha=value)
 
+    def set_rejection(self, rejection: Rejection) -> None:
+        """Set the rules for `in_distribution` False.
+
+        Raises:
+            InputError: A threshold is of an unknown class, or the model cannot choose thresholds for a precision.
+        """
+        rejection.check_classes(self.classes_)
+        previous, self.rejection = self.rejection, rejection
+        try:
+            self.thresholds()
+        except InputError:
+            self.rejection = previous
+            raise
+
     def thresholds(self, modality: Modality | None = None) -> dict[str, float]:
         """Probability thresholds by class, for classes that have one.
 
@@ -384,8 +398,7 @@ class Recognizer:
 
         with self._exclusive():
             self._state = learning.rename(self._state, old, new)
-            thresholds = {new if label == old else label: v for label, v in self.rejection.thresholds.items()}
-            self.rejection = replace(self.rejection, thresholds=thresholds)
+            self.rejection = self.rejection.renamed(old, new)
 
     def merge(
         self, other: Recognizer, *, same_classes: bool = False, rename: Mapping[str, str] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from avcil.errors import InputError, unknown_name
@@ -40,6 +40,11 @@ class Rejection:
             raise InputError(
                 f"the precision must be above 0 and at most 1, such as 0.95; not {self.precision}"
             )
+
+    def renamed(self, old: str, new: str) -> Rejection:
+        """The same rules after a class was renamed."""
+        thresholds = {new if label == old else label: value for label, value in self.thresholds.items()}
+        return replace(self, thresholds=thresholds)
 
     def check_classes(self, labels: Sequence[str]) -> None:
         """Raise InputError for thresholds of classes that are not in `labels`."""

@@ -15,7 +15,7 @@ from avcil.inference.clip_features import Source
 from avcil.inference.held_out import FRACTION, HeldOut, hold_out
 from avcil.inference.learning import FeaturesOf, LearnReport, nothing_usable, read_features
 from avcil.inference.recognizer import Recognizer
-from avcil.saved_models.folder import SavedModel
+from avcil.saved_models.folder import BACKGROUND, SavedModel
 from avcil.utils.progress import ProgressCallback
 
 
@@ -77,7 +77,9 @@ def teach(
     found, problems = read_features(features_of or recognizer.features_of, clips, before, progress)
     reading = time.monotonic() - start
     usable = [labels[index] for index, _ in found]
-    mask = hold_out([clips[index] for index, _ in found], usable, fraction)
+    mask = hold_out(
+        [clips[index] for index, _ in found], usable, 0 if set(usable) == {BACKGROUND} else fraction
+    )
     if held_out is not None:
         mask = [held_out[index] for index, _ in found]
     learned, new = (
@@ -89,7 +91,10 @@ def teach(
     )
     if not learned.labels:
         raise nothing_usable(len(clips), problems)
-    report = recognizer.learn(learned.features, learned.labels, progress=progress)
+    if set(learned.labels) == {BACKGROUND}:
+        report = recognizer.learn_background(learned.features, progress=progress)
+    else:
+        report = recognizer.learn(learned.features, learned.labels, progress=progress)
     progress("evaluating", 0, 1)
     after = recognizer.snapshot()
     unused = [f"class {label!r} has no usable clip" for label in dict.fromkeys(labels) if label not in usable]

@@ -14,7 +14,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
-from avcil.errors import AvcilError
+from avcil.errors import AvcilError, InputError
 from avcil.inference.answering import Answer
 from avcil.inference.timeline import TimelineEvent
 from avcil.serve import schema
@@ -108,6 +108,7 @@ def _prediction(name: str, answer: Answer, found: Sequence[TimelineEvent]) -> di
         "in_distribution": answer.in_distribution,
         "p_value": answer.p_value,
         "threshold": answer.threshold,
+        "background": answer.background,
         "modality": answer.modality,
         "notes": answer.notes,
         "events": [
@@ -125,19 +126,31 @@ def _add_teaching(app: APIRouter, service: Service) -> None:
         "/api/teach",
         status_code=202,
         response_model=schema.TeachResponse,
-        summary="Start to learn clips of a class",
+        summary="Start to learn clips of a class, or background clips",
         tags=["teach"],
         responses=problems(*UPLOADS, 409),
     )
     def teach(
-        label: Annotated[str, Form(description="a new or a known class")],
-        files: Annotated[list[UploadFile], File(description="clips of the class")],
+        files: Annotated[list[UploadFile], File(description="clips of the class, or background clips")],
+        label: Annotated[
+            str | None, Form(description="a new or a known class; omit it for background clips")
+        ] = None,
+        background: Annotated[
+            bool, Form(description="learn background clips: similar clips are rejected")
+        ] = False,
     ) -> dict[str, Any]:
         """Starts a job in the background; `GET /api/teach` returns its progress. For a known class, the clips are added
         to it."""
         service.check_may_change()
+        if background == (label is not None):
+            raise InputError(
+                "give the field label for clips of a class, or background=true for background clips"
+            )
         with saved(files) as uploads:
-            return service.start_teaching(label, uploads).to_dict()
+            job = (
+                service.start_background(uploads) if label is None else service.start_teaching(label, uploads)
+            )
+            return job.to_dict()
 
     @app.get(
         "/api/teach",

@@ -21,8 +21,9 @@ from avcil.inference.held_out import HeldOut
 from avcil.inference.recognizer import Recognizer
 from avcil.saved_models.folder import SavedModel, load_saved
 from avcil.serve.decoding import UploadReader
-from avcil.serve.entries import FORGET, MERGE, RENAME, describe
+from avcil.serve.entries import FORGET, MERGE, RENAME, describe, kind_of
 from avcil.serve.incoming import Upload
+from avcil.serve.limits import NothingToUndoError
 from avcil.serve.model_zip import unpack_model
 from avcil.serve.work_folder import WorkFolder
 
@@ -165,7 +166,26 @@ def apply_change(
     entry = {**change.entry, "held_out": [], "result": result}
     entry = work.add(entry, lambda folder: saved.save(folder / "model"))
     recognizer.restore(change.state)
+    if entry["kind"] == RENAME:  # the threshold of the class keeps applying to it
+        recognizer.rejection = recognizer.rejection.renamed(entry["label"], entry["new_label"])
     return entry
+
+
+def undo_change(recognizer: Recognizer, work: WorkFolder) -> dict[str, Any]:
+    """Undo the last change; returns its entry.
+
+    Raises:
+        NothingToUndoError: There is no change, or the model before it is no longer stored.
+    """
+    before = work.model_before()
+    if before is None:
+        raise NothingToUndoError("there is nothing to undo")
+    snapshot = Recognizer.load(before).snapshot()
+    undone = work.undo()
+    recognizer.restore(snapshot)
+    if kind_of(undone) == RENAME:
+        recognizer.rejection = recognizer.rejection.renamed(undone["new_label"], undone["label"])
+    return undone
 
 
 def _evaluated(before: SavedModel, change: Change, held_out: HeldOut) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Entries of state.json: one for each change of a served model.
 
-An entry without `kind` is learning clips of a class (`TEACH`). The others are
+An entry without `kind` is learning clips of a class, or background clips if its label is "(background)" (`TEACH`). The
+others are
 
     rename   label, new_label
     forget   label; clips (number of forgotten clips, null for the whole class); forgotten (removed classes)
@@ -16,6 +17,7 @@ from typing import Any
 
 from avcil.errors import InputError
 from avcil.models import checks
+from avcil.saved_models.folder import BACKGROUND
 
 TEACH, RENAME, FORGET, MERGE = "teach", "rename", "forget", "merge"
 
@@ -28,6 +30,11 @@ def kind_of(entry: dict[str, Any]) -> str:
 def is_teaching(entry: dict[str, Any]) -> bool:
     """Whether an entry is learning clips of a class."""
     return kind_of(entry) == TEACH
+
+
+def is_class_teaching(entry: dict[str, Any]) -> bool:
+    """Whether an entry is learning clips of a class, not of the background."""
+    return is_teaching(entry) and entry["label"] != BACKGROUND
 
 
 def current_label(label: str, later: Sequence[dict[str, Any]]) -> str | None:
@@ -55,7 +62,7 @@ def taught_classes(entries: Sequence[dict[str, Any]]) -> list[tuple[str, dict[st
     """Current class name and entry of each learned class that was not forgotten, in order."""
     found = []
     for position, entry in enumerate(entries):
-        if kind_of(entry) == TEACH:
+        if is_class_teaching(entry):
             label = current_label(entry["label"], entries[position + 1 :])
             found += [] if label is None else [(label, entry)]
     return found
@@ -68,6 +75,8 @@ def describe(entry: dict[str, Any]) -> str:
     '“dog” renamed to “hound”'
     """
     label, kind = f"“{entry['label']}”", kind_of(entry)
+    if entry["label"] == BACKGROUND:
+        label = "the background"
     if kind == RENAME:
         return f"{label} renamed to “{entry['new_label']}”"
     if kind == FORGET:
@@ -78,7 +87,9 @@ def describe(entry: dict[str, Any]) -> str:
         )
     if kind == MERGE:
         return f"{label} merged ({len(entry['classes'])} classes, {len(entry['new_classes'])} of them new)"
-    return f"{label} learned"
+    return (
+        f"{label} learned" if is_class_teaching(entry) else f"{_clips(entry['learned'])} of {label} learned"
+    )
 
 
 def _clips(count: int) -> str:

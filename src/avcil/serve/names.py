@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from avcil.errors import InputError
+from avcil.saved_models.folder import BACKGROUND
 
 
 def class_name(text: str) -> str:
@@ -21,6 +22,8 @@ def checked_name(text: str) -> str:
     label = class_name(text)
     if not label or len(label) > 100 or not label.isprintable():
         raise InputError("the name of a class must have 1 to 100 printable characters")
+    if label == BACKGROUND:
+        raise InputError(f"the name {BACKGROUND} is reserved for background clips; choose another name")
     return label
 
 

@@ -34,7 +34,7 @@ def teach_tab(page: gr.Blocks, service: Service, top: gr.HTML) -> None:
     """Fill the tab; `top` is the header with the number of classes."""
     with gr.Row(elem_classes="columns"):
         with gr.Column(scale=4, min_width=300):
-            label, known, files, start = _form(service)
+            label, known, background, files, start = _form(service)
         with gr.Column(scale=6, min_width=300, elem_id="teach-results"):
             said = gr.HTML("", elem_id="teach-said", padding=False)
             status = gr.HTML(HINT, elem_id="teach-status", padding=False)
@@ -45,12 +45,16 @@ def teach_tab(page: gr.Blocks, service: Service, top: gr.HTML) -> None:
         name = class_name(name or "")
         return render.known_html(name, name in service.recognizer.classes_)
 
-    def begin(name: str, paths: list[str] | None) -> tuple[Any, ...]:
+    def begin(name: str, is_background: bool, paths: list[str] | None) -> tuple[Any, ...]:
+        uploads = [Upload(Path(p), Path(p).name) for p in paths or []]
         try:
-            service.start_teaching(name or "", [Upload(Path(p), Path(p).name) for p in paths or []])
+            if is_background:
+                service.start_background(uploads)
+            else:
+                service.start_teaching(name or "", uploads)
         except AvcilError as error:
-            return problem_html(str(error)), gr.skip(), gr.skip()
-        return "", "", None
+            return (problem_html(str(error)), *(gr.skip(),) * 3)
+        return "", "", False, None
 
     def take_back() -> str:
         try:
@@ -62,14 +66,16 @@ def teach_tab(page: gr.Blocks, service: Service, top: gr.HTML) -> None:
     look = _look(service)
     shown = [status, top, start, undo, seen]
     label.change(typed, label, known, **QUIET)
-    begun = start.click(begin, [label, files], [said, label, files], **QUIET).then(look, seen, shown, **QUIET)
+    background.change(lambda on: gr.update(interactive=not on), background, label, **QUIET)
+    form = [label, background, files]
+    begun = start.click(begin, form, [said, *form], **QUIET).then(look, seen, shown, **QUIET)
     begun.then(None, None, None, js=SHOW.replace("PART", "teach-results"), **QUIET)
     undo.click(take_back, None, said, **QUIET).then(look, seen, shown, **QUIET)
     gr.Timer(1.0).tick(look, seen, shown, **QUIET)
     page.load(look, seen, shown, **QUIET)
 
 
-def _form(service: Service) -> tuple[gr.Textbox, gr.HTML, gr.File, gr.Button]:
+def _form(service: Service) -> tuple[gr.Textbox, gr.HTML, gr.Checkbox, gr.File, gr.Button]:
     label = gr.Textbox(
         label="Class name",
         placeholder="for example: door bell",
@@ -78,6 +84,10 @@ def _form(service: Service) -> tuple[gr.Textbox, gr.HTML, gr.File, gr.Button]:
         elem_id="teach-label",
     )
     known = gr.HTML("", elem_id="teach-known", padding=False)
+    background = gr.Checkbox(
+        label="Background clips: no class; similar clips will be reported as unknown",
+        elem_id="teach-background",
+    )
     files = gr.File(
         label="Clips of the class", show_label=False, file_count="multiple", elem_id="teach-files", height=190
     )
@@ -88,7 +98,7 @@ def _form(service: Service) -> tuple[gr.Textbox, gr.HTML, gr.File, gr.Button]:
         padding=False,
     )
     start = gr.Button("Teach", variant="primary", elem_id="teach-start", min_width=110)
-    return label, known, files, start
+    return label, known, background, files, start
 
 
 def _look(service: Service) -> Any:

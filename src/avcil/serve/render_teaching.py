@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from avcil.serve.entries import describe, is_teaching
+from avcil.saved_models.folder import BACKGROUND
+from avcil.serve.entries import describe, is_class_teaching, is_teaching
 from avcil.serve.render import PARTS, part, percent
 from avcil.serve.teaching import Teaching
 from avcil.utils.templates import render
@@ -29,9 +30,8 @@ def teaching_html(teaching: Teaching | None, updates: Sequence[dict[str, Any]]) 
     if latest and not is_teaching(latest[0]) and (teaching is None or teaching.result is not None):
         teaching, newer = None, change_html(latest[0])  # it is newer than the job
     values = {"teaching": teaching, "sessions": latest, "percent": percent, "counted": _counted}
-    return newer + str(
-        render("avcil.serve", "teaching", describe=describe, is_teaching=is_teaching, **values)
-    )
+    helpers = {"describe": describe, "is_class_teaching": is_class_teaching, "BACKGROUND": BACKGROUND}
+    return newer + str(render("avcil.serve", "teaching", **helpers, **values))
 
 
 def change_html(entry: dict[str, Any]) -> str:
@@ -51,7 +51,7 @@ def undo_label(entries: Sequence[dict[str, Any]]) -> str:
     if not entries:
         return "Undo"
     last = entries[-1]
-    return f"Undo “{last['label']}”" if is_teaching(last) else f"Undo: {describe(last)}"
+    return f"Undo “{last['label']}”" if is_class_teaching(last) else f"Undo: {describe(last)}"
 
 
 def known_html(label: str, known: bool) -> str:
@@ -61,7 +61,7 @@ def known_html(label: str, known: bool) -> str:
 
 def undone_html(entry: dict[str, Any]) -> str:
     """A message after a change was undone."""
-    what = f"“{entry['label']}” was undone" if is_teaching(entry) else f"Undone: {describe(entry)}"
+    what = f"“{entry['label']}” was undone" if is_class_teaching(entry) else f"Undone: {describe(entry)}"
     return part("undone", what)
 
 

@@ -55,6 +55,10 @@ class PredictionResponse(BaseModel):
     threshold: float | None = Field(
         description="in_distribution is false if the probability of the label is smaller; null without a threshold"
     )
+    background: float | None = Field(
+        description="probability of the background, beside the classes; in_distribution is false if it is the largest; "
+        "null if no background clips were learned"
+    )
     modality: Literal["audio-visual", "audio", "visual"] = Field(
         description="the modalities that the prediction uses"
     )
@@ -87,7 +91,7 @@ class Accuracies(BaseModel):
 class TeachResult(BaseModel):
     """The result of a learning job."""
 
-    new_class: bool = Field(description="false if clips were added to a known class")
+    new_class: bool = Field(description="false if clips were added to a known class, or to the background")
     learned: int = Field(description="number of learned clips")
     held_out: int = Field(description="number of held-out clips of the class")
     old_clips: int = Field(description="number of evaluated clips of old classes")
@@ -104,7 +108,7 @@ class TeachResponse(BaseModel):
         description="lost: the job was accepted, the server was killed before it finished, and it cannot be resumed"
     )
     number: int = Field(description="number of the job; a restarted server resumes it with the same number")
-    label: str
+    label: str = Field(description="the class; (background) for background clips")
     clips: int = Field(description="number of uploaded clips")
     doing: str = Field(description="the current phase, for users")
     done: int = Field(description="number of finished items of the phase, of `total`")

@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -128,15 +129,10 @@ def serve(
     rejection: Rejection | None = None,
 ) -> None:
     """Serve a run until stopped; InputError if the run cannot be loaded or the address not be used."""
-    with temporary_folder() as cache:
+    with temporary_folder() as cache, closing(_listen(host, port)) as listening:
         os.environ["GRADIO_TEMP_DIR"] = cache  # uploads of the page; gone with the server
-        listening = _listen(host, port)
-        service = Service(run, work=work, limits=limits, read_only=read_only)
+        service = Service(run, work=work, limits=limits, read_only=read_only, rejection=rejection)
         try:
-            if rejection is not None:
-                rejection.check_classes(service.recognizer.classes_)
-                service.recognizer.rejection = rejection
-                service.recognizer.thresholds()  # raises an error now and not for every clip
             app = make_app(service, names=names if names or is_loopback(host) else None, password=password)
             _announce(service, host, listening.getsockname()[1])
             if password is None and (names or not is_loopback(host)):
@@ -153,7 +149,6 @@ def serve(
                 service.close()
         finally:
             service.close()
-            listening.close()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -17,9 +17,10 @@ from avcil.errors import InputError
 from avcil.inference.answering import Answer
 from avcil.inference.held_out import HeldOut, clips_of_run
 from avcil.inference.recognizer import Recognizer
+from avcil.inference.rejection import Rejection
 from avcil.inference.timeline import TimelineEvent
 from avcil.runs.run_model import model_folder
-from avcil.saved_models.folder import SavedModel
+from avcil.saved_models.folder import BACKGROUND, SavedModel
 from avcil.serve import changes
 from avcil.serve.admission import Admission
 from avcil.serve.clip_view import ClipView, clip_view, events
@@ -28,7 +29,6 @@ from avcil.serve.entries import taught_classes
 from avcil.serve.incoming import Upload
 from avcil.serve.limits import (
     LearningError,
-    NothingToUndoError,
     ReadOnlyError,
     ServeLimits,
     ShuttingDownError,
@@ -52,6 +52,7 @@ class Service:
         work: Path | None = None,
         limits: ServeLimits | None = None,
         read_only: bool = False,
+        rejection: Rejection | None = None,
     ) -> None:
         base = model_folder(Path(run))
         self.run, self.limits, self.read_only = Path(run), limits or ServeLimits(), read_only
@@ -59,6 +60,8 @@ class Service:
         try:
             self.recognizer = Recognizer.load(self.work.model())
             _ = self.recognizer.reader  # raises an error now if the encoders cannot be built
+            if rejection is not None:
+                self.recognizer.set_rejection(rejection)
             original = Recognizer.load(base) if self.work.updates else self.recognizer
             self.held_out = clips_of_run(self.run, original.snapshot())
         except BaseException:
@@ -162,8 +165,14 @@ class Service:
             self._changing.release()
 
     def start_teaching(self, label: str, clips: Sequence[Upload]) -> Teaching:
-        """Start a job that learns uploads, which are copied to the state folder."""
-        label = checked_name(label)
+        """Start a job that learns uploads of a class, which are copied to the state folder."""
+        return self._start_job(checked_name(label), clips)
+
+    def start_background(self, clips: Sequence[Upload]) -> Teaching:
+        """Start a job that learns uploads as background clips; see `Recognizer.learn_background`."""
+        return self._start_job(BACKGROUND, clips)
+
+    def _start_job(self, label: str, clips: Sequence[Upload]) -> Teaching:
         if not 1 <= len(clips) <= self.limits.clips:
             raise InputError(f"give 1 to {self.limits.clips} clips at a time; not {len(clips)}")
         self._begin_change()
@@ -274,13 +283,7 @@ class Service:
     def undo(self) -> dict[str, Any]:
         """Undo the last change; returns its entry."""
         with self._one_change():
-            before = self.work.model_before()
-            if before is None:
-                raise NothingToUndoError("there is nothing to undo")
-            snapshot = Recognizer.load(before).snapshot()
-            undone = self.work.undo()
-            self.recognizer.restore(snapshot)
-            return undone
+            return changes.undo_change(self.recognizer, self.work)
 
     # -- properties ------------------------------------------------------------------------------------------------
 

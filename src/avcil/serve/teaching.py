@@ -15,6 +15,7 @@ from avcil.inference.recognizer import Recognizer
 from avcil.inference.teaching import TeachReport, teach, total
 from avcil.media.overlay import encode_png
 from avcil.reporting.attention_figure import shrink
+from avcil.saved_models.folder import BACKGROUND
 from avcil.serve.decoding import UploadReader
 from avcil.serve.incoming import Upload
 from avcil.serve.work_folder import WorkFolder
@@ -118,14 +119,14 @@ def _teach(
     work: WorkFolder,
 ) -> dict[str, Any]:
     label, frames = teaching.label, list[bytes]()
-    is_known = label in recognizer.classes_
+    is_background, is_known = label == BACKGROUND, label in recognizer.snapshot().labels
     names = {str(clip.path): clip.name for clip in clips}
 
     def features_of(paths: Sequence[Source]) -> Iterator[ClipFeatures | AvcilError]:
         sent = [Path(str(path)) for path in paths]
         for number, features in enumerate(uploads.features(sent, recognizer.reader)):
             if isinstance(features, ClipFeatures):
-                if not frames and (png := _middle_frame(features)) is not None:
+                if not is_background and not frames and (png := _middle_frame(features)) is not None:
                     frames.append(png)
                 features = replace(features, clip_id=f"{label}/{number:04d} {names[str(sent[number])]}")
             yield features
@@ -149,7 +150,7 @@ def _teach(
         "accuracy_before": _accuracies(report, "before"),
         "accuracy_after": _accuracies(report, "after"),
         "old_clips": len(old.labels),
-        "notes": [*report.notes, *([] if held.labels else [NO_HELD_OUT])],
+        "notes": [*report.notes, *([] if held.labels or is_background else [NO_HELD_OUT])],
         "seconds_learning": report.learned.seconds_learning,
     }
     teaching.progress("saving", 0, 1)

@@ -1,0 +1,137 @@
+"""Background clips and thresholds of the server: what is rejected, what undo restores, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from avcil.inference.rejection import Rejection
+from avcil.saved_models.folder import BACKGROUND
+from avcil.serve.render_teaching import teaching_html, undo_label, undone_html
+
+
+def predict(url: str, clip: Path) -> dict:
+    answer = httpx.post(f"{url}/api/predict", files={"file": (clip.name, clip.read_bytes())}, timeout=60)
+    assert answer.status_code == 200
+    return answer.json()
+
+
+def teach(url: str, clips: list[Path], **fields: str) -> httpx.Response:
+    files = [("files", (clip.name, clip.read_bytes())) for clip in clips]
+    return httpx.post(f"{url}/api/teach", data=fields, files=files, timeout=60)
+
+
+def change(url: str, name: str, **fields: str) -> dict:
+    answer = httpx.post(f"{url}/api/{name}", data=fields, timeout=60)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def classes(url: str) -> list[dict]:
+    return httpx.get(f"{url}/api/classes").json()
+
+
+def test_background_clips(run, serve_run, new_clips):
+    """They are rejected, are no class, are there after a restart, and can be undone and forgotten."""
+    clips = new_clips(0)
+    with serve_run(run) as served:
+        url, before = served.url, classes(served.url)
+        assert predict(url, clips[0])["background"] is None
+        for _ in range(2):
+            started = teach(url, clips[1:], background="true")
+            assert (started.status_code, started.json()["label"]) == (202, BACKGROUND)
+            served.service.wait_for_teaching()
+        job = httpx.get(f"{url}/api/teach").json()
+        assert job["state"] == "done", job["error"]
+        result = job["result"]
+        assert (result["learned"], result["held_out"], result["new_class"]) == (7, 0, False)
+        assert result["accuracy_after"]["new"] is None
+        assert 0 <= result["accuracy_after"]["old"] <= 1
+        assert result["old_clips"] > 0
+        assert not any("fewer than 4" in note for note in result["notes"])
+        assert classes(url) == before
+        assert httpx.get(f"{url}/api/health").json()["classes"] == len(before)
+    with serve_run(run) as served:
+        url, answer = served.url, predict(served.url, clips[0])
+        assert answer["in_distribution"] is False
+        assert answer["background"] > 0.5
+        assert BACKGROUND not in {entry["label"] for entry in answer["predictions"]}
+        undone = change(url, "undo")
+        assert (undone["change"], undone["learned"]) == ("7 clips of the background learned", 7)
+        assert predict(url, clips[0])["background"] > 0.5
+        assert change(url, "forget", label=BACKGROUND)["change"] == "the background forgotten"
+        assert predict(url, clips[0])["background"] is None
+        change(url, "undo")
+        change(url, "undo")
+        assert classes(url) == before
+        assert predict(url, clips[0])["background"] is None
+
+
+def test_refused_requests(served, new_clips):
+    """A job is of a class or of the background; no class has the name of the background."""
+    clips, first = new_clips(0)[:1], classes(served.url)[0]["label"]
+    for fields, words in (
+        ({}, "give the field label"),
+        ({"label": "owl", "background": "true"}, "give the field label"),
+        ({"background": "perhaps"}, "background"),
+        ({"label": BACKGROUND}, "reserved"),
+        ({"label": f" {BACKGROUND} "}, "reserved"),
+    ):
+        answer = teach(served.url, clips, **fields)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "bad_input")
+        assert words in answer.json()["error"]["message"]
+    renamed = httpx.post(f"{served.url}/api/rename", data={"label": first, "new_label": BACKGROUND})
+    assert (renamed.status_code, "reserved" in renamed.text) == (422, True)
+    assert served.service.work.updates == []
+    assert served.service.teaching is None
+
+
+def test_the_page_names_the_background():
+    """It is not shown as a class."""
+    entry = {"number": 1, "label": BACKGROUND, "learned": 3, "held_out": []}
+    shown = teaching_html(None, [entry])
+    assert "3 clips of the background learned" in shown
+    assert BACKGROUND not in shown
+    assert undo_label([entry]) == "Undo: 3 clips of the background learned"
+    assert "3 clips of the background learned" in undone_html(entry)
+
+
+def test_thresholds(run, serve_run, taught, new_clips):
+    """They apply to predictions, follow a class to its new name and back, and are not those of other classes."""
+    clip = next((taught / "clips").glob("test-*.mp4"))
+    with serve_run(run) as served:
+        label = predict(served.url, clip)["label"]
+        assert predict(served.url, clip)["threshold"] is None
+    with serve_run(run, rejection=Rejection(alpha=0.0, thresholds={label: 1.0})) as served:
+        for undo in (False, True):
+            answer = predict(served.url, clip)
+            assert (answer["label"], answer["threshold"], answer["in_distribution"]) == (label, 1.0, False)
+            if not undo:
+                change(served.url, "rename", label=label, new_label="renamed")
+                assert served.service.recognizer.rejection.thresholds == {"renamed": 1.0}
+                assert predict(served.url, clip)["threshold"] == 1.0
+                change(served.url, "undo")
+        assert teach(served.url, new_clips(0), label="owl").status_code == 202
+        served.service.wait_for_teaching()
+        assert predict(served.url, new_clips(0)[0])["threshold"] is None
+
+
+def test_a_precision(run, serve_run, taught, new_clips):
+    """The thresholds are those of the current model, also of a class that was learned here."""
+    clip = next((taught / "clips").glob("test-*.mp4"))
+    with serve_run(run, rejection=Rejection(precision=0.95)) as served:
+        recognizer = served.service.recognizer
+        answer = predict(served.url, clip)
+        assert answer["threshold"] == recognizer.thresholds()[answer["label"]]
+        assert teach(served.url, new_clips(0), label="owl").status_code == 202
+        served.service.wait_for_teaching()
+        assert predict(served.url, new_clips(0)[0])["threshold"] == recognizer.thresholds()["owl"]
+
+
+@pytest.mark.parametrize("words", [("--threshold", "nothing=0.5"), ("--precision", "2")])
+def test_bad_thresholds_on_the_command_line(words, run, avcil, capsys):
+    """The server does not start."""
+    assert avcil("serve", run, "--port", "0", *words) == 2
+    assert words[0].strip("-") in capsys.readouterr().err
