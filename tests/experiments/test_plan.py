@@ -269,17 +269,17 @@ def test_streams_have_tables_of_their_own(store: Path) -> None:
     )
     assert [each.name for each in plan.datasets] == [
         "store",
-        "store-few-shot,ways=1,shots=2",
-        "store-online,batch_size=4",
+        "store-few-shot-ways=1-shots=2",
+        "store-online-batch_size=4",
     ]
     runs = {(run.dataset, run.row): run.config for run in plan.runs}
-    assert runs["store", "joint"].epochs == runs["store-few-shot,ways=1,shots=2", "joint"].epochs == 7
-    assert runs["store-few-shot,ways=1,shots=2", "av-cil"].classes_per_step is None
-    assert runs["store-online,batch_size=4", "av-cil"].stream == "online,batch_size=4"
+    assert runs["store", "joint"].epochs == runs["store-few-shot-ways=1-shots=2", "joint"].epochs == 7
+    assert runs["store-few-shot-ways=1-shots=2", "av-cil"].classes_per_step is None
+    assert runs["store-online-batch_size=4", "av-cil"].stream == "online,batch_size=4"
     assert len(runs) == 8
     assert plan.left_out == (
         (
-            "store-online,batch_size=4",
+            "store-online-batch_size=4",
             "joint cannot take part in stream online: it trains on clips of earlier tasks again, and the stream allows "
             "one pass",
         ),
@@ -292,3 +292,9 @@ def test_streams_that_define_their_tasks_need_no_steps(store: Path) -> None:
         ReproduceConfig(features=(store,), out=Path("o"), streams=("few-shot,ways=1",), methods=("blade",))
     )
     assert {run.config.classes_per_step for run in plan.runs} == {None}
+
+
+def test_own_tasks_and_a_published_benchmark_exclude_each_other(store: Path) -> None:
+    """The clips that a leak-free benchmark leaves out would come back with the stream's own tasks."""
+    with pytest.raises(InputError, match="cannot follow a published benchmark"):
+        ReproduceConfig(features=(store,), out=Path("o"), benchmark=("ave-ci",), streams=("few-shot",))

@@ -14,13 +14,16 @@ import torch
 
 from avcil.errors import InputError
 from avcil.features import FeatureStore
+from avcil.features.join import join
 from avcil.methods.base import ClosedFormMethod
+from avcil.methods.exemplars import choose_again
 from avcil.methods.registry import load_method, method_names
 from avcil.runs.run_directory import RunDirectory
 from avcil.runs.run_files import read_run
 from avcil.saved_models.folder import load_tensors
 from avcil.streams.base import UNUSED
 from avcil.training.config import TrainConfig
+from avcil.training.gradient import batches
 from avcil.training.run import Run, train
 
 STREAMS = (
@@ -68,8 +71,6 @@ def config(store: Path, out: Path, method: str, stream: str, **changes) -> Train
 @pytest.fixture(scope="module")
 def domain_store(store, tmp_path_factory) -> Path:
     """The store twice, under two prefixes; the features of the second are shifted."""
-    from avcil.features.join import join
-
     folder = tmp_path_factory.mktemp("domains")
     (folder / "clear").symlink_to(store)
     (folder / "noisy").symlink_to(store)
@@ -242,3 +243,81 @@ def test_one_task_of_a_stream_is_learned_like_a_step(store, tmp_path):
     )
     one, two = (load_tensors(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
     assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_withheld_modalities_are_not_used(store, tmp_path):
+    """Training equals that on a stream without these clips; audio-only training uses the clips without frames."""
+    text = "missing-modality,audio=0.5,visual=0.25"
+    run = Run(config(store, tmp_path / "run", "slda", text), quiet=True)
+    counts = dict.fromkeys(("audio-visual", "audio", "visual"), 0)
+    for modality in counts:
+        data = Run(config(store, tmp_path / modality, "slda", text, modality=modality), quiet=True).data
+        counts[modality] = sum(len(data.rows("train", task)) for task in range(3))
+    assert counts == {"audio-visual": 12, "audio": 24, "visual": 36}
+    rows = [row for task in range(3) for row in run.data.rows("train", task)]
+    assert not set(rows) & run.stream.hidden.keys()
+
+
+def test_the_class_order_seed_is_the_seed_of_the_stream(store, tmp_path):
+    """Two seeds give two streams; the training seed does not matter."""
+    kept = [
+        Run(config(store, tmp_path / name, "ncm", "few-shot,ways=1,shots=1", **seeds), quiet=True).stream.fingerprint
+        for name, seeds in (("a", {"class_order_seed": 1}), ("b", {"class_order_seed": 2}),
+                            ("c", {"class_order_seed": 1, "seed": 5}))
+    ]  # fmt: skip
+    assert kept[0] == kept[2] != kept[1]
+
+
+@pytest.mark.parametrize("method", ["er", "icarl", "fine-tuning"])
+def test_one_pass_uses_every_clip_once(method, store, tmp_path):
+    """Also those of the last, incomplete batch: 16 new clips of a task in batches of 6."""
+    run = Run(config(store, tmp_path / "run", method, "online,batch_size=6"), quiet=True)
+    step = run.learner._begin(0)
+    rows = [
+        row for batch in batches(run.learner.method, step, run.settings, 0) for row in batch.rows.tolist()
+    ]
+    assert sorted(rows) == list(range(16))
+    assert run.settings.epochs == 1
+
+
+def test_the_memory_plan_is_that_of_the_prescribed_batches(store, tmp_path):
+    """It was made for the default batches, which are larger."""
+    assert (
+        Run(config(store, tmp_path / "run", "er", "online,batch_size=4"), quiet=True).config.batch_size == 4
+    )
+
+
+def test_a_domain_without_validation_clips_ends_with_its_last_epoch(domain_store, tmp_path):
+    """The validation clips of the other domain would choose the epoch that changed least."""
+    store = FeatureStore(domain_store)
+    kept = [clip for clip in store.clips if clip.split != "val" or clip.clip_id.startswith("clear")]
+    file = tmp_path / "domains.csv"
+    lines = "".join(f"{clip.clip_id},{clip.clip_id.split('/')[0]}\n" for clip in kept)
+    file.write_text("clip_id,domain\n" + lines)
+    train(
+        config(domain_store, tmp_path / "run", "er", f"domain-incremental,file={file}", epochs=3), quiet=True
+    )
+    state = json.loads((tmp_path / "run" / "checkpoints" / "step_1" / "state.json").read_text())
+    assert state["best_epoch"] == 2
+
+
+def test_exemplars_stay_a_random_sample_of_all_clips():
+    """Of 100 clips seen and 100 new ones, half of the exemplars are new, also after the quota becomes smaller."""
+    fresh = {20: 0, 10: 0}
+    for seed in range(300):
+        chosen = choose_again(20, 100, 20, seen=100, generator=torch.Generator().manual_seed(seed))
+        assert len(set(chosen)) == 20
+        for quota in fresh:
+            fresh[quota] += sum(position >= 20 for position in chosen[:quota])
+    assert fresh[20] / (300 * 20) == pytest.approx(0.5, abs=0.02)
+    assert fresh[10] / (300 * 10) == pytest.approx(0.5, abs=0.03)
+
+
+def test_joining_refuses_what_would_mix_stores(store, domain_store, tmp_path):
+    """A store is not written into itself, and clips of other stores in the output are reported."""
+    (tmp_path / "one").symlink_to(store)
+    (tmp_path / "two").symlink_to(store)
+    with pytest.raises(InputError, match="choose another --out"):
+        join([tmp_path / "one", tmp_path / "two"], tmp_path / "one")
+    with pytest.raises(InputError, match="in none of the stores"):
+        join([tmp_path / "one", tmp_path / "two"], domain_store)

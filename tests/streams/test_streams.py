@@ -212,6 +212,7 @@ def test_domains_from_a_file(tmp_path):
         ("blurry,tasks=7", "as many classes"),
         ("domain-incremental,order=a:x", "domain"),
         ("domain-incremental,order=a", "2 domains or more"),
+        ("missing-modality,audio=0.01", "withhold no clip"),
         ("domain-incremental,file=none.csv", "no file none.csv"),
         ("missing-modality,audio=0.7,visual=0.7", "at most 1"),
         ("class-removal,classes=5", "from 1 to 4"),
@@ -222,3 +223,72 @@ def test_streams_that_cannot_be(text, words):
     """The message says what is allowed."""
     with pytest.raises(InputError, match=words):
         build(text, clips())
+
+
+@pytest.mark.parametrize(
+    "text", ["few-shot,ways=2,shots=2", "recurring,parts=2", "missing-modality,audio=0.25,visual=0.25"]
+)
+def test_clips_are_drawn_at_random(text):
+    """Which clips of a class are used, come first or are withheld changes with the seed, not with their order."""
+    stored = clips(train=20)
+    spec, steps = parse_stream(text), Benchmark.from_classes({clip.label for clip in stored}, 2)
+    drawn = set()
+    for seed in range(12):
+        stream = spec.build(stored, steps if spec.kind.uses_steps else None, seed=seed)
+        rows = [row for row, clip in enumerate(stored) if clip.label == "c0" and clip.split == "train"]
+        last = stream.task_of_row[rows].max()
+        drawn.add(tuple((int(stream.task_of_row[r] == last), r in stream.hidden) for r in rows))
+    assert len(drawn) > 2
+
+
+def test_which_classes_are_removed_is_random():
+    """The first class of the first task stays, so that there is always a test clip."""
+    removed = {build("class-removal,classes=2", clips(9), seed).removed[-1] for seed in range(8)}
+    assert len(removed) > 4
+
+
+def test_domains_are_shuffled_by_a_seed():
+    """Runs with several class order seeds are not one and the same run."""
+    orders = {tuple(build("domain-incremental", clips(3), seed).task_of_row.tolist()) for seed in range(6)}
+    assert len(orders) == 2
+
+
+def test_folders_of_classes_are_no_domains():
+    """Ids such as dog/clip.mp4 have the class before the "/"; a run on them would be class-incremental."""
+    stored = [StoredClip(**{**vars(clip), "clip_id": clip.clip_id.split("/", 1)[1]}) for clip in clips(3)]
+    with pytest.raises(InputError, match=r"not a stream of domains.*before the first.*file=domains\.csv"):
+        build("domain-incremental", stored)
+
+
+def test_domain_metrics():
+    """Worked example with three domains."""
+    stream = build("domain-incremental", clips(3))
+    R = np.array([[0.9, np.nan, np.nan], [0.7, 0.8, np.nan], [0.5, 0.6, 0.4]])
+    results = StreamResults(stream=stream, R=R, n=np.array([2, 2, 2]), train_clips=[1, 1, 1])
+    assert parse_stream("domain-incremental").kind.metrics(results) == {
+        "first_domain_before": 0.9,
+        "first_domain_after": 0.5,
+        "last_domain": 0.4,
+    }
+    assert parse_stream("blurry").kind.metrics(results) == {"a_auc": pytest.approx((0.9 + 0.75 + 0.5) / 3)}
+
+
+def test_prescribed_options():
+    """One-pass streams and few-shot learning prescribe how methods train."""
+    once = {"epochs": 1, "batch_size": 4, "exemplar_batch_size": 4, "selection": "last"}
+    assert parse_stream("online,batch_size=4").kind.settings() == once
+    assert parse_stream("blurry,batch_size=4").kind.settings() == once
+    assert parse_stream("few-shot").kind.settings() == {"selection": "last"}
+
+
+def test_the_fingerprint_depends_on_all_that_a_stream_says():
+    """A run must not be resumed with other clips at its tasks."""
+    tasks = np.array([0, 1, 0])
+    steps = Benchmark.from_steps([["a"], ["b"]])
+    prints = {
+        Stream(benchmark=steps, task_of_row=tasks).fingerprint,
+        Stream(benchmark=steps, task_of_row=np.array([0, 1, 1])).fingerprint,
+        Stream(benchmark=steps, task_of_row=tasks, hidden={0: ("audio",)}).fingerprint,
+        Stream(benchmark=steps, task_of_row=tasks, removed=((), ("a",))).fingerprint,
+    }
+    assert len(prints) == 4

@@ -32,8 +32,8 @@ def run(args: Args) -> None:
         for problem in problems:
             print(f"\ncannot be used: {problem}")
         print(
-            "\navcil streams NAME shows the options of a stream. Give them to avcil train or avcil reproduce as "
-            "--stream NAME,OPTION=VALUE"
+            "\navcil streams NAME shows the options of a stream. Give them as NAME,OPTION=VALUE to avcil train "
+            "--stream or avcil reproduce --streams"
         )
         return
     for name in args.names:

@@ -121,7 +121,14 @@ class ReproduceConfig:
             "remove it, or --benchmark, --classes-per-step and --class-order-seeds",
         )
         require(bool(self.streams), "--streams needs at least one stream")
-        uses_steps = any(parse_stream(text).kind.uses_steps for text in self.streams)
+        specs = [parse_stream(text) for text in self.streams]
+        uses_steps = any(spec.kind.uses_steps for spec in specs)
+        own = [spec.name for spec in specs if not spec.kind.uses_steps]
+        require(
+            not (own and self.benchmark),
+            f"stream {', '.join(own)} defines its own tasks and cannot follow a published benchmark: remove "
+            "--benchmark or the stream",
+        )
         require(
             bool(self.benchmark or self.classes_per_step or self.steps)
             or self.study == "step-size"

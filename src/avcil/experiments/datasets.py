@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,10 +76,10 @@ def open_datasets(config: ReproduceConfig) -> tuple[Dataset, ...]:
             uses_steps = stream.kind.uses_steps
             datasets.append(
                 Dataset(
-                    name=name if stream.is_default else f"{name}-{stream.short_text}",
+                    name=name if stream.is_default else f"{name}-{slug(stream.short_text)}",
                     store=store,
                     features=features,
-                    benchmark=benchmark if uses_steps else None,
+                    benchmark=benchmark,
                     steps=steps if uses_steps else None,
                     stream=stream,
                 )
@@ -89,3 +90,12 @@ def open_datasets(config: ReproduceConfig) -> tuple[Dataset, ...]:
             f"two stores have the name {twice[0]!r}; rename a folder, or run two commands with different --out"
         )
     return tuple(datasets)
+
+
+def slug(text: str) -> str:
+    """The text as a part of a folder name.
+
+    >>> slug("few-shot,shots=3"), slug("domain-incremental,file=/tmp/d.csv")
+    ('few-shot-shots=3', 'domain-incremental-file=-tmp-d.csv')
+    """
+    return re.sub(r"[^\w=.]+", "-", text).strip("-.")

@@ -6,7 +6,6 @@ It depends only on the options and the feature stores, not on which runs are fin
 from __future__ import annotations
 
 import itertools
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from avcil.datasets.protocols import protocol
 from avcil.errors import InputError, unknown_name
 from avcil.experiments.conditions import Condition, make_conditions
 from avcil.experiments.config import ReproduceConfig
-from avcil.experiments.datasets import Dataset, open_datasets
+from avcil.experiments.datasets import Dataset, open_datasets, slug
 from avcil.experiments.entries import Entry, merge_options, parse_entry
 from avcil.experiments.recipes import find_recipe, has_recipes, option_text
 from avcil.experiments.studies import STUDIES, Study
@@ -136,17 +135,22 @@ def _why_left_out(config: ReproduceConfig, dataset: Dataset, entry: Entry, modal
     options = parse_options(method_class, entry.settings, name=entry.name)
     if reason := why_not(method_class(options, modality=modality), dataset.stream):  # type: ignore[arg-type]
         return f"{entry.name} cannot take part in stream {dataset.stream.name}: {reason}"
-    if dataset.benchmark is None or config.epochs is not None or not has_recipes(entry.method):
+    if dataset.benchmark is None or _has_epochs(config, dataset) or not has_recipes(entry.method):
         return None
     if find_recipe(entry.method, dataset.benchmark, modality) is None:
         return f"no epochs are published for {entry.name}, {modality}, on {dataset.name}: give --epochs N"
     return None
 
 
+def _has_epochs(config: ReproduceConfig, dataset: Dataset) -> bool:
+    """Whether the number of epochs is given, or prescribed by the stream."""
+    return config.epochs is not None or "epochs" in dataset.stream.kind.settings()
+
+
 def _needs_epochs(config: ReproduceConfig, dataset: Dataset, entry: Entry) -> bool:
     """Whether it is a gradient method on a published benchmark without published or given epochs."""
     is_gradient = issubclass(load_method(entry.method), GradientMethod)
-    is_given = config.epochs is not None or has_recipes(entry.method)
+    is_given = _has_epochs(config, dataset) or has_recipes(entry.method)
     return dataset.benchmark is not None and is_gradient and not is_given
 
 
@@ -168,7 +172,7 @@ def _cell(
         seen.add(label)
         row = ", ".join(part for part in (entry.name, label) if part)
         for order, seed in itertools.product(config.class_order_seeds or (None,), config.seeds):
-            parts = [dataset.name, _slug(row), modality, f"seed-{seed}"]
+            parts = [dataset.name, slug(row), modality, f"seed-{seed}"]
             parts += [] if order is None else [f"order-{order}"]
             name = ".".join(parts)
             options = _options(config, dataset, entry, modality, condition if rehearses else None)
@@ -226,10 +230,6 @@ def _check_names(runs: Sequence[PlannedRun]) -> None:
     twice = [name for name, count in Counter(run.name for run in runs).items() if count > 1]
     if twice:
         raise InputError(f"two runs have the name {twice[0]}: remove duplicates from --methods")
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^\w=.]+", "-", text).strip("-.")
 
 
 def _listed(values: Any) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from avcil.data.clips import Clip
 from avcil.errors import InputError
+from avcil.features.failures import read_failures
 from avcil.features.index import StoredClip
 from avcil.features.store import FeatureStore
 from avcil.features.writer import FeatureWriter
@@ -25,14 +26,18 @@ class JoinReport:
     out: Path
     clips: dict[str, int]
     """Clips from each store, by the prefix of their ids."""
+    not_copied: int
+    """Failed and unlisted clips of the stores."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
-        return {"out": str(self.out), "clips": self.clips}
+        return {"out": str(self.out), "clips": self.clips, "not_copied": self.not_copied}
 
     def text(self) -> str:
         """For people."""
         lines = [f"{count} clips with ids {prefix}/..." for prefix, count in self.clips.items()]
+        if self.not_copied:
+            lines.append(f"{self.not_copied} failed or unlisted clips of these stores were not copied")
         return "\n".join([*lines, f"written to {self.out}"])
 
 
@@ -57,6 +62,8 @@ def join(stores: Sequence[Path], out: Path) -> JoinReport:
             if twice
             else "give two feature stores or more to join"
         )
+    if os.path.abspath(out) in map(os.path.abspath, stores):
+        raise InputError(f"{out} is one of the stores to join: choose another --out")
     opened = [FeatureStore(path) for path in stores]
     first = opened[0].manifest.identity()
     for store, path in zip(opened[1:], stores[1:], strict=True):
@@ -66,11 +73,23 @@ def join(stores: Sequence[Path], out: Path) -> JoinReport:
                 f"{stores[0]} and {path} cannot be joined: they differ in {', '.join(differing)} "
                 "(avcil features show prints both). Extract one of them again with the encoders of the other"
             )
+    expected = {
+        f"{name}/{clip.clip_id}" for name, store in zip(names, opened, strict=True) for clip in store.clips
+    }
     with FeatureWriter(out, opened[0].manifest) as writer:
+        if unknown := sorted(set(writer.done) - expected):
+            raise InputError(
+                f"{out} holds {len(unknown)} clips that are in none of the stores, such as {unknown[0]!r}: a store "
+                "has changed, or it was made from other stores. Choose another --out, or delete that folder"
+            )
         for name, store in zip(names, opened, strict=True):
             _copy(store, name, writer)
     return JoinReport(
-        out=out, clips={name: len(store.clips) for name, store in zip(names, opened, strict=True)}
+        out=out,
+        clips={name: len(store.clips) for name, store in zip(names, opened, strict=True)},
+        not_copied=sum(
+            len(read_failures(path)) + len(store.unlisted) for path, store in zip(stores, opened, strict=True)
+        ),
     )
 
 

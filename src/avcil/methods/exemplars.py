@@ -65,7 +65,10 @@ def choose_again(kept: int, new: int, quota: int, *, seen: int, generator: torch
     old = choose_random(kept, quota - len(fresh), generator=generator)
     room = quota - len(fresh) - len(old)  # positive if fewer exemplars were kept than the quota
     others = [kept + i for i in range(new) if kept + i not in fresh]
-    return old + fresh + others[: max(room, 0)]
+    more = [others[i] for i in choose_random(len(others), max(room, 0), generator=generator)]
+    chosen = old + fresh + more
+    # In random order: the exemplars that a smaller quota keeps later are the first ones.
+    return [chosen[i] for i in choose_random(len(chosen), len(chosen), generator=generator)]
 
 
 def choose_by_herding(features: Tensor, quota: int, *, repeats: bool = False) -> list[int]:

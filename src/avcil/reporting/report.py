@@ -165,8 +165,11 @@ def _runs(groups: Sequence[RunGroup], names: dict[Path, str], max_bytes: int) ->
 
 
 def _joint_of(run: RunRecord, runs: Sequence[RunRecord]) -> RunRecord | None:
-    """The run of joint training for intransigence: the same steps, modality and seed."""
+    """The run of joint training for intransigence: the same clips, stream, steps, modality and seed."""
     if run.method == "joint":
         return None
-    same = (run.steps, run.modality, run.seed)
-    return next((o for o in runs if o.method == "joint" and (o.steps, o.modality, o.seed) == same), None)
+
+    def key(one: RunRecord) -> tuple[object, ...]:
+        return one.config.store_fingerprint, one.config.stream, one.steps, one.modality, one.seed
+
+    return next((other for other in runs if other.method == "joint" and key(other) == key(run)), None)

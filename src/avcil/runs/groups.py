@@ -88,7 +88,7 @@ def group_runs(runs: Sequence[RunRecord]) -> list[RunGroup]:
     members: dict[str, list[RunRecord]] = {}
     for run in runs:
         flat = {"stream": "class-incremental"} | dict(_flatten(run.config.to_dict()))
-        key = json.dumps(flat, sort_keys=True)
+        key = json.dumps([flat, (run.config.stream or {}).get("fingerprint")], sort_keys=True)
         settings[key] = flat
         members.setdefault(key, []).append(run)
     return [

@@ -38,6 +38,8 @@ class LearningSettings:
     learning_rate: float
     weight_decay: float
     precision: str | None = None
+    drop_last: bool = True
+    """Whether the incomplete last batch of an epoch is dropped; streams with one pass keep it."""
     selection: str
     """The epoch whose weights are used at the end of a step: "best" or "last"."""
 
@@ -69,6 +71,9 @@ class LearningSettings:
             if not isinstance(checks.entry(value, name), kind):
                 raise InputError(f"{name} is {value[name]!r:.60}; it must be a {kind.__name__}")
         checked: dict[str, Any] = {field.name: value.get(field.name) for field in fields(cls)}
+        checked["drop_last"] = value.get("drop_last", True)
+        if not isinstance(checked["drop_last"], bool):
+            raise InputError(f"drop_last is {checked['drop_last']!r:.60}; it must be true or false")
         return cls(**checked | {"modality": modality})
 
     def for_update(self) -> LearningSettings:

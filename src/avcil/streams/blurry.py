@@ -22,6 +22,7 @@ from avcil.streams.base import (
     StreamType,
     area_under_curve,
     ordered_classes,
+    require_clips,
     require_range,
     training_rows,
 )
@@ -38,10 +39,10 @@ class BlurryOptions:
     blurry: float = 0.1
     """Share of the training clips of the other classes that are moved to a random task."""
     parts: int = 1
-    """Parts of equal size into which the clips of a task are divided at random. The model is evaluated after each part,
-    so more parts make the area under the curve finer."""
+    """Parts of equal size into which the clips of a task are divided at random. Each part is a step of its own: the
+    model is evaluated, and exemplars are chosen, after each part. More parts make the area under the curve finer."""
     batch_size: int = 10
-    """New clips per batch of gradient methods, and as many exemplars."""
+    """Clips per batch of gradient methods. Methods with paired batches have as many exemplars in addition."""
 
 
 class Blurry(StreamType):
@@ -66,6 +67,7 @@ class Blurry(StreamType):
                 f"stream blurry with {options.tasks} tasks needs as many classes; there are {len(classes)}"
             )
         task_of_class = self._tasks_of_classes(classes, generator)
+        require_clips(training_rows(clips, classes), 1, "stream blurry")
         order = self._order_of_clips(clips, classes, task_of_class, generator)
         return _stream_in_order(clips, order, seed)
 

@@ -23,7 +23,8 @@ class RemovalOptions:
     """How much is removed."""
 
     classes: int = 1
-    """Number of classes that are removed at the end, drawn at random."""
+    """Number of classes that are removed at the end, drawn at random. The first class of the first task
+    always stays."""
     forget: Literal["clips", "name"] = "clips"
     """What the method is given to remove a class: its training clips, with which many closed-form methods remove
     every trace of it; or the name alone."""

@@ -6,6 +6,7 @@ A domain is a recording condition: a speaker, a room, a camera, noise.
 from __future__ import annotations
 
 import csv
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from avcil.errors import InputError, unknown_name
 from avcil.features import StoredClip
 from avcil.streams.base import UNUSED, Stream, StreamResults, StreamType
 
+HINT = "List the domains in a CSV file with the columns clip_id,domain: --stream domain-incremental,file=domains.csv"
+
 
 @dataclass(frozen=True, kw_only=True)
 class DomainOptions:
@@ -26,8 +29,8 @@ class DomainOptions:
     """A CSV file with the columns clip_id and domain. Clips that it does not list are not used. Default: the domain is
     the first part of the clip id, up to the first "/", as `avcil features join` writes it."""
     order: str = ""
-    """The domains in order, with ":" between them. Default: the order in which the file first names them, or
-    alphabetical order. Domains that are not named are not used."""
+    """The domains in order, with ":" between them. Domains that are not named are not used. Default: the order in which
+    the file first names them, or alphabetical order; shuffled if --class-order-seed is above 0."""
 
 
 class DomainIncremental(StreamType):
@@ -40,7 +43,7 @@ class DomainIncremental(StreamType):
 
     def build(self, clips: Sequence[StoredClip], steps: Benchmark | None, *, seed: int) -> Stream:
         domain_of = _from_file(Path(self.options.file)) if self.options.file else _from_ids(clips)
-        domains = _ordered(list(dict.fromkeys(domain_of.values())), self.options.order)
+        domains = _ordered(list(dict.fromkeys(domain_of.values())), self.options.order, seed)
         domain_of = {clip_id: domain for clip_id, domain in domain_of.items() if domain in domains}
         unknown = sorted(domain_of.keys() - {clip.clip_id for clip in clips})
         if unknown:
@@ -49,22 +52,32 @@ class DomainIncremental(StreamType):
             )
         if len(domains) < 2:
             raise InputError(
-                f"stream domain-incremental needs 2 domains or more; found: {', '.join(domains) or 'none'}. "
-                "List them in a CSV file with the columns clip_id and domain: "
-                "--stream domain-incremental,file=domains.csv"
+                f"stream domain-incremental needs 2 domains or more; found: {_shown(domains)}. {self._origin} {HINT}"
             )
         tasks = np.array(
             [domains.index(domain_of[c.clip_id]) if c.clip_id in domain_of else UNUSED for c in clips],
             dtype=np.int64,
         )
-        first: dict[str, int] = {}
+        found: dict[str, set[int]] = defaultdict(set)
         for clip, task in zip(clips, tasks.tolist(), strict=True):
             if clip.split == "train" and task != UNUSED:
-                first[clip.label] = min(task, first.get(clip.label, task))
+                found[clip.label].add(task)
+        if all(len(at) == 1 for at in found.values()):
+            raise InputError(
+                f"no class has training clips in two of the domains {_shown(domains)}, so this is not a stream "
+                f"of domains. {self._origin} {HINT}"
+            )
+        first = {label: min(at) for label, at in found.items()}
         labels = sorted(first, key=natural_key)
         new = tuple(tuple(name for name in labels if first[name] == task) for task in range(len(domains)))
-        _check_tests(clips, tasks, domains, first)
+        _check(clips, tasks, domains, first, self._origin)
         return Stream(benchmark=Benchmark(name="domain-incremental", steps=new), task_of_row=tasks)
+
+    @property
+    def _origin(self) -> str:
+        if self.options.file:
+            return f"The domains are those in {self.options.file}."
+        return 'The domain of a clip is the part of its id before the first "/".'
 
     def metrics(self, results: StreamResults) -> dict[str, float]:
         """Accuracy on the first domain before and after the others, and on the last domain."""
@@ -76,7 +89,14 @@ class DomainIncremental(StreamType):
         }
 
 
-def _ordered(domains: list[str], order: str) -> list[str]:
+def _shown(domains: Sequence[str]) -> str:
+    more = f" and {len(domains) - 5} more" if len(domains) > 5 else ""
+    return (", ".join(map(repr, domains[:5])) or "none") + more
+
+
+def _ordered(domains: list[str], order: str, seed: int) -> list[str]:
+    if not order and seed:
+        return [domains[i] for i in np.random.default_rng([seed, 6]).permutation(len(domains))]
     wanted = [name.strip() for name in order.split(":")] if order else domains
     for name in wanted:
         if name not in domains:
@@ -103,18 +123,19 @@ def _from_file(path: Path) -> dict[str, str]:
         raise InputError(f"{path} is not a readable CSV file in UTF-8: {error}") from None
 
 
-def _check_tests(
-    clips: Sequence[StoredClip], tasks: np.ndarray, domains: Sequence[str], first: dict[str, int]
+def _check(
+    clips: Sequence[StoredClip], tasks: np.ndarray, domains: Sequence[str], first: dict[str, int], origin: str
 ) -> None:
-    """Refuse a domain without training or test clips, and test clips of a class that is not learned by then."""
+    """Refuse a domain without training or test clips, and clips of a class that is not learned by then."""
     used = [(clip, int(task)) for clip, task in zip(clips, tasks, strict=True) if task != UNUSED]
     for task, domain in enumerate(domains):
         for split in ("train", "test"):
             if not any(clip.split == split and at == task for clip, at in used):
-                raise InputError(f"domain {domain!r} has no {split} clip")
-    early = [clip for clip, at in used if clip.split == "test" and first.get(clip.label, len(domains)) > at]
+                raise InputError(f"domain {domain!r} has no {split} clip. {origin} {HINT}")
+    early = [clip for clip, at in used if first.get(clip.label, len(domains)) > at]
     if early:
         raise InputError(
-            f"test clip {early[0].clip_id!r} is of class {early[0].label!r}, which has no training clip in its "
-            "domain or an earlier one"
+            f"{early[0].split} clip {early[0].clip_id!r} is of class {early[0].label!r}, which has no training "
+            f"clip in its domain or an earlier one ({len(early)} such clips). Leave them out of the "
+            "file, or change the order"
         )

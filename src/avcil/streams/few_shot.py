@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class FewShotOptions:
     base: int = 0
     """Classes of the first task. 0: as many as leave half of the classes, in whole tasks, for the later ones."""
     ways: int = 5
-    """New classes of each later task."""
+    """New classes of each later task; the last task has the rest."""
     shots: int = 5
     """Training clips of each new class of a later task, drawn at random."""
 
@@ -74,6 +75,9 @@ class FewShot(StreamType):
             unused = generator.permutation(own)[options.shots :]
             tasks[unused] = UNUSED
         return Stream(benchmark=benchmark, task_of_row=tasks)
+
+    def settings(self) -> dict[str, Any]:
+        return {"selection": "last"}  # validation clips would be more labeled clips than the shots
 
     def metrics(self, results: StreamResults) -> dict[str, float]:
         """Accuracy on base and new classes after the last task, their harmonic mean, and the performance drop."""

@@ -47,6 +47,11 @@ class MissingModality(StreamType):
         for own in training_rows(clips, steps.classes).values():
             rows = generator.permutation(own).tolist()
             audio, visual = (round(rate * len(rows)) for rate in rates)
+            if any(rate and not round(rate * len(rows)) for rate in rates):
+                raise InputError(
+                    f"stream missing-modality: with {len(rows)} training clips of a class, shares of {rates[0]:g} and "
+                    f"{rates[1]:g} withhold no clip. Choose larger shares, or 0"
+                )
             hidden |= dict.fromkeys(rows[:audio], ("audio",))
             hidden |= dict.fromkeys(rows[audio : audio + visual], ("visual",))
         return Stream(benchmark=steps, task_of_row=tasks_by_class(clips, steps), hidden=hidden)

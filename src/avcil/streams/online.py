@@ -20,7 +20,7 @@ class OnlineOptions:
     """Sizes of the batches of gradient methods."""
 
     batch_size: int = 10
-    """New clips per batch, and as many exemplars. An incomplete last batch of a task is dropped."""
+    """Clips per batch of gradient methods. Methods with paired batches have as many exemplars in addition."""
 
 
 class Online(StreamType):

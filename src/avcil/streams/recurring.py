@@ -1,6 +1,7 @@
 """Recurring classes: the clips of a class arrive in parts, at its own task and again at later ones.
 
-Source: class-incremental learning with repetition (Hemati et al., CoLLAs 2023).
+After class-incremental learning with repetition (Hemati et al., CoLLAs 2023), whose generators draw the classes of each
+task from a distribution. Here each class has a fixed number of parts, and no clip comes twice.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ class Recurring(StreamType):
         tasks = tasks_by_class(clips, steps)
         generator = np.random.default_rng([seed, 2])
         rows = training_rows(clips, steps.classes)
-        require_clips(rows, parts, f"stream recurring with parts={parts}")
         for label, own in rows.items():
             first = steps.task_of(label)
             later = generator.permutation(np.arange(first + 1, count))[: parts - 1]
             at = [first, *sorted(later.tolist())]
+            require_clips({label: own}, len(at), f"stream recurring with parts={parts}")
             for task, part in zip(at, np.array_split(generator.permutation(own), len(at)), strict=True):
                 tasks[part] = task
         return Stream(benchmark=steps, task_of_row=tasks)

@@ -35,8 +35,16 @@ def validation_of_step(data: TaskData, step: int, *, chooses: bool) -> Validatio
         step: Number of the step, from 0.
         chooses: Whether accuracy on these clips chooses an epoch.
     """
-    rows = [row for task in range(step + 1) for row in data.rows("val", task)]
+    rows = [
+        row
+        for task in range(step + 1)
+        for row in data.rows("val", task)
+        if data.store.clips[row].label in data.class_number  # not removed
+    ]
     new = {data.store.clips[row].label for row in data.rows("val", step)}
+    if chooses and not data.benchmark.steps[step] and not new:
+        note = f"step {step + 1}: no validation clip of its own; it ends with its last epoch instead of the best one"
+        return Validation(rows=rows, is_used=False, note=note)
     lacking = [label for label in data.benchmark.steps[step] if label not in new]
     if not (chooses and lacking):
         return Validation(rows=rows, is_used=True, note="")

@@ -43,8 +43,8 @@ class TrainConfig:
     """Instead of `classes_per_step`, a file with the classes of each step: JSON such as [["cat", "dog"], ["owl"]],
     or CSV with one row per step."""
     class_order_seed: int | None = None
-    """Shuffle the classes with this seed. Default: natural or published order. It is also the seed of what a stream
-    draws at random (default 0)."""
+    """Shuffle the classes with this seed. Default: natural or published order; streams that define their own tasks
+    always shuffle. It is also the seed of what a stream draws at random. Default: 0."""
     seed: int = 0
     """Random seed of initial weights, batches and exemplars."""
     exemplars: int | None = None
@@ -151,6 +151,8 @@ class TrainConfig:
         defaults = {field.name: field.default for field in fields(self)}
         for name, value in stream.kind.settings().items():
             if getattr(self, name) not in (defaults[name], value):
+                option = f"; another value: --stream {stream.name},{name}=N" if name in stream.options else ""
                 raise InputError(
-                    f"stream {stream.name} prescribes --{name.replace('_', '-')} {value}: leave that option out"
+                    f"stream {stream.name} prescribes --{name.replace('_', '-')} {value}: leave that option out of the "
+                    f"command and of --config{option}"
                 )

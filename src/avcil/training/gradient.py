@@ -54,7 +54,8 @@ def _rows(
     if method.batching in ("mixed", "all") or step.new_count == len(step.pool):
         trained = method.trained_rows(step)
         order = torch.randperm(len(step.pool) if trained is None else len(trained), generator=shuffle)
-        for rows in _full_batches(order if trained is None else trained[order], settings.batch_size):
+        order = order if trained is None else trained[order]
+        for rows in _full_batches(order, settings.batch_size, drop_last=settings.drop_last):
             yield rows, len(rows)
         return
     trained = method.trained_rows(step)
@@ -66,13 +67,16 @@ def _rows(
         shuffle,
         repeats=method.exemplar_batches == "repeated",
     )
-    for places in _full_batches(torch.randperm(len(new), generator=shuffle), settings.batch_size):
+    order = torch.randperm(len(new), generator=shuffle)
+    for places in _full_batches(order, settings.batch_size, drop_last=settings.drop_last):
         yield torch.cat([new[places], old[next(exemplars)]]), len(places)
 
 
-def _full_batches(order: Tensor, size: int) -> list[Tensor]:
-    """Batches of min(size, n) rows; the last incomplete one is dropped, as the release does."""
+def _full_batches(order: Tensor, size: int, *, drop_last: bool = True) -> list[Tensor]:
+    """Batches of min(size, n) rows. `drop_last`: drop the incomplete last one, as in the release."""
     size = min(size, len(order))
+    if not drop_last:
+        return list(order.split(size))
     return list(order[: len(order) // size * size].split(size))
 
 

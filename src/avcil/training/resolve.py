@@ -33,6 +33,8 @@ class Resolved:
     method_class: type[Method]
     device_config: DeviceConfig
     options: Any
+    config: TrainConfig
+    """The configuration with the options that the stream prescribes."""
     spec: StreamSpec
     stream: Stream
     """At which task each clip arrives."""
@@ -82,11 +84,13 @@ def resolve(config: TrainConfig, store: FeatureStore) -> Resolved:
         weight_decay=config.weight_decay,
         precision=device_config.precision,
         selection=config.selection,
+        drop_last=not spec.kind.one_pass,
     )
     return Resolved(
         method_class=method_class,
         device_config=device_config,
         options=options,
+        config=config,
         spec=spec,
         stream=stream,
         lacking=0 if clips is None else len(clips) - sum(clip.clip_id in clips for clip in store.clips),

@@ -71,10 +71,11 @@ class Run:
     def __init__(
         self, config: TrainConfig, *, store: FeatureStore | None = None, quiet: bool = False
     ) -> None:
-        self.config, self.team = config, ProcessGroup.from_environment(config.device)
+        self.team = ProcessGroup.from_environment(config.device)
         self.quiet = quiet or not self.team.is_first
         self.store = FeatureStore(config.features) if store is None else store
         resolved = resolve(config, self.store)
+        self.config = config = resolved.config
         self.run_config, self.device_config = resolved.run_config, resolved.device_config
         self.benchmark, self.settings = self.run_config.benchmark, self.run_config.settings
         self.stream, self.spec, self.lacking = resolved.stream, resolved.spec, resolved.lacking
@@ -181,6 +182,10 @@ class Run:
                 f"{len(self.store.unlisted)} stored clips are not used: the last clip list given to avcil extract does "
                 "not name them (extract with --add uses them)"
             )
+        if unused := self.data.unused_training_clips:
+            self._say(
+                f"{unused} training clips of the classes of this run are not part of the stream {self.spec.name}"
+            )
         if note := incomplete_note(self.data):
             self.directory.write_incomplete(incomplete_table(self.data))
             self._say(f"{note}; {self.directory.paths.incomplete_clips} lists them")
@@ -204,6 +209,7 @@ class Run:
         progress = self.directory.load_progress(index)
         self.directory.truncate_log(progress.log_bytes if progress else log_bytes)
         self.watch.start(progress.seconds_by_part if progress else {})
+        self.learner.remove_classes(index)
         validation = self._validation(index)
         tracking.catch_up(self._history)
 

@@ -64,6 +64,13 @@ class TaskData(LearningData):
         return tuple(part for part in self.modality.parts if not clip.has(part) or part in hidden)
 
     @property
+    def unused_training_clips(self) -> int:
+        """Number of training clips of the benchmark's classes that the stream does not use."""
+        labels = set(self.benchmark.classes)
+        tasks = zip(self.store.clips, self.stream.task_of_row.tolist(), strict=True)
+        return sum(task == UNUSED and clip.split == "train" and clip.label in labels for clip, task in tasks)
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """The classes that the class numbers stand for: all of the benchmark but those removed so far."""
         return tuple(self.class_number)
@@ -111,6 +118,12 @@ class TaskData(LearningData):
                     + f": every class needs clips in the split {split!r}"
                     + (f" that have {' and '.join(self.modality.parts)}" if lacking else "")
                     + ". Add clips and extract again"
+                )
+        for (split, task), rows in self._incomplete.items():
+            if split != "val" and rows and not self._rows[split, task]:
+                raise InputError(
+                    f"step {task + 1}: all {len(rows)} {split} clips lack {' or '.join(self.modality.parts)}. "
+                    "Train on one modality with --modality, or choose another stream"
                 )
 
     def _needed(self, split: str) -> tuple[str, ...]:

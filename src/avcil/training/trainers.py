@@ -47,6 +47,10 @@ class Learner(Protocol):
     validation_chooses: bool
     """Whether accuracy on validation clips decides what is learnt."""
 
+    def remove_classes(self, index: int) -> None:
+        """Forget the classes that step `index` removes; called before `learn`."""
+        ...
+
     def learn(self, index: int, hooks: Hooks) -> Model:
         """Take in step `index` and return the model that answers from now on."""
         ...
@@ -111,6 +115,10 @@ class GradientLearner:
 
     def _task_sizes(self, index: int) -> tuple[int, ...]:
         return tuple(len(step) for step in self.data.benchmark.steps[: index + 1])
+
+    def remove_classes(self, index: int) -> None:
+        if self.data.removed_at(index):
+            raise AvcilError(f"method {self.method.name} cannot forget a class")
 
     def learn(self, index: int, hooks: Hooks) -> Model:
         step = self._begin(index)
@@ -306,7 +314,7 @@ class ClosedFormLearner:
         constants = {name: data.store.constants(name) for name in ("audio", "visual")}
         self.method.constants = {name: found for name, found in constants.items() if found is not None}
 
-    def learn(self, index: int, hooks: Hooks) -> Model:
+    def remove_classes(self, index: int) -> None:
         if forgotten := self.data.rows_to_forget(index):
             table = self.data.table(forgotten, once=True)
             for rows, (audio, visual) in table.all():
@@ -314,6 +322,8 @@ class ClosedFormLearner:
         for number in sorted((self.data.class_number[x] for x in self.data.removed_at(index)), reverse=True):
             self.method.drop(number)
         self.data.begin_task(index)
+
+    def learn(self, index: int, hooks: Hooks) -> Model:
         self.method.grow(len(self.data.benchmark.steps[index]))
         table = self.data.table(self.data.rows("train", index))
         for rows, (audio, visual) in table.all():

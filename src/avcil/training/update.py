@@ -57,7 +57,7 @@ class NewClips:
 
 @dataclass(frozen=True, kw_only=True)
 class Steps:
-    """The classes of each step; unlike a benchmark's, the last may be none: more clips of old classes alone."""
+    """The classes of each step. The last step may have none: more clips of known classes alone."""
 
     steps: tuple[tuple[str, ...], ...]
 
