@@ -38,7 +38,7 @@ def rows_of(batching, *, new, old, size, exemplars, epoch=0, seed=0, index=1):
         new_count=new,
         seed=seed,
     )
-    config = SimpleNamespace(batch_size=size, exemplar_batch_size=exemplars)
+    config = SimpleNamespace(batch_size=size, exemplar_batch_size=exemplars, drop_last=True)
     found = []
     method = SimpleNamespace(batching=batching, exemplar_batches="reshuffled", trained_rows=lambda step: None)
     for batch in batches(method, step, config, epoch):
