@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -97,6 +97,15 @@ def test_a_process_that_does_not_write_leaves_nothing(tmp_path: Path) -> None:
         directory.write_incomplete([])
         directory.write_accuracy_matrix([[1.0]], [1])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_settings_of_earlier_versions_compare_equal() -> None:
+    """A setting that was added must not keep runs of before from being resumed."""
+    assert "drop_last" not in settings().to_dict()
+    changed = replace(settings(), drop_last=False)
+    assert LearningSettings.from_dict(changed.to_dict()) == changed
+    with pytest.raises(InputError, match="drop_last"):
+        LearningSettings.from_dict(settings().to_dict() | {"drop_last": 3})
 
 
 def test_a_configuration_comes_back(tmp_path: Path) -> None:

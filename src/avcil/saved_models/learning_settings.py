@@ -44,8 +44,11 @@ class LearningSettings:
     """The epoch whose weights are used at the end of a step: "best" or "last"."""
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self) | {"modality": str(self.modality)}
+        """As JSON. `drop_last` is present only if it is False, so that files of earlier versions compare equal."""
+        value = asdict(self) | {"modality": str(self.modality)}
+        if self.drop_last:
+            del value["drop_last"]
+        return value
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> LearningSettings:
