@@ -58,13 +58,13 @@ class AllClassifiers(AvCil):
 
 def accuracies(run: Run) -> dict[str, list[float]]:
     """Of each classifier after each step, on the test clips of all classes seen."""
-    linear = sys.modules[type(run.learner.method).__module__].LINEAR
+    linear = sys.modules[type(run.trainer.method).__module__].LINEAR
     found: dict[str, list[float]] = {}
     for index, classifiers in enumerate(linear):
         tensors, state = run.directory.step_tensors(index), run.directory.steps_done()[index]
         kept = {name: t for name, t in tensors.items() if not name.startswith("method.")}
         head = {"kind": "linear", "width": kept["head.weight"].shape[1], "classes": len(kept["head.bias"])}
-        config = run.learner.network.to_config() | {"head": head, "classifier": "head"}
+        config = run.trainer.network.to_config() | {"head": head, "classifier": "head"}
         network = Network.from_config(config, kept).eval()
         rows = [row for task in range(index + 1) for row in run.data.rows("test", task)]
         h, y = features(network, run, rows)

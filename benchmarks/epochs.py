@@ -85,7 +85,7 @@ def train_avcil(a: argparse.Namespace, folder: Path, labels: np.ndarray, tick: C
 
     def table(rows: range) -> Table:
         chosen = [int(labels[row]) for row in rows]
-        place, room = DeviceConfig.on_cpu(torch.float32), Budget.of_host(2**40)
+        place, room = DeviceConfig.on_cpu(torch.float32), Budget.host_only(2**40)
         return Table(
             store, list(rows), chosen, modality=Modality.AUDIO_VISUAL, device_config=place, budget=room
         )

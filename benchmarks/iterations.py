@@ -76,7 +76,7 @@ def make_step(pool: Any, *, new: int, width: int, index: int = 1) -> Step:
     head = LinearHead(width)
     head.grow(CLASSES * index)
     network = Network("audio-visual", audio_width=width, visual_width=width, head=head).to(pool.labels.device)
-    everything = MemoryPool(left=2**62)
+    everything = MemoryPool(available=2**62)
     teacher = Teacher(network, pool, new_count=new, budget=Budget(device=everything, host=everything))
     network.head.grow(CLASSES)
     network.to(pool.labels.device)

@@ -25,7 +25,7 @@ class LessForgettingOptions:
 
 
 def old_feature(network: Network, batch: Batch) -> tuple[Tensor, ...]:
-    """h (N, D) of the teacher, as a tuple, because `recall` can store several tensors."""
+    """h (N, D) of the teacher, as a tuple, because `cached` can store several tensors."""
     return (network(batch.audio, batch.visual).feature,)
 
 
@@ -42,7 +42,7 @@ class LessForgetting(GradientMethod):
     def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
         terms = {"cross_entropy": F.cross_entropy(output.logits, batch.labels)}
         if step.teacher is not None and self.options.lambda_direction:
-            (old,) = step.teacher.recall("feature", old_feature, batch)
+            (old,) = step.teacher.cached("feature", old_feature, batch)
             turned = 1 - F.cosine_similarity(output.feature, old)
             terms["less_forget"] = self.options.lambda_direction * turned.mean()
         return terms

@@ -50,7 +50,7 @@ def begun_step(labels: list[int], new_count: int, *, budget: int = 10**9) -> tup
     network = Network("audio-visual", audio_width=5, visual_width=6, head=method.build_head(6)).double()
     network.head.grow(KNOWN)
     pool = pool_of(labels)
-    teacher = Teacher(network, pool, new_count=new_count, budget=Budget.of_host(budget))
+    teacher = Teacher(network, pool, new_count=new_count, budget=Budget.host_only(budget))
     network.head.grow(NEW)
     step = Step(
         index=1,
@@ -109,7 +109,7 @@ def test_cached_is_recomputed():
             batch = batch_of(step, rows)
             output = step.network(batch.audio, batch.visual)
             values.append(torch.stack(list(method.loss(output, batch, step).values())).detach())
-        assert step.teacher.places == {"layers": None if budget == 0 else "memory"}
+        assert step.teacher.locations == {"layers": None if budget == 0 else "memory"}
     for cached, recomputed in zip(values[:3], values[3:], strict=True):
         torch.testing.assert_close(cached, recomputed, rtol=1e-12, atol=1e-14)
 

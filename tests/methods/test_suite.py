@@ -21,7 +21,7 @@ from avcil.runs.run_directory import RunDirectory
 from avcil.saved_models.folder import load_model, load_tensors
 from avcil.training.config import TrainConfig
 from avcil.training.distributed import ProcessGroup
-from avcil.training.evaluate import ask
+from avcil.training.evaluate import predict
 from avcil.training.forward_backward import accumulate_gradients, forward_backward
 from avcil.training.gradient import batches
 from avcil.training.memory_pool import Budget
@@ -194,20 +194,22 @@ def test_parts_of_a_batch_give_its_gradients(case, modality, store, tmp_path):
     if not issubclass(method, GradientMethod) or modality not in method.modalities:
         pytest.skip("no batches")
     begun = config(store, tmp_path / "run", case, precision="float64", modality=modality)
-    learner = Run(begun, quiet=True).learner
-    learner.data.budget = Budget.of_host(10**8)
-    first = learner._begin(0)
-    learner.method.end_step(first)
-    if learner.memory is not None:
-        learner._choose_exemplars(0)
-        learner._remember(first)
-    step = learner._begin(1)
+    trainer = Run(begun, quiet=True).trainer
+    trainer.data.budget = Budget.host_only(10**8)
+    first = trainer._begin(0)
+    trainer.method.end_step(first)
+    if trainer.memory is not None:
+        trainer._choose_exemplars(0)
+        trainer._update_exemplar_data(first)
+    step = trainer._begin(1)
     shake(step.network)
-    whole = next(batches(learner.method, step, begun, 0))
-    parts = next(batches(learner.method, step, begun, 0, whole=False))
-    expected = gradients(step, forward_backward(learner.method, step, whole))
+    whole = next(batches(trainer.method, step, begun, 0))
+    parts = next(batches(trainer.method, step, begun, 0, whole=False))
+    expected = gradients(step, forward_backward(trainer.method, step, whole))
     for count in (1, 5, 11):
-        terms = accumulate_gradients(learner.method, step, parts, clips_at_once=count, team=ProcessGroup())
+        terms = accumulate_gradients(
+            trainer.method, step, parts, clips_at_once=count, process_group=ProcessGroup()
+        )
         torch.testing.assert_close(gradients(step, terms), expected, rtol=1e-10, atol=1e-12)
 
 
@@ -233,7 +235,7 @@ def test_saved_model_predicts_the_same(case, undisturbed, store, tmp_path):
     """The model that is shipped gives the very predictions of the run's last step."""
     model, labels, _ = load_model(undisturbed(case) / "model")
     data = Run(config(store, tmp_path / "unused", case), quiet=True).data
-    answers = [ask(model, data.table(data.rows("test", task))) for task in range(STEPS)]
+    answers = [predict(model, data.table(data.rows("test", task))) for task in range(STEPS)]
     got = [
         (labels[number], probability)
         for answer in answers

@@ -198,7 +198,7 @@ def test_the_identity_of_a_stream_is_part_of_the_configuration(store, tmp_path):
     ("changes", "words"),
     [
         ({"stream": "few-shot", "classes_per_step": 2}, "defines its own tasks"),
-        ({"stream": "recurring", "classes_per_step": None}, "say how classes come"),
+        ({"stream": "recurring", "classes_per_step": None}, "the steps are not defined"),
         ({"stream": "online", "epochs": 7}, "prescribes --epochs 1"),
     ],
 )
@@ -272,9 +272,9 @@ def test_the_class_order_seed_is_the_seed_of_the_stream(store, tmp_path):
 def test_one_pass_uses_every_clip_once(method, store, tmp_path):
     """Also those of the last, incomplete batch: 16 new clips of a task in batches of 6."""
     run = Run(config(store, tmp_path / "run", method, "online,batch_size=6"), quiet=True)
-    step = run.learner._begin(0)
+    step = run.trainer._begin(0)
     rows = [
-        row for batch in batches(run.learner.method, step, run.settings, 0) for row in batch.rows.tolist()
+        row for batch in batches(run.trainer.method, step, run.settings, 0) for row in batch.rows.tolist()
     ]
     assert sorted(rows) == list(range(16))
     assert run.settings.epochs == 1

@@ -29,7 +29,7 @@ CASES = [
 @pytest.mark.parametrize("counts", [(1, 0), (3, 1)], ids=lambda counts: f"{counts[0]} train {counts[1]} val")
 @pytest.mark.parametrize(("name", "words"), CASES, ids=[" ".join((n, *w)) for n, w in CASES])
 def test_a_run(name, words, counts, per_step, new_store, tmp_path, capsys):
-    """Every step is trained and tested; a step without validation clips says that it ends with its last epoch."""
+    """Every step is trained and tested; a step without validation clips says that it ends with the last epoch."""
     config = TrainConfig(
         features=new_store(classes=CLASSES, counts={"train": counts[0], "val": counts[1], "test": 2}),
         out=tmp_path / "run",
@@ -45,7 +45,7 @@ def test_a_run(name, words, counts, per_step, new_store, tmp_path, capsys):
     steps = -(-CLASSES // per_step)
     assert len(results["accuracy_per_step"]) == steps
     said = "".join(capsys.readouterr())
-    assert said.count("it ends with its last epoch") == (0 if counts[1] else steps)
+    assert said.count("it ends with the last epoch") == (0 if counts[1] else steps)
     losses = [json.loads(line)["loss"] for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert len(losses) == 2 * steps
     assert all(math.isfinite(loss) for loss in losses)

@@ -1,4 +1,4 @@
-"""What a run holds: known beforehand, kept within a limit, and the same results whatever the limit is."""
+"""Memory of a run: planned before it starts, within the limit, with the same results for any limit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from avcil.training import teacher_cache as teacher_memory
 from avcil.training.config import TrainConfig
 from avcil.training.data import Table
 from avcil.training.device_config import DeviceConfig
-from avcil.training.memory_plan import SPARE
+from avcil.training.memory_plan import OVERHEAD
 from avcil.training.memory_pool import Budget, MemoryPool
 from avcil.training.run import Run, train
 from avcil.training.teacher_cache import teacher_cache_for
@@ -48,9 +48,9 @@ def matrix(out: Path) -> list[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def roomy(store, tmp_path_factory) -> Path:
-    """A run that has all the memory it wants."""
-    out = tmp_path_factory.mktemp("roomy") / "run"
+def unlimited(store, tmp_path_factory) -> Path:
+    """A run with enough memory for everything."""
+    out = tmp_path_factory.mktemp("unlimited") / "run"
     train(config(store, out), quiet=True)
     return out
 
@@ -58,10 +58,10 @@ def roomy(store, tmp_path_factory) -> Path:
 @pytest.fixture
 def no_spare(monkeypatch):
     """These clips are tiny: what is too small to be listed would hide them."""
-    monkeypatch.setattr(memory_plan, "SPARE", 0)
+    monkeypatch.setattr(memory_plan, "OVERHEAD", 0)
 
 
-def test_a_small_limit_gives_the_same_run(roomy, store, tmp_path, monkeypatch, no_spare, capsys):
+def test_a_small_limit_gives_the_same_run(unlimited, store, tmp_path, monkeypatch, no_spare, capsys):
     """Clips read as they are needed, batches in parts, a teacher without memory: losses to 1e-9, equal accuracies."""
     run = Run(config(store, tmp_path / "run"), quiet=True)
     limit = (
@@ -69,22 +69,22 @@ def test_a_small_limit_gives_the_same_run(roomy, store, tmp_path, monkeypatch, n
     )
     small = config(store, tmp_path / "small", max_memory=f"{limit}B", teacher_cache="none")
     seen: list[bool] = []
-    original = Table._held_tokens
+    original = Table._load_tokens
 
-    def watch(table: Table, budget: Budget):
+    def record(table: Table, budget: Budget):
         found = original(table, budget)
         seen.append(found is None)
         return found
 
-    monkeypatch.setattr(Table, "_held_tokens", watch)
-    monkeypatch.setattr(memory_plan.MemoryPlan, "budget", lambda _plan, _folder: Budget.of_host(0))
+    monkeypatch.setattr(Table, "_load_tokens", record)
+    monkeypatch.setattr(memory_plan.MemoryPlan, "budget", lambda _plan, _folder: Budget.host_only(0))
     train(small)
     said = capsys.readouterr().out
     assert seen
     assert all(seen), "every table was streamed"
     assert "1 clip of a batch at a time" in said
-    assert losses(tmp_path / "small") == pytest.approx(losses(roomy), rel=1e-9)
-    assert matrix(tmp_path / "small") == matrix(roomy)
+    assert losses(tmp_path / "small") == pytest.approx(losses(unlimited), rel=1e-9)
+    assert matrix(tmp_path / "small") == matrix(unlimited)
     assert json.loads((tmp_path / "small" / "env.json").read_text())["clips_at_once"] == 1
 
 
@@ -114,7 +114,7 @@ def test_plan_counts_what_is_held(store, tmp_path):
     sums = 14 * 8 * 2 * 12
     trained = 12 * 8 * clip + 4 * 12 * 8 * clip + 12 * sums
     asked = 18 * (4 * 8 * clip + 2 * clip + sums)  # with those read ahead, and as they are stored
-    assert plan.iteration == SPARE + max(trained, asked)
+    assert plan.iteration == OVERHEAD + max(trained, asked)
 
 
 def test_memory_that_runs_out_says_what_to_change(store, tmp_path, monkeypatch):
@@ -144,50 +144,52 @@ def test_memory_that_runs_out_says_what_to_change(store, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("place", ["memory", "disk"])
-def test_shelves_give_back_what_was_put(place, tmp_path):
+def test_cached_tensors_are_unchanged(place, tmp_path):
     """The same bits from memory and from a scratch file, which has no name and leaves nothing behind."""
     values = torch.randn(7, 3, 2), torch.randn(7).double()
     size = sum(value.nbytes for value in values)
-    budget = Budget(host=MemoryPool(left=size if place == "memory" else size - 1), disk=MemoryPool(left=size))
-    shelf = teacher_cache_for([v[:1] for v in values], 7, first=10, budget=budget, scratch=tmp_path)
-    assert shelf is not None
-    assert shelf.place == place
+    budget = Budget(
+        host=MemoryPool(available=size if place == "memory" else size - 1), disk=MemoryPool(available=size)
+    )
+    cache = teacher_cache_for([v[:1] for v in values], 7, first=10, budget=budget, scratch=tmp_path)
+    assert cache is not None
+    assert cache.location == place
     for start in range(0, 7, 3):
         places = slice(start, min(start + 3, 7))
-        shelf.put(places, [value[places] for value in values])
+        cache.put(places, [value[places] for value in values])
     rows = torch.tensor([16, 10, 13, 10])
-    for got, value in zip(shelf.get(rows), values, strict=True):
+    for got, value in zip(cache.get(rows), values, strict=True):
         assert torch.equal(got, value[rows - 10])
-    for got, value in zip(shelf.get_rows(rows), values, strict=True):
+    for got, value in zip(cache.get_rows(rows), values, strict=True):
         assert torch.equal(got[1:3].gather(), value[rows - 10][1:3])
     with pytest.raises(ValueError, match="exemplars alone"):
-        shelf.get(torch.tensor([9]))
+        cache.get(torch.tensor([9]))
     assert list(tmp_path.iterdir()) == []
     again = teacher_cache_for([v[:1] for v in values], 7, first=0, budget=budget, scratch=tmp_path)
-    assert (again is None) == (place == "disk"), "a room is handed out once"
+    assert (again is None) == (place == "disk"), "memory is reserved once"
 
 
-def test_a_full_disk_is_no_shelf(tmp_path, monkeypatch):
+def test_a_full_disk_is_no_cache(tmp_path, monkeypatch):
     """Blocks are asked for first: a file without them would kill the process when it is written to."""
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(teacher_memory.os, "posix_fallocate", full)
-    budget = Budget(host=MemoryPool(left=0), disk=MemoryPool(left=10**6))
+    budget = Budget(host=MemoryPool(available=0), disk=MemoryPool(available=10**6))
     assert teacher_cache_for([torch.zeros(1, 4)], 5, first=0, budget=budget, scratch=tmp_path) is None
     assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("cache", ["memory", "none"])
-def test_teacher_cache_changes_nothing(cache, roomy, store, tmp_path):
+def test_teacher_cache_changes_nothing(cache, unlimited, store, tmp_path):
     """A teacher that is remembered elsewhere, or asked every time, gives the same run to rounding."""
     train(config(store, tmp_path / "run", teacher_cache=cache), quiet=True)
-    assert losses(tmp_path / "run") == pytest.approx(losses(roomy), rel=1e-9)
-    assert matrix(tmp_path / "run") == matrix(roomy)
+    assert losses(tmp_path / "run") == pytest.approx(losses(unlimited), rel=1e-9)
+    assert matrix(tmp_path / "run") == matrix(unlimited)
 
 
-def test_streams_are_what_take_gives(store):
+def test_streamed_and_loaded_clips_are_equal(store):
     """Read ahead or held, clips come in the order in which they were asked for."""
     features = FeatureStore(store)
     rows, place = list(range(30)), DeviceConfig.on_cpu(torch.float32)
@@ -199,7 +201,7 @@ def test_streams_are_what_take_gives(store):
             rows,
             modality=Modality.AUDIO_VISUAL,
             device_config=place,
-            budget=Budget.of_host(size),
+            budget=Budget.host_only(size),
         )
         for size in (10**6, 0)
     )

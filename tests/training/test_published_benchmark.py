@@ -96,7 +96,7 @@ def test_a_store_of_other_classes_is_refused(
     ("options", "message"),
     [
         ({"classes_per_step": None}, None),
-        ({"classes_per_step": None, "benchmark": None}, "say how classes come"),
+        ({"classes_per_step": None, "benchmark": None}, "the steps are not defined"),
         ({"steps": Path("steps.json"), "classes_per_step": None}, "--benchmark has steps of its own"),
         ({"steps": Path("steps.json"), "benchmark": None}, "drop it or --classes-per-step"),
     ],

@@ -23,7 +23,7 @@ from avcil.training.gradient import batches
 from avcil.training.memory_pool import Budget
 from avcil.training.run import Run, train
 from avcil.training.teacher import Teacher
-from avcil.training.trainers import GradientLearner
+from avcil.training.trainers import GradientTrainer
 from avcil.utils import progress
 
 
@@ -44,10 +44,10 @@ def lines(out: Path) -> list[dict]:
 
 
 def scripted_validation(monkeypatch, accuracies: list[float]) -> list[dict[str, torch.Tensor]]:
-    """Let validation give these figures in turn; the networks that it was asked about are kept."""
+    """Let validation return these accuracies in turn; the evaluated networks are returned."""
     asked: list[dict[str, torch.Tensor]] = []
 
-    def validate(model, table, team):
+    def validate(model, table, process_group):
         asked.append({name: tensor.clone() for name, tensor in model.tensors().items()})
         return accuracies[len(asked) - 1]
 
@@ -59,7 +59,7 @@ def scripted_validation(monkeypatch, accuracies: list[float]) -> list[dict[str, 
     ("accuracies", "best"), [([0.5, 0.75, 0.75], 1), ([0.25, 0.25, 0.25], 0), ([0.0, 0.0, 0.5], 2)]
 )
 def test_best_epoch_is_the_first_of_equals(accuracies, best, store, tmp_path, monkeypatch):
-    """The step's model is that of the best epoch, the first on ties, to the bit."""
+    """The model of a step is bit for bit that of the best epoch, the first one on ties."""
     asked = scripted_validation(monkeypatch, accuracies)
     train(config(store, tmp_path / "run", classes_per_step=6), quiet=True)
     folder = tmp_path / "run" / "checkpoints" / "step_0"
@@ -70,7 +70,7 @@ def test_best_epoch_is_the_first_of_equals(accuracies, best, store, tmp_path, mo
 
 
 def test_last_epoch_by_name(store, tmp_path, monkeypatch):
-    """With --selection last the last weights count, and validation is asked once for the record."""
+    """With --selection last, the last weights are saved, and validation runs once, after the last epoch."""
     asked = scripted_validation(monkeypatch, [0.5])
     train(config(store, tmp_path / "run", classes_per_step=6, selection="last"), quiet=True)
     tensors = load_tensors(tmp_path / "run" / "checkpoints" / "step_0" / "model.safetensors")
@@ -111,24 +111,24 @@ def test_memory_too_small_is_refused_before_any_work(store, tmp_path):
     assert {path.name for path in (tmp_path / "run").iterdir()} <= {".lock"}
 
 
-def test_validation_sees_validation_clips_alone(store, tmp_path, monkeypatch):
-    """Test clips are asked about once a step, after training; every epoch asks the validation clips of all seen."""
+def test_validation_uses_only_validation_clips(store, tmp_path, monkeypatch):
+    """Test clips are evaluated once per step, after training; validation clips of all seen classes after each epoch."""
     asked: list[tuple[str, int]] = []
     clips = FeatureStore(store).clips
 
-    def watch(name):
+    def record(name):
         original = getattr(run_module, name)
 
-        def wrapped(model, table, team):
+        def wrapped(model, table, process_group):
             splits = {clips[row].split for row in table._rows}
             assert len(splits) == 1
             asked.append((splits.pop(), len(table)))
-            return original(model, table, team)
+            return original(model, table, process_group)
 
         monkeypatch.setattr(run_module, name, wrapped)
 
-    watch("accuracy")
-    watch("ask")
+    record("accuracy")
+    record("predict")
     train(config(store, tmp_path / "run"), quiet=True)
     assert asked == [*[("val", 9)] * 3, ("test", 12), *[("val", 18)] * 3, ("test", 12), ("test", 12)]
 
@@ -153,16 +153,16 @@ def test_results_come_last(store, tmp_path, monkeypatch):
     assert newest.name == "results.json"
 
 
-def test_joint_starts_afresh_at_every_step(store, tmp_path):
+def test_joint_starts_each_step_with_a_new_network(store, tmp_path):
     """Nothing of the last step's network is in the next one's, which has all clips of both steps."""
     taught = Run(config(store, tmp_path / "run", method="joint"), quiet=True)
-    learner = taught.learner
-    assert isinstance(learner, GradientLearner)
-    first = learner._begin(0)
+    trainer = taught.trainer
+    assert isinstance(trainer, GradientTrainer)
+    first = trainer._begin(0)
     with torch.no_grad():
-        for parameter in learner.network.parameters():
+        for parameter in trainer.network.parameters():
             parameter.fill_(7.0)
-    second = learner._begin(1)
+    second = trainer._begin(1)
     assert second.network is not first.network
     assert not any((parameter == 7.0).any() for parameter in second.network.parameters())
     assert len(second.pool) == 48
@@ -170,42 +170,42 @@ def test_joint_starts_afresh_at_every_step(store, tmp_path):
 
 
 def teacher_case(store: Path, folder: Path, budget: Budget):
-    """A step of AV-CIL under way, in float64, its teacher with this much memory."""
-    learner = Run(config(store, folder, precision="float64"), quiet=True).learner
-    learner._begin(0)
-    learner._choose_exemplars(0)
-    step = learner._begin(1)
+    """The second step of AV-CIL in float64, with a teacher whose cache has this budget."""
+    trainer = Run(config(store, folder, precision="float64"), quiet=True).trainer
+    trainer._begin(0)
+    trainer._choose_exemplars(0)
+    step = trainer._begin(1)
     teacher = Teacher(step.teacher.network, step.pool, new_count=step.new_count, budget=budget)
-    return learner, step, teacher
+    return trainer, step, teacher
 
 
-def test_teacher_recalls_what_it_would_say(store, tmp_path):
+def test_cached_and_computed_teacher_outputs_are_equal(store, tmp_path):
     """Logits and attention from memory equal those computed for each batch, and exemplars alone take up room."""
-    learner, step, recalls = teacher_case(store, tmp_path / "run", Budget.of_host(10**6))
-    computes = Teacher(recalls.network, step.pool, new_count=step.new_count, budget=Budget.of_host(0))
+    trainer, step, recalls = teacher_case(store, tmp_path / "run", Budget.host_only(10**6))
+    computes = Teacher(recalls.network, step.pool, new_count=step.new_count, budget=Budget.host_only(0))
     for epoch in range(2):
-        for batch in batches(learner.method, step, learner.settings, epoch):
+        for batch in batches(trainer.method, step, trainer.settings, epoch):
             losses = []
             for teacher in (recalls, computes):
-                output = learner.method.forward(batch, dataclasses.replace(step, teacher=teacher))
-                losses.append(learner.method.loss(output, batch, dataclasses.replace(step, teacher=teacher)))
+                output = trainer.method.forward(batch, dataclasses.replace(step, teacher=teacher))
+                losses.append(trainer.method.loss(output, batch, dataclasses.replace(step, teacher=teacher)))
             assert losses[0].keys() == losses[1].keys()
             for name in losses[0]:
                 torch.testing.assert_close(losses[0][name], losses[1][name], rtol=1e-12, atol=1e-12)
-    assert computes.places == dict.fromkeys(["spatial attention", "logits", "temporal attention"])
-    assert recalls.places == dict.fromkeys(["spatial attention", "logits", "temporal attention"], "memory")
-    assert len(recalls._shelves["logits"].tensors[0]) == len(step.pool) == 24 + 6
-    assert all(len(recalls._shelves[f"{name} attention"].tensors[0]) == 6 for name in ("spatial", "temporal"))
+    assert computes.locations == dict.fromkeys(["spatial attention", "logits", "temporal attention"])
+    assert recalls.locations == dict.fromkeys(["spatial attention", "logits", "temporal attention"], "memory")
+    assert len(recalls._caches["logits"].tensors[0]) == len(step.pool) == 24 + 6
+    assert all(len(recalls._caches[f"{name} attention"].tensors[0]) == 6 for name in ("spatial", "temporal"))
 
 
-def test_teacher_keeps_within_its_budget(store, tmp_path):
+def test_teacher_cache_respects_the_memory_budget(store, tmp_path):
     """Where exemplars' maps fit and all clips' would not, they are kept: what counts is what is asked about."""
     maps = 6 * 8 * (2 * 3 * 12)  # bytes: exemplars, float64
     for budget, kept in ((maps, True), (maps - 1, False)):
-        learner, step, teacher = teacher_case(store, tmp_path / "run", Budget.of_host(budget))
-        batch = next(batches(learner.method, step, learner.settings, 0))
-        teacher.recall("maps", _spatial, batch.exemplars())
-        assert (teacher.places["maps"] == "memory") == kept
+        trainer, step, teacher = teacher_case(store, tmp_path / "run", Budget.host_only(budget))
+        batch = next(batches(trainer.method, step, trainer.settings, 0))
+        teacher.cached("maps", _spatial, batch.exemplars())
+        assert (teacher.locations["maps"] == "memory") == kept
 
 
 def test_tables_beyond_memory_are_read_batch_by_batch(store):
@@ -220,7 +220,7 @@ def test_tables_beyond_memory_are_read_batch_by_batch(store):
             [0] * len(rows),
             modality=Modality.AUDIO_VISUAL,
             device_config=place,
-            budget=Budget.of_host(size),
+            budget=Budget.host_only(size),
         )
         for size in (10**6, 0)
     )

@@ -24,35 +24,35 @@ class Clock:
 def test_inner_parts_are_no_part_of_outer_ones():
     """Before, within and after an inner part; an error within does not confuse it."""
     clock = Clock()
-    watch = Timer(clock=clock)
-    watch.start({"learning": 10.0})
+    timer = Timer(clock=clock)
+    timer.start({"learning": 10.0})
     clock.now += 7  # outside every part
-    with watch.during("learning"):
+    with timer.during("learning"):
         clock.now += 1
-        with contextlib.suppress(ValueError), watch.during("validation"):
+        with contextlib.suppress(ValueError), timer.during("validation"):
             clock.now += 2
-            with watch.during("reading"):
+            with timer.during("reading"):
                 clock.now += 4
             raise ValueError
         clock.now += 8
-        assert watch.read()["learning"] == 19.0  # up to now, though it goes on
+        assert timer.read()["learning"] == 19.0  # up to now, though it goes on
     clock.now += 16
-    assert watch.read() == {
+    assert timer.read() == {
         "learning": 19.0,
         "validation": 2.0,
         "reading": 4.0,
         "testing": 0.0,
         "saving": 0.0,
     }
-    watch.start({})
-    assert watch.read() == dict.fromkeys(PARTS, 0.0)
+    timer.start({})
+    assert timer.read() == dict.fromkeys(PARTS, 0.0)
 
 
 def test_validation_that_decides_nothing_is_no_training():
     """It counts for a method that keeps the best epoch, and not for one that would learn the same without."""
     seconds = {"learning": 1.0, "validation": 2.0, "reading": 4.0, "testing": 8.0, "saving": 16.0}
-    assert training_seconds(seconds, chooses=True) == 7.0
-    assert training_seconds(seconds, chooses=False) == 5.0
+    assert training_seconds(seconds, selects=True) == 7.0
+    assert training_seconds(seconds, selects=False) == 5.0
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_run_tells_its_parts(store, tmp_path, method, selection, chooses):
         assert total == pytest.approx(sum(state["seconds_by_part"][part] for state in states))
         assert total > 0 or (part == "saving" and method == "blade")  # which saves no progress
     parts = results["seconds_by_part"]
-    assert results["seconds"] == pytest.approx(training_seconds(parts, chooses=chooses))
+    assert results["seconds"] == pytest.approx(training_seconds(parts, selects=chooses))
 
 
 def test_seconds_before_a_kill_count(store, tmp_path, monkeypatch):
@@ -90,12 +90,12 @@ def test_seconds_before_a_kill_count(store, tmp_path, monkeypatch):
         checkpoint_seconds=0,
     )
     run = Run(config, quiet=True)
-    run.watch = run.data.watch = Timer(clock=Clock())  # stands still
+    run.timer = run.data.timer = Timer(clock=Clock())  # stands still
     saved = []
 
     def killed(index, progress):
-        run.watch.seconds["learning"] = 1000.0
-        progress.log_bytes, progress.seconds_by_part = run.directory.log_bytes(), run.watch.read()
+        run.timer.seconds["learning"] = 1000.0
+        progress.log_bytes, progress.seconds_by_part = run.directory.log_bytes(), run.timer.read()
         run.directory.save_progress(index, progress)
         saved.append(progress.epoch)
         raise KeyboardInterrupt

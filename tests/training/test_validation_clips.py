@@ -40,7 +40,7 @@ def test_a_step_without_any(tmp_path, capsys):
     assert states[0]["val_accuracy"] is not None
     said = "".join(capsys.readouterr())
     assert (
-        "step 2: no validation clip of 'c2', 'c3', all its new classes; it ends with its last epoch" in said
+        "step 2: no validation clip of 'c2', 'c3', which are all its new classes; it ends with the last epoch" in said
     )
 
 
@@ -49,7 +49,7 @@ def test_a_step_with_some(tmp_path, capsys):
     states = run(make(tmp_path / "store", {0, 1, 2}), tmp_path / "run")
     assert states[1]["val_accuracy"] is not None
     said = "".join(capsys.readouterr())
-    assert "step 2: no validation clip of 'c3'; the best epoch is chosen by the other classes seen" in said
+    assert "step 2: no validation clip of 'c3'; the best epoch is selected by the other classes seen" in said
 
 
 def test_a_method_without_epochs_needs_none(tmp_path, capsys):
@@ -58,7 +58,7 @@ def test_a_method_without_epochs_needs_none(tmp_path, capsys):
 
 
 def test_a_first_step_without_any(tmp_path, capsys):
-    """As any other step: it ends with its last epoch. The next one is chosen by its validation clips."""
+    """Like any other step, it ends with the last epoch; the next step selects its epoch by validation clips."""
     states = run(make(tmp_path / "store", {2, 3}), tmp_path / "run")
     assert (states[0]["best_epoch"], states[0]["val_accuracy"]) == (2, None)
     assert states[1]["val_accuracy"] is not None

@@ -10,7 +10,7 @@ from avcil.errors import InputError
 from avcil.experiments.config import ReproduceConfig
 from avcil.experiments.datasets import Dataset
 from avcil.experiments.studies import Study
-from avcil.training.config import DEFAULT_MEMORY_PER_CLASS
+from avcil.training.config import DEFAULT_EXEMPLARS_PER_CLASS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ def _exemplar_counts(config: ReproduceConfig, study: Study, dataset: Dataset) ->
         return "exemplars_per_class", list(config.exemplars_per_class)
     if config.exemplars or study.exemplars is None:
         return "exemplars", list(config.exemplars) or [None]
-    default = DEFAULT_MEMORY_PER_CLASS * dataset.classes
+    default = DEFAULT_EXEMPLARS_PER_CLASS * dataset.classes
     if dataset.benchmark is not None:
         default = protocol(dataset.benchmark).memory
     return "exemplars", list(study.exemplars(default))

@@ -23,7 +23,7 @@ from avcil.features import FeatureStore
 from avcil.methods.base import GradientMethod
 from avcil.methods.registry import load_method, parse_options
 from avcil.training.config import TrainConfig
-from avcil.training.resolve import why_not
+from avcil.training.resolve import reason_against
 
 EPOCHS_OF = "ss-il"
 """Without published numbers of epochs, a method trains for as many as this one, which has rehearsal and the same
@@ -133,7 +133,7 @@ def _why_left_out(config: ReproduceConfig, dataset: Dataset, entry: Entry, modal
         return f"{entry.name} does not support the modality {modality}, only {_listed(allowed)}"
     method_class = load_method(entry.method)
     options = parse_options(method_class, entry.settings, name=entry.name)
-    if reason := why_not(method_class(options, modality=modality), dataset.stream):  # type: ignore[arg-type]
+    if reason := reason_against(method_class(options, modality=modality), dataset.stream):  # type: ignore[arg-type]
         return f"{entry.name} cannot take part in stream {dataset.stream.name}: {reason}"
     if dataset.benchmark is None or _has_epochs(config, dataset) or not has_recipes(entry.method):
         return None

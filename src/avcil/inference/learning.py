@@ -24,7 +24,7 @@ from avcil.models.base import Model
 from avcil.saved_models.description import UPDATES
 from avcil.saved_models.folder import BACKGROUND, SavedModel
 from avcil.saved_models.learning_state import LearningState
-from avcil.training.update import NewClips, closed_form, closed_form_names, sit
+from avcil.training.update import UpdateClips, closed_form_method, closed_form_method_names, update_model
 from avcil.utils.files import without_path
 from avcil.utils.progress import ProgressCallback
 
@@ -82,7 +82,7 @@ def learn(
         done += 1
         report_progress("learning", done, epochs)
 
-    model, after = sit(state.model, learning, new_clips, tick=tick)
+    model, after = update_model(state.model, learning, new_clips, tick=tick)
     report_progress("learning", epochs, epochs)
     counts = Counter(new_clips.labels)
     new = {label: count for label, count in counts.items() if label not in learning.counts}
@@ -223,7 +223,7 @@ def _learning(state: SavedModel) -> LearningState:
 
 def _new_clips(
     state: SavedModel, found: Sequence[tuple[int, ClipFeatures]], labels: Sequence[str]
-) -> NewClips:
+) -> UpdateClips:
     dtype = np.dtype(state.description["dtype"])
     audio, visual = _joined([features for _, features in found], state, dtype)
     exemplars = set() if state.learning is None else set(state.learning.exemplar_ids)
@@ -234,7 +234,7 @@ def _new_clips(
     twice = [clip_id for clip_id, count in Counter(ids).items() if count > 1]
     if twice:
         raise InputError(f"clips are given twice: {', '.join(map(repr, twice[:5]))}. Give each once")
-    return NewClips(ids=ids, labels=[labels[index] for index, _ in found], audio=audio, visual=visual)
+    return UpdateClips(ids=ids, labels=[labels[index] for index, _ in found], audio=audio, visual=visual)
 
 
 def _joined(
@@ -252,11 +252,11 @@ def _joined(
 
 
 def _method_that_forgets(learning: LearningState) -> Any:
-    method = closed_form(learning)
+    method = closed_form_method(learning)
     if method is None:
         raise InputError(
             f"method {learning.settings.method} cannot forget: the effect of a clip on its weights cannot be removed. "
-            f"Methods that can: {', '.join(closed_form_names())}"
+            f"Methods that can: {', '.join(closed_form_method_names())}"
         )
     return method
 
@@ -289,4 +289,4 @@ def _notes(learning: LearningState, labels: Sequence[str], counts: Counter[str])
 
 def is_closed_form(learning: LearningState) -> bool:
     """Whether the method has a closed-form solution, without epochs."""
-    return learning.settings.method in closed_form_names()
+    return learning.settings.method in closed_form_method_names()

@@ -15,7 +15,7 @@ from avcil.methods.blade import Blade
 from avcil.saved_models.description import UPDATES
 from avcil.saved_models.folder import SavedModel
 from avcil.saved_models.learning_state import LearningState
-from avcil.training.update import closed_form
+from avcil.training.update import closed_form_method
 
 MERGEABLE = Blade.name
 FEATURES = {
@@ -45,7 +45,7 @@ def merge(
     assert other.learning is not None
     labels = tuple(dict.fromkeys((*state.labels, *other.labels)))
     check_labels(labels, "the merged classes")
-    method, theirs = closed_form(own_learning), closed_form(other.learning)
+    method, theirs = closed_form_method(own_learning), closed_form_method(other.learning)
     assert isinstance(method, Blade)
     assert isinstance(theirs, Blade)
     method.grow(len(labels) - len(state.labels))

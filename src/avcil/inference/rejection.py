@@ -69,11 +69,11 @@ def chosen_thresholds(state: SavedModel, modality: Modality, precision: float) -
     """
     from avcil.closed_form.thresholds import thresholds_for_precision
     from avcil.methods.blade import Blade
-    from avcil.training.update import closed_form
+    from avcil.training.update import closed_form_method
 
     method = None
     if state.learning is not None and state.learning.settings.method == Blade.name:
-        method = closed_form(state.learning)
+        method = closed_form_method(state.learning)
     if not isinstance(method, Blade):
         raise InputError(
             "choosing thresholds for a precision needs a model of the method blade with learning.json. "

@@ -1,4 +1,4 @@
-"""ACIL: ridge regression on random features with a penalty fixed from the beginning. Zhuang et al., NeurIPS 2022.
+"""ACIL: ridge regression on random features with a fixed penalty. Zhuang et al., NeurIPS 2022.
 
     h = ReLU(z W / sqrt(P)),   Theta = (H^T H + gamma I)^-1 H^T Y
 
@@ -21,7 +21,7 @@ class AcilOptions(RanpacOptions):
     """Options of ACIL: those of RanPAC-AV, with another default penalty."""
 
     ridge: float = 0.1
-    """gamma, for good; above 0."""
+    """gamma, the penalty of all steps; above 0."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -33,5 +33,5 @@ class Acil(Ranpac):
     """Analytic learning."""
 
     name = "acil"
-    summary = "analytic learning: ridge regression on random features, fixed penalty (ACIL, GACL)"
+    summary = "analytic learning: ridge regression on random features with a fixed penalty; exemplar-free (ACIL, GACL)"
     Options = AcilOptions

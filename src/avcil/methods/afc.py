@@ -1,4 +1,4 @@
-"""AFC: several proxies a class, features held where the last step's loss needs them. Kang et al., CVPR 2022.
+"""AFC: several proxies per class, importance-weighted feature distillation. Kang et al., CVPR 2022.
 
     total = L_NCA + lambda sqrt(s + 1) L_disc,  s = the step's number, from 0
 
@@ -32,19 +32,19 @@ from avcil.utils.rng import generator
 
 @dataclass(frozen=True, kw_only=True)
 class AfcOptions:
-    """Hyper-parameters; the numbers are the release's."""
+    """Options of AFC; the defaults are those of the authors' code."""
 
     classifier: Literal["lsc", "nme"] = "lsc"
-    """Who answers after a step: the head (local similarity classifier), or the nearest exemplar mean."""
+    """Classifier after a step: the head (local similarity classifier), or the nearest class mean of exemplars (nme)."""
     proxies: int = 10
-    """Proxies of each class."""
+    """Number of proxies per class."""
     lambda_discrepancy: float = 0.5
     """Weight of the discrepancy distillation, which grows with sqrt(s + 1) besides. 0: off."""
     herding: Literal["distinct", "release"] = "distinct"
-    """Every exemplar another clip; or as in the release, whose herding may choose a clip again."""
+    """distinct: no exemplar is selected twice; release: as in the authors' code, which may select a clip repeatedly."""
     validation: Validation = "head"
-    """Who is asked on validation clips after each epoch: the head, or the classifier that answers after the step, with
-    exemplars herded anew (as in the release; it costs a pass over the training clips)."""
+    """Classifier for validation after each epoch: the head, or that of the option `classifier`, with exemplars herded
+    again (as in the authors' code; it needs a pass over the training clips)."""
     eta: Literal["kept", "reset"] = "kept"
     """The learned scale of the scores goes on from step to step; or is 1 again at the start of each step, in the
     teacher as well, as in the release."""
@@ -105,22 +105,22 @@ class Afc(HerdingMethod):
     def _discrepancy(self, output: NetworkOutput, batch: Batch, step: Step) -> Tensor:
         assert step.teacher is not None
         if self.modality is not Modality.AUDIO_VISUAL:
-            (feature,) = step.teacher.recall("feature", _teacher_feature, batch)
+            (feature,) = step.teacher.cached("feature", _teacher_feature, batch)
             return discrepancy(output.feature, feature)
-        *features, norms = step.teacher.recall("layers", teacher_layers, batch)
+        *features, norms = step.teacher.cached("layers", teacher_layers, batch)
         parts = zip(layers(output), features, importance_weights(norms).T, strict=True)
         return torch.stack([discrepancy(new, old, weight) for new, old, weight in parts]).sum()
 
 
 def _features(step: Step) -> Tensor:
-    """h of the new clips (n, D), in the machine's memory."""
+    """h (n, D) of the new clips, on the CPU."""
     with torch.no_grad():
         parts = torch.arange(step.new_count).split(step.pool.eval_batch_size)
         return torch.cat([step.network(*taken).feature.cpu() for taken in step.pool.stream(parts)])
 
 
 def layers(output: NetworkOutput) -> tuple[Tensor, Tensor, Tensor]:
-    """What is held in place in the audio-visual network: x, f_a and f_v, each (N, D)."""
+    """The distilled features of the audio-visual network: x, f_a and f_v, each (N, D)."""
     assert output.attended is not None
     assert output.audio_feature is not None
     assert output.visual_feature is not None

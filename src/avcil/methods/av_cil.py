@@ -41,12 +41,12 @@ from avcil.nn.network import Network, NetworkOutput
 
 Classifier = Literal["head", "nme", "wa", "bic", "blade-exemplars", "blade-statistics"]
 HELD_OUT = 0.1
-"""Share of each class's exemplars that `classifier=bic` holds out of training, at least one clip."""
+"""Fraction of each class's exemplars that `classifier=bic` holds out of training, at least one clip."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AvCilOptions(SsIlOptions):
-    """Hyper-parameters; the weights are the release's for AVE."""
+    """Options of AV-CIL; the default weights are those of the authors' code for AVE."""
 
     lambda_instance: float = 0.5
     """Weight of the instance-aware similarity; the release has 0.5 for AVE, 0.1 for the other benchmarks. 0: off."""
@@ -55,15 +55,15 @@ class AvCilOptions(SsIlOptions):
     class_form: ClassForm = "release"
     """Class-aware similarity as in the paper's Eq. 7, or as in the release, for which lambda_class = 1 was tuned."""
     vad_balance: float = 0.5
-    """lambda: spatial distillation has this weight, temporal distillation the rest of one."""
+    """lambda: weight of spatial distillation; temporal distillation has weight 1 - lambda."""
     vad_spatial: bool = True
     """Distil spatial attention."""
     vad_temporal: bool = True
     """Distil temporal attention."""
     temperature_similarity: float = 0.05
-    """tau of the similarity's softmax."""
+    """Temperature tau of the similarity softmax."""
     classifier: Classifier = "head"
-    """Who answers after a step: the head (as published); nme: the nearest exemplar mean; wa: the head, rows of later
+    """Classifier after a step: the head (as published); nme: the nearest exemplar mean; wa: the head, rows of later
     steps scaled to the first step's mean norm; bic: the head, logits of later steps corrected on a tenth of the clips;
     blade-exemplars: BLADE on the features of all exemplars; blade-statistics: BLADE on statistics of all clips, those
     of old classes with the features of their own step."""
@@ -82,7 +82,7 @@ def _temporal(network: Network, batch: Batch) -> tuple[Tensor, ...]:
 
 
 class AvCil(SsIl):
-    """The paper's method: the loss of SS-IL, and what sound and picture add to it."""
+    """The loss of SS-IL with audio-visual similarity constraints and attention distillation."""
 
     name = "av-cil"
     summary = "rehearsal with audio-visual similarity constraints and attention distillation (ICCV 2023)"
@@ -103,14 +103,14 @@ class AvCil(SsIl):
         return rows_without(step, held_rows(step, HELD_OUT))
 
     def end_step(self, step: Step) -> None:
-        """Set the classifier that answers."""
+        """Set the classifier."""
         name = self.options.classifier
         if name == "blade-statistics":
             self.statistics = with_step(self.statistics, step)
             step.network.set_classifier(*blade_classifier(self.statistics))
         elif name == "blade-exemplars":
-            assert step.kept is not None
-            step.network.set_classifier(*exemplar_classifier(step, step.kept))
+            assert step.next_exemplars is not None
+            step.network.set_classifier(*exemplar_classifier(step, step.next_exemplars))
         elif name == "wa":
             step.network.set_classifier(*aligned_head(step))
         elif name == "bic":
@@ -124,7 +124,7 @@ class AvCil(SsIl):
         self.statistics = saved_moments(tensors, means.shape[-1]) if tensors else None
 
     @property
-    def recalls_maps(self) -> bool:
+    def uses_teacher_attention(self) -> bool:
         return self.options.vad_spatial and self.modality is Modality.AUDIO_VISUAL
 
     def forward(self, batch: Batch, step: Step) -> NetworkOutput:
@@ -132,7 +132,7 @@ class AvCil(SsIl):
         if not (self.options.vad_spatial and self._distils(batch, step)):
             return super().forward(batch, step)
         assert step.teacher is not None
-        (spatial,) = step.teacher.recall_rows("spatial attention", _spatial, batch.exemplars())
+        (spatial,) = step.teacher.cached_rows("spatial attention", _spatial, batch.exemplars())
         return step.network(batch.audio, batch.visual, old_spatial_log=spatial)
 
     def _distils(self, batch: Batch, step: Step) -> bool:
@@ -168,7 +168,7 @@ class AvCil(SsIl):
         if options.vad_temporal and self._distils(batch, step):
             assert output.temporal_log is not None
             assert step.teacher is not None
-            (temporal,) = step.teacher.recall("temporal attention", _temporal, batch.exemplars())
+            (temporal,) = step.teacher.cached("temporal attention", _temporal, batch.exemplars())
             divergence = attention_divergence(output.temporal_log[batch.new_count :], temporal)
             terms["temporal_distillation"] = (1 - options.vad_balance) * divergence
         return terms

@@ -1,7 +1,7 @@
-"""What a method is: its losses, its memory rule and its classifier. The loop around it exists once, elsewhere.
+"""Base classes of methods: loss, rehearsal and classifier. The training loop is in `training`.
 
 N clips of a batch (new ones first, then exemplars), T time slices, S spatial tokens, C classes; classes are
-numbered in the order in which they are learnt, so that `known` is K_old and `total` is K.
+numbered in the order in which they are learned; `known` is K_old and `total` is K.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from avcil.nn.network import Network, NetworkOutput
 from avcil.nn.token_rows import Tokens
 
 Rehearsal = Literal["none", "random", "herding"]
-"""How exemplars are chosen, where a method keeps any."""
+"""How exemplars are selected."""
 Batching = Literal["new", "paired", "mixed", "all"]
-"""What one batch is: new clips; new clips and exemplars side by side; both shuffled into one; all clips ever seen."""
+"""Composition of a batch: new clips; new clips plus exemplars; both shuffled together; the clips of all steps."""
 
 
 ExemplarBatches = Literal["reshuffled", "repeated"]
-"""Exemplar batches of an epoch once all exemplars were used: a new shuffle, or the same batches again in the same
-order, as the release's cached iterator gives them."""
+"""Exemplar batches of an epoch after all exemplars were used: shuffled again, or the same batches in the same order, as
+in the authors' code."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoOptions:
-    """Of a method that has none."""
+    """Options of a method without options."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,15 +45,15 @@ class Batch:
     audio: Tensor | None
     """(N, Da)"""
     visual: Tokens | None
-    """(N, T, S, Dv), perhaps not copied together yet"""
+    """(N, T, S, Dv), a tensor or rows of one that are not copied yet"""
     labels: Tensor
     """(N,) class numbers"""
     rows: Tensor
-    """(N,) rows of the step's pool, which the teacher's memory is kept by"""
+    """(N,) rows of the step's pool, the keys of the teacher's cache"""
     new_count: int
-    """How many of the first clips are new ones; the others are exemplars."""
+    """Number of new clips, which come first; the others are exemplars."""
     is_whole: bool = True
-    """False: the clips are too many to be held at once, so `forward` is given parts, and `loss` no features."""
+    """False if the batch does not fit into memory: `forward` gets parts of it, and `loss` gets no features."""
 
     def exemplars(self) -> Batch:
         """The batch without its new clips."""
@@ -85,22 +85,22 @@ class ClipPool(Protocol):
 
     @property
     def eval_batch_size(self) -> int:
-        """How many clips to read in one part."""
+        """Number of clips to read at once."""
         ...
 
     def all(self) -> Iterator[tuple[Tensor, tuple[Tensor | None, Tokens | None]]]:
-        """Row numbers (n,) of one part after the other, and the features of its clips."""
+        """Row numbers (n,) and features of all clips, in batches."""
         ...
 
     def stream(self, indices: Iterable[Tensor]) -> Iterator[tuple[Tensor | None, Tokens | None]]:
-        """Audio (n, Da) and visual tokens (n, T, S, Dv) for each tensor of row numbers (n,), read ahead."""
+        """Audio (n, Da) and visual tokens (n, T, S, Dv) for each tensor of row numbers (n,), prefetched."""
         ...
 
 
 class Teacher(Protocol):
     """The frozen model of the previous step. `training.teacher.Teacher` is one.
 
-    What it computes for a clip does not change during a step, so it is stored by the clip's row.
+    What it computes for a clip does not change during a step, so it is cached by the row of the clip.
     """
 
     network: Network
@@ -109,38 +109,37 @@ class Teacher(Protocol):
         """(N, K_old) scores of the previous classes."""
         ...
 
-    def recall(
+    def cached(
         self, name: str, compute: Callable[[Network, Batch], tuple[Tensor, ...]], batch: Batch
     ) -> tuple[Tensor, ...]:
-        """`compute(network, batch)`, each tensor (N, ...), stored under `name`."""
+        """`compute(network, batch)`, each tensor (N, ...), cached under `name`."""
         ...
 
-    def recall_rows(
+    def cached_rows(
         self, name: str, compute: Callable[[Network, Batch], tuple[Tensor, ...]], batch: Batch
     ) -> tuple[Tokens, ...]:
-        """As `recall`, but the tensors are not copied together."""
+        """As `cached`, but the tensors may be rows of a tensor that are not copied yet."""
         ...
 
 
 @dataclass(kw_only=True)
 class Step:
-    """Where a run stands: what the method may look at while it learns one step."""
+    """The state of one training step, as methods see it."""
 
     index: int
     """s, from 0"""
     task_sizes: tuple[int, ...]
-    """Class counts of the steps so far, this one included."""
+    """Number of classes of each step so far, including this one."""
     network: Network
     teacher: Teacher | None
-    """The model at the end of the last step, frozen; None at step 0 and for methods that start afresh."""
+    """The frozen model of the previous step; None at step 0 and for methods without a teacher."""
     pool: ClipPool
     """This step's training clips: the new ones first, then the exemplars."""
     new_count: int
-    """How many clips of the pool are new."""
+    """Number of new clips in the pool."""
     seed: int
-    kept: Tensor | None = None
-    """(E,) rows of the pool that the memory holds after this step; None where features decide (herding), or nothing
-    is kept."""
+    next_exemplars: Tensor | None = None
+    """(E,) rows of the pool that are exemplars after this step; None with herding or without exemplars."""
 
     @property
     def known(self) -> int:
@@ -154,21 +153,20 @@ class Step:
 
 
 class Method(ABC):
-    """Base of both kinds; `Options` is a frozen dataclass whose docstrings are the documentation of the options."""
+    """Base class of all methods. The docstrings of the frozen dataclass `Options` document the options."""
 
     name: ClassVar[str]
     summary: ClassVar[str]
     """One line for lists and reports."""
     Options: ClassVar[type] = NoOptions
     removed_options: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
-    """Options of earlier versions, each with the values that changed nothing: saved runs and models may still name
-    them with these."""
+    """Removed options, with the values that had no effect: saved runs and models may contain these."""
     modalities: ClassVar[Sequence[Modality]] = tuple(Modality)
     rehearsal: ClassVar[Rehearsal] = "none"
     learns_known_classes: ClassVar[bool] = False
-    """Whether a step may bring more clips of classes of earlier steps, or only such clips."""
-    whole_tokens: ClassVar[bool] = False
-    """Whether it needs all visual tokens even where the picture is alone; else it is given their mean then."""
+    """Whether a step may have clips of classes of earlier steps, or only such clips."""
+    needs_all_tokens: ClassVar[bool] = False
+    """Whether it needs all visual tokens also with the modality `visual`; otherwise it gets their mean."""
 
     def __init__(self, options: Any, *, modality: Modality) -> None:
         self.options = options
@@ -176,39 +174,39 @@ class Method(ABC):
 
 
 class GradientMethod(Method):
-    """Trained by gradient: says what a batch's loss is."""
+    """Base class of methods that are trained by gradient descent; defines the loss of a batch."""
 
     batching: ClassVar[Batching] = "new"
-    fresh_start: ClassVar[bool] = False
-    """Whether every step starts from a new network (joint training) instead of the last one."""
+    trains_from_scratch: ClassVar[bool] = False
+    """Whether each step starts with a new network instead of that of the previous step."""
     uses_teacher: ClassVar[bool] = False
-    """Whether the loss looks at the last step's model."""
-    keeps_exemplar_state: ClassVar[bool] = False
-    """Whether `remember` is called."""
+    """Whether the loss uses the model of the previous step."""
+    stores_exemplar_data: ClassVar[bool] = False
+    """Whether the method stores data for each exemplar, so that `update_exemplar_data` is called."""
 
     @property
-    def recalls_maps(self) -> bool:
-        """Whether it asks that model for the spatial attention to exemplars, which takes room."""
+    def uses_teacher_attention(self) -> bool:
+        """Whether the loss uses the teacher's spatial attention for exemplars, which needs memory."""
         return False
 
     @property
     def classifier(self) -> Literal["head", "nearest-mean"]:
-        """Who classifies after a step: the head, or the nearest exemplar mean."""
+        """The classifier after a step: the head, or the nearest class mean of exemplars."""
         return "head"
 
     @property
     def herding_repeats(self) -> bool:
-        """Whether herding may choose a clip again, as the release's herding does."""
+        """Whether herding may select a clip repeatedly, as in the authors' code."""
         return False
 
     @property
     def validates_by_means(self) -> bool:
-        """Whether validation after each epoch asks the nearest exemplar mean, with exemplars herded for that epoch."""
+        """Whether validation uses the nearest-mean classifier, with exemplars herded after each epoch."""
         return False
 
     @property
     def exemplar_batches(self) -> ExemplarBatches:
-        """Of `paired` batches: what follows when the exemplars were used up within an epoch."""
+        """For `paired` batches: the exemplar batches after all exemplars were used within an epoch."""
         return "reshuffled"
 
     def build_head(self, width: int) -> Head:
@@ -216,63 +214,61 @@ class GradientMethod(Method):
         return LinearHead(width)
 
     def begin_step(self, step: Step) -> None:
-        """Called once the head has grown and before the first batch; must be the same function of `step` each time."""
+        """Called after the head has grown, before the first batch; also when a step is resumed."""
 
     def forward(self, batch: Batch, step: Step) -> NetworkOutput:
-        """The network's pass over the batch, with what `loss` needs of it."""
+        """Forward pass of a batch; returns what `loss` needs."""
         return step.network(batch.audio, batch.visual)
 
     def trained_rows(self, step: Step) -> Tensor | None:
-        """Rows of the pool that batches are drawn from, ascending; None for all."""
+        """Rows of the pool that are used for training, ascending; None for all."""
         return None
 
     def end_step(self, step: Step) -> None:
-        """Called with the weights that the step ends with, before exemplars are chosen. It may change the head."""
+        """Called with the final weights of the step, before exemplars are selected. It may change the head."""
 
-    def remember(self, network: Network, exemplars: ClipPool, previous: Tensor) -> None:
-        """Called once exemplars were chosen, if `keeps_exemplar_state`.
+    def update_exemplar_data(self, network: Network, exemplars: ClipPool, previous: Tensor) -> None:
+        """Called after exemplars were selected, if `stores_exemplar_data`.
 
         Args:
-            network: As it answers after the step.
-            exemplars: All exemplars, in the order in which they follow the new clips in the next step's pool.
-            previous: (E,), the place of each among the exemplars of the step before; -1 for a new one.
+            network: The network after the step.
+            exemplars: All exemplars, in their order in the pool of the next step.
+            previous: (E,), position of each among the exemplars of the previous step; -1 for a new one.
         """
 
     def tensors(self) -> dict[str, Tensor]:
-        """What the method keeps from step to step beside network and exemplars, to be saved."""
+        """State of the method in addition to network and exemplars, for checkpoints."""
         return {}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Take up what `tensors` gave; the file may come from anyone."""
+        """Restore the state that `tensors` returned. The file may be untrusted: check shapes."""
 
     def report(self) -> dict[str, float]:
-        """Numbers of the last step for its state file."""
+        """Metrics of the last step for its state file."""
         return {}
 
     @abstractmethod
     def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """The loss's terms by name, weighted, of what `forward` gave: their sum is what is minimized.
+        """The weighted terms of the loss by name; their sum is minimized.
 
-        It looks at outputs, labels, rows and the teacher; at the batch's features only `forward` may look, since a
-        large batch goes through in parts.
+        Use outputs, labels, rows and the teacher, but not the features of the batch: a large batch is processed in
+        parts, and only `forward` gets the features.
         """
 
 
 class ClosedFormMethod(Method):
-    """Fitted in closed form: says how a step's clips change its statistics, and what they give.
+    """Base class of methods that compute a model from statistics, without gradient descent.
 
-    The model's `kind` is the method's `name`, by which a saved model finds its way back to `load_model`.
+    The `kind` of the model is the `name` of the method, so that a saved model is loaded with `load_model`.
     """
 
     learns_known_classes = True
     seed: int = 0
-    """Of what is drawn at random, such as projections; set before the first clip."""
+    """Seed of random projections and samples; set before the first clip."""
     part_widths: Mapping[str, tuple[int, ...]] = {}
-    """Features of each part of a combined encoder, for "audio" and "visual" where there are several; set before the
-    first clip."""
+    """Widths of the parts of a combined encoder, for "audio" and "visual"; set before the first clip."""
     constants: Mapping[str, Constants] = {}
-    """Typical center and scale of the features of "audio" and "visual", where they are known; set before the first
-    clip."""
+    """Typical center and scale of the features of "audio" and "visual", if known; set before the first clip."""
 
     @property
     def forgets_clips(self) -> bool:
@@ -281,7 +277,7 @@ class ClosedFormMethod(Method):
 
     @abstractmethod
     def grow(self, count: int) -> None:
-        """Make room for `count` more classes."""
+        """Add `count` classes."""
 
     @abstractmethod
     def observe(self, audio: Tensor | None, visual: Tensor | None, labels: Tensor) -> None:
@@ -289,29 +285,29 @@ class ClosedFormMethod(Method):
 
     @abstractmethod
     def solve(self) -> Model:
-        """The model that the statistics give; ends a step."""
+        """Compute the model from the statistics; ends a step."""
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
-        """The statistics as the last `solve` left them, to be saved."""
+        """The statistics after the last `solve`, for checkpoints."""
 
     @abstractmethod
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Take up saved statistics."""
+        """Restore saved statistics."""
 
     @classmethod
     @abstractmethod
     def load_model(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Model:
-        """A saved model, from its `to_config` and `tensors`."""
+        """Load a saved model from its `to_config` and `tensors`."""
 
     def forget(self, audio: Tensor | None, visual: Tensor | None, labels: Tensor) -> None:
-        """Take clips that were observed out of the statistics again, as if they had never been there."""
-        raise InputError(f"method {self.name} cannot forget single clips: its statistics are no plain sums")
+        """Remove observed clips from the statistics."""
+        raise InputError(f"method {self.name} cannot forget single clips: its statistics are not plain sums")
 
     def drop(self, number: int) -> None:
-        """Never answer with class `number` again; those behind it move up."""
+        """Remove class `number`; the numbers of later classes decrease by 1."""
         raise InputError(f"method {self.name} cannot drop a class")
 
     def report(self) -> dict[str, float]:
-        """Figures of the last `solve` for the log, such as the penalty chosen and the bytes kept."""
+        """Metrics of the last `solve` for the log, such as the selected penalty and the size in bytes."""
         return {}

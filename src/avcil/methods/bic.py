@@ -1,4 +1,4 @@
-"""BiC: bias correction, two numbers that make new and old classes' logits comparable. Wu et al., CVPR 2019.
+"""BiC: linear bias correction of logits, fitted on held-out exemplars. Wu et al., CVPR 2019.
 
     total = (1 - r) CE over all K logits + r KD on the K_old logits,   r = K_old / K
     after the step, on clips held out of training: z_new <- a z_new + b, with CE over all K logits least
@@ -29,13 +29,13 @@ class BicOptions:
     """Hyper-parameters."""
 
     temperature_distillation: float = 2.0
-    """T of the distillation's softmax."""
+    """Temperature T of the distillation loss."""
     held_out: float = 0.1
-    """Share of each class's exemplars that is held out for the correction, at least one clip."""
+    """Fraction of the exemplars of each class that is held out to fit the correction; at least one clip."""
 
 
 class Bic(GradientMethod):
-    """Distillation, then two numbers fitted to clips held out."""
+    """Distillation, then bias correction fitted on held-out clips."""
 
     name = "bic"
     summary = "rehearsal with distillation and a linear correction of the new classes' logits (CVPR 2019)"

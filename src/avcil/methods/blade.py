@@ -61,7 +61,7 @@ class Blade(StepwiseMethod):
     summary = "discriminant analysis on moments: block penalties, shrunk class means; no exemplars"
     Options = BladeOptions
     removed_options: ClassVar[Mapping[str, tuple[Any, ...]]] = {"features": (0,), "balanced": (False, True)}
-    whole_tokens = True
+    needs_all_tokens = True
 
     def __init__(self, options: Any, *, modality: Modality) -> None:
         super().__init__(options, modality=modality)

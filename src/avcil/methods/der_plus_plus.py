@@ -1,4 +1,4 @@
-"""DER++: rehearsal that also keeps what the network said of an exemplar. Buzzega et al., NeurIPS 2020.
+"""DER++: rehearsal with stored logits. Buzzega et al., NeurIPS 2020.
 
     total = CE(z(new), y) + alpha MSE(z(x'), z_stored(x')) + beta CE(z(x''), y'')
 
@@ -44,14 +44,14 @@ class DerPlusPlus(GradientMethod):
     Options = DerOptions
     rehearsal = "random"
     batching = "paired"
-    keeps_exemplar_state = True
+    stores_exemplar_data = True
 
     def __init__(self, options: DerOptions, *, modality: Modality) -> None:
         super().__init__(options, modality=modality)
         self.logits = torch.zeros(0, 0)
-        """(E, K), 0 beyond the classes known when they were stored."""
+        """(E, K), stored logits; 0 for classes that were added later."""
         self.known = torch.zeros(0, dtype=torch.int64)
-        """(E,), how many classes were known."""
+        """(E,), number of classes when the logits were stored."""
 
     def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
         new = batch.new_count
@@ -76,7 +76,7 @@ class DerPlusPlus(GradientMethod):
         away = logits[:, : self.logits.shape[1]] - self.logits[places].to(logits)
         return (away.square() * was_known).sum() / was_known.sum()
 
-    def remember(self, network: Network, exemplars: ClipPool, previous: Tensor) -> None:
+    def update_exemplar_data(self, network: Network, exemplars: ClipPool, previous: Tensor) -> None:
         with torch.no_grad():
             said = torch.cat([network(*taken).logits.cpu() for _, taken in exemplars.all()])
         classes = said.shape[1]

@@ -1,4 +1,4 @@
-"""Online EWC: holds weights that mattered before. Schwarz et al., ICML 2018, after Kirkpatrick et al., PNAS 2017.
+"""Online EWC: quadratic penalty by Fisher information. Schwarz et al., ICML 2018, after Kirkpatrick et al., PNAS 2017.
 
     total = CE over all K logits on the new clips + (lambda / 2) sum_j F_j (theta_j - theta*_j)^2
     after each step: F <- gamma F + mean over the step's clips of (d log p(y | x) / d theta_j)^2,   theta* <- theta
@@ -29,9 +29,9 @@ class EwcOptions:
     """Hyper-parameters."""
 
     penalty: float = 20.0
-    """lambda, the weight of the penalty."""
+    """lambda, weight of the penalty."""
     decay: float = 1.0
-    """gamma, the share of the earlier steps' Fisher information that stays after a step."""
+    """gamma, decay factor of the Fisher information of earlier steps."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.decay <= 1:
@@ -42,7 +42,7 @@ class Ewc(GradientMethod):
     """Quadratic penalty by Fisher information."""
 
     name = "ewc"
-    summary = "online EWC: holds weights by their Fisher information; keeps no exemplars (ICML 2018)"
+    summary = "online elastic weight consolidation: penalty weighted by Fisher information, exemplar-free (ICML 2018)"
     learns_known_classes = True
     Options = EwcOptions
 
@@ -50,7 +50,7 @@ class Ewc(GradientMethod):
         super().__init__(options, modality=modality)
         self.fisher: dict[str, Tensor] = {}
         self.anchor: dict[str, Tensor] = {}
-        """theta*, by parameter; of the head as many rows as it had."""
+        """theta* by parameter name; for the head, only the rows of earlier classes."""
 
     def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
         terms = {"cross_entropy": F.cross_entropy(output.logits, batch.labels)}

@@ -1,4 +1,4 @@
-"""Exemplar memory: the few old clips that a rehearsal method may keep.
+"""Exemplar memory of rehearsal methods, and selection of exemplars.
 
 A total of `memory` clips shared evenly among the classes seen, m = floor(memory / classes), or `per_class` of each.
 Older classes keep the first m of what they had. Source: iCaRL (CVPR 2017); AV-CIL draws at random.
@@ -16,16 +16,16 @@ from avcil.errors import InputError
 
 @dataclass(kw_only=True)
 class ExemplarMemory:
-    """Clip ids kept, by class name, in the order of their choice."""
+    """Clip ids by class name, in the order of selection."""
 
     total: int | None = None
-    """Clips in total, shared by all classes seen; or:"""
+    """Total number of clips, shared by all classes seen; or None."""
     per_class: int | None = None
-    """Clips of each class."""
+    """Number of clips per class; or None."""
     clip_ids: dict[str, list[str]] = field(default_factory=dict)
 
     def quota(self, classes: int) -> int:
-        """m, the clips that each of `classes` classes may keep.
+        """m, the number of exemplars per class with `classes` classes.
 
         >>> ExemplarMemory(total=340).quota(14)
         24
@@ -35,7 +35,7 @@ class ExemplarMemory:
         assert self.total is not None
         if self.total < classes:
             raise InputError(
-                f"a memory of {self.total} clips is too small for {classes} classes: not one clip each. "
+                f"a memory of {self.total} clips is too small for {classes} classes: less than one clip each. "
                 f"Give --exemplars {classes} or more, or --exemplars-per-class"
             )
         return self.total // classes
@@ -63,7 +63,7 @@ def choose_again(kept: int, new: int, quota: int, *, seen: int, generator: torch
     drawn = torch.randperm(seen + new, generator=generator)[:quota]
     fresh = [kept + position - seen for position in drawn.tolist() if position >= seen]
     old = choose_random(kept, quota - len(fresh), generator=generator)
-    room = quota - len(fresh) - len(old)  # positive if fewer exemplars were kept than the quota
+    room = quota - len(fresh) - len(old)  # positive if there were fewer exemplars than the quota
     others = [kept + i for i in range(new) if kept + i not in fresh]
     more = [others[i] for i in choose_random(len(others), max(room, 0), generator=generator)]
     chosen = old + fresh + more

@@ -1,4 +1,4 @@
-"""Fine-tuning: learn the new classes and let the old ones fade. The lower bound."""
+"""Fine-tuning: train on the new clips only. The lower bound."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from avcil.nn.network import NetworkOutput
 
 
 class FineTuning(GradientMethod):
-    """Warm start, grown head, cross-entropy over all K logits on the new classes' clips; no memory."""
+    """Cross-entropy over all K logits on the new clips, without exemplars, starting from the previous network."""
 
     name = "fine-tuning"
-    summary = "learns each step's new clips only; the lower bound"
+    summary = "fine-tuning on the new clips of each step; the lower bound"
     learns_known_classes = True
 
     def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:

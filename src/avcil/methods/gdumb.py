@@ -1,4 +1,4 @@
-"""GDumb: train a new network on the memory alone. Prabhu, Torr & Dokania, ECCV 2020.
+"""GDumb: train a new network on exemplars only. Prabhu, Torr & Dokania, ECCV 2020.
 
     total = CE over all K logits, on the clips that the memory holds after the step
 
@@ -17,17 +17,17 @@ from avcil.nn.network import NetworkOutput
 
 
 class Gdumb(GradientMethod):
-    """A network trained on a balanced memory."""
+    """A network trained on class-balanced exemplars."""
 
     name = "gdumb"
-    summary = "trains afresh on the memory alone, balanced over classes (ECCV 2020)"
+    summary = "trains a new network at each step on class-balanced exemplars only (ECCV 2020)"
     learns_known_classes = True
     rehearsal = "random"
     batching = "mixed"
-    fresh_start = True
+    trains_from_scratch = True
 
     def trained_rows(self, step: Step) -> Tensor | None:
-        return step.kept
+        return step.next_exemplars
 
     def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
         return {"cross_entropy": F.cross_entropy(output.logits, batch.labels)}

@@ -26,18 +26,18 @@ class IcarlOptions:
     """Hyper-parameters; the defaults are iCaRL as published."""
 
     classifier: Literal["nme", "fc"] = "nme"
-    """Who answers after a step: the nearest exemplar mean in feature space, or the head's logits."""
+    """Classifier after a step: the nearest class mean of exemplars (nme), or the head."""
     distillation: DistillationForm = "original"
     """As published, which leaves an unchanged model alone; or as released: the sigmoid taken twice."""
     herding: Literal["distinct", "release"] = "distinct"
-    """Every exemplar another clip; or as in the release, whose herding may choose a clip again."""
+    """distinct: no exemplar is selected twice; release: as in the authors' code, which may select a clip repeatedly."""
     validation: Validation = "head"
-    """Who is asked on validation clips after each epoch: the head, or the classifier that answers after the step, with
-    exemplars herded anew (as in the release; it costs a pass over the training clips)."""
+    """Classifier for validation after each epoch: the head, or that of the option `classifier`, with exemplars herded
+    again (as in the authors' code; it needs a pass over the training clips)."""
 
 
 class Icarl(HerdingMethod):
-    """Rehearsal with herding and, by choice, the nearest-mean classifier."""
+    """Rehearsal with herding and, optionally, the nearest-mean classifier."""
 
     name = "icarl"
     summary = "rehearsal with herding; classifies by the nearest exemplar mean or the head (CVPR 2017)"

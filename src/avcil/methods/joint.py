@@ -1,4 +1,4 @@
-"""Joint training: a fresh network at every step on all clips of all classes seen. The upper bound."""
+"""Joint training: a new network at each step, trained on the clips of all steps so far. The upper bound."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from avcil.nn.network import NetworkOutput
 
 
 class Joint(GradientMethod):
-    """Cross-entropy on everything; breaks the rules of the game on purpose, to show what they cost."""
+    """Cross-entropy on the clips of all steps so far, which class-incremental methods may not use."""
 
     name = "joint"
-    summary = "trains afresh on all clips of all classes seen; the upper bound"
+    summary = "joint training of a new network on the clips of all steps so far; the upper bound"
     learns_known_classes = True
     batching = "all"
-    fresh_start = True
+    trains_from_scratch = True
 
     def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
         return {"cross_entropy": F.cross_entropy(output.logits, batch.labels)}

@@ -1,4 +1,4 @@
-"""LwF: learning without forgetting, on new clips alone. Li and Hoiem, ECCV 2016, in task-wise form.
+"""LwF: learning without forgetting, trained on new clips only. Li and Hoiem, ECCV 2016, in task-wise form.
 
     total = CE over the new classes' logits + L_KD
 
@@ -22,14 +22,14 @@ class LwfOptions:
     """Hyper-parameters."""
 
     temperature_distillation: float = 2.0
-    """T of the distillation's softmax."""
+    """Temperature T of the distillation loss."""
 
 
 class Lwf(GradientMethod):
-    """Distillation without a memory."""
+    """Task-wise distillation without exemplars."""
 
     name = "lwf"
-    summary = "distils the last step's model on the new clips; keeps no exemplars (ECCV 2016)"
+    summary = "learning without forgetting: distillation on new clips, exemplar-free (ECCV 2016)"
     Options = LwfOptions
     uses_teacher = True
 

@@ -34,5 +34,5 @@ class Randumb(Slda):
     """Kernel discriminant analysis with fixed shrinkage."""
 
     name = "randumb"
-    summary = "random Fourier features, decorrelated, and the nearest class mean (RanDumb, KLDA)"
+    summary = "nearest class mean of decorrelated random Fourier features; exemplar-free (RanDumb, KLDA)"
     Options = RandumbOptions

@@ -42,11 +42,11 @@ class RanpacOptions:
     and deviation of the first step's clips, also used where the constants are unknown; length: each modality to one
     length; both: first-step, then length."""
     selection: Selection = "gcv"
-    """How the penalty is chosen: generalized cross-validation over all clips seen, leave-one-out over the current
+    """How the penalty is selected: generalized cross-validation over all clips seen, leave-one-out over the current
     step's, or holding out a fifth of the current step's (as published). The last two depend on how clips are grouped
     in steps."""
     ridge: float = 0.0
-    """A penalty lambda of your own; 0: chosen by `selection`."""
+    """The penalty lambda; 0: chosen by `selection`."""
     balanced: bool = False
     """Regress as if all classes had equally many clips: else classes with few are rarely answered."""
 
@@ -69,9 +69,7 @@ class Ranpac(MomentsMethod):
     """Ridge regression on random features."""
 
     name = "ranpac"
-    summary = (
-        "ridge regression on random features, in one pass and without exemplars (after RanPAC, NeurIPS 2023)"
-    )
+    summary = "ridge regression on random features, in one pass; exemplar-free (after RanPAC, NeurIPS 2023)"
     Options = RanpacOptions
 
     def blocks(self, vectors: int) -> list[Block]:

@@ -62,10 +62,10 @@ class RlsOptions:
 
 
 class Rls(RecursiveMethod):
-    """Recursive ridge regression and a residual stream of each modality."""
+    """Recursive ridge regression with a residual stream for each modality."""
 
     name = "rls"
-    summary = "recursive least squares with a compensation stream of each modality, without exemplars"
+    summary = "recursive least squares with a compensation stream for each modality; exemplar-free"
     Options = RlsOptions
 
     def blocks(self, vectors: int) -> list[Block]:
@@ -134,12 +134,10 @@ class Rls(RecursiveMethod):
     def forget(self, audio: Tensor | None, visual: Tensor | None, labels: Tensor) -> None:
         """Take clips out of the main stream, to rounding; only without compensation, whose targets are gone."""
         if self.options.compensation != 0:
-            raise InputError(
-                "what the compensation learnt of single clips cannot be taken back. Learn with compensation=0"
-            )
+            raise InputError("the compensation stream cannot remove single clips. Train with compensation=0")
         self.flush()
         if self.embedding is None:
-            raise InputError("nothing has been learnt yet: there is nothing to forget")
+            raise InputError("nothing has been learned yet: there is nothing to forget")
         self._check(labels)
         features = self.embedding(self.pooled(audio, visual))
         self.streams[0].remove(features, F.one_hot(labels, self.classes).double())

@@ -63,7 +63,9 @@ class Slda(MomentsMethod):
     """Linear discriminant analysis with one covariance for all classes."""
 
     name = "slda"
-    summary = "shrunk linear discriminant analysis, plain or of a Gaussian kernel, in one pass and without exemplars"
+    summary = (
+        "streaming linear discriminant analysis with shrinkage, linear or Gaussian kernel; exemplar-free"
+    )
     Options = SldaOptions
 
     @property

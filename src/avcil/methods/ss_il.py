@@ -28,7 +28,7 @@ class SsIlOptions:
     """Hyper-parameters."""
 
     temperature_distillation: float = 2.0
-    """T of the distillation's softmax."""
+    """Temperature T of the distillation loss."""
     exemplar_batches: ExemplarBatches = "reshuffled"
     """Once all exemplars were used within an epoch: shuffle them again, or repeat the same batches (as the release)."""
     cross_entropy: CrossEntropy = "separated"

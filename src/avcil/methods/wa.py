@@ -25,11 +25,11 @@ class WaOptions:
     """Hyper-parameters."""
 
     temperature_distillation: float = 2.0
-    """T of the distillation's softmax."""
+    """Temperature T of the distillation loss."""
 
 
 class Wa(GradientMethod):
-    """Distillation, then aligned weights."""
+    """Distillation, then weight aligning."""
 
     name = "wa"
     summary = (

@@ -1,1 +1,1 @@
-"""Training: steps, epochs, checkpoints, the run directory."""
+"""Training of a method on the steps of a benchmark, with checkpoints."""

@@ -1,7 +1,7 @@
-"""Adam without `torch.optim.Adam`, whose constructor imports PyTorch's compiler: 2 s that no run here needs.
+"""Adam without `torch.optim.Adam`, whose constructor imports PyTorch's compiler, which takes 2 s.
 
 The arithmetic is PyTorch's own (`torch.optim.adam.adam`, fused), and the state has the form of
-`torch.optim.Adam.state_dict`, so either reads the checkpoints of the other.
+`torch.optim.Adam.state_dict`, so checkpoints are interchangeable.
 """
 
 from __future__ import annotations

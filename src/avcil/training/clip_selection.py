@@ -1,4 +1,4 @@
-"""Which clips of a store a run does not use for what, in words and in the run's folder."""
+"""Clips of a store that a run does not use for training or validation, and the reasons."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ WORDS = {"audio": "audio", "visual": "frames"}
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """The validation clips by which a step's epoch is chosen."""
+    """The validation clips that select the epoch of a step."""
 
     rows: list[int]
     is_used: bool
-    """False where they would choose wrongly: the step ends with its last epoch."""
+    """False: the step ends with its last epoch, because no new class has validation clips."""
     note: str
-    """What is not as usual, for people; empty if nothing is."""
+    """A remark for the user; may be empty."""
 
 
-def validation_of_step(data: TaskData, step: int, *, chooses: bool) -> Validation:
+def validation_of_step(data: TaskData, step: int, *, selects: bool) -> Validation:
     """The validation clips of all classes seen up to `step`.
 
-    Where none of the step's new classes has one, the old classes alone would choose the epoch that changed the least,
-    which is the one that learned the least of the new ones. Such a step ends with its last epoch.
+    If no new class has one, accuracy on old classes would select the epoch with the least change, which has learned
+    least about the new classes. Such a step ends with its last epoch.
 
     Args:
         data: The run's clips.
         step: Number of the step, from 0.
-        chooses: Whether accuracy on these clips chooses an epoch.
+        selects: Whether accuracy on these clips selects the epoch.
     """
     rows = [
         row
@@ -42,22 +42,22 @@ def validation_of_step(data: TaskData, step: int, *, chooses: bool) -> Validatio
         if data.store.clips[row].label in data.class_number  # not removed
     ]
     new = {data.store.clips[row].label for row in data.rows("val", step)}
-    if chooses and not data.benchmark.steps[step] and not new:
-        note = f"step {step + 1}: no validation clip of its own; it ends with its last epoch instead of the best one"
+    if selects and not data.benchmark.steps[step] and not new:
+        note = f"step {step + 1}: no validation clip of its own; it ends with the last epoch instead of the best one"
         return Validation(rows=rows, is_used=False, note=note)
     lacking = [label for label in data.benchmark.steps[step] if label not in new]
-    if not (chooses and lacking):
+    if not (selects and lacking):
         return Validation(rows=rows, is_used=True, note="")
     what = f"step {step + 1}: no validation clip of {_shown(lacking)}"
     if new:
-        note = f"{what}; the best epoch is chosen by the other classes seen"
+        note = f"{what}; the best epoch is selected by the other classes seen"
     else:
-        note = f"{what}, all its new classes; it ends with its last epoch instead of the best one"
+        note = f"{what}, which are all its new classes; it ends with the last epoch instead of the best one"
     return Validation(rows=rows, is_used=bool(new), note=note)
 
 
 def incomplete_note(data: TaskData) -> str:
-    """How many clips lack a part of the modality, and what that means; empty if none does."""
+    """A message about clips that lack a part of the modality; empty without such clips."""
     rows = {split: data.incomplete_rows(split) for split in SPLITS}
     every = [row for group in rows.values() for row in group]
     if not every:
@@ -78,13 +78,13 @@ def incomplete_counts(data: TaskData, answers: Sequence[Modality]) -> dict[str, 
     counts = {split: len(data.incomplete_rows(split)) for split in SPLITS}
     if not any(counts.values()):
         return {}
-    asked = [data.test_rows(task, answers) for task in range(len(data.benchmark.steps))]
-    evaluated = sum(len(rows) for groups in asked for part, rows in groups.items() if part != data.modality)
+    tested = [data.test_rows(task, answers) for task in range(len(data.benchmark.steps))]
+    evaluated = sum(len(rows) for groups in tested for part, rows in groups.items() if part != data.modality)
     return {**counts, "test_not_evaluated": counts["test"] - evaluated}
 
 
 def incomplete_table(data: TaskData) -> list[tuple[str, str, str, str]]:
-    """Clip id, label, split and what it lacks, of each clip that lacks a part of the modality."""
+    """Id, label, split and missing part of each clip that lacks a part of the modality."""
     return [
         (
             clip.clip_id,

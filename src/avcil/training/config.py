@@ -1,4 +1,4 @@
-"""What a run is told: one frozen dataclass, checked on the spot, free of torch so that `--help` is quick."""
+"""Options of a training run. The module does not import torch, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.utils.sizes import bytes_of
 
-DEFAULT_MEMORY_PER_CLASS = 10
+DEFAULT_EXEMPLARS_PER_CLASS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,16 +123,16 @@ class TrainConfig:
         )
         require(
             not (self.steps and self.benchmark),
-            "--benchmark has steps of its own: drop --steps, or give --classes-per-step for another size",
+            "--benchmark defines the steps: leave out --steps, or give --classes-per-step for another step size",
         )
         require(
             not (self.steps and self.classes_per_step is not None),
-            "--steps already says which classes come when: drop it or --classes-per-step",
+            "--steps defines the classes of each step: leave out --steps or --classes-per-step",
         )
         self._check_stream(any(x is not None for x in (self.benchmark, self.classes_per_step, self.steps)))
         require(
             self.steps is None or self.class_order_seed is None,
-            "--class-order-seed shuffles classes over steps; --steps already says which come when: drop one",
+            "--steps defines the order of classes: leave out --steps or --class-order-seed",
         )
 
     def _check_stream(self, has_steps: bool) -> None:
@@ -142,7 +142,7 @@ class TrainConfig:
         stream = parse_stream(self.stream)
         if stream.kind.uses_steps and not has_steps:
             raise InputError(
-                "say how classes come: give --classes-per-step N, --steps FILE or --benchmark NAME"
+                "the steps are not defined: give --classes-per-step N, --steps FILE or --benchmark NAME"
             )
         if has_steps and not stream.kind.uses_steps:
             raise InputError(

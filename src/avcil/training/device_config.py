@@ -1,9 +1,9 @@
-"""Where a run computes and in which numbers.
+"""Device and dtypes of a run: the precisions
 
 float64     everything in float64: for comparisons
-float32     everything in float32; the processor's default
+float32     everything in float32; the default on the CPU
 bfloat16    tokens and the products over them in bfloat16; weights, sums, losses and the optimizer in float32; the
-            GPU's default
+            default on a GPU
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from avcil.utils.devices import choose_device
 
 EVALUATION_BYTES = {"cpu": 2**28, "cuda": 2**29}
-"""Tokens of the clips that a model is asked about at once, where there is room."""
+"""Bytes of visual tokens per batch in evaluation, by device type, if memory is not short."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,15 +24,19 @@ class DeviceConfig:
 
     device: torch.device
     weights: torch.dtype
-    """Of weights, reductions, losses and the optimizer's state."""
+    """Dtype of weights, reductions, losses and the optimizer's state."""
     tokens: torch.dtype
-    """Of visual tokens, in which products over them are made."""
-    asked_bytes: int | None = None
-    """Tokens of the clips that a model is asked about at once; None: as `EVALUATION_BYTES` has it."""
+    """Dtype of visual tokens and of products over them."""
+    eval_bytes: int | None = None
+    """Bytes of visual tokens per batch in evaluation; None: `EVALUATION_BYTES`."""
 
     @classmethod
     def of(cls, device: str | None, precision: str | None) -> DeviceConfig:
-        """From names; None is a GPU if there is one, and that device's default precision.
+        """From the names of device and precision.
+
+        Args:
+            device: None selects a GPU if there is one.
+            precision: None selects the default of the device.
 
         >>> DeviceConfig.of("cpu", None).tokens
         torch.float32
@@ -44,24 +48,24 @@ class DeviceConfig:
 
     @classmethod
     def on_cpu(cls, dtype: torch.dtype) -> DeviceConfig:
-        """The processor, all numbers in `dtype`."""
+        """The CPU, with one dtype for everything."""
         return cls(device=torch.device("cpu"), weights=dtype, tokens=dtype)
 
     @property
     def precision(self) -> str:
-        """The name of its precision."""
+        """Name of the precision, such as "bfloat16"."""
         return str(self.tokens).removeprefix("torch.")
 
     @property
     def on_gpu(self) -> bool:
-        """Whether it computes on a GPU."""
+        """Whether the device is a GPU."""
         return self.device.type == "cuda"
 
     def name(self) -> str:
-        """The device in words, such as "cpu" or a GPU's make."""
+        """`cpu`, or the product name of the GPU."""
         return torch.cuda.get_device_name(self.device) if self.on_gpu else "cpu"
 
-    def eval_batch_size_for(self, clip_bytes: int, *, most: int = 256) -> int:
-        """How many clips of so many bytes a model is asked about at once, no gradient wanted."""
-        room = EVALUATION_BYTES[self.device.type] if self.asked_bytes is None else self.asked_bytes
-        return max(1, min(most, room // max(1, clip_bytes)))
+    def eval_batch_size_for(self, clip_bytes: int, *, maximum: int = 256) -> int:
+        """Batch size for evaluation without gradients, for clips with `clip_bytes` bytes of tokens."""
+        available = EVALUATION_BYTES[self.device.type] if self.eval_bytes is None else self.eval_bytes
+        return max(1, min(maximum, available // max(1, clip_bytes)))

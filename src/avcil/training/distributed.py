@@ -1,9 +1,9 @@
-"""Several processes that train one network together, by torch.distributed; alone, all of it does nothing.
+"""Distributed data-parallel training with torch.distributed. With a single process, all functions do nothing.
 
     torchrun --nproc-per-node 2 -m avcil train features --out runs/x ...
 
-Every process has the whole network and takes an equal part of each batch's clips. What a loss looks at is gathered, so
-that losses which compare clips with one another see the whole batch; gradients are summed. The first process writes.
+Each has the whole network and a shard of each batch. Outputs are gathered, so losses that compare clips with one
+another get the whole batch; gradients are summed. Only the process with rank 0 writes files.
 """
 
 from __future__ import annotations
@@ -17,57 +17,57 @@ from torch import Tensor, distributed
 
 from avcil.errors import AvcilError, InputError
 
-PATIENCE_SECONDS = 1800
-"""How long processes wait for one that is behind, such as the first one when it writes a checkpoint."""
+TIMEOUT_SECONDS = 1800
+"""Timeout of collective operations. It must be longer than writing a checkpoint takes."""
 
 
 class ProcessGroup:
-    """This process among `size` of them, numbered `rank` from 0."""
+    """The processes of a run: this one has number `rank` (from 0) of `size`."""
 
-    def __init__(self, rank: int = 0, size: int = 1, on_machine: int = 1) -> None:
-        """`on_machine`: how many of the processes share this machine."""
-        self.rank, self.size, self.on_machine = rank, size, on_machine
+    def __init__(self, rank: int = 0, size: int = 1, local_size: int = 1) -> None:
+        """`local_size`: number of processes on this machine."""
+        self.rank, self.size, self.local_size = rank, size, local_size
 
     @classmethod
     def from_environment(cls, device: str | None = None) -> ProcessGroup:
-        """The team that torchrun started this process for; a process started otherwise is alone.
+        """Join the group of a process started by torchrun; any other process is a group of its own.
 
-        `device`: what was asked for; without it, a GPU for each process where there are GPUs.
+        Args:
+            device: The requested device; None: one GPU for each process, or the CPU without GPUs.
         """
         size = int(os.environ.get("WORLD_SIZE", "1"))
         if size == 1:
             return cls()
         if not distributed.is_available():
-            raise InputError(
-                "this PyTorch cannot work in several processes (torch.distributed); start one alone"
-            )
+            raise InputError("this PyTorch lacks torch.distributed: start one process, without torchrun")
         if not distributed.is_initialized():
             from datetime import timedelta
 
-            patience, own = timedelta(seconds=PATIENCE_SECONDS), cls.own_device(device)
-            if own is not None and own.startswith("cuda"):
-                torch.cuda.set_device(own)
-                distributed.init_process_group("nccl", timeout=patience, device_id=torch.device(own))
+            timeout, own_device = timedelta(seconds=TIMEOUT_SECONDS), cls.device_of_process(device)
+            if own_device is not None and own_device.startswith("cuda"):
+                torch.cuda.set_device(own_device)
+                distributed.init_process_group("nccl", timeout=timeout, device_id=torch.device(own_device))
             else:
-                distributed.init_process_group("gloo", timeout=patience)
+                distributed.init_process_group("gloo", timeout=timeout)
             atexit.register(distributed.destroy_process_group)
         return cls(distributed.get_rank(), size, int(os.environ.get("LOCAL_WORLD_SIZE", size)))
 
     @staticmethod
-    def own_device(asked: str | None) -> str | None:
-        """The GPU of this process where each process of a machine has one; else what was asked for.
+    def device_of_process(requested: str | None) -> str | None:
+        """The GPU of this process if each process has one; otherwise the requested device.
 
-        Raises InputError where several processes are to share one GPU, or there are too few.
+        Raises:
+            InputError: There are fewer GPUs than processes, or one GPU was requested for all.
         """
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-            return asked
-        if asked is not None and asked.startswith("cuda:"):
+            return requested
+        if requested is not None and requested.startswith("cuda:"):
             raise InputError(
-                f"--device {asked} is one GPU, for one process; each of several takes its own: leave --device out, and "
-                "say with CUDA_VISIBLE_DEVICES which GPUs they are"
+                f"--device {requested} is one GPU, but each process needs its own: leave out --device, and "
+                "select the GPUs with CUDA_VISIBLE_DEVICES"
             )
-        if asked == "cpu" or not torch.cuda.is_available():
-            return asked
+        if requested == "cpu" or not torch.cuda.is_available():
+            return requested
         local = int(os.environ.get("LOCAL_RANK", "0"))
         if local >= torch.cuda.device_count():
             raise InputError(
@@ -78,19 +78,19 @@ class ProcessGroup:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes and speaks for all."""
+        """Whether this process writes files and messages."""
         return self.rank == 0
 
-    def share(self, count: int) -> slice:
-        """This process's part of `count` things in order; parts differ by one at most.
+    def shard(self, count: int) -> slice:
+        """The slice of `count` items that belongs to this process; sizes of slices differ by at most one.
 
-        >>> [ProcessGroup(rank, 3).share(7) for rank in range(3)]
+        >>> [ProcessGroup(rank, 3).shard(7) for rank in range(3)]
         [slice(0, 2, None), slice(2, 4, None), slice(4, 7, None)]
         """
         return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
 
-    def gather(self, part: Tensor) -> Tensor:
-        """Every process's `part` (n, ...), n its own, one behind the other in order of rank."""
+    def all_gather(self, part: Tensor) -> Tensor:
+        """Concatenate the tensors `part` (n, ...) of all processes in order of rank; n may differ."""
         if self.size == 1:
             return part
         lengths = [torch.zeros((), dtype=torch.int64, device=part.device) for _ in range(self.size)]
@@ -103,7 +103,7 @@ class ProcessGroup:
         return torch.cat([each[: int(length)] for each, length in zip(parts, lengths, strict=True)])
 
     def all_reduce_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Let every parameter's gradient be the sum over processes, in one message."""
+        """Replace each gradient by its sum over the processes, in a single all-reduce."""
         if self.size == 1:
             return
         parameters = list(parameters)
@@ -112,28 +112,34 @@ class ProcessGroup:
         distributed.all_reduce(flat)
         *parts, has = flat.split([*(parameter.numel() for parameter in parameters), len(parameters)])
         for parameter, part, owners in zip(parameters, parts, has.tolist(), strict=True):
-            parameter.grad = part.view_as(parameter) if owners else None  # unused ones are not decayed
+            parameter.grad = (
+                part.view_as(parameter) if owners else None
+            )  # no weight decay for unused parameters
 
-    def wait(self) -> None:
-        """Until all are here."""
+    def barrier(self) -> None:
+        """Wait for all processes."""
         if self.size > 1:
             distributed.barrier()
 
     def assert_in_sync(self, tensors: Iterable[Tensor], what: str) -> None:
-        """Raise AvcilError if processes hold different numbers, which would go unnoticed until the end."""
+        """Compare tensors across processes.
+
+        Raises:
+            AvcilError: The tensors differ. `what` names them in the message.
+        """
         if self.size == 1:
             return
         sums = torch.stack([_digest(tensor.detach()) for tensor in tensors])
-        everybody = self.gather(sums[None])
-        if not bool((everybody == everybody[0]).all()):
+        of_all = self.all_gather(sums[None])
+        if not bool((of_all == of_all[0]).all()):
             raise AvcilError(
-                f"the processes do not hold the same {what} any more. Start them on machines of one kind, with "
-                "the same versions and number of threads, and run the command again to go on from the last checkpoint"
+                f"the processes have different {what}. Use machines of the same kind, with the same versions and "
+                "number of threads, and run the command again to resume from the last checkpoint"
             )
 
 
 def _digest(tensor: Tensor) -> Tensor:
-    """A number that changes with any of the tensor's, and with their order."""
+    """A number that depends on all values of the tensor and on their order."""
     flat = tensor.double().flatten()
     return (flat * torch.linspace(1, 2, len(flat), dtype=flat.dtype, device=flat.device)).sum()
 

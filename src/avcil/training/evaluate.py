@@ -1,4 +1,4 @@
-"""Asking a model about clips it is not trained on."""
+"""Predictions and accuracy on a table of clips."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from avcil.nn.token_rows import gathered
 from avcil.training.data import Table
 from avcil.training.distributed import ProcessGroup
 
-ALONE = ProcessGroup()
+SINGLE_PROCESS = ProcessGroup()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answers:
-    """What a model said of some clips, in the table's order."""
+class Predictions:
+    """Predictions of a model, in the order of the table."""
 
     predicted: Tensor
     """(N,) class numbers"""
@@ -28,25 +28,30 @@ class Answers:
     """(N,) bool"""
 
 
-def ask(model: Model, table: Table, team: ProcessGroup = ALONE) -> Answers:
-    """Predict every clip of a table: argmax over all classes seen, no step id given. A team's processes share them."""
+def predict(model: Model, table: Table, process_group: ProcessGroup = SINGLE_PROCESS) -> Predictions:
+    """Predict all clips of a table: argmax over all classes seen, without the task id.
+
+    The clips are divided among the processes of the group; each process gets all predictions.
+    """
     device = table.labels.device
     predicted = [torch.zeros(0, dtype=torch.int64, device=device)]
     probability = [torch.zeros(0, dtype=torch.float64, device=device)]
     with torch.inference_mode():
-        for _, (audio, visual) in table.all(team.share(len(table))):
-            if isinstance(model, Network):  # its attention gathers tokens block by block
+        for _, (audio, visual) in table.all(process_group.shard(len(table))):
+            if isinstance(model, Network):  # its attention reads tokens in blocks
                 scores = model.scores(audio, visual)
             else:
                 scores = model.scores(audio, gathered(visual))
             best = scores.double().softmax(dim=1).max(dim=1)
             predicted.append(best.indices)
             probability.append(best.values)
-        labels = team.gather(torch.cat(predicted))
-        chances = team.gather(torch.cat(probability))
-    return Answers(predicted=labels.cpu(), probability=chances.cpu(), correct=(labels == table.labels).cpu())
+        labels = process_group.all_gather(torch.cat(predicted))
+        all_probabilities = process_group.all_gather(torch.cat(probability))
+    return Predictions(
+        predicted=labels.cpu(), probability=all_probabilities.cpu(), correct=(labels == table.labels).cpu()
+    )
 
 
-def accuracy(model: Model, table: Table, team: ProcessGroup = ALONE) -> float | None:
-    """Fraction of a table's clips that are predicted rightly; None where there is no clip."""
-    return float(ask(model, table, team).correct.double().mean()) if len(table) else None
+def accuracy(model: Model, table: Table, process_group: ProcessGroup = SINGLE_PROCESS) -> float | None:
+    """Fraction of the clips that are predicted correctly; None for an empty table."""
+    return float(predict(model, table, process_group).correct.double().mean()) if len(table) else None

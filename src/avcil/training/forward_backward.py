@@ -1,10 +1,10 @@
-"""One iteration's forward and backward pass: the whole batch at once, or in parts that give the same gradients.
+"""Forward and backward pass of one batch: the whole batch, or gradient accumulation with equal gradients.
 
-Losses compare the clips of a batch with one another, so gradients of parts cannot simply be added up. Instead each part
-goes through the network without gradient; the loss is taken of all their outputs together, which are small; then each
-part goes through again and is given its share of the gradient by its outputs (GradCache: Gao et al., RepL4NLP 2021).
-It costs one more forward pass, and memory for one part's tokens and keys instead of the batch's. Processes of a team
-do the same with a part of the batch each.
+Losses compare the clips of a batch with one another, so gradients of parts cannot be summed. Instead each
+part goes through the network without gradient; the loss is computed from the small outputs of all parts; then
+each part goes through the network again, and the gradient of the loss with respect to its outputs is propagated
+(GradCache: Gao et al., RepL4NLP 2021). This needs one more forward pass, and memory for the tokens and keys of one part
+instead of the batch. In distributed training, each process does the same for its shard of the batch.
 
 N clips of a batch, n of a part.
 """
@@ -23,35 +23,46 @@ from avcil.nn.network import NetworkOutput
 from avcil.training.distributed import ProcessGroup
 
 PER_CLIP = tuple(field.name for field in fields(NetworkOutput) if field.name != "spatial_log")
-"""Of `NetworkOutput`: what has a row for each clip and is small."""
+"""The fields of `NetworkOutput` that have one row for each clip and are small."""
 
 
 def forward_backward(method: GradientMethod, step: Step, batch: Batch) -> dict[str, Tensor]:
-    """The loss's terms of a batch whose tokens are at hand; gradients are added to the parameters'."""
+    """Loss terms of a batch with features; gradients are accumulated in the parameters."""
     terms = method.loss(method.forward(batch, step), batch, step)
     torch.stack(list(terms.values())).sum().backward()
     return _values(terms)
 
 
 def _values(terms: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The terms without their graph, which would hold the batch through the next one."""
+    """The terms without their graph, which would keep the batch in memory."""
     return {name: term.detach() for name, term in terms.items()}
 
 
 def accumulate_gradients(
-    method: GradientMethod, step: Step, batch: Batch, *, clips_at_once: int, team: ProcessGroup
+    method: GradientMethod, step: Step, batch: Batch, *, clips_at_once: int, process_group: ProcessGroup
 ) -> dict[str, Tensor]:
-    """The same of a batch without tokens (`Batch.is_whole` is false), `clips_at_once` at a time."""
-    rows = torch.arange(len(batch.labels))[team.share(len(batch.labels))]
+    """As `forward_backward`, for a batch without features (`Batch.is_whole` is false).
+
+    Args:
+        method: The method.
+        step: The training step, with the clips.
+        batch: Labels and rows of the clips.
+        clips_at_once: Clips per part.
+        process_group: The processes that share the batch.
+
+    Returns:
+        The terms of the loss by name.
+    """
+    rows = torch.arange(len(batch.labels))[process_group.shard(len(batch.labels))]
     parts = list(rows.split(clips_at_once)) if len(rows) else [rows]
-    once = len(parts) == 1  # its graph is kept, and no second pass is needed
+    once = len(parts) == 1  # no second forward pass is needed
     with torch.set_grad_enabled(once):
         outputs = [method.forward(part, step) for part in _parts(batch, step, parts)]
-    joined = _joined(outputs, team)
+    joined = _joined(outputs, process_group)
     outputs = outputs if once else []
     terms = method.loss(joined, batch, step)
     torch.stack(list(terms.values())).sum().backward()
-    if not team.is_first:  # what the loss itself asks of parameters counts once
+    if not process_group.is_first:  # terms that depend on parameters directly count once
         for parameter in step.network.parameters():
             parameter.grad = None
     start = int(rows[0]) if len(rows) else 0
@@ -61,14 +72,14 @@ def accumulate_gradients(
         count, held = len(output.logits), 0
         if output.spatial_divergence is not None:
             held = len(output.spatial_divergence)
-        _pull(output, joined, slice(start, start + count), slice(exemplars, exemplars + held))
+        _backward_part(output, joined, slice(start, start + count), slice(exemplars, exemplars + held))
         start, exemplars = start + count, exemplars + held
         del output  # with its graph, before the next part's is made
     return _values(terms)
 
 
 def _parts(batch: Batch, step: Step, parts: list[Tensor]) -> Iterator[Batch]:
-    """The parts with their tokens, read ahead where they come from the store."""
+    """The parts with their features, prefetched if they come from the store."""
     for places, (audio, visual) in zip(
         parts, step.pool.stream(batch.rows[places] for places in parts), strict=True
     ):
@@ -82,18 +93,18 @@ def _parts(batch: Batch, step: Step, parts: list[Tensor]) -> Iterator[Batch]:
         )
 
 
-def _joined(outputs: list[NetworkOutput], team: ProcessGroup) -> NetworkOutput:
-    """The outputs of all parts of all processes as one, which gradients are taken by."""
+def _joined(outputs: list[NetworkOutput], process_group: ProcessGroup) -> NetworkOutput:
+    """The outputs of all parts and processes, concatenated, as leaves that require gradients."""
     joined: dict[str, Any] = {}
     for name in PER_CLIP:
         values = [getattr(output, name) for output in outputs]
         if values[0] is not None:
-            joined[name] = team.gather(torch.cat(values).detach()).requires_grad_()
+            joined[name] = process_group.all_gather(torch.cat(values).detach()).requires_grad_()
     return NetworkOutput(**joined)
 
 
-def _pull(output: NetworkOutput, joined: NetworkOutput, clips: slice, held: slice) -> None:
-    """Give a part's outputs the gradient that the loss has by them."""
+def _backward_part(output: NetworkOutput, joined: NetworkOutput, clips: slice, held: slice) -> None:
+    """Propagate the gradient of the loss with respect to the outputs of a part."""
     tensors, gradients = [], []
     for name in PER_CLIP:
         tensor, whole = getattr(output, name), getattr(joined, name)

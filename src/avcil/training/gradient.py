@@ -1,4 +1,4 @@
-"""One step of a gradient method: epochs over batches, the best epoch on validation, progress that survives a kill.
+"""Trains one step by gradient descent: batches, epochs, selection of the best epoch, checkpoints.
 
 N clips of a batch, C classes.
 """
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from avcil.errors import AvcilError
 from avcil.methods.base import Batch, GradientMethod, Step
 from avcil.runs.records import Epoch, StepProgress
 from avcil.saved_models.learning_settings import LearningSettings
@@ -22,15 +23,20 @@ from avcil.training.forward_backward import accumulate_gradients, forward_backwa
 from avcil.utils.rng import generator
 
 Validate = Callable[[], float | None]
-"""Accuracy on the validation clips of all classes seen; None where there are none."""
+"""Accuracy on the validation clips of all classes seen; None without validation clips."""
 
 
 def batches(
     method: GradientMethod, step: Step, settings: LearningSettings, epoch: int, *, whole: bool = True
 ) -> Iterator[Batch]:
-    """The batches of one epoch, in an order that depends on seed, step and epoch alone.
+    """The batches of one epoch. Their order depends only on seed, step and epoch.
 
-    `whole`: with their clips' features; else these are for `accumulate_gradients` to read.
+    Args:
+        method: The method.
+        step: The training step.
+        settings: Batch sizes.
+        epoch: Number of the epoch, from 0.
+        whole: Read the features; otherwise `accumulate_gradients` reads them.
     """
     plan = list(_rows(method, step, settings, epoch))
     nothing = ((None, None) for _ in plan)
@@ -49,7 +55,7 @@ def batches(
 def _rows(
     method: GradientMethod, step: Step, settings: LearningSettings, epoch: int
 ) -> Iterator[tuple[Tensor, int]]:
-    """Each batch's rows of the pool, and how many of them are counted as new."""
+    """For each batch, its rows of the pool and how many of them count as new."""
     shuffle = generator(step.seed, "shuffle", step.index, epoch)
     if method.batching in ("mixed", "all") or step.new_count == len(step.pool):
         trained = method.trained_rows(step)
@@ -61,7 +67,7 @@ def _rows(
     trained = method.trained_rows(step)
     rows = torch.arange(len(step.pool)) if trained is None else trained
     new, old = rows[rows < step.new_count], rows[rows >= step.new_count]
-    exemplars = _endless(
+    exemplars = _exemplar_batches(
         len(old),
         settings.exemplar_batch_size,
         shuffle,
@@ -80,8 +86,8 @@ def _full_batches(order: Tensor, size: int, *, drop_last: bool = True) -> list[T
     return list(order[: len(order) // size * size].split(size))
 
 
-def _endless(count: int, size: int, shuffle: torch.Generator, *, repeats: bool) -> Iterator[Tensor]:
-    """Batches of `count` rows without end; `repeats`: the first pass again and again, else each pass shuffled anew."""
+def _exemplar_batches(count: int, size: int, shuffle: torch.Generator, *, repeats: bool) -> Iterator[Tensor]:
+    """Endless batches of `count` rows; each pass is shuffled again, or with `repeats`, the first pass is repeated."""
     once = _full_batches(torch.randperm(count, generator=shuffle), size)
     while True:
         yield from once
@@ -90,7 +96,7 @@ def _endless(count: int, size: int, shuffle: torch.Generator, *, repeats: bool) 
 
 
 class StepTrainer:
-    """Trains `step.network` for one step; afterwards the network holds the chosen epoch's weights."""
+    """Trains `step.network` for one step; afterwards it has the weights of the selected epoch."""
 
     def __init__(
         self,
@@ -104,29 +110,29 @@ class StepTrainer:
         tick: Callable[[], object] = lambda: None,
         checkpoint_seconds: float = math.inf,
         clips_at_once: int | None = None,
-        team: ProcessGroup | None = None,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         """Prepare the step.
 
         Args:
             method: The method that is trained.
-            step: Its clips and its network.
-            settings: Epochs, batch sizes, optimizer and selection.
-            validate: Called after each epoch that selection needs.
-            log: Called with each epoch's line.
-            save: Called with the progress, `checkpoint_seconds` apart.
+            step: The clips and the network.
+            settings: Epochs, batch sizes, learning rate and selection of the epoch.
+            validate: Called after each epoch that may be selected.
+            log: Called with the losses and the accuracy of each epoch.
+            save: Called with the progress every `checkpoint_seconds`.
             tick: Called after each epoch.
             checkpoint_seconds: Seconds between two calls of `save`; infinity for none.
-            clips_at_once: How many clips of a batch fit into memory at once; None for all of them.
-            team: The processes that train together.
+            clips_at_once: Clips of a batch that fit into memory at once; None: all.
+            process_group: The processes that train together.
         """
         self.method, self.step, self.settings = method, step, settings
         self.checkpoint_seconds = checkpoint_seconds
         self.validate, self.log, self.save, self.tick = validate, log, save, tick
-        self.clips_at_once, self.team = clips_at_once, team or ProcessGroup()
+        self.clips_at_once, self.process_group = clips_at_once, process_group or ProcessGroup()
 
     def run(self, progress: StepProgress | None = None) -> StepProgress:
-        """All epochs, or those that `progress` has left."""
+        """Train all epochs, or those that remain after `progress`."""
         step, settings = self.step, self.settings
         trainable = [p for p in step.network.parameters() if p.requires_grad]
         optimizer = Adam(trainable, lr=settings.learning_rate, weight_decay=settings.weight_decay)
@@ -150,20 +156,20 @@ class StepTrainer:
 
     def _epoch(self, optimizer: Adam, trainable: Sequence[Tensor], progress: StepProgress) -> None:
         step, epoch = self.step, progress.epoch
-        sums: dict[str, Tensor] = {}  # stay on the device: asking for a number would wait for it
+        sums: dict[str, Tensor] = {}  # on the device: reading a value would synchronize
         count = 0
         step.network.train()
         try:
             for batch in batches(self.method, step, self.settings, epoch, whole=self._is_whole):
                 optimizer.zero_grad()
                 terms = self._pass(batch)
-                self.team.all_reduce_gradients(trainable)
+                self.process_group.all_reduce_gradients(trainable)
                 optimizer.step()
                 for name, term in terms.items():
                     sums[name] = sums.get(name, 0.0) + term.detach().double()
                 count += 1
         finally:
-            step.network.workspace.clear()  # validation has the room
+            step.network.workspace.clear()  # frees memory for validation
         losses = {name: float(value) / count for name, value in sums.items()}
         _check_finite(losses, step.index, epoch)
         accuracy = self._select(progress)
@@ -180,24 +186,26 @@ class StepTrainer:
 
     @property
     def _is_whole(self) -> bool:
-        return self.clips_at_once is None and self.team.size == 1
+        return self.clips_at_once is None and self.process_group.size == 1
 
     def _pass(self, batch: Batch) -> dict[str, Tensor]:
         if self._is_whole:
             return forward_backward(self.method, self.step, batch)
         at_once = self.clips_at_once or len(batch.labels)
-        return accumulate_gradients(self.method, self.step, batch, clips_at_once=at_once, team=self.team)
+        return accumulate_gradients(
+            self.method, self.step, batch, clips_at_once=at_once, process_group=self.process_group
+        )
 
     def _select(self, progress: StepProgress) -> float | None:
-        """Validate, and keep these weights if they are the best so far (the first of equals)."""
+        """Validate, and store the weights if they are the best so far (of equal ones, the first)."""
         last = progress.epoch + 1 == self.settings.epochs
         if self.settings.selection == "last" and not last:
             return None
         accuracy = self.validate()
-        better = progress.best_accuracy is None or (
+        is_better = progress.best_accuracy is None or (
             accuracy is not None and accuracy > progress.best_accuracy
         )
-        if better or self.settings.selection == "last":
+        if is_better or self.settings.selection == "last":
             progress.best_accuracy, progress.best_epoch = accuracy, progress.epoch
             progress.best = {
                 name: value.detach().clone() for name, value in self.step.network.state_dict().items()
@@ -206,11 +214,9 @@ class StepTrainer:
 
 
 def _check_finite(losses: dict[str, float], step: int, epoch: int) -> None:
-    from avcil.errors import AvcilError
-
-    broken = [name for name, value in losses.items() if not torch.isfinite(torch.tensor(value))]
-    if broken:
+    not_finite = [name for name, value in losses.items() if not torch.isfinite(torch.tensor(value))]
+    if not_finite:
         raise AvcilError(
-            f"step {step}, epoch {epoch}: the loss is not a number any more ({', '.join(broken)}). "
+            f"step {step}, epoch {epoch}: the loss is not finite ({', '.join(not_finite)}). "
             "Lower --learning-rate, or check the features with: avcil extract ... into a new store"
         )

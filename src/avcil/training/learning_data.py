@@ -1,4 +1,4 @@
-"""What a learner may look at of the clips: the interface that runs and updates of a saved model share."""
+"""Interface through which trainers read clips, for runs and for updates of a saved model."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from avcil.training.memory_pool import Budget
 from avcil.training.timer import READING, Timer
 
 
-class Steps(Protocol):
-    """Which classes come at which step."""
+class ClassesOfSteps(Protocol):
+    """The classes of each step."""
 
     @property
     def steps(self) -> tuple[tuple[str, ...], ...]: ...
     @property
     def classes(self) -> tuple[str, ...]:
-        """All classes in the order in which they come."""
+        """All classes in the order of their steps."""
         ...
 
 
 class LabeledFeatures(Features, Protocol):
-    """Features with their clips, a row a clip."""
+    """Features with one row for each clip."""
 
     @property
     def clips(self) -> Sequence[StoredClip]: ...
@@ -38,7 +38,7 @@ class LabeledFeatures(Features, Protocol):
         ...
 
     def constants(self, modality: str) -> Constants | None:
-        """Typical center and scale of the features of "audio" or "visual"; None where they are unknown."""
+        """Typical center and scale of the features of "audio" or "visual"; None if unknown."""
         ...
 
 
@@ -46,31 +46,35 @@ class LearningData(ABC):
     """Clips by step and split, and their features as tensors.
 
     Attributes:
-        budget: What the tables of a step may hold in memory. It is set anew when a step begins.
+        budget: Memory for the tables of a step; set at the start of each step.
         scratch: Folder for temporary files; None for none.
 
     Args:
         store: The features.
         benchmark: The classes of each step.
         modality: What the model uses of a clip.
-        device_config: Where and in which dtype tensors are given.
-        whole_tokens: Give all visual tokens even to a visual-only model, instead of their mean.
-        watch: Counts the seconds of reading.
+        device_config: Device and dtypes of the tensors.
+        needs_all_tokens: Return all visual tokens also with the modality `visual`, instead of their mean.
+        timer: Measures the time for reading.
     """
 
     def __init__(
         self,
         store: LabeledFeatures,
-        benchmark: Steps,
+        benchmark: ClassesOfSteps,
         *,
         modality: Modality,
         device_config: DeviceConfig,
-        whole_tokens: bool = False,
-        watch: Timer | None = None,
+        needs_all_tokens: bool = False,
+        timer: Timer | None = None,
     ) -> None:
         self.store, self.benchmark, self.modality = store, benchmark, modality
-        self.device_config, self.whole_tokens, self.watch = device_config, whole_tokens, watch or Timer()
-        self.budget = Budget.of_host(0)
+        self.device_config, self.needs_all_tokens, self.timer = (
+            device_config,
+            needs_all_tokens,
+            timer or Timer(),
+        )
+        self.budget = Budget.host_only(0)
         self.scratch: Path | None = None
         self.class_number = {label: number for number, label in enumerate(benchmark.classes)}
         self._row_of_id = {clip.clip_id: row for row, clip in enumerate(store.clips)}
@@ -80,10 +84,10 @@ class LearningData(ABC):
         return ()
 
     def begin_task(self, task: int) -> None:  # noqa: B027
-        """Number the classes as after the removals up to and including `task`."""
+        """Update the class numbers for the removals up to and including `task`."""
 
     def rows_to_forget(self, task: int) -> list[int]:
-        """Store rows of the training clips of removed classes, if the method is given them."""
+        """Store rows of the training clips of removed classes, if the method needs them."""
         return []
 
     @abstractmethod
@@ -99,7 +103,7 @@ class LearningData(ABC):
         return [self._row_of_id[clip_id] for clip_id in clip_ids]
 
     def labels(self, rows: Sequence[int]) -> list[int]:
-        """Class numbers, in the order of learning."""
+        """Class numbers of store rows."""
         return [self.class_number[self.store.clips[row].label] for row in rows]
 
     def table(self, rows: Sequence[int], *, once: bool = False, modality: Modality | None = None) -> Table:
@@ -107,16 +111,16 @@ class LearningData(ABC):
 
         Args:
             rows: Store rows.
-            once: They are used once, so they are read when needed and not held.
-            modality: A part of the data's modality, for clips that lack the other.
+            once: The rows are used once, so they are read when needed and not stored.
+            modality: A single modality, for clips that lack the other one; None: that of the data.
         """
-        with self.watch.during(READING):
+        with self.timer.during(READING):
             return Table(
                 self.store,
                 rows,
                 self.labels(rows),
                 modality=modality or self.modality,
                 device_config=self.device_config,
-                budget=Budget.of_host(0) if once else self.budget,
-                whole_tokens=self.whole_tokens or modality not in (None, self.modality),
+                budget=Budget.host_only(0) if once else self.budget,
+                needs_all_tokens=self.needs_all_tokens or modality not in (None, self.modality),
             )

@@ -1,7 +1,7 @@
-"""What a run will hold in memory, known before it begins: from shapes, batch sizes and the room that it may take.
+"""The memory plan of a run, computed before it starts from shapes, batch sizes and the memory limit.
 
-N clips of a batch, E exemplars, T time slices, S spatial tokens, D width. Everything here is a function of the
-configuration, the store and the limit, so a run that is gone on with decides as before.
+N clips of a batch, E exemplars, T time slices, S spatial tokens, D width. The plan depends only on
+the configuration, the store and the limit, so a resumed run makes the same decisions.
 """
 
 from __future__ import annotations
@@ -23,57 +23,64 @@ from avcil.nn.network import Network
 from avcil.training.config import TrainConfig
 from avcil.training.device_config import EVALUATION_BYTES, DeviceConfig
 from avcil.training.distributed import ProcessGroup
-from avcil.training.memory_pool import SHARE, Budget, MemoryPool, device_memory, free_disk, machine_memory
+from avcil.training.memory_pool import (
+    HOST_FRACTION,
+    Budget,
+    MemoryPool,
+    device_memory,
+    free_disk,
+    host_memory,
+)
 from avcil.training.task_data import TaskData
 from avcil.utils.prefetch import DEPTH
 from avcil.utils.rng import seeded
 from avcil.utils.sizes import bytes_of, in_words
 
 COPIES = 7
-"""Of all weights: themselves, gradients, Adam's two averages, the best epoch's, the teacher's, a checkpoint's.
+"""Copies of the weights: weights, gradients, two moments of Adam, the best epoch, the teacher, a checkpoint.
 
-A checkpoint takes more while it is written, between iterations, when their room is free.
+Writing a checkpoint needs more, but it happens between iterations, when their memory is free.
 """
 BLOCK_WIDTH = 1024
-"""D of the widest features that blocks were sized for."""
-LENT_BLOCKS = 4
-"""Tokens, old maps, gradients of a block, and what a matrix product packs for itself."""
+"""Width D for which the number of rows of a block was chosen."""
+WORKSPACE_BLOCKS = 4
+"""Blocks of the fused attention: tokens, teacher maps, gradients, and packed operands of a matrix product."""
 OPERATOR_BLOCKS = 6
-"""What PyTorch's operators write of a block where the compiled pass cannot compute: it takes one dtype alone."""
-SUMS = 14
-"""Arrays of (T, D) a clip on the way through the attention and back: sums, temporal maps, products, their gradients."""
-OUTPUT_SUMS = 3
-"""Of a batch in parts: the outputs of all parts, together, and the gradients by them."""
-SPARE = 64 * 2**20
-"""For what is too small to be listed: logits, features, what PyTorch keeps for itself."""
+"""Further blocks if PyTorch operators replace the compiled kernel, which needs a single dtype."""
+ATTENTION_ARRAYS = 14
+"""Arrays (T, D) per clip in the attention, forward and backward: sums, temporal maps, products, gradients."""
+OUTPUT_ARRAYS = 3
+"""Arrays (T, D) per clip for the outputs of all parts of a batch and their gradients."""
+OVERHEAD = 64 * 2**20
+"""Bytes for small tensors: logits, features, and buffers of PyTorch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepClips:
-    """How many clips one step holds."""
+    """Number of clips of one step."""
 
     new: int
     old: int
-    """Exemplars, or all older clips where the method learns from those."""
+    """Exemplars, or all clips of earlier steps if the method trains on those."""
     validation: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSizes:
-    """Bytes of one clip."""
+    """Bytes of memory for one clip."""
 
     stored: int
-    """Its tokens as the store has them"""
+    """tokens in the dtype of the store"""
     tokens: int
-    """as they are computed with"""
+    """tokens in the dtype of the computation"""
     keys: int
-    """what the attention keeps for the way back"""
+    """keys that the attention stores for the backward pass"""
     maps: int
-    """the teacher's spatial attention"""
+    """spatial attention maps of the teacher"""
     sums: int
     """one sum over its spatial tokens, (T, D)"""
     read: int
-    """all its tokens in the dtype of the weights, while their mean is taken"""
+    """all tokens in the dtype of the weights, while their mean is computed"""
 
     @classmethod
     def of(
@@ -84,10 +91,10 @@ class ClipSizes:
         stored: torch.dtype,
         device_config: DeviceConfig,
     ) -> ClipSizes:
-        """Of a clip with tokens `grid` (T, S, D)."""
+        """Sizes of a clip with tokens (T, S, D); `grid` is that shape."""
         if not modality.has_visual or grid is None:
             return cls(stored=0, tokens=0, keys=0, maps=0, sums=0, read=0)
-        if not modality.has_audio and not method.whole_tokens:  # its mean token
+        if not modality.has_audio and not method.needs_all_tokens:  # only the mean token is stored
             size = grid[2] * device_config.weights.itemsize
             return cls(
                 stored=size,
@@ -103,7 +110,7 @@ class ClipSizes:
             tokens=tokens,
             keys=tokens if modality.has_audio else 0,
             maps=prod(grid) * device_config.weights.itemsize
-            if modality.has_audio and method.recalls_maps
+            if modality.has_audio and method.uses_teacher_attention
             else 0,
             sums=grid[0] * grid[2] * device_config.weights.itemsize if modality.has_audio else 0,
             read=0,
@@ -112,55 +119,55 @@ class ClipSizes:
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryPlan:
-    """Rooms and sizes of a run."""
+    """Memory of a run: the limit, and how it is divided."""
 
     limit: int
-    """Bytes that it may take: of the GPU where it computes on one, else of the machine."""
+    """Bytes that the run may use: of the GPU if one is used, else of main memory."""
     device_config: DeviceConfig
-    """As given, but for how many clips are asked about at once."""
+    """As given, but with the batch size for evaluation that fits."""
     sizes: ClipSizes
     network: int
     """Bytes of all copies of the weights."""
     batch: tuple[int, int]
-    """New clips and exemplars of a batch at most."""
-    at_once: int
-    """Clips of a process that go through the network at once."""
+    """Maximum numbers of new clips and exemplars in a batch."""
+    clips_per_pass: int
+    """Clips per forward pass of a process."""
     is_in_parts: bool
-    """Whether these are fewer than its part of a batch."""
+    """Whether that is less than the batch of the process, which is then processed in parts."""
     copies_batches: bool
-    """Whether tokens of a batch are copied together: on a GPU, where they come from the store, and mean tokens."""
+    """Whether tokens of a batch are copied: on a GPU, if they are read from the store, and for mean tokens."""
     data: int
-    """Bytes of the limit that are left for clips and for what the teacher said."""
+    """Bytes that remain for clips and cached teacher outputs."""
     steps: tuple[StepClips, ...]
-    on_machine: int
-    """Processes that share the machine"""
+    local_size: int
+    """Number of processes on this machine."""
 
     @property
     def clips_at_once(self) -> int | None:
-        """None where the whole batch fits."""
-        return self.at_once if self.is_in_parts else None
+        """Clips per part of a batch; None if the whole batch fits."""
+        return self.clips_per_pass if self.is_in_parts else None
 
     @property
     def iteration(self) -> int:
-        """Bytes that an iteration, or a look at validation clips, holds at its fullest."""
+        """Peak bytes of a training iteration or of the evaluation of validation clips."""
         return max(
             iteration_bytes(
-                self.sizes, self.device_config, self.at_once, self.batch, copied=self.copies_batches
+                self.sizes, self.device_config, self.clips_per_pass, self.batch, copied=self.copies_batches
             ),
             evaluation_bytes(self.sizes, self.device_config, self.steps),
         )
 
     def budget(self, folder: Path) -> Budget:
-        """What is left for data, with `folder`'s disk for scratch files."""
-        disk = MemoryPool(left=free_disk(folder) // self.on_machine)
+        """The budget for data; temporary files are on the disk of `folder`."""
+        disk = MemoryPool(available=free_disk(folder) // self.local_size)
         if self.device_config.on_gpu:
-            host = MemoryPool(left=int(SHARE * machine_memory()) // self.on_machine)
-            return Budget(device=MemoryPool(left=self.data), host=host, disk=disk)
-        return Budget(host=MemoryPool(left=self.data), disk=disk)
+            host = MemoryPool(available=int(HOST_FRACTION * host_memory()) // self.local_size)
+            return Budget(device=MemoryPool(available=self.data), host=host, disk=disk)
+        return Budget(host=MemoryPool(available=self.data), disk=disk)
 
     def held(self, clips: StepClips) -> tuple[int, list[str]]:
-        """Bytes of data that a step holds within the limit, and what finds no room there, in words."""
-        left, beyond = self.data, []
+        """Bytes of the data of a step that fit within the limit, and a description of what does not fit."""
+        left, not_fitting = self.data, []
         per_clip = self.sizes.tokens if self.device_config.on_gpu else self.sizes.stored
         for name, size in (
             ("the validation clips", clips.validation * per_clip),
@@ -168,66 +175,69 @@ class MemoryPlan:
             ("the teacher's attention maps", clips.old * self.sizes.maps),
         ):
             if size > left:
-                beyond.append(f"{name} ({in_words(size)})")
+                not_fitting.append(f"{name} ({in_words(size)})")
             else:
                 left -= size
-        return self.data - left, beyond
+        return self.data - left, not_fitting
 
     def text(self) -> str:
-        """The peak of the run, and what it consists of."""
+        """The peak memory of the run and its parts, for the user."""
         steps = self.steps
         fullest = max(steps, key=lambda clips: self.held(clips)[0])
         held = self.held(fullest)[0]
-        beyond = list(dict.fromkeys(words for clips in steps for words in self.held(clips)[1]))
+        not_fitting = list(dict.fromkeys(words for clips in steps for words in self.held(clips)[1]))
         parts = [f"clips {in_words(held)}", f"an iteration {in_words(self.iteration)}"]
         parts.append(f"network and optimizer {in_words(self.network)}")
         total = in_words(held + self.iteration + self.network)
         allowed = f"of {in_words(self.limit)} allowed ({', '.join(parts)})"
-        text = f"memory: {total} at most, beside the program's own, {allowed}"
+        text = f"memory: at most {total} in addition to the program itself, {allowed}"
         if self.clips_at_once is not None:
-            text += f"; {self.at_once} clip{'s' if self.at_once > 1 else ''} of a batch at a time"
-        if beyond:
-            text += f"; no room for {', '.join(beyond[:3])}, which are kept elsewhere, or read or made when needed"
+            text += (
+                f"; {self.clips_per_pass} clip{'s' if self.clips_per_pass > 1 else ''} of a batch at a time"
+            )
+        if not_fitting:
+            text += f"; no memory for {', '.join(not_fitting[:3])}, which are stored elsewhere or loaded when needed"
         return text
 
 
 def iteration_bytes(
     sizes: ClipSizes,
     device_config: DeviceConfig,
-    at_once: int,
+    clips_per_pass: int,
     batch: tuple[int, int],
     *,
     copied: bool = True,
 ) -> int:
-    """Of `at_once` clips on their way through the network and back: tokens, keys, maps, and blocks at work.
+    """Bytes for forward and backward pass of `clips_per_pass` clips: tokens, keys, maps, blocks.
 
-    `copied`: whether the batch's tokens and the teacher's maps of it are copied together, or taken from where they
-    stand block by block.
+    `copied`: whether tokens and teacher maps of the batch are copied, or read block by block from their tables.
     """
     gathered = sizes.stored if sizes.stored != sizes.tokens else 0
     clip = sizes.keys + (sizes.tokens + gathered if copied else 0)
     rows = BLOCK_ROWS_GPU if device_config.on_gpu else BLOCK_ROWS
     exact = sizes.tokens // device_config.tokens.itemsize * device_config.weights.itemsize
-    block = min(at_once * exact, max(exact, rows * BLOCK_WIDTH * device_config.weights.itemsize))
+    block = min(clips_per_pass * exact, max(exact, rows * BLOCK_WIDTH * device_config.weights.itemsize))
     is_compiled = device_config.on_gpu or device_config.tokens == device_config.weights
-    blocks = LENT_BLOCKS if is_compiled else LENT_BLOCKS + OPERATOR_BLOCKS
-    outputs = at_once * SUMS * sizes.sums + (sum(batch) * OUTPUT_SUMS * sizes.sums if copied else 0)
-    maps = min(at_once, batch[1]) * sizes.maps if copied else 0
-    return at_once * clip + maps + outputs + blocks * block + SPARE
+    blocks = WORKSPACE_BLOCKS if is_compiled else WORKSPACE_BLOCKS + OPERATOR_BLOCKS
+    outputs = clips_per_pass * ATTENTION_ARRAYS * sizes.sums + (
+        sum(batch) * OUTPUT_ARRAYS * sizes.sums if copied else 0
+    )
+    maps = min(clips_per_pass, batch[1]) * sizes.maps if copied else 0
+    return clips_per_pass * clip + maps + outputs + blocks * block + OVERHEAD
 
 
 def evaluation_bytes(sizes: ClipSizes, device_config: DeviceConfig, steps: Sequence[StepClips]) -> int:
-    """Of the clips that a model is asked about at once, those read ahead among them: test clips always are."""
+    """Bytes for one evaluation batch, including prefetched clips (test clips are always prefetched)."""
     most = max(clips.validation for clips in steps)
-    asked = min(device_config.eval_batch_size_for(sizes.tokens), most) * _asked_clip(sizes)
+    evaluated = min(device_config.eval_batch_size_for(sizes.tokens), most) * _evaluated_clip_bytes(sizes)
     pooled = 2 * min(device_config.eval_batch_size_for(sizes.read), most) * sizes.read
-    return max(asked, pooled) + SPARE
+    return max(evaluated, pooled) + OVERHEAD
 
 
-def _asked_clip(sizes: ClipSizes) -> int:
-    """Bytes that a clip takes while a model is asked about it."""
+def _evaluated_clip_bytes(sizes: ClipSizes) -> int:
+    """Bytes per clip in an evaluation batch."""
     gathered = sizes.stored if sizes.stored != sizes.tokens else 0
-    return (DEPTH + 2) * sizes.tokens + gathered + SUMS * sizes.sums
+    return (DEPTH + 2) * sizes.tokens + gathered + ATTENTION_ARRAYS * sizes.sums
 
 
 def plan_memory(
@@ -237,13 +247,22 @@ def plan_memory(
     data: TaskData,
     *,
     memory: ExemplarMemory | None,
-    team: ProcessGroup,
+    process_group: ProcessGroup,
 ) -> MemoryPlan:
-    """The plan of a run, or of one process of a team; `memory` is an empty one of the size to be kept.
+    """The plan of a run, for this process.
 
-    Raises InputError where not even one clip at a time fits.
+    Args:
+        config: Options of the run.
+        method: The method.
+        device_config: Device and dtypes.
+        data: The clips of each step.
+        memory: An empty exemplar memory of the configured size.
+        process_group: The processes of the run.
+
+    Raises:
+        InputError: Not even a single clip fits.
     """
-    shared = 1 if device_config.on_gpu else team.on_machine
+    shared = 1 if device_config.on_gpu else process_group.local_size
     limit = (
         bytes_of(config.max_memory) if config.max_memory else device_memory(device_config.device) // shared
     )
@@ -257,40 +276,40 @@ def plan_memory(
     network = COPIES * weight_count(method, data) * device_config.weights.itemsize
     steps = tuple(step_clips(method, data, memory))
     batch = _batch(config, method, steps)
-    room, share = limit - network, -(-sum(batch) // team.size)
-    at_once = _most_clips(sizes, device_config, share, batch, room)
-    if at_once == 0:
+    available, shard_size = limit - network, -(-sum(batch) // process_group.size)
+    clips_per_pass = _most_clips(sizes, device_config, shard_size, batch, available)
+    if clips_per_pass == 0:
         needed = 2 * iteration_bytes(sizes, device_config, 1, batch) + network
         raise InputError(
-            f"training needs {in_words(needed)} of memory even with one clip at a time; it may take "
+            f"training needs {in_words(needed)} of memory even with one clip at a time; the limit is "
             f"{in_words(limit)}. Give --max-memory {-(-needed // 10**6)}MB or more if the machine has it, or use "
-            "features with fewer tokens, or --method blade, which keeps sums alone"
+            "features with fewer tokens, or --method blade, which stores only sums"
         )
-    clips = max(1, (room // 2) // max(1, _asked_clip(sizes), 2 * sizes.read))
-    asked = min(EVALUATION_BYTES[device_config.device.type], clips * max(1, sizes.tokens, sizes.read))
+    clips = max(1, (available // 2) // max(1, _evaluated_clip_bytes(sizes), 2 * sizes.read))
+    eval_bytes = min(EVALUATION_BYTES[device_config.device.type], clips * max(1, sizes.tokens, sizes.read))
     plan = MemoryPlan(
         limit=limit,
-        device_config=replace(device_config, asked_bytes=asked),
+        device_config=replace(device_config, eval_bytes=eval_bytes),
         sizes=sizes,
         network=network,
         batch=batch,
-        at_once=at_once,
-        is_in_parts=at_once < share,
+        clips_per_pass=clips_per_pass,
+        is_in_parts=clips_per_pass < shard_size,
         copies_batches=device_config.on_gpu or not sizes.keys,
         data=0,
         steps=steps,
-        on_machine=team.on_machine,
+        local_size=process_group.local_size,
     )
-    plan = replace(plan, data=max(0, room - plan.iteration))
+    plan = replace(plan, data=max(0, available - plan.iteration))
     if all(not plan.held(clips)[1] for clips in steps):
         return plan
     plan = replace(plan, copies_batches=True)
-    waiting = (DEPTH + 1) * at_once * sizes.tokens  # batches that are read ahead
-    return replace(plan, data=max(0, room - plan.iteration - waiting))
+    prefetched = (DEPTH + 1) * clips_per_pass * sizes.tokens
+    return replace(plan, data=max(0, available - plan.iteration - prefetched))
 
 
 def step_clips(method: GradientMethod, data: TaskData, memory: ExemplarMemory | None) -> Iterator[StepClips]:
-    """What each step of a run will hold."""
+    """The numbers of clips of each step."""
     for index in range(len(data.benchmark.steps)):
         train = [len(data.rows("train", task)) for task in range(index + 1)]
         known = sum(map(len, data.benchmark.steps[:index]))
@@ -303,7 +322,7 @@ def step_clips(method: GradientMethod, data: TaskData, memory: ExemplarMemory | 
 
 
 def weight_count(method: GradientMethod, data: TaskData) -> int:
-    """Numbers of the network that knows all classes."""
+    """Number of weights of the network with all classes."""
     widths = {
         "audio_width": data.store.audio_width or 0,
         "visual_width": (data.store.visual_shape or (0, 0, 0))[2],
@@ -324,13 +343,13 @@ def _batch(config: TrainConfig, method: GradientMethod, steps: Sequence[StepClip
 
 
 def _most_clips(
-    sizes: ClipSizes, device_config: DeviceConfig, share: int, batch: tuple[int, int], room: int
+    sizes: ClipSizes, device_config: DeviceConfig, shard_size: int, batch: tuple[int, int], available: int
 ) -> int:
-    """The most clips at once, `share` at most, that leave half of the room to data; 0 if one does not."""
-    low, high = 0, share
+    """The largest number of clips per pass, at most `shard_size`, that needs at most half of the available memory."""
+    low, high = 0, shard_size
     while low < high:
         middle = (low + high + 1) // 2
-        if iteration_bytes(sizes, device_config, middle, batch) <= room // 2:
+        if iteration_bytes(sizes, device_config, middle, batch) <= available // 2:
             low = middle
         else:
             high = middle - 1
@@ -339,21 +358,21 @@ def _most_clips(
 
 @contextmanager
 def memory_errors(config: TrainConfig) -> Iterator[None]:
-    """Where memory runs out in spite of the plan, say what to change."""
+    """Turn out-of-memory errors into an error with advice."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise out_of_memory(config) from error
-    except RuntimeError as error:  # PyTorch's word for it where the processor computes
+    except RuntimeError as error:  # PyTorch raises it on the CPU
         if "can't allocate memory" not in str(error):
             raise
         raise out_of_memory(config) from error
 
 
 def out_of_memory(config: TrainConfig) -> AvcilError:
-    """The error of a run that met other users of its memory."""
-    asked = f"--max-memory {config.max_memory}" if config.max_memory else "its share of the memory"
+    """The error of a run that ran out of memory although the plan fits, because other programs use memory."""
+    limit = f"--max-memory {config.max_memory}" if config.max_memory else "its share of the memory"
     return AvcilError(
-        f"memory ran out: something else uses what training planned to use, {asked}. Run the same command again with a "
-        "smaller --max-memory, such as half of what is free; it goes on from the last checkpoint"
+        f"memory ran out: something else uses what training planned to use, {limit}. Run the same command again with a "
+        "smaller --max-memory, such as half of what is free; it resumes from the last checkpoint"
     )

@@ -1,4 +1,4 @@
-"""Room for tensors that are kept because they will be wanted again: on the device, in the machine's memory, on disk."""
+"""Memory budget of a run, for clips and cached teacher outputs: on the GPU, in main memory, on disk."""
 
 from __future__ import annotations
 
@@ -9,51 +9,51 @@ from pathlib import Path
 
 import torch
 
-SHARE = 0.6
-"""Of the machine's memory, what a run allows itself unless it is told."""
-GPU_SHARE = 0.85
-"""Of a GPU's memory."""
-DISK_SHARE = 0.25
-"""Of the disk that is free."""
+HOST_FRACTION = 0.6
+"""Default fraction of main memory that a run may use."""
+GPU_FRACTION = 0.85
+"""Default fraction of the memory of a GPU."""
+DISK_FRACTION = 0.25
+"""Fraction of the free disk space."""
 
 
 @dataclass(kw_only=True)
 class MemoryPool:
-    """So many bytes, handed out until they are gone."""
+    """A number of bytes that can be reserved."""
 
-    left: int
+    available: int
 
-    def take(self, size: int) -> bool:
-        """Whether `size` bytes were left; they are taken then."""
-        if size > self.left:
+    def reserve(self, size: int) -> bool:
+        """Reserve `size` bytes if they are available; returns whether they were."""
+        if size > self.available:
             return False
-        self.left -= size
+        self.available -= size
         return True
 
 
 @dataclass(kw_only=True)
 class Budget:
-    """Rooms, nearest first."""
+    """Memory pools, from the fastest to the slowest."""
 
-    device: MemoryPool = field(default_factory=lambda: MemoryPool(left=0))
-    """A GPU's own memory; nothing where the processor computes, whose memory is the host's."""
+    device: MemoryPool = field(default_factory=lambda: MemoryPool(available=0))
+    """Memory of the GPU; 0 bytes on the CPU."""
     host: MemoryPool
-    """The machine's memory."""
-    disk: MemoryPool = field(default_factory=lambda: MemoryPool(left=0))
-    """Scratch files beside the run."""
+    """Main memory."""
+    disk: MemoryPool = field(default_factory=lambda: MemoryPool(available=0))
+    """Temporary files in the run directory."""
 
     @classmethod
-    def of_host(cls, size: int) -> Budget:
-        """Memory alone.
+    def host_only(cls, size: int) -> Budget:
+        """Only main memory.
 
-        >>> Budget.of_host(10).host.take(11)
+        >>> Budget.host_only(10).host.reserve(11)
         False
         """
-        return cls(host=MemoryPool(left=size))
+        return cls(host=MemoryPool(available=size))
 
 
-def machine_memory() -> int:
-    """Bytes of memory that this process may use: the machine's, or its control group's limit."""
+def host_memory() -> int:
+    """Bytes of main memory that this process may use: all, or the limit of its control group."""
     installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for file in (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")):
         try:
@@ -64,12 +64,12 @@ def machine_memory() -> int:
 
 
 def device_memory(device: torch.device) -> int:
-    """Bytes of the device's memory that a run may take."""
+    """Bytes of memory that a run may use by default on a device."""
     if device.type == "cuda":
-        return int(GPU_SHARE * torch.cuda.mem_get_info(device)[1])
-    return int(SHARE * machine_memory())
+        return int(GPU_FRACTION * torch.cuda.mem_get_info(device)[1])
+    return int(HOST_FRACTION * host_memory())
 
 
 def free_disk(folder: Path) -> int:
-    """Bytes that scratch files beside a run may take."""
-    return int(DISK_SHARE * shutil.disk_usage(folder).free)
+    """Bytes that temporary files of a run may use in a folder."""
+    return int(DISK_FRACTION * shutil.disk_usage(folder).free)

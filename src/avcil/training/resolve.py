@@ -1,4 +1,4 @@
-"""From a configuration as typed to everything that a result depends on: steps, clips, memory, options."""
+"""Checks the options of a run and resolves them to steps, clips, exemplar memory, device and method options."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from avcil.runs.run_config import RunConfig
 from avcil.saved_models.learning_settings import LearningSettings
 from avcil.streams.base import Stream
 from avcil.streams.registry import StreamSpec, parse_stream
-from avcil.training.config import DEFAULT_MEMORY_PER_CLASS, TrainConfig
+from avcil.training.config import DEFAULT_EXEMPLARS_PER_CLASS, TrainConfig
 from avcil.training.device_config import DeviceConfig
 from avcil.training.distributed import ProcessGroup
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved:
-    """A configuration, understood and checked against its store."""
+    """The options of a run, checked against the feature store."""
 
     method_class: type[Method]
     device_config: DeviceConfig
@@ -37,23 +37,27 @@ class Resolved:
     """The configuration with the options that the stream prescribes."""
     spec: StreamSpec
     stream: Stream
-    """At which task each clip arrives."""
-    lacking: int
-    """How many clips of a published benchmark the store does not have."""
+    """The task of each clip."""
+    missing_clips: int
+    """Number of clips of a published benchmark that the store lacks."""
     memory: ExemplarMemory | None
-    """An empty memory of the size to be kept; None for a method without rehearsal."""
+    """An empty exemplar memory of the configured size; None for a method without rehearsal."""
     run_config: RunConfig
-    """Everything that the result depends on, as config.json keeps it."""
+    """Everything that the result depends on; the content of config.json."""
 
     def new_memory(self) -> ExemplarMemory | None:
-        """A memory to fill."""
+        """A new, empty exemplar memory; None for a method without rehearsal."""
         if self.memory is None:
             return None
         return ExemplarMemory(total=self.memory.total, per_class=self.memory.per_class)
 
 
 def resolve(config: TrainConfig, store: FeatureStore) -> Resolved:
-    """Understand `config` for `store`; raises InputError for what does not fit, before any work."""
+    """Check and resolve the options of a run.
+
+    Raises:
+        InputError: The options do not fit each other or the store.
+    """
     method_class = load_method(config.method)
     options = parse_options(method_class, config.set, name=config.method)
     if config.modality not in method_class.modalities:
@@ -63,8 +67,8 @@ def resolve(config: TrainConfig, store: FeatureStore) -> Resolved:
         )
     steps, clips, published_memory = _benchmark(config, store)
     spec = parse_stream(config.stream)
-    if reason := why_not(method_class(options, modality=config.modality), spec):
-        raise InputError(f"method {config.method} cannot take part in stream {spec.name}: {reason}")
+    if reason := reason_against(method_class(options, modality=config.modality), spec):
+        raise InputError(f"method {config.method} cannot be used with stream {spec.name}: {reason}")
     seed = config.class_order_seed or 0
     stream = spec.build(store.clips, steps, seed=seed, is_part=lambda clip: _belongs(clip, clips))
     memory = None if method_class.rehearsal == "none" else _memory(config, published_memory, stream.benchmark)
@@ -93,7 +97,7 @@ def resolve(config: TrainConfig, store: FeatureStore) -> Resolved:
         config=config,
         spec=spec,
         stream=stream,
-        lacking=0 if clips is None else len(clips) - sum(clip.clip_id in clips for clip in store.clips),
+        missing_clips=0 if clips is None else len(clips) - sum(clip.clip_id in clips for clip in store.clips),
         memory=memory,
         run_config=RunConfig(
             settings=settings,
@@ -105,8 +109,8 @@ def resolve(config: TrainConfig, store: FeatureStore) -> Resolved:
     )
 
 
-def why_not(method: Method, spec: StreamSpec) -> str:
-    """Why a method cannot take part in a stream; empty if it can."""
+def reason_against(method: Method, spec: StreamSpec) -> str:
+    """Why a method cannot be used with a stream; empty if it can."""
     kind = spec.kind
     if kind.removes_classes and not isinstance(method, ClosedFormMethod):
         return "it cannot forget a class"
@@ -114,7 +118,7 @@ def why_not(method: Method, spec: StreamSpec) -> str:
         return "it cannot forget single clips. Use --stream class-removal,forget=name"
     if kind.repeats_classes and not method.learns_known_classes:
         return "it needs new classes in each task, and no clips of earlier ones"
-    if kind.one_pass and isinstance(method, GradientMethod) and method.fresh_start:
+    if kind.one_pass and isinstance(method, GradientMethod) and method.trains_from_scratch:
         return "it trains on clips of earlier tasks again, and the stream allows one pass"
     return ""
 
@@ -124,7 +128,7 @@ def _identity(spec: StreamSpec, stream: Stream, seed: int) -> dict[str, Any]:
 
 
 def _belongs(clip: StoredClip, clips: Mapping[str, SplitClip] | None) -> bool:
-    """Whether a stored clip is part of the benchmark. The two must agree on its label and split."""
+    """Whether a stored clip is part of the benchmark, which must have the same label and split for it."""
     if clips is None:
         return True
     published = clips.get(clip.clip_id)
@@ -138,14 +142,18 @@ def _belongs(clip: StoredClip, clips: Mapping[str, SplitClip] | None) -> bool:
 
 
 def device_config_of(config: TrainConfig, method_class: type[Method]) -> DeviceConfig:
-    """Where and in which numbers the run computes; raises InputError for what the method cannot use."""
+    """Device and dtypes of the run.
+
+    Raises:
+        InputError: The method cannot use one of the options.
+    """
     if issubclass(method_class, GradientMethod):
-        return DeviceConfig.of(ProcessGroup.own_device(config.device), config.precision)
+        return DeviceConfig.of(ProcessGroup.device_of_process(config.device), config.precision)
     unused = config.max_memory is not None or config.teacher_cache != "auto"
     if config.device not in (None, "cpu") or config.precision == "bfloat16" or unused:
         raise InputError(
-            f"method {config.method} is fitted in closed form, on the processor, in float32 or float64, a few clips at "
-            "a time and without a teacher: leave out --device, --precision bfloat16, --max-memory and --teacher-cache"
+            f"method {config.method} is fitted in closed form on the CPU, in float32 or float64, in small batches and "
+            "without a teacher: leave out --device, --precision bfloat16, --max-memory and --teacher-cache"
         )
     return DeviceConfig.of("cpu", config.precision)
 
@@ -153,7 +161,7 @@ def device_config_of(config: TrainConfig, method_class: type[Method]) -> DeviceC
 def _benchmark(
     config: TrainConfig, store: FeatureStore
 ) -> tuple[Benchmark | None, Mapping[str, SplitClip] | None, int | None]:
-    """The steps, None if the stream defines them; for a published benchmark also its clips and its memory."""
+    """The steps (None if the stream defines them); for a published benchmark also its clips and exemplars."""
     if config.benchmark is not None:
         published = published_benchmark(config.benchmark)
         steps = published.steps(config.classes_per_step, config.class_order_seed)
@@ -169,7 +177,7 @@ def _benchmark(
 
 
 def published_benchmark(name: str) -> PublishedBenchmark:
-    """The benchmark of a name, its split files read once for all runs of a process."""
+    """Load a published benchmark; its split files are read once per process."""
     return _load_once(name, cache_folder())
 
 
@@ -179,12 +187,12 @@ def _load_once(name: str, cache: Path) -> PublishedBenchmark:
 
 
 def _memory(config: TrainConfig, published: int | None, benchmark: Benchmark) -> ExemplarMemory:
-    """As asked for, else as published, else a few clips of each class."""
+    """An empty memory of the requested, else the published, else the default size."""
     if config.exemplars_per_class is not None:
         return ExemplarMemory(per_class=config.exemplars_per_class)
     total = published if config.exemplars is None else config.exemplars
     if total is None:
-        return ExemplarMemory(per_class=DEFAULT_MEMORY_PER_CLASS)
+        return ExemplarMemory(per_class=DEFAULT_EXEMPLARS_PER_CLASS)
     memory = ExemplarMemory(total=total)
-    memory.quota(len(benchmark.classes))  # refuse a memory too small now, not hours later
+    memory.quota(len(benchmark.classes))  # refuse a memory that is too small before training
     return memory

@@ -1,4 +1,4 @@
-"""A whole run: step after step, evaluated after each, resumable at any moment."""
+"""A training run: trains and evaluates one step after the other; a killed run resumes from its checkpoints."""
 
 from __future__ import annotations
 
@@ -31,32 +31,40 @@ from avcil.training.clip_selection import (
 from avcil.training.config import TrainConfig
 from avcil.training.data import Table
 from avcil.training.distributed import ProcessGroup
-from avcil.training.evaluate import Answers, accuracy, ask
+from avcil.training.evaluate import Predictions, accuracy, predict
 from avcil.training.memory_plan import MemoryPlan, memory_errors, plan_memory
 from avcil.training.resolve import Resolved, resolve
 from avcil.training.task_data import TaskData
 from avcil.training.timer import LEARNING, PARTS, SAVING, TESTING, VALIDATION, Timer, training_seconds
 from avcil.training.tracking import Tracking, require, track
 from avcil.training.tracking.events import Event, history
-from avcil.training.trainers import ClosedFormLearner, Hooks, make_learner
+from avcil.training.trainers import ClosedFormTrainer, Hooks, make_trainer
 from avcil.training.unlearning import distance_to_retrained
 from avcil.training.update import state_of_run
 from avcil.utils.progress import Progress
 
 
 def train(config: TrainConfig, *, quiet: bool = False) -> dict[str, Any]:
-    """Run `config` to its end, from where it stands, and return the content of its results.json.
+    """Train until the run is finished; an interrupted run is resumed.
 
-    Raises InputError if the store, the method or the run directory do not fit the configuration.
+    Args:
+        config: Options of the run.
+        quiet: Print neither messages nor progress.
+
+    Returns:
+        The content of results.json.
+
+    Raises:
+        InputError: The store, the method or the run directory does not fit the configuration.
     """
     require(config.track)
-    with claimed(config) as store, memory_errors(config):
+    with lock_run_directory(config) as store, memory_errors(config):
         return Run(config, store=store, quiet=quiet).finish().to_dict()
 
 
 @contextmanager
-def claimed(config: TrainConfig) -> Iterator[FeatureStore]:
-    """Keep a second command out of the run directory, but only once the configuration makes sense: its store."""
+def lock_run_directory(config: TrainConfig) -> Iterator[FeatureStore]:
+    """Lock the run directory and yield the feature store. Nothing is created if method or store cannot be loaded."""
     load_method(config.method)
     store = FeatureStore(config.features)
     directory = RunDirectory(config.out, is_writer=ProcessGroup.from_environment(config.device).is_first)
@@ -66,36 +74,36 @@ def claimed(config: TrainConfig) -> Iterator[FeatureStore]:
 
 
 class Run:
-    """One run at work."""
+    """The state of one training run."""
 
     def __init__(
         self, config: TrainConfig, *, store: FeatureStore | None = None, quiet: bool = False
     ) -> None:
-        self.team = ProcessGroup.from_environment(config.device)
-        self.quiet = quiet or not self.team.is_first
+        self.process_group = ProcessGroup.from_environment(config.device)
+        self.quiet = quiet or not self.process_group.is_first
         self.store = FeatureStore(config.features) if store is None else store
         resolved = resolve(config, self.store)
         self.config = config = resolved.config
         self.run_config, self.device_config = resolved.run_config, resolved.device_config
         self.benchmark, self.settings = self.run_config.benchmark, self.run_config.settings
-        self.stream, self.spec, self.lacking = resolved.stream, resolved.spec, resolved.lacking
-        self.watch = Timer()
+        self.stream, self.spec, self.missing_clips = resolved.stream, resolved.spec, resolved.missing_clips
+        self.timer = Timer()
         self.data = TaskData(
             self.store,
             resolved.stream,
             modality=config.modality,
             device_config=self.device_config,
-            whole_tokens=resolved.method_class.whole_tokens,
-            watch=self.watch,
+            needs_all_tokens=resolved.method_class.needs_all_tokens,
+            timer=self.timer,
         )
         method = resolved.method_class(resolved.options, modality=config.modality)
         self.plan = self._plan(method, resolved)
         if self.plan is not None:
             self.data.device_config = self.plan.device_config
-        self.directory = RunDirectory(config.out, is_writer=self.team.is_first)
+        self.directory = RunDirectory(config.out, is_writer=self.process_group.is_first)
         self.directory.begin(self.run_config, self._environment())
-        self.team.wait()
-        self.learner = make_learner(
+        self.process_group.barrier()
+        self.trainer = make_trainer(
             method,
             self.data,
             self.settings,
@@ -103,26 +111,31 @@ class Run:
             teacher_cache=config.teacher_cache,
             checkpoint_seconds=config.checkpoint_seconds,
             clips_at_once=None if self.plan is None else self.plan.clips_at_once,
-            team=self.team,
+            process_group=self.process_group,
         )
 
     def _plan(self, method: Method, resolved: Resolved) -> MemoryPlan | None:
-        """What the run will hold in memory; None for a closed form, which holds a batch and its statistics."""
+        """The memory plan; None for a closed-form method, which needs memory for one batch and its statistics."""
         if isinstance(method, GradientMethod):
             memory = resolved.new_memory()
             return plan_memory(
-                self.config, method, self.device_config, self.data, memory=memory, team=self.team
+                self.config,
+                method,
+                self.device_config,
+                self.data,
+                memory=memory,
+                process_group=self.process_group,
             )
-        if self.team.size > 1:
+        if self.process_group.size > 1:
             raise InputError(
-                f"method {self.config.method} takes one pass in one process: start it without torchrun"
+                f"method {self.config.method} is fitted in a single process: start it without torchrun"
             )
         return None
 
     def _environment(self) -> Environment:
         return Environment.current(
             device=self.device_config.name(),
-            processes=self.team.size,
+            processes=self.process_group.size,
             clips_at_once=None if self.plan is None else self.plan.clips_at_once,
             packages=self._packages(),
         )
@@ -141,30 +154,28 @@ class Run:
 
     def _finish(self, tracking: Tracking) -> Results:
         finished = self.directory.results
-        if self.lacking:
-            self._say(
-                f"the store lacks {self.lacking} of the clips of {self.benchmark.name}: "
-                "figures are not those of the whole benchmark"
+        if self.missing_clips:
+            self._print(
+                f"the store lacks {self.missing_clips} of the clips of {self.benchmark.name}: "
+                "results are not comparable with those of the complete benchmark"
             )
         if finished is not None:
             tracking.catch_up(self._history)
-            self._say(f"{self.config.out} is finished already; remove it to run again")
+            self._print(f"{self.config.out} is finished already; remove it to run again")
             return finished
         if self.plan is not None:
-            self._say(self.plan.text())
-        self._tell_about_clips()
+            self._print(self.plan.text())
+        self._report_unused_clips()
         if changes := self.directory.environment_changes(self._environment()):
-            self._say(
-                f"this run was begun with {changes}: the last bits may differ from an undisturbed run's"
+            self._print(
+                f"the run was started with {changes}: results may differ in the last bits from an uninterrupted run"
             )
         states = self.directory.steps_done()
         model = None
         if states:
-            self._say(
-                f"going on in {self.config.out} after step {len(states)} of {len(self.benchmark.steps)}"
-            )
+            self._print(f"resuming {self.config.out} after step {len(states)} of {len(self.benchmark.steps)}")
             last = len(states) - 1
-            model = self.learner.restore(last, self.directory.step_tensors(last), states[-1].exemplars)
+            model = self.trainer.restore(last, self.directory.step_tensors(last), states[-1].exemplars)
         for index in range(len(states), len(self.benchmark.steps)):
             log_bytes = states[-1].log_bytes if states else 0
             model, state = self._step(index, tracking, log_bytes=log_bytes)
@@ -175,50 +186,50 @@ class Run:
         tracking.results(results)
         return results
 
-    def _tell_about_clips(self) -> None:
-        """Say which clips are not learnt from, and list them in the run's folder."""
+    def _report_unused_clips(self) -> None:
+        """Print which clips are not used for training, and list them in the run directory."""
         if self.store.unlisted:
-            self._say(
+            self._print(
                 f"{len(self.store.unlisted)} stored clips are not used: the last clip list given to avcil extract does "
                 "not name them (extract with --add uses them)"
             )
         if unused := self.data.unused_training_clips:
-            self._say(
+            self._print(
                 f"{unused} training clips of the classes of this run are not part of the stream {self.spec.name}"
             )
         if note := incomplete_note(self.data):
             self.directory.write_incomplete(incomplete_table(self.data))
-            self._say(f"{note}; {self.directory.paths.incomplete_clips} lists them")
+            self._print(f"{note}; {self.directory.paths.incomplete_clips} lists them")
 
     def _history(self) -> Iterator[Event]:
-        """What there is to track so far, by the run directory."""
+        """All events so far, read from the run directory."""
         directory = self.directory
         return history(directory.log_lines(), directory.steps_done(), self._test_sizes(), directory.results)
 
     def _test_sizes(self) -> list[int]:
-        """Test clips of each task; of tasks that were tested, those that the model answered for."""
+        """Number of test clips of each task; for tasks that were tested, the number of clips that were predicted."""
         sizes = [len(self.data.rows("test", task)) for task in range(len(self.benchmark.steps))]
         states = self.directory.steps_done()
         tested = states[-1].test_clips if states else []
         return [*tested, *sizes[len(tested) :]]
 
     def _step(self, index: int, tracking: Tracking, *, log_bytes: int) -> tuple[Model, StepState]:
-        """Learn one step and commit it; `log_bytes` is where the log of the steps before ends."""
+        """Train, evaluate and commit one step; `log_bytes` is the length of the log at the end of the previous step."""
         if self.plan is not None:
             self.data.budget, self.data.scratch = self.plan.budget(self.config.out), self.config.out
         progress = self.directory.load_progress(index)
         self.directory.truncate_log(progress.log_bytes if progress else log_bytes)
-        self.watch.start(progress.seconds_by_part if progress else {})
-        self.learner.remove_classes(index)
+        self.timer.start(progress.seconds_by_part if progress else {})
+        self.trainer.remove_classes(index)
         validation = self._validation(index)
         tracking.catch_up(self._history)
 
         def log(epoch: Epoch) -> None:
             self.directory.log(epoch)
-            with self.watch.during(SAVING):
+            with self.timer.during(SAVING):
                 tracking.epoch(epoch)
 
-        with self._bar(index, progress.epoch if progress else 0) as bar, self.watch.during(LEARNING):
+        with self._bar(index, progress.epoch if progress else 0) as bar, self.timer.during(LEARNING):
             hooks = Hooks(
                 validate=lambda model: None if validation is None else self._validate(model, validation),
                 log=log,
@@ -226,70 +237,74 @@ class Run:
                 tick=bar.update,
                 progress=progress,
             )
-            model = self.learner.learn(index, hooks)
+            model = self.trainer.train_step(index, hooks)
         if index == 0:
             for note in hooks.notes:
-                self._say(note)
-        with self.watch.during(TESTING):
+                self._print(note)
+        with self.timer.during(TESTING):
             row, sizes = self._test(index, model)
-        seconds = self.watch.read()
+        seconds = self.timer.read()
         state = StepState(
             step=index,
             summary=hooks.summary,
             accuracies=row,
             test_clips=sizes,
-            exemplars={} if self.learner.memory is None else self.learner.memory.clip_ids,
+            exemplars={} if self.trainer.memory is None else self.trainer.memory.clip_ids,
             log_bytes=self.directory.log_bytes(),
-            seconds=training_seconds(seconds, chooses=self.learner.validation_chooses),
+            seconds=training_seconds(seconds, selects=self.trainer.selects_by_validation),
             seconds_by_part=seconds,
         )
-        self.directory.commit_step(state, self.learner.tensors())
+        self.directory.commit_step(state, self.trainer.tensors())
         tracking.step(row, sizes)
-        self.team.wait()
+        self.process_group.barrier()
         return model, state
 
     def _validate(self, model: Model, validation: Table) -> float | None:
-        with self.watch.during(VALIDATION):
-            return accuracy(model, validation, self.team)
+        with self.timer.during(VALIDATION):
+            return accuracy(model, validation, self.process_group)
 
     def _save_progress(self, index: int, progress: StepProgress) -> None:
-        with self.watch.during(SAVING):
-            progress.log_bytes, progress.seconds_by_part = self.directory.log_bytes(), self.watch.read()
+        with self.timer.during(SAVING):
+            progress.log_bytes, progress.seconds_by_part = self.directory.log_bytes(), self.timer.read()
             self.directory.save_progress(index, progress)
 
     def _bar(self, index: int, done: int) -> Progress:
         step = f"step {index + 1}/{len(self.benchmark.steps)}"
         title = f"{self.config.method}, {self.config.modality}: {step}"
-        epochs = 1 if isinstance(self.learner, ClosedFormLearner) else self.settings.epochs
+        epochs = 1 if isinstance(self.trainer, ClosedFormTrainer) else self.settings.epochs
         return Progress(epochs, "epochs", title=title, initial=done, leave=False, quiet=self.quiet)
 
     def _validation(self, index: int) -> Table | None:
-        """The validation clips of all classes seen; None where the step has to end with its last epoch."""
-        validation = validation_of_step(self.data, index, chooses=self.learner.validation_chooses)
+        """The validation clips of all classes seen; None if the step ends with its last epoch."""
+        validation = validation_of_step(self.data, index, selects=self.trainer.selects_by_validation)
         if validation.note:
-            self._say(validation.note)
+            self._print(validation.note)
         return self.data.table(validation.rows) if validation.is_used else None
 
     def _test(self, index: int, model: Model) -> tuple[list[float | None], list[int]]:
-        """Accuracy on each task's test clips and their number; writes the predictions."""
+        """Write predictions; return the test accuracy (None without clips) and the number of clips for each task."""
         row: list[float | None] = []
         sizes: list[int] = []
         lines: list[tuple[str, str, str, float]] = []
         for task in range(index + 1):
             correct = []
             for modality, rows in self.data.test_rows(task, model.answers).items():
-                answers = ask(model, self.data.table(rows, once=True, modality=modality), self.team)
-                correct.append(answers.correct)
-                lines += self._prediction_lines(rows, answers)
+                predictions = predict(
+                    model, self.data.table(rows, once=True, modality=modality), self.process_group
+                )
+                correct.append(predictions.correct)
+                lines += self._prediction_lines(rows, predictions)
             all_correct = torch.cat([torch.zeros(0, dtype=torch.bool), *correct])
             row.append(float(all_correct.double().mean()) if len(all_correct) else None)
             sizes.append(len(all_correct))
         self.directory.write_predictions(index, lines)
         return row, sizes
 
-    def _prediction_lines(self, rows: list[int], answers: Answers) -> Iterator[tuple[str, str, str, float]]:
-        """Clip id, label, prediction and its probability of each store row."""
-        predicted, probability = answers.predicted.tolist(), answers.probability.tolist()
+    def _prediction_lines(
+        self, rows: list[int], predictions: Predictions
+    ) -> Iterator[tuple[str, str, str, float]]:
+        """Clip id, label, predicted label and its probability for each store row."""
+        predicted, probability = predictions.predicted.tolist(), predictions.probability.tolist()
         for row, number, share in zip(rows, predicted, probability, strict=True):
             clip = self.store.clips[row]
             yield clip.clip_id, clip.label, self.data.classes[number], share
@@ -307,7 +322,7 @@ class Run:
                 model,
                 labels=list(self.data.classes),
                 description=self._description(metrics),
-                learning=state_of_run(self.learner, self.data, self.settings),
+                learning=state_of_run(self.trainer, self.data, self.settings),
             )
         results = Results(
             method=self.settings.method,
@@ -321,7 +336,7 @@ class Run:
             clips_lacking_a_modality=incomplete_counts(self.data, model.answers),
         )
         self.directory.finish(results)
-        self.team.wait()
+        self.process_group.barrier()
         return results
 
     def _stream_metrics(self, R: np.ndarray, sizes: list[int], model: Model) -> dict[str, float]:
@@ -330,21 +345,21 @@ class Run:
         results = StreamResults(stream=self.stream, R=R, n=np.array(sizes), train_clips=train_clips)
         found = self.spec.kind.metrics(results)
         if self.spec.kind.removes_classes:
-            assert isinstance(self.learner, ClosedFormLearner)
-            found |= distance_to_retrained(self.learner, self.data, model)
+            assert isinstance(self.trainer, ClosedFormTrainer)
+            found |= distance_to_retrained(self.trainer, self.data, model)
         return found
 
     def _description(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        """What a recognizer needs besides the model: how features are made of a clip; and what a card tells."""
+        """Metadata of the saved model: the encoders and the sampling of its features, and facts for the model card."""
         manifest = self.store.manifest.to_dict()
         parts = {name: manifest[name] for name in ("visual", "audio", "sampling", "dtype")}
-        told = {"classes": len(self.data.classes), **{name: metrics[name] for name in METRICS}}
+        metrics_of_card = {"classes": len(self.data.classes), **{name: metrics[name] for name in METRICS}}
         data = {"benchmark": self.benchmark.name, "test_clips": sum(self._test_sizes())}
         if not self.spec.is_default:
             data["stream"] = self.spec.text
         how = {"method": self.config.method, "modality": self.config.modality}
-        return {**how, **parts, "data": data, "metrics": told}
+        return {**how, **parts, "data": data, "metrics": metrics_of_card}
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         if not self.quiet:
             Progress.write(text)

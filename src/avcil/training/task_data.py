@@ -1,6 +1,6 @@
-"""Which clips of a store belong to which step: the only way by which training sees clips.
+"""The clips of each task; training reads clips only through this module.
 
-A step asks for its own training clips and for exemplars by id; clips of later steps are never read.
+A step reads its own training clips, and exemplars by id; clips of later steps are never read.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ class TaskData(LearningData):
         *,
         modality: Modality,
         device_config: DeviceConfig,
-        whole_tokens: bool = False,
-        watch: Timer | None = None,
+        needs_all_tokens: bool = False,
+        timer: Timer | None = None,
     ) -> None:
         super().__init__(
             store,
             stream.benchmark,
             modality=modality,
             device_config=device_config,
-            whole_tokens=whole_tokens,
-            watch=watch,
+            needs_all_tokens=needs_all_tokens,
+            timer=timer,
         )
         self.stream = stream
         self._rows: dict[tuple[str, int], list[int]] = defaultdict(list)
@@ -72,11 +72,11 @@ class TaskData(LearningData):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes that the class numbers stand for: all of the benchmark but those removed so far."""
+        """Class names by class number: the classes of the benchmark without those removed so far."""
         return tuple(self.class_number)
 
     def begin_task(self, task: int) -> None:
-        """Number the classes as they are numbered after the removals of the tasks up to and including `task`."""
+        """Update the class numbers for the removals up to and including `task`."""
         self.class_number = {label: number for number, label in enumerate(self.stream.classes_after(task))}
 
     def removed_at(self, task: int) -> tuple[str, ...]:
@@ -135,15 +135,15 @@ class TaskData(LearningData):
         return self._rows[split, task]
 
     def incomplete_rows(self, split: str) -> list[int]:
-        """Store rows of the clips, of all tasks, that lack a part of the modality; nothing is learnt from them."""
+        """Store rows of the clips, of all tasks, that lack a part of the modality; they are not used for training."""
         return sorted(row for (s, _), rows in self._incomplete.items() if s == split for row in rows)
 
     def test_rows(self, task: int, answers: Sequence[Modality]) -> dict[Modality, list[int]]:
-        """Store rows of a task's test clips that a model can answer for, by the modality that it answers from.
+        """Store rows of a task's test clips that a model can predict, by the modality used for the prediction.
 
         Args:
             task: Number of the task.
-            answers: What the model can answer from (`Model.answers`).
+            answers: The modalities that the model can predict from (`Model.answers`).
         """
         found = {self.modality: self.rows("test", task)}
         for part in self.modality.parts:

@@ -1,8 +1,7 @@
-"""The last step's model, frozen, and a memory of what it said.
+"""The frozen model of the previous step, with a cache of its outputs.
 
-A step's clips and its teacher do not change, so what the teacher gives for a clip is computed once a step and
-recalled by the clip's row; where that would fit nowhere, it is computed for each batch again. The values are the same
-to rounding.
+During a step, neither the clips nor the teacher change, so its outputs are computed once per step and cached by row. If
+the cache does not fit into memory, they are computed for each batch. The values are equal up to rounding.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from avcil.training.memory_pool import Budget
 from avcil.training.teacher_cache import TeacherCache, teacher_cache_for
 
 Compute = Callable[[Network, Batch], tuple[Tensor, ...]]
-"""Asked of the network about a batch: tensors (N, ...), what is said of a clip independent of the others."""
+"""Computes tensors (N, ...) of a batch; the row of a clip must not depend on other clips."""
 
 
 EVAL_BATCH_SIZE = {"cpu": 8, "cuda": 64}
-"""Clips that the network is asked about at once: their tokens are copied, beside all that an iteration holds."""
+"""Batch size of the teacher, by device type. Small, because the tokens are copied in addition to a training batch."""
 
 
 def _logits(network: Network, batch: Batch) -> tuple[Tensor, ...]:
@@ -34,77 +33,88 @@ def _logits(network: Network, batch: Batch) -> tuple[Tensor, ...]:
 
 
 class Teacher:
-    """A frozen copy of a network beside the pool of clips it is asked about."""
+    """A frozen copy of a network, for the clips of one step."""
 
     def __init__(
         self, network: Network, pool: Table, *, new_count: int, budget: Budget, scratch: Path | None = None
     ) -> None:
-        """`new_count`: how many of the pool's first clips are new; the others are exemplars.
+        """Copy the network.
 
-        `budget`, `scratch`: the rooms for what it said, and the folder of scratch files.
+        Args:
+            network: The model of the previous step.
+            pool: The clips of the step: new clips, then exemplars.
+            new_count: Number of new clips in the pool.
+            budget: Memory for the caches.
+            scratch: Folder for temporary files; None for no cache on disk.
         """
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self._pool, self._new_count = pool, new_count
         self._budget, self._scratch = budget, scratch
-        self._shelves: dict[str, TeacherCache | None] = {}
+        self._caches: dict[str, TeacherCache | None] = {}
 
     @property
-    def places(self) -> dict[str, str | None]:
-        """Where what it was asked is kept, by name; None: it is asked each time."""
-        return {name: None if shelf is None else shelf.place for name, shelf in self._shelves.items()}
+    def locations(self) -> dict[str, str | None]:
+        """Location of each cache by name; None: computed for each batch."""
+        return {name: None if cache is None else cache.location for name, cache in self._caches.items()}
 
-    def recall(self, name: str, compute: Compute, batch: Batch) -> tuple[Tensor, ...]:
-        """`compute(network, batch)`, each tensor (N, ...), from memory where it has room there.
+    def cached(self, name: str, compute: Compute, batch: Batch) -> tuple[Tensor, ...]:
+        """The result of `compute(network, batch)` without gradient, from the cache if it fits.
 
-        `name` stands for `compute` in the memory. Runs without gradient.
+        Args:
+            name: Name of the cache; use one name for each function.
+            compute: The function.
+            batch: The batch.
+
+        Returns:
+            Tensors (N, ...).
         """
-        shelf = self._shelf(name, compute, batch)
-        return self._asked(compute, batch) if shelf is None else shelf.get(batch.rows)
+        cache = self._cache(name, compute, batch)
+        return self._compute_batch(compute, batch) if cache is None else cache.get(batch.rows)
 
-    def recall_rows(self, name: str, compute: Compute, batch: Batch) -> tuple[Tokens, ...]:
-        """As `recall`, but what stands in a processor's memory is not copied together."""
-        shelf = self._shelf(name, compute, batch)
-        return self._asked(compute, batch) if shelf is None else shelf.get_rows(batch.rows)
+    def cached_rows(self, name: str, compute: Compute, batch: Batch) -> tuple[Tokens, ...]:
+        """As `cached`, but tensors in main memory are not copied if the computation runs on the CPU."""
+        cache = self._cache(name, compute, batch)
+        return self._compute_batch(compute, batch) if cache is None else cache.get_rows(batch.rows)
 
-    def _shelf(self, name: str, compute: Compute, batch: Batch) -> TeacherCache | None:
-        if name not in self._shelves:
-            self._shelves[name] = self._filled(compute, batch)
-        return self._shelves[name]
+    def _cache(self, name: str, compute: Compute, batch: Batch) -> TeacherCache | None:
+        if name not in self._caches:
+            self._caches[name] = self._filled_cache(compute, batch)
+        return self._caches[name]
 
-    def _asked(self, compute: Compute, batch: Batch) -> tuple[Tensor, ...]:
-        if not batch.is_whole:  # clips too many to be held at once
-            parts = [self._ask(compute, rows) for rows in batch.rows.split(self._company)]
+    def _compute_batch(self, compute: Compute, batch: Batch) -> tuple[Tensor, ...]:
+        if not batch.is_whole:  # too many clips for one pass
+            parts = [self._compute_rows(compute, rows) for rows in batch.rows.split(self._batch_size)]
             return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
         with torch.no_grad():
             return compute(self.network, batch)
 
     def logits(self, batch: Batch) -> Tensor:
-        """The frozen network's logits (N, K_old)."""
-        return self.recall("logits", _logits, batch)[0]
+        """Logits (N, K_old) of the frozen network."""
+        return self.cached("logits", _logits, batch)[0]
 
     @property
-    def _company(self) -> int:
-        """A fixed number for a run, the same whatever the batches are; less where memory is short."""
+    def _batch_size(self) -> int:
+        """Batch size of the teacher; it depends on the memory but not on the training batches."""
         return max(1, min(EVAL_BATCH_SIZE[self._pool.labels.device.type], self._pool.eval_batch_size // 4))
 
-    def _ask(self, compute: Compute, rows: Tensor, taken: tuple | None = None) -> tuple[Tensor, ...]:
+    def _compute_rows(self, compute: Compute, rows: Tensor, taken: tuple | None = None) -> tuple[Tensor, ...]:
         audio, visual = self._pool.take(rows) if taken is None else taken
         labels = self._pool.labels[rows]
         batch = Batch(audio=audio, visual=visual, labels=labels, rows=rows, new_count=len(rows))
         with torch.no_grad():
             return compute(self.network, batch)
 
-    def _filled(self, compute: Compute, batch: Batch) -> TeacherCache | None:
-        """All that will be asked for: of exemplars, which stand last, where the batch holds them alone."""
-        sample = self._ask(compute, batch.rows[:1])
+    def _filled_cache(self, compute: Compute, batch: Batch) -> TeacherCache | None:
+        """A cache of all clips of the pool, or only of the exemplars (the last ones) if the batch has no new clips."""
+        sample = self._compute_rows(compute, batch.rows[:1])
         first = self._new_count if batch.new_count == 0 else 0
         count = len(self._pool) - first
-        shelf = teacher_cache_for(sample, count, first=first, budget=self._budget, scratch=self._scratch)
-        if shelf is not None:
-            # A clip is computed in the same company whatever the batches are: a resumed run recalls the same bits.
-            companies = list(torch.arange(count).split(self._company))
-            stream = self._pool.stream(rows + first for rows in companies)
-            for rows, taken in zip(companies, stream, strict=True):
-                values = self._ask(compute, rows + first, taken)
-                shelf.put(slice(int(rows[0]), int(rows[-1]) + 1), values)
-        return shelf
+        cache = teacher_cache_for(sample, count, first=first, budget=self._budget, scratch=self._scratch)
+        if cache is not None:
+            # Batches are the same in a resumed run, because batch composition can change the last bits.
+            batches = list(torch.arange(count).split(self._batch_size))
+            stream = self._pool.stream(rows + first for rows in batches)
+            for rows, taken in zip(batches, stream, strict=True):
+                values = self._compute_rows(compute, rows + first, taken)
+                cache.put(slice(int(rows[0]), int(rows[-1]) + 1), values)
+        return cache

@@ -1,10 +1,10 @@
-"""What the seconds of a step went into.
+"""Measures how long the parts of a step take.
 
-learning     what makes the model: batches, epochs, the teacher's answers, statistics, the choice of exemplars
-validation   asking about validation clips; a gradient method chooses its best epoch by it
-reading      clips of the step from the feature store into memory, where they fit
-testing      test clips asked about, predictions written
-saving       progress within a step, so that a kill costs little
+learning     training: batches, outputs of the teacher, statistics, selection of exemplars
+validation   evaluating validation clips; gradient methods select the best epoch by it
+reading      reading clips of the step from the feature store into memory, if they fit
+testing      evaluating test clips, writing predictions
+saving       writing checkpoints within a step
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ PARTS = (LEARNING, VALIDATION, READING, TESTING, SAVING)
 
 
 class Timer:
-    """Seconds of each part; where one is within another, the inner one alone has them.
+    """Seconds of each part. The time of a nested part counts only for the inner part.
 
     >>> ticks = iter([0.0, 1.0, 4.0, 5.0])
-    >>> watch = Timer(clock=lambda: next(ticks))
-    >>> with watch.during("learning"), watch.during("reading"):
+    >>> timer = Timer(clock=lambda: next(ticks))
+    >>> with timer.during("learning"), timer.during("reading"):
     ...     pass
-    >>> watch.seconds["learning"], watch.seconds["reading"]
+    >>> timer.seconds["learning"], timer.seconds["reading"]
     (2.0, 3.0)
     """
 
@@ -36,12 +36,12 @@ class Timer:
         self.start({})
 
     def start(self, seconds: Mapping[str, float]) -> None:
-        """Begin a step, which took `seconds` before it was interrupted."""
+        """Start a step; `seconds` are those of the step before it was interrupted."""
         self.seconds = {part: seconds.get(part, 0.0) for part in PARTS}
 
     @contextmanager
     def during(self, part: str) -> Iterator[None]:
-        """Count what runs within for `part`, of `PARTS`."""
+        """Measure the time of a with block for `part`, one of `PARTS`."""
         self._lap()
         self._open.append(part)
         try:
@@ -57,15 +57,15 @@ class Timer:
         self._since = now
 
     def read(self) -> dict[str, float]:
-        """Seconds of each part up to now."""
+        """Seconds of each part so far."""
         self._lap()
         return dict(self.seconds)
 
 
-def training_seconds(seconds: Mapping[str, float], *, chooses: bool) -> float:
-    """Of one step: learning and reading, and validation where it `chooses` what is learnt.
+def training_seconds(seconds: Mapping[str, float], *, selects: bool) -> float:
+    """Training time of one step: learning and reading, and validation if it selects the epoch.
 
-    >>> training_seconds({"learning": 2.0, "reading": 1.0, "validation": 4.0}, chooses=False)
+    >>> training_seconds({"learning": 2.0, "reading": 1.0, "validation": 4.0}, selects=False)
     3.0
     """
-    return seconds[LEARNING] + seconds[READING] + (seconds[VALIDATION] if chooses else 0.0)
+    return seconds[LEARNING] + seconds[READING] + (seconds[VALIDATION] if selects else 0.0)

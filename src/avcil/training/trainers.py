@@ -1,7 +1,4 @@
-"""How each kind of method takes in one step: by gradient, or in closed form.
-
-Both answer the same calls, so that the run around them need not know which it is.
-"""
+"""Trainers of the two kinds of methods, gradient and closed-form, with a common interface."""
 
 from __future__ import annotations
 
@@ -32,42 +29,42 @@ from avcil.training.teacher import Teacher
 from avcil.utils.rng import generator, seeded
 
 METHOD_STATE = "method."
-"""Before the names of a gradient method's own tensors, in checkpoints and saved models."""
+"""Prefix of the tensors that belong to a gradient method, in checkpoints and saved models."""
 
 
 def method_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A gradient method's own tensors, by its names for them."""
+    """The tensors that belong to a gradient method, without the prefix of their names."""
     return {n.removeprefix(METHOD_STATE): t for n, t in tensors.items() if n.startswith(METHOD_STATE)}
 
 
-class Learner(Protocol):
-    """What a run needs of a method at work."""
+class Trainer(Protocol):
+    """Trains a method step by step."""
 
     memory: ExemplarMemory | None
-    validation_chooses: bool
-    """Whether accuracy on validation clips decides what is learnt."""
+    selects_by_validation: bool
+    """Whether the weights of a step are selected by validation accuracy."""
 
     def remove_classes(self, index: int) -> None:
-        """Forget the classes that step `index` removes; called before `learn`."""
+        """Remove the classes that step `index` removes; called before `train_step`."""
         ...
 
-    def learn(self, index: int, hooks: Hooks) -> Model:
-        """Take in step `index` and return the model that answers from now on."""
+    def train_step(self, index: int, hooks: Hooks) -> Model:
+        """Train step `index` and return the model."""
         ...
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything the next step needs of this one."""
+        """The checkpoint: everything that the next step needs."""
         ...
 
     def restore(
         self, index: int, tensors: dict[str, Tensor], exemplars: Mapping[str, Sequence[str]]
     ) -> Model:
-        """Stand where step `index` ended."""
+        """Load the checkpoint of step `index` and return its model."""
         ...
 
 
 class Hooks:
-    """What a learner tells the run while it learns."""
+    """Callbacks of a trainer, and what it reports about the step."""
 
     def __init__(
         self,
@@ -81,11 +78,11 @@ class Hooks:
         self.validate, self.log, self.save, self.tick, self.progress = validate, log, save, tick, progress
         self.summary = StepSummary(best_epoch=-1, val_accuracy=None)
         self.notes: tuple[str, ...] = ()
-        """What a user should know of the model."""
+        """Remarks about the model for the user."""
 
 
-class GradientLearner:
-    """A network, its method, and its exemplars."""
+class GradientTrainer:
+    """Trains a network by gradient descent and selects exemplars."""
 
     def __init__(
         self,
@@ -97,15 +94,15 @@ class GradientLearner:
         teacher_cache: str = "auto",
         checkpoint_seconds: float = math.inf,
         clips_at_once: int | None = None,
-        team: ProcessGroup | None = None,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         self.method, self.data, self.settings, self.memory = method, data, settings, memory
         self.teacher_cache, self.checkpoint_seconds = teacher_cache, checkpoint_seconds
-        self.clips_at_once, self.team = clips_at_once, team or ProcessGroup()
-        self.validation_chooses = settings.selection == "best"
-        self.network = self._fresh_network(0)
+        self.clips_at_once, self.process_group = clips_at_once, process_group or ProcessGroup()
+        self.selects_by_validation = settings.selection == "best"
+        self.network = self._new_network(0)
 
-    def _fresh_network(self, index: int) -> Network:
+    def _new_network(self, index: int) -> Network:
         store = self.data.store
         widths = {"audio_width": store.audio_width or 0, "visual_width": (store.visual_shape or (0, 0, 0))[2]}
         with seeded(self.settings.seed, "network", index):
@@ -120,30 +117,30 @@ class GradientLearner:
         if self.data.removed_at(index):
             raise AvcilError(f"method {self.method.name} cannot forget a class")
 
-    def learn(self, index: int, hooks: Hooks) -> Model:
+    def train_step(self, index: int, hooks: Hooks) -> Model:
         step = self._begin(index)
         trainer = StepTrainer(
             self.method,
             step,
             self.settings,
-            validate=lambda: self._validated(index, hooks),
+            validate=lambda: self._validation_accuracy(index, hooks),
             log=hooks.log,
             save=hooks.save,
             tick=hooks.tick,
             checkpoint_seconds=self.checkpoint_seconds,
             clips_at_once=self.clips_at_once,
-            team=self.team,
+            process_group=self.process_group,
         )
         done = trainer.run(hooks.progress)
         self.network.eval()
         self.method.end_step(step)
-        self.team.assert_in_sync(self.network.state_dict().values(), "weights")
+        self.process_group.assert_in_sync(self.network.state_dict().values(), "weights")
         hooks.summary = StepSummary(
             best_epoch=done.best_epoch, val_accuracy=done.best_accuracy, report=self.method.report()
         )
         if self.memory is not None:
             self._choose_exemplars(index)
-            self._remember(step)
+            self._update_exemplar_data(step)
         if self.method.classifier == "nearest-mean":
             self.network.class_means = self._exemplar_means()
         return self.network
@@ -160,8 +157,8 @@ class GradientLearner:
         teacher = None
         if index and self.method.uses_teacher:
             teacher = self._teacher(pool, new_count=len(new))
-        if self.method.fresh_start:
-            self.network = self._fresh_network(index)
+        if self.method.trains_from_scratch:
+            self.network = self._new_network(index)
         self.network.use_head()
         self._grow_head(index)
         step = Step(
@@ -172,12 +169,12 @@ class GradientLearner:
             pool=pool,
             new_count=len(new),
             seed=self.settings.seed,
-            kept=self._kept_rows(index, new + old),
+            next_exemplars=self._next_exemplar_rows(index, new + old),
         )
         self.method.begin_step(step)
         rows = torch.tensor(new + old, dtype=torch.float64, device=pool.labels.device)
-        self.team.assert_in_sync([rows], "training clips and exemplars")
-        self.team.assert_in_sync(self.network.state_dict().values(), "weights")
+        self.process_group.assert_in_sync([rows], "training clips and exemplars")
+        self.process_group.assert_in_sync(self.network.state_dict().values(), "weights")
         return step
 
     def _grow_head(self, index: int) -> None:
@@ -192,24 +189,24 @@ class GradientLearner:
             self.network,
             pool,
             new_count=new_count,
-            budget=Budget.of_host(0) if cache == "none" else data.budget,
+            budget=Budget.host_only(0) if cache == "none" else data.budget,
             scratch=data.scratch if cache == "auto" else None,
         )
 
-    def _validated(self, index: int, hooks: Hooks) -> float | None:
-        """Accuracy on validation clips of the network as it is, by the classifier that the method names for that."""
+    def _validation_accuracy(self, index: int, hooks: Hooks) -> float | None:
+        """Validation accuracy of the current network, with the classifier that the method selects for it."""
         network = self.network.eval()
         if not self.method.validates_by_means:
             return hooks.validate(network)
-        with self._chosen_for_now(index):
+        with self._exemplars_if_step_ended(index):
             network.class_means = self._exemplar_means()
             accuracy = hooks.validate(network)
         network.class_means = None
         return accuracy
 
     @contextmanager
-    def _chosen_for_now(self, index: int) -> Iterator[None]:
-        """Within, the memory is as it would be if the step ended now."""
+    def _exemplars_if_step_ended(self, index: int) -> Iterator[None]:
+        """Temporarily set the exemplars to those that would be selected if the step ended now."""
         assert self.memory is not None
         before = {label: list(ids) for label, ids in self.memory.clip_ids.items()}
         try:
@@ -218,35 +215,35 @@ class GradientLearner:
         finally:
             self.memory.clip_ids = before
 
-    def _kept_rows(self, index: int, pool: list[int]) -> Tensor | None:
-        """Rows of the pool, whose clips are the store's rows `pool`, that the memory holds after the step."""
+    def _next_exemplar_rows(self, index: int, pool: list[int]) -> Tensor | None:
+        """Positions in `pool` (store rows) of the clips that are exemplars after the step; None if not known yet."""
         if self.memory is None or self.method.rehearsal != "random":
             return None
-        with self._chosen_for_now(index):
+        with self._exemplars_if_step_ended(index):
             kept = self.data.rows_of_ids(self._exemplar_ids())
         place = {row: number for number, row in enumerate(pool)}
         return torch.tensor([place[row] for row in kept], dtype=torch.int64)
 
     def _exemplar_ids(self) -> list[str]:
-        """Of all classes, in the order in which the next step's pool holds them."""
+        """Exemplars of all classes, in the order of the next step's pool."""
         assert self.memory is not None
         classes = self.data.benchmark.classes
         return [clip_id for label in classes for clip_id in self.memory.clip_ids.get(label, [])]
 
-    def _remember(self, step: Step) -> None:
-        """Let the method keep what it needs of the exemplars just chosen."""
-        if not self.method.keeps_exemplar_state:
+    def _update_exemplar_data(self, step: Step) -> None:
+        """Call `update_exemplar_data` of the method for the exemplars that were just selected."""
+        if not self.method.stores_exemplar_data:
             return
         ids = self._exemplar_ids()
         rows = step.pool.rows_of_store[step.new_count :].tolist()
         before = {self.data.store.clips[row].clip_id: number for number, row in enumerate(rows)}
         previous = torch.tensor([before.get(clip_id, -1) for clip_id in ids], dtype=torch.int64)
-        self.method.remember(self.network, self.data.table(self.data.rows_of_ids(ids)), previous)
+        self.method.update_exemplar_data(self.network, self.data.table(self.data.rows_of_ids(ids)), previous)
 
     def _choose_exemplars(self, index: int) -> None:
-        """Reduce the exemplars of the old classes, then choose those of the step's classes.
+        """Reduce the exemplars of the old classes, then select those of the step's classes.
 
-        If a class comes again, its exemplars are chosen among the old ones and the new clips.
+        For a class that was seen before, they are selected among the old exemplars and the new clips.
         """
         assert self.memory is not None
         quota = self.memory.quota(sum(self._task_sizes(index)))
@@ -269,12 +266,12 @@ class GradientLearner:
             self.memory.clip_ids[label] = [clips[own[position]].clip_id for position in chosen]
 
     def _features(self, table: Table) -> Tensor:
-        """h (n, D) of a table's clips, in the machine's memory."""
+        """h (n, D) of a table's clips, on the CPU."""
         with torch.no_grad():
             return torch.cat([self.network(*taken).feature.cpu() for _, taken in table.all()])
 
     def _exemplar_means(self) -> Tensor:
-        """Mean of hat(h) over each class's exemplars (K, D)."""
+        """(K, D), mean of the normalized features of the exemplars of each class."""
         assert self.memory is not None
         means = []
         for label in self.data.benchmark.classes[: self.network.classes]:
@@ -286,7 +283,7 @@ class GradientLearner:
         return self.network.tensors() | self.method_tensors()
 
     def method_tensors(self) -> dict[str, Tensor]:
-        """What the method keeps, under names of their own."""
+        """The tensors that belong to the method, with a prefix."""
         return {METHOD_STATE + name: tensor for name, tensor in self.method.tensors().items()}
 
     def restore(
@@ -301,11 +298,11 @@ class GradientLearner:
         return self.network
 
 
-class ClosedFormLearner:
-    """Statistics that a step is added to in one pass."""
+class ClosedFormTrainer:
+    """Adds the clips of each step to the statistics of a closed-form method, in one pass."""
 
     memory: ExemplarMemory | None = None
-    validation_chooses = False
+    selects_by_validation = False
 
     def __init__(self, method: ClosedFormMethod, data: LearningData, settings: LearningSettings) -> None:
         self.method, self.data, self.settings = method, data, settings
@@ -323,14 +320,14 @@ class ClosedFormLearner:
             self.method.drop(number)
         self.data.begin_task(index)
 
-    def learn(self, index: int, hooks: Hooks) -> Model:
+    def train_step(self, index: int, hooks: Hooks) -> Model:
         self.method.grow(len(self.data.benchmark.steps[index]))
         table = self.data.table(self.data.rows("train", index))
         for rows, (audio, visual) in table.all():
             self.method.observe(audio, gathered(visual), table.labels[rows])
         model = self.method.solve()
         accuracy = hooks.validate(model)
-        report = dict(sorted(self.method.report().items()))  # restored figures come in another order
+        report = dict(sorted(self.method.report().items()))  # after a restore the order differs
         hooks.summary = StepSummary(best_epoch=0, val_accuracy=accuracy, report=report)
         hooks.log(Epoch(step=index, epoch=0, losses={}, loss=None, val_accuracy=accuracy, report=report))
         hooks.notes = getattr(model, "notes", ())
@@ -348,16 +345,16 @@ class ClosedFormLearner:
         return self.method.solve()
 
 
-def make_learner(
+def make_trainer(
     method: Any,
     data: LearningData,
     settings: LearningSettings,
     memory: ExemplarMemory | None,
     **execution: Any,
-) -> Learner:
-    """The learner of a method's kind; `execution`: further arguments of `GradientLearner`."""
+) -> Trainer:
+    """The trainer for a method; `execution` are further arguments of `GradientTrainer`."""
     if isinstance(method, GradientMethod):
-        return GradientLearner(method, data, settings, memory, **execution)
+        return GradientTrainer(method, data, settings, memory, **execution)
     if isinstance(method, ClosedFormMethod):
-        return ClosedFormLearner(method, data, settings)
+        return ClosedFormTrainer(method, data, settings)
     raise AvcilError(f"{type(method).__name__} derives from neither GradientMethod nor ClosedFormMethod")

@@ -11,14 +11,14 @@ from torch import Tensor
 from avcil.models.base import Model
 from avcil.nn.token_rows import gathered
 from avcil.training.task_data import TaskData
-from avcil.training.trainers import ClosedFormLearner
+from avcil.training.trainers import ClosedFormTrainer
 
 
-def distance_to_retrained(learner: ClosedFormLearner, data: TaskData, model: Model) -> dict[str, float]:
+def distance_to_retrained(trainer: ClosedFormTrainer, data: TaskData, model: Model) -> dict[str, float]:
     """Compare a model after the removal with one that is trained without the removed classes.
 
     Args:
-        learner: The learner of the run.
+        trainer: The trainer of the run.
         data: The run's clips, after the last task.
         model: The model after the last task.
 
@@ -28,7 +28,7 @@ def distance_to_retrained(learner: ClosedFormLearner, data: TaskData, model: Mod
     """
     tasks = range(len(data.benchmark.steps))
     rows = [row for task in tasks for row in data.rows("test", task)]
-    reference = _retrained(learner, data)
+    reference = _retrained(trainer, data)
     ours, theirs = _scores(model, data, rows), _scores(reference, data, rows)
     return {
         "score_distance": float((ours - theirs).abs().max() / theirs.abs().max()),
@@ -36,10 +36,10 @@ def distance_to_retrained(learner: ClosedFormLearner, data: TaskData, model: Mod
     }
 
 
-def _retrained(learner: ClosedFormLearner, data: TaskData) -> Model:
-    """The model of a fresh method that was given the same tasks without the removed classes."""
-    fresh = type(learner.method)(learner.method.options, modality=learner.method.modality)
-    other = ClosedFormLearner(fresh, data, learner.settings)
+def _retrained(trainer: ClosedFormTrainer, data: TaskData) -> Model:
+    """The model of a new method, trained on the same tasks without the removed classes."""
+    fresh = type(trainer.method)(trainer.method.options, modality=trainer.method.modality)
+    other = ClosedFormTrainer(fresh, data, trainer.settings)
     model: Model | None = None
     for task, labels in enumerate(data.benchmark.steps):
         other.method.grow(sum(label in data.class_number for label in labels))

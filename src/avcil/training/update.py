@@ -1,8 +1,8 @@
-"""One sitting: a model, and what it keeps of the past, take in more clips, as one step of a run does.
+"""Update a saved model with new clips, as one training step.
 
-The sitting goes through the learner that runs use, so k steps of a run followed by sittings for the others give
-what the whole run gives, bit for bit, if the clips come with the same ids (they are taken in by id) and the run ends
-each step with its last epoch (`--selection last`): clips for choosing an epoch are not kept with a model.
+An update uses the trainers of a run. Therefore k steps of a run followed by an update for each remaining step give the
+same model as the whole run, bit for bit, if the clips have the same ids (clips are sorted by id) and the run uses
+`--selection last`. A saved model contains no validation clips, so an update cannot select an epoch.
 
 n new clips, E exemplars, T time slices, S spatial tokens, Da and Dv widths.
 """
@@ -30,24 +30,24 @@ from avcil.training.device_config import DeviceConfig
 from avcil.training.learning_data import LearningData
 from avcil.training.memory_pool import Budget, device_memory
 from avcil.training.task_data import TaskData
-from avcil.training.trainers import ClosedFormLearner, GradientLearner, Hooks, Learner, method_state
+from avcil.training.trainers import ClosedFormTrainer, GradientTrainer, Hooks, Trainer, method_state
 
 
 @dataclass(frozen=True, kw_only=True)
-class NewClips:
-    """Clips to be learnt, in order of their ids."""
+class UpdateClips:
+    """Labeled features of the clips of an update."""
 
     ids: Sequence[str]
     labels: Sequence[str]
     audio: np.ndarray | None
-    """(n, Da), in the dtype of the features that training saw"""
+    """(n, Da), in the dtype of the features of the training"""
     visual: np.ndarray | None
     """(n, T, S, Dv)"""
 
-    def sorted(self) -> NewClips:
-        """The same clips, by id."""
+    def sorted(self) -> UpdateClips:
+        """The same clips, sorted by id."""
         order = sorted(range(len(self.ids)), key=lambda i: self.ids[i])
-        return NewClips(
+        return UpdateClips(
             ids=[self.ids[i] for i in order],
             labels=[self.labels[i] for i in order],
             audio=None if self.audio is None else self.audio[order],
@@ -56,24 +56,27 @@ class NewClips:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Steps:
-    """The classes of each step. The last step may have none: more clips of known classes alone."""
+class UpdateSteps:
+    """The classes of each step. Unlike in a benchmark, the last step may have none, if all clips are of old classes."""
 
     steps: tuple[tuple[str, ...], ...]
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """All of them in order."""
+        """All classes in the order in which they were learned."""
         return tuple(label for step in self.steps for label in step)
 
 
 class UpdateFeatures:
-    """New clips, then exemplars, in memory; read as a feature store is."""
+    """The features of the new clips, then of the exemplars, with the interface of a feature store."""
 
-    def __init__(self, new: NewClips, learning: LearningState) -> None:
-        kept = learning.exemplar_ids
+    def __init__(self, new: UpdateClips, learning: LearningState) -> None:
+        exemplar_ids = learning.exemplar_ids
         label_of = {clip_id: label for label, ids in learning.exemplars.items() for clip_id in ids}
-        ids, labels = [*new.ids, *kept], [*new.labels, *(label_of[clip_id] for clip_id in kept)]
+        ids, labels = (
+            [*new.ids, *exemplar_ids],
+            [*new.labels, *(label_of[clip_id] for clip_id in exemplar_ids)],
+        )
         self.clips = [
             StoredClip(
                 clip_id=clip_id,
@@ -99,11 +102,11 @@ class UpdateFeatures:
         return None if self._visual is None else self._visual.shape[1:]
 
     def parts(self, modality: str) -> tuple[EncoderPart, ...]:
-        """None: what a method needs to know of them is in its saved statistics."""
+        """Empty: the saved statistics of a method contain its parts."""
         return ()
 
     def constants(self, modality: str) -> None:
-        """None: the saved statistics hold what scales the features."""
+        """None: the saved statistics contain the scaling of the features."""
 
     def audio(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         assert self._audio is not None
@@ -114,25 +117,25 @@ class UpdateFeatures:
         return self._visual[np.asarray(rows, dtype=np.int64)]
 
 
-def _joined(new: np.ndarray | None, kept: Tensor | None) -> np.ndarray | None:
-    return new if new is None or kept is None else np.concatenate([new, kept.numpy()])
+def _joined(new: np.ndarray | None, exemplars: Tensor | None) -> np.ndarray | None:
+    return new if new is None or exemplars is None else np.concatenate([new, exemplars.numpy()])
 
 
 class UpdateData(LearningData):
-    """The new clips, as the last step's, and the exemplars, by their ids.
+    """The new clips as the clips of the last step; exemplars are found by their ids.
 
-    A network that a GPU trained in bfloat16 is updated on the processor, where it predicts, in float32.
+    Updates run on the CPU; a network that was trained in bfloat16 is updated in float32.
     """
 
     def __init__(
         self,
         features: UpdateFeatures,
-        steps: Steps,
+        steps: UpdateSteps,
         *,
         new: int,
         counts: Mapping[str, int],
         settings: LearningSettings,
-        whole: bool,
+        all_tokens: bool,
     ) -> None:
         precision = None if settings.precision == "bfloat16" else settings.precision
         device_config = DeviceConfig.of("cpu", precision)
@@ -141,10 +144,10 @@ class UpdateData(LearningData):
             steps,
             modality=settings.modality,
             device_config=device_config,
-            whole_tokens=whole,
+            needs_all_tokens=all_tokens,
         )
         self._new, self._counts = new, counts
-        self.budget = Budget.of_host(device_memory(device_config.device))
+        self.budget = Budget.host_only(device_memory(device_config.device))
 
     def clips_before(self, label: str, task: int) -> int:
         return self._counts.get(label, 0)
@@ -154,23 +157,32 @@ class UpdateData(LearningData):
         return list(range(self._new)) if split == "train" and last else []
 
 
-def sit(
+def update_model(
     model: Model,
     learning: LearningState,
-    clips: NewClips,
+    clips: UpdateClips,
     *,
     tick: Callable[[], None] = lambda: None,
 ) -> tuple[Model, LearningState]:
-    """The model and the state after the clips; what was given stays as it is.
+    """Train a model on new clips, of known or new classes.
 
-    New classes are learnt in the order in which the clips' labels first name them. `tick` is called after each epoch;
-    a closed form has one. Raises InputError where the method cannot take the clips in.
+    Args:
+        model: The model; not modified.
+        learning: Its learning state; not modified.
+        clips: The new clips. New classes are numbered in the order of their first clip.
+        tick: Called after each epoch; a closed-form method has one epoch.
+
+    Returns:
+        The updated model and its learning state.
+
+    Raises:
+        InputError: The method cannot learn these clips.
     """
-    fresh = tuple(dict.fromkeys(label for label in clips.labels if label not in learning.counts))
+    new_classes = tuple(dict.fromkeys(label for label in clips.labels if label not in learning.counts))
     method_class = method_of(learning)
-    _check(method_class, clips, learning, fresh)
+    _check(method_class, clips, learning, new_classes)
     clips = clips.sorted()
-    steps = Steps(steps=(*learning.steps, fresh))
+    steps = UpdateSteps(steps=(*learning.steps, new_classes))
     features = UpdateFeatures(clips, learning)
     data = UpdateData(
         features,
@@ -178,19 +190,19 @@ def sit(
         new=len(clips.ids),
         counts=learning.counts,
         settings=learning.settings,
-        whole=method_class.whole_tokens,
+        all_tokens=method_class.needs_all_tokens,
     )
-    learner = _learner(method_class, learning, data, model)
+    trainer = _learner(method_class, learning, data, model)
     with torch.inference_mode(False), torch.enable_grad():
-        learned = learner.learn(len(steps.steps) - 1, _hooks(tick))
+        learned = trainer.train_step(len(steps.steps) - 1, _hooks(tick))
     counts = dict(learning.counts)
-    for label in [*fresh, *(label for label in clips.labels if label in learning.counts)]:
+    for label in [*new_classes, *(label for label in clips.labels if label in learning.counts)]:
         counts[label] = sum(other == label for other in clips.labels) + learning.counts.get(label, 0)
     return learned, replace(
         learning,
         steps=tuple(step for step in steps.steps if step),
         counts=counts,
-        **kept_by(learner, data),
+        **stored_state(trainer, data),
     )
 
 
@@ -210,8 +222,8 @@ def method_of(learning: LearningState) -> type[Method]:
     return load_method(name)
 
 
-def closed_form(learning: LearningState) -> ClosedFormMethod | None:
-    """The method with the model's statistics; None where the method has none."""
+def closed_form_method(learning: LearningState) -> ClosedFormMethod | None:
+    """The closed-form method of a model, with its statistics; None if the model was trained by gradient descent."""
     method_class = method_of(learning)
     if not issubclass(method_class, ClosedFormMethod):
         return None
@@ -223,16 +235,20 @@ def closed_form(learning: LearningState) -> ClosedFormMethod | None:
 
 
 def load_statistics(method: ClosedFormMethod, learning: LearningState) -> None:
-    """Give a method its saved statistics; InputError if they are not its own, or of other classes."""
+    """Load saved statistics into a method.
+
+    Raises:
+        InputError: The statistics are invalid, or have another number of classes than the model.
+    """
     method.load(dict(learning.tensors))
     classes = sum(map(len, learning.steps))
     saved = getattr(method, "classes", classes)
     if saved != classes:
-        raise InputError(f"the saved statistics are of {saved} classes, the model knows {classes}")
+        raise InputError(f"the saved statistics have {saved} classes, but the model has {classes}")
 
 
 def _check(
-    method_class: type[Method], clips: NewClips, learning: LearningState, fresh: Sequence[str]
+    method_class: type[Method], clips: UpdateClips, learning: LearningState, new_classes: Sequence[str]
 ) -> None:
     if not clips.ids:
         raise InputError("there is no clip to learn from")
@@ -245,41 +261,41 @@ def _check(
         return
     if method_class.batching == "all":
         raise InputError(
-            f"method {method_class.name} learns from all clips ever seen, which a model does not keep. Train again "
+            f"method {method_class.name} trains on the clips of all steps, which a model does not contain. Train again "
             "with avcil train, or use a method that learns step by step, such as blade"
         )
-    old = [label for label in dict.fromkeys(clips.labels) if label not in fresh]
+    old = [label for label in dict.fromkeys(clips.labels) if label not in new_classes]
     if old and not method_class.learns_known_classes:
         can = [name for name in method_names() if load_method(name).learns_known_classes]
         raise InputError(
-            f"method {method_class.name} cannot learn more clips of classes that it knows "
+            f"method {method_class.name} cannot learn more clips of known classes "
             f"({', '.join(map(repr, old[:5]))}). Methods that can: {', '.join(can)}"
         )
 
 
-def closed_form_names() -> list[str]:
+def closed_form_method_names() -> list[str]:
     """Names of the closed-form methods."""
     return [name for name, method in usable_methods()[0].items() if issubclass(method, ClosedFormMethod)]
 
 
-def _learner(method_class: type[Method], learning: LearningState, data: UpdateData, model: Model) -> Learner:
+def _learner(method_class: type[Method], learning: LearningState, data: UpdateData, model: Model) -> Trainer:
     settings = learning.settings.for_update()
     method = method_class(settings.options(method_class), modality=settings.modality)
     if isinstance(method, ClosedFormMethod):
-        learner: Learner = ClosedFormLearner(method, data, settings)
+        trainer: Trainer = ClosedFormTrainer(method, data, settings)
         load_statistics(method, learning)
-        return learner
+        return trainer
     assert isinstance(method, GradientMethod)
     rehearses = method.rehearsal != "none"
     memory = settings.new_memory(len(data.benchmark.classes)) if rehearses else None
-    learner = GradientLearner(method, data, settings, memory)
+    trainer = GradientTrainer(method, data, settings, memory)
     if not isinstance(model, Network):
         raise InputError(f"method {method.name} trains a network; this model is of kind {model.kind!r}")
-    learner.network = Network.from_config(model.to_config(), model.tensors()).eval()
+    trainer.network = Network.from_config(model.to_config(), model.tensors()).eval()
     method.load(method_state(learning.tensors))
     if memory is not None:
         memory.clip_ids = {label: list(ids) for label, ids in learning.exemplars.items()}
-    return learner
+    return trainer
 
 
 def _hooks(tick: Callable[[], None]) -> Hooks:
@@ -292,17 +308,16 @@ def _hooks(tick: Callable[[], None]) -> Hooks:
     )
 
 
-def kept_by(learner: Learner, data: LearningData) -> dict[str, Any]:
-    """`exemplars` and `tensors` of the learning state that a learner leaves."""
-    if isinstance(learner, ClosedFormLearner):
-        return {"exemplars": {}, "tensors": learner.tensors()}
-    assert isinstance(learner, GradientLearner)
-    own = learner.method_tensors()
-    if learner.memory is None:
-        return {"exemplars": {}, "tensors": own}
-    ids = {label: tuple(kept) for label, kept in learner.memory.clip_ids.items()}
-    rows = data.rows_of_ids(list(dict.fromkeys(i for kept in ids.values() for i in kept)))
-    tensors = dict(own)
+def stored_state(trainer: Trainer, data: LearningData) -> dict[str, Any]:
+    """The fields `exemplars` and `tensors` of `LearningState`, taken from a trainer."""
+    if isinstance(trainer, ClosedFormTrainer):
+        return {"exemplars": {}, "tensors": trainer.tensors()}
+    assert isinstance(trainer, GradientTrainer)
+    tensors = trainer.method_tensors()
+    if trainer.memory is None:
+        return {"exemplars": {}, "tensors": tensors}
+    ids = {label: tuple(clip_ids) for label, clip_ids in trainer.memory.clip_ids.items()}
+    rows = data.rows_of_ids(list(dict.fromkeys(clip_id for clip_ids in ids.values() for clip_id in clip_ids)))
     if data.modality.has_audio:
         tensors["exemplars.audio"] = torch.from_numpy(data.store.audio(rows))
     if data.modality.has_visual:
@@ -310,8 +325,8 @@ def kept_by(learner: Learner, data: LearningData) -> dict[str, Any]:
     return {"exemplars": ids, "tensors": tensors}
 
 
-def state_of_run(learner: Learner, data: TaskData, settings: LearningSettings) -> LearningState:
-    """What a model of a finished run needs to learn more."""
+def state_of_run(trainer: Trainer, data: TaskData, settings: LearningSettings) -> LearningState:
+    """The learning state of a finished run, which is saved with its model for later updates."""
     counts = dict.fromkeys(data.classes, 0)
     for task in range(len(data.benchmark.steps)):
         for label in (data.store.clips[row].label for row in data.rows("train", task)):
@@ -322,5 +337,5 @@ def state_of_run(learner: Learner, data: TaskData, settings: LearningSettings) -
         settings=settings,
         steps=tuple(step for step in steps if step),
         counts=counts,
-        **kept_by(learner, data),
+        **stored_state(trainer, data),
     )
