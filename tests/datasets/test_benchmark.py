@@ -66,8 +66,8 @@ def test_class_names_that_are_whole_numbers(tmp_path):
     ("name", "text", "said"),
     [
         ("s.json", '{"a": 1}', "list of lists"),
-        ("s.json", '[["a", 1.0]]', "1.0 is no class name"),
-        ("s.json", '[["a", true]]', "true is no class name"),
+        ("s.json", '[["a", 1.0]]', "1.0 is not a class name"),
+        ("s.json", '[["a", true]]', "true is not a class name"),
         ("s.json", '[["a", null]]', "list of lists"),
         ("s.json", '["ab"]', "list of lists"),
         ("s.json", "[]", "no step"),

@@ -55,7 +55,7 @@ def test_checkpoints_of_either_continue_in_the_other(theirs):
 
 
 def test_a_state_of_other_parameters_is_refused():
-    """Instead of continuing with the wrong moments."""
+    """A state with another number of parameters is refused."""
     saved = Adam(parameters(), lr=0.01).state_dict()
     with pytest.raises(ValueError, match="of 3 parameters, not of 1"):
         Adam(parameters()[:1], lr=0.01).load_state_dict(saved)

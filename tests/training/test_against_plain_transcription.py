@@ -144,7 +144,7 @@ def plain_run(store, recorded, sizes, epochs):
 
 @pytest.fixture(scope="module")
 def recorded_run(store, tmp_path_factory):
-    """A run in float64 with the rows of its batches and the weights that its steps began with."""
+    """A run in float64 with the rows of its batches and the initial weights of its steps."""
     out = tmp_path_factory.mktemp("plain")
     sizes, epochs = (3, 1, 2), 4
     steps = out / "steps.json"
@@ -198,7 +198,7 @@ def test_run_equals_plain_loop(store, recorded_run):
 
 
 def test_exemplars_of_the_run(recorded_run, store):
-    """What the batches rehearse are the clips that the step before wrote down, and training clips all of them."""
+    """The exemplars in the batches are those saved by the previous step, and all are training clips."""
     out, _, recorded, sizes, _ = recorded_run
     clips = FeatureStore(store).clips
     for step, record in enumerate(recorded):

@@ -1,4 +1,4 @@
-"""Batches: sizes, order, the exemplar stream."""
+"""Batches: sizes, order, exemplars."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_paired(new, old, size, exemplars):
 
 
 def test_exemplar_stream_repeats_within_an_epoch():
-    """Few exemplars beside many new clips: each comes once in every pass of the stream, in another order each time."""
+    """Few exemplars and many new clips: each exemplar occurs once per pass, and each pass has another order."""
     found = rows_of("paired", new=24, old=4, size=2, exemplars=2)
     rests = [tuple(rest) for _, rest in found]
     assert len(rests) == 12
@@ -83,7 +83,7 @@ def test_exemplar_stream_repeats_within_an_epoch():
 
 
 def test_order_depends_on_seed_step_and_epoch_alone():
-    """The same three give the same batches, whatever chance was used before; another of any gives others."""
+    """Batches depend only on seed, step and epoch, not on the global generator."""
     case = {"new": 30, "old": 9, "size": 7, "exemplars": 4}
     first = rows_of("paired", **case)
     torch.rand(5)

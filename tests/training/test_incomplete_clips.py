@@ -1,4 +1,4 @@
-"""Clips that lack sound or picture: used where what they have is enough, never with zeros for features, and counted."""
+"""Clips without audio or frames are used if the remaining modality suffices, never filled with zeros, and counted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CLASSES, SPLITS = 4, {"train": 8, "val": 3, "test": 4}
 
 
 def lacks(number: int) -> str | None:
-    """Of every four clips the second has no sound and the fourth no picture."""
+    """Of every four clips, the second has no audio and the fourth no frames."""
     return {1: "audio", 3: "visual"}.get(number % 4)
 
 
@@ -67,7 +67,7 @@ def test_audio_training_uses_every_clip_with_sound_and_no_zeros(tmp_path):
 
 @pytest.mark.parametrize("method", ["blade", "rls", "lwf"])
 def test_audio_visual_training_uses_whole_clips_and_says_so(tmp_path, capsys, method):
-    """The model is that of the whole clips; one that answers from one modality is tested on the others too."""
+    """The model is that of the complete clips; if it can predict from one modality, it is also tested on the others."""
     results = run(make(tmp_path / "all"), tmp_path / "one", method=method)
     said = capsys.readouterr()
     run(make(tmp_path / "whole", keep=(None,)), tmp_path / "other", method=method)
@@ -87,7 +87,7 @@ def test_audio_visual_training_uses_whole_clips_and_says_so(tmp_path, capsys, me
 
 
 def test_a_store_that_says_zero_is_read_as_keep(tmp_path):
-    """Stores of before: they open, their fingerprint is as it was, and the zeros are no features."""
+    """Old stores open with an unchanged fingerprint, and their zeros are not used as features."""
     store = make(tmp_path / "old")
     manifest = json.loads((store / "manifest.json").read_text())
     (store / "manifest.json").write_text(json.dumps(manifest | {"missing": "zero"}))
@@ -100,7 +100,7 @@ def test_a_store_that_says_zero_is_read_as_keep(tmp_path):
 
 
 def test_a_class_without_a_whole_clip(tmp_path):
-    """It cannot be learnt; the message says what its clips lack."""
+    """Such a class is refused; the message names the missing modality."""
     store = make(tmp_path / "s", keep=("audio",))
     with pytest.raises(InputError, match=r"no train clip of 'c0'.*that have audio and visual"):
         run(store, tmp_path / "run")

@@ -1,4 +1,4 @@
-"""state.json and metrics.jsonl have one order of keys, also after a run that went on from saved statistics."""
+"""state.json and metrics.jsonl have one order of keys, also in a resumed run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from avcil.training.run import train
 
 
 def test_figures_come_in_one_order(store: Path, tmp_path: Path) -> None:
-    """Statistics that are loaded come in the order of their file, not in that of a first run."""
+    """Loaded statistics have the order of their file, which differs from that of a new run."""
     config = TrainConfig(features=store, out=tmp_path / "run", method="blade", classes_per_step=3)
     train(config, quiet=True)
     step = tmp_path / "run" / "checkpoints" / "step_1"

@@ -1,4 +1,4 @@
-"""A run killed with SIGKILL and started again with the same command ends as if nothing had happened, bit for bit."""
+"""A run that is killed with SIGKILL and resumed has bit-identical results."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def run_all(store: Path, folder: Path, method: list[str], plan: list[list[int]])
 
 
 def contents(run: Path) -> dict[str, bytes]:
-    """Every file of a run but its lock; what tells of time is taken out."""
+    """The files of a run without its lock, and without times in them."""
     files = {str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*") if path.is_file()}
     del files[".lock"]
     for name in files:
@@ -67,14 +67,14 @@ def contents(run: Path) -> dict[str, bytes]:
     ids=lambda value: value[1] if isinstance(value[0], str) else "",
 )
 def test_killed_anywhere(method, plan, store, tmp_path):
-    """Whatever the event, or in the middle of a line: no byte of the run differs and nothing is left over."""
+    """Killed at any event or in the middle of a line, the resumed run has the same bytes and no further files."""
     folder = tmp_path / "runs"
     ends = run_all(store, folder, method, [[], *plan])
     assert ends[0] == [0]
-    undisturbed = contents(folder / "0")
-    assert set(COMPARED) <= set(undisturbed)
+    uninterrupted = contents(folder / "0")
+    assert set(COMPARED) <= set(uninterrupted)
     for number, (deaths, end) in enumerate(zip(plan, ends[1:], strict=True), start=1):
         assert end == [signal.SIGKILL] * len(deaths) + [0], deaths
         again = contents(folder / str(number))
-        assert again.keys() == undisturbed.keys(), deaths
-        assert not [name for name in again if again[name] != undisturbed[name]], deaths
+        assert again.keys() == uninterrupted.keys(), deaths
+        assert not [name for name in again if again[name] != uninterrupted[name]], deaths

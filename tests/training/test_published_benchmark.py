@@ -1,4 +1,4 @@
-"""Training on a published benchmark: its order of classes, its clips, its memory, and what contradicts it."""
+"""Training on a published benchmark: order of classes, clips, exemplars, and contradictions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ORDER = ("c4", "c1", "c5", "c0", "c3", "c2")
 
 @pytest.fixture
 def clips(store: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, SplitClip]:
-    """The store's clips as the clips of a benchmark; what a test changes in them is what is published."""
+    """A benchmark with the clips of the store, with changes by the test."""
     clips = {clip.clip_id: SplitClip(clip.label, clip.split) for clip in FeatureStore(store).clips}
 
     def load(name: str) -> PublishedBenchmark:
@@ -36,7 +36,7 @@ def clips(store: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, SplitClip]:
 
 
 def config(store: Path, out: Path, **options: Any) -> TrainConfig:
-    """A quick run on it."""
+    """A short run on the benchmark."""
     usual = {"benchmark": "vs100-ci", "classes_per_step": 2, "epochs": 1, "method": "ss-il"}
     return TrainConfig(features=store, out=out, **(usual | options))
 
@@ -44,7 +44,7 @@ def config(store: Path, out: Path, **options: Any) -> TrainConfig:
 def test_classes_come_in_the_published_order_with_the_published_memory(
     store: Path, tmp_path: Path, clips: dict[str, SplitClip]
 ) -> None:
-    """Neither alphabetical order nor the memory of own data."""
+    """Order of classes and number of exemplars are those of the benchmark, not the defaults."""
     resolved = resolving.resolve(config(store, tmp_path), FeatureStore(store))
     assert resolved.run_config.benchmark.steps == (("c4", "c1"), ("c5", "c0"), ("c3", "c2"))
     assert resolved.run_config.settings.memory == 1500
@@ -59,7 +59,7 @@ def test_classes_come_in_the_published_order_with_the_published_memory(
 def test_clips_that_the_benchmark_leaves_out_are_not_looked_at(
     store: Path, tmp_path: Path, clips: dict[str, SplitClip], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As the leak-free benchmark does: fewer test clips of c0; and lacking clips are counted aloud."""
+    """As the leak-free benchmark does: fewer test clips of c0; missing clips are counted in a message."""
     del clips["c0/test/0"], clips["c0/test/1"]
     clips["c0/test/elsewhere"] = SplitClip("c0", "test")
     train(config(store, tmp_path / "run"))
@@ -71,7 +71,7 @@ def test_clips_that_the_benchmark_leaves_out_are_not_looked_at(
 def test_a_store_that_contradicts_the_benchmark_is_refused(
     store: Path, tmp_path: Path, clips: dict[str, SplitClip]
 ) -> None:
-    """A test clip among the training clips would flatter every figure."""
+    """A test clip in the training split would increase all accuracies, so it is refused."""
     clips["c0/train/0"] = SplitClip("c0", "test")
     with pytest.raises(InputError, match="'c0/train/0' is 'c0', train, in the store, but 'c0', test"):
         train(config(store, tmp_path / "run"), quiet=True)
@@ -80,7 +80,7 @@ def test_a_store_that_contradicts_the_benchmark_is_refused(
 def test_a_store_of_other_classes_is_refused(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clips: dict[str, SplitClip]
 ) -> None:
-    """The nearest class is named."""
+    """The message names the most similar class."""
     monkeypatch.setattr(
         resolving,
         "published_benchmark",
@@ -97,12 +97,12 @@ def test_a_store_of_other_classes_is_refused(
     [
         ({"classes_per_step": None}, None),
         ({"classes_per_step": None, "benchmark": None}, "the steps are not defined"),
-        ({"steps": Path("steps.json"), "classes_per_step": None}, "--benchmark has steps of its own"),
-        ({"steps": Path("steps.json"), "benchmark": None}, "drop it or --classes-per-step"),
+        ({"steps": Path("steps.json"), "classes_per_step": None}, "--benchmark defines the steps"),
+        ({"steps": Path("steps.json"), "benchmark": None}, "leave out --steps or --classes-per-step"),
     ],
 )
 def test_steps_have_one_source(store: Path, options: dict[str, Any], message: str | None) -> None:
-    """A benchmark with another step size is one source; two that contradict are refused."""
+    """A benchmark with another step size is allowed; contradicting options are refused."""
     if message is None:
         assert config(store, Path("out"), **options).benchmark == "vs100-ci"
         return
@@ -139,7 +139,7 @@ def test_a_run_killed_between_its_first_two_files_can_be_begun_again(tmp_path: P
 
 
 def test_a_folder_of_other_things_is_no_run(tmp_path: Path) -> None:
-    """Nothing is written into it."""
+    """A folder with other files is refused, and nothing is written into it."""
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(InputError, match="not empty and not a run directory"):
         RunDirectory(tmp_path).begin(run_config("lwf"), Environment.current())

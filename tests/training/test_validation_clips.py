@@ -1,4 +1,4 @@
-"""Classes without validation clips: the epoch is chosen by those that have some, or the last one is taken."""
+"""Classes without validation clips: the epoch is selected by the other classes, or the last epoch is used."""
 
 from __future__ import annotations
 
@@ -34,18 +34,19 @@ def run(store: Path, out: Path, method: str = "lwf") -> list[dict]:
 
 
 def test_a_step_without_any(tmp_path, capsys):
-    """The old classes alone would choose the epoch that learnt the least: the last epoch is taken, and said."""
+    """Old classes alone would select the epoch with the least learning: the last epoch is used, with a message."""
     states = run(make(tmp_path / "store", {0, 1}), tmp_path / "run")
     assert (states[1]["best_epoch"], states[1]["val_accuracy"]) == (2, None)
     assert states[0]["val_accuracy"] is not None
     said = "".join(capsys.readouterr())
     assert (
-        "step 2: no validation clip of 'c2', 'c3', which are all its new classes; it ends with the last epoch" in said
+        "step 2: no validation clip of 'c2', 'c3', which are all its new classes; it ends with the last epoch"
+        in said
     )
 
 
 def test_a_step_with_some(tmp_path, capsys):
-    """The classes that have validation clips choose."""
+    """The classes with validation clips select the epoch."""
     states = run(make(tmp_path / "store", {0, 1, 2}), tmp_path / "run")
     assert states[1]["val_accuracy"] is not None
     said = "".join(capsys.readouterr())

@@ -1,4 +1,4 @@
-"""Benchmarks: which classes come at which step, and the clips they are made of."""
+"""Benchmarks: the classes of each step, and the clips of each class."""
 
 from avcil.datasets.benchmark import Benchmark
 

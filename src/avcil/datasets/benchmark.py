@@ -1,4 +1,4 @@
-"""A benchmark: which classes come at which step.
+"""A benchmark: the classes of each step.
 
 The order of classes has a seed of its own, `class_order_seed`, apart from the seed of training, so that
 several trainings can share one order.
@@ -38,7 +38,7 @@ class Benchmark:
     name: str
     steps: tuple[tuple[str, ...], ...]
     class_order_seed: int | None = None
-    """The seed by which the classes were put in order; None is an order given or natural."""
+    """Seed that shuffled the classes; None for a given or natural order."""
 
     def __post_init__(self) -> None:
         steps = tuple(tuple(step) for step in self.steps)
@@ -55,7 +55,9 @@ class Benchmark:
         twice = [label for label, count in Counter(self.classes).items() if count > 1]
         if twice:
             shown = ", ".join(map(repr, twice[:5]))
-            raise InputError(f"benchmark {self.name!r}: each class comes in one step; given twice: {shown}")
+            raise InputError(
+                f"benchmark {self.name!r}: each class belongs to exactly one step; given twice: {shown}"
+            )
 
     @classmethod
     def from_classes(
@@ -66,7 +68,7 @@ class Benchmark:
         *,
         name: str = "own",
     ) -> Benchmark:
-        """Steps of `classes_per_step` classes, the last one smaller if they do not divide.
+        """Steps of `classes_per_step` classes, the last one is smaller if the number is not divisible.
 
         Classes come in natural order ("clip 2" before "clip 10"), or shuffled by `class_order_seed`.
         """
@@ -99,7 +101,7 @@ class Benchmark:
 
     @classmethod
     def from_file(cls, path: str | Path) -> Benchmark:
-        """The steps of a file: `.json`, a list of lists of class names, or `.csv`, a row of names a step.
+        """The steps of a file: `.json`, a list of lists of class names, or `.csv`, one row of names per step.
 
         Blanks around names in a CSV are cut off; classes whose names have such blanks need the JSON form.
         """
@@ -111,35 +113,35 @@ class Benchmark:
         else:
             raise InputError(f"the steps file {path} must end in .json or .csv: {FORMS}")
         if not isinstance(steps, list) or not all(isinstance(step, list) for step in steps):
-            raise InputError(f"{path} does not hold steps; expected is {FORMS}")
+            raise InputError(f"{path} does not contain steps; expected is {FORMS}")
         return cls.from_steps(
             [[_class_name(label, path) for label in step] for step in steps], name=path.stem
         )
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """All classes in the order in which they come."""
+        """All classes in the order of their steps."""
         return tuple(label for step in self.steps for label in step)
 
     def task_of(self, label: str) -> int:
-        """The number, from 0, of the step in which a class comes."""
+        """The number, from 0, of the step of a class."""
         for number, step in enumerate(self.steps):
             if label in step:
                 return number
         raise unknown_name("class", label, self.classes)
 
     def check_classes(self, held: Iterable[str], where: str) -> tuple[str, ...]:
-        """Refuse classes that `held` (a store's classes) lacks; return the others held, sorted."""
+        """Check that the classes `held` by a store include all of the benchmark; return the others, sorted."""
         held = set(held)
         lacking = [label for label in self.classes if label not in held]
         if lacking:
             first = unknown_name("class", lacking[0], held)
-            more = f" ({len(lacking)} classes of the benchmark are lacking)" if len(lacking) > 1 else ""
+            more = f" ({len(lacking)} classes of the benchmark are missing)" if len(lacking) > 1 else ""
             raise InputError(f"{where} has no clip of a class of benchmark {self.name!r}: {first}{more}")
         return tuple(sorted(held - set(self.classes), key=natural_key))
 
     def restricted_to(self, labels: Iterable[str]) -> Benchmark:
-        """The benchmark with the classes in `labels` alone; steps left empty are dropped."""
+        """The benchmark restricted to the classes in `labels`; empty steps are dropped."""
         kept = set(labels)
         for label in sorted(kept):
             self.task_of(label)
@@ -178,7 +180,7 @@ def _class_name(value: Any, path: Path) -> str:
         return str(value)
     if not isinstance(value, str):
         raise InputError(
-            f"{path}: {json.dumps(value)} is no class name. Put names into quotes, exactly as the folders of the "
+            f"{path}: {json.dumps(value)} is not a class name. Put names in quotes, exactly as the folders of the "
             f"classes are named; expected is {FORMS}"
         )
     return value

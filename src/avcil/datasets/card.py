@@ -1,4 +1,4 @@
-"""A benchmark on one page of text: classes, steps, clips, memory, epochs, and its leak."""
+"""A text page about a benchmark: classes, steps, clips, exemplars, epochs, and its train/test leak."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def overview() -> str:
 def card(
     benchmark: PublishedBenchmark, classes_per_step: int | None = None, class_order_seed: int | None = None
 ) -> str:
-    """The benchmark for a reader."""
+    """Describe a benchmark as text."""
     parts = [_head(benchmark), _leak(benchmark), _steps(benchmark, classes_per_step, class_order_seed)]
     return "\n\n".join([*parts, _epochs(benchmark)])
 

@@ -1,4 +1,4 @@
-"""Which seconds of its YouTube video a clip of a benchmark is.
+"""Start and end times of the clips of a benchmark in their YouTube videos.
 
 The ids of VGGSound contain the second at which the clip begins. Those of AVE and Kinetics-Sounds do not; the
 annotations of AudioSet, from which AVE was taken, and of Kinetics have them.

@@ -1,4 +1,4 @@
-"""What a scan for a published benchmark found, as text and as files."""
+"""Report of a scan for a published benchmark, as text and as files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def coverage(scan: BenchmarkScan) -> Coverage:
 
 
 def summary(scan: BenchmarkScan) -> str:
-    """The result of a scan for people: coverage by split and class, and what was left out."""
+    """Report of a scan as text: coverage by split and class, and what was left out."""
     table = coverage(scan)
     total = len(scan.benchmark.clips)
     lines = [

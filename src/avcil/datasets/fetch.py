@@ -1,4 +1,4 @@
-"""Getting the released split files: downloaded once into a cache, or taken from a copy; always checked.
+"""Released split files: downloaded into a cache or copied from a folder; checksums are always verified.
 
 The cache is `$AVCIL_CACHE`, else `$XDG_CACHE_HOME/avcil`, else `~/.cache/avcil`.
 """
@@ -20,7 +20,7 @@ BASE_URL = f"https://raw.githubusercontent.com/weiguoPian/AV-CIL_ICCV2023/{COMMI
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept."""
+    """The folder for downloads."""
     if os.environ.get("AVCIL_CACHE"):
         return Path(os.environ["AVCIL_CACHE"])
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "avcil"
@@ -34,7 +34,7 @@ def fetch_splits(
     base_url: str = BASE_URL,
     patience: RetryPolicy | None = None,
 ) -> Path:
-    """Have the split files in the cache, from `copy` (a folder) or by download; returns their folder.
+    """Put the split files into the cache, from the folder `copy` or by download, and return their folder.
 
     Raises `InputError` for a copy that lacks a file or differs from the released one, `AvcilError` when the
     download fails.
@@ -60,11 +60,11 @@ def fetch_splits(
 
 
 def find_splits(protocol: Protocol, *, copy: Path | None = None, cache: Path | None = None) -> Path:
-    """The folder of the split files, from `copy` or the cache, each file checked; nothing is downloaded."""
+    """The folder of the split files, `copy` or the cache, with verified checksums; nothing is downloaded."""
     folder = splits_folder(protocol, cache) if copy is None else _folder_of_copy(protocol, Path(copy))
     if copy is None and not all((folder / name).is_file() for name in SPLIT_FILES):
         raise InputError(
-            f"the split files of {protocol.name} are not here yet ({folder}). Get them with: avcil benchmark "
+            f"the split files of {protocol.name} are not in the cache ({folder}). Get them with: avcil benchmark "
             f"fetch {protocol.name}, or from a copy of the release with: avcil benchmark fetch "
             f"{protocol.name} --from DIR"
         )
@@ -74,12 +74,12 @@ def find_splits(protocol: Protocol, *, copy: Path | None = None, cache: Path | N
 
 
 def splits_folder(protocol: Protocol, cache: Path | None = None) -> Path:
-    """Where the cache keeps a benchmark's split files; the leak-free one shares those it is made from."""
+    """The cache folder of the split files; a leak-free benchmark shares those of the original."""
     return (cache or cache_folder()) / "splits" / protocol.name.removesuffix(LEAK_FREE)
 
 
 def _folder_of_copy(protocol: Protocol, copy: Path) -> Path:
-    """The folder with the three files: `copy` itself, or where the release keeps them under it."""
+    """The folder with the three files: `copy` itself, or the folder of the release in it."""
     places = [copy / protocol.folder, copy / "data" / protocol.folder, copy]
     for place in places:
         if all((place / name).is_file() for name in SPLIT_FILES):
@@ -95,6 +95,6 @@ def _check(path: Path, protocol: Protocol) -> None:
     if found != protocol.sha256[path.name]:
         raise InputError(
             f"{path} is not the released file of {protocol.name}: its SHA-256 is {found[:16]}…, published is "
-            f"{protocol.sha256[path.name][:16]}…. Take a true copy of the release's data/{protocol.folder}, "
+            f"{protocol.sha256[path.name][:16]}…. Use an unmodified copy of the release's data/{protocol.folder}, "
             f"or run: avcil benchmark fetch {protocol.name}"
         )

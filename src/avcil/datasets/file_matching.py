@@ -1,4 +1,4 @@
-"""Which media files are clips of a published benchmark, according to their names.
+"""Matches media files to clips of a published benchmark by file name.
 
 Nothing is read from the files. Folders do not matter, except that of several files for a clip, one in a folder with
 the name of its class comes first.
@@ -32,10 +32,10 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Matching:
-    """The files of a folder, divided by what their names say."""
+    """The files of a folder, classified by their names."""
 
     candidates: Mapping[str, tuple[Candidate, ...]]
-    """Files of each clip that has any, by clip id; the file to be preferred comes first."""
+    """Files of each clip by clip id, in order of preference."""
     other_videos: tuple[Path, ...]
     """Files with the id of a video, or with a part of a video, that the benchmark does not contain."""
     without_id: tuple[Path, ...]
@@ -81,7 +81,7 @@ def match_files(labels: Mapping[str, str], paths: Iterable[Path], times: Times) 
 def _clips_of(
     readings: Iterable[VideoName], by_video: Mapping[str, Sequence[str]], times: Times
 ) -> list[tuple[str, VideoName]]:
-    """The clips that a file can be, by the first reading of its name that fits any."""
+    """The clips that match the file name, by the first pattern that matches any."""
     for name in readings:
         clips = [clip_id for clip_id in by_video.get(name.video, ()) if _can_be(name, times.get(clip_id))]
         if clips:

@@ -1,4 +1,4 @@
-"""AVE-CI, K-S-CI and VS100-CI as published: classes, steps, memory, epochs, and what was released.
+"""The published protocols of AVE-CI, K-S-CI and VS100-CI: classes, steps, exemplars, epochs, released files.
 
 Figures: Pian, Mo, Guo, Tian, "Audio-Visual Class-Incremental Learning", ICCV 2023 (arXiv 2308.11073), and the
 settings of the authors' release (weiguoPian/AV-CIL_ICCV2023). The released files are named here by SHA-256;
@@ -25,33 +25,33 @@ MODALITIES = (Modality.AUDIO, Modality.VISUAL, Modality.AUDIO_VISUAL)
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """What the paper and its release fix for one benchmark."""
+    """The settings of one benchmark in the paper and the authors' release."""
 
     name: str
     title: str
-    """The paper's name."""
+    """Name in the paper."""
     folder: str
-    """Where the release keeps its split files, under data/."""
+    """Folder of the split files in data/ of the release."""
     classes: int
     classes_per_step: int
     memory: int
-    """Clips that may be remembered, over all old classes together."""
+    """Total number of exemplars."""
     clips: Mapping[str, int]
-    """Clips of each split."""
+    """Number of clips of each split."""
     epochs: Mapping[str, Mapping[str, int]]
-    """Epochs a step, by method and modality."""
+    """Epochs per step, by method and modality."""
     lambda_instance: float
     """AV-CIL's weight of the instance-aware constraint."""
     sha256: Mapping[str, str]
     """Checksums of the split files."""
     feature_parts: tuple[str, ...]
-    """The archive of the authors' features, whole or in parts to be joined."""
+    """Files of the archive of the authors' features; several files are concatenated."""
     leak_free: bool = False
     """Whether test and validation clips cut from a video that also has a training clip are left out."""
 
     @property
     def steps(self) -> int:
-        """How many steps the classes make."""
+        """Number of steps."""
         return -(-self.classes // self.classes_per_step)
 
 

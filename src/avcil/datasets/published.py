@@ -24,7 +24,7 @@ from avcil.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedBenchmark:
-    """A benchmark of the paper: its protocol, its classes in order, and where every clip belongs."""
+    """A benchmark of the paper: protocol, order of the classes, and label and split of each clip."""
 
     protocol: Protocol
     classes: tuple[str, ...]
@@ -35,7 +35,7 @@ class PublishedBenchmark:
 
     @property
     def name(self) -> str:
-        """As in `load_published`."""
+        """Name of the benchmark."""
         return self.protocol.name
 
     def steps(self, classes_per_step: int | None = None, class_order_seed: int | None = None) -> Benchmark:
@@ -61,7 +61,7 @@ class PublishedBenchmark:
         return {label: {split: counted[label, split] for split in SPLITS} for label in self.classes}
 
     def leak(self) -> dict[str, int]:
-        """How many validation and test clips are cut from a video that also has a training clip."""
+        """Number of validation and test clips whose video also has a training clip."""
         return {split: len(ids) for split, ids in leaked(self.clips).items()}
 
 
@@ -76,7 +76,7 @@ def load_published(name: str, *, copy: Path | None = None, cache: Path | None = 
 
 
 def published(chosen: Protocol, splits: Splits) -> PublishedBenchmark:
-    """The benchmark that split files make under a protocol; refuses files that do not fit it."""
+    """Build a benchmark from split files; files that do not fit the protocol are refused."""
     clips = dict(splits.clips)
     removed = dict.fromkeys(("val", "test"), 0)
     if chosen.leak_free:
@@ -95,7 +95,7 @@ def published(chosen: Protocol, splits: Splits) -> PublishedBenchmark:
 
 
 def leaked(clips: Mapping[str, SplitClip]) -> dict[str, list[str]]:
-    """Validation and test clips cut from a video that also has a training clip.
+    """Validation and test clips whose video also has a training clip.
 
     >>> one, other = "abcdefghijk_000010", "abcdefghijk_000020"
     >>> len(leaked({one: SplitClip("Cat", "train"), other: SplitClip("Cat", "test")})["test"])

@@ -118,7 +118,7 @@ def _problems(folder: Path, reasons: Mapping[Path, str]) -> tuple[ClipProblem, .
 
 
 def _nothing_found(folder: Path, benchmark: PublishedBenchmark, matching: Matching) -> str:
-    """What the folder contains instead of the benchmark."""
+    """Error message: the content of the folder if it has no clip of the benchmark."""
     found = [*matching.other_videos, *matching.without_id]
     kinds = [
         f"{len(paths)} {what} (such as {paths[0]})"

@@ -1,4 +1,4 @@
-"""The three split files of the authors' release, read safely and checked against one another.
+"""Reads the three split files of the authors' release safely, and checks that they agree.
 
 - `all_classId_vid_dict.npy`: split -> class number -> clip ids
 - `all_id_category_dict.npy`: split -> clip id -> class name
@@ -27,7 +27,7 @@ AGAIN = "Get the released file again, or give a true copy of it with --from DIR"
 
 @dataclass(frozen=True)
 class SplitClip:
-    """Where a clip belongs."""
+    """Label and split of a clip."""
 
     label: str
     split: str
@@ -35,7 +35,7 @@ class SplitClip:
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
-    """What the three files say."""
+    """Content of the three files."""
 
     classes: tuple[str, ...]
     """Class names by class number."""
@@ -81,12 +81,12 @@ def _clips(value: Any, classes: tuple[str, ...], where: str) -> dict[str, SplitC
             ids = value[split][number]
             if not 0 <= number < len(classes) or not isinstance(ids, list):
                 raise InputError(
-                    f"{where}: {split}, class {number!r:.40} is no class with a list of clips. {AGAIN}"
+                    f"{where}: {split}, class {number!r:.40} is not a class with a list of clips. {AGAIN}"
                 )
             for clip_id in ids:
                 if type(clip_id) is not str or not clip_id:
                     raise InputError(
-                        f"{where}: {split}, class {number} holds a clip id that is no text. {AGAIN}"
+                        f"{where}: {split}, class {number} has a clip id that is not a string. {AGAIN}"
                     )
                 if clip_id in clips:
                     raise InputError(f"{where}: clip {clip_id!r:.60} is listed twice. {AGAIN}")
@@ -100,7 +100,7 @@ def _clips(value: Any, classes: tuple[str, ...], where: str) -> dict[str, SplitC
 def _whole_number(where: str) -> Any:
     def number(key: Any) -> int:
         if type(key) is not int:
-            raise InputError(f"{where}: {key!r:.40} is no class number. {AGAIN}")
+            raise InputError(f"{where}: {key!r:.40} is not a class number. {AGAIN}")
         return key
 
     return number
@@ -109,11 +109,11 @@ def _whole_number(where: str) -> Any:
 def _check_splits(value: Any, where: str) -> None:
     fits = isinstance(value, dict) and set(value) == set(SPLITS)
     if not fits or not all(isinstance(part, dict) for part in value.values()):
-        raise InputError(f"{where} must hold the splits {', '.join(SPLITS)}, each a dict. {AGAIN}")
+        raise InputError(f"{where} must have the splits {', '.join(SPLITS)}, each a dict. {AGAIN}")
 
 
 def _check_agreement(value: Any, clips: Mapping[str, SplitClip], where: str) -> None:
-    """The second file says the same as the first."""
+    """Check that the second file agrees with the first."""
     _check_splits(value, where)
     if not all(type(label) is str for part in value.values() for label in part.values()):
         raise InputError(f"{where} must give every clip a class name. {AGAIN}")
@@ -123,5 +123,5 @@ def _check_agreement(value: Any, clips: Mapping[str, SplitClip], where: str) -> 
     for clip_id, clip in clips.items():
         if said[clip_id] != clip or sum(clip_id in value[split] for split in SPLITS) != 1:
             raise InputError(
-                f"{where}: clip {clip_id!r:.60} has another class or split than elsewhere. {AGAIN}"
+                f"{where}: clip {clip_id!r:.60} has different classes or splits in the split files. {AGAIN}"
             )

@@ -39,7 +39,7 @@ Annotations = Mapping[str, Mapping[str, tuple[str, ...]]]
 def fetch_annotations(
     *, cache: Path | None = None, url: str = URL, patience: RetryPolicy | None = None
 ) -> Path:
-    """Have the annotation file in the cache, by download if necessary.
+    """Get the annotation file from the cache; it is downloaded if necessary.
 
     Args:
         cache: The folder of downloads. Default: as for the split files.

@@ -57,7 +57,7 @@ class JoinedFile(_Seekable):
         self.size = self._starts[-1]
 
     def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]
-        """Fill as much of the buffer as the part at hand gives; the next call goes on with the next part."""
+        """Read up to the end of the current part; the next call continues with the next part."""
         if self._position >= self.size:
             return 0
         part = bisect_right(self._starts, self._position) - 1
@@ -74,13 +74,13 @@ class JoinedFile(_Seekable):
 
 
 class Window(_Seekable):
-    """`size` bytes of a file from `start` on, as a file of their own; closes the file with itself."""
+    """The `size` bytes of a file from `start`, as a file. Closing it closes the underlying file."""
 
     def __init__(self, file: BinaryIO, start: int, size: int):
         self._file, self._start, self.size = file, start, size
 
     def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]
-        """Fill as much of the buffer as the window has left."""
+        """Read up to the end of the window."""
         count = max(0, min(len(buffer), self.size - self._position))
         if not count:
             return 0

@@ -1,4 +1,4 @@
-"""Arrays out of released feature files, one at a time: pickled dicts and HDF5, with or without an archive."""
+"""Reads the arrays of released feature files one at a time: pickled dicts and HDF5 files, possibly in archives."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Arrays = Iterator[tuple[str, np.ndarray | None]]
 def read_arrays(
     member: Member, shape: tuple[int, ...], wanted: Callable[[str], bool], scratch: Path
 ) -> Arrays:
-    """The arrays of a feature file in its own order: (clip id, float32 of `shape`), or None where not wanted.
+    """The arrays of a feature file in its own order: (clip id, float32 of `shape`), or None if not requested.
 
     `scratch` is a folder where an HDF5 file that is compressed in its archive is unpacked, as HDF5 needs to
     jump about in it. Raises `InputError` for a file that is damaged, hostile, or holds arrays of another
@@ -52,7 +52,7 @@ def check_form(values: Any, shape: tuple[int, ...], where: str) -> None:
 
 
 def check_archive(member: Member) -> None:
-    """Read a file of an archive from end to end and compare its checksum; takes memory of a few MiB."""
+    """Read a whole file of an archive and verify its checksum; needs a few MiB of memory."""
     with _explained(member), member.open() as file, _bar(member, "checking") as bar:
         while piece := file.read(PIECE):
             bar.update(len(piece))
@@ -93,9 +93,11 @@ def _dataset(h5: Any, name: str, shape: tuple[int, ...], where: str) -> np.ndarr
         link = h5.get(name, getlink=True)
         dataset = h5[name] if isinstance(link, h5py.HardLink) else None
         if not isinstance(dataset, h5py.Dataset):
-            raise InputError(f"{where} is no array but a group or a link. Get the released file again")
+            raise InputError(f"{where} is a group or a link, not an array. Get the released file again")
         if dataset.external or dataset.is_virtual:
-            raise InputError(f"{where} asks for data of another file: refused. Get the released file again")
+            raise InputError(
+                f"{where} refers to data in another file, which is not allowed. Get the released file again"
+            )
         check_form(dataset, shape, where)
         return dataset[()]
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
@@ -150,7 +152,7 @@ def _copy(source: BinaryIO, target: BinaryIO, size: int, bar: Progress) -> None:
 
 
 def remove_unpacked(scratch: Path) -> None:
-    """Remove what reading unpacked."""
+    """Remove unpacked files."""
     for path in scratch.glob(".unpacked-*.h5"):
         if UNPACKED.fullmatch(path.name) and not path.is_dir():
             path.unlink()

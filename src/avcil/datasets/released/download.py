@@ -18,7 +18,7 @@ DATA_SET = "datasets/wiberg/AV-CIL_features/resolve/main"
 
 
 def features_folder(protocol: Protocol, cache: Path | None = None) -> Path:
-    """Where the parts go unless told otherwise; the leak-free benchmark shares those it is made from."""
+    """Default folder of the parts; a leak-free benchmark shares those of the original."""
     return (cache or cache_folder()) / "features" / protocol.name.removesuffix(LEAK_FREE)
 
 
@@ -29,7 +29,7 @@ def download_features(
     base_url: str | None = None,
     patience: RetryPolicy | None = None,
 ) -> Path:
-    """Have all parts of a benchmark's features in `folder`; returns it.
+    """Download the parts of the features of a benchmark that are missing in `folder`; returns the folder.
 
     Parts that are whole are kept, a part cut short goes on where it ended, and each is checked against the
     SHA-256 that Hugging Face states. 19.7 GB for ave-ci, 111 GB for ks-ci, 295 GB for vs100-ci.
@@ -41,7 +41,7 @@ def download_features(
             f"{base.rstrip('/')}/{part}",
             folder / part,
             patience=patience,
-            otherwise=f"Without a connection: bring {', '.join(protocol.feature_parts)} here by other means, "
+            otherwise=f"Without a connection: copy {', '.join(protocol.feature_parts)} to this machine, "
             f"then run: avcil import-features FOLDER --benchmark {protocol.name} --out STORE",
         )
     return folder

@@ -1,4 +1,4 @@
-"""Where the authors' feature files are: in an unpacked folder, in the released archive, or in its parts."""
+"""Finds the authors' feature files in an unpacked folder, in the released archive, or in its parts."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ AUDIO = ("audio_pretrained_feature_dict.npy",)
 VISUAL = ("visual_pretrained_feature_dict.npy", "visual_features.h5")
 PART_ENDING = r"\.zip\.[a-z]{2}$"
 BUFFER = 2**20
-MOST_EXPANSION = 100
-"""How many times its size in the archive a file may have; features compress to about a half, zeros to a thousandth."""
+MAX_EXPANSION = 100
+"""Maximum ratio of uncompressed to compressed size; features compress to about 1/2, zeros to 1/1000."""
 LOCAL_HEADER = struct.Struct("<26xHH")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """One feature file: on the disk by itself, or inside an archive."""
+    """One feature file, on disk or in an archive."""
 
     name: str
-    """For messages: the path, or archive and path inside."""
+    """Name for messages: the path, or the archive and the path in it."""
     paths: tuple[Path, ...]
-    """The file, or the archive's parts in order."""
+    """The file, or the parts of the archive in order."""
     info: zipfile.ZipInfo | None = None
-    """Its entry in the archive; None for a file by itself."""
+    """Its entry in the archive; None for a file on disk."""
 
     @property
     def is_h5(self) -> bool:
-        """Whether it is HDF5; else a pickled dict in an .npy file."""
+        """Whether it is an HDF5 file; otherwise it is a pickled dict in an .npy file."""
         return self.name.endswith(".h5")
 
     @property
     def size(self) -> int:
-        """Bytes, unpacked."""
+        """Uncompressed size in bytes."""
         return self.info.file_size if self.info else self.paths[0].stat().st_size
 
     @property
     def is_stored(self) -> bool:
-        """Whether its bytes lie in the archive as they are."""
+        """Whether it is stored without compression."""
         return self.info is not None and self.info.compress_type == zipfile.ZIP_STORED
 
     def open(self) -> BinaryIO:
-        """Its bytes from the first to the last; at the last, an archive's checksum is compared."""
+        """A stream of its bytes; for an archive, the checksum is verified at the end."""
         joined = _joined(self.paths)
         if self.info is None:
             return joined
@@ -62,7 +62,7 @@ class Member:
             raise unreadable(self.name, error) from None
 
     def window(self) -> io.RawIOBase:
-        """Its bytes in any order, where they lie in the archive as they are."""
+        """A seekable file of its bytes, for a file that is stored without compression."""
         assert self.info is not None
         joined = _joined(self.paths)
         joined.seek(self.info.header_offset)
@@ -118,7 +118,7 @@ def _joined(paths: Sequence[Path]) -> io.BufferedReader:
 
 
 class _Entry(io.BufferedReader):
-    """An entry of an archive, which is closed with it; small reads are cheap."""
+    """A buffered entry of an archive. Closing it closes the archive."""
 
     def __init__(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo):
         self._archive = archive
@@ -142,7 +142,7 @@ def _in_folder(folder: Path, protocol: Protocol) -> ReleasedFiles:
 
 
 def _complete_parts(path: Path, protocol: Protocol) -> tuple[Path, ...]:
-    """All parts of the archive that `path` is, or is a part of, in order."""
+    """All parts of the archive that `path` belongs to, in order."""
     if not re.search(PART_ENDING, path.name):
         return (path,)
     stem = re.sub(PART_ENDING, ".zip", path.name)
@@ -192,7 +192,7 @@ def _exactly_one(found: Sequence[str], names: Sequence[str], where: str, archive
         )
     if len(found) > 1:
         raise InputError(
-            f"{where} holds {wanted} several times: {', '.join(found[:4])}. Keep the one that counts"
+            f"{where} holds {wanted} several times: {', '.join(found[:4])}. Keep only one of them"
         )
 
 
@@ -202,10 +202,10 @@ def _check_entry(entry: zipfile.ZipInfo, where: str) -> None:
         raise InputError(
             f"{where} holds {entry.filename!r:.120}, a path that leads out of its folder: refused"
         )
-    if entry.file_size > MOST_EXPANSION * max(entry.compress_size, 1):
+    if entry.file_size > MAX_EXPANSION * max(entry.compress_size, 1):
         raise InputError(
             f"{where}: {entry.filename} would expand from {entry.compress_size} to {entry.file_size} bytes, more than "
-            f"{MOST_EXPANSION} times, which features never do: refused. Get the archive's parts again"
+            f"{MAX_EXPANSION} times, which features never do, so it is not read. Get the archive's parts again"
         )
     if entry.flag_bits & 0x1:
         raise InputError(f"{where}: {entry.filename} is encrypted. Unpack the archive and give the folder")

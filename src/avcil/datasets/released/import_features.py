@@ -1,4 +1,4 @@
-"""The authors' released features into a feature store, clip by clip: memory does not grow with the file.
+"""Imports the authors' released features into a feature store, clip by clip, so memory does not grow with the file.
 
 The sound of all clips (768 numbers each) is read first; then the visual tokens stream past, and each clip is
 checked, pooled if asked for, joined with its sound and stored in the order of the visual file.
@@ -42,25 +42,27 @@ NOT_FINITE = "its released features hold NaN or infinity"
 
 @dataclass(frozen=True, kw_only=True)
 class ImportReport:
-    """What an import did; `import.json` of the store holds the same."""
+    """Result of an import, also written to `import.json` of the store."""
 
     benchmark: str
     audio_file: str
     visual_file: str
     grid: str
     stored: int
-    """Clips of the benchmark in the store, those of earlier runs included."""
+    """Clips of the benchmark in the store, including those of earlier runs."""
     earlier: int
     """Clips that were stored before this run."""
     failures: Mapping[str, int]
     """Clips of the benchmark that are not in the store, by reason; failures.csv lists them."""
     extra_audio: tuple[str, ...]
-    """Clips with released sound that are not in the benchmark; left out."""
+    """Clips with released audio that are not in the benchmark and were not imported."""
     extra_visual: tuple[str, ...]
 
     def text(self) -> str:
-        """For a reader."""
-        lines = [f"{self.benchmark}: {self.stored} clips in the store ({self.earlier} of them from before)"]
+        """The result as text."""
+        lines = [
+            f"{self.benchmark}: {self.stored} clips in the store ({self.earlier} of them from earlier runs)"
+        ]
         lines += [f"  {count} missing: {reason}" for reason, count in self.failures.items()]
         lines += ["  failures.csv lists the missing clips"] if self.failures else []
         for kind, ids in (("audio", self.extra_audio), ("visual", self.extra_visual)):
@@ -73,7 +75,7 @@ class ImportReport:
 
 @dataclass(kw_only=True)
 class _Import:
-    """One import under way."""
+    """The state of an import."""
 
     files: ReleasedFiles
     benchmark: PublishedBenchmark
@@ -86,7 +88,7 @@ class _Import:
     failed: dict[str, str] = field(default_factory=dict)
 
     def read_audio(self) -> None:
-        """The sound of every clip of the benchmark."""
+        """The audio features of the clips of the benchmark."""
         known = self.benchmark.clips
         for clip_id, values in read_arrays(self.files.audio, (WIDTH,), known.__contains__, self.out):
             if values is None:
@@ -97,12 +99,12 @@ class _Import:
                 self.failed[clip_id] = NOT_FINITE
         if not self.audio:
             raise InputError(
-                f"{self.files.audio.name} holds none of the {len(known)} clips of {self.benchmark.name}: are "
+                f"{self.files.audio.name} has none of the {len(known)} clips of {self.benchmark.name}: are "
                 "these the features of another benchmark?"
             )
 
     def add_visual(self) -> None:
-        """Store each clip as its tokens stream past."""
+        """Store each clip when its tokens are read."""
         known, done = self.benchmark.clips, self.writer.done
         left = {clip_id for clip_id in self.audio if clip_id not in done}
         seen: set[str] = set()
@@ -120,7 +122,7 @@ class _Import:
                 self.failed[clip_id] = NEITHER if lacks_both else NO_AUDIO if clip_id in seen else NO_VISUAL
 
     def add(self, clip_id: str, tokens: np.ndarray) -> None:
-        """Store one clip, unless its tokens are of no use."""
+        """Store one clip, unless its tokens are unusable."""
         if np.isfinite(tokens).all():
             clip = self.clip(clip_id, self.benchmark.clips[clip_id])
             self.writer.add(clip, visual=pool(tokens, self.grid), audio=self.audio[clip_id])
@@ -128,12 +130,12 @@ class _Import:
             self.failed[clip_id] = NOT_FINITE
 
     def clip(self, clip_id: str, where: SplitClip) -> Clip:
-        """The clip as the store knows it; the release has no media files, so its path is a name only."""
+        """The clip for the store. The release has no media files, so the path is only a name."""
         path = Path("released", self.benchmark.protocol.folder, clip_id)
         return Clip(clip_id=clip_id, path=path, label=where.label, split=where.split)
 
     def list_failures(self) -> None:
-        """Say of every clip of the benchmark that is not stored why."""
+        """Record the reason for each clip of the benchmark that is not stored."""
         for clip_id in sorted(self.failed):
             clip = self.clip(clip_id, self.benchmark.clips[clip_id])
             self.writer.fail(clip, self.failed[clip_id], tried="the released features")
@@ -149,12 +151,19 @@ def import_features(
     shard_size: int = 64,
     check: bool = True,
 ) -> ImportReport:
-    """Import the released features of `benchmark` from `source` into the feature store `out`, new or begun.
+    """Import the released features of `benchmark` into a feature store; an interrupted import is resumed.
 
-    `source` is the unpacked folder, the archive, one of its parts, or a folder with them. `grid` pools the
-    tokens; `check` compares the archive's checksums before anything is stored. Clips that are stored are
-    skipped, so the same call goes on after a stop. Raises `InputError` for files that are missing, damaged,
-    hostile or of another form, and where no clip of the benchmark is among them.
+    Args:
+        source: The unpacked folder, the archive, one of its parts, or a folder with them.
+        out: Folder of the feature store. Clips that it already contains are skipped.
+        benchmark: The published benchmark.
+        grid: (T, H, W) to which the tokens are pooled.
+        dtype: Dtype of the stored features.
+        shard_size: Clips per shard of the store.
+        check: Verify the checksums of the archive before anything is stored.
+
+    Raises:
+        InputError: Files are missing, damaged, malicious or of another format, or have no clip of the benchmark.
     """
     files, out = find_released(source, benchmark.protocol), Path(out)
     with (
@@ -191,7 +200,7 @@ def import_features(
 
 @contextlib.contextmanager
 def _unpacked_removed(out: Path) -> Iterator[None]:
-    """Remove what was unpacked once the import is done or refused; a stop or a full disk keeps it for the next run."""
+    """Remove unpacked files after the import or an error in the data; after an interruption they stay."""
     try:
         yield
     except AvcilError as error:

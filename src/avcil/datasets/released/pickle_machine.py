@@ -1,4 +1,4 @@
-"""The machine behind `restricted_pickle`: the pickle language, as far as plain data needs it.
+"""The interpreter behind `restricted_pickle`: the operations of the pickle format that plain data needs.
 
 A pickle is a program for a machine with a stack, marks and a memo. Python's own machine calls whatever the
 program names; this one has no operation that imports, calls or sets state outside `pickled_numpy`.
@@ -27,16 +27,16 @@ DEEPEST = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a file may make the reader hold."""
+    """Limits on time and memory for a file."""
 
     operations: int = 3_000_000
-    """Steps of the machine; each makes at most one small object."""
+    """Maximum number of operations; each creates at most one small object."""
     held: int = 96 * MIB
-    """Bytes of all strings and arrays that are alive at once."""
+    """Maximum bytes of all strings and arrays in memory."""
 
 
 class Emitted:
-    """Stands on the stack for an array that was handed on."""
+    """Placeholder on the stack for an array that was yielded."""
 
 
 EMITTED = Emitted()
@@ -44,7 +44,7 @@ MISSING = object()
 
 
 class Machine:
-    """The pickle machine: a stack, marks, a memo; `root` is the first dict that the file makes."""
+    """A pickle interpreter: stack, marks, memo. `root` is the first dict of the file."""
 
     def __init__(self, source: BinaryIO, where: str, limits: Limits, *, streaming: bool):
         self.source, self.where, self.limits, self.streaming = source, where, limits, streaming
@@ -63,14 +63,14 @@ class Machine:
     # -- the loop --------------------------------------------------------------------------------------
 
     def run(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Work to the end of the pickle; in streaming, yield each array of the root dict once it is whole."""
+        """Run to the end of the pickle. In streaming mode, yield each array of the root dict when it is complete."""
         with self.explained():
             for _ in range(self.limits.operations):
                 code = self.take(1)[0]
                 operation = self.operations.get(code)
                 if operation is None:
                     raise UnsupportedPickle(
-                        f"uses the pickle operation {bytes([code])!r}, which plain data never needs"
+                        f"uses the pickle operation {bytes([code])!r}, which plain data does not need"
                     )
                 operation()
                 if self.streaming and code in (b"b"[0], b"R"[0]) and (pair := self.completed()):
@@ -85,7 +85,7 @@ class Machine:
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
-        """A context in which whatever is wrong with the file becomes an `InputError` that names it."""
+        """Context manager that turns errors in the file into an `InputError` with its name."""
         try:
             yield
         except UnsupportedPickle as error:
@@ -101,7 +101,7 @@ class Machine:
         ) from error
 
     def completed(self) -> tuple[str, np.ndarray] | None:
-        """Take the array off the stack if it is whole and the value of a name of the root dict."""
+        """Remove the array from the stack if it is complete and a value of the root dict."""
         array = self.stack[-1]
         if not (isinstance(array, PickledArray) and array.is_numeric and len(self.stack) >= 2):
             return None
@@ -229,7 +229,7 @@ class Machine:
     # -- operations ------------------------------------------------------------------------------------
 
     def known_operations(self) -> dict[bytes, Callable[[], object]]:
-        """What each operation of the pickle language does, as far as plain data needs them."""
+        """The implementation of each supported pickle operation."""
         push, number = self.push, self.number
         return {
             b".": self.stop,

@@ -1,4 +1,4 @@
-"""What numpy's pickles ask for, rebuilt from their plain parts without calling anything they name.
+"""Objects of NumPy pickles, rebuilt from their parts without calling anything that the file names.
 
 numpy writes an array as a call of one of a few functions and a state to fill in. `restricted_pickle` keeps these as the
 symbols of this file and rebuilds the array from shape, type name and bytes, so no function named in a file is ever
@@ -36,12 +36,12 @@ LARGEST = 2**40
 
 
 class UnsupportedPickle(Exception):
-    """A part of the pickle that is not what numpy writes; the reader adds file and position."""
+    """The pickle has content that NumPy does not write; the reader adds file and position."""
 
 
 @dataclass(frozen=True)
 class Symbol:
-    """One of the admitted names; inert."""
+    """One of the allowed names; it is never called."""
 
     kind: str
 
@@ -65,13 +65,13 @@ class ByteBuffer:
 
 @dataclass(eq=False)
 class PickledType:
-    """A dtype under way: its name, then its byte order."""
+    """A dtype that is being built: its name, then its byte order."""
 
     code: str
     order: Literal["<", ">", "=", "|"] = "="
 
     def to_numpy(self) -> np.dtype:
-        """The numeric dtype meant."""
+        """The numeric dtype."""
         if not NUMERIC.fullmatch(self.code):
             raise UnsupportedPickle(
                 f"holds an array of type {self.code[:20]!r}; allowed: floats, integers, booleans"
@@ -81,22 +81,22 @@ class PickledType:
 
 @dataclass(eq=False)
 class PickledArray:
-    """An array under way: empty when the pickle makes it, whole when its state has arrived."""
+    """An array that is being built: empty at first, complete when its state was read."""
 
     shape: tuple[int, ...] | None = None
     kind: PickledType | None = None
     fortran: bool = False
     data: ByteBuffer | None = None
     objects: list[Any] | None = None
-    """What an array of Python objects holds, instead of `data`."""
+    """The content of an array of Python objects, instead of `data`."""
 
     @property
     def is_numeric(self) -> bool:
-        """Whether it is whole and made of numbers."""
+        """Whether the array is complete and numeric."""
         return self.data is not None
 
     def fill(self, shape: Any, kind: Any, fortran: Any, data: Any) -> None:
-        """Take shape, type and contents, checked against one another."""
+        """Set shape, dtype and content after checking that they fit."""
         if self.shape is not None:
             raise UnsupportedPickle("fills one array twice")
         if not (isinstance(shape, tuple) and len(shape) <= MOST_AXES and all(_is_size(n) for n in shape)):
@@ -131,7 +131,7 @@ def _is_size(value: Any) -> bool:
 
 
 def call(symbol: Symbol, arguments: tuple[Any, ...]) -> Any:
-    """What a call of an admitted name stands for, made from plain parts.
+    """The result of a call of an allowed name, built from plain parts.
 
     >>> call(Symbol("dtype"), ("f4", False, True)).to_numpy().itemsize
     4
@@ -162,11 +162,11 @@ def call(symbol: Symbol, arguments: tuple[Any, ...]) -> Any:
             return _latin1(text)
         case "bytes", ():
             return ByteBuffer(bytearray(), 0)
-    raise UnsupportedPickle(f"calls numpy's {symbol.kind!r} with arguments that numpy never writes")
+    raise UnsupportedPickle(f"calls numpy's {symbol.kind!r} with arguments that NumPy does not write")
 
 
 def build(target: Any, state: Any) -> None:
-    """Fill in an object under way: only the arrays and dtypes of this file can be filled."""
+    """Set the state of an object; only arrays and dtypes of this file have one."""
     match target, state:
         case PickledArray(), (int(), shape, kind, bool() as fortran, data):
             target.fill(shape, kind, fortran, data)

@@ -1,4 +1,4 @@
-"""Reading pickles of plain data without running anything they ask for, and without holding them whole.
+"""Reads pickles of plain data without executing anything in them, and without loading them completely.
 
 The released split and feature files are pickles inside .npy files. Python's own unpickler calls whatever a
 file names; this reader is a small machine of its own that knows dict, list, tuple, str, int, float, None
@@ -66,7 +66,7 @@ def _buffered(file: BinaryIO) -> BinaryIO:
 
 
 def skip_npy_header(file: BinaryIO, where: str) -> None:
-    """Pass over the header that `numpy.save` writes before a pickled object; a bare pickle has none."""
+    """Skip the header that `numpy.save` writes before a pickled object; a bare pickle has none."""
     start = file.read(1)
     if start == b"\x80":  # the first byte of every pickle since protocol 2; its number follows
         protocol = file.read(1)
@@ -89,7 +89,7 @@ def skip_npy_header(file: BinaryIO, where: str) -> None:
 
 
 def _unwrapped(value: Any) -> Any:
-    """The object inside the 0-d array that `numpy.save` wraps around a dict."""
+    """The dict in the 0-d array that `numpy.save` creates for it."""
     if isinstance(value, PickledArray) and value.objects is not None and value.shape == ():
         return value.objects[0]
     return value

@@ -1,4 +1,4 @@
-"""The grid of visual tokens: as released, 8 time slices x 14 x 14, or pooled to a coarser one.
+"""The grid of visual tokens: 8 time slices x 14 x 14 as released, or pooled to a coarser grid.
 
 Shapes: T time slices, H x W spatial tokens per slice, S = H W, D width; tokens lie time-major.
 """

@@ -1,4 +1,4 @@
-"""Seconds go to the part at work, the innermost of nested ones, and survive an interruption."""
+"""Times count for the innermost part, and are kept after an interruption."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from avcil.utils.files import read_json
 
 
 class Clock:
-    """Shows what it is set to."""
+    """A clock with a fixed time."""
 
     now = 100.0
 
@@ -22,7 +22,7 @@ class Clock:
 
 
 def test_inner_parts_are_no_part_of_outer_ones():
-    """Before, within and after an inner part; an error within does not confuse it."""
+    """Times before, in and after a nested part, also after an error in it."""
     clock = Clock()
     timer = Timer(clock=clock)
     timer.start({"learning": 10.0})
@@ -35,7 +35,7 @@ def test_inner_parts_are_no_part_of_outer_ones():
                 clock.now += 4
             raise ValueError
         clock.now += 8
-        assert timer.read()["learning"] == 19.0  # up to now, though it goes on
+        assert timer.read()["learning"] == 19.0  # the part is still running
     clock.now += 16
     assert timer.read() == {
         "learning": 19.0,
@@ -49,7 +49,7 @@ def test_inner_parts_are_no_part_of_outer_ones():
 
 
 def test_validation_that_decides_nothing_is_no_training():
-    """It counts for a method that keeps the best epoch, and not for one that would learn the same without."""
+    """Validation counts as training time only if it selects the epoch."""
     seconds = {"learning": 1.0, "validation": 2.0, "reading": 4.0, "testing": 8.0, "saving": 16.0}
     assert training_seconds(seconds, selects=True) == 7.0
     assert training_seconds(seconds, selects=False) == 5.0
@@ -60,7 +60,7 @@ def test_validation_that_decides_nothing_is_no_training():
     [("fine-tuning", "best", True), ("fine-tuning", "last", False), ("blade", "best", False)],
 )
 def test_a_run_tells_its_parts(store, tmp_path, method, selection, chooses):
-    """Every part took some time, the sums are those of the steps, and `seconds` is what training is."""
+    """Each part took time, the totals are the sums over steps, and `seconds` is the training time."""
     config = TrainConfig(
         features=store,
         out=tmp_path / "run",
@@ -80,7 +80,7 @@ def test_a_run_tells_its_parts(store, tmp_path, method, selection, chooses):
 
 
 def test_seconds_before_a_kill_count(store, tmp_path, monkeypatch):
-    """A step that is gone on with has the seconds that it took before."""
+    """A resumed step includes the time before the interruption."""
     config = TrainConfig(
         features=store,
         out=tmp_path / "run",
@@ -90,7 +90,7 @@ def test_seconds_before_a_kill_count(store, tmp_path, monkeypatch):
         checkpoint_seconds=0,
     )
     run = Run(config, quiet=True)
-    run.timer = run.data.timer = Timer(clock=Clock())  # stands still
+    run.timer = run.data.timer = Timer(clock=Clock())  # a clock that does not advance
     saved = []
 
     def killed(index, progress):

@@ -1,4 +1,4 @@
-"""Devices and precisions: what is asked for is had, or refused in words."""
+"""Devices and precisions are used as requested, or refused with a message."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_defaults_of_a_processor(monkeypatch):
 
 
 def test_a_gpu_that_is_not_there(store, tmp_path, monkeypatch):
-    """Named with what there is, before anything is written."""
+    """The message lists the available devices; nothing is written."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     for name in ("cuda", "cuda:3", "tpu"):
         with pytest.raises(InputError, match=r"CUDA GPUs|unknown device|cpu or cuda"):
@@ -46,7 +46,7 @@ def test_a_gpu_that_is_not_there(store, tmp_path, monkeypatch):
 
 
 def test_closed_forms_refuse_what_they_cannot_use(store, tmp_path):
-    """They run on the processor, their sums in float64."""
+    """They run on the CPU and sum in float64."""
     for changes in (
         {"device": "cuda"},
         {"precision": "bfloat16"},
@@ -58,7 +58,7 @@ def test_closed_forms_refuse_what_they_cannot_use(store, tmp_path):
 
 
 def test_bfloat16_trains_as_well(store, tmp_path):
-    """Near float32's accuracy, weights in float32, and the precision part of what the run is."""
+    """Accuracy is near that of float32, weights are float32, and the precision is part of the configuration."""
     fine = train(config(store, tmp_path / "fine"), quiet=True)
     coarse = train(config(store, tmp_path / "coarse", precision="bfloat16"), quiet=True)
     assert abs(coarse["average_incremental_accuracy"] - fine["average_incremental_accuracy"]) < 0.1
@@ -70,7 +70,7 @@ def test_bfloat16_trains_as_well(store, tmp_path):
 
 
 def test_a_model_of_a_gpu_learns_on_in_float32(store, tmp_path):
-    """What bfloat16 trained is answered for and taught by a processor in float32."""
+    """A model trained in bfloat16 predicts and learns on the CPU in float32."""
     train(config(store, tmp_path / "run", precision="bfloat16", epochs=2), quiet=True)
     recognizer = Recognizer.load(tmp_path / "run")
     draw = torch.Generator().manual_seed(0)

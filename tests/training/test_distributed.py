@@ -1,4 +1,4 @@
-"""Several processes, by gloo on this machine, train as one does."""
+"""Distributed training with Gloo gives the same results as one process."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def losses(out: Path) -> list[float]:
 
 @pytest.mark.parametrize("method", ["av-cil", "icarl"])
 def test_two_processes_train_as_one(method, store, tmp_path):
-    """Losses that compare clips of a whole batch, on two processes: as one's to 1e-9, weights to 1e-8; said once."""
+    """Losses that compare clips of a batch: two processes equal one, losses to 1e-9, weights to 1e-8; printed once."""
     run(store, tmp_path / "one", method, processes=1)
     done = run(store, tmp_path / "two", method, processes=2)
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-9)
@@ -55,7 +55,7 @@ def test_two_processes_train_as_one(method, store, tmp_path):
 
 
 def test_a_team_goes_on_after_a_kill(store, tmp_path):
-    """Both processes killed in the middle of a step: the same command ends with the undisturbed run's files."""
+    """Both processes killed in the middle of a step: the same command gives the files of an uninterrupted run."""
     run(store, tmp_path / "whole", "av-cil", processes=2)
     deadly = tmp_path / "sitecustomize.py"
     deadly.write_text(
@@ -78,7 +78,7 @@ def test_a_team_goes_on_after_a_kill(store, tmp_path):
 
 
 def test_a_closed_form_takes_one_process(store, tmp_path):
-    """It has no batches to share: refused in words."""
+    """A closed-form method has no batches to divide, so several processes are refused."""
     done = run(store, tmp_path / "run", "blade", processes=2, check=False)
     assert done.returncode != 0
     assert "start it without torchrun" in done.stderr
