@@ -162,7 +162,7 @@ def test_folders(make, message, avcil, clips, tmp_path, capsys):
         (["--epochs", "0"], "--epochs must be 1 or more; not 0"),
         (["--learning-rate", "inf"], "--learning-rate must be a number above 0"),
         (["--exemplars", "3"], "give --exemplars or --exemplars-per-class, not both"),
-        (["--steps", "none.json", "--classes-per-step", "1"], "--steps already says"),
+        (["--steps", "none.json", "--classes-per-step", "1"], "--steps defines the classes"),
         (["--benchmark", "ave"], "unknown benchmark|ave-ci"),
     ],
 )
