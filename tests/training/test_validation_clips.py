@@ -63,4 +63,6 @@ def test_a_first_step_without_any(tmp_path, capsys):
     states = run(make(tmp_path / "store", {2, 3}), tmp_path / "run")
     assert (states[0]["best_epoch"], states[0]["val_accuracy"]) == (2, None)
     assert states[1]["val_accuracy"] is not None
-    assert "step 1: no validation clip of 'c0', 'c1', all its new classes" in "".join(capsys.readouterr())
+    assert "step 1: no validation clip of 'c0', 'c1', which are all its new classes" in "".join(
+        capsys.readouterr()
+    )
