@@ -13,13 +13,13 @@ import torch
 from avcil.data.modality import Modality
 from avcil.errors import AvcilError, InputError
 from avcil.features import FeatureStore
-from avcil.training import memory_plan
+from avcil.training import memory_plan, memory_sizes
 from avcil.training import teacher_cache as teacher_memory
 from avcil.training.config import TrainConfig
 from avcil.training.data import Table
 from avcil.training.device_config import DeviceConfig
-from avcil.training.memory_plan import OVERHEAD
 from avcil.training.memory_pool import Budget, MemoryPool
+from avcil.training.memory_sizes import OVERHEAD
 from avcil.training.run import Run, train
 from avcil.training.teacher_cache import teacher_cache_for
 
@@ -58,14 +58,14 @@ def unlimited(store, tmp_path_factory) -> Path:
 @pytest.fixture
 def no_spare(monkeypatch):
     """These clips are tiny: what is too small to be listed would hide them."""
-    monkeypatch.setattr(memory_plan, "OVERHEAD", 0)
+    monkeypatch.setattr(memory_sizes, "OVERHEAD", 0)
 
 
 def test_a_small_limit_gives_the_same_run(unlimited, store, tmp_path, monkeypatch, no_spare, capsys):
     """Clips read as they are needed, batches in parts, a teacher without memory: losses to 1e-9, equal accuracies."""
     run = Run(config(store, tmp_path / "run"), quiet=True)
     limit = (
-        run.plan.network + 2 * memory_plan.iteration_bytes(run.plan.sizes, run.device_config, 1, (8, 4)) + 8
+        run.plan.network + 2 * memory_sizes.iteration_bytes(run.plan.sizes, run.device_config, 1, (8, 4)) + 8
     )
     small = config(store, tmp_path / "small", max_memory=f"{limit}B", teacher_cache="none")
     seen: list[bool] = []

@@ -20,10 +20,10 @@ from avcil.training.config import TrainConfig
 from avcil.training.data import Table
 from avcil.training.device_config import DeviceConfig
 from avcil.training.gradient import batches
+from avcil.training.gradient_trainer import GradientTrainer
 from avcil.training.memory_pool import Budget
 from avcil.training.run import Run, train
 from avcil.training.teacher import Teacher
-from avcil.training.trainers import GradientTrainer
 from avcil.utils import progress
 
 

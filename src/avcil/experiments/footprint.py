@@ -21,7 +21,7 @@ from avcil.methods.registry import load_method
 from avcil.nn.network import CLASSIFIERS
 from avcil.runs.run_config import read_config
 from avcil.runs.run_directory import RunDirectory
-from avcil.training.trainers import METHOD_STATE
+from avcil.training.gradient_trainer import METHOD_STATE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Linear classifiers that answer in place of a trained head, from a network's features or its head.
+"""Linear classifiers that replace a trained head, computed from features of the network or from the head.
 
 D width of the features h, C classes, K classes seen. Each function returns weight (C, D) and bias (C,).
 """
@@ -26,21 +26,21 @@ def blade_classifier(moments: ClassMoments, sample: tuple[Tensor, Tensor] | None
     """BLADE on moments of h.
 
     Args:
-        moments: Of all classes seen.
-        sample: Features and labels of clips that are in the moments, to calibrate probabilities; None: probabilities
-            are those of Gaussian classes.
+        moments: Moments of the features of all classes seen.
+        sample: Features and labels of clips in the moments, to calibrate probabilities; None: probabilities of Gaussian
+            classes.
     """
     found = BlockDiscriminant(moments, sizes=[moments.width], prior_psi=[PRIOR_PSI])
-    kept = CalibrationSample(moments.width, size=0 if sample is None else len(sample[1]))
+    calibration = CalibrationSample(moments.width, size=0 if sample is None else len(sample[1]))
     if sample is not None:
-        kept.add(*sample)
-    head = found.head(kept)
+        calibration.add(*sample)
+    head = found.head(calibration)
     weight = head.inverse_temperature * found.inverse_deviation[:, None] * head.weight
     return weight.T, head.inverse_temperature * head.bias - found.mean @ weight
 
 
 def exemplar_classifier(step: Step, rows: Tensor) -> Classifier:
-    """BLADE on rows of the pool, the exemplars, with the network's present features."""
+    """BLADE on the exemplars (`rows` of the pool), with features of the current network."""
     features, labels = features_of(step, rows).cpu().double(), step.pool.labels[rows].cpu()
     moments = ClassMoments(features.shape[1])
     moments.grow(step.total)
@@ -49,7 +49,7 @@ def exemplar_classifier(step: Step, rows: Tensor) -> Classifier:
 
 
 def with_step(moments: ClassMoments | None, step: Step) -> ClassMoments:
-    """Moments of the earlier steps' features and of the new clips with the network's present features."""
+    """Moments of the features of earlier steps, plus those of the new clips from the current network."""
     rows = torch.arange(step.new_count)
     features = features_of(step, rows).cpu()
     moments = ClassMoments(features.shape[1]) if moments is None else moments
@@ -59,7 +59,7 @@ def with_step(moments: ClassMoments | None, step: Step) -> ClassMoments:
 
 
 def aligned_head(step: Step) -> Classifier:
-    """The head, rows of each later step scaled to the mean norm of the first step's (after WA)."""
+    """The head, with the rows of each later step scaled to the mean norm of the rows of the first step (after WA)."""
     head = _linear_head(step)
     weight = head.weight.detach().clone()
     first, *later = weight.norm(dim=1).split(list(step.task_sizes))
@@ -68,7 +68,12 @@ def aligned_head(step: Step) -> Classifier:
 
 
 def corrected_head(step: Step, share: float) -> Classifier:
-    """The head, logits of each later step corrected by a factor and an offset on clips held out (after BiC)."""
+    """The head, with the logits of each later step corrected by a factor and an offset (after BiC).
+
+    Args:
+        step: The training step.
+        share: Fraction of the exemplars of each old class that is held out to fit the correction.
+    """
     head = _linear_head(step)
     weight, bias = head.weight.detach().clone(), head.bias.detach().clone()
     if step.index == 0:

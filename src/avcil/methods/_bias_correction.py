@@ -1,4 +1,4 @@
-"""Bias correction of BiC: clips held out of training, and the numbers fitted to them. Wu et al., CVPR 2019.
+"""Bias correction of BiC: a linear correction of logits, fitted to held-out clips. Wu et al., CVPR 2019.
 
 n clips, K classes, P groups of classes:   z_group <- a z_group + b,   a and b for each group, one after the other
 """
@@ -15,16 +15,16 @@ from avcil.methods.base import Step
 from avcil.utils.rng import generator
 
 DECAY = 2e-4
-"""Weight decay of a and b: their minimum exists also where the clips held out are all answered correctly."""
+"""Weight decay of a and b, so that a minimum exists also if all held-out clips are classified correctly."""
 NEWTON_STEPS = 100
 
 
 def held_rows(step: Step, share: float) -> Tensor:
-    """Rows of the pool that a correction is fitted to: the same number of every class, where it has as many.
+    """Select held-out rows of the pool: the same number for each class, or all clips of a class that has fewer.
 
     Args:
-        step: Not the first.
-        share: Of the exemplars of each old class; at least one clip.
+        step: A step after the first.
+        share: Fraction of the exemplars of each old class; at least one clip.
     """
     labels = step.pool.labels.cpu()
     fewest = min(int((labels == label).sum()) for label in range(step.known))
@@ -38,7 +38,7 @@ def held_rows(step: Step, share: float) -> Tensor:
 
 
 def rows_without(step: Step, held: Tensor) -> Tensor:
-    """The other rows of the pool; a class that would have none keeps all of its clips."""
+    """The rows that are not held out; all rows of a class if none would remain."""
     is_held = torch.zeros(len(step.pool), dtype=torch.bool)
     is_held[held] = True
     labels = step.pool.labels.cpu()
@@ -50,7 +50,7 @@ def rows_without(step: Step, held: Tensor) -> Tensor:
 
 
 def features_of(step: Step, rows: Tensor) -> Tensor:
-    """h (n, D) of rows of the pool, by the network as it is."""
+    """h (n, D) of rows of the pool, computed by the current network."""
     with torch.no_grad():
         parts = step.pool.stream(rows.split(step.pool.eval_batch_size))
         return torch.cat([step.network(*taken).feature for taken in parts])
@@ -58,17 +58,20 @@ def features_of(step: Step, rows: Tensor) -> Tensor:
 
 @torch.no_grad()
 def fit_corrections(logits: Tensor, labels: Tensor, groups: Sequence[slice]) -> list[tuple[float, float]]:
-    """a and b of each group of classes that make the cross-entropy over all K logits least.
+    """Fit a and b of each group of classes: they minimize the cross-entropy over all K logits.
 
     Args:
         logits: (n, K)
         labels: (n,)
-        groups: Each a stretch of classes; the logits of the others stay as they are.
+        groups: Ranges of classes; the logits of other classes are not corrected.
     """
     logits = logits.double()
-    kept, slopes = logits.clone(), []  # slopes: of the corrected logits by each a and b, (2 P, n, K)
+    fixed, slopes = (
+        logits.clone(),
+        [],
+    )  # slopes: derivatives of the corrected logits by each a and b, (2 P, n, K)
     for group in groups:
-        kept[:, group] = 0
+        fixed[:, group] = 0
         inside = torch.zeros_like(logits)
         inside[:, group] = 1
         slopes += [logits * inside, inside]
@@ -77,7 +80,7 @@ def fit_corrections(logits: Tensor, labels: Tensor, groups: Sequence[slice]) -> 
     target = F.one_hot(labels, logits.shape[1]).to(logits)
 
     def corrected(at: Tensor) -> Tensor:
-        return kept + torch.einsum("p,pnk->nk", at, slope)
+        return fixed + torch.einsum("p,pnk->nk", at, slope)
 
     def loss(at: Tensor) -> Tensor:
         return F.cross_entropy(corrected(at), labels) + DECAY / 2 * at.square().sum()
@@ -91,7 +94,7 @@ def fit_corrections(logits: Tensor, labels: Tensor, groups: Sequence[slice]) -> 
         curvature.diagonal().add_(DECAY)
         move = torch.linalg.solve(curvature, gradient)
         length = 1.0
-        while loss(at - length * move) > loss(at) and length > 1e-6:  # a whole step may overshoot
+        while loss(at - length * move) > loss(at) and length > 1e-6:  # a full Newton step may overshoot
             length /= 2
         at = at - length * move
         if float(move.abs().max()) < 1e-12:

@@ -1,4 +1,4 @@
-"""What rehearsal methods with herded exemplars share: how exemplars are chosen, and who classifies after a step."""
+"""Base class of rehearsal methods with herding: selection of exemplars, and classifier after a step."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Literal
 from avcil.methods.base import GradientMethod
 
 Validation = Literal["head", "classifier"]
-"""What chooses the best epoch: the head's accuracy on validation clips, or that of the classifier which answers after
-the step, as in the release. For `nme` the exemplars of the new classes are herded anew after each epoch."""
+"""Classifier whose validation accuracy selects the best epoch: the head, or the classifier after the step, as in the
+authors' code. For `nme`, exemplars of the new classes are herded again after each epoch."""
 
 
 class HerdingMethod(GradientMethod):

@@ -23,7 +23,7 @@ from avcil.methods._views import View, views_of
 
 
 class MomentsMethod(StepwiseMethod):
-    """Base of the learners whose state is `Moments` of one embedding, and a sample of pooled vectors to calibrate."""
+    """Base class of methods whose state is `Moments` of one embedding, and a sample of pooled vectors to calibrate."""
 
     def __init__(self, options: Any, *, modality: Modality) -> None:
         super().__init__(options, modality=modality)
@@ -34,12 +34,19 @@ class MomentsMethod(StepwiseMethod):
         assert self.embedding is not None
         return views_of(self.embedding, self.modality, self.part_widths)
 
-    def look_at_step(self, view: View, moments: Moments, features: Tensor, labels: Tensor) -> None:
-        """Set figures of a view that depend on the step: `moments` with the step, its features (n, m), labels (n,)."""
+    def update_view(self, view: View, moments: Moments, features: Tensor, labels: Tensor) -> None:
+        """Compute values of a view that depend on the step.
+
+        Args:
+            view: The view.
+            moments: Moments including the step.
+            features: (n, m), features of the step.
+            labels: (n,), class numbers.
+        """
 
     @abstractmethod
     def fitted(self, view: View, moments: Moments, features: Tensor, labels: Tensor) -> ClosedFormHead:
-        """The head that a view's moments give, calibrated by the sample's features (k, m) and labels (k,)."""
+        """The head of a view, computed from its moments and calibrated with features (k, m) and labels (k,)."""
 
     def head(self, view: View) -> ClosedFormHead:
         assert self.embedding is not None
@@ -52,7 +59,7 @@ class MomentsMethod(StepwiseMethod):
         return head
 
     def calibrated(self, view: View, scores: Tensor, labels: Tensor) -> float:
-        """The inverse temperature by scores (k, C) of clips that the scores were not fitted to."""
+        """The inverse temperature, fitted to scores (k, C) of clips that were not used to compute the scores."""
         calibration = Calibration()
         calibration.losses = view.calibration.losses.clone()  # of models of format 2
         calibration.add(scores, labels)
@@ -75,7 +82,7 @@ class MomentsMethod(StepwiseMethod):
         self.moments.add(features, labels)
         self.sample.add(torch.cat(parts, dim=1), labels)
         for view in self.views:
-            self.look_at_step(view, self.moments.part(view.columns), features[:, view.columns], labels)
+            self.update_view(view, self.moments.part(view.columns), features[:, view.columns], labels)
 
     def forget(self, audio: Tensor | None, visual: Tensor | None, labels: Tensor) -> None:
         """Remove clips: up to rounding, the moments are then those of the other clips alone.
@@ -112,7 +119,7 @@ class MomentsMethod(StepwiseMethod):
         assert self.embedding is not None
         if self.moments.width != sum(self.embedding.sizes):
             raise InputError(
-                f"the saved sums are of {self.moments.width} features, the embedding has "
+                f"the saved moments have {self.moments.width} features, but the embedding has "
                 f"{sum(self.embedding.sizes)}"
             )
         self.classes = self.moments.classes
@@ -124,7 +131,7 @@ class MomentsMethod(StepwiseMethod):
         )
 
     def report(self) -> dict[str, float]:
-        """The figures, and the bytes that are kept from step to step."""
+        """Metrics of the fit, and the size of the state in bytes."""
         assert self.embedding is not None
         assert self.moments is not None
         assert self.sample is not None
@@ -132,5 +139,5 @@ class MomentsMethod(StepwiseMethod):
         figures = dict(own.figures)
         for view in others:
             figures |= {f"{view.modality}.{name}": value for name, value in view.figures.items()}
-        kept = self.moments.bytes + self.embedding.bytes + self.sample.bytes
-        return figures | {"bytes": float(kept + sum(view.bytes for view in self.views))}
+        size = self.moments.bytes + self.embedding.bytes + self.sample.bytes
+        return figures | {"bytes": float(size + sum(view.bytes for view in self.views))}

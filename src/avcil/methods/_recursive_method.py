@@ -1,4 +1,4 @@
-"""What recursive methods share: streams of ridge regression, one for each block of the embedding.
+"""Base class of recursive methods: one stream of ridge regression for each block of the embedding.
 
 C classes.
 """
@@ -17,7 +17,7 @@ class RecursiveMethod(StepwiseMethod):
     """Base of methods whose state is a `RecursiveRidge` for each block of the embedding."""
 
     streams: tuple[RecursiveRidge, ...] = ()
-    """In the order of the embedding's blocks, the main stream first."""
+    """One for each block of the embedding, the main stream first."""
 
     def grow(self, count: int) -> None:
         self.flush()
@@ -26,12 +26,12 @@ class RecursiveMethod(StepwiseMethod):
             stream.grow(count)
 
     def new_classes(self) -> Tensor:
-        """(C,) bool, which classes came with the current step; `end_fit` ends the step."""
+        """(C,) bool, the classes of the current step; `end_fit` ends the step."""
         known = self.figures["settled_classes"] if self.streams else 0
         return torch.arange(self.classes) >= known
 
     def end_fit(self) -> None:
-        """Note that all present classes have been fitted."""
+        """Record that all current classes have been fitted."""
         self.figures["settled_classes"] = self.classes
 
     def drop(self, number: int) -> None:
@@ -57,10 +57,10 @@ class RecursiveMethod(StepwiseMethod):
             raise InputError(f"the saved streams are of shapes {shapes}, which the embedding does not have")
 
     def report(self) -> dict[str, float]:
-        """The figures, and the bytes that are kept from step to step."""
+        """Metrics of the fit, and the size of the state in bytes."""
         assert self.embedding is not None
-        kept = sum(stream.bytes for stream in self.streams) + self.embedding.bytes + self.views[0].bytes
+        size = sum(stream.bytes for stream in self.streams) + self.embedding.bytes + self.views[0].bytes
         return self.figures | {
             "sharpness": self.views[0].calibration.inverse_temperature,
-            "bytes": float(kept),
+            "bytes": float(size),
         }

@@ -1,4 +1,4 @@
-"""Statistics that closed-form methods read from files, checked: anyone may have written the file, in any version."""
+"""Reads and checks saved statistics of closed-form methods. Files may be untrusted or of an earlier version."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from avcil.models import checks
 
 
 def saved_moments(tensors: dict[str, Tensor], width: int) -> ClassMoments:
-    """Moments of `width` features; InputError where a tensor does not fit."""
+    """Moments of `width` features; InputError if a tensor has a wrong shape."""
     counts = tensors.get("counts")
     classes = counts.numel() if counts is not None else 0
     found = {
@@ -27,7 +27,7 @@ def saved_moments(tensors: dict[str, Tensor], width: int) -> ClassMoments:
 
 
 def saved_sample(tensors: dict[str, Tensor], width: int, classes: int) -> CalibrationSample:
-    """The calibration sample of `width` features; InputError where a tensor does not fit."""
+    """The calibration sample of `width` features; InputError if a tensor has a wrong shape."""
     labels = tensors.get("labels")
     count = labels.numel() if labels is not None else 0
     found = {
@@ -41,7 +41,7 @@ def saved_sample(tensors: dict[str, Tensor], width: int, classes: int) -> Calibr
 
 
 def moments_of_format_2(moments: dict[str, Tensor], embedding: dict[str, Tensor], width: int) -> ClassMoments:
-    """The moments of raw features from those of format 2, which were of features standardized by the first step.
+    """Convert moments of format 2, of features standardized by the first step, to moments of raw features.
 
     A feature that was constant in the first step had deviation 0 there: what it did later was not kept, and it counts
     as constant until new clips come.
@@ -49,8 +49,8 @@ def moments_of_format_2(moments: dict[str, Tensor], embedding: dict[str, Tensor]
     blocks = sorted({name.partition(".")[0] for name in embedding}, key=int)
     if any(f"{block}.weight" in embedding for block in blocks):
         raise InputError(
-            "this model was taught with the option `features` of an earlier version, which is gone. It still answers; "
-            "to teach it more classes, train it again"
+            "this model was trained with the option `features` of an earlier version, which was removed. It predicts; "
+            "to add classes, train it again"
         )
     mean, inverse = (
         torch.cat([embedding[f"{block}.{name}"].double() for block in blocks])

@@ -1,9 +1,9 @@
-"""What closed-form methods share: they pool the clips of a step, and add them to their statistics together.
+"""Base class of closed-form methods that pool the clips of a step and add them to their statistics together.
 
 B clips of a batch, n of the current step, P pooled width.
 
-The pooled vectors of the current step (8 n P bytes) are kept until `solve`. Then they enter the statistics and are
-dropped, except for a sample of them for calibration.
+The pooled vectors of the current step (8 n P bytes) are stored until `solve`. Then they are added to the statistics and
+dropped, except for a sample for calibration.
 """
 
 from __future__ import annotations
@@ -33,41 +33,40 @@ def check_calibration_clips(count: int) -> None:
 
 
 class StepwiseMethod(ClosedFormMethod):
-    """Base of the learners that take in a step's clips together, however they came in."""
+    """Base class of methods that add all clips of a step at once, so that the batches do not matter."""
 
     @property
     def pooling(self) -> Pooling:
-        """What a clip's tokens are reduced to."""
+        """How the visual tokens of a clip are pooled."""
         return "mean"
 
-    """What is taken of a clip's visual tokens."""
     embedding: JoinedEmbedding | None = None
-    """Set when the first clips come."""
+    """Fitted with the first clips."""
 
     def __init__(self, options: Any, *, modality: Modality) -> None:
         super().__init__(options, modality=modality)
         self.classes = 0
         self.views: list[View] = []
-        """Its own modality's first; known once the first step came."""
-        self._waiting: list[tuple[tuple[Tensor, ...], Tensor]] = []
+        """The view of its own modality first; empty before the first step."""
+        self._pending: list[tuple[tuple[Tensor, ...], Tensor]] = []
         self._widths: list[int] = []
         self._uses_constants: bool | None = None
         """Whether features are scaled by the encoders' constants; None before the first clip."""
 
     @abstractmethod
     def blocks(self, vectors: int) -> list[Block]:
-        """How clips of so many vectors become features."""
+        """The embedding of clips with this number of vectors."""
 
     @abstractmethod
     def partial_fit(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
-        """Add a step: each clip's vectors, as `pool` gives them, and labels (n,)."""
+        """Add the clips of a step: their vectors, as returned by `pool`, and labels (n,)."""
 
     @abstractmethod
     def head(self, view: View) -> ClosedFormHead:
-        """What the statistics give for a view; sets its figures."""
+        """Compute the head of a view from the statistics, and set the values of the view."""
 
     def make_views(self) -> list[View]:
-        """What it can answer from, its own modality first."""
+        """The modalities that the model can predict from, its own first."""
         assert self.embedding is not None
         return views_of(self.embedding, self.modality, self.part_widths)[:1]
 
@@ -83,7 +82,7 @@ class StepwiseMethod(ClosedFormMethod):
         return "encoder-length" if to_length else "encoder"
 
     def _standards(self) -> list[Standard] | None:
-        """The encoders' constants for each of a clip's vectors; None where some are unknown."""
+        """The encoders' constants for each vector of a clip; None if some are unknown."""
         names = self.modality.parts
         if self.pooling != "mean" or any(name not in self.constants for name in names):
             return None
@@ -96,7 +95,7 @@ class StepwiseMethod(ClosedFormMethod):
 
     @property
     def figures(self) -> dict[str, float]:
-        """Those of its own modality."""
+        """The values of the view of its own modality."""
         return self.views[0].figures
 
     def grow(self, count: int) -> None:
@@ -104,7 +103,7 @@ class StepwiseMethod(ClosedFormMethod):
 
     def observe(self, audio: Tensor | None, visual: Tensor | None, labels: Tensor) -> None:
         self._check(labels)
-        self._waiting.append((self.pooled(audio, visual), labels))
+        self._pending.append((self.pooled(audio, visual), labels))
 
     def pooled(self, audio: Tensor | None, visual: Tensor | None) -> tuple[Tensor, ...]:
         """The vectors of clips: audio (B, Da), visual (B, T, S, Dv)."""
@@ -119,7 +118,7 @@ class StepwiseMethod(ClosedFormMethod):
     def solve(self) -> Model:
         self.flush()
         if self.embedding is None:
-            raise AvcilError(f"method {self.name} has seen no clip yet")
+            raise AvcilError(f"method {self.name} has no clips yet")
         return LinearScores(
             self.name,
             self.modality,
@@ -129,15 +128,15 @@ class StepwiseMethod(ClosedFormMethod):
         )
 
     def flush(self) -> None:
-        """Take in what waits."""
-        if self._waiting:
-            waiting, self._waiting = self._waiting, []
-            parts = tuple(torch.cat(group) for group in zip(*(parts for parts, _ in waiting), strict=True))
+        """Add the stored clips to the statistics."""
+        if self._pending:
+            pending, self._pending = self._pending, []
+            parts = tuple(torch.cat(group) for group in zip(*(parts for parts, _ in pending), strict=True))
             self._widths = [part.shape[1] for part in parts]
-            self.partial_fit(parts, torch.cat([labels for _, labels in waiting]))
+            self.partial_fit(parts, torch.cat([labels for _, labels in pending]))
 
     def common_tensors(self) -> dict[str, Tensor]:
-        """What is saved beside the statistics."""
+        """The saved tensors other than the statistics."""
         assert self.embedding is not None
         saved = prefixed("embedding", self.embedding.tensors()) | {"widths": torch.tensor(self._widths)}
         if any(block.config.normalise in FROM_ENCODER for block, _ in self.embedding.blocks):
@@ -151,7 +150,7 @@ class StepwiseMethod(ClosedFormMethod):
         return saved
 
     def load_common(self, tensors: dict[str, Tensor]) -> None:
-        """Take up what `common_tensors` saved."""
+        """Restore what `common_tensors` returned."""
         vectors = self.modality.has_audio + self.modality.has_visual * (
             2 if self.pooling == "mean-deviation" else 1
         )
@@ -161,7 +160,7 @@ class StepwiseMethod(ClosedFormMethod):
                 f"the saved widths are {self._widths}; allowed is from 1 to {checks.MAX_INTEGER}"
             )
         self.part_widths = self._loaded_part_widths(under("part_widths", tensors))
-        self._uses_constants = "uses_constants" in tensors  # those of before 0.2 have no such entry
+        self._uses_constants = "uses_constants" in tensors  # models before 0.2 have no such entry
         inner = under("embedding", tensors)
         self.embedding = JoinedEmbedding(
             [
@@ -178,10 +177,10 @@ class StepwiseMethod(ClosedFormMethod):
             view.figures = Figures({name: float(checks.tensor(saved, name, ())) for name in saved})
             view.calibration.losses = checks.tensor(own, "calibration", view.calibration.losses.shape)
             view.oddities.counts = checks.tensor(own, "oddities", view.oddities.counts.shape)
-        self._waiting = []
+        self._pending = []
 
     def _loaded_part_widths(self, tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
-        """Saved widths of a combined encoder's parts, which must add up to the vector's."""
+        """Saved widths of the parts of a combined encoder; their sum must be the width of the vector."""
         ends = {"audio": self._widths[0], "visual": self._widths[-1]}
         whole = {part.value: ends[part] for part in self.modality.parts}
         found = {}
@@ -201,11 +200,11 @@ class StepwiseMethod(ClosedFormMethod):
 
 
 def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors under `prefix.name`."""
+    """Add a prefix to the names of tensors."""
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
 
 
 def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What `prefixed` put away."""
+    """The tensors whose names have the prefix, without it."""
     start = prefix + "."
     return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}

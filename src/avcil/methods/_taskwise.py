@@ -1,4 +1,4 @@
-"""Task-wise distillation as LwF, SS-IL and AV-CIL have it: what the last step's model says of a batch."""
+"""Task-wise distillation of LwF, SS-IL and AV-CIL."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from avcil.nn.network import NetworkOutput
 def distillation_term(
     output: NetworkOutput, batch: Batch, step: Step, *, temperature: float
 ) -> dict[str, Tensor]:
-    """The term by its name; none at the first step, which has no teacher."""
+    """The distillation term by name; empty in the first step, which has no teacher."""
     if step.teacher is None:
         return {}
     logits = step.teacher.logits(batch)

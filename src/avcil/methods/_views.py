@@ -1,8 +1,8 @@
-"""What a learner in closed form can answer from: both modalities, or one where the other is missing.
+"""The modalities that a closed-form model can predict from: both, or one if the other is missing.
 
-A view is some columns of the features. The moments of those columns are a part of all moments, so that a head for
-sound alone and one for the picture alone cost no further pass and no further memory of clips; each has its own
-penalties, sharpness and oddity counts, as if the learner had been trained on that modality alone.
+A view is some columns of the features. The moments of those columns are a part of all moments, so heads for
+audio alone and for visual features alone need no further pass and no further statistics. Each has its own penalties,
+inverse temperature and nonconformity counts, as if the model had been trained on that modality alone.
 
 M features in all, m of a view.
 """
@@ -23,46 +23,48 @@ from avcil.errors import InputError
 
 
 class Figures(dict[str, float]):
-    """Numbers by name; one that is asked for and missing is an InputError, since files may lack it."""
+    """Values by name. A missing value raises InputError, because a file may lack it."""
 
     def __missing__(self, name: str) -> float:
-        raise InputError(f"the saved statistics lack the number {name!r}: the model can answer, not learn on")
+        raise InputError(
+            f"the saved statistics lack the number {name!r}: the model can predict, but not be updated"
+        )
 
 
 @dataclass(kw_only=True)
 class View:
-    """A modality's columns of the features, and what the steps settled of it."""
+    """The feature columns of a modality, and values that were fixed by steps."""
 
     modality: Modality
     columns: Tensor
     """(m,), ascending."""
     sizes: list[int]
-    """Columns of each group that a method may give a penalty of its own: a block that has any, or, where a block is a
-    vector of a combined encoder, each part of it. They add up to m."""
+    """Sizes of the groups of columns that can have their own penalty: a block, or each part of the vector of a combined
+    encoder. Their sum is m."""
     kinds: list[str] = field(default_factory=list)
-    """What each group holds: "audio", "mean" or "deviation"; empty where a method does not tell them apart."""
+    """Kind of each group: "audio", "mean" or "deviation"; empty if the method does not distinguish them."""
     figures: Figures = field(default_factory=Figures)
-    """Numbers that steps settled and that later calls need, saved with the statistics."""
+    """Values that later steps need; saved with the statistics."""
     calibration: Calibration = field(default_factory=Calibration)
     oddities: OddityCounts = field(default_factory=OddityCounts)
 
     @property
     def bytes(self) -> int:
-        """Memory of what is kept of it from step to step."""
+        """Size of the saved state in bytes."""
         return 8 * (len(self.figures) + len(self.calibration.losses) + len(self.oddities.counts))
 
 
 def views_of(
     embedding: JoinedEmbedding, modality: Modality, part_widths: Mapping[str, tuple[int, ...]]
 ) -> list[View]:
-    """The learner's own view first; for both modalities, also each alone where columns are its own.
+    """The view of the modality; for both modalities, also a view of each one that has columns of its own.
 
-    Vector 0 of a clip is its sound where the modality hears, the others are of the picture. Random features that mix
-    vectors belong to no single one.
+    Vector 0 of a clip is audio if the modality has audio; the others are visual. Random features that mix them belong
+    to no single modality.
 
     Args:
-        embedding: What makes the features.
-        modality: The learner's own.
+        embedding: The embedding of the features.
+        modality: The modality of the model.
         part_widths: Features of each part of a combined encoder, for "audio" and "visual" where there are several.
     """
     wanted: list[Modality] = [modality]
@@ -83,7 +85,7 @@ def views_of(
 
 
 def _columns(embedding: JoinedEmbedding, number: int, wanted: Modality, modality: Modality) -> Tensor:
-    """Which of all features are of block `number` and of the modality wanted."""
+    """The features that belong to block `number` and to the requested modality."""
     block, at = embedding.blocks[number]
     begin = sum(embedding.sizes[:number])
     belongs = [wanted.has_audio if vector == 0 and modality.has_audio else wanted.has_visual for vector in at]

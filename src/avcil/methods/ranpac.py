@@ -81,7 +81,7 @@ class Ranpac(MomentsMethod):
         )
         return [(config, tuple(range(vectors)))]
 
-    def look_at_step(self, view: View, moments: Moments, features: Tensor, labels: Tensor) -> None:
+    def update_view(self, view: View, moments: Moments, features: Tensor, labels: Tensor) -> None:
         if self.options.ridge or self.options.selection == "gcv":
             return
         if self.options.selection == "leave-one-out":

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 _NOT_METHODS = {"__init__", "base", "exemplars", "registry"}
 _FROM_FILES: dict[str, type[ClosedFormMethod]] = {}
-"""By their `name`, the methods that this process loaded from files it was told of."""
+"""Methods that `load_method` loaded from files, by name."""
 
 
 def builtin_names() -> list[str]:
-    """Names of the methods that come with avcil; no method is imported for it."""
+    """Names of the methods that come with avcil; imports no method."""
     stems = (path.stem for path in Path(__file__).parent.glob("*.py"))
     return sorted(
         stem.replace("_", "-") for stem in stems if stem not in _NOT_METHODS and not stem.startswith("_")
@@ -38,7 +38,7 @@ INSTALLED = EntryPointGroup("avcil.methods", "method", taken=builtin_names)
 
 
 def method_names() -> list[str]:
-    """Names of the methods of avcil and of installed packages; no method is imported for it."""
+    """Names of the methods of avcil and of installed packages; imports no method."""
     return sorted([*builtin_names(), *INSTALLED.names()])
 
 
@@ -126,7 +126,7 @@ def _import_file(path: Path) -> Any:
 
 
 def parse_options(method: type[Method], settings: Sequence[str] | Mapping[str, Any], *, name: str) -> Any:
-    """The method's options from `NAME=VALUE` words (or a mapping, from TOML), each checked by its type.
+    """Parse and check the options of a method, from `NAME=VALUE` words or a mapping (TOML).
 
     Raises InputError for an option that the method does not have or a value that does not fit.
     """

@@ -38,7 +38,8 @@ from avcil.training.task_data import TaskData
 from avcil.training.timer import LEARNING, PARTS, SAVING, TESTING, VALIDATION, Timer, training_seconds
 from avcil.training.tracking import Tracking, require, track
 from avcil.training.tracking.events import Event, history
-from avcil.training.trainers import ClosedFormTrainer, Hooks, make_trainer
+from avcil.training.trainer import Hooks
+from avcil.training.trainers import ClosedFormTrainer, make_trainer
 from avcil.training.unlearning import distance_to_retrained
 from avcil.training.update import state_of_run
 from avcil.utils.progress import Progress

@@ -27,10 +27,12 @@ from avcil.nn.network import Network
 from avcil.saved_models.learning_settings import LearningSettings
 from avcil.saved_models.learning_state import LearningState
 from avcil.training.device_config import DeviceConfig
+from avcil.training.gradient_trainer import GradientTrainer, method_state
 from avcil.training.learning_data import LearningData
 from avcil.training.memory_pool import Budget, device_memory
 from avcil.training.task_data import TaskData
-from avcil.training.trainers import ClosedFormTrainer, GradientTrainer, Hooks, Trainer, method_state
+from avcil.training.trainer import Hooks, Trainer
+from avcil.training.trainers import ClosedFormTrainer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,56 @@
+"""The interface of trainers, which train a method step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from avcil.methods.exemplars import ExemplarMemory
+from avcil.models.base import Model
+from avcil.runs.records import Epoch, StepProgress, StepSummary
+
+
+class Trainer(Protocol):
+    """Trains a method step by step."""
+
+    memory: ExemplarMemory | None
+    selects_by_validation: bool
+    """Whether the weights of a step are selected by validation accuracy."""
+
+    def remove_classes(self, index: int) -> None:
+        """Remove the classes that step `index` removes; called before `train_step`."""
+        ...
+
+    def train_step(self, index: int, hooks: Hooks) -> Model:
+        """Train step `index` and return the model."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The checkpoint: everything that the next step needs."""
+        ...
+
+    def restore(
+        self, index: int, tensors: dict[str, Tensor], exemplars: Mapping[str, Sequence[str]]
+    ) -> Model:
+        """Load the checkpoint of step `index` and return its model."""
+        ...
+
+
+class Hooks:
+    """Callbacks of a trainer, and what it reports about the step."""
+
+    def __init__(
+        self,
+        *,
+        validate: Callable[[Model], float | None],
+        log: Callable[[Epoch], None],
+        save: Callable[[StepProgress], None],
+        tick: Callable[[], object],
+        progress: StepProgress | None,
+    ) -> None:
+        self.validate, self.log, self.save, self.tick, self.progress = validate, log, save, tick, progress
+        self.summary = StepSummary(best_epoch=-1, val_accuracy=None)
+        self.notes: tuple[str, ...] = ()
+        """Remarks about the model for the user."""
