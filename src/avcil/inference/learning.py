@@ -24,7 +24,8 @@ from avcil.models.base import Model
 from avcil.saved_models.description import UPDATES
 from avcil.saved_models.folder import BACKGROUND, SavedModel
 from avcil.saved_models.learning_state import LearningState
-from avcil.training.update import UpdateClips, closed_form_method, closed_form_method_names, update_model
+from avcil.training.update import closed_form_method, closed_form_method_names, update_model
+from avcil.training.update_data import UpdateClips
 from avcil.utils.files import without_path
 from avcil.utils.progress import ProgressCallback
 

@@ -3,160 +3,29 @@
 An update uses the trainers of a run. Therefore k steps of a run followed by an update for each remaining step give the
 same model as the whole run, bit for bit, if the clips have the same ids (clips are sorted by id) and the run uses
 `--selection last`. A saved model contains no validation clips, so an update cannot select an epoch.
-
-n new clips, E exemplars, T time slices, S spatial tokens, Da and Dv widths.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from avcil.encoders.parts import EncoderPart
 from avcil.errors import InputError
-from avcil.features import StoredClip
 from avcil.methods.base import ClosedFormMethod, GradientMethod, Method
 from avcil.methods.registry import load_method, method_names, usable_methods
 from avcil.models.base import Model
 from avcil.nn.network import Network
 from avcil.saved_models.learning_settings import LearningSettings
 from avcil.saved_models.learning_state import LearningState
-from avcil.training.device_config import DeviceConfig
 from avcil.training.gradient_trainer import GradientTrainer, method_state
 from avcil.training.learning_data import LearningData
-from avcil.training.memory_pool import Budget, device_memory
 from avcil.training.task_data import TaskData
 from avcil.training.trainer import Hooks, Trainer
 from avcil.training.trainers import ClosedFormTrainer
-
-
-@dataclass(frozen=True, kw_only=True)
-class UpdateClips:
-    """Labeled features of the clips of an update."""
-
-    ids: Sequence[str]
-    labels: Sequence[str]
-    audio: np.ndarray | None
-    """(n, Da), in the dtype of the features of the training"""
-    visual: np.ndarray | None
-    """(n, T, S, Dv)"""
-
-    def sorted(self) -> UpdateClips:
-        """The same clips, sorted by id."""
-        order = sorted(range(len(self.ids)), key=lambda i: self.ids[i])
-        return UpdateClips(
-            ids=[self.ids[i] for i in order],
-            labels=[self.labels[i] for i in order],
-            audio=None if self.audio is None else self.audio[order],
-            visual=None if self.visual is None else self.visual[order],
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class UpdateSteps:
-    """The classes of each step. Unlike in a benchmark, the last step may have none, if all clips are of old classes."""
-
-    steps: tuple[tuple[str, ...], ...]
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """All classes in the order in which they were learned."""
-        return tuple(label for step in self.steps for label in step)
-
-
-class UpdateFeatures:
-    """The features of the new clips, then of the exemplars, with the interface of a feature store."""
-
-    def __init__(self, new: UpdateClips, learning: LearningState) -> None:
-        exemplar_ids = learning.exemplar_ids
-        label_of = {clip_id: label for label, ids in learning.exemplars.items() for clip_id in ids}
-        ids, labels = (
-            [*new.ids, *exemplar_ids],
-            [*new.labels, *(label_of[clip_id] for clip_id in exemplar_ids)],
-        )
-        self.clips = [
-            StoredClip(
-                clip_id=clip_id,
-                label=label,
-                split="train",
-                path="",
-                start=None,
-                end=None,
-                visual=new.visual is not None,
-                audio=new.audio is not None,
-            )
-            for clip_id, label in zip(ids, labels, strict=True)
-        ]
-        self._audio = _joined(new.audio, learning.tensors.get("exemplars.audio"))
-        self._visual = _joined(new.visual, learning.tensors.get("exemplars.visual"))
-
-    @property
-    def audio_width(self) -> int | None:
-        return None if self._audio is None else self._audio.shape[1]
-
-    @property
-    def visual_shape(self) -> tuple[int, int, int] | None:
-        return None if self._visual is None else self._visual.shape[1:]
-
-    def parts(self, modality: str) -> tuple[EncoderPart, ...]:
-        """Empty: the saved statistics of a method contain its parts."""
-        return ()
-
-    def constants(self, modality: str) -> None:
-        """None: the saved statistics contain the scaling of the features."""
-
-    def audio(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-        assert self._audio is not None
-        return self._audio[np.asarray(rows, dtype=np.int64)]
-
-    def visual(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-        assert self._visual is not None
-        return self._visual[np.asarray(rows, dtype=np.int64)]
-
-
-def _joined(new: np.ndarray | None, exemplars: Tensor | None) -> np.ndarray | None:
-    return new if new is None or exemplars is None else np.concatenate([new, exemplars.numpy()])
-
-
-class UpdateData(LearningData):
-    """The new clips as the clips of the last step; exemplars are found by their ids.
-
-    Updates run on the CPU; a network that was trained in bfloat16 is updated in float32.
-    """
-
-    def __init__(
-        self,
-        features: UpdateFeatures,
-        steps: UpdateSteps,
-        *,
-        new: int,
-        counts: Mapping[str, int],
-        settings: LearningSettings,
-        all_tokens: bool,
-    ) -> None:
-        precision = None if settings.precision == "bfloat16" else settings.precision
-        device_config = DeviceConfig.of("cpu", precision)
-        super().__init__(
-            features,
-            steps,
-            modality=settings.modality,
-            device_config=device_config,
-            needs_all_tokens=all_tokens,
-        )
-        self._new, self._counts = new, counts
-        self.budget = Budget.host_only(device_memory(device_config.device))
-
-    def clips_before(self, label: str, task: int) -> int:
-        return self._counts.get(label, 0)
-
-    def rows(self, split: str, task: int) -> list[int]:
-        last = task == len(self.benchmark.steps) - 1
-        return list(range(self._new)) if split == "train" and last else []
+from avcil.training.update_data import UpdateClips, UpdateData, UpdateFeatures, UpdateSteps
 
 
 def update_model(
