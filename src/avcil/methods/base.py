@@ -21,6 +21,7 @@ from avcil.models.base import Model
 from avcil.nn.head import Head, LinearHead
 from avcil.nn.network import Network, NetworkOutput
 from avcil.nn.token_rows import Tokens
+from avcil.utils.options import NoOptions
 
 Rehearsal = Literal["none", "random", "herding"]
 """How exemplars are selected."""
@@ -31,11 +32,6 @@ Batching = Literal["new", "paired", "mixed", "all"]
 ExemplarBatches = Literal["reshuffled", "repeated"]
 """Exemplar batches of an epoch after all exemplars were used: shuffled again, or the same batches in the same order, as
 in the authors' code."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoOptions:
-    """Options of a method without options."""
 
 
 @dataclass(frozen=True, kw_only=True)

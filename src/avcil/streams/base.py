@@ -21,13 +21,9 @@ from avcil.datasets.benchmark import Benchmark, natural_key
 from avcil.errors import InputError
 from avcil.features import StoredClip
 from avcil.runs.metrics import accuracy_per_step
+from avcil.utils.options import NoOptions
 
 UNUSED = -1
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoOptions:
-    """Of a stream that has none."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,6 +13,11 @@ from typing import Any
 from avcil.errors import InputError, unknown_name
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NoOptions:
+    """The options of a method or stream that has none."""
+
+
 def fill_options(kind: type, values: Mapping[str, Any], *, owner: str) -> Any:
     """An instance of the dataclass `kind`, each value converted to the type of its field.
 
