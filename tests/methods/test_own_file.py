@@ -41,3 +41,12 @@ def test_method_of_a_taken_name(tmp_path):
     file.write_text(OWN_METHOD.replace("NAME", "blade"))
     with pytest.raises(InputError, match="there is a method blade already"):
         registry.load_method(str(file))
+
+
+@pytest.mark.parametrize(("old", "new"), registry.RENAMED.items())
+def test_method_with_an_attribute_of_an_earlier_version(old, new, tmp_path):
+    """An ignored attribute would train another method without a word."""
+    file = tmp_path / "mine.py"
+    file.write_text(OWN_METHOD.replace("NAME", "mine") + f"    {old} = True\n")
+    with pytest.raises(InputError, match=f"Mine.{old} is now called {new}"):
+        registry.load_method(str(file))

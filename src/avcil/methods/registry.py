@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from avcil.methods.base import ClosedFormMethod, Method
 
 _NOT_METHODS = {"__init__", "base", "exemplars", "registry"}
+RENAMED = {
+    "whole_tokens": "needs_all_tokens",
+    "fresh_start": "trains_from_scratch",
+    "recalls_maps": "uses_teacher_attention",
+    "keeps_exemplar_state": "stores_exemplar_data",
+    "remember": "update_exemplar_data",
+}
+"""Attributes of methods written for version 0.1, with their present names. Ignoring them would change the training."""
 _FROM_FILES: dict[str, type[ClosedFormMethod]] = {}
 """Methods that `load_method` loaded from files, by name."""
 
@@ -105,6 +113,10 @@ def _only_method(module: Any, name: str) -> type[Method]:
     if len(found) != 1:
         raise InputError(
             f"{name} must define exactly one class deriving from Method; it defines {len(found)}"
+        )
+    if old := [new for new in RENAMED if new in vars(found[0])]:
+        raise InputError(
+            f"{name}: {found[0].__name__}.{old[0]} is now called {RENAMED[old[0]]} (docs/adding-a-method.md). Rename it"
         )
     return found[0]
 
