@@ -359,5 +359,5 @@ def test_the_command_lines_own_library_missing(words, fake_module, tmp_path):
     )
     assert done.returncode == 1
     assert done.stderr == (
-        "avcil: the package tyro is missing. python -m avcil.doctor says what else is, and what to do\n"
+        "avcil: the package tyro is missing. python -m avcil.doctor shows how to install it\n"
     )

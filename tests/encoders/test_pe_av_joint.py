@@ -162,7 +162,7 @@ def test_from_clips_to_answers(avcil, run, clip_list, tmp_path, capsys):
     code = avcil("predict", run / "blade", *(folder / f"{name}.mp4" for name in names), "--json")
     first, second, mute = json.loads(capsys.readouterr().out)
     assert (code, first["label"], second["label"]) == (2, "cat", "owl")
-    assert "takes picture and sound together and cannot do without either" in mute["error"]
+    assert "the joint encoder of this model needs both audio and frames" in mute["error"]
 
     recognizer = Recognizer.load(run / "blade")
     for take in range(3):
@@ -172,9 +172,7 @@ def test_from_clips_to_answers(avcil, run, clip_list, tmp_path, capsys):
     explanation = recognizer.explain(tmp_path / "2.mp4")
     assert explanation.spatial.shape == (8, 1, 1)
     assert (explanation.alone, explanation.contributions) == ({}, {})  # neither modality can be told apart
-    with pytest.raises(
-        InputError, match=r"no video; this recognizer's encoder takes picture and sound together"
-    ):
+    with pytest.raises(InputError, match=r"no video.*; the joint encoder of this model needs both"):
         recognizer.predict(ClipArrays(sound=SOUND, sample_rate=48_000, clip_id="only sound"))
 
 
@@ -196,7 +194,7 @@ def test_a_model_of_one_array_needs_both_modalities(run, clip_list):
     features = reader.features(clip_list.parent / "dog4.mp4")
     assert features.visual is None
     assert features.audio.shape == (1, 24)
-    with pytest.raises(InputError, match="takes picture and sound together"):
+    with pytest.raises(InputError, match="needs both audio and frames"):
         reader.features(clip_list.parent / "mute.mp4")
 
 
@@ -240,7 +238,7 @@ def test_a_damaged_model_of_two_encoders(run):
     """A joint encoder for one modality and another encoder for the other is no model that was saved."""
     manifest = FeatureStore(run / "features").manifest
     other = replace(manifest.audio, encoder={**manifest.audio.encoder, "weights": "0"})
-    with pytest.raises(InputError, match="different encoders, one of them a joint one"):
+    with pytest.raises(InputError, match="different encoders, one of which is joint"):
         ClipReader(replace(manifest, audio=other).to_dict(), modality=Modality.AUDIO_VISUAL)
 
 

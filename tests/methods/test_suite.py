@@ -194,7 +194,8 @@ def test_parts_of_a_batch_give_its_gradients(case, modality, store, tmp_path):
     if not issubclass(method, GradientMethod) or modality not in method.modalities:
         pytest.skip("no batches")
     begun = config(store, tmp_path / "run", case, precision="float64", modality=modality)
-    trainer = Run(begun, quiet=True).trainer
+    run = Run(begun, quiet=True)
+    trainer = run.trainer
     trainer.data.budget = Budget.host_only(10**8)
     first = trainer._begin(0)
     trainer.method.end_step(first)
@@ -203,8 +204,8 @@ def test_parts_of_a_batch_give_its_gradients(case, modality, store, tmp_path):
         trainer._update_exemplar_data(first)
     step = trainer._begin(1)
     shake(step.network)
-    whole = next(batches(trainer.method, step, begun, 0))
-    parts = next(batches(trainer.method, step, begun, 0, whole=False))
+    whole = next(batches(trainer.method, step, run.settings, 0))
+    parts = next(batches(trainer.method, step, run.settings, 0, whole=False))
     expected = gradients(step, forward_backward(trainer.method, step, whole))
     for count in (1, 5, 11):
         terms = accumulate_gradients(

@@ -164,7 +164,7 @@ def test_another_environment_is_said(store, run, capsys):
     file.write_text(json.dumps(json.loads(file.read_text()) | {"threads": 77}))
     train(config(store, run))
     printed = capsys.readouterr().out
-    assert re.search(r"threads 77, now \d+: the last bits may differ", printed)
+    assert re.search(r"started with threads 77, now \d+: results may differ in the last bits", printed)
 
 
 def test_leavings_of_kills_are_cleared(store, run):
