@@ -19,6 +19,8 @@ from pathlib import Path
 
 import matplotlib
 from matplotlib import pyplot as plt
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from avcil.data.clips import read_clips, write_clips
 from avcil.data.scan import scan
@@ -138,22 +140,26 @@ def _row(group: Group, metrics: Sequence[str], store: FeatureStore) -> list[str]
 
 
 def draw_curves(results: DatasetResults, path: Path) -> None:
-    """Accuracy after each step, a line for each method; the ten best and AV-CIL are named."""
+    """Accuracy after each step, a line for each method; the nine best and AV-CIL are named."""
     matplotlib.rcParams["svg.hashsalt"] = "avcil"  # the same file for the same results
     groups = [group for group in results.groups if group.runs]
     groups.sort(key=lambda group: -_accuracy(group, group.steps - 1))
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
-    for rank, group in enumerate(groups):
-        is_named = rank < 10 or group.row.startswith("av-cil")
+    named = [*groups[:9], *(group for group in groups[9:] if group.row.startswith("av-cil"))]
+    for group in reversed(groups):  # the named lines on top
         steps = range(1, group.steps + 1)
         values = [100 * _accuracy(group, step) for step in range(group.steps)]
-        (line,) = axes.plot(steps, values, marker="o", markersize=2.5, linewidth=1.6)
-        if is_named:
-            line.set_label(group.row)
-        else:
-            line.set(color="0.8", linewidth=0.8)
+        style = {"color": "0.8", "linewidth": 0.8}
+        if group in named:
+            style = {"color": f"C{named.index(group)}", "linewidth": 1.6}
+        axes.plot(steps, values, marker="o", markersize=2.5, **style)  # type: ignore[arg-type]
+    handles = [
+        Line2D([], [], color=f"C{number}", marker="o", markersize=2.5, label=group.row)
+        for number, group in enumerate(named)
+    ]
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="step", ylabel="accuracy on the classes seen (%)", ylim=(0, 101))
-    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    axes.legend(handles=handles, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
 
@@ -228,6 +234,7 @@ def main() -> None:
             lines += measure(data, options, folder)
     except (AvcilError, InputError) as error:
         raise SystemExit(f"leaderboard: {error}") from None
+    lines.append((Path(__file__).parent / "leaderboard.notes.md").read_text(encoding="utf-8").rstrip())
     (options.out / "leaderboard.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     print(f"written to {options.out / 'leaderboard.md'}")
 

@@ -23,6 +23,7 @@ settings.load_profile("fixed")
 
 SLOW = (
     "experiments/test_demo.py",
+    "experiments/test_leaderboard.py",
     "experiments/test_ray.py",
     "docs/test_readme.py",
     "docs/test_tutorial.py",

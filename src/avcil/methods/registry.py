@@ -65,6 +65,7 @@ def load_method(name: str) -> type[Method]:
         return _only_method(importlib.import_module(f"avcil.methods.{name.replace('-', '_')}"), name)
     if name in INSTALLED.names():
         method: type[Method] = INSTALLED.load(name, Method)
+        _check_names(method, name)
         return method
     if not name.endswith(".py"):
         raise unknown_name("method", name, method_names())
@@ -114,11 +115,16 @@ def _only_method(module: Any, name: str) -> type[Method]:
         raise InputError(
             f"{name} must define exactly one class deriving from Method; it defines {len(found)}"
         )
-    if old := [new for new in RENAMED if new in vars(found[0])]:
-        raise InputError(
-            f"{name}: {found[0].__name__}.{old[0]} is now called {RENAMED[old[0]]} (docs/adding-a-method.md). Rename it"
-        )
+    _check_names(found[0], name)
     return found[0]
+
+
+def _check_names(method: type[Method], name: str) -> None:
+    """Refuse attributes that were renamed: without effect, they would change the training."""
+    if old := [attribute for attribute in RENAMED if attribute in vars(method)]:
+        raise InputError(
+            f"{name}: {method.__name__}.{old[0]} is now called {RENAMED[old[0]]} (docs/adding-a-method.md). Rename it"
+        )
 
 
 def _import_file(path: Path) -> Any:

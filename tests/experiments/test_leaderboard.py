@@ -1,0 +1,34 @@
+"""The script that writes docs/leaderboard.md, on a small store."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_page_and_its_figures(store: Path, tmp_path: Path) -> None:
+    """A table for each stream with all methods, those left out with the reason; the same command changes nothing."""
+    words = [
+        sys.executable,
+        ROOT / "scripts" / "leaderboard.py",
+        tmp_path / "work",
+        "--data",
+        f"small={store}:3",
+    ]
+    words += ["--orders", "0", "--stream-orders", "0", "--epochs", "1", "--jobs", "2", "--out", tmp_path]
+    words += ["--methods", "ncm", "joint", "--streams", "few-shot,ways=2,shots=2", "online"]
+    subprocess.run(list(map(str, words)), check=True, capture_output=True)
+    page = (tmp_path / "leaderboard.md").read_text(encoding="utf-8")
+    assert page.count("| `ncm` |") == 3
+    assert page.count("| `joint` |") == 2
+    assert "Left out: joint cannot" in page
+    assert "avcil reproduce small --out table --streams few-shot,ways=2,shots=2" in page
+    for figure in ("curves", "frontier"):
+        assert (tmp_path / "leaderboard" / f"small-{figure}.svg").stat().st_size > 1000
+    curves = (tmp_path / "leaderboard" / "small-curves.svg").read_bytes()
+    subprocess.run(list(map(str, words)), check=True, capture_output=True)
+    assert (tmp_path / "leaderboard.md").read_text(encoding="utf-8") == page
+    assert (tmp_path / "leaderboard" / "small-curves.svg").read_bytes() == curves
