@@ -23,6 +23,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from avcil.data.clips import read_clips, write_clips
+from avcil.data.modality import Modality
 from avcil.data.scan import scan
 from avcil.datasets.synthetic.clips import render_demo_clips
 from avcil.errors import AvcilError, InputError
@@ -89,7 +90,7 @@ def configuration(
         out=options.work / f"{data.name}-{'streams' if len(streams) > 1 else streams[0].partition(',')[0]}",
         streams=tuple(streams),
         methods=tuple(options.methods),
-        modalities=("audio-visual",),
+        modalities=(Modality.AUDIO_VISUAL,),
         classes_per_step=(data.classes_per_step,) if uses_steps and data.classes_per_step else (),
         seeds=(0,),
         class_order_seeds=tuple(orders),

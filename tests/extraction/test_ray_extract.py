@@ -54,9 +54,7 @@ def test_a_batch_over_which_workers_die_is_listed(
     monkeypatch.setattr(ray_extract, "_read_batch", dies)
     report = extract(clips, tmp_path / "s", batch_size=2, **SMALL_ENCODERS, ray=cluster.address)
     assert [failure.clip_id for failure in report.failed] == [deadly, clips[5].clip_id]
-    assert (
-        report.failed[0].reason == "what read or encoded its batch died on the cluster each time (passes: 1)"
-    )
+    assert report.failed[0].reason == "the workers that read or encoded its batch died in all 1 passes"
     again = extract(clips, tmp_path / "s", batch_size=2, **SMALL_ENCODERS, isolate=False, retry_failed=True)
     assert again.stored == len(clips)
 
@@ -75,7 +73,7 @@ def test_encoders_that_no_node_can_build_end_it_with_the_reason(
 
     monkeypatch.setattr(ray_extract, "_Encoder", Cannot)
     with pytest.raises(
-        AvcilError, match=r"the cluster stopped: there is no folder /weights\. What was stored"
+        AvcilError, match=r"the cluster stopped: there is no folder /weights\. Stored clips are kept"
     ):
         extract(clips, tmp_path / "s", batch_size=2, **SMALL_ENCODERS, ray=cluster.address)
     assert not (tmp_path / "s" / "failures.csv").exists()
@@ -141,7 +139,7 @@ def test_one_device_and_precision_for_all_workers_and_the_manifest(
     """What a machine without a GPU says of a store must be what the GPUs of its cluster computed."""
     names = EncoderNames(visual="videomae-base", audio="none", device=device, precision=precision)
     encoders = _HasModel()
-    found = ray_extract._settled(names, encoders, has_gpu=has_gpu)
+    found = ray_extract._with_device(names, encoders, has_gpu=has_gpu)
     assert (found.device, found.precision) == settled
     assert encoders.placed == ("cpu", settled[1])
     cluster = ray_extract.Cluster(ray=None, names=found, encoders=encoders, limits=None)
@@ -154,4 +152,4 @@ def test_a_certain_gpu_is_refused() -> None:
     """Ray says which one a worker gets."""
     names = EncoderNames(visual="videomae-base", audio="none", device="cuda:1")
     with pytest.raises(InputError, match="cpu or cuda, not 'cuda:1'"):
-        ray_extract._settled(names, _HasModel(), has_gpu=True)
+        ray_extract._with_device(names, _HasModel(), has_gpu=True)
