@@ -143,7 +143,7 @@ def test_one_device_and_precision_for_all_workers_and_the_manifest(
     assert (found.device, found.precision) == settled
     assert encoders.placed == ("cpu", settled[1])
     cluster = ray_extract.Cluster(ray=None, names=found, encoders=encoders, limits=None)
-    reader, encoder = cluster._shares
+    reader, encoder = cluster._resources
     assert encoder == ({"num_gpus": 1} if settled[0] == "cuda" else {"num_cpus": 0.5})
     assert "num_gpus" not in reader
 
