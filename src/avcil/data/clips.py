@@ -20,6 +20,7 @@ from typing import Literal
 from avcil.errors import InputError
 from avcil.utils.files import write_text
 from avcil.utils.input_files import read_bytes
+from avcil.utils.listing import quoted
 
 SPLITS = ("train", "val", "test")
 REQUIRED = ("path", "label", "split")
@@ -68,9 +69,7 @@ def check_clips(clips: Sequence[Clip], where: str) -> None:
         raise InputError(f"{where} contains no clips")
     twice = [clip_id for clip_id, count in Counter(clip.clip_id for clip in clips).items() if count > 1]
     if twice:
-        shown = ", ".join(repr(clip_id) for clip_id in twice[:5])
-        more = f" and {len(twice) - 5} more" if len(twice) > 5 else ""
-        raise InputError(f"{where}: clip ids must be unique; duplicates: {shown}{more}")
+        raise InputError(f"{where}: clip ids must be unique; duplicates: {quoted(twice)}")
     for clip in clips:
         if clip.split not in SPLITS:
             raise InputError(

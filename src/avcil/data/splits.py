@@ -11,6 +11,7 @@ import numpy as np
 
 from avcil.data.clips import SPLITS, Clip
 from avcil.errors import InputError
+from avcil.utils.listing import quoted
 
 
 def draw_splits(
@@ -61,10 +62,7 @@ def check_classes(folder: Path, clips: Sequence[Clip]) -> None:
     for split, verb in (("train", "learned"), ("test", "tested")):
         lacking = sorted(every - held[split])
         if lacking:
-            shown = ", ".join(map(repr, lacking[:5])) + (
-                f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
-            )
             raise InputError(
-                f"{folder}: no usable clip in {split} of class {shown}, so it cannot be {verb}. Add a clip to {split}, "
-                "or move the folders of the class away"
+                f"{folder}: no usable clip in {split} of class {quoted(lacking)}, so it cannot be {verb}. "
+                f"Add a clip to {split}, or move the folders of the class away"
             )

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from avcil.data.modality import Modality
 from avcil.training.task_data import TaskData
+from avcil.utils.listing import quoted
 
 SPLITS = ("train", "val", "test")
-SHOWN = 5
 WORDS = {"audio": "audio", "visual": "frames"}
 
 
@@ -48,7 +48,7 @@ def validation_of_step(data: TaskData, step: int, *, selects: bool) -> Validatio
     lacking = [label for label in data.benchmark.steps[step] if label not in new]
     if not (selects and lacking):
         return Validation(rows=rows, is_used=True, note="")
-    what = f"step {step + 1}: no validation clip of {_shown(lacking)}"
+    what = f"step {step + 1}: no validation clip of {quoted(lacking)}"
     if new:
         note = f"{what}; the best epoch is selected by the other classes seen"
     else:
@@ -64,7 +64,7 @@ def incomplete_note(data: TaskData) -> str:
         return ""
     withheld = sum(bool(data.stream.hidden.get(row)) for row in every)
     counts = ", ".join(f"{len(group)} {split}" for split, group in rows.items() if group)
-    names = _shown([data.store.clips[row].clip_id for row in every])
+    names = quoted([data.store.clips[row].clip_id for row in every])
     needed = " or ".join(WORDS[part] for part in data.modality.parts)
     note = f" ({withheld} of them because the stream withholds it)" if withheld else ""
     return (
@@ -96,8 +96,3 @@ def incomplete_table(data: TaskData) -> list[tuple[str, str, str, str]]:
         for row in data.incomplete_rows(split)
         for clip in [data.store.clips[row]]
     ]
-
-
-def _shown(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(map(repr, names[:SHOWN])) + more
