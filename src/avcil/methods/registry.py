@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avcil.errors import InputError, unknown_name
-from avcil.utils.entry_points import EntryPointGroup
+from avcil.utils.entry_points import EntryPointGroup, classes_of, module_names
 from avcil.utils.options import fill_options
 
 if TYPE_CHECKING:
     from avcil.methods.base import ClosedFormMethod, Method
 
-_NOT_METHODS = {"__init__", "base", "exemplars", "registry"}
+_NOT_METHODS = {"base", "exemplars", "registry"}
 RENAMED = {
     "whole_tokens": "needs_all_tokens",
     "fresh_start": "trains_from_scratch",
@@ -34,11 +34,8 @@ _FROM_FILES: dict[str, type[ClosedFormMethod]] = {}
 
 
 def builtin_names() -> list[str]:
-    """Names of the methods that come with avcil; imports no method."""
-    stems = (path.stem for path in Path(__file__).parent.glob("*.py"))
-    return sorted(
-        stem.replace("_", "-") for stem in stems if stem not in _NOT_METHODS and not stem.startswith("_")
-    )
+    """Names of the methods that come with avcil; imports none of them."""
+    return module_names(Path(__file__).parent, _NOT_METHODS)
 
 
 INSTALLED = EntryPointGroup("avcil.methods", "method", taken=builtin_names)
@@ -106,11 +103,7 @@ def method_of_kind(kind: str) -> type[Method]:
 def _only_method(module: Any, name: str) -> type[Method]:
     from avcil.methods.base import Method
 
-    found = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Method) and value.__module__ == module.__name__
-    ]
+    found = classes_of(module, Method)
     if len(found) != 1:
         raise InputError(
             f"{name} must define exactly one class deriving from Method; it defines {len(found)}"

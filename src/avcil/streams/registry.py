@@ -16,14 +16,14 @@ import numpy as np
 from avcil.datasets.benchmark import Benchmark
 from avcil.errors import InputError, unknown_name
 from avcil.features import StoredClip
-from avcil.utils.entry_points import EntryPointGroup
+from avcil.utils.entry_points import EntryPointGroup, classes_of, module_names
 from avcil.utils.options import fill_options
 
 if TYPE_CHECKING:
     from avcil.streams.base import Stream, StreamType
 
 DEFAULT = "class-incremental"
-_NOT_STREAMS = {"__init__", "base", "registry"}
+_NOT_STREAMS = {"base", "registry"}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,9 +82,8 @@ class StreamSpec:
 
 
 def builtin_names() -> list[str]:
-    """Names of the streams that come with avcil, without importing them."""
-    stems = (path.stem for path in Path(__file__).parent.glob("*.py"))
-    return sorted(stem.replace("_", "-") for stem in stems if stem not in _NOT_STREAMS)
+    """Names of the streams that come with avcil; imports none of them."""
+    return module_names(Path(__file__).parent, _NOT_STREAMS)
 
 
 INSTALLED = EntryPointGroup("avcil.streams", "stream", taken=builtin_names)
@@ -104,18 +103,13 @@ def stream_type(name: str) -> type[StreamType]:
     """
     from avcil.streams.base import StreamType
 
-    if name in INSTALLED.names():
-        registered: type[StreamType] = INSTALLED.load(name, StreamType)
-        return registered
-    if name not in stream_names():
+    if name in builtin_names():
+        (found,) = classes_of(importlib.import_module(f"avcil.streams.{name.replace('-', '_')}"), StreamType)
+        return found
+    if name not in INSTALLED.names():
         raise unknown_name("stream", name, stream_names())
-    module = importlib.import_module(f"avcil.streams.{name.replace('-', '_')}")
-    (found,) = (
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, StreamType) and value.__module__ == module.__name__
-    )
-    return found
+    registered: type[StreamType] = INSTALLED.load(name, StreamType)
+    return registered
 
 
 def parse_stream(text: str) -> StreamSpec:

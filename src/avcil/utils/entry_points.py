@@ -1,4 +1,4 @@
-"""Classes of other installed packages, found by entry points.
+"""Classes found by name: those of avcil, one per file, and those of other installed packages, by entry points.
 
 A package registers a class in its pyproject.toml:
 
@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Collection
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 from avcil.errors import InputError
@@ -126,6 +127,26 @@ class EntryPointGroup:
 
 def _package(entry: EntryPoint) -> str:
     return "unknown" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
+
+
+def module_names(folder: Path, others: Collection[str]) -> list[str]:
+    """Names of the classes that avcil has in a folder, one per file: `some_name.py` is "some-name".
+
+    Args:
+        folder: A folder of modules; files whose names begin with "_" do not count.
+        others: Further modules that do not count, without the suffix.
+    """
+    stems = (path.stem for path in folder.glob("*.py"))
+    return sorted(stem.replace("_", "-") for stem in stems if stem not in others and not stem.startswith("_"))
+
+
+def classes_of(module: Any, base: type) -> list[type]:
+    """The classes that a module defines itself and that are derived from `base`."""
+    return [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
+    ]
 
 
 @cache
