@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from avcil.errors import InputError
-from avcil.utils.input_files import open_regular
+from avcil.utils.input_files import regular_file_sha256
 
 WEIGHT_FILES = ("labels.json", "model.safetensors")
 LEARNING_FILES = ("learning.json", "learning.safetensors")
@@ -26,7 +26,7 @@ def add_checksums(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The config with the checksums of the files in `folder`."""
     value = {
         **config,
-        "checksums": {name: _file_sha256(folder / name) for name in FILES if (folder / name).exists()},
+        "checksums": {name: regular_file_sha256(folder / name) for name in FILES if (folder / name).exists()},
     }
     return {**value, "checksum": _json_sha256(value)}
 
@@ -48,7 +48,7 @@ def verify_checksums(config: Mapping[str, Any], folder: Path, files: Collection[
             raise InputError(
                 f"{folder / 'config.json'} has a checksum of {name!r:.60}, which is not a file of a model"
             )
-        if name in files and _file_sha256(folder / name) != expected:
+        if name in files and regular_file_sha256(folder / name) != expected:
             raise _changed(folder / name)
 
 
@@ -57,11 +57,6 @@ def _changed(path: Path) -> InputError:
         f"{path} changed after the model was saved: its checksum differs. Copy the model again from its source. "
         "To rename a class, use Recognizer.rename, then save"
     )
-
-
-def _file_sha256(path: Path) -> str:
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _json_sha256(value: Mapping[str, Any]) -> str:

@@ -13,7 +13,6 @@ no disk space, removes its content, and then writes state.json.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -28,7 +27,7 @@ from avcil.models import checks
 from avcil.serve.entries import check_entry, check_teaching, current_label
 from avcil.serve.incoming import Accepted, Incoming
 from avcil.utils.files import STALE_PART, folder_lock, read_json, sync_folder, write_json
-from avcil.utils.input_files import open_regular
+from avcil.utils.input_files import regular_file_sha256
 
 FORMAT, VERSION = "avcil-served", 3
 READ_VERSIONS = (1, 2, 3)
@@ -242,5 +241,4 @@ def _check_state(state: dict[str, Any], path: Path) -> None:
 
 def _digest(model: Path) -> str:
     """The SHA-256 of a model's tensors."""
-    with open_regular(model / "model.safetensors") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return regular_file_sha256(model / "model.safetensors")

@@ -7,6 +7,7 @@ deep nesting. So every value that was read can be compared, printed and written 
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import json
 import math
@@ -54,6 +55,12 @@ def open_regular(path: Path | str, *, follow: bool = True) -> io.BufferedReader:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def regular_file_sha256(path: Path | str) -> str:
+    """The SHA-256 of a regular file as hexadecimal digits; InputError as of `open_regular`."""
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_regular(mode: int, path: Path | str) -> None:
