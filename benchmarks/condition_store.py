@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from avcil.data.clips import Clip
 from avcil.features import FeatureStore, FeatureWriter
 
 
@@ -28,8 +27,8 @@ def main() -> None:
         for split, store in sources.items():
             for row, clip in enumerate(store.clips):
                 if clip.split == split:
-                    new = Clip(clip_id=clip.clip_id, path=Path(clip.path), label=clip.label, split=split)
-                    writer.add(new, visual=store.visual([row])[0], audio=store.audio([row])[0])
+                    features = {"visual": store.visual([row])[0], "audio": store.audio([row])[0]}
+                    writer.add(clip.to_clip(clip.clip_id), **features)
     print(f"{len(FeatureStore(options.out).clips)} clips in {options.out}")
 
 

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from avcil.data.clips import SPLITS
+from avcil.data.clips import SPLITS, Clip
 from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.features.source import SourceFile
@@ -50,6 +50,17 @@ class StoredClip:
     """Problem of the file with which the clip could still be stored."""
     source: SourceFile | None = None
     """State of its file when it was read; None in stores of earlier versions, and for imported features."""
+
+    def to_clip(self, clip_id: str) -> Clip:
+        """The clip with the given id, to be added to another store."""
+        return Clip(
+            clip_id=clip_id,
+            path=Path(self.path),
+            label=self.label,
+            split=self.split,
+            start=self.start,
+            end=self.end,
+        )
 
     def has(self, modality: Modality) -> bool:
         """Whether the clip has every part of a modality."""

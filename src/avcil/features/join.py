@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from avcil.data.clips import Clip
 from avcil.errors import InputError
 from avcil.features.failures import read_failures
 from avcil.features.index import StoredClip
@@ -101,19 +100,10 @@ def _copy(store: FeatureStore, prefix: str, writer: FeatureWriter) -> None:
         for number, row in enumerate(part):
             clip = store.clips[row]
             own = {name: array[number] for name, array in arrays.items() if _has(clip, name)}
-            writer.add(_prefixed(clip, prefix), **own, remark=clip.remark, source=clip.source)
+            writer.add(
+                clip.to_clip(f"{prefix}/{clip.clip_id}"), **own, remark=clip.remark, source=clip.source
+            )
 
 
 def _has(clip: StoredClip, array: str) -> bool:
     return clip.visual if array == "visual" else clip.audio
-
-
-def _prefixed(clip: StoredClip, prefix: str) -> Clip:
-    return Clip(
-        clip_id=f"{prefix}/{clip.clip_id}",
-        path=Path(clip.path),
-        label=clip.label,
-        split=clip.split,
-        start=clip.start,
-        end=clip.end,
-    )
