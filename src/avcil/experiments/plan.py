@@ -134,7 +134,7 @@ def _why_left_out(config: ReproduceConfig, dataset: Dataset, entry: Entry, modal
     method_class = load_method(entry.method)
     options = parse_options(method_class, entry.settings, name=entry.name)
     if reason := reason_against(method_class(options, modality=modality), dataset.stream):  # type: ignore[arg-type]
-        return f"{entry.name} cannot take part in stream {dataset.stream.name}: {reason}"
+        return f"{entry.name} {reason}"
     if dataset.benchmark is None or _has_epochs(config, dataset) or not has_recipes(entry.method):
         return None
     if find_recipe(entry.method, dataset.benchmark, modality) is None:

@@ -42,8 +42,7 @@ class Stream:
     """By store row of a training clip, the modalities ("audio", "visual") that are withheld from training."""
     removed: tuple[tuple[str, ...], ...] = ()
     """Classes that the model must forget at the start of each task; () if no task has any."""
-
-    forgets_clips: bool = False
+    gives_removed_clips: bool = False
     """Whether the method is given the training clips of the classes that it must forget."""
 
     def __post_init__(self) -> None:
@@ -127,6 +126,29 @@ class StreamType(ABC):
     def metrics(self, results: StreamResults) -> dict[str, float]:
         """Metrics of this kind of stream, in addition to those of `runs/metrics.py`; fractions."""
         return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnePassOptions:
+    """Options of streams in which each clip is used once."""
+
+    batch_size: int = 10
+    """Clips per batch of gradient methods. Methods with paired batches have as many exemplars in addition."""
+
+
+class OnePassStream(StreamType):
+    """A stream in which each clip is used in one batch: one epoch of small batches per task, and its last weights."""
+
+    Options = OnePassOptions
+    one_pass = True
+
+    def settings(self) -> dict[str, Any]:
+        size = self.options.batch_size
+        return {"epochs": 1, "batch_size": size, "exemplar_batch_size": size, "selection": "last"}
+
+    def metrics(self, results: StreamResults) -> dict[str, float]:
+        """A_AUC, the accuracy averaged over the clips that arrived."""
+        return {"a_auc": area_under_curve(results)}
 
 
 def tasks_by_class(clips: Sequence[StoredClip], benchmark: Benchmark) -> np.ndarray:

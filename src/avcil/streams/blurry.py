@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -17,10 +16,10 @@ from avcil.datasets.benchmark import Benchmark
 from avcil.errors import InputError
 from avcil.features import StoredClip
 from avcil.streams.base import (
+    UNUSED,
+    OnePassOptions,
+    OnePassStream,
     Stream,
-    StreamResults,
-    StreamType,
-    area_under_curve,
     ordered_classes,
     require_clips,
     require_range,
@@ -29,7 +28,7 @@ from avcil.streams.base import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlurryOptions:
+class BlurryOptions(OnePassOptions):
     """Shares and sizes."""
 
     tasks: int = 5
@@ -41,17 +40,14 @@ class BlurryOptions:
     parts: int = 1
     """Parts of equal size into which the clips of a task are divided at random. Each part is a step of its own: the
     model is evaluated, and exemplars are chosen, after each part. More parts make the area under the curve finer."""
-    batch_size: int = 10
-    """Clips per batch of gradient methods. Methods with paired batches have as many exemplars in addition."""
 
 
-class Blurry(StreamType):
+class Blurry(OnePassStream):
     """Stochastic, unequal tasks with overlapping classes, in one pass."""
 
     summary = "disjoint and blurry classes, tasks of random sizes, one pass (Si-Blurry)"
     Options = BlurryOptions
     uses_steps = False
-    one_pass = True
     repeats_classes = True
 
     def build(self, clips: Sequence[StoredClip], steps: Benchmark | None, *, seed: int) -> Stream:
@@ -106,18 +102,10 @@ class Blurry(StreamType):
             if len(part)
         ]
 
-    def settings(self) -> dict[str, Any]:
-        size = self.options.batch_size
-        return {"epochs": 1, "batch_size": size, "exemplar_batch_size": size, "selection": "last"}
-
-    def metrics(self, results: StreamResults) -> dict[str, float]:
-        """A_AUC, the accuracy averaged over the clips that arrived."""
-        return {"a_auc": area_under_curve(results)}
-
 
 def _stream_in_order(clips: Sequence[StoredClip], order: Sequence[np.ndarray], seed: int) -> Stream:
     """A stream of which each task brings the given training rows; a class is new where its first clip is."""
-    tasks = np.full(len(clips), -1, dtype=np.int64)
+    tasks = np.full(len(clips), UNUSED, dtype=np.int64)
     first: dict[str, int] = {}
     for task, rows in enumerate(order):
         tasks[rows] = task

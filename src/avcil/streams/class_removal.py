@@ -65,5 +65,5 @@ class ClassRemoval(StreamType):
             benchmark=benchmark,
             task_of_row=tasks,
             removed=(*(nothing for _ in steps.steps), removed),
-            forgets_clips=self.gives_removed_clips,
+            gives_removed_clips=self.gives_removed_clips,
         )

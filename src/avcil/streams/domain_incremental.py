@@ -17,6 +17,7 @@ from avcil.datasets.benchmark import Benchmark, natural_key
 from avcil.errors import InputError, unknown_name
 from avcil.features import StoredClip
 from avcil.streams.base import UNUSED, Stream, StreamResults, StreamType
+from avcil.utils.listing import quoted
 
 HINT = "List the domains in a CSV file with the columns clip_id,domain: --stream domain-incremental,file=domains.csv"
 
@@ -52,7 +53,8 @@ class DomainIncremental(StreamType):
             )
         if len(domains) < 2:
             raise InputError(
-                f"stream domain-incremental needs 2 domains or more; found: {_shown(domains)}. {self._origin} {HINT}"
+                f"stream domain-incremental needs 2 domains or more; found: {quoted(domains) or 'none'}. "
+                f"{self._origin} {HINT}"
             )
         tasks = np.array(
             [domains.index(domain_of[c.clip_id]) if c.clip_id in domain_of else UNUSED for c in clips],
@@ -64,7 +66,7 @@ class DomainIncremental(StreamType):
                 found[clip.label].add(task)
         if all(len(at) == 1 for at in found.values()):
             raise InputError(
-                f"no class has training clips in two of the domains {_shown(domains)}, so this is not a stream "
+                f"no class has training clips in two of the domains {quoted(domains)}, so this is not a stream "
                 f"of domains. {self._origin} {HINT}"
             )
         first = {label: min(at) for label, at in found.items()}
@@ -87,11 +89,6 @@ class DomainIncremental(StreamType):
             "first_domain_after": float(R[-1, 0]),
             "last_domain": float(R[-1, -1]),
         }
-
-
-def _shown(domains: Sequence[str]) -> str:
-    more = f" and {len(domains) - 5} more" if len(domains) > 5 else ""
-    return (", ".join(map(repr, domains[:5])) or "none") + more
 
 
 def _ordered(domains: list[str], order: str, seed: int) -> list[str]:

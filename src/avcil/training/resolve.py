@@ -19,7 +19,7 @@ from avcil.methods.exemplars import ExemplarMemory
 from avcil.methods.registry import load_method, parse_options
 from avcil.runs.run_config import RunConfig
 from avcil.saved_models.learning_settings import LearningSettings
-from avcil.streams.base import Stream
+from avcil.streams.base import Stream, StreamType
 from avcil.streams.registry import StreamSpec, parse_stream
 from avcil.training.config import DEFAULT_EXEMPLARS_PER_CLASS, TrainConfig
 from avcil.training.device_config import DeviceConfig
@@ -68,7 +68,7 @@ def resolve(config: TrainConfig, store: FeatureStore) -> Resolved:
     steps, clips, published_memory = _benchmark(config, store)
     spec = parse_stream(config.stream)
     if reason := reason_against(method_class(options, modality=config.modality), spec):
-        raise InputError(f"method {config.method} cannot be used with stream {spec.name}: {reason}")
+        raise InputError(f"method {config.method} {reason}")
     seed = config.class_order_seed or 0
     stream = spec.build(store.clips, steps, seed=seed, is_part=lambda clip: _belongs(clip, clips))
     memory = None if method_class.rehearsal == "none" else _memory(config, published_memory, stream.benchmark)
@@ -110,8 +110,12 @@ def resolve(config: TrainConfig, store: FeatureStore) -> Resolved:
 
 
 def reason_against(method: Method, spec: StreamSpec) -> str:
-    """Why a method cannot be used with a stream; empty if it can."""
-    kind = spec.kind
+    """That a method cannot take part in a stream, and why; empty if it can. The name of the method precedes it."""
+    why = _objection(method, spec.kind)
+    return f"cannot take part in stream {spec.name}: {why}" if why else ""
+
+
+def _objection(method: Method, kind: StreamType) -> str:
     if kind.removes_classes and not isinstance(method, ClosedFormMethod):
         return "it cannot forget a class"
     if kind.gives_removed_clips and not (isinstance(method, ClosedFormMethod) and method.forgets_clips):

@@ -16,6 +16,7 @@ from avcil.streams.base import UNUSED, Stream
 from avcil.training.device_config import DeviceConfig
 from avcil.training.learning_data import LearningData
 from avcil.training.timer import Timer
+from avcil.utils.listing import quoted
 
 
 class TaskData(LearningData):
@@ -83,7 +84,7 @@ class TaskData(LearningData):
         return self.stream.removed_at(task)
 
     def rows_to_forget(self, task: int) -> list[int]:
-        if not self.stream.forgets_clips:
+        if not self.stream.gives_removed_clips:
             return []
         removed = self.removed_at(task)
         earlier = (row for t in range(task) for row in self.rows("train", t))
@@ -113,9 +114,7 @@ class TaskData(LearningData):
             if missing:
                 lacking = len(self.incomplete_rows(split))
                 raise InputError(
-                    f"no {split} clip of {', '.join(map(repr, missing[:5]))}"
-                    + (f" and {len(missing) - 5} more classes" if len(missing) > 5 else "")
-                    + f": every class needs clips in the split {split!r}"
+                    f"no {split} clip of {quoted(missing, 'classes')}: every class needs clips in the split {split!r}"
                     + (f" that have {' and '.join(self.modality.parts)}" if lacking else "")
                     + ". Add clips and extract again"
                 )

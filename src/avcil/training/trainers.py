@@ -43,11 +43,7 @@ class ClosedFormTrainer:
         self.data.begin_task(index)
 
     def train_step(self, index: int, hooks: Hooks) -> Model:
-        self.method.grow(len(self.data.benchmark.steps[index]))
-        table = self.data.table(self.data.rows("train", index))
-        for rows, (audio, visual) in table.all():
-            self.method.observe(audio, gathered(visual), table.labels[rows])
-        model = self.method.solve()
+        model = self.fit(len(self.data.benchmark.steps[index]), self.data.rows("train", index))
         accuracy = hooks.validate(model)
         report = dict(sorted(self.method.report().items()))  # after a restore the order differs
         hooks.summary = StepSummary(best_epoch=0, val_accuracy=accuracy, report=report)
@@ -55,6 +51,14 @@ class ClosedFormTrainer:
         hooks.notes = getattr(model, "notes", ())
         hooks.tick()
         return model
+
+    def fit(self, new_classes: int, rows: Sequence[int]) -> Model:
+        """Add the clips of some store rows, of which `new_classes` classes are new, and solve."""
+        self.method.grow(new_classes)
+        table = self.data.table(rows)
+        for part, (audio, visual) in table.all():
+            self.method.observe(audio, gathered(visual), table.labels[part])
+        return self.method.solve()
 
     def tensors(self) -> dict[str, Tensor]:
         return self.method.tensors()

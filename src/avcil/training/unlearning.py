@@ -40,15 +40,12 @@ def _retrained(trainer: ClosedFormTrainer, data: TaskData) -> Model:
     """The model of a new method, trained on the same tasks without the removed classes."""
     fresh = type(trainer.method)(trainer.method.options, modality=trainer.method.modality)
     other = ClosedFormTrainer(fresh, data, trainer.settings)
+    clips, stays = data.store.clips, data.class_number
     model: Model | None = None
     for task, labels in enumerate(data.benchmark.steps):
-        other.method.grow(sum(label in data.class_number for label in labels))
-        clips = data.store.clips
-        table = data.table([r for r in data.rows("train", task) if clips[r].label in data.class_number])
-        for index, (audio, visual) in table.all():
-            other.method.observe(audio, gathered(visual), table.labels[index])
-        if len(table):
-            model = other.method.solve()
+        rows = [row for row in data.rows("train", task) if clips[row].label in stays]
+        if rows:
+            model = other.fit(sum(label in stays for label in labels), rows)
     assert model is not None
     return model
 
