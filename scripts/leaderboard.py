@@ -1,26 +1,23 @@
 """Measure all methods on all streams and write docs/leaderboard.md with its figures.
 
     python scripts/leaderboard.py WORK [--data NAME=STORE:CLASSES_PER_STEP ...] [--orders 0 1 2 3 4]
-        [--stream-orders 0 1 2] [--epochs 20] [--methods ...] [--streams ...] [--out docs]
+        [--stream-orders 0 1 2] [--exemplars 1 2 4 8 16] [--epochs 20] [--methods ...] [--streams ...] [--out docs]
 
 Without --data, the clips of `avcil demo` are rendered and extracted into WORK. Runs are kept in WORK, and the same
 command continues an interrupted measurement. Class-incremental learning is measured with --orders, the other streams
-with --stream-orders.
+with --stream-orders. --exemplars are the numbers of exemplars per class of the comparison at equal bytes, which is
+measured with the first of --orders.
 """
 
 from __future__ import annotations
 
 import argparse
 import shlex
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
-from matplotlib import pyplot as plt
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from leaderboard_figures import draw_costs, draw_curves
 
 from avcil.data.clips import read_clips, write_clips
 from avcil.data.modality import Modality
@@ -29,8 +26,9 @@ from avcil.datasets.synthetic.clips import render_demo_clips
 from avcil.errors import AvcilError, InputError
 from avcil.experiments.config import ReproduceConfig
 from avcil.experiments.footprint import footprint
+from avcil.experiments.pareto import Point, pareto_front, points_of
 from avcil.experiments.plan import make_plan
-from avcil.experiments.reproduce import reproduce
+from avcil.experiments.reproduce import Reproduction, reproduce
 from avcil.experiments.results import DatasetResults, Group
 from avcil.extraction.extract import extract
 from avcil.features import FeatureStore
@@ -81,13 +79,19 @@ def demo_data(work: Path) -> Data:
 
 
 def configuration(
-    data: Data, streams: Sequence[str], orders: Sequence[int], options: argparse.Namespace, **more: object
+    data: Data,
+    streams: Sequence[str],
+    orders: Sequence[int],
+    options: argparse.Namespace,
+    *,
+    name: str,
+    **more: object,
 ) -> ReproduceConfig:
-    """The runs of some streams on a data set."""
+    """The runs of some streams on a data set, in the folder DATA-NAME of `options.work`."""
     uses_steps = any(parse_stream(stream).kind.uses_steps for stream in streams)
     return ReproduceConfig(
         features=(data.store,),
-        out=options.work / f"{data.name}-{'streams' if len(streams) > 1 else streams[0].partition(',')[0]}",
+        out=options.work / f"{data.name}-{name}",
         streams=tuple(streams),
         methods=tuple(options.methods),
         modalities=(Modality.AUDIO_VISUAL,),
@@ -140,69 +144,82 @@ def _row(group: Group, metrics: Sequence[str], store: FeatureStore) -> list[str]
     return [f"`{group.row}`", *cells, f"{kilobytes / 1000:,.0f}", f"{time:.1f}"]
 
 
-def draw_curves(results: DatasetResults, path: Path) -> None:
-    """Accuracy after each step, a line for each method; the nine best and AV-CIL are named."""
-    matplotlib.rcParams["svg.hashsalt"] = "avcil"  # the same file for the same results
-    groups = [group for group in results.groups if group.runs]
-    groups.sort(key=lambda group: -_accuracy(group, group.steps - 1))
-    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
-    named = [*groups[:9], *(group for group in groups[9:] if group.row.startswith("av-cil"))]
-    for group in reversed(groups):  # the named lines on top
-        steps = range(1, group.steps + 1)
-        values = [100 * _accuracy(group, step) for step in range(group.steps)]
-        style = {"color": "0.8", "linewidth": 0.8}
-        if group in named:
-            style = {"color": f"C{named.index(group)}", "linewidth": 1.6}
-        axes.plot(steps, values, marker="o", markersize=2.5, **style)  # type: ignore[arg-type]
-    handles = [
-        Line2D([], [], color=f"C{number}", marker="o", markersize=2.5, label=group.row)
-        for number, group in enumerate(named)
+def finished(config: ReproduceConfig) -> Reproduction:
+    """Train the runs that are not finished; AvcilError if one fails."""
+    done = reproduce(config)
+    if done.failed:
+        raise AvcilError(f"{len(done.failed)} runs failed; see {config.out}/runs")
+    return done
+
+
+def stream_sections(
+    data: Data, streams: Sequence[str], orders: Sequence[int], options: argparse.Namespace, *, name: str
+) -> Iterator[str]:
+    """Lines of a section for each stream: table, command, and the methods that cannot take part."""
+    config = configuration(data, streams, orders, options, name=name)
+    plan, store = make_plan(config), FeatureStore(data.store)
+    for stream, results in zip(streams, finished(config).datasets, strict=True):
+        yield from (f"### {data.name}, {stream}", "", table(results, store), "")
+        yield f"Class orders {', '.join(map(str, orders))}, seed 0. `{command(data, stream, orders, options)}`"
+        yield ""
+        for text in plan.left_out_of(results.dataset):
+            yield from (f"Left out: {text}.", "")
+        if stream == "class-incremental":
+            draw_curves(results, options.out / "leaderboard" / f"{data.name}-curves.svg")
+            yield from (f"![Accuracy after each step on {data.name}](leaderboard/{data.name}-curves.svg)", "")
+
+
+def equal_bytes_section(data: Data, options: argparse.Namespace) -> Iterator[str]:
+    """Lines of the comparison of methods with several numbers of exemplars."""
+    counts = tuple(options.exemplars)
+    streams, orders = ("class-incremental",), options.orders[:1]
+    config = configuration(data, streams, orders, options, name="exemplars", exemplars_per_class=counts)
+    plan, done = make_plan(config), finished(config)
+    points = points_of(plan, done.datasets)
+    yield from (f"### {data.name}, accuracy at equal bytes", "", cost_table(points, counts), "")
+    yield f"Accuracy after the last step and, in parentheses, kB stored between steps. Class order {orders[0]}, seed 0."
+    front = ", ".join(f"`{point.row}` ({cost_cell(point)})" for point in pareto_front(points, "bytes"))
+    yield f"More accurate than every method of at most the same size, except `joint`: {front}."
+    yield ""
+    draw_costs(points, options.out / "leaderboard" / f"{data.name}-costs.svg")
+    yield from (f"![Accuracy and stored bytes on {data.name}](leaderboard/{data.name}-costs.svg)", "")
+
+
+def cost_table(points: Sequence[Point], counts: Sequence[int]) -> str:
+    """A row for each method, a column for each number of exemplars; the highest accuracy first."""
+    cells: dict[str, dict[str, Point]] = {}
+    for point in points:
+        cells.setdefault(point.entry, {})[point.row.removeprefix(point.entry)] = point
+    columns = ["", *(f", exemplars per class {count}" for count in counts)]
+    rows = [
+        [f"`{entry}`", *(cost_cell(found[name]) if name in found else "" for name in columns)]
+        for entry, found in sorted(
+            cells.items(), key=lambda item: -max(point.accuracy.mean for point in item[1].values())
+        )
     ]
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="step", ylabel="accuracy on the classes seen (%)", ylim=(0, 101))
-    axes.legend(handles=handles, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
+    lines = [["method", "no exemplars", *map(str, counts)], ["---", *["---:"] * len(columns)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _accuracy(group: Group, step: int) -> float:
-    value = group.mean_std("accuracy_per_step", step)
-    return 0.0 if value is None else value.mean
+def cost_cell(point: Point) -> str:
+    """Accuracy in %, and kB."""
+    return f"{100 * point.accuracy.mean:.1f} ({point.bytes / 1000:,.0f})"
 
 
-def measure(data: Data, options: argparse.Namespace, folder: Path) -> list[str]:
+def measure(data: Data, options: argparse.Namespace) -> Iterator[str]:
     """The lines of the page for a data set; writes its figures."""
-    store = FeatureStore(data.store)
-    lines = [f"## {data.name}", "", f"{data.clips}.", ""]
-    blocks: list[tuple[Sequence[str], Sequence[int]]] = []
-    if data.classes_per_step:
-        blocks = [(("class-incremental",), options.orders), (options.streams, options.stream_orders)]
-    else:
-        blocks = [((options.domains,), options.stream_orders)]
-    for streams, orders in blocks:
-        if not streams or not orders:
-            continue
-        is_main = tuple(streams) == ("class-incremental",)
-        config = configuration(data, streams, orders, options, plot=("frontier",) if is_main else ())
-        done = reproduce(config)
-        if done.failed:
-            raise AvcilError(f"{len(done.failed)} runs failed; see {config.out}/runs")
-        plan = make_plan(config)
-        for stream, results in zip(streams, done.datasets, strict=True):
-            left_out = sorted(plan.left_out_of(results.dataset))
-            lines += [
-                f"### {data.name}, {stream}", "", table(results, store), "",
-                f"Class orders {', '.join(map(str, orders))}, seed 0. `{command(data, stream, orders, options)}`", "",
-                *([f"Left out: {'; '.join(left_out)}.", ""] if left_out else []),
-            ]  # fmt: skip
-            if is_main:
-                draw_curves(results, folder / f"{data.name}-curves.svg")
-                shutil.copyfile(config.out / "frontier.svg", folder / f"{data.name}-frontier.svg")
-                lines += [
-                    f"![Accuracy after each step on {data.name}](leaderboard/{data.name}-curves.svg)", "",
-                    f"![Accuracy and cost on {data.name}](leaderboard/{data.name}-frontier.svg)", "",
-                ]  # fmt: skip
-    return lines
+    yield from (f"## {data.name}", "", f"{data.clips}.", "")
+    if not data.classes_per_step:
+        yield from stream_sections(data, (options.domains,), options.stream_orders, options, name="domains")
+        return
+    if options.orders:
+        yield from stream_sections(
+            data, ("class-incremental",), options.orders, options, name="class-incremental"
+        )
+        if options.exemplars:
+            yield from equal_bytes_section(data, options)
+    if options.streams and options.stream_orders:
+        yield from stream_sections(data, options.streams, options.stream_orders, options, name="streams")
 
 
 def introduction(options: argparse.Namespace) -> list[str]:
@@ -219,6 +236,7 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", type=Data.parse, default=[])
     parser.add_argument("--orders", nargs="*", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--stream-orders", nargs="*", type=int, default=[0, 1, 2])
+    parser.add_argument("--exemplars", nargs="*", type=int, default=[1, 2, 4, 8, 16])
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--streams", nargs="*", default=list(STREAMS))
@@ -227,12 +245,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[1] / "docs")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
-    folder = options.out / "leaderboard"
-    folder.mkdir(parents=True, exist_ok=True)
+    (options.out / "leaderboard").mkdir(parents=True, exist_ok=True)
     lines = introduction(options)
     try:
         for data in options.data or [demo_data(options.work)]:
-            lines += measure(data, options, folder)
+            lines += measure(data, options)
     except (AvcilError, InputError) as error:
         raise SystemExit(f"leaderboard: {error}") from None
     lines.append((Path(__file__).parent / "leaderboard.notes.md").read_text(encoding="utf-8").rstrip())

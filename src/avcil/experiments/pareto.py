@@ -67,6 +67,11 @@ class Point:
         return float(getattr(self, name))
 
 
+def points_of(plan: Plan, datasets: Sequence[DatasetResults]) -> list[Point]:
+    """The points of all table cells with a finished run."""
+    return [_point(plan, each.dataset, group) for each in datasets for group in each.groups if group.runs]
+
+
 def _point(plan: Plan, dataset: str, group: Group) -> Point:
     accuracy = group.mean_std(METRIC)
     assert accuracy is not None
@@ -100,7 +105,7 @@ def pareto_front(points: Sequence[Point], cost: str) -> list[Point]:
 
 def write_frontier(plan: Plan, datasets: Sequence[DatasetResults], out: Path) -> str:
     """Write the three files into `out` and return the SVG text."""
-    points = [_point(plan, each.dataset, group) for each in datasets for group in each.groups if group.runs]
+    points = points_of(plan, datasets)
     write_text(out / "frontier.csv", _csv(points))
     return _draw(points, out)
 

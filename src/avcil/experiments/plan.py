@@ -47,6 +47,15 @@ class PlannedRun:
     config: TrainConfig
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """An empty cell of a table."""
+
+    dataset: str
+    entry: str
+    reason: str
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Plan:
     """All runs, and the table cells that cannot be run."""
@@ -55,8 +64,7 @@ class Plan:
     datasets: tuple[Dataset, ...]
     modalities: tuple[str, ...]
     runs: tuple[PlannedRun, ...]
-    left_out: tuple[tuple[str, str], ...]
-    """Dataset and reason for each empty cell of its table."""
+    left_out: tuple[LeftOut, ...]
     notes: tuple[tuple[str, str], ...] = ()
     """Dataset, and a note on the training of some of its runs."""
 
@@ -64,7 +72,8 @@ class Plan:
         return [note for name, note in self.notes if name == dataset]
 
     def left_out_of(self, dataset: str) -> list[str]:
-        return [reason for name, reason in self.left_out if name == dataset]
+        """A sentence for each reason, with the entries that are left out because of it."""
+        return _by_reason([cell for cell in self.left_out if cell.dataset == dataset])
 
     def store_of(self, run: PlannedRun) -> FeatureStore:
         return next(dataset.store for dataset in self.datasets if dataset.name == run.dataset)
@@ -80,21 +89,21 @@ def make_plan(config: ReproduceConfig) -> Plan:
     modalities = _modalities(config, study, datasets)
     repeats = list(itertools.product(config.class_order_seeds or (None,), config.seeds))
     runs: list[PlannedRun] = []
-    left_out: list[tuple[str, str]] = []
+    left_out: list[LeftOut] = []
     notes: list[tuple[str, str]] = []
     for dataset in datasets:
         conditions = make_conditions(config, study, dataset)
         for entry, modality in itertools.product(entries, modalities):
             reason = _why_left_out(config, dataset, entry, modality)
             if reason:
-                left_out.append((dataset.name, reason))
+                left_out.append(LeftOut(dataset.name, entry.name, reason))
                 continue
             runs += _cell(config, dataset, entry, modality, conditions)
             if _needs_epochs(config, dataset, entry):
                 epochs = f"{_epochs(dataset, modality)} epochs per step as for {EPOCHS_OF}"
                 notes.append((dataset.name, f"{entry.name}, {modality}: no epochs are published; {epochs}"))
     if not runs:
-        raise InputError("nothing to run: " + "; ".join(reason for _, reason in left_out))
+        raise InputError("nothing to run: " + "; ".join(_by_reason(left_out)))
     # In the order of seeds, so that an interrupted command leaves complete tables of fewer seeds.
     runs.sort(key=lambda run: repeats.index((run.class_order_seed, run.seed)))
     _check_names(runs)
@@ -127,18 +136,26 @@ def _modalities(config: ReproduceConfig, study: Study, datasets: Sequence[Datase
     return chosen
 
 
+def _by_reason(cells: Sequence[LeftOut]) -> list[str]:
+    """`ENTRY, ENTRY (reason)`, in the order in which the reasons first occur."""
+    entries: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        entries.setdefault(cell.reason, {})[cell.entry] = None
+    return [f"{', '.join(names)} ({reason})" for reason, names in entries.items()]
+
+
 def _why_left_out(config: ReproduceConfig, dataset: Dataset, entry: Entry, modality: str) -> str | None:
     allowed = load_method(entry.method).modalities
     if modality not in allowed:
-        return f"{entry.name} does not support the modality {modality}, only {_listed(allowed)}"
+        return f"not for the modality {modality}, only {_listed(allowed)}"
     method_class = load_method(entry.method)
     options = parse_options(method_class, entry.settings, name=entry.name)
     if reason := reason_against(method_class(options, modality=modality), dataset.stream):  # type: ignore[arg-type]
-        return f"{entry.name} {reason}"
+        return reason
     if dataset.benchmark is None or _has_epochs(config, dataset) or not has_recipes(entry.method):
         return None
     if find_recipe(entry.method, dataset.benchmark, modality) is None:
-        return f"no epochs are published for {entry.name}, {modality}, on {dataset.name}: give --epochs N"
+        return f"no epochs are published for {modality} on {dataset.name}; give --epochs N"
     return None
 
 

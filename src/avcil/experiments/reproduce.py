@@ -89,7 +89,11 @@ def describe(config: ReproduceConfig) -> str:
 
 def _plan_notes(plan: Plan) -> list[str]:
     notes = [f"{dataset}: {note}" for dataset, note in plan.notes]
-    return notes + [f"left out on {dataset}: {reason}" for dataset, reason in plan.left_out]
+    return notes + [
+        f"left out on {dataset.name}: {text}"
+        for dataset in plan.datasets
+        for text in plan.left_out_of(dataset.name)
+    ]
 
 
 def _check_out(out: Path) -> None:
