@@ -149,7 +149,7 @@ def _usage(name: str | None) -> str:
         "```",
         "",
         "```python",
-        "from avcil.inference import Recognizer",
+        "from avcil import Recognizer",
         "",
         f"recognizer = Recognizer.{load}",
         'recognizer.predict("clip.mp4")  # the most probable class',
