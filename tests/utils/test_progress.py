@@ -35,9 +35,7 @@ def test_a_log_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
         bar.step()
         bar.step(failed=True)
     lines = log.getvalue().splitlines()
-    assert lines[1].startswith("step 1/2: 5 of 8 clips,  0.01 clips/s, "), (
-        "not seconds per clip if it is slow"
-    )
+    assert lines[1].startswith("step 1/2: 5 of 8 clips, 0.01 clips/s, "), "not seconds per clip if it is slow"
     assert lines[-1].startswith("step 1/2: 6 of 8 clips, failed=1, ")
     assert lines[-1].endswith(" left")
     assert "\r" not in log.getvalue()

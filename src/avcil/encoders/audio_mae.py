@@ -59,7 +59,7 @@ class AudioMAE(Placed, AudioEncoder):
     name: str = "audiomae"
     info: ClassVar[EncoderInfo] = EncoderInfo(
         license="CC-BY-4.0",
-        purpose="sounds of AudioSet, self-supervised; the encoder of the AV-CIL paper",
+        purpose="audio of any kind, self-supervised on AudioSet; used in the AV-CIL paper",
         downloaded_bytes=343_000_000,
         extra="encoders",
         features=(768,),

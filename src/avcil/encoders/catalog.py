@@ -33,8 +33,8 @@ TRIAL_SIDE = 256
 """Short side of its frames in pixels, for encoders that accept any size."""
 TRIALS = 3
 DEFAULTS: tuple[tuple[Kind, str, str], ...] = (
-    ("visual", DEFAULT_VISUAL, "any clips: how things move, and what they are"),
-    ("audio", DEFAULT_AUDIO, "any clips: how a sound changes, and what it is of"),
+    ("visual", DEFAULT_VISUAL, "any clips: motion and objects"),
+    ("audio", DEFAULT_AUDIO, "any clips: spectrum, rhythm and kind of sound"),
 )
 """The default encoders of `avcil extract`, and their purpose."""
 
@@ -131,7 +131,7 @@ def _status(info: EncoderInfo) -> str:
     if info.extra is not None and find_spec("transformers") is None:
         steps.append(f"needs pip install 'avcil[{info.extra}]'")
     if info.needs_source:
-        steps.append("name a model")
+        steps.append("give the name of a model instead of MODEL")
     elif info.downloaded_bytes is not None:
         steps.append("downloads its weights at first use")
     return "; ".join(steps) or "ready"

@@ -47,7 +47,7 @@ class EfficientNetLite0(Placed, VisualEncoder):
     name: str = "efficientnet-lite0"
     info: ClassVar[EncoderInfo] = EncoderInfo(
         license="Apache-2.0",
-        purpose="what a picture shows: objects and animals, as in ImageNet",
+        purpose="objects, animals and scenes in single frames (trained on ImageNet)",
         packaged="efficientnet_lite0.safetensors",
     )
     version: ClassVar[int] = 2

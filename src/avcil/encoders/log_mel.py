@@ -42,7 +42,7 @@ class LogMel(AudioEncoder):
 
     name: str = "log-mel"
     info: ClassVar[EncoderInfo] = EncoderInfo(
-        license="none, computed", purpose="spectrum and rhythm of a sound: words, tones, machines"
+        license="none, computed", purpose="spectrum and rhythm: words, tones, machines"
     )
     version: ClassVar[int] = 1
     sample_rate = 16_000

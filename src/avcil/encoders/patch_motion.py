@@ -49,7 +49,7 @@ class PatchMotion(VisualEncoder):
 
     name: str = "patch-motion"
     info: ClassVar[EncoderInfo] = EncoderInfo(
-        license="none, computed", purpose="how things move: lips, gestures, balls"
+        license="none, computed", purpose="motion: lips, gestures, balls"
     )
     version: ClassVar[int] = 1
     short_side: int | None = 128

@@ -52,7 +52,7 @@ class Yamnet(Placed, AudioEncoder):
     name: str = "yamnet"
     info: ClassVar[EncoderInfo] = EncoderInfo(
         license="Apache-2.0",
-        purpose="what a sound is of, among 521 kinds: animals, vehicles, instruments",
+        purpose="kind of sound: animals, vehicles, instruments (trained on AudioSet)",
         packaged="yamnet.safetensors",
     )
     version: ClassVar[int] = 2

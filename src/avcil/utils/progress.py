@@ -31,7 +31,7 @@ class Progress(tqdm):
         """
         Args:
             total: Number of units; None if unknown.
-            unit: Name of the unit; "B" for bytes, shown with binary prefixes.
+            unit: Name of the unit; "B" for bytes, shown with binary prefixes; "" if the title names it.
             title: Text before the bar.
             initial: Number of units that were done earlier.
             leave: Whether the bar remains visible at the end.
@@ -49,7 +49,7 @@ class Progress(tqdm):
             )
         super().__init__(
             total=total,
-            unit=unit if is_bytes else f" {unit}",
+            unit=unit if is_bytes else f" {unit}".rstrip(),
             desc=title and f"{title}: ",
             initial=initial,
             leave=leave,
@@ -64,7 +64,7 @@ class Progress(tqdm):
         """The function with which tqdm writes its text."""
         if file.isatty():
             return tqdm.status_printer(file)
-        return lambda text: print(text, file=file, flush=True)
+        return lambda text: print(*text.split(), file=file, flush=True)  # tqdm pads numbers with spaces
 
     def step(self, *, failed: bool = False) -> None:
         """Count one more unit; failed ones are also counted separately."""

@@ -54,7 +54,7 @@ class HuggingFaceJoint(HuggingFaceModel, JointEncoder):
     name: str = "hf-joint"
     info: ClassVar[EncoderInfo] = EncoderInfo(
         license="of the model",
-        purpose="PE-AV: frames and sound in one network (--joint)",
+        purpose="PE-AV: frames and audio in one network (--joint)",
         extra="encoders",
         needs_source=True,
     )

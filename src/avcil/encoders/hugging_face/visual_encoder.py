@@ -152,7 +152,7 @@ class VideoMAE(HuggingFaceVisual):
     name: str = "videomae-base"
     info: ClassVar[EncoderInfo] = EncoderInfo(
         license="CC-BY-NC-4.0",
-        purpose="actions in videos, self-supervised; the encoder of the AV-CIL paper",
+        purpose="actions in videos, self-supervised; used in the AV-CIL paper",
         downloaded_bytes=345_000_000,
         extra="encoders",
         features=(8, 196, 768),
