@@ -31,7 +31,7 @@ def fitted(
     kind = load_method("blade")
     method = kind(parse_options(kind, (), name="blade"), modality="audio-visual")
     method.part_widths = part_widths(store)
-    method.grow(int(labels[rows].max()) + 1)
+    method.add_classes(int(labels[rows].max()) + 1)
     method.observe(*(part[rows] for part in parts), labels[rows])
     return method.solve()
 

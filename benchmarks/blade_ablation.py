@@ -37,7 +37,7 @@ def accuracy(
     """Accuracy of the discriminant with these columns and blocks (kind, width)."""
     features = torch.from_numpy(store.pooled)
     moments = ClassMoments(features.shape[1])
-    moments.grow(store.classes)
+    moments.add_classes(store.classes)
     moments.add(features[rows], store.labels[rows])
     sizes = [width for _, width in blocks]
     standard = moments.standardized(columns, sizes=sizes)
@@ -59,7 +59,7 @@ def variants(store: Store) -> dict[str, dict]:
     method = store.blade("audio-visual")
     method.pooled(store.audio[:1], store.visual[:1])
     method._widths = tuple(part.shape[1] for part in method.pooled(store.audio[:1], store.visual[:1]))
-    view = method.make_views()[0]
+    view = method.make_head_states()[0]
     parts = list(zip(view.kinds, view.sizes, strict=True))
     vectors = list(zip(method._kinds(), method._widths, strict=True))
     width = sum(view.sizes)

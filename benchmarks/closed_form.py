@@ -62,7 +62,7 @@ def measure(entry: str, options: argparse.Namespace) -> None:
         audio, visual = clips_of(labels, step + 1, classes)
         before = before or peak()
         began = time.perf_counter()
-        method.grow(options.classes)
+        method.add_classes(options.classes)
         for rows in torch.arange(len(labels)).split(BATCH):
             method.observe(audio[rows], visual[rows], labels[rows])
         model = method.solve()

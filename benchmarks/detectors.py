@@ -109,10 +109,10 @@ def measure(
     for step, names in enumerate(benchmark.steps[:-1]):
         known = len([name for group in benchmark.steps[: step + 1] for name in group])
         own = train[(truth[train] >= known - len(names)) & (truth[train] < known)]
-        method.grow(len(names))
+        method.add_classes(len(names))
         method.observe(audio[own], visual[own], truth[own])
         head = method.solve().heads["audio-visual"]
-        blocks, sample = method._fit(method.views[0]), method.statistics.sample
+        blocks, sample = method._fit(method.head_states[0]), method.statistics.sample
         left_out = blocks.discriminant.leave_one_out(blocks.scaled(sample.vectors), sample.labels)
         is_known = truth[asked] < known
         for name, values in detectors(

@@ -70,7 +70,7 @@ def taught(store: Store, rows: torch.Tensor, per_step: int, modality: str = "aud
     method = store.blade(modality)
     for first in range(0, store.classes, per_step):
         last = min(first + per_step, store.classes)
-        method.grow(last - first)
+        method.add_classes(last - first)
         own = rows[(store.labels[rows] >= first) & (store.labels[rows] < last)]
         method.observe(store.audio[own], store.visual[own], store.labels[own])
         model = method.solve()

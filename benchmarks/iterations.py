@@ -74,11 +74,11 @@ def make_step(pool: Any, *, new: int, width: int, index: int = 1) -> Step:
     """Step `index`, from 1, before its first batch, over a pool as training has it."""
     torch.manual_seed(0)
     head = LinearHead(width)
-    head.grow(CLASSES * index)
+    head.add_classes(CLASSES * index)
     network = Network("audio-visual", audio_width=width, visual_width=width, head=head).to(pool.labels.device)
     everything = MemoryPool(available=2**62)
     teacher = Teacher(network, pool, new_count=new, budget=Budget(device=everything, host=everything))
-    network.head.grow(CLASSES)
+    network.head.add_classes(CLASSES)
     network.to(pool.labels.device)
     return Step(
         index=index,

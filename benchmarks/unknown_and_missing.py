@@ -71,7 +71,7 @@ def measure(benchmark, store, audio, visual, labels, split, found) -> None:
         new = torch.tensor(
             [r for r, label in enumerate(labels) if label in step and splits[r] == "train"], dtype=torch.int64
         )
-        method.grow(len(step))
+        method.add_classes(len(step))
         method.observe(audio[new], visual[new], truth[new])
         model = method.solve()
         is_known = truth[asked] < model.classes

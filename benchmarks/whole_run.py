@@ -105,7 +105,7 @@ class PlainRun:
         new = np.flatnonzero((self.labels >= known) & (self.labels < total) & (self.splits == "train"))
         pool, teacher = np.concatenate([new, np.array(old, dtype=new.dtype)]), copy.deepcopy(net)
         with seeded(0, "head", index):
-            net.head.grow(sizes[-1])
+            net.head.add_classes(sizes[-1])
         step = SimpleNamespace(seed=0, index=index, new_count=len(new), pool=pool)
         optimizer, best, weights = adam(net), -1.0, {}
         for epoch in range(self.config.epochs):

@@ -82,7 +82,7 @@ def network_after(store: FeatureStore, record: RunRecord, step: int) -> Network:
     width = store.visual_shape[2]
     tensors = RunDirectory(record.folder).step_tensors(step)
     head = LinearHead(width)
-    head.grow(len(tensors["head.bias"]))
+    head.add_classes(len(tensors["head.bias"]))
     network = Network("audio-visual", audio_width=store.audio_width or 0, visual_width=width, head=head)
     network.load_state_dict(tensors)
     return network.eval()

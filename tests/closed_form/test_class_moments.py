@@ -26,7 +26,7 @@ def clips(seed: int, count: int, center: float = 0.0) -> tuple[torch.Tensor, tor
 
 def moments_of(*batches) -> ClassMoments:
     moments = ClassMoments(WIDTH)
-    moments.grow(CLASSES)
+    moments.add_classes(CLASSES)
     for features, labels in batches:
         moments.add(features, labels)
     return moments
@@ -175,7 +175,7 @@ def test_sample_forgets_and_renumbers():
     sample = sample_of((features, labels))
     sample.remove(features[:2], labels[:2])
     assert len(sample.labels) == 4
-    sample.drop(0)
+    sample.remove_class(0)
     assert sorted(sample.labels.tolist()) == sorted(int(label) - 1 for label in labels[2:] if label > 0)
 
 
@@ -194,6 +194,6 @@ def test_renumbered(seed, numbers):
     features, labels = clips(seed, 15)
     numbers = torch.tensor(numbers[:CLASSES])
     wanted = ClassMoments(WIDTH)
-    wanted.grow(CLASSES + 1)
+    wanted.add_classes(CLASSES + 1)
     wanted.add(features, numbers[labels])
     assert_equal(moments_of((features, labels)).renumbered(numbers, CLASSES + 1), wanted)

@@ -9,7 +9,7 @@ import torch
 from avcil.closed_form import Moments
 from avcil.closed_form.calibration import Calibration
 from avcil.closed_form.discriminant import Discriminant, nonconformity, relative_distance
-from avcil.closed_form.p_values import OddityCounts, conformal_p_values
+from avcil.closed_form.p_values import NonconformityHistogram, conformal_p_values
 from avcil.closed_form.shrinkage import oas_weight
 
 PENALTY = np.array([0.5, 0.5, 7.0, 7.0, 7.0, 0.1])
@@ -28,7 +28,7 @@ def direct_scores(features, labels, asked) -> np.ndarray:
 
 def moments_of(features, labels) -> Moments:
     moments = Moments(6)
-    moments.grow(3)
+    moments.add_classes(3)
     moments.add(features, labels)
     return moments
 
@@ -92,7 +92,7 @@ def test_expected_sharpness_of_gaussian_classes():
     labels = torch.arange(4).repeat_interleave(5000)
     features = 2 * torch.randn(4, 3, generator=draw)[labels] + torch.randn(20_000, 3, generator=draw)
     moments = Moments(3)
-    moments.grow(4)
+    moments.add_classes(4)
     moments.add(features, labels)
     assert Discriminant(moments, torch.zeros(3)).expected_inverse_temperature() == pytest.approx(1, rel=0.01)
 
@@ -141,7 +141,7 @@ def test_leave_one_out_background(make_clips):
 def test_error_rate_of_the_p_value():
     """Of values drawn like those seen, at most alpha have a p-value of alpha or less, and nearly so many have."""
     draw = torch.Generator().manual_seed(0)
-    seen = OddityCounts()
+    seen = NonconformityHistogram()
     for _ in range(4):
         seen.add(torch.rand(500, generator=draw))
     p = seen.p_values(torch.rand(20_000, generator=draw))
@@ -152,7 +152,7 @@ def test_error_rate_of_the_p_value():
     exact = conformal_p_values(torch.rand(2000, generator=draw).sort().values, values)
     assert 0.035 < float((exact <= 0.05).double().mean()) < 0.065
     nothing = torch.tensor([0.0, 9.0])
-    assert OddityCounts().p_values(nothing).tolist() == [1.0, 1.0]
+    assert NonconformityHistogram().p_values(nothing).tolist() == [1.0, 1.0]
     assert conformal_p_values(torch.zeros(0), nothing).tolist() == [1.0, 1.0]
 
 

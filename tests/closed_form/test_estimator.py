@@ -123,20 +123,18 @@ def test_it_is_the_method_of_avcil_train(store):
     kind = load_method("blade")
     method = kind(parse_options(kind, [], name="blade"), modality="audio-visual")
     method.part_widths = part_widths(opened)
-    method.grow(len(names))
+    method.add_classes(len(names))
     method.observe(audio, visual, torch.tensor(numbers))
     model = method.solve()
     X = torch.cat(method.pooled(audio, visual), dim=1).numpy()
-    view = method.views[0]
+    view = method.head_states[0]
     stops = np.cumsum(view.sizes).tolist()
     blade = avcil.Blade(
         blocks=list(zip([0, *stops], stops, strict=False)), prior_psi=[PRIOR_PSI[kind] for kind in view.kinds]
     ).fit(X, labels)
     np.testing.assert_allclose(blade.decision_function(X), model.scores(audio, visual), rtol=1e-8, atol=1e-8)
     np.testing.assert_allclose(blade.p_values(X), model.p_values(audio, visual))
-    assert blade.penalties_.tolist() == pytest.approx(
-        [view.figures[f"penalty{n}"] for n in range(len(stops))]
-    )
+    assert blade.penalties_.tolist() == pytest.approx([view.fitted[f"penalty{n}"] for n in range(len(stops))])
 
 
 def test_classes_without_a_sample():

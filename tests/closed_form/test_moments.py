@@ -13,7 +13,7 @@ from avcil.errors import InputError
 
 def moments_of(features, labels, classes: int, batches=None) -> Moments:
     moments = Moments(features.shape[1])
-    moments.grow(classes)
+    moments.add_classes(classes)
     for rows in batches or [range(len(labels))]:
         moments.add(features[list(rows)], labels[list(rows)])
     return moments
@@ -40,7 +40,7 @@ def test_classes_may_come_later(make_clips):
     features, labels = make_clips(0)
     moments = Moments(6)
     for known in range(1, 4):
-        moments.grow(1)
+        moments.add_classes(1)
         moments.add(features[labels == known - 1][1:], labels[labels == known - 1][1:])
     first = [int((labels == c).nonzero()[0, 0]) for c in range(3)]
     moments.add(features[first], labels[first])
@@ -75,7 +75,7 @@ def test_dropped_class(make_clips):
     features, labels = make_clips(5)
     moments = moments_of(features, labels, 3)
     scatter, means = moments.within_scatter(), moments.means()
-    moments.drop(1)
+    moments.remove_class(1)
     torch.testing.assert_close(moments.within_scatter(), scatter)
     torch.testing.assert_close(moments.means(), means[[0, 2]])
     assert moments.total == int((labels != 1).sum())

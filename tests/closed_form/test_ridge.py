@@ -19,7 +19,7 @@ from avcil.errors import AvcilError
 
 def moments_of(features, labels, classes: int) -> Moments:
     moments = Moments(features.shape[1])
-    moments.grow(classes)
+    moments.add_classes(classes)
     moments.add(features, labels)
     return moments
 
@@ -39,7 +39,7 @@ def test_equals_joint_ridge_regression(make_clips, seed, exponent):
     features, labels = make_clips(seed)
     moments = Moments(6)
     for c in range(3):
-        moments.grow(1)
+        moments.add_classes(1)
         moments.add(features[labels == c], labels[labels == c])
     found = RidgeFit(moments, 10**exponent)
     np.testing.assert_allclose(found.theta, direct(features, labels, 3, 10**exponent), rtol=1e-10, atol=1e-10)
@@ -53,10 +53,10 @@ def test_recursion_equals_it_too(make_clips, seed, exponent):
     features, labels = make_clips(seed)
     recursive, targets = RecursiveRidge(6, 10**exponent), np.eye(3)[labels.numpy()]
     targets = torch.from_numpy(targets)
-    recursive.grow(2)
+    recursive.add_classes(2)
     early = labels < 2
     recursive.add(features[early], targets[early][:, :2])
-    recursive.grow(1)
+    recursive.add_classes(1)
     recursive.add(features[~early], targets[~early])
     np.testing.assert_allclose(
         recursive.theta, direct(features, labels, 3, 10**exponent), rtol=1e-8, atol=1e-9
@@ -72,7 +72,7 @@ def test_recursive_leave_one_out(make_clips):
     features, labels = make_clips(5)
     targets = torch.from_numpy(np.eye(3)[labels.numpy()])
     recursive = RecursiveRidge(6, 2.0)
-    recursive.grow(3)
+    recursive.add_classes(3)
     recursive.add(features, targets)
     residual = recursive.leave_one_out_residual(features, targets)
     for i in range(40):
@@ -155,7 +155,7 @@ def test_freedom_of_many_features_and_few_clips(clips, monkeypatch):
     labels = torch.arange(clips) % 4
     features = torch.randn(clips, 150, generator=draw) + 0.5 * torch.randn(4, 150, generator=draw)[labels]
     moments = ClassMoments(150)
-    moments.grow(4)
+    moments.add_classes(4)
     moments.add(features, labels)
     scaled = moments.standardized().moments
     wanted = select_penalties(scaled, [75, 75])

@@ -48,7 +48,7 @@ def test_statistics_of_several_tiles():
     features, labels = numbers(60, 23), torch.arange(60) % 3
     moments, recursive = Moments(23), RecursiveRidge(23, 2.0)
     for statistics in (moments, recursive):
-        statistics.grow(3)
+        statistics.add_classes(3)
     targets = torch.eye(3, dtype=torch.float64)[labels]
     for rows in torch.arange(60).split(17):
         moments.add(features[rows], labels[rows])

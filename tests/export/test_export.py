@@ -32,8 +32,8 @@ VARIANTS = {
     "icarl": ("classifier=fc",),
     "av-cil": ("classifier=wa",),
     "afc": ("classifier=nme",),
-    "slda": ("kernel=linear", "normalise=both"),
-    "ranpac": ("features=48", "normalise=length"),
+    "slda": ("kernel=linear", "normalize=both"),
+    "ranpac": ("features=48", "normalize=length"),
     "rls": ("features=48", "compensation=0"),
     "blade": ("pooling=mean", "calibration_clips=0"),
 }
@@ -123,7 +123,7 @@ def test_a_network_in_float64(taught, tmp_path):
 @pytest.mark.parametrize("name", ["av-cil", "icarl", "afc", "blade", "slda"])
 def test_clips_without_audio_or_frames(name, given, taught, tmp_path):
     """A file for one modality gives the predictions of the recognizer for clips with only this modality."""
-    options = ("kernel=linear", "normalise=both") if name == "slda" else ()
+    options = ("kernel=linear", "normalize=both") if name == "slda" else ()
     recognizer = Recognizer.load(taught(name, options, "audio-visual"))
     done = recognizer.export_onnx(tmp_path / "part.onnx", modality=given)
     assert list(done.inputs) == [given]

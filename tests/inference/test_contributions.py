@@ -32,7 +32,7 @@ def description(audio: int, visual: int) -> dict:
 def state():
     torch.manual_seed(0)
     head = LinearHead(6)
-    head.grow(3)
+    head.add_classes(3)
     network = Network("audio-visual", audio_width=5, visual_width=6, head=head).double()
     return SavedModel(model=network, labels=("a", "b", "c"), description=description(5, 6))
 

@@ -48,10 +48,10 @@ def begun_step(labels: list[int], new_count: int, *, budget: int = 10**9) -> tup
     torch.manual_seed(0)
     method = Afc(AfcOptions(), modality="audio-visual")
     network = Network("audio-visual", audio_width=5, visual_width=6, head=method.build_head(6)).double()
-    network.head.grow(KNOWN)
+    network.head.add_classes(KNOWN)
     pool = pool_of(labels)
     teacher = Teacher(network, pool, new_count=new_count, budget=Budget.host_only(budget))
-    network.head.grow(NEW)
+    network.head.add_classes(NEW)
     step = Step(
         index=1,
         task_sizes=(KNOWN, NEW),

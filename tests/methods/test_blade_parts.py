@@ -16,7 +16,7 @@ def new(part_widths):
     kind = load_method("blade")
     method = kind(parse_options(kind, [], name="blade"), modality="audio-visual")
     method.part_widths = part_widths
-    method.grow(CLASSES)
+    method.add_classes(CLASSES)
     return method
 
 
@@ -49,7 +49,7 @@ def test_each_part_has_a_penalty(learnt):
     assert len(found) == 6
     assert found[0] > 5 * found[1]
     assert found[3] > 5 * found[2]
-    assert [view.sizes for view in learnt.views] == [[2, 3, 1, 3, 1, 3], [2, 3], [1, 3, 1, 3]]
+    assert [view.sizes for view in learnt.head_states] == [[2, 3, 1, 3, 1, 3], [2, 3], [1, 3, 1, 3]]
 
 
 def test_parts_are_saved_with_the_statistics(learnt):

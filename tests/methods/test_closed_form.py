@@ -68,7 +68,7 @@ def learn(method: ClosedFormMethod, clips, steps, size: int = 1000) -> Model:
     for rows in steps:
         rows = torch.as_tensor(rows)
         fresh = max(0, int(labels[rows].max()) + 1 - known)
-        method.grow(fresh)
+        method.add_classes(fresh)
         known += fresh
         for part in rows.split(size):
             method.observe(audio[part], visual[part], labels[part])
@@ -151,11 +151,11 @@ def test_no_head_of_statistics_gone_by(name, words):
     learnt.load(before)
     check()
     learnt.observe(*clips)
-    learnt.grow(1)
+    learnt.add_classes(1)
     check()
     learnt.observe(*clips)
     learnt.flush()
-    learnt.drop(1)
+    learnt.remove_class(1)
     check()
     assert learnt.solve().classes == CLASSES
 
@@ -163,7 +163,7 @@ def test_no_head_of_statistics_gone_by(name, words):
 def blade_of(clips, groups, forgotten=()):
     """A BLADE of all classes and groups of rows, after rows of them were forgotten."""
     method = new("blade", ("calibration_clips=20",))
-    method.grow(CLASSES)
+    method.add_classes(CLASSES)
     for rows in map(list, groups):
         method.observe(*(part[rows] for part in clips))
         method.flush()
@@ -212,9 +212,9 @@ ORDER_FREE = [
     ("slda", ("kernel=linear", SAMPLE), True),
     ("slda", ("kernel=linear", SAMPLE), False),
     ("rls", ("features=30", "compensation=0"), True),
-    ("ncm", ("normalise=encoder", SAMPLE), True),
-    ("ncm", ("normalise=encoder", "metric=euclidean", SAMPLE), True),
-    ("fecam", ("normalise=encoder", SAMPLE), True),
+    ("ncm", ("normalize=encoder", SAMPLE), True),
+    ("ncm", ("normalize=encoder", "metric=euclidean", SAMPLE), True),
+    ("fecam", ("normalize=encoder", SAMPLE), True),
 ]
 """Method, options, and whether constants of the encoders are known."""
 CONSTANTS = {
@@ -247,7 +247,7 @@ def test_the_first_step_does_not_matter(name, words, known, seed, order, cuts, g
     def taught(groups, forgotten=()):
         method = new(name, words)
         method.constants = scale if known else {}
-        method.grow(CLASSES)
+        method.add_classes(CLASSES)
         for rows in map(list, groups):
             method.observe(*(part[rows] for part in clips))
             method.flush()
@@ -257,7 +257,7 @@ def test_the_first_step_does_not_matter(name, words, known, seed, order, cuts, g
         assert model.notes == ()
         scores = model.scores(*clips[:2])
         return (
-            scores / method.report()["sharpness"] if name == "rls" else scores
+            scores / method.report()["inverse_temperature"] if name == "rls" else scores
         )  # the steps' clips calibrate rls
 
     edges = [0, *sorted(cuts), len(order)]
@@ -272,7 +272,7 @@ def test_the_first_step_does_not_matter(name, words, known, seed, order, cuts, g
 each_with_constants = pytest.mark.parametrize(
     ("name", "words"),
     [(name, ("features=30",)) for name in ("ranpac", "slda", "rls", "ds-al")]
-    + [(name, ("normalise=encoder",)) for name in ("ncm", "fecam")],
+    + [(name, ("normalize=encoder",)) for name in ("ncm", "fecam")],
 )
 
 
@@ -302,7 +302,7 @@ def test_constants_are_saved_with_the_statistics(name, words):
     again = new(name, words)
     again.load(first.tensors())
     for method in (first, again):
-        method.grow(2)
+        method.add_classes(2)
         method.observe(*(part[TWO_STEPS[1]] for part in clips))
     assert torch.equal(again.solve().scores(*clips[:2]), first.solve().scores(*clips[:2]))
 
@@ -312,7 +312,7 @@ def test_one_class_has_one_inverse_temperature():
     audio, visual, labels = make_clips()
     method = new("blade", ("calibration_clips=20",))
     learn(method, (audio, visual, labels * 0), [range(len(labels))])
-    assert method.report()["sharpness"] == 1.0
+    assert method.report()["inverse_temperature"] == 1.0
 
 
 def test_compensation_cannot_forget():
@@ -335,7 +335,7 @@ def test_saved_statistics_go_on(name, words, modality):
     wanted = learn(one, clips, TWO_STEPS)
     learn(first, clips, TWO_STEPS[:1])
     second.load(first.tensors())
-    second.grow(2)
+    second.add_classes(2)
     rows = TWO_STEPS[1]
     second.observe(clips[0][rows], clips[1][rows], clips[2][rows])
     got = second.solve()
@@ -427,7 +427,7 @@ def test_fixed_penalty_is_joint_ridge_regression():
     stacked = torch.cat([features, 2**0.5 * torch.eye(30, dtype=torch.float64)])
     theta = torch.linalg.lstsq(stacked, torch.cat([targets, torch.zeros(30, CLASSES)])).solution
     torch.testing.assert_close(
-        model.scores(*clips[:2]) / method.report()["sharpness"],
+        model.scores(*clips[:2]) / method.report()["inverse_temperature"],
         features @ theta,
         rtol=1e-8,
         atol=1e-8,
@@ -442,7 +442,7 @@ def test_balanced_regression_answers_with_rare_classes():
     right = {}
     for word in ("balanced=false", "balanced=true"):
         method = new("ranpac", ("features=30", word))
-        method.grow(CLASSES)
+        method.add_classes(CLASSES)
         method.observe(audio[kept], visual[kept], labels[kept])
         right[word] = method.solve().scores(audio, visual).argmax(dim=1) == labels
     rare = {word: float(found[labels > 1].double().mean()) for word, found in right.items()}
@@ -491,12 +491,12 @@ def test_one_clip_of_each_class(name, words, equal):
     if equal:
         clips = tuple(torch.cat([part] * 3) for part in clips)
     if name in ("ncm", "fecam"):  # by default, the first step's clips scale their features
-        words = (*words, "normalise=encoder")
+        words = (*words, "normalize=encoder")
     method = new(name, words)
     method.constants = CONSTANTS
     model = None
     for number in range(CLASSES):
-        method.grow(1)
+        method.add_classes(1)
         method.observe(*(part[clips[2] == number] for part in clips))
         model = method.solve()
     scores = model.scores(*clips[:2])

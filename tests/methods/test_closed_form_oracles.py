@@ -32,7 +32,7 @@ def taught(clips, name: str, *words: str):
     method = kind(parse_options(kind, words, name=name), modality="audio-visual")
     model = None
     for rows in STEPS:
-        method.grow(2)
+        method.add_classes(2)
         method.observe(*(part[torch.from_numpy(rows)] for part in clips))
         model = method.solve()
     return method, model
@@ -44,7 +44,7 @@ def features_of(method, clips) -> np.ndarray:
 
 def raw_scores(method, model, clips) -> np.ndarray:
     """Before sharpness."""
-    return (model.scores(*clips[:2]) / method.report()["sharpness"]).numpy()
+    return (model.scores(*clips[:2]) / method.report()["inverse_temperature"]).numpy()
 
 
 def calibrated(parts) -> np.ndarray:
@@ -90,7 +90,7 @@ def test_ranpac(clips):
     H, Y = features_of(method, clips), np.eye(CLASSES)[clips[2].numpy()]
     np.testing.assert_allclose(raw_scores(method, model, clips), H @ ridge(H, Y, 2.0), atol=1e-9)
     left_out = without_each(H, Y, 2.0, np.arange(len(H)))
-    assert method.report()["sharpness"] == inverse_temperature(left_out, clips[2])
+    assert method.report()["inverse_temperature"] == inverse_temperature(left_out, clips[2])
 
 
 @pytest.mark.parametrize("kernel", ["linear", "fourier"])
@@ -121,7 +121,7 @@ def test_slda(clips, kernel):
     assert rest.sum() == len(H) - CLASSES
     scale = scaled_by(H[rest])
     got = mahalanobis(scale(H[rest]), y[rest], scale(asked), shrunk(rest.sum()))
-    assert method.report()["sharpness"] == inverse_temperature(got, labels[held])
+    assert method.report()["inverse_temperature"] == inverse_temperature(got, labels[held])
 
 
 def blade_features(clips) -> np.ndarray:
@@ -157,7 +157,7 @@ def test_blade(clips):
     raw, y = blade_features(clips), clips[2].numpy()
     x = scaled(raw)
     penalty, psi = (
-        np.repeat([method.figures[f"{name}{number}"] for number in range(3)], [5, 4, 4])
+        np.repeat([method.fitted[f"{name}{number}"] for number in range(3)], [5, 4, 4])
         for name in ("penalty", "psi")
     )
     head = model.heads["audio-visual"]
@@ -184,7 +184,7 @@ def test_blade_prior_of_class_means(clips):
         estimate = max(2 * (between[own].sum() / within[own].sum() - 1) / CLIPS, 0)
         dof = len(x) - CLASSES
         wanted = (dof * estimate + 10 * prior) / (dof + 10)
-        assert method.figures[f"psi{number}"] == pytest.approx(wanted, rel=1e-6)
+        assert method.fitted[f"psi{number}"] == pytest.approx(wanted, rel=1e-6)
 
 
 def test_rls_with_compensation(clips):
@@ -206,7 +206,7 @@ def test_rls_with_compensation(clips):
         curves.append((main + c * added, clips[2][rows]))
     wanted = H @ ridge(H, Y, penalty) + c * sum(h @ ridge(h, left, penalty) for h in streams)
     np.testing.assert_allclose(raw_scores(method, model, clips), wanted, atol=1e-8)
-    np.testing.assert_allclose(method.views[0].calibration.losses, calibrated(curves), rtol=1e-7)
+    np.testing.assert_allclose(method.head_states[0].calibration.losses, calibrated(curves), rtol=1e-7)
 
 
 def test_vectors_of_a_clip(clips):
@@ -217,7 +217,7 @@ def test_vectors_of_a_clip(clips):
 
 def uncalibrated(method, model, clips) -> np.ndarray:
     """Scores before the inverse temperature."""
-    return (model.scores(*clips[:2]) / method.report()["sharpness"]).numpy()
+    return (model.scores(*clips[:2]) / method.report()["inverse_temperature"]).numpy()
 
 
 def unit_features(clips) -> np.ndarray:
@@ -230,7 +230,7 @@ def unit_features(clips) -> np.ndarray:
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_ncm(clips, metric):
     """Cosine to, or distance from, the mean of each class's features; calibrated by the means without each clip."""
-    method, model = taught(clips, "ncm", f"metric={metric}", "normalise=length")
+    method, model = taught(clips, "ncm", f"metric={metric}", "normalize=length")
     h, y = unit_features(clips), clips[2].numpy()
 
     def scores(asked, known, labels):
@@ -247,12 +247,12 @@ def test_ncm(clips, metric):
     left_out = np.stack([scores(h[[i]], h[every != i], y[every != i])[0] for i in every])
     calibration = Calibration()
     calibration.add(torch.as_tensor(left_out), clips[2])
-    assert method.report()["sharpness"] == calibration.inverse_temperature
+    assert method.report()["inverse_temperature"] == calibration.inverse_temperature
 
 
 def test_fecam(clips):
     """Mahalanobis distance under each class's shrunk and normalized covariance, by NumPy's covariance and inverse."""
-    method, model = taught(clips, "fecam", "shrink_diagonal=0.7", "shrink_others=0.2", "normalise=length")
+    method, model = taught(clips, "fecam", "shrink_diagonal=0.7", "shrink_others=0.2", "normalize=length")
     h, y = unit_features(clips), clips[2].numpy()
     wanted = np.zeros((len(h), CLASSES))
     for c in range(CLASSES):
@@ -282,7 +282,7 @@ def test_acil(clips):
 
 def test_randumb(clips):
     """Cosine features of a Gaussian kernel; distances under the shrunk covariance within classes."""
-    method, model = taught(clips, "randumb", "features=9", "shrinkage=0.2", "normalise=length")
+    method, model = taught(clips, "randumb", "features=9", "shrinkage=0.2", "normalize=length")
     (embedding, _), *_ = method.embedding.blocks
     weight, offset = (embedding.tensors()[name].double().numpy() for name in ("weight", "offset"))
     z = unit_features(clips)

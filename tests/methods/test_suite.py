@@ -142,9 +142,9 @@ def test_growing_head(case):
     options = parse_options(method_class, case[1:], name=case[0])
     method = method_class(options, modality="audio-visual")
     head, features = method.build_head(8), torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
-    head.grow(2)
+    head.add_classes(2)
     before = head(features)
-    head.grow(3)
+    head.add_classes(3)
     assert head(features).shape == (5, 5)
     assert head.classes == 5
     torch.testing.assert_close(head(features)[:, :2], before)

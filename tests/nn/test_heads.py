@@ -19,9 +19,9 @@ def seed():
 def test_linear_rows_stay():
     """Growth copies the rows of known classes and leaves every weight trainable."""
     head = LinearHead(6).double()
-    head.grow(2)
+    head.add_classes(2)
     weight, bias = head.weight.detach().clone(), head.bias.detach().clone()
-    head.grow(3)
+    head.add_classes(3)
     assert torch.equal(head.weight[:2], weight)
     assert torch.equal(head.bias[:2], bias)
     assert head.weight.dtype == torch.float64
@@ -32,9 +32,9 @@ def test_linear_rows_stay():
 def test_proxies_freeze():
     """Growth keeps old proxies and takes them out of the parameters, so that no optimizer reaches them."""
     head = ProxyHead(6, proxies=4)
-    head.grow(2)
+    head.add_classes(2)
     before = head.all_proxies().detach().clone()
-    head.grow(3)
+    head.add_classes(3)
     assert torch.equal(head.frozen, before)
     assert {name for name, _ in head.named_parameters()} == {"learning", "scale"}
     optimizer = torch.optim.Adam(head.parameters(), lr=0.1, weight_decay=0.1)
@@ -47,8 +47,8 @@ def test_proxies_freeze():
 def test_proxy_scores_by_loops():
     """score_c = sum_p softmax_p(sim) sim, with sim minus the squared distance at unit length, times eta."""
     head = ProxyHead(5, proxies=3).double()
-    head.grow(2)
-    head.grow(2)
+    head.add_classes(2)
+    head.add_classes(2)
     head.scale.data.fill_(1.5)
     features, proxies = torch.randn(3, 5, dtype=torch.float64), head.all_proxies().detach()
     logits = head(features).detach()
@@ -64,8 +64,8 @@ def test_proxy_scores_by_loops():
 def test_imprint():
     """Imprinted proxies point to the centers, and have the mean length of the old ones."""
     head = ProxyHead(5, proxies=3)
-    head.grow(2)
-    head.grow(2)
+    head.add_classes(2)
+    head.add_classes(2)
     centers = torch.randn(2, 3, 5)
     head.imprint(centers)
     mean = sum(float(w.norm()) for c in head.frozen for w in c) / 6
@@ -79,21 +79,21 @@ def test_saved_head_is_taken_up(sizes):
     """A head built in one go takes up a saved one, whatever part is frozen; growing then freezes all."""
     saved = ProxyHead(5, proxies=3)
     for size in sizes:
-        saved.grow(size)
+        saved.add_classes(size)
     again = head_from_config(saved.to_config())
     again.load_state_dict(saved.state_dict())
     feature = torch.randn(4, 5)
     assert torch.equal(again(feature), saved(feature))
     assert len(again.frozen) == len(saved.frozen)
-    again.grow(2)
+    again.add_classes(2)
     assert torch.equal(again.frozen, saved.all_proxies())
 
 
 def test_saved_head_of_other_classes_is_refused():
     """More or fewer classes than the config says is an error, not a head of another size."""
     saved, other = ProxyHead(5, proxies=3), ProxyHead(5, proxies=3)
-    saved.grow(3)
-    other.grow(4)
+    saved.add_classes(3)
+    other.add_classes(4)
     with pytest.raises(RuntimeError, match="size mismatch"):
         other.load_state_dict(saved.state_dict())
 
@@ -102,5 +102,5 @@ def test_saved_head_of_other_classes_is_refused():
 def test_gradients(build):
     """Gradients by the feature are those of finite differences."""
     head = build().double()
-    head.grow(3)
+    head.add_classes(3)
     assert torch.autograd.gradcheck(head, torch.randn(2, 4, dtype=torch.float64).requires_grad_())

@@ -17,8 +17,8 @@ def build(modality, *, audio_width=5, visual_width=7, head=LinearHead):
     width = Network.feature_width(modality, audio_width=audio_width, visual_width=visual_width)
     head = head(width) if head is LinearHead else head(width, proxies=3)
     network = Network(modality, audio_width=audio_width, visual_width=visual_width, head=head)
-    head.grow(2)
-    head.grow(2)
+    head.add_classes(2)
+    head.add_classes(2)
     return network.eval()
 
 

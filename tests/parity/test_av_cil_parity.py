@@ -35,7 +35,7 @@ def close(value, figure):
 
 def draw_network(g: np.random.Generator, classes: int) -> Network:
     head = LinearHead(WIDTH)
-    head.grow(classes)
+    head.add_classes(classes)
     network = Network("audio-visual", audio_width=WIDTH, visual_width=WIDTH, head=head).double()
     for layer in [getattr(network, name) for name in MAPS] + [network.head]:
         out = len(layer.bias)

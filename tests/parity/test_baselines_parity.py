@@ -59,7 +59,7 @@ def draw(case):
 
 def draw_network(g: np.random.Generator, classes: int) -> Network:
     head = LinearHead(WIDTH)
-    head.grow(classes)
+    head.add_classes(classes)
     network = Network("audio-visual", audio_width=WIDTH, visual_width=WIDTH, head=head).double()
     for layer in [getattr(network, name) for name in MAPS] + [network.head]:
         out = len(layer.bias)
@@ -122,8 +122,8 @@ def test_herding(linear):
 def proxy_head(proxies: np.ndarray, known: int) -> ProxyHead:
     head = ProxyHead(WIDTH, proxies=10).double()
     classes = len(proxies) // 10
-    head.grow(known)
-    head.grow(classes - known)
+    head.add_classes(known)
+    head.add_classes(classes - known)
     everything = torch.from_numpy(proxies).reshape(classes, 10, WIDTH)
     saved = {"frozen": everything[:known], "learning": everything[known:], "scale": torch.tensor(1.0)}
     head.load_state_dict(saved)

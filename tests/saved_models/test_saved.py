@@ -20,8 +20,8 @@ CLASSES = ['b, "c"', "-a", "🎸"]
 def network(modality: str, dtype: torch.dtype, *, nearest_mean: bool) -> Network:
     head = LinearHead(Network.feature_width(Modality(modality), audio_width=5, visual_width=7))
     made = Network(modality, audio_width=5, visual_width=7, head=head)
-    made.head.grow(2)
-    made.head.grow(1)
+    made.head.add_classes(2)
+    made.head.add_classes(1)
     if nearest_mean:
         made.class_means = torch.randn(3, head.width)
     return made.to(dtype).eval()

@@ -150,7 +150,7 @@ CLOSED = {
     "at": ("model.embedding.0.at", [[9], [], [0, 0], "0", [-1], None]),
     "widths": ("model.embedding.0.embedding.widths", [[11], [], [1 << 30], ["10"], None]),
     "activation": ("model.embedding.0.embedding.activation", ["relu", "fourier", "sin", None]),
-    "normalise": ("model.embedding.0.embedding.normalise", ["length", 3]),
+    "normalize": ("model.embedding.0.embedding.normalize", ["length", 3]),
     "seed": ("model.embedding.0.embedding.seed", [-1, "0", 1.5]),
 }
 

@@ -170,7 +170,7 @@ def test_removal_is_exact(method, store_with_constants, tmp_path):
 
     By default, ncm and fecam scale features by the first step's clips; with the encoders' constants they are exact.
     """
-    changes = {"set": ("normalise=encoder",)} if method in ("ncm", "fecam") else {}
+    changes = {"set": ("normalize=encoder",)} if method in ("ncm", "fecam") else {}
     results = train(
         config(store_with_constants, tmp_path / "run", method, "class-removal,classes=2", **changes),
         quiet=True,

@@ -17,9 +17,9 @@ from avcil.closed_form.calibration import Calibration
 from avcil.closed_form.calibration_sample import CalibrationSample
 from avcil.closed_form.class_moments import ClassMoments
 from avcil.closed_form.discriminant import Discriminant, nonconformity, relative_distance
-from avcil.closed_form.head import ClosedFormHead, Nonconformity, UnknownTest
+from avcil.closed_form.head import ClosedFormHead, HistogramUnknownTest, UnknownTest
 from avcil.closed_form.mean_variance import mean_variance
-from avcil.closed_form.p_values import OddityCounts
+from avcil.closed_form.p_values import NonconformityHistogram
 from avcil.errors import InputError
 
 
@@ -40,9 +40,9 @@ class BladeStatistics:
         """Size of the saved tensors."""
         return self.moments.bytes + self.sample.bytes
 
-    def grow(self, count: int) -> None:
+    def add_classes(self, count: int) -> None:
         """Add `count` classes without clips."""
-        self.moments.grow(count)
+        self.moments.add_classes(count)
 
     def add(self, features: Tensor, labels: Tensor) -> None:
         """Add clips: features (n, M), labels (n,); see `ClassMoments.add` for errors."""
@@ -54,10 +54,10 @@ class BladeStatistics:
         self.moments.remove(features, labels)
         self.sample.remove(features, labels)
 
-    def drop(self, number: int) -> None:
-        """Remove class `number`; see `ClassMoments.drop` for what remains of it."""
-        self.moments.drop(number)
-        self.sample.drop(number)
+    def remove_class(self, number: int) -> None:
+        """Remove class `number`; see `ClassMoments.remove_class` for what remains of it."""
+        self.moments.remove_class(number)
+        self.sample.remove_class(number)
 
     def renumber(self, numbers: Tensor, classes: int) -> None:
         """Let class c be class `numbers[c]` of `classes`; numbers (C,) are distinct."""
@@ -145,42 +145,43 @@ class BlockDiscriminant:
         sample: CalibrationSample,
         *,
         calibration: Calibration | None = None,
-        oddities: OddityCounts | None = None,
+        histogram: NonconformityHistogram | None = None,
     ) -> ClosedFormHead:
         """The head with inverse temperature and unknown test, calibrated by leave-one-out scores of the sample.
 
         Args:
             sample: Clips that are part of the moments. Clips of classes with a single clip are not used.
             calibration: Calibration of a model of format 2; not modified.
-            oddities: Likewise. Models that have it keep its test for unknown classes.
+            histogram: Nonconformity scores of a model of format 1 or 2; not modified. If it is not empty, the head has
+                the test of these formats for unknown classes.
         """
-        found, left_out = self.discriminant, self.leave_one_out(sample)
+        discriminant, left_out = self.discriminant, self.leave_one_out(sample)
         fitted = Calibration()
         if calibration is not None:
             fitted.losses = calibration.losses.clone()
-        if left_out is not None and found.moments.classes > 1:
+        if left_out is not None and discriminant.moments.classes > 1:
             fitted.add(left_out.scores, left_out.labels)  # with one class, all losses are the same
         return ClosedFormHead(
             columns=self.columns,
-            weight=found.weight,
-            bias=found.bias,
+            weight=discriminant.weight,
+            bias=discriminant.bias,
             inverse_temperature=fitted.inverse_temperature
             if fitted.losses.any()
-            else found.expected_inverse_temperature(),
-            unknown=self._unknown_test(left_out, oddities),
+            else discriminant.expected_inverse_temperature(),
+            unknown=self._unknown_test(left_out, histogram),
         )
 
     def _unknown_test(
-        self, left_out: LeaveOneOut | None, oddities: OddityCounts | None
-    ) -> UnknownTest | Nonconformity:
-        found = self.discriminant
-        if oddities is not None and oddities.counts.any():
-            seen = OddityCounts(oddities.counts.clone())
+        self, left_out: LeaveOneOut | None, histogram: NonconformityHistogram | None
+    ) -> UnknownTest | HistogramUnknownTest:
+        discriminant = self.discriminant
+        if histogram is not None and histogram.counts.any():
+            extended = NonconformityHistogram(histogram.counts.clone())
             if left_out is not None:
-                seen.add(nonconformity(left_out.scores, left_out.length))
-            return Nonconformity(inverse=found.inverse(), counts=seen)
+                extended.add(nonconformity(left_out.scores, left_out.length))
+            return HistogramUnknownTest(inverse=discriminant.inverse(), histogram=extended)
         distances = torch.zeros(0, dtype=torch.float64)
         if left_out is not None:
             distances = relative_distance(left_out.scores, left_out.length, left_out.background)
-        inverse = found.inverse() - found.background_inverse()
-        return UnknownTest(inverse=inverse, seen=distances.sort().values)
+        inverse = discriminant.inverse() - discriminant.background_inverse()
+        return UnknownTest(inverse=inverse, distances=distances.sort().values)

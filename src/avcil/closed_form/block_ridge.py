@@ -39,7 +39,7 @@ TOLERANCE = 2e-3
 MAX_STEP = 3.0
 """Maximum change of a log penalty in one step: a factor of 20."""
 PRIOR_PENALTY = 1.0
-"""Center of the prior on a penalty, divided by N; suited few clips on all data sets measured (docs/log.md)."""
+"""Center of the prior on a penalty, divided by N. Accurate with few clips on all measured data sets (docs/log.md)."""
 PRIOR_DEVIATION = 2.0
 """Standard deviation of the log penalty under the prior."""
 
@@ -71,13 +71,13 @@ def log_gcv(
     total = moments.total
     targets = total - (float(moments.counts.square().sum()) / total if intercept else 0.0)
     error = targets - float((moments.sums * theta).sum() + (penalty[:, None] * theta**2).sum())
-    left, by_feature_left = residual_dof(factor, penalty, total - float(intercept), root)
-    error, left = max(error, 1e-12 * total), max(left, 1e-9 * total)
-    turned = torch.cholesky_solve(penalty[:, None] * theta, factor)
-    by_feature_error = 2 * penalty * (theta * turned).sum(dim=1)
-    slope = by_feature_error / error - 2 * by_feature_left / left
+    dof, dof_slope = residual_dof(factor, penalty, total - float(intercept), root)
+    error, dof = max(error, 1e-12 * total), max(dof, 1e-9 * total)
+    solved = torch.cholesky_solve(penalty[:, None] * theta, factor)
+    error_slope = 2 * penalty * (theta * solved).sum(dim=1)
+    slope = error_slope / error - 2 * dof_slope / dof  # by feature
     slopes = torch.zeros(len(sizes), dtype=torch.float64).index_add(0, block, slope)
-    return math.log(error / total) - 2 * math.log(left / total), slopes.tolist()
+    return math.log(error / total) - 2 * math.log(dof / total), slopes.tolist()
 
 
 def choose_penalties(moments: Moments, sizes: Sequence[int], start: Sequence[float]) -> list[float]:
@@ -139,14 +139,14 @@ def _minimize(objective: Objective, start: Sequence[float], *, tolerance: float)
         direction = _direction(inverse_hessian, free, at_bound)
         length, accepted = 1.0, False
         while evaluations < MAX_EVALUATIONS and not accepted and length > 1e-3:
-            reached = (logs + length * direction).clamp(low, high)
-            new_value, new_slope = objective(reached)
-            accepted = new_value <= value + 1e-4 * float(slope @ (reached - logs))
+            new_logs = (logs + length * direction).clamp(low, high)
+            new_value, new_slope = objective(new_logs)
+            accepted = new_value <= value + 1e-4 * float(slope @ (new_logs - logs))
             evaluations, length = evaluations + 1, length / 4
         if not accepted:
             break
-        inverse_hessian = _bfgs(inverse_hessian, reached - logs, new_slope - slope)
-        logs, value, slope = reached, new_value, new_slope
+        inverse_hessian = _bfgs(inverse_hessian, new_logs - logs, new_slope - slope)
+        logs, value, slope = new_logs, new_value, new_slope
     return logs.exp().tolist()
 
 

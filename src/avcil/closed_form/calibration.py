@@ -42,8 +42,8 @@ class Calibration:
             return
         scores, smoothing = scores.double(), 1 / (len(labels) + 2)
         # Cross-entropy is a log-sum-exp minus a term that is linear in s.
-        own = scores.gather(1, labels[:, None]).sum()
-        linear = (1 - smoothing) * own + smoothing * scores.mean(dim=1).sum()
+        of_labels = scores.gather(1, labels[:, None]).sum()
+        linear = (1 - smoothing) * of_labels + smoothing * scores.mean(dim=1).sum()
         normalizer = torch.stack([(s * scores).logsumexp(dim=1).sum() for s in INVERSE_TEMPERATURES])
         factors = torch.tensor(INVERSE_TEMPERATURES, dtype=torch.float64)
         self.losses = self.losses + normalizer - factors * linear

@@ -1,8 +1,8 @@
 """A sample of feature vectors for leave-one-out scores that does not depend on the order of the clips.
 
-n vectors of M features. The `size` vectors with the smallest hashes of their bytes are kept (bottom-k sampling; Cohen &
-Kaplan, PODC 2007). So the sample is random, the same clips give the same sample in any order and grouping, and samples
-can be merged. The vectors are used to calibrate probabilities and p-values; weights do not depend on them.
+n vectors of M features. The sample has the `size` vectors with the smallest hashes of their bytes (bottom-k sampling;
+Cohen & Kaplan, PODC 2007). So the sample is random, the same clips give the same sample in any order and grouping, and
+samples can be merged. The vectors are used to calibrate probabilities and p-values; weights do not depend on them.
 """
 
 from __future__ import annotations
@@ -44,10 +44,12 @@ class CalibrationSample:
         """Add clips: features (n, M), labels (n,)."""
         vectors = torch.cat([self.vectors, features.float()])
         labels = torch.cat([self.labels, labels])
-        self._keep(vectors, labels)
+        pairs = list(zip(_hashes(vectors), labels.tolist(), strict=True))
+        order = sorted(range(len(pairs)), key=pairs.__getitem__)[: self.size]
+        self.vectors, self.labels = vectors[order], labels[order]
 
     def remove(self, features: Tensor, labels: Tensor) -> None:
-        """Remove clips that are in the sample; others are ignored. Clips that were dropped earlier do not return."""
+        """Remove clips that are in the sample; others are ignored. The sample is not filled up again."""
         removed = Counter(zip(_hashes(features.float()), labels.tolist(), strict=True))
         keep = torch.ones(len(self.labels), dtype=torch.bool)
         for row, pair in enumerate(zip(_hashes(self.vectors), self.labels.tolist(), strict=True)):
@@ -56,7 +58,7 @@ class CalibrationSample:
                 keep[row] = False
         self.vectors, self.labels = self.vectors[keep], self.labels[keep]
 
-    def drop(self, number: int) -> None:
+    def remove_class(self, number: int) -> None:
         """Remove class `number`; later classes move up by one."""
         keep = self.labels != number
         self.vectors, self.labels = self.vectors[keep], self.labels[keep]
@@ -72,11 +74,6 @@ class CalibrationSample:
         sample = cls(tensors["vectors"].shape[1], size=int(tensors["size"]))
         sample.vectors, sample.labels = tensors["vectors"].clone(), tensors["labels"].clone()
         return sample
-
-    def _keep(self, vectors: Tensor, labels: Tensor) -> None:
-        pairs = list(zip(_hashes(vectors), labels.tolist(), strict=True))
-        order = sorted(range(len(pairs)), key=pairs.__getitem__)[: self.size]
-        self.vectors, self.labels = vectors[order], labels[order]
 
 
 def _hashes(vectors: Tensor) -> list[bytes]:

@@ -25,8 +25,8 @@ from avcil.closed_form.symmetric import add_product, packed, unpacked
 from avcil.errors import InputError
 
 CONSTANT = 1e-9
-"""A feature is constant if its standard deviation is below this fraction of its largest class mean; the rest is
-rounding."""
+"""A feature is constant if its standard deviation is below this fraction of its largest class mean: it is then a
+rounding error."""
 ROUNDING = 1e-12
 """Differences of sums below this fraction of the sums are rounding errors and are set to 0."""
 
@@ -44,13 +44,13 @@ class Standardized:
 
 
 class ClassMoments(ClassCounts):
-    """Counts, means and scatter of M features, without classes at first.
+    """Counts, means and scatter of M features; initially without classes.
 
     Args:
         width: M.
 
     >>> moments = ClassMoments(1)
-    >>> moments.grow(1)
+    >>> moments.add_classes(1)
     >>> moments.add(torch.tensor([[1.0], [3.0]]), torch.tensor([0, 0]))
     >>> moments.means.item(), moments.within.item()
     (2.0, 2.0)
@@ -71,12 +71,12 @@ class ClassMoments(ClassCounts):
         """Size of the saved tensors: counts, means and one triangle of the scatter."""
         return 8 * (self.counts.numel() + self.means.numel() + self.width * (self.width + 1) // 2)
 
-    def grow(self, count: int) -> None:
+    def add_classes(self, count: int) -> None:
         """Add `count` classes without clips."""
         self.counts = F.pad(self.counts, (0, count))
         self.means = F.pad(self.means, (0, 0, 0, count))
 
-    def drop(self, number: int) -> None:
+    def remove_class(self, number: int) -> None:
         """Remove class `number`; later classes move up by one.
 
         The scatter of its clips remains in `within`, which is not stored by class.
@@ -103,37 +103,37 @@ class ClassMoments(ClassCounts):
             InputError: A class has fewer clips than are to be removed.
         """
         batch = self._of(features, labels)
-        left = self.counts_without(batch.counts)
-        alive, touched = left > 0, batch.counts > 0
-        factor = (self.counts / left.clamp(min=1))[:, None]
-        rest = batch.means + (self.means - batch.means) * factor
+        remaining = self.counts_without(batch.counts)
+        has_clips, changes = remaining > 0, batch.counts > 0
+        factor = (self.counts / remaining.clamp(min=1))[:, None]
+        means = batch.means + (self.means - batch.means) * factor
         largest = (self.means.abs() + batch.means.abs()) * factor
-        rest = torch.where(alive[:, None] & (rest.abs() > ROUNDING * largest), rest, 0.0)
-        rest = torch.where(touched[:, None], rest, self.means)
-        between = torch.where(alive & touched, left * batch.counts / self.counts.clamp(min=1), 0.0)
-        away = (rest - batch.means) * between.sqrt()[:, None]
+        means = torch.where(has_clips[:, None] & (means.abs() > ROUNDING * largest), means, 0.0)
+        means = torch.where(changes[:, None], means, self.means)
+        weight = torch.where(has_clips & changes, remaining * batch.counts / self.counts.clamp(min=1), 0.0)
+        between = (means - batch.means) * weight.sqrt()[:, None]
         before = self.within.diagonal().clone()
-        add_product(self.within, away, away, factor=-1)
+        add_product(self.within, between, between, factor=-1)
         self.within -= batch.within
         self._clear(self.within.diagonal() <= ROUNDING * before)
-        self.counts, self.means = left, rest
+        self.counts, self.means = remaining, means
 
     def merge(self, other: ClassMoments) -> None:
         """Add the clips of other moments over the same classes in the same order."""
         total = self.counts + other.counts
-        share = (other.counts / total.clamp(min=1))[:, None]
-        between = self.counts * other.counts / total.clamp(min=1)
-        away = other.means - self.means
-        scaled = away * between.sqrt()[:, None]
+        fraction = (other.counts / total.clamp(min=1))[:, None]
+        weight = self.counts * other.counts / total.clamp(min=1)
+        difference = other.means - self.means
+        between = difference * weight.sqrt()[:, None]
         self.within = self.within + other.within
-        add_product(self.within, scaled, scaled)
-        self.means = self.means + share * away
+        add_product(self.within, between, between)
+        self.means = self.means + fraction * difference
         self.counts = total
 
     def renumbered(self, numbers: Tensor, classes: int) -> ClassMoments:
         """A copy in which class c is class `numbers[c]` of `classes`; numbers (C,) are distinct."""
         other = ClassMoments(self.width)
-        other.grow(classes)
+        other.add_classes(classes)
         other.counts[numbers], other.means[numbers] = self.counts, self.means
         other.within = self.within.clone()
         return other
@@ -165,8 +165,8 @@ class ClassMoments(ClassCounts):
         divisor = deviation
         if sizes is not None:
             blocks = deviation.split(list(sizes))
-            typical = torch.cat([own.square().mean().sqrt().expand(len(own)) for own in blocks])
-            divisor = (deviation * typical).sqrt()
+            of_block = torch.cat([block.square().mean().sqrt().expand(len(block)) for block in blocks])
+            divisor = (deviation * of_block).sqrt()
         inverse = torch.where(varies, 1 / divisor.clamp(min=torch.finfo(torch.float64).tiny), 0.0)
         scaled = Moments(0)
         scaled.gram = gram * inverse * inverse[:, None]
@@ -177,11 +177,11 @@ class ClassMoments(ClassCounts):
     @classmethod
     def of(cls, moments: Moments) -> ClassMoments:
         """Convert from sums about the origin; accurate for features that are not far from it."""
-        found = cls(0)
-        found.counts, found.means = moments.counts.clone(), moments.means()
-        found.within = moments.within_scatter()
-        found._clear(found.within.diagonal() <= ROUNDING * moments.gram.diagonal())
-        return found
+        converted = cls(0)
+        converted.counts, converted.means = moments.counts.clone(), moments.means()
+        converted.within = moments.within_scatter()
+        converted._clear(converted.within.diagonal() <= ROUNDING * moments.gram.diagonal())
+        return converted
 
     def _clear(self, constant: Tensor) -> None:
         """Set the scatter of constant features, a mask (M,), to 0."""
@@ -211,6 +211,6 @@ class ClassMoments(ClassCounts):
         batch.counts = torch.bincount(labels, minlength=self.classes).double()
         sums = torch.zeros(self.classes, self.width, dtype=torch.float64).index_add(0, labels, features)
         batch.means = sums / batch.counts.clamp(min=1)[:, None]
-        away = features - batch.means[labels]
-        add_product(batch.within, away, away)
+        centered = features - batch.means[labels]
+        add_product(batch.within, centered, centered)
         return batch

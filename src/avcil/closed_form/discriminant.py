@@ -32,7 +32,7 @@ class Discriminant:
         psi: (M,), prior variance of class means relative to the variance within classes; None: infinite.
 
     >>> moments = Moments(1)
-    >>> moments.grow(2)
+    >>> moments.add_classes(2)
     >>> moments.add(torch.tensor([[0.0], [2.0], [4.0], [6.0]]), torch.tensor([0, 0, 1, 1]))
     >>> two = Discriminant(moments, torch.zeros(1))
     >>> scores = torch.tensor([[3.0]], dtype=torch.float64) @ two.weight + two.bias
@@ -75,8 +75,8 @@ class Discriminant:
     def leave_one_out_background(self, features: Tensor) -> Tensor:
         """Leave-one-out values of N z^T K_0 z (n,) for clips (n, M) of the moments: G loses N / (N - 1) z z^T."""
         total = self.moments.total
-        inside = (features * torch.cholesky_solve(features.T, self._background_factor).T).sum(dim=1)
-        return total * inside / (1 - total / (total - 1) * inside)
+        squares = (features * torch.cholesky_solve(features.T, self._background_factor).T).sum(dim=1)
+        return total * squares / (1 - total / (total - 1) * squares)
 
     def leave_one_out(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Leave-one-out scores, exact for the same penalty and psi.
@@ -91,34 +91,31 @@ class Discriminant:
         Returns:
             Scores (n, C) and N z^T K z (n,) of the discriminant without the clip.
         """
-        features, total = features.double(), self.moments.total
+        z, total = features.double(), self.moments.total
         count = self.moments.counts[labels]
-        away = features - self.moments.means()[labels]
-        inverse_self = torch.cholesky_solve(features.T, self._factor).T  # K z, (n, M)
-        inverse_away = torch.cholesky_solve(away.T, self._factor).T  # K d
-        grown = count / (count - 1)
-        rank_one = grown / (
-            1 - grown * (inverse_away * away).sum(dim=1)
-        )  # K without i: K + rank_one K d d^T K
-        along_self = (inverse_away * features).sum(dim=1)
-        along_means = inverse_away @ self.means.T
-        scores = features @ (self.weight / total) + rank_one[:, None] * along_self[:, None] * along_means
-        squares = -2 * self.bias / total + rank_one[:, None] * along_means.square()
+        d = z - self.moments.means()[labels]
+        k_z = torch.cholesky_solve(z.T, self._factor).T  # K z, (n, M)
+        k_d = torch.cholesky_solve(d.T, self._factor).T
+        factor = count / (count - 1)
+        rank_one = factor / (1 - factor * (k_d * d).sum(dim=1))  # K without i: K + rank_one K d d^T K
+        d_k_z = (k_d * z).sum(dim=1)
+        d_k_means = k_d @ self.means.T
+        scores = z @ (self.weight / total) + rank_one[:, None] * d_k_z[:, None] * d_k_means
+        squares = -2 * self.bias / total + rank_one[:, None] * d_k_means.square()
         scores = scores - squares / 2
-        own = self._expected(self.moments.means()[labels] - away / (count - 1)[:, None], count - 1)
-        along_own = (inverse_away * own).sum(dim=1)
-        own_score = (inverse_self * own).sum(dim=1) + rank_one * along_self * along_own
-        inverse_own = torch.cholesky_solve(own.T, self._factor).T
-        own_score -= ((inverse_own * own).sum(dim=1) + rank_one * along_own.square()) / 2
-        length = (inverse_self * features).sum(dim=1) + rank_one * along_self.square()
-        return total * scores.scatter(1, labels[:, None], own_score[:, None]), total * length
+        mean = self._expected(self.moments.means()[labels] - d / (count - 1)[:, None], count - 1)  # without i
+        d_k_mean = (k_d * mean).sum(dim=1)
+        score = (k_z * mean).sum(dim=1) + rank_one * d_k_z * d_k_mean
+        k_mean = torch.cholesky_solve(mean.T, self._factor).T
+        score -= ((k_mean * mean).sum(dim=1) + rank_one * d_k_mean.square()) / 2
+        length = (k_z * z).sum(dim=1) + rank_one * d_k_z.square()
+        return total * scores.scatter(1, labels[:, None], score[:, None]), total * length
 
     def expected_inverse_temperature(self) -> float:
         """Inverse temperature of the softmax under the assumption that clips are Gaussian about their class means.
 
         It is the difference between the scores of two classes divided by its variance, averaged over classes. It is
-        used
-        if no clip can be scored leave-one-out. With one clip of each class, the total scatter replaces W.
+        used if no clip can be scored leave-one-out. With one clip of each class, the total scatter replaces W.
         """
         moments = self.moments
         within_dof = moments.total - float((moments.counts > 0).sum())

@@ -2,9 +2,9 @@
 
 B clips, T time slices, S spatial tokens, audio width Da, visual width Dv, pooled width P, M features:
 
-    x = [a, v]                        a (Da), and v (Dv) the mean of the tokens over T and S z = (x - mean) / deviation
-    from constants of the encoders or from the first step; or normalized to unit length h = phi(z W / sqrt(P) + b)
-    W (P, M) ~ N(0, 1), drawn once and not trained
+    x = [a, v]                     a (Da); v (Dv): the mean of the tokens over T and S
+    z = (x - mean) / deviation     from constants of the encoders or from the first step; or scaled to a fixed length
+    h = phi(z W / sqrt(P) + b)     W (P, M) ~ N(0, 1), drawn once and not trained
 
 All computations are in float64, so that a clip's vector depends on its batch only by rounding at 10^-16.
 """
@@ -24,7 +24,7 @@ from avcil.data.modality import Modality
 from avcil.models import checks
 from avcil.utils.rng import generator
 
-Normalise = Literal["all-clips", "encoder", "encoder-length", "first-step", "length", "both"]
+Normalize = Literal["all-clips", "encoder", "encoder-length", "first-step", "length", "both"]
 """Scaling of features:
 
 - all-clips: mean and standard deviation of all learned clips, applied by the method; the embedding's own scaling only
@@ -84,7 +84,7 @@ def pool(
 class EmbeddingConfig:
     """Configuration of an embedding."""
 
-    normalise: Normalise
+    normalize: Normalize
     activation: Activation
     features: int
     """M; not used with the activation `none`."""
@@ -112,21 +112,21 @@ class Embedding:
         """
         widths = tuple(part.shape[1] for part in parts)
         tensors: dict[str, Tensor] = {}
-        if standards is not None and config.normalise in ("all-clips", *FROM_ENCODER):
+        if standards is not None and config.normalize in ("all-clips", *FROM_ENCODER):
             centers, scales = zip(*standards, strict=True)
             tensors = {
                 "mean": torch.cat(centers).double(),
                 "inverse_deviation": 1 / torch.cat(scales).double(),
             }
-        elif config.normalise in STANDARDIZING:
+        elif config.normalize in STANDARDIZING:
             joined = torch.cat(parts, dim=1)
             deviation = joined.std(dim=0, correction=0)
-            alive = deviation > MIN_DEVIATION
+            varies = deviation > MIN_DEVIATION
             tensors["mean"] = joined.mean(dim=0)
             tensors["inverse_deviation"] = torch.where(
-                alive,
+                varies,
                 1 / deviation.clamp(min=MIN_DEVIATION),
-                1.0 if config.normalise == "all-clips" else 0.0,
+                1.0 if config.normalize == "all-clips" else 0.0,
             )
         new = cls(config, widths, tensors)
         if config.activation != "none":
@@ -144,7 +144,7 @@ class Embedding:
             # The distance between uncorrelated vectors of length sqrt(P) is sqrt(2 P).
             distance = (
                 math.sqrt(2 * first.shape[1])
-                if self.config.normalise == "encoder-length"
+                if self.config.normalize == "encoder-length"
                 else median_distance(first)
             )
             weight *= math.sqrt(first.shape[1]) / distance  # compensates for 1 / sqrt(P) in __call__
@@ -159,9 +159,9 @@ class Embedding:
     def standardized(self, parts: tuple[Tensor, ...]) -> Tensor:
         """z (B, P)"""
         joined = torch.cat(parts, dim=1).double()
-        if self.config.normalise in STANDARDIZING:
+        if self.config.normalize in STANDARDIZING:
             joined = (joined - self._tensors["mean"]) * self._tensors["inverse_deviation"]
-        if self.config.normalise not in TO_LENGTH:
+        if self.config.normalize not in TO_LENGTH:
             return joined
         pieces = joined.split(list(self.widths), dim=1)
         return torch.cat([math.sqrt(piece.shape[1]) * F.normalize(piece, dim=1) for piece in pieces], dim=1)
@@ -193,30 +193,32 @@ class Embedding:
         Raises:
             InputError: They are invalid or inconsistent.
         """
-        own = EmbeddingConfig(
-            normalise=checks.choice(config, "normalise", get_args(Normalise)),
+        if "normalize" not in config and "normalize" in config:  # earlier models
+            config = config | {"normalize": config["normalize"]}
+        parsed = EmbeddingConfig(
+            normalize=checks.choice(config, "normalize", get_args(Normalize)),
             activation=checks.choice(config, "activation", get_args(Activation)),
             features=checks.whole_number(config, "features"),
             seed=checks.whole_number(config, "seed", most=2**63 - 1),
             purpose=str(config.get("purpose", "projection")),
         )
-        new = cls(own, tuple(checks.whole_numbers(config, "widths", least=1)), dict(tensors))
+        new = cls(parsed, tuple(checks.whole_numbers(config, "widths", least=1)), dict(tensors))
         new.check()
         return new
 
     def check(self) -> None:
         """Raise InputError unless the tensors have the names and shapes that the configuration requires."""
-        joined = sum(self.widths)
-        known: list[tuple[str, tuple[int, ...]]] = []
-        if self.config.normalise in STANDARDIZING:
-            known += [("mean", (joined,)), ("inverse_deviation", (joined,))]
+        width = sum(self.widths)
+        shapes: dict[str, tuple[int, ...]] = {}
+        if self.config.normalize in STANDARDIZING:
+            shapes |= {"mean": (width,), "inverse_deviation": (width,)}
         if self.config.activation != "none":
-            known += [("weight", (joined, self.config.features))]
+            shapes["weight"] = (width, self.config.features)
         if self.config.activation == "fourier":
-            known += [("offset", (self.config.features,))]
-        for name, shape in known:
+            shapes["offset"] = (self.config.features,)
+        for name, shape in shapes.items():
             checks.tensor(self._tensors, name, shape)
-        checks.no_others(self._tensors, [name for name, _ in known])
+        checks.no_others(self._tensors, shapes)
 
     @property
     def bytes(self) -> int:

@@ -47,9 +47,9 @@ class _Solution:
 class Blade(ClassifierMixin, BaseEstimator):
     """Linear discriminant analysis with block penalties and shrunk class means, for incremental learning.
 
-    The estimator stores sums over samples. So `partial_fit` in any order, also one class at a time, and `merge` of
-    estimators give the same classifier as `fit` on all samples, up to rounding. Features need no scaling. All classes
-    have the same prior probability.
+    The estimator stores sums over samples. So calls of `partial_fit` in any order, even one class at a time, and
+    `merge` of estimators give the same classifier as `fit` on all samples, up to rounding. Features need no scaling.
+    All classes have the same prior probability.
 
     Args:
         blocks: Column ranges (start, stop) of the blocks of features, such as ((0, 148), (148, 404)), in order and
@@ -58,8 +58,7 @@ class Blade(ClassifierMixin, BaseEstimator):
         prior_psi: Prior value of the variance of class means relative to the variance within classes; a number, or one
             for each block. Its weight is that of ten samples beyond the first of each class.
         calibration_samples: Size of the random sample of feature vectors that is stored to calibrate `predict_proba`
-        and
-            `p_values`; the weights do not depend on it.
+            and `p_values`; the weights do not depend on it.
 
     Attributes:
         classes_: (C,), sorted.
@@ -115,18 +114,18 @@ class Blade(ClassifierMixin, BaseEstimator):
         X, y = validate_data(self, X, y, reset=first, dtype=np.float64)
         check_classification_targets(y)
         sizes, prior_psi = self._block_sizes(), self._block_priors()
-        found = np.unique(y)
+        names = np.unique(y)
         if classes is not None:
             classes = np.unique(classes)
-            if not np.isin(found, classes).all():
-                raise InputError(f"y has classes that `classes` lacks: {np.setdiff1d(found, classes)[:5]}")
-            found = classes
+            if not np.isin(names, classes).all():
+                raise InputError(f"y has classes that `classes` lacks: {np.setdiff1d(names, classes)[:5]}")
+            names = classes
         if first:
             self._statistics = BladeStatistics(X.shape[1], calibration_clips=self._sample_size())
-            self._sizes, self._prior_psi, self.classes_ = sizes, prior_psi, found[:0]
+            self._sizes, self._prior_psi, self.classes_ = sizes, prior_psi, names[:0]
         elif (sizes, prior_psi) != (self._sizes, self._prior_psi):
             raise InputError("blocks and prior_psi must not change between calls of partial_fit; call fit")
-        self._add_classes(found)
+        self._add_classes(names)
         self._statistics.add(torch.tensor(X), torch.from_numpy(np.searchsorted(self.classes_, y)))
         self._solution = _Solution(self._statistics, self._sizes, self._prior_psi)
         return self
@@ -147,9 +146,11 @@ class Blade(ClassifierMixin, BaseEstimator):
                 f"only estimators with the same blocks and prior_psi can be merged; these have blocks of "
                 f"{self._sizes} and {other._sizes} features, prior_psi {self._prior_psi} and {other._prior_psi}"
             )
-        names: list[Sequence[str] | None] = [getattr(one, "feature_names_in_", None) for one in (self, other)]
-        known = [list(own) for own in names if own is not None]
-        if len(known) == 2 and known[0] != known[1]:
+        names: list[Sequence[str] | None] = [
+            getattr(estimator, "feature_names_in_", None) for estimator in (self, other)
+        ]
+        given = [list(columns) for columns in names if columns is not None]
+        if len(given) == 2 and given[0] != given[1]:
             raise InputError("the features of the two estimators have different names")
         self._statistics.merge(other._statistics, self._add_classes(other.classes_))
         self._solution = _Solution(self._statistics, self._sizes, self._prior_psi)
@@ -180,7 +181,7 @@ class Blade(ClassifierMixin, BaseEstimator):
         """p-values (n,) of samples X (n, M): the fraction of learned samples that are at least as far from all classes.
 
         The distance is relative to that from the mean of all samples (`closed_form.discriminant.relative_distance`).
-        Small values indicate an unknown class. All are 1 if no class has two samples.
+        Small values indicate an unknown class. All p-values are 1 if no class has two samples.
         """
         z = self._scaled(X)
         head = self._solution.head
@@ -208,16 +209,16 @@ class Blade(ClassifierMixin, BaseEstimator):
         X = validate_data(self, X, reset=False, dtype=np.float64)
         return self._solution.blocks.scaled(torch.tensor(X))
 
-    def _add_classes(self, found: np.ndarray) -> torch.Tensor:
-        """Add new classes of `found` to `classes_`, which remains sorted; return the number of each."""
-        if len(self.classes_) and (found.dtype.kind in "OSU") != (self.classes_.dtype.kind in "OSU"):
-            raise InputError(f"classes are {self.classes_[:3]} so far; {found[:3]} have another type")
-        classes = np.union1d(self.classes_, found)
+    def _add_classes(self, names: np.ndarray) -> torch.Tensor:
+        """Add new classes among `names` to `classes_`, which remains sorted; return the number of each name."""
+        if len(self.classes_) and (names.dtype.kind in "OSU") != (self.classes_.dtype.kind in "OSU"):
+            raise InputError(f"classes are {self.classes_[:3]} so far; {names[:3]} have another type")
+        classes = np.union1d(self.classes_, names)
         if len(classes) > len(self.classes_):
             numbers = torch.from_numpy(np.searchsorted(classes, self.classes_))
             self._statistics.renumber(numbers, len(classes))
             self.classes_ = classes
-        return torch.from_numpy(np.searchsorted(classes, found))
+        return torch.from_numpy(np.searchsorted(classes, names))
 
     def _block_sizes(self) -> list[int]:
         if self.blocks is None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from avcil.closed_form.discriminant import nonconformity
-from avcil.closed_form.p_values import BINS, OddityCounts, conformal_p_values
+from avcil.closed_form.p_values import BINS, NonconformityHistogram, conformal_p_values
 from avcil.closed_form.symmetric import packed, unpacked
 from avcil.errors import InputError
 from avcil.models import checks
@@ -21,31 +21,31 @@ DOUBLE = (torch.float64,)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Nonconformity:
+class HistogramUnknownTest:
     """The test for unknown classes in models of formats 1 and 2; see `closed_form.p_values`."""
 
     inverse: Tensor
     """N K (m, m); only the upper triangle is saved."""
-    counts: OddityCounts
+    histogram: NonconformityHistogram
 
     def p_values(self, features: Tensor, scores: Tensor) -> Tensor:
         """p-values (B,), from features (B, m) and raw scores (B, C) of the discriminant."""
         length = ((features @ self.inverse) * features).sum(dim=1)
-        return self.counts.p_values(nonconformity(scores, length))
+        return self.histogram.p_values(nonconformity(scores, length))
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors to save."""
-        return {"oddity.inverse": packed(self.inverse), "oddity.counts": self.counts.counts}
+        return {"oddity.inverse": packed(self.inverse), "oddity.counts": self.histogram.counts}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], width: int) -> Nonconformity:
+    def from_tensors(cls, tensors: Mapping[str, Tensor], width: int) -> HistogramUnknownTest:
         """Restore from `tensors`."""
         size = (width * (width + 1) // 2,)
         inverse = unpacked(checks.tensor(tensors, "oddity.inverse", size, dtypes=DOUBLE), width)
         counts = checks.tensor(tensors, "oddity.counts", (BINS,), dtypes=DOUBLE)
         if bool((counts < 0).any()):
             raise InputError("the tensor 'oddity.counts' has negative values")
-        return cls(inverse=inverse, counts=OddityCounts(counts))
+        return cls(inverse=inverse, histogram=NonconformityHistogram(counts))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,17 +54,17 @@ class UnknownTest:
 
     inverse: Tensor
     """N (K - K_0) (m, m); only the upper triangle is saved."""
-    seen: Tensor
+    distances: Tensor
     """(k,), ascending: leave-one-out distances of learned clips."""
 
     def p_values(self, features: Tensor, scores: Tensor) -> Tensor:
         """p-values (B,), from features (B, m) and raw scores (B, C) of the discriminant."""
         difference = ((features @ self.inverse) * features).sum(dim=1)
-        return conformal_p_values(self.seen, difference - 2 * scores.max(dim=1).values)
+        return conformal_p_values(self.distances, difference - 2 * scores.max(dim=1).values)
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors to save."""
-        return {"unknown.inverse": packed(self.inverse), "unknown.seen": self.seen}
+        return {"unknown.inverse": packed(self.inverse), "unknown.seen": self.distances}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], width: int) -> UnknownTest:
@@ -72,10 +72,10 @@ class UnknownTest:
         size = (width * (width + 1) // 2,)
         inverse = unpacked(checks.tensor(tensors, "unknown.inverse", size, dtypes=DOUBLE), width)
         count = tensors["unknown.seen"].numel() if "unknown.seen" in tensors else 0
-        seen = checks.tensor(tensors, "unknown.seen", (count,), dtypes=DOUBLE)
-        if bool((seen.diff() < 0).any()):
+        distances = checks.tensor(tensors, "unknown.seen", (count,), dtypes=DOUBLE)
+        if bool((distances.diff() < 0).any()):
             raise InputError("the tensor 'unknown.seen' must be ascending")
-        return cls(inverse=inverse, seen=seen)
+        return cls(inverse=inverse, distances=distances)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ class ClosedFormHead:
     bias: Tensor
     """(C,)"""
     inverse_temperature: float
-    unknown: UnknownTest | Nonconformity | None = None
+    unknown: UnknownTest | HistogramUnknownTest | None = None
 
     def __post_init__(self) -> None:
         # The layout of a loaded tensor: with another layout, products differ in their last bits.
@@ -105,9 +105,12 @@ class ClosedFormHead:
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors to save."""
-        own = {"columns": self.columns, "weight": self.weight, "bias": self.bias}
-        own["sharpness"] = torch.tensor(self.inverse_temperature, dtype=torch.float64)
-        return own | (self.unknown.tensors() if self.unknown else {})
+        return {
+            "columns": self.columns,
+            "weight": self.weight,
+            "bias": self.bias,
+            "inverse_temperature": torch.tensor(self.inverse_temperature, dtype=torch.float64),
+        } | (self.unknown.tensors() if self.unknown else {})
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], width: int, classes: int) -> ClosedFormHead:
@@ -116,14 +119,18 @@ class ClosedFormHead:
         Raises:
             InputError: The tensors are invalid or inconsistent.
         """
+        if "inverse_temperature" not in tensors and "sharpness" in tensors:  # earlier models
+            tensors = {
+                "inverse_temperature" if n == "sharpness" else n: value for n, value in tensors.items()
+            }
         columns = tensors.get("columns", torch.empty(0))
         checks.tensor(tensors, "columns", (columns.numel(),), dtypes=(torch.int64,))
         ascending = bool((columns.diff() > 0).all())
         if not (columns.numel() and ascending and int(columns[0]) >= 0 and int(columns[-1]) < width):
             raise InputError(f"the tensor 'columns' must be ascending numbers from 0 to {width - 1}")
-        known = ["columns", "weight", "bias", "sharpness"]
-        tests: dict[str, type[Nonconformity] | type[UnknownTest]] = {
-            "oddity": Nonconformity,
+        known = ["columns", "weight", "bias", "inverse_temperature"]
+        tests: dict[str, type[HistogramUnknownTest] | type[UnknownTest]] = {
+            "oddity": HistogramUnknownTest,
             "unknown": UnknownTest,
         }
         found = [name for name in tests if any(key.startswith(f"{name}.") for key in tensors)]
@@ -133,7 +140,7 @@ class ClosedFormHead:
             if found != ["unknown"]
             else [*known, "unknown.inverse", "unknown.seen"],
         )
-        inverse_temperature = checks.tensor(tensors, "sharpness", (), dtypes=DOUBLE)
+        inverse_temperature = checks.tensor(tensors, "inverse_temperature", (), dtypes=DOUBLE)
         return cls(
             columns=columns,
             weight=checks.tensor(tensors, "weight", (len(columns), classes), dtypes=DOUBLE),

@@ -15,6 +15,7 @@ from avcil.closed_form.embedding import FROM_FIRST_STEP, Embedding, EmbeddingCon
 from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.models import checks
+from avcil.models.prefixes import add_prefix, strip_prefix
 
 Block = tuple[EmbeddingConfig, tuple[int, ...]]
 """An embedding and the indices of the vectors (see `pool`) that it uses."""
@@ -41,11 +42,11 @@ class JoinedEmbedding:
     ) -> JoinedEmbedding:
         """Fit all blocks; see `Embedding.fit`. `parts` and `standards` are for all vectors of a clip."""
 
-        def of_block(config: EmbeddingConfig, at: tuple[int, ...]) -> Embedding:
-            own = None if standards is None else [standards[i] for i in at]
-            return Embedding.fit(config, tuple(parts[i] for i in at), own)
+        def fit_block(config: EmbeddingConfig, at: tuple[int, ...]) -> Embedding:
+            constants = None if standards is None else [standards[i] for i in at]
+            return Embedding.fit(config, tuple(parts[i] for i in at), constants)
 
-        return cls([(of_block(config, at), at) for config, at in blocks])
+        return cls([(fit_block(config, at), at) for config, at in blocks])
 
     @property
     def sizes(self) -> list[int]:
@@ -60,7 +61,7 @@ class JoinedEmbedding:
     @property
     def notes(self) -> tuple[str, ...]:
         """Notes for the user."""
-        scales = {block.config.normalise for block, _ in self.blocks}
+        scales = {block.config.normalize for block, _ in self.blocks}
         return (FIRST_STEP_NOTE,) if scales & set(FROM_FIRST_STEP) else ()
 
     def of_block(self, number: int, parts: tuple[Tensor, ...]) -> Tensor:
@@ -79,8 +80,10 @@ class JoinedEmbedding:
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors to save, with the block number as prefix."""
-        numbered = enumerate(embedding.tensors() for embedding, _ in self.blocks)
-        return {f"{n}.{name}": tensor for n, tensors in numbered for name, tensor in tensors.items()}
+        saved: dict[str, Tensor] = {}
+        for number, (embedding, _) in enumerate(self.blocks):
+            saved |= add_prefix(str(number), embedding.tensors())
+        return saved
 
     @classmethod
     def from_config(cls, config: Sequence[dict[str, Any]], tensors: dict[str, Tensor]) -> JoinedEmbedding:
@@ -93,11 +96,10 @@ class JoinedEmbedding:
             raise InputError(f"the embedding must be a list of 1 to {MAX_BLOCKS} blocks")
         blocks, used = [], set()
         for number, block in enumerate(config):
-            start = f"{number}."
-            own = {n.removeprefix(start): tensor for n, tensor in tensors.items() if n.startswith(start)}
-            used |= {start + name for name in own}
+            block_tensors = strip_prefix(str(number), tensors)
+            used |= set(add_prefix(str(number), block_tensors))
             at = checks.whole_numbers(block, "at", most=MAX_BLOCKS)
-            blocks.append((Embedding.from_config(checks.entry(block, "embedding"), own), tuple(at)))
+            blocks.append((Embedding.from_config(checks.entry(block, "embedding"), block_tensors), tuple(at)))
         checks.no_others(tensors, used)
         new = cls(blocks)
         new.vector_widths()
@@ -111,15 +113,15 @@ class JoinedEmbedding:
 
     def vector_widths(self) -> list[int]:
         """Widths of the vectors of a clip; InputError if the blocks are inconsistent."""
-        known: dict[int, int] = {}
+        widths: dict[int, int] = {}
         for embedding, at in self.blocks:
             if len(at) != len(embedding.widths) or len(set(at)) != len(at):
                 raise InputError(f"a block uses the vectors {at} with the widths {embedding.widths}")
             for vector, width in zip(at, embedding.widths, strict=True):
-                if known.setdefault(vector, width) != width:
+                if widths.setdefault(vector, width) != width:
                     raise InputError(
-                        f"vector {vector} has width {known[vector]} in one block, {width} in another"
+                        f"vector {vector} has width {widths[vector]} in one block, {width} in another"
                     )
-        if sorted(known) != list(range(len(known))):
-            raise InputError(f"the blocks use the vectors {sorted(known)}; some are missing")
-        return [known[vector] for vector in sorted(known)]
+        if sorted(widths) != list(range(len(widths))):
+            raise InputError(f"the blocks use the vectors {sorted(widths)}; some are missing")
+        return [widths[vector] for vector in sorted(widths)]

@@ -46,15 +46,16 @@ def mean_variance(moments: Moments, sizes: Sequence[int], prior: Sequence[float]
     within = moments.within_scatter().diagonal().clamp(min=0)
     between = (moments.gram.diagonal() - within).clamp(min=0)
     mean_count = (total - float(counts.square().sum()) / total) / (classes - 1)
-    found = []
-    for own_within, own_between, expected in zip(
+    psi = []
+    for block_within, block_between, prior_psi in zip(
         within.split(list(sizes)), between.split(list(sizes)), prior, strict=True
     ):
-        inside = float(own_within.sum()) / within_dof
-        ratio = float(own_between.sum()) / (classes - 1) / inside if inside > 0 else float("inf")
+        within_variance = float(block_within.sum()) / within_dof
+        between_variance = float(block_between.sum()) / (classes - 1)
+        ratio = between_variance / within_variance if within_variance > 0 else float("inf")
         estimate = min(max(FACTOR * (ratio - 1) / mean_count, 0.0), MAX_PSI)
-        found.append((within_dof * estimate + PRIOR_CLIPS * expected) / (within_dof + PRIOR_CLIPS))
-    return found
+        psi.append((within_dof * estimate + PRIOR_CLIPS * prior_psi) / (within_dof + PRIOR_CLIPS))
+    return psi
 
 
 def expected_means(averages: Tensor, counts: Tensor, psi: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from avcil.data.modality import Modality
 from avcil.encoders.parts import EncoderPart
 from avcil.errors import InputError
 from avcil.models import checks
+from avcil.models.prefixes import add_prefix, strip_prefix
 
 
 class LinearScores:
@@ -94,12 +95,12 @@ class LinearScores:
         """
         head, features = self._select(audio, visual)
         parts = {part: self.heads[part].columns for part in Modality.AUDIO_VISUAL.parts if part in self.heads}
-        own = {name: torch.isin(head.columns, columns) for name, columns in parts.items()}
-        if len(head.columns) != sum(int(mask.sum()) for mask in own.values()):
+        masks = {name: torch.isin(head.columns, columns) for name, columns in parts.items()}
+        if len(head.columns) != sum(int(mask.sum()) for mask in masks.values()):
             return {}
         weight = head.inverse_temperature * (head.weight[:, pair[0]] - head.weight[:, pair[1]])
         terms = features[0, head.columns] * weight
-        shares = {name: float(terms[mask].sum()) for name, mask in own.items() if mask.any()}
+        shares = {name: float(terms[mask].sum()) for name, mask in masks.items() if mask.any()}
         return shares | {"bias": head.inverse_temperature * float(head.bias[pair[0]] - head.bias[pair[1]])}
 
     def part_shares(
@@ -127,37 +128,37 @@ class LinearScores:
         weight = head.inverse_temperature * (head.weight[:, pair[0]] - head.weight[:, pair[1]])
         terms = torch.zeros(features.shape[1], dtype=torch.float64)
         terms[head.columns] = features[0, head.columns] * weight
-        shares = {modality: {part.name: 0.0 for part in found} for modality, found in parts.items()}
+        shares = {modality: {part.name: 0.0 for part in encoders} for modality, encoders in parts.items()}
         begin = 0
         for block, at in self.embedding.blocks:
             for vector, width in zip(at, block.widths, strict=True):
                 modality = "audio" if vector == 0 and self.modality.has_audio else "visual"
-                own = terms[begin : begin + width]
+                terms_of_vector = terms[begin : begin + width]
                 for part in parts.get(modality, ()):
-                    shares[modality][part.name] += float(own[part.start : part.stop].sum())
+                    shares[modality][part.name] += float(terms_of_vector[part.start : part.stop].sum())
                 begin += width
         return shares
 
     def _select(self, audio: Tensor | None, visual: Tensor | None) -> tuple[ClosedFormHead, Tensor]:
         """The head for the given modalities, and features (B, M); those of a missing modality are arbitrary."""
         has_audio = self.modality.has_audio
-        view = Modality.of(
+        given = Modality.of(
             has_audio=has_audio and audio is not None,
             has_visual=self.modality.has_visual and visual is not None,
         )
-        if view is None or view not in self.heads:
+        if given is None or given not in self.heads:
             raise InputError(
                 f"this {self.kind} model can predict clips with the modalities {', or '.join(self.answers)}, not with "
-                f"{view or 'none'}"
+                f"{given or 'none'}"
             )
         widths = self.embedding.vector_widths()
-        vectors = iter(pool(audio, visual, view, self.pooling))
-        count = next(len(given) for given in (visual, audio) if given is not None)
+        vectors = iter(pool(audio, visual, given, self.pooling))
+        count = next(len(features) for features in (visual, audio) if features is not None)
         parts = []
         for number, width in enumerate(widths):
-            has = audio is not None if has_audio and number == 0 else visual is not None
-            parts.append(next(vectors) if has else torch.zeros(count, width, dtype=torch.float64))
-        return self.heads[view], self.embedding(tuple(parts))
+            is_given = audio is not None if has_audio and number == 0 else visual is not None
+            parts.append(next(vectors) if is_given else torch.zeros(count, width, dtype=torch.float64))
+        return self.heads[given], self.embedding(tuple(parts))
 
     def to_config(self) -> dict[str, Any]:
         return {
@@ -168,9 +169,9 @@ class LinearScores:
         }
 
     def tensors(self) -> dict[str, Tensor]:
-        saved = {f"embedding.{name}": tensor for name, tensor in self.embedding.tensors().items()}
-        for view, head in self.heads.items():
-            saved |= {f"head.{view}.{name}": tensor for name, tensor in head.tensors().items()}
+        saved = add_prefix("embedding", self.embedding.tensors())
+        for modality, head in self.heads.items():
+            saved |= add_prefix(f"head.{modality}", head.tensors())
         return saved
 
     @classmethod
@@ -183,7 +184,7 @@ class LinearScores:
         modality = checks.modality(config)
         pooling = checks.choice(config, "pooling", get_args(Pooling))
         parts = checks.entry(config, "embedding")
-        embedding = JoinedEmbedding.from_config(parts, _under("embedding.", tensors))
+        embedding = JoinedEmbedding.from_config(parts, strip_prefix("embedding", tensors))
         vectors = modality.has_audio + modality.has_visual * (2 if pooling == "mean-deviation" else 1)
         if len(embedding.vector_widths()) != vectors:
             raise InputError(f"the embedding uses {len(embedding.vector_widths())} of {vectors} vectors")
@@ -192,25 +193,31 @@ class LinearScores:
 
 
 def _heads(
-    modality: Modality, views: Any, tensors: Mapping[str, Tensor], width: int
+    modality: Modality, modalities: Any, tensors: Mapping[str, Tensor], width: int
 ) -> dict[Modality, ClosedFormHead]:
-    if views is None:  # format version 1
-        columns, inverse_temperature = torch.arange(width), torch.ones((), dtype=torch.float64)
-        own = {name: value for name, value in tensors.items() if not name.startswith("embedding.")}
-        views, under = [modality], {modality: {"columns": columns, "sharpness": inverse_temperature} | own}
+    """The heads of the modalities that the configuration lists; `modality` is that of the model."""
+    others = {name: tensor for name, tensor in tensors.items() if not name.startswith("embedding.")}
+    if modalities is None:  # format version 1
+        default = {
+            "columns": torch.arange(width),
+            "inverse_temperature": torch.ones((), dtype=torch.float64),
+        }
+        modalities, by_modality = [modality], {modality: default | others}
     else:
         allowed = list(Modality) if modality is Modality.AUDIO_VISUAL else [modality]
-        right = isinstance(views, list) and views[:1] == [modality] and all(view in allowed for view in views)
-        if not right or len(set(views)) != len(views):
+        is_valid = (
+            isinstance(modalities, list)
+            and modalities[:1] == [modality]
+            and all(name in allowed for name in modalities)
+        )
+        if not is_valid or len(set(modalities)) != len(modalities):
             raise InputError(
-                f"heads is {views!r:.60}; allowed are {', '.join(allowed)}, each once, {modality} first"
+                f"heads is {modalities!r:.60}; allowed are {', '.join(allowed)}, each once, {modality} first"
             )
-        under = {view: _under(f"head.{view}.", tensors) for view in views}
-        used = [f"head.{view}.{name}" for view, own in under.items() for name in own]
-        checks.no_others(tensors, [*used, *(name for name in tensors if name.startswith("embedding."))])
-    classes = under[modality].get("bias", torch.empty(0)).numel()
-    return {Modality(view): ClosedFormHead.from_tensors(under[view], width, classes) for view in views}
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        by_modality = {name: strip_prefix(f"head.{name}", tensors) for name in modalities}
+        used = [name for part, saved in by_modality.items() for name in add_prefix(f"head.{part}", saved)]
+        checks.no_others(others, used)
+    classes = by_modality[modality].get("bias", torch.empty(0)).numel()
+    return {
+        Modality(name): ClosedFormHead.from_tensors(by_modality[name], width, classes) for name in modalities
+    }

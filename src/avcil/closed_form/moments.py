@@ -38,21 +38,21 @@ class ClassCounts:
 
     def counts_without(self, removed: Tensor) -> Tensor:
         """Counts (C,) after removing clips; InputError if a class has fewer clips than `removed` (C,)."""
-        left = self.counts - removed
-        if (left < 0).any():
-            classes = ", ".join(map(str, (left < 0).nonzero()[:5, 0].tolist()))
+        remaining = self.counts - removed
+        if (remaining < 0).any():
+            classes = ", ".join(map(str, (remaining < 0).nonzero()[:5, 0].tolist()))
             raise InputError(
-                f"more clips are to be forgotten than were learned, of the classes numbered {classes}. "
+                f"more clips are to be forgotten than were learned; numbers of the classes: {classes}. "
                 "Give only clips that were learned"
             )
-        return left
+        return remaining
 
 
 class Moments(ClassCounts):
-    """The sums for M features, without classes at first.
+    """The sums for M features; initially without classes.
 
     >>> moments = Moments(2)
-    >>> moments.grow(1)
+    >>> moments.add_classes(1)
     >>> moments.add(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([0, 0]))
     >>> moments.gram.trace().item()
     30.0
@@ -73,21 +73,21 @@ class Moments(ClassCounts):
         """Size in memory: 8 (M M + M C + C) bytes."""
         return 8 * (self.gram.numel() + self.sums.numel() + self.counts.numel())
 
-    def grow(self, count: int) -> None:
+    def add_classes(self, count: int) -> None:
         """Add `count` classes without clips."""
         self.sums = F.pad(self.sums, (0, count))
         self.counts = F.pad(self.counts, (0, count))
 
-    def drop(self, number: int) -> None:
+    def remove_class(self, number: int) -> None:
         """Remove class `number`; later classes move up by one.
 
         The gram matrix loses n mu mu^T for n clips of mean mu. Their scatter about the mean is not stored by class and
         remains.
         """
-        own = self.sums[:, number]
-        add_product(self.gram, own[None], own[None], factor=-1 / max(float(self.counts[number]), 1.0))
-        left = torch.arange(self.classes) != number
-        self.sums, self.counts = self.sums[:, left], self.counts[left]
+        removed = self.sums[:, number][None]
+        add_product(self.gram, removed, removed, factor=-1 / max(float(self.counts[number]), 1.0))
+        keep = torch.arange(self.classes) != number
+        self.sums, self.counts = self.sums[:, keep], self.counts[keep]
 
     def copy(self) -> Moments:
         """A deep copy."""
@@ -125,7 +125,7 @@ class Moments(ClassCounts):
     def _accumulate(self, features: Tensor, labels: Tensor, sign: int) -> None:
         if len(labels) and int(labels.max()) >= self.classes:
             raise InputError(
-                f"class number {int(labels.max())} is unknown: there are {self.classes} classes; call grow first"
+                f"class number {int(labels.max())} is unknown: there are {self.classes} classes; call add_classes first"
             )
         features = features.double()
         targets = F.one_hot(labels, self.classes).double()
@@ -144,14 +144,14 @@ class Moments(ClassCounts):
         return within
 
     def balanced(self) -> Moments:
-        """The sums if all classes that have clips had equally many, N in all as before.
+        """The sums for the same number of clips in every class that has clips; N is unchanged.
 
-        Each class keeps its mean, and its clips lie about it as the clips of all classes together do: the scatter of
-        a single class is not in the sums. With equally many clips these are the sums themselves.
+        The class means and the within-class covariance are unchanged. If the counts are already equal, the result
+        equals these sums.
         """
         other = Moments(0)
-        alive = self.counts > 0
-        other.counts = alive.double() * self.total / alive.sum().clamp(min=1)
+        has_clips = self.counts > 0
+        other.counts = has_clips.double() * self.total / has_clips.sum().clamp(min=1)
         means = self.means()
         other.sums = means.T * other.counts
         other.gram = self.within_scatter()
@@ -159,7 +159,7 @@ class Moments(ClassCounts):
         return other
 
     def tensors(self) -> dict[str, Tensor]:
-        """What is saved: of the symmetric gram matrix its upper triangle, row after row."""
+        """The tensors to save; only the upper triangle of the gram matrix, row by row."""
         return {"gram": packed(self.gram), "sums": self.sums, "counts": self.counts}
 
     @classmethod

@@ -16,6 +16,7 @@ from avcil.closed_form.symmetric import packed, unpacked
 from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.models import checks
+from avcil.models.prefixes import add_prefix, strip_prefix
 
 DOUBLE = (torch.float64,)
 
@@ -87,8 +88,7 @@ class QuadraticScores:
         }
 
     def tensors(self) -> dict[str, Tensor]:
-        saved = {f"embedding.{name}": tensor for name, tensor in self.embedding.tensors().items()}
-        return saved | {
+        return add_prefix("embedding", self.embedding.tensors()) | {
             "means": self.means,
             "matrices": torch.stack([packed(matrix) for matrix in self.matrices]),
             "inverse_temperature": torch.tensor(self.inverse_temperature, dtype=torch.float64),
@@ -102,12 +102,11 @@ class QuadraticScores:
             InputError: They are invalid or inconsistent.
         """
         modality = checks.modality(config)
-        start = "embedding."
-        inner = {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
-        embedding = JoinedEmbedding.from_config(checks.entry(config, "embedding"), inner)
+        saved = strip_prefix("embedding", tensors)
+        embedding = JoinedEmbedding.from_config(checks.entry(config, "embedding"), saved)
         width, classes = sum(embedding.sizes), checks.whole_number(config, "classes", least=1)
         checks.no_others(
-            tensors, ["means", "matrices", "inverse_temperature", *(start + name for name in inner)]
+            tensors, ["means", "matrices", "inverse_temperature", *add_prefix("embedding", saved)]
         )
         half = checks.tensor(tensors, "matrices", (classes, width * (width + 1) // 2), dtypes=DOUBLE)
         inverse_temperature = checks.tensor(tensors, "inverse_temperature", (), dtypes=DOUBLE)

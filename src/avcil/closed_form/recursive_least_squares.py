@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from avcil.closed_form.symmetric import add_product, packed, unpacked
 from avcil.errors import InputError
 
-BLOCK = 256
+BATCH = 256
 """Clips per update."""
 
 
@@ -38,11 +38,11 @@ class RecursiveRidge:
         """Size in memory: 8 (M M + M C) bytes."""
         return 8 * (self.inverse.numel() + self.theta.numel())
 
-    def grow(self, count: int) -> None:
+    def add_classes(self, count: int) -> None:
         """Add `count` classes."""
         self.theta = F.pad(self.theta, (0, count))
 
-    def drop(self, number: int) -> None:
+    def remove_class(self, number: int) -> None:
         """Remove class `number`; later classes move up by one."""
         self.theta = self.theta[:, torch.arange(self.classes) != number]
 
@@ -55,10 +55,10 @@ class RecursiveRidge:
         self._update(features, targets, -1)
 
     def _update(self, features: Tensor, targets: Tensor, sign: int) -> None:
-        for h, y in zip(features.split(BLOCK), targets.split(BLOCK), strict=True):
-            turned = h @ self.inverse
-            inner = sign * torch.eye(len(h), dtype=torch.float64) + turned @ h.T
-            add_product(self.inverse, turned, torch.linalg.solve(inner, turned), factor=-1)
+        for h, y in zip(features.split(BATCH), targets.split(BATCH), strict=True):
+            h_r = h @ self.inverse  # H R
+            inner = sign * torch.eye(len(h), dtype=torch.float64) + h_r @ h.T
+            add_product(self.inverse, h_r, torch.linalg.solve(inner, h_r), factor=-1)
             self.theta = self.theta + sign * (self.inverse @ (h.T @ (y - h @ self.theta)))
 
     def leave_one_out_residual(self, features: Tensor, targets: Tensor) -> Tensor:

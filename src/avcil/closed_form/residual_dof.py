@@ -4,16 +4,18 @@ N clips, M features, Lambda the diagonal matrix of the penalties, P = (G + Lambd
 
     dof = N - tr(H P H^T) = N - M + tr(Lambda P),   d dof / d log lambda_j = lambda_j P_jj - lambda_j (P Lambda P)_jj
 
-The M x M inverse takes as long as three Cholesky factorizations, and more memory. So for more than `EXACT` features,
-both are estimated with R vectors v of random signs, w = Lambda^(1/2) v, u = P w (Girard, Numerische Mathematik 1989):
+Computing the M x M inverse takes as long as three Cholesky factorizations, and more memory. So for more than `EXACT`
+features, both values are estimated with R vectors v of random signs, w = Lambda^(1/2) v, u = P w (Girard, Numerische
+Mathematik 1989):
 
     tr(Lambda P) ~ mean of w^T u,   the derivative ~ mean of w_j u_j - lambda_j u_j^2
 
-The standard deviation of the estimate is below (2 M / R)^(1/2) clips: 18 for 10,000 features, which go with tens of
-thousands of clips. The signs are fixed, so the estimate is deterministic and its derivative is exactly the one above.
+The standard deviation of the estimate is below (2 M / R)^(1/2) clips: 18 for 10,000 features, which are used with tens
+of thousands of clips. The signs are fixed, so the estimate is deterministic and its derivative is exactly the one
+above.
 
-With few clips and many features, that deviation would exceed the value. So if the rank r of G is at most `MAX_RANK`,
-both follow exactly from a root F (r, M) with G = F^T F and A = P F^T (M, r):
+With few clips and many features, this standard deviation would exceed the value. So if the rank r of G is at most
+`MAX_RANK`, both are computed exactly from a root F (r, M) with G = F^T F and A = P F^T (M, r):
 
     tr(H P H^T) = sum of F^T * A,   the derivative is lambda_j |A_j|^2,   because P - P Lambda P = P G P
 """
@@ -48,37 +50,39 @@ def residual_dof(
     if root is not None:
         solved = torch.cholesky_solve(root.T, factor)
         return clips - float((root.T * solved).sum()), penalty * solved.square().sum(dim=1)
-    kept, slope = _exact(factor, penalty) if len(penalty) <= EXACT else _estimated(factor, penalty)
-    return clips - len(penalty) + float(kept.sum()), slope
+    diagonal, slope = (_exact if len(penalty) <= EXACT else _estimated)(factor, penalty)
+    return clips - len(penalty) + float(diagonal.sum()), slope
 
 
 def low_rank_root(gram: Tensor) -> Tensor | None:
     """F (r, M) with F^T F = `gram` (M, M), by pivoted Cholesky; None if M is small or r is large."""
     if len(gram) <= EXACT:
         return None
-    left = gram.diagonal().clone()
-    smallest = 1e-12 * float(left.max())
+    residual = gram.diagonal().clone()
+    tolerance = 1e-12 * float(residual.max())
     rows = gram.new_zeros(MAX_RANK, len(gram))
     for rank in range(MAX_RANK):
-        pivot = int(left.argmax())
-        if float(left[pivot]) <= smallest:
+        pivot = int(residual.argmax())
+        if float(residual[pivot]) <= tolerance:
             return rows[:rank]
-        row = (gram[pivot] - rows[:rank, pivot] @ rows[:rank]) / left[pivot].sqrt()
+        row = (gram[pivot] - rows[:rank, pivot] @ rows[:rank]) / residual[pivot].sqrt()
         rows[rank] = row
-        left -= row.square()
+        residual -= row.square()
     return None
 
 
 def _exact(factor: Tensor, penalty: Tensor) -> tuple[Tensor, Tensor]:
+    """The diagonal of Lambda P and the derivatives, (M,) each."""
     inverse = torch.cholesky_inverse(factor)
-    kept = penalty * inverse.diagonal()
-    return kept, kept - penalty * (inverse.square() @ penalty)
+    diagonal = penalty * inverse.diagonal()
+    return diagonal, diagonal - penalty * (inverse.square() @ penalty)
 
 
 def _estimated(factor: Tensor, penalty: Tensor) -> tuple[Tensor, Tensor]:
+    """As `_exact`, estimated with random signs."""
     draw = torch.Generator().manual_seed(0)
     signs = 2.0 * torch.randint(0, 2, (len(penalty), PROBES), generator=draw).to(penalty) - 1.0
     scaled = penalty.sqrt()[:, None] * signs
-    answers = torch.cholesky_solve(scaled, factor)
-    kept = (scaled * answers).mean(dim=1)
-    return kept, kept - penalty * answers.square().mean(dim=1)
+    solved = torch.cholesky_solve(scaled, factor)
+    diagonal = (scaled * solved).mean(dim=1)
+    return diagonal, diagonal - penalty * solved.square().mean(dim=1)

@@ -60,10 +60,10 @@ def cholesky_with_jitter(matrix: Tensor) -> tuple[Tensor, float]:
 
 
 class RidgeFit:
-    """Theta (M, C) for one penalty, and the jitter that it needed.
+    """Theta (M, C) for one penalty, and the jitter of the Cholesky factorization.
 
     >>> moments = Moments(1)
-    >>> moments.grow(1)
+    >>> moments.add_classes(1)
     >>> moments.add(torch.tensor([[2.0]]), torch.tensor([0]))
     >>> round(RidgeFit(moments, 1.0).theta.item(), 12)  # 2 / (4 + 1)
     0.4
@@ -97,26 +97,26 @@ class RidgePath:
 
     def _fit_parts(self) -> None:
         """Terms of GCV by eigenvector, which avoids cancellation for small lambda."""
-        alive = self.values > RANK_TOLERANCE * self.values.max()
-        self._alive_values = self.values[alive]
-        self._explained = (self.projected[alive] ** 2).sum(dim=1) / self._alive_values
-        self._dimensions_left = max(self.total - int(alive.sum()), 0.0)
-        # With as many clips as dimensions, the features explain all labels; the rest is rounding.
-        left = self.total - float(self._explained.sum())
-        self._unexplained = max(left, 0.0) if self._dimensions_left else 0.0
+        is_nonzero = self.values > RANK_TOLERANCE * self.values.max()
+        self._nonzero_values = self.values[is_nonzero]
+        self._explained = (self.projected[is_nonzero] ** 2).sum(dim=1) / self._nonzero_values
+        self._null_dimensions = max(self.total - int(is_nonzero.sum()), 0.0)
+        # With as many clips as dimensions, the features explain all labels; the difference is a rounding error.
+        difference = self.total - float(self._explained.sum())
+        self._unexplained = max(difference, 0.0) if self._null_dimensions else 0.0
 
     def gcv(self, ridge: float) -> float:
         """The generalized cross-validation error per clip."""
-        kept = ridge / (self._alive_values + ridge)
-        error = (self._unexplained + (self._explained * kept**2).sum()) / self.total
-        residual_dof = (self._dimensions_left + kept.sum()) / self.total
+        residual = ridge / (self._nonzero_values + ridge)
+        error = (self._unexplained + (self._explained * residual**2).sum()) / self.total
+        residual_dof = (self._null_dimensions + residual.sum()) / self.total
         return float(error / residual_dof**2)
 
     def leave_one_out(self, features: Tensor, labels: Tensor, ridge: float) -> Tensor:
         """Leave-one-out scores (n, C) of clips that are part of the statistics."""
-        turned = features.double() @ self.vectors
-        leverage = (turned**2 / (self.values + ridge)).sum(dim=1, keepdim=True)
-        scores = turned @ (self.projected / (self.values + ridge)[:, None])
+        rotated = features.double() @ self.vectors
+        leverage = (rotated**2 / (self.values + ridge)).sum(dim=1, keepdim=True)
+        scores = rotated @ (self.projected / (self.values + ridge)[:, None])
         return _left_out(scores, leverage, labels)
 
     def leave_one_out_error(self, features: Tensor, labels: Tensor, ridge: float) -> float:
@@ -156,7 +156,7 @@ def held_out(features: Tensor, labels: Tensor) -> Tensor:
     held = torch.zeros(len(labels), dtype=torch.bool)
     key = torch.frac(features.double().sum(dim=1) * 1009)  # a pseudo-random number for each clip
     for label in labels.unique():
-        own = (labels == label).nonzero()[:, 0]
-        count = max(1, len(own) // 5) if len(own) > 1 else 0
-        held[own[key[own].argsort()[:count]]] = True
+        rows = (labels == label).nonzero()[:, 0]
+        count = max(1, len(rows) // 5) if len(rows) > 1 else 0
+        held[rows[key[rows].argsort()[:count]]] = True
     return held

@@ -20,9 +20,9 @@ def oas_weight(covariance: Tensor, samples: float) -> float:
     """
     width = len(covariance)
     squares, trace = float(covariance.square().sum()), float(covariance.trace())
-    above = (1 - 2 / width) * squares + trace**2
-    below = (samples + 1 - 2 / width) * (squares - trace**2 / width)
-    return 1.0 if below <= 0 else min(1.0, above / below)
+    numerator = (1 - 2 / width) * squares + trace**2
+    denominator = (samples + 1 - 2 / width) * (squares - trace**2 / width)
+    return 1.0 if denominator <= 0 else min(1.0, numerator / denominator)
 
 
 def shrunk(covariance: Tensor, rho: float) -> Tensor:

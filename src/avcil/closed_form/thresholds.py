@@ -14,12 +14,12 @@ def thresholds_for_precision(probabilities: Tensor, labels: Tensor, precision: f
     estimated from the clips that were predicted as the class.
 
     Args:
-        probabilities: (n, C), each clip's from a model that did not learn the clip.
+        probabilities: (n, C), of each clip by a model that was not trained on it.
         labels: (n,), class numbers.
         precision: From 0 to 1.
 
     Returns:
-        (C,) thresholds: 0 if all predictions can be kept, above the highest probability if no threshold has the
+        (C,) thresholds: 0 if no prediction must be rejected, above the highest probability if no threshold has the
         precision, None if no clip was predicted as the class.
 
     >>> import torch
@@ -35,14 +35,14 @@ def thresholds_for_precision(probabilities: Tensor, labels: Tensor, precision: f
     ]
 
 
-def _threshold(probabilities: Tensor, right: Tensor, precision: float) -> float | None:
+def _threshold(probabilities: Tensor, is_correct: Tensor, precision: float) -> float | None:
     if not len(probabilities):
         return None
     order = probabilities.argsort(descending=True, stable=True)
-    values, correct = probabilities[order].tolist(), right[order].cumsum(dim=0).tolist()
-    kept = 0
+    values, correct = probabilities[order].tolist(), is_correct[order].cumsum(dim=0).tolist()
+    accepted = 0
     for count in range(1, len(values) + 1):
         ends_a_tie = count == len(values) or values[count] < values[count - 1]
         if ends_a_tie and correct[count - 1] >= precision * count:
-            kept = count
-    return 0.0 if kept == len(values) else math.nextafter(values[kept], math.inf)
+            accepted = count
+    return 0.0 if accepted == len(values) else math.nextafter(values[accepted], math.inf)

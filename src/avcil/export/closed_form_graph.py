@@ -15,7 +15,7 @@ import torch
 from onnx import TensorProto
 
 from avcil.closed_form.embedding import STANDARDIZING, TO_LENGTH, Embedding
-from avcil.closed_form.head import Nonconformity, UnknownTest
+from avcil.closed_form.head import HistogramUnknownTest, UnknownTest
 from avcil.closed_form.model import LinearScores
 from avcil.closed_form.p_values import BINS, MAX_SCORE
 from avcil.closed_form.quadratic_model import QuadraticScores
@@ -136,12 +136,12 @@ class _ClosedForm:
             part = slice(offset, offset + width)
             if number in vectors:
                 value = vectors[number]
-                if embedding.config.normalise in STANDARDIZING:
+                if embedding.config.normalize in STANDARDIZING:
                     mean = graph.constant("mean", tensors["mean"][part])
                     inverse = graph.constant("inverse_deviation", tensors["inverse_deviation"][part])
                     centered = graph.node("Sub", value, mean, name="centered")
                     value = graph.node("Mul", centered, inverse, name="standardized")
-                if embedding.config.normalise in TO_LENGTH:
+                if embedding.config.normalize in TO_LENGTH:
                     value = self._normalized(value, width)
                 yield offset, width, value
             offset += width
@@ -175,7 +175,7 @@ class _ClosedForm:
 
     # -- unknown classes -----------------------------------------------------------------------------------------------
 
-    def p_values(self, test: UnknownTest | Nonconformity, features: str, raw: str) -> str:
+    def p_values(self, test: UnknownTest | HistogramUnknownTest, features: str, raw: str) -> str:
         """p-values (B,) from features (B, m) and scores (B, C) before the inverse temperature."""
         graph = self.graph
         inverse = graph.constant("unknown_inverse", test.inverse)
@@ -184,16 +184,16 @@ class _ClosedForm:
         best = graph.reduced("ReduceMax", raw, [1], name="best_score")
         twice = graph.node("Mul", best, self.number("two", 2.0), name="twice_best")
         nearest = graph.node("Sub", norm, twice, name="nearest")
-        if isinstance(test, Nonconformity):
+        if isinstance(test, HistogramUnknownTest):
             return self._binned(test, nearest, norm)
-        seen = graph.constant("distances_seen", test.seen[None])
+        learned = graph.constant("learned_distances", test.distances[None])
         column = graph.node("Unsqueeze", nearest, graph.constant("last_axis", np.array([1])), name="distance")
-        is_above = graph.node("GreaterOrEqual", seen, column, name="at_or_above")
+        is_above = graph.node("GreaterOrEqual", learned, column, name="at_or_above")
         count = self._summed(graph.cast(is_above, "float64", name="above"), "count_above")
         numerator = graph.node("Add", count, self.number("one", 1.0), name="count_plus_one")
-        return graph.node("Div", numerator, self.number("total", 1.0 + len(test.seen)), name="p_value")
+        return graph.node("Div", numerator, self.number("total", 1.0 + len(test.distances)), name="p_value")
 
-    def _binned(self, test: Nonconformity, nearest: str, norm: str) -> str:
+    def _binned(self, test: HistogramUnknownTest, nearest: str, norm: str) -> str:
         """Look up the p-value of each clip in a table by bin."""
         graph = self.graph
         tiny = self.number("smallest_number", torch.finfo(torch.float64).tiny)
@@ -204,7 +204,7 @@ class _ClosedForm:
         first, last = (graph.constant(name, np.array(at)) for name, at in (("first", 0), ("last", BINS - 1)))
         clipped = graph.node("Clip", index, first, last, name="clipped_bin")
         middles = (torch.arange(BINS, dtype=torch.float64) + 0.5) * (MAX_SCORE / BINS)
-        table = graph.constant("p_value_of_bin", test.counts.p_values(middles))
+        table = graph.constant("p_value_of_bin", test.histogram.p_values(middles))
         return graph.node("Gather", table, clipped, name="p_value", axis=0)
 
     def _summed(self, value: str, name: str) -> str:

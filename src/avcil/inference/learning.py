@@ -268,7 +268,7 @@ def _solve(state: SavedModel, learning: LearningState, method: Any, counts: dict
         raise InputError("a model needs at least one class, and none would be left. Nothing was forgotten")
     for number in reversed(range(len(state.labels))):
         if state.labels[number] not in counts:
-            method.drop(number)
+            method.remove_class(number)
     model = method.solve()
     steps = (tuple(label for label in step if label in counts) for step in learning.steps)
     after = replace(learning, steps=tuple(filter(None, steps)), counts=counts, tensors=method.tensors())

@@ -48,7 +48,7 @@ def merge(
     method, theirs = closed_form_method(own_learning), closed_form_method(other.learning)
     assert isinstance(method, Blade)
     assert isinstance(theirs, Blade)
-    method.grow(len(labels) - len(state.labels))
+    method.add_classes(len(labels) - len(state.labels))
     method.merge(theirs, torch.tensor([labels.index(label) for label in other.labels]))
     model = method.solve()
     after = replace(

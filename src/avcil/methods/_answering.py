@@ -43,7 +43,7 @@ def exemplar_classifier(step: Step, rows: Tensor) -> Classifier:
     """BLADE on the exemplars (`rows` of the pool), with features of the current network."""
     features, labels = features_of(step, rows).cpu().double(), step.pool.labels[rows].cpu()
     moments = ClassMoments(features.shape[1])
-    moments.grow(step.total)
+    moments.add_classes(step.total)
     moments.add(features, labels)
     return blade_classifier(moments, (features, labels))
 
@@ -53,7 +53,7 @@ def with_step(moments: ClassMoments | None, step: Step) -> ClassMoments:
     rows = torch.arange(step.new_count)
     features = features_of(step, rows).cpu()
     moments = ClassMoments(features.shape[1]) if moments is None else moments
-    moments.grow(step.total - moments.classes)
+    moments.add_classes(step.total - moments.classes)
     moments.add(features, step.pool.labels[rows].cpu())
     return moments
 

@@ -1,6 +1,6 @@
 """Closed-form methods whose state is the second moments of features.
 
-B clips of a batch, n of the current step, k of the calibration sample, M features of which a view has m, C classes.
+B clips of a batch, n of the current step, k of the calibration sample, M features of which a state has m, C classes.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.moments import Moments
 from avcil.data.modality import Modality
 from avcil.errors import InputError
+from avcil.methods._head_state import HeadState, head_states_of
 from avcil.methods._saved_statistics import saved_sample
-from avcil.methods._stepwise_method import StepwiseMethod, prefixed, under
-from avcil.methods._views import View, views_of
+from avcil.methods._stepwise_method import StepwiseMethod
+from avcil.models.prefixes import add_prefix, strip_prefix
 
 
 class MomentsMethod(StepwiseMethod):
@@ -30,59 +31,61 @@ class MomentsMethod(StepwiseMethod):
         self.moments: Moments | None = None
         self.sample: CalibrationSample | None = None
 
-    def make_views(self) -> list[View]:
+    def make_head_states(self) -> list[HeadState]:
         assert self.embedding is not None
-        return views_of(self.embedding, self.modality, self.part_widths)
+        return head_states_of(self.embedding, self.modality, self.part_widths)
 
-    def update_view(self, view: View, moments: Moments, features: Tensor, labels: Tensor) -> None:
-        """Compute values of a view that depend on the step.
+    def update_head_state(self, state: HeadState, moments: Moments, features: Tensor, labels: Tensor) -> None:
+        """Compute values of a state that depend on the step.
 
         Args:
-            view: The view.
+            state: The state.
             moments: Moments including the step.
             features: (n, m), features of the step.
             labels: (n,), class numbers.
         """
 
     @abstractmethod
-    def fitted(self, view: View, moments: Moments, features: Tensor, labels: Tensor) -> ClosedFormHead:
-        """The head of a view, computed from its moments and calibrated with features (k, m) and labels (k,)."""
+    def fit_head(
+        self, state: HeadState, moments: Moments, features: Tensor, labels: Tensor
+    ) -> ClosedFormHead:
+        """The head of a state, computed from its moments and calibrated with features (k, m) and labels (k,)."""
 
-    def head(self, view: View) -> ClosedFormHead:
+    def head(self, state: HeadState) -> ClosedFormHead:
         assert self.embedding is not None
         assert self.moments is not None
         assert self.sample is not None
         parts = self.sample.vectors.double().split(self._widths, dim=1)
-        features = self.embedding(parts)[:, view.columns]
-        head = self.fitted(view, self.moments.part(view.columns), features, self.sample.labels)
-        view.figures["sharpness"] = head.inverse_temperature
-        return head
+        features = self.embedding(parts)[:, state.columns]
+        return self.fit_head(state, self.moments.part(state.columns), features, self.sample.labels)
 
-    def calibrated(self, view: View, scores: Tensor, labels: Tensor) -> float:
-        """The inverse temperature, fitted to scores (k, C) of clips that were not used to compute the scores."""
+    def calibrated(self, state: HeadState, scores: Tensor, labels: Tensor) -> float:
+        """The inverse temperature, fit_head to scores (k, C) of clips that were not used to compute the scores."""
         calibration = Calibration()
-        calibration.losses = view.calibration.losses.clone()  # of models of format 2
+        calibration.losses = state.calibration.losses.clone()  # of models of format 2
         calibration.add(scores, labels)
         return calibration.inverse_temperature
 
-    def grow(self, count: int) -> None:
+    def add_classes(self, count: int) -> None:
         self.flush()
-        super().grow(count)
+        super().add_classes(count)
         if self.moments is not None:
-            self.moments.grow(count)
+            self.moments.add_classes(count)
 
     def partial_fit(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
         if self.embedding is None or self.moments is None or self.sample is None:
             self.embedding = self.fit_embedding(parts)
             self.moments = Moments(sum(self.embedding.sizes))
-            self.moments.grow(self.classes)
+            self.moments.add_classes(self.classes)
             self.sample = CalibrationSample(sum(self._widths), size=self.options.calibration_clips)
-            self.views = self.make_views()
+            self.head_states = self.make_head_states()
         features = self.embedding(parts)
         self.moments.add(features, labels)
         self.sample.add(torch.cat(parts, dim=1), labels)
-        for view in self.views:
-            self.update_view(view, self.moments.part(view.columns), features[:, view.columns], labels)
+        for state in self.head_states:
+            self.update_head_state(
+                state, self.moments.part(state.columns), features[:, state.columns], labels
+            )
 
     def forget(self, audio: Tensor | None, visual: Tensor | None, labels: Tensor) -> None:
         """Remove clips: up to rounding, the moments are then those of the other clips alone.
@@ -99,23 +102,23 @@ class MomentsMethod(StepwiseMethod):
         self.moments.remove(self.embedding(parts), labels)
         self.sample.remove(torch.cat(parts, dim=1), labels)
 
-    def drop(self, number: int) -> None:
+    def remove_class(self, number: int) -> None:
         """The scatter of its clips about their mean stays in the second moments; see `Moments.drop`."""
         assert self.moments is not None
         assert self.sample is not None
-        self.moments.drop(number)
-        self.sample.drop(number)
+        self.moments.remove_class(number)
+        self.sample.remove_class(number)
         self.classes -= 1
 
     def tensors(self) -> dict[str, Tensor]:
         assert self.moments is not None
         assert self.sample is not None
-        own = prefixed("moments", self.moments.tensors()) | prefixed("sample", self.sample.tensors())
+        own = add_prefix("moments", self.moments.tensors()) | add_prefix("sample", self.sample.tensors())
         return self.common_tensors() | own
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         self.load_common(tensors)
-        self.moments = Moments.from_tensors(under("moments", tensors))
+        self.moments = Moments.from_tensors(strip_prefix("moments", tensors))
         assert self.embedding is not None
         if self.moments.width != sum(self.embedding.sizes):
             raise InputError(
@@ -123,21 +126,16 @@ class MomentsMethod(StepwiseMethod):
                 f"{sum(self.embedding.sizes)}"
             )
         self.classes = self.moments.classes
-        width, sample = sum(self._widths), under("sample", tensors)
+        width, sample = sum(self._widths), strip_prefix("sample", tensors)
         self.sample = (
             saved_sample(sample, width, self.classes)
             if sample
             else CalibrationSample(width, size=self.options.calibration_clips)
         )
 
-    def report(self) -> dict[str, float]:
-        """Metrics of the fit, and the size of the state in bytes."""
+    @property
+    def statistics_bytes(self) -> int:
         assert self.embedding is not None
         assert self.moments is not None
         assert self.sample is not None
-        own, *others = self.views
-        figures = dict(own.figures)
-        for view in others:
-            figures |= {f"{view.modality}.{name}": value for name, value in view.figures.items()}
-        size = self.moments.bytes + self.embedding.bytes + self.sample.bytes
-        return figures | {"bytes": float(size + sum(view.bytes for view in self.views))}
+        return self.moments.bytes + self.embedding.bytes + self.sample.bytes

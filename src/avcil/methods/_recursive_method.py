@@ -10,7 +10,8 @@ from torch import Tensor
 
 from avcil.closed_form.recursive_least_squares import RecursiveRidge
 from avcil.errors import InputError
-from avcil.methods._stepwise_method import StepwiseMethod, prefixed, under
+from avcil.methods._stepwise_method import StepwiseMethod
+from avcil.models.prefixes import add_prefix, strip_prefix
 
 
 class RecursiveMethod(StepwiseMethod):
@@ -19,48 +20,46 @@ class RecursiveMethod(StepwiseMethod):
     streams: tuple[RecursiveRidge, ...] = ()
     """One for each block of the embedding, the main stream first."""
 
-    def grow(self, count: int) -> None:
+    def add_classes(self, count: int) -> None:
         self.flush()
-        super().grow(count)
+        super().add_classes(count)
         for stream in self.streams:
-            stream.grow(count)
+            stream.add_classes(count)
 
     def new_classes(self) -> Tensor:
         """(C,) bool, the classes of the current step; `end_fit` ends the step."""
-        known = self.figures["settled_classes"] if self.streams else 0
+        known = self.fitted["settled_classes"] if self.streams else 0
         return torch.arange(self.classes) >= known
 
     def end_fit(self) -> None:
         """Record that all current classes have been fitted."""
-        self.figures["settled_classes"] = self.classes
+        self.fitted["settled_classes"] = self.classes
 
-    def drop(self, number: int) -> None:
+    def remove_class(self, number: int) -> None:
         for stream in self.streams:
-            stream.drop(number)
+            stream.remove_class(number)
         self.classes -= 1
-        self.figures["settled_classes"] -= 1
+        self.fitted["settled_classes"] -= 1
 
     def tensors(self) -> dict[str, Tensor]:
         saved = self.common_tensors()
         for number, stream in enumerate(self.streams):
-            saved |= prefixed(f"stream{number}", stream.tensors())
+            saved |= add_prefix(f"stream{number}", stream.tensors())
         return saved
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         self.load_common(tensors)
         assert self.embedding is not None
         numbers = range(len(self.embedding.blocks))
-        self.streams = tuple(RecursiveRidge.from_tensors(under(f"stream{n}", tensors)) for n in numbers)
+        self.streams = tuple(
+            RecursiveRidge.from_tensors(strip_prefix(f"stream{n}", tensors)) for n in numbers
+        )
         self.classes = self.streams[0].classes
         shapes = [(stream.theta.shape[0], stream.classes) for stream in self.streams]
         if shapes != [(size, self.classes) for size in self.embedding.sizes]:
             raise InputError(f"the saved streams are of shapes {shapes}, which the embedding does not have")
 
-    def report(self) -> dict[str, float]:
-        """Metrics of the fit, and the size of the state in bytes."""
+    @property
+    def statistics_bytes(self) -> int:
         assert self.embedding is not None
-        size = sum(stream.bytes for stream in self.streams) + self.embedding.bytes + self.views[0].bytes
-        return self.figures | {
-            "sharpness": self.views[0].calibration.inverse_temperature,
-            "bytes": float(size),
-        }
+        return sum(stream.bytes for stream in self.streams) + self.embedding.bytes

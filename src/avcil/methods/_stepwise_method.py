@@ -3,27 +3,29 @@
 B clips of a batch, n of the current step, P pooled width.
 
 The pooled vectors of the current step (8 n P bytes) are stored until `solve`. Then they are added to the statistics and
-dropped, except for a sample for calibration.
+deleted, except for a sample for calibration.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from avcil.closed_form.embedding import FROM_ENCODER, Embedding, Normalise, Pooling, Standard, pool
+from avcil.closed_form.embedding import FROM_ENCODER, Embedding, Normalize, Pooling, Standard, pool
 from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.joined_embedding import Block, JoinedEmbedding
 from avcil.closed_form.model import LinearScores
 from avcil.data.modality import Modality
 from avcil.errors import AvcilError, InputError
-from avcil.methods._views import Figures, View, views_of
+from avcil.methods._head_state import FittedValues, HeadState, head_states_of
 from avcil.methods.base import ClosedFormMethod
 from avcil.models import checks
 from avcil.models.base import Model
+from avcil.models.prefixes import add_prefix, strip_prefix
 
 
 def check_calibration_clips(count: int) -> None:
@@ -34,6 +36,8 @@ def check_calibration_clips(count: int) -> None:
 
 class StepwiseMethod(ClosedFormMethod):
     """Base class of methods that add all clips of a step at once, so that the batches do not matter."""
+
+    renamed_options: ClassVar[Mapping[str, str]] = {"normalise": "normalize"}
 
     @property
     def pooling(self) -> Pooling:
@@ -46,8 +50,8 @@ class StepwiseMethod(ClosedFormMethod):
     def __init__(self, options: Any, *, modality: Modality) -> None:
         super().__init__(options, modality=modality)
         self.classes = 0
-        self.views: list[View] = []
-        """The view of its own modality first; empty before the first step."""
+        self.head_states: list[HeadState] = []
+        """The one of the method's modality first; empty before the first step."""
         self._pending: list[tuple[tuple[Tensor, ...], Tensor]] = []
         self._widths: list[int] = []
         self._uses_constants: bool | None = None
@@ -62,19 +66,24 @@ class StepwiseMethod(ClosedFormMethod):
         """Add the clips of a step: their vectors, as returned by `pool`, and labels (n,)."""
 
     @abstractmethod
-    def head(self, view: View) -> ClosedFormHead:
-        """Compute the head of a view from the statistics, and set the values of the view."""
+    def head(self, state: HeadState) -> ClosedFormHead:
+        """Compute a head from the statistics, and store the fitted values in its state."""
 
-    def make_views(self) -> list[View]:
-        """The modalities that the model can predict from, its own first."""
+    @property
+    @abstractmethod
+    def statistics_bytes(self) -> int:
+        """Size of the saved statistics."""
+
+    def make_head_states(self) -> list[HeadState]:
+        """A state for each modality that the model can predict from, the method's modality first."""
         assert self.embedding is not None
-        return views_of(self.embedding, self.modality, self.part_widths)[:1]
+        return head_states_of(self.embedding, self.modality, self.part_widths)[:1]
 
-    def scaling(self, *, to_length: bool) -> Normalise:
+    def scaling(self, *, to_length: bool) -> Normalize:
         """How features are scaled; `to_length`: whether the encoders' constants are followed by scaling to length."""
-        wanted = self.options.normalise
-        if wanted != "encoder":
-            return wanted
+        scaling = self.options.normalize
+        if scaling != "encoder":
+            return scaling
         if self._uses_constants is None:
             self._uses_constants = self._standards() is not None
         if not self._uses_constants:
@@ -86,19 +95,19 @@ class StepwiseMethod(ClosedFormMethod):
         names = self.modality.parts
         if self.pooling != "mean" or any(name not in self.constants for name in names):
             return None
-        own = [self.constants[name] for name in names]
-        return [(torch.from_numpy(found.center), torch.from_numpy(found.scale)) for found in own]
+        constants = [self.constants[name] for name in names]
+        return [(torch.from_numpy(part.center), torch.from_numpy(part.scale)) for part in constants]
 
     def fit_embedding(self, parts: tuple[Tensor, ...]) -> JoinedEmbedding:
         """The embedding, from the encoders' constants or from the first step's vectors `parts`."""
         return JoinedEmbedding.fit(self.blocks(len(parts)), parts, self._standards())
 
     @property
-    def figures(self) -> dict[str, float]:
-        """The values of the view of its own modality."""
-        return self.views[0].figures
+    def fitted(self) -> dict[str, float]:
+        """The fitted values of the head for the method's modality."""
+        return self.head_states[0].fitted
 
-    def grow(self, count: int) -> None:
+    def add_classes(self, count: int) -> None:
         self.classes += count
 
     def observe(self, audio: Tensor | None, visual: Tensor | None, labels: Tensor) -> None:
@@ -112,19 +121,18 @@ class StepwiseMethod(ClosedFormMethod):
     def _check(self, labels: Tensor) -> None:
         if len(labels) and int(labels.max()) >= self.classes:
             raise InputError(
-                f"class number {int(labels.max())} is unknown: there are {self.classes} classes. Grow first"
+                f"class number {int(labels.max())} is unknown: there are {self.classes} classes; call add_classes first"
             )
 
     def solve(self) -> Model:
         self.flush()
         if self.embedding is None:
             raise AvcilError(f"method {self.name} has no clips yet")
+        heads = {state.modality: self.head(state) for state in self.head_states}
+        for state in self.head_states:
+            state.fitted["inverse_temperature"] = heads[state.modality].inverse_temperature
         return LinearScores(
-            self.name,
-            self.modality,
-            pooling=self.pooling,
-            embedding=self.embedding,
-            heads={view.modality: self.head(view) for view in self.views},
+            self.name, self.modality, pooling=self.pooling, embedding=self.embedding, heads=heads
         )
 
     def flush(self) -> None:
@@ -138,15 +146,18 @@ class StepwiseMethod(ClosedFormMethod):
     def common_tensors(self) -> dict[str, Tensor]:
         """The saved tensors other than the statistics."""
         assert self.embedding is not None
-        saved = prefixed("embedding", self.embedding.tensors()) | {"widths": torch.tensor(self._widths)}
-        if any(block.config.normalise in FROM_ENCODER for block, _ in self.embedding.blocks):
+        saved = add_prefix("embedding", self.embedding.tensors()) | {"widths": torch.tensor(self._widths)}
+        if any(block.config.normalize in FROM_ENCODER for block, _ in self.embedding.blocks):
             saved["uses_constants"] = torch.tensor(1)
         part_widths = {modality: torch.tensor(widths) for modality, widths in self.part_widths.items()}
-        saved |= prefixed("part_widths", part_widths)
-        for view in self.views:
-            figures = {name: torch.tensor(value, dtype=torch.float64) for name, value in view.figures.items()}
-            own = prefixed("figure", figures) | {"calibration": view.calibration.losses}
-            saved |= prefixed(f"view.{view.modality}", own | {"oddities": view.oddities.counts})
+        saved |= add_prefix("part_widths", part_widths)
+        for state in self.head_states:
+            fitted = {name: torch.tensor(value, dtype=torch.float64) for name, value in state.fitted.items()}
+            saved |= add_prefix(
+                f"view.{state.modality}",
+                add_prefix("figure", fitted)
+                | {"calibration": state.calibration.losses, "oddities": state.histogram.counts},
+            )
         return saved
 
     def load_common(self, tensors: dict[str, Tensor]) -> None:
@@ -159,52 +170,50 @@ class StepwiseMethod(ClosedFormMethod):
             raise InputError(
                 f"the saved widths are {self._widths}; allowed is from 1 to {checks.MAX_INTEGER}"
             )
-        self.part_widths = self._loaded_part_widths(under("part_widths", tensors))
+        self.part_widths = self._loaded_part_widths(strip_prefix("part_widths", tensors))
         self._uses_constants = "uses_constants" in tensors  # models before 0.2 have no such entry
-        inner = under("embedding", tensors)
+        saved = strip_prefix("embedding", tensors)
         self.embedding = JoinedEmbedding(
             [
-                (Embedding(config, tuple(self._widths[i] for i in at), under(str(number), inner)), at)
+                (Embedding(config, tuple(self._widths[i] for i in at), strip_prefix(str(number), saved)), at)
                 for number, (config, at) in enumerate(self.blocks(len(self._widths)))
             ]
         )
         for embedding, _ in self.embedding.blocks:
             embedding.check()
-        self.views = self.make_views()
-        for view in self.views:
-            own = under(f"view.{view.modality}", tensors)
-            saved = under("figure", own)
-            view.figures = Figures({name: float(checks.tensor(saved, name, ())) for name in saved})
-            view.calibration.losses = checks.tensor(own, "calibration", view.calibration.losses.shape)
-            view.oddities.counts = checks.tensor(own, "oddities", view.oddities.counts.shape)
+        self.head_states = self.make_head_states()
+        for state in self.head_states:
+            saved = strip_prefix(f"view.{state.modality}", tensors)
+            fitted = strip_prefix("figure", saved)
+            state.fitted = FittedValues({name: float(checks.tensor(fitted, name, ())) for name in fitted})
+            state.fitted.pop("sharpness", None)  # of earlier models: the inverse temperature, computed again
+            state.calibration.losses = checks.tensor(saved, "calibration", state.calibration.losses.shape)
+            state.histogram.counts = checks.tensor(saved, "oddities", state.histogram.counts.shape)
         self._pending = []
+
+    def report(self) -> dict[str, float]:
+        """The fitted values of each head, and the size of the saved state in bytes."""
+        first, *others = self.head_states
+        report = dict(first.fitted)
+        for state in others:
+            report |= {f"{state.modality}.{name}": value for name, value in state.fitted.items()}
+        size = self.statistics_bytes + sum(state.bytes for state in self.head_states)
+        return report | {"bytes": float(size)}
 
     def _loaded_part_widths(self, tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
         """Saved widths of the parts of a combined encoder; their sum must be the width of the vector."""
         ends = {"audio": self._widths[0], "visual": self._widths[-1]}
-        whole = {part.value: ends[part] for part in self.modality.parts}
-        found = {}
-        for name, widths in tensors.items():
-            found[name] = tuple(
-                checks.tensor(tensors, name, (widths.numel(),), dtypes=(torch.int64,)).tolist()
-            )
-            if name not in whole or min(found[name], default=0) < 1 or sum(found[name]) != whole[name]:
+        totals = {part.value: ends[part] for part in self.modality.parts}
+        part_widths = {}
+        for name, saved in tensors.items():
+            widths = tuple(checks.tensor(tensors, name, (saved.numel(),), dtypes=(torch.int64,)).tolist())
+            if name not in totals or min(widths, default=0) < 1 or sum(widths) != totals[name]:
                 raise InputError(
-                    f"the saved part widths of {name} are {found[name]!r:.60}, which do not add up"
+                    f"the saved part widths of {name} are {widths!r:.60}; their sum must be {totals.get(name)}"
                 )
-        return found
+            part_widths[name] = widths
+        return part_widths
 
     @classmethod
     def load_model(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Model:
         return LinearScores.from_config(cls.name, config, tensors)
-
-
-def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Add a prefix to the names of tensors."""
-    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
-
-
-def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names have the prefix, without it."""
-    start = prefix + "."
-    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}

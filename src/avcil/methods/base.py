@@ -157,6 +157,8 @@ class Method(ABC):
     Options: ClassVar[type] = NoOptions
     removed_options: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     """Removed options, with the values that had no effect: saved runs and models may contain these."""
+    renamed_options: ClassVar[Mapping[str, str]] = {}
+    """Earlier names of options, which are still accepted, and their current names."""
     modalities: ClassVar[Sequence[Modality]] = tuple(Modality)
     rehearsal: ClassVar[Rehearsal] = "none"
     learns_known_classes: ClassVar[bool] = False
@@ -272,7 +274,7 @@ class ClosedFormMethod(Method):
         return type(self).forget is not ClosedFormMethod.forget
 
     @abstractmethod
-    def grow(self, count: int) -> None:
+    def add_classes(self, count: int) -> None:
         """Add `count` classes."""
 
     @abstractmethod
@@ -300,9 +302,9 @@ class ClosedFormMethod(Method):
         """Remove observed clips from the statistics."""
         raise InputError(f"method {self.name} cannot forget single clips: its statistics are not plain sums")
 
-    def drop(self, number: int) -> None:
+    def remove_class(self, number: int) -> None:
         """Remove class `number`; the numbers of later classes decrease by 1."""
-        raise InputError(f"method {self.name} cannot drop a class")
+        raise InputError(f"method {self.name} cannot remove a class")
 
     def report(self) -> dict[str, float]:
         """Metrics of the last `solve` for the log, such as the selected penalty and the size in bytes."""

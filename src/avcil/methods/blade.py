@@ -1,4 +1,4 @@
-"""BLADE: block-penalized linear discriminant, exemplar-free. Counts, class means and the scatter within classes.
+"""BLADE: block-penalized linear discriminant analysis from counts, class means and within-class scatter; exemplar-free.
 
     x       = [a, m, d]: audio features, mean and standard deviation of the visual tokens
     z       = x centered and scaled by all clips learned so far (Pareto scaling, by block)
@@ -8,12 +8,11 @@
     mean_c  = psi n_c / (1 + psi n_c) times the average of class c
     score   = s (N mean_c^T K z - N mean_c^T K mean_c / 2)
 
-Everything but s follows from counts, class averages and W of all clips ever learned, so that nothing is forgotten, and
-any order or grouping of the same clips gives the same model. A block that does not tell classes apart gets a large
-penalty and a small psi. A class of few clips has an uncertain mean, which is moved toward the mean of all clips. The
-inverse temperature s and the p-values come from exact leave-one-out scores of a random sample of the clips' feature
-vectors (closed_form/calibration_sample.py).
-See docs/concepts/blade.md.
+Everything but s is computed from counts, class averages and W of all learned clips. So any order or grouping of the
+same clips gives the same model, and nothing is forgotten. A block that does not discriminate between classes gets a
+large penalty and a small psi. A class with few clips has an uncertain mean, which is shrunk toward the mean of all
+clips. The inverse temperature s and the p-values are computed from exact leave-one-out scores of a random sample of
+feature vectors (closed_form/calibration_sample.py). See docs/concepts/blade.md.
 """
 
 from __future__ import annotations
@@ -31,13 +30,14 @@ from avcil.closed_form.joined_embedding import Block, JoinedEmbedding
 from avcil.closed_form.model import ClosedFormHead
 from avcil.data.modality import Modality
 from avcil.errors import AvcilError, InputError
+from avcil.methods._head_state import FittedValues, HeadState, head_modalities
 from avcil.methods._saved_statistics import moments_of_format_2, saved_moments, saved_sample
-from avcil.methods._stepwise_method import StepwiseMethod, check_calibration_clips, prefixed, under
-from avcil.methods._views import Figures, View
+from avcil.methods._stepwise_method import StepwiseMethod, check_calibration_clips
 from avcil.models.base import Model
+from avcil.models.prefixes import add_prefix, strip_prefix
 
 PRIOR_PSI = {"audio": 1.2, "mean": 0.4, "deviation": 0.2}
-"""psi of each kind of features before any class has two clips (docs/log.md)."""
+"""psi of each kind of features if no class has two clips (docs/log.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +45,10 @@ class BladeOptions:
     """Options of BLADE."""
 
     pooling: Pooling = "mean-deviation"
-    """What is computed of the visual tokens: their mean over time and space, or mean and standard deviation."""
+    """Pooling of the visual tokens over time and space: their mean, or mean and standard deviation."""
     calibration_clips: int = 512
-    """Feature vectors that are kept to calibrate probabilities and p-values, of clips drawn at random; no weight
-    depends on them. 0 keeps none: probabilities are then those of Gaussian classes, and there are no p-values."""
+    """Size of the random sample of feature vectors that is stored to calibrate probabilities and p-values; the weights
+    do not depend on it. With 0, probabilities are those of Gaussian classes, and there are no p-values."""
 
     def __post_init__(self) -> None:
         check_calibration_clips(self.calibration_clips)
@@ -66,153 +66,148 @@ class Blade(StepwiseMethod):
     def __init__(self, options: Any, *, modality: Modality) -> None:
         super().__init__(options, modality=modality)
         self.statistics: BladeStatistics | None = None
-        self._fitted: dict[Modality, BlockDiscriminant] = {}
-        """Of the moments as they are."""
+        self._discriminants: dict[Modality, BlockDiscriminant] = {}
+        """By modality; cleared when the statistics change."""
 
     @property
     def pooling(self) -> Pooling:
         return self.options.pooling
 
     def blocks(self, vectors: int) -> list[Block]:
-        """Each vector of a clip, centered and scaled."""
-        plain = EmbeddingConfig(normalise="all-clips", activation="none", features=0, seed=self.seed)
+        """A block for each vector of a clip, centered and scaled."""
+        plain = EmbeddingConfig(normalize="all-clips", activation="none", features=0, seed=self.seed)
         return [(plain, (number,)) for number in range(vectors)]
 
-    def grow(self, count: int) -> None:
+    def add_classes(self, count: int) -> None:
         self.flush()
-        super().grow(count)
-        self._fitted = {}
+        super().add_classes(count)
+        self._discriminants = {}
         if self.statistics is not None:
-            self.statistics.grow(count)
+            self.statistics.add_classes(count)
 
     def partial_fit(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
         features = torch.cat(parts, dim=1)
         if self.statistics is None:
             self.statistics = self._new_statistics(features.shape[1])
-            self.statistics.grow(self.classes)
-            self.views = self.make_views()
+            self.statistics.add_classes(self.classes)
+            self.head_states = self.make_head_states()
         self.statistics.add(features, labels)
-        self._fitted = {}
+        self._discriminants = {}
 
     def _new_statistics(self, width: int) -> BladeStatistics:
         return BladeStatistics(width, calibration_clips=self.options.calibration_clips)
 
-    def _fit(self, view: View) -> BlockDiscriminant:
-        """The discriminant of a view."""
-        if view.modality not in self._fitted:
+    def _discriminant(self, state: HeadState) -> BlockDiscriminant:
+        """The discriminant of a head, computed when it is first needed."""
+        if state.modality not in self._discriminants:
             assert self.statistics is not None
-            found = BlockDiscriminant(
+            discriminant = BlockDiscriminant(
                 self.statistics.moments,
-                sizes=view.sizes,
-                prior_psi=[PRIOR_PSI[kind] for kind in view.kinds],
-                columns=view.columns,
+                sizes=state.sizes,
+                prior_psi=[PRIOR_PSI[kind] for kind in state.kinds],
+                columns=state.columns,
             )
-            view.figures = Figures(
-                {f"penalty{number}": value for number, value in enumerate(found.penalties)}
+            state.fitted = FittedValues(
+                {f"penalty{number}": value for number, value in enumerate(discriminant.penalties)}
             )
-            view.figures |= {f"psi{number}": value for number, value in enumerate(found.psi)}
-            view.figures["jitter"] = found.discriminant.jitter
-            self._fitted[view.modality] = found
-        return self._fitted[view.modality]
+            state.fitted |= {f"psi{number}": value for number, value in enumerate(discriminant.psi)}
+            state.fitted["jitter"] = discriminant.discriminant.jitter
+            self._discriminants[state.modality] = discriminant
+        return self._discriminants[state.modality]
 
-    def head(self, view: View) -> ClosedFormHead:
+    def head(self, state: HeadState) -> ClosedFormHead:
         assert self.statistics is not None
-        head = self._fit(view).head(
-            self.statistics.sample, calibration=view.calibration, oddities=view.oddities
+        return self._discriminant(state).head(
+            self.statistics.sample, calibration=state.calibration, histogram=state.histogram
         )
-        view.figures["sharpness"] = head.inverse_temperature
-        return head
 
     def leave_one_out(self, modality: Modality) -> tuple[Tensor, Tensor] | None:
-        """Probabilities (k, C) of the calibration sample's clips by the model without each, and their labels (k,).
+        """Leave-one-out probabilities (k, C) of clips in the calibration sample, and their labels (k,).
 
         Args:
-            modality: Which of the model's heads answers.
+            modality: The modality of the head to use.
 
         Returns:
             None if no class of the sample has two clips.
         """
         self.flush()
         assert self.statistics is not None
-        view = next(view for view in self.views if view.modality == modality)
-        left_out = self._fit(view).leave_one_out(self.statistics.sample)
+        state = next(state for state in self.head_states if state.modality == modality)
+        left_out = self._discriminant(state).leave_one_out(self.statistics.sample)
         if left_out is None:
             return None
-        return (self.head(view).inverse_temperature * left_out.scores).softmax(dim=1), left_out.labels
+        return (self.head(state).inverse_temperature * left_out.scores).softmax(dim=1), left_out.labels
 
     def solve(self) -> Model:
         self.flush()
         if self.statistics is None:
-            raise AvcilError(f"method {self.name} has not been given any clip yet")
-        standard = self._fit(self.views[0])
-        pairs = zip(
+            raise AvcilError(f"method {self.name} has no clips yet")
+        first = self._discriminant(self.head_states[0])
+        blocks = zip(
             self.blocks(len(self._widths)),
-            standard.mean.split(self._widths),
-            standard.inverse_deviation.split(self._widths),
+            first.mean.split(self._widths),
+            first.inverse_deviation.split(self._widths),
             strict=True,
         )
         self.embedding = JoinedEmbedding(
             [
                 (Embedding(config, (len(mean),), {"mean": mean, "inverse_deviation": inverse}), at)
-                for (config, at), mean, inverse in pairs
+                for (config, at), mean, inverse in blocks
             ]
         )
         return super().solve()
 
-    def make_views(self) -> list[View]:
-        """Its own modality first; for both modalities, also each alone."""
-        wanted: list[Modality] = [self.modality]
-        if self.modality is Modality.AUDIO_VISUAL:
-            wanted += self.modality.parts
-        every = torch.arange(sum(self._widths)).split(self._widths)
-        views = []
-        for modality in wanted:
-            own = [
+    def make_head_states(self) -> list[HeadState]:
+        """A state for the method's modality; for audio-visual methods, also one for audio and one for visual."""
+        columns = torch.arange(sum(self._widths)).split(self._widths)
+        states = []
+        for modality in head_modalities(self.modality):
+            vectors = [
                 (kind, at)
                 for at, kind in enumerate(self._kinds())
                 if (modality.has_audio if kind == "audio" else modality.has_visual)
             ]
-            groups = [(kind, width) for kind, at in own for width in self._groups(kind, at)]
-            views.append(
-                View(
+            groups = [(kind, width) for kind, at in vectors for width in self._group_widths(kind, at)]
+            states.append(
+                HeadState(
                     modality=modality,
-                    columns=torch.cat([every[at] for _, at in own]),
+                    columns=torch.cat([columns[at] for _, at in vectors]),
                     sizes=[width for _, width in groups],
                     kinds=[kind for kind, _ in groups],
                 )
             )
-        return views
+        return states
 
     def _kinds(self) -> list[str]:
-        """What each of a clip's vectors is."""
+        """The kind of features of each vector of a clip."""
         pooled = ["mean", "deviation"] if self.pooling == "mean-deviation" else ["mean"]
         return ["audio"] * self.modality.has_audio + pooled * self.modality.has_visual
 
-    def _groups(self, kind: str, at: int) -> tuple[int, ...]:
-        """Widths of the parts of the encoder that made vector `at`."""
+    def _group_widths(self, kind: str, at: int) -> tuple[int, ...]:
+        """Widths of the parts of vector `at`: several if the encoder is combined."""
         return tuple(self.part_widths.get("audio" if kind == "audio" else "visual", (self._widths[at],)))
 
     def forget(self, audio: Tensor | None, visual: Tensor | None, labels: Tensor) -> None:
-        """Remove clips: up to rounding, the weights are then those of the other clips alone.
+        """Remove clips: up to rounding, the weights are then those of a model without these clips.
 
-        They also leave the calibration sample, to which no other clip comes back.
+        They are also removed from the calibration sample, which is not filled up again.
         """
         self.flush()
         if self.statistics is None:
             raise InputError("nothing has been learned yet: there is nothing to forget")
         self._check(labels)
-        self._fitted = {}
+        self._discriminants = {}
         self.statistics.remove(torch.cat(self.pooled(audio, visual), dim=1), labels)
 
     def merge(self, other: Blade, numbers: Tensor) -> None:
-        """Add what another BLADE of the same options learned.
+        """Add the clips that another BLADE with the same options learned.
 
         Args:
-            other: It stays as it is.
-            numbers: (C,), the own number of each of its classes; all different.
+            other: Its statistics are not modified.
+            numbers: (C',), for each class of the other method its number in this one; distinct.
 
         Raises:
-            InputError: Its features have other widths.
+            InputError: The features have different widths.
         """
         self.flush()
         other.flush()
@@ -223,43 +218,38 @@ class Blade(StepwiseMethod):
                 f"the models have features of different widths: {self._widths} and {other._widths}. Only models of the "
                 "same encoders can be merged"
             )
-        self._fitted = {}
+        self._discriminants = {}
         self.statistics.merge(other.statistics, numbers)
-        for view, theirs in zip(self.views, other.views, strict=True):  # of models of format 2
-            view.calibration.losses = view.calibration.losses + theirs.calibration.losses
-            view.oddities.counts = view.oddities.counts + theirs.oddities.counts
+        for state, added in zip(self.head_states, other.head_states, strict=True):  # of models of format 2
+            state.calibration.losses = state.calibration.losses + added.calibration.losses
+            state.histogram.counts = state.histogram.counts + added.histogram.counts
 
-    def drop(self, number: int) -> None:
-        """See `ClassMoments.drop` for what stays."""
+    def remove_class(self, number: int) -> None:
+        """Remove class `number`; see `ClassMoments.remove_class` for what remains of it."""
         assert self.statistics is not None
-        self._fitted = {}
-        self.statistics.drop(number)
+        self._discriminants = {}
+        self.statistics.remove_class(number)
         self.classes -= 1
 
     def tensors(self) -> dict[str, Tensor]:
         assert self.statistics is not None
-        own = prefixed("moments", self.statistics.moments.tensors())
-        return self.common_tensors() | own | prefixed("sample", self.statistics.sample.tensors())
+        moments = add_prefix("moments", self.statistics.moments.tensors())
+        return self.common_tensors() | moments | add_prefix("sample", self.statistics.sample.tensors())
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        own, sample = under("moments", tensors), under("sample", tensors)
+        moments, sample = strip_prefix("moments", tensors), strip_prefix("sample", tensors)
         self.load_common(tensors)
-        self._fitted = {}
+        self._discriminants = {}
         width = sum(self._widths)
         self.statistics = self._new_statistics(width)
-        if "gram" in own:
-            self.statistics.moments = moments_of_format_2(own, under("embedding", tensors), width)
+        if "gram" in moments:
+            self.statistics.moments = moments_of_format_2(moments, strip_prefix("embedding", tensors), width)
         else:
-            self.statistics.moments = saved_moments(own, width)
+            self.statistics.moments = saved_moments(moments, width)
             self.statistics.sample = saved_sample(sample, width, self.statistics.moments.classes)
         self.classes = self.statistics.moments.classes
 
-    def report(self) -> dict[str, float]:
-        """Penalty and psi of each block, inverse temperature, and the bytes that are kept from step to step."""
+    @property
+    def statistics_bytes(self) -> int:
         assert self.statistics is not None
-        own, *others = self.views
-        report = dict(own.figures)
-        for view in others:
-            report |= {f"{view.modality}.{name}": value for name, value in view.figures.items()}
-        kept = self.statistics.bytes + sum(view.bytes for view in self.views)
-        return report | {"bytes": float(kept)}
+        return self.statistics.bytes

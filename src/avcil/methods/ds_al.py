@@ -24,8 +24,8 @@ from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.joined_embedding import Block
 from avcil.closed_form.recursive_least_squares import RecursiveRidge
 from avcil.errors import InputError
+from avcil.methods._head_state import HeadState
 from avcil.methods._recursive_method import RecursiveMethod
-from avcil.methods._views import View
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class DsAlOptions:
     """gamma_c of the compensation, for good, as published."""
     compensation: float = 0.6
     """c, the weight of the compensation (published for CIFAR-100)."""
-    normalise: Scaling = "encoder"
+    normalize: Scaling = "encoder"
     """encoder: features are scaled by constants of the encoders, then each modality to one length; first-step: by mean
     and deviation of the first step's clips, also used where the constants are unknown; length: each modality to one
     length; both: first-step, then length."""
@@ -62,7 +62,7 @@ class DsAl(RecursiveMethod):
 
     def blocks(self, vectors: int) -> list[Block]:
         shared = {
-            "normalise": self.scaling(to_length=True),
+            "normalize": self.scaling(to_length=True),
             "features": self.options.features,
             "seed": self.seed,
         }
@@ -73,11 +73,11 @@ class DsAl(RecursiveMethod):
         is_new = self.new_classes()
         if self.embedding is None:
             self.embedding = self.fit_embedding(parts)
-            self.views = self.make_views()
+            self.head_states = self.make_head_states()
             penalties = (self.options.penalty, self.options.compensation_penalty)
             self.streams = tuple(RecursiveRidge(self.options.features, penalty) for penalty in penalties)
             for stream in self.streams:
-                stream.grow(self.classes)
+                stream.add_classes(self.classes)
         main, compensation = self.streams
         h, k = (self.embedding.of_block(number, parts) for number in range(2))
         targets = F.one_hot(labels, self.classes).double()
@@ -86,14 +86,14 @@ class DsAl(RecursiveMethod):
         compensation.add(k, left)
         scores = targets - main.leave_one_out_residual(h, targets)
         scores = scores + self.options.compensation * (left - compensation.leave_one_out_residual(k, left))
-        self.views[0].calibration.add(scores, labels)
+        self.head_states[0].calibration.add(scores, labels)
         self.end_fit()
 
-    def head(self, view: View) -> ClosedFormHead:
+    def head(self, state: HeadState) -> ClosedFormHead:
         main, compensation = self.streams
         return ClosedFormHead(
-            columns=view.columns,
+            columns=state.columns,
             weight=torch.cat([main.theta, self.options.compensation * compensation.theta]),
             bias=torch.zeros(self.classes, dtype=torch.float64),
-            inverse_temperature=view.calibration.inverse_temperature,
+            inverse_temperature=state.calibration.inverse_temperature,
         )

@@ -31,10 +31,11 @@ from avcil.closed_form.quadratic_model import QuadraticScores, quadratic_scores
 from avcil.closed_form.symmetric import mirror
 from avcil.data.modality import Modality
 from avcil.errors import AvcilError, InputError
+from avcil.methods._head_state import HeadState
 from avcil.methods._saved_statistics import saved_sample
-from avcil.methods._stepwise_method import StepwiseMethod, prefixed, under
-from avcil.methods._views import View
+from avcil.methods._stepwise_method import StepwiseMethod
 from avcil.models import checks
+from avcil.models.prefixes import add_prefix, strip_prefix
 
 ROUNDING = 1e-6
 """Below this fraction of the features' mean square, the variance within a class is rounding."""
@@ -48,7 +49,7 @@ class FecamOptions:
     """g1: how many times the mean variance is added to the variances."""
     shrink_others: float = 0.0
     """g2: how many times the mean covariance is added to the covariances."""
-    normalise: Scaling = "both"
+    normalize: Scaling = "both"
     """both: features are scaled by mean and deviation of the first step's clips, then each modality to one length;
     first-step: the former alone; length: the latter alone, as published, for features that were scaled before;
     encoder: by constants of the encoders, then each modality to one length, so that the order of the classes does not
@@ -79,35 +80,35 @@ class Fecam(StepwiseMethod):
 
     def blocks(self, vectors: int) -> list[Block]:
         config = EmbeddingConfig(
-            normalise=self.scaling(to_length=True), activation="none", features=0, seed=self.seed
+            normalize=self.scaling(to_length=True), activation="none", features=0, seed=self.seed
         )
         return [(config, tuple(range(vectors)))]
 
-    def grow(self, count: int) -> None:
+    def add_classes(self, count: int) -> None:
         self.flush()
-        super().grow(count)
+        super().add_classes(count)
         if self.embedding is not None:
-            self._add_classes()
+            self._add_class_moments()
 
-    def _add_classes(self) -> None:
+    def _add_class_moments(self) -> None:
         assert self.embedding is not None
         while len(self.moments) < self.classes:
             self.moments.append(ClassMoments(sum(self.embedding.sizes)))
-            self.moments[-1].grow(1)
+            self.moments[-1].add_classes(1)
 
     def partial_fit(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
         if self.embedding is None or self.sample is None:
             self.embedding = self.fit_embedding(parts)
             self.sample = CalibrationSample(sum(self._widths), size=self.options.calibration_clips)
-            self.views = self.make_views()
-            self._add_classes()
+            self.head_states = self.make_head_states()
+            self._add_class_moments()
         features = self.embedding(parts)
         for label in labels.unique().tolist():
             own = features[labels == label]
             self.moments[label].add(own, torch.zeros(len(own), dtype=torch.int64))
         self.sample.add(torch.cat(parts, dim=1), labels)
 
-    def head(self, view: View) -> ClosedFormHead:
+    def head(self, state: HeadState) -> ClosedFormHead:
         """None: its scores are not linear."""
         raise AvcilError("method fecam has no linear head")
 
@@ -116,7 +117,7 @@ class Fecam(StepwiseMethod):
         if self.embedding is None:
             raise AvcilError(f"method {self.name} has not been given any clip yet")
         means, matrices = self._distances(self.moments)
-        self.figures["sharpness"] = self._sharpness(means, matrices)
+        self.fitted["inverse_temperature"] = self._inverse_temperature(means, matrices)
         return QuadraticScores(
             self.name,
             self.modality,
@@ -124,7 +125,7 @@ class Fecam(StepwiseMethod):
             embedding=self.embedding,
             means=means,
             matrices=matrices,
-            inverse_temperature=self.figures["sharpness"],
+            inverse_temperature=self.fitted["inverse_temperature"],
         )
 
     def _distances(self, moments: Sequence[ClassMoments]) -> tuple[Tensor, Tensor]:
@@ -148,7 +149,7 @@ class Fecam(StepwiseMethod):
         mirror(inverse)
         return inverse
 
-    def _sharpness(self, means: Tensor, matrices: Tensor) -> float:
+    def _inverse_temperature(self, means: Tensor, matrices: Tensor) -> float:
         """The inverse temperature, from a fifth of the sample whose clips the classes' statistics lack meanwhile."""
         assert self.sample is not None
         assert self.embedding is not None
@@ -160,7 +161,7 @@ class Fecam(StepwiseMethod):
         means, matrices = means.clone(), matrices.clone()
         for label in labels[held].unique().tolist():
             own, rest = features[labels[held] == label], ClassMoments(self.moments[label].width)
-            rest.grow(1)
+            rest.add_classes(1)
             rest.merge(self.moments[label])
             rest.remove(own, torch.zeros(len(own), dtype=torch.int64))
             means[label], matrices[label] = rest.means[0], self._matrix(rest)
@@ -190,24 +191,24 @@ class Fecam(StepwiseMethod):
             self.moments[label].remove(own, torch.zeros(len(own), dtype=torch.int64))
         self.sample.remove(torch.cat(parts, dim=1), labels)
 
-    def drop(self, number: int) -> None:
+    def remove_class(self, number: int) -> None:
         """Nothing stays of the class."""
         assert self.sample is not None
         del self.moments[number]
-        self.sample.drop(number)
+        self.sample.remove_class(number)
         self.classes -= 1
 
     def tensors(self) -> dict[str, Tensor]:
         assert self.sample is not None
         own = [moments.tensors() for moments in self.moments]
         together = {name: torch.stack([tensors[name] for tensors in own]) for name in own[0]}
-        saved = self.common_tensors() | prefixed("moments", together)
-        return saved | prefixed("sample", self.sample.tensors())
+        saved = self.common_tensors() | add_prefix("moments", together)
+        return saved | add_prefix("sample", self.sample.tensors())
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         self.load_common(tensors)
         assert self.embedding is not None
-        own, width = under("moments", tensors), sum(self.embedding.sizes)
+        own, width = strip_prefix("moments", tensors), sum(self.embedding.sizes)
         classes = own.get("counts", torch.zeros(0)).numel()
         shapes = {
             "counts": (classes, 1),
@@ -222,15 +223,14 @@ class Fecam(StepwiseMethod):
             ClassMoments.from_tensors({name: tensor[number] for name, tensor in held.items()})
             for number in range(classes)
         ]
-        self.sample = saved_sample(under("sample", tensors), sum(self._widths), classes)
+        self.sample = saved_sample(strip_prefix("sample", tensors), sum(self._widths), classes)
 
     @classmethod
     def load_model(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> QuadraticScores:
         return QuadraticScores.from_config(cls.name, config, tensors)
 
-    def report(self) -> dict[str, float]:
-        """The inverse temperature, and the bytes that are kept from step to step."""
+    @property
+    def statistics_bytes(self) -> int:
         assert self.embedding is not None
         assert self.sample is not None
-        kept = sum(own.bytes for own in self.moments) + self.embedding.bytes + self.sample.bytes
-        return self.figures | {"bytes": float(kept + sum(view.bytes for view in self.views))}
+        return sum(moments.bytes for moments in self.moments) + self.embedding.bytes + self.sample.bytes

@@ -13,7 +13,7 @@ n clips of the current step, k of the calibration sample, P width, C classes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -26,10 +26,11 @@ from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.joined_embedding import Block
 from avcil.data.modality import Modality
 from avcil.errors import InputError
+from avcil.methods._head_state import HeadState, head_states_of
 from avcil.methods._saved_statistics import saved_sample
-from avcil.methods._stepwise_method import StepwiseMethod, prefixed, under
-from avcil.methods._views import View, views_of
+from avcil.methods._stepwise_method import StepwiseMethod
 from avcil.models import checks
+from avcil.models.prefixes import add_prefix, strip_prefix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,7 @@ class NcmOptions:
 
     metric: Literal["cosine", "euclidean"] = "cosine"
     """How near a class mean is: cosine (SimpleCIL), or Euclidean distance (NCM)."""
-    normalise: Scaling = "both"
+    normalize: Scaling = "both"
     """both: features are scaled by mean and deviation of the first step's clips, then each modality to one length;
     first-step: the former alone; length: the latter alone, as published, for features that were scaled before;
     encoder: by constants of the encoders, then each modality to one length, so that the order of the classes does not
@@ -68,17 +69,17 @@ class Ncm(StepwiseMethod):
 
     def blocks(self, vectors: int) -> list[Block]:
         config = EmbeddingConfig(
-            normalise=self.scaling(to_length=True), activation="none", features=0, seed=self.seed
+            normalize=self.scaling(to_length=True), activation="none", features=0, seed=self.seed
         )
         return [(config, tuple(range(vectors)))]
 
-    def make_views(self) -> list[View]:
+    def make_head_states(self) -> list[HeadState]:
         assert self.embedding is not None
-        return views_of(self.embedding, self.modality, self.part_widths)
+        return head_states_of(self.embedding, self.modality, self.part_widths)
 
-    def grow(self, count: int) -> None:
+    def add_classes(self, count: int) -> None:
         self.flush()
-        super().grow(count)
+        super().add_classes(count)
         self.sums, self.counts = F.pad(self.sums, (0, 0, 0, count)), F.pad(self.counts, (0, count))
 
     def partial_fit(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
@@ -86,7 +87,7 @@ class Ncm(StepwiseMethod):
             self.embedding = self.fit_embedding(parts)
             self.sums = torch.zeros(self.classes, sum(self.embedding.sizes), dtype=torch.float64)
             self.sample = CalibrationSample(sum(self._widths), size=self.options.calibration_clips)
-            self.views = self.make_views()
+            self.head_states = self.make_head_states()
         self._add(self.embedding(parts), labels, 1)
         self.sample.add(torch.cat(parts, dim=1), labels)
 
@@ -94,19 +95,18 @@ class Ncm(StepwiseMethod):
         self.sums = self.sums.index_add(0, labels, sign * features)
         self.counts = self.counts + sign * torch.bincount(labels, minlength=self.classes)
 
-    def head(self, view: View) -> ClosedFormHead:
+    def head(self, state: HeadState) -> ClosedFormHead:
         assert self.embedding is not None
         assert self.sample is not None
-        sums = self.sums[:, view.columns]
+        sums = self.sums[:, state.columns]
         weight, bias = self._linear(sums / self.counts.clamp(min=1)[:, None])
         parts = self.sample.vectors.double().split(self._widths, dim=1)
         calibration = Calibration()
         calibration.add(
-            *self._left_out(self.embedding(parts)[:, view.columns], self.sample.labels, sums, weight, bias)
+            *self._left_out(self.embedding(parts)[:, state.columns], self.sample.labels, sums, weight, bias)
         )
-        view.figures["sharpness"] = calibration.inverse_temperature
         return ClosedFormHead(
-            columns=view.columns,
+            columns=state.columns,
             weight=weight.T,
             bias=bias,
             inverse_temperature=calibration.inverse_temperature,
@@ -148,35 +148,33 @@ class Ncm(StepwiseMethod):
         self.sums[self.counts == 0] = 0.0  # the rest is rounding, which cosine would scale to length 1
         self.sample.remove(torch.cat(parts, dim=1), labels)
 
-    def drop(self, number: int) -> None:
+    def remove_class(self, number: int) -> None:
         """Nothing stays of the class."""
         assert self.sample is not None
         keep = torch.arange(self.classes) != number
         self.sums, self.counts = self.sums[keep], self.counts[keep]
-        self.sample.drop(number)
+        self.sample.remove_class(number)
         self.classes -= 1
 
     def tensors(self) -> dict[str, Tensor]:
         assert self.sample is not None
-        own = prefixed("moments", {"sums": self.sums, "counts": self.counts})
-        return self.common_tensors() | own | prefixed("sample", self.sample.tensors())
+        own = add_prefix("moments", {"sums": self.sums, "counts": self.counts})
+        return self.common_tensors() | own | add_prefix("sample", self.sample.tensors())
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         self.load_common(tensors)
         assert self.embedding is not None
-        own, width = under("moments", tensors), sum(self.embedding.sizes)
+        own, width = strip_prefix("moments", tensors), sum(self.embedding.sizes)
         classes = own.get("counts", torch.zeros(0)).numel()
         self.counts = checks.tensor(own, "counts", (classes,))
         self.sums = checks.tensor(own, "sums", (classes, width))
         if (self.counts < 0).any():
             raise InputError("a class has a negative number of clips")
         self.classes = classes
-        self.sample = saved_sample(under("sample", tensors), sum(self._widths), classes)
+        self.sample = saved_sample(strip_prefix("sample", tensors), sum(self._widths), classes)
 
-    def report(self) -> dict[str, float]:
-        """The inverse temperature, and the bytes that are kept from step to step."""
+    @property
+    def statistics_bytes(self) -> int:
         assert self.embedding is not None
         assert self.sample is not None
-        kept = 8 * (self.sums.numel() + self.counts.numel()) + self.embedding.bytes + self.sample.bytes
-        figures: dict[str, Any] = dict(self.figures)
-        return figures | {"bytes": float(kept + sum(view.bytes for view in self.views))}
+        return 8 * (self.sums.numel() + self.counts.numel()) + self.embedding.bytes + self.sample.bytes

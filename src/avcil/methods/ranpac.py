@@ -21,9 +21,9 @@ from avcil.closed_form.embedding import EmbeddingConfig, Scaling
 from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.joined_embedding import Block
 from avcil.errors import InputError
+from avcil.methods._head_state import HeadState
 from avcil.methods._moments_method import MomentsMethod
 from avcil.methods._stepwise_method import check_calibration_clips
-from avcil.methods._views import View
 
 Selection = Literal["gcv", "leave-one-out", "hold-out"]
 START = 300.0
@@ -37,7 +37,7 @@ class RanpacOptions:
     features: int = 2000
     """M, random features. Memory is 8 M M bytes and grows with nothing else but 8 M per class; the published
     number is 10000 (0.8 GB)."""
-    normalise: Scaling = "encoder"
+    normalize: Scaling = "encoder"
     """encoder: features are scaled by constants of the encoders, then each modality to one length; first-step: by mean
     and deviation of the first step's clips, also used where the constants are unknown; length: each modality to one
     length; both: first-step, then length."""
@@ -74,14 +74,14 @@ class Ranpac(MomentsMethod):
 
     def blocks(self, vectors: int) -> list[Block]:
         config = EmbeddingConfig(
-            normalise=self.scaling(to_length=True),
+            normalize=self.scaling(to_length=True),
             activation="relu",
             features=self.options.features,
             seed=self.seed,
         )
         return [(config, tuple(range(vectors)))]
 
-    def update_view(self, view: View, moments: Moments, features: Tensor, labels: Tensor) -> None:
+    def update_head_state(self, state: HeadState, moments: Moments, features: Tensor, labels: Tensor) -> None:
         if self.options.ridge or self.options.selection == "gcv":
             return
         if self.options.selection == "leave-one-out":
@@ -89,21 +89,23 @@ class Ranpac(MomentsMethod):
             errors = [path.leave_one_out_error(features, labels, ridge) for ridge in RIDGES]
         else:
             errors = hold_out_error(moments, features, labels, RIDGES)
-        view.figures["ridge"] = RIDGES[int(torch.tensor(errors).argmin())]
+        state.fitted["ridge"] = RIDGES[int(torch.tensor(errors).argmin())]
 
-    def fitted(self, view: View, moments: Moments, features: Tensor, labels: Tensor) -> ClosedFormHead:
+    def fit_head(
+        self, state: HeadState, moments: Moments, features: Tensor, labels: Tensor
+    ) -> ClosedFormHead:
         regressed = self._regressed(moments)
         if self.options.ridge:
-            view.figures["ridge"] = self.options.ridge
+            state.fitted["ridge"] = self.options.ridge
         elif self.options.selection == "gcv":
-            view.figures["ridge"] = choose_penalties(regressed, [regressed.width], [START])[0]
-        found = RidgeFit(regressed, view.figures["ridge"])
-        view.figures["jitter"] = found.jitter
+            state.fitted["ridge"] = choose_penalties(regressed, [regressed.width], [START])[0]
+        found = RidgeFit(regressed, state.fitted["ridge"])
+        state.fitted["jitter"] = found.jitter
         return ClosedFormHead(
-            columns=view.columns,
+            columns=state.columns,
             weight=found.theta,
             bias=torch.zeros(self.classes, dtype=torch.float64),
-            inverse_temperature=self.calibrated(view, found.leave_one_out(features, labels), labels),
+            inverse_temperature=self.calibrated(state, found.leave_one_out(features, labels), labels),
         )
 
     def _regressed(self, moments: Moments) -> Moments:

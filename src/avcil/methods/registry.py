@@ -146,6 +146,7 @@ def parse_options(method: type[Method], settings: Sequence[str] | Mapping[str, A
     values = {}
     for key, value in settings.items():
         option = key.replace("-", "_")
+        option = method.renamed_options.get(option, option)
         if option in method.removed_options:
             _check_removed(name, option, value, method.removed_options[option])
         else:

@@ -27,8 +27,8 @@ from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.joined_embedding import Block
 from avcil.closed_form.recursive_least_squares import RecursiveRidge
 from avcil.errors import InputError
+from avcil.methods._head_state import HeadState
 from avcil.methods._recursive_method import RecursiveMethod
-from avcil.methods._views import View
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Values of c to choose from."""
@@ -42,7 +42,7 @@ class RlsOptions:
     """M, random features of the main stream; memory is 8 M M bytes."""
     stream_features: int = 500
     """Random features of each modality's compensation; memory 8 times its square each."""
-    normalise: Scaling = "encoder"
+    normalize: Scaling = "encoder"
     """encoder: features are scaled by constants of the encoders, then each modality to one length; first-step: by mean
     and deviation of the first step's clips, also used where the constants are unknown; length: each modality to one
     length; both: first-step, then length."""
@@ -69,7 +69,7 @@ class Rls(RecursiveMethod):
     Options = RlsOptions
 
     def blocks(self, vectors: int) -> list[Block]:
-        shared = partial(EmbeddingConfig, normalise=self.scaling(to_length=True), seed=self.seed)
+        shared = partial(EmbeddingConfig, normalize=self.scaling(to_length=True), seed=self.seed)
         main = shared(activation="relu", features=self.options.features)
         blocks = [(main, tuple(range(vectors)))]
         if self.options.compensation != 0:
@@ -82,7 +82,7 @@ class Rls(RecursiveMethod):
         fresh = self.new_classes()
         if self.embedding is None:
             self.embedding = self.fit_embedding(parts)
-            self.views = self.make_views()
+            self.head_states = self.make_head_states()
         blocks = [self.embedding.of_block(number, parts) for number in range(len(self.embedding.blocks))]
         if first:
             self.streams = tuple(self._new_stream(block, labels) for block in blocks)
@@ -96,21 +96,21 @@ class Rls(RecursiveMethod):
             stream.add(block, left)
             added += left - stream.leave_one_out_residual(block, left)
         if first:
-            self.figures["compensation"] = self._weight(residual, added)
-        scores = targets - residual + self.figures["compensation"] * added
-        self.views[0].calibration.add(scores, labels)
+            self.fitted["compensation"] = self._weight(residual, added)
+        scores = targets - residual + self.fitted["compensation"] * added
+        self.head_states[0].calibration.add(scores, labels)
         self.end_fit()
 
     def _new_stream(self, features: Tensor, labels: Tensor) -> RecursiveRidge:
         ridge = self.options.ridge
         if not ridge:
             moments = Moments(features.shape[1])
-            moments.grow(self.classes)
+            moments.add_classes(self.classes)
             moments.add(features, labels)
             path = RidgePath(moments)
             ridge = min(RIDGES, key=path.gcv)
         stream = RecursiveRidge(features.shape[1], ridge)
-        stream.grow(self.classes)
+        stream.add_classes(self.classes)
         return stream
 
     def _weight(self, residual: Tensor, added: Tensor) -> float:
@@ -118,13 +118,13 @@ class Rls(RecursiveMethod):
             return self.options.compensation
         return min(WEIGHTS, key=lambda c: float((residual - c * added).square().sum()))
 
-    def head(self, view: View) -> ClosedFormHead:
-        weights = [1.0] + [self.figures["compensation"]] * (len(self.streams) - 1)
+    def head(self, state: HeadState) -> ClosedFormHead:
+        weights = [1.0] + [self.fitted["compensation"]] * (len(self.streams) - 1)
         theta = torch.cat([c * stream.theta for c, stream in zip(weights, self.streams, strict=True)])
         bias = torch.zeros(self.classes, dtype=torch.float64)
-        inverse_temperature = view.calibration.inverse_temperature
+        inverse_temperature = state.calibration.inverse_temperature
         return ClosedFormHead(
-            columns=view.columns, weight=theta, bias=bias, inverse_temperature=inverse_temperature
+            columns=state.columns, weight=theta, bias=bias, inverse_temperature=inverse_temperature
         )
 
     @property

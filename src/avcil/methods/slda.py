@@ -23,9 +23,9 @@ from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.joined_embedding import Block
 from avcil.closed_form.shrinkage import oas_weight, shrunk
 from avcil.errors import InputError
+from avcil.methods._head_state import HeadState
 from avcil.methods._moments_method import MomentsMethod
 from avcil.methods._stepwise_method import check_calibration_clips
-from avcil.methods._views import View
 
 ROUNDING = 1e-9
 """Below this fraction of the second moments, the variance within classes is rounding."""
@@ -40,7 +40,7 @@ class SldaOptions:
     features themselves."""
     features: int = 2000
     """M of the Fourier features; memory is 8 M M bytes. Linear: M is the width of the pooled clip."""
-    normalise: Scaling = "encoder"
+    normalize: Scaling = "encoder"
     """encoder: features are scaled by constants of the encoders, and then, for the Fourier kernel, each modality to one
     length, for the linear kernel by mean and deviation of all clips learned; first-step: by mean and deviation of the
     first step's clips, also used for the Fourier kernel where the constants are unknown; length: each modality to one
@@ -70,51 +70,53 @@ class Slda(MomentsMethod):
 
     @property
     def _scales_by_all_clips(self) -> bool:
-        return self.options.kernel == "linear" and self.options.normalise == "encoder"
+        return self.options.kernel == "linear" and self.options.normalize == "encoder"
 
     def blocks(self, vectors: int) -> list[Block]:
         config = EmbeddingConfig(
-            normalise="all-clips" if self._scales_by_all_clips else self.scaling(to_length=True),
+            normalize="all-clips" if self._scales_by_all_clips else self.scaling(to_length=True),
             activation="fourier" if self.options.kernel == "fourier" else "none",
             features=self.options.features,
             seed=self.seed,
         )
         return [(config, tuple(range(vectors)))]
 
-    def fitted(self, view: View, moments: Moments, features: Tensor, labels: Tensor) -> ClosedFormHead:
-        """The discriminant is its own posterior only where clips are Gaussian. Its inverse temperature is fitted to a
+    def fit_head(
+        self, state: HeadState, moments: Moments, features: Tensor, labels: Tensor
+    ) -> ClosedFormHead:
+        """The discriminant is its own posterior only where clips are Gaussian. Its inverse temperature is fit_head to a
         fifth of the sample that a discriminant of the other clips has not seen."""
-        weight, bias = self._discriminant(view, moments)
-        figures = dict(view.figures)
-        held = held_out(self._vectors(view), labels)
+        weight, bias = self._discriminant(state, moments)
+        figures = dict(state.fitted)
+        held = held_out(self._vectors(state), labels)
         scores = torch.zeros(0, self.classes)
         if held.any():
-            own_weight, own_bias = self._discriminant(view, moments.without(features[held], labels[held]))
+            own_weight, own_bias = self._discriminant(state, moments.without(features[held], labels[held]))
             scores = features[held] @ own_weight + own_bias
-        view.figures.update(figures)
+        state.fitted.update(figures)
         return ClosedFormHead(
-            columns=view.columns,
+            columns=state.columns,
             weight=weight,
             bias=bias,
-            inverse_temperature=self.calibrated(view, scores, labels[held]),
+            inverse_temperature=self.calibrated(state, scores, labels[held]),
         )
 
-    def _vectors(self, view: View) -> Tensor:
+    def _vectors(self, state: HeadState) -> Tensor:
         """The sample's vectors, as they are: which of them are held out must not depend on how they are scaled."""
         assert self.sample is not None
         return (
-            self.sample.vectors if self.options.kernel == "fourier" else self.sample.vectors[:, view.columns]
+            self.sample.vectors if self.options.kernel == "fourier" else self.sample.vectors[:, state.columns]
         )
 
-    def _discriminant(self, view: View, moments: Moments) -> tuple[Tensor, Tensor]:
-        """w (m, C) and b (C,) of the view's features as they are kept; sets its figures."""
+    def _discriminant(self, state: HeadState, moments: Moments) -> tuple[Tensor, Tensor]:
+        """w (m, C) and b (C,) of the state's features as they are kept; sets its figures."""
         standard = ClassMoments.of(moments).standardized() if self._scales_by_all_clips else None
         scaled = moments if standard is None else standard.moments
         rho = self.options.shrinkage
         if rho < 0:
             rho = oas_weight(covariance_of(scaled), scaled.total)
         weight, bias, jitter = discriminant(scaled, rho)
-        view.figures["shrinkage"], view.figures["jitter"] = rho, jitter
+        state.fitted["shrinkage"], state.fitted["jitter"] = rho, jitter
         if standard is not None:
             weight = standard.inverse_deviation[:, None] * weight
             bias = bias - standard.mean @ weight

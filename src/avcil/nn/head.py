@@ -26,7 +26,7 @@ class Head(nn.Module):
         """Number of classes, C."""
 
     @abstractmethod
-    def grow(self, count: int) -> None:
+    def add_classes(self, count: int) -> None:
         """Add `count` classes; parameters of the old ones do not change."""
 
     @abstractmethod
@@ -38,7 +38,7 @@ class LinearHead(Head):
     """z = W h + b, with the initialization of `torch.nn.Linear` for new classes.
 
     >>> head = LinearHead(8)
-    >>> head.grow(3); head.grow(2)
+    >>> head.add_classes(3); head.add_classes(2)
     >>> head(torch.zeros(4, 8)).shape[1]
     5
     """
@@ -55,7 +55,7 @@ class LinearHead(Head):
     def classes(self) -> int:
         return len(self.bias)
 
-    def grow(self, count: int) -> None:
+    def add_classes(self, count: int) -> None:
         fresh = nn.Linear(self.width, count).to(self.weight)
         self.weight = nn.Parameter(torch.cat([self.weight.detach(), fresh.weight.detach()]))
         self.bias = nn.Parameter(torch.cat([self.bias.detach(), fresh.bias.detach()]))

@@ -24,7 +24,7 @@ def head_from_config(config: dict[str, Any]) -> Head:
     options = {name: value for name, value in config.items() if name not in ("kind", "classes")}
     head = HEADS[config["kind"]](**options)
     if config["classes"]:
-        head.grow(config["classes"])
+        head.add_classes(config["classes"])
     return head
 
 

@@ -18,10 +18,10 @@ from avcil.nn.head import Head
 class ProxyHead(Head):
     """score_c = sum_p softmax_p(sim_cp) sim_cp, sim_cp = -||hat(h) - hat(w_cp)||^2; logits are eta * score.
 
-    `grow` freezes existing proxies. New ones are drawn from a Gaussian with variance 1/D, or set by `imprint`.
+    `add_classes` freezes existing proxies. New ones are drawn from a Gaussian with variance 1/D, or set by `imprint`.
 
     >>> head = ProxyHead(8, proxies=3)
-    >>> head.grow(3); head.grow(2)
+    >>> head.add_classes(3); head.add_classes(2)
     >>> head(torch.ones(4, 8)).shape[1], len(head.frozen), len(head.learning)
     (5, 3, 2)
     """
@@ -41,7 +41,7 @@ class ProxyHead(Head):
     def classes(self) -> int:
         return len(self.frozen) + len(self.learning)
 
-    def grow(self, count: int) -> None:
+    def add_classes(self, count: int) -> None:
         self.frozen = self.all_proxies().detach()
         self.learning = nn.Parameter(self._random(count).to(self.frozen))
 

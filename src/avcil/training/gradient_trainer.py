@@ -135,7 +135,7 @@ class GradientTrainer:
         """Add the classes up to step `index` that the head does not have yet."""
         if count := sum(self._task_sizes(index)) - self.network.classes:
             with seeded(self.settings.seed, "head", index):
-                self.network.head.grow(count)
+                self.network.head.add_classes(count)
 
     def _teacher(self, pool: Table, *, new_count: int) -> Teacher:
         data, cache = self.data, self.teacher_cache

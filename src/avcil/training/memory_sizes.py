@@ -155,6 +155,6 @@ def weight_count(method: GradientMethod, data: TaskData) -> int:
     }
     with seeded(0, "count"):
         head = method.build_head(Network.feature_width(data.modality, **widths))
-        head.grow(len(data.benchmark.classes))
+        head.add_classes(len(data.benchmark.classes))
         network = Network(data.modality, head=head, **widths)
     return sum(tensor.numel() for tensor in network.state_dict().values())

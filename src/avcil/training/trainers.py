@@ -39,7 +39,7 @@ class ClosedFormTrainer:
             for rows, (audio, visual) in table.all():
                 self.method.forget(audio, gathered(visual), table.labels[rows])
         for number in sorted((self.data.class_number[x] for x in self.data.removed_at(index)), reverse=True):
-            self.method.drop(number)
+            self.method.remove_class(number)
         self.data.begin_task(index)
 
     def train_step(self, index: int, hooks: Hooks) -> Model:
@@ -54,7 +54,7 @@ class ClosedFormTrainer:
 
     def fit(self, new_classes: int, rows: Sequence[int]) -> Model:
         """Add the clips of some store rows, of which `new_classes` classes are new, and solve."""
-        self.method.grow(new_classes)
+        self.method.add_classes(new_classes)
         table = self.data.table(rows)
         for part, (audio, visual) in table.all():
             self.method.observe(audio, gathered(visual), table.labels[part])
