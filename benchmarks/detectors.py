@@ -59,7 +59,7 @@ def detectors(
 
     Args:
         found: The discriminant.
-        sharpness: s.
+        inverse_temperature: s.
         sample: Leave-one-out scores (k, C) and d_0 (k,) of training clips.
         z: (n, m)
     """
@@ -112,7 +112,7 @@ def measure(
         method.add_classes(len(names))
         method.observe(audio[own], visual[own], truth[own])
         head = method.solve().heads["audio-visual"]
-        blocks, sample = method._fit(method.head_states[0]), method.statistics.sample
+        blocks, sample = method._discriminant(method.head_states[0]), method.statistics.sample
         left_out = blocks.discriminant.leave_one_out(blocks.scaled(sample.vectors), sample.labels)
         is_known = truth[asked] < known
         for name, values in detectors(

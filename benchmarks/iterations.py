@@ -25,7 +25,7 @@ from avcil.nn.network import Network, NetworkOutput
 from avcil.nn.token_rows import TokenRows, Tokens
 from avcil.training.forward_backward import forward_backward
 from avcil.training.memory_pool import Budget, MemoryPool
-from avcil.training.teacher import Teacher
+from avcil.training.teacher import CachedTeacher
 
 CLASSES = 10
 """Old classes, and as many new ones."""
@@ -77,7 +77,7 @@ def make_step(pool: Any, *, new: int, width: int, index: int = 1) -> Step:
     head.add_classes(CLASSES * index)
     network = Network("audio-visual", audio_width=width, visual_width=width, head=head).to(pool.labels.device)
     everything = MemoryPool(available=2**62)
-    teacher = Teacher(network, pool, new_count=new, budget=Budget(device=everything, host=everything))
+    teacher = CachedTeacher(network, pool, new_count=new, budget=Budget(device=everything, host=everything))
     network.head.add_classes(CLASSES)
     network.to(pool.labels.device)
     return Step(

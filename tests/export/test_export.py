@@ -201,7 +201,7 @@ def test_not_a_number_is_a_difference(taught, tmp_path, monkeypatch):
 class OwnModel:
     """A model of a user's method."""
 
-    kind, modality, classes, answers = "owns", "audio", 2, ("audio",)
+    kind, modality, classes, input_modalities = "owns", "audio", 2, ("audio",)
 
     def scores(self, audio, visual):
         return audio[:, :2]

@@ -16,7 +16,7 @@ from avcil.methods.base import Batch, Step
 from avcil.nn.network import Network
 from avcil.nn.proxy_head import ProxyHead
 from avcil.training.memory_pool import Budget
-from avcil.training.teacher import Teacher
+from avcil.training.teacher import CachedTeacher
 
 KNOWN, NEW, PROXIES = 2, 2, 10
 
@@ -50,7 +50,7 @@ def begun_step(labels: list[int], new_count: int, *, budget: int = 10**9) -> tup
     network = Network("audio-visual", audio_width=5, visual_width=6, head=method.build_head(6)).double()
     network.head.add_classes(KNOWN)
     pool = pool_of(labels)
-    teacher = Teacher(network, pool, new_count=new_count, budget=Budget.host_only(budget))
+    teacher = CachedTeacher(network, pool, new_count=new_count, budget=Budget.host_only(budget))
     network.head.add_classes(NEW)
     step = Step(
         index=1,

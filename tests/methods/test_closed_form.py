@@ -374,17 +374,15 @@ def test_one_modality_answers_as_if_learnt_alone(name, words, modality):
     torch.testing.assert_close(both.scores(*lacking), alone.scores(*lacking), rtol=1e-7, atol=1e-9)
     rebuilt = load_method(name).load_model(both.to_config(), both.tensors())
     assert torch.equal(rebuilt.scores(*lacking), both.scores(*lacking))
-    assert set(both.answers) == {"audio-visual", "audio", "visual"}
-    assert alone.answers == (modality,)
+    assert set(both.input_modalities) == {"audio-visual", "audio", "visual"}
+    assert alone.input_modalities == (modality,)
 
 
 def test_mixed_features_do_not_answer_for_one_modality():
     """Random features of both modalities mean nothing without one of them: that is said."""
     clips = make_clips()
     model = learn(new("ranpac", ("features=30",)), clips, TWO_STEPS)
-    with pytest.raises(
-        InputError, match="can predict clips with the modalities audio-visual, not with audio"
-    ):
+    with pytest.raises(InputError, match="can predict clips with audio-visual, not with audio"):
         model.scores(clips[0], None)
 
 

@@ -11,7 +11,7 @@ from avcil.training.config import TrainConfig
 from avcil.training.run import train
 
 OWN_METHOD = """
-from avcil.methods.blade import Blade as _Blade
+from avcil.methods.blade import BladeMethod as _Blade
 
 
 class Mine(_Blade):

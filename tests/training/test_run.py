@@ -23,7 +23,7 @@ from avcil.training.gradient import batches
 from avcil.training.gradient_trainer import GradientTrainer
 from avcil.training.memory_pool import Budget
 from avcil.training.run import Run, train
-from avcil.training.teacher import Teacher
+from avcil.training.teacher import CachedTeacher
 from avcil.utils import progress
 
 
@@ -175,14 +175,14 @@ def teacher_case(store: Path, folder: Path, budget: Budget):
     trainer._begin(0)
     trainer._choose_exemplars(0)
     step = trainer._begin(1)
-    teacher = Teacher(step.teacher.network, step.pool, new_count=step.new_count, budget=budget)
+    teacher = CachedTeacher(step.teacher.network, step.pool, new_count=step.new_count, budget=budget)
     return trainer, step, teacher
 
 
 def test_cached_and_computed_teacher_outputs_are_equal(store, tmp_path):
     """Logits and attention from memory equal those computed for each batch, and exemplars alone take up room."""
     trainer, step, recalls = teacher_case(store, tmp_path / "run", Budget.host_only(10**6))
-    computes = Teacher(recalls.network, step.pool, new_count=step.new_count, budget=Budget.host_only(0))
+    computes = CachedTeacher(recalls.network, step.pool, new_count=step.new_count, budget=Budget.host_only(0))
     for epoch in range(2):
         for batch in batches(trainer.method, step, trainer.settings, epoch):
             losses = []

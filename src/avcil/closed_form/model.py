@@ -58,7 +58,7 @@ class LinearScores:
         return self.embedding.input_widths(self.modality)
 
     @property
-    def answers(self) -> tuple[Modality, ...]:
+    def input_modalities(self) -> tuple[Modality, ...]:
         """Modalities with a head."""
         return tuple(self.heads)
 
@@ -148,8 +148,8 @@ class LinearScores:
         )
         if given is None or given not in self.heads:
             raise InputError(
-                f"this {self.kind} model can predict clips with the modalities {', or '.join(self.answers)}, not with "
-                f"{given or 'none'}"
+                f"this {self.kind} model can predict clips with {' or '.join(self.input_modalities)}, not with "
+                f"{given or 'no features'}"
             )
         widths = self.embedding.vector_widths()
         vectors = iter(pool(audio, visual, given, self.pooling))

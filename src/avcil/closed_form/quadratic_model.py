@@ -61,7 +61,7 @@ class QuadraticScores:
         return self.embedding.input_widths(self.modality)
 
     @property
-    def answers(self) -> tuple[Modality, ...]:
+    def input_modalities(self) -> tuple[Modality, ...]:
         """Only the modality of the model: A_c cannot be restricted to one modality."""
         return (self.modality,)
 

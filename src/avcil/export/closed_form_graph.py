@@ -33,7 +33,7 @@ def add_closed_form(
     Args:
         graph: The graph.
         model: The model.
-        modality: The modality of the inputs, one of `model.answers`.
+        modality: The modality of the inputs, one of `model.input_modalities`.
         audio: Name of the input (B, Da), or None.
         visual: Name of the input (B, T, S, Dv), or None.
     """

@@ -74,9 +74,9 @@ def export_onnx(
     """
     file = onnx_path(Path(path))
     modality = Modality(modality or saved.model.modality)
-    if modality not in saved.model.answers:
+    if modality not in saved.model.input_modalities:
         raise InputError(
-            f"this model cannot predict from {modality} alone, only from: {', '.join(saved.model.answers)}"
+            f"this model cannot predict from {modality} alone, only from: {', '.join(saved.model.input_modalities)}"
         )
     onnx_model = build(saved, modality)
     content = onnx_model.SerializeToString()

@@ -156,18 +156,18 @@ def answerable(model: Model, name: str, features: ClipFeatures) -> ClipFeatures:
     if (
         is_silent(features)
         and not features.is_joint
-        and "visual" in model.answers
+        and "visual" in model.input_modalities
         and features.visual is not None
     ):
         features = replace(features, audio=None)
     given = given_modality(model, features)
     if given == model.modality:
         return features
-    if given in model.answers:
+    if given in model.input_modalities:
         note = f"{PREDICTED_FROM} {'frames' if given == 'visual' else given} alone"
         return replace(features, notes="; ".join(filter(None, (features.notes, note))))
     inputs = {"audio": "audio", "visual": "frames", "audio-visual": "audio and frames"}
     raise InputError(
         f"{name}: {features.notes or 'it lacks a modality'}; this model needs "
-        f"{' or '.join(inputs[modality] for modality in model.answers)}"
+        f"{' or '.join(inputs[modality] for modality in model.input_modalities)}"
     )

@@ -80,7 +80,7 @@ def margin(model: Model, audio: Tensor | None, visual: Tensor | None, pair: tupl
 
 
 def _ablated_modalities(model: Model, given: Mapping[str, Tensor], pair: tuple[int, int]) -> dict[str, float]:
-    if len(given) < 2 or not {"audio", "visual"} <= set(model.answers):
+    if len(given) < 2 or not {"audio", "visual"} <= set(model.input_modalities):
         return {}
     whole = margin(model, given["audio"], given["visual"], pair)
     return {

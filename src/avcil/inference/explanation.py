@@ -192,7 +192,7 @@ def _alone(state: SavedModel, features: ClipFeatures) -> Iterator[tuple[str, tup
         "visual": replace(features, read=None, audio=None),
     }
     for name, part in parts.items():
-        if getattr(features, name) is not None and name in state.model.answers:
+        if getattr(features, name) is not None and name in state.model.input_modalities:
             answer = answer_features(state, name_of(part), part)
             yield name, (answer.label, answer.probability)
 

@@ -11,13 +11,13 @@ import torch
 from avcil.data.clips import check_labels
 from avcil.errors import InputError
 from avcil.inference.learning import rename
-from avcil.methods.blade import Blade
+from avcil.methods.blade import BladeMethod
 from avcil.saved_models.description import UPDATES
 from avcil.saved_models.folder import SavedModel
 from avcil.saved_models.learning_state import LearningState
 from avcil.training.update import closed_form_method
 
-MERGEABLE = Blade.name
+MERGEABLE = BladeMethod.name
 FEATURES = {
     "audio": "audio encoders",
     "visual": "visual encoders",
@@ -46,8 +46,8 @@ def merge(
     labels = tuple(dict.fromkeys((*state.labels, *other.labels)))
     check_labels(labels, "the merged classes")
     method, theirs = closed_form_method(own_learning), closed_form_method(other.learning)
-    assert isinstance(method, Blade)
-    assert isinstance(theirs, Blade)
+    assert isinstance(method, BladeMethod)
+    assert isinstance(theirs, BladeMethod)
     method.add_classes(len(labels) - len(state.labels))
     method.merge(theirs, torch.tensor([labels.index(label) for label in other.labels]))
     model = method.solve()
@@ -99,7 +99,7 @@ def _check_settings(one: LearningState, other: LearningState) -> None:
             f"the models have different modalities: {modalities[0]} and {modalities[1]}. Only models of the same "
             "modality can be merged"
         )
-    first, second = one.settings.options(Blade), other.settings.options(Blade)
+    first, second = one.settings.options(BladeMethod), other.settings.options(BladeMethod)
     for name in (field.name for field in fields(first)):
         if getattr(first, name) != getattr(second, name):
             raise InputError(

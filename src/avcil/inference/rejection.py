@@ -68,13 +68,13 @@ def chosen_thresholds(state: SavedModel, modality: Modality, precision: float) -
         InputError: The model has no leave-one-out predictions.
     """
     from avcil.closed_form.thresholds import thresholds_for_precision
-    from avcil.methods.blade import Blade
+    from avcil.methods.blade import BladeMethod
     from avcil.training.update import closed_form_method
 
     method = None
-    if state.learning is not None and state.learning.settings.method == Blade.name:
+    if state.learning is not None and state.learning.settings.method == BladeMethod.name:
         method = closed_form_method(state.learning)
-    if not isinstance(method, Blade):
+    if not isinstance(method, BladeMethod):
         raise InputError(
             "choosing thresholds for a precision needs a model of the method blade with learning.json. "
             "Give a threshold for each class instead"

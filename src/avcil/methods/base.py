@@ -94,7 +94,7 @@ class ClipPool(Protocol):
 
 
 class Teacher(Protocol):
-    """The frozen model of the previous step. `training.teacher.Teacher` is one.
+    """The frozen model of the previous step. `training.teacher.CachedTeacher` is one.
 
     What it computes for a clip does not change during a step, so it is cached by the row of the clip.
     """

@@ -54,7 +54,7 @@ class BladeOptions:
         check_calibration_clips(self.calibration_clips)
 
 
-class Blade(StepwiseMethod):
+class BladeMethod(StepwiseMethod):
     """Discriminant analysis whose penalties and class means are estimated from moments."""
 
     name = "blade"
@@ -199,7 +199,7 @@ class Blade(StepwiseMethod):
         self._discriminants = {}
         self.statistics.remove(torch.cat(self.pooled(audio, visual), dim=1), labels)
 
-    def merge(self, other: Blade, numbers: Tensor) -> None:
+    def merge(self, other: BladeMethod, numbers: Tensor) -> None:
         """Add the clips that another BLADE with the same options learned.
 
         Args:

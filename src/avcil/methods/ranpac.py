@@ -22,7 +22,7 @@ from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.joined_embedding import Block
 from avcil.errors import InputError
 from avcil.methods._head_state import HeadState
-from avcil.methods._moments_method import MomentsMethod
+from avcil.methods._statistics_method import MomentsMethod
 from avcil.methods._stepwise_method import check_calibration_clips
 
 Selection = Literal["gcv", "leave-one-out", "hold-out"]
@@ -81,9 +81,10 @@ class Ranpac(MomentsMethod):
         )
         return [(config, tuple(range(vectors)))]
 
-    def update_head_state(self, state: HeadState, moments: Moments, features: Tensor, labels: Tensor) -> None:
+    def update_head_state(self, state: HeadState, features: Tensor, labels: Tensor) -> None:
         if self.options.ridge or self.options.selection == "gcv":
             return
+        moments = self.moments_of(state)
         if self.options.selection == "leave-one-out":
             path = RidgePath(self._regressed(moments))
             errors = [path.leave_one_out_error(features, labels, ridge) for ridge in RIDGES]

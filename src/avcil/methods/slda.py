@@ -24,7 +24,7 @@ from avcil.closed_form.joined_embedding import Block
 from avcil.closed_form.shrinkage import oas_weight, shrunk
 from avcil.errors import InputError
 from avcil.methods._head_state import HeadState
-from avcil.methods._moments_method import MomentsMethod
+from avcil.methods._statistics_method import MomentsMethod
 from avcil.methods._stepwise_method import check_calibration_clips
 
 ROUNDING = 1e-9

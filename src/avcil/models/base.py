@@ -32,7 +32,7 @@ class Model(Protocol):
         ...
 
     @property
-    def answers(self) -> tuple[Modality, ...]:
+    def input_modalities(self) -> tuple[Modality, ...]:
         """Modalities from which the model can predict: its modality, and possibly parts of it."""
         ...
 
@@ -40,8 +40,8 @@ class Model(Protocol):
         """Logits (B, C).
 
         Args:
-            audio: (B, Da); None if the clips lack it and `answers` contains "visual".
-            visual: (B, T, S, Dv); None if the clips lack it and `answers` contains "audio".
+            audio: (B, Da); None if the clips lack it and `input_modalities` contains "visual".
+            visual: (B, T, S, Dv); None if the clips lack it and `input_modalities` contains "audio".
         """
         ...
 

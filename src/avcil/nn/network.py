@@ -97,7 +97,7 @@ class Network(nn.Module):
         return {part.value: widths[part] for part in self.modality.parts}
 
     @property
-    def answers(self) -> tuple[Modality, ...]:
+    def input_modalities(self) -> tuple[Modality, ...]:
         """Modalities from which the network can predict."""
         return tuple(Modality) if self.modality is Modality.AUDIO_VISUAL else (self.modality,)
 
@@ -135,7 +135,7 @@ class Network(nn.Module):
         parts = [part for part in (audio_feature, visual_feature) if part is not None]
         if not parts:
             raise InputError(
-                f"this network can predict clips with the modalities {', or '.join(self.answers)}, not with none"
+                f"a clip has no features; this network can predict clips with {' or '.join(self.input_modalities)}"
             )
         feature = parts[0] if len(parts) == 1 else parts[0] + parts[1]
         return NetworkOutput(

@@ -46,10 +46,10 @@ def limits_text(limits: ServeLimits) -> str:
 
 
 def _kinds(service: Service) -> str:
-    answers = service.recognizer.model.answers
-    if {"audio", "visual"} <= set(answers):
+    input_modalities = service.recognizer.model.input_modalities
+    if {"audio", "visual"} <= set(input_modalities):
         return "Video with audio, or audio alone"
-    return f"A clip with {' or '.join(render.PARTS[part] for part in answers)}"
+    return f"A clip with {' or '.join(render.PARTS[part] for part in input_modalities)}"
 
 
 def predict_tab(page: gr.Blocks, service: Service, examples: Examples) -> None:

@@ -73,12 +73,12 @@ def incomplete_note(data: TaskData) -> str:
     )
 
 
-def incomplete_counts(data: TaskData, answers: Sequence[Modality]) -> dict[str, int]:
+def incomplete_counts(data: TaskData, input_modalities: Sequence[Modality]) -> dict[str, int]:
     """Clips by split that lack a part of the modality, and test clips that were not evaluated; {} if there are none."""
     counts = {split: len(data.incomplete_rows(split)) for split in SPLITS}
     if not any(counts.values()):
         return {}
-    tested = [data.test_rows(task, answers) for task in range(len(data.benchmark.steps))]
+    tested = [data.test_rows(task, input_modalities) for task in range(len(data.benchmark.steps))]
     evaluated = sum(len(rows) for groups in tested for part, rows in groups.items() if part != data.modality)
     return {**counts, "test_not_evaluated": counts["test"] - evaluated}
 

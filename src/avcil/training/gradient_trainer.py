@@ -22,7 +22,7 @@ from avcil.training.distributed import ProcessGroup
 from avcil.training.gradient import StepTrainer
 from avcil.training.learning_data import LearningData
 from avcil.training.memory_pool import Budget
-from avcil.training.teacher import Teacher
+from avcil.training.teacher import CachedTeacher
 from avcil.training.trainer import Hooks
 from avcil.utils.rng import generator, seeded
 
@@ -137,9 +137,9 @@ class GradientTrainer:
             with seeded(self.settings.seed, "head", index):
                 self.network.head.add_classes(count)
 
-    def _teacher(self, pool: Table, *, new_count: int) -> Teacher:
+    def _teacher(self, pool: Table, *, new_count: int) -> CachedTeacher:
         data, cache = self.data, self.teacher_cache
-        return Teacher(
+        return CachedTeacher(
             self.network,
             pool,
             new_count=new_count,

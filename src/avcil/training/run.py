@@ -289,7 +289,7 @@ class Run:
         lines: list[tuple[str, str, str, float]] = []
         for task in range(index + 1):
             correct = []
-            for modality, rows in self.data.test_rows(task, model.answers).items():
+            for modality, rows in self.data.test_rows(task, model.input_modalities).items():
                 predictions = predict(
                     model, self.data.table(rows, once=True, modality=modality), self.process_group
                 )
@@ -334,7 +334,7 @@ class Run:
             seconds=sum(state.seconds for state in states),
             seconds_per_step=[state.seconds for state in states],
             seconds_by_part={part: sum(state.seconds_by_part[part] for state in states) for part in PARTS},
-            clips_lacking_a_modality=incomplete_counts(self.data, model.answers),
+            clips_lacking_a_modality=incomplete_counts(self.data, model.input_modalities),
         )
         self.directory.finish(results)
         self.process_group.barrier()

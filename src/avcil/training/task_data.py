@@ -137,16 +137,16 @@ class TaskData(LearningData):
         """Store rows of the clips, of all tasks, that lack a part of the modality; they are not used for training."""
         return sorted(row for (s, _), rows in self._incomplete.items() if s == split for row in rows)
 
-    def test_rows(self, task: int, answers: Sequence[Modality]) -> dict[Modality, list[int]]:
+    def test_rows(self, task: int, input_modalities: Sequence[Modality]) -> dict[Modality, list[int]]:
         """Store rows of a task's test clips that a model can predict, by the modality used for the prediction.
 
         Args:
             task: Number of the task.
-            answers: The modalities that the model can predict from (`Model.answers`).
+            input_modalities: The modalities that the model can predict from (`Model.input_modalities`).
         """
         found = {self.modality: self.rows("test", task)}
         for part in self.modality.parts:
-            if part != self.modality and part in answers:
+            if part != self.modality and part in input_modalities:
                 clips = self._incomplete["test", task]
                 found[part] = [row for row in clips if self.store.clips[row].has(part)]
         return {part: rows for part, rows in found.items() if rows}

@@ -32,7 +32,7 @@ def _logits(network: Network, batch: Batch) -> tuple[Tensor, ...]:
     return (network(batch.audio, batch.visual).logits,)
 
 
-class Teacher:
+class CachedTeacher:
     """A frozen copy of a network, for the clips of one step."""
 
     def __init__(
