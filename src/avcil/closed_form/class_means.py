@@ -48,7 +48,7 @@ class ClassMeans(ClassCounts):
 
     def add(self, features: Tensor, labels: Tensor) -> None:
         """Add clips: features (n, P), labels (n,) below C."""
-        self.sums = self.sums.index_add(0, labels, features)
+        self.sums = self.sums.index_add(0, labels, features.double())
         self.counts = self.counts + torch.bincount(labels, minlength=self.classes)
 
     def remove(self, features: Tensor, labels: Tensor) -> None:
@@ -58,7 +58,7 @@ class ClassMeans(ClassCounts):
             InputError: A class has fewer clips than are to be removed.
         """
         self.counts = self.counts_without(torch.bincount(labels, minlength=self.classes))
-        self.sums = self.sums.index_add(0, labels, -1 * features)
+        self.sums = self.sums.index_add(0, labels, -1 * features.double())
         self.sums[self.counts == 0] = (
             0.0  # a rounding error, which a cosine classifier would scale to length 1
         )

@@ -193,8 +193,8 @@ class Embedding:
         Raises:
             InputError: They are invalid or inconsistent.
         """
-        if "normalize" not in config and "normalize" in config:  # earlier models
-            config = config | {"normalize": config["normalize"]}
+        if "normalize" not in config and "normalise" in config:  # earlier models
+            config = config | {"normalize": config["normalise"]}
         parsed = EmbeddingConfig(
             normalize=checks.choice(config, "normalize", get_args(Normalize)),
             activation=checks.choice(config, "activation", get_args(Activation)),

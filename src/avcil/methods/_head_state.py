@@ -45,6 +45,8 @@ class HeadState:
     """Kind of each group: "audio", "mean" or "deviation"; empty if the method does not distinguish them."""
     fitted: FittedValues = field(default_factory=FittedValues)
     """Penalties and other selected values, for reports and later steps; saved with the statistics."""
+    inverse_temperature: float = 1.0
+    """That of the last head, for reports; not saved."""
     calibration: Calibration = field(default_factory=Calibration)
     histogram: NonconformityHistogram = field(default_factory=NonconformityHistogram)
     """Nonconformity scores of clips; only models of formats 1 and 2 have some."""

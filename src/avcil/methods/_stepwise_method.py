@@ -130,7 +130,7 @@ class StepwiseMethod(ClosedFormMethod):
             raise AvcilError(f"method {self.name} has no clips yet")
         heads = {state.modality: self.head(state) for state in self.head_states}
         for state in self.head_states:
-            state.fitted["inverse_temperature"] = heads[state.modality].inverse_temperature
+            state.inverse_temperature = heads[state.modality].inverse_temperature
         return LinearScores(
             self.name, self.modality, pooling=self.pooling, embedding=self.embedding, heads=heads
         )
@@ -186,17 +186,18 @@ class StepwiseMethod(ClosedFormMethod):
             saved = strip_prefix(f"view.{state.modality}", tensors)
             fitted = strip_prefix("figure", saved)
             state.fitted = FittedValues({name: float(checks.tensor(fitted, name, ())) for name in fitted})
-            state.fitted.pop("sharpness", None)  # of earlier models: the inverse temperature, computed again
+            state.fitted.pop("sharpness", None)  # of earlier models; it is computed again
             state.calibration.losses = checks.tensor(saved, "calibration", state.calibration.losses.shape)
             state.histogram.counts = checks.tensor(saved, "oddities", state.histogram.counts.shape)
         self._pending = []
 
     def report(self) -> dict[str, float]:
         """The fitted values of each head, and the size of the saved state in bytes."""
-        first, *others = self.head_states
-        report = dict(first.fitted)
-        for state in others:
-            report |= {f"{state.modality}.{name}": value for name, value in state.fitted.items()}
+        report: dict[str, float] = {}
+        for state in self.head_states:
+            prefix = "" if state is self.head_states[0] else f"{state.modality}."
+            values = state.fitted | {"inverse_temperature": state.inverse_temperature}
+            report |= {prefix + name: value for name, value in values.items()}
         size = self.statistics_bytes + sum(state.bytes for state in self.head_states)
         return report | {"bytes": float(size)}
 

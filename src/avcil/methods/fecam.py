@@ -94,7 +94,7 @@ class Fecam(StatisticsMethod[ClassGaussians]):
         means = torch.cat([moments.means for moments in self.statistics.moments])
         matrices = torch.stack([self._matrix(moments) for moments in self.statistics.moments])
         inverse_temperature = self._inverse_temperature(self.statistics, means, matrices)
-        self.fitted["inverse_temperature"] = inverse_temperature
+        self.head_states[0].inverse_temperature = inverse_temperature
         return QuadraticScores(
             self.name,
             self.modality,
