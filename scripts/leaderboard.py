@@ -38,7 +38,7 @@ from avcil.streams.registry import parse_stream
 METHODS = (
     "fine-tuning", "lwf", "ewc", "er", "der-plus-plus", "gdumb", "icarl-fc", "icarl-nme", "wa", "bic", "ss-il",
     "afc-nme", "afc-lsc", "av-cil:lambda_instance=0.1", "joint", "ncm", "fecam", "slda", "randumb", "ranpac", "acil",
-    "ds-al", "rls", "blade",
+    "ds-al", "rls", "anacp", "blade",
 )  # fmt: skip
 STREAMS = ("few-shot", "online", "blurry", "recurring", "missing-modality", "class-removal")
 SETTINGS = {"batch_size": 32, "exemplar_batch_size": 32, "exemplars_per_class": (4,)}

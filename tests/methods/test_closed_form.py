@@ -32,6 +32,7 @@ CASES = [
     ("fecam", ("calibration_clips=20",)),
     ("acil", ("features=30", SAMPLE)),
     ("randumb", ("features=30", SAMPLE)),
+    ("anacp", ("features=20", "drawn_clips=30", SAMPLE)),
 ]
 PROMISES = [
     *CASES,

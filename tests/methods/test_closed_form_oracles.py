@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy
 import torch
 
 from avcil.closed_form import held_out
 from avcil.closed_form.calibration import Calibration
 from avcil.methods.registry import load_method, parse_options
+from avcil.utils.rng import generator
 
 CLASSES, CLIPS = 4, 7
 STEPS = (np.arange(2 * CLIPS), np.arange(2 * CLIPS, 4 * CLIPS))
@@ -316,3 +318,49 @@ def test_ds_al(clips):
         left[rows, 2 * (number + 1) :] = 0
     wanted = H @ theta + 0.7 * K @ ridge(K, left, 3.0)
     np.testing.assert_allclose(uncalibrated(method, model, clips), wanted, atol=1e-8)
+
+
+def test_anacp(clips):
+    """The published equations on all clips at once, with the same random weights and drawn vectors."""
+    method, model = taught(
+        clips, "anacp", "features=9", "projections=2", "penalty=3", "drawn_clips=20", "normalize=length"
+    )
+    y, x = clips[2].numpy(), unit_features(clips)
+    width = x.shape[1]
+    x = x / np.sqrt(width)
+    means = np.stack([x[y == c].mean(axis=0) for c in range(CLASSES)])
+    away = x - means[y]
+    covariance = away.T @ away / len(x) + 1e-4 * np.eye(width)
+    whiten = scipy.linalg.fractional_matrix_power(covariance + 1e-8 * np.eye(width), -0.5)
+    center = means.mean(axis=0)
+    left, singular, right = np.linalg.svd((means - center) @ whiten, full_matrices=False)
+    larger = singular + (np.arange(CLASSES) < CLASSES - 1)  # centered means have rank C - 1
+    targets = left @ np.diag(larger) @ right @ whiten + center
+    targets /= np.linalg.norm(targets, axis=1, keepdims=True)
+
+    def hidden(points, weight):
+        product = points @ weight
+        return product * scipy.stats.norm.cdf(product)
+
+    def project(points):
+        units = []
+        for weight, theta in zip(weights, thetas, strict=True):
+            out = hidden(points, weight) @ theta
+            units.append(out / np.linalg.norm(out, axis=1, keepdims=True))
+        return np.mean(units, axis=0)
+
+    blocks = [embedding for embedding, _ in method.embedding.blocks[1:]]
+    weights = [block.tensors()["weight"].double().numpy() for block in blocks]
+    thetas = [ridge(hidden(x, weight), targets[y], 3.0) for weight in weights]
+    V = torch.randn(width, 9, generator=generator(0, "hidden weights")).double().numpy()
+    root = np.linalg.cholesky(covariance)
+    drawn = np.concatenate(
+        [
+            means[c]
+            + torch.randn(20, width, dtype=torch.float64, generator=generator(0, f"drawn clips {c}")).numpy()
+            @ root.T
+            for c in range(CLASSES)
+        ]
+    )
+    theta = ridge(hidden(project(drawn), V), np.eye(CLASSES)[np.arange(CLASSES).repeat(20)], 3.0)
+    np.testing.assert_allclose(uncalibrated(method, model, clips), hidden(project(x), V) @ theta, atol=1e-8)

@@ -45,7 +45,7 @@ Standard = tuple[Tensor, Tensor]
 """Center and scale of a vector, (P,) each."""
 Pooling = Literal["mean", "mean-deviation"]
 """Pooling of visual tokens over T and S: the mean, or mean and standard deviation."""
-Activation = Literal["relu", "tanh", "fourier", "none"]
+Activation = Literal["relu", "gelu", "tanh", "fourier", "none"]
 """phi; `fourier` is sqrt(2 / M) cos(.), which approximates a Gaussian kernel; `none`: h = z, no projection."""
 MIN_DEVIATION = 1e-6
 MEDIAN_CLIPS = 1000
@@ -168,12 +168,17 @@ class Embedding:
 
     def __call__(self, parts: tuple[Tensor, ...]) -> Tensor:
         """h (B, M)"""
-        z = self.standardized(parts)
+        return self.of_standardized(self.standardized(parts))
+
+    def of_standardized(self, z: Tensor) -> Tensor:
+        """h (B, M) of standardized vectors z (B, P)."""
         if self.config.activation == "none":
             return z
         h = z @ (self._tensors["weight"].double() / math.sqrt(z.shape[1]))
         if self.config.activation == "relu":
             return h.relu_()
+        if self.config.activation == "gelu":
+            return F.gelu(h)
         if self.config.activation == "tanh":
             return h.tanh_()
         return math.sqrt(2 / self.config.features) * (h + self._tensors["offset"].double()).cos_()

@@ -1,4 +1,4 @@
-"""Closed-form models as ONNX graphs: pooling, embedding, linear or quadratic scores, p-values.
+"""Closed-form models as ONNX graphs: pooling, embedding, scores of each kind of model, p-values.
 
 B clips, T time slices, S spatial tokens, Da and Dv widths of audio and visual features, M features of which a head uses
 m, C classes. The equations are those of `closed_form.embedding`, `closed_form.model` and `closed_form.p_values`, in
@@ -14,10 +14,12 @@ import numpy as np
 import torch
 from onnx import TensorProto
 
+from avcil.closed_form.embedded_model import EmbeddedModel
 from avcil.closed_form.embedding import STANDARDIZING, TO_LENGTH, Embedding
 from avcil.closed_form.head import HistogramUnknownTest, UnknownTest
 from avcil.closed_form.model import LinearScores
 from avcil.closed_form.p_values import BINS, MAX_SCORE
+from avcil.closed_form.projected_model import ProjectedScores
 from avcil.closed_form.quadratic_model import QuadraticScores
 from avcil.data.modality import Modality
 from avcil.errors import InputError
@@ -62,10 +64,32 @@ def add_quadratic(graph: Graph, model: QuadraticScores, audio: str | None, visua
     return graph.node("Mul", by_clip, factor, name="scores_of_classes")
 
 
+def add_projected(graph: Graph, model: ProjectedScores, audio: str | None, visual: str | None) -> str:
+    """Add scores (B, C) = s GELU(u V) Theta for inputs audio (B, Da) and visual (B, T, S, Dv)."""
+    builder, total, begin = _ClosedForm(graph, model), "", model.embedding.sizes[0]
+    parts = list(builder.parts(builder.vectors(audio, visual)))
+    blocks = {start: part for start, _, part in parts if start >= begin}
+    projections = model.own["projections"]
+    for projection, (_, part) in zip(projections, sorted(blocks.items()), strict=True):
+        unit = builder.unit(
+            graph.node("MatMul", part, graph.constant("projection", projection), name="product")
+        )
+        total = graph.node("Add", total, unit, name="sum_of_projections") if total else unit
+    count = builder.number("number_of_projections", len(projections))
+    mean = graph.node("Div", total, count, name="mean_projection")
+    weight = graph.cast(graph.constant("hidden", model.own["hidden"]), "float64", name="hidden_exact")
+    hidden = builder.gelu(graph.node("MatMul", mean, weight, name="hidden_product"))
+    raw = graph.node(
+        "MatMul", hidden, graph.constant("classifier", model.own["classifier"]), name="raw_scores"
+    )
+    factor = builder.number("inverse_temperature", model.inverse_temperature)
+    return graph.node("Mul", raw, factor, name="scores_of_classes")
+
+
 class _ClosedForm:
     """Adds the nodes of a model to a graph."""
 
-    def __init__(self, graph: Graph, model: LinearScores | QuadraticScores) -> None:
+    def __init__(self, graph: Graph, model: LinearScores | EmbeddedModel) -> None:
         self.graph, self.model = graph, model
 
     def number(self, name: str, value: float) -> str:
@@ -102,7 +126,7 @@ class _ClosedForm:
         """Columns `used` (B, m) of the features of the embedding; only features of present vectors are computed."""
         parts: list[str] = []
         index: dict[int, int] = {}
-        for begin, width, part in self._parts(vectors):
+        for begin, width, part in self.parts(vectors):
             start = len(index)
             index |= {begin + column: start + column for column in range(width)}
             parts.append(part)
@@ -114,7 +138,7 @@ class _ClosedForm:
             "Gather", joined, self.graph.constant("columns", columns), name="features_used", axis=1
         )
 
-    def _parts(self, vectors: dict[int, str]) -> Iterator[tuple[int, int, str]]:
+    def parts(self, vectors: dict[int, str]) -> Iterator[tuple[int, int, str]]:
         """Yield the ranges of columns: first column, width, values (B, width)."""
         begin = 0
         for embedding, at in self.model.embedding.blocks:
@@ -148,11 +172,25 @@ class _ClosedForm:
 
     def _normalized(self, value: str, width: int) -> str:
         """sqrt(width) z / |z|"""
+        root = self.number("root_of_width", math.sqrt(width))
+        return self.graph.node("Mul", self.unit(value), root, name="normalized")
+
+    def unit(self, value: str) -> str:
+        """z / |z|"""
         graph = self.graph
         norm = graph.reduced("ReduceL2", value, [1], name="norm", keep=True)
         norm = graph.node("Max", norm, self.number("min_norm", MIN_NORM), name="norm_above_zero")
-        unit = graph.node("Div", value, norm, name="unit")
-        return graph.node("Mul", unit, self.number("root_of_width", math.sqrt(width)), name="normalized")
+        return graph.node("Div", value, norm, name="unit")
+
+    def gelu(self, value: str) -> str:
+        """z (1 + erf(z / sqrt(2))) / 2; the operator Gelu is newer than the opset."""
+        graph = self.graph
+        scaled = graph.node("Mul", value, self.number("root_of_half", math.sqrt(0.5)), name="scaled_for_erf")
+        raised = graph.node(
+            "Add", graph.node("Erf", scaled, name="erf"), self.number("one", 1.0), name="raised"
+        )
+        half = graph.node("Mul", value, self.number("half", 0.5), name="half_value")
+        return graph.node("Mul", half, raised, name="gelu")
 
     def _random_features(self, embedding: Embedding, pieces: list[str]) -> str:
         """phi(z W / sqrt(P) + b); W is stored in float32, as in the model."""
@@ -166,6 +204,8 @@ class _ClosedForm:
         h = graph.node("MatMul", z, scaled, name="projected")
         if activation in ("relu", "tanh"):
             return graph.node(activation.capitalize(), h, name="random_features")
+        if activation == "gelu":
+            return self.gelu(h)
         if activation != "fourier":
             raise InputError(f"an embedding with activation {activation!r} cannot be exported")
         offset = graph.cast(graph.constant("offset", tensors["offset"]), "float64", name="offset_exact")

@@ -15,11 +15,12 @@ import torch
 from onnx import ModelProto
 
 from avcil.closed_form.model import LinearScores
+from avcil.closed_form.projected_model import ProjectedScores
 from avcil.closed_form.quadratic_model import QuadraticScores
 from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.export.check import Checker, ExportComparison, random_clips, stored_clips
-from avcil.export.closed_form_graph import add_closed_form, add_quadratic
+from avcil.export.closed_form_graph import add_closed_form, add_projected, add_quadratic
 from avcil.export.graph import OPSET, Graph
 from avcil.export.network_graph import add_network
 from avcil.features import FeatureStore
@@ -124,13 +125,15 @@ def build(state: SavedModel, modality: Modality) -> ModelProto:
         scores, p_values = add_closed_form(graph, model, modality, audio, visual)
     elif isinstance(model, QuadraticScores):
         scores = add_quadratic(graph, model, audio, visual)
+    elif isinstance(model, ProjectedScores):
+        scores = add_projected(graph, model, audio, visual)
     elif isinstance(model, Network):
         scores = add_network(graph, model, audio, visual)
     else:
         raise InputError(
             f"a model of kind {model.kind!r} ({type(model).__name__}) cannot be exported. Supported are the network "
-            "of gradient methods, and closed-form models with linear scores (LinearScores) or quadratic scores "
-            "(QuadraticScores)"
+            "of gradient methods, and closed-form models with linear scores (LinearScores), quadratic scores "
+            "(QuadraticScores) or projections (ProjectedScores)"
         )
     _add_outputs(graph, scores, p_values, model.classes)
     if graph.bytes > MAX_BYTES:

@@ -100,9 +100,8 @@ class Fecam(StatisticsMethod[ClassGaussians]):
             self.modality,
             pooling=self.pooling,
             embedding=self.embedding,
-            means=means,
-            matrices=matrices,
             inverse_temperature=inverse_temperature,
+            own={"means": means, "matrices": matrices},
         )
 
     def _matrix(self, moments: ClassMoments) -> Tensor:

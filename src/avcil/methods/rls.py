@@ -1,4 +1,4 @@
-"""Recursive least squares with modality compensation. After ACIL (NeurIPS 2022), DS-AL (AAAI 2024), MMAL (2024).
+"""Recursive least squares with modality compensation. MMAL-like (Yue et al., ACM MM 2024, no code is published).
 
 Main stream: ridge regression on h = ReLU(z W / sqrt(P)) of both modalities, by recursion. Ridge regression
 under-fits new classes; so each modality m gets a stream of its own, h_m = tanh(z_m W_m / sqrt(P_m)), fitted to
@@ -65,7 +65,9 @@ class Rls(RecursiveMethod):
     """Recursive ridge regression with a residual stream for each modality."""
 
     name = "rls"
-    summary = "recursive least squares with a compensation stream for each modality; exemplar-free"
+    summary = (
+        "recursive least squares with a compensation stream for each modality; exemplar-free (MMAL-like)"
+    )
     Options = RlsOptions
 
     def blocks(self, vectors: int) -> list[Block]:

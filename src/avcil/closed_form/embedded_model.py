@@ -1,0 +1,126 @@
+"""Base class of closed-form models with one head: scores of an embedding of the clip that has all its modalities.
+
+B clips, M features, C classes:   scores = s f(h),   h (B, M) the embedding, s the inverse temperature
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Self, get_args
+
+import torch
+from torch import Tensor
+
+from avcil.closed_form.embedding import Pooling, pool
+from avcil.closed_form.joined_embedding import JoinedEmbedding
+from avcil.data.modality import Modality
+from avcil.errors import InputError
+from avcil.models import checks
+from avcil.models.prefixes import add_prefix, strip_prefix
+
+DOUBLE = (torch.float64,)
+
+
+class EmbeddedModel(ABC):
+    """Pooling, embedding and inverse temperature; subclasses add `raw_scores` and its tensors.
+
+    Args:
+        kind: The method's name.
+        modality: Modality of the model.
+        pooling: Pooling of visual tokens.
+        embedding: The embedding, of width M.
+        inverse_temperature: s.
+        own: Tensors of the subclass, by name, float64.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        modality: Modality,
+        *,
+        pooling: Pooling,
+        embedding: JoinedEmbedding,
+        inverse_temperature: float,
+        own: dict[str, Tensor],
+    ) -> None:
+        self.kind, self.modality = kind, Modality(modality)
+        self.pooling, self.embedding = pooling, embedding
+        self.inverse_temperature = inverse_temperature
+        self.own = {name: tensor.contiguous() for name, tensor in own.items()}
+
+    @property
+    @abstractmethod
+    def classes(self) -> int:
+        """C"""
+
+    @abstractmethod
+    def raw_scores(self, features: Tensor) -> Tensor:
+        """Scores (B, C) before the inverse temperature, of features h (B, M)."""
+
+    @classmethod
+    @abstractmethod
+    def check(cls, tensors: dict[str, Tensor], *, classes: int, sizes: list[int]) -> dict[str, Tensor]:
+        """The tensors of the subclass as read from a file, with M = sum(sizes); InputError if they are invalid."""
+
+    @property
+    def input_widths(self) -> dict[str, int]:
+        """Da and Dv, as far as the modality has them."""
+        return self.embedding.input_widths(self.modality)
+
+    @property
+    def input_modalities(self) -> tuple[Modality, ...]:
+        """Only the modality of the model: there is no head for one modality alone."""
+        return (self.modality,)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes for the user."""
+        return self.embedding.notes
+
+    def scores(self, audio: Tensor | None, visual: Tensor | None) -> Tensor:
+        """Scores (B, C) of audio (B, Da) and visual (B, T, S, Dv)."""
+        if (self.modality.has_audio and audio is None) or (self.modality.has_visual and visual is None):
+            raise InputError(
+                f"this {self.kind} model can only predict clips with the modality {self.modality}"
+            )
+        features = self.embedding(pool(audio, visual, self.modality, self.pooling))
+        return self.inverse_temperature * self.raw_scores(features)
+
+    def to_config(self) -> dict[str, Any]:
+        return {
+            "modality": self.modality,
+            "pooling": self.pooling,
+            "embedding": self.embedding.to_config(),
+            "classes": self.classes,
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        saved = add_prefix("embedding", self.embedding.tensors())
+        factor = torch.tensor(self.inverse_temperature, dtype=torch.float64)
+        return saved | self.own | {"inverse_temperature": factor}
+
+    @classmethod
+    def from_config(cls, kind: str, config: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
+        """Restore from `to_config` and `tensors`.
+
+        Raises:
+            InputError: They are invalid or inconsistent.
+        """
+        embedding = JoinedEmbedding.from_config(
+            checks.entry(config, "embedding"), strip_prefix("embedding", tensors)
+        )
+        factor = checks.tensor(tensors, "inverse_temperature", (), dtypes=DOUBLE)
+        own = {
+            name: tensor
+            for name, tensor in tensors.items()
+            if name != "inverse_temperature" and not name.startswith("embedding.")
+        }
+        classes = checks.whole_number(config, "classes", least=1)
+        return cls(
+            kind,
+            checks.modality(config),
+            pooling=checks.choice(config, "pooling", get_args(Pooling)),
+            embedding=embedding,
+            inverse_temperature=checks.positive(factor, "the inverse temperature"),
+            own=cls.check(own, classes=classes, sizes=embedding.sizes),
+        )

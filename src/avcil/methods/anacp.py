@@ -1,0 +1,211 @@
+"""AnaCP: features are projected on separated class means, then classified. Momeni, Xiao & Liu, NeurIPS 2025.
+
+    x       = z / |z|                                      (P,), z the scaled and pooled audio and visual features
+    h_k     = GELU(sqrt(P) x W_k / sqrt(P)),   k = 1..H    (D,), random features
+    targets = class means, further apart in the coordinates that whiten the scatter within classes
+    Theta_k = (sum h_k h_k^T + lambda I)^-1 sum h_k target^T
+    u       = mean over k of h_k Theta_k / |h_k Theta_k|
+    score   = GELU(u V) Theta,   Theta by ridge regression on x drawn from N(class mean, covariance within classes)
+
+The statistics are sums over clips, so that old clips are not needed, and clips can be forgotten. Compared with the
+published code (github.com/SalehMomeni/AnaCP):
+
+- The covariance is that of all clips. The code weights earlier tasks twice.
+- The null direction of the centered class means is not enlarged; its sign is arbitrary.
+- Each modality has the same length before x is normalized.
+- The random numbers of the drawn x depend on the class number, so another order of classes gives a model that differs
+  by this noise.
+
+C classes, P pooled width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from avcil.closed_form import RidgeFit, held_out
+from avcil.closed_form.block_moments import BlockMoments
+from avcil.closed_form.calibration import Calibration
+from avcil.closed_form.embedding import EmbeddingConfig, Scaling
+from avcil.closed_form.head import ClosedFormHead
+from avcil.closed_form.joined_embedding import Block
+from avcil.closed_form.moments import Moments
+from avcil.closed_form.projected_model import ProjectedScores, hidden_features, mean_projection
+from avcil.errors import AvcilError, InputError
+from avcil.methods._head_state import HeadState
+from avcil.methods._statistics_method import StatisticsMethod
+from avcil.methods._stepwise_method import check_calibration_clips
+from avcil.utils.rng import generator
+
+DIAGONAL, SMALLEST = 1e-4, 1e-8
+"""Added to the diagonal of the covariance, and to its eigenvalues before their square root."""
+RANK = 1e-9
+"""Singular values below this fraction of the largest are zero."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnacpOptions:
+    """Options of AnaCP."""
+
+    features: int = 1000
+    """D, random features of each projection and of the classifier. Memory is 8 H D D bytes; published: 5000."""
+    projections: int = 3
+    """H, number of projections whose mean is used."""
+    penalty: float = 100.0
+    """lambda, of all ridge regressions; above 0."""
+    drawn_clips: int = 100
+    """Feature vectors drawn per class to train the classifier."""
+    normalize: Scaling = "encoder"
+    """encoder: features are scaled by constants of the encoders, then each modality to one length; first-step: by mean
+    and standard deviation of the first step's clips, also used where the constants are unknown; length: each modality
+    to one length; both: first-step, then length."""
+    calibration_clips: int = 512
+    """Feature vectors that are kept to calibrate probabilities, of clips drawn at random; no weight depends on them."""
+
+    def __post_init__(self) -> None:
+        check_calibration_clips(self.calibration_clips)
+        for name in ("features", "projections", "drawn_clips"):
+            if getattr(self, name) < 1:
+                raise InputError(
+                    f"option {name} of method anacp must be 1 or more; not {getattr(self, name)}"
+                )
+        if not self.penalty > 0:
+            raise InputError(f"option penalty of method anacp must be above 0; not {self.penalty}")
+
+
+class Anacp(StatisticsMethod[BlockMoments]):
+    """Projection on separated class means, and ridge regression."""
+
+    name = "anacp"
+    summary = (
+        "projection on separated class means, then ridge regression; exemplar-free (AnaCP, NeurIPS 2025)"
+    )
+    Options = AnacpOptions
+
+    def blocks(self, vectors: int) -> list[Block]:
+        """z, and the random features of each projection."""
+        every, scaling = tuple(range(vectors)), self.scaling(to_length=True)
+        plain = EmbeddingConfig(normalize=scaling, activation="none", features=0, seed=self.seed)
+        random = [
+            EmbeddingConfig(
+                normalize=scaling,
+                activation="gelu",
+                features=self.options.features,
+                seed=self.seed,
+                purpose=f"projection {number}",
+            )
+            for number in range(self.options.projections)
+        ]
+        return [(config, every) for config in (plain, *random)]
+
+    def make_head_states(self) -> list[HeadState]:
+        """Only for the method's modality: random features mix the modalities."""
+        return super().make_head_states()[:1]
+
+    def new_statistics(self, width: int) -> BlockMoments:
+        assert self.embedding is not None
+        return BlockMoments(self.embedding.sizes)
+
+    def load_statistics(self, tensors: dict[str, Tensor], width: int) -> BlockMoments:
+        assert self.embedding is not None
+        return BlockMoments.from_tensors(tensors, self.embedding.sizes)
+
+    def head(self, state: HeadState) -> ClosedFormHead:
+        """Not available: the scores are not linear."""
+        raise AvcilError("method anacp has no linear head")
+
+    def solve(self) -> ProjectedScores:
+        self.flush()
+        if self.embedding is None or self.statistics is None:
+            raise AvcilError(f"method {self.name} has no clips yet")
+        own = self._weights(self.statistics)
+        inverse_temperature = self._inverse_temperature(self.statistics)
+        self.head_states[0].inverse_temperature = inverse_temperature
+        return ProjectedScores(
+            self.name,
+            self.modality,
+            pooling=self.pooling,
+            embedding=self.embedding,
+            inverse_temperature=inverse_temperature,
+            own=own,
+        )
+
+    def _weights(self, moments: BlockMoments) -> dict[str, Tensor]:
+        """The tensors of the model."""
+        vectors, *random = moments.blocks
+        means = vectors.means() / vectors.width**0.5
+        covariance = vectors.within_scatter() / vectors.width / max(vectors.total, 1.0)
+        covariance.diagonal().add_(DIAGONAL)
+        known = moments.counts > 0
+        targets = torch.zeros_like(means)
+        targets[known] = separated(means[known], covariance)
+        hidden = torch.randn(
+            vectors.width, self.options.features, generator=generator(self.seed, "hidden weights")
+        )
+        projections = torch.stack([self._projection(block, targets) for block in random])
+        drawn = Moments(self.options.features)
+        drawn.add_classes(moments.classes)
+        factor = torch.linalg.cholesky(covariance)
+        for number in known.nonzero()[:, 0].tolist():
+            noise = torch.randn(
+                self.options.drawn_clips,
+                vectors.width,
+                dtype=torch.float64,
+                generator=generator(self.seed, f"drawn clips {number}"),
+            )
+            features = self._random_features(means[number] + noise @ factor.T)
+            labels = torch.full((len(noise),), number)
+            drawn.add(hidden_features(mean_projection(features, projections), hidden), labels)
+        classifier = RidgeFit(drawn, self.options.penalty).theta
+        return {"projections": projections, "hidden": hidden, "classifier": classifier}
+
+    def _projection(self, moments: Moments, targets: Tensor) -> Tensor:
+        """Theta_k (D, P) of random features, for targets (C, P)."""
+        return RidgeFit(moments, self.options.penalty).theta @ targets
+
+    def _random_features(self, x: Tensor) -> Tensor:
+        """Features of all blocks (B, P + H D) of x (B, P)."""
+        assert self.embedding is not None
+        z = x * x.shape[1] ** 0.5
+        return torch.cat([block.of_standardized(z) for block, _ in self.embedding.blocks], dim=1)
+
+    def _inverse_temperature(self, moments: BlockMoments) -> float:
+        """The inverse temperature, fitted to a fifth of the sample with the statistics of the other clips."""
+        assert self.sample is not None
+        labels, calibration = self.sample.labels, Calibration()
+        held = held_out(self.sample.vectors, labels)
+        if self.classes < 2 or not held.any():
+            return calibration.inverse_temperature
+        features = self.sample_features()[held]
+        own = self._weights(moments.without(features, labels[held]))
+        projected = hidden_features(mean_projection(features, own["projections"]), own["hidden"])
+        calibration.add(projected @ own["classifier"], labels[held])
+        return calibration.inverse_temperature
+
+    @classmethod
+    def load_model(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> ProjectedScores:
+        return ProjectedScores.from_config(cls.name, config, tensors)
+
+
+def separated(means: Tensor, covariance: Tensor) -> Tensor:
+    """Class means further apart, of length 1.
+
+    The centered means are whitened, and 1 is added to each singular value. As in the published code, the result is
+    whitened again before the center is added.
+
+    Args:
+        means: (C, P).
+        covariance: Within classes, (P, P).
+    """
+    values, vectors = torch.linalg.eigh(covariance)
+    whiten = vectors @ torch.diag(1 / (values + SMALLEST).sqrt()) @ vectors.T
+    center = means.mean(dim=0, keepdim=True)
+    left, singular, right = torch.linalg.svd((means - center) @ whiten, full_matrices=False)
+    is_positive = singular > RANK * singular.max()
+    larger = torch.where(is_positive, singular + 1, 0.0)
+    return F.normalize((left * larger) @ right @ whiten + center, dim=1)
