@@ -126,10 +126,8 @@ def test_keep_and_fail(tmp_path):
         ("5", True, True),
     ]
     presence = held.presence([2, 0, 1])
-    assert {name: found.tolist() for name, found in presence.items()} == {
-        "visual": [False, True, True],
-        "audio": [True, True, False],
-    }
+    assert presence.visual.tolist() == [False, True, True]
+    assert presence.audio.tolist() == [True, True, False]
     assert [f.clip_id for f in report.failed] == ["4gone"]
     for _ in range(2):  # the same command again stops again, it does not leave the clip out
         with pytest.raises(InputError, match=r"'2silent'.*no audio track.*--missing skip or keep"):

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from avcil.data.presence import Presence
 from avcil.encoders.constants import Constants
 from avcil.encoders.parts import EncoderPart
 from avcil.errors import InputError
@@ -189,13 +190,10 @@ class FeatureStore:
         """Audio vectors (n, D) of `rows`, indices into `clips`, in the stored dtype."""
         return self._read("audio", rows)
 
-    def presence(self, rows: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
-        """Which clips have "visual" and "audio" features: bool (n,) each.
-
-        The arrays of a missing modality are zero and must not be used as features.
-        """
-        clips = [self.clips[row] for row in np.asarray(rows, dtype=np.int64)]
-        return {name: np.array([getattr(clip, name) for clip in clips], bool) for name in ("visual", "audio")}
+    def presence(self, rows: Sequence[int] | np.ndarray) -> Presence:
+        """Which of `rows` (n) have audio and visual features."""
+        clips = (self.clips[row] for row in np.asarray(rows, dtype=np.int64))
+        return Presence.of((clip.audio, clip.visual) for clip in clips)
 
     def audio_tokens(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Audio tokens (n, N, D) of `rows` in the stored dtype, if the store has them."""

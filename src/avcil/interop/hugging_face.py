@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from avcil.data.clips import Clip
+from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.features import FeatureSpec, FeatureStore, FeatureWriter, Manifest
 from avcil.features.manifest import IMPORTED
@@ -91,12 +92,12 @@ def _examples(store: FeatureStore, rows: np.ndarray, chunk: int) -> Iterator[dic
         presence = store.presence(part)
         arrays = {name: getattr(store, name)(part) for name in _arrays(store.manifest)}
         for name, values in arrays.items():
-            values[~presence[name]] = np.nan
+            values[~presence.has(Modality(name))] = np.nan
         for i, row in enumerate(part):
             clip = store.clips[row]
             example: dict[str, Any] = {"clip_id": clip.clip_id, "label": clip.label}
             for name, values in arrays.items():
-                example |= {name: values[i], f"has_{name}": bool(presence[name][i])}
+                example |= {name: values[i], f"has_{name}": bool(presence.has(Modality(name))[i])}
             yield example
 
 

@@ -89,7 +89,8 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
         stored = self.store.presence(rows)
         present = np.array(
             [
-                stored[part] & np.array([part not in hidden.get(row, ()) for row in rows.tolist()], bool)
+                stored.has(Modality(part))
+                & np.array([part not in hidden.get(row, ()) for row in rows.tolist()], bool)
                 for part in self._parts
             ]
         )

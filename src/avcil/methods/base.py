@@ -163,6 +163,9 @@ class Method(ABC):
     rehearsal: ClassVar[Rehearsal] = "none"
     learns_known_classes: ClassVar[bool] = False
     """Whether a step may have clips of classes of earlier steps, or only such clips."""
+    learns_incomplete_clips: ClassVar[bool] = False
+    """Whether an audio-visual method learns from clips that lack audio or frames. `ClosedFormMethod.observe` then gets
+    None for the modality that all clips of a batch lack. Otherwise such clips are left out, counted and listed."""
     needs_all_tokens: ClassVar[bool] = False
     """Whether it needs all visual tokens also with the modality `visual`; otherwise it gets their mean."""
 
@@ -279,7 +282,10 @@ class ClosedFormMethod(Method):
 
     @abstractmethod
     def observe(self, audio: Tensor | None, visual: Tensor | None, labels: Tensor) -> None:
-        """Add clips, audio (B, Da), visual (B, T, S, Dv), labels (B,), to the statistics."""
+        """Add clips, audio (B, Da), visual (B, T, S, Dv), labels (B,), to the statistics.
+
+        A modality is None if the model does not use it, or if no clip of the batch has it (`learns_incomplete_clips`).
+        """
 
     @abstractmethod
     def solve(self) -> Model:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from avcil.data.modality import Modality
+from avcil.data.presence import Presence
 from avcil.encoders.constants import Constants
 from avcil.encoders.parts import EncoderPart
 from avcil.features import StoredClip
@@ -96,7 +97,12 @@ class LearningData(ABC):
 
     @abstractmethod
     def rows(self, split: str, task: int) -> list[int]:
-        """Store rows of a task's clips that have all parts of the modality."""
+        """Store rows of a task's clips that the method uses."""
+
+    def presence(self, rows: Sequence[int]) -> Presence:
+        """Which of `rows` (n) have audio and visual features."""
+        clips = (self.store.clips[row] for row in rows)
+        return Presence.of((clip.audio, clip.visual) for clip in clips)
 
     def rows_of_ids(self, clip_ids: Sequence[str]) -> list[int]:
         """Store rows of exemplars."""
@@ -112,7 +118,7 @@ class LearningData(ABC):
         Args:
             rows: Store rows.
             once: The rows are used once, so they are read when needed and not stored.
-            modality: A single modality, for clips that lack the other one; None: that of the data.
+            modality: What all of these clips have of the modality of the data; None: all of it.
         """
         with self.timer.during(READING):
             return Table(

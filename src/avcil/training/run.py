@@ -94,6 +94,7 @@ class Run:
             resolved.stream,
             modality=config.modality,
             device_config=self.device_config,
+            learns_incomplete=resolved.method_class.learns_incomplete_clips,
             needs_all_tokens=resolved.method_class.needs_all_tokens,
             timer=self.timer,
         )

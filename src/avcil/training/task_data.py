@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from avcil.data.modality import Modality
+from avcil.data.presence import Presence
 from avcil.datasets import Benchmark
 from avcil.errors import InputError
 from avcil.features import FeatureStore
@@ -25,6 +26,7 @@ class TaskData(LearningData):
     Args:
         store: The features.
         stream: At which task each clip arrives.
+        learns_incomplete: Whether training clips that have a part of the modality, but not all of it, are used.
 
     The other arguments are those of `LearningData`.
     """
@@ -39,6 +41,7 @@ class TaskData(LearningData):
         *,
         modality: Modality,
         device_config: DeviceConfig,
+        learns_incomplete: bool = False,
         needs_all_tokens: bool = False,
         timer: Timer | None = None,
     ) -> None:
@@ -55,14 +58,28 @@ class TaskData(LearningData):
         self._incomplete: dict[tuple[str, int], list[int]] = defaultdict(list)
         for row, task in enumerate(stream.task_of_row.tolist()):
             if task != UNUSED:
-                rows = self._incomplete if self.lacking_parts(row) else self._rows
-                rows[store.clips[row].split, task].append(row)
+                split, lacking = store.clips[row].split, self.lacking_parts(row)
+                if lacking:
+                    self._incomplete[split, task].append(row)
+                if not lacking or (
+                    learns_incomplete and split == "train" and len(lacking) < len(modality.parts)
+                ):
+                    self._rows[split, task].append(row)
         self._check()
+
+    def presence(self, rows: Sequence[int]) -> Presence:
+        """Which of `rows` (n) have audio and visual features that the stream does not withhold."""
+        return Presence.of(
+            tuple(part not in self._lacking(row) for part in Modality.AUDIO_VISUAL.parts) for row in rows
+        )
 
     def lacking_parts(self, row: int) -> tuple[str, ...]:
         """The parts of the modality that a clip lacks, or that the stream withholds from training."""
+        return tuple(part for part in self._lacking(row) if part in self.modality.parts)
+
+    def _lacking(self, row: int) -> tuple[Modality, ...]:
         clip, hidden = self.store.clips[row], self.stream.hidden.get(row, ())
-        return tuple(part for part in self.modality.parts if not clip.has(part) or part in hidden)
+        return tuple(part for part in Modality.AUDIO_VISUAL.parts if not clip.has(part) or part in hidden)
 
     @property
     def unused_training_clips(self) -> int:
@@ -134,7 +151,7 @@ class TaskData(LearningData):
         return self._rows[split, task]
 
     def incomplete_rows(self, split: str) -> list[int]:
-        """Store rows of the clips, of all tasks, that lack a part of the modality; they are not used for training."""
+        """Store rows of the clips, of all tasks, that lack a part of the modality."""
         return sorted(row for (s, _), rows in self._incomplete.items() if s == split for row in rows)
 
     def test_rows(self, task: int, input_modalities: Sequence[Modality]) -> dict[Modality, list[int]]:

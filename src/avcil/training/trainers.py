@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -15,6 +15,7 @@ from avcil.models.base import Model
 from avcil.nn.token_rows import gathered
 from avcil.runs.records import Epoch, StepSummary
 from avcil.saved_models.learning_settings import LearningSettings
+from avcil.training.data import Table
 from avcil.training.gradient_trainer import GradientTrainer
 from avcil.training.learning_data import LearningData
 from avcil.training.trainer import Hooks, Trainer
@@ -35,9 +36,9 @@ class ClosedFormTrainer:
 
     def remove_classes(self, index: int) -> None:
         if forgotten := self.data.rows_to_forget(index):
-            table = self.data.table(forgotten, once=True)
-            for rows, (audio, visual) in table.all():
-                self.method.forget(audio, gathered(visual), table.labels[rows])
+            for table in self._tables(forgotten, once=True):
+                for rows, (audio, visual) in table.all():
+                    self.method.forget(audio, gathered(visual), table.labels[rows])
         for number in sorted((self.data.class_number[x] for x in self.data.removed_at(index)), reverse=True):
             self.method.remove_class(number)
         self.data.begin_task(index)
@@ -55,10 +56,15 @@ class ClosedFormTrainer:
     def fit(self, new_classes: int, rows: Sequence[int]) -> Model:
         """Add the clips of some store rows, of which `new_classes` classes are new, and solve."""
         self.method.add_classes(new_classes)
-        table = self.data.table(rows)
-        for part, (audio, visual) in table.all():
-            self.method.observe(audio, gathered(visual), table.labels[part])
+        for table in self._tables(rows):
+            for part, (audio, visual) in table.all():
+                self.method.observe(audio, gathered(visual), table.labels[part])
         return self.method.solve()
+
+    def _tables(self, rows: Sequence[int], *, once: bool = False) -> Iterator[Table]:
+        """The features of store rows: a table for each group of clips that have the same modalities."""
+        for modality, at in self.data.presence(rows).groups(self.data.modality).items():
+            yield self.data.table([rows[i] for i in at], once=once, modality=modality)
 
     def tensors(self) -> dict[str, Tensor]:
         return self.method.tensors()
