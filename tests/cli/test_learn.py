@@ -78,7 +78,7 @@ def test_new_classes(made, avcil, capsys, tmp_path):
     before = digest(made / "run")
     assert avcil("learn", made / "run", new, "--out", tmp_path / "more") == 0
     out, err = capsys.readouterr()
-    assert "learned 5 of big bell, 5 of owl in" in out
+    assert "learned clips: 5 of big bell, 5 of owl; reading took" in out
     assert "old classes" in out
     assert "bad.mp4: is not a media file" in err
     assert digest(made / "run") == before

@@ -140,7 +140,7 @@ def test_clips_of_one_video_have_one_url(benchmark, avcil, tmp_path: Path, capsy
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["scan", "videos", "--times", "a.csv"], "--splits and --times go with --benchmark"),
+        (["scan", "videos", "--times", "a.csv"], "--splits and --times can be given only with --benchmark"),
         (
             ["scan", "videos", "--benchmark", "ks-ci", "--seed", "1"],
             "has its own classes and splits: leave out --seed",

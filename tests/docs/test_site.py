@@ -96,7 +96,7 @@ def test_every_option_is_on_the_page(site):
         flags = set(re.findall(r"^│ (--[a-z-]+)", hooks.help_text(verb), flags=re.MULTILINE))
         assert {flag for flag in flags if f"`` {flag}" not in section} == set(), verb
     assert "│" not in page
-    assert "`` --classes-per-step {None}|INT ``\n:   Classes that arrive at each step" in page
+    assert "`` --classes-per-step INT ``\n:   Classes that arrive at each step" in page
 
 
 def public_names() -> set[str]:

@@ -10,8 +10,8 @@ from avcil.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """Render clips, train fine-tuning, AV-CIL and joint training, print a table, write a report, and predict a
-    clip."""
+    """Render clips, extract features, train fine-tuning, AV-CIL, BLADE and joint training, print a table, predict
+    clips, and write a report."""
 
     out: Path = Path("runs/demo")
     """Output folder. The same command resumes an interrupted demo."""

@@ -11,7 +11,8 @@ from tyro.conf import Positional
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """Encode the clips of a list into a feature store. The same command resumes an interrupted extraction."""
+    """Compute the features of the clips in a list and write them to a feature store. The same command resumes an
+    interrupted extraction."""
 
     clips: Positional[Path]
     """The clip list, a CSV file with path,label,split[,start,end][,clip_id]. `avcil scan` writes one."""
@@ -40,7 +41,7 @@ class Args:
     retry_failed: bool = False
     """Try clips again that failed in an earlier run."""
     workers: int | None = None
-    """Number of processes that read clips. Default: one per CPU core."""
+    """Number of processes that decode clips. Default: one per CPU core."""
     batch_size: int | Literal["auto"] = 16
     """Clips encoded together. auto measures a fast size once per store."""
     shard_size: int = 64

@@ -36,8 +36,8 @@ class Args:
     rename: tuple[str, ...] = ()
     """CLASS=NAME, repeatable: learn the clips of the folder CLASS as the class NAME."""
     background: tuple[Path, ...] = ()
-    """Clips, or folders of clips, of what is to be rejected. A clip that is more similar to them than to any class is
-    reported as unknown; they are never a prediction."""
+    """Clips, or folders of clips, of what the model should reject. Clips that are more similar to these than to any
+    class are reported as possibly of an unknown class."""
     held_out: float = 0.2
     """Fraction of each new class's clips that is held out to measure accuracy before and after. 0 holds out none."""
 
@@ -136,7 +136,8 @@ def _print(report: TeachReport) -> None:
     _print_problems(report.problems)
     counts = [f"{count} of {one_line(label)}" for label, count in {**learned.new, **learned.extended}.items()]
     print(
-        f"learned {', '.join(counts)} in {learned.seconds_learning:.2f} s (reading {learned.seconds_reading:.1f} s)"
+        f"learned clips: {', '.join(counts)}; reading took {learned.seconds_reading:.1f} s, learning "
+        f"{learned.seconds_learning:.2f} s"
     )
     scores = [
         total("old classes", report.old),

@@ -18,6 +18,7 @@ from typing import Any
 
 import tyro
 
+from avcil.cli.help_text import with_help, without_help
 from avcil.errors import InputError, unknown_name
 from avcil.experiments.recipes import PREFIX, option_text, recipe
 
@@ -42,7 +43,8 @@ def parse(command: str, kind: type, words: Sequence[str]) -> Any:
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
-            return tyro.cli(kind, prog=f"avcil {command}", args=[*positional, *from_file, *flags])
+            words = [*positional, *from_file, *flags]
+            return without_help(kind, tyro.cli(with_help(kind), prog=f"avcil {command}", args=words))
     except SystemExit as stop:
         if isinstance(stop.__context__, InputError):  # raised by `kind`; tyro would print it in a box
             raise stop.__context__ from None

@@ -65,7 +65,7 @@ class Args(RejectionOptions):
         if self.out and not self.format and self.out.suffix.lower() not in SUFFIXES:
             raise InputError(f"--out {self.out}: the suffix must be {', '.join(SUFFIXES)}, or give --format")
         if self.output_format == "webvtt" and not self.window:
-            raise InputError("webvtt is for timelines: give --window, such as --window 2s")
+            raise InputError("the format webvtt is for timelines: give --window, such as --window 2s")
         for name in ("window", "hop"):
             if getattr(self, name) is not None:
                 parse_seconds(getattr(self, name), f"--{name}")

@@ -19,9 +19,9 @@ class RejectionOptions:
     """Base class of the options."""
 
     alpha: Annotated[float, tyro.conf.arg(aliases=["--error-rate"])] = 0.05
-    """Significance level of the test for unknown classes, which models of blade have. A clip is reported as
-    possibly of an unknown class if its p-value is not above this level. About this fraction of clips of known
-    classes is rejected by mistake."""
+    """Significance level of the test for unknown classes, which models of blade have. A clip is reported as possibly
+    of an unknown class if its p-value is at most this level. About this fraction of clips of known classes is
+    rejected by mistake."""
     threshold: tuple[str, ...] = ()
     """CLASS=PROBABILITY, such as doorbell=0.8: report a clip as possibly of an unknown class if CLASS is its most
     probable class with a smaller probability. Repeatable."""

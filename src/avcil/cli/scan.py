@@ -11,8 +11,9 @@ from tyro.conf import Positional
 
 @dataclass(frozen=True, kw_only=True)
 class Args:
-    """List the clips of a folder and assign them to splits. Folders are SPLIT/CLASS/clip, or CLASS/clip with
-    random splits. With --benchmark, classes and splits are those of a published benchmark, in folders of any names."""
+    """List the clips of a folder and assign them to splits. The folders are SPLIT/CLASS/clip (SPLIT is train, val or
+    test), or CLASS/clip, for which splits are drawn at random. With --benchmark, classes and splits are those of a
+    published benchmark, and folders can have any names."""
 
     folder: Positional[Path]
     """The folder with the media files."""
@@ -25,8 +26,8 @@ class Args:
     seed: int | None = None
     """Random seed of the splits: 0 by default."""
     layout: Literal["class", "split"] | None = None
-    """What the folders mean: class is CLASS/clip, split is SPLIT/CLASS/clip. By default it is detected, and an
-    ambiguous folder is an error. With class, a class can be named train, val or test."""
+    """Structure of the folders: class for CLASS/clip, split for SPLIT/CLASS/clip. By default it is detected; if
+    it is ambiguous, the command stops. With class, a class can be named train, val or test."""
     benchmark: Literal["ave-ci", "ks-ci", "vs100-ci", "vs100-ci-leak-free"] | None = None
     """Find the clips of this published benchmark by the YouTube ids in file names."""
     splits: Path | None = None
@@ -44,7 +45,7 @@ def run(args: Args) -> None:
     }
     listed = _scan_folder(args, given) if args.benchmark is None else _scan_benchmark(args, given)
     if listed:
-        print(f"all files left out, with the reason: {listed}")
+        print(f"files left out, with the reason: {listed}")
     print(f"wrote {args.out}; next: avcil extract {args.out} --out FOLDER")
 
 
@@ -55,7 +56,7 @@ def _scan_folder(args: Args, options: dict[str, Any]) -> Path | None:
     from avcil.errors import InputError
 
     if args.splits is not None or args.times is not None:
-        raise InputError("--splits and --times go with --benchmark")
+        raise InputError("--splits and --times can be given only with --benchmark")
     result = scan(args.folder, **options)
     write_clips(args.out, result.clips)
     listed = write_problems(args.out, result.problems)
@@ -83,10 +84,10 @@ def _scan_benchmark(args: Args, options: dict[str, Any]) -> Path | None:
     listed = write_problems(args.out, result.left_out)
     print(summary(result))
     if remarks := write_problems(args.out, result.remarks, kind="remarks"):
-        print(f"all remarks: {remarks}")
+        print(f"remarks about files that are used: {remarks}")
     if missing := write_missing(args.out, result):
         print(
-            f"all missing clips, with the reason: {missing}; their URLs: avcil benchmark list {args.benchmark} "
+            f"missing clips, with the reason: {missing}; to print their URLs: avcil benchmark list {args.benchmark} "
             f"--missing {args.out}"
         )
     return listed

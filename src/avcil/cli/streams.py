@@ -39,7 +39,9 @@ def run(args: Args) -> None:
     for name in args.names:
         kind = stream_type(name)
         steps = "--classes-per-step, --steps or --benchmark" if kind.uses_steps else "the stream itself"
-        print(f"{name}: {INSTALLED.described(name, kind.summary)}\n  classes of each task: given by {steps}")
+        print(f"{name}: {INSTALLED.described(name, kind.summary)}\n  tasks are defined by {steps}")
         if prescribed := kind(kind.Options()).settings():
-            print("  prescribes: " + ", ".join(f"--{k.replace('_', '-')} {v}" for k, v in prescribed.items()))
+            print(
+                "  fixed options: " + ", ".join(f"--{k.replace('_', '-')} {v}" for k, v in prescribed.items())
+            )
         print("\n".join(describe_options(kind.Options)))

@@ -43,8 +43,8 @@ class TrainConfig:
     """Instead of `classes_per_step`, a file with the classes of each step: JSON such as [["cat", "dog"], ["owl"]],
     or CSV with one row per step."""
     class_order_seed: int | None = None
-    """Shuffle the classes with this seed. Default: natural or published order; streams that define their own tasks
-    always shuffle. It is also the seed of what a stream draws at random. Default: 0."""
+    """Seed that shuffles the classes. By default they are not shuffled, except in streams that define their own
+    tasks. It is also the seed of everything that a stream draws at random, by default 0."""
     seed: int = 0
     """Random seed of initial weights, batches and exemplars."""
     exemplars: int | None = None

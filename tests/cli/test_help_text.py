@@ -1,0 +1,46 @@
+"""The help of the commands: no Python names, and no values that nobody would type."""
+
+from __future__ import annotations
+
+import importlib
+import re
+
+import pytest
+
+from avcil.cli.help_text import with_help, without_help
+from avcil.cli.main import COMMANDS
+from avcil.cli.parse import parse
+from avcil.training.config import TrainConfig
+
+
+def help_text(command: str, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    module = importlib.import_module(f"avcil.cli.{command.replace('-', '_')}")
+    with pytest.raises(SystemExit):
+        parse(command, module.Args, [*words, "--help"])
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "features join", "benchmark list"])
+def test_options_without_a_default_show_none(command, capsys, monkeypatch):
+    """`{None}|INT` and `(default: None)` contradicted texts such as "Default: 0.15"; `(default: )` said nothing."""
+    monkeypatch.setenv("COLUMNS", "100")
+    name, *words = command.split()
+    text = help_text(name, capsys, *words)
+    assert not re.search(r"None\b|default: \)", text)
+
+
+def test_paragraphs_and_names_of_options(capsys, monkeypatch):
+    """A docstring of two lines is one line of a wide terminal; `classes_per_step` is --classes-per-step."""
+    monkeypatch.setenv("COLUMNS", "1000")
+    text = help_text("train", capsys)
+    assert "Instead of --classes-per-step, a file with the classes of each step: JSON such as" in text
+    assert re.search(r"or\s+CSV with one row per step", text)
+    assert "\n│                   or CSV" not in text
+
+
+def test_parsed_options_are_of_the_class_itself():
+    """Not of the subclass with the help texts: options are compared, saved, and sent to workers."""
+    config = parse("train", TrainConfig, ["store", "--out", "run", "--classes-per-step", "3"])
+    assert type(config) is TrainConfig
+    described = with_help(TrainConfig)(features=config.features, out=config.out, classes_per_step=3)
+    assert without_help(TrainConfig, described) == config
