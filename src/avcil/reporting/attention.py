@@ -28,8 +28,8 @@ MAX_COLUMNS = 600
 GUIDES = {
     "attention": (
         "Colors show the audio-guided spatial attention: bright regions have more weight in the visual feature of a "
-        "frame. The network has one map for each channel; shown is their mean, weighted by the influence of each "
-        "channel on the prediction."
+        "frame. The network has one map for each channel. The map shown is their mean, weighted by the influence of "
+        "each channel on the prediction."
     ),
     "sensitivity": (
         "The model has no attention. Colors show its sensitivity: bright regions have more influence on the score "

@@ -58,7 +58,7 @@ def _facts(run: RunRecord) -> list[tuple[str, str]]:
     facts = [
         ("Average incremental accuracy", f"{percent(run.average_incremental_accuracy)} %"),
         ("Last accuracy", f"{percent(run.last_accuracy)} %"),
-        ("Class mean, last step", f"{percent(macro_accuracy(*_predictions(run)))} %"),
+        ("Class-mean accuracy, last step", f"{percent(macro_accuracy(*_predictions(run)))} %"),
     ]
     if len(run.steps) > 1:
         facts.append(("Mean forgetting", percent(run.mean_forgetting)))
@@ -66,8 +66,8 @@ def _facts(run: RunRecord) -> list[tuple[str, str]]:
         old = float(np.nan_to_num(run.R[-1, :-1]) @ run.n[:-1] / run.n[:-1].sum())
         new = float(run.R[-1, -1])
         facts += [
-            ("Old / new classes", f"{percent(old)} / {percent(new)} %"),
-            ("Harmonic mean of old and new", f"{percent(harmonic_mean_accuracy(old, new))} %"),
+            ("Accuracy on old / new classes", f"{percent(old)} / {percent(new)} %"),
+            ("Harmonic mean of both", f"{percent(harmonic_mean_accuracy(old, new))} %"),
         ]
     if run.config.stream is not None:
         facts.append(("Stream", str(run.config.stream["name"])))

@@ -19,8 +19,8 @@ from avcil.serve.render import PARTS, problem_html
 from avcil.serve.service import Service
 
 HINT = (
-    '<div class="hint">Enter a class name and upload clips of it. Training takes seconds. The accuracy of the old '
-    "classes and of the new one then appears here; one clip in four is held out to measure it.</div>"
+    '<div class="hint">Enter a class name and upload clips of it. One clip in five is not used for training but to '
+    "measure the accuracy of the new class, which then appears here with that of the old classes.</div>"
 )
 
 
@@ -85,7 +85,7 @@ def _form(service: Service) -> tuple[gr.Textbox, gr.HTML, gr.Checkbox, gr.File, 
     )
     known = gr.HTML("", elem_id="teach-known", padding=False)
     background = gr.Checkbox(
-        label="Background clips: no class; similar clips will be reported as unknown",
+        label="Background clips: they are no class, and similar clips will be reported as possibly unknown",
         elem_id="teach-background",
     )
     files = gr.File(
@@ -94,7 +94,7 @@ def _form(service: Service) -> tuple[gr.Textbox, gr.HTML, gr.Checkbox, gr.File, 
     parts = PARTS[service.recognizer.modality]
     most = f"1 to {service.limits.clips} clips at a time, with {parts}, each "
     gr.HTML(
-        f'<p class="soft limits">{most}{limits_text(service.limits)}. Use eight or more.</p>',
+        f'<p class="soft limits">{most}{limits_text(service.limits)}. Eight or more are recommended.</p>',
         padding=False,
     )
     start = gr.Button("Teach", variant="primary", elem_id="teach-start", min_width=110)
