@@ -3,6 +3,9 @@
     python scripts/leaderboard.py WORK [--data NAME=STORE:CLASSES_PER_STEP ...] [--orders 0 1 2 3 4]
         [--stream-orders 0 1 2] [--exemplars 1 2 4 8 16] [--epochs 20] [--methods ...] [--streams ...] [--out docs]
 
+The section of each data set is kept in WORK, and the page consists of all sections there. So data sets can be measured
+one after another, also with different options.
+
 Without --data, the clips of `avcil demo` are rendered and extracted into WORK. Runs are kept in WORK, and the same
 command continues an interrupted measurement. Class-incremental learning is measured with --orders, the other streams
 with --stream-orders. --exemplars are the numbers of exemplars per class of the comparison at equal bytes, which is
@@ -34,6 +37,7 @@ from avcil.extraction.extract import extract
 from avcil.features import FeatureStore
 from avcil.reporting.table import mean_std_text, metric_title
 from avcil.streams.registry import parse_stream
+from avcil.utils.files import write_text
 
 METHODS = (
     "fine-tuning", "lwf", "ewc", "er", "der-plus-plus", "gdumb", "icarl-fc", "icarl-nme", "wa", "bic", "ss-il",
@@ -208,7 +212,9 @@ def cost_cell(point: Point) -> str:
 
 def measure(data: Data, options: argparse.Namespace) -> Iterator[str]:
     """The lines of the page for a data set; writes its figures."""
-    yield from (f"## {data.name}", "", f"{data.clips}.", "")
+    yield from (f"## {data.name}", "")
+    yield f"{data.clips}. Gradient methods train for {options.epochs} epochs per step (one in `online` and `blurry`)."
+    yield ""
     if not data.classes_per_step:
         yield from stream_sections(data, (options.domains,), options.stream_orders, options, name="domains")
         return
@@ -222,10 +228,16 @@ def measure(data: Data, options: argparse.Namespace) -> Iterator[str]:
         yield from stream_sections(data, options.streams, options.stream_orders, options, name="streams")
 
 
-def introduction(options: argparse.Namespace) -> list[str]:
-    """The beginning of the page."""
-    text = (Path(__file__).parent / "leaderboard.head.md").read_text(encoding="utf-8")
-    return [text.format(epochs=options.epochs).rstrip(), ""]
+def write_page(options: argparse.Namespace) -> None:
+    """Write the page from the sections in `options.work`."""
+    folder = Path(__file__).parent
+    parts = [
+        folder / "leaderboard.head.md",
+        *sorted(options.work.glob("*.md")),
+        folder / "leaderboard.notes.md",
+    ]
+    text = "\n\n".join(part.read_text(encoding="utf-8").strip() for part in parts)
+    write_text(options.out / "leaderboard.md", text + "\n")
 
 
 def main() -> None:
@@ -246,14 +258,12 @@ def main() -> None:
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     (options.out / "leaderboard").mkdir(parents=True, exist_ok=True)
-    lines = introduction(options)
     try:
         for data in options.data or [demo_data(options.work)]:
-            lines += measure(data, options)
+            write_text(options.work / f"{data.name}.md", "\n".join(measure(data, options)))
     except (AvcilError, InputError) as error:
         raise SystemExit(f"leaderboard: {error}") from None
-    lines.append((Path(__file__).parent / "leaderboard.notes.md").read_text(encoding="utf-8").rstrip())
-    (options.out / "leaderboard.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    write_page(options)
     print(f"written to {options.out / 'leaderboard.md'}")
 
 
