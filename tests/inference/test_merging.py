@@ -136,7 +136,8 @@ def test_a_name_in_both_models(train, avcil, capsys, clips, tmp_path):
     assert not (tmp_path / "all").exists()
     assert avcil("merge", one, other, "--out", tmp_path / "all", "--same-classes") == 0
     assert (
-        "at least 8 clips that are already in the merged model; they count twice" in capsys.readouterr().err
+        "at least 8 clips that the models before it have learned too; they count twice"
+        in capsys.readouterr().err
     )
     assert Recognizer.load(tmp_path / "all").counts == {"c1": 8, "c0": 16, "c2": 8}
     assert avcil("merge", one, other, "--out", tmp_path / "apart", "--rename", "c0=owl") == 0

@@ -73,7 +73,7 @@ def _note_shared_clips(first: Recognizer, other: Recognizer, path: Path) -> None
 
     if count := shared_clips(first.snapshot(), other.snapshot()):
         print(
-            f"note: {path} has learned at least {count} clips that are already in the merged model; they count twice. "
-            "Merge models that learned different clips",
+            f"note: {path} has learned at least {count} clips that the models before it have learned too; they count "
+            "twice. Merge models that learned different clips",
             file=sys.stderr,
         )

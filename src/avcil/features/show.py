@@ -10,7 +10,7 @@ from typing import Any
 
 from avcil.features.failures import Failure, read_failures, reasons
 from avcil.features.index import StoredClip
-from avcil.features.manifest import Manifest, modality_of
+from avcil.features.manifest import FeatureSpec, Manifest, modality_of
 from avcil.features.store import FeatureStore
 from avcil.utils.text_table import text_table
 
@@ -69,7 +69,7 @@ class Description:
 
     def _head(self) -> str:
         labels = len({clip.label for clip in self.clips})
-        size = f"{self.bytes / 2**20:.1f} MiB in {self.shards} shards"
+        size = f"{self.bytes / 2**20:.1f} MiB in {self.shards} shard{'s' * (self.shards != 1)}"
         return (
             f"{self.path}: {len(self.clips)} clips of {labels} classes, {size}, {self.manifest.dtype}\n"
             f"fingerprint {self.fingerprint}"
@@ -82,16 +82,10 @@ class Description:
             shape = " x ".join(map(str, modality.shape))
             maker = modality.encoder.get("name", "an unnamed encoder")
             lines.append(f"{name.replace('_', ' '):<7} {shape}, encoder {maker}")
-            if len(modality.parts) > 1:
-                lines += [f"          features {p.start} to {p.stop - 1}: {p.name}" for p in modality.parts]
-            lines += [
-                f"          {key}: {_brief(value)}"
-                for key, value in modality.encoder.items()
-                if key != "name"
-            ]
-        read = ", ".join(f"{key} {value}" for key, value in self.manifest.sampling.items())
+            lines += [f"          {line}" for line in _encoder_lines(modality)]
+        read = ", ".join(f"{key} {_brief(value)}" for key, value in self.manifest.sampling.items())
         made = ", ".join(f"{key} {value}" for key, value in self.manifest.libraries.items())
-        lines.append(f"read      {read or 'unknown'}; a missing modality: {self.manifest.missing}")
+        lines.append(f"sampling  {read or 'unknown'}; clips that lack a modality: {self.manifest.missing}")
         if made:
             lines.append(f"made with {made}")
         return lines
@@ -140,9 +134,25 @@ def describe(path: Path | str) -> Description:
     )
 
 
+def _encoder_lines(spec: FeatureSpec) -> list[str]:
+    """A line for each value of the encoder's fingerprint; a combined encoder has a line for each of its encoders."""
+    shown = {key: _brief(value) for key, value in spec.encoder.items() if key != "name"}
+    if len(spec.parts) > 1:
+        encoders = spec.encoder.get("parts", [{}] * len(spec.parts))
+        shown = {
+            f"features {part.start} to {part.stop - 1}": _brief({"name": part.name} | encoder).removeprefix(
+                "name "
+            )
+            for part, encoder in zip(spec.parts, encoders, strict=True)
+        }
+    return [f"{key}: {value}" for key, value in shown.items() if value]
+
+
 def _brief(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_brief(inner)}" for key, inner in value.items())
+        return ", ".join(f"{key} {_brief(inner)}" for key, inner in value.items() if inner not in ({}, None))
+    if isinstance(value, list | tuple) and all(isinstance(inner, Mapping) for inner in value):
+        return "; ".join(f"({_brief(inner)})" for inner in value)
     if isinstance(value, list | tuple):
         return " x ".join(map(_brief, value))
     return str(value)
