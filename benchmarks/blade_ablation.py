@@ -17,8 +17,8 @@ from few_clips import Store
 from avcil.closed_form.block_ridge import select_penalties
 from avcil.closed_form.class_moments import ClassMoments
 from avcil.closed_form.discriminant import Discriminant
-from avcil.closed_form.mean_variance import mean_variance
-from avcil.methods.blade import PRIOR_PSI
+from avcil.closed_form.mean_variance import mean_variance, variance_share
+from avcil.methods._prior_psi import PRIOR_PSI
 
 LARGE = 1e9
 """psi with which class means are averages."""
@@ -33,8 +33,12 @@ def accuracy(
     *,
     shrink: bool = True,
     search: bool = True,
+    typical: bool = True,
 ) -> float:
-    """Accuracy of the discriminant with these columns and blocks (kind, width)."""
+    """Accuracy of the discriminant with these columns and blocks (kind, width).
+
+    Without `typical`, the prior psi does not depend on how much the features vary.
+    """
     features = torch.from_numpy(store.pooled)
     moments = ClassMoments(features.shape[1])
     moments.add_classes(store.classes)
@@ -42,7 +46,12 @@ def accuracy(
     sizes = [width for _, width in blocks]
     standard = moments.standardized(columns, sizes=sizes)
     penalties = select_penalties(standard.moments, sizes) if search else [float(len(rows))] * len(sizes)
-    psi = mean_variance(standard.moments, sizes, [PRIOR_PSI[kind] for kind, _ in blocks])
+    shares = variance_shares(store, moments)[columns].split(sizes)
+    prior = [
+        PRIOR_PSI[kind] * (float(share.mean()) if typical and len(rows) == store.classes else 1.0)
+        for (kind, _), share in zip(blocks, shares, strict=True)
+    ]
+    psi = mean_variance(standard.moments, sizes, prior)
     psi = psi if shrink else [LARGE] * len(sizes)
     widths = torch.tensor(sizes)
     found = Discriminant(
@@ -52,6 +61,14 @@ def accuracy(
     z = (features[asked][:, columns].double() - standard.mean) * standard.inverse_deviation
     scores = z @ found.weight + found.bias
     return 100 * float((scores.argmax(dim=1) == store.labels[asked]).double().mean())
+
+
+def variance_shares(store: Store, moments: ClassMoments) -> torch.Tensor:
+    """The share (M,) of each feature; the deviation of tokens has that of their mean."""
+    scale = {name: torch.from_numpy(found.scale).double() for name, found in store.constants.items()}
+    audio, mean, _ = moments.variances().split([store.audio.shape[-1], *[store.visual.shape[-1]] * 2])
+    shares = [variance_share(audio, scale.get("audio")), variance_share(mean, scale.get("visual"))]
+    return torch.cat([*shares, shares[1]])
 
 
 def variants(store: Store) -> dict[str, dict]:
@@ -69,6 +86,7 @@ def variants(store: Store) -> dict[str, dict]:
         "BLADE": full,
         "a block for each vector, not for each encoder": full | {"blocks": vectors},
         "one block": full | {"blocks": [("mean", width)]},
+        "prior of psi not reduced": full | {"typical": False},
         "class means not shrunk": full | {"shrink": False},
         "penalty N for each block, no search": full | {"search": False},
         "no deviation of the tokens": {

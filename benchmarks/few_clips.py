@@ -47,13 +47,15 @@ class Store:
         self.splits = np.array([clip.split for clip in store.clips])
         self.classes = len(labels)
         self.part_widths = part_widths(store)
+        found = {name: store.constants(name) for name in ("audio", "visual")}
+        self.constants = {name: constants for name, constants in found.items() if constants is not None}
         self.pooled = torch.cat(self.blade("audio-visual").pooled(self.audio, self.visual), dim=1).numpy()
 
     def blade(self, modality: str):
         """A new learner."""
         kind = load_method("blade")
         method = kind(parse_options(kind, (), name="blade"), modality=modality)
-        method.part_widths = self.part_widths
+        method.part_widths, method.constants = self.part_widths, self.constants
         return method
 
     def draw(self, clips: int, seed: int) -> torch.Tensor:

@@ -55,6 +55,16 @@ def test_any_grouping_and_merging(seed, count, cuts):
     assert_equal(merged, whole)
 
 
+@pytest.mark.parametrize("center", [0.0, 1e6])
+def test_variances_of_all_clips(center):
+    """Of all clips about their common mean, also where features are far from 0; 0 for a single clip."""
+    features, labels = clips(0, 20, center)
+    torch.testing.assert_close(
+        moments_of((features, labels)).variances(), features.var(dim=0), rtol=1e-9, atol=0
+    )
+    assert not moments_of((features[:1], labels[:1])).variances().any()
+
+
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 1000), kept=st.integers(0, 20), gone=st.integers(1, 20))
 def test_removed_clips_leave_no_trace(seed, kept, gone):

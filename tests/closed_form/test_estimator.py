@@ -17,7 +17,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import avcil
 from avcil.encoders.parts import part_widths
 from avcil.features import FeatureStore
-from avcil.methods.blade import PRIOR_PSI
+from avcil.methods._prior_psi import PRIOR_PSI
 from avcil.methods.registry import load_method, parse_options
 
 CLASSES = ["cat", "hen", "owl", "wolf"]

@@ -161,9 +161,10 @@ def test_no_head_of_statistics_gone_by(name, words):
     assert learnt.solve().classes == CLASSES
 
 
-def blade_of(clips, groups, forgotten=()):
-    """A BLADE of all classes and groups of rows, after rows of them were forgotten."""
+def blade_of(clips, groups, forgotten=(), known=True):
+    """A BLADE of all classes and groups of rows, after rows of them were forgotten; `known`: with constants."""
     method = new("blade", ("calibration_clips=20",))
+    method.constants = CONSTANTS if known else {}
     method.add_classes(CLASSES)
     for rows in map(list, groups):
         method.observe(*(part[rows] for part in clips))
@@ -181,22 +182,24 @@ def blade_of(clips, groups, forgotten=()):
     gone=st.sets(st.integers(0, CLASSES * 4 - 1), max_size=10),
     apart=st.integers(1, CLASSES * 4 - 1),
     rare=st.booleans(),
+    known=st.booleans(),
 )
-def test_blade_is_a_function_of_the_clips(seed, order, cuts, gone, apart, rare):
+def test_blade_is_a_function_of_the_clips(seed, order, cuts, gone, apart, rare, known):
     """Order, grouping, merging and forgetting give the model of the same clips learned at once: scores to 1e-8."""
     clips = make_clips(seed, clips=4)
     if rare:  # features that are 0 in most clips, as rectified ones are
         clips = (clips[0] - 1.5).relu(), (clips[1] - 1.5).relu(), clips[2]
     edges = [0, *sorted(cuts), len(order)]
     groups = [order[start:stop] for start, stop in itertools.pairwise(edges)]
-    at_once = blade_of(clips, [range(len(order))])
-    grouped = blade_of(clips, groups)
-    merged = blade_of(clips, [order[:apart]])
-    merged.merge(blade_of(clips, [order[apart:]]), torch.arange(CLASSES))
+    at_once = blade_of(clips, [range(len(order))], known=known)
+    grouped = blade_of(clips, groups, known=known)
+    merged = blade_of(clips, [order[:apart]], known=known)
+    merged.merge(blade_of(clips, [order[apart:]], known=known), torch.arange(CLASSES))
     for method in (grouped, merged):
         assert_same_model(method.solve(), at_once.solve(), clips)
     kept = [row for row in range(len(order)) if row not in gone]
-    assert_same_model(blade_of(clips, groups, gone).solve(), blade_of(clips, [kept]).solve(), clips)
+    rest = blade_of(clips, [kept], known=known).solve()
+    assert_same_model(blade_of(clips, groups, gone, known).solve(), rest, clips)
 
 
 def assert_same_model(one, other, clips):

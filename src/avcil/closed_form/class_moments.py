@@ -138,6 +138,13 @@ class ClassMoments(ClassCounts):
         other.within = self.within.clone()
         return other
 
+    def variances(self) -> Tensor:
+        """Variance (M,) of each feature over all clips; 0 with fewer than two clips."""
+        total = max(self.total, 1.0)
+        centered = self.means - (self.counts @ self.means) / total
+        scatter = self.within.diagonal() + self.counts @ centered.square()
+        return scatter / max(total - 1, 1.0)
+
     def standardized(
         self, columns: Tensor | None = None, *, sizes: Sequence[int] | None = None
     ) -> Standardized:

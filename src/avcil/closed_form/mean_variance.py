@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from avcil.closed_form.moments import Moments
@@ -25,6 +26,29 @@ FACTOR = 2.0
 discriminative features, whose psi is larger. Chosen on validation clips (docs/log.md)."""
 MAX_PSI = 10.0
 """Upper bound of the estimate; the average is then hardly shrunk."""
+FULL_VARIANCE = 0.25
+"""A feature counts fully if its variance is at least this fraction of the typical one (docs/log.md)."""
+
+
+def variance_share(variances: Tensor, typical_deviation: Tensor | None) -> Tensor:
+    """min(1, 4 v / tau^2) of each feature: 1 if its deviation is at least half of the typical one.
+
+    Features that hardly differ between the clips, such as those of frames that all show the same scene, are unlikely to
+    tell classes apart. The mean share of a block reduces its prior psi.
+
+    Args:
+        variances: v (M,), over all clips.
+        typical_deviation: tau (M,), over clips of all kinds, from the encoder's constants; None: unknown.
+
+    Returns:
+        (M,); ones if the typical deviation is unknown.
+
+    >>> variance_share(torch.tensor([4.0, 0.25, 0.0]), torch.tensor([2.0, 2.0, 2.0])).tolist()
+    [1.0, 0.25, 0.0]
+    """
+    if typical_deviation is None:
+        return torch.ones_like(variances)
+    return (variances / (FULL_VARIANCE * typical_deviation.square())).clamp(max=1.0)
 
 
 def mean_variance(moments: Moments, sizes: Sequence[int], prior: Sequence[float]) -> list[float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -38,6 +40,20 @@ def saved_sample(tensors: dict[str, Tensor], width: int, classes: int) -> Calibr
     if count and not 0 <= int(found["labels"].min()) <= int(found["labels"].max()) < classes:
         raise InputError(f"the calibration sample has class numbers outside 0 to {classes - 1}")
     return CalibrationSample.from_tensors(found)
+
+
+def saved_deviations(tensors: dict[str, Tensor], widths: Mapping[str, int]) -> dict[str, Tensor]:
+    """Typical deviations of the features of modalities; {} in models of earlier versions.
+
+    Raises:
+        InputError: A modality is not in `widths`, or the deviations are not that many finite numbers above 0.
+    """
+    checks.no_others(tensors, widths)
+    found = {name: checks.tensor(tensors, name, (widths[name],)) for name in tensors}
+    for name, deviations in found.items():
+        if not (torch.isfinite(deviations) & (deviations > 0)).all():
+            raise InputError(f"the typical deviations of {name} must be finite and above 0")
+    return {name: deviations.double() for name, deviations in found.items()}
 
 
 def moments_of_format_2(moments: dict[str, Tensor], embedding: dict[str, Tensor], width: int) -> ClassMoments:

@@ -3,7 +3,8 @@
     x       = [a, m, d]: audio features, mean and standard deviation of the visual tokens
     z       = x centered and scaled by all clips learned so far (Pareto scaling, by block)
     Lambda  = one penalty for each block of features: GCV of ridge regression on class indicators, with a prior
-    psi     = variance of class means over that within classes, for each block
+    psi     = variance of class means over that within classes, for each block; its prior is smaller for an
+              encoder whose features vary less than they typically do
     K       = (W + Lambda)^-1, W the within-class scatter of z
     mean_c  = psi n_c / (1 + psi n_c) times the average of class c
     score   = s (N mean_c^T K z - N mean_c^T K mean_c / 2)
@@ -31,13 +32,16 @@ from avcil.closed_form.model import ClosedFormHead
 from avcil.data.modality import Modality
 from avcil.errors import AvcilError, InputError
 from avcil.methods._head_state import FittedValues, HeadState, head_modalities
-from avcil.methods._saved_statistics import moments_of_format_2, saved_moments, saved_sample
+from avcil.methods._prior_psi import prior_psi
+from avcil.methods._saved_statistics import (
+    moments_of_format_2,
+    saved_deviations,
+    saved_moments,
+    saved_sample,
+)
 from avcil.methods._stepwise_method import StepwiseMethod, check_calibration_clips
 from avcil.models.base import Model
 from avcil.models.prefixes import add_prefix, strip_prefix
-
-PRIOR_PSI = {"audio": 1.2, "mean": 0.4, "deviation": 0.2}
-"""psi of each kind of features if no class has two clips (docs/log.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +70,8 @@ class BladeMethod(StepwiseMethod):
     def __init__(self, options: Any, *, modality: Modality) -> None:
         super().__init__(options, modality=modality)
         self.statistics: BladeStatistics | None = None
+        self.typical_deviations: dict[str, Tensor] = {}
+        """Typical standard deviation (D,) of the features of "audio" and "visual", if the encoders have constants."""
         self._discriminants: dict[Modality, BlockDiscriminant] = {}
         """By modality; cleared when the statistics change."""
 
@@ -91,6 +97,11 @@ class BladeMethod(StepwiseMethod):
             self.statistics = self._new_statistics(features.shape[1])
             self.statistics.add_classes(self.classes)
             self.head_states = self.make_head_states()
+            self.typical_deviations = {
+                name: torch.from_numpy(found.scale).double()
+                for name, found in self.constants.items()
+                if name in self.modality.parts
+            }
         self.statistics.add(features, labels)
         self._discriminants = {}
 
@@ -104,7 +115,13 @@ class BladeMethod(StepwiseMethod):
             discriminant = BlockDiscriminant(
                 self.statistics.moments,
                 sizes=state.sizes,
-                prior_psi=[PRIOR_PSI[kind] for kind in state.kinds],
+                prior_psi=prior_psi(
+                    state,
+                    kinds=self._kinds(),
+                    widths=self._widths,
+                    moments=self.statistics.moments,
+                    typical_deviations=self.typical_deviations,
+                ),
                 columns=state.columns,
             )
             state.fitted = FittedValues(
@@ -220,6 +237,7 @@ class BladeMethod(StepwiseMethod):
             )
         self._discriminants = {}
         self.statistics.merge(other.statistics, numbers)
+        self.typical_deviations = other.typical_deviations | self.typical_deviations
         for state, added in zip(self.head_states, other.head_states, strict=True):  # of models of format 2
             state.calibration.losses = state.calibration.losses + added.calibration.losses
             state.histogram.counts = state.histogram.counts + added.histogram.counts
@@ -234,6 +252,7 @@ class BladeMethod(StepwiseMethod):
     def tensors(self) -> dict[str, Tensor]:
         assert self.statistics is not None
         moments = add_prefix("moments", self.statistics.moments.tensors())
+        moments |= add_prefix("typical_deviation", self.typical_deviations)
         return self.common_tensors() | moments | add_prefix("sample", self.statistics.sample.tensors())
 
     def load(self, tensors: dict[str, Tensor]) -> None:
@@ -248,8 +267,12 @@ class BladeMethod(StepwiseMethod):
             self.statistics.moments = saved_moments(moments, width)
             self.statistics.sample = saved_sample(sample, width, self.statistics.moments.classes)
         self.classes = self.statistics.moments.classes
+        ends = {"audio": self._widths[0], "visual": self._widths[-1]}
+        self.typical_deviations = saved_deviations(
+            strip_prefix("typical_deviation", tensors), {name: ends[name] for name in self.modality.parts}
+        )
 
     @property
     def statistics_bytes(self) -> int:
         assert self.statistics is not None
-        return self.statistics.bytes
+        return self.statistics.bytes + sum(8 * len(own) for own in self.typical_deviations.values())

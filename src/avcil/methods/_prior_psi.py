@@ -1,0 +1,59 @@
+"""The prior of psi of each block of BLADE.
+
+    psi_b = p_b * (s_b + (1 - s_b) * min(1, (N - C) / C)),   s_b = mean over the features j of min(1, 4 v_j / tau_j^2)
+
+p_b depends on the kind of features, v_j is the variance of feature j over all N clips, and tau_j its typical standard
+deviation over clips of all kinds, a constant of the encoder. With one clip of each of C classes, moments cannot tell
+which blocks separate the classes. A block whose features hardly differ between clips is then unlikely to. The reduction
+ends when classes have two clips on average.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from avcil.closed_form.class_moments import ClassMoments
+from avcil.closed_form.mean_variance import variance_share
+from avcil.methods._head_state import HeadState
+
+PRIOR_PSI = {"audio": 1.2, "mean": 0.4, "deviation": 0.2}
+"""p_b of each kind of features; chosen on validation clips (docs/log.md)."""
+
+
+def prior_psi(
+    state: HeadState,
+    *,
+    kinds: Sequence[str],
+    widths: Sequence[int],
+    moments: ClassMoments,
+    typical_deviations: Mapping[str, Tensor],
+) -> list[float]:
+    """The prior of psi for each block of a head (B,).
+
+    Constants for the deviation of the tokens are not known, so its features have v and tau of the mean's features.
+
+    Args:
+        state: The head.
+        kinds: Kind of each vector of a clip: "audio", "mean" or "deviation".
+        widths: Number of features of each vector.
+        moments: Moments of all features.
+        typical_deviations: tau of the features of "audio" and "visual", where known.
+    """
+    variances = dict(zip(kinds, moments.variances().split(list(widths)), strict=True))
+    shares = [
+        variance_share(variances["audio"], typical_deviations.get("audio"))
+        if kind == "audio"
+        else variance_share(variances["mean"], typical_deviations.get("visual"))
+        for kind in kinds
+    ]
+    classes = float((moments.counts > 0).sum())
+    faded = min(1.0, (moments.total - classes) / max(classes, 1.0))
+    by_block = torch.cat(shares)[state.columns].split(state.sizes)
+    found = []
+    for kind, block in zip(state.kinds, by_block, strict=True):
+        share = float(block.mean())
+        found.append(PRIOR_PSI[kind] * (share + (1 - share) * faded))
+    return found
