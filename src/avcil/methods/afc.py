@@ -39,20 +39,21 @@ class AfcOptions:
     proxies: int = 10
     """Number of proxies per class."""
     lambda_discrepancy: float = 0.5
-    """Weight of the discrepancy distillation, which grows with sqrt(s + 1) besides. 0: off."""
+    """Weight of the discrepancy distillation. In step s, it is multiplied by sqrt(s + 1). 0: off."""
     herding: Literal["distinct", "release"] = "distinct"
     """distinct: no exemplar is selected twice; release: as in the authors' code, which may select a clip repeatedly."""
     validation: Validation = "head"
-    """Classifier for validation after each epoch: the head, or that of the option `classifier`, with exemplars herded
-    again (as in the authors' code; it needs a pass over the training clips)."""
+    """Classifier for validation after each epoch: the head, or that of the option `classifier`, as in the authors'
+    code. The latter needs a pass over the training clips after each epoch, to select exemplars of the new classes."""
     eta: Literal["kept", "reset"] = "kept"
-    """The learned scale of the scores goes on from step to step; or is 1 again at the start of each step, in the
-    teacher as well, as in the release."""
+    """Learned scale of the scores. kept: it is kept from step to step; reset: it is set to 1 at the start of each step,
+    also in the teacher, as in the release."""
     teacher_proxies: Literal["imprinted", "random"] = "imprinted"
-    """What the teacher takes for the new classes' proxies when its loss weighs the features: those that the network
-    starts with, or random ones, as in the release."""
+    """Proxies of the new classes in the teacher, whose loss gives the importance of features. imprinted: the initial
+    proxies of the network; random: random ones, as in the release."""
     clustering: Literal["unit", "features"] = "unit"
-    """What the k-means centers of a new class are of: features at unit length, or as they are, as in the release."""
+    """Features for the k-means centers of a new class: unit: scaled to unit length; features: not scaled, as in the
+    release."""
 
     def __post_init__(self) -> None:
         if self.proxies < 1:

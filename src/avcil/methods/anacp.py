@@ -61,11 +61,12 @@ class AnacpOptions:
     drawn_clips: int = 100
     """Feature vectors drawn per class to train the classifier."""
     normalize: Scaling = "encoder"
-    """encoder: features are scaled by constants of the encoders, then each modality to one length; first-step: by mean
-    and standard deviation of the first step's clips, also used where the constants are unknown; length: each modality
-    to one length; both: first-step, then length."""
+    """encoder: features are scaled by constants of the encoders, then each modality is scaled to one length.
+    first-step: features are standardized with the clips of the first step; also used if the constants are unknown.
+    length: each modality is scaled to one length. both: first-step, then length."""
     calibration_clips: int = 512
-    """Feature vectors that are kept to calibrate probabilities, of clips drawn at random; no weight depends on them."""
+    """Size of the random sample of feature vectors that is stored to calibrate probabilities; the weights do not depend
+    on it."""
 
     def __post_init__(self) -> None:
         check_calibration_clips(self.calibration_clips)

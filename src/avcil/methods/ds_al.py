@@ -1,4 +1,4 @@
-"""DS-AL: analytic learning with a second stream for what the first leaves. Zhuang et al., AAAI 2024.
+"""DS-AL: analytic learning with a second stream for the residual of the first. Zhuang et al., AAAI 2024.
 
     main:          h = ReLU(z W / sqrt(P)),   Theta = (H^T H + gamma I)^-1 H^T Y
     compensation:  k = tanh(z W / sqrt(P)),   of each step's clips: targets Y - H Theta, columns of old classes set to 0
@@ -33,17 +33,17 @@ class DsAlOptions:
     """Options of DS-AL."""
 
     features: int = 2000
-    """M, random features of each stream. Memory is 16 M M bytes; the published number is 8192 (1.1 GB)."""
+    """M, the number of random features of each stream. Memory is 16 M M bytes; published: 8192 (1.1 GB)."""
     penalty: float = 0.1
-    """gamma of the main stream, for good, as published."""
+    """gamma, the penalty of the main stream in all steps, as published."""
     compensation_penalty: float = 0.1
-    """gamma_c of the compensation, for good, as published."""
+    """gamma_c, the penalty of the compensation stream in all steps, as published."""
     compensation: float = 0.6
-    """c, the weight of the compensation (published for CIFAR-100)."""
+    """c, the weight of the compensation stream (published for CIFAR-100)."""
     normalize: Scaling = "encoder"
-    """encoder: features are scaled by constants of the encoders, then each modality to one length; first-step: by mean
-    and deviation of the first step's clips, also used where the constants are unknown; length: each modality to one
-    length; both: first-step, then length."""
+    """encoder: features are scaled by constants of the encoders, then each modality is scaled to one length.
+    first-step: features are standardized with the clips of the first step; also used if the constants are unknown.
+    length: each modality is scaled to one length. both: first-step, then length."""
 
     def __post_init__(self) -> None:
         if self.features < 1:
@@ -57,7 +57,9 @@ class DsAl(RecursiveMethod):
     """Dual-stream analytic learning."""
 
     name = "ds-al"
-    summary = "analytic learning with a compensation stream for what the first leaves (DS-AL, AAAI 2024)"
+    summary = (
+        "analytic learning with a compensation stream for the residual of the main stream (DS-AL, AAAI 2024)"
+    )
     Options = DsAlOptions
 
     def blocks(self, vectors: int) -> list[Block]:

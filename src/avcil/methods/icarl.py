@@ -28,12 +28,13 @@ class IcarlOptions:
     classifier: Literal["nme", "fc"] = "nme"
     """Classifier after a step: the nearest class mean of exemplars (nme), or the head."""
     distillation: DistillationForm = "original"
-    """As published, which leaves an unchanged model alone; or as released: the sigmoid taken twice."""
+    """original: as published, with no gradient for an unchanged model; release: as in the authors' code, which applies
+    the sigmoid twice."""
     herding: Literal["distinct", "release"] = "distinct"
     """distinct: no exemplar is selected twice; release: as in the authors' code, which may select a clip repeatedly."""
     validation: Validation = "head"
-    """Classifier for validation after each epoch: the head, or that of the option `classifier`, with exemplars herded
-    again (as in the authors' code; it needs a pass over the training clips)."""
+    """Classifier for validation after each epoch: the head, or that of the option `classifier`, as in the authors'
+    code. The latter needs a pass over the training clips after each epoch, to select exemplars of the new classes."""
 
 
 class Icarl(HerdingMethod):

@@ -35,23 +35,24 @@ class RanpacOptions:
     """Options of RanPAC-AV."""
 
     features: int = 2000
-    """M, random features. Memory is 8 M M bytes and grows with nothing else but 8 M per class; the published
-    number is 10000 (0.8 GB)."""
+    """M, the number of random features. Memory is 8 M M bytes, and 8 M bytes per class; published: 10000 (0.8 GB)."""
     normalize: Scaling = "encoder"
-    """encoder: features are scaled by constants of the encoders, then each modality to one length; first-step: by mean
-    and deviation of the first step's clips, also used where the constants are unknown; length: each modality to one
-    length; both: first-step, then length."""
+    """encoder: features are scaled by constants of the encoders, then each modality is scaled to one length.
+    first-step: features are standardized with the clips of the first step; also used if the constants are unknown.
+    length: each modality is scaled to one length. both: first-step, then length."""
     selection: Selection = "gcv"
-    """How the penalty is selected: generalized cross-validation over all clips seen, leave-one-out over the current
-    step's, or holding out a fifth of the current step's (as published). The last two depend on how clips are grouped
-    in steps."""
+    """Selection of the penalty. gcv: generalized cross-validation over all clips seen. leave-one-out: on the clips of
+    the current step. hold-out: on a fifth of the clips of the current step, as published. The last two depend on how
+    clips are grouped in steps."""
     ridge: float = 0.0
     """The penalty lambda; 0: chosen by `selection`."""
     balanced: bool = False
-    """Regress as if all classes had equally many clips: else classes with few are rarely answered."""
+    """Give all classes the same total weight, whatever their number of clips. Otherwise, classes with few clips are
+    rarely predicted."""
 
     calibration_clips: int = 512
-    """Feature vectors that are kept to calibrate probabilities, of clips drawn at random; no weight depends on them."""
+    """Size of the random sample of feature vectors that is stored to calibrate probabilities; the weights do not depend
+    on it."""
 
     def __post_init__(self) -> None:
         check_calibration_clips(self.calibration_clips)

@@ -39,18 +39,18 @@ class RlsOptions:
     """Options of recursive least squares."""
 
     features: int = 2000
-    """M, random features of the main stream; memory is 8 M M bytes."""
+    """M, the number of random features of the main stream. Memory is 8 M M bytes."""
     stream_features: int = 500
-    """Random features of each modality's compensation; memory 8 times its square each."""
+    """Number of random features of the compensation stream of each modality, m. Memory is 8 m m bytes per modality."""
     normalize: Scaling = "encoder"
-    """encoder: features are scaled by constants of the encoders, then each modality to one length; first-step: by mean
-    and deviation of the first step's clips, also used where the constants are unknown; length: each modality to one
-    length; both: first-step, then length."""
+    """encoder: features are scaled by constants of the encoders, then each modality is scaled to one length.
+    first-step: features are standardized with the clips of the first step; also used if the constants are unknown.
+    length: each modality is scaled to one length. both: first-step, then length."""
     ridge: float = 300.0
-    """The penalty lambda, for good; 0: chosen at the first step by generalized cross-validation, which a few classes
-    lead to far too small a penalty for many."""
+    """The penalty lambda in all steps. 0: chosen in the first step by generalized cross-validation; with few classes in
+    the first step, it is far too small for the later ones."""
     compensation: float = 0.5
-    """c, the weight of the compensation; below 0: chosen at the first step. With 0 there is no such stream, and
+    """c, the weight of the compensation. Below 0: chosen in the first step. With 0 there is no compensation stream, and
     clips can be forgotten."""
 
     def __post_init__(self) -> None:

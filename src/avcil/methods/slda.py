@@ -36,20 +36,22 @@ class SldaOptions:
     """Options of SLDA."""
 
     kernel: Literal["fourier", "linear"] = "fourier"
-    """phi: random Fourier features of a Gaussian kernel, as wide as the typical distance between clips; or the
+    """phi: random Fourier features of a Gaussian kernel, whose width is the typical distance between clips; or the
     features themselves."""
     features: int = 2000
-    """M of the Fourier features; memory is 8 M M bytes. Linear: M is the width of the pooled clip."""
+    """Fourier kernel: M, the number of random features; memory is 8 M M bytes. Linear kernel: not used; M is the width
+    of the pooled features."""
     normalize: Scaling = "encoder"
-    """encoder: features are scaled by constants of the encoders, and then, for the Fourier kernel, each modality to one
-    length, for the linear kernel by mean and deviation of all clips learned; first-step: by mean and deviation of the
-    first step's clips, also used for the Fourier kernel where the constants are unknown; length: each modality to one
-    length; both: first-step, then length."""
+    """encoder: features are scaled by constants of the encoders. Then, for the Fourier kernel, each modality is scaled
+    to one length; for the linear kernel, features are standardized with all clips learned. first-step: features are
+    standardized with the clips of the first step; also used for the Fourier kernel if the constants are unknown.
+    length: each modality is scaled to one length. both: first-step, then length."""
     shrinkage: float = -1.0
-    """rho, from 0 to 1; below 0: by the oracle-approximating formula, from the statistics."""
+    """rho, the shrinkage, from 0 to 1. Below 0: estimated from the statistics by the oracle-approximating formula."""
 
     calibration_clips: int = 512
-    """Feature vectors that are kept to calibrate probabilities, of clips drawn at random; no weight depends on them."""
+    """Size of the random sample of feature vectors that is stored to calibrate probabilities; the weights do not depend
+    on it."""
 
     def __post_init__(self) -> None:
         check_calibration_clips(self.calibration_clips)

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import math
 import re
+import textwrap
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -63,14 +64,24 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         raise InputError(f"{where} must be a number ({hint.__name__}); not {value!r}") from None
 
 
+INDENT = " " * 6
+
+
 def describe_options(kind: type) -> list[str]:
-    """Two lines for each field of a dataclass: name, default and type; and the docstring under the field."""
+    """For each field of a dataclass: a line with name, default and type, and its docstring, wrapped."""
     notes, hints, lines = field_notes(kind), typing.get_type_hints(kind), []
     for field in dataclasses.fields(kind):
         hint = hints[field.name]
         allowed = " | ".join(map(str, typing.get_args(hint))) or getattr(hint, "__name__", str(hint))
         default = "(required)" if field.default is dataclasses.MISSING else f"= {field.default}"
-        lines += [f"  {field.name} {default}   ({allowed})", f"      {notes.get(field.name, '')}"]
+        note = textwrap.wrap(
+            notes.get(field.name, ""),
+            100,
+            initial_indent=INDENT,
+            subsequent_indent=INDENT,
+            break_on_hyphens=False,
+        )
+        lines += [f"  {field.name} {default}   ({allowed})", *note]
     return lines
 
 
