@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avcil.closed_form.thresholds import thresholds_for_precision
+from avcil.closed_form.thresholds import threshold_for_precision
 from avcil.datasets import Benchmark
 from avcil.encoders.parts import part_widths
 from avcil.features import FeatureStore
@@ -99,9 +99,8 @@ def measure_precision(method, probabilities, truth, found) -> None:
     right = predicted == truth
     found.setdefault("precision without thresholds", []).append(float(right.double().mean()))
     for precision in PRECISIONS:
-        chosen = thresholds_for_precision(*method.leave_one_out("audio-visual"), precision)
-        thresholds = torch.tensor([value or 0.0 for value in chosen], dtype=torch.float64)
-        kept = highest >= thresholds[predicted]
+        left_out, _ = method.leave_one_out("audio-visual")
+        kept = highest >= threshold_for_precision(left_out.max(dim=1).values, precision)
         reached = float(right[kept].double().mean())
         found.setdefault(f"precision reached, {precision:.0%} stated", []).append(reached)
         found.setdefault(f"clips kept, {precision:.0%} stated", []).append(float(kept.double().mean()))

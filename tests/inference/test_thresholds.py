@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from avcil.closed_form.thresholds import thresholds_for_precision
+from avcil.closed_form.thresholds import threshold_for_precision
 from avcil.errors import InputError
 from avcil.inference import Recognizer
 from avcil.inference.rejection import Rejection
@@ -31,30 +31,35 @@ def clip(taught) -> Path:
     return taught / "clips" / "test-0-0.mp4"
 
 
-def probabilities(*highest: tuple[int, float]) -> torch.Tensor:
-    """Scores of two classes; the first has the given probability."""
-    rows = [[p, 1 - p] if label == 0 else [1 - p, p] for label, p in highest]
-    return torch.tensor(rows, dtype=torch.float64)
-
-
 @pytest.mark.parametrize(
-    ("highest", "labels", "precision", "kept"),
+    ("given", "precision", "accepted"),
     [
-        ([(0, 0.9), (0, 0.6), (1, 0.7)], [0, 0, 1], 1.0, [0, 1, 2]),
-        ([(0, 0.9), (0, 0.8), (0, 0.7), (0, 0.6)], [0, 0, 1, 0], 1.0, [0, 1]),
-        ([(0, 0.9), (0, 0.8), (0, 0.7), (0, 0.6)], [0, 0, 1, 0], 0.75, [0, 1, 2, 3]),
-        ([(0, 0.9), (0, 0.8), (0, 0.8), (0, 0.7)], [0, 0, 1, 1], 1.0, [0]),
-        ([(0, 0.9), (0, 0.8)], [1, 0], 0.9, []),
+        ([0.9, 0.6, 0.7], 0.7, 3),
+        ([0.9, 0.8, 0.7, 0.6], 0.8, 3),
+        ([0.6, 0.9, 0.7, 0.8], 0.85, 2),
+        ([0.9, 0.6, 0.6], 0.75, 1),
+        ([0.9, 0.8], 0.95, 0),
+        ([], 0.95, 0),
     ],
-    ids=["all right", "until the first error", "lower precision", "equal probabilities", "not reached"],
+    ids=["all", "mean", "any order", "equal probabilities", "not reached", "no predictions"],
 )
-def test_chosen_thresholds(highest, labels, precision, kept):
-    """The threshold keeps as many clips as the precision allows; a class without predictions has none."""
-    given = probabilities(*highest)
-    found = thresholds_for_precision(given, torch.tensor(labels), precision)
-    top, predicted = given.max(dim=1)
-    assert [number for number in range(len(labels)) if top[number] >= found[predicted[number]]] == kept
-    assert [value is None for value in found] == [number not in predicted for number in range(2)]
+def test_chosen_threshold(given, precision, accepted):
+    """As many predictions as their mean probability allows; in any case those that are as probable as the precision."""
+    found = threshold_for_precision(torch.tensor(given, dtype=torch.float64), precision)
+    assert sum(value >= found for value in given) == accepted
+    assert found <= precision
+
+
+def test_precision_of_many_classes_is_reached():
+    """Calibrated predictions of 51 classes with ten each, half of them right: thresholds chosen for single classes
+    reached 82 to 84 % instead of 95 %."""
+    draw = torch.Generator().manual_seed(0)
+    chosen = torch.rand(510, generator=draw, dtype=torch.float64)
+    new, chance = torch.rand(2, 51_000, generator=draw, dtype=torch.float64)
+    is_correct = chance < new
+    accepted = new >= threshold_for_precision(chosen, 0.95)
+    assert accepted.any()
+    assert float(is_correct[accepted].double().mean()) > 0.92
 
 
 def test_given_threshold(run, clip):
@@ -87,15 +92,12 @@ def test_methods_without_a_p_value(taught, clip):
 
 
 def test_thresholds_for_a_precision(run, clip):
-    """They come from leave-one-out predictions, given thresholds take precedence, and learning updates them."""
+    """One for all classes, from leave-one-out predictions; thresholds that are given take precedence."""
     recognizer = Recognizer.load(run)
     recognizer.rejection = Rejection(precision=1.0)
     found = recognizer.thresholds()
-    assert found
-    assert set(found) <= set(recognizer.classes_)
-    assert recognizer.thresholds("audio").keys() | recognizer.thresholds("visual").keys() <= set(
-        recognizer.classes_
-    )
+    assert found == dict.fromkeys(recognizer.classes_, found[recognizer.classes_[0]])
+    assert recognizer.thresholds("audio").keys() == recognizer.thresholds("visual").keys() == found.keys()
     name = recognizer.classes_[0]
     recognizer.rejection = Rejection(precision=1.0, thresholds={name: 0.25})
     assert recognizer.thresholds() == found | {name: 0.25}

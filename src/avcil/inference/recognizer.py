@@ -55,7 +55,7 @@ class Recognizer:
         self._state = state
         self.rejection = Rejection()
         """The rules for `in_distribution` False; can be set at any time."""
-        self._chosen: tuple[SavedModel, float, dict[str, dict[str, float | None]]] | None = None
+        self._chosen: tuple[SavedModel, float, dict[str, dict[str, float]]] | None = None
         """A state, a precision, and the thresholds chosen for them, by modality."""
         self._learning_lock = threading.Lock()
 
@@ -188,8 +188,7 @@ class Recognizer:
         chosen = self._chosen[2]
         if modality not in chosen:
             chosen[modality] = chosen_thresholds(state, modality, rejection.precision)
-        found = {label: value for label, value in chosen[modality].items() if value is not None}
-        return found | dict(rejection.thresholds)
+        return chosen[modality] | dict(rejection.thresholds)
 
     @cached_property
     def reader(self) -> ClipReader:

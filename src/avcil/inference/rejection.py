@@ -27,7 +27,7 @@ class Rejection:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     """Minimum probabilities of predictions, by class."""
     precision: float | None = None
-    """Thresholds of the other classes are chosen for this precision, from leave-one-out predictions; None: no
+    """The threshold of the other classes is chosen for this precision, from leave-one-out predictions; None: no
     thresholds are chosen."""
 
     def __post_init__(self) -> None:
@@ -53,8 +53,8 @@ class Rejection:
                 raise unknown_name("class of a threshold", label, labels)
 
 
-def chosen_thresholds(state: SavedModel, modality: Modality, precision: float) -> dict[str, float | None]:
-    """Choose the threshold of each class for a precision on leave-one-out predictions of the calibration sample.
+def chosen_thresholds(state: SavedModel, modality: Modality, precision: float) -> dict[str, float]:
+    """Choose a threshold for a precision on leave-one-out predictions of the calibration sample.
 
     Args:
         state: A model of `blade` with its learning state.
@@ -62,12 +62,14 @@ def chosen_thresholds(state: SavedModel, modality: Modality, precision: float) -
         precision: See `closed_form.thresholds`.
 
     Returns:
-        Thresholds by class; None if no clip of the sample was predicted as the class.
+        Thresholds by class; all are the same.
 
     Raises:
         InputError: The model has no leave-one-out predictions.
     """
-    from avcil.closed_form.thresholds import thresholds_for_precision
+    import torch
+
+    from avcil.closed_form.thresholds import threshold_for_precision
     from avcil.methods.blade import BladeMethod
     from avcil.training.update import closed_form_method
 
@@ -85,5 +87,6 @@ def chosen_thresholds(state: SavedModel, modality: Modality, precision: float) -
             "thresholds cannot be chosen: no class has two clips in the model's calibration sample. Give a threshold "
             "for each class instead"
         )
-    by_label = dict(zip(state.labels, thresholds_for_precision(*found, precision), strict=True))
-    return {label: by_label[label] for label in state.classes}
+    highest, predicted = found[0].max(dim=1)
+    is_answer = torch.tensor([label in state.classes for label in state.labels])  # the background never is
+    return dict.fromkeys(state.classes, threshold_for_precision(highest[is_answer[predicted]], precision))
