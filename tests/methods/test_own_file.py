@@ -39,7 +39,7 @@ def test_method_of_a_taken_name(tmp_path):
     """A closed form of one's own must not be called as one of avcil's, whose models would be mistaken for its."""
     file = tmp_path / "mine.py"
     file.write_text(OWN_METHOD.replace("NAME", "blade"))
-    with pytest.raises(InputError, match="there is a method blade already"):
+    with pytest.raises(InputError, match="the name blade is used by another method"):
         registry.load_method(str(file))
 
 

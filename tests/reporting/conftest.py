@@ -54,8 +54,8 @@ def write_run(
     (folder / "accuracy_matrix.csv").write_text("\n".join(lines) + "\n")
     _write_epochs(folder / "metrics.jsonl", generator, method, steps, epochs)
     config = {
-        "method": method, "method_options": {}, "modality": modality, "seed": seed, "memory": None,
-        "memory_per_class": None, "batch_size": 256, "exemplar_batch_size": 128, "weight_decay": 0.0001,
+        "method": method, "method_options": {}, "modality": modality, "seed": seed, "exemplars": None,
+        "exemplars_per_class": None, "batch_size": 256, "exemplar_batch_size": 128, "weight_decay": 0.0001,
         "precision": "float32", "selection": "best",
         "benchmark": {"name": f"made-up {steps}x{classes}", "steps": names, "class_order_seed": None},
         "features": {"path": f"/features/{seed}", "fingerprint": "f00d"},

@@ -28,8 +28,8 @@ OWN_NAMES = {
 }
 """Names that no other folder of avcil has."""
 
-OTHERWISE_HELD = {"set", "exemplars", "exemplars_per_class"}
-"""Options that LearningSettings holds under other names: method_options, memory, memory_per_class."""
+OTHERWISE_HELD = {"set"}
+"""Options that LearningSettings has under another name: method_options."""
 NOT_SETTINGS = {"features", "benchmark", "steps", "stream", "classes_per_step", "class_order_seed"}
 """Options that RunConfig holds as the benchmark, the stream and the store."""
 WITHOUT_EFFECT = {"out", "checkpoint_seconds", "track", "device", "max_memory", "teacher_cache"}
@@ -123,7 +123,7 @@ def test_a_configuration_comes_back(tmp_path: Path) -> None:
         ("epochs", 0),
         ("modality", "smell"),
         ("learning_rate", -1.0),
-        ("memory", 0),
+        ("exemplars", 0),
         ("selection", "worst"),
     ],
 )
@@ -134,8 +134,8 @@ def test_settings_are_checked_when_they_are_read(name: str, value: object) -> No
 
 def test_an_update_ends_with_its_last_epoch() -> None:
     """A model keeps no validation clips; how it was trained stays as it is."""
-    trained = settings(selection="best", memory_per_class=3)
-    assert trained.for_update() == settings(selection="last", memory_per_class=3)
+    trained = settings(selection="best", exemplars_per_class=3)
+    assert trained.for_update() == settings(selection="last", exemplars_per_class=3)
     assert trained.new_memory(2).per_class == 3
-    with pytest.raises(InputError, match="one of memory and memory_per_class"):
+    with pytest.raises(InputError, match="one of exemplars and exemplars_per_class"):
         settings().new_memory(2)

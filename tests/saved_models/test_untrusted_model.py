@@ -311,12 +311,12 @@ def test_statistics_must_fit_each_other(method: str, copy: Callable[[str], Path]
         ("batch_size", None),
         ("learning_rate", "fast"),
         ("precision", "int8"),
-        ("memory_per_class", 0),
+        ("exemplars_per_class", 0),
     ],
 )
 def test_settings_must_be_such_as_training_takes(name: str, value: Any, copy: Callable[[str], Path]) -> None:
     for method in ("blade", "av-cil"):
-        if (name == "memory_per_class") == (method == "blade"):
+        if (name == "exemplars_per_class") == (method == "blade"):
             continue
         folder = copy(method)
         change(folder / "learning.json", f"settings.{name}", value)

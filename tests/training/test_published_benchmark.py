@@ -47,10 +47,10 @@ def test_classes_come_in_the_published_order_with_the_published_memory(
     """Order of classes and number of exemplars are those of the benchmark, not the defaults."""
     resolved = resolving.resolve(config(store, tmp_path), FeatureStore(store))
     assert resolved.run_config.benchmark.steps == (("c4", "c1"), ("c5", "c0"), ("c3", "c2"))
-    assert resolved.run_config.settings.memory == 1500
+    assert resolved.run_config.settings.exemplars == 1500
     assert resolved.run_config.benchmark.name == "vs100-ci"
     smaller = resolving.resolve(config(store, tmp_path, exemplars=12), FeatureStore(store))
-    assert smaller.run_config.settings.memory == 12
+    assert smaller.run_config.settings.exemplars == 12
     shuffled = resolving.resolve(config(store, tmp_path, class_order_seed=1), FeatureStore(store))
     assert sorted(shuffled.run_config.benchmark.classes) == sorted(ORDER)
     assert shuffled.run_config.benchmark.classes != ORDER

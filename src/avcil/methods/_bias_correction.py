@@ -1,6 +1,6 @@
 """Bias correction of BiC: a linear correction of logits, fitted to held-out clips. Wu et al., CVPR 2019.
 
-n clips, K classes, P groups of classes:   z_group <- a z_group + b,   a and b for each group, one after the other
+n clips, K classes, P groups of classes:   z_group <- a z_group + b   with a and b for each group
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def held_rows(step: Step, share: float) -> Tensor:
     draw = generator(step.seed, "held out", step.index)
     held = []
     for label in range(step.total):
-        own = (labels == label).nonzero()[:, 0]
-        held.append(own[torch.randperm(len(own), generator=draw)[:count]])
+        of_class = (labels == label).nonzero()[:, 0]
+        held.append(of_class[torch.randperm(len(of_class), generator=draw)[:count]])
     return torch.cat(held)
 
 
@@ -43,17 +43,17 @@ def rows_without(step: Step, held: Tensor) -> Tensor:
     is_held[held] = True
     labels = step.pool.labels.cpu()
     for label in labels.unique():
-        own = labels == label
-        if is_held[own].all():
-            is_held[own] = False
+        is_of_class = labels == label
+        if is_held[is_of_class].all():
+            is_held[is_of_class] = False
     return (~is_held).nonzero()[:, 0]
 
 
 def features_of(step: Step, rows: Tensor) -> Tensor:
     """h (n, D) of rows of the pool, computed by the current network."""
     with torch.no_grad():
-        parts = step.pool.stream(rows.split(step.pool.eval_batch_size))
-        return torch.cat([step.network(*taken).feature for taken in parts])
+        batches = step.pool.stream(rows.split(step.pool.eval_batch_size))
+        return torch.cat([step.network(*features).feature for features in batches])
 
 
 @torch.no_grad()
@@ -66,37 +66,34 @@ def fit_corrections(logits: Tensor, labels: Tensor, groups: Sequence[slice]) -> 
         groups: Ranges of classes; the logits of other classes are not corrected.
     """
     logits = logits.double()
-    fixed, slopes = (
-        logits.clone(),
-        [],
-    )  # slopes: derivatives of the corrected logits by each a and b, (2 P, n, K)
+    uncorrected, by_parameter = logits.clone(), []
     for group in groups:
-        fixed[:, group] = 0
-        inside = torch.zeros_like(logits)
-        inside[:, group] = 1
-        slopes += [logits * inside, inside]
-    slope = torch.stack(slopes)
-    at = torch.tensor([1.0, 0.0] * len(groups)).to(logits)
+        uncorrected[:, group] = 0
+        is_in_group = torch.zeros_like(logits)
+        is_in_group[:, group] = 1
+        by_parameter += [logits * is_in_group, is_in_group]
+    slope = torch.stack(by_parameter)  # (2 P, n, K), derivatives of the corrected logits by each a and b
+    parameters = torch.tensor([1.0, 0.0] * len(groups)).to(logits)
     target = F.one_hot(labels, logits.shape[1]).to(logits)
 
-    def corrected(at: Tensor) -> Tensor:
-        return fixed + torch.einsum("p,pnk->nk", at, slope)
+    def corrected(parameters: Tensor) -> Tensor:
+        return uncorrected + torch.einsum("p,pnk->nk", parameters, slope)
 
-    def loss(at: Tensor) -> Tensor:
-        return F.cross_entropy(corrected(at), labels) + DECAY / 2 * at.square().sum()
+    def loss(parameters: Tensor) -> Tensor:
+        return F.cross_entropy(corrected(parameters), labels) + DECAY / 2 * parameters.square().sum()
 
     for _ in range(NEWTON_STEPS):
-        share = corrected(at).softmax(dim=1)
-        gradient = torch.einsum("nk,pnk->p", share - target, slope) / len(labels) + DECAY * at
-        mean = torch.einsum("nk,pnk->pn", share, slope)
-        curvature = torch.einsum("nk,pnk,qnk->pq", share, slope, slope) - mean @ mean.T
-        curvature = curvature / len(labels)
-        curvature.diagonal().add_(DECAY)
-        move = torch.linalg.solve(curvature, gradient)
+        probability = corrected(parameters).softmax(dim=1)
+        gradient = torch.einsum("nk,pnk->p", probability - target, slope) / len(labels) + DECAY * parameters
+        mean = torch.einsum("nk,pnk->pn", probability, slope)
+        hessian = torch.einsum("nk,pnk,qnk->pq", probability, slope, slope) - mean @ mean.T
+        hessian = hessian / len(labels)
+        hessian.diagonal().add_(DECAY)
+        direction = torch.linalg.solve(hessian, gradient)
         length = 1.0
-        while loss(at - length * move) > loss(at) and length > 1e-6:  # a full Newton step may overshoot
+        while loss(parameters - length * direction) > loss(parameters) and length > 1e-6:  # overshoot
             length /= 2
-        at = at - length * move
-        if float(move.abs().max()) < 1e-12:
+        parameters = parameters - length * direction
+        if float(direction.abs().max()) < 1e-12:
             break
-    return [(float(a), float(b)) for a, b in at.view(-1, 2)]
+    return [(float(a), float(b)) for a, b in parameters.view(-1, 2)]

@@ -57,7 +57,9 @@ class RecursiveMethod(StepwiseMethod):
         self.classes = self.streams[0].classes
         shapes = [(stream.theta.shape[0], stream.classes) for stream in self.streams]
         if shapes != [(size, self.classes) for size in self.embedding.sizes]:
-            raise InputError(f"the saved streams are of shapes {shapes}, which the embedding does not have")
+            raise InputError(
+                f"the saved streams have the shapes {shapes}, which do not fit the embedding of {self.embedding.sizes}"
+            )
 
     @property
     def statistics_bytes(self) -> int:

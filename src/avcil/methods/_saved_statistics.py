@@ -18,28 +18,28 @@ def saved_moments(tensors: dict[str, Tensor], width: int) -> ClassMoments:
     """Moments of `width` features; InputError if a tensor has a wrong shape."""
     counts = tensors.get("counts")
     classes = counts.numel() if counts is not None else 0
-    found = {
+    checked = {
         "counts": checks.tensor(tensors, "counts", (classes,)),
         "means": checks.tensor(tensors, "means", (classes, width)),
         "within": checks.tensor(tensors, "within", (width * (width + 1) // 2,)),
     }
-    if (found["counts"] < 0).any():
+    if (checked["counts"] < 0).any():
         raise InputError("a class has a negative number of clips")
-    return ClassMoments.from_tensors(found)
+    return ClassMoments.from_tensors(checked)
 
 
 def saved_sample(tensors: dict[str, Tensor], width: int, classes: int) -> CalibrationSample:
     """The calibration sample of `width` features; InputError if a tensor has a wrong shape."""
     labels = tensors.get("labels")
     count = labels.numel() if labels is not None else 0
-    found = {
+    checked = {
         "vectors": checks.tensor(tensors, "vectors", (count, width)),
         "labels": checks.tensor(tensors, "labels", (count,), dtypes=(torch.int64,)),
         "size": checks.tensor(tensors, "size", (), dtypes=(torch.int64,)),
     }
-    if count and not 0 <= int(found["labels"].min()) <= int(found["labels"].max()) < classes:
+    if count and not 0 <= int(checked["labels"].min()) <= int(checked["labels"].max()) < classes:
         raise InputError(f"the calibration sample has class numbers outside 0 to {classes - 1}")
-    return CalibrationSample.from_tensors(found)
+    return CalibrationSample.from_tensors(checked)
 
 
 def saved_deviations(tensors: dict[str, Tensor], widths: Mapping[str, int]) -> dict[str, Tensor]:
@@ -59,14 +59,14 @@ def saved_deviations(tensors: dict[str, Tensor], widths: Mapping[str, int]) -> d
 def moments_of_format_2(moments: dict[str, Tensor], embedding: dict[str, Tensor], width: int) -> ClassMoments:
     """Convert moments of format 2, of features standardized by the first step, to moments of raw features.
 
-    A feature that was constant in the first step had deviation 0 there: what it did later was not kept, and it counts
-    as constant until new clips come.
+    A feature that was constant in the first step was multiplied by 0 in all later steps. So it is constant until new
+    clips are learned.
     """
     blocks = sorted({name.partition(".")[0] for name in embedding}, key=int)
     if any(f"{block}.weight" in embedding for block in blocks):
         raise InputError(
-            "this model was trained with the option `features` of an earlier version, which was removed. It predicts; "
-            "to add classes, train it again"
+            "this model was trained with the option `features` of an earlier version, which was removed. It can "
+            "predict; to add classes, train it again"
         )
     mean, inverse = (
         torch.cat([embedding[f"{block}.{name}"].double() for block in blocks])
@@ -76,7 +76,7 @@ def moments_of_format_2(moments: dict[str, Tensor], embedding: dict[str, Tensor]
     counts = moments["counts"] if "counts" in moments else torch.zeros(0)
     checks.tensor(moments, "sums", (width, counts.numel()))
     checks.tensor(moments, "gram", (width * (width + 1) // 2,))
-    found = ClassMoments.of(Moments.from_tensors(moments))
-    found.means = mean + found.means * scale
-    found.within = found.within * scale * scale[:, None]
-    return found
+    converted = ClassMoments.of(Moments.from_tensors(moments))
+    converted.means = mean + converted.means * scale
+    converted.within = converted.within * scale * scale[:, None]
+    return converted

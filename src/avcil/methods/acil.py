@@ -2,10 +2,10 @@
 
     h = ReLU(z W / sqrt(P)),   Theta = (H^T H + gamma I)^-1 H^T Y
 
-ACIL computes Theta by a recursion that never looks back; its result is this one, whatever the order and grouping of
-the clips, also where a step brings clips of known classes (GACL, NeurIPS 2024). That is `ranpac` with a fixed penalty:
-moments are kept and solved, which is the same to rounding, and clips can be forgotten. Published: gamma 0.1 and 8192
-random features of a network trained on the first step; here of the frozen encoders' features.
+ACIL computes Theta recursively. The result is the solution above for any order and grouping of the clips, also if a
+step has clips of known classes (GACL, NeurIPS 2024). Here it is computed from moments, as by `ranpac` with a fixed
+penalty; it is equal up to rounding, and clips can be forgotten. Published: gamma 0.1 and 8192 random features of a
+network trained on the first step; here, the random features are computed from the features of the frozen encoders.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     total = L_NCA + lambda sqrt(s + 1) L_disc,  s = the step's number, from 0
 
-N clips, D width, C classes, P proxies of a class. From step 1 on the old classes' proxies are frozen, and the new ones
-start as k-means centers. The defaults follow AFC's paper where the release of AV-CIL differs; the published benchmarks
-of AV-CIL follow the release (docs/protocol.md): `herding=release validation=classifier eta=reset
-teacher_proxies=random clustering=features`.
+N clips, D width, C classes, P proxies per class. From step 1 on, the proxies of old classes are frozen, and those of
+new classes are initialized as k-means centers. The defaults follow AFC's paper where the release of AV-CIL differs;
+the published benchmarks of AV-CIL follow the release (docs/protocol.md): `herding=release validation=classifier
+eta=reset teacher_proxies=random clustering=features`.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Afc(HerdingMethod):
         return ProxyHead(width, proxies=self.options.proxies)
 
     def begin_step(self, step: Step) -> None:
-        """Imprint the new classes' proxies, and give the teacher proxies of them: its loss sees the new clips too."""
+        """Initialize the proxies of the new classes, also in the teacher, whose loss includes the new clips."""
         if step.teacher is None:
             return
         head = step.network.head
@@ -117,7 +117,7 @@ def _features(step: Step) -> Tensor:
     """h (n, D) of the new clips, on the CPU."""
     with torch.no_grad():
         parts = torch.arange(step.new_count).split(step.pool.eval_batch_size)
-        return torch.cat([step.network(*taken).feature.cpu() for taken in step.pool.stream(parts)])
+        return torch.cat([step.network(*features).feature.cpu() for features in step.pool.stream(parts)])
 
 
 def layers(output: NetworkOutput) -> tuple[Tensor, Tensor, Tensor]:

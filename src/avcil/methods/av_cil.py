@@ -2,11 +2,11 @@
 
     total = L_CE + L_KD + lambda_I L_I + lambda_C L_C + lambda L_s + (1 - lambda) L_t
 
-from step 1 on; step 0 is cross-entropy alone. With one modality there is neither similarity nor attention, and
-what stays is L_CE + L_KD.
+from step 1 on; the loss of step 0 is the cross-entropy. With one modality there is neither similarity nor attention,
+so the loss is L_CE + L_KD.
 
-The separated softmax never compares classes of different steps. `classifier` lets another classifier answer after a
-step; training, with the head, is the same (but for the clips that `bic` holds out).
+The separated softmax never compares classes of different steps. The option `classifier` selects another classifier
+after a step; training, with the head, is the same (except for the clips that `bic` holds out).
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from avcil.losses import (
     instance_similarity,
 )
 from avcil.losses.similarity import ClassForm
-from avcil.methods._answering import (
+from avcil.methods._bias_correction import held_rows, rows_without
+from avcil.methods._head_classifiers import (
+    add_step,
     aligned_head,
     blade_classifier,
     corrected_head,
     exemplar_classifier,
-    with_step,
 )
-from avcil.methods._bias_correction import held_rows, rows_without
 from avcil.methods._saved_statistics import saved_moments
 from avcil.methods.base import Batch, Step
 from avcil.methods.ss_il import SsIl, SsIlOptions
@@ -106,7 +106,7 @@ class AvCil(SsIl):
         """Set the classifier."""
         name = self.options.classifier
         if name == "blade-statistics":
-            self.statistics = with_step(self.statistics, step)
+            self.statistics = add_step(self.statistics, step)
             step.network.set_classifier(*blade_classifier(self.statistics))
         elif name == "blade-exemplars":
             assert step.next_exemplars is not None
@@ -128,7 +128,7 @@ class AvCil(SsIl):
         return self.options.vad_spatial and self.modality is Modality.AUDIO_VISUAL
 
     def forward(self, batch: Batch, step: Step) -> NetworkOutput:
-        """With the divergence from the teacher's spatial attention to the exemplars, where it is distilled."""
+        """If spatial attention is distilled, the output has the divergence from the teacher's for the exemplars."""
         if not (self.options.vad_spatial and self._distils(batch, step)):
             return super().forward(batch, step)
         assert step.teacher is not None
@@ -136,8 +136,9 @@ class AvCil(SsIl):
         return step.network(batch.audio, batch.visual, old_spatial_log=spatial)
 
     def _distils(self, batch: Batch, step: Step) -> bool:
-        sees_and_hears = step.teacher is not None and self.modality is Modality.AUDIO_VISUAL
-        return sees_and_hears and batch.new_count < len(batch.labels)
+        """Whether attention is distilled: there is a teacher, both modalities, and exemplars in the batch."""
+        has_attention = step.teacher is not None and self.modality is Modality.AUDIO_VISUAL
+        return has_attention and batch.new_count < len(batch.labels)
 
     def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
         terms = super().loss(output, batch, step)

@@ -1,12 +1,12 @@
 """BiC: linear bias correction of logits, fitted on held-out exemplars. Wu et al., CVPR 2019.
 
     total = (1 - r) CE over all K logits + r KD on the K_old logits,   r = K_old / K
-    after the step, on clips held out of training: z_new <- a z_new + b, with CE over all K logits least
+    after the step, on clips held out of training: z_new <- a z_new + b, where a and b minimize the CE over all K logits
 
-A tenth of the exemplars of each old class (at least one) and as many clips of each new class are held out. A class with
-a single exemplar is trained on and used for the correction as well. a and b minimize the cross-entropy with weight
-decay 2e-4 and are found by Newton's method, where the paper takes epochs of gradient descent. They become part of the
-head's weights, so the corrected network is the next step's teacher and starting point.
+A tenth of the exemplars of each old class (at least one) and as many clips of each new class are held out. A single
+exemplar of a class is used both for training and for the correction. a and b minimize the cross-entropy with weight
+decay 2e-4; they are found by Newton's method, while the paper uses gradient descent. They become part of the weights of
+the head, so the corrected network is the teacher and the initial network of the next step.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     total = CE(z(new), y) + alpha MSE(z(x'), z_stored(x')) + beta CE(z(x''), y'')
 
-x' is the first half of a batch's exemplars, x'' the other half, so that they are two draws as published. The logits of
-an exemplar are stored once, at the end of the step that chose it, and compared over the classes known then. Published
-(Split CIFAR-10, 500 exemplars): alpha 0.2, beta 0.5; reservoir sampling and SGD, in place of which the run's memory and
-optimizer are used here.
+x' is the first half of the exemplars of a batch, x'' the other half; they are two independent samples, as published.
+The logits of an exemplar are stored once, at the end of the step that selected it, and compared over the classes known
+at that time. Published (Split CIFAR-10, 500 exemplars): alpha 0.2, beta 0.5, reservoir sampling and SGD. Here, the
+exemplar memory and the optimizer are those of the run.
 
 E exemplars, K classes known when the last of them were stored.
 """
@@ -63,30 +63,30 @@ class DerPlusPlus(GradientMethod):
         half = (count + 1) // 2
         stored, labeled = slice(new, new + half), slice(len(batch.labels) - half, None)
         if self.options.alpha:
-            places = (batch.rows[stored] - step.new_count).cpu()
-            terms["stored_logits"] = self.options.alpha * self._distance(output.logits[stored], places)
+            positions = (batch.rows[stored] - step.new_count).cpu()
+            terms["stored_logits"] = self.options.alpha * self._distance(output.logits[stored], positions)
         if self.options.beta:
             term = F.cross_entropy(output.logits[labeled], batch.labels[labeled])
             terms["exemplar_cross_entropy"] = self.options.beta * term
         return terms
 
-    def _distance(self, logits: Tensor, places: Tensor) -> Tensor:
-        """Mean squared error over the logits that were stored."""
-        was_known = (torch.arange(self.logits.shape[1]) < self.known[places, None]).to(logits)
-        away = logits[:, : self.logits.shape[1]] - self.logits[places].to(logits)
-        return (away.square() * was_known).sum() / was_known.sum()
+    def _distance(self, logits: Tensor, positions: Tensor) -> Tensor:
+        """Mean squared difference from the stored logits of the exemplars at `positions`."""
+        is_stored = (torch.arange(self.logits.shape[1]) < self.known[positions, None]).to(logits)
+        difference = logits[:, : self.logits.shape[1]] - self.logits[positions].to(logits)
+        return (difference.square() * is_stored).sum() / is_stored.sum()
 
     def update_exemplar_data(self, network: Network, exemplars: ClipPool, previous: Tensor) -> None:
         with torch.no_grad():
-            said = torch.cat([network(*taken).logits.cpu() for _, taken in exemplars.all()])
-        classes = said.shape[1]
+            logits = torch.cat([network(*features).logits.cpu() for _, features in exemplars.all()])
+        classes = logits.shape[1]
         self._check(int(previous.max()) + 1, least=True)
         is_old = previous >= 0
-        padded = F.pad(self.logits.to(said), (0, classes - self.logits.shape[1]))
-        said[is_old] = padded[previous[is_old]]
+        padded = F.pad(self.logits.to(logits), (0, classes - self.logits.shape[1]))
+        logits[is_old] = padded[previous[is_old]]
         known = torch.full((len(previous),), classes, dtype=torch.int64)
         known[is_old] = self.known[previous[is_old]]
-        self.logits, self.known = said, known
+        self.logits, self.known = logits, known
 
     def _check(self, count: int, *, least: bool = False) -> None:
         if len(self.logits) < count or (len(self.logits) != count and not least):
@@ -104,4 +104,6 @@ class DerPlusPlus(GradientMethod):
         self.known = checks.tensor(tensors, "known", (count,), dtypes=(torch.int64,))
         self.logits = checks.tensor(tensors, "logits", (count, width))
         if count and not 0 < int(known.min()) <= int(known.max()) <= width:
-            raise InputError(f"the stored logits are of {width} classes, of which {known.tolist()[:5]} count")
+            raise InputError(
+                f"the numbers of stored logits of exemplars are {known.tolist()[:5]}; allowed are 1 to {width}"
+            )

@@ -1,12 +1,12 @@
 """DS-AL: analytic learning with a second stream for the residual of the first. Zhuang et al., AAAI 2024.
 
     main:          h = ReLU(z W / sqrt(P)),   Theta = (H^T H + gamma I)^-1 H^T Y
-    compensation:  k = tanh(z W / sqrt(P)),   of each step's clips: targets Y - H Theta, columns of old classes set to 0
+    compensation:  k = tanh(z W / sqrt(P)),   targets Y - H Theta of each step, columns of old classes set to 0
     score = h Theta + c k Phi,   Phi = (K^T K + gamma_c I)^-1 K^T targets
 
-W is the same in both. All sums go over the clips of all steps; each step's targets are those of its own Theta and are
-not computed again. So the compensation depends on how classes are grouped in steps. The method `rls` has a compensation
-for each modality and leave-one-out residuals instead.
+Both streams have the same W. The sums are over the clips of all steps. The targets of a step are computed once, with
+the Theta of that step. So the compensation depends on how classes are grouped in steps. The method `rls` has a
+compensation stream for each modality, and uses leave-one-out residuals.
 
 n clips of the current step, C classes.
 """
@@ -68,8 +68,8 @@ class DsAl(RecursiveMethod):
             "features": self.options.features,
             "seed": self.seed,
         }
-        every = tuple(range(vectors))
-        return [(EmbeddingConfig(activation=name, **shared), every) for name in ("relu", "tanh")]
+        all_vectors = tuple(range(vectors))
+        return [(EmbeddingConfig(activation=name, **shared), all_vectors) for name in ("relu", "tanh")]
 
     def partial_fit(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
         is_new = self.new_classes()
@@ -84,10 +84,11 @@ class DsAl(RecursiveMethod):
         h, k = (self.embedding.of_block(number, parts) for number in range(2))
         targets = F.one_hot(labels, self.classes).double()
         main.add(h, targets)
-        left = (targets - h @ main.theta) * is_new
-        compensation.add(k, left)
+        residual = (targets - h @ main.theta) * is_new
+        compensation.add(k, residual)
+        compensated = residual - compensation.leave_one_out_residual(k, residual)
         scores = targets - main.leave_one_out_residual(h, targets)
-        scores = scores + self.options.compensation * (left - compensation.leave_one_out_residual(k, left))
+        scores = scores + self.options.compensation * compensated
         self.head_states[0].calibration.add(scores, labels)
         self.end_fit()
 

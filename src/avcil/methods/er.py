@@ -2,8 +2,8 @@
 
     total = CE over all K logits on the new clips and the exemplars of a batch
 
-Published: as many exemplars as new clips in a batch, SGD, one pass, exemplars by reservoir sampling. Here: the batch
-sizes and the optimizer of the run, and the same number of random exemplars of each class, as for the other methods.
+Published: as many exemplars as new clips in a batch, SGD, one pass, reservoir sampling. Here: the batch sizes and the
+optimizer of the run, and the same number of random exemplars of each class, as for the other methods.
 """
 
 from __future__ import annotations

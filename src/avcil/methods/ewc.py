@@ -3,10 +3,10 @@
     total = CE over all K logits on the new clips + (lambda / 2) sum_j F_j (theta_j - theta*_j)^2
     after each step: F <- gamma F + mean over the step's clips of (d log p(y | x) / d theta_j)^2,   theta* <- theta
 
-F is the diagonal of the empirical Fisher information, from each clip's own gradient. New classes' rows of the head have
-F = 0 until they were learned. Published for Split CIFAR-10 (Buzzega et al., 2020): gamma 1 and lambda 20 in this form
-(10 without the 1/2). No clip is kept; EWC is known to fail where classes of different steps must be told apart (van
-de Ven & Tolias, 2019).
+F is the diagonal of the empirical Fisher information, computed from the gradient of each clip. F is 0 for the rows of
+new classes in the head until they are learned. Published for Split CIFAR-10 (Buzzega et al., 2020): gamma 1 and lambda
+20 in this form (10 without the 1/2). No clips are stored. EWC is known to fail if classes of different steps must be
+discriminated (van de Ven & Tolias, 2019).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.methods.base import Batch, GradientMethod, Step
 from avcil.models import checks
+from avcil.models.prefixes import add_prefix, strip_prefix
 from avcil.nn.network import NetworkOutput
 
 
@@ -55,17 +56,17 @@ class Ewc(GradientMethod):
     def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
         terms = {"cross_entropy": F.cross_entropy(output.logits, batch.labels)}
         if self.fisher and self.options.penalty:
-            held = [
+            distances = [
                 self._distance(name, parameter)
                 for name, parameter in step.network.named_parameters()
                 if name in self.fisher
             ]
-            terms["penalty"] = self.options.penalty / 2 * torch.stack(held).sum()
+            terms["penalty"] = self.options.penalty / 2 * torch.stack(distances).sum()
         return terms
 
     def _distance(self, name: str, parameter: Tensor) -> Tensor:
         """sum_j F_j (theta_j - theta*_j)^2"""
-        fisher, anchor = (held[name].to(parameter) for held in (self.fisher, self.anchor))
+        fisher, anchor = (saved[name].to(parameter) for saved in (self.fisher, self.anchor))
         if anchor.shape[1:] != parameter.shape[1:] or len(anchor) > len(parameter):
             raise InputError(
                 f"the saved {name} has shape {tuple(anchor.shape)}, the network's {tuple(parameter.shape)}"
@@ -73,14 +74,14 @@ class Ewc(GradientMethod):
         return (fisher * (parameter[: len(anchor)] - anchor).square()).sum()
 
     def end_step(self, step: Step) -> None:
-        """Add the step's Fisher information, clip by clip."""
+        """Add the Fisher information of the clips of the step."""
         parameters = dict(step.network.named_parameters())
         squares = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
         rows = torch.arange(step.new_count).split(1)
-        for row, taken in zip(rows, step.pool.stream(rows), strict=True):
-            loss = F.cross_entropy(step.network(*taken).logits, step.pool.labels[row])
-            found = torch.autograd.grad(loss, list(parameters.values()))
-            for total, gradient in zip(squares.values(), found, strict=True):
+        for row, features in zip(rows, step.pool.stream(rows), strict=True):
+            loss = F.cross_entropy(step.network(*features).logits, step.pool.labels[row])
+            gradients = torch.autograd.grad(loss, list(parameters.values()))
+            for total, gradient in zip(squares.values(), gradients, strict=True):
                 total += gradient.square()
         for name, total in squares.items():
             total /= step.new_count
@@ -92,13 +93,11 @@ class Ewc(GradientMethod):
         self.anchor = {name: parameter.detach().clone() for name, parameter in parameters.items()}
 
     def tensors(self) -> dict[str, Tensor]:
-        held = {"fisher": self.fisher, "anchor": self.anchor}
-        return {f"{kind}.{name}": tensor for kind, group in held.items() for name, tensor in group.items()}
+        return add_prefix("fisher", self.fisher) | add_prefix("anchor", self.anchor)
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        names = [name.removeprefix("fisher.") for name in tensors if name.startswith("fisher.")]
-        checks.no_others(tensors, [f"{kind}.{name}" for kind in ("fisher", "anchor") for name in names])
-        self.fisher = {name: tensors[f"fisher.{name}"] for name in names}
+        self.fisher, anchor = strip_prefix("fisher", tensors), strip_prefix("anchor", tensors)
         self.anchor = {
-            name: checks.tensor(tensors, f"anchor.{name}", tuple(self.fisher[name].shape)) for name in names
+            name: checks.tensor(anchor, name, tuple(tensor.shape)) for name, tensor in self.fisher.items()
         }
+        checks.no_others(tensors, self.tensors())

@@ -1,7 +1,7 @@
 """Exemplar memory of rehearsal methods, and selection of exemplars.
 
-A total of `memory` clips shared evenly among the classes seen, m = floor(memory / classes), or `per_class` of each.
-Older classes keep the first m of what they had. Source: iCaRL (CVPR 2017); AV-CIL draws at random.
+A `total` number of clips is divided equally among the classes seen, m = floor(total / classes), or each class has
+`per_class` clips. Old classes keep the first m of their exemplars. Source: iCaRL (CVPR 2017); AV-CIL selects at random.
 """
 
 from __future__ import annotations
@@ -54,28 +54,31 @@ def choose_random(count: int, quota: int, *, generator: torch.Generator) -> list
     return torch.randperm(count, generator=generator)[:quota].tolist()
 
 
-def choose_again(kept: int, new: int, quota: int, *, seen: int, generator: torch.Generator) -> list[int]:
-    """Positions of `quota` clips among `kept` exemplars of a class, followed by `new` clips of the same class.
+def choose_again(old: int, new: int, quota: int, *, seen: int, generator: torch.Generator) -> list[int]:
+    """Positions of `quota` clips among `old` exemplars of a class, followed by `new` clips of the same class.
 
     If the exemplars are a random sample of the `seen` earlier clips, the result is a random sample of all clips seen so
-    far, as reservoir sampling gives it.
+    far, as in reservoir sampling.
     """
-    drawn = torch.randperm(seen + new, generator=generator)[:quota]
-    fresh = [kept + position - seen for position in drawn.tolist() if position >= seen]
-    old = choose_random(kept, quota - len(fresh), generator=generator)
-    room = quota - len(fresh) - len(old)  # positive if there were fewer exemplars than the quota
-    others = [kept + i for i in range(new) if kept + i not in fresh]
-    more = [others[i] for i in choose_random(len(others), max(room, 0), generator=generator)]
-    chosen = old + fresh + more
-    # In random order: the exemplars that a smaller quota keeps later are the first ones.
+    sample = torch.randperm(seen + new, generator=generator)[:quota]
+    from_new = [old + position - seen for position in sample.tolist() if position >= seen]
+    from_old = choose_random(old, quota - len(from_new), generator=generator)
+    missing = quota - len(from_new) - len(from_old)  # positive if there were fewer exemplars than the quota
+    others = [old + i for i in range(new) if old + i not in from_new]
+    added = [others[i] for i in choose_random(len(others), max(missing, 0), generator=generator)]
+    chosen = from_old + from_new + added
+    # In random order, because a smaller quota later keeps the first exemplars.
     return [chosen[i] for i in choose_random(len(chosen), len(chosen), generator=generator)]
 
 
 def choose_by_herding(features: Tensor, quota: int, *, repeats: bool = False) -> list[int]:
-    """Positions of clips whose running mean stays nearest to the class mean, from features (n, D), greedily.
+    """Positions of clips, selected greedily so that the mean of the selected clips is nearest to the class mean.
 
-    Features are taken at unit length. No clip is chosen twice, unless `repeats` allows it, as the release of
-    AV-CIL does: a clip that is its own best company then fills places that others could have had.
+    Args:
+        features: (n, D), of the clips of a class; they are normalized to unit length.
+        quota: Number of clips to select.
+        repeats: Whether a clip may be selected repeatedly, as in the release of AV-CIL.
+
     Source: iCaRL, algorithm 4 (Welling, ICML 2009).
 
     >>> choose_by_herding(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), 1)
@@ -84,12 +87,12 @@ def choose_by_herding(features: Tensor, quota: int, *, repeats: bool = False) ->
     unit = torch.nn.functional.normalize(features, dim=1)
     mean, total = unit.mean(dim=0), torch.zeros_like(unit[0])
     chosen: list[int] = []
-    free = torch.ones(len(unit), dtype=torch.bool)
+    is_available = torch.ones(len(unit), dtype=torch.bool)
     for size in range(1, min(quota, len(unit)) + 1):
         distance = ((total + unit) / size - mean).square().sum(dim=1)
-        distance[~free] = torch.inf
+        distance[~is_available] = torch.inf
         best = int(distance.argmin())
         chosen.append(best)
-        free[best] = repeats
+        is_available[best] = repeats
         total = total + unit[best]
     return chosen

@@ -1,10 +1,10 @@
 """GDumb: train a new network on exemplars only. Prabhu, Torr & Dokania, ECCV 2020.
 
-    total = CE over all K logits, on the clips that the memory holds after the step
+    total = CE over all K logits, on the exemplars after the step
 
-The memory has the same number of random clips of each class ("greedy sampler"); the network starts anew at each step
-("dumb learner"). Published: SGD from learning rate 0.05 with cosine schedule, CutMix, 256 epochs; here the run's
-optimizer and epochs, and no CutMix, which mixes pictures.
+The exemplars are the same number of random clips of each class ("greedy sampler"); each step starts with a new network
+("dumb learner"). Published: SGD from learning rate 0.05 with cosine schedule, CutMix, 256 epochs. Here: the optimizer
+and epochs of the run, and no CutMix, which mixes images.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     total = CE over the new classes' logits + L_KD
 
-No clip of an old class is kept: what the last step's model says of the *new* clips stands for it.
+No clips of old classes are stored: the previous step's predictions for the *new* clips replace them.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@
     S = sum_i (phi_i - mu_c(i)) (phi_i - mu_c(i))^T / N,   Sigma = (1 - rho) S + rho tr(S) / M I
     score_c = -(phi - mu_c)^T Sigma^-1 (phi - mu_c) / 2
 
-KLDA (Momeni, Mazumder & Liu, AAAI 2025) is the same classifier on features of a language model. That is `slda` with a
-Fourier kernel and a fixed shrinkage. Published: M = 25000 (RanDumb) and 5000 (KLDA); both search for shrinkage and for
-the width of the kernel, which is here the typical distance between clips.
+KLDA (Momeni, Mazumder & Liu, AAAI 2025) is the same classifier on features of a language model. It is implemented as
+`slda` with a Fourier kernel and a fixed shrinkage. Published: M = 25000 (RanDumb) and 5000 (KLDA); both select the
+shrinkage and the width of the kernel by search. Here, the width is the typical distance between clips.
 """
 
 from __future__ import annotations

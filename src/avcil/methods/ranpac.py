@@ -2,9 +2,9 @@
 
     h = ReLU(z W / sqrt(P)),   G += H^T H,   Q += H^T Y,   Theta = (G + lambda I)^-1 Q
 
-z joins the pooled audio and visual features, scaled by constants of the encoders. It equals ridge regression on all
-clips at once, in any order of clips and classes. Features whose encoder has no constants are scaled by the first step's
-clips instead.
+z is the concatenation of the pooled audio and visual features, standardized with constants of the encoders. The result
+equals ridge regression on all clips at once, for any order of clips and classes. If the encoder has no constants,
+features are standardized with the clips of the first step.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from avcil.methods._stepwise_method import check_calibration_clips
 
 Selection = Literal["gcv", "leave-one-out", "hold-out"]
 START = 300.0
-"""Penalty at which the search of `gcv` starts, at every step: it depends on the moments alone."""
+"""Penalty at which the search of `gcv` starts at every step, so that the result depends only on the moments."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class RanpacOptions:
     the current step. hold-out: on a fifth of the clips of the current step, as published. The last two depend on how
     clips are grouped in steps."""
     ridge: float = 0.0
-    """The penalty lambda; 0: chosen by `selection`."""
+    """The penalty lambda; 0: selected by `selection`."""
     balanced: bool = False
     """Give all classes the same total weight, whatever their number of clips. Otherwise, classes with few clips are
     rarely predicted."""
@@ -62,7 +62,7 @@ class RanpacOptions:
             raise InputError(f"option ridge must be 0 or more; not {self.ridge}")
         if self.balanced and self.selection == "hold-out":
             raise InputError(
-                "option balanced goes with selection=gcv or selection=leave-one-out, not hold-out"
+                "option balanced requires selection=gcv or selection=leave-one-out, not hold-out"
             )
 
 
@@ -101,13 +101,13 @@ class Ranpac(MomentsMethod):
             state.fitted["ridge"] = self.options.ridge
         elif self.options.selection == "gcv":
             state.fitted["ridge"] = choose_penalties(regressed, [regressed.width], [START])[0]
-        found = RidgeFit(regressed, state.fitted["ridge"])
-        state.fitted["jitter"] = found.jitter
+        fit = RidgeFit(regressed, state.fitted["ridge"])
+        state.fitted["jitter"] = fit.jitter
         return ClosedFormHead(
             columns=state.columns,
-            weight=found.theta,
+            weight=fit.theta,
             bias=torch.zeros(self.classes, dtype=torch.float64),
-            inverse_temperature=self.calibrated(state, found.leave_one_out(features, labels), labels),
+            inverse_temperature=self.calibrated(state, fit.leave_one_out(features, labels), labels),
         )
 
     def _regressed(self, moments: Moments) -> Moments:

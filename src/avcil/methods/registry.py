@@ -69,7 +69,7 @@ def load_method(name: str) -> type[Method]:
     method = _only_method(_import_file(Path(name)), name)
     if issubclass(method, ClosedFormMethod):
         if method.name in method_names():  # its saved models would be taken for the other's
-            raise InputError(f"{name}: there is a method {method.name} already. Give yours another name")
+            raise InputError(f"{name}: the name {method.name} is used by another method. Choose another name")
         _FROM_FILES[method.name] = method
     return method
 
@@ -82,8 +82,8 @@ def usable_methods() -> tuple[dict[str, type[Method]], list[str]]:
 def method_of_kind(kind: str) -> type[Method]:
     """The method whose models are of `kind`: of avcil, of an installed package, or of a file given to `load_method`.
 
-    `kind` comes from a model's folder, which is not trusted: it is only compared with known names, so it can cause no
-    import but that of a method of avcil or a registered entry point.
+    `kind` comes from a model's folder, which is not trusted. It is only compared with known names, so it can cause
+    imports only of methods of avcil and of registered entry points.
 
     Raises:
         InputError: No known method has this name.

@@ -1,15 +1,15 @@
 """Recursive least squares with modality compensation. MMAL-like (Yue et al., ACM MM 2024, no code is published).
 
-Main stream: ridge regression on h = ReLU(z W / sqrt(P)) of both modalities, by recursion. Ridge regression
-under-fits new classes; so each modality m gets a stream of its own, h_m = tanh(z_m W_m / sqrt(P_m)), fitted to
-what the main stream leaves of the step's clips, the columns of old classes set to 0:
+The main stream is recursive ridge regression on h = ReLU(z W / sqrt(P)) of both modalities. Ridge regression under-fits
+new classes. Therefore each modality m has a compensation stream, h_m = tanh(z_m W_m / sqrt(P_m)), which is fitted to
+the residuals of the main stream for the clips of the step, with the columns of old classes set to 0:
 
     score = h Theta + c sum_m h_m Theta_m
 
-What is left is taken as leave-one-out residuals, which, other than those of the fit, do not vanish where the main
-stream overfits. lambda is fixed from the beginning: that is the price of the recursion. The main stream equals joint
-ridge regression in any order of clips and classes, where the encoders' constants are known; without them, features are
-scaled by the first step's clips. The compensation and the inverse temperature depend on which classes came together.
+The residuals are leave-one-out residuals, which do not vanish if the main stream overfits. The recursion requires that
+lambda is fixed at the first step. If the constants of the encoders are known, the main stream equals joint ridge
+regression for any order of clips and classes; otherwise, features are standardized with the clips of the first step.
+The compensation and the inverse temperature depend on how classes are grouped in steps.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from avcil.methods._head_state import HeadState
 from avcil.methods._recursive_method import RecursiveMethod
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Values of c to choose from."""
+"""Candidate values of c."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,26 +80,26 @@ class Rls(RecursiveMethod):
         return blocks
 
     def partial_fit(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
-        first = self.embedding is None
-        fresh = self.new_classes()
+        is_first_step = self.embedding is None
+        is_new = self.new_classes()
         if self.embedding is None:
             self.embedding = self.fit_embedding(parts)
             self.head_states = self.make_head_states()
         blocks = [self.embedding.of_block(number, parts) for number in range(len(self.embedding.blocks))]
-        if first:
+        if is_first_step:
             self.streams = tuple(self._new_stream(block, labels) for block in blocks)
         targets = F.one_hot(labels, self.classes).double()
         main, *others = self.streams
         main.add(blocks[0], targets)
         residual = main.leave_one_out_residual(blocks[0], targets)
-        left = residual * fresh
-        added = torch.zeros_like(left)
+        new_residual = residual * is_new
+        compensation = torch.zeros_like(new_residual)
         for stream, block in zip(others, blocks[1:], strict=True):
-            stream.add(block, left)
-            added += left - stream.leave_one_out_residual(block, left)
-        if first:
-            self.fitted["compensation"] = self._weight(residual, added)
-        scores = targets - residual + self.fitted["compensation"] * added
+            stream.add(block, new_residual)
+            compensation += new_residual - stream.leave_one_out_residual(block, new_residual)
+        if is_first_step:
+            self.fitted["compensation"] = self._weight(residual, compensation)
+        scores = targets - residual + self.fitted["compensation"] * compensation
         self.head_states[0].calibration.add(scores, labels)
         self.end_fit()
 
@@ -115,10 +115,11 @@ class Rls(RecursiveMethod):
         stream.add_classes(self.classes)
         return stream
 
-    def _weight(self, residual: Tensor, added: Tensor) -> float:
+    def _weight(self, residual: Tensor, compensation: Tensor) -> float:
+        """c, from the leave-one-out residuals and the scores of the compensation streams, (n, C) each."""
         if self.options.compensation >= 0:
             return self.options.compensation
-        return min(WEIGHTS, key=lambda c: float((residual - c * added).square().sum()))
+        return min(WEIGHTS, key=lambda c: float((residual - c * compensation).square().sum()))
 
     def head(self, state: HeadState) -> ClosedFormHead:
         weights = [1.0] + [self.fitted["compensation"]] * (len(self.streams) - 1)
@@ -134,7 +135,7 @@ class Rls(RecursiveMethod):
         return self.options.compensation == 0
 
     def forget(self, audio: Tensor | None, visual: Tensor | None, labels: Tensor) -> None:
-        """Take clips out of the main stream, to rounding; only without compensation, whose targets are gone."""
+        """Remove clips from the main stream, up to rounding; the targets of the compensation are not stored."""
         if self.options.compensation != 0:
             raise InputError("the compensation stream cannot remove single clips. Train with compensation=0")
         self.flush()

@@ -3,9 +3,9 @@
     S = sum_i (phi_i - mu_c(i)) (phi_i - mu_c(i))^T,   Sigma = (1 - rho) S / N + rho tr(S / N) / M I
     w_c = Sigma^-1 mu_c,   b_c = -mu_c^T Sigma^-1 mu_c / 2,   score_c = w_c^T phi + b_c
 
-phi are the features z scaled by mean and deviation of all clips learned, or random Fourier features of the features
-scaled by constants of the encoders, which makes it the discriminant analysis of a Gaussian kernel. All classes have the
-same prior probability, however many clips each has.
+phi are the features z standardized with all learned clips, or random Fourier features of features that are standardized
+with constants of the encoders (kernel discriminant analysis with a Gaussian kernel). All classes have the same prior
+probability, independent of their numbers of clips.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from avcil.methods._statistics_method import MomentsMethod
 from avcil.methods._stepwise_method import check_calibration_clips
 
 ROUNDING = 1e-9
-"""Below this fraction of the second moments, the variance within classes is rounding."""
+"""A variance within classes below this fraction of the second moments is a rounding error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,16 +86,18 @@ class Slda(MomentsMethod):
     def fit_head(
         self, state: HeadState, moments: Moments, features: Tensor, labels: Tensor
     ) -> ClosedFormHead:
-        """The discriminant is its own posterior only where clips are Gaussian. Its inverse temperature is fit_head to a
-        fifth of the sample that a discriminant of the other clips has not seen."""
+        """Fit the inverse temperature to a fifth of the sample, with a discriminant of all other clips.
+
+        Softmax scores of the discriminant are posterior probabilities only if the classes are Gaussian.
+        """
         weight, bias = self._discriminant(state, moments)
-        figures = dict(state.fitted)
+        fitted = dict(state.fitted)
         held = held_out(self._vectors(state), labels)
         scores = torch.zeros(0, self.classes)
         if held.any():
-            own_weight, own_bias = self._discriminant(state, moments.without(features[held], labels[held]))
-            scores = features[held] @ own_weight + own_bias
-        state.fitted.update(figures)
+            held_weight, held_bias = self._discriminant(state, moments.without(features[held], labels[held]))
+            scores = features[held] @ held_weight + held_bias
+        state.fitted.update(fitted)
         return ClosedFormHead(
             columns=state.columns,
             weight=weight,
@@ -104,20 +106,20 @@ class Slda(MomentsMethod):
         )
 
     def _vectors(self, state: HeadState) -> Tensor:
-        """The sample's vectors, as they are: which of them are held out must not depend on how they are scaled."""
+        """The unscaled vectors of the sample: the choice of held-out clips must not depend on the scaling."""
         assert self.sample is not None
         return (
             self.sample.vectors if self.options.kernel == "fourier" else self.sample.vectors[:, state.columns]
         )
 
     def _discriminant(self, state: HeadState, moments: Moments) -> tuple[Tensor, Tensor]:
-        """w (m, C) and b (C,) of the state's features as they are kept; sets its figures."""
+        """w (m, C) and b (C,) for the unscaled features of a head; stores the fitted values."""
         standard = ClassMoments.of(moments).standardized() if self._scales_by_all_clips else None
         scaled = moments if standard is None else standard.moments
         rho = self.options.shrinkage
         if rho < 0:
-            rho = oas_weight(covariance_of(scaled), scaled.total)
-        weight, bias, jitter = discriminant(scaled, rho)
+            rho = oas_weight(_covariance(scaled), scaled.total)
+        weight, bias, jitter = _solve(scaled, rho)
         state.fitted["shrinkage"], state.fitted["jitter"] = rho, jitter
         if standard is not None:
             weight = standard.inverse_deviation[:, None] * weight
@@ -125,18 +127,21 @@ class Slda(MomentsMethod):
         return weight, bias
 
 
-def covariance_of(moments: Moments) -> Tensor:
-    """The covariance within classes (M, M). With one clip of each class there is none: then a multiple of the identity
-    with the trace of all clips' second moments, which makes the discriminant that of the nearest mean."""
+def _covariance(moments: Moments) -> Tensor:
+    """The covariance within classes (M, M).
+
+    With one clip of each class, it is a multiple of the identity with the trace of the second moments of all clips; the
+    discriminant is then a nearest-mean classifier.
+    """
     covariance, total = moments.within_scatter() / moments.total, float(moments.gram.trace()) / moments.total
     if moments.counts.max() > 1 and float(covariance.trace()) > ROUNDING * total:
         return covariance
     return torch.eye(moments.width, dtype=torch.float64) * (total / moments.width or 1.0)
 
 
-def discriminant(moments: Moments, rho: float) -> tuple[Tensor, Tensor, float]:
-    """w (M, C), b (C,) and the jitter that the Cholesky factor of Sigma took."""
-    factor, jitter = cholesky_with_jitter(shrunk(covariance_of(moments), rho))
+def _solve(moments: Moments, rho: float) -> tuple[Tensor, Tensor, float]:
+    """w (M, C), b (C,) and the jitter of the Cholesky factorization of Sigma."""
+    factor, jitter = cholesky_with_jitter(shrunk(_covariance(moments), rho))
     means = moments.means().T
     weight = torch.cholesky_solve(means, factor)
     return weight, -(means * weight).sum(dim=0) / 2, jitter

@@ -2,7 +2,7 @@
 
     total = L_CE + L_KD
 
-L_CE separates new clips from exemplars; AV-CIL adds its audio-visual terms to just this loss.
+L_CE separates new clips from exemplars. AV-CIL adds its audio-visual terms to this loss.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from avcil.methods.base import Batch, ExemplarBatches, GradientMethod, Step
 from avcil.nn.network import NetworkOutput
 
 CrossEntropy = Literal["separated", "release-ave"]
-"""Separated softmax in every step; or as in the release on AVE, which takes the cross-entropy over all K logits at
-step 1 (from 0) if every step so far has 4 classes, and separated softmax otherwise."""
+"""Separated softmax in every step; or as in the release on AVE: cross-entropy over all K logits at step 1 (from 0) if
+every step so far has 4 classes, and separated softmax otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +30,9 @@ class SsIlOptions:
     temperature_distillation: float = 2.0
     """Temperature T of the distillation loss."""
     exemplar_batches: ExemplarBatches = "reshuffled"
-    """Once all exemplars were used within an epoch: shuffle them again, or repeat the same batches (as the release)."""
+    """After all exemplars were used within an epoch: shuffle them again, or repeat the same batches (as released)."""
     cross_entropy: CrossEntropy = "separated"
-    """Separated softmax; release-ave: the same, but over all classes together at step 1 if steps have 4 classes."""
+    """separated: separated softmax. release-ave: at step 1, if steps have 4 classes, softmax over all classes."""
 
 
 class SsIl(GradientMethod):

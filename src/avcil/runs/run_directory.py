@@ -25,7 +25,7 @@ from torch import Tensor
 from avcil.errors import InputError
 from avcil.runs.paths import RunPaths
 from avcil.runs.records import Environment, Epoch, Results, StepProgress, StepState
-from avcil.runs.run_config import RunConfig, describe_differences, differences
+from avcil.runs.run_config import RunConfig, describe_differences, differences, read_config
 from avcil.runs.run_files import PREDICTION_COLUMNS, read_results
 from avcil.saved_models.folder import save_tensors
 from avcil.utils.files import disk_error, folder_lock, read_json, sync_folder, write_json, write_text
@@ -89,7 +89,9 @@ class RunDirectory:
         if not self.paths.config.exists():
             self.check_no_other_files()
             return False
-        changes = describe_differences(read_json(self.paths.config), json.loads(json.dumps(config.to_dict())))
+        changes = describe_differences(
+            read_config(self.path).to_dict(), json.loads(json.dumps(config.to_dict()))
+        )
         if changes:
             raise InputError(
                 f"{self.path} has a run with other settings ({changes}). "

@@ -17,6 +17,8 @@ from avcil.models import checks
 COUNTS = ("epochs", "batch_size", "exemplar_batch_size")
 PRECISIONS = ("float32", "bfloat16", "float64")
 SELECTIONS = ("best", "last")
+RENAMED = {"memory": "exemplars", "memory_per_class": "exemplars_per_class"}
+"""Earlier names of settings in saved files, and the current ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +30,9 @@ class LearningSettings:
     method_options: Mapping[str, Any]
     modality: Modality
     seed: int
-    memory: int | None = None
-    """Total number of exemplars; at most one of this and `memory_per_class` is given."""
-    memory_per_class: int | None = None
+    exemplars: int | None = None
+    """Total number of exemplars; at most one of this and `exemplars_per_class` is given."""
+    exemplars_per_class: int | None = None
     """Number of exemplars per class."""
     epochs: int
     batch_size: int
@@ -57,6 +59,7 @@ class LearningSettings:
         Raises:
             InputError: A setting is missing or invalid.
         """
+        value = {RENAMED.get(name, name): setting for name, setting in value.items()}
         modality = checks.modality(value)
         checks.choice(value, "selection", SELECTIONS)
         checks.whole_number(value, "seed", most=2**63 - 1)
@@ -67,7 +70,7 @@ class LearningSettings:
                 raise InputError(f"{name} is {value[name]}; it must be finite and 0 or more")
         if value.get("precision") is not None:
             checks.choice(value, "precision", PRECISIONS)
-        for name in ("memory", "memory_per_class"):
+        for name in ("exemplars", "exemplars_per_class"):
             if value.get(name) is not None:
                 checks.whole_number(value, name, least=1, most=2**40)
         for name, kind in (("method", str), ("method_options", dict)):
@@ -93,8 +96,8 @@ class LearningSettings:
         Raises:
             InputError: The settings have no size, or one that is too small for the classes.
         """
-        if (self.memory is None) == (self.memory_per_class is None):
-            raise InputError("the settings must have one of memory and memory_per_class")
-        memory = ExemplarMemory(total=self.memory, per_class=self.memory_per_class)
+        if (self.exemplars is None) == (self.exemplars_per_class is None):
+            raise InputError("the settings must have one of exemplars and exemplars_per_class")
+        memory = ExemplarMemory(total=self.exemplars, per_class=self.exemplars_per_class)
         memory.quota(classes)
         return memory

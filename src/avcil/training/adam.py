@@ -24,8 +24,8 @@ class Adam:
         """Prepare the optimizer; its state is allocated in the first steps.
 
         Args:
-            parameters: what is optimized, in the order by which the state refers to them.
-            lr: learning rate.
+            parameters: The parameters, in the order in which the state refers to them.
+            lr: Learning rate.
             weight_decay: L2 penalty, added to the gradient as weight_decay * parameter.
         """
         self.parameters = list(parameters)
@@ -90,11 +90,11 @@ class Adam:
         """Continue from a state that `state_dict` of this class or of `torch.optim.Adam` returned.
 
         Args:
-            saved: "state" holds the tensors (they are copied to the parameters' devices); "param_groups" the
-                settings, of which learning rate and weight decay are used.
+            saved: The tensors in "state", which are copied to the devices of the parameters; the learning rate and the
+                weight decay in "param_groups".
 
         Raises:
-            ValueError: if it is the state of another number of parameters.
+            ValueError: The state has another number of parameters.
         """
         (group,) = saved["param_groups"]
         if len(group["params"]) != len(self.parameters):

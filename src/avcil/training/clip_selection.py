@@ -11,6 +11,7 @@ from avcil.utils.listing import quoted
 
 SPLITS = ("train", "val", "test")
 WORDS = {"audio": "audio", "visual": "frames"}
+"""Names of modalities in messages."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Device and dtypes of a run: the precisions
+"""Device and dtypes of a run. The precisions are:
 
 float64     everything in float64: for comparisons
 float32     everything in float32; the default on the CPU

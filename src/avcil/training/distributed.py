@@ -2,8 +2,8 @@
 
     torchrun --nproc-per-node 2 -m avcil train features --out runs/x ...
 
-Each has the whole network and a shard of each batch. Outputs are gathered, so losses that compare clips with one
-another get the whole batch; gradients are summed. Only the process with rank 0 writes files.
+Each process has the whole network and a shard of each batch. Outputs are gathered, so losses that compare clips with
+one another get the whole batch; gradients are summed. Only the process with rank 0 writes files.
 """
 
 from __future__ import annotations

@@ -174,9 +174,9 @@ class GradientTrainer:
         if self.memory is None or self.method.rehearsal != "random":
             return None
         with self._exemplars_if_step_ended(index):
-            kept = self.data.rows_of_ids(self._exemplar_ids())
-        place = {row: number for number, row in enumerate(pool)}
-        return torch.tensor([place[row] for row in kept], dtype=torch.int64)
+            exemplars = self.data.rows_of_ids(self._exemplar_ids())
+        position = {row: number for number, row in enumerate(pool)}
+        return torch.tensor([position[row] for row in exemplars], dtype=torch.int64)
 
     def _exemplar_ids(self) -> list[str]:
         """Exemplars of all classes, in the order of the next step's pool."""
@@ -205,24 +205,25 @@ class GradientTrainer:
         rows = self.data.rows("train", index)
         clips = self.data.store.clips
         for label in dict.fromkeys([*self.data.benchmark.steps[index], *(clips[row].label for row in rows)]):
-            kept = self.data.rows_of_ids(list(dict.fromkeys(self.memory.clip_ids.get(label, []))))
-            own = [*kept, *(row for row in rows if clips[row].label == label)]
+            old = self.data.rows_of_ids(list(dict.fromkeys(self.memory.clip_ids.get(label, []))))
+            new = [row for row in rows if clips[row].label == label]
+            candidates = [*old, *new]
             if self.method.rehearsal == "herding":
-                features = self._features(self.data.table(own))
+                features = self._features(self.data.table(candidates))
                 chosen = choose_by_herding(features, quota, repeats=self.method.herding_repeats)
-            elif kept:
+            elif old:
                 draw = generator(self.settings.seed, "exemplars", label, index)
                 seen = self.data.clips_before(label, index)
-                chosen = choose_again(len(kept), len(own) - len(kept), quota, seen=seen, generator=draw)
+                chosen = choose_again(len(old), len(new), quota, seen=seen, generator=draw)
             else:
                 draw = generator(self.settings.seed, "exemplars", label)
-                chosen = choose_random(len(own), quota, generator=draw)
-            self.memory.clip_ids[label] = [clips[own[position]].clip_id for position in chosen]
+                chosen = choose_random(len(candidates), quota, generator=draw)
+            self.memory.clip_ids[label] = [clips[candidates[position]].clip_id for position in chosen]
 
     def _features(self, table: Table) -> Tensor:
         """h (n, D) of a table's clips, on the CPU."""
         with torch.no_grad():
-            return torch.cat([self.network(*taken).feature.cpu() for _, taken in table.all()])
+            return torch.cat([self.network(*features).feature.cpu() for _, features in table.all()])
 
     def _exemplar_means(self) -> Tensor:
         """(K, D), mean of the normalized features of the exemplars of each class."""

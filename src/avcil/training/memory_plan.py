@@ -89,30 +89,29 @@ class MemoryPlan:
             return Budget(device=MemoryPool(available=self.data), host=host, disk=disk)
         return Budget(host=MemoryPool(available=self.data), disk=disk)
 
-    def held(self, clips: StepClips) -> tuple[int, list[str]]:
-        """Bytes of the data of a step that fit within the limit, and a description of what does not fit."""
-        left, not_fitting = self.data, []
+    def stored(self, clips: StepClips) -> tuple[int, list[str]]:
+        """Bytes of the data of a step that fit within the limit, and a description of the data that do not fit."""
+        remaining, not_fitting = self.data, []
         per_clip = self.sizes.tokens if self.device_config.on_gpu else self.sizes.stored
         for name, size in (
             ("the validation clips", clips.validation * per_clip),
             ("the training clips", (clips.new + clips.old) * per_clip),
             ("the teacher's attention maps", clips.old * self.sizes.maps),
         ):
-            if size > left:
+            if size > remaining:
                 not_fitting.append(f"{name} ({in_words(size)})")
             else:
-                left -= size
-        return self.data - left, not_fitting
+                remaining -= size
+        return self.data - remaining, not_fitting
 
     def text(self) -> str:
         """The peak memory of the run and its parts, for the user."""
-        steps = self.steps
-        fullest = max(steps, key=lambda clips: self.held(clips)[0])
-        held = self.held(fullest)[0]
-        not_fitting = list(dict.fromkeys(words for clips in steps for words in self.held(clips)[1]))
-        parts = [f"clips {in_words(held)}", f"an iteration {in_words(self.iteration)}"]
+        by_step = [self.stored(clips) for clips in self.steps]
+        clips = max(size for size, _ in by_step)
+        not_fitting = list(dict.fromkeys(words for _, names in by_step for words in names))
+        parts = [f"clips {in_words(clips)}", f"an iteration {in_words(self.iteration)}"]
         parts.append(f"network and optimizer {in_words(self.network)}")
-        total = in_words(held + self.iteration + self.network)
+        total = in_words(clips + self.iteration + self.network)
         allowed = f"of {in_words(self.limit)} allowed ({', '.join(parts)})"
         text = f"memory: at most {total} in addition to the program itself, {allowed}"
         if self.clips_at_once is not None:
@@ -158,22 +157,15 @@ def plan_memory(
         device_config,
     )
     network = COPIES * weight_count(method, data) * device_config.weights.itemsize
-    steps = tuple(step_clips(method, data, memory))
+    steps = tuple(_step_clips(method, data, memory))
     batch = _batch(config, method, steps)
     available, shard_size = limit - network, -(-sum(batch) // process_group.size)
-    clips_per_pass = _most_clips(sizes, device_config, shard_size, batch, available)
+    clips_per_pass = _clips_per_pass(sizes, device_config, shard_size, batch, available)
     if clips_per_pass == 0:
-        needed = 2 * iteration_bytes(sizes, device_config, 1, batch) + network
-        raise InputError(
-            f"training needs {in_words(needed)} of memory even with one clip at a time; the limit is "
-            f"{in_words(limit)}. Give --max-memory {-(-needed // 10**6)}MB or more if the machine has it, or use "
-            "features with fewer tokens, or --method blade, which stores only sums"
-        )
-    clips = max(1, (available // 2) // max(1, evaluated_clip_bytes(sizes), 2 * sizes.read))
-    eval_bytes = min(EVALUATION_BYTES[device_config.device.type], clips * max(1, sizes.tokens, sizes.read))
+        raise _limit_too_small(limit, 2 * iteration_bytes(sizes, device_config, 1, batch) + network)
     plan = MemoryPlan(
         limit=limit,
-        device_config=replace(device_config, eval_bytes=eval_bytes),
+        device_config=replace(device_config, eval_bytes=_eval_bytes(sizes, device_config, available)),
         sizes=sizes,
         network=network,
         batch=batch,
@@ -185,14 +177,29 @@ def plan_memory(
         local_size=process_group.local_size,
     )
     plan = replace(plan, data=max(0, available - plan.iteration))
-    if all(not plan.held(clips)[1] for clips in steps):
+    if all(not plan.stored(clips)[1] for clips in steps):
         return plan
     plan = replace(plan, copies_batches=True)
     prefetched = (DEPTH + 1) * clips_per_pass * sizes.tokens
     return replace(plan, data=max(0, available - plan.iteration - prefetched))
 
 
-def step_clips(method: GradientMethod, data: TaskData, memory: ExemplarMemory | None) -> Iterator[StepClips]:
+def _limit_too_small(limit: int, needed: int) -> InputError:
+    """The error for a limit below the bytes that training needs with one clip at a time."""
+    return InputError(
+        f"training needs {in_words(needed)} of memory even with one clip at a time; the limit is "
+        f"{in_words(limit)}. Give --max-memory {-(-needed // 10**6)}MB or more if the machine has it, or use "
+        "features with fewer tokens, or --method blade, which stores only sums"
+    )
+
+
+def _eval_bytes(sizes: ClipSizes, device_config: DeviceConfig, available: int) -> int:
+    """Bytes of visual tokens per evaluation batch, which needs at most half of the available memory."""
+    clips = max(1, (available // 2) // max(1, evaluated_clip_bytes(sizes), 2 * sizes.read))
+    return min(EVALUATION_BYTES[device_config.device.type], clips * max(1, sizes.tokens, sizes.read))
+
+
+def _step_clips(method: GradientMethod, data: TaskData, memory: ExemplarMemory | None) -> Iterator[StepClips]:
     """The numbers of clips of each step."""
     for index in range(len(data.benchmark.steps)):
         train = [len(data.rows("train", task)) for task in range(index + 1)]
@@ -213,7 +220,7 @@ def _batch(config: TrainConfig, method: GradientMethod, steps: Sequence[StepClip
     return min(config.batch_size, max(clips.new + clips.old for clips in steps)), 0
 
 
-def _most_clips(
+def _clips_per_pass(
     sizes: ClipSizes, device_config: DeviceConfig, shard_size: int, batch: tuple[int, int], available: int
 ) -> int:
     """The largest number of clips per pass, at most `shard_size`, that needs at most half of the available memory."""
@@ -233,17 +240,17 @@ def memory_errors(config: TrainConfig) -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise out_of_memory(config) from error
+        raise _out_of_memory(config) from error
     except RuntimeError as error:  # PyTorch raises it on the CPU
         if "can't allocate memory" not in str(error):
             raise
-        raise out_of_memory(config) from error
+        raise _out_of_memory(config) from error
 
 
-def out_of_memory(config: TrainConfig) -> AvcilError:
+def _out_of_memory(config: TrainConfig) -> AvcilError:
     """The error of a run that ran out of memory although the plan fits, because other programs use memory."""
-    limit = f"--max-memory {config.max_memory}" if config.max_memory else "its share of the memory"
+    limit = f"--max-memory {config.max_memory}" if config.max_memory else "its default limit"
     return AvcilError(
-        f"memory ran out: something else uses what training planned to use, {limit}. Run the same command again with a "
-        "smaller --max-memory, such as half of what is free; it resumes from the last checkpoint"
+        f"memory ran out: other programs use memory that training planned to use ({limit}). Run the same command again "
+        "with a smaller --max-memory, such as half of the free memory; it resumes from the last checkpoint"
     )

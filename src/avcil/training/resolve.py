@@ -79,8 +79,8 @@ def resolve(config: TrainConfig, store: FeatureStore) -> Resolved:
         method_options=asdict(options),
         modality=config.modality,
         seed=config.seed,
-        memory=None if memory is None else memory.total,
-        memory_per_class=None if memory is None else memory.per_class,
+        exemplars=None if memory is None else memory.total,
+        exemplars_per_class=None if memory is None else memory.per_class,
         epochs=config.epochs,
         batch_size=config.batch_size,
         exemplar_batch_size=config.exemplar_batch_size,
@@ -110,12 +110,12 @@ def resolve(config: TrainConfig, store: FeatureStore) -> Resolved:
 
 
 def reason_against(method: Method, spec: StreamSpec) -> str:
-    """That a method cannot take part in a stream, and why; empty if it can. The name of the method precedes it."""
-    why = _objection(method, spec.kind)
-    return f"cannot take part in stream {spec.name}: {why}" if why else ""
+    """Why a method cannot take part in a stream, to follow the name of the method; empty if it can."""
+    reason = _reason_against(method, spec.kind)
+    return f"cannot take part in stream {spec.name}: {reason}" if reason else ""
 
 
-def _objection(method: Method, kind: StreamType) -> str:
+def _reason_against(method: Method, kind: StreamType) -> str:
     if kind.removes_classes and not isinstance(method, ClosedFormMethod):
         return "it cannot forget a class"
     if kind.gives_removed_clips and not (isinstance(method, ClosedFormMethod) and method.forgets_clips):

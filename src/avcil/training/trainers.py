@@ -32,21 +32,22 @@ class ClosedFormTrainer:
         self.method.seed = settings.seed
         self.method.part_widths = part_widths(data.store)
         constants = {name: data.store.constants(name) for name in ("audio", "visual")}
-        self.method.constants = {name: found for name, found in constants.items() if found is not None}
+        self.method.constants = {name: value for name, value in constants.items() if value is not None}
 
     def remove_classes(self, index: int) -> None:
-        if forgotten := self.data.rows_to_forget(index):
-            for table in self._tables(forgotten, once=True):
-                for rows, (audio, visual) in table.all():
-                    self.method.forget(audio, gathered(visual), table.labels[rows])
-        for number in sorted((self.data.class_number[x] for x in self.data.removed_at(index)), reverse=True):
+        if rows := self.data.rows_to_forget(index):
+            for table in self._tables(rows, once=True):
+                for numbers, (audio, visual) in table.all():
+                    self.method.forget(audio, gathered(visual), table.labels[numbers])
+        removed = [self.data.class_number[label] for label in self.data.removed_at(index)]
+        for number in sorted(removed, reverse=True):
             self.method.remove_class(number)
         self.data.begin_task(index)
 
     def train_step(self, index: int, hooks: Hooks) -> Model:
         model = self.fit(len(self.data.benchmark.steps[index]), self.data.rows("train", index))
         accuracy = hooks.validate(model)
-        report = dict(sorted(self.method.report().items()))  # after a restore the order differs
+        report = dict(sorted(self.method.report().items()))  # in an order that does not depend on a restore
         hooks.summary = StepSummary(best_epoch=0, val_accuracy=accuracy, report=report)
         hooks.log(Epoch(step=index, epoch=0, losses={}, loss=None, val_accuracy=accuracy, report=report))
         hooks.notes = getattr(model, "notes", ())

@@ -1,6 +1,6 @@
-"""How well classes were removed: the distance to a model that never saw them.
+"""Evaluation of class removal: the distance to a model that was trained without the removed classes.
 
-N test clips, K classes that stay.
+N test clips, K remaining classes.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ def distance_to_retrained(trainer: ClosedFormTrainer, data: TaskData, model: Mod
         model: The model after the last task.
 
     Returns:
-        "score_distance", the largest absolute difference of a score on the test clips of the classes that stay,
-        relative to the largest absolute score; and "prediction_agreement", the share of equal predictions.
+        "score_distance", the largest absolute difference of a score on the test clips of the remaining classes,
+        relative to the largest absolute score; and "prediction_agreement", the fraction of equal predictions.
     """
     tasks = range(len(data.benchmark.steps))
     rows = [row for task in tasks for row in data.rows("test", task)]
     reference = _retrained(trainer, data)
-    ours, theirs = _scores(model, data, rows), _scores(reference, data, rows)
+    scores, expected = _scores(model, data, rows), _scores(reference, data, rows)
     return {
-        "score_distance": float((ours - theirs).abs().max() / theirs.abs().max()),
-        "prediction_agreement": float((ours.argmax(1) == theirs.argmax(1)).double().mean()),
+        "score_distance": float((scores - expected).abs().max() / expected.abs().max()),
+        "prediction_agreement": float((scores.argmax(1) == expected.argmax(1)).double().mean()),
     }
 
 
 def _retrained(trainer: ClosedFormTrainer, data: TaskData) -> Model:
     """The model of a new method, trained on the same tasks without the removed classes."""
-    fresh = type(trainer.method)(trainer.method.options, modality=trainer.method.modality)
-    other = ClosedFormTrainer(fresh, data, trainer.settings)
-    clips, stays = data.store.clips, data.class_number
+    method = type(trainer.method)(trainer.method.options, modality=trainer.method.modality)
+    new_trainer = ClosedFormTrainer(method, data, trainer.settings)
+    clips, remaining = data.store.clips, data.class_number
     model: Model | None = None
     for task, labels in enumerate(data.benchmark.steps):
-        rows = [row for row in data.rows("train", task) if clips[row].label in stays]
+        rows = [row for row in data.rows("train", task) if clips[row].label in remaining]
         if rows:
-            model = other.fit(sum(label in stays for label in labels), rows)
+            model = new_trainer.fit(sum(label in remaining for label in labels), rows)
     assert model is not None
     return model
 

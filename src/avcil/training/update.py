@@ -7,6 +7,7 @@ same model as the whole run, bit for bit, if the clips have the same ids (clips 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -63,7 +64,7 @@ def update_model(
         settings=learning.settings,
         all_tokens=method_class.needs_all_tokens,
     )
-    trainer = _learner(method_class, learning, data, model)
+    trainer = _trainer(method_class, learning, data, model)
     with torch.inference_mode(False), torch.enable_grad():
         learned = trainer.train_step(len(steps.steps) - 1, _hooks(tick))
     counts = dict(learning.counts)
@@ -122,11 +123,13 @@ def _check(
     method_class: type[Method], clips: UpdateClips, learning: LearningState, new_classes: Sequence[str]
 ) -> None:
     if not clips.ids:
-        raise InputError("there is no clip to learn from")
-    again = sorted(set(clips.ids) & set(learning.exemplar_ids))
-    if len(set(clips.ids)) != len(clips.ids) or again:
+        raise InputError("there are no clips to learn")
+    repeated = {clip_id for clip_id, count in Counter(clips.ids).items() if count > 1}
+    repeated |= set(clips.ids) & set(learning.exemplar_ids)
+    if repeated:
         raise InputError(
-            f"clip ids must be unique, and new to the model; given twice: {', '.join(again[:5])}"
+            "clip ids must be unique, and differ from those of the exemplars of the model; repeated: "
+            f"{', '.join(sorted(repeated)[:5])}"
         )
     if not issubclass(method_class, GradientMethod):
         return
@@ -137,10 +140,10 @@ def _check(
         )
     old = [label for label in dict.fromkeys(clips.labels) if label not in new_classes]
     if old and not method_class.learns_known_classes:
-        can = [name for name in method_names() if load_method(name).learns_known_classes]
+        others = [name for name in method_names() if load_method(name).learns_known_classes]
         raise InputError(
             f"method {method_class.name} cannot learn more clips of known classes "
-            f"({', '.join(map(repr, old[:5]))}). Methods that can: {', '.join(can)}"
+            f"({', '.join(map(repr, old[:5]))}). Methods that can: {', '.join(others)}"
         )
 
 
@@ -149,7 +152,7 @@ def closed_form_method_names() -> list[str]:
     return [name for name, method in usable_methods()[0].items() if issubclass(method, ClosedFormMethod)]
 
 
-def _learner(method_class: type[Method], learning: LearningState, data: UpdateData, model: Model) -> Trainer:
+def _trainer(method_class: type[Method], learning: LearningState, data: UpdateData, model: Model) -> Trainer:
     settings = learning.settings.for_update()
     method = method_class(settings.options(method_class), modality=settings.modality)
     if isinstance(method, ClosedFormMethod):
@@ -157,8 +160,8 @@ def _learner(method_class: type[Method], learning: LearningState, data: UpdateDa
         load_statistics(method, learning)
         return trainer
     assert isinstance(method, GradientMethod)
-    rehearses = method.rehearsal != "none"
-    memory = settings.new_memory(len(data.benchmark.classes)) if rehearses else None
+    has_memory = method.rehearsal != "none"
+    memory = settings.new_memory(len(data.benchmark.classes)) if has_memory else None
     trainer = GradientTrainer(method, data, settings, memory)
     if not isinstance(model, Network):
         raise InputError(f"method {method.name} trains a network; this model is of kind {model.kind!r}")

@@ -1,4 +1,4 @@
-"""Metrics of a run in a tracker, besides the run directory, which is written in any case.
+"""Logs the metrics of a run to an experiment tracker, in addition to the run directory.
 
 events.py       the metrics of a run as a sequence of events
 tracking.py     passes each event to a tracker once

@@ -29,7 +29,7 @@ class Event:
     """Metrics by name, GROUP/NAME."""
 
     @property
-    def figures(self) -> dict[str, float]:
+    def record(self) -> dict[str, float]:
         """The metrics, the epoch, and the step if one ended."""
         step = {} if self.class_step is None else {"class_step": self.class_step}
         return self.values | {"epoch": self.epoch} | step

@@ -36,7 +36,7 @@ class Trackio(Tracker):
         return self._run._next_step  # the number after the last recorded event
 
     def add(self, number: int, event: Event) -> None:
-        self._run.log(event.figures, step=number)
+        self._run.log(event.record, step=number)
 
     def close(self, *, finished: bool) -> None:
         with contextlib.redirect_stdout(sys.stderr):

@@ -35,7 +35,7 @@ class WeightsAndBiases(Tracker):
         return self._run.step  # the number after the last recorded event
 
     def add(self, number: int, event: Event) -> None:
-        self._run.log(event.figures, step=number)
+        self._run.log(event.record, step=number)
 
     def close(self, *, finished: bool) -> None:
         self._run.finish(exit_code=0 if finished else 1)

@@ -18,7 +18,7 @@ from avcil.methods.base import Step
 from avcil.nn.heads import LinearHead
 
 PRIOR_PSI = 0.4
-"""psi of the features before any class has two clips, as for the mean tokens of `blade`."""
+"""psi of the features if no class has two clips, as for the mean tokens of `blade`."""
 Classifier = tuple[Tensor, Tensor]
 
 
@@ -30,13 +30,13 @@ def blade_classifier(moments: ClassMoments, sample: tuple[Tensor, Tensor] | None
         sample: Features and labels of clips in the moments, to calibrate probabilities; None: probabilities of Gaussian
             classes.
     """
-    found = BlockDiscriminant(moments, sizes=[moments.width], prior_psi=[PRIOR_PSI])
+    discriminant = BlockDiscriminant(moments, sizes=[moments.width], prior_psi=[PRIOR_PSI])
     calibration = CalibrationSample(moments.width, size=0 if sample is None else len(sample[1]))
     if sample is not None:
         calibration.add(*sample)
-    head = found.head(calibration)
-    weight = head.inverse_temperature * found.inverse_deviation[:, None] * head.weight
-    return weight.T, head.inverse_temperature * head.bias - found.mean @ weight
+    head = discriminant.head(calibration)
+    weight = head.inverse_temperature * discriminant.inverse_deviation[:, None] * head.weight
+    return weight.T, head.inverse_temperature * head.bias - discriminant.mean @ weight
 
 
 def exemplar_classifier(step: Step, rows: Tensor) -> Classifier:
@@ -48,7 +48,7 @@ def exemplar_classifier(step: Step, rows: Tensor) -> Classifier:
     return blade_classifier(moments, (features, labels))
 
 
-def with_step(moments: ClassMoments | None, step: Step) -> ClassMoments:
+def add_step(moments: ClassMoments | None, step: Step) -> ClassMoments:
     """Moments of the features of earlier steps, plus those of the new clips from the current network."""
     rows = torch.arange(step.new_count)
     features = features_of(step, rows).cpu()
