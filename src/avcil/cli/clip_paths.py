@@ -20,7 +20,7 @@ def media_files(paths: Sequence[Path]) -> Iterator[Path]:
     """
     for path in paths:
         if path.is_dir():
-            found = media_below(path)
+            found = _media_below(path)
             if not found:
                 raise InputError(f"{path} is a folder without media files")
             yield from found
@@ -33,7 +33,7 @@ def media_files(paths: Sequence[Path]) -> Iterator[Path]:
             yield path
 
 
-def media_below(folder: Path) -> list[Path]:
+def _media_below(folder: Path) -> list[Path]:
     """The media files in a folder and its subfolders, sorted, without hidden files."""
     from avcil.data.folders import shown_path, walk
     from avcil.data.scan import MEDIA_SUFFIXES
@@ -54,7 +54,7 @@ def labeled_files(folders: Sequence[Path]) -> Iterator[tuple[Path, str]]:
         subfolders = sorted(
             entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")
         )
-        media = media_below(folder)
+        media = _media_below(folder)
         clips = [path for path in media if path.parent == folder]
         if clips and subfolders:
             raise InputError(

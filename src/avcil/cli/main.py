@@ -42,7 +42,7 @@ COMMANDS = {
 }
 
 
-class Terminated(KeyboardInterrupt):
+class _Terminated(KeyboardInterrupt):
     """SIGTERM was received; code that handles Ctrl-C also handles this."""
 
 
@@ -78,10 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @contextmanager
 def _sigterm_as_exception() -> Iterator[None]:
-    """Raise `Terminated` in the main thread on SIGTERM, unless SIGTERM is already handled or ignored."""
+    """Raise `_Terminated` in the main thread on SIGTERM, unless SIGTERM is already handled or ignored."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise Terminated
+        raise _Terminated
 
     try:
         before = signal.getsignal(signal.SIGTERM)
@@ -126,7 +126,7 @@ def _message(error: BaseException) -> tuple[str, int]:
     if isinstance(error, AvcilError):
         return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt):
-        code = 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
+        code = 128 + (signal.SIGTERM if isinstance(error, _Terminated) else signal.SIGINT)
         return "stopped. Run the same command again to resume", code
     if isinstance(error, ModuleNotFoundError) and not (error.name or "avcil").startswith("avcil"):
         return f"the package {error.name} is missing. python -m avcil.doctor shows how to install it", 1

@@ -68,7 +68,7 @@ class Args(RejectionOptions):
             raise InputError("the format webvtt is for timelines: give --window, such as --window 2s")
         for name in ("window", "hop"):
             if getattr(self, name) is not None:
-                parse_seconds(getattr(self, name), f"--{name}")
+                _parse_seconds(getattr(self, name), f"--{name}")
 
     @property
     def output_format(self) -> Format:
@@ -77,10 +77,10 @@ class Args(RejectionOptions):
         return given or (SUFFIXES[self.out.suffix.lower()] if self.out else "text")
 
 
-def parse_seconds(text: str, name: str) -> float:
+def _parse_seconds(text: str, name: str) -> float:
     """Parse a duration.
 
-    >>> parse_seconds("0.5s", "--hop"), parse_seconds("2", "--window"), parse_seconds("250ms", "--hop")
+    >>> _parse_seconds("0.5s", "--hop"), _parse_seconds("2", "--window"), _parse_seconds("250ms", "--hop")
     (0.5, 2.0, 0.25)
     """
     number, factor = (text[:-2], 1e-3) if text.endswith("ms") else (text.removesuffix("s"), 1.0)
@@ -178,8 +178,8 @@ def _predict_timelines(args: Args, recognizer: Recognizer, paths: list[Path]) ->
     from avcil.cli.timeline_output import TimelineWriter
     from avcil.inference.timeline import joined
 
-    window = parse_seconds(args.window or "", "--window")
-    hop = parse_seconds(args.hop, "--hop") if args.hop else window / 4
+    window = _parse_seconds(args.window or "", "--window")
+    hop = _parse_seconds(args.hop, "--hop") if args.hop else window / 4
     if args.output_format == "webvtt" and len(paths) > 1:
         raise InputError(
             f"a WebVTT file is for one video, but there are {len(paths)}. Run the command for each, or use csv or json"

@@ -43,7 +43,7 @@ class ClipWriter(ResultWriter):
         """Write the prediction of a clip, or the error."""
         for kind, stream in self.each():
             if kind == "json":
-                self.write_object(stream, answer_json(path, answer, self.top))
+                self.write_object(stream, _answer_json(path, answer, self.top))
             elif kind == "csv":
                 self.write_row(stream, _row(path, answer))
             else:
@@ -53,10 +53,10 @@ class ClipWriter(ResultWriter):
         """Write an explanation below the prediction in the text format."""
         for kind, stream in self.each():
             if kind == "text":
-                print("\n".join(explanation_lines(explanation.contribution_table())), file=stream)
+                print("\n".join(_explanation_lines(explanation.contribution_table())), file=stream)
 
 
-def answer_json(path: Path, answer: Answer | AvcilError, top: int) -> dict[str, Any]:
+def _answer_json(path: Path, answer: Answer | AvcilError, top: int) -> dict[str, Any]:
     """A prediction, or an error, as a JSON object."""
     if isinstance(answer, AvcilError):
         return {"path": str(path), "error": str(answer)}
@@ -78,7 +78,7 @@ def answer_json(path: Path, answer: Answer | AvcilError, top: int) -> dict[str, 
 def explanation_json(explanation: Explanation) -> dict[str, Any]:
     """An explanation as a JSON object; maps are nested lists."""
     return {
-        **answer_json(Path(explanation.answer.path), explanation.answer, 5),
+        **_answer_json(Path(explanation.answer.path), explanation.answer, 5),
         "runner_up": explanation.runner_up,
         "margin": explanation.margin,
         "contributions": explanation.contributions,
@@ -91,7 +91,7 @@ def explanation_json(explanation: Explanation) -> dict[str, Any]:
     }
 
 
-def explanation_lines(table: ContributionTable) -> list[str]:
+def _explanation_lines(table: ContributionTable) -> list[str]:
     """The contributions to a prediction as lines of text."""
     if table.missing:
         return textwrap.wrap(table.missing, WIDTH, initial_indent="  ", subsequent_indent="  ")

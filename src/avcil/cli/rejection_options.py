@@ -34,21 +34,21 @@ class RejectionOptions:
             raise InputError(f"--alpha must be at least 0 and below 1, such as 0.05; not {self.alpha}")
         if self.precision is not None and not 0 < self.precision <= 1:
             raise InputError(f"--precision must be above 0 and at most 1, such as 0.95; not {self.precision}")
-        parse_thresholds(self.threshold)
+        _parse_thresholds(self.threshold)
 
     def rejection(self) -> Rejection:
         """The rules of the options."""
         from avcil.inference.rejection import Rejection
 
         return Rejection(
-            alpha=self.alpha, thresholds=parse_thresholds(self.threshold), precision=self.precision
+            alpha=self.alpha, thresholds=_parse_thresholds(self.threshold), precision=self.precision
         )
 
 
-def parse_thresholds(values: Sequence[str]) -> dict[str, float]:
+def _parse_thresholds(values: Sequence[str]) -> dict[str, float]:
     """Parse CLASS=PROBABILITY.
 
-    >>> parse_thresholds(["doorbell=0.8", "a=b=0.5"])
+    >>> _parse_thresholds(["doorbell=0.8", "a=b=0.5"])
     {'doorbell': 0.8, 'a=b': 0.5}
     """
     thresholds: dict[str, float] = {}

@@ -46,10 +46,10 @@ class TimelineWriter(ResultWriter):
         self._events.append(event)
         for kind, stream in self.each():
             if kind == "json":
-                self.write_object(stream, {"path": str(path), **event_json(event)})
+                self.write_object(stream, {"path": str(path), **_event_json(event)})
             elif kind == "csv":
                 row = {
-                    **event_json(event),
+                    **_event_json(event),
                     "path": str(path),
                     "in_distribution": YES_NO[event.in_distribution],
                     "label": event.label or "",
@@ -75,7 +75,7 @@ class TimelineWriter(ResultWriter):
                     print(f"  {line}", file=stream)
 
 
-def event_json(event: TimelineEvent) -> dict[str, Any]:
+def _event_json(event: TimelineEvent) -> dict[str, Any]:
     """An event as a JSON object; times are rounded to milliseconds."""
     return {
         "start": round(event.start, 3),

@@ -145,7 +145,7 @@ class Embedding:
             distance = (
                 math.sqrt(2 * first.shape[1])
                 if self.config.normalize == "encoder-length"
-                else median_distance(first)
+                else _median_distance(first)
             )
             weight *= math.sqrt(first.shape[1]) / distance  # compensates for 1 / sqrt(P) in __call__
             self._tensors["offset"] = 2 * math.pi * torch.rand(self.config.features, generator=draw)
@@ -231,10 +231,10 @@ class Embedding:
         return sum(tensor.numel() * tensor.element_size() for tensor in self._tensors.values())
 
 
-def median_distance(points: Tensor) -> float:
+def _median_distance(points: Tensor) -> float:
     """Median Euclidean distance between points (n, P), a common width of Gaussian kernels.
 
-    >>> median_distance(torch.tensor([[0.0], [3.0]]))
+    >>> _median_distance(torch.tensor([[0.0], [3.0]]))
     3.0
     """
     # Sorting makes the choice independent of the order of the clips.

@@ -39,7 +39,7 @@ def fetch_splits(
     Raises `InputError` for a copy that lacks a file or differs from the released one, `AvcilError` when the
     download fails.
     """
-    target = splits_folder(protocol, cache)
+    target = _splits_folder(protocol, cache)
     source = None if copy is None else _folder_of_copy(protocol, Path(copy))
     for name in SPLIT_FILES:
         if source is not None:
@@ -61,7 +61,7 @@ def fetch_splits(
 
 def find_splits(protocol: Protocol, *, copy: Path | None = None, cache: Path | None = None) -> Path:
     """The folder of the split files, `copy` or the cache, with verified checksums; nothing is downloaded."""
-    folder = splits_folder(protocol, cache) if copy is None else _folder_of_copy(protocol, Path(copy))
+    folder = _splits_folder(protocol, cache) if copy is None else _folder_of_copy(protocol, Path(copy))
     if copy is None and not all((folder / name).is_file() for name in SPLIT_FILES):
         raise InputError(
             f"the split files of {protocol.name} are not in the cache ({folder}). Get them with: avcil benchmark "
@@ -73,7 +73,7 @@ def find_splits(protocol: Protocol, *, copy: Path | None = None, cache: Path | N
     return folder
 
 
-def splits_folder(protocol: Protocol, cache: Path | None = None) -> Path:
+def _splits_folder(protocol: Protocol, cache: Path | None = None) -> Path:
     """The cache folder of the split files; a leak-free benchmark shares those of the original."""
     return (cache or cache_folder()) / "splits" / protocol.name.removesuffix(LEAK_FREE)
 

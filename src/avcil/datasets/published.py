@@ -62,7 +62,7 @@ class PublishedBenchmark:
 
     def leak(self) -> dict[str, int]:
         """Number of validation and test clips whose video also has a training clip."""
-        return {split: len(ids) for split, ids in leaked(self.clips).items()}
+        return {split: len(ids) for split, ids in _leaked(self.clips).items()}
 
 
 def load_published(name: str, *, copy: Path | None = None, cache: Path | None = None) -> PublishedBenchmark:
@@ -80,7 +80,7 @@ def published(chosen: Protocol, splits: Splits) -> PublishedBenchmark:
     clips = dict(splits.clips)
     removed = dict.fromkeys(("val", "test"), 0)
     if chosen.leak_free:
-        for split, ids in leaked(clips).items():
+        for split, ids in _leaked(clips).items():
             removed[split] = len(ids)
             for clip_id in ids:
                 del clips[clip_id]
@@ -94,11 +94,11 @@ def published(chosen: Protocol, splits: Splits) -> PublishedBenchmark:
     return PublishedBenchmark(protocol=chosen, classes=splits.classes, clips=clips, removed=removed)
 
 
-def leaked(clips: Mapping[str, SplitClip]) -> dict[str, list[str]]:
+def _leaked(clips: Mapping[str, SplitClip]) -> dict[str, list[str]]:
     """Validation and test clips whose video also has a training clip.
 
     >>> one, other = "abcdefghijk_000010", "abcdefghijk_000020"
-    >>> len(leaked({one: SplitClip("Cat", "train"), other: SplitClip("Cat", "test")})["test"])
+    >>> len(_leaked({one: SplitClip("Cat", "train"), other: SplitClip("Cat", "test")})["test"])
     1
     """
     # a clip id begins with the id of its video

@@ -30,7 +30,7 @@ def attention() -> Iterator[CheckResult]:
     """The kernel for the CPU against the plain equations: values and gradients."""
     from avcil.nn.kernels import native
 
-    reason, error = native.why_not(), attention_error("cpu")
+    reason, error = native.why_not(), _attention_error("cpu")
     right = error <= TOLERANCE
     if not right:
         advice = (
@@ -63,7 +63,7 @@ def gpu() -> Iterator[CheckResult]:
     for number in range(torch.cuda.device_count()):
         device, properties = f"cuda:{number}", torch.cuda.get_device_properties(number)
         exact, coarse = product_errors(device)
-        error = attention_error(device)
+        error = _attention_error(device)
         right = exact <= TOLERANCE and coarse <= BF16_TOLERANCE and error <= TOLERANCE
         if not right:
             advice = f"use --device cpu; the GPU or its driver is faulty: nvidia-smi -q -i {number}"
@@ -116,7 +116,7 @@ def product_errors(device: str) -> tuple[float, float]:
     return error(torch.float32), error(torch.bfloat16)
 
 
-def attention_error(device: str) -> float:
+def _attention_error(device: str) -> float:
     """The largest relative difference of values and gradients between the kernel and the equations."""
     import torch
 

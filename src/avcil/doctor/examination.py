@@ -24,7 +24,7 @@ REPORT = "please report it, with the output of: avcil doctor --json"
 def print_report(checks: Sequence[Check], *, as_json: bool = False) -> int:
     """Print each result when it is known; returns the exit code, 1 if avcil does not work here."""
     results: list[CheckResult] = []
-    for result in examine(checks):
+    for result in _examine(checks):
         results.append(result)
         if not as_json:
             print(result.line(width=18), flush=True)
@@ -36,7 +36,7 @@ def print_report(checks: Sequence[Check], *, as_json: bool = False) -> int:
     return 1 if failing else 0
 
 
-def examine(checks: Sequence[Check]) -> Iterator[CheckResult]:
+def _examine(checks: Sequence[Check]) -> Iterator[CheckResult]:
     """The results of all checks, in their order."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         apart = {check.what: pool.submit(run_apart, check) for check in checks if check.apart}

@@ -79,7 +79,7 @@ class AudioMAE(Placed, AudioEncoder):
             raise unknown_name("variant of encoder 'audiomae':", variant, VARIANTS)
         self.recipe = VARIANTS[variant]
         self.sample_rate = self.recipe.sample_rate
-        path, pinned = checkpoint_file(source)
+        path, pinned = _checkpoint_file(source)
         self.options = {"source": pinned, "variant": variant}
         self._model = audio_vit(read_checkpoint(path), str(path))
         self.place(device)
@@ -142,7 +142,7 @@ def _batches(clips: Sequence[np.ndarray]) -> list[Sequence[np.ndarray]]:
     return [clips[i : i + AT_ONCE] for i in range(0, len(clips), AT_ONCE)]
 
 
-def checkpoint_file(source: str) -> tuple[Path, str]:
+def _checkpoint_file(source: str) -> tuple[Path, str]:
     """The checkpoint at a path, in a folder or on the Hugging Face Hub; and the source, a hub name with its commit."""
     path = local_path(source)
     if path is None and Path(source).suffix not in (".pth", ".pt", ".safetensors"):

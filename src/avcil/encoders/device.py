@@ -14,10 +14,10 @@ from avcil.utils.devices import choose_device
 PRECISIONS = ("float32", "bfloat16")
 
 
-def choose_precision(name: str | None, device: torch.device) -> str:
+def _choose_precision(name: str | None, device: torch.device) -> str:
     """ "float32" or "bfloat16"; None is bfloat16 on a GPU, float32 on the CPU.
 
-    >>> choose_precision(None, torch.device("cpu"))
+    >>> _choose_precision(None, torch.device("cpu"))
     'float32'
     """
     if name is None:
@@ -44,7 +44,7 @@ class Placed:
     _model: torch.nn.Module
 
     def place(self, device: str | None = None, precision: str | None = None) -> None:
-        """Move the model; see `choose_device` and `choose_precision` for the arguments."""
+        """Move the model; see `choose_device` and `_choose_precision` for the arguments."""
         self.device = choose_device(device)
-        self.precision = choose_precision(precision, self.device)
+        self.precision = _choose_precision(precision, self.device)
         self._model.to(self.device)

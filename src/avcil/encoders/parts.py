@@ -26,13 +26,13 @@ class EncoderPart:
     stop: int
 
 
-class HasParts(Protocol):
+class _HasParts(Protocol):
     """A store, or another object that has the encoders of "audio" and "visual" features."""
 
     def parts(self, modality: str) -> tuple[EncoderPart, ...]: ...
 
 
-def part_widths(store: HasParts) -> dict[str, tuple[int, ...]]:
+def part_widths(store: _HasParts) -> dict[str, tuple[int, ...]]:
     """Widths of the parts, for "audio" and "visual" if the encoder has several parts."""
     parts = {modality: store.parts(modality) for modality in ("audio", "visual")}
     return {

@@ -17,7 +17,7 @@ from avcil.encoders.convolution import SameConvolution
 from avcil.errors import InputError
 
 
-class SquareRoot(nn.Module):
+class _SquareRoot(nn.Module):
     """Square root of non-negative numbers."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -42,4 +42,4 @@ def projection(directions: Tensor, width: int, name: str) -> list[nn.Module]:
         raise InputError(
             f"{name}: width={width} must be 1 to {most}, or {whole} for all channels of the network"
         )
-    return [SquareRoot(), SameConvolution(directions[:width, :, None, None].float(), None, activated=False)]
+    return [_SquareRoot(), SameConvolution(directions[:width, :, None, None].float(), None, activated=False)]

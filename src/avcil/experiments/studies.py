@@ -28,10 +28,10 @@ class Study:
     """Step sizes to compare, from the number of classes."""
 
 
-def exemplar_counts(default: int) -> list[int]:
+def _exemplar_counts(default: int) -> list[int]:
     """A quarter, a half, all and twice of the default number of exemplars.
 
-    >>> exemplar_counts(340)
+    >>> _exemplar_counts(340)
     [85, 170, 340, 680]
     """
     return sorted({max(1, default // 4), max(1, default // 2), default, 2 * default})
@@ -75,7 +75,7 @@ STUDIES = {
         summary="rehearsal methods with a quarter of the exemplars to twice as many",
         methods=REHEARSAL,
         modalities=BOTH,
-        exemplars=exemplar_counts,
+        exemplars=_exemplar_counts,
     ),
     "step-size": Study(
         summary="methods with the classes divided into fewer or more steps",

@@ -47,7 +47,7 @@ def make_sections(plan: Plan, results: Sequence[DatasetResults]) -> list[Section
     for each in results:
         tables = (
             *(metric_table(each, metric) for metric in METRICS),
-            stream_table(each),
+            _stream_table(each),
             step_table(each),
             significance_table(each),
         )
@@ -90,7 +90,7 @@ def _cell(group: Group | None, metric: str) -> str:
     return mean_std_text(group.mean_std(metric), DIGITS) + finished
 
 
-def stream_table(results: DatasetResults) -> ResultTable:
+def _stream_table(results: DatasetResults) -> ResultTable:
     """The metrics of the stream; one row per table row and modality. No rows if it has none."""
     names = list(dict.fromkeys(name for group in results.groups for name in group.stream_metrics))
     rows = []

@@ -73,7 +73,7 @@ def export_onnx(
         InputError: The model, modality or path is not supported.
         AvcilError: The outputs differ from the model's by more than `check.TOLERANCE`.
     """
-    file = onnx_path(Path(path))
+    file = _onnx_path(Path(path))
     modality = Modality(modality or saved.model.modality)
     if modality not in saved.model.input_modalities:
         raise InputError(
@@ -98,10 +98,10 @@ def export_onnx(
     )
 
 
-def onnx_path(path: Path) -> Path:
+def _onnx_path(path: Path) -> Path:
     """The file for a file name or a folder.
 
-    >>> str(onnx_path(Path("exports/dogs.onnx"))), str(onnx_path(Path("exports")))
+    >>> str(_onnx_path(Path("exports/dogs.onnx"))), str(_onnx_path(Path("exports")))
     ('exports/dogs.onnx', 'exports/model.onnx')
     """
     if path.is_dir() or not path.suffix:

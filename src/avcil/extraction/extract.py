@@ -210,7 +210,7 @@ class _Extraction:
                 if self.pending >= self.shard_size:
                     self.writer.begin_commit()  # encoders do not wait for the disk
                     self.pending = 0
-        except (KeyboardInterrupt, MissingModalityError):
+        except (KeyboardInterrupt, _MissingModalityError):
             self.writer.commit()
             raise
         finally:
@@ -231,7 +231,7 @@ class _Extraction:
                 failure = str(error)
         self.writer.fail(outcome.clip, failure, self.wanted.tried(outcome.clip))
         if outcome.is_lacking and self.writer.manifest.missing == "fail":
-            raise MissingModalityError(
+            raise _MissingModalityError(
                 f"clip {outcome.clip.clip_id!r} ({outcome.clip.path}): {failure}. Stopped, since --missing is "
                 "fail; clips encoded before are kept. Remove the clip from the list, or extract with --missing "
                 f"{self.other_policies}"
@@ -266,5 +266,5 @@ class _Extraction:
         )
 
 
-class MissingModalityError(InputError):
+class _MissingModalityError(InputError):
     """A clip lacks a modality, and the policy is "fail"."""

@@ -216,7 +216,7 @@ def drop_line(shard: str) -> bytes:
     return _with_checksum({"shard": shard, "dropped": True})
 
 
-def check_no_links(folder: Path) -> None:
+def _check_no_links(folder: Path) -> None:
     """Reject a store that contains links, so that writing and removing files cannot affect other folders.
 
     Raises:
@@ -248,7 +248,7 @@ def read_index(folder: Path, start: int = 0) -> tuple[dict[str, ShardEntry], int
         The committed shards by file name, and the end of the index in bytes. A missing index is empty.
     """
     path = Path(folder) / NAME
-    check_no_links(folder)
+    _check_no_links(folder)
     entries: dict[str, ShardEntry] = {}
     if not path.exists():
         return entries, 0
@@ -300,7 +300,7 @@ def _remove(entries: dict[str, ShardEntry], shard: str, clip_ids: Sequence[str])
 def locked_index(folder: Path) -> Iterator[int]:
     """Open the index for appending under a lock; an incomplete last line is removed first."""
     path = Path(folder) / NAME
-    check_no_links(folder)
+    _check_no_links(folder)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
     except OSError as error:

@@ -154,7 +154,7 @@ def open_media(path: Path, deadline: Deadline) -> Iterator[InputContainer]:
 
     Only regular files are opened. They cannot make FFmpeg access the network.
     """
-    check_file(path)
+    _check_file(path)
     options = {"max_pixels": str(MAX_PIXELS), "protocol_whitelist": "file"}
     try:
         container = av.open(
@@ -173,7 +173,7 @@ def open_media(path: Path, deadline: Deadline) -> Iterator[InputContainer]:
         yield container
 
 
-def check_file(path: Path) -> None:
+def _check_file(path: Path) -> None:
     """Raise `MediaError` unless the path is a readable, non-empty regular file."""
     try:
         if not path.exists():

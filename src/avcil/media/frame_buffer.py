@@ -52,11 +52,11 @@ def in_order(requests: Sequence[FrameRequest]) -> list[tuple[float, int, int]]:
 
 
 class FrameBuffers:
-    """A `FrameBuffer` for each of several requests."""
+    """A `_FrameBuffer` for each of several requests."""
 
     def __init__(self, requests: Sequence[FrameRequest], pixel_aspect: Any) -> None:
         self._buffers = [
-            FrameBuffer(len(request.times), request.short_side, pixel_aspect) for request in requests
+            _FrameBuffer(len(request.times), request.short_side, pixel_aspect) for request in requests
         ]
         self._left = sum(len(request.times) for request in requests)
 
@@ -80,7 +80,7 @@ class FrameBuffers:
         return tuple(dict.fromkeys(text for buffer in self._buffers for text in buffer.problems()))
 
 
-class FrameBuffer:
+class _FrameBuffer:
     """Converts frames to RGB, all with the size of the first one."""
 
     def __init__(self, count: int, short_side: int | None, pixel_aspect: Any) -> None:

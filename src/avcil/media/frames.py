@@ -202,7 +202,7 @@ class TrackReader:
 
     def _decode(self) -> Iterator[tuple[float, Any]]:
         """Decoded frames in display order with their times; packets that cannot be decoded are counted."""
-        clock = DisplayClock(self._track, self._origin)
+        clock = _DisplayClock(self._track, self._origin)
         packets = self._timeline.packets(self._container, self._track)
         if self._skipper is not None:
             packets = self._skipper.packets(packets)
@@ -240,7 +240,7 @@ class TrackReader:
         return (*self._packets.problems(), gaps)
 
 
-class DisplayClock:
+class _DisplayClock:
     """Display times of decoded frames.
 
     Presentation time stamps are used unless they run backwards more often than decoding time stamps (AVI has only the

@@ -30,7 +30,7 @@ GRACE_SECONDS = 10.0
 """Seconds after its own time limit until a worker that does not answer is killed."""
 
 
-class TooCostlyError(InputError):
+class _TooCostlyError(InputError):
     """Reading a file exceeded its limit of time or memory."""
 
 
@@ -104,7 +104,7 @@ class ThisProcess:
 class ReaderProcess:
     """A worker process that decodes files. Not thread-safe; started when first used.
 
-    The methods have the names, results and errors of functions of `avcil.media`. They also raise `TooCostlyError`, and
+    The methods have the names, results and errors of functions of `avcil.media`. They also raise `_TooCostlyError`, and
     `ProgramError` or `UnexpectedReadError` for other exceptions in the worker.
     """
 
@@ -196,7 +196,7 @@ class ReaderProcess:
                     if reply.value is not None:
                         yield reply
         except WorkerTimeoutError:
-            raise TooCostlyError(f"{path}: gave up after {self.limits.seconds:g} s") from None
+            raise _TooCostlyError(f"{path}: gave up after {self.limits.seconds:g} s") from None
         except WorkerDiedError as error:
             raise MediaError(f"{path}: the process that reads the clip {error}") from None
 
@@ -210,7 +210,7 @@ def _additional(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
 def _error(path: Path, error: dict[str, str]) -> AvcilError:
     kind, message = error["kind"], error["message"]
     if kind == "memory":
-        return TooCostlyError(f"{path}: it needs more memory than the limit for a clip, {message} MB")
+        return _TooCostlyError(f"{path}: it needs more memory than the limit for a clip, {message} MB")
     if kind == MediaError.__name__:
         return MediaError(message)
     if kind != "unexpected":

@@ -94,7 +94,7 @@ def _read(
             _jump(container, track, timeline.origin + start - PREROLL)
         decoder = _Decoder(container, track, deadline, timeline)
         channels = Channels(strongest)
-        buffer = AudioBuffer(
+        buffer = _AudioBuffer(
             start=start, end=end, rate=rate, origin=timeline.origin, late_is_lost=seek, channels=channels
         )
         for frame in decoder.frames():
@@ -153,7 +153,7 @@ class _Decoder:
                     yield frame
 
 
-class AudioBuffer:
+class _AudioBuffer:
     """The waveform of a segment, filled frame by frame."""
 
     def __init__(

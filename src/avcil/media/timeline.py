@@ -95,15 +95,15 @@ def timeline_of(path: Path, container: InputContainer, tracks: StreamInfo, deadl
         origin=tracks.origin,
         duration=tracks.duration or 0.0,
         declared=tracks.duration,
-        video_end=track_end(tracks.video, tracks.origin),
-        audio_end=track_end(tracks.audio, tracks.origin),
+        video_end=_track_end(tracks.video, tracks.origin),
+        audio_end=_track_end(tracks.audio, tracks.origin),
     )
     if tracks.duration and container.format.name in INDEXED and _index_reaches_end(container, tracks):
         return header
     return _measured(path, container.format.name, header, deadline)
 
 
-def track_end(track: Any, origin: float) -> float | None:
+def _track_end(track: Any, origin: float) -> float | None:
     """Seconds from the start of the file at which a track ends according to its header; None if not declared."""
     if track is None or track.duration is None or track.time_base is None:
         return None

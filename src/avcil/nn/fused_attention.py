@@ -33,7 +33,7 @@ BLOCK_ROWS_OPERATORS = 2**16
 """On a GPU without Triton, where each operator allocates its output."""
 
 
-class ProjectedAttention(NamedTuple):
+class _ProjectedAttention(NamedTuple):
     """The result of `projected_attention`."""
 
     attended: Tensor
@@ -52,7 +52,7 @@ def projected_attention(
     *,
     old_spatial_log: Tokens | None = None,
     workspace: Workspace | None = None,
-) -> ProjectedAttention:
+) -> _ProjectedAttention:
     """Attention over tokens V with keys tanh(V weight^T + bias).
 
     Tokens may have a lower precision than the weights: matrix products use the dtype of the tokens, sums that of the
@@ -74,7 +74,7 @@ def projected_attention(
         tokens, weight, bias, query, old_spatial_log, trained, buffers
     )
     temporal_log = torch.log_softmax(summary * query[:, None, :], dim=1)
-    return ProjectedAttention((temporal_log.exp() * seen).sum(dim=1), temporal_log, divergence)
+    return _ProjectedAttention((temporal_log.exp() * seen).sum(dim=1), temporal_log, divergence)
 
 
 def _check(tokens: Tokens, weight: Tensor, query: Tensor, old: Tokens | None) -> None:

@@ -84,7 +84,7 @@ def _curves(run: RunRecord) -> list[tuple[str, Markup]]:
     """Captions and charts of the losses and of the validation accuracy; none without epochs."""
     if not run.epochs:
         return []
-    bounds = step_bounds(run.epochs, len(run.steps))
+    bounds = _step_bounds(run.epochs, len(run.steps))
     terms = list(dict.fromkeys(term for epoch in run.epochs for term in epoch.losses))
     curves: dict[str, list[tuple[int, float | None]]] = {}
     if len(terms) != 1:
@@ -101,7 +101,7 @@ def _curves(run: RunRecord) -> list[tuple[str, Markup]]:
     return charts
 
 
-def step_bounds(epochs: Sequence[Epoch], steps: int) -> list[int]:
+def _step_bounds(epochs: Sequence[Epoch], steps: int) -> list[int]:
     """Index of the first epoch of each step, and the total number of epochs."""
     counts = np.bincount([epoch.step for epoch in epochs], minlength=steps)
     return [0, *np.cumsum(counts).tolist()]

@@ -162,7 +162,7 @@ def _check_no_other_files(folder: Path) -> None:
         raise InputError(f"{folder} is a file, not a folder. Choose another --out")
 
 
-def build_model(kind: str, config: dict[str, Any], tensors: dict[str, Tensor]) -> Model:
+def _build_model(kind: str, config: dict[str, Any], tensors: dict[str, Tensor]) -> Model:
     """Build a network, or the model of a closed-form method."""
     if kind == Network.kind:
         return Network.from_config(config, tensors).eval()
@@ -206,9 +206,9 @@ def load_model(folder: Path) -> tuple[Model, list[str], dict[str, Any]]:
 
 def _build(kind: str, config: Any, tensors: dict[str, Tensor]) -> Model:
     if kind == Network.kind or kind in builtin_names():
-        return build_model(kind, config, tensors)
+        return _build_model(kind, config, tensors)
     try:  # a method of the user may not check the content of files
-        return build_model(kind, config, tensors)
+        return _build_model(kind, config, tensors)
     except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         if isinstance(error, InputError):
             raise

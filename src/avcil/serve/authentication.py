@@ -84,7 +84,7 @@ def _read_secret(file: Path) -> str:
     return text
 
 
-class Attempts:
+class _Attempts:
     """Counts wrong passwords, by client and in total."""
 
     def __init__(self) -> None:
@@ -136,7 +136,7 @@ class Authentication:
     def __init__(self, password: str) -> None:
         self._password = _digest(password.encode())
         self._sessions: OrderedDict[bytes, float] = OrderedDict()
-        self._attempts = Attempts()
+        self._attempts = _Attempts()
         self._lock = threading.Lock()
 
     def check(self, headers: Headers, cookie: str | None, client: str) -> None:

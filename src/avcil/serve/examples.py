@@ -34,7 +34,7 @@ class Examples:
         """A frame as a data URI for each class that has one."""
         with self._lock:
             if self._frames is None:
-                clips = _first_of_each(run_clips(self.service.run), "train")[:MAX_FRAMES]
+                clips = _first_of_each(_run_clips(self.service.run), "train")[:MAX_FRAMES]
                 self._frames = {clip.label: uri for clip in clips if (uri := self._frame_uri(clip))}
         updates, found = self.service.work.updates, {}
         for label, update in taught_classes(updates):
@@ -53,7 +53,7 @@ class Examples:
         known, updates = self.service.recognizer.classes_, self.service.work.updates
         clips = [
             replace(clip, label=label)
-            for clip in _first_of_each(run_clips(self.service.run), "test")
+            for clip in _first_of_each(_run_clips(self.service.run), "test")
             if (label := current_label(clip.label, updates)) in known and label is not None
         ]
         found: list[tuple[np.ndarray, StoredClip]] = []
@@ -79,7 +79,7 @@ class Examples:
         return None if frame is None else png_data_uri(frame)
 
 
-def run_clips(run: Path) -> list[StoredClip]:
+def _run_clips(run: Path) -> list[StoredClip]:
     """The clips of a run's feature store; empty if there is no run or no store."""
     try:
         return list(FeatureStore(read_config(run).store_path).clips)

@@ -51,14 +51,14 @@ class StrictRoute(APIRoute):
                     max_files=most_files, max_fields=MAX_FIELDS, max_part_size=FIELD_BYTES
                 )
                 try:
-                    check_names("field", (name for name, _ in found.multi_items()), form)
+                    _check_names("field", (name for name, _ in found.multi_items()), form)
                 except HTTPException:
                     await found.close()
                     raise
                 return found
 
         async def checked(request: Request) -> Response:
-            check_names("query parameter", (name for name, _ in request.query_params.multi_items()), query)
+            _check_names("query parameter", (name for name, _ in request.query_params.multi_items()), query)
             return await handle(StrictRequest(request.scope, request.receive))
 
         return checked
@@ -78,7 +78,7 @@ def _is_list(annotation: Any) -> bool:
     return get_origin(annotation) is list or any(get_origin(part) is list for part in get_args(annotation))
 
 
-def check_names(kind: str, given: Any, known: dict[str, bool]) -> None:
+def _check_names(kind: str, given: Any, known: dict[str, bool]) -> None:
     """Check the names of fields.
 
     Args:

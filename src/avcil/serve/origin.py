@@ -35,12 +35,12 @@ def parse_host(text: str) -> tuple[str, str] | None:
     name = found[1].lower().rstrip(".")
     if name.startswith("["):
         name = name[1:-1]
-        if not is_address(name):
+        if not _is_address(name):
             return None
     return name, (found[2] or "")[1:]
 
 
-def is_address(name: str) -> bool:
+def _is_address(name: str) -> bool:
     """Whether a host name is an IP address."""
     try:
         ipaddress.ip_address(name)
@@ -51,7 +51,7 @@ def is_address(name: str) -> bool:
 
 def is_loopback(host: str) -> bool:
     """Whether an address is only reachable from this machine."""
-    return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
+    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
 
 
 class OriginCheck:
@@ -87,7 +87,7 @@ class OriginCheck:
         parsed = parse_host(host)
         if parsed is None:
             raise RefusedError(400, "bad_request", "the header Host is malformed or missing")
-        if parsed[0] in self.names or (self.any_address and is_address(parsed[0])):
+        if parsed[0] in self.names or (self.any_address and _is_address(parsed[0])):
             return
         known = ", ".join(sorted(self.names - LOOPBACK))
         allowed = known or "localhost or 127.0.0.1"

@@ -75,13 +75,15 @@ def predict_tab(page: gr.Blocks, service: Service, examples: Examples) -> None:
         clip = clips[event.index]
         path = Path(clip.path)
         name = f"{path.name}, a test clip of “{clip.label}”"
-        return await prediction_html(service, path, name, request)
+        return await _prediction_html(service, path, name, request)
 
     async def sent(path: str | None, request: gr.Request) -> str:
-        return HINT if path is None else await prediction_html(service, Path(path), Path(path).name, request)
+        return HINT if path is None else await _prediction_html(service, Path(path), Path(path).name, request)
 
     async def recorded(path: str | None, request: gr.Request) -> str:
-        return HINT if path is None else await prediction_html(service, Path(path), "Your recording", request)
+        return (
+            HINT if path is None else await _prediction_html(service, Path(path), "Your recording", request)
+        )
 
     for event, work, given in (
         (file.upload, sent, file),
@@ -131,7 +133,7 @@ def _tries() -> gr.Gallery:
     )
 
 
-async def prediction_html(service: Service, path: Path, name: str, request: gr.Request) -> str:
+async def _prediction_html(service: Service, path: Path, name: str, request: gr.Request) -> str:
     """The prediction of a clip as HTML, or the error; waits for a slot like requests of the API."""
 
     def predict() -> str:

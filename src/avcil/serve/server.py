@@ -65,7 +65,7 @@ def make_app(
     folder = Path(gradio.utils.get_upload_folder())
     api = make_api(service)
     handle_refusals(api)
-    add_upload(api, Uploads(folder, upload_limits(service.limits)), service.limits.clips)
+    add_upload(api, Uploads(folder, _upload_limits(service.limits)), service.limits.clips)
     add_metrics(api, metrics)
     if authentication is not None:
         add_login(api, authentication, metrics)
@@ -106,7 +106,7 @@ async def _mount_page(api: FastAPI, service: Service, logout: bool) -> gradio.Bl
     return page
 
 
-def upload_limits(limits: ServeLimits) -> UploadLimits:
+def _upload_limits(limits: ServeLimits) -> UploadLimits:
     """Limits of the page's upload folder."""
     return UploadLimits(
         client_bytes=4 * limits.upload_bytes,

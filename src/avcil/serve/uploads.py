@@ -34,7 +34,7 @@ class UploadLimits:
 
 
 @dataclass(eq=False)
-class StoredUpload:
+class _StoredUpload:
     """A file in the folder."""
 
     path: Path
@@ -48,7 +48,7 @@ class Uploads:
 
     def __init__(self, folder: Path, limits: UploadLimits) -> None:
         self.folder, self.limits = folder, limits
-        self._stored: list[StoredUpload] = []
+        self._stored: list[_StoredUpload] = []
         self._lock = threading.Lock()
 
     def add(self, client: str, files: list[tuple[str, BinaryIO, int]]) -> list[Path]:
@@ -75,8 +75,8 @@ class Uploads:
             raise
         return [entry.path for entry in reserved]
 
-    def _reserve(self, client: str, sizes: list[int]) -> list[StoredUpload]:
-        entries = [StoredUpload(Path(), client, size) for size in sizes]
+    def _reserve(self, client: str, sizes: list[int]) -> list[_StoredUpload]:
+        entries = [_StoredUpload(Path(), client, size) for size in sizes]
         with self._lock:
             self._remove(lambda entry, age: age > self.limits.keep_seconds)
             if self._full(client, sizes):
@@ -98,7 +98,7 @@ class Uploads:
             return sum(all_sizes) > limits.total_bytes or len(all_sizes) > limits.total_files
         return sum(all_sizes) > limits.client_bytes or len(all_sizes) > limits.client_files
 
-    def _remove(self, wanted: Callable[[StoredUpload, float], bool]) -> None:
+    def _remove(self, wanted: Callable[[_StoredUpload, float], bool]) -> None:
         """Remove the files for which `wanted(entry, age in seconds)` holds."""
         now = time.monotonic()
         old = [e for e in self._stored if e.path != Path() and wanted(e, now - e.when)]
@@ -106,7 +106,7 @@ class Uploads:
         for entry in old:
             shutil.rmtree(entry.path.parent, ignore_errors=True)
 
-    def _forget(self, entries: list[StoredUpload]) -> None:
+    def _forget(self, entries: list[_StoredUpload]) -> None:
         with self._lock:
             self._stored = [entry for entry in self._stored if entry not in entries]
         for entry in entries:
@@ -117,12 +117,12 @@ class Uploads:
         self.folder.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(dir=self.folder, prefix="upload-"))
         try:
-            with open(folder / safe_name(name), "xb") as target:
+            with open(folder / _safe_name(name), "xb") as target:
                 shutil.copyfileobj(content, target, CHUNK)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        return folder / safe_name(name)
+        return folder / _safe_name(name)
 
 
 def no_space() -> RefusedError:
@@ -130,10 +130,10 @@ def no_space() -> RefusedError:
     return RefusedError(507, "no_space", "the server's disk is full; try again later", 60)
 
 
-def safe_name(name: str) -> str:
+def _safe_name(name: str) -> str:
     """Convert the client's name of a file to a name that is valid on all file systems.
 
-    >>> safe_name("../../etc/pass\\0wd"), safe_name("..")
+    >>> _safe_name("../../etc/pass\\0wd"), _safe_name("..")
     ('pass_wd', 'clip')
     """
     name = name.replace("\\", "/").rsplit("/", 1)[-1]

@@ -148,7 +148,7 @@ class OnePassStream(StreamType):
 
     def metrics(self, results: StreamResults) -> dict[str, float]:
         """A_AUC, the accuracy averaged over the clips that arrived."""
-        return {"a_auc": area_under_curve(results)}
+        return {"a_auc": _area_under_curve(results)}
 
 
 def tasks_by_class(clips: Sequence[StoredClip], benchmark: Benchmark) -> np.ndarray:
@@ -194,7 +194,7 @@ def require_range(name: str, value: float, low: float, high: float, stream: str)
         raise InputError(f"option {name} of stream {stream} must be from {low:g} to {high:g}; not {value:g}")
 
 
-def area_under_curve(results: StreamResults) -> float:
+def _area_under_curve(results: StreamResults) -> float:
     """A_AUC: the accuracy over the classes seen, averaged over the training clips that arrived.
 
     sum_s a_s c_s / sum_s c_s, with a_s the accuracy after task s, measured once per task, and c_s its training clips.

@@ -18,7 +18,7 @@ from avcil.training.memory_pool import Budget
 from avcil.training.timer import READING, Timer
 
 
-class ClassesOfSteps(Protocol):
+class _ClassesOfSteps(Protocol):
     """The classes of each step."""
 
     @property
@@ -29,7 +29,7 @@ class ClassesOfSteps(Protocol):
         ...
 
 
-class LabeledFeatures(Features, Protocol):
+class _LabeledFeatures(Features, Protocol):
     """Features with one row for each clip."""
 
     @property
@@ -61,8 +61,8 @@ class LearningData(ABC):
 
     def __init__(
         self,
-        store: LabeledFeatures,
-        benchmark: ClassesOfSteps,
+        store: _LabeledFeatures,
+        benchmark: _ClassesOfSteps,
         *,
         modality: Modality,
         device_config: DeviceConfig,

@@ -72,7 +72,7 @@ def resolve(config: TrainConfig, store: FeatureStore) -> Resolved:
     seed = config.class_order_seed or 0
     stream = spec.build(store.clips, steps, seed=seed, is_part=lambda clip: _belongs(clip, clips))
     memory = None if method_class.rehearsal == "none" else _memory(config, published_memory, stream.benchmark)
-    device_config = device_config_of(config, method_class)
+    device_config = _device_config_of(config, method_class)
     config = replace(config, **spec.kind.settings())
     settings = LearningSettings(
         method=config.method,
@@ -145,7 +145,7 @@ def _belongs(clip: StoredClip, clips: Mapping[str, SplitClip] | None) -> bool:
     return published is not None
 
 
-def device_config_of(config: TrainConfig, method_class: type[Method]) -> DeviceConfig:
+def _device_config_of(config: TrainConfig, method_class: type[Method]) -> DeviceConfig:
     """Device and dtypes of the run.
 
     Raises:

@@ -59,12 +59,12 @@ def train(config: TrainConfig, *, quiet: bool = False) -> dict[str, Any]:
         InputError: The store, the method or the run directory does not fit the configuration.
     """
     require(config.track)
-    with lock_run_directory(config) as store, memory_errors(config):
+    with _lock_run_directory(config) as store, memory_errors(config):
         return Run(config, store=store, quiet=quiet).finish().to_dict()
 
 
 @contextmanager
-def lock_run_directory(config: TrainConfig) -> Iterator[FeatureStore]:
+def _lock_run_directory(config: TrainConfig) -> Iterator[FeatureStore]:
     """Lock the run directory and yield the feature store. Nothing is created if method or store cannot be loaded."""
     load_method(config.method)
     store = FeatureStore(config.features)

@@ -51,7 +51,7 @@ def update_model(
         InputError: The method cannot learn these clips.
     """
     new_classes = tuple(dict.fromkeys(label for label in clips.labels if label not in learning.counts))
-    method_class = method_of(learning)
+    method_class = _method_of(learning)
     _check(method_class, clips, learning, new_classes)
     clips = clips.sorted()
     steps = UpdateSteps(steps=(*learning.steps, new_classes))
@@ -74,11 +74,11 @@ def update_model(
         learning,
         steps=tuple(step for step in steps.steps if step),
         counts=counts,
-        **stored_state(trainer, data),
+        **_stored_state(trainer, data),
     )
 
 
-def method_of(learning: LearningState) -> type[Method]:
+def _method_of(learning: LearningState) -> type[Method]:
     """The method of a model.
 
     Raises:
@@ -96,7 +96,7 @@ def method_of(learning: LearningState) -> type[Method]:
 
 def closed_form_method(learning: LearningState) -> ClosedFormMethod | None:
     """The closed-form method of a model, with its statistics; None if the model was trained by gradient descent."""
-    method_class = method_of(learning)
+    method_class = _method_of(learning)
     if not issubclass(method_class, ClosedFormMethod):
         return None
     settings = learning.settings
@@ -182,7 +182,7 @@ def _hooks(tick: Callable[[], None]) -> Hooks:
     )
 
 
-def stored_state(trainer: Trainer, data: LearningData) -> dict[str, Any]:
+def _stored_state(trainer: Trainer, data: LearningData) -> dict[str, Any]:
     """The fields `exemplars` and `tensors` of `LearningState`, taken from a trainer."""
     if isinstance(trainer, ClosedFormTrainer):
         return {"exemplars": {}, "tensors": trainer.tensors()}
@@ -211,5 +211,5 @@ def state_of_run(trainer: Trainer, data: TaskData, settings: LearningSettings) -
         settings=settings,
         steps=tuple(step for step in steps if step),
         counts=counts,
-        **stored_state(trainer, data),
+        **_stored_state(trainer, data),
     )

@@ -36,7 +36,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     _check_destination(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove_stale_parts(path.parent)
+        _remove_stale_parts(path.parent)
         with _locked(temporary) as file:
             write(file)
             file.flush()
@@ -83,7 +83,7 @@ STALE_PART = re.compile(r"\..+\.\d+\.part", re.DOTALL)
 _cleaned: set[Path] = set()
 
 
-def remove_stale_parts(folder: Path) -> None:
+def _remove_stale_parts(folder: Path) -> None:
     """Remove the temporary files of `write_atomically` in `folder` that killed processes left.
 
     Removes only regular files with such names that no process has locked. A process scans each folder once.

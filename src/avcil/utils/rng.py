@@ -13,10 +13,10 @@ from collections.abc import Iterator
 import torch
 
 
-def derive_seed(seed: int, *purpose: str | int) -> int:
+def _derive_seed(seed: int, *purpose: str | int) -> int:
     """A 63-bit seed for a purpose, as in `derive_seed(0, "shuffle", step, epoch)`.
 
-    >>> derive_seed(0, "shuffle", 1) == derive_seed(0, "shuffle", 2)
+    >>> _derive_seed(0, "shuffle", 1) == _derive_seed(0, "shuffle", 2)
     False
     """
     digest = hashlib.sha256(repr((seed, *purpose)).encode()).digest()
@@ -25,12 +25,12 @@ def derive_seed(seed: int, *purpose: str | int) -> int:
 
 def generator(seed: int, *purpose: str | int) -> torch.Generator:
     """A new CPU generator for a purpose."""
-    return torch.Generator().manual_seed(derive_seed(seed, *purpose))
+    return torch.Generator().manual_seed(_derive_seed(seed, *purpose))
 
 
 @contextlib.contextmanager
 def seeded(seed: int, *purpose: str | int) -> Iterator[None]:
     """Seed PyTorch's global CPU generator within a block, for example to initialize layers; restore it afterwards."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, *purpose))
+        torch.manual_seed(_derive_seed(seed, *purpose))
         yield

@@ -34,7 +34,7 @@ MAX_DIMENSIONS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoredTensor:
+class _StoredTensor:
     """Position, dtype and shape of a tensor in a file."""
 
     dtype: str
@@ -45,7 +45,7 @@ class StoredTensor:
     end: int
 
 
-def read_layout(file: BinaryIO, where: Path | str) -> dict[str, StoredTensor]:
+def read_layout(file: BinaryIO, where: Path | str) -> dict[str, _StoredTensor]:
     """The tensors of an open safetensors file by name.
 
     Args:
@@ -76,7 +76,7 @@ def read_layout(file: BinaryIO, where: Path | str) -> dict[str, StoredTensor]:
     return tensors
 
 
-def _tensor(name: str, entry: Any, start: int, where: Path | str) -> StoredTensor:
+def _tensor(name: str, entry: Any, start: int, where: Path | str) -> _StoredTensor:
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise _damaged(where, f"the entry of {name!r:.60} must give dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
@@ -89,7 +89,7 @@ def _tensor(name: str, entry: Any, start: int, where: Path | str) -> StoredTenso
     begin, end = offsets
     if end - begin != math.prod(shape) * ITEM_BYTES[dtype]:
         raise _damaged(where, f"{name!r:.60} of shape {shape!r:.60} has {end - begin} bytes")
-    return StoredTensor(dtype=dtype, shape=tuple(shape), begin=start + begin, end=start + end)
+    return _StoredTensor(dtype=dtype, shape=tuple(shape), begin=start + begin, end=start + end)
 
 
 def _whole_numbers(value: Any) -> bool:

@@ -75,7 +75,7 @@ def _peak() -> int:
     raise AvcilError("/proc/self/status lacks VmPeak; worker processes need Linux")
 
 
-def limit_process() -> None:
+def _limit_process() -> None:
     """Forbid what a worker never needs: large files, many open files, core dumps.
 
     SIGTERM and SIGINT are ignored: the parent process ends its workers.
@@ -92,7 +92,7 @@ def limit_process() -> None:
         resource.setrlimit(kind, (value, value))
 
 
-def limit_processor_time(seconds: float) -> None:
+def _limit_processor_time(seconds: float) -> None:
     """End this process (SIGXCPU) once it has used `seconds` more of CPU time."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     limit = math.ceil(used.ru_utime + used.ru_stime + seconds + GRACE_SECONDS)
@@ -115,14 +115,14 @@ def answer_requests(operations: Mapping[str, Operation], *, megabytes: int, seco
     os.dup2(2, 1)  # output of libraries must not mix with answers
     try:
         budget = MemoryBudget(megabytes)
-        limit_process()
+        _limit_process()
     except AvcilError as error:
         sys.exit(str(error))
     with suppress(BrokenPipeError):  # the parent has ended
         answers.write(b"ready\n")
         answers.flush()
         for line in sys.stdin.buffer:
-            limit_processor_time(seconds)
+            _limit_processor_time(seconds)
             _answer(answers, operations, json.loads(line), budget)
             if budget.is_strained():
                 break

@@ -119,7 +119,7 @@ class WorkerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
-                env=worker_environment(os.environ),
+                env=_worker_environment(os.environ),
                 start_new_session=True,  # Ctrl-C must reach the parent only
             )
 
@@ -303,7 +303,7 @@ def _array_bytes(dtype: str, shape: Sequence[int]) -> int:
     return math.prod(shape) * np.dtype(dtype).itemsize
 
 
-def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
+def _worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment of a worker: no tokens or passwords; one thread for numerical libraries."""
     kept = {
         name: value

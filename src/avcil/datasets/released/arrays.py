@@ -38,11 +38,11 @@ def read_arrays(
     arrays = _h5_arrays(member, shape, wanted, scratch) if member.is_h5 else _pickled(member, wanted)
     for clip_id, values in arrays:
         if values is not None:
-            check_form(values, shape, f"{member.name}, clip {clip_id!r}")
+            _check_form(values, shape, f"{member.name}, clip {clip_id!r}")
         yield clip_id, values
 
 
-def check_form(values: Any, shape: tuple[int, ...], where: str) -> None:
+def _check_form(values: Any, shape: tuple[int, ...], where: str) -> None:
     """Refuse an array (or HDF5 dataset) of another shape or type than released."""
     if tuple(values.shape) != shape or values.dtype != np.float32:
         raise InputError(
@@ -98,7 +98,7 @@ def _dataset(h5: Any, name: str, shape: tuple[int, ...], where: str) -> np.ndarr
             raise InputError(
                 f"{where} refers to data in another file, which is not allowed. Get the released file again"
             )
-        check_form(dataset, shape, where)
+        _check_form(dataset, shape, where)
         return dataset[()]
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         if isinstance(error, InputError):

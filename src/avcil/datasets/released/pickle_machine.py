@@ -35,11 +35,11 @@ class Limits:
     """Maximum bytes of all strings and arrays in memory."""
 
 
-class Emitted:
+class _Emitted:
     """Placeholder on the stack for an array that was yielded."""
 
 
-EMITTED = Emitted()
+EMITTED = _Emitted()
 MISSING = object()
 
 

@@ -64,7 +64,7 @@ class ByteBuffer:
 
 
 @dataclass(eq=False)
-class PickledType:
+class _PickledType:
     """A dtype that is being built: its name, then its byte order."""
 
     code: str
@@ -84,7 +84,7 @@ class PickledArray:
     """An array that is being built: empty at first, complete when its state was read."""
 
     shape: tuple[int, ...] | None = None
-    kind: PickledType | None = None
+    kind: _PickledType | None = None
     fortran: bool = False
     data: ByteBuffer | None = None
     objects: list[Any] | None = None
@@ -103,7 +103,7 @@ class PickledArray:
             raise UnsupportedPickle("holds an array with an impossible shape")
         if math.prod(max(n, 1) for n in shape) >= LARGEST:  # also of axes beside one of length 0
             raise UnsupportedPickle("holds an array with an impossible shape")
-        if not isinstance(kind, PickledType):
+        if not isinstance(kind, _PickledType):
             raise UnsupportedPickle("holds an array without a type")
         if kind.code in ("O", "O8"):
             if not isinstance(data, list) or len(data) != math.prod(shape):
@@ -140,12 +140,12 @@ def call(symbol: Symbol, arguments: tuple[Any, ...]) -> Any:
         case "reconstruct", (Symbol(kind="ndarray"), tuple(), _):
             return PickledArray()
         case "dtype", (str(code), *_):
-            return PickledType(code)
-        case "scalar", (PickledType() as kind, ByteBuffer() as data):
+            return _PickledType(code)
+        case "scalar", (_PickledType() as kind, ByteBuffer() as data):
             return _scalar(kind.to_numpy(), bytes(data.take_bytes()))
         case "frombuffer", (
             ByteBuffer() as data,
-            PickledType() as kind,
+            _PickledType() as kind,
             tuple() as shape,
             "C" | "F" as order,
             *rest,
@@ -170,7 +170,7 @@ def build(target: Any, state: Any) -> None:
     match target, state:
         case PickledArray(), (int(), shape, kind, bool() as fortran, data):
             target.fill(shape, kind, fortran, data)
-        case PickledType(), (int(), "<" | ">" | "=" | "|" as order, None, None, None, int(), int(), int()):
+        case _PickledType(), (int(), "<" | ">" | "=" | "|" as order, None, None, None, int(), int(), int()):
             target.order = order
         case _:
             raise UnsupportedPickle(

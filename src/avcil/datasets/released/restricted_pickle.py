@@ -35,7 +35,7 @@ def load_npy(file: BinaryIO, where: str, limits: Limits | None = None) -> Any:
     """
     machine = Machine(_buffered(file), where, limits or Limits(), streaming=False)
     with machine.explained():
-        skip_npy_header(machine.source, where)
+        _skip_npy_header(machine.source, where)
     for _ in machine.run():
         pass
     with machine.explained():
@@ -52,7 +52,7 @@ def stream_arrays(
     """
     machine = Machine(_buffered(file), where, limits, streaming=True)
     with machine.explained():
-        skip_npy_header(machine.source, where)
+        _skip_npy_header(machine.source, where)
     yield from machine.run()
     with machine.explained():
         if _unwrapped(machine.result) is not machine.root:
@@ -65,7 +65,7 @@ def _buffered(file: BinaryIO) -> BinaryIO:
     return io.BufferedReader(file, MIB)  # type: ignore[type-var]  # typeshed asks for a RawIOBase
 
 
-def skip_npy_header(file: BinaryIO, where: str) -> None:
+def _skip_npy_header(file: BinaryIO, where: str) -> None:
     """Skip the header that `numpy.save` writes before a pickled object; a bare pickle has none."""
     start = file.read(1)
     if start == b"\x80":  # the first byte of every pickle since protocol 2; its number follows

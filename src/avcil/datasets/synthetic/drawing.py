@@ -21,7 +21,7 @@ LIGHT = np.array([-0.45, -0.75])
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pose:
+class _Pose:
     """Where a thing is at one moment: pixels right and down of its rest, radians, and its width and height
     scale."""
 
@@ -32,7 +32,7 @@ class Pose:
     high: float = 1.0
 
 
-def pose(thing: Thing, time: float) -> Pose:
+def _pose(thing: Thing, time: float) -> _Pose:
     """The pose at `time` seconds. Hop: landing at whole cycles; shake, swell: a sine; spin: one turn a
     cycle."""
     cycle = float(thing.cycles(time))
@@ -40,12 +40,12 @@ def pose(thing: Thing, time: float) -> Pose:
     if thing.motion == "hop":
         height = abs(np.sin(np.pi * cycle))
         squash = 0.22 * max(0.0, 1 - 3.5 * height)
-        return Pose(down=HOP_HEIGHT * (0.5 - height) + 10 * squash, wide=1 + squash, high=1 - squash)
+        return _Pose(down=HOP_HEIGHT * (0.5 - height) + 10 * squash, wide=1 + squash, high=1 - squash)
     if thing.motion == "shake":
-        return Pose(right=SHAKE_WIDTH * wave, turn=0.12 * wave)
+        return _Pose(right=SHAKE_WIDTH * wave, turn=0.12 * wave)
     if thing.motion == "spin":
-        return Pose(turn=2 * np.pi * thing.direction * cycle)
-    return Pose(wide=1 + SWELL * wave, high=1 + SWELL * wave)
+        return _Pose(turn=2 * np.pi * thing.direction * cycle)
+    return _Pose(wide=1 + SWELL * wave, high=1 + SWELL * wave)
 
 
 def draw_frames(scene: Scene) -> np.ndarray:
@@ -55,7 +55,7 @@ def draw_frames(scene: Scene) -> np.ndarray:
     frames = []
     for index in range(round(SECONDS * FRAME_RATE)):
         frame = background.copy()
-        poses = [pose(thing, index / FRAME_RATE) for thing in scene.things]
+        poses = [_pose(thing, index / FRAME_RATE) for thing in scene.things]
         for thing, at in zip(scene.things, poses, strict=True):
             _draw_shadow(frame, thing, at)
         for thing, at in zip(scene.things, poses, strict=True):
@@ -81,7 +81,7 @@ def _background(scene: Scene, random: np.random.Generator) -> np.ndarray:
     return (image * (1.06 - 0.45 * corner**2)[..., None]).astype(np.float32)
 
 
-def _draw_shadow(frame: np.ndarray, thing: Thing, at: Pose) -> None:
+def _draw_shadow(frame: np.ndarray, thing: Thing, at: _Pose) -> None:
     """A soft shadow on the ground below; the higher the thing, the fainter."""
     lift = HOP_HEIGHT / 2 - at.down if thing.motion == "hop" else 4.0
     x, y = thing.middle[0] + at.right, thing.middle[1] + thing.radius * 1.02 + HOP_HEIGHT / 2
@@ -92,7 +92,7 @@ def _draw_shadow(frame: np.ndarray, thing: Thing, at: Pose) -> None:
     frame[rows] *= 1 - (0.42 * np.exp(-0.045 * max(lift, 0)) * dark)[..., None]
 
 
-def _draw_thing(frame: np.ndarray, thing: Thing, at: Pose) -> None:
+def _draw_thing(frame: np.ndarray, thing: Thing, at: _Pose) -> None:
     x, y = thing.middle[0] + at.right, thing.middle[1] + at.down
     reach = int(thing.radius * 1.5 * max(at.wide, at.high)) + 2
     left, right = max(int(x) - reach, 0), min(int(x) + reach + 1, PIXELS)

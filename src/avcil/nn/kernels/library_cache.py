@@ -60,7 +60,7 @@ def _prepare(folder: Path) -> str:
         folder = folder.resolve(strict=True)
         if not os.access(folder, os.W_OK | os.X_OK):
             return f"the cache folder {folder} cannot be written to"
-        return changeable_by_others(folder)
+        return _changeable_by_others(folder)
     except OSError as error:
         return f"the cache folder {folder} cannot be used ({error.strerror})"
 
@@ -72,7 +72,7 @@ def _make_private(folder: Path) -> None:
             place.mkdir(mode=0o700, exist_ok=True)
 
 
-def changeable_by_others(folder: Path) -> str:
+def _changeable_by_others(folder: Path) -> str:
     """Which of a folder and those above it another user can change, in words; empty if none.
 
     In a folder with the sticky bit, as /tmp, others can add entries, but not replace those of this user.

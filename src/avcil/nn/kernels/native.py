@@ -73,10 +73,10 @@ def _library(dtype: torch.dtype) -> ctypes.CDLL:
         words = [*command, str(SOURCE), "-o", str(path)]
         subprocess.run(words, check=True, capture_output=True, text=True)
 
-    return library_cache.load(library_folder(), name, build)
+    return library_cache.load(_library_folder(), name, build)
 
 
-def library_folder() -> Path:
+def _library_folder() -> Path:
     """Folder of compiled libraries; see `library_cache` for its security."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "avcil"
 
