@@ -3,7 +3,7 @@
     python benchmarks/closed_form.py [--threads 2] [--methods blade ranpac:features=10000 ...]
 
 100 classes in 10 steps of 10, 495 training clips each (49,500), vectors as wide as AudioMAE and VideoMAE make them:
-sound 768, two visual tokens of 768, of which each learner takes mean or mean and deviation. The clips are made up: a
+audio 768, two visual tokens of 768, of which each learner takes mean or mean and deviation. The clips are made up: a
 mean of each class in few directions, noise in all, so that accuracies say that something is learnt and nothing else.
 Every learner has a process of its own. Seconds are of `observe` and `solve`, from pooled tokens to the model, with
 every penalty chosen; the peak is above the process with a step's clips in it, before anything is learnt.

@@ -50,11 +50,11 @@ def features() -> dict[str, np.ndarray]:
         coarse = rng.randint(0, 256, (3, encoder.frames, 8, 8, 3))
         clips = list(np.kron(coarse, np.ones((1, 1, 20, 20, 1), int)).astype(np.uint8))
         found[name] = encoder.encode(clips)
-    sounds = [
+    waveforms = [
         rng.standard_normal(length).cumsum().astype(np.float32) / 300 for length in (9000, 38_400, 160_000)
     ]
     for name in AUDIO:
-        found[name] = audio_encoder(name).encode(sounds)
+        found[name] = audio_encoder(name).encode(waveforms)
     return found
 
 

@@ -39,7 +39,7 @@ from avcil.training.gradient import StepTrainer
 from avcil.training.memory_pool import Budget
 
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
-"""Of each clip id: sound (D,) and tokens (T, S, D)."""
+"""Of each clip id: audio (D,) and tokens (T, S, D)."""
 
 
 def labels_of(a: argparse.Namespace) -> np.ndarray:
@@ -60,10 +60,10 @@ def make_data(a: argparse.Namespace, folder: Path) -> None:
     )
     with FeatureWriter(folder / "store", manifest, shard_size=8) as writer:
         for i, label in enumerate(labels_of(a)):
-            sound = draw.standard_normal(a.width, dtype=np.float32)
+            waveform = draw.standard_normal(a.width, dtype=np.float32)
             tokens = draw.standard_normal((a.slices, a.spatial, a.width), dtype=np.float32)
             clip = Clip(clip_id=f"{i:06}", path=Path(f"{i}.mp4"), label=str(label), split="train")
-            writer.add(clip, visual=tokens, audio=sound)
+            writer.add(clip, visual=tokens, audio=waveform)
     if a.data == "hdf5":
         import h5py
 
@@ -129,9 +129,9 @@ class ReleaseClips(Dataset):
         return len(self.ids)
 
     def __getitem__(self, i: int) -> tuple[Tensor, Tensor, int]:
-        sound, tokens = self.arrays[self.ids[i]]
+        waveform, tokens = self.arrays[self.ids[i]]
         tokens = tokens if self.tokens is None else self.tokens[self.ids[i]][()]
-        return torch.from_numpy(sound), torch.from_numpy(tokens), int(self.labels[i])
+        return torch.from_numpy(waveform), torch.from_numpy(tokens), int(self.labels[i])
 
 
 def train_plain(
@@ -153,13 +153,13 @@ def train_plain(
     optimizer = adam(network)
     for _ in range(a.epochs):
         for pair in zip(news, olds, strict=True):
-            sound, picture, target = (torch.cat(both) for both in zip(*pair, strict=True))
+            waveform, picture, target = (torch.cat(both) for both in zip(*pair, strict=True))
             with torch.no_grad():
-                old = plain_forward(teacher, sound, picture)
+                old = plain_forward(teacher, waveform, picture)
             float(
                 descend(
                     optimizer,
-                    plain_loss(plain_forward(network, sound, picture), old, target, len(pair[0][2])),
+                    plain_loss(plain_forward(network, waveform, picture), old, target, len(pair[0][2])),
                 )
             )
         with torch.no_grad():

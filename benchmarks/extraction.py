@@ -1,9 +1,9 @@
 """Comparison of extraction with the scripts of AV-CIL's release on the same clips: clips per second and MB on disk.
 
-    python benchmarks/extraction.py FOLDER [--clips 4] [--rounds 3] [--sound moviepy|ffmpeg]
+    python benchmarks/extraction.py FOLDER [--clips 4] [--rounds 3] [--audio moviepy|ffmpeg]
 
-Needs the program ffmpeg; `--sound moviepy` needs `pip install moviepy`, `--sound ffmpeg` writes the WAV by ffmpeg
-alone, which is faster than the release is. In FOLDER it makes 10-second clips with sound at the rates of video
+Needs the program ffmpeg; `--audio moviepy` needs `pip install moviepy`, `--audio ffmpeg` writes the WAV by ffmpeg
+alone, which is faster than the release is. In FOLDER it makes 10-second clips with audio at the rates of video
 platforms, 1280x720 of 2.5 Mbit/s and 640x360 of 0.7 Mbit/s (H.264 as x264 makes it by itself, a key frame every 250
 frames; AAC).
 
@@ -11,7 +11,7 @@ Decode: each way in turns.
 
     release   ffmpeg to JPEGs at 10 frames a second; a WAV of 44.1 kHz; 16 of the JPEGs read with PIL and brought to a
               short side of 224; the WAV read and resampled to 11,430 Hz (release_way.py)
-    avcil     `read_clip`: 16 frames at a short side of 224 and sound at 16 kHz, nothing on the disk
+    avcil     `read_clip`: 16 frames at a short side of 224 and audio at 16 kHz, nothing on the disk
 
 The release has one clip in hand at a time, and its ffmpeg as many threads as it likes; so has avcil first, with one
 thread, and then a reader a core, as `avcil extract` has them.
@@ -65,15 +65,15 @@ def make_clips(folder: Path, count: int) -> dict[str, list[Path]]:
             made.setdefault(name, []).append(path)
             if not path.exists():
                 picture = f"testsrc2=size={size}:rate={RATE}:duration={SECONDS},noise=alls=6:allf=t:all_seed={number}"
-                sound = f"aevalsrc=0.3*sin({600 + 100 * number}*t*t):s=44100:d={SECONDS}"
-                inputs = ["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound]
+                waveform = f"aevalsrc=0.3*sin({600 + 100 * number}*t*t):s=44100:d={SECONDS}"
+                inputs = ["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", waveform]
                 rate = ["-b:v", bits, "-maxrate", bits, "-bufsize", "5M"]
                 video = ["-c:v", "libx264", *rate, "-g", 250, "-pix_fmt", "yuv420p"]
                 ffmpeg(*inputs, *video, "-c:a", "aac", "-ac", 2, path)
     return made
 
 
-def compare_decoding(clips: dict[str, list[Path]], rounds: int, sound: str) -> None:
+def compare_decoding(clips: dict[str, list[Path]], rounds: int, waveform: str) -> None:
     """Lines of the table: medians of clips a second, and of the ratio within each round."""
     for name, paths in clips.items():
         times: dict[str, list[float]] = {"release": [], "avcil": [], "avcil, a reader a core": []}
@@ -82,7 +82,7 @@ def compare_decoding(clips: dict[str, list[Path]], rounds: int, sound: str) -> N
             began = time.perf_counter()
             for path in paths:
                 with tempfile.TemporaryDirectory() as folder:
-                    *_, left = read_by_files(path, Path(folder), sound=sound)
+                    *_, left = read_by_files(path, Path(folder), waveform=waveform)
             times["release"].append(time.perf_counter() - began)
             began = time.perf_counter()
             for path in paths:
@@ -111,7 +111,7 @@ def in_parallel(paths: list[Path]) -> float:
         seconds = time.perf_counter() - began
     finally:
         pool.close()
-    if any(clip.frames is None or clip.sound is None for clip in read):
+    if any(clip.frames is None or clip.waveform is None for clip in read):
         sys.exit("a clip could not be read")
     return seconds
 
@@ -121,16 +121,16 @@ def as_clips(paths: list[Path]) -> list[Clip]:
     return [Clip(clip_id=str(path), path=path.absolute(), label="a", split="train") for path in paths]
 
 
-def compare_encoding(name: str, paths: list[Path], folder: Path, sound: str) -> None:
+def compare_encoding(name: str, paths: list[Path], folder: Path, waveform: str) -> None:
     """Lines of the table: both ways from files to stored features, once."""
     seeing, hearing = encoders(folder)
     read = read_clip(paths[0], frames=16, short_side=224, sample_rate=16_000)
     seeing.encode([read.frames])  # the first call costs more
-    hearing.encode([read.sound])
+    hearing.encode([read.waveform])
     began, table, kept = time.perf_counter(), {}, 0
     for path in paths:
         with tempfile.TemporaryDirectory() as scratch:
-            frames, heard, left = read_by_files(path, Path(scratch), sound=sound)
+            frames, heard, left = read_by_files(path, Path(scratch), waveform=waveform)
             kept += left
         table[path.name] = seeing.encode([frames])[0].astype(np.float32), hearing.encode([heard])[0]
     np.save(folder / "features.npy", table, allow_pickle=True)  # type: ignore[arg-type]
@@ -178,7 +178,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--clips", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--sound", choices=("moviepy", "ffmpeg"), default="moviepy")
+    parser.add_argument("--audio", choices=("moviepy", "ffmpeg"), default="moviepy")
     options = parser.parse_args()
     if shutil.which("ffmpeg") is None:
         sys.exit(
@@ -187,12 +187,12 @@ def main() -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     clips = make_clips(options.folder, options.clips)
     version = subprocess.run(["ffmpeg", "-version"], stdout=subprocess.PIPE).stdout.decode().splitlines()[0]
-    print(f"{version.split(' Copyright')[0]}; the release's sound by {options.sound}\n")
+    print(f"{version.split(' Copyright')[0]}; the release's audio by {options.audio}\n")
     print(TABLE.format("10-second clips", "way", "clips/s", "times the release's", "MB a clip on disk"))
     print(TABLE.format("---", "---", "---:", "---:", "---:"))
-    compare_decoding(clips, options.rounds, options.sound)
+    compare_decoding(clips, options.rounds, options.audio)
     for name, paths in clips.items():
-        compare_encoding(name, paths[:ENCODED], options.folder, options.sound)
+        compare_encoding(name, paths[:ENCODED], options.folder, options.audio)
     paths = [path for paths in clips.values() for path in paths]
     check_disk(paths, options.folder)
     same, files = compare_frames(paths)

@@ -7,7 +7,7 @@ work on the machine matters little; the figures are medians over rounds.
 
     open             open the container and find its streams
     demux            read all packets
-    decode           decode all pictures and sound (`decode all` in FFmpeg's sense: open and demux are in it)
+    decode           decode all frames and audio (`decode all` in FFmpeg's sense: open and demux are in it)
     read             what avcil does for a clip: decode what is needed, choose, scale, resample (`read_clip`)
     encoders         each part of the encoders, in batches of 16
     store            write and commit a store of float16
@@ -75,7 +75,7 @@ def demux_all(clips: Sequence[Clip]) -> None:
 
 
 def decode_all(clips: Sequence[Clip]) -> None:
-    """Decode every picture and all sound, one thread a stream."""
+    """Decode all frames and audio, one thread a stream."""
     for clip in clips:
         with av.open(str(clip.path)) as container:
             for stream in (*container.streams.video, *container.streams.audio):
@@ -121,8 +121,8 @@ def parts_of(encoders: Encoders, read: Sequence[ReadClip]) -> dict[str, Callable
         frames = [(clip.frames, *clip.also)[number] for clip in read]
         found[part.name] = lambda part=part, frames=frames: in_batches(part.encode, frames)  # type: ignore[misc]
     for part in audio.parts:
-        sounds = [clip.sound for clip in read]
-        found[part.name] = lambda part=part, sounds=sounds: in_batches(part.encode, sounds)  # type: ignore[misc]
+        waveforms = [clip.waveform for clip in read]
+        found[part.name] = lambda part=part, waveforms=waveforms: in_batches(part.encode, waveforms)  # type: ignore[misc]
     return found
 
 

@@ -106,11 +106,13 @@ def videomae_written_out(path: Path, frames: np.ndarray) -> torch.Tensor:
     return normed(h, w, "layernorm", 1e-12)
 
 
-def audiomae_written_out(path: Path, sound: np.ndarray) -> torch.Tensor:
-    """The vector (768,) of a sound (N,) at 16 kHz."""
+def audiomae_written_out(path: Path, waveform: np.ndarray) -> torch.Tensor:
+    """The vector (768,) of a waveform (N,) at 16 kHz."""
     w = {name: value.double() for name, value in load_file(path).items()}
     heard = torch.zeros(WINDOWS, BANDS, dtype=torch.float64)
-    energies = torch.as_tensor(np.asarray(fbank(sound - sound.mean(), 16_000)), dtype=torch.float64)[:WINDOWS]
+    energies = torch.as_tensor(np.asarray(fbank(waveform - waveform.mean(), 16_000)), dtype=torch.float64)[
+        :WINDOWS
+    ]
     heard[: len(energies)] = energies
     x = (heard + 4.2677393) / (2 * 4.5689974)
     patches = x.reshape(64, 16, 8, 16).permute(0, 2, 1, 3).reshape(512, 256)
@@ -138,16 +140,18 @@ def main() -> None:
     folder, rng = Path(sys.argv[1]), np.random.default_rng(0)
     seeing, hearing = encoders(folder)
     frames = rng.integers(0, 256, (16, 224, 224, 3), dtype=np.uint8)
-    sound = rng.uniform(-0.3, 0.3, 160_000).astype(np.float32)
-    seeing.encode([frames]), hearing.encode([sound])  # the first call costs more
+    waveform = rng.uniform(-0.3, 0.3, 160_000).astype(np.float32)
+    seeing.encode([frames]), hearing.encode([waveform])  # the first call costs more
     began = time.perf_counter()
     tokens = seeing.encode([frames])[0]
     between = time.perf_counter()
-    vector = hearing.encode([sound])[0]
+    vector = hearing.encode([waveform])[0]
     ended = time.perf_counter()
     wanted = videomae_written_out(folder / "videomae-base" / "model.safetensors", frames)
     report("videomae-base", tokens, wanted.reshape(tokens.shape), between - began)
-    report("audiomae", vector, audiomae_written_out(folder / "audiomae.safetensors", sound), ended - between)
+    report(
+        "audiomae", vector, audiomae_written_out(folder / "audiomae.safetensors", waveform), ended - between
+    )
 
 
 if __name__ == "__main__":

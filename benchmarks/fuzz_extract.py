@@ -89,7 +89,7 @@ def complaints(clips: list[Clip], out: Path, scratch: Path, readers: set[int]) -
     found += [f"left on the disk: {path}" for path in left]
     found += [f"left running: {reader}" for reader in readers if Path(f"/proc/{reader}").exists()]
     if not verify(out).is_intact:
-        found.append("the store is not sound")
+        found.append("the store is damaged")
     return found
 
 

@@ -120,7 +120,7 @@ def read(path: Path, twice: bool) -> tuple[str, str]:
 
 
 def _numbers(found: Any) -> tuple[Any, ...]:
-    arrays = [part if part is None else part.tobytes() for part in (found.frames, found.sound)]
+    arrays = [part if part is None else part.tobytes() for part in (found.frames, found.waveform)]
     return (*arrays, found.reason)
 
 

@@ -315,7 +315,7 @@ def _random_videomae(folder: Path) -> Any:
 
 
 def _decoded(a: argparse.Namespace, encoder: Any) -> list[np.ndarray]:
-    """Made-up clips as decoding would give them: frames of 4:3, or 10 s of sound."""
+    """Made-up clips as decoding would give them: frames of 4:3, or 10 s of audio."""
     count = 2 if a.tiny else 64
     rng = np.random.default_rng(0)
     if hasattr(encoder, "sample_rate"):

@@ -144,8 +144,8 @@ def compiled(a: argparse.Namespace, clips: Clips) -> Callable[[], Tensor]:
         old = plain_forward(teacher, *batch)
 
     @torch.compile
-    def total(sound: Tensor, tokens: Tensor) -> Tensor:
-        return plain_loss(plain_forward(network, sound, tokens), old, clips.labels, clips.new)
+    def total(waveform: Tensor, tokens: Tensor) -> Tensor:
+        return plain_loss(plain_forward(network, waveform, tokens), old, clips.labels, clips.new)
 
     return lambda: descend(optimizer, total(*batch))
 
@@ -156,11 +156,11 @@ def plain_pair(step: Step) -> tuple[Network, Network]:
     return step.network, copy.deepcopy(step.teacher.network)
 
 
-def plain_forward(net: Network, sound: Tensor, tokens: Tensor) -> NetworkOutput:
-    """The network by the paper's equations, from sound (B, D) and tokens (B, T, S, D); every map is written out."""
-    query, keys = torch.tanh(net.audio_attention(sound)), torch.tanh(net.visual_attention(tokens))
+def plain_forward(net: Network, waveform: Tensor, tokens: Tensor) -> NetworkOutput:
+    """The network by the paper's equations, from audio (B, D) and tokens (B, T, S, D); every map is written out."""
+    query, keys = torch.tanh(net.audio_attention(waveform)), torch.tanh(net.visual_attention(tokens))
     attention = guided_attention(tokens, keys, query)
-    audio = F.relu(net.audio_projection(sound))
+    audio = F.relu(net.audio_projection(waveform))
     visual = F.relu(net.visual_projection(attention.attended))
     return NetworkOutput(
         logits=net.head(audio + visual),

@@ -29,7 +29,7 @@ METHODS = ("fine-tuning", "lwf", "icarl-nme", "ss-il", "afc-lsc", "av-cil", "joi
 
 
 def make_store(folder: Path) -> None:
-    """Six classes of Gaussian clouds, sound and picture."""
+    """Six classes of Gaussian clouds, audio and visual."""
     rng = np.random.default_rng(0)
     manifest = Manifest(
         visual=FeatureSpec(shape=(4, 9, 32), encoder={"name": "made-up"}),

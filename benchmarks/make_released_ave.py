@@ -104,7 +104,7 @@ class DictWriter:
 
 
 def features(benchmark: PublishedBenchmark, args: Args) -> tuple[list[str], Callable, Callable]:
-    """The clips, and what gives a clip's sound and tokens."""
+    """The clips, and what gives a clip's audio and tokens."""
     rng = np.random.default_rng(args.seed)
     means = {label: rng.standard_normal((3, 768)) for label in benchmark.classes}
     ids, taken = [], Counter()

@@ -2,9 +2,9 @@
 
     python benchmarks/missing_modality.py STORE --out FOLDER [--method av-cil] [--seeds 0 1 2]
 
-Trains a method on both modalities, on the sound and on the picture, once a seed, with one order of the classes. After
+Trains a method on both modalities, on audio and on visual, once a seed, with one order of the classes. After
 the last step the test clips of all classes are answered for: by the audio-visual recognizer with both, with the
-picture left out and with the sound left out, and by the other two with the modality that they were trained on. Runs
+visual left out and with audio left out, and by the other two with the modality that they were trained on. Runs
 in FOLDER that are finished are taken as they are.
 """
 
@@ -24,10 +24,10 @@ from avcil.training.run import train
 
 ASKED = {  # the modality that a recognizer was trained on, and what it is given
     "trained on both, asked with both": ("audio-visual", ("audio", "visual")),
-    "trained on both, asked with sound alone": ("audio-visual", ("audio",)),
-    "trained on sound": ("audio", ("audio",)),
-    "trained on both, asked with picture alone": ("audio-visual", ("visual",)),
-    "trained on picture": ("visual", ("visual",)),
+    "trained on both, asked with audio alone": ("audio-visual", ("audio",)),
+    "trained on audio": ("audio", ("audio",)),
+    "trained on both, asked with visual alone": ("audio-visual", ("visual",)),
+    "trained on visual": ("visual", ("visual",)),
 }
 
 

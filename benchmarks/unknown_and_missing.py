@@ -5,7 +5,7 @@
 After each step, test clips of the classes taught should be refused in at most the stated share of cases, test clips
 of the classes still to come as often as possible (AUROC: the chance that a clip of a class to come is odder than one
 of a class taught). Classes to come serve the measurement alone; nothing is chosen on them. After the last step, the
-test clips are answered for with both modalities, with sound alone and with the picture alone, by the same model; and
+test clips are predicted with both modalities, with audio alone and with visual alone, by the same model; and
 with thresholds of each class that were chosen for a precision from leave-one-out scores.
 """
 
@@ -86,7 +86,7 @@ def measure(benchmark, store, audio, visual, labels, split, found) -> None:
                     refused
                 )
     measure_precision(method, model.scores(audio[asked], visual[asked]).softmax(dim=1), truth[asked], found)
-    given = {"both": (audio, visual), "sound alone": (audio, None), "picture alone": (None, visual)}
+    given = {"both": (audio, visual), "audio alone": (audio, None), "visual alone": (None, visual)}
     for name, parts in given.items():
         answers = model.scores(*(None if part is None else part[asked] for part in parts)).argmax(dim=1)
         right = float((answers == truth[asked]).double().mean())

@@ -77,7 +77,7 @@ class PlainRun:
         self.labels = np.array([number[clip.label] for clip in store.clips])
         self.splits = np.array([clip.split for clip in store.clips])
         rows = np.arange(len(store.clips))
-        self.sounds, self.tokens = store.audio(rows), store.visual(rows)  # the release's dict in memory
+        self.waveforms, self.tokens = store.audio(rows), store.visual(rows)  # the release's dict in memory
         self.widths = {"audio_width": store.audio_width, "visual_width": store.visual_shape[2]}
 
     def run(self) -> list[list[float]]:
@@ -111,12 +111,12 @@ class PlainRun:
         for epoch in range(self.config.epochs):
             for rows, count in _rows(AvCil, step, self.config, epoch):
                 taken = pool[rows.numpy()]
-                sound, tokens = self.batch(taken)
+                waveform, tokens = self.batch(taken)
                 labels = torch.from_numpy(self.labels[taken])
-                out = plain_forward(net, sound, tokens)
+                out = plain_forward(net, waveform, tokens)
                 if known:
                     with torch.no_grad():
-                        was = plain_forward(teacher, sound, tokens)
+                        was = plain_forward(teacher, waveform, tokens)
                     loss = plain_loss(out, was, labels, count, sizes=sizes, lambda_instance=LAMBDA_INSTANCE)
                 else:
                     loss = F.cross_entropy(out.logits, labels)
@@ -128,9 +128,9 @@ class PlainRun:
 
     def batch(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Clips put together one by one, as a DataLoader does."""
-        sounds = torch.stack([torch.from_numpy(self.sounds[row]) for row in rows])
+        waveforms = torch.stack([torch.from_numpy(self.waveforms[row]) for row in rows])
         tokens = torch.stack([torch.from_numpy(self.tokens[row]) for row in rows])
-        return sounds.to(self.dtype), tokens.to(self.dtype)
+        return waveforms.to(self.dtype), tokens.to(self.dtype)
 
     def right(self, net: Network, split: str, low: int, high: int) -> float:
         """Accuracy on the clips of classes `low` to `high` of a split."""

@@ -36,7 +36,7 @@ KEPT = 64
 """Numbers that are written of each vector: the first ones."""
 
 
-def sound(kind: str) -> np.ndarray:
+def waveform(kind: str) -> np.ndarray:
     """(15600,) float32 by a formula that tests/encoders repeats."""
     time = np.arange(PATCH_SAMPLES) / 16_000
     if kind == "tone":
@@ -95,7 +95,7 @@ class Graph:
 
 
 def yamnet(content: bytes) -> dict[str, Any]:
-    """For each sound: some of the spectrogram, of the embedding, of the class scores."""
+    """For each waveform: some of the spectrogram, of the embedding, of the class scores."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=content, experimental_preserve_all_tensors=True)
@@ -110,7 +110,7 @@ def yamnet(content: bytes) -> dict[str, Any]:
     graph.add("GlobalAveragePool", graph.last)
     found = {}
     for kind in ("tone", "sweep", "noise"):
-        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], sound(kind))
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], waveform(kind))
         interpreter.invoke()
         energies = interpreter.get_tensor(spectrogram)
         scores = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]

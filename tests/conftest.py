@@ -120,7 +120,7 @@ CLIPS_PER_CLASS = {"train": 3, "val": 1, "test": 2}
 RATE = 16_000
 
 
-def write_clip(path: Path, number: int, take: int, *, sound: bool = True) -> None:
+def write_clip(path: Path, number: int, take: int, *, waveform: bool = True) -> None:
     """A bar that moves in a class's own direction, with a tone of its own; takes differ a little."""
     rng = np.random.default_rng((number, take))
     frames = np.full((12, 48, 64, 3), 30, dtype=np.uint8)
@@ -135,8 +135,8 @@ def write_clip(path: Path, number: int, take: int, *, sound: bool = True) -> Non
         path,
         list(frames),
         20.0,
-        sound=tone.astype(np.float32) if sound else None,
-        sample_rate=RATE if sound else None,
+        waveform=tone.astype(np.float32) if waveform else None,
+        sample_rate=RATE if waveform else None,
     )
 
 

@@ -69,7 +69,7 @@ def write_clip(path: Path, number: int, take: int) -> None:
     frames = [rng.integers(80 * number, 80 * number + 40, (48, 64, 3), dtype=np.uint8) for _ in range(10)]
     tone = 0.3 * np.sin(2 * np.pi * 300 * (number + 1) * np.arange(8000) / 16_000)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_video(path, frames, 20.0, sound=tone.astype(np.float32), sample_rate=16_000)
+    write_video(path, frames, 20.0, waveform=tone.astype(np.float32), sample_rate=16_000)
 
 
 def test_the_example_of_the_reference_page_runs(tmp_path: Path, monkeypatch, capsys, single_thread) -> None:

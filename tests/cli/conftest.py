@@ -21,7 +21,7 @@ def write_clip(path: Path, number: int) -> None:
     for t, frame in enumerate(frames):
         frame[10:30, 4 * t : 4 * t + 16] = (80 * number, 200, 90)
     tone = 0.3 * np.sin(np.arange(8_000) * (0.1 + 0.2 * number))
-    write_video(path, list(frames), 20.0, sound=tone.astype(np.float32), sample_rate=16_000)
+    write_video(path, list(frames), 20.0, waveform=tone.astype(np.float32), sample_rate=16_000)
 
 
 @pytest.fixture(scope="session")

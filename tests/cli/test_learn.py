@@ -33,8 +33,8 @@ def write_clip(path: Path, number: int, take: int) -> None:
     frames = [np.full((32, 48, 3), value, np.uint8) for value in level]
     tone = 0.3 * np.sin(2 * np.pi * (300 + 600 * number) * np.arange(8000) / RATE)
     path.parent.mkdir(parents=True, exist_ok=True)
-    sound = (tone + 0.01 * rng.standard_normal(8000)).astype(np.float32)
-    write_video(path, frames, 20.0, sound=sound, sample_rate=RATE)
+    waveform = (tone + 0.01 * rng.standard_normal(8000)).astype(np.float32)
+    write_video(path, frames, 20.0, waveform=waveform, sample_rate=RATE)
 
 
 @pytest.fixture(scope="module")

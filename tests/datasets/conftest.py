@@ -22,10 +22,12 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A 10 s clip and a 45 s video, with truncated copies; a silent, a damaged and an empty file."""
     folder = tmp_path_factory.mktemp("media")
     rng = np.random.default_rng(0)
-    for name, seconds, has_sound in (("clip", 10, True), ("whole", 45, True), ("silent", 10, False)):
+    for name, seconds, has_audio in (("clip", 10, True), ("whole", 45, True), ("silent", 10, False)):
         frames = rng.integers(0, 255, (seconds, 16, 16, 3), dtype=np.uint8)
-        sound = rng.standard_normal(8000 * seconds).astype(np.float32) * 0.1 if has_sound else None
-        write_video(folder / f"{name}.mp4", frames, 1.0, sound=sound, sample_rate=8000 if has_sound else None)
+        waveform = rng.standard_normal(8000 * seconds).astype(np.float32) * 0.1 if has_audio else None
+        write_video(
+            folder / f"{name}.mp4", frames, 1.0, waveform=waveform, sample_rate=8000 if has_audio else None
+        )
     for source, name, part in (("clip", "truncated", 0.5), ("clip", "nearly", 0.6), ("whole", "half", 0.5)):
         remux(folder / f"{source}.mp4", folder / f"{name}.mkv")
         data = (folder / f"{name}.mkv").read_bytes()

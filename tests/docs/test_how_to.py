@@ -29,12 +29,14 @@ def test_the_encoder_is_one(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setitem(registry.AUDIO, "loudness", ("loudness_example", "Loudness"))
     encoder = registry.audio_encoder("loudness")
-    sounds = [np.float32([0.5] * n) for n in (1, 40, 16_000)] + [np.zeros(100, np.float32)]
-    together = encoder.encode(sounds)
+    waveforms = [np.float32([0.5] * n) for n in (1, 40, 16_000)] + [np.zeros(100, np.float32)]
+    together = encoder.encode(waveforms)
     assert together.shape == (4, encoder.width)
     assert together.dtype == np.float32
     assert np.isfinite(together).all()
-    np.testing.assert_array_equal(together, np.concatenate([encoder.encode([sound]) for sound in sounds]))
+    np.testing.assert_array_equal(
+        together, np.concatenate([encoder.encode([waveform]) for waveform in waveforms])
+    )
     np.testing.assert_allclose(together[2], 10 * np.log10(0.25 + 1e-6), rtol=1e-6)
     again = registry.from_fingerprint(json.loads(json.dumps(encoder.fingerprint())))
     assert again.fingerprint() == encoder.fingerprint()

@@ -35,7 +35,7 @@ def write_clip(path: Path, number: int, take: int, *, seconds: float = 0.6) -> N
     time = np.arange(int(seconds * RATE)) / RATE
     tone = 0.3 * np.sin(2 * np.pi * (300 * 1.4**number) * time) + 0.01 * rng.standard_normal(len(time))
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_video(path, list(frames), 20.0, sound=tone.astype(np.float32), sample_rate=RATE)
+    write_video(path, list(frames), 20.0, waveform=tone.astype(np.float32), sample_rate=RATE)
 
 
 @pytest.fixture(scope="module")

@@ -135,9 +135,9 @@ def test_vectors_equal_transformers_vision_transformer(encoder: AudioMAE, vit: V
 @pytest.mark.filterwarnings("ignore:At least one mel filter")
 def test_the_published_recipe_is_that_of_audioset_models(encoder: AudioMAE) -> None:
     """Another extractor for AudioSet models has the same bands, length, filling and figures."""
-    sound = noise(4, 160_000) + np.float32(0.1)
-    theirs = ASTFeatureExtractor()(sound - sound.mean(), sampling_rate=16_000, return_tensors="np")
-    assert np.abs(encoder.spectrogram(sound) - theirs["input_values"][0]).max() < 1e-3
+    waveform = noise(4, 160_000) + np.float32(0.1)
+    theirs = ASTFeatureExtractor()(waveform - waveform.mean(), sampling_rate=16_000, return_tensors="np")
+    assert np.abs(encoder.spectrogram(waveform) - theirs["input_values"][0]).max() < 1e-3
 
 
 def test_the_script_variant_is_told_apart(encoder: AudioMAE, checkpoint: Path) -> None:

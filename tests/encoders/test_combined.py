@@ -71,8 +71,8 @@ def film(tmp_path_factory):
     rng = np.random.default_rng(0)
     path = tmp_path_factory.mktemp("film") / "film.mp4"
     frames = [np.roll(rng.integers(0, 255, (48, 64, 3), dtype=np.uint8), 2 * i, axis=1) for i in range(50)]
-    sound = 0.3 * np.sin(2 * np.pi * 440 * np.arange(32_000) / 16_000)
-    write_video(path, frames, 25.0, sound=sound.astype(np.float32), sample_rate=16_000)
+    waveform = 0.3 * np.sin(2 * np.pi * 440 * np.arange(32_000) / 16_000)
+    write_video(path, frames, 25.0, waveform=waveform.astype(np.float32), sample_rate=16_000)
     return path
 
 
@@ -144,10 +144,10 @@ def test_audio_parts_lie_side_by_side():
     """In the order of the name."""
     one = audio_encoder("log-mel")
     both = CombinedAudio([one, Loudness(16_000)])
-    sound = np.linspace(-0.5, 0.5, 16_000, dtype=np.float32)
-    vector = both.encode([sound])[0]
+    waveform = np.linspace(-0.5, 0.5, 16_000, dtype=np.float32)
+    vector = both.encode([waveform])[0]
     assert (both.name, both.width, vector.shape) == ("log-mel+loudness", 149, (149,))
-    np.testing.assert_array_equal(vector[:148], one.encode([sound])[0])
+    np.testing.assert_array_equal(vector[:148], one.encode([waveform])[0])
     spread = np.sqrt(np.mean(np.square(one.scale)))
     assert vector[148] == pytest.approx(0.5 * spread)  # of a feature of unit spread, as far as is known
 

@@ -29,8 +29,8 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
     ):
         rng = np.random.default_rng(number)
         frames = rng.integers(0, 256, (round(10 * seconds), height, width, 3), dtype=np.uint8)
-        sound = rng.uniform(-0.3, 0.3, round(16_000 * seconds)).astype(np.float32)
-        audible = {"sound": sound, "sample_rate": 16_000} if number < 3 else {}
+        waveform = rng.uniform(-0.3, 0.3, round(16_000 * seconds)).astype(np.float32)
+        audible = {"waveform": waveform, "sample_rate": 16_000} if number < 3 else {}
         path = folder / f"{number}.mp4"
         write_video(path, frames, 10, **audible)
         made.append(Clip(clip_id=str(number), path=path, label="ab"[number % 2], split="train"))

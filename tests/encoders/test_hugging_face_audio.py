@@ -117,12 +117,12 @@ def test_the_fingerprint_rebuilds_every_family(family: str, folder_of) -> None:
 
 def test_ast_hears_what_its_own_extractor_gives(folder_of) -> None:
     """Own filterbank and the published extractor lead to the same vector."""
-    folder, sound = folder_of("audio-spectrogram-transformer"), noise(5, 160_000)
+    folder, waveform = folder_of("audio-spectrogram-transformer"), noise(5, 160_000)
     extractor = transformers.ASTFeatureExtractor(max_length=200)
-    inputs = extractor(sound, sampling_rate=16_000, return_tensors="pt")
+    inputs = extractor(waveform, sampling_rate=16_000, return_tensors="pt")
     with torch.no_grad():
         expected = transformers.ASTModel.from_pretrained(folder).eval()(**inputs).pooler_output.numpy()
-    assert np.abs(audio_encoder(f"hf:{folder}").encode([sound]) - expected).max() < 1e-3
+    assert np.abs(audio_encoder(f"hf:{folder}").encode([waveform]) - expected).max() < 1e-3
 
 
 def test_tokens_are_those_behind_the_vector(folder_of) -> None:
@@ -145,22 +145,22 @@ def test_tokens_are_those_behind_the_vector(folder_of) -> None:
 
 def test_wav2vec2_hears_what_its_own_extractor_gives(folder_of) -> None:
     """Mean 0 and variance 1 by sound, then the mean over time."""
-    folder, sound = folder_of("wav2vec2"), noise(5, 16_000) + np.float32(0.1)
-    inputs = transformers.Wav2Vec2FeatureExtractor()(sound, sampling_rate=16_000, return_tensors="pt")
+    folder, waveform = folder_of("wav2vec2"), noise(5, 16_000) + np.float32(0.1)
+    inputs = transformers.Wav2Vec2FeatureExtractor()(waveform, sampling_rate=16_000, return_tensors="pt")
     with torch.no_grad():
         states = transformers.Wav2Vec2Model.from_pretrained(folder).eval()(inputs.input_values)
     expected = states.last_hidden_state.mean(dim=1).numpy()
-    assert np.abs(audio_encoder(f"hf:{folder}").encode([sound]) - expected).max() < 1e-4
+    assert np.abs(audio_encoder(f"hf:{folder}").encode([waveform]) - expected).max() < 1e-4
 
 
 def test_whisper_does_not_average_over_the_silence_behind(folder_of) -> None:
     """A second of sound in thirty: only its own states count."""
-    folder, sound = folder_of("whisper"), noise(5, 16_000)
-    inputs = transformers.WhisperFeatureExtractor()(sound, sampling_rate=16_000, return_tensors="pt")
+    folder, waveform = folder_of("whisper"), noise(5, 16_000)
+    inputs = transformers.WhisperFeatureExtractor()(waveform, sampling_rate=16_000, return_tensors="pt")
     with torch.no_grad():
         states = transformers.WhisperModel.from_pretrained(folder).eval().get_encoder()(inputs.input_features)
     expected = states.last_hidden_state[:, :50].mean(dim=1).numpy()
-    assert np.abs(audio_encoder(f"hf:{folder}").encode([sound]) - expected).max() < 1e-4
+    assert np.abs(audio_encoder(f"hf:{folder}").encode([waveform]) - expected).max() < 1e-4
 
 
 def test_the_models_own_file_counts(folder_of, tmp_path: Path) -> None:

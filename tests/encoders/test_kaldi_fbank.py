@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import audio_utils
 
-from avcil.encoders.kaldi_fbank import FLOOR, checked_sound, fbank, fitted
+from avcil.encoders.kaldi_fbank import FLOOR, checked_waveform, fbank, fitted
 from avcil.errors import InputError
 
 RATES = [16_000, 11_430]
@@ -23,7 +23,7 @@ def speech_like(length: int, rate: int, seed: int = 0) -> np.ndarray:
     return 0.2 * voice + 0.01 * np.random.default_rng(seed).standard_normal(length) + 0.05
 
 
-def by_transformers(sound: np.ndarray, rate: int) -> np.ndarray:
+def by_transformers(waveform: np.ndarray, rate: int) -> np.ndarray:
     size, hop = int(rate * 0.025), int(rate * 0.010)
     filters = audio_utils.mel_filter_bank(
         num_frequency_bins=257,
@@ -36,7 +36,7 @@ def by_transformers(sound: np.ndarray, rate: int) -> np.ndarray:
         triangularize_in_mel_space=True,
     )
     return audio_utils.spectrogram(
-        sound,
+        waveform,
         audio_utils.window_function(size, "hann", periodic=False),
         frame_length=size,
         hop_length=hop,
@@ -51,14 +51,14 @@ def by_transformers(sound: np.ndarray, rate: int) -> np.ndarray:
     ).T
 
 
-def in_plain_loops(sound: np.ndarray, rate: int, fft: int = 512, bands: int = 128) -> np.ndarray:
+def in_plain_loops(waveform: np.ndarray, rate: int, fft: int = 512, bands: int = 128) -> np.ndarray:
     size, hop = int(rate * 0.025), int(rate * 0.010)
     turns = np.exp(-2j * np.pi * np.outer(np.arange(size), np.arange(fft // 2)) / fft)
     low, high = (1127 * math.log(1 + f / 700) for f in (20, rate / 2))
     step = (high - low) / (bands + 1)
     rows = []
-    for first in range(0, len(sound) - size + 1, hop):
-        x = [float(value) for value in sound[first : first + size]]
+    for first in range(0, len(waveform) - size + 1, hop):
+        x = [float(value) for value in waveform[first : first + size]]
         mean = sum(x) / size
         x = [value - mean for value in x]
         x = [x[j] - 0.97 * x[max(j - 1, 0)] for j in range(size)]
@@ -82,8 +82,8 @@ def in_plain_loops(sound: np.ndarray, rate: int, fft: int = 512, bands: int = 12
 @pytest.mark.parametrize("rate", RATES)
 def test_it_equals_transformers_kaldi_mode(rate: int) -> None:
     """Ten seconds, at the sample rates of both recipes; transformers' is float32 inside."""
-    sound = speech_like(10 * rate, rate)
-    ours, theirs = fbank(sound, rate), by_transformers(sound, rate)
+    waveform = speech_like(10 * rate, rate)
+    ours, theirs = fbank(waveform, rate), by_transformers(waveform, rate)
     assert ours.shape == theirs.shape
     assert np.abs(ours - theirs).max() < 5e-4
 
@@ -91,8 +91,8 @@ def test_it_equals_transformers_kaldi_mode(rate: int) -> None:
 @pytest.mark.parametrize("rate", RATES)
 def test_it_equals_the_definition_in_loops(rate: int) -> None:
     """A tenth of a second, no FFT and no matrix of filters: the same to float64's rounding."""
-    sound = speech_like(rate // 10, rate)
-    assert np.abs(fbank(sound, rate) - in_plain_loops(sound, rate)).max() < 1e-9
+    waveform = speech_like(rate // 10, rate)
+    assert np.abs(fbank(waveform, rate) - in_plain_loops(waveform, rate)).max() < 1e-9
 
 
 @settings(deadline=None, max_examples=15)
@@ -122,4 +122,4 @@ def test_spectrograms_are_cut_or_filled_up_with_zeros() -> None:
 def test_unusable_sound_is_refused(bad: np.ndarray) -> None:
     """No sample, two channels, and NaN each get a clear message."""
     with pytest.raises(InputError, match="example"):
-        checked_sound(bad, "example")
+        checked_waveform(bad, "example")

@@ -46,12 +46,12 @@ def test_sound_becomes_a_vector(saved):
     folder, model = saved
     encoder = audio_encoder(f"hf:{folder}")
     assert (encoder.sample_rate, encoder.width) == (48_000, 24)
-    sounds = [np.random.default_rng(n).uniform(-0.3, 0.3, n).astype(np.float32) for n in (800, 1003, 1)]
-    vectors = encoder.encode(sounds)
-    padded = np.concatenate([sounds[1], sounds[1][-2:-7:-1]])  # 1003 + 5 samples are 126 hops of 8
-    for vector, sound in ((vectors[0], sounds[0]), (vectors[1], padded)):
+    waveforms = [np.random.default_rng(n).uniform(-0.3, 0.3, n).astype(np.float32) for n in (800, 1003, 1)]
+    vectors = encoder.encode(waveforms)
+    padded = np.concatenate([waveforms[1], waveforms[1][-2:-7:-1]])  # 1003 + 5 samples are 126 hops of 8
+    for vector, waveform in ((vectors[0], waveforms[0]), (vectors[1], padded)):
         with torch.no_grad():
-            wanted = model.audio_model.audio_encoder(torch.from_numpy(sound)[None, None]).pooler_output[0]
+            wanted = model.audio_model.audio_encoder(torch.from_numpy(waveform)[None, None]).pooler_output[0]
         np.testing.assert_allclose(vector, wanted, atol=1e-5)
     assert np.isfinite(vectors).all()
     fingerprint = json.loads(json.dumps(encoder.fingerprint()))

@@ -42,12 +42,12 @@ def saved(tmp_path_factory):
     return folder, save_tiny_pe_av(folder)
 
 
-def fused(model, frames, sound):
+def fused(model, frames, waveform):
     """States (L, D) and that of the class token (D,) of the model itself."""
     pixels = torch.from_numpy(frames / 127.5 - 1).float().permute(0, 3, 1, 2)[None]
     with torch.no_grad():
         given = model.audio_video_encoder(
-            input_values=torch.from_numpy(sound)[None, None], pixel_values_videos=pixels
+            input_values=torch.from_numpy(waveform)[None, None], pixel_values_videos=pixels
         )
     return given.last_hidden_state[0].numpy(), given.pooler_output[0].numpy()
 
@@ -103,13 +103,13 @@ def test_weights_under_either_name(saved, tmp_path):
         from_fingerprint(other)
 
 
-def write_clip(path: Path, number: int, take: int, *, sound: bool = True) -> None:
+def write_clip(path: Path, number: int, take: int, *, waveform: bool = True) -> None:
     """A square whose color, and a tone whose pitch, are those of class `number`."""
     frames = np.full((10, 32, 40, 3), 30, np.uint8)
     for time, frame in enumerate(frames):
         frame[8:24, 2 * time + take : 2 * time + take + 12] = (80 * number, 200, 255 - 80 * number)
     tone = 0.3 * np.sin(np.arange(8_000) * (0.1 + 0.2 * number) + take).astype(np.float32)
-    write_video(path, list(frames), 20.0, **({"sound": tone, "sample_rate": 16_000} if sound else {}))
+    write_video(path, list(frames), 20.0, **({"waveform": tone, "sample_rate": 16_000} if waveform else {}))
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def clip_list(tmp_path_factory) -> Path:
         for take, split in enumerate(("train", "train", "train", "test", "test")):
             write_clip(folder / f"{label}{take}.mp4", number, take)
             rows.append((f"{label}{take}.mp4", label, split))
-    write_clip(folder / "mute.mp4", 0, 0, sound=False)
+    write_clip(folder / "mute.mp4", 0, 0, waveform=False)
     rows.append(("mute.mp4", "cat", "train"))
     with (folder / "clips.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("path", "label", "split"), *rows])
@@ -173,14 +173,14 @@ def test_from_clips_to_answers(avcil, run, clip_list, tmp_path, capsys):
     assert explanation.spatial.shape == (8, 1, 1)
     assert (explanation.alone, explanation.contributions) == ({}, {})  # neither modality can be told apart
     with pytest.raises(InputError, match=r"no video.*; the joint encoder of this model needs both"):
-        recognizer.predict(ClipArrays(sound=SOUND, sample_rate=48_000, clip_id="only sound"))
+        recognizer.predict(ClipArrays(waveform=SOUND, sample_rate=48_000, clip_id="only sound"))
 
 
 def test_silence_is_a_sound(run, tmp_path):
     """Silence was encoded together with the frames: the answer rests on all features, not on "the picture alone"."""
     recognizer = Recognizer.load(run / "blade")
     path = tmp_path / "silent.mp4"
-    write_video(path, [FRAMES[0]] * 10, 20.0, sound=np.zeros(8_000, np.float32), sample_rate=16_000)
+    write_video(path, [FRAMES[0]] * 10, 20.0, waveform=np.zeros(8_000, np.float32), sample_rate=16_000)
     answer = recognizer.answer(path)
     assert "alone" not in answer.notes
     features = recognizer.reader.features(path)

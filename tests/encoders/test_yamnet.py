@@ -18,7 +18,7 @@ ENCODER = Yamnet(device="cpu")
 WHOLE = Yamnet(width=1024, device="cpu")
 
 
-def sound(kind: str, samples: int = 15_600) -> np.ndarray:
+def waveform(kind: str, samples: int = 15_600) -> np.ndarray:
     """By the formula of scripts/encoder_references.py: mono float32 (N,) at 16 kHz: "tone", "sweep", or "noise"."""
     time = np.arange(samples) / 16_000
     if kind == "tone":
@@ -32,7 +32,7 @@ def sound(kind: str, samples: int = 15_600) -> np.ndarray:
 @pytest.mark.parametrize("kind", REFERENCES)
 def test_the_spectrogram_equals_litert(kind: str) -> None:
     """LiteRT computes it in float32 from the published file."""
-    found = ENCODER.spectrogram(sound(kind))
+    found = ENCODER.spectrogram(waveform(kind))
     assert found.shape == (96, 64)
     np.testing.assert_allclose(found[::19, ::7].ravel(), REFERENCES[kind]["spectrogram"], atol=2e-4)
 
@@ -41,14 +41,14 @@ def test_the_spectrogram_equals_litert(kind: str) -> None:
 def test_the_embedding_equals_onnxruntime(kind: str) -> None:
     """The same network of the published constants, built by other code."""
     expected = REFERENCES[kind]
-    (found,) = WHOLE.encode([sound(kind)])
+    (found,) = WHOLE.encode([waveform(kind)])
     np.testing.assert_allclose(found[: len(expected["embedding"])], expected["embedding"], atol=5e-5)
     assert np.linalg.norm(found) == pytest.approx(expected["embedding_norm"], rel=1e-5)
 
 
 def test_the_projection_keeps_lengths_along_its_directions() -> None:
     """128 orthonormal directions of the whole embedding, in order: 16 are the first of 128."""
-    clip = [sound("sweep")]
+    clip = [waveform("sweep")]
     few, many = Yamnet(width=16, device="cpu").encode(clip), ENCODER.encode(clip)
     np.testing.assert_allclose(few, many[:, :16], atol=1e-5)
     assert 0.2 < np.linalg.norm(many) / np.linalg.norm(WHOLE.encode(clip)) < 1.001
@@ -57,7 +57,12 @@ def test_the_projection_keeps_lengths_along_its_directions() -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_same_bits_in_any_batch_and_with_any_number_of_threads(threads: int) -> None:
     """A store's fingerprint stands for its numbers, whatever the machine's cores and the order of clips."""
-    clips = [sound("noise", 9_000), sound("sweep", 38_400), sound("tone", 15_601), sound("noise", 90_000)]
+    clips = [
+        waveform("noise", 9_000),
+        waveform("sweep", 38_400),
+        waveform("tone", 15_601),
+        waveform("noise", 90_000),
+    ]
     expected = ENCODER.encode(clips)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -73,12 +78,12 @@ def test_the_same_bits_in_any_batch_and_with_any_number_of_threads(threads: int)
 @pytest.mark.parametrize(("samples", "patches"), [(1, 1), (15_600, 1), (15_601, 2), (23_280, 2), (38_400, 4)])
 def test_zeros_fill_the_last_patch(samples: int, patches: int) -> None:
     """As the published code pads: to one patch, then to whole steps of half a patch."""
-    assert len(ENCODER.spectrogram(sound("noise", samples))) == 96 + 48 * (patches - 1)
+    assert len(ENCODER.spectrogram(waveform("noise", samples))) == 96 + 48 * (patches - 1)
 
 
 def test_tokens_are_means_over_parts_of_time() -> None:
     """The vector is the mean of the tokens; a sound that changes has tokens that differ."""
-    clip = np.concatenate([sound("tone", 40_000), sound("noise", 40_000)])
+    clip = np.concatenate([waveform("tone", 40_000), waveform("noise", 40_000)])
     vectors, tokens = ENCODER.encode_with_tokens([clip, clip[:5000]])
     assert tokens.shape == (2, ENCODER.token_count, ENCODER.width)
     np.testing.assert_array_equal(vectors, ENCODER.encode([clip, clip[:5000]]))

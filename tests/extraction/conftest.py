@@ -22,9 +22,9 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
         frames = np.full((10, 48, 64, 3), 30, np.uint8)
         for t, frame in enumerate(frames):
             frame[10:30, 3 * t : 3 * t + 16] = (20 * number, 200, 90)
-        sound = 0.3 * np.sin(np.arange(8_000) * (0.05 + 0.03 * number)).astype(np.float32)
+        waveform = 0.3 * np.sin(np.arange(8_000) * (0.05 + 0.03 * number)).astype(np.float32)
         path = folder / f"{number}.mp4"
-        write_video(path, list(frames), 20.0, sound=sound, sample_rate=16_000)
+        write_video(path, list(frames), 20.0, waveform=waveform, sample_rate=16_000)
         made.append(Clip(clip_id=f"clip{number}", path=path, label="ab"[number % 2], split="train"))
     return made
 

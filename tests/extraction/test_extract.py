@@ -29,10 +29,10 @@ def fake_read_clip(path, *, frames, short_side, sample_rate, start, end, frame_c
     if "odd" in name:
         raise RuntimeError("unforeseen")
     pictures = None if "blind" in name or frames is None else np.full((2, 4, 4, 3), number % 256, np.uint8)
-    sound = None if "silent" in name or sample_rate is None else np.full(8, number / 100, np.float32)
+    waveform = None if "silent" in name or sample_rate is None else np.full(8, number / 100, np.float32)
     problems = {"silent": ("no audio track",), "blind": ("no video track",), "short": ("track ends at 2 s",)}
     said = next((text for word, text in problems.items() if word in name), ())
-    return types.SimpleNamespace(frames=pictures, also=(), sound=sound, problems=said, duration=1.0)
+    return types.SimpleNamespace(frames=pictures, also=(), waveform=waveform, problems=said, duration=1.0)
 
 
 class Tokens(VisualEncoder):

@@ -57,10 +57,10 @@ def test_a_reader_that_is_killed_costs_its_clip_alone(clips):
         threading.Timer(0.3, os.kill, (reader.pid, signal.SIGKILL)).start()
         reason = read_one(clips[1], WANTED, source=reader).reason
         assert reason == "the process that reads the clip was ended by SIGKILL"
-        assert read_one(clips[1], WANTED, source=reader).sound is not None
+        assert read_one(clips[1], WANTED, source=reader).waveform is not None
         os.kill(reader.pid, signal.SIGKILL)
         time.sleep(0.1)
-        assert read_one(clips[1], WANTED, source=reader).sound is not None
+        assert read_one(clips[1], WANTED, source=reader).waveform is not None
     finally:
         reader.close()
 

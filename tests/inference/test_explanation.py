@@ -81,7 +81,9 @@ def test_all_ways_to_give_a_clip(blade, clip):
     """A path, a string, a Clip, features and arrays give the same prediction."""
     features = blade.reader.features(clip)
     arrays = ClipArrays(
-        frames=features.read.frames, sound=features.read.sound, sample_rate=blade.reader.wanted.sample_rate
+        frames=features.read.frames,
+        waveform=features.read.waveform,
+        sample_rate=blade.reader.wanted.sample_rate,
     )
     ways = [clip, str(clip), Clip(clip_id="x", path=clip, label="?", split="test"), features, arrays]
     rows = blade.predict_proba(ways)
@@ -118,7 +120,7 @@ def test_silent_audio_counts_as_missing(blade, tmp_path):
         path,
         [np.full((48, 64, 3), 90, np.uint8)] * 12,
         20.0,
-        sound=np.zeros(9600, np.float32),
+        waveform=np.zeros(9600, np.float32),
         sample_rate=16000,
     )
     answer = blade.answer(path)

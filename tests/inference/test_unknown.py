@@ -31,7 +31,7 @@ def strange(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("strange") / "strange.mp4"
     frames = [rng.integers(0, 255, (48, 64, 3), dtype=np.uint8) for _ in range(12)]
     noise = rng.standard_normal(9600).astype(np.float32) / 4
-    write_video(path, frames, 20.0, sound=noise, sample_rate=16_000)
+    write_video(path, frames, 20.0, waveform=noise, sample_rate=16_000)
     return path
 
 

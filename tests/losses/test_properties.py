@@ -89,11 +89,16 @@ def test_batch_order_does_not_matter(seed, new_count, exemplars):
             torch.randint(0, known, (exemplars,), generator=g),
         ]
     )
-    student, teacher, sound, picture = normal(g, n, 5), normal(g, n, known), normal(g, n, 4), normal(g, n, 4)
+    student, teacher, waveform, picture = (
+        normal(g, n, 5),
+        normal(g, n, known),
+        normal(g, n, 4),
+        normal(g, n, 4),
+    )
     norms = normal(g, n, 2).abs()
 
     def values(i: torch.Tensor) -> torch.Tensor:
-        similarity = audio_visual_log_similarity(sound[i], picture[i])
+        similarity = audio_visual_log_similarity(waveform[i], picture[i])
         return torch.stack(
             [
                 separated_softmax(student[i], labels[i], new_count=new_count, known=known),
@@ -101,7 +106,7 @@ def test_batch_order_does_not_matter(seed, new_count, exemplars):
                 icarl_distillation(student[i, :known], teacher[i], form="original"),
                 icarl_distillation(student[i, :known], teacher[i], form="release"),
                 nca_loss(student[i], labels[i]).mean(),
-                discrepancy(sound[i], picture[i], importance_weights(norms[i])[:, 0]),
+                discrepancy(waveform[i], picture[i], importance_weights(norms[i])[:, 0]),
                 instance_similarity(similarity),
                 class_similarity(similarity, labels[i], form="paper"),
                 class_similarity(similarity, labels[i], form="release"),

@@ -27,8 +27,8 @@ from avcil.media.timeline import timeline_of
 def small(tmp_path_factory, make):
     """A small clip with picture and sound."""
     path = tmp_path_factory.mktemp("small") / "small.mp4"
-    sound = 0.3 * np.sin(np.arange(8000) / 5).astype(np.float32)
-    write_video(path, (make.frame(i) for i in range(12)), 12, sound=sound, sample_rate=8000)
+    waveform = 0.3 * np.sin(np.arange(8000) / 5).astype(np.float32)
+    write_video(path, (make.frame(i) for i in range(12)), 12, waveform=waveform, sample_rate=8000)
     return path
 
 
@@ -129,7 +129,7 @@ def test_stretch_outside(small):
 def test_only_what_is_asked_for(tmp_path, small, make):
     """A modality not asked for is not missed; one that is asked for and absent is."""
     assert read_clip(small, frames=2).problems == ()
-    assert read_clip(small, frames=2).sound is None
+    assert read_clip(small, frames=2).waveform is None
     assert read_clip(small, sample_rate=8000).frames is None
     write_video(tmp_path / "mute.mp4", (make.frame(i) for i in range(5)), 25)
     assert read_clip(tmp_path / "mute.mp4", frames=2, sample_rate=8000).problems == ("no audio track",)
@@ -195,10 +195,10 @@ def test_mutated_bytes(tmp_path, small):
             continue
         outcomes["clip"] += 1
         assert isinstance(clip, ClipMedia)
-        assert clip.frames is not None or clip.sound is not None
-        assert (clip.frames is not None and clip.sound is not None) or clip.problems
-        if clip.sound is not None:
-            assert np.isfinite(clip.sound).all()
+        assert clip.frames is not None or clip.waveform is not None
+        assert (clip.frames is not None and clip.waveform is not None) or clip.problems
+        if clip.waveform is not None:
+            assert np.isfinite(clip.waveform).all()
     assert min(outcomes.values()) > 10, outcomes
     assert time.monotonic() - begun < 60
     assert len(os.listdir("/proc/self/fd")) == before

@@ -48,7 +48,7 @@ def test_inverted_channel(tmp_path, kind):
     """The mean of a channel and its inverse is silence; the stronger channel is what was recorded."""
     clip = read_clip(as_wav(tmp_path / "a.wav", 0.9 * SINE, -SINE, kind=kind), sample_rate=RATE)
     assert used_alone(clip, 2, 2)
-    np.testing.assert_allclose(clip.sound, -SINE, atol=1e-4)
+    np.testing.assert_allclose(clip.waveform, -SINE, atol=1e-4)
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -57,7 +57,7 @@ def test_inverted_channel_of_a_codec_with_loss(tmp_path, codec):
     clip = read_clip(encode(tmp_path / CODECS[codec], codec, "stereo", SINE, -SINE), sample_rate=RATE)
     assert len(clip.problems) == 1
     assert "cancel" in clip.problems[0]
-    assert np.abs(clip.sound[2000:-2000]).max() > 0.4
+    assert np.abs(clip.waveform[2000:-2000]).max() > 0.4
 
 
 @pytest.mark.parametrize("codec", ["aac", "ac3"])
@@ -68,13 +68,13 @@ def test_inverted_channels_in_surround(tmp_path, codec):
     clip = read_clip(encode(tmp_path / CODECS[codec], codec, "5.1", *channels), sample_rate=RATE)
     assert len(clip.problems) == 1
     assert "the 6 channels cancel" in clip.problems[0]
-    assert clip.sound.std() > 0.2
+    assert clip.waveform.std() > 0.2
 
 
 def test_three_channels_that_add_up_to_nothing(tmp_path):
     clip = read_clip(as_wav(tmp_path / "a.wav", -NOISE / 2, NOISE, -NOISE / 2), sample_rate=RATE)
     assert used_alone(clip, 2, 3)
-    np.testing.assert_allclose(clip.sound, NOISE, atol=1e-6)
+    np.testing.assert_allclose(clip.waveform, NOISE, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_ordinary_channels_are_averaged_to_the_bit(tmp_path, channels):
     """Alike, unrelated, one alone among many, partly inverted, or silent: the mean, as it always was."""
     samples = np.stack(channels, 1).astype(np.float32)
     clip = read_clip(as_wav(tmp_path / "a.wav", *channels), sample_rate=RATE)
-    assert (clip.sound == samples.mean(axis=1, dtype=np.float32)).all()
+    assert (clip.waveform == samples.mean(axis=1, dtype=np.float32)).all()
     assert clip.problems in ((), ("the audio is silent",))
 
 
@@ -123,4 +123,4 @@ def test_windows_say_it_too(tmp_path):
     path = as_wav(tmp_path / "a.wav", SINE, -SINE)
     for window in read_windows(path, [(0.0, 1.0), (1.0, 2.0)], samplings=[], sample_rate=RATE):
         assert used_alone(window, 1, 2)
-        assert np.abs(window.sound).max() > 0.4
+        assert np.abs(window.waveform).max() > 0.4

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from avcil.errors import InputError
-from avcil.media.fit import fit_frames, fit_sound
+from avcil.media.fit import fit_frames, fit_waveform
 
 
 def test_frames_are_chosen_and_scaled():
@@ -22,10 +22,10 @@ def test_frames_are_chosen_and_scaled():
 def test_sound_is_resampled():
     """A tone keeps its pitch and length; the same rate is left alone, beyond full scale is cut."""
     tone = np.sin(2 * np.pi * 500 * np.arange(44_100) / 44_100).astype(np.float32)
-    low = fit_sound(tone, 44_100, 16_000)
+    low = fit_waveform(tone, 44_100, 16_000)
     assert abs(len(low) - 16_000) <= 2
     assert np.abs(np.fft.rfft(low[:16_000])).argmax() == 500
-    np.testing.assert_array_equal(fit_sound(2 * tone, 16_000, 16_000), np.clip(2 * tone, -1, 1))
+    np.testing.assert_array_equal(fit_waveform(2 * tone, 16_000, 16_000), np.clip(2 * tone, -1, 1))
 
 
 @pytest.mark.parametrize(
@@ -39,8 +39,8 @@ def test_what_are_no_frames(frames):
 
 def test_what_is_no_sound():
     """Refused: stereo, nothing, NaN, an odd rate."""
-    for sound in (np.zeros((2, 4)), np.zeros(0), np.array([np.nan])):
+    for waveform in (np.zeros((2, 4)), np.zeros(0), np.array([np.nan])):
         with pytest.raises(InputError, match="must be mono"):
-            fit_sound(sound, 8000, 8000)
+            fit_waveform(waveform, 8000, 8000)
     with pytest.raises(InputError, match="whole number of Hz"):
-        fit_sound(np.zeros(4), 0, 8000)
+        fit_waveform(np.zeros(4), 0, 8000)

@@ -223,7 +223,7 @@ def test_transparency_is_dropped(tmp_path):
 def test_cover_picture_is_no_video(tmp_path):
     """The cover of a music file is not its video."""
     with av.open(str(tmp_path / "song.m4a"), "w", format="mp4") as container:
-        sound = container.add_stream("aac", rate=16000, layout="mono")
+        waveform = container.add_stream("aac", rate=16000, layout="mono")
         cover = container.add_stream("png", rate=1)
         cover.width, cover.height, cover.pix_fmt = 16, 16, "rgb24"
         cover.disposition = av.stream.Disposition.attached_pic
@@ -231,8 +231,8 @@ def test_cover_picture_is_no_video(tmp_path):
         container.mux(cover.encode(None))
         block = av.AudioFrame.from_ndarray(np.full((1, 4096), 0.1, np.float32), format="fltp", layout="mono")
         block.sample_rate = 16000
-        container.mux(sound.encode(block))
-        container.mux(sound.encode(None))
+        container.mux(waveform.encode(block))
+        container.mux(waveform.encode(None))
     clip = read_clip(tmp_path / "song.m4a", frames=2, sample_rate=16000)
     assert clip.frames is None
     assert "no video track" in clip.problems

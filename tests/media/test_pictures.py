@@ -25,8 +25,13 @@ def clip_bytes(path, make, **extra):
 
 def test_same_input_same_bytes(tmp_path, make):
     """The demonstration clips, and all that is learnt from them, are the same on every run."""
-    sound = {"sound": np.random.default_rng(0).uniform(-1, 1, 6400).astype(np.float32), "sample_rate": 16000}
-    assert clip_bytes(tmp_path / "a.mp4", make, **sound) == clip_bytes(tmp_path / "b.mp4", make, **sound)
+    waveform = {
+        "waveform": np.random.default_rng(0).uniform(-1, 1, 6400).astype(np.float32),
+        "sample_rate": 16000,
+    }
+    assert clip_bytes(tmp_path / "a.mp4", make, **waveform) == clip_bytes(
+        tmp_path / "b.mp4", make, **waveform
+    )
 
 
 def test_what_was_written(tmp_path, make):
@@ -42,9 +47,9 @@ def test_what_was_written(tmp_path, make):
 def test_sound_longer_than_picture(tmp_path, make):
     """All of the sound is written."""
     tone = (0.5 * np.sin(np.arange(16000) / 9)).astype(np.float32)
-    clip_bytes(tmp_path / "a.mp4", make, sound=tone, sample_rate=16000)
-    sound = read_clip(tmp_path / "a.mp4", sample_rate=16000).sound
-    assert np.abs(sound[2048:14000] - tone[2048:14000]).max() < 0.02
+    clip_bytes(tmp_path / "a.mp4", make, waveform=tone, sample_rate=16000)
+    waveform = read_clip(tmp_path / "a.mp4", sample_rate=16000).waveform
+    assert np.abs(waveform[2048:14000] - tone[2048:14000]).max() < 0.02
 
 
 @pytest.mark.parametrize(
@@ -56,11 +61,11 @@ def test_sound_longer_than_picture(tmp_path, make):
         ([np.zeros((32, 48, 3))], {}, "uint8"),
         (
             [np.zeros((32, 48, 3), np.uint8)],
-            {"sound": np.zeros(9, np.float32), "sample_rate": 9999},
+            {"waveform": np.zeros(9, np.float32), "sample_rate": 9999},
             "one of AAC's",
         ),
-        ([np.zeros((32, 48, 3), np.uint8)], {"sound": np.zeros(9, np.float32)}, "together"),
-        ([np.zeros((32, 48, 3), np.uint8)], {"sound": np.full(9, np.nan), "sample_rate": 8000}, "numbers"),
+        ([np.zeros((32, 48, 3), np.uint8)], {"waveform": np.zeros(9, np.float32)}, "together"),
+        ([np.zeros((32, 48, 3), np.uint8)], {"waveform": np.full(9, np.nan), "sample_rate": 8000}, "numbers"),
     ],
 )
 def test_what_cannot_be_written(tmp_path, frames, extra, words):
@@ -95,9 +100,9 @@ def test_a_tone_lights_its_band(hertz):
 
 def test_a_click_lights_its_column():
     """Column t is centered at (t + 0.5) hops."""
-    sound = np.zeros(16000)
-    sound[8080] = 1
-    assert int(np.argmax(log_mel(sound, 16000).sum(0))) == 50
+    waveform = np.zeros(16000)
+    waveform[8080] = 1
+    assert int(np.argmax(log_mel(waveform, 16000).sum(0))) == 50
 
 
 def test_spectrogram_limits():

@@ -60,8 +60,8 @@ def clip(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
     rng = np.random.default_rng(0)
     frames = [np.full((32, 48, 3), 20 * t, np.uint8) for t in range(12)]
-    sound = (0.1 * rng.standard_normal(24_000)).astype(np.float32)
-    write_video(path, frames, 8.0, sound=sound, sample_rate=16_000)
+    waveform = (0.1 * rng.standard_normal(24_000)).astype(np.float32)
+    write_video(path, frames, 8.0, waveform=waveform, sample_rate=16_000)
     return path
 
 
@@ -81,7 +81,7 @@ def test_the_same_results_as_in_this_process(reader, clip):
     here, there = read_clip(clip, **options), reader.read_clip(clip, **options)
     assert [frames.shape for frames in there.also] == [(2, 32, 48, 3), (1, 32, 48, 3)]
     assert all(map(np.array_equal, here.also, there.also))
-    for name in ("frames", "frame_times", "sound"):
+    for name in ("frames", "frame_times", "waveform"):
         assert np.array_equal(getattr(here, name), getattr(there, name))
         assert getattr(here, name).dtype == getattr(there, name).dtype
     assert (here.duration, here.sample_rate, here.problems) == (
@@ -98,7 +98,7 @@ def test_the_same_results_as_in_this_process(reader, clip):
         assert np.array_equal(ours.frames, theirs.frames)
         assert len(ours.also) == 2
         assert all(map(np.array_equal, ours.also, theirs.also))
-        assert np.array_equal(ours.sound, theirs.sound)
+        assert np.array_equal(ours.waveform, theirs.waveform)
         assert (ours.start, ours.end, ours.problems) == (theirs.start, theirs.end, theirs.problems)
     with pytest.raises(MediaError, match="there is no file"):
         reader.probe(clip.with_name("missing.mp4"))

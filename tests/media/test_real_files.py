@@ -80,7 +80,7 @@ def test_usable(rows, clips):
     found = {
         name: "none"
         if isinstance(clip, MediaError)
-        else names[clip.frames is not None, clip.sound is not None]
+        else names[clip.frames is not None, clip.waveform is not None]
         for name, clip in clips.items()
     }
     assert len(found) == 70
@@ -195,7 +195,7 @@ def test_sound_in_10_bit_rotated_file(clips):
     """A phone's recording: 10 bits, turned, with an edit list: picture and sound cover the same 2.55 s."""
     clip = clips["sample_edit_list.mp4"]
     assert clip.frames.shape == (8, round(SHORT * 1920 / 1080), SHORT, 3)
-    assert len(clip.sound) / 16000 == pytest.approx(clip.duration, abs=0.01)
+    assert len(clip.waveform) / 16000 == pytest.approx(clip.duration, abs=0.01)
 
 
 def test_twice_the_same(real, clips):

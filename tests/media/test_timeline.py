@@ -56,8 +56,8 @@ def test_length_of_sound_without_index(tmp_path, form, loud_first):
     assert duration_of(path) == probe(path).duration
     clip = read_clip(path, sample_rate=RATE)
     assert clip.duration == pytest.approx(20, abs=0.2)
-    assert len(clip.sound) / RATE == pytest.approx(20, abs=0.2)
-    loud = np.abs(clip.sound).reshape(-1)[: 19 * RATE].reshape(19, RATE).max(axis=1) > 0.1
+    assert len(clip.waveform) / RATE == pytest.approx(20, abs=0.2)
+    loud = np.abs(clip.waveform).reshape(-1)[: 19 * RATE].reshape(19, RATE).max(axis=1) > 0.1
     assert loud[1:9].all() == loud_first
     assert loud[11:].any() != loud_first
     assert clip.problems == ()
@@ -68,9 +68,9 @@ def test_stretch_of_sound_without_index(tmp_path, monkeypatch):
     name, container, codec, options, coding = FORMS["mp3"]
     samples = np.concatenate([noise(10), 0.1 * np.sin(np.arange(30 * RATE) ** 2 / 5e5)])
     write_sound(tmp_path / name, container, codec, samples, options=options, coding=coding)
-    whole = read_clip(tmp_path / name, sample_rate=RATE).sound
-    monkeypatch.setattr("avcil.media.sound.SEEK_AFTER", 2.0)
-    stretch = read_clip(tmp_path / name, sample_rate=RATE, start=35.0, end=37.0).sound
+    whole = read_clip(tmp_path / name, sample_rate=RATE).waveform
+    monkeypatch.setattr("avcil.media.audio.SEEK_AFTER", 2.0)
+    stretch = read_clip(tmp_path / name, sample_rate=RATE, start=35.0, end=37.0).waveform
     np.testing.assert_allclose(stretch, whole[35 * RATE : 37 * RATE], atol=1e-3)
 
 
@@ -125,9 +125,9 @@ def numbers(clip, make):
     return [make.number(frame) for frame in clip.frames]
 
 
-def is_sine(sound):
+def is_sine(waveform):
     """Whether every tenth of a second is loud."""
-    blocks = np.abs(sound[: len(sound) // 1600 * 1600].reshape(-1, 1600)).max(axis=1)
+    blocks = np.abs(waveform[: len(waveform) // 1600 * 1600].reshape(-1, 1600)).max(axis=1)
     return bool((blocks[1:-2] > 0.3).all())
 
 
@@ -143,13 +143,13 @@ def test_joined_recordings(tmp_path, make, suffix, later):
     assert info.duration == pytest.approx(8, abs=0.3)
     clip = read_clip(path, frames=40, sample_rate=RATE)
     assert np.abs(np.array(numbers(clip, make)) - np.arange(40)).max() <= 1
-    assert is_sine(clip.sound)
-    assert len(clip.sound) / RATE == pytest.approx(8, abs=0.3)
+    assert is_sine(clip.waveform)
+    assert len(clip.waveform) / RATE == pytest.approx(8, abs=0.3)
     assert clip.problems == info.problems
     assert any("time stamps jump" in problem and "joined" in problem for problem in clip.problems)
     stretch = read_clip(path, frames=10, sample_rate=RATE, start=5.0, end=7.0)
     assert np.abs(np.array(numbers(stretch, make)) - np.arange(25, 35)).max() <= 1
-    assert is_sine(stretch.sound)
+    assert is_sine(stretch.waveform)
 
 
 def test_windows_of_joined_recordings(tmp_path, make):
@@ -161,7 +161,7 @@ def test_windows_of_joined_recordings(tmp_path, make):
     spans = window_spans(duration_of(path), 2.0, 2.0)
     windows = list(read_windows(path, spans, samplings=[FrameSampling(frames=4)], sample_rate=RATE))
     assert [make.number(window.frames[0]) // 10 for window in windows[:4]] == [0, 1, 2, 3]
-    assert all(is_sine(window.sound) for window in windows[:4])
+    assert all(is_sine(window.waveform) for window in windows[:4])
     assert [len(window.problems) for window in windows[:4]] == [1, 0, 0, 0]
 
 
@@ -212,8 +212,8 @@ def test_silence_takes_no_memory(tmp_path, make):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     clip = read_clip(path, sample_rate=RATE)
     taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert len(clip.sound) / RATE == pytest.approx(3602, abs=0.3)
-    assert taken * 1024 < clip.sound.nbytes / 4
+    assert len(clip.waveform) / RATE == pytest.approx(3602, abs=0.3)
+    assert taken * 1024 < clip.waveform.nbytes / 4
 
 
 def test_files_that_were_cut_off(tmp_path, make):

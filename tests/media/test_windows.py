@@ -19,8 +19,8 @@ def long_video(tmp_path_factory):
     """35 seconds at 10 frames a second, every frame of its own grey; longer than a stretch of sound."""
     path = tmp_path_factory.mktemp("windows") / "long.mp4"
     frames = [np.full((32, 48, 3), 20 + (7 * i) % 200, np.uint8) for i in range(350)]
-    sound = 0.4 * np.sin(2 * np.pi * 300 * np.arange(35 * RATE) / RATE)
-    write_video(path, frames, 10.0, sound=sound.astype(np.float32), sample_rate=RATE)
+    waveform = 0.4 * np.sin(2 * np.pi * 300 * np.arange(35 * RATE) / RATE)
+    write_video(path, frames, 10.0, waveform=waveform.astype(np.float32), sample_rate=RATE)
     return path
 
 
@@ -37,17 +37,19 @@ def test_windows_are_stretches(long_video):
         other = read_clip(long_video, start=window.start, end=window.end, frames=2)
         np.testing.assert_array_equal(window.also[0], other.frames)
         assert not window.problems
-        count = min(len(window.sound), len(alone.sound))
-        assert abs(len(window.sound) - len(alone.sound)) <= 200
-        np.testing.assert_allclose(window.sound[200 : count - 200], alone.sound[200 : count - 200], atol=0.02)
+        count = min(len(window.waveform), len(alone.waveform))
+        assert abs(len(window.waveform) - len(alone.waveform)) <= 200
+        np.testing.assert_allclose(
+            window.waveform[200 : count - 200], alone.waveform[200 : count - 200], atol=0.02
+        )
 
 
 def test_the_video_is_decoded_once(long_video, monkeypatch):
     """However many windows a frame is in, it is decoded once; sound hardly more than once."""
-    from avcil.media import frames, sound
+    from avcil.media import frames, waveform
 
     seen = {"frames": 0, "samples": 0}
-    decode, heard = frames.TrackReader._decode, sound._Decoder.frames
+    decode, heard = frames.TrackReader._decode, waveform._Decoder.frames
 
     def count_frames(self):
         for item in decode(self):
@@ -60,7 +62,7 @@ def test_the_video_is_decoded_once(long_video, monkeypatch):
             yield item
 
     monkeypatch.setattr(frames.TrackReader, "_decode", count_frames)
-    monkeypatch.setattr(sound._Decoder, "frames", count_samples)
+    monkeypatch.setattr(waveform._Decoder, "frames", count_samples)
     spans = window_spans(35.0, 2.0, 0.5)
     assert len(list(read_windows(long_video, spans, samplings=[SMALL], sample_rate=RATE))) == len(spans) == 67
     assert seen["frames"] <= 350
@@ -83,7 +85,7 @@ def test_what_a_file_lacks(tmp_path):
     write_video(film, [np.full((32, 32, 3), 90, np.uint8)] * 30, 10.0)
     (window,) = read_windows(film, [(0.0, 2.0)], samplings=[FrameSampling(frames=4)], sample_rate=RATE)
     assert window.frames.shape == (4, 32, 32, 3)
-    assert (window.sound, window.problems) == (None, ("no audio track",))
+    assert (window.waveform, window.problems) == (None, ("no audio track",))
     gone = tmp_path / "gone.mp4"
     with pytest.raises(InputError, match="there is no file"):
         duration_of(gone)

@@ -63,10 +63,10 @@ def test_one_iteration(case):
         )
     )
     teacher, student = draw_network(g, known), draw_network(g, known + case["classes_per_step"])
-    tokens, sound = torch.from_numpy(visual).reshape(n, 8, case["spatial"], WIDTH), torch.from_numpy(audio)
+    tokens, waveform = torch.from_numpy(visual).reshape(n, 8, case["spatial"], WIDTH), torch.from_numpy(audio)
     with torch.no_grad():
-        old = teacher(sound, tokens, maps=True)
-    new = student(sound, tokens, old_spatial_log=old.spatial_log[n_new:])
+        old = teacher(waveform, tokens, maps=True)
+    new = student(waveform, tokens, old_spatial_log=old.spatial_log[n_new:])
     terms = loss_terms(case, new, old, labels)
     assert set(terms) == set(case["losses"])
     for name, figure in case["losses"].items():
@@ -75,7 +75,7 @@ def test_one_iteration(case):
     close(logits[0], case["logits_row0"])
     close(logits.sum(), case["logits_sum"])
     close(logits.abs().sum(), case["logits_abs_sum"])
-    check_samples(case, student(sound, tokens, maps=True))
+    check_samples(case, student(waveform, tokens, maps=True))
     terms["total_release"].backward()
     for ours, theirs in NAMES.items():
         for part in ("weight", "bias"):

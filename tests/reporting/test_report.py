@@ -57,7 +57,7 @@ def example(slices=4, label="dog/bark 🐕", predicted="rain, heavy"):
         frames=[generator.integers(0, 255, (60, 80, 3), dtype=np.uint8) for _ in range(slices)],
         frame_times=[0.5 + t for t in range(slices)],
         spatial=generator.random((slices, 3, 4)), temporal=np.full(slices, 1 / slices),
-        sound=generator.normal(0, 0.1, 8000).astype(np.float32), sample_rate=8000,
+        waveform=generator.normal(0, 0.1, 8000).astype(np.float32), sample_rate=8000,
     )  # fmt: skip
 
 

@@ -72,8 +72,8 @@ def _new_clip(path: Path, number: int, take: int) -> Path:
         frames.append(np.where(inside[..., None], (250, 240 * number % 256, 40), 200).astype(np.uint8))
     time = np.arange(9600) / 16000
     chirp = 0.3 * np.sin(2 * np.pi * (200 + 1500 * (1 + number) * time) * time)
-    sound = chirp + 0.01 * rng.standard_normal(len(time))
-    write_video(path, frames, 20.0, sound=sound.astype(np.float32), sample_rate=16000)
+    waveform = chirp + 0.01 * rng.standard_normal(len(time))
+    write_video(path, frames, 20.0, waveform=waveform.astype(np.float32), sample_rate=16000)
     return path
 
 

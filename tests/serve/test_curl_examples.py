@@ -29,8 +29,8 @@ def folder(taught, new_clips, tmp_path) -> Path:
     """The files that the commands name."""
     shutil.copy(next((taught / "clips").glob("test-*.mp4")), tmp_path / "clip.mp4")
     frames = [np.full((48, 64, 3), 20 * second, np.uint8) for second in range(8) for _ in range(4)]
-    sound = np.sin(np.arange(8 * 16000) / 5).astype(np.float32) / 3
-    write_video(tmp_path / "long.mp4", frames, 4.0, sound=sound, sample_rate=16000)
+    waveform = np.sin(np.arange(8 * 16000) / 5).astype(np.float32) / 3
+    write_video(tmp_path / "long.mp4", frames, 4.0, waveform=waveform, sample_rate=16000)
     for number, clip in enumerate(new_clips(0)[:4], start=1):
         shutil.copy(clip, tmp_path / f"owl-{number}.mp4")
     for number, clip in enumerate(new_clips(1)[:2], start=1):

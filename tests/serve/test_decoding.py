@@ -45,8 +45,8 @@ def test_nothing_is_decoded_in_the_server(run, serve_run, new_clips, tmp_path, m
     long = tmp_path / "long.mp4"
     rng = np.random.default_rng(0)
     frames = [np.full((48, 64, 3), 40 + 15 * second, np.uint8) for second in range(8) for _ in range(4)]
-    sound = (0.1 * rng.standard_normal(8 * 16000)).astype(np.float32)
-    write_video(long, frames, 4.0, sound=sound, sample_rate=16000)
+    waveform = (0.1 * rng.standard_normal(8 * 16000)).astype(np.float32)
+    write_video(long, frames, 4.0, waveform=waveform, sample_rate=16000)
     clips = new_clips(0)
 
     def forbidden(*words, **options):

@@ -95,8 +95,8 @@ def test_page_of_a_long_clip(visit, serve_run, run, tmp_path):
     """Timeline, contributions, map and spectrogram, on the smallest phone."""
     rng = np.random.default_rng(0)
     frames = [np.full((48, 64, 3), 40 + 15 * second, np.uint8) for second in range(14) for _ in range(4)]
-    sound = (0.1 * rng.standard_normal(14 * 16000)).astype(np.float32)
-    write_video(tmp_path / "long.mp4", frames, 4.0, sound=sound, sample_rate=16000)
+    waveform = (0.1 * rng.standard_normal(14 * 16000)).astype(np.float32)
+    write_video(tmp_path / "long.mp4", frames, 4.0, waveform=waveform, sample_rate=16000)
     with serve_run(run, limits={"seconds": 20.0}) as served:
         visitor = visit(served.url, width=360)
         visitor.ask(tmp_path / "long.mp4")

@@ -51,21 +51,21 @@ def decoding() -> Iterator[CheckResult]:
     """Write the clip as H.264 and AAC, read it, and compare."""
     from avcil.media import read_clip, write_video
 
-    frames, sound = clip()
+    frames, waveform = clip()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
-        write_video(path, frames, FPS, sound=sound, sample_rate=RATE)
+        write_video(path, frames, FPS, waveform=waveform, sample_rate=RATE)
         read = read_clip(path, frames=FRAMES, sample_rate=RATE)
     right, figure = False, "; ".join(read.problems)
-    if read.frames is not None and read.sound is not None:
+    if read.frames is not None and read.waveform is not None:
         mean_error = np.mean((frames.astype(np.float64) - read.frames) ** 2)
         psnr = 10 * np.log10(255**2 / max(mean_error, 1e-9))
-        spectrum = np.abs(np.fft.rfft(read.sound * np.hanning(len(read.sound))))
-        tone = np.fft.rfftfreq(len(read.sound), 1 / RATE)[spectrum.argmax()]
+        spectrum = np.abs(np.fft.rfft(read.waveform * np.hanning(len(read.waveform))))
+        tone = np.fft.rfftfreq(len(read.waveform), 1 / RATE)[spectrum.argmax()]
         right = psnr >= MIN_PSNR and abs(tone - TONE) <= MAX_TONE_ERROR
         figure = (
             f"H.264 and AAC written and read: {len(read.frames)} frames, PSNR {psnr:.0f} dB (at least {MIN_PSNR:.0f}); "
-            f"{len(read.sound) / RATE:.2f} s of sound, tone of {tone:.0f} Hz ({TONE:.0f} written)"
+            f"{len(read.waveform) / RATE:.2f} s of audio, tone of {tone:.0f} Hz ({TONE:.0f} written)"
         )
     yield verdict("decode", right, figure, advice="pip install --force-reinstall --no-deps av")
 
@@ -97,11 +97,11 @@ def _encode(modality: str, name: str, *, what: str, core: bool) -> CheckResult:
     from avcil.encoders.registry import audio_encoder, visual_encoder
 
     encoder: Any = (visual_encoder if modality == "visual" else audio_encoder)(name)
-    frames, sound = clip()
+    frames, waveform = clip()
     if modality == "visual":
         given = frames[np.arange(encoder.frames) * len(frames) // encoder.frames]
     else:
-        given = sound.repeat(max(1, encoder.sample_rate // RATE))
+        given = waveform.repeat(max(1, encoder.sample_rate // RATE))
     began = time.perf_counter()
     features = encoder.encode([given])
     milliseconds = 1000 * (time.perf_counter() - began)

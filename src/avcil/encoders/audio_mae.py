@@ -25,7 +25,7 @@ from avcil.encoders.base import AudioEncoder
 from avcil.encoders.device import Placed, inference
 from avcil.encoders.hugging_face.loading import Source, hub_file, lasting_name, local_path, state_hash
 from avcil.encoders.info import EncoderInfo
-from avcil.encoders.kaldi_fbank import checked_sound, fbank, fitted
+from avcil.encoders.kaldi_fbank import checked_waveform, fbank, fitted
 from avcil.errors import InputError, unknown_name
 
 HUB = "gaunernst/vit_base_patch16_1024_128.audiomae_as2m"
@@ -120,10 +120,10 @@ class AudioMAE(Placed, AudioEncoder):
     def _weights(self) -> str:
         return state_hash(self._model)
 
-    def spectrogram(self, sound: np.ndarray) -> np.ndarray:
+    def spectrogram(self, waveform: np.ndarray) -> np.ndarray:
         """The input of the model (L, M) float64 from a waveform (N,)."""
-        sound = checked_sound(sound, self.name)
-        energies = fitted(fbank(sound - sound.mean(), self.sample_rate, BANDS), WINDOWS)
+        waveform = checked_waveform(waveform, self.name)
+        energies = fitted(fbank(waveform - waveform.mean(), self.sample_rate, BANDS), WINDOWS)
         if self.recipe.normalised:
             energies = (energies - self.recipe.mean) / (2 * self.recipe.std)
         return energies

@@ -128,12 +128,12 @@ class JointEncoder(FrameEncoder, AudioInputEncoder):
     """
 
     @abstractmethod
-    def encode(self, clips: Sequence[Any], sounds: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    def encode(self, clips: Sequence[Any], waveforms: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Encode clips.
 
         Args:
             clips: Frames of B clips; see `VisualEncoder.encode`.
-            sounds: Their mono waveforms, each float32 (N,) in [-1, 1]; lengths may differ.
+            waveforms: The mono waveforms of the clips, each float32 (N,) in [-1, 1]; lengths may differ.
 
         Returns:
             Visual tokens (B, T, S, D) and audio vectors (B, D), float32.

@@ -25,15 +25,15 @@ LOWEST = 20.0
 FLOOR = float(np.finfo(np.float32).eps)
 
 
-def fbank(sound: np.ndarray, sample_rate: int, bands: int = 128) -> np.ndarray:
+def fbank(waveform: np.ndarray, sample_rate: int, bands: int = 128) -> np.ndarray:
     """Log energies (L, M) float64 of mono audio (N,) in [-1, 1]; audio shorter than a window is padded.
 
     >>> fbank(np.zeros(160_000), 16_000).shape
     (998, 128)
     """
     size, hop = sample_rate * 25 // 1000, sample_rate * 10 // 1000
-    sound = np.pad(np.asarray(sound, np.float64), (0, max(0, size - len(sound))))
-    windows = np.lib.stride_tricks.sliding_window_view(sound, size)[::hop]  # (L, W)
+    waveform = np.pad(np.asarray(waveform, np.float64), (0, max(0, size - len(waveform))))
+    windows = np.lib.stride_tricks.sliding_window_view(waveform, size)[::hop]  # (L, W)
     windows = windows - windows.mean(axis=1, keepdims=True)
     before = np.concatenate([windows[:, :1], windows[:, :-1]], axis=1)
     fft = 1 << (size - 1).bit_length()
@@ -59,16 +59,16 @@ def _mel(hertz: np.ndarray) -> np.ndarray:
     return 1127 * np.log(1 + hertz / 700)
 
 
-def checked_sound(sound: np.ndarray, name: str) -> np.ndarray:
+def checked_waveform(waveform: np.ndarray, name: str) -> np.ndarray:
     """Mono audio (N,) as float64; InputError if it is empty or not finite."""
-    sound = np.asarray(sound)
-    if sound.ndim != 1 or sound.size == 0:
-        raise InputError(f"{name} needs mono audio of shape (N,), N above 0; got shape {sound.shape}")
-    if not np.isfinite(sound).all():
+    waveform = np.asarray(waveform)
+    if waveform.ndim != 1 or waveform.size == 0:
+        raise InputError(f"{name} needs mono audio of shape (N,), N above 0; got shape {waveform.shape}")
+    if not np.isfinite(waveform).all():
         raise InputError(
             f"{name}: the audio contains NaN or infinite samples; decode the clip again or remove it"
         )
-    return sound.astype(np.float64)
+    return waveform.astype(np.float64)
 
 
 def fitted(energies: np.ndarray, length: int) -> np.ndarray:

@@ -88,8 +88,8 @@ class LogMel(AudioEncoder):
     def _nothing(self) -> np.ndarray:
         return np.zeros((0, self.width), np.float32)
 
-    def _encode_one(self, sound: np.ndarray) -> np.ndarray:
-        padded = np.pad(sound, (0, max(0, WINDOW + CHANGE * HOP - len(sound))))
+    def _encode_one(self, waveform: np.ndarray) -> np.ndarray:
+        padded = np.pad(waveform, (0, max(0, WINDOW + CHANGE * HOP - len(waveform))))
         windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP] * self._window
         spectrum = np.abs(np.fft.rfft(windows, FFT)).astype(np.float32) ** 2
         power = product(spectrum, self._mel.T)  # (L, M)
@@ -98,7 +98,7 @@ class LogMel(AudioEncoder):
             area_weights(len(energy), self.options["segments"]), energy - energy.mean()
         )  # (G, M)
         shape = (self._time_basis @ segments @ self._band_basis.T).ravel()
-        seconds = len(sound) / self.sample_rate
+        seconds = len(waveform) / self.sample_rate
         duration = np.full(DURATION_COPIES, 2 * np.log(3 * max(seconds, 1e-2)))
         return np.concatenate([standardized(shape), self._texture(energy), duration]).astype(np.float32)
 
@@ -132,12 +132,12 @@ def mel_bands(
     return np.clip(np.minimum(rising, falling), 0, None).astype(np.float32)
 
 
-def _checked(sound: np.ndarray) -> np.ndarray:
-    sound = np.asarray(sound)
-    if sound.ndim != 1 or sound.size == 0:
-        raise InputError(f"log-mel needs mono audio of shape (N,), N above 0; got shape {sound.shape}")
-    if not np.isfinite(sound).all():
+def _checked(waveform: np.ndarray) -> np.ndarray:
+    waveform = np.asarray(waveform)
+    if waveform.ndim != 1 or waveform.size == 0:
+        raise InputError(f"log-mel needs mono audio of shape (N,), N above 0; got shape {waveform.shape}")
+    if not np.isfinite(waveform).all():
         raise InputError(
             "log-mel: the audio contains NaN or infinite samples; decode the clip again or remove it"
         )
-    return sound.astype(np.float32)
+    return waveform.astype(np.float32)

@@ -26,7 +26,7 @@ from avcil.encoders.convolution import SameConvolution
 from avcil.encoders.device import Placed, inference
 from avcil.encoders.fixed import area_weights
 from avcil.encoders.info import EncoderInfo
-from avcil.encoders.kaldi_fbank import checked_sound
+from avcil.encoders.kaldi_fbank import checked_waveform
 from avcil.encoders.one_thread import one_thread
 from avcil.encoders.packaged_weights import SHA256, packaged_weights
 from avcil.encoders.parallel import in_groups, in_parallel
@@ -101,13 +101,13 @@ class Yamnet(Placed, AudioEncoder):
             "weights": SHA256["yamnet"],
         }
 
-    def spectrogram(self, sound: np.ndarray) -> np.ndarray:
+    def spectrogram(self, waveform: np.ndarray) -> np.ndarray:
         """Log-mel energies (L, M) float32 of a waveform (N,), L >= 96; the last patch is zero-padded."""
-        sound = checked_sound(sound, self.name).astype(np.float32)
+        waveform = checked_waveform(waveform, self.name).astype(np.float32)
         hop = PATCH_HOP * HOP
         least = (PATCH - 1) * HOP + WINDOW
-        patches = 1 + max(0, -(-(len(sound) - least) // hop))
-        padded = np.pad(sound, (0, max(0, least + (patches - 1) * hop - len(sound))))
+        patches = 1 + max(0, -(-(len(waveform) - least) // hop))
+        padded = np.pad(waveform, (0, max(0, least + (patches - 1) * hop - len(waveform))))
         windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
         with one_thread():
             return np.concatenate(

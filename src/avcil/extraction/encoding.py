@@ -219,16 +219,18 @@ class Encoders:
     def _tasks(self, batch: Sequence[ReadClip]) -> list[tuple[Callable[[list[Any]], Arrays], list[Any]]]:
         """The functions that encode, and their input from each clip; None if the clip lacks it."""
         if self.joint is not None:
-            pairs = [None if read.lacks(self.wanted) else (read.frame_sets, read.sound) for read in batch]
+            pairs = [None if read.lacks(self.wanted) else (read.frame_sets, read.waveform) for read in batch]
             return [(self._encode_both, pairs)]
         return [
             (self._encode_visual, [read.frame_sets for read in batch]),
-            (self._encode_audio, [read.sound for read in batch]),
+            (self._encode_audio, [read.waveform for read in batch]),
         ]
 
     def _encode_both(self, pairs: list[tuple[Frames, np.ndarray]]) -> Arrays:
         assert self.joint is not None
-        tokens, vectors = self.joint.encode([frames for frames, _ in pairs], [sound for _, sound in pairs])
+        tokens, vectors = self.joint.encode(
+            [frames for frames, _ in pairs], [waveform for _, waveform in pairs]
+        )
         return {"visual": tokens, "audio": vectors}
 
     def _audio_tokens(self) -> FeatureSpec | None:
@@ -243,14 +245,14 @@ class Encoders:
         assert not isinstance(self.visual, JointEncoder)
         return {"visual": self.visual.encode(frames)}
 
-    def _encode_audio(self, sounds: list[np.ndarray]) -> Arrays:
+    def _encode_audio(self, waveforms: list[np.ndarray]) -> Arrays:
         if self.audio is None:
             return {}
         assert not isinstance(self.audio, JointEncoder)
         if self.audio_tokens:
-            vectors, tokens = self.audio.encode_with_tokens(sounds)
+            vectors, tokens = self.audio.encode_with_tokens(waveforms)
             return {"audio": vectors, "audio_tokens": tokens}
-        return {"audio": self.audio.encode(sounds)}
+        return {"audio": self.audio.encode(waveforms)}
 
     def best_batch_size(self) -> int:
         """The smallest of `BATCH_SIZES` whose successor is not faster by `MIN_SPEEDUP`, measured on random clips.
@@ -276,14 +278,14 @@ class Encoders:
 
     def _random_clip(self, number: int) -> ReadClip:
         rng = np.random.default_rng(number)
-        frame_sets, sound = [], None
+        frame_sets, waveform = [], None
         for sampling in self.wanted.samplings:
             side = sampling.short_side or FRAME_SIDE
             frame_sets.append(rng.integers(0, 256, (sampling.frames, side, side * 4 // 3, 3), dtype=np.uint8))
         if self.wanted.sample_rate is not None:
-            sound = rng.uniform(-0.1, 0.1, int(AUDIO_SECONDS * self.wanted.sample_rate)).astype(np.float32)
+            waveform = rng.uniform(-0.1, 0.1, int(AUDIO_SECONDS * self.wanted.sample_rate)).astype(np.float32)
         frames, also = (frame_sets[0], tuple(frame_sets[1:])) if frame_sets else (None, ())
-        return ReadClip(clip=NOISE, frames=frames, also=also, sound=sound)
+        return ReadClip(clip=NOISE, frames=frames, also=also, waveform=waveform)
 
 
 NOISE = Clip(clip_id="noise", path="noise", label="noise", split="train")  # type: ignore[arg-type]

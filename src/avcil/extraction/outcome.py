@@ -42,7 +42,7 @@ def encode_batch(batch: Sequence[ReadClip], encoders: Encoders, *, missing: str)
 def _lacking_reason(read: ReadClip, wanted: DecodeSpec, missing: str) -> str | None:
     """Why a clip cannot be encoded because it lacks a modality; None if it can."""
     lacks = read.lacks(wanted)
-    nothing = read.frames is None and read.sound is None
+    nothing = read.frames is None and read.waveform is None
     if not lacks or (missing == "keep" and not nothing):
         return None
     return read.reason or f"it has no {' and no '.join(lacks)}"

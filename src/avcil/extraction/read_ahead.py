@@ -78,7 +78,7 @@ class ReadClip:
     """uint8 (F, H, W, 3), of the first sampling."""
     also: tuple[np.ndarray, ...] = ()
     """Frames of additional samplings."""
-    sound: np.ndarray | None = None
+    waveform: np.ndarray | None = None
     """float32 (N,)."""
     reason: str = ""
     """Problems of the file; empty if there are none."""
@@ -94,7 +94,7 @@ class ReadClip:
 
     def lacks(self, wanted: DecodeSpec) -> list[str]:
         """The missing modalities."""
-        pairs = {"video": (wanted.frames, self.frames), "audio": (wanted.sample_rate, self.sound)}
+        pairs = {"video": (wanted.frames, self.frames), "audio": (wanted.sample_rate, self.waveform)}
         return [name for name, (asked, got) in pairs.items() if asked is not None and got is None]
 
 
@@ -148,7 +148,7 @@ def read_one(
         clip=clip,
         frames=media.frames,
         also=media.also,
-        sound=media.sound,
+        waveform=media.waveform,
         reason="; ".join(media.problems),
         seconds=media.duration,
     )

@@ -32,7 +32,7 @@ class AttentionExample:
     """Map (T, h, w) over the cells of each slice; each slice sums to one."""
     temporal: np.ndarray
     """Weights (T,) of the time slices; they sum to one."""
-    sound: np.ndarray
+    waveform: np.ndarray
     """Mono waveform (N,) of the clip, float32 in [-1, 1]."""
     sample_rate: int
     """In hertz."""

@@ -25,9 +25,9 @@ from avcil.extraction.encoding import Encoders
 from avcil.extraction.read_ahead import DecodeSpec, ReadClip, read_one
 from avcil.features import StoredClip
 from avcil.features.manifest import IMPORTED
-from avcil.media.fit import fit_frames, fit_sound
+from avcil.media.audio import SILENCE
+from avcil.media.fit import fit_frames, fit_waveform
 from avcil.media.reader import MediaSource
-from avcil.media.sound import SILENCE
 from avcil.models import checks
 from avcil.utils.prefetch import prefetch
 
@@ -41,10 +41,10 @@ class ClipArrays:
 
     frames: np.ndarray | None = None
     """(F, H, W, 3) uint8 RGB, evenly spaced over the clip."""
-    sound: np.ndarray | None = None
+    waveform: np.ndarray | None = None
     """Mono waveform (N,) of the whole clip, float32 in [-1, 1]."""
     sample_rate: int | None = None
-    """Of `sound`, in hertz."""
+    """Of `waveform`, in hertz."""
     clip_id: str = ""
 
 
@@ -152,7 +152,7 @@ class ClipReader:
         """
         lacks = read.lacks(self.wanted)
         is_joint = self.encoders.joint is not None
-        if (read.frames is None and read.sound is None) or (lacks and is_joint):
+        if (read.frames is None and read.waveform is None) or (lacks and is_joint):
             raise InputError(_cannot_be_encoded(read, lacks, is_joint=is_joint))
         arrays = self.encoders.encode_together([read])[0]
         notes = [read.reason] if read.reason else []
@@ -184,8 +184,8 @@ def _cannot_be_encoded(read: ReadClip, lacks: list[str], *, is_joint: bool) -> s
 
 def is_silent(features: ClipFeatures) -> bool:
     """Whether the audio of the clip is silent."""
-    sound = None if features.read is None else features.read.sound
-    return sound is not None and float(np.abs(sound).max(initial=0.0)) < SILENCE
+    waveform = None if features.read is None else features.read.waveform
+    return waveform is not None and float(np.abs(waveform).max(initial=0.0)) < SILENCE
 
 
 def _clip(source: str | Path | Clip | StoredClip, start: float | None, end: float | None) -> Clip:
@@ -203,18 +203,18 @@ def _clip(source: str | Path | Clip | StoredClip, start: float | None, end: floa
 
 
 def _fitted(arrays: ClipArrays, wanted: DecodeSpec) -> ReadClip:
-    frames, sound = None, None
+    frames, waveform = None, None
     also: tuple[np.ndarray, ...] = ()
     if wanted.frames is not None and arrays.frames is not None:
         frames, *others = (fit_frames(arrays.frames, s.frames, s.short_side) for s in wanted.samplings)
         also = tuple(others)
-    if wanted.sample_rate is not None and arrays.sound is not None:
+    if wanted.sample_rate is not None and arrays.waveform is not None:
         if arrays.sample_rate is None:
-            raise InputError("a clip with sound needs sample_rate, in hertz")
-        sound = fit_sound(arrays.sound, arrays.sample_rate, wanted.sample_rate)
+            raise InputError("a clip with a waveform needs sample_rate, in hertz")
+        waveform = fit_waveform(arrays.waveform, arrays.sample_rate, wanted.sample_rate)
     name = arrays.clip_id or "the clip given as arrays"
     clip = Clip(clip_id=arrays.clip_id, path=Path(name), label="?", split="test")
-    return ReadClip(clip=clip, frames=frames, also=also, sound=sound)
+    return ReadClip(clip=clip, frames=frames, also=also, waveform=waveform)
 
 
 def _encoders(description: Mapping[str, Any], modality: Modality) -> Encoders:

@@ -66,13 +66,13 @@ def _select(record: RunRecord, clips: dict[str, StoredClip], count: int) -> list
 def _example(recognizer: Recognizer, clip: StoredClip) -> AttentionExample:
     features = recognizer.reader.features(clip)
     found = recognizer.explain(features)
-    frames, sound, spatial, temporal = found.frames, found.sound, found.spatial, found.temporal
+    frames, waveform, spatial, temporal = found.frames, found.waveform, found.spatial, found.temporal
     rate, map_kind = found.sample_rate, found.map_kind
     if (
         features.audio is None
         or features.visual is None
         or frames is None
-        or sound is None
+        or waveform is None
         or spatial is None
         or temporal is None
         or rate is None
@@ -81,7 +81,7 @@ def _example(recognizer: Recognizer, clip: StoredClip) -> AttentionExample:
         raise InputError(f"{clip.path}: {features.notes or 'it lacks audio or frames'}")
     slices = len(spatial)
     middle = [(2 * t + 1) * len(frames) // (2 * slices) for t in range(slices)]  # of each slice
-    seconds = len(sound) / rate
+    seconds = len(waveform) / rate
     return AttentionExample(
         clip_id=clip.clip_id,
         label=clip.label,
@@ -93,6 +93,6 @@ def _example(recognizer: Recognizer, clip: StoredClip) -> AttentionExample:
         frame_times=[seconds * (i + 0.5) / len(frames) for i in middle],
         spatial=spatial,
         temporal=temporal,
-        sound=sound,
+        waveform=waveform,
         sample_rate=rate,
     )

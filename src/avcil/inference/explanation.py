@@ -68,7 +68,7 @@ class Explanation:
     """(T,); sums to one."""
     frames: np.ndarray | None
     """(F, H, W, 3) uint8; None if only features are available."""
-    sound: np.ndarray | None
+    waveform: np.ndarray | None
     """Waveform (N,) float32."""
     sample_rate: int | None
     """In hertz."""
@@ -130,13 +130,13 @@ class Explanation:
 
         drawn = self.draw()
         fps = len(drawn) / self.seconds if self.seconds else 8.0
-        has_sound = self.sound is not None and self.sample_rate is not None
+        has_waveform = self.waveform is not None and self.sample_rate is not None
         write_video(
             path,
             drawn,
             min(max(fps, 0.1), 1000),
-            sound=self.sound if has_sound else None,
-            sample_rate=self.sample_rate if has_sound else None,
+            waveform=self.waveform if has_waveform else None,
+            sample_rate=self.sample_rate if has_waveform else None,
         )
 
 
@@ -171,7 +171,7 @@ def explain(
         spatial=None if maps is None else maps[0],
         temporal=None if maps is None else maps[1],
         frames=None if read is None else read.frames,
-        sound=None if read is None else read.sound,
+        waveform=None if read is None else read.waveform,
         sample_rate=reader.wanted.sample_rate if read is not None else None,
         seconds=None if read is None else _seconds(reader, features),
     )
@@ -180,8 +180,8 @@ def explain(
 def _seconds(reader: ClipReader, features: ClipFeatures) -> float | None:
     read, rate = features.read, reader.wanted.sample_rate
     assert read is not None
-    if read.seconds is None and read.sound is not None and rate:
-        return len(read.sound) / rate
+    if read.seconds is None and read.waveform is not None and rate:
+        return len(read.waveform) / rate
     return read.seconds
 
 

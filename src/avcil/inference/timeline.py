@@ -104,7 +104,7 @@ def _read(clip: Clip, window: ClipWindow) -> ReadClip:
         clip=clip,
         frames=window.frames,
         also=window.also,
-        sound=window.sound,
+        waveform=window.waveform,
         reason="; ".join(window.problems),
         seconds=window.end - window.start,
     )

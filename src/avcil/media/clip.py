@@ -15,6 +15,7 @@ import numpy as np
 from av.container import InputContainer
 
 from avcil.errors import InputError
+from avcil.media.audio import DecodedAudio, read_audio
 from avcil.media.container import (
     FFMPEG_ERRORS,
     Deadline,
@@ -26,11 +27,10 @@ from avcil.media.container import (
 )
 from avcil.media.frame_choice import SLICE_CENTERS, sample_times
 from avcil.media.frames import FrameRequest, VideoFrames, read_video_frames
-from avcil.media.sound import Sound, read_sound
 from avcil.media.timeline import SHORT_BY, timeline_of
 from avcil.utils.frame_sampling import FrameSampling
 
-Part = TypeVar("Part", VideoFrames, Sound)
+Part = TypeVar("Part", VideoFrames, DecodedAudio)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +43,10 @@ class ClipMedia:
     """Frames of the additional samplings; empty if `frames` is None."""
     frame_times: np.ndarray | None
     """(F,) float64: display times in seconds from the start of the file."""
-    sound: np.ndarray | None
+    waveform: np.ndarray | None
     """(N,) float32 in [-1, 1], mono; sample 0 is at the start of the segment."""
     sample_rate: int | None
-    """Sample rate of `sound` in Hz."""
+    """Sample rate of `waveform` in Hz."""
     duration: float
     """Length of the segment in seconds."""
     problems: tuple[str, ...]
@@ -135,7 +135,7 @@ class _Reading:
         self.first, self.last, self.deadline = first, last, deadline
         self.problems: list[str] = []
         self.video: VideoFrames | None = None
-        self.sound: Sound | None = None
+        self.audio: DecodedAudio | None = None
         self._unread: InputContainer | None = None
 
     def run(self) -> ClipMedia:
@@ -172,8 +172,8 @@ class _Reading:
         if self.samplings:
             self.video = self._try(self._read_video, end)
         if self.rate is not None:
-            self.sound = self._try(self._read_audio, end)
-        if self.video is None and self.sound is None:
+            self.audio = self._try(self._read_audio, end)
+        if self.video is None and self.audio is None:
             raise MediaError(f"{self.path}: nothing usable: {'; '.join(self.problems)}")
 
     def _try(self, read: Callable[[float], Part], end: float) -> Part | None:
@@ -199,18 +199,18 @@ class _Reading:
     def _requests(self, end: float) -> list[FrameRequest]:
         return [FrameRequest.of(sampling, self.first, end) for sampling in self.samplings]
 
-    def _read_audio(self, end: float) -> Sound:
+    def _read_audio(self, end: float) -> DecodedAudio:
         assert self.rate is not None
         # a file with a single frame has zero duration, but its audio may not
         last = end if end > self.first else float("inf")
-        return read_sound(self.path, self.first, last, self.rate, self.deadline, self.timeline)
+        return read_audio(self.path, self.first, last, self.rate, self.deadline, self.timeline)
 
     def _truncated_at(self, end: float) -> float | None:
         """Report tracks that end early. Returns the new end if all tracks do and no end was requested."""
         ends = []
         for name, part, track_ends in (
             ("video", self.video, self.timeline.video_end),
-            ("audio", self.sound, self.timeline.audio_end),
+            ("audio", self.audio, self.timeline.audio_end),
         ):
             if part is None:
                 continue
@@ -224,13 +224,13 @@ class _Reading:
         return None
 
     def _media(self, end: float) -> ClipMedia:
-        video, sound = self.video, self.sound
+        video, audio = self.video, self.audio
         return ClipMedia(
             frames=None if video is None else video.frames[0],
             also=() if video is None else tuple(video.frames[1:]),
             frame_times=None if video is None else self._requests(end)[0].times,
-            sound=None if sound is None else sound.samples,
-            sample_rate=None if sound is None else self.rate,
+            waveform=None if audio is None else audio.samples,
+            sample_rate=None if audio is None else self.rate,
             duration=end - self.first,
             problems=tuple(self.problems),
         )

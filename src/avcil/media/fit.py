@@ -40,18 +40,18 @@ def fit_frames(frames: np.ndarray, count: int, short_side: int | None) -> np.nda
     return np.stack(scaled)
 
 
-def fit_sound(sound: np.ndarray, sample_rate: int, wanted: int) -> np.ndarray:
+def fit_waveform(waveform: np.ndarray, sample_rate: int, wanted: int) -> np.ndarray:
     """Resample mono audio (N,) from `sample_rate` to `wanted` Hz; float32 in [-1, 1]."""
-    sound = np.asarray(sound, dtype=np.float32)
-    if sound.ndim != 1 or not len(sound) or not np.isfinite(sound).all():
-        raise InputError(f"sound must be mono (N,) of finite numbers, N above 0, not {sound.shape}")
+    waveform = np.asarray(waveform, dtype=np.float32)
+    if waveform.ndim != 1 or not len(waveform) or not np.isfinite(waveform).all():
+        raise InputError(f"the waveform must be mono (N,) of finite numbers, N above 0, not {waveform.shape}")
     if not (isinstance(sample_rate, int | np.integer) and 1 <= sample_rate <= 1_000_000):
         raise InputError(f"sample_rate must be a whole number of Hz, not {sample_rate!r}")
-    sound = np.clip(sound, -1, 1)
+    waveform = np.clip(waveform, -1, 1)
     if sample_rate == wanted:
-        return sound
+        return waveform
     resampler = AudioResampler(format="flt", layout="mono", rate=wanted)
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound[None]), format="flt", layout="mono")
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(waveform[None]), format="flt", layout="mono")
     frame.sample_rate = int(sample_rate)
     pieces = [
         piece.to_ndarray().reshape(-1) for piece in (*resampler.resample(frame), *resampler.resample(None))

@@ -151,7 +151,7 @@ class ReaderProcess:
             problems=problems,
             frames=reply.arrays.get("frames"),
             frame_times=reply.arrays.get("frame_times"),
-            sound=reply.arrays.get("sound"),
+            waveform=reply.arrays.get("waveform"),
             also=_additional(reply.arrays),
         )
 
@@ -169,9 +169,11 @@ class ReaderProcess:
         with closing(self._replies("read_windows", Path(path), allowance, **options)) as replies:
             for reply in replies:
                 problems = tuple(reply.value.pop("problems"))
-                frames, sound = reply.arrays.get("frames"), reply.arrays.get("sound")
+                frames, waveform = reply.arrays.get("frames"), reply.arrays.get("waveform")
                 also = _additional(reply.arrays)
-                yield ClipWindow(**reply.value, problems=problems, also=also, frames=frames, sound=sound)
+                yield ClipWindow(
+                    **reply.value, problems=problems, also=also, frames=frames, waveform=waveform
+                )
 
     def _one(self, operation: str, path: Path, allowance: Allowance | None, **options: Any) -> Reply:
         (reply,) = self._replies(operation, path, allowance, timeout=self._timeout(allowance), **options)

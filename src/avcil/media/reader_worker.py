@@ -39,7 +39,7 @@ def _read_clip(
     if media.problems and budget.is_strained():
         raise MediaError(f"{path}: {'; '.join(media.problems)}")  # reported as exceeding the memory limit
     facts = {"sample_rate": media.sample_rate, "duration": media.duration, "problems": media.problems}
-    arrays = _present(frames=media.frames, frame_times=media.frame_times, sound=media.sound)
+    arrays = _present(frames=media.frames, frame_times=media.frame_times, waveform=media.waveform)
     yield facts, arrays | _numbered(media.also)
 
 
@@ -54,7 +54,7 @@ def _read_windows(
     pairs = [(start, end) for start, end in spans]
     for window in read_windows(Path(path), pairs, samplings=_samplings(samplings), **options):
         facts = {"start": window.start, "end": window.end, "problems": window.problems}
-        yield facts, _present(frames=window.frames, sound=window.sound) | _numbered(window.also)
+        yield facts, _present(frames=window.frames, waveform=window.waveform) | _numbered(window.also)
 
 
 def _samplings(given: list[dict[str, Any]]) -> list[FrameSampling]:

@@ -11,7 +11,7 @@ from avcil.errors import InputError
 
 
 def log_mel(
-    sound: np.ndarray,
+    waveform: np.ndarray,
     sample_rate: int,
     bands: int = 64,
     *,
@@ -30,12 +30,14 @@ def log_mel(
     >>> log_mel(np.zeros(1600, np.float32), 16000).shape
     (64, 10)
     """
-    if sound.ndim != 1 or not len(sound) or sample_rate < 1 or bands < 1:
-        raise InputError(f"log_mel needs audio (N,), N above 0, a sample rate and bands; not {sound.shape}")
+    if waveform.ndim != 1 or not len(waveform) or sample_rate < 1 or bands < 1:
+        raise InputError(
+            f"log_mel needs audio (N,), N above 0, a sample rate and bands; not {waveform.shape}"
+        )
     size, step = max(2, round(window * sample_rate)), max(1, round(hop * sample_rate))
-    columns = -(-len(sound) // step)
+    columns = -(-len(waveform) // step)
     padded = np.zeros(columns * step + size, np.float64)
-    padded[(size - step) // 2 :][: len(sound)] = sound
+    padded[(size - step) // 2 :][: len(waveform)] = waveform
     pieces = np.lib.stride_tricks.sliding_window_view(padded, size)[::step][:columns]  # (T, size)
     points = 1 << (size - 1).bit_length()
     power = np.abs(np.fft.rfft(pieces * np.hanning(size), points)) ** 2  # (T, points // 2 + 1)

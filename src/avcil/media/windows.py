@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from avcil.errors import InputError
+from avcil.media.audio import DecodedAudio, read_audio
 from avcil.media.container import FFMPEG_ERRORS, Deadline, MediaError, open_media, reason_of, stream_info
 from avcil.media.frame_buffer import FrameBuffers, FrameRequest, in_order
 from avcil.media.frames import TrackReader
 from avcil.media.probe import MediaInfo, probe
-from avcil.media.sound import Sound, read_sound
 from avcil.media.timeline import Timeline, timeline_of
 from avcil.utils.frame_sampling import FrameSampling
 
@@ -41,7 +41,7 @@ class ClipWindow:
     """(F, H, W, 3) uint8 RGB, of the first sampling."""
     also: tuple[np.ndarray, ...]
     """Frames of the other samplings."""
-    sound: np.ndarray | None
+    waveform: np.ndarray | None
     """(N,) float32."""
     problems: tuple[str, ...]
 
@@ -95,13 +95,13 @@ def read_windows(
         video = _video(path, spans, samplings, deadline, timeline)
     file_problems = timeline.problems  # reported once, with the first window
     for (start, end), (found, problems) in zip(spans, video, strict=False):
-        sound, audio_problems = (None, ()) if audio is None else audio.between(start, end)
+        waveform, audio_problems = (None, ()) if audio is None else audio.between(start, end)
         yield ClipWindow(
             start=start,
             end=end,
             frames=found[0] if found else None,
             also=tuple(found[1:]),
-            sound=sound,
+            waveform=waveform,
             problems=(*file_problems, *problems, *audio_problems),
         )
         file_problems = ()
@@ -165,7 +165,7 @@ class _AudioChunks:
 
     def __init__(self, path: Path, rate: int, deadline: Deadline, timeline: Timeline) -> None:
         self._path, self._rate, self._deadline, self._timeline = path, rate, deadline, timeline
-        self._chunks: dict[int, Sound | str] = {}
+        self._chunks: dict[int, DecodedAudio | str] = {}
 
     def between(self, start: float, end: float) -> tuple[np.ndarray | None, tuple[str, ...]]:
         """Samples (N,) of [start, end] seconds and problems; None if there is no audio."""
@@ -192,12 +192,12 @@ class _AudioChunks:
             return None, tuple(dict.fromkeys(reasons))
         return samples[begin:reached], tuple(dict.fromkeys(problems))
 
-    def _chunk(self, number: int) -> Sound | str:
+    def _chunk(self, number: int) -> DecodedAudio | str:
         """The audio of a chunk, or the reason why there is none."""
         if number not in self._chunks:
             begin, end = number * CHUNK, (number + 1) * CHUNK
             try:
-                self._chunks[number] = read_sound(
+                self._chunks[number] = read_audio(
                     self._path, begin, end, self._rate, self._deadline, self._timeline
                 )
             except (MediaError, *FFMPEG_ERRORS) as error:

@@ -28,7 +28,7 @@ def write_video(
     frames: Iterable[np.ndarray],
     fps: float,
     *,
-    sound: np.ndarray | None = None,
+    waveform: np.ndarray | None = None,
     sample_rate: int | None = None,
     quality: int = 20,
 ) -> None:
@@ -38,31 +38,33 @@ def write_video(
         path: The file.
         frames: uint8 RGB (H, W, 3), H and W even.
         fps: Frame rate; frame i is displayed at i / fps seconds.
-        sound: float32 (N,), starting with frame 0; None writes no audio.
-        sample_rate: Sample rate of `sound` in Hz.
+        waveform: float32 (N,), starting with frame 0; None writes no audio.
+        sample_rate: Sample rate of `waveform` in Hz.
         quality: Constant rate factor of x264, from 0 (lossless except for chroma) to 51 (worst).
 
     Raises:
         InputError: MP4 does not support the arguments.
     """
     path = Path(path)
-    _check(path, fps, sound, sample_rate)
-    write_atomically(path, lambda file: _write(path, file, frames, fps, sound, sample_rate, quality))
+    _check(path, fps, waveform, sample_rate)
+    write_atomically(path, lambda file: _write(path, file, frames, fps, waveform, sample_rate, quality))
 
 
-def _check(path: Path, fps: float, sound: np.ndarray | None, sample_rate: int | None) -> None:
+def _check(path: Path, fps: float, waveform: np.ndarray | None, sample_rate: int | None) -> None:
     if not 0 < fps <= 1000:
         raise InputError(f"{path}: fps must be above 0 and at most 1000, not {fps!r}")
-    if (sound is None) != (sample_rate is None):
-        raise InputError(f"{path}: give sound and sample_rate together, or neither")
-    if sound is None:
+    if (waveform is None) != (sample_rate is None):
+        raise InputError(f"{path}: give waveform and sample_rate together, or neither")
+    if waveform is None:
         return
     if sample_rate not in AAC_RATES:
         raise InputError(
             f"{path}: sample_rate {sample_rate!r} is not one of AAC's: {', '.join(map(str, AAC_RATES))}"
         )
-    if sound.ndim != 1 or not len(sound) or not np.isfinite(sound).all():
-        raise InputError(f"{path}: sound must be finite numbers of shape (N,), N above 0, not {sound.shape}")
+    if waveform.ndim != 1 or not len(waveform) or not np.isfinite(waveform).all():
+        raise InputError(
+            f"{path}: the waveform must be finite numbers of shape (N,), N above 0, not {waveform.shape}"
+        )
 
 
 def _write(
@@ -70,7 +72,7 @@ def _write(
     file: BinaryIO,
     frames: Iterable[np.ndarray],
     fps: float,
-    sound: np.ndarray | None,
+    waveform: np.ndarray | None,
     sample_rate: int | None,
     quality: int,
 ) -> None:
@@ -81,9 +83,9 @@ def _write(
             video.codec_context.thread_count = 1  # the output of x264 depends on the number of threads
             video.options = {"crf": str(quality)}
             audio, blocks = None, iter(())
-            if sound is not None and sample_rate is not None:
+            if waveform is not None and sample_rate is not None:
                 audio = container.add_stream("aac", rate=sample_rate, layout="mono")
-                blocks = _blocks(sound, sample_rate)
+                blocks = _blocks(waveform, sample_rate)
             _interleave(path, container, video, audio, frames, blocks)
     except av.error.FFmpegError as error:
         if isinstance(error, OSError):  # of the disk; `write_atomically` explains it
@@ -126,8 +128,8 @@ def _begin(path: Path, video: Any, frame: np.ndarray) -> None:
     video.width, video.height = width, height
 
 
-def _blocks(sound: np.ndarray, sample_rate: int) -> Iterator[Any]:
-    samples = np.clip(sound, -1, 1).astype(np.float32)
+def _blocks(waveform: np.ndarray, sample_rate: int) -> Iterator[Any]:
+    samples = np.clip(waveform, -1, 1).astype(np.float32)
     for begin in range(0, len(samples), AAC_BLOCK):
         block = av.AudioFrame.from_ndarray(
             np.ascontiguousarray(samples[None, begin : begin + AAC_BLOCK]), format="fltp", layout="mono"

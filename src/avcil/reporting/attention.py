@@ -99,7 +99,7 @@ def _meaning(run: ExplainedRun) -> str:
 def _example(example: AttentionExample) -> str:
     is_correct = example.label == example.predicted
     verdict = "correct" if is_correct else f"predicted: {example.predicted}"
-    duration = len(example.sound) / example.sample_rate
+    duration = len(example.waveform) / example.sample_rate
     attention = attention_figure(
         example.frames, example.frame_times, example.spatial, example.temporal, max_frames=MAX_FRAMES
     )
@@ -117,7 +117,7 @@ def _example(example: AttentionExample) -> str:
 
 
 def _spectrogram(example: AttentionExample, duration: float) -> str:
-    levels = log_mel(np.asarray(example.sound, dtype=np.float32), example.sample_rate)
+    levels = log_mel(np.asarray(example.waveform, dtype=np.float32), example.sample_rate)
     stride = -(-levels.shape[1] // MAX_COLUMNS)
     width = levels.shape[1] - levels.shape[1] % stride
     levels = levels[:, :width].reshape(len(levels), -1, stride).max(axis=2)

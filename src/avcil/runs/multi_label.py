@@ -1,6 +1,6 @@
 """Accuracy when clips have several correct classes.
 
-Test clips of a benchmark have one label, but often show and sound like more. Given all classes of a clip, a prediction
+Test clips of a benchmark have one label, but often contain several. Given all classes of a clip, a prediction
 is correct if it is one of them.
 """
 

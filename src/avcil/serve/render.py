@@ -45,7 +45,7 @@ def answer_html(view: ClipView, name: str) -> str:
     confidence, notes = _confidence(view)
     ranked = list(answer.probabilities.items())[:TOP]
     labels = list(dict.fromkeys(event.label for event in view.events if event.label))
-    sound, rate = explanation.sound, explanation.sample_rate
+    waveform, rate = explanation.waveform, explanation.sample_rate
     page = render(
         "avcil.serve",
         "answer",
@@ -66,7 +66,7 @@ def answer_html(view: ClipView, name: str) -> str:
         map_title=MAP_TITLES[explanation.map_kind or "sensitivity"],
         map_guide=GUIDES[explanation.map_kind or "sensitivity"],
         spectrogram=_spectrogram(explanation),
-        seconds=len(sound) / rate if sound is not None and rate else 0.0,
+        seconds=len(waveform) / rate if waveform is not None and rate else 0.0,
     )
     return str(page)
 
@@ -117,10 +117,10 @@ def _attention(explanation: Explanation) -> Markup:
 
 def _spectrogram(explanation: Explanation) -> str:
     """The spectrogram as a data URI; empty without audio."""
-    sound, rate = explanation.sound, explanation.sample_rate
-    if sound is None or rate is None or not len(sound):
+    waveform, rate = explanation.waveform, explanation.sample_rate
+    if waveform is None or rate is None or not len(waveform):
         return ""
-    levels = log_mel(np.asarray(sound, dtype=np.float32), rate)
+    levels = log_mel(np.asarray(waveform, dtype=np.float32), rate)
     stride = -(-levels.shape[1] // COLUMNS)
     width = levels.shape[1] - levels.shape[1] % stride
     levels = levels[:, :width].reshape(len(levels), -1, stride).max(axis=2)

@@ -1,7 +1,7 @@
 """Imports the authors' released features into a feature store, clip by clip, so memory does not grow with the file.
 
-The sound of all clips (768 numbers each) is read first; then the visual tokens stream past, and each clip is
-checked, pooled if asked for, joined with its sound and stored in the order of the visual file.
+The audio features of all clips (768 numbers each) are read first. Then the visual tokens are streamed, and each clip is
+checked, pooled if requested, joined with its audio features and stored in the order of the visual file.
 
 Shapes: T time slices, S spatial tokens per slice, D width; released are T = 8, S = 14 x 14, D = 768.
 """

@@ -124,4 +124,4 @@ def _render_one(job: tuple[Path, str, tuple[int, ...]]) -> None:
     path, name, key = job
     scene = draw_scene(name, key)
     frames = demo_drawing.draw_frames(scene)
-    write_video(path, frames, FRAME_RATE, sound=demo_sound.play_sound(scene), sample_rate=SAMPLE_RATE)
+    write_video(path, frames, FRAME_RATE, waveform=demo_sound.play_sound(scene), sample_rate=SAMPLE_RATE)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from avcil.encoders.base import AudioEncoder
 from avcil.encoders.device import inference
-from avcil.encoders.hugging_face.audio_families import SoundFamily, sound_family
+from avcil.encoders.hugging_face.audio_families import AudioFamily, audio_family
 from avcil.encoders.hugging_face.loading import (
     HuggingFaceModel,
     Source,
@@ -23,7 +23,7 @@ from avcil.encoders.hugging_face.loading import (
     load_settings,
 )
 from avcil.encoders.info import EncoderInfo
-from avcil.encoders.kaldi_fbank import checked_sound
+from avcil.encoders.kaldi_fbank import checked_waveform
 
 AT_ONCE = 16
 """Clips that go through the model together (larger numbers need more memory and are not faster)."""
@@ -55,9 +55,9 @@ class HuggingFaceAudio(HuggingFaceModel, AudioEncoder):
         """
         whole, self.source = load_config(Source.of(source))
         self.model_type: str = whole.model_type
-        self.family = sound_family(self.model_type)
+        self.family = audio_family(self.model_type)
         config = self.family.config(whole)
-        self.settings = sound_settings(self.source, self.family)
+        self.settings = audio_settings(self.source, self.family)
         self.sample_rate = int(self.settings["sampling_rate"])
         self.width = int(getattr(config, self.family.width))
         if self.family.token_count is not None:
@@ -93,15 +93,15 @@ class HuggingFaceAudio(HuggingFaceModel, AudioEncoder):
         return np.concatenate(vectors), np.concatenate(tokens)
 
     def _inputs(self, clips: Sequence[np.ndarray]) -> Tensor:
-        sounds = [checked_sound(clip, f"hf:{self.source.place}") for clip in clips]
-        inputs = np.stack([self._prepare(sound) for sound in sounds]).astype(np.float32)
+        waveforms = [checked_waveform(clip, f"hf:{self.source.place}") for clip in clips]
+        inputs = np.stack([self._prepare(waveform) for waveform in waveforms]).astype(np.float32)
         return torch.from_numpy(inputs).to(self.device)
 
     def _preprocessing_fingerprint(self) -> dict[str, Any]:
         return {**self.settings, "hears": self.family.coverage}
 
 
-def sound_settings(source: Source, family: SoundFamily) -> dict[str, Any]:
+def audio_settings(source: Source, family: AudioFamily) -> dict[str, Any]:
     """Settings of the preprocessor file, otherwise those of the model family."""
     found = load_settings(source, *SETTINGS_FILES) or {}
     return {**family.defaults, **{key: value for key, value in found.items() if key not in NOT_SETTINGS}}

@@ -23,7 +23,7 @@ Prepare = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SoundFamily:
+class AudioFamily:
     """A `model_type` of transformers."""
 
     model: str
@@ -64,8 +64,8 @@ def _run_ast_with_tokens(model: TransformersModel, inputs: Tensor) -> tuple[Tens
 def _ast(settings: Settings, config: Any) -> Prepare:
     """Kaldi filterbanks (L, M), zero-padded, normalized as for AudioSet."""
 
-    def prepare(sound: np.ndarray) -> np.ndarray:
-        energies = fitted(fbank(sound, settings["sampling_rate"], config.num_mel_bins), config.max_length)
+    def prepare(waveform: np.ndarray) -> np.ndarray:
+        energies = fitted(fbank(waveform, settings["sampling_rate"], config.num_mel_bins), config.max_length)
         if settings["do_normalize"]:
             energies = (energies - settings["mean"]) / (2 * settings["std"])
         return energies
@@ -79,9 +79,9 @@ def _clap(settings: Settings, config: Any) -> Prepare:
     extractor = need_transformers().ClapFeatureExtractor(**settings)
     most = extractor.nb_max_samples
 
-    def prepare(sound: np.ndarray) -> np.ndarray:
-        first = max(0, len(sound) - most) // 2
-        heard = sound[first : first + most]
+    def prepare(waveform: np.ndarray) -> np.ndarray:
+        first = max(0, len(waveform) - most) // 2
+        heard = waveform[first : first + most]
         return extractor(heard, sampling_rate=extractor.sampling_rate)["input_features"][0]
 
     return prepare
@@ -89,7 +89,7 @@ def _clap(settings: Settings, config: Any) -> Prepare:
 
 def _whisper(settings: Settings, config: Any) -> Prepare:
     extractor = need_transformers().WhisperFeatureExtractor(**settings)
-    return lambda sound: extractor(sound, sampling_rate=extractor.sampling_rate)["input_features"][0]
+    return lambda waveform: extractor(waveform, sampling_rate=extractor.sampling_rate)["input_features"][0]
 
 
 def _wave(settings: Settings, config: Any) -> Prepare:
@@ -98,10 +98,10 @@ def _wave(settings: Settings, config: Any) -> Prepare:
     for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
         field = (field - 1) * stride + kernel
 
-    def prepare(sound: np.ndarray) -> np.ndarray:
+    def prepare(waveform: np.ndarray) -> np.ndarray:
         if settings["do_normalize"]:
-            sound = (sound - sound.mean()) / np.sqrt(sound.var() + 1e-7)
-        return np.pad(sound, (0, max(0, field - len(sound))))
+            waveform = (waveform - waveform.mean()) / np.sqrt(waveform.var() + 1e-7)
+        return np.pad(waveform, (0, max(0, field - len(waveform))))
 
     return prepare
 
@@ -110,8 +110,8 @@ def _pe_audio(settings: Settings, config: Any) -> Prepare:
     """The waveform (1, N), reflection-padded to a multiple of the codec's hop."""
     hop = config.dac_config.hop_length
 
-    def prepare(sound: np.ndarray) -> np.ndarray:
-        return np.pad(sound, (0, -len(sound) % hop), mode="reflect")[None]
+    def prepare(waveform: np.ndarray) -> np.ndarray:
+        return np.pad(waveform, (0, -len(waveform) % hop), mode="reflect")[None]
 
     return prepare
 
@@ -128,8 +128,8 @@ def _run_whisper(model: TransformersModel, inputs: Tensor, samples: list[int]) -
     return torch.stack([clip[:count].mean(dim=0) for clip, count in zip(states, heard, strict=True)])
 
 
-def _wave_family(model: str) -> SoundFamily:
-    return SoundFamily(
+def _wave_family(model: str) -> AudioFamily:
+    return AudioFamily(
         model=model,
         preparation=_wave,
         run=lambda model, inputs, samples: model(inputs).last_hidden_state.mean(dim=1),
@@ -140,7 +140,7 @@ def _wave_family(model: str) -> SoundFamily:
     )
 
 
-CLAP = SoundFamily(
+CLAP = AudioFamily(
     model="ClapAudioModelWithProjection",
     preparation=_clap,
     run=_run_clap,
@@ -148,8 +148,8 @@ CLAP = SoundFamily(
     defaults={"sampling_rate": 48_000, "truncation": "fusion", "padding": "repeatpad"},
     width="projection_dim",
 )
-FAMILIES: dict[str, SoundFamily] = {
-    "audio-spectrogram-transformer": SoundFamily(
+FAMILIES: dict[str, AudioFamily] = {
+    "audio-spectrogram-transformer": AudioFamily(
         model="ASTModel",
         preparation=_ast,
         run=lambda model, inputs, samples: model(input_values=inputs).pooler_output,
@@ -160,7 +160,7 @@ FAMILIES: dict[str, SoundFamily] = {
     ),
     "clap": CLAP,
     "clap_audio_model": CLAP,
-    "whisper": SoundFamily(
+    "whisper": AudioFamily(
         model="WhisperModel",
         preparation=_whisper,
         run=_run_whisper,
@@ -171,7 +171,7 @@ FAMILIES: dict[str, SoundFamily] = {
     "wav2vec2": _wave_family("Wav2Vec2Model"),
     "hubert": _wave_family("HubertModel"),
     "wavlm": _wave_family("WavLMModel"),
-    "pe_audio_video": SoundFamily(
+    "pe_audio_video": AudioFamily(
         model="PeAudioEncoder",
         preparation=_pe_audio,
         run=lambda model, inputs, samples: model(input_values=inputs).pooler_output,
@@ -183,7 +183,7 @@ FAMILIES: dict[str, SoundFamily] = {
 }
 
 
-def sound_family(model_type: str) -> SoundFamily:
+def audio_family(model_type: str) -> AudioFamily:
     """The family of this `model_type`; InputError with the nearest ones for any other."""
     if model_type not in FAMILIES:
         error = unknown_name("family of audio models", model_type, FAMILIES)

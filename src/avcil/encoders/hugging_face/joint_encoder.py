@@ -24,8 +24,8 @@ from torch.nn import functional
 
 from avcil.encoders.base import JointEncoder
 from avcil.encoders.device import inference
-from avcil.encoders.hugging_face.audio_encoder import sound_settings
-from avcil.encoders.hugging_face.audio_families import sound_family
+from avcil.encoders.hugging_face.audio_encoder import audio_settings
+from avcil.encoders.hugging_face.audio_families import audio_family
 from avcil.encoders.hugging_face.loading import (
     HuggingFaceModel,
     Source,
@@ -36,7 +36,7 @@ from avcil.encoders.hugging_face.loading import (
 from avcil.encoders.hugging_face.visual_encoder import check_frames, checked_frame_number, model_pixels
 from avcil.encoders.hugging_face.visual_families import vision_family
 from avcil.encoders.info import EncoderInfo
-from avcil.encoders.kaldi_fbank import checked_sound
+from avcil.encoders.kaldi_fbank import checked_waveform
 from avcil.errors import InputError
 
 FAMILY = "pe_audio_video"
@@ -79,7 +79,7 @@ class HuggingFaceJoint(HuggingFaceModel, JointEncoder):
                 f"a joint encoder is a model of the family {FAMILY} (PE-AV), not {self.model_type}. Use {source} as "
                 "--visual or --audio"
             )
-        vision, sound = vision_family(FAMILY), sound_family(FAMILY)
+        vision, audio = vision_family(FAMILY), audio_family(FAMILY)
         video_config = vision.config(whole, load_settings(self.source, "config.json") or {})
         config = whole.audio_video_config
         self.frames = checked_frame_number(frames)
@@ -87,21 +87,21 @@ class HuggingFaceJoint(HuggingFaceModel, JointEncoder):
         self.width = int(config.hidden_size)
         self._pixels = model_pixels(self.source, vision, video_config)
         self.short_side = self._pixels.short_side
-        self._settings = sound_settings(self.source, sound)
+        self._settings = audio_settings(self.source, audio)
         self.sample_rate = int(self._settings["sampling_rate"])
-        self._prepare = sound.preparation(self._settings, sound.config(whole))
+        self._prepare = audio.preparation(self._settings, audio.config(whole))
         self.options = {"source": self._lasting(source), "frames": frames}
         self._model = load_model(self.source, "PeAudioVideoEncoder", config, key_mapping=WEIGHT_NAMES)
         self.place(device)
 
     def encode(
-        self, clips: Sequence[np.ndarray], sounds: Sequence[np.ndarray]
+        self, clips: Sequence[np.ndarray], waveforms: Sequence[np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Encode clips one by one, since the audio differs in length.
 
         Args:
             clips: The frames of B clips, each uint8 RGB (F, H, W, 3); sizes may differ.
-            sounds: Their waveforms, each float32 (N,) in [-1, 1]; lengths may differ.
+            waveforms: The waveforms of the clips, each float32 (N,) in [-1, 1]; lengths may differ.
 
         Returns:
             Visual tokens (B, T, 1, D) and audio vectors (B, D), float32.
@@ -109,20 +109,20 @@ class HuggingFaceJoint(HuggingFaceModel, JointEncoder):
         check_frames(clips, self.frames, self.name)
         tokens = np.zeros((len(clips), *self.token_grid, self.width), np.float32)
         vectors = np.zeros((len(clips), self.width), np.float32)
-        for number, (frames, sound) in enumerate(zip(clips, sounds, strict=True)):
-            states, whole = self._states(frames, sound)
+        for number, (frames, waveform) in enumerate(zip(clips, waveforms, strict=True)):
+            states, whole = self._states(frames, waveform)
             tokens[number, :, 0] = functional.adaptive_avg_pool1d(states.T, self.frames).T.cpu().numpy()
             vectors[number] = whole.cpu().numpy()
         return tokens, vectors
 
-    def _states(self, frames: np.ndarray, sound: np.ndarray) -> tuple[Tensor, Tensor]:
+    def _states(self, frames: np.ndarray, waveform: np.ndarray) -> tuple[Tensor, Tensor]:
         """The fused states (L, D) and that of the class token (D,) of a clip."""
         pictures = self._pixels.batch([frames], self.name).to(self.device, non_blocking=True)
-        prepared = self._prepare(checked_sound(sound, f"hf:{self.source.place}")).astype(np.float32)
-        waveform = torch.from_numpy(prepared)[None].to(self.device)
+        prepared = self._prepare(checked_waveform(waveform, f"hf:{self.source.place}")).astype(np.float32)
+        inputs = torch.from_numpy(prepared)[None].to(self.device)
         with inference(self.device, self.precision):
             pixels = self._pixels.normalized(pictures)  # (1, F, 3, P, P)
-            given = self._model(input_values=waveform, pixel_values_videos=pixels)
+            given = self._model(input_values=inputs, pixel_values_videos=pixels)
             return given.last_hidden_state[0].float(), given.pooler_output[0].float()
 
     def _preprocessing_fingerprint(self) -> dict[str, Any]:

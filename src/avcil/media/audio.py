@@ -45,7 +45,7 @@ MAX_SAMPLES = 2**28
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sound:
+class DecodedAudio:
     """Audio of a clip, and where its track ends."""
 
     samples: np.ndarray
@@ -57,9 +57,9 @@ class Sound:
     problems: tuple[str, ...]
 
 
-def read_sound(
+def read_audio(
     path: Path, start: float, end: float, rate: int, deadline: Deadline, timeline: Timeline
-) -> Sound:
+) -> DecodedAudio:
     """Read mono audio (N,) of [start, end] seconds at `rate` Hz; `MediaError` with the reason if there is none."""
     seek = start > SEEK_AFTER and not timeline.is_joined
     strongest: dict[int, int] = {}
@@ -82,7 +82,7 @@ def _read(
     *,
     seek: bool,
     strongest: Mapping[int, int],
-) -> Sound:
+) -> DecodedAudio:
     with open_media(path, deadline) as container:
         tracks = stream_info(container)
         track = tracks.audio
@@ -104,7 +104,7 @@ def _read(
         if not buffer.length and not decoder.heard:
             raise MediaError(f"the audio track has no frame that can be decoded{decoder.packets.cause()}")
         samples, problems = buffer.finish()
-        return Sound(
+        return DecodedAudio(
             samples=samples,
             reached=buffer.reached if decoder.ended else None,
             mixing=channels.problems(),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.io import wavfile
 
-import avcil.media.sound as module
+import avcil.media.audio as module
 from avcil.media import MediaError, read_clip, write_video
 
 
@@ -31,10 +31,10 @@ def test_resampled_sine(tmp_path, rate, wanted):
     as_wav(tmp_path / "a.wav", rate, sine(440, 1.3, rate))
     clip = read_clip(tmp_path / "a.wav", sample_rate=wanted)
     assert clip.sample_rate == wanted
-    assert clip.sound.dtype == np.float32
-    assert abs(len(clip.sound) - round(1.3 * rate) / rate * wanted) <= 1
+    assert clip.waveform.dtype == np.float32
+    assert abs(len(clip.waveform) - round(1.3 * rate) / rate * wanted) <= 1
     inner = slice(wanted // 50, -wanted // 50)
-    assert np.abs(clip.sound - sine(440, 1.3, wanted)[: len(clip.sound)])[inner].max() < 2e-3
+    assert np.abs(clip.waveform - sine(440, 1.3, wanted)[: len(clip.waveform)])[inner].max() < 2e-3
     assert clip.problems == ()
 
 
@@ -46,8 +46,8 @@ def test_channels_are_averaged(tmp_path, kind):
         wide = np.zeros((len(mono), channels))
         wide[:, 0] = mono
         as_wav(tmp_path / "wide.wav", 16000, wide, kind)
-        sound = read_clip(tmp_path / "wide.wav", sample_rate=16000).sound
-        assert np.abs(sound - factor * mono).max() < 1e-4
+        waveform = read_clip(tmp_path / "wide.wav", sample_rate=16000).waveform
+        assert np.abs(waveform - factor * mono).max() < 1e-4
 
 
 @pytest.mark.parametrize(("start", "end"), [(0.25, 0.75), (0.1, None), (None, 0.3)])
@@ -57,7 +57,7 @@ def test_stretch(tmp_path, start, end):
     as_wav(tmp_path / "a.wav", 16000, samples, np.float32)
     clip = read_clip(tmp_path / "a.wav", sample_rate=16000, start=start, end=end)
     first, last = round((start or 0) * 16000), round((end or 1) * 16000)
-    assert (clip.sound == samples[first:last]).all()
+    assert (clip.waveform == samples[first:last]).all()
     assert clip.duration == pytest.approx((last - first) / 16000)
 
 
@@ -67,24 +67,24 @@ def test_jump_into_a_long_file(tmp_path, monkeypatch):
     as_wav(tmp_path / "a.wav", 8000, samples, np.float32)
     monkeypatch.setattr(module, "SEEK_AFTER", 2.0)
     clip = read_clip(tmp_path / "a.wav", sample_rate=8000, start=7.125, end=8.0)
-    assert (clip.sound == samples[57000:64000]).all()
+    assert (clip.waveform == samples[57000:64000]).all()
 
 
 @pytest.mark.parametrize("rate", [16000, 44100, 48000])
 def test_click_and_flash_stay_together(tmp_path, rate):
     """Through H.264 and AAC (with its priming), a click and a flash at 0.5 s are both found at 0.5 s."""
-    sound = np.zeros(rate, np.float32)
-    sound[rate // 2] = 1.0
+    waveform = np.zeros(rate, np.float32)
+    waveform[rate // 2] = 1.0
     frames = [np.full((32, 32, 3), 235 if i >= 25 else 16, np.uint8) for i in range(50)]
-    write_video(tmp_path / "a.mp4", frames, 50, sound=sound, sample_rate=rate)
+    write_video(tmp_path / "a.mp4", frames, 50, waveform=waveform, sample_rate=rate)
     for start in (None, 0.3):
         clip = read_clip(tmp_path / "a.mp4", frames=50, sample_rate=16000, start=start)
-        click = np.abs(clip.sound).argmax() / 16000 + (start or 0)
+        click = np.abs(clip.waveform).argmax() / 16000 + (start or 0)
         flash = clip.frame_times[np.argmax(clip.frames.mean((1, 2, 3)) > 128)]
         assert click == pytest.approx(0.5, abs=0.002)
         assert flash == pytest.approx(0.51, abs=0.02)
     whole = read_clip(tmp_path / "a.mp4", sample_rate=rate)
-    assert rate <= len(whole.sound) <= rate + 1024
+    assert rate <= len(whole.waveform) <= rate + 1024
 
 
 def late_sound(path, make, late, gap=0.0):
@@ -108,10 +108,10 @@ def test_late_sound_comes_after_silence(tmp_path, make):
     """Sound that begins after the picture is put where it belongs."""
     late_sound(tmp_path / "a.mkv", make, 0.25)
     clip = read_clip(tmp_path / "a.mkv", frames=5, sample_rate=8000)
-    assert (clip.sound[:2000] == 0).all()
-    assert (clip.sound[2000:] == 1).all()
-    assert len(clip.sound) == 6000
-    stretch = read_clip(tmp_path / "a.mkv", frames=5, sample_rate=8000, start=0.2, end=0.3).sound
+    assert (clip.waveform[:2000] == 0).all()
+    assert (clip.waveform[2000:] == 1).all()
+    assert len(clip.waveform) == 6000
+    stretch = read_clip(tmp_path / "a.mkv", frames=5, sample_rate=8000, start=0.2, end=0.3).waveform
     assert stretch.tolist() == [0.0] * 400 + [1.0] * 400
 
 
@@ -119,7 +119,7 @@ def test_gap_is_silent_and_said(tmp_path, make):
     """A hole in the time stamps is kept as silence, so that what follows stays in place."""
     late_sound(tmp_path / "a.mkv", make, 0.0, gap=0.2)
     clip = read_clip(tmp_path / "a.mkv", sample_rate=8000)
-    assert np.flatnonzero(clip.sound == 0).tolist() == list(range(2400, 4000))
+    assert np.flatnonzero(clip.waveform == 0).tolist() == list(range(2400, 4000))
     assert "the audio has gaps of 0.20 s in total; they are filled with zeros" in clip.problems
 
 
@@ -137,7 +137,7 @@ def test_absurd_level_is_clipped_and_said(tmp_path):
     """Sound in 16-bit units stored as floats is not passed on as a waveform in [-1, 1] without a word."""
     as_wav(tmp_path / "a.wav", 16000, 30000 * sine(300, 0.5, 16000), np.float32)
     clip = read_clip(tmp_path / "a.wav", sample_rate=16000)
-    assert np.abs(clip.sound).max() == 1
+    assert np.abs(clip.waveform).max() == 1
     assert any("times full scale" in problem for problem in clip.problems)
 
 
