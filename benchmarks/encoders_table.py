@@ -5,7 +5,7 @@
 
 FOLDER holds split/class/clip.mp4; `demo` in place of a folder renders the clips of `avcil demo`. Everything is kept in
 WORK, and the same command goes on where it stopped. One thread. Prints a Markdown table: the accuracy after the last
-step in %, mean and standard deviation over orders of the classes; for blade also from sound and visual alone; the
+step in %, mean and standard deviation over orders of the classes; for blade also from audio and visual alone; the
 size of a stored clip and of what blade keeps; and seconds a clip for reading and encoding.
 """
 

@@ -153,13 +153,13 @@ def train_plain(
     optimizer = adam(network)
     for _ in range(a.epochs):
         for pair in zip(news, olds, strict=True):
-            waveform, picture, target = (torch.cat(both) for both in zip(*pair, strict=True))
+            audio, visual, target = (torch.cat(both) for both in zip(*pair, strict=True))
             with torch.no_grad():
-                old = plain_forward(teacher, waveform, picture)
+                old = plain_forward(teacher, audio, visual)
             float(
                 descend(
                     optimizer,
-                    plain_loss(plain_forward(network, waveform, picture), old, target, len(pair[0][2])),
+                    plain_loss(plain_forward(network, audio, visual), old, target, len(pair[0][2])),
                 )
             )
         with torch.no_grad():

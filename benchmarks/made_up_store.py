@@ -18,7 +18,7 @@ BANK = 64
 
 
 class MadeUpStore:
-    """What a run needs of a store: clips by class and split, their sounds and tokens, in float16."""
+    """What a run needs of a store: clips by class and split, their audio and tokens, in float16."""
 
     path = "made-up"
     unlisted: tuple[str, ...] = ()
