@@ -73,7 +73,7 @@ def make_clips(folder: Path, count: int) -> dict[str, list[Path]]:
     return made
 
 
-def compare_decoding(clips: dict[str, list[Path]], rounds: int, waveform: str) -> None:
+def compare_decoding(clips: dict[str, list[Path]], rounds: int, audio: str) -> None:
     """Lines of the table: medians of clips a second, and of the ratio within each round."""
     for name, paths in clips.items():
         times: dict[str, list[float]] = {"release": [], "avcil": [], "avcil, a reader a core": []}
@@ -82,7 +82,7 @@ def compare_decoding(clips: dict[str, list[Path]], rounds: int, waveform: str) -
             began = time.perf_counter()
             for path in paths:
                 with tempfile.TemporaryDirectory() as folder:
-                    *_, left = read_by_files(path, Path(folder), waveform=waveform)
+                    *_, left = read_by_files(path, Path(folder), audio=audio)
             times["release"].append(time.perf_counter() - began)
             began = time.perf_counter()
             for path in paths:
@@ -121,7 +121,7 @@ def as_clips(paths: list[Path]) -> list[Clip]:
     return [Clip(clip_id=str(path), path=path.absolute(), label="a", split="train") for path in paths]
 
 
-def compare_encoding(name: str, paths: list[Path], folder: Path, waveform: str) -> None:
+def compare_encoding(name: str, paths: list[Path], folder: Path, audio: str) -> None:
     """Lines of the table: both ways from files to stored features, once."""
     seeing, hearing = encoders(folder)
     read = read_clip(paths[0], frames=16, short_side=224, sample_rate=16_000)
@@ -130,7 +130,7 @@ def compare_encoding(name: str, paths: list[Path], folder: Path, waveform: str) 
     began, table, kept = time.perf_counter(), {}, 0
     for path in paths:
         with tempfile.TemporaryDirectory() as scratch:
-            frames, heard, left = read_by_files(path, Path(scratch), waveform=waveform)
+            frames, heard, left = read_by_files(path, Path(scratch), audio=audio)
             kept += left
         table[path.name] = seeing.encode([frames])[0].astype(np.float32), hearing.encode([heard])[0]
     np.save(folder / "features.npy", table, allow_pickle=True)  # type: ignore[arg-type]

@@ -11,11 +11,11 @@ from PIL import Image
 from scipy.signal import resample_poly
 
 
-def read_by_files(path: Path, folder: Path, *, waveform: str) -> tuple[np.ndarray, np.ndarray, int]:
-    """Frames (16, H, W, 3) uint8 at a short side of 224, waveform (N,) at 11,430 Hz, bytes that lie in `folder` then."""
+def read_by_files(path: Path, folder: Path, *, audio: str) -> tuple[np.ndarray, np.ndarray, int]:
+    """Frames (16, H, W, 3) uint8 at a short side of 224, waveform (N,) at 11,430 Hz, size of `folder` in bytes."""
     ffmpeg = ["ffmpeg", "-v", "error", "-nostdin", "-y", "-i", str(path)]
     subprocess.run([*ffmpeg, "-vf", "fps=10", "-q:v", "2", str(folder / "%06d.jpg")], check=True)
-    if waveform == "moviepy":
+    if audio == "moviepy":
         write_by_moviepy(path, folder / "sound.wav")
     else:
         subprocess.run([*ffmpeg, "-vn", "-ar", "44100", "-ac", "2", str(folder / "sound.wav")], check=True)
