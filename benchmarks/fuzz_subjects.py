@@ -118,7 +118,7 @@ def open_model(folder: Path) -> Any:
     """Load it, build its encoders, ask it, and teach it a class."""
     recognizer = Recognizer.load(folder)
     assert recognizer.reader is not None
-    said = [recognizer.answer(features(number)).probabilities for number in range(2)]
+    said = [recognizer.predict_clip(features(number)).probabilities for number in range(2)]
     learning = recognizer.snapshot().learning
     if learning is not None and learning.settings.method in ("blade", "slda", "ranpac", "rls"):
         recognizer.learn([features(2), features(3)], ["owl", "owl"])

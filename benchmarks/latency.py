@@ -57,11 +57,11 @@ def main() -> None:
     from avcil.inference import Recognizer
 
     recognizer = Recognizer.load(a.run)
-    recognizer.answer(a.clip)
+    recognizer.predict_clip(a.clip)
 
     def answer() -> tuple[float, float]:
         began, used = time.perf_counter(), time.process_time()
-        recognizer.answer(a.clip)
+        recognizer.predict_clip(a.clip)
         return time.perf_counter() - began, time.process_time() - used
 
     report("later answer of a loaded Recognizer", answer, 3 * a.rounds)

@@ -260,7 +260,7 @@ def passwords(target: Target) -> Iterator[Row]:
     yield "the password after them", "429", str(target.send("GET", "/api/health", headers=right).status_code)
 
 
-def _teach(target: Target, label: str) -> httpx.Response:
+def _learn(target: Target, label: str) -> httpx.Response:
     files = [("files", (f"{take}.mp4", target.clip.read_bytes())) for take in range(4)]
     return target.send("POST", "/api/teach", data={"label": label}, files=files)
 
@@ -293,9 +293,9 @@ def decoding(target: Target) -> Iterator[Row]:
 @attack()
 def stopping(target: Target) -> Iterator[Row]:
     """SIGTERM just after a teaching was accepted."""
-    yield "a teaching", "202", str(_teach(target, "accepted").status_code)
+    yield "a teaching", "202", str(_learn(target, "accepted").status_code)
     target.process.terminate()
-    yield "another one after SIGTERM", "503", str(_teach(target, "late").status_code)
+    yield "another one after SIGTERM", "503", str(_learn(target, "late").status_code)
     yield "exit code", "0", str(target.process.wait(120))
     state = json.loads((target.folder / "run.taught" / "state.json").read_text())
     yield "what was learned", "accepted", ", ".join(sitting["label"] for sitting in state["updates"])

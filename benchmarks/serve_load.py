@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=15.0)
     args = parser.parse_args()
     recognizer = Recognizer.load(args.run)
-    expected = {clip: recognizer.answer(clip).probabilities for clip in args.clips}
+    expected = {clip: recognizer.predict_clip(clip).probabilities for clip in args.clips}
     with tempfile.TemporaryDirectory(prefix="serve-load-") as name:
         temporary = Path(name) / "tmp"
         temporary.mkdir()

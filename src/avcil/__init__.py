@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from avcil.errors import AvcilError, InputError
     from avcil.extraction.extract import extract
     from avcil.features.store import FeatureStore
-    from avcil.inference.answering import Answer
+    from avcil.inference.prediction import Prediction
     from avcil.inference.recognizer import Recognizer
     from avcil.interop.hugging_face import from_huggingface, to_huggingface
     from avcil.interop.scenario import as_scenario
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 
 __all__ = [
-    "Answer",
     "AvcilError",
     "Benchmark",
     "Blade",
     "Clip",
     "FeatureStore",
     "InputError",
+    "Prediction",
     "Recognizer",
     "TrainConfig",
     "__version__",
@@ -54,7 +54,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Answer": "avcil.inference.answering",
+    "Prediction": "avcil.inference.prediction",
     "AvcilError": "avcil.errors",
     "Benchmark": "avcil.datasets.benchmark",
     "Blade": "avcil.closed_form.estimator",

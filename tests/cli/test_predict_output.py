@@ -12,10 +12,10 @@ import pytest
 from avcil.cli.output_streams import OutputError, output_stream
 from avcil.cli.predict_output import ClipWriter
 from avcil.cli.timeline_output import strip
-from avcil.inference.answering import Answer
+from avcil.inference.prediction import Prediction
 from avcil.inference.timeline import TimelineEvent
 
-ANSWER = Answer(path="a.mp4", label="dog", probabilities={"dog": 0.75, "cat": 0.25}, notes="")
+PREDICTION = Prediction(path="a.mp4", label="dog", probabilities={"dog": 0.75, "cat": 0.25}, notes="")
 
 
 def event(start: float, end: float, label: str | None, *, known: bool | None = True) -> TimelineEvent:
@@ -28,7 +28,7 @@ def test_the_file_is_valid_after_ctrl_c(tmp_path, capsys):
 
     def stopped() -> None:
         with ClipWriter("json", out, top=1) as writer:
-            writer.add(Path("a.mp4"), ANSWER)
+            writer.add(Path("a.mp4"), PREDICTION)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -44,7 +44,7 @@ def test_the_file_is_written_despite_a_broken_pipe(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stdout", output_stream(pipe, is_needed=True))
     with ClipWriter("csv", tmp_path / "answers.csv", top=1) as writer:
         for name in ("a.mp4", "b.mp4"):
-            writer.add(Path(name), ANSWER)
+            writer.add(Path(name), PREDICTION)
     os.close(pipe)
     assert [line.split(",")[:2] for line in (tmp_path / "answers.csv").read_text().splitlines()[1:]] == [
         ["a.mp4", "dog"],
@@ -59,7 +59,7 @@ def test_a_broken_pipe_stops_the_command_without_a_file(monkeypatch):
     os.close(reader)
     monkeypatch.setattr(sys, "stdout", output_stream(pipe, is_needed=True))
     with pytest.raises(OutputError), ClipWriter("text", None, top=1) as writer:
-        writer.add(Path("a.mp4"), ANSWER)
+        writer.add(Path("a.mp4"), PREDICTION)
     os.close(pipe)
 
 

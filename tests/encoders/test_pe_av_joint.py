@@ -181,7 +181,7 @@ def test_silence_is_a_sound(run, tmp_path):
     recognizer = Recognizer.load(run / "blade")
     path = tmp_path / "silent.mp4"
     write_video(path, [FRAMES[0]] * 10, 20.0, waveform=np.zeros(8_000, np.float32), sample_rate=16_000)
-    answer = recognizer.answer(path)
+    answer = recognizer.predict_clip(path)
     assert "alone" not in answer.notes
     features = recognizer.reader.features(path)
     assert features.audio is not None

@@ -44,26 +44,26 @@ def test_background_is_rejected_and_never_predicted(model, store, tmp_path):
         clips_of(features, {"c4", "c5"}, "test"),
         clips_of(features, {"c0", "c1", "c2", "c3"}, "test"),
     )
-    before = [recognizer.answer(clip) for clip in strangers]
+    before = [recognizer.predict_clip(clip) for clip in strangers]
     recognizer.learn_background(clips_of(features, {"c4", "c5"}, "train"))
-    answers = [recognizer.answer(clip) for clip in strangers]
+    answers = [recognizer.predict_clip(clip) for clip in strangers]
     rejected = sum(answer.in_distribution is False for answer in answers)
     assert rejected > sum(answer.in_distribution is False for answer in before)
     assert rejected >= 0.75 * len(answers)
     assert "background" in next(answer.why_unknown for answer in answers if answer.in_distribution is False)
     assert {answer.label for answer in answers} <= {"c0", "c1", "c2", "c3"}
     assert all(sum(answer.probabilities.values()) == pytest.approx(1) for answer in answers)
-    assert sum(recognizer.answer(clip).in_distribution is False for clip in known) <= 0.25 * len(known)
+    assert sum(recognizer.predict_clip(clip).in_distribution is False for clip in known) <= 0.25 * len(known)
     assert recognizer.classes_ == ("c0", "c1", "c2", "c3")
     assert recognizer.predict_proba(known[:2]).shape == (2, 4)
     assert recognizer.counts is not None
     assert BACKGROUND not in recognizer.counts
     recognizer.save(tmp_path / "model")
     again = Recognizer.load(tmp_path / "model")
-    assert again.answer(strangers[0]) == answers[0]
+    assert again.predict_clip(strangers[0]) == answers[0]
     if again.description["method"] == "blade":
         again.forget_class(BACKGROUND)
-        assert again.answer(strangers[0]).background is None
+        assert again.predict_clip(strangers[0]).background is None
 
 
 def test_the_label_is_reserved(model, store):

@@ -36,7 +36,7 @@ def test_contributions_of_linear_heads_add_up(blade, clip):
     found = blade.explain(clip)
     assert set(found.contributions) == {"audio", "visual", "bias"}
     assert sum(found.contributions.values()) == pytest.approx(found.margin, rel=1e-9)
-    odds = found.answer.probability / found.answer.probabilities[found.runner_up]
+    odds = found.prediction.probability / found.prediction.probabilities[found.runner_up]
     assert np.exp(found.margin) == pytest.approx(odds, rel=1e-6)
     assert set(found.alone) == {"audio", "visual"}
 
@@ -64,7 +64,7 @@ def test_contributions_of_networks_by_ablation(taught, clip):
     features = recognizer.reader.features(clip)
     with torch.no_grad():
         scores = recognizer.model.scores(None, features.visual)[0].double()
-    numbers = [recognizer.classes_.index(label) for label in (found.answer.label, found.runner_up)]
+    numbers = [recognizer.classes_.index(label) for label in (found.prediction.label, found.runner_up)]
     without = float(scores[numbers[0]] - scores[numbers[1]])
     assert found.contributions["audio"] == pytest.approx(found.margin - without, abs=1e-5)
 
@@ -89,7 +89,7 @@ def test_all_ways_to_give_a_clip(blade, clip):
     rows = blade.predict_proba(ways)
     for row in rows:
         np.testing.assert_array_equal(row, rows[0])
-    mixed = [answer.label for _, answer in blade.answers([arrays, clip, features, str(clip), arrays])]
+    mixed = [answer.label for _, answer in blade.predict_stream([arrays, clip, features, str(clip), arrays])]
     assert mixed == [blade.predict(clip)] * 5
 
 
@@ -105,8 +105,8 @@ def test_events_follow_each_other(blade, clip):
     said = ["a; b", "a", "b; c"]
     noted = [replace(events[0], label="dog", in_distribution=None, notes=notes) for notes in said]
     assert [event.notes for event in joined(noted)] == ["a; b; c"]
-    alone = blade.answer(clip, start=0.1, end=0.4)
-    assert events[1].answer.label == alone.label
+    alone = blade.predict_clip(clip, start=0.1, end=0.4)
+    assert events[1].prediction.label == alone.label
     with pytest.raises(InputError, match="window must be seconds above 0"):
         blade.timeline(clip, window=0)
 
@@ -123,7 +123,7 @@ def test_silent_audio_counts_as_missing(blade, tmp_path):
         waveform=np.zeros(9600, np.float32),
         sample_rate=16000,
     )
-    answer = blade.answer(path)
+    answer = blade.predict_clip(path)
     assert (answer.modality, answer.notes) == ("visual", "the audio is silent; predicted from frames alone")
 
 

@@ -68,7 +68,7 @@ def assert_same(one: Recognizer, other: Recognizer, clips) -> None:
     assert len(one.classes_) == len(other.classes_)
     for clip in clips[0][::5]:
         torch.testing.assert_close(one.scores(clip)[:, order], other.scores(clip), rtol=1e-8, atol=1e-8)
-        first, second = one.answer(clip), other.answer(clip)
+        first, second = one.predict_clip(clip), other.predict_clip(clip)
         assert (first.label, first.p_value) == (second.label, pytest.approx(second.p_value))
     assert one.counts == other.counts
 

@@ -38,7 +38,7 @@ def test_predictions_equal_those_of_training(run, taught):
     stored = stored_predictions(taught / run)
     assert len(stored) == 8
     for clip_id, path in held_out(taught):
-        answer = recognizer.answer(path)
+        answer = recognizer.predict_clip(path)
         assert answer.label == stored[clip_id]["predicted"]
         assert answer.probability == pytest.approx(float(stored[clip_id]["probability"]), abs=1e-6)
 
@@ -114,7 +114,7 @@ def test_silent_film_for_a_visual_recognizer(taught, tmp_path):
     """A modality that the model does not use can be missing."""
     silent = tmp_path / "silent.mp4"
     write_video(silent, [np.full((48, 64, 3), 90, np.uint8)] * 8, 20.0)
-    assert Recognizer.load(taught / "visual").answer(silent).label in CLASSES
+    assert Recognizer.load(taught / "visual").predict_clip(silent).label in CLASSES
 
 
 def test_file_that_begins_with_a_dash(taught, avcil, capsys, tmp_path, monkeypatch):

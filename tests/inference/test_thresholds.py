@@ -67,28 +67,28 @@ def test_given_threshold(run, clip):
     have none."""
     recognizer = Recognizer.load(run)
     recognizer.alpha = 0.0
-    before = recognizer.answer(clip)
+    before = recognizer.predict_clip(clip)
     assert (before.in_distribution, before.threshold) == (True, None)
     for threshold, known in ((before.probability, True), (1.0, before.probability >= 1.0)):
         recognizer.rejection = Rejection(alpha=0.0, thresholds={before.label: threshold})
-        answer = recognizer.answer(clip)
+        answer = recognizer.predict_clip(clip)
         assert (answer.in_distribution, answer.threshold, answer.label) == (known, threshold, before.label)
     assert "below the threshold" in answer.why_unknown
     other = next(label for label in recognizer.classes_ if label != before.label)
     recognizer.rejection = Rejection(alpha=0.0, thresholds={other: 1.0})
-    assert recognizer.answer(clip).threshold is None
+    assert recognizer.predict_clip(clip).threshold is None
 
 
 def test_methods_without_a_p_value(taught, clip):
     """Thresholds can be given but not chosen."""
     recognizer = Recognizer.load(taught / "av")
-    answer = recognizer.answer(clip)
+    answer = recognizer.predict_clip(clip)
     assert answer.in_distribution is None
     recognizer.rejection = Rejection(thresholds={answer.label: min(1.0, answer.probability + 0.01)})
-    assert recognizer.answer(clip).in_distribution is False
+    assert recognizer.predict_clip(clip).in_distribution is False
     recognizer.rejection = Rejection(precision=0.95)
     with pytest.raises(InputError, match="method blade"):
-        recognizer.answer(clip)
+        recognizer.predict_clip(clip)
 
 
 def test_thresholds_for_a_precision(run, clip):
@@ -103,7 +103,7 @@ def test_thresholds_for_a_precision(run, clip):
     assert recognizer.thresholds() == found | {name: 0.25}
     recognizer.rename(name, "renamed")
     assert recognizer.thresholds()["renamed"] == 0.25
-    assert recognizer.answer(clip).label in recognizer.classes_
+    assert recognizer.predict_clip(clip).label in recognizer.classes_
 
 
 def test_output_of_the_command(run, clip, avcil, capsys):

@@ -38,17 +38,17 @@ def strange(tmp_path_factory) -> Path:
 def test_alpha(run, strange):
     """A clip is rejected if its p-value is not above alpha; the p-value does not depend on alpha."""
     recognizer = Recognizer.load(run)
-    p_value = recognizer.answer(strange).p_value
+    p_value = recognizer.predict_clip(strange).p_value
     assert 1 / 13 <= p_value < 1  # twelve clips were learnt
     for rate, known in ((p_value, False), (p_value - 1e-9, True), (p_value + 0.01, False), (0.0, True)):
         recognizer.alpha = rate
-        answer = recognizer.answer(strange)
+        answer = recognizer.predict_clip(strange)
         assert (answer.in_distribution, answer.p_value) == (known, p_value)
 
 
 def test_output_of_the_command(run, strange, avcil, capsys):
     """As text, and as numbers in JSON and CSV; only if the p-value is not above alpha."""
-    rate = Recognizer.load(run).answer(strange).p_value + 0.01
+    rate = Recognizer.load(run).predict_clip(strange).p_value + 0.01
     assert avcil("predict", run, strange, "--error-rate", rate) == 0
     said = re.search(r"possibly an unknown class: only ([\d.]+) % of clips", capsys.readouterr().out)
     assert avcil("predict", run, strange, "--error-rate", rate, "--json") == 0
@@ -65,7 +65,7 @@ def test_output_of_the_command(run, strange, avcil, capsys):
 
 def test_networks_have_no_test_for_unknown_classes(taught, strange, avcil, capsys):
     """The values are null or empty."""
-    answer = Recognizer.load(taught / "av").answer(strange)
+    answer = Recognizer.load(taught / "av").predict_clip(strange)
     assert (answer.in_distribution, answer.p_value) == (None, None)
     assert avcil("predict", taught / "av", strange, "--format", "csv") == 0
     row = next(csv.DictReader(io.StringIO(capsys.readouterr().out)))

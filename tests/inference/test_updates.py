@@ -265,14 +265,14 @@ def test_missing_modality(store, tmp_path):
     blind = ClipFeatures(audio=clips[0].audio, visual=None)
     for method in ("blade", "av-cil"):
         recognizer = taught(tmp_path, store, method, 1)
-        assert recognizer.answer(deaf).modality == "visual"
-        assert recognizer.answer(deaf).notes == "predicted from frames alone"
-        assert recognizer.answer(blind).notes == "predicted from audio alone"
-        assert not recognizer.answer(clips[0]).notes
+        assert recognizer.predict_clip(deaf).modality == "visual"
+        assert recognizer.predict_clip(deaf).notes == "predicted from frames alone"
+        assert recognizer.predict_clip(blind).notes == "predicted from audio alone"
+        assert not recognizer.predict_clip(clips[0]).notes
         with pytest.raises(InputError, match="needs"):
-            recognizer.answer(ClipFeatures(audio=None, visual=None))
+            recognizer.predict_clip(ClipFeatures(audio=None, visual=None))
     with pytest.raises(InputError, match="needs"):
-        taught(tmp_path, store, "ranpac", 1).answer(deaf)
+        taught(tmp_path, store, "ranpac", 1).predict_clip(deaf)
 
 
 def test_single_clips_and_lists(store, tmp_path):

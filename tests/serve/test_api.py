@@ -38,7 +38,7 @@ def labels(url: str) -> list[str]:
 
 def test_predict(served, taught, run):
     """The response equals the recognizer's prediction; a file name with folders is only a name."""
-    expected = Recognizer.load(run).answer(clips_of(taught)[0])
+    expected = Recognizer.load(run).predict_clip(clips_of(taught)[0])
     got = send(served.url, clips_of(taught)[0]).json()
     assert got["label"] == expected.label
     assert {p["label"]: p["probability"] for p in got["predictions"]} == expected.probabilities
@@ -118,7 +118,7 @@ def test_teach_undo_restart(run, serve_run, new_clips):
     with serve_run(run) as served:
         old = labels(served.url)
         assert teach(served.url, "<b>new</b>", clips).status_code == 202
-        served.service.teaching.ended.wait(60)
+        served.service.job.ended.wait(60)
         report = httpx.get(f"{served.url}/api/teach").json()
         assert report["state"] == "done", report
         result = report["result"]
@@ -154,7 +154,7 @@ def test_one_job_at_a_time(served, new_clips, monkeypatch):
     assert httpx.post(f"{served.url}/api/undo").status_code == 409
     assert send(served.url, clips[0]).status_code == 200
     go_on.set()
-    served.service.teaching.ended.wait(60)
+    served.service.job.ended.wait(60)
     assert "first" in labels(served.url)
     assert "second" not in labels(served.url)
 
@@ -168,7 +168,7 @@ def test_a_full_disk_changes_nothing(served, new_clips, monkeypatch):
     old = labels(served.url)
     monkeypatch.setattr(served.service.recognizer, "save", full)
     assert teach(served.url, "new", new_clips(0)).status_code == 202
-    served.service.teaching.ended.wait(60)
+    served.service.job.ended.wait(60)
     assert httpx.get(f"{served.url}/api/teach").json()["state"] == "failed"
     assert labels(served.url) == old
     assert served.service.work.updates == []
@@ -179,7 +179,7 @@ def test_skipped_clips_are_listed(served, new_clips, tmp_path):
     junk = tmp_path / "junk.mp4"
     junk.write_bytes(b"junk")
     teach(served.url, "new", [*new_clips(0)[:3], junk])
-    served.service.teaching.ended.wait(60)
+    served.service.job.ended.wait(60)
     report = httpx.get(f"{served.url}/api/teach").json()
     assert [left["name"] for left in report["left_out"]] == ["junk.mp4"]
     assert (report["result"]["learned"], report["result"]["held_out"]) == (3, 0)

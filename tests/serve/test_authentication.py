@@ -145,7 +145,7 @@ def test_metrics(served, taught):
     httpx.get(f"{served.url}/api/nothing/at/all")
     httpx.get(f"{served.url}/nothing")
     httpx.post(f"{served.url}/api/undo", headers={"origin": "null"})
-    served.service.teachings["failed"] += 2
+    served.service.jobs["failed"] += 2
     text = httpx.get(f"{served.url}/metrics").text
     for line in (
         'avcil_http_requests_total{method="POST",route="/api/predict",status="200"} 1.0',

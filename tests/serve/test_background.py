@@ -9,7 +9,7 @@ import pytest
 
 from avcil.inference.rejection import Rejection
 from avcil.saved_models.folder import BACKGROUND
-from avcil.serve.render_teaching import teaching_html, undo_label, undone_html
+from avcil.serve.render_learning import learning_html, undo_label, undone_html
 
 
 def predict(url: str, clip: Path) -> dict:
@@ -85,13 +85,13 @@ def test_refused_requests(served, new_clips):
     renamed = httpx.post(f"{served.url}/api/rename", data={"label": first, "new_label": BACKGROUND})
     assert (renamed.status_code, "reserved" in renamed.text) == (422, True)
     assert served.service.work.updates == []
-    assert served.service.teaching is None
+    assert served.service.job is None
 
 
 def test_the_page_names_the_background():
     """It is not shown as a class."""
     entry = {"number": 1, "label": BACKGROUND, "learned": 3, "held_out": []}
-    shown = teaching_html(None, [entry])
+    shown = learning_html(None, [entry])
     assert "3 clips of the background learned" in shown
     assert BACKGROUND not in shown
     assert undo_label([entry]) == "Undo: 3 clips of the background learned"

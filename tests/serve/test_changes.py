@@ -20,7 +20,7 @@ import pytest
 from avcil.inference import Recognizer
 from avcil.saved_models.folder import load_saved
 from avcil.serve.incoming import Upload
-from avcil.serve.render_teaching import teaching_html, undo_label, undone_html
+from avcil.serve.render_learning import learning_html, undo_label, undone_html
 from avcil.serve.service import Service
 from avcil.serve.work_folder import WorkFolder
 
@@ -41,7 +41,7 @@ def labels(url: str) -> list[str]:
 def teach(served, label: str, clips: list[Path]) -> None:
     assert post(served.url, "teach", clips, label=label).status_code == 202
     served.service.wait_for_teaching()
-    assert served.service.teaching.error is None
+    assert served.service.job.error is None
 
 
 def predicted(url: str, clip: Path) -> str:
@@ -170,7 +170,7 @@ def test_merge(roomy, other, new_clips, tmp_path):
     expected = Recognizer.load(roomy.service.run)
     expected.merge(other, same_classes=True)
     features = expected.reader.features(new_clips(1)[3])
-    assert roomy.service.recognizer.answer(features) == expected.answer(features)
+    assert roomy.service.recognizer.predict_clip(features) == expected.predict_clip(features)
     downloaded = httpx.get(f"{url}/api/model").content
     assert (
         merge(url, downloaded, rename=[f"{label}={label} 3" for label in told["classes"]]).status_code == 200
@@ -427,7 +427,7 @@ def test_a_kill_at_any_moment(run, monkeypatch, tmp_path):
 def test_a_state_of_an_earlier_version(run, new_clips, tmp_path):
     """A state folder of format version 1 can be opened and changed; it is then written as version 3."""
     service = Service(run, work=tmp_path / "work")
-    service.start_teaching("owl", [Upload(clip, clip.name) for clip in new_clips(0)])
+    service.start_learning("owl", [Upload(clip, clip.name) for clip in new_clips(0)])
     service.close()
     path = tmp_path / "work" / "state.json"
     state = json.loads(path.read_text())
@@ -451,7 +451,7 @@ def test_the_page_lists_changes():
     taught = {"number": 1, "label": "owl", "learned": 3, "held_out": []}
     result = {"accuracy_before": 0.5, "accuracy_after": 1.0, "test_clips": 4, "notes": []}
     renamed = {"number": 2, "kind": "rename", "label": "owl", "new_label": "<b>", "result": result}
-    shown = teaching_html(None, [taught, renamed])
+    shown = learning_html(None, [taught, renamed])
     assert "“owl” renamed to “&lt;b&gt;”" in shown
     assert "3 clips" in shown
     assert "100 %" in shown.replace("\N{NO-BREAK SPACE}", " ")

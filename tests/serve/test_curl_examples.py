@@ -50,7 +50,7 @@ def test_every_command_works(run, serve_run, folder):
             assert done.returncode == 0, (command, done.stdout, done.stderr)
             answers[command] = json.loads(done.stdout) if done.stdout else None
             if "/api/teach" in command and "-F" in command:
-                assert served.service.teaching.ended.wait(60)
+                assert served.service.job.ended.wait(60)
     asked = [answer for command, answer in answers.items() if "/api/predict" in command]
     (shown,) = re.findall(r"```json\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
     assert len(asked) == 2

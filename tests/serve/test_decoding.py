@@ -33,7 +33,7 @@ def clip(taught) -> Path:
 def stop_workers(service: Service, clip: Path) -> list[int]:
     """Let the worker processes hang, once each has answered."""
     for _ in service.uploads.pool.pids:
-        service.answer(clip)
+        service.predict(clip)
     pids = service.uploads.pool.pids
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
@@ -61,7 +61,7 @@ def test_nothing_is_decoded_in_the_server(run, serve_run, new_clips, tmp_path, m
         files = [("files", (path.name, path.read_bytes())) for path in clips]
         assert httpx.post(f"{served.url}/api/teach", data={"label": "new"}, files=files).status_code == 202
         served.service.wait_for_teaching()
-        assert served.service.teaching.to_dict()["state"] == "done", served.service.teaching.error
+        assert served.service.job.to_dict()["state"] == "done", served.service.job.error
         pictures = Examples(served.service)
         assert set(pictures.pictures()) == set(served.service.recognizer.classes_)
         assert pictures.test_clips()
@@ -88,11 +88,11 @@ def test_a_worker_that_hangs(run, clip):
     try:
         pids = stop_workers(service, clip)
         with pytest.raises(Exception, match=r"gave up after 2 s"):
-            service.answer(clip)
+            service.predict(clip)
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
-        assert service.answer(clip).label
+        assert service.predict(clip).label
         assert len(set(service.uploads.pool.pids) & set(pids)) == len(pids) - 1
     finally:
         service.close()
@@ -103,7 +103,7 @@ def test_a_clip_of_too_many_packets(run, clip):
     service = Service(run, limits=replace(ServeLimits(), decode_packets=12))
     try:
         with pytest.raises(Exception, match="gave up after 12 packets"):
-            service.answer(clip)
+            service.predict(clip)
     finally:
         service.close()
 

@@ -84,7 +84,7 @@ def test_a_page_of_another_origin(chromium, served, hostile):
     assert {status for _, _, status in counted} == {"403"}
     assert found["read"] == "failed"
     assert framed == 0
-    assert served.service.teaching is None
+    assert served.service.job is None
     assert "evil" not in served.service.recognizer.classes_
 
 

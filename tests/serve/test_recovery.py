@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from avcil.serve.incoming import MAX_ATTEMPTS, Incoming, Upload
-from avcil.serve.render_teaching import teaching_html
+from avcil.serve.render_learning import learning_html
 from avcil.serve.service import Service
 from avcil.serve.temporary import PREFIX
 
@@ -94,10 +94,10 @@ def test_a_lost_job_is_reported(run, work, new_clips, how):
             assert all(
                 message.startswith("learning job lost: 'owl' (8 clips)") for message in service.messages
             )
-            told = service.teaching.to_dict()
+            told = service.job.to_dict()
             assert (told["number"], told["state"], told["clips"]) == (1, "lost", 8)
             assert "it was accepted, but" in told["error"]
-            assert "it was accepted, but" in teaching_html(service.teaching, [])
+            assert "it was accepted, but" in learning_html(service.job, [])
             assert list((work / "incoming").iterdir()) == []
             assert "owl" not in service.recognizer.classes_
 
@@ -105,7 +105,7 @@ def test_a_lost_job_is_reported(run, work, new_clips, how):
 def test_a_finished_job_is_not_repeated(run, work, new_clips):
     """The server was killed between writing the result and removing the clips."""
     with service_of(run) as service:
-        service.start_teaching("owl", uploads(new_clips(0)))
+        service.start_learning("owl", uploads(new_clips(0)))
     accept(work, new_clips(0))
     with service_of(run) as service:
         assert service.messages == []
@@ -117,7 +117,7 @@ def test_an_undo_that_was_interrupted_is_finished(run, work, new_clips):
     """The server was killed after renaming the folder: the undo is finished at the next start."""
     with service_of(run) as service:
         old = service.recognizer.classes_
-        service.start_teaching("owl", uploads(new_clips(0)))
+        service.start_learning("owl", uploads(new_clips(0)))
     os.rename(work / "updates" / "000001", work / "updates" / "000001.undone")
     for _ in range(2):
         with service_of(run) as service:
@@ -156,7 +156,7 @@ def test_a_full_disk(run, serve_run, small_disk, new_clips):
         old = labels(served.url)
         assert teach(served.url, "owl", clips).status_code == 202
         served.service.wait_for_teaching()
-        assert labels(served.url) == [*old, "owl"], served.service.teaching.error
+        assert labels(served.url) == [*old, "owl"], served.service.job.error
         filler = fill(small_disk, 0)
         answer = teach(served.url, "other", clips)
         assert (answer.status_code, answer.json()["error"]["code"]) == (507, "no_space")

@@ -45,7 +45,7 @@ def test_storm(served, taught, run, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     clips = sorted((taught / "clips").glob("test-*.mp4"))
     own = Recognizer.load(run)
-    expected = {clip.name: own.answer(clip).probabilities for clip in clips}
+    expected = {clip.name: own.predict_clip(clip).probabilities for clip in clips}
     contents = {clip.name: clip.read_bytes() for clip in clips}
     names = list(contents)
     address = f"{served.url}/api/predict"

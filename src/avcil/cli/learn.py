@@ -15,8 +15,8 @@ from avcil.errors import InputError
 
 if TYPE_CHECKING:
     from avcil.data.scan import ClipProblem
+    from avcil.inference.evaluated_learning import EvaluatedLearnReport, Score
     from avcil.inference.learning import LearnReport
-    from avcil.inference.teaching import Score, TeachReport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +55,8 @@ def run(args: Args) -> None:
     """Learn, save, and print the accuracy before and after."""
     from avcil.cli.clip_paths import media_files
     from avcil.inference import Recognizer
+    from avcil.inference.evaluated_learning import learn_and_evaluate
     from avcil.inference.held_out import clips_of_run
-    from avcil.inference.teaching import teach
     from avcil.runs.run_model import model_folder
     from avcil.utils.files import folder_lock
     from avcil.utils.progress import PhaseProgress
@@ -68,7 +68,7 @@ def run(args: Args) -> None:
     background = list(media_files(args.background))
     with folder_lock(folder, "learning"):
         if clips:
-            report = teach(
+            report = learn_and_evaluate(
                 recognizer,
                 clips,
                 labels,
@@ -128,8 +128,8 @@ def _renamed(labels: list[str], args: Args, known: tuple[str, ...]) -> list[str]
     return labels
 
 
-def _print(report: TeachReport) -> None:
-    from avcil.inference.teaching import total
+def _print(report: EvaluatedLearnReport) -> None:
+    from avcil.inference.evaluated_learning import total
     from avcil.utils.text_table import text_table
 
     learned = report.learned

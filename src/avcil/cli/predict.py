@@ -122,9 +122,11 @@ def _predict_clips(args: Args, recognizer: Recognizer, paths: list[Path]) -> int
 
     failed = explained = 0
     with ClipWriter(args.output_format, args.out, top=args.top) as writer:
-        for (path, answer), number in zip(recognizer.answers(paths), range(len(paths)), strict=True):
-            writer.add(path, answer)
-            if isinstance(answer, AvcilError):
+        for (path, prediction), number in zip(
+            recognizer.predict_stream(paths), range(len(paths)), strict=True
+        ):
+            writer.add(path, prediction)
+            if isinstance(prediction, AvcilError):
                 failed += 1
             elif args.explain is not None:
                 explanation = _explain(recognizer, path, args.explain / f"{number:04d}-{path.stem}")

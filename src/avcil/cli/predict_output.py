@@ -13,7 +13,7 @@ from avcil.errors import AvcilError
 from avcil.utils.text_table import text_table
 
 if TYPE_CHECKING:
-    from avcil.inference import Answer
+    from avcil.inference import Prediction
     from avcil.inference.contribution_table import ContributionTable
     from avcil.inference.explanation import Explanation
 
@@ -39,15 +39,15 @@ class ClipWriter(ResultWriter):
         super().__init__(form, out, columns=COLUMNS)
         self.top = top
 
-    def add(self, path: Path, answer: Answer | AvcilError) -> None:
+    def add(self, path: Path, prediction: Prediction | AvcilError) -> None:
         """Write the prediction of a clip, or the error."""
         for kind, stream in self.each():
             if kind == "json":
-                self.write_object(stream, _answer_json(path, answer, self.top))
+                self.write_object(stream, _prediction_json(path, prediction, self.top))
             elif kind == "csv":
-                self.write_row(stream, _row(path, answer))
+                self.write_row(stream, _row(path, prediction))
             else:
-                _print(path, answer, self.top, stream)
+                _print(path, prediction, self.top, stream)
 
     def add_explanation(self, explanation: Explanation) -> None:
         """Write an explanation below the prediction in the text format."""
@@ -56,29 +56,29 @@ class ClipWriter(ResultWriter):
                 print("\n".join(_explanation_lines(explanation.contribution_table())), file=stream)
 
 
-def _answer_json(path: Path, answer: Answer | AvcilError, top: int) -> dict[str, Any]:
+def _prediction_json(path: Path, prediction: Prediction | AvcilError, top: int) -> dict[str, Any]:
     """A prediction, or an error, as a JSON object."""
-    if isinstance(answer, AvcilError):
-        return {"path": str(path), "error": str(answer)}
-    ranked = list(answer.probabilities.items())[:top]
+    if isinstance(prediction, AvcilError):
+        return {"path": str(path), "error": str(prediction)}
+    ranked = list(prediction.probabilities.items())[:top]
     return {
         "path": str(path),
-        "label": answer.label,
-        "probability": answer.probability,
+        "label": prediction.label,
+        "probability": prediction.probability,
         "predictions": [{"label": label, "probability": probability} for label, probability in ranked],
-        "in_distribution": answer.in_distribution,
-        "p_value": answer.p_value,
-        "threshold": answer.threshold,
-        "background": answer.background,
-        "answered_from": answer.modality,
-        "notes": answer.notes,
+        "in_distribution": prediction.in_distribution,
+        "p_value": prediction.p_value,
+        "threshold": prediction.threshold,
+        "background": prediction.background,
+        "answered_from": prediction.modality,
+        "notes": prediction.notes,
     }
 
 
 def explanation_json(explanation: Explanation) -> dict[str, Any]:
     """An explanation as a JSON object; maps are nested lists."""
     return {
-        **_answer_json(Path(explanation.answer.path), explanation.answer, 5),
+        **_prediction_json(Path(explanation.prediction.path), explanation.prediction, 5),
         "runner_up": explanation.runner_up,
         "margin": explanation.margin,
         "contributions": explanation.contributions,
@@ -104,32 +104,34 @@ def _explanation_lines(table: ContributionTable) -> list[str]:
     return [f"  contributions to {one_line(table.label)}, {difference}:", values, *meaning]
 
 
-def _row(path: Path, answer: Answer | AvcilError) -> list[Any]:
-    if isinstance(answer, AvcilError):
-        return [path, "", "", "", "", "", "", "", str(answer)]
-    numbers = ["" if value is None else f"{value:.6f}" for value in (answer.p_value, answer.threshold)]
-    known = YES_NO[answer.in_distribution]
+def _row(path: Path, prediction: Prediction | AvcilError) -> list[Any]:
+    if isinstance(prediction, AvcilError):
+        return [path, "", "", "", "", "", "", "", str(prediction)]
+    numbers = [
+        "" if value is None else f"{value:.6f}" for value in (prediction.p_value, prediction.threshold)
+    ]
+    known = YES_NO[prediction.in_distribution]
     return [
         path,
-        answer.label,
-        f"{answer.probability:.6f}",
+        prediction.label,
+        f"{prediction.probability:.6f}",
         known,
         *numbers,
-        answer.modality,
-        answer.notes,
+        prediction.modality,
+        prediction.notes,
         "",
     ]
 
 
-def _print(path: Path, answer: Answer | AvcilError, top: int, stream: TextStream) -> None:
-    if isinstance(answer, AvcilError):
-        print(f"avcil: {answer}", file=sys.stderr, flush=True)
+def _print(path: Path, prediction: Prediction | AvcilError, top: int, stream: TextStream) -> None:
+    if isinstance(prediction, AvcilError):
+        print(f"avcil: {prediction}", file=sys.stderr, flush=True)
         return
     print(one_line(str(path)), file=stream)
-    ranked = [(one_line(label), p) for label, p in list(answer.probabilities.items())[:top]]
+    ranked = [(one_line(label), p) for label, p in list(prediction.probabilities.items())[:top]]
     rows = [[label, f"{100 * p:5.1f} %", "█" * round(30 * p)] for label, p in ranked]
     print(text_table(rows, names=3, indent=2), file=stream)
-    if answer.in_distribution is False:
-        print(f"  possibly an unknown class: {answer.why_unknown}", file=stream)
-    if answer.notes:
-        print(f"  note: {answer.notes}", file=stream)
+    if prediction.in_distribution is False:
+        print(f"  possibly an unknown class: {prediction.why_unknown}", file=stream)
+    if prediction.notes:
+        print(f"  note: {prediction.notes}", file=stream)

@@ -179,7 +179,7 @@ def _predict(out: Path, log: Callable[[str], None]) -> None:
     recognizer = Recognizer.load(run)
     for name in demo_class_names()[::CLASSES_PER_STEP]:
         clip = min((out / "clips" / "test" / name).glob("*.mp4"))
-        ranked = recognizer.answer(clip).probabilities.items()
+        ranked = recognizer.predict_clip(clip).probabilities.items()
         log(f"avcil predict {run} {clip}")
         log(
             "   " + ", ".join(f"{label} {100 * probability:.0f} %" for label, probability in list(ranked)[:3])

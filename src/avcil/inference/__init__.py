@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING, Any
 
-from avcil.inference.answering import Answer
 from avcil.inference.clip_features import ClipArrays, ClipFeatures
+from avcil.inference.prediction import Prediction
 from avcil.inference.recognizer import Recognizer
 
 if TYPE_CHECKING:
     from avcil.inference.learning import LearnReport
 
-__all__ = ["Answer", "ClipArrays", "ClipFeatures", "LearnReport", "Recognizer"]
+__all__ = ["ClipArrays", "ClipFeatures", "LearnReport", "Prediction", "Recognizer"]
 
 
 def __getattr__(name: str) -> Any:

@@ -85,8 +85,8 @@ def _example(recognizer: Recognizer, clip: StoredClip) -> AttentionExample:
     return AttentionExample(
         clip_id=clip.clip_id,
         label=clip.label,
-        predicted=found.answer.label,
-        probability=found.answer.probability,
+        predicted=found.prediction.label,
+        probability=found.prediction.probability,
         map_kind=map_kind,
         contributions=found.contribution_table(),
         frames=[frames[i] for i in middle],

@@ -19,20 +19,20 @@ import torch
 from torch import Tensor
 
 from avcil.errors import InputError
-from avcil.inference.answering import (
-    DEFAULT_ALPHA,
-    Answer,
-    Thresholds,
-    answer_features,
-    answerable,
-    given_modality,
-    model_input,
-    no_thresholds,
-)
 from avcil.inference.clip_features import ClipFeatures, ClipReader, Source, name_of
 from avcil.inference.contribution_table import ContributionRow, ContributionTable
 from avcil.inference.contributions import Contributions, contributions, margin
 from avcil.inference.network_attention import network_attention
+from avcil.inference.prediction import (
+    DEFAULT_ALPHA,
+    Prediction,
+    Thresholds,
+    given_modality,
+    model_input,
+    no_thresholds,
+    predict_features,
+    usable_features,
+)
 from avcil.media.attention_footer import footer
 from avcil.media.attention_overlay import draw_attention
 from avcil.media.overlay import enlarged
@@ -48,7 +48,7 @@ SHOWN_SIDE = 384
 class Explanation:
     """The explanation of one prediction."""
 
-    answer: Answer
+    prediction: Prediction
     runner_up: str
     """The second most probable class, with which contributions compare; the predicted class if there is only one."""
     margin: float
@@ -97,7 +97,7 @@ class Explanation:
         if "bias" in self.contributions:
             rows.append(ContributionRow(name="bias term", value=self.contributions["bias"]))
         return ContributionTable(
-            label=self.answer.label,
+            label=self.prediction.label,
             second=self.runner_up,
             difference=self.margin,
             kind=self.contribution_kind,
@@ -114,7 +114,7 @@ class Explanation:
             InputError: The clip has no frames.
         """
         if self.frames is None or self.spatial is None or self.temporal is None:
-            raise InputError(f"{self.answer.path}: there are no frames to draw on")
+            raise InputError(f"{self.prediction.path}: there are no frames to draw on")
         drawn, scale = draw_attention([enlarged(frame, SHOWN_SIDE) for frame in self.frames], self.spatial)
         slices = len(self.spatial)
         return [
@@ -150,17 +150,17 @@ def explain(
 ) -> Explanation:
     """Predict a clip and explain the prediction; InputError if it cannot be read."""
     given = clip if isinstance(clip, ClipFeatures) else reader.features(clip)
-    features = answerable(state.model, name_of(clip), given)
-    answer = answer_features(state, name_of(clip), given, alpha=alpha, thresholds=thresholds)
-    ranked = list(answer.probabilities)
+    features = usable_features(state.model, name_of(clip), given)
+    prediction = predict_features(state, name_of(clip), given, alpha=alpha, thresholds=thresholds)
+    ranked = list(prediction.probabilities)
     runner_up = ranked[min(1, len(ranked) - 1)]
-    pair = state.labels.index(answer.label), state.labels.index(runner_up)
+    pair = state.labels.index(prediction.label), state.labels.index(runner_up)
     audio, visual = model_input(state.model, features)
     kind, maps = _maps(reader, state.model, features, pair)
     found = Contributions() if features.is_joint else contributions(state, audio, visual, pair)
     read = features.read
     return Explanation(
-        answer=answer,
+        prediction=prediction,
         runner_up=runner_up,
         margin=margin(state.model, audio, visual, pair),
         contribution_kind=found.kind,
@@ -193,8 +193,8 @@ def _alone(state: SavedModel, features: ClipFeatures) -> Iterator[tuple[str, tup
     }
     for name, part in parts.items():
         if getattr(features, name) is not None and name in state.model.input_modalities:
-            answer = answer_features(state, name_of(part), part)
-            yield name, (answer.label, answer.probability)
+            prediction = predict_features(state, name_of(part), part)
+            yield name, (prediction.label, prediction.probability)
 
 
 def _maps(

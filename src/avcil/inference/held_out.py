@@ -16,8 +16,8 @@ import torch
 
 from avcil.errors import AvcilError, InputError
 from avcil.features import FeatureStore
-from avcil.inference.answering import answer_features
 from avcil.inference.clip_features import ClipFeatures, Source, name_of
+from avcil.inference.prediction import predict_features
 from avcil.runs.run_store import store_of_run
 from avcil.saved_models.folder import SavedModel, save_tensors
 from avcil.utils.tensor_files import load_tensors
@@ -62,7 +62,7 @@ class HeldOut:
         """Number of correct predictions by class."""
         pairs = zip(self.labels, self.features, strict=True)
         return Counter(
-            label for label, features in pairs if answer_features(state, label, features).label == label
+            label for label, features in pairs if predict_features(state, label, features).label == label
         )
 
     def save(self, path: Path) -> None:

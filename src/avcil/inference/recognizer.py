@@ -22,8 +22,8 @@ from avcil.data.clips import Clip
 from avcil.data.modality import Modality
 from avcil.errors import AvcilError, InputError
 from avcil.inference import hub
-from avcil.inference.answering import Answer, answer_features, model_input
 from avcil.inference.clip_features import ClipArrays, ClipFeatures, ClipReader, Source, name_of
+from avcil.inference.prediction import Prediction, model_input, predict_features
 from avcil.inference.rejection import Rejection, chosen_thresholds
 from avcil.models.base import Model
 from avcil.runs.run_model import model_folder
@@ -211,25 +211,27 @@ class Recognizer:
             InputError: A clip cannot be read.
         """
         if _is_single(clips):
-            return self.answer(clips).label
-        return [answer.label for answer in self._all(clips)]
+            return self.predict_clip(clips).label
+        return [prediction.label for prediction in self._all(clips)]
 
     def predict_proba(self, clips: Source | Iterable[Source]) -> np.ndarray:
         """Probabilities (C,) of one clip or (B, C) of several, columns in the order of `classes_`."""
         state = self._state
-        answers = [self.answer(clips, state=state)] if _is_single(clips) else list(self._all(clips, state))
-        rows = [[answer.probabilities[label] for label in state.classes] for answer in answers]
+        predictions = (
+            [self.predict_clip(clips, state=state)] if _is_single(clips) else list(self._all(clips, state))
+        )
+        rows = [[prediction.probabilities[label] for label in state.classes] for prediction in predictions]
         table = np.array(rows).reshape(-1, len(state.classes))
         return table[0] if _is_single(clips) else table
 
-    def answer(
+    def predict_clip(
         self,
         clip: Source,
         *,
         start: float | None = None,
         end: float | None = None,
         state: SavedModel | None = None,
-    ) -> Answer:
+    ) -> Prediction:
         """Predict one clip, with probabilities, the test for unknown classes and notes.
 
         Args:
@@ -242,17 +244,19 @@ class Recognizer:
             InputError: The clip cannot be read.
         """
         if not isinstance(clip, ClipFeatures):
-            return self.answer_features(clip, self.reader.features(clip, start=start, end=end), state=state)
-        return self.answer_features(clip, clip, state=state)
+            return self.predict_features(clip, self.reader.features(clip, start=start, end=end), state=state)
+        return self.predict_features(clip, clip, state=state)
 
-    def answers(self, clips: Iterable[AnySource]) -> Iterator[tuple[AnySource, Answer | AvcilError]]:
-        """Yield each clip with its answer, or with the error if it cannot be predicted; files are read ahead."""
+    def predict_stream(
+        self, clips: Iterable[AnySource]
+    ) -> Iterator[tuple[AnySource, Prediction | AvcilError]]:
+        """Yield each clip with its prediction, or with the error if it cannot be predicted; files are read ahead."""
         clips = list(clips)
         for clip, features in zip(clips, self.features_of(clips), strict=True):
             try:
                 yield (
                     clip,
-                    features if isinstance(features, AvcilError) else self.answer_features(clip, features),
+                    features if isinstance(features, AvcilError) else self.predict_features(clip, features),
                 )
             except AvcilError as error:
                 yield clip, error
@@ -265,12 +269,12 @@ class Recognizer:
             return iter(encoded)
         return self.reader.stream(clips)
 
-    def _all(self, clips: Iterable[Source], state: SavedModel | None = None) -> Iterator[Answer]:
+    def _all(self, clips: Iterable[Source], state: SavedModel | None = None) -> Iterator[Prediction]:
         clips, state = list(clips), state or self._state
         for clip, features in zip(clips, self.features_of(clips), strict=True):
             if isinstance(features, AvcilError):
                 raise features
-            yield self.answer_features(clip, features, state=state)
+            yield self.predict_features(clip, features, state=state)
 
     def scores(self, features: ClipFeatures, *, state: SavedModel | None = None) -> Tensor:
         """Scores (1, C) of the features of one clip."""
@@ -278,12 +282,12 @@ class Recognizer:
         with torch.inference_mode():
             return (state or self._state).model.scores(*parts)
 
-    def answer_features(
+    def predict_features(
         self, clip: Source, features: ClipFeatures, *, state: SavedModel | None = None
-    ) -> Answer:
+    ) -> Prediction:
         """Predict a clip whose features are already computed."""
         state = state or self._state
-        return answer_features(
+        return predict_features(
             state, name_of(clip), features, alpha=self.alpha, thresholds=partial(self._thresholds, state)
         )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from avcil.errors import InputError, unknown_name
-from avcil.inference.answering import DEFAULT_ALPHA
+from avcil.inference.prediction import DEFAULT_ALPHA
 
 if TYPE_CHECKING:
     from avcil.data.modality import Modality

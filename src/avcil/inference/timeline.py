@@ -11,8 +11,8 @@ from pathlib import Path
 from avcil.data.clips import Clip
 from avcil.errors import InputError
 from avcil.extraction.read_ahead import ReadClip
-from avcil.inference.answering import DEFAULT_ALPHA, Answer, Thresholds, answer_features, no_thresholds
 from avcil.inference.clip_features import ClipFeatures, ClipReader, name_of
+from avcil.inference.prediction import DEFAULT_ALPHA, Prediction, Thresholds, no_thresholds, predict_features
 from avcil.media.reader import MediaSource, ThisProcess
 from avcil.media.windows import ClipWindow, duration_of, window_spans
 from avcil.saved_models.folder import SavedModel
@@ -35,7 +35,7 @@ class TimelineEvent:
     notes: str
     windows: int = 1
     """Number of windows."""
-    answer: Answer | None = None
+    prediction: Prediction | None = None
     """The prediction of the window; None for joined windows and without a prediction."""
 
 
@@ -53,7 +53,7 @@ def timeline(
     """Yield an event for each window of `window` seconds, one every `hop` seconds.
 
     An event lasts from half way to the middle of the previous window to half way to the middle of the next one.
-    Arguments as for `Recognizer.timeline` and `answer_features`.
+    Arguments as for `Recognizer.timeline` and `predict_features`.
 
     Raises:
         InputError: The file cannot be read.
@@ -61,12 +61,12 @@ def timeline(
     path = Path(path)
     media: MediaSource = source or ThisProcess()
     spans = window_spans(duration_of(path, media.probe), window, hop)
-    predict = partial(answer_features, state, alpha=alpha, thresholds=thresholds)
+    predict = partial(predict_features, state, alpha=alpha, thresholds=thresholds)
     return _events(predict, reader, path, spans, media)
 
 
 def _events(
-    predict: Callable[[str, ClipFeatures], Answer],
+    predict: Callable[[str, ClipFeatures], Prediction],
     reader: ClipReader,
     path: Path,
     spans: list[tuple[float, float]],
@@ -86,16 +86,16 @@ def _events(
         clip = Clip(clip_id="", path=path, label="?", split="test", start=found.start, end=found.end)
         try:
             features = reader.encoded(_read(clip, found))
-            answer = predict(name_of(clip), features)
+            prediction = predict(name_of(clip), features)
         except InputError as error:
             yield event(label=None, probability=0.0, in_distribution=None, notes=str(error))
             continue
         yield event(
-            label=answer.label,
-            probability=answer.probability,
-            in_distribution=answer.in_distribution,
-            notes=answer.notes,
-            answer=answer,
+            label=prediction.label,
+            probability=prediction.probability,
+            in_distribution=prediction.in_distribution,
+            notes=prediction.notes,
+            prediction=prediction,
         )
 
 

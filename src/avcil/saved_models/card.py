@@ -153,7 +153,7 @@ def _usage(name: str | None) -> str:
         "",
         f"recognizer = Recognizer.{load}",
         'recognizer.predict("clip.mp4")  # the most probable class',
-        'recognizer.answer("clip.mp4").probabilities  # of all classes, the most probable first',
+        'recognizer.predict_clip("clip.mp4").probabilities  # of all classes, the most probable first',
         "```",
         "",
         "Any file that FFmpeg can read is accepted. `labels.json` has the classes in the order of learning.",
@@ -224,7 +224,7 @@ def _limitations(learning: LearningState | None, notes: Sequence[str]) -> str:
         "## Limitations",
         "",
         "- Only these classes can be predicted. For a clip of something else, one of them is predicted; if the method "
-        "has a test for unknown classes, `in_distribution` of the answer is False.",
+        "has a test for unknown classes, `in_distribution` of the prediction is False.",
         "- Probabilities are calibrated for clips similar to the training clips. With other cameras, rooms and "
         "microphones the accuracy is lower than the probabilities suggest.",
     ]

@@ -15,7 +15,7 @@ from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
 from avcil.errors import AvcilError, InputError
-from avcil.inference.answering import Answer
+from avcil.inference.prediction import Prediction
 from avcil.inference.timeline import TimelineEvent
 from avcil.serve import schema
 from avcil.serve.api_changes import add_changes
@@ -49,7 +49,7 @@ def make_api(service: Service) -> FastAPI:
     handle_errors(app)
     routes = APIRouter(route_class=_route_class(service.limits.clips))
     _add_prediction(routes, service)
-    _add_teaching(routes, service)
+    _add_learning(routes, service)
     add_changes(routes, service)
     _add_model(routes, service)
     app.include_router(routes)
@@ -91,26 +91,26 @@ def _add_prediction(app: APIRouter, service: Service) -> None:
 def _predict(service: Service, file: UploadFile, timeline: bool) -> dict[str, Any]:
     with saved([file]) as (upload,):
         try:
-            answer = service.answer(upload.path)
+            prediction = service.predict(upload.path)
             found = service.events(upload.path) if timeline else ()
         except AvcilError as error:
             error.args = (public_message(error, upload.path, upload.name),)
             raise
-    return _prediction(upload.name, answer, found)
+    return _prediction(upload.name, prediction, found)
 
 
-def _prediction(name: str, answer: Answer, found: Sequence[TimelineEvent]) -> dict[str, Any]:
+def _prediction(name: str, prediction: Prediction, found: Sequence[TimelineEvent]) -> dict[str, Any]:
     return {
         "filename": name,
-        "label": answer.label,
-        "probability": answer.probability,
-        "predictions": [{"label": label, "probability": p} for label, p in answer.probabilities.items()],
-        "in_distribution": answer.in_distribution,
-        "p_value": answer.p_value,
-        "threshold": answer.threshold,
-        "background": answer.background,
-        "modality": answer.modality,
-        "notes": answer.notes,
+        "label": prediction.label,
+        "probability": prediction.probability,
+        "predictions": [{"label": label, "probability": p} for label, p in prediction.probabilities.items()],
+        "in_distribution": prediction.in_distribution,
+        "p_value": prediction.p_value,
+        "threshold": prediction.threshold,
+        "background": prediction.background,
+        "modality": prediction.modality,
+        "notes": prediction.notes,
         "events": [
             {
                 key: getattr(event, key)
@@ -121,7 +121,7 @@ def _prediction(name: str, answer: Answer, found: Sequence[TimelineEvent]) -> di
     }
 
 
-def _add_teaching(app: APIRouter, service: Service) -> None:
+def _add_learning(app: APIRouter, service: Service) -> None:
     @app.post(
         "/api/teach",
         status_code=202,
@@ -148,7 +148,7 @@ def _add_teaching(app: APIRouter, service: Service) -> None:
             )
         with saved(files) as uploads:
             job = (
-                service.start_background(uploads) if label is None else service.start_teaching(label, uploads)
+                service.start_background(uploads) if label is None else service.start_learning(label, uploads)
             )
             return job.to_dict()
 
@@ -159,10 +159,10 @@ def _add_teaching(app: APIRouter, service: Service) -> None:
         tags=["teach"],
         responses=problems(404),
     )
-    def teaching() -> dict[str, Any]:
-        if service.teaching is None:
+    def job() -> dict[str, Any]:
+        if service.job is None:
             raise HTTPException(404, "no job was started since the server started")
-        return service.teaching.to_dict()
+        return service.job.to_dict()
 
 
 def _add_model(app: APIRouter, service: Service) -> None:

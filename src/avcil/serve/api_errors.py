@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from avcil.errors import AvcilError, InputError, StorageError
 from avcil.media.container import MediaError
 from avcil.serve import schema
+from avcil.serve.learning_job import FULL_DISK
 from avcil.serve.limits import (
     BusyError,
     LearningError,
@@ -21,7 +22,6 @@ from avcil.serve.limits import (
     ShuttingDownError,
 )
 from avcil.serve.model_zip import NotAZipError
-from avcil.serve.teaching import FULL_DISK
 from avcil.utils.files import is_storage_error
 
 STATUS: tuple[tuple[type[AvcilError], int, str], ...] = (

@@ -27,14 +27,14 @@ def kind_of(entry: dict[str, Any]) -> str:
     return str(entry.get("kind", TEACH))
 
 
-def is_teaching(entry: dict[str, Any]) -> bool:
+def is_learning(entry: dict[str, Any]) -> bool:
     """Whether an entry is learning clips of a class."""
     return kind_of(entry) == TEACH
 
 
-def is_class_teaching(entry: dict[str, Any]) -> bool:
+def is_class_learning(entry: dict[str, Any]) -> bool:
     """Whether an entry is learning clips of a class, not of the background."""
-    return is_teaching(entry) and entry["label"] != BACKGROUND
+    return is_learning(entry) and entry["label"] != BACKGROUND
 
 
 def current_label(label: str, later: Sequence[dict[str, Any]]) -> str | None:
@@ -58,11 +58,11 @@ def current_label(label: str, later: Sequence[dict[str, Any]]) -> str | None:
     return label
 
 
-def taught_classes(entries: Sequence[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+def learned_classes(entries: Sequence[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
     """Current class name and entry of each learned class that was not forgotten, in order."""
     found = []
     for position, entry in enumerate(entries):
-        if is_class_teaching(entry):
+        if is_class_learning(entry):
             label = current_label(entry["label"], entries[position + 1 :])
             found += [] if label is None else [(label, entry)]
     return found
@@ -88,7 +88,7 @@ def describe(entry: dict[str, Any]) -> str:
     if kind == MERGE:
         return f"{label} merged ({len(entry['classes'])} classes, {len(entry['new_classes'])} of them new)"
     return (
-        f"{label} learned" if is_class_teaching(entry) else f"{_clips(entry['learned'])} of {label} learned"
+        f"{label} learned" if is_class_learning(entry) else f"{_clips(entry['learned'])} of {label} learned"
     )
 
 
@@ -103,7 +103,7 @@ def check_entry(entry: dict[str, Any]) -> None:
     kind = kind_of(entry)
     if kind == TEACH:
         if "teaching" in entry:
-            check_teaching(entry, number="teaching")
+            check_job(entry, number="teaching")
             _check_type(entry, "left_out", list)
             _check_type(entry, "result", dict)
         return
@@ -123,7 +123,7 @@ def check_entry(entry: dict[str, Any]) -> None:
         raise InputError(f"kind is {kind!r:.40}; it must be {RENAME}, {FORGET} or {MERGE}")
 
 
-def check_teaching(entry: dict[str, Any], *, number: str) -> None:
+def check_job(entry: dict[str, Any], *, number: str) -> None:
     """Check the keys of a job in an entry, or in the list of lost jobs; `number` is the key of its number."""
     checks.whole_number(entry, number, least=1, most=2**40)
     checks.whole_number(entry, "clips", least=1, most=2**40)

@@ -14,7 +14,7 @@ from avcil.features import FeatureStore, StoredClip
 from avcil.media.overlay import png_data_uri
 from avcil.reporting.attention_figure import shrink
 from avcil.runs.run_config import read_config
-from avcil.serve.entries import current_label, taught_classes
+from avcil.serve.entries import current_label, learned_classes
 from avcil.serve.service import Service
 
 MAX_FRAMES = 120
@@ -37,7 +37,7 @@ class Examples:
                 clips = _first_of_each(_run_clips(self.service.run), "train")[:MAX_FRAMES]
                 self._frames = {clip.label: uri for clip in clips if (uri := self._frame_uri(clip))}
         updates, found = self.service.work.updates, {}
-        for label, update in taught_classes(updates):
+        for label, update in learned_classes(updates):
             try:
                 content = (self.service.work.path(update) / "frame.png").read_bytes()
             except FileNotFoundError:  # audio only, or undone at this moment

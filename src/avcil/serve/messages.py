@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from avcil.errors import AvcilError, StorageError
-from avcil.serve.teaching import FULL_DISK
+from avcil.serve.learning_job import FULL_DISK
 from avcil.utils.files import is_storage_error
 
 

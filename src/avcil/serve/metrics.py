@@ -77,6 +77,6 @@ class _ServiceCollector:
         )
         yield GaugeMetricFamily("avcil_classes", "Number of classes", len(self._service.recognizer.classes_))
         jobs = CounterMetricFamily("avcil_teachings", "Finished learning jobs by result", labels=["result"])
-        for result, count in self._service.teachings.items():
+        for result, count in self._service.jobs.items():
             jobs.add_metric([result], count)
         yield jobs

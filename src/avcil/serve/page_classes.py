@@ -10,7 +10,7 @@ import gradio as gr
 
 from avcil.data.renaming import renaming
 from avcil.errors import AvcilError, InputError
-from avcil.serve import render_teaching as render
+from avcil.serve import render_learning as render
 from avcil.serve.examples import Examples
 from avcil.serve.incoming import Upload
 from avcil.serve.page_predict import QUIET

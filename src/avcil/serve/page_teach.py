@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from avcil.errors import AvcilError
-from avcil.serve import render_teaching as render
+from avcil.serve import render_learning as render
 from avcil.serve.incoming import Upload
 from avcil.serve.names import class_name
 from avcil.serve.page_predict import QUIET, SHOW, limits_text
@@ -51,7 +51,7 @@ def teach_tab(page: gr.Blocks, service: Service, top: gr.HTML) -> None:
             if is_background:
                 service.start_background(uploads)
             else:
-                service.start_teaching(name or "", uploads)
+                service.start_learning(name or "", uploads)
         except AvcilError as error:
             return (problem_html(str(error)), *(gr.skip(),) * 3)
         return "", "", False, None
@@ -105,16 +105,16 @@ def _look(service: Service) -> Any:
     """The function that a page calls every second; it updates components only after changes."""
 
     def look(before: Any) -> tuple[Any, ...]:
-        teaching, updates = service.teaching, service.work.updates
+        job, updates = service.job, service.work.updates
         now = (
-            teaching and (teaching.number, teaching.doing, teaching.done, teaching.ended.is_set()),
+            job and (job.number, job.doing, job.done, job.ended.is_set()),
             updates and updates[-1]["number"],
         )
         if now == before:
             return (gr.skip(),) * 5
         learning = service.learning
         return (
-            render.teaching_html(teaching, updates) or HINT,
+            render.learning_html(job, updates) or HINT,
             header(service),
             gr.update(value="Training …" if learning else "Teach", interactive=not learning),
             gr.update(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from markupsafe import Markup
 
-from avcil.inference.answering import PREDICTED_FROM
 from avcil.inference.explanation import Explanation
+from avcil.inference.prediction import PREDICTED_FROM
 from avcil.media import overlay
 from avcil.media.spectrogram import log_mel
 from avcil.reporting.attention import GUIDES
@@ -41,17 +41,17 @@ def percent(fraction: float | None) -> str:
 
 def answer_html(view: ClipView, name: str) -> str:
     """The prediction of a clip and its explanation."""
-    explanation, answer = view.explanation, view.explanation.answer
+    explanation, prediction = view.explanation, view.explanation.prediction
     confidence, notes = _confidence(view)
-    ranked = list(answer.probabilities.items())[:TOP]
+    ranked = list(prediction.probabilities.items())[:TOP]
     labels = list(dict.fromkeys(event.label for event in view.events if event.label))
     waveform, rate = explanation.waveform, explanation.sample_rate
     page = render(
         "avcil.serve",
         "answer",
         name=name,
-        answer=answer,
-        unknown=answer.in_distribution is False,
+        prediction=prediction,
+        unknown=prediction.in_distribution is False,
         confidence=confidence,
         ranked=[pair for rank, pair in enumerate(ranked) if rank < 2 or pair[1] >= MIN_PROBABILITY],
         percent=percent,
@@ -88,19 +88,19 @@ def busy_html(message: str) -> str:
 
 def _confidence(view: ClipView) -> tuple[str, list[str]]:
     """A sentence on the confidence and the modalities of the prediction, and the other notes."""
-    answer = view.explanation.answer
-    notes = [note for note in answer.notes.split("; ") if note]
+    prediction = view.explanation.prediction
+    notes = [note for note in prediction.notes.split("; ") if note]
     reasons = [note for note in notes if not note.startswith(PREDICTED_FROM)]
-    source = PARTS.get(answer.modality, answer.modality)
+    source = PARTS.get(prediction.modality, prediction.modality)
     if len(reasons) < len(notes):
         source = f"{source} alone" + (f" ({'; '.join(reasons)})" if reasons else "")
         reasons = []
-    if answer.in_distribution is False:
+    if prediction.in_distribution is False:
         return (
-            f"This is the most similar known class, but {answer.why_unknown}. Predicted from {source}.",
+            f"This is the most similar known class, but {prediction.why_unknown}. Predicted from {source}.",
             reasons,
         )
-    level = "High" if answer.probability > 0.9 else "Medium" if answer.probability > 0.6 else "Low"
+    level = "High" if prediction.probability > 0.9 else "Medium" if prediction.probability > 0.6 else "Low"
     return f"{level} confidence. Predicted from {source}.", reasons
 
 

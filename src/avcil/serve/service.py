@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from avcil.errors import InputError
-from avcil.inference.answering import Answer
 from avcil.inference.held_out import HeldOut, clips_of_run
+from avcil.inference.prediction import Prediction
 from avcil.inference.recognizer import Recognizer
 from avcil.inference.rejection import Rejection
 from avcil.inference.timeline import TimelineEvent
@@ -25,8 +25,9 @@ from avcil.serve import changes
 from avcil.serve.admission import Admission
 from avcil.serve.clip_view import ClipView, clip_view, events
 from avcil.serve.decoding import UploadReader
-from avcil.serve.entries import taught_classes
+from avcil.serve.entries import learned_classes
 from avcil.serve.incoming import Upload
+from avcil.serve.learning_job import LearningJob, run_learning_job
 from avcil.serve.limits import (
     LearningError,
     ReadOnlyError,
@@ -35,7 +36,6 @@ from avcil.serve.limits import (
 )
 from avcil.serve.messages import without_server_paths
 from avcil.serve.names import checked_name, default_work
-from avcil.serve.teaching import Teaching, run_teaching
 from avcil.serve.work_folder import WorkFolder
 
 T = TypeVar("T")
@@ -68,13 +68,13 @@ class Service:
             self.work.close()
             raise
         self.uploads = UploadReader(self.limits)
-        self.teaching: Teaching | None = None
+        self.job: LearningJob | None = None
         self._closing = threading.Event()
         self._changing = threading.Lock()
         self.queue = Admission(self.limits.workers, self.limits.waiting)
-        self.teachings: Counter[str] = Counter()  # finished jobs by result
+        self.jobs: Counter[str] = Counter()  # finished jobs by result
         self._pool = ThreadPoolExecutor(self.limits.workers, thread_name_prefix="predict")
-        self._teacher: threading.Thread | None = None
+        self._thread: threading.Thread | None = None
         self.messages: list[str] = []
         """Messages for the operator on jobs that an earlier process accepted."""
         self._resume_jobs()
@@ -90,8 +90,8 @@ class Service:
 
     def wait_for_teaching(self) -> None:
         """Wait until the accepted job is finished."""
-        if self._teacher is not None:
-            self._teacher.join()
+        if self._thread is not None:
+            self._thread.join()
 
     def close(self) -> None:
         """Finish running requests and release the state folder."""
@@ -105,9 +105,9 @@ class Service:
 
     # -- prediction (the caller holds a slot of `queue`) -------------------------------------------------------------
 
-    def answer(self, path: Path) -> Answer:
+    def predict(self, path: Path) -> Prediction:
         """Predict a clip."""
-        return self._in_pool(lambda: self._answer(path))
+        return self._in_pool(lambda: self._predict(path))
 
     def view(self, path: Path) -> ClipView:
         """Predict and explain a clip."""
@@ -121,10 +121,10 @@ class Service:
         self.check_open()
         return self._pool.submit(work).result()
 
-    def _answer(self, path: Path) -> Answer:
+    def _predict(self, path: Path) -> Prediction:
         with self.uploads.checked(path) as session:
             features = self.recognizer.reader.features(path, media=session)
-        return self.recognizer.answer(features)
+        return self.recognizer.predict_clip(features)
 
     def _view(self, path: Path) -> ClipView:
         with self.uploads.checked(path) as session:
@@ -164,39 +164,39 @@ class Service:
         finally:
             self._changing.release()
 
-    def start_teaching(self, label: str, clips: Sequence[Upload]) -> Teaching:
+    def start_learning(self, label: str, clips: Sequence[Upload]) -> LearningJob:
         """Start a job that learns uploads of a class, which are copied to the state folder."""
         return self._start_job(checked_name(label), clips)
 
-    def start_background(self, clips: Sequence[Upload]) -> Teaching:
+    def start_background(self, clips: Sequence[Upload]) -> LearningJob:
         """Start a job that learns uploads as background clips; see `Recognizer.learn_background`."""
         return self._start_job(BACKGROUND, clips)
 
-    def _start_job(self, label: str, clips: Sequence[Upload]) -> Teaching:
+    def _start_job(self, label: str, clips: Sequence[Upload]) -> LearningJob:
         if not 1 <= len(clips) <= self.limits.clips:
             raise InputError(f"give 1 to {self.limits.clips} clips at a time; not {len(clips)}")
         self._begin_change()
         try:
-            last = self.teaching.number if self.teaching else 0
-            number = max(self.work.next_teaching(), last + 1)
-            teaching = Teaching(number=number, label=label, clips=len(clips))
+            last = self.job.number if self.job else 0
+            number = max(self.work.next_job(), last + 1)
+            job = LearningJob(number=number, label=label, clips=len(clips))
             with without_server_paths():
                 copies = self.work.incoming.accept(number, label, clips)
         except BaseException:
             self._changing.release()
             raise
-        self._start_teacher(teaching, copies)
-        return teaching
+        self._start_thread(job, copies)
+        return job
 
-    def _start_teacher(self, teaching: Teaching, clips: Sequence[Upload]) -> None:
-        self._teacher = threading.Thread(target=self._teach, args=(teaching, clips), name="teach")
-        self.teaching = teaching
-        self._teacher.start()
+    def _start_thread(self, job: LearningJob, clips: Sequence[Upload]) -> None:
+        self._thread = threading.Thread(target=self._learn, args=(job, clips), name="teach")
+        self.job = job
+        self._thread.start()
 
-    def _teach(self, teaching: Teaching, clips: Sequence[Upload]) -> None:
+    def _learn(self, job: LearningJob, clips: Sequence[Upload]) -> None:
         try:
-            run_teaching(
-                teaching,
+            run_learning_job(
+                job,
                 clips,
                 recognizer=self.recognizer,
                 old=self.held_out_so_far(),
@@ -204,19 +204,19 @@ class Service:
                 work=self.work,
             )
         finally:
-            self.work.incoming.remove(teaching.number)
-            self.teachings["failed" if teaching.error else "done"] += 1
+            self.work.incoming.remove(job.number)
+            self.jobs["failed" if job.error else "done"] += 1
             self._changing.release()
-            teaching.ended.set()
+            job.ended.set()
 
     def _resume_jobs(self) -> None:
         """Resume the job that an earlier process accepted, or report it as lost."""
         finished = {update.get("teaching") for update in self.work.updates}
         if self.work.lost:
-            self.teaching = Teaching.of_lost(self.work.lost[-1])
+            self.job = LearningJob.of_lost(self.work.lost[-1])
         last = next((update for update in reversed(self.work.updates) if "teaching" in update), None)
-        if last is not None and (self.teaching is None or self.teaching.number < last["teaching"]):
-            self.teaching = Teaching.of_update(last)
+        if last is not None and (self.job is None or self.job.number < last["teaching"]):
+            self.job = LearningJob.of_update(last)
         if self.read_only:
             return  # a later server without --read-only resumes it
         for accepted in self.work.incoming.found():
@@ -226,12 +226,12 @@ class Service:
                 self.work.incoming.remove(accepted.number)
             elif problem:
                 self.work.add_lost(accepted, problem)
-                self.teaching = Teaching.of_lost(self.work.lost[-1])
+                self.job = LearningJob.of_lost(self.work.lost[-1])
                 self.messages.append(f"learning job lost: {what}: {problem}")
             elif self._changing.acquire(blocking=False):
                 self.messages.append(f"learning job resumed: {what}")
-                teaching = Teaching(number=accepted.number, label=accepted.label, clips=len(accepted.names))
-                self._start_teacher(teaching, self.work.incoming.resume(accepted))
+                job = LearningJob(number=accepted.number, label=accepted.label, clips=len(accepted.names))
+                self._start_thread(job, self.work.incoming.resume(accepted))
 
     # -- other changes ---------------------------------------------------------------------------------------------
 
@@ -290,7 +290,7 @@ class Service:
     @property
     def learning(self) -> bool:
         """Whether a learning job is running."""
-        return self.teaching is not None and not self.teaching.ended.is_set()
+        return self.job is not None and not self.job.ended.is_set()
 
     def held_out_so_far(self) -> HeldOut:
         """Held-out clips of the current classes."""
@@ -299,7 +299,7 @@ class Service:
     def classes(self) -> list[dict[str, Any]]:
         """Name and number of learned clips of each class, and whether it was learned on this server."""
         counts = self.recognizer.counts or {}
-        taught = {label for label, _ in taught_classes(self.work.updates)}
+        taught = {label for label, _ in learned_classes(self.work.updates)}
         return [
             {"label": label, "clips": counts.get(label), "taught_here": label in taught}
             for label in self.recognizer.classes_

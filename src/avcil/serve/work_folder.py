@@ -24,7 +24,7 @@ from typing import Any
 from avcil.errors import InputError, StorageError
 from avcil.inference.held_out import HeldOut
 from avcil.models import checks
-from avcil.serve.entries import check_entry, check_teaching, current_label
+from avcil.serve.entries import check_entry, check_job, current_label
 from avcil.serve.incoming import Accepted, Incoming
 from avcil.utils.files import STALE_PART, folder_lock, read_json, sync_folder, write_json
 from avcil.utils.input_files import regular_file_sha256
@@ -66,7 +66,7 @@ class WorkFolder:
         """Accepted jobs that are lost: number, label, clips, reason."""
         return self.state.get("lost", [])
 
-    def next_teaching(self) -> int:
+    def next_job(self) -> int:
         """The number of the next job."""
         numbers = [update.get("teaching", 0) for update in self.updates]
         return 1 + max([*numbers, *(lost["number"] for lost in self.lost)], default=0)
@@ -230,7 +230,7 @@ def _check_state(state: dict[str, Any], path: Path) -> None:
         if not isinstance(state.get("lost", []), list):
             raise InputError("lost must be a list")
         for lost in state.get("lost", []):
-            check_teaching(lost, number="number")
+            check_job(lost, number="number")
             if not isinstance(checks.entry(lost, "reason"), str):
                 raise InputError("the reason of a lost job must be a string")
     except InputError as error:

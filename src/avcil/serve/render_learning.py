@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from avcil.saved_models.folder import BACKGROUND
-from avcil.serve.entries import describe, is_class_teaching, is_teaching
+from avcil.serve.entries import describe, is_class_learning, is_learning
+from avcil.serve.learning_job import LearningJob
 from avcil.serve.render import PARTS, part, percent
-from avcil.serve.teaching import Teaching
 from avcil.utils.templates import render
 
 MAX_LISTED = 10
@@ -20,18 +20,18 @@ def header_html(classes: int, modality: str, *, read_only: bool) -> str:
     return part("header", _counted(classes, "class", "classes"), PARTS.get(modality, modality), read_only)
 
 
-def teaching_html(teaching: Teaching | None, updates: Sequence[dict[str, Any]]) -> str:
+def learning_html(job: LearningJob | None, updates: Sequence[dict[str, Any]]) -> str:
     """Progress or result of the current update, and the earlier ones."""
     numbers = {update["number"] for update in updates}
-    if teaching is not None and teaching.update is not None and teaching.update not in numbers:
-        teaching = None  # it was undone
+    if job is not None and job.update is not None and job.update not in numbers:
+        job = None  # it was undone
     latest = list(reversed(updates[-MAX_LISTED:]))
     newer = ""
-    if latest and not is_teaching(latest[0]) and (teaching is None or teaching.result is not None):
-        teaching, newer = None, change_html(latest[0])  # it is newer than the job
-    values = {"teaching": teaching, "sessions": latest, "percent": percent, "counted": _counted}
-    helpers = {"describe": describe, "is_class_teaching": is_class_teaching, "BACKGROUND": BACKGROUND}
-    return newer + str(render("avcil.serve", "teaching", **helpers, **values))
+    if latest and not is_learning(latest[0]) and (job is None or job.result is not None):
+        job, newer = None, change_html(latest[0])  # it is newer than the job
+    values = {"job": job, "sessions": latest, "percent": percent, "counted": _counted}
+    helpers = {"describe": describe, "is_class_learning": is_class_learning, "BACKGROUND": BACKGROUND}
+    return newer + str(render("avcil.serve", "learning", **helpers, **values))
 
 
 def change_html(entry: dict[str, Any]) -> str:
@@ -51,7 +51,7 @@ def undo_label(entries: Sequence[dict[str, Any]]) -> str:
     if not entries:
         return "Undo"
     last = entries[-1]
-    return f"Undo “{last['label']}”" if is_class_teaching(last) else f"Undo: {describe(last)}"
+    return f"Undo “{last['label']}”" if is_class_learning(last) else f"Undo: {describe(last)}"
 
 
 def known_html(label: str, known: bool) -> str:
@@ -61,7 +61,7 @@ def known_html(label: str, known: bool) -> str:
 
 def undone_html(entry: dict[str, Any]) -> str:
     """A message after a change was undone."""
-    what = f"“{entry['label']}” was undone" if is_class_teaching(entry) else f"Undone: {describe(entry)}"
+    what = f"“{entry['label']}” was undone" if is_class_learning(entry) else f"Undone: {describe(entry)}"
     return part("undone", what)
 
 

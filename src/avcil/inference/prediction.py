@@ -33,7 +33,7 @@ def no_thresholds(modality: str) -> Mapping[str, float]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class Prediction:
     """The prediction for one clip."""
 
     path: str
@@ -75,14 +75,14 @@ class Answer:
         return f"only {100 * self.p_value:.2g} % of clips of known classes are as unusual"
 
 
-def answer_features(
+def predict_features(
     state: SavedModel,
     name: str,
     features: ClipFeatures,
     *,
     alpha: float = DEFAULT_ALPHA,
     thresholds: Thresholds = no_thresholds,
-) -> Answer:
+) -> Prediction:
     """Predict from the features of a clip.
 
     Args:
@@ -95,7 +95,7 @@ def answer_features(
     Raises:
         InputError: The clip lacks a modality that the model needs.
     """
-    features = answerable(state.model, name, features)
+    features = usable_features(state.model, name, features)
     parts = model_input(state.model, features)
     with torch.inference_mode():
         probabilities = state.model.scores(*parts).double().softmax(dim=1)[0]
@@ -112,12 +112,12 @@ def answer_features(
         probabilities = probabilities / probabilities.sum().clamp_min(torch.finfo(torch.float64).tiny)
     order = probabilities.argsort(descending=True, stable=True).tolist()
     values, modality = probabilities.tolist(), given_modality(state.model, features)
-    assert modality is not None  # `answerable` has checked it
+    assert modality is not None  # `usable_features` has checked it
     label = labels[order[0]]
     threshold = thresholds(modality).get(label)
     if threshold is not None:
         in_distribution = values[order[0]] >= threshold and in_distribution is not False
-    return Answer(
+    return Prediction(
         path=name,
         label=label,
         probabilities={labels[number]: values[number] for number in order},
@@ -145,7 +145,7 @@ def given_modality(model: Model, features: ClipFeatures) -> Modality | None:
     )
 
 
-def answerable(model: Model, name: str, features: ClipFeatures) -> ClipFeatures:
+def usable_features(model: Model, name: str, features: ClipFeatures) -> ClipFeatures:
     """The features that the model uses, with a note on a missing modality.
 
     Silent audio counts as missing if the model can predict without audio.

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from avcil.errors import AvcilError
 from avcil.inference.clip_features import ClipFeatures, Source
+from avcil.inference.evaluated_learning import EvaluatedLearnReport, learn_and_evaluate, total
 from avcil.inference.held_out import HeldOut
 from avcil.inference.recognizer import Recognizer
-from avcil.inference.teaching import TeachReport, teach, total
 from avcil.media.overlay import encode_png
 from avcil.reporting.attention_figure import shrink
 from avcil.saved_models.folder import BACKGROUND
@@ -26,7 +26,7 @@ NO_HELD_OUT = "fewer than 4 usable clips: all were learned, so the class was not
 
 
 @dataclass
-class Teaching:
+class LearningJob:
     """The progress and the result of a learning job."""
 
     number: int
@@ -45,9 +45,9 @@ class Teaching:
     ended: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
-    def of_update(cls, update: dict[str, Any]) -> Teaching:
+    def of_update(cls, update: dict[str, Any]) -> LearningJob:
         """A job that an earlier server process finished."""
-        teaching = cls(
+        job = cls(
             number=update["teaching"],
             label=update["label"],
             clips=update["clips"],
@@ -55,16 +55,16 @@ class Teaching:
             result=update["result"],
             update=update["number"],
         )
-        teaching.ended.set()
-        return teaching
+        job.ended.set()
+        return job
 
     @classmethod
-    def of_lost(cls, lost: dict[str, Any]) -> Teaching:
+    def of_lost(cls, lost: dict[str, Any]) -> LearningJob:
         """A job that an earlier server process accepted and that is lost."""
         number, label, clips = lost["number"], lost["label"], lost["clips"]
-        teaching = cls(number=number, label=label, clips=clips, error=lost["reason"], lost=True)
-        teaching.ended.set()
-        return teaching
+        job = cls(number=number, label=label, clips=clips, error=lost["reason"], lost=True)
+        job.ended.set()
+        return job
 
     def progress(self, doing: str, done: int, total: int) -> None:
         """Set the progress."""
@@ -86,8 +86,8 @@ def _middle_frame(features: ClipFeatures) -> bytes | None:
     return encode_png(shrink(read.frames[len(read.frames) // 2]))
 
 
-def run_teaching(
-    teaching: Teaching,
+def run_learning_job(
+    job: LearningJob,
     clips: Sequence[Upload],
     *,
     recognizer: Recognizer,
@@ -95,30 +95,30 @@ def run_teaching(
     uploads: UploadReader,
     work: WorkFolder,
 ) -> None:
-    """Learn the clips and save the model. The result, or the error, is set in `teaching`."""
+    """Learn the clips and save the model. The result, or the error, is set in `job`."""
     before = recognizer.snapshot()
     try:
-        teaching.result = _teach(teaching, clips, recognizer, old, uploads, work)
+        job.result = _learn(job, clips, recognizer, old, uploads, work)
     except Exception as error:
         if recognizer.snapshot() is not before:
             recognizer.restore(before)
         known = isinstance(error, AvcilError)
-        teaching.error = str(error) if known else f"unexpected {type(error).__name__}; nothing was changed"
+        job.error = str(error) if known else f"unexpected {type(error).__name__}; nothing was changed"
         if is_storage_error(error):
-            teaching.error = FULL_DISK
+            job.error = FULL_DISK
         for clip in clips:
-            teaching.error = teaching.error.replace(str(clip.path), clip.name)
+            job.error = job.error.replace(str(clip.path), clip.name)
 
 
-def _teach(
-    teaching: Teaching,
+def _learn(
+    job: LearningJob,
     clips: Sequence[Upload],
     recognizer: Recognizer,
     old: HeldOut,
     uploads: UploadReader,
     work: WorkFolder,
 ) -> dict[str, Any]:
-    label, frames = teaching.label, list[bytes]()
+    label, frames = job.label, list[bytes]()
     is_background, is_known = label == BACKGROUND, label in recognizer.snapshot().labels
     names = {str(clip.path): clip.name for clip in clips}
 
@@ -131,15 +131,15 @@ def _teach(
                 features = replace(features, clip_id=f"{label}/{number:04d} {names[str(sent[number])]}")
             yield features
 
-    report = teach(
+    report = learn_and_evaluate(
         recognizer,
         [clip.path for clip in clips],
         [label] * len(clips),
         old=old,
         features_of=features_of,
-        progress=teaching.progress,
+        progress=job.progress,
     )
-    teaching.left_out = [
+    job.left_out = [
         {"name": names[str(problem.path)], "reason": problem.reason} for problem in report.problems
     ]
     learned, held = sum({**report.learned.new, **report.learned.extended}.values()), report.held_out
@@ -153,7 +153,7 @@ def _teach(
         "notes": [*report.notes, *([] if held.labels or is_background else [NO_HELD_OUT])],
         "seconds_learning": report.learned.seconds_learning,
     }
-    teaching.progress("saving", 0, 1)
+    job.progress("saving", 0, 1)
 
     def write(folder: Path) -> None:
         recognizer.save(folder / "model")
@@ -167,15 +167,15 @@ def _teach(
         "learned": learned,
         "held_out": list(held.labels),
         "result": result,
-        "teaching": teaching.number,
-        "clips": teaching.clips,
-        "left_out": teaching.left_out,
+        "teaching": job.number,
+        "clips": job.clips,
+        "left_out": job.left_out,
     }
-    teaching.update = work.add(entry, write)["number"]
+    job.update = work.add(entry, write)["number"]
     return result
 
 
-def _accuracies(report: TeachReport, when: Literal["before", "after"]) -> dict[str, float | None]:
+def _accuracies(report: EvaluatedLearnReport, when: Literal["before", "after"]) -> dict[str, float | None]:
     """Accuracy on clips of old classes and of the learned class; None without clips."""
     scores = {"old": total("old", report.old), "new": total("new", report.new)}
     return {

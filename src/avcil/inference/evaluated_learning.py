@@ -1,6 +1,6 @@
 """Learn clips and evaluate held-out clips of old and new classes before and after.
 
-The command line, the page and the API use `teach` to add classes.
+The command line, the page and the API use `learn_and_evaluate` to add classes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Score:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeachReport:
+class EvaluatedLearnReport:
     """What was learned, and accuracy before and after."""
 
     learned: LearnReport
@@ -46,7 +46,7 @@ class TeachReport:
     notes: tuple[str, ...]
 
 
-def teach(
+def learn_and_evaluate(
     recognizer: Recognizer,
     clips: Sequence[Source],
     labels: Sequence[str],
@@ -56,7 +56,7 @@ def teach(
     fraction: float = FRACTION,
     features_of: FeaturesOf | None = None,
     progress: ProgressCallback | None = None,
-) -> TeachReport:
+) -> EvaluatedLearnReport:
     """Learn the clips that are not held out, and evaluate before and after.
 
     Args:
@@ -98,7 +98,7 @@ def teach(
     progress("evaluating", 0, 1)
     after = recognizer.snapshot()
     unused = [f"class {label!r} has no usable clip" for label in dict.fromkeys(labels) if label not in usable]
-    return TeachReport(
+    return EvaluatedLearnReport(
         learned=replace(report, seconds_reading=reading),
         old=_scores(old, before, after),
         new=_scores(new, before, after),
