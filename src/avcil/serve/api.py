@@ -159,7 +159,7 @@ def _add_learning(app: APIRouter, service: Service) -> None:
         tags=["teach"],
         responses=problems(404),
     )
-    def job() -> dict[str, Any]:
+    def teaching() -> dict[str, Any]:
         if service.job is None:
             raise HTTPException(404, "no job was started since the server started")
         return service.job.to_dict()
