@@ -20,10 +20,10 @@ def media_files(paths: Sequence[Path]) -> Iterator[Path]:
     """
     for path in paths:
         if path.is_dir():
-            found = _media_below(path)
-            if not found:
+            files = _media_below(path)
+            if not files:
                 raise InputError(f"{path} is a folder without media files")
-            yield from found
+            yield from files
         elif not path.exists() and glob.has_magic(str(path)):
             matches = sorted(glob.glob(str(path), recursive=True))
             if not matches:

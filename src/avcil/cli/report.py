@@ -55,13 +55,13 @@ def _explained(runs: Sequence[RunRecord], count: int) -> list[ExplainedRun]:
     chosen = [
         next((run for run in candidates if _is_network(run) is network), None) for network in (True, False)
     ]
-    found = [run for run in candidates if run in chosen]
-    if not found:
+    runs_to_explain = [run for run in candidates if run in chosen]
+    if not runs_to_explain:
         return [ExplainedRun(note="none of these runs uses both audio and visual features")]
     from avcil.inference.explained_clips import explained_clips
 
-    made = [(run, *explained_clips(run.folder, count)) for run in found]
-    return [ExplainedRun(record=run, examples=examples, note=note) for run, examples, note in made]
+    explained = [(run, *explained_clips(run.folder, count)) for run in runs_to_explain]
+    return [ExplainedRun(record=run, examples=examples, note=note) for run, examples, note in explained]
 
 
 def _is_network(run: RunRecord) -> bool:

@@ -49,8 +49,8 @@ def leave_out_copies(clips: Sequence[Clip], *, is_drawn: bool) -> tuple[list[Cli
                     )
             else:
                 left_out |= {clip.clip_id: f"it is {what} {group[0].path}" for clip in group[1:]}
-    kept = [clip for clip in clips if clip.clip_id not in left_out]
-    return kept, [(clip, left_out[clip.clip_id]) for clip in clips if clip.clip_id in left_out]
+    remaining = [clip for clip in clips if clip.clip_id not in left_out]
+    return remaining, [(clip, left_out[clip.clip_id]) for clip in clips if clip.clip_id in left_out]
 
 
 def check_leaks(clips: Sequence[Clip], where: str) -> list[str]:
@@ -109,11 +109,11 @@ def _shown(pairs: Sequence[tuple[Clip, Clip]]) -> str:
 
 def _groups(keys: Iterable[tuple[Hashable | None, Clip]]) -> list[list[Clip]]:
     """Groups of several clips with the same key; clips with the key None are ignored."""
-    found: dict[Hashable, list[Clip]] = defaultdict(list)
+    groups: dict[Hashable, list[Clip]] = defaultdict(list)
     for key, clip in keys:
         if key is not None:
-            found[key].append(clip)
-    return [group for group in found.values() if len(group) > 1]
+            groups[key].append(clip)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def _by_file(clips: Sequence[Clip]) -> list[list[Clip]]:

@@ -134,11 +134,11 @@ def scan(
     tree = walk(folder)
     media, ignored = media_of(folder, tree, CLASS_FOLDERS)
     splits, notes = split_folders(folder, media, layout)
-    found, problems = _clips_of(folder, media, splits)
-    found, copies = leave_out_copies(found, is_drawn=not splits)
-    notes += check_leaks(found, str(folder))
-    check_labels({clip.label for clip in found}, str(folder))
-    clips, seconds, lacking, unusable, remarks = _probe(found)
+    listed, problems = _clips_of(folder, media, splits)
+    listed, copies = leave_out_copies(listed, is_drawn=not splits)
+    notes += check_leaks(listed, str(folder))
+    check_labels({clip.label for clip in listed}, str(folder))
+    clips, seconds, lacking, unusable, remarks = _probe(listed)
     unread = [ClipProblem(path=folder / path, reason=reason) for path, reason in tree.unread]
     left_out = [ClipProblem(path=clip.path, reason=reason) for clip, reason in copies]
     problems = sorted([*unread, *problems, *left_out, *unusable], key=lambda problem: problem.path)
@@ -147,7 +147,7 @@ def scan(
         raise InputError(f"{folder} contains no usable media file; {len(problems)} were skipped: {first}")
     clips, drawn = draw_splits(clips, set(splits.values()), val_fraction, test_fraction, seed)
     notes += drawn
-    lost = sorted({clip.label for clip in found} - {clip.label for clip in clips})
+    lost = sorted({clip.label for clip in listed} - {clip.label for clip in clips})
     if lost:
         notes.append(f"skipped classes without a usable clip: {', '.join(lost)}")
     check_classes(folder, clips)
@@ -191,8 +191,10 @@ def media_of(folder: Path, tree: FolderTree, expected: str) -> tuple[list[Path],
     media = [path for path in tree.files if path.suffix.lower() in MEDIA_SUFFIXES]
     others = Counter(path.suffix.lower() for path in tree.files if path.suffix.lower() not in MEDIA_SUFFIXES)
     if not media:
-        held = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in others.most_common(5))
-        what = f"contains no media file (it contains {held})" if others else "is empty"
+        suffixes = ", ".join(
+            f"{count} {suffix or 'without a suffix'}" for suffix, count in others.most_common(5)
+        )
+        what = f"contains no media file (it contains {suffixes})" if others else "is empty"
         if tree.unread:
             path, reason = tree.unread[0]
             what = f"contains no readable media file; {len(tree.unread)} could not be read: {folder / path}: {reason}"

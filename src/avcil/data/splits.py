@@ -57,10 +57,10 @@ def draw_counts(n: int, fractions: Mapping[str, float]) -> dict[str, int]:
 
 def check_classes(folder: Path, clips: Sequence[Clip]) -> None:
     """Raise InputError for classes without clips in train or test."""
-    held = {split: {clip.label for clip in clips if clip.split == split} for split in SPLITS}
+    labels_of_split = {split: {clip.label for clip in clips if clip.split == split} for split in SPLITS}
     every = {clip.label for clip in clips}
     for split, verb in (("train", "learned"), ("test", "tested")):
-        lacking = sorted(every - held[split])
+        lacking = sorted(every - labels_of_split[split])
         if lacking:
             raise InputError(
                 f"{folder}: no usable clip in {split} of class {quoted(lacking)}, so it cannot be {verb}. "

@@ -142,10 +142,10 @@ class Benchmark:
 
     def restricted_to(self, labels: Iterable[str]) -> Benchmark:
         """The benchmark restricted to the classes in `labels`; empty steps are dropped."""
-        kept = set(labels)
-        for label in sorted(kept):
+        remaining = set(labels)
+        for label in sorted(remaining):
             self.task_of(label)
-        steps = [tuple(label for label in step if label in kept) for step in self.steps]
+        steps = [tuple(label for label in step if label in remaining) for step in self.steps]
         return Benchmark(
             name=self.name,
             steps=tuple(step for step in steps if step),
@@ -193,7 +193,7 @@ def natural_key(text: str) -> tuple[Any, ...]:
     ['clip 2', 'clip 10']
     """
     parts = re.split(r"([0-9]+)", text)
-    return tuple(int(part) if place % 2 else part.casefold() for place, part in enumerate(parts)), text
+    return tuple(int(part) if position % 2 else part.casefold() for position, part in enumerate(parts)), text
 
 
 def _csv_rows(path: Path) -> list[list[str]]:

@@ -61,9 +61,9 @@ def _leak(benchmark: PublishedBenchmark) -> str:
 def _steps(benchmark: PublishedBenchmark, classes_per_step: int | None, class_order_seed: int | None) -> str:
     counts = benchmark.counts()
     rows = [
-        [number if place == 0 else "", label, *(counts[label][split] for split in SPLITS)]
+        [number if position == 0 else "", label, *(counts[label][split] for split in SPLITS)]
         for number, step in enumerate(benchmark.steps(classes_per_step, class_order_seed).steps)
-        for place, label in enumerate(step)
+        for position, label in enumerate(step)
     ]
     order = (
         "order of the released class numbers"

@@ -46,13 +46,13 @@ def clip_times(clip_ids: Iterable[str], file: Path | None = None) -> Times:
     times = {clip_id: _time_of_id(clip_id) for clip_id in clip_ids if len(clip_id) > VIDEO_ID}
     if file is None:
         return times
-    found = _read_times(Path(file), {clip_id for clip_id in clip_ids if clip_id not in times})
-    if not found:
+    times_of_file = _read_times(Path(file), {clip_id for clip_id in clip_ids if clip_id not in times})
+    if not times_of_file:
         raise InputError(
             f"{file} (--times) lists no video whose time is needed. The ids of VGGSound contain their times; for "
             f"other benchmarks, give {FORMS}"
         )
-    return times | found
+    return times | times_of_file
 
 
 def _time_of_id(clip_id: str) -> tuple[float, float]:
@@ -67,12 +67,12 @@ def _read_times(file: Path, videos: Set[str]) -> Times:
     except UnicodeDecodeError as error:
         raise InputError(f"{file} (--times) is not UTF-8 text: {error}. Expected is {FORMS}") from None
     times: Times = {}
-    places = (0, 1, 2)
+    columns = (0, 1, 2)
     for row in csv.reader(io.StringIO(text, newline=""), skipinitialspace=True):
         if "youtube_id" in row:
-            places = _places(row, file)
+            columns = _places(row, file)
         elif row and not row[0].startswith("#"):
-            video, start, end = _cells(row, places, file)
+            video, start, end = _cells(row, columns, file)
             if video in videos:
                 times.setdefault(video, (start, end))
     return times

@@ -20,9 +20,9 @@ Coverage = dict[str, dict[str, tuple[int, int]]]
 
 def coverage(scan: BenchmarkScan) -> Coverage:
     """Count the clips found and all clips of each class and split."""
-    found = Counter((clip.label, clip.split) for clip in scan.clips)
+    available = Counter((clip.label, clip.split) for clip in scan.clips)
     return {
-        label: {split: (found[label, split], count) for split, count in counts.items()}
+        label: {split: (available[label, split], count) for split, count in counts.items()}
         for label, counts in scan.benchmark.counts().items()
     }
 
@@ -61,9 +61,9 @@ def summary(scan: BenchmarkScan) -> str:
 def _table(table: Coverage) -> Iterator[str]:
     """One row for each class that is not complete, and the total."""
     rows = [
-        [one_line(label), *(f"{found}/{count}" for found, count in (splits[split] for split in SPLITS))]
+        [one_line(label), *(f"{present}/{count}" for present, count in (splits[split] for split in SPLITS))]
         for label, splits in table.items()
-        if any(found < count for found, count in splits.values())
+        if any(present < count for present, count in splits.values())
     ]
     complete = len(table) - len(rows)
     if complete:
@@ -79,9 +79,9 @@ def _sum(table: Coverage, split: str, *, complete: bool = False) -> str:
     chosen = [
         splits[split]
         for splits in table.values()
-        if not complete or all(found == count for found, count in splits.values())
+        if not complete or all(present == count for present, count in splits.values())
     ]
-    return f"{sum(found for found, _ in chosen)}/{sum(count for _, count in chosen)}"
+    return f"{sum(present for present, _ in chosen)}/{sum(count for _, count in chosen)}"
 
 
 def _empty_classes(table: Coverage) -> Iterator[str]:

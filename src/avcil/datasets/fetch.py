@@ -80,21 +80,21 @@ def _splits_folder(protocol: Protocol, cache: Path | None = None) -> Path:
 
 def _folder_of_copy(protocol: Protocol, copy: Path) -> Path:
     """The folder with the three files: `copy` itself, or the folder of the release in it."""
-    places = [copy / protocol.folder, copy / "data" / protocol.folder, copy]
-    for place in places:
-        if all((place / name).is_file() for name in SPLIT_FILES):
-            return place
+    candidates = [copy / protocol.folder, copy / "data" / protocol.folder, copy]
+    for candidate in candidates:
+        if all((candidate / name).is_file() for name in SPLIT_FILES):
+            return candidate
     raise InputError(
         f"no split files of {protocol.name} under {copy}: {', '.join(SPLIT_FILES)} were looked for in "
-        f"{', '.join(map(str, places))}. Give the release's folder data/{protocol.folder}"
+        f"{', '.join(map(str, candidates))}. Give the release's folder data/{protocol.folder}"
     )
 
 
 def _check(path: Path, protocol: Protocol) -> None:
-    found = file_sha256(path)
-    if found != protocol.sha256[path.name]:
+    digest = file_sha256(path)
+    if digest != protocol.sha256[path.name]:
         raise InputError(
-            f"{path} is not the released file of {protocol.name}: its SHA-256 is {found[:16]}…, published is "
+            f"{path} is not the released file of {protocol.name}: its SHA-256 is {digest[:16]}…, published is "
             f"{protocol.sha256[path.name][:16]}…. Use an unmodified copy of the release's data/{protocol.folder}, "
             f"or run: avcil benchmark fetch {protocol.name}"
         )

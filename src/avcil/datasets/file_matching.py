@@ -57,21 +57,21 @@ def match_files(labels: Mapping[str, str], paths: Iterable[Path], times: Times) 
     by_video: dict[str, list[str]] = defaultdict(list)
     for clip_id in labels:
         by_video[clip_id[:VIDEO_ID]].append(clip_id)
-    found: dict[str, list[Candidate]] = defaultdict(list)
+    candidates_of: dict[str, list[Candidate]] = defaultdict(list)
     other_videos: list[Path] = []
     without_id: list[Path] = []
     for path in sorted(paths):
         readings = list(read_video_name(path.stem))
         clips = _clips_of(readings, by_video, times)
         for clip_id, name in clips:
-            found[clip_id].append(Candidate(path=path, name=name))
+            candidates_of[clip_id].append(Candidate(path=path, name=name))
         if not clips:
             (other_videos if readings else without_id).append(path)
     return Matching(
         candidates={
-            clip_id: tuple(sorted(found[clip_id], key=_preference(labels[clip_id])))
+            clip_id: tuple(sorted(candidates_of[clip_id], key=_preference(labels[clip_id])))
             for clip_id in labels
-            if clip_id in found
+            if clip_id in candidates_of
         },
         other_videos=tuple(other_videos),
         without_id=tuple(without_id),

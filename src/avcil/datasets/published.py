@@ -84,10 +84,10 @@ def published(chosen: Protocol, splits: Splits) -> PublishedBenchmark:
             removed[split] = len(ids)
             for clip_id in ids:
                 del clips[clip_id]
-    found = Counter(clip.split for clip in clips.values())
-    if len(splits.classes) != chosen.classes or any(found[split] != chosen.clips[split] for split in SPLITS):
+    counts = Counter(clip.split for clip in clips.values())
+    if len(splits.classes) != chosen.classes or any(counts[split] != chosen.clips[split] for split in SPLITS):
         raise InputError(
-            f"the split files of {chosen.name} give {len(splits.classes)} classes and {_shown(found)} clips; "
+            f"the split files of {chosen.name} give {len(splits.classes)} classes and {_shown(counts)} clips; "
             f"published are {chosen.classes} classes and {_shown(chosen.clips)}. "
             f"Run: avcil benchmark fetch {chosen.name}"
         )

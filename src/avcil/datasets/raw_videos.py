@@ -119,7 +119,7 @@ def _problems(folder: Path, reasons: Mapping[Path, str]) -> tuple[ClipProblem, .
 
 def _nothing_found(folder: Path, benchmark: PublishedBenchmark, matching: Matching) -> str:
     """Error message: the content of the folder if it has no clip of the benchmark."""
-    found = [*matching.other_videos, *matching.without_id]
+    other_files = [*matching.other_videos, *matching.without_id]
     kinds = [
         f"{len(paths)} {what} (such as {paths[0]})"
         for paths, what in (
@@ -135,7 +135,7 @@ def _nothing_found(folder: Path, benchmark: PublishedBenchmark, matching: Matchi
         except InputError:  # its split files were not fetched
             continue
         labels = {clip_id: clip.label for clip_id, clip in other.clips.items()}
-        count = len(match_files(labels, found, clip_times(labels)).candidates)
+        count = len(match_files(labels, other_files, clip_times(labels)).candidates)
         if count:
             return f"{text}The folder has {count} clips of {name}: use --benchmark {name}"
     return f"{text}Recognized names: {LAYOUTS}"

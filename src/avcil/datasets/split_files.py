@@ -117,11 +117,13 @@ def _check_agreement(value: Any, clips: Mapping[str, SplitClip], where: str) -> 
     _check_splits(value, where)
     if not all(type(label) is str for part in value.values() for label in part.values()):
         raise InputError(f"{where} must give every clip a class name. {AGAIN}")
-    said = {clip_id: SplitClip(label, split) for split in SPLITS for clip_id, label in value[split].items()}
-    for clip_id in said.keys() ^ clips.keys():
+    given_by_file = {
+        clip_id: SplitClip(label, split) for split in SPLITS for clip_id, label in value[split].items()
+    }
+    for clip_id in given_by_file.keys() ^ clips.keys():
         raise InputError(f"{where}: clip {clip_id!r:.60} is in one of the split files only. {AGAIN}")
     for clip_id, clip in clips.items():
-        if said[clip_id] != clip or sum(clip_id in value[split] for split in SPLITS) != 1:
+        if given_by_file[clip_id] != clip or sum(clip_id in value[split] for split in SPLITS) != 1:
             raise InputError(
                 f"{where}: clip {clip_id!r:.60} has different classes or splits in the split files. {AGAIN}"
             )

@@ -137,8 +137,8 @@ def _import_problem(name: str) -> str | None:
 
     owners = metadata.packages_distributions().items()
     modules = [m for m, names in owners if plain(name) in map(plain, names) and not m.startswith("_")]
-    own = [module for module in modules if plain(module) == plain(name)]
-    return next(filter(None, map(_import_error, own or modules)), None)
+    same_name = [module for module in modules if plain(module) == plain(name)]
+    return next(filter(None, map(_import_error, same_name or modules)), None)
 
 
 def _import_error(module: str) -> str | None:

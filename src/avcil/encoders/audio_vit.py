@@ -104,8 +104,8 @@ def _reason(error: Exception) -> str:
         if named:
             return f"it needs {named[1]}, which is never part of weights, so it may be malicious. Use the authors' file"
         return "it is not a file of weights from torch.save. Use the authors' file"
-    said = str(error).strip().splitlines()
-    return said[0] if said else type(error).__name__
+    message_lines = str(error).strip().splitlines()
+    return message_lines[0] if message_lines else type(error).__name__
 
 
 def audio_vit(weights: Mapping[str, Tensor], where: str) -> AudioViT:
@@ -119,13 +119,13 @@ def audio_vit(weights: Mapping[str, Tensor], where: str) -> AudioViT:
         "of another shape": {k for k in expected.keys() & used.keys() if expected[k].shape != used[k].shape},
     }
     if any(faults.values()):
-        said = (
+        message = (
             f"{len(keys)} {what} ({', '.join(sorted(keys)[:3])}{', …' if len(keys) > 3 else ''})"
             for what, keys in faults.items()
             if keys
         )
         raise InputError(
-            f"{where} does not contain AudioMAE's encoder: of its weights {'; '.join(said)}. Use the authors' "
+            f"{where} does not contain AudioMAE's encoder: of its weights {'; '.join(message)}. Use the authors' "
             "pre-trained ViT-B (pretrained.pth), or the same weights under timm's names as safetensors"
         )
     model.load_state_dict(used)

@@ -71,7 +71,9 @@ def catalog(*, speed: bool = True) -> list[CatalogEntry]:
     entries = [_default(*default, speed=speed) for default in DEFAULTS]
     kinds: tuple[tuple[Kind, Any], ...] = (("visual", VISUAL), ("audio", AUDIO), ("joint", JOINT))
     entries += [
-        _single(kind, name, place, speed=speed) for kind, places in kinds for name, place in places.items()
+        _single(kind, name, module, speed=speed)
+        for kind, modules in kinds
+        for name, module in modules.items()
     ]
     return sorted(entries, key=lambda entry: [kind for kind, _ in kinds].index(entry.kind))
 

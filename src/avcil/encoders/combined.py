@@ -64,8 +64,8 @@ class _Combined(Encoder):
     @property
     def precision(self) -> str:
         """ "bfloat16" if any part uses it, else "float32"."""
-        found = {getattr(part, "precision", "float32") for part in self._parts}
-        return "bfloat16" if "bfloat16" in found else "float32"
+        precisions = {getattr(part, "precision", "float32") for part in self._parts}
+        return "bfloat16" if "bfloat16" in precisions else "float32"
 
     def place(self, device: str | None = None, precision: str | None = None) -> None:
         """Move the parts that have a model; see `avcil.encoders.device` for the arguments."""

@@ -46,9 +46,9 @@ def mel_triangles(bands: int, sample_rate: int, fft: int) -> np.ndarray:
     """Triangular filters (M, fft // 2 + 1) float64, linear in mel, not in Hz."""
     lowest, highest = _mel(np.array([LOWEST, sample_rate / 2]))
     edges = np.linspace(lowest, highest, bands + 2)
-    places = _mel(np.arange(fft // 2 + 1) * sample_rate / fft)
-    rising = (places - edges[:-2, None]) / np.diff(edges)[:-1, None]
-    falling = (edges[2:, None] - places) / np.diff(edges)[1:, None]
+    mels = _mel(np.arange(fft // 2 + 1) * sample_rate / fft)
+    rising = (mels - edges[:-2, None]) / np.diff(edges)[:-1, None]
+    falling = (edges[2:, None] - mels) / np.diff(edges)[1:, None]
     triangles = np.clip(np.minimum(rising, falling), 0, None)
     triangles[:, -1] = 0.0  # Kaldi omits the bin at half the sample rate
     triangles.setflags(write=False)

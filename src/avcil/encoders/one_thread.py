@@ -75,10 +75,10 @@ def _libraries() -> tuple[ThreadpoolController, bool]:
     """The controller of NumPy's BLAS, and whether the number is per thread."""
     import numpy  # noqa: F401  must be loaded to be found
 
-    found = ThreadpoolController().select(user_api="blas")
-    own = [library["filepath"] for library in found.info() if "numpy" in library["filepath"]]
-    chosen = found.select(filepath=own) if own else found
-    if not found.info():
+    controller = ThreadpoolController().select(user_api="blas")
+    numpy_libraries = [library["filepath"] for library in controller.info() if "numpy" in library["filepath"]]
+    chosen = controller.select(filepath=numpy_libraries) if numpy_libraries else controller
+    if not controller.info():
         print(
             "avcil: NumPy's BLAS library is unknown, so the last digits of features may depend on the number of "
             "threads. Set OMP_NUM_THREADS=1 for bit-identical stores",

@@ -36,9 +36,9 @@ def part_widths(store: _HasParts) -> dict[str, tuple[int, ...]]:
     """Widths of the parts, for "audio" and "visual" if the encoder has several parts."""
     parts = {modality: store.parts(modality) for modality in ("audio", "visual")}
     return {
-        modality: tuple(part.stop - part.start for part in found)
-        for modality, found in parts.items()
-        if len(found) > 1
+        modality: tuple(part.stop - part.start for part in parts_of_modality)
+        for modality, parts_of_modality in parts.items()
+        if len(parts_of_modality) > 1
     }
 
 

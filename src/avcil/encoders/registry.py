@@ -100,10 +100,10 @@ def from_fingerprint(fingerprint: dict[str, Any]) -> VisualEncoder | AudioEncode
         key for key in sorted(fingerprint.keys() | built.keys()) if fingerprint.get(key) != built.get(key)
     ]
     if differing:
-        wanted, got = ({key: side.get(key) for key in differing} for side in (fingerprint, built))
+        expected, actual = ({key: side.get(key) for key in differing} for side in (fingerprint, built))
         raise InputError(
-            f"the features were made with another encoder {encoder.name!r}: {wanted!r:.1000}, this avcil has "
-            f"{got!r:.1000}. "
+            f"the features were made with another encoder {encoder.name!r}: {expected!r:.1000}, this avcil has "
+            f"{actual!r:.1000}. "
             "Use the avcil version that made them, or extract the features again"
         )
     return encoder

@@ -123,10 +123,10 @@ class ReproduceConfig:
         require(bool(self.streams), "--streams needs at least one stream")
         specs = [parse_stream(text) for text in self.streams]
         uses_steps = any(spec.kind.uses_steps for spec in specs)
-        own = [spec.name for spec in specs if not spec.kind.uses_steps]
+        with_own_tasks = [spec.name for spec in specs if not spec.kind.uses_steps]
         require(
-            not (own and self.benchmark),
-            f"stream {', '.join(own)} defines its own tasks and cannot follow a published benchmark: remove "
+            not (with_own_tasks and self.benchmark),
+            f"stream {', '.join(with_own_tasks)} defines its own tasks and cannot follow a published benchmark: remove "
             "--benchmark or the stream",
         )
         require(

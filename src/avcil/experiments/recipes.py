@@ -74,18 +74,18 @@ def recipe(name: str) -> dict[str, Any]:
         raise unknown_name("recipe", "/".join(parts), recipe_names())
     method, benchmark, modality = parts
     protocol = PROTOCOLS[benchmark]
-    found: dict[str, Any] = {"method": method, "benchmark": benchmark, "modality": modality, **SHARED}
-    found["epochs"] = protocol.epochs[method][modality]
+    settings: dict[str, Any] = {"method": method, "benchmark": benchmark, "modality": modality, **SHARED}
+    settings["epochs"] = protocol.epochs[method][modality]
     if method in WITH_EXEMPLARS:
-        found["exemplars"] = protocol.memory
+        settings["exemplars"] = protocol.memory
     if method in EXEMPLAR_BATCH_SIZE:
-        found["exemplar_batch_size"] = EXEMPLAR_BATCH_SIZE[method]
+        settings["exemplar_batch_size"] = EXEMPLAR_BATCH_SIZE[method]
     options = dict(METHOD_OPTIONS.get(method, {}))
     if method == "av-cil":
         options = {"lambda_instance": protocol.lambda_instance, **options}
     if method in ("av-cil", "ss-il") and benchmark == AVE.name:
         options["cross_entropy"] = "release-ave"
-    return found | ({"set": options} if options else {})
+    return settings | ({"set": options} if options else {})
 
 
 def has_recipes(method: str) -> bool:

@@ -112,7 +112,7 @@ class DatasetResults:
 
     def comparisons(self) -> list[RowComparison]:
         """Compare the reference with each other row of its modality and condition, without the upper bound."""
-        found = []
+        compared = []
         for modality in self.modalities:
             for condition in dict.fromkeys(group.condition for group in self.groups):
                 groups = [
@@ -122,8 +122,8 @@ class DatasetResults:
                     and group.entry != UPPER_BOUND
                     and group.runs
                 ]
-                found += _compare(groups)
-        return found
+                compared += _compare(groups)
+        return compared
 
 
 def _compare(groups: Sequence[Group]) -> list[RowComparison]:
@@ -179,12 +179,12 @@ def read_dataset_results(plan: Plan) -> list[DatasetResults]:
 
 def _group(runs: Sequence[PlannedRun]) -> Group:
     first = runs[0]
-    found = [(run, RunDirectory(run.config.out).results) for run in runs]
+    finished = [(run, RunDirectory(run.config.out).results) for run in runs]
     return Group(
         row=first.row,
         entry=first.entry.name,
         condition=first.condition,
         modality=first.modality,
         planned=len(runs),
-        runs=tuple(FinishedRun(run=run, results=results) for run, results in found if results is not None),
+        runs=tuple(FinishedRun(run=run, results=results) for run, results in finished if results is not None),
     )

@@ -108,13 +108,13 @@ class Checker:
         """
         clips, same, probabilities, scores = 0, 0, 0.0, 0.0
         for inputs in batches:
-            found, expected = self._onnx(inputs), self._torch(inputs)
+            actual, expected = self._onnx(inputs), self._torch(inputs)
             clips += len(expected["scores"])
-            same += int((found["scores"].argmax(axis=1) == expected["scores"].argmax(axis=1)).sum())
+            same += int((actual["scores"].argmax(axis=1) == expected["scores"].argmax(axis=1)).sum())
             for output in expected.keys() - {"scores"}:
-                probabilities = _larger(probabilities, found[output] - expected[output])
+                probabilities = _larger(probabilities, actual[output] - expected[output])
             largest = np.maximum(np.abs(expected["scores"]).max(axis=1, keepdims=True), 1)
-            scores = _larger(scores, (found["scores"] - expected["scores"]) / largest)
+            scores = _larger(scores, (actual["scores"] - expected["scores"]) / largest)
         comparison = ExportComparison(
             inputs=name, clips=clips, probabilities=probabilities, scores=scores, same_answers=same
         )
@@ -137,8 +137,8 @@ class Checker:
         with torch.inference_mode():
             scores = self.model.scores(audio, visual).double()
             p_values = getattr(self.model, "p_values", lambda *_: None)(audio, visual)
-        found = {"scores": scores.numpy(), "probabilities": scores.softmax(dim=1).numpy()}
-        return found if p_values is None else found | {"p_values": p_values.double().numpy()}
+        outputs = {"scores": scores.numpy(), "probabilities": scores.softmax(dim=1).numpy()}
+        return outputs if p_values is None else outputs | {"p_values": p_values.double().numpy()}
 
 
 def _larger(before: float, difference: np.ndarray) -> float:

@@ -100,16 +100,16 @@ class _ClosedForm:
 
     def vectors(self, audio: str | None, visual: str | None) -> dict[int, str]:
         """The pooled vectors of the inputs, float64, by their number in the embedding."""
-        graph, found = self.graph, {}
+        graph, by_number = self.graph, {}
         if audio is not None:
-            found[0] = graph.cast(audio, "float64", name="audio_exact")
+            by_number[0] = graph.cast(audio, "float64", name="audio_exact")
         if visual is not None:
             tokens = graph.cast(visual, "float64", name="visual_exact")
             first = int(self.model.modality.has_audio)
-            found[first] = graph.reduced("ReduceMean", tokens, [1, 2], name="mean_token")
+            by_number[first] = graph.reduced("ReduceMean", tokens, [1, 2], name="mean_token")
             if self.model.pooling == "mean-deviation":
-                found[first + 1] = self._deviation(tokens)
-        return found
+                by_number[first + 1] = self._deviation(tokens)
+        return by_number
 
     def _deviation(self, tokens: str) -> str:
         """Standard deviation (B, Dv) over T and S."""

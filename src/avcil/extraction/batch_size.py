@@ -18,7 +18,7 @@ NAME = "batch_size.json"
 MAX_BATCH_SIZE = 1 << 16
 
 
-def resolve_batch_size(asked: int | Literal["auto"], store: Path, measure: Callable[[], int]) -> int:
+def resolve_batch_size(requested: int | Literal["auto"], store: Path, measure: Callable[[], int]) -> int:
     """The batch size of an extraction.
 
     Args:
@@ -29,10 +29,10 @@ def resolve_batch_size(asked: int | Literal["auto"], store: Path, measure: Calla
     Raises:
         InputError: `asked` is invalid, or the recorded size is damaged.
     """
-    if asked != "auto":
-        if isinstance(asked, str) or asked < 1:
-            raise InputError(f"batch_size must be 1 or more, or auto; not {asked}")
-        return asked
+    if requested != "auto":
+        if isinstance(requested, str) or requested < 1:
+            raise InputError(f"batch_size must be 1 or more, or auto; not {requested}")
+        return requested
     path = store / NAME
     if not path.exists():
         measured = measure()
@@ -40,7 +40,7 @@ def resolve_batch_size(asked: int | Literal["auto"], store: Path, measure: Calla
             if not path.exists():
                 write_json(path, {"batch_size": measured})
     size = read_json(path)
-    found = size.get("batch_size") if isinstance(size, dict) else None
-    if type(found) is not int or not 1 <= found <= MAX_BATCH_SIZE:
+    recorded = size.get("batch_size") if isinstance(size, dict) else None
+    if type(recorded) is not int or not 1 <= recorded <= MAX_BATCH_SIZE:
         raise InputError(f"{path} is damaged: delete it, and run the command again")
-    return found
+    return recorded

@@ -115,20 +115,20 @@ class Cluster:
 
     def outcomes(self, batches: Sequence[list[Clip]], *, missing: str) -> Iterator[list[ClipOutcome]]:
         """See `Engine`; batches that failed in all passes come last."""
-        left = dict(enumerate(batches))
+        pending = dict(enumerate(batches))
         for _ in range(PASSES):
-            if left:
-                yield from self._pass(left, missing)
+            if pending:
+                yield from self._pass(pending, missing)
         reason = f"the workers that read or encoded its batch died in all {PASSES} passes"
-        for batch in left.values():
+        for batch in pending.values():
             yield [ClipOutcome(clip=clip, failure=reason) for clip in batch]
 
-    def _pass(self, left: dict[int, list[Clip]], missing: str) -> Iterator[list[ClipOutcome]]:
+    def _pass(self, pending: dict[int, list[Clip]], missing: str) -> Iterator[list[ClipOutcome]]:
         """Process the batches `left`, and remove the finished ones."""
         try:
-            for table in self._pipeline(left, missing).iter_batches(**ROWS_ALONE):
+            for table in self._pipeline(pending, missing).iter_batches(**ROWS_ALONE):
                 number, outcomes = _unpacked(table)
-                if left.pop(number, None) is not None:
+                if pending.pop(number, None) is not None:
                     yield outcomes
         except self.ray.exceptions.RayError as error:
             raise _stopped(error) from error

@@ -78,9 +78,9 @@ class StoreComparison:
             lines[0] += f"; largest difference {self.largest_difference[name]:.3g}"
         if len(known) < len(values):
             lines.append(f"  {len(values) - len(known)} clips without a cosine: one of the two is zero")
-        for place in np.argsort(np.where(np.isnan(values), np.inf, values), kind="stable")[:WORST]:
-            if values[place] < 1 - 1e-6:
-                lines.append(f"  {values[place]:.6f}  {self.shared[place]}")
+        for position in np.argsort(np.where(np.isnan(values), np.inf, values), kind="stable")[:WORST]:
+            if values[position] < 1 - 1e-6:
+                lines.append(f"  {values[position]:.6f}  {self.shared[position]}")
         return lines
 
     def write_csv(self, path: Path) -> None:
@@ -88,8 +88,8 @@ class StoreComparison:
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["clip_id", *self.cosines])
-        for place, clip_id in enumerate(self.shared):
-            cells = [values[place] for values in self.cosines.values()]
+        for position, clip_id in enumerate(self.shared):
+            cells = [values[position] for values in self.cosines.values()]
             writer.writerow([clip_id, *("" if np.isnan(cell) else f"{cell:.9f}" for cell in cells)])
         write_text(path, text.getvalue())
 
@@ -138,13 +138,13 @@ def compare(a: Path | str, b: Path | str) -> StoreComparison:
 
 
 def _grids_differ(first: FeatureStore, second: FeatureStore, name: str) -> bool:
-    ours, theirs = first.manifest.arrays()[name], second.manifest.arrays()[name]
-    if ours[-1] != theirs[-1]:
+    shape, other_shape = first.manifest.arrays()[name], second.manifest.arrays()[name]
+    if shape[-1] != other_shape[-1]:
         raise InputError(
-            f"the {name} features of {first.path} have width {ours[-1]}, those of {second.path} {theirs[-1]}: "
+            f"the {name} features of {first.path} have width {shape[-1]}, those of {second.path} {other_shape[-1]}: "
             "they come from different encoders and cannot be compared"
         )
-    return ours != theirs
+    return shape != other_shape
 
 
 def _cosines(
@@ -152,10 +152,10 @@ def _cosines(
 ) -> tuple[np.ndarray, float]:
     values, largest = np.empty(len(pairs)), 0.0
     progress = Progress(len(pairs), f"{name} clips")
-    for place, (row_a, row_b) in enumerate(pairs):
+    for position, (row_a, row_b) in enumerate(pairs):
         x, y = (_vector(store, name, row, pooled) for store, row in ((first, row_a), (second, row_b)))
         lengths = np.linalg.norm(x) * np.linalg.norm(y)
-        values[place] = x @ y / lengths if lengths else np.nan
+        values[position] = x @ y / lengths if lengths else np.nan
         largest = max(largest, float(np.abs(x - y).max()))
         progress.step()
     progress.close()

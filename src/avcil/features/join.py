@@ -99,9 +99,9 @@ def _copy(store: FeatureStore, prefix: str, writer: FeatureWriter) -> None:
         arrays = {name: getattr(store, name)(part) for name in store.manifest.arrays()}
         for number, row in enumerate(part):
             clip = store.clips[row]
-            own = {name: array[number] for name, array in arrays.items() if _has(clip, name)}
+            of_clip = {name: array[number] for name, array in arrays.items() if _has(clip, name)}
             writer.add(
-                clip.to_clip(f"{prefix}/{clip.clip_id}"), **own, remark=clip.remark, source=clip.source
+                clip.to_clip(f"{prefix}/{clip.clip_id}"), **of_clip, remark=clip.remark, source=clip.source
             )
 
 

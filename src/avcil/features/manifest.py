@@ -73,15 +73,17 @@ class FeatureSpec:
         None if they are unknown for the encoder or for a part of it.
         """
         width = self.shape[-1]
-        found = constants_of(self.encoder, width)
+        known_constants = constants_of(self.encoder, width)
         if self.scale is not None:
             center = self.center or (0.0,) * width
-            found = Constants(center=np.asarray(center, np.float32), scale=np.asarray(self.scale, np.float32))
+            known_constants = Constants(
+                center=np.asarray(center, np.float32), scale=np.asarray(self.scale, np.float32)
+            )
         for part in self.parts:  # an unknown part has the same scale for all its features
-            own = found.scale[part.start : part.stop]
-            if (own == own[0]).all():
+            part_scale = known_constants.scale[part.start : part.stop]
+            if (part_scale == part_scale[0]).all():
                 return None
-        return found
+        return known_constants
 
     @classmethod
     def of(cls, encoder: Encoder, shape: tuple[int, ...]) -> FeatureSpec:
@@ -232,20 +234,20 @@ class Manifest:
 
     def assert_in_sync(self, stored: Manifest, folder: Path) -> None:
         """Raise InputError if the stored manifest has another identity than this one."""
-        mine, theirs = self.identity(), stored.identity()
-        if theirs["missing"] == ZERO and mine["missing"] == "keep":
-            mine["missing"] = ZERO
+        own_identity, stored_identity = self.identity(), stored.identity()
+        if stored_identity["missing"] == ZERO and own_identity["missing"] == "keep":
+            own_identity["missing"] = ZERO
         names = {
             "visual": "another visual encoder",
             "audio": "another audio encoder",
             "audio_tokens": "another choice of audio tokens",
         }
-        for key in mine | theirs:
-            if mine.get(key) != theirs.get(key):
+        for key in own_identity | stored_identity:
+            if own_identity.get(key) != stored_identity.get(key):
                 raise InputError(
                     f"the feature store {folder} was made with {names.get(key, f'another {key}')}: it has "
-                    f"{json.dumps(theirs.get(key))}, requested is {json.dumps(mine.get(key))}. {OTHER_FOLDER}"
-                    f"{self._encoders_of(stored)}"
+                    f"{json.dumps(stored_identity.get(key))}, requested is {json.dumps(own_identity.get(key))}. "
+                    f"{OTHER_FOLDER}{self._encoders_of(stored)}"
                 )
 
     def _encoders_of(self, stored: Manifest) -> str:
@@ -254,11 +256,16 @@ class Manifest:
             return f". To add clips to it, use its encoder: --joint {written_name(stored.visual.encoder)}"
         options = []
         for name in ("visual", "audio"):
-            held, given = (getattr(manifest, name) for manifest in (stored, self))
-            if held is None or given is None or not held.encoder.get("name") or held.encoder == given.encoder:
+            made_with, spec = (getattr(manifest, name) for manifest in (stored, self))
+            if (
+                made_with is None
+                or spec is None
+                or not made_with.encoder.get("name")
+                or made_with.encoder == spec.encoder
+            ):
                 continue
-            if not str(held.encoder["name"]).startswith(IMPORTED):
-                options.append(f"--{name} {written_name(held.encoder)}")
+            if not str(made_with.encoder["name"]).startswith(IMPORTED):
+                options.append(f"--{name} {written_name(made_with.encoder)}")
         return f". To add clips to it, use its encoders: {' '.join(options)}" if options else ""
 
 

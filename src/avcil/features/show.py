@@ -84,10 +84,10 @@ class Description:
             lines.append(f"{name.replace('_', ' '):<7} {shape}, encoder {maker}")
             lines += [f"          {line}" for line in _encoder_lines(modality)]
         read = ", ".join(f"{key} {_brief(value)}" for key, value in self.manifest.sampling.items())
-        made = ", ".join(f"{key} {value}" for key, value in self.manifest.libraries.items())
+        libraries = ", ".join(f"{key} {value}" for key, value in self.manifest.libraries.items())
         lines.append(f"sampling  {read or 'unknown'}; clips that lack a modality: {self.manifest.missing}")
-        if made:
-            lines.append(f"made with {made}")
+        if libraries:
+            lines.append(f"made with {libraries}")
         return lines
 
     def _table(self) -> str:

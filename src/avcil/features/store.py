@@ -174,13 +174,13 @@ class FeatureStore:
 
     def parts(self, modality: str) -> tuple[EncoderPart, ...]:
         """The encoders of the features of "audio" or "visual"; () if the store has none."""
-        found = getattr(self.manifest, modality)
-        return () if found is None else found.parts
+        spec = getattr(self.manifest, modality)
+        return () if spec is None else spec.parts
 
     def constants(self, modality: str) -> Constants | None:
         """Typical center and scale of the features of "audio" or "visual"; None if unknown."""
-        found = getattr(self.manifest, modality)
-        return None if found is None else found.constants
+        spec = getattr(self.manifest, modality)
+        return None if spec is None else spec.constants
 
     def visual(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Visual tokens (n, T, S, D) of `rows`, indices into `clips`, in the stored dtype."""
@@ -290,12 +290,12 @@ class FeatureStore:
 def shard_damage(folder: Path, shard: str, size: int) -> str | None:
     """A quick check of a shard's file: why it is damaged (missing, a link, wrong size), or None."""
     try:
-        found = (Path(folder) / "shards" / shard).lstat()
+        status = (Path(folder) / "shards" / shard).lstat()
     except FileNotFoundError:
         return "missing"
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         return NO_FILE
-    return None if found.st_size == size else f"{found.st_size} bytes instead of {size}"
+    return None if status.st_size == size else f"{status.st_size} bytes instead of {size}"
 
 
 def _open_shard(files: Sequence[tuple[Path, int]], manifest: Manifest, number: int) -> _Shard:

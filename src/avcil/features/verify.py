@@ -98,7 +98,7 @@ class Verification:
         if self.sources < self.clips:
             size += f"; for {self.clips - self.sources}, the file is unknown or missing"
         verdict = "intact" if self.is_intact else "NOT intact"
-        return "\n".join([f"{self.path}: {verdict}", size, *(found.text() for found in self.findings)])
+        return "\n".join([f"{self.path}: {verdict}", size, *(finding.text() for finding in self.findings)])
 
 
 def verify(path: Path | str, clips: Sequence[Clip] | None = None) -> Verification:
@@ -114,19 +114,19 @@ def verify(path: Path | str, clips: Sequence[Clip] | None = None) -> Verificatio
         raise InputError(f"the feature store {path} has no clips yet; run the avcil extract command again")
     findings = [*_foreign_files(path, entries), *_twice(entries)]
     progress = Progress(len(entries), "shards")
-    found: dict[tuple[str, str, bool], list[str]] = {}
+    problems: dict[tuple[str, str, bool], list[str]] = {}
     for entry in entries:
         for kind, what, where, is_error in _check_shard(path, entry, manifest):
-            found.setdefault((kind, what, is_error), []).append(where)
+            problems.setdefault((kind, what, is_error), []).append(where)
         progress.step()
     progress.close()
     findings += [
         StoreProblem(kind=kind, what=what, where=tuple(where), is_error=is_error)
-        for (kind, what, is_error), where in found.items()
+        for (kind, what, is_error), where in problems.items()
     ]
     unlisted = read_unlisted(path)
-    gone, changed, sources = _compare_sources(entries, unlisted, clips or ())
-    findings += [*_unlisted(entries, unlisted), *gone, *changed]
+    missing, changed, sources = _compare_sources(entries, unlisted, clips or ())
+    findings += [*_unlisted(entries, unlisted), *missing, *changed]
     if clips is not None:
         findings += _coverage(path, entries, clips, unlisted)
     return Verification(
@@ -160,10 +160,12 @@ def _twice(entries: Sequence[ShardEntry]) -> Iterator[StoreProblem]:
 
 
 def _unlisted(entries: Sequence[ShardEntry], unlisted: Set[str]) -> Iterator[StoreProblem]:
-    held = tuple(clip.clip_id for entry in entries for _, clip, _ in entry.held() if clip.clip_id in unlisted)
-    if held:
+    hidden = tuple(
+        clip.clip_id for entry in entries for _, clip, _ in entry.held() if clip.clip_id in unlisted
+    )
+    if hidden:
         what = "stored clips that are not in use, since the last clip list does not contain them"
-        yield StoreProblem(kind="unlisted", what=what, where=held, is_error=False)
+        yield StoreProblem(kind="unlisted", what=what, where=hidden, is_error=False)
 
 
 def _compare_sources(
@@ -174,20 +176,20 @@ def _compare_sources(
     Paths are those of the clip list, otherwise the stored ones.
     """
     listed = {clip.clip_id: clip.path for clip in clips}
-    found: dict[str, list[str]] = {"": [], "missing": [], "changed": []}
+    by_change: dict[str, list[str]] = {"": [], "missing": [], "changed": []}
     for clip in (clip for entry in entries for _, clip, _ in entry.held()):
         if clip.source is not None and clip.clip_id not in unlisted:
             change = change_of(clip.source, listed.get(clip.clip_id, clip.path))
-            found[change].append(clip.clip_id)
-    gone, changed = tuple(found["missing"]), tuple(found["changed"])
+            by_change[change].append(clip.clip_id)
+    missing, changed = tuple(by_change["missing"]), tuple(by_change["changed"])
     return (
-        [StoreProblem(kind="gone", what="clips whose file is missing", where=gone, is_error=False)]
-        if gone
+        [StoreProblem(kind="gone", what="clips whose file is missing", where=missing, is_error=False)]
+        if missing
         else [],
         [StoreProblem(kind="source", what="clips whose file changed after it was encoded", where=changed)]
         if changed
         else [],
-        len(found[""]) + len(changed),
+        len(by_change[""]) + len(changed),
     )
 
 
@@ -225,8 +227,8 @@ def _arrays(file: Path, manifest: Manifest, clips: int) -> dict[str, np.ndarray]
     """Memory-mapped arrays (n, ...) of a shard; InputError if they are not those of the manifest."""
     columns = read_header(file)
     check_columns(columns, manifest.arrays(), np.dtype(manifest.dtype), clips, "it")
-    found = {name: columns[name] for name in manifest.arrays()}
-    return {name: np.memmap(file, c.dtype, "r", c.offset, (c.n, *c.shape)) for name, c in found.items()}
+    used = {name: columns[name] for name in manifest.arrays()}
+    return {name: np.memmap(file, c.dtype, "r", c.offset, (c.n, *c.shape)) for name, c in used.items()}
 
 
 def _coverage(
@@ -236,11 +238,11 @@ def _coverage(
     stored = {clip.clip_id: clip for entry in entries for _, clip, _ in entry.held()}
     listed = {clip.clip_id: clip for clip in clips}
     failed = read_failures(path)
-    rest = sorted(listed.keys() - stored.keys() - failed.keys())
+    untried = sorted(listed.keys() - stored.keys() - failed.keys())
     unstored = sorted((listed.keys() & failed.keys()) - stored.keys())
     extra = sorted(stored.keys() - listed.keys() - unlisted)
-    if rest:
-        yield StoreProblem(kind="coverage", what="listed clips that were never tried", where=tuple(rest))
+    if untried:
+        yield StoreProblem(kind="coverage", what="listed clips that were never tried", where=tuple(untried))
     if unstored:
         yield StoreProblem(
             kind="coverage",

@@ -215,15 +215,15 @@ class FeatureWriter:
 
     def remove(self, clip_ids: Iterable[str]) -> None:
         """Remove clips from the store, so that they can be stored again."""
-        wanted = set(clip_ids)
+        ids_to_remove = set(clip_ids)
         with locked_index(self.path) as index:
             entries, _ = read_index(self.path)
-            held = {
-                name: [clip.clip_id for _, clip, _ in entry.held() if clip.clip_id in wanted]
+            by_shard = {
+                name: [clip.clip_id for _, clip, _ in entry.held() if clip.clip_id in ids_to_remove]
                 for name, entry in entries.items()
             }
-            append_lines(index, [remove_line(name, ids) for name, ids in held.items() if ids], self.path)
-        self.done -= wanted
+            append_lines(index, [remove_line(name, ids) for name, ids in by_shard.items() if ids], self.path)
+        self.done -= ids_to_remove
 
     def use_only(self, clip_ids: Set[str] | None) -> int:
         """Hide all stored clips except these; None hides none.
@@ -310,15 +310,15 @@ class FeatureWriter:
         try:
             with locked_index(self.path) as index:
                 self._read_new_lines()
-                taken = {clip.clip_id for clip in clips} & self.done
-                if not taken:
+                stored_by_others = {clip.clip_id for clip in clips} & self.done
+                if not stored_by_others:
                     append_lines(index, [entry.to_line()], self.path)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
-        if taken:
+        if stored_by_others:
             path.unlink()
-            return [row for row in rows if row.clip.clip_id not in taken]
+            return [row for row in rows if row.clip.clip_id not in stored_by_others]
         self.done |= {clip.clip_id for clip in clips}
         return []
 

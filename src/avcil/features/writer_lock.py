@@ -46,10 +46,10 @@ def remove_leftovers(shards: Path, committed: set[str]) -> None:
     """
     names = sorted(entry.name for entry in os.scandir(shards) if not entry.is_dir(follow_symlinks=False))
     locks = [match for name in names if (match := LOCK_NAME.fullmatch(name))]
-    alive = {lock[1] for lock in locks if _is_held(shards / lock[0])}
+    active = {lock[1] for lock in locks if _is_held(shards / lock[0])}
     for name in names:
         match = PART_NAME.fullmatch(name) or LOCK_NAME.fullmatch(name)
-        if match and match[1] not in alive and name not in committed:
+        if match and match[1] not in active and name not in committed:
             (shards / name).unlink(missing_ok=True)
 
 

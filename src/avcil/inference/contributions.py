@@ -58,7 +58,7 @@ def contributions(
         if tensor is not None and state.parts(name)
     }
     parts = {name: state.parts(name) for name in given}
-    combined = {name: found for name, found in parts.items() if len(found) > 1}
+    combined = {name: used for name, used in parts.items() if len(used) > 1}
     if isinstance(state.model, LinearScores):
         modalities = state.model.margin_shares(audio, visual, pair)
         encoders = state.model.part_shares(audio, visual, pair, combined) if combined else {}
@@ -82,24 +82,26 @@ def margin(model: Model, audio: Tensor | None, visual: Tensor | None, pair: tupl
 def _ablated_modalities(model: Model, given: Mapping[str, Tensor], pair: tuple[int, int]) -> dict[str, float]:
     if len(given) < 2 or not {"audio", "visual"} <= set(model.input_modalities):
         return {}
-    whole = margin(model, given["audio"], given["visual"], pair)
+    full_margin = margin(model, given["audio"], given["visual"], pair)
     return {
-        "audio": whole - margin(model, None, given["visual"], pair),
-        "visual": whole - margin(model, given["audio"], None, pair),
+        "audio": full_margin - margin(model, None, given["visual"], pair),
+        "visual": full_margin - margin(model, given["audio"], None, pair),
     }
 
 
 def _ablated_encoders(
     state: SavedModel, given: Mapping[str, Tensor], pair: tuple[int, int], modality: str
 ) -> dict[str, float]:
-    whole = margin(state.model, given.get("audio"), given.get("visual"), pair)
+    full_margin = margin(state.model, given.get("audio"), given.get("visual"), pair)
     features = given[modality]
     encoder = state.description[modality]["encoder"]
     typical = torch.from_numpy(typical_features(encoder, features.shape[-1])).to(features.dtype)
-    found = {}
+    ablated = {}
     for part in state.parts(modality):
         without = features.clone()
         without[..., part.start : part.stop] = typical[part.start : part.stop]
         replaced = {**given, modality: without}
-        found[part.name] = whole - margin(state.model, replaced.get("audio"), replaced.get("visual"), pair)
-    return found
+        ablated[part.name] = full_margin - margin(
+            state.model, replaced.get("audio"), replaced.get("visual"), pair
+        )
+    return ablated

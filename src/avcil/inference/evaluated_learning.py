@@ -74,17 +74,19 @@ def learn_and_evaluate(
     """
     progress = progress or (lambda phase, done, total: None)
     before, start = recognizer.snapshot(), time.monotonic()
-    found, problems = read_features(features_of or recognizer.features_of, clips, before, progress)
+    usable_clips, problems = read_features(features_of or recognizer.features_of, clips, before, progress)
     reading = time.monotonic() - start
-    usable = [labels[index] for index, _ in found]
+    usable = [labels[index] for index, _ in usable_clips]
     mask = hold_out(
-        [clips[index] for index, _ in found], usable, 0 if set(usable) == {BACKGROUND} else fraction
+        [clips[index] for index, _ in usable_clips], usable, 0 if set(usable) == {BACKGROUND} else fraction
     )
     if held_out is not None:
-        mask = [held_out[index] for index, _ in found]
+        mask = [held_out[index] for index, _ in usable_clips]
     learned, new = (
         HeldOut(
-            features=tuple(features for (_, features), m in zip(found, mask, strict=True) if m == held),
+            features=tuple(
+                features for (_, features), m in zip(usable_clips, mask, strict=True) if m == held
+            ),
             labels=tuple(label for label, m in zip(usable, mask, strict=True) if m == held),
         )
         for held in (False, True)

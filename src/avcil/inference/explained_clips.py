@@ -65,9 +65,14 @@ def _select(record: RunRecord, clips: dict[str, StoredClip], count: int) -> list
 
 def _example(recognizer: Recognizer, clip: StoredClip) -> AttentionExample:
     features = recognizer.reader.features(clip)
-    found = recognizer.explain(features)
-    frames, waveform, spatial, temporal = found.frames, found.waveform, found.spatial, found.temporal
-    rate, map_kind = found.sample_rate, found.map_kind
+    explanation = recognizer.explain(features)
+    frames, waveform, spatial, temporal = (
+        explanation.frames,
+        explanation.waveform,
+        explanation.spatial,
+        explanation.temporal,
+    )
+    rate, map_kind = explanation.sample_rate, explanation.map_kind
     if (
         features.audio is None
         or features.visual is None
@@ -85,10 +90,10 @@ def _example(recognizer: Recognizer, clip: StoredClip) -> AttentionExample:
     return AttentionExample(
         clip_id=clip.clip_id,
         label=clip.label,
-        predicted=found.prediction.label,
-        probability=found.prediction.probability,
+        predicted=explanation.prediction.label,
+        probability=explanation.prediction.probability,
         map_kind=map_kind,
-        contributions=found.contribution_table(),
+        contributions=explanation.contribution_table(),
         frames=[frames[i] for i in middle],
         frame_times=[seconds * (i + 0.5) / len(frames) for i in middle],
         spatial=spatial,

@@ -157,15 +157,15 @@ def explain(
     pair = state.labels.index(prediction.label), state.labels.index(runner_up)
     audio, visual = model_input(state.model, features)
     kind, maps = _maps(reader, state.model, features, pair)
-    found = Contributions() if features.is_joint else contributions(state, audio, visual, pair)
+    parts = Contributions() if features.is_joint else contributions(state, audio, visual, pair)
     read = features.read
     return Explanation(
         prediction=prediction,
         runner_up=runner_up,
         margin=margin(state.model, audio, visual, pair),
-        contribution_kind=found.kind,
-        contributions=found.modalities,
-        encoder_contributions=found.encoders,
+        contribution_kind=parts.kind,
+        contributions=parts.modalities,
+        encoder_contributions=parts.encoders,
         alone={} if features.is_joint else dict(_alone(state, features)),
         map_kind=kind,
         spatial=None if maps is None else maps[0],

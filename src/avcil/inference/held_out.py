@@ -135,15 +135,17 @@ def clips_of_run(run: Path, state: SavedModel) -> HeldOut:
 def _test_clips(store: FeatureStore, state: SavedModel) -> HeldOut:
     known, modality = set(state.labels), state.model.modality
     tests = [row for row, clip in enumerate(store.clips) if clip.split == "test" and clip.label in known]
-    whole = [row for row in tests if store.clips[row].has(modality)]
-    rows = whole[:: max(1, -(-len(whole) // MAX_TEST_CLIPS))]
+    complete = [row for row in tests if store.clips[row].has(modality)]
+    rows = complete[:: max(1, -(-len(complete) // MAX_TEST_CLIPS))]
     notes = []
     if not tests:
         notes.append("the old classes are not evaluated: the run has no test clips of them")
-    if len(whole) < len(tests):
-        notes.append(f"{len(tests) - len(whole)} test clips of old classes lack audio or visual features")
-    if len(rows) < len(whole):
-        notes.append(f"{len(rows)} of {len(whole)} test clips of old classes were evaluated, evenly spaced")
+    if len(complete) < len(tests):
+        notes.append(f"{len(tests) - len(complete)} test clips of old classes lack audio or visual features")
+    if len(rows) < len(complete):
+        notes.append(
+            f"{len(rows)} of {len(complete)} test clips of old classes were evaluated, evenly spaced"
+        )
     if not rows:
         return HeldOut(notes=tuple(notes))
     audio = torch.from_numpy(store.audio(rows).astype(np.float32)) if modality.has_audio else None

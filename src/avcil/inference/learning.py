@@ -70,10 +70,10 @@ def learn(
         raise InputError(f"give a label for each clip: there are {len(clips)} clips and {len(labels)} labels")
     check_labels({*labels, *state.labels}, "the new clips and the known classes")
     start = time.monotonic()
-    found, problems = read_features(features_of, clips, state, report_progress)
-    if not found:
+    usable, problems = read_features(features_of, clips, state, report_progress)
+    if not usable:
         raise nothing_usable(len(clips), problems)
-    new_clips = _new_clips(state, found, labels)
+    new_clips = _new_clips(state, usable, labels)
     read = time.monotonic()
     epochs, done = 1 if is_closed_form(learning) else learning.settings.epochs, 0
     report_progress("learning", 0, epochs)
@@ -128,23 +128,25 @@ def forget(
     unknown = sorted(set(labels) - set(state.labels))
     if unknown:
         raise InputError(f"this model has no class {', '.join(map(repr, unknown))}")
-    found, problems = read_features(features_of, clips, state, lambda *_: None)
+    usable, problems = read_features(features_of, clips, state, lambda *_: None)
     if problems:
         raise InputError(f"{problems[0].path}: {problems[0].reason}. Nothing was forgotten")
-    left = Counter(learning.counts)
-    left.subtract(labels)
-    for label, count in left.items():
+    remaining = Counter(learning.counts)
+    remaining.subtract(labels)
+    for label, count in remaining.items():
         if count < 0:
             raise InputError(
                 f"{labels.count(label)} clips of class {label!r} are given, but only {learning.counts[label]} were "
                 "learned. Give only clips that were learned, and no held-out clips"
             )
-    audio, visual = _joined([features for _, features in found], state, np.dtype(state.description["dtype"]))
+    audio, visual = _joined([features for _, features in usable], state, np.dtype(state.description["dtype"]))
     numbers = torch.tensor([state.labels.index(label) for label in labels])
     method.forget(
         *(None if part is None else torch.from_numpy(part).float() for part in (audio, visual)), numbers
     )
-    return _solve(state, learning, method, {label: left[label] for label in state.labels if left[label] > 0})
+    return _solve(
+        state, learning, method, {label: remaining[label] for label in state.labels if remaining[label] > 0}
+    )
 
 
 def forget_class(state: SavedModel, label: str) -> SavedModel:
@@ -195,7 +197,7 @@ def read_features(
     Returns:
         Index and features of each clip that has all modalities of the model, and the other clips with reasons.
     """
-    found: list[tuple[int, ClipFeatures]] = []
+    usable: list[tuple[int, ClipFeatures]] = []
     problems: list[ClipProblem] = []
     parts = state.model.modality.parts
     progress("reading clips", 0, len(clips))
@@ -208,9 +210,9 @@ def read_features(
             reason = f"{features.notes or 'it lacks a modality'}; learning needs {needed}"
             problems.append(ClipProblem(path=path, reason=reason))
         else:
-            found.append((index, replace(features, read=None)))  # frees the decoded frames and audio
+            usable.append((index, replace(features, read=None)))  # frees the decoded frames and audio
         progress("reading clips", index + 1, len(clips))
-    return found, problems
+    return usable, problems
 
 
 def _learning(state: SavedModel) -> LearningState:
@@ -223,19 +225,19 @@ def _learning(state: SavedModel) -> LearningState:
 
 
 def _new_clips(
-    state: SavedModel, found: Sequence[tuple[int, ClipFeatures]], labels: Sequence[str]
+    state: SavedModel, usable: Sequence[tuple[int, ClipFeatures]], labels: Sequence[str]
 ) -> UpdateClips:
     dtype = np.dtype(state.description["dtype"])
-    audio, visual = _joined([features for _, features in found], state, dtype)
+    audio, visual = _joined([features for _, features in usable], state, dtype)
     exemplars = set() if state.learning is None else set(state.learning.exemplar_ids)
     ids = []
-    for index, features in found:
+    for index, features in usable:
         clip_id = features.clip_id or f"clip {index:09d}"
         ids.append(clip_id if clip_id not in exemplars else f"{clip_id} (update {_updates(state) + 1})")
     twice = [clip_id for clip_id, count in Counter(ids).items() if count > 1]
     if twice:
         raise InputError(f"clips are given twice: {', '.join(map(repr, twice[:5]))}. Give each once")
-    return UpdateClips(ids=ids, labels=[labels[index] for index, _ in found], audio=audio, visual=visual)
+    return UpdateClips(ids=ids, labels=[labels[index] for index, _ in usable], audio=audio, visual=visual)
 
 
 def _joined(

@@ -45,11 +45,11 @@ def merge(
     assert other.learning is not None
     labels = tuple(dict.fromkeys((*state.labels, *other.labels)))
     check_labels(labels, "the merged classes")
-    method, theirs = closed_form_method(own_learning), closed_form_method(other.learning)
+    method, other_method = closed_form_method(own_learning), closed_form_method(other.learning)
     assert isinstance(method, BladeMethod)
-    assert isinstance(theirs, BladeMethod)
+    assert isinstance(other_method, BladeMethod)
     method.add_classes(len(labels) - len(state.labels))
-    method.merge(theirs, torch.tensor([labels.index(label) for label in other.labels]))
+    method.merge(other_method, torch.tensor([labels.index(label) for label in other.labels]))
     model = method.solve()
     after = replace(
         own_learning,
@@ -126,8 +126,8 @@ def _differences(one: Any, other: Any) -> str:
     return "; ".join(f"{name} {_differences(one.get(name), other.get(name))}" for name in names)
 
 
-def _check_names(own: tuple[str, ...], theirs: tuple[str, ...]) -> None:
-    clash = sorted(set(own) & set(theirs))
+def _check_names(labels: tuple[str, ...], other_labels: tuple[str, ...]) -> None:
+    clash = sorted(set(labels) & set(other_labels))
     if clash:
         raise InputError(
             f"both models have {', '.join(map(repr, clash[:5]))}{' and others' * (len(clash) > 5)}. Set same_classes "
@@ -138,16 +138,18 @@ def _check_names(own: tuple[str, ...], theirs: tuple[str, ...]) -> None:
 
 def _steps(one: LearningState, other: LearningState) -> tuple[tuple[str, ...], ...]:
     """The steps of the first model, then those of the other without classes of the first."""
-    more = (tuple(label for label in step if label not in one.counts) for step in other.steps)
-    return (*one.steps, *filter(None, more))
+    added = (tuple(label for label in step if label not in one.counts) for step in other.steps)
+    return (*one.steps, *filter(None, added))
 
 
 def _description(state: SavedModel, other: SavedModel) -> dict[str, Any]:
     """The description of the first model without its metrics, and the sizes of the merged models."""
     merged = [entry for model in (state, other) for entry in _sources(model)]
-    rest = {name: value for name, value in state.description.items() if name not in ("metrics", "data")}
+    kept_entries = {
+        name: value for name, value in state.description.items() if name not in ("metrics", "data")
+    }
     updates = sum(int(model.description.get(UPDATES, 0)) for model in (state, other))
-    return {**rest, UPDATES: updates + 1, "merged": merged}
+    return {**kept_entries, UPDATES: updates + 1, "merged": merged}
 
 
 def _sources(state: SavedModel) -> list[dict[str, Any]]:

@@ -420,9 +420,9 @@ class Recognizer:
         """
         from avcil.inference import merging
 
-        theirs = other.snapshot()
+        other_state = other.snapshot()
         with self._exclusive():
-            self._state = merging.merge(self._state, theirs, same_classes=same_classes, renamed=rename)
+            self._state = merging.merge(self._state, other_state, same_classes=same_classes, renamed=rename)
 
     def snapshot(self) -> SavedModel:
         """The current state, for `restore`. States are immutable, so nothing is copied."""

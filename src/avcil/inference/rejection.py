@@ -81,12 +81,12 @@ def chosen_thresholds(state: SavedModel, modality: Modality, precision: float) -
             "choosing thresholds for a precision needs a model of the method blade with learning.json. "
             "Give a threshold for each class instead"
         )
-    found = method.leave_one_out(modality)
-    if found is None:
+    left_out = method.leave_one_out(modality)
+    if left_out is None:
         raise InputError(
             "thresholds cannot be chosen: no class has two clips in the model's calibration sample. Give a threshold "
             "for each class instead"
         )
-    highest, predicted = found[0].max(dim=1)
-    is_answer = torch.tensor([label in state.classes for label in state.labels])  # the background never is
-    return dict.fromkeys(state.classes, threshold_for_precision(highest[is_answer[predicted]], precision))
+    highest, predicted = left_out[0].max(dim=1)
+    is_class = torch.tensor([label in state.classes for label in state.labels])  # not the background
+    return dict.fromkeys(state.classes, threshold_for_precision(highest[is_class[predicted]], precision))

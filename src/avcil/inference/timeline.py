@@ -72,20 +72,20 @@ def _events(
     spans: list[tuple[float, float]],
     source: MediaSource,
 ) -> Iterator[TimelineEvent]:
-    wanted = reader.wanted
+    spec = reader.wanted
     middles = [(start + end) / 2 for start, end in spans]
     cuts = [0.0, *((a + b) / 2 for a, b in pairwise(middles)), spans[-1][1]]
     windows = source.read_windows(
         path,
         spans,
-        samplings=wanted.samplings,
-        sample_rate=wanted.sample_rate,
+        samplings=spec.samplings,
+        sample_rate=spec.sample_rate,
     )
-    for number, found in enumerate(windows):
+    for number, decoded in enumerate(windows):
         event = partial(TimelineEvent, start=cuts[number], end=cuts[number + 1])
-        clip = Clip(clip_id="", path=path, label="?", split="test", start=found.start, end=found.end)
+        clip = Clip(clip_id="", path=path, label="?", split="test", start=decoded.start, end=decoded.end)
         try:
-            features = reader.encoded(_read(clip, found))
+            features = reader.encoded(_read(clip, decoded))
             prediction = predict(name_of(clip), features)
         except InputError as error:
             yield event(label=None, probability=0.0, in_distribution=None, notes=str(error))

@@ -50,12 +50,12 @@ def to_huggingface(store: FeatureStore | Path | str, *, cache_dir: Path | str | 
     store = store if isinstance(store, FeatureStore) else FeatureStore(store)
     arrays = _arrays(store.manifest)
     chunk = max(1, CHUNK_BYTES // sum(4 * math.prod(shape) for shape in arrays.values()))
-    found = datasets.DatasetDict()
+    splits = datasets.DatasetDict()
     for split, name in SPLITS.items():
         rows = [row for row, clip in enumerate(store.clips) if clip.split == split]
         if not rows:
             continue
-        found[name] = datasets.Dataset.from_generator(
+        splits[name] = datasets.Dataset.from_generator(
             _examples,
             features=_features(store),
             gen_kwargs={"store": store, "rows": np.array(rows), "chunk": chunk},
@@ -64,8 +64,8 @@ def to_huggingface(store: FeatureStore | Path | str, *, cache_dir: Path | str | 
             fingerprint=f"avcil1-{name}-{store.fingerprint[:32]}",
             writer_batch_size=chunk,
         )
-        found[name].info.description = json.dumps(store.manifest.to_dict())
-    return found
+        splits[name].info.description = json.dumps(store.manifest.to_dict())
+    return splits
 
 
 def _arrays(manifest: Manifest) -> dict[str, tuple[int, ...]]:
@@ -152,14 +152,14 @@ def from_huggingface(
 def _manifest(dataset: Dataset, columns: Mapping[str, str]) -> Manifest:
     """That of the original store, or one without encoders."""
     try:
-        found = Manifest.from_dict(json.loads(dataset.info.description or ""))
+        manifest = Manifest.from_dict(json.loads(dataset.info.description or ""))
     except (ValueError, LookupError, TypeError, AttributeError):
-        found = None
+        manifest = None
     types = {name: str(dataset.features[column]) for name, column in columns.items()}
     arrays = {name: np.asarray(_first(dataset, column)) for name, column in columns.items()}
     shapes = {name: tuple(map(int, array.shape)) for name, array in arrays.items()}
-    if found is not None and _arrays(found) == shapes:
-        return replace(found, audio_tokens=None)
+    if manifest is not None and _arrays(manifest) == shapes:
+        return replace(manifest, audio_tokens=None)
     modalities = {
         name: FeatureSpec(shape=shape, encoder={"name": f"{IMPORTED}{name}"})
         for name, shape in shapes.items()

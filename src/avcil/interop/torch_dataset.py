@@ -129,9 +129,9 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
 
     def _read(self, part: str, at: np.ndarray) -> Tensor:
         """Features (n, ...) of one modality."""
-        found = torch.from_numpy(getattr(self.store, part)(self.rows[at])).to(self.dtype)
-        found[~self._has[part][at]] = torch.nan
-        return found
+        features = torch.from_numpy(getattr(self.store, part)(self.rows[at])).to(self.dtype)
+        features[~self._has[part][at]] = torch.nan
+        return features
 
     def _item(self, sample: Sample, index: int) -> tuple[Any, Any]:
         if self._tells_presence and isinstance(sample, dict):
@@ -209,9 +209,9 @@ def as_torch_dataset(
 def stored_modality(store: FeatureStore) -> Modality:
     """The modality of clips that have everything that a store has."""
     has_audio, has_visual = store.audio_width is not None, store.visual_shape is not None
-    found = Modality.of(has_audio=has_audio, has_visual=has_visual)
-    assert found is not None  # a manifest has at least one modality
-    return found
+    modality = Modality.of(has_audio=has_audio, has_visual=has_visual)
+    assert modality is not None  # a manifest has at least one modality
+    return modality
 
 
 def pooled(sample: Sample) -> Tensor:

@@ -218,9 +218,9 @@ class _Reading:
             ends.append(end if part.reached is None else part.reached)
             if ends[-1] < due - SHORT_BY:
                 self._add_problem(f"the {name} track ends at {ends[-1]:.2f} s of {due:.2f} s")
-        whole = max(ends)
-        if self.last == float("inf") and whole < end - SHORT_BY and whole > self.first:
-            return whole
+        longest = max(ends)
+        if self.last == float("inf") and longest < end - SHORT_BY and longest > self.first:
+            return longest
         return None
 
     def _media(self, end: float) -> ClipMedia:

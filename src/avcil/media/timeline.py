@@ -130,13 +130,13 @@ _cache: OrderedDict[tuple[Any, ...], Timeline] = OrderedDict()
 def _measured(path: Path, form: str, header: Timeline, deadline: Deadline) -> Timeline:
     status = os.stat(path)
     key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-    found = _cache.get(key)
-    if found is None:
+    timeline = _cache.get(key)
+    if timeline is None:
         confirmed = form in DECLARED and _end_is_declared(path, header, deadline)
-        found = _cache[key] = header if confirmed else _walked(path, form, header, deadline)
+        timeline = _cache[key] = header if confirmed else _walked(path, form, header, deadline)
         if len(_cache) > CACHE_SIZE:
             _cache.popitem(last=False)
-    return found
+    return timeline
 
 
 def _end_is_declared(path: Path, header: Timeline, deadline: Deadline) -> bool:

@@ -97,7 +97,7 @@ def _interleave(
     path: Path, container: Any, video: Any, audio: Any, frames: Iterable[np.ndarray], blocks: Iterator[Any]
 ) -> None:
     """Encode video and audio interleaved by time."""
-    count, heard = 0, Fraction(0)
+    count, audio_end = 0, Fraction(0)
     for count, frame in enumerate(frames, start=1):
         if count == 1:
             _begin(path, video, frame)
@@ -109,9 +109,9 @@ def _interleave(
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
         picture.pts, picture.time_base = count - 1, 1 / video.codec_context.framerate
         container.mux(video.encode(picture))
-        while heard < count / video.codec_context.framerate and (block := next(blocks, None)) is not None:
+        while audio_end < count / video.codec_context.framerate and (block := next(blocks, None)) is not None:
             container.mux(audio.encode(block))
-            heard += Fraction(block.samples, block.sample_rate)
+            audio_end += Fraction(block.samples, block.sample_rate)
     if not count:
         raise InputError(f"{path}: there is no frame to write")
     container.mux(video.encode(None))

@@ -103,13 +103,13 @@ def method_of_kind(kind: str) -> type[Method]:
 def _only_method(module: Any, name: str) -> type[Method]:
     from avcil.methods.base import Method
 
-    found = classes_of(module, Method)
-    if len(found) != 1:
+    methods = classes_of(module, Method)
+    if len(methods) != 1:
         raise InputError(
-            f"{name} must define exactly one class deriving from Method; it defines {len(found)}"
+            f"{name} must define exactly one class deriving from Method; it defines {len(methods)}"
         )
-    _check_names(found[0], name)
-    return found[0]
+    _check_names(methods[0], name)
+    return methods[0]
 
 
 def _check_names(method: type[Method], name: str) -> None:

@@ -77,15 +77,15 @@ def tensor(
     dtypes: Collection[torch.dtype] = FLOATS,
 ) -> Tensor:
     """The tensor with this name, exactly this shape and one of these dtypes."""
-    found = tensors.get(name)
-    if found is None:
+    value = tensors.get(name)
+    if value is None:
         raise InputError(f"the tensor {name!r} is missing")
-    if tuple(found.shape) != shape or found.dtype not in dtypes:
+    if tuple(value.shape) != shape or value.dtype not in dtypes:
         raise InputError(
-            f"the tensor {name!r} is {found.dtype} of shape {tuple(found.shape)}, not of shape {shape}"
-            + (f" and dtype {', '.join(map(str, dtypes))}" if found.dtype not in dtypes else "")
+            f"the tensor {name!r} is {value.dtype} of shape {tuple(value.shape)}, not of shape {shape}"
+            + (f" and dtype {', '.join(map(str, dtypes))}" if value.dtype not in dtypes else "")
         )
-    return found
+    return value
 
 
 def no_others(tensors: Mapping[str, Tensor], known: Collection[str]) -> None:
@@ -109,10 +109,10 @@ def labels(value: Any) -> list[str]:
         raise InputError("it must be a list of distinct class names")
     if not value or len(set(value)) != len(value):
         raise InputError("it must contain at least one class name, without duplicates")
-    odd = [label for label in value if not label.strip() or len(label) > MAX_LABEL_LENGTH]
-    if odd:
+    invalid = [label for label in value if not label.strip() or len(label) > MAX_LABEL_LENGTH]
+    if invalid:
         raise InputError(
-            f"{odd[0]!r:.60} is not a class name; allowed are 1 to {MAX_LABEL_LENGTH} characters, not only spaces"
+            f"{invalid[0]!r:.60} is not a class name; allowed are 1 to {MAX_LABEL_LENGTH} characters, not only spaces"
         )
     return value
 

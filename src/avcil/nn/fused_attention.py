@@ -219,10 +219,10 @@ class _Reader:
 
 def _divergence(crosses: list[Tensor | None], total: Tensor, spatial: int) -> Tensor:
     """sum over T and D of sum_S A_old (log A_old - log A), by clip (n,)."""
-    found = [cross for cross in crosses if cross is not None]
-    if not found:
+    present = [cross for cross in crosses if cross is not None]
+    if not present:
         return total.new_zeros(0)
-    cross = torch.cat(found)
+    cross = torch.cat(present)
     return (cross + (total[-len(cross) :] / spatial).log()).sum(dim=(1, 2))
 
 

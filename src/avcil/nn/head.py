@@ -56,9 +56,9 @@ class LinearHead(Head):
         return len(self.bias)
 
     def add_classes(self, count: int) -> None:
-        fresh = nn.Linear(self.width, count).to(self.weight)
-        self.weight = nn.Parameter(torch.cat([self.weight.detach(), fresh.weight.detach()]))
-        self.bias = nn.Parameter(torch.cat([self.bias.detach(), fresh.bias.detach()]))
+        new = nn.Linear(self.width, count).to(self.weight)
+        self.weight = nn.Parameter(torch.cat([self.weight.detach(), new.weight.detach()]))
+        self.bias = nn.Parameter(torch.cat([self.bias.detach(), new.bias.detach()]))
 
     def forward(self, feature: Tensor) -> Tensor:
         """Logits (B, C) of features (B, D)."""

@@ -189,9 +189,9 @@ class Network(nn.Module):
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Load `tensors`; the head must already have the right number of classes."""
         for name in CLASSIFIERS:
-            found = tensors.get(name)
+            value = tensors.get(name)
             own = (
-                None if found is None else torch.empty_like(found, device=self.visual_or_audio.weight.device)
+                None if value is None else torch.empty_like(value, device=self.visual_or_audio.weight.device)
             )
             setattr(self, name, own)
         self.load_state_dict(tensors)

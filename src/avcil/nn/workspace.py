@@ -40,9 +40,9 @@ class Workspace:
         """The smallest free buffer that is large enough, or a new one, which replaces the largest free one."""
         with self._lock:
             self._free.sort(key=len)
-            for place, buffer in enumerate(self._free):
+            for index, buffer in enumerate(self._free):
                 if len(buffer) >= size:
-                    return self._free.pop(place)
+                    return self._free.pop(index)
             if self._free:
                 self._free.pop()
         return torch.empty(size, dtype=torch.uint8)

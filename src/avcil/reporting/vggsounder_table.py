@@ -49,13 +49,13 @@ def scores(run: RunRecord, annotations: Annotations) -> list[MultiLabelScore]:
             f"{run.folder} is a run of the benchmark {name!r}; VGGSounder annotates clips of VGGSound: give runs of "
             f"avcil train --benchmark {BENCHMARK} or {BENCHMARK}-leak-free"
         )
-    found = []
+    rows = []
     for step, predictions in enumerate(run.predictions):
         classes = [label for labels in run.steps[: step + 1] for label in labels]
-        found.append(multi_label_score(predictions, annotations, classes))
-    if not found[-1].annotated.count:
-        raise InputError(f"none of the {found[-1].annotated.clips} test clips of {run.folder} is annotated")
-    return found
+        rows.append(multi_label_score(predictions, annotations, classes))
+    if not rows[-1].annotated.count:
+        raise InputError(f"none of the {rows[-1].annotated.clips} test clips of {run.folder} is annotated")
+    return rows
 
 
 def vggsounder_table(runs: Sequence[RunRecord], annotations: Annotations) -> str:

@@ -136,8 +136,8 @@ class StepState:
         if not all(type(number) in (int, float) for number in (*known, *numbers)):
             raise ValueError("accuracies and seconds must be numbers")
         summary = {entry.name: value[entry.name] for entry in fields(StepSummary) if entry.name in value}
-        own = {entry.name: value[entry.name] for entry in fields(cls) if entry.name in value}
-        return cls(**own, summary=StepSummary(**summary))
+        values = {entry.name: value[entry.name] for entry in fields(cls) if entry.name in value}
+        return cls(**values, summary=StepSummary(**summary))
 
 
 @dataclass(kw_only=True)

@@ -78,21 +78,21 @@ def describe_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
     The path of the feature store is ignored, because a store can be moved; its fingerprint is compared.
     """
-    found = [
+    lines = [
         "the feature store has changed: it has other clips, labels, splits or features"
         if name == "features.fingerprint"
         else f"{name}: there {before!r}, now {after!r}"
         for name, before, after in differences(old, new)
         if name != "features.path"
     ]
-    return "; ".join(found[:6])
+    return "; ".join(lines[:6])
 
 
 def differences(old: Any, new: Any, name: str = "") -> list[tuple[str, Any, Any]]:
     """Dotted name, old and new value of each entry in which two JSON values differ."""
     if isinstance(old, dict) and isinstance(new, dict):
-        found = []
+        changes = []
         for key in dict.fromkeys([*old, *new]):
-            found += differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
-        return found
+            changes += differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
+        return changes
     return [] if old == new else [(name, old, new)]

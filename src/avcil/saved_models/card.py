@@ -180,8 +180,8 @@ def _data(labels: Sequence[str], description: Mapping[str, Any], learning: Learn
     decoding = [text.format(sampling[key]) for key, text in texts.items() if sampling.get(key)]
     lines += [f"- Sampling: {', '.join(decoding)}"] if decoding else []
     for modality, title in (("visual", "Visual"), ("audio", "Audio")):
-        if found := description.get(modality):
-            encoder, shape = found["encoder"], " x ".join(map(str, found["shape"]))
+        if spec := description.get(modality):
+            encoder, shape = spec["encoder"], " x ".join(map(str, spec["shape"]))
             sources = [part.get("options", {}).get("source") for part in encoder.get("parts") or [encoder]]
             pinned = [source for source in sources if isinstance(source, str) and "@" in source]
             origin = f" (weights of {', '.join(pinned)})" if pinned else ""

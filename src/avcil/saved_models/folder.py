@@ -89,8 +89,8 @@ class SavedModel:
 
     def parts(self, modality: str) -> tuple[EncoderPart, ...]:
         """The encoders of the features of "audio" or "visual"; none if the model does not use the modality."""
-        found = self.description.get(modality)
-        return parts_of(found["encoder"], found["shape"][-1]) if found else ()
+        spec = self.description.get(modality)
+        return parts_of(spec["encoder"], spec["shape"][-1]) if spec else ()
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

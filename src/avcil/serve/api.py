@@ -92,14 +92,14 @@ def _predict(service: Service, file: UploadFile, timeline: bool) -> dict[str, An
     with saved([file]) as (upload,):
         try:
             prediction = service.predict(upload.path)
-            found = service.events(upload.path) if timeline else ()
+            events = service.events(upload.path) if timeline else ()
         except AvcilError as error:
             error.args = (public_message(error, upload.path, upload.name),)
             raise
-    return _prediction(upload.name, prediction, found)
+    return _prediction(upload.name, prediction, events)
 
 
-def _prediction(name: str, prediction: Prediction, found: Sequence[TimelineEvent]) -> dict[str, Any]:
+def _prediction(name: str, prediction: Prediction, events: Sequence[TimelineEvent]) -> dict[str, Any]:
     return {
         "filename": name,
         "label": prediction.label,
@@ -116,7 +116,7 @@ def _prediction(name: str, prediction: Prediction, found: Sequence[TimelineEvent
                 key: getattr(event, key)
                 for key in ("start", "end", "label", "probability", "in_distribution", "notes")
             }
-            for event in found
+            for event in events
         ],
     }
 

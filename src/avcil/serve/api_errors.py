@@ -87,8 +87,8 @@ def handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        found = "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors())
-        return problem(422, "bad_input", f"{found}. The schema is at /api/openapi.json")
+        reasons = "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors())
+        return problem(422, "bad_input", f"{reasons}. The schema is at /api/openapi.json")
 
     @app.exception_handler(ClientDisconnect)
     @app.exception_handler(ConnectionAbortedError)

@@ -43,11 +43,11 @@ def clip_view(recognizer: Recognizer, path: Path, features: ClipFeatures, source
     """
     explanation = recognizer.explain(features)
     try:
-        found = events(recognizer, path, explanation.seconds, source)
+        timeline_events = events(recognizer, path, explanation.seconds, source)
     except InputError as error:
         reason = str(error).replace(str(path), "the clip")
         return ClipView(explanation=explanation, events=(), no_events=reason)
-    return ClipView(explanation=explanation, events=found)
+    return ClipView(explanation=explanation, events=timeline_events)
 
 
 def events(

@@ -63,11 +63,11 @@ class UploadReader:
         for path in paths:
             try:
                 with self.checked(path) as session:
-                    found = reader.features(path, media=session)
+                    result = reader.features(path, media=session)
             except AvcilError as error:
                 yield error
             else:
-                yield found
+                yield result
 
     def close(self) -> None:
         """End the processes."""

@@ -60,12 +60,12 @@ def current_label(label: str, later: Sequence[dict[str, Any]]) -> str | None:
 
 def learned_classes(entries: Sequence[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
     """Current class name and entry of each learned class that was not forgotten, in order."""
-    found = []
+    learned = []
     for position, entry in enumerate(entries):
         if is_class_learning(entry):
             label = current_label(entry["label"], entries[position + 1 :])
-            found += [] if label is None else [(label, entry)]
-    return found
+            learned += [] if label is None else [(label, entry)]
+    return learned
 
 
 def describe(entry: dict[str, Any]) -> str:

@@ -56,12 +56,12 @@ class Examples:
             for clip in _first_of_each(_run_clips(self.service.run), "test")
             if (label := current_label(clip.label, updates)) in known and label is not None
         ]
-        found: list[tuple[np.ndarray, StoredClip]] = []
+        shown: list[tuple[np.ndarray, StoredClip]] = []
         for clip in clips[:: max(1, len(clips) // MAX_TEST_CLIPS)]:
             frame = self._frame(clip)
-            if frame is not None and len(found) < MAX_TEST_CLIPS:
-                found.append((frame, clip))
-        return found
+            if frame is not None and len(shown) < MAX_TEST_CLIPS:
+                shown.append((frame, clip))
+        return shown
 
     def _frame(self, clip: StoredClip) -> np.ndarray | None:
         """The middle frame (H, W, 3); None if it cannot be read."""

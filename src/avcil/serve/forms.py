@@ -47,15 +47,15 @@ class StrictRoute(APIRoute):
 
         class StrictRequest(FormRequest):
             async def form(self, **limits: Any) -> FormData:  # type: ignore[override]
-                found = await super().form(
+                fields = await super().form(
                     max_files=most_files, max_fields=MAX_FIELDS, max_part_size=FIELD_BYTES
                 )
                 try:
-                    _check_names("field", (name for name, _ in found.multi_items()), form)
+                    _check_names("field", (name for name, _ in fields.multi_items()), form)
                 except HTTPException:
-                    await found.close()
+                    await fields.close()
                     raise
-                return found
+                return fields
 
         async def checked(request: Request) -> Response:
             _check_names("query parameter", (name for name, _ in request.query_params.multi_items()), query)

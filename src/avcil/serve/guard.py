@@ -76,7 +76,7 @@ class Guard:
 
     async def _http(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         client, began, status = client_of(scope), time.monotonic(), 0
-        found = find_route(scope["method"], scope["path"])
+        matched = find_route(scope["method"], scope["path"])
 
         async def sending(message: dict[str, Any]) -> None:
             nonlocal status
@@ -85,7 +85,7 @@ class Guard:
 
         self._open[client] += 1
         try:
-            await self._checked(scope, receive, sending, client, found)
+            await self._checked(scope, receive, sending, client, matched)
         except RefusedError as refusal:
             self.metrics.rejection(refusal.code)
             await send_refusal(sending, refusal)
@@ -93,8 +93,8 @@ class Guard:
             self._open[client] -= 1
             if not self._open[client]:
                 del self._open[client]
-            route = found[0].template if found else "other"
-            timed = found is None or not found[0].stream
+            route = matched[0].template if matched else "other"
+            timed = matched is None or not matched[0].stream
             self.metrics.request(
                 _known_method(scope["method"]), route, status, time.monotonic() - began if timed else None
             )

@@ -142,30 +142,30 @@ def _learn(
     job.left_out = [
         {"name": names[str(problem.path)], "reason": problem.reason} for problem in report.problems
     ]
-    learned, held = sum({**report.learned.new, **report.learned.extended}.values()), report.held_out
+    learned, held_out = sum({**report.learned.new, **report.learned.extended}.values()), report.held_out
     result = {
         "new_class": not is_known,
         "learned": learned,
-        "held_out": len(held.labels),
+        "held_out": len(held_out.labels),
         "accuracy_before": _accuracies(report, "before"),
         "accuracy_after": _accuracies(report, "after"),
         "old_clips": len(old.labels),
-        "notes": [*report.notes, *([] if held.labels or is_background else [NO_HELD_OUT])],
+        "notes": [*report.notes, *([] if held_out.labels or is_background else [NO_HELD_OUT])],
         "seconds_learning": report.learned.seconds_learning,
     }
     job.progress("saving", 0, 1)
 
     def write(folder: Path) -> None:
         recognizer.save(folder / "model")
-        if held.labels:
-            held.save(folder / "heldout.safetensors")
+        if held_out.labels:
+            held_out.save(folder / "heldout.safetensors")
         if frames:
             write_atomically(folder / "frame.png", lambda file: file.write(frames[0]))
 
     entry = {
         "label": label,
         "learned": learned,
-        "held_out": list(held.labels),
+        "held_out": list(held_out.labels),
         "result": result,
         "teaching": job.number,
         "clips": job.clips,

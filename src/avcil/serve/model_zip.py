@@ -77,22 +77,22 @@ def _checked(
     entries: list[zipfile.ZipInfo], archive_bytes: int, max_bytes: int
 ) -> dict[str, zipfile.ZipInfo]:
     """The entries by file name, after checking names and sizes."""
-    found: dict[str, zipfile.ZipInfo] = {}
+    members: dict[str, zipfile.ZipInfo] = {}
     for entry in entries:
         if entry.filename == PREFIX and entry.file_size == 0:
             continue
         name = entry.orig_filename.removeprefix(PREFIX)
-        if name not in MODEL_FILES or name in found:
+        if name not in MODEL_FILES or name in members:
             raise InputError(
-                f"the zip file contains {entry.orig_filename[:60]!r}{' twice' if name in found else ''}, which is "
+                f"the zip file contains {entry.orig_filename[:60]!r}{' twice' if name in members else ''}, which is "
                 "not part of a model. Send one from GET /api/model"
             )
         _check_entry(entry, archive_bytes)
-        found[name] = entry
-    total = sum(entry.file_size for entry in found.values())
+        members[name] = entry
+    total = sum(entry.file_size for entry in members.values())
     if total > max_bytes:
         raise InputError(f"the unpacked model has {total / 1e6:.0f} MB; the limit is {max_bytes / 1e6:g} MB")
-    return found
+    return members
 
 
 def _check_entry(entry: zipfile.ZipInfo, archive_bytes: int) -> None:

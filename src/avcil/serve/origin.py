@@ -29,15 +29,15 @@ def parse_host(text: str) -> tuple[str, str] | None:
     >>> parse_host("Example.org:7860"), parse_host("[::1]:80"), parse_host("[")
     (('example.org', '7860'), ('::1', '80'), None)
     """
-    found = HOST.fullmatch(text)
-    if found is None:
+    match = HOST.fullmatch(text)
+    if match is None:
         return None
-    name = found[1].lower().rstrip(".")
+    name = match[1].lower().rstrip(".")
     if name.startswith("["):
         name = name[1:-1]
         if not _is_address(name):
             return None
-    return name, (found[2] or "")[1:]
+    return name, (match[2] or "")[1:]
 
 
 def _is_address(name: str) -> bool:
@@ -105,8 +105,10 @@ class OriginCheck:
             parts = urlsplit(origin)
         except ValueError:
             raise refused from None
-        found = parse_host(parts.netloc) if parts.scheme in ("http", "https") else None
-        if found is None or _with_port(found, parts.scheme) != _with_port(parse_host(host), parts.scheme):
+        origin_host = parse_host(parts.netloc) if parts.scheme in ("http", "https") else None
+        if origin_host is None or _with_port(origin_host, parts.scheme) != _with_port(
+            parse_host(host), parts.scheme
+        ):
             raise refused
 
     def _check_site(self, method: str, path: str, headers: Headers) -> None:

@@ -64,10 +64,14 @@ def predict_tab(page: gr.Blocks, service: Service, examples: Examples) -> None:
     shown = gr.State([])
 
     def load() -> tuple[Any, Any, list[Any]]:
-        found = examples.test_clips()
-        pictures = [(frame, clip.label) for frame, clip in found]
-        there = bool(pictures)
-        return gr.update(visible=there), gr.update(value=pictures, visible=there), [clip for _, clip in found]
+        clips = examples.test_clips()
+        pictures = [(frame, clip.label) for frame, clip in clips]
+        is_visible = bool(pictures)
+        return (
+            gr.update(visible=is_visible),
+            gr.update(value=pictures, visible=is_visible),
+            [clip for _, clip in clips],
+        )
 
     async def tried(clips: list[Any], event: gr.SelectData, request: gr.Request) -> str:
         if type(event.index) is not int or not 0 <= event.index < len(clips):

@@ -107,8 +107,8 @@ def find_route(method: str, path: str) -> tuple[Route, dict[str, str]] | None:
     if max(sizes) > MAX_SEGMENT or sum(sizes) + len(sizes) > MAX_PATH:
         return None
     for route in ROUTES:
-        if method in route.methods and (found := route.pattern.fullmatch(path)):
-            return route, found.groupdict()
+        if method in route.methods and (match := route.pattern.fullmatch(path)):
+            return route, match.groupdict()
     return None
 
 
@@ -118,5 +118,5 @@ def methods_of(path: str) -> frozenset[str]:
     >>> sorted(methods_of("/api/teach"))
     ['GET', 'HEAD', 'POST']
     """
-    found = (route.methods for route in ROUTES if route is not OTHER and route.pattern.fullmatch(path))
-    return next(found, frozenset())
+    methods = (route.methods for route in ROUTES if route is not OTHER and route.pattern.fullmatch(path))
+    return next(methods, frozenset())

@@ -101,12 +101,12 @@ class WorkFolder:
 
     def held_out(self, of_run: HeldOut) -> HeldOut:
         """The held-out clips of the run and of all entries, with the current names of their classes."""
-        found = of_run.relabeled(lambda label: current_label(label, self.updates))
+        clips_of_run = of_run.relabeled(lambda label: current_label(label, self.updates))
         for index, entry in enumerate(self.updates):
             clips = HeldOut.load(self.path(entry) / "heldout.safetensors", entry["held_out"])
             names = {label: current_label(label, self.updates[index + 1 :]) for label in clips.labels}
-            found += clips.relabeled(names.__getitem__)
-        return found
+            clips_of_run += clips.relabeled(names.__getitem__)
+        return clips_of_run
 
     def add(self, entry: dict[str, Any], write: Callable[[Path], None]) -> dict[str, Any]:
         """Create a folder, fill it with `write`, and commit the entry; after an error, nothing is left."""

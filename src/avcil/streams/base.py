@@ -65,8 +65,8 @@ class Stream:
 
     def classes_after(self, task: int) -> tuple[str, ...]:
         """All classes of the benchmark in order, without those removed up to and including `task`."""
-        gone = {label for labels in self.removed[: task + 1] for label in labels}
-        return tuple(label for label in self.benchmark.classes if label not in gone)
+        removed = {label for labels in self.removed[: task + 1] for label in labels}
+        return tuple(label for label in self.benchmark.classes if label not in removed)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -178,7 +178,7 @@ def require_clips(rows: Mapping[str, Sequence[int]], least: int, what: str) -> N
     Raises:
         InputError: It names the classes.
     """
-    short = {label: len(found) for label, found in rows.items() if len(found) < least}
+    short = {label: len(of_class) for label, of_class in rows.items() if len(of_class) < least}
     if short:
         label = min(short, key=lambda name: short[name])
         others = f" ({len(short)} classes have too few)" if len(short) > 1 else ""

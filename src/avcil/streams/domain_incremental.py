@@ -60,16 +60,16 @@ class DomainIncremental(StreamType):
             [domains.index(domain_of[c.clip_id]) if c.clip_id in domain_of else UNUSED for c in clips],
             dtype=np.int64,
         )
-        found: dict[str, set[int]] = defaultdict(set)
+        domains_of: dict[str, set[int]] = defaultdict(set)
         for clip, task in zip(clips, tasks.tolist(), strict=True):
             if clip.split == "train" and task != UNUSED:
-                found[clip.label].add(task)
-        if all(len(at) == 1 for at in found.values()):
+                domains_of[clip.label].add(task)
+        if all(len(at) == 1 for at in domains_of.values()):
             raise InputError(
                 f"no class has training clips in two of the domains {quoted(domains)}, so this is not a stream "
                 f"of domains. {self._origin} {HINT}"
             )
-        first = {label: min(at) for label, at in found.items()}
+        first = {label: min(at) for label, at in domains_of.items()}
         labels = sorted(first, key=natural_key)
         new = tuple(tuple(name for name in labels if first[name] == task) for task in range(len(domains)))
         _check(clips, tasks, domains, first, self._origin)

@@ -71,8 +71,8 @@ class FewShot(StreamType):
         tasks = tasks_by_class(clips, benchmark)
         rows = training_rows(clips, later)
         require_clips(rows, options.shots, f"stream few-shot with shots={options.shots}")
-        for own in rows.values():
-            unused = generator.permutation(own)[options.shots :]
+        for of_class in rows.values():
+            unused = generator.permutation(of_class)[options.shots :]
             tasks[unused] = UNUSED
         return Stream(benchmark=benchmark, task_of_row=tasks)
 

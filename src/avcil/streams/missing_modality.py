@@ -44,8 +44,8 @@ class MissingModality(StreamType):
             )
         generator = np.random.default_rng([seed, 4])
         hidden: dict[int, tuple[str, ...]] = {}
-        for own in training_rows(clips, steps.classes).values():
-            rows = generator.permutation(own).tolist()
+        for of_class in training_rows(clips, steps.classes).values():
+            rows = generator.permutation(of_class).tolist()
             audio, visual = (round(rate * len(rows)) for rate in rates)
             if any(rate and not round(rate * len(rows)) for rate in rates):
                 raise InputError(

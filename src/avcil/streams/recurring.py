@@ -41,11 +41,11 @@ class Recurring(StreamType):
         tasks = tasks_by_class(clips, steps)
         generator = np.random.default_rng([seed, 2])
         rows = training_rows(clips, steps.classes)
-        for label, own in rows.items():
+        for label, of_class in rows.items():
             first = steps.task_of(label)
             later = generator.permutation(np.arange(first + 1, count))[: parts - 1]
             at = [first, *sorted(later.tolist())]
-            require_clips({label: own}, len(at), f"stream recurring with parts={parts}")
-            for task, part in zip(at, np.array_split(generator.permutation(own), len(at)), strict=True):
+            require_clips({label: of_class}, len(at), f"stream recurring with parts={parts}")
+            for task, part in zip(at, np.array_split(generator.permutation(of_class), len(at)), strict=True):
                 tasks[part] = task
         return Stream(benchmark=steps, task_of_row=tasks)

@@ -104,8 +104,8 @@ def stream_type(name: str) -> type[StreamType]:
     from avcil.streams.base import StreamType
 
     if name in builtin_names():
-        (found,) = classes_of(importlib.import_module(f"avcil.streams.{name.replace('-', '_')}"), StreamType)
-        return found
+        (kind,) = classes_of(importlib.import_module(f"avcil.streams.{name.replace('-', '_')}"), StreamType)
+        return kind
     if name not in INSTALLED.names():
         raise unknown_name("stream", name, stream_names())
     registered: type[StreamType] = INSTALLED.load(name, StreamType)

@@ -67,29 +67,31 @@ def accumulate_gradients(
             parameter.grad = None
     start = int(rows[0]) if len(rows) else 0
     exemplars = max(0, start - batch.new_count)
-    again = iter(outputs) if once else (method.forward(part, step) for part in _parts(batch, step, parts))
-    for output in again:
-        count, held = len(output.logits), 0
+    outputs_again = (
+        iter(outputs) if once else (method.forward(part, step) for part in _parts(batch, step, parts))
+    )
+    for output in outputs_again:
+        count, first_held = len(output.logits), 0
         if output.spatial_divergence is not None:
-            held = len(output.spatial_divergence)
-        _backward_part(output, joined, slice(start, start + count), slice(exemplars, exemplars + held))
-        start, exemplars = start + count, exemplars + held
+            first_held = len(output.spatial_divergence)
+        _backward_part(output, joined, slice(start, start + count), slice(exemplars, exemplars + first_held))
+        start, exemplars = start + count, exemplars + first_held
         del output  # with its graph, before the next part's is made
     return _values(terms)
 
 
 def _parts(batch: Batch, step: Step, parts: list[Tensor]) -> Iterator[Batch]:
     """The parts with their features, prefetched if they come from the store."""
-    for places, (audio, visual) in zip(
-        parts, step.pool.stream(batch.rows[places] for places in parts), strict=True
+    for part, (audio, visual) in zip(
+        parts, step.pool.stream(batch.rows[part] for part in parts), strict=True
     ):
-        first = int(places[0]) if len(places) else len(batch.labels)
+        first = int(part[0]) if len(part) else len(batch.labels)
         yield Batch(
             audio=audio,
             visual=visual,
-            labels=batch.labels[places],
-            rows=batch.rows[places],
-            new_count=min(max(0, batch.new_count - first), len(places)),
+            labels=batch.labels[part],
+            rows=batch.rows[part],
+            new_count=min(max(0, batch.new_count - first), len(part)),
         )
 
 
@@ -107,8 +109,8 @@ def _backward_part(output: NetworkOutput, joined: NetworkOutput, clips: slice, h
     """Propagate the gradient of the loss with respect to the outputs of a part."""
     tensors, gradients = [], []
     for name in PER_CLIP:
-        tensor, whole = getattr(output, name), getattr(joined, name)
-        if tensor is not None and tensor.requires_grad and whole.grad is not None:
+        tensor, joined_tensor = getattr(output, name), getattr(joined, name)
+        if tensor is not None and tensor.requires_grad and joined_tensor.grad is not None:
             tensors.append(tensor)
-            gradients.append(whole.grad[held if name == "spatial_divergence" else clips])
+            gradients.append(joined_tensor.grad[held if name == "spatial_divergence" else clips])
     torch.autograd.backward(tensors, gradients)

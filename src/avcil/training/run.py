@@ -145,8 +145,8 @@ class Run:
     def _packages(self) -> str | None:
         """Installed packages that the method and the stream come from."""
         names = ((METHODS, self.config.method), (STREAMS, self.config.stream.partition(",")[0].strip()))
-        found = {group.package_of(name) for group, name in names if name in group.names()}
-        return ", ".join(sorted(found)) or None
+        packages = {group.package_of(name) for group, name in names if name in group.names()}
+        return ", ".join(sorted(packages)) or None
 
     def finish(self) -> Results:
         """Run the remaining steps and write the results."""
@@ -345,11 +345,11 @@ class Run:
         """The metrics of the kind of stream."""
         train_clips = [len(self.data.rows("train", task)) for task in range(len(self.benchmark.steps))]
         results = StreamResults(stream=self.stream, R=R, n=np.array(sizes), train_clips=train_clips)
-        found = self.spec.kind.metrics(results)
+        metrics = self.spec.kind.metrics(results)
         if self.spec.kind.removes_classes:
             assert isinstance(self.trainer, ClosedFormTrainer)
-            found |= distance_to_retrained(self.trainer, self.data, model)
-        return found
+            metrics |= distance_to_retrained(self.trainer, self.data, model)
+        return metrics
 
     def _description(self, metrics: dict[str, Any]) -> dict[str, Any]:
         """Metadata of the saved model: the encoders and the sampling of its features, and facts for the model card."""

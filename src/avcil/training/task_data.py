@@ -161,9 +161,9 @@ class TaskData(LearningData):
             task: Number of the task.
             input_modalities: The modalities that the model can predict from (`Model.input_modalities`).
         """
-        found = {self.modality: self.rows("test", task)}
+        by_modality = {self.modality: self.rows("test", task)}
         for part in self.modality.parts:
             if part != self.modality and part in input_modalities:
                 clips = self._incomplete["test", task]
-                found[part] = [row for row in clips if self.store.clips[row].has(part)]
-        return {part: rows for part, rows in found.items() if rows}
+                by_modality[part] = [row for row in clips if self.store.clips[row].has(part)]
+        return {part: rows for part, rows in by_modality.items() if rows}

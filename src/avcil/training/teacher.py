@@ -97,8 +97,10 @@ class CachedTeacher:
         """Batch size of the teacher; it depends on the memory but not on the training batches."""
         return max(1, min(EVAL_BATCH_SIZE[self._pool.labels.device.type], self._pool.eval_batch_size // 4))
 
-    def _compute_rows(self, compute: Compute, rows: Tensor, taken: tuple | None = None) -> tuple[Tensor, ...]:
-        audio, visual = self._pool.take(rows) if taken is None else taken
+    def _compute_rows(
+        self, compute: Compute, rows: Tensor, features: tuple | None = None
+    ) -> tuple[Tensor, ...]:
+        audio, visual = self._pool.take(rows) if features is None else features
         labels = self._pool.labels[rows]
         batch = Batch(audio=audio, visual=visual, labels=labels, rows=rows, new_count=len(rows))
         with torch.no_grad():
@@ -114,7 +116,7 @@ class CachedTeacher:
             # Batches are the same in a resumed run, because batch composition can change the last bits.
             batches = list(torch.arange(count).split(self._batch_size))
             stream = self._pool.stream(rows + first for rows in batches)
-            for rows, taken in zip(batches, stream, strict=True):
-                values = self._compute_rows(compute, rows + first, taken)
+            for rows, features in zip(batches, stream, strict=True):
+                values = self._compute_rows(compute, rows + first, features)
                 cache.put(slice(int(rows[0]), int(rows[-1]) + 1), values)
         return cache

@@ -30,33 +30,33 @@ class TeacherCache:
     tensors: tuple[Tensor, ...]
     device: torch.device
 
-    def put(self, places: slice, values: Sequence[Tensor]) -> None:
+    def put(self, positions: slice, values: Sequence[Tensor]) -> None:
         """Store the outputs of the clips at `places` of the cache."""
         for tensor, value in zip(self.tensors, values, strict=True):
-            tensor[places] = value.to(tensor.device)
+            tensor[positions] = value.to(tensor.device)
 
     def get(self, rows: Tensor) -> tuple[Tensor, ...]:
         """Outputs for `rows` of the pool, on the device."""
-        places = self._places(rows)
+        positions = self._places(rows)
         return tuple(
-            tensor[places.to(tensor.device)].to(self.device, non_blocking=True) for tensor in self.tensors
+            tensor[positions.to(tensor.device)].to(self.device, non_blocking=True) for tensor in self.tensors
         )
 
     def get_rows(self, rows: Tensor) -> tuple[Tokens, ...]:
         """As `get`, but not copied if the computation runs on the CPU."""
         if self.device.type != "cpu":
             return self.get(rows)
-        places = self._places(rows)
-        return tuple(TokenRows(tensor, places, tensor.dtype) for tensor in self.tensors)
+        positions = self._places(rows)
+        return tuple(TokenRows(tensor, positions, tensor.dtype) for tensor in self.tensors)
 
     def _places(self, rows: Tensor) -> Tensor:
-        places = rows - self.first
-        if len(places) and int(places.min()) < 0:
+        positions = rows - self.first
+        if len(positions) and int(positions.min()) < 0:
             raise ValueError(
                 "this cache contains exemplars alone, because the first batch had no new clips: use another name for "
                 "batches with new clips"
             )
-        return places
+        return positions
 
 
 def teacher_cache_for(

@@ -83,13 +83,13 @@ def _fetch_checked(transfer: Transfer, patience: RetryPolicy, otherwise: str) ->
     """Fetch the file; if the checksum is wrong, fetch it once more."""
     for last in (False, True):
         _fetch(transfer, patience, otherwise)
-        found = file_sha256(transfer.part) if transfer.sha256 else None
-        if found == transfer.sha256:
+        sha = file_sha256(transfer.part) if transfer.sha256 else None
+        if sha == transfer.sha256:
             return
         transfer.discard()
         if last:
             raise AvcilError(
-                f"{transfer.url} was downloaded twice with other bytes than published (SHA-256 {str(found)[:16]}…, not "
+                f"{transfer.url} was downloaded twice with other bytes than published (SHA-256 {str(sha)[:16]}…, not "
                 f"{str(transfer.sha256)[:16]}…): a proxy changes it, or the mirror is wrong. "
                 f"Nothing was kept. {otherwise}".rstrip()
             )
@@ -111,9 +111,9 @@ def _fetch(transfer: Transfer, patience: RetryPolicy, otherwise: str) -> None:
 
 
 def _unreachable(transfer: Transfer, problem: RetryableError, otherwise: str) -> AvcilError:
-    kept = f" {transfer.here} bytes are kept: run the same command again to resume." if transfer.here else ""
+    hint = f" {transfer.here} bytes are kept: run the same command again to resume." if transfer.here else ""
     return AvcilError(
-        f"cannot download {transfer.url}: {problem}.{kept} Check the connection; proxies are taken from "
+        f"cannot download {transfer.url}: {problem}.{hint} Check the connection; proxies are taken from "
         f"HTTPS_PROXY, HTTP_PROXY and NO_PROXY. {otherwise}".rstrip()
     )
 

@@ -58,13 +58,13 @@ class EntryPointGroup:
         Returns:
             The classes by name, and for each that cannot be used, which it is and why.
         """
-        found, problems = {}, self.refused()
+        objects, problems = {}, self.refused()
         for name in names:
             try:
-                found[name] = load(name)
+                objects[name] = load(name)
             except InputError as error:
                 problems.append(str(error))
-        return found, problems
+        return objects, problems
 
     def described(self, name: str, summary: str) -> str:
         """The summary, with the package behind it if the name is one of this group."""
@@ -86,23 +86,23 @@ class EntryPointGroup:
         """
         entry = self._entry(name)
         try:
-            found = entry.load()
+            loaded = entry.load()
         except Exception as error:  # the code of the package may raise anything
             raise InputError(
                 f"{self._title(entry)} cannot be loaded: {type(error).__name__}: {error}. Repair or uninstall the "
                 "package"
             ) from error
-        if not (isinstance(found, type) and issubclass(found, base)):
+        if not (isinstance(loaded, type) and issubclass(loaded, base)):
             raise InputError(
                 f"{self._title(entry)} is not a class derived from {base.__module__}.{base.__name__}"
             )
-        own_name = getattr(found, "name", name)
+        own_name = getattr(loaded, "name", name)
         if own_name != name:
             raise InputError(
                 f"{self._title(entry)}: the attribute name of the class is {own_name!r}; it must be {name!r}, as in "
                 "the entry point"
             )
-        return found
+        return loaded
 
     def _entries(self) -> tuple[EntryPoint, ...]:
         return _entries(self.group, tuple(sys.path))

@@ -45,10 +45,10 @@ def open_regular(path: Path | str, *, follow: bool = True) -> io.BufferedReader:
     except FileNotFoundError:
         raise InputError(f"there is no file {path}") from None
     except (OSError, ValueError) as error:
-        said = "it is a symbolic link" if getattr(error, "errno", 0) == errno.ELOOP else error
+        reason = "it is a symbolic link" if getattr(error, "errno", 0) == errno.ELOOP else error
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{str(path)!r} cannot be opened: {getattr(said, 'strerror', said)}") from None
+        raise InputError(f"{str(path)!r} cannot be opened: {getattr(reason, 'strerror', reason)}") from None
     try:
         _check_regular(os.fstat(descriptor).st_mode, path)
         return os.fdopen(descriptor, "rb")

@@ -88,6 +88,6 @@ def describe_options(kind: type) -> list[str]:
 def field_notes(kind: type) -> dict[str, str]:
     """The docstring under each field of a dataclass, inherited fields included."""
     pattern = re.compile(r'^    (\w+):[^\n]*\n    """(.*?)"""', re.MULTILINE | re.DOTALL)
-    own = [base for base in reversed(kind.__mro__) if dataclasses.is_dataclass(base)]
-    found = [match for base in own for match in pattern.findall(inspect.getsource(base))]
-    return {name: " ".join(note.split()) for name, note in found}
+    classes = [base for base in reversed(kind.__mro__) if dataclasses.is_dataclass(base)]
+    matches = [match for base in classes for match in pattern.findall(inspect.getsource(base))]
+    return {name: " ".join(note.split()) for name, note in matches}

@@ -15,10 +15,10 @@ def bytes_of(text: str) -> int:
     >>> bytes_of("1.5MB")
     1500000
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?B?)\s*", text.upper())
-    if found is None or found[2] not in UNITS or float(found[1]) * UNITS[found[2]] < 1:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?B?)\s*", text.upper())
+    if match is None or match[2] not in UNITS or float(match[1]) * UNITS[match[2]] < 1:
         raise InputError(f"{text!r} is not a size; give a number and B, KB, MB or GB, such as 200MB")
-    return int(float(found[1]) * UNITS[found[2]])
+    return int(float(match[1]) * UNITS[match[2]])
 
 
 def in_words(count: float) -> str:

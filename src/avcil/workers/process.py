@@ -140,8 +140,8 @@ class WorkerProcess:
         try:
             self._send(request)
             while not complete:
-                reply, more, is_last = self._reply(allowance)
-                complete = not more
+                reply, has_more, is_last = self._reply(allowance)
+                complete = not has_more
                 if complete and is_last:
                     self._end()
                 yield reply
@@ -188,11 +188,11 @@ class WorkerProcess:
         """The next reply, whether more follow, and whether the worker ends after it."""
         try:
             head = json.loads(self._line(allowance))
-            arrays, left = {}, self.reply_bytes
+            arrays, remaining = {}, self.reply_bytes
             for name, (dtype, shape) in head["arrays"].items():
                 size = _array_bytes(dtype, shape)
-                left -= size
-                if left < 0:
+                remaining -= size
+                if remaining < 0:
                     raise ValueError("more bytes than a reply may contain")
                 arrays[name] = np.empty(shape, dtype)
                 self._fill(arrays[name].reshape(-1).view(np.uint8).data, allowance)
@@ -305,9 +305,9 @@ def _array_bytes(dtype: str, shape: Sequence[int]) -> int:
 
 def _worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment of a worker: no tokens or passwords; one thread for numerical libraries."""
-    kept = {
+    variables = {
         name: value
         for name, value in environment.items()
         if name in ENVIRONMENT or name.startswith(("LC_", "PYTHON", "COVERAGE_"))
     }
-    return kept | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return variables | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}

@@ -94,8 +94,8 @@ def find_released(source: Path, protocol: Protocol) -> ReleasedFiles:
     """
     source = Path(source)
     if source.is_dir():
-        whole = re.sub(PART_ENDING, ".zip", protocol.feature_parts[0])
-        for name in (whole, *protocol.feature_parts):
+        archive = re.sub(PART_ENDING, ".zip", protocol.feature_parts[0])
+        for name in (archive, *protocol.feature_parts):
             if (source / name).exists():
                 return _in_archive(_complete_parts(source / name, protocol))
         return _in_folder(source, protocol)
@@ -134,9 +134,9 @@ class _Entry(io.BufferedReader):
 
 def _in_folder(folder: Path, protocol: Protocol) -> ReleasedFiles:
     def one(names: Sequence[str]) -> Member:
-        found = sorted(path for name in names for path in folder.rglob(name) if path.is_file())
-        _exactly_one([str(path) for path in found], names, str(folder), protocol.feature_parts)
-        return Member(name=str(found[0]), paths=(found[0],))
+        matches = sorted(path for name in names for path in folder.rglob(name) if path.is_file())
+        _exactly_one([str(path) for path in matches], names, str(folder), protocol.feature_parts)
+        return Member(name=str(matches[0]), paths=(matches[0],))
 
     return ReleasedFiles(audio=one(AUDIO), visual=one(VISUAL))
 
@@ -171,10 +171,10 @@ def _in_archive(parts: tuple[Path, ...]) -> ReleasedFiles:
         raise unreadable(shown, error) from None
 
     def one(names: Sequence[str]) -> Member:
-        found = [entry for entry in entries if PurePosixPath(entry.filename).name in names]
-        _exactly_one([entry.filename for entry in found], names, shown, ())
-        _check_entry(found[0], shown)
-        return Member(name=f"{shown}: {found[0].filename}", paths=parts, info=found[0])
+        matches = [entry for entry in entries if PurePosixPath(entry.filename).name in names]
+        _exactly_one([entry.filename for entry in matches], names, shown, ())
+        _check_entry(matches[0], shown)
+        return Member(name=f"{shown}: {matches[0].filename}", paths=parts, info=matches[0])
 
     return ReleasedFiles(audio=one(AUDIO), visual=one(VISUAL))
 
@@ -183,16 +183,16 @@ def _is_noise(entry: zipfile.ZipInfo) -> bool:
     return entry.is_dir() or "__MACOSX" in PurePosixPath(entry.filename).parts
 
 
-def _exactly_one(found: Sequence[str], names: Sequence[str], where: str, archives: Sequence[str]) -> None:
-    wanted = " or ".join(names)
-    if not found:
+def _exactly_one(matches: Sequence[str], names: Sequence[str], where: str, archives: Sequence[str]) -> None:
+    expected = " or ".join(names)
+    if not matches:
         also = f" (nor {archives[0]})" if archives else ""
         raise InputError(
-            f"there is no {wanted} in {where}{also}. Give the folder or archive of released features"
+            f"there is no {expected} in {where}{also}. Give the folder or archive of released features"
         )
-    if len(found) > 1:
+    if len(matches) > 1:
         raise InputError(
-            f"{where} holds {wanted} several times: {', '.join(found[:4])}. Keep only one of them"
+            f"{where} holds {expected} several times: {', '.join(matches[:4])}. Keep only one of them"
         )
 
 

@@ -106,10 +106,10 @@ class _Import:
     def add_visual(self) -> None:
         """Store each clip when its tokens are read."""
         known, done = self.benchmark.clips, self.writer.done
-        left = {clip_id for clip_id in self.audio if clip_id not in done}
+        remaining = {clip_id for clip_id in self.audio if clip_id not in done}
         seen: set[str] = set()
         total, before = len(known), len(done & known.keys())
-        arrays = read_arrays(self.files.visual, (TOKENS, WIDTH), left.__contains__, self.out)
+        arrays = read_arrays(self.files.visual, (TOKENS, WIDTH), remaining.__contains__, self.out)
         with Progress(total, "clips", title="importing", initial=before) as bar:
             for clip_id, tokens in arrays:
                 seen.add(clip_id) if clip_id in known else self.extra_visual.append(clip_id)

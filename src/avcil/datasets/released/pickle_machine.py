@@ -198,13 +198,13 @@ class Machine:
             else None
         )
         if kind is None:
-            asked = (
+            imported = (
                 f"{module}.{name}"[:120]
                 if isinstance(module, str) and isinstance(name, str)
                 else "an unreadable name"
             )
             raise UnsupportedPickle(
-                f"was refused: it asks for {asked}, which a file of plain data never needs and which may be "
+                f"was refused: it asks for {imported}, which a file of plain data never needs and which may be "
                 "meant to run code on your machine. Nothing of it was run"
             )
         self.push(Symbol(kind))
@@ -305,12 +305,12 @@ class Machine:
         arguments, symbol = self.pop(), self.pop()
         if not isinstance(symbol, Symbol) or type(arguments) is not tuple:
             raise UnsupportedPickle("is damaged: it calls something that is no name")
-        made = pickled_numpy.call(symbol, arguments)
-        if isinstance(made, ByteBuffer):  # bytes made of a text: a long text was given back for them
+        result = pickled_numpy.call(symbol, arguments)
+        if isinstance(result, ByteBuffer):  # bytes made of a text: a long text was given back for them
             self.hold(
-                made.size - (arguments[0].size if arguments and isinstance(arguments[0], ByteBuffer) else 0)
+                result.size - (arguments[0].size if arguments and isinstance(arguments[0], ByteBuffer) else 0)
             )
-        self.push(made)
+        self.push(result)
 
     def build(self) -> None:
         state = self.pop()

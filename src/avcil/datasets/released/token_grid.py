@@ -25,8 +25,10 @@ def parse_grid(text: str) -> Grid:
     """
     match = re.fullmatch(r"(\d{1,3})x(\d{1,3})x(\d{1,3})", text.strip().lower())
     grid = tuple(map(int, match.groups())) if match else (0, 0, 0)
-    if not all(n and whole % n == 0 for n, whole in zip(grid, RELEASED, strict=True)):
-        allowed = ["/".join(str(n) for n in range(1, whole + 1) if whole % n == 0) for whole in RELEASED]
+    if not all(n and released % n == 0 for n, released in zip(grid, RELEASED, strict=True)):
+        allowed = [
+            "/".join(str(n) for n in range(1, released + 1) if released % n == 0) for released in RELEASED
+        ]
         raise InputError(
             f"--grid {text!r} does not divide the released grid 8x14x14. Give TxHxW with T one of "
             f"{allowed[0]} and H and W one of {allowed[1]}, for example 8x7x7 or 8x1x1"

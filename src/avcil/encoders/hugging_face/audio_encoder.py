@@ -103,5 +103,5 @@ class HuggingFaceAudio(HuggingFaceModel, AudioEncoder):
 
 def audio_settings(source: Source, family: AudioFamily) -> dict[str, Any]:
     """Settings of the preprocessor file, otherwise those of the model family."""
-    found = load_settings(source, *SETTINGS_FILES) or {}
-    return {**family.defaults, **{key: value for key, value in found.items() if key not in NOT_SETTINGS}}
+    saved = load_settings(source, *SETTINGS_FILES) or {}
+    return {**family.defaults, **{key: value for key, value in saved.items() if key not in NOT_SETTINGS}}

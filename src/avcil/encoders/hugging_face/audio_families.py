@@ -124,8 +124,8 @@ def _run_clap(model: TransformersModel, inputs: Tensor, samples: list[int]) -> T
 def _run_whisper(model: TransformersModel, inputs: Tensor, samples: list[int]) -> Tensor:
     """The mean over the states (20 ms each) within the audio, without the padding to 30 s."""
     states = model.get_encoder()(inputs).last_hidden_state  # (B, 1500, D)
-    heard = [min(states.shape[1], max(1, -(-count // 320))) for count in samples]
-    return torch.stack([clip[:count].mean(dim=0) for clip, count in zip(states, heard, strict=True)])
+    lengths = [min(states.shape[1], max(1, -(-count // 320))) for count in samples]
+    return torch.stack([clip[:count].mean(dim=0) for clip, count in zip(states, lengths, strict=True)])
 
 
 def _wave_family(model: str) -> AudioFamily:

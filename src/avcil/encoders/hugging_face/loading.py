@@ -177,7 +177,7 @@ def load_model(
                 read_layout(file, path)
     with _explained(source):
         model_class = getattr(transformers, class_name)
-        model, found = model_class.from_pretrained(
+        model, info = model_class.from_pretrained(
             source.place,
             config=config,
             revision=source.revision,
@@ -187,8 +187,8 @@ def load_model(
             ignore_mismatched_sizes=True,  # reported below with missing weights
             **options,
         )
-    missing = [key for key in found["missing_keys"] if not any(part in key for part in may_lack)]
-    mismatched = [str(entry[0]) for entry in found["mismatched_keys"]]
+    missing = [key for key in info["missing_keys"] if not any(part in key for part in may_lack)]
+    mismatched = [str(entry[0]) for entry in info["mismatched_keys"]]
     if missing or mismatched:
         raise InputError(
             f"the weights of {source.place} do not fit a {class_name}: "
@@ -272,25 +272,25 @@ def _explained(source: Source) -> Iterator[None]:
     except InputError:
         raise
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, pickle.UnpicklingError) as error:
-        said = " ".join(str(error).split()).rstrip(".")
-        said = said if len(said) < 300 else said[:300] + "…"
+        message = " ".join(str(error).split()).rstrip(".")
+        message = message if len(message) < 300 else message[:300] + "…"
         if isinstance(
             error, pickle.UnpicklingError
         ):  # torch's message advises to load it without restrictions
-            said = "its weights are a pickle with other content than tensors, which may be malicious"
+            message = "its weights are a pickle with other content than tensors, which may be malicious"
         where = (
             "Its vision part needs timm and a torchvision that matches your torch; install "
             "both, or use the model for audio only (--audio)"
-            if "timm library" in said
+            if "timm library" in message
             else "Remove torchvision (pip uninstall torchvision): it does not match torch, and avcil does not need it"
-            if "torchvision" in said
+            if "torchvision" in message
             else "Check the folder: it must contain config.json and model.safetensors of a model that this "
             "transformers knows"
             if source.is_local
             else "Check the name and the network. A model that was downloaded before is used with "
             "HF_HUB_OFFLINE=1; for a local copy, use hf:/path/to/folder"
         )
-        raise InputError(f"the model {source} cannot be loaded: {said}. {where}") from None
+        raise InputError(f"the model {source} cannot be loaded: {message}. {where}") from None
     finally:
         logging.set_verbosity(level)
         if bar:

@@ -67,9 +67,9 @@ def _prepare(folder: Path) -> str:
 
 def _make_private(folder: Path) -> None:
     """Make the folder and those above it with mode 0700; `mkdir(parents=True)` gives that to the last alone."""
-    for place in (*reversed(folder.parents), folder):
-        if not place.exists():
-            place.mkdir(mode=0o700, exist_ok=True)
+    for ancestor in (*reversed(folder.parents), folder):
+        if not ancestor.exists():
+            ancestor.mkdir(mode=0o700, exist_ok=True)
 
 
 def _changeable_by_others(folder: Path) -> str:
@@ -77,19 +77,19 @@ def _changeable_by_others(folder: Path) -> str:
 
     In a folder with the sticky bit, as /tmp, others can add entries, but not replace those of this user.
     """
-    for place in (folder, *folder.parents):
-        found = place.lstat()
-        sticky = place != folder and found.st_mode & stat.S_ISVTX
-        if found.st_uid not in (os.geteuid(), 0) or (found.st_mode & OTHERS and not sticky):
-            return f"other users can change {place} (chmod go-w {place} prevents it, if it is yours)"
+    for ancestor in (folder, *folder.parents):
+        status = ancestor.lstat()
+        sticky = ancestor != folder and status.st_mode & stat.S_ISVTX
+        if status.st_uid not in (os.geteuid(), 0) or (status.st_mode & OTHERS and not sticky):
+            return f"other users can change {ancestor} (chmod go-w {ancestor} prevents it, if it is yours)"
     return ""
 
 
 def _is_ours(path: Path) -> bool:
     """Whether a library is a regular file that only this user, or root, can have written."""
     try:
-        found = path.lstat()
+        status = path.lstat()
     except FileNotFoundError:
         return False
-    owned = found.st_uid in (os.geteuid(), 0)
-    return stat.S_ISREG(found.st_mode) and owned and not found.st_mode & OTHERS
+    owned = status.st_uid in (os.geteuid(), 0)
+    return stat.S_ISREG(status.st_mode) and owned and not status.st_mode & OTHERS

@@ -56,8 +56,8 @@ def print_notice() -> None:
 def compiler() -> str:
     """The path of the C compiler: $CC, gcc or cc; FileNotFoundError if there is none."""
     for name in (os.environ.get("CC"), "gcc", "cc"):
-        if name and (found := shutil.which(name)):
-            return found
+        if name and (path := shutil.which(name)):
+            return path
     raise FileNotFoundError("there is no C compiler")
 
 

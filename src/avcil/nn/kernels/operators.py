@@ -44,9 +44,9 @@ def backward(
     grad = tokens * gradients.seen[:, :, None, :]
     grad.addcmul_(keys, grad_summary).sub_(gradients.shared[:, :, None, :]).mul_(attention)
     if old_log is not None:
-        held = slice(-len(old_log), None)
-        turned = attention[held] - old_log.to(query.dtype).exp()
-        grad[held].addcmul_(turned, gradients.divergence[:, None, None, None].expand_as(turned))
+        old = slice(-len(old_log), None)
+        difference = attention[old] - old_log.to(query.dtype).exp()
+        grad[old].addcmul_(difference, gradients.divergence[:, None, None, None].expand_as(difference))
     grad_query = (grad * keys).sum(dim=(1, 2))
     grad.mul_(guide).addcmul_(attention, grad_summary)
     grad.addcmul_(grad * keys, keys, value=-1)  # through tanh
