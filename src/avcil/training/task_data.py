@@ -70,7 +70,8 @@ class TaskData(LearningData):
     def presence(self, rows: Sequence[int]) -> Presence:
         """Which of `rows` (n) have audio and visual features that the stream does not withhold."""
         return Presence.of(
-            tuple(part not in self._lacking(row) for part in Modality.AUDIO_VISUAL.parts) for row in rows
+            (Modality.AUDIO not in lacking, Modality.VISUAL not in lacking)
+            for lacking in map(self._lacking, rows)
         )
 
     def lacking_parts(self, row: int) -> tuple[str, ...]:
