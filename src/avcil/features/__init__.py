@@ -1,4 +1,4 @@
-"""Features on disk: writing them, reading them, making them from clips."""
+"""The feature store: writing and reading features on disk."""
 
 from avcil.features.index import StoredClip
 from avcil.features.manifest import FeatureSpec, Manifest

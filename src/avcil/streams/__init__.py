@@ -1,1 +1,1 @@
-"""Streams: in which order the clips of a feature store arrive, one file per kind of stream."""
+"""Streams: the order in which the clips of a feature store arrive. One file per kind of stream."""

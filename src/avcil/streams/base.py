@@ -1,7 +1,7 @@
-"""What a stream is: a pure function from the clips of a feature store to a sequence of tasks.
+"""A stream: a pure function from the clips of a feature store to a sequence of tasks.
 
-A stream says of each clip at which task it arrives. It reads labels, splits and ids, never features, so it cannot leak
-test data or later classes into training. Randomness comes from `seed` alone.
+A stream assigns each clip to a task. It reads labels, splits and ids, never features, so it cannot leak test data or
+later classes into training. Random choices depend only on `seed`.
 
 N clips, K tasks.
 """
@@ -30,8 +30,8 @@ UNUSED = -1
 class Stream:
     """A sequence of tasks.
 
-    A training clip is learned at its task and never again. Validation and test clips belong to a task as well: the
-    test clips of task i are evaluated after each task from i on, which gives column i of the accuracy matrix.
+    A training clip is learned only at its task. Validation and test clips are also assigned to tasks: the test clips
+    of task i are evaluated after task i and after each later task (column i of the accuracy matrix).
     """
 
     benchmark: Benchmark
@@ -53,7 +53,7 @@ class Stream:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of everything that the stream says of the clips; the benchmark is not part of it."""
+        """A hash of the tasks, hidden modalities and removed classes; the benchmark is not part of it."""
         digest = hashlib.sha256(self.task_of_row.astype("<i8").tobytes())
         hidden = {row: sorted(parts) for row, parts in sorted(self.hidden.items())}
         digest.update(repr((hidden, self.removed)).encode())
@@ -71,7 +71,7 @@ class Stream:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StreamResults:
-    """What the metrics of a stream are computed from."""
+    """The results from which the metrics of a stream are computed."""
 
     stream: Stream
     R: np.ndarray
@@ -84,7 +84,7 @@ class StreamResults:
 
 
 class StreamType(ABC):
-    """One kind of stream. The file name is the name, with "-" for "_"; a file defines one class."""
+    """Base class of a kind of stream. A file defines one class; its name is the file name with "-" for "_"."""
 
     summary: ClassVar[str]
     """One line for lists."""
@@ -113,10 +113,10 @@ class StreamType(ABC):
         Args:
             clips: The clips of the store, or those of a published benchmark, by row.
             steps: The classes of each step, if `uses_steps`; else None.
-            seed: Seed of everything that is drawn at random.
+            seed: Seed of all random choices.
 
         Raises:
-            InputError: The clips do not suffice for the options.
+            InputError: There are too few clips for the options.
         """
 
     def settings(self) -> dict[str, Any]:
@@ -133,7 +133,7 @@ class OnePassOptions:
     """Options of streams in which each clip is used once."""
 
     batch_size: int = 10
-    """Clips per batch of gradient methods. Methods with paired batches have as many exemplars in addition."""
+    """New clips per batch of gradient methods. Methods with paired batches add the same number of exemplars."""
 
 
 class OnePassStream(StreamType):
@@ -147,7 +147,7 @@ class OnePassStream(StreamType):
         return {"epochs": 1, "batch_size": size, "exemplar_batch_size": size, "selection": "last"}
 
     def metrics(self, results: StreamResults) -> dict[str, float]:
-        """A_AUC, the accuracy averaged over the clips that arrived."""
+        """A_AUC, the accuracy averaged over the training clips."""
         return {"a_auc": _area_under_curve(results)}
 
 
@@ -173,10 +173,10 @@ def ordered_classes(clips: Sequence[StoredClip], generator: np.random.Generator)
 
 
 def require_clips(rows: Mapping[str, Sequence[int]], least: int, what: str) -> None:
-    """Refuse a stream for which a class has too few training clips.
+    """Reject a stream if a class has too few training clips.
 
     Raises:
-        InputError: It names the classes.
+        InputError: A class has fewer than `least` training clips.
     """
     short = {label: len(of_class) for label, of_class in rows.items() if len(of_class) < least}
     if short:
@@ -189,7 +189,7 @@ def require_clips(rows: Mapping[str, Sequence[int]], least: int, what: str) -> N
 
 
 def require_range(name: str, value: float, low: float, high: float, stream: str) -> None:
-    """Refuse an option outside [low, high]."""
+    """Reject an option outside [low, high]."""
     if not low <= value <= high:
         raise InputError(f"option {name} of stream {stream} must be from {low:g} to {high:g}; not {value:g}")
 

@@ -1,7 +1,7 @@
-"""Blurry task boundaries: some classes belong to one task, the clips of the others are spread over all tasks.
+"""Blurry task boundaries: some classes belong to one task, the clips of the others are distributed over all tasks.
 
-Source: Si-Blurry (Moon et al., ICCV 2023), after i-Blurry (Koh et al., ICLR 2022): a share of the classes is disjoint.
-Of the other classes, each has a task of its own, but a share of their clips is moved to tasks drawn at random. Gradient
+Source: Si-Blurry (Moon et al., ICCV 2023), after i-Blurry (Koh et al., ICLR 2022): a fraction of the classes is
+disjoint. Each of the other classes has a main task, but a fraction of its clips is moved to random tasks. Gradient
 methods train on each clip once.
 """
 
@@ -29,17 +29,17 @@ from avcil.streams.base import (
 
 @dataclass(frozen=True, kw_only=True)
 class BlurryOptions(OnePassOptions):
-    """Shares and sizes."""
+    """Options of the stream `blurry`."""
 
     tasks: int = 5
     """Number of tasks."""
     disjoint: float = 0.5
-    """Share of the classes whose clips all arrive at one task."""
+    """Fraction of the classes whose clips all arrive at one task."""
     blurry: float = 0.1
-    """Share of the training clips of the other classes that are moved to a random task."""
+    """Fraction of the training clips of the other classes that are moved to a random task."""
     parts: int = 1
-    """Parts of equal size into which the clips of a task are divided at random. Each part is a step of its own: the
-    model is evaluated, and exemplars are chosen, after each part. More parts make the area under the curve finer."""
+    """Number of parts of equal size into which the clips of a task are divided at random. Each part is a step: after
+    each part, the model is evaluated and exemplars are selected. More parts give a finer area under the curve."""
 
 
 class Blurry(OnePassStream):
@@ -104,7 +104,7 @@ class Blurry(OnePassStream):
 
 
 def _stream_in_order(clips: Sequence[StoredClip], order: Sequence[np.ndarray], seed: int) -> Stream:
-    """A stream of which each task brings the given training rows; a class is new where its first clip is."""
+    """A stream whose tasks have the given training rows; a class is new at the task of its first clip."""
     tasks = np.full(len(clips), UNUSED, dtype=np.int64)
     first: dict[str, int] = {}
     for task, rows in enumerate(order):

@@ -1,4 +1,4 @@
-"""Class-incremental learning: each task brings all clips of some new classes. The protocol of the paper."""
+"""Class-incremental learning: each task has all clips of some new classes. The protocol of the paper."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Class removal (unlearning): class-incremental tasks, then a task at which the model must forget some classes.
 
-The accuracy matrix counts the test clips of the classes that stay. For methods that can forget exactly, the distance to
-a model that never saw the removed classes is 0 up to rounding.
+The accuracy matrix is computed on the test clips of the remaining classes. For methods that forget exactly, the
+distance to a model that was trained without the removed classes is 0 up to rounding.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from avcil.streams.base import UNUSED, Stream, StreamType, tasks_by_class
 
 @dataclass(frozen=True, kw_only=True)
 class RemovalOptions:
-    """How much is removed."""
+    """Options of the stream `class-removal`."""
 
     classes: int = 1
-    """Number of classes that are removed at the end, drawn at random. The first class of the first task
-    always stays."""
+    """Number of classes that are removed at the end, selected at random. The first class of the first task is never
+    removed."""
     forget: Literal["clips", "name"] = "clips"
-    """What the method is given to remove a class: its training clips, with which many closed-form methods remove
-    every trace of it; or the name alone."""
+    """The input of the method for removing a class: its training clips, with which many closed-form methods forget it
+    exactly, or only its name."""
 
 
 class ClassRemoval(StreamType):

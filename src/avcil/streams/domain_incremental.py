@@ -1,4 +1,4 @@
-"""Domain-incremental learning: all classes from the first task on, each task from another domain.
+"""Domain-incremental learning: each task has clips of all classes from another domain.
 
 A domain is a recording condition: a speaker, a room, a camera, noise.
 """
@@ -24,14 +24,14 @@ HINT = "List the domains in a CSV file with the columns clip_id,domain: --stream
 
 @dataclass(frozen=True, kw_only=True)
 class DomainOptions:
-    """Where the domains are listed."""
+    """Options of the stream `domain-incremental`."""
 
     file: str = ""
     """A CSV file with the columns clip_id and domain. Clips that it does not list are not used. Default: the domain is
     the first part of the clip id, up to the first "/", as `avcil features join` writes it."""
     order: str = ""
-    """The domains in order, with ":" between them. Domains that are not named are not used. Default: the order in which
-    the file first names them, or alphabetical order; shuffled if --class-order-seed is above 0."""
+    """The domains in order, separated by ":". Other domains are not used. Default: the order in which they first occur
+    in the file, or alphabetical order; shuffled if --class-order-seed is above 0."""
 
 
 class DomainIncremental(StreamType):
@@ -123,7 +123,7 @@ def _from_file(path: Path) -> dict[str, str]:
 def _check(
     clips: Sequence[StoredClip], tasks: np.ndarray, domains: Sequence[str], first: dict[str, int], origin: str
 ) -> None:
-    """Refuse a domain without training or test clips, and clips of a class that is not learned by then."""
+    """Reject a domain without training or test clips, and clips of a class that no earlier domain has."""
     used = [(clip, int(task)) for clip, task in zip(clips, tasks, strict=True) if task != UNUSED]
     for task, domain in enumerate(domains):
         for split in ("train", "test"):

@@ -28,14 +28,14 @@ from avcil.streams.base import (
 
 @dataclass(frozen=True, kw_only=True)
 class FewShotOptions:
-    """Sizes of the tasks."""
+    """Options of the stream `few-shot`."""
 
     base: int = 0
-    """Classes of the first task. 0: as many as leave half of the classes, in whole tasks, for the later ones."""
+    """Number of classes of the first task. 0: about half of the classes, so that the later tasks are complete."""
     ways: int = 5
-    """New classes of each later task; the last task has the rest."""
+    """Number of new classes of each later task; the last task may have fewer."""
     shots: int = 5
-    """Training clips of each new class of a later task, drawn at random."""
+    """Number of training clips of each new class of a later task, selected at random."""
 
 
 class FewShot(StreamType):

@@ -18,12 +18,12 @@ from avcil.streams.base import Stream, StreamType, require_range, tasks_by_class
 
 @dataclass(frozen=True, kw_only=True)
 class MissingOptions:
-    """How much is withheld."""
+    """Options of the stream `missing-modality`."""
 
     audio: float = 0.25
-    """Share of the training clips of each class whose audio is withheld."""
+    """Fraction of the training clips of each class whose audio is withheld."""
     visual: float = 0.25
-    """Share of the training clips of each class, other ones, whose frames are withheld."""
+    """Fraction of the training clips of each class whose frames are withheld; these are other clips."""
 
 
 class MissingModality(StreamType):
@@ -39,7 +39,7 @@ class MissingModality(StreamType):
             require_range(name, rate, 0, 1, "missing-modality")
         if sum(rates) > 1:
             raise InputError(
-                "options audio and visual of stream missing-modality are shares of different clips; "
+                "options audio and visual of stream missing-modality are fractions of different clips; "
                 f"their sum must be at most 1, not {sum(rates):g}"
             )
         generator = np.random.default_rng([seed, 4])
@@ -49,8 +49,8 @@ class MissingModality(StreamType):
             audio, visual = (round(rate * len(rows)) for rate in rates)
             if any(rate and not round(rate * len(rows)) for rate in rates):
                 raise InputError(
-                    f"stream missing-modality: with {len(rows)} training clips of a class, shares of {rates[0]:g} and "
-                    f"{rates[1]:g} withhold no clip. Choose larger shares, or 0"
+                    f"stream missing-modality: with {len(rows)} training clips of a class, fractions "
+                    f"of {rates[0]:g} and {rates[1]:g} withhold no clip. Choose larger fractions, or 0"
                 )
             hidden |= dict.fromkeys(rows[:audio], ("audio",))
             hidden |= dict.fromkeys(rows[audio : audio + visual], ("visual",))

@@ -1,4 +1,4 @@
-"""One-pass online learning: each clip is seen in one batch, once, in the order of class-incremental tasks.
+"""Online learning: each clip is used once, in the order of class-incremental tasks.
 
 Source: Lopez-Paz & Ranzato, NeurIPS 2017; Aljundi et al., NeurIPS 2019 (batches of 10 new clips and 10 exemplars).
 """
@@ -14,7 +14,7 @@ from avcil.streams.base import OnePassStream, Stream, tasks_by_class
 
 
 class Online(OnePassStream):
-    """One epoch of small batches per task, without a choice of the best epoch."""
+    """One epoch of small batches per task, without selection of the best epoch."""
 
     summary = "class-incremental tasks in one pass: one epoch of small batches"
 

@@ -1,7 +1,7 @@
-"""Recurring classes: the clips of a class arrive in parts, at its own task and again at later ones.
+"""Recurring classes: the clips of a class arrive in parts, at several tasks.
 
 After class-incremental learning with repetition (Hemati et al., CoLLAs 2023), whose generators draw the classes of each
-task from a distribution. Here each class has a fixed number of parts, and no clip comes twice.
+task from a distribution. Here, each class has a fixed number of parts, and each clip occurs once.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from avcil.streams.base import Stream, StreamType, require_clips, tasks_by_class
 
 @dataclass(frozen=True, kw_only=True)
 class RecurringOptions:
-    """How often classes come again."""
+    """Options of the stream `recurring`."""
 
     parts: int = 3
-    """Parts into which the training clips of a class are divided, at random and as equally as possible. Classes with
-    fewer later tasks than `parts` - 1 have fewer parts."""
+    """Number of parts of nearly equal size into which the training clips of a class are divided at random. Classes with
+    fewer than `parts` - 1 later tasks have fewer parts."""
 
 
 class Recurring(StreamType):
-    """A class is new at one task and comes again at later tasks with other clips."""
+    """A class is new at one task, and has other clips at later tasks."""
 
     summary = "the clips of a class arrive in parts, at several tasks"
     Options = RecurringOptions

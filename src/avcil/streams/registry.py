@@ -68,8 +68,8 @@ class StreamSpec:
         Args:
             clips: All clips of the store, by row.
             steps: The classes of each step, if the stream uses them.
-            seed: Seed of everything that is drawn at random.
-            is_part: Whether a clip may be used; the others count as if the store did not have them.
+            seed: Seed of all random choices.
+            is_part: Whether a clip may be used; the stream is built as if the store did not have the others.
         """
         from avcil.streams.base import UNUSED
 
