@@ -1,4 +1,4 @@
-"""Bad input through the command line: exit code 2, one clear message, nothing lost. The good path stands beside it."""
+"""Bad input to the command line: exit code 2, one clear message, nothing lost; and valid input as control."""
 
 from __future__ import annotations
 

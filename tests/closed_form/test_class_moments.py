@@ -1,4 +1,4 @@
-"""Moments of classes: the same whatever the order, grouping or merging of the clips, and wherever features lie."""
+"""Class moments do not depend on the order, grouping or merging of clips, nor on the location of features."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def samples(seed: int = 0, each: int = 6, offset: float = 0.0) -> tuple[np.ndarr
 
 
 def assert_same(one: avcil.Blade, other: avcil.Blade, X: np.ndarray) -> None:
-    """Scores to 1e-8 of the largest, probabilities, p-values and answers."""
+    """Equal scores to 1e-8 of the largest, probabilities, p-values and predictions."""
     assert one.classes_.tolist() == other.classes_.tolist()
     expected = other.decision_function(X)
     largest = max(1.0, float(np.abs(expected).max()))
@@ -88,7 +88,7 @@ def test_one_class_at_a_time(names):
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 100), rows=st.sets(st.integers(0, 23), min_size=1, max_size=23))
 def test_merged_is_fitted_to_everything(seed, rows):
-    """Whatever classes the two share; the other one stays as it is."""
+    """For any shared classes; the other estimator is not modified."""
     X, y = samples(seed)
     part = np.isin(np.arange(24), list(rows))
     one, other = (avcil.Blade(blocks=BLOCKS).fit(X[own], y[own]) for own in (part, ~part))

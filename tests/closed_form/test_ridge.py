@@ -167,7 +167,7 @@ def test_freedom_of_many_features_and_few_clips(clips, monkeypatch):
 
 
 def test_noise_is_weighed_down(make_clips):
-    """A block without information gets a far larger penalty than one that says the class."""
+    """A block without information gets a much larger penalty than one that determines the class."""
     features, labels = make_clips(9, count=200)
     noise = torch.randn(200, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     moments = moments_of(torch.cat([features, noise], dim=1), labels, 3)
@@ -180,7 +180,7 @@ def test_noise_is_weighed_down(make_clips):
 
 
 def test_hold_out_does_not_depend_on_order(make_clips):
-    """The fifth that is held out goes with the clips, not with their places."""
+    """The held-out fifth depends on the clips, not on their order."""
     features, labels = make_clips(10, count=60)
     moments = moments_of(features, labels, 3)
     order = torch.randperm(60, generator=torch.Generator().manual_seed(1))

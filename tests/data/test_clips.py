@@ -1,4 +1,4 @@
-"""Clip lists: what is written is read, and what cannot be used is said with its line."""
+"""Clip lists: written lists are read back, and errors name the line."""
 
 import tempfile
 from pathlib import Path
@@ -22,7 +22,7 @@ LABELS = [
     st.lists(st.tuples(TEXT, st.sampled_from(LABELS), st.sampled_from(["train", "val", "test"])), max_size=6)
 )
 def test_what_is_written_is_read(rows):
-    """Any label, id and stretch comes back exactly, whatever signs it holds."""
+    """Labels, ids and times with any characters are read back exactly."""
     clips = [
         Clip(
             clip_id=f"{n}{name}",
@@ -73,7 +73,7 @@ def test_a_list_that_cannot_be_used(tmp_path, text, said):
 
 
 def test_no_list_names_the_command_that_makes_one(tmp_path):
-    """A missing file and a folder given for a list lead to avcil scan; other bytes than text are said."""
+    """For a missing file or a folder, the error names avcil scan; a file that is not text is an error."""
     with pytest.raises(InputError, match="avcil scan"):
         read_clips(tmp_path / "none.csv")
     with pytest.raises(InputError, match="avcil scan"):

@@ -66,7 +66,7 @@ def test_split_folders(tmp_path):
 
 
 def test_class_folders_get_a_seeded_split(tmp_path):
-    """Each class by its parts; the same seed the same split, another seed another one, and it is said."""
+    """Each class is divided by the fractions; the split depends on the seed, and the summary states it."""
     make(tmp_path, *numbered("dog", 20), *numbered("cat", 3), *numbered("test", 10))
     result = scan(tmp_path)
     assert by_split(result, "dog") == {"train": 13, "val": 3, "test": 4}
@@ -78,7 +78,7 @@ def test_class_folders_get_a_seeded_split(tmp_path):
 
 
 def test_a_class_more_changes_no_other_class(tmp_path):
-    """Adding a class must not reshuffle what was learnt before."""
+    """Adding a class does not change the splits of other classes."""
     make(tmp_path, *numbered("dog", 20))
     before = scan(tmp_path).clips
     make(tmp_path, *numbered("cat", 9))
@@ -88,7 +88,7 @@ def test_a_class_more_changes_no_other_class(tmp_path):
 @settings(deadline=None, max_examples=60)
 @given(st.integers(3, 200), st.floats(0.01, 0.49), st.floats(0.01, 0.49))
 def test_each_split_gets_a_clip(n, val, test):
-    """At least one a split, train included, whatever the parts."""
+    """Each split has at least one clip, for all fractions."""
     counts = draw_counts(n, {"test": test, "val": val})
     assert min(counts.values()) >= 1
     assert sum(counts.values()) < n
@@ -160,7 +160,7 @@ def test_awkward_class_names(tmp_path, capsys):
 
 
 def test_no_val_split_is_said(tmp_path):
-    """Neither given nor drawn: best-epoch selection cannot be had, and the summary says so."""
+    """Without validation clips, the summary notes that the best epoch cannot be selected."""
     make(tmp_path / "flat", *numbered("dog", 5))
     make(tmp_path / "split", *numbered("train/dog", 5), *numbered("test/dog", 5))
     for folder in ("flat", "split"):
@@ -214,7 +214,7 @@ def test_a_name_that_is_no_text(tmp_path):
     ],
 )
 def test_folders_that_cannot_be_used(tmp_path, names, said):
-    """Each says what is wrong and what to do."""
+    """Each message names the problem and what to do."""
     make(tmp_path, *names)
     with pytest.raises(InputError, match=said):
         scan(tmp_path)
@@ -239,7 +239,7 @@ def test_no_folder(tmp_path):
 
 
 def test_remarks_about_clips_are_listed(tmp_path):
-    """A clip with an unusual file is used, and the summary says what is unusual."""
+    """A clip with an unusual file is used, with a note in the summary."""
     result = scan(make(tmp_path, *numbered("dog", 5), "dog/odd.mp4"))
     assert len(result.clips) == 6
     assert [remark.path.name for remark in result.remarks] == ["odd.mp4"]

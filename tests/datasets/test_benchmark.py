@@ -87,14 +87,14 @@ def test_a_file_that_cannot_be_used(tmp_path, name, text, said):
 
 
 def test_a_missing_file():
-    """It is said that there is none."""
+    """The error says that there is none."""
     for name in ("none.json", "none.csv"):
         with pytest.raises(InputError, match="there is no"):
             Benchmark.from_file(name)
 
 
 def test_classes_that_a_store_lacks():
-    """A slip in a class name gets the nearest names; classes in no step are told, not hidden."""
+    """A misspelled class name gives the most similar names; classes in no step are reported."""
     benchmark = Benchmark.from_steps([["dog", "cat"], ["bell"]])
     with pytest.raises(InputError, match="unknown class 'bell'; did you mean bells"):
         benchmark.check_classes(["dog", "cat", "bells"], "the store s")
@@ -105,7 +105,7 @@ def test_classes_that_a_store_lacks():
 
 @pytest.mark.parametrize("size", [0, -1, 4])
 def test_step_sizes_that_do_not_fit(size):
-    """The error says which sizes do."""
+    """The error lists the possible sizes."""
     with pytest.raises(InputError, match="--classes-per-step"):
         Benchmark.from_classes(["a", "b", "c"], size)
 

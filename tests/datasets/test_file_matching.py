@@ -45,7 +45,7 @@ def files(matching: Matching) -> dict[str, list[str]]:
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("video", [ID, OTHER, "___________", "v_345678901", "Y2345678901"])
 def test_layouts_of_the_data_sets(layout: str, video: str) -> None:
-    """The id is found whatever signs it contains, also if it begins like a prefix."""
+    """The id is found for all characters, also if it starts like a prefix."""
     path = layout.format(id=video)
     assert files(match(video, path)) == {video: [path]}
 

@@ -154,7 +154,7 @@ def test_split_files_come_from_a_copy(copy_of_release, tmp_path, inside):
 
 
 def test_a_copy_with_other_bytes_is_refused(copy_of_release, tmp_path):
-    """The checksum stands between a changed copy and the cache."""
+    """A changed copy is rejected by its checksum."""
     release, plan = copy_of_release
     (release / "data" / "AVE" / SPLIT_FILES[1]).write_bytes(b"changed")
     with pytest.raises(InputError, match="is not the released file"):
@@ -175,7 +175,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 def test_split_files_are_downloaded_once_and_checked(copy_of_release, tmp_path):
-    """From a server with the release's folders; the second time nothing is asked for; damage heals."""
+    """Downloaded from a server with the release's folders, once; a damaged file is downloaded again."""
     release, plan = copy_of_release
     handler = functools.partial(Quiet, directory=release)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

@@ -30,7 +30,7 @@ def reasons(problems: tuple) -> dict[str, str]:
 
 
 def test_the_clip_list_has_ids_labels_and_splits_of_the_release(benchmark, place) -> None:
-    """Whatever the folders say: only ids count."""
+    """Labels come from the benchmark, not from folder names: only ids count."""
     ave = benchmark("ave-ci", AVE_CLIPS)
     folder = place("clip.mp4", *(f"AVE_Dataset/AVE/{video}.mp4" for video in AVE_CLIPS))
     result = scan_benchmark(folder, ave)

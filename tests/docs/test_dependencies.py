@@ -66,7 +66,7 @@ def test_no_module_imports_the_public_api() -> None:
 
 
 def test_there_are_no_import_cycles() -> None:
-    """Neither inside a package nor across packages. What is left after removing all leaves lies on a cycle."""
+    """Neither within nor across packages. Modules that remain after removing all leaves are part of a cycle."""
     left = {module: others - TOP for module, others in GRAPH.items() if module not in TOP}
     while leaves := {module for module, others in left.items() if not others & left.keys()}:
         left = {module: others for module, others in left.items() if module not in leaves}

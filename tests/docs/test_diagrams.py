@@ -34,7 +34,7 @@ def test_colors_are_those_of_the_site(theme):
 
 
 def test_every_diagram_is_on_a_page():
-    """None is left over; each stands on its page with words for those who do not see it."""
+    """Every image is used on a page, with a text alternative."""
     pages = "\n".join(page.read_text(encoding="utf-8") for page in DOCS.rglob("*.md"))
     shown = re.findall(r"!\[([^\]]+)\]\((?:\.\./)?diagrams/([\w-]+\.svg)\)", pages)
     assert {name for _, name in shown} == {file.name for file in (DOCS / "diagrams").glob("*.svg")}

@@ -1,4 +1,4 @@
-"""The code on the how-to pages works as it stands."""
+"""The code on the how-to pages works unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documentation site: it builds without a warning, its links lead somewhere, it asks no other server."""
+"""The documentation site builds without warnings, has no broken links and sends no requests to other servers."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_links_lead_somewhere(pages):
 
 
 def test_nothing_is_fetched_from_elsewhere(site, pages):
-    """It reads the same without a network, and tells no other server who reads it."""
+    """The site works without a network and sends no requests to other servers."""
     abroad = [link for page in pages.values() for link in page.loaded if urlsplit(link).netloc]
     styles = "".join(file.read_text(encoding="utf-8") for file in site.rglob("*.css"))
     assert abroad == []

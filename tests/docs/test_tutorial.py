@@ -37,7 +37,7 @@ def said(theme, tmp_path_factory) -> tuple[Path, list[str]]:
 
 
 def test_it_leaves_what_it_says(said):
-    """Clip list, both runs, report, timeline, the model that learnt on, and the explanation."""
+    """Clip list, both runs, report, timeline, the updated model, and the explanation."""
     folder = said[0] / "tutorial"
     for name in ("clips.csv", "blade/results.json", "av-cil/results.json", "report.html", "long.mp4"):
         assert (folder / name).stat().st_size > 0, name
@@ -72,7 +72,7 @@ def is_row(line: str) -> bool:
 
 
 def test_it_is_served(said):
-    """The last command answers a browser and a program, and stops when told to."""
+    """The last command serves the page and the API, and stops on a signal."""
     folder = said[0]
     (command,) = re.findall(r"<!-- serve -->\n```sh\navcil (.*)\n```", PAGE.read_text(encoding="utf-8"))
     pytest.importorskip("gradio", reason="needs the extra [serve]")

@@ -52,7 +52,7 @@ def metadata(tmp_path, monkeypatch):
 
 
 def test_missing_and_old_packages(metadata):
-    """What avcil's own metadata asks for is what is looked for."""
+    """The requirements in the metadata of avcil are those that are checked."""
     metadata("Requires-Python: >=99", "Requires-Dist: no-such-thing>=2", "Requires-Dist: numpy>=99,<100")
     (python,) = packages.python()
     assert (python.status, python.fails) == ("broken", True)
@@ -181,7 +181,7 @@ def test_conflicting_packages(fake_module, monkeypatch):
 
 
 def test_transformers_missing(monkeypatch):
-    """Its encoders are then not tested, and the result of the extra says why; the core does not fail."""
+    """Encoders of a missing extra are not tested; its result gives the reason, and the core does not fail."""
     monkeypatch.setattr("avcil.doctor.media.find_spec", lambda name: None)
     assert guarded(check_named("transformers")) == []
     version = packages._version
@@ -200,7 +200,7 @@ def test_transformers_by_the_way_users_take():
 
 @pytest.mark.parametrize("fault", [errno.EROFS, errno.EACCES, errno.ENOSPC])
 def test_a_folder_that_cannot_be_written(fault, tmp_path, monkeypatch):
-    """Said with the reason, and what to do."""
+    """The result gives the reason and what to do."""
 
     def refuse(*_, **__):
         raise OSError(fault, os.strerror(fault))
@@ -221,7 +221,7 @@ def test_a_file_in_the_folders_place(tmp_path):
 
 
 def test_little_room(tmp_path, monkeypatch):
-    """A disk that is nearly full is said before a run fills it."""
+    """A nearly full disk is reported before a run fills it."""
     monkeypatch.setattr("avcil.doctor.machine.MIN_FREE", 2**80)
     (finding,) = runs_folder(tmp_path)
     assert finding.fails
@@ -229,7 +229,7 @@ def test_little_room(tmp_path, monkeypatch):
 
 
 def test_no_compiler(monkeypatch):
-    """The attention then runs in PyTorch's operators, which is slower and no failure; why is said."""
+    """Attention then uses PyTorch operators, which is slower but no failure; the result gives the reason."""
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CC", raising=False)
     (finding,) = run_apart(check_named("attention"))
@@ -289,7 +289,7 @@ def test_ray_starts_if_asked():
 
 
 def test_ray_missing(fake_module):
-    """Asked to start it, the result says how to install it; the core does not fail."""
+    """With --ray and without Ray, the result says how to install it; the core does not fail."""
     fake_module("ray", "raise ImportError('no ray')")
     (finding,) = run_apart(check_named("ray", ray=True))
     assert (finding.status, finding.fails) == ("broken", False)
@@ -346,7 +346,7 @@ def test_report(capsys):
 
 @pytest.mark.parametrize("words", [["-m", "avcil", "train", "x", "--out", "y"], ["-m", "avcil", "doctor"]])
 def test_the_command_lines_own_library_missing(words, fake_module, tmp_path):
-    """Even then an error says where to look, and there is a way to the report."""
+    """The error then names the file to look at, and how to get the report."""
     (tmp_path / "tyro.py").write_text("raise ModuleNotFoundError(\"No module named 'tyro'\", name='tyro')\n")
     paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
     done = subprocess.run(

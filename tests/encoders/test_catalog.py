@@ -40,7 +40,7 @@ def test_every_encoder_is_listed(avcil, capsys):
 
 
 def test_the_defaults_are_listed(avcil, capsys):
-    """The combinations that `avcil extract` takes unless told otherwise, with the sum of their parts."""
+    """The default combinations of `avcil extract`, with the sums of their parts."""
     defaults = [entry for entry in listed(avcil, capsys, "--no-speed") if entry["is_default"]]
     sizes = {
         name: (WEIGHTS / f"{name}.safetensors").stat().st_size for name in ("efficientnet_lite0", "yamnet")

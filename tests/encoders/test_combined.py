@@ -30,7 +30,7 @@ from avcil.utils.frame_sampling import FrameSampling
 
 
 class Positions(VisualEncoder):
-    """Two features: the row and the column of each token; a third that it is told."""
+    """Two features: the row and the column of each token; a third is given."""
 
     name = "positions"
     width = 2
@@ -50,7 +50,7 @@ class Positions(VisualEncoder):
 
 
 class Loudness(AudioEncoder):
-    """One feature, at the rate that it is told."""
+    """One feature, at a given sample rate."""
 
     name = "loudness"
     width = 1
@@ -163,7 +163,7 @@ class Shipped(Loudness):
 
 
 def test_parts_behind_the_first_are_centered_and_get_its_spread():
-    """And the combination says what the spread of its features is then."""
+    """The combination has the center and scale of its features."""
     both = CombinedAudio([Loudness(16_000), Shipped()])
     assert both.encode([np.array([0.5, 0.75], np.float32)]).tolist() == [[0.75, 1.0]]
     assert (both.center.tolist(), both.scale.tolist()) == ([0.0, 0.0], [1.0, 1.0])
@@ -173,7 +173,7 @@ def test_parts_behind_the_first_are_centered_and_get_its_spread():
 
 
 def test_names_carry_options_and_are_checked_one_by_one():
-    """What is wrong with a part is said of that part."""
+    """Errors of a part name the part."""
     with pytest.raises(InputError, match="twice"):
         visual_encoder("patch-motion+patch-motion,cells=3")
     assert visual_encoder("patch-motion,cells=3").token_grid == (4, 9)
@@ -199,7 +199,7 @@ def combination():
 
 
 def test_the_fingerprint_states_the_parts():
-    """A store tells which features are whose without building an encoder."""
+    """The parts of a store's features are known without building an encoder."""
     fingerprint = combination()
     assert fingerprint["name"] == "positions+positions"
     assert parts_of(fingerprint, 4) == (

@@ -50,7 +50,7 @@ def test_tokens_are_averages_of_the_map_in_cells() -> None:
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_same_bits_in_any_batch_and_with_any_number_of_threads(threads: int) -> None:
-    """A store's fingerprint stands for its numbers, whatever the machine's cores and the order of clips."""
+    """Features do not depend on the number of cores or the order of clips."""
     sizes = (60, 300)
     clips = [np.stack([picture(side, shift) for shift in range(0, 40, 10)]) for side in sizes]
     expected = ENCODER.encode(clips)

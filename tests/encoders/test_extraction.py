@@ -73,7 +73,7 @@ def test_extraction_by_name_and_back(
 def test_the_variants_frames_reach_the_store(
     clips: list[Clip], videomae_folder: Path, tmp_path: Path
 ) -> None:
-    """The script's choice of frames gives other tokens than evenly spaced ones, as the encoder asked for."""
+    """The frame choice of the script gives other tokens than evenly spaced frames."""
     stores = []
     for variant in ("", "@av-cil-script-8fps"):
         out = tmp_path / f"f{variant}"
@@ -87,7 +87,7 @@ def test_the_variants_frames_reach_the_store(
 
 
 def test_audio_tokens_are_kept_on_request(clips: list[Clip], checkpoint: Path, tmp_path: Path) -> None:
-    """The tokens lie beside the vectors made of them; other stores lack them, say so, and stay as they are."""
+    """Audio tokens are stored in addition to vectors; reading them from other stores is an error."""
     names = {"visual": "none", "audio": f"audiomae:{checkpoint}", "workers": 1}
     extract(clips[:3], tmp_path / "with", **names, audio_tokens=True, dtype="float32")
     extract(clips[:3], tmp_path / "without", **names, dtype="float32")

@@ -93,7 +93,7 @@ def test_every_family_is_tested() -> None:
 
 @pytest.mark.parametrize("family", CONFIGS)
 def test_one_finite_vector_a_clip_of_any_length(family: str, folder_of) -> None:
-    """From one sample to more than the model hears; the same bits each time, however clips are grouped."""
+    """From one sample to more than the input of the model: the same bits for any batches."""
     encoder = audio_encoder(f"hf:{folder_of(family)}")
     rate = encoder.sample_rate
     clips = [noise(1, rate), noise(2, 1), noise(3, 11 * rate)]
@@ -126,7 +126,7 @@ def test_ast_hears_what_its_own_extractor_gives(folder_of) -> None:
 
 
 def test_tokens_are_those_behind_the_vector(folder_of) -> None:
-    """AST's patches in the order of the model, beside the same vector; a family without says so."""
+    """The patches of AST in the order of the model, with the same vector; a family without tokens is an error."""
     folder, clips = folder_of("audio-spectrogram-transformer"), [noise(5, 160_000), noise(6, 16_000)]
     encoder = audio_encoder(f"hf:{folder}")
     vectors, tokens = encoder.encode_with_tokens(clips)
@@ -164,7 +164,7 @@ def test_whisper_does_not_average_over_the_silence_behind(folder_of) -> None:
 
 
 def test_the_models_own_file_counts(folder_of, tmp_path: Path) -> None:
-    """Another sample rate and no normalization, as the file says."""
+    """Another sample rate and no normalization, as in the settings file."""
     import shutil
 
     folder = shutil.copytree(folder_of("wav2vec2"), tmp_path / "model")
@@ -183,7 +183,7 @@ def test_the_models_own_file_counts(folder_of, tmp_path: Path) -> None:
 
 
 def test_other_families_are_refused_with_the_nearest(tmp_path: Path) -> None:
-    """A vision model hears nothing."""
+    """A vision model is not an audio encoder."""
     transformers.ViTConfig().save_pretrained(tmp_path)
     with pytest.raises(InputError, match="unknown family of audio models 'vit'"):
         audio_encoder(f"hf:{tmp_path}")

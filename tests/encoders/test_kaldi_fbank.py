@@ -98,7 +98,7 @@ def test_it_equals_the_definition_in_loops(rate: int) -> None:
 @settings(deadline=None, max_examples=15)
 @given(length=st.integers(1, 5000), level=st.sampled_from([0.0, 1e-4, 1.0]))
 def test_any_length_is_finite_and_counts_its_windows(length: int, level: float) -> None:
-    """Windows lie wholly inside the sound; silence stays at the floor."""
+    """Windows are completely inside the audio; silence has the minimum value."""
     energies = fbank(level * np.random.default_rng(0).uniform(-1, 1, length), 16_000)
     assert energies.shape == (1 + max(0, length - 400) // 160, 128)
     assert energies.min() >= math.log(FLOOR)
@@ -106,7 +106,7 @@ def test_any_length_is_finite_and_counts_its_windows(length: int, level: float) 
 
 
 def test_one_band_of_128_holds_no_bin_at_16_khz() -> None:
-    """A known gap of this filterbank: the band stays at the floor whatever is heard."""
+    """A known gap of this filter bank: the band has the minimum value for any input."""
     energies = fbank(speech_like(16_000, 16_000), 16_000)
     assert [band for band in range(128) if (energies[:, band] == math.log(FLOOR)).all()] == [3]
 

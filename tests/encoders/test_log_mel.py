@@ -1,4 +1,4 @@
-"""The built-in audio encoder: finite, deterministic, blind to level, and clear about what it cannot take."""
+"""The built-in audio encoder: finite, deterministic, independent of the level, with clear errors."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_loudness_does_not_matter() -> None:
 
 
 def test_other_sounds_give_other_vectors() -> None:
-    """Two tones an octave apart must lie far apart."""
+    """Two tones an octave apart have different features."""
     time = np.arange(16_000) / 16_000
     low, high = ENCODER.encode([np.sin(2 * np.pi * hertz * time).astype(np.float32) for hertz in (500, 1000)])
     assert np.linalg.norm(low - high) > 3

@@ -96,7 +96,7 @@ def test_where_each_thread_has_a_number_each_sets_its_own(two_threads, monkeypat
 
 
 def test_an_unknown_library_is_said(monkeypatch, capsys):
-    """Nothing to limit: the encoder works, and the user hears what that may mean."""
+    """Without a library to limit, the encoder works, and a warning explains the effect."""
     empty = ThreadpoolController().select(user_api="none")
     monkeypatch.setattr(module, "ThreadpoolController", lambda: empty)
     module._libraries.cache_clear()

@@ -59,7 +59,7 @@ def test_sound_becomes_a_vector(saved):
 
 
 def test_an_image_model_of_timm_is_named(saved, tmp_path):
-    """The published weights need timm for frames; without it, the error says so and what works."""
+    """The published weights need timm for frames; without it, the error says so and lists what works."""
     pytest.importorskip("transformers")
     if "timm" in sys.modules:
         pytest.skip("timm is installed")

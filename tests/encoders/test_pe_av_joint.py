@@ -1,4 +1,4 @@
-"""PE-AV as a joint encoder: what its audio-video encoder gives, and the way from clips to answers."""
+"""PE-AV as a joint encoder: the outputs of its audio-video encoder, and predictions from clips."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_a_store_of_both(run, saved):
 
 
 def test_from_clips_to_answers(avcil, run, clip_list, tmp_path, capsys):
-    """Predict answers for complete clips and refuses one without sound; a recognizer learns a class and explains."""
+    """Complete clips are predicted, a clip without audio is an error; a recognizer learns a class and explains."""
     folder = clip_list.parent
     capsys.readouterr()
     names = ("cat4", "owl4", "mute")
@@ -177,7 +177,7 @@ def test_from_clips_to_answers(avcil, run, clip_list, tmp_path, capsys):
 
 
 def test_silence_is_a_sound(run, tmp_path):
-    """Silence was encoded together with the frames: the answer rests on all features, not on "the picture alone"."""
+    """Silence is encoded together with the frames: the prediction uses all features, not "frames alone"."""
     recognizer = Recognizer.load(run / "blade")
     path = tmp_path / "silent.mp4"
     write_video(path, [FRAMES[0]] * 10, 20.0, waveform=np.zeros(8_000, np.float32), sample_rate=16_000)
@@ -199,7 +199,7 @@ def test_a_model_of_one_array_needs_both_modalities(run, clip_list):
 
 
 def test_refusals(avcil, saved, clip_list, tmp_path, capsys):
-    """What a joint encoder cannot do is said before anything is written."""
+    """Unsupported options of a joint encoder are errors before files are written."""
     hf = f"hf:{saved[0]}"
     clips = [Clip(clip_id="mute", path=clip_list.parent / "mute.mp4", label="cat", split="train")]
     out = tmp_path / "f"

@@ -80,7 +80,7 @@ def test_the_center_is_kept() -> None:
 
 
 def test_without_a_file_the_published_figures_are_named() -> None:
-    """The fingerprint tells where mean and deviation come from."""
+    """The fingerprint contains the source of mean and standard deviation."""
     pixels = from_processor(None, side=16, own_side=False, fit="crop", normalization="clip")
     assert pixels.described()["source"] == "published: clip"
     assert pixels.mean == NORMALISATIONS["clip"][0]

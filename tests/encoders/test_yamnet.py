@@ -56,7 +56,7 @@ def test_the_projection_keeps_lengths_along_its_directions() -> None:
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_same_bits_in_any_batch_and_with_any_number_of_threads(threads: int) -> None:
-    """A store's fingerprint stands for its numbers, whatever the machine's cores and the order of clips."""
+    """Features do not depend on the number of cores or the order of clips."""
     clips = [
         waveform("noise", 9_000),
         waveform("sweep", 38_400),

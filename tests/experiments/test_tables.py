@@ -110,7 +110,7 @@ def test_the_best_value_is_marked_without_the_upper_bound() -> None:
     ],
 )
 def test_notes_on_the_number_of_runs(values: list[float], said: str) -> None:
-    """With one run there is no standard deviation, and the note says so."""
+    """With one run there is no standard deviation, and a note on this."""
     own = group("lwf", values)
     runs = tuple(measured.run for measured in own.runs)
     plan = Plan(study="comparison", datasets=(), modalities=("audio",), runs=runs, left_out=())
@@ -142,7 +142,7 @@ def test_significance_pairs_runs_by_seed_against_av_cil() -> None:
 
 
 def test_only_shared_seeds_are_paired() -> None:
-    """A failed run drops its pair, and n says so; without AV-CIL the best row is the reference."""
+    """A failed run reduces the number of pairs n; without AV-CIL the best row is the reference."""
     table = significance_table(
         dataset_results(group("lwf", [0.5, 0.5, 0.5]), group("ss-il", [0.6, 0.7], planned=3))
     )

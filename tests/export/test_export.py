@@ -1,4 +1,4 @@
-"""A model as ONNX: every method answers as it does in PyTorch; what cannot be is refused; nothing half-made appears."""
+"""ONNX export: predictions of every method equal those in PyTorch; unsupported models are errors; no partial files."""
 
 from __future__ import annotations
 

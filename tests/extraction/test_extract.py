@@ -77,7 +77,7 @@ def go(out, clips, **options):
 
 
 def test_each_clip_is_stored_or_listed_with_its_reason(tmp_path):
-    """Broken files, lacking tracks, a failing encoder: the others go on, and the report tells all of it."""
+    """Damaged files, missing tracks, a failing encoder: other clips are stored, and the report lists the failures."""
     names = ["1", "2silent", "3blind", "4gone", "5odd", "13", "6short", "7"]
     report = go(tmp_path / "f", clips_of(*names))
     held = FeatureStore(tmp_path / "f")

@@ -167,7 +167,7 @@ def test_measuring_the_batch_size():
 
 
 def test_a_device_that_is_not_there_is_refused(clips, tmp_path):
-    """Built-in encoders have no use for a GPU; that is said, not passed over."""
+    """A device for built-in encoders, which cannot use a GPU, is an error."""
     with pytest.raises(InputError, match="patch-motion and log-mel only run on the CPU"):
         extract(clips, tmp_path / "s", device="cuda", isolate=False, **SMALL)
     assert not (tmp_path / "s").exists()

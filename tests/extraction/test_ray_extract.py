@@ -62,7 +62,7 @@ def test_a_batch_over_which_workers_die_is_listed(
 def test_encoders_that_no_node_can_build_end_it_with_the_reason(
     cluster, clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Weights that lie on this machine alone: said once, nothing is listed as failed."""
+    """Weights that other machines lack: one error, and no clip is listed as failed."""
 
     class Cannot:
         def __init__(self, names, missing):
@@ -136,7 +136,7 @@ class _HasModel:
 def test_one_device_and_precision_for_all_workers_and_the_manifest(
     device, precision, has_gpu, settled
 ) -> None:
-    """What a machine without a GPU says of a store must be what the GPUs of its cluster computed."""
+    """The manifest that a machine without a GPU writes must describe what the GPUs of the cluster computed."""
     names = EncoderNames(visual="videomae-base", audio="none", device=device, precision=precision)
     encoders = _HasModel()
     found = ray_extract._with_device(names, encoders, has_gpu=has_gpu)

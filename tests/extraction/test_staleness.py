@@ -1,4 +1,4 @@
-"""Files that changed, went away or left the clip list after they were stored: noticed, said, and acted on."""
+"""Files that were changed, deleted or removed from the clip list after they were stored."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_files_that_are_gone_are_a_note(clips, tmp_path):
 
 
 def test_clips_that_left_the_list_are_not_shown(clips, tmp_path):
-    """Unless --add asks for them; a list that names them again needs no encoding."""
+    """Clips that are not listed are hidden, except with --add; if they are listed again, they are not encoded again."""
     store = tmp_path / "store"
     run(clips, store)
     report = run(clips[:3], store)
@@ -145,7 +145,7 @@ def test_failures_of_a_repaired_list(clips, tmp_path):
 
 
 def test_removed_clips_leave_no_shard_without_rows(clips, tmp_path):
-    """A shard of which nothing is left goes with the next extraction."""
+    """A shard without remaining clips is removed by the next extraction."""
     store = tmp_path / "store"
     run(clips, store)
     first = set(read_index(store)[0])

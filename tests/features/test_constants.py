@@ -44,7 +44,7 @@ def test_a_store_made_before_there_were_any_is_the_same_store(tmp_path):
     ],
 )
 def test_damaged_ones_are_refused(wrong, tmp_path):
-    """A division by 0 or by text would only show in what is learnt."""
+    """Constants of 0 or text are errors when the store is opened, not later in training."""
     value = Manifest(audio=FeatureSpec(shape=(2,), encoder=ENCODER)).to_dict()
     value["audio"] |= wrong
     (tmp_path / "manifest.json").write_text(json.dumps(value))

@@ -50,7 +50,7 @@ def test_shown_counts_are_those_of_the_store(store: Path) -> None:
 
 
 def test_what_is_wrong_with_files_of_stored_clips_is_kept(tmp_path: Path) -> None:
-    """A run's report is gone with its terminal; the store still tells, and its numbers' fingerprint does not change."""
+    """The store contains the remarks of the report, and its fingerprint does not depend on them."""
     fingerprints = []
     for remark in ("", "the video track ends at 3.20 s of 10.00 s"):
         folder = tmp_path / f"store{len(fingerprints)}"

@@ -1,4 +1,4 @@
-"""The feature store: what is added is read, in one order, and what is damaged is said.
+"""The feature store: clips are read as they were added, in one order, and damage is reported.
 
 Shapes: visual (2, 3, 4), audio (5,).
 """
@@ -76,7 +76,7 @@ def test_what_is_added_is_read(ids, shard_size, dtype, data):
 
 
 def test_order_and_fingerprint_do_not_depend_on_history(tmp_path):
-    """One sitting or three, in whatever order and shards: training must see the same."""
+    """Clips added in one or three sessions, in any order and shards, give the same store."""
     one = FeatureStore(fill(tmp_path / "one", range(20), shard_size=20))
     fill(tmp_path / "two", range(19, 9, -1), shard_size=3)
     fill(tmp_path / "two", [3, 1, 0], shard_size=1)
@@ -124,7 +124,7 @@ def test_a_store_travels_to_processes_and_threads(tmp_path, monkeypatch):
 
 
 def test_one_modality_alone(tmp_path):
-    """A store of sound alone says so when asked for pictures."""
+    """Reading visual features of a store with audio only is an error."""
     with FeatureWriter(tmp_path, dataclasses.replace(BOTH, visual=None)) as writer:
         writer.add(clip(0), audio=np.ones(5))
     held = FeatureStore(tmp_path)
@@ -175,7 +175,7 @@ def _shard(folder):
     ],
 )
 def test_damage_is_said_on_opening(tmp_path, damage, said):
-    """Each says what is wrong and what to do; none is a traceback."""
+    """Each error names the problem and what to do."""
     damage(fill(tmp_path, range(6)))
     with pytest.raises(InputError, match=said):
         FeatureStore(tmp_path)

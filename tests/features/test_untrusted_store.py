@@ -1,4 +1,4 @@
-"""A feature store from a stranger, or changed by hand: what is wrong is said, and nothing outside is touched."""
+"""Untrusted or manually changed feature stores: the error names the problem, and no other file is changed."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def swap_labels(values: list[dict[str, Any]]) -> None:
 
 
 def test_labels_that_were_swapped_are_noticed(made: Path) -> None:
-    """The numbers are right and their digests too; only the line's checksum tells."""
+    """The features and their digests are correct; only the checksum of the line is wrong."""
     rewrite(made, swap_labels, checksum=True)
     for opened in (FeatureStore, verify):
         with pytest.raises(InputError, match=r"line 1 is damaged.*changed after it was written"):
@@ -172,7 +172,7 @@ def test_a_shard_that_is_a_link_is_made_anew(made: Path, tmp_path: Path) -> None
 
 
 def test_only_files_of_killed_writers_are_removed(made: Path) -> None:
-    """Names that a writer gives go; all others stay, whatever they are."""
+    """Leftover files with the names of a writer are removed; all other files remain."""
     shards = made / "shards"
     ours = ["0123456789ab-00000.safetensors", ".0123456789ab-00001.safetensors.77.part", ".0123456789ab.lock"]
     foreign = ["notes.txt", "a-b.safetensors", ".hidden", "0123456789AB-00000.safetensors", ".x.lock"]

@@ -56,7 +56,7 @@ def test_values_that_cannot_be_learnt_from(tmp_path, value, said):
 
 
 def test_a_clip_without_a_modality_where_the_store_allows_it(tmp_path):
-    """The index says that it lacks the modality; a clip with nothing is refused."""
+    """The index records the missing modality; a clip without features is an error."""
     with FeatureWriter(tmp_path, dataclasses.replace(MANIFEST, missing="keep")) as writer:
         writer.add(clip(0), audio=np.ones(5))
         with pytest.raises(InputError, match="neither visual nor audio features"):
@@ -77,7 +77,7 @@ def test_a_clip_without_a_modality_where_the_store_allows_it(tmp_path):
     ],
 )
 def test_a_store_made_in_another_way(tmp_path, change, said):
-    """Numbers of two kinds must never lie in one store; other library versions may."""
+    """A store never mixes features of different encoders; versions of libraries may differ."""
     fill(tmp_path, [0])
     with pytest.raises(InputError, match=said + r".*Choose another --out"):
         FeatureWriter(tmp_path, dataclasses.replace(MANIFEST, **change))

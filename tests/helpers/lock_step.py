@@ -247,7 +247,7 @@ class Transcription:
         raise NotImplementedError
 
     def scores(self, w: Weights, rows: Tensor) -> Tensor:
-        """Of the classifier that answers after a step."""
+        """Of the classifier that is used after a step."""
         return self.head_scores(w, rows)
 
     def validation_scores(self, w: Weights, rows: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a model's training says of how clips are read."""
+"""Clips are read with the sampling and the encoders of the training features."""
 
 from __future__ import annotations
 

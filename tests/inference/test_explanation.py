@@ -1,4 +1,4 @@
-"""What answers rest on: contributions that add up, maps that sum to one, drawings that can be played."""
+"""Explanations: contributions that add up, maps that sum to one, videos that can be played."""
 
 from __future__ import annotations
 

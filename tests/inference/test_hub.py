@@ -116,7 +116,7 @@ def test_without_permission(published, tmp_path):
 
 
 def test_names_and_the_extra(monkeypatch):
-    """A name without an owner is an error; without the library, the error says how to install it."""
+    """A name without an owner is an error; without the library, the error names the extra to install."""
     with pytest.raises(InputError, match=r"neither a folder nor a name on the hub \(OWNER/NAME\)"):
         Recognizer.from_pretrained("dogs")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)

@@ -1,4 +1,4 @@
-"""The recognizer in use, taught through the command line from real files."""
+"""The recognizer with models that were trained by the command line on real files."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def spoil(folder: Path, **changes: object) -> None:
 
 
 def model_with(taught: Path, folder: Path, what: str) -> Path:
-    """A copy of the model with one thing wrong."""
+    """A copy of the model with one defect."""
     shutil.copytree(taught / "av" / "model", folder)
     if what == "newer version":
         spoil(folder, version=99)

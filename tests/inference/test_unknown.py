@@ -1,4 +1,4 @@
-"""None of the known classes: the share of clips as odd, and the error rate that the user asks for, reach the user."""
+"""Unknown classes: the p-value and the significance level in predictions."""
 
 from __future__ import annotations
 

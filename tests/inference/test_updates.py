@@ -288,7 +288,7 @@ def test_single_clips_and_lists(store, tmp_path):
 
 @pytest.mark.parametrize("method", ["av-cil", "icarl", "blade", "ranpac"])
 def test_models_of_version_1(method, tmp_path):
-    """They give the same predictions; they cannot learn, and the error says why; saving converts them."""
+    """They give the same predictions; they cannot learn, and the error gives the reason; saving converts them."""
     folder = Path(__file__).parent / "version_1" / method
     recognizer = Recognizer.load(folder)
     draw = torch.Generator().manual_seed(0)

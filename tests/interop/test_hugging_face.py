@@ -66,7 +66,7 @@ def test_missing_modalities(tmp_path):
 
 
 def test_few_clips_are_in_memory_at_once(store, tmp_path, monkeypatch):
-    """Reads are limited in bytes, whatever the size of the store."""
+    """The size of a read is limited, also for large stores."""
     sizes = []
     read = FeatureStore._read
     monkeypatch.setattr(FeatureStore, "_read", lambda *words: (sizes.append(len(words[2])), read(*words))[1])

@@ -1,4 +1,4 @@
-"""Properties that follow from the equations, whatever the numbers: signs, zeros, symmetries, gradients.
+"""Properties that follow from the equations for all values: signs, zeros, symmetries, gradients.
 
 N clips, C classes, D width, T time slices, S tokens.
 """
@@ -39,7 +39,7 @@ def normal(g: torch.Generator, *shape: int) -> torch.Tensor:
 @few
 @given(seed=seeds, sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4), new=st.integers(0, 3))
 def test_distillation_zero_for_equal_logits(seed, sizes, new):
-    """An unchanged model costs nothing, whatever the new classes' logits are; any other costs something."""
+    """The loss is 0 for an unchanged model, for any logits of new classes, and positive otherwise."""
     g = drawing(seed)
     old, grown = normal(g, 5, sum(sizes)), normal(g, 5, sum(sizes) + new)
     same = torch.cat([old, normal(g, 5, new)], dim=1)

@@ -1,4 +1,4 @@
-"""What is no clip says so in words, whatever its bytes: never a hang, never an error of a library below."""
+"""Files that are not clips give a readable error for any content: no hang, no error of a library."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_picture_bomb(tmp_path):
 
 
 def test_request_that_means_nothing(small):
-    """Wrong arguments are told apart from wrong files."""
+    """Errors of arguments differ from errors of files."""
     for wrong in (
         {},
         {"frames": 0},
@@ -127,7 +127,7 @@ def test_stretch_outside(small):
 
 
 def test_only_what_is_asked_for(tmp_path, small, make):
-    """A modality not asked for is not missed; one that is asked for and absent is."""
+    """Only requested modalities can be missing."""
     assert read_clip(small, frames=2).problems == ()
     assert read_clip(small, frames=2).waveform is None
     assert read_clip(small, sample_rate=8000).frames is None
@@ -144,7 +144,7 @@ def test_timeout(small):
 
 
 def test_breaks_off(tmp_path, make):
-    """Half a file that declares its whole length: sampled over what is there, and said."""
+    """A truncated file with the full duration in its header is sampled over the existing part, with a note."""
     path = tmp_path / "whole.mp4"
     frames = [np.random.default_rng(i).integers(0, 255, (32, 48, 3), dtype=np.uint8) for i in range(100)]
     make.track(path, frames, list(range(0, 4000, 40)), options={"movflags": "faststart"})
@@ -218,7 +218,7 @@ def readings(path, monkeypatch, error):
 
 @pytest.mark.parametrize("error", [av.error.InvalidDataError, OSError, MemoryError])
 def test_errors_of_ffmpeg_and_the_machine_name_the_file(small, monkeypatch, error):
-    """Whatever FFmpeg or the machine reports, callers see a `MediaError` with the file's name."""
+    """Every error of FFmpeg or the system becomes a `MediaError` with the name of the file."""
     for read in readings(small, monkeypatch, error):
         with pytest.raises(MediaError, match=small.name):
             read()
@@ -242,7 +242,7 @@ def test_an_argument_that_pyav_dropped_is_not_blamed_on_the_file(small, monkeypa
 
 @pytest.mark.parametrize("version", ["17.0.1", "18.0.0", "19.0.0", "20.1"])
 def test_other_versions_of_pyav_are_refused(version):
-    """The message says what is installed and what to install."""
+    """The message gives the installed version and the one to install."""
     with pytest.raises(AvcilError, match=rf"PyAV {version} is installed.*pip install 'av>="):
         check_pyav(version)
     check_pyav("18.1.0")
@@ -266,7 +266,7 @@ def test_ffmpeg_is_silent(tmp_path, small):
 
 @pytest.mark.clips
 def test_damaged_alike_every_time(tmp_path, real):
-    """Flipped bits over which a decoder says nothing: the same frames at every reading, and a word of it."""
+    """Flipped bits that a decoder does not report: the same frames in every reading, with a note."""
     path, data = tmp_path / "a.mp4", bytearray((real / "h265_10bits.mp4").read_bytes())
     for position, bit in ((13866, 64), (16537, 64), (20275, 128), (23916, 128), (27145, 32), (34815, 32)):
         data[position] ^= bit
@@ -277,7 +277,7 @@ def test_damaged_alike_every_time(tmp_path, real):
 
 
 def test_tracks_are_asked_while_the_file_is_open(small, monkeypatch):
-    """A track of a closed file is freed memory: it once said now this end, now that."""
+    """The track of a closed file is freed memory, whose end changed from reading to reading."""
     opened = []
 
     @contextlib.contextmanager

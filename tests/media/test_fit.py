@@ -1,4 +1,4 @@
-"""Clips that come as arrays, brought to what an encoder asks for."""
+"""Clips given as arrays are converted to the input of an encoder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from avcil.media.fit import fit_frames, fit_waveform
 
 
 def test_frames_are_chosen_and_scaled():
-    """The frames at slice centers, in the short side asked for; the same size is left alone."""
+    """The frames at slice centers, with the requested short side; frames of this size are unchanged."""
     frames = np.stack([np.full((40, 60, 3), 10 * i, np.uint8) for i in range(8)])
     assert fit_frames(frames, 4, None)[:, 0, 0, 0].tolist() == [10, 30, 50, 70]
     small = fit_frames(frames, 4, 20)

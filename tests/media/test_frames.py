@@ -66,7 +66,7 @@ def test_variable_frame_rate(tmp_path, make, gaps, count, first):
 
 @pytest.mark.parametrize(("start", "end"), [(0.4, 1.2), (1.0, None), (None, 0.08), (1.96, 2.0)])
 def test_stretch(tmp_path, make, start, end):
-    """`start` and `end` cut the stretch; the times say where the frames lie in the file."""
+    """`start` and `end` select a part; frame times are those in the file."""
     path = tmp_path / "a.mp4"
     write_video(path, (make.frame(i) for i in range(50)), 25)
     clip = read_clip(path, frames=4, start=start, end=end)
@@ -158,7 +158,7 @@ MATRICES = {
 
 @pytest.mark.parametrize("matrix", MATRICES)
 def test_display_matrix(tmp_path, make, matrix):
-    """All eight ways a file can lay a picture down; the probe tells the size as shown."""
+    """All eight orientations of frames in a file; the probe returns the displayed size."""
     frame = np.zeros((32, 48, 3), np.uint8)
     frame[:16, :24], frame[:16, 24:], frame[16:, :24] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
     a, b, c, d = matrix
@@ -172,7 +172,7 @@ def test_display_matrix(tmp_path, make, matrix):
 
 
 def test_oblique_rotation_is_said(tmp_path, make):
-    """A turn that is no quarter turn is not followed, and that is said."""
+    """A rotation that is not a multiple of 90 degrees is ignored, with a note."""
     part = round(ONE * 0.5**0.5)
     path = tmp_path / "oblique.mp4"
     make.track(path, [make.frame(7)], [0], matrix=[part, part, 0, -part, part, 0, 0, 0, LAST])
@@ -181,7 +181,7 @@ def test_oblique_rotation_is_said(tmp_path, make):
 
 @pytest.mark.parametrize(("aspect", "size"), [(Fraction(2), (32, 96)), (Fraction(1, 2), (64, 48))])
 def test_oblong_pixels_become_square(tmp_path, make, aspect, size):
-    """Things keep the shape that a person sees; the longer side is enlarged, nothing is lost."""
+    """Pixels that are not square: the longer side is enlarged, so that shapes are correct."""
     make.track(tmp_path / "sar.mp4", [make.frame(7)], [0], aspect=aspect)
     assert read_clip(tmp_path / "sar.mp4", frames=1).frames.shape[1:3] == size
     info = probe(tmp_path / "sar.mp4")

@@ -24,7 +24,7 @@ def clip_bytes(path, make, **extra):
 
 
 def test_same_input_same_bytes(tmp_path, make):
-    """The demonstration clips, and all that is learnt from them, are the same on every run."""
+    """Written files, and therefore the demo clips, are the same in every run."""
     waveform = {
         "waveform": np.random.default_rng(0).uniform(-1, 1, 6400).astype(np.float32),
         "sample_rate": 16000,
@@ -35,7 +35,7 @@ def test_same_input_same_bytes(tmp_path, make):
 
 
 def test_what_was_written(tmp_path, make):
-    """Size, rate and length are those asked for, at whole and broken frame rates."""
+    """Size, rate and duration are those requested, for integer and fractional frame rates."""
     for fps in (25, 30000 / 1001, 12.5):
         write_video(tmp_path / "a.mp4", (make.frame(i) for i in range(20)), fps)
         info = probe(tmp_path / "a.mp4")

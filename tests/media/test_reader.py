@@ -74,7 +74,7 @@ def reader():
 
 
 def test_the_same_results_as_in_this_process(reader, clip):
-    """Every operation gives the numbers, facts and errors of the function that it stands for."""
+    """Every operation of the worker returns the values and errors of its function."""
     options = {"frames": 3, "short_side": 16, "sample_rate": 8000}
     samplings = [FrameSampling(frames=3, short_side=16), FrameSampling(frames=2), FrameSampling(frames=1)]
     options["also"] = samplings[1:]
@@ -107,7 +107,7 @@ def test_the_same_results_as_in_this_process(reader, clip):
 
 
 def test_windows_that_are_not_all_taken(reader, clip):
-    """A caller that stops early does not get the rest as the answer to its next request."""
+    """After a caller stops early, the next request does not get the remaining replies."""
     spans = [(0.0, 1.0), (0.5, 1.5)]
     stream = reader.read_windows(clip, spans, samplings=[FrameSampling(frames=2)], sample_rate=None)
     next(stream)

@@ -1,4 +1,4 @@
-"""Seventy awkward files of other projects' test suites, each against what its manifest says it holds."""
+"""Seventy unusual files from test suites of other projects, compared with their manifest."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def shown_size(row):
 
 
 def test_usable(rows, clips):
-    """Picture, sound, both or neither: as the manifest says, for all seventy."""
+    """Frames, audio, both or neither, as in the manifest, for all seventy files."""
     names = {(True, True): "av", (True, False): "video_only", (False, True): "audio_only"}
     found = {
         name: "none"
@@ -88,7 +88,7 @@ def test_usable(rows, clips):
 
 
 def test_what_is_missing_is_said(rows, clips):
-    """Every file that is not whole says why; whole ones say nothing."""
+    """Every damaged file has a problem; intact files have none."""
     for name, row in rows.items():
         if row["usable"] == "none":
             assert name in str(clips[name])
@@ -174,7 +174,7 @@ def test_frames_are_those_of_a_plain_decode(real, rows, clips):
 
 
 def test_late_picture(clips):
-    """An edit list that begins the picture at 1 s: the first frame stands until then."""
+    """An edit list that starts the video at 1 s: the first frame is shown until then."""
     clip = clips["edit_list_positive_shift.mp4"]
     assert clip.frame_times[0] == pytest.approx(10.005 / 16)
     assert clip.duration == pytest.approx(10.005)

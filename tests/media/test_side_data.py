@@ -1,4 +1,4 @@
-"""Optional data beside the pictures: whatever it is, it makes no readable file unreadable."""
+"""Side data of frames never makes a readable file unreadable."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def names_of_side_data_fail(path):
 
 @pytest.mark.parametrize(("matrix", "rotation", "mirrored"), [(QUARTER, 90, False), (MIRROR, 0, True)])
 def test_side_data_that_pyav_does_not_know(tmp_path, matrix, rotation, mirrored):
-    """As in spatial video: frames with a type of side data that PyAV lacks are read, and turned as the file says."""
+    """Frames with a type of side data that PyAV does not know (spatial video) are read and rotated correctly."""
     path = tmp_path / "a.mp4"
     write_h264(path, LCEVC, matrix)
     assert names_of_side_data_fail(path), "the file does not show the defect"

@@ -183,7 +183,7 @@ def test_parameter_sets_in_a_packet_that_nobody_needs(tmp_path, monkeypatch, cha
 
 
 def test_time_stamps_that_come_again(tmp_path, monkeypatch):
-    """Two recordings one behind the other in a file: what was left out of the first says nothing of the second."""
+    """Two recordings in one file: frames that are skipped in the first do not affect the second."""
     frames = moving(100)
     write(tmp_path / "a.ts", encoded(frames[:75]))
     write(tmp_path / "b.ts", encoded(frames + frames[::-1], group=250))

@@ -1,4 +1,4 @@
-"""How long a file lasts where no header says so, and what becomes of time stamps that jump."""
+"""The duration of files without one in the header, and time stamps that jump."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_joined_recordings(tmp_path, make, suffix, later):
 
 
 def test_windows_of_joined_recordings(tmp_path, make):
-    """The timeline of a long video covers both parts, and says once that they were joined."""
+    """The timeline of a long video covers both parts, and has one note that they were joined."""
     first = write_both(tmp_path / "a.ts", make=make, seconds=4)
     second = write_both(tmp_path / "b.ts", make=make, seconds=4, first=20, start=3600.0)
     path = tmp_path / "both.ts"
@@ -194,7 +194,7 @@ def test_clock_that_runs_over(tmp_path, make):
 
 
 def test_a_gap_in_a_format_without_jumps_is_a_gap(tmp_path, make):
-    """Matroska's stamps mean what they say: the last picture stands, sound is silent, and both are noted."""
+    """Gaps in Matroska time stamps: the last frame is repeated, audio is silent, and both have notes."""
     path = write_both(tmp_path / "a.mkv", make=make, seconds=4, gap=60.0, codecs=("mpeg2video", "pcm_s16le"))
     clip = read_clip(path, frames=64, sample_rate=RATE)
     assert clip.duration == pytest.approx(64, abs=0.3)
@@ -256,7 +256,7 @@ def test_webm_without_duration(tmp_path, make):
 
 
 def test_notes_reach_those_who_read_clips(tmp_path, make):
-    """What extraction stores, and what predictions show, says that parts were joined."""
+    """Stored clips and predictions have the note that parts were joined."""
     path = tmp_path / "both.ts"
     part = write_both(tmp_path / "a.ts", make=make, seconds=2).read_bytes()
     path.write_bytes(part + part)

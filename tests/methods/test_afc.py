@@ -180,7 +180,7 @@ def test_fewer_clips_than_proxies(clips):
 
 
 def test_same_step_same_proxies():
-    """A step begun again, as by a resumed run, begins with the same bits, whatever chance came before."""
+    """A step that is started again, as in a resumed run, does not depend on earlier random numbers."""
     method, step = begun_step(LABELS, 26)
     first = step.network.head.learning.detach().clone()
     torch.manual_seed(7)

@@ -64,7 +64,7 @@ def test_parts_are_saved_with_the_statistics(learnt):
 
 
 def test_statistics_saved_before_there_were_parts_go_on():
-    """One penalty a vector, as they were learnt."""
+    """One penalty per vector, as in the training."""
     method = new({})
     method.observe(*clips())
     method.solve()

@@ -115,7 +115,7 @@ def test_statistics_are_those_of_all_clips(name, words, modality):
 @each_case
 @each_modality
 def test_forgetting(name, words, modality):
-    """Forgotten clips leave the statistics as if they had come never, and the model answers."""
+    """After forgetting, the statistics equal those without the clips, and the model predicts."""
     clips = make_clips()
     learnt, never = new(name, words, modality), new(name, words, modality)
     learn(learnt, clips, TWO_STEPS)
@@ -132,7 +132,7 @@ def test_forgetting(name, words, modality):
 
 @each_promise
 def test_no_head_of_statistics_gone_by(name, words):
-    """After a change that no step follows, the answer is that of the statistics as they are: as if just loaded."""
+    """After a change without a later step, `solve` uses the current statistics, as after loading."""
     clips = make_clips()
     learnt, loaded = new(name, words), new(name, words)
     learn(learnt, clips, TWO_STEPS)
@@ -282,7 +282,7 @@ each_with_constants = pytest.mark.parametrize(
 
 @each_with_constants
 def test_without_constants_the_first_step_scales(name, words):
-    """The model says so; constants of one modality alone are not used for both."""
+    """The model has a note; constants of one modality are not used for both."""
     clips = make_clips()
     for constants in ({}, {"audio": CONSTANTS["audio"]}):
         method = new(name, words)
@@ -320,7 +320,7 @@ def test_one_class_has_one_inverse_temperature():
 
 
 def test_compensation_cannot_forget():
-    """Where statistics are no plain sums, that is said."""
+    """A method whose statistics are not plain sums cannot forget."""
     clips = make_clips()
     method = new("rls", ("features=30", "compensation=0.5"))
     learn(method, clips, TWO_STEPS)
@@ -383,7 +383,7 @@ def test_one_modality_answers_as_if_learnt_alone(name, words, modality):
 
 
 def test_mixed_features_do_not_answer_for_one_modality():
-    """Random features of both modalities mean nothing without one of them: that is said."""
+    """Random features of both modalities cannot be computed from one: this is an error."""
     clips = make_clips()
     model = learn(new("ranpac", ("features=30",)), clips, TWO_STEPS)
     with pytest.raises(InputError, match="can predict clips with audio-visual, not with audio"):
@@ -391,7 +391,7 @@ def test_mixed_features_do_not_answer_for_one_modality():
 
 
 def test_clips_of_unknown_classes_are_odd():
-    """Clips of classes taught have p-values spread over (0, 1), those of a class never taught small ones."""
+    """p-values of known classes are spread over (0, 1), those of an unknown class are small."""
     audio, visual, labels = make_clips()
     audio, visual = (
         audio + 4 * make_clips(1)[0][labels * CLIPS],
@@ -469,7 +469,7 @@ def test_refused_options(name, word):
 
 
 def test_run_can_be_read_and_seen(store, tmp_path):
-    """The report's reader takes a run without a loss; the log says the penalty and the bytes."""
+    """The report reads a run without a loss; the log has the penalty and the bytes."""
     config = TrainConfig(features=store, out=tmp_path / "run", method="blade", classes_per_step=2)
     train(config, quiet=True)
     run = read_run(tmp_path / "run")
@@ -488,7 +488,7 @@ def test_every_closed_form_method_is_here():
 @each_promise
 @pytest.mark.parametrize("equal", [False, True])
 def test_one_clip_of_each_class(name, words, equal):
-    """There is no scatter within classes, also where all clips of a class are equal; each answers its own class."""
+    """Without scatter within classes, also if all clips of a class are equal, each clip is predicted as its class."""
     clips = make_clips(clips=1)
     if equal:
         clips = tuple(torch.cat([part] * 3) for part in clips)

@@ -72,13 +72,13 @@ def ridge(H: np.ndarray, Y: np.ndarray, penalty: float) -> np.ndarray:
 
 
 def without_each(H: np.ndarray, Y: np.ndarray, penalty: float, rows: np.ndarray) -> np.ndarray:
-    """What ridge regression without clip i says of clip i, for i of `rows`."""
+    """Scores of clip i by ridge regression without clip i, for i in `rows`."""
     every = np.arange(len(H))
     return np.stack([H[i] @ ridge(H[every != i], Y[every != i], penalty) for i in rows])
 
 
 def mahalanobis(H: np.ndarray, y: np.ndarray, asked: np.ndarray, sigma) -> np.ndarray:
-    """Minus half the squared distances of `asked` from the class means, less what all classes share."""
+    """Minus half the squared distances of `asked` from the class means, without terms common to all classes."""
     means = np.stack([H[y == c].mean(axis=0) for c in range(y.max() + 1)])
     away = H - means[y]
     inverse = np.linalg.inv(sigma(away.T @ away))

@@ -1,4 +1,4 @@
-"""AV-CIL with another classifier than its head: what answers, against computations from the same features."""
+"""AV-CIL with other classifiers than its head, compared with computations from the same features."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NEITHER = ("lambda_instance=0", "lambda_class=0", "vad_spatial=false", "vad_temp
 
 
 class Answering(SeparatedSoftmax):
-    """Trains as AV-CIL without its two ideas; `answer` is the classifier after each step."""
+    """Trains as AV-CIL without similarity and attention distillation; `answer` is the classifier after each step."""
 
     answer = "head"
 
@@ -97,7 +97,7 @@ class Answering(SeparatedSoftmax):
         return self.by_estimator(h, y, rows)
 
     def by_estimator(self, h, y, rows):
-        """One-hot answers of the scikit-learn estimator, fitted to all features at once."""
+        """One-hot predictions of the scikit-learn estimator, fitted to all features at once."""
         from avcil import Blade
 
         predicted = Blade().fit(h.numpy(), y.numpy()).predict(self.h(rows).numpy())
@@ -106,7 +106,7 @@ class Answering(SeparatedSoftmax):
 
 @pytest.mark.parametrize("name", ["nme", "wa", "bic", "blade-exemplars", "blade-statistics"])
 def test_answers(name, store, tmp_path):
-    """Training is that of the head, to 1e-8; after each step the answers are those of the classifier."""
+    """Training equals that with the head to 1e-8; after each step, predictions are those of the classifier."""
     if name.startswith("blade"):
         pytest.importorskip("sklearn")
     recorded = record_run(store, tmp_path, "av-cil", *NEITHER, f"classifier={name}", exemplars_per_class=4)

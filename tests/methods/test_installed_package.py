@@ -101,7 +101,7 @@ def test_the_package_on_the_page(avcil, taught, site, tmp_path, capsys):
 
 
 def test_a_closed_form_model_finds_its_method(store, site, tmp_path):
-    """In a process that has not imported the package; without the package, the error says what to do."""
+    """A process that has not imported the package loads the model; without the package, the error says what to do."""
     register(site, "mine", files={"mine_package.py": CLOSED_FORM}, mine="mine_package:Mine")
     train(TrainConfig(features=store, out=tmp_path / "run", method="mine", classes_per_step=3), quiet=True)
     sys.modules.pop("mine_package")

@@ -1,4 +1,4 @@
-"""A method of a user's own, in a file of its own, and the models that it leaves."""
+"""A user's method in a file, and its models."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Mine(_Blade):
 
 
 def test_model_of_a_method_of_ones_own(store, tmp_path):
-    """A closed form from a user's file is saved under its name, and built again once that file was named."""
+    """A model of a user's method is saved with the name of the method, and loaded after the file was named."""
     file = tmp_path / "mine.py"
     file.write_text(OWN_METHOD.replace("NAME", "mine"))
     config = TrainConfig(features=store, out=tmp_path / "run", method=str(file), classes_per_step=2)
@@ -36,7 +36,7 @@ def test_model_of_a_method_of_ones_own(store, tmp_path):
 
 
 def test_method_of_a_taken_name(tmp_path):
-    """A closed form of one's own must not be called as one of avcil's, whose models would be mistaken for its."""
+    """A user's closed-form method must not have the name of a method of avcil."""
     file = tmp_path / "mine.py"
     file.write_text(OWN_METHOD.replace("NAME", "blade"))
     with pytest.raises(InputError, match="the name blade is used by another method"):

@@ -111,7 +111,7 @@ def test_av_cil_adds_to_ss_il(store, tmp_path):
 
 
 def test_every_option_does_something(store, tmp_path):
-    """A method's options change what is learnt: iCaRL's distillation, AFC's proxies and weight."""
+    """Options change the model: iCaRL's distillation, AFC's proxies and weight."""
     variants = {
         "icarl": [(), ("distillation=release",), ("classifier=fc",)],
         "afc": [(), ("proxies=3",), ("lambda_discrepancy=0",), ("classifier=nme",)],

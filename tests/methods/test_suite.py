@@ -124,7 +124,7 @@ def test_one_step(case, store, tmp_path):
 
 @each_method
 def test_answers_are_of_classes_seen(case, undisturbed):
-    """After step s a method answers for all clips of the classes seen, and with those classes alone."""
+    """After step s, all clips of the classes seen are predicted, with these classes only."""
     for step in range(STEPS):
         rows = predictions(undisturbed(case), step)
         seen = {f"c{number}" for number in range(2 * (step + 1))}
@@ -267,7 +267,7 @@ def test_bounded_memory(case, undisturbed):
 @each_method
 @pytest.mark.parametrize("modality", ["audio", "visual"])
 def test_one_modality(case, modality, store, tmp_path):
-    """With sound or picture alone a method runs, or says that it does not."""
+    """With one modality a method runs, or the error says that it does not."""
     if modality not in load_method(case[0]).modalities:
         pytest.skip("not a modality of this method")
     results = train(config(store, tmp_path / "run", case, modality=modality, epochs=1), quiet=True)
@@ -294,14 +294,14 @@ def spoilt_store(store, tmp_path_factory) -> Path:
 
 @each_method
 def test_no_look_ahead(case, undisturbed, spoilt_store, tmp_path):
-    """Neither clips of a later step nor any test clip changes a bit of what is learnt before."""
+    """Neither clips of a later step nor test clips change a model bit by bit."""
     train(config(spoilt_store, tmp_path / "run", case), quiet=True)
     assert_same_learning(undisturbed(case), tmp_path / "run", steps=STEPS - 1)
 
 
 @each_method
 def test_learns(case, store, tmp_path):
-    """On clouds far apart the loss is a finite number that falls, and the classes of one step are learnt."""
+    """On distant clusters the loss is finite and decreases, and the classes of a step are learned."""
     everything = config(store, tmp_path / "run", case, classes_per_step=6, epochs=15, exemplars=None)
     results = train(everything, quiet=True)
     assert results["accuracy_per_step"][0] > 0.9

@@ -33,7 +33,7 @@ def test_lloyd_fixed_point(seed, n, k):
 
 
 def test_finds_clouds():
-    """Far clouds get a center each, whatever the start."""
+    """Distant clusters get one center each, for any initial centers."""
     means = 100 * torch.eye(5)
     points = torch.cat([mean + torch.randn(12, 5, generator=generator(1)) for mean in means])
     for seed in range(10):

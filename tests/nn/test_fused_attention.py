@@ -74,7 +74,7 @@ def compare(inputs, *, rtol, atol):
 @pytest.mark.parametrize("block_clips", [1, 2, 100])
 @pytest.mark.parametrize("old", [0, 1, "all"])
 def test_equals_the_plain_transcription(shape, block_clips, old, kernel, monkeypatch):
-    """Values and gradients agree to 1e-10, whatever the blocks and whichever clips have old maps."""
+    """Values and gradients agree to 1e-10, for any block size and any clips with old maps."""
     monkeypatch.setattr(fused_attention, "BLOCK_ROWS", block_clips * shape[1] * shape[2])
     compare(draw(*shape, old=shape[0] if old == "all" else old), rtol=1e-10, atol=1e-11)
 
@@ -203,7 +203,7 @@ def test_rows_of_a_pool(kernel, stored, monkeypatch):
 
 
 def test_rows_are_a_tensor_to_everyone_else():
-    """Whatever is asked of them beside attention is asked of the copy."""
+    """Operations other than attention use the copy."""
     pool = torch.arange(24.0).view(4, 1, 2, 3)
     lazy = TokenRows(pool, torch.tensor([2, 0]), torch.float64)
     copy = pool[[2, 0]].double()
@@ -231,7 +231,7 @@ def test_asking_keeps_no_keys(kernel, monkeypatch):
 
 
 def test_old_maps_may_be_rows_of_a_pool(kernel, monkeypatch):
-    """Gathered block by block they give what their copy gives, whatever blocks they begin in."""
+    """Rows that are gathered block by block equal the copied rows, for any first block."""
     monkeypatch.setattr(fused_attention, "BLOCK_ROWS", 2 * 3 * 5)
     tokens, weight, bias, query, old_log = draw(6, 3, 5, 4, old=3)
     places = torch.tensor([4, 0, 5])
@@ -271,7 +271,7 @@ def test_a_workspace_is_used_again_and_never_twice_at_once(kernel):
 
 
 def test_keys_are_kept_as_long_as_their_graph(kernel):
-    """Asked for twice, gradients are the same, whatever was computed between."""
+    """Gradients that are computed twice are equal, also after other computations."""
     tokens, weight, bias, query, _ = draw(3, 2, 5, 4)
     room, leaf = Workspace(), weight.detach().clone().requires_grad_()
     total = projected_attention(tokens, leaf, bias, query, workspace=room).attended.square().sum()
@@ -294,7 +294,7 @@ def test_a_copied_workspace_is_empty_and_nothing_is_kept_without_training(kernel
 
 
 def test_nan_stays_nan(kernel):
-    """Weights that left the numbers are noticed, not clipped to an answer."""
+    """Weights that are not finite are an error; they are not clipped."""
     tokens, weight, bias, query, _ = draw(2, 2, 3, 4)
     with torch.no_grad():
         weight[1] = torch.nan

@@ -1,4 +1,4 @@
-"""Heads that grow: the old rows stay, bit for bit; AFC's proxies freeze."""
+"""Adding classes to heads: the rows of old classes are unchanged; AFC's proxies are frozen."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_imprint():
 
 @pytest.mark.parametrize("sizes", [(2, 2, 2), (6,), (1, 5)])
 def test_saved_head_is_taken_up(sizes):
-    """A head built in one go takes up a saved one, whatever part is frozen; growing then freezes all."""
+    """A head built at once can load a saved one with any frozen part; adding classes then freezes all."""
     saved = ProxyHead(5, proxies=3)
     for size in sizes:
         saved.add_classes(size)
@@ -90,7 +90,7 @@ def test_saved_head_is_taken_up(sizes):
 
 
 def test_saved_head_of_other_classes_is_refused():
-    """More or fewer classes than the config says is an error, not a head of another size."""
+    """A number of classes that differs from the config is an error."""
     saved, other = ProxyHead(5, proxies=3), ProxyHead(5, proxies=3)
     saved.add_classes(3)
     other.add_classes(4)

@@ -44,7 +44,7 @@ def test_widths_and_grids(modality, shape):
 @pytest.mark.parametrize("modality", Modality)
 @pytest.mark.parametrize("classifier", ["head", "nearest-mean"])
 def test_saved_and_built_again(modality, classifier, head):
-    """From config and tensors alone a network gives the same scores, whatever its head and classifier."""
+    """A network that is restored from config and tensors gives the same scores, for each head and classifier."""
     network = build(modality, head=head)
     if classifier == "nearest-mean":
         network.class_means = torch.nn.functional.normalize(torch.randn(4, network.head.width), dim=1)

@@ -39,7 +39,7 @@ def close(value, figure):
 
 
 def draw(case):
-    """Inputs, labels, and the old and the new network, as the figures' legend says they are drawn."""
+    """Inputs, labels, and the old and the new network, generated as the file of reference values describes."""
     g = np.random.default_rng(case["seed"])
     n = case["n_new"] + case["n_exemplars"]
     per_step = case["classes_per_step"]

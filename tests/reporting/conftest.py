@@ -1,4 +1,4 @@
-"""Made-up finished runs: written as docs/architecture.md lays a run directory down, by code of their own."""
+"""Synthetic finished runs, written by independent code in the format of docs/architecture.md."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def test_the_same_runs_give_the_same_bytes(make_run, tmp_path):
 
 
 def test_pictures_are_described(make_run):
-    """Every picture and chart says in words what it shows."""
+    """Every image and chart has a text alternative."""
     tags = Checker(report.report_page([read_run(make_run())], [explained()])).tags
     assert all(len(attrs["alt"]) > 10 for tag, attrs in tags if tag == "img")
     assert all(len(attrs["aria-label"]) > 20 for tag, attrs in tags if tag == "svg")
@@ -140,7 +140,7 @@ def test_closed_form_runs_say_so(make_run):
 
 
 def test_different_benchmarks_are_pointed_out(make_run):
-    """Metrics of different benchmarks are not comparable, and the page says so."""
+    """The page has a note that metrics of different benchmarks are not comparable."""
     page = report.report_page([read_run(make_run("a")), read_run(make_run("b", steps=3, method="joint"))])
     assert "not comparable" in page
 
@@ -171,7 +171,7 @@ def test_many_classes_and_runs_stay_under_the_limit(make_run):
 
 
 def test_a_note_where_there_is_nothing_to_see(make_run):
-    """Why there is no attention to see is said in words; without examples or a note there is no section."""
+    """A note gives the reason for missing attention maps; without examples or a note there is no section."""
     run = read_run(make_run())
     page = report.report_page([run], [ExplainedRun(record=run, note="the clips <moved>")])
     assert "No clip is shown: the clips &lt;moved&gt;." in page
@@ -247,7 +247,7 @@ def test_no_contributions_in_words():
 
 
 def test_the_report_shows_contributions_of_each_explained_run(make_run):
-    """Named by the run; what they are is said once for a run."""
+    """Examples are named by the run; their kind is explained once for each run."""
     runs = [read_run(make_run(m, method=m)) for m in ("av-cil", "joint")]
     of_run = {"av-cil": "ablation", "joint": "additive"}
     groups = [

@@ -28,7 +28,7 @@ def browser():
 
 
 def open_page(browser, file: Path, width: int, scheme: str):
-    """The page at a width, with what it logged and asked for."""
+    """The page at a width, with its console messages and requests."""
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     seen: list[str] = []
     page.on("console", lambda message: seen.append(f"console: {message.text}"))

@@ -7,7 +7,7 @@ from avcil.errors import InputError
 
 
 def test_the_page_is_written(make_run, tmp_path, capsys):
-    """Runs without picture get a page that says why no attention is drawn."""
+    """The page of a run without frames gives the reason for missing attention maps."""
     out = tmp_path / "report.html"
     run(Args(runs=(make_run("a", modality="audio"), make_run("b", modality="visual")), out=out))
     assert "No clip is shown: none of these runs uses both audio and visual features" in out.read_text()

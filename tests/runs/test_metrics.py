@@ -135,7 +135,7 @@ def test_all_metrics_is_json():
 
 
 def test_unseen_cells_are_never_read():
-    """Whatever stands above the diagonal changes nothing."""
+    """Values above the diagonal have no effect."""
     filled = np.where(np.isnan(GOLDEN), 1e9, GOLDEN)
     assert metrics.all_metrics(filled, SIZES) == metrics.all_metrics(GOLDEN, SIZES)
 
@@ -150,7 +150,7 @@ def test_unseen_cells_are_never_read():
     ],
 )
 def test_bad_matrices_are_named(R, n, words):
-    """A matrix that cannot be read says what is missing."""
+    """The error for an invalid matrix names what is missing."""
     with pytest.raises(InputError, match=words):
         metrics.all_metrics(R, n)
 

@@ -70,7 +70,7 @@ def test_another_configuration_is_named(store, run):
 
 
 def test_finished_run_stays(store, run, capsys):
-    """Run again, a finished run says so and gives the same results; checkpoint_seconds does not make it another."""
+    """A finished run that is started again prints that and returns its results, also with other checkpoint_seconds."""
     results = train(config(store, run), quiet=True)
     files = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != ".lock"}
     assert train(config(store, run, checkpoint_seconds=5.0)) == results
@@ -79,14 +79,14 @@ def test_finished_run_stays(store, run, capsys):
 
 
 def test_moved_store_is_the_same_store(store, run, tmp_path):
-    """A store is known by what it holds, wherever it lies."""
+    """A store is identified by its content, not by its path."""
     moved = shutil.copytree(store, tmp_path / "elsewhere")
     assert FeatureStore(moved).fingerprint == FeatureStore(store).fingerprint
     train(config(moved, run), quiet=True)
 
 
 def test_locked_by_another_process(store, run):
-    """A second process is told at once; the lock goes with its process."""
+    """A second process gets an error at once; the lock ends with its process."""
     hold = "import fcntl,sys; f=open(sys.argv[1],'a'); fcntl.flock(f,fcntl.LOCK_EX); print('held',flush=True); input()"
     other = subprocess.Popen(
         [sys.executable, "-c", hold, run / ".lock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -159,7 +159,7 @@ def test_step_removed_from_the_middle(store, tmp_path):
 
 
 def test_another_environment_is_said(store, run, capsys):
-    """Gone on with under another number of threads, a run may differ in the last bits; it says so."""
+    """A run that is resumed with another number of threads prints that the last bits may differ."""
     file = run / "env.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"threads": 77}))
     train(config(store, run))
@@ -190,7 +190,7 @@ def test_progress_of_a_step_that_is_done(left, store, run, stopped, tmp_path):
     "written", ["metrics.jsonl", "model.safetensors", "state.json", "step_1.csv", "results.json"]
 )
 def test_full_disk(written, store, run, stopped, tmp_path, monkeypatch):
-    """No room for a file: said in words with exit code 2, no half of it stays, with room the run ends the same."""
+    """Full disk: a clear message, exit code 2, no partial file; with space, the run ends with the same result."""
     fsync = os.fsync
 
     def no_room(descriptor):

@@ -47,7 +47,7 @@ def test_round_trip(modality, nearest_mean, dtype, tmp_path):
 
 
 def test_scores_look_only_at_their_modality(tmp_path):
-    """A network of sound alone is asked without a picture, and the other way round."""
+    """Networks with audio or visual input only predict without the other modality."""
     for modality, audio, visual in (
         ("audio", torch.randn(2, 5), None),
         ("visual", None, torch.randn(2, 2, 3, 7)),

@@ -1,4 +1,4 @@
-"""A model's folder from a stranger, or damaged: what is wrong is said, in an error that names the file."""
+"""Untrusted or damaged model folders: the error names the problem and the file."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def test_labels_that_no_avcil_wrote(labels: Any, copy: Callable[[str], Path]) ->
 def test_numbers_that_are_not_finite(
     method: str, file: str, value: float, copy: Callable[[str], Path]
 ) -> None:
-    """A model of NaN answers any clip with its first class."""
+    """A model with NaN would predict the first class for every clip."""
     folder = copy(method)
     floats = [name for name, tensor in load_file(folder / file).items() if tensor.is_floating_point()]
     for name in floats[:1]:
@@ -278,7 +278,7 @@ def learn(folder: Path) -> None:
 
 @pytest.mark.parametrize("method", ["blade", "slda", "rls"])
 def test_statistics_must_fit_each_other(method: str, copy: Callable[[str], Path]) -> None:
-    """They are taken up when the model learns on, not before."""
+    """Statistics are loaded and checked when the model learns more clips, not before."""
     folder = copy(method)
     learn(folder)
     file = folder / "learning.safetensors"
@@ -345,7 +345,7 @@ def log_mel(**options: Any) -> dict[str, Any]:
     ],
 )
 def test_fingerprints_that_ask_for_too_much(fingerprint: dict[str, Any]) -> None:
-    """A stranger's model names the encoder; building it must not take gigabytes, nor crash."""
+    """The encoder named by an untrusted model must neither need gigabytes nor crash."""
     with pytest.raises(InputError):
         from_fingerprint(fingerprint)
 

@@ -165,7 +165,7 @@ class Visitor:
         self.page.click("#teach-start:enabled")
 
     def teach(self, label: str, clips: list[Path]) -> None:
-        """Teach a class and wait until it is learnt."""
+        """Add a class and wait until it is learned."""
         self.begin(label, clips)
         self.page.get_by_role("heading", name=f"Class “{label}” was added").wait_for()
 
@@ -176,7 +176,7 @@ class Visitor:
         self.page.locator("#teach-said").get_by_text(f"“{label}” was undone").wait_for()
 
     def fits(self) -> bool:
-        """Whether nothing stands out of the window's right side."""
+        """Whether nothing overflows the window on the right."""
         return self.page.evaluate("document.documentElement.scrollWidth") <= self.width
 
 

@@ -92,7 +92,7 @@ def test_the_api(run, serve_run, taught):
 
 
 def test_login_and_logout(run, serve_run):
-    """The page asks for the password once; the cookie is for this server alone and ends with the logout."""
+    """The page requests the password once; the cookie is valid for this server only, until the logout."""
     with serve_run(run, app={"password": PASSWORD}) as served, httpx.Client(base_url=served.url) as client:
         sent = client.get("/", headers={"accept": "text/html"})
         assert (sent.status_code, sent.headers["location"]) == (303, "login")

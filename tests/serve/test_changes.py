@@ -342,7 +342,7 @@ def full_disk(folder: Path, name: str) -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("name", ["model.safetensors", "learning.safetensors", "state.json"])
 def test_a_full_disk(run, serve_run, other, new_clips, tmp_path, name):
-    """Each change gets 507 without a path; the old model answers, nothing is left over, and then the change works."""
+    """Each change gets 507 without a path; the old model still predicts, no files remain, and then the change works."""
     clips, work, content = new_clips(0)[:3], tmp_path / "work", zipped(other, tmp_path)
     with serve_run(run, work=work, limits={"upload_bytes": 4_000_000}) as served:
         url = served.url

@@ -147,7 +147,7 @@ def test_malformed_heads(served):
 
 
 def test_malformed_bodies(served, taught):
-    """Every route answers broken forms, unknown and repeated fields in the documented format, and never with 500."""
+    """Responses to invalid forms, unknown and repeated fields have the documented format and are never 500."""
     clip = next((taught / "clips").glob("test-*.mp4")).read_bytes()
     file = ("file", ("a.mp4", clip))
     form = {"content-type": "multipart/form-data; boundary=x"}

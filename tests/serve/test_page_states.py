@@ -148,7 +148,7 @@ STILL = """() => {
 
 
 def checked(axe, page):
-    """What axe finds once the page stands still."""
+    """The violations that axe reports when the page is idle."""
     page.wait_for_function(STILL)
     return axe.run(page)
 

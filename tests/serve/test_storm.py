@@ -36,7 +36,7 @@ def cut_off(url: str, clip: bytes) -> None:
 
 
 def left_over() -> set[str]:
-    """Uploads that lie in the folder of temporary files."""
+    """Uploads in the folder of temporary files."""
     return {path.name for path in Path(tempfile.gettempdir()).glob("avcil-upload-*")}
 
 

@@ -1,4 +1,4 @@
-"""Every method on every stream: it runs, resumes exactly, never reads a later clip; or it says why it cannot."""
+"""Every method on every stream runs, resumes exactly and never reads a later clip, or the error gives the reason."""
 
 from __future__ import annotations
 

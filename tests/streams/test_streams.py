@@ -220,7 +220,7 @@ def test_domains_from_a_file(tmp_path):
     ],
 )
 def test_streams_that_cannot_be(text, words):
-    """The message says what is allowed."""
+    """The message names the allowed values."""
     with pytest.raises(InputError, match=words):
         build(text, clips())
 

@@ -16,7 +16,7 @@ def parameters() -> list[torch.Tensor]:
 
 
 def run(optimizer, trained: list[torch.Tensor], steps: range) -> None:
-    """Steps with made-up gradients; the last parameter has none at every second step."""
+    """Steps with random gradients; the last parameter has none at every second step."""
     for step in steps:
         optimizer.zero_grad()
         generator = torch.Generator().manual_seed(step)

@@ -29,7 +29,7 @@ CASES = [
 @pytest.mark.parametrize("counts", [(1, 0), (3, 1)], ids=lambda counts: f"{counts[0]} train {counts[1]} val")
 @pytest.mark.parametrize(("name", "words"), CASES, ids=[" ".join((n, *w)) for n, w in CASES])
 def test_a_run(name, words, counts, per_step, new_store, tmp_path, capsys):
-    """Every step is trained and tested; a step without validation clips says that it ends with the last epoch."""
+    """Every step is trained and tested; a note says that a step without validation clips ends with the last epoch."""
     config = TrainConfig(
         features=new_store(classes=CLASSES, counts={"train": counts[0], "val": counts[1], "test": 2}),
         out=tmp_path / "run",

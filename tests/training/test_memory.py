@@ -89,7 +89,7 @@ def test_a_small_limit_gives_the_same_run(unlimited, store, tmp_path, monkeypatc
 
 
 def test_a_limit_for_less_than_a_clip_is_refused(store, tmp_path):
-    """It says what is needed, and that much is then accepted."""
+    """The error gives the memory that is needed, and this limit is accepted."""
     with pytest.raises(InputError, match=r"even with one clip at a time.*--max-memory (\d+)MB") as raised:
         Run(config(store, tmp_path / "run", max_memory="1MB"), quiet=True)
     needed = str(raised.value).split("--max-memory ")[1].split()[0]
@@ -118,7 +118,7 @@ def test_plan_counts_what_is_held(store, tmp_path):
 
 
 def test_memory_that_runs_out_says_what_to_change(store, tmp_path, monkeypatch):
-    """Whatever the error's class is: a failure with advice, and the checkpoint stays."""
+    """Each class of out-of-memory errors gives a failure with advice, and the checkpoint remains."""
     for error in (
         torch.OutOfMemoryError("CUDA"),
         MemoryError(),
@@ -170,7 +170,7 @@ def test_cached_tensors_are_unchanged(place, tmp_path):
 
 
 def test_a_full_disk_is_no_cache(tmp_path, monkeypatch):
-    """Blocks are asked for first: a file without them would kill the process when it is written to."""
+    """Blocks are allocated first: writing to a file without them would kill the process."""
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -183,14 +183,14 @@ def test_a_full_disk_is_no_cache(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("cache", ["memory", "none"])
 def test_teacher_cache_changes_nothing(cache, unlimited, store, tmp_path):
-    """A teacher that is remembered elsewhere, or asked every time, gives the same run to rounding."""
+    """With the teacher cache in another place, or without it, the run is equal up to rounding."""
     train(config(store, tmp_path / "run", teacher_cache=cache), quiet=True)
     assert losses(tmp_path / "run") == pytest.approx(losses(unlimited), rel=1e-9)
     assert matrix(tmp_path / "run") == matrix(unlimited)
 
 
 def test_streamed_and_loaded_clips_are_equal(store):
-    """Read ahead or held, clips come in the order in which they were asked for."""
+    """Clips are returned in the requested order, prefetched or from memory."""
     features = FeatureStore(store)
     rows, place = list(range(30)), DeviceConfig.on_cpu(torch.float32)
     asked = [torch.tensor([3, 29, 0]), torch.tensor([7]), torch.zeros(0, dtype=torch.int64)]

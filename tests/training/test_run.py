@@ -134,7 +134,7 @@ def test_validation_uses_only_validation_clips(store, tmp_path, monkeypatch):
 
 
 def test_results_come_last(store, tmp_path, monkeypatch):
-    """Whatever fails before it, results.json is not there; the same command then finishes."""
+    """After any failure before it is written, results.json does not exist; the same command then finishes."""
 
     def fail(*args, **kwargs):
         raise OSError("the disk is gone")
@@ -199,7 +199,7 @@ def test_cached_and_computed_teacher_outputs_are_equal(store, tmp_path):
 
 
 def test_teacher_cache_respects_the_memory_budget(store, tmp_path):
-    """Where exemplars' maps fit and all clips' would not, they are kept: what counts is what is asked about."""
+    """If only the maps of the exemplars fit, they are cached: only requested clips need memory."""
     maps = 6 * 8 * (2 * 3 * 12)  # bytes: exemplars, float64
     for budget, kept in ((maps, True), (maps - 1, False)):
         trainer, step, teacher = teacher_case(store, tmp_path / "run", Budget.host_only(budget))
@@ -232,7 +232,7 @@ def test_tables_beyond_memory_are_read_batch_by_batch(store):
 def test_progress_counts_the_epochs_that_a_method_has(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A closed-form method has one per step, whatever `epochs` is; else the time left was wrong by a factor of 100."""
+    """A closed-form method has one epoch per step, for any `epochs`; the time left was wrong by a factor of 100."""
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     train(config(store, tmp_path / "blade", method="blade"))
     assert "step 1/2: 1 of 1 epochs, " in capsys.readouterr().err

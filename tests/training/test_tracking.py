@@ -63,7 +63,7 @@ class Stopped(BaseException):
 
 @pytest.fixture(scope="module")
 def undisturbed(store, tmp_path_factory) -> Path:
-    """A finished run that TensorBoard was told of."""
+    """A finished run that was logged to TensorBoard."""
     out = tmp_path_factory.mktemp("tracked") / "run"
     train(config(store, out), quiet=True)
     return out
@@ -88,7 +88,7 @@ def test_it_receives_what_the_run_directory_holds(undisturbed):
 
 @pytest.mark.parametrize("method", ["blade", "rls"])
 def test_closed_forms(method, store, tmp_path):
-    """One epoch a step, without losses, with the figures of the statistics."""
+    """One epoch per step, without losses, with the values of the statistics."""
     options = ("features=48",) if method == "rls" else ()
     closed = config(store, tmp_path / "run", method=method, set=options, exemplars_per_class=None)
     train(closed, quiet=True)
@@ -113,7 +113,7 @@ def test_killed_anywhere(store, tmp_path):
 
 
 def test_tracking_may_come_and_go(undisturbed, store, tmp_path, monkeypatch):
-    """It is no part of the configuration: begun without and gone on with, or asked for at the very end, all is told."""
+    """--track is not part of the configuration: a run that is resumed or finished before is logged completely."""
     write = RunDirectory.log
 
     def stop(self, line):
@@ -135,7 +135,7 @@ def test_tracking_may_come_and_go(undisturbed, store, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("moment", ["begin", "add", "caught_up", "close"])
 def test_a_tracker_that_fails(moment, undisturbed, store, tmp_path, monkeypatch, capsys):
-    """Said once, the run goes on and is the same; the same command later logs what is missing."""
+    """The error is printed once and the run is the same; the same command later logs the missing events."""
     calls = []
     original = getattr(TensorBoard, moment)
 
@@ -177,7 +177,7 @@ def test_a_tracker_that_is_not_there(store, tmp_path, monkeypatch, capsys):
 
 
 def test_someone_looks_on(undisturbed, store, tmp_path, monkeypatch):
-    """What was read from the file of before a kill is not told twice to a TensorBoard that is open all the while."""
+    """A TensorBoard that stays open during a kill and resume does not get events twice."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     run = tmp_path / "run"
@@ -203,7 +203,7 @@ def test_someone_looks_on(undisturbed, store, tmp_path, monkeypatch):
 
 
 def test_the_command(store, tmp_path, capsys):
-    """avcil train says how to look at it."""
+    """avcil train prints how to view the metrics."""
     words = ["train", str(store), "--classes-per-step", "3", "--track", "tensorboard"]
     with pytest.raises(SystemExit) as end:
         main([*words, "--out", str(tmp_path / "run")])
@@ -228,7 +228,7 @@ def test_every_run_of_a_reproduction(store, tmp_path, capsys):
 
 
 def stopped_and_gone_on_with(settings: TrainConfig, monkeypatch) -> None:
-    """Stopped after every second epoch, its last line not yet told."""
+    """Stopped after every second epoch, before its last line was logged."""
     write = RunDirectory.log
     written = []
 
@@ -341,7 +341,7 @@ def test_a_run_is_known_by_its_beginning(undisturbed, store, tmp_path):
 
 
 def test_without_a_tracker_nothing_is_read(undisturbed):
-    """No event is made where nobody asks for one."""
+    """Without a tracker, no events are created."""
 
     def never():
         raise AssertionError

@@ -1,4 +1,4 @@
-"""Downloads against a server that breaks off, stalls, lies and fails: whole and checked, or a clear error."""
+"""Downloads from a server that disconnects, stalls, sends wrong bytes and fails: verified files or clear errors."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Behaviour:
     content: bytes = CONTENT
     etag: str | None = '"one"'
     cut_after: list[int] = field(default_factory=list)
-    """For each next answer: break the connection off after so many bytes."""
+    """For each next response: number of bytes after which the connection is closed."""
     stall_after: list[int] = field(default_factory=list)
     drips: bool = False
-    """For the next answer: a byte at a time, slowly."""
+    """For the next response: send one byte at a time, slowly."""
     statuses: list[int] = field(default_factory=list)
-    """For each next answer: an error status instead."""
+    """For each next response: an error status instead."""
     ignores_range: bool = False
     wrong_range: bool = False
     linked: str | None = None
@@ -166,7 +166,7 @@ def test_a_connection_that_only_drips_is_made_anew(server, tmp_path):
 
 
 def test_a_stopped_download_goes_on_in_the_next_run(server, tmp_path):
-    """What came before giving up is kept, and the next call asks for the rest only."""
+    """After an error the received bytes are kept, and the next call requests only the remaining ones."""
     base, behavior = server
     behavior.cut_after, behavior.statuses = [200_000], []
     with pytest.raises(AvcilError, match="200000 bytes are kept"):
@@ -200,7 +200,7 @@ def test_a_server_that_ignores_ranges_is_taken_from_the_start(server, tmp_path):
 
 
 def test_a_wrong_range_is_not_stitched_in(server, tmp_path):
-    """An answer that begins elsewhere than asked for throws the part away."""
+    """If a response starts at another byte than requested, the partial file is discarded."""
     base, behavior = server
     behavior.cut_after, behavior.wrong_range = [200_000], True
     download(f"{base}/file", tmp_path / "file", sha256=SHA256, patience=QUICK)

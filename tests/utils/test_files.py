@@ -57,7 +57,7 @@ def test_json_refuses_nan_and_names_a_broken_file(tmp_path):
 
 
 def test_a_folder_is_held_by_one_process(tmp_path):
-    """Two runs must not write one folder; the second is told so at once."""
+    """Two runs must not write one folder; the second gets an error at once."""
     code = (
         "import sys; from pathlib import Path; from avcil.errors import InputError\n"
         "from avcil.utils.files import folder_lock\n"

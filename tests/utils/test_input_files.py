@@ -1,4 +1,4 @@
-"""Files from strangers: regular files only, and JSON that can be compared, printed and written again."""
+"""Untrusted files: only regular files, and only strict JSON."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def test_short_work_leaves_a_log_empty() -> None:
 
 
 def test_a_log_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each says how much is done, of how much, how many failed, and the time left; none is drawn over another."""
+    """Each line has the number of finished items, all items, failures, and the time left; lines do not overlap."""
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     log = io.StringIO()
     with Progress(8, "clips", title="step 1/2", initial=4, file=log) as bar:

@@ -1,4 +1,4 @@
-"""safetensors files from strangers: the header must describe the file, the whole file and nothing else."""
+"""Untrusted safetensors files: the header must describe exactly the whole file."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_headers_that_are_refused(header: Any, data: bytes, said: str, tmp_path:
 
 @pytest.mark.parametrize("content", [b"", b"1234567", (2**63).to_bytes(8, "little") + bytes(8), bytes(16)])
 def test_header_lengths_that_are_refused(content: bytes, tmp_path: Path) -> None:
-    """A length that the file does not have is never asked of memory."""
+    """No memory is allocated for a length that exceeds the file."""
     (tmp_path / "a.safetensors").write_bytes(content)
     with pytest.raises(InputError, match="is damaged: a header of"):
         load_tensors(tmp_path / "a.safetensors")

@@ -30,7 +30,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def mirror(tmp_path) -> Iterator[tuple[str, Path, list[str]]]:
-    """A server on this machine with a folder of its own, and what it was asked for."""
+    """A local server with its folder, and its requests."""
     folder, asked = tmp_path / "mirror", []
     folder.mkdir()
     handler = functools.partial(type("H", (Quiet,), {"asked": asked}), directory=folder)
@@ -46,7 +46,7 @@ QUICK = RetryPolicy(attempts=2, first_wait=0.01, stall=2)
 
 
 def test_all_parts_are_fetched_once(mirror, tmp_path):
-    """Parts arrive under their names; a second call asks for nothing."""
+    """Parts are stored under their names; a second call makes no request."""
     base, folder, asked = mirror
     for number, part in enumerate(KINETICS_SOUNDS.feature_parts):
         (folder / part).write_bytes(bytes([number]) * 1000)
