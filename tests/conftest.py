@@ -141,9 +141,9 @@ def write_clip(path: Path, number: int, take: int, *, waveform: bool = True) -> 
 
 
 @pytest.fixture(scope="session")
-def taught(avcil, tmp_path_factory) -> Path:
+def trained(avcil, tmp_path_factory) -> Path:
     """A folder with clips/, clips.csv, features/ and runs of AV-CIL (av) and fine-tuning (audio, visual)."""
-    folder = tmp_path_factory.mktemp("taught")
+    folder = tmp_path_factory.mktemp("trained")
     rows = [["path", "label", "split", "clip_id"]]
     for number, label in enumerate(CLASSES):
         for split, count in CLIPS_PER_CLASS.items():

@@ -56,7 +56,7 @@ def test_it_names_no_index_and_no_file() -> None:
     assert "torch==" in (ROOT / "constraints.txt").read_text()
 
 
-def test_nothing_is_installed_outside_the_folder_unasked() -> None:
+def test_nothing_is_installed_outside_the_folder_by_default() -> None:
     """Chromium by apt is for `make setup-browser` alone."""
     assert "apt-get" not in re.sub(r"#.*|say .*|\|\| say.*", "", (ROOT / "setup.sh").read_text())
     assert "apt-get" in (ROOT / "setup-browser.sh").read_text()

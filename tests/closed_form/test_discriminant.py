@@ -86,7 +86,7 @@ def test_leave_one_out_with_shrunk_means(make_clips):
         np.testing.assert_allclose(scores[i] * 39 / 40, wanted, rtol=1e-8, atol=1e-8)
 
 
-def test_expected_sharpness_of_gaussian_classes():
+def test_expected_inverse_temperature_of_gaussian_classes():
     """Known means and unit variance: the scores' own softmax is the posterior, so the inverse temperature is 1."""
     draw = torch.Generator().manual_seed(0)
     labels = torch.arange(4).repeat_interleave(5000)
@@ -170,8 +170,8 @@ def make_scores(seed: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return scores, labels
 
 
-def test_sharpness_is_the_best():
-    """Scores whose log odds are exact ask for the sharpness that makes them so, within a step of the list."""
+def test_inverse_temperature_is_the_best():
+    """Scores whose log odds are exact give the inverse temperature that makes them so, within a step of the list."""
     draw = torch.Generator().manual_seed(0)
     odds = torch.randn(20_000, 4, generator=draw, dtype=torch.float64)
     labels = torch.multinomial(odds.softmax(dim=1), 1, generator=draw)[:, 0]

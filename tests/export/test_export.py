@@ -50,7 +50,7 @@ def small(name: str) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="module")
-def taught(store, tmp_path_factory):
+def trained(store, tmp_path_factory):
     """A run of a method."""
 
     @cache
@@ -89,11 +89,11 @@ def clips(store: FeatureStore, ids: list[str], names: list[str]) -> dict[str, np
 
 @pytest.mark.parametrize("modality", Modality)
 @pytest.mark.parametrize(("name", "options"), CASES, ids=lambda value: " ".join(value) if value else "")
-def test_predictions_equal_those_of_the_run(name, options, modality, taught, store, tmp_path):
+def test_predictions_equal_those_of_the_run(name, options, modality, trained, store, tmp_path):
     """Labels and probabilities equal those in the run directory; labels and encoders are in the metadata."""
     if modality not in load_method(name).modalities:
         pytest.skip("not a modality of this method")
-    run, opened = taught(name, options, modality), FeatureStore(store)
+    run, opened = trained(name, options, modality), FeatureStore(store)
     recognizer = Recognizer.load(run)
     done = recognizer.export_onnx(tmp_path / "model.onnx", store=opened)
     assert [found.clips for found in done.comparisons] == [13, 90]
@@ -112,28 +112,28 @@ def test_predictions_equal_those_of_the_run(name, options, modality, taught, sto
     np.testing.assert_allclose(said.max(axis=1), [p for _, p in expected.values()], atol=1e-5)
 
 
-def test_a_network_in_float64(taught, tmp_path):
+def test_a_network_in_float64(trained, tmp_path):
     """The file also computes in float64; its inputs and outputs are float32."""
-    recognizer = Recognizer.load(taught("av-cil", (), "audio-visual", "float64"))
+    recognizer = Recognizer.load(trained("av-cil", (), "audio-visual", "float64"))
     done = recognizer.export_onnx(tmp_path / "model.onnx")
     assert done.comparisons[0].scores < 1e-7
 
 
 @pytest.mark.parametrize("given", ["audio", "visual"])
 @pytest.mark.parametrize("name", ["av-cil", "icarl", "afc", "blade", "slda"])
-def test_clips_without_audio_or_frames(name, given, taught, tmp_path):
+def test_clips_without_audio_or_frames(name, given, trained, tmp_path):
     """A file for one modality gives the predictions of the recognizer for clips with only this modality."""
     options = ("kernel=linear", "normalize=both") if name == "slda" else ()
-    recognizer = Recognizer.load(taught(name, options, "audio-visual"))
+    recognizer = Recognizer.load(trained(name, options, "audio-visual"))
     done = recognizer.export_onnx(tmp_path / "part.onnx", modality=given)
     assert list(done.inputs) == [given]
     assert done.comparisons[0].probabilities < 1e-6
 
 
 @pytest.mark.parametrize(("batch", "slices", "tokens"), [(1, 1, 1), (5, 2, 3), (2, 7, 1), (300, 1, 2)])
-def test_batch_and_grid_can_vary(batch, slices, tokens, taught, tmp_path):
+def test_batch_and_grid_can_vary(batch, slices, tokens, trained, tmp_path):
     """One file works with any number of clips and any grid, also for p-values."""
-    recognizer = Recognizer.load(taught("blade", (), "audio-visual"))
+    recognizer = Recognizer.load(trained("blade", (), "audio-visual"))
     session = onnxruntime.InferenceSession(recognizer.export_onnx(tmp_path / "model.onnx").path)
     draw = torch.Generator().manual_seed(batch)
     audio, visual = (
@@ -147,10 +147,10 @@ def test_batch_and_grid_can_vary(batch, slices, tokens, taught, tmp_path):
     np.testing.assert_allclose(said[1], model.p_values(*parts), atol=1e-6)
 
 
-def test_p_values_of_unknown_clips(taught, store, tmp_path):
+def test_p_values_of_unknown_clips(trained, store, tmp_path):
     """Features far from all classes have small p-values; training clips do not."""
     session = onnxruntime.InferenceSession(
-        Recognizer.load(taught("blade", (), "audio-visual")).export_onnx(tmp_path / "m.onnx").path
+        Recognizer.load(trained("blade", (), "audio-visual")).export_onnx(tmp_path / "m.onnx").path
     )
     opened = FeatureStore(store)
     known = [clip.clip_id for clip in opened.clips if clip.split == "test"]
@@ -161,9 +161,9 @@ def test_p_values_of_unknown_clips(taught, store, tmp_path):
     assert np.mean(session.run(["p_values"], strange)[0] < 0.05) > 0.9
 
 
-def test_same_file_each_time(taught, tmp_path):
+def test_same_file_each_time(trained, tmp_path):
     """The files have the same bytes and no path of this machine."""
-    recognizer = Recognizer.load(taught("av-cil", (), "audio-visual"))
+    recognizer = Recognizer.load(trained("av-cil", (), "audio-visual"))
     one, two = (recognizer.export_onnx(tmp_path / name).path.read_bytes() for name in ("a.onnx", "b.onnx"))
     assert one == two
     assert b".py" not in one
@@ -174,9 +174,9 @@ def test_same_file_each_time(taught, tmp_path):
     }
 
 
-def test_a_difference_is_an_error_and_no_file_is_written(taught, tmp_path, monkeypatch):
+def test_a_difference_is_an_error_and_no_file_is_written(trained, tmp_path, monkeypatch):
     """A wrong graph is detected with random clips; an existing file stays."""
-    recognizer = Recognizer.load(taught("av-cil", (), "audio-visual"))
+    recognizer = Recognizer.load(trained("av-cil", (), "audio-visual"))
     file = tmp_path / "model.onnx"
     file.write_bytes(b"of before")
     monkeypatch.setattr(NetworkGraph, "_attended", lambda self, audio, visual: self._mean(visual))
@@ -186,9 +186,9 @@ def test_a_difference_is_an_error_and_no_file_is_written(taught, tmp_path, monke
     assert file.read_bytes() == b"of before"
 
 
-def test_not_a_number_is_a_difference(taught, tmp_path, monkeypatch):
+def test_not_a_number_is_a_difference(trained, tmp_path, monkeypatch):
     """Comparisons with NaN are false, so NaN must be treated as a difference."""
-    recognizer = Recognizer.load(taught("av-cil", (), "audio-visual"))
+    recognizer = Recognizer.load(trained("av-cil", (), "audio-visual"))
     monkeypatch.setattr(
         check.Checker,
         "_onnx",
@@ -210,7 +210,7 @@ class OwnModel:
         return {"w": torch.zeros(1)}
 
 
-def test_what_cannot_be_exported(taught, store, tmp_path, monkeypatch):
+def test_what_cannot_be_exported(trained, store, tmp_path, monkeypatch):
     """Another kind of model, an unsupported modality, a wrong suffix, a store with other features, a large model."""
     description = {"audio": {"shape": [10], "encoder": {"name": "made-up"}}}
     own = Recognizer(SavedModel(model=OwnModel(), labels=("a", "b"), description=description))
@@ -218,7 +218,7 @@ def test_what_cannot_be_exported(taught, store, tmp_path, monkeypatch):
         InputError, match=r"kind 'owns' \(OwnModel\) cannot be exported. Supported are the network"
     ):
         own.export_onnx(tmp_path / "a.onnx")
-    ranpac = Recognizer.load(taught("ranpac", (), "audio-visual"))
+    ranpac = Recognizer.load(trained("ranpac", (), "audio-visual"))
     with pytest.raises(InputError, match="cannot predict from audio alone, only from: audio-visual"):
         ranpac.export_onnx(tmp_path / "a.onnx", modality="audio")
     with pytest.raises(InputError, match=r"model\.pb: give a file name ending in \.onnx, or a folder"):
@@ -234,21 +234,21 @@ def test_what_cannot_be_exported(taught, store, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
-def test_without_the_extra(package, taught, avcil, capsys, monkeypatch, tmp_path):
+def test_without_the_extra(package, trained, avcil, capsys, monkeypatch, tmp_path):
     """Which package is missing, and how to install it."""
     for name in [name for name in sys.modules if name.startswith("avcil.export")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
-    assert avcil("export", taught("av-cil", (), "audio"), "--out", tmp_path / "a.onnx") == 2
+    assert avcil("export", trained("av-cil", (), "audio"), "--out", tmp_path / "a.onnx") == 2
     err = capsys.readouterr().err
     assert (
         err == f"avcil: exporting needs the package {package}. Install it with: pip install 'avcil[export]'\n"
     )
 
 
-def test_the_command(taught, avcil, capsys, tmp_path, store):
+def test_the_command(trained, avcil, capsys, tmp_path, store):
     """A run with its store, a model folder without one, and one modality; the output shows the comparisons."""
-    run = taught("blade", (), "audio-visual")
+    run = trained("blade", (), "audio-visual")
     assert avcil("export", run, "--out", tmp_path / "shipped") == 0
     out = capsys.readouterr().out
     assert out.startswith(f"{tmp_path}/shipped/model.onnx: ")
@@ -263,12 +263,12 @@ def test_the_command(taught, avcil, capsys, tmp_path, store):
     assert avcil("export", tmp_path / "nothing", "--out", tmp_path / "a.onnx") == 2
 
 
-def test_program_in_the_documentation(taught, store, tmp_path):
+def test_program_in_the_documentation(trained, store, tmp_path):
     """It gives the recognizer's predictions in a process that cannot import torch or avcil."""
     page = (Path(__file__).parents[2] / "docs" / "exporting.md").read_text(encoding="utf-8")
     programs = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     ask, write = programs
-    run = taught("blade", (), "audio-visual")
+    run = trained("blade", (), "audio-visual")
     recognizer = Recognizer.load(run)
     recognizer.export_onnx(tmp_path / "model.onnx")
     (tmp_path / "work").mkdir()
@@ -293,9 +293,9 @@ def test_program_in_the_documentation(taught, store, tmp_path):
     assert any(clip.clip_id in expected for clip in opened.clips[:3])
 
 
-def test_export_after_forgetting_a_class(taught, tmp_path):
+def test_export_after_forgetting_a_class(trained, tmp_path):
     """The exported file does not have a class that was forgotten."""
-    recognizer = Recognizer.load(taught("blade", (), "audio-visual"))
+    recognizer = Recognizer.load(trained("blade", (), "audio-visual"))
     recognizer.forget_class("c1")
     done = export_onnx(recognizer.snapshot(), tmp_path / "less.onnx")
     assert done.outputs["probabilities"] == ("batch", 5)

@@ -201,7 +201,7 @@ def test_a_list_that_contradicts_the_store(tmp_path):
 
 
 @pytest.mark.parametrize("modality", ["visual", "audio"])
-def test_one_modality_is_not_asked_of_the_file(tmp_path, modality):
+def test_unused_modality_is_not_read(tmp_path, modality):
     """With the other set to none, clips without it are fine."""
     encoders = {"visual": "none", "audio": "none"} | {
         modality: {"visual": Tokens(), "audio": Vector()}[modality]

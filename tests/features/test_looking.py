@@ -83,7 +83,7 @@ def test_a_changed_byte_names_the_shard_and_the_clip(copy: Path) -> None:
     assert len(whats["clips whose numbers changed after they were written"]) == 1
 
 
-def test_a_lost_and_a_cut_shard_are_told_apart(copy: Path) -> None:
+def test_lost_and_truncated_shards_are_distinguished(copy: Path) -> None:
     first, second = sorted((copy / "shards").glob("*.safetensors"))[:2]
     first.unlink()
     second.write_bytes(second.read_bytes()[:-7])

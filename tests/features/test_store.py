@@ -174,7 +174,7 @@ def _shard(folder):
         (_edit_manifest(visual=3), "manifest.json is damaged"),
     ],
 )
-def test_damage_is_said_on_opening(tmp_path, damage, said):
+def test_damage_is_reported_on_opening(tmp_path, damage, said):
     """Each error names the problem and what to do."""
     damage(fill(tmp_path, range(6)))
     with pytest.raises(InputError, match=said):

@@ -44,7 +44,7 @@ def fill(path, ids, shard_size=4):
         (None, "visual features of clip 'c000' are missing"),
     ],
 )
-def test_values_that_cannot_be_learnt_from(tmp_path, value, said):
+def test_invalid_values(tmp_path, value, said):
     """Refused at once, with clip and modality named; the store goes on with the others."""
     with FeatureWriter(tmp_path, MANIFEST) as writer:
         with pytest.raises(InputError, match=said) as caught:
@@ -84,7 +84,7 @@ def test_a_store_made_in_another_way(tmp_path, change, said):
     FeatureWriter(tmp_path, dataclasses.replace(MANIFEST, libraries={"numpy": "9"})).close()
 
 
-def test_a_folder_of_other_things(tmp_path):
+def test_folder_with_other_files(tmp_path):
     """A store is not spilt into a folder that is something else."""
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(InputError, match="contains other files and is not a feature store"):
@@ -258,7 +258,7 @@ def test_adding_goes_on_while_a_shard_is_written(tmp_path, monkeypatch):
     assert list(read_failures(tmp_path)) == ["c002"]
 
 
-def test_what_could_not_be_written_meanwhile_is_said_and_kept(tmp_path, monkeypatch):
+def test_rows_that_cannot_be_written_are_reported_and_remain_pending(tmp_path, monkeypatch):
     """A full disk under a commit that was only begun: the next one raises, and nothing that waited is lost."""
 
     def refuse(path, columns):

@@ -76,12 +76,12 @@ def test_the_label_is_reserved(model, store):
         recognizer.rename("c0", BACKGROUND)
 
 
-def test_on_the_command_line(taught, avcil, tmp_path, capsys):
+def test_on_the_command_line(trained, avcil, tmp_path, capsys):
     """`avcil learn --background` adds no class."""
-    clips = sorted((taught / "clips").glob("train-3-*"))
-    assert avcil("learn", taught / "av", "--background", *clips, "--out", tmp_path / "model") == 0
+    clips = sorted((trained / "clips").glob("train-3-*"))
+    assert avcil("learn", trained / "av", "--background", *clips, "--out", tmp_path / "model") == 0
     out = capsys.readouterr().out
     assert "learned 3 background clips" in out
     assert "The model has 4 classes" in out
-    assert avcil("learn", taught / "av", "--out", tmp_path / "none") == 2
+    assert avcil("learn", trained / "av", "--out", tmp_path / "none") == 2
     assert "or --background FOLDER" in capsys.readouterr().err

@@ -17,15 +17,15 @@ from avcil.media import probe
 
 
 @pytest.fixture(scope="module")
-def clip(taught):
-    return taught / "clips" / "test-0-0.mp4"
+def clip(trained):
+    return trained / "clips" / "test-0-0.mp4"
 
 
 @pytest.fixture(scope="module")
-def blade(avcil, taught):
-    folder = taught / "blade"
+def blade(avcil, trained):
+    folder = trained / "blade"
     assert (
-        avcil("train", taught / "features", "--method", "blade", "--classes-per-step", 2, "--out", folder)
+        avcil("train", trained / "features", "--method", "blade", "--classes-per-step", 2, "--out", folder)
         == 0
     )
     return Recognizer.load(folder)
@@ -44,9 +44,9 @@ def test_contributions_of_linear_heads_add_up(blade, clip):
 @pytest.mark.parametrize(
     ("run", "kind"), [("av", "attention"), ("visual", "sensitivity"), ("blade", "sensitivity")]
 )
-def test_maps_and_drawings(run, kind, taught, clip, blade, tmp_path):
+def test_maps_and_drawings(run, kind, trained, clip, blade, tmp_path):
     """Maps sum to one; the video has the duration of the clip and can be decoded."""
-    found = Recognizer.load(taught / run).explain(clip)
+    found = Recognizer.load(trained / run).explain(clip)
     assert found.map_kind == kind
     assert found.temporal.sum() == pytest.approx(1)
     np.testing.assert_allclose(found.spatial.sum(axis=(1, 2)), 1, rtol=1e-6)
@@ -57,9 +57,9 @@ def test_maps_and_drawings(run, kind, taught, clip, blade, tmp_path):
     assert probe(tmp_path / "drawn.mp4").duration == pytest.approx(found.seconds, abs=0.2)
 
 
-def test_contributions_of_networks_by_ablation(taught, clip):
+def test_contributions_of_networks_by_ablation(trained, clip):
     """The contribution of a modality is the decrease of the margin without it."""
-    recognizer = Recognizer.load(taught / "av")
+    recognizer = Recognizer.load(trained / "av")
     found = recognizer.explain(clip)
     features = recognizer.reader.features(clip)
     with torch.no_grad():
@@ -69,9 +69,9 @@ def test_contributions_of_networks_by_ablation(taught, clip):
     assert found.contributions["audio"] == pytest.approx(found.margin - without, abs=1e-5)
 
 
-def test_an_audio_model_has_nothing_to_draw(taught, clip):
+def test_an_audio_model_has_nothing_to_draw(trained, clip):
     """The error says so."""
-    found = Recognizer.load(taught / "audio").explain(clip)
+    found = Recognizer.load(trained / "audio").explain(clip)
     assert (found.map_kind, found.contributions) == (None, {})
     with pytest.raises(InputError, match="no frames to draw on"):
         found.draw()
@@ -127,9 +127,9 @@ def test_silent_audio_counts_as_missing(blade, tmp_path):
     assert (answer.modality, answer.notes) == ("visual", "the audio is silent; predicted from frames alone")
 
 
-def test_the_report_explains_a_network_and_a_closed_form_model(avcil, taught, blade, tmp_path):
+def test_the_report_explains_a_network_and_a_closed_form_model(avcil, trained, blade, tmp_path):
     """Test clips of the first run of each kind, with attention or sensitivity, and contributions."""
-    runs = [taught / "blade", taught / "av"]
+    runs = [trained / "blade", trained / "av"]
     assert avcil("report", *runs, "--out", tmp_path / "report.html", "--examples", 1) == 0
     page = (tmp_path / "report.html").read_text()
     section = page[page.index('id="attention"') : page.index('id="runs"')]

@@ -63,19 +63,19 @@ except AvcilError as error:
 
 
 @pytest.fixture(scope="module")
-def published(taught, tmp_path_factory):
+def published(trained, tmp_path_factory):
     """A hub with two uploads of one name: a model with learning state, then one of format version 1."""
     with serving() as hub:
         home = tmp_path_factory.mktemp("publisher")
-        said = in_python(hub, home, PUSH.format(first=str(taught / "av"), second=str(VERSION_1)))
+        said = in_python(hub, home, PUSH.format(first=str(trained / "av"), second=str(VERSION_1)))
         assert said == [f"{hub.url}/me/dogs"]
         yield hub
 
 
-def test_upload(published, taught):
+def test_upload(published, trained):
     """All files of the model are uploaded; a second upload removes the files of the old model."""
     _, first, second = published.commits["me/dogs"]
-    model = taught / "av" / "model"
+    model = trained / "av" / "model"
     for file in model.iterdir():
         if file.name != "README.md":
             assert first[file.name] == file.read_bytes(), file.name
@@ -127,10 +127,10 @@ def test_names_and_the_extra(monkeypatch):
 # -- the card ----------------------------------------------------------------------------------------------------
 
 
-def test_metrics_of_the_card(taught):
+def test_metrics_of_the_card(trained):
     """The hub's library finds the metrics of the run, each with a name and a type."""
-    card = ModelCard.load(taught / "av" / "model" / "README.md")
-    results = json.loads((taught / "av" / "results.json").read_text())
+    card = ModelCard.load(trained / "av" / "model" / "README.md")
+    results = json.loads((trained / "av" / "results.json").read_text())
     found = {result.metric_name: result for result in card.data.eval_results}
     assert found["accuracy after the last step"].metric_value == pytest.approx(
         results["last_accuracy"], abs=1e-4
@@ -163,18 +163,18 @@ def test_a_card_is_valid_with_any_names(tmp_path):
     assert "\\| &lt;b>" in text
 
 
-def test_metrics_from_before_an_update(taught):
+def test_metrics_from_before_an_update(trained):
     """After an update, metrics are marked as older in the text and are not in the metadata."""
-    description = Recognizer.load(taught / "av").description
+    description = Recognizer.load(trained / "av").description
     card = ModelCard(model_card("network", ["a"], description | {"updates": 1}, None))
     assert card.data.eval_results is None
     assert card.data.metrics is None
     assert "The model was updated once since; these metrics were measured before." in card.text
 
 
-def test_an_exported_file_is_removed_with_its_model(taught, tmp_path):
+def test_an_exported_file_is_removed_with_its_model(trained, tmp_path):
     """A model folder can contain model.onnx; it is removed when another model is saved there."""
-    recognizer = Recognizer.load(taught / "av")
+    recognizer = Recognizer.load(trained / "av")
     recognizer.save(tmp_path / "model")
     recognizer.export_onnx(tmp_path / "model")
     assert (tmp_path / "model" / "model.onnx").exists()

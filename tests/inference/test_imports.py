@@ -35,10 +35,10 @@ UNUSED = {
 }
 
 
-def test_predict_and_train_import_what_they_use(taught, tmp_path):
+def test_predict_and_train_import_what_they_use(trained, tmp_path):
     """Neither imports PyTorch's compiler; predict imports no training code and no drawing or science package."""
-    clip = taught / "clips" / "test-0-0.mp4"
-    words = (taught / "av", clip, taught / "features", tmp_path / "run")
+    clip = trained / "clips" / "test-0-0.mp4"
+    words = (trained / "av", clip, trained / "features", tmp_path / "run")
     done = subprocess.run(
         [sys.executable, "-c", COMMANDS, *map(str, words)], capture_output=True, text=True, timeout=300
     )

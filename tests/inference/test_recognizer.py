@@ -23,68 +23,68 @@ def stored_predictions(run: Path) -> dict[str, dict[str, str]]:
         return {row["clip_id"]: row for row in csv.DictReader(file)}
 
 
-def held_out(taught: Path) -> list[tuple[str, Path]]:
+def held_out(trained: Path) -> list[tuple[str, Path]]:
     """Ids and files of the test clips."""
-    with open(taught / "clips.csv", newline="", encoding="utf-8") as file:
+    with open(trained / "clips.csv", newline="", encoding="utf-8") as file:
         return [
-            (row["clip_id"], taught / row["path"]) for row in csv.DictReader(file) if row["split"] == "test"
+            (row["clip_id"], trained / row["path"]) for row in csv.DictReader(file) if row["split"] == "test"
         ]
 
 
 @pytest.mark.parametrize("run", ["av", "audio", "visual"])
-def test_predictions_equal_those_of_training(run, taught):
+def test_predictions_equal_those_of_training(run, trained):
     """The prediction of a test clip from its file equals that in the run directory: label, probability to 1e-6."""
-    recognizer = Recognizer.load(taught / run)
-    stored = stored_predictions(taught / run)
+    recognizer = Recognizer.load(trained / run)
+    stored = stored_predictions(trained / run)
     assert len(stored) == 8
-    for clip_id, path in held_out(taught):
+    for clip_id, path in held_out(trained):
         answer = recognizer.predict_clip(path)
         assert answer.label == stored[clip_id]["predicted"]
         assert answer.probability == pytest.approx(float(stored[clip_id]["probability"]), abs=1e-6)
 
 
-def test_api(taught):
+def test_api(trained):
     """Classes, labels and probabilities fit each other; a run and its model folder give the same."""
-    recognizer = Recognizer.load(taught / "av")
-    paths = [path for _, path in held_out(taught)][:3]
+    recognizer = Recognizer.load(trained / "av")
+    paths = [path for _, path in held_out(trained)][:3]
     assert set(recognizer.classes_) == CLASSES
     probabilities = recognizer.predict_proba(paths)
     assert probabilities.shape == (3, 4)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-12)
     assert [recognizer.classes_[i] for i in probabilities.argmax(axis=1)] == recognizer.predict(paths)
     np.testing.assert_array_equal(
-        Recognizer.load(taught / "av" / "model").predict_proba(paths), probabilities
+        Recognizer.load(trained / "av" / "model").predict_proba(paths), probabilities
     )
     assert recognizer.predict_proba([]).shape == (0, 4)
     assert recognizer.predict(str(paths[0])) == recognizer.predict(paths[:1])[0]
     np.testing.assert_array_equal(recognizer.predict_proba(paths[0]), probabilities[0])
 
 
-def test_model_folder_is_sufficient(taught, tmp_path):
+def test_model_folder_is_sufficient(trained, tmp_path):
     """A model folder without run, store and clips can predict."""
-    shutil.copytree(taught / "av" / "model", tmp_path / "shipped")
-    clip = Path(shutil.copy(held_out(taught)[0][1], tmp_path / "clip.mp4"))
+    shutil.copytree(trained / "av" / "model", tmp_path / "shipped")
+    clip = Path(shutil.copy(held_out(trained)[0][1], tmp_path / "clip.mp4"))
     assert Recognizer.load(tmp_path / "shipped").predict([clip])[0] in CLASSES
 
 
-def test_names_with_special_characters(taught, avcil, capsys, tmp_path):
+def test_names_with_special_characters(trained, avcil, capsys, tmp_path):
     """Commas, quotes, slashes, emoji and a leading - from CSV through train and predict into the report."""
     for name in ("accuracy_matrix.csv", "predictions/step_1.csv", "model/labels.json"):
-        assert (taught / "av" / name).is_file()
-    assert {row["label"] for row in stored_predictions(taught / "av").values()} == CLASSES
-    assert set(json.loads((taught / "av" / "model" / "labels.json").read_text(encoding="utf-8"))) == CLASSES
-    assert avcil("report", taught / "av", taught / "audio", "--out", tmp_path / "report.html") == 0
+        assert (trained / "av" / name).is_file()
+    assert {row["label"] for row in stored_predictions(trained / "av").values()} == CLASSES
+    assert set(json.loads((trained / "av" / "model" / "labels.json").read_text(encoding="utf-8"))) == CLASSES
+    assert avcil("report", trained / "av", trained / "audio", "--out", tmp_path / "report.html") == 0
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert all(html.escape(name) in page for name in CLASSES)
     capsys.readouterr()
-    assert avcil("predict", taught / "av", held_out(taught)[0][1], "--top", "4") == 0
+    assert avcil("predict", trained / "av", held_out(trained)[0][1], "--top", "4") == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in CLASSES)
 
 
-def test_good_files_are_predicted_despite_bad_ones(taught, avcil, capsys, tmp_path):
+def test_good_files_are_predicted_despite_bad_ones(trained, avcil, capsys, tmp_path):
     """Each missing, damaged, silent or other file has an error or a note; the others are predicted; exit code 2."""
-    good = held_out(taught)[0][1]
+    good = held_out(trained)[0][1]
     silent, torn, folder = tmp_path / "silent.mp4", tmp_path / "torn.mp4", tmp_path / "folder"
     write_video(silent, [np.full((48, 64, 3), 90, np.uint8)] * 8, 20.0)
     torn.write_bytes(good.read_bytes()[:300])
@@ -92,7 +92,7 @@ def test_good_files_are_predicted_despite_bad_ones(taught, avcil, capsys, tmp_pa
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "notes.mp4").write_text("not a video at all\n" * 50)
     bad = [tmp_path / "gone.mp4", torn, folder, tmp_path / "empty.mp4", tmp_path / "notes.mp4"]
-    assert avcil("predict", taught / "av", *bad[:2], good, silent, *bad[2:], "--json") == 2
+    assert avcil("predict", trained / "av", *bad[:2], good, silent, *bad[2:], "--json") == 2
     out, err = capsys.readouterr()
     answers = json.loads(out)
     assert [answer["path"] for answer in answers] == [
@@ -103,27 +103,27 @@ def test_good_files_are_predicted_despite_bad_ones(taught, avcil, capsys, tmp_pa
     assert len(answers[2]["predictions"]) == 3
     assert answers[3]["notes"] == "no audio track; predicted from frames alone"
     assert "5 of 7 files could not be predicted" in err
-    assert avcil("predict", taught / "av", *bad, good) == 2
+    assert avcil("predict", trained / "av", *bad, good) == 2
     out, err = capsys.readouterr()
     assert str(good) in out
     assert all(str(path) in err for path in bad)
     assert "Traceback" not in err
 
 
-def test_silent_film_for_a_visual_recognizer(taught, tmp_path):
+def test_silent_film_for_a_visual_recognizer(trained, tmp_path):
     """A modality that the model does not use can be missing."""
     silent = tmp_path / "silent.mp4"
     write_video(silent, [np.full((48, 64, 3), 90, np.uint8)] * 8, 20.0)
-    assert Recognizer.load(taught / "visual").predict_clip(silent).label in CLASSES
+    assert Recognizer.load(trained / "visual").predict_clip(silent).label in CLASSES
 
 
-def test_file_that_begins_with_a_dash(taught, avcil, capsys, tmp_path, monkeypatch):
+def test_file_that_begins_with_a_dash(trained, avcil, capsys, tmp_path, monkeypatch):
     """As ./-abc.mp4, or after --."""
-    shutil.copy(held_out(taught)[0][1], tmp_path / "-abc.mp4")
+    shutil.copy(held_out(trained)[0][1], tmp_path / "-abc.mp4")
     monkeypatch.chdir(tmp_path)
-    assert avcil("predict", taught / "av", "./-abc.mp4", "--json") == 0
+    assert avcil("predict", trained / "av", "./-abc.mp4", "--json") == 0
     first = json.loads(capsys.readouterr().out)
-    assert avcil("predict", taught / "av", "--json", "--", "-abc.mp4") == 0
+    assert avcil("predict", trained / "av", "--json", "--", "-abc.mp4") == 0
     assert json.loads(capsys.readouterr().out) == [first[0] | {"path": "-abc.mp4"}]
 
 
@@ -132,9 +132,9 @@ def spoil(folder: Path, **changes: object) -> None:
     (folder / "config.json").write_text(json.dumps(config | changes))
 
 
-def model_with(taught: Path, folder: Path, what: str) -> Path:
+def model_with(trained: Path, folder: Path, what: str) -> Path:
     """A copy of the model with one defect."""
-    shutil.copytree(taught / "av" / "model", folder)
+    shutil.copytree(trained / "av" / "model", folder)
     if what == "newer version":
         spoil(folder, version=99)
     elif what == "another format":
@@ -149,7 +149,7 @@ def model_with(taught: Path, folder: Path, what: str) -> Path:
     elif what == "labels no list":
         (folder / "labels.json").write_text('{"a": 1}')
     elif what == "other tensors":
-        shutil.copy(taught / "audio" / "model" / "model.safetensors", folder)
+        shutil.copy(trained / "audio" / "model" / "model.safetensors", folder)
     elif what == "torn tensors":
         (folder / "model.safetensors").write_bytes(b"\x08")
     elif what == "no tensors":
@@ -174,17 +174,17 @@ def model_with(taught: Path, folder: Path, what: str) -> Path:
         ("torn config", "not valid JSON"),
     ],
 )
-def test_models_that_cannot_be_loaded(what, said, taught, tmp_path):
+def test_models_that_cannot_be_loaded(what, said, trained, tmp_path):
     """The error names the problem, and no code of the folder is run."""
     with pytest.raises(InputError, match=said):
-        Recognizer.load(model_with(taught, tmp_path / "model", what))
+        Recognizer.load(model_with(trained, tmp_path / "model", what))
 
 
 @pytest.mark.parametrize("left", ["config.json", "checkpoints"])
-def test_unfinished_run(left, taught, tmp_path):
+def test_unfinished_run(left, trained, tmp_path):
     """An unfinished run is recognized as such, also with only its first files."""
     run = tmp_path / "run"
-    shutil.copytree(taught / "av", run)
+    shutil.copytree(trained / "av", run)
     (run / "results.json").unlink()
     if left == "config.json":
         for name in ("checkpoints", "model", "predictions"):

@@ -18,17 +18,17 @@ from avcil.inference.rejection import Rejection
 
 
 @pytest.fixture(scope="module")
-def run(taught, avcil, tmp_path_factory) -> Path:
+def run(trained, avcil, tmp_path_factory) -> Path:
     """A model of blade."""
     out = tmp_path_factory.mktemp("thresholds") / "blade"
     words = ["--classes-per-step", 2, "--method", "blade", "--out", out]
-    assert avcil("train", taught / "features", *words) == 0
+    assert avcil("train", trained / "features", *words) == 0
     return out
 
 
 @pytest.fixture(scope="module")
-def clip(taught) -> Path:
-    return taught / "clips" / "test-0-0.mp4"
+def clip(trained) -> Path:
+    return trained / "clips" / "test-0-0.mp4"
 
 
 @pytest.mark.parametrize(
@@ -79,9 +79,9 @@ def test_given_threshold(run, clip):
     assert recognizer.predict_clip(clip).threshold is None
 
 
-def test_methods_without_a_p_value(taught, clip):
+def test_methods_without_a_p_value(trained, clip):
     """Thresholds can be given but not chosen."""
-    recognizer = Recognizer.load(taught / "av")
+    recognizer = Recognizer.load(trained / "av")
     answer = recognizer.predict_clip(clip)
     assert answer.in_distribution is None
     recognizer.rejection = Rejection(thresholds={answer.label: min(1.0, answer.probability + 0.01)})

@@ -16,11 +16,11 @@ from avcil.media import write_video
 
 
 @pytest.fixture(scope="module")
-def run(taught, avcil, tmp_path_factory) -> Path:
+def run(trained, avcil, tmp_path_factory) -> Path:
     """A model of blade."""
     out = tmp_path_factory.mktemp("unknown") / "blade"
     words = ["--classes-per-step", 2, "--method", "blade", "--out", out]
-    assert avcil("train", taught / "features", *words) == 0
+    assert avcil("train", trained / "features", *words) == 0
     return out
 
 
@@ -39,7 +39,7 @@ def test_alpha(run, strange):
     """A clip is rejected if its p-value is not above alpha; the p-value does not depend on alpha."""
     recognizer = Recognizer.load(run)
     p_value = recognizer.predict_clip(strange).p_value
-    assert 1 / 13 <= p_value < 1  # twelve clips were learnt
+    assert 1 / 13 <= p_value < 1  # twelve clips were learned
     for rate, known in ((p_value, False), (p_value - 1e-9, True), (p_value + 0.01, False), (0.0, True)):
         recognizer.alpha = rate
         answer = recognizer.predict_clip(strange)
@@ -63,11 +63,11 @@ def test_output_of_the_command(run, strange, avcil, capsys):
     assert "unknown class" not in capsys.readouterr().out
 
 
-def test_networks_have_no_test_for_unknown_classes(taught, strange, avcil, capsys):
+def test_networks_have_no_test_for_unknown_classes(trained, strange, avcil, capsys):
     """The values are null or empty."""
-    answer = Recognizer.load(taught / "av").predict_clip(strange)
+    answer = Recognizer.load(trained / "av").predict_clip(strange)
     assert (answer.in_distribution, answer.p_value) == (None, None)
-    assert avcil("predict", taught / "av", strange, "--format", "csv") == 0
+    assert avcil("predict", trained / "av", strange, "--format", "csv") == 0
     row = next(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert (row["in_distribution"], row["p_value"]) == ("", "")
 

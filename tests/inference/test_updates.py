@@ -25,7 +25,7 @@ WIDE = ("features=60",)
 OPTIONS = {"ranpac": WIDE, "slda": WIDE, "rls": (*WIDE, "stream_features=20")}
 
 
-def taught(
+def trained(
     folder: Path, store: Path, method: str, steps: int, *, modality: str = "audio-visual", **more
 ) -> Recognizer:
     """A recognizer of the first `steps` steps."""
@@ -78,7 +78,7 @@ def same(one: Recognizer, other: Recognizer) -> bool:
 @pytest.mark.parametrize("method", [name for name in method_names() if name != "joint"])
 def test_updates_equal_one_run(method, store, tmp_path):
     """One step of avcil train and two updates, saved and loaded between, equal a run of all steps bit for bit."""
-    whole, one = (taught(tmp_path, store, method, steps) for steps in (3, 1))
+    whole, one = (trained(tmp_path, store, method, steps) for steps in (3, 1))
     for number, step in enumerate(STEPS[1:]):
         report = one.learn(*clips_of(store, step))
         assert report.new == dict.fromkeys(step, 8)
@@ -92,14 +92,14 @@ def test_updates_equal_one_run(method, store, tmp_path):
 @pytest.mark.parametrize("method", ["blade", "icarl"])
 def test_updates_of_one_modality(method, modality, store, tmp_path):
     """The same for models of one modality."""
-    whole, one = (taught(tmp_path, store, method, steps, modality=modality) for steps in (2, 1))
+    whole, one = (trained(tmp_path, store, method, steps, modality=modality) for steps in (2, 1))
     one.learn(*clips_of(store, STEPS[1]))
     assert same(one, whole)
 
 
 def test_order_of_clips(store, tmp_path):
     """The result depends on the ids of the clips and the order of classes, not on the order of the clips."""
-    one = taught(tmp_path, store, "blade", 1)
+    one = trained(tmp_path, store, "blade", 1)
     other = Recognizer.load(tmp_path / "blade-audio-visual-1")
     clips, labels = clips_of(store, STEPS[1])
     one.learn(clips, labels)
@@ -116,7 +116,7 @@ def test_order_of_clips(store, tmp_path):
 @pytest.mark.parametrize("method", ["blade", "ranpac", "slda", "rls"])
 def test_more_clips_of_old_classes(method, store, tmp_path):
     """Closed-form methods can learn more clips of old classes, with or without new classes."""
-    recognizer = taught(tmp_path, store, method, 1)
+    recognizer = trained(tmp_path, store, method, 1)
     clips, labels = clips_of(store, ["c0", "c1"], "val")
     report = recognizer.learn(clips, labels)
     assert (report.new, report.extended) == ({}, {"c0": 3, "c1": 3})
@@ -132,8 +132,8 @@ def test_more_clips_of_old_classes(method, store, tmp_path):
 
 def test_clips_that_cannot_be_learned(store, tmp_path):
     """The error explains the reason, and the recognizer is unchanged."""
-    network, joint = taught(tmp_path, store, "av-cil", 1), taught(tmp_path, store, "joint", 1)
-    blade = taught(tmp_path, store, "blade", 1)
+    network, joint = trained(tmp_path, store, "av-cil", 1), trained(tmp_path, store, "joint", 1)
+    blade = trained(tmp_path, store, "blade", 1)
     before = blade.snapshot()
     clips, labels = clips_of(store, ["c2"])
     with pytest.raises(InputError, match=r"cannot learn more clips of known classes .*blade"):
@@ -157,16 +157,16 @@ def test_clips_that_cannot_be_learned(store, tmp_path):
 
 def test_note_on_the_best_epoch(store, tmp_path):
     """After a run with validation clips, an update uses the last epoch, with a note."""
-    recognizer = taught(tmp_path, store, "fine-tuning", 1, selection="best")
+    recognizer = trained(tmp_path, store, "fine-tuning", 1, selection="best")
     assert "used its last epoch" in recognizer.learn(*clips_of(store, ["c2"])).notes[0]
-    assert not taught(tmp_path, store, "blade", 1, selection="best").learn(*clips_of(store, ["c2"])).notes
+    assert not trained(tmp_path, store, "blade", 1, selection="best").learn(*clips_of(store, ["c2"])).notes
 
 
 @pytest.mark.parametrize("method", ["blade", "ranpac", "slda", "rls"])
 def test_forgetting_equals_not_learning(method, store, tmp_path):
     """After learning and forgetting, the moments are the same up to rounding; a class without clips is removed."""
     options = {"rls": (*OPTIONS["rls"], "compensation=0"), "ranpac": (*WIDE, "ridge=10")}
-    recognizer = taught(tmp_path, store, method, 1, set=options.get(method, OPTIONS.get(method, ())))
+    recognizer = trained(tmp_path, store, method, 1, set=options.get(method, OPTIONS.get(method, ())))
     state = recognizer.snapshot()
     clips, labels = clips_of(store, ["c2"])
     recognizer.learn(clips, labels)
@@ -182,7 +182,7 @@ def test_forgetting_equals_not_learning(method, store, tmp_path):
 
 def test_forgetting_rounds_features_as_learning_does(store, tmp_path):
     """Features are rounded to the dtype of the store for learning and for forgetting."""
-    recognizer = taught(tmp_path, store, "blade", 1)
+    recognizer = trained(tmp_path, store, "blade", 1)
     before = recognizer.snapshot().learning.tensors
     clips, labels = clips_of(store, ["c2"])
     fine = [replace(clip, audio=clip.audio * 1.0001, visual=clip.visual * 1.0001) for clip in clips]
@@ -195,7 +195,7 @@ def test_forgetting_rounds_features_as_learning_does(store, tmp_path):
 
 def test_forgetting_a_class(store, tmp_path):
     """It is never predicted and can be learned again; for other methods, the error lists those that can forget."""
-    recognizer = taught(tmp_path, store, "blade", 2)
+    recognizer = trained(tmp_path, store, "blade", 2)
     clips, labels = clips_of(store, ["c0", "c5"], "test")
     recognizer.forget_class("c1")
     assert recognizer.classes_ == ("c0", "c2", "c5")
@@ -207,12 +207,12 @@ def test_forgetting_a_class(store, tmp_path):
     with pytest.raises(InputError, match="has no class 'c9'"):
         again.forget_class("c9")
     with pytest.raises(InputError, match=r"cannot forget.*blade.*ranpac, rls, slda"):
-        taught(tmp_path, store, "lwf", 1).forget_class("c0")
+        trained(tmp_path, store, "lwf", 1).forget_class("c0")
 
 
 def test_undo_and_renaming(store, tmp_path):
     """A snapshot restores the state; a new name is in predictions, counts and the saved model."""
-    recognizer = taught(tmp_path, store, "icarl", 1)
+    recognizer = trained(tmp_path, store, "icarl", 1)
     before = recognizer.snapshot()
     clips, _ = clips_of(store, ["c0"], "test")
     first = recognizer.predict_proba(clips)
@@ -230,7 +230,7 @@ def test_undo_and_renaming(store, tmp_path):
 
 def test_threads_predict_while_one_learns(store, tmp_path):
     """Each prediction is that of the state before or after; learning twice at the same time is an error."""
-    recognizer = taught(tmp_path, store, "blade", 1)
+    recognizer = trained(tmp_path, store, "blade", 1)
     clips, _ = clips_of(store, ["c0"], "test")
     before = recognizer.predict_proba(clips[0])
     stop, seen, refused = threading.Event(), [], []
@@ -264,7 +264,7 @@ def test_missing_modality(store, tmp_path):
     deaf = ClipFeatures(audio=None, visual=clips[0].visual)
     blind = ClipFeatures(audio=clips[0].audio, visual=None)
     for method in ("blade", "av-cil"):
-        recognizer = taught(tmp_path, store, method, 1)
+        recognizer = trained(tmp_path, store, method, 1)
         assert recognizer.predict_clip(deaf).modality == "visual"
         assert recognizer.predict_clip(deaf).notes == "predicted from frames alone"
         assert recognizer.predict_clip(blind).notes == "predicted from audio alone"
@@ -272,12 +272,12 @@ def test_missing_modality(store, tmp_path):
         with pytest.raises(InputError, match="needs"):
             recognizer.predict_clip(ClipFeatures(audio=None, visual=None))
     with pytest.raises(InputError, match="needs"):
-        taught(tmp_path, store, "ranpac", 1).predict_clip(deaf)
+        trained(tmp_path, store, "ranpac", 1).predict_clip(deaf)
 
 
 def test_single_clips_and_lists(store, tmp_path):
     """One clip gives a label, several give a list; the error of a missing file has its path."""
-    recognizer = taught(tmp_path, store, "blade", 1)
+    recognizer = trained(tmp_path, store, "blade", 1)
     clips, _ = clips_of(store, ["c0"], "test")
     assert isinstance(recognizer.predict(clips[0]), str)
     assert recognizer.predict(clips[:1]) == [recognizer.predict(clips[0])]
@@ -330,7 +330,7 @@ def test_blade_of_version_2_can_learn(new_store, tmp_path):
 
 def test_the_card_and_other_folders(store, tmp_path):
     """The card has classes, counts and metrics; a folder with other files is not replaced; damage is reported."""
-    recognizer = taught(tmp_path, store, "blade", 1)
+    recognizer = trained(tmp_path, store, "blade", 1)
     card = (tmp_path / "blade-audio-visual-1" / "model" / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: avcil\n")
     assert "| c0 | 8 |" in card

@@ -87,7 +87,7 @@ def test_click_and_flash_stay_together(tmp_path, rate):
     assert rate <= len(whole.waveform) <= rate + 1024
 
 
-def late_sound(path, make, late, gap=0.0):
+def late_audio(path, make, late, gap=0.0):
     """A second of picture; half a second of 1.0 begins `late` seconds into it, with a gap in its middle."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=25)
@@ -104,9 +104,9 @@ def late_sound(path, make, late, gap=0.0):
         container.mux(audio.encode(None))
 
 
-def test_late_sound_comes_after_silence(tmp_path, make):
+def test_late_audio_comes_after_silence(tmp_path, make):
     """Sound that begins after the picture is put where it belongs."""
-    late_sound(tmp_path / "a.mkv", make, 0.25)
+    late_audio(tmp_path / "a.mkv", make, 0.25)
     clip = read_clip(tmp_path / "a.mkv", frames=5, sample_rate=8000)
     assert (clip.waveform[:2000] == 0).all()
     assert (clip.waveform[2000:] == 1).all()
@@ -115,9 +115,9 @@ def test_late_sound_comes_after_silence(tmp_path, make):
     assert stretch.tolist() == [0.0] * 400 + [1.0] * 400
 
 
-def test_gap_is_silent_and_said(tmp_path, make):
+def test_gap_is_silent_and_reported(tmp_path, make):
     """A hole in the time stamps is kept as silence, so that what follows stays in place."""
-    late_sound(tmp_path / "a.mkv", make, 0.0, gap=0.2)
+    late_audio(tmp_path / "a.mkv", make, 0.0, gap=0.2)
     clip = read_clip(tmp_path / "a.mkv", sample_rate=8000)
     assert np.flatnonzero(clip.waveform == 0).tolist() == list(range(2400, 4000))
     assert "the audio has gaps of 0.20 s in total; they are filled with zeros" in clip.problems
@@ -133,7 +133,7 @@ def test_no_numbers_are_refused(tmp_path, poison):
         read_clip(tmp_path / "a.wav", sample_rate=16000)
 
 
-def test_absurd_level_is_clipped_and_said(tmp_path):
+def test_absurd_level_is_clipped_and_reported(tmp_path):
     """Sound in 16-bit units stored as floats is not passed on as a waveform in [-1, 1] without a word."""
     as_wav(tmp_path / "a.wav", 16000, 30000 * sine(300, 0.5, 16000), np.float32)
     clip = read_clip(tmp_path / "a.wav", sample_rate=16000)

@@ -88,7 +88,7 @@ def test_names_are_only_names(tmp_path, small):
         assert read_clip(path, frames=2).frames.shape[0] == 2
 
 
-def test_picture_bomb(tmp_path):
+def test_huge_frame_size(tmp_path):
     """A few bytes that claim a picture of 60000 x 60000 are refused, not allocated."""
 
     def chunk(kind, data):
@@ -126,7 +126,7 @@ def test_stretch_outside(small):
     assert any("segment ends at 9 s" in problem for problem in clip.problems)
 
 
-def test_only_what_is_asked_for(tmp_path, small, make):
+def test_only_requested_modalities(tmp_path, small, make):
     """Only requested modalities can be missing."""
     assert read_clip(small, frames=2).problems == ()
     assert read_clip(small, frames=2).waveform is None
@@ -276,7 +276,7 @@ def test_damaged_alike_every_time(tmp_path, real):
     assert {clip.problems for clip in clips} == {(CONCEALED,)}
 
 
-def test_tracks_are_asked_while_the_file_is_open(small, monkeypatch):
+def test_tracks_are_read_while_the_file_is_open(small, monkeypatch):
     """The track of a closed file is freed memory, whose end changed from reading to reading."""
     opened = []
 

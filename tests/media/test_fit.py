@@ -19,7 +19,7 @@ def test_frames_are_chosen_and_scaled():
     assert fit_frames(frames[:1], 4, None)[:, 0, 0, 0].tolist() == [0] * 4
 
 
-def test_sound_is_resampled():
+def test_audio_is_resampled():
     """A tone keeps its pitch and length; the same rate is left alone, beyond full scale is cut."""
     tone = np.sin(2 * np.pi * 500 * np.arange(44_100) / 44_100).astype(np.float32)
     low = fit_waveform(tone, 44_100, 16_000)
@@ -37,7 +37,7 @@ def test_what_are_no_frames(frames):
         fit_frames(frames, 4, None)
 
 
-def test_what_is_no_sound():
+def test_invalid_waveforms():
     """Refused: stereo, nothing, NaN, an odd rate."""
     for waveform in (np.zeros((2, 4)), np.zeros(0), np.array([np.nan])):
         with pytest.raises(InputError, match="must be mono"):

@@ -17,7 +17,7 @@ from avcil.media.frame_choice import sample_times, script_images
 RATES = {"av-cil-script-10fps": 10, "av-cil-script-8fps": 8}
 
 
-def pictures_of_ffmpeg(path: Path, rate: int) -> list[np.ndarray]:
+def images_of_ffmpeg(path: Path, rate: int) -> list[np.ndarray]:
     """The pictures that FFmpeg's own fps filter writes of a file."""
     pictures = []
     with av.open(str(path)) as container:
@@ -43,7 +43,7 @@ def pictures_of_ffmpeg(path: Path, rate: int) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("choice", RATES)
 @pytest.mark.parametrize(("fps", "seconds"), [(25, 3.0), (30, 2.0), (20, 2.5), (24, 4.0)])
-def test_the_scripts_frames_are_those_of_ffmpegs_pictures(
+def test_frames_of_the_scripts_are_those_of_ffmpegs_images(
     choice: str, fps: int, seconds: float, tmp_path: Path
 ) -> None:
     """Written out at 10 or 8 pictures a second, the numbers that the scripts take show the same frames."""
@@ -51,7 +51,7 @@ def test_the_scripts_frames_are_those_of_ffmpegs_pictures(
     grey = np.linspace(10, 240, round(fps * seconds)).astype(np.uint8)
     frames = np.broadcast_to(grey[:, None, None, None], (len(grey), 32, 32, 3))
     write_video(path, np.ascontiguousarray(frames), fps, quality=1)
-    pictures = pictures_of_ffmpeg(path, RATES[choice])
+    pictures = images_of_ffmpeg(path, RATES[choice])
     numbers = script_images(len(pictures), 16)
     wanted = np.array([pictures[number - 1].mean() for number in numbers])
     taken = read_clip(path, frames=16, frame_choice=choice).frames.mean(axis=(1, 2, 3))

@@ -77,7 +77,7 @@ def test_stretch(tmp_path, make, start, end):
         assert make.number(frame) == make.number(shown_at(decoded, moment))
 
 
-def test_fewer_frames_than_asked_and_one(tmp_path, make):
+def test_fewer_frames_than_requested_and_one(tmp_path, make):
     """Frames repeat where the file has fewer, down to one."""
     for have, expected in ((3, [0, 0, 1, 1, 2, 2]), (1, [0] * 6)):
         write_video(tmp_path / "few.mp4", (make.frame(i) for i in range(have)), 25)
@@ -128,7 +128,7 @@ def test_a_wrong_index_is_survived(tmp_path, make, monkeypatch):
 
 @pytest.mark.parametrize(("width", "height"), [(161, 121), (33, 47), (1, 1)])
 @pytest.mark.parametrize("short_side", [None, 24, 200])
-def test_odd_sizes(tmp_path, width, height, short_side):
+def test_unusual_sizes(tmp_path, width, height, short_side):
     """Odd sizes keep their pixels, and scale to the short side with the aspect kept."""
     frame = np.full((height, width, 3), 90, np.uint8)
     with av.open(str(tmp_path / "odd.mkv"), "w") as container:
@@ -171,7 +171,7 @@ def test_display_matrix(tmp_path, make, matrix):
     assert info.mirrored == (a * d - b * c < 0)
 
 
-def test_oblique_rotation_is_said(tmp_path, make):
+def test_oblique_rotation_is_reported(tmp_path, make):
     """A rotation that is not a multiple of 90 degrees is ignored, with a note."""
     part = round(ONE * 0.5**0.5)
     path = tmp_path / "oblique.mp4"
@@ -220,7 +220,7 @@ def test_transparency_is_dropped(tmp_path):
     assert (clip.frames == [200, 100, 50]).all()
 
 
-def test_cover_picture_is_no_video(tmp_path):
+def test_cover_image_is_no_video(tmp_path):
     """The cover of a music file is not its video."""
     with av.open(str(tmp_path / "song.m4a"), "w", format="mp4") as container:
         waveform = container.add_stream("aac", rate=16000, layout="mono")

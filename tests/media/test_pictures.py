@@ -44,7 +44,7 @@ def test_what_was_written(tmp_path, make):
         assert (info.width, info.height, info.video_codec, info.audio_codec) == (48, 32, "h264", None)
 
 
-def test_sound_longer_than_picture(tmp_path, make):
+def test_audio_longer_than_video(tmp_path, make):
     """All of the sound is written."""
     tone = (0.5 * np.sin(np.arange(16000) / 9)).astype(np.float32)
     clip_bytes(tmp_path / "a.mp4", make, waveform=tone, sample_rate=16000)

@@ -87,7 +87,7 @@ def test_usable(rows, clips):
     assert found == {name: row["usable"] for name, row in rows.items()}
 
 
-def test_what_is_missing_is_said(rows, clips):
+def test_missing_parts_are_reported(rows, clips):
     """Every damaged file has a problem; intact files have none."""
     for name, row in rows.items():
         if row["usable"] == "none":
@@ -173,7 +173,7 @@ def test_frames_are_those_of_a_plain_decode(real, rows, clips):
     assert compared > 250
 
 
-def test_late_picture(clips):
+def test_late_video(clips):
     """An edit list that starts the video at 1 s: the first frame is shown until then."""
     clip = clips["edit_list_positive_shift.mp4"]
     assert clip.frame_times[0] == pytest.approx(10.005 / 16)
@@ -191,7 +191,7 @@ def test_avi_without_presentation_stamps(real):
         assert len(set(seen)) >= 17
 
 
-def test_sound_in_10_bit_rotated_file(clips):
+def test_audio_in_10_bit_rotated_file(clips):
     """A phone's recording: 10 bits, turned, with an edit list: picture and sound cover the same 2.55 s."""
     clip = clips["sample_edit_list.mp4"]
     assert clip.frames.shape == (8, round(SHORT * 1920 / 1080), SHORT, 3)

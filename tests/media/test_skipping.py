@@ -97,7 +97,7 @@ def test_stamps_that_do_not_tell_are_not_relied_on(tmp_path, make, monkeypatch, 
 @pytest.mark.parametrize(
     ("kind", "spares"), [("h264-groups", True), ("h264-stream", True), ("h264-pyramid", False)]
 )
-def test_nothing_is_decoded_between_the_last_needed_frame_and_an_idr_picture(
+def test_nothing_is_decoded_between_the_last_needed_frame_and_an_idr_frame(
     tmp_path, make, monkeypatch, kind, spares
 ):
     """Of groups of twelve frames with no moment in them, hardly one reaches the decoder; of open groups each may."""

@@ -22,7 +22,7 @@ FORMS = {  # file name, FFmpeg's format, codec, options of the format, options o
 }
 
 
-def write_sound(path, form, codec, samples, rate=RATE, *, options=None, coding=None, layout="mono"):
+def write_audio(path, form, codec, samples, rate=RATE, *, options=None, coding=None, layout="mono"):
     """Encode samples (N,) or (N, C)."""
     samples = np.atleast_2d(samples.T).astype(np.float32)  # (C, N)
     with av.open(str(path), "w", format=form, options=options or {}) as container:
@@ -42,13 +42,13 @@ def noise(seconds, level=0.3):
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("loud_first", [True, False])
-def test_length_of_sound_without_index(tmp_path, form, loud_first):
+def test_duration_of_audio_without_index(tmp_path, form, loud_first):
     """Noise and silence need different bit rates, from one of which FFmpeg estimates a wrong duration."""
     name, container, codec, options, coding = FORMS[form]
     parts = [noise(10), np.zeros(10 * RATE)]
     samples = np.concatenate(parts if loud_first else parts[::-1])
     path = tmp_path / name
-    write_sound(path, container, codec, samples, options=options, coding=coding)
+    write_audio(path, container, codec, samples, options=options, coding=coding)
     with av.open(str(path)) as opened:
         estimate = opened.duration / av.time_base
     assert abs(estimate - 20) > 3, "the file does not show the defect"
@@ -63,11 +63,11 @@ def test_length_of_sound_without_index(tmp_path, form, loud_first):
     assert clip.problems == ()
 
 
-def test_stretch_of_sound_without_index(tmp_path, monkeypatch):
+def test_part_of_audio_without_index(tmp_path, monkeypatch):
     """A stretch far into the file is the one that decoding everything gives, though FFmpeg's estimate ends before."""
     name, container, codec, options, coding = FORMS["mp3"]
     samples = np.concatenate([noise(10), 0.1 * np.sin(np.arange(30 * RATE) ** 2 / 5e5)])
-    write_sound(tmp_path / name, container, codec, samples, options=options, coding=coding)
+    write_audio(tmp_path / name, container, codec, samples, options=options, coding=coding)
     whole = read_clip(tmp_path / name, sample_rate=RATE).waveform
     monkeypatch.setattr("avcil.media.audio.SEEK_AFTER", 2.0)
     stretch = read_clip(tmp_path / name, sample_rate=RATE, start=35.0, end=37.0).waveform
@@ -78,14 +78,14 @@ def test_one_recording_is_walked_once(tmp_path, monkeypatch):
     """Many clips may be stretches of one file without an index; a file that was replaced is read again."""
     name, container, codec, options, coding = FORMS["aac"]
     path = tmp_path / name
-    write_sound(path, container, codec, noise(3), options=options, coding=coding)
+    write_audio(path, container, codec, noise(3), options=options, coding=coding)
     walks = []
     walked = module._walked
     monkeypatch.setattr(module, "_walked", lambda *arguments: walks.append(1) or walked(*arguments))
     for start in (0.0, 1.0, 2.0):
         read_clip(path, sample_rate=RATE, start=start, end=start + 0.5)
     assert len(walks) == 1
-    write_sound(path, container, codec, noise(5), options=options, coding=coding)
+    write_audio(path, container, codec, noise(5), options=options, coding=coding)
     assert probe(path).duration == pytest.approx(5, abs=0.2)
 
 
@@ -165,7 +165,7 @@ def test_windows_of_joined_recordings(tmp_path, make):
     assert [len(window.problems) for window in windows[:4]] == [1, 0, 0, 0]
 
 
-def test_picture_and_sound_stay_together(tmp_path, make):
+def test_video_and_audio_stay_in_sync(tmp_path, make):
     """Ten parts with a sound longer than its picture each: sound is not moved against the picture bit by bit."""
     data = b""
     for number in range(10):
@@ -227,7 +227,7 @@ def test_files_that_were_cut_off(tmp_path, make):
         if codecs:
             write_both(path, make=make, seconds=8, options=options, codecs=codecs)
         else:
-            write_sound(path, "wav", "pcm_s16le", noise(8))
+            write_audio(path, "wav", "pcm_s16le", noise(8))
         assert probe(path).duration == pytest.approx(8, abs=0.2)
         assert probe(path).problems == ()
         assert not probe(path).is_truncated

@@ -32,7 +32,7 @@ def clips(seed=0):
 
 
 @pytest.fixture
-def learnt():
+def learned():
     method = new({"audio": AUDIO, "visual": VISUAL})
     method.observe(*clips())
     method.solve()
@@ -43,24 +43,24 @@ def penalties(method):
     return [value for name, value in method.report().items() if name.startswith("penalty")]
 
 
-def test_each_part_has_a_penalty(learnt):
+def test_each_part_has_a_penalty(learned):
     """Of the sound, the mean and the deviation of the picture; parts of noise get a larger one."""
-    found = penalties(learnt)
+    found = penalties(learned)
     assert len(found) == 6
     assert found[0] > 5 * found[1]
     assert found[3] > 5 * found[2]
-    assert [view.sizes for view in learnt.head_states] == [[2, 3, 1, 3, 1, 3], [2, 3], [1, 3, 1, 3]]
+    assert [view.sizes for view in learned.head_states] == [[2, 3, 1, 3, 1, 3], [2, 3], [1, 3, 1, 3]]
 
 
-def test_parts_are_saved_with_the_statistics(learnt):
+def test_parts_are_saved_with_the_statistics(learned):
     """A model goes on learning without the store that it came from."""
     again = new({})
-    again.load(learnt.tensors())
-    for method in (learnt, again):
+    again.load(learned.tensors())
+    for method in (learned, again):
         method.observe(*clips(seed=1))
     audio, visual, _ = clips(seed=2)
-    assert torch.equal(learnt.solve().scores(audio, visual), again.solve().scores(audio, visual))
-    assert penalties(again) == penalties(learnt)
+    assert torch.equal(learned.solve().scores(audio, visual), again.solve().scores(audio, visual))
+    assert penalties(again) == penalties(learned)
 
 
 def test_statistics_saved_before_there_were_parts_go_on():
@@ -75,14 +75,14 @@ def test_statistics_saved_before_there_were_parts_go_on():
     assert len(penalties(again)) == 3
 
 
-def test_contributions_of_encoders_add_up_and_name_the_informative_one(learnt):
+def test_contributions_of_encoders_add_up_and_name_the_informative_one(learned):
     """Those of a modality's encoders add up to the modality's, and all with the bias term to the margin."""
     audio, visual, _ = (part[:1] for part in clips())
     parts = {
         "audio": (EncoderPart(name="noise", start=0, stop=2), EncoderPart(name="voice", start=2, stop=5)),
         "visual": (EncoderPart(name="look", start=0, stop=1), EncoderPart(name="blur", start=1, stop=4)),
     }
-    model = learnt.solve()
+    model = learned.solve()
     shares = model.part_shares(audio, visual, (0, 1), parts)
     of_modality = model.margin_shares(audio, visual, (0, 1))
     for modality, found in shares.items():
@@ -95,14 +95,14 @@ def test_contributions_of_encoders_add_up_and_name_the_informative_one(learnt):
     assert set(only) == {"visual"}
 
 
-def test_encoders_of_one_name_are_kept_apart_by_modality(learnt):
+def test_encoders_of_one_name_are_kept_apart_by_modality(learned):
     """A joint encoder such as PE-AV has the same name for audio and visual features."""
     audio, visual, _ = (part[:1] for part in clips())
     parts = {
         "audio": (EncoderPart(name="same", start=0, stop=5),),
         "visual": (EncoderPart(name="same", start=0, stop=4),),
     }
-    model = learnt.solve()
+    model = learned.solve()
     shares = model.part_shares(audio, visual, (0, 1), parts)
     expected = model.margin_shares(audio, visual, (0, 1))
     assert shares == {name: {"same": pytest.approx(expected[name])} for name in ("audio", "visual")}

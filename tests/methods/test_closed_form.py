@@ -117,14 +117,14 @@ def test_statistics_are_those_of_all_clips(name, words, modality):
 def test_forgetting(name, words, modality):
     """After forgetting, the statistics equal those without the clips, and the model predicts."""
     clips = make_clips()
-    learnt, never = new(name, words, modality), new(name, words, modality)
-    learn(learnt, clips, TWO_STEPS)
+    learned, never = new(name, words, modality), new(name, words, modality)
+    learn(learned, clips, TWO_STEPS)
     gone = torch.tensor([2 * CLIPS, 2 * CLIPS + 5, 4 * CLIPS - 1])
-    learnt.forget(clips[0][gone], clips[1][gone], clips[2][gone])
+    learned.forget(clips[0][gone], clips[1][gone], clips[2][gone])
     stay = [row for row in TWO_STEPS[1] if row not in gone.tolist()]
     learn(never, clips, [TWO_STEPS[0], stay])
-    assert learnt.solve().scores(*clips[:2]).isfinite().all()
-    one, other = learnt.tensors(), never.tensors()
+    assert learned.solve().scores(*clips[:2]).isfinite().all()
+    one, other = learned.tensors(), never.tensors()
     for key in one:
         if key.startswith(("moments.", "stream")):
             torch.testing.assert_close(one[key], other[key], rtol=1e-10, atol=1e-10)
@@ -134,31 +134,31 @@ def test_forgetting(name, words, modality):
 def test_no_head_of_statistics_gone_by(name, words):
     """After a change without a later step, `solve` uses the current statistics, as after loading."""
     clips = make_clips()
-    learnt, loaded = new(name, words), new(name, words)
-    learn(learnt, clips, TWO_STEPS)
+    learned, loaded = new(name, words), new(name, words)
+    learn(learned, clips, TWO_STEPS)
 
     def check():
-        loaded.load(learnt.tensors())
-        assert torch.equal(learnt.solve().scores(*clips[:2]), loaded.solve().scores(*clips[:2]))
+        loaded.load(learned.tensors())
+        assert torch.equal(learned.solve().scores(*clips[:2]), loaded.solve().scores(*clips[:2]))
 
-    learnt.observe(*clips)
-    learnt.flush()  # and nobody asks
-    before = learnt.tensors()
+    learned.observe(*clips)
+    learned.flush()  # and nobody asks
+    before = learned.tensors()
     if name not in ("rls", "ds-al") or "compensation=0" in words:
-        learnt.forget(*(part[:5] for part in clips))
+        learned.forget(*(part[:5] for part in clips))
         check()
-    learnt.observe(*clips)
-    learnt.flush()
-    learnt.load(before)
+    learned.observe(*clips)
+    learned.flush()
+    learned.load(before)
     check()
-    learnt.observe(*clips)
-    learnt.add_classes(1)
+    learned.observe(*clips)
+    learned.add_classes(1)
     check()
-    learnt.observe(*clips)
-    learnt.flush()
-    learnt.remove_class(1)
+    learned.observe(*clips)
+    learned.flush()
+    learned.remove_class(1)
     check()
-    assert learnt.solve().classes == CLASSES
+    assert learned.solve().classes == CLASSES
 
 
 def blade_of(clips, groups, forgotten=(), known=True):
@@ -248,7 +248,7 @@ def test_the_first_step_does_not_matter(name, words, known, seed, order, cuts, g
         for part, found in CONSTANTS.items()
     }
 
-    def taught(groups, forgotten=()):
+    def trained(groups, forgotten=()):
         method = new(name, words)
         method.constants = scale if known else {}
         method.add_classes(CLASSES)
@@ -266,11 +266,11 @@ def test_the_first_step_does_not_matter(name, words, known, seed, order, cuts, g
 
     edges = [0, *sorted(cuts), len(order)]
     groups = [order[start:stop] for start, stop in itertools.pairwise(edges)]
-    expected = taught([range(len(order))])
+    expected = trained([range(len(order))])
     largest = float(expected.abs().max())
-    torch.testing.assert_close(taught(groups), expected, rtol=0, atol=1e-8 * largest)
+    torch.testing.assert_close(trained(groups), expected, rtol=0, atol=1e-8 * largest)
     kept = [row for row in range(len(order)) if row not in gone]
-    torch.testing.assert_close(taught(groups, gone), taught([kept]), rtol=0, atol=1e-8 * largest)
+    torch.testing.assert_close(trained(groups, gone), trained([kept]), rtol=0, atol=1e-8 * largest)
 
 
 each_with_constants = pytest.mark.parametrize(
@@ -369,7 +369,7 @@ def test_memory_does_not_grow_with_clips(name, words):
     ("name", "words"), [("blade", ()), ("slda", ("kernel=linear",))], ids=["blade", "slda kernel=linear"]
 )
 @pytest.mark.parametrize("modality", ["audio", "visual"])
-def test_one_modality_answers_as_if_learnt_alone(name, words, modality):
+def test_one_modality_predicts_as_if_trained_alone(name, words, modality):
     """A clip that lacks a modality is answered for by what training on the other alone would have given."""
     clips = make_clips()
     both = learn(new(name, words), clips, TWO_STEPS)
@@ -382,7 +382,7 @@ def test_one_modality_answers_as_if_learnt_alone(name, words, modality):
     assert alone.input_modalities == (modality,)
 
 
-def test_mixed_features_do_not_answer_for_one_modality():
+def test_mixed_features_do_not_predict_from_one_modality():
     """Random features of both modalities cannot be computed from one: this is an error."""
     clips = make_clips()
     model = learn(new("ranpac", ("features=30",)), clips, TWO_STEPS)
@@ -390,18 +390,18 @@ def test_mixed_features_do_not_answer_for_one_modality():
         model.scores(clips[0], None)
 
 
-def test_clips_of_unknown_classes_are_odd():
+def test_clips_of_unknown_classes_have_small_p_values():
     """p-values of known classes are spread over (0, 1), those of an unknown class are small."""
     audio, visual, labels = make_clips()
     audio, visual = (
         audio + 4 * make_clips(1)[0][labels * CLIPS],
         visual + 4 * make_clips(1)[1][labels * CLIPS],
     )
-    taught = 3 * CLIPS
-    clips = audio[:taught], visual[:taught], labels[:taught]
-    steps = [list(range(2 * CLIPS)), list(range(2 * CLIPS, taught))]
+    trained = 3 * CLIPS
+    clips = audio[:trained], visual[:trained], labels[:trained]
+    steps = [list(range(2 * CLIPS)), list(range(2 * CLIPS, trained))]
     model = learn(new("blade", ()), clips, steps)
-    known, unknown = model.p_values(*clips[:2]), model.p_values(audio[taught:], visual[taught:])
+    known, unknown = model.p_values(*clips[:2]), model.p_values(audio[trained:], visual[trained:])
     assert float((known <= 0.1).double().mean()) <= 0.1
     assert float(unknown.max()) < 0.1 < float(known.median())
     rebuilt = load_method("blade").load_model(model.to_config(), model.tensors())
@@ -436,7 +436,7 @@ def test_fixed_penalty_is_joint_ridge_regression():
     )
 
 
-def test_balanced_regression_answers_with_rare_classes():
+def test_balanced_regression_predicts_rare_classes():
     """Three clips of two classes, 60 of the other two: the rare ones are answered more often, others hardly less."""
     rows = torch.arange(CLASSES * 60)
     audio, visual, labels = make_clips(clips=60)
@@ -504,3 +504,10 @@ def test_one_clip_of_each_class(name, words, equal):
     scores = model.scores(*clips[:2])
     assert scores.isfinite().all()
     assert torch.equal(scores.argmax(dim=1), clips[2])
+
+
+def test_former_name_of_an_option():
+    """Saved runs and scripts may have `normalise`."""
+    method = load_method("ranpac")
+    former = parse_options(method, ("normalise=length",), name="ranpac")
+    assert former == parse_options(method, ("normalize=length",), name="ranpac")

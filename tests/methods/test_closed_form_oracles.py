@@ -28,7 +28,7 @@ def clips_fixture():
     return audio, visual + torch.randn(len(labels), 2, 3, 4, generator=draw), labels
 
 
-def taught(clips, name: str, *words: str):
+def trained(clips, name: str, *words: str):
     """The method and its model after two steps of two classes."""
     kind = load_method(name)
     method = kind(parse_options(kind, words, name=name), modality="audio-visual")
@@ -45,7 +45,7 @@ def features_of(method, clips) -> np.ndarray:
 
 
 def raw_scores(method, model, clips) -> np.ndarray:
-    """Before sharpness."""
+    """Scores without the inverse temperature."""
     return (model.scores(*clips[:2]) / method.report()["inverse_temperature"]).numpy()
 
 
@@ -88,7 +88,7 @@ def mahalanobis(H: np.ndarray, y: np.ndarray, asked: np.ndarray, sigma) -> np.nd
 
 def test_ranpac(clips):
     """Joint ridge regression, calibrated by the models without each clip."""
-    method, model = taught(clips, "ranpac", "features=9", "ridge=2")
+    method, model = trained(clips, "ranpac", "features=9", "ridge=2")
     H, Y = features_of(method, clips), np.eye(CLASSES)[clips[2].numpy()]
     np.testing.assert_allclose(raw_scores(method, model, clips), H @ ridge(H, Y, 2.0), atol=1e-9)
     left_out = without_each(H, Y, 2.0, np.arange(len(H)))
@@ -98,7 +98,7 @@ def test_ranpac(clips):
 @pytest.mark.parametrize("kernel", ["linear", "fourier"])
 def test_slda(clips, kernel):
     """Distances under the shrunk covariance, calibrated by clips that its discriminant has not seen."""
-    method, model = taught(clips, "slda", f"kernel={kernel}", "features=9", "shrinkage=0.3")
+    method, model = trained(clips, "slda", f"kernel={kernel}", "features=9", "shrinkage=0.3")
     H, y = features_of(method, clips), clips[2].numpy()
     sample = method.embedding(method.sample.vectors.double().split([5, 4], dim=1))
     labels = method.sample.labels
@@ -155,7 +155,7 @@ def blade_scores(x, y, asked, penalty, psi, center) -> np.ndarray:
 
 def test_blade(clips):
     """Distances under W + Lambda to shrunk means; calibrated by the discriminants without each clip."""
-    method, model = taught(clips, "blade")
+    method, model = trained(clips, "blade")
     raw, y = blade_features(clips), clips[2].numpy()
     x = scaled(raw)
     penalty, psi = (
@@ -176,7 +176,7 @@ def test_blade(clips):
 
 def test_blade_prior_of_class_means(clips):
     """psi by one-way analysis of variance, traces of scaled features, blended with its prior."""
-    method, _ = taught(clips, "blade")
+    method, _ = trained(clips, "blade")
     raw, y = blade_features(clips), clips[2].numpy()
     x = scaled(raw)
     averages = np.stack([x[y == c].mean(axis=0) for c in range(CLASSES)])
@@ -193,7 +193,7 @@ def test_rls_with_compensation(clips):
     """The main stream is joint ridge regression; a stream of each modality is fitted to what it leaves of new classes,
     leave-one-out; both weigh in the scores and in the calibration."""
     c, penalty = 0.5, 2.0
-    method, model = taught(
+    method, model = trained(
         clips, "rls", "features=9", "stream_features=6", f"ridge={penalty}", f"compensation={c}"
     )
     parts = method.pooled(*clips[:2])
@@ -213,7 +213,7 @@ def test_rls_with_compensation(clips):
 
 def test_vectors_of_a_clip(clips):
     """blade pools sound, mean and standard deviation of the tokens, centered and scaled by all clips learned."""
-    method, _ = taught(clips, "blade")
+    method, _ = trained(clips, "blade")
     np.testing.assert_allclose(features_of(method, clips), scaled(blade_features(clips)), atol=1e-6)
 
 
@@ -232,7 +232,7 @@ def unit_features(clips) -> np.ndarray:
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_ncm(clips, metric):
     """Cosine to, or distance from, the mean of each class's features; calibrated by the means without each clip."""
-    method, model = taught(clips, "ncm", f"metric={metric}", "normalize=length")
+    method, model = trained(clips, "ncm", f"metric={metric}", "normalize=length")
     h, y = unit_features(clips), clips[2].numpy()
 
     def scores(asked, known, labels):
@@ -254,7 +254,7 @@ def test_ncm(clips, metric):
 
 def test_fecam(clips):
     """Mahalanobis distance under each class's shrunk and normalized covariance, by NumPy's covariance and inverse."""
-    method, model = taught(clips, "fecam", "shrink_diagonal=0.7", "shrink_others=0.2", "normalize=length")
+    method, model = trained(clips, "fecam", "shrink_diagonal=0.7", "shrink_others=0.2", "normalize=length")
     h, y = unit_features(clips), clips[2].numpy()
     wanted = np.zeros((len(h), CLASSES))
     for c in range(CLASSES):
@@ -270,7 +270,7 @@ def test_fecam(clips):
 
 def test_acil(clips):
     """The published recursion, one clip after the other, which never looks back."""
-    method, model = taught(clips, "acil", "features=9", "ridge=0.5")
+    method, model = trained(clips, "acil", "features=9", "ridge=0.5")
     H, y = features_of(method, clips), clips[2].numpy()
     R, theta = np.eye(9) / 0.5, np.zeros((9, 0))
     for rows in STEPS:
@@ -284,7 +284,7 @@ def test_acil(clips):
 
 def test_randumb(clips):
     """Cosine features of a Gaussian kernel; distances under the shrunk covariance within classes."""
-    method, model = taught(clips, "randumb", "features=9", "shrinkage=0.2", "normalize=length")
+    method, model = trained(clips, "randumb", "features=9", "shrinkage=0.2", "normalize=length")
     (embedding, _), *_ = method.embedding.blocks
     weight, offset = (embedding.tensors()[name].double().numpy() for name in ("weight", "offset"))
     z = unit_features(clips)
@@ -302,7 +302,7 @@ def test_randumb(clips):
 def test_ds_al(clips):
     """Main stream: joint ridge regression. Compensation: ridge regression on what each step's main stream left of its
     new classes, old columns 0, with the tanh of the same projection."""
-    method, model = taught(
+    method, model = trained(
         clips, "ds-al", "features=9", "penalty=2", "compensation_penalty=3", "compensation=0.7"
     )
     parts = method.pooled(*clips[:2])
@@ -322,7 +322,7 @@ def test_ds_al(clips):
 
 def test_anacp(clips):
     """The published equations on all clips at once, with the same random weights and drawn vectors."""
-    method, model = taught(
+    method, model = trained(
         clips, "anacp", "features=9", "projections=2", "penalty=3", "drawn_clips=20", "normalize=length"
     )
     y, x = clips[2].numpy(), unit_features(clips)

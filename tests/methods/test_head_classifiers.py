@@ -105,7 +105,7 @@ class Answering(SeparatedSoftmax):
 
 
 @pytest.mark.parametrize("name", ["nme", "wa", "bic", "blade-exemplars", "blade-statistics"])
-def test_answers(name, store, tmp_path):
+def test_predictions(name, store, tmp_path):
     """Training equals that with the head to 1e-8; after each step, predictions are those of the classifier."""
     if name.startswith("blade"):
         pytest.importorskip("sklearn")

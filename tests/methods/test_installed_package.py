@@ -63,7 +63,7 @@ def example_package(folder: Path) -> Path:
     return folder
 
 
-def test_the_package_on_the_page(avcil, taught, site, tmp_path, capsys):
+def test_the_package_on_the_page(avcil, trained, site, tmp_path, capsys):
     """Installed, its method is listed, trained, learns more, predicts from a saved model and has a row in a table."""
     package = example_package(tmp_path / "avcil-balanced-replay")
     words = [
@@ -84,19 +84,19 @@ def test_the_package_on_the_page(avcil, taught, site, tmp_path, capsys):
     assert re.search(r"balanced-replay .*\[package avcil-balanced-replay 1\.0\]", capsys.readouterr().out)
     assert avcil("methods", "balanced-replay") == 0
     assert "[package avcil-balanced-replay 1.0]" in capsys.readouterr().out
-    assert avcil("train", taught / "features", *method, "--set", "tau=0.5", *settings, "--out", run) == 0
+    assert avcil("train", trained / "features", *method, "--set", "tau=0.5", *settings, "--out", run) == 0
     assert json.loads((run / "config.json").read_text())["method_options"] == {"tau": 0.5}
     assert json.loads((run / "env.json").read_text())["packages"] == "avcil-balanced-replay 1.0"
-    clip = taught / "clips/test-0-0.mp4"
+    clip = trained / "clips/test-0-0.mp4"
     assert avcil("predict", run, clip) == 0
     new = tmp_path / "new/siren"
     new.mkdir(parents=True)
     for take in range(2):
-        (new / f"{take}.mp4").write_bytes((taught / f"clips/test-1-{take}.mp4").read_bytes())
+        (new / f"{take}.mp4").write_bytes((trained / f"clips/test-1-{take}.mp4").read_bytes())
     assert avcil("learn", run, new.parent, "--out", tmp_path / "more") == 0
     assert avcil("predict", tmp_path / "more", clip) == 0
     rows = ("--methods", "er", "balanced-replay:tau=2", "--seeds", 0, "--modalities", "audio")
-    assert avcil("reproduce", taught / "features", *rows, *settings, "--out", tmp_path / "table") == 0
+    assert avcil("reproduce", trained / "features", *rows, *settings, "--out", tmp_path / "table") == 0
     assert "balanced-replay:tau=2" in capsys.readouterr().out
 
 

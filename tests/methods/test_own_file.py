@@ -20,7 +20,7 @@ class Mine(_Blade):
 """
 
 
-def test_model_of_a_method_of_ones_own(store, tmp_path):
+def test_model_of_a_users_method(store, tmp_path):
     """A model of a user's method is saved with the name of the method, and loaded after the file was named."""
     file = tmp_path / "mine.py"
     file.write_text(OWN_METHOD.replace("NAME", "mine"))

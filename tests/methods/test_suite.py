@@ -123,7 +123,7 @@ def test_one_step(case, store, tmp_path):
 
 
 @each_method
-def test_answers_are_of_classes_seen(case, undisturbed):
+def test_predictions_are_classes_seen(case, undisturbed):
     """After step s, all clips of the classes seen are predicted, with these classes only."""
     for step in range(STEPS):
         rows = predictions(undisturbed(case), step)

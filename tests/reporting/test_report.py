@@ -113,7 +113,7 @@ def test_the_same_runs_give_the_same_bytes(make_run, tmp_path):
     assert pages[0] == pages[1]
 
 
-def test_pictures_are_described(make_run):
+def test_images_have_text_alternatives(make_run):
     """Every image and chart has a text alternative."""
     tags = Checker(report.report_page([read_run(make_run())], [explained()])).tags
     assert all(len(attrs["alt"]) > 10 for tag, attrs in tags if tag == "img")
@@ -124,7 +124,7 @@ def test_pictures_are_described(make_run):
 @pytest.mark.parametrize(
     "options", [{"steps": 1}, {"steps": 2, "epochs": 1}, {"steps": 2, "classes": 60, "clips": 2}]
 )
-def test_odd_shapes(make_run, options):
+def test_unusual_shapes(make_run, options):
     """One step, one epoch, more than a hundred classes."""
     page = report.report_page([read_run(make_run(**options))])
     Checker(page)

@@ -132,8 +132,14 @@ def test_settings_are_checked_when_they_are_read(name: str, value: object) -> No
         LearningSettings.from_dict(settings().to_dict() | {name: value})
 
 
+def test_former_names_of_settings_are_read() -> None:
+    value = settings(exemplars=12).to_dict()
+    former = {"memory": value.pop("exemplars"), "memory_per_class": value.pop("exemplars_per_class")}
+    assert LearningSettings.from_dict(value | former) == settings(exemplars=12)
+
+
 def test_an_update_ends_with_its_last_epoch() -> None:
-    """A model keeps no validation clips; how it was trained stays as it is."""
+    """A model stores no validation clips; the other settings do not change."""
     trained = settings(selection="best", exemplars_per_class=3)
     assert trained.for_update() == settings(selection="last", exemplars_per_class=3)
     assert trained.new_memory(2).per_class == 3

@@ -158,7 +158,7 @@ def test_step_removed_from_the_middle(store, tmp_path):
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_another_environment_is_said(store, run, capsys):
+def test_another_environment_is_reported(store, run, capsys):
     """A run that is resumed with another number of threads prints that the last bits may differ."""
     file = run / "env.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"threads": 77}))

@@ -38,10 +38,10 @@ class Served:
 
 
 @pytest.fixture(scope="session")
-def blade(avcil, taught) -> Path:
+def blade(avcil, trained) -> Path:
     """A run of blade."""
-    out = taught / "blade"
-    words = ["train", taught / "features", "--classes-per-step", "2", "--method", "blade", "--out", out]
+    out = trained / "blade"
+    words = ["train", trained / "features", "--classes-per-step", "2", "--method", "blade", "--out", out]
     assert avcil(*words) == 0
     return out
 

@@ -17,8 +17,8 @@ FORM = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\
 """The beginning of a form whose length is not stated."""
 
 
-def clips_of(taught: Path) -> list[Path]:
-    return sorted((taught / "clips").glob("test-*.mp4"))
+def clips_of(trained: Path) -> list[Path]:
+    return sorted((trained / "clips").glob("test-*.mp4"))
 
 
 def send(url: str, path: Path, **more) -> httpx.Response:
@@ -36,22 +36,22 @@ def labels(url: str) -> list[str]:
     return [known["label"] for known in httpx.get(f"{url}/api/classes").json()]
 
 
-def test_predict(served, taught, run):
+def test_predict(served, trained, run):
     """The response equals the recognizer's prediction; a file name with folders is only a name."""
-    expected = Recognizer.load(run).predict_clip(clips_of(taught)[0])
-    got = send(served.url, clips_of(taught)[0]).json()
+    expected = Recognizer.load(run).predict_clip(clips_of(trained)[0])
+    got = send(served.url, clips_of(trained)[0]).json()
     assert got["label"] == expected.label
     assert {p["label"]: p["probability"] for p in got["predictions"]} == expected.probabilities
-    tricky = {"file": ("../../etc/passwd", clips_of(taught)[0].read_bytes())}
+    tricky = {"file": ("../../etc/passwd", clips_of(trained)[0].read_bytes())}
     answer = httpx.post(f"{served.url}/api/predict", files=tricky, timeout=60)
     assert (answer.status_code, answer.json()["filename"]) == (200, "passwd")
 
 
-def test_errors(served, taught, tmp_path):
+def test_errors(served, trained, tmp_path):
     """Each error has its status and the common form, without paths of the machine."""
     long = tmp_path / "long.mp4"
     write_video(long, list(np.zeros((6, 32, 32, 3), np.uint8)), 1.0)
-    clip = clips_of(taught)[0]
+    clip = clips_of(trained)[0]
     url = f"{served.url}/api/predict"
     answers = {
         415: [httpx.post(url, files={"file": ("a.mp4", b"no clip at all")})],
@@ -78,10 +78,10 @@ def test_errors(served, taught, tmp_path):
             assert "/tmp" not in answer.text
 
 
-def test_behind_a_proxy(run, serve_run, taught):
+def test_behind_a_proxy(run, serve_run, trained):
     """Requests that a proxy hands on are answered for the names that were given, pages of the same name may send, and
     other names are refused as before."""
-    clip = clips_of(taught)[0]
+    clip = clips_of(trained)[0]
     with serve_run(run, app={"names": ("clips.example.org",)}) as served:
         handed_on = {"host": "clips.example.org", "origin": "https://clips.example.org"}
         assert send(served.url, clip, headers=handed_on).status_code == 200

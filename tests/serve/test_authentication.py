@@ -64,9 +64,9 @@ def test_attempts():
     assert known.is_password(right, "trusted")  # whom others cannot lock out
 
 
-def test_the_api(run, serve_run, taught):
+def test_the_api(run, serve_run, trained):
     """Only the login page is available without the password, which programs send as a bearer token."""
-    clip = next((taught / "clips").glob("test-*.mp4"))
+    clip = next((trained / "clips").glob("test-*.mp4"))
     with serve_run(run, app={"password": PASSWORD}) as served, httpx.Client(base_url=served.url) as client:
         for path in (
             "/api/health",
@@ -138,9 +138,9 @@ def test_behind_a_proxy(run, serve_run):
         assert given == [401] * 5 + [429]
 
 
-def test_metrics(served, taught):
+def test_metrics(served, trained):
     """Requests by route and status, durations, rejections, the queue, jobs and memory, in the format of Prometheus."""
-    clip = next((taught / "clips").glob("test-*.mp4")).read_bytes()
+    clip = next((trained / "clips").glob("test-*.mp4")).read_bytes()
     httpx.post(f"{served.url}/api/predict", files={"file": clip}, timeout=60)
     httpx.get(f"{served.url}/api/nothing/at/all")
     httpx.get(f"{served.url}/nothing")

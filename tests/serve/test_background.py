@@ -98,9 +98,9 @@ def test_the_page_names_the_background():
     assert "3 clips of the background learned" in undone_html(entry)
 
 
-def test_thresholds(run, serve_run, taught, new_clips):
+def test_thresholds(run, serve_run, trained, new_clips):
     """They apply to predictions, follow a class to its new name and back, and are not those of other classes."""
-    clip = next((taught / "clips").glob("test-*.mp4"))
+    clip = next((trained / "clips").glob("test-*.mp4"))
     with serve_run(run) as served:
         label = predict(served.url, clip)["label"]
         assert predict(served.url, clip)["threshold"] is None
@@ -118,9 +118,9 @@ def test_thresholds(run, serve_run, taught, new_clips):
         assert predict(served.url, new_clips(0)[0])["threshold"] is None
 
 
-def test_a_precision(run, serve_run, taught, new_clips):
+def test_a_precision(run, serve_run, trained, new_clips):
     """The thresholds are those of the current model, also of a class that was learned here."""
-    clip = next((taught / "clips").glob("test-*.mp4"))
+    clip = next((trained / "clips").glob("test-*.mp4"))
     with serve_run(run, rejection=Rejection(precision=0.95)) as served:
         recognizer = served.service.recognizer
         answer = predict(served.url, clip)

@@ -448,13 +448,13 @@ def test_a_state_of_an_earlier_version(run, new_clips, tmp_path):
 
 def test_the_page_lists_changes():
     """All kinds of changes are listed, names are escaped, and Undo names the last change."""
-    taught = {"number": 1, "label": "owl", "learned": 3, "held_out": []}
+    trained = {"number": 1, "label": "owl", "learned": 3, "held_out": []}
     result = {"accuracy_before": 0.5, "accuracy_after": 1.0, "test_clips": 4, "notes": []}
     renamed = {"number": 2, "kind": "rename", "label": "owl", "new_label": "<b>", "result": result}
-    shown = learning_html(None, [taught, renamed])
+    shown = learning_html(None, [trained, renamed])
     assert "“owl” renamed to “&lt;b&gt;”" in shown
     assert "3 clips" in shown
     assert "100 %" in shown.replace("\N{NO-BREAK SPACE}", " ")
-    assert undo_label([taught, renamed]) == "Undo: “owl” renamed to “<b>”"
-    assert undo_label([taught]) == "Undo “owl”"
+    assert undo_label([trained, renamed]) == "Undo: “owl” renamed to “<b>”"
+    assert undo_label([trained]) == "Undo “owl”"
     assert "Undone: “owl” renamed to “&lt;b&gt;”; the model is as it was" in undone_html(renamed)

@@ -25,9 +25,9 @@ def commands() -> list[str]:
 
 
 @pytest.fixture
-def folder(taught, new_clips, tmp_path) -> Path:
+def folder(trained, new_clips, tmp_path) -> Path:
     """The files that the commands name."""
-    shutil.copy(next((taught / "clips").glob("test-*.mp4")), tmp_path / "clip.mp4")
+    shutil.copy(next((trained / "clips").glob("test-*.mp4")), tmp_path / "clip.mp4")
     frames = [np.full((48, 64, 3), 20 * second, np.uint8) for second in range(8) for _ in range(4)]
     waveform = np.sin(np.arange(8 * 16000) / 5).astype(np.float32) / 3
     write_video(tmp_path / "long.mp4", frames, 4.0, waveform=waveform, sample_rate=16000)

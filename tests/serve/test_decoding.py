@@ -25,9 +25,9 @@ def send(url: str, clip: Path, query: str = "") -> httpx.Response:
 
 
 @pytest.fixture(scope="module")
-def clip(taught) -> Path:
+def clip(trained) -> Path:
     """A clip of a known class."""
-    return next((taught / "clips").glob("test-*.mp4"))
+    return next((trained / "clips").glob("test-*.mp4"))
 
 
 def stop_workers(service: Service, clip: Path) -> list[int]:

@@ -146,9 +146,9 @@ def test_malformed_heads(served):
         assert problem_of(raw(served.url, lines))[0] == status, lines[:60]
 
 
-def test_malformed_bodies(served, taught):
+def test_malformed_bodies(served, trained):
     """Responses to invalid forms, unknown and repeated fields have the documented format and are never 500."""
-    clip = next((taught / "clips").glob("test-*.mp4")).read_bytes()
+    clip = next((trained / "clips").glob("test-*.mp4")).read_bytes()
     file = ("file", ("a.mp4", clip))
     form = {"content-type": "multipart/form-data; boundary=x"}
     part = b'--x\r\nContent-Disposition: form-data; name="file"'
@@ -233,9 +233,9 @@ def test_uploads_of_the_page(run, serve_run, upload_folder):
         assert len(list(upload_folder.glob("upload-*/*"))) == 8
 
 
-def test_slow_senders(run, serve_run, taught):
+def test_slow_senders(run, serve_run, trained):
     """34 connections that send nothing more hold no worker: others are answered, and they are closed with 408."""
-    clip = next((taught / "clips").glob("test-*.mp4")).read_bytes()
+    clip = next((trained / "clips").glob("test-*.mp4")).read_bytes()
     rate = MinimumRate(grace=1.5, bytes_per_second=1e6)
     with serve_run(run, limits={"workers": 2, "waiting": 2}, app={"rate": rate}) as served:
         where = urlsplit(served.url)

@@ -20,7 +20,7 @@ def text_event(url: str) -> dict:
     return next(event for event in events if any(kind == "change" for _, kind in event["targets"]))
 
 
-def test_head_is_answered_like_get(served):
+def test_head_responds_like_get(served):
     """The same status and headers without a body; 405 named HEAD as allowed before. Streams have no HEAD."""
     for path in (
         "/",

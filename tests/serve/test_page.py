@@ -44,12 +44,12 @@ def looks_right(visitor) -> None:
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_predict_teach_predict_undo(visit, served, taught, new_clips, width):
+def test_predict_teach_predict_undo(visit, served, trained, new_clips, width):
     """It works at each width, and names are escaped."""
     visitor = visit(served.url, width=width)
     evil = "<img src=x onerror=alert(1)>"
     clips = [new_clips(0), new_clips(1)]
-    known = next((taught / "clips").glob("test-*.mp4"))
+    known = next((trained / "clips").glob("test-*.mp4"))
     walk(visitor, known, (evil, clips[0]), ("second", clips[1]), [clips[0][3], clips[1][3]])
     looks_right(visitor)
     assert evil in served.service.recognizer.classes_

@@ -62,9 +62,9 @@ def test_two_users_teach(visit, served, slow, new_clips):
     assert "second" not in served.service.recognizer.classes_
 
 
-def test_two_users_predict_at_once(visit, served, taught):
+def test_two_users_predict_at_once(visit, served, trained):
     """Each user sees the prediction for the own clip."""
-    clips = sorted((taught / "clips").glob("test-*.mp4"))[:2]
+    clips = sorted((trained / "clips").glob("test-*.mp4"))[:2]
     people = [visit(served.url), visit(served.url)]
     for visitor, clip in zip(people, clips, strict=True):
         visitor.page.set_input_files("#ask-file input[type=file]", str(clip))
@@ -107,7 +107,7 @@ def test_page_of_a_long_clip(visit, serve_run, run, tmp_path):
         assert visitor.fits()
 
 
-def test_bad_files_and_names(visit, served, taught, tmp_path):
+def test_bad_files_and_names(visit, served, trained, tmp_path):
     """The errors have no path of the machine; valid input then works."""
     (tmp_path / "notes.mp4").write_text("no video at all\n" * 50)
     visitor = visit(served.url, width=390)
@@ -122,7 +122,7 @@ def test_bad_files_and_names(visit, served, taught, tmp_path):
     visitor.page.locator("#teach-known").get_by_text("already").wait_for()
 
 
-def test_keyboard_only(visit, served, taught):
+def test_keyboard_only(visit, served, trained):
     """Tabs, the file input and the class name can be used without a mouse."""
     visitor = visit(served.url)
     visitor.page.get_by_role("tab", name="Teach").focus()
@@ -154,13 +154,13 @@ def checked(axe, page):
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_accessible(visit, served, taught, dark):
+def test_accessible(visit, served, trained, dark):
     """axe finds no serious problems in any tab or prediction: contrast, labels, roles, order of headings."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     visitor = visit(served.url, dark=dark)
     visitor.page.locator("#tries img").first.wait_for()
     found = {"ask": checked(axe, visitor.page)}
-    visitor.ask(next((taught / "clips").glob("test-*.mp4")))
+    visitor.ask(next((trained / "clips").glob("test-*.mp4")))
     found["answer"] = checked(axe, visitor.page)
     visitor.go("Teach")
     visitor.page.click("#teach-start:enabled")

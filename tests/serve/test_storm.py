@@ -40,10 +40,10 @@ def left_over() -> set[str]:
     return {path.name for path in Path(tempfile.gettempdir()).glob("avcil-upload-*")}
 
 
-def test_storm(served, taught, run, tmp_path, monkeypatch):
+def test_storm(served, trained, run, tmp_path, monkeypatch):
     """200 at once: 80 good clips, 40 each cut off and too large, 20 each corrupt and with tricks in the name."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    clips = sorted((taught / "clips").glob("test-*.mp4"))
+    clips = sorted((trained / "clips").glob("test-*.mp4"))
     own = Recognizer.load(run)
     expected = {clip.name: own.predict_clip(clip).probabilities for clip in clips}
     contents = {clip.name: clip.read_bytes() for clip in clips}
@@ -91,9 +91,9 @@ def test_storm(served, taught, run, tmp_path, monkeypatch):
     assert httpx.get(f"{served.url}/api/health").json()["status"] == "ok"
 
 
-def test_when_the_queue_is_full(run, serve_run, taught):
+def test_when_the_queue_is_full(run, serve_run, trained):
     """With a full queue, a client receives 503 with Retry-After, and is served later."""
-    clip = next((taught / "clips").glob("test-*.mp4"))
+    clip = next((trained / "clips").glob("test-*.mp4"))
     with serve_run(run, limits={"workers": 1, "waiting": 2}) as served:
 
         def ask() -> httpx.Response:

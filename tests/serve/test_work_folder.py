@@ -19,14 +19,14 @@ def model(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def taught(folder: Path, model: Path) -> WorkFolder:
+def trained(folder: Path, model: Path) -> WorkFolder:
     work = WorkFolder(folder, model)
     work.add({"label": "owl", "held_out": ["owl"]}, lambda path: (path / "model").mkdir())
     return work
 
 
 def test_updates_are_loaded_again(tmp_path: Path, model: Path) -> None:
-    taught(tmp_path / "work", model).close()
+    trained(tmp_path / "work", model).close()
     work = WorkFolder(tmp_path / "work", model)
     assert [update["label"] for update in work.updates] == ["owl"]
     work.close()
@@ -44,7 +44,7 @@ def test_a_folder_with_other_files_is_an_error(name: str, tmp_path: Path, model:
 
 def test_only_folders_of_the_server_are_removed(tmp_path: Path, model: Path) -> None:
     """Folders of a killed server are removed; links and other folders stay."""
-    taught(tmp_path / "work", model).close()
+    trained(tmp_path / "work", model).close()
     updates = tmp_path / "work" / "updates"
     (updates / "000009").mkdir()
     (updates / "holiday").mkdir()
@@ -70,7 +70,7 @@ def test_only_folders_of_the_server_are_removed(tmp_path: Path, model: Path) -> 
     ],
 )
 def test_invalid_states(change: dict[str, Any], tmp_path: Path, model: Path) -> None:
-    taught(tmp_path / "work", model).close()
+    trained(tmp_path / "work", model).close()
     path = tmp_path / "work" / "state.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(InputError, match=r"state\.json"):

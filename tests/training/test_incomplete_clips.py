@@ -49,7 +49,7 @@ def run(store: Path, out: Path, **options) -> dict:
     return train(TrainConfig(features=store, out=out, **options))
 
 
-def test_audio_training_uses_every_clip_with_sound_and_no_zeros(tmp_path):
+def test_audio_training_uses_every_clip_with_audio_and_no_zeros(tmp_path):
     """blade on sound: the same statistics, bit for bit, as from a store without the silent clips.
 
     The zeros of silent clips once halved its mean of the audio features.

@@ -138,7 +138,7 @@ def test_a_run_killed_between_its_first_two_files_can_be_begun_again(tmp_path: P
         RunDirectory(tmp_path).begin(run_config("joint"), Environment.current())
 
 
-def test_a_folder_of_other_things_is_no_run(tmp_path: Path) -> None:
+def test_folder_with_other_files_is_no_run(tmp_path: Path) -> None:
     """A folder with other files is refused, and nothing is written into it."""
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(InputError, match="not empty and not a run directory"):

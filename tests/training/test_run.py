@@ -155,8 +155,8 @@ def test_results_come_last(store, tmp_path, monkeypatch):
 
 def test_joint_starts_each_step_with_a_new_network(store, tmp_path):
     """Nothing of the last step's network is in the next one's, which has all clips of both steps."""
-    taught = Run(config(store, tmp_path / "run", method="joint"), quiet=True)
-    trainer = taught.trainer
+    trained = Run(config(store, tmp_path / "run", method="joint"), quiet=True)
+    trainer = trained.trainer
     assert isinstance(trainer, GradientTrainer)
     first = trainer._begin(0)
     with torch.no_grad():

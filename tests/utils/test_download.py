@@ -218,7 +218,7 @@ def test_a_file_that_changed_on_the_server_is_fetched_anew(server, tmp_path):
     assert (tmp_path / "file").read_bytes() == CONTENT[::-1]
 
 
-def test_wrong_bytes_are_thrown_away_and_said(server, tmp_path):
+def test_wrong_bytes_are_discarded_and_reported(server, tmp_path):
     """Other bytes than published, twice: an error, and nothing that could be mistaken for the file."""
     base, behavior = server
     behavior.content = b"x" + CONTENT[1:]
@@ -262,7 +262,7 @@ def test_hugging_faces_checksum_is_taken_from_the_redirect(server, tmp_path):
 @pytest.mark.parametrize(
     ("statuses", "kind"), [([404], InputError), ([403], InputError), ([410], InputError)]
 )
-def test_what_will_not_pass_is_said_at_once(server, tmp_path, statuses, kind):
+def test_permanent_errors_are_reported_at_once(server, tmp_path, statuses, kind):
     """No such file and no permission are not tried again."""
     base, behavior = server
     behavior.statuses = list(statuses)
@@ -271,7 +271,7 @@ def test_what_will_not_pass_is_said_at_once(server, tmp_path, statuses, kind):
     assert len(behavior.requests) == 1
 
 
-def test_a_busy_server_is_asked_again_and_then_given_up(server, tmp_path):
+def test_retries_of_a_busy_server_end(server, tmp_path):
     """500s and 429s pass, until the attempts are spent."""
     base, behavior = server
     behavior.statuses = [500, 429]

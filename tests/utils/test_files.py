@@ -32,7 +32,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_part(tmp_path):
     ("number", "said"),
     [(errno.ENOSPC, "no space left"), (errno.EDQUOT, "no space left"), (errno.EROFS, "cannot write")],
 )
-def test_a_disk_that_refuses_is_said_in_words(tmp_path, monkeypatch, number, said):
+def test_disk_errors_have_clear_messages(tmp_path, monkeypatch, number, said):
     """A full or read-only disk is something a person can mend: exit code 2, and what to do."""
 
     def refuse(descriptor):
