@@ -19,7 +19,7 @@ import torch
 from torch.nn import functional as F
 
 from avcil.features import FeatureStore
-from avcil.methods import _answering
+from avcil.methods import _head_classifiers
 from avcil.methods.av_cil import AvCil
 from avcil.methods.base import Step
 from avcil.nn.network import Network
@@ -45,13 +45,13 @@ class AllClassifiers(AvCil):
 
     def end_step(self, step: Step) -> None:
         super().end_step(step)
-        self.statistics = _answering.with_step(self.statistics, step)
+        self.statistics = _head_classifiers.add_step(self.statistics, step)
         assert step.kept is not None
         LINEAR.append(
             {
-                "wa": _answering.aligned_head(step),
-                "blade-exemplars": _answering.exemplar_classifier(step, step.kept),
-                "blade-statistics": _answering.blade_classifier(self.statistics),
+                "wa": _head_classifiers.aligned_head(step),
+                "blade-exemplars": _head_classifiers.exemplar_classifier(step, step.kept),
+                "blade-statistics": _head_classifiers.blade_classifier(self.statistics),
             }
         )
 

@@ -46,10 +46,10 @@ def test_windows_are_stretches(long_video):
 
 def test_the_video_is_decoded_once(long_video, monkeypatch):
     """However many windows a frame is in, it is decoded once; sound hardly more than once."""
-    from avcil.media import frames, waveform
+    from avcil.media import audio, frames
 
     seen = {"frames": 0, "samples": 0}
-    decode, heard = frames.TrackReader._decode, waveform._Decoder.frames
+    decode, heard = frames.TrackReader._decode, audio._Decoder.frames
 
     def count_frames(self):
         for item in decode(self):
@@ -62,7 +62,7 @@ def test_the_video_is_decoded_once(long_video, monkeypatch):
             yield item
 
     monkeypatch.setattr(frames.TrackReader, "_decode", count_frames)
-    monkeypatch.setattr(waveform._Decoder, "frames", count_samples)
+    monkeypatch.setattr(audio._Decoder, "frames", count_samples)
     spans = window_spans(35.0, 2.0, 0.5)
     assert len(list(read_windows(long_video, spans, samplings=[SMALL], sample_rate=RATE))) == len(spans) == 67
     assert seen["frames"] <= 350

@@ -68,7 +68,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if b.statuses:
             self.send_error(b.statuses.pop(0))
             return
-        self.predict_clip(b)
+        self.answer(b)
 
     def answer(self, b: Behaviour):
         start = 0
