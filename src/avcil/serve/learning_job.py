@@ -118,17 +118,19 @@ def _learn(
     uploads: UploadReader,
     work: WorkFolder,
 ) -> dict[str, Any]:
-    label, frames = job.label, list[bytes]()
-    is_background, is_known = label == BACKGROUND, label in recognizer.snapshot().labels
+    """Learn the clips, write the model and its entry into the work folder, and return the result of the job."""
+    label = job.label
+    is_new = label not in recognizer.snapshot().labels
     names = {str(clip.path): clip.name for clip in clips}
+    frames: list[bytes] = []
 
     def features_of(paths: Sequence[Source]) -> Iterator[ClipFeatures | AvcilError]:
-        sent = [Path(str(path)) for path in paths]
-        for number, features in enumerate(uploads.features(sent, recognizer.reader)):
+        files = [Path(str(path)) for path in paths]
+        for number, features in enumerate(uploads.features(files, recognizer.reader)):
             if isinstance(features, ClipFeatures):
-                if not is_background and not frames and (png := _middle_frame(features)) is not None:
+                if label != BACKGROUND and not frames and (png := _middle_frame(features)) is not None:
                     frames.append(png)
-                features = replace(features, clip_id=f"{label}/{number:04d} {names[str(sent[number])]}")
+                features = replace(features, clip_id=f"{label}/{number:04d} {names[str(files[number])]}")
             yield features
 
     report = learn_and_evaluate(
@@ -142,30 +144,20 @@ def _learn(
     job.left_out = [
         {"name": names[str(problem.path)], "reason": problem.reason} for problem in report.problems
     ]
-    learned, held_out = sum({**report.learned.new, **report.learned.extended}.values()), report.held_out
-    result = {
-        "new_class": not is_known,
-        "learned": learned,
-        "held_out": len(held_out.labels),
-        "accuracy_before": _accuracies(report, "before"),
-        "accuracy_after": _accuracies(report, "after"),
-        "old_clips": len(old.labels),
-        "notes": [*report.notes, *([] if held_out.labels or is_background else [NO_HELD_OUT])],
-        "seconds_learning": report.learned.seconds_learning,
-    }
     job.progress("saving", 0, 1)
+    result = _result(report, label, is_new=is_new, old_clips=len(old.labels))
 
     def write(folder: Path) -> None:
         recognizer.save(folder / "model")
-        if held_out.labels:
-            held_out.save(folder / "heldout.safetensors")
+        if report.held_out.labels:
+            report.held_out.save(folder / "heldout.safetensors")
         if frames:
             write_atomically(folder / "frame.png", lambda file: file.write(frames[0]))
 
     entry = {
         "label": label,
-        "learned": learned,
-        "held_out": list(held_out.labels),
+        "learned": result["learned"],
+        "held_out": list(report.held_out.labels),
         "result": result,
         "teaching": job.number,
         "clips": job.clips,
@@ -173,6 +165,22 @@ def _learn(
     }
     job.update = work.add(entry, write)["number"]
     return result
+
+
+def _result(report: EvaluatedLearnReport, label: str, *, is_new: bool, old_clips: int) -> dict[str, Any]:
+    """The result of the job in the HTTP API (`schema.TeachResult`)."""
+    held_out = len(report.held_out.labels)
+    notes = [] if held_out or label == BACKGROUND else [NO_HELD_OUT]
+    return {
+        "new_class": is_new,
+        "learned": sum({**report.learned.new, **report.learned.extended}.values()),
+        "held_out": held_out,
+        "accuracy_before": _accuracies(report, "before"),
+        "accuracy_after": _accuracies(report, "after"),
+        "old_clips": old_clips,
+        "notes": [*report.notes, *notes],
+        "seconds_learning": report.learned.seconds_learning,
+    }
 
 
 def _accuracies(report: EvaluatedLearnReport, when: Literal["before", "after"]) -> dict[str, float | None]:

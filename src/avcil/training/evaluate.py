@@ -1,4 +1,4 @@
-"""Predictions and accuracy on a table of clips."""
+"""Predictions and accuracy on a table of clips, and on the test clips of tasks."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from avcil.nn.network import Network
 from avcil.nn.token_rows import gathered
 from avcil.training.data import Table
 from avcil.training.distributed import ProcessGroup
+from avcil.training.task_data import TaskData
 
 SINGLE_PROCESS = ProcessGroup()
 
@@ -50,6 +51,40 @@ def predict(model: Model, table: Table, process_group: ProcessGroup = SINGLE_PRO
     return Predictions(
         predicted=labels.cpu(), probability=all_probabilities.cpu(), correct=(labels == table.labels).cpu()
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskEvaluation:
+    """Predictions of the test clips of all tasks up to a step."""
+
+    accuracies: list[float | None]
+    """By task; None for a task without test clips."""
+    sizes: list[int]
+    """Number of test clips by task."""
+    predictions: list[tuple[str, str, str, float]]
+    """Clip id, label, predicted label and its probability for each clip."""
+
+
+def evaluate_tasks(model: Model, data: TaskData, step: int, process_group: ProcessGroup) -> TaskEvaluation:
+    """Predict the test clips of all tasks up to `step`, each from the modalities that it has."""
+    accuracies: list[float | None] = []
+    sizes: list[int] = []
+    lines: list[tuple[str, str, str, float]] = []
+    for task in range(step + 1):
+        correct = [torch.zeros(0, dtype=torch.bool)]
+        for modality, rows in data.test_rows(task, model.input_modalities).items():
+            predictions = predict(model, data.table(rows, once=True, modality=modality), process_group)
+            correct.append(predictions.correct)
+            clips = [data.store.clips[row] for row in rows]
+            numbers, probabilities = predictions.predicted.tolist(), predictions.probability.tolist()
+            lines += [
+                (clip.clip_id, clip.label, data.classes[number], probability)
+                for clip, number, probability in zip(clips, numbers, probabilities, strict=True)
+            ]
+        all_correct = torch.cat(correct)
+        accuracies.append(float(all_correct.double().mean()) if len(all_correct) else None)
+        sizes.append(len(all_correct))
+    return TaskEvaluation(accuracies=accuracies, sizes=sizes, predictions=lines)
 
 
 def accuracy(model: Model, table: Table, process_group: ProcessGroup = SINGLE_PROCESS) -> float | None:

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import torch
 
 from avcil.errors import InputError
 from avcil.features import FeatureStore
@@ -31,7 +30,7 @@ from avcil.training.clip_selection import (
 from avcil.training.config import TrainConfig
 from avcil.training.data import Table
 from avcil.training.distributed import ProcessGroup
-from avcil.training.evaluate import Predictions, accuracy, predict
+from avcil.training.evaluate import accuracy, evaluate_tasks
 from avcil.training.memory_plan import MemoryPlan, memory_errors, plan_memory
 from avcil.training.resolve import Resolved, resolve
 from avcil.training.task_data import TaskData
@@ -244,20 +243,21 @@ class Run:
             for note in hooks.notes:
                 self._print(note)
         with self.timer.during(TESTING):
-            row, sizes = self._test(index, model)
+            test = evaluate_tasks(model, self.data, index, self.process_group)
+            self.directory.write_predictions(index, test.predictions)
         seconds = self.timer.read()
         state = StepState(
             step=index,
             summary=hooks.summary,
-            accuracies=row,
-            test_clips=sizes,
+            accuracies=test.accuracies,
+            test_clips=test.sizes,
             exemplars={} if self.trainer.memory is None else self.trainer.memory.clip_ids,
             log_bytes=self.directory.log_bytes(),
             seconds=training_seconds(seconds, selects=self.trainer.selects_by_validation),
             seconds_by_part=seconds,
         )
         self.directory.commit_step(state, self.trainer.tensors())
-        tracking.step(row, sizes)
+        tracking.step(test.accuracies, test.sizes)
         self.process_group.barrier()
         return model, state
 
@@ -282,34 +282,6 @@ class Run:
         if validation.note:
             self._print(validation.note)
         return self.data.table(validation.rows) if validation.is_used else None
-
-    def _test(self, index: int, model: Model) -> tuple[list[float | None], list[int]]:
-        """Write predictions; return the test accuracy (None without clips) and the number of clips for each task."""
-        row: list[float | None] = []
-        sizes: list[int] = []
-        lines: list[tuple[str, str, str, float]] = []
-        for task in range(index + 1):
-            correct = []
-            for modality, rows in self.data.test_rows(task, model.input_modalities).items():
-                predictions = predict(
-                    model, self.data.table(rows, once=True, modality=modality), self.process_group
-                )
-                correct.append(predictions.correct)
-                lines += self._prediction_lines(rows, predictions)
-            all_correct = torch.cat([torch.zeros(0, dtype=torch.bool), *correct])
-            row.append(float(all_correct.double().mean()) if len(all_correct) else None)
-            sizes.append(len(all_correct))
-        self.directory.write_predictions(index, lines)
-        return row, sizes
-
-    def _prediction_lines(
-        self, rows: list[int], predictions: Predictions
-    ) -> Iterator[tuple[str, str, str, float]]:
-        """Clip id, label, predicted label and its probability for each store row."""
-        predicted, probability = predictions.predicted.tolist(), predictions.probability.tolist()
-        for row, number, share in zip(rows, predicted, probability, strict=True):
-            clip = self.store.clips[row]
-            yield clip.clip_id, clip.label, self.data.classes[number], share
 
     def _write_results(self, model: Model, states: list[StepState]) -> Results:
         tasks, sizes = len(self.benchmark.steps), self._test_sizes()
