@@ -142,13 +142,13 @@ def clips_a_second(clips: Sequence[Clip], visual: str, audio: str) -> tuple[floa
 def profile(clips: Sequence[Clip], visual: str, audio: str, rounds: int) -> float:
     """Lines of the table; milliseconds of FFmpeg's decoding and the encoders together."""
     encoders = Encoders.of(visual, audio, device="cpu")
-    read = read_all(clips, encoders.wanted)
+    read = read_all(clips, encoders.decode_spec)
     parts = parts_of(encoders, read)
     stages: dict[str, Callable[[], object]] = {
         "open": lambda: open_all(clips),
         "demux": lambda: demux_all(clips),
         "decode": lambda: decode_all(clips),
-        "read": lambda: read_all(clips, encoders.wanted),
+        "read": lambda: read_all(clips, encoders.decode_spec),
         **parts,
         "store": store_all(read, encoders),
     }

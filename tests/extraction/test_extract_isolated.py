@@ -151,7 +151,7 @@ def test_a_measured_batch_size_is_kept(clips, tmp_path, monkeypatch):
 def test_measuring_the_batch_size():
     """A size at which memory ends is not taken, nor one that is no faster."""
     encoders = Encoders.of("patch-motion", "log-mel")
-    encoders.wanted = DecodeSpec(frames=2, short_side=8, sample_rate=1000)
+    encoders.decode_spec = DecodeSpec(frames=2, short_side=8, sample_rate=1000)
     calls = []
 
     def encode(batch):

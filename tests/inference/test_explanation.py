@@ -83,7 +83,7 @@ def test_all_ways_to_give_a_clip(blade, clip):
     arrays = ClipArrays(
         frames=features.read.frames,
         waveform=features.read.waveform,
-        sample_rate=blade.reader.wanted.sample_rate,
+        sample_rate=blade.reader.decode_spec.sample_rate,
     )
     ways = [clip, str(clip), Clip(clip_id="x", path=clip, label="?", split="test"), features, arrays]
     rows = blade.predict_proba(ways)

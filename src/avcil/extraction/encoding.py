@@ -97,7 +97,7 @@ class Encoders:
                 f"audio tokens are requested, but {named}; choose yamnet, audiomae or an hf: model of the family "
                 "AST, alone"
             )
-        self.wanted = DecodeSpec.of(visual, audio)
+        self.decode_spec = DecodeSpec.of(visual, audio)
         self.place(device, precision)
 
     @classmethod
@@ -176,11 +176,11 @@ class Encoders:
         """The manifest of a store made with these encoders."""
         sampling: dict[str, Any] = {}
         if self.visual is not None:
-            sampling |= {"frames": self.wanted.frames, "short_side": self.wanted.short_side}
-        if self.wanted.also:
-            sampling["also"] = [asdict(also) for also in self.wanted.also]
+            sampling |= {"frames": self.decode_spec.frames, "short_side": self.decode_spec.short_side}
+        if self.decode_spec.also:
+            sampling["also"] = [asdict(also) for also in self.decode_spec.also]
         if self.audio is not None:
-            sampling["sample_rate"] = self.wanted.sample_rate
+            sampling["sample_rate"] = self.decode_spec.sample_rate
         if self.precision != "float32":
             sampling["precision"] = self.precision
         visual, audio = self.visual, self.audio
@@ -219,7 +219,9 @@ class Encoders:
     def _tasks(self, batch: Sequence[ReadClip]) -> list[tuple[Callable[[list[Any]], Arrays], list[Any]]]:
         """The functions that encode, and their input from each clip; None if the clip lacks it."""
         if self.joint is not None:
-            pairs = [None if read.lacks(self.wanted) else (read.frame_sets, read.waveform) for read in batch]
+            pairs = [
+                None if read.lacks(self.decode_spec) else (read.frame_sets, read.waveform) for read in batch
+            ]
             return [(self._encode_both, pairs)]
         return [
             (self._encode_visual, [read.frame_sets for read in batch]),
@@ -279,11 +281,13 @@ class Encoders:
     def _random_clip(self, number: int) -> ReadClip:
         rng = np.random.default_rng(number)
         frame_sets, waveform = [], None
-        for sampling in self.wanted.samplings:
+        for sampling in self.decode_spec.samplings:
             side = sampling.short_side or FRAME_SIDE
             frame_sets.append(rng.integers(0, 256, (sampling.frames, side, side * 4 // 3, 3), dtype=np.uint8))
-        if self.wanted.sample_rate is not None:
-            waveform = rng.uniform(-0.1, 0.1, int(AUDIO_SECONDS * self.wanted.sample_rate)).astype(np.float32)
+        if self.decode_spec.sample_rate is not None:
+            waveform = rng.uniform(-0.1, 0.1, int(AUDIO_SECONDS * self.decode_spec.sample_rate)).astype(
+                np.float32
+            )
         frames, also = (frame_sets[0], tuple(frame_sets[1:])) if frame_sets else (None, ())
         return ReadClip(clip=NOISE, frames=frames, also=also, waveform=waveform)
 

@@ -47,7 +47,7 @@ class LocalEngine:
         """See `Engine`; in the order of the batches."""
         stream = read_clips_ahead(
             (clip for batch in batches for clip in batch),
-            self.encoders.wanted,
+            self.encoders.decode_spec,
             self.limits,
             workers=self.workers,
             ahead=self.workers + max(map(len, batches), default=0),

@@ -172,7 +172,7 @@ class _Extraction:
     """The state of one call of `extract`."""
 
     def __init__(self, writer: FeatureWriter, encoders: Encoders, *, shard_size: int) -> None:
-        self.writer, self.wanted, self.shard_size = writer, encoders.wanted, shard_size
+        self.writer, self.decode_spec, self.shard_size = writer, encoders.decode_spec, shard_size
         self.other_policies = "skip or keep" if encoders.joint is None else "skip"
         self.pending = 0
         self.remarks: list[tuple[str, str]] = []
@@ -229,7 +229,7 @@ class _Extraction:
                 return True
             except InputError as error:
                 failure = str(error)
-        self.writer.fail(outcome.clip, failure, self.wanted.tried(outcome.clip))
+        self.writer.fail(outcome.clip, failure, self.decode_spec.tried(outcome.clip))
         if outcome.is_lacking and self.writer.manifest.missing == "fail":
             raise _MissingModalityError(
                 f"clip {outcome.clip.clip_id!r} ({outcome.clip.path}): {failure}. Stopped, since --missing is "

@@ -32,16 +32,16 @@ def encode_batch(batch: Sequence[ReadClip], encoders: Encoders, *, missing: str)
     lacking = {
         read.clip.clip_id: reason
         for read in batch
-        if (reason := _lacking_reason(read, encoders.wanted, missing))
+        if (reason := _lacking_reason(read, encoders.decode_spec, missing))
     }
     good = [read for read in batch if read.clip.clip_id not in lacking]
     encoded = dict(zip([read.clip.clip_id for read in good], encoders.encode(good), strict=True))
     return [_outcome(read, lacking.get(read.clip.clip_id), encoded.get(read.clip.clip_id)) for read in batch]
 
 
-def _lacking_reason(read: ReadClip, wanted: DecodeSpec, missing: str) -> str | None:
+def _lacking_reason(read: ReadClip, spec: DecodeSpec, missing: str) -> str | None:
     """Why a clip cannot be encoded because it lacks a modality; None if it can."""
-    lacks = read.lacks(wanted)
+    lacks = read.lacks(spec)
     nothing = read.frames is None and read.waveform is None
     if not lacks or (missing == "keep" and not nothing):
         return None

@@ -145,7 +145,7 @@ class Cluster:
             warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
             read = data.from_arrow(rows).map_batches(
                 _read_batch,
-                fn_args=(self.encoders.wanted, self.limits),
+                fn_args=(self.encoders.decode_spec, self.limits),
                 max_retries=RETRIES,
                 **reader,
                 **ROWS_ALONE,
@@ -209,9 +209,9 @@ def _unpacked(table: Any) -> Any:
     return pickle.loads(table["row"][0].as_buffer())
 
 
-def _read_batch(table: Any, wanted: DecodeSpec, limits: ReadLimits) -> Any:
+def _read_batch(table: Any, spec: DecodeSpec, limits: ReadLimits) -> Any:
     number, clips = _unpacked(table)
-    read = partial(read_one, wanted=wanted, source=_reader(limits))
+    read = partial(read_one, spec=spec, source=_reader(limits))
     return _packed((number, [with_source(clip, read) for clip in clips]))
 
 

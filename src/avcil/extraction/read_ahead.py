@@ -92,9 +92,9 @@ class ReadClip:
         """The input of a visual encoder: the frames of all samplings."""
         return self.frames if self.frames is None or not self.also else (self.frames, *self.also)
 
-    def lacks(self, wanted: DecodeSpec) -> list[str]:
+    def lacks(self, spec: DecodeSpec) -> list[str]:
         """The missing modalities."""
-        pairs = {"video": (wanted.frames, self.frames), "audio": (wanted.sample_rate, self.waveform)}
+        pairs = {"video": (spec.frames, self.frames), "audio": (spec.sample_rate, self.waveform)}
         return [name for name, (asked, got) in pairs.items() if asked is not None and got is None]
 
 
@@ -103,7 +103,7 @@ Read = Callable[[Clip], ReadClip]
 
 def read_one(
     clip: Clip,
-    wanted: DecodeSpec,
+    spec: DecodeSpec,
     *,
     timeout: float = TIMEOUT,
     source: MediaSource | None = None,
@@ -112,7 +112,7 @@ def read_one(
 
     Args:
         clip: The clip.
-        wanted: What to decode.
+        spec: What to decode.
         timeout: Time limit in seconds in this process.
         source: Decodes the clip, for example in a worker process with its own limits; None is this process.
 
@@ -128,13 +128,13 @@ def read_one(
     try:
         media = read(
             clip.path,
-            frames=wanted.frames,
-            short_side=wanted.short_side,
-            sample_rate=wanted.sample_rate,
+            frames=spec.frames,
+            short_side=spec.short_side,
+            sample_rate=spec.sample_rate,
             start=clip.start,
             end=clip.end,
-            frame_choice=wanted.frame_choice,
-            also=wanted.also,
+            frame_choice=spec.frame_choice,
+            also=spec.also,
         )
     except (InputError, UnexpectedReadError) as error:
         return ReadClip(clip=clip, reason=without_path(error, clip.path))

@@ -12,13 +12,13 @@ from avcil.utils.prefetch import prefetch
 
 
 def read_clips_ahead(
-    clips: Iterable[Clip], wanted: DecodeSpec, limits: ReadLimits, *, workers: int, ahead: int, isolate: bool
+    clips: Iterable[Clip], spec: DecodeSpec, limits: ReadLimits, *, workers: int, ahead: int, isolate: bool
 ) -> Generator[ReadClip]:
     """Read clips in parallel and yield them in order.
 
     Args:
         clips: The clips.
-        wanted: What to decode.
+        spec: What to decode.
         limits: Limits for one clip; the memory limit only applies with `isolate`.
         workers: Number of clips read in parallel.
         ahead: Maximum number of clips in memory that have not been consumed.
@@ -28,11 +28,11 @@ def read_clips_ahead(
         AvcilError: A worker process could not start.
     """
     if not isolate:
-        read = partial(read_one, wanted=wanted, timeout=limits.seconds)
+        read = partial(read_one, spec=spec, timeout=limits.seconds)
         yield from prefetch(clips, partial(with_source, read=read), workers=workers, depth=ahead)
         return
     pool = ReaderPool(limits, workers)
-    read = partial(with_source, read=partial(read_in_pool, pool, wanted=wanted))
+    read = partial(with_source, read=partial(read_in_pool, pool, spec=spec))
     stream = prefetch(clips, read, workers=workers, depth=ahead)
     try:
         yield from stream
@@ -42,7 +42,7 @@ def read_clips_ahead(
         pool.close()
 
 
-def read_in_pool(pool: ReaderPool, clip: Clip, wanted: DecodeSpec) -> ReadClip:
+def read_in_pool(pool: ReaderPool, clip: Clip, spec: DecodeSpec) -> ReadClip:
     """Read a clip in a free process of the pool."""
     with pool.reader() as reader:
-        return read_one(clip, wanted, source=reader)
+        return read_one(clip, spec, source=reader)

@@ -31,7 +31,7 @@ from avcil.utils.input_files import open_regular, parse_json
 NAME = "index.jsonl"
 SHARD_NAME = re.compile(r"([0-9a-f]{12})-[0-9]{5,}\.safetensors", re.ASCII)
 """What a writer names its shards: its own name, and a number."""
-LONGEST_LINE = 16 << 20
+MAX_LINE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,8 +255,8 @@ def read_index(folder: Path, start: int = 0) -> tuple[dict[str, ShardEntry], int
     end = start
     with open_regular(path, follow=False) as file:
         file.seek(start)
-        for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE), b""), 1):
-            if not line.endswith(b"\n") and len(line) < LONGEST_LINE:
+        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), 1):
+            if not line.endswith(b"\n") and len(line) < MAX_LINE_BYTES:
                 break
             try:
                 _apply(_parsed(line[:-1]), entries)

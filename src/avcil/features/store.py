@@ -41,8 +41,8 @@ LARGE_READ = 32 << 20
 READERS = 4
 LARGE_ROW = 1 << 20
 """Bytes per clip from which pread is not slower than copying from a memory map."""
-NO_FILE = "a link or folder instead of a file"
-AGAIN = "Run the avcil extract command that made the store again: it encodes only what is missing"
+NOT_A_FILE = "a link or folder instead of a file"
+RERUN = "Run the avcil extract command that made the store again: it encodes only what is missing"
 
 
 class _Shard:
@@ -67,7 +67,7 @@ class _Shard:
         while into:
             got = os.preadv(self.descriptor, [into], offset)
             if not got:
-                raise InputError(f"the shard {self.path} became shorter while it was read. {AGAIN}")
+                raise InputError(f"the shard {self.path} became shorter while it was read. {RERUN}")
             into, offset = into[got:], offset + got
 
 
@@ -97,7 +97,7 @@ class FeatureStore:
         """File name, size and SHA-256 of each shard."""
         if not entries:
             raise InputError(
-                f"the feature store {self.path} has no clips yet: nothing was committed. {AGAIN}"
+                f"the feature store {self.path} has no clips yet: nothing was committed. {RERUN}"
             )
         self._check_files()
         self.unlisted = read_unlisted(self.path)
@@ -112,7 +112,7 @@ class FeatureStore:
         bad = [f"{name} ({what})" for name, what in checked if what]
         if bad:
             more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-            raise InputError(f"the feature store {self.path} is damaged: {', '.join(bad[:3])}{more}. {AGAIN}")
+            raise InputError(f"the feature store {self.path} is damaged: {', '.join(bad[:3])}{more}. {RERUN}")
 
     def _order(self, entries: Sequence[ShardEntry]) -> None:
         rows = [
@@ -294,7 +294,7 @@ def shard_damage(folder: Path, shard: str, size: int) -> str | None:
     except FileNotFoundError:
         return "missing"
     if not stat.S_ISREG(status.st_mode):
-        return NO_FILE
+        return NOT_A_FILE
     return None if status.st_size == size else f"{status.st_size} bytes instead of {size}"
 
 

@@ -23,14 +23,14 @@ from avcil.features.index import ShardEntry, read_index
 from avcil.features.manifest import Manifest, modality_of
 from avcil.features.shards import check_columns, read_header, row_digest
 from avcil.features.source import change_of
-from avcil.features.store import NO_FILE, shard_damage
+from avcil.features.store import NOT_A_FILE, shard_damage
 from avcil.features.unlisted import read_unlisted
 from avcil.features.writer_lock import LOCK_NAME
 from avcil.utils.files import file_sha256
 from avcil.utils.progress import Progress
 
 SHOWN = 5
-DAMAGE = {"missing": "shards missing", NO_FILE: "shards that are links or folders"}
+DAMAGE = {"missing": "shards missing", NOT_A_FILE: "shards that are links or folders"}
 ACTIONS = {
     "shard": "delete the shard file and run the avcil extract command that made the store again",
     "foreign": "these files belong to no committed shard; the next avcil extract removes what killed runs left "

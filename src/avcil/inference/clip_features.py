@@ -91,7 +91,7 @@ class ClipReader:
         self.modality = modality
         self.encoders = _encoders(description, modality)
         self.stored_dtype = np.dtype(checks.choice(description, "dtype", ("float16", "float32")))
-        self.wanted = self.encoders.wanted
+        self.decode_spec = self.encoders.decode_spec
 
     def features(
         self,
@@ -115,8 +115,8 @@ class ClipReader:
         if isinstance(source, ClipFeatures):
             return source
         if isinstance(source, ClipArrays):
-            return self.encoded(_fitted(source, self.wanted))
-        return self.encoded(read_one(_clip(source, start, end), self.wanted, source=media))
+            return self.encoded(_fitted(source, self.decode_spec))
+        return self.encoded(read_one(_clip(source, start, end), self.decode_spec, source=media))
 
     def stream(self, sources: Iterable[Source]) -> Iterator[ClipFeatures | AvcilError]:
         """Yield the features of each clip in order, or the error of a clip; files are read ahead."""
@@ -129,7 +129,7 @@ class ClipReader:
                     yield _clip(source, None, None)
 
         # Features and arrays are not read: they stay in `pending` until the files before them are read.
-        read_file = partial(read_one, wanted=self.wanted)
+        read_file = partial(read_one, spec=self.decode_spec)
         for read in prefetch(clips(), read_file, workers=READERS, depth=2 * READERS):
             while isinstance(pending[0], ClipArrays | ClipFeatures):
                 yield self._or_error(pending.pop(0))
@@ -150,7 +150,7 @@ class ClipReader:
         Raises:
             InputError: The clip has no modality that the encoders use, or lacks one that a joint encoder needs.
         """
-        lacks = read.lacks(self.wanted)
+        lacks = read.lacks(self.decode_spec)
         is_joint = self.encoders.joint is not None
         if (read.frames is None and read.waveform is None) or (lacks and is_joint):
             raise InputError(_cannot_be_encoded(read, lacks, is_joint=is_joint))
@@ -202,16 +202,16 @@ def _clip(source: str | Path | Clip | StoredClip, start: float | None, end: floa
     )
 
 
-def _fitted(arrays: ClipArrays, wanted: DecodeSpec) -> ReadClip:
+def _fitted(arrays: ClipArrays, spec: DecodeSpec) -> ReadClip:
     frames, waveform = None, None
     also: tuple[np.ndarray, ...] = ()
-    if wanted.frames is not None and arrays.frames is not None:
-        frames, *others = (fit_frames(arrays.frames, s.frames, s.short_side) for s in wanted.samplings)
+    if spec.frames is not None and arrays.frames is not None:
+        frames, *others = (fit_frames(arrays.frames, s.frames, s.short_side) for s in spec.samplings)
         also = tuple(others)
-    if wanted.sample_rate is not None and arrays.waveform is not None:
+    if spec.sample_rate is not None and arrays.waveform is not None:
         if arrays.sample_rate is None:
             raise InputError("a clip with a waveform needs sample_rate, in hertz")
-        waveform = fit_waveform(arrays.waveform, arrays.sample_rate, wanted.sample_rate)
+        waveform = fit_waveform(arrays.waveform, arrays.sample_rate, spec.sample_rate)
     name = arrays.clip_id or "the clip given as arrays"
     clip = Clip(clip_id=arrays.clip_id, path=Path(name), label="?", split="test")
     return ReadClip(clip=clip, frames=frames, also=also, waveform=waveform)

@@ -85,11 +85,11 @@ def learn_and_evaluate(
     learned, new = (
         HeldOut(
             features=tuple(
-                features for (_, features), m in zip(usable_clips, mask, strict=True) if m == held
+                features for (_, features), m in zip(usable_clips, mask, strict=True) if m == is_held
             ),
-            labels=tuple(label for label, m in zip(usable, mask, strict=True) if m == held),
+            labels=tuple(label for label, m in zip(usable, mask, strict=True) if m == is_held),
         )
-        for held in (False, True)
+        for is_held in (False, True)
     )
     if not learned.labels:
         raise nothing_usable(len(clips), problems)

@@ -172,13 +172,13 @@ def explain(
         temporal=None if maps is None else maps[1],
         frames=None if read is None else read.frames,
         waveform=None if read is None else read.waveform,
-        sample_rate=reader.wanted.sample_rate if read is not None else None,
+        sample_rate=reader.decode_spec.sample_rate if read is not None else None,
         seconds=None if read is None else _seconds(reader, features),
     )
 
 
 def _seconds(reader: ClipReader, features: ClipFeatures) -> float | None:
-    read, rate = features.read, reader.wanted.sample_rate
+    read, rate = features.read, reader.decode_spec.sample_rate
     assert read is not None
     if read.seconds is None and read.waveform is not None and rate:
         return len(read.waveform) / rate

@@ -72,7 +72,7 @@ def _events(
     spans: list[tuple[float, float]],
     source: MediaSource,
 ) -> Iterator[TimelineEvent]:
-    spec = reader.wanted
+    spec = reader.decode_spec
     middles = [(start + end) / 2 for start, end in spans]
     cuts = [0.0, *((a + b) / 2 for a, b in pairwise(middles)), spans[-1][1]]
     windows = source.read_windows(

@@ -184,11 +184,11 @@ def as_torch_dataset(
     for label in classes:
         if label not in store.labels:
             raise unknown_name("class", label, store.labels)
-    wanted = set(classes)
+    requested = set(classes)
     chosen = [
         row
         for row in (range(len(store)) if rows is None else np.asarray(rows).tolist())
-        if store.clips[row].label in wanted and split in (None, store.clips[row].split)
+        if store.clips[row].label in requested and split in (None, store.clips[row].split)
     ]
     if not chosen:
         raise InputError(

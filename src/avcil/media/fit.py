@@ -40,17 +40,17 @@ def fit_frames(frames: np.ndarray, count: int, short_side: int | None) -> np.nda
     return np.stack(scaled)
 
 
-def fit_waveform(waveform: np.ndarray, sample_rate: int, wanted: int) -> np.ndarray:
-    """Resample mono audio (N,) from `sample_rate` to `wanted` Hz; float32 in [-1, 1]."""
+def fit_waveform(waveform: np.ndarray, sample_rate: int, target_rate: int) -> np.ndarray:
+    """Resample mono audio (N,) from `sample_rate` to `target_rate` Hz; float32 in [-1, 1]."""
     waveform = np.asarray(waveform, dtype=np.float32)
     if waveform.ndim != 1 or not len(waveform) or not np.isfinite(waveform).all():
         raise InputError(f"the waveform must be mono (N,) of finite numbers, N above 0, not {waveform.shape}")
     if not (isinstance(sample_rate, int | np.integer) and 1 <= sample_rate <= 1_000_000):
         raise InputError(f"sample_rate must be a whole number of Hz, not {sample_rate!r}")
     waveform = np.clip(waveform, -1, 1)
-    if sample_rate == wanted:
+    if sample_rate == target_rate:
         return waveform
-    resampler = AudioResampler(format="flt", layout="mono", rate=wanted)
+    resampler = AudioResampler(format="flt", layout="mono", rate=target_rate)
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(waveform[None]), format="flt", layout="mono")
     frame.sample_rate = int(sample_rate)
     pieces = [

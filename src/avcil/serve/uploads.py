@@ -98,10 +98,10 @@ class Uploads:
             return sum(all_sizes) > limits.total_bytes or len(all_sizes) > limits.total_files
         return sum(all_sizes) > limits.client_bytes or len(all_sizes) > limits.client_files
 
-    def _remove(self, wanted: Callable[[_StoredUpload, float], bool]) -> None:
-        """Remove the files for which `wanted(entry, age in seconds)` holds."""
+    def _remove(self, is_removable: Callable[[_StoredUpload, float], bool]) -> None:
+        """Remove the files for which `is_removable(entry, age in seconds)` holds."""
         now = time.monotonic()
-        old = [e for e in self._stored if e.path != Path() and wanted(e, now - e.when)]
+        old = [e for e in self._stored if e.path != Path() and is_removable(e, now - e.when)]
         self._stored = [entry for entry in self._stored if entry not in old]
         for entry in old:
             shutil.rmtree(entry.path.parent, ignore_errors=True)

@@ -94,11 +94,11 @@ class DomainIncremental(StreamType):
 def _ordered(domains: list[str], order: str, seed: int) -> list[str]:
     if not order and seed:
         return [domains[i] for i in np.random.default_rng([seed, 6]).permutation(len(domains))]
-    wanted = [name.strip() for name in order.split(":")] if order else domains
-    for name in wanted:
+    names = [name.strip() for name in order.split(":")] if order else domains
+    for name in names:
         if name not in domains:
             raise unknown_name("domain", name, domains)
-    return list(dict.fromkeys(wanted))
+    return list(dict.fromkeys(names))
 
 
 def _from_ids(clips: Sequence[StoredClip]) -> dict[str, str]:

@@ -27,7 +27,7 @@ Arrays = Iterator[tuple[str, np.ndarray | None]]
 
 
 def read_arrays(
-    member: Member, shape: tuple[int, ...], wanted: Callable[[str], bool], scratch: Path
+    member: Member, shape: tuple[int, ...], is_requested: Callable[[str], bool], scratch: Path
 ) -> Arrays:
     """The arrays of a feature file in its own order: (clip id, float32 of `shape`), or None if not requested.
 
@@ -35,7 +35,9 @@ def read_arrays(
     jump about in it. Raises `InputError` for a file that is damaged, hostile, or holds arrays of another
     form.
     """
-    arrays = _h5_arrays(member, shape, wanted, scratch) if member.is_h5 else _pickled(member, wanted)
+    arrays = (
+        _h5_arrays(member, shape, is_requested, scratch) if member.is_h5 else _pickled(member, is_requested)
+    )
     for clip_id, values in arrays:
         if values is not None:
             _check_form(values, shape, f"{member.name}, clip {clip_id!r}")
@@ -58,14 +60,14 @@ def check_archive(member: Member) -> None:
             bar.update(len(piece))
 
 
-def _pickled(member: Member, wanted: Callable[[str], bool]) -> Arrays:
+def _pickled(member: Member, is_requested: Callable[[str], bool]) -> Arrays:
     with _explained(member), member.open() as file:
         for clip_id, values in stream_arrays(file, member.name):
-            yield clip_id, values if wanted(clip_id) else None
+            yield clip_id, values if is_requested(clip_id) else None
 
 
 def _h5_arrays(
-    member: Member, shape: tuple[int, ...], wanted: Callable[[str], bool], scratch: Path
+    member: Member, shape: tuple[int, ...], is_requested: Callable[[str], bool], scratch: Path
 ) -> Arrays:
     try:
         import h5py
@@ -81,7 +83,7 @@ def _h5_arrays(
         for name in names:
             if not isinstance(name, str):
                 raise unreadable(member.name, f"the clip id {name!r:.60} is not UTF-8")
-            yield name, _dataset(h5, name, shape, member.name) if wanted(name) else None
+            yield name, _dataset(h5, name, shape, member.name) if is_requested(name) else None
 
 
 def _dataset(h5: Any, name: str, shape: tuple[int, ...], where: str) -> np.ndarray:
