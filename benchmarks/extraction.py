@@ -103,7 +103,7 @@ def in_parallel(paths: list[Path]) -> float:
     workers = len(os.sched_getaffinity(0))
     pool = ReaderPool(ReadLimits(), workers)
     wanted = DecodeSpec(frames=16, short_side=224, sample_rate=16_000)
-    read_one_clip = partial(read_in_pool, pool, wanted=wanted)
+    read_one_clip = partial(read_in_pool, pool, spec=wanted)
     try:
         list(prefetch(as_clips([paths[0]] * workers), read_one_clip, workers=workers, depth=workers))
         began = time.perf_counter()
