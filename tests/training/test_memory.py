@@ -109,7 +109,7 @@ def test_plan_counts_what_is_held(store, tmp_path):
     assert plan.network == 7 * 8 * (linear + 6 * width + 6)
     last = plan.steps[-1]
     assert (last.new, last.old, last.validation) == (16, 8, 18)
-    assert plan.held(last)[0] == (16 + 8 + 18) * 2 * clip + 8 * 8 * clip
+    assert plan.stored(last)[0] == (16 + 8 + 18) * 2 * clip + 8 * 8 * clip
     assert not plan.copies_batches, "tokens and maps are taken from where they stand"
     sums = 14 * 8 * 2 * 12
     trained = 12 * 8 * clip + 4 * 12 * 8 * clip + 12 * sums
