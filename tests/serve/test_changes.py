@@ -457,4 +457,4 @@ def test_the_page_lists_changes():
     assert "100 %" in shown.replace("\N{NO-BREAK SPACE}", " ")
     assert undo_label([trained, renamed]) == "Undo: “owl” renamed to “<b>”"
     assert undo_label([trained]) == "Undo “owl”"
-    assert "Undone: “owl” renamed to “&lt;b&gt;”; the model is as it was" in undone_html(renamed)
+    assert "Undone: “owl” renamed to “&lt;b&gt;”." in undone_html(renamed)
