@@ -146,13 +146,47 @@ def test_clips_that_cannot_be_learned(store, tmp_path):
         blade.learn(clips, ["C0"] * 8)
     with pytest.raises(InputError, match="given twice"):
         blade.learn([clips[0], clips[0]], ["c2", "c2"])
-    deaf = [ClipFeatures(audio=None, visual=clip.visual, clip_id=clip.clip_id) for clip in clips]
-    with pytest.raises(InputError, match=r"none of the 8 clips can be learned: .*learning needs audio"):
-        blade.learn(deaf, labels)
     assert blade.snapshot() is before
-    report = blade.learn([*deaf[:5], *clips[5:]], labels)
+    ncm, silent = taught(tmp_path, store, "ncm", 1), without("audio", clips)
+    with pytest.raises(InputError, match=r"none of the 8 clips can be learned: .*learning needs audio"):
+        ncm.learn(silent, labels)
+    report = ncm.learn([*silent[:5], *clips[5:]], labels)
     assert report.new == {"c2": 3}
     assert len(report.problems) == 5
+
+
+def without(part: str, clips: list[ClipFeatures]) -> list[ClipFeatures]:
+    """The clips without one modality."""
+    return [replace(clip, **{part: None}) for clip in clips]
+
+
+def test_clips_without_a_modality(store, tmp_path):
+    """blade learns a class from clips without audio and without frames, saves, forgets and merges them."""
+    first, second = clips_of(store, ["c2"]), clips_of(store, ["c5"])
+    mixed = [*without("audio", first[0][:3]), *without("visual", first[0][3:5]), *first[0][5:]]
+    blade = taught(tmp_path, store, "blade", 1)
+    before = blade.snapshot()
+    tests, labels = clips_of(store, ["c0", "c1", "c2"], "test")
+    given = [*tests, *without("audio", tests), *without("visual", tests)]
+    expected = blade.predict_proba(given)
+    report = blade.learn(mixed, first[1])
+    assert report.new == {"c2": 8}
+    assert not report.problems
+    assert "learned from clips that lack a modality: 3 without audio, 2 without frames" in report.notes
+    assert np.mean([a == b for a, b in zip(blade.predict(tests), labels, strict=True)]) > 0.8
+    learned = blade.predict_proba(given)
+    blade.save(tmp_path / "model")
+    assert load_saved(tmp_path / "model").learning.counts["c2"] == 8
+    again = Recognizer.load(tmp_path / "model")
+    assert np.array_equal(again.predict_proba(given), learned)
+    again.forget(mixed, first[1])
+    assert again.classes_ == before.classes
+    assert np.allclose(again.predict_proba(given), expected, rtol=0, atol=1e-8)
+    other = Recognizer(before)
+    other.learn(without("audio", second[0]), second[1])
+    blade.merge(other, same_classes=True)
+    assert blade.counts["c5"] == 8
+    blade.forget(without("audio", second[0]), second[1])
 
 
 def test_note_on_the_best_epoch(store, tmp_path):

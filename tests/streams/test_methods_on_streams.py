@@ -258,6 +258,26 @@ def test_withheld_modalities_are_not_used(store, tmp_path):
     assert not set(rows) & run.stream.hidden.keys()
 
 
+def test_blade_uses_the_incomplete_clips_of_the_stream(store, tmp_path):
+    """All of them, and only with the modality that the stream does not withhold."""
+    text = "missing-modality,audio=0.5,visual=0.25"
+    run = Run(config(store, tmp_path / "run", "blade", text), quiet=True)
+    rows = [row for task in range(3) for row in run.data.rows("train", task)]
+    assert len(rows) == 48
+    presence = run.data.presence(rows)
+    hidden = [run.stream.hidden.get(row, ()) for row in rows]
+    assert presence.audio.tolist() == ["audio" not in own for own in hidden]
+    assert presence.visual.tolist() == ["visual" not in own for own in hidden]
+    results = train(config(store, tmp_path / "run", "blade", text), quiet=True)
+    assert results["clips_lacking_a_modality"]["train_used"] == 36
+    tensors = load_tensors(tmp_path / "run" / "model" / "learning.safetensors")
+    totals = [
+        float(tensors[f"{name}.counts"].sum())
+        for name in ("moments", "incomplete.audio", "incomplete.visual")
+    ]
+    assert totals == [12, 12, 24]
+
+
 def test_the_class_order_seed_is_the_seed_of_the_stream(store, tmp_path):
     """Two seeds give two streams; the training seed does not matter."""
     kept = [

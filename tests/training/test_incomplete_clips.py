@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -65,8 +66,8 @@ def test_audio_training_uses_every_clip_with_audio_and_no_zeros(tmp_path):
     assert counts == {"train": 8, "val": 4, "test": 4, "test_not_evaluated": 4}
 
 
-@pytest.mark.parametrize("method", ["blade", "rls", "lwf"])
-def test_audio_visual_training_uses_whole_clips_and_says_so(tmp_path, capsys, method):
+@pytest.mark.parametrize("method", ["ncm", "rls", "lwf"])
+def test_methods_that_leave_out_incomplete_clips(tmp_path, capsys, method):
     """The model is that of the complete clips; if it can predict from one modality, it is also tested on the others."""
     results = run(make(tmp_path / "all"), tmp_path / "one", method=method)
     said = capsys.readouterr()
@@ -76,6 +77,7 @@ def test_audio_visual_training_uses_whole_clips_and_says_so(tmp_path, capsys, me
     counts = {"train": 16, "val": 4, "test": 8, "test_not_evaluated": 8 if method == "rls" else 0}
     assert results["clips_lacking_a_modality"] == counts
     assert "clips that lack audio or frames: 16 train, 4 val, 8 test" in said.out + said.err
+    assert "They are not used for training" in said.out + said.err
     with open(tmp_path / "one" / "incomplete_clips.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 28
@@ -84,6 +86,45 @@ def test_audio_visual_training_uses_whole_clips_and_says_so(tmp_path, capsys, me
     assert len(predictions) == 1 + (8 if method == "rls" else 16)
     matrix = (tmp_path / "one" / "accuracy_matrix.csv").read_text().splitlines()
     assert matrix[1] == ("n,4,4" if method == "rls" else "n,8,8")
+
+
+def test_blade_learns_from_incomplete_clips(tmp_path, capsys):
+    """The run says so and counts them; the saved model has format 4, which earlier versions of avcil refuse."""
+    results = run(make(tmp_path / "all"), tmp_path / "one", method="blade")
+    said = capsys.readouterr()
+    assert "16 train, 4 val, 8 test" in said.out + said.err
+    assert "Training clips are used with the modality that they have" in said.out + said.err
+    counts = {"train": 16, "val": 4, "test": 8, "test_not_evaluated": 0, "train_used": 16}
+    assert results["clips_lacking_a_modality"] == counts
+    tensors = load_tensors(tmp_path / "one" / "model" / "learning.safetensors")
+    assert tensors["moments.counts"].tolist() == [4] * CLASSES
+    assert tensors["incomplete.audio.counts"].tolist() == [2] * CLASSES
+    assert tensors["incomplete.visual.counts"].tolist() == [2] * CLASSES
+    learning = json.loads((tmp_path / "one" / "model" / "learning.json").read_text())
+    assert set(learning["counts"].values()) == {8}
+    run(make(tmp_path / "whole", keep=(None,)), tmp_path / "other", method="blade")
+    versions = [
+        json.loads((tmp_path / name / "model" / "config.json").read_text())["version"]
+        for name in ("one", "other")
+    ]
+    assert versions == [4, 3]
+    assert not any(
+        "incomplete" in name for name in load_tensors(tmp_path / "other" / "model" / "learning.safetensors")
+    )
+
+
+def test_a_resumed_run_with_incomplete_clips(tmp_path):
+    """A run that continues from the checkpoint of its first step gives the same model, bit for bit."""
+    store = make(tmp_path / "all")
+    run(store, tmp_path / "one")
+    run(store, tmp_path / "two")
+    folder = tmp_path / "two"
+    shutil.rmtree(folder / "checkpoints" / "step_1")
+    shutil.rmtree(folder / "model")
+    (folder / "results.json").unlink()
+    run(store, folder)
+    one, two = (load_tensors(tmp_path / name / "model" / "learning.safetensors") for name in ("one", "two"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_a_store_that_says_zero_is_read_as_keep(tmp_path):
@@ -103,4 +144,4 @@ def test_a_class_without_a_whole_clip(tmp_path):
     """Such a class is refused; the message names the missing modality."""
     store = make(tmp_path / "s", keep=("audio",))
     with pytest.raises(InputError, match=r"no train clip of 'c0'.*that have audio and visual"):
-        run(store, tmp_path / "run")
+        run(store, tmp_path / "run", method="ncm")

@@ -20,6 +20,7 @@ from avcil.closed_form.discriminant import Discriminant, nonconformity, relative
 from avcil.closed_form.head import ClosedFormHead, HistogramUnknownTest, UnknownTest
 from avcil.closed_form.mean_variance import mean_variance
 from avcil.closed_form.p_values import NonconformityHistogram
+from avcil.data.modality import Modality
 from avcil.errors import InputError
 
 
@@ -29,20 +30,30 @@ class BladeStatistics:
     Args:
         width: M.
         calibration_clips: Maximum size of the sample.
+
+    Attributes:
+        moments: Of the clips that have all modalities.
+        incomplete: For a modality, of the clips that have no other one and only its features; without empty moments.
+        sample: Of the clips that have all modalities.
     """
 
     def __init__(self, width: int, *, calibration_clips: int) -> None:
         self.moments = ClassMoments(width)
+        self.incomplete: dict[Modality, ClassMoments] = {}
         self.sample = CalibrationSample(width, size=calibration_clips)
 
     @property
     def bytes(self) -> int:
         """Size of the saved tensors."""
-        return self.moments.bytes + self.sample.bytes
+        return self.sample.bytes + sum(moments.bytes for moments in self._all_moments())
+
+    def _all_moments(self) -> list[ClassMoments]:
+        return [self.moments, *self.incomplete.values()]
 
     def add_classes(self, count: int) -> None:
         """Add `count` classes without clips."""
-        self.moments.add_classes(count)
+        for moments in self._all_moments():
+            moments.add_classes(count)
 
     def add(self, features: Tensor, labels: Tensor) -> None:
         """Add clips: features (n, M), labels (n,); see `ClassMoments.add` for errors."""
@@ -54,14 +65,55 @@ class BladeStatistics:
         self.moments.remove(features, labels)
         self.sample.remove(features, labels)
 
+    def add_incomplete(self, modality: Modality, features: Tensor, labels: Tensor) -> None:
+        """Add clips that have only one modality: its features (n, m), labels (n,)."""
+        moments = self.incomplete.get(modality) or self._no_clips(features.shape[1])
+        moments.add(features, labels)
+        self.incomplete[modality] = moments
+        self._remove_empty()
+
+    def remove_incomplete(self, modality: Modality, features: Tensor, labels: Tensor) -> None:
+        """Remove clips that were added by `add_incomplete`; InputError if a class has fewer such clips."""
+        moments = self.incomplete.get(modality) or self._no_clips(features.shape[1])
+        moments.remove(features, labels)
+        self._remove_empty()
+
+    def _no_clips(self, width: int) -> ClassMoments:
+        moments = ClassMoments(width)
+        moments.add_classes(self.moments.classes)
+        return moments
+
+    def _remove_empty(self) -> None:
+        """Nothing remains of removed clips, not even rounding errors."""
+        self.incomplete = {
+            modality: moments for modality, moments in self.incomplete.items() if moments.total
+        }
+
+    def moments_with(self, modality: Modality, columns: Tensor) -> ClassMoments:
+        """Moments of all clips that have a single modality.
+
+        Args:
+            modality: "audio" or "visual".
+            columns: (m,), its features.
+        """
+        moments = self.moments.part(columns)
+        if modality in self.incomplete:
+            moments.merge(self.incomplete[modality])
+        return moments
+
     def remove_class(self, number: int) -> None:
         """Remove class `number`; see `ClassMoments.remove_class` for what remains of it."""
-        self.moments.remove_class(number)
+        for moments in self._all_moments():
+            moments.remove_class(number)
+        self._remove_empty()
         self.sample.remove_class(number)
 
     def renumber(self, numbers: Tensor, classes: int) -> None:
         """Let class c be class `numbers[c]` of `classes`; numbers (C,) are distinct."""
         self.moments = self.moments.renumbered(numbers, classes)
+        self.incomplete = {
+            modality: moments.renumbered(numbers, classes) for modality, moments in self.incomplete.items()
+        }
         self.sample.labels = numbers[self.sample.labels]
 
     def merge(self, other: BladeStatistics, numbers: Tensor) -> None:
@@ -79,6 +131,10 @@ class BladeStatistics:
                 f"statistics of {self.moments.width} and of {other.moments.width} features cannot be merged"
             )
         self.moments.merge(other.moments.renumbered(numbers, self.moments.classes))
+        for modality, moments in other.incomplete.items():
+            total = self.incomplete.get(modality) or self._no_clips(moments.width)
+            total.merge(moments.renumbered(numbers, self.moments.classes))
+            self.incomplete[modality] = total
         self.sample.add(other.sample.vectors, numbers[other.sample.labels])
 
 
@@ -132,7 +188,7 @@ class BlockDiscriminant:
 
     def leave_one_out(self, sample: CalibrationSample) -> LeaveOneOut | None:
         """Leave-one-out values of the clips in the sample; None if no class has two clips."""
-        scorable = self.discriminant.moments.counts[sample.labels] > 1
+        scorable = (self.discriminant.feature_counts > 1).all(dim=1)[sample.labels]
         if not scorable.any():
             return None
         z, labels = self.scaled(sample.vectors[scorable]), sample.labels[scorable]

@@ -145,6 +145,13 @@ class ClassMoments(ClassCounts):
         scatter = self.within.diagonal() + self.counts @ centered.square()
         return scatter / max(total - 1, 1.0)
 
+    def part(self, columns: Tensor) -> ClassMoments:
+        """A copy with the features `columns` (m,)."""
+        other = ClassMoments(0)
+        other.counts, other.means = self.counts.clone(), self.means[:, columns]
+        other.within = self.within[columns[:, None], columns]
+        return other
+
     def standardized(
         self, columns: Tensor | None = None, *, sizes: Sequence[int] | None = None
     ) -> Standardized:

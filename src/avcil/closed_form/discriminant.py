@@ -30,6 +30,8 @@ class Discriminant:
         moments: Moments of centered features if `psi` is finite.
         penalty: (M,)
         psi: (M,), prior variance of class means relative to the variance within classes; None: infinite.
+        feature_counts: (C, M), number of clips of each class that have each feature; None: all clips have all features.
+        scatter_scale: (M,), factor of the differences from class means in W; None: 1. See `closed_form.available_case`.
 
     >>> moments = Moments(1)
     >>> moments.add_classes(2)
@@ -40,13 +42,23 @@ class Discriminant:
     True
     """
 
-    def __init__(self, moments: Moments, penalty: Tensor, psi: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        moments: Moments,
+        penalty: Tensor,
+        psi: Tensor | None = None,
+        *,
+        feature_counts: Tensor | None = None,
+        scatter_scale: Tensor | None = None,
+    ) -> None:
         self.moments, self.penalty = moments, penalty.double()
+        self.feature_counts = moments.counts[:, None] if feature_counts is None else feature_counts
+        self.scatter_scale = scatter_scale
         self.psi = torch.full((moments.width,), torch.inf) if psi is None else psi
         self._factor, self.jitter = cholesky_with_jitter(
             with_diagonal(moments.within_scatter(), self.penalty)
         )
-        self.means = self._expected(moments.means(), moments.counts)
+        self.means = self._expected(moments.means(), self.feature_counts)
         self.weight = moments.total * torch.cholesky_solve(self.means.T, self._factor)
         self.bias = -(self.means.T * self.weight).sum(dim=0) / 2
 
@@ -76,7 +88,8 @@ class Discriminant:
         """Leave-one-out values of N z^T K_0 z (n,) for clips (n, M) of the moments: G loses N / (N - 1) z z^T."""
         total = self.moments.total
         squares = (features * torch.cholesky_solve(features.T, self._background_factor).T).sum(dim=1)
-        return total * squares / (1 - total / (total - 1) * squares)
+        left = 1 - total / (total - 1) * squares  # above 0 for exact moments
+        return total * squares / left.clamp(min=torch.finfo(left.dtype).eps)
 
     def leave_one_out(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Leave-one-out scores, exact for the same penalty and psi.
@@ -86,14 +99,15 @@ class Discriminant:
 
         Args:
             features: (n, M), clips that are part of the moments.
-            labels: (n,), of classes with at least two clips.
+            labels: (n,), of classes with at least two clips that have each feature.
 
         Returns:
             Scores (n, C) and N z^T K z (n,) of the discriminant without the clip.
         """
         z, total = features.double(), self.moments.total
         count = self.moments.counts[labels]
-        d = z - self.moments.means()[labels]
+        difference = z - self.moments.means()[labels]
+        d = difference if self.scatter_scale is None else difference * self.scatter_scale
         k_z = torch.cholesky_solve(z.T, self._factor).T  # K z, (n, M)
         k_d = torch.cholesky_solve(d.T, self._factor).T
         factor = count / (count - 1)
@@ -103,7 +117,8 @@ class Discriminant:
         scores = z @ (self.weight / total) + rank_one[:, None] * d_k_z[:, None] * d_k_means
         squares = -2 * self.bias / total + rank_one[:, None] * d_k_means.square()
         scores = scores - squares / 2
-        mean = self._expected(self.moments.means()[labels] - d / (count - 1)[:, None], count - 1)  # without i
+        left = self.feature_counts[labels] - 1
+        mean = self._expected(self.moments.means()[labels] - difference / left, left)  # without i
         d_k_mean = (k_d * mean).sum(dim=1)
         score = (k_z * mean).sum(dim=1) + rank_one * d_k_z * d_k_mean
         k_mean = torch.cholesky_solve(mean.T, self._factor).T

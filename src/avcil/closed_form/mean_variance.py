@@ -87,15 +87,15 @@ def expected_means(averages: Tensor, counts: Tensor, psi: Tensor) -> Tensor:
 
     Args:
         averages: (C, M), of centered features.
-        counts: (C,), number of clips of each class.
+        counts: (C, 1), number of clips of each class; or (C, M), number of its clips that have each feature.
         psi: (M,), psi of the block of each feature.
 
     Returns:
         (C, M)
 
     >>> import torch
-    >>> expected_means(torch.tensor([[4.0]]), torch.tensor([1.0]), torch.tensor([1.0])).item()
+    >>> expected_means(torch.tensor([[4.0]]), torch.tensor([[1.0]]), torch.tensor([1.0])).item()
     2.0
     """
-    ratio = psi * counts[:, None]
+    ratio = psi * counts
     return averages * (ratio / (1 + ratio))

@@ -47,3 +47,7 @@ class Modality(StrEnum):
     @classmethod
     def _missing_(cls, value: object) -> None:
         raise unknown_name("modality", str(value), cls)
+
+
+WORDS = {Modality.AUDIO: "audio", Modality.VISUAL: "frames"}
+"""What a clip that lacks a modality is without, in messages."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +38,10 @@ class Presence:
 
     def __len__(self) -> int:
         return len(self.audio)
+
+    def take(self, rows: Sequence[int]) -> Presence:
+        """The masks of some clips."""
+        return Presence(audio=self.audio[rows], visual=self.visual[rows])
 
     def has(self, part: Modality) -> np.ndarray:
         """Which clips have a single modality, "audio" or "visual": (n,) bool."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,8 +70,13 @@ class HeldOut:
         tensors = {}
         for name in ("audio", "visual"):
             parts = [getattr(clip, name) for clip in self.features]
-            if parts and parts[0] is not None:
-                tensors[name] = torch.cat(parts)
+            present = next((part for part in parts if part is not None), None)
+            if present is not None:
+                tensors[name] = torch.cat(
+                    [torch.zeros_like(present) if part is None else part for part in parts]
+                )
+            if present is not None and any(part is None for part in parts):
+                tensors[f"has_{name}"] = torch.tensor([part is not None for part in parts])
         save_tensors(path, tensors)
 
     @classmethod
@@ -82,7 +87,8 @@ class HeldOut:
         tensors = load_tensors(path)
         if any(len(tensor) != len(labels) for tensor in tensors.values() if tensor.ndim) or not tensors:
             raise InputError(f"{path} does not contain the features of {len(labels)} clips")
-        features = _rows(tensors.get("audio"), tensors.get("visual"), len(labels))
+        has = {name: tensors.get(f"has_{name}") for name in ("audio", "visual")}
+        features = _rows(tensors.get("audio"), tensors.get("visual"), len(labels), has)
         return cls(labels=tuple(labels), features=features)
 
 
@@ -154,13 +160,24 @@ def _test_clips(store: FeatureStore, state: SavedModel) -> HeldOut:
     return HeldOut(labels=labels, features=_rows(audio, visual, len(rows)), notes=tuple(notes))
 
 
-def _rows(audio: torch.Tensor | None, visual: torch.Tensor | None, count: int) -> tuple[ClipFeatures, ...]:
+def _rows(
+    audio: torch.Tensor | None,
+    visual: torch.Tensor | None,
+    count: int,
+    has: Mapping[str, torch.Tensor | None] | None = None,
+) -> tuple[ClipFeatures, ...]:
+    """`count` clips; `has`: which of them have "audio" and "visual" features, if not all."""
     if audio is None and visual is None:
         raise InputError("the held-out clips have neither audio nor visual features")
+
+    def row(name: str, tensor: torch.Tensor | None, i: int) -> torch.Tensor | None:
+        mask = (has or {}).get(name)
+        return None if tensor is None or (mask is not None and not mask[i]) else tensor[i : i + 1]
+
     return tuple(
         ClipFeatures(
-            audio=None if audio is None else audio[i : i + 1],
-            visual=None if visual is None else visual[i : i + 1],
+            audio=row("audio", audio, i),
+            visual=row("visual", visual, i),
             clip_id=f"held out {i}",
         )
         for i in range(count)

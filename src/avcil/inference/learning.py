@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 from avcil.data.clips import check_labels
+from avcil.data.modality import WORDS, Modality
+from avcil.data.presence import Presence
 from avcil.data.scan import ClipProblem
 from avcil.errors import AvcilError, InputError
 from avcil.inference.clip_features import ClipFeatures, Source, name_of
@@ -24,7 +26,12 @@ from avcil.models.base import Model
 from avcil.saved_models.description import UPDATES
 from avcil.saved_models.folder import BACKGROUND, SavedModel
 from avcil.saved_models.learning_state import LearningState
-from avcil.training.update import closed_form_method, closed_form_method_names, update_model
+from avcil.training.update import (
+    closed_form_method,
+    closed_form_method_names,
+    learns_incomplete_clips,
+    update_model,
+)
 from avcil.training.update_data import UpdateClips
 from avcil.utils.files import without_path
 from avcil.utils.progress import ProgressCallback
@@ -74,6 +81,7 @@ def learn(
     if not usable:
         raise nothing_usable(len(clips), problems)
     new_clips = _new_clips(state, usable, labels)
+    incomplete = _incomplete_note(new_clips.presence, state.model.modality)
     read = time.monotonic()
     epochs, done = 1 if is_closed_form(learning) else learning.settings.epochs, 0
     report_progress("learning", 0, epochs)
@@ -91,7 +99,7 @@ def learn(
         new=new,
         extended={label: count for label, count in counts.items() if label not in new},
         problems=tuple(problems),
-        notes=(*_notes(learning, labels, counts), *getattr(model, "notes", ())),
+        notes=(*incomplete, *_notes(learning, labels, counts), *getattr(model, "notes", ())),
         seconds_reading=read - start,
         seconds_learning=time.monotonic() - read,
     )
@@ -139,11 +147,14 @@ def forget(
                 f"{labels.count(label)} clips of class {label!r} are given, but only {learning.counts[label]} were "
                 "learned. Give only clips that were learned, and no held-out clips"
             )
-    audio, visual = _joined([features for _, features in usable], state, np.dtype(state.description["dtype"]))
+    audio, visual, presence = _joined([features for _, features in usable], state)
     numbers = torch.tensor([state.labels.index(label) for label in labels])
-    method.forget(
-        *(None if part is None else torch.from_numpy(part).float() for part in (audio, visual)), numbers
-    )
+    for modality, at in presence.groups(state.model.modality).items():
+        method.forget(
+            torch.from_numpy(audio[at]).float() if audio is not None and modality.has_audio else None,
+            torch.from_numpy(visual[at]).float() if visual is not None and modality.has_visual else None,
+            numbers[at],
+        )
     return _solve(
         state, learning, method, {label: remaining[label] for label in state.labels if remaining[label] > 0}
     )
@@ -195,18 +206,22 @@ def read_features(
         progress: Called with the phase, the number of clips read, and the number of all clips.
 
     Returns:
-        Index and features of each clip that has all modalities of the model, and the other clips with reasons.
+        Index and features of each clip that can be learned, and the other clips with reasons. Clips need all modalities
+        of the model, or one of them if the method learns from incomplete clips.
     """
     usable: list[tuple[int, ClipFeatures]] = []
     problems: list[ClipProblem] = []
     parts = state.model.modality.parts
+    allowed = len(parts) - 1 if state.learning and learns_incomplete_clips(state.learning) else 0
     progress("reading clips", 0, len(clips))
     for index, features in enumerate(features_of(clips)):
         path = Path(name_of(clips[index]))
         if isinstance(features, AvcilError):
             problems.append(ClipProblem(path=path, reason=without_path(features, path)))
-        elif missing := [part.value for part in parts if getattr(features, part.value) is None]:
-            needed = " and ".join("frames" if name == "visual" else name for name in missing)
+        elif (
+            len(missing := [part.value for part in parts if getattr(features, part.value) is None]) > allowed
+        ):
+            needed = " and ".join(WORDS[Modality(name)] for name in missing)
             reason = f"{features.notes or 'it lacks a modality'}; learning needs {needed}"
             problems.append(ClipProblem(path=path, reason=reason))
         else:
@@ -227,8 +242,7 @@ def _learning(state: SavedModel) -> LearningState:
 def _new_clips(
     state: SavedModel, usable: Sequence[tuple[int, ClipFeatures]], labels: Sequence[str]
 ) -> UpdateClips:
-    dtype = np.dtype(state.description["dtype"])
-    audio, visual = _joined([features for _, features in usable], state, dtype)
+    audio, visual, presence = _joined([features for _, features in usable], state)
     exemplars = set() if state.learning is None else set(state.learning.exemplar_ids)
     ids = []
     for index, features in usable:
@@ -237,21 +251,47 @@ def _new_clips(
     twice = [clip_id for clip_id, count in Counter(ids).items() if count > 1]
     if twice:
         raise InputError(f"clips are given twice: {', '.join(map(repr, twice[:5]))}. Give each once")
-    return UpdateClips(ids=ids, labels=[labels[index] for index, _ in usable], audio=audio, visual=visual)
+    return UpdateClips(
+        ids=ids, labels=[labels[index] for index, _ in usable], audio=audio, visual=visual, presence=presence
+    )
 
 
 def _joined(
-    features: Sequence[ClipFeatures], state: SavedModel, dtype: Any
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Concatenated features that the model uses: audio (n, Da) and visual (n, T, S, Dv)."""
+    features: Sequence[ClipFeatures], state: SavedModel
+) -> tuple[np.ndarray | None, np.ndarray | None, Presence]:
+    """Concatenated features that the model uses: audio (n, Da), visual (n, T, S, Dv), and which clips have them.
 
-    def of(parts: Iterable[Tensor]) -> np.ndarray:
-        return torch.cat(list(parts)).numpy().astype(dtype)
+    The rows of missing features are zeros; an array is None if no clip has the features or the model does not use them.
+    """
+    parts, dtype = state.model.modality.parts, np.dtype(state.description["dtype"])
 
-    modality = state.model.modality
-    audio = of(f.audio for f in features if f.audio is not None) if modality.has_audio else None
-    visual = of(f.visual for f in features if f.visual is not None) if modality.has_visual else None
-    return audio, visual
+    def joined(part: Modality) -> np.ndarray | None:
+        rows: list[Tensor | None] = [getattr(clip, part) if part in parts else None for clip in features]
+        present = next((row for row in rows if row is not None), None)
+        if present is None:
+            return None
+        return (
+            torch.cat([torch.zeros_like(present) if row is None else row for row in rows])
+            .numpy()
+            .astype(dtype)
+        )
+
+    presence = Presence.of(
+        tuple(part in parts and getattr(clip, part) is not None for part in Modality.AUDIO_VISUAL.parts)
+        for clip in features
+    )
+    return joined(Modality.AUDIO), joined(Modality.VISUAL), presence
+
+
+def _incomplete_note(presence: Presence, modality: Modality) -> Iterator[str]:
+    """How many clips lack a modality; nothing if all are complete."""
+    counts = [
+        f"{int((~presence.has(part)).sum())} without {WORDS[part]}"
+        for part in modality.parts
+        if not presence.has(part).all()
+    ]
+    if counts:
+        yield f"learned from clips that lack a modality: {', '.join(counts)}"
 
 
 def _method_that_forgets(learning: LearningState) -> Any:

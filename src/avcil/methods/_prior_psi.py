@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from avcil.closed_form.class_moments import ClassMoments
 from avcil.closed_form.mean_variance import variance_share
 from avcil.methods._head_state import HeadState
 
@@ -28,7 +27,8 @@ def prior_psi(
     *,
     kinds: Sequence[str],
     widths: Sequence[int],
-    moments: ClassMoments,
+    counts: Tensor,
+    variances: Tensor,
     typical_deviations: Mapping[str, Tensor],
 ) -> list[float]:
     """The prior of psi for each block of a head (B,).
@@ -39,19 +39,21 @@ def prior_psi(
         state: The head.
         kinds: Kind of each vector of a clip: "audio", "mean" or "deviation".
         widths: Number of features of each vector.
-        moments: Moments of all features.
+        counts: (C,), number of clips of each class.
+        variances: v of the features of the head.
         typical_deviations: tau of the features of "audio" and "visual", where known.
     """
-    variances = dict(zip(kinds, moments.variances().split(list(widths)), strict=True))
+    own = [(kind, width) for kind, width in zip(kinds, widths, strict=True) if kind in state.kinds]
+    by_kind = dict(zip((kind for kind, _ in own), variances.split([width for _, width in own]), strict=True))
     shares = [
-        variance_share(variances["audio"], typical_deviations.get("audio"))
+        variance_share(by_kind["audio"], typical_deviations.get("audio"))
         if kind == "audio"
-        else variance_share(variances["mean"], typical_deviations.get("visual"))
-        for kind in kinds
+        else variance_share(by_kind["mean"], typical_deviations.get("visual"))
+        for kind, _ in own
     ]
-    classes = float((moments.counts > 0).sum())
-    faded = min(1.0, (moments.total - classes) / max(classes, 1.0))
-    by_block = torch.cat(shares)[state.columns].split(state.sizes)
+    classes = float((counts > 0).sum())
+    faded = min(1.0, (float(counts.sum()) - classes) / max(classes, 1.0))
+    by_block = torch.cat(shares).split(state.sizes)
     found = []
     for kind, block in zip(state.kinds, by_block, strict=True):
         share = float(block.mean())

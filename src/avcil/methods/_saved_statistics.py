@@ -10,8 +10,10 @@ from torch import Tensor
 from avcil.closed_form.calibration_sample import CalibrationSample
 from avcil.closed_form.class_moments import ClassMoments
 from avcil.closed_form.moments import Moments
+from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.models import checks
+from avcil.models.prefixes import strip_prefix
 
 
 def saved_moments(tensors: dict[str, Tensor], width: int) -> ClassMoments:
@@ -54,6 +56,33 @@ def saved_deviations(tensors: dict[str, Tensor], widths: Mapping[str, int]) -> d
         if not (torch.isfinite(deviations) & (deviations > 0)).all():
             raise InputError(f"the typical deviations of {name} must be finite and above 0")
     return {name: deviations.double() for name, deviations in found.items()}
+
+
+def saved_incomplete(
+    tensors: dict[str, Tensor], widths: Mapping[Modality, int], classes: int
+) -> dict[Modality, ClassMoments]:
+    """Moments of the clips that have only one modality.
+
+    Args:
+        tensors: Their names begin with the modality.
+        widths: Number of features of each modality that an audio-visual model can learn from alone.
+        classes: C.
+
+    Raises:
+        InputError: The tensors do not fit the modalities, widths or classes.
+    """
+    checks.no_others({name.partition(".")[0]: tensor for name, tensor in tensors.items()}, widths)
+    found = {
+        modality: saved_moments(own, width)
+        for modality, width in widths.items()
+        if (own := strip_prefix(modality, tensors))
+    }
+    for modality, moments in found.items():
+        if moments.classes != classes:
+            raise InputError(
+                f"the statistics of clips with only {modality} features have {moments.classes} classes, not {classes}"
+            )
+    return found
 
 
 def moments_of_format_2(moments: dict[str, Tensor], embedding: dict[str, Tensor], width: int) -> ClassMoments:

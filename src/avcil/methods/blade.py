@@ -25,23 +25,26 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from avcil.closed_form.available_case import AvailableCaseDiscriminant
 from avcil.closed_form.block_discriminant import BladeStatistics, BlockDiscriminant
-from avcil.closed_form.embedding import Embedding, EmbeddingConfig, Pooling
+from avcil.closed_form.embedding import Embedding, EmbeddingConfig, Pooling, pool
 from avcil.closed_form.joined_embedding import Block, JoinedEmbedding
 from avcil.closed_form.model import ClosedFormHead
 from avcil.data.modality import Modality
 from avcil.errors import AvcilError, InputError
 from avcil.methods._head_state import FittedValues, HeadState, head_modalities
+from avcil.methods._incomplete_batches import IncompleteBatches
 from avcil.methods._prior_psi import prior_psi
 from avcil.methods._saved_statistics import (
     moments_of_format_2,
     saved_deviations,
+    saved_incomplete,
     saved_moments,
     saved_sample,
 )
 from avcil.methods._stepwise_method import StepwiseMethod, check_calibration_clips
 from avcil.models.base import Model
-from avcil.models.prefixes import add_prefix, strip_prefix
+from avcil.models.prefixes import INCOMPLETE, add_prefix, strip_prefix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +68,7 @@ class BladeMethod(StepwiseMethod):
     summary = "discriminant analysis on moments: block penalties, shrunk class means; no exemplars"
     Options = BladeOptions
     removed_options: ClassVar[Mapping[str, tuple[Any, ...]]] = {"features": (0,), "balanced": (False, True)}
+    learns_incomplete_clips = True
     needs_all_tokens = True
 
     def __init__(self, options: Any, *, modality: Modality) -> None:
@@ -74,6 +78,7 @@ class BladeMethod(StepwiseMethod):
         """Typical standard deviation (D,) of the features of "audio" and "visual", if the encoders have constants."""
         self._discriminants: dict[Modality, BlockDiscriminant] = {}
         """By modality; cleared when the statistics change."""
+        self._pending_incomplete = IncompleteBatches()
 
     @property
     def pooling(self) -> Pooling:
@@ -91,19 +96,51 @@ class BladeMethod(StepwiseMethod):
         if self.statistics is not None:
             self.statistics.add_classes(count)
 
+    def observe(self, audio: Tensor | None, visual: Tensor | None, labels: Tensor) -> None:
+        modality = self._modality_of(audio, visual)
+        if modality is self.modality:
+            super().observe(audio, visual, labels)
+            return
+        self._check(labels)
+        self._pending_incomplete.add(modality, pool(audio, visual, modality, self.pooling), labels)
+
+    def _modality_of(self, audio: Tensor | None, visual: Tensor | None) -> Modality:
+        """What clips have of the method's modality."""
+        modality = Modality.of(
+            has_audio=self.modality.has_audio and audio is not None,
+            has_visual=self.modality.has_visual and visual is not None,
+        )
+        if modality is None:
+            raise InputError(f"the clips have no features of the modality {self.modality}")
+        return modality
+
+    def flush(self) -> None:
+        super().flush()
+        if self._pending_incomplete and self.statistics is None:
+            self._begin(self._pending_incomplete.widths(self.modality))
+        for modality, (features, labels) in self._pending_incomplete.pop().items():
+            assert self.statistics is not None
+            self.statistics.add_incomplete(modality, features, labels)
+            self._discriminants = {}
+
     def partial_fit(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
-        features = torch.cat(parts, dim=1)
         if self.statistics is None:
-            self.statistics = self._new_statistics(features.shape[1])
-            self.statistics.add_classes(self.classes)
-            self.head_states = self.make_head_states()
-            self.typical_deviations = {
-                name: torch.from_numpy(found.scale).double()
-                for name, found in self.constants.items()
-                if name in self.modality.parts
-            }
-        self.statistics.add(features, labels)
+            self._begin([part.shape[1] for part in parts])
+        assert self.statistics is not None
+        self.statistics.add(torch.cat(parts, dim=1), labels)
         self._discriminants = {}
+
+    def _begin(self, widths: list[int]) -> None:
+        """Statistics without clips, for vectors of these widths."""
+        self._widths = widths
+        self.statistics = self._new_statistics(sum(widths))
+        self.statistics.add_classes(self.classes)
+        self.head_states = self.make_head_states()
+        self.typical_deviations = {
+            name: torch.from_numpy(found.scale).double()
+            for name, found in self.constants.items()
+            if name in self.modality.parts
+        }
 
     def _new_statistics(self, width: int) -> BladeStatistics:
         return BladeStatistics(width, calibration_clips=self.options.calibration_clips)
@@ -111,19 +148,7 @@ class BladeMethod(StepwiseMethod):
     def _discriminant(self, state: HeadState) -> BlockDiscriminant:
         """The discriminant of a head, computed when it is first needed."""
         if state.modality not in self._discriminants:
-            assert self.statistics is not None
-            discriminant = BlockDiscriminant(
-                self.statistics.moments,
-                sizes=state.sizes,
-                prior_psi=prior_psi(
-                    state,
-                    kinds=self._kinds(),
-                    widths=self._widths,
-                    moments=self.statistics.moments,
-                    typical_deviations=self.typical_deviations,
-                ),
-                columns=state.columns,
-            )
+            discriminant = self._new_discriminant(state)
             state.fitted = FittedValues(
                 {f"penalty{number}": value for number, value in enumerate(discriminant.penalties)}
             )
@@ -131,6 +156,34 @@ class BladeMethod(StepwiseMethod):
             state.fitted["jitter"] = discriminant.discriminant.jitter
             self._discriminants[state.modality] = discriminant
         return self._discriminants[state.modality]
+
+    def _new_discriminant(self, state: HeadState) -> BlockDiscriminant:
+        statistics = self.statistics
+        assert statistics is not None
+        moments, variances = statistics.moments, statistics.moments.variances()[state.columns]
+        if statistics.incomplete:
+            if state.modality is Modality.AUDIO_VISUAL:
+                parts = self.head_states[1:]
+                return AvailableCaseDiscriminant(
+                    moments,
+                    [statistics.moments_with(part.modality, part.columns) for part in parts],
+                    [self._discriminant(part) for part in parts],
+                )
+            moments = statistics.moments_with(state.modality, state.columns)
+            variances = moments.variances()
+        return BlockDiscriminant(
+            moments,
+            sizes=state.sizes,
+            prior_psi=prior_psi(
+                state,
+                kinds=self._kinds(),
+                widths=self._widths,
+                counts=moments.counts,
+                variances=variances,
+                typical_deviations=self.typical_deviations,
+            ),
+            columns=state.columns,
+        )
 
     def head(self, state: HeadState) -> ClosedFormHead:
         assert self.statistics is not None
@@ -214,7 +267,12 @@ class BladeMethod(StepwiseMethod):
             raise InputError("nothing has been learned yet: there is nothing to forget")
         self._check(labels)
         self._discriminants = {}
-        self.statistics.remove(torch.cat(self.pooled(audio, visual), dim=1), labels)
+        modality = self._modality_of(audio, visual)
+        features = torch.cat(pool(audio, visual, modality, self.pooling), dim=1)
+        if modality is self.modality:
+            self.statistics.remove(features, labels)
+        else:
+            self.statistics.remove_incomplete(modality, features, labels)
 
     def merge(self, other: BladeMethod, numbers: Tensor) -> None:
         """Add the clips that another BLADE with the same options learned.
@@ -253,6 +311,8 @@ class BladeMethod(StepwiseMethod):
         assert self.statistics is not None
         moments = add_prefix("moments", self.statistics.moments.tensors())
         moments |= add_prefix("typical_deviation", self.typical_deviations)
+        for modality, own in self.statistics.incomplete.items():
+            moments |= add_prefix(f"{INCOMPLETE}.{modality}", own.tensors())
         return self.common_tensors() | moments | add_prefix("sample", self.statistics.sample.tensors())
 
     def load(self, tensors: dict[str, Tensor]) -> None:
@@ -266,6 +326,11 @@ class BladeMethod(StepwiseMethod):
         else:
             self.statistics.moments = saved_moments(moments, width)
             self.statistics.sample = saved_sample(sample, width, self.statistics.moments.classes)
+            self.statistics.incomplete = saved_incomplete(
+                strip_prefix(INCOMPLETE, tensors),
+                {state.modality: len(state.columns) for state in self.head_states[1:]},
+                self.statistics.moments.classes,
+            )
         self.classes = self.statistics.moments.classes
         ends = {"audio": self._widths[0], "visual": self._widths[-1]}
         self.typical_deviations = saved_deviations(

@@ -26,6 +26,7 @@ from avcil.errors import InputError
 from avcil.methods.registry import builtin_names
 from avcil.models import checks
 from avcil.models.base import Model
+from avcil.models.prefixes import INCOMPLETE, strip_prefix
 from avcil.nn.network import Network
 from avcil.saved_models.card import model_card
 from avcil.saved_models.checksums import (
@@ -47,9 +48,10 @@ from avcil.utils.files import (
 )
 from avcil.utils.tensor_files import load_tensors
 
-FORMAT, VERSION = "avcil-model", 3
-READ_VERSIONS = (1, 2, 3)
-"""Version 1 has no files for further learning."""
+FORMAT, VERSION, INCOMPLETE_VERSION = "avcil-model", 3, 4
+READ_VERSIONS = (1, 2, 3, 4)
+"""Version 1 has no files for further learning. Version 4 has statistics of clips that lack a modality, which earlier
+versions of avcil would drop; other models are written as version 3."""
 ONNX_FILE = "model.onnx"
 """A model can be exported into its folder. The file is removed when the model is replaced, because it is outdated."""
 MODEL_FILES = frozenset(
@@ -126,7 +128,9 @@ def save_model(
     folder = Path(folder)
     _check_no_other_files(folder)
     part = folder.with_name(f".{folder.name}.new")
-    config = {"format": FORMAT, "version": VERSION, "kind": model.kind, "model": model.to_config()}
+    has_incomplete = learning is not None and bool(strip_prefix(INCOMPLETE, learning.tensors))
+    version = INCOMPLETE_VERSION if has_incomplete else VERSION
+    config = {"format": FORMAT, "version": version, "kind": model.kind, "model": model.to_config()}
     config |= dict(description)
 
     def write() -> None:

@@ -1,17 +1,15 @@
-"""Clips of a store that a run does not use for training or validation, and the reasons."""
+"""Clips that select the epoch of a step, and clips that lack a modality."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from avcil.data.modality import Modality
+from avcil.data.modality import WORDS, Modality
 from avcil.training.task_data import TaskData
 from avcil.utils.listing import quoted
 
 SPLITS = ("train", "val", "test")
-WORDS = {"audio": "audio", "visual": "frames"}
-"""Names of modalities in messages."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,20 +66,30 @@ def incomplete_note(data: TaskData) -> str:
     names = quoted([data.store.clips[row].clip_id for row in every])
     needed = " or ".join(WORDS[part] for part in data.modality.parts)
     note = f" ({withheld} of them because the stream withholds it)" if withheld else ""
+    use = "They are not used for training"
+    if data.learns_incomplete:
+        use = "Training clips are used with the modality that they have; validation clips are not used"
     return (
-        f"clips that lack {needed}: {counts}{note}, such as {names}. They are not used for training; test clips among "
-        "them are evaluated if the model can predict from what they have"
+        f"clips that lack {needed}: {counts}{note}, such as {names}. {use}; test clips among them are evaluated if the "
+        "model can predict from what they have"
     )
 
 
 def incomplete_counts(data: TaskData, input_modalities: Sequence[Modality]) -> dict[str, int]:
-    """Clips by split that lack a part of the modality, and test clips that were not evaluated; {} if there are none."""
+    """Numbers of clips that lack a part of the modality; {} if there are none.
+
+    By split, test clips that were not evaluated, and training clips that were used all the same, if the method can.
+    """
     counts = {split: len(data.incomplete_rows(split)) for split in SPLITS}
     if not any(counts.values()):
         return {}
     tested = [data.test_rows(task, input_modalities) for task in range(len(data.benchmark.steps))]
     evaluated = sum(len(rows) for groups in tested for part, rows in groups.items() if part != data.modality)
-    return {**counts, "test_not_evaluated": counts["test"] - evaluated}
+    found = {**counts, "test_not_evaluated": counts["test"] - evaluated}
+    if data.learns_incomplete:
+        used = {row for task in range(len(data.benchmark.steps)) for row in data.rows("train", task)}
+        found["train_used"] = len(used.intersection(data.incomplete_rows("train")))
+    return found
 
 
 def incomplete_table(data: TaskData) -> list[tuple[str, str, str, str]]:

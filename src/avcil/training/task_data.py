@@ -54,6 +54,7 @@ class TaskData(LearningData):
             timer=timer,
         )
         self.stream = stream
+        self.learns_incomplete = learns_incomplete and len(modality.parts) > 1
         self._rows: dict[tuple[str, int], list[int]] = defaultdict(list)
         self._incomplete: dict[tuple[str, int], list[int]] = defaultdict(list)
         for row, task in enumerate(stream.task_of_row.tolist()):
@@ -62,7 +63,7 @@ class TaskData(LearningData):
                 if lacking:
                     self._incomplete[split, task].append(row)
                 if not lacking or (
-                    learns_incomplete and split == "train" and len(lacking) < len(modality.parts)
+                    self.learns_incomplete and split == "train" and len(lacking) < len(modality.parts)
                 ):
                     self._rows[split, task].append(row)
         self._check()

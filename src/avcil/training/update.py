@@ -147,6 +147,11 @@ def _check(
         )
 
 
+def learns_incomplete_clips(learning: LearningState) -> bool:
+    """Whether a model can learn from clips that lack one of its modalities."""
+    return method_of(learning).learns_incomplete_clips
+
+
 def closed_form_method_names() -> list[str]:
     """Names of the closed-form methods."""
     return [name for name, method in usable_methods()[0].items() if issubclass(method, ClosedFormMethod)]

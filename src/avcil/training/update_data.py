@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from avcil.data.presence import Presence
 from avcil.encoders.parts import EncoderPart
 from avcil.features import StoredClip
 from avcil.saved_models.learning_settings import LearningSettings
@@ -30,6 +31,8 @@ class UpdateClips:
     """(n, Da), in the dtype of the features of the training"""
     visual: np.ndarray | None
     """(n, T, S, Dv)"""
+    presence: Presence
+    """Which clips have audio and visual features; the rows of the others are not used."""
 
     def sorted(self) -> UpdateClips:
         """The same clips, sorted by id."""
@@ -39,6 +42,7 @@ class UpdateClips:
             labels=[self.labels[i] for i in order],
             audio=None if self.audio is None else self.audio[order],
             visual=None if self.visual is None else self.visual[order],
+            presence=self.presence.take(order),
         )
 
 
@@ -64,6 +68,8 @@ class UpdateFeatures:
             [*new.ids, *exemplar_ids],
             [*new.labels, *(label_of[clip_id] for clip_id in exemplar_ids)],
         )
+        exemplar = new.visual is not None, new.audio is not None  # exemplars are complete
+        pairs = zip(new.presence.visual.tolist(), new.presence.audio.tolist(), strict=True)
         self.clips = [
             StoredClip(
                 clip_id=clip_id,
@@ -72,10 +78,12 @@ class UpdateFeatures:
                 path="",
                 start=None,
                 end=None,
-                visual=new.visual is not None,
-                audio=new.audio is not None,
+                visual=visual,
+                audio=audio,
             )
-            for clip_id, label in zip(ids, labels, strict=True)
+            for clip_id, label, (visual, audio) in zip(
+                ids, labels, [*pairs, *[exemplar] * len(exemplar_ids)], strict=True
+            )
         ]
         self._audio = _joined(new.audio, learning.tensors.get("exemplars.audio"))
         self._visual = _joined(new.visual, learning.tensors.get("exemplars.visual"))

@@ -1,0 +1,169 @@
+"""BLADE on clips that lack audio or frames: statistics are sums, and their order does not matter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from avcil.data.modality import Modality
+from avcil.data.presence import Presence
+from avcil.errors import InputError
+from avcil.methods.blade import BladeMethod, BladeOptions
+
+CLASSES, CLIPS = 5, 60
+BOTH = Modality.AUDIO_VISUAL
+
+
+class Clips:
+    """Gaussian clips about class means; every third has no audio, and other ones have no frames."""
+
+    def __init__(self) -> None:
+        draw = torch.Generator().manual_seed(0)
+        self.labels = torch.arange(CLIPS) % CLASSES
+        self.audio = 3 + torch.randn(CLASSES, 7, generator=draw)[self.labels]
+        self.audio += 0.6 * torch.randn(CLIPS, 7, generator=draw)
+        self.visual = torch.randn(CLASSES, 6, generator=draw)[self.labels][:, None, None]
+        self.visual = self.visual + 0.6 * torch.randn(CLIPS, 2, 3, 6, generator=draw)
+        number = torch.arange(CLIPS)
+        self.presence = Presence(audio=(number % 3 != 0).numpy(), visual=(number % 3 != 1).numpy())
+
+    def give(self, call, rows: Sequence[int]) -> None:
+        """Call `observe` or `forget` with the clips `rows`, grouped by what they have."""
+        rows = list(rows)
+        for modality, at in self.presence.take(rows).groups(BOTH).items():
+            own = [rows[i] for i in at]
+            audio = self.audio[own] if modality.has_audio else None
+            call(audio, self.visual[own] if modality.has_visual else None, self.labels[own])
+
+
+@pytest.fixture(scope="module")
+def clips() -> Clips:
+    return Clips()
+
+
+def method_with(clips: Clips, *batches: Sequence[int]) -> BladeMethod:
+    method = BladeMethod(BladeOptions(), modality=BOTH)
+    method.add_classes(CLASSES)
+    for rows in batches:
+        clips.give(method.observe, rows)
+        method.flush()
+    return method
+
+
+def assert_equal(one: BladeMethod, other: BladeMethod, clips: Clips, tolerance: float = 1e-8) -> None:
+    """The same scores and p-values from both modalities and from each."""
+    first, second = one.solve(), other.solve()
+    for given in ((clips.audio, clips.visual), (clips.audio, None), (None, clips.visual)):
+        for name in ("scores", "p_values"):
+            expected = getattr(second, name)(*given)
+            scale = float(expected.abs().max())
+            assert torch.allclose(getattr(first, name)(*given), expected, rtol=0, atol=tolerance * scale)
+
+
+def test_order_and_grouping_do_not_matter(clips):
+    """All at once; in seven groups in another order; and class by class, where later classes are added later."""
+    once = method_with(clips, range(CLIPS))
+    mixed = torch.randperm(CLIPS, generator=torch.Generator().manual_seed(1)).split(9)
+    assert_equal(method_with(clips, *(rows.tolist() for rows in mixed)), once, clips)
+    by_class = BladeMethod(BladeOptions(), modality=BOTH)
+    for label in range(CLASSES):
+        by_class.add_classes(1)
+        clips.give(by_class.observe, range(label, CLIPS, CLASSES))
+    assert_equal(by_class, once, clips)
+
+
+def test_merge_and_forget(clips):
+    """Two halves merge to the whole; the second half can be forgotten again, and leaves nothing behind."""
+    first, second, whole = range(40), range(40, CLIPS), method_with(clips, range(CLIPS))
+    merged = method_with(clips, first)
+    merged.merge(method_with(clips, second), torch.arange(CLASSES))
+    assert_equal(merged, whole, clips)
+    clips.give(merged.forget, second)
+    assert_equal(merged, method_with(clips, first), clips)
+
+
+def test_after_all_incomplete_clips_are_forgotten(clips):
+    """The penalties are again those of complete clips: no empty statistics remain."""
+    complete = [row for row in range(CLIPS) if clips.presence.complete(BOTH)[row]]
+    method = method_with(clips, range(CLIPS))
+    clips.give(method.forget, [row for row in range(CLIPS) if row not in complete])
+    assert not method.statistics.incomplete
+    assert_equal(method, method_with(clips, complete), clips)
+    assert not any("incomplete" in name for name in method.tensors())
+    with pytest.raises(InputError, match="more clips are to be forgotten than were learned"):
+        clips.give(method.forget, [0])
+
+
+def test_heads_of_one_modality_use_all_clips_that_have_it(clips):
+    """The audio head equals that of a method for audio, which gets the same clips."""
+    method = method_with(clips, range(CLIPS))
+    alone = BladeMethod(BladeOptions(), modality=Modality.AUDIO)
+    alone.add_classes(CLASSES)
+    has = torch.from_numpy(clips.presence.audio)
+    alone.observe(clips.audio[has], None, clips.labels[has])
+    head, expected = method.solve().heads[Modality.AUDIO], alone.solve().heads[Modality.AUDIO]
+    assert torch.allclose(head.weight, expected.weight)
+    assert torch.allclose(head.bias, expected.bias)
+
+
+def test_within_scatter_is_positive_semidefinite(clips):
+    """Also with a single complete clip, where the correlation of the modalities is unknown."""
+    one_complete = [row for row in range(CLIPS) if row % 3 < 2] + [2]
+    for rows in (range(CLIPS), one_complete):
+        method = method_with(clips, rows)
+        method.solve()
+        moments = method._discriminants[BOTH].discriminant.moments
+        values = torch.linalg.eigvalsh(moments.within_scatter())
+        assert values.min() > -1e-10 * values.max()
+        scores = method.solve().scores(clips.audio, clips.visual)
+        assert (scores.argmax(dim=1) == clips.labels).double().mean() > 0.9
+
+
+def test_a_class_without_audio(clips):
+    """It is predicted from both modalities and from frames; its expected audio mean is that of all clips."""
+    rows = [row for row in range(CLIPS) if clips.labels[row] or not clips.presence.audio[row]]
+    model = method_with(clips, rows).solve()
+    own = clips.labels == 0
+    assert (model.scores(clips.audio[own], clips.visual[own]).argmax(dim=1) == 0).double().mean() > 0.8
+    assert (model.scores(None, clips.visual[own]).argmax(dim=1) == 0).double().mean() > 0.8
+    assert not model.heads[Modality.AUDIO].weight[:, 0].any()
+
+
+def test_leave_one_out_predicts_the_accuracy_on_new_clips(clips):
+    """The approximate leave-one-out probabilities of complete clips, which calibrate the model, are sensible."""
+    method = method_with(clips, range(CLIPS))
+    method.solve()
+    probabilities, labels = method.leave_one_out(BOTH)
+    assert len(labels) == int(clips.presence.complete(BOTH).sum())
+    assert torch.isfinite(probabilities).all()
+    assert (probabilities.argmax(dim=1) == labels).double().mean() > 0.8
+
+
+def test_saved_statistics(clips):
+    """They give the same model, bit for bit; damaged ones are refused."""
+    method = method_with(clips, range(CLIPS))
+    model, tensors = method.solve(), method.tensors()
+    again = BladeMethod(BladeOptions(), modality=BOTH)
+    again.load(tensors)
+    assert torch.equal(
+        again.solve().scores(clips.audio, clips.visual), model.scores(clips.audio, clips.visual)
+    )
+    name = "incomplete.audio.counts"
+    for damaged in (
+        {name: tensors[name][:-1]},
+        {"incomplete.smell.counts": tensors[name]},
+        {name: -tensors[name]},
+    ):
+        with pytest.raises(InputError):
+            BladeMethod(BladeOptions(), modality=BOTH).load(tensors | damaged)
+
+
+def test_the_first_step_needs_both_modalities(clips):
+    """The number of features would be unknown."""
+    method = BladeMethod(BladeOptions(), modality=BOTH)
+    method.add_classes(CLASSES)
+    method.observe(clips.audio, None, clips.labels)
+    with pytest.raises(InputError, match=r"no clip with visual features.*--modality audio"):
+        method.solve()
