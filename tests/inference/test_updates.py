@@ -15,6 +15,8 @@ from avcil.data.clips import Clip
 from avcil.errors import InputError
 from avcil.features import FeatureStore
 from avcil.inference import ClipFeatures, Recognizer
+from avcil.inference.held_out import HeldOut
+from avcil.inference.teaching import teach
 from avcil.methods.registry import method_names
 from avcil.saved_models.folder import load_saved
 from avcil.training.config import TrainConfig
@@ -377,3 +379,19 @@ def test_the_card_and_other_folders(store, tmp_path):
     (tmp_path / "model" / "learning.json").write_text('{"steps": 3}')
     with pytest.raises(InputError, match=r"learning\.json is damaged"):
         load_saved(tmp_path / "model")
+
+
+def test_held_out_clips_without_a_modality(store, tmp_path):
+    """`teach`, which the command line, the page and the API use, evaluates them; they can be saved and loaded."""
+    blade = taught(tmp_path, store, "blade", 1)
+    clips, labels = clips_of(store, ["c2"])
+    mixed = [*without("audio", clips[:4]), *without("visual", clips[4:])]
+    report = teach(blade, mixed, labels, old=HeldOut(), held_out=[True, False] * 4)
+    assert report.learned.new == {"c2": 4}
+    assert [(score.label, score.clips) for score in report.new] == [("c2", 4)]
+    report.held_out.save(tmp_path / "clips.safetensors")
+    loaded = HeldOut.load(tmp_path / "clips.safetensors", report.held_out.labels)
+    assert [(clip.audio is None, clip.visual is None) for clip in loaded.features] == [(True, False)] * 2 + [
+        (False, True)
+    ] * 2
+    assert loaded.correct(blade.snapshot()) == report.held_out.correct(blade.snapshot())
