@@ -31,7 +31,7 @@ class Presence:
             raise TypeError("audio and visual must be boolean arrays of the same length")
 
     @classmethod
-    def of(cls, clips: Iterable[tuple[bool, bool]]) -> Presence:
+    def of(cls, clips: Iterable[Sequence[bool]]) -> Presence:
         """From pairs (has audio, has visual)."""
         pairs = np.array(list(clips), dtype=bool).reshape(-1, 2)
         return cls(audio=pairs[:, 0], visual=pairs[:, 1])

@@ -75,7 +75,7 @@ class TaskData(LearningData):
             for lacking in map(self._lacking, rows)
         )
 
-    def lacking_parts(self, row: int) -> tuple[str, ...]:
+    def lacking_parts(self, row: int) -> tuple[Modality, ...]:
         """The parts of the modality that a clip lacks, or that the stream withholds from training."""
         return tuple(part for part in self._lacking(row) if part in self.modality.parts)
 
