@@ -149,7 +149,7 @@ def _check(
 
 def learns_incomplete_clips(learning: LearningState) -> bool:
     """Whether a model can learn from clips that lack one of its modalities."""
-    return method_of(learning).learns_incomplete_clips
+    return _method_of(learning).learns_incomplete_clips
 
 
 def closed_form_method_names() -> list[str]:
