@@ -15,8 +15,8 @@ from avcil.data.clips import Clip
 from avcil.errors import InputError
 from avcil.features import FeatureStore
 from avcil.inference import ClipFeatures, Recognizer
+from avcil.inference.evaluated_learning import learn_and_evaluate
 from avcil.inference.held_out import HeldOut
-from avcil.inference.teaching import teach
 from avcil.methods.registry import method_names
 from avcil.saved_models.folder import load_saved
 from avcil.training.config import TrainConfig
@@ -149,7 +149,7 @@ def test_clips_that_cannot_be_learned(store, tmp_path):
     with pytest.raises(InputError, match="given twice"):
         blade.learn([clips[0], clips[0]], ["c2", "c2"])
     assert blade.snapshot() is before
-    ncm, silent = taught(tmp_path, store, "ncm", 1), without("audio", clips)
+    ncm, silent = trained(tmp_path, store, "ncm", 1), without("audio", clips)
     with pytest.raises(InputError, match=r"none of the 8 clips can be learned: .*learning needs audio"):
         ncm.learn(silent, labels)
     report = ncm.learn([*silent[:5], *clips[5:]], labels)
@@ -166,7 +166,7 @@ def test_clips_without_a_modality(store, tmp_path):
     """blade learns a class from clips without audio and without frames, saves, forgets and merges them."""
     first, second = clips_of(store, ["c2"]), clips_of(store, ["c5"])
     mixed = [*without("audio", first[0][:3]), *without("visual", first[0][3:5]), *first[0][5:]]
-    blade = taught(tmp_path, store, "blade", 1)
+    blade = trained(tmp_path, store, "blade", 1)
     before = blade.snapshot()
     tests, labels = clips_of(store, ["c0", "c1", "c2"], "test")
     given = [*tests, *without("audio", tests), *without("visual", tests)]
@@ -382,11 +382,11 @@ def test_the_card_and_other_folders(store, tmp_path):
 
 
 def test_held_out_clips_without_a_modality(store, tmp_path):
-    """`teach`, which the command line, the page and the API use, evaluates them; they can be saved and loaded."""
-    blade = taught(tmp_path, store, "blade", 1)
+    """Held-out clips may lack a modality: they are evaluated, and can be saved and loaded."""
+    blade = trained(tmp_path, store, "blade", 1)
     clips, labels = clips_of(store, ["c2"])
     mixed = [*without("audio", clips[:4]), *without("visual", clips[4:])]
-    report = teach(blade, mixed, labels, old=HeldOut(), held_out=[True, False] * 4)
+    report = learn_and_evaluate(blade, mixed, labels, old=HeldOut(), held_out=[True, False] * 4)
     assert report.learned.new == {"c2": 4}
     assert [(score.label, score.clips) for score in report.new] == [("c2", 4)]
     report.held_out.save(tmp_path / "clips.safetensors")
