@@ -15,6 +15,7 @@ from avcil.errors import InputError
 from avcil.features import FeatureStore
 from avcil.methods.av_cil import _spatial
 from avcil.saved_models.folder import load_tensors
+from avcil.training import evaluate
 from avcil.training import run as run_module
 from avcil.training.config import TrainConfig
 from avcil.training.data import Table
@@ -113,24 +114,17 @@ def test_memory_too_small_is_refused_before_any_work(store, tmp_path):
 
 def test_validation_uses_only_validation_clips(store, tmp_path, monkeypatch):
     """Test clips are evaluated once per step, after training; validation clips of all seen classes after each epoch."""
-    asked: list[tuple[str, int]] = []
-    clips = FeatureStore(store).clips
+    evaluated: list[tuple[str, int]] = []
+    clips, predict = FeatureStore(store).clips, evaluate.predict
 
-    def record(name):
-        original = getattr(run_module, name)
+    def record(model, table, process_group):
+        (split,) = {clips[row].split for row in table._rows}
+        evaluated.append((split, len(table)))
+        return predict(model, table, process_group)
 
-        def wrapped(model, table, process_group):
-            splits = {clips[row].split for row in table._rows}
-            assert len(splits) == 1
-            asked.append((splits.pop(), len(table)))
-            return original(model, table, process_group)
-
-        monkeypatch.setattr(run_module, name, wrapped)
-
-    record("accuracy")
-    record("predict")
+    monkeypatch.setattr(evaluate, "predict", record)
     train(config(store, tmp_path / "run"), quiet=True)
-    assert asked == [*[("val", 9)] * 3, ("test", 12), *[("val", 18)] * 3, ("test", 12), ("test", 12)]
+    assert evaluated == [*[("val", 9)] * 3, ("test", 12), *[("val", 18)] * 3, ("test", 12), ("test", 12)]
 
 
 def test_results_come_last(store, tmp_path, monkeypatch):
