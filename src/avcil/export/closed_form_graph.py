@@ -183,12 +183,12 @@ class _ClosedForm:
         return graph.node("Div", value, norm, name="unit")
 
     def gelu(self, value: str) -> str:
-        """z (1 + erf(z / sqrt(2))) / 2; the operator Gelu is newer than the opset."""
+        """z (1 + erf(z / sqrt(2))) / 2. The opset has no Gelu, and ONNX Runtime has Erf only for float32."""
         graph = self.graph
         scaled = graph.node("Mul", value, self.number("root_of_half", math.sqrt(0.5)), name="scaled_for_erf")
-        raised = graph.node(
-            "Add", graph.node("Erf", scaled, name="erf"), self.number("one", 1.0), name="raised"
-        )
+        single = graph.cast(scaled, "float32", name="single_for_erf")
+        error = graph.cast(graph.node("Erf", single, name="erf"), "float64", name="erf_exact")
+        raised = graph.node("Add", error, self.number("one", 1.0), name="raised")
         half = graph.node("Mul", value, self.number("half", 0.5), name="half_value")
         return graph.node("Mul", half, raised, name="gelu")
 
