@@ -146,5 +146,5 @@ class Args:
 
 
 def run(args: Args) -> None:
-    """Do what was asked for."""
+    """Run the selected action."""
     args.action.run()

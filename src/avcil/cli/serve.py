@@ -20,7 +20,7 @@ class Args(RejectionOptions):
     run: Annotated[Path, tyro.conf.Positional]
     """A finished run directory, or a model folder."""
     host: str = "127.0.0.1"
-    """Address to listen at. Any address but a local one lets other machines connect: set a password then."""
+    """Address to listen at. With an address that is not local, other machines can connect: set a password."""
     allowed_host: tuple[str, ...] = ()
     """Accepted host names of requests, such as clips.example.org, if a proxy forwards them."""
     port: int = 7860

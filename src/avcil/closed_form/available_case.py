@@ -1,4 +1,4 @@
-"""BLADE for clips of which some lack audio or frames: statistics of the available features.
+"""BLADE if some clips lack audio or frames: statistics of the available features.
 
 N clips, of which N_b have the features of modality b (audio or visual) and N_av have both; M features, C classes.
 

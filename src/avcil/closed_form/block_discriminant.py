@@ -32,9 +32,9 @@ class BladeStatistics:
         calibration_clips: Maximum size of the sample.
 
     Attributes:
-        moments: Of the clips that have all modalities.
-        incomplete: For a modality, of the clips that have no other one and only its features; without empty moments.
-        sample: Of the clips that have all modalities.
+        moments: Moments of the clips that have all modalities.
+        incomplete: By modality, moments of the clips that have only this modality; no entry if there are none.
+        sample: A sample of the clips that have all modalities.
     """
 
     def __init__(self, width: int, *, calibration_clips: int) -> None:
@@ -84,7 +84,7 @@ class BladeStatistics:
         return moments
 
     def _remove_empty(self) -> None:
-        """Nothing remains of removed clips, not even rounding errors."""
+        """Delete moments without clips, in which rounding errors of removed clips would remain."""
         self.incomplete = {
             modality: moments for modality, moments in self.incomplete.items() if moments.total
         }

@@ -53,13 +53,13 @@ class CalibrationSample:
         removed = Counter(zip(_hashes(features.float()), labels.tolist(), strict=True))
         keep = torch.ones(len(self.labels), dtype=torch.bool)
         for row, pair in enumerate(zip(_hashes(self.vectors), self.labels.tolist(), strict=True)):
-            if removed[pair] > 0:  # of equal clips, only as many as are given
+            if removed[pair] > 0:  # if clips are equal, only as many as are given
                 removed[pair] -= 1
                 keep[row] = False
         self.vectors, self.labels = self.vectors[keep], self.labels[keep]
 
     def remove_class(self, number: int) -> None:
-        """Remove class `number`; later classes move up by one."""
+        """Remove class `number`; the numbers of later classes decrease by 1."""
         keep = self.labels != number
         self.vectors, self.labels = self.vectors[keep], self.labels[keep]
         self.labels = self.labels - (self.labels > number).long()

@@ -50,7 +50,7 @@ class ClassGaussians(ClassCounts):
             self.moments.append(moments)
 
     def remove_class(self, number: int) -> None:
-        """Remove class `number`; later classes move up by one."""
+        """Remove class `number`; the numbers of later classes decrease by 1."""
         del self.moments[number]
 
     def add(self, features: Tensor, labels: Tensor) -> None:

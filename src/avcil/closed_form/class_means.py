@@ -42,7 +42,7 @@ class ClassMeans(ClassCounts):
         self.sums, self.counts = F.pad(self.sums, (0, 0, 0, count)), F.pad(self.counts, (0, count))
 
     def remove_class(self, number: int) -> None:
-        """Remove class `number`; later classes move up by one."""
+        """Remove class `number`; the numbers of later classes decrease by 1."""
         keep = torch.arange(self.classes) != number
         self.sums, self.counts = self.sums[keep], self.counts[keep]
 

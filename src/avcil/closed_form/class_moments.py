@@ -77,7 +77,7 @@ class ClassMoments(ClassCounts):
         self.means = F.pad(self.means, (0, 0, 0, count))
 
     def remove_class(self, number: int) -> None:
-        """Remove class `number`; later classes move up by one.
+        """Remove class `number`; the numbers of later classes decrease by 1.
 
         The scatter of its clips remains in `within`, which is not stored by class.
         """

@@ -1,4 +1,4 @@
-"""Base class of closed-form models with one head: scores of an embedding of the clip that has all its modalities.
+"""Base class of closed-form models with one head: scores of an embedding. Clips need all modalities of the model.
 
 B clips, M features, C classes:   scores = s f(h),   h (B, M) the embedding, s the inverse temperature
 """

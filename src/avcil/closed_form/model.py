@@ -73,8 +73,10 @@ class LinearScores:
         return head.scores(features)
 
     def p_values(self, audio: Tensor | None, visual: Tensor | None) -> Tensor | None:
-        """p-values (B,), at most alpha for a fraction of at most alpha of the clips of known classes; None without a
-        test."""
+        """p-values (B,) of the test for unknown classes; None without a test.
+
+        For a clip of a known class, p <= alpha has probability at most alpha.
+        """
         head, features = self._select(audio, visual)
         if head.unknown is None:
             return None

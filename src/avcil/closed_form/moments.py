@@ -79,7 +79,7 @@ class Moments(ClassCounts):
         self.counts = F.pad(self.counts, (0, count))
 
     def remove_class(self, number: int) -> None:
-        """Remove class `number`; later classes move up by one.
+        """Remove class `number`; the numbers of later classes decrease by 1.
 
         The gram matrix loses n mu mu^T for n clips of mean mu. Their scatter about the mean is not stored by class and
         remains.
@@ -98,7 +98,7 @@ class Moments(ClassCounts):
     def part(self, columns: Tensor) -> Moments:
         """The sums of the features `columns` (m,), ascending.
 
-        Do not modify the result: for all features, it is this object.
+        Do not modify the result: if all features are selected, it is this object.
         """
         if len(columns) == self.width:
             return self

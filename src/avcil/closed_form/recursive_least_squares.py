@@ -43,7 +43,7 @@ class RecursiveRidge:
         self.theta = F.pad(self.theta, (0, count))
 
     def remove_class(self, number: int) -> None:
-        """Remove class `number`; later classes move up by one."""
+        """Remove class `number`; the numbers of later classes decrease by 1."""
         self.theta = self.theta[:, torch.arange(self.classes) != number]
 
     def add(self, features: Tensor, targets: Tensor) -> None:

@@ -11,8 +11,7 @@ def threshold_for_precision(probabilities: Tensor, precision: float) -> float:
     """The smallest threshold at which the accepted predictions have the given precision.
 
     The precision is estimated by the mean probability of the accepted predictions. It is one threshold for all classes:
-    with about ten predictions of each class, the thresholds that seem best for single classes fit chance
-    (docs/log.md).
+    with about ten predictions of each class, thresholds chosen for each class overfit (docs/log.md).
 
     Args:
         probabilities: (n,), calibrated probability of each prediction of a model that did not learn the clip.

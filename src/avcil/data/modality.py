@@ -50,4 +50,4 @@ class Modality(StrEnum):
 
 
 WORDS = {Modality.AUDIO: "audio", Modality.VISUAL: "frames"}
-"""What a clip that lacks a modality is without, in messages."""
+"""Names of the modalities in messages, such as "3 clips without frames"."""

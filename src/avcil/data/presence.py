@@ -58,8 +58,8 @@ class Presence:
             modality: The modality of the model.
 
         Returns:
-            By what the clips have of it: first those that have all of it, then those with one part. Clips that have
-            no part are in no group, and there are no empty groups.
+            Positions by the part of `modality` that the clips have; the first group has all of it. Clips that have none
+            of it are in no group, and there are no empty groups.
         """
         found = {modality: np.flatnonzero(self.complete(modality))}
         for part in modality.parts:

@@ -22,12 +22,12 @@ def resolve_batch_size(requested: int | Literal["auto"], store: Path, measure: C
     """The batch size of an extraction.
 
     Args:
-        asked: A number, or "auto".
+        requested: A number, or "auto".
         store: Folder of the feature store.
         measure: Measures the best size, for the first call with "auto".
 
     Raises:
-        InputError: `asked` is invalid, or the recorded size is damaged.
+        InputError: `requested` is invalid, or the recorded size is damaged.
     """
     if requested != "auto":
         if isinstance(requested, str) or requested < 1:

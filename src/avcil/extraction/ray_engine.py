@@ -124,7 +124,7 @@ class Cluster:
             yield [ClipOutcome(clip=clip, failure=reason) for clip in batch]
 
     def _pass(self, pending: dict[int, list[Clip]], missing: str) -> Iterator[list[ClipOutcome]]:
-        """Process the batches `left`, and remove the finished ones."""
+        """Process the batches in `pending`, and remove the finished ones from it."""
         try:
             for table in self._pipeline(pending, missing).iter_batches(**ROWS_ALONE):
                 number, outcomes = _unpacked(table)

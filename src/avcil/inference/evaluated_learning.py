@@ -36,11 +36,11 @@ class EvaluatedLearnReport:
 
     learned: LearnReport
     old: tuple[Score, ...]
-    """On test clips of the old classes."""
+    """Of the old classes, on their test clips."""
     new: tuple[Score, ...]
-    """On held-out clips of the given ones."""
+    """Of the classes of the given clips, on those that were held out."""
     held_out: HeldOut
-    """The held-out clips of the given ones."""
+    """Those of the given clips that were held out."""
     problems: tuple[ClipProblem, ...]
     """Clips that cannot be used, with reasons."""
     notes: tuple[str, ...]

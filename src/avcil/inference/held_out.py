@@ -23,11 +23,11 @@ from avcil.saved_models.folder import SavedModel, save_tensors
 from avcil.utils.tensor_files import load_tensors
 
 MIN_CLIPS = 4
-"""Of a class with fewer clips, none is held out."""
+"""Minimum number of clips of a class; of a class with fewer, none is held out."""
 FRACTION = 0.2
-"""Of the clips of each class, held out by default."""
+"""Fraction of the clips of each class that is held out by default."""
 MAX_TEST_CLIPS = 500
-"""Number of test clips of a run that are evaluated, because their features are in memory."""
+"""Maximum number of test clips of a run that are evaluated; it limits memory, which holds their features."""
 
 
 @dataclass(frozen=True, kw_only=True)

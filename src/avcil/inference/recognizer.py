@@ -54,9 +54,9 @@ class Recognizer:
     def __init__(self, state: SavedModel) -> None:
         self._state = state
         self.rejection = Rejection()
-        """The rules for `in_distribution` False; can be set at any time."""
+        """The rules that set `in_distribution` to False; can be replaced at any time."""
         self._chosen: tuple[SavedModel, float, dict[str, dict[str, float]]] | None = None
-        """A state, a precision, and the thresholds chosen for them, by modality."""
+        """Cache: the thresholds by modality, with the state and the precision for which they were chosen."""
         self._learning_lock = threading.Lock()
 
     # -- loading and saving ------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ class Recognizer:
         self.rejection = replace(self.rejection, alpha=value)
 
     def set_rejection(self, rejection: Rejection) -> None:
-        """Set the rules for `in_distribution` False.
+        """Set the rules that set `in_distribution` to False.
 
         Raises:
             InputError: A threshold is of an unknown class, or the model cannot choose thresholds for a precision.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Rejection:
-    """The rules for `in_distribution` False.
+    """The rules that set `in_distribution` of a prediction to False.
 
     Raises:
         InputError: A number is outside its range.

@@ -52,8 +52,8 @@ def timeline(
 ) -> Iterator[TimelineEvent]:
     """Yield an event for each window of `window` seconds, one every `hop` seconds.
 
-    An event lasts from half way to the middle of the previous window to half way to the middle of the next one.
-    Arguments as for `Recognizer.timeline` and `predict_features`.
+    An event begins halfway between the middle of the previous window and that of its own, and ends halfway between the
+    middle of its own window and that of the next. Arguments as for `Recognizer.timeline` and `predict_features`.
 
     Raises:
         InputError: The file cannot be read.

@@ -1,6 +1,6 @@
 """Linear classifiers that replace a trained head, computed from features of the network or from the head.
 
-D width of the features h, C classes, K classes seen. Each function returns weight (C, D) and bias (C,).
+D width of the features h, C classes seen so far. A classifier is a weight (C, D) and a bias (C,).
 """
 
 from __future__ import annotations

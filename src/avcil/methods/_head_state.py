@@ -46,7 +46,7 @@ class HeadState:
     fitted: FittedValues = field(default_factory=FittedValues)
     """Penalties and other selected values, for reports and later steps; saved with the statistics."""
     inverse_temperature: float = 1.0
-    """That of the last head, for reports; not saved."""
+    """Inverse temperature of the head that was computed last, for reports; not saved."""
     calibration: Calibration = field(default_factory=Calibration)
     histogram: NonconformityHistogram = field(default_factory=NonconformityHistogram)
     """Nonconformity scores of clips; only models of formats 1 and 2 have some."""
@@ -107,7 +107,7 @@ def _columns(embedding: JoinedEmbedding, number: int, part: Modality, modality: 
 def _group_sizes(
     embedding: JoinedEmbedding, number: int, modality: Modality, part_widths: Mapping[str, tuple[int, ...]]
 ) -> tuple[int, ...]:
-    """Widths of the parts of a combined encoder if block `number` is its vector, unprojected; otherwise empty."""
+    """Widths of the parts of a combined encoder if block `number` is its vector without a projection; else empty."""
     block, at = embedding.blocks[number]
     if block.config.activation != "none" or len(at) > 1:
         return ()

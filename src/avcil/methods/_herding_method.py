@@ -12,7 +12,7 @@ authors' code. For `nme`, exemplars of the new classes are selected by herding a
 
 
 class HerdingMethod(GradientMethod):
-    """New clips and exemplars shuffled into one set; its `Options` have `classifier`, `herding` and `validation`."""
+    """Trains on new clips and exemplars together; `Options` have `classifier`, `herding` and `validation`."""
 
     rehearsal = "herding"
     batching = "mixed"

@@ -42,7 +42,7 @@ class IncompleteBatches:
         return bool(self._batches)
 
     def pop(self) -> dict[Modality, tuple[Tensor, Tensor]]:
-        """Features (n, m) and labels (n,) of all clips, which are removed."""
+        """Remove all clips, and return their features (n, m) and labels (n,)."""
         batches, self._batches = self._batches, defaultdict(list)
         return {
             modality: (

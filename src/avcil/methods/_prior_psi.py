@@ -4,8 +4,8 @@
 
 p_b depends on the kind of features, v_j is the variance of feature j over all N clips, and tau_j its typical standard
 deviation over clips of all kinds, a constant of the encoder. With one clip of each of C classes, moments cannot tell
-which blocks separate the classes. A block whose features hardly differ between clips is then unlikely to. The reduction
-ends when classes have two clips on average.
+which blocks separate the classes. A block whose features hardly differ between clips is unlikely to separate them, so
+s_b reduces its prior psi. With two or more clips per class on average, there is no reduction.
 """
 
 from __future__ import annotations

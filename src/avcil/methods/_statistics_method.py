@@ -113,7 +113,10 @@ class StatisticsMethod(StepwiseMethod, Generic[S]):
         self.sample.remove(torch.cat(parts, dim=1), labels)
 
     def remove_class(self, number: int) -> None:
-        """Remove class `number` from the statistics, whose class says what remains of it, and from the sample."""
+        """Remove class `number` from the statistics and the sample.
+
+        What remains of it in the statistics depends on their type; see its `remove_class`.
+        """
         assert self.statistics is not None
         assert self.sample is not None
         self.statistics.remove_class(number)

@@ -51,7 +51,7 @@ class StepwiseMethod(ClosedFormMethod):
         super().__init__(options, modality=modality)
         self.classes = 0
         self.head_states: list[HeadState] = []
-        """The one of the method's modality first; empty before the first step."""
+        """The first is that of the method's modality; empty before the first step."""
         self._pending: list[tuple[tuple[Tensor, ...], Tensor]] = []
         self._widths: list[int] = []
         self._uses_constants: bool | None = None

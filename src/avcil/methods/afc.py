@@ -32,7 +32,7 @@ from avcil.utils.rng import generator
 
 @dataclass(frozen=True, kw_only=True)
 class AfcOptions:
-    """Options of AFC; the defaults are those of the authors' code."""
+    """Options of AFC; the defaults follow AFC's paper. "The release" is the code of AV-CIL's authors."""
 
     classifier: Literal["lsc", "nme"] = "lsc"
     """Classifier after a step: the head (local similarity classifier), or the nearest class mean of exemplars (nme)."""
@@ -41,10 +41,10 @@ class AfcOptions:
     lambda_discrepancy: float = 0.5
     """Weight of the discrepancy distillation. In step s, it is multiplied by sqrt(s + 1). 0: off."""
     herding: Literal["distinct", "release"] = "distinct"
-    """distinct: no exemplar is selected twice; release: as in the authors' code, which may select a clip repeatedly."""
+    """distinct: no exemplar is selected twice; release: as in the release, where a clip may be selected repeatedly."""
     validation: Validation = "head"
-    """Classifier for validation after each epoch: the head, or that of the option `classifier`, as in the authors'
-    code. The latter needs a pass over the training clips after each epoch, to select exemplars of the new classes."""
+    """Classifier for validation after each epoch: the head, or that of the option `classifier`, as in the
+    release. The latter needs a pass over the training clips after each epoch, to select exemplars of new classes."""
     eta: Literal["kept", "reset"] = "kept"
     """Learned scale of the scores. kept: it is kept from step to step; reset: it is set to 1 at the start of each step,
     also in the teacher, as in the release."""
@@ -135,8 +135,8 @@ def _teacher_feature(network: Network, batch: Batch) -> tuple[Tensor, ...]:
 def teacher_layers(network: Network, batch: Batch) -> tuple[Tensor, ...]:
     """The teacher's x, f_a, f_v (N, D) and the norms of its NCA loss's gradients by them (N, 3).
 
-    The loss is summed over clips, so that a clip's gradient does not depend on its company; importance is a
-    ratio within a clip, which the batch's 1/N would not change.
+    The loss is summed over clips, so that a clip's gradient does not depend on the other clips of the batch. The
+    importance of a feature is a ratio of gradients of the same clip, which a factor 1/N would not change.
     """
     attended, audio, visual = layers(network(batch.audio, batch.visual))
     with torch.enable_grad():

@@ -162,7 +162,7 @@ class Method(ABC):
     modalities: ClassVar[Sequence[Modality]] = tuple(Modality)
     rehearsal: ClassVar[Rehearsal] = "none"
     learns_known_classes: ClassVar[bool] = False
-    """Whether a step may have clips of classes of earlier steps, or only such clips."""
+    """Whether a step may have clips of classes of earlier steps, with or without new classes."""
     learns_incomplete_clips: ClassVar[bool] = False
     """Whether an audio-visual method learns from clips that lack audio or frames. `ClosedFormMethod.observe` then gets
     None for the modality that all clips of a batch lack. Otherwise such clips are left out, counted and listed."""

@@ -105,7 +105,7 @@ class BladeMethod(StepwiseMethod):
         self._pending_incomplete.add(modality, pool(audio, visual, modality, self.pooling), labels)
 
     def _modality_of(self, audio: Tensor | None, visual: Tensor | None) -> Modality:
-        """What clips have of the method's modality."""
+        """The part of the method's modality that the clips have."""
         modality = Modality.of(
             has_audio=self.modality.has_audio and audio is not None,
             has_visual=self.modality.has_visual and visual is not None,

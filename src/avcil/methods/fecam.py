@@ -49,7 +49,7 @@ class FecamOptions:
     """both: features are standardized with the clips of the first step, then each modality is scaled to one length.
     first-step: standardized only. length: scaled to one length only, as published, for features that are already
     standardized. encoder: standardized with constants of the encoders, then scaled to one length, so that the order of
-    the classes has no effect and removed clips leave no trace; as first-step if the constants are unknown."""
+    the classes and removed clips have no effect; as first-step if the constants are unknown."""
     calibration_clips: int = 512
     """Size of the random sample of feature vectors that is stored to calibrate probabilities; the distances do not
     depend on it."""

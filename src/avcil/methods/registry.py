@@ -68,7 +68,7 @@ def load_method(name: str) -> type[Method]:
         raise unknown_name("method", name, method_names())
     method = _only_method(_import_file(Path(name)), name)
     if issubclass(method, ClosedFormMethod):
-        if method.name in method_names():  # its saved models would be taken for the other's
+        if method.name in method_names():  # saved models would be loaded with the other method
             raise InputError(f"{name}: the name {method.name} is used by another method. Choose another name")
         _FROM_FILES[method.name] = method
     return method

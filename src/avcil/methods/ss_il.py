@@ -19,8 +19,8 @@ from avcil.methods.base import Batch, ExemplarBatches, GradientMethod, Step
 from avcil.nn.network import NetworkOutput
 
 CrossEntropy = Literal["separated", "release-ave"]
-"""Separated softmax in every step; or as in the release on AVE: cross-entropy over all K logits at step 1 (from 0) if
-every step so far has 4 classes, and separated softmax otherwise."""
+"""Separated softmax in every step; or as in the release on AVE: cross-entropy over all K logits in the second step if
+both steps have 4 classes, and separated softmax otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,8 @@ class SsIlOptions:
     exemplar_batches: ExemplarBatches = "reshuffled"
     """After all exemplars were used within an epoch: shuffle them again, or repeat the same batches (as released)."""
     cross_entropy: CrossEntropy = "separated"
-    """separated: separated softmax. release-ave: at step 1, if steps have 4 classes, softmax over all classes."""
+    """separated: separated softmax. release-ave: softmax over all classes in the second step if both steps have 4
+    classes."""
 
 
 class SsIl(GradientMethod):

@@ -64,7 +64,7 @@ class LearningState:
             )
         except InputError as error:
             raise InputError(
-                f"{where} is damaged ({error}). The model can predict without it: remove the file to use the model so, "
+                f"{where} is damaged ({error}). The model can predict without this file: remove it, "
                 "or copy the model again from its source"
             ) from None
 

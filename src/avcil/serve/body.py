@@ -22,9 +22,9 @@ class MinimumRate:
     """How fast a body must arrive."""
 
     grace: float = 10.0
-    """Seconds that are added to the time for the bytes."""
+    """Seconds in addition to those that the received bytes take at `bytes_per_second`."""
     bytes_per_second: float = 16_000.0
-    """Mean rate from the start."""
+    """Minimum of the mean rate since the start."""
     seconds: float = 600.0
     """Time limit of the whole body."""
 

@@ -40,7 +40,7 @@ class Examples:
         for label, update in learned_classes(updates):
             try:
                 content = (self.service.work.path(update) / "frame.png").read_bytes()
-            except FileNotFoundError:  # audio only, or undone at this moment
+            except FileNotFoundError:  # a clip without frames, or an update that is being undone
                 continue
             found[label] = "data:image/png;base64," + base64.b64encode(content).decode()
         for label, uri in self._frames.items():

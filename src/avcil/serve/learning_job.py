@@ -118,7 +118,7 @@ def _learn(
     uploads: UploadReader,
     work: WorkFolder,
 ) -> dict[str, Any]:
-    """Learn the clips, write the model and its entry into the work folder, and return the result of the job."""
+    """Learn the clips, write the model and its entry into the state folder, and return the result of the job."""
     label = job.label
     is_new = label not in recognizer.snapshot().labels
     names = {str(clip.path): clip.name for clip in clips}

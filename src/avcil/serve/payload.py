@@ -151,7 +151,7 @@ def _is_own_url(url: object, path: str) -> bool:
 def _parse(body: bytes) -> Any:
     try:
         return json.loads(body, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):  # ValueError: malformed, not UTF-8, or a number of too many digits
+    except (ValueError, RecursionError):  # ValueError: malformed, not UTF-8, or a number with too many digits
         raise _bad("the body is not valid JSON, or nested too deeply") from None
 
 

@@ -56,8 +56,8 @@ class PredictionResponse(BaseModel):
         description="in_distribution is false if the probability of the label is smaller; null without a threshold"
     )
     background: float | None = Field(
-        description="probability of the background, beside the classes; in_distribution is false if it is the largest; "
-        "null if no background clips were learned"
+        description="probability of the background, in addition to those of the classes; in_distribution is false if "
+        "it is the largest; null if no background clips were learned"
     )
     modality: Literal["audio-visual", "audio", "visual"] = Field(
         description="the modalities that the prediction uses"

@@ -156,7 +156,7 @@ class Service:
 
     @contextmanager
     def _one_change(self) -> Iterator[None]:
-        """Hold the lock during one change; errors of a full disk have no paths."""
+        """Hold the lock during one change; errors of a full disk do not show paths of this machine."""
         self._begin_change()
         try:
             with without_server_paths():

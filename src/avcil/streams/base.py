@@ -78,9 +78,9 @@ class StreamResults:
     """(K, K) accuracy after each task on the test clips of each task; NaN above the diagonal and in the columns of
     tasks without test clips."""
     n: np.ndarray
-    """(K,) test clips of each task."""
+    """(K,) number of test clips of each task."""
     train_clips: Sequence[int]
-    """(K,) training clips of each task."""
+    """(K,) number of training clips of each task."""
 
 
 class StreamType(ABC):

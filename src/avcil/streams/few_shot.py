@@ -77,7 +77,7 @@ class FewShot(StreamType):
         return Stream(benchmark=benchmark, task_of_row=tasks)
 
     def settings(self) -> dict[str, Any]:
-        return {"selection": "last"}  # validation clips would be more labeled clips than the shots
+        return {"selection": "last"}  # validation clips would be labeled clips beyond the shots
 
     def metrics(self, results: StreamResults) -> dict[str, float]:
         """Accuracy on base and new classes after the last task, their harmonic mean, and the performance drop."""

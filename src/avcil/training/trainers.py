@@ -47,7 +47,7 @@ class ClosedFormTrainer:
     def train_step(self, index: int, hooks: Hooks) -> Model:
         model = self.fit(len(self.data.benchmark.steps[index]), self.data.rows("train", index))
         accuracy = hooks.validate(model)
-        report = dict(sorted(self.method.report().items()))  # in an order that does not depend on a restore
+        report = dict(sorted(self.method.report().items()))  # the same order with and without a restore
         hooks.summary = StepSummary(best_epoch=0, val_accuracy=accuracy, report=report)
         hooks.log(Epoch(step=index, epoch=0, losses={}, loss=None, val_accuracy=accuracy, report=report))
         hooks.notes = getattr(model, "notes", ())
