@@ -185,6 +185,23 @@ def test_skipped_clips_are_listed(served, new_clips, tmp_path):
     assert (report["result"]["learned"], report["result"]["held_out"]) == (3, 0)
 
 
+def test_clips_without_audio_are_learned(served, new_clips, tmp_path):
+    """blade learns them beside complete clips, and a note says how many there are."""
+    silent = []
+    for take in range(2):
+        silent.append(tmp_path / f"silent-{take}.mp4")
+        write_video(
+            silent[-1], [np.full((48, 64, 3), 90 + take + frame, np.uint8) for frame in range(8)], 20.0
+        )
+    teach(served.url, "new", [*new_clips(0)[:1], *silent])
+    served.service.job.ended.wait(60)
+    report = httpx.get(f"{served.url}/api/teach").json()
+    assert report["left_out"] == []
+    assert report["result"]["learned"] == 3
+    assert "learned from clips that lack a modality: 2 without audio" in report["result"]["notes"]
+    assert send(served.url, silent[0]).json()["modality"] == "visual"
+
+
 def test_read_only(run, serve_run, new_clips):
     """The model of a read-only server cannot be changed."""
     with serve_run(run, read_only=True) as served:
