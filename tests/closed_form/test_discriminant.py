@@ -130,7 +130,7 @@ def test_leave_one_out_background(make_clips):
     """Each clip's distance from the origin under the scatter of the others about their own mean."""
     features, labels = make_clips(2)
     features = features.double() - features.double().mean(dim=0)
-    got = discriminant_of(features, labels).leave_one_out_background(features)
+    got = discriminant_of(features, labels).leave_one_out_background(features, labels)
     for i in range(0, 40, 3):
         rest = features[torch.arange(40) != i]
         away = rest - rest.mean(dim=0)

@@ -193,7 +193,7 @@ class BlockDiscriminant:
             return None
         z, labels = self.scaled(sample.vectors[scorable]), sample.labels[scorable]
         scores, length = self.discriminant.leave_one_out(z, labels)
-        background = self.discriminant.leave_one_out_background(z)
+        background = self.discriminant.leave_one_out_background(z, labels)
         return LeaveOneOut(scores=scores, length=length, background=background, labels=labels)
 
     def head(

@@ -84,12 +84,27 @@ class Discriminant:
     def _background_factor(self) -> Tensor:
         return cholesky_with_jitter(with_diagonal(self.moments.gram, self.penalty))[0]
 
-    def leave_one_out_background(self, features: Tensor) -> Tensor:
-        """Leave-one-out values of N z^T K_0 z (n,) for clips (n, M) of the moments: G loses N / (N - 1) z z^T."""
+    def leave_one_out_background(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Leave-one-out values of N z^T K_0 z (n,) for clips of the moments.
+
+        Without a clip, G loses N / (N - 1) r r^T, with r = z. If W has a scale s, r = mean + s (z - mean) for the mean
+        of the clip's class, which is an approximation.
+
+        Args:
+            features: z (n, M).
+            labels: (n,)
+        """
         total = self.moments.total
-        squares = (features * torch.cholesky_solve(features.T, self._background_factor).T).sum(dim=1)
-        left = 1 - total / (total - 1) * squares  # above 0 for exact moments
-        return total * squares / left.clamp(min=torch.finfo(left.dtype).eps)
+        k_z = torch.cholesky_solve(features.T, self._background_factor).T
+        squares = (features * k_z).sum(dim=1)
+        factor, smallest = total / (total - 1), torch.finfo(squares.dtype).eps
+        if self.scatter_scale is None:
+            left = 1 - factor * squares  # above 0 for exact moments
+            return total * squares / left.clamp(min=smallest)
+        mean = self.moments.means()[labels]
+        removed = mean + self.scatter_scale * (features - mean)
+        left = 1 - factor * (removed * torch.cholesky_solve(removed.T, self._background_factor).T).sum(dim=1)
+        return total * (squares + factor * (removed * k_z).sum(dim=1).square() / left.clamp(min=smallest))
 
     def leave_one_out(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Leave-one-out scores, exact for the same penalty and psi.
