@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,16 @@ def lacks(number: int) -> str | None:
     return {1: "audio", 3: "visual"}.get(number % 4)
 
 
-def make(folder: Path, *, keep: tuple[str | None, ...] = (None, "audio", "visual")) -> Path:
-    """A store of the clips that lack one of `keep`; None are the whole ones."""
+def make(
+    folder: Path,
+    *,
+    keep: tuple[str | None, ...] = (None, "audio", "visual"),
+    without_audio: Collection[int] | None = None,
+) -> Path:
+    """A store of the clips that lack one of `keep`; None are the whole ones.
+
+    If `without_audio` is given, only the training clips of these classes lack a modality.
+    """
     manifest = Manifest(visual=FeatureSpec(shape=(2, 3, 12)), audio=FeatureSpec(shape=(10,)), missing="keep")
     with FeatureWriter(folder, manifest) as writer:
         for label in range(CLASSES):
@@ -37,10 +46,13 @@ def make(folder: Path, *, keep: tuple[str | None, ...] = (None, "audio", "visual
                 for number in range(count):
                     noise = {"visual": rng.standard_normal((2, 3, 12)), "audio": rng.standard_normal(10)}
                     arrays = {name: means[name] + 0.5 * noise[name] for name in means}
-                    arrays.pop(lacks(number) or "", None)
+                    if without_audio is None:
+                        arrays.pop(lacks(number) or "", None)
+                    elif split == "train" and label in without_audio:
+                        del arrays["audio"]
                     clip_id = f"{label}/{split}/{number}"
                     clip = Clip(clip_id=clip_id, path=Path(f"{clip_id}.mp4"), label=f"c{label}", split=split)
-                    if lacks(number) in keep:
+                    if without_audio is not None or lacks(number) in keep:
                         writer.add(clip, **arrays)
     return folder
 
@@ -111,6 +123,31 @@ def test_blade_learns_from_incomplete_clips(tmp_path, capsys):
     assert not any(
         "incomplete" in name for name in load_tensors(tmp_path / "other" / "model" / "learning.safetensors")
     )
+
+
+@pytest.mark.parametrize("options", [{}, {"stream": "class-removal"}])
+def test_steps_without_a_modality(tmp_path, options):
+    """The classes of a step may all lack audio, also those that remain when others are removed.
+
+    The model after a removal is compared with one that never learned the removed class.
+    """
+    complete = 1 if options else 3
+    store = make(tmp_path / "s", without_audio=[label for label in range(CLASSES) if label != complete])
+    steps = tmp_path / "steps.json"
+    steps.write_text(json.dumps([["c0", "c1"], ["c2", "c3"]]))
+    run(store, tmp_path / "run", method="blade", steps=steps, classes_per_step=None, **options)
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    if options:
+        assert results["stream_metrics"]["score_distance"] < 1e-9
+    else:
+        tensors = load_tensors(tmp_path / "run" / "model" / "learning.safetensors")
+        assert tensors["moments.counts"].tolist() == [0, 0, 0, 8]
+
+
+def test_no_training_clip_has_audio(tmp_path):
+    store = make(tmp_path / "s", without_audio=range(CLASSES))
+    with pytest.raises(InputError, match=r"no training clip has audio features.*--modality visual"):
+        run(store, tmp_path / "run", method="blade")
 
 
 def test_a_resumed_run_with_incomplete_clips(tmp_path):

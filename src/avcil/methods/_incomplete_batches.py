@@ -24,11 +24,11 @@ class IncompleteBatches:
         """Add a batch: its vectors, as returned by `pool`, and labels (n,)."""
         self._batches[modality].append((parts, labels))
 
-    def widths(self, modality: Modality) -> list[int]:
-        """Widths of the vectors of an audio-visual clip.
+    def widths(self, modality: Modality) -> dict[str, int]:
+        """Number of features of each part of `modality`.
 
         Raises:
-            InputError: No clip has one of the parts of `modality`.
+            InputError: No clip has one of the parts.
         """
         for part in modality.parts:
             if part not in self._batches:
@@ -36,7 +36,7 @@ class IncompleteBatches:
                     f"the first step has no clip with {part} features. Add one, or train on one modality "
                     f"(--modality {next(iter(self._batches))})"
                 )
-        return [vector.shape[1] for part in modality.parts for vector in self._batches[part][0][0]]
+        return {part: self._batches[part][0][0][0].shape[1] for part in modality.parts}
 
     def __bool__(self) -> bool:
         return bool(self._batches)

@@ -268,6 +268,8 @@ class ClosedFormMethod(Method):
     """Seed of random projections and samples; set before the first clip."""
     part_widths: Mapping[str, tuple[int, ...]] = {}
     """Widths of the parts of a combined encoder, for "audio" and "visual"; set before the first clip."""
+    feature_widths: Mapping[str, int] = {}
+    """Number of features of "audio" and "visual", if known; set before the first clip."""
     constants: Mapping[str, Constants] = {}
     """Typical center and scale of the features of "audio" and "visual", if known; set before the first clip."""
 

@@ -117,7 +117,9 @@ class BladeMethod(StepwiseMethod):
     def flush(self) -> None:
         super().flush()
         if self._pending_incomplete and self.statistics is None:
-            self._begin(self._pending_incomplete.widths(self.modality))
+            known = set(self.modality.parts) <= self.feature_widths.keys()
+            widths = self.feature_widths if known else self._pending_incomplete.widths(self.modality)
+            self._begin([widths["audio" if kind == "audio" else "visual"] for kind in self._kinds()])
         for modality, (features, labels) in self._pending_incomplete.pop().items():
             assert self.statistics is not None
             self.statistics.add_incomplete(modality, features, labels)

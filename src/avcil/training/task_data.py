@@ -137,6 +137,11 @@ class TaskData(LearningData):
                     + (f" that have {' and '.join(self.modality.parts)}" if lacking else "")
                     + ". Add clips and extract again"
                 )
+        training = self.presence([row for (s, _), rows in self._rows.items() if s == "train" for row in rows])
+        for part in self.modality.parts:
+            if not training.has(part).any():
+                others = ", ".join(other for other in self.modality.parts if other is not part)
+                raise InputError(f"no training clip has {part} features. Train with --modality {others}")
         for (split, task), rows in self._incomplete.items():
             if split != "val" and rows and not self._rows[split, task]:
                 raise InputError(

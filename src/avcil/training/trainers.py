@@ -31,6 +31,9 @@ class ClosedFormTrainer:
         self.method, self.data, self.settings = method, data, settings
         self.method.seed = settings.seed
         self.method.part_widths = part_widths(data.store)
+        shape = data.store.visual_shape
+        widths = {"audio": data.store.audio_width, "visual": None if shape is None else shape[-1]}
+        self.method.feature_widths = {name: width for name, width in widths.items() if width is not None}
         constants = {name: data.store.constants(name) for name in ("audio", "visual")}
         self.method.constants = {name: value for name, value in constants.items() if value is not None}
 
