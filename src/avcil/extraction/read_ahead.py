@@ -95,7 +95,9 @@ class ReadClip:
     def lacks(self, spec: DecodeSpec) -> list[str]:
         """The missing modalities."""
         pairs = {"video": (spec.frames, self.frames), "audio": (spec.sample_rate, self.waveform)}
-        return [name for name, (asked, got) in pairs.items() if asked is not None and got is None]
+        return [
+            name for name, (requested, decoded) in pairs.items() if requested is not None and decoded is None
+        ]
 
 
 Read = Callable[[Clip], ReadClip]

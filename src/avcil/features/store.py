@@ -222,7 +222,7 @@ class FeatureStore:
         return out
 
     def _copy_small(self, name: str, shards: np.ndarray, places: np.ndarray, out: np.ndarray) -> None:
-        for begin in range(0, len(out), OPEN_SHARDS):  # at most so many shards are open
+        for begin in range(0, len(out), OPEN_SHARDS):  # limits the number of open shards
             here = shards[begin : begin + OPEN_SHARDS].tolist()
             arrays = {shard: self._open(shard).rows[name] for shard in set(here)}
             there = places[begin : begin + OPEN_SHARDS].tolist()
@@ -232,16 +232,16 @@ class FeatureStore:
     def _read_large(self, name: str, shards: np.ndarray, places: np.ndarray, out: np.ndarray) -> None:
         data, width = out.reshape(-1).view(np.uint8).data, out[:1].nbytes
 
-        def read(stretch: tuple[int, int]) -> None:
-            begin, end = stretch
+        def read(row_range: tuple[int, int]) -> None:
+            begin, end = row_range
             shard = self._open(int(shards[begin]))
             shard.read(name, int(places[begin]), data[begin * width : end * width])
 
-        stretches = _row_ranges(shards, places, most=max(1, LARGE_READ // width))
-        if len(stretches) == 1:
-            read(stretches[0])
+        ranges = _row_ranges(shards, places, most=max(1, LARGE_READ // width))
+        if len(ranges) == 1:
+            read(ranges[0])
         else:
-            list(_threads(os.getpid()).map(read, stretches))
+            list(_threads(os.getpid()).map(read, ranges))
 
     @cached_property
     def fingerprint(self) -> str:

@@ -297,7 +297,8 @@ class FeatureWriter:
         """Write a shard and its index line.
 
         Returns:
-            Nothing on success. If another writer has stored some of the clips meanwhile, the other rows, not committed.
+            The rows that were not committed: none on success; if another writer has stored some of the clips meanwhile,
+            the rows of all other clips.
         """
         shard = f"{self._lock.name}-{self._count:05d}.safetensors"
         self._count += 1

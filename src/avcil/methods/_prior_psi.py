@@ -52,10 +52,10 @@ def prior_psi(
         for kind, _ in own
     ]
     classes = float((counts > 0).sum())
-    faded = min(1.0, (float(counts.sum()) - classes) / max(classes, 1.0))
+    weight = min(1.0, (float(counts.sum()) - classes) / max(classes, 1.0))
     by_block = torch.cat(shares).split(state.sizes)
-    found = []
+    priors = []
     for kind, block in zip(state.kinds, by_block, strict=True):
         share = float(block.mean())
-        found.append(PRIOR_PSI[kind] * (share + (1 - share) * faded))
-    return found
+        priors.append(PRIOR_PSI[kind] * (share + (1 - share) * weight))
+    return priors

@@ -151,6 +151,7 @@ class StepwiseMethod(ClosedFormMethod):
             saved["uses_constants"] = torch.tensor(1)
         part_widths = {modality: torch.tensor(widths) for modality, widths in self.part_widths.items()}
         saved |= add_prefix("part_widths", part_widths)
+        # Names in the file format: "view" is a head, "figure" a fitted value, "oddities" the histogram.
         for state in self.head_states:
             fitted = {name: torch.tensor(value, dtype=torch.float64) for name, value in state.fitted.items()}
             saved |= add_prefix(

@@ -141,7 +141,7 @@ async def _prediction_html(service: Service, path: Path, name: str, request: gr.
     """The prediction of a clip as HTML, or the error; waits for a slot like requests of the API."""
 
     def predict() -> str:
-        return render.answer_html(service.view(path), name)
+        return render.prediction_html(service.view(path), name)
 
     scope = {} if request.request is None else request.request.scope
     try:

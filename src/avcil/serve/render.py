@@ -39,7 +39,7 @@ def percent(fraction: float | None) -> str:
     return f"{100 * fraction:.0f} %"
 
 
-def answer_html(view: ClipView, name: str) -> str:
+def prediction_html(view: ClipView, name: str) -> str:
     """The prediction of a clip and its explanation."""
     explanation, prediction = view.explanation, view.explanation.prediction
     confidence, notes = _confidence(view)

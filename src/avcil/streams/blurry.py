@@ -68,7 +68,7 @@ class Blurry(OnePassStream):
         return _stream_in_order(clips, order, seed)
 
     def _tasks_of_classes(self, classes: Sequence[str], generator: np.random.Generator) -> dict[str, int]:
-        """A task for each class: one class for each task, the others at random, so that sizes differ."""
+        """Assign a random task to each class; each task has at least one class, and the sizes differ."""
         tasks = np.concatenate(
             [
                 np.arange(self.options.tasks),
