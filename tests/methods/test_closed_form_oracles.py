@@ -9,6 +9,7 @@ import torch
 
 from avcil.closed_form import held_out
 from avcil.closed_form.calibration import Calibration
+from avcil.errors import AvcilError
 from avcil.methods.registry import load_method, parse_options
 from avcil.utils.rng import generator
 
@@ -318,6 +319,20 @@ def test_ds_al(clips):
         left[rows, 2 * (number + 1) :] = 0
     wanted = H @ theta + 0.7 * K @ ridge(K, left, 3.0)
     np.testing.assert_allclose(uncalibrated(method, model, clips), wanted, atol=1e-8)
+
+
+def test_damaged_anacp(clips):
+    """Tensors and settings that do not fit raise errors of avcil, also if the covariance is not positive definite."""
+    method, model = trained(clips, "anacp", "features=9", "projections=2", "drawn_clips=20")
+    config, tensors, state = model.to_config(), model.tensors(), method.tensors()
+    for changed in ({"modality": "audio"}, {"pooling": "mean-deviation"}):
+        with pytest.raises(AvcilError, match="the embedding uses 2 of"):
+            type(method).load_model(config | changed, tensors)
+    with pytest.raises(AvcilError, match="inconsistent"):
+        method.load(state | {"moments.0.sums": torch.tensor(1.0)})
+    method.load(state | {"moments.0.gram": -state["moments.0.gram"]})
+    with pytest.raises(AvcilError, match="not positive definite"):
+        method.solve()
 
 
 def test_anacp(clips):

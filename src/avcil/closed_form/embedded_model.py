@@ -116,10 +116,12 @@ class EmbeddedModel(ABC):
             if name != "inverse_temperature" and not name.startswith("embedding.")
         }
         classes = checks.whole_number(config, "classes", least=1)
+        modality, pooling = checks.modality(config), checks.choice(config, "pooling", get_args(Pooling))
+        embedding.check_vectors(modality, pooling)
         return cls(
             kind,
-            checks.modality(config),
-            pooling=checks.choice(config, "pooling", get_args(Pooling)),
+            modality,
+            pooling=pooling,
             embedding=embedding,
             inverse_temperature=checks.positive(factor, "the inverse temperature"),
             own=cls.check(own, classes=classes, sizes=embedding.sizes),

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from avcil.closed_form.embedding import FROM_FIRST_STEP, Embedding, EmbeddingConfig, Standard
+from avcil.closed_form.embedding import FROM_FIRST_STEP, Embedding, EmbeddingConfig, Pooling, Standard
 from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.models import checks
@@ -110,6 +110,12 @@ class JoinedEmbedding:
         widths = self.vector_widths()
         ends = {"audio": widths[0], "visual": widths[-1]}
         return {part.value: ends[part] for part in modality.parts}
+
+    def check_vectors(self, modality: Modality, pooling: Pooling) -> None:
+        """Raise InputError unless the blocks use all vectors of a clip; see `pool`."""
+        vectors = modality.has_audio + modality.has_visual * (2 if pooling == "mean-deviation" else 1)
+        if len(self.vector_widths()) != vectors:
+            raise InputError(f"the embedding uses {len(self.vector_widths())} of {vectors} vectors")
 
     def vector_widths(self) -> list[int]:
         """Widths of the vectors of a clip; InputError if the blocks are inconsistent."""

@@ -187,9 +187,7 @@ class LinearScores:
         pooling = checks.choice(config, "pooling", get_args(Pooling))
         parts = checks.entry(config, "embedding")
         embedding = JoinedEmbedding.from_config(parts, strip_prefix("embedding", tensors))
-        vectors = modality.has_audio + modality.has_visual * (2 if pooling == "mean-deviation" else 1)
-        if len(embedding.vector_widths()) != vectors:
-            raise InputError(f"the embedding uses {len(embedding.vector_widths())} of {vectors} vectors")
+        embedding.check_vectors(modality, pooling)
         heads = _heads(modality, config.get("heads"), tensors, sum(embedding.sizes))
         return cls(kind, modality, pooling=pooling, embedding=embedding, heads=heads)
 

@@ -166,7 +166,7 @@ class Moments(ClassCounts):
     def from_tensors(cls, tensors: dict[str, Tensor]) -> Moments:
         """Restore from `tensors`; InputError if the shapes or dtypes are inconsistent."""
         sums, counts, gram = (tensors.get(name, torch.empty(0)) for name in ("sums", "counts", "gram"))
-        width = len(sums)
+        width = len(sums) if sums.ndim else 0
         fits = sums.ndim == 2 and counts.shape == sums.shape[1:] and gram.shape == (width * (width + 1) // 2,)
         if (
             not fits

@@ -36,6 +36,7 @@ from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.joined_embedding import Block
 from avcil.closed_form.moments import Moments
 from avcil.closed_form.projected_model import ProjectedScores, hidden_features, mean_projection
+from avcil.closed_form.ridge import cholesky_with_jitter
 from avcil.errors import AvcilError, InputError
 from avcil.methods._head_state import HeadState
 from avcil.methods._statistics_method import StatisticsMethod
@@ -151,7 +152,7 @@ class Anacp(StatisticsMethod[BlockMoments]):
         projections = torch.stack([self._projection(block, targets) for block in random])
         drawn = Moments(self.options.features)
         drawn.add_classes(moments.classes)
-        factor = torch.linalg.cholesky(covariance)
+        factor = cholesky_with_jitter(covariance)[0]
         for number in known.nonzero()[:, 0].tolist():
             noise = torch.randn(
                 self.options.drawn_clips,
@@ -204,7 +205,7 @@ def separated(means: Tensor, covariance: Tensor) -> Tensor:
         covariance: Within classes, (P, P).
     """
     values, vectors = torch.linalg.eigh(covariance)
-    whiten = vectors @ torch.diag(1 / (values + SMALLEST).sqrt()) @ vectors.T
+    whiten = vectors @ torch.diag(1 / (values.clamp(min=0) + SMALLEST).sqrt()) @ vectors.T
     center = means.mean(dim=0, keepdim=True)
     left, singular, right = torch.linalg.svd((means - center) @ whiten, full_matrices=False)
     is_positive = singular > RANK * singular.max()
