@@ -38,6 +38,8 @@ def test_a_store_made_before_there_were_any_is_the_same_store(tmp_path):
         {"scale": [1.0]},
         {"scale": [1.0, 0.0]},
         {"scale": [1.0, float("inf")]},
+        {"scale": [1.0, 1e-50]},
+        {"scale": [1.0, 1e300]},
         {"center": [0.0, float("nan")]},
         {"center": [0.0, "1"]},
         {"center": 3},

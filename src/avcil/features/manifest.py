@@ -57,8 +57,10 @@ class FeatureSpec:
                 )
 
     def _is_valid(self, name: str, values: tuple[float, ...]) -> bool:
-        lowest = 0.0 if name == "scale" else -math.inf
-        numbers = all(type(value) in (int, float) and lowest < value < math.inf for value in values)
+        float32 = np.finfo(np.float32)
+        lowest = float(float32.tiny if name == "scale" else float32.min)  # they are used as float32
+        highest = float(float32.max)
+        numbers = all(type(value) in (int, float) and lowest <= value <= highest for value in values)
         return numbers and [len(values)] == list(self.shape[-1:])
 
     @property
