@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.features import FeatureStore
 from avcil.inference import ClipFeatures, Recognizer
-from avcil.saved_models.folder import BACKGROUND
+from avcil.inference.prediction import predict_labels
+from avcil.saved_models.folder import BACKGROUND, load_saved
 from avcil.training.config import TrainConfig
 from avcil.training.run import train
 
@@ -85,3 +88,17 @@ def test_on_the_command_line(trained, avcil, tmp_path, capsys):
     assert "The model has 4 classes" in out
     assert avcil("learn", trained / "av", "--out", tmp_path / "none") == 2
     assert "or --background FOLDER" in capsys.readouterr().err
+
+
+def test_labels_of_many_clips_equal_single_predictions(model, store, tmp_path):
+    """Also for clips that lack a modality, and the background is never the label."""
+    recognizer, opened = Recognizer.load(model), FeatureStore(store)
+    recognizer.learn_background(clips_of(opened, {"c4", "c5"}, "train"))
+    clips = clips_of(opened, {"c0", "c1", "c2", "c3", "c4"}, "test")
+    recognizer.save(tmp_path / "model")
+    state = load_saved(tmp_path / "model")
+    if Modality.VISUAL in state.model.input_modalities:
+        clips[1::3] = [replace(clip, audio=None) for clip in clips[1::3]]
+    labels = predict_labels(state, clips)
+    assert labels == [recognizer.predict_clip(clip).label for clip in clips]
+    assert len(set(labels)) > 1

@@ -17,7 +17,7 @@ import torch
 from avcil.errors import AvcilError, InputError
 from avcil.features import FeatureStore
 from avcil.inference.clip_features import ClipFeatures, Source, name_of
-from avcil.inference.prediction import predict_features
+from avcil.inference.prediction import predict_labels
 from avcil.runs.run_store import store_of_run
 from avcil.saved_models.folder import SavedModel, save_tensors
 from avcil.utils.tensor_files import load_tensors
@@ -60,10 +60,8 @@ class HeldOut:
 
     def correct(self, state: SavedModel) -> Counter[str]:
         """Number of correct predictions by class."""
-        pairs = zip(self.labels, self.features, strict=True)
-        return Counter(
-            label for label, features in pairs if predict_features(state, label, features).label == label
-        )
+        predicted = predict_labels(state, self.features)
+        return Counter(label for label, found in zip(self.labels, predicted, strict=True) if found == label)
 
     def save(self, path: Path) -> None:
         """Write the features, without the labels."""

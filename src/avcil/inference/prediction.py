@@ -5,8 +5,12 @@ B clips, C classes, T time slices, S spatial tokens, Da and Dv widths of audio a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -21,10 +25,14 @@ DEFAULT_ALPHA = 0.05
 """Significance level of the test for unknown classes: a clip with a p-value up to it is rejected. About this fraction
 of clips of known classes is rejected by mistake."""
 
+LABEL_BATCH = 64
+"""Clips that `predict_labels` predicts together."""
 PREDICTED_FROM = "predicted from"
 """Start of the note on a missing modality."""
 Thresholds = Callable[[str], Mapping[str, float]]
 """From the modality that the prediction uses to the probability thresholds of classes."""
+
+_input_dtypes: WeakKeyDictionary[Model, torch.dtype] = WeakKeyDictionary()
 
 
 def no_thresholds(modality: str) -> Mapping[str, float]:
@@ -73,6 +81,37 @@ class Prediction:
             return "it is more similar to the background clips than to any class"
         assert self.p_value is not None
         return f"only {100 * self.p_value:.2g} % of clips of known classes are as unusual"
+
+
+def predict_labels(state: SavedModel, clips: Sequence[ClipFeatures]) -> list[str]:
+    """The most probable class of each clip, without the background. Clips of equal shapes are predicted together.
+
+    Args:
+        state: The model and its class names.
+        clips: Audio (1, Da) and visual (1, T, S, Dv) of each clip.
+
+    Raises:
+        InputError: A clip lacks a modality that the model needs.
+    """
+    batches: dict[tuple[torch.Size | None, ...], list[int]] = defaultdict(list)
+    inputs = []
+    for number, clip in enumerate(clips):
+        inputs.append(model_input(state.model, usable_features(state.model, clip.clip_id, clip)))
+        batches[tuple(None if part is None else part.shape for part in inputs[-1])].append(number)
+    allowed = torch.tensor([label != BACKGROUND for label in state.labels])
+    labels = [""] * len(clips)
+    with torch.inference_mode():
+        for shapes, numbers in batches.items():
+            for start in range(0, len(numbers), LABEL_BATCH):
+                rows = numbers[start : start + LABEL_BATCH]
+                audio, visual = (
+                    None if shape is None else torch.cat([cast(Tensor, inputs[row][part]) for row in rows])
+                    for part, shape in enumerate(shapes)
+                )
+                scores = state.model.scores(audio, visual).masked_fill(~allowed, -math.inf)
+                for row, best in zip(rows, scores.argmax(dim=1).tolist(), strict=True):
+                    labels[row] = state.labels[best]
+    return labels
 
 
 def predict_features(
@@ -132,9 +171,18 @@ def predict_features(
 
 def model_input(model: Model, features: ClipFeatures) -> tuple[Tensor | None, Tensor | None]:
     """Audio (1, Da) and visual (1, T, S, Dv) in the dtype of the model."""
-    dtype = next(tensor.dtype for tensor in model.tensors().values() if tensor.is_floating_point())
+    dtype = _input_dtype(model)
     audio, visual = (None if part is None else part.to(dtype) for part in (features.audio, features.visual))
     return audio, visual
+
+
+def _input_dtype(model: Model) -> torch.dtype:
+    """The dtype of the model's tensors, found once per model: `tensors` can take milliseconds."""
+    if model not in _input_dtypes:
+        _input_dtypes[model] = next(
+            tensor.dtype for tensor in model.tensors().values() if tensor.is_floating_point()
+        )
+    return _input_dtypes[model]
 
 
 def given_modality(model: Model, features: ClipFeatures) -> Modality | None:
