@@ -30,7 +30,6 @@ from avcil.errors import AvcilError, InputError
 from avcil.experiments.config import ReproduceConfig
 from avcil.experiments.footprint import footprint
 from avcil.experiments.pareto import Point, pareto_front, points_of
-from avcil.experiments.plan import make_plan
 from avcil.experiments.reproduce import Reproduction, reproduce
 from avcil.experiments.results import DatasetResults, Group
 from avcil.extraction.extract import extract
@@ -161,12 +160,12 @@ def stream_sections(
 ) -> Iterator[str]:
     """Lines of a section for each stream: table, command, and the methods that cannot take part."""
     config = configuration(data, streams, orders, options, name=name)
-    plan, store = make_plan(config), FeatureStore(data.store)
-    for stream, results in zip(streams, finished(config).datasets, strict=True):
+    store, done = FeatureStore(data.store), finished(config)
+    for stream, results in zip(streams, done.datasets, strict=True):
         yield from (f"### {data.name}, {stream}", "", table(results, store), "")
         yield f"Class orders {', '.join(map(str, orders))}, seed 0. `{command(data, stream, orders, options)}`"
         yield ""
-        for text in plan.left_out_of(results.dataset):
+        for text in done.plan.left_out_of(results.dataset):
             yield from (f"Left out: {text}.", "")
         if stream == "class-incremental":
             draw_curves(results, options.out / "leaderboard" / f"{data.name}-curves.svg")
@@ -178,8 +177,8 @@ def equal_bytes_section(data: Data, options: argparse.Namespace) -> Iterator[str
     counts = tuple(options.exemplars)
     streams, orders = ("class-incremental",), options.orders[:1]
     config = configuration(data, streams, orders, options, name="exemplars", exemplars_per_class=counts)
-    plan, done = make_plan(config), finished(config)
-    points = points_of(plan, done.datasets)
+    done = finished(config)
+    points = points_of(done.plan, done.datasets)
     yield from (f"### {data.name}, accuracy at equal bytes", "", cost_table(points, counts), "")
     yield f"Accuracy after the last step and, in parentheses, kB stored between steps. Class order {orders[0]}, seed 0."
     front = ", ".join(f"`{point.row}` ({cost_cell(point)})" for point in pareto_front(points, "bytes"))
@@ -193,8 +192,8 @@ def cost_table(points: Sequence[Point], counts: Sequence[int]) -> str:
     """A row for each method, a column for each number of exemplars; the highest accuracy first."""
     cells: dict[str, dict[str, Point]] = {}
     for point in points:
-        cells.setdefault(point.entry, {})[point.row.removeprefix(point.entry)] = point
-    columns = ["", *(f", exemplars per class {count}" for count in counts)]
+        cells.setdefault(point.entry, {})[point.condition] = point
+    columns = ["", *(f"exemplars per class {count}" for count in counts)]
     rows = [
         [f"`{entry}`", *(cost_cell(found[name]) if name in found else "" for name in columns)]
         for entry, found in sorted(

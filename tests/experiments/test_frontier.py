@@ -82,6 +82,7 @@ def test_files_of_the_frontier(out: Path) -> None:
 def point(row: str, accuracy: float, cost: float, entry: str = "x") -> Point:
     value = MeanStd(mean=accuracy, std=None, n=1)
     plain = {
+        "condition": "",
         "dataset": "d",
         "modality": "audio",
         "exemplars": cost,

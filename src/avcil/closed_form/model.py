@@ -144,10 +144,7 @@ class LinearScores:
     def _select(self, audio: Tensor | None, visual: Tensor | None) -> tuple[ClosedFormHead, Tensor]:
         """The head for the given modalities, and features (B, M); those of a missing modality are arbitrary."""
         has_audio = self.modality.has_audio
-        given = Modality.of(
-            has_audio=has_audio and audio is not None,
-            has_visual=self.modality.has_visual and visual is not None,
-        )
+        given = self.modality.present(audio, visual)
         if given is None or given not in self.heads:
             raise InputError(
                 f"this {self.kind} model can predict clips with {' or '.join(self.input_modalities)}, not with "

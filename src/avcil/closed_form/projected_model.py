@@ -12,24 +12,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcil.closed_form.embedded_model import DOUBLE, EmbeddedModel
+from avcil.closed_form.single_head_model import DOUBLE, SingleHeadModel
 from avcil.errors import InputError
 from avcil.models import checks
 
 
-class ProjectedScores(EmbeddedModel):
-    """Its tensors: projections Theta_k (H, D, P), random weights V (P, D), float32, and the classifier Theta (D, C).
+class ProjectedScores(SingleHeadModel):
+    """Its weights: projections Theta_k (H, D, P), random weights V (P, D), float32, and the classifier Theta (D, C).
 
     The blocks of the embedding are the vectors, of width P, which it does not use, and the H blocks of random features.
     """
 
     @property
     def classes(self) -> int:
-        return self.own["classifier"].shape[1]
+        return self.weights["classifier"].shape[1]
 
-    def raw_scores(self, features: Tensor) -> Tensor:
-        projected = mean_projection(features, self.own["projections"])
-        return hidden_features(projected, self.own["hidden"]) @ self.own["classifier"]
+    @staticmethod
+    def raw_scores(features: Tensor, weights: dict[str, Tensor]) -> Tensor:
+        return hidden_features(features, weights["projections"], weights["hidden"]) @ weights["classifier"]
 
     @classmethod
     def check(cls, tensors: dict[str, Tensor], *, classes: int, sizes: list[int]) -> dict[str, Tensor]:
@@ -50,14 +50,15 @@ class ProjectedScores(EmbeddedModel):
         }
 
 
-def mean_projection(features: Tensor, projections: Tensor) -> Tensor:
-    """u (B, P) of features (B, P + H D), the vectors first, and projections (H, D, P)."""
+def hidden_features(features: Tensor, projections: Tensor, hidden: Tensor) -> Tensor:
+    """GELU(u V), (B, D).
+
+    Args:
+        features: (B, P + H D), the vectors first.
+        projections: Theta_k, (H, D, P).
+        hidden: V, (P, D).
+    """
     heads, size, width = projections.shape
     blocks = features[:, width:].split([size] * heads, dim=1)
     units = [F.normalize(h @ theta, dim=1) for h, theta in zip(blocks, projections, strict=True)]
-    return torch.stack(units).mean(dim=0)
-
-
-def hidden_features(projected: Tensor, weight: Tensor) -> Tensor:
-    """GELU(u V), (B, D), of u (B, P) and V (P, D)."""
-    return F.gelu(projected @ weight.double())
+    return F.gelu(torch.stack(units).mean(dim=0) @ hidden.double())

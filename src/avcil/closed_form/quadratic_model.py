@@ -8,13 +8,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from avcil.closed_form.embedded_model import DOUBLE, EmbeddedModel
+from avcil.closed_form.single_head_model import DOUBLE, SingleHeadModel
 from avcil.closed_form.symmetric import packed, unpacked
 from avcil.models import checks
 
 
-class QuadraticScores(EmbeddedModel):
-    """Its tensors: class means (C, P), and symmetric matrices A (C, P, P), of which the upper triangles are saved."""
+class QuadraticScores(SingleHeadModel):
+    """Its weights: class means (C, P), and symmetric matrices A (C, P, P), of which the upper triangles are saved."""
 
     @property
     def classes(self) -> int:
@@ -23,15 +23,20 @@ class QuadraticScores(EmbeddedModel):
     @property
     def means(self) -> Tensor:
         """(C, P)"""
-        return self.own["means"]
+        return self.weights["means"]
 
     @property
     def matrices(self) -> Tensor:
         """A (C, P, P)"""
-        return self.own["matrices"]
+        return self.weights["matrices"]
 
-    def raw_scores(self, features: Tensor) -> Tensor:
-        return quadratic_scores(features, self.means, self.matrices)
+    @staticmethod
+    def raw_scores(features: Tensor, weights: dict[str, Tensor]) -> Tensor:
+        scores = []
+        for mean, matrix in zip(weights["means"], weights["matrices"], strict=True):
+            difference = features - mean
+            scores.append(-((difference @ matrix) * difference).sum(dim=1))
+        return torch.stack(scores, dim=1)
 
     def tensors(self) -> dict[str, Tensor]:
         return super().tensors() | {"matrices": torch.stack([packed(matrix) for matrix in self.matrices])}
@@ -46,12 +51,3 @@ class QuadraticScores(EmbeddedModel):
             "means": means,
             "matrices": torch.stack([unpacked(triangle, width) for triangle in triangles]),
         }
-
-
-def quadratic_scores(features: Tensor, means: Tensor, matrices: Tensor) -> Tensor:
-    """-(h - mu_c)^T A_c (h - mu_c), (B, C), of features (B, P), means (C, P) and matrices (C, P, P)."""
-    scores = []
-    for mean, matrix in zip(means, matrices, strict=True):
-        difference = features - mean
-        scores.append(-((difference @ matrix) * difference).sum(dim=1))
-    return torch.stack(scores, dim=1)

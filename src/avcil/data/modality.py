@@ -33,6 +33,15 @@ class Modality(StrEnum):
         """The single modalities that it consists of, audio first."""
         return (Modality.AUDIO,) * self.has_audio + (Modality.VISUAL,) * self.has_visual
 
+    @property
+    def in_words(self) -> str:
+        """Its name in messages, such as "3 clips without frames".
+
+        >>> Modality.AUDIO_VISUAL.in_words
+        'audio and frames'
+        """
+        return " and ".join("audio" if part is Modality.AUDIO else "frames" for part in self.parts)
+
     @classmethod
     def of(cls, *, has_audio: bool, has_visual: bool) -> Modality | None:
         """The modality that consists of these parts; None if there are none.
@@ -44,10 +53,20 @@ class Modality(StrEnum):
             return cls.AUDIO_VISUAL
         return cls.AUDIO if has_audio else cls.VISUAL if has_visual else None
 
+    def present(self, audio: object | None, visual: object | None) -> Modality | None:
+        """What a clip has of this modality; None if nothing.
+
+        Args:
+            audio: Its audio features; None if it has none.
+            visual: Its visual features; None if it has none.
+
+        >>> Modality.AUDIO_VISUAL.present(None, "frames") is Modality.VISUAL
+        True
+        """
+        return Modality.of(
+            has_audio=self.has_audio and audio is not None, has_visual=self.has_visual and visual is not None
+        )
+
     @classmethod
     def _missing_(cls, value: object) -> None:
         raise unknown_name("modality", str(value), cls)
-
-
-WORDS = {Modality.AUDIO: "audio", Modality.VISUAL: "frames"}
-"""Names of the modalities in messages, such as "3 clips without frames"."""

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from avcil.data.modality import Modality
+
+
+class _StoredClip(Protocol):
+    @property
+    def audio(self) -> bool: ...
+    @property
+    def visual(self) -> bool: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +43,11 @@ class Presence:
         """From pairs (has audio, has visual)."""
         pairs = np.array(list(clips), dtype=bool).reshape(-1, 2)
         return cls(audio=pairs[:, 0], visual=pairs[:, 1])
+
+    @classmethod
+    def of_clips(cls, clips: Iterable[_StoredClip]) -> Presence:
+        """Of clips in a feature store."""
+        return cls.of((clip.audio, clip.visual) for clip in clips)
 
     def __len__(self) -> int:
         return len(self.audio)

@@ -46,6 +46,8 @@ class Point:
     dataset: str
     row: str
     entry: str
+    condition: str
+    """Number of exemplars and of classes per step, if several are compared; as in `Group`."""
     modality: str
     accuracy: MeanStd
     """Of `METRIC`, a fraction."""
@@ -83,6 +85,7 @@ def _point(plan: Plan, dataset: str, group: Group) -> Point:
         dataset=dataset,
         row=group.row,
         entry=group.entry,
+        condition=group.condition,
         modality=group.modality,
         accuracy=accuracy,
         bytes=float(np.mean([each.total for each in footprints])),

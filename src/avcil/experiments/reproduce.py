@@ -24,6 +24,7 @@ from avcil.utils.text_table import text_table
 class Reproduction:
     """The outcome of `reproduce`."""
 
+    plan: Plan
     datasets: list[DatasetResults]
     text: str
     """The tables as text."""
@@ -51,7 +52,7 @@ def reproduce(config: ReproduceConfig, *, runner: Runner | None = None, quiet: b
         failed = _train_remaining(plan, status, runner or _runner_for(config), quiet=quiet)
         datasets = read_dataset_results(plan)
         text = write_outputs(plan, datasets, config.out, threads=config.threads, plots=config.plot)
-    return Reproduction(datasets=datasets, text=text, failed=tuple(failed))
+    return Reproduction(plan=plan, datasets=datasets, text=text, failed=tuple(failed))
 
 
 def _require_packages(config: ReproduceConfig) -> None:

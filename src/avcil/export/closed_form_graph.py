@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from onnx import TensorProto
 
-from avcil.closed_form.embedded_model import EmbeddedModel
 from avcil.closed_form.embedding import STANDARDIZING, TO_LENGTH, Embedding
 from avcil.closed_form.head import HistogramUnknownTest, UnknownTest
 from avcil.closed_form.model import LinearScores
 from avcil.closed_form.p_values import BINS, MAX_SCORE
 from avcil.closed_form.projected_model import ProjectedScores
 from avcil.closed_form.quadratic_model import QuadraticScores
+from avcil.closed_form.single_head_model import SingleHeadModel
 from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.export.graph import Graph
@@ -69,7 +69,7 @@ def add_projected(graph: Graph, model: ProjectedScores, audio: str | None, visua
     builder, total, begin = _ClosedForm(graph, model), "", model.embedding.sizes[0]
     parts = list(builder.parts(builder.vectors(audio, visual)))
     blocks = {start: part for start, _, part in parts if start >= begin}
-    projections = model.own["projections"]
+    projections = model.weights["projections"]
     for projection, (_, part) in zip(projections, sorted(blocks.items()), strict=True):
         unit = builder.unit(
             graph.node("MatMul", part, graph.constant("projection", projection), name="product")
@@ -77,10 +77,10 @@ def add_projected(graph: Graph, model: ProjectedScores, audio: str | None, visua
         total = graph.node("Add", total, unit, name="sum_of_projections") if total else unit
     count = builder.number("number_of_projections", len(projections))
     mean = graph.node("Div", total, count, name="mean_projection")
-    weight = graph.cast(graph.constant("hidden", model.own["hidden"]), "float64", name="hidden_exact")
+    weight = graph.cast(graph.constant("hidden", model.weights["hidden"]), "float64", name="hidden_exact")
     hidden = builder.gelu(graph.node("MatMul", mean, weight, name="hidden_product"))
     raw = graph.node(
-        "MatMul", hidden, graph.constant("classifier", model.own["classifier"]), name="raw_scores"
+        "MatMul", hidden, graph.constant("classifier", model.weights["classifier"]), name="raw_scores"
     )
     factor = builder.number("inverse_temperature", model.inverse_temperature)
     return graph.node("Mul", raw, factor, name="scores_of_classes")
@@ -89,7 +89,7 @@ def add_projected(graph: Graph, model: ProjectedScores, audio: str | None, visua
 class _ClosedForm:
     """Adds the nodes of a model to a graph."""
 
-    def __init__(self, graph: Graph, model: LinearScores | EmbeddedModel) -> None:
+    def __init__(self, graph: Graph, model: LinearScores | SingleHeadModel) -> None:
         self.graph, self.model = graph, model
 
     def number(self, name: str, value: float) -> str:

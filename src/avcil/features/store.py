@@ -192,8 +192,7 @@ class FeatureStore:
 
     def presence(self, rows: Sequence[int] | np.ndarray) -> Presence:
         """Which of `rows` (n) have audio and visual features."""
-        clips = (self.clips[row] for row in np.asarray(rows, dtype=np.int64))
-        return Presence.of((clip.audio, clip.visual) for clip in clips)
+        return Presence.of_clips(self.clips[row] for row in np.asarray(rows, dtype=np.int64))
 
     def audio_tokens(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Audio tokens (n, N, D) of `rows` in the stored dtype, if the store has them."""

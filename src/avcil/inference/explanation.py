@@ -27,7 +27,6 @@ from avcil.inference.prediction import (
     DEFAULT_ALPHA,
     Prediction,
     Thresholds,
-    given_modality,
     model_input,
     no_thresholds,
     predict_features,
@@ -155,8 +154,8 @@ def explain(
     ranked = list(prediction.probabilities)
     runner_up = ranked[min(1, len(ranked) - 1)]
     pair = state.labels.index(prediction.label), state.labels.index(runner_up)
-    audio, visual = model_input(state.model, features)
-    kind, maps = _maps(reader, state.model, features, pair)
+    audio, visual = model_input(state, features)
+    kind, maps = _maps(reader, state.model, features, audio, visual, pair)
     parts = Contributions() if features.is_joint else contributions(state, audio, visual, pair)
     read = features.read
     return Explanation(
@@ -198,13 +197,15 @@ def _alone(state: SavedModel, features: ClipFeatures) -> Iterator[tuple[str, tup
 
 
 def _maps(
-    reader: ClipReader, model: Model, features: ClipFeatures, pair: tuple[int, int]
+    reader: ClipReader,
+    model: Model,
+    features: ClipFeatures,
+    audio: Tensor | None,
+    visual: Tensor | None,
+    pair: tuple[int, int],
 ) -> tuple[Literal["attention", "sensitivity"] | None, tuple[np.ndarray, np.ndarray] | None]:
-    given = given_modality(model, features)
-    if features.visual is None or given is None or not given.has_visual:
+    if visual is None or not model.modality.has_visual:
         return None, None
-    audio, visual = model_input(model, features)
-    assert visual is not None
     if isinstance(model, Network) and audio is not None:
         spatial, temporal = network_attention(model, audio, visual)
         kind: Literal["attention", "sensitivity"] = "attention"

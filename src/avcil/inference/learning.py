@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from avcil.data.clips import check_labels
-from avcil.data.modality import WORDS, Modality
+from avcil.data.modality import Modality
 from avcil.data.presence import Presence
 from avcil.data.scan import ClipProblem
 from avcil.errors import AvcilError, InputError
@@ -218,16 +218,20 @@ def read_features(
         path = Path(name_of(clips[index]))
         if isinstance(features, AvcilError):
             problems.append(ClipProblem(path=path, reason=without_path(features, path)))
-        elif (
-            len(missing := [part.value for part in parts if getattr(features, part.value) is None]) > allowed
-        ):
-            needed = " and ".join(WORDS[Modality(name)] for name in missing)
-            reason = f"{features.notes or 'it lacks a modality'}; learning needs {needed}"
+        elif reason := _incomplete_reason(features, parts, allowed):
             problems.append(ClipProblem(path=path, reason=reason))
         else:
             usable.append((index, replace(features, read=None)))  # frees the decoded frames and audio
         progress("reading clips", index + 1, len(clips))
     return usable, problems
+
+
+def _incomplete_reason(features: ClipFeatures, parts: Sequence[Modality], allowed: int) -> str:
+    """Why a clip that lacks more than `allowed` of `parts` cannot be learned; otherwise empty."""
+    missing = [part.in_words for part in parts if getattr(features, part) is None]
+    if len(missing) <= allowed:
+        return ""
+    return f"{features.notes or 'it lacks a modality'}; learning needs {' and '.join(missing)}"
 
 
 def _learning(state: SavedModel) -> LearningState:
@@ -286,7 +290,7 @@ def _joined(
 def _incomplete_note(presence: Presence, modality: Modality) -> Iterator[str]:
     """How many clips lack a modality; nothing if all are complete."""
     counts = [
-        f"{int((~presence.has(part)).sum())} without {WORDS[part]}"
+        f"{int((~presence.has(part)).sum())} without {part.in_words}"
         for part in modality.parts
         if not presence.has(part).all()
     ]

@@ -9,8 +9,6 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -31,8 +29,6 @@ PREDICTED_FROM = "predicted from"
 """Start of the note on a missing modality."""
 Thresholds = Callable[[str], Mapping[str, float]]
 """From the modality that the prediction uses to the probability thresholds of classes."""
-
-_input_dtypes: WeakKeyDictionary[Model, torch.dtype] = WeakKeyDictionary()
 
 
 def no_thresholds(modality: str) -> Mapping[str, float]:
@@ -93,25 +89,33 @@ def predict_labels(state: SavedModel, clips: Sequence[ClipFeatures]) -> list[str
     Raises:
         InputError: A clip lacks a modality that the model needs.
     """
-    batches: dict[tuple[torch.Size | None, ...], list[int]] = defaultdict(list)
-    inputs = []
-    for number, clip in enumerate(clips):
-        inputs.append(model_input(state.model, usable_features(state.model, clip.clip_id, clip)))
-        batches[tuple(None if part is None else part.shape for part in inputs[-1])].append(number)
-    allowed = torch.tensor([label != BACKGROUND for label in state.labels])
+    inputs = [model_input(state, usable_features(state.model, clip.clip_id, clip)) for clip in clips]
+    by_shapes: dict[tuple[torch.Size | None, ...], list[int]] = defaultdict(list)
+    for number, parts in enumerate(inputs):
+        by_shapes[tuple(None if part is None else part.shape for part in parts)].append(number)
+    batches = [
+        numbers[start : start + LABEL_BATCH]
+        for numbers in by_shapes.values()
+        for start in range(0, len(numbers), LABEL_BATCH)
+    ]
+    is_class = torch.tensor([label != BACKGROUND for label in state.labels])
     labels = [""] * len(clips)
     with torch.inference_mode():
-        for shapes, numbers in batches.items():
-            for start in range(0, len(numbers), LABEL_BATCH):
-                rows = numbers[start : start + LABEL_BATCH]
-                audio, visual = (
-                    None if shape is None else torch.cat([cast(Tensor, inputs[row][part]) for row in rows])
-                    for part, shape in enumerate(shapes)
-                )
-                scores = state.model.scores(audio, visual).masked_fill(~allowed, -math.inf)
-                for row, best in zip(rows, scores.argmax(dim=1).tolist(), strict=True):
-                    labels[row] = state.labels[best]
+        for numbers in batches:
+            scores = state.model.scores(*_stacked([inputs[number] for number in numbers]))
+            best = scores.masked_fill(~is_class, -math.inf).argmax(dim=1).tolist()
+            for number, index in zip(numbers, best, strict=True):
+                labels[number] = state.labels[index]
     return labels
+
+
+def _stacked(inputs: Sequence[tuple[Tensor | None, ...]]) -> list[Tensor | None]:
+    """The inputs of several clips with equal shapes as one batch."""
+    columns = zip(*inputs, strict=True)
+    return [
+        torch.cat(present) if (present := [part for part in parts if part is not None]) else None
+        for parts in columns
+    ]
 
 
 def predict_features(
@@ -135,7 +139,7 @@ def predict_features(
         InputError: The clip lacks a modality that the model needs.
     """
     features = usable_features(state.model, name, features)
-    parts = model_input(state.model, features)
+    parts = model_input(state, features)
     with torch.inference_mode():
         probabilities = state.model.scores(*parts).double().softmax(dim=1)[0]
         p_values = getattr(state.model, "p_values", lambda *_: None)(*parts)
@@ -169,28 +173,17 @@ def predict_features(
     )
 
 
-def model_input(model: Model, features: ClipFeatures) -> tuple[Tensor | None, Tensor | None]:
+def model_input(state: SavedModel, features: ClipFeatures) -> tuple[Tensor | None, Tensor | None]:
     """Audio (1, Da) and visual (1, T, S, Dv) in the dtype of the model."""
-    dtype = _input_dtype(model)
-    audio, visual = (None if part is None else part.to(dtype) for part in (features.audio, features.visual))
+    audio, visual = (
+        None if part is None else part.to(state.dtype) for part in (features.audio, features.visual)
+    )
     return audio, visual
-
-
-def _input_dtype(model: Model) -> torch.dtype:
-    """The dtype of the model's tensors, found once per model: `tensors` can take milliseconds."""
-    if model not in _input_dtypes:
-        _input_dtypes[model] = next(
-            tensor.dtype for tensor in model.tensors().values() if tensor.is_floating_point()
-        )
-    return _input_dtypes[model]
 
 
 def given_modality(model: Model, features: ClipFeatures) -> Modality | None:
     """The model's modalities that a clip has; None if it has none."""
-    return Modality.of(
-        has_audio=model.modality.has_audio and features.audio is not None,
-        has_visual=model.modality.has_visual and features.visual is not None,
-    )
+    return model.modality.present(features.audio, features.visual)
 
 
 def usable_features(model: Model, name: str, features: ClipFeatures) -> ClipFeatures:
@@ -212,10 +205,9 @@ def usable_features(model: Model, name: str, features: ClipFeatures) -> ClipFeat
     if given == model.modality:
         return features
     if given in model.input_modalities:
-        note = f"{PREDICTED_FROM} {'frames' if given == 'visual' else given} alone"
+        note = f"{PREDICTED_FROM} {given.in_words} alone"
         return replace(features, notes="; ".join(filter(None, (features.notes, note))))
-    inputs = {"audio": "audio", "visual": "frames", "audio-visual": "audio and frames"}
     raise InputError(
         f"{name}: {features.notes or 'it lacks a modality'}; this model needs "
-        f"{' or '.join(inputs[modality] for modality in model.input_modalities)}"
+        f"{' or '.join(modality.in_words for modality in model.input_modalities)}"
     )

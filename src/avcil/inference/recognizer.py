@@ -278,9 +278,9 @@ class Recognizer:
 
     def scores(self, features: ClipFeatures, *, state: SavedModel | None = None) -> Tensor:
         """Scores (1, C) of the features of one clip."""
-        parts = model_input((state or self._state).model, features)
+        state = state or self._state
         with torch.inference_mode():
-            return (state or self._state).model.scores(*parts)
+            return state.model.scores(*model_input(state, features))
 
     def predict_features(
         self, clip: Source, features: ClipFeatures, *, state: SavedModel | None = None

@@ -1,7 +1,7 @@
 """AnaCP: features are projected on separated class means, then classified. Momeni, Xiao & Liu, NeurIPS 2025.
 
     x       = z / |z|                                      (P,), z the scaled and pooled audio and visual features
-    h_k     = GELU(sqrt(P) x W_k / sqrt(P)),   k = 1..H    (D,), random features
+    h_k     = GELU(x W_k),   k = 1..H                      (D,), random features
     targets = class means, further apart in the coordinates that whiten the scatter within classes
     Theta_k = (sum h_k h_k^T + lambda I)^-1 sum h_k target^T
     u       = mean over k of h_k Theta_k / |h_k Theta_k|
@@ -22,25 +22,21 @@ C classes, P pooled width.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcil.closed_form import RidgeFit, held_out
+from avcil.closed_form import RidgeFit
 from avcil.closed_form.block_moments import BlockMoments
-from avcil.closed_form.calibration import Calibration
 from avcil.closed_form.embedding import EmbeddingConfig, Scaling
-from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.joined_embedding import Block
 from avcil.closed_form.moments import Moments
-from avcil.closed_form.projected_model import ProjectedScores, hidden_features, mean_projection
+from avcil.closed_form.projected_model import ProjectedScores, hidden_features
 from avcil.closed_form.ridge import cholesky_with_jitter
-from avcil.errors import AvcilError, InputError
-from avcil.methods._head_state import HeadState
-from avcil.methods._statistics_method import StatisticsMethod
-from avcil.methods._stepwise_method import check_calibration_clips
+from avcil.errors import InputError
+from avcil.methods._single_head_method import SingleHeadMethod
+from avcil.methods._stepwise_method import check_calibration_clips, check_counts
 from avcil.utils.rng import generator
 
 DIAGONAL, SMALLEST = 1e-4, 1e-8
@@ -71,16 +67,12 @@ class AnacpOptions:
 
     def __post_init__(self) -> None:
         check_calibration_clips(self.calibration_clips)
-        for name in ("features", "projections", "drawn_clips"):
-            if getattr(self, name) < 1:
-                raise InputError(
-                    f"option {name} of method anacp must be 1 or more; not {getattr(self, name)}"
-                )
+        check_counts(features=self.features, projections=self.projections, drawn_clips=self.drawn_clips)
         if not self.penalty > 0:
             raise InputError(f"option penalty of method anacp must be above 0; not {self.penalty}")
 
 
-class Anacp(StatisticsMethod[BlockMoments]):
+class Anacp(SingleHeadMethod[BlockMoments]):
     """Projection on separated class means, and ridge regression."""
 
     name = "anacp"
@@ -88,6 +80,7 @@ class Anacp(StatisticsMethod[BlockMoments]):
         "projection on separated class means, then ridge regression; exemplar-free (AnaCP, NeurIPS 2025)"
     )
     Options = AnacpOptions
+    model_class = ProjectedScores
 
     def blocks(self, vectors: int) -> list[Block]:
         """z, and the random features of each projection."""
@@ -105,10 +98,6 @@ class Anacp(StatisticsMethod[BlockMoments]):
         ]
         return [(config, every) for config in (plain, *random)]
 
-    def make_head_states(self) -> list[HeadState]:
-        """Only for the method's modality: random features mix the modalities."""
-        return super().make_head_states()[:1]
-
     def new_statistics(self, width: int) -> BlockMoments:
         assert self.embedding is not None
         return BlockMoments(self.embedding.sizes)
@@ -117,41 +106,20 @@ class Anacp(StatisticsMethod[BlockMoments]):
         assert self.embedding is not None
         return BlockMoments.from_tensors(tensors, self.embedding.sizes)
 
-    def head(self, state: HeadState) -> ClosedFormHead:
-        """Not available: the scores are not linear."""
-        raise AvcilError("method anacp has no linear head")
-
-    def solve(self) -> ProjectedScores:
-        self.flush()
-        if self.embedding is None or self.statistics is None:
-            raise AvcilError(f"method {self.name} has no clips yet")
-        own = self._weights(self.statistics)
-        inverse_temperature = self._inverse_temperature(self.statistics)
-        self.head_states[0].inverse_temperature = inverse_temperature
-        return ProjectedScores(
-            self.name,
-            self.modality,
-            pooling=self.pooling,
-            embedding=self.embedding,
-            inverse_temperature=inverse_temperature,
-            own=own,
-        )
-
-    def _weights(self, moments: BlockMoments) -> dict[str, Tensor]:
-        """The tensors of the model."""
-        vectors, *random = moments.blocks
+    def weights(self, statistics: BlockMoments) -> dict[str, Tensor]:
+        vectors, *random = statistics.blocks
         means = vectors.means() / vectors.width**0.5
         covariance = vectors.within_scatter() / vectors.width / max(vectors.total, 1.0)
         covariance.diagonal().add_(DIAGONAL)
-        known = moments.counts > 0
+        known = statistics.counts > 0
         targets = torch.zeros_like(means)
         targets[known] = separated(means[known], covariance)
         hidden = torch.randn(
             vectors.width, self.options.features, generator=generator(self.seed, "hidden weights")
         )
-        projections = torch.stack([self._projection(block, targets) for block in random])
+        projections = torch.stack([RidgeFit(block, self.options.penalty).theta @ targets for block in random])
         drawn = Moments(self.options.features)
-        drawn.add_classes(moments.classes)
+        drawn.add_classes(statistics.classes)
         factor = cholesky_with_jitter(covariance)[0]
         for number in known.nonzero()[:, 0].tolist():
             noise = torch.randn(
@@ -162,13 +130,9 @@ class Anacp(StatisticsMethod[BlockMoments]):
             )
             features = self._random_features(means[number] + noise @ factor.T)
             labels = torch.full((len(noise),), number)
-            drawn.add(hidden_features(mean_projection(features, projections), hidden), labels)
+            drawn.add(hidden_features(features, projections, hidden), labels)
         classifier = RidgeFit(drawn, self.options.penalty).theta
         return {"projections": projections, "hidden": hidden, "classifier": classifier}
-
-    def _projection(self, moments: Moments, targets: Tensor) -> Tensor:
-        """Theta_k (D, P) of random features, for targets (C, P)."""
-        return RidgeFit(moments, self.options.penalty).theta @ targets
 
     def _random_features(self, x: Tensor) -> Tensor:
         """Features of all blocks (B, P + H D) of x (B, P)."""
@@ -176,22 +140,10 @@ class Anacp(StatisticsMethod[BlockMoments]):
         z = x * x.shape[1] ** 0.5
         return torch.cat([block.of_standardized(z) for block, _ in self.embedding.blocks], dim=1)
 
-    def _inverse_temperature(self, moments: BlockMoments) -> float:
-        """The inverse temperature, fitted to a fifth of the sample with the statistics of the other clips."""
-        assert self.sample is not None
-        labels, calibration = self.sample.labels, Calibration()
-        held = held_out(self.sample.vectors, labels)
-        if self.classes < 2 or not held.any():
-            return calibration.inverse_temperature
-        features = self.sample_features()[held]
-        own = self._weights(moments.without(features, labels[held]))
-        projected = hidden_features(mean_projection(features, own["projections"]), own["hidden"])
-        calibration.add(projected @ own["classifier"], labels[held])
-        return calibration.inverse_temperature
-
-    @classmethod
-    def load_model(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> ProjectedScores:
-        return ProjectedScores.from_config(cls.name, config, tensors)
+    def weights_without(
+        self, statistics: BlockMoments, weights: dict[str, Tensor], features: Tensor, labels: Tensor
+    ) -> dict[str, Tensor]:
+        return self.weights(statistics.without(features, labels))
 
 
 def separated(means: Tensor, covariance: Tensor) -> Tensor:

@@ -106,10 +106,7 @@ class BladeMethod(StepwiseMethod):
 
     def _modality_of(self, audio: Tensor | None, visual: Tensor | None) -> Modality:
         """The part of the method's modality that the clips have."""
-        modality = Modality.of(
-            has_audio=self.modality.has_audio and audio is not None,
-            has_visual=self.modality.has_visual and visual is not None,
-        )
+        modality = self.modality.present(audio, visual)
         if modality is None:
             raise InputError(f"the clips have no features of the modality {self.modality}")
         return modality
@@ -162,17 +159,19 @@ class BladeMethod(StepwiseMethod):
     def _new_discriminant(self, state: HeadState) -> BlockDiscriminant:
         statistics = self.statistics
         assert statistics is not None
-        moments, variances = statistics.moments, statistics.moments.variances()[state.columns]
+        if statistics.incomplete and state.modality is Modality.AUDIO_VISUAL:
+            parts = self.head_states[1:]
+            return AvailableCaseDiscriminant(
+                statistics.moments,
+                [statistics.moments_with(part.modality, part.columns) for part in parts],
+                [self._discriminant(part) for part in parts],
+            )
         if statistics.incomplete:
-            if state.modality is Modality.AUDIO_VISUAL:
-                parts = self.head_states[1:]
-                return AvailableCaseDiscriminant(
-                    moments,
-                    [statistics.moments_with(part.modality, part.columns) for part in parts],
-                    [self._discriminant(part) for part in parts],
-                )
             moments = statistics.moments_with(state.modality, state.columns)
             variances = moments.variances()
+        else:
+            moments = statistics.moments
+            variances = moments.variances()[state.columns]
         return BlockDiscriminant(
             moments,
             sizes=state.sizes,

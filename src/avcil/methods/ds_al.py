@@ -26,6 +26,7 @@ from avcil.closed_form.recursive_least_squares import RecursiveRidge
 from avcil.errors import InputError
 from avcil.methods._head_state import HeadState
 from avcil.methods._recursive_method import RecursiveMethod
+from avcil.methods._stepwise_method import check_counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +47,7 @@ class DsAlOptions:
     length: each modality is scaled to one length. both: first-step, then length."""
 
     def __post_init__(self) -> None:
-        if self.features < 1:
-            raise InputError(f"option features must be 1 or more; not {self.features}")
+        check_counts(features=self.features)
         for name in ("penalty", "compensation_penalty"):
             if not getattr(self, name) > 0:
                 raise InputError(f"option {name} must be above 0; not {getattr(self, name)}")

@@ -14,23 +14,19 @@ k clips of the calibration sample, P width, C classes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from avcil.closed_form import cholesky_with_jitter, held_out
-from avcil.closed_form.calibration import Calibration
+from avcil.closed_form import cholesky_with_jitter
 from avcil.closed_form.class_gaussians import ClassGaussians
 from avcil.closed_form.class_moments import ClassMoments
 from avcil.closed_form.embedding import EmbeddingConfig, Scaling
-from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.joined_embedding import Block
-from avcil.closed_form.quadratic_model import QuadraticScores, quadratic_scores
+from avcil.closed_form.quadratic_model import QuadraticScores
 from avcil.closed_form.symmetric import mirror
-from avcil.errors import AvcilError, InputError
-from avcil.methods._head_state import HeadState
-from avcil.methods._statistics_method import StatisticsMethod
+from avcil.errors import InputError
+from avcil.methods._single_head_method import SingleHeadMethod
 from avcil.methods._stepwise_method import check_calibration_clips
 
 ROUNDING = 1e-6
@@ -60,12 +56,13 @@ class FecamOptions:
             raise InputError(f"option shrink_diagonal must be above 0; not {self.shrink_diagonal}")
 
 
-class Fecam(StatisticsMethod[ClassGaussians]):
+class Fecam(SingleHeadMethod[ClassGaussians]):
     """A Gaussian for each class, with the correlation matrix instead of the covariance matrix."""
 
     name = "fecam"
     summary = "distances under the covariance of each class, without exemplars (FeCAM, NeurIPS 2023)"
     Options = FecamOptions
+    model_class = QuadraticScores
 
     def blocks(self, vectors: int) -> list[Block]:
         config = EmbeddingConfig(
@@ -79,30 +76,20 @@ class Fecam(StatisticsMethod[ClassGaussians]):
     def load_statistics(self, tensors: dict[str, Tensor], width: int) -> ClassGaussians:
         return ClassGaussians.from_tensors(tensors, width)
 
-    def make_head_states(self) -> list[HeadState]:
-        """Only for the method's modality: A_c cannot be restricted to one modality."""
-        return super().make_head_states()[:1]
+    def weights(self, statistics: ClassGaussians) -> dict[str, Tensor]:
+        return {
+            "means": torch.cat([moments.means for moments in statistics.moments]),
+            "matrices": torch.stack([self._matrix(moments) for moments in statistics.moments]),
+        }
 
-    def head(self, state: HeadState) -> ClosedFormHead:
-        """Not available: the scores are not linear."""
-        raise AvcilError("method fecam has no linear head")
-
-    def solve(self) -> QuadraticScores:
-        self.flush()
-        if self.embedding is None or self.statistics is None:
-            raise AvcilError(f"method {self.name} has no clips yet")
-        means = torch.cat([moments.means for moments in self.statistics.moments])
-        matrices = torch.stack([self._matrix(moments) for moments in self.statistics.moments])
-        inverse_temperature = self._inverse_temperature(self.statistics, means, matrices)
-        self.head_states[0].inverse_temperature = inverse_temperature
-        return QuadraticScores(
-            self.name,
-            self.modality,
-            pooling=self.pooling,
-            embedding=self.embedding,
-            inverse_temperature=inverse_temperature,
-            own={"means": means, "matrices": matrices},
-        )
+    def weights_without(
+        self, statistics: ClassGaussians, weights: dict[str, Tensor], features: Tensor, labels: Tensor
+    ) -> dict[str, Tensor]:
+        changed = {name: tensor.clone() for name, tensor in weights.items()}
+        for label in labels.unique().tolist():
+            remaining = statistics.without(label, features[labels == label])
+            changed["means"][label], changed["matrices"][label] = remaining.means[0], self._matrix(remaining)
+        return changed
 
     def _matrix(self, moments: ClassMoments) -> Tensor:
         """A_c (P, P) of a class."""
@@ -120,22 +107,3 @@ class Fecam(StatisticsMethod[ClassGaussians]):
         inverse = torch.cholesky_inverse(factor)
         mirror(inverse)
         return inverse
-
-    def _inverse_temperature(self, statistics: ClassGaussians, means: Tensor, matrices: Tensor) -> float:
-        """The inverse temperature, fitted to a fifth of the sample with the statistics of the other clips."""
-        assert self.sample is not None
-        labels, calibration = self.sample.labels, Calibration()
-        held = held_out(self.sample.vectors, labels)
-        if self.classes < 2 or not held.any():
-            return calibration.inverse_temperature
-        features, labels = self.sample_features()[held], labels[held]
-        means, matrices = means.clone(), matrices.clone()
-        for label in labels.unique().tolist():
-            remaining = statistics.without(label, features[labels == label])
-            means[label], matrices[label] = remaining.means[0], self._matrix(remaining)
-        calibration.add(quadratic_scores(features, means, matrices), labels)
-        return calibration.inverse_temperature
-
-    @classmethod
-    def load_model(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> QuadraticScores:
-        return QuadraticScores.from_config(cls.name, config, tensors)

@@ -23,7 +23,7 @@ from avcil.closed_form.joined_embedding import Block
 from avcil.errors import InputError
 from avcil.methods._head_state import HeadState
 from avcil.methods._statistics_method import MomentsMethod
-from avcil.methods._stepwise_method import check_calibration_clips
+from avcil.methods._stepwise_method import check_calibration_clips, check_counts
 
 Selection = Literal["gcv", "leave-one-out", "hold-out"]
 START = 300.0
@@ -56,8 +56,7 @@ class RanpacOptions:
 
     def __post_init__(self) -> None:
         check_calibration_clips(self.calibration_clips)
-        if self.features < 1:
-            raise InputError(f"option features must be 1 or more; not {self.features}")
+        check_counts(features=self.features)
         if not self.ridge >= 0:
             raise InputError(f"option ridge must be 0 or more; not {self.ridge}")
         if self.balanced and self.selection == "hold-out":

@@ -25,7 +25,7 @@ from avcil.closed_form.shrinkage import oas_weight, shrunk
 from avcil.errors import InputError
 from avcil.methods._head_state import HeadState
 from avcil.methods._statistics_method import MomentsMethod
-from avcil.methods._stepwise_method import check_calibration_clips
+from avcil.methods._stepwise_method import check_calibration_clips, check_counts
 
 ROUNDING = 1e-9
 """A variance within classes below this fraction of the second moments is a rounding error."""
@@ -55,8 +55,7 @@ class SldaOptions:
 
     def __post_init__(self) -> None:
         check_calibration_clips(self.calibration_clips)
-        if self.features < 1:
-            raise InputError(f"option features must be 1 or more; not {self.features}")
+        check_counts(features=self.features)
         if not self.shrinkage <= 1:
             raise InputError(f"option shrinkage must be at most 1; not {self.shrinkage}")
 

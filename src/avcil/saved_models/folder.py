@@ -15,9 +15,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save
 from torch import Tensor
 
@@ -83,6 +85,11 @@ class SavedModel:
     """Entries of config.json on method, modality, encoders of the features, metrics and history."""
     learning: LearningState | None = None
     """For further learning; None if the model can only predict."""
+
+    @cached_property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the model's tensors. Cached, because `Model.tensors` can take milliseconds."""
+        return next(tensor.dtype for tensor in self.model.tensors().values() if tensor.is_floating_point())
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from avcil.data.modality import WORDS, Modality
+from avcil.data.modality import Modality
 from avcil.training.task_data import TaskData
 from avcil.utils.listing import quoted
 
@@ -64,7 +64,7 @@ def incomplete_note(data: TaskData) -> str:
     withheld = sum(bool(data.stream.hidden.get(row)) for row in every)
     counts = ", ".join(f"{len(group)} {split}" for split, group in rows.items() if group)
     names = quoted([data.store.clips[row].clip_id for row in every])
-    needed = " or ".join(WORDS[part] for part in data.modality.parts)
+    needed = " or ".join(part.in_words for part in data.modality.parts)
     note = f" ({withheld} of them because the stream withholds it)" if withheld else ""
     use = "They are not used for training"
     if data.learns_incomplete:
@@ -99,7 +99,7 @@ def incomplete_table(data: TaskData) -> list[tuple[str, str, str, str]]:
             clip.clip_id,
             clip.label,
             split,
-            " and ".join(WORDS[part] for part in data.lacking_parts(row)),
+            " and ".join(part.in_words for part in data.lacking_parts(row)),
         )
         for split in SPLITS
         for row in data.incomplete_rows(split)

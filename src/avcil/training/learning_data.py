@@ -101,8 +101,7 @@ class LearningData(ABC):
 
     def presence(self, rows: Sequence[int]) -> Presence:
         """Which of `rows` (n) have audio and visual features."""
-        clips = (self.store.clips[row] for row in rows)
-        return Presence.of((clip.audio, clip.visual) for clip in clips)
+        return Presence.of_clips(self.store.clips[row] for row in rows)
 
     def rows_of_ids(self, clip_ids: Sequence[str]) -> list[int]:
         """Store rows of exemplars."""

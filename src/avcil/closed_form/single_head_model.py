@@ -21,8 +21,8 @@ from avcil.models.prefixes import add_prefix, strip_prefix
 DOUBLE = (torch.float64,)
 
 
-class EmbeddedModel(ABC):
-    """Pooling, embedding and inverse temperature; subclasses add `raw_scores` and its tensors.
+class SingleHeadModel(ABC):
+    """Pooling, embedding and inverse temperature; subclasses add `raw_scores` and its weights.
 
     Args:
         kind: The method's name.
@@ -30,7 +30,7 @@ class EmbeddedModel(ABC):
         pooling: Pooling of visual tokens.
         embedding: The embedding, of width M.
         inverse_temperature: s.
-        own: Tensors of the subclass, by name, float64.
+        weights: Tensors of the subclass, by name.
     """
 
     def __init__(
@@ -41,26 +41,27 @@ class EmbeddedModel(ABC):
         pooling: Pooling,
         embedding: JoinedEmbedding,
         inverse_temperature: float,
-        own: dict[str, Tensor],
+        weights: dict[str, Tensor],
     ) -> None:
         self.kind, self.modality = kind, Modality(modality)
         self.pooling, self.embedding = pooling, embedding
         self.inverse_temperature = inverse_temperature
-        self.own = {name: tensor.contiguous() for name, tensor in own.items()}
+        self.weights = {name: tensor.contiguous() for name, tensor in weights.items()}
 
     @property
     @abstractmethod
     def classes(self) -> int:
         """C"""
 
+    @staticmethod
     @abstractmethod
-    def raw_scores(self, features: Tensor) -> Tensor:
+    def raw_scores(features: Tensor, weights: dict[str, Tensor]) -> Tensor:
         """Scores (B, C) before the inverse temperature, of features h (B, M)."""
 
     @classmethod
     @abstractmethod
     def check(cls, tensors: dict[str, Tensor], *, classes: int, sizes: list[int]) -> dict[str, Tensor]:
-        """The tensors of the subclass as read from a file, with M = sum(sizes); InputError if they are invalid."""
+        """The weights, from tensors read from a file, with M = sum(sizes); InputError if they are invalid."""
 
     @property
     def input_widths(self) -> dict[str, int]:
@@ -79,12 +80,12 @@ class EmbeddedModel(ABC):
 
     def scores(self, audio: Tensor | None, visual: Tensor | None) -> Tensor:
         """Scores (B, C) of audio (B, Da) and visual (B, T, S, Dv)."""
-        if (self.modality.has_audio and audio is None) or (self.modality.has_visual and visual is None):
+        if self.modality.present(audio, visual) is not self.modality:
             raise InputError(
                 f"this {self.kind} model can only predict clips with the modality {self.modality}"
             )
         features = self.embedding(pool(audio, visual, self.modality, self.pooling))
-        return self.inverse_temperature * self.raw_scores(features)
+        return self.inverse_temperature * self.raw_scores(features, self.weights)
 
     def to_config(self) -> dict[str, Any]:
         return {
@@ -97,7 +98,7 @@ class EmbeddedModel(ABC):
     def tensors(self) -> dict[str, Tensor]:
         saved = add_prefix("embedding", self.embedding.tensors())
         factor = torch.tensor(self.inverse_temperature, dtype=torch.float64)
-        return saved | self.own | {"inverse_temperature": factor}
+        return saved | self.weights | {"inverse_temperature": factor}
 
     @classmethod
     def from_config(cls, kind: str, config: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
@@ -110,7 +111,7 @@ class EmbeddedModel(ABC):
             checks.entry(config, "embedding"), strip_prefix("embedding", tensors)
         )
         factor = checks.tensor(tensors, "inverse_temperature", (), dtypes=DOUBLE)
-        own = {
+        weights = {
             name: tensor
             for name, tensor in tensors.items()
             if name != "inverse_temperature" and not name.startswith("embedding.")
@@ -124,5 +125,5 @@ class EmbeddedModel(ABC):
             pooling=pooling,
             embedding=embedding,
             inverse_temperature=checks.positive(factor, "the inverse temperature"),
-            own=cls.check(own, classes=classes, sizes=embedding.sizes),
+            weights=cls.check(weights, classes=classes, sizes=embedding.sizes),
         )
