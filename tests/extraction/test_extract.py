@@ -100,6 +100,7 @@ def test_each_clip_is_stored_or_listed_with_its_reason(tmp_path):
         "3 of 8 clips",
         "could not be stored: 5",
         "no audio track (such as '2silent')",
+        "learn from the 2 clips that lack audio or frames as well",
         "track ends at 2 s",
     ):
         assert said in report.text()

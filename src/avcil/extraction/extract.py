@@ -175,6 +175,7 @@ class _Extraction:
         self.writer, self.decode_spec, self.shard_size = writer, encoders.decode_spec, shard_size
         self.other_policies = "skip or keep" if encoders.joint is None else "skip"
         self.pending = 0
+        self.incomplete = 0
         self.remarks: list[tuple[str, str]] = []
         self.tried: list[Clip] = []
         """Clips of this part of the list."""
@@ -229,6 +230,7 @@ class _Extraction:
                 return True
             except InputError as error:
                 failure = str(error)
+        self.incomplete += outcome.has_other
         self.writer.fail(outcome.clip, failure, self.decode_spec.tried(outcome.clip))
         if outcome.is_lacking and self.writer.manifest.missing == "fail":
             raise _MissingModalityError(
@@ -249,12 +251,14 @@ class _Extraction:
                 + "\n".join(reasons([(failure.clip_id, failure.reason) for failure in failed]))
                 + "\nCorrect the clip list or the files, and run the command again with --retry-failed"
             )
+        can_keep = "keep" in self.other_policies
         return ExtractReport(
             out=writer.path,
             listed=len(ids),
             stored=len(stored),
             new=len(stored - self.before),
             failed=failed,
+            incomplete=self.incomplete if can_keep else 0,
             not_tried=sum(failure.clip_id in self.skipped for failure in failed),
             remade=writer.remade,
             remarks=tuple(self.remarks),

@@ -23,6 +23,8 @@ class ClipOutcome:
     """Problem of a file that could be encoded."""
     is_lacking: bool = False
     """Whether it failed because it lacks a modality."""
+    has_other: bool = False
+    """Whether it has another modality."""
     source: SourceFile | None = None
     """State of its file when it was read."""
 
@@ -50,7 +52,8 @@ def _lacking_reason(read: ReadClip, spec: DecodeSpec, missing: str) -> str | Non
 
 def _outcome(read: ReadClip, lacks: str | None, encoded: Arrays | str | None) -> ClipOutcome:
     if lacks is not None:
-        return ClipOutcome(clip=read.clip, failure=lacks, is_lacking=True)
+        has_other = read.frames is not None or read.waveform is not None
+        return ClipOutcome(clip=read.clip, failure=lacks, is_lacking=True, has_other=has_other)
     if isinstance(encoded, str):
         return ClipOutcome(clip=read.clip, failure=encoded)
     return ClipOutcome(clip=read.clip, arrays=encoded, remark=read.reason, source=read.source)

@@ -22,6 +22,8 @@ class ExtractReport:
     """Clips that this call stored."""
     failed: tuple[Failure, ...]
     """Clips that could not be stored, sorted by id."""
+    incomplete: int
+    """Clips that this call did not store because they lack a modality, and that `missing="keep"` would store."""
     not_tried: int
     """Clips that failed in an earlier call and were not retried."""
     remade: int
@@ -55,6 +57,11 @@ class ExtractReport:
         if self.failed:
             lines.append(f"could not be stored: {len(self.failed)}; {self.out / 'failures.csv'} lists them")
             lines += reasons([(failure.clip_id, failure.reason) for failure in self.failed])
+        if self.incomplete:
+            lines.append(
+                f"To learn from the {self.incomplete} clips that lack audio or frames as well, extract into another "
+                "folder with --missing keep"
+            )
         if self.not_tried:
             lines.append(f"failed earlier and not retried: {self.not_tried}; --retry-failed retries them")
         if self.remarks:
