@@ -18,6 +18,7 @@ from avcil.encoders.constants import Constants, constants_of
 from avcil.encoders.parts import EncoderPart, is_joint, parts_of, written_name
 from avcil.errors import InputError
 from avcil.utils.files import read_json, write_json
+from avcil.utils.listing import difference
 
 if TYPE_CHECKING:
     from avcil.encoders.base import Encoder
@@ -32,6 +33,12 @@ IMPORTED = "released:"
 """Prefix of the encoder name of imported features, for which there is no encoder."""
 MAX_ELEMENTS = 1 << 28
 """Maximum number of elements of a clip's array: one GiB in float32."""
+_TITLES = {
+    "visual": "visual encoder",
+    "audio": "audio encoder",
+    "audio_tokens": "choice of audio tokens",
+    "missing": "value of --missing",
+}
 OTHER_FOLDER = "Choose another --out, or delete that folder first"
 
 
@@ -239,17 +246,12 @@ class Manifest:
         own_identity, stored_identity = self.identity(), stored.identity()
         if stored_identity["missing"] == ZERO and own_identity["missing"] == "keep":
             own_identity["missing"] = ZERO
-        names = {
-            "visual": "another visual encoder",
-            "audio": "another audio encoder",
-            "audio_tokens": "another choice of audio tokens",
-        }
         for key in own_identity | stored_identity:
-            if own_identity.get(key) != stored_identity.get(key):
+            own, existing = own_identity.get(key), stored_identity.get(key)
+            if own != existing:
                 raise InputError(
-                    f"the feature store {folder} was made with {names.get(key, f'another {key}')}: it has "
-                    f"{json.dumps(stored_identity.get(key))}, requested is {json.dumps(own_identity.get(key))}. "
-                    f"{OTHER_FOLDER}{self._encoders_of(stored)}"
+                    f"the feature store {folder} was made with another {_TITLES.get(key, key)}. Stored and "
+                    f"requested: {_difference(existing, own)}. {OTHER_FOLDER}{self._encoders_of(stored)}"
                 )
 
     def _encoders_of(self, stored: Manifest) -> str:
@@ -269,6 +271,19 @@ class Manifest:
             if not str(made_with.encoder["name"]).startswith(IMPORTED):
                 options.append(f"--{name} {written_name(made_with.encoder)}")
         return f". To add clips to it, use its encoders: {' '.join(options)}" if options else ""
+
+
+def _difference(existing: Any, own: Any) -> str:
+    """The names of two encoders, or the entries in which two equally named encoders or other values differ."""
+    names = [
+        value["encoder"].get("name") if isinstance(value, Mapping) and "encoder" in value else None
+        for value in (existing, own)
+    ]
+    return (
+        difference(existing, own)
+        if names[0] == names[1]
+        else f"{names[0] or 'none'} and {names[1] or 'none'}"
+    )
 
 
 def _object(holder: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from avcil.saved_models.description import UPDATES
 from avcil.saved_models.folder import SavedModel
 from avcil.saved_models.learning_state import LearningState
 from avcil.training.update import closed_form_method
+from avcil.utils.listing import difference
 
 MERGEABLE = BladeMethod.name
 FEATURES = {
@@ -113,17 +114,9 @@ def _check_features(one: SavedModel, other: SavedModel) -> None:
         first, second = one.description.get(key), other.description.get(key)
         if first != second:
             raise InputError(
-                f"the models have different {title}: {_differences(first, second)}. Their features are not "
+                f"the models have different {title}: {difference(first, second)}. Their features are not "
                 "comparable. Extract both data sets with the same encoders and options, and train again"
             )
-
-
-def _differences(one: Any, other: Any) -> str:
-    """The differing values, with their names if both are JSON objects."""
-    if not (isinstance(one, Mapping) and isinstance(other, Mapping)):
-        return f"{one!r:.100} and {other!r:.100}"
-    names = [name for name in dict.fromkeys((*one, *other)) if one.get(name) != other.get(name)]
-    return "; ".join(f"{name} {_differences(one.get(name), other.get(name))}" for name in names)
 
 
 def _check_names(labels: tuple[str, ...], other_labels: tuple[str, ...]) -> None:

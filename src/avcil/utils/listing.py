@@ -1,8 +1,9 @@
-"""Names in messages: the first few, and how many more there are."""
+"""Names and differences in messages."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 MAX_NAMES = 5
 
@@ -20,3 +21,15 @@ def quoted(names: Sequence[str], noun: str = "") -> str:
     shown = ", ".join(map(repr, names[:MAX_NAMES]))
     more = f" and {len(names) - MAX_NAMES} more {noun}".rstrip() if len(names) > MAX_NAMES else ""
     return shown + more
+
+
+def difference(one: Any, other: Any) -> str:
+    """The entries in which two JSON values differ, with their names.
+
+    >>> difference({"name": "yamnet", "options": {"width": 64}}, {"name": "yamnet", "options": {"width": 32}})
+    'options width 64 and 32'
+    """
+    if not (isinstance(one, Mapping) and isinstance(other, Mapping)):
+        return f"{one!r:.100} and {other!r:.100}"
+    names = [name for name in dict.fromkeys((*one, *other)) if one.get(name) != other.get(name)]
+    return "; ".join(f"{name} {difference(one.get(name), other.get(name))}" for name in names)
