@@ -72,7 +72,7 @@ def test_a_clip_without_a_modality_where_the_store_allows_it(tmp_path):
         ({"audio": FeatureSpec(shape=(5,), encoder={"name": "b"})}, "another audio encoder"),
         ({"visual": None}, "another visual encoder"),
         ({"dtype": "float32"}, "another dtype"),
-        ({"missing": "keep"}, "another missing"),
+        ({"missing": "keep"}, "another value of --missing"),
         ({"sampling": {"frames": 3}}, "another sampling"),
     ],
 )
