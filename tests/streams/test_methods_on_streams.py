@@ -48,6 +48,10 @@ CANNOT = {
 each_case = pytest.mark.parametrize(
     ("method", "stream"), [(m, s) for m in method_names() for s in STREAMS], ids=lambda x: x.partition(",")[0]
 )
+each_modality = pytest.mark.parametrize(
+    "modality",
+    ["audio-visual", *(pytest.param(name, marks=pytest.mark.slow) for name in ("audio", "visual"))],
+)
 
 
 def config(store: Path, out: Path, method: str, stream: str, **changes) -> TrainConfig:
@@ -90,16 +94,17 @@ def test_joined_store(store, domain_store):
 
 
 @each_case
-def test_runs_or_says_why_not(method, stream, store, domain_store, tmp_path, monkeypatch):
+@each_modality
+def test_runs_or_says_why_not(method, stream, modality, store, domain_store, tmp_path, monkeypatch):
     """Interrupted after each task and continued, a run gives the same bits as without interruption."""
     name = stream.partition(",")[0]
     features = domain_store if name == "domain-incremental" else store
     if reason := CANNOT.get((method, name)):
         with pytest.raises(InputError, match=reason):
-            train(config(features, tmp_path / "run", method, stream), quiet=True)
+            train(config(features, tmp_path / "run", method, stream, modality=modality), quiet=True)
         assert not (tmp_path / "run" / "config.json").exists()
         return
-    results = train(config(features, tmp_path / "one", method, stream), quiet=True)
+    results = train(config(features, tmp_path / "one", method, stream, modality=modality), quiet=True)
     assert all(map(math.isfinite, results["accuracy_per_step"]))
     assert all(map(math.isfinite, results.get("stream_metrics", {}).values()))
     run = read_run(tmp_path / "one")  # the files agree with each other
@@ -113,8 +118,8 @@ def test_runs_or_says_why_not(method, stream, store, domain_store, tmp_path, mon
     monkeypatch.setattr(RunDirectory, "commit_step", commit_then_stop)
     for _ in range(len(run.steps)):
         with pytest.raises(KeyboardInterrupt):
-            train(config(features, tmp_path / "two", method, stream), quiet=True)
-    train(config(features, tmp_path / "two", method, stream), quiet=True)
+            train(config(features, tmp_path / "two", method, stream, modality=modality), quiet=True)
+    train(config(features, tmp_path / "two", method, stream, modality=modality), quiet=True)
     for file in ("accuracy_matrix.csv", "model/model.safetensors", "model/labels.json"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
 
