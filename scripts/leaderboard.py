@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leaderboard_figures import draw_costs, draw_curves
+from leaderboard_summary import Averages, averages, summary
 
 from avcil.data.clips import read_clips, write_clips
 from avcil.data.modality import Modality
@@ -36,7 +37,7 @@ from avcil.extraction.extract import extract
 from avcil.features import FeatureStore
 from avcil.reporting.table import mean_std_text, metric_title
 from avcil.streams.registry import parse_stream
-from avcil.utils.files import write_text
+from avcil.utils.files import write_json, write_text
 
 METHODS = (
     "fine-tuning", "lwf", "ewc", "er", "der-plus-plus", "gdumb", "icarl-fc", "icarl-nme", "wa", "bic", "ss-il",
@@ -156,12 +157,22 @@ def finished(config: ReproduceConfig) -> Reproduction:
 
 
 def stream_sections(
-    data: Data, streams: Sequence[str], orders: Sequence[int], options: argparse.Namespace, *, name: str
+    data: Data,
+    streams: Sequence[str],
+    orders: Sequence[int],
+    options: argparse.Namespace,
+    *,
+    name: str,
+    found: Averages,
 ) -> Iterator[str]:
-    """Lines of a section for each stream: table, command, and the methods that cannot take part."""
+    """Lines of a section for each stream: table, command, and the methods that cannot take part.
+
+    The averages are added to `found`.
+    """
     config = configuration(data, streams, orders, options, name=name)
     store, done = FeatureStore(data.store), finished(config)
     for stream, results in zip(streams, done.datasets, strict=True):
+        found[parse_stream(stream).name] = averages(results)
         yield from (f"### {data.name}, {stream}", "", table(results, store), "")
         yield f"Class orders {', '.join(map(str, orders))}, seed 0. `{command(data, stream, orders, options)}`"
         yield ""
@@ -209,33 +220,36 @@ def cost_cell(point: Point) -> str:
     return f"{100 * point.accuracy.mean:.1f} ({point.bytes / 1000:,.0f})"
 
 
-def measure(data: Data, options: argparse.Namespace) -> Iterator[str]:
-    """The lines of the page for a data set; writes its figures."""
+def measure(data: Data, options: argparse.Namespace, found: Averages) -> Iterator[str]:
+    """The lines of the page for a data set; writes its figures, and adds averages to `found`."""
     yield from (f"## {data.name}", "")
     yield f"{data.clips}. Gradient methods train for {options.epochs} epochs per step (one in `online` and `blurry`)."
     yield ""
     if not data.classes_per_step:
-        yield from stream_sections(data, (options.domains,), options.stream_orders, options, name="domains")
+        yield from stream_sections(
+            data, (options.domains,), options.stream_orders, options, name="domains", found=found
+        )
         return
     if options.orders:
         yield from stream_sections(
-            data, ("class-incremental",), options.orders, options, name="class-incremental"
+            data, ("class-incremental",), options.orders, options, name="class-incremental", found=found
         )
         if options.exemplars:
             yield from equal_bytes_section(data, options)
     if options.streams and options.stream_orders:
-        yield from stream_sections(data, options.streams, options.stream_orders, options, name="streams")
+        yield from stream_sections(
+            data, options.streams, options.stream_orders, options, name="streams", found=found
+        )
 
 
 def write_page(options: argparse.Namespace) -> None:
     """Write the page from the sections in `options.work`."""
     folder = Path(__file__).parent
-    parts = [
-        folder / "leaderboard.head.md",
-        *sorted(options.work.glob("*.md")),
-        folder / "leaderboard.notes.md",
+    head, notes = (folder / f"leaderboard.{name}.md" for name in ("head", "notes"))
+    texts = [
+        path.read_text(encoding="utf-8").strip() for path in (head, *sorted(options.work.glob("*.md")), notes)
     ]
-    text = "\n\n".join(part.read_text(encoding="utf-8").strip() for part in parts)
+    text = "\n\n".join([texts[0], "\n".join(summary(options.work)), *texts[1:]])
     write_text(options.out / "leaderboard.md", text + "\n")
 
 
@@ -259,7 +273,9 @@ def main() -> None:
     (options.out / "leaderboard").mkdir(parents=True, exist_ok=True)
     try:
         for data in options.data or [demo_data(options.work)]:
-            write_text(options.work / f"{data.name}.md", "\n".join(measure(data, options)))
+            found: Averages = {}
+            write_text(options.work / f"{data.name}.md", "\n".join(measure(data, options, found)))
+            write_json(options.work / f"{data.name}.json", found)
     except (AvcilError, InputError) as error:
         raise SystemExit(f"leaderboard: {error}") from None
     write_page(options)

@@ -33,8 +33,10 @@ def test_the_page_and_its_figures(store: Path, tmp_path: Path) -> None:
     ]
     subprocess.run(list(map(str, words)), check=True, capture_output=True)
     page = (tmp_path / "leaderboard.md").read_text(encoding="utf-8")
-    assert page.count("| `ncm` |") == 4
-    assert page.count("| `joint` |") == 3
+    assert page.count("| `ncm` |") == 6
+    assert page.count("| `joint` |") == 5
+    assert "| method | small | mean |" in page
+    assert "| method | few-shot | online |" in page
     assert "Left out: joint (cannot" in page
     assert "| method | no exemplars | 1 | 2 |" in page
     (row,) = (line for line in page.splitlines() if line.startswith("| `icarl-nme` |  |"))
