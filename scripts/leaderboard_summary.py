@@ -12,7 +12,6 @@ from avcil.experiments.results import DatasetResults
 from avcil.streams.registry import DEFAULT
 from avcil.utils.files import read_json
 
-
 Averages = dict[str, dict[str, float]]
 
 
