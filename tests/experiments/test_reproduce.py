@@ -118,6 +118,16 @@ def test_finished_runs_are_not_run_again(undisturbed: Path, store: Path) -> None
     assert tables(undisturbed) == written
 
 
+def test_only_the_tensors_of_the_last_step_stay(undisturbed: Path) -> None:
+    """Hundreds of runs must not fill the disk; the states of all steps stay."""
+    for run in (undisturbed / "runs").iterdir():
+        steps = sorted((run / "checkpoints").glob("step_*"))
+        assert [(step / "state.json").is_file() for step in steps] == [True] * len(steps)
+        assert [(step / "model.safetensors").exists() for step in steps] == [False] * (len(steps) - 1) + [
+            True
+        ]
+
+
 def test_interruptions_lose_and_repeat_nothing(undisturbed: Path, store: Path, tmp_path: Path) -> None:
     """After SIGKILL of the parent twice and Ctrl-C: finished runs stay, no process is left, the tables are the same."""
     out = tmp_path / "out"

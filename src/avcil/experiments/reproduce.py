@@ -14,6 +14,7 @@ from avcil.experiments.plan import Plan, make_plan
 from avcil.experiments.results import DatasetResults, read_dataset_results
 from avcil.experiments.runner import LocalRunner, Outcome, Runner
 from avcil.experiments.status import PlanStatus, plan_status
+from avcil.runs.run_directory import RunDirectory
 from avcil.training.tracking import require
 from avcil.utils.files import folder_lock
 from avcil.utils.progress import Progress
@@ -122,6 +123,8 @@ def _train_remaining(plan: Plan, status: PlanStatus, runner: Runner, *, quiet: b
         for number, outcome in enumerate(runner.outcomes(status.remaining), len(status.finished) + 1):
             if outcome.results is None:
                 failed.append(outcome)
+            else:  # tensors of all steps of hundreds of runs can fill a disk
+                RunDirectory(outcome.run.config.out).remove_earlier_tensors()
             bar.update()
             if not quiet:
                 bar.write(f"[{number}/{total}] {_outcome_text(outcome)}")

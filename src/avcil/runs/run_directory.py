@@ -155,6 +155,12 @@ class RunDirectory:
         with _advice(f"remove {self.paths.step(index)} to train that step again"):
             return load_tensors(self.paths.step_tensors(index))
 
+    @_writer_only
+    def remove_earlier_tensors(self) -> None:
+        """Remove the tensors of all steps but the last. They are needed only to train the steps after them."""
+        for index in range(len(self.steps_done()) - 1):
+            self.paths.step_tensors(index).unlink(missing_ok=True)
+
     # -- progress within a step --------------------------------------------------------------------------------------
 
     @_writer_only
