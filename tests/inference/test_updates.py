@@ -138,8 +138,9 @@ def test_clips_that_cannot_be_learned(store, tmp_path):
     blade = trained(tmp_path, store, "blade", 1)
     before = blade.snapshot()
     clips, labels = clips_of(store, ["c2"])
-    with pytest.raises(InputError, match=r"cannot learn more clips of known classes .*blade"):
+    with pytest.raises(InputError, match=r"cannot learn more clips of known classes .*blade") as refused:
         network.learn(*clips_of(store, ["c0"], "val"))
+    assert "joint" not in str(refused.value), "joint training cannot learn from single clips at all"
     with pytest.raises(InputError, match="trains on the clips of all steps"):
         joint.learn(clips, labels)
     with pytest.raises(InputError, match="8 clips and 7 labels"):

@@ -42,7 +42,9 @@ def test_the_markdown_table(make_run):
     """The same cells, a rule, and no column for seeds if each experiment has one."""
     run = read_run(make_run())
     head, rule, row = summary_table([run], markdown=True).splitlines()
-    assert head == "| method | modality | step 1 | step 2 | step 3 | step 4 | average | last | forgetting |"
+    assert (
+        head == "| method | modality | step 1 | step 2 | step 3 | step 4 | average | last | mean forgetting |"
+    )
     assert rule.count("---") == 9
     assert f"| {100 * run.average_incremental_accuracy:.1f} |" in row
 

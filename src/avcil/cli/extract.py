@@ -55,7 +55,7 @@ class Args:
     one store."""
     ray: str | None = None
     """Run on a Ray cluster: HOST:PORT, auto for the running one on this machine, local to start one. Its nodes
-    must have the clips on the same paths. Needs the extra [distributed]."""
+    must have the clips at the same paths. Needs the extra [distributed]."""
     clip_seconds: float = 300.0
     """Time limit for reading one clip, in seconds. A clip that takes longer is listed as failed."""
     clip_megabytes: int = 2048

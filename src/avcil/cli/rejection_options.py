@@ -21,13 +21,13 @@ class RejectionOptions:
     alpha: Annotated[float, tyro.conf.arg(aliases=["--error-rate"])] = 0.05
     """Significance level of the test for unknown classes, which models of blade have. A clip is reported as possibly
     of an unknown class if its p-value is at most this level. About this fraction of clips of known classes is
-    rejected by mistake."""
+    rejected by mistake. --error-rate is the former name."""
     threshold: tuple[str, ...] = ()
     """CLASS=PROBABILITY, such as doorbell=0.8: report a clip as possibly of an unknown class if CLASS is its most
     probable class with a smaller probability. Repeatable."""
     precision: float | None = None
-    """Choose a threshold for each other class such that this fraction of its predictions is correct, such as 0.95.
-    It is estimated from leave-one-out predictions of the calibration sample, which only models of blade have."""
+    """Choose one threshold for all other classes such that this fraction of the accepted predictions, such as 0.95, is
+    expected to be correct. It is estimated from leave-one-out probabilities of the calibration sample (blade only)."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha < 1:

@@ -20,11 +20,11 @@ class Args(RejectionOptions):
     run: Annotated[Path, tyro.conf.Positional]
     """A finished run directory, or a model folder."""
     host: str = "127.0.0.1"
-    """Address to listen at. With an address that is not local, other machines can connect: set a password."""
+    """Address to listen on. With an address that is not local, other machines can connect: set a password."""
     allowed_host: tuple[str, ...] = ()
     """Accepted host names of requests, such as clips.example.org, if a proxy forwards them."""
     port: int = 7860
-    """Port to listen at. 0 selects a free port."""
+    """Port to listen on. 0 selects a free port."""
     state_dir: Path | None = None
     """Folder for added classes. Default: RUN.taught beside the run."""
     max_upload: str = "200MB"

@@ -68,7 +68,7 @@ class ReproduceConfig:
     default, parallel runs share the limit of a single run."""
     ray: str | None = None
     """Run on a Ray cluster: HOST:PORT, auto for the running one on this machine, local to start one. Its nodes
-    must have the stores and `out` on the same paths. Needs the extra [distributed]."""
+    must have the stores and `out` at the same paths. Needs the extra [distributed]."""
     jobs: int | None = None
     """Number of parallel runs. Default: as many as the CPU cores allow."""
     threads: int = 1

@@ -82,7 +82,7 @@ def summary_table(runs: Sequence[RunRecord], *, markdown: bool = False) -> str:
     groups = group_runs(runs)
     steps = max(group.steps for group in groups)
     columns = shown_steps(steps)
-    header = ["method", "modality", *(f"step {s + 1}" for s in columns), "average", "last", "forgetting"]
+    header = ["method", "modality", *(f"step {s + 1}" for s in columns), "average", "last", "mean forgetting"]
     rows = [_row(group, columns) for group in groups]
     if any(len(group.runs) > 1 for group in groups):
         header.insert(2, "seeds")

@@ -160,7 +160,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.listen()  # clients wait until the server is ready
     except OSError as error:
         raise InputError(
-            f"cannot listen at {host}, port {port}: {error.strerror}. Choose another --port"
+            f"cannot listen on {host}, port {port}: {error.strerror}. Choose another --port"
         ) from None
     return listening
 

@@ -71,8 +71,8 @@ class TrainConfig:
     """Device of the training: cpu, cuda, cuda:1, ... Default: a GPU if there is one. Closed-form methods run on
     the CPU."""
     precision: Literal["float32", "bfloat16", "float64"] | None = None
-    """Data type of the computation. bfloat16: visual tokens and products over them in bfloat16, weights, sums and
-    optimizer in float32; default on a GPU. float32: default on a CPU. float64: for comparisons."""
+    """Data type of the computation. bfloat16: visual tokens and matrix products with them in bfloat16, weights, sums
+    and optimizer in float32; default on a GPU. float32: default on a CPU. float64: for comparisons."""
     max_memory: str | None = None
     """Memory limit of the training, such as 8GB, per process. It applies to the GPU if one is used, else to main
     memory. Default: 85 % of the GPU's memory, 60 % of main memory. Clips that do not fit are read when needed,

@@ -140,11 +140,17 @@ def _check(
         )
     old = [label for label in dict.fromkeys(clips.labels) if label not in new_classes]
     if old and not method_class.learns_known_classes:
-        others = [name for name in method_names() if load_method(name).learns_known_classes]
+        others = [name for name in method_names() if _can_learn_known_classes(load_method(name))]
         raise InputError(
             f"method {method_class.name} cannot learn more clips of known classes "
             f"({', '.join(map(repr, old[:5]))}). Methods that can: {', '.join(others)}"
         )
+
+
+def _can_learn_known_classes(method_class: type[Method]) -> bool:
+    """Whether an update can contain clips of known classes; not if the method needs the clips of all steps."""
+    needs_all = issubclass(method_class, GradientMethod) and method_class.batching == "all"
+    return method_class.learns_known_classes and not needs_all
 
 
 def learns_incomplete_clips(learning: LearningState) -> bool:
