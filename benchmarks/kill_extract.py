@@ -21,6 +21,7 @@ from pathlib import Path
 from avcil.data.clips import read_clips
 from avcil.features import FeatureStore
 from avcil.features.index import read_index
+from avcil.features.verify import verify
 
 
 def command(clips: Path, out: Path, *more: str) -> list[str]:
@@ -113,7 +114,8 @@ def parent(process: int) -> int:
 def compare(name: str, folder: Path, whole: FeatureStore) -> None:
     """Every clip once and the same bytes, those on the disk as their checksums say."""
     store = FeatureStore(folder)
-    store.verify()
+    if not (found := verify(folder)).is_intact:
+        sys.exit(f"{name}: {found.text()}")
     entries, _ = read_index(folder)
     count = Counter(clip.clip_id for entry in entries.values() for clip in entry.clips)
     twice = sum(times > 1 for times in count.values())

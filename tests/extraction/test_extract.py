@@ -19,6 +19,7 @@ from avcil.errors import InputError
 from avcil.extraction.extract import extract as run
 from avcil.features import FeatureStore
 from avcil.features.failures import read_failures
+from avcil.features.verify import verify
 
 
 def fake_read_clip(path, *, frames, short_side, sample_rate, start, end, frame_choice, also, timeout):
@@ -316,7 +317,7 @@ def test_killed_anywhere_the_same_command_gives_the_same_store(tmp_path, whole, 
     for point in (max(1, round(part * changes)), 5):
         assert extract_and_die(tmp_path, point).returncode == -9
     assert extract_and_die(tmp_path, 0).returncode == 0
-    FeatureStore(tmp_path).verify()
+    assert verify(tmp_path).is_intact
     assert FeatureStore(tmp_path).fingerprint == FeatureStore(undisturbed).fingerprint
     assert (tmp_path / "failures.csv").read_text() == (undisturbed / "failures.csv").read_text()
     assert len(list((tmp_path / "shards").iterdir())) == len(

@@ -55,7 +55,7 @@ def test_a_file_replaced_under_its_old_name_is_encoded_again(clips, tmp_path):
     write_tone(clips[2].path, 40)
     found = verify(store)
     assert not found.is_intact
-    assert [(f.kind, f.where) for f in found.findings] == [("source", ("c1", "c2"))]
+    assert [(f.kind, f.where) for f in found.problems] == [("file_changed", ("c1", "c2"))]
     report = run(clips, store)
     assert (report.changed, report.new, report.stored) == (2, 2, 4)
     assert "encoded again, since their file changed: 2" in report.text()
@@ -99,7 +99,7 @@ def test_files_that_are_gone_are_a_note(clips, tmp_path):
     clips[0].path.unlink()
     found = verify(store)
     assert found.is_intact
-    assert [(f.kind, f.where) for f in found.findings] == [("gone", ("c0",))]
+    assert [(f.kind, f.where) for f in found.problems] == [("file_missing", ("c0",))]
     assert (found.sources, found.clips) == (3, 4)
     assert run(clips, store).stored == 4
 
@@ -114,7 +114,7 @@ def test_clips_that_left_the_list_are_not_shown(clips, tmp_path):
     assert "not in use, since the last clip list does not contain them: 1" in describe(store).text()
     found = verify(store, clips[:3])
     assert found.is_intact
-    assert [(f.kind, f.where) for f in found.findings] == [("unlisted", ("c3",))]
+    assert [(f.kind, f.where) for f in found.problems] == [("unlisted", ("c3",))]
     report = run(clips[:3], store, add=True)
     assert "in use in addition to this list: 1" in report.text()
     assert len(FeatureStore(store)) == 4

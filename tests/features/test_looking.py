@@ -67,7 +67,7 @@ def test_what_is_wrong_with_files_of_stored_clips_is_kept(tmp_path: Path) -> Non
 def test_a_store_as_written_is_intact(store: Path) -> None:
     found = verify(store)
     assert found.is_intact
-    assert found.findings == ()
+    assert found.problems == ()
     assert found.clips == 90
 
 
@@ -78,7 +78,7 @@ def test_a_changed_byte_names_the_shard_and_the_clip(copy: Path) -> None:
     shard.write_bytes(data)
     found = verify(copy)
     assert not found.is_intact
-    whats = {finding.what: finding.where for finding in found.findings}
+    whats = {problem.what: problem.where for problem in found.problems}
     assert whats["shards whose content changed after they were written"] == (shard.name,)
     assert len(whats["clips whose numbers changed after they were written"]) == 1
 
@@ -87,7 +87,7 @@ def test_lost_and_truncated_shards_are_distinguished(copy: Path) -> None:
     first, second = sorted((copy / "shards").glob("*.safetensors"))[:2]
     first.unlink()
     second.write_bytes(second.read_bytes()[:-7])
-    whats = {finding.what for finding in verify(copy).findings}
+    whats = {problem.what for problem in verify(copy).problems}
     assert whats == {"shards missing", "shards with another length than when written"}
 
 
@@ -95,7 +95,7 @@ def test_an_unknown_file_among_the_shards_is_a_note(copy: Path) -> None:
     (copy / "shards" / "stray.safetensors").write_bytes(b"x")
     found = verify(copy)
     assert found.is_intact
-    assert found.findings[0].where == ("stray.safetensors",)
+    assert found.problems[0].where == ("stray.safetensors",)
 
 
 def test_features_that_are_all_equal_are_noted(tmp_path: Path) -> None:
@@ -103,8 +103,8 @@ def test_features_that_are_all_equal_are_noted(tmp_path: Path) -> None:
     with FeatureWriter(tmp_path / "s", manifest) as writer:
         clip = Clip(clip_id="silent", path=Path("silent.mp4"), label="a", split="train")
         writer.add(clip, audio=np.zeros(4))
-    (finding,) = verify(tmp_path / "s").findings
-    assert (finding.kind, finding.where, finding.is_error) == ("constant", ("silent",), False)
+    (problem,) = verify(tmp_path / "s").problems
+    assert (problem.kind, problem.where, problem.is_error) == ("constant", ("silent",), False)
 
 
 def test_coverage_of_a_clip_list(store: Path) -> None:
@@ -114,7 +114,7 @@ def test_coverage_of_a_clip_list(store: Path) -> None:
     ]
     clips[0] = Clip(clip_id=clips[0].clip_id, path=clips[0].path, label="other", split=clips[0].split)
     clips.append(Clip(clip_id="never", path=Path("never.mp4"), label="c0", split="train"))
-    found = {finding.kind: finding for finding in verify(store, clips).findings}
+    found = {problem.kind: problem for problem in verify(store, clips).problems}
     assert found["coverage"].where == ("never",)
     assert found["changed"].where == (clips[0].clip_id,)
     assert len(found["extra"].where) == 1

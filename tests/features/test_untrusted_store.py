@@ -166,7 +166,7 @@ def test_a_shard_that_is_a_link_is_made_anew(made: Path, tmp_path: Path) -> None
         FeatureStore(made)
     assert "shards that are links or folders" in verify(made).text()
     with FeatureWriter(made, MANIFEST) as writer:
-        assert writer.remade == 2
+        assert writer.reencoded == 2
     assert (tmp_path / "target").exists()
     assert not shard.is_symlink()
 

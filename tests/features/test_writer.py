@@ -16,6 +16,7 @@ from avcil.errors import InputError
 from avcil.features import FeatureSpec, FeatureStore, FeatureWriter, Manifest
 from avcil.features import writer as writer_module
 from avcil.features.failures import read_failures
+from avcil.features.verify import verify
 
 MANIFEST = Manifest(visual=FeatureSpec(shape=(2, 3, 4)), audio=FeatureSpec(shape=(5,), encoder={"name": "a"}))
 
@@ -147,7 +148,7 @@ def test_a_torn_index_line_is_cut_and_its_clips_made_anew(tmp_path):
         for n in range(4, 8):
             add(writer, n)
     held = FeatureStore(tmp_path)
-    held.verify()
+    assert verify(held.path).is_intact
     assert held.audio(range(8))[:, 0].tolist() == list(range(8))
 
 
@@ -159,12 +160,12 @@ def test_a_lost_shard_is_made_anew(tmp_path, damage):
     with pytest.raises(InputError):
         FeatureStore(tmp_path)
     with FeatureWriter(tmp_path, MANIFEST) as writer:
-        assert (writer.remade, len(writer.done)) == (4, 4)
+        assert (writer.reencoded, len(writer.done)) == (4, 4)
         for n in range(8):
             if f"c{n:03}" not in writer.done:
                 add(writer, n)
     held = FeatureStore(tmp_path)
-    held.verify()
+    assert verify(held.path).is_intact
     assert len(held) == 8
 
 
@@ -217,7 +218,7 @@ def test_writers_at_once_store_each_clip_once(tmp_path):
     assert [process.wait() for process in running] == [0, 0, 0]
     fill(tmp_path / "one", range(60))
     many, one = FeatureStore(tmp_path / "many"), FeatureStore(tmp_path / "one")
-    many.verify()
+    assert verify(many.path).is_intact
     assert many.fingerprint == one.fingerprint
     assert not list((tmp_path / "many" / "shards").glob(".*"))
 
@@ -231,7 +232,7 @@ def test_the_first_to_commit_wins(tmp_path):
     first.close()
     second.close()
     held = FeatureStore(tmp_path)
-    held.verify()
+    assert verify(held.path).is_intact
     assert [c.clip_id for c in held.clips] == ["c000", "c001"]
     assert second.done == {"c000", "c001"}
 
@@ -253,8 +254,8 @@ def test_adding_goes_on_while_a_shard_is_written(tmp_path, monkeypatch):
         assert not (tmp_path / "index.jsonl").read_bytes()
         written.set()
     held = FeatureStore(tmp_path)
-    held.verify()
-    assert ([c.clip_id for c in held.clips], len(held.shards)) == (["c000", "c001"], 2)
+    assert verify(held.path).is_intact
+    assert ([c.clip_id for c in held.clips], len(held.shard_bytes)) == (["c000", "c001"], 2)
     assert list(read_failures(tmp_path)) == ["c002"]
 
 
@@ -279,4 +280,4 @@ def test_many_waiting_clips_become_several_shards(tmp_path):
     count = writer_module.MAX_ROWS + 1
     fill(tmp_path, range(count), shard_size=2**62)
     store = FeatureStore(tmp_path)
-    assert [len(store), len(store.shards)] == [count, 2]
+    assert [len(store), len(store.shard_bytes)] == [count, 2]

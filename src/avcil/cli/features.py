@@ -12,7 +12,7 @@ from tyro.conf import OmitSubcommandPrefixes, Positional, subcommand
 if TYPE_CHECKING:
     from avcil.features.compare import StoreComparison
     from avcil.features.join import JoinReport
-    from avcil.features.show import Description
+    from avcil.features.show import StoreSummary
     from avcil.features.verify import Verification
 
 
@@ -113,5 +113,5 @@ def run(args: Args) -> int | None:
     return args.action.run()
 
 
-def _print(found: Description | Verification | StoreComparison | JoinReport, *, as_json: bool) -> None:
+def _print(found: StoreSummary | Verification | StoreComparison | JoinReport, *, as_json: bool) -> None:
     print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False) if as_json else found.text())

@@ -9,9 +9,7 @@ timing.txt timing.csv      training time, in separate files because it is not re
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from avcil.experiments.results import METRICS, DatasetResults, Group
 from avcil.experiments.tables import NOTHING, make_sections
 from avcil.runs.groups import MeanStd
 from avcil.training.timer import PARTS
+from avcil.utils.csv_files import csv_text
 from avcil.utils.files import write_json, write_text
 from avcil.utils.text_table import text_table
 
@@ -68,7 +67,7 @@ def _results_csv(datasets: Sequence[DatasetResults]) -> str:
                     + [results.stream_metrics.get(metric, "") for metric in streams]
                     + [*accuracies, *[""] * (steps - len(accuracies))]
                 )
-    return _csv([header, *rows])
+    return csv_text([header, *rows])
 
 
 def _summary(plan: Plan, datasets: Sequence[DatasetResults]) -> dict[str, Any]:
@@ -136,10 +135,4 @@ def _timing_csv(datasets: Sequence[DatasetResults]) -> str:
         for group in each.groups
         for run in group.runs
     ]
-    return _csv([["dataset", "row", "modality", "seed", "run", "seconds", *PARTS], *rows])
-
-
-def _csv(rows: Iterable[Iterable[Any]]) -> str:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+    return csv_text([["dataset", "row", "modality", "seed", "run", "seconds", *PARTS], *rows])

@@ -8,7 +8,6 @@ frontier.png    line is the Pareto front
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from avcil.experiments.plan import Plan
 from avcil.experiments.results import DatasetResults, Group
 from avcil.runs.groups import MeanStd
 from avcil.training.timer import LEARNING
+from avcil.utils.csv_files import write_csv
 from avcil.utils.files import write_atomically, write_text
 
 if TYPE_CHECKING:
@@ -109,23 +109,20 @@ def pareto_front(points: Sequence[Point], cost: str) -> list[Point]:
 def write_frontier(plan: Plan, datasets: Sequence[DatasetResults], out: Path) -> str:
     """Write the three files into `out` and return the SVG text."""
     points = points_of(plan, datasets)
-    write_text(out / "frontier.csv", _csv(points))
+    _write_csv(points, out / "frontier.csv")
     return _draw(points, out)
 
 
-def _csv(points: Sequence[Point]) -> str:
+def _write_csv(points: Sequence[Point], path: Path) -> None:
     sizes = ("bytes", "exemplars", "teacher", "statistics")
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["dataset", "row", "modality", METRIC, "std", "runs", *sizes, "seconds", "seconds_learning"]
-    )
+    header = ["dataset", "row", "modality", METRIC, "std", "runs", *sizes, "seconds", "seconds_learning"]
+    rows = []
     for point in points:
         std = "" if point.accuracy.std is None else point.accuracy.std
         names = [point.dataset, point.row, point.modality, point.accuracy.mean, std, point.accuracy.n]
         learning = "" if point.learning is None else point.learning
-        writer.writerow([*names, *(round(point.cost(name)) for name in sizes), point.seconds, learning])
-    return text.getvalue()
+        rows.append([*names, *(round(point.cost(name)) for name in sizes), point.seconds, learning])
+    write_csv(path, header, rows)
 
 
 def _draw(points: Sequence[Point], out: Path) -> str:

@@ -24,14 +24,16 @@ from avcil.extraction.encoding import EncoderNames, Encoders
 from avcil.extraction.engine import Engine, LocalEngine
 from avcil.extraction.outcome import ClipOutcome
 from avcil.extraction.report import ExtractReport
-from avcil.features.failures import Failure, reasons
-from avcil.features.index import StoredClip
-from avcil.features.manifest import OTHER_FOLDER, check_missing
+from avcil.features.failures import Failure, reason_lines
+from avcil.features.index_lines import StoredClip
+from avcil.features.manifest import check_missing
 from avcil.features.part import ListPart
 from avcil.features.source import change_of
-from avcil.features.writer import FeatureWriter, printable
+from avcil.features.store_folder import OTHER_FOLDER
+from avcil.features.writer import FeatureWriter
 from avcil.media.reader import ReadLimits
 from avcil.utils.cores import available_cores
+from avcil.utils.csv_files import escape_surrogates
 from avcil.utils.progress import Progress
 
 Batch = list[Clip]
@@ -150,7 +152,7 @@ def _changed(stored: Mapping[str, StoredClip], clips: Sequence[Clip]) -> list[st
 
 def _failed_before(failures: Mapping[str, Failure], clips: Sequence[Clip]) -> dict[str, Failure]:
     """The failures of these clips, if the path is the same."""
-    path_of = {clip.clip_id: printable(str(clip.path)) for clip in clips}
+    path_of = {clip.clip_id: escape_surrogates(str(clip.path)) for clip in clips}
     return {key: failure for key, failure in failures.items() if path_of.get(key) == failure.path}
 
 
@@ -248,7 +250,7 @@ class _Extraction:
         if ids and not stored:
             raise InputError(
                 f"no clip could be stored in {writer.path}; {writer.path / 'failures.csv'} lists why:\n"
-                + "\n".join(reasons([(failure.clip_id, failure.reason) for failure in failed]))
+                + "\n".join(reason_lines([(failure.clip_id, failure.reason) for failure in failed]))
                 + "\nCorrect the clip list or the files, and run the command again with --retry-failed"
             )
         can_keep = "keep" in self.other_policies
@@ -260,7 +262,7 @@ class _Extraction:
             failed=failed,
             incomplete=self.incomplete if can_keep else 0,
             not_tried=sum(failure.clip_id in self.skipped for failure in failed),
-            remade=writer.remade,
+            reencoded=writer.reencoded,
             remarks=tuple(self.remarks),
             seconds=seconds,
             changed=len(self.changed),

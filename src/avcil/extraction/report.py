@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from avcil.features.failures import Failure, reasons
+from avcil.features.failures import Failure, reason_lines
 from avcil.utils.progress import duration
 
 
@@ -26,7 +26,7 @@ class ExtractReport:
     """Clips that this call did not store because they lack a modality, and that `missing="keep"` would store."""
     not_tried: int
     """Clips that failed in an earlier call and were not retried."""
-    remade: int
+    reencoded: int
     """Clips encoded again because their shard was lost or truncated."""
     remarks: tuple[tuple[str, str], ...]
     """Id and problem of clips that were stored although their file has a problem."""
@@ -44,8 +44,8 @@ class ExtractReport:
         """The report as text."""
         rate = f" in {duration(self.seconds)}, {self.new / self.seconds:.3g} per second" if self.new else ""
         lines = [f"stored in {self.out}: {self.stored} of {self.listed} clips ({self.new} now{rate})"]
-        if self.remade:
-            lines.append(f"encoded again, since their shard was lost or truncated: {self.remade}")
+        if self.reencoded:
+            lines.append(f"encoded again, since their shard was lost or truncated: {self.reencoded}")
         if self.changed:
             lines.append(f"encoded again, since their file changed: {self.changed}")
         if self.unlisted:
@@ -56,7 +56,7 @@ class ExtractReport:
             lines.append(f"in use in addition to this list: {self.others}")
         if self.failed:
             lines.append(f"could not be stored: {len(self.failed)}; {self.out / 'failures.csv'} lists them")
-            lines += reasons([(failure.clip_id, failure.reason) for failure in self.failed])
+            lines += reason_lines([(failure.clip_id, failure.reason) for failure in self.failed])
         if self.incomplete:
             lines.append(
                 f"To learn from the {self.incomplete} clips that lack audio or frames as well, extract into another "
@@ -66,5 +66,5 @@ class ExtractReport:
             lines.append(f"failed earlier and not retried: {self.not_tried}; --retry-failed retries them")
         if self.remarks:
             lines.append(f"stored, with a problem of the file: {len(self.remarks)}")
-            lines += reasons(self.remarks)
+            lines += reason_lines(self.remarks)
         return "\n".join([*lines, *self.notes])

@@ -1,6 +1,6 @@
 """The feature store: writing and reading features on disk."""
 
-from avcil.features.index import StoredClip
+from avcil.features.index_lines import StoredClip
 from avcil.features.manifest import FeatureSpec, Manifest
 from avcil.features.store import FeatureStore
 from avcil.features.writer import FeatureWriter

@@ -5,8 +5,6 @@ Shapes: T time slices, S spatial tokens per slice, D width.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +14,12 @@ import numpy as np
 
 from avcil.errors import InputError
 from avcil.features.store import FeatureStore
-from avcil.utils.files import write_text
+from avcil.utils.csv_files import write_csv
+from avcil.utils.listing import quoted
 from avcil.utils.progress import Progress
 
-WORST = 5
+MAX_CLIPS = 5
+"""Maximum number of clips with the smallest cosines in the text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +60,12 @@ class StoreComparison:
         lines = [f"{len(self.shared)} clips in both {self.a} and {self.b}"]
         for folder, ids in ((self.a, self.only_a), (self.b, self.only_b)):
             if ids:
-                lines.append(
-                    f"{len(ids)} only in {folder}: {', '.join(map(repr, ids[:WORST]))}{', ...' * (len(ids) > WORST)}"
-                )
+                lines.append(f"{len(ids)} only in {folder}: {quoted(ids)}")
         for name, values in self.cosines.items():
-            lines += ["", *self._modality(name, values)]
+            lines += ["", *self._array_lines(name, values)]
         return "\n".join(lines)
 
-    def _modality(self, name: str, values: np.ndarray) -> list[str]:
+    def _array_lines(self, name: str, values: np.ndarray) -> list[str]:
         known = values[~np.isnan(values)]
         what = f"{name}, mean over tokens (the grids differ)" if name in self.pooled else name
         if not len(known):
@@ -78,20 +76,15 @@ class StoreComparison:
             lines[0] += f"; largest difference {self.largest_difference[name]:.3g}"
         if len(known) < len(values):
             lines.append(f"  {len(values) - len(known)} clips without a cosine: one of the two is zero")
-        for position in np.argsort(np.where(np.isnan(values), np.inf, values), kind="stable")[:WORST]:
+        for position in np.argsort(np.where(np.isnan(values), np.inf, values), kind="stable")[:MAX_CLIPS]:
             if values[position] < 1 - 1e-6:
                 lines.append(f"  {values[position]:.6f}  {self.shared[position]}")
         return lines
 
     def write_csv(self, path: Path) -> None:
         """Write one line for each shared clip: clip_id and a cosine for each array, or an empty cell."""
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["clip_id", *self.cosines])
-        for position, clip_id in enumerate(self.shared):
-            cells = [values[position] for values in self.cosines.values()]
-            writer.writerow([clip_id, *("" if np.isnan(cell) else f"{cell:.9f}" for cell in cells)])
-        write_text(path, text.getvalue())
+        columns = [["" if np.isnan(value) else f"{value:.9f}" for value in v] for v in self.cosines.values()]
+        write_csv(path, ["clip_id", *self.cosines], zip(self.shared, *columns, strict=True))
 
 
 def compare(a: Path | str, b: Path | str) -> StoreComparison:
@@ -151,14 +144,13 @@ def _cosines(
     first: FeatureStore, second: FeatureStore, name: str, pairs: Sequence[tuple[int, int]], *, pooled: bool
 ) -> tuple[np.ndarray, float]:
     values, largest = np.empty(len(pairs)), 0.0
-    progress = Progress(len(pairs), f"{name} clips")
-    for position, (row_a, row_b) in enumerate(pairs):
-        x, y = (_vector(store, name, row, pooled) for store, row in ((first, row_a), (second, row_b)))
-        lengths = np.linalg.norm(x) * np.linalg.norm(y)
-        values[position] = x @ y / lengths if lengths else np.nan
-        largest = max(largest, float(np.abs(x - y).max()))
-        progress.step()
-    progress.close()
+    with Progress(len(pairs), f"{name} clips") as progress:
+        for position, (row_a, row_b) in enumerate(pairs):
+            a, b = (_vector(store, name, row, pooled) for store, row in ((first, row_a), (second, row_b)))
+            lengths = np.linalg.norm(a) * np.linalg.norm(b)
+            values[position] = a @ b / lengths if lengths else np.nan
+            largest = max(largest, float(np.abs(a - b).max()))
+            progress.step()
     return values, largest
 
 

@@ -5,20 +5,24 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import threading
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from avcil.errors import InputError
-from avcil.utils.files import write_text
+from avcil.utils.csv_files import write_csv
 from avcil.utils.input_files import read_bytes
 
 NAME = "failures.csv"
-COLUMNS = ("clip_id", "path", "label", "split", "reason", "tried")
 MAX_BYTES = 64 << 20
 """Maximum size of the file."""
-REASONS_SHOWN = 5
+MAX_REASONS = 5
+"""Maximum number of reasons in a report."""
+INTERVAL = 2.0
+"""Seconds between updates of the file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +39,12 @@ class Failure:
     """What was to be decoded."""
 
 
+COLUMNS = tuple(field.name for field in fields(Failure))
+
+
 def read_failures(folder: Path) -> dict[str, Failure]:
     """The failures of a store by clip id; {} without a list."""
-    path = Path(folder) / NAME
+    path = folder / NAME
     if not path.exists():
         return {}
     content = read_bytes(path, limit=MAX_BYTES, follow=False).removeprefix(codecs.BOM_UTF8)
@@ -54,26 +61,75 @@ def read_failures(folder: Path) -> dict[str, Failure]:
     return {failure.clip_id: failure for failure in failures}
 
 
-def write_failures(folder: Path, failures: Mapping[str, Failure]) -> None:
+def _write_failures(folder: Path, failures: Mapping[str, Failure]) -> None:
     """Write the list atomically, ordered by clip id; an empty list removes the file."""
-    path = Path(folder) / NAME
-    if not failures:
+    path = folder / NAME
+    if failures:
+        write_csv(path, COLUMNS, [astuple(failures[clip_id]) for clip_id in sorted(failures)])
+    else:
         path.unlink(missing_ok=True)
-        return
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for clip_id in sorted(failures):
-        writer.writerow([getattr(failures[clip_id], name) for name in COLUMNS])
-    write_text(path, text.getvalue())
 
 
-def reasons(pairs: Sequence[tuple[str, str]]) -> list[str]:
-    """The most frequent reasons in pairs (clip id, reason), one per line, each with an example."""
+class FailureList:
+    """The failures of a store, including new ones that are not yet in the file.
+
+    `add` may be called while another thread writes. Call the other methods while the index is locked, since other
+    writers update the file too.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._new: dict[str, Failure] = {}
+        self._lock = threading.Lock()
+        self._written_at = time.monotonic()
+        self.by_id = read_failures(folder)
+        """The content of the file when it was read or written last."""
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the file should be written again."""
+        return time.monotonic() - self._written_at > INTERVAL
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are neither old nor new failures."""
+        return not self._new and not self.by_id
+
+    def add(self, failure: Failure) -> None:
+        """Add a failure; it replaces an earlier one of the same clip."""
+        with self._lock:
+            self._new[failure.clip_id] = failure
+
+    def write(self, stored: Set[str]) -> None:
+        """Add the new failures to the file, and remove those of stored clips from it."""
+        with self._lock:
+            new = dict(self._new)
+        self._replace(lambda failures: {k: v for k, v in (failures | new).items() if k not in stored})
+        with self._lock:
+            self._new = {key: value for key, value in self._new.items() if new.get(key) is not value}
+        self._written_at = time.monotonic()
+
+    def keep_only(self, clip_ids: Set[str]) -> None:
+        """Remove the failures of other clips from the file."""
+        self._replace(lambda failures: {key: value for key, value in failures.items() if key in clip_ids})
+
+    def _replace(self, change: Callable[[dict[str, Failure]], dict[str, Failure]]) -> None:
+        before = read_failures(self._folder)
+        self.by_id = change(before)
+        if self.by_id != before:
+            _write_failures(self._folder, self.by_id)
+
+
+def reason_lines(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """A line with number of clips and an example for each of the most frequent reasons.
+
+    Args:
+        pairs: Clip ids and reasons.
+    """
     example = {reason: clip_id for clip_id, reason in reversed(pairs)}
     counts = Counter(reason for _, reason in pairs).most_common()
     lines = [
-        f"  {count:5d}  {reason} (such as {example[reason]!r})" for reason, count in counts[:REASONS_SHOWN]
+        f"  {count:5d}  {reason} (such as {example[reason]!r})" for reason, count in counts[:MAX_REASONS]
     ]
-    hidden = sum(count for _, count in counts[REASONS_SHOWN:])
+    hidden = sum(count for _, count in counts[MAX_REASONS:])
     return [*lines, f"  {hidden:5d}  for other reasons"] if hidden else lines

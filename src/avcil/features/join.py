@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from avcil.errors import InputError
 from avcil.features.failures import read_failures
-from avcil.features.index import StoredClip
+from avcil.features.manifest import modality_of
 from avcil.features.store import FeatureStore
 from avcil.features.writer import FeatureWriter
 
@@ -28,12 +27,12 @@ class JoinReport:
     not_copied: int
     """Failed and unlisted clips of the stores."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """As JSON."""
-        return {"out": str(self.out), "clips": self.clips, "not_copied": self.not_copied}
+        return asdict(self) | {"out": str(self.out)}
 
     def text(self) -> str:
-        """For people."""
+        """The report as text."""
         lines = [f"{count} clips with ids {prefix}/..." for prefix, count in self.clips.items()]
         if self.not_copied:
             lines.append(f"{self.not_copied} failed or unlisted clips of these stores were not copied")
@@ -53,25 +52,9 @@ def join(stores: Sequence[Path], out: Path) -> JoinReport:
     Raises:
         InputError: The stores were made in different ways, or two folders have the same name.
     """
-    names = [Path(os.path.abspath(path)).name for path in stores]
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if len(stores) < 2 or twice:
-        raise InputError(
-            f"two stores have the folder name {twice[0]!r}: rename one of them"
-            if twice
-            else "give two feature stores or more to join"
-        )
-    if os.path.abspath(out) in map(os.path.abspath, stores):
-        raise InputError(f"{out} is one of the stores to join: choose another --out")
+    names = _names(stores, out)
     opened = [FeatureStore(path) for path in stores]
-    first = opened[0].manifest.identity()
-    for store, path in zip(opened[1:], stores[1:], strict=True):
-        other = store.manifest.identity()
-        if differing := [key for key in first | other if first.get(key) != other.get(key)]:
-            raise InputError(
-                f"{stores[0]} and {path} cannot be joined: they differ in {', '.join(differing)} "
-                "(avcil features show prints both). Extract one of them again with the encoders of the other"
-            )
+    _check_manifests(opened)
     expected = {
         f"{name}/{clip.clip_id}" for name, store in zip(names, opened, strict=True) for clip in store.clips
     }
@@ -86,10 +69,35 @@ def join(stores: Sequence[Path], out: Path) -> JoinReport:
     return JoinReport(
         out=out,
         clips={name: len(store.clips) for name, store in zip(names, opened, strict=True)},
-        not_copied=sum(
-            len(read_failures(path)) + len(store.unlisted) for path, store in zip(stores, opened, strict=True)
-        ),
+        not_copied=sum(len(read_failures(store.path)) + len(store.unlisted) for store in opened),
     )
+
+
+def _names(stores: Sequence[Path], out: Path) -> list[str]:
+    """The folder names of the stores; InputError if two are equal."""
+    names = [Path(os.path.abspath(path)).name for path in stores]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if len(stores) < 2 or twice:
+        raise InputError(
+            f"two stores have the folder name {twice[0]!r}: rename one of them"
+            if twice
+            else "give two feature stores or more to join"
+        )
+    if os.path.abspath(out) in map(os.path.abspath, stores):
+        raise InputError(f"{out} is one of the stores to join: choose another --out")
+    return names
+
+
+def _check_manifests(stores: Sequence[FeatureStore]) -> None:
+    """Raise InputError unless all stores were made in the same way."""
+    first = stores[0].manifest.identity()
+    for store in stores[1:]:
+        other = store.manifest.identity()
+        if differing := [key for key in first | other if first.get(key) != other.get(key)]:
+            raise InputError(
+                f"{stores[0].path} and {store.path} cannot be joined: they differ in {', '.join(differing)} "
+                "(avcil features show prints both). Extract one of them again with the encoders of the other"
+            )
 
 
 def _copy(store: FeatureStore, prefix: str, writer: FeatureWriter) -> None:
@@ -97,13 +105,11 @@ def _copy(store: FeatureStore, prefix: str, writer: FeatureWriter) -> None:
     for start in range(0, len(rows), CHUNK):
         part = rows[start : start + CHUNK]
         arrays = {name: getattr(store, name)(part) for name in store.manifest.arrays()}
-        for number, row in enumerate(part):
+        for position, row in enumerate(part):
             clip = store.clips[row]
-            of_clip = {name: array[number] for name, array in arrays.items() if _has(clip, name)}
+            of_clip = {
+                name: array[position] for name, array in arrays.items() if getattr(clip, modality_of(name))
+            }
             writer.add(
                 clip.to_clip(f"{prefix}/{clip.clip_id}"), **of_clip, remark=clip.remark, source=clip.source
             )
-
-
-def _has(clip: StoredClip, array: str) -> bool:
-    return clip.visual if array == "visual" else clip.audio

@@ -17,6 +17,7 @@ import numpy as np
 from avcil.encoders.constants import Constants, constants_of
 from avcil.encoders.parts import EncoderPart, is_joint, parts_of, written_name
 from avcil.errors import InputError
+from avcil.features.store_folder import OTHER_FOLDER
 from avcil.utils.files import read_json, write_json
 from avcil.utils.listing import difference
 
@@ -39,7 +40,6 @@ _TITLES = {
     "audio_tokens": "choice of audio tokens",
     "missing": "value of --missing",
 }
-OTHER_FOLDER = "Choose another --out, or delete that folder first"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import re
 import secrets
 from pathlib import Path
 
-from avcil.features.index import SHARD_NAME
+from avcil.features.index_lines import SHARD_NAME
 from avcil.utils.files import disk_error
 
 LOCK_NAME = re.compile(r"\.([0-9a-f]{12})\.lock", re.ASCII)

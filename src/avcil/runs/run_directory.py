@@ -8,9 +8,7 @@ last.
 from __future__ import annotations
 
 import contextlib
-import csv
 import functools
-import io
 import json
 import os
 import re
@@ -18,7 +16,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec
+from typing import Concatenate, ParamSpec
 
 from torch import Tensor
 
@@ -28,7 +26,8 @@ from avcil.runs.records import Environment, Epoch, Results, StepProgress, StepSt
 from avcil.runs.run_config import RunConfig, describe_differences, differences, read_config
 from avcil.runs.run_files import PREDICTION_COLUMNS, read_results
 from avcil.saved_models.folder import save_tensors
-from avcil.utils.files import disk_error, folder_lock, read_json, sync_folder, write_json, write_text
+from avcil.utils.csv_files import write_csv
+from avcil.utils.files import disk_error, folder_lock, read_json, sync_folder, write_json
 from avcil.utils.tensor_files import load_tensors
 
 P = ParamSpec("P")
@@ -242,31 +241,25 @@ class RunDirectory:
     @_writer_only
     def write_predictions(self, index: int, rows: Sequence[tuple[str, str, str, float]]) -> None:
         """Write the predictions of a step: clip_id, label, predicted, probability."""
-        write_text(self.paths.predictions(index), _csv_text([PREDICTION_COLUMNS, *rows]))
+        write_csv(self.paths.predictions(index), PREDICTION_COLUMNS, rows)
 
     @_writer_only
     def write_incomplete(self, rows: Sequence[tuple[str, str, str, str]]) -> None:
         """Write the clips that lack a modality: clip_id, label, split, lacks."""
-        write_text(self.paths.incomplete_clips, _csv_text([("clip_id", "label", "split", "lacks"), *rows]))
+        write_csv(self.paths.incomplete_clips, ("clip_id", "label", "split", "lacks"), rows)
 
     @_writer_only
     def write_accuracy_matrix(self, matrix: Sequence[Sequence[float | None]], sizes: Sequence[int]) -> None:
         """Write accuracy_matrix.csv: one row per step, one column per task, cells of unseen tasks empty."""
         tasks = len(sizes)
-        rows: list[Sequence[Any]] = [["step", *(f"task_{i}" for i in range(tasks))], ["n", *sizes]]
-        rows += [[step, *row, *[""] * (tasks - len(row))] for step, row in enumerate(matrix)]
-        write_text(self.paths.accuracy_matrix, _csv_text(rows))
+        rows = [[step, *row, *[""] * (tasks - len(row))] for step, row in enumerate(matrix)]
+        header = ("step", *(f"task_{i}" for i in range(tasks)))
+        write_csv(self.paths.accuracy_matrix, header, [["n", *sizes], *rows])
 
     @_writer_only
     def finish(self, results: Results) -> None:
         """Write results.json, which marks the run as finished."""
         write_json(self.paths.results, results.to_dict())
-
-
-def _csv_text(rows: Sequence[Sequence[Any]]) -> str:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
 
 
 @contextlib.contextmanager
