@@ -35,7 +35,7 @@ import torch
 
 from avcil.data.clips import Clip, read_clips
 from avcil.encoders.registry import audio_encoder, visual_encoder
-from avcil.extraction.encoding import Encoders
+from avcil.extraction.encoding import EncoderOptions, Encoders
 from avcil.extraction.extract import extract
 from avcil.extraction.read_ahead import DecodeSpec, ReadClip, read_one
 from avcil.features.writer import FeatureWriter
@@ -118,7 +118,7 @@ def parts_of(encoders: Encoders, read: Sequence[ReadClip]) -> dict[str, Callable
     assert audio is not None
     for part in visual.parts:
         number = visual.samplings.index(part.samplings[0])  # type: ignore[attr-defined]
-        frames = [(clip.frames, *clip.also)[number] for clip in read]
+        frames = [(clip.frames, *clip.extra_frames)[number] for clip in read]
         found[part.name] = lambda part=part, frames=frames: in_batches(part.encode, frames)  # type: ignore[misc]
     for part in audio.parts:
         waveforms = [clip.waveform for clip in read]
@@ -141,7 +141,7 @@ def clips_a_second(clips: Sequence[Clip], visual: str, audio: str) -> tuple[floa
 
 def profile(clips: Sequence[Clip], visual: str, audio: str, rounds: int) -> float:
     """Lines of the table; milliseconds of FFmpeg's decoding and the encoders together."""
-    encoders = Encoders.of(visual, audio, device="cpu")
+    encoders = EncoderOptions(visual=visual, audio=audio, device="cpu").build()
     read = read_all(clips, encoders.decode_spec)
     parts = parts_of(encoders, read)
     stages: dict[str, Callable[[], object]] = {

@@ -21,7 +21,7 @@ from avcil.encoders.registry import (
     visual_encoder,
 )
 from avcil.errors import InputError
-from avcil.extraction.encoding import Encoders
+from avcil.extraction.encoding import EncoderOptions
 from avcil.extraction.extract import extract
 from avcil.extraction.read_ahead import DecodeSpec
 from avcil.features import FeatureStore, FeatureWriter
@@ -79,8 +79,8 @@ def film(tmp_path_factory):
 def read(path, encoder):
     wanted = asdict(DecodeSpec.of(encoder, None))
     del wanted["sample_rate"]
-    also = tuple(FrameSampling(**one) for one in wanted.pop("also"))
-    return read_clip(path, **wanted, also=also)
+    extra = tuple(FrameSampling(**one) for one in wanted.pop("extra_samplings"))
+    return read_clip(path, **wanted, extra_samplings=extra)
 
 
 def test_a_part_gets_the_frames_and_gives_the_tokens_that_it_would_alone(film):
@@ -89,8 +89,8 @@ def test_a_part_gets_the_frames_and_gives_the_tokens_that_it_would_alone(film):
     both = CombinedVisual([alone, other])
     media, media_alone = read(film, both), read(film, alone)
     np.testing.assert_array_equal(media.frames, media_alone.frames)
-    np.testing.assert_array_equal(media.also[0], read(film, other).frames)
-    tokens = both.encode([(media.frames, *media.also)])
+    np.testing.assert_array_equal(media.extra_frames[0], read(film, other).frames)
+    tokens = both.encode([(media.frames, *media.extra_frames)])
     assert tokens.shape == (1, 4, 25, 130)
     np.testing.assert_array_equal(tokens[..., :128], alone.encode([media_alone.frames]))
 
@@ -265,11 +265,22 @@ def test_the_default_store(film, tmp_path):
 
 def test_a_store_of_the_former_default_says_how_to_add_to_it(tmp_path):
     """The message names the options; the same command with them is accepted."""
-    former = Encoders.of("patch-motion", "log-mel").manifest(missing="skip", dtype="float16")
+    former = (
+        EncoderOptions(visual="patch-motion", audio="log-mel")
+        .build()
+        .manifest(missing="skip", dtype="float16")
+    )
     FeatureWriter(tmp_path, former).close()
-    default = Encoders.of(DEFAULT_VISUAL, DEFAULT_AUDIO).manifest(missing="skip", dtype="float16")
+    default = (
+        EncoderOptions(visual=DEFAULT_VISUAL, audio=DEFAULT_AUDIO)
+        .build()
+        .manifest(missing="skip", dtype="float16")
+    )
     with pytest.raises(InputError) as raised:
         FeatureWriter(tmp_path, default)
     named = re.search(r"use its encoders: --visual (\S+) --audio (\S+)$", str(raised.value))
     assert named
-    FeatureWriter(tmp_path, Encoders.of(*named.groups()).manifest(missing="skip", dtype="float16")).close()
+    FeatureWriter(
+        tmp_path,
+        EncoderOptions(visual=named[1], audio=named[2]).build().manifest(missing="skip", dtype="float16"),
+    ).close()

@@ -23,7 +23,7 @@ from avcil.data.clips import Clip
 from avcil.data.modality import Modality
 from avcil.encoders.registry import from_fingerprint, joint_encoder
 from avcil.errors import InputError
-from avcil.extraction.encoding import EncoderNames, Encoders
+from avcil.extraction.encoding import EncoderOptions
 from avcil.extraction.extract import extract
 from avcil.features import FeatureStore
 from avcil.inference import Recognizer
@@ -230,8 +230,8 @@ def test_names(saved, tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "vit"}')
     with pytest.raises(InputError, match=r"PE-AV\), not vit\. Use .* as --visual or --audio"):
         joint_encoder(f"hf:{tmp_path}")
-    assert EncoderNames.of(None, None, f"hf:{saved[0]}").build().joint.frames == 8
-    assert EncoderNames.of(None, None, joint_encoder(f"hf:{saved[0]}")) is None
+    assert EncoderOptions(joint=f"hf:{saved[0]}").build().joint.frames == 8
+    assert not EncoderOptions(joint=joint_encoder(f"hf:{saved[0]}")).are_names
 
 
 def test_a_damaged_model_of_two_encoders(run):
@@ -256,6 +256,6 @@ def test_a_store_says_how_to_add_to_it(kind, run, saved, tmp_path):
     options = shlex.split(re.search(r"use its encoders?: (.*)$", str(raised.value))[1])
     assert options[0] == f"--{kind}"
     given = {kind: options[1]} if kind == "joint" else {"visual": "none", kind: options[1]}
-    assert Encoders.of(**given).manifest(missing="skip", dtype="float16").identity() == (
+    assert EncoderOptions(**given).build().manifest(missing="skip", dtype="float16").identity() == (
         FeatureStore(store).manifest.identity()
     )

@@ -22,7 +22,9 @@ from avcil.features.failures import read_failures
 from avcil.features.verify import verify
 
 
-def fake_read_clip(path, *, frames, short_side, sample_rate, start, end, frame_choice, also, timeout):
+def fake_read_clip(
+    path, *, frames, short_side, sample_rate, start, end, frame_choice, extra_samplings, timeout
+):
     name = Path(path).stem
     number = int("".join(filter(str.isdigit, name)))
     if "gone" in name:
@@ -33,7 +35,9 @@ def fake_read_clip(path, *, frames, short_side, sample_rate, start, end, frame_c
     waveform = None if "silent" in name or sample_rate is None else np.full(8, number / 100, np.float32)
     problems = {"silent": ("no audio track",), "blind": ("no video track",), "short": ("track ends at 2 s",)}
     said = next((text for word, text in problems.items() if word in name), ())
-    return types.SimpleNamespace(frames=pictures, also=(), waveform=waveform, problems=said, duration=1.0)
+    return types.SimpleNamespace(
+        frames=pictures, extra_frames=(), waveform=waveform, problems=said, duration=1.0
+    )
 
 
 class Tokens(VisualEncoder):

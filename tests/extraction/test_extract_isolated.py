@@ -13,7 +13,7 @@ import pytest
 
 from avcil.data.clips import Clip
 from avcil.errors import InputError
-from avcil.extraction.encoding import Encoders
+from avcil.extraction.encoding import EncoderOptions, Encoders
 from avcil.extraction.extract import extract
 from avcil.extraction.read_ahead import DecodeSpec, read_one
 from avcil.features import FeatureStore
@@ -52,15 +52,15 @@ def test_a_reader_that_is_killed_costs_its_clip_alone(clips):
     notices."""
     reader = ReaderProcess(ReadLimits())
     try:
-        assert read_one(clips[0], WANTED, source=reader).frames.shape[0] == 4
+        assert read_one(clips[0], WANTED, reader=reader).frames.shape[0] == 4
         os.kill(reader.pid, signal.SIGSTOP)
         threading.Timer(0.3, os.kill, (reader.pid, signal.SIGKILL)).start()
-        reason = read_one(clips[1], WANTED, source=reader).reason
+        reason = read_one(clips[1], WANTED, reader=reader).reason
         assert reason == "the process that reads the clip was ended by SIGKILL"
-        assert read_one(clips[1], WANTED, source=reader).waveform is not None
+        assert read_one(clips[1], WANTED, reader=reader).waveform is not None
         os.kill(reader.pid, signal.SIGKILL)
         time.sleep(0.1)
-        assert read_one(clips[1], WANTED, source=reader).waveform is not None
+        assert read_one(clips[1], WANTED, reader=reader).waveform is not None
     finally:
         reader.close()
 
@@ -69,11 +69,11 @@ def test_a_reader_that_is_silent_is_given_up(clips):
     """A reader stopped in its tracks, as by a call that never ends: the clip is listed, the job goes on."""
     reader = ReaderProcess(ReadLimits(seconds=0.3, grace_seconds=0.2))
     try:
-        read_one(clips[0], WANTED, source=reader)
+        read_one(clips[0], WANTED, reader=reader)
         os.kill(int(_readers_of(os.getpid())[0]), signal.SIGSTOP)
-        assert read_one(clips[1], WANTED, source=reader).reason == "gave up after 0.3 s"
+        assert read_one(clips[1], WANTED, reader=reader).reason == "gave up after 0.3 s"
         reader.limits = ReadLimits()
-        assert read_one(clips[1], WANTED, source=reader).frames is not None
+        assert read_one(clips[1], WANTED, reader=reader).frames is not None
     finally:
         reader.close()
 
@@ -81,10 +81,10 @@ def test_a_reader_that_is_silent_is_given_up(clips):
 def test_stopping_does_not_wait_for_a_slow_reader(clips):
     """Who waits for a reader is answered when it is stopped: Ctrl-C is not kept waiting by a slow file."""
     reader = ReaderProcess(ReadLimits())
-    read_one(clips[0], WANTED, source=reader)
+    read_one(clips[0], WANTED, reader=reader)
     os.kill(int(_readers_of(os.getpid())[0]), signal.SIGSTOP)
     answers = []
-    waiting = threading.Thread(target=lambda: answers.append(read_one(clips[1], WANTED, source=reader)))
+    waiting = threading.Thread(target=lambda: answers.append(read_one(clips[1], WANTED, reader=reader)))
     waiting.start()
     time.sleep(0.1)
     reader.stop()
@@ -150,7 +150,7 @@ def test_a_measured_batch_size_is_kept(clips, tmp_path, monkeypatch):
 
 def test_measuring_the_batch_size():
     """A size at which memory ends is not taken, nor one that is no faster."""
-    encoders = Encoders.of("patch-motion", "log-mel")
+    encoders = EncoderOptions(visual="patch-motion", audio="log-mel").build()
     encoders.decode_spec = DecodeSpec(frames=2, short_side=8, sample_rate=1000)
     calls = []
 

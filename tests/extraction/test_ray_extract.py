@@ -11,7 +11,7 @@ import pytest
 from avcil.data.clips import Clip
 from avcil.errors import AvcilError, InputError
 from avcil.extraction import ray_engine as ray_extract
-from avcil.extraction.encoding import EncoderNames, Encoders
+from avcil.extraction.encoding import EncoderOptions
 from avcil.extraction.extract import extract
 from avcil.features import FeatureStore
 from avcil.features.index import read_index
@@ -43,7 +43,7 @@ def test_a_batch_over_which_workers_die_is_listed(
 ) -> None:
     """It does not go round for ever, the others are stored, and it can be tried again."""
     monkeypatch.setattr(ray_extract, "RETRIES", 0)
-    monkeypatch.setattr(ray_extract, "PASSES", 1)
+    monkeypatch.setattr(ray_extract, "MAX_PASSES", 1)
     deadly, read = clips[4].clip_id, ray_extract._read_batch
 
     def dies(table, wanted, limits):
@@ -83,7 +83,7 @@ def test_a_cluster_makes_the_same_store_though_a_worker_and_a_node_die(
     cluster, clips: list[Clip], whole: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An encoder dies over a batch, a node after another: every clip once, the same bytes as one process makes."""
-    began, make = tmp_path / "began", ray_extract.Cluster._pass
+    began, make = tmp_path / "began", ray_extract.ClusterEngine._pass
     kills = []
 
     class Dies(ray_extract._Encoder):
@@ -100,7 +100,7 @@ def test_a_cluster_makes_the_same_store_though_a_worker_and_a_node_die(
             yield outcomes
 
     monkeypatch.setattr(ray_extract, "_Encoder", Dies)
-    monkeypatch.setattr(ray_extract.Cluster, "_pass", kills_a_node)
+    monkeypatch.setattr(ray_extract.ClusterEngine, "_pass", kills_a_node)
     report = extract(clips, tmp_path / "s", batch_size=2, **SMALL_ENCODERS, ray=cluster.address)
     assert began.exists()
     assert kills
@@ -114,7 +114,13 @@ def test_a_cluster_makes_the_same_store_though_a_worker_and_a_node_die(
 def test_encoders_must_have_names(clips: list[Clip], tmp_path: Path) -> None:
     """An encoder in this process cannot be sent."""
     with pytest.raises(InputError, match="by name"):
-        extract(clips, tmp_path / "t", visual="none", audio=Encoders.of("none", "log-mel").audio, ray="local")
+        extract(
+            clips,
+            tmp_path / "t",
+            visual="none",
+            audio=EncoderOptions(visual="none", audio="log-mel").build().audio,
+            ray="local",
+        )
 
 
 class _HasModel:
@@ -137,12 +143,12 @@ def test_one_device_and_precision_for_all_workers_and_the_manifest(
     device, precision, has_gpu, settled
 ) -> None:
     """The manifest that a machine without a GPU writes must describe what the GPUs of the cluster computed."""
-    names = EncoderNames(visual="videomae-base", audio="none", device=device, precision=precision)
+    names = EncoderOptions(visual="videomae-base", audio="none", device=device, precision=precision)
     encoders = _HasModel()
     found = ray_extract._with_device(names, encoders, has_gpu=has_gpu)
     assert (found.device, found.precision) == settled
     assert encoders.placed == ("cpu", settled[1])
-    cluster = ray_extract.Cluster(ray=None, names=found, encoders=encoders, limits=None)
+    cluster = ray_extract.ClusterEngine(ray=None, options=found, encoders=encoders, limits=None)
     reader, encoder = cluster._resources
     assert encoder == ({"num_gpus": 1} if settled[0] == "cuda" else {"num_cpus": 0.5})
     assert "num_gpus" not in reader
@@ -150,6 +156,6 @@ def test_one_device_and_precision_for_all_workers_and_the_manifest(
 
 def test_a_certain_gpu_is_refused() -> None:
     """Ray says which one a worker gets."""
-    names = EncoderNames(visual="videomae-base", audio="none", device="cuda:1")
+    names = EncoderOptions(visual="videomae-base", audio="none", device="cuda:1")
     with pytest.raises(InputError, match="cpu or cuda, not 'cuda:1'"):
         ray_extract._with_device(names, _HasModel(), has_gpu=True)

@@ -65,7 +65,7 @@ def test_jump_into_a_long_file(tmp_path, monkeypatch):
     """A jump gives the samples that decoding everything gives."""
     samples = np.random.default_rng(0).uniform(-1, 1, 80000).astype(np.float32)
     as_wav(tmp_path / "a.wav", 8000, samples, np.float32)
-    monkeypatch.setattr(module, "SEEK_AFTER", 2.0)
+    monkeypatch.setattr(module, "MIN_SEEK_START", 2.0)
     clip = read_clip(tmp_path / "a.wav", sample_rate=8000, start=7.125, end=8.0)
     assert (clip.waveform == samples[57000:64000]).all()
 

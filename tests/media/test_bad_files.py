@@ -19,7 +19,7 @@ import avcil.media.clip as clip_module
 from avcil.errors import AvcilError, InputError
 from avcil.media import ClipMedia, MediaError, probe, read_clip, write_video
 from avcil.media.container import check_pyav, open_media
-from avcil.media.frames import CONCEALED
+from avcil.media.frames import CONCEALED_DAMAGE
 from avcil.media.timeline import timeline_of
 
 
@@ -162,7 +162,7 @@ def test_breaks_off(tmp_path, make):
 
 
 def test_damaged_middle(tmp_path, make):
-    """Packets that cannot be decoded are counted; the rest is used."""
+    """PacketCounts that cannot be decoded are counted; the rest is used."""
     path = tmp_path / "a.mkv"
     make.track(path, [make.frame(i) for i in range(60)], list(range(0, 2400, 40)), gop=5)
     data = bytearray(path.read_bytes())
@@ -273,7 +273,7 @@ def test_damaged_alike_every_time(tmp_path, real):
     path.write_bytes(data)
     clips = [read_clip(path, frames=8, short_side=64) for _ in range(5)]
     assert len({clip.frames.tobytes() for clip in clips}) == 1
-    assert {clip.problems for clip in clips} == {(CONCEALED,)}
+    assert {clip.problems for clip in clips} == {(CONCEALED_DAMAGE,)}
 
 
 def test_tracks_are_read_while_the_file_is_open(small, monkeypatch):

@@ -92,7 +92,7 @@ def test_jumps_change_nothing(tmp_path, make, monkeypatch, gop, start):
     path = tmp_path / "long.mp4"
     make.track(path, [make.frame(i) for i in range(250)], list(range(0, 10_000, 40)), gop=gop)
     plain = read_clip(path, frames=6, start=start)
-    monkeypatch.setattr(module, "SEEK_AHEAD", 0.5)
+    monkeypatch.setattr(module, "MIN_SEEK_DISTANCE", 0.5)
     jumped = read_clip(path, frames=6, start=start)
     assert (plain.frames == jumped.frames).all()
     assert make.number(jumped.frames[0]) == int((jumped.frame_times[0] + 1e-6) * 25)
@@ -103,7 +103,7 @@ def test_a_wrong_index_is_survived(tmp_path, make, monkeypatch):
     path = tmp_path / "long.mp4"
     make.track(path, [make.frame(i) for i in range(100)], list(range(0, 4000, 40)), gop=5)
     plain = read_clip(path, frames=3)
-    monkeypatch.setattr(module, "SEEK_AHEAD", 0.5)
+    monkeypatch.setattr(module, "MIN_SEEK_DISTANCE", 0.5)
     astray = []
 
     class Astray:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from avcil.errors import InputError
 from avcil.media import draw_attention, encode_png, log_mel, png_data_uri, probe, read_clip, write_video
-from avcil.media.attention_footer import DOWN, UP, footer
+from avcil.media.attention_footer import ABOVE_UNIFORM, BELOW_UNIFORM, footer
 from avcil.media.attention_overlay import MIN_SPAN, AttentionScale, enlarge
 from avcil.media.overlay import colors
 from avcil.media.spectrogram import mel_triangles
@@ -165,9 +165,9 @@ def test_the_footer_tells_moments_apart():
     strips = [footer(256, scale, np.array([0.24, 0.27, 0.25, 0.24]), current) for current in range(2)]
     assert all(strip.shape[0] % 2 == 0 and strip.shape[1:] == (256, 3) for strip in strips)
     right = [strip[:, 128:] for strip in strips]
-    assert (right[0] == DOWN).all(-1).any()
-    assert not (right[0] == UP).all(-1).any()
-    assert (right[1] == UP).all(-1).any()
+    assert (right[0] == BELOW_UNIFORM).all(-1).any()
+    assert not (right[0] == ABOVE_UNIFORM).all(-1).any()
+    assert (right[1] == ABOVE_UNIFORM).all(-1).any()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 5), (64, 48)])

@@ -19,7 +19,8 @@ from avcil.media.container import ProgramError
 from avcil.media.reader import ReaderProcess, ReadLimits
 from avcil.media.windows import read_windows
 from avcil.utils.frame_sampling import FrameSampling
-from avcil.workers.process import Allowance, WorkerDiedError, WorkerError, WorkerProcess, WorkerTimeoutError
+from avcil.workers.process import WorkerDiedError, WorkerError, WorkerProcess, WorkerTimeoutError
+from avcil.workers.reply_stream import TimeBudget
 
 READ_UNDER_LIMIT = """
 import resource, sys
@@ -77,10 +78,10 @@ def test_the_same_results_as_in_this_process(reader, clip):
     """Every operation of the worker returns the values and errors of its function."""
     options = {"frames": 3, "short_side": 16, "sample_rate": 8000}
     samplings = [FrameSampling(frames=3, short_side=16), FrameSampling(frames=2), FrameSampling(frames=1)]
-    options["also"] = samplings[1:]
+    options["extra_samplings"] = samplings[1:]
     here, there = read_clip(clip, **options), reader.read_clip(clip, **options)
-    assert [frames.shape for frames in there.also] == [(2, 32, 48, 3), (1, 32, 48, 3)]
-    assert all(map(np.array_equal, here.also, there.also))
+    assert [frames.shape for frames in there.extra_frames] == [(2, 32, 48, 3), (1, 32, 48, 3)]
+    assert all(map(np.array_equal, here.extra_frames, there.extra_frames))
     for name in ("frames", "frame_times", "waveform"):
         assert np.array_equal(getattr(here, name), getattr(there, name))
         assert getattr(here, name).dtype == getattr(there, name).dtype
@@ -96,8 +97,8 @@ def test_the_same_results_as_in_this_process(reader, clip):
         read_windows(clip, spans, **options), reader.read_windows(clip, spans, **options), strict=True
     ):
         assert np.array_equal(ours.frames, theirs.frames)
-        assert len(ours.also) == 2
-        assert all(map(np.array_equal, ours.also, theirs.also))
+        assert len(ours.extra_frames) == 2
+        assert all(map(np.array_equal, ours.extra_frames, theirs.extra_frames))
         assert np.array_equal(ours.waveform, theirs.waveform)
         assert (ours.start, ours.end, ours.problems) == (theirs.start, theirs.end, theirs.problems)
     with pytest.raises(MediaError, match="there is no file"):
@@ -168,7 +169,7 @@ def test_a_worker_that_misbehaves(tmp_path, monkeypatch, program, error, said):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     worker = WorkerProcess("misbehaving", reply_bytes=10**6)
     with pytest.raises(error, match=said):
-        list(worker.call({}, Allowance(0.5)))
+        list(worker.call({}, TimeBudget(0.5)))
     assert worker.pid is None
     worker.close()
 
@@ -190,7 +191,7 @@ def test_a_worker_that_cannot_start(tmp_path, monkeypatch):
     (tmp_path / "broken.py").write_text("raise ImportError('libavcodec.so: cannot map segment')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     with pytest.raises(WorkerError, match=r"exit code 1: ImportError: libavcodec\.so: cannot map segment"):
-        list(WorkerProcess("broken").call({}, Allowance(5)))
+        list(WorkerProcess("broken").call({}, TimeBudget(5)))
 
 
 def test_a_worker_ends_quietly_with_its_parent(clip):

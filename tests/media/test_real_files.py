@@ -199,7 +199,7 @@ def test_audio_in_10_bit_rotated_file(clips):
 
 
 def test_twice_the_same(real, clips):
-    """Damaged files give the same frames every time."""
+    """DamagedVideo files give the same frames every time."""
     for name in ("corrupted.mp4", "sample_with_invalid_nalu.mp4", "mediabunny_annex-b.mp4"):
         again = read_clip(real / name, frames=8, short_side=SHORT, sample_rate=16000)
         assert (again.frames == clips[name].frames).all()

@@ -11,7 +11,7 @@ import pytest
 
 import avcil.media.frames as module
 from avcil.media import read_clip
-from avcil.media.skipping import _nal_kinds
+from avcil.media.skipping import _nal_types
 
 KINDS = {
     "h264": ("libx264", "a.mp4", {"bf": "3", "crf": "30"}),
@@ -58,7 +58,7 @@ def test_same_frames_from_fewer_decoded(tmp_path, make, monkeypatch, decoded, ki
         tmp_path / name, moving(100), range(100), time_base=Fraction(1, 25), codec=codec, coding=coding
     )
     spared = read_clip(tmp_path / name, **request_)
-    monkeypatch.setattr(module.Skipper, "supports", staticmethod(lambda track: False))
+    monkeypatch.setattr(module.PacketSkipper, "supports", staticmethod(lambda track: False))
     plain = read_clip(tmp_path / name, **request_)
     np.testing.assert_array_equal(spared.frames, plain.frames)
     assert (spared.problems, spared.duration) == (plain.problems, plain.duration)
@@ -71,10 +71,10 @@ def test_stamps_that_do_not_tell_are_not_relied_on(tmp_path, make, monkeypatch, 
     """No stamps, equal ones, or stamps that promise another frame: everything is decoded."""
     codec, name, coding = KINDS["h264"]
     make.track(tmp_path / name, moving(60), range(0, 2400, 40), codec=codec, coding=coding)
-    monkeypatch.setattr(module.Skipper, "supports", staticmethod(lambda track: False))
+    monkeypatch.setattr(module.PacketSkipper, "supports", staticmethod(lambda track: False))
     plain = read_clip(tmp_path / name, frames=5)
     monkeypatch.undo()
-    told = module.Skipper._note
+    told = module.PacketSkipper._add_time_stamp
 
     class Lying:
         """A packet whose stamp is not what the decoder will say."""
@@ -86,7 +86,7 @@ def test_stamps_that_do_not_tell_are_not_relied_on(tmp_path, make, monkeypatch, 
     def lie(self, packet, stamps):
         told(self, Lying(packet) if packet.size else packet, stamps)
 
-    monkeypatch.setattr(module.Skipper, "_note", lie)
+    monkeypatch.setattr(module.PacketSkipper, "_add_time_stamp", lie)
     reads = []
     read = module._read
     monkeypatch.setattr(module, "_read", lambda *a, **ways: (reads.append(ways["skip"]), read(*a, **ways))[1])
@@ -106,14 +106,14 @@ def test_nothing_is_decoded_between_the_last_needed_frame_and_an_idr_frame(
         tmp_path / name, moving(100), range(100), time_base=Fraction(1, 25), codec=codec, coding=coding
     )
     passed = []
-    plain = module.Skipper._passed
+    plain = module.PacketSkipper._filtered
 
     def count(self, *args):
         for packet in plain(self, *args):
             passed.append(packet.pts)
             yield packet
 
-    monkeypatch.setattr(module.Skipper, "_passed", count)
+    monkeypatch.setattr(module.PacketSkipper, "_filtered", count)
     read_clip(tmp_path / name, frames=2)  # at 1 s and 3 s: in the third and the seventh group of nine
     assert (len(passed) < 40) == spares
 
@@ -159,7 +159,7 @@ def check_all_ways(path, monkeypatch, requests, problems=()):
     for request in requests:
         spared = read_clip(path, **request)
         with monkeypatch.context() as patch:
-            patch.setattr(module.Skipper, "supports", staticmethod(lambda track: False))
+            patch.setattr(module.PacketSkipper, "supports", staticmethod(lambda track: False))
             plain = read_clip(path, **request)
         np.testing.assert_array_equal(spared.frames, plain.frames)
         assert spared.problems == plain.problems == problems
@@ -198,6 +198,6 @@ def test_kinds_of_units_with_lengths_before_them(size):
     """Of whatever size; lengths that do not lead to the end are none, and nothing is concluded from them."""
     extradata = bytes([1, 100, 0, 31, 0xFC | (size - 1)])
     data = b"".join(len(unit).to_bytes(size, "big") + unit for unit in (b"\x06a", b"\x65bcd"))
-    assert set(_nal_kinds(data, extradata)) == {6, 5}
-    assert 0 in set(_nal_kinds(data + b"\0", extradata))
-    assert 0 in set(_nal_kinds(data, b""))
+    assert set(_nal_types(data, extradata)) == {6, 5}
+    assert 0 in set(_nal_types(data + b"\0", extradata))
+    assert 0 in set(_nal_types(data, b""))

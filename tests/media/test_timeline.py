@@ -69,7 +69,7 @@ def test_part_of_audio_without_index(tmp_path, monkeypatch):
     samples = np.concatenate([noise(10), 0.1 * np.sin(np.arange(30 * RATE) ** 2 / 5e5)])
     write_audio(tmp_path / name, container, codec, samples, options=options, coding=coding)
     whole = read_clip(tmp_path / name, sample_rate=RATE).waveform
-    monkeypatch.setattr("avcil.media.audio.SEEK_AFTER", 2.0)
+    monkeypatch.setattr("avcil.media.audio.MIN_SEEK_START", 2.0)
     stretch = read_clip(tmp_path / name, sample_rate=RATE, start=35.0, end=37.0).waveform
     np.testing.assert_allclose(stretch, whole[35 * RATE : 37 * RATE], atol=1e-3)
 
@@ -79,12 +79,12 @@ def test_one_recording_is_walked_once(tmp_path, monkeypatch):
     name, container, codec, options, coding = FORMS["aac"]
     path = tmp_path / name
     write_audio(path, container, codec, noise(3), options=options, coding=coding)
-    walks = []
-    walked = module._walked
-    monkeypatch.setattr(module, "_walked", lambda *arguments: walks.append(1) or walked(*arguments))
+    scans = []
+    walked = module._scanned
+    monkeypatch.setattr(module, "_scanned", lambda *arguments: scans.append(1) or walked(*arguments))
     for start in (0.0, 1.0, 2.0):
         read_clip(path, sample_rate=RATE, start=start, end=start + 0.5)
-    assert len(walks) == 1
+    assert len(scans) == 1
     write_audio(path, container, codec, noise(5), options=options, coding=coding)
     assert probe(path).duration == pytest.approx(5, abs=0.2)
 

@@ -35,7 +35,7 @@ def test_windows_are_stretches(long_video):
         alone = read_clip(long_video, start=window.start, end=window.end, **options)
         np.testing.assert_array_equal(window.frames, alone.frames)
         other = read_clip(long_video, start=window.start, end=window.end, frames=2)
-        np.testing.assert_array_equal(window.also[0], other.frames)
+        np.testing.assert_array_equal(window.extra_frames[0], other.frames)
         assert not window.problems
         count = min(len(window.waveform), len(alone.waveform))
         assert abs(len(window.waveform) - len(alone.waveform)) <= 200

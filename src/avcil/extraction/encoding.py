@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,44 +21,70 @@ from avcil.extraction.read_ahead import DecodeSpec, ReadClip
 from avcil.features.manifest import FeatureSpec, Manifest
 
 LIBRARIES = ("avcil", "av", "numpy", "torch")
+Built = TypeVar("Built", VisualEncoder, AudioEncoder)
 Arrays = dict[str, np.ndarray]
 """Arrays of a clip by name: "visual" (T, S, D), "audio" (D,), "audio_tokens" (N, D), without missing ones."""
 BATCH_SIZES = (4, 8, 16, 32, 64, 128, 256)
 """Candidates for `--batch-size auto`."""
 MIN_SPEEDUP = 1.05
 """A larger batch must be this much faster."""
-FRAME_SIDE, AUDIO_SECONDS = 256, 10.0
+RANDOM_SIDE, RANDOM_SECONDS = 256, 10.0
 """Size of the random clips on which batch sizes are measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncoderNames:
-    """Names of encoders, device and precision, from which another machine can build them."""
+class EncoderOptions:
+    """Which encoders to use, and how. If they are given by name, another machine can build them from this."""
 
-    visual: str | None = None
-    audio: str | None = None
-    joint: str | None = None
+    visual: str | VisualEncoder | None = None
+    """Name or encoder; "none" for no encoder, None for the default one."""
+    audio: str | AudioEncoder | None = None
+    """Like `visual`."""
+    joint: str | JointEncoder | None = None
+    """Name or encoder, instead of the other two."""
     device: str | None = None
+    """See `avcil.encoders.device`; None does not move encoders."""
     precision: str | None = None
+    """See `avcil.encoders.device`."""
     audio_tokens: bool = False
+    """Whether to compute audio tokens."""
 
-    @classmethod
-    def of(
-        cls,
-        visual: str | VisualEncoder | None,
-        audio: str | AudioEncoder | None,
-        joint: str | JointEncoder | None,
-        **options: Any,
-    ) -> EncoderNames | None:
-        """None if one of them is an encoder object."""
-        names = {"visual": visual, "audio": audio, "joint": joint}
-        if not all(isinstance(name, str | None) for name in names.values()):
-            return None
-        return cls(**names, **options)  # type: ignore[arg-type]
+    @property
+    def are_names(self) -> bool:
+        """Whether all encoders are given by name."""
+        return all(isinstance(given, str | None) for given in (self.visual, self.audio, self.joint))
 
     def build(self) -> Encoders:
-        """Build the encoders and load their weights."""
-        return Encoders.of(**vars(self))
+        """Build the encoders and load their weights; InputError for an unknown name or incompatible options."""
+        visual, audio = self._encoders()
+        return Encoders(
+            visual=visual,
+            audio=audio,
+            device=self.device,
+            precision=self.precision,
+            audio_tokens=self.audio_tokens,
+        )
+
+    def _encoders(self) -> tuple[VisualEncoder | JointEncoder | None, AudioEncoder | JointEncoder | None]:
+        from avcil.encoders import registry
+
+        if self.joint is not None:
+            if self.visual is not None or self.audio is not None:
+                raise InputError(
+                    "a joint encoder computes visual and audio features. Use either --joint, or --visual and --audio"
+                )
+            joint = registry.joint_encoder(self.joint) if isinstance(self.joint, str) else self.joint
+            return joint, joint
+        visual = registry.DEFAULT_VISUAL if self.visual is None else self.visual
+        audio = registry.DEFAULT_AUDIO if self.audio is None else self.audio
+        return _built(visual, registry.visual_encoder), _built(audio, registry.audio_encoder)
+
+
+def _built(given: str | Built, build: Callable[[str], Built]) -> Built | None:
+    """The encoder, built if it is given by name; None for the name "none"."""
+    if not isinstance(given, str):
+        return given
+    return None if given == "none" else build(given)
 
 
 class Encoders:
@@ -100,41 +127,7 @@ class Encoders:
         self.decode_spec = DecodeSpec.of(visual, audio)
         self.place(device, precision)
 
-    @classmethod
-    def of(
-        cls,
-        visual: str | VisualEncoder | None = None,
-        audio: str | AudioEncoder | None = None,
-        joint: str | JointEncoder | None = None,
-        **options: Any,
-    ) -> Encoders:
-        """Build from names or encoders.
-
-        Args:
-            visual: Name or encoder; "none" for no encoder, None for the default one.
-            audio: Like `visual`.
-            joint: Name or encoder, instead of the other two.
-            options: Options of the constructor.
-        """
-        from avcil.encoders import registry
-
-        if joint is not None:
-            if visual is not None or audio is not None:
-                raise InputError(
-                    "a joint encoder computes visual and audio features. Use either --joint, or --visual and --audio"
-                )
-            built = registry.joint_encoder(joint) if isinstance(joint, str) else joint
-            return cls(visual=built, audio=built, **options)
-        visual = registry.DEFAULT_VISUAL if visual is None else visual
-        audio = registry.DEFAULT_AUDIO if audio is None else audio
-        if isinstance(visual, str):
-            visual = None if visual == "none" else registry.visual_encoder(visual)
-        if isinstance(audio, str):
-            audio = None if audio == "none" else registry.audio_encoder(audio)
-        return cls(visual=visual, audio=audio, **options)
-
-    def _each(self) -> list[Encoder]:
-        """The distinct encoders."""
+    def _distinct(self) -> list[Encoder]:
         pair = (self.visual, self.audio if self.joint is None else None)
         return [encoder for encoder in pair if encoder is not None]
 
@@ -150,11 +143,11 @@ class Encoders:
         """
         if device is None and precision is None:
             return
-        movable: list[Any] = [encoder for encoder in self._each() if encoder.runs_on_gpu]
+        movable: list[Any] = [encoder for encoder in self._distinct() if encoder.runs_on_gpu]
         for encoder in movable:
             encoder.place(device, precision)
         if not movable and (device not in (None, "cpu") or precision not in (None, "float32")):
-            names = " and ".join(encoder.name for encoder in self._each())
+            names = " and ".join(encoder.name for encoder in self._distinct())
             raise InputError(
                 f"{names} only run on the CPU in float32. Omit --device and --precision, or choose encoders that "
                 "have a model (docs/encoders.md)"
@@ -163,13 +156,15 @@ class Encoders:
     @property
     def can_use_gpu(self) -> bool:
         """Whether any encoder can use a GPU."""
-        return any(encoder.runs_on_gpu for encoder in self._each())
+        return any(encoder.runs_on_gpu for encoder in self._distinct())
 
     @property
     def precision(self) -> str:
         """ "bfloat16" if any encoder uses it, else "float32"."""
         return (
-            "bfloat16" if "bfloat16" in {getattr(e, "precision", None) for e in self._each()} else "float32"
+            "bfloat16"
+            if "bfloat16" in {getattr(e, "precision", None) for e in self._distinct()}
+            else "float32"
         )
 
     def manifest(self, *, missing: str, dtype: str) -> Manifest:
@@ -177,14 +172,14 @@ class Encoders:
         sampling: dict[str, Any] = {}
         if self.visual is not None:
             sampling |= {"frames": self.decode_spec.frames, "short_side": self.decode_spec.short_side}
-        if self.decode_spec.also:
-            sampling["also"] = [asdict(also) for also in self.decode_spec.also]
+        if self.decode_spec.extra_samplings:
+            sampling["also"] = [asdict(extra) for extra in self.decode_spec.extra_samplings]
         if self.audio is not None:
             sampling["sample_rate"] = self.decode_spec.sample_rate
         if self.precision != "float32":
             sampling["precision"] = self.precision
         visual, audio = self.visual, self.audio
-        libraries = {name for encoder in self._each() for name in encoder.libraries}
+        libraries = {name for encoder in self._distinct() for name in encoder.libraries}
         return Manifest(
             visual=None if visual is None else FeatureSpec.of(visual, (*visual.token_grid, visual.width)),
             audio=None if audio is None else FeatureSpec.of(audio, (audio.width,)),
@@ -208,19 +203,20 @@ class Encoders:
         """The arrays of each clip, without those of a missing modality; with a joint encoder, none if one is
         missing."""
         arrays: list[Arrays] = [{} for _ in batch]
-        for encode, given in self._tasks(batch):
-            present = [place for place, value in enumerate(given) if value is not None]
+        for encode, inputs in self._tasks(batch):
+            present = [position for position, value in enumerate(inputs) if value is not None]
             if present:
-                for name, values in encode([given[place] for place in present]).items():
-                    for place, value in zip(present, values, strict=True):
-                        arrays[place][name] = value
+                for name, values in encode([inputs[position] for position in present]).items():
+                    for position, value in zip(present, values, strict=True):
+                        arrays[position][name] = value
         return arrays
 
     def _tasks(self, batch: Sequence[ReadClip]) -> list[tuple[Callable[[list[Any]], Arrays], list[Any]]]:
         """The functions that encode, and their input from each clip; None if the clip lacks it."""
         if self.joint is not None:
             pairs = [
-                None if read.lacks(self.decode_spec) else (read.frame_sets, read.waveform) for read in batch
+                None if read.missing_modalities(self.decode_spec) else (read.frame_sets, read.waveform)
+                for read in batch
             ]
             return [(self._encode_both, pairs)]
         return [
@@ -282,14 +278,14 @@ class Encoders:
         rng = np.random.default_rng(number)
         frame_sets, waveform = [], None
         for sampling in self.decode_spec.samplings:
-            side = sampling.short_side or FRAME_SIDE
+            side = sampling.short_side or RANDOM_SIDE
             frame_sets.append(rng.integers(0, 256, (sampling.frames, side, side * 4 // 3, 3), dtype=np.uint8))
         if self.decode_spec.sample_rate is not None:
-            waveform = rng.uniform(-0.1, 0.1, int(AUDIO_SECONDS * self.decode_spec.sample_rate)).astype(
+            waveform = rng.uniform(-0.1, 0.1, int(RANDOM_SECONDS * self.decode_spec.sample_rate)).astype(
                 np.float32
             )
-        frames, also = (frame_sets[0], tuple(frame_sets[1:])) if frame_sets else (None, ())
-        return ReadClip(clip=NOISE, frames=frames, also=also, waveform=waveform)
+        frames, extra_frames = (frame_sets[0], tuple(frame_sets[1:])) if frame_sets else (None, ())
+        return ReadClip(clip=_RANDOM_CLIP, frames=frames, extra_frames=extra_frames, waveform=waveform)
 
 
-NOISE = Clip(clip_id="noise", path="noise", label="noise", split="train")  # type: ignore[arg-type]
+_RANDOM_CLIP = Clip(clip_id="random", path=Path("random"), label="random", split="train")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
@@ -24,7 +24,7 @@ class Engine(Protocol):
     def best_batch_size(self) -> int:
         """The best batch size on the machine that encodes."""
 
-    def outcomes(self, batches: Sequence[list[Clip]], *, missing: str) -> Iterator[list[ClipOutcome]]:
+    def outcomes(self, batches: Sequence[list[Clip]], *, missing: str) -> Generator[list[ClipOutcome]]:
         """The outcomes of each batch, in any order; see `extract` for `missing`."""
 
 
@@ -43,7 +43,7 @@ class LocalEngine:
         """See `Engine`."""
         return self.encoders.best_batch_size()
 
-    def outcomes(self, batches: Sequence[list[Clip]], *, missing: str) -> Iterator[list[ClipOutcome]]:
+    def outcomes(self, batches: Sequence[list[Clip]], *, missing: str) -> Generator[list[ClipOutcome]]:
         """See `Engine`; in the order of the batches."""
         stream = read_clips_ahead(
             (clip for batch in batches for clip in batch),

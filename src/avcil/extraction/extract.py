@@ -9,18 +9,17 @@ Shapes: F frames, H x W pixels, N samples, T time slices, S spatial tokens per s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from avcil.data.clips import Clip, check_clips
 from avcil.data.copies import check_leaks
 from avcil.encoders.base import AudioEncoder, JointEncoder, VisualEncoder
 from avcil.errors import InputError
 from avcil.extraction.batch_size import resolve_batch_size
-from avcil.extraction.encoding import EncoderNames, Encoders
+from avcil.extraction.encoding import EncoderOptions
 from avcil.extraction.engine import Engine, LocalEngine
 from avcil.extraction.outcome import ClipOutcome
 from avcil.extraction.report import ExtractReport
@@ -89,29 +88,20 @@ def extract(
         InputError: An encoder is unknown, options are incompatible with each other or with the store, or no clip could
             be stored.
     """
-    started = time.monotonic()
-    clips = list(clips)
+    started, clips = time.monotonic(), list(clips)
     check_clips(clips, "the clip list")
     notes = check_leaks(clips, "the clip list")
     _check_options(missing, is_joint=joint is not None, workers=workers, shard_size=shard_size)
-    options = {"device": device, "precision": precision, "audio_tokens": audio_tokens}
-    reading = {
-        "limits": limits or ReadLimits(),
-        "workers": workers or available_cores(),
-        "isolate": isolate,
-    }
-    names = EncoderNames.of(visual, audio, joint, **options)
-    with (
-        _engine(names, partial(Encoders.of, visual, audio, joint, **options), reading, ray) as engine,
-        FeatureWriter(
-            out, engine.encoders.manifest(missing=missing, dtype=dtype), shard_size=2**62
-        ) as writer,  # commits between batches only
-    ):
-        job = _Extraction(writer, engine.encoders, shard_size=shard_size)
-        job.select(clips, add=add, retry_failed=retry_failed)
-        size = resolve_batch_size(batch_size, writer.path, engine.best_batch_size)
-        batches = job.remaining(ListPart.parse(part).of(_in_batches(clips, size)))
-        job.run(engine.outcomes(batches, missing=missing), remaining=sum(map(len, batches)))
+    options = EncoderOptions(
+        visual=visual, audio=audio, joint=joint, device=device, precision=precision, audio_tokens=audio_tokens
+    )
+    with _engine(options, limits or ReadLimits(), workers, isolate=isolate, ray=ray) as engine:
+        manifest = engine.encoders.manifest(missing=missing, dtype=dtype)
+        with FeatureWriter(out, manifest, shard_size=2**62) as writer:  # commits between batches only
+            job = _Extraction(writer, engine, shard_size=shard_size)
+            job.select(clips, add=add, retry_failed=retry_failed)
+            size = resolve_batch_size(batch_size, writer.path, engine.best_batch_size)
+            job.run(ListPart.parse(part).of(_in_batches(clips, size)))
     return job.report(time.monotonic() - started, notes)
 
 
@@ -158,28 +148,29 @@ def _failed_before(failures: Mapping[str, Failure], clips: Sequence[Clip]) -> di
 
 @contextmanager
 def _engine(
-    names: EncoderNames | None, encoders: Callable[[], Encoders], reading: dict[str, Any], ray: str | None
+    options: EncoderOptions, limits: ReadLimits, workers: int | None, *, isolate: bool, ray: str | None
 ) -> Iterator[Engine]:
     """The engine: this machine, or the cluster at the address `ray`."""
     if ray is None:
-        yield LocalEngine(encoders=encoders(), **reading)
+        workers = workers or available_cores()
+        yield LocalEngine(encoders=options.build(), limits=limits, workers=workers, isolate=isolate)
         return
     from avcil.extraction.ray_engine import on_cluster
 
-    with on_cluster(names, reading["limits"], ray) as cluster:
+    with on_cluster(options, limits, ray) as cluster:
         yield cluster
 
 
 class _Extraction:
     """The state of one call of `extract`."""
 
-    def __init__(self, writer: FeatureWriter, encoders: Encoders, *, shard_size: int) -> None:
-        self.writer, self.decode_spec, self.shard_size = writer, encoders.decode_spec, shard_size
-        self.other_policies = "skip or keep" if encoders.joint is None else "skip"
-        self.pending = 0
+    def __init__(self, writer: FeatureWriter, engine: Engine, *, shard_size: int) -> None:
+        self.writer, self.engine, self.shard_size = writer, engine, shard_size
+        self.can_keep_incomplete = engine.encoders.joint is None
+        self.uncommitted = 0
         self.incomplete = 0
         self.remarks: list[tuple[str, str]] = []
-        self.tried: list[Clip] = []
+        self.clips: list[Clip] = []
         """Clips of this part of the list."""
 
     def select(self, clips: Sequence[Clip], *, add: bool, retry_failed: bool) -> None:
@@ -188,37 +179,39 @@ class _Extraction:
         self.stored = self.writer.stored()
         _check_unchanged(self.writer.path, self.stored, clips)
         self.unlisted = self.writer.use_only(None if add else listed)
-        self.others = len(self.stored.keys() - listed)
+        self.not_listed = len(self.stored.keys() - listed)
         # With "fail", a clip that stopped the last call must stop this one too.
         retry = retry_failed or self.writer.manifest.missing == "fail"
         self.skipped = {} if retry else _failed_before(self.writer.failures, clips)
 
-    def remaining(self, batches: Sequence[Batch]) -> list[Batch]:
-        """The clips of each batch that must be encoded; clips whose file has changed are removed from the store."""
-        self.tried = [clip for batch in batches for clip in batch]
-        self.changed = _changed(self.stored, self.tried)
-        self.writer.remove(self.changed)
-        self.before = set(self.writer.done)
-        leave = self.writer.done | self.skipped.keys()
-        shortened = ([clip for clip in batch if clip.clip_id not in leave] for batch in batches)
-        return [batch for batch in shortened if batch]
-
-    def run(self, outcomes: Iterator[list[ClipOutcome]], *, remaining: int) -> None:
-        """Store the outcomes; an interrupt keeps what was encoded."""
-        progress = Progress(len(self.tried), "clips", initial=len(self.tried) - remaining)
+    def run(self, batches: Sequence[Batch]) -> None:
+        """Encode the clips that are not stored yet, and store the outcomes; an interrupt keeps what was encoded."""
+        self.clips = [clip for batch in batches for clip in batch]
+        batches = self._remaining(batches)
+        outcomes = self.engine.outcomes(batches, missing=self.writer.manifest.missing)
+        progress = Progress(len(self.clips), "clips", initial=len(self.clips) - sum(map(len, batches)))
         try:
             for batch in outcomes:
                 for outcome in batch:
                     progress.step(failed=not self._store(outcome))
-                if self.pending >= self.shard_size:
+                if self.uncommitted >= self.shard_size:
                     self.writer.begin_commit()  # encoders do not wait for the disk
-                    self.pending = 0
+                    self.uncommitted = 0
         except (KeyboardInterrupt, _MissingModalityError):
             self.writer.commit()
             raise
         finally:
-            outcomes.close()  # type: ignore[attr-defined]
+            outcomes.close()
             progress.close()
+
+    def _remaining(self, batches: Sequence[Batch]) -> list[Batch]:
+        """The clips of each batch that must be encoded; clips whose file has changed are removed from the store."""
+        self.changed = _changed(self.stored, self.clips)
+        self.writer.remove(self.changed)
+        self.stored_before = set(self.writer.done)
+        excluded = self.stored_before | self.skipped.keys()
+        shortened = ([clip for clip in batch if clip.clip_id not in excluded] for batch in batches)
+        return [batch for batch in shortened if batch]
 
     def _store(self, outcome: ClipOutcome) -> bool:
         """Store a clip, or list it as failed. Returns whether it was stored."""
@@ -226,25 +219,26 @@ class _Extraction:
         if outcome.arrays is not None:
             try:
                 self.writer.add(outcome.clip, **outcome.arrays, remark=outcome.remark, source=outcome.source)
-                self.pending += 1
+                self.uncommitted += 1
                 if outcome.remark:
                     self.remarks.append((outcome.clip.clip_id, outcome.remark))
                 return True
             except InputError as error:
                 failure = str(error)
         self.incomplete += outcome.has_other
-        self.writer.fail(outcome.clip, failure, self.decode_spec.tried(outcome.clip))
-        if outcome.is_lacking and self.writer.manifest.missing == "fail":
+        self.writer.fail(outcome.clip, failure, self.engine.encoders.decode_spec.describe(outcome.clip))
+        if outcome.lacks_modality and self.writer.manifest.missing == "fail":
+            policies = "skip or keep" if self.can_keep_incomplete else "skip"
             raise _MissingModalityError(
                 f"clip {outcome.clip.clip_id!r} ({outcome.clip.path}): {failure}. Stopped, since --missing is "
                 "fail; clips encoded before are kept. Remove the clip from the list, or extract with --missing "
-                f"{self.other_policies}"
+                f"{policies}"
             )
         return False
 
     def report(self, seconds: float, notes: Sequence[str]) -> ExtractReport:
         """The result; InputError if no clip is stored."""
-        writer, ids = self.writer, {clip.clip_id for clip in self.tried}
+        writer, ids = self.writer, {clip.clip_id for clip in self.clips}
         stored = writer.done & ids
         failed = tuple(failure for key, failure in sorted(writer.failures.items()) if key in ids)
         if ids and not stored:
@@ -253,20 +247,19 @@ class _Extraction:
                 + "\n".join(reason_lines([(failure.clip_id, failure.reason) for failure in failed]))
                 + "\nCorrect the clip list or the files, and run the command again with --retry-failed"
             )
-        can_keep = "keep" in self.other_policies
         return ExtractReport(
             out=writer.path,
             listed=len(ids),
             stored=len(stored),
-            new=len(stored - self.before),
+            new=len(stored - self.stored_before),
             failed=failed,
-            incomplete=self.incomplete if can_keep else 0,
+            incomplete=self.incomplete if self.can_keep_incomplete else 0,
             not_tried=sum(failure.clip_id in self.skipped for failure in failed),
             reencoded=writer.reencoded,
             remarks=tuple(self.remarks),
             seconds=seconds,
             changed=len(self.changed),
-            others=self.others,
+            not_listed=self.not_listed,
             unlisted=self.unlisted,
             notes=tuple(notes),
         )

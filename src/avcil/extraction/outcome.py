@@ -21,7 +21,7 @@ class ClipOutcome:
     """Reason; empty on success."""
     remark: str = ""
     """Problem of a file that could be encoded."""
-    is_lacking: bool = False
+    lacks_modality: bool = False
     """Whether it failed because it lacks a modality."""
     has_other: bool = False
     """Whether it has another modality."""
@@ -31,19 +31,19 @@ class ClipOutcome:
 
 def encode_batch(batch: Sequence[ReadClip], encoders: Encoders, *, missing: str) -> list[ClipOutcome]:
     """Encode a batch; clips that lack a modality are encoded only if `missing` is "keep"."""
-    lacking = {
+    excluded = {
         read.clip.clip_id: reason
         for read in batch
-        if (reason := _lacking_reason(read, encoders.decode_spec, missing))
+        if (reason := _why_excluded(read, encoders.decode_spec, missing))
     }
-    good = [read for read in batch if read.clip.clip_id not in lacking]
+    good = [read for read in batch if read.clip.clip_id not in excluded]
     encoded = dict(zip([read.clip.clip_id for read in good], encoders.encode(good), strict=True))
-    return [_outcome(read, lacking.get(read.clip.clip_id), encoded.get(read.clip.clip_id)) for read in batch]
+    return [_outcome(read, excluded.get(read.clip.clip_id), encoded.get(read.clip.clip_id)) for read in batch]
 
 
-def _lacking_reason(read: ReadClip, spec: DecodeSpec, missing: str) -> str | None:
+def _why_excluded(read: ReadClip, spec: DecodeSpec, missing: str) -> str | None:
     """Why a clip cannot be encoded because it lacks a modality; None if it can."""
-    lacks = read.lacks(spec)
+    lacks = read.missing_modalities(spec)
     nothing = read.frames is None and read.waveform is None
     if not lacks or (missing == "keep" and not nothing):
         return None
@@ -53,7 +53,7 @@ def _lacking_reason(read: ReadClip, spec: DecodeSpec, missing: str) -> str | Non
 def _outcome(read: ReadClip, lacks: str | None, encoded: Arrays | str | None) -> ClipOutcome:
     if lacks is not None:
         has_other = read.frames is not None or read.waveform is not None
-        return ClipOutcome(clip=read.clip, failure=lacks, is_lacking=True, has_other=has_other)
+        return ClipOutcome(clip=read.clip, failure=lacks, lacks_modality=True, has_other=has_other)
     if isinstance(encoded, str):
         return ClipOutcome(clip=read.clip, failure=encoded)
     return ClipOutcome(clip=read.clip, arrays=encoded, remark=read.reason, source=read.source)

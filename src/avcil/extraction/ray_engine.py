@@ -12,7 +12,7 @@ import logging
 import os
 import pickle
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -20,7 +20,7 @@ from typing import Any
 
 from avcil.data.clips import Clip
 from avcil.errors import AvcilError, InputError
-from avcil.extraction.encoding import EncoderNames, Encoders
+from avcil.extraction.encoding import EncoderOptions, Encoders
 from avcil.extraction.outcome import ClipOutcome, encode_batch
 from avcil.extraction.read_ahead import DecodeSpec, read_one, with_source
 from avcil.media.reader import ReaderProcess, ReadLimits
@@ -28,44 +28,44 @@ from avcil.utils.cores import available_cores
 
 RETRIES = 5
 """Number of times that Ray repeats a batch whose worker or node died."""
-PASSES = 3
+MAX_PASSES = 3
 """Number of passes over failed batches, since Ray's retries are soon used up while an actor restarts."""
 
-ROWS_ALONE = {"batch_size": 1, "batch_format": "pyarrow"}
+SINGLE_ROWS = {"batch_size": 1, "batch_format": "pyarrow"}
 
 
 @contextmanager
-def on_cluster(names: EncoderNames | None, limits: ReadLimits, address: str) -> Iterator[Cluster]:
+def on_cluster(options: EncoderOptions, limits: ReadLimits, address: str) -> Iterator[ClusterEngine]:
     """Connect to the cluster at `address` (see `ray.init`) for an extraction.
 
     Raises:
         InputError: There is no cluster, or the encoders cannot be built or run there.
     """
-    if names is None:
+    if not options.are_names:
         raise InputError("on a Ray cluster, encoders must be given by name, since its workers build them")
     from avcil.utils.ray_cluster import connected
 
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the C++ core logs restarted actors as errors
     with connected(address, threads=_threads()) as ray:
         _silence(ray)
-        encoders = replace(names, device="cpu", precision=None).build()  # for the manifest, without a GPU
-        resolved = _with_device(names, encoders, has_gpu=ray.cluster_resources().get("GPU", 0) > 0)
-        yield Cluster(ray=ray, names=resolved, encoders=encoders, limits=limits)
+        encoders = replace(options, device="cpu", precision=None).build()  # for the manifest, without a GPU
+        resolved = _with_device(options, encoders, has_gpu=ray.cluster_resources().get("GPU", 0) > 0)
+        yield ClusterEngine(ray=ray, options=resolved, encoders=encoders, limits=limits)
 
 
-def _with_device(names: EncoderNames, encoders: Encoders, *, has_gpu: bool) -> EncoderNames:
-    """The names with device and precision, so that they are the same for all workers and in the manifest."""
+def _with_device(options: EncoderOptions, encoders: Encoders, *, has_gpu: bool) -> EncoderOptions:
+    """The options with device and precision, so that they are the same for all workers and in the manifest."""
     if not encoders.can_use_gpu:
-        encoders.place(names.device, names.precision)  # raises InputError if either is given
-        return names
-    if names.device not in (None, "cpu", "cuda"):
+        encoders.place(options.device, options.precision)  # raises InputError if either is given
+        return options
+    if options.device not in (None, "cpu", "cuda"):
         raise InputError(
-            f"on a Ray cluster, the device must be cpu or cuda, not {names.device!r}: Ray selects the GPU"
+            f"on a Ray cluster, the device must be cpu or cuda, not {options.device!r}: Ray selects the GPU"
         )
-    device = names.device or ("cuda" if has_gpu else "cpu")
-    precision = names.precision or ("bfloat16" if device == "cuda" else "float32")
+    device = options.device or ("cuda" if has_gpu else "cpu")
+    precision = options.precision or ("bfloat16" if device == "cuda" else "float32")
     encoders.place("cpu", precision)
-    return replace(names, device=device, precision=precision)
+    return replace(options, device=device, precision=precision)
 
 
 def _silence(ray: Any) -> None:
@@ -82,12 +82,12 @@ def _silence(ray: Any) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cluster:
+class ClusterEngine:
     """The engine on a Ray cluster."""
 
     ray: Any
     """The module `ray`, connected."""
-    names: EncoderNames
+    options: EncoderOptions
     """With device and precision."""
     encoders: Encoders
     """On the CPU of this machine."""
@@ -100,7 +100,7 @@ class Cluster:
         On a GPU, an encoder needs no CPU, so that readers cannot block it. Otherwise, both use half a core, so that one
         of each fits on one core.
         """
-        if self.names.device == "cuda":
+        if self.options.device == "cuda":
             return {"num_cpus": 1}, {"num_gpus": 1}
         return {"num_cpus": 0.5}, {"num_cpus": 0.5}
 
@@ -109,29 +109,29 @@ class Cluster:
         _, share = self._resources
         measure = self.ray.remote(**share)(_best_batch_size)
         try:
-            return self.ray.get(measure.remote(self.names))
+            return self.ray.get(measure.remote(self.options))
         except self.ray.exceptions.RayError as error:
-            raise _stopped(error) from error
+            raise _cluster_error(error) from error
 
-    def outcomes(self, batches: Sequence[list[Clip]], *, missing: str) -> Iterator[list[ClipOutcome]]:
+    def outcomes(self, batches: Sequence[list[Clip]], *, missing: str) -> Generator[list[ClipOutcome]]:
         """See `Engine`; batches that failed in all passes come last."""
         pending = dict(enumerate(batches))
-        for _ in range(PASSES):
+        for _ in range(MAX_PASSES):
             if pending:
                 yield from self._pass(pending, missing)
-        reason = f"the workers that read or encoded its batch died in all {PASSES} passes"
+        reason = f"the workers that read or encoded its batch died in all {MAX_PASSES} passes"
         for batch in pending.values():
             yield [ClipOutcome(clip=clip, failure=reason) for clip in batch]
 
-    def _pass(self, pending: dict[int, list[Clip]], missing: str) -> Iterator[list[ClipOutcome]]:
+    def _pass(self, pending: dict[int, list[Clip]], missing: str) -> Generator[list[ClipOutcome]]:
         """Process the batches in `pending`, and remove the finished ones from it."""
         try:
-            for table in self._pipeline(pending, missing).iter_batches(**ROWS_ALONE):
+            for table in self._pipeline(pending, missing).iter_batches(**SINGLE_ROWS):
                 number, outcomes = _unpacked(table)
                 if pending.pop(number, None) is not None:
                     yield outcomes
         except self.ray.exceptions.RayError as error:
-            raise _stopped(error) from error
+            raise _cluster_error(error) from error
 
     def _pipeline(self, batches: Mapping[int, list[Clip]], missing: str) -> Any:
         """A Ray dataset with one row and one block per batch, so that each task processes one batch."""
@@ -148,20 +148,20 @@ class Cluster:
                 fn_args=(self.encoders.decode_spec, self.limits),
                 max_retries=RETRIES,
                 **reader,
-                **ROWS_ALONE,
+                **SINGLE_ROWS,
             )
             return read.map_batches(
                 _Encoder,
-                fn_constructor_args=(self.names, missing),
+                fn_constructor_args=(self.options, missing),
                 compute=data.ActorPoolStrategy(min_size=1),
                 max_restarts=-1,
                 max_task_retries=RETRIES,
                 **encoder,
-                **ROWS_ALONE,
+                **SINGLE_ROWS,
             )
 
 
-def _stopped(error: BaseException) -> AvcilError:
+def _cluster_error(error: BaseException) -> AvcilError:
     """The error for encoders that cannot be built on a node, for example; Ray reports the cause last."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     cause = lines[-1].removeprefix("avcil.errors.InputError: ").rstrip(".")
@@ -180,15 +180,15 @@ def _with_absolute_path(clip: Clip) -> Clip:
     return replace(clip, path=clip.path.absolute())
 
 
-def _best_batch_size(names: EncoderNames) -> int:
-    return _built(names).best_batch_size()
+def _best_batch_size(options: EncoderOptions) -> int:
+    return _built(options).best_batch_size()
 
 
-def _built(names: EncoderNames) -> Encoders:
+def _built(options: EncoderOptions) -> Encoders:
     import torch
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    return names.build()
+    return options.build()
 
 
 @lru_cache(maxsize=1)
@@ -211,15 +211,15 @@ def _unpacked(table: Any) -> Any:
 
 def _read_batch(table: Any, spec: DecodeSpec, limits: ReadLimits) -> Any:
     number, clips = _unpacked(table)
-    read = partial(read_one, spec=spec, source=_reader(limits))
+    read = partial(read_one, spec=spec, reader=_reader(limits))
     return _packed((number, [with_source(clip, read) for clip in clips]))
 
 
 class _Encoder:
     """The actor that encodes; it builds the encoders once."""
 
-    def __init__(self, names: EncoderNames, missing: str) -> None:
-        self.encoders, self.missing = _built(names), missing
+    def __init__(self, options: EncoderOptions, missing: str) -> None:
+        self.encoders, self.missing = _built(options), missing
 
     def __call__(self, table: Any) -> Any:
         number, batch = _unpacked(table)

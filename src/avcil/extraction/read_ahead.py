@@ -20,7 +20,7 @@ from avcil.utils.files import without_path
 from avcil.utils.frame_sampling import SLICE_CENTERS, FrameSampling
 
 if TYPE_CHECKING:
-    from avcil.media.reader import MediaSource
+    from avcil.media.reader import MediaReader
 
 TIMEOUT = 300.0
 """Time limit for reading one clip in seconds."""
@@ -34,7 +34,7 @@ class DecodeSpec:
     short_side: int | None
     sample_rate: int | None
     frame_choice: str = SLICE_CENTERS
-    also: tuple[FrameSampling, ...] = ()
+    extra_samplings: tuple[FrameSampling, ...] = ()
     """Additional samplings of frames, read in the same pass over the file."""
 
     @classmethod
@@ -43,8 +43,8 @@ class DecodeSpec:
         sample_rate = None if audio is None else audio.sample_rate
         if visual is None:
             return cls(frames=None, short_side=None, sample_rate=sample_rate)
-        first, *also = visual.samplings
-        return cls(**vars(first), sample_rate=sample_rate, also=tuple(also))
+        first, *extra = visual.samplings
+        return cls(**vars(first), sample_rate=sample_rate, extra_samplings=tuple(extra))
 
     @property
     def samplings(self) -> tuple[FrameSampling, ...]:
@@ -52,9 +52,9 @@ class DecodeSpec:
         if self.frames is None:
             return ()
         first = FrameSampling(frames=self.frames, short_side=self.short_side, frame_choice=self.frame_choice)
-        return first, *self.also
+        return first, *self.extra_samplings
 
-    def tried(self, clip: Clip) -> str:
+    def describe(self, clip: Clip) -> str:
         """What is decoded of a clip, as text for failures.csv."""
         parts = [
             f"{sampling.frames} frames"
@@ -76,7 +76,7 @@ class ReadClip:
     clip: Clip
     frames: np.ndarray | None = None
     """uint8 (F, H, W, 3), of the first sampling."""
-    also: tuple[np.ndarray, ...] = ()
+    extra_frames: tuple[np.ndarray, ...] = ()
     """Frames of additional samplings."""
     waveform: np.ndarray | None = None
     """float32 (N,)."""
@@ -90,9 +90,11 @@ class ReadClip:
     @property
     def frame_sets(self) -> Frames | None:
         """The input of a visual encoder: the frames of all samplings."""
-        return self.frames if self.frames is None or not self.also else (self.frames, *self.also)
+        return (
+            self.frames if self.frames is None or not self.extra_frames else (self.frames, *self.extra_frames)
+        )
 
-    def lacks(self, spec: DecodeSpec) -> list[str]:
+    def missing_modalities(self, spec: DecodeSpec) -> list[str]:
         """The missing modalities."""
         pairs = {"video": (spec.frames, self.frames), "audio": (spec.sample_rate, self.waveform)}
         return [
@@ -108,7 +110,7 @@ def read_one(
     spec: DecodeSpec,
     *,
     timeout: float = TIMEOUT,
-    source: MediaSource | None = None,
+    reader: MediaReader | None = None,
 ) -> ReadClip:
     """Read one clip; errors of its file are returned as `reason`.
 
@@ -116,7 +118,7 @@ def read_one(
         clip: The clip.
         spec: What to decode.
         timeout: Time limit in seconds in this process.
-        source: Decodes the clip, for example in a worker process with its own limits; None is this process.
+        reader: Decodes the clip, for example in a worker process with its own limits; None is this process.
 
     Raises:
         AvcilError: A worker process could not start, or was stopped.
@@ -126,7 +128,7 @@ def read_one(
     from avcil.media.container import PROGRAM_ERRORS, ProgramError
     from avcil.media.reader import UnexpectedReadError
 
-    read = partial(read_clip, timeout=timeout) if source is None else source.read_clip
+    read = partial(read_clip, timeout=timeout) if reader is None else reader.read_clip
     try:
         media = read(
             clip.path,
@@ -136,7 +138,7 @@ def read_one(
             start=clip.start,
             end=clip.end,
             frame_choice=spec.frame_choice,
-            also=spec.also,
+            extra_samplings=spec.extra_samplings,
         )
     except (InputError, UnexpectedReadError) as error:
         return ReadClip(clip=clip, reason=without_path(error, clip.path))
@@ -149,7 +151,7 @@ def read_one(
     return ReadClip(
         clip=clip,
         frames=media.frames,
-        also=media.also,
+        extra_frames=media.extra_frames,
         waveform=media.waveform,
         reason="; ".join(media.problems),
         seconds=media.duration,

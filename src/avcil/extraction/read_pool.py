@@ -45,4 +45,4 @@ def read_clips_ahead(
 def read_in_pool(pool: ReaderPool, clip: Clip, spec: DecodeSpec) -> ReadClip:
     """Read a clip in a free process of the pool."""
     with pool.reader() as reader:
-        return read_one(clip, spec, source=reader)
+        return read_one(clip, spec, reader=reader)

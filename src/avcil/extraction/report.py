@@ -33,7 +33,7 @@ class ExtractReport:
     seconds: float
     changed: int = 0
     """Clips that were encoded again because their file had changed."""
-    others: int = 0
+    not_listed: int = 0
     """Stored clips that are not listed."""
     unlisted: int = 0
     """Those of them that are hidden, so that training does not use them."""
@@ -52,8 +52,8 @@ class ExtractReport:
             lines.append(
                 f"stored, but not in this list: {self.unlisted}; training does not use them (--add uses them)"
             )
-        elif self.others:
-            lines.append(f"in use in addition to this list: {self.others}")
+        elif self.not_listed:
+            lines.append(f"in use in addition to this list: {self.not_listed}")
         if self.failed:
             lines.append(f"could not be stored: {len(self.failed)}; {self.out / 'failures.csv'} lists them")
             lines += reason_lines([(failure.clip_id, failure.reason) for failure in self.failed])

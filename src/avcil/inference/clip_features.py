@@ -27,7 +27,7 @@ from avcil.features import StoredClip
 from avcil.features.manifest import IMPORTED
 from avcil.media.audio import SILENCE
 from avcil.media.fit import fit_frames, fit_waveform
-from avcil.media.reader import MediaSource
+from avcil.media.reader import MediaReader
 from avcil.models import checks
 from avcil.utils.prefetch import prefetch
 
@@ -99,7 +99,7 @@ class ClipReader:
         *,
         start: float | None = None,
         end: float | None = None,
-        media: MediaSource | None = None,
+        media: MediaReader | None = None,
     ) -> ClipFeatures:
         """Compute the features of a clip.
 
@@ -116,7 +116,7 @@ class ClipReader:
             return source
         if isinstance(source, ClipArrays):
             return self.encoded(_fitted(source, self.decode_spec))
-        return self.encoded(read_one(_clip(source, start, end), self.decode_spec, source=media))
+        return self.encoded(read_one(_clip(source, start, end), self.decode_spec, reader=media))
 
     def stream(self, sources: Iterable[Source]) -> Iterator[ClipFeatures | AvcilError]:
         """Yield the features of each clip in order, or the error of a clip; files are read ahead."""
@@ -150,7 +150,7 @@ class ClipReader:
         Raises:
             InputError: The clip has no modality that the encoders use, or lacks one that a joint encoder needs.
         """
-        lacks = read.lacks(self.decode_spec)
+        lacks = read.missing_modalities(self.decode_spec)
         is_joint = self.encoders.joint is not None
         if (read.frames is None and read.waveform is None) or (lacks and is_joint):
             raise InputError(_cannot_be_encoded(read, lacks, is_joint=is_joint))
@@ -204,17 +204,17 @@ def _clip(source: str | Path | Clip | StoredClip, start: float | None, end: floa
 
 def _fitted(arrays: ClipArrays, spec: DecodeSpec) -> ReadClip:
     frames, waveform = None, None
-    also: tuple[np.ndarray, ...] = ()
+    extra_frames: tuple[np.ndarray, ...] = ()
     if spec.frames is not None and arrays.frames is not None:
         frames, *others = (fit_frames(arrays.frames, s.frames, s.short_side) for s in spec.samplings)
-        also = tuple(others)
+        extra_frames = tuple(others)
     if spec.sample_rate is not None and arrays.waveform is not None:
         if arrays.sample_rate is None:
             raise InputError("a clip with a waveform needs sample_rate, in hertz")
         waveform = fit_waveform(arrays.waveform, arrays.sample_rate, spec.sample_rate)
     name = arrays.clip_id or "the clip given as arrays"
     clip = Clip(clip_id=arrays.clip_id, path=Path(name), label="?", split="test")
-    return ReadClip(clip=clip, frames=frames, also=also, waveform=waveform)
+    return ReadClip(clip=clip, frames=frames, extra_frames=extra_frames, waveform=waveform)
 
 
 def _encoders(description: Mapping[str, Any], modality: Modality) -> Encoders:

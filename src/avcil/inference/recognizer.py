@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from avcil.inference import learning
     from avcil.inference.explanation import Explanation
     from avcil.inference.timeline import TimelineEvent
-    from avcil.media.reader import MediaSource
+    from avcil.media.reader import MediaReader
 
 
 AnySource = TypeVar("AnySource", bound=Source)
@@ -306,7 +306,7 @@ class Recognizer:
         *,
         window: float = 2.0,
         hop: float = 0.5,
-        source: MediaSource | None = None,
+        source: MediaReader | None = None,
     ) -> Iterator[TimelineEvent]:
         """Yield the events of a long video, one for every `hop` seconds.
 

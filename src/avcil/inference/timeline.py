@@ -13,7 +13,7 @@ from avcil.errors import InputError
 from avcil.extraction.read_ahead import ReadClip
 from avcil.inference.clip_features import ClipFeatures, ClipReader, name_of
 from avcil.inference.prediction import DEFAULT_ALPHA, Prediction, Thresholds, no_thresholds, predict_features
-from avcil.media.reader import MediaSource, ThisProcess
+from avcil.media.reader import InProcessReader, MediaReader
 from avcil.media.windows import ClipWindow, duration_of, window_spans
 from avcil.saved_models.folder import SavedModel
 
@@ -46,7 +46,7 @@ def timeline(
     *,
     window: float = 2.0,
     hop: float = 0.5,
-    source: MediaSource | None = None,
+    source: MediaReader | None = None,
     alpha: float = DEFAULT_ALPHA,
     thresholds: Thresholds = no_thresholds,
 ) -> Iterator[TimelineEvent]:
@@ -59,7 +59,7 @@ def timeline(
         InputError: The file cannot be read.
     """
     path = Path(path)
-    media: MediaSource = source or ThisProcess()
+    media: MediaReader = source or InProcessReader()
     spans = window_spans(duration_of(path, media.probe), window, hop)
     predict = partial(predict_features, state, alpha=alpha, thresholds=thresholds)
     return _events(predict, reader, path, spans, media)
@@ -70,7 +70,7 @@ def _events(
     reader: ClipReader,
     path: Path,
     spans: list[tuple[float, float]],
-    source: MediaSource,
+    source: MediaReader,
 ) -> Iterator[TimelineEvent]:
     spec = reader.decode_spec
     middles = [(start + end) / 2 for start, end in spans]
@@ -103,7 +103,7 @@ def _read(clip: Clip, window: ClipWindow) -> ReadClip:
     return ReadClip(
         clip=clip,
         frames=window.frames,
-        also=window.also,
+        extra_frames=window.extra_frames,
         waveform=window.waveform,
         reason="; ".join(window.problems),
         seconds=window.end - window.start,

@@ -5,7 +5,7 @@ first. FFmpeg removes the priming and padding of the encoder.
 
 Channels are averaged with equal weights, unless they cancel (channels.py); then only the strongest is used.
 
-Time stamps determine the position of the first sample and of each jump of more than `JUMP` seconds. Between jumps,
+Time stamps determine the position of the first sample and of each jump of more than `MIN_GAP` seconds. Between jumps,
 samples are counted, since many formats round time stamps to milliseconds.
 """
 
@@ -25,7 +25,7 @@ from avcil.media.container import (
     CannotSeek,
     Deadline,
     MediaError,
-    Packets,
+    PacketCounts,
     open_media,
     reason_of,
     seconds_of,
@@ -34,9 +34,9 @@ from avcil.media.container import (
 from avcil.media.resampler import Resampler
 from avcil.media.timeline import Timeline
 
-JUMP = 0.1
+MIN_GAP = 0.1
 """Seconds by which time stamps may be ahead of the sample count before zeros are inserted (FFmpeg's limit)."""
-SEEK_AFTER = 60.0
+MIN_SEEK_START = 60.0
 """Start of a segment in seconds from which seeking is faster than decoding."""
 PREROLL = 0.5
 """Seconds decoded before the segment after seeking, for codecs that depend on earlier samples."""
@@ -50,9 +50,9 @@ class DecodedAudio:
 
     samples: np.ndarray
     """(N,) float32 in [-1, 1]."""
-    reached: float | None
+    track_end: float | None
     """Seconds at which the last sample ends; None if decoding did not reach the end of the track."""
-    mixing: tuple[str, ...]
+    channel_problems: tuple[str, ...]
     """Problems with the channels; `problems` contains them as well."""
     problems: tuple[str, ...]
 
@@ -61,7 +61,7 @@ def read_audio(
     path: Path, start: float, end: float, rate: int, deadline: Deadline, timeline: Timeline
 ) -> DecodedAudio:
     """Read mono audio (N,) of [start, end] seconds at `rate` Hz; `MediaError` with the reason if there is none."""
-    seek = start > SEEK_AFTER and not timeline.is_joined
+    seek = start > MIN_SEEK_START and not timeline.has_offsets
     strongest: dict[int, int] = {}
     while True:
         try:
@@ -91,30 +91,32 @@ def _read(
         if track.codec_context is None:
             raise MediaError("the audio track's codec is unknown to FFmpeg or not described in the file")
         if seek:
-            _jump(container, track, timeline.origin + start - PREROLL)
+            _seek(container, track, timeline.origin + start - PREROLL)
         decoder = _Decoder(container, track, deadline, timeline)
         channels = Channels(strongest)
         buffer = _AudioBuffer(
-            start=start, end=end, rate=rate, origin=timeline.origin, late_is_lost=seek, channels=channels
+            start=start, end=end, rate=rate, origin=timeline.origin, after_seek=seek, channels=channels
         )
         for frame in decoder.frames():
             if not buffer.put(frame):
                 break
         buffer.close()
-        if not buffer.length and not decoder.heard:
-            raise MediaError(f"the audio track has no frame that can be decoded{decoder.packets.cause()}")
+        if not buffer.length and not decoder.has_frames:
+            raise MediaError(
+                f"the audio track has no frame that can be decoded{decoder.packets.reason_suffix()}"
+            )
         samples, problems = buffer.finish()
         return DecodedAudio(
             samples=samples,
-            reached=buffer.reached if decoder.ended else None,
-            mixing=channels.problems(),
+            track_end=buffer.end_time if decoder.ended else None,
+            channel_problems=channels.problems(),
             problems=(*decoder.packets.problems(), *problems, *channels.problems()),
         )
 
 
-def _jump(container: Any, track: Any, moment: float) -> None:
+def _seek(container: Any, track: Any, time: float) -> None:
     try:
-        container.seek(round(moment / track.time_base), stream=track, backward=True)
+        container.seek(round(time / track.time_base), stream=track, backward=True)
     except FILE_ERRORS:
         raise CannotSeek from None
 
@@ -125,8 +127,8 @@ class _Decoder:
     def __init__(self, container: Any, track: Any, deadline: Deadline, timeline: Timeline) -> None:
         self._container, self._track = container, track
         self._deadline, self._timeline = deadline, timeline
-        self.packets = Packets(kind="audio")
-        self.heard = self.ended = False
+        self.packets = PacketCounts(kind="audio")
+        self.has_frames = self.ended = False
 
     def frames(self) -> Iterator[Any]:
         packets = self._timeline.packets(self._container, self._track)
@@ -149,7 +151,7 @@ class _Decoder:
                 continue
             for frame in frames:
                 if frame.samples:
-                    self.heard = True
+                    self.has_frames = True
                     yield frame
 
 
@@ -157,17 +159,17 @@ class _AudioBuffer:
     """The waveform of a segment, filled frame by frame."""
 
     def __init__(
-        self, *, start: float, end: float, rate: int, origin: float, late_is_lost: bool, channels: Channels
+        self, *, start: float, end: float, rate: int, origin: float, after_seek: bool, channels: Channels
     ) -> None:
         self._start, self._end, self._rate, self._origin = start, end, rate, origin
-        self._late_is_lost, self._channels = late_is_lost, channels
+        self._after_seek, self._channels = after_seek, channels
         self._pieces: list[tuple[int, np.ndarray]] = []
         self._resampler: Resampler | None = None
-        self._form: tuple[Any, ...] = ()
+        self._format: tuple[Any, ...] = ()
         self._position = 0
         self._gaps = 0.0
-        self._broken = 0
-        self.reached = 0.0
+        self._not_finite = 0
+        self.end_time = 0.0
         """Seconds from the start of the file at which the samples received so far end."""
         self._begun = False
 
@@ -178,38 +180,38 @@ class _AudioBuffer:
 
     def put(self, frame: Any) -> bool:
         """Add the next frame; False once the segment is complete."""
-        moment = self._moment(frame)
-        if self._begun and moment - self.reached > JUMP:
-            self._gaps += moment - max(self.reached, self._start)
+        time = self._time_of(frame)
+        if self._begun and time - self.end_time > MIN_GAP:
+            self._gaps += time - max(self.end_time, self._start)
             self.close()
         elif self._begun:
-            moment = self.reached
-        elif self._late_is_lost and moment > self._start:
+            time = self.end_time
+        elif self._after_seek and time > self._start:
             raise CannotSeek
-        form = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if form != self._form:
+        frame_format = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if frame_format != self._format:
             self.close()
-        if moment >= self._end:
+        if time >= self._end:
             return False
         if self._resampler is None:
-            self._open(frame, form, moment)
+            self._open(frame, frame_format, time)
         self._begun = True
-        self.reached = moment + frame.samples / frame.sample_rate
+        self.end_time = time + frame.samples / frame.sample_rate
         self._push(frame)
         return True
 
-    def _moment(self, frame: Any) -> float:
+    def _time_of(self, frame: Any) -> float:
         if frame.pts is None or frame.time_base is None:
-            return self.reached
+            return self.end_time
         return seconds_of(frame.pts, frame.time_base) - self._origin
 
-    def _open(self, frame: Any, form: tuple[Any, ...], moment: float) -> None:
+    def _open(self, frame: Any, frame_format: tuple[Any, ...], time: float) -> None:
         try:
             self._resampler = Resampler(frame, self._rate)
         except FILE_ERRORS as error:
             raise _unusable(error) from None
-        self._form = form
-        self._position = round((moment - self._start) * self._rate)
+        self._format = frame_format
+        self._position = round((time - self._start) * self._rate)
 
     def close(self) -> None:
         """Flush the resampler."""
@@ -230,9 +232,9 @@ class _AudioBuffer:
         except FILE_ERRORS as error:
             raise _unusable(error) from None
         for samples in converted:  # (n, C)
-            self._place(samples)
+            self._store(samples)
 
-    def _place(self, samples: np.ndarray) -> None:
+    def _store(self, samples: np.ndarray) -> None:
         piece = self._channels.mixed(samples)
         index, self._position = self._position, self._position + len(piece)
         if self._position > MAX_SAMPLES:
@@ -245,13 +247,13 @@ class _AudioBuffer:
         piece, index = piece[inside], max(0, index)
         if len(piece):
             self._channels.measure(samples[inside], piece)
-            self._broken += int(np.count_nonzero(~np.isfinite(piece)))
+            self._not_finite += int(np.count_nonzero(~np.isfinite(piece)))
             self._pieces.append((index, piece))
 
     def finish(self) -> tuple[np.ndarray, list[str]]:
         """The waveform (N,) and its problems."""
-        if self._broken:
-            raise MediaError(f"the audio has {self._broken} samples that are NaN or infinite")
+        if self._not_finite:
+            raise MediaError(f"the audio has {self._not_finite} samples that are NaN or infinite")
         if not self.length:
             raise MediaError("the audio track is outside the segment")
         self._channels.check()
@@ -261,7 +263,7 @@ class _AudioBuffer:
             peak = max(peak, float(np.abs(piece).max()))
             np.clip(piece, -1, 1, out=samples[index : index + len(piece)])
         problems = []
-        if self._gaps >= JUMP:
+        if self._gaps >= MIN_GAP:
             problems.append(f"the audio has gaps of {self._gaps:.2f} s in total; they are filled with zeros")
         if peak < SILENCE:
             problems.append("the audio is silent")

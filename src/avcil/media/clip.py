@@ -20,14 +20,14 @@ from avcil.media.container import (
     FFMPEG_ERRORS,
     Deadline,
     MediaError,
+    check_segment,
     open_media,
     reason_of,
-    segment_of,
     stream_info,
 )
 from avcil.media.frame_choice import SLICE_CENTERS, sample_times
 from avcil.media.frames import FrameRequest, VideoFrames, read_video_frames
-from avcil.media.timeline import SHORT_BY, timeline_of
+from avcil.media.timeline import END_TOLERANCE, timeline_of
 from avcil.utils.frame_sampling import FrameSampling
 
 Part = TypeVar("Part", VideoFrames, DecodedAudio)
@@ -39,7 +39,7 @@ class ClipMedia:
 
     frames: np.ndarray | None
     """(F, H, W, 3) uint8 RGB, upright, square pixels."""
-    also: tuple[np.ndarray, ...]
+    extra_frames: tuple[np.ndarray, ...]
     """Frames of the additional samplings; empty if `frames` is None."""
     frame_times: np.ndarray | None
     """(F,) float64: display times in seconds from the start of the file."""
@@ -62,7 +62,7 @@ def read_clip(
     start: float | None = None,
     end: float | None = None,
     frame_choice: str = SLICE_CENTERS,
-    also: Sequence[FrameSampling] = (),
+    extra_samplings: Sequence[FrameSampling] = (),
     timeout: float = 300.0,
     max_packets: int | None = None,
 ) -> ClipMedia:
@@ -79,7 +79,7 @@ def read_clip(
         end: End of the segment in seconds; None is the end of the file.
         frame_choice: The rule for the frame times (`media.frame_choice`); by default, frame i is the one displayed at
             start + (i + 0.5) (end - start) / F.
-        also: Additional samplings of frames, read in the same pass over the file.
+        extra_samplings: Additional samplings of frames, read in the same pass over the file.
         timeout: Seconds.
         max_packets: Maximum number of packets to read, including repeated passes over the file.
 
@@ -87,9 +87,9 @@ def read_clip(
         MediaError: Nothing of what was requested can be read; the message has the file and the reason.
     """
     path = Path(path)
-    samplings = _samplings(frames, short_side, frame_choice, also)
+    samplings = _samplings(frames, short_side, frame_choice, extra_samplings)
     _check_request(path, samplings, sample_rate)
-    first, last = segment_of(path, start, end)
+    first, last = check_segment(path, start, end)
     deadline = Deadline(path, timeout, max_packets)
     try:
         return _Reading(path, samplings, sample_rate, first, last, deadline).run()
@@ -98,13 +98,13 @@ def read_clip(
 
 
 def _samplings(
-    frames: int | None, short_side: int | None, frame_choice: str, also: Sequence[FrameSampling]
+    frames: int | None, short_side: int | None, frame_choice: str, extra_samplings: Sequence[FrameSampling]
 ) -> tuple[FrameSampling, ...]:
     if frames is None:
-        if also:
-            raise InputError("`also` needs `frames`")
+        if extra_samplings:
+            raise InputError("`extra_samplings` needs `frames`")
         return ()
-    return FrameSampling(frames=frames, short_side=short_side, frame_choice=frame_choice), *also
+    return FrameSampling(frames=frames, short_side=short_side, frame_choice=frame_choice), *extra_samplings
 
 
 def _check_request(path: Path, samplings: Sequence[FrameSampling], sample_rate: int | None) -> None:
@@ -164,7 +164,7 @@ class _Reading:
             raise MediaError(
                 f"{self.path}: start ({self.first:g} s) is after the end ({self.declared:.3f} s)"
             )
-        if self.last < float("inf") and self.last > self.declared + SHORT_BY:
+        if self.last < float("inf") and self.last > self.declared + END_TOLERANCE:
             self.problems.append(f"the segment ends at {self.last:g} s, the file at {self.declared:.2f} s")
         return min(self.last, self.declared)
 
@@ -215,11 +215,11 @@ class _Reading:
             if part is None:
                 continue
             due = min(end, track_ends or end)
-            ends.append(end if part.reached is None else part.reached)
-            if ends[-1] < due - SHORT_BY:
+            ends.append(end if part.track_end is None else part.track_end)
+            if ends[-1] < due - END_TOLERANCE:
                 self._add_problem(f"the {name} track ends at {ends[-1]:.2f} s of {due:.2f} s")
         longest = max(ends)
-        if self.last == float("inf") and longest < end - SHORT_BY and longest > self.first:
+        if self.last == float("inf") and longest < end - END_TOLERANCE and longest > self.first:
             return longest
         return None
 
@@ -227,7 +227,7 @@ class _Reading:
         video, audio = self.video, self.audio
         return ClipMedia(
             frames=None if video is None else video.frames[0],
-            also=() if video is None else tuple(video.frames[1:]),
+            extra_frames=() if video is None else tuple(video.frames[1:]),
             frame_times=None if video is None else self._requests(end)[0].times,
             waveform=None if audio is None else audio.samples,
             sample_rate=None if audio is None else self.rate,

@@ -25,7 +25,7 @@ from av.stream import Disposition
 
 from avcil.errors import AvcilError, InputError
 
-OLDEST_PYAV, NEXT_PYAV = (18, 1), (19, 0)
+MIN_PYAV, MAX_PYAV = (18, 1), (19, 0)
 """Supported versions of PyAV: from the first (inclusive) to the second (exclusive)."""
 MAX_PIXELS = 8192 * 8192
 """Maximum size of a frame. A file of a few hundred bytes can declare frames larger than memory."""
@@ -38,7 +38,7 @@ FILE_ERRORS = (*FFMPEG_ERRORS, ValueError, ArithmeticError)
 AttributeError are not included: they are errors of this program or of an unsupported version of PyAV."""
 PROGRAM_ERRORS = (TypeError, AttributeError, NameError, ImportError)
 """Errors of the program, or of an unsupported version of a library; a file never causes them."""
-NOT_CLIPS = {
+UNSUPPORTED_FORMATS = {
     "tty": "text",
     "bin": "text art",
     "adf": "text art",
@@ -56,8 +56,8 @@ NOT_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails
 def check_pyav(version: str) -> None:
     """Raise `AvcilError` if this version of PyAV is not supported."""
     installed = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
-    if not OLDEST_PYAV <= installed < NEXT_PYAV:
-        oldest, following = (".".join(map(str, bound)) for bound in (OLDEST_PYAV, NEXT_PYAV))
+    if not MIN_PYAV <= installed < MAX_PYAV:
+        oldest, following = (".".join(map(str, bound)) for bound in (MIN_PYAV, MAX_PYAV))
         raise AvcilError(
             f"PyAV {version} is installed, which avcil does not support; it needs {oldest} or later and less than "
             f"{following}. Run: pip install 'av>={oldest},<{following}'"
@@ -93,23 +93,23 @@ class Deadline:
         if not seconds > 0:
             raise InputError(f"timeout must be seconds above 0, not {seconds!r}")
         self.path, self.seconds = path, seconds
-        self._max_packets, self._checks = max_packets, 0
-        self._moment = time.monotonic() + seconds
+        self._max_packets, self._packets = max_packets, 0
+        self._end_time = time.monotonic() + seconds
 
-    def left(self) -> float:
+    def remaining(self) -> float:
         """Remaining seconds, always above 0."""
-        return max(self._moment - time.monotonic(), 0.01)
+        return max(self._end_time - time.monotonic(), 0.01)
 
     def check(self) -> None:
         """Raise `MediaError` if a limit is exceeded. Called once before each packet."""
-        self._checks += 1
-        if self._max_packets is not None and self._checks > self._max_packets:
+        self._packets += 1
+        if self._max_packets is not None and self._packets > self._max_packets:
             raise MediaError(
                 f"{self.path}: gave up after {self._max_packets} packets; use a shorter segment or file"
             )
-        if time.monotonic() > self._moment:
+        if time.monotonic() > self._end_time:
             raise MediaError(
-                f"{self.path}: gave up after {self.seconds:g} s; give a shorter stretch (start, end) "
+                f"{self.path}: gave up after {self.seconds:g} s; give a shorter segment (start, end) "
                 "or more time (timeout, --clip-seconds)"
             )
 
@@ -123,29 +123,29 @@ def reason_of(error: BaseException) -> str:
 
 
 @dataclass(kw_only=True)
-class Packets:
+class PacketCounts:
     """Counts of the packets of a track."""
 
     kind: str
     """video or audio"""
     read: int = 0
     failed: int = 0
-    why: str = ""
+    reason: str = ""
     """Reason of the last failure."""
 
     def fail(self, error: BaseException) -> None:
-        self.failed, self.why = self.failed + 1, reason_of(error)
+        self.failed, self.reason = self.failed + 1, reason_of(error)
 
-    def cause(self) -> str:
+    def reason_suffix(self) -> str:
         """Why no packet could be decoded: a suffix for an error message."""
         if self.failed:
-            return f": {self.why}"
+            return f": {self.reason}"
         return ": it contains no data" if not self.read else ""
 
     def problems(self) -> tuple[str, ...]:
         if not self.failed:
             return ()
-        return (f"{self.failed} of {self.read} {self.kind} packets read could not be decoded: {self.why}",)
+        return (f"{self.failed} of {self.read} {self.kind} packets read could not be decoded: {self.reason}",)
 
 
 @contextlib.contextmanager
@@ -161,15 +161,15 @@ def open_media(path: Path, deadline: Deadline) -> Iterator[InputContainer]:
             f"file:{os.path.abspath(path)}",
             options=options,
             metadata_errors="replace",
-            timeout=deadline.left(),
+            timeout=deadline.remaining(),
         )
     except FILE_ERRORS as error:
         deadline.check()
         raise MediaError(f"{path} is not a media file that can be read: {reason_of(error)}") from None
     with container:
         name = container.format.name
-        if name in NOT_CLIPS:
-            raise MediaError(f"{path} is {NOT_CLIPS[name]}, not a recording")
+        if name in UNSUPPORTED_FORMATS:
+            raise MediaError(f"{path} is {UNSUPPORTED_FORMATS[name]}, not a recording")
         yield container
 
 
@@ -234,8 +234,8 @@ def seconds_of(stamp: int, base: Fraction) -> float:
     return stamp * base.numerator / base.denominator
 
 
-def segment_of(path: Path, start: float | None, end: float | None) -> tuple[float, float]:
-    """The checked start and end in seconds; infinity for an open end."""
+def check_segment(path: Path, start: float | None, end: float | None) -> tuple[float, float]:
+    """The start and end in seconds, infinity for an open end; InputError unless 0 <= start < end."""
     first, last = 0.0 if start is None else float(start), math.inf if end is None else float(end)
     if not (math.isfinite(first) and first >= 0 and last > first):
         raise InputError(

@@ -15,7 +15,7 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from avcil.media.container import FILE_ERRORS, MAX_PIXELS, MediaError, reason_of
 from avcil.media.frame_choice import sample_times
 from avcil.media.orientation import Orientation, display_matrix, orientation_of
-from avcil.media.sizes import plausible_aspect, scaled_size, square_pixel_size
+from avcil.media.sizes import is_plausible_aspect, scaled_size, square_pixel_size
 from avcil.utils.frame_sampling import FrameSampling
 
 MAX_BYTES = 4 * 2**30
@@ -42,7 +42,7 @@ class FrameRequest:
         return cls(times=times, short_side=sampling.short_side)
 
 
-def in_order(requests: Sequence[FrameRequest]) -> list[tuple[float, int, int]]:
+def sorted_times(requests: Sequence[FrameRequest]) -> list[tuple[float, int, int]]:
     """Times of all requests in ascending order, each with the index of its request and its index in that request."""
     return sorted(
         (time, number, index)
@@ -58,17 +58,17 @@ class FrameBuffers:
         self._buffers = [
             _FrameBuffer(len(request.times), request.short_side, pixel_aspect) for request in requests
         ]
-        self._left = sum(len(request.times) for request in requests)
+        self._remaining = sum(len(request.times) for request in requests)
 
     def put(self, number: int, index: int, frame: Any) -> None:
         """Convert a PyAV frame into row `index` of request `number`."""
         self._buffers[number].put(index, frame)
-        self._left -= 1
+        self._remaining -= 1
 
     @property
     def is_full(self) -> bool:
         """Whether all frames have been put."""
-        return not self._left
+        return not self._remaining
 
     @property
     def frames(self) -> list[np.ndarray]:
@@ -99,21 +99,23 @@ class _FrameBuffer:
             self.frames[index] = self.frames[self._last[0]]
             return
         if self._last is None:
-            self._begin(frame)
+            self._allocate(frame)
         elif (frame.width, frame.height) != self._stored:
-            self._say(f"the frame size changes; all frames are scaled to {self._size[0]}x{self._size[1]}")
+            self._add_problem(
+                f"the frame size changes; all frames are scaled to {self._size[0]}x{self._size[1]}"
+            )
         self.frames[index] = self._orientation.apply(self._rgb(frame))
         self._last = (index, frame)
 
-    def _begin(self, frame: Any) -> None:
+    def _allocate(self, frame: Any) -> None:
         self._stored = (frame.width, frame.height)
-        self._orientation, off = orientation_of(display_matrix(frame))
-        if off > 1:
-            self._say(
-                f"the rotation in the file is {off:.0f} degrees off a multiple of 90; this part is ignored"
+        self._orientation, residual = orientation_of(display_matrix(frame))
+        if residual > 1:
+            self._add_problem(
+                f"the rotation in the file is {residual:.0f} degrees off a multiple of 90; this part is ignored"
             )
-        if self._pixel_aspect and not plausible_aspect(self._pixel_aspect):
-            self._say(
+        if self._pixel_aspect and not is_plausible_aspect(self._pixel_aspect):
+            self._add_problem(
                 f"the pixel aspect ratio {self._pixel_aspect} is implausible; pixels are treated as square"
             )
         self._size = scaled_size(
@@ -135,7 +137,7 @@ class _FrameBuffer:
                     f"a frame of {frame.width}x{frame.height} pixels ({frame.format.name}) cannot be converted "
                     f"to RGB: {reason_of(error)}"
                 ) from None
-            self._say(
+            self._add_problem(
                 f"the color space (number {frame.colorspace} of ITU-T H.273) is unknown; colors may be wrong"
             )
             frame.colorspace = UNSPECIFIED
@@ -152,7 +154,7 @@ class _FrameBuffer:
             threads=1,
         ).to_ndarray()
 
-    def _say(self, problem: str) -> None:
+    def _add_problem(self, problem: str) -> None:
         if problem not in self._problems:
             self._problems.append(problem)
 

@@ -29,23 +29,23 @@ from avcil.media.container import (
     CannotSeek,
     Deadline,
     MediaError,
-    Packets,
+    PacketCounts,
     open_media,
     seconds_of,
     stream_info,
 )
-from avcil.media.frame_buffer import FrameBuffers, FrameRequest, in_order
-from avcil.media.skipping import CannotSkip, Skipper
+from avcil.media.frame_buffer import FrameBuffers, FrameRequest, sorted_times
+from avcil.media.skipping import CannotSkip, PacketSkipper
 from avcil.media.timeline import Timeline
 
-SEEK_AHEAD = 10.0
+MIN_SEEK_DISTANCE = 10.0
 """Seconds to the next time from which seeking is faster than decoding everything (measured)."""
 MAX_GAP = 10.0
 """Seconds that a frame may be displayed beyond its duration without a note."""
-CONCEALED = "parts of the video are damaged; the decoder filled them in"
+CONCEALED_DAMAGE = "parts of the video are damaged; the decoder filled them in"
 
 
-class Damaged(Exception):
+class DamagedVideo(Exception):
     """A decoder in strict mode found an error that it would otherwise conceal without a message."""
 
 
@@ -55,7 +55,7 @@ class VideoFrames:
 
     frames: list[np.ndarray]
     """(F, H, W, 3) uint8 RGB for each request."""
-    reached: float | None
+    track_end: float | None
     """Seconds at which the last frame ends; None if decoding did not reach the end of the track."""
     problems: tuple[str, ...]
 
@@ -80,7 +80,7 @@ def read_video_frames(
     Raises:
         MediaError: No frame can be read.
     """
-    modes = {"seek": not timeline.is_joined, "strict": True, "skip": True}
+    modes = {"seek": not timeline.has_offsets, "strict": True, "skip": True}
     while True:
         try:
             with opened or open_media(path, deadline) as container:
@@ -89,7 +89,7 @@ def read_video_frames(
             modes["seek"] = False
         except CannotSkip:
             modes["skip"] = False
-        except Damaged:  # also raised if a skipped frame was needed; concealment may use any frame
+        except DamagedVideo:  # also raised if a skipped frame was needed; concealment may use any frame
             modes["strict"], modes["skip"] = modes["skip"], False
         opened = None  # must be opened again
 
@@ -109,10 +109,12 @@ def _read(
         raise MediaError("no video track")
     if tracks.video.codec_context is None:
         raise MediaError("the video track's codec is unknown to FFmpeg")
-    ordered = in_order(requests)
+    ordered = sorted_times(requests)
     times = np.array([time for time, _, _ in ordered])
     skipper = (
-        Skipper(tracks.video, timeline.origin, times) if skip and Skipper.supports(tracks.video) else None
+        PacketSkipper(tracks.video, timeline.origin, times)
+        if skip and PacketSkipper.supports(tracks.video)
+        else None
     )
     reader = TrackReader(
         container, tracks.video, timeline, deadline, seek=seek, strict=strict, skipper=skipper
@@ -124,9 +126,9 @@ def _read(
             skipper.check(position, frame)
         buffers.put(number, index, frame)
     problems = (*reader.problems(), *buffers.problems())
-    if not (strict or problems or reader.jumped):  # after seeking, reference frames may be missing
-        problems = (CONCEALED,)
-    return VideoFrames(frames=buffers.frames, reached=reader.reached, problems=problems)
+    if not (strict or problems or reader.did_seek):  # after seeking, reference frames may be missing
+        problems = (CONCEALED_DAMAGE,)
+    return VideoFrames(frames=buffers.frames, track_end=reader.track_end, problems=problems)
 
 
 class TrackReader:
@@ -141,18 +143,18 @@ class TrackReader:
         *,
         seek: bool,
         strict: bool,
-        skipper: Skipper | None = None,
+        skipper: PacketSkipper | None = None,
     ) -> None:
         self._container, self._track, self._deadline = container, track, deadline
         self._timeline, self._origin = timeline, timeline.origin
-        self._in_gap = 0
+        self._frames_in_gap = 0
         self._seek, self._strict, self._skipper = seek, strict, skipper
-        self._shown: tuple[float, Any] | None = None
+        self._current: tuple[float, Any] | None = None
         self._next: tuple[float, Any] | None = None
-        self._packets = Packets(kind="video")
-        self.reached: float | None = None
+        self._packets = PacketCounts(kind="video")
+        self.track_end: float | None = None
         """Seconds at which the track ends, once known."""
-        self.jumped = False
+        self.did_seek = False
         """Whether it used seeking."""
         # with several threads, concealment of damage differs between readings and is not always reported
         track.thread_type = "NONE"
@@ -163,26 +165,28 @@ class TrackReader:
 
     def frame_at(self, time: float) -> Any:
         """The PyAV frame displayed at `time`; call with ascending times."""
-        position = self._shown[0] if self._shown else 0.0
-        if self._seek and time - position > SEEK_AHEAD:
+        position = self._current[0] if self._current else 0.0
+        if self._seek and time - position > MIN_SEEK_DISTANCE:
             self._seek_to(time, position)
-        while self.reached is None and (self._next is None or self._next[0] <= time + TIME_TOLERANCE):
+        while self.track_end is None and (self._next is None or self._next[0] <= time + TIME_TOLERANCE):
             self._advance()
-        if self._shown is None:
+        if self._current is None:
             if self._next is None:
-                raise MediaError(f"the video track has no frame that can be decoded{self._packets.cause()}")
+                raise MediaError(
+                    f"the video track has no frame that can be decoded{self._packets.reason_suffix()}"
+                )
             return self._next[1]
-        begin, frame = self._shown
-        self._in_gap += self._next is not None and time - begin > MAX_GAP + _length(frame, self._track)
+        begin, frame = self._current
+        self._frames_in_gap += self._next is not None and time - begin > MAX_GAP + _length(frame, self._track)
         return frame
 
     def _advance(self) -> None:
         if self._next is not None:
-            self._shown = self._next
+            self._current = self._next
         self._next = next(self._frames, None)
         if self._next is None:
-            last = self._shown
-            self.reached = 0.0 if last is None else last[0] + _length(last[1], self._track)
+            last = self._current
+            self.track_end = 0.0 if last is None else last[0] + _length(last[1], self._track)
 
     def _seek_to(self, time: float, position: float) -> None:
         """Seek to the last key frame at or before `time`; no further seeking if that leads backwards."""
@@ -192,8 +196,8 @@ class TrackReader:
             )
         except FILE_ERRORS:
             raise CannotSeek from None
-        self.jumped = True
-        self._shown = self._next = None
+        self.did_seek = True
+        self._current = self._next = None
         self._frames = self._decode()
         self._next = next(self._frames, None)
         if self._next is None or self._next[0] > time or not self._next[1].key_frame:
@@ -223,20 +227,22 @@ class TrackReader:
                     self._fail(error)
                 continue
             if self._strict and any(frame.is_corrupt for frame in frames):
-                raise Damaged
+                raise DamagedVideo
             for frame in frames:
                 yield clock.time_of(frame), frame
 
     def _fail(self, error: BaseException) -> None:
         if self._strict:
-            raise Damaged
+            raise DamagedVideo
         self._packets.fail(error)
 
     def problems(self) -> tuple[str, ...]:
         """Problems of the track, as sentences."""
-        if not self._in_gap:
+        if not self._frames_in_gap:
             return self._packets.problems()
-        gaps = f"frames within a gap of the video: {self._in_gap}; the last frame before the gap is used"
+        gaps = (
+            f"frames within a gap of the video: {self._frames_in_gap}; the last frame before the gap is used"
+        )
         return (*self._packets.problems(), gaps)
 
 
@@ -249,7 +255,7 @@ class _DisplayClock:
 
     def __init__(self, track: Any, origin: float) -> None:
         self._track, self._origin = track, origin
-        self._faults = {"pts": 0, "dts": 0}
+        self._out_of_order = {"pts": 0, "dts": 0}
         self._last = {"pts": None, "dts": None}
         self._now: float | None = None
 
@@ -260,10 +266,12 @@ class _DisplayClock:
             if stamp is None:
                 continue
             last = self._last[kind]
-            self._faults[kind] += last is not None and stamp <= last
+            self._out_of_order[kind] += last is not None and stamp <= last
             self._last[kind] = stamp
         stamp = stamps["pts"]
-        if stamp is None or (self._faults["pts"] > self._faults["dts"] and stamps["dts"] is not None):
+        if stamp is None or (
+            self._out_of_order["pts"] > self._out_of_order["dts"] and stamps["dts"] is not None
+        ):
             stamp = stamps["dts"]
         if stamp is None:
             now = 0.0 if self._now is None else self._now + _length(frame, self._track)

@@ -62,10 +62,10 @@ def orientation_of(matrix: bytes | None) -> tuple[Orientation, float]:
     if a * d - b * c == 0:  # a singular matrix is ignored
         return Orientation(), 0.0
     if abs(a) + abs(d) >= abs(b) + abs(c):
-        off = math.degrees(math.atan2(abs(b), abs(a)))
-        return Orientation(flip_x=a < 0, flip_y=d < 0), off
-    off = math.degrees(math.atan2(abs(a), abs(b)))
-    return Orientation(transpose=True, flip_x=c < 0, flip_y=b < 0), off
+        residual = math.degrees(math.atan2(abs(b), abs(a)))
+        return Orientation(flip_x=a < 0, flip_y=d < 0), residual
+    residual = math.degrees(math.atan2(abs(a), abs(b)))
+    return Orientation(transpose=True, flip_x=c < 0, flip_y=b < 0), residual
 
 
 def display_matrix(frame: Any) -> bytes | None:

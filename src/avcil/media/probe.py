@@ -17,7 +17,7 @@ from avcil.media.container import (
 )
 from avcil.media.orientation import Orientation, display_matrix, orientation_of
 from avcil.media.sizes import square_pixel_size
-from avcil.media.timeline import ENDS_WITHIN, timeline_of
+from avcil.media.timeline import DECLARED_TOLERANCE, timeline_of
 
 PROBE_PACKETS = 200
 """Maximum number of packets decoded to get the first frame, which has the display matrix."""
@@ -57,7 +57,7 @@ class MediaInfo:
     @property
     def is_truncated(self) -> bool:
         """Whether the file ends more than a second before the end that its header declares."""
-        return self.declared is not None and self.duration < self.declared - ENDS_WITHIN
+        return self.declared is not None and self.duration < self.declared - DECLARED_TOLERANCE
 
 
 def probe(path: Path | str, *, timeout: float = 60.0, max_packets: int | None = None) -> MediaInfo:
@@ -84,14 +84,14 @@ def _probe(path: Path, deadline: Deadline) -> MediaInfo:
         tracks = stream_info(container)
         timeline = timeline_of(path, container, tracks, deadline)
         orientation = _orientation(container, tracks.video, deadline)
-        facts = _video_facts(tracks.video, orientation) | _audio_facts(tracks.audio)
+        properties = _video_properties(tracks.video, orientation) | _audio_properties(tracks.audio)
         name = container.format.name
     return MediaInfo(
         container=name,
         duration=timeline.duration,
         declared=timeline.declared,
         problems=timeline.problems,
-        **facts,
+        **properties,
     )
 
 
@@ -115,7 +115,7 @@ def _orientation(container: Any, track: Any, deadline: Deadline) -> Orientation:
     return Orientation()
 
 
-def _video_facts(track: Any, orientation: Orientation) -> dict[str, Any]:
+def _video_properties(track: Any, orientation: Orientation) -> dict[str, Any]:
     codec = None if track is None else track.codec_context
     size: tuple[int | None, int | None] = (None, None)
     if codec is not None and codec.width and codec.height:
@@ -133,7 +133,7 @@ def _video_facts(track: Any, orientation: Orientation) -> dict[str, Any]:
     }
 
 
-def _audio_facts(track: Any) -> dict[str, Any]:
+def _audio_properties(track: Any) -> dict[str, Any]:
     codec = None if track is None else track.codec_context
     return {
         "has_audio": track is not None,

@@ -22,15 +22,16 @@ from avcil.media.container import PROGRAM_ERRORS, MediaError, ProgramError
 from avcil.media.probe import MediaInfo, probe
 from avcil.media.windows import ClipWindow, read_windows
 from avcil.utils.frame_sampling import FrameSampling
-from avcil.workers.process import Allowance, Reply, WorkerDiedError, WorkerProcess, WorkerTimeoutError
+from avcil.workers.process import WorkerDiedError, WorkerProcess, WorkerTimeoutError
+from avcil.workers.reply_stream import Reply, TimeBudget
 
-ALSO = "also."
+EXTRA_FRAMES = "extra_frames."
 """Prefix of the names of arrays with the frames of additional samplings."""
 GRACE_SECONDS = 10.0
 """Seconds after its own time limit until a worker that does not answer is killed."""
 
 
-class _TooCostlyError(InputError):
+class _LimitExceededError(InputError):
     """Reading a file exceeded its limit of time or memory."""
 
 
@@ -58,7 +59,7 @@ class ReadLimits:
             raise InputError(f"megabytes for a clip must be 1 or more; not {self.megabytes}")
 
 
-class MediaSource(Protocol):
+class MediaReader(Protocol):
     """Interface for reading media files, in this process or in a worker process."""
 
     def probe(self, path: Path | str) -> MediaInfo:
@@ -78,7 +79,7 @@ class MediaSource(Protocol):
         """See `avcil.media.windows.read_windows`."""
 
 
-class ThisProcess:
+class InProcessReader:
     """Reads in this process, without a memory limit."""
 
     def probe(self, path: Path | str) -> MediaInfo:
@@ -104,8 +105,8 @@ class ThisProcess:
 class ReaderProcess:
     """A worker process that decodes files. Not thread-safe; started when first used.
 
-    The methods have the names, results and errors of functions of `avcil.media`. They also raise `_TooCostlyError`, and
-    `ProgramError` or `UnexpectedReadError` for other exceptions in the worker.
+    The methods have the names, results and errors of functions of `avcil.media`. They also raise `_LimitExceededError`,
+    and `ProgramError` or `UnexpectedReadError` for other exceptions in the worker.
     """
 
     def __init__(self, limits: ReadLimits) -> None:
@@ -132,19 +133,21 @@ class ReaderProcess:
         """Kill a process that no thread uses."""
         self._worker.close()
 
-    def allowance(self) -> Allowance:
+    def new_time_budget(self) -> TimeBudget:
         """A new time limit for one clip; several calls for the same clip can share it."""
-        return Allowance(self.limits.seconds + self.limits.grace_seconds)
+        return TimeBudget(self.limits.seconds + self.limits.grace_seconds)
 
-    def probe(self, path: Path | str, *, allowance: Allowance | None = None) -> MediaInfo:
+    def probe(self, path: Path | str, *, time_budget: TimeBudget | None = None) -> MediaInfo:
         """See `avcil.media.probe`."""
-        facts = self._one("probe", Path(path), allowance).value
-        return MediaInfo(**facts | {"problems": tuple(facts["problems"])})
+        properties = self._one("probe", Path(path), time_budget).value
+        return MediaInfo(**properties | {"problems": tuple(properties["problems"])})
 
-    def read_clip(self, path: Path | str, *, allowance: Allowance | None = None, **options: Any) -> ClipMedia:
+    def read_clip(
+        self, path: Path | str, *, time_budget: TimeBudget | None = None, **options: Any
+    ) -> ClipMedia:
         """See `avcil.media.read_clip`."""
-        also = [asdict(sampling) for sampling in options.pop("also", ())]
-        reply = self._one("read_clip", Path(path), allowance, also=also, **options)
+        extra_samplings = [asdict(sampling) for sampling in options.pop("extra_samplings", ())]
+        reply = self._one("read_clip", Path(path), time_budget, extra_samplings=extra_samplings, **options)
         problems = tuple(reply.value.pop("problems"))
         return ClipMedia(
             **reply.value,
@@ -152,7 +155,7 @@ class ReaderProcess:
             frames=reply.arrays.get("frames"),
             frame_times=reply.arrays.get("frame_times"),
             waveform=reply.arrays.get("waveform"),
-            also=_additional(reply.arrays),
+            extra_frames=_extra_frames_of(reply.arrays),
         )
 
     def read_windows(
@@ -161,58 +164,62 @@ class ReaderProcess:
         spans: Sequence[tuple[float, float]],
         *,
         samplings: Sequence[FrameSampling],
-        allowance: Allowance | None = None,
+        time_budget: TimeBudget | None = None,
         **options: Any,
     ) -> Iterator[ClipWindow]:
         """See `avcil.media.windows.read_windows`, except that time between windows does not count."""
         options |= {"spans": list(spans), "samplings": [asdict(sampling) for sampling in samplings]}
-        with closing(self._replies("read_windows", Path(path), allowance, **options)) as replies:
+        with closing(self._replies("read_windows", Path(path), time_budget, **options)) as replies:
             for reply in replies:
                 problems = tuple(reply.value.pop("problems"))
                 frames, waveform = reply.arrays.get("frames"), reply.arrays.get("waveform")
-                also = _additional(reply.arrays)
+                extra_frames = _extra_frames_of(reply.arrays)
                 yield ClipWindow(
-                    **reply.value, problems=problems, also=also, frames=frames, waveform=waveform
+                    **reply.value,
+                    problems=problems,
+                    extra_frames=extra_frames,
+                    frames=frames,
+                    waveform=waveform,
                 )
 
-    def _one(self, operation: str, path: Path, allowance: Allowance | None, **options: Any) -> Reply:
-        (reply,) = self._replies(operation, path, allowance, timeout=self._timeout(allowance), **options)
+    def _one(self, operation: str, path: Path, time_budget: TimeBudget | None, **options: Any) -> Reply:
+        (reply,) = self._replies(operation, path, time_budget, timeout=self._timeout(time_budget), **options)
         return reply
 
-    def _timeout(self, allowance: Allowance | None) -> float:
+    def _timeout(self, time_budget: TimeBudget | None) -> float:
         """The time limit inside the worker, whose error has a better message."""
-        if allowance is None:
+        if time_budget is None:
             return self.limits.seconds
-        return max(0.01, min(self.limits.seconds, allowance.seconds - self.limits.grace_seconds))
+        return max(0.01, min(self.limits.seconds, time_budget.seconds - self.limits.grace_seconds))
 
     def _replies(
-        self, operation: str, path: Path, allowance: Allowance | None, **options: Any
+        self, operation: str, path: Path, time_budget: TimeBudget | None, **options: Any
     ) -> Generator[Reply]:
         """Replies with a value; raises the exception of an error reply."""
         request = {"operation": operation, "path": str(path), "max_packets": self.limits.packets, **options}
         try:
-            with closing(self._worker.call(request, allowance or self.allowance())) as replies:
+            with closing(self._worker.call(request, time_budget or self.new_time_budget())) as replies:
                 for reply in replies:
                     if reply.error is not None:
                         raise _error(path, reply.error)
                     if reply.value is not None:
                         yield reply
         except WorkerTimeoutError:
-            raise _TooCostlyError(f"{path}: gave up after {self.limits.seconds:g} s") from None
+            raise _LimitExceededError(f"{path}: gave up after {self.limits.seconds:g} s") from None
         except WorkerDiedError as error:
             raise MediaError(f"{path}: the process that reads the clip {error}") from None
 
 
-def _additional(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+def _extra_frames_of(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
     """The frames of additional samplings."""
-    count = sum(name.startswith(ALSO) for name in arrays)
-    return tuple(arrays[f"{ALSO}{number}"] for number in range(count))
+    count = sum(name.startswith(EXTRA_FRAMES) for name in arrays)
+    return tuple(arrays[f"{EXTRA_FRAMES}{number}"] for number in range(count))
 
 
 def _error(path: Path, error: dict[str, str]) -> AvcilError:
     kind, message = error["kind"], error["message"]
     if kind == "memory":
-        return _TooCostlyError(f"{path}: it needs more memory than the limit for a clip, {message} MB")
+        return _LimitExceededError(f"{path}: it needs more memory than the limit for a clip, {message} MB")
     if kind == MediaError.__name__:
         return MediaError(message)
     if kind != "unexpected":
@@ -222,14 +229,14 @@ def _error(path: Path, error: dict[str, str]) -> AvcilError:
     return UnexpectedReadError(f"{path}: {message}")
 
 
-class ClipSession:
-    """A `MediaSource` for one clip: all calls together have the time limit of one clip."""
+class TimeLimitedReader:
+    """A `MediaReader` for one clip: all calls together have the time limit of one clip."""
 
     def __init__(self, reader: ReaderProcess) -> None:
-        allowance = reader.allowance()
-        self.probe = partial(reader.probe, allowance=allowance)
-        self.read_clip = partial(reader.read_clip, allowance=allowance)
-        self.read_windows = partial(reader.read_windows, allowance=allowance)
+        time_budget = reader.new_time_budget()
+        self.probe = partial(reader.probe, time_budget=time_budget)
+        self.read_clip = partial(reader.read_clip, time_budget=time_budget)
+        self.read_windows = partial(reader.read_windows, time_budget=time_budget)
 
 
 class ReaderPool:

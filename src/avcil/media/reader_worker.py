@@ -33,14 +33,14 @@ def _probe(*, budget: MemoryBudget, path: str, **options: Any) -> Iterator[tuple
 
 
 def _read_clip(
-    *, budget: MemoryBudget, path: str, also: list[dict[str, Any]], **options: Any
+    *, budget: MemoryBudget, path: str, extra_samplings: list[dict[str, Any]], **options: Any
 ) -> Iterator[tuple[Any, Arrays]]:
-    media = read_clip(path, also=_samplings(also), **options)
-    if media.problems and budget.is_strained():
+    media = read_clip(path, extra_samplings=_samplings(extra_samplings), **options)
+    if media.problems and budget.is_half_used():
         raise MediaError(f"{path}: {'; '.join(media.problems)}")  # reported as exceeding the memory limit
-    facts = {"sample_rate": media.sample_rate, "duration": media.duration, "problems": media.problems}
+    properties = {"sample_rate": media.sample_rate, "duration": media.duration, "problems": media.problems}
     arrays = _present(frames=media.frames, frame_times=media.frame_times, waveform=media.waveform)
-    yield facts, arrays | _numbered(media.also)
+    yield properties, arrays | _extra_frames(media.extra_frames)
 
 
 def _read_windows(
@@ -53,17 +53,20 @@ def _read_windows(
 ) -> Iterator[tuple[Any, Arrays]]:
     pairs = [(start, end) for start, end in spans]
     for window in read_windows(Path(path), pairs, samplings=_samplings(samplings), **options):
-        facts = {"start": window.start, "end": window.end, "problems": window.problems}
-        yield facts, _present(frames=window.frames, waveform=window.waveform) | _numbered(window.also)
+        properties = {"start": window.start, "end": window.end, "problems": window.problems}
+        yield (
+            properties,
+            _present(frames=window.frames, waveform=window.waveform) | _extra_frames(window.extra_frames),
+        )
 
 
 def _samplings(given: list[dict[str, Any]]) -> list[FrameSampling]:
     return [FrameSampling(**sampling) for sampling in given]
 
 
-def _numbered(also: tuple[np.ndarray, ...]) -> Arrays:
+def _extra_frames(extra_frames: tuple[np.ndarray, ...]) -> Arrays:
     """Frames of additional samplings, with names as in `avcil.media.reader`."""
-    return {f"also.{number}": frames for number, frames in enumerate(also)}
+    return {f"extra_frames.{number}": frames for number, frames in enumerate(extra_frames)}
 
 
 def _present(**arrays: np.ndarray | None) -> Arrays:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TypeGuard
 
-MAX_STRETCH = 8
+MAX_PIXEL_ASPECT = 8
 """Pixel aspect ratios beyond this are taken for a damaged header and ignored."""
 
 
@@ -18,16 +18,16 @@ def square_pixel_size(width: int, height: int, pixel_aspect: Fraction | None) ->
     >>> square_pixel_size(720, 576, Fraction(16, 15))
     (768, 576)
     """
-    if not plausible_aspect(pixel_aspect):
+    if not is_plausible_aspect(pixel_aspect):
         return width, height
     if pixel_aspect > 1:
         return max(1, round(width * pixel_aspect)), height
     return width, max(1, round(height / pixel_aspect))
 
 
-def plausible_aspect(pixel_aspect: Fraction | None) -> TypeGuard[Fraction]:
+def is_plausible_aspect(pixel_aspect: Fraction | None) -> TypeGuard[Fraction]:
     """Whether a pixel aspect ratio (width / height) is plausible."""
-    return pixel_aspect is not None and Fraction(1, MAX_STRETCH) <= pixel_aspect <= MAX_STRETCH
+    return pixel_aspect is not None and Fraction(1, MAX_PIXEL_ASPECT) <= pixel_aspect <= MAX_PIXEL_ASPECT
 
 
 def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:

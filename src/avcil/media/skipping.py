@@ -6,7 +6,7 @@ its packets are decoded. No frame after an IDR frame of H.264 refers to a frame 
 needed frame and the next IDR frame are not decoded, unless they contain other data such as parameter sets.
 
 The time stamps of the packets determine which frame is displayed at a time. Packets are in decoding order, their time
-stamps in display order; the two orders differ by less than `REORDER` packets.
+stamps in display order; the two orders differ by less than `REORDER_WINDOW` packets.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from avcil.media.container import TIME_TOLERANCE, seconds_of
 
 CODECS = frozenset({"h264", "mpeg4", "mpeg2video"})
-REORDER = 34
+REORDER_WINDOW = 34
 """Number of packets compared in each direction; H.264 reorders at most 16 frames, that is 32 fields."""
 IDR = 5
 SELF_CONTAINED = frozenset({1, 2, 3, 4, IDR, 9, 12})
@@ -32,7 +32,7 @@ class CannotSkip(Exception):
     """The displayed frames cannot be determined from the time stamps, or were determined wrongly."""
 
 
-class Skipper:
+class PacketSkipper:
     """Tells the decoder, packet by packet, what to skip."""
 
     def __init__(self, track: Any, origin: float, times: np.ndarray) -> None:
@@ -40,7 +40,7 @@ class Skipper:
         self._times = (np.asarray(times, float) + TIME_TOLERANCE).tolist()
         self._expected: dict[int, int] = {}
         self._all_needed = True
-        self._idle: set[int] = set()  # ids of packets in `ahead`
+        self._droppable: set[int] = set()  # ids of packets in `ahead`
 
     @staticmethod
     def supports(track: Any) -> bool:
@@ -52,23 +52,23 @@ class Skipper:
         ahead: deque[Any] = deque()
         stamps: list[int] = []
         behind: deque[int] = deque()
-        self._idle.clear()
+        self._droppable.clear()
         for packet in packets:
-            self._note(packet, stamps)
-            if packet.size and packet.is_keyframe and IDR in self._kinds_in(packet):
-                self._idle.update(map(id, self._tail(ahead, stamps)))
+            self._add_time_stamp(packet, stamps)
+            if packet.size and packet.is_keyframe and IDR in self._nal_types_in(packet):
+                self._droppable.update(map(id, self._droppable_tail(ahead, stamps)))
             ahead.append(packet)
-            if len(ahead) > REORDER:
-                yield from self._passed(ahead.popleft(), stamps, behind)
+            if len(ahead) > REORDER_WINDOW:
+                yield from self._filtered(ahead.popleft(), stamps, behind)
         while ahead:
-            yield from self._passed(ahead.popleft(), stamps, behind)
+            yield from self._filtered(ahead.popleft(), stamps, behind)
 
     def check(self, index: int, frame: Any) -> None:
         """Raise `CannotSkip` unless `frame` is the expected frame for time `index`."""
         if self._expected.get(index) != frame.pts:
             raise CannotSkip
 
-    def _note(self, packet: Any, stamps: list[int]) -> None:
+    def _add_time_stamp(self, packet: Any, stamps: list[int]) -> None:
         if not packet.size:  # the packet that flushes the decoder at the end
             return
         if packet.pts is None:
@@ -78,34 +78,34 @@ class Skipper:
             raise CannotSkip
         insort(stamps, packet.pts)
 
-    def _tail(self, ahead: deque[Any], stamps: list[int]) -> Iterator[Any]:
+    def _droppable_tail(self, ahead: deque[Any], stamps: list[int]) -> Iterator[Any]:
         """Trailing packets that are not needed if the next frame is an IDR frame."""
         for packet in reversed(ahead):
-            if self._needed(packet.pts, stamps) or not self._kinds_in(packet) <= SELF_CONTAINED:
+            if self._is_needed(packet.pts, stamps) or not self._nal_types_in(packet) <= SELF_CONTAINED:
                 return
             yield packet
 
-    def _kinds_in(self, packet: Any) -> set[int]:
+    def _nal_types_in(self, packet: Any) -> set[int]:
         """Types of the NAL units in a packet (ITU-T H.264, 7.4.1); {0} if unknown or for other codecs."""
         if self._codec.name != "h264" or packet.has_sidedata("new_extradata"):
             return {0}
-        return set(_nal_kinds(bytes(packet), self._codec.extradata or b""))
+        return set(_nal_types(bytes(packet), self._codec.extradata or b""))
 
-    def _passed(self, packet: Any, stamps: list[int], behind: deque[int]) -> Iterator[Any]:
+    def _filtered(self, packet: Any, stamps: list[int], behind: deque[int]) -> Iterator[Any]:
         """Tell the decoder whether the frame is needed, and yield the packet unless it can be dropped."""
         if packet.size:
-            needed = self._needed(packet.pts, stamps)
+            needed = self._is_needed(packet.pts, stamps)
             if needed != self._all_needed:
                 self._codec.skip_frame = "DEFAULT" if needed else "NONREF"
                 self._all_needed = needed
             behind.append(packet.pts)
-            if len(behind) > REORDER:
+            if len(behind) > REORDER_WINDOW:
                 del stamps[bisect_left(stamps, behind.popleft())]
-        if id(packet) not in self._idle:
+        if id(packet) not in self._droppable:
             yield packet
-        self._idle.discard(id(packet))
+        self._droppable.discard(id(packet))
 
-    def _needed(self, stamp: int, stamps: list[int]) -> bool:
+    def _is_needed(self, stamp: int, stamps: list[int]) -> bool:
         """Whether the frame is displayed at a requested time, or is the first or last, which give the ends of the
         track."""
         place = bisect_left(stamps, stamp)
@@ -120,7 +120,7 @@ class Skipper:
         return seconds_of(stamp, self._base) - self._origin
 
 
-def _nal_kinds(data: bytes, extradata: bytes) -> Iterator[int]:
+def _nal_types(data: bytes, extradata: bytes) -> Iterator[int]:
     """Types of the NAL units in `data`, which have length prefixes as in MP4, or start codes."""
     at = 0
     if extradata[:1] == b"\x01" and len(extradata) > 4:

@@ -29,17 +29,17 @@ from avcil.media.container import (
     seconds_of,
     stream_info,
 )
-from avcil.media.packet_walk import PacketWalk, display_stamp
+from avcil.media.packet_scan import PacketScan, display_stamp
 
-SHORT_BY = 0.5
+END_TOLERANCE = 0.5
 """Seconds by which a track may end early without a note, since headers round durations."""
-ENDS_WITHIN = 1.0
+DECLARED_TOLERANCE = 1.0
 """Tolerance in seconds for durations that a header declares."""
-AGREES = 0.1
+ESTIMATED_TOLERANCE = 0.1
 """Tolerance in seconds for estimated durations, which may not include padding."""
-INDEXED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "avi"})
+INDEXED_FORMATS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "avi"})
 """Formats whose index of all packets is read when a file is opened."""
-DECLARED = frozenset(
+DECLARED_FORMATS = frozenset(
     {"matroska,webm", "asf", "mxf", "wav", "w64", "aiff", "au", "caf", "nut", "rm", "yuv4mpegpipe"}
 )
 """Formats with a declared duration and fast seeking, so that the end can be checked."""
@@ -68,10 +68,10 @@ class Timeline:
     def packets(self, container: InputContainer, track: Any) -> Iterator[Any]:
         """The packets of a track of a newly opened container, with joined time stamps."""
         packets = container.demux(track)
-        return _shifted(packets, self.offsets[track.index]) if self.is_joined else packets
+        return _shifted(packets, self.offsets[track.index]) if self.has_offsets else packets
 
     @property
-    def is_joined(self) -> bool:
+    def has_offsets(self) -> bool:
         """Whether offsets are added to time stamps; seeking is then not possible."""
         return bool(self.offsets)
 
@@ -98,7 +98,7 @@ def timeline_of(path: Path, container: InputContainer, tracks: StreamInfo, deadl
         video_end=_track_end(tracks.video, tracks.origin),
         audio_end=_track_end(tracks.audio, tracks.origin),
     )
-    if tracks.duration and container.format.name in INDEXED and _index_reaches_end(container, tracks):
+    if tracks.duration and container.format.name in INDEXED_FORMATS and _index_reaches_end(container, tracks):
         return header
     return _measured(path, container.format.name, header, deadline)
 
@@ -121,19 +121,19 @@ def _index_reaches_end(container: InputContainer, tracks: StreamInfo) -> bool:
             reached.append(seconds_of(last.timestamp, track.time_base) - tracks.origin)
     if not reached or tracks.duration is None:
         return False
-    return max(reached) >= tracks.duration - ENDS_WITHIN
+    return max(reached) >= tracks.duration - DECLARED_TOLERANCE
 
 
 _cache: OrderedDict[tuple[Any, ...], Timeline] = OrderedDict()
 
 
-def _measured(path: Path, form: str, header: Timeline, deadline: Deadline) -> Timeline:
+def _measured(path: Path, format_name: str, header: Timeline, deadline: Deadline) -> Timeline:
     status = os.stat(path)
     key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
     timeline = _cache.get(key)
     if timeline is None:
-        confirmed = form in DECLARED and _end_is_declared(path, header, deadline)
-        timeline = _cache[key] = header if confirmed else _walked(path, form, header, deadline)
+        confirmed = format_name in DECLARED_FORMATS and _end_is_declared(path, header, deadline)
+        timeline = _cache[key] = header if confirmed else _scanned(path, format_name, header, deadline)
         if len(_cache) > CACHE_SIZE:
             _cache.popitem(last=False)
     return timeline
@@ -144,29 +144,31 @@ def _end_is_declared(path: Path, header: Timeline, deadline: Deadline) -> bool:
     if not header.duration:
         return False
     with open_media(path, deadline) as container:
-        aim = max(0.0, header.duration - ENDS_WITHIN) + header.origin
+        target = max(0.0, header.duration - DECLARED_TOLERANCE) + header.origin
         try:
-            container.seek(round(aim * av.time_base))
+            container.seek(round(target * av.time_base))
         except FILE_ERRORS:
             return False
-        walk = PacketWalk(container, deadline, joins=False)
-    return abs(walk.end() - header.origin - header.duration) <= ENDS_WITHIN
+        scan = PacketScan(container, deadline, detect_jumps=False)
+    return abs(scan.end() - header.origin - header.duration) <= DECLARED_TOLERANCE
 
 
-def _walked(path: Path, form: str, header: Timeline, deadline: Deadline) -> Timeline:
+def _scanned(path: Path, format_name: str, header: Timeline, deadline: Deadline) -> Timeline:
     with open_media(path, deadline) as container:
         tracks = stream_info(container)
-        walk = PacketWalk(container, deadline, joins=form not in INDEXED | DECLARED)
+        scan = PacketScan(
+            container, deadline, detect_jumps=format_name not in INDEXED_FORMATS | DECLARED_FORMATS
+        )
         used = (tracks.video, tracks.audio)
-        ends = [None if track is None else walk.end(track) - header.origin for track in used]
-    duration = max(0.0, walk.end() - header.origin)
-    known = header.declared if form in INDEXED | DECLARED else None
-    if header.duration and not walk.jumps:
+        ends = [None if track is None else scan.end(track) - header.origin for track in used]
+    duration = max(0.0, scan.end() - header.origin)
+    known = header.declared if format_name in INDEXED_FORMATS | DECLARED_FORMATS else None
+    if header.duration and not scan.jumps:
         if not duration and known is None:  # packets without time stamps
             return header
-        if abs(duration - header.duration) <= (AGREES if known is None else ENDS_WITHIN):
+        if abs(duration - header.duration) <= (ESTIMATED_TOLERANCE if known is None else DECLARED_TOLERANCE):
             return header
-    problems = _jump_problems(walk)
+    problems = _jump_problems(scan)
     if known is not None:
         problems += (f"the file lasts {duration:.2f} s, but its header says {known:.2f} s",)
         if duration < known:  # the declared ends, so that the missing part is reported
@@ -177,15 +179,15 @@ def _walked(path: Path, form: str, header: Timeline, deadline: Deadline) -> Time
         declared=known,
         video_end=ends[0],
         audio_end=ends[1],
-        offsets=walk.offsets(),
+        offsets=scan.offsets(),
         problems=problems,
     )
 
 
-def _jump_problems(walk: PacketWalk) -> tuple[str, ...]:
-    if not walk.jumps:
+def _jump_problems(scan: PacketScan) -> tuple[str, ...]:
+    if not scan.jumps:
         return ()
-    count, step = len(walk.jumps), walk.jumps[0]
+    count, step = len(scan.jumps), scan.jumps[0]
     times = "once" if count == 1 else f"{count} times"
     direction = "forwards" if step > 0 else "backwards"
     first = "" if count == 1 else "first "

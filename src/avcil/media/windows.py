@@ -18,7 +18,7 @@ import numpy as np
 from avcil.errors import InputError
 from avcil.media.audio import DecodedAudio, read_audio
 from avcil.media.container import FFMPEG_ERRORS, Deadline, MediaError, open_media, reason_of, stream_info
-from avcil.media.frame_buffer import FrameBuffers, FrameRequest, in_order
+from avcil.media.frame_buffer import FrameBuffers, FrameRequest, sorted_times
 from avcil.media.frames import TrackReader
 from avcil.media.probe import MediaInfo, probe
 from avcil.media.timeline import Timeline, timeline_of
@@ -39,7 +39,7 @@ class ClipWindow:
     end: float
     frames: np.ndarray | None
     """(F, H, W, 3) uint8 RGB, of the first sampling."""
-    also: tuple[np.ndarray, ...]
+    extra_frames: tuple[np.ndarray, ...]
     """Frames of the other samplings."""
     waveform: np.ndarray | None
     """(N,) float32."""
@@ -100,7 +100,7 @@ def read_windows(
             start=start,
             end=end,
             frames=found[0] if found else None,
-            also=tuple(found[1:]),
+            extra_frames=tuple(found[1:]),
             waveform=waveform,
             problems=(*file_problems, *problems, *audio_problems),
         )
@@ -148,7 +148,7 @@ def _decoded(
             raise MediaError("the video track's codec is unknown to FFmpeg")
         reader = TrackReader(container, tracks.video, timeline, deadline, seek=False, strict=False)
         requests = [[FrameRequest.of(sampling, start, end) for sampling in samplings] for start, end in spans]
-        wanted = (zip(in_order(own), repeat(k)) for k, own in enumerate(requests))
+        wanted = (zip(sorted_times(own), repeat(k)) for k, own in enumerate(requests))
         open_windows: dict[int, FrameBuffers] = {}
         for (time, number, index), k in heapq.merge(*wanted):
             frame = reader.frame_at(time)
@@ -186,7 +186,7 @@ class _AudioChunks:
             piece = chunk.samples[: len(samples) - at]
             samples[at : at + len(piece)] = piece
             reached = at + len(piece)
-            problems += chunk.mixing
+            problems += chunk.channel_problems
         begin = round(start * self._rate) - origin
         if reached <= begin:
             return None, tuple(dict.fromkeys(reasons))

@@ -100,15 +100,15 @@ def _interleave(
     count, audio_end = 0, Fraction(0)
     for count, frame in enumerate(frames, start=1):
         if count == 1:
-            _begin(path, video, frame)
+            _set_size(path, video, frame)
         if frame.shape != (video.height, video.width, 3) or frame.dtype != np.uint8:
             raise InputError(
                 f"{path}: frame {count - 1} is {frame.dtype} {frame.shape}; all must be uint8 "
                 f"({video.height}, {video.width}, 3)"
             )
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-        picture.pts, picture.time_base = count - 1, 1 / video.codec_context.framerate
-        container.mux(video.encode(picture))
+        video_frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+        video_frame.pts, video_frame.time_base = count - 1, 1 / video.codec_context.framerate
+        container.mux(video.encode(video_frame))
         while audio_end < count / video.codec_context.framerate and (block := next(blocks, None)) is not None:
             container.mux(audio.encode(block))
             audio_end += Fraction(block.samples, block.sample_rate)
@@ -121,7 +121,7 @@ def _interleave(
         container.mux(audio.encode(None))
 
 
-def _begin(path: Path, video: Any, frame: np.ndarray) -> None:
+def _set_size(path: Path, video: Any, frame: np.ndarray) -> None:
     height, width = frame.shape[:2]
     if height % 2 or width % 2 or not height or not width:
         raise InputError(f"{path}: width and height must be even for H.264, not {width}x{height}")

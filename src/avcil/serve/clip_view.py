@@ -10,7 +10,7 @@ from avcil.inference.clip_features import ClipFeatures
 from avcil.inference.explanation import Explanation
 from avcil.inference.recognizer import Recognizer
 from avcil.inference.timeline import TimelineEvent, joined
-from avcil.media.reader import MediaSource
+from avcil.media.reader import MediaReader
 
 WINDOW = 2.0
 MIN_TIMELINE = 3 * WINDOW
@@ -29,7 +29,7 @@ class ClipView:
     """Why a long clip has no timeline."""
 
 
-def clip_view(recognizer: Recognizer, path: Path, features: ClipFeatures, source: MediaSource) -> ClipView:
+def clip_view(recognizer: Recognizer, path: Path, features: ClipFeatures, source: MediaReader) -> ClipView:
     """Predict and explain a clip.
 
     Args:
@@ -51,7 +51,7 @@ def clip_view(recognizer: Recognizer, path: Path, features: ClipFeatures, source
 
 
 def events(
-    recognizer: Recognizer, path: Path, seconds: float | None, source: MediaSource
+    recognizer: Recognizer, path: Path, seconds: float | None, source: MediaReader
 ) -> tuple[TimelineEvent, ...]:
     """The joined events of a long clip, decoded by `source`; none for a short one."""
     if not seconds or seconds < MIN_TIMELINE:

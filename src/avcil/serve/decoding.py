@@ -8,7 +8,7 @@ from pathlib import Path
 
 from avcil.errors import AvcilError, InputError
 from avcil.inference.clip_features import ClipFeatures, ClipReader
-from avcil.media.reader import ClipSession, ReaderPool, ReadLimits
+from avcil.media.reader import ReaderPool, ReadLimits, TimeLimitedReader
 from avcil.serve.limits import ServeLimits
 from avcil.workers.process import StoppedError
 
@@ -33,17 +33,17 @@ class UploadReader:
         self.pool.start()
 
     @contextmanager
-    def clip(self) -> Iterator[ClipSession]:
+    def clip(self) -> Iterator[TimeLimitedReader]:
         """A worker process for all calls for one clip; it is restarted afterwards if it was killed."""
         with self.pool.reader() as reader:
             try:
-                yield ClipSession(reader)
+                yield TimeLimitedReader(reader)
             finally:
                 with suppress(StoppedError):
                     reader.start()
 
     @contextmanager
-    def checked(self, path: Path) -> Iterator[ClipSession]:
+    def checked(self, path: Path) -> Iterator[TimeLimitedReader]:
         """A worker process for an uploaded clip.
 
         Raises:

@@ -23,9 +23,9 @@ Operation = Callable[..., Iterator[tuple[Any, Arrays]]]
 
 MIN_MEGABYTES = 64
 """Memory that decoding needs at least."""
-OUTPUT_BYTES = 2**20
+MAX_OUTPUT_BYTES = 2**20
 """Maximum size of a file written by a worker; its standard error is one."""
-OPEN_FILES = 64
+MAX_OPEN_FILES = 64
 GRACE_SECONDS = 2.0
 """CPU seconds beyond the time limit of a request, whose own error has a better message."""
 
@@ -46,7 +46,7 @@ class MemoryBudget:
         Raises:
             AvcilError: The limit of the parent process is too low.
         """
-        self._began = _peak()
+        self._began = _peak_bytes()
         ceiling = min(_finite(limit) for limit in resource.getrlimit(resource.RLIMIT_AS))
         size = min(megabytes * 2**20, ceiling - self._began)
         self.megabytes = int(size // 2**20)
@@ -58,16 +58,16 @@ class MemoryBudget:
         limit = int(self._began + size)
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
-    def is_strained(self) -> bool:
+    def is_half_used(self) -> bool:
         """Whether more than half of the budget has been used."""
-        return _peak() - self._began > self.megabytes * 2**20 / 2
+        return _peak_bytes() - self._began > self.megabytes * 2**20 / 2
 
 
 def _finite(limit: int) -> float:
     return math.inf if limit == resource.RLIM_INFINITY else limit
 
 
-def _peak() -> int:
+def _peak_bytes() -> int:
     """Peak size of the address space, in bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmPeak:"):
@@ -83,8 +83,8 @@ def _limit_process() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     for kind, value in (
-        (resource.RLIMIT_FSIZE, OUTPUT_BYTES),
-        (resource.RLIMIT_NOFILE, OPEN_FILES),
+        (resource.RLIMIT_FSIZE, MAX_OUTPUT_BYTES),
+        (resource.RLIMIT_NOFILE, MAX_OPEN_FILES),
         (resource.RLIMIT_CORE, 0),
     ):
         hard = resource.getrlimit(kind)[1]
@@ -111,45 +111,45 @@ def answer_requests(operations: Mapping[str, Operation], *, megabytes: int, seco
         megabytes: Memory budget of this process.
         seconds: CPU time limit of one request.
     """
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # output of libraries must not mix with answers
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # output of libraries must not mix with replies
     try:
         budget = MemoryBudget(megabytes)
         _limit_process()
     except AvcilError as error:
         sys.exit(str(error))
     with suppress(BrokenPipeError):  # the parent has ended
-        answers.write(b"ready\n")
-        answers.flush()
+        replies.write(b"ready\n")
+        replies.flush()
         for line in sys.stdin.buffer:
             _limit_processor_time(seconds)
-            _answer(answers, operations, json.loads(line), budget)
-            if budget.is_strained():
+            _answer(replies, operations, json.loads(line), budget)
+            if budget.is_half_used():
                 break
     os._exit(0)  # skips destructors of libraries, and flushing into a closed pipe
 
 
 def _answer(
-    answers: BinaryIO, operations: Mapping[str, Operation], request: dict[str, Any], budget: MemoryBudget
+    replies: BinaryIO, operations: Mapping[str, Operation], request: dict[str, Any], budget: MemoryBudget
 ) -> None:
     """Write the replies to one request; the last one has `more` false."""
     operation = operations[request.pop("operation")]
     error = None
     try:
         for value, arrays in operation(budget=budget, **request):
-            _write(answers, {"value": value, "more": True}, arrays)
+            _write(replies, {"value": value, "more": True}, arrays)
     except InputError as caught:
         error = {"kind": type(caught).__name__, "message": str(caught)}
     except Exception as caught:  # the parent reports the kind of error
         error = {"kind": "unexpected", "message": f"{type(caught).__name__}: {caught}"}
-    if error is not None and budget.is_strained():
+    if error is not None and budget.is_half_used():
         error = {"kind": "memory", "message": f"{budget.megabytes}"}
-    _write(answers, {"value": None, "error": error, "is_last": budget.is_strained()}, {})
+    _write(replies, {"value": None, "error": error, "exits": budget.is_half_used()}, {})
 
 
-def _write(answers: BinaryIO, head: dict[str, Any], arrays: Arrays) -> None:
+def _write(replies: BinaryIO, head: dict[str, Any], arrays: Arrays) -> None:
     shapes = {name: [str(array.dtype), list(array.shape)] for name, array in arrays.items()}
-    answers.write(json.dumps(head | {"arrays": shapes}).encode() + b"\n")
+    replies.write(json.dumps(head | {"arrays": shapes}).encode() + b"\n")
     for array in arrays.values():
-        answers.write(np.ascontiguousarray(array).data)
-    answers.flush()
+        replies.write(np.ascontiguousarray(array).data)
+    replies.flush()

@@ -32,16 +32,16 @@ def display_stamp(packet: Any) -> int | None:
     return packet.pts if -STEP_BACK <= later <= MAX_STEP else packet.dts
 
 
-class PacketWalk:
+class PacketScan:
     """Reads all packets of video and audio tracks without decoding."""
 
-    def __init__(self, container: InputContainer, deadline: Deadline, *, joins: bool) -> None:
+    def __init__(self, container: InputContainer, deadline: Deadline, *, detect_jumps: bool) -> None:
         used = [track for track in container.streams if track.type in ("video", "audio")]
-        self._tracks = {track.index: _TrackWalk(track.time_base) for track in used}
+        self._tracks = {track.index: _TrackScan(track.time_base) for track in used}
         self.jumps: list[float] = []
         """For each discontinuity, the seconds by which time stamps are ahead of the expected ones (negative:
         behind)."""
-        self._joins = joins
+        self._detect_jumps = detect_jumps
         self._step = MAX_STEP if container.format.flags & TS_DISCONT else float("inf")
         self._read(container, used, deadline)
 
@@ -58,13 +58,13 @@ class PacketWalk:
             if packet is None:
                 return
             track = self._tracks[packet.stream_index]
-            if self._joins:
+            if self._detect_jumps:
                 self._detect_jump(track, packet)
-            track.take(packet)
+            track.add(packet)
 
-    def _detect_jump(self, track: _TrackWalk, packet: Any) -> None:
+    def _detect_jump(self, track: _TrackScan, packet: Any) -> None:
         """Compare a time stamp with the expected one. A jump is either new, or one that another track has made."""
-        delta = track.ahead(packet)
+        delta = track.seconds_ahead(packet)
         if delta is None or abs(delta) <= STEP_BACK:
             return
         pending = list(accumulate(self.jumps[track.jumps : track.jumps + MAX_PENDING]))
@@ -73,7 +73,7 @@ class PacketWalk:
             if best == 0:  # with the smaller offset, no track overlaps itself
                 self.jumps[track.jumps] = min(self.jumps[track.jumps], delta)
             track.begin_part(track.jumps + best + 1)
-        elif delta > self._step or track.runs_back(packet):
+        elif delta > self._step or track.runs_backwards(packet):
             self.jumps.append(delta)
             track.begin_part(len(self.jumps))
 
@@ -83,9 +83,9 @@ class PacketWalk:
 
     def end(self, track: Any = None) -> float:
         """The time stamp in seconds at which a track ends; None: the last of all tracks. 0 if there is no packet."""
-        walks = self._tracks.values() if track is None else [self._tracks[track.index]]
+        scans = self._tracks.values() if track is None else [self._tracks[track.index]]
         shifts = self._shifts()
-        return max((end + shifts[part] for walk in walks for part, end in walk.ends.items()), default=0.0)
+        return max((end + shifts[part] for scan in scans for part, end in scan.ends.items()), default=0.0)
 
     def offsets(self) -> dict[int, tuple[tuple[int, int], ...]]:
         """The value of `Timeline.offsets`; empty if there are no jumps."""
@@ -93,12 +93,12 @@ class PacketWalk:
             return {}
         shifts = self._shifts()
         return {
-            index: tuple((first, round(shifts[part] / walk.base)) for first, part in walk.parts)
-            for index, walk in self._tracks.items()
+            index: tuple((first, round(shifts[part] / scan.base)) for first, part in scan.parts)
+            for index, scan in self._tracks.items()
         }
 
 
-class _TrackWalk:
+class _TrackScan:
     """The state of one track."""
 
     def __init__(self, base: Any) -> None:
@@ -113,12 +113,12 @@ class _TrackWalk:
         self._last: float | None = None
         self._expected: float | None = None
 
-    def ahead(self, packet: Any) -> float | None:
+    def seconds_ahead(self, packet: Any) -> float | None:
         """Seconds by which a time stamp is later than expected; None if unknown."""
         stamp = self._stamp(packet)
         return None if stamp is None or self._expected is None else stamp - self._expected
 
-    def runs_back(self, packet: Any) -> bool:
+    def runs_backwards(self, packet: Any) -> bool:
         stamp = self._stamp(packet)
         return stamp is not None and self._last is not None and stamp + STEP_BACK < self._last
 
@@ -126,7 +126,7 @@ class _TrackWalk:
         self.jumps = jumps
         self.parts.append((self._count, jumps))
 
-    def take(self, packet: Any) -> None:
+    def add(self, packet: Any) -> None:
         """Update the state with a packet."""
         self._count += 1
         length = seconds_of(packet.duration or 0, self.base)
