@@ -109,7 +109,7 @@ def read(path: Path, twice: bool) -> tuple[str, str]:
         return "left files open", ""
     if re.match(r"[A-Z]\w+(Error|Exception): ", found.reason):
         return "raised", found.reason
-    lacks = found.lacks(wanted)
+    lacks = found.missing_modalities(wanted)
     if lacks and not found.reason:
         return "silent lack", " and ".join(lacks)
     if twice and _numbers(found) != _numbers(read_one(clip, wanted)):
