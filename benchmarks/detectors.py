@@ -31,9 +31,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avcil.closed_form.discriminant import Discriminant, nonconformity
-from avcil.closed_form.ridge import cholesky_with_jitter
-from avcil.closed_form.symmetric import with_diagonal
+from avcil.closed_form.discriminant import nonconformity
+from avcil.closed_form.discriminant_sum import DiscriminantSum
 from avcil.datasets import Benchmark
 from avcil.encoders.parts import part_widths
 from avcil.features import FeatureStore
@@ -53,7 +52,7 @@ def p_value(seen: Tensor, values: Tensor) -> Tensor:
 
 
 def detectors(
-    found: Discriminant, inverse_temperature: float, sample: tuple[Tensor, Tensor], z: Tensor
+    found: DiscriminantSum, inverse_temperature: float, sample: tuple[Tensor, Tensor], z: Tensor
 ) -> dict[str, Tensor]:
     """The value of each detector for clips z (n, m); larger is more likely unknown.
 
@@ -63,12 +62,8 @@ def detectors(
         sample: Leave-one-out scores (k, C) and d_0 (k,) of training clips.
         z: (n, m)
     """
-    total, moments = found.moments.total, found.moments
     scores = z @ found.weight + found.bias
-    length = ((z @ found.inverse()) * z).sum(dim=1)
-    penalty = found.penalty
-    factor, _ = cholesky_with_jitter(with_diagonal(moments.gram, penalty))
-    background = total * (torch.cholesky_solve(z.T, factor).T * z).sum(dim=1)
+    length, background = (((z @ k) * z).sum(dim=1) for k in (found.inverse(), found.background_inverse()))
     nearest = length - 2 * scores.max(dim=1).values
     logs = (inverse_temperature * scores).log_softmax(dim=1)
     uncertain = 1 - logs.max(dim=1).values.exp()

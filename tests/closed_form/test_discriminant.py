@@ -9,6 +9,7 @@ import torch
 from avcil.closed_form import Moments
 from avcil.closed_form.calibration import Calibration
 from avcil.closed_form.discriminant import Discriminant, nonconformity, relative_distance
+from avcil.closed_form.discriminant_sum import DiscriminantSum
 from avcil.closed_form.p_values import NonconformityHistogram, conformal_p_values
 from avcil.closed_form.shrinkage import oas_weight
 
@@ -86,15 +87,49 @@ def test_leave_one_out_with_shrunk_means(make_clips):
         np.testing.assert_allclose(scores[i] * 39 / 40, wanted, rtol=1e-8, atol=1e-8)
 
 
-def test_expected_inverse_temperature_of_gaussian_classes():
-    """Known means and unit variance: the scores' own softmax is the posterior, so the inverse temperature is 1."""
+def test_gap_and_variance_of_gaussian_classes():
+    """Known means and unit variance: the softmax of the scores is the posterior, so gap and variance are equal."""
     draw = torch.Generator().manual_seed(0)
     labels = torch.arange(4).repeat_interleave(5000)
     features = 2 * torch.randn(4, 3, generator=draw)[labels] + torch.randn(20_000, 3, generator=draw)
     moments = Moments(3)
     moments.add_classes(4)
     moments.add(features, labels)
-    assert Discriminant(moments, torch.zeros(3)).expected_inverse_temperature() == pytest.approx(1, rel=0.01)
+    gap, variance = Discriminant(moments, torch.zeros(3)).gap_and_variance()
+    assert gap / variance == pytest.approx(1, rel=0.01)
+
+
+def test_sum_of_discriminants(make_clips):
+    """It equals the discriminant of all features whose scatter between the parts is 0, also without each clip."""
+    features, labels = make_clips(1)
+    psi, penalty = torch.tensor([0.2, 0.2, 0.5, 0.5, 0.5, 0.0]).double(), torch.from_numpy(PENALTY)
+    columns = torch.arange(6).split([2, 4])
+    moments = moments_of(features, labels)
+    parts = [Discriminant(moments.part(own), penalty[own], psi[own]) for own in columns]
+    found = DiscriminantSum(parts)
+    within = torch.block_diag(*(moments.within_scatter()[own[:, None], own] for own in columns))
+    joint = Moments(6)
+    joint.counts, joint.sums = moments.counts, moments.sums
+    joint.gram = within + moments.sums @ moments.means()
+    expected = Discriminant(joint, penalty, psi)
+    for name in ("weight", "bias"):
+        torch.testing.assert_close(getattr(found, name), getattr(expected, name))
+    torch.testing.assert_close(found.inverse(), expected.inverse())
+    assert found.gap_and_variance() == pytest.approx(expected.gap_and_variance())
+    scores, lengths = found.leave_one_out(features, labels)
+    background = found.leave_one_out_background(features.double())
+    for i in range(0, 40, 5):
+        rest = torch.arange(40) != i
+        without = moments_of(features[rest], labels[rest])
+        one = DiscriminantSum([Discriminant(without.part(own), penalty[own], psi[own]) for own in columns])
+        clip = features[i].double()
+        torch.testing.assert_close(scores[i] * 39 / 40, clip @ one.weight + one.bias)
+        assert float(lengths[i]) * 39 / 40 == pytest.approx(float(clip @ one.inverse() @ clip))
+    single = [
+        part.leave_one_out_background(features[:, own].double())
+        for part, own in zip(parts, columns, strict=True)
+    ]
+    torch.testing.assert_close(background, single[0] + single[1])
 
 
 def test_oddity_is_a_ratio_of_distances(make_clips):
@@ -130,7 +165,7 @@ def test_leave_one_out_background(make_clips):
     """Each clip's distance from the origin under the scatter of the others about their own mean."""
     features, labels = make_clips(2)
     features = features.double() - features.double().mean(dim=0)
-    got = discriminant_of(features, labels).leave_one_out_background(features, labels)
+    got = discriminant_of(features, labels).leave_one_out_background(features)
     for i in range(0, 40, 3):
         rest = features[torch.arange(40) != i]
         away = rest - rest.mean(dim=0)

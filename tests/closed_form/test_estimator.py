@@ -130,7 +130,9 @@ def test_it_is_the_method_of_avcil_train(store):
     view = method.head_states[0]
     stops = np.cumsum(view.sizes).tolist()
     blade = avcil.Blade(
-        blocks=list(zip([0, *stops], stops, strict=False)), prior_psi=[PRIOR_PSI[kind] for kind in view.kinds]
+        blocks=list(zip([0, *stops], stops, strict=False)),
+        modalities=["audio" if kind == "audio" else "visual" for kind in view.kinds],
+        prior_psi=[PRIOR_PSI[kind] for kind in view.kinds],
     ).fit(X, labels)
     np.testing.assert_allclose(blade.decision_function(X), model.scores(audio, visual), rtol=1e-8, atol=1e-8)
     np.testing.assert_allclose(blade.p_values(X), model.p_values(audio, visual))
@@ -165,6 +167,11 @@ def test_unknown_classes_have_small_p_values():
         ({"blocks": [(0, 6), (6, 6)]}, "blocks must be"),
         ({"prior_psi": 0.0}, "prior_psi"),
         ({"blocks": BLOCKS, "prior_psi": [1.0]}, "prior_psi"),
+        ({"blocks": BLOCKS, "modalities": ["audio"]}, "modalities must be"),
+        (
+            {"blocks": [(0, 1), (1, 2), (2, 6)], "modalities": ["audio", "visual", "audio"]},
+            "next to each other",
+        ),
         ({"calibration_samples": -1}, "calibration_samples"),
         ({"calibration_samples": 0.5}, "calibration_samples"),
     ],

@@ -141,10 +141,12 @@ def scaled(raw: np.ndarray) -> np.ndarray:
 
 
 def blade_scores(x, y, asked, penalty, psi, center) -> np.ndarray:
-    """-N / 2 times the squared distance to each class's shrunk mean, less what all classes share."""
+    """-N / 2 times the squared distance to each class's shrunk mean, less what all classes share; W has no correlations
+    between the first 5 features (audio) and the others (visual)."""
     averages = np.stack([x[y == c].mean(axis=0) for c in range(y.max() + 1)])
     away = x - averages[y]
-    K = np.linalg.inv(away.T @ away + np.diag(penalty))
+    same_modality = np.equal.outer(np.arange(x.shape[1]) < 5, np.arange(x.shape[1]) < 5)
+    K = np.linalg.inv(away.T @ away * same_modality + np.diag(penalty))
     ratio = np.bincount(y)[:, None] * psi
     means = (averages - center) * ratio / (1 + ratio)
     distance = np.stack(

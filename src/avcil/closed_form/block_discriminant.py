@@ -17,6 +17,7 @@ from avcil.closed_form.calibration import Calibration
 from avcil.closed_form.calibration_sample import CalibrationSample
 from avcil.closed_form.class_moments import ClassMoments
 from avcil.closed_form.discriminant import Discriminant, nonconformity, relative_distance
+from avcil.closed_form.discriminant_sum import DiscriminantSum
 from avcil.closed_form.head import ClosedFormHead, HistogramUnknownTest, UnknownTest
 from avcil.closed_form.mean_variance import mean_variance
 from avcil.closed_form.p_values import NonconformityHistogram
@@ -152,34 +153,67 @@ class LeaveOneOut:
     """(k,)"""
 
 
+@dataclass(frozen=True, kw_only=True)
 class BlockDiscriminant:
-    """The discriminant of scaled features, with a penalty and a psi for each block.
+    """The discriminant of scaled features, with a penalty and a psi for each block."""
 
-    Args:
-        moments: Moments of M features.
-        sizes: (B,), number of features of each block; their sum is m.
-        prior_psi: (B,), psi of each block if no class has two clips.
-        columns: (m,), the features to use; None uses all.
-    """
+    columns: Tensor
+    """(m,), the features that are used."""
+    mean: Tensor
+    """(m,), subtracted from them."""
+    inverse_deviation: Tensor
+    """(m,), by which they are then multiplied."""
+    penalties: list[float]
+    """(B,)"""
+    psi: list[float]
+    """(B,)"""
+    discriminant: Discriminant | DiscriminantSum
+    """Of the scaled features."""
 
-    def __init__(
-        self,
+    @classmethod
+    def fit(
+        cls,
         moments: ClassMoments,
         *,
         sizes: Sequence[int],
         prior_psi: Sequence[float],
         columns: Tensor | None = None,
-    ) -> None:
-        self.columns = torch.arange(moments.width) if columns is None else columns
-        standard = moments.standardized(columns, sizes=sizes)
-        self.mean, self.inverse_deviation = standard.mean, standard.inverse_deviation
-        self.penalties = select_penalties(standard.moments, sizes)
-        self.psi = mean_variance(standard.moments, sizes, prior_psi)
+    ) -> BlockDiscriminant:
+        """Choose penalties and psi from moments.
+
+        Args:
+            moments: Moments of the m features in `columns`.
+            sizes: (B,), number of features of each block; their sum is m.
+            prior_psi: (B,), psi of each block if no class has two clips.
+            columns: (m,), numbers of these features among those of a clip; None: 0 to m - 1.
+        """
+        standard = moments.standardized(sizes=sizes)
+        penalties = select_penalties(standard.moments, sizes)
+        psi = mean_variance(standard.moments, sizes, prior_psi)
         widths = torch.tensor(sizes)
-        self.discriminant = Discriminant(
-            standard.moments,
-            torch.tensor(self.penalties, dtype=torch.float64).repeat_interleave(widths),
-            torch.tensor(self.psi, dtype=torch.float64).repeat_interleave(widths),
+        return cls(
+            columns=torch.arange(moments.width) if columns is None else columns,
+            mean=standard.mean,
+            inverse_deviation=standard.inverse_deviation,
+            penalties=penalties,
+            psi=psi,
+            discriminant=Discriminant(
+                standard.moments,
+                torch.tensor(penalties, dtype=torch.float64).repeat_interleave(widths),
+                torch.tensor(psi, dtype=torch.float64).repeat_interleave(widths),
+            ),
+        )
+
+    @classmethod
+    def sum(cls, parts: Sequence[BlockDiscriminant]) -> BlockDiscriminant:
+        """The discriminant of several modalities, from those of the single ones; see `closed_form.discriminant_sum`."""
+        return cls(
+            columns=torch.cat([part.columns for part in parts]),
+            mean=torch.cat([part.mean for part in parts]),
+            inverse_deviation=torch.cat([part.inverse_deviation for part in parts]),
+            penalties=[penalty for part in parts for penalty in part.penalties],
+            psi=[psi for part in parts for psi in part.psi],
+            discriminant=DiscriminantSum([part.discriminant for part in parts]),
         )
 
     def scaled(self, features: Tensor) -> Tensor:
@@ -188,12 +222,12 @@ class BlockDiscriminant:
 
     def leave_one_out(self, sample: CalibrationSample) -> LeaveOneOut | None:
         """Leave-one-out values of the clips in the sample; None if no class has two clips."""
-        scorable = (self.discriminant.feature_counts > 1).all(dim=1)[sample.labels]
+        scorable = (self.discriminant.counts > 1)[sample.labels]
         if not scorable.any():
             return None
         z, labels = self.scaled(sample.vectors[scorable]), sample.labels[scorable]
         scores, length = self.discriminant.leave_one_out(z, labels)
-        background = self.discriminant.leave_one_out_background(z, labels)
+        background = self.discriminant.leave_one_out_background(z)
         return LeaveOneOut(scores=scores, length=length, background=background, labels=labels)
 
     def head(
@@ -215,7 +249,7 @@ class BlockDiscriminant:
         fitted = Calibration()
         if calibration is not None:
             fitted.losses = calibration.losses.clone()
-        if left_out is not None and discriminant.moments.classes > 1:
+        if left_out is not None and len(discriminant.counts) > 1:
             fitted.add(left_out.scores, left_out.labels)  # with one class, all losses are the same
         return ClosedFormHead(
             columns=self.columns,
@@ -223,9 +257,14 @@ class BlockDiscriminant:
             bias=discriminant.bias,
             inverse_temperature=fitted.inverse_temperature
             if fitted.losses.any()
-            else discriminant.expected_inverse_temperature(),
+            else self._expected_inverse_temperature(),
             unknown=self._unknown_test(left_out, histogram),
         )
+
+    def _expected_inverse_temperature(self) -> float:
+        """Inverse temperature for Gaussian classes, for models without leave-one-out scores."""
+        gap, variance = self.discriminant.gap_and_variance()
+        return gap / variance if variance > 0 and gap > 0 else 1.0
 
     def _unknown_test(
         self, left_out: LeaveOneOut | None, histogram: NonconformityHistogram | None

@@ -30,8 +30,6 @@ class Discriminant:
         moments: Moments of centered features if `psi` is finite.
         penalty: (M,)
         psi: (M,), prior variance of class means relative to the variance within classes; None: infinite.
-        feature_counts: (C, M), number of clips of each class that have each feature; None: all clips have all features.
-        scatter_scale: (M,), factor of the differences from class means in W; None: 1. See `closed_form.available_case`.
 
     >>> moments = Moments(1)
     >>> moments.add_classes(2)
@@ -42,25 +40,20 @@ class Discriminant:
     True
     """
 
-    def __init__(
-        self,
-        moments: Moments,
-        penalty: Tensor,
-        psi: Tensor | None = None,
-        *,
-        feature_counts: Tensor | None = None,
-        scatter_scale: Tensor | None = None,
-    ) -> None:
+    def __init__(self, moments: Moments, penalty: Tensor, psi: Tensor | None = None) -> None:
         self.moments, self.penalty = moments, penalty.double()
-        self.feature_counts = moments.counts[:, None] if feature_counts is None else feature_counts
-        self.scatter_scale = scatter_scale
         self.psi = torch.full((moments.width,), torch.inf) if psi is None else psi
         self._factor, self.jitter = cholesky_with_jitter(
             with_diagonal(moments.within_scatter(), self.penalty)
         )
-        self.means = self._expected(moments.means(), self.feature_counts)
+        self.means = self._expected(moments.means(), self.counts[:, None])
         self.weight = moments.total * torch.cholesky_solve(self.means.T, self._factor)
         self.bias = -(self.means.T * self.weight).sum(dim=0) / 2
+
+    @property
+    def counts(self) -> Tensor:
+        """Number of clips of each class (C,)."""
+        return self.moments.counts
 
     def _expected(self, averages: Tensor, counts: Tensor) -> Tensor:
         return averages if bool(self.psi.isinf().all()) else expected_means(averages, counts, self.psi)
@@ -84,27 +77,18 @@ class Discriminant:
     def _background_factor(self) -> Tensor:
         return cholesky_with_jitter(with_diagonal(self.moments.gram, self.penalty))[0]
 
-    def leave_one_out_background(self, features: Tensor, labels: Tensor) -> Tensor:
+    def leave_one_out_background(self, features: Tensor) -> Tensor:
         """Leave-one-out values of N z^T K_0 z (n,) for clips of the moments.
 
-        Without a clip, G loses N / (N - 1) r r^T, with r = z. If W has a scale s, r = mean + s (z - mean) for the mean
-        of the clip's class, which is an approximation.
+        Without a clip, G loses N / (N - 1) z z^T.
 
         Args:
             features: z (n, M).
-            labels: (n,)
         """
         total = self.moments.total
-        k_z = torch.cholesky_solve(features.T, self._background_factor).T
-        squares = (features * k_z).sum(dim=1)
-        factor, smallest = total / (total - 1), torch.finfo(squares.dtype).eps
-        if self.scatter_scale is None:
-            left = 1 - factor * squares  # above 0 for exact moments
-            return total * squares / left.clamp(min=smallest)
-        mean = self.moments.means()[labels]
-        removed = mean + self.scatter_scale * (features - mean)
-        left = 1 - factor * (removed * torch.cholesky_solve(removed.T, self._background_factor).T).sum(dim=1)
-        return total * (squares + factor * (removed * k_z).sum(dim=1).square() / left.clamp(min=smallest))
+        squares = (features * torch.cholesky_solve(features.T, self._background_factor).T).sum(dim=1)
+        left = 1 - total / (total - 1) * squares  # above 0 up to rounding
+        return total * squares / left.clamp(min=torch.finfo(squares.dtype).eps)
 
     def leave_one_out(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Leave-one-out scores, exact for the same penalty and psi.
@@ -114,15 +98,14 @@ class Discriminant:
 
         Args:
             features: (n, M), clips that are part of the moments.
-            labels: (n,), of classes with at least two clips that have each feature.
+            labels: (n,), of classes with at least two clips.
 
         Returns:
             Scores (n, C) and N z^T K z (n,) of the discriminant without the clip.
         """
         z, total = features.double(), self.moments.total
-        count = self.moments.counts[labels]
-        difference = z - self.moments.means()[labels]
-        d = difference if self.scatter_scale is None else difference * self.scatter_scale
+        count = self.counts[labels]
+        d = z - self.moments.means()[labels]
         k_z = torch.cholesky_solve(z.T, self._factor).T  # K z, (n, M)
         k_d = torch.cholesky_solve(d.T, self._factor).T
         factor = count / (count - 1)
@@ -132,8 +115,8 @@ class Discriminant:
         scores = z @ (self.weight / total) + rank_one[:, None] * d_k_z[:, None] * d_k_means
         squares = -2 * self.bias / total + rank_one[:, None] * d_k_means.square()
         scores = scores - squares / 2
-        left = self.feature_counts[labels] - 1
-        mean = self._expected(self.moments.means()[labels] - difference / left, left)  # without i
+        left = (count - 1)[:, None]
+        mean = self._expected(self.moments.means()[labels] - d / left, left)  # without i
         d_k_mean = (k_d * mean).sum(dim=1)
         score = (k_z * mean).sum(dim=1) + rank_one * d_k_z * d_k_mean
         k_mean = torch.cholesky_solve(mean.T, self._factor).T
@@ -141,11 +124,10 @@ class Discriminant:
         length = (k_z * z).sum(dim=1) + rank_one * d_k_z.square()
         return total * scores.scatter(1, labels[:, None], score[:, None]), total * length
 
-    def expected_inverse_temperature(self) -> float:
-        """Inverse temperature of the softmax under the assumption that clips are Gaussian about their class means.
+    def gap_and_variance(self) -> tuple[float, float]:
+        """Difference between the scores of two classes, and its variance, if clips are Gaussian about class means.
 
-        It is the difference between the scores of two classes divided by its variance, averaged over classes. It is
-        used if no clip can be scored leave-one-out. With one clip of each class, the total scatter replaces W.
+        Both are sums over classes. With one clip of each class, the total scatter replaces W.
         """
         moments = self.moments
         within_dof = moments.total - float((moments.counts > 0).sum())
@@ -153,7 +135,7 @@ class Discriminant:
         centered = self.weight - self.weight.mean(dim=1, keepdim=True)
         gap = float((centered * (self.means - self.means.mean(dim=0)).T).sum())
         variance = float((centered * (scatter @ centered)).sum()) / max(within_dof or moments.total, 1.0)
-        return gap / variance if variance > 0 and gap > 0 else 1.0
+        return gap, variance
 
 
 def relative_distance(scores: Tensor, length: Tensor, background: Tensor) -> Tensor:

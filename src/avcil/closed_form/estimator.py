@@ -6,7 +6,9 @@ n samples, M features in B blocks, C classes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -27,16 +29,33 @@ except ModuleNotFoundError as error:
     ) from None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Modality:
+    """Blocks of features that are next to each other."""
+
+    sizes: list[int]
+    """Number of features of each block."""
+    prior_psi: list[float]
+    """Of each block."""
+
+
 class _Solution:
     """Lazily computed classifier, so that repeated calls of `partial_fit` do not solve each time."""
 
-    def __init__(self, statistics: BladeStatistics, sizes: list[int], prior_psi: list[float]) -> None:
-        self._statistics, self._sizes, self._prior_psi = statistics, sizes, prior_psi
+    def __init__(self, statistics: BladeStatistics, modalities: list[_Modality]) -> None:
+        self._statistics, self._modalities = statistics, modalities
 
     @cached_property
     def blocks(self) -> BlockDiscriminant:
         """The discriminant of the statistics."""
-        return BlockDiscriminant(self._statistics.moments, sizes=self._sizes, prior_psi=self._prior_psi)
+        moments = self._statistics.moments
+        columns = torch.split(torch.arange(moments.width), [sum(own.sizes) for own in self._modalities])
+        return BlockDiscriminant.sum(
+            [
+                BlockDiscriminant.fit(moments.part(at), sizes=own.sizes, prior_psi=own.prior_psi, columns=at)
+                for own, at in zip(self._modalities, columns, strict=True)
+            ]
+        )
 
     @cached_property
     def head(self) -> ClosedFormHead:
@@ -55,6 +74,10 @@ class Blade(ClassifierMixin, BaseEstimator):
         blocks: Column ranges (start, stop) of the blocks of features, such as ((0, 148), (148, 404)), in order and
             without gaps. Each block has its own penalty, so that a block without information has no weight. None: one
             block.
+        modalities: The modality of each block, as any name, such as ("audio", "visual", "visual"); blocks of a modality
+            are next to each other. Features of different modalities count as independent given the class: the
+            penalties of each modality are chosen without the others, and its scores are added to theirs. None: one
+            modality.
         prior_psi: Prior value of the variance of class means relative to the variance within classes; a number, or one
             for each block. Its weight is that of ten samples beyond the first of each class.
         calibration_samples: Size of the random sample of feature vectors that is stored to calibrate `predict_proba`
@@ -78,10 +101,12 @@ class Blade(ClassifierMixin, BaseEstimator):
         self,
         *,
         blocks: Sequence[tuple[int, int]] | None = None,
+        modalities: Sequence[str] | None = None,
         prior_psi: float | Sequence[float] = 0.5,
         calibration_samples: int = 512,
     ) -> None:
         self.blocks = blocks
+        self.modalities = modalities
         self.prior_psi = prior_psi
         self.calibration_samples = calibration_samples
 
@@ -113,7 +138,7 @@ class Blade(ClassifierMixin, BaseEstimator):
     def _learn(self, X: Any, y: Any, classes: Any, *, first: bool) -> Blade:
         X, y = validate_data(self, X, y, reset=first, dtype=np.float64)
         check_classification_targets(y)
-        sizes, prior_psi = self._block_sizes(), self._block_priors()
+        structure = self._structure_of_blocks()
         names = np.unique(y)
         if classes is not None:
             classes = np.unique(classes)
@@ -122,29 +147,34 @@ class Blade(ClassifierMixin, BaseEstimator):
             names = classes
         if first:
             self._statistics = BladeStatistics(X.shape[1], calibration_clips=self._sample_size())
-            self._sizes, self._prior_psi, self.classes_ = sizes, prior_psi, names[:0]
-        elif (sizes, prior_psi) != (self._sizes, self._prior_psi):
-            raise InputError("blocks and prior_psi must not change between calls of partial_fit; call fit")
+            self._structure, self.classes_ = structure, names[:0]
+        elif structure != self._structure:
+            raise InputError(
+                "blocks, modalities and prior_psi must not change between calls of partial_fit; call fit"
+            )
         self._add_classes(names)
         self._statistics.add(torch.tensor(X), torch.from_numpy(np.searchsorted(self.classes_, y)))
-        self._solution = _Solution(self._statistics, self._sizes, self._prior_psi)
+        self._solution = _Solution(self._statistics, self._structure)
         return self
 
     def merge(self, other: Blade) -> Blade:
         """Add all samples of another estimator; equal class names are the same class.
 
         Args:
-            other: A fitted estimator with the same features, blocks and prior_psi; not modified.
+            other: A fitted estimator with the same features, blocks, modalities and prior_psi; not modified.
 
         Raises:
             ValueError: The estimators are incompatible.
         """
         check_is_fitted(self)
         check_is_fitted(other)
-        if (self._sizes, self._prior_psi) != (other._sizes, other._prior_psi):
+        if self._structure != other._structure:
+            one, two = (
+                [(part.sizes, part.prior_psi) for part in estimator._structure] for estimator in (self, other)
+            )
             raise InputError(
-                f"only estimators with the same blocks and prior_psi can be merged; these have blocks of "
-                f"{self._sizes} and {other._sizes} features, prior_psi {self._prior_psi} and {other._prior_psi}"
+                "only estimators with the same blocks, modalities and prior_psi can be merged; these have modalities "
+                f"with blocks of these sizes and prior_psi: {one} and {two}"
             )
         names: list[Sequence[str] | None] = [
             getattr(estimator, "feature_names_in_", None) for estimator in (self, other)
@@ -153,7 +183,7 @@ class Blade(ClassifierMixin, BaseEstimator):
         if len(given) == 2 and given[0] != given[1]:
             raise InputError("the features of the two estimators have different names")
         self._statistics.merge(other._statistics, self._add_classes(other.classes_))
-        self._solution = _Solution(self._statistics, self._sizes, self._prior_psi)
+        self._solution = _Solution(self._statistics, self._structure)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -219,6 +249,21 @@ class Blade(ClassifierMixin, BaseEstimator):
             self._statistics.renumber(numbers, len(classes))
             self.classes_ = classes
         return torch.from_numpy(np.searchsorted(classes, names))
+
+    def _structure_of_blocks(self) -> list[_Modality]:
+        """The blocks of each modality."""
+        sizes, prior_psi = self._block_sizes(), self._block_priors()
+        modalities = ["all"] * len(sizes) if self.modalities is None else list(self.modalities)
+        groups = [list(own) for _, own in groupby(range(len(modalities)), key=modalities.__getitem__)]
+        if len(modalities) != len(sizes) or len(groups) != len(set(modalities)):
+            raise InputError(
+                f"modalities must be {len(sizes)} names, one for each block, with equal names next to each other; not "
+                f"{modalities}"
+            )
+        return [
+            _Modality(sizes=[sizes[at] for at in own], prior_psi=[prior_psi[at] for at in own])
+            for own in groups
+        ]
 
     def _block_sizes(self) -> list[int]:
         if self.blocks is None:

@@ -30,7 +30,7 @@ def blade_classifier(moments: ClassMoments, sample: tuple[Tensor, Tensor] | None
         sample: Features and labels of clips in the moments, to calibrate probabilities; None: probabilities of Gaussian
             classes.
     """
-    discriminant = BlockDiscriminant(moments, sizes=[moments.width], prior_psi=[PRIOR_PSI])
+    discriminant = BlockDiscriminant.fit(moments, sizes=[moments.width], prior_psi=[PRIOR_PSI])
     calibration = CalibrationSample(moments.width, size=0 if sample is None else len(sample[1]))
     if sample is not None:
         calibration.add(*sample)

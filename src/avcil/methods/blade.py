@@ -25,7 +25,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from avcil.closed_form.available_case import AvailableCaseDiscriminant
 from avcil.closed_form.block_discriminant import BladeStatistics, BlockDiscriminant
 from avcil.closed_form.embedding import Embedding, EmbeddingConfig, Pooling, pool
 from avcil.closed_form.joined_embedding import Block, JoinedEmbedding
@@ -157,22 +156,11 @@ class BladeMethod(StepwiseMethod):
         return self._discriminants[state.modality]
 
     def _new_discriminant(self, state: HeadState) -> BlockDiscriminant:
-        statistics = self.statistics
-        assert statistics is not None
-        if statistics.incomplete and state.modality is Modality.AUDIO_VISUAL:
-            parts = self.head_states[1:]
-            return AvailableCaseDiscriminant(
-                statistics.moments,
-                [statistics.moments_with(part.modality, part.columns) for part in parts],
-                [self._discriminant(part) for part in parts],
-            )
-        if statistics.incomplete:
-            moments = statistics.moments_with(state.modality, state.columns)
-            variances = moments.variances()
-        else:
-            moments = statistics.moments
-            variances = moments.variances()[state.columns]
-        return BlockDiscriminant(
+        assert self.statistics is not None
+        if state.modality is Modality.AUDIO_VISUAL:
+            return BlockDiscriminant.sum([self._discriminant(part) for part in self.head_states[1:]])
+        moments = self.statistics.moments_with(state.modality, state.columns)
+        return BlockDiscriminant.fit(
             moments,
             sizes=state.sizes,
             prior_psi=prior_psi(
@@ -180,7 +168,7 @@ class BladeMethod(StepwiseMethod):
                 kinds=self._kinds(),
                 widths=self._widths,
                 counts=moments.counts,
-                variances=variances,
+                variances=moments.variances(),
                 typical_deviations=self.typical_deviations,
             ),
             columns=state.columns,
