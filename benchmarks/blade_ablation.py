@@ -8,13 +8,17 @@ All classes at once. Prints a Markdown table for each store: accuracy in %, mean
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import torch
 from few_clips import Store
 
-from avcil.closed_form.block_ridge import select_penalties
+from avcil.closed_form import block_ridge
+from avcil.closed_form.block_ridge import prior_penalties, select_penalties
 from avcil.closed_form.class_moments import ClassMoments
 from avcil.closed_form.discriminant import Discriminant
 from avcil.closed_form.mean_variance import mean_variance, variance_share
@@ -24,43 +28,64 @@ LARGE = 1e9
 """psi with which class means are averages."""
 
 
-def accuracy(
-    store: Store,
-    rows: torch.Tensor,
-    asked: torch.Tensor,
-    columns: torch.Tensor,
-    blocks: list[tuple[str, int]],
-    *,
-    shrink: bool = True,
-    search: bool = True,
-    typical: bool = True,
-) -> float:
-    """Accuracy of the discriminant with these columns and blocks (kind, width).
+class Block(NamedTuple):
+    """A block of features."""
 
-    Without `typical`, the prior psi does not depend on how much the features vary.
-    """
+    kind: str
+    """"audio", "mean" or "deviation"."""
+    columns: torch.Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """How the discriminant of some blocks of features is computed; the default is that of BLADE."""
+
+    shrink: bool = True
+    """Whether class means are shrunk."""
+    search: bool = True
+    """Whether penalties are chosen by GCV; otherwise, they are those of the prior."""
+    dimensions: bool = True
+    """Whether prior penalties depend on the effective dimensions of the blocks; otherwise, they are N."""
+    typical: bool = True
+    """Whether the prior of psi depends on how much the features vary."""
+
+
+def accuracy(
+    store: Store, rows: torch.Tensor, asked: torch.Tensor, groups: list[list[Block]], rules: Rules
+) -> float:
+    """Accuracy of the sum of the discriminants of `groups` of blocks."""
     features = torch.from_numpy(store.pooled)
     moments = ClassMoments(features.shape[1])
     moments.add_classes(store.classes)
     moments.add(features[rows], store.labels[rows])
-    sizes = [width for _, width in blocks]
-    standard = moments.standardized(columns, sizes=sizes)
-    penalties = select_penalties(standard.moments, sizes) if search else [float(len(rows))] * len(sizes)
-    shares = variance_shares(store, moments)[columns].split(sizes)
+    shares = variance_shares(store, moments)
+    scores = sum(group_scores(moments, shares, features[asked].double(), group, rules) for group in groups)
+    return 100 * float((scores.argmax(dim=1) == store.labels[asked]).double().mean())
+
+
+def group_scores(
+    moments: ClassMoments, shares: torch.Tensor, features: torch.Tensor, group: list[Block], rules: Rules
+) -> torch.Tensor:
+    """Scores (n, C) of the discriminant of some blocks."""
+    sizes = [len(block.columns) for block in group]
+    columns = torch.cat([block.columns for block in group])
+    own = moments.part(columns)
+    standard = own.standardized(sizes=sizes)
+    centers = prior_penalties(standard.moments, sizes) if rules.dimensions else [own.total] * len(sizes)
+    with patch.object(block_ridge, "prior_penalties", lambda *_: centers):
+        penalties = select_penalties(standard.moments, sizes) if rules.search else centers
+    reduced = rules.typical and own.total == own.classes
     prior = [
-        PRIOR_PSI[kind] * (float(share.mean()) if typical and len(rows) == store.classes else 1.0)
-        for (kind, _), share in zip(blocks, shares, strict=True)
+        PRIOR_PSI[block.kind] * (float(shares[block.columns].mean()) if reduced else 1.0) for block in group
     ]
-    psi = mean_variance(standard.moments, sizes, prior)
-    psi = psi if shrink else [LARGE] * len(sizes)
+    psi = mean_variance(standard.moments, sizes, prior) if rules.shrink else [LARGE] * len(sizes)
     widths = torch.tensor(sizes)
     found = Discriminant(
         standard.moments,
         *(torch.tensor(values, dtype=torch.float64).repeat_interleave(widths) for values in (penalties, psi)),
     )
-    z = (features[asked][:, columns].double() - standard.mean) * standard.inverse_deviation
-    scores = z @ found.weight + found.bias
-    return 100 * float((scores.argmax(dim=1) == store.labels[asked]).double().mean())
+    z = (features[:, columns] - standard.mean) * standard.inverse_deviation
+    return z @ found.weight + found.bias
 
 
 def variance_shares(store: Store, moments: ClassMoments) -> torch.Tensor:
@@ -71,28 +96,38 @@ def variance_shares(store: Store, moments: ClassMoments) -> torch.Tensor:
     return torch.cat([*shares, shares[1]])
 
 
-def variants(store: Store) -> dict[str, dict]:
-    """Arguments of `accuracy` by the name of the variant."""
+def variants(store: Store) -> dict[str, tuple[list[list[Block]], Rules]]:
+    """Groups of blocks and rules by the name of the variant."""
     method = store.blade("audio-visual")
-    method.pooled(store.audio[:1], store.visual[:1])
-    method._widths = tuple(part.shape[1] for part in method.pooled(store.audio[:1], store.visual[:1]))
-    view = method.make_head_states()[0]
-    parts = list(zip(view.kinds, view.sizes, strict=True))
-    vectors = list(zip(method._kinds(), method._widths, strict=True))
-    width = sum(view.sizes)
-    without = sum(size for kind, size in parts if kind != "deviation")
-    full = {"columns": torch.arange(width), "blocks": parts}
+    method._widths = [part.shape[1] for part in method.pooled(store.audio[:1], store.visual[:1])]
+    state = method.make_head_states()[0]
+    columns = torch.arange(sum(state.sizes))
+    encoders = [Block(kind, own) for kind, own in zip(state.kinds, columns.split(state.sizes), strict=True)]
+    vectors = [
+        Block(kind, own) for kind, own in zip(method._kinds(), columns.split(method._widths), strict=True)
+    ]
+
+    def modalities(blocks: list[Block]) -> list[list[Block]]:
+        return [[block for block in blocks if (block.kind == "audio") == audio] for audio in (True, False)]
+
+    one_block = [
+        Block(kind, torch.cat([block.columns for block in own]))
+        for kind, own in zip(("audio", "mean"), modalities(vectors), strict=True)
+    ]
+    full = modalities(encoders)
     return {
-        "BLADE": full,
-        "a block for each vector, not for each encoder": full | {"blocks": vectors},
-        "one block": full | {"blocks": [("mean", width)]},
-        "prior of psi not reduced": full | {"typical": False},
-        "class means not shrunk": full | {"shrink": False},
-        "penalty N for each block, no search": full | {"search": False},
-        "no deviation of the tokens": {
-            "columns": torch.arange(without),
-            "blocks": [part for part in parts if part[0] != "deviation"],
-        },
+        "BLADE": (full, Rules()),
+        "one discriminant of both modalities": ([encoders], Rules()),
+        "a block for each vector, not for each encoder": (modalities(vectors), Rules()),
+        "one block for each modality": (modalities(one_block), Rules()),
+        "prior penalty N": (full, Rules(dimensions=False)),
+        "prior of psi not reduced": (full, Rules(typical=False)),
+        "class means not shrunk": (full, Rules(shrink=False)),
+        "prior penalties, no search": (full, Rules(search=False)),
+        "no standard deviation of the tokens": (
+            modalities([block for block in encoders if block.kind != "deviation"]),
+            Rules(),
+        ),
     }
 
 
@@ -110,11 +145,11 @@ def main() -> None:
         store = Store(path)
         asked = torch.from_numpy(np.flatnonzero(store.splits == options.split))
         print(f"| {path.name} | {' | '.join(map(str, options.clips))} |\n|---|{'---:|' * len(options.clips)}")
-        for name, arguments in variants(store).items():
+        for name, (groups, rules) in variants(store).items():
             means = [
                 np.mean(
                     [
-                        accuracy(store, store.draw(count, seed), asked, **arguments)
+                        accuracy(store, store.draw(count, seed), asked, groups, rules)
                         for seed in range(options.draws)
                     ]
                 )

@@ -11,7 +11,13 @@ from scipy.optimize import check_grad, minimize
 
 from avcil.closed_form import Moments, RidgeFit, RidgePath, cholesky_with_jitter, hold_out_error
 from avcil.closed_form import residual_dof as freedom
-from avcil.closed_form.block_ridge import MIN_PENALTY, choose_penalties, log_gcv, select_penalties
+from avcil.closed_form.block_ridge import (
+    MIN_PENALTY,
+    choose_penalties,
+    log_gcv,
+    prior_penalties,
+    select_penalties,
+)
 from avcil.closed_form.class_moments import ClassMoments
 from avcil.closed_form.recursive_least_squares import RecursiveRidge
 from avcil.errors import AvcilError
@@ -164,6 +170,17 @@ def test_freedom_of_many_features_and_few_clips(clips, monkeypatch):
     assert select_penalties(scaled, [75, 75]) == pytest.approx(wanted, rel=1e-6)
     monkeypatch.setattr(freedom, "MAX_RANK", clips - 2)
     assert freedom.low_rank_root(scaled.gram) is None
+
+
+def test_prior_penalties():
+    """20 N / r: N for a block of 20 equal dimensions, 20 N if all its features are one, and for a constant block."""
+    draw = torch.Generator().manual_seed(0)
+    scores = torch.linalg.qr(torch.randn(50, 20, generator=draw))[0]
+    features = torch.cat([scores, scores[:, :1] * torch.randn(7, generator=draw), torch.zeros(50, 2)], dim=1)
+    moments = Moments(29)
+    moments.add_classes(1)
+    moments.add(features, torch.zeros(50, dtype=torch.int64))
+    assert prior_penalties(moments, [20, 7, 2]) == pytest.approx([50, 1000, 1000], rel=1e-5)
 
 
 def test_noise_is_weighed_down(make_clips):

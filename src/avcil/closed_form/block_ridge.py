@@ -38,8 +38,8 @@ TOLERANCE = 2e-3
 """The search ends when all derivatives of log GCV by log penalties are below this."""
 MAX_STEP = 3.0
 """Maximum change of a log penalty in one step: a factor of 20."""
-PRIOR_PENALTY = 1.0
-"""Center of the prior on a penalty, divided by N. Accurate with few clips on all measured data sets (docs/log.md)."""
+PRIOR_DIMENSIONS = 20.0
+"""Effective dimensions of a block whose prior penalty is N; chosen on validation clips (docs/log.md)."""
 PRIOR_DEVIATION = 2.0
 """Standard deviation of the log penalty under the prior."""
 
@@ -91,15 +91,36 @@ def choose_penalties(moments: Moments, sizes: Sequence[int], start: Sequence[flo
     return _minimize(objective, start, tolerance=TOLERANCE)
 
 
+def prior_penalties(moments: Moments, sizes: Sequence[int]) -> list[float]:
+    """Center of the prior on the penalty of each block (B,): 20 N / r.
+
+    r = tr(G_b)^2 / tr(G_b^2) is the effective number of dimensions in which the features of the block differ between
+    clips (participation ratio), G_b their scatter. With few dimensions, errors of the features do not average out in
+    distances, so the block gets a larger penalty.
+
+    Args:
+        moments: Moments of standardized features.
+        sizes: (B,), number of features of each block; their sum is M.
+    """
+    penalties, start = [], 0
+    for size in sizes:
+        gram = moments.gram[start : start + size, start : start + size]
+        start += size
+        trace, squares = float(gram.trace()), float(gram.square().sum())
+        dimensions = trace**2 / squares if squares > 0 else 1.0  # of constant features: not used
+        penalties.append(PRIOR_DIMENSIONS * max(moments.total, 1.0) / dimensions)
+    return penalties
+
+
 def select_penalties(moments: Moments, sizes: Sequence[int]) -> list[float]:
     """The penalty of each block that minimizes GCV with a prior.
 
-        J(lambda) = (N - C) / 2 * log GCV(lambda) + sum_b (log lambda_b - log N)^2 / (2 * 2^2)
+        J(lambda) = (N - C) / 2 * log GCV(lambda) + sum_b (log lambda_b - log center_b)^2 / (2 * 2^2)
 
-    log GCV times half the number of clips replaces a negative log-likelihood. The first clip of a class has no
-    information about the scatter within the class, so C clips do not count: with one clip per class the penalties are
-    those of the prior, and with many clips the prior has no effect. The search starts at the prior, so the penalties
-    depend on the moments only.
+    The centers are `prior_penalties`. log GCV times half the number of clips replaces a negative log-likelihood. The
+    first clip of a class has no information about the scatter within the class, so C clips do not count: with one clip
+    per class the penalties are those of the prior, and with many clips the prior has no effect. The search starts at
+    the prior, so the penalties depend on the moments only.
 
     Args:
         moments: Moments of standardized features.
@@ -108,12 +129,13 @@ def select_penalties(moments: Moments, sizes: Sequence[int]) -> list[float]:
     Returns:
         (B,)
     """
-    center = math.log(PRIOR_PENALTY * max(moments.total, 1.0))
+    centers = prior_penalties(moments, sizes)
+    log_centers = torch.tensor(centers, dtype=torch.float64).log()
     weight = (moments.total - float((moments.counts > 0).sum())) / 2
     root = low_rank_root(moments.gram) if weight > 0 else None
 
     def objective(logs: Tensor) -> tuple[float, Tensor]:
-        difference = logs - center
+        difference = logs - log_centers
         prior = float(difference.square().sum()) / (2 * PRIOR_DEVIATION**2)
         slope = difference / PRIOR_DEVIATION**2
         if weight <= 0:
@@ -121,7 +143,7 @@ def select_penalties(moments: Moments, sizes: Sequence[int]) -> list[float]:
         value, slopes = log_gcv(moments, sizes, logs.tolist(), intercept=True, root=root)
         return weight * value + prior, weight * torch.tensor(slopes, dtype=torch.float64) + slope
 
-    return _minimize(objective, [math.exp(center)] * len(sizes), tolerance=TOLERANCE * max(weight, 1.0))
+    return _minimize(objective, centers, tolerance=TOLERANCE * max(weight, 1.0))
 
 
 def _minimize(objective: Objective, start: Sequence[float], *, tolerance: float) -> list[float]:
