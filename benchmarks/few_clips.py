@@ -95,15 +95,27 @@ def rivals(clips: int) -> dict[str, object]:
     return found
 
 
-def measure(store: Store, clips: int, seed: int, split: str, per_step: int) -> dict[str, float]:
+def accuracy_of_predictions(model, audio, visual, labels) -> float:
+    """Percent right if a modality unlike all training clips is left out, as in `avcil predict`."""
+    predicted = model.scores(audio, visual).argmax(dim=1)
+    for modality, mask in model.outlying(audio, visual).items():
+        if mask.any():
+            rest = (None, visual[mask]) if modality.has_audio else (audio[mask], None)
+            predicted[mask] = model.scores(*rest).argmax(dim=1)
+    return 100 * float((predicted == labels).double().mean())
+
+
+def measure(
+    store: Store, clips: int, seed: int, split: str, per_step: int, *, with_rivals: bool = True
+) -> dict[str, float]:
     """Percent right, by name."""
     rows, asked = store.draw(clips, seed), torch.from_numpy(np.flatnonzero(store.splits == split))
     audio, visual, labels = store.audio[asked], store.visual[asked], store.labels[asked]
     with torch.inference_mode():
-        scores = {
-            step: taught(store, rows, step).scores(audio, visual) for step in (store.classes, per_step, 1)
-        }
+        models = {step: taught(store, rows, step) for step in (store.classes, per_step, 1)}
+        scores = {step: model.scores(audio, visual) for step, model in models.items()}
         found = {"BLADE": 100 * float((scores[1].argmax(dim=1) == labels).double().mean())}
+        found["BLADE, outliers left out"] = accuracy_of_predictions(models[1], audio, visual, labels)
         for modality, given in (("audio", (audio, None)), ("visual", (None, visual))):
             model = taught(store, rows, store.classes, modality)
             right = model.scores(*given).argmax(dim=1) == labels
@@ -115,7 +127,7 @@ def measure(store: Store, clips: int, seed: int, split: str, per_step: int) -> d
     x, y = store.pooled[rows], store.labels[rows].numpy()
     mean, deviation = x.mean(axis=0), x.std(axis=0)
     deviation[deviation == 0] = 1
-    for name, rival in rivals(clips).items():
+    for name, rival in rivals(clips).items() if with_rivals else ():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             rival.fit((x - mean) / deviation, y)
@@ -131,6 +143,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--split", choices=["val", "test"], default="val")
     parser.add_argument("--classes-per-step", type=int, default=3)
+    parser.add_argument("--without-rivals", action="store_true", help="only BLADE")
     parser.add_argument("--out", type=Path)
     words = parser.parse_args()
     torch.set_num_threads(1)
@@ -140,7 +153,14 @@ def main() -> None:
         most = int(torch.bincount(store.labels[torch.from_numpy(store.splits == "train")]).max())
         for clips in [count for count in words.clips if count <= most]:
             runs = [
-                measure(store, clips, seed, words.split, words.classes_per_step)
+                measure(
+                    store,
+                    clips,
+                    seed,
+                    words.split,
+                    words.classes_per_step,
+                    with_rivals=not words.without_rivals,
+                )
                 for seed in range(words.draws)
             ]
             table = defaultdict(list)

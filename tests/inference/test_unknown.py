@@ -6,12 +6,17 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from avcil.closed_form import head
+from avcil.features import FeatureStore
 from avcil.inference import Recognizer
+from avcil.inference.clip_features import ClipFeatures
 from avcil.media import write_video
 
 
@@ -77,3 +82,33 @@ def test_invalid_alpha(run, strange, avcil, capsys):
     for rate in ("1", "-0.1", "nan"):
         assert avcil("predict", run, strange, "--error-rate", rate) == 2
         assert "--alpha must be at least 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("changed", "other"), [("audio", "visual"), ("visual", "audio")])
+def test_a_modality_unlike_all_training_clips_is_left_out(run, trained, monkeypatch, changed, other):
+    """The clip is predicted and explained from the other modality; the p-value is that of the whole clip."""
+    monkeypatch.setattr(head, "MIN_OUTLIER_SAMPLE", 10)
+    recognizer, store = Recognizer.load(run), FeatureStore(trained / "features")
+    row = next(row for row, clip in enumerate(store.clips) if clip.split == "train")
+    audio, visual = (torch.from_numpy(part([row])).float() for part in (store.audio, store.visual))
+    clip = ClipFeatures(audio=audio, visual=visual, clip_id="clip")
+    assert recognizer.predict_clip(clip).modality == "audio-visual"
+    noise = {"audio": audio, "visual": visual} | {changed: getattr(clip, changed) + 1000}
+    moved = replace(clip, **noise)
+    answer = recognizer.predict_clip(moved)
+    alone = recognizer.predict_clip(replace(clip, **{changed: None}))
+    assert answer.modality == other
+    assert answer.probabilities == alone.probabilities
+    words = {"audio": "audio", "visual": "frames"}
+    assert answer.notes == (
+        f"{words[changed]} left out: unlike all training clips; predicted from {words[other]} alone"
+    )
+    assert answer.p_value == pytest.approx(1 / 13)  # twelve clips were learned
+    assert recognizer.predict([moved, clip]) == [answer.label, recognizer.predict(clip)]
+    explanation = recognizer.explain(moved)
+    assert set(explanation.contributions) - {"bias"} == {other}
+    assert set(explanation.alone) == {"audio", "visual"}
+    both = replace(moved, audio=audio + 1000, visual=visual + 1000)
+    assert recognizer.predict_clip(both).modality == "audio-visual"
+    monkeypatch.setattr(head, "MIN_OUTLIER_SAMPLE", 200)
+    assert recognizer.predict_clip(moved).modality == "audio-visual"

@@ -18,6 +18,8 @@ from avcil.errors import InputError
 from avcil.models import checks
 
 DOUBLE = (torch.float64,)
+MIN_OUTLIER_SAMPLE = 200
+"""Learned clips without which no clip is called an outlier: with fewer, it would happen too often by chance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +61,21 @@ class UnknownTest:
 
     def p_values(self, features: Tensor, scores: Tensor) -> Tensor:
         """p-values (B,), from features (B, m) and raw scores (B, C) of the discriminant."""
+        return conformal_p_values(self.distances, self._distances_of(features, scores))
+
+    def is_outlier(self, features: Tensor, scores: Tensor) -> Tensor:
+        """Whether clips are farther from all classes than each of the k learned clips, (B,); False if k < 200.
+
+        About one of k + 1 clips like the learned ones is an outlier. Arguments as for `p_values`.
+        """
+        distances = self._distances_of(features, scores)
+        if len(self.distances) < MIN_OUTLIER_SAMPLE:
+            return torch.zeros(len(distances), dtype=torch.bool)
+        return distances > self.distances[-1]
+
+    def _distances_of(self, features: Tensor, scores: Tensor) -> Tensor:
         difference = ((features @ self.inverse) * features).sum(dim=1)
-        return conformal_p_values(self.distances, difference - 2 * scores.max(dim=1).values)
+        return difference - 2 * scores.max(dim=1).values
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors to save."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from avcil.closed_form.embedding import Pooling, pool
-from avcil.closed_form.head import ClosedFormHead
+from avcil.closed_form.head import ClosedFormHead, UnknownTest
 from avcil.closed_form.joined_embedding import JoinedEmbedding
 from avcil.data.modality import Modality
 from avcil.encoders.parts import EncoderPart
@@ -81,6 +81,26 @@ class LinearScores:
         if head.unknown is None:
             return None
         return head.unknown.p_values(features[:, head.columns], head.raw_scores(features))
+
+    def outlying(self, audio: Tensor, visual: Tensor) -> dict[Modality, Tensor]:
+        """Clips of which only one modality is unlike all training clips: a mask (B,) for each modality.
+
+        Such a clip may be recorded under other conditions: its prediction is better without that modality. Empty if the
+        model has no test for single modalities.
+
+        Args:
+            audio: (B, Da)
+            visual: (B, T, S, Dv)
+        """
+        _, features = self._select(audio, visual)
+        found = {}
+        for modality in Modality.AUDIO_VISUAL.parts:
+            head = self.heads.get(modality)
+            if head is None or not isinstance(head.unknown, UnknownTest):
+                return {}
+            found[modality] = head.unknown.is_outlier(features[:, head.columns], head.raw_scores(features))
+        first, second = found
+        return {first: found[first] & ~found[second], second: found[second] & ~found[first]}
 
     def margin_shares(
         self, audio: Tensor | None, visual: Tensor | None, pair: tuple[int, int]

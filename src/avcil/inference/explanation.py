@@ -31,6 +31,7 @@ from avcil.inference.prediction import (
     no_thresholds,
     predict_features,
     usable_features,
+    without_outliers,
 )
 from avcil.media.attention_footer import footer
 from avcil.media.attention_overlay import draw_attention
@@ -149,7 +150,8 @@ def explain(
 ) -> Explanation:
     """Predict a clip and explain the prediction; InputError if it cannot be read."""
     given = clip if isinstance(clip, ClipFeatures) else reader.features(clip)
-    features = usable_features(state.model, name_of(clip), given)
+    usable = usable_features(state.model, name_of(clip), given)
+    features = without_outliers(state, usable)
     prediction = predict_features(state, name_of(clip), given, alpha=alpha, thresholds=thresholds)
     ranked = list(prediction.probabilities)
     runner_up = ranked[min(1, len(ranked) - 1)]
@@ -165,7 +167,7 @@ def explain(
         contribution_kind=parts.kind,
         contributions=parts.modalities,
         encoder_contributions=parts.encoders,
-        alone={} if features.is_joint else dict(_alone(state, features)),
+        alone={} if features.is_joint else dict(_alone(state, usable)),
         map_kind=kind,
         spatial=None if maps is None else maps[0],
         temporal=None if maps is None else maps[1],

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from avcil.closed_form.model import LinearScores
 from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.inference.clip_features import ClipFeatures, is_silent
@@ -89,7 +90,10 @@ def predict_labels(state: SavedModel, clips: Sequence[ClipFeatures]) -> list[str
     Raises:
         InputError: A clip lacks a modality that the model needs.
     """
-    inputs = [model_input(state, usable_features(state.model, clip.clip_id, clip)) for clip in clips]
+    inputs = [
+        model_input(state, without_outliers(state, usable_features(state.model, clip.clip_id, clip)))
+        for clip in clips
+    ]
     by_shapes: dict[tuple[torch.Size | None, ...], list[int]] = defaultdict(list)
     for number, parts in enumerate(inputs):
         by_shapes[tuple(None if part is None else part.shape for part in parts)].append(number)
@@ -139,10 +143,10 @@ def predict_features(
         InputError: The clip lacks a modality that the model needs.
     """
     features = usable_features(state.model, name, features)
-    parts = model_input(state, features)
     with torch.inference_mode():
-        probabilities = state.model.scores(*parts).double().softmax(dim=1)[0]
-        p_values = getattr(state.model, "p_values", lambda *_: None)(*parts)
+        p_values = getattr(state.model, "p_values", lambda *_: None)(*model_input(state, features))
+        features = without_outliers(state, features)
+        probabilities = state.model.scores(*model_input(state, features)).double().softmax(dim=1)[0]
     p_value = None if p_values is None else float(p_values[0])
     in_distribution = None if p_value is None else p_value > alpha
     labels, background = list(state.labels), None
@@ -211,3 +215,29 @@ def usable_features(model: Model, name: str, features: ClipFeatures) -> ClipFeat
         f"{name}: {features.notes or 'it lacks a modality'}; this model needs "
         f"{' or '.join(modality.in_words for modality in model.input_modalities)}"
     )
+
+
+def without_outliers(state: SavedModel, features: ClipFeatures) -> ClipFeatures:
+    """Features without a modality that is unlike that of all training clips, with a note; see `LinearScores.outlying`.
+
+    Args:
+        state: The model; only closed-form models with tests for single modalities leave out a modality.
+        features: Features of one clip, as `usable_features` returns them.
+    """
+    audio, visual = model_input(state, features)
+    model = state.model
+    if audio is None or visual is None or features.is_joint or not isinstance(model, LinearScores):
+        return features
+    with torch.inference_mode():
+        left_out = [modality for modality, mask in model.outlying(audio, visual).items() if mask[0]]
+    if not left_out:
+        return features
+    (modality,) = left_out
+    others = Modality.VISUAL if modality.has_audio else Modality.AUDIO
+    note = (
+        f"{modality.in_words} left out: unlike all training clips; {PREDICTED_FROM} {others.in_words} alone"
+    )
+    notes = "; ".join(filter(None, (features.notes, note)))
+    if modality.has_audio:
+        return replace(features, audio=None, notes=notes)
+    return replace(features, visual=None, notes=notes)
