@@ -26,7 +26,7 @@ class Args(RejectionOptions):
     port: int = 7860
     """Port to listen on. 0 selects a free port."""
     state_dir: Path | None = None
-    """Folder for added classes. Default: RUN.taught beside the run."""
+    """Folder for changes of the model. Default: RUN.taught beside the run."""
     max_upload: str = "200MB"
     """Maximum size of one upload."""
     max_seconds: float = 120.0
@@ -40,7 +40,7 @@ class Args(RejectionOptions):
     password_file: Path | None = None
     """File with the password of page and API. Alternatively, set the environment variable AVCIL_PASSWORD."""
     read_only: bool = False
-    """Do not let clients add classes."""
+    """Do not let clients change the model."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -58,9 +58,9 @@ class AnacpOptions:
     drawn_clips: int = 100
     """Feature vectors drawn per class to train the classifier."""
     normalize: Scaling = "encoder"
-    """encoder: features are scaled by constants of the encoders, then each modality is scaled to one length.
+    """encoder: features are scaled by constants of the encoders, then each modality is scaled to a fixed norm.
     first-step: features are standardized with the clips of the first step; also used if the constants are unknown.
-    length: each modality is scaled to one length. both: first-step, then length."""
+    length: each modality is scaled to a fixed norm. both: first-step, then length."""
     calibration_clips: int = 512
     """Size of the random sample of feature vectors that is stored to calibrate probabilities; the weights do not depend
     on it."""

@@ -70,7 +70,7 @@ class BladeMethod(StepwiseMethod):
     """Discriminant analysis whose penalties and class means are estimated from moments."""
 
     name = "blade"
-    summary = "discriminant analysis on moments: block penalties, shrunk class means; no exemplars"
+    summary = "discriminant analysis on moments: block penalties, shrunk class means; exemplar-free"
     Options = BladeOptions
     removed_options: ClassVar[Mapping[str, tuple[Any, ...]]] = {"features": (0,), "balanced": (False, True)}
     learns_incomplete_clips = True

@@ -42,9 +42,9 @@ class DsAlOptions:
     compensation: float = 0.6
     """c, the weight of the compensation stream (published for CIFAR-100)."""
     normalize: Scaling = "encoder"
-    """encoder: features are scaled by constants of the encoders, then each modality is scaled to one length.
+    """encoder: features are scaled by constants of the encoders, then each modality is scaled to a fixed norm.
     first-step: features are standardized with the clips of the first step; also used if the constants are unknown.
-    length: each modality is scaled to one length. both: first-step, then length."""
+    length: each modality is scaled to a fixed norm. both: first-step, then length."""
 
     def __post_init__(self) -> None:
         check_counts(features=self.features)

@@ -42,9 +42,9 @@ class FecamOptions:
     shrink_others: float = 0.0
     """g2: this multiple of the mean covariance is added to the covariances."""
     normalize: Scaling = "both"
-    """both: features are standardized with the clips of the first step, then each modality is scaled to one length.
-    first-step: standardized only. length: scaled to one length only, as published, for features that are already
-    standardized. encoder: standardized with constants of the encoders, then scaled to one length, so that the order of
+    """both: features are standardized with the clips of the first step, then each modality is scaled to a fixed norm.
+    first-step: standardized only. length: scaled to a fixed norm only, as published, for features that are already
+    standardized. encoder: standardized with constants of the encoders, then to a fixed norm, so that the order of
     the classes and removed clips have no effect; as first-step if the constants are unknown."""
     calibration_clips: int = 512
     """Size of the random sample of feature vectors that is stored to calibrate probabilities; the distances do not
@@ -60,7 +60,7 @@ class Fecam(SingleHeadMethod[ClassGaussians]):
     """A Gaussian for each class, with the correlation matrix instead of the covariance matrix."""
 
     name = "fecam"
-    summary = "distances under the covariance of each class, without exemplars (FeCAM, NeurIPS 2023)"
+    summary = "distances under the covariance of each class; exemplar-free (FeCAM, NeurIPS 2023)"
     Options = FecamOptions
     model_class = QuadraticScores
 

@@ -36,9 +36,9 @@ class NcmOptions:
     metric: Literal["cosine", "euclidean"] = "cosine"
     """Similarity to class means: cosine (SimpleCIL), or negative Euclidean distance (NCM)."""
     normalize: Scaling = "both"
-    """both: features are standardized with the clips of the first step, then each modality is scaled to one length.
-    first-step: standardized only. length: scaled to one length only, as published, for features that are already
-    standardized. encoder: standardized with constants of the encoders, then scaled to one length, so that the order of
+    """both: features are standardized with the clips of the first step, then each modality is scaled to a fixed norm.
+    first-step: standardized only. length: scaled to a fixed norm only, as published, for features that are already
+    standardized. encoder: standardized with constants of the encoders, then to a fixed norm, so that the order of
     the classes and removed clips have no effect; as first-step if the constants are unknown."""
     calibration_clips: int = 512
     """Size of the random sample of feature vectors that is stored to calibrate probabilities; the means do not depend

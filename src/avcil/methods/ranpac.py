@@ -35,11 +35,11 @@ class RanpacOptions:
     """Options of RanPAC-AV."""
 
     features: int = 2000
-    """M, the number of random features. Memory is 8 M M bytes, and 8 M bytes per class; published: 10000 (0.8 GB)."""
+    """M, the number of random features. Memory is 8 M M bytes, and 8 M bytes per class (RanPAC: 10000, 0.8 GB)."""
     normalize: Scaling = "encoder"
-    """encoder: features are scaled by constants of the encoders, then each modality is scaled to one length.
+    """encoder: features are scaled by constants of the encoders, then each modality is scaled to a fixed norm.
     first-step: features are standardized with the clips of the first step; also used if the constants are unknown.
-    length: each modality is scaled to one length. both: first-step, then length."""
+    length: each modality is scaled to a fixed norm. both: first-step, then length."""
     selection: Selection = "gcv"
     """Selection of the penalty. gcv: generalized cross-validation over all clips seen. leave-one-out: on the clips of
     the current step. hold-out: on a fifth of the clips of the current step, as published. The last two depend on how

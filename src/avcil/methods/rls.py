@@ -44,9 +44,9 @@ class RlsOptions:
     stream_features: int = 500
     """Number of random features of the compensation stream of each modality, m. Memory is 8 m m bytes per modality."""
     normalize: Scaling = "encoder"
-    """encoder: features are scaled by constants of the encoders, then each modality is scaled to one length.
+    """encoder: features are scaled by constants of the encoders, then each modality is scaled to a fixed norm.
     first-step: features are standardized with the clips of the first step; also used if the constants are unknown.
-    length: each modality is scaled to one length. both: first-step, then length."""
+    length: each modality is scaled to a fixed norm. both: first-step, then length."""
     ridge: float = 300.0
     """The penalty lambda in all steps. 0: chosen in the first step by generalized cross-validation; with few classes in
     the first step, it is far too small for the later ones."""

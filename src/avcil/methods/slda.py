@@ -43,9 +43,9 @@ class SldaOptions:
     of the pooled features."""
     normalize: Scaling = "encoder"
     """encoder: features are scaled by constants of the encoders. Then, for the Fourier kernel, each modality is scaled
-    to one length; for the linear kernel, features are standardized with all clips learned. first-step: features are
+    to a fixed norm; for the linear kernel, features are standardized with all clips learned. first-step: features are
     standardized with the clips of the first step; also used for the Fourier kernel if the constants are unknown.
-    length: each modality is scaled to one length. both: first-step, then length."""
+    length: each modality is scaled to a fixed norm. both: first-step, then length."""
     shrinkage: float = -1.0
     """rho, the shrinkage, from 0 to 1. Below 0: estimated from the statistics by the oracle-approximating formula."""
 

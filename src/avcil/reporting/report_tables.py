@@ -27,14 +27,14 @@ DEFINITIONS = {
     "last_accuracy": "accuracy on all classes after the last step",
     "last_accuracy_task_mean": "unweighted mean over tasks after the last step",
     "forgetting": "best accuracy before the last step minus the last, mean over earlier tasks",
-    "mean_forgetting": "mean over the steps after the first of the forgetting at each",
-    "forgetting_all_max": "forgetting with the best of all steps including the last",
-    "forgetting_first": "accuracy after the task's own step minus accuracy after the last step",
-    "backward_transfer": "accuracy after the last step minus accuracy after the task's own step",
-    "backward_transfer_all": "the same, mean over every later step",
-    "accuracy_lower_triangle": "mean of the whole accuracy matrix",
+    "mean_forgetting": "forgetting after each step but the first, averaged over the steps",
+    "forgetting_all_max": "as forgetting, with the best accuracy of all steps including the last",
+    "forgetting_first": "accuracy after the task's own step minus the last, mean over earlier tasks",
+    "backward_transfer": "last accuracy minus that after the task's own step, mean over earlier tasks",
+    "backward_transfer_all": "the same after every later step, mean over tasks and steps",
+    "accuracy_lower_triangle": "mean of all values of the accuracy matrix",
     "intransigence": "the joint run's accuracy on new classes minus this run's, mean over the steps",
-    "forward_transfer": "undefined: classes not yet seen have no output to measure",
+    "forward_transfer": "undefined, because the model has no output for classes not yet seen",
 }
 
 FLIPS = {"flip-light": 0.81, "flip-dark": 0.61}

@@ -78,14 +78,14 @@ def teach_tab(page: gr.Blocks, service: Service, top: gr.HTML) -> None:
 def _form(service: Service) -> tuple[gr.Textbox, gr.HTML, gr.Checkbox, gr.File, gr.Button]:
     label = gr.Textbox(
         label="Class name",
-        placeholder="for example: door bell",
+        placeholder="for example: doorbell",
         max_lines=1,
         max_length=100,
         elem_id="teach-label",
     )
     known = gr.HTML("", elem_id="teach-known", padding=False)
     background = gr.Checkbox(
-        label="Background clips: they are no class, and similar clips will be reported as possibly unknown",
+        label="Background clips: they belong to no class; similar clips will be reported as possibly unknown",
         elem_id="teach-background",
     )
     files = gr.File(
