@@ -44,3 +44,21 @@ def test_parsed_options_are_of_the_class_itself():
     assert type(config) is TrainConfig
     described = with_help(TrainConfig)(features=config.features, out=config.out, classes_per_step=3)
     assert without_help(TrainConfig, described) == config
+
+
+@pytest.mark.parametrize(
+    ("command", "usage"),
+    [
+        ("predict", "RUN CLIPS ..."),
+        ("learn", "RUN [CLIPS ...]"),
+        ("import-features", "[SOURCE]"),
+        ("benchmark show", "{ave-ci,"),
+    ],
+)
+def test_positional_arguments_have_names(command, usage, capsys, monkeypatch):
+    """`PATH [[PATH [PATH ...]]]` did not say which path is the model and which are the clips."""
+    monkeypatch.setenv("COLUMNS", "200")
+    name, *words = command.split()
+    first = help_text(name, capsys, *words).splitlines()[0]
+    assert usage in first
+    assert "PATH [" not in first

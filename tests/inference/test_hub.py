@@ -85,6 +85,7 @@ def test_upload(published, trained):
     assert (card.data.license, card.data.library_name) == ("cc-by-4.0", "avcil")
     assert 'Recognizer.from_pretrained("me/dogs")' in card.text
     assert card.text.lstrip().startswith("# me/dogs\n")
+    assert "pip install avcil" not in card.text, "avcil is not on PyPI"
 
 
 def test_download(published, tmp_path):

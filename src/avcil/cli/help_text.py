@@ -37,7 +37,7 @@ def with_help(kind: type) -> type:
     for field in dataclasses.fields(kind):
         hint = _subcommands_with_help(hints[field.name])
         if note := notes.get(field.name):
-            hint = Annotated[hint, _argument(hint, _flag_names(note, options))]
+            hint = Annotated[hint, _argument(field, hint, _flag_names(note, options))]
         namespace["__annotations__"][field.name] = hint
         namespace[field.name] = dataclasses.field(
             default=field.default, default_factory=field.default_factory, kw_only=field.kw_only
@@ -58,14 +58,30 @@ def without_help(kind: type, value: Any) -> Any:
     return kind(**fields)
 
 
-def _argument(hint: Any, text: str) -> Any:
+def _argument(field: dataclasses.Field[Any], hint: Any, text: str) -> Any:
     def shown(default: str) -> str:
         return "" if default in ("None", "") else f"(default: {default})"
 
     metavar = _metavar(hint)
-    if metavar and _is_positional(hint):
-        metavar = f"[{metavar}]"
+    if _is_positional(hint):
+        metavar = _positional_metavar(
+            field.name, hint, metavar, optional=field.default is not dataclasses.MISSING
+        )
     return tyro.conf.arg(help=text, help_behavior_hint=shown, metavar=metavar)
+
+
+def _positional_metavar(name: str, hint: Any, metavar: str | None, *, optional: bool) -> str | None:
+    """The name of the field instead of its type, such as RUN; None leaves choices to tyro.
+
+    >>> _positional_metavar("clips", tuple[Path, ...], None, optional=True)
+    '[CLIPS ...]'
+    """
+    bare = _bare(hint)
+    if typing.get_origin(bare) is tuple:
+        metavar = f"{name.upper()} ..."
+    elif bare in METAVARS or metavar in METAVARS.values():
+        metavar = name.upper()
+    return f"[{metavar}]" if optional and metavar else metavar
 
 
 def _metavar(hint: Any) -> str | None:

@@ -27,7 +27,7 @@ COMMANDS = {
     "reproduce": "train several methods and seeds in parallel and print tables of results",
     "predict": "predict the classes of clips, or timelines of long videos",
     "learn": "add classes to a saved model",
-    "merge": "combine saved models into one",
+    "merge": "combine saved models of blade into one",
     "rename": "rename classes of a saved model",
     "forget": "remove classes or clips from a saved model",
     "serve": "serve a model as a web page and an HTTP API",
@@ -58,7 +58,8 @@ def usage() -> str:
             "",
             *lines,
             "",
-            "avcil --version prints the version. --debug, with any command, shows the traceback of an error.",
+            "--config FILE, with any command, reads options from a TOML file. --debug shows the traceback of an error.",
+            "avcil --version prints the version.",
         ]
     )
 

@@ -144,9 +144,7 @@ def _usage(name: str | None) -> str:
     lines = [
         "## Usage",
         "",
-        "```sh",
-        "pip install 'avcil[hub]'" if name else "pip install avcil",
-        "```",
+        "With avcil and its extra `hub` installed:" if name else "With avcil installed:",
         "",
         "```python",
         "from avcil import Recognizer",
@@ -223,10 +221,10 @@ def _limitations(learning: LearningState | None, notes: Sequence[str]) -> str:
     lines = [
         "## Limitations",
         "",
-        "- Only these classes can be predicted. For a clip of something else, one of them is predicted; if the method "
-        "has a test for unknown classes, `in_distribution` of the prediction is False.",
-        "- Probabilities are calibrated for clips similar to the training clips. With other cameras, rooms and "
-        "microphones the accuracy is lower than the probabilities suggest.",
+        "- Only these classes can be predicted. For a clip of something else, one of them is predicted. If the method "
+        "has a test for unknown classes, `in_distribution` of the prediction is False for many of these, not for all.",
+        "- With other cameras, rooms or microphones than those of the training clips, the accuracy can be lower than "
+        "the probabilities suggest.",
     ]
     lines += [f"- {note[0].upper()}{note[1:]}." for note in notes]
     if learning is None:

@@ -20,8 +20,8 @@ from avcil.serve.service import Service
 
 DOWNLOAD = (
     '<p class="model-link"><a href="api/model" download="model.zip">Download the model</a> '
-    "<span>Unpack the zip file for <code>avcil predict</code> or <code>avcil serve</code>. The HTTP API is described at "
-    '<a class="plain" href="api/docs">api/docs</a>.</span></p>'
+    "<span>Unpack the zip file for <code>avcil predict</code> or <code>avcil serve</code>. The HTTP API is described "
+    'at <a class="plain" href="api/docs">api/docs</a>.</span></p>'
 )
 MERGE = (
     '<p class="soft limits">The zip file of another model with the same encoders, downloaded from this tab. The result '
