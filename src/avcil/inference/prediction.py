@@ -48,7 +48,7 @@ class Prediction:
     notes: str
     """Problems of the file and missing modalities; often empty."""
     in_distribution: bool | None = None
-    """False if the clip is probably of an unknown class, by its p-value, by the threshold of the label or by the
+    """False if the clip is possibly of an unknown class, by its p-value, by the threshold of the label or by the
     background; None if the model has none of these."""
     p_value: float | None = None
     """The fraction of training clips that are at least as far from their class as this clip; `in_distribution` is False

@@ -1,4 +1,4 @@
-"""Rules for rejecting predictions as probably of an unknown class: a significance level and probability thresholds."""
+"""Rules for rejecting predictions as possibly of an unknown class: a significance level and probability thresholds."""
 
 from __future__ import annotations
 

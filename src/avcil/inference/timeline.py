@@ -31,7 +31,7 @@ class TimelineEvent:
     probability: float
     """Of `label`; the mean over joined windows."""
     in_distribution: bool | None
-    """False if probably of an unknown class; None if the model has no test for unknown classes."""
+    """False if possibly of an unknown class; None if the model has no test for unknown classes."""
     notes: str
     windows: int = 1
     """Number of windows."""

@@ -46,7 +46,7 @@ class PredictionResponse(BaseModel):
     probability: float
     predictions: list[ClassProbability] = Field(description="of all classes, the most probable first")
     in_distribution: bool | None = Field(
-        description="false if the clip is probably of an unknown class; null if the model has no test for that"
+        description="false if the clip is possibly of an unknown class; null if the model has no test for that"
     )
     p_value: float | None = Field(
         description="fraction of training clips that are at least as unusual; in_distribution is false if it is at "
