@@ -62,3 +62,13 @@ def test_positional_arguments_have_names(command, usage, capsys, monkeypatch):
     first = help_text(name, capsys, *words).splitlines()[0]
     assert usage in first
     assert "PATH [" not in first
+
+
+def test_options_with_several_values(capsys, monkeypatch):
+    """`[STR [STR ...]]` is how argparse writes one or more values."""
+    monkeypatch.setenv("COLUMNS", "200")
+    text = help_text("reproduce", capsys)
+    assert "--seeds INT ..." in text
+    assert "--modalities {audio-visual,audio,visual} ..." in text
+    assert "[{" not in text
+    assert "[STR" not in text

@@ -85,15 +85,16 @@ def _positional_metavar(name: str, hint: Any, metavar: str | None, *, optional: 
 
 
 def _metavar(hint: Any) -> str | None:
-    """The metavar of `X | None`; None leaves the choice to tyro."""
+    """The metavar of `X | None` and `tuple[X, ...]`; None leaves the choice to tyro."""
     kinds = typing.get_args(_bare(hint))
-    if len(kinds) != 2 or type(None) not in kinds:
+    if len(kinds) != 2 or not {type(None), Ellipsis} & set(kinds):
         return None
-    (kind,) = (kind for kind in kinds if kind is not type(None))
+    (kind,) = (kind for kind in kinds if kind is not type(None) and kind is not Ellipsis)
     choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
     if isinstance(kind, type) and issubclass(kind, Enum):
         choices = tuple(member.value for member in kind)
-    return "{" + ",".join(choices) + "}" if choices else METAVARS.get(kind)
+    metavar = "{" + ",".join(choices) + "}" if choices else METAVARS.get(kind)
+    return f"{metavar} ..." if metavar and Ellipsis in kinds else metavar
 
 
 def _flag_names(text: str, options: set[str]) -> str:
