@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from avcil.datasets.synthetic.clips import is_whole_mp4, render_demo_clips
+from avcil.datasets.synthetic.audio import synthesize_audio
+from avcil.datasets.synthetic.clips import HASH_OF_VERSION_1, is_complete_mp4, render_demo_clips
 from avcil.datasets.synthetic.drawing import draw_frames
 from avcil.datasets.synthetic.scene import (
     FRAME_RATE,
@@ -19,7 +21,6 @@ from avcil.datasets.synthetic.scene import (
     demo_class_names,
     draw_scene,
 )
-from avcil.datasets.synthetic.sound import play_sound
 from avcil.errors import InputError
 from avcil.media import probe
 
@@ -50,11 +51,13 @@ def test_picture_alone_leaves_three_classes() -> None:
     places = Counter()
     for name, scene in scenes(20):
         assert (
-            len({thing.kind for thing in scene.things}) == len({thing.motion for thing in scene.things}) == 3
+            len({thing.shape for thing in scene.objects})
+            == len({thing.motion for thing in scene.objects})
+            == 3
         )
-        heard = scene.things[0]
-        assert name == f"{heard.kind}-{SOUNDS[MOTIONS.index(heard.motion)]}"
-        places[(heard.middle[0] > PIXELS / 2, heard.middle[1] > PIXELS / 2)] += 1
+        heard = scene.objects[0]
+        assert name == f"{heard.shape}-{SOUNDS[MOTIONS.index(heard.motion)]}"
+        places[(heard.center[0] > PIXELS / 2, heard.center[1] > PIXELS / 2)] += 1
     assert min(places.values()) > 50
 
 
@@ -63,7 +66,7 @@ def test_same_key_same_clip() -> None:
     first, second = (draw_scene("star-horn", (1, 2)) for _ in range(2))
     assert first == second
     assert np.array_equal(draw_frames(first), draw_frames(second))
-    assert np.array_equal(play_sound(first), play_sound(second))
+    assert np.array_equal(synthesize_audio(first), synthesize_audio(second))
     assert not np.array_equal(draw_frames(first), draw_frames(draw_scene("star-horn", (1, 3))))
 
 
@@ -71,7 +74,7 @@ def test_bell_strokes_fall_on_landings() -> None:
     """What is heard is tied to what is seen: the sound jumps up just as the thing lands."""
     for index in range(3):
         scene = draw_scene("ball-bell", (5, index))
-        heard, sound = scene.things[0], play_sound(scene)
+        heard, sound = scene.objects[0], synthesize_audio(scene)
         landings = (np.arange(1, 6) - heard.phase) * heard.period
         for landing in landings[(landings > 0.06) & (landings < SECONDS - 0.06)]:
             at = round(landing * 16_000)
@@ -81,14 +84,14 @@ def test_bell_strokes_fall_on_landings() -> None:
 def test_sounds_stay_within_full_scale() -> None:
     """No clipping, no silence."""
     for _, scene in scenes(1):
-        assert 0.3 < np.abs(play_sound(scene)).max() <= 0.81
+        assert 0.3 < np.abs(synthesize_audio(scene)).max() <= 0.81
 
 
 def test_rendered_files_are_real_clips(rendered: tuple[Path, list[Path]]) -> None:
     """Sixteen files in split/class/clip.mp4, of the length said."""
     folder, paths = rendered
     assert len(paths) == 16
-    assert all(is_whole_mp4(path) for path in paths)
+    assert all(is_complete_mp4(path) for path in paths)
     assert paths[0] == folder / "train" / "ball-bell" / "000.mp4"
     assert probe(paths[0]).duration == pytest.approx(SECONDS, abs=0.1)
     assert len(draw_frames(draw_scene("ball-bell", (0,)))) == SECONDS * FRAME_RATE
@@ -118,3 +121,19 @@ def test_folders_of_other_clips_are_refused(rendered: tuple[Path, list[Path]], t
         render_demo_clips(tmp_path)
     with pytest.raises(InputError, match="numbers of clips"):
         render_demo_clips(tmp_path / "new", train=-1)
+
+
+def test_content_of_the_current_version() -> None:
+    """If this fails, the content of clips has changed: increase VERSION in synthetic/clips.py."""
+    scene = draw_scene("cube-whistle", (0, 1, 2, 3))
+    assert draw_frames(scene).mean() == pytest.approx(84.347, abs=0.01)
+    assert np.square(synthesize_audio(scene)).mean() == pytest.approx(0.155806, rel=1e-3)
+
+
+def test_clips_of_the_development_version_are_resumed(tmp_path: Path) -> None:
+    """Their file names the content by a hash of the program."""
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    spec = {"format": "avcil-demo-clips", "seed": 0, "drawing": HASH_OF_VERSION_1}
+    (folder / ".demo-clips.json").write_text(json.dumps(spec))
+    assert len(render_demo_clips(folder, train=1, val=0, test=0, workers=1)) == 16

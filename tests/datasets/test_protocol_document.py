@@ -29,7 +29,7 @@ def test_protocol(place):
     assert cells("classes / per step / steps")[place] == f"{p.classes} / {p.classes_per_step} / {p.steps}"
     clips = " / ".join(str(p.clips[split]) for split in ("train", "val", "test"))
     assert cells("train / val / test clips")[place] == clips
-    assert cells("exemplars in total")[place] == str(p.memory)
+    assert cells("exemplars in total")[place] == str(p.exemplars)
     for method, epochs in p.epochs.items():
         assert cells(method)[place] == " / ".join(str(epochs.get(name, "–")) for name in MODALITIES)
 

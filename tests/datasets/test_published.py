@@ -73,7 +73,7 @@ def test_the_card_shows_what_a_reader_needs(released):
     """Every class with its counts, memory, epochs and the leak stand on the card."""
     text = card(released("vs100-ci"))
     assert "1627 of 5000 test and 1671 of 5000 validation" in text
-    assert "memory: 1500" in text
+    assert "1500 exemplars" in text
     assert all(label in text for label in released("vs100-ci").classes)
     assert "1627 test and 1671 validation clips of the release are left out" in card(
         released("vs100-ci-leak-free")
@@ -159,7 +159,7 @@ def test_a_copy_with_other_bytes_is_refused(copy_of_release, tmp_path):
     (release / "data" / "AVE" / SPLIT_FILES[1]).write_bytes(b"changed")
     with pytest.raises(InputError, match="is not the released file"):
         fetch_splits(plan, copy=release, cache=tmp_path / "cache")
-    with pytest.raises(InputError, match="no split files of ave-ci under"):
+    with pytest.raises(InputError, match="no split files of ave-ci in"):
         fetch_splits(plan, copy=tmp_path / "nowhere", cache=tmp_path / "cache")
 
 
@@ -190,9 +190,9 @@ def test_split_files_are_downloaded_once_and_checked(copy_of_release, tmp_path):
         server.shutdown()
         thread.join()
     quick = RetryPolicy(attempts=1)
-    assert fetch_splits(plan, cache=tmp_path / "cache", base_url=url, patience=quick) == folder
+    assert fetch_splits(plan, cache=tmp_path / "cache", base_url=url, retry=quick) == folder
     with pytest.raises(AvcilError, match="avcil benchmark fetch ave-ci --from DIR"):
-        fetch_splits(plan, cache=tmp_path / "empty", base_url=url, patience=quick)
+        fetch_splits(plan, cache=tmp_path / "empty", base_url=url, retry=quick)
 
 
 def test_the_cache_is_where_the_variables_say(monkeypatch, tmp_path):

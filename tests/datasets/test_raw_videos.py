@@ -62,7 +62,7 @@ def test_damaged_files_duplicates_and_strangers_are_listed(benchmark, place) -> 
     assert reasons(result.duplicates) == {f"{ids[0]}.mp4": f"clip {ids[0]} is taken from {ids[0]}.mp4"}
     assert reasons(result.without_id) == {"me.mp4": "its name contains no YouTube id"}
     assert reasons(result.other_videos) == {"x" * 11 + ".mp4": "not in ave-ci"}
-    assert (result.lacking, result.ignored) == ({"video": 0, "audio": 1}, {".txt": 1})
+    assert (result.missing_tracks, result.ignored) == ({"video": 0, "audio": 1}, {".txt": 1})
     without_file = {clip_id for clip_id, reason in result.missing.items() if reason == "no file"}
     assert without_file == {ids[6], ids[7]}
     assert result.missing.keys() - without_file == {ids[2], ids[3], ids[4]}

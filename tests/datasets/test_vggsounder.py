@@ -71,11 +71,11 @@ def test_the_file_is_downloaded_once_and_checked(tmp_path: Path, monkeypatch: py
         thread.start()
         url = f"http://127.0.0.1:{server.server_port}/a.csv"
         with pytest.raises(AvcilError, match="other bytes than published"):
-            fetch_annotations(cache=tmp_path, url=url, patience=quick)
+            fetch_annotations(cache=tmp_path, url=url, retry=quick)
         monkeypatch.setattr(vggsounder, "SHA256", hashlib.sha256(TEXT.encode()).hexdigest())
-        path = fetch_annotations(cache=tmp_path, url=url, patience=quick)
+        path = fetch_annotations(cache=tmp_path, url=url, retry=quick)
         server.shutdown()
         thread.join()
-    assert fetch_annotations(cache=tmp_path, url=url, patience=quick) == path
+    assert fetch_annotations(cache=tmp_path, url=url, retry=quick) == path
     with pytest.raises(AvcilError, match="--annotations FILE"):
-        fetch_annotations(cache=tmp_path / "empty", url=url, patience=quick)
+        fetch_annotations(cache=tmp_path / "empty", url=url, retry=quick)

@@ -77,7 +77,7 @@ def test_recipes_agree_with_the_protocols_of_the_benchmarks() -> None:
                 found = find_recipe(method, name, modality)
                 assert found is not None
                 assert found["epochs"] == epochs
-                assert found.get("exemplars", protocol.memory) == protocol.memory
+                assert found.get("exemplars", protocol.exemplars) == protocol.exemplars
                 assert found["benchmark"] == name
 
 

@@ -130,10 +130,10 @@ def leftovers(folder: Path) -> list[str]:
 def test_a_file_arrives_whole_and_is_not_fetched_again(server, tmp_path):
     """The plain case: right bytes, nothing left beside them, no second request."""
     base, behavior = server
-    path = download(f"{base}/file", tmp_path / "file", sha256=SHA256, patience=QUICK)
+    path = download(f"{base}/file", tmp_path / "file", sha256=SHA256, retry=QUICK)
     assert path.read_bytes() == CONTENT
     assert leftovers(tmp_path) == ["file"]
-    download(f"{base}/file", path, sha256=SHA256, patience=QUICK)
+    download(f"{base}/file", path, sha256=SHA256, retry=QUICK)
     assert len(behavior.requests) == 1
 
 
@@ -141,7 +141,7 @@ def test_a_connection_that_breaks_off_goes_on_where_it_ended(server, tmp_path):
     """More breaks than attempts allow in a row are fine as long as each attempt brings something."""
     base, behavior = server
     behavior.cut_after = [90_000] * 5
-    download(f"{base}/file", tmp_path / "file", sha256=SHA256, patience=QUICK)
+    download(f"{base}/file", tmp_path / "file", sha256=SHA256, retry=QUICK)
     ranges = [request.get("range") for request in behavior.requests]
     assert ranges == [None, *(f"bytes={90_000 * i}-" for i in range(1, 6))]
     assert (tmp_path / "file").read_bytes() == CONTENT
@@ -152,7 +152,7 @@ def test_a_stalled_connection_is_given_up_and_made_anew(server, tmp_path):
     base, behavior = server
     behavior.stall_after = [100_000]
     begin = time.monotonic()
-    download(f"{base}/file", tmp_path / "file", sha256=SHA256, patience=QUICK)
+    download(f"{base}/file", tmp_path / "file", sha256=SHA256, retry=QUICK)
     assert time.monotonic() - begin < 5
     assert behavior.requests[1]["range"] == "bytes=100000-"
 
@@ -161,7 +161,7 @@ def test_a_connection_that_only_drips_is_made_anew(server, tmp_path):
     """A byte now and then is a stall too."""
     base, behavior = server
     behavior.drips = True
-    download(f"{base}/file", tmp_path / "file", sha256=SHA256, patience=QUICK)
+    download(f"{base}/file", tmp_path / "file", sha256=SHA256, retry=QUICK)
     assert len(behavior.requests) == 2
 
 
@@ -170,8 +170,8 @@ def test_a_stopped_download_goes_on_in_the_next_run(server, tmp_path):
     base, behavior = server
     behavior.cut_after, behavior.statuses = [200_000], []
     with pytest.raises(AvcilError, match="200000 bytes are kept"):
-        download(f"{base}/file", tmp_path / "file", patience=RetryPolicy(attempts=1, stall=0.4))
-    download(f"{base}/file", tmp_path / "file", sha256=SHA256, patience=QUICK)
+        download(f"{base}/file", tmp_path / "file", retry=RetryPolicy(attempts=1, stall=0.4))
+    download(f"{base}/file", tmp_path / "file", sha256=SHA256, retry=QUICK)
     assert behavior.requests[-1]["range"] == "bytes=200000-"
     assert leftovers(tmp_path) == ["file"]
 
@@ -187,7 +187,7 @@ def test_a_killed_download_goes_on_in_the_next_run(server, tmp_path):
         time.sleep(0.02)
     process.kill()
     process.wait()
-    download(f"{base}/file", tmp_path / "file", sha256=SHA256, patience=QUICK)
+    download(f"{base}/file", tmp_path / "file", sha256=SHA256, retry=QUICK)
     assert behavior.requests[-1]["range"] == "bytes=100000-"
 
 
@@ -195,7 +195,7 @@ def test_a_server_that_ignores_ranges_is_taken_from_the_start(server, tmp_path):
     """A 200 to a range request is the whole file: it replaces the part instead of being put behind it."""
     base, behavior = server
     behavior.cut_after, behavior.ignores_range = [200_000], True
-    download(f"{base}/file", tmp_path / "file", sha256=SHA256, patience=QUICK)
+    download(f"{base}/file", tmp_path / "file", sha256=SHA256, retry=QUICK)
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
@@ -203,7 +203,7 @@ def test_a_wrong_range_is_not_stitched_in(server, tmp_path):
     """If a response starts at another byte than requested, the partial file is discarded."""
     base, behavior = server
     behavior.cut_after, behavior.wrong_range = [200_000], True
-    download(f"{base}/file", tmp_path / "file", sha256=SHA256, patience=QUICK)
+    download(f"{base}/file", tmp_path / "file", sha256=SHA256, retry=QUICK)
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
@@ -212,9 +212,9 @@ def test_a_file_that_changed_on_the_server_is_fetched_anew(server, tmp_path):
     base, behavior = server
     behavior.cut_after = [200_000]
     with pytest.raises(AvcilError):
-        download(f"{base}/file", tmp_path / "file", patience=RetryPolicy(attempts=1, stall=0.4))
+        download(f"{base}/file", tmp_path / "file", retry=RetryPolicy(attempts=1, stall=0.4))
     behavior.content, behavior.etag = CONTENT[::-1], '"two"'
-    download(f"{base}/file", tmp_path / "file", patience=QUICK)
+    download(f"{base}/file", tmp_path / "file", retry=QUICK)
     assert (tmp_path / "file").read_bytes() == CONTENT[::-1]
 
 
@@ -223,7 +223,7 @@ def test_wrong_bytes_are_discarded_and_reported(server, tmp_path):
     base, behavior = server
     behavior.content = b"x" + CONTENT[1:]
     with pytest.raises(AvcilError, match="other bytes than published"):
-        download(f"{base}/file", tmp_path / "file", sha256=SHA256, patience=QUICK)
+        download(f"{base}/file", tmp_path / "file", sha256=SHA256, retry=QUICK)
     assert not (tmp_path / "file").exists()
     assert not (tmp_path / "file.part").exists()
     assert len(behavior.requests) == 2
@@ -234,11 +234,9 @@ def test_a_damaged_part_heals(server, tmp_path):
     base, behavior = server
     behavior.cut_after = [200_000]
     with pytest.raises(AvcilError):
-        download(
-            f"{base}/file", tmp_path / "file", sha256=SHA256, patience=RetryPolicy(attempts=1, stall=0.4)
-        )
+        download(f"{base}/file", tmp_path / "file", sha256=SHA256, retry=RetryPolicy(attempts=1, stall=0.4))
     (tmp_path / "file.part").write_bytes(b"z" * 200_000)
-    download(f"{base}/file", tmp_path / "file", sha256=SHA256, patience=QUICK)
+    download(f"{base}/file", tmp_path / "file", sha256=SHA256, retry=QUICK)
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
@@ -246,17 +244,17 @@ def test_a_file_of_another_size_is_refused(server, tmp_path):
     """A known size is compared before anything is fetched."""
     base, _ = server
     with pytest.raises(AvcilError, match="512000 bytes long where 5 were expected"):
-        download(f"{base}/file", tmp_path / "file", size=5, patience=QUICK)
+        download(f"{base}/file", tmp_path / "file", size=5, retry=QUICK)
 
 
 def test_hugging_faces_checksum_is_taken_from_the_redirect(server, tmp_path):
     """The SHA-256 that Hugging Face states on its redirect guards a file nobody gave a checksum for."""
     base, behavior = server
     behavior.linked = SHA256
-    download(f"{base}/redirect", tmp_path / "good", patience=QUICK)
+    download(f"{base}/redirect", tmp_path / "good", retry=QUICK)
     behavior.linked = "0" * 64
     with pytest.raises(AvcilError, match="other bytes than published"):
-        download(f"{base}/redirect", tmp_path / "bad", patience=QUICK)
+        download(f"{base}/redirect", tmp_path / "bad", retry=QUICK)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +265,7 @@ def test_permanent_errors_are_reported_at_once(server, tmp_path, statuses, kind)
     base, behavior = server
     behavior.statuses = list(statuses)
     with pytest.raises(kind, match=str(statuses[0])):
-        download(f"{base}/file", tmp_path / "file", patience=QUICK)
+        download(f"{base}/file", tmp_path / "file", retry=QUICK)
     assert len(behavior.requests) == 1
 
 
@@ -275,10 +273,10 @@ def test_retries_of_a_busy_server_end(server, tmp_path):
     """500s and 429s pass, until the attempts are spent."""
     base, behavior = server
     behavior.statuses = [500, 429]
-    download(f"{base}/file", tmp_path / "file", sha256=SHA256, patience=QUICK)
+    download(f"{base}/file", tmp_path / "file", sha256=SHA256, retry=QUICK)
     behavior.statuses = [503] * 9
     with pytest.raises(AvcilError, match=r"503.*HTTPS_PROXY.*Do this"):
-        download(f"{base}/file", tmp_path / "other", patience=QUICK, otherwise="Do this instead")
+        download(f"{base}/file", tmp_path / "other", retry=QUICK, offline_advice="Do this instead")
     assert len(behavior.requests) == 3 + QUICK.attempts
 
 
@@ -286,7 +284,7 @@ def test_a_download_behind_a_redirect_goes_on_too(server, tmp_path):
     """The tag on Hugging Face's redirect is not that of the store behind it: going on must not need it."""
     base, behavior = server
     behavior.linked, behavior.cut_after = SHA256, [200_000, 200_000]
-    download(f"{base}/redirect", tmp_path / "file", patience=QUICK)
+    download(f"{base}/redirect", tmp_path / "file", retry=QUICK)
     asked = [request.get("range") for request in behavior.requests if request["path"] == "/file"]
     assert asked == [None, "bytes=200000-", "bytes=400000-"]
 
@@ -296,7 +294,7 @@ def test_a_web_page_instead_of_a_file_is_refused(server, tmp_path):
     base, behavior = server
     behavior.kind = "text/html; charset=utf-8"
     with pytest.raises(AvcilError, match="a web page instead"):
-        download(f"{base}/file", tmp_path / "file", patience=QUICK)
+        download(f"{base}/file", tmp_path / "file", retry=QUICK)
 
 
 def test_a_file_of_unknown_length_needs_a_checksum(server, tmp_path):
@@ -304,15 +302,18 @@ def test_a_file_of_unknown_length_needs_a_checksum(server, tmp_path):
     base, behavior = server
     behavior.tells_length = False
     with pytest.raises(AvcilError, match="does not say how long"):
-        download(f"{base}/file", tmp_path / "file", patience=QUICK)
-    download(f"{base}/file", tmp_path / "file", sha256=SHA256, patience=QUICK)
+        download(f"{base}/file", tmp_path / "file", retry=QUICK)
+    download(f"{base}/file", tmp_path / "file", sha256=SHA256, retry=QUICK)
 
 
 def test_no_connection_says_what_to_do(tmp_path):
     """Nobody listening: the message names the address, the proxies and the other way."""
     with pytest.raises(AvcilError, match="Without a connection: copy it"):
         download(
-            "http://127.0.0.1:9/f", tmp_path / "f", patience=QUICK, otherwise="Without a connection: copy it"
+            "http://127.0.0.1:9/f",
+            tmp_path / "f",
+            retry=QUICK,
+            offline_advice="Without a connection: copy it",
         )
 
 
@@ -320,13 +321,13 @@ def test_no_connection_says_what_to_do(tmp_path):
 def test_only_web_addresses_are_fetched(address, tmp_path):
     """No local files, no other protocols."""
     with pytest.raises(InputError, match="http"):
-        download(address, tmp_path / "f", patience=QUICK)
+        download(address, tmp_path / "f", retry=QUICK)
 
 
 def test_a_redirect_elsewhere_is_not_followed(server, tmp_path):
     """A server cannot send the download to another protocol."""
     with pytest.raises(AvcilError, match="not followed"):
-        download(f"{server[0]}/away", tmp_path / "f", patience=QUICK)
+        download(f"{server[0]}/away", tmp_path / "f", retry=QUICK)
 
 
 def test_the_standard_proxy_variables_are_respected(server, tmp_path, monkeypatch):
@@ -334,7 +335,7 @@ def test_the_standard_proxy_variables_are_respected(server, tmp_path, monkeypatc
     base, behavior = server
     monkeypatch.setenv("http_proxy", base)
     monkeypatch.setenv("no_proxy", "")
-    download("http://example.invalid/file", tmp_path / "file", sha256=SHA256, patience=QUICK)
+    download("http://example.invalid/file", tmp_path / "file", sha256=SHA256, retry=QUICK)
     assert behavior.requests[0]["path"] == "http://example.invalid/file"
 
 
@@ -344,6 +345,6 @@ def test_a_broken_note_beside_a_part_only_costs_the_part(server, tmp_path):
     for note in ("{", "[]", json.dumps({"url": "http://elsewhere/file", "size": 512_000})):
         (tmp_path / "file.part").write_bytes(b"q" * 1000)
         (tmp_path / "file.part.json").write_text(note)
-        download(f"{base}/file", tmp_path / "file", sha256=SHA256, patience=QUICK)
+        download(f"{base}/file", tmp_path / "file", sha256=SHA256, retry=QUICK)
         assert (tmp_path / "file").read_bytes() == CONTENT
         (tmp_path / "file").unlink()

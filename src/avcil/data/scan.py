@@ -6,8 +6,6 @@ each class. Subfolders of a class folder belong to the class. Unreadable files a
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ from avcil.data.folders import FolderTree, Layout, shown_path, split_folders, wa
 from avcil.data.probing import probe_files
 from avcil.data.splits import check_classes, draw_splits
 from avcil.errors import InputError
-from avcil.utils.files import write_text
+from avcil.utils.csv_files import write_csv
 from avcil.utils.progress import duration
 from avcil.utils.text_table import text_table
 
@@ -49,7 +47,7 @@ class ScanResult:
     clips: tuple[Clip, ...]
     seconds: Mapping[str, float]
     """Duration of each clip by id."""
-    lacking: Mapping[str, int]
+    missing_tracks: Mapping[str, int]
     """Number of clips without "video" and without "audio"."""
     problems: tuple[ClipProblem, ...]
     ignored: Mapping[str, int]
@@ -71,7 +69,7 @@ class ScanResult:
             *self._table(classes),
             *self.notes,
         ]
-        lines += [f"clips without {name}: {count}" for name, count in self.lacking.items() if count]
+        lines += [f"clips without {name}: {count}" for name, count in self.missing_tracks.items() if count]
         if self.ignored:
             kinds = ", ".join(
                 f"{count} {suffix or 'without a suffix'}" for suffix, count in self.ignored.items()
@@ -138,7 +136,7 @@ def scan(
     listed, copies = leave_out_copies(listed, is_drawn=not splits)
     notes += check_leaks(listed, str(folder))
     check_labels({clip.label for clip in listed}, str(folder))
-    clips, seconds, lacking, unusable, remarks = _probe(listed)
+    clips, seconds, missing_tracks, unusable, remarks = _probe(listed)
     unread = [ClipProblem(path=folder / path, reason=reason) for path, reason in tree.unread]
     left_out = [ClipProblem(path=clip.path, reason=reason) for clip, reason in copies]
     problems = sorted([*unread, *problems, *left_out, *unusable], key=lambda problem: problem.path)
@@ -155,7 +153,7 @@ def scan(
         folder=folder,
         clips=tuple(clips),
         seconds=seconds,
-        lacking=lacking,
+        missing_tracks=missing_tracks,
         problems=tuple(problems),
         ignored=ignored,
         notes=tuple(notes),
@@ -242,7 +240,7 @@ def _probe(
     """Probe all files: usable clips, durations, numbers of missing tracks, unusable files, and remarks."""
     clips: list[Clip] = []
     seconds: dict[str, float] = {}
-    lacking = {"video": 0, "audio": 0}
+    missing_tracks = {"video": 0, "audio": 0}
     problems: list[ClipProblem] = []
     remarks: list[ClipProblem] = []
     for clip, info in zip(found, probe_files([clip.path for clip in found]), strict=True):
@@ -251,11 +249,11 @@ def _probe(
             continue
         clips.append(clip)
         seconds[clip.clip_id] = info.duration
-        lacking["video"] += not info.has_video
-        lacking["audio"] += not info.has_audio
+        missing_tracks["video"] += not info.has_video
+        missing_tracks["audio"] += not info.has_audio
         if info.problems:
             remarks.append(ClipProblem(path=clip.path, reason="; ".join(info.problems)))
-    return clips, seconds, lacking, problems, remarks
+    return clips, seconds, missing_tracks, problems, remarks
 
 
 def write_problems(
@@ -272,10 +270,5 @@ def write_problems(
     if not problems:
         path.unlink(missing_ok=True)
         return None
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "reason"])
-    for problem in problems:
-        writer.writerow([str(problem.path).encode(errors="backslashreplace").decode(), problem.reason])
-    write_text(path, text.getvalue())
+    write_csv(path, ["path", "reason"], [(problem.path, problem.reason) for problem in problems])
     return path

@@ -1,7 +1,7 @@
 """A benchmark: the classes of each step.
 
-The order of classes has a seed of its own, `class_order_seed`, apart from the seed of training, so that
-several trainings can share one order.
+The seed of the class order, `class_order_seed`, is independent of the seed of training, so that several runs can have
+the same order.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ import numpy as np
 
 from avcil.errors import InputError, unknown_name
 from avcil.utils.files import read_json
+from avcil.utils.listing import quoted
 
-FORMS = 'a JSON list of lists of class names, [["cat", "dog"], ["bell"]], or a CSV with one row a step'
+EXPECTED_FORMAT = (
+    'a JSON list of lists of class names, [["cat", "dog"], ["bell"]], or a CSV file with one row per step'
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +57,8 @@ class Benchmark:
                 )
         twice = [label for label, count in Counter(self.classes).items() if count > 1]
         if twice:
-            shown = ", ".join(map(repr, twice[:5]))
             raise InputError(
-                f"benchmark {self.name!r}: each class belongs to exactly one step; given twice: {shown}"
+                f"benchmark {self.name!r}: each class belongs to exactly one step; given twice: {quoted(twice)}"
             )
 
     @classmethod
@@ -68,14 +70,23 @@ class Benchmark:
         *,
         name: str = "own",
     ) -> Benchmark:
-        """Steps of `classes_per_step` classes, the last one is smaller if the number is not divisible.
+        """Steps of `classes_per_step` classes; the last one is smaller if the number is not divisible.
 
-        Classes come in natural order ("clip 2" before "clip 10"), or shuffled by `class_order_seed`.
+        Args:
+            labels: The classes, in natural order ("clip 2" before "clip 10") unless they are shuffled.
+            classes_per_step: Number of classes of each step.
+            class_order_seed: Seed that shuffles the classes; None does not shuffle them.
+            name: Name of the benchmark.
         """
         classes = sorted(set(labels), key=natural_key)
-        if classes_per_step < 1:
-            raise InputError(f"--classes-per-step must be 1 or more, not {classes_per_step}")
-        if classes_per_step > len(classes):
+        return cls.from_ordered(classes, classes_per_step, class_order_seed, name=name)
+
+    @classmethod
+    def from_ordered(
+        cls, classes: Sequence[str], classes_per_step: int, class_order_seed: int | None = None, *, name: str
+    ) -> Benchmark:
+        """Like `from_classes`, with classes in the given order or shuffled by `class_order_seed`."""
+        if not 1 <= classes_per_step <= len(classes):
             raise InputError(
                 f"--classes-per-step is {classes_per_step}, but there are {len(classes)} classes; "
                 f"choose 1 to {len(classes)}"
@@ -85,12 +96,13 @@ class Benchmark:
                 raise InputError(f"--class-order-seed must be 0 or more, not {class_order_seed}")
             order = np.random.default_rng(class_order_seed).permutation(len(classes))
             classes = [classes[i] for i in order]
-        steps = [tuple(classes[i : i + classes_per_step]) for i in range(0, len(classes), classes_per_step)]
-        return cls(name=name, steps=tuple(steps), class_order_seed=class_order_seed)
+        starts = range(0, len(classes), classes_per_step)
+        steps = tuple(tuple(classes[start : start + classes_per_step]) for start in starts)
+        return cls(name=name, steps=steps, class_order_seed=class_order_seed)
 
     @classmethod
     def from_steps(cls, steps: Iterable[Iterable[str]], *, name: str = "own") -> Benchmark:
-        """The steps as given."""
+        """A benchmark with these steps; InputError if one of them is empty."""
         named = tuple(tuple(step) for step in steps)
         empty = [number for number, step in enumerate(named, 1) if not step]
         if empty:
@@ -101,9 +113,9 @@ class Benchmark:
 
     @classmethod
     def from_file(cls, path: str | Path) -> Benchmark:
-        """The steps of a file: `.json`, a list of lists of class names, or `.csv`, one row of names per step.
+        """Read the steps from a `.json` file, a list of lists of class names, or a `.csv` file, one row per step.
 
-        Blanks around names in a CSV are cut off; classes whose names have such blanks need the JSON form.
+        In a CSV file, spaces around names are removed; names with such spaces need JSON.
         """
         path = Path(path)
         if path.suffix.lower() == ".json":
@@ -111,9 +123,9 @@ class Benchmark:
         elif path.suffix.lower() == ".csv":
             steps = _csv_rows(path)
         else:
-            raise InputError(f"the steps file {path} must end in .json or .csv: {FORMS}")
+            raise InputError(f"the steps file {path} must end in .json or .csv: {EXPECTED_FORMAT}")
         if not isinstance(steps, list) or not all(isinstance(step, list) for step in steps):
-            raise InputError(f"{path} does not contain steps; expected is {FORMS}")
+            raise InputError(f"{path} does not contain steps; expected is {EXPECTED_FORMAT}")
         return cls.from_steps(
             [[_class_name(label, path) for label in step] for step in steps], name=path.stem
         )
@@ -124,21 +136,32 @@ class Benchmark:
         return tuple(label for step in self.steps for label in step)
 
     def task_of(self, label: str) -> int:
-        """The number, from 0, of the step of a class."""
+        """The number of the step of a class, from 0."""
         for number, step in enumerate(self.steps):
             if label in step:
                 return number
         raise unknown_name("class", label, self.classes)
 
-    def check_classes(self, held: Iterable[str], where: str) -> tuple[str, ...]:
-        """Check that the classes `held` by a store include all of the benchmark; return the others, sorted."""
-        held = set(held)
-        lacking = [label for label in self.classes if label not in held]
-        if lacking:
-            first = unknown_name("class", lacking[0], held)
-            more = f" ({len(lacking)} classes of the benchmark are missing)" if len(lacking) > 1 else ""
+    def check_classes(self, labels: Iterable[str], where: str) -> tuple[str, ...]:
+        """Check that a store has all classes of the benchmark.
+
+        Args:
+            labels: The classes of the store.
+            where: Name of the store in error messages.
+
+        Returns:
+            The other classes of the store, sorted.
+
+        Raises:
+            InputError: A class is missing.
+        """
+        present = set(labels)
+        missing = [label for label in self.classes if label not in present]
+        if missing:
+            first = unknown_name("class", missing[0], present)
+            more = f" ({len(missing)} classes of the benchmark are missing)" if len(missing) > 1 else ""
             raise InputError(f"{where} has no clip of a class of benchmark {self.name!r}: {first}{more}")
-        return tuple(sorted(held - set(self.classes), key=natural_key))
+        return tuple(sorted(present - set(self.classes), key=natural_key))
 
     def restricted_to(self, labels: Iterable[str]) -> Benchmark:
         """The benchmark restricted to the classes in `labels`; empty steps are dropped."""
@@ -162,7 +185,7 @@ class Benchmark:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Benchmark:
-        """The benchmark that `to_dict` gave."""
+        """The inverse of `to_dict`; InputError for other values."""
         try:
             steps: Sequence[Sequence[str]] = value["steps"]
             return cls(
@@ -175,13 +198,13 @@ class Benchmark:
 
 
 def _class_name(value: Any, path: Path) -> str:
-    """A class name of a steps file; classes are often named by whole numbers, written without quotes."""
+    """A class name in a steps file. Classes are often whole numbers, written without quotes."""
     if type(value) is int:
         return str(value)
     if not isinstance(value, str):
         raise InputError(
             f"{path}: {json.dumps(value)} is not a class name. Put names in quotes, exactly as the folders of the "
-            f"classes are named; expected is {FORMS}"
+            f"classes are named; expected is {EXPECTED_FORMAT}"
         )
     return value
 

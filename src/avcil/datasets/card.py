@@ -1,4 +1,4 @@
-"""A text page about a benchmark: classes, steps, clips, exemplars, epochs, and its train/test leak."""
+"""Description of a benchmark as text: classes, steps, clips, exemplars, epochs, and leaks between splits."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from avcil.utils.text_table import text_table
 
 
 def overview() -> str:
-    """All published benchmarks, one line each; needs no file."""
+    """A table of all published benchmarks; needs no split files."""
     rows = [
-        [p.name, p.classes, p.classes_per_step, p.steps, p.memory, *(p.clips[split] for split in SPLITS)]
+        [p.name, p.classes, p.classes_per_step, p.steps, p.exemplars, *(p.clips[split] for split in SPLITS)]
         for p in PROTOCOLS.values()
     ]
     header = ["name", "classes", "per step", "steps", "exemplars", *SPLITS]
@@ -31,11 +31,11 @@ def _head(benchmark: PublishedBenchmark) -> str:
     return "\n".join(
         [
             f"{p.title} ({p.name})",
-            f"  {p.classes} classes, {p.classes_per_step} a step, {p.steps} steps; memory: {p.memory} clips",
+            f"  {p.classes} classes, {p.classes_per_step} per step, {p.steps} steps; {p.exemplars} exemplars",
             f"  clips: {', '.join(f'{p.clips[split]} {split}' for split in SPLITS)}",
-            "  Adam, learning rate 1e-3, weight decay 1e-4; the model of a step is that of the epoch with",
-            "  the best validation accuracy over all classes seen; tested after each step on these,",
-            "  without task ids. Source: Pian et al., ICCV 2023 (arXiv 2308.11073), and its release.",
+            "  Adam, learning rate 1e-3, weight decay 1e-4; each step uses the epoch with the best validation",
+            "  accuracy over all classes seen, and is tested on these classes without task ids.",
+            "  Source: Pian et al., ICCV 2023 (arXiv 2308.11073), and its release.",
         ]
     )
 
@@ -45,8 +45,8 @@ def _leak(benchmark: PublishedBenchmark) -> str:
     if any(removed.values()):
         return (
             f"Leak: {removed['test']} test and {removed['val']} validation clips of the release "
-            "are left out:\n"
-            "  their video also has a training clip. Report it beside vs100-ci, which keeps them."
+            "are left out, since\n"
+            "  their video also has a training clip. Report the results of vs100-ci as well, which has these clips."
         )
     if any(leak.values()):
         p = benchmark.protocol

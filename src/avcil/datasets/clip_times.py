@@ -18,9 +18,9 @@ from avcil.utils.input_files import read_bytes
 
 CLIP_SECONDS = 10.0
 """Length of the clips of AVE, Kinetics and VGGSound; those at the end of a video may be shorter."""
-LARGEST_FILE = 256 << 20
+MAX_FILE_BYTES = 256 << 20
 """Bytes of a file with times; Kinetics-700 and AudioSet have less than 100 MB."""
-FORMS = (
+EXPECTED = (
     "the CSV of Kinetics (columns youtube_id, time_start, time_end) or of AudioSet's segments (lines "
     "`YTID, start_seconds, end_seconds, positive_labels`)"
 )
@@ -50,7 +50,7 @@ def clip_times(clip_ids: Iterable[str], file: Path | None = None) -> Times:
     if not times_of_file:
         raise InputError(
             f"{file} (--times) lists no video whose time is needed. The ids of VGGSound contain their times; for "
-            f"other benchmarks, give {FORMS}"
+            f"other benchmarks, give {EXPECTED}"
         )
     return times | times_of_file
 
@@ -63,14 +63,14 @@ def _time_of_id(clip_id: str) -> tuple[float, float]:
 def _read_times(file: Path, videos: Set[str]) -> Times:
     """The times of these videos; of several lines for one video, the first counts."""
     try:
-        text = read_bytes(file, limit=LARGEST_FILE).decode("utf-8-sig")
+        text = read_bytes(file, limit=MAX_FILE_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{file} (--times) is not UTF-8 text: {error}. Expected is {FORMS}") from None
+        raise InputError(f"{file} (--times) is not UTF-8 text: {error}. Expected is {EXPECTED}") from None
     times: Times = {}
     columns = (0, 1, 2)
     for row in csv.reader(io.StringIO(text, newline=""), skipinitialspace=True):
         if "youtube_id" in row:
-            columns = _places(row, file)
+            columns = _column_positions(row, file)
         elif row and not row[0].startswith("#"):
             video, start, end = _cells(row, columns, file)
             if video in videos:
@@ -78,21 +78,21 @@ def _read_times(file: Path, videos: Set[str]) -> Times:
     return times
 
 
-def _places(header: Sequence[str], file: Path) -> tuple[int, int, int]:
+def _column_positions(header: Sequence[str], file: Path) -> tuple[int, int, int]:
     lacking = [name for name in ("time_start", "time_end") if name not in header]
     if lacking:
-        raise InputError(f"{file} (--times) has no column {' and '.join(lacking)}. Expected is {FORMS}")
+        raise InputError(f"{file} (--times) has no column {' and '.join(lacking)}. Expected is {EXPECTED}")
     return header.index("youtube_id"), header.index("time_start"), header.index("time_end")
 
 
-def _cells(row: Sequence[str], places: tuple[int, int, int], file: Path) -> tuple[str, float, float]:
+def _cells(row: Sequence[str], positions: tuple[int, int, int], file: Path) -> tuple[str, float, float]:
     try:
-        video, start, end = row[places[0]], float(row[places[1]]), float(row[places[2]])
+        video, start, end = row[positions[0]], float(row[positions[1]]), float(row[positions[2]])
     except (IndexError, ValueError):
         video, start, end = "", math.nan, math.nan
     if not (0 <= start < end < math.inf and len(video) == VIDEO_ID):
         raise InputError(
             f"{file} (--times): the line {','.join(row)[:120]!r} does not give a video id with its times. Expected "
-            f"is {FORMS}"
+            f"is {EXPECTED}"
         )
     return video, start, end

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 from avcil.data.clips import SPLITS, one_line
 from avcil.data.scan import listed
 from avcil.datasets.raw_videos import BenchmarkScan
-from avcil.utils.files import write_text
+from avcil.utils.csv_files import write_csv
 from avcil.utils.text_table import text_table
 
 Coverage = dict[str, dict[str, tuple[int, int]]]
@@ -44,7 +42,7 @@ def summary(scan: BenchmarkScan) -> str:
     parts = sum(clip.start is not None for clip in scan.clips)
     if parts:
         lines.append(f"clips that are a part of a whole video, by their times: {parts}")
-    lines += [f"clips without {name}: {count}" for name, count in scan.lacking.items() if count]
+    lines += [f"clips without {name}: {count}" for name, count in scan.missing_tracks.items() if count]
     lines += listed("damaged, truncated or unclear files", scan.unusable)
     lines += listed("further files of the same clips, not used", scan.duplicates)
     lines += listed("files with a remark", scan.remarks)
@@ -109,11 +107,10 @@ def write_missing(clip_list: Path, scan: BenchmarkScan) -> Path | None:
     if not scan.missing:
         path.unlink(missing_ok=True)
         return None
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["clip_id", "label", "split", "reason"])
-    for clip_id, reason in scan.missing.items():
-        clip = scan.benchmark.clips[clip_id]
-        writer.writerow([clip_id, clip.label, clip.split, reason])
-    write_text(path, text.getvalue())
+    clips = scan.benchmark.clips
+    rows = [
+        (clip_id, clips[clip_id].label, clips[clip_id].split, reason)
+        for clip_id, reason in scan.missing.items()
+    ]
+    write_csv(path, ["clip_id", "label", "split", "reason"], rows)
     return path

@@ -1,4 +1,4 @@
-"""Released split files: downloaded into a cache or copied from a folder; checksums are always verified.
+"""Getting the released split files, by download or from a copy, into a cache; checksums are always verified.
 
 The cache is `$AVCIL_CACHE`, else `$XDG_CACHE_HOME/avcil`, else `~/.cache/avcil`.
 """
@@ -15,7 +15,7 @@ from avcil.utils.download import RetryPolicy, download
 from avcil.utils.files import file_sha256, write_atomically
 
 COMMIT = "430c7044324cdc8d4ae9e8e1ede69a30a1891b71"
-"""The commit of the release that holds the split files; they are the same at its last commit, 6dd105d."""
+"""The commit of the release from which the split files are taken; its last commit, 6dd105d, has the same files."""
 BASE_URL = f"https://raw.githubusercontent.com/weiguoPian/AV-CIL_ICCV2023/{COMMIT}/data"
 
 
@@ -32,12 +32,23 @@ def fetch_splits(
     copy: Path | None = None,
     cache: Path | None = None,
     base_url: str = BASE_URL,
-    patience: RetryPolicy | None = None,
+    retry: RetryPolicy | None = None,
 ) -> Path:
-    """Put the split files into the cache, from the folder `copy` or by download, and return their folder.
+    """Put the split files into the cache.
 
-    Raises `InputError` for a copy that lacks a file or differs from the released one, `AvcilError` when the
-    download fails.
+    Args:
+        protocol: The benchmark.
+        copy: A folder with a copy of the release; None downloads the files.
+        cache: The cache folder; None is the default one.
+        base_url: Address of the folder `data` of the release, or of a mirror.
+        retry: When to retry a download.
+
+    Returns:
+        The folder of the split files.
+
+    Raises:
+        InputError: A file of the copy is missing or differs from the released one.
+        AvcilError: The download failed.
     """
     target = _splits_folder(protocol, cache)
     source = None if copy is None else _folder_of_copy(protocol, Path(copy))
@@ -51,8 +62,8 @@ def fetch_splits(
                 f"{base_url.rstrip('/')}/{protocol.folder}/{name}",
                 target / name,
                 sha256=protocol.sha256[name],
-                patience=patience or RetryPolicy(attempts=3),
-                otherwise=f"Without a connection: copy data/{protocol.folder} of the release "
+                retry=retry or RetryPolicy(attempts=3),
+                offline_advice=f"Without a connection: copy data/{protocol.folder} of the release "
                 "(github.com/weiguoPian/AV-CIL_ICCV2023) to this machine and run: "
                 f"avcil benchmark fetch {protocol.name} --from DIR",
             )
@@ -60,7 +71,16 @@ def fetch_splits(
 
 
 def find_splits(protocol: Protocol, *, copy: Path | None = None, cache: Path | None = None) -> Path:
-    """The folder of the split files, `copy` or the cache, with verified checksums; nothing is downloaded."""
+    """The folder of the split files, after checking their SHA-256; nothing is downloaded.
+
+    Args:
+        protocol: The benchmark.
+        copy: A folder with a copy of the release; None uses the cache.
+        cache: The cache folder; None is the default one.
+
+    Raises:
+        InputError: A file is missing or is not the released one.
+    """
     folder = _splits_folder(protocol, cache) if copy is None else _folder_of_copy(protocol, Path(copy))
     if copy is None and not all((folder / name).is_file() for name in SPLIT_FILES):
         raise InputError(
@@ -79,14 +99,14 @@ def _splits_folder(protocol: Protocol, cache: Path | None = None) -> Path:
 
 
 def _folder_of_copy(protocol: Protocol, copy: Path) -> Path:
-    """The folder with the three files: `copy` itself, or the folder of the release in it."""
+    """The folder with the three files: `copy` itself, or a folder in it as in the release."""
     candidates = [copy / protocol.folder, copy / "data" / protocol.folder, copy]
     for candidate in candidates:
         if all((candidate / name).is_file() for name in SPLIT_FILES):
             return candidate
     raise InputError(
-        f"no split files of {protocol.name} under {copy}: {', '.join(SPLIT_FILES)} were looked for in "
-        f"{', '.join(map(str, candidates))}. Give the release's folder data/{protocol.folder}"
+        f"there are no split files of {protocol.name} in {copy}; needed are {', '.join(SPLIT_FILES)} in one of "
+        f"{', '.join(map(str, candidates))}. Give the folder data/{protocol.folder} of the release"
     )
 
 

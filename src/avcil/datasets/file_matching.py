@@ -99,7 +99,7 @@ def _preference(label: str) -> Callable[[Candidate], tuple[Any, ...]]:
     def key(candidate: Candidate) -> tuple[Any, ...]:
         path, name = candidate.path, candidate.name
         in_class_folder = _letters(label) in map(_letters, path.parent.parts)
-        return name.start is None, name.form, not in_class_folder, len(path.parts), path
+        return name.start is None, name.pattern, not in_class_folder, len(path.parts), path
 
     return key
 

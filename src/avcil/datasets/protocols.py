@@ -1,8 +1,8 @@
 """The published protocols of AVE-CI, K-S-CI and VS100-CI: classes, steps, exemplars, epochs, released files.
 
-Figures: Pian, Mo, Guo, Tian, "Audio-Visual Class-Incremental Learning", ICCV 2023 (arXiv 2308.11073), and the
-settings of the authors' release (weiguoPian/AV-CIL_ICCV2023). The released files are named here by SHA-256;
-none of them is part of this project.
+Source: Pian, Mo, Guo, Tian, "Audio-Visual Class-Incremental Learning", ICCV 2023 (arXiv 2308.11073), and the settings
+of the authors' release (weiguoPian/AV-CIL_ICCV2023). The released files are not part of this project; they are
+identified by SHA-256.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Protocol:
     """Folder of the split files in data/ of the release."""
     classes: int
     classes_per_step: int
-    memory: int
+    exemplars: int
     """Total number of exemplars."""
     clips: Mapping[str, int]
     """Number of clips of each split."""
@@ -58,7 +58,7 @@ class Protocol:
 def _epochs(
     fine_tuning: str, joint: str, lwf: str, icarl: str, ss_il: str, afc: str
 ) -> Mapping[str, Mapping]:
-    """Epochs by method, each given as "audio/visual/audio-visual"; AV-CIL has both modalities only."""
+    """Epochs by method, each given as "audio/visual/audio-visual"; AV-CIL always uses both modalities."""
     given = {
         "fine-tuning": fine_tuning,
         "joint": joint,
@@ -80,7 +80,7 @@ AVE = Protocol(
     folder="AVE",
     classes=28,
     classes_per_step=7,
-    memory=340,
+    exemplars=340,
     clips={"train": 3294, "val": 391, "test": 394},
     epochs=_epochs("300/200/150", "300/200/150", "300/200/200", "300/200/150", "300/200/200", "300/200/150"),
     lambda_instance=0.5,
@@ -98,7 +98,7 @@ KINETICS_SOUNDS = Protocol(
     folder="kinetics-sounds",
     classes=30,
     classes_per_step=6,
-    memory=500,
+    exemplars=500,
     clips={"train": 19220, "val": 1947, "test": 1958},
     epochs=_epochs("300/150/150", "200/100/100", "200/200/100", "200/100/100", "300/100/100", "300/100/100"),
     lambda_instance=0.1,
@@ -119,7 +119,7 @@ def _vggsound(*, leak_free: bool) -> Protocol:
         folder="VGGSound_100",
         classes=100,
         classes_per_step=10,
-        memory=1500,
+        exemplars=1500,
         clips={"train": 51195, "val": 3329, "test": 3373} if leak_free else clips,
         epochs=_epochs(*["300/200/200"] * 6),
         lambda_instance=0.1,
@@ -139,7 +139,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
 
 
 def protocol(name: str) -> Protocol:
-    """The published protocol of a name.
+    """The published protocol with this name.
 
     >>> protocol("ave-ci").steps
     4

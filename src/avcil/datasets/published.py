@@ -1,7 +1,7 @@
 """The published benchmarks: AVE-CI, K-S-CI, VS100-CI, and VS100-CI without its leak.
 
-Classes come in the order of the released class numbers; labels are the release's own, the cut name
-"subway, metr" of VGGSound100 included.
+Classes are in the order of the released class numbers. Labels are those of the release, including the truncated name
+"subway, metr" of VGGSound100.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from avcil.data.clips import SPLITS
 from avcil.datasets.benchmark import Benchmark
@@ -31,7 +29,7 @@ class PublishedBenchmark:
     clips: Mapping[str, SplitClip]
     """Label and split by clip id."""
     removed: Mapping[str, int]
-    """Clips left out of each split because their video also has a training clip (none as released)."""
+    """Number of clips removed from each split because their video also has a training clip (none as released)."""
 
     @property
     def name(self) -> str:
@@ -39,24 +37,12 @@ class PublishedBenchmark:
         return self.protocol.name
 
     def steps(self, classes_per_step: int | None = None, class_order_seed: int | None = None) -> Benchmark:
-        """The steps as published, or of another size, or with the classes shuffled by a seed."""
+        """The published steps, or steps of another size, or with classes shuffled by a seed."""
         size = self.protocol.classes_per_step if classes_per_step is None else classes_per_step
-        if not 1 <= size <= len(self.classes):
-            raise InputError(
-                f"--classes-per-step is {size}, but {self.name} has {len(self.classes)} classes; "
-                f"choose 1 to {len(self.classes)}"
-            )
-        classes = self.classes
-        if class_order_seed is not None:
-            if class_order_seed < 0:
-                raise InputError(f"--class-order-seed must be 0 or more, not {class_order_seed}")
-            order = np.random.default_rng(class_order_seed).permutation(len(classes))
-            classes = tuple(classes[i] for i in order)
-        steps = tuple(classes[i : i + size] for i in range(0, len(classes), size))
-        return Benchmark(name=self.name, steps=steps, class_order_seed=class_order_seed)
+        return Benchmark.from_ordered(self.classes, size, class_order_seed, name=self.name)
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Clips of each class and split: counts()["Cat"]["train"]."""
+        """Number of clips of each class and split, as in counts()["Cat"]["train"]."""
         counted = Counter((clip.label, clip.split) for clip in self.clips.values())
         return {label: {split: counted[label, split] for split in SPLITS} for label in self.classes}
 
@@ -66,17 +52,22 @@ class PublishedBenchmark:
 
 
 def load_published(name: str, *, copy: Path | None = None, cache: Path | None = None) -> PublishedBenchmark:
-    """The published benchmark `name`, from the split files in the cache or in the folder `copy`.
+    """Load a published benchmark from its split files.
 
-    Names: ave-ci, ks-ci, vs100-ci, vs100-ci-leak-free. Raises `InputError` for another name, and with the
-    command that gets the split files where they are missing.
+    Args:
+        name: ave-ci, ks-ci, vs100-ci or vs100-ci-leak-free.
+        copy: A folder with the released split files; None uses those in the cache.
+        cache: The cache folder; None is the default one.
+
+    Raises:
+        InputError: The name is unknown, or the split files are missing; the message has the command that gets them.
     """
     chosen = protocol(name)
     return published(chosen, read_splits(find_splits(chosen, copy=copy, cache=cache)))
 
 
 def published(chosen: Protocol, splits: Splits) -> PublishedBenchmark:
-    """Build a benchmark from split files; files that do not fit the protocol are refused."""
+    """Build a benchmark from split files; InputError if they do not fit the protocol."""
     clips = dict(splits.clips)
     removed = dict.fromkeys(("val", "test"), 0)
     if chosen.leak_free:

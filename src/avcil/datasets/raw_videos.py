@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from avcil.media import MediaInfo
 
 EXPECTED = "the folder with the videos of the data set"
-SHORTEST_CLIP, LONGEST_CLIP = CLIP_SECONDS - 2, CLIP_SECONDS + 2
+MIN_CLIP_SECONDS, MAX_CLIP_SECONDS = CLIP_SECONDS - 2, CLIP_SECONDS + 2
 """Seconds outside of which a file probably is not one clip of the data set. A truncated file must have this minimum."""
-SHORTEST_PART = 1.0
+MIN_PART_SECONDS = 1.0
 """Seconds of a clip that a whole video must contain: clips at its end are shorter."""
 
-Stretch = tuple[float | None, float | None]
+Segment = tuple[float | None, float | None]
 """Seconds at which a clip begins and ends in its file; None for the beginning and the end of the file."""
 
 
@@ -54,7 +54,7 @@ class BenchmarkScan:
     """Files and folders that could not be opened."""
     remarks: tuple[ClipProblem, ...]
     """What is unusual about files that are used, such as an unexpected length."""
-    lacking: Mapping[str, int]
+    missing_tracks: Mapping[str, int]
     """How many of the clips found lack "video" or "audio"."""
     ignored: Mapping[str, int]
     """Number of files that are not media, by suffix."""
@@ -108,7 +108,7 @@ def scan_benchmark(
         without_id=_problems(folder, dict.fromkeys(matching.without_id, "its name contains no YouTube id")),
         unread=_problems(folder, dict(unread)),
         remarks=_problems(folder, selection.remarks),
-        lacking=selection.lacking,
+        missing_tracks=selection.missing_tracks,
         ignored=ignored,
     )
 
@@ -151,7 +151,7 @@ class _Selection:
         self.unusable: dict[Path, str] = {}
         self.duplicates: dict[Path, str] = {}
         self.remarks: dict[Path, str] = {}
-        self.lacking = {"video": 0, "audio": 0}
+        self.missing_tracks = {"video": 0, "audio": 0}
         self._clips_of_video = Counter(clip_id[:VIDEO_ID] for clip_id in benchmark.clips)
         paths = sorted({file.path for files in matching.candidates.values() for file in files})
         self._infos = dict(zip(paths, probe_files([folder / path for path in paths]), strict=True))
@@ -164,15 +164,15 @@ class _Selection:
 
     def _choose(self, clip_id: str, label: str, split: str, files: Sequence[Candidate]) -> set[Path]:
         """Take the first usable file for a clip; returns it, or nothing."""
-        usable: list[tuple[Path, MediaInfo, Stretch]] = []
+        usable: list[tuple[Path, MediaInfo, Segment]] = []
         reasons: dict[Path, str] = {}
         for file in files:
             info = self._infos[file.path]
-            stretch = self._stretch(clip_id, file, info)
-            if isinstance(info, str) or isinstance(stretch, str):
-                reasons[file.path] = str(stretch)
+            segment = self._segment(clip_id, file, info)
+            if isinstance(info, str) or isinstance(segment, str):
+                reasons[file.path] = str(segment)
             else:
-                usable.append((file.path, info, stretch))
+                usable.append((file.path, info, segment))
         self.unusable |= reasons
         if not usable:
             shown = "; ".join(f"{path}: {reason}" for path, reason in reasons.items())
@@ -184,21 +184,21 @@ class _Selection:
         self.clips.append(
             Clip(clip_id=clip_id, path=self.folder / path, label=label, split=split, start=start, end=end)
         )
-        self.lacking["video"] += not info.has_video
-        self.lacking["audio"] += not info.has_audio
+        self.missing_tracks["video"] += not info.has_video
+        self.missing_tracks["audio"] += not info.has_audio
         remark = "; ".join([*_length_remark(info, is_part=start is not None), *info.problems])
         if remark:
             self.remarks[path] = remark
         return {path}
 
-    def _stretch(self, clip_id: str, file: Candidate, info: MediaInfo | str) -> Stretch | str:
+    def _segment(self, clip_id: str, file: Candidate, info: MediaInfo | str) -> Segment | str:
         """The part of a file that is the clip, or why the file cannot be used for it."""
         if isinstance(info, str):
             return info
         time = None if file.name.start is not None else self.times.get(clip_id)  # else not a whole video
-        if time is not None and info.duration > LONGEST_CLIP:
+        if time is not None and info.duration > MAX_CLIP_SECONDS:
             return _part_of_video(time, info)
-        if info.is_truncated and info.duration < SHORTEST_CLIP:
+        if info.is_truncated and info.duration < MIN_CLIP_SECONDS:
             return f"truncated: {'; '.join(info.problems)}"
         if time is None:
             return None, None
@@ -208,20 +208,20 @@ class _Selection:
         return None, None
 
 
-def _part_of_video(time: tuple[float, float], info: MediaInfo) -> Stretch | str:
+def _part_of_video(time: tuple[float, float], info: MediaInfo) -> Segment | str:
     """The part of a whole video that is a clip, or why the file does not contain it."""
     start, end = time
-    if info.duration < start + (SHORTEST_CLIP if info.is_truncated else SHORTEST_PART):
+    if info.duration < start + (MIN_CLIP_SECONDS if info.is_truncated else MIN_PART_SECONDS):
         what = f"it lasts {info.duration:.1f} s, but the clip begins at {start:g} s of its video"
         return f"truncated: {what}" if info.is_truncated else what
     return start, end if end < info.duration else None
 
 
 def _length_remark(info: MediaInfo, *, is_part: bool) -> Iterator[str]:
-    if is_part or SHORTEST_CLIP <= info.duration <= LONGEST_CLIP:
+    if is_part or MIN_CLIP_SECONDS <= info.duration <= MAX_CLIP_SECONDS:
         return
     yield f"it lasts {info.duration:.1f} s; the clips of the data set last {CLIP_SECONDS:g} s" + (
         ". If it is the whole video, give the times of the clips with --times"
-        if info.duration > LONGEST_CLIP
+        if info.duration > MAX_CLIP_SECONDS
         else ""
     )

@@ -1,10 +1,10 @@
-"""Reads the three split files of the authors' release safely, and checks that they agree.
+"""Reading the three split files of the authors' release safely, and checking that they agree.
 
 - `all_classId_vid_dict.npy`: split -> class number -> clip ids
 - `all_id_category_dict.npy`: split -> clip id -> class name
 - `category_encode_dict.npy`: class name -> class number, from 0 without gaps
 
-They are pickles: `avcil.datasets.released.restricted_pickle` reads them, which runs nothing that a file asks for.
+They are pickles. `avcil.datasets.released.restricted_pickle` reads them without executing anything.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from avcil.datasets.released.restricted_pickle import load_npy
 from avcil.errors import InputError
 from avcil.utils.input_files import open_regular
 
-LARGEST = 64 * 2**20
-AGAIN = "Get the released file again, or give a true copy of it with --from DIR"
+MAX_BYTES = 64 * 2**20
+ADVICE = "Download the released file again, or give an unmodified copy of it with --from DIR"
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Splits:
     classes: tuple[str, ...]
     """Class names by class number."""
     clips: Mapping[str, SplitClip]
-    """Clips by id: training, validation, test; within each by class number, in the files' order."""
+    """Clips by id, ordered by split (training, validation, test), class number, and position in the file."""
 
 
 def read_splits(folder: Path) -> Splits:
-    """Read the three files in `folder`; raises `InputError` for what is missing, hostile or contradictory."""
+    """Read the three files in a folder; InputError if one is missing, invalid, or contradicts the others."""
     folder = Path(folder)
     classes = _classes(_read(folder / CLASS_IDS), str(folder / CLASS_IDS))
     clips = _clips(_read(folder / CLASS_CLIPS), classes, str(folder / CLASS_CLIPS))
@@ -54,21 +54,21 @@ def read_splits(folder: Path) -> Splits:
 
 def _read(path: Path) -> Any:
     if path.is_dir():
-        raise InputError(f"{path} is a folder where a split file was expected. {AGAIN}")
+        raise InputError(f"{path} is a folder where a split file was expected. {ADVICE}")
     if not path.exists():
-        raise InputError(f"there is no split file {path}. {AGAIN}")
+        raise InputError(f"there is no split file {path}. {ADVICE}")
     with open_regular(path) as file:
-        if os.fstat(file.fileno()).st_size > LARGEST:
-            raise InputError(f"{path} is larger than any released split file. {AGAIN}")
+        if os.fstat(file.fileno()).st_size > MAX_BYTES:
+            raise InputError(f"{path} is larger than any released split file. {ADVICE}")
         return load_npy(file, str(path))
 
 
 def _classes(value: Any, where: str) -> tuple[str, ...]:
     fits = isinstance(value, dict) and all(type(k) is str and type(v) is int for k, v in value.items())
     if not fits or not value:
-        raise InputError(f"{where} must map class names to whole numbers. {AGAIN}")
+        raise InputError(f"{where} must map class names to whole numbers. {ADVICE}")
     if sorted(value.values()) != list(range(len(value))):
-        raise InputError(f"{where}: class numbers must run from 0 to {len(value) - 1} without gaps. {AGAIN}")
+        raise InputError(f"{where}: class numbers must run from 0 to {len(value) - 1} without gaps. {ADVICE}")
     check_labels(value, where)
     return tuple(sorted(value, key=value.__getitem__))
 
@@ -81,26 +81,26 @@ def _clips(value: Any, classes: tuple[str, ...], where: str) -> dict[str, SplitC
             ids = value[split][number]
             if not 0 <= number < len(classes) or not isinstance(ids, list):
                 raise InputError(
-                    f"{where}: {split}, class {number!r:.40} is not a class with a list of clips. {AGAIN}"
+                    f"{where}: {split}, class {number!r:.40} is not a class with a list of clips. {ADVICE}"
                 )
             for clip_id in ids:
                 if type(clip_id) is not str or not clip_id:
                     raise InputError(
-                        f"{where}: {split}, class {number} has a clip id that is not a string. {AGAIN}"
+                        f"{where}: {split}, class {number} has a clip id that is not a string. {ADVICE}"
                     )
                 if clip_id in clips:
-                    raise InputError(f"{where}: clip {clip_id!r:.60} is listed twice. {AGAIN}")
+                    raise InputError(f"{where}: clip {clip_id!r:.60} is listed twice. {ADVICE}")
                 clips[clip_id] = SplitClip(classes[number], split)
     lacking = set(classes) - {clip.label for clip in clips.values() if clip.split == "train"}
     if lacking:
-        raise InputError(f"{where}: no training clip of class {min(lacking)!r}. {AGAIN}")
+        raise InputError(f"{where}: no training clip of class {min(lacking)!r}. {ADVICE}")
     return clips
 
 
 def _whole_number(where: str) -> Any:
     def number(key: Any) -> int:
         if type(key) is not int:
-            raise InputError(f"{where}: {key!r:.40} is not a class number. {AGAIN}")
+            raise InputError(f"{where}: {key!r:.40} is not a class number. {ADVICE}")
         return key
 
     return number
@@ -109,21 +109,21 @@ def _whole_number(where: str) -> Any:
 def _check_splits(value: Any, where: str) -> None:
     fits = isinstance(value, dict) and set(value) == set(SPLITS)
     if not fits or not all(isinstance(part, dict) for part in value.values()):
-        raise InputError(f"{where} must have the splits {', '.join(SPLITS)}, each a dict. {AGAIN}")
+        raise InputError(f"{where} must have the splits {', '.join(SPLITS)}, each a dict. {ADVICE}")
 
 
 def _check_agreement(value: Any, clips: Mapping[str, SplitClip], where: str) -> None:
-    """Check that the second file agrees with the first."""
+    """Check that the file of clip classes agrees with that of class clips."""
     _check_splits(value, where)
     if not all(type(label) is str for part in value.values() for label in part.values()):
-        raise InputError(f"{where} must give every clip a class name. {AGAIN}")
+        raise InputError(f"{where} must give every clip a class name. {ADVICE}")
     given_by_file = {
         clip_id: SplitClip(label, split) for split in SPLITS for clip_id, label in value[split].items()
     }
     for clip_id in given_by_file.keys() ^ clips.keys():
-        raise InputError(f"{where}: clip {clip_id!r:.60} is in one of the split files only. {AGAIN}")
+        raise InputError(f"{where}: clip {clip_id!r:.60} is in one of the split files only. {ADVICE}")
     for clip_id, clip in clips.items():
         if given_by_file[clip_id] != clip or sum(clip_id in value[split] for split in SPLITS) != 1:
             raise InputError(
-                f"{where}: clip {clip_id!r:.60} has different classes or splits in the split files. {AGAIN}"
+                f"{where}: clip {clip_id!r:.60} has different classes or splits in the split files. {ADVICE}"
             )

@@ -29,22 +29,20 @@ COLUMNS = ("video_id", "label", "modality")
 MODALITIES = {"A": ("audible",), "V": ("visible",), "AV": ("audible", "visible")}
 CUT_NAMES = {"subway, metro, underground": "subway, metr"}
 """Class names of VGGSound that are cut in the release of AV-CIL."""
-LARGEST_FILE = 64 << 20
+MAX_FILE_BYTES = 64 << 20
 """Bytes of an annotation file; version 1.0 has 2 MB."""
 
 Annotations = Mapping[str, Mapping[str, tuple[str, ...]]]
 """By clip id and class name: whether the class is "audible", "visible", or both."""
 
 
-def fetch_annotations(
-    *, cache: Path | None = None, url: str = URL, patience: RetryPolicy | None = None
-) -> Path:
+def fetch_annotations(*, cache: Path | None = None, url: str = URL, retry: RetryPolicy | None = None) -> Path:
     """Get the annotation file from the cache; it is downloaded if necessary.
 
     Args:
         cache: The folder of downloads. Default: as for the split files.
         url: Where to download from.
-        patience: How often a failed download is tried again.
+        retry: How often a failed download is tried again.
 
     Returns:
         The path of the file.
@@ -56,9 +54,9 @@ def fetch_annotations(
         url,
         (cache or cache_folder()) / "vggsounder" / "vggsounder.csv",
         sha256=SHA256,
-        patience=patience or RetryPolicy(attempts=3),
-        otherwise="Without a connection: copy vggsounder/data/vggsounder.csv of github.com/Bizilizi/VGGSounder to this "
-        "machine and give it with --annotations FILE",
+        retry=retry or RetryPolicy(attempts=3),
+        offline_advice="Without a connection: copy vggsounder/data/vggsounder.csv of github.com/Bizilizi/VGGSounder "
+        "to this machine and give it with --annotations FILE",
     )
 
 
@@ -75,7 +73,7 @@ def read_annotations(path: Path) -> Annotations:
         InputError: If the file is missing, is not UTF-8 text, or has other columns or values.
     """
     try:
-        text = read_bytes(path, limit=LARGEST_FILE).decode("utf-8-sig")
+        text = read_bytes(path, limit=MAX_FILE_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text: {error}. {_EXPECTED}") from None
     reader = csv.DictReader(io.StringIO(text, newline=""))

@@ -43,8 +43,8 @@ class VideoName:
     """The YouTube id."""
     start: float | None = None
     """Seconds into the video at which the file begins; None if the name does not say."""
-    form: int = 0
-    """Number of the recognized form; smaller ones are less likely to be a coincidence."""
+    pattern: int = 0
+    """Number of the recognized pattern; smaller ones are less likely to be a coincidence."""
 
 
 def read_video_name(stem: str) -> Iterator[VideoName]:
@@ -60,16 +60,16 @@ def read_video_name(stem: str) -> Iterator[VideoName]:
         The possible readings, the most likely first; nothing if the name contains no id.
 
     >>> next(read_video_name("-F5wSJwBZjU_000030_000040"))
-    VideoName(video='-F5wSJwBZjU', start=30.0, form=0)
+    VideoName(video='-F5wSJwBZjU', start=30.0, pattern=0)
     >>> list(read_video_name("holiday"))
     []
     """
-    for form, pattern in enumerate(_PATTERNS):
+    for number, pattern in enumerate(_PATTERNS):
         match = pattern.fullmatch(stem)
         if match:
             groups = match.groupdict()
             start, end = (groups.get(name) for name in ("start", "end"))
-            yield VideoName(video=match["video"], start=_seconds(start, end), form=form)
+            yield VideoName(video=match["video"], start=_seconds(start, end), pattern=number)
 
 
 def _seconds(start: str | None, end: str | None) -> float | None:

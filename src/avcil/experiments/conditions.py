@@ -52,7 +52,7 @@ def _exemplar_counts(config: ReproduceConfig, study: Study, dataset: Dataset) ->
         return "exemplars", list(config.exemplars) or [None]
     default = DEFAULT_EXEMPLARS_PER_CLASS * dataset.classes
     if dataset.benchmark is not None:
-        default = protocol(dataset.benchmark).memory
+        default = protocol(dataset.benchmark).exemplars
     return "exemplars", list(study.exemplars(default))
 
 

@@ -77,7 +77,7 @@ def recipe(name: str) -> dict[str, Any]:
     settings: dict[str, Any] = {"method": method, "benchmark": benchmark, "modality": modality, **SHARED}
     settings["epochs"] = protocol.epochs[method][modality]
     if method in WITH_EXEMPLARS:
-        settings["exemplars"] = protocol.memory
+        settings["exemplars"] = protocol.exemplars
     if method in EXEMPLAR_BATCH_SIZE:
         settings["exemplar_batch_size"] = EXEMPLAR_BATCH_SIZE[method]
     options = dict(METHOD_OPTIONS.get(method, {}))

@@ -170,7 +170,7 @@ def _benchmark(
         published = published_benchmark(config.benchmark)
         steps = published.steps(config.classes_per_step, config.class_order_seed)
         steps.check_classes({clip.label for clip in store.clips}, f"the store {config.features}")
-        return steps, published.clips, published.protocol.memory
+        return steps, published.clips, published.protocol.exemplars
     if config.steps is not None:
         return Benchmark.from_file(config.steps), None, None
     if config.classes_per_step is None:

@@ -44,8 +44,8 @@ def download(
     *,
     sha256: str | None = None,
     size: int | None = None,
-    patience: RetryPolicy | None = None,
-    otherwise: str = "",
+    retry: RetryPolicy | None = None,
+    offline_advice: str = "",
 ) -> Path:
     """Download a file, or resume an earlier download; an existing file is kept.
 
@@ -54,8 +54,8 @@ def download(
         path: Destination.
         sha256: Expected checksum, also of an existing file; None uses the one that the Hugging Face Hub sends.
         size: Expected length in bytes; None uses the one that the server sends.
-        patience: When to retry.
-        otherwise: Advice for users without a connection, appended to the error message.
+        retry: When to retry.
+        offline_advice: Advice for users without a connection, appended to the error message.
 
     Returns:
         `path`.
@@ -63,26 +63,26 @@ def download(
     Raises:
         AvcilError: The server cannot be reached, or the content is not the expected one.
     """
-    path, patience = Path(path), patience or RetryPolicy()
+    path, retry = Path(path), retry or RetryPolicy()
     if urlsplit(url).scheme not in ("http", "https"):
         raise InputError(f"cannot download {url!r}: the address must start with http:// or https://")
     with folder_lock(path.parent, "downloading"):
         if path.exists() and (sha256 is None or file_sha256(path) == sha256):
             return path
         transfer = _resumed(Transfer(url=url, part=_sibling(path, ".part"), size=size, sha256=sha256))
-        transfer.stall = patience.stall
+        transfer.stall = retry.stall
         transfer.note = lambda: write_json(_sibling(path, ".part.json"), _state(transfer))
         with Progress(None, "B", title=path.name) as bar:
             transfer.report = lambda done, total: _show(bar, done, total)
-            _fetch_checked(transfer, patience, otherwise)
+            _fetch_checked(transfer, retry, offline_advice)
         _put_in_place(transfer, path)
     return path
 
 
-def _fetch_checked(transfer: Transfer, patience: RetryPolicy, otherwise: str) -> None:
+def _fetch_checked(transfer: Transfer, retry: RetryPolicy, offline_advice: str) -> None:
     """Fetch the file; if the checksum is wrong, fetch it once more."""
     for last in (False, True):
-        _fetch(transfer, patience, otherwise)
+        _fetch(transfer, retry, offline_advice)
         sha = file_sha256(transfer.part) if transfer.sha256 else None
         if sha == transfer.sha256:
             return
@@ -91,11 +91,11 @@ def _fetch_checked(transfer: Transfer, patience: RetryPolicy, otherwise: str) ->
             raise AvcilError(
                 f"{transfer.url} was downloaded twice with other bytes than published (SHA-256 {str(sha)[:16]}…, not "
                 f"{str(transfer.sha256)[:16]}…): a proxy changes it, or the mirror is wrong. "
-                f"Nothing was kept. {otherwise}".rstrip()
+                f"Nothing was kept. {offline_advice}".rstrip()
             )
 
 
-def _fetch(transfer: Transfer, patience: RetryPolicy, otherwise: str) -> None:
+def _fetch(transfer: Transfer, retry: RetryPolicy, offline_advice: str) -> None:
     failures = 0
     while not (transfer.size is not None and transfer.here == transfer.size):
         before = transfer.here
@@ -104,17 +104,17 @@ def _fetch(transfer: Transfer, patience: RetryPolicy, otherwise: str) -> None:
             return
         except RetryableError as problem:
             failures = 1 if transfer.here > before else failures + 1
-            if failures >= patience.attempts:
-                raise _unreachable(transfer, problem, otherwise) from None
-            wait = problem.wait if problem.wait is not None else patience.first_wait * 2 ** (failures - 1)
+            if failures >= retry.attempts:
+                raise _unreachable(transfer, problem, offline_advice) from None
+            wait = problem.wait if problem.wait is not None else retry.first_wait * 2 ** (failures - 1)
             time.sleep(min(wait, MAX_WAIT))
 
 
-def _unreachable(transfer: Transfer, problem: RetryableError, otherwise: str) -> AvcilError:
+def _unreachable(transfer: Transfer, problem: RetryableError, offline_advice: str) -> AvcilError:
     hint = f" {transfer.here} bytes are kept: run the same command again to resume." if transfer.here else ""
     return AvcilError(
         f"cannot download {transfer.url}: {problem}.{hint} Check the connection; proxies are taken from "
-        f"HTTPS_PROXY, HTTP_PROXY and NO_PROXY. {otherwise}".rstrip()
+        f"HTTPS_PROXY, HTTP_PROXY and NO_PROXY. {offline_advice}".rstrip()
     )
 
 

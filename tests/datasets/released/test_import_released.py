@@ -159,8 +159,8 @@ def test_missing_and_extra_and_broken_clips_are_listed(tmp_path, audio, visual):
         no_audio: "not among the released audio features",
         no_visual: "not among the released visual features",
         neither: "neither among the released audio nor among the visual features",
-        broken: "its released features hold NaN or infinity",
-        deaf: "its released features hold NaN or infinity",
+        broken: "its released features contain NaN or infinity",
+        deaf: "its released features contain NaN or infinity",
     }
     assert sum(report.failures.values()) == 5
     assert (report.extra_audio, report.extra_visual) == ((extra,), (extra,))
@@ -210,8 +210,8 @@ def test_files_of_another_form_are_refused_at_once(tmp_path, audio, visual):
         (good_audio, {ids[0]: np.zeros((1568, 767), np.float32)}, "shape"),
         (good_audio, {ids[0]: np.zeros((1568, 768), np.float64)}, "float64"),
         ({ids[0]: np.zeros((1, 768), np.float32)}, good_visual, "shape"),
-        (some(audio, IDS[9:]), good_visual, "another benchmark"),
-        ({}, good_visual, "another benchmark"),
+        (some(audio, IDS[9:]), good_visual, "of this benchmark"),
+        ({}, good_visual, "of this benchmark"),
     ]
     for number, (an_audio, a_visual, said) in enumerate(cases):
         source = files.unpacked(tmp_path / f"source{number}", npy_files(an_audio, a_visual))

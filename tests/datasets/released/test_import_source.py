@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from avcil.datasets.released.archive_parts import JoinedFile, Window
+from avcil.datasets.released.archive_parts import FileSlice, JoinedFile
 from avcil.datasets.released.arrays import check_archive, read_arrays
 from avcil.datasets.released.feature_files import Member, find_released
 from avcil.errors import InputError
@@ -39,7 +39,7 @@ def test_sources_that_are_not_there_or_ambiguous_are_named(tmp_path):
     content = {files.AUDIO_PATH: b"x", files.VISUAL_PATH: b"x"}
     (tmp_path / "empty").mkdir()
     for source, said in [
-        (tmp_path / "nowhere", "there is nothing at"),
+        (tmp_path / "nowhere", "does not exist"),
         (tmp_path / "empty", "there is no audio_pretrained"),
         (files.unpacked(tmp_path / "deaf", {files.AUDIO_PATH: b"x"}), "there is no visual_pretrained"),
         (files.unpacked(tmp_path / "two", content | {"copy/" + files.AUDIO_PATH: b"x"}), "several times"),
@@ -76,8 +76,8 @@ def test_zip_traps_are_refused(tmp_path):
     junk = tmp_path / "junk.zip"
     junk.write_bytes(b"no archive" * 100)
     for source, said in [
-        (trap("up", {f"../../{base}": b"x", files.VISUAL_PATH: b"y"}), "leads out"),
-        (trap("root", {f"/{base}": b"x", files.VISUAL_PATH: b"y"}), "leads out"),
+        (trap("up", {f"../../{base}": b"x", files.VISUAL_PATH: b"y"}), "outside of its folder"),
+        (trap("root", {f"/{base}": b"x", files.VISUAL_PATH: b"y"}), "outside of its folder"),
         (trap("twice", good | {f"more/{base}": b"x"}), "several times"),
         (trap("lacks", {files.AUDIO_PATH: b"x"}), "there is no visual_pretrained"),
         (trap("packed", good, zipfile.ZIP_BZIP2), "method 12"),
@@ -153,7 +153,7 @@ def test_joined_parts_read_like_the_whole(tmp_path, data):
     start = data.draw(st.integers(0, len(content)))
     size = data.draw(st.integers(0, len(content) - start))
     with io.BufferedReader(JoinedFile(paths), 7) as joined, JoinedFile(paths) as inner:
-        window = io.BufferedReader(Window(io.BufferedReader(inner), start, size), 5)
+        window = io.BufferedReader(FileSlice(io.BufferedReader(inner), start, size), 5)
         for file, whole in (
             (joined, io.BytesIO(content)),
             (window, io.BytesIO(content[start : start + size])),

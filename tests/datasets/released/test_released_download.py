@@ -50,9 +50,9 @@ def test_all_parts_are_fetched_once(mirror, tmp_path):
     base, folder, asked = mirror
     for number, part in enumerate(KINETICS_SOUNDS.feature_parts):
         (folder / part).write_bytes(bytes([number]) * 1000)
-    target = download_features(KINETICS_SOUNDS, tmp_path / "parts", base_url=base, patience=QUICK)
+    target = download_features(KINETICS_SOUNDS, tmp_path / "parts", base_url=base, retry=QUICK)
     assert [(target / part).read_bytes()[0] for part in KINETICS_SOUNDS.feature_parts] == [0, 1, 2]
-    download_features(KINETICS_SOUNDS, tmp_path / "parts", base_url=base, patience=QUICK)
+    download_features(KINETICS_SOUNDS, tmp_path / "parts", base_url=base, retry=QUICK)
     assert asked == [f"/{part}" for part in KINETICS_SOUNDS.feature_parts]
 
 
@@ -61,7 +61,7 @@ def test_the_mirror_variable_and_the_data_sets_address_are_used(mirror, tmp_path
     base, _, asked = mirror
     monkeypatch.setenv("HF_ENDPOINT", base + "/")
     with pytest.raises(InputError, match=r"404"):
-        download_features(KINETICS_SOUNDS, tmp_path / "parts", patience=QUICK)
+        download_features(KINETICS_SOUNDS, tmp_path / "parts", retry=QUICK)
     assert asked == ["/datasets/wiberg/AV-CIL_features/resolve/main/KS_features.zip.aa"]
 
 

@@ -232,8 +232,8 @@ def test_a_stream_refuses_what_is_no_dict_of_arrays():
         (pickle.dumps({"aa": one, "bb": one}, 4), "no array of numbers of its own"),
         (pickle.dumps({3: one}, 4), "clip ids are text"),
         (pickle.dumps({"aa": np.array(["x", None], dtype=object)}, 4), "no array of numbers"),
-        (pickle.dumps([one], 4), "holds no dict"),
-        (pickle.dumps(one, 4), "holds no dict"),
+        (pickle.dumps([one], 4), "contains no dict"),
+        (pickle.dumps(one, 4), "contains no dict"),
         (twice, "twice"),
     ]:
         with pytest.raises(InputError, match=reason):

@@ -1,6 +1,4 @@
-"""Files as others need to see them: parts as the one file they were cut from, a stretch of a file as a
-file.
-"""
+"""Read-only files made of other files: several parts as one file, and a section of a file as a file."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from avcil.utils.input_files import open_regular
 
 
 class _Seekable(io.RawIOBase):
-    """A read-only file of `size` bytes that keeps its own position."""
+    """Base class: a read-only file of `size` bytes with its own position."""
 
     size: int
     _position = 0
@@ -39,7 +37,7 @@ class _Seekable(io.RawIOBase):
 
 
 class JoinedFile(_Seekable):
-    """Several files read as if they were joined end to end; nothing is copied.
+    """Several files, read as their concatenation; nothing is copied.
 
     Wrap it in `io.BufferedReader` for small reads.
     """
@@ -73,14 +71,14 @@ class JoinedFile(_Seekable):
         super().close()
 
 
-class Window(_Seekable):
-    """The `size` bytes of a file from `start`, as a file. Closing it closes the underlying file."""
+class FileSlice(_Seekable):
+    """The `size` bytes of a file from byte `start`. Closing it closes the underlying file."""
 
     def __init__(self, file: BinaryIO, start: int, size: int):
         self._file, self._start, self.size = file, start, size
 
     def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]
-        """Read up to the end of the window."""
+        """Read up to the end of the section."""
         count = max(0, min(len(buffer), self.size - self._position))
         if not count:
             return 0

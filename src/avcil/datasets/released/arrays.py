@@ -1,4 +1,4 @@
-"""Reads the arrays of released feature files one at a time: pickled dicts and HDF5 files, possibly in archives."""
+"""Reading the arrays of released feature files one by one, from pickled dicts and HDF5 files, possibly in archives."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from avcil.errors import InputError
 from avcil.utils.files import write_atomically
 from avcil.utils.progress import Progress
 
-PIECE = 8 * 2**20
+CHUNK_BYTES = 8 * 2**20
 
 UNPACKED = re.compile(r"\.unpacked-[0-9a-f]{8}-[0-9]+\.h5", re.ASCII)
 Arrays = Iterator[tuple[str, np.ndarray | None]]
@@ -29,35 +29,43 @@ Arrays = Iterator[tuple[str, np.ndarray | None]]
 def read_arrays(
     member: Member, shape: tuple[int, ...], is_requested: Callable[[str], bool], scratch: Path
 ) -> Arrays:
-    """The arrays of a feature file in its own order: (clip id, float32 of `shape`), or None if not requested.
+    """Read the arrays of a feature file.
 
-    `scratch` is a folder where an HDF5 file that is compressed in its archive is unpacked, as HDF5 needs to
-    jump about in it. Raises `InputError` for a file that is damaged, hostile, or holds arrays of another
-    form.
+    Args:
+        member: The file.
+        shape: Shape of each array.
+        is_requested: Whether the array of a clip id is needed.
+        scratch: Folder into which an HDF5 file that is compressed in its archive is unpacked, for random access.
+
+    Yields:
+        Clip ids with float32 arrays of `shape`, in the order of the file; None for arrays that are not requested.
+
+    Raises:
+        InputError: The file is damaged or malicious, or has arrays of another shape or dtype.
     """
     arrays = (
         _h5_arrays(member, shape, is_requested, scratch) if member.is_h5 else _pickled(member, is_requested)
     )
     for clip_id, values in arrays:
         if values is not None:
-            _check_form(values, shape, f"{member.name}, clip {clip_id!r}")
+            _check_shape_and_dtype(values, shape, f"{member.name}, clip {clip_id!r}")
         yield clip_id, values
 
 
-def _check_form(values: Any, shape: tuple[int, ...], where: str) -> None:
-    """Refuse an array (or HDF5 dataset) of another shape or type than released."""
+def _check_shape_and_dtype(values: Any, shape: tuple[int, ...], where: str) -> None:
+    """Raise InputError for an array or HDF5 dataset of another shape or dtype than released."""
     if tuple(values.shape) != shape or values.dtype != np.float32:
         raise InputError(
             f"{where} has shape {tuple(values.shape)} and type {values.dtype}; released are {shape} and "
-            "float32. Is this another feature file?"
+            "float32. Give the released feature file"
         )
 
 
 def check_archive(member: Member) -> None:
     """Read a whole file of an archive and verify its checksum; needs a few MiB of memory."""
     with _explained(member), member.open() as file, _bar(member, "checking") as bar:
-        while piece := file.read(PIECE):
-            bar.update(len(piece))
+        while chunk := file.read(CHUNK_BYTES):
+            bar.update(len(chunk))
 
 
 def _pickled(member: Member, is_requested: Callable[[str], bool]) -> Arrays:
@@ -74,7 +82,7 @@ def _h5_arrays(
     except ImportError:
         raise InputError(f"reading {member.name} needs h5py: pip install 'avcil[import]'") from None
     with contextlib.ExitStack() as stack:
-        file = _random_access(member, scratch, stack)
+        file = _h5_source(member, scratch, stack)
         try:
             h5 = stack.enter_context(h5py.File(file, "r"))
             names = list(h5)
@@ -87,7 +95,7 @@ def _h5_arrays(
 
 
 def _dataset(h5: Any, name: str, shape: tuple[int, ...], where: str) -> np.ndarray:
-    """The dataset of one clip; links, and data that lies in other files, are refused."""
+    """The dataset of a clip; InputError for links and for data in other files."""
     import h5py
 
     where = f"{where}, clip {name!r:.60}"
@@ -95,12 +103,12 @@ def _dataset(h5: Any, name: str, shape: tuple[int, ...], where: str) -> np.ndarr
         link = h5.get(name, getlink=True)
         dataset = h5[name] if isinstance(link, h5py.HardLink) else None
         if not isinstance(dataset, h5py.Dataset):
-            raise InputError(f"{where} is a group or a link, not an array. Get the released file again")
+            raise InputError(f"{where} is a group or a link, not an array. Download the released file again")
         if dataset.external or dataset.is_virtual:
             raise InputError(
-                f"{where} refers to data in another file, which is not allowed. Get the released file again"
+                f"{where} refers to data in another file, which is not allowed. Download the released file again"
             )
-        _check_form(dataset, shape, where)
+        _check_shape_and_dtype(dataset, shape, where)
         return dataset[()]
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         if isinstance(error, InputError):
@@ -108,21 +116,17 @@ def _dataset(h5: Any, name: str, shape: tuple[int, ...], where: str) -> np.ndarr
         raise unreadable(where, error) from None
 
 
-def _random_access(member: Member, scratch: Path, stack: contextlib.ExitStack) -> Any:
-    """What h5py can read `member` from: the file, the stretch of the archive where it lies, or an unpacked
-    copy.
-    """
+def _h5_source(member: Member, scratch: Path, stack: contextlib.ExitStack) -> Any:
+    """What h5py can read: the file, its section of the archive, or an unpacked copy."""
     if member.info is None:
         return member.paths[0]
     if member.is_stored:
-        return stack.enter_context(contextlib.closing(member.window()))
+        return stack.enter_context(contextlib.closing(member.slice()))
     return _unpacked(member, scratch)
 
 
 def _unpacked(member: Member, scratch: Path) -> Path:
-    """The file unpacked into `scratch`, or as an earlier run left it there; its checksum is compared on the
-    way.
-    """
+    """The file unpacked into `scratch`, now or by an earlier run; its checksum is verified."""
     assert member.info is not None
     target = scratch / f".unpacked-{member.info.CRC:08x}-{member.size}.h5"
     if target.is_file() and not target.is_symlink():
@@ -133,7 +137,7 @@ def _unpacked(member: Member, scratch: Path) -> Path:
         raise InputError(
             f"{member.name} is compressed in its archive and must be unpacked: that takes "
             f"{member.size / 2**30:.1f} GiB in {scratch}, and {free / 2**30:.1f} GiB are free. Free some "
-            "room or choose another --out"
+            "space or choose another --out"
         )
     size = f"{member.size / 2**30:.1f} GiB"
     print(
@@ -145,12 +149,12 @@ def _unpacked(member: Member, scratch: Path) -> Path:
 
 
 def _copy(source: BinaryIO, target: BinaryIO, size: int, bar: Progress) -> None:
-    while piece := source.read(PIECE):
-        size -= len(piece)
+    while chunk := source.read(CHUNK_BYTES):
+        size -= len(chunk)
         if size < 0:
-            raise EOFError("an entry is longer than the archive's list says")
-        target.write(piece)
-        bar.update(len(piece))
+            raise EOFError("an entry is longer than the index of the archive says")
+        target.write(chunk)
+        bar.update(len(chunk))
 
 
 def remove_unpacked(scratch: Path) -> None:

@@ -1,7 +1,6 @@
-"""Download of the authors' features: a data set on Hugging Face, an archive a benchmark, in parts of up to
-50 GB.
+"""Downloading the authors' features from the Hugging Face Hub: one archive per benchmark, in parts of up to 50 GB.
 
-`$HF_ENDPOINT` names a mirror of the whole site, `base_url` a folder with the parts.
+`$HF_ENDPOINT` is a mirror of the whole Hub, `base_url` a folder with the parts.
 """
 
 from __future__ import annotations
@@ -27,21 +26,32 @@ def download_features(
     folder: Path | None = None,
     *,
     base_url: str | None = None,
-    patience: RetryPolicy | None = None,
+    retry: RetryPolicy | None = None,
 ) -> Path:
-    """Download the parts of the features of a benchmark that are missing in `folder`; returns the folder.
+    """Download the features of a benchmark: 19.7 GB for ave-ci, 111 GB for ks-ci, 295 GB for vs100-ci.
 
-    Parts that are whole are kept, a part cut short goes on where it ended, and each is checked against the
-    SHA-256 that Hugging Face states. 19.7 GB for ave-ci, 111 GB for ks-ci, 295 GB for vs100-ci.
+    Complete parts are kept, incomplete ones are resumed. Each part is verified by the SHA-256 that the Hub sends.
+
+    Args:
+        protocol: The benchmark.
+        folder: Where to write the parts; None is a folder in the cache.
+        base_url: Address of a folder with the parts; None is the Hub.
+        retry: When to retry.
+
+    Returns:
+        The folder.
+
+    Raises:
+        AvcilError: A download failed.
     """
     folder = features_folder(protocol) if folder is None else Path(folder)
-    base = base_url or f"{os.environ.get('HF_ENDPOINT') or SITE}".rstrip("/") + f"/{DATA_SET}"
+    base = base_url or f"{(os.environ.get('HF_ENDPOINT') or SITE).rstrip('/')}/{DATA_SET}"
     for part in protocol.feature_parts:
         download(
             f"{base.rstrip('/')}/{part}",
             folder / part,
-            patience=patience,
-            otherwise=f"Without a connection: copy {', '.join(protocol.feature_parts)} to this machine, "
+            retry=retry,
+            offline_advice=f"Without a connection: copy {', '.join(protocol.feature_parts)} to this machine, "
             f"then run: avcil import-features FOLDER --benchmark {protocol.name} --out STORE",
         )
     return folder

@@ -1,4 +1,4 @@
-"""Finds the authors' feature files in an unpacked folder, in the released archive, or in its parts."""
+"""Finding the authors' feature files in an unpacked folder, in the released archive, or in its parts."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from avcil.datasets.protocols import Protocol
-from avcil.datasets.released.archive_parts import JoinedFile, Window
+from avcil.datasets.released.archive_parts import FileSlice, JoinedFile
 from avcil.errors import InputError
 
 AUDIO = ("audio_pretrained_feature_dict.npy",)
 VISUAL = ("visual_pretrained_feature_dict.npy", "visual_features.h5")
-PART_ENDING = r"\.zip\.[a-z]{2}$"
-BUFFER = 2**20
+PART_SUFFIX = r"\.zip\.[a-z]{2}$"
+BUFFER_BYTES = 2**20
 MAX_EXPANSION = 100
 """Maximum ratio of uncompressed to compressed size; features compress to about 1/2, zeros to 1/1000."""
 LOCAL_HEADER = struct.Struct("<26xHH")
@@ -61,7 +61,7 @@ class Member:
             joined.close()
             raise unreadable(self.name, error) from None
 
-    def window(self) -> io.RawIOBase:
+    def slice(self) -> io.RawIOBase:
         """A seekable file of its bytes, for a file that is stored without compression."""
         assert self.info is not None
         joined = _joined(self.paths)
@@ -69,9 +69,9 @@ class Member:
         header = joined.read(LOCAL_HEADER.size)
         if len(header) < LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
             joined.close()
-            raise unreadable(self.name, "its entry is not where the archive's list says")
+            raise unreadable(self.name, "its entry is not where the index of the archive says")
         start = self.info.header_offset + LOCAL_HEADER.size + sum(LOCAL_HEADER.unpack(header))
-        return Window(joined, start, self.info.file_size)
+        return FileSlice(joined, start, self.info.file_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,21 +88,26 @@ class ReleasedFiles:
 
 
 def find_released(source: Path, protocol: Protocol) -> ReleasedFiles:
-    """The feature files under `source`: an unpacked folder, a folder with the archive, the archive or a part.
+    """Find the feature files of a benchmark.
 
-    Raises `InputError` for what is missing, given several times, encrypted or damaged.
+    Args:
+        source: An unpacked folder, a folder with the archive, the archive, or one of its parts.
+        protocol: The benchmark.
+
+    Raises:
+        InputError: A file is missing, encrypted or damaged, or there are several.
     """
     source = Path(source)
     if source.is_dir():
-        archive = re.sub(PART_ENDING, ".zip", protocol.feature_parts[0])
+        archive = re.sub(PART_SUFFIX, ".zip", protocol.feature_parts[0])
         for name in (archive, *protocol.feature_parts):
             if (source / name).exists():
                 return _in_archive(_complete_parts(source / name, protocol))
         return _in_folder(source, protocol)
     if not source.exists():
         raise InputError(
-            f"there is nothing at {source}. Give the unpacked folder of the features of {protocol.name}, "
-            f"the archive {protocol.feature_parts[0]} or its folder; or let avcil get them: "
+            f"{source} does not exist. Give the unpacked folder of the features of {protocol.name}, "
+            f"the archive {protocol.feature_parts[0]} or its folder; or download them with: "
             f"avcil import-features --download --benchmark {protocol.name} --out STORE"
         )
     return _in_archive(_complete_parts(source, protocol))
@@ -110,11 +115,13 @@ def find_released(source: Path, protocol: Protocol) -> ReleasedFiles:
 
 def unreadable(name: str, why: object) -> InputError:
     """The error for an archive that cannot be read."""
-    return InputError(f"{name} is damaged ({why}). Get the archive's parts again, and give all of them")
+    return InputError(
+        f"{name} is damaged ({why}). Download the parts of the archive again, and give all of them"
+    )
 
 
 def _joined(paths: Sequence[Path]) -> io.BufferedReader:
-    return io.BufferedReader(JoinedFile(paths), BUFFER)
+    return io.BufferedReader(JoinedFile(paths), BUFFER_BYTES)
 
 
 class _Entry(io.BufferedReader):
@@ -122,7 +129,7 @@ class _Entry(io.BufferedReader):
 
     def __init__(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo):
         self._archive = archive
-        super().__init__(archive.open(info), BUFFER)  # type: ignore[arg-type]
+        super().__init__(archive.open(info), BUFFER_BYTES)  # type: ignore[arg-type]
 
     def close(self) -> None:
         super().close()
@@ -143,9 +150,9 @@ def _in_folder(folder: Path, protocol: Protocol) -> ReleasedFiles:
 
 def _complete_parts(path: Path, protocol: Protocol) -> tuple[Path, ...]:
     """All parts of the archive that `path` belongs to, in order."""
-    if not re.search(PART_ENDING, path.name):
+    if not re.search(PART_SUFFIX, path.name):
         return (path,)
-    stem = re.sub(PART_ENDING, ".zip", path.name)
+    stem = re.sub(PART_SUFFIX, ".zip", path.name)
     if any(part.startswith(stem + ".") for part in protocol.feature_parts):
         expected = protocol.feature_parts
     else:
@@ -166,7 +173,7 @@ def _in_archive(parts: tuple[Path, ...]) -> ReleasedFiles:
     shown = str(parts[0]) if len(parts) == 1 else f"{parts[0]} (with {len(parts) - 1} more parts)"
     try:
         with _joined(parts) as joined, zipfile.ZipFile(joined) as archive:
-            entries = [entry for entry in archive.infolist() if not _is_noise(entry)]
+            entries = [entry for entry in archive.infolist() if not _is_ignored(entry)]
     except (zipfile.BadZipFile, ValueError, NotImplementedError, UnicodeError, struct.error) as error:
         raise unreadable(shown, error) from None
 
@@ -179,20 +186,20 @@ def _in_archive(parts: tuple[Path, ...]) -> ReleasedFiles:
     return ReleasedFiles(audio=one(AUDIO), visual=one(VISUAL))
 
 
-def _is_noise(entry: zipfile.ZipInfo) -> bool:
+def _is_ignored(entry: zipfile.ZipInfo) -> bool:
     return entry.is_dir() or "__MACOSX" in PurePosixPath(entry.filename).parts
 
 
 def _exactly_one(matches: Sequence[str], names: Sequence[str], where: str, archives: Sequence[str]) -> None:
     expected = " or ".join(names)
     if not matches:
-        also = f" (nor {archives[0]})" if archives else ""
+        archive = f" (nor {archives[0]})" if archives else ""
         raise InputError(
-            f"there is no {expected} in {where}{also}. Give the folder or archive of released features"
+            f"there is no {expected} in {where}{archive}. Give the folder or archive of released features"
         )
     if len(matches) > 1:
         raise InputError(
-            f"{where} holds {expected} several times: {', '.join(matches[:4])}. Keep only one of them"
+            f"{where} contains {expected} several times: {', '.join(matches[:4])}. Keep only one of them"
         )
 
 
@@ -200,17 +207,17 @@ def _check_entry(entry: zipfile.ZipInfo, where: str) -> None:
     path = PurePosixPath(entry.filename)
     if path.is_absolute() or ".." in path.parts or "\\" in entry.filename or ":" in path.parts[0]:
         raise InputError(
-            f"{where} holds {entry.filename!r:.120}, a path that leads out of its folder: refused"
+            f"{where} contains {entry.filename!r:.120}, a path outside of its folder, which is not allowed"
         )
     if entry.file_size > MAX_EXPANSION * max(entry.compress_size, 1):
         raise InputError(
             f"{where}: {entry.filename} would expand from {entry.compress_size} to {entry.file_size} bytes, more than "
-            f"{MAX_EXPANSION} times, which features never do, so it is not read. Get the archive's parts again"
+            f"{MAX_EXPANSION} times, which features never do, so it is not read. Download the parts again"
         )
     if entry.flag_bits & 0x1:
         raise InputError(f"{where}: {entry.filename} is encrypted. Unpack the archive and give the folder")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise InputError(
-            f"{where}: {entry.filename} is packed by method {entry.compress_type}, which is not supported. "
+            f"{where}: {entry.filename} is compressed by method {entry.compress_type}, which is not supported. "
             "Unpack the archive and give the folder"
         )

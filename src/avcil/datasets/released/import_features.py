@@ -1,4 +1,4 @@
-"""Imports the authors' released features into a feature store, clip by clip, so memory does not grow with the file.
+"""Importing the authors' released features into a feature store, clip by clip, with memory independent of their size.
 
 The audio features of all clips (768 numbers each) are read first. Then the visual tokens are streamed, and each clip is
 checked, pooled if requested, joined with its audio features and stored in the order of the visual file.
@@ -37,7 +37,7 @@ REPORT = "import.json"
 NO_AUDIO = "not among the released audio features"
 NO_VISUAL = "not among the released visual features"
 NEITHER = "neither among the released audio nor among the visual features"
-NOT_FINITE = "its released features hold NaN or infinity"
+NOT_FINITE = "its released features contain NaN or infinity"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +99,8 @@ class _Import:
                 self.failed[clip_id] = NOT_FINITE
         if not self.audio:
             raise InputError(
-                f"{self.files.audio.name} has none of the {len(known)} clips of {self.benchmark.name}: are "
-                "these the features of another benchmark?"
+                f"{self.files.audio.name} has none of the {len(known)} clips of {self.benchmark.name}. Give the "
+                "features of this benchmark"
             )
 
     def add_visual(self) -> None:
@@ -112,7 +112,10 @@ class _Import:
         arrays = read_arrays(self.files.visual, (TOKENS, WIDTH), remaining.__contains__, self.out)
         with Progress(total, "clips", title="importing", initial=before) as bar:
             for clip_id, tokens in arrays:
-                seen.add(clip_id) if clip_id in known else self.extra_visual.append(clip_id)
+                if clip_id in known:
+                    seen.add(clip_id)
+                else:
+                    self.extra_visual.append(clip_id)
                 if tokens is not None:
                     self.add(clip_id, tokens)
                     bar.update()
@@ -129,10 +132,10 @@ class _Import:
         else:
             self.failed[clip_id] = NOT_FINITE
 
-    def clip(self, clip_id: str, where: SplitClip) -> Clip:
+    def clip(self, clip_id: str, split_clip: SplitClip) -> Clip:
         """The clip for the store. The release has no media files, so the path is only a name."""
         path = Path("released", self.benchmark.protocol.folder, clip_id)
-        return Clip(clip_id=clip_id, path=path, label=where.label, split=where.split)
+        return Clip(clip_id=clip_id, path=path, label=split_clip.label, split=split_clip.split)
 
     def list_failures(self) -> None:
         """Record the reason for each clip of the benchmark that is not stored."""
@@ -173,13 +176,13 @@ def import_features(
         before = len(writer.done & benchmark.clips.keys())
         if check and files.is_archive:
             _check_once(files, out)
-        work = _Import(files=files, benchmark=benchmark, out=out, grid=grid, writer=writer)
-        work.read_audio()
-        work.add_visual()
-        work.list_failures()
+        job = _Import(files=files, benchmark=benchmark, out=out, grid=grid, writer=writer)
+        job.read_audio()
+        job.add_visual()
+        job.list_failures()
         writer.commit()
         stored = len(writer.done & benchmark.clips.keys())
-    failures = dict(Counter(work.failed.values()).most_common())
+    failures = dict(Counter(job.failed.values()).most_common())
     if not stored:
         reasons = "; ".join(f"{count} {reason}" for reason, count in failures.items())
         raise InputError(f"no clip of {benchmark.name} could be imported from {source}: {reasons}")
@@ -191,8 +194,8 @@ def import_features(
         stored=stored,
         earlier=before,
         failures=failures,
-        extra_audio=tuple(work.extra_audio),
-        extra_visual=tuple(work.extra_visual),
+        extra_audio=tuple(job.extra_audio),
+        extra_visual=tuple(job.extra_visual),
     )
     write_json(out / REPORT, asdict(report))
     return report
@@ -200,7 +203,7 @@ def import_features(
 
 @contextlib.contextmanager
 def _unpacked_removed(out: Path) -> Iterator[None]:
-    """Remove unpacked files after the import or an error in the data; after an interruption they stay."""
+    """Remove unpacked files after the import or an error in the data; after an interruption they are kept."""
     try:
         yield
     except AvcilError as error:
@@ -229,7 +232,7 @@ def _manifest(benchmark: PublishedBenchmark, grid: Grid, dtype: str) -> Manifest
 
 
 def _check_once(files: ReleasedFiles, out: Path) -> None:
-    """Compare the archive's checksums, unless an earlier run of this import did so on the same parts."""
+    """Verify the checksums of the archive, unless an earlier run of this import has verified the same parts."""
     state = {
         str(path.absolute()): [path.stat().st_size, path.stat().st_mtime_ns] for path in files.visual.paths
     }
@@ -237,6 +240,6 @@ def _check_once(files: ReleasedFiles, out: Path) -> None:
         if read_json(out / CHECKED) == state:
             return
     check_archive(files.audio)
-    if not (files.visual.is_h5 and not files.visual.is_stored):  # else unpacking compares it
+    if not (files.visual.is_h5 and not files.visual.is_stored):  # else unpacking verifies it
         check_archive(files.visual)
     write_json(out / CHECKED, state)

@@ -1,8 +1,7 @@
 """Objects of NumPy pickles, rebuilt from their parts without calling anything that the file names.
 
-numpy writes an array as a call of one of a few functions and a state to fill in. `restricted_pickle` keeps these as the
-symbols of this file and rebuilds the array from shape, type name and bytes, so no function named in a file is ever
-looked up, imported or called.
+NumPy writes an array as a call of one of a few functions, and a state. Here, these functions are only symbols, and the
+array is rebuilt from its shape, dtype and bytes, so no function named in a file is ever looked up, imported or called.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ ADMITTED = {
     ("__builtin__", "bytes"): "bytes",
     ("builtins", "bytes"): "bytes",
 }
-"""The names a pickle of plain containers and numpy arrays uses, old and new spellings, protocols 2 to 5."""
+"""The names in pickles of plain containers and NumPy arrays, written by old and new versions in protocols 2 to 5."""
 
 NUMERIC = re.compile(r"[<>=|]?(f[248]|[iu][1248]|b1)")
-MOST_AXES = 8
-LARGEST = 2**40
-"""Numbers of an array."""
+MAX_AXES = 8
+MAX_SIZE = 2**40
+"""Maximum number of elements of an array."""
 
 
 class UnsupportedPickle(Exception):
@@ -48,18 +47,18 @@ class Symbol:
 
 @dataclass(eq=False)
 class ByteBuffer:
-    """Bytes, or the text that protocol 2 writes for bytes; `data` is None once they were handed on."""
+    """Bytes, or the text that protocol 2 writes for bytes; `data` is None after they were used."""
 
-    data: bytearray | str | None
+    data: bytes | bytearray | str | None
     size: int
-    """Bytes that it took in the file."""
+    """Size in the file in bytes."""
 
-    def take_bytes(self) -> bytearray:
+    def take_bytes(self) -> bytes | bytearray:
         """The bytes as read."""
         if self.data is None:
             raise UnsupportedPickle("uses the bytes of one array twice")
         if isinstance(self.data, str):
-            raise UnsupportedPickle("holds text where bytes were expected")
+            raise UnsupportedPickle("has text where bytes were expected")
         return self.data
 
 
@@ -74,7 +73,7 @@ class _PickledType:
         """The numeric dtype."""
         if not NUMERIC.fullmatch(self.code):
             raise UnsupportedPickle(
-                f"holds an array of type {self.code[:20]!r}; allowed: floats, integers, booleans"
+                f"has an array of type {self.code[:20]!r}; allowed: floats, integers, booleans"
             )
         return np.dtype(self.code).newbyteorder(self.order)
 
@@ -99,35 +98,33 @@ class PickledArray:
         """Set shape, dtype and content after checking that they fit."""
         if self.shape is not None:
             raise UnsupportedPickle("fills one array twice")
-        if not (isinstance(shape, tuple) and len(shape) <= MOST_AXES and all(_is_size(n) for n in shape)):
-            raise UnsupportedPickle("holds an array with an impossible shape")
-        if math.prod(max(n, 1) for n in shape) >= LARGEST:  # also of axes beside one of length 0
-            raise UnsupportedPickle("holds an array with an impossible shape")
+        if not (isinstance(shape, tuple) and len(shape) <= MAX_AXES and all(_is_size(n) for n in shape)):
+            raise UnsupportedPickle("has an array with an impossible shape")
+        if math.prod(max(n, 1) for n in shape) >= MAX_SIZE:  # also of axes beside one of length 0
+            raise UnsupportedPickle("has an array with an impossible shape")
         if not isinstance(kind, _PickledType):
-            raise UnsupportedPickle("holds an array without a type")
+            raise UnsupportedPickle("has an array without a type")
         if kind.code in ("O", "O8"):
             if not isinstance(data, list) or len(data) != math.prod(shape):
-                raise UnsupportedPickle("holds an array of objects whose contents do not fit its shape")
+                raise UnsupportedPickle("has an array of objects whose contents do not fit its shape")
             self.objects = data
         else:
             size = len(data.take_bytes()) if isinstance(data, ByteBuffer) else -1
             if size != math.prod(shape) * kind.to_numpy().itemsize:
-                raise UnsupportedPickle(
-                    f"holds an array of shape {shape} whose contents do not fit that shape"
-                )
+                raise UnsupportedPickle(f"has an array of shape {shape} whose contents do not fit that shape")
             self.data = data
         self.shape, self.kind, self.fortran = shape, kind, bool(fortran)
 
     def to_numpy(self) -> np.ndarray:
-        """The numbers, sharing memory with the bytes that were read."""
+        """The array, which shares memory with the bytes that were read."""
         if self.data is None or self.kind is None or self.shape is None:
-            raise UnsupportedPickle("holds an array that is not made of numbers")
+            raise UnsupportedPickle("has an array that is not made of numbers")
         order: Literal["F", "C"] = "F" if self.fortran else "C"
         return np.frombuffer(self.data.take_bytes(), self.kind.to_numpy()).reshape(self.shape, order=order)
 
 
 def _is_size(value: Any) -> bool:
-    return type(value) is int and 0 <= value < LARGEST
+    return type(value) is int and 0 <= value < MAX_SIZE
 
 
 def call(symbol: Symbol, arguments: tuple[Any, ...]) -> Any:
@@ -151,14 +148,14 @@ def call(symbol: Symbol, arguments: tuple[Any, ...]) -> Any:
             *rest,
         ):
             if any(part is not None for part in rest):
-                raise UnsupportedPickle("holds an array with permuted axes")
+                raise UnsupportedPickle("has an array with permuted axes")
             array = PickledArray()
             array.fill(shape, kind, order == "F", data)
             return array
         case "encode", (str(text), "latin1" | "latin-1"):
             return _latin1(text)
         case "encode", (ByteBuffer(data=str(text)) as bulk, "latin1" | "latin-1"):
-            bulk.data = None  # the text is as large as the array: keep the bytes alone
+            bulk.data = None  # releases the text, which is as large as the array
             return _latin1(text)
         case "bytes", ():
             return ByteBuffer(bytearray(), 0)
@@ -180,7 +177,7 @@ def build(target: Any, state: Any) -> None:
 
 def _scalar(kind: np.dtype, data: bytes) -> bool | int | float:
     if len(data) != kind.itemsize:
-        raise UnsupportedPickle("holds a number whose bytes do not fit its type")
+        raise UnsupportedPickle("has a number whose bytes do not fit its type")
     return np.frombuffer(data, kind)[0].item()
 
 
@@ -189,4 +186,4 @@ def _latin1(text: str) -> ByteBuffer:
         data = bytearray(text.encode("latin-1"))
         return ByteBuffer(data, len(data))
     except UnicodeEncodeError:
-        raise UnsupportedPickle("holds text that stands for bytes but has other characters") from None
+        raise UnsupportedPickle("has text that stands for bytes but has other characters") from None

@@ -1,14 +1,11 @@
-"""Reads pickles of plain data without executing anything in them, and without loading them completely.
+"""Reading pickles of plain data without executing anything in them, and without loading them completely.
 
-The released split and feature files are pickles inside .npy files. Python's own unpickler calls whatever a
-file names; this reader is a small machine of its own that knows dict, list, tuple, str, int, float, None
-and numpy's arrays, dtypes and scalars (`pickled_numpy`). Any other name is refused, and nothing is
-ever imported or called. What a file may make the reader hold is bounded: strings, bytes and objects have a
-budget.
+The released split and feature files are pickles inside .npy files. Python's own unpickler calls whatever a file names;
+this reader supports dict, list, tuple, str, int, float, None, and NumPy's arrays, dtypes and scalars (`pickled_numpy`).
+Any other name is an error, and nothing is ever imported or called. The memory of strings, bytes and objects is limited.
 
-`load_npy` reads a small file whole. `stream_arrays` yields the (name, array) pairs of a pickled dict one by
-one, each as soon as it is complete on the machine's stack, and forgets it: a 20 GB dict needs the memory of
-one array.
+`load_npy` reads a small file completely. `stream_arrays` yields the (name, array) pairs of a pickled dict one by one,
+so a dict of 20 GB needs the memory of one array.
 """
 
 from __future__ import annotations
@@ -20,7 +17,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from avcil.datasets.released.pickle_machine import MIB, Limits, Machine
+from avcil.datasets.released.pickle_machine import Machine
+from avcil.datasets.released.pickle_source import MIB, Limits
 from avcil.datasets.released.pickled_numpy import PickledArray, UnsupportedPickle
 from avcil.errors import InputError
 
@@ -28,14 +26,19 @@ STREAM_LIMITS = Limits(operations=6_000_000)
 
 
 def load_npy(file: BinaryIO, where: str, limits: Limits | None = None) -> Any:
-    """The plain containers inside an .npy file (or a bare pickle), numpy arrays of numbers among them.
+    """Read the plain containers and numeric arrays in an .npy file or a pickle.
 
-    `where` names the file in errors. Raises `InputError` for a file that asks for anything else, is cut
-    short, is not of this form, or would need more than `limits`.
+    Args:
+        file: The file.
+        where: Name of the file in error messages.
+        limits: Limits of time and memory; None uses the default ones.
+
+    Raises:
+        InputError: The file has other content, is damaged, or exceeds the limits.
     """
     machine = Machine(_buffered(file), where, limits or Limits(), streaming=False)
     with machine.explained():
-        _skip_npy_header(machine.source, where)
+        _skip_npy_header(machine.file, where)
     for _ in machine.run():
         pass
     with machine.explained():
@@ -45,18 +48,26 @@ def load_npy(file: BinaryIO, where: str, limits: Limits | None = None) -> Any:
 def stream_arrays(
     file: BinaryIO, where: str, limits: Limits = STREAM_LIMITS
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """The (name, array) pairs of a pickled dict of numeric arrays, in the file's order, one at a time.
+    """Read a pickled dict of numeric arrays, one array at a time. The file is read to its end.
 
-    The file is read to its end, so a checksum of what it comes from is complete afterwards. Raises
-    `InputError` like `load_npy`, and for a name given twice or a value that is no array of numbers.
+    Args:
+        file: The file.
+        where: Name of the file in error messages.
+        limits: Limits of time and memory.
+
+    Yields:
+        Names and arrays, in the order of the file.
+
+    Raises:
+        InputError: As for `load_npy`, or a name occurs twice, or a value is not a numeric array.
     """
     machine = Machine(_buffered(file), where, limits, streaming=True)
     with machine.explained():
-        _skip_npy_header(machine.source, where)
+        _skip_npy_header(machine.file, where)
     yield from machine.run()
     with machine.explained():
         if _unwrapped(machine.result) is not machine.root:
-            raise UnsupportedPickle("holds no dict from clip ids to arrays")
+            raise UnsupportedPickle("contains no dict from clip ids to arrays")
 
 
 def _buffered(file: BinaryIO) -> BinaryIO:
@@ -79,13 +90,13 @@ def _skip_npy_header(file: BinaryIO, where: str) -> None:
         ):
             raise InputError(
                 f"{where} is an .npy file, but not of a pickled dict as numpy.save writes it. "
-                "Get the released file again"
+                "Download the released file again"
             )
         start, protocol = file.read(1), file.read(1)
     else:
-        raise InputError(f"{where} is neither an .npy file nor a pickle. Get the released file again")
+        raise InputError(f"{where} is neither an .npy file nor a pickle. Download the released file again")
     if start != b"\x80" or protocol not in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        raise InputError(f"{where} holds no pickle of protocol 2 to 5. Get the released file again")
+        raise InputError(f"{where} contains no pickle of protocol 2 to 5. Download the released file again")
 
 
 def _unwrapped(value: Any) -> Any:
@@ -96,7 +107,7 @@ def _unwrapped(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """The value with its arrays as numpy arrays; each container is visited once, however often shared."""
+    """The value with its arrays as NumPy arrays; containers that occur several times are converted once."""
     root = [_unwrapped(value)]
     waiting: list[Any] = [root]
     seen: set[int] = set()
@@ -112,6 +123,6 @@ def _plain(value: Any) -> Any:
                 waiting.append(item)
             elif not (item is None or isinstance(item, bool | int | float | str)):
                 raise UnsupportedPickle(
-                    "holds something that is neither a container, text, a number nor an array of numbers"
+                    "contains something that is neither a container, text, a number nor an array of numbers"
                 )
     return root[0]

@@ -1,6 +1,6 @@
 """The grid of visual tokens: 8 time slices x 14 x 14 as released, or pooled to a coarser grid.
 
-Shapes: T time slices, H x W spatial tokens per slice, S = H W, D width; tokens lie time-major.
+Shapes: T time slices, H x W spatial tokens per slice, S = H W, D width; tokens are in time-major order.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Grid = tuple[int, int, int]
 
 
 def parse_grid(text: str) -> Grid:
-    """(T, H, W) of a text such as "8x7x7"; each must divide the released grid's.
+    """Parse a grid (T, H, W) such as "8x7x7"; each number must divide that of the released grid.
 
     >>> parse_grid("8x7x7")
     (8, 7, 7)

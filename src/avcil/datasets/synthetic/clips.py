@@ -1,29 +1,30 @@
-"""Renders the demo clips: small real videos of things that move and sound, split/class/clip.mp4.
+"""Rendering the demo clips: small videos of moving objects with sounds, in SPLIT/CLASS/clip.mp4.
 
-What a clip shows is said in demo_scene.py. The picture alone narrows a clip down to three classes (one of
-three things sounds), the sound alone to four (four kinds of thing make that sound), both together to one.
+`scene.py` describes their content. The video alone narrows a clip down to three classes (one of three objects makes the
+sound), the audio alone to four (each of four shapes can make that sound), both together to one.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-from avcil.datasets.synthetic import drawing as demo_drawing
-from avcil.datasets.synthetic import scene as demo_scene
-from avcil.datasets.synthetic import sound as demo_sound
+from avcil.datasets.synthetic.audio import synthesize_audio
+from avcil.datasets.synthetic.drawing import draw_frames
 from avcil.datasets.synthetic.scene import FRAME_RATE, SAMPLE_RATE, demo_class_names, draw_scene
 from avcil.errors import InputError
 from avcil.media import write_video
 from avcil.utils.files import folder_lock, read_json, write_json
 
 SPEC_FILE = ".demo-clips.json"
-"""Beside the clips: what they were rendered from. Hidden, so that a scan of the folder passes over it."""
+"""File with seed and version of the clips; hidden, so that a scan ignores it."""
+VERSION = 1
+"""To be increased when the content of clips changes, so that clips of two versions are never mixed."""
+HASH_OF_VERSION_1 = "48578958b90bad556ebed476ef68d44781c04051241eb28d89960bbaf08b5f2a"
+"""Entry `drawing` in files of earlier development versions, with which clips of version 1 were rendered."""
 
 
 def render_demo_clips(
@@ -36,52 +37,61 @@ def render_demo_clips(
     workers: int | None = None,
     on_progress: Callable[[int, int], object] | None = None,
 ) -> list[Path]:
-    """Render `train`, `val` and `test` clips of each of the 16 classes, and give their paths.
+    """Render clips of each of the 16 classes. An interrupted call is resumed; the same seed gives the same clips.
 
-    Stopped and called again, it goes on: whole clips stay, half-written ones are rendered anew. The same
-    seed gives the same clips. `on_progress(done, total)` is called as clips get done; `workers` is the
-    number of processes (all cores by default). A folder that holds clips of another seed is refused with
-    `InputError`; another number of clips is fine.
+    Args:
+        folder: Where to write them.
+        seed: Seed of the random scenes.
+        train: Number of training clips per class.
+        val: Number of validation clips per class.
+        test: Number of test clips per class.
+        workers: Number of processes; None is the number of CPU cores.
+        on_progress: Called with the number of clips that are complete, and their total.
+
+    Returns:
+        The paths of all clips.
+
+    Raises:
+        InputError: The folder has clips of another seed, or other files.
     """
     folder = Path(folder)
     counts = {"train": train, "val": val, "test": test}
     if min(counts.values()) < 0 or not any(counts.values()):
-        raise InputError(f"demo clips: the numbers of clips must be 0 or more and not all 0; got {counts}")
+        raise InputError(f"demo clips: the numbers of clips must be 0 or more and not all 0; not {counts}")
     with folder_lock(folder, "rendering demo clips"):
-        _claim(folder, seed)
+        _check_folder(folder, seed)
         jobs = [
             (folder / split / name / f"{index:03d}.mp4", name, (seed, split_index, class_index, index))
             for split_index, split in enumerate(counts)
             for class_index, name in enumerate(demo_class_names())
             for index in range(counts[split])
         ]
-        _render_all([job for job in jobs if not is_whole_mp4(job[0])], len(jobs), workers, on_progress)
+        _render_all([job for job in jobs if not is_complete_mp4(job[0])], len(jobs), workers, on_progress)
     return [path for path, _, _ in jobs]
 
 
-def is_whole_mp4(path: Path) -> bool:
-    """Whether a file is an MP4 whose boxes fill it exactly, its index among them: False for a torn or
-    missing one."""
+def is_complete_mp4(path: Path) -> bool:
+    """Whether a file is an MP4 whose boxes, including its index, fill it exactly."""
     try:
         data = memoryview(path.read_bytes())
     except FileNotFoundError:
         return False
-    kinds, at = set(), 0
+    boxes, at = set(), 0
     while at + 8 <= len(data):
         size = int.from_bytes(data[at : at + 4], "big")
-        kinds.add(bytes(data[at + 4 : at + 8]))
+        boxes.add(bytes(data[at + 4 : at + 8]))
         if size < 8:
             return False
         at += size
-    return at == len(data) and {b"moov", b"mdat"} <= kinds
+    return at == len(data) and {b"moov", b"mdat"} <= boxes
 
 
-def _claim(folder: Path, seed: int) -> None:
-    """Note in the folder what its clips are rendered from, or refuse a folder that holds others."""
-    spec = {"format": "avcil-demo-clips", "seed": seed, "drawing": _drawing_hash()}
+def _check_folder(folder: Path, seed: int) -> None:
+    """Write the seed and the version into the folder; InputError if it has other files."""
+    spec = {"format": "avcil-demo-clips", "seed": seed}
     path = folder / SPEC_FILE
     if path.exists():
-        if read_json(path) != spec:
+        if read_json(path) not in (spec | {"version": VERSION}, spec | {"drawing": HASH_OF_VERSION_1}):
             raise InputError(
                 f"{folder} holds demo clips of another seed or another version of avcil. "
                 "Choose another folder, or delete this one"
@@ -89,16 +99,8 @@ def _claim(folder: Path, seed: int) -> None:
         return
     present = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
     if present:
-        raise InputError(
-            f"{folder} holds files that are no demo clips ({present[0]!r}). Choose an empty folder"
-        )
-    write_json(path, spec)
-
-
-def _drawing_hash() -> str:
-    """Changes with the code that draws and plays, so that clips of two versions never mix."""
-    sources = [Path(str(module.__file__)).read_bytes() for module in (demo_scene, demo_drawing, demo_sound)]
-    return hashlib.sha256(json.dumps([hashlib.sha256(s).hexdigest() for s in sources]).encode()).hexdigest()
+        raise InputError(f"{folder} has other files than demo clips ({present[0]!r}). Choose an empty folder")
+    write_json(path, spec | {"version": VERSION})
 
 
 def _render_all(
@@ -123,5 +125,6 @@ def _render_all(
 def _render_one(job: tuple[Path, str, tuple[int, ...]]) -> None:
     path, name, key = job
     scene = draw_scene(name, key)
-    frames = demo_drawing.draw_frames(scene)
-    write_video(path, frames, FRAME_RATE, waveform=demo_sound.play_sound(scene), sample_rate=SAMPLE_RATE)
+    write_video(
+        path, draw_frames(scene), FRAME_RATE, waveform=synthesize_audio(scene), sample_rate=SAMPLE_RATE
+    )

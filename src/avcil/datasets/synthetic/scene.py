@@ -1,10 +1,9 @@
-"""What happens in one demo clip: which things are there, how each moves, and which one is heard.
+"""The content of a demo clip: which objects it shows, how each moves, and which one makes a sound.
 
-A clip shows three things of different kinds, each moving in another way. One of them sounds, and every way
-of moving has its own sound: hopping rings a bell at each landing, shaking rattles at each turn, spinning
-whistles up and down, swelling blows a horn. So the sound tells which motion to look for, and the picture
-which thing moves so. The sounding thing is drawn like the others, so the picture alone cannot tell which of
-the three it is.
+A clip shows three objects of different shapes, each with another motion. One of them makes a sound, and each motion has
+its own sound: hopping rings a bell at each landing, shaking rattles at each change of direction, spinning whistles up
+and down, swelling blows a horn. So the audio determines which motion to look for, and the video which object has it.
+The object that makes the sound is drawn like the others, so the video alone leaves three possibilities.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-THINGS = ("ball", "cube", "star", "ring")
+SHAPES = ("ball", "cube", "star", "ring")
 SOUNDS = ("bell", "rattle", "whistle", "horn")
 """Sound i goes with MOTIONS[i]."""
 MOTIONS = ("hop", "shake", "spin", "swell")
@@ -22,102 +21,102 @@ FRAME_RATE = 20
 SAMPLE_RATE = 16_000
 SECONDS = 1.6
 PERIODS = {"hop": (0.45, 0.70), "shake": (0.45, 0.70), "spin": (1.10, 1.70), "swell": (0.60, 0.95)}
-"""Seconds a motion takes before it repeats, lowest and highest."""
-MIDDLES = ((33.0, 37.0), (95.0, 37.0), (33.0, 97.0), (95.0, 97.0))
-"""Pixels right and down of the places where things may be; three of the four are used."""
+"""Minimum and maximum duration of a cycle in seconds, by motion."""
+POSITIONS = ((33.0, 37.0), (95.0, 37.0), (33.0, 97.0), (95.0, 97.0))
+"""Where objects can be, in pixels from the left and the top; three of the four are used."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Thing:
-    """One moving thing of a clip."""
+class MovingObject:
+    """An object of a clip."""
 
-    kind: str
+    shape: str
     motion: str
-    middle: tuple[float, float]
-    """Pixels right and down."""
+    center: tuple[float, float]
+    """Pixels from the left and the top."""
     radius: float
     """Pixels."""
     hue: float
-    """0 to 1 around the color circle."""
-    turn: float
-    """Radians it is turned at rest."""
+    """0 to 1."""
+    angle: float
+    """Rotation at rest in radians."""
     period: float
-    """Seconds."""
+    """Duration of a cycle in seconds."""
     phase: float
-    """0 to 1, the part of a period gone at time 0."""
+    """Fraction of a cycle that is over at time 0."""
     direction: int
-    """1 or -1: which way it spins."""
+    """Direction of rotation: 1 or -1."""
 
     def cycles(self, time: np.ndarray | float) -> np.ndarray | float:
-        """Periods gone at `time` seconds; a hop lands at every whole number."""
+        """Number of cycles until `time` in seconds; a hop lands at each whole number."""
         return time / self.period + self.phase
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """One clip before it is drawn and played; `things[0]` is the one that sounds."""
+    """The parameters of a clip; `objects[0]` makes the sound."""
 
-    things: tuple[Thing, ...]
+    objects: tuple[MovingObject, ...]
     background: tuple[float, float]
     """Hue and lightness, 0 to 1."""
     pitch: float
-    """How high the sound is, 0 to 1: from its lowest pitch to 0.4 octaves above."""
+    """0 to 1: from the lowest pitch of the sound to 0.4 octaves above."""
     loudness: float
-    """Peak of the sound, 0 to 1."""
+    """Peak amplitude, 0 to 1."""
     noise: float
-    """Noise beside the sound, as a part of its root mean square."""
-    grain_seed: int
-    """Seed of the grain in picture and sound."""
+    """Root mean square of the noise, relative to that of the sound."""
+    noise_seed: int
+    """Seed of the noise in video and audio."""
 
 
 def demo_class_names() -> list[str]:
-    """The 16 classes in the order of learning, four a step: each step brings a new sound, with every thing.
+    """The 16 classes in the order of learning, four per step: each step has one new sound, with all shapes.
 
     >>> demo_class_names()[:5]
     ['ball-bell', 'cube-bell', 'star-bell', 'ring-bell', 'ball-rattle']
     """
-    return [f"{thing}-{sound}" for sound in SOUNDS for thing in THINGS]
+    return [f"{item}-{sound}" for sound in SOUNDS for item in SHAPES]
 
 
 def draw_scene(class_name: str, key: tuple[int, ...]) -> Scene:
-    """A scene of this class; the same key gives the same scene.
+    """A random scene of a class; the same key gives the same scene.
 
-    >>> [thing.kind for thing in draw_scene("ball-bell", (0, 0, 0, 0)).things][0]
+    >>> [item.shape for item in draw_scene("ball-bell", (0, 0, 0, 0)).objects][0]
     'ball'
     """
-    kind, sound = class_name.split("-")
+    shape, sound = class_name.split("-")
     motion = MOTIONS[SOUNDS.index(sound)]
-    random = np.random.default_rng(key)
-    kinds = [kind, *random.permutation([other for other in THINGS if other != kind])[:2]]
-    motions = [motion, *random.permutation([other for other in MOTIONS if other != motion])[:2]]
-    places = random.permutation(len(MIDDLES))[:3]
-    hues = (random.random() + np.array([0.0, 0.33, 0.67]) + random.uniform(-0.08, 0.08, 3)) % 1
-    things = [
-        _draw_thing(random, str(a), str(b), MIDDLES[place], float(hue))
-        for a, b, place, hue in zip(kinds, motions, places, random.permutation(hues), strict=True)
+    rng = np.random.default_rng(key)
+    shapes = [shape, *rng.permutation([other for other in SHAPES if other != shape])[:2]]
+    motions = [motion, *rng.permutation([other for other in MOTIONS if other != motion])[:2]]
+    positions = rng.permutation(len(POSITIONS))[:3]
+    hues = (rng.random() + np.array([0.0, 0.33, 0.67]) + rng.uniform(-0.08, 0.08, 3)) % 1
+    objects = [
+        _draw_object(rng, str(a), str(b), POSITIONS[position], float(hue))
+        for a, b, position, hue in zip(shapes, motions, positions, rng.permutation(hues), strict=True)
     ]
     return Scene(
-        things=tuple(things),
-        background=(float(random.random()), float(random.uniform(0.15, 0.85))),
-        pitch=float(random.random()),
-        loudness=float(random.uniform(0.35, 0.8)),
-        noise=float(random.uniform(0.02, 0.1)),
-        grain_seed=int(random.integers(2**31)),
+        objects=tuple(objects),
+        background=(float(rng.random()), float(rng.uniform(0.15, 0.85))),
+        pitch=float(rng.random()),
+        loudness=float(rng.uniform(0.35, 0.8)),
+        noise=float(rng.uniform(0.02, 0.1)),
+        noise_seed=int(rng.integers(2**31)),
     )
 
 
-def _draw_thing(
-    random: np.random.Generator, kind: str, motion: str, place: tuple[float, float], hue: float
-) -> Thing:
-    right, down = np.array(place) + random.uniform(-5, 5, 2)
-    return Thing(
-        kind=kind,
+def _draw_object(
+    rng: np.random.Generator, shape: str, motion: str, position: tuple[float, float], hue: float
+) -> MovingObject:
+    right, down = np.array(position) + rng.uniform(-5, 5, 2)
+    return MovingObject(
+        shape=shape,
         motion=motion,
-        middle=(float(right), float(down)),
-        radius=float(random.uniform(16, 19.5)),
+        center=(float(right), float(down)),
+        radius=float(rng.uniform(16, 19.5)),
         hue=hue,
-        turn=float(random.uniform(-0.3, 0.3)),
-        period=float(random.uniform(*PERIODS[motion])),
-        phase=float(random.random()),
-        direction=int(random.choice([-1, 1])),
+        angle=float(rng.uniform(-0.3, 0.3)),
+        period=float(rng.uniform(*PERIODS[motion])),
+        phase=float(rng.random()),
+        direction=int(rng.choice([-1, 1])),
     )
