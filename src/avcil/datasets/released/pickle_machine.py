@@ -195,10 +195,10 @@ class Machine:
         return self.stack[-1]
 
     def _text(self, text: str) -> None:
-        size = len(text.encode(errors="surrogatepass")) if not text.isascii() else len(text)
+        size = self.source.last_count
         if size > MIN_BUFFER_BYTES:
             self.stack.append(ByteBuffer(text, size))
-        elif any("\ud800" <= character <= "\udfff" for character in text):
+        elif not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
             raise UnsupportedPickle("is damaged: it has text that is not UTF-8")
         else:
             self.stack.append(text)

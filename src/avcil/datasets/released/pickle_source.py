@@ -31,6 +31,8 @@ class PickleSource:
         self.held = 0
         """Bytes of all strings and arrays in memory."""
         self.position = 0
+        self.last_count = 0
+        """Number of bytes of the last read."""
 
     def hold(self, count: int) -> None:
         """Count memory that is in use, or released if `count` is negative."""
@@ -52,6 +54,7 @@ class PickleSource:
             pieces.append(piece)
             remaining -= len(piece)
         self.position += count
+        self.last_count = count
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def readline(self) -> bytes:
