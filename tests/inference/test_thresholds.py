@@ -111,7 +111,7 @@ def test_output_of_the_command(run, clip, avcil, capsys):
     label = Recognizer.load(run).predict(clip)
     words = ["predict", run, clip, "--error-rate", 0, "--threshold", f"{label}=1"]
     assert avcil(*words) == 0
-    assert "possibly an unknown class: its probability is below the threshold of this class, 100 %" in (
+    assert "possibly an unknown class: the probability is below the threshold of this class, 100 %" in (
         capsys.readouterr().out
     )
     assert avcil(*words, "--json") == 0

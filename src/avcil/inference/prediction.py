@@ -73,7 +73,7 @@ class Prediction:
             return ""
         if self.threshold is not None and self.probability < self.threshold:
             needed = f"{100 * self.threshold:.3g} %" if self.threshold <= 1 else "more than any probability"
-            return f"its probability is below the threshold of this class, {needed}"
+            return f"the probability is below the threshold of this class, {needed}"
         if self.background is not None and self.background > (1 - self.background) * self.probability:
             return "it is more similar to the background clips than to any class"
         assert self.p_value is not None

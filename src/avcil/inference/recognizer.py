@@ -47,8 +47,8 @@ AnySource = TypeVar("AnySource", bound=Source)
 class Recognizer:
     """A trained model with its class names and the encoders of its features.
 
-    `Recognizer.load("runs/demo").predict("clip.mp4")` returns `"ball-bell"`. It needs neither the training data nor the
-    feature store. Several threads can predict at the same time, also while it learns.
+    `Recognizer.load("runs/blade").predict("clip.mp4")` returns `"ball-bell"`. It needs neither the training data nor
+    the feature store. Several threads can predict at the same time, also while it learns.
     """
 
     def __init__(self, state: SavedModel) -> None:
