@@ -75,8 +75,8 @@ def taught(store: Store, rows: torch.Tensor, per_step: int, modality: str = "aud
         method.add_classes(last - first)
         own = rows[(store.labels[rows] >= first) & (store.labels[rows] < last)]
         method.observe(store.audio[own], store.visual[own], store.labels[own])
-        model = method.solve()
-    return model
+        method.flush()
+    return method.solve()
 
 
 def rivals(clips: int) -> dict[str, object]:
