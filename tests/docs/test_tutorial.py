@@ -67,8 +67,10 @@ def form(line: str) -> str:
 
 
 def is_row(line: str) -> bool:
-    """An answer, a span of time, a strip or its key: which of them come depends on what was learnt."""
-    return re.match(r"\s*((ball|cube|ring|star)-|\d\d:\d\d|\||[A-Z] \w+-|possibly an|note: )", line) is not None
+    """A prediction or its note, a span of time, a strip or its key: which of them come depends on what was learned."""
+    return (
+        re.match(r"\s*((ball|cube|ring|star)-|\d\d:\d\d|\||[A-Z] \w+-|possibly an|note: )", line) is not None
+    )
 
 
 def test_it_is_served(said):
