@@ -17,6 +17,7 @@ import onnxruntime
 import pytest
 import torch
 
+from avcil.closed_form import head
 from avcil.data.modality import Modality
 from avcil.errors import AvcilError, InputError
 from avcil.export import check, export_onnx
@@ -246,7 +247,7 @@ def test_without_the_extra(package, trained, avcil, capsys, monkeypatch, tmp_pat
     )
 
 
-def test_the_command(trained, avcil, capsys, tmp_path, store):
+def test_the_command(trained, avcil, capsys, tmp_path, store, monkeypatch):
     """A run with its store, a model folder without one, and one modality; the output shows the comparisons."""
     run = trained("blade", (), "audio-visual")
     assert avcil("export", run, "--out", tmp_path / "shipped") == 0
@@ -256,6 +257,10 @@ def test_the_command(trained, avcil, capsys, tmp_path, store):
     assert re.search(r"  13 random clips: probabilities differ by at most \d\.\de-\d\d", out)
     assert f"  90 clips of {store}: " in out
     assert "note" not in out
+    with monkeypatch.context() as patch:
+        patch.setattr(head, "MIN_OUTLIER_SAMPLE", 10)
+        assert avcil("export", run, "--out", tmp_path / "shipped") == 0
+        assert "note: avcil predict leaves out audio or frames" in capsys.readouterr().out
     assert avcil("export", run / "model", "--out", tmp_path / "deaf.onnx", "--modality", "visual") == 0
     out = capsys.readouterr().out
     assert "note: not compared on clips of the feature store: " in out

@@ -44,6 +44,11 @@ def run(args: Args) -> None:
     store, reason = store_of_run(args.run)
     done = recognizer.export_onnx(args.out, modality=args.modality, store=store)
     _print(done, len(recognizer.classes_))
+    has_both = {"audio", "visual"} <= done.inputs.keys()
+    if has_both and getattr(recognizer.model, "can_leave_out_modalities", False):
+        print(
+            "note: avcil predict leaves out audio or frames that are unlike all training clips; this file does not"
+        )
     if reason:
         print(f"note: not compared on clips of the feature store: {reason}")
 

@@ -152,21 +152,16 @@ class ClassMoments(ClassCounts):
         other.within = self.within[columns[:, None], columns]
         return other
 
-    def standardized(
-        self, columns: Tensor | None = None, *, sizes: Sequence[int] | None = None
-    ) -> Standardized:
+    def standardized(self, *, sizes: Sequence[int] | None = None) -> Standardized:
         """Moments of the centered and scaled features.
 
         Args:
-            columns: (m,), the features to use; None uses all.
-            sizes: Number of features of each block; their sum is m. None divides each feature by its standard
+            sizes: Number of features of each block; their sum is M. None divides each feature by its standard
                 deviation. Otherwise, it is divided by the geometric mean of its deviation and the root mean square
                 deviation of its block, which preserves part of the differences within a block (Pareto scaling; van den
                 Berg et al., BMC Genomics 2006). The mean variance of a block is then at most 1.
         """
         means, within = self.means, self.within
-        if columns is not None and len(columns) < self.width:
-            means, within = means[:, columns], within[columns[:, None], columns]
         total = max(self.total, 1.0)
         mean = (self.counts @ means) / total
         centered = means - mean

@@ -64,14 +64,16 @@ class UnknownTest:
         return conformal_p_values(self.distances, self._distances_of(features, scores))
 
     def is_outlier(self, features: Tensor, scores: Tensor) -> Tensor:
-        """Whether clips are farther from all classes than each of the k learned clips, (B,); False if k < 200.
+        """Whether clips are farther from all classes than each of the k learned clips, (B,).
 
         About one of k + 1 clips like the learned ones is an outlier. Arguments as for `p_values`.
         """
-        distances = self._distances_of(features, scores)
-        if len(self.distances) < MIN_OUTLIER_SAMPLE:
-            return torch.zeros(len(distances), dtype=torch.bool)
-        return distances > self.distances[-1]
+        return self._distances_of(features, scores) > self.distances[-1]
+
+    @property
+    def can_find_outliers(self) -> bool:
+        """Whether there are enough learned clips for `is_outlier`."""
+        return len(self.distances) >= MIN_OUTLIER_SAMPLE
 
     def _distances_of(self, features: Tensor, scores: Tensor) -> Tensor:
         difference = ((features @ self.inverse) * features).sum(dim=1)

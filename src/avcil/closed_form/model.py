@@ -82,22 +82,30 @@ class LinearScores:
             return None
         return head.unknown.p_values(features[:, head.columns], head.raw_scores(features))
 
+    @property
+    def can_leave_out_modalities(self) -> bool:
+        """Whether there is a test for audio and one for frames, each with enough learned clips."""
+        heads = [self.heads.get(modality) for modality in Modality.AUDIO_VISUAL.parts]
+        tests = [None if head is None else head.unknown for head in heads]
+        return all(isinstance(test, UnknownTest) and test.can_find_outliers for test in tests)
+
     def outlying(self, audio: Tensor, visual: Tensor) -> dict[Modality, Tensor]:
         """Clips of which only one modality is unlike all training clips: a mask (B,) for each modality.
 
-        Such a clip may be recorded under other conditions: its prediction is better without that modality. Empty if the
-        model has no test for single modalities.
+        Such a clip may be recorded under other conditions: its prediction is better without that modality. Empty if
+        `can_leave_out_modalities` is false.
 
         Args:
             audio: (B, Da)
             visual: (B, T, S, Dv)
         """
+        if not self.can_leave_out_modalities:
+            return {}
         _, features = self._select(audio, visual)
         found = {}
         for modality in Modality.AUDIO_VISUAL.parts:
-            head = self.heads.get(modality)
-            if head is None or not isinstance(head.unknown, UnknownTest):
-                return {}
+            head = self.heads[modality]
+            assert isinstance(head.unknown, UnknownTest)
             found[modality] = head.unknown.is_outlier(features[:, head.columns], head.raw_scores(features))
         first, second = found
         return {first: found[first] & ~found[second], second: found[second] & ~found[first]}
