@@ -70,7 +70,7 @@ def main() -> None:
         print("there is no CUDA GPU here; nothing was measured", file=sys.stderr)
         sys.exit(2)
     encoder, _ = encoders(options.folder)
-    encoder.place(options.device)
+    encoder.to(options.device)
     device = encoder.device
     dtype = torch.bfloat16 if encoder.precision == "bfloat16" else torch.float32
     limit = product_rate(device, dtype)

@@ -271,7 +271,7 @@ def extraction(a: argparse.Namespace) -> None:
     for name, make in _encoders(a).items():
         try:
             encoder = make()
-            encoder.place(a.device)
+            encoder.to(a.device)
             clips = _decoded(a, encoder)
             each = milliseconds(a, lambda e=encoder, c=clips: e.encode(c), rounds=3) / len(clips)
             row(f"{name}, {encoder.precision}, {len(clips)} decoded clips", f"{1e3 / each:.1f} clips/s")

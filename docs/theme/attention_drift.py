@@ -27,7 +27,7 @@ from avcil.features import FeatureStore, StoredClip
 from avcil.inference import Recognizer
 from avcil.inference.network_attention import network_attention
 from avcil.losses import attention_divergence
-from avcil.media.attention_footer import BACKGROUND, INK, scale_strip
+from avcil.media.attention_footer import BACKGROUND, TEXT_COLOR, scale_strip
 from avcil.media.attention_overlay import AttentionScale, draw_attention
 from avcil.media.overlay import enlarged
 from avcil.nn.heads import LinearHead
@@ -176,7 +176,7 @@ def labeled(text: str, frames: Sequence[np.ndarray]) -> np.ndarray:
     font = ImageFont.load_default(15)
     left, top, right, bottom = draw.textbbox((9, 6), text, font=font)
     draw.rectangle((left - 6, top - 4, right + 6, bottom + 4), fill=BACKGROUND)
-    draw.text((9, 6), text, fill=INK, font=font)
+    draw.text((9, 6), text, fill=TEXT_COLOR, font=font)
     return np.asarray(image)
 
 

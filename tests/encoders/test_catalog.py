@@ -9,8 +9,8 @@ from avcil.encoders.registry import (
     AUDIO,
     DEFAULT_AUDIO,
     DEFAULT_VISUAL,
-    IN_WORDS,
     JOINT,
+    SHOWN_NAMES,
     VISUAL,
     audio_encoder,
     visual_encoder,
@@ -27,7 +27,7 @@ def test_every_encoder_is_listed(avcil, capsys):
     entries = listed(avcil, capsys, "--no-speed")
     names = [(entry["kind"], entry["name"]) for entry in entries]
     kinds = {"visual": (DEFAULT_VISUAL, *VISUAL), "audio": (DEFAULT_AUDIO, *AUDIO), "joint": (*JOINT,)}
-    assert names == [(kind, IN_WORDS.get(name, name)) for kind, known in kinds.items() for name in known]
+    assert names == [(kind, SHOWN_NAMES.get(name, name)) for kind, known in kinds.items() for name in known]
     by_name = {entry["name"]: entry for entry in entries}
     assert all(entry["purpose"] != "not stated" != entry["license"] for entry in entries)
     assert by_name["yamnet"]["weights_bytes"] == (WEIGHTS / "yamnet.safetensors").stat().st_size

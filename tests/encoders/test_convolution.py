@@ -48,7 +48,7 @@ def test_bfloat16_is_near(kind: str) -> None:
         encoder = audio_encoder("yamnet", device="cpu")
         clips = [rng.standard_normal(16_000).cumsum().astype(np.float32) / 300]
     exact = encoder.encode(clips)
-    encoder.place("cpu", "bfloat16")  # type: ignore[union-attr]
+    encoder.to("cpu", "bfloat16")  # type: ignore[union-attr]
     rounded = encoder.encode(clips)
     assert 0 < np.linalg.norm(exact - rounded) < 0.1 * np.linalg.norm(exact)
 

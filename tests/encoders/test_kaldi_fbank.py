@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import audio_utils
 
-from avcil.encoders.kaldi_fbank import FLOOR, checked_waveform, fbank, fitted
+from avcil.encoders.base import check_waveform
+from avcil.encoders.kaldi_fbank import FLOOR, fbank, pad_or_trim
 from avcil.errors import InputError
 
 RATES = [16_000, 11_430]
@@ -114,12 +115,12 @@ def test_one_band_of_128_holds_no_bin_at_16_khz() -> None:
 def test_spectrograms_are_cut_or_filled_up_with_zeros() -> None:
     """Ten seconds make 998 windows, the model sees 1024."""
     long, short = np.ones((1030, 2)), np.ones((998, 2))
-    assert fitted(long, 1024).shape == (1024, 2)
-    assert fitted(short, 1024).sum(axis=1).tolist() == [2.0] * 998 + [0.0] * 26
+    assert pad_or_trim(long, 1024).shape == (1024, 2)
+    assert pad_or_trim(short, 1024).sum(axis=1).tolist() == [2.0] * 998 + [0.0] * 26
 
 
 @pytest.mark.parametrize("bad", [np.zeros(0), np.zeros((2, 100)), np.full(500, np.nan)])
 def test_unusable_sound_is_refused(bad: np.ndarray) -> None:
     """No sample, two channels, and NaN each get a clear message."""
     with pytest.raises(InputError, match="example"):
-        checked_waveform(bad, "example")
+        check_waveform(bad, "example")

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from avcil.encoders.pixels import NORMALISATIONS, Pixels, from_processor
+from avcil.encoders.pixels import NORMALIZATIONS, FramePreprocessing, from_processor
 from avcil.errors import InputError
 
-MEAN, STD = NORMALISATIONS["imagenet"]
+MEAN, STD = NORMALIZATIONS["imagenet"]
 
 
 def frames_of(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -53,7 +53,7 @@ def test_pixels_equal_the_published_processor(name: str, size: tuple[int, int]) 
     clip = frames_of(*size)
     expected = processor(list(clip), return_tensors="np")["pixel_values"].reshape(2, 3, 32, 32)
     pixels = from_processor(
-        processor.to_dict(), side=32, own_side=False, fit="squash", normalization="imagenet"
+        processor.to_dict(), side=32, accepts_other_sizes=False, fit="squash", normalization="imagenet"
     )
     ours = pixels.normalized(pixels.batch([clip], "example"))[0].numpy()
     level = 1 / (255 * min(pixels.std))
@@ -65,7 +65,7 @@ def test_pixels_equal_the_published_processor(name: str, size: tuple[int, int]) 
 @given(height=st.integers(1, 80), width=st.integers(1, 80), fit=st.sampled_from(["crop", "squash"]))
 def test_any_size_is_brought_to_the_models(height: int, width: int, fit: str) -> None:
     """Frames come in all sizes; the model's is one."""
-    pixels = Pixels(side=16, short_side=20, fit=fit, mean=MEAN, std=STD)
+    pixels = FramePreprocessing(side=16, short_side=20, fit=fit, mean=MEAN, std=STD)
     batch = pixels.batch([np.full((2, height, width, 3), 77, np.uint8)], "example")
     assert batch.shape == (1, 2, 16, 16, 3)
     assert (batch == 77).all()
@@ -75,22 +75,22 @@ def test_the_center_is_kept() -> None:
     """A wide picture loses its left and right alike."""
     clip = np.zeros((1, 16, 48, 3), np.uint8)
     clip[:, :, 16:32] = 255
-    pixels = Pixels(side=16, short_side=16, mean=MEAN, std=STD)
+    pixels = FramePreprocessing(side=16, short_side=16, mean=MEAN, std=STD)
     assert (pixels.batch([clip], "example") == 255).all()
 
 
 def test_without_a_file_the_published_figures_are_named() -> None:
     """The fingerprint contains the source of mean and standard deviation."""
-    pixels = from_processor(None, side=16, own_side=False, fit="crop", normalization="clip")
-    assert pixels.described()["source"] == "published: clip"
-    assert pixels.mean == NORMALISATIONS["clip"][0]
+    pixels = from_processor(None, side=16, accepts_other_sizes=False, fit="crop", normalization="clip")
+    assert pixels.to_dict()["source"] == "published: clip"
+    assert pixels.mean == NORMALIZATIONS["clip"][0]
 
 
 def test_impossible_sizes_and_frames_are_refused() -> None:
     """A crop larger than the picture; floats, greys and no frames at all."""
     with pytest.raises(InputError, match="are smaller than the crop"):
-        Pixels(side=32, short_side=16, mean=MEAN, std=STD)
-    pixels = Pixels(side=16, short_side=16, mean=MEAN, std=STD)
+        FramePreprocessing(side=32, short_side=16, mean=MEAN, std=STD)
+    pixels = FramePreprocessing(side=16, short_side=16, mean=MEAN, std=STD)
     for bad in (np.zeros((2, 9, 9, 3)), np.zeros((2, 9, 9), np.uint8), np.zeros((2, 0, 9, 3), np.uint8)):
         with pytest.raises(InputError, match="example needs RGB frames"):
             pixels.batch([bad], "example")

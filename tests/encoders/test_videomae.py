@@ -76,7 +76,7 @@ def sinusoids(count: int, width: int) -> torch.Tensor:
 
 
 def test_tokens_equal_the_architecture_written_out(encoder, videomae_folder: Path) -> None:
-    """Pixels, position embeddings, q and v biases, norms and the order of tokens are as published."""
+    """FramePreprocessing, position embeddings, q and v biases, norms and the order of tokens are as published."""
     clip = noise(1, 4)
     expected = transcribed(load_file(videomae_folder / "model.safetensors"), clip)
     tokens = encoder.encode([clip])

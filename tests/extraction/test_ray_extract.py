@@ -126,7 +126,7 @@ def test_encoders_must_have_names(clips: list[Clip], tmp_path: Path) -> None:
 class _HasModel:
     can_use_gpu = True
 
-    def place(self, device: str, precision: str) -> None:
+    def to(self, device: str, precision: str) -> None:
         self.placed = device, precision
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,39 +20,42 @@ from torch import Tensor
 from torch.nn import functional
 
 from avcil.encoders.audio_vit import BANDS, EPSILON, PATCHES, WINDOWS, audio_vit, read_checkpoint
-from avcil.encoders.base import AudioEncoder
-from avcil.encoders.device import Placed, inference
-from avcil.encoders.hugging_face.loading import Source, hub_file, lasting_name, local_path, state_hash
+from avcil.encoders.base import AudioEncoder, check_waveform
+from avcil.encoders.device import TorchEncoder, inference
+from avcil.encoders.hugging_face.loading import Source, absolute_source, hub_file, local_path
 from avcil.encoders.info import EncoderInfo
-from avcil.encoders.kaldi_fbank import checked_waveform, fbank, fitted
+from avcil.encoders.kaldi_fbank import fbank, pad_or_trim
 from avcil.errors import InputError, unknown_name
 
 HUB = "gaunernst/vit_base_patch16_1024_128.audiomae_as2m"
 """The authors' pre-trained weights (AudioSet-2M, not fine-tuned) as safetensors."""
-AT_HAND = (
+LOCAL_FILE_ADVICE = (
     "To use a downloaded pretrained.pth of the authors (ViT-B, AudioSet-2M): audiomae:/path/to/pretrained.pth"
 )
-AT_ONCE = 16
+BATCH_SIZE = 16
 """Clips that go through the model together (larger numbers need more memory and are not faster)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """Preprocessing of audio."""
+class AudioPreprocessing:
+    """Sample rate and normalization of the input."""
 
     sample_rate: int = 16_000
     """Hz."""
     mean: float = -4.2677393
     std: float = 4.5689974
-    normalised: bool = True
+    normalize: bool = True
     """Whether to apply (x - mean) / (2 std), as in the training of the model."""
 
 
-VARIANTS = {"published": Recipe(), "av-cil-script": Recipe(sample_rate=11_430, normalised=False)}
+VARIANTS = {
+    "published": AudioPreprocessing(),
+    "av-cil-script": AudioPreprocessing(sample_rate=11_430, normalize=False),
+}
 """`av-cil-script` is the preprocessing of AV-CIL's release: another sample rate, no normalization."""
 
 
-class AudioMAE(Placed, AudioEncoder):
+class AudioMAE(TorchEncoder, AudioEncoder):
     """`audiomae`, or `audiomae:/path/to/pretrained.pth` (or .safetensors) with a local checkpoint."""
 
     name: str = "audiomae"
@@ -64,7 +66,6 @@ class AudioMAE(Placed, AudioEncoder):
         extra="encoders",
         features=(768,),
     )
-    version: ClassVar[int] = 1
     token_count = PATCHES
 
     def __init__(self, *, source: str = HUB, variant: str = "published", device: str | None = None) -> None:
@@ -77,23 +78,23 @@ class AudioMAE(Placed, AudioEncoder):
         """
         if variant not in VARIANTS:
             raise unknown_name("variant of encoder 'audiomae':", variant, VARIANTS)
-        self.recipe = VARIANTS[variant]
-        self.sample_rate = self.recipe.sample_rate
+        self.preprocessing = VARIANTS[variant]
+        self.sample_rate = self.preprocessing.sample_rate
         path, pinned = _checkpoint_file(source)
         self.options = {"source": pinned, "variant": variant}
         self._model = audio_vit(read_checkpoint(path), str(path))
-        self.place(device)
+        self.to(device)
         self.width = self._model.pos_embed.shape[2]
 
     def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
         """Vectors (B, D) float32 of B mono waveforms, each float32 (N,) in [-1, 1]; lengths may differ."""
-        parts = [self._pooled(self._tokens(some)).cpu().numpy() for some in _batches(clips)]
+        parts = [self._pooled(self._tokens(part)).cpu().numpy() for part in _batches(clips)]
         return np.concatenate([np.zeros((0, self.width), np.float32), *parts])
 
     def encode_with_tokens(self, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Vectors (B, D), and patch tokens (B, 512, D), whose means they are: 64 time steps by 8 frequencies;
         float32."""
-        parts = [self._tokens(some) for some in _batches(clips)]
+        parts = [self._tokens(part) for part in _batches(clips)]
         vectors = [
             np.zeros((0, self.width), np.float32),
             *(self._pooled(part).cpu().numpy() for part in parts),
@@ -102,30 +103,23 @@ class AudioMAE(Placed, AudioEncoder):
         return np.concatenate(vectors), np.concatenate(tokens)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Name, version, options (the source with its commit on the hub), weight hash and preprocessing, as
-        JSON."""
-        return {
-            "name": self.name,
-            "version": self.version,
-            "options": dict(self.options),
-            "weights": self._weights,
+        """Also has the preprocessing. The source in the options is a hub name with its commit, or a file."""
+        settings = asdict(self.preprocessing)
+        settings["normalised"] = settings.pop("normalize")  # the key in existing fingerprints
+        return super().fingerprint() | {
             "preprocessing": {
                 "fbank": f"Kaldi, {BANDS} bands, 25 ms every 10 ms, Hann, first {WINDOWS} windows",
-                **asdict(self.recipe),
+                **settings,
             },
             "pooling": "mean of the patch tokens, LayerNorm without affine",
         }
 
-    @cached_property
-    def _weights(self) -> str:
-        return state_hash(self._model)
-
     def spectrogram(self, waveform: np.ndarray) -> np.ndarray:
         """The input of the model (L, M) float64 from a waveform (N,)."""
-        waveform = checked_waveform(waveform, self.name)
-        energies = fitted(fbank(waveform - waveform.mean(), self.sample_rate, BANDS), WINDOWS)
-        if self.recipe.normalised:
-            energies = (energies - self.recipe.mean) / (2 * self.recipe.std)
+        waveform = check_waveform(waveform, self.name)
+        energies = pad_or_trim(fbank(waveform - waveform.mean(), self.sample_rate, BANDS), WINDOWS)
+        if self.preprocessing.normalize:
+            energies = (energies - self.preprocessing.mean) / (2 * self.preprocessing.std)
         return energies
 
     def _tokens(self, clips: Sequence[np.ndarray]) -> Tensor:
@@ -139,7 +133,7 @@ class AudioMAE(Placed, AudioEncoder):
 
 
 def _batches(clips: Sequence[np.ndarray]) -> list[Sequence[np.ndarray]]:
-    return [clips[i : i + AT_ONCE] for i in range(0, len(clips), AT_ONCE)]
+    return [clips[i : i + BATCH_SIZE] for i in range(0, len(clips), BATCH_SIZE)]
 
 
 def _checkpoint_file(source: str) -> tuple[Path, str]:
@@ -150,15 +144,15 @@ def _checkpoint_file(source: str) -> tuple[Path, str]:
     if path is not None and path.is_dir():
         path = path / "model.safetensors"
     if path is None or not path.is_file():
-        raise InputError(f"there is no AudioMAE checkpoint {path or source}. {AT_HAND}")
-    return path, lasting_name(source)
+        raise InputError(f"there is no AudioMAE checkpoint {path or source}. {LOCAL_FILE_ADVICE}")
+    return path, absolute_source(source)
 
 
 def _from_hub(source: Source) -> tuple[Path, str]:
     try:
         path = hub_file(source, "model.safetensors")
     except InputError as error:
-        raise InputError(f"{error}. {AT_HAND}") from None
+        raise InputError(f"{error}. {LOCAL_FILE_ADVICE}") from None
     if path is None:
-        raise InputError(f"the model {source} has no model.safetensors. {AT_HAND}")
-    return path, f"{source.place}@{path.parent.name}"
+        raise InputError(f"the model {source} has no model.safetensors. {LOCAL_FILE_ADVICE}")
+    return path, f"{source.location}@{path.parent.name}"

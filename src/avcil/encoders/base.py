@@ -15,6 +15,7 @@ import numpy as np
 
 from avcil.encoders.constants import constants_of
 from avcil.encoders.info import EncoderInfo
+from avcil.errors import InputError
 from avcil.utils.frame_sampling import SLICE_CENTERS, FrameSampling
 
 Frames = np.ndarray | tuple[np.ndarray, ...]
@@ -32,11 +33,25 @@ class Encoder(ABC):
     libraries: tuple[str, ...] = ()
     """Further packages whose versions are recorded in the feature store."""
     runs_on_gpu: bool = False
-    """Whether it has a method `place(device, precision)` (`encoders.device`)."""
+    """Whether it has a method `to(device, precision)` (`encoders.device`)."""
 
-    @abstractmethod
+    version: ClassVar[int] = 1
+    """To be increased when the features change."""
+    options: dict[str, Any]
+    """Arguments of the constructor that affect the features."""
+
     def fingerprint(self) -> dict[str, Any]:
         """Name, version, options and weight hash, as JSON. Encoders with equal fingerprints give equal features."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "options": dict(self.options),
+            "weights": self._weights_hash(),
+        }
+
+    def _weights_hash(self) -> str:
+        """Hash of the weights; not needed by a class that overrides `fingerprint`."""
+        raise NotImplementedError(f"{self.name}: define fingerprint or _weights_hash")
 
     @property
     def parts(self) -> tuple[Encoder, ...]:
@@ -138,3 +153,15 @@ class JointEncoder(FrameEncoder, AudioInputEncoder):
         Returns:
             Visual tokens (B, T, S, D) and audio vectors (B, D), float32.
         """
+
+
+def check_waveform(waveform: np.ndarray, name: str) -> np.ndarray:
+    """Mono audio (N,) as float64; InputError if it is empty or not finite."""
+    waveform = np.asarray(waveform)
+    if waveform.ndim != 1 or waveform.size == 0:
+        raise InputError(f"{name} needs mono audio of shape (N,), N above 0; got shape {waveform.shape}")
+    if not np.isfinite(waveform).all():
+        raise InputError(
+            f"{name}: the audio contains NaN or infinite samples; decode the clip again or remove it"
+        )
+    return waveform.astype(np.float64)

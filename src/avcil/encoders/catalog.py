@@ -17,8 +17,8 @@ from avcil.encoders.registry import (
     AUDIO,
     DEFAULT_AUDIO,
     DEFAULT_VISUAL,
-    IN_WORDS,
     JOINT,
+    SHOWN_NAMES,
     VISUAL,
     audio_encoder,
     visual_encoder,
@@ -96,12 +96,12 @@ def _default(kind: Kind, name: str, purpose: str, *, speed: bool) -> CatalogEntr
     )
 
 
-def _single(kind: Kind, name: str, place: tuple[str, str], *, speed: bool) -> CatalogEntry:
-    module, attribute = place
+def _single(kind: Kind, name: str, path: tuple[str, str], *, speed: bool) -> CatalogEntry:
+    module, attribute = path
     info: EncoderInfo = getattr(importlib.import_module(module), attribute).info
     encoder = _built(kind, name) if info.is_built_in else None
     return CatalogEntry(
-        name=IN_WORDS.get(name, name),
+        name=SHOWN_NAMES.get(name, name),
         kind=kind,
         license=info.license,
         weights_bytes=_weights_bytes(info),

@@ -67,11 +67,11 @@ class _Combined(Encoder):
         precisions = {getattr(part, "precision", "float32") for part in self._parts}
         return "bfloat16" if "bfloat16" in precisions else "float32"
 
-    def place(self, device: str | None = None, precision: str | None = None) -> None:
+    def to(self, device: str | None = None, precision: str | None = None) -> None:
         """Move the parts that have a model; see `avcil.encoders.device` for the arguments."""
         movable: list[Any] = [part for part in self._parts if part.runs_on_gpu]
         for part in movable:
-            part.place(device, precision)
+            part.to(device, precision)
 
     def fingerprint(self) -> dict[str, Any]:
         """Name, version, the fingerprint and the width of each part, and the hash of shifts and factors."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-CEILING = 6.0
+RELU6_MAX = 6.0
 """ReLU6 limits to 0 and 6."""
 PACKED_FOR = 8
 """Batch size for which oneDNN packs weights; they can be used with any batch size."""
@@ -61,13 +61,13 @@ class SameConvolution(nn.Module):
             raise ValueError(f"a convolution with stride 2 needs even height and width; got {tuple(x.shape)}")
         given = self.padding, self.strides, [1, 1], self.groups
         if _is_exact_on_cpu(x):
-            activation, limits = ("hardtanh", [0.0, CEILING]) if self.activated else ("none", [])
+            activation, limits = ("hardtanh", [0.0, RELU6_MAX]) if self.activated else ("none", [])
             weight = self._weight_for(x)
             return torch.ops.mkldnn._convolution_pointwise(
                 x, weight, self.bias, *given, activation, limits, ""
             )
         x = functional.conv2d(x, self.weight, self.bias, self.strides, self.padding, groups=self.groups)
-        return x.clamp_(0, CEILING) if self.activated else x
+        return x.clamp_(0, RELU6_MAX) if self.activated else x
 
     def _weight_for(self, x: Tensor) -> Tensor:
         """The weight packed by oneDNN for images of this size."""

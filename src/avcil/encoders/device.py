@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterator
-from typing import ClassVar
+from functools import cached_property
 
 import torch
 
+from avcil.encoders.base import Encoder
 from avcil.errors import unknown_name
 from avcil.utils.devices import choose_device
 
@@ -37,14 +39,37 @@ def inference(device: torch.device, precision: str) -> Iterator[None]:
         yield
 
 
-class Placed:
-    """Mixin for encoders with a torch model `_model`."""
+class TorchEncoder(Encoder):
+    """Base class of encoders with a PyTorch model `_model`, which can run on a GPU."""
 
-    runs_on_gpu: ClassVar[bool] = True
+    runs_on_gpu = True
     _model: torch.nn.Module
 
-    def place(self, device: str | None = None, precision: str | None = None) -> None:
-        """Move the model; see `choose_device` and `_choose_precision` for the arguments."""
+    def to(self, device: str | None = None, precision: str | None = None) -> None:
+        """Move the model.
+
+        Args:
+            device: "cpu", "cuda", "cuda:1", ...; None is the first GPU, or the CPU if there is none.
+            precision: "float32" or "bfloat16"; None is bfloat16 on a GPU, float32 on the CPU.
+        """
         self.device = choose_device(device)
         self.precision = _choose_precision(precision, self.device)
         self._model.to(self.device)
+
+    @cached_property
+    def _hash_of_model(self) -> str:
+        return state_hash(self._model)
+
+    def _weights_hash(self) -> str:
+        return self._hash_of_model
+
+
+def state_hash(model: torch.nn.Module) -> str:
+    """SHA-256 of the weights, independent of their order and names, which libraries change."""
+    digests = []
+    for tensor in model.state_dict().values():
+        array = tensor.detach().cpu().contiguous().numpy()
+        digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(array.data if array.size else b"")
+        digests.append(digest.hexdigest())
+    return hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()

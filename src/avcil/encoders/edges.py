@@ -61,6 +61,6 @@ def _unexplained(seen: np.ndarray) -> np.ndarray:
 
 def edge_color(color: np.ndarray, strength: np.ndarray, windows: np.ndarray) -> np.ndarray:
     """Red and blue minus gray (F, S, 2) of each cell, with pixels weighted by edge strength (F, P, P)."""
-    over_grey = color[..., [0, 2]] - color.mean(axis=3, keepdims=True)  # (F, P, P, 2)
-    sums = pooled(np.stack([strength, strength * over_grey[..., 0], strength * over_grey[..., 1]]), windows)
+    minus_gray = color[..., [0, 2]] - color.mean(axis=3, keepdims=True)  # (F, P, P, 2)
+    sums = pooled(np.stack([strength, strength * minus_gray[..., 0], strength * minus_gray[..., 1]]), windows)
     return sums[..., 1:] / (sums[..., :1] + 1e-4)

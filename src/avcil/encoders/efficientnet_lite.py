@@ -21,13 +21,13 @@ from torch import Tensor, nn
 
 from avcil.encoders.base import VisualEncoder
 from avcil.encoders.convolution import SameConvolution
-from avcil.encoders.device import Placed, inference
+from avcil.encoders.device import TorchEncoder, inference
 from avcil.encoders.fixed import area_weights
 from avcil.encoders.info import EncoderInfo
 from avcil.encoders.one_thread import one_thread
 from avcil.encoders.packaged_weights import SHA256, packaged_weights
 from avcil.encoders.parallel import in_groups
-from avcil.encoders.pixels import Pixels
+from avcil.encoders.pixels import FramePreprocessing
 from avcil.encoders.projection import projection
 from avcil.errors import InputError
 
@@ -36,12 +36,12 @@ STAGES = ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1))
 REDUCTION = 32
 """Ratio of the input size to the size of the last feature map."""
 MAX_FRAMES, MAX_PIXELS, MAX_CELLS = 1024, 1024, 16
-AT_ONCE = 8
+BATCH_SIZE = 8
 """Frames that go through the network together on a CPU (larger numbers need more memory and are not faster)."""
-MEAN, DEVIATION = 127.0, 128.0
+MEAN, STD = 127.0, 128.0
 
 
-class EfficientNetLite0(Placed, VisualEncoder):
+class EfficientNetLite0(TorchEncoder, VisualEncoder):
     """`efficientnet-lite0`: the last feature map of each frame, averaged over cells."""
 
     name: str = "efficientnet-lite0"
@@ -81,12 +81,12 @@ class EfficientNetLite0(Placed, VisualEncoder):
         self.options = {"frames": frames, "pixels": pixels, "cells": cells, "width": width}
         self.frames, self.short_side, self.width = frames, pixels, width
         self.token_grid = (frames, cells * cells)
-        self._pixels = Pixels(
-            side=pixels, short_side=pixels, fit="squash", mean=(MEAN,) * 3, std=(DEVIATION,) * 3
+        self._pixels = FramePreprocessing(
+            side=pixels, short_side=pixels, fit="squash", mean=(MEAN,) * 3, std=(STD,) * 3
         )
         self._pooling = area_weights(pixels // REDUCTION, cells)
         self._model = nn.Sequential(*_layers(weights), *projection(weights["directions"], width, self.name))
-        self.place(device)
+        self.to(device)
 
     def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
         """Tokens (B, F, S, D) float32 of B clips, each uint8 RGB (F, H, W, 3); sizes may differ between clips."""
@@ -97,23 +97,17 @@ class EfficientNetLite0(Placed, VisualEncoder):
                 f"{self.name} needs {self.frames} frames per clip; got {[len(clip) for clip in clips]}"
             )
         frames = [frame[None] for clip in clips for frame in clip]
-        parts = in_groups(self._tokens, frames, self.device, most=AT_ONCE)
+        parts = in_groups(self._tokens, frames, self.device, most=BATCH_SIZE)
         return np.concatenate(parts).reshape(len(clips), *self.token_grid, self.width)
 
-    def fingerprint(self) -> dict[str, Any]:
-        """Name, version, options and weight hash, as JSON."""
-        return {
-            "name": self.name,
-            "version": self.version,
-            "options": dict(self.options),
-            "weights": SHA256["efficientnet_lite0"],
-        }
+    def _weights_hash(self) -> str:
+        return SHA256["efficientnet_lite0"]
 
     def _tokens(self, frames: Sequence[np.ndarray]) -> np.ndarray:
         """(n, G, G, D) of n frames (1, H, W, 3)."""
         squares = self._pixels.batch(frames, self.name).flatten(0, 1)  # (n, P, P, 3)
         with inference(self.device, self.precision):
-            pixels = (squares.to(self.device).float() - MEAN) / DEVIATION
+            pixels = (squares.to(self.device).float() - MEAN) / STD
             maps = self._model(pixels.movedim(3, 1)).movedim(1, 3).float().cpu().numpy()  # (n, h, w, D)
         with one_thread():
             return np.stack([self._pooled(grid) for grid in maps])

@@ -17,8 +17,6 @@ from functools import lru_cache
 
 import numpy as np
 
-from avcil.errors import InputError
-
 PREEMPHASIS = 0.97
 LOWEST = 20.0
 """Lower end of the first triangle in Hz."""
@@ -59,18 +57,6 @@ def _mel(hertz: np.ndarray) -> np.ndarray:
     return 1127 * np.log(1 + hertz / 700)
 
 
-def checked_waveform(waveform: np.ndarray, name: str) -> np.ndarray:
-    """Mono audio (N,) as float64; InputError if it is empty or not finite."""
-    waveform = np.asarray(waveform)
-    if waveform.ndim != 1 or waveform.size == 0:
-        raise InputError(f"{name} needs mono audio of shape (N,), N above 0; got shape {waveform.shape}")
-    if not np.isfinite(waveform).all():
-        raise InputError(
-            f"{name}: the audio contains NaN or infinite samples; decode the clip again or remove it"
-        )
-    return waveform.astype(np.float64)
-
-
-def fitted(energies: np.ndarray, length: int) -> np.ndarray:
+def pad_or_trim(energies: np.ndarray, length: int) -> np.ndarray:
     """The first `length` windows (length, M); a shorter spectrogram is zero-padded."""
     return np.pad(energies[:length], ((0, max(0, length - len(energies))), (0, 0)))

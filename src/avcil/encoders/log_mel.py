@@ -17,11 +17,11 @@ all terms, so dropping the high ones improves the signal-to-noise ratio.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from avcil.encoders.base import AudioEncoder
+from avcil.encoders.base import AudioEncoder, check_waveform
 from avcil.encoders.fixed import area_weights, cosine_basis, weight_hash
 from avcil.encoders.info import EncoderInfo
 from avcil.errors import InputError
@@ -44,7 +44,6 @@ class LogMel(AudioEncoder):
     info: ClassVar[EncoderInfo] = EncoderInfo(
         license="none, computed", purpose="spectrum and rhythm: words, tones, machines"
     )
-    version: ClassVar[int] = 1
     sample_rate = 16_000
 
     def __init__(
@@ -71,24 +70,16 @@ class LogMel(AudioEncoder):
 
     def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
         """Vectors (B, D) float32 of B mono waveforms at 16 kHz, each float32 (N,), N >= 1."""
-        return (
-            np.stack([self._encode_one(_checked(clip)) for clip in clips]) if len(clips) else self._nothing()
-        )
+        if not len(clips):
+            return np.zeros((0, self.width), np.float32)
+        return np.stack([self._encode_one(check_waveform(clip, self.name)) for clip in clips])
 
-    def fingerprint(self) -> dict[str, Any]:
-        """Name, version, options and weight hash, as JSON."""
+    def _weights_hash(self) -> str:
         weights = (self._window, self._mel, self._time_basis, self._band_basis, self._texture_basis)
-        return {
-            "name": self.name,
-            "version": self.version,
-            "options": self.options,
-            "weights": weight_hash(weights),
-        }
-
-    def _nothing(self) -> np.ndarray:
-        return np.zeros((0, self.width), np.float32)
+        return weight_hash(weights)
 
     def _encode_one(self, waveform: np.ndarray) -> np.ndarray:
+        waveform = waveform.astype(np.float32)
         padded = np.pad(waveform, (0, max(0, WINDOW + CHANGE * HOP - len(waveform))))
         windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP] * self._window
         spectrum = np.abs(np.fft.rfft(windows, FFT)).astype(np.float32) ** 2
@@ -130,14 +121,3 @@ def mel_bands(
     rising = (hertz - edges[:-2, None]) / np.diff(edges)[:-1, None]
     falling = (edges[2:, None] - hertz) / np.diff(edges)[1:, None]
     return np.clip(np.minimum(rising, falling), 0, None).astype(np.float32)
-
-
-def _checked(waveform: np.ndarray) -> np.ndarray:
-    waveform = np.asarray(waveform)
-    if waveform.ndim != 1 or waveform.size == 0:
-        raise InputError(f"log-mel needs mono audio of shape (N,), N above 0; got shape {waveform.shape}")
-    if not np.isfinite(waveform).all():
-        raise InputError(
-            "log-mel: the audio contains NaN or infinite samples; decode the clip again or remove it"
-        )
-    return waveform.astype(np.float32)

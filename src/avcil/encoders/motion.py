@@ -4,7 +4,7 @@ Shapes: F frames, P x P pixels, G x G cells, S = G * G.
 
 Brightness constancy, g_t + g_x u(x, y) + g_y v(x, y) = 0 (Horn and Schunck 1981), with the flow of a cell
 
-    u = right + growth * (x - cx) - turn * (y - cy),    v = down + growth * (y - cy) + turn * (x - cx)
+    u = right + scaling * (x - cx) - rotation * (y - cy),    v = down + scaling * (y - cy) + rotation * (x - cx)
 
 around the cell's center of edge energy (cx, cy), in the least squares sense over the cell's window: the
 four-parameter form of Lucas and Kanade (1981). Averages over windows are two matrix products,
@@ -27,7 +27,7 @@ def pooled(channels: np.ndarray, windows: np.ndarray) -> np.ndarray:
 
 
 def similarity_motion(gx: np.ndarray, gy: np.ndarray, gt: np.ndarray, windows: np.ndarray) -> np.ndarray:
-    """(right, down, growth, turn) of every cell: (F, S, 4), in pixels per frame at half the size of a cell."""
+    """(right, down, scaling, rotation) of every cell: (F, S, 4), in pixels per frame at half the size of a cell."""
     pixels, cells = windows.shape[1], windows.shape[0]
     reach = pixels / cells / 2
     x = ((np.arange(pixels) - (pixels - 1) / 2) / reach).astype(np.float32)

@@ -2,21 +2,20 @@
 
 Shapes: F frames, T time slices, S = G x G cells, K symmetry orders of edges (edges.py), D width.
 
-    motion      right-left, up-down, growth, turn of every cell (motion.py), as shares of their squares: (T,
-    S, 4) look        symmetry orders of the cell's edges and none of them, as shares: (T, S, K + 1); slant;
-    color local part  look x motion (all products: "stripes, turning"), then motion, look, slant and color,
-                each times a
-                gate that closes over cells without edges
-    context     low terms of the 3-D DCT of the whole clip without its still part, standardized, through a
-                fixed
-                random projection; the same in every token, as attention gives it to the tokens of a
-                transformer. It keeps fine motion, such as that of lips, through a mean over tokens
+    motion      translation in x and y, scaling and rotation of each cell (motion.py), as shares of their squares:
+                (T, S, 4)
+    look        symmetry orders of the cell's edges and none of them, as shares: (T, S, K + 1); slant; color
+    local part  products of all look and motion shares, such as "stripes that rotate", then motion, look, slant and
+                color; each times a gate that is 0 for cells without edges
+    context     low terms of the 3-D DCT of the whole clip without its static part, standardized, and a fixed random
+                projection of them; the same in each token. It preserves fine motion, such as that of lips, in the
+                mean over tokens
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -28,13 +27,13 @@ from avcil.encoders.motion import similarity_motion
 from avcil.encoders.one_thread import one_thread
 from avcil.errors import InputError
 
-MAX_FRAMES, MOST_WIDTH = 1024, 8192
+MAX_FRAMES, MAX_WIDTH = 1024, 8192
 LOOK_PIXELS = 96
 MOTION_PIXELS = 48
 CONTEXT_PIXELS = 24
 LUMA = np.array([0.299, 0.587, 0.114], np.float32) / 255
 MOTION_FLOOR = 0.05
-"""Squared motion in pixels per frame below which a cell counts as still."""
+"""Squared motion in pixels per frame below which a cell counts as static."""
 CONTEXT_TERMS = (6, 6, 6)
 """Time, down, across."""
 CONTEXT_SCALE = 0.25
@@ -51,7 +50,6 @@ class PatchMotion(VisualEncoder):
     info: ClassVar[EncoderInfo] = EncoderInfo(
         license="none, computed", purpose="motion: lips, gestures, balls"
     )
-    version: ClassVar[int] = 1
     short_side: int | None = 128
 
     def __init__(self, *, frames: int = 32, slices: int = 4, cells: int = 5, width: int = 128) -> None:
@@ -60,10 +58,10 @@ class PatchMotion(VisualEncoder):
                 f"patch-motion: frames={frames} must be 8 to {MAX_FRAMES} and a multiple of "
                 f"2 x slices={slices}"
             )
-        if not (1 <= cells <= 16 and LOCAL_WIDTH < width <= MOST_WIDTH):
+        if not (1 <= cells <= 16 and LOCAL_WIDTH < width <= MAX_WIDTH):
             raise InputError(
                 f"patch-motion: cells={cells} must be 1 to 16, width={width} more than {LOCAL_WIDTH} and at "
-                f"most {MOST_WIDTH}"
+                f"most {MAX_WIDTH}"
             )
         self.options = {"frames": frames, "slices": slices, "cells": cells, "width": width}
         self.frames, self.width, self.token_grid = frames, width, (slices, cells * cells)
@@ -81,15 +79,8 @@ class PatchMotion(VisualEncoder):
         with one_thread():
             return np.stack([self._encode_one(self._checked(clip)) for clip in clips])
 
-    def fingerprint(self) -> dict[str, Any]:
-        """Name, version, options and weight hash, as JSON."""
-        weights = (*self._basis, self._context, self._look_windows, self._motion_windows)
-        return {
-            "name": self.name,
-            "version": self.version,
-            "options": dict(self.options),
-            "weights": weight_hash(weights),
-        }
+    def _weights_hash(self) -> str:
+        return weight_hash((*self._basis, self._context, self._look_windows, self._motion_windows))
 
     def _checked(self, clip: np.ndarray) -> np.ndarray:
         clip = np.asarray(clip)
@@ -104,25 +95,25 @@ class PatchMotion(VisualEncoder):
         return clip
 
     def _encode_one(self, clip: np.ndarray) -> np.ndarray:
-        grey = resized((clip @ LUMA)[..., None], MOTION_PIXELS)[..., 0]  # (F, P, P)
-        kinds = self._motion_shares(grey)
+        gray = resized((clip @ LUMA)[..., None], MOTION_PIXELS)[..., 0]  # (F, P, P)
+        kinds = self._motion_shares(gray)
         gate, orders, rest = self._look(resized(clip[::2], LOOK_PIXELS) / 255)
         both = gate * (orders[..., :, None] * kinds[..., None, :]).reshape(*self.token_grid, -1)
         both *= LOCAL_SCALE / (np.sqrt(np.mean(both**2)) + 1e-3)
         parts = [both, *(LOCAL_SCALE * gate * part for part in (2 * kinds, 2 * orders, rest))]
-        context = np.broadcast_to(self._clip_terms(grey), (*self.token_grid, len(self._context)))
+        context = np.broadcast_to(self._clip_terms(gray), (*self.token_grid, len(self._context)))
         return np.concatenate([*parts, context], axis=2).astype(np.float32)
 
-    def _motion_shares(self, grey: np.ndarray) -> np.ndarray:
+    def _motion_shares(self, gray: np.ndarray) -> np.ndarray:
         """(T, S, 4), each row with a sum below 1, near 0 without motion."""
-        gx, gy, gt = np.gradient(grey, axis=2), np.gradient(grey, axis=1), np.gradient(grey, axis=0)
+        gx, gy, gt = np.gradient(gray, axis=2), np.gradient(gray, axis=1), np.gradient(gray, axis=0)
         squares = self._sliced(np.abs(similarity_motion(gx, gy, gt, self._motion_windows))) ** 2
         return squares / (squares.sum(axis=2, keepdims=True) + MOTION_FLOOR)
 
     def _look(self, color: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Gate (T, S, 1), symmetry shares (T, S, K + 1), slant and color (T, S, 4)."""
-        grey = color @ (LUMA * 255)
-        gx, gy = np.gradient(grey, axis=2), np.gradient(grey, axis=1)
+        gray = color @ (LUMA * 255)
+        gx, gy = np.gradient(gray, axis=2), np.gradient(gray, axis=1)
         strength, orders, slant = edge_symmetry(gx, gy, self._look_windows)
         hue = edge_color(color, np.hypot(gx, gy), self._look_windows)
         strength = self._sliced(strength[..., None])
@@ -133,9 +124,9 @@ class PatchMotion(VisualEncoder):
         """Means over the frames of each slice: (frames, S, C) -> (T, S, C)."""
         return values.reshape(self.token_grid[0], -1, *values.shape[1:]).mean(axis=1)
 
-    def _clip_terms(self, grey: np.ndarray) -> np.ndarray:
+    def _clip_terms(self, gray: np.ndarray) -> np.ndarray:
         step = MOTION_PIXELS // CONTEXT_PIXELS
-        terms = grey.reshape(len(grey), CONTEXT_PIXELS, step, CONTEXT_PIXELS, step).mean(axis=(2, 4))
+        terms = gray.reshape(len(gray), CONTEXT_PIXELS, step, CONTEXT_PIXELS, step).mean(axis=(2, 4))
         for axis, basis in enumerate(self._basis):
             terms = np.moveaxis(np.tensordot(basis, terms, axes=(1, axis)), 0, axis)
         projected = self._context @ terms[1:].ravel()  # terms[0] is the static part

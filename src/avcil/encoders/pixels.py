@@ -20,7 +20,7 @@ from torch.nn import functional
 from avcil.errors import InputError
 
 Triple = tuple[float, float, float]
-NORMALISATIONS: dict[str, tuple[Triple, Triple]] = {
+NORMALIZATIONS: dict[str, tuple[Triple, Triple]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
@@ -30,10 +30,10 @@ NORMALISATIONS: dict[str, tuple[Triple, Triple]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pixels:
+class FramePreprocessing:
     """Preprocessing of a vision model.
 
-    >>> Pixels(side=224, short_side=256, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)).batch(
+    >>> FramePreprocessing(side=224, short_side=256, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)).batch(
     ...     [np.full((2, 256, 300, 3), 255, np.uint8)], "example").shape
     torch.Size([1, 2, 224, 224, 3])
     """
@@ -55,7 +55,7 @@ class Pixels:
                 f"frames of short side {self.short_side} are smaller than the crop of {self.side} pixels"
             )
 
-    def described(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As JSON, for the fingerprint."""
         return asdict(self) | {"mean": list(self.mean), "std": list(self.std), "resize": "bilinear"}
 
@@ -99,26 +99,26 @@ def from_processor(
     settings: Mapping[str, Any] | None,
     *,
     side: int,
-    own_side: bool,
+    accepts_other_sizes: bool,
     fit: Literal["crop", "squash"],
     normalization: str,
-) -> Pixels:
+) -> FramePreprocessing:
     """Read the preprocessing from preprocessor_config.json; None uses the values of the model family.
 
     Args:
         side: P from the configuration of the model.
-        own_side: Whether the file can override `side`.
+        accepts_other_sizes: Whether the file can override `side`.
         fit: The family's way of resizing, if the file does not specify it.
     """
-    mean, std = NORMALISATIONS[normalization]
+    mean, std = NORMALIZATIONS[normalization]
     if settings is None:
-        return Pixels(
+        return FramePreprocessing(
             side=side, short_side=side, fit=fit, mean=mean, std=std, source=f"published: {normalization}"
         )
     size, crop = settings.get("size"), settings.get("crop_size")
     cropped = settings.get("do_center_crop", fit == "crop")
     wanted = (crop or size) if cropped else size
-    if own_side and wanted:
+    if accepts_other_sizes and wanted:
         side = _length(wanted)
     short = max(side, _length(size)) if cropped and size and settings.get("do_resize", True) else side
     if settings.get("do_normalize", True):
@@ -129,7 +129,7 @@ def from_processor(
     factor, offset = 255 * settings.get("rescale_factor", 1 / 255), 1.0 if settings.get("offset") else 0.0
     mean = tuple(round((value + offset) / factor, 9) for value in mean)
     std = tuple(round(value / factor, 9) for value in std)
-    return Pixels(
+    return FramePreprocessing(
         side=side,
         short_side=short,
         fit="crop" if cropped else "squash",

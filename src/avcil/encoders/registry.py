@@ -20,24 +20,24 @@ from avcil.encoders.options import check_options
 from avcil.encoders.parts import HUGGING_FACE, JOINER, check_parts
 from avcil.errors import InputError, unknown_name
 
-Places = dict[str, tuple[str, str]]
-VISUAL: Places = {
+ClassPaths = dict[str, tuple[str, str]]
+VISUAL: ClassPaths = {
     "patch-motion": ("avcil.encoders.patch_motion", "PatchMotion"),
     "efficientnet-lite0": ("avcil.encoders.efficientnet_lite", "EfficientNetLite0"),
     "videomae-base": ("avcil.encoders.hugging_face.visual_encoder", "VideoMAE"),
     "hf": ("avcil.encoders.hugging_face.visual_encoder", "HuggingFaceVisual"),
 }
-AUDIO: Places = {
+AUDIO: ClassPaths = {
     "log-mel": ("avcil.encoders.log_mel", "LogMel"),
     "yamnet": ("avcil.encoders.yamnet", "Yamnet"),
     "audiomae": ("avcil.encoders.audio_mae", "AudioMAE"),
     "hf-audio": ("avcil.encoders.hugging_face.audio_encoder", "HuggingFaceAudio"),
 }
-JOINT: Places = {"hf-joint": ("avcil.encoders.hugging_face.joint_encoder", "HuggingFaceJoint")}
+JOINT: ClassPaths = {"hf-joint": ("avcil.encoders.hugging_face.joint_encoder", "HuggingFaceJoint")}
 DEFAULT_VISUAL = "patch-motion+efficientnet-lite0"
 DEFAULT_AUDIO = "log-mel+yamnet"
 """Default encoders for any kind of clips (docs/encoders.md)."""
-IN_WORDS = dict.fromkeys(HUGGING_FACE.values(), "hf:MODEL")
+SHOWN_NAMES = dict.fromkeys(HUGGING_FACE.values(), "hf:MODEL")
 
 
 def visual_encoder_names() -> list[str]:
@@ -46,7 +46,7 @@ def visual_encoder_names() -> list[str]:
     >>> visual_encoder_names()
     ['efficientnet-lite0', 'hf:MODEL', 'patch-motion', 'videomae-base']
     """
-    return _in_words(VISUAL)
+    return _shown_names(VISUAL)
 
 
 def audio_encoder_names() -> list[str]:
@@ -55,7 +55,7 @@ def audio_encoder_names() -> list[str]:
     >>> audio_encoder_names()
     ['audiomae', 'hf:MODEL', 'log-mel', 'yamnet']
     """
-    return _in_words(AUDIO)
+    return _shown_names(AUDIO)
 
 
 def visual_encoder(name: str, **options: Any) -> VisualEncoder:
@@ -135,48 +135,48 @@ def _combined(parts: list[Any]) -> Any:
     raise InputError("a combination cannot have both visual and audio encoders. Extract the features again")
 
 
-def _in_words(places: Places) -> list[str]:
-    return sorted(IN_WORDS.get(name, name) for name in places)
+def _shown_names(classes: ClassPaths) -> list[str]:
+    return sorted(SHOWN_NAMES.get(name, name) for name in classes)
 
 
-def _by_name(kind: str, text: str, places: Places, options: dict[str, Any]) -> Any:
+def _by_name(kind: str, text: str, classes: ClassPaths, options: dict[str, Any]) -> Any:
     """Build the encoder or combination with a name."""
-    names = _split(text, places)
+    names = _split(text, classes)
     if len(names) == 1:
-        return _by_single_name(kind, text, places, options)
+        return _by_single_name(kind, text, classes, options)
     if options:
         raise InputError(
             f"the options {', '.join(options)} do not belong to one of the encoders in {text!r}. Write them after the "
             "name of one: NAME,OPTION=VALUE"
         )
-    return _combined([_by_single_name(kind, name, places, {}) for name in names])
+    return _combined([_by_single_name(kind, name, classes, {}) for name in names])
 
 
-def _split(text: str, places: Places) -> list[str]:
+def _split(text: str, classes: ClassPaths) -> list[str]:
     """Split names at `+`. After a `:`, a plus belongs to the source unless a known name follows."""
     names: list[str] = []
     for piece in text.split(JOINER):
         front = piece.partition(":")[0].partition("@")[0].partition(",")[0]
-        if names and ":" in names[-1] and front not in places:
+        if names and ":" in names[-1] and front not in classes:
             names[-1] += JOINER + piece
         else:
             names.append(piece)
     return names
 
 
-def _by_single_name(kind: str, text: str, places: Places, options: dict[str, Any]) -> Any:
+def _by_single_name(kind: str, text: str, classes: ClassPaths, options: dict[str, Any]) -> Any:
     """Build the encoder NAME[,OPTION=VALUE...][@VARIANT][:SOURCE]."""
     front, colon, source = text.partition(":")
     front, at, variant = front.partition("@")
     name, *written = front.split(",")
     key = HUGGING_FACE[kind] if name == "hf" else name
-    if key not in places or name in ("hf-audio", "hf-joint"):
-        raise unknown_name(f"{kind} encoder", name, _in_words(places))
+    if key not in classes or name in ("hf-audio", "hf-joint"):
+        raise unknown_name(f"{kind} encoder", name, _shown_names(classes))
     if colon and source:
         options = {"source": source} | options
     if at:
         options = {"variant": variant} | options
-    return _build(name, places[key], {**dict(map(_option, written)), **options})
+    return _build(name, classes[key], {**dict(map(_option, written)), **options})
 
 
 def _option(text: str) -> tuple[str, Any]:
@@ -190,8 +190,8 @@ def _option(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _build(name: str, place: tuple[str, str], options: dict[str, Any]) -> Any:
-    module, attribute = place
+def _build(name: str, path: tuple[str, str], options: dict[str, Any]) -> Any:
+    module, attribute = path
     encoder_class = getattr(importlib.import_module(module), attribute)
     known = getattr(encoder_class.__init__, "__kwdefaults__", None) or {}  # it may not define one
     for option, value in options.items():

@@ -15,18 +15,17 @@ MobileNet v1 of Howard et al., 2017), with its 8-bit weights converted to float3
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from avcil.encoders.base import AudioEncoder
+from avcil.encoders.base import AudioEncoder, check_waveform
 from avcil.encoders.convolution import SameConvolution
-from avcil.encoders.device import Placed, inference
+from avcil.encoders.device import TorchEncoder, inference
 from avcil.encoders.fixed import area_weights
 from avcil.encoders.info import EncoderInfo
-from avcil.encoders.kaldi_fbank import checked_waveform
 from avcil.encoders.one_thread import one_thread
 from avcil.encoders.packaged_weights import SHA256, packaged_weights
 from avcil.encoders.parallel import in_groups, in_parallel
@@ -41,12 +40,12 @@ PATCH, PATCH_HOP = 96, 48
 STRIDES = (2, *(1, 1), *(2, 1), *(1, 1), *(2, 1), *(1, 1), *(2, 1), *(1, 1) * 5, *(2, 1), *(1, 1))
 """Of the 27 convolutions: the first, then a depthwise and a pointwise one in turn."""
 MAX_SEGMENTS = 1024
-AT_ONCE = 16
+BATCH_SIZE = 16
 """Patches that go through the network together on a CPU (larger numbers need more memory and are not faster)."""
-WINDOWS_AT_ONCE = 4096
+WINDOW_BATCH_SIZE = 4096
 
 
-class Yamnet(Placed, AudioEncoder):
+class Yamnet(TorchEncoder, AudioEncoder):
     """`yamnet`: the mean of the embeddings of patches of 0.96 s."""
 
     name: str = "yamnet"
@@ -75,7 +74,7 @@ class Yamnet(Placed, AudioEncoder):
         self._window, self._mel = weights["window"].numpy(), weights["mel"].numpy()
         projected = projection(weights["directions"], width, self.name)
         self._model = nn.Sequential(*_layers(weights), nn.AdaptiveAvgPool2d(1), *projected)
-        self.place(device)
+        self.to(device)
 
     def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
         """Vectors (B, D) float32 of B mono waveforms at 16 kHz, each float32 (N,) in [-1, 1]; lengths may differ."""
@@ -92,18 +91,12 @@ class Yamnet(Placed, AudioEncoder):
             )
         return np.stack([patches.mean(axis=0) for patches in every]), np.stack(tokens)
 
-    def fingerprint(self) -> dict[str, Any]:
-        """Name, version, options and weight hash, as JSON."""
-        return {
-            "name": self.name,
-            "version": self.version,
-            "options": dict(self.options),
-            "weights": SHA256["yamnet"],
-        }
+    def _weights_hash(self) -> str:
+        return SHA256["yamnet"]
 
     def spectrogram(self, waveform: np.ndarray) -> np.ndarray:
         """Log-mel energies (L, M) float32 of a waveform (N,), L >= 96; the last patch is zero-padded."""
-        waveform = checked_waveform(waveform, self.name).astype(np.float32)
+        waveform = check_waveform(waveform, self.name).astype(np.float32)
         hop = PATCH_HOP * HOP
         least = (PATCH - 1) * HOP + WINDOW
         patches = 1 + max(0, -(-(len(waveform) - least) // hop))
@@ -112,8 +105,8 @@ class Yamnet(Placed, AudioEncoder):
         with one_thread():
             return np.concatenate(
                 [
-                    self._energies(windows[i : i + WINDOWS_AT_ONCE])
-                    for i in range(0, len(windows), WINDOWS_AT_ONCE)
+                    self._energies(windows[i : i + WINDOW_BATCH_SIZE])
+                    for i in range(0, len(windows), WINDOW_BATCH_SIZE)
                 ]
             )
 
@@ -127,15 +120,15 @@ class Yamnet(Placed, AudioEncoder):
             return []
         patches = in_parallel(lambda clip: _patches(self.spectrogram(clip)), clips, self.device)
         vectors = np.concatenate(
-            in_groups(self._embedded, np.concatenate(patches), self.device, most=AT_ONCE)
+            in_groups(self._embedded, np.concatenate(patches), self.device, most=BATCH_SIZE)
         )
         return np.split(vectors, np.cumsum([len(part) for part in patches])[:-1])
 
     def _embedded(self, patches: np.ndarray) -> np.ndarray:
         """(P, D) of patches (P, 96, M)."""
-        pictures = torch.from_numpy(patches)[:, None]
+        images = torch.from_numpy(patches)[:, None]
         with inference(self.device, self.precision):
-            vectors = self._model(pictures.to(self.device, memory_format=torch.channels_last))
+            vectors = self._model(images.to(self.device, memory_format=torch.channels_last))
             return vectors.float().flatten(1).cpu().numpy()
 
 

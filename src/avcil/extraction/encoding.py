@@ -125,13 +125,13 @@ class Encoders:
                 "AST, alone"
             )
         self.decode_spec = DecodeSpec.of(visual, audio)
-        self.place(device, precision)
+        self.to(device, precision)
 
     def _distinct(self) -> list[Encoder]:
         pair = (self.visual, self.audio if self.joint is None else None)
         return [encoder for encoder in pair if encoder is not None]
 
-    def place(self, device: str | None, precision: str | None) -> None:
+    def to(self, device: str | None, precision: str | None) -> None:
         """Move the encoders that have a model to a device.
 
         Args:
@@ -145,7 +145,7 @@ class Encoders:
             return
         movable: list[Any] = [encoder for encoder in self._distinct() if encoder.runs_on_gpu]
         for encoder in movable:
-            encoder.place(device, precision)
+            encoder.to(device, precision)
         if not movable and (device not in (None, "cpu") or precision not in (None, "float32")):
             names = " and ".join(encoder.name for encoder in self._distinct())
             raise InputError(

@@ -56,7 +56,7 @@ def on_cluster(options: EncoderOptions, limits: ReadLimits, address: str) -> Ite
 def _with_device(options: EncoderOptions, encoders: Encoders, *, has_gpu: bool) -> EncoderOptions:
     """The options with device and precision, so that they are the same for all workers and in the manifest."""
     if not encoders.can_use_gpu:
-        encoders.place(options.device, options.precision)  # raises InputError if either is given
+        encoders.to(options.device, options.precision)  # raises InputError if either is given
         return options
     if options.device not in (None, "cpu", "cuda"):
         raise InputError(
@@ -64,7 +64,7 @@ def _with_device(options: EncoderOptions, encoders: Encoders, *, has_gpu: bool) 
         )
     device = options.device or ("cuda" if has_gpu else "cpu")
     precision = options.precision or ("bfloat16" if device == "cuda" else "float32")
-    encoders.place("cpu", precision)
+    encoders.to("cpu", precision)
     return replace(options, device=device, precision=precision)
 
 

@@ -48,7 +48,7 @@ def footer(width: int, scale: AttentionScale, temporal: np.ndarray, current: int
     return np.asarray(image)
 
 
-def _scale_strip(width: int, scale: AttentionScale) -> np.ndarray:
+def scale_strip(width: int, scale: AttentionScale) -> np.ndarray:
     """Draw only the color scale, for images of several clips or models.
 
     Args:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avcil.encoders.base import AudioEncoder
+from avcil.encoders.base import AudioEncoder, check_waveform
 from avcil.encoders.device import inference
 from avcil.encoders.hugging_face.audio_families import AudioFamily, audio_family
 from avcil.encoders.hugging_face.loading import (
@@ -23,9 +23,8 @@ from avcil.encoders.hugging_face.loading import (
     load_settings,
 )
 from avcil.encoders.info import EncoderInfo
-from avcil.encoders.kaldi_fbank import checked_waveform
 
-AT_ONCE = 16
+BATCH_SIZE = 16
 """Clips that go through the model together (larger numbers need more memory and are not faster)."""
 SETTINGS_FILES = ("preprocessor_config.json", "processor_config.json#feature_extractor")
 NOT_SETTINGS = ("feature_extractor_type", "processor_class", "image_processor_type")
@@ -43,8 +42,6 @@ class HuggingFaceAudio(HuggingFaceModel, AudioEncoder):
         extra="encoders",
         needs_source=True,
     )
-    version: ClassVar[int] = 1
-    libraries: tuple[str, ...] = ("transformers", "safetensors")
 
     def __init__(self, *, source: str = "", device: str | None = None) -> None:
         """
@@ -62,15 +59,17 @@ class HuggingFaceAudio(HuggingFaceModel, AudioEncoder):
         self.width = int(getattr(config, self.family.width))
         if self.family.token_count is not None:
             self.token_count = self.family.token_count(config)
-        self.options = {"source": self._lasting(source)}
+        self.options = {"source": self._fingerprint_source(source)}
         self._prepare = self.family.preparation(self.settings, config)
-        self._model = load_model(self.source, self.family.model, config, may_lack=self.family.may_lack)
-        self.place(device)
+        self._model = load_model(
+            self.source, self.family.model, config, optional_weights=self.family.optional_weights
+        )
+        self.to(device)
 
     def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
         """Vectors (B, D) float32 of B mono waveforms, each float32 (N,) in [-1, 1]; lengths may differ."""
-        at_once = 1 if self.family.of_any_length else AT_ONCE
-        parts = [self._encode_some(clips[i : i + at_once]) for i in range(0, len(clips), at_once)]
+        batch_size = 1 if self.family.variable_length else BATCH_SIZE
+        parts = [self._encode_some(clips[i : i + batch_size]) for i in range(0, len(clips), batch_size)]
         return np.concatenate([np.zeros((0, self.width), np.float32), *parts])
 
     def _encode_some(self, clips: Sequence[np.ndarray]) -> np.ndarray:
@@ -85,15 +84,15 @@ class HuggingFaceAudio(HuggingFaceModel, AudioEncoder):
             return super().encode_with_tokens(clips)
         vectors = [np.zeros((0, self.width), np.float32)]
         tokens = [np.zeros((0, self.token_count or 0, self.width), np.float32)]
-        for begin in range(0, len(clips), AT_ONCE):
+        for begin in range(0, len(clips), BATCH_SIZE):
             with inference(self.device, self.precision):
-                vector, token = run(self._model, self._inputs(clips[begin : begin + AT_ONCE]))
+                vector, token = run(self._model, self._inputs(clips[begin : begin + BATCH_SIZE]))
             vectors.append(vector.float().cpu().numpy())
             tokens.append(token.float().cpu().numpy())
         return np.concatenate(vectors), np.concatenate(tokens)
 
     def _inputs(self, clips: Sequence[np.ndarray]) -> Tensor:
-        waveforms = [checked_waveform(clip, f"hf:{self.source.place}") for clip in clips]
+        waveforms = [check_waveform(clip, f"hf:{self.source.location}") for clip in clips]
         inputs = np.stack([self._prepare(waveform) for waveform in waveforms]).astype(np.float32)
         return torch.from_numpy(inputs).to(self.device)
 

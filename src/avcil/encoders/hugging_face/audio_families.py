@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from avcil.encoders.hugging_face.loading import TransformersModel, need_transformers
-from avcil.encoders.kaldi_fbank import fbank, fitted
+from avcil.encoders.kaldi_fbank import fbank, pad_or_trim
 from avcil.errors import InputError, unknown_name
 
 Settings = Mapping[str, Any]
@@ -40,9 +40,9 @@ class AudioFamily:
     """Selects the configuration of `model` from that of the whole model."""
     width: str = "hidden_size"
     """Field of the configuration for D."""
-    of_any_length: bool = False
+    variable_length: bool = False
     """Whether inputs differ in length, so that clips are processed one by one."""
-    may_lack: tuple[str, ...] = ()
+    optional_weights: tuple[str, ...] = ()
     token_count: Callable[[Any], int] | None = None
     """Computes P from the configuration, for families with tokens."""
     run_with_tokens: Callable[[TransformersModel, Tensor], tuple[Tensor, Tensor]] | None = None
@@ -65,7 +65,9 @@ def _ast(settings: Settings, config: Any) -> Prepare:
     """Kaldi filterbanks (L, M), zero-padded, normalized as for AudioSet."""
 
     def prepare(waveform: np.ndarray) -> np.ndarray:
-        energies = fitted(fbank(waveform, settings["sampling_rate"], config.num_mel_bins), config.max_length)
+        energies = pad_or_trim(
+            fbank(waveform, settings["sampling_rate"], config.num_mel_bins), config.max_length
+        )
         if settings["do_normalize"]:
             energies = (energies - settings["mean"]) / (2 * settings["std"])
         return energies
@@ -81,8 +83,8 @@ def _clap(settings: Settings, config: Any) -> Prepare:
 
     def prepare(waveform: np.ndarray) -> np.ndarray:
         first = max(0, len(waveform) - most) // 2
-        heard = waveform[first : first + most]
-        return extractor(heard, sampling_rate=extractor.sampling_rate)["input_features"][0]
+        middle = waveform[first : first + most]
+        return extractor(middle, sampling_rate=extractor.sampling_rate)["input_features"][0]
 
     return prepare
 
@@ -135,8 +137,8 @@ def _wave_family(model: str) -> AudioFamily:
         run=lambda model, inputs, samples: model(inputs).last_hidden_state.mean(dim=1),
         coverage="all of it; the mean over time of the last hidden state",
         defaults={"sampling_rate": 16_000, "do_normalize": True},
-        of_any_length=True,
-        may_lack=("masked_spec_embed",),
+        variable_length=True,
+        optional_weights=("masked_spec_embed",),
     )
 
 
@@ -178,7 +180,7 @@ FAMILIES: dict[str, AudioFamily] = {
         coverage="all of it; the state of the class token",
         defaults={"sampling_rate": 48_000},
         config=lambda whole: whole.audio_video_config.audio_config,
-        of_any_length=True,
+        variable_length=True,
     ),
 }
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from avcil.encoders.base import JointEncoder
+from avcil.encoders.base import JointEncoder, check_waveform
 from avcil.encoders.device import inference
 from avcil.encoders.hugging_face.audio_encoder import audio_settings
 from avcil.encoders.hugging_face.audio_families import audio_family
@@ -33,10 +33,9 @@ from avcil.encoders.hugging_face.loading import (
     load_model,
     load_settings,
 )
-from avcil.encoders.hugging_face.visual_encoder import check_frames, checked_frame_number, model_pixels
+from avcil.encoders.hugging_face.visual_encoder import check_frame_count, check_frames, model_pixels
 from avcil.encoders.hugging_face.visual_families import vision_family
 from avcil.encoders.info import EncoderInfo
-from avcil.encoders.kaldi_fbank import checked_waveform
 from avcil.errors import InputError
 
 FAMILY = "pe_audio_video"
@@ -58,8 +57,6 @@ class HuggingFaceJoint(HuggingFaceModel, JointEncoder):
         extra="encoders",
         needs_source=True,
     )
-    version: ClassVar[int] = 1
-    libraries: tuple[str, ...] = ("transformers", "safetensors")
 
     def __init__(self, *, source: str = "", frames: int = 8, device: str | None = None) -> None:
         """
@@ -82,7 +79,7 @@ class HuggingFaceJoint(HuggingFaceModel, JointEncoder):
         vision, audio = vision_family(FAMILY), audio_family(FAMILY)
         video_config = vision.config(whole, load_settings(self.source, "config.json") or {})
         config = whole.audio_video_config
-        self.frames = checked_frame_number(frames)
+        self.frames = check_frame_count(frames)
         self.token_grid = (frames, 1)
         self.width = int(config.hidden_size)
         self._pixels = model_pixels(self.source, vision, video_config)
@@ -90,9 +87,9 @@ class HuggingFaceJoint(HuggingFaceModel, JointEncoder):
         self._settings = audio_settings(self.source, audio)
         self.sample_rate = int(self._settings["sampling_rate"])
         self._prepare = audio.preparation(self._settings, audio.config(whole))
-        self.options = {"source": self._lasting(source), "frames": frames}
+        self.options = {"source": self._fingerprint_source(source), "frames": frames}
         self._model = load_model(self.source, "PeAudioVideoEncoder", config, key_mapping=WEIGHT_NAMES)
-        self.place(device)
+        self.to(device)
 
     def encode(
         self, clips: Sequence[np.ndarray], waveforms: Sequence[np.ndarray]
@@ -117,17 +114,17 @@ class HuggingFaceJoint(HuggingFaceModel, JointEncoder):
 
     def _states(self, frames: np.ndarray, waveform: np.ndarray) -> tuple[Tensor, Tensor]:
         """The fused states (L, D) and that of the class token (D,) of a clip."""
-        pictures = self._pixels.batch([frames], self.name).to(self.device, non_blocking=True)
-        prepared = self._prepare(checked_waveform(waveform, f"hf:{self.source.place}")).astype(np.float32)
+        images = self._pixels.batch([frames], self.name).to(self.device, non_blocking=True)
+        prepared = self._prepare(check_waveform(waveform, f"hf:{self.source.location}")).astype(np.float32)
         inputs = torch.from_numpy(prepared)[None].to(self.device)
         with inference(self.device, self.precision):
-            pixels = self._pixels.normalized(pictures)  # (1, F, 3, P, P)
+            pixels = self._pixels.normalized(images)  # (1, F, 3, P, P)
             given = self._model(input_values=inputs, pixel_values_videos=pixels)
             return given.last_hidden_state[0].float(), given.pooler_output[0].float()
 
     def _preprocessing_fingerprint(self) -> dict[str, Any]:
         return {
-            "frames": {**self._pixels.described(), "frame_choice": self.frame_choice},
+            "frames": {**self._pixels.to_dict(), "frame_choice": self.frame_choice},
             "sound": {**self._settings},
             "tokens": "the mean of the fused states in equal slices of time; the state of the class token",
         }

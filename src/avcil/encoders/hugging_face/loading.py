@@ -8,18 +8,16 @@ run.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from avcil.encoders.device import Placed
+from avcil.encoders.device import TorchEncoder
 from avcil.errors import InputError
 from avcil.utils.files import read_json
 from avcil.utils.input_files import open_regular
@@ -33,19 +31,19 @@ WEIGHTS_VARIABLE = "AVCIL_WEIGHTS"
 class Source:
     """The source of a model: a hub name with revision, or a local folder."""
 
-    place: str
+    location: str
     revision: str | None = None
     is_local: bool = False
 
     def __str__(self) -> str:
-        return f"{self.place}@{self.revision}" if self.revision else self.place
+        return f"{self.location}@{self.revision}" if self.revision else self.location
 
     @classmethod
     def of(cls, text: str) -> Source:
         """Parse the text after `hf:`.
 
         >>> Source.of("org/model@abc123")
-        Source(place='org/model', revision='abc123', is_local=False)
+        Source(location='org/model', revision='abc123', is_local=False)
         """
         if not text:
             raise InputError(
@@ -60,15 +58,15 @@ class Source:
                     "`save_pretrained` or `hf download` filled"
                 )
             if path.is_dir():
-                return cls(place=str(path), is_local=True)
+                return cls(location=str(path), is_local=True)
             raise InputError(f"{path} is a file; use the folder with config.json and the weights")
         if text.startswith((".", "/", "~")) or text.count("/") > 1:
             raise InputError(
                 f"there is no folder {text}. Use a folder with config.json and the weights, a hub name "
                 f"(ORGANIZATION/MODEL), or set {WEIGHTS_VARIABLE} to the folder that it was moved to"
             )
-        place, _, revision = text.partition("@")
-        return cls(place=place, revision=revision or None)
+        location, _, revision = text.partition("@")
+        return cls(location=location, revision=revision or None)
 
 
 def local_path(text: str) -> Path | None:
@@ -83,7 +81,7 @@ def local_path(text: str) -> Path | None:
     return None
 
 
-def lasting_name(text: str) -> str:
+def absolute_source(text: str) -> str:
     """The source in a fingerprint, with an absolute path."""
     path = Path(text).expanduser()
     return str(path.absolute()) if path.exists() else text
@@ -110,7 +108,7 @@ def load_config(source: Source) -> tuple[Any, Source]:
             raise InputError(f"the model {source} has no config.json, so it is not a model of transformers")
         source = replace(source, revision=path.parent.name)
     with _explained(source):
-        return transformers.AutoConfig.from_pretrained(source.place, revision=source.revision), source
+        return transformers.AutoConfig.from_pretrained(source.location, revision=source.revision), source
 
 
 def hub_file(source: Source, name: str) -> Path | None:
@@ -119,7 +117,7 @@ def hub_file(source: Source, name: str) -> Path | None:
     The cache of the Hub stores it in a folder whose name is the commit.
     """
     if source.is_local:
-        path = Path(source.place) / name
+        path = Path(source.location) / name
         return path if path.is_file() else None
     need_transformers()
     from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
@@ -127,9 +125,9 @@ def hub_file(source: Source, name: str) -> Path | None:
 
     with _explained(source):
         try:
-            return Path(hf_hub_download(source.place, name, revision=source.revision))
+            return Path(hf_hub_download(source.location, name, revision=source.revision))
         except LocalEntryNotFoundError:  # no network: it is unknown whether the file exists
-            if try_to_load_from_cache(source.place, name, revision=source.revision) is _CACHED_NO_EXIST:
+            if try_to_load_from_cache(source.location, name, revision=source.revision) is _CACHED_NO_EXIST:
                 return None
             raise
         except EntryNotFoundError:
@@ -160,25 +158,25 @@ class TransformersModel(torch.nn.Module):
 
 
 def load_model(
-    source: Source, class_name: str, config: Any, *, may_lack: Sequence[str] = (), **options: Any
+    source: Source, class_name: str, config: Any, *, optional_weights: Sequence[str] = (), **options: Any
 ) -> TransformersModel:
     """Load the frozen model in float32, with torch's fused attention if possible.
 
     Args:
-        may_lack: Parts of names of weights that do not affect the output.
+        optional_weights: Parts of names of weights that do not affect the output.
 
     Raises:
         InputError: Weights are missing or have wrong shapes. Weights of heads and decoders are ignored.
     """
     transformers = need_transformers()
     if source.is_local:
-        for path in sorted(Path(source.place).glob("*.safetensors")):
+        for path in sorted(Path(source.location).glob("*.safetensors")):
             with open_regular(path) as file:
                 read_layout(file, path)
     with _explained(source):
         model_class = getattr(transformers, class_name)
         model, info = model_class.from_pretrained(
-            source.place,
+            source.location,
             config=config,
             revision=source.revision,
             dtype=torch.float32,
@@ -187,11 +185,11 @@ def load_model(
             ignore_mismatched_sizes=True,  # reported below with missing weights
             **options,
         )
-    missing = [key for key in info["missing_keys"] if not any(part in key for part in may_lack)]
+    missing = [key for key in info["missing_keys"] if not any(part in key for part in optional_weights)]
     mismatched = [str(entry[0]) for entry in info["mismatched_keys"]]
     if missing or mismatched:
         raise InputError(
-            f"the weights of {source.place} do not fit a {class_name}: "
+            f"the weights of {source.location} do not fit a {class_name}: "
             + "; ".join(
                 f"{len(keys)} {what} ({', '.join(sorted(keys)[:3])}{', …' if len(keys) > 3 else ''})"
                 for what, keys in (("are missing", missing), ("have another shape", mismatched))
@@ -202,49 +200,25 @@ def load_model(
     return model.eval().requires_grad_(False)
 
 
-def state_hash(model: torch.nn.Module) -> str:
-    """SHA-256 of the weights, independent of their order and names, which libraries change."""
-    digests = []
-    for tensor in model.state_dict().values():
-        array = tensor.detach().cpu().contiguous().numpy()
-        digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(array.data if array.size else b"")
-        digests.append(digest.hexdigest())
-    return hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
-
-
-class HuggingFaceModel(Placed):
+class HuggingFaceModel(TorchEncoder):
     """Base class of encoders with a Hugging Face model."""
 
-    name: str
-    version: ClassVar[int]
     source: Source
     model_type: str
     _model: TransformersModel
-    options: dict[str, Any]
+    libraries: tuple[str, ...] = ("transformers", "safetensors")
 
-    def _lasting(self, source: str) -> str:
+    def _fingerprint_source(self, source: str) -> str:
         """The source in the fingerprint: a folder, or a hub name with its commit."""
-        return lasting_name(source) if self.source.is_local else str(self.source)
+        return absolute_source(source) if self.source.is_local else str(self.source)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Name, version, options (the source with its commit on the hub), weight hash, family and
-        preprocessing, as JSON."""
-        return {
-            "name": self.name,
-            "version": self.version,
-            "options": dict(self.options),
-            "weights": self._weights,
-            "family": self.model_type,
-            "preprocessing": self._preprocessing_fingerprint(),
-        }
+        """Also has family and preprocessing. The source in the options is a hub name with its commit, or a folder."""
+        own = {"family": self.model_type, "preprocessing": self._preprocessing_fingerprint()}
+        return super().fingerprint() | own
 
     def _preprocessing_fingerprint(self) -> dict[str, Any]:
         raise NotImplementedError
-
-    @cached_property
-    def _weights(self) -> str:
-        return state_hash(self._model)
 
 
 def square(value: int | Sequence[int] | Mapping[str, int], what: str) -> int:

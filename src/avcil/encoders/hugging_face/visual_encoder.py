@@ -23,13 +23,13 @@ from avcil.encoders.hugging_face.loading import (
 )
 from avcil.encoders.hugging_face.visual_families import FAMILIES, VisionFamily, vision_family
 from avcil.encoders.info import EncoderInfo
-from avcil.encoders.pixels import NORMALISATIONS, Pixels, from_processor
+from avcil.encoders.pixels import NORMALIZATIONS, FramePreprocessing, from_processor
 from avcil.errors import InputError, unknown_name
 from avcil.utils.frame_sampling import SCRIPT_FPS, SLICE_CENTERS
 
-AT_ONCE = 64
+BATCH_SIZE = 64
 """Frames that go through the model together (on a CPU, larger numbers need more memory and are not faster)."""
-AT_ONCE_CUDA = 512
+CUDA_BATCH_SIZE = 512
 PROCESSOR_FILES = (
     "preprocessor_config.json",
     "video_preprocessor_config.json",
@@ -58,8 +58,6 @@ class HuggingFaceVisual(HuggingFaceModel, VisualEncoder):
         extra="encoders",
         needs_source=True,
     )
-    version: ClassVar[int] = 1
-    libraries: tuple[str, ...] = ("transformers", "safetensors")
     families: ClassVar[tuple[str, ...]] = tuple(FAMILIES)
 
     def __init__(
@@ -92,24 +90,28 @@ class HuggingFaceVisual(HuggingFaceModel, VisualEncoder):
         config = self.family.config(whole, load_settings(self.source, "config.json") or {})
         if self.model_type == "vit_mae":
             config.mask_ratio = 0.0
-        self._measure(config, frames)
+        self._read_config(config, frames)
         self.options = {
-            "source": self._lasting(source),
+            "source": self._fingerprint_source(source),
             "variant": variant,
             "frames": frames,
         }
         self._model = load_model(
-            self.source, self.family.model, config, may_lack=self.family.may_lack, **self.family.options
+            self.source,
+            self.family.model,
+            config,
+            optional_weights=self.family.optional_weights,
+            **self.family.options,
         )
-        self.place(device)
+        self.to(device)
 
-    def _measure(self, config: Any, frames: int | None) -> None:
+    def _read_config(self, config: Any, frames: int | None) -> None:
         """Frames, pixels, token grid and width, from the model's configuration."""
         family = self.family
         if family.frames and frames is not None:
             raise InputError(f"a {self.model_type} model has a fixed number of frames; omit `frames`")
         own = getattr(config, family.frames) if family.frames else (8 if frames is None else frames)
-        self.frames = checked_frame_number(own)
+        self.frames = check_frame_count(own)
         slices = self.frames // (_tubelet(config, family.tubelet) if family.tubelet else 1)
         self._pixels = self._preprocessing(config)
         self.short_side = self._pixels.short_side
@@ -121,13 +123,13 @@ class HuggingFaceVisual(HuggingFaceModel, VisualEncoder):
             return 1
         return (self._pixels.side // square(_patch(config), "patch size")) ** 2
 
-    def _preprocessing(self, config: Any) -> Pixels:
+    def _preprocessing(self, config: Any) -> FramePreprocessing:
         return model_pixels(self.source, self.family, config)
 
     def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
         """Tokens (B, T, S, D) float32 of B clips, each uint8 RGB (F, H, W, 3); sizes may differ."""
-        at_once = max(1, (AT_ONCE_CUDA if self.device.type == "cuda" else AT_ONCE) // self.frames)
-        parts = [self._encode_some(clips[i : i + at_once]) for i in range(0, len(clips), at_once)]
+        batch_size = max(1, (CUDA_BATCH_SIZE if self.device.type == "cuda" else BATCH_SIZE) // self.frames)
+        parts = [self._encode_some(clips[i : i + batch_size]) for i in range(0, len(clips), batch_size)]
         return np.concatenate([np.zeros((0, *self.token_grid, self.width), np.float32), *parts])
 
     def _encode_some(self, clips: Sequence[np.ndarray]) -> np.ndarray:
@@ -139,7 +141,7 @@ class HuggingFaceVisual(HuggingFaceModel, VisualEncoder):
             return tokens.float().reshape(len(clips), *self.token_grid, self.width).cpu().numpy()
 
     def _preprocessing_fingerprint(self) -> dict[str, Any]:
-        return {**self._pixels.described(), "frame_choice": self.frame_choice}
+        return {**self._pixels.to_dict(), "frame_choice": self.frame_choice}
 
 
 class VideoMAE(HuggingFaceVisual):
@@ -171,26 +173,26 @@ class VideoMAE(HuggingFaceVisual):
                 f"hf:{source} to take it as it is"
             )
 
-    def _preprocessing(self, config: Any) -> Pixels:
+    def _preprocessing(self, config: Any) -> FramePreprocessing:
         side = _side(config)
-        mean, std = NORMALISATIONS["imagenet"]
-        return Pixels(
+        mean, std = NORMALIZATIONS["imagenet"]
+        return FramePreprocessing(
             side=side, short_side=side, fit="crop", mean=mean, std=std, source="published: VideoMAE"
         )
 
 
-def model_pixels(source: Source, family: VisionFamily, config: Any) -> Pixels:
+def model_pixels(source: Source, family: VisionFamily, config: Any) -> FramePreprocessing:
     """Preprocessing from the model's preprocessor file, otherwise that of its family."""
     return from_processor(
         load_settings(source, *PROCESSOR_FILES),
         side=_side(config),
-        own_side=family.own_side,
+        accepts_other_sizes=family.accepts_other_sizes,
         fit=family.fit,
         normalization=family.normalization,
     )
 
 
-def checked_frame_number(frames: int) -> int:
+def check_frame_count(frames: int) -> int:
     """`frames`, if it is in the allowed range."""
     if not 1 <= frames <= MAX_FRAMES:
         raise InputError(f"frames must be 1 to {MAX_FRAMES}, not {frames}")

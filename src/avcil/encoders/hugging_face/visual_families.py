@@ -36,11 +36,11 @@ class VisionFamily:
     """Field of the configuration for the number of frames of a video model."""
     fit: Literal["crop", "squash"] = "squash"
     normalization: str = "half"
-    own_side: bool = False
+    accepts_other_sizes: bool = False
     """Whether the model accepts other frame sizes than that of its configuration."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Further arguments of `from_pretrained`."""
-    may_lack: tuple[str, ...] = ()
+    optional_weights: tuple[str, ...] = ()
     config: Callable[[Any, Mapping[str, Any]], Any] = lambda whole, written: getattr(
         whole, "vision_config", whole
     )
@@ -136,25 +136,25 @@ FAMILIES: dict[str, VisionFamily] = {
     "siglip2": SIGLIP2,
     "siglip2_vision_model": SIGLIP2,
     "dinov2": VisionFamily(
-        model="Dinov2Model", run=_after(1), fit="crop", normalization="imagenet", own_side=True,
-        may_lack=("mask_token",),
+        model="Dinov2Model", run=_after(1), fit="crop", normalization="imagenet", accepts_other_sizes=True,
+        optional_weights=("mask_token",),
     ),
     "dinov2_with_registers": VisionFamily(
         model="Dinov2WithRegistersModel", run=_after_registers, fit="crop", normalization="imagenet",
-        own_side=True, may_lack=("mask_token",),
+        accepts_other_sizes=True, optional_weights=("mask_token",),
     ),
     "dinov3_vit": VisionFamily(
-        model="DINOv3ViTModel", run=_after_registers, normalization="imagenet", own_side=True,
-        may_lack=("mask_token",),
+        model="DINOv3ViTModel", run=_after_registers, normalization="imagenet", accepts_other_sizes=True,
+        optional_weights=("mask_token",),
     ),
     "vit": VisionFamily(model="ViTModel", run=_after(1), options=WITHOUT_POOLER),
     "deit": VisionFamily(
         model="DeiTModel", run=_after(2), fit="crop", normalization="imagenet", options=WITHOUT_POOLER,
-        may_lack=("mask_token",),
+        optional_weights=("mask_token",),
     ),
     "vit_mae": VisionFamily(model="ViTMAEModel", run=_unmasked, normalization="imagenet"),
     "pe_audio_video": VisionFamily(
-        model="PeVideoEncoder", run=_pe_video, is_video=True, own_side=True, config=_pe_video_config,
+        model="PeVideoEncoder", run=_pe_video, is_video=True, accepts_other_sizes=True, config=_pe_video_config,
         one_token_per_frame=True,
     ),
 }  # fmt: skip
