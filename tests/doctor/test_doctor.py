@@ -15,25 +15,25 @@ import pytest
 from avcil.cli.main import main
 from avcil.doctor import attention, packages
 from avcil.doctor.checks import Check, find_checks
-from avcil.doctor.examination import guarded, print_report, run_apart
+from avcil.doctor.examination import print_report, run_check, run_in_subprocess
 from avcil.doctor.machine import runs_folder
 from avcil.doctor.result import CheckResult
 
 IN_THIS_PROCESS = ("python", "packages", "machine", "runs", "decode", "encoders", "attention", "gpu")
 
 
-def check_named(what, *, out=Path("runs"), ray=False):
-    return next(check for check in find_checks(out, ray=ray) if check.what == what)
+def check_named(name, *, out=Path("runs"), ray=False):
+    return next(check for check in find_checks(out, ray=ray) if check.name == name)
 
 
-@pytest.mark.parametrize("what", IN_THIS_PROCESS)
-def test_all_is_well_here(what, tmp_path):
-    """Where the tests run, the core works; each finding has a figure."""
-    findings = guarded(check_named(what, out=tmp_path / "runs"))
+@pytest.mark.parametrize("name", IN_THIS_PROCESS)
+def test_all_is_well_here(name, tmp_path):
+    """Where the tests run, the core works; each finding has a detail."""
+    findings = run_check(check_named(name, out=tmp_path / "runs"))
     assert findings
     for finding in findings:
         assert not finding.fails, finding
-        assert any(letter.isdigit() for letter in finding.figure) or finding.what == "gpu"
+        assert any(letter.isdigit() for letter in finding.detail) or finding.name == "gpu"
     assert not list(tmp_path.iterdir()), "it leaves nothing behind"
 
 
@@ -58,10 +58,10 @@ def test_missing_and_old_packages(metadata):
     assert (python.status, python.fails) == ("broken", True)
     assert ">=99" in python.advice
     missing, old = packages.required_packages()
-    assert (missing.status, missing.figure) == ("missing", "is not installed")
+    assert (missing.status, missing.detail) == ("missing", "is not installed")
     assert missing.advice == "pip install 'no-such-thing>=2'"
     assert old.status == "broken"
-    assert "does not fit; avcil needs <100,>=99" in old.figure
+    assert "does not fit; avcil needs <100,>=99" in old.detail
     assert missing.fails
     assert old.fails
 
@@ -89,10 +89,10 @@ def test_extras_are_those_of_the_metadata(metadata, tmp_path, monkeypatch):
         "good": "ok",
         "half": "missing",
     }
-    assert "RuntimeError: built for another numpy" in found["bad"].figure
+    assert "RuntimeError: built for another numpy" in found["bad"].detail
     assert "pip install 'avcil[half]'" in found["half"].advice
     assert not any(finding.fails for finding in found.values())
-    assert "tqdm" in found["half"].figure
+    assert "tqdm" in found["half"].detail
 
 
 def test_the_real_extras_are_looked_at():
@@ -100,7 +100,7 @@ def test_the_real_extras_are_looked_at():
     from importlib.metadata import metadata as metadata_of
 
     extras = metadata_of("avcil").get_all("Provides-Extra")
-    assert {f"extra {name}" for name in extras} <= {check.what for check in find_checks()}
+    assert {f"extra {name}" for name in extras} <= {check.name for check in find_checks()}
 
 
 def test_avcil_itself_not_installed(monkeypatch):
@@ -134,10 +134,10 @@ def fake_module(tmp_path, monkeypatch):
 def test_a_decoder_that_dies(code, said, fake_module):
     """However it dies, it is one broken finding of the core."""
     fake_module("av", code)
-    (finding,) = run_apart(check_named("decode"))
+    (finding,) = run_in_subprocess(check_named("decode"))
     assert finding.fails
-    assert finding.what == "decode"
-    assert said in finding.figure
+    assert finding.name == "decode"
+    assert said in finding.detail
     assert finding.advice
 
 
@@ -145,9 +145,9 @@ def test_a_decoder_that_hangs(fake_module):
     """It is given up after its time."""
     fake_module("av", "import time\ntime.sleep(60)")
     check = dataclasses.replace(check_named("decode"), limit=1.0)
-    (finding,) = run_apart(check)
+    (finding,) = run_in_subprocess(check)
     assert finding.fails
-    assert finding.figure == "no answer within 1 s"
+    assert finding.detail == "no answer within 1 s"
 
 
 def test_one_crash_does_not_stop_the_others(fake_module, monkeypatch, capsys):
@@ -156,14 +156,14 @@ def test_one_crash_does_not_stop_the_others(fake_module, monkeypatch, capsys):
     slow = ("transformers", "imports", "extra")
     monkeypatch.setattr(
         "avcil.doctor.checks.find_checks",
-        lambda *_, **__: [check for check in find_checks() if not check.what.startswith(slow)],
+        lambda *_, **__: [check for check in find_checks() if not check.name.startswith(slow)],
     )
     with pytest.raises(SystemExit) as end:
         main(["doctor", "--json"])
     assert end.value.code == 1
     told = json.loads(capsys.readouterr().out)
     assert told["works"] is False
-    status = {finding["what"]: finding["status"] for finding in told["findings"]}
+    status = {finding["name"]: finding["status"] for finding in told["results"]}
     assert status["decode"] == "broken"
     assert status["numpy"] == status["machine"] == status["runs"] == status["attention"] == "ok"
     assert status["patch-motion"] == status["log-mel"] == "ok"
@@ -174,7 +174,7 @@ def test_conflicting_packages(fake_module, monkeypatch):
     fake_module("torchvision", "raise RuntimeError('operator torchvision::nms does not exist')")
     version = packages._version
     monkeypatch.setattr(packages, "_version", lambda name: "0.9" if name == "torchvision" else version(name))
-    finding = next(found for found in packages.conflicts() if found.what == "torchvision")
+    finding = next(found for found in packages.conflicts() if found.name == "torchvision")
     assert finding.status == "broken"
     assert not finding.fails
     assert finding.advice.startswith("pip uninstall torchvision")
@@ -183,19 +183,19 @@ def test_conflicting_packages(fake_module, monkeypatch):
 def test_transformers_missing(monkeypatch):
     """Encoders of a missing extra are not tested; its result gives the reason, and the core does not fail."""
     monkeypatch.setattr("avcil.doctor.media.find_spec", lambda name: None)
-    assert guarded(check_named("transformers")) == []
+    assert run_check(check_named("transformers")) == []
     version = packages._version
     monkeypatch.setattr(packages, "_version", lambda name: None if name == "transformers" else version(name))
-    (result,) = guarded(check_named("extra encoders"))
+    (result,) = run_check(check_named("extra encoders"))
     assert (result.status, result.fails) == ("missing", False)
-    assert result.figure == "not installed: transformers"
+    assert result.detail == "not installed: transformers"
     assert "avcil[encoders]" in result.advice
 
 
 def test_transformers_by_the_way_users_take():
     """If it is installed, a video and an audio model are saved, found, and encode; no hub is contacted."""
     pytest.importorskip("transformers")
-    assert [result.status for result in run_apart(check_named("transformers"))] == ["ok", "ok"]
+    assert [result.status for result in run_in_subprocess(check_named("transformers"))] == ["ok", "ok"]
 
 
 @pytest.mark.parametrize("fault", [errno.EROFS, errno.EACCES, errno.ENOSPC])
@@ -208,7 +208,7 @@ def test_a_folder_that_cannot_be_written(fault, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "mkdir", refuse)
     (finding,) = runs_folder(tmp_path / "runs" / "x")
     assert finding.fails
-    assert f"cannot write in {tmp_path}: {os.strerror(fault)}" in finding.figure
+    assert f"cannot write in {tmp_path}: {os.strerror(fault)}" in finding.detail
     assert "--out" in finding.advice
 
 
@@ -217,7 +217,7 @@ def test_a_file_in_the_folders_place(tmp_path):
     (tmp_path / "runs").write_text("")
     (finding,) = runs_folder(tmp_path / "runs" / "demo")
     assert finding.fails
-    assert str(tmp_path / "runs") in finding.figure
+    assert str(tmp_path / "runs") in finding.detail
 
 
 def test_little_room(tmp_path, monkeypatch):
@@ -225,17 +225,17 @@ def test_little_room(tmp_path, monkeypatch):
     monkeypatch.setattr("avcil.doctor.machine.MIN_FREE", 2**80)
     (finding,) = runs_folder(tmp_path)
     assert finding.fails
-    assert "GiB free" in finding.figure
+    assert "GiB free" in finding.detail
 
 
 def test_no_compiler(monkeypatch):
     """Attention then uses PyTorch operators, which is slower but no failure; the result gives the reason."""
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CC", raising=False)
-    (finding,) = run_apart(check_named("attention"))
+    (finding,) = run_in_subprocess(check_named("attention"))
     assert finding.status == "missing"
     assert not finding.fails
-    assert "PyTorch's operators, because there is no C compiler" in finding.figure
+    assert "PyTorch's operators, because there is no C compiler" in finding.detail
     assert "install gcc" in finding.advice
 
 
@@ -243,12 +243,12 @@ def test_a_kernel_that_computes_wrongly(monkeypatch):
     """It is broken, and part of the core: training would be wrong."""
     plain = attention.plain_attention
     monkeypatch.setattr(attention, "kernel_attention", lambda *tensors: 1.01 * plain(*tensors))
-    (finding,) = guarded(check_named("attention"))
+    (finding,) = run_check(check_named("attention"))
     assert (finding.status, finding.fails) == ("broken", True)
 
 
 @pytest.mark.parametrize(
-    ("cuda", "driver", "figure", "advice"),
+    ("cuda", "driver", "detail", "advice"),
     [
         (None, False, "no NVIDIA driver", ""),
         ("12.6", False, "no NVIDIA driver", "install its driver"),
@@ -261,15 +261,15 @@ def test_a_kernel_that_computes_wrongly(monkeypatch):
         ("12.6", True, "Fast Card, 550.1, but PyTorch for CUDA 12.6 cannot use it", "CUDA_VISIBLE_DEVICES"),
     ],
 )
-def test_no_gpu(cuda, driver, figure, advice, tmp_path, monkeypatch):
+def test_no_gpu(cuda, driver, detail, advice, tmp_path, monkeypatch):
     """Why there is none, and what to do, by what is there of it."""
     if driver:
         (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 'Fast Card, 550.1'\n")
         (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
-    finding = attention.no_gpu(cuda)
+    finding = attention.explain_missing_gpu(cuda)
     assert (finding.status, finding.fails) == ("missing", False)
-    assert figure in finding.figure
+    assert detail in finding.detail
     assert advice in finding.advice
 
 
@@ -281,19 +281,19 @@ def test_a_device_that_computes_right():
 
 def test_ray_starts_if_asked():
     """Only then: it takes seconds."""
-    assert "ray" not in {check.what for check in find_checks()}
+    assert "ray" not in {check.name for check in find_checks()}
     pytest.importorskip("ray")
-    (finding,) = run_apart(check_named("ray", ray=True))
+    (finding,) = run_in_subprocess(check_named("ray", ray=True))
     assert finding.status == "ok", finding
-    assert "started and computed [4, 9]" in finding.figure
+    assert "started and computed [4, 9]" in finding.detail
 
 
 def test_ray_missing(fake_module):
     """With --ray and without Ray, the result says how to install it; the core does not fail."""
     fake_module("ray", "raise ImportError('no ray')")
-    (finding,) = run_apart(check_named("ray", ray=True))
+    (finding,) = run_in_subprocess(check_named("ray", ray=True))
     assert (finding.status, finding.fails) == ("broken", False)
-    assert "pip install 'avcil[distributed]'" in finding.figure
+    assert "pip install 'avcil[distributed]'" in finding.detail
 
 
 def test_no_other_machine_is_asked():
@@ -319,19 +319,21 @@ print(refused)
 def test_a_check_that_asks_for_a_network(fake_module):
     """It is broken, and the result names the host."""
     fake_module("av", "import socket\nsocket.getaddrinfo('hub.example', 443)")
-    (finding,) = run_apart(check_named("decode"))
+    (finding,) = run_in_subprocess(check_named("decode"))
     assert finding.status == "broken"
-    assert "contacts no other machine, so not hub.example" in finding.figure
+    assert "contacts no other machine, so not hub.example" in finding.detail
 
 
 def test_report(capsys):
     """One line per result; the exit code depends on the core alone."""
-    fine = CheckResult(status="ok", what="decode", figure="3 frames")
-    extra = CheckResult(status="missing", what="extra hub", figure="none", advice="pip install x", core=False)
-    bad = CheckResult(status="broken", what="runs", figure="full", advice="free some space")
+    fine = CheckResult(status="ok", name="decode", detail="3 frames")
+    extra = CheckResult(
+        status="missing", name="extra hub", detail="none", advice="pip install x", required=False
+    )
+    bad = CheckResult(status="broken", name="runs", detail="full", advice="free some space")
 
     def checks(*results):
-        return [Check(what="check", run=lambda: results, apart=False)]
+        return [Check(name="check", run=lambda: results, in_subprocess=False)]
 
     assert print_report(checks(fine, extra)) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -16,7 +16,7 @@ class Args:
     ray: bool = False
     """Also start Ray on this machine, which takes several seconds."""
     json: bool = False
-    """Print JSON: works, and a list of findings with the keys status, what, figure, advice and core."""
+    """Print JSON: works, and a list of results with the keys status, name, detail, advice and required."""
 
 
 def run(args: Args) -> int:

@@ -1,6 +1,6 @@
 """`python -m avcil.doctor`: all checks; works also if a library of the command line is missing.
 
-With the name of a check as argument: its results as JSON, for `examination.run_apart`.
+With the name of a check as argument: its results as JSON, for `examination.run_in_subprocess`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from avcil.doctor.checks import find_checks
-from avcil.doctor.examination import guarded, print_report
+from avcil.doctor.examination import print_report, run_check
 
 THIS_MACHINE = ("localhost", "127.0.0.1", "::1", "", None)
 
@@ -30,19 +30,19 @@ def refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
         raise ConnectionRefusedError(f"avcil doctor contacts no other machine, so not {host}")
 
 
-def main(words: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Returns the exit code."""
-    if not words:
+    if not arguments:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it
         return print_report(find_checks())
-    (what,) = words
+    (name,) = arguments
     output = os.dup(1)
     os.dup2(2, 1)  # libraries that print must not change the JSON
-    if what != "ray":  # whose processes contact each other under the machine's address
+    if name != "ray":  # whose processes contact each other under the machine's address
         sys.addaudithook(refuse_network)
-    check = next(check for check in find_checks(ray=True) if check.what == what)
+    check = next(check for check in find_checks(ray=True) if check.name == name)
     with os.fdopen(output, "w", encoding="utf-8") as file:
-        json.dump([asdict(result) for result in guarded(check)], file)
+        json.dump([asdict(result) for result in run_check(check)], file)
     return 0
 
 

@@ -31,8 +31,8 @@ def attention() -> Iterator[CheckResult]:
     from avcil.nn.kernels import native
 
     reason, error = native.why_not(), _attention_error("cpu")
-    right = error <= TOLERANCE
-    if not right:
+    passed = error <= TOLERANCE
+    if not passed:
         advice = (
             "remove ~/.cache/avcil and try again, or train with CC=false, which selects PyTorch's operators"
         )
@@ -44,11 +44,11 @@ def attention() -> Iterator[CheckResult]:
         advice = "install gcc; training then takes a third less time"
     kernel = f"PyTorch's operators, because {reason}" if reason else f"compiled with {native.compiler()}"
     yield CheckResult(
-        status="broken" if not right else "missing" if reason else "ok",
-        what="attention",
-        figure=f"{kernel}; relative difference from the equations {error:.0e}",
+        status="broken" if not passed else "missing" if reason else "ok",
+        name="attention",
+        detail=f"{kernel}; relative difference from the equations {error:.0e}",
         advice=advice,
-        core=not right,  # without a compiler it is only slower
+        required=not passed,  # without a compiler it is only slower
     )
 
 
@@ -57,47 +57,47 @@ def gpu() -> Iterator[CheckResult]:
     import torch
 
     if not torch.cuda.is_available():
-        yield no_gpu(torch.version.cuda)
+        yield explain_missing_gpu(torch.version.cuda)
         return
     has_triton = find_spec("triton") is not None
     for number in range(torch.cuda.device_count()):
         device, properties = f"cuda:{number}", torch.cuda.get_device_properties(number)
         exact, coarse = product_errors(device)
         error = _attention_error(device)
-        right = exact <= TOLERANCE and coarse <= BF16_TOLERANCE and error <= TOLERANCE
-        if not right:
+        passed = exact <= TOLERANCE and coarse <= BF16_TOLERANCE and error <= TOLERANCE
+        if not passed:
             advice = f"use --device cpu; the GPU or its driver is faulty: nvidia-smi -q -i {number}"
         else:
             advice = "" if has_triton else "pip install 'avcil[gpu]' (Triton); training is then faster"
         yield CheckResult(
-            status="broken" if not right else "ok" if has_triton else "missing",
-            what=f"gpu {number}",
-            figure=f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, "
+            status="broken" if not passed else "ok" if has_triton else "missing",
+            name=f"gpu {number}",
+            detail=f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, "
             f"{'with' if torch.cuda.is_bf16_supported(including_emulation=False) else 'without'} bfloat16; "
             f"relative differences: product {exact:.0e}, in bfloat16 {coarse:.0e}, attention {error:.0e}",
             advice=advice,
-            core=False,
+            required=False,
         )
 
 
-def no_gpu(cuda: str | None) -> CheckResult:
+def explain_missing_gpu(cuda: str | None) -> CheckResult:
     """Why PyTorch, built for this CUDA version or for the CPU (None), can use no GPU."""
     if shutil.which("nvidia-smi") is None:
-        figure = "no NVIDIA driver; everything runs on the CPU"
+        detail = "no NVIDIA driver; everything runs on the CPU"
         advice = "" if cuda is None else "if there is an NVIDIA GPU, install its driver"
     else:
-        words = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=20)
+        command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
         driver = ((done.stdout or done.stderr).strip().splitlines() or ["nvidia-smi prints nothing"])[0]
         if cuda is None:
-            figure, advice = (
+            detail, advice = (
                 f"{driver}, but this PyTorch is the CPU build",
                 "rm -rf .venv && TORCH=cuda make setup",
             )
         else:
-            figure = f"{driver}, but PyTorch for CUDA {cuda} cannot use it"
+            detail = f"{driver}, but PyTorch for CUDA {cuda} cannot use it"
             advice = "check CUDA_VISIBLE_DEVICES; else update the driver for this CUDA version"
-    return CheckResult(status="missing", what="gpu", figure=figure, advice=advice, core=False)
+    return CheckResult(status="missing", name="gpu", detail=detail, advice=advice, required=False)
 
 
 def product_errors(device: str) -> tuple[float, float]:

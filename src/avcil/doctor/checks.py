@@ -15,11 +15,11 @@ from avcil.doctor.result import CheckResult
 class Check:
     """A check and how to run it."""
 
-    what: str
+    name: str
     """The name of the result if the check itself fails."""
     run: Callable[[], Iterable[CheckResult]]
-    core: bool = True
-    apart: bool = True
+    required: bool = True
+    in_subprocess: bool = True
     """Whether it runs in its own process, because what it tests could crash or hang."""
     limit: float = 120.0
     """Seconds after which that process is stopped."""
@@ -33,20 +33,20 @@ def find_checks(out: Path = Path("runs"), *, ray: bool = False) -> list[Check]:
         ray: Whether to start Ray.
     """
     return [
-        Check(what="python", run=packages.python, apart=False),
-        Check(what="packages", run=packages.required_packages, apart=False),
-        Check(what="imports", run=packages.imports),
-        Check(what="machine", run=machine.machine),
-        Check(what="runs", run=partial(machine.runs_folder, out), apart=False),
-        Check(what="decode", run=media.decoding),
-        Check(what="encoders", run=media.encoders),
-        Check(what="attention", run=attention.attention),
-        Check(what="gpu", run=attention.gpu, core=False),
-        Check(what="conflicts", run=packages.conflicts, core=False),
-        Check(what="transformers", run=media.transformers_encoders, core=False),
-        *([Check(what="ray", run=machine.ray_cluster, core=False)] if ray else []),
+        Check(name="python", run=packages.python, in_subprocess=False),
+        Check(name="packages", run=packages.required_packages, in_subprocess=False),
+        Check(name="imports", run=packages.imports),
+        Check(name="machine", run=machine.machine),
+        Check(name="runs", run=partial(machine.runs_folder, out), in_subprocess=False),
+        Check(name="decode", run=media.decoding),
+        Check(name="encoders", run=media.encoders),
+        Check(name="attention", run=attention.attention),
+        Check(name="gpu", run=attention.gpu, required=False),
+        Check(name="conflicts", run=packages.conflicts, required=False),
+        Check(name="transformers", run=media.transformers_encoders, required=False),
+        *([Check(name="ray", run=machine.ray_cluster, required=False)] if ray else []),
         *(
-            Check(what=f"extra {name}", run=partial(packages.extra_packages, name), core=False)
+            Check(name=f"extra {name}", run=partial(packages.extra_packages, name), required=False)
             for name in packages.extra_names()
         ),
     ]

@@ -15,7 +15,7 @@ from avcil.doctor.checks import Check
 from avcil.doctor.result import CheckResult
 from avcil.errors import AvcilError
 
-AT_ONCE = 2
+MAX_PROCESSES = 2
 """Processes at the same time; each needs memory for PyTorch."""
 REINSTALL = "reinstall the package of that file (pip install --force-reinstall --no-deps NAME)"
 REPORT = "please report it, with the output of: avcil doctor --json"
@@ -28,9 +28,9 @@ def print_report(checks: Sequence[Check], *, as_json: bool = False) -> int:
         results.append(result)
         if not as_json:
             print(result.line(width=18), flush=True)
-    failing = [result.what for result in results if result.fails]
+    failing = [result.name for result in results if result.fails]
     if as_json:
-        print(json.dumps({"works": not failing, "findings": [asdict(r) for r in results]}, indent=2))
+        print(json.dumps({"works": not failing, "results": [asdict(r) for r in results]}, indent=2))
     else:
         print(f"\navcil does not work here yet: {', '.join(failing)}" if failing else "\navcil works here")
     return 1 if failing else 0
@@ -38,31 +38,35 @@ def print_report(checks: Sequence[Check], *, as_json: bool = False) -> int:
 
 def _examine(checks: Sequence[Check]) -> Iterator[CheckResult]:
     """The results of all checks, in their order."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        apart = {check.what: pool.submit(run_apart, check) for check in checks if check.apart}
+    with ThreadPoolExecutor(MAX_PROCESSES) as pool:
+        futures = {
+            check.name: pool.submit(run_in_subprocess, check) for check in checks if check.in_subprocess
+        }
         for check in checks:
-            yield from apart[check.what].result() if check.apart else guarded(check)
+            yield from futures[check.name].result() if check.in_subprocess else run_check(check)
 
 
-def guarded(check: Check) -> list[CheckResult]:
+def run_check(check: Check) -> list[CheckResult]:
     """The results of a check; an exception is a result, too."""
     results: list[CheckResult] = []
     try:
         results.extend(check.run())
     except AvcilError as error:  # the message contains advice
-        results.append(CheckResult(status="broken", what=check.what, figure=str(error), core=check.core))
+        results.append(
+            CheckResult(status="broken", name=check.name, detail=str(error), required=check.required)
+        )
     except Exception as error:
         results.append(_failed(check, f"{type(error).__name__}: {' '.join(str(error).split())}"))
     return results
 
 
-def run_apart(check: Check) -> list[CheckResult]:
+def run_in_subprocess(check: Check) -> list[CheckResult]:
     """Run a check in its own process (`__main__.py`)."""
-    words = [sys.executable, "-P", "-X", "faulthandler", "-m", "avcil.doctor", check.what]
+    command = [sys.executable, "-P", "-X", "faulthandler", "-m", "avcil.doctor", check.name]
     same_modules = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
         done = subprocess.run(
-            words,
+            command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -86,9 +90,11 @@ def _end_of(done: subprocess.CompletedProcess[str]) -> str:
     return f"ended with {done.returncode}{f': {lines[-1]}' if lines else ''}"
 
 
-def _failed(check: Check, figure: str) -> CheckResult:
-    if "ModuleNotFoundError" in figure:
+def _failed(check: Check, detail: str) -> CheckResult:
+    if "ModuleNotFoundError" in detail:
         advice = "install what is missing above"
     else:
-        advice = f"{REINSTALL}; else {REPORT}" if "crashed with" in figure else REPORT
-    return CheckResult(status="broken", what=check.what, figure=figure, advice=advice, core=check.core)
+        advice = f"{REINSTALL}; else {REPORT}" if "crashed with" in detail else REPORT
+    return CheckResult(
+        status="broken", name=check.name, detail=detail, advice=advice, required=check.required
+    )

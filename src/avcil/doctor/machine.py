@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from avcil.doctor.result import CheckResult, verdict
+from avcil.doctor.result import CheckResult, pass_or_fail
 from avcil.errors import AvcilError
 from avcil.utils.cores import available_cores
 
@@ -37,8 +37,8 @@ def machine() -> Iterator[CheckResult]:
         advice.append(f"set OMP_NUM_THREADS={cores}: more threads than cores wait for each other")
     yield CheckResult(
         status="ok",
-        what="machine",
-        figure=f"{platform.system()} {platform.machine()}, {cores} cores, {memory / 2**30:.1f} GiB of memory, "
+        name="machine",
+        detail=f"{platform.system()} {platform.machine()}, {cores} cores, {memory / 2**30:.1f} GiB of memory, "
         f"{threads} threads of PyTorch",
         advice="; ".join(advice),
     )
@@ -56,12 +56,12 @@ def runs_folder(out: Path) -> Iterator[CheckResult]:
                 write_text(Path(name) / "written", "second")
         free = shutil.disk_usage(folder).free
     except (OSError, AvcilError) as error:
-        figure = f"cannot write in {folder}: {getattr(error, 'strerror', None) or error}"
+        detail = f"cannot write in {folder}: {getattr(error, 'strerror', None) or error}"
         advice = "make it writable, or use another --out; avcil doctor --out FOLDER checks it"
     else:
-        figure = f"{folder} can be written; {free / 2**30:.1f} GiB free"
+        detail = f"{folder} can be written; {free / 2**30:.1f} GiB free"
         advice = "free some space, or use an --out on another disk" if free < MIN_FREE else ""
-    yield verdict("runs", not advice, figure, advice=advice)
+    yield pass_or_fail("runs", not advice, detail, advice=advice)
 
 
 def ray_cluster() -> Iterator[CheckResult]:
@@ -73,6 +73,6 @@ def ray_cluster() -> Iterator[CheckResult]:
         square = ray.remote(lambda number: number**2)
         squares = ray.get([square.remote(2), square.remote(3)])
     seconds = time.perf_counter() - began
-    figure = f"{metadata.version('ray')} started and computed {squares} in {seconds:.1f} s"
+    detail = f"{metadata.version('ray')} started and computed {squares} in {seconds:.1f} s"
     advice = "pip install --force-reinstall 'avcil[distributed]'"
-    yield verdict("ray", squares == [4, 9], figure, advice=advice, core=False)
+    yield pass_or_fail("ray", squares == [4, 9], detail, advice=advice, required=False)

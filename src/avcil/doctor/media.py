@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from avcil.doctor.result import CheckResult, verdict
+from avcil.doctor.result import CheckResult, pass_or_fail
 
 FRAMES, FPS, RATE, TONE = 32, 32.0, 16_000, 440.0
 """Number of frames, frames per second, audio samples per second, frequency in Hz."""
@@ -56,24 +56,24 @@ def decoding() -> Iterator[CheckResult]:
         path = Path(folder) / "clip.mp4"
         write_video(path, frames, FPS, waveform=waveform, sample_rate=RATE)
         read = read_clip(path, frames=FRAMES, sample_rate=RATE)
-    right, figure = False, "; ".join(read.problems)
+    passed, detail = False, "; ".join(read.problems)
     if read.frames is not None and read.waveform is not None:
         mean_error = np.mean((frames.astype(np.float64) - read.frames) ** 2)
         psnr = 10 * np.log10(255**2 / max(mean_error, 1e-9))
         spectrum = np.abs(np.fft.rfft(read.waveform * np.hanning(len(read.waveform))))
         tone = np.fft.rfftfreq(len(read.waveform), 1 / RATE)[spectrum.argmax()]
-        right = psnr >= MIN_PSNR and abs(tone - TONE) <= MAX_TONE_ERROR
-        figure = (
+        passed = psnr >= MIN_PSNR and abs(tone - TONE) <= MAX_TONE_ERROR
+        detail = (
             f"H.264 and AAC written and read: {len(read.frames)} frames, PSNR {psnr:.0f} dB (at least {MIN_PSNR:.0f}); "
             f"{len(read.waveform) / RATE:.2f} s of audio, tone of {tone:.0f} Hz ({TONE:.0f} written)"
         )
-    yield verdict("decode", right, figure, advice="pip install --force-reinstall --no-deps av")
+    yield pass_or_fail("decode", passed, detail, advice="pip install --force-reinstall --no-deps av")
 
 
 def encoders() -> Iterator[CheckResult]:
     """The encoders of the package."""
     for name, modality in ENCODERS.items():
-        yield _encode(modality, name, what=name, core=True)
+        yield _encode(modality, name, name=name, required=True)
 
 
 def transformers_encoders() -> Iterator[CheckResult]:
@@ -89,14 +89,14 @@ def transformers_encoders() -> Iterator[CheckResult]:
         with tempfile.TemporaryDirectory() as folder:
             config = getattr(transformers, f"{family}Config")(**SMALL, **options)
             getattr(transformers, f"{family}Model")(config).save_pretrained(folder)
-            yield _encode(modality, f"hf:{folder}", what=f"hf: {family}", core=False)
+            yield _encode(modality, f"hf:{folder}", name=f"hf: {family}", required=False)
 
 
-def _encode(modality: str, name: str, *, what: str, core: bool) -> CheckResult:
+def _encode(modality: str, encoder_name: str, *, name: str, required: bool) -> CheckResult:
     """Encode the clip twice. Features must be finite, not constant, and the same both times."""
     from avcil.encoders.registry import audio_encoder, visual_encoder
 
-    encoder: Any = (visual_encoder if modality == "visual" else audio_encoder)(name)
+    encoder: Any = (visual_encoder if modality == "visual" else audio_encoder)(encoder_name)
     frames, waveform = clip()
     if modality == "visual":
         given = frames[np.arange(encoder.frames) * len(frames) // encoder.frames]
@@ -105,11 +105,11 @@ def _encode(modality: str, name: str, *, what: str, core: bool) -> CheckResult:
     began = time.perf_counter()
     features = encoder.encode([given])
     milliseconds = 1000 * (time.perf_counter() - began)
-    right = np.isfinite(features).all() and features.std() > 0
-    right = right and np.array_equal(features, encoder.encode([given]))
+    passed = np.isfinite(features).all() and features.std() > 0
+    passed = passed and np.array_equal(features, encoder.encode([given]))
     shape = " x ".join(map(str, features.shape[1:]))
-    figure = f"{shape} features of a clip in {milliseconds:.0f} ms on {getattr(encoder, 'device', 'cpu')}"
-    if not right:
-        figure += "; they are not finite, constant, or differ from call to call"
+    detail = f"{shape} features of a clip in {milliseconds:.0f} ms on {getattr(encoder, 'device', 'cpu')}"
+    if not passed:
+        detail += "; they are not finite, constant, or differ from call to call"
     advice = "pip install --force-reinstall numpy torch, with the versions in constraints.txt"
-    return verdict(what, right, figure, advice=advice, core=core)
+    return pass_or_fail(name, passed, detail, advice=advice, required=required)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from avcil.doctor.result import CheckResult, verdict
+from avcil.doctor.result import CheckResult, pass_or_fail
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -29,12 +29,12 @@ def python() -> Iterator[CheckResult]:
         allowed = metadata.metadata(PACKAGE)["Requires-Python"] or ">=0"
     except metadata.PackageNotFoundError:
         advice = "run avcil from the environment that it is installed in: make setup, or pip install -e ."
-        figure = f"{version}; avcil {NOT_INSTALLED}"
-        yield verdict("python", False, figure, advice=advice)
+        detail = f"{version}; avcil {NOT_INSTALLED}"
+        yield pass_or_fail("python", False, detail, advice=advice)
         return
-    right = SpecifierSet(allowed).contains(version, prereleases=True)
+    passed = SpecifierSet(allowed).contains(version, prereleases=True)
     advice = f"use Python {allowed}: make setup PYTHON=/path/to/python"
-    yield verdict("python", right, f"{version} (needs {allowed})", advice=advice)
+    yield pass_or_fail("python", passed, f"{version} (needs {allowed})", advice=advice)
 
 
 def required_packages() -> Iterator[CheckResult]:
@@ -43,8 +43,8 @@ def required_packages() -> Iterator[CheckResult]:
         problem = _version_problem(requirement)
         yield CheckResult(
             status="missing" if problem == NOT_INSTALLED else "broken" if problem else "ok",
-            what=requirement.name,
-            figure=problem or f"{_version(requirement.name)} (needs {requirement.specifier})",
+            name=requirement.name,
+            detail=problem or f"{_version(requirement.name)} (needs {requirement.specifier})",
             advice=f"pip install '{requirement.name}{requirement.specifier}'" if problem else "",
         )
 
@@ -53,10 +53,10 @@ def imports() -> Iterator[CheckResult]:
     """Whether these packages can be imported."""
     names = [r.name for r in _requirements(PACKAGE, None) if _version(r.name)]
     problems = {name: problem for name in names if (problem := _import_problem(name))}
-    figure = "; ".join(f"{name} {problem}" for name, problem in problems.items())
+    detail = "; ".join(f"{name} {problem}" for name, problem in problems.items())
     advice = f"pip install --force-reinstall {' '.join(problems)}"
-    yield verdict(
-        "imports", not problems, figure or f"all {len(names)} packages above can be imported", advice=advice
+    yield pass_or_fail(
+        "imports", not problems, detail or f"all {len(names)} packages above can be imported", advice=advice
     )
 
 
@@ -75,13 +75,13 @@ def extra_packages(extra: str) -> Iterator[CheckResult]:
     missing = [name for name, problem in problems.items() if problem == NOT_INSTALLED]
     broken = [f"{name} {problem}" for name, problem in problems.items() if problem and name not in missing]
     fine = [f"{name} {_version(name)}" for name, problem in problems.items() if not problem]
-    figure = [*broken, *([f"not installed: {', '.join(missing)}"] if missing else []), ", ".join(fine)]
+    detail = [*broken, *([f"not installed: {', '.join(missing)}"] if missing else []), ", ".join(fine)]
     yield CheckResult(
         status="broken" if broken else "missing" if missing else "ok",
-        what=f"extra {extra}",
-        figure="; ".join(filter(None, figure)),
+        name=f"extra {extra}",
+        detail="; ".join(filter(None, detail)),
         advice=f"if you need it: pip install '{PACKAGE}[{extra}]'" if broken or missing else "",
-        core=False,
+        required=False,
     )
 
 
@@ -90,9 +90,9 @@ def conflicts() -> Iterator[CheckResult]:
     for name in CONFLICTS:
         if version := _version(name):
             problem = _import_error(name)
-            figure = f"{version} {problem or 'can be imported; avcil does not need it'}"
+            detail = f"{version} {problem or 'can be imported; avcil does not need it'}"
             advice = f"pip uninstall {name}; avcil does not need it, and it breaks transformers"
-            yield verdict(name, not problem, figure, advice=advice, core=False)
+            yield pass_or_fail(name, not problem, detail, advice=advice, required=False)
 
 
 def _requirements(package: str, extra: str | None) -> Iterator[Requirement]:
