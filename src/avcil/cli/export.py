@@ -55,9 +55,9 @@ def run(args: Args) -> None:
 
 def _print(done: OnnxExport, classes: int) -> None:
     from avcil.export.check import SCORE_TOLERANCE, TOLERANCE
-    from avcil.utils.sizes import in_words
+    from avcil.utils.byte_sizes import format_bytes
 
-    print(f"{done.path}: {in_words(done.bytes)}, ONNX opset {done.opset}, {classes} classes")
+    print(f"{done.path}: {format_bytes(done.bytes)}, ONNX opset {done.opset}, {classes} classes")
     for kind, values in (("in ", done.inputs), ("out", done.outputs)):
         shown = ", ".join(f"{name} ({', '.join(map(str, shape))})" for name, shape in values.items())
         print(f"  {kind}  {shown}, float32")

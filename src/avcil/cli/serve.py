@@ -62,11 +62,11 @@ def run(args: Args) -> None:
     """Serve until stopped."""
     from avcil.serve.authentication import read_password
     from avcil.serve.limits import ServeLimits
-    from avcil.utils.sizes import bytes_of
+    from avcil.utils.byte_sizes import parse_bytes
 
     password = read_password(args.password_file)
     limits = ServeLimits(
-        upload_bytes=bytes_of(args.max_upload),
+        upload_bytes=parse_bytes(args.max_upload),
         seconds=args.max_seconds,
         clips=args.max_clips,
         workers=args.workers,

@@ -11,7 +11,7 @@ import tyro
 
 from avcil.data.modality import Modality
 from avcil.errors import InputError
-from avcil.utils.sizes import bytes_of
+from avcil.utils.byte_sizes import parse_bytes
 
 DEFAULT_EXEMPLARS_PER_CLASS = 10
 
@@ -116,7 +116,7 @@ class TrainConfig:
                 f"--{name.replace('_', '-')} must be 0 or more, and less than 2^63; not {value}",
             )
         if self.max_memory is not None:
-            bytes_of(self.max_memory)
+            parse_bytes(self.max_memory)
         require(
             self.exemplars is None or self.exemplars_per_class is None,
             "give --exemplars or --exemplars-per-class, not both",

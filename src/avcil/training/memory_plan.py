@@ -37,8 +37,8 @@ from avcil.training.memory_sizes import (
     weight_count,
 )
 from avcil.training.task_data import TaskData
+from avcil.utils.byte_sizes import format_bytes, parse_bytes
 from avcil.utils.prefetch import DEPTH
-from avcil.utils.sizes import bytes_of, in_words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +99,7 @@ class MemoryPlan:
             ("the teacher's attention maps", clips.old * self.sizes.maps),
         ):
             if size > remaining:
-                not_fitting.append(f"{name} ({in_words(size)})")
+                not_fitting.append(f"{name} ({format_bytes(size)})")
             else:
                 remaining -= size
         return self.data - remaining, not_fitting
@@ -109,10 +109,10 @@ class MemoryPlan:
         by_step = [self.stored(clips) for clips in self.steps]
         clips = max(size for size, _ in by_step)
         not_fitting = list(dict.fromkeys(words for _, names in by_step for words in names))
-        parts = [f"clips {in_words(clips)}", f"an iteration {in_words(self.iteration)}"]
-        parts.append(f"network and optimizer {in_words(self.network)}")
-        total = in_words(clips + self.iteration + self.network)
-        allowed = f"of {in_words(self.limit)} allowed ({', '.join(parts)})"
+        parts = [f"clips {format_bytes(clips)}", f"an iteration {format_bytes(self.iteration)}"]
+        parts.append(f"network and optimizer {format_bytes(self.network)}")
+        total = format_bytes(clips + self.iteration + self.network)
+        allowed = f"of {format_bytes(self.limit)} allowed ({', '.join(parts)})"
         text = f"memory: at most {total} in addition to the program itself, {allowed}"
         if self.clips_at_once is not None:
             text += (
@@ -147,7 +147,7 @@ def plan_memory(
     """
     shared = 1 if device_config.on_gpu else process_group.local_size
     limit = (
-        bytes_of(config.max_memory) if config.max_memory else device_memory(device_config.device) // shared
+        parse_bytes(config.max_memory) if config.max_memory else device_memory(device_config.device) // shared
     )
     sizes = ClipSizes.of(
         method,
@@ -187,8 +187,8 @@ def plan_memory(
 def _limit_too_small(limit: int, needed: int) -> InputError:
     """The error for a limit below the bytes that training needs with one clip at a time."""
     return InputError(
-        f"training needs {in_words(needed)} of memory even with one clip at a time; the limit is "
-        f"{in_words(limit)}. Give --max-memory {-(-needed // 10**6)}MB or more if the machine has it, or use "
+        f"training needs {format_bytes(needed)} of memory even with one clip at a time; the limit is "
+        f"{format_bytes(limit)}. Give --max-memory {-(-needed // 10**6)}MB or more if the machine has it, or use "
         "features with fewer tokens, or --method blade, which stores only sums"
     )
 

@@ -71,11 +71,11 @@ def download(
             return path
         transfer = _resumed(Transfer(url=url, part=_sibling(path, ".part"), size=size, sha256=sha256))
         transfer.stall = retry.stall
-        transfer.note = lambda: write_json(_sibling(path, ".part.json"), _state(transfer))
+        transfer.on_headers = lambda: write_json(_sibling(path, ".part.json"), _state(transfer))
         with Progress(None, "B", title=path.name) as bar:
-            transfer.report = lambda done, total: _show(bar, done, total)
+            transfer.on_progress = lambda done, total: _show(bar, done, total)
             _fetch_checked(transfer, retry, offline_advice)
-        _put_in_place(transfer, path)
+        _finish(transfer, path)
     return path
 
 
@@ -97,23 +97,27 @@ def _fetch_checked(transfer: Transfer, retry: RetryPolicy, offline_advice: str) 
 
 def _fetch(transfer: Transfer, retry: RetryPolicy, offline_advice: str) -> None:
     failures = 0
-    while not (transfer.size is not None and transfer.here == transfer.size):
-        before = transfer.here
+    while not (transfer.size is not None and transfer.downloaded == transfer.size):
+        before = transfer.downloaded
         try:
             transfer.attempt()
             return
-        except RetryableError as problem:
-            failures = 1 if transfer.here > before else failures + 1
+        except RetryableError as error:
+            failures = 1 if transfer.downloaded > before else failures + 1
             if failures >= retry.attempts:
-                raise _unreachable(transfer, problem, offline_advice) from None
-            wait = problem.wait if problem.wait is not None else retry.first_wait * 2 ** (failures - 1)
+                raise _unreachable(transfer, error, offline_advice) from None
+            wait = error.wait if error.wait is not None else retry.first_wait * 2 ** (failures - 1)
             time.sleep(min(wait, MAX_WAIT))
 
 
-def _unreachable(transfer: Transfer, problem: RetryableError, offline_advice: str) -> AvcilError:
-    hint = f" {transfer.here} bytes are kept: run the same command again to resume." if transfer.here else ""
+def _unreachable(transfer: Transfer, error: RetryableError, offline_advice: str) -> AvcilError:
+    hint = (
+        f" {transfer.downloaded} bytes are kept: run the same command again to resume."
+        if transfer.downloaded
+        else ""
+    )
     return AvcilError(
-        f"cannot download {transfer.url}: {problem}.{hint} Check the connection; proxies are taken from "
+        f"cannot download {transfer.url}: {error}.{hint} Check the connection; proxies are taken from "
         f"HTTPS_PROXY, HTTP_PROXY and NO_PROXY. {offline_advice}".rstrip()
     )
 
@@ -141,7 +145,7 @@ def _resumed(transfer: Transfer) -> Transfer:
     return transfer
 
 
-def _put_in_place(transfer: Transfer, path: Path) -> None:
+def _finish(transfer: Transfer, path: Path) -> None:
     with open(transfer.part, "rb") as file:
         os.fsync(file.fileno())
     os.replace(transfer.part, path)

@@ -48,17 +48,17 @@ class Transfer:
     etag: str | None = None
     stall: float = 30.0
     """Seconds without data after which the connection is closed."""
-    report: Callable[[int, int | None], None] = lambda done, total: None
+    on_progress: Callable[[int, int | None], None] = lambda done, total: None
     """Called with the bytes downloaded and the total (or None)."""
-    note: Callable[[], None] = lambda: None
+    on_headers: Callable[[], None] = lambda: None
     """Called when the headers are known, before data is written."""
 
     def __post_init__(self) -> None:
-        self.asked = (self.size, self.sha256)  # given by the caller, not by a server
+        self.requested = (self.size, self.sha256)  # given by the caller, not by a server
 
     @property
-    def here(self) -> int:
-        """Bytes on the disk."""
+    def downloaded(self) -> int:
+        """Bytes that are on the disk."""
         return self.part.stat().st_size if self.part.exists() else 0
 
     def attempt(self) -> None:
@@ -68,10 +68,10 @@ class Transfer:
         opener = urllib.request.build_opener(redirects)  # uses the standard proxy variables
         try:
             with opener.open(request, timeout=self.stall) as response:
-                self._learn({**redirects.headers, **_lower(response.headers)})
+                self._read_headers({**redirects.headers, **_lower(response.headers)})
                 start = self._start(response)
                 self._check_space(start)
-                self.note()
+                self.on_headers()
                 self._copy(response, start)
         except urllib.error.HTTPError as error:
             error.close()
@@ -87,18 +87,18 @@ class Transfer:
 
     def _headers(self) -> dict[str, str]:
         headers = {"User-Agent": f"avcil/{__version__}", "Accept-Encoding": "identity"}
-        if self.here:
-            headers["Range"] = f"bytes={self.here}-"
+        if self.downloaded:
+            headers["Range"] = f"bytes={self.downloaded}-"
             of_redirect = self.etag is not None and self.etag.strip('"') == self.sha256
             if self.etag and not self.etag.startswith("W/") and not of_redirect:
                 headers["If-Range"] = self.etag  # the target of a redirect has another entity tag
         return headers
 
-    def _learn(self, headers: dict[str, str]) -> None:
+    def _read_headers(self, headers: dict[str, str]) -> None:
         """Store checksum and entity tag; if the tag changed, the part belongs to another file and is discarded."""
         etag = headers.get("x-linked-etag") or headers.get("etag")
-        if self.etag and etag and etag != self.etag and self.here:
-            self._start_again("the file on the server has changed")
+        if self.etag and etag and etag != self.etag and self.downloaded:
+            self._restart("the file on the server has changed")
         self.etag = etag or self.etag
         linked = headers.get("x-linked-etag", "").strip('"')  # Hugging Face: the SHA-256 of the file
         if self.sha256 is None and re.fullmatch(r"[0-9a-f]{64}", linked):
@@ -108,9 +108,9 @@ class Transfer:
                 f"{self.url} returns a web page instead of the file. Check the address or the proxy"
             )
 
-    def _start_again(self, reason: str) -> NoReturn:
+    def _restart(self, reason: str) -> NoReturn:
         self.discard()
-        self.size, self.sha256 = self.asked
+        self.size, self.sha256 = self.requested
         self.etag = None
         raise RetryableError(f"{reason}; starting again")
 
@@ -118,16 +118,16 @@ class Transfer:
         """The offset of the response's first byte; a server that ignores ranges sends the whole file."""
         if response.status == 206:
             match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", "").strip())
-            if not match or int(match[1]) != self.here:
-                self._start_again("the server sent another range of the file than requested")
+            if not match or int(match[1]) != self.downloaded:
+                self._restart("the server sent another range of the file than requested")
             start = int(match[1])
             total: int | None = int(match[2])
         else:
             start, length = 0, response.headers.get("Content-Length", "")
             total = int(length) if length.isdecimal() else None
         if self.size is not None and total is not None and total != self.size:
-            if self.asked[0] is None and self.here:
-                self._start_again("the file on the server has changed")
+            if self.requested[0] is None and self.downloaded:
+                self._restart("the file on the server has changed")
             raise AvcilError(
                 f"{self.url} is {total} bytes long where {self.size} were expected: the file was changed, or "
                 "a proxy answered instead. Try another mirror"
@@ -158,21 +158,21 @@ class Transfer:
                 except OSError as error:
                     raise disk_error(error, self.part) from error
                 done += len(chunk)
-                self.report(done, self.size)
+                self.on_progress(done, self.size)
                 if time.monotonic() - since > self.stall:
                     if done - mark < MIN_BYTES:
                         raise RetryableError(f"only {done - mark} bytes in {self.stall:g} seconds")
                     since, mark = time.monotonic(), done
         if self.size is not None and done != self.size:
             if done > self.size:
-                self._start_again("the server sent more bytes than the file has")
+                self._restart("the server sent more bytes than the file has")
             raise RetryableError(f"the connection was closed after {done} of {self.size} bytes")
 
     def _error_of(self, error: urllib.error.HTTPError) -> Exception:
         """The exception for an error status."""
         status = f"{error.code} {error.reason}"
         if error.code == 416:
-            self._start_again("the part on the disk does not fit the file on the server")
+            self._restart("the part on the disk does not fit the file on the server")
         if error.code in (408, 425, 429) or error.code >= 500:
             wait = error.headers.get("Retry-After", "")
             return RetryableError(f"the server answered {status}", float(wait) if wait.isdecimal() else None)

@@ -9,10 +9,10 @@ from avcil.errors import InputError
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
-def bytes_of(text: str) -> int:
+def parse_bytes(text: str) -> int:
     """Parse a size.
 
-    >>> bytes_of("1.5MB")
+    >>> parse_bytes("1.5MB")
     1500000
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?B?)\s*", text.upper())
@@ -21,10 +21,10 @@ def bytes_of(text: str) -> int:
     return int(float(match[1]) * UNITS[match[2]])
 
 
-def in_words(count: float) -> str:
+def format_bytes(count: float) -> str:
     """Format a number of bytes.
 
-    >>> in_words(1_234_567_890), in_words(5_000)
+    >>> format_bytes(1_234_567_890), format_bytes(5_000)
     ('1.2 GB', '5.0 kB')
     """
     for name, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
