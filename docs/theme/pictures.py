@@ -61,8 +61,8 @@ def report(browser: Browser, folder: Path) -> None:
 def predicted(browser: Browser, folder: Path, address: str) -> Page:
     """The page after a prediction."""
     page = opened(browser, address, 1000, 800)
-    page.set_input_files("#ask-file input[type=file]", folder / CLIP)
-    page.locator("#answer .spectrogram").wait_for(timeout=TIMEOUT)
+    page.set_input_files("#predict-file input[type=file]", folder / CLIP)
+    page.locator("#prediction .spectrogram").wait_for(timeout=TIMEOUT)
     page.wait_for_timeout(4_000)
     return page
 

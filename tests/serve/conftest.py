@@ -150,11 +150,11 @@ class Visitor:
     def ask(self, clip: Path) -> str:
         """Drop a clip, and give the class that the page names."""
         self.go("Predict")
-        if self.page.locator("#answer .verdict").count():
-            self.page.locator("#ask-file button[aria-label='Clear']").click()
+        if self.page.locator("#prediction .verdict").count():
+            self.page.locator("#predict-file button[aria-label='Clear']").click()
             self.page.get_by_text("The prediction appears here").wait_for()
-        self.page.set_input_files("#ask-file input[type=file]", str(clip))
-        return self.page.locator("#answer .verdict").inner_text()
+        self.page.set_input_files("#predict-file input[type=file]", str(clip))
+        return self.page.locator("#prediction .verdict").inner_text()
 
     def begin(self, label: str, clips: list[Path]) -> None:
         """Name a class, drop clips, and press the button."""
@@ -173,7 +173,7 @@ class Visitor:
         """Take the last class back."""
         self.go("Teach")
         self.page.click(f"#teach-undo:enabled:has-text('{label}')")
-        self.page.locator("#teach-said").get_by_text(f"“{label}” was undone").wait_for()
+        self.page.locator("#teach-message").get_by_text(f"“{label}” was undone").wait_for()
 
     def fits(self) -> bool:
         """Whether nothing overflows the window on the right."""

@@ -171,7 +171,7 @@ def test_a_full_disk_changes_nothing(served, new_clips, monkeypatch):
     served.service.job.ended.wait(60)
     assert httpx.get(f"{served.url}/api/teach").json()["state"] == "failed"
     assert labels(served.url) == old
-    assert served.service.work.updates == []
+    assert served.service.state_directory.updates == []
 
 
 def test_skipped_clips_are_listed(served, new_clips, tmp_path):

@@ -167,7 +167,7 @@ def test_the_warning(run, monkeypatch, capsys):
     from avcil.serve.limits import ServeLimits
 
     monkeypatch.setattr(server.uvicorn.Server, "run", lambda self, sockets: None)
-    given = {"port": 0, "work": None, "limits": ServeLimits(), "read_only": False}
+    given = {"port": 0, "state_dir": None, "limits": ServeLimits(), "read_only": False}
     for host, names, password, lines in (
         ("127.0.0.1", (), None, 0),
         ("0.0.0.0", (), None, 1),

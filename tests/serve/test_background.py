@@ -42,7 +42,7 @@ def test_background_clips(run, serve_run, new_clips):
         for _ in range(2):
             started = teach(url, clips[1:], background="true")
             assert (started.status_code, started.json()["label"]) == (202, BACKGROUND)
-            served.service.wait_for_teaching()
+            served.service.wait_for_learning()
         job = httpx.get(f"{url}/api/teach").json()
         assert job["state"] == "done", job["error"]
         result = job["result"]
@@ -84,7 +84,7 @@ def test_refused_requests(served, new_clips):
         assert words in answer.json()["error"]["message"]
     renamed = httpx.post(f"{served.url}/api/rename", data={"label": first, "new_label": BACKGROUND})
     assert (renamed.status_code, "reserved" in renamed.text) == (422, True)
-    assert served.service.work.updates == []
+    assert served.service.state_directory.updates == []
     assert served.service.job is None
 
 
@@ -114,7 +114,7 @@ def test_thresholds(run, serve_run, trained, new_clips):
                 assert predict(served.url, clip)["threshold"] == 1.0
                 change(served.url, "undo")
         assert teach(served.url, new_clips(0), label="owl").status_code == 202
-        served.service.wait_for_teaching()
+        served.service.wait_for_learning()
         assert predict(served.url, new_clips(0)[0])["threshold"] is None
 
 
@@ -126,7 +126,7 @@ def test_a_precision(run, serve_run, trained, new_clips):
         answer = predict(served.url, clip)
         assert answer["threshold"] == recognizer.thresholds()[answer["label"]]
         assert teach(served.url, new_clips(0), label="owl").status_code == 202
-        served.service.wait_for_teaching()
+        served.service.wait_for_learning()
         assert predict(served.url, new_clips(0)[0])["threshold"] == recognizer.thresholds()["owl"]
 
 

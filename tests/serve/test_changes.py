@@ -22,7 +22,7 @@ from avcil.saved_models.folder import load_saved
 from avcil.serve.incoming import Upload
 from avcil.serve.render_learning import learning_html, undo_label, undone_html
 from avcil.serve.service import Service
-from avcil.serve.work_folder import WorkFolder
+from avcil.serve.state_directory import StateDirectory
 
 
 def post(url: str, name: str, files: list[Path] = (), **fields: object) -> httpx.Response:
@@ -40,7 +40,7 @@ def labels(url: str) -> list[str]:
 
 def teach(served, label: str, clips: list[Path]) -> None:
     assert post(served.url, "teach", clips, label=label).status_code == 202
-    served.service.wait_for_teaching()
+    served.service.wait_for_learning()
     assert served.service.job.error is None
 
 
@@ -64,7 +64,7 @@ def test_rename_and_forget_are_there_after_a_restart_and_undone(run, serve_run, 
         assert renamed["classes"] == ["first", *old[1:], "barn owl"]
     with serve_run(run) as served:
         service = served.service
-        assert [known["label"] for known in service.classes() if known["taught_here"]] == ["barn owl"]
+        assert [known.label for known in service.classes() if known.taught_here] == ["barn owl"]
         assert httpx.get(f"{served.url}/api/teach").json()["state"] == "done"
         held_out = service.held_out_so_far()
         assert {"first", "barn owl"} <= set(held_out.labels)
@@ -114,7 +114,7 @@ def test_clips_are_forgotten(served, new_clips, tmp_path):
     assert post(served.url, "forget", kept, label="owl").json()["change"] == "3 clips of “owl” forgotten"
     assert "owl" not in labels(served.url)  # no clip of it is left
     teach(served, "rook", second)
-    held = served.service.work.updates[-1]["held_out"]
+    held = served.service.state_directory.updates[-1]["held_out"]
     assert held == ["rook", "rook"]
     refused = post(served.url, "forget", second, label="rook")
     assert "was held out for evaluation" in refused.json()["error"]["message"]
@@ -256,7 +256,7 @@ def test_hostile_zip_files(roomy, blade):
         assert said in error["message"], how
         assert "avcil-" not in answer.text, how
     assert labels(roomy.url) == old
-    assert roomy.service.work.updates == []
+    assert roomy.service.state_directory.updates == []
 
 
 def test_models_of_other_features_are_not_merged(roomy, other, tmp_path):
@@ -344,7 +344,7 @@ def full_disk(folder: Path, name: str) -> Iterator[list[str]]:
 def test_a_full_disk(run, serve_run, other, new_clips, tmp_path, name):
     """Each change gets 507 without a path; the old model still predicts, no files remain, and then the change works."""
     clips, work, content = new_clips(0)[:3], tmp_path / "work", zipped(other, tmp_path)
-    with serve_run(run, work=work, limits={"upload_bytes": 4_000_000}) as served:
+    with serve_run(run, state_dir=work, limits={"upload_bytes": 4_000_000}) as served:
         url = served.url
         teach(served, "owl", clips)
         old, before = labels(url), served.service.recognizer.snapshot()
@@ -371,14 +371,14 @@ def test_a_full_disk(run, serve_run, other, new_clips, tmp_path, name):
             assert httpx.post(f"{url}/api/undo").status_code == 200
             before = served.service.recognizer.snapshot()
             files = {path: path.read_bytes() for path in work.rglob("*") if path.is_file()}
-    with serve_run(run, work=work) as served:
+    with serve_run(run, state_dir=work) as served:
         assert labels(served.url) == old
 
 
 def test_a_kill_at_any_moment(run, monkeypatch, tmp_path):
-    """At each call that changes the disk, a copy of the work folder is what a kill there leaves: it opens with the
+    """At each call that changes the disk, a copy of the state directory is what a kill there leaves: it opens with the
     model before a change or after it, and with no other files than those that count."""
-    service = Service(run, work=tmp_path / "work")
+    service = Service(run, state_dir=tmp_path / "work")
     copies: list[Path] = []
     busy = False
 
@@ -414,7 +414,7 @@ def test_a_kill_at_any_moment(run, monkeypatch, tmp_path):
     assert len(copies) > 20
     seen = []
     for copy in copies:
-        work = WorkFolder(copy, run / "model")
+        work = StateDirectory(copy, run / "model")
         seen.append(load_saved(work.model()).labels)
         assert sorted(path.name for path in (copy / "updates").glob("*")) == [
             f"{entry['number']:06d}" for entry in work.updates
@@ -425,8 +425,8 @@ def test_a_kill_at_any_moment(run, monkeypatch, tmp_path):
 
 
 def test_a_state_of_an_earlier_version(run, new_clips, tmp_path):
-    """A state folder of format version 1 can be opened and changed; it is then written as version 3."""
-    service = Service(run, work=tmp_path / "work")
+    """A state directory of format version 1 can be opened and changed; it is then written as version 3."""
+    service = Service(run, state_dir=tmp_path / "work")
     service.start_learning("owl", [Upload(clip, clip.name) for clip in new_clips(0)])
     service.close()
     path = tmp_path / "work" / "state.json"
@@ -435,13 +435,13 @@ def test_a_state_of_an_earlier_version(run, new_clips, tmp_path):
         holder["learnt"] = holder.pop("learned")
     path.write_text(json.dumps(state | {"version": 1, "sittings": state.pop("updates")}))
     (path.parent / "updates").rename(path.parent / "sittings")
-    service = Service(run, work=tmp_path / "work")
+    service = Service(run, state_dir=tmp_path / "work")
     service.rename("owl", "barn owl")
     service.close()
     state = json.loads(path.read_text())
     assert (state["version"], state["updates"][0]["learned"]) == (3, 6)
     assert "sittings" not in state
-    service = Service(run, work=tmp_path / "work")
+    service = Service(run, state_dir=tmp_path / "work")
     assert service.recognizer.classes_[-1] == "barn owl"
     service.close()
 

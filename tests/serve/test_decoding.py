@@ -60,8 +60,8 @@ def test_nothing_is_decoded_in_the_server(run, serve_run, new_clips, tmp_path, m
         assert served.service.view(long).events
         files = [("files", (path.name, path.read_bytes())) for path in clips]
         assert httpx.post(f"{served.url}/api/teach", data={"label": "new"}, files=files).status_code == 202
-        served.service.wait_for_teaching()
-        assert served.service.job.to_dict()["state"] == "done", served.service.job.error
+        served.service.wait_for_learning()
+        assert served.service.job.response().model_dump()["state"] == "done", served.service.job.error
         pictures = Examples(served.service)
         assert set(pictures.pictures()) == set(served.service.recognizer.classes_)
         assert pictures.test_clips()

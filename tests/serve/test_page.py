@@ -67,20 +67,20 @@ def test_rename_forget_merge_undo(visit, serve_run, run, new_clips, tmp_path, wi
         choose(page, "owl")
         page.fill("#change-name input, #change-name textarea", "<b>barn owl</b>")
         page.click("#change-rename")
-        page.locator("#classes-said").get_by_text("“owl” renamed to “<b>barn owl</b>”").wait_for()
+        page.locator("#classes-message").get_by_text("“owl” renamed to “<b>barn owl</b>”").wait_for()
         page.locator(".known", has_text="<b>barn owl</b>").wait_for()
         choose(page, first)
         page.click("#change-forget")
         page.get_by_text(f"Forget “{first}”?").wait_for()
         assert first in served.service.recognizer.classes_
         page.click("#change-yes")
-        page.locator("#classes-said").get_by_text(f"“{first}” forgotten").wait_for()
+        page.locator("#classes-message").get_by_text(f"“{first}” forgotten").wait_for()
         assert first not in served.service.recognizer.classes_
         (tmp_path / "other.zip").write_text("no zip file")
         page.set_input_files("#merge-file input[type=file]", str(tmp_path / "other.zip"))
         page.locator("#merge-file tr", has_text="other").wait_for()
         page.click("#merge-start")
-        page.locator("#classes-said .problem").get_by_text("not a zip file").wait_for()
+        page.locator("#classes-message .problem").get_by_text("not a zip file").wait_for()
         visitor.go("Teach")
         listed = page.locator(".updates li")
         listed.nth(2).wait_for()
@@ -88,7 +88,7 @@ def test_rename_forget_merge_undo(visit, serve_run, run, new_clips, tmp_path, wi
         assert listed.all_inner_texts()[:2] == changes
         for change in changes:
             page.click(f"#teach-undo:enabled:has-text('{change[:6]}')")
-            page.locator("#teach-said").get_by_text(f"Undone: {change}").wait_for()
+            page.locator("#teach-message").get_by_text(f"Undone: {change}").wait_for()
         assert {"owl", first} <= set(served.service.recognizer.classes_)
         looks_right(visitor)
 
@@ -110,13 +110,13 @@ def test_merge_a_model(visit, serve_run, run, new_clips, tmp_path):
         page.check("#merge-same input[type=checkbox]")
         page.click("#merge-start")
         change = f"“other.zip” merged ({known + 1} classes, 1 of them new)"
-        page.locator("#classes-said").get_by_text(change).wait_for()
+        page.locator("#classes-message").get_by_text(change).wait_for()
         page.locator(".known", has_text="owl").wait_for()
         assert visitor.ask(clips[7]) == "owl"
         visitor.go("Teach")
         page.locator(".updates li", has_text=change).wait_for()
         page.click("#teach-undo:enabled:has-text('merged')")
-        page.locator("#teach-said").get_by_text(f"Undone: {change}").wait_for()
+        page.locator("#teach-message").get_by_text(f"Undone: {change}").wait_for()
         assert "owl" not in served.service.recognizer.classes_
         looks_right(visitor)
 
@@ -136,10 +136,10 @@ def test_background_clips(visit, served, new_clips):
     page.locator(".updates li", has_text="7 clips of the background learned").wait_for()
     page.locator("#teach-label textarea:enabled, #teach-label input:enabled").wait_for()
     visitor.ask(clips[7])
-    page.locator("#answer").get_by_text("more similar to the background clips").wait_for()
+    page.locator("#prediction").get_by_text("more similar to the background clips").wait_for()
     visitor.go("Teach")
     page.click("#teach-undo:enabled:has-text('background')")
-    page.locator("#teach-said").get_by_text("Undone: 7 clips of the background learned").wait_for()
+    page.locator("#teach-message").get_by_text("Undone: 7 clips of the background learned").wait_for()
     looks_right(visitor)
 
 

@@ -55,7 +55,7 @@ def test_two_users_teach(visit, served, slow, new_clips):
     # a page that has not heard of it yet
     other.page.evaluate("document.querySelector('#teach-start').disabled = false")
     other.page.click("#teach-start")
-    other.page.locator("#teach-said").get_by_text("give 1 to 12 clips").wait_for()
+    other.page.locator("#teach-message").get_by_text("give 1 to 12 clips").wait_for()
     slow.set()
     one.page.get_by_role("heading", name="Class “first” was added").wait_for()
     other.page.get_by_role("heading", name="Class “first” was added").wait_for()
@@ -67,10 +67,10 @@ def test_two_users_predict_at_once(visit, served, trained):
     clips = sorted((trained / "clips").glob("test-*.mp4"))[:2]
     people = [visit(served.url), visit(served.url)]
     for visitor, clip in zip(people, clips, strict=True):
-        visitor.page.set_input_files("#ask-file input[type=file]", str(clip))
+        visitor.page.set_input_files("#predict-file input[type=file]", str(clip))
     for visitor, clip in zip(people, clips, strict=True):
-        visitor.page.locator("#answer .eyebrow", has_text=clip.name).wait_for()
-        said = visitor.page.locator("#answer .verdict").inner_text()
+        visitor.page.locator("#prediction .eyebrow", has_text=clip.name).wait_for()
+        said = visitor.page.locator("#prediction .verdict").inner_text()
         assert said == served.service.recognizer.predict(clip)
 
 
@@ -78,16 +78,16 @@ def test_a_clip_from_the_camera(visit, served):
     """It is recorded with video and audio, and predicted when the recording stops."""
     visitor = visit(served.url)
     visitor.page.get_by_role("tab", name="Record a clip").click()
-    visitor.page.locator("#ask-camera button").first.click()
-    record = visitor.page.locator("#ask-camera button", has_text="Record")
+    visitor.page.locator("#predict-camera button").first.click()
+    record = visitor.page.locator("#predict-camera button", has_text="Record")
     record.click()
-    stop = visitor.page.locator("#ask-camera button", has_text="Stop")
+    stop = visitor.page.locator("#predict-camera button", has_text="Stop")
     stop.wait_for()
     visitor.page.wait_for_timeout(2000)
     stop.click()
-    visitor.page.locator("#answer .eyebrow", has_text="Your recording").wait_for()
-    assert visitor.page.locator("#answer .frames img").count() >= 2
-    assert visitor.page.locator("#answer .spectrogram").count() == 1
+    visitor.page.locator("#prediction .eyebrow", has_text="Your recording").wait_for()
+    assert visitor.page.locator("#prediction .frames img").count() >= 2
+    assert visitor.page.locator("#prediction .spectrogram").count() == 1
     assert visitor.seen == []
 
 
@@ -100,7 +100,7 @@ def test_page_of_a_long_clip(visit, serve_run, run, tmp_path):
     with serve_run(run, limits={"seconds": 20.0}) as served:
         visitor = visit(served.url, width=360)
         visitor.ask(tmp_path / "long.mp4")
-        assert visitor.page.locator("#answer .eyebrow").inner_text() == "long.mp4"
+        assert visitor.page.locator("#prediction .eyebrow").inner_text() == "long.mp4"
         for heading in ("Contributions", "Timeline", "Spatial sensitivity", "Spectrogram"):
             visitor.page.get_by_role("heading", name=heading).wait_for()
         assert visitor.page.locator(".events tr").count() == visitor.page.locator(".strip i").count() >= 1
@@ -111,13 +111,13 @@ def test_bad_files_and_names(visit, served, trained, tmp_path):
     """The errors have no path of the machine; valid input then works."""
     (tmp_path / "notes.mp4").write_text("no video at all\n" * 50)
     visitor = visit(served.url, width=390)
-    visitor.page.set_input_files("#ask-file input[type=file]", str(tmp_path / "notes.mp4"))
-    problem = visitor.page.locator("#answer .problem")
+    visitor.page.set_input_files("#predict-file input[type=file]", str(tmp_path / "notes.mp4"))
+    problem = visitor.page.locator("#prediction .problem")
     assert "notes.mp4 is not a media file" in problem.inner_text().replace(":", "")
     assert "/tmp" not in problem.inner_text()
     visitor.go("Teach")
     visitor.page.click("#teach-start:enabled")
-    visitor.page.locator("#teach-said").get_by_text("the name of a class must have").wait_for()
+    visitor.page.locator("#teach-message").get_by_text("the name of a class must have").wait_for()
     visitor.page.fill("#teach-label input, #teach-label textarea", served.service.recognizer.classes_[0])
     visitor.page.locator("#teach-known").get_by_text("already").wait_for()
 
@@ -158,13 +158,13 @@ def test_accessible(visit, served, trained, dark):
     """axe finds no serious problems in any tab or prediction: contrast, labels, roles, order of headings."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     visitor = visit(served.url, dark=dark)
-    visitor.page.locator("#tries img").first.wait_for()
+    visitor.page.locator("#test-clips img").first.wait_for()
     found = {"ask": checked(axe, visitor.page)}
     visitor.ask(next((trained / "clips").glob("test-*.mp4")))
     found["answer"] = checked(axe, visitor.page)
     visitor.go("Teach")
     visitor.page.click("#teach-start:enabled")
-    visitor.page.locator("#teach-said .problem").wait_for()
+    visitor.page.locator("#teach-message .problem").wait_for()
     found["teach"] = checked(axe, visitor.page)
     visitor.go("Classes")
     visitor.page.locator(".known").first.wait_for()

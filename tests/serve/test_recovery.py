@@ -39,7 +39,7 @@ def accept(work: Path, clips: list[Path], number: int = 1) -> Path:
 
 @pytest.fixture
 def work(run) -> Path:
-    """The default state folder of the run."""
+    """The default state directory of the run."""
     return run.with_name("run.taught")
 
 
@@ -52,7 +52,7 @@ def test_an_accepted_job_is_resumed(run, serve_run, work, new_clips):
         assert served.service.messages == [
             "learning job resumed: 'owl' (8 clips), accepted before the last stop"
         ]
-        served.service.wait_for_teaching()
+        served.service.wait_for_learning()
         told = httpx.get(f"{served.url}/api/teach").json()
         assert (told["number"], told["state"], told["label"]) == (3, "done", "owl")
         assert "owl" in labels(served.url)
@@ -60,7 +60,7 @@ def test_an_accepted_job_is_resumed(run, serve_run, work, new_clips):
     with serve_run(run) as served:  # and is reported as done after another restart
         assert httpx.get(f"{served.url}/api/teach").json()["state"] == "done"
         assert teach(served.url, "other", new_clips(1)[:1]).json()["number"] == 4
-        served.service.wait_for_teaching()
+        served.service.wait_for_learning()
 
 
 @contextmanager
@@ -94,7 +94,7 @@ def test_a_lost_job_is_reported(run, work, new_clips, how):
             assert all(
                 message.startswith("learning job lost: 'owl' (8 clips)") for message in service.messages
             )
-            told = service.job.to_dict()
+            told = service.job.response().model_dump()
             assert (told["number"], told["state"], told["clips"]) == (1, "lost", 8)
             assert "it was accepted, but" in told["error"]
             assert "it was accepted, but" in learning_html(service.job, [])
@@ -109,7 +109,7 @@ def test_a_finished_job_is_not_repeated(run, work, new_clips):
     accept(work, new_clips(0))
     with service_of(run) as service:
         assert service.messages == []
-        assert len(service.work.updates) == 1
+        assert len(service.state_directory.updates) == 1
         assert list((work / "incoming").iterdir()) == []
 
 
@@ -152,10 +152,10 @@ def test_a_full_disk(run, serve_run, small_disk, new_clips):
     """A documented error without paths, nothing left behind, and undo works without a free byte."""
     clips = new_clips(0)
     work = small_disk / "work"
-    with serve_run(run, work=work) as served:
+    with serve_run(run, state_dir=work) as served:
         old = labels(served.url)
         assert teach(served.url, "owl", clips).status_code == 202
-        served.service.wait_for_teaching()
+        served.service.wait_for_learning()
         assert labels(served.url) == [*old, "owl"], served.service.job.error
         filler = fill(small_disk, 0)
         answer = teach(served.url, "other", clips)
@@ -171,7 +171,7 @@ def test_a_full_disk(run, serve_run, small_disk, new_clips):
             small_disk, sum(clip.stat().st_size for clip in clips) + 64 * 1024
         )  # clips fit, the model does not
         assert teach(served.url, "other", clips).status_code == 202
-        served.service.wait_for_teaching()
+        served.service.wait_for_learning()
         told = httpx.get(f"{served.url}/api/teach").json()
         assert told["state"] == "failed"
         assert "disk is full" in told["error"]

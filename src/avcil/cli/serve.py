@@ -82,7 +82,7 @@ def run(args: Args) -> None:
         args.run,
         host=args.host,
         port=args.port,
-        work=args.state_dir,
+        state_dir=args.state_dir,
         limits=limits,
         read_only=args.read_only,
         names=[name.lower() for name in args.allowed_host],

@@ -8,15 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from avcil.inference.attention_example import AttentionExample
 from avcil.inference.contribution_table import SIGNS
-from avcil.media.overlay import colors, png_data_uri
-from avcil.media.spectrogram import log_mel
 from avcil.reporting.attention_figure import attention_figure
 from avcil.reporting.contribution_figure import contribution_figure
 from avcil.reporting.report_tables import scroll
+from avcil.reporting.spectrogram_figure import spectrogram_uri
 from avcil.reporting.svg import escape
 from avcil.runs.run_files import RunRecord
 
@@ -117,12 +114,5 @@ def _example(example: AttentionExample) -> str:
 
 
 def _spectrogram(example: AttentionExample, duration: float) -> str:
-    levels = log_mel(np.asarray(example.waveform, dtype=np.float32), example.sample_rate)
-    stride = -(-levels.shape[1] // MAX_COLUMNS)
-    width = levels.shape[1] - levels.shape[1] % stride
-    levels = levels[:, :width].reshape(len(levels), -1, stride).max(axis=2)
-    low, high = float(levels.min()), float(levels.max())
-    scaled = (levels - low) / (high - low) if high > low else np.zeros_like(levels)
-    picture = np.rint(colors(scaled[::-1])).astype(np.uint8)
-    alt = f"Spectrogram of {duration:.1f} seconds of audio"
-    return f'<img class="spectrogram" alt="{alt}" src="{png_data_uri(picture)}">'
+    uri = spectrogram_uri(example.waveform, example.sample_rate, max_columns=MAX_COLUMNS)
+    return f'<img class="spectrogram" alt="Spectrogram of {duration:.1f} seconds of audio" src="{uri}">'

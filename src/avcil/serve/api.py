@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, File, Form, HTTPException, Query, Request, UploadFile
 from fastapi.responses import FileResponse
@@ -65,7 +65,6 @@ def _route_class(clips: int) -> type[StrictRoute]:
 def _add_prediction(app: APIRouter, service: Service) -> None:
     @app.post(
         "/api/predict",
-        response_model=schema.PredictionResponse,
         summary="Predict the class of a clip",
         tags=["predict"],
         responses=problems(*UPLOADS),
@@ -74,21 +73,16 @@ def _add_prediction(app: APIRouter, service: Service) -> None:
         request: Request,
         file: Annotated[UploadFile, File(description="a media file")],
         timeline: Annotated[bool, Query(description="also predict a timeline of a long clip")] = False,
-    ) -> dict[str, Any]:
+    ) -> schema.PredictionResponse:
         async with service.queue.async_slot(client_of(request.scope), request.is_disconnected):
             return await run_in_threadpool(_predict, service, file, timeline)
 
-    @app.get(
-        "/api/classes",
-        response_model=list[schema.ClassResponse],
-        summary="List the classes",
-        tags=["predict"],
-    )
-    def classes() -> list[dict[str, Any]]:
+    @app.get("/api/classes", summary="List the classes", tags=["predict"])
+    def classes() -> list[schema.ClassResponse]:
         return service.classes()
 
 
-def _predict(service: Service, file: UploadFile, timeline: bool) -> dict[str, Any]:
+def _predict(service: Service, file: UploadFile, timeline: bool) -> schema.PredictionResponse:
     with saved([file]) as (upload,):
         try:
             prediction = service.predict(upload.path)
@@ -99,33 +93,23 @@ def _predict(service: Service, file: UploadFile, timeline: bool) -> dict[str, An
     return _prediction(upload.name, prediction, events)
 
 
-def _prediction(name: str, prediction: Prediction, events: Sequence[TimelineEvent]) -> dict[str, Any]:
-    return {
-        "filename": name,
-        "label": prediction.label,
-        "probability": prediction.probability,
-        "predictions": [{"label": label, "probability": p} for label, p in prediction.probabilities.items()],
-        "in_distribution": prediction.in_distribution,
-        "p_value": prediction.p_value,
-        "threshold": prediction.threshold,
-        "background": prediction.background,
-        "modality": prediction.modality,
-        "notes": prediction.notes,
-        "events": [
-            {
-                key: getattr(event, key)
-                for key in ("start", "end", "label", "probability", "in_distribution", "notes")
-            }
-            for event in events
-        ],
-    }
+def _prediction(
+    name: str, prediction: Prediction, events: Sequence[TimelineEvent]
+) -> schema.PredictionResponse:
+    names = "label probability in_distribution p_value threshold background modality notes"
+    ranked = prediction.probabilities.items()
+    return schema.PredictionResponse(
+        filename=name,
+        predictions=[schema.ClassProbability(label=label, probability=p) for label, p in ranked],
+        events=[schema.EventResponse.model_validate(event, from_attributes=True) for event in events],
+        **{field: getattr(prediction, field) for field in names.split()},
+    )
 
 
 def _add_learning(app: APIRouter, service: Service) -> None:
     @app.post(
         "/api/teach",
         status_code=202,
-        response_model=schema.TeachResponse,
         summary="Start to learn clips of a class, or background clips",
         tags=["teach"],
         responses=problems(*UPLOADS, 409),
@@ -138,7 +122,7 @@ def _add_learning(app: APIRouter, service: Service) -> None:
         background: Annotated[
             bool, Form(description="learn background clips: similar clips are rejected")
         ] = False,
-    ) -> dict[str, Any]:
+    ) -> schema.TeachResponse:
         """Starts a job in the background; `GET /api/teach` returns its progress. For a known class, the clips are added
         to it."""
         service.check_may_change()
@@ -150,19 +134,18 @@ def _add_learning(app: APIRouter, service: Service) -> None:
             job = (
                 service.start_background(uploads) if label is None else service.start_learning(label, uploads)
             )
-            return job.to_dict()
+            return job.response()
 
     @app.get(
         "/api/teach",
-        response_model=schema.TeachResponse,
         summary="Progress or result of the last job",
         tags=["teach"],
         responses=problems(404),
     )
-    def teaching() -> dict[str, Any]:
+    def learning_job() -> schema.TeachResponse:
         if service.job is None:
             raise HTTPException(404, "no job was started since the server started")
-        return service.job.to_dict()
+        return service.job.response()
 
 
 def _add_model(app: APIRouter, service: Service) -> None:
@@ -181,17 +164,15 @@ def _add_model(app: APIRouter, service: Service) -> None:
             folder / "model.zip", media_type="application/zip", filename="model.zip", background=remove
         )
 
-    @app.get(
-        "/api/health", response_model=schema.HealthResponse, summary="Status of the server", tags=["server"]
-    )
-    def health() -> dict[str, Any]:
-        return {
-            "status": "ok",
-            "version": __version__,
-            "classes": len(service.recognizer.classes_),
-            "learning": service.learning,
-            "read_only": service.read_only,
-        }
+    @app.get("/api/health", summary="Status of the server", tags=["server"])
+    def health() -> schema.HealthResponse:
+        return schema.HealthResponse(
+            status="ok",
+            version=__version__,
+            classes=len(service.recognizer.classes_),
+            learning=service.learning,
+            read_only=service.read_only,
+        )
 
 
 def _add_unknown(app: FastAPI) -> None:

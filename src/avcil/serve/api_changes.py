@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, File, Form, UploadFile
 
@@ -10,8 +10,7 @@ from avcil.data.renaming import renaming
 from avcil.serve import schema
 from avcil.serve.api_errors import UPLOADS, problems
 from avcil.serve.api_files import saved
-from avcil.serve.changes import change_response
-from avcil.serve.entries import describe, kind_of
+from avcil.serve.entries import Entry, describe, kind_of
 from avcil.serve.service import Service
 
 Label = Annotated[str, Form(description="the name of a known class")]
@@ -28,19 +27,19 @@ def add_changes(app: APIRouter, service: Service) -> None:
 def _add_rename(app: APIRouter, service: Service) -> None:
     @app.post(
         "/api/rename",
-        response_model=schema.ChangeResponse,
         summary="Rename a class",
         tags=["change"],
         responses=problems(400, 408, 409, 413, 422, 503, 507),
     )
-    def rename(label: Label, new_label: Annotated[str, Form(description="its new name")]) -> dict[str, Any]:
-        return change_response(service.rename(label, new_label), service.recognizer.classes_)
+    def rename(
+        label: Label, new_label: Annotated[str, Form(description="its new name")]
+    ) -> schema.ChangeResponse:
+        return _response(service.rename(label, new_label), service)
 
 
 def _add_forget(app: APIRouter, service: Service) -> None:
     @app.post(
         "/api/forget",
-        response_model=schema.ChangeResponse,
         summary="Forget a class, or clips of it",
         tags=["change"],
         responses=problems(*UPLOADS, 409),
@@ -51,18 +50,17 @@ def _add_forget(app: APIRouter, service: Service) -> None:
             list[UploadFile] | None,
             File(description="clips of it that were learned; without files, the whole class is forgotten"),
         ] = None,
-    ) -> dict[str, Any]:
+    ) -> schema.ChangeResponse:
         """With clips, only these are forgotten, and the model equals one that never learned them. If no clips of the
         class are left, the class is forgotten."""
         service.check_may_change()
         with saved(files or []) as uploads:
-            return change_response(service.forget(label, uploads), service.recognizer.classes_)
+            return _response(service.forget(label, uploads), service)
 
 
 def _add_merge(app: APIRouter, service: Service) -> None:
     @app.post(
         "/api/merge",
-        response_model=schema.ChangeResponse,
         summary="Merge another model",
         tags=["change"],
         responses=problems(*UPLOADS, 409),
@@ -76,30 +74,37 @@ def _add_merge(app: APIRouter, service: Service) -> None:
             list[str] | None,
             Form(description="OLD=NEW, repeatable: the class OLD of the file becomes the class NEW"),
         ] = None,
-    ) -> dict[str, Any]:
+    ) -> schema.ChangeResponse:
         """Both models need the method blade and the same encoders, modality and options. The result equals one model
         that learned the clips of both."""
         service.check_may_change()
         renamed = renaming(rename or [], where="rename")
         with saved([file]) as (archive,):
             entry = service.merge(archive, same_classes=same_classes, renamed=renamed)
-        return change_response(entry, service.recognizer.classes_)
+        return _response(entry, service)
 
 
 def _add_undo(app: APIRouter, service: Service) -> None:
     @app.post(
         "/api/undo",
-        response_model=schema.UndoResponse,
         summary="Undo the last change",
         tags=["change"],
         responses=problems(409, 507),
     )
-    def undo() -> dict[str, Any]:
+    def undo() -> schema.UndoResponse:
         undone = service.undo()
-        return {
-            "kind": kind_of(undone),
-            "change": describe(undone),
-            "label": undone["label"],
-            "learned": undone.get("learned", 0),
-            "classes": list(service.recognizer.classes_),
-        }
+        return schema.UndoResponse(
+            kind=kind_of(undone),
+            change=describe(undone),
+            label=undone["label"],
+            learned=undone.get("learned", 0),
+            classes=list(service.recognizer.classes_),
+        )
+
+
+def _response(entry: Entry, service: Service) -> schema.ChangeResponse:
+    """The response to a change, from its entry."""
+    classes = list(service.recognizer.classes_)
+    return schema.ChangeResponse.model_validate(
+        {"kind": entry["kind"], "change": describe(entry), **entry["result"], "classes": classes}
+    )

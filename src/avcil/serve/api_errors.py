@@ -22,6 +22,7 @@ from avcil.serve.limits import (
     ShuttingDownError,
 )
 from avcil.serve.model_zip import NotAZipError
+from avcil.serve.refusal import error_response
 from avcil.utils.files import is_storage_error
 
 STATUS: tuple[tuple[type[AvcilError], int, str], ...] = (
@@ -69,38 +70,33 @@ def handle_errors(app: FastAPI) -> None:
             if isinstance(error, BusyError | ShuttingDownError)
             else None
         )
-        return problem(status, code, FULL_DISK if is_storage_error(error) else str(error), headers)
+        return error_response(status, code, FULL_DISK if is_storage_error(error) else str(error), headers)
 
     @app.exception_handler(OSError)
     def operating_system(request: Request, error: OSError) -> JSONResponse:
         if is_storage_error(error):
-            return problem(507, "no_space", FULL_DISK)
-        return problem(500, "failed", f"unexpected {type(error).__name__}")
+            return error_response(507, "no_space", FULL_DISK)
+        return error_response(500, "failed", f"unexpected {type(error).__name__}")
 
     @app.exception_handler(StarletteHTTPException)
     def http(request: Request, error: StarletteHTTPException) -> JSONResponse:
         if error.__cause__ is not None and is_storage_error(error.__cause__):  # while the form was stored
-            return problem(507, "no_space", FULL_DISK)
+            return error_response(507, "no_space", FULL_DISK)
         codes = {400: "bad_request", 404: "not_found", 405: "not_allowed", 422: "bad_input"}
         code = codes.get(error.status_code, "http_error")
-        return problem(error.status_code, code, str(error.detail), dict(error.headers or {}))
+        return error_response(error.status_code, code, str(error.detail), dict(error.headers or {}))
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         reasons = "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors())
-        return problem(422, "bad_input", f"{reasons}. The schema is at /api/openapi.json")
+        return error_response(422, "bad_input", f"{reasons}. The schema is at /api/openapi.json")
 
     @app.exception_handler(ClientDisconnect)
     @app.exception_handler(ConnectionAbortedError)
     def gone(request: Request, error: Exception) -> JSONResponse:
-        return problem(400, "cut_off", "the upload is incomplete")
+        return error_response(400, "cut_off", "the upload is incomplete")
 
     @app.exception_handler(Exception)
     def unexpected(request: Request, error: Exception) -> JSONResponse:
         """A programming error; Starlette writes the traceback to the log."""
-        return problem(500, "failed", "an unexpected error occurred; the server's log has the details")
-
-
-def problem(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """An error as JSON."""
-    return JSONResponse({"error": {"code": code, "message": message}}, status, headers)
+        return error_response(500, "failed", "an unexpected error occurred; the server's log has the details")

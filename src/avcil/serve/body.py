@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+
+from starlette.types import Message, Receive
 
 from avcil.serve.refusal import RefusedError
 
-Receive = Callable[[], Awaitable[dict[str, Any]]]
 MAX_SMALL_BODY = 10**6
 """Bytes of a body that is not an upload."""
 FORM_OVERHEAD = 64 * 1024
@@ -86,7 +85,7 @@ class LimitedBody:
         if stated is not None and stated.isdecimal() and int(stated[:20]) > self.limit:
             raise self._too_large()
 
-    async def receive(self) -> dict[str, Any]:
+    async def receive(self) -> Message:
         """The next message for the application."""
         if self._complete:  # the next message is the end of the connection, at any time
             return await self._receive()
@@ -116,7 +115,7 @@ class LimitedBody:
         self._spool.release(self._received)
         self._received = 0
 
-    async def _next(self) -> dict[str, Any]:
+    async def _next(self) -> Message:
         remaining = self.rate.remaining(self._start, self._received)
         try:
             message = await asyncio.wait_for(self._receive(), max(remaining, 0.001))

@@ -21,11 +21,11 @@ from avcil.inference.held_out import HeldOut
 from avcil.inference.recognizer import Recognizer
 from avcil.saved_models.folder import SavedModel, load_saved
 from avcil.serve.decoding import UploadReader
-from avcil.serve.entries import FORGET, MERGE, RENAME, describe, kind_of
+from avcil.serve.entries import FORGET, MERGE, RENAME, Entry, kind_of
 from avcil.serve.incoming import Upload
 from avcil.serve.limits import NothingToUndoError
 from avcil.serve.model_zip import unpack_model
-from avcil.serve.work_folder import WorkFolder
+from avcil.serve.state_directory import StateDirectory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,20 +33,25 @@ class Change:
     """A model after a change, and the entry of the change in state.json."""
 
     state: SavedModel
-    entry: dict[str, Any]
+    entry: Entry
     notes: tuple[str, ...] = ()
 
 
 def rename_class(state: SavedModel, label: str, new_label: str) -> Change:
     """Rename a class."""
     after = learning.rename(state, label, new_label)
-    return Change(state=after, entry={"kind": RENAME, "label": label, "new_label": new_label})
+    entry: Entry = {"kind": RENAME, "label": label, "new_label": new_label, "held_out": []}
+    return Change(state=after, entry=entry)
 
 
 def forget_class(state: SavedModel, label: str) -> Change:
     """Forget a class."""
     after = learning.forget_class(state, label)
-    return Change(state=after, entry={"kind": FORGET, "label": label, "clips": None, "forgotten": [label]})
+    return Change(state=after, entry=_forget_entry(label, None, [label]))
+
+
+def _forget_entry(label: str, clips: int | None, forgotten: list[str]) -> Entry:
+    return {"kind": FORGET, "label": label, "clips": clips, "forgotten": forgotten, "held_out": []}
 
 
 def forget_clips(
@@ -88,8 +93,7 @@ def forget_clips(
             error.args = (str(error).replace(str(clip.path), clip.name),)
         raise
     forgotten = [name for name in state.labels if name not in after.labels]
-    entry = {"kind": FORGET, "label": label, "clips": len(clips), "forgotten": forgotten}
-    return Change(state=after, entry=entry)
+    return Change(state=after, entry=_forget_entry(label, len(clips), forgotten))
 
 
 def _is_held_out(features: ClipFeatures, label: str, held_out: HeldOut) -> bool:
@@ -135,26 +139,31 @@ def merge_model(
             error.args = (str(error).replace(f"{model}/", "").replace(str(model), "the zip file"),)
             raise
     shared = merging.shared_clips(state, other)
-    entry = {
+    entry: Entry = {
         "kind": MERGE,
         "label": archive.name[:100],
         "classes": list(other.labels),
         "new_classes": [label for label in after.labels if label not in state.labels],
+        "held_out": [],
     }
     note = f"both models learned at least {shared} of the same clips; they count twice"
     return Change(state=after, entry=entry, notes=(note,) if shared else ())
 
 
 def apply_change(
-    make: Callable[[SavedModel], Change], *, recognizer: Recognizer, held_out: HeldOut, work: WorkFolder
-) -> dict[str, Any]:
+    make: Callable[[SavedModel], Change],
+    *,
+    recognizer: Recognizer,
+    held_out: HeldOut,
+    directory: StateDirectory,
+) -> Entry:
     """Compute, evaluate, save and commit a change, and replace the model of the recognizer.
 
     Args:
         make: Computes the change from the current model.
         recognizer: Has the current model.
         held_out: Clips that were not learned, for evaluation.
-        work: The state folder.
+        directory: The state directory.
 
     Returns:
         The entry in state.json.
@@ -163,25 +172,25 @@ def apply_change(
     change = make(before)
     result = _evaluated(before, change, held_out)
     saved = Recognizer(change.state)
-    entry = {**change.entry, "held_out": [], "result": result}
-    entry = work.add(entry, lambda folder: saved.save(folder / "model"))
+    entry: Entry = {**change.entry, "result": result}
+    entry = directory.add(entry, lambda folder: saved.save(folder / "model"))
     recognizer.restore(change.state)
     if entry["kind"] == RENAME:  # the threshold of the class keeps applying to it
         recognizer.rejection = recognizer.rejection.renamed(entry["label"], entry["new_label"])
     return entry
 
 
-def undo_change(recognizer: Recognizer, work: WorkFolder) -> dict[str, Any]:
+def undo_change(recognizer: Recognizer, directory: StateDirectory) -> Entry:
     """Undo the last change; returns its entry.
 
     Raises:
         NothingToUndoError: There is no change, or the model before it is no longer stored.
     """
-    before = work.model_before()
+    before = directory.model_before()
     if before is None:
         raise NothingToUndoError("there is nothing to undo")
     snapshot = Recognizer.load(before).snapshot()
-    undone = work.undo()
+    undone = directory.undo()
     recognizer.restore(snapshot)
     if kind_of(undone) == RENAME:
         recognizer.rejection = recognizer.rejection.renamed(undone["new_label"], undone["label"])
@@ -202,8 +211,3 @@ def _evaluated(before: SavedModel, change: Change, held_out: HeldOut) -> dict[st
         "test_clips": count,
         "notes": [*change.notes, *clips.notes],
     }
-
-
-def change_response(entry: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
-    """The response of the HTTP API to a change."""
-    return {"kind": entry["kind"], "change": describe(entry), **entry["result"], "classes": list(classes)}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from avcil.serve.refusal import error_response
 
 HEADER_SECONDS = 10.0
 """A connection without a request for this long is closed, at the latest after twice this time."""
@@ -39,12 +40,10 @@ class Connection(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Respond to a malformed request."""
-        body = json.dumps({"error": {"code": "bad_request", "message": msg}}).encode()
-        headers = [("content-type", "application/json"), ("content-length", str(len(body)))]
-        headers.append(("connection", "close"))
+        response = error_response(400, "bad_request", msg, {"connection": "close"})
         for event in (
-            h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
-            h11.Data(data=body),
+            h11.Response(status_code=400, headers=response.raw_headers, reason=b"Bad Request"),
+            h11.Data(data=bytes(response.body)),
             h11.EndOfMessage(),
         ):
             self.transport.write(self.conn.send(event))

@@ -13,31 +13,69 @@ and have a `result` with accuracies, the number of test clips, and notes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final, Literal, NotRequired, TypedDict
+
+from pydantic import BaseModel, ValidationError
 
 from avcil.errors import InputError
 from avcil.models import checks
 from avcil.saved_models.folder import BACKGROUND
+from avcil.serve.schema import SkippedClip, TeachResult
 
-TEACH, RENAME, FORGET, MERGE = "teach", "rename", "forget", "merge"
+Kind = Literal["teach", "rename", "forget", "merge"]
+TEACH: Final = "teach"
+RENAME: Final = "rename"
+FORGET: Final = "forget"
+MERGE: Final = "merge"
 
 
-def kind_of(entry: dict[str, Any]) -> str:
+class Entry(TypedDict):
+    """An entry of state.json. Entries of format version 1 may lack the keys of a job and the result."""
+
+    number: NotRequired[int]
+    """Assigned when the entry is committed."""
+    label: str
+    held_out: list[str]
+    """Labels of the held-out clips."""
+    kind: NotRequired[Kind]
+    result: NotRequired[dict[str, Any]]
+    """`schema.TeachResult`, or accuracies, the number of test clips and notes of another change."""
+    learned: NotRequired[int]
+    teaching: NotRequired[int]
+    """Number of the learning job."""
+    clips: NotRequired[int | None]
+    left_out: NotRequired[list[dict[str, str]]]
+    new_label: NotRequired[str]
+    forgotten: NotRequired[list[str]]
+    classes: NotRequired[list[str]]
+    new_classes: NotRequired[list[str]]
+
+
+class LostJob(TypedDict):
+    """An accepted learning job that cannot be finished, in state.json."""
+
+    number: int
+    label: str
+    clips: int
+    reason: str
+
+
+def kind_of(entry: Entry) -> Kind:
     """The kind of an entry."""
-    return str(entry.get("kind", TEACH))
+    return entry.get("kind", TEACH)
 
 
-def is_learning(entry: dict[str, Any]) -> bool:
+def is_learning(entry: Entry) -> bool:
     """Whether an entry is learning clips of a class."""
     return kind_of(entry) == TEACH
 
 
-def is_class_learning(entry: dict[str, Any]) -> bool:
+def is_class_learning(entry: Entry) -> bool:
     """Whether an entry is learning clips of a class, not of the background."""
     return is_learning(entry) and entry["label"] != BACKGROUND
 
 
-def current_label(label: str, later: Sequence[dict[str, Any]]) -> str | None:
+def current_label(label: str, later: Sequence[Entry]) -> str | None:
     """The current name of a class.
 
     Args:
@@ -58,7 +96,7 @@ def current_label(label: str, later: Sequence[dict[str, Any]]) -> str | None:
     return label
 
 
-def learned_classes(entries: Sequence[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+def learned_classes(entries: Sequence[Entry]) -> list[tuple[str, Entry]]:
     """Current class name and entry of each learned class that was not forgotten, in order."""
     learned = []
     for position, entry in enumerate(entries):
@@ -68,7 +106,7 @@ def learned_classes(entries: Sequence[dict[str, Any]]) -> list[tuple[str, dict[s
     return learned
 
 
-def describe(entry: dict[str, Any]) -> str:
+def describe(entry: Entry) -> str:
     """Describe a change in a few words.
 
     >>> describe({"kind": "rename", "label": "dog", "new_label": "hound"})
@@ -100,12 +138,14 @@ def check_entry(entry: dict[str, Any]) -> None:
     """Check an entry from a file; InputError if it is invalid."""
     if not isinstance(checks.entry(entry, "label"), str) or not _is_strings(checks.entry(entry, "held_out")):
         raise InputError("an entry must have label, a string, and held_out, the labels of held-out clips")
-    kind = kind_of(entry)
+    kind = entry.get("kind", TEACH)
     if kind == TEACH:
         if "teaching" in entry:
             check_job(entry, number="teaching")
             _check_type(entry, "left_out", list)
-            _check_type(entry, "result", dict)
+            for clip in entry["left_out"]:
+                _check_model(SkippedClip, clip, "left_out")
+            _check_model(TeachResult, checks.entry(entry, "result"), "result")
         return
     if entry["held_out"]:
         raise InputError(f"an entry of the kind {kind!r:.40} has no held-out clips")
@@ -129,6 +169,13 @@ def check_job(entry: dict[str, Any], *, number: str) -> None:
     checks.whole_number(entry, "clips", least=1, most=2**40)
     if not isinstance(checks.entry(entry, "label"), str):
         raise InputError("the label of a job must be a string")
+
+
+def _check_model(kind: type[BaseModel], value: Any, name: str) -> None:
+    try:
+        kind.model_validate(value)
+    except ValidationError as error:
+        raise InputError(f"{name} is {value!r:.60}: {error.errors()[0]['msg']}") from None
 
 
 def _check_type(entry: dict[str, Any], name: str, kind: type) -> None:

@@ -36,10 +36,10 @@ class Examples:
             if self._frames is None:
                 clips = _first_of_each(_run_clips(self.service.run), "train")[:MAX_FRAMES]
                 self._frames = {clip.label: uri for clip in clips if (uri := self._frame_uri(clip))}
-        updates, found = self.service.work.updates, {}
+        updates, found = self.service.state_directory.updates, {}
         for label, update in learned_classes(updates):
             try:
-                content = (self.service.work.path(update) / "frame.png").read_bytes()
+                content = (self.service.state_directory.path(update) / "frame.png").read_bytes()
             except FileNotFoundError:  # a clip without frames, or an update that is being undone
                 continue
             found[label] = "data:image/png;base64," + base64.b64encode(content).decode()
@@ -50,7 +50,7 @@ class Examples:
 
     def test_clips(self) -> list[tuple[np.ndarray, StoredClip]]:
         """Up to six test clips of the run, each with a frame (H, W, 3)."""
-        known, updates = self.service.recognizer.classes_, self.service.work.updates
+        known, updates = self.service.recognizer.classes_, self.service.state_directory.updates
         clips = [
             replace(clip, label=label)
             for clip in _first_of_each(_run_clips(self.service.run), "test")

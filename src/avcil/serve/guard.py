@@ -9,19 +9,18 @@ import ipaddress
 import secrets
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
-from typing import Any
 
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import cookie_parser
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from avcil.serve.authentication import Authentication
-from avcil.serve.body import FORM_OVERHEAD, MAX_SMALL_BODY, LimitedBody, MinimumRate, Receive, SpoolLimit
+from avcil.serve.body import FORM_OVERHEAD, MAX_SMALL_BODY, LimitedBody, MinimumRate, SpoolLimit
 from avcil.serve.limits import ServeLimits
 from avcil.serve.metrics import Metrics
 from avcil.serve.origin import OriginCheck
 from avcil.serve.payload import PayloadCheck, session_name, uploaded_file
-from avcil.serve.refusal import RefusedError, Send, send_refusal
+from avcil.serve.refusal import RefusedError
 from avcil.serve.response_headers import with_headers
 from avcil.serve.routes import EVENTS, FILE, HEARTBEAT, JOIN, LOGIN, LOGOUT, Route, find_route
 
@@ -38,7 +37,7 @@ class Guard:
 
     def __init__(
         self,
-        app: Any,
+        app: ASGIApp,
         *,
         limits: ServeLimits,
         origins: OriginCheck,
@@ -64,7 +63,7 @@ class Guard:
         self._open: Counter[str] = Counter()
         self._owners: OrderedDict[str, str] = OrderedDict()
 
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
@@ -74,11 +73,11 @@ class Guard:
             await receive()
             await send({"type": "websocket.close", "code": 1008})
 
-    async def _http(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         client, began, status = client_of(scope), time.monotonic(), 0
         matched = find_route(scope["method"], scope["path"])
 
-        async def sending(message: dict[str, Any]) -> None:
+        async def sending(message: Message) -> None:
             nonlocal status
             status = message.get("status", status)
             await send(message)
@@ -88,7 +87,7 @@ class Guard:
             await self._checked(scope, receive, sending, client, matched)
         except RefusedError as refusal:
             self.metrics.rejection(refusal.code)
-            await send_refusal(sending, refusal)
+            await refusal.response()(scope, receive, sending)
         finally:
             self._open[client] -= 1
             if not self._open[client]:
@@ -101,7 +100,7 @@ class Guard:
 
     async def _checked(
         self,
-        scope: dict[str, Any],
+        scope: Scope,
         receive: Receive,
         send: Send,
         client: str,
@@ -140,9 +139,7 @@ class Guard:
         if sum(self._open.values()) > limit or self._open[client] > max(1, limit // 2):
             raise RefusedError(503, "busy", "too many requests are open; close some pages", 5)
 
-    def _authenticate(
-        self, scope: dict[str, Any], headers: Headers, cookies: dict[str, str], client: str
-    ) -> None:
+    def _authenticate(self, scope: Scope, headers: Headers, cookies: dict[str, str], client: str) -> None:
         assert self.authentication is not None
         try:
             self.authentication.check(headers, cookies.get(session_cookie(scope)), client)
@@ -170,9 +167,7 @@ class Guard:
         body.check_length(headers.get("content-length"))
         return body
 
-    async def _hand_on(
-        self, route: Route, scope: dict[str, Any], body: LimitedBody, send: Send, owner: str
-    ) -> None:
+    async def _hand_on(self, route: Route, scope: Scope, body: LimitedBody, send: Send, owner: str) -> None:
         if route is JOIN:
             content, session = self.payloads.check_join(await body.read())
             self._own(session, owner)
@@ -181,7 +176,7 @@ class Guard:
             return
         started = False
 
-        async def sending(message: dict[str, Any]) -> None:
+        async def sending(message: Message) -> None:
             nonlocal started
             if body.refusal is not None and not started:
                 return  # the response of the application to an aborted request
@@ -197,7 +192,7 @@ class Guard:
             raise body.refusal
 
 
-def client_of(scope: Mapping[str, Any]) -> str:
+def client_of(scope: Scope) -> str:
     """The client of a request, for limits: its IP address, or the /64 network of an IPv6 address.
 
     >>> client_of({"client": ("192.0.2.7", 80)}), client_of({"client": ("2001:db8::5", 80)})
@@ -217,7 +212,7 @@ def client_of(scope: Mapping[str, Any]) -> str:
     return str(ipaddress.ip_network((address, 64), strict=False))
 
 
-def session_cookie(scope: Mapping[str, Any]) -> str:
+def session_cookie(scope: Scope) -> str:
     """The name of the session cookie; it contains the port, because browsers share cookies between ports."""
     return f"avcil-session-{(scope.get('server') or ('', 0))[1]}"
 
@@ -234,13 +229,13 @@ def _known_method(method: str) -> str:
     return method if method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS") else "other"
 
 
-def _session_of_query(scope: dict[str, Any]) -> str:
+def _session_of_query(scope: Scope) -> str:
     values = QueryParams(scope["query_string"]).getlist("session_hash")
     return session_name(values[0] if len(values) == 1 else None)
 
 
 def _with_cookie(send: Send, cookie: str) -> Send:
-    async def sending(message: dict[str, Any]) -> None:
+    async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             line = (b"set-cookie", cookie.encode())
             message = {**message, "headers": [*message.get("headers", ()), line]}
@@ -249,14 +244,14 @@ def _with_cookie(send: Send, cookie: str) -> Send:
     return sending
 
 
-def _with_body(scope: dict[str, Any], content: bytes, then: Receive) -> tuple[dict[str, Any], Receive]:
+def _with_body(scope: Scope, content: bytes, then: Receive) -> tuple[Scope, Receive]:
     """The request with another body; after the body, messages come from `then`."""
     names = (b"content-length", b"transfer-encoding", b"content-type")
     headers = [line for line in scope["headers"] if line[0] not in names]
     headers += [(b"content-length", str(len(content)).encode()), (b"content-type", b"application/json")]
     given = False
 
-    async def receive() -> dict[str, Any]:
+    async def receive() -> Message:
         nonlocal given
         if given:
             return await then()

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from avcil.errors import AvcilError
 from avcil.inference.clip_features import ClipFeatures, Source
@@ -17,8 +17,10 @@ from avcil.media.overlay import encode_png
 from avcil.reporting.attention_figure import shrink
 from avcil.saved_models.folder import BACKGROUND
 from avcil.serve.decoding import UploadReader
+from avcil.serve.entries import Entry, LostJob
 from avcil.serve.incoming import Upload
-from avcil.serve.work_folder import WorkFolder
+from avcil.serve.schema import Accuracies, SkippedClip, TeachResponse, TeachResult
+from avcil.serve.state_directory import StateDirectory
 from avcil.utils.files import is_storage_error, write_atomically
 
 FULL_DISK = "the server's disk is full or read-only; nothing was changed"
@@ -35,8 +37,8 @@ class LearningJob:
     doing: str = "reading clips"
     done: int = 0
     total: int = 0
-    left_out: list[dict[str, str]] = field(default_factory=list)
-    result: dict[str, Any] | None = None
+    left_out: list[SkippedClip] = field(default_factory=list)
+    result: TeachResult | None = None
     error: str | None = None
     update: int | None = None
     """The number of its entry in state.json, once it is written."""
@@ -45,21 +47,21 @@ class LearningJob:
     ended: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
-    def of_update(cls, update: dict[str, Any]) -> LearningJob:
+    def of_entry(cls, entry: Entry) -> LearningJob:
         """A job that an earlier server process finished."""
         job = cls(
-            number=update["teaching"],
-            label=update["label"],
-            clips=update["clips"],
-            left_out=update["left_out"],
-            result=update["result"],
-            update=update["number"],
+            number=entry["teaching"],
+            label=entry["label"],
+            clips=entry["clips"] or 0,
+            left_out=[SkippedClip(**clip) for clip in entry["left_out"]],
+            result=TeachResult(**entry["result"]),
+            update=entry["number"],
         )
         job.ended.set()
         return job
 
     @classmethod
-    def of_lost(cls, lost: dict[str, Any]) -> LearningJob:
+    def of_lost(cls, lost: LostJob) -> LearningJob:
         """A job that an earlier server process accepted and that is lost."""
         number, label, clips = lost["number"], lost["label"], lost["clips"]
         job = cls(number=number, label=label, clips=clips, error=lost["reason"], lost=True)
@@ -70,12 +72,16 @@ class LearningJob:
         """Set the progress."""
         self.doing, self.done, self.total = doing, done, total
 
-    def to_dict(self) -> dict[str, Any]:
-        """The response of the HTTP API (`schema.TeachResponse`)."""
-        ended = "lost" if self.lost else "failed" if self.error else "done"
-        state = ended if self.ended.is_set() else "learning"
-        names = ("number", "label", "clips", "doing", "done", "total", "left_out", "result", "error")
-        return {"state": state, **{name: getattr(self, name) for name in names}}
+    @property
+    def state(self) -> Literal["learning", "done", "failed", "lost"]:
+        """The state in the HTTP API."""
+        if not self.ended.is_set():
+            return "learning"
+        return "lost" if self.lost else "failed" if self.error else "done"
+
+    def response(self) -> TeachResponse:
+        """The response of the HTTP API."""
+        return TeachResponse.model_validate(self, from_attributes=True)
 
 
 def _middle_frame(features: ClipFeatures) -> bytes | None:
@@ -93,12 +99,12 @@ def run_learning_job(
     recognizer: Recognizer,
     old: HeldOut,
     uploads: UploadReader,
-    work: WorkFolder,
+    directory: StateDirectory,
 ) -> None:
     """Learn the clips and save the model. The result, or the error, is set in `job`."""
     before = recognizer.snapshot()
     try:
-        job.result = _learn(job, clips, recognizer, old, uploads, work)
+        job.result = _learn(job, clips, recognizer, old, uploads, directory)
     except Exception as error:
         if recognizer.snapshot() is not before:
             recognizer.restore(before)
@@ -116,9 +122,9 @@ def _learn(
     recognizer: Recognizer,
     old: HeldOut,
     uploads: UploadReader,
-    work: WorkFolder,
-) -> dict[str, Any]:
-    """Learn the clips, write the model and its entry into the state folder, and return the result of the job."""
+    directory: StateDirectory,
+) -> TeachResult:
+    """Learn the clips, write the model and its entry into the state directory, and return the result of the job."""
     label = job.label
     is_new = label not in recognizer.snapshot().labels
     names = {str(clip.path): clip.name for clip in clips}
@@ -142,7 +148,7 @@ def _learn(
         progress=job.progress,
     )
     job.left_out = [
-        {"name": names[str(problem.path)], "reason": problem.reason} for problem in report.problems
+        SkippedClip(name=names[str(problem.path)], reason=problem.reason) for problem in report.problems
     ]
     job.progress("saving", 0, 1)
     result = _result(report, label, is_new=is_new, old_clips=len(old.labels))
@@ -154,39 +160,41 @@ def _learn(
         if frames:
             write_atomically(folder / "frame.png", lambda file: file.write(frames[0]))
 
-    entry = {
+    entry: Entry = {
         "label": label,
-        "learned": result["learned"],
+        "learned": result.learned,
         "held_out": list(report.held_out.labels),
-        "result": result,
+        "result": result.model_dump(),
         "teaching": job.number,
         "clips": job.clips,
-        "left_out": job.left_out,
+        "left_out": [clip.model_dump() for clip in job.left_out],
     }
-    job.update = work.add(entry, write)["number"]
+    job.update = directory.add(entry, write)["number"]
     return result
 
 
-def _result(report: EvaluatedLearnReport, label: str, *, is_new: bool, old_clips: int) -> dict[str, Any]:
-    """The result of the job in the HTTP API (`schema.TeachResult`)."""
+def _result(report: EvaluatedLearnReport, label: str, *, is_new: bool, old_clips: int) -> TeachResult:
+    """The result of the job in the HTTP API."""
     held_out = len(report.held_out.labels)
     notes = [] if held_out or label == BACKGROUND else [NO_HELD_OUT]
-    return {
-        "new_class": is_new,
-        "learned": sum({**report.learned.new, **report.learned.extended}.values()),
-        "held_out": held_out,
-        "accuracy_before": _accuracies(report, "before"),
-        "accuracy_after": _accuracies(report, "after"),
-        "old_clips": old_clips,
-        "notes": [*report.notes, *notes],
-        "seconds_learning": report.learned.seconds_learning,
-    }
+    return TeachResult(
+        new_class=is_new,
+        learned=sum({**report.learned.new, **report.learned.extended}.values()),
+        held_out=held_out,
+        accuracy_before=_accuracies(report, "before"),
+        accuracy_after=_accuracies(report, "after"),
+        old_clips=old_clips,
+        notes=[*report.notes, *notes],
+        seconds_learning=report.learned.seconds_learning,
+    )
 
 
-def _accuracies(report: EvaluatedLearnReport, when: Literal["before", "after"]) -> dict[str, float | None]:
+def _accuracies(report: EvaluatedLearnReport, when: Literal["before", "after"]) -> Accuracies:
     """Accuracy on clips of old classes and of the learned class; None without clips."""
     scores = {"old": total("old", report.old), "new": total("new", report.new)}
-    return {
-        name: None if score is None else (getattr(score, when) or 0) / score.clips
-        for name, score in scores.items()
-    }
+    return Accuracies(
+        **{
+            name: None if score is None else (getattr(score, when) or 0) / score.clips
+            for name, score in scores.items()
+        }
+    )

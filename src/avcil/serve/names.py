@@ -1,8 +1,6 @@
-"""Class names from clients, and the default state folder."""
+"""Class names from clients."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 from avcil.errors import InputError
 from avcil.saved_models.folder import BACKGROUND
@@ -25,9 +23,3 @@ def checked_name(text: str) -> str:
     if label == BACKGROUND:
         raise InputError(f"the name {BACKGROUND} is reserved for background clips; choose another name")
     return label
-
-
-def default_work(run: Path) -> Path:
-    """The folder RUN.taught beside the run."""
-    run = run.absolute()
-    return run.with_name(f"{run.name}.taught")

@@ -11,6 +11,7 @@ import gradio as gr
 from avcil.data.renaming import renaming
 from avcil.errors import AvcilError, InputError
 from avcil.serve import render_learning as render
+from avcil.serve.entries import Entry
 from avcil.serve.examples import Examples
 from avcil.serve.incoming import Upload
 from avcil.serve.page_predict import QUIET
@@ -32,38 +33,38 @@ MERGE = (
 def classes_tab(service: Service, examples: Examples, tab: gr.Tab, top: gr.HTML) -> None:
     """Fill the tab; `top` is the header with the number of classes."""
     gr.HTML(DOWNLOAD, padding=False)
-    said = gr.HTML("", elem_id="classes-said", padding=False)
+    message = gr.HTML("", elem_id="classes-message", padding=False)
     gallery = gr.HTML("", elem_id="gallery", padding=False)
 
-    def shown() -> str:
+    def gallery_html() -> str:
         return render.gallery_html(service.classes(), examples.pictures())
 
     if service.read_only:
-        tab.select(shown, None, gallery, **QUIET | {"show_progress": "minimal"})
+        tab.select(gallery_html, None, gallery, **QUIET | {"show_progress": "minimal"})
         return
     with gr.Row(elem_classes="columns"):
         with gr.Column(scale=5, min_width=300):
-            label, change_events = _change_form()
+            label, form = _change_form()
         with gr.Column(scale=5, min_width=300):
-            merge_event, merge_inputs = _merge_form()
+            merge_button, merge_inputs = _merge_form()
 
     def choices() -> Any:
         return gr.update(choices=list(service.recognizer.classes_), value=None)
 
-    def done(work: Callable[..., dict[str, Any]]) -> Callable[..., tuple[Any, ...]]:
-        def run(*given: Any) -> tuple[Any, ...]:
+    def handler(change: Callable[..., Entry]) -> Callable[..., tuple[Any, ...]]:
+        def run(*values: Any) -> tuple[Any, ...]:
             try:
-                entry = work(*given)
+                entry = change(*values)
             except AvcilError as error:
                 return (problem_html(str(error)), *(gr.skip(),) * 3)
-            return render.change_html(entry), shown(), choices(), header(service)
+            return render.change_html(entry), gallery_html(), choices(), header(service)
 
         return run
 
-    results = [said, gallery, label, top]
-    tab.select(lambda: (shown(), choices()), None, [gallery, label], **QUIET)
-    _bind_change(service, label, change_events, done, results)
-    merge_event.click(done(lambda *given: _merge(service, *given)), merge_inputs, results, **QUIET)
+    outputs = [message, gallery, label, top]
+    tab.select(lambda: (gallery_html(), choices()), None, [gallery, label], **QUIET)
+    _bind_change(service, label, form, handler, outputs)
+    merge_button.click(handler(lambda *values: _merge(service, *values)), merge_inputs, outputs, **QUIET)
 
 
 def _change_form() -> tuple[gr.Dropdown, dict[str, Any]]:
@@ -96,28 +97,32 @@ def _merge_form() -> tuple[gr.Button, list[Any]]:
 
 
 def _bind_change(
-    service: Service, label: gr.Dropdown, parts: dict[str, Any], done: Callable[..., Any], results: list[Any]
+    service: Service,
+    label: gr.Dropdown,
+    form: dict[str, Any],
+    handler: Callable[..., Any],
+    outputs: list[gr.components.Component],
 ) -> None:
-    confirm, question = parts["confirm"], parts["question"]
+    confirm, question = form["confirm"], form["question"]
 
     def hidden() -> Any:
         return gr.update(visible=False)
 
-    def ask(chosen: str | None) -> tuple[Any, Any, str]:
+    def show_confirmation(chosen: str | None) -> tuple[Any, Any, str]:
         if chosen not in service.recognizer.classes_:
             return hidden(), "", problem_html("choose a class to forget")
         return gr.update(visible=True), render.confirm_html(chosen), ""
 
-    rename = done(lambda chosen, name: service.rename(chosen or "", name or ""))
-    forget = done(lambda chosen: service.forget(chosen or ""))
-    parts["rename"].click(rename, [label, parts["name"]], results, **QUIET)
-    parts["forget"].click(ask, label, [confirm, question, results[0]], **QUIET)
-    parts["yes"].click(forget, label, results, **QUIET).then(hidden, None, confirm, **QUIET)
-    parts["no"].click(hidden, None, confirm, **QUIET)
+    rename = handler(lambda chosen, name: service.rename(chosen or "", name or ""))
+    forget = handler(lambda chosen: service.forget(chosen or ""))
+    form["rename"].click(rename, [label, form["name"]], outputs, **QUIET)
+    form["forget"].click(show_confirmation, label, [confirm, question, outputs[0]], **QUIET)
+    form["yes"].click(forget, label, outputs, **QUIET).then(hidden, None, confirm, **QUIET)
+    form["no"].click(hidden, None, confirm, **QUIET)
     label.input(hidden, None, confirm, **QUIET)
 
 
-def _merge(service: Service, file: str | None, same: bool, pairs: str | None) -> dict[str, Any]:
+def _merge(service: Service, file: str | None, same: bool, pairs: str | None) -> Entry:
     if file is None:
         raise InputError("choose the zip file of a model")
     renamed = renaming([line.strip() for line in (pairs or "").splitlines() if line.strip()], where="Rename")

@@ -57,11 +57,13 @@ def predict_tab(page: gr.Blocks, service: Service, examples: Examples) -> None:
     with gr.Row(elem_classes="columns"):
         with gr.Column(scale=4, min_width=300):
             file, camera = _sources(service)
-            invite = gr.HTML('<h2 class="invite">Or select a test clip</h2>', visible=False, padding=False)
-            tries = _tries()
+            heading = gr.HTML(
+                '<h2 class="gallery-heading">Or select a test clip</h2>', visible=False, padding=False
+            )
+            gallery = _test_clip_gallery()
         with gr.Column(scale=6, min_width=300):
-            answer = gr.HTML(HINT, elem_id="answer", padding=False)
-    shown = gr.State([])
+            prediction = gr.HTML(HINT, elem_id="prediction", padding=False)
+    test_clips = gr.State([])
 
     def load() -> tuple[Any, Any, list[Any]]:
         clips = examples.test_clips()
@@ -73,7 +75,7 @@ def predict_tab(page: gr.Blocks, service: Service, examples: Examples) -> None:
             [clip for _, clip in clips],
         )
 
-    async def tried(clips: list[Any], event: gr.SelectData, request: gr.Request) -> str:
+    async def predict_test_clip(clips: list[Any], event: gr.SelectData, request: gr.Request) -> str:
         if type(event.index) is not int or not 0 <= event.index < len(clips):
             return HINT
         clip = clips[event.index]
@@ -81,30 +83,31 @@ def predict_tab(page: gr.Blocks, service: Service, examples: Examples) -> None:
         name = f"{path.name}, a test clip of “{clip.label}”"
         return await _prediction_html(service, path, name, request)
 
-    async def sent(path: str | None, request: gr.Request) -> str:
+    async def predict_upload(path: str | None, request: gr.Request) -> str:
         return HINT if path is None else await _prediction_html(service, Path(path), Path(path).name, request)
 
-    async def recorded(path: str | None, request: gr.Request) -> str:
+    async def predict_recording(path: str | None, request: gr.Request) -> str:
         return (
             HINT if path is None else await _prediction_html(service, Path(path), "Your recording", request)
         )
 
-    for event, work, given in (
-        (file.upload, sent, file),
-        (camera.stop_recording, recorded, camera),
-        (tries.select, tried, shown),
+    show = SHOW.replace("PART", "prediction")
+    for event, predict, source in (
+        (file.upload, predict_upload, file),
+        (camera.stop_recording, predict_recording, camera),
+        (gallery.select, predict_test_clip, test_clips),
     ):
-        event(None, None, answer, js=BUSY, **QUIET)
-        event(work, given, answer, **QUIET).then(None, None, None, js=SHOW.replace("PART", "answer"), **QUIET)
+        event(None, None, prediction, js=BUSY, **QUIET)
+        event(predict, source, prediction, **QUIET).then(None, None, None, js=show, **QUIET)
     for source in (file, camera):
-        source.clear(lambda: HINT, None, answer, **QUIET)
-    page.load(load, None, [invite, tries, shown], **QUIET)
+        source.clear(lambda: HINT, None, prediction, **QUIET)
+    page.load(load, None, [heading, gallery, test_clips], **QUIET)
 
 
 def _sources(service: Service) -> tuple[gr.File, gr.Video]:
     with gr.Tabs(elem_classes="sources"):
         with gr.Tab("Upload a clip"):
-            file = gr.File(label="Clip", show_label=False, elem_id="ask-file", height=150)
+            file = gr.File(label="Clip", show_label=False, elem_id="predict-file", height=150)
         with gr.Tab("Record a clip"):
             camera = gr.Video(
                 sources=["webcam"],
@@ -115,13 +118,13 @@ def _sources(service: Service) -> tuple[gr.File, gr.Video]:
                 label="Camera and microphone",
                 show_label=False,
                 height=280,
-                elem_id="ask-camera",
+                elem_id="predict-camera",
             )
     gr.HTML(f'<p class="soft limits">{_kinds(service)}; {limits_text(service.limits)}.</p>', padding=False)
     return file, camera
 
 
-def _tries() -> gr.Gallery:
+def _test_clip_gallery() -> gr.Gallery:
     return gr.Gallery(
         label="Test clips",
         show_label=False,
@@ -131,7 +134,7 @@ def _tries() -> gr.Gallery:
         allow_preview=False,
         object_fit="cover",
         interactive=False,
-        elem_id="tries",
+        elem_id="test-clips",
         visible=False,
         buttons=[],
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
@@ -12,11 +12,11 @@ from starlette.datastructures import UploadFile
 from avcil.serve.authentication import Authentication
 from avcil.serve.forms import FormRequest
 from avcil.serve.guard import client_of, session_cookie
-from avcil.serve.login_page import login_html
 from avcil.serve.metrics import CONTENT_TYPE_LATEST, Metrics
 from avcil.serve.refusal import RefusedError
 from avcil.serve.routes import UPLOAD
 from avcil.serve.uploads import Uploads
+from avcil.utils.templates import render
 
 
 def add_upload(app: FastAPI, uploads: Uploads, most_files: int) -> None:
@@ -55,7 +55,7 @@ def add_login(app: FastAPI, authentication: Authentication, metrics: Metrics) ->
 
     @app.get("/login", include_in_schema=False)
     def login_page() -> HTMLResponse:
-        return HTMLResponse(login_html(), headers={"cache-control": "no-store"})
+        return _login_page()
 
     @app.post("/login", include_in_schema=False)
     async def login(request: Request) -> Response:
@@ -65,14 +65,12 @@ def add_login(app: FastAPI, authentication: Authentication, metrics: Metrics) ->
         try:
             if authentication.is_password(given, client_of(request.scope)):
                 return _logged_in(request, authentication)
-            status, problem, headers = 401, "The password is wrong.", {}
-            metrics.rejection("wrong_password")
         except RefusedError as refusal:
-            status, headers = refusal.status, refusal.all_headers()
-            problem = f"Too many wrong passwords. Try again in {refusal.retry_after} s."
             metrics.rejection(refusal.code)
-        headers["cache-control"] = "no-store"
-        return HTMLResponse(login_html(problem), status, headers)
+            problem = f"Too many wrong passwords. Try again in {refusal.retry_after} s."
+            return _login_page(problem, refusal.status, refusal.all_headers())
+        metrics.rejection("wrong_password")
+        return _login_page("The password is wrong.", 401)
 
     @app.post("/logout", include_in_schema=False)
     def logout(request: Request) -> Response:
@@ -84,11 +82,22 @@ def add_login(app: FastAPI, authentication: Authentication, metrics: Metrics) ->
         return response
 
 
+def _login_page(problem: str = "", status: int = 200, headers: Mapping[str, str] = {}) -> HTMLResponse:
+    """The login page, which loads no other files; `problem` is the error of the last attempt."""
+    page = str(render("avcil.serve", "login", problem=problem))
+    return HTMLResponse(page, status, {**headers, "cache-control": "no-store"})
+
+
 def _logged_in(request: Request, authentication: Authentication) -> Response:
     response = RedirectResponse("./", 303)
-    cookie: dict[str, Any] = {"path": "/", "httponly": True, "samesite": "strict"}
-    secure = request.url.scheme == "https"
-    response.set_cookie(session_cookie(request.scope), authentication.open_session(), secure=secure, **cookie)
+    response.set_cookie(
+        session_cookie(request.scope),
+        authentication.open_session(),
+        path="/",
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
+    )
     return response
 
 
@@ -97,5 +106,4 @@ def handle_refusals(app: FastAPI) -> None:
 
     @app.exception_handler(RefusedError)
     def refused(request: Request, refusal: RefusedError) -> JSONResponse:
-        content = {"error": {"code": refusal.code, "message": refusal.message}}
-        return JSONResponse(content, refusal.status, refusal.all_headers())
+        return refusal.response()

@@ -5,6 +5,7 @@ Progress is polled with a timer, so that all open pages show it, also a page tha
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +35,18 @@ def teach_tab(page: gr.Blocks, service: Service, top: gr.HTML) -> None:
     """Fill the tab; `top` is the header with the number of classes."""
     with gr.Row(elem_classes="columns"):
         with gr.Column(scale=4, min_width=300):
-            label, known, background, files, start = _form(service)
+            label, known_class, background, files, start = _form(service)
         with gr.Column(scale=6, min_width=300, elem_id="teach-results"):
-            said = gr.HTML("", elem_id="teach-said", padding=False)
+            message = gr.HTML("", elem_id="teach-message", padding=False)
             status = gr.HTML(HINT, elem_id="teach-status", padding=False)
             undo = gr.Button("Undo", elem_id="teach-undo", visible=False, size="sm")
-    seen = gr.State(None)
+    displayed = gr.State(None)  # the state of job and model that the page shows
 
-    def typed(name: str | None) -> str:
+    def check_label(name: str | None) -> str:
         name = class_name(name or "")
-        return render.known_html(name, name in service.recognizer.classes_)
+        return render.known_class_html(name, name in service.recognizer.classes_)
 
-    def begin(name: str, is_background: bool, paths: list[str] | None) -> tuple[Any, ...]:
+    def start_learning(name: str, is_background: bool, paths: list[str] | None) -> tuple[Any, ...]:
         uploads = [Upload(Path(p), Path(p).name) for p in paths or []]
         try:
             if is_background:
@@ -56,23 +57,25 @@ def teach_tab(page: gr.Blocks, service: Service, top: gr.HTML) -> None:
             return (problem_html(str(error)), *(gr.skip(),) * 3)
         return "", "", False, None
 
-    def take_back() -> str:
+    def undo_change() -> str:
         try:
             undone = service.undo()
         except AvcilError as error:
             return problem_html(str(error))
         return render.undone_html(undone)
 
-    look = _look(service)
-    shown = [status, top, start, undo, seen]
-    label.change(typed, label, known, **QUIET)
+    refresh = _refresh(service)
+    outputs = [status, top, start, undo, displayed]
+    label.change(check_label, label, known_class, **QUIET)
     background.change(lambda on: gr.update(interactive=not on), background, label, **QUIET)
     form = [label, background, files]
-    begun = start.click(begin, form, [said, *form], **QUIET).then(look, seen, shown, **QUIET)
-    begun.then(None, None, None, js=SHOW.replace("PART", "teach-results"), **QUIET)
-    undo.click(take_back, None, said, **QUIET).then(look, seen, shown, **QUIET)
-    gr.Timer(1.0).tick(look, seen, shown, **QUIET)
-    page.load(look, seen, shown, **QUIET)
+    started = start.click(start_learning, form, [message, *form], **QUIET)
+    started.then(refresh, displayed, outputs, **QUIET).then(
+        None, None, None, js=SHOW.replace("PART", "teach-results"), **QUIET
+    )
+    undo.click(undo_change, None, message, **QUIET).then(refresh, displayed, outputs, **QUIET)
+    gr.Timer(1.0).tick(refresh, displayed, outputs, **QUIET)
+    page.load(refresh, displayed, outputs, **QUIET)
 
 
 def _form(service: Service) -> tuple[gr.Textbox, gr.HTML, gr.Checkbox, gr.File, gr.Button]:
@@ -83,7 +86,7 @@ def _form(service: Service) -> tuple[gr.Textbox, gr.HTML, gr.Checkbox, gr.File, 
         max_length=100,
         elem_id="teach-label",
     )
-    known = gr.HTML("", elem_id="teach-known", padding=False)
+    known_class = gr.HTML("", elem_id="teach-known", padding=False)
     background = gr.Checkbox(
         label="Background clips: they belong to no class; similar clips will be reported as possibly unknown",
         elem_id="teach-background",
@@ -92,25 +95,25 @@ def _form(service: Service) -> tuple[gr.Textbox, gr.HTML, gr.Checkbox, gr.File, 
         label="Clips of the class", show_label=False, file_count="multiple", elem_id="teach-files", height=190
     )
     parts = PARTS[service.recognizer.modality]
-    most = f"1 to {service.limits.clips} clips at a time, with {parts}, each "
+    count = f"1 to {service.limits.clips} clips at a time, with {parts}, each "
     gr.HTML(
-        f'<p class="soft limits">{most}{limits_text(service.limits)}. Eight or more are recommended.</p>',
+        f'<p class="soft limits">{count}{limits_text(service.limits)}. Eight or more are recommended.</p>',
         padding=False,
     )
     start = gr.Button("Teach", variant="primary", elem_id="teach-start", min_width=110)
-    return label, known, background, files, start
+    return label, known_class, background, files, start
 
 
-def _look(service: Service) -> Any:
+def _refresh(service: Service) -> Callable[[Any], tuple[Any, ...]]:
     """The function that a page calls every second; it updates components only after changes."""
 
-    def look(before: Any) -> tuple[Any, ...]:
-        job, updates = service.job, service.work.updates
-        now = (
+    def refresh(displayed: Any) -> tuple[Any, ...]:
+        job, updates = service.job, service.state_directory.updates
+        current = (
             job and (job.number, job.doing, job.done, job.ended.is_set()),
             updates and updates[-1]["number"],
         )
-        if now == before:
+        if current == displayed:
             return (gr.skip(),) * 5
         learning = service.learning
         return (
@@ -122,7 +125,7 @@ def _look(service: Service) -> Any:
                 visible=bool(updates),
                 interactive=not learning,
             ),
-            now,
+            current,
         )
 
-    return look
+    return refresh

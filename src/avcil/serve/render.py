@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
 from markupsafe import Markup
 
 from avcil.inference.explanation import Explanation
 from avcil.inference.prediction import PREDICTED_FROM
-from avcil.media import overlay
-from avcil.media.spectrogram import log_mel
 from avcil.reporting.attention import GUIDES
 from avcil.reporting.attention_figure import attention_figure
 from avcil.reporting.contribution_figure import contribution_figure
+from avcil.reporting.spectrogram_figure import spectrogram_uri
 from avcil.serve.clip_view import ClipView
 from avcil.utils.templates import macro, render
 
@@ -48,7 +46,7 @@ def prediction_html(view: ClipView, name: str) -> str:
     waveform, rate = explanation.waveform, explanation.sample_rate
     page = render(
         "avcil.serve",
-        "answer",
+        "prediction",
         name=name,
         prediction=prediction,
         unknown=prediction.in_distribution is False,
@@ -120,10 +118,4 @@ def _spectrogram(explanation: Explanation) -> str:
     waveform, rate = explanation.waveform, explanation.sample_rate
     if waveform is None or rate is None or not len(waveform):
         return ""
-    levels = log_mel(np.asarray(waveform, dtype=np.float32), rate)
-    stride = -(-levels.shape[1] // COLUMNS)
-    width = levels.shape[1] - levels.shape[1] % stride
-    levels = levels[:, :width].reshape(len(levels), -1, stride).max(axis=2)
-    span = float(np.ptp(levels)) or 1.0
-    picture = np.rint(overlay.colors((levels[::-1] - levels.min()) / span)).astype(np.uint8)
-    return overlay.png_data_uri(picture)
+    return spectrogram_uri(waveform, rate, max_columns=COLUMNS)

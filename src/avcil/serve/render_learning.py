@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from avcil.saved_models.folder import BACKGROUND
-from avcil.serve.entries import describe, is_class_learning, is_learning
+from avcil.serve.entries import Entry, describe, is_class_learning, is_learning
 from avcil.serve.learning_job import LearningJob
 from avcil.serve.render import PARTS, part, percent
+from avcil.serve.schema import ClassResponse
 from avcil.utils.templates import render
 
 MAX_LISTED = 10
@@ -20,7 +20,7 @@ def header_html(classes: int, modality: str, *, read_only: bool) -> str:
     return part("header", _counted(classes, "class", "classes"), PARTS.get(modality, modality), read_only)
 
 
-def learning_html(job: LearningJob | None, updates: Sequence[dict[str, Any]]) -> str:
+def learning_html(job: LearningJob | None, updates: Sequence[Entry]) -> str:
     """Progress or result of the current update, and the earlier ones."""
     numbers = {update["number"] for update in updates}
     if job is not None and job.update is not None and job.update not in numbers:
@@ -29,12 +29,12 @@ def learning_html(job: LearningJob | None, updates: Sequence[dict[str, Any]]) ->
     newer = ""
     if latest and not is_learning(latest[0]) and (job is None or job.result is not None):
         job, newer = None, change_html(latest[0])  # it is newer than the job
-    values = {"job": job, "sessions": latest, "percent": percent, "counted": _counted}
+    values = {"job": job, "updates": latest, "percent": percent, "counted": _counted}
     helpers = {"describe": describe, "is_class_learning": is_class_learning, "BACKGROUND": BACKGROUND}
     return newer + str(render("avcil.serve", "learning", **helpers, **values))
 
 
-def change_html(entry: dict[str, Any]) -> str:
+def change_html(entry: Entry) -> str:
     """The result of renaming, forgetting or merging."""
     return str(
         render("avcil.serve", "change", title=describe(entry), result=entry["result"], percent=percent)
@@ -46,7 +46,7 @@ def confirm_html(label: str) -> str:
     return part("confirm", label)
 
 
-def undo_label(entries: Sequence[dict[str, Any]]) -> str:
+def undo_label(entries: Sequence[Entry]) -> str:
     """The text of the button that undoes the last change."""
     if not entries:
         return "Undo"
@@ -54,18 +54,18 @@ def undo_label(entries: Sequence[dict[str, Any]]) -> str:
     return f"Undo “{last['label']}”" if is_class_learning(last) else f"Undo: {describe(last)}"
 
 
-def known_html(label: str, known: bool) -> str:
+def known_class_html(label: str, known: bool) -> str:
     """A message if the typed class name exists."""
-    return part("known", label) if known else ""
+    return part("known_class", label) if known else ""
 
 
-def undone_html(entry: dict[str, Any]) -> str:
+def undone_html(entry: Entry) -> str:
     """A message after a change was undone."""
     what = f"“{entry['label']}” was undone" if is_class_learning(entry) else f"Undone: {describe(entry)}"
     return part("undone", what)
 
 
-def gallery_html(classes: Sequence[dict[str, Any]], pictures: dict[str, str]) -> str:
+def gallery_html(classes: Sequence[ClassResponse], pictures: dict[str, str]) -> str:
     """The classes, each with a frame; `pictures` are data URIs by class."""
     return str(render("avcil.serve", "gallery", classes=classes, pictures=pictures, counted=_counted))
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from avcil.serve.refusal import Send
+from starlette.types import Message, Send
 
 SOURCES = {
     "default-src": "'self'",
@@ -34,7 +32,7 @@ def with_headers(send: Send) -> Send:
     """Wrap the `send` of ASGI so that responses have the headers, replacing those of the application."""
     names = {name.encode() for name in HEADERS}
 
-    async def sending(message: dict[str, Any]) -> None:
+    async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             others = [line for line in message.get("headers", ()) if line[0].lower() not in names]
             added = [(name.encode(), value.encode()) for name, value in HEADERS.items()]

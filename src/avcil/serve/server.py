@@ -121,7 +121,7 @@ def serve(
     *,
     host: str,
     port: int,
-    work: Path | None,
+    state_dir: Path | None,
     limits: ServeLimits,
     read_only: bool,
     names: Sequence[str] = (),
@@ -131,7 +131,7 @@ def serve(
     """Serve a run until stopped; InputError if the run cannot be loaded or the address not be used."""
     with temporary_folder() as cache, closing(_listen(host, port)) as listening:
         os.environ["GRADIO_TEMP_DIR"] = cache  # uploads of the page; gone with the server
-        service = Service(run, work=work, limits=limits, read_only=read_only, rejection=rejection)
+        service = Service(run, state_dir=state_dir, limits=limits, read_only=read_only, rejection=rejection)
         try:
             app = make_app(service, names=names if names or is_loopback(host) else None, password=password)
             _announce(service, host, listening.getsockname()[1])
@@ -172,7 +172,8 @@ def _announce(service: Service, host: str, port: int) -> None:
         flush=True,
     )
     print(
-        f"Changes of the model are saved in {service.work.folder}; the run does not change. Stop with Ctrl-C.",
+        f"Changes of the model are saved in {service.state_directory.folder}; the run does not change. "
+        "Stop with Ctrl-C.",
         flush=True,
     )
     for message in service.messages:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from avcil.errors import InputError
 from avcil.inference.held_out import HeldOut, clips_of_run
@@ -25,18 +25,14 @@ from avcil.serve import changes
 from avcil.serve.admission import Admission
 from avcil.serve.clip_view import ClipView, clip_view, events
 from avcil.serve.decoding import UploadReader
-from avcil.serve.entries import learned_classes
+from avcil.serve.entries import Entry, learned_classes
 from avcil.serve.incoming import Upload
 from avcil.serve.learning_job import LearningJob, run_learning_job
-from avcil.serve.limits import (
-    LearningError,
-    ReadOnlyError,
-    ServeLimits,
-    ShuttingDownError,
-)
+from avcil.serve.limits import LearningError, ReadOnlyError, ServeLimits, ShuttingDownError
 from avcil.serve.messages import without_server_paths
-from avcil.serve.names import checked_name, default_work
-from avcil.serve.work_folder import WorkFolder
+from avcil.serve.names import checked_name
+from avcil.serve.schema import ClassResponse
+from avcil.serve.state_directory import StateDirectory, default_state_dir
 
 T = TypeVar("T")
 ONE_AT_A_TIME = "the model is being changed by another request. Wait until it has finished, then try again"
@@ -49,23 +45,23 @@ class Service:
         self,
         run: Path,
         *,
-        work: Path | None = None,
+        state_dir: Path | None = None,
         limits: ServeLimits | None = None,
         read_only: bool = False,
         rejection: Rejection | None = None,
     ) -> None:
         base = model_folder(Path(run))
         self.run, self.limits, self.read_only = Path(run), limits or ServeLimits(), read_only
-        self.work = WorkFolder(work or default_work(self.run), base)
+        self.state_directory = StateDirectory(state_dir or default_state_dir(self.run), base)
         try:
-            self.recognizer = Recognizer.load(self.work.model())
+            self.recognizer = Recognizer.load(self.state_directory.model())
             _ = self.recognizer.reader  # raises an error now if the encoders cannot be built
             if rejection is not None:
                 self.recognizer.set_rejection(rejection)
-            original = Recognizer.load(base) if self.work.updates else self.recognizer
+            original = Recognizer.load(base) if self.state_directory.updates else self.recognizer
             self.held_out = clips_of_run(self.run, original.snapshot())
         except BaseException:
-            self.work.close()
+            self.state_directory.close()
             raise
         self.uploads = UploadReader(self.limits)
         self.job: LearningJob | None = None
@@ -88,38 +84,38 @@ class Service:
         if self._closing.is_set():
             raise ShuttingDownError("the server is shutting down; send the request again after the restart")
 
-    def wait_for_teaching(self) -> None:
+    def wait_for_learning(self) -> None:
         """Wait until the accepted job is finished."""
         if self._thread is not None:
             self._thread.join()
 
     def close(self) -> None:
-        """Finish running requests and release the state folder."""
+        """Finish running requests and release the state directory."""
         self.shut_down()
-        self.wait_for_teaching()
+        self.wait_for_learning()
         with self._changing:  # wait for a request that changes the model
             pass
         self._pool.shutdown(wait=True)
         self.uploads.close()
-        self.work.close()
+        self.state_directory.close()
 
     # -- prediction (the caller holds a slot of `queue`) -------------------------------------------------------------
 
     def predict(self, path: Path) -> Prediction:
         """Predict a clip."""
-        return self._in_pool(lambda: self._predict(path))
+        return self._in_pool(self._predict, path)
 
     def view(self, path: Path) -> ClipView:
         """Predict and explain a clip."""
-        return self._in_pool(lambda: self._view(path))
+        return self._in_pool(self._view, path)
 
     def events(self, path: Path) -> tuple[TimelineEvent, ...]:
         """Predict the timeline of a long clip."""
-        return self._in_pool(lambda: self._events(path))
+        return self._in_pool(self._events, path)
 
-    def _in_pool(self, work: Callable[[], T]) -> T:
+    def _in_pool(self, task: Callable[[Path], T], path: Path) -> T:
         self.check_open()
-        return self._pool.submit(work).result()
+        return self._pool.submit(task, path).result()
 
     def _predict(self, path: Path) -> Prediction:
         with self.uploads.checked(path) as session:
@@ -165,7 +161,7 @@ class Service:
             self._changing.release()
 
     def start_learning(self, label: str, clips: Sequence[Upload]) -> LearningJob:
-        """Start a job that learns uploads of a class, which are copied to the state folder."""
+        """Start a job that learns uploads of a class, which are copied to the state directory."""
         return self._start_job(checked_name(label), clips)
 
     def start_background(self, clips: Sequence[Upload]) -> LearningJob:
@@ -178,10 +174,10 @@ class Service:
         self._begin_change()
         try:
             last = self.job.number if self.job else 0
-            number = max(self.work.next_job(), last + 1)
+            number = max(self.state_directory.next_job(), last + 1)
             job = LearningJob(number=number, label=label, clips=len(clips))
             with without_server_paths():
-                copies = self.work.incoming.accept(number, label, clips)
+                copies = self.state_directory.incoming.accept(number, label, clips)
         except BaseException:
             self._changing.release()
             raise
@@ -189,7 +185,7 @@ class Service:
         return job
 
     def _start_thread(self, job: LearningJob, clips: Sequence[Upload]) -> None:
-        self._thread = threading.Thread(target=self._learn, args=(job, clips), name="teach")
+        self._thread = threading.Thread(target=self._learn, args=(job, clips), name="learn")
         self.job = job
         self._thread.start()
 
@@ -201,48 +197,50 @@ class Service:
                 recognizer=self.recognizer,
                 old=self.held_out_so_far(),
                 uploads=self.uploads,
-                work=self.work,
+                directory=self.state_directory,
             )
         finally:
-            self.work.incoming.remove(job.number)
+            self.state_directory.incoming.remove(job.number)
             self.jobs["failed" if job.error else "done"] += 1
             self._changing.release()
             job.ended.set()
 
     def _resume_jobs(self) -> None:
         """Resume the job that an earlier process accepted, or report it as lost."""
-        finished = {update.get("teaching") for update in self.work.updates}
-        if self.work.lost:
-            self.job = LearningJob.of_lost(self.work.lost[-1])
-        last = next((update for update in reversed(self.work.updates) if "teaching" in update), None)
+        finished = {update.get("teaching") for update in self.state_directory.updates}
+        if self.state_directory.lost:
+            self.job = LearningJob.of_lost(self.state_directory.lost[-1])
+        last = next(
+            (update for update in reversed(self.state_directory.updates) if "teaching" in update), None
+        )
         if last is not None and (self.job is None or self.job.number < last["teaching"]):
-            self.job = LearningJob.of_update(last)
+            self.job = LearningJob.of_entry(last)
         if self.read_only:
             return  # a later server without --read-only resumes it
-        for accepted in self.work.incoming.found():
+        for accepted in self.state_directory.incoming.found():
             what = f"{accepted.label!r} ({len(accepted.names)} clips), accepted before the last stop"
-            problem = accepted.problem(self.work.incoming.path(accepted.number))
+            problem = accepted.problem(self.state_directory.incoming.path(accepted.number))
             if accepted.number in finished:
-                self.work.incoming.remove(accepted.number)
+                self.state_directory.incoming.remove(accepted.number)
             elif problem:
-                self.work.add_lost(accepted, problem)
-                self.job = LearningJob.of_lost(self.work.lost[-1])
+                self.state_directory.add_lost(accepted, problem)
+                self.job = LearningJob.of_lost(self.state_directory.lost[-1])
                 self.messages.append(f"learning job lost: {what}: {problem}")
             elif self._changing.acquire(blocking=False):
                 self.messages.append(f"learning job resumed: {what}")
                 job = LearningJob(number=accepted.number, label=accepted.label, clips=len(accepted.names))
-                self._start_thread(job, self.work.incoming.resume(accepted))
+                self._start_thread(job, self.state_directory.incoming.resume(accepted))
 
     # -- other changes ---------------------------------------------------------------------------------------------
 
-    def rename(self, label: str, new_label: str) -> dict[str, Any]:
+    def rename(self, label: str, new_label: str) -> Entry:
         """Rename a class; returns the entry of the change."""
         new_label = checked_name(new_label)
         if label == new_label:
             raise InputError(f"the class already has the name {label!r}")
         return self._change(lambda state: changes.rename_class(state, label, new_label))
 
-    def forget(self, label: str, clips: Sequence[Upload] = ()) -> dict[str, Any]:
+    def forget(self, label: str, clips: Sequence[Upload] = ()) -> Entry:
         """Forget a class, or only the given clips of it; returns the entry of the change."""
         if len(clips) > self.limits.clips:
             raise InputError(f"give at most {self.limits.clips} clips at a time; not {len(clips)}")
@@ -261,7 +259,7 @@ class Service:
 
     def merge(
         self, archive: Upload, *, same_classes: bool = False, renamed: Mapping[str, str] | None = None
-    ) -> dict[str, Any]:
+    ) -> Entry:
         """Merge the model in a zip file (`changes.merge_model`); returns the entry of the change."""
         renamed = {old: checked_name(new) for old, new in (renamed or {}).items()}
         return self._change(
@@ -274,16 +272,19 @@ class Service:
             )
         )
 
-    def _change(self, make: Callable[[SavedModel], changes.Change]) -> dict[str, Any]:
+    def _change(self, make: Callable[[SavedModel], changes.Change]) -> Entry:
         with self._one_change():
             return changes.apply_change(
-                make, recognizer=self.recognizer, held_out=self.held_out_so_far(), work=self.work
+                make,
+                recognizer=self.recognizer,
+                held_out=self.held_out_so_far(),
+                directory=self.state_directory,
             )
 
-    def undo(self) -> dict[str, Any]:
+    def undo(self) -> Entry:
         """Undo the last change; returns its entry."""
         with self._one_change():
-            return changes.undo_change(self.recognizer, self.work)
+            return changes.undo_change(self.recognizer, self.state_directory)
 
     # -- properties ------------------------------------------------------------------------------------------------
 
@@ -294,13 +295,13 @@ class Service:
 
     def held_out_so_far(self) -> HeldOut:
         """Held-out clips of the current classes."""
-        return self.work.held_out(self.held_out)
+        return self.state_directory.held_out(self.held_out)
 
-    def classes(self) -> list[dict[str, Any]]:
+    def classes(self) -> list[ClassResponse]:
         """Name and number of learned clips of each class, and whether it was learned on this server."""
         counts = self.recognizer.counts or {}
-        taught = {label for label, _ in learned_classes(self.work.updates)}
+        learned_here = {label for label, _ in learned_classes(self.state_directory.updates)}
         return [
-            {"label": label, "clips": counts.get(label), "taught_here": label in taught}
+            ClassResponse(label=label, clips=counts.get(label), taught_here=label in learned_here)
             for label in self.recognizer.classes_
         ]

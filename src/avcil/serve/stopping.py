@@ -44,7 +44,7 @@ class StoppableServer(uvicorn.Server):
                 file=sys.stderr,
                 flush=True,
             )
-        self.service.wait_for_teaching()
+        self.service.wait_for_learning()
         self.should_exit = True
 
 

@@ -1,4 +1,4 @@
-"""The state folder: only files of the server are used or removed."""
+"""The state directory: only files of the server are used or removed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from avcil.errors import InputError
-from avcil.serve.work_folder import WorkFolder
+from avcil.serve.state_directory import StateDirectory
 
 
 @pytest.fixture
@@ -19,15 +19,15 @@ def model(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def trained(folder: Path, model: Path) -> WorkFolder:
-    work = WorkFolder(folder, model)
+def trained(folder: Path, model: Path) -> StateDirectory:
+    work = StateDirectory(folder, model)
     work.add({"label": "owl", "held_out": ["owl"]}, lambda path: (path / "model").mkdir())
     return work
 
 
 def test_updates_are_loaded_again(tmp_path: Path, model: Path) -> None:
     trained(tmp_path / "work", model).close()
-    work = WorkFolder(tmp_path / "work", model)
+    work = StateDirectory(tmp_path / "work", model)
     assert [update["label"] for update in work.updates] == ["owl"]
     work.close()
 
@@ -38,7 +38,7 @@ def test_a_folder_with_other_files_is_an_error(name: str, tmp_path: Path, model:
     (tmp_path / "work" / name / "precious").mkdir(parents=True)
     (tmp_path / "work" / "thesis.txt").touch()
     with pytest.raises(InputError, match=r"thesis\.txt, which is not a file of avcil serve"):
-        WorkFolder(tmp_path / "work", model)
+        StateDirectory(tmp_path / "work", model)
     assert (tmp_path / "work" / name / "precious").is_dir()
 
 
@@ -49,7 +49,7 @@ def test_only_folders_of_the_server_are_removed(tmp_path: Path, model: Path) -> 
     (updates / "000009").mkdir()
     (updates / "holiday").mkdir()
     (updates / "000010").symlink_to(model)
-    WorkFolder(tmp_path / "work", model).close()
+    StateDirectory(tmp_path / "work", model).close()
     assert sorted(path.name for path in updates.iterdir()) == ["000001", "000010", "holiday"]
     assert model.is_dir()
 
@@ -74,4 +74,4 @@ def test_invalid_states(change: dict[str, Any], tmp_path: Path, model: Path) -> 
     path = tmp_path / "work" / "state.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(InputError, match=r"state\.json"):
-        WorkFolder(tmp_path / "work", model)
+        StateDirectory(tmp_path / "work", model)

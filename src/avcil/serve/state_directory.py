@@ -1,4 +1,4 @@
-"""The state folder of a served model, with all its changes. The given run is never written to.
+"""The state directory of a served model, with all its changes. The given run is never written to.
 
     state.json       the entries (entries.py) of all changes in order, as "updates"; writing an entry commits it
     updates/K/model  the model folder after entry K
@@ -24,7 +24,7 @@ from typing import Any
 from avcil.errors import InputError, StorageError
 from avcil.inference.held_out import HeldOut
 from avcil.models import checks
-from avcil.serve.entries import check_entry, check_job, current_label
+from avcil.serve.entries import Entry, LostJob, check_entry, check_job, current_label
 from avcil.serve.incoming import Accepted, Incoming
 from avcil.utils.files import STALE_PART, folder_lock, read_json, sync_folder, write_json
 from avcil.utils.input_files import regular_file_sha256
@@ -37,8 +37,14 @@ MAX_UNDO = 10
 """Number of changes that can be undone; the models of older entries are removed."""
 
 
-class WorkFolder:
-    """The locked state folder of one served model."""
+def default_state_dir(run: Path) -> Path:
+    """The folder RUN.taught beside the run."""
+    run = run.absolute()
+    return run.with_name(f"{run.name}.taught")
+
+
+class StateDirectory:
+    """The locked state directory of one served model."""
 
     def __init__(self, folder: Path, model: Path) -> None:
         self.folder, self.base = Path(folder), Path(model)
@@ -57,13 +63,13 @@ class WorkFolder:
         self._held.close()
 
     @property
-    def updates(self) -> list[dict[str, Any]]:
+    def updates(self) -> list[Entry]:
         """The entries of the changes in order."""
         return self.state["updates"]
 
     @property
-    def lost(self) -> list[dict[str, Any]]:
-        """Accepted jobs that are lost: number, label, clips, reason."""
+    def lost(self) -> list[LostJob]:
+        """Accepted jobs that are lost."""
         return self.state.get("lost", [])
 
     def next_job(self) -> int:
@@ -73,16 +79,16 @@ class WorkFolder:
 
     def add_lost(self, accepted: Accepted, reason: str) -> None:
         """Record a lost job and remove its files."""
-        entry = {
-            "number": accepted.number,
-            "label": accepted.label,
-            "clips": len(accepted.names),
-            "reason": f"it was accepted, but {reason}. Send its clips again",
-        }
-        self._write(lost=[*self.lost, entry][-MAX_UNDO:])
+        job = LostJob(
+            number=accepted.number,
+            label=accepted.label,
+            clips=len(accepted.names),
+            reason=f"it was accepted, but {reason}. Send its clips again",
+        )
+        self._write(lost=[*self.lost, job][-MAX_UNDO:])
         self.incoming.remove(accepted.number)
 
-    def path(self, update: dict[str, Any]) -> Path:
+    def path(self, update: Entry) -> Path:
         """The folder of an entry."""
         return self.folder / "updates" / f"{update['number']:06d}"
 
@@ -108,7 +114,7 @@ class WorkFolder:
             clips_of_run += clips.relabeled(names.__getitem__)
         return clips_of_run
 
-    def add(self, entry: dict[str, Any], write: Callable[[Path], None]) -> dict[str, Any]:
+    def add(self, entry: Entry, write: Callable[[Path], None]) -> Entry:
         """Create a folder, fill it with `write`, and commit the entry; after an error, nothing is left."""
         entry = {"number": self.state["next"], **entry}
         folder = self.path(entry)
@@ -124,7 +130,7 @@ class WorkFolder:
             shutil.rmtree(self.path(old) / "model", ignore_errors=True)
         return entry
 
-    def undo(self) -> dict[str, Any]:
+    def undo(self) -> Entry:
         """Remove the last entry and return it."""
         last = self.updates[-1]
         folder = self.path(last)
