@@ -38,6 +38,7 @@ from avcil.features import FeatureStore
 from avcil.reporting.table import mean_std_text, metric_title
 from avcil.streams.registry import parse_stream
 from avcil.utils.files import write_json, write_text
+from avcil.utils.text_table import markdown_table
 
 METHODS = (
     "fine-tuning", "lwf", "ewc", "er", "der-plus-plus", "gdumb", "icarl-fc", "icarl-nme", "wa", "bic", "ss-il",
@@ -129,8 +130,7 @@ def table(results: DatasetResults, store: FeatureStore) -> str:
     groups = [group for group in results.groups if group.runs]
     groups.sort(key=_average, reverse=True)
     rows = [_row(group, [*METRICS, *streams], store) for group in groups]
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table(header, rows)
 
 
 def _average(group: Group) -> float:
@@ -211,8 +211,7 @@ def cost_table(points: Sequence[Point], counts: Sequence[int]) -> str:
             cells.items(), key=lambda item: -max(point.accuracy.mean for point in item[1].values())
         )
     ]
-    lines = [["method", "no exemplars", *map(str, counts)], ["---", *["---:"] * len(columns)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table(["method", "no exemplars", *map(str, counts)], rows)
 
 
 def cost_cell(point: Point) -> str:

@@ -178,7 +178,7 @@ def test_folders_and_patterns(made, avcil, capsys, tmp_path):
     (tmp_path / "none").mkdir()
     out = tmp_path / "out.json"
     assert avcil("predict", made / "run", tmp_path / "none", "no*.mp4", clips / "dog", "--out", out) == 2
-    assert [answer["answered_from"] for answer in json.loads(out.read_text())] == ["audio-visual"] * 6
+    assert [answer["modality"] for answer in json.loads(out.read_text())] == ["audio-visual"] * 6
     err = capsys.readouterr().err
     assert "folder without media files" in err
     assert "no file matches the pattern no*.mp4" in err

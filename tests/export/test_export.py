@@ -180,7 +180,11 @@ def test_a_difference_is_an_error_and_no_file_is_written(trained, tmp_path, monk
     recognizer = Recognizer.load(trained("av-cil", (), "audio-visual"))
     file = tmp_path / "model.onnx"
     file.write_bytes(b"of before")
-    monkeypatch.setattr(NetworkGraph, "_attended", lambda self, audio, visual: self._mean(visual))
+    monkeypatch.setattr(
+        NetworkGraph,
+        "_attended",
+        lambda self, audio, visual: self.graph.reduced("ReduceMean", visual, [1, 2], name="mean"),
+    )
     with pytest.raises(AvcilError, match=r"so it was not written\. 13 random"):
         recognizer.export_onnx(file)
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]

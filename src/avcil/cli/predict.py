@@ -37,7 +37,7 @@ class Args(RejectionOptions):
     avcil."""
     json: bool = False
     """Print a JSON list with one object per file: path, label, probability, predictions, in_distribution, p_value,
-    threshold, background, answered_from, notes; or path and error."""
+    threshold, background, modality, notes; or path and error."""
     window: str | None = None
     """Predict a timeline from windows of this length, such as 2s."""
     hop: str | None = None

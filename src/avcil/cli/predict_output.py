@@ -24,7 +24,7 @@ COLUMNS = (
     "in_distribution",
     "p_value",
     "threshold",
-    "answered_from",
+    "modality",
     "notes",
     "error",
 )
@@ -70,7 +70,7 @@ def _prediction_json(path: Path, prediction: Prediction | AvcilError, top: int) 
         "p_value": prediction.p_value,
         "threshold": prediction.threshold,
         "background": prediction.background,
-        "answered_from": prediction.modality,
+        "modality": prediction.modality,
         "notes": prediction.notes,
     }
 

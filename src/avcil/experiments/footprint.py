@@ -67,9 +67,9 @@ def footprint(run: Path, store: FeatureStore) -> Footprint:
     teacher = statistics = 0
     for name, tensor in directory.step_tensors(last).items():
         size = tensor.numel() * tensor.element_size()
-        if name.startswith(METHOD_STATE):
+        if name.startswith(f"{METHOD_STATE}."):
             statistics += size
-        elif method.uses_teacher and name not in CLASSIFIERS:
+        elif method.uses_teacher and name not in CLASSIFIERS.values():
             teacher += size
     clip = clip_bytes(store, config.settings.modality)
     return Footprint(exemplars=clips * clip, teacher=teacher, statistics=statistics)

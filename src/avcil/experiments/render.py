@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from avcil.experiments.tables import ResultTable, Section
 from avcil.utils.templates import render
-from avcil.utils.text_table import text_table
+from avcil.utils.text_table import markdown_table, text_table
 
 
 def as_text(sections: Sequence[Section]) -> str:
@@ -29,11 +29,9 @@ def as_markdown(sections: Sequence[Section]) -> str:
     for section in sections:
         parts.append(f"## {_markdown(section.title)}\n")
         for table in section.tables:
-            numbers = len(table.header) - table.names
-            rule = ["---"] * table.names + ["---:"] * numbers
-            rows = [map(_markdown, table.header), rule, *_cells(table, _markdown, "**{}**")]
-            lines = "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
-            parts.append(f"### {_markdown(table.title)}\n\n{lines}")
+            rows = _cells(table, _markdown, "**{}**")
+            text = markdown_table(list(map(_markdown, table.header)), rows, names=table.names)
+            parts.append(f"### {_markdown(table.title)}\n\n{text}\n")
         parts += [f"{_markdown(note)}\n" for note in section.notes]
     return "\n".join(parts)
 

@@ -24,7 +24,6 @@ from avcil.closed_form.single_head_model import SingleHeadModel
 from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.export.graph import Graph
-from avcil.export.network_graph import MIN_NORM
 
 
 def add_closed_form(
@@ -44,7 +43,7 @@ def add_closed_form(
     features = builder.features(builder.vectors(audio, visual), head.columns)
     raw = graph.node("MatMul", features, graph.constant("head_weight", head.weight), name="head_product")
     raw = graph.node("Add", raw, graph.constant("head_bias", head.bias), name="raw_scores")
-    factor = builder.number("inverse_temperature", head.inverse_temperature)
+    factor = graph.number("inverse_temperature", head.inverse_temperature)
     scores = graph.node("Mul", raw, factor, name="scaled_scores")
     return scores, None if head.unknown is None else builder.p_values(head.unknown, features, raw)
 
@@ -60,7 +59,7 @@ def add_quadratic(graph: Graph, model: QuadraticScores, audio: str | None, visua
     product = graph.node("Mul", transformed, difference, name="product")
     distance = graph.reduced("ReduceSum", product, [2], name="distance")
     by_clip = graph.node("Transpose", distance, name="distance_by_clip", perm=[1, 0])
-    factor = builder.number("minus_inverse_temperature", -model.inverse_temperature)
+    factor = graph.number("minus_inverse_temperature", -model.inverse_temperature)
     return graph.node("Mul", by_clip, factor, name="scores_of_classes")
 
 
@@ -71,18 +70,18 @@ def add_projected(graph: Graph, model: ProjectedScores, audio: str | None, visua
     blocks = {start: part for start, _, part in parts if start >= begin}
     projections = model.weights["projections"]
     for projection, (_, part) in zip(projections, sorted(blocks.items()), strict=True):
-        unit = builder.unit(
+        unit = graph.unit(
             graph.node("MatMul", part, graph.constant("projection", projection), name="product")
         )
         total = graph.node("Add", total, unit, name="sum_of_projections") if total else unit
-    count = builder.number("number_of_projections", len(projections))
+    count = graph.number("number_of_projections", len(projections))
     mean = graph.node("Div", total, count, name="mean_projection")
     weight = graph.cast(graph.constant("hidden", model.weights["hidden"]), "float64", name="hidden_exact")
     hidden = builder.gelu(graph.node("MatMul", mean, weight, name="hidden_product"))
     raw = graph.node(
         "MatMul", hidden, graph.constant("classifier", model.weights["classifier"]), name="raw_scores"
     )
-    factor = builder.number("inverse_temperature", model.inverse_temperature)
+    factor = graph.number("inverse_temperature", model.inverse_temperature)
     return graph.node("Mul", raw, factor, name="scores_of_classes")
 
 
@@ -91,10 +90,6 @@ class _ClosedForm:
 
     def __init__(self, graph: Graph, model: LinearScores | SingleHeadModel) -> None:
         self.graph, self.model = graph, model
-
-    def number(self, name: str, value: float) -> str:
-        """A constant, float64."""
-        return self.graph.constant(name, np.array(value, dtype=np.float64))
 
     # -- pooling ---------------------------------------------------------------------------------------------------
 
@@ -172,24 +167,19 @@ class _ClosedForm:
 
     def _normalized(self, value: str, width: int) -> str:
         """sqrt(width) z / |z|"""
-        root = self.number("root_of_width", math.sqrt(width))
-        return self.graph.node("Mul", self.unit(value), root, name="normalized")
-
-    def unit(self, value: str) -> str:
-        """z / |z|"""
-        graph = self.graph
-        norm = graph.reduced("ReduceL2", value, [1], name="norm", keep=True)
-        norm = graph.node("Max", norm, self.number("min_norm", MIN_NORM), name="norm_above_zero")
-        return graph.node("Div", value, norm, name="unit")
+        root = self.graph.number("root_of_width", math.sqrt(width))
+        return self.graph.node("Mul", self.graph.unit(value), root, name="normalized")
 
     def gelu(self, value: str) -> str:
         """z (1 + erf(z / sqrt(2))) / 2. The opset has no Gelu, and ONNX Runtime has Erf only for float32."""
         graph = self.graph
-        scaled = graph.node("Mul", value, self.number("root_of_half", math.sqrt(0.5)), name="scaled_for_erf")
+        scaled = graph.node(
+            "Mul", value, self.graph.number("root_of_half", math.sqrt(0.5)), name="scaled_for_erf"
+        )
         single = graph.cast(scaled, "float32", name="single_for_erf")
         error = graph.cast(graph.node("Erf", single, name="erf"), "float64", name="erf_exact")
-        raised = graph.node("Add", error, self.number("one", 1.0), name="raised")
-        half = graph.node("Mul", value, self.number("half", 0.5), name="half_value")
+        raised = graph.node("Add", error, self.graph.number("one", 1.0), name="raised")
+        half = graph.node("Mul", value, self.graph.number("half", 0.5), name="half_value")
         return graph.node("Mul", half, raised, name="gelu")
 
     def _random_features(self, embedding: Embedding, pieces: list[str]) -> str:
@@ -199,7 +189,7 @@ class _ClosedForm:
         weight = graph.cast(
             graph.constant("projection", tensors["weight"]), "float64", name="projection_exact"
         )
-        root = self.number("root_of_pooled_width", math.sqrt(sum(embedding.widths)))
+        root = self.graph.number("root_of_pooled_width", math.sqrt(sum(embedding.widths)))
         scaled = graph.node("Div", weight, root, name="projection_scaled")
         h = graph.node("MatMul", z, scaled, name="projected")
         if activation in ("relu", "tanh"):
@@ -210,7 +200,7 @@ class _ClosedForm:
             raise InputError(f"an embedding with activation {activation!r} cannot be exported")
         offset = graph.cast(graph.constant("offset", tensors["offset"]), "float64", name="offset_exact")
         wave = graph.node("Cos", graph.node("Add", h, offset, name="phase"), name="wave")
-        size = self.number("amplitude", math.sqrt(2 / embedding.config.features))
+        size = self.graph.number("amplitude", math.sqrt(2 / embedding.config.features))
         return graph.node("Mul", wave, size, name="random_features")
 
     # -- unknown classes -----------------------------------------------------------------------------------------------
@@ -222,24 +212,28 @@ class _ClosedForm:
         transformed = graph.node("MatMul", features, inverse, name="transformed")
         norm = self._summed(graph.node("Mul", transformed, features, name="product"), "squared_norm")
         best = graph.reduced("ReduceMax", raw, [1], name="best_score")
-        twice = graph.node("Mul", best, self.number("two", 2.0), name="twice_best")
+        twice = graph.node("Mul", best, self.graph.number("two", 2.0), name="twice_best")
         nearest = graph.node("Sub", norm, twice, name="nearest")
         if isinstance(test, HistogramUnknownTest):
             return self._binned(test, nearest, norm)
         learned = graph.constant("learned_distances", test.distances[None])
-        column = graph.node("Unsqueeze", nearest, graph.constant("last_axis", np.array([1])), name="distance")
+        column = graph.with_axes(nearest, [1], name="distance")
         is_above = graph.node("GreaterOrEqual", learned, column, name="at_or_above")
         count = self._summed(graph.cast(is_above, "float64", name="above"), "count_above")
-        numerator = graph.node("Add", count, self.number("one", 1.0), name="count_plus_one")
-        return graph.node("Div", numerator, self.number("total", 1.0 + len(test.distances)), name="p_value")
+        numerator = graph.node("Add", count, self.graph.number("one", 1.0), name="count_plus_one")
+        return graph.node(
+            "Div", numerator, self.graph.number("total", 1.0 + len(test.distances)), name="p_value"
+        )
 
     def _binned(self, test: HistogramUnknownTest, nearest: str, norm: str) -> str:
         """Look up the p-value of each clip in a table by bin."""
         graph = self.graph
-        tiny = self.number("smallest_number", torch.finfo(torch.float64).tiny)
+        tiny = self.graph.number("smallest_number", torch.finfo(torch.float64).tiny)
         positive = graph.node("Max", norm, tiny, name="positive_norm")
         score = graph.node("Div", nearest, positive, name="nonconformity")
-        position = graph.node("Mul", score, self.number("bins_per_unit", BINS / MAX_SCORE), name="position")
+        position = graph.node(
+            "Mul", score, self.graph.number("bins_per_unit", BINS / MAX_SCORE), name="position"
+        )
         index = graph.node("Cast", position, name="bin", to=TensorProto.INT64)
         first, last = (graph.constant(name, np.array(at)) for name, at in (("first", 0), ("last", BINS - 1)))
         clipped = graph.node("Clip", index, first, last, name="clipped_bin")

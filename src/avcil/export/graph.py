@@ -19,6 +19,8 @@ OPSET, IR_VERSION = 18, 8
 """Of ONNX 1.13 (2022), which current runtimes can read."""
 Shape = tuple[str | int, ...]
 """Sizes, or names of sizes that can vary."""
+MIN_NORM = 1e-12
+"""As in `torch.nn.functional.normalize`."""
 FLOATS = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
 
 
@@ -77,6 +79,22 @@ class Graph:
         """Add `op` (ReduceMean, ReduceSum, ReduceMax, ReduceL2) over `axes`."""
         axes_name = self.constant(f"{name}_axes", np.array(axes, dtype=np.int64))
         return self.node(op, value, axes_name, name=name, keepdims=int(keep))
+
+    def number(self, name: str, value: float, dtype: str = "float64") -> str:
+        """Add a constant with one element."""
+        return self.constant(name, np.array(value, dtype=dtype))
+
+    def with_axes(self, value: str, axes: list[int], *, name: str) -> str:
+        """Insert axes of length 1."""
+        return self.node(
+            "Unsqueeze", value, self.constant(f"{name}_axes", np.array(axes, dtype=np.int64)), name=name
+        )
+
+    def unit(self, value: str, dtype: str = "float64", *, name: str = "unit") -> str:
+        """z / |z| (B, D), as `torch.nn.functional.normalize`."""
+        norm = self.reduced("ReduceL2", value, [1], name="norm", keep=True)
+        norm = self.node("Max", norm, self.number("min_norm", MIN_NORM, dtype), name="norm_above_zero")
+        return self.node("Div", value, norm, name=name)
 
     def model(self, name: str, about: str, metadata: Mapping[str, str]) -> onnx.ModelProto:
         """The complete model; onnx.checker.ValidationError if nodes are inconsistent."""

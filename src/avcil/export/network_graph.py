@@ -18,9 +18,6 @@ from avcil.nn.head import LinearHead
 from avcil.nn.network import Network
 from avcil.nn.proxy_head import ProxyHead
 
-MIN_NORM = 1e-12
-"""As in `torch.nn.functional.normalize`."""
-
 
 def add_network(graph: Graph, network: Network, audio: str | None, visual: str | None) -> str:
     """Add the scores (B, C) for the inputs audio (B, Da) and visual (B, T, S, Dv); one can be None."""
@@ -39,14 +36,20 @@ class NetworkGraph:
         graph, network, features = self.graph, self.network, []
         if audio is not None:
             audio = graph.cast(audio, self.dtype, name="audio_exact")
-            features.append(self._relu(self._linear("audio_projection", audio), "audio_feature"))
+            projected = self._linear("audio_projection", audio)
+            features.append(graph.node("Relu", projected, name="audio_feature"))
         if visual is not None:
             visual = graph.cast(visual, self.dtype, name="visual_exact")
-            pooled = self._mean(visual) if audio is None else self._attended(audio, visual)
-            features.append(self._relu(self._linear("visual_projection", pooled), "visual_feature"))
+            if audio is None:  # attention is uniform
+                pooled = graph.reduced("ReduceMean", visual, [1, 2], name="mean_token")
+            else:
+                pooled = self._attended(audio, visual)
+            projected = self._linear("visual_projection", pooled)
+            features.append(graph.node("Relu", projected, name="visual_feature"))
         feature = features[0] if len(features) == 1 else graph.node("Add", *features, name="feature")
-        if network.answer_weight is not None and network.answer_bias is not None:
-            return self._affine(feature, network.answer_weight, network.answer_bias, name="answer")
+        if network.classifier_weight is not None and network.classifier_bias is not None:
+            weight, bias = network.classifier_weight, network.classifier_bias
+            return self._affine(feature, weight, bias, name="classifier")
         if network.class_means is not None:
             return self._nearest_mean(feature)
         if isinstance(network.head, LinearHead):
@@ -70,20 +73,13 @@ class NetworkGraph:
         product = self.graph.node("MatMul", value, transposed, name=f"{name}_product")
         return self.graph.node("Add", product, self.graph.constant(f"{name}_bias", bias), name=name)
 
-    def _relu(self, value: str, name: str) -> str:
-        return self.graph.node("Relu", value, name=name)
-
-    def _mean(self, visual: str) -> str:
-        """x (B, Dv) without audio to guide the attention."""
-        return self.graph.reduced("ReduceMean", visual, [1, 2], name="mean_token")
-
     def _attended(self, audio: str, visual: str) -> str:
         """x (B, D): A_s = softmax_S(P p), u = sum_S A_s P, A_t = softmax_T(u p), x = sum_T A_t sum_S A_s V."""
         graph = self.graph
         query = graph.node("Tanh", self._linear("audio_attention", audio), name="query")  # p (B, D)
         keys = graph.node("Tanh", self._linear("visual_attention", visual), name="keys")  # P (B, T, S, D)
-        by_token = self._with_axes(query, [1, 2], "query_by_token")
-        by_slice = self._with_axes(query, [1], "query_by_slice")
+        by_token = graph.with_axes(query, [1, 2], name="query_by_token")
+        by_slice = graph.with_axes(query, [1], name="query_by_slice")
         logits = graph.node("Mul", keys, by_token, name="spatial_logits")
         spatial = graph.node("Softmax", logits, name="spatial_attention", axis=2)
         summary = self._weighted_sum(spatial, keys, 2, "summary")  # u (B, T, D)
@@ -92,28 +88,19 @@ class NetworkGraph:
         temporal = graph.node("Softmax", logits, name="temporal_attention", axis=1)
         return self._weighted_sum(temporal, slices, 1, "attended")
 
-    def _with_axes(self, value: str, axes: list[int], name: str) -> str:
-        axes_name = self.graph.constant(f"{name}_axes", np.array(axes, dtype=np.int64))
-        return self.graph.node("Unsqueeze", value, axes_name, name=name)
-
     def _weighted_sum(self, weights: str, values: str, axis: int, name: str) -> str:
         weighted = self.graph.node("Mul", weights, values, name=f"{name}_weighted")
         return self.graph.reduced("ReduceSum", weighted, [axis], name=name)
 
-    def _constant(self, name: str, value: float) -> str:
-        return self.graph.constant(name, np.array(value, dtype=self.dtype))
-
     def _unit(self, feature: str) -> str:
         """hat(h) (B, D)"""
-        norm = self.graph.reduced("ReduceL2", feature, [1], name="norm", keep=True)
-        norm = self.graph.node("Max", norm, self._constant("min_norm", MIN_NORM), name="norm_above_zero")
-        return self.graph.node("Div", feature, norm, name="unit_feature")
+        return self.graph.unit(feature, self.dtype, name="unit_feature")
 
     def _nearest_mean(self, feature: str) -> str:
         """-|hat(h) - mu_c|^2 (B, C)"""
         assert self.network.class_means is not None
         means = self.graph.constant("class_means", self.network.class_means)
-        by_class = self._with_axes(self._unit(feature), [1], "feature_by_class")
+        by_class = self.graph.with_axes(self._unit(feature), [1], name="feature_by_class")
         difference = self.graph.node("Sub", by_class, means, name="difference")
         squared = self.graph.node("Mul", difference, difference, name="squared_difference")
         distance = self.graph.reduced("ReduceSum", squared, [2], name="distance")
@@ -126,7 +113,7 @@ class NetworkGraph:
         cosine = graph.node(
             "MatMul", self._unit(feature), graph.constant("unit_proxies", proxies.T), name="cosine"
         )
-        two = self._constant("two", 2.0)
+        two = graph.number("two", 2.0, self.dtype)
         doubled = graph.node("Mul", cosine, two, name="cosine_doubled")
         flat = graph.node("Sub", doubled, two, name="similarity_flat")
         shape = graph.constant(

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from onnx import ModelProto
 
 from avcil.closed_form.model import LinearScores
@@ -24,7 +23,6 @@ from avcil.export.closed_form_graph import add_closed_form, add_projected, add_q
 from avcil.export.graph import OPSET, Graph
 from avcil.export.network_graph import add_network
 from avcil.features import FeatureStore
-from avcil.models.base import Model
 from avcil.nn.network import Network
 from avcil.saved_models.folder import ONNX_FILE, SavedModel
 from avcil.utils.files import write_atomically
@@ -79,10 +77,10 @@ def export_onnx(
         raise InputError(
             f"this model cannot predict from {modality} alone, only from: {', '.join(saved.model.input_modalities)}"
         )
-    onnx_model = build(saved, modality)
+    onnx_model = _build(saved, modality)
     content = onnx_model.SerializeToString()
     shapes = _shapes(saved.description)
-    checker = Checker(content, saved.model, _dtype(saved.model))
+    checker = Checker(content, saved.model, saved.dtype)
     comparisons = [checker.compare("random clips", random_clips(shapes, modality))]
     if store is not None:
         comparisons.append(checker.compare(f"clips of {store.path}", stored_clips(store, shapes, modality)))
@@ -111,16 +109,16 @@ def _onnx_path(path: Path) -> Path:
     return path
 
 
-def build(state: SavedModel, modality: Modality) -> ModelProto:
+def _build(saved: SavedModel, modality: Modality) -> ModelProto:
     """Build the ONNX model for inputs of a modality."""
-    graph, shapes = Graph(), _shapes(state.description)
+    graph, shapes = Graph(), _shapes(saved.description)
     audio = visual = None
     if modality.has_audio:
         audio = graph.input("audio", ("batch", *shapes["audio"]), "audio features of each clip")
     if modality.has_visual:
         shape = ("batch", "slices", "tokens", shapes["visual"][-1])
         visual = graph.input("visual", shape, "visual tokens of each clip")
-    model, p_values = state.model, None
+    model, p_values = saved.model, None
     if isinstance(model, LinearScores):
         scores, p_values = add_closed_form(graph, model, modality, audio, visual)
     elif isinstance(model, QuadraticScores):
@@ -142,9 +140,9 @@ def build(state: SavedModel, modality: Modality) -> ModelProto:
             "Train it with fewer random features: avcil train ... --set features=N"
         )
     about = (
-        f"{state.description.get('method', model.kind)}, {modality}: predicts one of {model.classes} classes"
+        f"{saved.description.get('method', model.kind)}, {modality}: predicts one of {model.classes} classes"
     )
-    return graph.model("avcil", about, _metadata(state, modality))
+    return graph.model("avcil", about, _metadata(saved, modality))
 
 
 def _add_outputs(graph: Graph, scores: str, p_values: str | None, classes: int) -> None:
@@ -160,17 +158,17 @@ def _add_outputs(graph: Graph, scores: str, p_values: str | None, classes: int) 
         graph.output(p_values, "p_values", ("batch",), about)
 
 
-def _metadata(state: SavedModel, modality: Modality) -> dict[str, str]:
+def _metadata(saved: SavedModel, modality: Modality) -> dict[str, str]:
     """Labels, and the encoders and sampling of the features, as JSON texts."""
-    description = state.description
+    description = saved.description
     texts = {
         "format": FORMAT,
         "version": str(VERSION),
         "avcil": __version__,
-        "method": str(description.get("method", state.model.kind)),
+        "method": str(description.get("method", saved.model.kind)),
         "modality": modality.value,
     }
-    values: dict[str, Any] = {"labels": list(state.labels)}
+    values: dict[str, Any] = {"labels": list(saved.labels)}
     keys = (*modality.parts, "sampling", "dtype")
     values |= {key: description[key] for key in keys if description.get(key)}
     return texts | {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
@@ -179,10 +177,6 @@ def _metadata(state: SavedModel, modality: Modality) -> dict[str, str]:
 def _shapes(description: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """Shapes of the training features of a clip: audio (Da,) and visual (T, S, Dv)."""
     return {name: tuple(description[name]["shape"]) for name in ("audio", "visual") if description.get(name)}
-
-
-def _dtype(model: Model) -> torch.dtype:
-    return next(tensor.dtype for tensor in model.tensors().values() if tensor.is_floating_point())
 
 
 def _declared_shapes(values: Any) -> dict[str, tuple[str | int, ...]]:

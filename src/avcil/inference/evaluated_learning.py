@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from avcil.data.scan import ClipProblem
-from avcil.inference.clip_features import Source
+from avcil.inference.clip_features import ClipFeatures, Source
 from avcil.inference.held_out import FRACTION, HeldOut, hold_out
 from avcil.inference.learning import FeaturesOf, LearnReport, nothing_usable, read_features
 from avcil.inference.recognizer import Recognizer
@@ -74,23 +74,15 @@ def learn_and_evaluate(
     """
     progress = progress or (lambda phase, done, total: None)
     before, start = recognizer.snapshot(), time.monotonic()
-    usable_clips, problems = read_features(features_of or recognizer.features_of, clips, before, progress)
+    usable, problems = read_features(features_of or recognizer.features_of, clips, before, progress)
     reading = time.monotonic() - start
-    usable = [labels[index] for index, _ in usable_clips]
-    mask = hold_out(
-        [clips[index] for index, _ in usable_clips], usable, 0 if set(usable) == {BACKGROUND} else fraction
-    )
-    if held_out is not None:
-        mask = [held_out[index] for index, _ in usable_clips]
-    learned, new = (
-        HeldOut(
-            features=tuple(
-                features for (_, features), m in zip(usable_clips, mask, strict=True) if m == is_held
-            ),
-            labels=tuple(label for label, m in zip(usable, mask, strict=True) if m == is_held),
-        )
-        for is_held in (False, True)
-    )
+    if held_out is None:
+        usable_labels = [labels[index] for index, _ in usable]
+        fraction = 0 if set(usable_labels) == {BACKGROUND} else fraction
+        mask = hold_out([clips[index] for index, _ in usable], usable_labels, fraction)
+    else:
+        mask = [held_out[index] for index, _ in usable]
+    learned, new = (_selected(usable, labels, mask, is_held_out) for is_held_out in (False, True))
     if not learned.labels:
         raise nothing_usable(len(clips), problems)
     if set(learned.labels) == {BACKGROUND}:
@@ -99,7 +91,8 @@ def learn_and_evaluate(
         report = recognizer.learn(learned.features, learned.labels, progress=progress)
     progress("evaluating", 0, 1)
     after = recognizer.snapshot()
-    unused = [f"class {label!r} has no usable clip" for label in dict.fromkeys(labels) if label not in usable]
+    found = {*learned.labels, *new.labels}
+    unused = [f"class {label!r} has no usable clip" for label in dict.fromkeys(labels) if label not in found]
     return EvaluatedLearnReport(
         learned=replace(report, seconds_reading=reading),
         old=_scores(old, before, after),
@@ -107,6 +100,16 @@ def learn_and_evaluate(
         held_out=new,
         problems=tuple(problems),
         notes=(*unused, *report.notes, *old.notes),
+    )
+
+
+def _selected(
+    clips: Sequence[tuple[int, ClipFeatures]], labels: Sequence[str], mask: Sequence[bool], value: bool
+) -> HeldOut:
+    """The clips (index and features) for which `mask` has a value."""
+    chosen = [clip for clip, is_chosen in zip(clips, mask, strict=True) if is_chosen == value]
+    return HeldOut(
+        features=tuple(features for _, features in chosen), labels=tuple(labels[i] for i, _ in chosen)
     )
 
 

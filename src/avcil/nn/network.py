@@ -21,8 +21,12 @@ from avcil.nn.heads import head_from_config, head_shapes
 from avcil.nn.token_rows import Tokens
 from avcil.nn.workspace import Workspace
 
-CLASSIFIERS = ("class_means", "answer_weight", "answer_bias")
-"""Tensors of classifiers that can replace the head in prediction."""
+CLASSIFIERS = {
+    "class_means": "class_means",
+    "classifier_weight": "answer_weight",
+    "classifier_bias": "answer_bias",
+}
+"""Buffers of classifiers that can replace the head in prediction, and their names in saved models."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +80,9 @@ class Network(nn.Module):
 
     class_means: Tensor | None
     """(C, D), for the nearest-mean classifier; None with another classifier."""
-    answer_weight: Tensor | None
+    classifier_weight: Tensor | None
     """(C, D), weight of a linear classifier that replaces the head in prediction; None without one."""
-    answer_bias: Tensor | None
+    classifier_bias: Tensor | None
     """(C,)"""
 
     @staticmethod
@@ -168,15 +172,15 @@ class Network(nn.Module):
 
         They are those of the head, minus squared distances of hat(h) to class means, or those of `set_classifier`.
         """
-        if self.answer_weight is not None:
-            return F.linear(output.feature, self.answer_weight, self.answer_bias)
+        if self.classifier_weight is not None:
+            return F.linear(output.feature, self.classifier_weight, self.classifier_bias)
         if self.class_means is not None:
             return -torch.cdist(F.normalize(output.feature, dim=1), self.class_means).square()
         return output.logits
 
     def set_classifier(self, weight: Tensor, bias: Tensor) -> None:
         """Predict with a linear classifier with weight (C, D) and bias (C,); training still uses the head."""
-        self.answer_weight, self.answer_bias = (
+        self.classifier_weight, self.classifier_bias = (
             tensor.detach().to(self.visual_or_audio.weight).clone(memory_format=torch.contiguous_format)
             for tensor in (weight, bias)
         )
@@ -188,13 +192,11 @@ class Network(nn.Module):
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Load `tensors`; the head must already have the right number of classes."""
+        buffers = {name: tensors[saved] for name, saved in CLASSIFIERS.items() if saved in tensors}
         for name in CLASSIFIERS:
-            value = tensors.get(name)
-            own = (
-                None if value is None else torch.empty_like(value, device=self.visual_or_audio.weight.device)
-            )
-            setattr(self, name, own)
-        self.load_state_dict(tensors)
+            value = buffers.get(name)
+            setattr(self, name, None if value is None else value.to(self.visual_or_audio.weight, copy=True))
+        self.load_state_dict({n: t for n, t in tensors.items() if n not in CLASSIFIERS.values()} | buffers)
 
     @property
     def visual_or_audio(self) -> nn.Linear:
@@ -208,7 +210,7 @@ class Network(nn.Module):
     @property
     def classifier(self) -> str:
         """The classifier in use: "head", "nearest-mean" or "linear"."""
-        if self.answer_weight is not None:
+        if self.classifier_weight is not None:
             return "linear"
         return "head" if self.class_means is None else "nearest-mean"
 
@@ -222,7 +224,7 @@ class Network(nn.Module):
         }
 
     def tensors(self) -> dict[str, Tensor]:
-        return {name: tensor.detach() for name, tensor in self.state_dict().items()}
+        return {CLASSIFIERS.get(name, name): tensor.detach() for name, tensor in self.state_dict().items()}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Network:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from avcil.runs.groups import MeanStd, RunGroup, group_runs
 from avcil.runs.run_files import RunRecord
-from avcil.utils.text_table import text_table
+from avcil.utils.text_table import markdown_table, text_table
 
 SUMMARY = ("average_incremental_accuracy", "last_accuracy", "mean_forgetting")
 """Properties of `RunRecord` in the summary columns."""
@@ -88,7 +88,11 @@ def summary_table(runs: Sequence[RunRecord], *, markdown: bool = False) -> str:
         header.insert(2, "seeds")
         for row, group in zip(rows, groups, strict=True):
             row.insert(2, str(len(group.runs)))
-    return _markdown(header, rows) if markdown else text_table(rows, header, names=2, rule=True) + "\n"
+    if not markdown:
+        return text_table(rows, header, names=2, rule=True) + "\n"
+    return (
+        markdown_table(header, [[cell.replace("|", "\\|") for cell in row] for row in rows], names=2) + "\n"
+    )
 
 
 def _row(group: RunGroup, columns: Sequence[int]) -> list[str]:
@@ -100,11 +104,3 @@ def _row(group: RunGroup, columns: Sequence[int]) -> list[str]:
         *(percent(accuracies[s].mean) if s < len(accuracies) else "" for s in columns),
         *(mean_std_text(group.mean_std(metric)) for metric in SUMMARY),
     ]
-
-
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    rule = "|" + "|".join(" --- " if i < 2 else " ---: " for i in range(len(header))) + "|"
-    return "\n".join([line(header), rule, *map(line, rows)]) + "\n"

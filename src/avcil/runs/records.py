@@ -10,6 +10,7 @@ from torch import Tensor
 
 from avcil.errors import InputError
 from avcil.models import checks
+from avcil.models.prefixes import add_prefix, strip_prefix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,34 +165,28 @@ class StepProgress:
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors; the prefix of a name is the group."""
-        tensors = {f"network.{name}": tensor for name, tensor in self.network.items()}
-        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        tensors = add_prefix("network", self.network) | add_prefix("best", self.best)
         for number, slot in self.optimizer["state"].items():
-            tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in slot.items()}
+            tensors |= add_prefix(f"optimizer.{number}", slot)
         return tensors
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
         """Inverse of `to_dict` and `tensors`."""
         state: dict[int, dict[str, Tensor]] = {}
-        for key, tensor in _with_prefix("optimizer", tensors).items():
+        for key, tensor in strip_prefix("optimizer", tensors).items():
             number, _, slot = key.partition(".")
             state.setdefault(int(number), {})[slot] = tensor
         return cls(
             epoch=value["epoch"],
-            network=_with_prefix("network", tensors),
+            network=strip_prefix("network", tensors),
             optimizer={"state": state, "param_groups": value["param_groups"]},
-            best=_with_prefix("best", tensors),
+            best=strip_prefix("best", tensors),
             best_epoch=value["best_epoch"],
             best_accuracy=value["best_accuracy"],
             log_bytes=value["log_bytes"],
             seconds_by_part=value["seconds_by_part"],
         )
-
-
-def _with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    start = f"{prefix}."
-    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ import numpy as np
 from avcil.datasets.benchmark import Benchmark
 from avcil.errors import InputError
 from avcil.features import StoredClip
+from avcil.runs.predictions import harmonic_mean_accuracy
 from avcil.streams.base import (
     UNUSED,
     Stream,
@@ -87,6 +88,6 @@ class FewShot(StreamType):
         return {
             "base_accuracy": base,
             "new_accuracy": new,
-            "harmonic_mean": 2 * base * new / (base + new) if base + new else 0.0,
+            "harmonic_mean": harmonic_mean_accuracy(base, new),
             "performance_drop": float(R[0, 0] - R[-1] @ n / n.sum()),
         }

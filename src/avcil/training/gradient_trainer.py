@@ -14,6 +14,7 @@ from avcil.errors import AvcilError
 from avcil.methods.base import GradientMethod, Step
 from avcil.methods.exemplars import ExemplarMemory, choose_again, choose_by_herding, choose_random
 from avcil.models.base import Model
+from avcil.models.prefixes import add_prefix, strip_prefix
 from avcil.nn.network import Network
 from avcil.runs.records import StepSummary
 from avcil.saved_models.learning_settings import LearningSettings
@@ -26,13 +27,8 @@ from avcil.training.teacher import CachedTeacher
 from avcil.training.trainer import Hooks
 from avcil.utils.rng import generator, seeded
 
-METHOD_STATE = "method."
+METHOD_STATE = "method"
 """Prefix of the tensors that belong to a gradient method, in checkpoints and saved models."""
-
-
-def method_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors that belong to a gradient method, without the prefix of their names."""
-    return {n.removeprefix(METHOD_STATE): t for n, t in tensors.items() if n.startswith(METHOD_STATE)}
 
 
 class GradientTrainer:
@@ -239,15 +235,18 @@ class GradientTrainer:
 
     def method_tensors(self) -> dict[str, Tensor]:
         """The tensors that belong to the method, with a prefix."""
-        return {METHOD_STATE + name: tensor for name, tensor in self.method.tensors().items()}
+        return add_prefix(METHOD_STATE, self.method.tensors())
 
     def restore(
         self, index: int, tensors: dict[str, Tensor], exemplars: Mapping[str, Sequence[str]]
     ) -> Model:
         self._grow_head(index)
-        self.network.load_tensors({n: t for n, t in tensors.items() if not n.startswith(METHOD_STATE)})
+        of_method = strip_prefix(METHOD_STATE, tensors)
+        self.network.load_tensors(
+            {name: tensors[name] for name in tensors.keys() - add_prefix(METHOD_STATE, of_method).keys()}
+        )
         self.network.eval()
-        self.method.load(method_state(tensors))
+        self.method.load(of_method)
         if self.memory is not None:
             self.memory.clip_ids = {label: list(ids) for label, ids in exemplars.items()}
         return self.network

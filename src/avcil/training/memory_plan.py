@@ -145,17 +145,9 @@ def plan_memory(
     Raises:
         InputError: Not even a single clip fits.
     """
-    shared = 1 if device_config.on_gpu else process_group.local_size
-    limit = (
-        parse_bytes(config.max_memory) if config.max_memory else device_memory(device_config.device) // shared
-    )
-    sizes = ClipSizes.of(
-        method,
-        data.modality,
-        data.store.visual_shape,
-        getattr(torch, data.store.manifest.dtype),
-        device_config,
-    )
+    limit = _memory_limit(config, device_config, process_group)
+    stored = getattr(torch, data.store.manifest.dtype)
+    sizes = ClipSizes.of(method, data.modality, data.store.visual_shape, stored, device_config)
     network = COPIES * weight_count(method, data) * device_config.weights.itemsize
     steps = tuple(_step_clips(method, data, memory))
     batch = _batch(config, method, steps)
@@ -177,11 +169,21 @@ def plan_memory(
         local_size=process_group.local_size,
     )
     plan = replace(plan, data=max(0, available - plan.iteration))
-    if all(not plan.stored(clips)[1] for clips in steps):
-        return plan
+    return plan if all(not plan.stored(clips)[1] for clips in steps) else _with_prefetching(plan, available)
+
+
+def _with_prefetching(plan: MemoryPlan, available: int) -> MemoryPlan:
+    """The plan if clips do not fit, so that batches are read from the store and copied."""
     plan = replace(plan, copies_batches=True)
-    prefetched = (DEPTH + 1) * clips_per_pass * sizes.tokens
+    prefetched = (DEPTH + 1) * plan.clips_per_pass * plan.sizes.tokens
     return replace(plan, data=max(0, available - plan.iteration - prefetched))
+
+
+def _memory_limit(config: TrainConfig, device_config: DeviceConfig, process_group: ProcessGroup) -> int:
+    """Bytes that this process may use: as configured, or its part of the memory of the device."""
+    if config.max_memory:
+        return parse_bytes(config.max_memory)
+    return device_memory(device_config.device) // (1 if device_config.on_gpu else process_group.local_size)
 
 
 def _limit_too_small(limit: int, needed: int) -> InputError:

@@ -18,10 +18,11 @@ from avcil.errors import InputError
 from avcil.methods.base import ClosedFormMethod, GradientMethod, Method
 from avcil.methods.registry import load_method, method_names, usable_methods
 from avcil.models.base import Model
+from avcil.models.prefixes import strip_prefix
 from avcil.nn.network import Network
 from avcil.saved_models.learning_settings import LearningSettings
 from avcil.saved_models.learning_state import LearningState
-from avcil.training.gradient_trainer import GradientTrainer, method_state
+from avcil.training.gradient_trainer import METHOD_STATE, GradientTrainer
 from avcil.training.learning_data import LearningData
 from avcil.training.task_data import TaskData
 from avcil.training.trainer import Hooks, Trainer
@@ -177,7 +178,7 @@ def _trainer(method_class: type[Method], learning: LearningState, data: UpdateDa
     if not isinstance(model, Network):
         raise InputError(f"method {method.name} trains a network; this model is of kind {model.kind!r}")
     trainer.network = Network.from_config(model.to_config(), model.tensors()).eval()
-    method.load(method_state(learning.tensors))
+    method.load(strip_prefix(METHOD_STATE, learning.tensors))
     if memory is not None:
         memory.clip_ids = {label: list(ids) for label, ids in learning.exemplars.items()}
     return trainer

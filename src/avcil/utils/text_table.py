@@ -1,9 +1,26 @@
-"""Plain-text tables."""
+"""Tables in plain text and in Markdown."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Sequence
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, names: int = 1) -> str:
+    """A Markdown table, whose cells must be escaped, without a final newline.
+
+    Args:
+        header: Titles of the columns.
+        rows: Cells; all rows have the same length.
+        names: Number of left-aligned columns at the beginning; the others are right-aligned.
+
+    >>> print(markdown_table(["class", "clips"], [["dog", "3"]]))
+    | class | clips |
+    | --- | ---: |
+    | dog | 3 |
+    """
+    rule = ["---"] * names + ["---:"] * (len(header) - names)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows))
 
 
 def text_table(
