@@ -64,7 +64,7 @@ def written(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_commands_of_the_manual(avcil, clips, tmp_path, monkeypatch, capsys):
+def test_documented_commands(avcil, clips, tmp_path, monkeypatch, capsys):
     """The six commands of the manual work as written."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(clips, "clips")
@@ -196,7 +196,7 @@ def test_store_of_another_encoder(avcil, work, tmp_path, capsys):
     assert written(store) == before
 
 
-def test_half_written_store(avcil, work, tmp_path, capsys):
+def test_incomplete_store(avcil, work, tmp_path, capsys):
     """With a damaged index and shard, training names the next step, and extracting again repairs the store."""
     store = shutil.copytree(work / "features", tmp_path / "features")
     shard = next((store / "shards").iterdir())

@@ -20,7 +20,7 @@ KEYS = {
 }
 
 
-def test_demo_runs_and_goes_on(tmp_path):
+def test_demo_runs_and_resumes(tmp_path):
     """All of it, from clips to report; a second call finds its runs finished and renders nothing again."""
     torch.set_num_threads(1)
     sizes = {"train": 1, "val": 1, "test": 1}

@@ -88,7 +88,7 @@ def test_flags_win_over_a_recipe() -> None:
     assert (config.epochs, config.seed, config.modality) == (7, 3, "audio")
 
 
-def test_a_recipe_without_modality_means_both() -> None:
+def test_default_modality_of_a_recipe_is_audio_visual() -> None:
     """The default modality is audio-visual."""
     assert recipe("av-cil/ave-ci") == recipe("recipe:av-cil/ave-ci/audio-visual")
 

@@ -128,7 +128,7 @@ def test_only_the_tensors_of_the_last_step_stay(undisturbed: Path) -> None:
         ]
 
 
-def test_interruptions_lose_and_repeat_nothing(undisturbed: Path, store: Path, tmp_path: Path) -> None:
+def test_interruptions_neither_lose_nor_repeat_events(undisturbed: Path, store: Path, tmp_path: Path) -> None:
     """After SIGKILL of the parent twice and Ctrl-C: finished runs stay, no process is left, the tables are the same."""
     out = tmp_path / "out"
     words = ["reproduce", str(store), "--out", str(out), "--classes-per-step", "2", "--epochs", "3"]
@@ -240,7 +240,7 @@ def test_more_seeds_add_runs(undisturbed: Path, store: Path, tmp_path: Path) -> 
     assert tables(out) == tables(undisturbed)
 
 
-def test_a_folder_of_something_else_is_left_alone(store: Path, tmp_path: Path) -> None:
+def test_folder_with_other_files_is_not_changed(store: Path, tmp_path: Path) -> None:
     """Nothing is written to a folder with other files."""
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(InputError, match=r"has 'thesis\.tex'"):

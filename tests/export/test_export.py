@@ -191,7 +191,7 @@ def test_a_difference_is_an_error_and_no_file_is_written(trained, tmp_path, monk
     assert file.read_bytes() == b"of before"
 
 
-def test_not_a_number_is_a_difference(trained, tmp_path, monkeypatch):
+def test_nan_counts_as_a_difference(trained, tmp_path, monkeypatch):
     """Comparisons with NaN are false, so NaN must be treated as a difference."""
     recognizer = Recognizer.load(trained("av-cil", (), "audio-visual"))
     monkeypatch.setattr(
@@ -215,7 +215,7 @@ class OwnModel:
         return {"w": torch.zeros(1)}
 
 
-def test_what_cannot_be_exported(trained, store, tmp_path, monkeypatch):
+def test_unsupported_models(trained, store, tmp_path, monkeypatch):
     """Another kind of model, an unsupported modality, a wrong suffix, a store with other features, a large model."""
     description = {"audio": {"shape": [10], "encoder": {"name": "made-up"}}}
     own = Recognizer(SavedModel(model=OwnModel(), labels=("a", "b"), description=description))

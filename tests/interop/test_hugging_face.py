@@ -37,7 +37,7 @@ def test_splits_columns_and_values(store, exported):
     assert torch.equal(example["audio"], torch.from_numpy(opened.audio([row])[0]).float())
 
 
-def test_there_and_back(exported, store, tmp_path):
+def test_round_trip(exported, store, tmp_path):
     """The same store, encoders included, also after the dataset was saved; a second call changes nothing."""
     exported.save_to_disk(tmp_path / "saved")
     loaded = datasets.load_from_disk(tmp_path / "saved")
@@ -65,7 +65,7 @@ def test_missing_modalities(tmp_path):
     assert [(clip.audio, clip.visual) for clip in again.clips] == [(True, True), (False, True), (True, False)]
 
 
-def test_few_clips_are_in_memory_at_once(store, tmp_path, monkeypatch):
+def test_few_clips_are_in_memory_together(store, tmp_path, monkeypatch):
     """The size of a read is limited, also for large stores."""
     sizes = []
     read = FeatureStore._read

@@ -153,7 +153,7 @@ def test_attention_divergence(seed, t, s, d):
 
 @few
 @given(seed=seeds, n=st.integers(1, 6))
-def test_class_similarity_by_loops(seed, n):
+def test_class_similarity_equals_explicit_loops(seed, n):
     """Both forms written out; where every clip is its own class they are the instance's, or 1/N of it."""
     g = drawing(seed)
     log_similarity = audio_visual_log_similarity(normal(g, n, 3), normal(g, n, 3))
@@ -190,7 +190,7 @@ def test_icarl_forms(seed):
 
 @few
 @given(seed=seeds, shift=st.floats(-50, 50))
-def test_nca_by_loops(seed, shift):
+def test_nca_equals_explicit_loops(seed, shift):
     """The equation in loops; adding a number to every score changes nothing; huge scores stay finite."""
     g = drawing(seed)
     scores, labels = normal(g, 3, 4), torch.randint(0, 4, (3,), generator=g)

@@ -26,7 +26,7 @@ def test_sums_to_one(seed, t, s, scale):
     torch.testing.assert_close(result.temporal_log.exp().sum(dim=1), torch.ones(2, 3, dtype=torch.float64))
 
 
-def test_by_loops():
+def test_equals_explicit_loops():
     """The equation by channels, with numpy: raw tokens are summed up, projected ones weigh the slices."""
     tokens, keys, query = draw(0, 2, 3, 4, 5), draw(1, 2, 3, 4, 5), draw(2, 2, 5)
     got = guided_attention(tokens, keys, query).attended.numpy()

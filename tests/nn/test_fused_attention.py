@@ -73,7 +73,7 @@ def compare(inputs, *, rtol, atol):
 @pytest.mark.parametrize("shape", [(7, 3, 4, 5), (1, 1, 1, 2), (5, 2, 9, 19)])
 @pytest.mark.parametrize("block_clips", [1, 2, 100])
 @pytest.mark.parametrize("old", [0, 1, "all"])
-def test_equals_the_plain_transcription(shape, block_clips, old, kernel, monkeypatch):
+def test_equals_the_reference_implementation(shape, block_clips, old, kernel, monkeypatch):
     """Values and gradients agree to 1e-10, for any block size and any clips with old maps."""
     monkeypatch.setattr(fused_attention, "BLOCK_ROWS", block_clips * shape[1] * shape[2])
     compare(draw(*shape, old=shape[0] if old == "all" else old), rtol=1e-10, atol=1e-11)
@@ -88,7 +88,7 @@ def test_equals_the_plain_transcription(shape, block_clips, old, kernel, monkeyp
     scale=st.floats(0, 30),
     data=st.data(),
 )
-def test_any_shape(clips, slices, spatial, width, scale, data):
+def test_all_shapes(clips, slices, spatial, width, scale, data):
     """The chosen kernel agrees for any shape, narrower than a vector or not a multiple of one, and for sharp keys."""
     old = data.draw(st.integers(0, clips))
     compare(draw(clips, slices, spatial, width, old=old, scale=scale), rtol=1e-9, atol=1e-9)
@@ -117,7 +117,7 @@ def test_an_unchanged_model_does_not_diverge(kernel):
     assert torch.autograd.grad(divergence.sum(), inputs[1])[0].abs().max() < 1e-11
 
 
-def test_maps_equal_the_plain_transcription(monkeypatch):
+def test_maps_equal_the_reference_implementation(monkeypatch):
     """Maps made block by block are the equations' maps."""
     *inputs, _ = draw(5, 2, 3, 4)
     monkeypatch.setattr(fused_attention, "BLOCK_ROWS", 12)
@@ -138,7 +138,7 @@ def test_half_precision_tokens():
     assert attention_maps(tokens.bfloat16(), *rest).spatial_log.dtype == torch.float32
 
 
-def test_nothing_is_kept_without_gradient(kernel):
+def test_nothing_is_stored_without_gradient(kernel):
     """Asking a model costs no memory for a way back."""
     with torch.no_grad():
         assert fused(*draw(2, 2, 3, 4)).attended.grad_fn is None
@@ -202,7 +202,7 @@ def test_rows_of_a_pool(kernel, stored, monkeypatch):
         assert torch.equal(one, other)
 
 
-def test_rows_are_a_tensor_to_everyone_else():
+def test_token_rows_behave_like_a_tensor():
     """Operations other than attention use the copy."""
     pool = torch.arange(24.0).view(4, 1, 2, 3)
     lazy = TokenRows(pool, torch.tensor([2, 0]), torch.float64)
@@ -213,7 +213,7 @@ def test_rows_are_a_tensor_to_everyone_else():
     assert (lazy.shape, lazy.dtype, len(lazy)) == (copy.shape, copy.dtype, 2)
 
 
-def test_asking_keeps_no_keys(kernel, monkeypatch):
+def test_prediction_stores_no_keys(kernel, monkeypatch):
     """Without gradients wanted, keys of one block at a time exist, although the network could be trained."""
     monkeypatch.setattr(fused_attention, "BLOCK_ROWS", 2 * 3 * 5)
     tokens, weight, bias, query, _ = draw(6, 3, 5, 4)
@@ -252,7 +252,7 @@ def gradients(tokens, weight, bias, query, old, **options):
     return [t.grad for t in given]
 
 
-def test_a_workspace_is_used_again_and_never_twice_at_once(kernel):
+def test_workspace_buffers_are_reused_but_never_shared(kernel):
     """Two passes whose graphs live together have keys of their own; afterwards the same memory serves the next one."""
     tokens, weight, bias, query, _ = draw(3, 2, 5, 4)
     room = Workspace()
@@ -270,7 +270,7 @@ def test_a_workspace_is_used_again_and_never_twice_at_once(kernel):
     assert room.checkout(tokens.shape, tokens.dtype, tokens.device).tensor.data_ptr() in free
 
 
-def test_keys_are_kept_as_long_as_their_graph(kernel):
+def test_keys_are_stored_as_long_as_their_graph(kernel):
     """Gradients that are computed twice are equal, also after other computations."""
     tokens, weight, bias, query, _ = draw(3, 2, 5, 4)
     room, leaf = Workspace(), weight.detach().clone().requires_grad_()
@@ -281,7 +281,7 @@ def test_keys_are_kept_as_long_as_their_graph(kernel):
     assert torch.equal(once, again)
 
 
-def test_a_copied_workspace_is_empty_and_nothing_is_kept_without_training(kernel):
+def test_copied_workspace_is_empty_and_prediction_stores_nothing(kernel):
     """A teacher, copied from the network in training, has memory of its own, and asking leaves none behind."""
     tokens, weight, bias, query, _ = draw(3, 2, 5, 4)
     room = Workspace()
@@ -293,7 +293,7 @@ def test_a_copied_workspace_is_empty_and_nothing_is_kept_without_training(kernel
     assert not room._free
 
 
-def test_nan_stays_nan(kernel):
+def test_nan_is_propagated(kernel):
     """Weights that are not finite are an error; they are not clipped."""
     tokens, weight, bias, query, _ = draw(2, 2, 3, 4)
     with torch.no_grad():

@@ -44,7 +44,7 @@ def test_proxies_freeze():
     assert head.scale.item() != 1.0
 
 
-def test_proxy_scores_by_loops():
+def test_proxy_scores_equal_explicit_loops():
     """score_c = sum_p softmax_p(sim) sim, with sim minus the squared distance at unit length, times eta."""
     head = ProxyHead(5, proxies=3).double()
     head.add_classes(2)
@@ -75,7 +75,7 @@ def test_imprint():
 
 
 @pytest.mark.parametrize("sizes", [(2, 2, 2), (6,), (1, 5)])
-def test_saved_head_is_taken_up(sizes):
+def test_saved_head_with_other_frozen_classes_is_loaded(sizes):
     """A head built at once can load a saved one with any frozen part; adding classes then freezes all."""
     saved = ProxyHead(5, proxies=3)
     for size in sizes:
@@ -89,7 +89,7 @@ def test_saved_head_is_taken_up(sizes):
     assert torch.equal(again.frozen, saved.all_proxies())
 
 
-def test_saved_head_of_other_classes_is_refused():
+def test_saved_head_of_other_classes_is_an_error():
     """A number of classes that differs from the config is an error."""
     saved, other = ProxyHead(5, proxies=3), ProxyHead(5, proxies=3)
     saved.add_classes(3)

@@ -36,7 +36,7 @@ def load(folder: Path, build: Builder) -> int:
     return library_cache.load(folder, f"{folder.name}-{len(build.paths)}.so", build).answer()
 
 
-def test_it_is_kept_for_this_user_alone(tmp_path: Path, build: Builder) -> None:
+def test_library_is_private_to_the_user(tmp_path: Path, build: Builder) -> None:
     folder = tmp_path / "cache" / "avcil"
     assert library_cache.load(folder, "a.so", build).answer() == 42
     assert library_cache.load(folder, "a.so", build).answer() == 42
@@ -46,7 +46,7 @@ def test_it_is_kept_for_this_user_alone(tmp_path: Path, build: Builder) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o775, 0o1777])
-def test_a_folder_that_others_can_write(
+def test_folder_writable_by_others(
     mode: int, tmp_path: Path, build: Builder, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Nothing is taken from it or put into it; what was compiled for this process alone is removed."""
@@ -59,7 +59,7 @@ def test_a_folder_that_others_can_write(
     assert not build.paths[0].parent.exists()
 
 
-def test_a_folder_above_that_others_can_write(tmp_path: Path, build: Builder) -> None:
+def test_parent_folder_writable_by_others(tmp_path: Path, build: Builder) -> None:
     """They could put a folder of their own in place of this one."""
     folder = tmp_path / "shared" / "avcil"
     folder.mkdir(parents=True)
@@ -72,7 +72,7 @@ def test_a_folder_above_that_others_can_write(tmp_path: Path, build: Builder) ->
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_what_belongs_to_another_user(tmp_path: Path, build: Builder) -> None:
+def test_files_of_another_user(tmp_path: Path, build: Builder) -> None:
     """A file of another user is replaced; a folder of another user is not used."""
     folder = tmp_path / "avcil"
     folder.mkdir()
@@ -100,7 +100,7 @@ def test_a_file_that_cannot_be_trusted_is_replaced(plant: str, tmp_path: Path, b
     assert (tmp_path / "planted").read_bytes() == b"planted"
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path, build: Builder) -> None:
+def test_folder_cannot_be_created(tmp_path: Path, build: Builder) -> None:
     """A home that is a file, or read-only: the kernel works all the same."""
     (tmp_path / "file").touch()
     assert load(tmp_path / "file" / "avcil", build) == 42

@@ -43,7 +43,7 @@ def test_widths_and_grids(modality, shape):
 @pytest.mark.parametrize("head", [LinearHead, ProxyHead])
 @pytest.mark.parametrize("modality", Modality)
 @pytest.mark.parametrize("classifier", ["head", "nearest-mean"])
-def test_saved_and_built_again(modality, classifier, head):
+def test_saved_and_restored(modality, classifier, head):
     """A network that is restored from config and tensors gives the same scores, for each head and classifier."""
     network = build(modality, head=head)
     if classifier == "nearest-mean":
@@ -52,7 +52,7 @@ def test_saved_and_built_again(modality, classifier, head):
     assert torch.equal(again.scores(*inputs(modality)), network.scores(*inputs(modality)))
 
 
-def test_nearest_mean_by_loops():
+def test_nearest_mean_equals_explicit_loops():
     """Scores are minus the squared Euclidean distances of hat(h) to the means: the largest is the nearest."""
     network = build("audio-visual")
     network.class_means = torch.rand(4, 7)

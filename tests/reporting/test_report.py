@@ -132,20 +132,20 @@ def test_unusual_shapes(make_run, options):
     assert "nan" not in re.sub(r"<script>.*</script>", "", page, flags=re.S).split()
 
 
-def test_closed_form_runs_say_so(make_run):
+def test_note_on_runs_without_epochs(make_run):
     """A run without epochs has no loss curves, in words."""
     folder = make_run()
     (folder / "metrics.jsonl").unlink()
     assert "closed-form solution" in report.report_page([read_run(folder)])
 
 
-def test_different_benchmarks_are_pointed_out(make_run):
+def test_warning_about_different_benchmarks(make_run):
     """The page has a note that metrics of different benchmarks are not comparable."""
     page = report.report_page([read_run(make_run("a")), read_run(make_run("b", steps=3, method="joint"))])
     assert "not comparable" in page
 
 
-def test_the_page_stays_light(make_run, monkeypatch):
+def test_page_uses_little_memory_and_network(make_run, monkeypatch):
     """What would exceed the limits is left out and named."""
     runs = [read_run(make_run(f"s{s}", seed=s)) for s in range(3)]
     whole = report.report_page(runs)
@@ -170,7 +170,7 @@ def test_many_classes_and_runs_stay_under_the_limit(make_run):
     assert "omitted" not in page
 
 
-def test_a_note_where_there_is_nothing_to_see(make_run):
+def test_note_without_examples(make_run):
     """A note gives the reason for missing attention maps; without examples or a note there is no section."""
     run = read_run(make_run())
     page = report.report_page([run], [ExplainedRun(record=run, note="the clips <moved>")])
@@ -178,7 +178,7 @@ def test_a_note_where_there_is_nothing_to_see(make_run):
     assert 'id="attention"' not in report.report_page([run])
 
 
-def test_what_cannot_be_written(make_run, tmp_path):
+def test_output_cannot_be_written(make_run, tmp_path):
     """A folder as the destination, and no runs."""
     with pytest.raises(InputError, match="is a folder"):
         report.write_report([read_run(make_run())], tmp_path)
@@ -233,7 +233,7 @@ def test_contributions_are_drawn_to_both_sides_of_zero():
     assert "<i>yam" not in drawn
 
 
-def test_contributions_that_do_not_add_up_say_so():
+def test_note_on_contributions_that_do_not_add_up():
     """Ablation is not presented as a sum."""
     assert "do not add up" in contribution_figure(table("ablation"))
 

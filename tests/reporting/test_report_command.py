@@ -16,7 +16,7 @@ def test_the_page_is_written(make_run, tmp_path, capsys):
     assert "No clip is shown" not in out.read_text()
 
 
-def test_bad_input_is_refused(make_run, tmp_path):
+def test_invalid_input_is_an_error(make_run, tmp_path):
     """A number of examples below 0, and a run that is not there."""
     with pytest.raises(InputError, match="--examples must be 0 or more; not -1"):
         run(Args(runs=(make_run(),), out=tmp_path / "x.html", examples=-1))

@@ -57,7 +57,7 @@ def matrices(least=2):
 
 @given(matrices())
 @settings(deadline=None, max_examples=30)
-def test_against_loops_by_hand(case):
+def test_equals_explicit_loops(case):
     """Each definition again as plain sums over cells."""
     R, n = case
     K = len(R)
@@ -134,7 +134,7 @@ def test_all_metrics_is_json():
     assert json.loads(text)["forward_transfer"] is None
 
 
-def test_unseen_cells_are_never_read():
+def test_cells_of_unseen_tasks_are_not_read():
     """Values above the diagonal have no effect."""
     filled = np.where(np.isnan(GOLDEN), 1e9, GOLDEN)
     assert metrics.all_metrics(filled, SIZES) == metrics.all_metrics(GOLDEN, SIZES)

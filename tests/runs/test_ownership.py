@@ -108,7 +108,7 @@ def test_settings_of_earlier_versions_compare_equal() -> None:
         LearningSettings.from_dict(settings().to_dict() | {"drop_last": 3})
 
 
-def test_a_configuration_comes_back(tmp_path: Path) -> None:
+def test_configuration_round_trip(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
     directory.begin(run_config(), Environment.current())
     assert read_config(tmp_path) == run_config()
@@ -132,7 +132,7 @@ def test_settings_are_checked_when_they_are_read(name: str, value: object) -> No
         LearningSettings.from_dict(settings().to_dict() | {name: value})
 
 
-def test_former_names_of_settings_are_read() -> None:
+def test_old_names_of_settings_are_read() -> None:
     value = settings(exemplars=12).to_dict()
     former = {"memory": value.pop("exemplars"), "memory_per_class": value.pop("exemplars_per_class")}
     assert LearningSettings.from_dict(value | former) == settings(exemplars=12)

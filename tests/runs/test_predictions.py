@@ -34,7 +34,7 @@ def test_the_order_of_clips_changes_nothing(clips, random):
 
 @given(answers)
 @settings(deadline=None, max_examples=30)
-def test_against_loops_by_hand(clips):
+def test_equals_explicit_loops(clips):
     """Counts, class accuracies and calibration as plain sums."""
     truth, said, confidence = zip(*clips, strict=True)
     counts = p.confusion_matrix(truth, said, CLASSES)

@@ -69,7 +69,7 @@ def test_another_configuration_is_named(store, run):
     )
 
 
-def test_finished_run_stays(store, run, capsys):
+def test_finished_run_is_not_changed(store, run, capsys):
     """A finished run that is started again prints that and returns its results, also with other checkpoint_seconds."""
     results = train(config(store, run), quiet=True)
     files = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != ".lock"}
@@ -100,7 +100,7 @@ def test_locked_by_another_process(store, run):
     train(config(store, run), quiet=True)
 
 
-def test_foreign_folder_is_left_as_it_is(store, tmp_path):
+def test_folder_of_another_program_is_not_changed(store, tmp_path):
     """A folder of something else, or a file, is refused without a trace."""
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "dear.txt").write_text("hello")
@@ -167,7 +167,7 @@ def test_another_environment_is_reported(store, run, capsys):
     assert re.search(r"started with threads 77, now \d+: results may differ in the last bits", printed)
 
 
-def test_leavings_of_kills_are_cleared(store, run):
+def test_files_of_killed_processes_are_removed(store, run):
     """Halves of files that a kill left do not gather."""
     leaving = run / "checkpoints" / ".progress-1-1.safetensors.12345.part"
     leaving.write_bytes(b"half")
@@ -176,7 +176,7 @@ def test_leavings_of_kills_are_cleared(store, run):
 
 
 @pytest.mark.parametrize("left", [2, 1])
-def test_progress_of_a_step_that_is_done(left, store, run, stopped, tmp_path):
+def test_progress_of_a_finished_step_is_removed(left, store, run, stopped, tmp_path):
     """Killed between the last step's commit and the removal of its progress, a run still ends without it."""
     train(config(store, run), quiet=True)
     (run / "results.json").unlink()

@@ -92,7 +92,7 @@ def test_a_model_without_checksums_is_read(method: str, copy: Callable[[str], Pa
 
 
 @pytest.mark.parametrize("name", ["config.json", "labels.json", "model.safetensors", "learning.json"])
-def test_a_change_that_fits_is_noticed_all_the_same(name: str, copy: Callable[[str], Path]) -> None:
+def test_changed_files_of_valid_form_are_detected(name: str, copy: Callable[[str], Path]) -> None:
     """Labels exchanged, a weight changed, a figure changed: all of the right form, but not what was saved."""
     folder = copy("blade")
     if name == "labels.json":
@@ -131,7 +131,7 @@ CONFIGS = {
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_configs_of_a_network_that_no_avcil_wrote(name: str, copy: Callable[[str], Path]) -> None:
+def test_invalid_configs_of_networks(name: str, copy: Callable[[str], Path]) -> None:
     """Widths beyond the tensors, other types, unknown names: never a traceback, and no memory is taken."""
     at, values = CONFIGS[name]
     folder = copy("av-cil")
@@ -156,7 +156,7 @@ CLOSED = {
 
 
 @pytest.mark.parametrize("name", CLOSED)
-def test_configs_of_a_closed_form_that_no_avcil_wrote(name: str, copy: Callable[[str], Path]) -> None:
+def test_invalid_configs_of_closed_form_models(name: str, copy: Callable[[str], Path]) -> None:
     at, values = CLOSED[name]
     folder = copy("blade")
     saved = (folder / "config.json").read_text()
@@ -170,7 +170,7 @@ def test_configs_of_a_closed_form_that_no_avcil_wrote(name: str, copy: Callable[
 @pytest.mark.parametrize(
     "labels", [[], {}, "abc", [1, 2], ["a", "a"], ["a", " "], ["a", None], [["a"]], ["x" * 2_000], None]
 )
-def test_labels_that_no_avcil_wrote(labels: Any, copy: Callable[[str], Path]) -> None:
+def test_invalid_labels(labels: Any, copy: Callable[[str], Path]) -> None:
     folder = copy("blade")
     (folder / "labels.json").write_text(json.dumps(labels))
     with pytest.raises(InputError, match=r"labels\.json"):
@@ -218,7 +218,7 @@ def test_each_tensor_must_be_there_in_its_shape(method: str, copy: Callable[[str
 
 
 @pytest.mark.parametrize("name", ["config.json", "labels.json", "model.safetensors", "learning.json"])
-def test_what_is_no_regular_file(name: str, copy: Callable[[str], Path]) -> None:
+def test_not_a_regular_file(name: str, copy: Callable[[str], Path]) -> None:
     """A folder, a pipe, a device or a broken link in a file's place neither blocks nor crashes."""
     folder = copy("blade")
     path = folder / name
@@ -251,7 +251,7 @@ LEARNING = {
 
 
 @pytest.mark.parametrize("name", LEARNING)
-def test_what_learning_on_needs_must_fit_the_model(name: str, copy: Callable[[str], Path]) -> None:
+def test_learning_state_must_fit_the_model(name: str, copy: Callable[[str], Path]) -> None:
     for method in ("blade", "av-cil"):
         folder = copy(method)
         saved = (folder / "learning.json").read_text()
@@ -314,7 +314,7 @@ def test_statistics_must_fit_each_other(method: str, copy: Callable[[str], Path]
         ("exemplars_per_class", 0),
     ],
 )
-def test_settings_must_be_such_as_training_takes(name: str, value: Any, copy: Callable[[str], Path]) -> None:
+def test_invalid_settings_of_training(name: str, value: Any, copy: Callable[[str], Path]) -> None:
     for method in ("blade", "av-cil"):
         if (name == "exemplars_per_class") == (method == "blade"):
             continue
@@ -350,7 +350,7 @@ def test_fingerprints_that_ask_for_too_much(fingerprint: dict[str, Any]) -> None
         from_fingerprint(fingerprint)
 
 
-def test_the_encoder_must_make_what_the_model_takes() -> None:
+def test_encoder_must_fit_the_model() -> None:
     from avcil.encoders.registry import audio_encoder
 
     encoder = audio_encoder("log-mel")

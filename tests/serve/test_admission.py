@@ -79,7 +79,7 @@ def test_a_client_that_disconnects():
     assert later.turn.done()
 
 
-def test_threads_wait_too():
+def test_threads_wait_in_the_queue():
     """A thread waits for the slot, and releases it after an error."""
     queue = Admission(1, 10)
     with contextlib.suppress(ZeroDivisionError), queue.slot("a"):

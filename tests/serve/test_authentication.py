@@ -161,7 +161,7 @@ def test_metrics(served, trained):
     assert "process_resident_memory_bytes" in text
 
 
-def test_the_warning(run, monkeypatch, capsys):
+def test_warning_without_a_password(run, monkeypatch, capsys):
     """A warning if others can reach a server without a password; none with a password or on a loopback address."""
     from avcil.serve import server
     from avcil.serve.limits import ServeLimits

@@ -375,7 +375,7 @@ def test_a_full_disk(run, serve_run, other, new_clips, tmp_path, name):
         assert labels(served.url) == old
 
 
-def test_a_kill_at_any_moment(run, monkeypatch, tmp_path):
+def test_kill_at_any_time(run, monkeypatch, tmp_path):
     """At each call that changes the disk, a copy of the state directory is what a kill there leaves: it opens with the
     model before a change or after it, and with no other files than those that count."""
     service = Service(run, state_dir=tmp_path / "work")

@@ -62,7 +62,7 @@ def test_cookies_of_other_servers():
     assert guard.cookies_of(Headers(raw=lines)) == {"a": "1", "mine": "1"}
 
 
-def test_clients_of_a_socket_for_both_kinds_of_addresses():
+def test_clients_of_a_dual_stack_socket():
     """With --host ::, IPv4 clients must not share the limits of one client."""
     one, other = (guard.client_of({"client": (f"::ffff:192.0.2.{n}", 80)}) for n in (1, 2))
     assert (one, other) == ("192.0.2.1", "192.0.2.2")

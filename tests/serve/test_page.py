@@ -168,7 +168,7 @@ def words_run(avcil, tmp_path_factory) -> Path:
 @pytest.mark.clips
 @pytest.mark.skipif(not WORDS.is_dir(), reason="needs the spoken words beside the checkout")
 @pytest.mark.parametrize("width", [1280, 390])
-def test_two_new_words(visit, serve_run, words_run, tmp_path, width):
+def test_two_words_are_added(visit, serve_run, words_run, tmp_path, width):
     """Two spoken words are added to a model of other words, and clips that were not learned are predicted."""
     run = Path(shutil.copytree(words_run, tmp_path / "run"))
     clips = {

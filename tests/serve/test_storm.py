@@ -40,7 +40,7 @@ def left_over() -> set[str]:
     return {path.name for path in Path(tempfile.gettempdir()).glob("avcil-upload-*")}
 
 
-def test_storm(served, trained, run, tmp_path, monkeypatch):
+def test_many_parallel_requests(served, trained, run, tmp_path, monkeypatch):
     """200 at once: 80 good clips, 40 each cut off and too large, 20 each corrupt and with tricks in the name."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     clips = sorted((trained / "clips").glob("test-*.mp4"))

@@ -95,7 +95,9 @@ def test_joined_store(store, domain_store):
 
 @each_case
 @each_modality
-def test_runs_or_says_why_not(method, stream, modality, store, domain_store, tmp_path, monkeypatch):
+def test_resumed_run_is_identical_or_the_method_is_rejected(
+    method, stream, modality, store, domain_store, tmp_path, monkeypatch
+):
     """Interrupted after each task and continued, a run gives the same bits as without interruption."""
     name = stream.partition(",")[0]
     features = domain_store if name == "domain-incremental" else store
@@ -214,7 +216,7 @@ def test_options_that_do_not_fit_a_stream(changes, words):
         TrainConfig(**given)
 
 
-def test_exemplars_of_a_class_that_comes_again(store, tmp_path):
+def test_exemplars_of_a_recurring_class(store, tmp_path):
     """They are distinct clips of what was seen so far, within the quota; with a random memory also of the new part."""
     train(config(store, tmp_path / "run", "er", "recurring,parts=2", exemplars_per_class=3), quiet=True)
     run = Run(
@@ -231,7 +233,7 @@ def test_exemplars_of_a_class_that_comes_again(store, tmp_path):
     assert again
 
 
-def test_one_task_of_a_stream_is_learned_like_a_step(store, tmp_path):
+def test_task_of_a_stream_equals_a_step(store, tmp_path):
     """The stream `online` with the batches and epochs of class-incremental training gives the same weights."""
     same = {
         "classes_per_step": 2,
@@ -338,7 +340,7 @@ def test_exemplars_stay_a_random_sample_of_all_clips():
     assert fresh[10] / (300 * 10) == pytest.approx(0.5, abs=0.03)
 
 
-def test_joining_refuses_what_would_mix_stores(store, domain_store, tmp_path):
+def test_stores_that_cannot_be_joined(store, domain_store, tmp_path):
     """A store is not written into itself, and clips of other stores in the output are reported."""
     (tmp_path / "one").symlink_to(store)
     (tmp_path / "two").symlink_to(store)

@@ -92,7 +92,7 @@ def test_a_stream_is_a_pure_function(text):
 
 
 @each_stream
-def test_clips_that_are_no_part_of_the_benchmark(text):
+def test_clips_outside_the_benchmark(text):
     """They count as if the store did not have them, wherever they are in the store."""
     stored = clips()
     extra = [StoredClip(**{**vars(clip), "clip_id": clip.clip_id + "x"}) for clip in stored]
@@ -219,7 +219,7 @@ def test_domains_from_a_file(tmp_path):
         ("online,batch_size=x", "number"),
     ],
 )
-def test_streams_that_cannot_be(text, words):
+def test_invalid_streams(text, words):
     """The message names the allowed values."""
     with pytest.raises(InputError, match=words):
         build(text, clips())
@@ -241,7 +241,7 @@ def test_clips_are_drawn_at_random(text):
     assert len(drawn) > 2
 
 
-def test_which_classes_are_removed_is_random():
+def test_removed_classes_are_random():
     """The first class of the first task stays, so that there is always a test clip."""
     removed = {build("class-removal,classes=2", clips(9), seed).removed[-1] for seed in range(8)}
     assert len(removed) > 4
@@ -253,7 +253,7 @@ def test_domains_are_shuffled_by_a_seed():
     assert len(orders) == 2
 
 
-def test_folders_of_classes_are_no_domains():
+def test_class_folders_are_not_domains():
     """Ids such as dog/clip.mp4 have the class before the "/"; a run on them would be class-incremental."""
     stored = [StoredClip(**{**vars(clip), "clip_id": clip.clip_id.split("/", 1)[1]}) for clip in clips(3)]
     with pytest.raises(InputError, match=r"not a stream of domains.*before the first.*file=domains\.csv"):

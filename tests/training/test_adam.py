@@ -54,7 +54,7 @@ def test_checkpoints_of_either_continue_in_the_other(theirs):
     torch.testing.assert_close(halved, whole, rtol=0, atol=0)
 
 
-def test_a_state_of_other_parameters_is_refused():
+def test_optimizer_state_of_other_parameters_is_an_error():
     """A state with another number of parameters is refused."""
     saved = Adam(parameters(), lr=0.01).state_dict()
     with pytest.raises(ValueError, match="of 3 parameters, not of 1"):

@@ -36,7 +36,7 @@ def test_defaults_of_a_processor(monkeypatch):
     assert (coarse.weights, coarse.tokens, coarse.precision) == (torch.float32, torch.bfloat16, "bfloat16")
 
 
-def test_a_gpu_that_is_not_there(store, tmp_path, monkeypatch):
+def test_missing_gpu(store, tmp_path, monkeypatch):
     """The message lists the available devices; nothing is written."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     for name in ("cuda", "cuda:3", "tpu"):
@@ -45,7 +45,7 @@ def test_a_gpu_that_is_not_there(store, tmp_path, monkeypatch):
     assert not (tmp_path / "run" / "config.json").exists()
 
 
-def test_closed_forms_refuse_what_they_cannot_use(store, tmp_path):
+def test_options_that_closed_form_methods_cannot_use(store, tmp_path):
     """They run on the CPU and sum in float64."""
     for changes in (
         {"device": "cuda"},
@@ -69,7 +69,7 @@ def test_bfloat16_trains_as_well(store, tmp_path):
         train(config(store, tmp_path / "coarse"), quiet=True)
 
 
-def test_a_model_of_a_gpu_learns_on_in_float32(store, tmp_path):
+def test_bfloat16_model_is_updated_in_float32(store, tmp_path):
     """A model trained in bfloat16 predicts and learns on the CPU in float32."""
     train(config(store, tmp_path / "run", precision="bfloat16", epochs=2), quiet=True)
     recognizer = Recognizer.load(tmp_path / "run")

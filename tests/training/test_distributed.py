@@ -54,7 +54,7 @@ def test_two_processes_train_as_one(method, store, tmp_path):
     assert done.stdout.count("the model is in") == 1
 
 
-def test_a_team_goes_on_after_a_kill(store, tmp_path):
+def test_distributed_run_resumes_after_a_kill(store, tmp_path):
     """Both processes killed in the middle of a step: the same command gives the files of an uninterrupted run."""
     run(store, tmp_path / "whole", "av-cil", processes=2)
     deadly = tmp_path / "sitecustomize.py"
@@ -77,7 +77,7 @@ def test_a_team_goes_on_after_a_kill(store, tmp_path):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
 
-def test_a_closed_form_takes_one_process(store, tmp_path):
+def test_closed_form_methods_need_a_single_process(store, tmp_path):
     """A closed-form method has no batches to divide, so several processes are refused."""
     done = run(store, tmp_path / "run", "blade", processes=2, check=False)
     assert done.returncode != 0

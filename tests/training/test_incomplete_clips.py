@@ -164,7 +164,7 @@ def test_a_resumed_run_with_incomplete_clips(tmp_path):
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_a_store_that_says_zero_is_read_as_keep(tmp_path):
+def test_missing_zero_in_old_stores_is_read_as_keep(tmp_path):
     """Old stores open with an unchanged fingerprint, and their zeros are not used as features."""
     store = make(tmp_path / "old")
     manifest = json.loads((store / "manifest.json").read_text())

@@ -10,7 +10,7 @@ from avcil.training.config import TrainConfig
 from avcil.training.run import train
 
 
-def test_figures_come_in_one_order(store: Path, tmp_path: Path) -> None:
+def test_metrics_have_the_same_order_after_a_restore(store: Path, tmp_path: Path) -> None:
     """Loaded statistics have the order of their file, which differs from that of a new run."""
     config = TrainConfig(features=store, out=tmp_path / "run", method="blade", classes_per_step=3)
     train(config, quiet=True)

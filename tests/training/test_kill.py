@@ -66,7 +66,7 @@ def contents(run: Path) -> dict[str, bytes]:
     ],
     ids=lambda value: value[1] if isinstance(value[0], str) else "",
 )
-def test_killed_anywhere(method, plan, store, tmp_path):
+def test_kill_at_any_time(method, plan, store, tmp_path):
     """Killed at any event or in the middle of a line, the resumed run has the same bytes and no further files."""
     folder = tmp_path / "runs"
     ends = run_all(store, folder, method, [[], *plan])

@@ -88,7 +88,7 @@ def test_a_small_limit_gives_the_same_run(unlimited, store, tmp_path, monkeypatc
     assert json.loads((tmp_path / "small" / "env.json").read_text())["clips_at_once"] == 1
 
 
-def test_a_limit_for_less_than_a_clip_is_refused(store, tmp_path):
+def test_limit_below_one_clip_is_an_error(store, tmp_path):
     """The error gives the memory that is needed, and this limit is accepted."""
     with pytest.raises(InputError, match=r"even with one clip at a time.*--max-memory (\d+)MB") as raised:
         Run(config(store, tmp_path / "run", max_memory="1MB"), quiet=True)
@@ -98,7 +98,7 @@ def test_a_limit_for_less_than_a_clip_is_refused(store, tmp_path):
         config(store, tmp_path / "run", max_memory="much")
 
 
-def test_plan_counts_what_is_held(store, tmp_path):
+def test_plan_counts_allocated_memory(store, tmp_path):
     """Bytes of clips, iteration and network by hand, for the fullest step: the last one."""
     plan = Run(config(store, tmp_path / "run"), quiet=True).plan
     clip = 2 * 3 * 12
@@ -117,7 +117,7 @@ def test_plan_counts_what_is_held(store, tmp_path):
     assert plan.iteration == OVERHEAD + max(trained, asked)
 
 
-def test_memory_that_runs_out_says_what_to_change(store, tmp_path, monkeypatch):
+def test_out_of_memory_error_has_advice(store, tmp_path, monkeypatch):
     """Each class of out-of-memory errors gives a failure with advice, and the checkpoint remains."""
     for error in (
         torch.OutOfMemoryError("CUDA"),
@@ -169,7 +169,7 @@ def test_cached_tensors_are_unchanged(place, tmp_path):
     assert (again is None) == (place == "disk"), "memory is reserved once"
 
 
-def test_a_full_disk_is_no_cache(tmp_path, monkeypatch):
+def test_full_disk_disables_the_cache(tmp_path, monkeypatch):
     """Blocks are allocated first: writing to a file without them would kill the process."""
 
     def full(*_: object) -> None:

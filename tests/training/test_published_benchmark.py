@@ -41,7 +41,7 @@ def config(store: Path, out: Path, **options: Any) -> TrainConfig:
     return TrainConfig(features=store, out=out, **(usual | options))
 
 
-def test_classes_come_in_the_published_order_with_the_published_memory(
+def test_published_class_order_and_number_of_exemplars(
     store: Path, tmp_path: Path, clips: dict[str, SplitClip]
 ) -> None:
     """Order of classes and number of exemplars are those of the benchmark, not the defaults."""
@@ -56,7 +56,7 @@ def test_classes_come_in_the_published_order_with_the_published_memory(
     assert shuffled.run_config.benchmark.classes != ORDER
 
 
-def test_clips_that_the_benchmark_leaves_out_are_not_looked_at(
+def test_clips_outside_the_benchmark_are_not_read(
     store: Path, tmp_path: Path, clips: dict[str, SplitClip], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As the leak-free benchmark does: fewer test clips of c0; missing clips are counted in a message."""
@@ -68,7 +68,7 @@ def test_clips_that_the_benchmark_leaves_out_are_not_looked_at(
     assert "lacks 1 of the clips of vs100-ci" in capsys.readouterr().out
 
 
-def test_a_store_that_contradicts_the_benchmark_is_refused(
+def test_store_that_contradicts_the_benchmark_is_an_error(
     store: Path, tmp_path: Path, clips: dict[str, SplitClip]
 ) -> None:
     """A test clip in the training split would increase all accuracies, so it is refused."""
@@ -77,7 +77,7 @@ def test_a_store_that_contradicts_the_benchmark_is_refused(
         train(config(store, tmp_path / "run"), quiet=True)
 
 
-def test_a_store_of_other_classes_is_refused(
+def test_store_with_other_classes_is_an_error(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clips: dict[str, SplitClip]
 ) -> None:
     """The message names the most similar class."""
@@ -127,7 +127,7 @@ def run_config(method: str) -> RunConfig:
     return RunConfig(settings=settings, benchmark=benchmark, store_path="store", store_fingerprint="f")
 
 
-def test_a_run_killed_between_its_first_two_files_can_be_begun_again(tmp_path: Path) -> None:
+def test_run_killed_between_its_first_two_files_can_be_started_again(tmp_path: Path) -> None:
     """env.json without config.json, or part of a file, is not a run with other settings."""
     (tmp_path / "env.json").write_text("{}")
     (tmp_path / ".config.json.123.part").write_text('{"me')
@@ -138,7 +138,7 @@ def test_a_run_killed_between_its_first_two_files_can_be_begun_again(tmp_path: P
         RunDirectory(tmp_path).begin(run_config("joint"), Environment.current())
 
 
-def test_folder_with_other_files_is_no_run(tmp_path: Path) -> None:
+def test_folder_with_other_files_is_not_a_run(tmp_path: Path) -> None:
     """A folder with other files is refused, and nothing is written into it."""
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(InputError, match="not empty and not a run directory"):

@@ -105,7 +105,7 @@ def test_steps_of_unequal_sizes(store, tmp_path):
     ]
 
 
-def test_memory_too_small_is_refused_before_any_work(store, tmp_path):
+def test_too_small_memory_limit_is_an_error_before_training(store, tmp_path):
     """Five clips for six classes: refused at once, nothing but the lock is left."""
     with pytest.raises(InputError, match="too small for 6 classes"):
         train(config(store, tmp_path / "run", exemplars=5, exemplars_per_class=None), quiet=True)

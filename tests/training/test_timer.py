@@ -21,7 +21,7 @@ class Clock:
         return self.now
 
 
-def test_inner_parts_are_no_part_of_outer_ones():
+def test_nested_time_counts_only_for_the_inner_part():
     """Times before, in and after a nested part, also after an error in it."""
     clock = Clock()
     timer = Timer(clock=clock)
@@ -48,7 +48,7 @@ def test_inner_parts_are_no_part_of_outer_ones():
     assert timer.read() == dict.fromkeys(PARTS, 0.0)
 
 
-def test_validation_that_decides_nothing_is_no_training():
+def test_validation_without_selection_is_not_training_time():
     """Validation counts as training time only if it selects the epoch."""
     seconds = {"learning": 1.0, "validation": 2.0, "reading": 4.0, "testing": 8.0, "saving": 16.0}
     assert training_seconds(seconds, selects=True) == 7.0
@@ -59,7 +59,7 @@ def test_validation_that_decides_nothing_is_no_training():
     ("method", "selection", "chooses"),
     [("fine-tuning", "best", True), ("fine-tuning", "last", False), ("blade", "best", False)],
 )
-def test_a_run_tells_its_parts(store, tmp_path, method, selection, chooses):
+def test_seconds_of_each_part(store, tmp_path, method, selection, chooses):
     """Each part took time, the totals are the sums over steps, and `seconds` is the training time."""
     config = TrainConfig(
         features=store,

@@ -69,7 +69,7 @@ def undisturbed(store, tmp_path_factory) -> Path:
     return out
 
 
-def test_it_receives_what_the_run_directory_holds(undisturbed):
+def test_tracker_receives_the_content_of_the_run_directory(undisturbed):
     """Losses and validation over epochs, accuracies over steps, forgetting at the end, the configuration once."""
     shown, log = scalars(undisturbed), lines(undisturbed)
     results = json.loads((undisturbed / "results.json").read_text())
@@ -87,7 +87,7 @@ def test_it_receives_what_the_run_directory_holds(undisturbed):
 
 
 @pytest.mark.parametrize("method", ["blade", "rls"])
-def test_closed_forms(method, store, tmp_path):
+def test_closed_form_models(method, store, tmp_path):
     """One epoch per step, without losses, with the values of the statistics."""
     options = ("features=48",) if method == "rls" else ()
     closed = config(store, tmp_path / "run", method=method, set=options, exemplars_per_class=None)
@@ -97,7 +97,7 @@ def test_closed_forms(method, store, tmp_path):
     assert not [name for name in shown if name.startswith("loss/")]
 
 
-def test_killed_anywhere(store, tmp_path):
+def test_kill_at_any_time(store, tmp_path):
     """Killed at any event and gone on with: events as of an undisturbed run, and no byte of the run differs."""
     plan = [[], [1], [5], [20], [44], [71], [97], [121], [9, 1, 2, 3], [30, 30, 30]]
     ends = run_all(store, tmp_path / "tracked", [*METHOD, "--track", "tensorboard"], plan)
@@ -112,7 +112,7 @@ def test_killed_anywhere(store, tmp_path):
         assert sum(file.stat().st_size > 0 for file in events_folder(run).iterdir()) == 1, deaths
 
 
-def test_tracking_may_come_and_go(undisturbed, store, tmp_path, monkeypatch):
+def test_tracking_can_be_switched_on_and_off(undisturbed, store, tmp_path, monkeypatch):
     """--track is not part of the configuration: a run that is resumed or finished before is logged completely."""
     write = RunDirectory.log
 
@@ -160,7 +160,7 @@ def test_a_tracker_that_fails(moment, undisturbed, store, tmp_path, monkeypatch,
     assert scalars(tmp_path / "run") == scalars(undisturbed)
 
 
-def test_a_tracker_that_is_not_there(store, tmp_path, monkeypatch, capsys):
+def test_missing_tracker_package(store, tmp_path, monkeypatch, capsys):
     """Refused before the run begins, with how to install it; reproduce refuses as well."""
     monkeypatch.setitem(sys.modules, "trackio", None)
     with pytest.raises(
@@ -176,7 +176,7 @@ def test_a_tracker_that_is_not_there(store, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "table").exists()
 
 
-def test_someone_looks_on(undisturbed, store, tmp_path, monkeypatch):
+def test_open_tensorboard_gets_no_event_twice(undisturbed, store, tmp_path, monkeypatch):
     """A TensorBoard that stays open during a kill and resume does not get events twice."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -330,7 +330,7 @@ def test_wandb(store, tmp_path, monkeypatch):
     assert kept["config"]["method"] == "av-cil"
 
 
-def test_a_run_is_known_by_its_beginning(undisturbed, store, tmp_path):
+def test_stamp_is_kept_by_copies_and_differs_for_new_runs(undisturbed, store, tmp_path):
     """A copy or a move keeps the stamp; begun again under the same name, it is another run."""
     content = read_config(undisturbed)
     stamp = TrackedRun(RunPaths(undisturbed), content).stamp

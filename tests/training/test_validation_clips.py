@@ -33,7 +33,7 @@ def run(store: Path, out: Path, method: str = "lwf") -> list[dict]:
     return [json.loads((out / "checkpoints" / f"step_{k}" / "state.json").read_text()) for k in range(2)]
 
 
-def test_a_step_without_any(tmp_path, capsys):
+def test_step_without_validation_clips(tmp_path, capsys):
     """Old classes alone would select the epoch with the least learning: the last epoch is used, with a message."""
     states = run(make(tmp_path / "store", {0, 1}), tmp_path / "run")
     assert (states[1]["best_epoch"], states[1]["val_accuracy"]) == (2, None)
@@ -45,7 +45,7 @@ def test_a_step_without_any(tmp_path, capsys):
     )
 
 
-def test_a_step_with_some(tmp_path, capsys):
+def test_step_with_validation_clips_of_some_classes(tmp_path, capsys):
     """The classes with validation clips select the epoch."""
     states = run(make(tmp_path / "store", {0, 1, 2}), tmp_path / "run")
     assert states[1]["val_accuracy"] is not None
@@ -58,7 +58,7 @@ def test_a_method_without_epochs_needs_none(tmp_path, capsys):
     assert "validation" not in "".join(capsys.readouterr())
 
 
-def test_a_first_step_without_any(tmp_path, capsys):
+def test_first_step_without_validation_clips(tmp_path, capsys):
     """Like any other step, it ends with the last epoch; the next step selects its epoch by validation clips."""
     states = run(make(tmp_path / "store", {2, 3}), tmp_path / "run")
     assert (states[0]["best_epoch"], states[0]["val_accuracy"]) == (2, None)

@@ -33,5 +33,5 @@ class Acil(Ranpac):
     """Analytic learning."""
 
     name = "acil"
-    summary = "analytic learning: ridge regression on random features with a fixed penalty; exemplar-free (ACIL, GACL)"
+    summary = "ridge regression on random features with a fixed penalty; exemplar-free (NeurIPS 2022)"
     Options = AcilOptions

@@ -76,9 +76,7 @@ class Anacp(SingleHeadMethod[BlockMoments]):
     """Projection on separated class means, and ridge regression."""
 
     name = "anacp"
-    summary = (
-        "projection on separated class means, then ridge regression; exemplar-free (AnaCP, NeurIPS 2025)"
-    )
+    summary = "projection on separated class means, then ridge regression; exemplar-free (NeurIPS 2025)"
     Options = AnacpOptions
     model_class = ProjectedScores
 

@@ -57,9 +57,7 @@ class DsAl(RecursiveMethod):
     """Dual-stream analytic learning."""
 
     name = "ds-al"
-    summary = (
-        "analytic learning with a compensation stream for the residual of the main stream (DS-AL, AAAI 2024)"
-    )
+    summary = "analytic learning with a compensation stream for the main stream's residual; exemplar-free (AAAI 2024)"
     Options = DsAlOptions
 
     def blocks(self, vectors: int) -> list[Block]:

@@ -19,7 +19,7 @@ class Er(GradientMethod):
     """Plain rehearsal."""
 
     name = "er"
-    summary = "experience replay: cross-entropy on new clips and random exemplars (2019)"
+    summary = "experience replay: cross-entropy on new clips and random exemplars (arXiv 2019)"
     learns_known_classes = True
     rehearsal = "random"
     batching = "paired"

@@ -43,7 +43,7 @@ class Ewc(GradientMethod):
     """Quadratic penalty by Fisher information."""
 
     name = "ewc"
-    summary = "online elastic weight consolidation: penalty weighted by Fisher information, exemplar-free (ICML 2018)"
+    summary = "online elastic weight consolidation: penalty weighted by Fisher information; exemplar-free (ICML 2018)"
     learns_known_classes = True
     Options = EwcOptions
 

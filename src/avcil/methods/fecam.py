@@ -60,7 +60,7 @@ class Fecam(SingleHeadMethod[ClassGaussians]):
     """A Gaussian for each class, with the correlation matrix instead of the covariance matrix."""
 
     name = "fecam"
-    summary = "distances under the covariance of each class; exemplar-free (FeCAM, NeurIPS 2023)"
+    summary = "distances under the covariance of each class; exemplar-free (NeurIPS 2023)"
     Options = FecamOptions
     model_class = QuadraticScores
 

@@ -29,7 +29,7 @@ class Lwf(GradientMethod):
     """Task-wise distillation without exemplars."""
 
     name = "lwf"
-    summary = "learning without forgetting: distillation on new clips, exemplar-free (ECCV 2016)"
+    summary = "learning without forgetting: distillation on new clips; exemplar-free (ECCV 2016)"
     Options = LwfOptions
     uses_teacher = True
 

@@ -52,7 +52,7 @@ class Ncm(StatisticsMethod[ClassMeans]):
     """Class means as classifier."""
 
     name = "ncm"
-    summary = "nearest class mean of frozen features (SimpleCIL); stores only class means"
+    summary = "nearest class mean of frozen features, as in SimpleCIL; exemplar-free (TPAMI 2013)"
     Options = NcmOptions
 
     def blocks(self, vectors: int) -> list[Block]:

@@ -34,5 +34,5 @@ class Randumb(Slda):
     """Kernel discriminant analysis with fixed shrinkage."""
 
     name = "randumb"
-    summary = "nearest class mean of decorrelated random Fourier features; exemplar-free (RanDumb, KLDA)"
+    summary = "nearest class mean of decorrelated random Fourier features; exemplar-free (NeurIPS 2024)"
     Options = RandumbOptions

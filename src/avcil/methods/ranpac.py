@@ -69,7 +69,7 @@ class Ranpac(MomentsMethod):
     """Ridge regression on random features."""
 
     name = "ranpac"
-    summary = "ridge regression on random features, in one pass; exemplar-free (after RanPAC, NeurIPS 2023)"
+    summary = "ridge regression on random features, in one pass; exemplar-free (NeurIPS 2023)"
     Options = RanpacOptions
 
     def blocks(self, vectors: int) -> list[Block]:

@@ -65,7 +65,7 @@ class Rls(RecursiveMethod):
 
     name = "rls"
     summary = (
-        "recursive least squares with a compensation stream for each modality; exemplar-free (MMAL-like)"
+        "recursive least squares with a compensation stream for each modality; exemplar-free (ACM MM 2024)"
     )
     Options = RlsOptions
 

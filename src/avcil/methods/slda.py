@@ -64,9 +64,7 @@ class Slda(MomentsMethod):
     """Linear discriminant analysis with one covariance for all classes."""
 
     name = "slda"
-    summary = (
-        "streaming linear discriminant analysis with shrinkage, linear or Gaussian kernel; exemplar-free"
-    )
+    summary = "streaming linear discriminant analysis, linear or Gaussian kernel; exemplar-free (CVPRW 2020)"
     Options = SldaOptions
 
     @property

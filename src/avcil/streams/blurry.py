@@ -45,7 +45,7 @@ class BlurryOptions(OnePassOptions):
 class Blurry(OnePassStream):
     """Stochastic, unequal tasks with overlapping classes, in one pass."""
 
-    summary = "disjoint and blurry classes, tasks of random sizes, one pass (Si-Blurry)"
+    summary = "disjoint and blurry classes, tasks of random sizes, one pass (Si-Blurry, ICCV 2023)"
     Options = BlurryOptions
     uses_steps = False
     repeats_classes = True

@@ -12,7 +12,7 @@ from avcil.streams.base import Stream, StreamType, tasks_by_class
 class ClassIncremental(StreamType):
     """Steps of new classes."""
 
-    summary = "each task brings all clips of some new classes (the default)"
+    summary = "tasks of new classes with all their clips; the default"
 
     def build(self, clips: Sequence[StoredClip], steps: Benchmark | None, *, seed: int) -> Stream:
         assert steps is not None

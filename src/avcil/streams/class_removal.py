@@ -33,7 +33,7 @@ class RemovalOptions:
 class ClassRemoval(StreamType):
     """The last task removes classes."""
 
-    summary = "class-incremental tasks; the last task removes classes (unlearning)"
+    summary = "class-incremental tasks, then a task that removes classes (unlearning)"
     Options = RemovalOptions
     removes_classes = True
 

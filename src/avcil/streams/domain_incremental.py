@@ -37,7 +37,7 @@ class DomainOptions:
 class DomainIncremental(StreamType):
     """The same classes from one domain after the other."""
 
-    summary = "the same classes from one domain after the other (speakers, rooms, noise)"
+    summary = "tasks with the same classes of different domains: speakers, rooms, noise"
     Options = DomainOptions
     uses_steps = False
     repeats_classes = True

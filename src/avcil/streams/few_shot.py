@@ -42,7 +42,9 @@ class FewShotOptions:
 class FewShot(StreamType):
     """Base classes, then N ways x K shots."""
 
-    summary = "base classes with all their clips, then tasks of `ways` classes with `shots` clips each"
+    summary = (
+        "base classes with all their clips, then tasks of `ways` classes with `shots` clips each (CVPR 2020)"
+    )
     Options = FewShotOptions
     uses_steps = False
 

@@ -16,7 +16,7 @@ from avcil.streams.base import OnePassStream, Stream, tasks_by_class
 class Online(OnePassStream):
     """One epoch of small batches per task, without selection of the best epoch."""
 
-    summary = "class-incremental tasks in one pass: one epoch of small batches"
+    summary = "class-incremental tasks in one pass: one epoch of small batches (NeurIPS 2017)"
 
     def build(self, clips: Sequence[StoredClip], steps: Benchmark | None, *, seed: int) -> Stream:
         assert steps is not None

@@ -1,4 +1,4 @@
-"""Recurring classes: the clips of a class arrive in parts, at several tasks.
+"""Recurring classes: tasks with parts of the clips of new and earlier classes (CoLLAs 2023).
 
 After class-incremental learning with repetition (Hemati et al., CoLLAs 2023), whose generators draw the classes of each
 task from a distribution. Here, each class has a fixed number of parts, and each clip occurs once.
@@ -29,7 +29,7 @@ class RecurringOptions:
 class Recurring(StreamType):
     """A class is new at one task, and has other clips at later tasks."""
 
-    summary = "the clips of a class arrive in parts, at several tasks"
+    summary = "tasks with parts of the clips of new and earlier classes (CoLLAs 2023)"
     Options = RecurringOptions
     repeats_classes = True
 
