@@ -36,3 +36,9 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     nearest = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(nearest)}?" if nearest else "."
     return InputError(f"unknown {kind} {name!r}{hint} Known: {', '.join(known)}")
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise InputError with `message` unless the condition holds."""
+    if not condition:
+        raise InputError(message)

@@ -16,7 +16,6 @@ import pytest
 from avcil.cli.main import main
 from avcil.errors import InputError
 from avcil.runs.paths import RunPaths
-from avcil.runs.records import Epoch
 from avcil.runs.run_config import read_config
 from avcil.runs.run_directory import RunDirectory
 from avcil.training.config import TrainConfig
@@ -347,8 +346,7 @@ def test_without_a_tracker_nothing_is_read(undisturbed):
         raise AssertionError
 
     with track(None, RunPaths(undisturbed), read_config(undisturbed)) as tracking:
-        tracking.catch_up(never)
-        tracking.epoch(Epoch(step=0, epoch=0, losses={}, loss=None, val_accuracy=None))
+        tracking.update(never)
 
 
 def test_fields_of_the_configuration(store, tmp_path):

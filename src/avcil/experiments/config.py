@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from avcil.data.modality import Modality
-from avcil.errors import InputError
+from avcil.errors import require
 from avcil.streams.registry import DEFAULT as DEFAULT_STREAM
 from avcil.streams.registry import parse_stream
 from avcil.utils.cores import available_cores
@@ -85,11 +85,6 @@ class ReproduceConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "modalities", tuple(map(Modality, self.modalities)))
-
-        def require(condition: bool, message: str) -> None:
-            if not condition:
-                raise InputError(message)
-
         require(bool(self.features), "name at least one feature store: avcil reproduce STORE ... --out DIR")
         require(bool(self.seeds), "--seeds needs at least one seed")
         for name in ("jobs", "threads"):
@@ -120,6 +115,9 @@ class ReproduceConfig:
             "--steps defines the classes of each step: "
             "remove it, or --benchmark, --classes-per-step and --class-order-seeds",
         )
+        self._check_streams()
+
+    def _check_streams(self) -> None:
         require(bool(self.streams), "--streams needs at least one stream")
         specs = [parse_stream(text) for text in self.streams]
         uses_steps = any(spec.kind.uses_steps for spec in specs)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from avcil.data.modality import Modality
-from avcil.errors import InputError
+from avcil.errors import InputError, require
 from avcil.utils.byte_sizes import parse_bytes
 
 DEFAULT_EXEMPLARS_PER_CLASS = 10
@@ -87,34 +87,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "modality", Modality(self.modality))
-
-        def require(condition: bool, message: str) -> None:
-            if not condition:
-                raise InputError(message)
-
-        for name in ("epochs", "batch_size", "exemplar_batch_size"):
-            require(
-                getattr(self, name) >= 1,
-                f"--{name.replace('_', '-')} must be 1 or more; not {getattr(self, name)}",
-            )
-        for name in ("classes_per_step", "exemplars", "exemplars_per_class"):
-            value = getattr(self, name)
-            require(value is None or value >= 1, f"--{name.replace('_', '-')} must be 1 or more; not {value}")
-        require(
-            0 < self.learning_rate < math.inf,
-            f"--learning-rate must be a number above 0; not {self.learning_rate}",
-        )
-        require(
-            0 <= self.weight_decay < math.inf,
-            f"--weight-decay must be a number, 0 or more; not {self.weight_decay}",
-        )
-        require(self.checkpoint_seconds >= 0, "--checkpoint-seconds must be 0 or more")
-        for name in ("seed", "class_order_seed"):
-            value = getattr(self, name)
-            require(
-                value is None or 0 <= value < 2**63,
-                f"--{name.replace('_', '-')} must be 0 or more, and less than 2^63; not {value}",
-            )
+        self._check_numbers()
         if self.max_memory is not None:
             parse_bytes(self.max_memory)
         require(
@@ -134,6 +107,27 @@ class TrainConfig:
             self.steps is None or self.class_order_seed is None,
             "--steps defines the order of classes: leave out --steps or --class-order-seed",
         )
+
+    def _check_numbers(self) -> None:
+        counts = "epochs batch_size exemplar_batch_size classes_per_step exemplars exemplars_per_class"
+        for name in counts.split():
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"--{name.replace('_', '-')} must be 1 or more; not {value}")
+        require(
+            0 < self.learning_rate < math.inf,
+            f"--learning-rate must be a number above 0; not {self.learning_rate}",
+        )
+        require(
+            0 <= self.weight_decay < math.inf,
+            f"--weight-decay must be a number, 0 or more; not {self.weight_decay}",
+        )
+        require(self.checkpoint_seconds >= 0, "--checkpoint-seconds must be 0 or more")
+        for name in ("seed", "class_order_seed"):
+            value = getattr(self, name)
+            require(
+                value is None or 0 <= value < 2**63,
+                f"--{name.replace('_', '-')} must be 0 or more, and less than 2^63; not {value}",
+            )
 
     def _check_stream(self, has_steps: bool) -> None:
         """Refuse a stream that does not fit the other options."""

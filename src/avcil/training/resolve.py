@@ -16,10 +16,12 @@ from avcil.errors import InputError
 from avcil.features import FeatureStore, StoredClip
 from avcil.methods.base import ClosedFormMethod, GradientMethod, Method
 from avcil.methods.exemplars import ExemplarMemory
+from avcil.methods.registry import INSTALLED as METHODS
 from avcil.methods.registry import load_method, parse_options
 from avcil.runs.run_config import RunConfig
 from avcil.saved_models.learning_settings import LearningSettings
 from avcil.streams.base import Stream, StreamType
+from avcil.streams.registry import INSTALLED as STREAMS
 from avcil.streams.registry import StreamSpec, parse_stream
 from avcil.training.config import DEFAULT_EXEMPLARS_PER_CLASS, TrainConfig
 from avcil.training.device_config import DeviceConfig
@@ -44,6 +46,13 @@ class Resolved:
     """An empty exemplar memory of the configured size; None for a method without rehearsal."""
     run_config: RunConfig
     """Everything that the result depends on; the content of config.json."""
+
+    @property
+    def packages(self) -> str | None:
+        """Installed packages that the method and the stream come from, with versions; None: avcil alone."""
+        names = ((METHODS, self.config.method), (STREAMS, self.spec.name))
+        packages = {group.package_of(name) for group, name in names if name in group.names()}
+        return ", ".join(sorted(packages)) or None
 
     def new_memory(self) -> ExemplarMemory | None:
         """A new, empty exemplar memory; None for a method without rehearsal."""

@@ -11,16 +11,12 @@ import numpy as np
 from avcil.errors import InputError
 from avcil.features import FeatureStore
 from avcil.methods.base import GradientMethod, Method
-from avcil.methods.registry import INSTALLED as METHODS
 from avcil.methods.registry import load_method
 from avcil.models.base import Model
 from avcil.runs.metrics import all_metrics
 from avcil.runs.records import Environment, Epoch, Results, StepProgress, StepState
 from avcil.runs.run_directory import RunDirectory
-from avcil.saved_models.card import METRICS
 from avcil.saved_models.folder import save_model
-from avcil.streams.base import StreamResults
-from avcil.streams.registry import INSTALLED as STREAMS
 from avcil.training.clip_selection import (
     incomplete_counts,
     incomplete_note,
@@ -33,13 +29,13 @@ from avcil.training.distributed import ProcessGroup
 from avcil.training.evaluate import accuracy, evaluate_tasks
 from avcil.training.memory_plan import MemoryPlan, memory_errors, plan_memory
 from avcil.training.resolve import Resolved, resolve
+from avcil.training.run_results import model_description, stream_metrics
 from avcil.training.task_data import TaskData
 from avcil.training.timer import LEARNING, PARTS, SAVING, TESTING, VALIDATION, Timer, training_seconds
 from avcil.training.tracking import Tracking, require, track
 from avcil.training.tracking.events import Event, history
 from avcil.training.trainer import Hooks
 from avcil.training.trainers import ClosedFormTrainer, make_trainer
-from avcil.training.unlearning import distance_to_retrained
 from avcil.training.update import state_of_run
 from avcil.utils.progress import Progress
 
@@ -86,7 +82,8 @@ class Run:
         self.config = config = resolved.config
         self.run_config, self.device_config = resolved.run_config, resolved.device_config
         self.benchmark, self.settings = self.run_config.benchmark, self.run_config.settings
-        self.stream, self.spec, self.missing_clips = resolved.stream, resolved.spec, resolved.missing_clips
+        self.spec, self.missing_clips = resolved.spec, resolved.missing_clips
+        self.packages = resolved.packages
         self.timer = Timer()
         self.data = TaskData(
             self.store,
@@ -138,14 +135,8 @@ class Run:
             device=self.device_config.name(),
             processes=self.process_group.size,
             clips_at_once=None if self.plan is None else self.plan.clips_at_once,
-            packages=self._packages(),
+            packages=self.packages,
         )
-
-    def _packages(self) -> str | None:
-        """Installed packages that the method and the stream come from."""
-        names = ((METHODS, self.config.method), (STREAMS, self.config.stream.partition(",")[0].strip()))
-        packages = {group.package_of(name) for group, name in names if name in group.names()}
-        return ", ".join(sorted(packages)) or None
 
     def finish(self) -> Results:
         """Run the remaining steps and write the results."""
@@ -161,7 +152,7 @@ class Run:
                 "results are not comparable with those of the complete benchmark"
             )
         if finished is not None:
-            tracking.catch_up(self._history)
+            tracking.update(self._history)
             self._print(f"{self.config.out} is finished already; remove it to run again")
             return finished
         if self.plan is not None:
@@ -182,9 +173,8 @@ class Run:
             model, state = self._step(index, tracking, log_bytes=log_bytes)
             states.append(state)
         assert model is not None
-        tracking.catch_up(self._history)
         results = self._write_results(model, states)
-        tracking.results(results)
+        tracking.update(self._history)
         return results
 
     def _report_unused_clips(self) -> None:
@@ -223,12 +213,12 @@ class Run:
         self.timer.start(progress.seconds_by_part if progress else {})
         self.trainer.remove_classes(index)
         validation = self._validation(index)
-        tracking.catch_up(self._history)
+        tracking.update(self._history)
 
         def log(epoch: Epoch) -> None:
             self.directory.log(epoch)
             with self.timer.during(SAVING):
-                tracking.epoch(epoch)
+                tracking.update(self._history)
 
         with self._bar(index, progress.epoch if progress else 0) as bar, self.timer.during(LEARNING):
             hooks = Hooks(
@@ -257,7 +247,7 @@ class Run:
             seconds_by_part=seconds,
         )
         self.directory.commit_step(state, self.trainer.tensors())
-        tracking.step(test.accuracies, test.sizes)
+        tracking.update(self._history)
         self.process_group.barrier()
         return model, state
 
@@ -295,7 +285,7 @@ class Run:
                 self.directory.paths.model,
                 model,
                 labels=list(self.data.classes),
-                description=self._description(metrics),
+                description=model_description(self.settings, self.spec, self.data, metrics, sizes),
                 learning=state_of_run(self.trainer, self.data, self.settings),
             )
         results = Results(
@@ -303,7 +293,7 @@ class Run:
             modality=self.settings.modality,
             seed=self.settings.seed,
             **metrics,
-            stream_metrics=self._stream_metrics(matrix, sizes, model),
+            stream_metrics=stream_metrics(self.spec, self.data, self.trainer, model, matrix, sizes),
             seconds=sum(state.seconds for state in states),
             seconds_per_step=[state.seconds for state in states],
             seconds_by_part={part: sum(state.seconds_by_part[part] for state in states) for part in PARTS},
@@ -312,27 +302,6 @@ class Run:
         self.directory.finish(results)
         self.process_group.barrier()
         return results
-
-    def _stream_metrics(self, R: np.ndarray, sizes: list[int], model: Model) -> dict[str, float]:
-        """The metrics of the kind of stream."""
-        train_clips = [len(self.data.rows("train", task)) for task in range(len(self.benchmark.steps))]
-        results = StreamResults(stream=self.stream, R=R, n=np.array(sizes), train_clips=train_clips)
-        metrics = self.spec.kind.metrics(results)
-        if self.spec.kind.removes_classes:
-            assert isinstance(self.trainer, ClosedFormTrainer)
-            metrics |= distance_to_retrained(self.trainer, self.data, model)
-        return metrics
-
-    def _description(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        """Metadata of the saved model: the encoders and the sampling of its features, and facts for the model card."""
-        manifest = self.store.manifest.to_dict()
-        parts = {name: manifest[name] for name in ("visual", "audio", "sampling", "dtype")}
-        metrics_of_card = {"classes": len(self.data.classes), **{name: metrics[name] for name in METRICS}}
-        data = {"benchmark": self.benchmark.name, "test_clips": sum(self._test_sizes())}
-        if not self.spec.is_default:
-            data["stream"] = self.spec.text
-        how = {"method": self.config.method, "modality": self.config.modality}
-        return {**how, **parts, "data": data, "metrics": metrics_of_card}
 
     def _print(self, text: str) -> None:
         if not self.quiet:

@@ -1,8 +1,7 @@
 """The metrics of a run as a sequence of events, which is determined by the run directory alone.
 
 A run that was killed and resumed has the same events, with the same numbers, as an uninterrupted run. No event depends
-on the time. Epochs are counted through the whole run; a closed-form method has one epoch per step. K is the number of
-steps.
+on the time. Epochs are counted through the whole run; a closed-form method has one epoch per step.
 """
 
 from __future__ import annotations
@@ -28,6 +27,9 @@ class Event:
     values: dict[str, float]
     """Metrics by name, GROUP/NAME."""
 
+    is_final: bool = False
+    """Whether it is the event of the finished run."""
+
     @property
     def record(self) -> dict[str, float]:
         """The metrics, the epoch, and the step if one ended."""
@@ -35,7 +37,7 @@ class Event:
         return self.values | {"epoch": self.epoch} | step
 
 
-def epoch_event(line: Epoch, epoch: int) -> Event:
+def _epoch_event(line: Epoch, epoch: int) -> Event:
     """The event of a line of metrics.jsonl, which is the run's `epoch`-th from 0."""
     values: dict[str, float | None] = {f"loss/{name}": value for name, value in line.losses.items()}
     values |= {"loss/total": line.loss, "validation/accuracy": line.val_accuracy}
@@ -43,7 +45,7 @@ def epoch_event(line: Epoch, epoch: int) -> Event:
     return Event(epoch=epoch, class_step=None, values=_known(values))
 
 
-def step_event(accuracies: Sequence[float | None], sizes: Sequence[int], epoch: int) -> Event:
+def _step_event(accuracies: Sequence[float | None], sizes: Sequence[int], epoch: int) -> Event:
     """The event of a finished step.
 
     Args:
@@ -58,10 +60,10 @@ def step_event(accuracies: Sequence[float | None], sizes: Sequence[int], epoch: 
     return Event(epoch=epoch, class_step=len(accuracies) - 1, values=values)
 
 
-def results_event(results: Results, epoch: int) -> Event:
+def _results_event(results: Results, epoch: int) -> Event:
     """The event of a finished run: the metrics of its model card."""
     values = _known({f"final/{name}": getattr(results, name) for name in METRICS})
-    return Event(epoch=epoch, class_step=len(results.accuracy_per_step) - 1, values=values)
+    return Event(epoch=epoch, class_step=len(results.accuracy_per_step) - 1, values=values, is_final=True)
 
 
 def history(
@@ -78,14 +80,14 @@ def history(
     epoch, done = 0, 0
     for line in map(Epoch.from_dict, map(json.loads, lines)):
         while done < line.step:
-            yield step_event(states[done].accuracies, sizes, epoch - 1)
+            yield _step_event(states[done].accuracies, sizes, epoch - 1)
             done += 1
-        yield epoch_event(line, epoch)
+        yield _epoch_event(line, epoch)
         epoch += 1
     for state in states[done:]:
-        yield step_event(state.accuracies, sizes, epoch - 1)
+        yield _step_event(state.accuracies, sizes, epoch - 1)
     if results is not None:
-        yield results_event(results, epoch - 1)
+        yield _results_event(results, epoch - 1)
 
 
 def _known(values: Mapping[str, float | None]) -> dict[str, float]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 
 from avcil.runs.paths import RunPaths
-from avcil.runs.records import Epoch, Results
 from avcil.runs.run_config import RunConfig
-from avcil.training.tracking.events import Event, epoch_event, results_event, step_event
+from avcil.training.tracking.events import Event
 from avcil.utils.progress import Progress
 
 
@@ -59,7 +58,7 @@ class Tracker:
 
 
 class Tracking:
-    """Counts the events of a run and passes those to the tracker that it does not have yet.
+    """Passes the events of a run to the tracker that it does not have yet.
 
     An error of the tracker is printed once to standard error, and the tracker is not used again. Without a tracker, all
     methods do nothing.
@@ -67,43 +66,25 @@ class Tracking:
 
     def __init__(self, name: str, tracker: Tracker | None, run: TrackedRun) -> None:
         self._name, self._tracker, self._run = name, tracker, run
-        self._number = self._epochs = self._held = 0
-        self._caught_up = self._finished = False
+        self._recorded: int | None = None  # number of events that the tracker has; None before it is opened
+        self._finished = False
 
-    def catch_up(self, so_far: Callable[[], Iterable[Event]]) -> None:
-        """Open the record and pass the events so far; later calls do nothing."""
-        if self._caught_up:
+    def update(self, history: Callable[[], Iterable[Event]]) -> None:
+        """Pass new events; the first call opens the record. `history` returns all events so far."""
+        tracker = self._tracker
+        if tracker is None:
             return
-        self._caught_up = True
         with self._guard():
-            if self._tracker is not None:
-                self._held = self._tracker.begin(self._run)
-                for event in so_far():
-                    self._add(event)
-                self._tracker.caught_up()
-
-    def epoch(self, line: Epoch) -> None:
-        """A line of metrics.jsonl was written."""
-        self._live(epoch_event(line, self._epochs))
-
-    def step(self, accuracies: Sequence[float | None], sizes: Sequence[int]) -> None:
-        """A step is finished. `sizes` are the numbers of test clips of each task."""
-        self._live(step_event(accuracies, sizes, self._epochs - 1))
-
-    def results(self, results: Results) -> None:
-        """The run is finished."""
-        self._live(results_event(results, self._epochs - 1))
-
-    def _live(self, event: Event) -> None:
-        with self._guard():
-            self._add(event)
-
-    def _add(self, event: Event) -> None:
-        self._epochs = event.epoch + 1
-        self._finished = any(name.startswith("final/") for name in event.values)
-        if self._tracker is not None and self._number >= self._held:
-            self._tracker.add(self._number, event)
-        self._number += 1
+            is_first = self._recorded is None
+            if self._recorded is None:
+                self._recorded = tracker.begin(self._run)
+            for number, event in enumerate(history()):
+                self._finished = event.is_final
+                if number >= self._recorded:
+                    tracker.add(number, event)
+                    self._recorded = number + 1
+            if is_first:
+                tracker.caught_up()
 
     def __enter__(self) -> Tracking:
         return self
@@ -111,7 +92,7 @@ class Tracking:
     def __exit__(self, *_: object) -> None:
         tracker, self._tracker = self._tracker, None
         with self._guard():
-            if tracker is not None and self._caught_up:
+            if tracker is not None and self._recorded is not None:
                 tracker.close(finished=self._finished)
 
     @contextmanager
