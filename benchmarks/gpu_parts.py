@@ -105,7 +105,7 @@ def _kernel_inputs(a: argparse.Namespace, dtype: torch.dtype) -> dict[str, Any]:
         "bias": normal(width),
         "query": normal(clips, width).tanh(),
         "log": normal(old, *tokens[1:]).log_softmax(dim=2),
-        "seen": normal(clips, slices, width),
+        "attended": normal(clips, slices, width),
         "summary": normal(clips, slices, width),
         "shared": normal(clips, slices, width),
         "divergence": normal(old),
@@ -117,8 +117,10 @@ def _kernel_results(module: Any, given: dict[str, Any]) -> dict[str, list[torch.
 
     keys, out = given["projected"].clone(), torch.empty_like(given["projected"])
     sums = module.forward(keys, given["tokens"], given["bias"], given["query"], given["log"])
-    pull = SumGradients(*(given[name] for name in ("seen", "summary", "shared", "divergence")))
-    gradients = module.backward(keys, given["tokens"], given["query"], sums.total, pull, given["log"], out)
+    gradients = SumGradients(*(given[name] for name in ("attended", "summary", "shared", "divergence")))
+    gradients = module.backward(
+        keys, given["tokens"], given["query"], sums.total, gradients, given["log"], out
+    )
     return {
         "keys": [keys],
         "sums": [part for part in sums if part is not None],

@@ -22,12 +22,12 @@ for clips, slices, spatial, width, old in [(3, 2, 5, 7, 0), (3, 2, 21, 70, 2), (
     shape = (clips, slices, spatial, width)
     projected, tokens, bias, query = draw(*shape), draw(*shape), draw(width), draw(clips, width).tanh()
     log = draw(old, *shape[1:]).log_softmax(dim=2) if old else None
-    pull = SumGradients(*(draw(clips, slices, width) for _ in range(3)), draw(old))
+    gradients = SumGradients(*(draw(clips, slices, width) for _ in range(3)), draw(old))
     results = []
     for kernel in (operators, triton_kernel):
         keys, out = projected.clone(), torch.empty_like(projected)
         sums = kernel.forward(keys, tokens, bias, query, log)
-        grads = kernel.backward(keys, tokens, query, sums.total, pull, log, out)
+        grads = kernel.backward(keys, tokens, query, sums.total, gradients, log, out)
         results.append([keys, *(part for part in sums if part is not None), *grads, out])
     assert len(results[0]) == len(results[1])
     for one, other in zip(*results):
@@ -41,19 +41,19 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from avcil.nn.kernels import triton_kernel as kernel
 
-def kind(name, coarse):
+def type_of(name, coarse):
     if name in ("HAS_OLD", "BLOCK_S", "BLOCK_D"):
         return "constexpr"
     if name in ("first_old", "slices", "spatial", "width"):
         return "i32"
-    if name.startswith("even"):
+    if name.startswith("log_tokens"):
         return "fp32"
     return "*bf16" if coarse and name in ("keys", "tokens", "out") else "*fp32"
 
 for capability in (80, 90):
     for function in (kernel._forward, kernel._backward):
         for coarse in (True, False):
-            signature = {name: kind(name, coarse) for name in function.arg_names}
+            signature = {name: type_of(name, coarse) for name in function.arg_names}
             fixed = {"HAS_OLD": True, "BLOCK_S": kernel.BLOCK_S, "BLOCK_D": kernel.BLOCK_D}
             source = ASTSource(function, signature, constexprs=fixed)
             assert triton.compile(source, target=GPUTarget("cuda", capability, 32)).asm["cubin"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from avcil.data.clips import one_line
+from avcil.data.renaming import renaming
 from avcil.errors import InputError
 
 if TYPE_CHECKING:
@@ -46,9 +47,7 @@ class Args:
             raise InputError("give clips to learn: avcil learn RUN FOLDER..., or --background FOLDER")
         if not 0 <= self.held_out < 1:
             raise InputError(f"--held-out must be at least 0 and below 1; not {self.held_out}")
-        for pair in self.rename:
-            if "=" not in pair:
-                raise InputError(f"--rename needs CLASS=NAME; not {pair!r}")
+        renaming(self.rename, where="--rename")
 
 
 def run(args: Args) -> None:
@@ -114,7 +113,7 @@ def _clips(args: Args) -> tuple[list, list[str], list[bool] | None]:
 
 def _renamed(labels: list[str], args: Args, known: tuple[str, ...]) -> list[str]:
     """Apply --rename; InputError for classes that the model has, without --extend."""
-    names = dict(pair.split("=", 1) for pair in args.rename)
+    names = renaming(args.rename, where="--rename")
     missing = sorted(set(names) - set(labels))
     if missing:
         raise InputError(f"--rename: there are no clips of {', '.join(map(repr, missing))}")

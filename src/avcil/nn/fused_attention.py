@@ -70,11 +70,11 @@ def projected_attention(
     # Within `apply`, gradients are always disabled.
     trained = torch.is_grad_enabled() and any(t.requires_grad for t in (weight, bias, query))
     buffers = workspace if trained and workspace is not None else Workspace()
-    seen, summary, divergence = _SpatialAttention.apply(
+    attended, summary, divergence = _SpatialAttention.apply(
         tokens, weight, bias, query, old_spatial_log, trained, buffers
     )
     temporal_log = torch.log_softmax(summary * query[:, None, :], dim=1)
-    return _ProjectedAttention((temporal_log.exp() * seen).sum(dim=1), temporal_log, divergence)
+    return _ProjectedAttention((temporal_log.exp() * attended).sum(dim=1), temporal_log, divergence)
 
 
 def _check(tokens: Tokens, weight: Tensor, query: Tensor, old: Tokens | None) -> None:
@@ -150,42 +150,42 @@ class _SpatialAttention(torch.autograd.Function):
         shape = tokens.shape if trained else tokens[reader.blocks[0]].shape
         checkout = workspace.checkout(shape, tokens.dtype, tokens.device)
         keys, parts = checkout.tensor, []
-        for block, block_tokens, held in reader:
+        for block, block_tokens, old_maps in reader:
             block_keys = keys[block] if trained else keys[: block.stop - block.start]
             torch.mm(block_tokens.flatten(0, 2), projection, out=block_keys.flatten(0, 2))
-            parts.append(kernel.forward(block_keys, block_tokens, bias, query[block], held))
+            parts.append(kernel.forward(block_keys, block_tokens, bias, query[block], old_maps))
         total = torch.cat([part.total for part in parts])
-        seen = torch.cat([part.seen for part in parts])
+        attended = torch.cat([part.attended for part in parts])
         summary = torch.cat([part.summary for part in parts])
         divergence = _divergence([part.cross for part in parts], total, tokens.shape[2])
         if trained:
             # Tokens and old maps do not change and get no gradient; the keys' buffer is in use until `ctx` is deleted.
             ctx.reader, ctx.checkout = reader, checkout
-            ctx.save_for_backward(keys, weight, query, total, seen, summary)
-        return seen, summary, divergence
+            ctx.save_for_backward(keys, weight, query, total, attended, summary)
+        return attended, summary, divergence
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(
-        ctx: Any, grad_seen: Tensor, grad_summary: Tensor, grad_divergence: Tensor
+        ctx: Any, grad_attended: Tensor, grad_summary: Tensor, grad_divergence: Tensor
     ) -> tuple[None, Tensor, Tensor, Tensor, None, None, None]:
-        keys, weight, query, total, seen, summary = ctx.saved_tensors
+        keys, weight, query, total, attended, summary = ctx.saved_tensors
         reader: _Reader = ctx.reader
         kernel = choice.choose(reader.tokens, weight.dtype)
         grad_divergence = grad_divergence.contiguous()
-        shared = grad_seen * seen + grad_summary * summary
+        shared = grad_attended * attended + grad_summary * summary
         buffer = reader.workspace.checkout(keys[reader.blocks[0]].shape, keys.dtype, keys.device)
         grad_weight, grad_bias, grad_query = torch.zeros_like(weight), weight.new_zeros(len(weight)), []
-        for block, block_tokens, held in reader:
+        for block, block_tokens, old_maps in reader:
             gradients = SumGradients(
-                seen=grad_seen[block].contiguous(),
+                attended=grad_attended[block].contiguous(),
                 summary=grad_summary[block].contiguous(),
                 shared=shared[block].contiguous(),
                 divergence=grad_divergence[_old_rows(grad_divergence, block, len(keys)) or slice(0)],
             )
             out = buffer.tensor[: block.stop - block.start]
             for_query, for_bias = kernel.backward(
-                keys[block], block_tokens, query[block], total[block], gradients, held, out
+                keys[block], block_tokens, query[block], total[block], gradients, old_maps, out
             )
             grad_query.append(for_query)
             grad_bias += for_bias
@@ -212,8 +212,8 @@ class _Reader:
         for block in self.blocks:
             old = None
             if self.old_log is not None:
-                held = _old_rows(self.old_log, block, len(self.tokens))
-                old = None if held is None else block_of(self.old_log, held, for_old)
+                old_slice = _old_rows(self.old_log, block, len(self.tokens))
+                old = None if old_slice is None else block_of(self.old_log, old_slice, for_old)
             yield block, block_of(self.tokens, block, for_tokens), old
 
 

@@ -2,53 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 
-@dataclass(frozen=True)
 class RunPaths:
     """The paths of a run's files, which need not exist."""
 
-    folder: Path
-
-    @property
-    def config(self) -> Path:
-        return self.folder / "config.json"
-
-    @property
-    def environment(self) -> Path:
-        return self.folder / "env.json"
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "metrics.jsonl"
-
-    @property
-    def accuracy_matrix(self) -> Path:
-        return self.folder / "accuracy_matrix.csv"
-
-    @property
-    def incomplete_clips(self) -> Path:
-        """List of clips that lack a modality that the run uses."""
-        return self.folder / "incomplete_clips.csv"
-
-    @property
-    def model(self) -> Path:
-        return self.folder / "model"
-
-    @property
-    def results(self) -> Path:
-        return self.folder / "results.json"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.folder / "checkpoints"
-
-    @property
-    def progress(self) -> Path:
-        """State after the last saved epoch of the unfinished step; names the file of its tensors."""
-        return self.checkpoints / "progress.json"
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = folder / "config.json"
+        self.environment = folder / "env.json"
+        self.log = folder / "metrics.jsonl"
+        self.accuracy_matrix = folder / "accuracy_matrix.csv"
+        self.incomplete_clips = (
+            folder / "incomplete_clips.csv"
+        )  # clips that lack a modality that the run uses
+        self.model = folder / "model"
+        self.results = folder / "results.json"
+        self.checkpoints = folder / "checkpoints"
+        self.progress = self.checkpoints / "progress.json"  # the last saved epoch of the unfinished step
 
     def predictions(self, step: int) -> Path:
         return self.folder / "predictions" / f"step_{step}.csv"

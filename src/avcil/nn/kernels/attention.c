@@ -93,94 +93,98 @@ INLINE void fetch(const REAL *row, long width)
     __builtin_prefetch((const void *)((uintptr_t)row + ROWS_AHEAD * width * sizeof(REAL))); /* perhaps behind the end */
 }
 
-/* ---- forward: keys in place, sums of exponentials, tokens and keys seen, and the divergence from old maps ---- */
+/* ---- forward: keys in place, sums of exponentials, tokens and keys attended, and the divergence from old maps ---- */
 
 typedef struct { REAL *keys; const REAL *tokens, *old; } Row;
-typedef struct { vec total, seen, summary, cross, odd; } Sums;
+typedef struct { vec total, attended, summary, cross, nan_check; } Sums;
 
-INLINE void forward_one(Sums *sums, Row row, vec bias, vec query, REAL even, int lanes)
+INLINE void forward_one(Sums *sums, Row row, vec bias, vec query, REAL log_tokens, int lanes)
 {
     vec projected = load(row.keys, lanes) + bias;
     vec key = tanh_any(projected), score = key * query, power = exp_score(score);
-    sums->odd += projected * 0; /* comparisons in tanh let a NaN pass for a number; this keeps it */
+    sums->nan_check += projected * 0; /* comparisons in tanh let a NaN pass for a number; this keeps it */
     store(row.keys, key, lanes);
     sums->total += power;
-    sums->seen += power * load(row.tokens, lanes);
+    sums->attended += power * load(row.tokens, lanes);
     sums->summary += power * key;
     if (row.old) {
         vec old = load(row.old, lanes);
-        sums->cross += exp_any(old) * (old + even - score);
+        sums->cross += exp_any(old) * (old + log_tokens - score);
     }
 }
 
 INLINE void forward_columns(long spatial, long width, Row row, const REAL *bias, const REAL *query, REAL *total,
-    REAL *seen, REAL *summary, REAL *cross, REAL even, int lanes)
+    REAL *attended, REAL *summary, REAL *cross, REAL log_tokens, int lanes)
 {
     Sums sums = {{0}, {0}, {0}, {0}, {0}};
-    vec shift = load(bias, lanes), guide = load(query, lanes);
+    vec bias_row = load(bias, lanes), query_row = load(query, lanes);
     for (long s = 0; s < spatial; s++) {
-        Row here = {row.keys + s * width, row.tokens + s * width, row.old ? row.old + s * width : 0};
-        fetch(here.keys, width);
-        fetch(here.tokens, width);
-        if (here.old)
-            fetch(here.old, width);
-        forward_one(&sums, here, shift, guide, even, lanes);
+        Row row_here = {row.keys + s * width, row.tokens + s * width, row.old ? row.old + s * width : 0};
+        fetch(row_here.keys, width);
+        fetch(row_here.tokens, width);
+        if (row_here.old)
+            fetch(row_here.old, width);
+        forward_one(&sums, row_here, bias_row, query_row, log_tokens, lanes);
     }
-    sums.total += sums.odd;
+    sums.total += sums.nan_check;
     store(total, sums.total, lanes);
-    store(seen, sums.seen / sums.total, lanes);
+    store(attended, sums.attended / sums.total, lanes);
     store(summary, sums.summary / sums.total, lanes);
     if (cross)
         store(cross, sums.cross, lanes);
 }
 
 /* keys (C, T, S, D): V U^T on entry, tanh(V U^T + bias) on return; tokens (C, T, S, D); query (C, D); old: log A_old
-   (n, T, S, D) of the clips from first_old on. Returns total, seen, summary (C, T, D), and cross (n, T, D):
-   sum_S A_old (log A_old + even - score); with even = log S its terms are small and little is rounded off. */
+   (n, T, S, D) of the clips from first_old on. Returns total, attended, summary (C, T, D), and cross (n, T, D):
+   sum_S A_old (log A_old + log_tokens - score); its terms are small with log_tokens = log S,
+   so that little is rounded off. */
 void attend_forward(long clips, long slices, long spatial, long width, REAL *keys, const REAL *tokens, const REAL *bias,
-    const REAL *query, const REAL *old, long first_old, REAL even, REAL *total, REAL *seen, REAL *summary, REAL *cross)
+    const REAL *query, const REAL *old, long first_old, REAL log_tokens, REAL *total, REAL *attended, REAL *summary,
+    REAL *cross)
 {
 #pragma omp parallel for schedule(static)
-    for (long piece = 0; piece < clips * slices; piece++) {
-        long clip = piece / slices, held = piece - first_old * slices;
-        int watched = old && held >= 0;
+    for (long slice_index = 0; slice_index < clips * slices; slice_index++) {
+        long clip = slice_index / slices, old_index = slice_index - first_old * slices;
+        int has_old = old && old_index >= 0;
         for (long d = 0; d < width; d += LANES) {
-            long at = piece * spatial * width + d, sum = piece * width + d;
-            Row row = {keys + at, tokens + at, watched ? old + held * spatial * width + d : 0};
-            REAL *c = watched ? cross + held * width + d : 0;
+            long at = slice_index * spatial * width + d, sum = slice_index * width + d;
+            Row row = {keys + at, tokens + at, has_old ? old + old_index * spatial * width + d : 0};
+            REAL *c = has_old ? cross + old_index * width + d : 0;
             const REAL *q = query + clip * width + d;
             if (d + LANES <= width)
-                forward_columns(spatial, width, row, bias + d, q, total + sum, seen + sum, summary + sum, c, even, LANES);
+                forward_columns(
+                    spatial, width, row, bias + d, q, total + sum, attended + sum, summary + sum, c, log_tokens, LANES);
             else
                 forward_columns(
-                    spatial, width, row, bias + d, q, total + sum, seen + sum, summary + sum, c, even, (int)(width - d));
+                    spatial, width, row, bias + d, q, total + sum, attended + sum, summary + sum, c, log_tokens,
+                    (int)(width - d));
         }
     }
 }
 
 /* ---- backward: gradients of the projection's output, of the query and of the bias ---- */
 
-typedef struct { vec query, share, seen, summary, shared, pull; } Pull;
+typedef struct { vec query, inverse_total, attended, summary, shared, grad_divergence; } Gradients;
 
-INLINE vec backward_one(vec *query, const REAL *keys, const REAL *tokens, const REAL *old, Pull p, int lanes)
+INLINE vec backward_one(vec *query, const REAL *keys, const REAL *tokens, const REAL *old, Gradients p, int lanes)
 {
     vec key = load(keys, lanes);
-    vec attention = exp_score(key * p.query) * p.share;
-    vec score = attention * (load(tokens, lanes) * p.seen + key * p.summary - p.shared);
+    vec attention = exp_score(key * p.query) * p.inverse_total;
+    vec score = attention * (load(tokens, lanes) * p.attended + key * p.summary - p.shared);
     if (old)
-        score += p.pull * (attention - exp_any(load(old, lanes)));
+        score += p.grad_divergence * (attention - exp_any(load(old, lanes)));
     *query += score * key;
     return (score * p.query + attention * p.summary) * (1 - key * key);
 }
 
-typedef struct { const REAL *query, *total, *seen, *summary, *shared; } Given;
+typedef struct { const REAL *query, *total, *attended, *summary, *shared; } Inputs;
 
-INLINE void backward_columns(long spatial, long width, const REAL *keys, const REAL *tokens, const REAL *old, REAL pull,
-    Given given, REAL *grad, REAL *grad_query, REAL *grad_bias, int lanes)
+INLINE void backward_columns(long spatial, long width, const REAL *keys, const REAL *tokens, const REAL *old,
+    REAL grad_divergence, Inputs inputs, REAL *grad, REAL *grad_query, REAL *grad_bias, int lanes)
 {
     vec query_sum = {0}, bias_sum = {0};
-    Pull p = {load(given.query, lanes), 1 / load(given.total, lanes), load(given.seen, lanes),
-        load(given.summary, lanes), load(given.shared, lanes), (vec){0} + pull};
+    Gradients p = {load(inputs.query, lanes), 1 / load(inputs.total, lanes), load(inputs.attended, lanes),
+        load(inputs.summary, lanes), load(inputs.shared, lanes), (vec){0} + grad_divergence};
     for (long s = 0; s < spatial; s++) {
         long at = s * width;
         fetch(keys + at, width);
@@ -195,27 +199,30 @@ INLINE void backward_columns(long spatial, long width, const REAL *keys, const R
     store(grad_bias, bias_sum, lanes);
 }
 
-/* As above; total, grad_seen, grad_summary and shared (what the softmax over S subtracts) (C, T, D), pull (n,) the
-   gradient of each clip's divergence. Returns grad (C, T, S, D) of V U^T, grad_query and grad_bias (C, T, D), to be
-   summed up. */
+/* As above; total, grad_attended, grad_summary and shared (what the softmax over S subtracts) (C, T, D),
+   grad_divergence (n,) the gradient of each clip's divergence. Returns grad (C, T, S, D) of V U^T, grad_query and
+   grad_bias (C, T, D), to be summed up. */
 void attend_backward(long clips, long slices, long spatial, long width, const REAL *keys, const REAL *tokens,
-    const REAL *query, const REAL *total, const REAL *grad_seen, const REAL *grad_summary, const REAL *shared,
-    const REAL *old, const REAL *pull, long first_old, REAL *grad, REAL *grad_query, REAL *grad_bias)
+    const REAL *query, const REAL *total, const REAL *grad_attended, const REAL *grad_summary, const REAL *shared,
+    const REAL *old, const REAL *grad_divergence, long first_old, REAL *grad, REAL *grad_query, REAL *grad_bias)
 {
 #pragma omp parallel for schedule(static)
-    for (long piece = 0; piece < clips * slices; piece++) {
-        long clip = piece / slices, held = piece - first_old * slices;
-        int watched = old && held >= 0;
-        REAL pulled = watched ? pull[clip - first_old] : 0;
+    for (long slice_index = 0; slice_index < clips * slices; slice_index++) {
+        long clip = slice_index / slices, old_index = slice_index - first_old * slices;
+        int has_old = old && old_index >= 0;
+        REAL clip_grad_divergence = has_old ? grad_divergence[clip - first_old] : 0;
         for (long d = 0; d < width; d += LANES) {
-            long at = piece * spatial * width + d, sum = piece * width + d;
-            const REAL *o = watched ? old + held * spatial * width + d : 0;
-            Given given = {query + clip * width + d, total + sum, grad_seen + sum, grad_summary + sum, shared + sum};
+            long at = slice_index * spatial * width + d, sum = slice_index * width + d;
+            const REAL *o = has_old ? old + old_index * spatial * width + d : 0;
+            Inputs inputs = {
+                query + clip * width + d, total + sum, grad_attended + sum, grad_summary + sum, shared + sum};
             if (d + LANES <= width)
-                backward_columns(spatial, width, keys + at, tokens + at, o, pulled, given, grad + at, grad_query + sum,
+                backward_columns(
+                    spatial, width, keys + at, tokens + at, o, clip_grad_divergence, inputs, grad + at, grad_query + sum,
                     grad_bias + sum, LANES);
             else
-                backward_columns(spatial, width, keys + at, tokens + at, o, pulled, given, grad + at, grad_query + sum,
+                backward_columns(
+                    spatial, width, keys + at, tokens + at, o, clip_grad_divergence, inputs, grad + at, grad_query + sum,
                     grad_bias + sum, (int)(width - d));
         }
     }

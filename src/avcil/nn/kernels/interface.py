@@ -16,7 +16,7 @@ class Sums(NamedTuple):
 
     total: Tensor
     """(C, T, D): sum_S exp(P * p)"""
-    seen: Tensor
+    attended: Tensor
     """(C, T, D): sum_S A_s * V"""
     summary: Tensor
     """(C, T, D): sum_S A_s * P"""
@@ -27,7 +27,7 @@ class Sums(NamedTuple):
 class SumGradients(NamedTuple):
     """Input of the backward pass of a block: gradients of the sums."""
 
-    seen: Tensor
+    attended: Tensor
     """(C, T, D)"""
     summary: Tensor
     """(C, T, D)"""

@@ -97,18 +97,18 @@ def _processor() -> str:
 def forward(keys: Tensor, tokens: Tensor, bias: Tensor, query: Tensor, old_log: Tensor | None) -> Sums:
     """See `kernels.Kernel`; float32 or float64, all of one dtype."""
     clips, slices, spatial, width = keys.shape
-    total, seen, summary = (keys.new_empty(clips, slices, width) for _ in range(3))
+    total, attended, summary = (keys.new_empty(clips, slices, width) for _ in range(3))
     cross = None if old_log is None else keys.new_empty(len(old_log), slices, width)
-    even = TYPES[keys.dtype][2](math.log(spatial))
+    log_tokens = TYPES[keys.dtype][2](math.log(spatial))
     first_old = ctypes.c_long(clips - (0 if old_log is None else len(old_log)))
     _library(keys.dtype).attend_forward(
         *map(ctypes.c_long, keys.shape),
         *_pointers(keys, tokens, bias, query, old_log),
         first_old,
-        even,
-        *_pointers(total, seen, summary, cross),
+        log_tokens,
+        *_pointers(total, attended, summary, cross),
     )
-    return Sums(total, seen, summary, cross)
+    return Sums(total, attended, summary, cross)
 
 
 def backward(
@@ -129,7 +129,7 @@ def backward(
         tokens,
         query,
         total,
-        gradients.seen,
+        gradients.attended,
         gradients.summary,
         gradients.shared,
         old_log,

@@ -24,8 +24,8 @@ def forward(keys: Tensor, tokens: Tensor, bias: Tensor, query: Tensor, old_log: 
         cross = (log.exp() * (log + math.log(keys.shape[2]) - score[-len(log) :])).sum(dim=2)
     power = score.exp_()
     total = power.sum(dim=2)
-    seen = (power * tokens).sum(dim=2) / total
-    return Sums(total, seen, power.mul_(exact).sum(dim=2) / total, cross)
+    attended = (power * tokens).sum(dim=2) / total
+    return Sums(total, attended, power.mul_(exact).sum(dim=2) / total, cross)
 
 
 def backward(
@@ -41,7 +41,7 @@ def backward(
     keys, guide = keys.to(query.dtype), query[:, None, None, :]
     grad_summary = gradients.summary[:, :, None, :].expand_as(keys)
     attention = (keys * guide).exp_().div_(total[:, :, None, :])
-    grad = tokens * gradients.seen[:, :, None, :]
+    grad = tokens * gradients.attended[:, :, None, :]
     grad.addcmul_(keys, grad_summary).sub_(gradients.shared[:, :, None, :]).mul_(attention)
     if old_log is not None:
         old = slice(-len(old_log), None)
