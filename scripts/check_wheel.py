@@ -11,11 +11,11 @@ oldest: the oldest versions that these ranges allow.
 
 In all modes, packages are installed from wheels only, and torch has the version and the build of `make setup`
 (scripts/install_torch.sh), because PyPI's build for Linux needs several GB of CUDA libraries. TORCH=cuda installs
-PyPI's build all the same, for a Python (`--python 3.13`) that has no CPU build here. Dependencies are downloaded, or
-come from uv's cache.
+PyPI's build, for a Python version (`--python 3.13`) without a CPU build. Dependencies are downloaded, or come from uv's
+cache.
 
-The commands are run away from the checkout, with an empty home folder, and without a network if the system permits it
-(`unshare --net`). If it does not, a warning says so.
+The commands are run outside of the checkout, with an empty home folder, and without a network if the system permits it
+(`unshare --net`). If it does not, a warning is printed.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def main() -> None:
     )
     parser.add_argument("modes", nargs="*", metavar="MODE", help="pinned, newest, oldest; default: all")
     parser.add_argument(
-        "--python", default=sys.executable, help="the Python of the environments, as uv finds it"
+        "--python",
+        default=sys.executable,
+        help="the Python of the new environments, in a form that uv accepts",
     )
     options = parser.parse_args()
     modes = options.modes or list(MODES)
@@ -77,7 +79,7 @@ def main() -> None:
             began = time.perf_counter()
             print(f"\n== {mode}", flush=True)
             programs = install(wheel, Path(name) / mode, mode, options.python)
-            use(programs, Path(name) / mode, mode, prefix)
+            run_commands(programs, Path(name) / mode, mode, prefix)
             print(f"== {mode}: the wheel works ({time.perf_counter() - began:.0f} s)")
 
 
@@ -87,7 +89,10 @@ def no_network() -> list[str]:
     for options in NO_NETWORK if unshare else ():
         if subprocess.run([unshare, *options, "true"], capture_output=True).returncode == 0:
             return [unshare, *options]
-    print("check_wheel: warning: unshare --net is not permitted here; the network stays on", file=sys.stderr)
+    print(
+        "check_wheel: warning: unshare --net is not permitted; commands can use the network",
+        file=sys.stderr,
+    )
     return []
 
 
@@ -116,7 +121,7 @@ def install(wheel: Path, folder: Path, mode: str, python: str) -> Path:
     return programs
 
 
-def use(programs: Path, folder: Path, mode: str, prefix: list[str]) -> None:
+def run_commands(programs: Path, folder: Path, mode: str, prefix: list[str]) -> None:
     """Run the commands in the new environment; each must succeed, without a warning or a traceback."""
     hidden = ("CC", "PYTHONPATH", "VIRTUAL_ENV")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}

@@ -3,7 +3,7 @@
     pip install ai-edge-litert
     python scripts/encoder_references.py --wheels DIR     # writes tests/encoders/reference_values.json
 
-Nothing of avcil's own networks, spectrogram or converted weights is used, except where "packaged" is in a name:
+avcil's networks, spectrogram and converted weights are used only for the values named "packaged":
 
     yamnet  LiteRT runs the published file: the log-mel spectrogram (float32) and the class scores (8-bit arithmetic).
             onnxruntime computes embeddings in float32 from the constants that LiteRT reads.
@@ -32,12 +32,12 @@ from avcil.utils.files import write_text
 
 TARGET = Path(__file__).resolve().parents[1] / "tests" / "encoders" / "reference_values.json"
 PATCH_SAMPLES = 15_600
-KEPT = 64
-"""Numbers that are written of each vector: the first ones."""
+WRITTEN = 64
+"""How many numbers of each vector are written: the first ones."""
 
 
 def waveform(kind: str) -> np.ndarray:
-    """(15600,) float32 by a formula that tests/encoders repeats."""
+    """A waveform (15600,) float32, computed by the same formula as in tests/encoders."""
     time = np.arange(PATCH_SAMPLES) / 16_000
     if kind == "tone":
         return (0.5 * np.sin(2 * np.pi * 440 * time)).astype(np.float32)
@@ -48,14 +48,14 @@ def waveform(kind: str) -> np.ndarray:
 
 
 def picture(side: int) -> np.ndarray:
-    """(side, side, 3) uint8 by a formula that tests/encoders repeats."""
+    """A picture (side, side, 3) uint8, computed by the same formula as in tests/encoders."""
     y, x, color = np.meshgrid(np.arange(side), np.arange(side), np.arange(3), indexing="ij")
     waves = np.sin(x / (5 + color)) * np.cos(y / 9) + 0.5 * np.sin((x + 2 * y) / 31)
     return np.clip(127.5 + 80 * waves, 0, 255).astype(np.uint8)
 
 
 class Graph:
-    """An ONNX graph that is built node by node."""
+    """A chain of ONNX nodes; each method adds a node that takes the last one as input."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
@@ -95,7 +95,7 @@ class Graph:
 
 
 def yamnet(content: bytes) -> dict[str, Any]:
-    """For each waveform: some of the spectrogram, of the embedding, of the class scores."""
+    """For each waveform: samples of the spectrogram and of the embedding, and the most probable classes."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=content, experimental_preserve_all_tensors=True)
@@ -117,7 +117,7 @@ def yamnet(content: bytes) -> dict[str, Any]:
         embedding = graph.run(energies[None, None]).ravel()
         found[kind] = {
             "spectrogram": rounded(energies[::19, ::7].ravel()),
-            "embedding": rounded(embedding[:KEPT]),
+            "embedding": rounded(embedding[:WRITTEN]),
             "embedding_norm": float(np.linalg.norm(embedding)),
             "top_classes": np.argsort(-scores)[:3].tolist(),
         }
@@ -142,7 +142,7 @@ def convolutions(interpreter: Any, details: list[dict[str, Any]]) -> list[tuple[
 
 
 def efficientnet_lite0(content: bytes) -> dict[str, Any]:
-    """For the picture at each size: some of the network's last map, and the most probable class."""
+    """For each size of the picture: samples of the last feature map, and the most probable class."""
     state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     state = {key: value.numpy() for key, value in state.items()}
     packaged = load_file(WEIGHTS / "efficientnet_lite0.safetensors")
@@ -152,8 +152,8 @@ def efficientnet_lite0(content: bytes) -> dict[str, Any]:
         x = x.transpose(2, 0, 1)[None]
         maps = published_network(state).run(x)[0]
         found[str(side)] = {
-            "published": rounded(maps[:KEPT, ::3, ::3].ravel()),
-            "packaged": rounded(packaged_network(packaged).run(x)[0][:KEPT, ::3, ::3].ravel()),
+            "published": rounded(maps[:WRITTEN, ::3, ::3].ravel()),
+            "packaged": rounded(packaged_network(packaged).run(x)[0][:WRITTEN, ::3, ::3].ravel()),
             "norm": float(np.linalg.norm(maps)),
             "top_class": int(np.argmax(state["_fc.weight"] @ maps.mean(axis=(1, 2)) + state["_fc.bias"])),
         }
@@ -167,7 +167,7 @@ FIRST_OF_STAGE = (0, 1, 3, 5, 8, 11, 15)
 
 
 def published_network(state: dict[str, np.ndarray]) -> Graph:
-    """Convolutions, then batch norm, then ReLU6, as the authors wrote it."""
+    """The authors' network: convolutions, each with batch norm and ReLU6."""
     graph = Graph()
 
     def layer(convolution: str, norm: str, *, stride: int = 1, active: bool = True) -> None:
@@ -195,7 +195,7 @@ def published_network(state: dict[str, np.ndarray]) -> Graph:
 
 
 def packaged_network(weights: dict[str, np.ndarray]) -> Graph:
-    """The same with the folded weights of the package."""
+    """The network with the weights of the package, in which batch norm is folded into the convolutions."""
     graph = Graph()
 
     def layer(name: str, *, stride: int = 1, active: bool = True) -> None:
@@ -218,7 +218,7 @@ def packaged_network(weights: dict[str, np.ndarray]) -> Graph:
 
 
 def rounded(values: np.ndarray) -> list[float]:
-    """To six decimals."""
+    """The values with six decimals."""
     return [round(float(value), 6) for value in values]
 
 

@@ -3,9 +3,9 @@
     avcil extract CLIPS.csv --out STORE --visual ENCODER --audio ENCODER --dtype float32      (for each data set)
     python scripts/feature_constants.py NAME=STORE ...
 
-Each store holds the features of single encoders for one data set. The training clips are used, every data set counts
-alike, and visual tokens are taken together over time and space. Writes src/avcil/encoders/constants/ENCODER.json for
-both encoders of the stores; NAME is what the file says of the data.
+Each store has the features of one visual and one audio encoder, not combined ones, for one data set. Training clips are
+used, every data set has the same weight, and all tokens of a clip count as samples. Writes
+src/avcil/encoders/constants/ENCODER.json for both encoders of the stores; NAME describes the data in that file.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from avcil.features import FeatureStore
 from avcil.utils.files import write_json
 
 FOLDER = Path(__file__).parents[1] / "src/avcil/encoders/constants"
-CLIPS_AT_ONCE = 64
-SMALLEST = 1e-6
-"""A standard deviation below this is that of a feature that never changes; its scale is 1."""
+BATCH_SIZE = 64
+MIN_DEVIATION = 1e-6
+"""A feature with a smaller standard deviation counts as constant; its scale is 1."""
 DIGITS = 6
-"""Significant digits that are written."""
+"""Number of significant digits in the file."""
 
 
 def main() -> None:
@@ -36,8 +36,10 @@ def main() -> None:
     for modality in ("visual", "audio"):
         fingerprints = [vars(store.manifest)[modality].encoder for store in stores.values()]
         if any(fingerprint != fingerprints[0] for fingerprint in fingerprints):
-            raise InputError(f"the stores have different {modality} encoders; give stores of one")
-        center, scale = pooled([moments(store, modality) for store in stores.values()])
+            raise InputError(
+                f"the stores have different {modality} encoders; give stores with the same encoders"
+            )
+        center, scale = mean_and_deviation([moments(store, modality) for store in stores.values()])
         path = FOLDER / f"{fingerprints[0]['name']}.json"
         value = {
             "encoder": {key: fingerprints[0][key] for key in IDENTITY},
@@ -59,22 +61,22 @@ def moments(store: FeatureStore, modality: str) -> tuple[np.ndarray, np.ndarray]
 
 
 def batches(store: FeatureStore, modality: str) -> Iterator[np.ndarray]:
-    """Features (n, D) float64 of training clips; tokens of a clip one after another."""
+    """Yield the features (n, D) float64 of batches of training clips; all tokens are rows."""
     rows = [row for row, clip in enumerate(store.clips) if clip.split == "train" and vars(clip)[modality]]
-    for begin in range(0, len(rows), CLIPS_AT_ONCE):
-        values = getattr(store, modality)(rows[begin : begin + CLIPS_AT_ONCE]).astype(np.float64)
+    for begin in range(0, len(rows), BATCH_SIZE):
+        values = getattr(store, modality)(rows[begin : begin + BATCH_SIZE]).astype(np.float64)
         yield values.reshape(-1, values.shape[-1])
 
 
-def pooled(found: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (D,) of several data sets that count alike."""
+def mean_and_deviation(found: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (D,) over several data sets of equal weight, from their `moments`."""
     mean, square = (np.mean([pair[k] for pair in found], axis=0) for k in (0, 1))
     deviation = np.sqrt(np.maximum(square - mean**2, 0.0))
-    return mean, np.where(deviation < SMALLEST, 1.0, deviation)
+    return mean, np.where(deviation < MIN_DEVIATION, 1.0, deviation)
 
 
 def rounded(values: np.ndarray) -> list[Any]:
-    """As many digits as are worth keeping."""
+    """The values with `DIGITS` significant digits."""
     return [float(f"{value:.{DIGITS}g}") for value in values]
 
 

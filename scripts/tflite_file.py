@@ -1,6 +1,6 @@
 """Read the operators and constants of a TensorFlow Lite file, a FlatBuffers table.
 
-Only the fields that `make_encoder_weights.py` needs are known here. The numbers of fields are those of TensorFlow's
+It reads only the fields that `make_encoder_weights.py` needs. The numbers of fields are those of TensorFlow's
 schema (tensorflow/compiler/mlir/lite/schema/schema.fbs).
 """
 
@@ -13,21 +13,21 @@ from dataclasses import dataclass
 import numpy as np
 
 DTYPES = {0: np.float32, 2: np.int32, 9: np.int8}
-"""NumPy's types of TensorFlow Lite's tensor types."""
+"""NumPy types by the codes of TensorFlow Lite."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Constant:
-    """A tensor whose values are in the file."""
+    """A tensor with values in the file."""
 
     values: np.ndarray
     scales: np.ndarray
-    """Of each channel (or one for all); empty if the values are not quantized. Zero points must be 0."""
+    """Scales of the channels, or one for all; empty if the values are not quantized. Zero points are 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Operator:
-    """One operator of the graph, its constants in the order of its inputs."""
+    """An operator of the graph, with its constants in the order of the inputs."""
 
     code: int
     constants: list[Constant]
@@ -40,7 +40,7 @@ class _Table:
         self.data, self.position = data, position
 
     def field(self, number: int) -> int | None:
-        """The position of a field's value; None where the file leaves it at its default."""
+        """The position of a field's value; None if it has its default value."""
         vtable = self.position - self._int32(self.position)
         entry = 4 + 2 * number
         if entry >= struct.unpack_from("<H", self.data, vtable)[0]:
@@ -49,35 +49,35 @@ class _Table:
         return self.position + offset if offset else None
 
     def number(self, field: int, form: str = "<i") -> int:
-        """A scalar; 0 by default."""
-        place = self.field(field)
-        return 0 if place is None else struct.unpack_from(form, self.data, place)[0]
+        """The scalar in a field; 0 if it has its default value."""
+        position = self.field(field)
+        return 0 if position is None else struct.unpack_from(form, self.data, position)[0]
 
     def array(self, field: int, dtype: type[np.generic]) -> np.ndarray:
-        """A vector of scalars; empty by default."""
-        place = self.field(field)
-        if place is None:
+        """The vector of scalars in a field; empty by default."""
+        position = self.field(field)
+        if position is None:
             return np.zeros(0, dtype)
-        start = place + self._int32(place)
+        start = position + self._int32(position)
         return np.frombuffer(self.data, dtype, self._int32(start), start + 4)
 
     def tables(self, field: int) -> Iterator[_Table]:
-        """A vector of tables."""
-        place = self.field(field)
-        if place is None:
+        """The vector of tables in a field."""
+        position = self.field(field)
+        if position is None:
             return
-        start = place + self._int32(place)
+        start = position + self._int32(position)
         for index in range(self._int32(start)):
             entry = start + 4 + 4 * index
             yield _Table(self.data, entry + self._int32(entry))
 
     def table(self, field: int) -> _Table | None:
-        """A table that this one refers to."""
-        place = self.field(field)
-        return None if place is None else _Table(self.data, place + self._int32(place))
+        """The table in a field; None by default."""
+        position = self.field(field)
+        return None if position is None else _Table(self.data, position + self._int32(position))
 
-    def _int32(self, place: int) -> int:
-        return struct.unpack_from("<i", self.data, place)[0]
+    def _int32(self, position: int) -> int:
+        return struct.unpack_from("<i", self.data, position)[0]
 
 
 def read_operators(data: bytes) -> list[Operator]:
