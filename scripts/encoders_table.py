@@ -3,8 +3,8 @@
     python scripts/encoders_table.py WORK NAME=FOLDER:CLASSES_PER_STEP ... [--pairs ...] [--methods ...]
         [--orders 0 1 2] [--epochs 60]
 
-FOLDER has the files SPLIT/CLASS/CLIP.mp4; instead of a folder, `demo` renders those of `avcil demo`. Stores and runs are
-in WORK, and the same command continues an interrupted measurement. It uses one thread. It prints a Markdown table:
+FOLDER has the files SPLIT/CLASS/CLIP.mp4; instead of a folder, `demo` renders those of `avcil demo`. Stores and runs
+are in WORK, and the same command continues an interrupted measurement. It uses one thread. It prints a Markdown table:
 accuracy after the last step in %, mean and standard deviation over orders of the classes, for blade also with audio or
 visual features alone; kB per stored clip; and seconds per clip for reading and encoding.
 """
