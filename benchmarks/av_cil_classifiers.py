@@ -2,9 +2,9 @@
 
     python benchmarks/av_cil_classifiers.py words51-noisy --classes-per-step 3 --exemplars-per-class 4 --epochs 20
 
-Trains AV-CIL with and without D-AVSC and VAD. After each step all classifiers of `avcil train --set classifier=...`
-are asked about the test clips with the same network; `bic`, which holds clips out of training, has a run of its own.
-Prints a table of the accuracy after the last step and on average over steps, and writes classifiers.json.
+Trains AV-CIL with and without D-AVSC and VAD. After each step, all classifiers of `avcil train --set classifier=...`
+predict the test clips with the same network; `bic`, which holds out training clips, has a separate run. Prints a table
+of the accuracy after the last step and on average over steps, and writes classifiers.json.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python benchmarks/background.py STORE ... [--draws 3] [--clips 5 20 0]
 
-Prints, for each store and number of background clips (0: all training clips of the background classes), the fraction
-of test clips that are rejected, of known classes and of background classes, by the p-value alone (0.05) and with the
-background. Nothing is chosen on these clips.
+Prints, for each store and number of background clips (0: all training clips of the background classes), the fraction of
+test clips that are rejected, of known classes and of background classes, by the p-value alone (0.05) and with the
+background. Nothing is tuned on these clips.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
     python benchmarks/closed_form.py [--threads 2] [--methods blade ranpac:features=10000 ...]
 
 100 classes in 10 steps of 10, 495 training clips each (49,500), vectors as wide as AudioMAE and VideoMAE make them:
-audio 768, two visual tokens of 768, of which each learner takes mean or mean and deviation. The clips are made up: a
-mean of each class in few directions, noise in all, so that accuracies say that something is learnt and nothing else.
-Every learner has a process of its own. Seconds are of `observe` and `solve`, from pooled tokens to the model, with
-every penalty chosen; the peak is above the process with a step's clips in it, before anything is learnt.
+audio 768, two visual tokens of 768, of which each method uses the mean, or mean and deviation. The clips are synthetic:
+class means in few directions, and noise in all. Accuracies only show that the methods learn. Each method runs in a
+separate process. Seconds are of `observe` and `solve`, from pooled tokens to the model, with every penalty chosen; the
+peak is above the process with a step's clips in it, before training.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def peak() -> float:
 
 
 def measure(entry: str, options: argparse.Namespace) -> None:
-    """Teach one learner all steps, and print its row."""
+    """Train one method on all steps, and print its row."""
     torch.set_num_threads(options.threads)
     name, _, words = entry.partition(":")
     kind = load_method(name)
@@ -68,13 +68,13 @@ def measure(entry: str, options: argparse.Namespace) -> None:
         model = method.solve()
         seconds.append(time.perf_counter() - began)
     highest = peak() - before
-    asked = torch.arange(classes).repeat_interleave(TEST)
-    predicted = model.scores(*clips_of(asked, 0, classes)).argmax(dim=1)
-    right = 100 * float((predicted == asked).double().mean())
+    test_rows = torch.arange(classes).repeat_interleave(TEST)
+    predicted = model.scores(*clips_of(test_rows, 0, classes)).argmax(dim=1)
+    accuracy = 100 * float((predicted == test_rows).double().mean())
     kept = method.report()["bytes"] / 1e6
     print(
         f"| `{entry}` | {sum(seconds):.1f} | {seconds[0]:.2f} | {max(seconds):.2f} | {seconds[-1]:.2f} "
-        f"| {kept:.1f} | {highest:.0f} | {right:.1f} |",
+        f"| {kept:.1f} | {highest:.0f} | {accuracy:.1f} |",
         flush=True,
     )
 
@@ -94,7 +94,7 @@ def main() -> None:
         f"{options.threads} thread(s), torch {torch.__version__}\n"
     )
     print(
-        "| learner | all steps, s | first | longest | last | kept, MB | peak above the clips, MB | right, % |"
+        "| method | all steps, s | first | longest | last | stored, MB | peak above the clips, MB | accuracy, % |"
     )
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
     context = multiprocessing.get_context("spawn")

@@ -2,9 +2,9 @@
 
     python benchmarks/detectors.py STORE [STORE ...] [--classes-per-step 3] [--orders 3] [--split test] [--out FILE]
 
-After every step but the last, each detector gives clips of the classes learned and of the classes to come a value;
-AUROC is the chance that a clip of a class to come has the larger one. No detector has a parameter that is tuned: all
-follow from the model and its training clips. Detectors were chosen with `--split val`; `--split test` is for the table.
+After every step but the last, each detector computes a value for clips of learned and of later classes; AUROC is the
+probability that a clip of a later class has the larger one. No detector has a parameter that is tuned: all follow from
+the model and its training clips. Detectors were chosen with `--split val`; `--split test` is for the table.
 
 With z the scaled features, K, mean_c and the scores of the discriminant (docs/beyond-the-paper.md), s the inverse
 temperature, d_c = N (z - mean_c)^T K (z - mean_c) and d_0 = N z^T K z:

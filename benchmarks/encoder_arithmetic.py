@@ -2,10 +2,10 @@
 
     python benchmarks/encoder_arithmetic.py
 
-Each row is one process that encodes the same made-up clips. Other processors are simulated by telling the libraries to
-use fewer instructions than this one has: oneDNN (ONEDNN_MAX_CPU_ISA), PyTorch's own kernels (ATEN_CPU_CAPABILITY),
-OpenBLAS (OPENBLAS_CORETYPE) and NumPy (NPY_DISABLE_CPU_FEATURES). The figures are the largest difference from the first
-row, over the standard deviation of the features; 0 means equal bits. The program fails if threads make a difference.
+Each row is one process that encodes the same synthetic clips. Other processors are simulated by restricting the
+instructions that libraries use: oneDNN (ONEDNN_MAX_CPU_ISA), PyTorch's own kernels (ATEN_CPU_CAPABILITY), OpenBLAS
+(OPENBLAS_CORETYPE) and NumPy (NPY_DISABLE_CPU_FEATURES). The figures are the largest difference from the first row,
+over the standard deviation of the features; 0 means equal bits. The program fails if threads make a difference.
 """
 
 from __future__ import annotations

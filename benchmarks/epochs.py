@@ -51,7 +51,7 @@ def labels_of(a: argparse.Namespace) -> np.ndarray:
 
 
 def make_data(a: argparse.Namespace, folder: Path) -> None:
-    """Clips in a store, and in HDF5 where that is asked for."""
+    """Clips in a store, and in HDF5 if requested."""
     draw = np.random.default_rng(0)
     manifest = Manifest(
         dtype="float32",

@@ -4,8 +4,8 @@
 
 The model has its full size and random weights, so nothing is downloaded. Measured are, one after another: matrix
 products alone, the model on frames that lie in memory, readers alone, and `avcil extract` from the videos of the list.
-Where readers alone are slower than the model, they starve it. Without a GPU it says so and ends with exit code 2;
-`--device cpu` tries the script itself.
+If readers alone are slower than the model, the GPU waits for them. Without a GPU, the script prints a message and exits
+with code 2; `--device cpu` tests the script.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python benchmarks/feature_store.py FOLDER [--clips 160] [--grid 8x196x768] [--rounds 5]
 
-Writes the same made-up clips in each form into FOLDER, then reads batches of rows drawn anew in each round, and all
+Writes the same synthetic clips in each form into FOLDER, then reads batches of rows drawn anew in each round, and all
 clips in order, each warm (the same rows were read a moment before) and cold. Cold: the kernel is told to forget the
 form's files, and asked whether it did; a read whose file is not all gone from its memory is not counted, which the
 table's last column would show. What a disk or its host keeps in memory of its own cannot be forgotten from here. The

@@ -3,9 +3,9 @@
     python benchmarks/few_clips.py STORE [STORE ...] [--clips 1 2 3 5 8 16 24] [--draws 5] [--split test] [--out FILE]
 
 For each store, number of clips and draw of the training clips: BLADE taught all classes at once, `--classes-per-step`
-at a time, and one at a time (whose scores must be equal), and the rivals on the same pooled feature vectors,
-standardized by the training clips. The table holds means over draws in percent. Choices of this project were made on
-validation clips; `--split test` is for the last table.
+at a time, and one at a time (whose scores must be equal), and scikit-learn's classifiers on the same pooled feature
+vectors, standardized with the training clips. The table has means over draws in percent. Hyper-parameters were chosen
+on validation clips; `--split test` is for the final table.
 """
 
 from __future__ import annotations

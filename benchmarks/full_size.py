@@ -2,8 +2,8 @@
 
     python benchmarks/full_size.py FOLDER
 
-As a script: shapes, seconds a clip, and how far the numbers are from the two architectures written out plainly in
-float64, which shares with avcil only the weights on the disk (and the spectrogram, which has its own tests).
+As a script: shapes, seconds a clip, and the differences from a float64 implementation of both architectures, which
+shares only the weights on the disk with avcil (and the spectrogram, which has its own tests).
 """
 
 from __future__ import annotations

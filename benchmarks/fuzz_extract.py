@@ -2,10 +2,10 @@
 
     python benchmarks/fuzz_extract.py CLIPS FOLDER --count 2000
 
-CLIPS is a folder of files, the copies are those of fuzz_media.py. The command runs with readers in processes of their
-own, as users run it; its memory, and its readers', are looked at while it works. Exit code 1 if the command fails, a
-clip is neither stored nor listed, a reason is empty or a programming error's, something but the store is left on the
-disk, a process is left behind, or the command's memory grows to the end.
+CLIPS is a folder of files, the copies are those of fuzz_media.py. The command runs with separate reader processes, as
+for users; their memory is measured during the run. Exit code 1 if the command fails, a clip is neither stored nor
+listed, a reason is empty or a programming error's, something but the store is left on the disk, a process is left
+behind, or the command's memory grows to the end.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python benchmarks/import_memory.py --clips 600 --folder /tmp/import-memory
 
-Each form is generated at true shape (1568 x 768 float32 a clip, 4.8 MB) and imported by a fresh process,
-whose peak resident memory is read from the operating system. 600 clips need 9 GB of disk at a time.
+Files of each format are generated with the true shape (1568 x 768 float32 per clip, 4.8 MB) and imported by a new
+process, whose peak resident memory is measured. 600 clips need 9 GB of disk space.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """An AV-CIL iteration by avcil, by the plain equations, and its lower bound; used by training.py and gpu_parts.py.
 
-B clips (new ones first), T time slices, S spatial tokens, D width. The plain way writes every attention map and asks
-the teacher in every iteration, as the release does; the floor is the two products with the tokens that no
+B clips (new ones first), T time slices, S spatial tokens, D width. The plain equations write every attention map and
+run the teacher in every iteration, as the release does; the lower bound is the two products with the tokens that no
 implementation can avoid, V U^T and its gradient.
 """
 

@@ -1,8 +1,8 @@
 """Kill `avcil reproduce` at random times, and check that no finished run is lost or repeated.
 
-Makes a small store, runs one reproduction without interruption, then another whose parent process is killed
-again and again, and compares the files of the table, byte by byte, and each finished run's results.json, by
-its time of writing. Every fifth blow falls while the program starts, the others amid the work.
+Makes a small store, runs one reproduction without interruption, then another whose parent process is killed again and
+again, and compares the files of the table, byte by byte, and each finished run's results.json, by its time of writing.
+Every fifth kill is during the start of the program, the others during training.
 
     python benchmarks/kill_reproduce.py [--kills 20] [--seed 0] [--jobs 2]
 """

@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=2 python benchmarks/latency.py RUN CLIP [--rounds 7]
 
-CLIP should last about 3 s. Also printed: processor time, which other work on the machine changes less, and what
-`import torch` alone takes of a cold start.
+CLIP should last about 3 s. It also prints CPU time, which depends less on other processes, and the part of `import
+torch` in a cold start.
 """
 
 from __future__ import annotations

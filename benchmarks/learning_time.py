@@ -2,10 +2,9 @@
 
     python benchmarks/learning_time.py STORE [STORE ...] [--classes-per-step 3] [--epochs 20 100 200] [--rounds 5]
 
-20 epochs a step are those of the comparison in docs/beyond-the-paper.md, 100 what `avcil train` takes by itself, 200
-the paper's. One thread. BLADE runs `--rounds` times beside each, and its median counts; AV-CIL runs once. "Learning"
-are the seconds that a run's results.json tells apart; "training" adds reading, and validation where it chooses the
-epoch.
+20 epochs a step are those of the comparison in docs/beyond-the-paper.md, 100 the default of `avcil train`, 200 the
+paper's. One thread. BLADE runs `--rounds` times, and the median is reported; AV-CIL runs once. "Learning" is that part
+of `seconds_by_part` in results.json; "training" adds reading, and validation if it selects the epoch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A synthetic feature store without files: any number of clips, which repeat a few dozen.
 
-For runs of a benchmark's true shape, VS100-CI's 60,000 clips of 2.4 MB among them, by the very loop that trains on real
-stores. N clips of a request, T time slices, S spatial tokens, D width.
+For runs with the shape of a benchmark, such as the 60,000 clips of 2.4 MB of VS100-CI, with the training loop for real
+stores. N clips of a batch, T time slices, S spatial tokens, D width.
 """
 
 from __future__ import annotations

@@ -2,10 +2,9 @@
 
     python benchmarks/make_released_ave.py --splits DIR --out AVE_features.zip
 
-4,079 clips of 1568 x 768 float32, 19.7 GB unpacked, in the pickle that numpy wrote for the release
-(protocol 3). Tokens repeat within a time slice, so that the archive is small; class, clip and time slice
-decide them. It is for checking import and training at full scale where the real features are not at hand;
-its accuracies mean nothing.
+4,079 clips of 1568 x 768 float32, 19.7 GB unpacked, in the pickle that numpy wrote for the release (protocol 3). Tokens
+repeat within a time slice, so that the archive is small; class, clip and time slice decide them. It is for tests of
+import and training at full size without the real features; accuracies on it are meaningless.
 """
 
 from __future__ import annotations

@@ -2,10 +2,9 @@
 
     python benchmarks/missing_modality.py STORE --out FOLDER [--method av-cil] [--seeds 0 1 2]
 
-Trains a method on both modalities, on audio and on visual, once a seed, with one order of the classes. After
-the last step the test clips of all classes are answered for: by the audio-visual recognizer with both, with the
-visual left out and with audio left out, and by the other two with the modality that they were trained on. Runs
-in FOLDER that are finished are taken as they are.
+Trains a method on both modalities, on audio and on visual, once per seed, with one order of the classes. After the last
+step, the test clips of all classes are predicted: by the audio-visual model from both modalities, from audio and from
+frames, and by the other two models from the modality that they were trained on. Finished runs in FOLDER are reused.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Time of an AV-CIL iteration by number of steps, classes, clips per batch and tokens.
 
-A table for each, of avcil's iteration (data in memory, float32): cases take turns, so that they share the machine's
-mood; medians, and the median of ratios to the first case. Steps have VS100-CI's shape: 10 classes each, the teacher
-knows all earlier ones, and there is a distillation term for each earlier step.
+A table for each, of avcil's iteration (data in memory, float32): cases run in turns, so that changes of the machine
+affect all of them. Printed are medians, and the median of ratios to the first case. Steps have VS100-CI's shape: 10
+classes each, the teacher knows all earlier ones, and there is a distillation term for each earlier step.
 
     OMP_NUM_THREADS=2 python benchmarks/scaling.py [--rounds 7 --only steps|clips|tokens --width 768 ...]
 """

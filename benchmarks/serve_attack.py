@@ -2,9 +2,9 @@
 
     python benchmarks/serve_attack.py RUN CLIP [--only files,origins]
 
-The server runs in a process of its own with a copy of the run, and writes down each connection that it opens. The exit
-code is 1 if an attack got something else than it should. An attack is a function with the decorator `attack`; it gives
-rows of (attack, expected, got).
+The server runs in a separate process with a copy of the run, and logs each connection that it opens. The exit code is 1
+if an attack has another result than expected. An attack is a function with the decorator `attack`; it yields rows
+(attack, expected result, actual result).
 """
 
 from __future__ import annotations
@@ -298,7 +298,7 @@ def stopping(target: Target) -> Iterator[Row]:
     yield "another one after SIGTERM", "503", str(_learn(target, "late").status_code)
     yield "exit code", "0", str(target.process.wait(120))
     state = json.loads((target.folder / "run.taught" / "state.json").read_text())
-    yield "what was learned", "accepted", ", ".join(sitting["label"] for sitting in state["updates"])
+    yield "what was learned", "accepted", ", ".join(update["label"] for update in state["updates"])
 
 
 def main() -> int:

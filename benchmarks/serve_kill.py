@@ -2,8 +2,9 @@
 
     python benchmarks/serve_kill.py RUN CLIP... [--sigkill 40] [--sigterm 20] [--seed 0] [--minutes 25]
 
-Each round teaches a new class, sends the signal at a random moment, starts the server again and looks. The exit code is
-1 if an accepted teaching is neither complete nor reported as lost, a class is there twice, or files are left behind.
+Each round teaches a new class, sends the signal at a random time, starts the server again and checks its state. The
+exit code is 1 if an accepted learning job is neither complete nor reported as lost, a class exists twice, or files are
+left behind.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python benchmarks/serve_load.py RUN CLIP... [--users 200] [--predictions 2000] [--minutes 15]
 
-Each user is a thread with a loopback address of its own that sends one clip after another and, at status 503, waits as
-long as Retry-After says and sends again. Times are from the first try to the answer. The exit code is 1 if an answer is
-wrong, p99 is 5 times the median or more, or memory grows by more than 20 %. Run it on a quiet machine.
+Each user is a thread with a loopback address of its own that sends one clip after another and, at status 503, waits for
+Retry-After and sends it again. Times are from the first request to the prediction. The exit code is 1 if a prediction
+is wrong, p99 is 5 times the median or more, or memory grows by more than 20 %. Run it on a quiet machine.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python benchmarks/teach.py STORE --new 5 --method blade --out FOLDER [--set NAME=VALUE ...]
 
-Trains a run of all classes but the last `--new` ones, teaches these in one sitting from the store's training clips,
-and trains the joint order: one run of all classes in one step. Prints seconds, and accuracy on the test clips of the
-old and of the new classes. Runs in FOLDER that are finished are taken as they are.
+Trains a run of all classes but the last `--new` ones, adds these in one update from the store's training clips, and
+trains all classes jointly in one step. Prints seconds, and accuracy on the test clips of the old and of the new
+classes. Finished runs in FOLDER are reused.
 """
 
 from __future__ import annotations

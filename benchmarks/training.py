@@ -37,7 +37,7 @@ SETTINGS = {
 
 
 class Worker:
-    """A process of its own for one way, that iterates when it is told to."""
+    """A process for one variant, which runs iterations on request."""
 
     def __init__(self, a: argparse.Namespace, name: str) -> None:
         way, variables = SETTINGS[name]

@@ -2,11 +2,11 @@
 
     python benchmarks/unknown_and_missing.py STORE --classes-per-step 3 [--steps STEPS.json] [--orders 5]
 
-After each step, test clips of the classes taught should be refused in at most the stated share of cases, test clips
-of the classes still to come as often as possible (AUROC: the chance that a clip of a class to come is odder than one
-of a class taught). Classes to come serve the measurement alone; nothing is chosen on them. After the last step, the
-test clips are predicted with both modalities, with audio alone and with visual alone, by the same model; and
-with thresholds of each class that were chosen for a precision from leave-one-out scores.
+After each step, at most the given fraction of test clips of learned classes should be rejected, and as many test clips
+of later classes as possible (AUROC: the probability that a clip of a later class has a smaller p-value than one of a
+learned class). Later classes are used for the measurement only; nothing is tuned on them. After the last step, the test
+clips are predicted with both modalities, with audio alone and with visual alone, by the same model; and with thresholds
+of each class that were chosen for a precision from leave-one-out scores.
 """
 
 from __future__ import annotations

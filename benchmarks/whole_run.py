@@ -1,8 +1,8 @@
 """A run of AV-CIL on a real store: `avcil train` compared with the plain equations and the loop of the release.
 
-The plain loop stores all attention maps, runs the teacher for every batch, batches put together on the host,
-validation and test by the same plain equations. Both draw the same batches, weights and exemplars. In float64 their
-accuracy matrices are compared cell by cell; in float32 they are timed in turns, each in a process of its own.
+The plain loop stores all attention maps, runs the teacher for every batch, collates batches on the host, and uses the
+same equations for validation and test. Both draw the same batches, weights and exemplars. In float64 their accuracy
+matrices are compared cell by cell; in float32 they are timed in turns, each in a separate process.
 
     OMP_NUM_THREADS=2 python benchmarks/whole_run.py STORE [--classes-per-step 3 --epochs 20 --runs 2]
 """

@@ -1,8 +1,8 @@
 """Whether the errors of a rehearsal method come from its features or from its classifier.
 
-For every step of finished runs with exemplars, the test accuracy over all classes seen of the same network under
-three classifiers: its own head; the nearest mean of its own exemplars; and its head told the right step of each
-clip, which leaves only confusions within a step. Prints a Markdown table, mean over the runs given.
+For every step of finished runs with exemplars, the test accuracy over all classes seen of the same network under three
+classifiers: its own head; the nearest mean of its own exemplars; and its head with the true step of each clip, which
+leaves only confusions within a step. Prints a Markdown table with means over the runs.
 
     python benchmarks/why_rehearsal_fails.py FEATURES RUN [RUN ...]
 """
