@@ -17,7 +17,7 @@ from avcil.nn.kernels import choice, native, operators
 from avcil.nn.token_rows import TokenRows
 from avcil.nn.workspace import Workspace
 
-needs_compiler = pytest.mark.skipif(bool(native.why_not()), reason="there is no C compiler")
+needs_compiler = pytest.mark.skipif(bool(native.unavailable_reason()), reason="there is no C compiler")
 
 
 @pytest.fixture(params=[operators, pytest.param(native, marks=needs_compiler)], ids=["operators", "native"])
@@ -151,7 +151,7 @@ def test_no_clips(kernel):
 
 def test_without_a_compiler(monkeypatch, capsys, tmp_path):
     """PyTorch's operators are used. Training prints one notice with the reason; prediction prints nothing."""
-    cached_functions = (native.why_not, native.print_notice, native._library)
+    cached_functions = (native.unavailable_reason, native.print_notice, native._library)
     for cached in cached_functions:
         cached.cache_clear()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -54,7 +54,7 @@ def test_folder_writable_by_others(
     folder.mkdir()
     folder.chmod(mode)
     assert load(folder, build) == 42
-    assert "compiled for this process alone" in capfd.readouterr().err
+    assert "compiled for this process only" in capfd.readouterr().err
     assert not list(folder.iterdir())
     assert not build.paths[0].parent.exists()
 

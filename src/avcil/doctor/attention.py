@@ -30,7 +30,7 @@ def attention() -> Iterator[CheckResult]:
     """The kernel for the CPU against the plain equations: values and gradients."""
     from avcil.nn.kernels import native
 
-    reason, error = native.why_not(), _attention_error("cpu")
+    reason, error = native.unavailable_reason(), _attention_error("cpu")
     passed = error <= TOLERANCE
     if not passed:
         advice = (

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcil.methods._taskwise import distillation_term
+from avcil.methods._taskwise_distillation import distillation_term
 from avcil.methods.base import Batch, GradientMethod, Step
 from avcil.nn.network import NetworkOutput
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avcil.losses import separated_softmax
-from avcil.methods._taskwise import distillation_term
+from avcil.methods._taskwise_distillation import distillation_term
 from avcil.methods.base import Batch, ExemplarBatches, GradientMethod, Step
 from avcil.nn.network import NetworkOutput
 

@@ -1,1 +1,1 @@
-"""Run directories: what a training run writes, and reading it."""
+"""Run directories: writing, reading, metrics."""

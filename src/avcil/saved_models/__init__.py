@@ -1,1 +1,1 @@
-"""Models on disk: tensors, description, what is needed to learn more."""
+"""Models on disk: tensors, description, model card, and the state for further learning."""

@@ -34,7 +34,7 @@ def choose(tokens: Tokens, dtype: torch.dtype) -> Kernel:
     if tokens.device.type == "cpu" and tokens.dtype == dtype and dtype in (torch.float32, torch.float64):
         from avcil.nn.kernels import native
 
-        if not native.why_not():
+        if not native.unavailable_reason():
             return native
         if not torch.is_inference_mode_enabled():  # in prediction, attention takes little of the time
             native.print_notice()

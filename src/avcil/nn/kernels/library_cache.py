@@ -19,19 +19,19 @@ OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def load(folder: Path, name: str, build: Callable[[Path], object]) -> ctypes.CDLL:
-    """The library `name` of the cache `folder`, built first where it is not there.
+    """Load a library from the cache; build it first if the cache does not have it.
 
     Args:
-        folder: The cache; it is made if it does not exist.
-        name: Says what the library is built of: another source, compiler or processor has another name.
-        build: Writes the library to the path it is given.
+        folder: The cache folder, which is created if it does not exist.
+        name: File name of the library, which must depend on source, compiler and processor.
+        build: Writes the library to a path.
 
     Raises:
-        OSError: If it cannot be loaded.
+        OSError: The library cannot be loaded.
     """
     reason = _prepare(folder)
     if reason:
-        print(f"avcil: {reason}; the attention kernel is compiled for this process alone", file=sys.stderr)
+        print(f"avcil: {reason}; the attention kernel is compiled for this process only", file=sys.stderr)
         return _private(name, build)
     path = folder / name
     if _is_ours(path):
@@ -54,7 +54,7 @@ def _private(name: str, build: Callable[[Path], object]) -> ctypes.CDLL:
 
 
 def _prepare(folder: Path) -> str:
-    """Make the folder; why it cannot be used, empty if it can."""
+    """Create the folder; returns why it cannot be used, or an empty text."""
     try:
         _make_private(folder)
         folder = folder.resolve(strict=True)
@@ -66,16 +66,16 @@ def _prepare(folder: Path) -> str:
 
 
 def _make_private(folder: Path) -> None:
-    """Make the folder and those above it with mode 0700; `mkdir(parents=True)` gives that to the last alone."""
+    """Create the folder and its parents with mode 0700; `mkdir(parents=True)` sets the mode of the last one only."""
     for ancestor in (*reversed(folder.parents), folder):
         if not ancestor.exists():
             ancestor.mkdir(mode=0o700, exist_ok=True)
 
 
 def _changeable_by_others(folder: Path) -> str:
-    """Which of a folder and those above it another user can change, in words; empty if none.
+    """A message about a folder, or one of its parents, that other users can change; empty if there is none.
 
-    In a folder with the sticky bit, as /tmp, others can add entries, but not replace those of this user.
+    In a folder with the sticky bit, such as /tmp, others can add entries, but not replace those of this user.
     """
     for ancestor in (folder, *folder.parents):
         status = ancestor.lstat()
@@ -86,7 +86,7 @@ def _changeable_by_others(folder: Path) -> str:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a library is a regular file that only this user, or root, can have written."""
+    """Whether a library is a regular file that only this user or root can write."""
     try:
         status = path.lstat()
     except FileNotFoundError:

@@ -32,7 +32,7 @@ TYPES = {torch.float32: ("float", "int", ctypes.c_float), torch.float64: ("doubl
 
 
 @functools.cache
-def why_not() -> str:
+def unavailable_reason() -> str:
     """Why the library can neither be loaded nor compiled, in one line; empty if it can."""
     try:
         for dtype in TYPES:
@@ -47,7 +47,7 @@ def why_not() -> str:
 def print_notice() -> None:
     """Print once to stderr that training is slower without the library, and why it cannot be used."""
     print(
-        f"avcil: training takes about 1.5 times as long because guided attention could not be compiled ({why_not()}). "
+        f"avcil: training takes about 1.5 times as long because guided attention could not be compiled ({unavailable_reason()}). "
         "Install gcc, or set CC to a C compiler.",
         file=sys.stderr,
     )
@@ -66,12 +66,12 @@ def _library(dtype: torch.dtype) -> ctypes.CDLL:
     cc = compiler()
     real, integer, _ = TYPES[dtype]
     command = [cc, *FLAGS, *LINK, f"-DREAL={real}", f"-DINTEGER={integer}"]
-    made_of = "\n".join([*command, _version(cc), _processor(), SOURCE.read_text(encoding="utf-8")])
-    name = f"attention-{real}-{hashlib.sha256(made_of.encode()).hexdigest()}.so"
+    inputs = "\n".join([*command, _version(cc), _processor(), SOURCE.read_text(encoding="utf-8")])
+    name = f"attention-{real}-{hashlib.sha256(inputs.encode()).hexdigest()}.so"
 
     def build(path: Path) -> None:
-        words = [*command, str(SOURCE), "-o", str(path)]
-        subprocess.run(words, check=True, capture_output=True, text=True)
+        arguments = [*command, str(SOURCE), "-o", str(path)]
+        subprocess.run(arguments, check=True, capture_output=True, text=True)
 
     return library_cache.load(_library_folder(), name, build)
 
