@@ -47,8 +47,8 @@ def unavailable_reason() -> str:
 def print_notice() -> None:
     """Print once to stderr that training is slower without the library, and why it cannot be used."""
     print(
-        f"avcil: training takes about 1.5 times as long because guided attention could not be compiled ({unavailable_reason()}). "
-        "Install gcc, or set CC to a C compiler.",
+        "avcil: training takes about 1.5 times as long because guided attention could not be compiled "
+        f"({unavailable_reason()}). Install gcc, or set CC to a C compiler.",
         file=sys.stderr,
     )
 
