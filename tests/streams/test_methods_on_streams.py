@@ -134,7 +134,7 @@ def test_training_reads_the_clips_of_the_task_alone(method, stream, store, tmp_p
     if (method, stream.partition(",")[0]) in CANNOT:
         pytest.skip("cannot take part")
     run = Run(config(store, tmp_path / "run", method, stream), quiet=True)
-    tasks, now = run.stream.task_of_row, [0]
+    tasks, now = run.data.stream.task_of_row, [0]
 
     def watched(call):
         def read(self, rows):
@@ -222,7 +222,9 @@ def test_exemplars_of_a_recurring_class(store, tmp_path):
     run = Run(
         config(store, tmp_path / "unused", "er", "recurring,parts=2", exemplars_per_class=3), quiet=True
     )
-    task_of = {clip.clip_id: int(run.stream.task_of_row[row]) for row, clip in enumerate(run.store.clips)}
+    task_of = {
+        clip.clip_id: int(run.data.stream.task_of_row[row]) for row, clip in enumerate(run.store.clips)
+    }
     again = 0
     for index in range(3):
         state = json.loads((tmp_path / "run" / "checkpoints" / f"step_{index}" / "state.json").read_text())
@@ -262,7 +264,7 @@ def test_withheld_modalities_are_not_used(store, tmp_path):
         counts[modality] = sum(len(data.rows("train", task)) for task in range(3))
     assert counts == {"audio-visual": 12, "audio": 24, "visual": 36}
     rows = [row for task in range(3) for row in run.data.rows("train", task)]
-    assert not set(rows) & run.stream.hidden.keys()
+    assert not set(rows) & run.data.stream.hidden.keys()
 
 
 def test_blade_uses_the_incomplete_clips_of_the_stream(store, tmp_path):
@@ -272,7 +274,7 @@ def test_blade_uses_the_incomplete_clips_of_the_stream(store, tmp_path):
     rows = [row for task in range(3) for row in run.data.rows("train", task)]
     assert len(rows) == 48
     presence = run.data.presence(rows)
-    hidden = [run.stream.hidden.get(row, ()) for row in rows]
+    hidden = [run.data.stream.hidden.get(row, ()) for row in rows]
     assert presence.audio.tolist() == ["audio" not in own for own in hidden]
     assert presence.visual.tolist() == ["visual" not in own for own in hidden]
     results = train(config(store, tmp_path / "run", "blade", text), quiet=True)
@@ -287,8 +289,9 @@ def test_blade_uses_the_incomplete_clips_of_the_stream(store, tmp_path):
 
 def test_the_class_order_seed_is_the_seed_of_the_stream(store, tmp_path):
     """Two seeds give two streams; the training seed does not matter."""
+    stream = "few-shot,ways=1,shots=1"
     kept = [
-        Run(config(store, tmp_path / name, "ncm", "few-shot,ways=1,shots=1", **seeds), quiet=True).stream.fingerprint
+        Run(config(store, tmp_path / name, "ncm", stream, **seeds), quiet=True).data.stream.fingerprint
         for name, seeds in (("a", {"class_order_seed": 1}), ("b", {"class_order_seed": 2}),
                             ("c", {"class_order_seed": 1, "seed": 5}))
     ]  # fmt: skip
