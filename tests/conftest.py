@@ -1,10 +1,11 @@
-"""Shared fixtures: stores of generated features, models of small clips, one thread, commands run in this process."""
+"""Shared fixtures: stores of generated features, models of small clips, commands run in this process, a browser."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -169,3 +170,19 @@ def trained(avcil, tmp_path_factory) -> Path:
         words = ["--method", "fine-tuning", "--modality", modality, "--out", folder / modality]
         assert avcil(*common, *words) == 0
     return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A headless Chromium with a fake camera and microphone; Playwright can run only once in a process."""
+    if not Path("/usr/bin/chromium").exists():
+        pytest.skip("needs /usr/bin/chromium")
+    playwright = pytest.importorskip("playwright.sync_api")
+    words = ("no-sandbox", "disable-gpu", "disable-dev-shm-usage")
+    words += ("use-fake-device-for-media-stream", "use-fake-ui-for-media-stream")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path="/usr/bin/chromium", args=[f"--{word}" for word in words]
+        )
+        yield browser
+        browser.close()

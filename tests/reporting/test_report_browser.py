@@ -8,23 +8,7 @@ import pytest
 from avcil.reporting.report import write_report
 from avcil.runs.run_files import read_run
 
-CHROMIUM = Path("/usr/bin/chromium")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="needs /usr/bin/chromium"),
-]
-
-
-@pytest.fixture
-def browser():
-    """A headless Chromium."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(
-            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        )
-        yield chromium
-        chromium.close()
+pytestmark = pytest.mark.browser
 
 
 def open_page(browser, file: Path, width: int, scheme: str):
@@ -39,7 +23,7 @@ def open_page(browser, file: Path, width: int, scheme: str):
     return page, outside
 
 
-def test_the_page_fits_and_sorts(browser, make_run, tmp_path):
+def test_the_page_fits_and_sorts(chromium, make_run, tmp_path):
     """No sideways scrolling of the page, no error, no request; class tables sort both ways."""
     runs = [
         read_run(make_run("a", steps=17, epochs=4)),
@@ -48,7 +32,7 @@ def test_the_page_fits_and_sorts(browser, make_run, tmp_path):
     out = tmp_path / "report.html"
     write_report(runs, out)
     for width, scheme in ((1280, "light"), (375, "dark")):
-        page, outside = open_page(browser, out, width, scheme)
+        page, outside = open_page(chromium, out, width, scheme)
         assert outside == []
         page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
         assert page.evaluate("document.documentElement.scrollWidth") <= width

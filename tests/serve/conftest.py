@@ -120,7 +120,6 @@ def served(run) -> Iterator[Served]:
         yield found
 
 
-CHROMIUM = Path("/usr/bin/chromium")
 SECONDS = 60_000
 
 
@@ -178,20 +177,6 @@ class Visitor:
     def fits(self) -> bool:
         """Whether nothing overflows the window on the right."""
         return self.page.evaluate("document.documentElement.scrollWidth") <= self.width
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    """A headless Chromium with a fake camera and microphone."""
-    if not CHROMIUM.exists():
-        pytest.skip("needs /usr/bin/chromium")
-    playwright = pytest.importorskip("playwright.sync_api")
-    words = ("no-sandbox", "disable-gpu", "disable-dev-shm-usage")
-    words += ("use-fake-device-for-media-stream", "use-fake-ui-for-media-stream")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=[f"--{word}" for word in words])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
