@@ -26,21 +26,30 @@ def averages(results: DatasetResults) -> dict[str, float]:
 def summary(work: Path) -> Iterator[str]:
     """The lines of the summary of all data sets in a folder."""
     data: dict[str, Averages] = {path.stem: read_json(path) for path in sorted(work.glob("*.json"))}
-    yield from ("## Summary", "", "Average incremental accuracy in percent.", "")
+    yield from (
+        "## Summary",
+        "",
+        "Average incremental accuracy in percent, with the class orders of the sections below.",
+        "",
+    )
     yield from ("### Summary, class-incremental", "")
     steps = {name: found[DEFAULT] for name, found in data.items() if DEFAULT in found}
     yield from _table({**steps, "mean": _means(list(steps.values()))})
-    streams = list(dict.fromkeys(stream for found in data.values() for stream in found))
-    columns, sources = {}, []
-    for stream in streams:
-        if stream != DEFAULT:
-            names = [name for name in data if stream in data[name]]
-            columns[stream] = _means([data[name][stream] for name in names])
-            sources.append(f"`{stream}` {', '.join(names)}")
-    if columns:
+    streams = dict.fromkeys(stream for found in data.values() for stream in found if stream != DEFAULT)
+    names = {stream: [name for name in data if stream in data[name]] for stream in streams}
+    if names:
         yield from ("", "### Summary, other streams", "")
-        yield from (f"Means over data sets: {'; '.join(sources)}. Empty: the method cannot take part.", "")
-        yield from _table(columns)
+        yield from (f"Mean over data sets: {_sources(names)}. Empty: the method cannot take part.", "")
+        yield from _table(
+            {stream: _means([data[name][stream] for name in found]) for stream, found in names.items()}
+        )
+
+
+def _sources(names: Mapping[str, Sequence[str]]) -> str:
+    """The data sets of each stream; named once if they are the same."""
+    texts = {stream: ", ".join(found) for stream, found in names.items()}
+    same = set(texts.values())
+    return same.pop() if len(same) == 1 else "; ".join(f"`{stream}` {text}" for stream, text in texts.items())
 
 
 def _means(columns: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -50,11 +59,16 @@ def _means(columns: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _table(columns: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
-    """A row for each method, sorted by the last column; methods without a value there are last."""
-    rows = dict.fromkeys(row for column in columns.values() for row in column)
-    last = list(columns.values())[-1]
+    """A row for each method; methods with values in most columns first, then those with the highest mean."""
+    methods = dict.fromkeys(row for column in columns.values() for row in column)
+    rows = {row: [column.get(row) for column in columns.values()] for row in methods}
     yield f"| method | {' | '.join(columns)} |"
     yield f"| --- |{' ---: |' * len(columns)}"
-    for row in sorted(rows, key=lambda row: -last.get(row, 0.0)):
-        cells = (f"{column[row]:.1f}" if row in column else "" for column in columns.values())
+    for row, values in sorted(rows.items(), key=lambda item: _rank(item[1]), reverse=True):
+        cells = ("" if value is None else f"{value:.1f}" for value in values)
         yield f"| `{row}` | {' | '.join(cells)} |"
+
+
+def _rank(values: Sequence[float | None]) -> tuple[int, float]:
+    present = [value for value in values if value is not None]
+    return len(present), sum(present)
