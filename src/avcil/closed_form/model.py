@@ -9,11 +9,12 @@ lack the other one. A head may also have a test for clips of unknown classes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from avcil.closed_form.embedded_model import EmbeddedModel, read_embedding
 from avcil.closed_form.embedding import Pooling, pool
 from avcil.closed_form.head import ClosedFormHead, UnknownTest
 from avcil.closed_form.joined_embedding import JoinedEmbedding
@@ -24,7 +25,7 @@ from avcil.models import checks
 from avcil.models.prefixes import add_prefix, strip_prefix
 
 
-class LinearScores:
+class LinearScores(EmbeddedModel):
     """Embedding and linear scores; `kind` is the method's name."""
 
     def __init__(
@@ -44,8 +45,8 @@ class LinearScores:
             embedding: The embedding.
             heads: The head of `modality`, and optionally of its parts.
         """
-        self.kind, self.modality = kind, Modality(modality)
-        self.pooling, self.embedding, self.heads = pooling, embedding, dict(heads)
+        super().__init__(kind, modality, pooling=pooling, embedding=embedding)
+        self.heads = dict(heads)
 
     @property
     def classes(self) -> int:
@@ -53,19 +54,9 @@ class LinearScores:
         return len(self.heads[self.modality].bias)
 
     @property
-    def input_widths(self) -> dict[str, int]:
-        """Da and Dv, as far as the modality has them."""
-        return self.embedding.input_widths(self.modality)
-
-    @property
     def input_modalities(self) -> tuple[Modality, ...]:
         """Modalities with a head."""
         return tuple(self.heads)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Notes for the user."""
-        return self.embedding.notes
 
     def scores(self, audio: Tensor | None, visual: Tensor | None) -> Tensor:
         """Scores (B, C) of audio (B, Da) and visual (B, T, S, Dv); None if the clips lack the modality."""
@@ -188,15 +179,10 @@ class LinearScores:
         return self.heads[given], self.embedding(tuple(parts))
 
     def to_config(self) -> dict[str, Any]:
-        return {
-            "modality": self.modality,
-            "pooling": self.pooling,
-            "embedding": self.embedding.to_config(),
-            "heads": list(self.heads),
-        }
+        return super().to_config() | {"heads": list(self.heads)}
 
     def tensors(self) -> dict[str, Tensor]:
-        saved = add_prefix("embedding", self.embedding.tensors())
+        saved = super().tensors()
         for modality, head in self.heads.items():
             saved |= add_prefix(f"head.{modality}", head.tensors())
         return saved
@@ -208,13 +194,11 @@ class LinearScores:
         Raises:
             InputError: They are invalid or inconsistent.
         """
-        modality = checks.modality(config)
-        pooling = checks.choice(config, "pooling", get_args(Pooling))
-        parts = checks.entry(config, "embedding")
-        embedding = JoinedEmbedding.from_config(parts, strip_prefix("embedding", tensors))
-        embedding.check_vectors(modality, pooling)
-        heads = _heads(modality, config.get("heads"), tensors, sum(embedding.sizes))
-        return cls(kind, modality, pooling=pooling, embedding=embedding, heads=heads)
+        arguments = read_embedding(config, tensors)
+        width = sum(arguments["embedding"].sizes)
+        return cls(
+            kind, **arguments, heads=_heads(arguments["modality"], config.get("heads"), tensors, width)
+        )
 
 
 def _heads(

@@ -6,22 +6,22 @@ B clips, M features, C classes:   scores = s f(h),   h (B, M) the embedding, s t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from avcil.closed_form.embedded_model import EmbeddedModel, read_embedding
 from avcil.closed_form.embedding import Pooling, pool
 from avcil.closed_form.joined_embedding import JoinedEmbedding
 from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.models import checks
-from avcil.models.prefixes import add_prefix, strip_prefix
 
 DOUBLE = (torch.float64,)
 
 
-class SingleHeadModel(ABC):
+class SingleHeadModel(EmbeddedModel, ABC):
     """Pooling, embedding and inverse temperature; subclasses add `raw_scores` and its weights.
 
     Args:
@@ -43,8 +43,7 @@ class SingleHeadModel(ABC):
         inverse_temperature: float,
         weights: dict[str, Tensor],
     ) -> None:
-        self.kind, self.modality = kind, Modality(modality)
-        self.pooling, self.embedding = pooling, embedding
+        super().__init__(kind, modality, pooling=pooling, embedding=embedding)
         self.inverse_temperature = inverse_temperature
         self.weights = {name: tensor.contiguous() for name, tensor in weights.items()}
 
@@ -64,19 +63,9 @@ class SingleHeadModel(ABC):
         """The weights, from tensors read from a file, with M = sum(sizes); InputError if they are invalid."""
 
     @property
-    def input_widths(self) -> dict[str, int]:
-        """Da and Dv, as far as the modality has them."""
-        return self.embedding.input_widths(self.modality)
-
-    @property
     def input_modalities(self) -> tuple[Modality, ...]:
         """Only the modality of the model: there is no head for one modality alone."""
         return (self.modality,)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Notes for the user."""
-        return self.embedding.notes
 
     def scores(self, audio: Tensor | None, visual: Tensor | None) -> Tensor:
         """Scores (B, C) of audio (B, Da) and visual (B, T, S, Dv)."""
@@ -88,17 +77,11 @@ class SingleHeadModel(ABC):
         return self.inverse_temperature * self.raw_scores(features, self.weights)
 
     def to_config(self) -> dict[str, Any]:
-        return {
-            "modality": self.modality,
-            "pooling": self.pooling,
-            "embedding": self.embedding.to_config(),
-            "classes": self.classes,
-        }
+        return super().to_config() | {"classes": self.classes}
 
     def tensors(self) -> dict[str, Tensor]:
-        saved = add_prefix("embedding", self.embedding.tensors())
         factor = torch.tensor(self.inverse_temperature, dtype=torch.float64)
-        return saved | self.weights | {"inverse_temperature": factor}
+        return super().tensors() | self.weights | {"inverse_temperature": factor}
 
     @classmethod
     def from_config(cls, kind: str, config: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
@@ -107,9 +90,7 @@ class SingleHeadModel(ABC):
         Raises:
             InputError: They are invalid or inconsistent.
         """
-        embedding = JoinedEmbedding.from_config(
-            checks.entry(config, "embedding"), strip_prefix("embedding", tensors)
-        )
+        arguments = read_embedding(config, tensors)
         factor = checks.tensor(tensors, "inverse_temperature", (), dtypes=DOUBLE)
         weights = {
             name: tensor
@@ -117,13 +98,9 @@ class SingleHeadModel(ABC):
             if name != "inverse_temperature" and not name.startswith("embedding.")
         }
         classes = checks.whole_number(config, "classes", least=1)
-        modality, pooling = checks.modality(config), checks.choice(config, "pooling", get_args(Pooling))
-        embedding.check_vectors(modality, pooling)
         return cls(
             kind,
-            modality,
-            pooling=pooling,
-            embedding=embedding,
+            **arguments,
             inverse_temperature=checks.positive(factor, "the inverse temperature"),
-            weights=cls.check(weights, classes=classes, sizes=embedding.sizes),
+            weights=cls.check(weights, classes=classes, sizes=arguments["embedding"].sizes),
         )

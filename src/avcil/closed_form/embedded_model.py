@@ -1,0 +1,72 @@
+"""Base class of closed-form models: pooling and embedding of a clip."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict, get_args
+
+from torch import Tensor
+
+from avcil.closed_form.embedding import Pooling
+from avcil.closed_form.joined_embedding import JoinedEmbedding
+from avcil.data.modality import Modality
+from avcil.models import checks
+from avcil.models.prefixes import add_prefix, strip_prefix
+
+
+class EmbeddingArguments(TypedDict):
+    """Arguments of `EmbeddedModel`."""
+
+    modality: Modality
+    pooling: Pooling
+    embedding: JoinedEmbedding
+
+
+class EmbeddedModel:
+    """Pooling and embedding; subclasses compute scores of the embedding.
+
+    Args:
+        kind: The method's name.
+        modality: Modality of the model.
+        pooling: Pooling of visual tokens.
+        embedding: The embedding.
+    """
+
+    def __init__(
+        self, kind: str, modality: Modality, *, pooling: Pooling, embedding: JoinedEmbedding
+    ) -> None:
+        self.kind, self.modality = kind, Modality(modality)
+        self.pooling, self.embedding = pooling, embedding
+
+    @property
+    def input_widths(self) -> dict[str, int]:
+        """Da and Dv, as far as the modality has them."""
+        return self.embedding.input_widths(self.modality)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes for the user."""
+        return self.embedding.notes
+
+    def to_config(self) -> dict[str, Any]:
+        return {
+            "modality": self.modality,
+            "pooling": self.pooling,
+            "embedding": self.embedding.to_config(),
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        return add_prefix("embedding", self.embedding.tensors())
+
+
+def read_embedding(config: dict[str, Any], tensors: dict[str, Tensor]) -> EmbeddingArguments:
+    """The arguments of `EmbeddedModel` from its `to_config` and `tensors`.
+
+    Raises:
+        InputError: They are invalid or inconsistent.
+    """
+    modality, pooling = checks.modality(config), checks.choice(config, "pooling", get_args(Pooling))
+    embedding = JoinedEmbedding.from_config(
+        checks.entry(config, "embedding"), strip_prefix("embedding", tensors)
+    )
+    embedding.check_vectors(modality, pooling)
+    return {"modality": modality, "pooling": pooling, "embedding": embedding}
