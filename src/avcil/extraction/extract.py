@@ -225,7 +225,7 @@ class _Extraction:
                 return True
             except InputError as error:
                 failure = str(error)
-        self.incomplete += outcome.has_other
+        self.incomplete += outcome.has_other_modality
         self.writer.fail(outcome.clip, failure, self.engine.encoders.decode_spec.describe(outcome.clip))
         if outcome.lacks_modality and self.writer.manifest.missing == "fail":
             policies = "skip or keep" if self.can_keep_incomplete else "skip"

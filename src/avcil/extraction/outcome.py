@@ -23,7 +23,7 @@ class ClipOutcome:
     """Problem of a file that could be encoded."""
     lacks_modality: bool = False
     """Whether it failed because it lacks a modality."""
-    has_other: bool = False
+    has_other_modality: bool = False
     """Whether it has another modality."""
     source: SourceFile | None = None
     """State of its file when it was read."""
@@ -44,16 +44,16 @@ def encode_batch(batch: Sequence[ReadClip], encoders: Encoders, *, missing: str)
 def _why_excluded(read: ReadClip, spec: DecodeSpec, missing: str) -> str | None:
     """Why a clip cannot be encoded because it lacks a modality; None if it can."""
     lacks = read.missing_modalities(spec)
-    nothing = read.frames is None and read.waveform is None
-    if not lacks or (missing == "keep" and not nothing):
+    if not lacks or (missing == "keep" and read.has_any_modality):
         return None
     return read.reason or f"it has no {' and no '.join(lacks)}"
 
 
 def _outcome(read: ReadClip, lacks: str | None, encoded: Arrays | str | None) -> ClipOutcome:
     if lacks is not None:
-        has_other = read.frames is not None or read.waveform is not None
-        return ClipOutcome(clip=read.clip, failure=lacks, lacks_modality=True, has_other=has_other)
+        return ClipOutcome(
+            clip=read.clip, failure=lacks, lacks_modality=True, has_other_modality=read.has_any_modality
+        )
     if isinstance(encoded, str):
         return ClipOutcome(clip=read.clip, failure=encoded)
     return ClipOutcome(clip=read.clip, arrays=encoded, remark=read.reason, source=read.source)

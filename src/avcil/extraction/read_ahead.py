@@ -94,6 +94,11 @@ class ReadClip:
             self.frames if self.frames is None or not self.extra_frames else (self.frames, *self.extra_frames)
         )
 
+    @property
+    def has_any_modality(self) -> bool:
+        """Whether frames or audio could be read."""
+        return self.frames is not None or self.waveform is not None
+
     def missing_modalities(self, spec: DecodeSpec) -> list[str]:
         """The missing modalities."""
         pairs = {"video": (spec.frames, self.frames), "audio": (spec.sample_rate, self.waveform)}
