@@ -209,8 +209,7 @@ def usable_features(model: Model, name: str, features: ClipFeatures) -> ClipFeat
     if given == model.modality:
         return features
     if given in model.input_modalities:
-        note = f"{PREDICTED_FROM} {given.in_words} alone"
-        return replace(features, notes="; ".join(filter(None, (features.notes, note))))
+        return _with_note(features, f"{PREDICTED_FROM} {given.in_words} alone")
     raise InputError(
         f"{name}: {features.notes or 'it lacks a modality'}; this model needs "
         f"{' or '.join(modality.in_words for modality in model.input_modalities)}"
@@ -237,7 +236,9 @@ def without_outliers(state: SavedModel, features: ClipFeatures) -> ClipFeatures:
     note = (
         f"{modality.in_words} left out: unlike all training clips; {PREDICTED_FROM} {others.in_words} alone"
     )
-    notes = "; ".join(filter(None, (features.notes, note)))
-    if modality.has_audio:
-        return replace(features, audio=None, notes=notes)
-    return replace(features, visual=None, notes=notes)
+    noted = _with_note(features, note)
+    return replace(noted, audio=None) if modality.has_audio else replace(noted, visual=None)
+
+
+def _with_note(features: ClipFeatures, note: str) -> ClipFeatures:
+    return replace(features, notes="; ".join(filter(None, (features.notes, note))))
