@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 
 import pytest
+from anyio.from_thread import start_blocking_portal
 
 from avcil.serve.admission import Admission, Ticket
 from avcil.serve.limits import BusyError
@@ -71,8 +71,9 @@ def test_a_client_that_disconnects():
         async with queue.async_slot("b", gone):
             raise AssertionError("it has no slot")
 
-    with pytest.raises(ConnectionAbortedError):
-        asyncio.run(wait())
+    # In its own thread: Playwright leaves an event loop running in the main thread.
+    with start_blocking_portal() as portal, pytest.raises(ConnectionAbortedError):
+        portal.call(wait)
     assert queue.waiting == 0
     later = queue.enter("c")
     queue.leave(held)
