@@ -4,7 +4,8 @@
 
 For each store, number of clips and draw of the training clips: BLADE taught all classes at once, `--classes-per-step`
 at a time, and one at a time (whose scores must be equal), and scikit-learn's classifiers on the same pooled feature
-vectors, standardized with the training clips. The table has means over draws in percent. Hyper-parameters were chosen
+vectors, standardized with the training clips. The table has means over draws in percent; paired differences have
+standard errors over the draws. Hyper-parameters were chosen
 on validation clips; `--split test` is for the final table.
 """
 
@@ -172,6 +173,12 @@ def main() -> None:
             print(
                 path.name, clips, {name: float(f"{value:.3g}") for name, value in means.items()}, flush=True
             )
+            for name in (
+                name for name in table if words.draws > 1 and name in (*rivals(clips), "BLADE, audio")
+            ):
+                gain = np.subtract(table["BLADE"], table[name])
+                error = gain.std(ddof=1) / words.draws**0.5
+                print(f"  BLADE minus {name}: {gain.mean():.2f}, standard error {error:.2f}", flush=True)
         print(f"{path.name}: {time.monotonic() - began:.0f} s", flush=True)
     if words.out:
         words.out.write_text(json.dumps(results, indent=1))
