@@ -18,8 +18,8 @@ import torch
 
 from avcil.encoders.parts import part_widths
 from avcil.features import FeatureStore
+from avcil.methods.model import Model
 from avcil.methods.registry import load_method, parse_options
-from avcil.models.base import Model
 
 ALPHA = 0.05
 

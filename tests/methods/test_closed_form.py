@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from avcil.encoders.constants import Constants
 from avcil.errors import InputError
 from avcil.methods.base import ClosedFormMethod
+from avcil.methods.model import Model
 from avcil.methods.registry import load_method, method_names, parse_options
-from avcil.models.base import Model
 from avcil.runs.run_files import read_run
 from avcil.training.config import TrainConfig
 from avcil.training.run import train

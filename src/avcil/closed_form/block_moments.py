@@ -9,7 +9,7 @@ from torch import Tensor
 
 from avcil.closed_form.moments import Moments
 from avcil.errors import InputError
-from avcil.models.prefixes import add_prefix, strip_prefix
+from avcil.utils.tensor_names import add_prefix, strip_prefix
 
 
 class BlockMoments:

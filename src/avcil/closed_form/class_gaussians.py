@@ -11,7 +11,7 @@ from torch import Tensor
 from avcil.closed_form.class_moments import ClassMoments
 from avcil.closed_form.moments import ClassCounts
 from avcil.errors import InputError
-from avcil.models import checks
+from avcil.utils import checks
 
 
 class ClassGaussians(ClassCounts):

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from avcil.closed_form.moments import ClassCounts
 from avcil.errors import InputError
-from avcil.models import checks
+from avcil.utils import checks
 
 
 class ClassMeans(ClassCounts):

@@ -9,8 +9,8 @@ from torch import Tensor
 from avcil.closed_form.embedding import Pooling
 from avcil.closed_form.joined_embedding import JoinedEmbedding
 from avcil.data.modality import Modality
-from avcil.models import checks
-from avcil.models.prefixes import add_prefix, strip_prefix
+from avcil.utils import checks
+from avcil.utils.tensor_names import add_prefix, strip_prefix
 
 
 class EmbeddingArguments(TypedDict):
@@ -64,7 +64,8 @@ def read_embedding(config: dict[str, Any], tensors: dict[str, Tensor]) -> Embedd
     Raises:
         InputError: They are invalid or inconsistent.
     """
-    modality, pooling = checks.modality(config), checks.choice(config, "pooling", get_args(Pooling))
+    modality = Modality(checks.choice(config, "modality", tuple(Modality)))
+    pooling = checks.choice(config, "pooling", get_args(Pooling))
     embedding = JoinedEmbedding.from_config(
         checks.entry(config, "embedding"), strip_prefix("embedding", tensors)
     )

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avcil.data.modality import Modality
-from avcil.models import checks
+from avcil.utils import checks
 from avcil.utils.rng import generator
 
 Normalize = Literal["all-clips", "encoder", "encoder-length", "first-step", "length", "both"]

@@ -15,7 +15,7 @@ from avcil.closed_form.discriminant import nonconformity
 from avcil.closed_form.p_values import BINS, NonconformityHistogram, conformal_p_values
 from avcil.closed_form.symmetric import packed, unpacked
 from avcil.errors import InputError
-from avcil.models import checks
+from avcil.utils import checks
 
 DOUBLE = (torch.float64,)
 MIN_OUTLIER_SAMPLE = 200

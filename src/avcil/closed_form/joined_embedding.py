@@ -14,8 +14,8 @@ from torch import Tensor
 from avcil.closed_form.embedding import FROM_FIRST_STEP, Embedding, EmbeddingConfig, Pooling, Standard
 from avcil.data.modality import Modality
 from avcil.errors import InputError
-from avcil.models import checks
-from avcil.models.prefixes import add_prefix, strip_prefix
+from avcil.utils import checks
+from avcil.utils.tensor_names import add_prefix, strip_prefix
 
 Block = tuple[EmbeddingConfig, tuple[int, ...]]
 """An embedding and the indices of the vectors (see `pool`) that it uses."""

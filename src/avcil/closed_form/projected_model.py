@@ -14,10 +14,10 @@ from torch.nn import functional as F
 
 from avcil.closed_form.single_head_model import DOUBLE, SingleHeadModel
 from avcil.errors import InputError
-from avcil.models import checks
+from avcil.utils import checks
 
 
-class ProjectedScores(SingleHeadModel):
+class ProjectedModel(SingleHeadModel):
     """Its weights: projections Theta_k (H, D, P), random weights V (P, D), float32, and the classifier Theta (D, C).
 
     The blocks of the embedding are the vectors, of width P, which it does not use, and the H blocks of random features.

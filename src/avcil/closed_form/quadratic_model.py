@@ -10,10 +10,10 @@ from torch import Tensor
 
 from avcil.closed_form.single_head_model import DOUBLE, SingleHeadModel
 from avcil.closed_form.symmetric import packed, unpacked
-from avcil.models import checks
+from avcil.utils import checks
 
 
-class QuadraticScores(SingleHeadModel):
+class QuadraticModel(SingleHeadModel):
     """Its weights: class means (C, P), and symmetric matrices A (C, P, P), of which the upper triangles are saved."""
 
     @property

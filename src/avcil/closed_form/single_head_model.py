@@ -16,7 +16,7 @@ from avcil.closed_form.embedding import Pooling, pool
 from avcil.closed_form.joined_embedding import JoinedEmbedding
 from avcil.data.modality import Modality
 from avcil.errors import InputError
-from avcil.models import checks
+from avcil.utils import checks
 
 DOUBLE = (torch.float64,)
 

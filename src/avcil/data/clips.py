@@ -15,7 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from avcil.errors import InputError
 from avcil.utils.files import write_text
@@ -61,6 +61,24 @@ def check_labels(labels: Iterable[str], where: str) -> None:
         if len(variants) > 1:
             names = ", ".join(repr(name) for name in sorted(variants))
             raise InputError(f"{where}: labels differ only in case or spaces: {names}. Use one spelling")
+
+
+def parse_labels(value: Any) -> list[str]:
+    """Check a JSON value: a list of distinct class names, neither empty nor too long.
+
+    Raises:
+        InputError: It is something else; the message does not name the file.
+    """
+    if not isinstance(value, list) or not all(isinstance(label, str) for label in value):
+        raise InputError("it must be a list of distinct class names")
+    if not value or len(set(value)) != len(value):
+        raise InputError("it must contain at least one class name, without duplicates")
+    invalid = [label for label in value if not label.strip() or len(label) > MAX_LABEL_LENGTH]
+    if invalid:
+        raise InputError(
+            f"{invalid[0]!r:.60} is not a class name; allowed are 1 to {MAX_LABEL_LENGTH} characters, not only spaces"
+        )
+    return value
 
 
 def check_clips(clips: Sequence[Clip], where: str) -> None:

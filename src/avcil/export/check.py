@@ -15,7 +15,7 @@ import torch
 from avcil.data.modality import Modality
 from avcil.errors import AvcilError, InputError
 from avcil.features import FeatureStore
-from avcil.models.base import Model
+from avcil.methods.model import Model
 from avcil.utils.rng import generator
 
 TOLERANCE = 1e-5
@@ -40,13 +40,13 @@ class ExportComparison:
     """Largest difference of probabilities and p-values."""
     scores: float
     """Largest difference of scores, relative to the largest score of the clip (at least 1)."""
-    same_answers: int
+    same_predictions: int
     """Number of clips with the same predicted class."""
 
     def __str__(self) -> str:
         return (
             f"{self.clips} {self.inputs}: probabilities differ by at most {self.probabilities:.1e}, scores by "
-            f"{self.scores:.1e} of the largest; {self.same_answers} of {self.clips} predictions are the same"
+            f"{self.scores:.1e} of the largest; {self.same_predictions} of {self.clips} predictions are the same"
         )
 
 
@@ -116,7 +116,7 @@ class Checker:
             largest = np.maximum(np.abs(expected["scores"]).max(axis=1, keepdims=True), 1)
             scores = _larger(scores, (actual["scores"] - expected["scores"]) / largest)
         comparison = ExportComparison(
-            inputs=name, clips=clips, probabilities=probabilities, scores=scores, same_answers=same
+            inputs=name, clips=clips, probabilities=probabilities, scores=scores, same_predictions=same
         )
         if not (probabilities <= TOLERANCE and scores <= SCORE_TOLERANCE):  # also false for NaN
             raise AvcilError(

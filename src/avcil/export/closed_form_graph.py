@@ -1,8 +1,8 @@
 """Closed-form models as ONNX graphs: pooling, embedding, scores of each kind of model, p-values.
 
 B clips, T time slices, S spatial tokens, Da and Dv widths of audio and visual features, M features of which a head uses
-m, C classes. The equations are those of `closed_form.embedding`, `closed_form.model` and `closed_form.p_values`, in
-float64; T and S can differ between calls.
+m, C classes. The equations are those of `closed_form.embedding`, `closed_form.linear_model` and
+`closed_form.p_values`, in float64; T and S can differ between calls.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from onnx import TensorProto
 
 from avcil.closed_form.embedding import STANDARDIZING, TO_LENGTH, Embedding
 from avcil.closed_form.head import HistogramUnknownTest, UnknownTest
-from avcil.closed_form.model import LinearScores
+from avcil.closed_form.linear_model import LinearModel
 from avcil.closed_form.p_values import BINS, MAX_SCORE
-from avcil.closed_form.projected_model import ProjectedScores
-from avcil.closed_form.quadratic_model import QuadraticScores
+from avcil.closed_form.projected_model import ProjectedModel
+from avcil.closed_form.quadratic_model import QuadraticModel
 from avcil.closed_form.single_head_model import SingleHeadModel
 from avcil.data.modality import Modality
 from avcil.errors import InputError
@@ -27,7 +27,7 @@ from avcil.export.graph import Graph
 
 
 def add_closed_form(
-    graph: Graph, model: LinearScores, modality: Modality, audio: str | None, visual: str | None
+    graph: Graph, model: LinearModel, modality: Modality, audio: str | None, visual: str | None
 ) -> tuple[str, str | None]:
     """Add scores (B, C) and, if the model has them, p-values (B,).
 
@@ -48,7 +48,7 @@ def add_closed_form(
     return scores, None if head.unknown is None else builder.p_values(head.unknown, features, raw)
 
 
-def add_quadratic(graph: Graph, model: QuadraticScores, audio: str | None, visual: str | None) -> str:
+def add_quadratic(graph: Graph, model: QuadraticModel, audio: str | None, visual: str | None) -> str:
     """Add scores (B, C) = -s (h - mu_c)^T A_c (h - mu_c) for inputs audio (B, Da) and visual (B, T, S, Dv)."""
     builder = _ClosedForm(graph, model)
     features = builder.features(builder.vectors(audio, visual), torch.arange(model.means.shape[1]))
@@ -63,7 +63,7 @@ def add_quadratic(graph: Graph, model: QuadraticScores, audio: str | None, visua
     return graph.node("Mul", by_clip, factor, name="scores_of_classes")
 
 
-def add_projected(graph: Graph, model: ProjectedScores, audio: str | None, visual: str | None) -> str:
+def add_projected(graph: Graph, model: ProjectedModel, audio: str | None, visual: str | None) -> str:
     """Add scores (B, C) = s GELU(u V) Theta for inputs audio (B, Da) and visual (B, T, S, Dv)."""
     builder, total, begin = _ClosedForm(graph, model), "", model.embedding.sizes[0]
     parts = list(builder.parts(builder.vectors(audio, visual)))
@@ -88,7 +88,7 @@ def add_projected(graph: Graph, model: ProjectedScores, audio: str | None, visua
 class _ClosedForm:
     """Adds the nodes of a model to a graph."""
 
-    def __init__(self, graph: Graph, model: LinearScores | SingleHeadModel) -> None:
+    def __init__(self, graph: Graph, model: LinearModel | SingleHeadModel) -> None:
         self.graph, self.model = graph, model
 
     # -- pooling ---------------------------------------------------------------------------------------------------

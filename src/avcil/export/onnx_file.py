@@ -13,9 +13,9 @@ from typing import Any
 
 from onnx import ModelProto
 
-from avcil.closed_form.model import LinearScores
-from avcil.closed_form.projected_model import ProjectedScores
-from avcil.closed_form.quadratic_model import QuadraticScores
+from avcil.closed_form.linear_model import LinearModel
+from avcil.closed_form.projected_model import ProjectedModel
+from avcil.closed_form.quadratic_model import QuadraticModel
 from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.export.check import Checker, ExportComparison, random_clips, stored_clips
@@ -119,19 +119,19 @@ def _build(saved: SavedModel, modality: Modality) -> ModelProto:
         shape = ("batch", "slices", "tokens", shapes["visual"][-1])
         visual = graph.input("visual", shape, "visual tokens of each clip")
     model, p_values = saved.model, None
-    if isinstance(model, LinearScores):
+    if isinstance(model, LinearModel):
         scores, p_values = add_closed_form(graph, model, modality, audio, visual)
-    elif isinstance(model, QuadraticScores):
+    elif isinstance(model, QuadraticModel):
         scores = add_quadratic(graph, model, audio, visual)
-    elif isinstance(model, ProjectedScores):
+    elif isinstance(model, ProjectedModel):
         scores = add_projected(graph, model, audio, visual)
     elif isinstance(model, Network):
         scores = add_network(graph, model, audio, visual)
     else:
         raise InputError(
             f"a model of kind {model.kind!r} ({type(model).__name__}) cannot be exported. Supported are the network "
-            "of gradient methods, and closed-form models with linear scores (LinearScores), quadratic scores "
-            "(QuadraticScores) or projections (ProjectedScores)"
+            "of gradient methods, and closed-form models with linear scores (LinearModel), quadratic scores "
+            "(QuadraticModel) or projections (ProjectedModel)"
         )
     _add_outputs(graph, scores, p_values, model.classes)
     if graph.bytes > MAX_BYTES:

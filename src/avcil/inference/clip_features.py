@@ -28,7 +28,7 @@ from avcil.features.manifest import IMPORTED
 from avcil.media.audio import SILENCE
 from avcil.media.fit import fit_frames, fit_waveform
 from avcil.media.reader import MediaReader
-from avcil.models import checks
+from avcil.utils import checks
 from avcil.utils.prefetch import prefetch
 
 READERS = 2

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from avcil.closed_form.model import LinearScores
+from avcil.closed_form.linear_model import LinearModel
 from avcil.encoders.constants import typical_features
-from avcil.models.base import Model
+from avcil.methods.model import Model
 
 if TYPE_CHECKING:
     from avcil.saved_models.folder import SavedModel
@@ -59,7 +59,7 @@ def contributions(
     }
     parts = {name: state.parts(name) for name in given}
     combined = {name: used for name, used in parts.items() if len(used) > 1}
-    if isinstance(state.model, LinearScores):
+    if isinstance(state.model, LinearModel):
         modalities = state.model.margin_shares(audio, visual, pair)
         encoders = state.model.part_shares(audio, visual, pair, combined) if combined else {}
         kind: Kind = "additive"

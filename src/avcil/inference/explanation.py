@@ -36,7 +36,7 @@ from avcil.inference.prediction import (
 from avcil.media.attention_footer import footer
 from avcil.media.attention_overlay import draw_attention
 from avcil.media.overlay import enlarged
-from avcil.models.base import Model
+from avcil.methods.model import Model
 from avcil.nn.network import Network
 from avcil.saved_models.folder import SavedModel
 

@@ -22,7 +22,7 @@ from avcil.data.presence import Presence
 from avcil.data.scan import ClipProblem
 from avcil.errors import AvcilError, InputError
 from avcil.inference.clip_features import ClipFeatures, Source, name_of
-from avcil.models.base import Model
+from avcil.methods.model import Model
 from avcil.saved_models.description import UPDATES
 from avcil.saved_models.folder import BACKGROUND, SavedModel
 from avcil.saved_models.learning_state import LearningState

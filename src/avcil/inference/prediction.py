@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from avcil.closed_form.model import LinearScores
+from avcil.closed_form.linear_model import LinearModel
 from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.inference.clip_features import ClipFeatures, is_silent
-from avcil.models.base import Model
+from avcil.methods.model import Model
 from avcil.saved_models.folder import BACKGROUND, SavedModel
 
 DEFAULT_ALPHA = 0.05
@@ -217,7 +217,7 @@ def usable_features(model: Model, name: str, features: ClipFeatures) -> ClipFeat
 
 
 def without_outliers(state: SavedModel, features: ClipFeatures) -> ClipFeatures:
-    """Features without a modality that is unlike that of all training clips, with a note; see `LinearScores.outlying`.
+    """Features without a modality that is unlike that of all training clips, with a note; see `LinearModel.outlying`.
 
     Args:
         state: The model; only closed-form models with tests for single modalities leave out a modality.
@@ -225,7 +225,7 @@ def without_outliers(state: SavedModel, features: ClipFeatures) -> ClipFeatures:
     """
     audio, visual = model_input(state, features)
     model = state.model
-    if audio is None or visual is None or features.is_joint or not isinstance(model, LinearScores):
+    if audio is None or visual is None or features.is_joint or not isinstance(model, LinearModel):
         return features
     with torch.inference_mode():
         left_out = [modality for modality, mask in model.outlying(audio, visual).items() if mask[0]]

@@ -25,7 +25,7 @@ from avcil.inference import hub
 from avcil.inference.clip_features import ClipArrays, ClipFeatures, ClipReader, Source, name_of
 from avcil.inference.prediction import Prediction, model_input, predict_features
 from avcil.inference.rejection import Rejection, chosen_thresholds
-from avcil.models.base import Model
+from avcil.methods.model import Model
 from avcil.runs.run_model import model_folder
 from avcil.saved_models.folder import BACKGROUND, SavedModel, load_saved, save_model
 from avcil.utils.progress import ProgressCallback

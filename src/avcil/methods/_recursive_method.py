@@ -11,7 +11,7 @@ from torch import Tensor
 from avcil.closed_form.recursive_least_squares import RecursiveRidge
 from avcil.errors import InputError
 from avcil.methods._stepwise_method import StepwiseMethod
-from avcil.models.prefixes import add_prefix, strip_prefix
+from avcil.utils.tensor_names import add_prefix, strip_prefix
 
 
 class RecursiveMethod(StepwiseMethod):

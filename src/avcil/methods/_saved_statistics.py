@@ -12,8 +12,8 @@ from avcil.closed_form.class_moments import ClassMoments
 from avcil.closed_form.moments import Moments
 from avcil.data.modality import Modality
 from avcil.errors import InputError
-from avcil.models import checks
-from avcil.models.prefixes import strip_prefix
+from avcil.utils import checks
+from avcil.utils.tensor_names import strip_prefix
 
 
 def saved_moments(tensors: dict[str, Tensor], width: int) -> ClassMoments:

@@ -20,7 +20,7 @@ from avcil.errors import InputError
 from avcil.methods._head_state import HeadState, head_states_of
 from avcil.methods._saved_statistics import saved_sample
 from avcil.methods._stepwise_method import StepwiseMethod
-from avcil.models.prefixes import add_prefix, strip_prefix
+from avcil.utils.tensor_names import add_prefix, strip_prefix
 
 
 class Statistics(Protocol):

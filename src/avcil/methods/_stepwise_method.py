@@ -18,14 +18,14 @@ from torch import Tensor
 from avcil.closed_form.embedding import FROM_ENCODER, Embedding, Normalize, Pooling, Standard, pool
 from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.joined_embedding import Block, JoinedEmbedding
-from avcil.closed_form.model import LinearScores
+from avcil.closed_form.linear_model import LinearModel
 from avcil.data.modality import Modality
 from avcil.errors import AvcilError, InputError
 from avcil.methods._head_state import FittedValues, HeadState, head_states_of
 from avcil.methods.base import ClosedFormMethod
-from avcil.models import checks
-from avcil.models.base import Model
-from avcil.models.prefixes import add_prefix, strip_prefix
+from avcil.methods.model import Model
+from avcil.utils import checks
+from avcil.utils.tensor_names import add_prefix, strip_prefix
 
 
 def check_calibration_clips(count: int) -> None:
@@ -138,7 +138,7 @@ class StepwiseMethod(ClosedFormMethod):
         heads = {state.modality: self.head(state) for state in self.head_states}
         for state in self.head_states:
             state.inverse_temperature = heads[state.modality].inverse_temperature
-        return LinearScores(
+        return LinearModel(
             self.name, self.modality, pooling=self.pooling, embedding=self.embedding, heads=heads
         )
 
@@ -225,4 +225,4 @@ class StepwiseMethod(ClosedFormMethod):
 
     @classmethod
     def load_model(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Model:
-        return LinearScores.from_config(cls.name, config, tensors)
+        return LinearModel.from_config(cls.name, config, tensors)

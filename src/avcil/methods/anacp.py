@@ -32,7 +32,7 @@ from avcil.closed_form.block_moments import BlockMoments
 from avcil.closed_form.embedding import EmbeddingConfig, Scaling
 from avcil.closed_form.joined_embedding import Block
 from avcil.closed_form.moments import Moments
-from avcil.closed_form.projected_model import ProjectedScores, hidden_features
+from avcil.closed_form.projected_model import ProjectedModel, hidden_features
 from avcil.closed_form.ridge import cholesky_with_jitter
 from avcil.errors import InputError
 from avcil.methods._single_head_method import SingleHeadMethod
@@ -78,7 +78,7 @@ class Anacp(SingleHeadMethod[BlockMoments]):
     name = "anacp"
     summary = "projection on separated class means, then ridge regression; exemplar-free (NeurIPS 2025)"
     Options = AnacpOptions
-    model_class = ProjectedScores
+    model_class = ProjectedModel
 
     def blocks(self, vectors: int) -> list[Block]:
         """z, and the random features of each projection."""

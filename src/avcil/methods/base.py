@@ -17,7 +17,7 @@ from torch import Tensor
 from avcil.data.modality import Modality
 from avcil.encoders.constants import Constants
 from avcil.errors import InputError
-from avcil.models.base import Model
+from avcil.methods.model import Model
 from avcil.nn.head import Head, LinearHead
 from avcil.nn.network import Network, NetworkOutput
 from avcil.nn.token_rows import Tokens

@@ -33,8 +33,8 @@ from torch import Tensor
 
 from avcil.closed_form.block_discriminant import BladeStatistics, BlockDiscriminant
 from avcil.closed_form.embedding import Embedding, EmbeddingConfig, Pooling, pool
+from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.joined_embedding import Block, JoinedEmbedding
-from avcil.closed_form.model import ClosedFormHead
 from avcil.data.modality import Modality
 from avcil.errors import AvcilError, InputError
 from avcil.methods._head_state import FittedValues, HeadState, head_modalities
@@ -48,8 +48,8 @@ from avcil.methods._saved_statistics import (
     saved_sample,
 )
 from avcil.methods._stepwise_method import StepwiseMethod, check_calibration_clips
-from avcil.models.base import Model
-from avcil.models.prefixes import INCOMPLETE, add_prefix, strip_prefix
+from avcil.methods.model import Model
+from avcil.utils.tensor_names import INCOMPLETE, add_prefix, strip_prefix
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,8 @@ from torch.nn import functional as F
 from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.methods.base import Batch, ClipPool, GradientMethod, Step
-from avcil.models import checks
 from avcil.nn.network import Network, NetworkOutput
+from avcil.utils import checks
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,9 +20,9 @@ from torch.nn import functional as F
 from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.methods.base import Batch, GradientMethod, Step
-from avcil.models import checks
-from avcil.models.prefixes import add_prefix, strip_prefix
 from avcil.nn.network import NetworkOutput
+from avcil.utils import checks
+from avcil.utils.tensor_names import add_prefix, strip_prefix
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from avcil.closed_form.class_gaussians import ClassGaussians
 from avcil.closed_form.class_moments import ClassMoments
 from avcil.closed_form.embedding import EmbeddingConfig, Scaling
 from avcil.closed_form.joined_embedding import Block
-from avcil.closed_form.quadratic_model import QuadraticScores
+from avcil.closed_form.quadratic_model import QuadraticModel
 from avcil.closed_form.symmetric import mirror
 from avcil.errors import InputError
 from avcil.methods._single_head_method import SingleHeadMethod
@@ -62,7 +62,7 @@ class Fecam(SingleHeadMethod[ClassGaussians]):
     name = "fecam"
     summary = "distances under the covariance of each class; exemplar-free (NeurIPS 2023)"
     Options = FecamOptions
-    model_class = QuadraticScores
+    model_class = QuadraticModel
 
     def blocks(self, vectors: int) -> list[Block]:
         config = EmbeddingConfig(

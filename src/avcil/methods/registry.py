@@ -20,7 +20,7 @@ from avcil.utils.options import fill_options
 if TYPE_CHECKING:
     from avcil.methods.base import ClosedFormMethod, Method
 
-_NOT_METHODS = {"base", "exemplars", "registry"}
+_NOT_METHODS = {"base", "exemplars", "model", "registry"}
 RENAMED = {
     "whole_tokens": "needs_all_tokens",
     "fresh_start": "trains_from_scratch",

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from avcil.errors import InputError
-from avcil.models import checks
 from avcil.nn.head import Head, LinearHead
 from avcil.nn.proxy_head import ProxyHead
+from avcil.utils import checks
 
 HEADS: dict[str, type[Head]] = {head.kind: head for head in (LinearHead, ProxyHead)}
 

@@ -14,12 +14,12 @@ from torch.nn import functional as F
 
 from avcil.data.modality import Modality
 from avcil.errors import InputError
-from avcil.models import checks
 from avcil.nn.fused_attention import attention_maps, projected_attention
 from avcil.nn.head import Head
 from avcil.nn.heads import head_from_config, head_shapes
 from avcil.nn.token_rows import Tokens
 from avcil.nn.workspace import Workspace
+from avcil.utils import checks
 
 CLASSIFIERS = {
     "class_means": "class_means",
@@ -233,7 +233,7 @@ class Network(nn.Module):
         Raises:
             InputError: They are invalid or inconsistent.
         """
-        modality = checks.modality(config)
+        modality = Modality(checks.choice(config, "modality", tuple(Modality)))
         widths = {
             part.value: checks.whole_number(config, f"{part}_width", least=1) for part in modality.parts
         }

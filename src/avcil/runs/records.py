@@ -9,8 +9,8 @@ from typing import Any, Self
 from torch import Tensor
 
 from avcil.errors import InputError
-from avcil.models import checks
-from avcil.models.prefixes import add_prefix, strip_prefix
+from avcil.utils import checks
+from avcil.utils.tensor_names import add_prefix, strip_prefix
 
 
 @dataclass(frozen=True, kw_only=True)

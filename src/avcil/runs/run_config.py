@@ -9,9 +9,9 @@ from typing import Any
 
 from avcil.datasets import Benchmark
 from avcil.errors import InputError
-from avcil.models import checks
 from avcil.runs.paths import RunPaths
 from avcil.saved_models.learning_settings import LearningSettings
+from avcil.utils import checks
 from avcil.utils.files import read_json
 
 

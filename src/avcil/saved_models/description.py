@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from avcil.errors import InputError
-from avcil.models import checks
-from avcil.models.base import Model
+from avcil.methods.model import Model
+from avcil.utils import checks
 
 DTYPES = ("float16", "float32")
 MAX_TEXT = 1000

@@ -23,12 +23,11 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from avcil.data.clips import parse_labels
 from avcil.encoders.parts import EncoderPart, parts_of
 from avcil.errors import InputError
+from avcil.methods.model import Model
 from avcil.methods.registry import builtin_names
-from avcil.models import checks
-from avcil.models.base import Model
-from avcil.models.prefixes import INCOMPLETE, strip_prefix
 from avcil.nn.network import Network
 from avcil.saved_models.card import model_card
 from avcil.saved_models.checksums import (
@@ -40,6 +39,7 @@ from avcil.saved_models.checksums import (
 )
 from avcil.saved_models.description import OLD_UPDATES, UPDATES, check_description
 from avcil.saved_models.learning_state import LearningState, check_learning
+from avcil.utils import checks
 from avcil.utils.files import (
     read_json,
     replace_folder,
@@ -49,6 +49,7 @@ from avcil.utils.files import (
     write_text,
 )
 from avcil.utils.tensor_files import load_tensors
+from avcil.utils.tensor_names import INCOMPLETE, strip_prefix
 
 FORMAT, VERSION, INCOMPLETE_VERSION = "avcil-model", 3, 4
 READ_VERSIONS = (1, 2, 3, 4)
@@ -200,7 +201,7 @@ def load_model(folder: Path) -> tuple[Model, list[str], dict[str, Any]]:
     folder = Path(folder)
     config = read_description(folder)
     with _error_prefix(folder / "labels.json"):
-        labels = checks.labels(read_json(folder / "labels.json"))
+        labels = parse_labels(read_json(folder / "labels.json"))
     tensors = load_tensors(folder / "model.safetensors")
     with _error_prefix(f"{folder}: config.json and model.safetensors do not fit each other"):
         checks.finite(tensors)

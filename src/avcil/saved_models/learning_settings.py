@@ -12,7 +12,7 @@ from avcil.errors import InputError
 from avcil.methods.base import Method
 from avcil.methods.exemplars import ExemplarMemory
 from avcil.methods.registry import parse_options
-from avcil.models import checks
+from avcil.utils import checks
 
 COUNTS = ("epochs", "batch_size", "exemplar_batch_size")
 PRECISIONS = ("float32", "bfloat16", "float64")
@@ -60,7 +60,7 @@ class LearningSettings:
             InputError: A setting is missing or invalid.
         """
         value = {RENAMED.get(name, name): setting for name, setting in value.items()}
-        modality = checks.modality(value)
+        modality = Modality(checks.choice(value, "modality", tuple(Modality)))
         checks.choice(value, "selection", SELECTIONS)
         checks.whole_number(value, "seed", most=2**63 - 1)
         for name in COUNTS:

@@ -15,10 +15,11 @@ from typing import Any
 
 from torch import Tensor
 
+from avcil.data.clips import parse_labels
 from avcil.errors import InputError
-from avcil.models import checks
-from avcil.models.base import Model
+from avcil.methods.model import Model
 from avcil.saved_models.learning_settings import LearningSettings
+from avcil.utils import checks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,7 @@ class LearningState:
             counts, exemplars = _typed(value, "counts", dict), _typed(value, "exemplars", dict)
             return cls(
                 settings=LearningSettings.from_dict(_typed(value, "settings", dict)),
-                steps=tuple(tuple(checks.labels(step)) for step in _typed(value, "steps", list)),
+                steps=tuple(tuple(parse_labels(step)) for step in _typed(value, "steps", list)),
                 counts={label: checks.whole_number(counts, label, most=2**40) for label in counts},
                 exemplars={label: tuple(_strings(exemplars, label)) for label in exemplars},
                 tensors=dict(tensors),

@@ -18,9 +18,9 @@ from typing import Any, Final, Literal, NotRequired, TypedDict
 from pydantic import BaseModel, ValidationError
 
 from avcil.errors import InputError
-from avcil.models import checks
 from avcil.saved_models.folder import BACKGROUND
 from avcil.serve.schema import SkippedClip, TeachResult
+from avcil.utils import checks
 
 Kind = Literal["teach", "rename", "forget", "merge"]
 TEACH: Final = "teach"

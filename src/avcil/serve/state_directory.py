@@ -23,9 +23,9 @@ from typing import Any
 
 from avcil.errors import InputError, StorageError
 from avcil.inference.held_out import HeldOut
-from avcil.models import checks
 from avcil.serve.entries import Entry, LostJob, check_entry, check_job, current_label
 from avcil.serve.incoming import Accepted, Incoming
+from avcil.utils import checks
 from avcil.utils.files import STALE_PART, folder_lock, read_json, sync_folder, write_json
 from avcil.utils.input_files import regular_file_sha256
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from avcil.models.base import Model
+from avcil.methods.model import Model
 from avcil.nn.network import Network
 from avcil.nn.token_rows import gathered
 from avcil.training.data import Table

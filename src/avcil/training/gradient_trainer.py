@@ -13,8 +13,7 @@ from torch.nn import functional as F
 from avcil.errors import AvcilError
 from avcil.methods.base import GradientMethod, Step
 from avcil.methods.exemplars import ExemplarMemory, choose_again, choose_by_herding, choose_random
-from avcil.models.base import Model
-from avcil.models.prefixes import add_prefix, strip_prefix
+from avcil.methods.model import Model
 from avcil.nn.network import Network
 from avcil.runs.records import StepSummary
 from avcil.saved_models.learning_settings import LearningSettings
@@ -26,6 +25,7 @@ from avcil.training.memory_pool import Budget
 from avcil.training.teacher import CachedTeacher
 from avcil.training.trainer import Hooks
 from avcil.utils.rng import generator, seeded
+from avcil.utils.tensor_names import add_prefix, strip_prefix
 
 METHOD_STATE = "method"
 """Prefix of the tensors that belong to a gradient method, in checkpoints and saved models."""

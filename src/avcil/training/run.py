@@ -11,8 +11,8 @@ import numpy as np
 from avcil.errors import InputError
 from avcil.features import FeatureStore
 from avcil.methods.base import GradientMethod, Method
+from avcil.methods.model import Model
 from avcil.methods.registry import load_method
-from avcil.models.base import Model
 from avcil.runs.metrics import all_metrics
 from avcil.runs.records import Environment, Epoch, Results, StepProgress, StepState
 from avcil.runs.run_directory import RunDirectory

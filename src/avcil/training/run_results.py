@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from avcil.models.base import Model
+from avcil.methods.model import Model
 from avcil.saved_models.card import METRICS
 from avcil.saved_models.learning_settings import LearningSettings
 from avcil.streams.base import StreamResults

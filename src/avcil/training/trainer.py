@@ -8,7 +8,7 @@ from typing import Protocol
 from torch import Tensor
 
 from avcil.methods.exemplars import ExemplarMemory
-from avcil.models.base import Model
+from avcil.methods.model import Model
 from avcil.runs.records import Epoch, StepProgress, StepSummary
 
 

@@ -11,7 +11,7 @@ from avcil.encoders.parts import part_widths
 from avcil.errors import AvcilError
 from avcil.methods.base import ClosedFormMethod, GradientMethod
 from avcil.methods.exemplars import ExemplarMemory
-from avcil.models.base import Model
+from avcil.methods.model import Model
 from avcil.nn.token_rows import gathered
 from avcil.runs.records import Epoch, StepSummary
 from avcil.saved_models.learning_settings import LearningSettings

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from avcil.models.base import Model
+from avcil.methods.model import Model
 from avcil.nn.token_rows import gathered
 from avcil.training.task_data import TaskData
 from avcil.training.trainers import ClosedFormTrainer

@@ -16,9 +16,8 @@ import torch
 
 from avcil.errors import InputError
 from avcil.methods.base import ClosedFormMethod, GradientMethod, Method
+from avcil.methods.model import Model
 from avcil.methods.registry import load_method, method_names, usable_methods
-from avcil.models.base import Model
-from avcil.models.prefixes import strip_prefix
 from avcil.nn.network import Network
 from avcil.saved_models.learning_settings import LearningSettings
 from avcil.saved_models.learning_state import LearningState
@@ -28,6 +27,7 @@ from avcil.training.task_data import TaskData
 from avcil.training.trainer import Hooks, Trainer
 from avcil.training.trainers import ClosedFormTrainer
 from avcil.training.update_data import UpdateClips, UpdateData, UpdateFeatures, UpdateSteps
+from avcil.utils.tensor_names import strip_prefix
 
 
 def update_model(

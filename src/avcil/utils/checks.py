@@ -1,4 +1,4 @@
-"""Checks of the JSON and tensors of a saved model, which may be damaged or come from anyone.
+"""Checks of JSON values and tensors from files, which may be damaged or come from anyone.
 
 The functions raise `InputError` without the name of the file, which the caller adds.
 """
@@ -12,8 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from avcil.data.clips import MAX_LABEL_LENGTH
-from avcil.data.modality import Modality
 from avcil.errors import InputError
 
 MAX_INTEGER = 1 << 20
@@ -56,11 +54,6 @@ def choice(holder: Any, name: str, allowed: Collection[Any]) -> Any:
     return value
 
 
-def modality(holder: Any) -> Modality:
-    """The modality under the name "modality"."""
-    return Modality(choice(holder, "modality", tuple(Modality)))
-
-
 def whole_numbers(holder: Any, name: str, *, least: int = 0, most: int = MAX_INTEGER) -> list[int]:
     """The list of integers under a name, each in a range."""
     values = entry(holder, name)
@@ -101,20 +94,6 @@ def finite(tensors: Mapping[str, Tensor]) -> None:
             chunks = values.reshape(-1).split(CHUNK)
             if not all(bool(chunk.isfinite().all()) for chunk in chunks):
                 raise InputError(f"the tensor {name!r:.80} contains NaN or infinity")
-
-
-def labels(value: Any) -> list[str]:
-    """Check a list of class names: distinct strings, neither empty nor too long."""
-    if not isinstance(value, list) or not all(isinstance(label, str) for label in value):
-        raise InputError("it must be a list of distinct class names")
-    if not value or len(set(value)) != len(value):
-        raise InputError("it must contain at least one class name, without duplicates")
-    invalid = [label for label in value if not label.strip() or len(label) > MAX_LABEL_LENGTH]
-    if invalid:
-        raise InputError(
-            f"{invalid[0]!r:.60} is not a class name; allowed are 1 to {MAX_LABEL_LENGTH} characters, not only spaces"
-        )
-    return value
 
 
 def positive(value: Tensor, name: str) -> float:

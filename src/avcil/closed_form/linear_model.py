@@ -21,11 +21,11 @@ from avcil.closed_form.joined_embedding import JoinedEmbedding
 from avcil.data.modality import Modality
 from avcil.encoders.parts import EncoderPart
 from avcil.errors import InputError
-from avcil.models import checks
-from avcil.models.prefixes import add_prefix, strip_prefix
+from avcil.utils import checks
+from avcil.utils.tensor_names import add_prefix, strip_prefix
 
 
-class LinearScores(EmbeddedModel):
+class LinearModel(EmbeddedModel):
     """Embedding and linear scores; `kind` is the method's name."""
 
     def __init__(
@@ -188,7 +188,7 @@ class LinearScores(EmbeddedModel):
         return saved
 
     @classmethod
-    def from_config(cls, kind: str, config: dict[str, Any], tensors: dict[str, Tensor]) -> LinearScores:
+    def from_config(cls, kind: str, config: dict[str, Any], tensors: dict[str, Tensor]) -> LinearModel:
         """Restore from `to_config` and `tensors`; a file of format version 1 has one head without a name.
 
         Raises:

@@ -1,1 +1,0 @@
-"""What every model has in common, and checks of saved ones."""
