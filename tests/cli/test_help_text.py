@@ -72,3 +72,19 @@ def test_options_with_several_values(capsys, monkeypatch):
     assert "--modalities {audio-visual,audio,visual} ..." in text
     assert "[{" not in text
     assert "[STR" not in text
+
+
+@pytest.mark.parametrize("command", ["features verify", "benchmark show"])
+def test_an_action_is_described_once(command, capsys, monkeypatch):
+    """The description of the action was shown again as the description of its options."""
+    monkeypatch.setenv("COLUMNS", "1000")
+    name, *words = command.split()
+    text = help_text(name, capsys, *words)
+    description = text.splitlines()[2]
+    assert len(description) > 40
+    assert text.count(description) == 1
+
+
+def test_the_name_of_an_option_precedes_its_former_name(capsys):
+    """tyro lists aliases before the name."""
+    assert re.search(r"--alpha FLOAT, --error-rate FLOAT", help_text("predict", capsys))

@@ -108,11 +108,3 @@ def test_step_sizes_that_do_not_fit(size):
     """The error lists the possible sizes."""
     with pytest.raises(InputError, match="--classes-per-step"):
         Benchmark.from_classes(["a", "b", "c"], size)
-
-
-def test_a_part_of_a_benchmark():
-    """Order stays; steps left empty go; a class that is none of its own is an error."""
-    benchmark = Benchmark.from_steps([["a", "b"], ["c"], ["d", "e"]])
-    assert benchmark.restricted_to(["e", "b"]).steps == (("b",), ("e",))
-    with pytest.raises(InputError, match="unknown class 'x'"):
-        benchmark.restricted_to(["x"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import OmitSubcommandPrefixes, Positional, arg, subcommand
+from tyro.conf import Positional, arg, subcommand
 
 Name = Literal["ave-ci", "ks-ci", "vs100-ci", "vs100-ci-leak-free"]
 Copy = Annotated[Path | None, arg(name="from", metavar="DIR")]
@@ -137,11 +137,12 @@ class Vggsounder:
 class Args:
     """The published benchmarks of audio-visual class-incremental learning."""
 
-    action: OmitSubcommandPrefixes[
+    action: Annotated[
         Annotated[List, subcommand("list")]
         | Annotated[Show, subcommand("show")]
         | Annotated[Fetch, subcommand("fetch")]
-        | Annotated[Vggsounder, subcommand("vggsounder")]
+        | Annotated[Vggsounder, subcommand("vggsounder")],
+        arg(name=""),  # the options of an action are not a group with a title
     ]
 
 

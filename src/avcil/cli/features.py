@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import OmitSubcommandPrefixes, Positional, subcommand
+from tyro.conf import Positional, arg, subcommand
 
 if TYPE_CHECKING:
     from avcil.features.compare import StoreComparison
@@ -100,11 +100,12 @@ class Join:
 class Args:
     """Show, verify, compare or join feature stores."""
 
-    action: OmitSubcommandPrefixes[
+    action: Annotated[
         Annotated[ShowStore, subcommand("show")]
         | Annotated[Verify, subcommand("verify")]
         | Annotated[Compare, subcommand("compare")]
-        | Annotated[Join, subcommand("join")]
+        | Annotated[Join, subcommand("join")],
+        arg(name=""),  # the options of an action are not a group with a title
     ]
 
 

@@ -163,18 +163,6 @@ class Benchmark:
             raise InputError(f"{where} has no clip of a class of benchmark {self.name!r}: {first}{more}")
         return tuple(sorted(present - set(self.classes), key=natural_key))
 
-    def restricted_to(self, labels: Iterable[str]) -> Benchmark:
-        """The benchmark restricted to the classes in `labels`; empty steps are dropped."""
-        remaining = set(labels)
-        for label in sorted(remaining):
-            self.task_of(label)
-        steps = [tuple(label for label in step if label in remaining) for step in self.steps]
-        return Benchmark(
-            name=self.name,
-            steps=tuple(step for step in steps if step),
-            class_order_seed=self.class_order_seed,
-        )
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
         return {

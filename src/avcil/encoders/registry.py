@@ -40,24 +40,6 @@ DEFAULT_AUDIO = "log-mel+yamnet"
 SHOWN_NAMES = dict.fromkeys(HUGGING_FACE.values(), "hf:MODEL")
 
 
-def visual_encoder_names() -> list[str]:
-    """Names for `visual_encoder`; MODEL stands for a hub name or a local folder.
-
-    >>> visual_encoder_names()
-    ['efficientnet-lite0', 'hf:MODEL', 'patch-motion', 'videomae-base']
-    """
-    return _shown_names(VISUAL)
-
-
-def audio_encoder_names() -> list[str]:
-    """Names for `audio_encoder`; MODEL stands for a hub name or a local folder.
-
-    >>> audio_encoder_names()
-    ['audiomae', 'hf:MODEL', 'log-mel', 'yamnet']
-    """
-    return _shown_names(AUDIO)
-
-
 def visual_encoder(name: str, **options: Any) -> VisualEncoder:
     """Build a visual encoder.
 
