@@ -247,9 +247,7 @@ def _encoders(description: Mapping[str, Any], modality: Modality) -> Encoders:
 
 def _fingerprint(description: Mapping[str, Any], part: str) -> dict[str, Any]:
     """The fingerprint of the encoder of "audio" or "visual" features."""
-    fingerprint = checks.entry(checks.entry(description, part), "encoder")
-    if not isinstance(fingerprint, dict):
-        raise InputError(f"the encoder of {part} is {fingerprint!r:.60}; it must be a JSON object")
+    fingerprint = checks.typed(checks.entry(description, part), "encoder", dict)
     name = str(fingerprint.get("name"))
     if name.startswith(IMPORTED):
         raise InputError(

@@ -41,17 +41,14 @@ class RunConfig:
     def from_dict(cls, value: Mapping[str, Any]) -> RunConfig:
         """Inverse of `to_dict`; InputError for an invalid value."""
         features = checks.entry(value, "features")
-        for name in ("path", "fingerprint"):
-            if not isinstance(checks.entry(features, name), str):
-                raise InputError(f"features.{name} is {features[name]!r:.60}; it must be a string")
         stream = value.get("stream")
         if stream is not None and not (isinstance(stream, dict) and isinstance(stream.get("name"), str)):
             raise InputError(f"stream is {stream!r:.60}; it must be an object with a name")
         return cls(
             settings=LearningSettings.from_dict(value),
             benchmark=Benchmark.from_dict(checks.entry(value, "benchmark")),
-            store_path=features["path"],
-            store_fingerprint=features["fingerprint"],
+            store_path=checks.typed(features, "path", str),
+            store_fingerprint=checks.typed(features, "fingerprint", str),
             stream=stream,
         )
 

@@ -33,11 +33,11 @@ def check_description(description: Mapping[str, Any], model: Model) -> None:
     for name in (UPDATES, OLD_UPDATES):
         if name in description:
             checks.whole_number(description, name)
-    _check_merged(description)
+    if "merged" in description:
+        _check_merged(description)
     for name in OBJECTS:
-        value = description.get(name)
-        if not (value is None or isinstance(value, dict)):
-            raise InputError(f"{name} is {value!r:.60}; it must be a JSON object")
+        if description.get(name) is not None:
+            checks.typed(description, name, dict)
     _check_metrics(description)
     widths: Mapping[str, int] = getattr(model, "input_widths", {})
     for name, ndim in (("audio", 1), ("visual", 3)):
@@ -51,15 +51,11 @@ def _check_features(value: Any, name: str, ndim: int, width: int | None) -> None
     shape = checks.whole_numbers(value, "shape", least=1)
     if len(shape) != ndim or (width is not None and shape[-1] != width):
         raise InputError(f"the shape of {name} features is {shape}, but the model needs width {width}")
-    if not isinstance(checks.entry(value, "encoder"), dict):
-        raise InputError(f"the encoder of {name} is {value['encoder']!r:.60}; it must be a JSON object")
+    checks.typed(value, "encoder", dict)
 
 
 def _check_merged(description: Mapping[str, Any]) -> None:
-    merged = description.get("merged", [])
-    if not isinstance(merged, list):
-        raise InputError(f"merged is {merged!r:.60}; it must be a list")
-    for source in merged:
+    for source in checks.typed(description, "merged", list):
         for name in ("classes", "clips"):
             checks.whole_number(source, name, most=2**40)
 

@@ -73,13 +73,11 @@ class LearningSettings:
         for name in ("exemplars", "exemplars_per_class"):
             if value.get(name) is not None:
                 checks.whole_number(value, name, least=1, most=2**40)
-        for name, kind in (("method", str), ("method_options", dict)):
-            if not isinstance(checks.entry(value, name), kind):
-                raise InputError(f"{name} is {value[name]!r:.60}; it must be a {kind.__name__}")
+        checks.typed(value, "method", str)
+        checks.typed(value, "method_options", dict)
+        value.setdefault("drop_last", True)
+        checks.typed(value, "drop_last", bool)
         checked: dict[str, Any] = {field.name: value.get(field.name) for field in fields(cls)}
-        checked["drop_last"] = value.get("drop_last", True)
-        if not isinstance(checked["drop_last"], bool):
-            raise InputError(f"drop_last is {checked['drop_last']!r:.60}; it must be true or false")
         return cls(**checked | {"modality": modality})
 
     def for_update(self) -> LearningSettings:

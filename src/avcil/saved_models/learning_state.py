@@ -55,12 +55,12 @@ class LearningState:
         """Inverse of `to_dict`; InputError with the file name `where` for an invalid value."""
         try:
             checks.finite(tensors)
-            counts, exemplars = _typed(value, "counts", dict), _typed(value, "exemplars", dict)
+            counts, exemplars = checks.typed(value, "counts", dict), checks.typed(value, "exemplars", dict)
             return cls(
-                settings=LearningSettings.from_dict(_typed(value, "settings", dict)),
-                steps=tuple(tuple(parse_labels(step)) for step in _typed(value, "steps", list)),
+                settings=LearningSettings.from_dict(checks.typed(value, "settings", dict)),
+                steps=tuple(tuple(parse_labels(step)) for step in checks.typed(value, "steps", list)),
                 counts={label: checks.whole_number(counts, label, most=2**40) for label in counts},
-                exemplars={label: tuple(_strings(exemplars, label)) for label in exemplars},
+                exemplars={label: tuple(checks.strings(exemplars, label)) for label in exemplars},
                 tensors=dict(tensors),
             )
         except InputError as error:
@@ -68,21 +68,6 @@ class LearningState:
                 f"{where} is damaged ({error}). The model can predict without this file: remove it, "
                 "or copy the model again from its source"
             ) from None
-
-
-def _typed(holder: Any, name: str, kind: type) -> Any:
-    value = checks.entry(holder, name)
-    if not isinstance(value, kind):
-        expected = "a JSON object" if kind is dict else "a list"
-        raise InputError(f"{name} is {value!r:.60}; it must be {expected}")
-    return value
-
-
-def _strings(holder: Any, name: str) -> list[str]:
-    values: list[str] = _typed(holder, name, list)
-    if not all(isinstance(text, str) and text for text in values):
-        raise InputError(f"{name} is {values!r:.60}; it must be a list of strings")
-    return values
 
 
 def check_learning(state: LearningState, labels: Sequence[str], model: Model) -> None:

@@ -136,29 +136,28 @@ def _clips(count: int) -> str:
 
 def check_entry(entry: dict[str, Any]) -> None:
     """Check an entry from a file; InputError if it is invalid."""
-    if not isinstance(checks.entry(entry, "label"), str) or not _is_strings(checks.entry(entry, "held_out")):
-        raise InputError("an entry must have label, a string, and held_out, the labels of held-out clips")
+    checks.typed(entry, "label", str)
+    checks.strings(entry, "held_out")
     kind = entry.get("kind", TEACH)
     if kind == TEACH:
         if "teaching" in entry:
             check_job(entry, number="teaching")
-            _check_type(entry, "left_out", list)
-            for clip in entry["left_out"]:
+            for clip in checks.typed(entry, "left_out", list):
                 _check_model(SkippedClip, clip, "left_out")
             _check_model(TeachResult, checks.entry(entry, "result"), "result")
         return
     if entry["held_out"]:
         raise InputError(f"an entry of the kind {kind!r:.40} has no held-out clips")
-    _check_type(entry, "result", dict)
+    checks.typed(entry, "result", dict)
     if kind == RENAME:
-        _check_type(entry, "new_label", str)
+        checks.typed(entry, "new_label", str)
     elif kind == FORGET:
-        _check_strings(entry, "forgotten")
+        checks.strings(entry, "forgotten")
         if checks.entry(entry, "clips") is not None:
             checks.whole_number(entry, "clips", least=1, most=2**40)
     elif kind == MERGE:
-        _check_strings(entry, "classes")
-        _check_strings(entry, "new_classes")
+        checks.strings(entry, "classes")
+        checks.strings(entry, "new_classes")
     else:
         raise InputError(f"kind is {kind!r:.40}; it must be {RENAME}, {FORGET} or {MERGE}")
 
@@ -167,8 +166,7 @@ def check_job(entry: dict[str, Any], *, number: str) -> None:
     """Check the keys of a job in an entry, or in the list of lost jobs; `number` is the key of its number."""
     checks.whole_number(entry, number, least=1, most=2**40)
     checks.whole_number(entry, "clips", least=1, most=2**40)
-    if not isinstance(checks.entry(entry, "label"), str):
-        raise InputError("the label of a job must be a string")
+    checks.typed(entry, "label", str)
 
 
 def _check_model(kind: type[BaseModel], value: Any, name: str) -> None:
@@ -176,17 +174,3 @@ def _check_model(kind: type[BaseModel], value: Any, name: str) -> None:
         kind.model_validate(value)
     except ValidationError as error:
         raise InputError(f"{name} is {value!r:.60}: {error.errors()[0]['msg']}") from None
-
-
-def _check_type(entry: dict[str, Any], name: str, kind: type) -> None:
-    if not isinstance(checks.entry(entry, name), kind):
-        raise InputError(f"{name} is {entry[name]!r:.60}; it must be a {kind.__name__}")
-
-
-def _check_strings(entry: dict[str, Any], name: str) -> None:
-    if not _is_strings(checks.entry(entry, name)):
-        raise InputError(f"{name} is {entry[name]!r:.60}; it must be a list of strings")
-
-
-def _is_strings(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(text, str) for text in value)

@@ -222,23 +222,17 @@ def _is_entry_folder(folder: Path, name: str) -> bool:
 def _check_state(state: dict[str, Any], path: Path) -> None:
     """Check the content of state.json; InputError if it is invalid."""
     try:
-        if not isinstance(checks.entry(state, "base"), str):
-            raise InputError("base must be a string")
+        checks.typed(state, "base", str)
         following = checks.whole_number(state, "next", least=1, most=2**40)
-        updates = checks.entry(state, "updates")
-        if not isinstance(updates, list):
-            raise InputError(f"updates is {updates!r:.60}; it must be a list")
+        updates = checks.typed(state, "updates", list)
         numbers = [checks.whole_number(update, "number", least=1, most=2**40) for update in updates]
         if numbers != sorted(set(numbers)) or (numbers and numbers[-1] >= following):
             raise InputError(f"the numbers of the updates are {numbers!r:.60}, and the next is {following}")
         for update in updates:
             check_entry(update)
-        if not isinstance(state.get("lost", []), list):
-            raise InputError("lost must be a list")
-        for lost in state.get("lost", []):
+        for lost in checks.typed({"lost": []} | state, "lost", list):
             check_job(lost, number="number")
-            if not isinstance(checks.entry(lost, "reason"), str):
-                raise InputError("the reason of a lost job must be a string")
+            checks.typed(lost, "reason", str)
     except InputError as error:
         raise InputError(
             f"{path} is damaged: {error}. Choose another --state-dir, or remove the folder"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ MAX_INTEGER = 1 << 20
 CHUNK = 1 << 24
 """Number of elements that are checked together."""
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+T = TypeVar("T")
+_TYPE_NAMES = {str: "a string", bool: "true or false", list: "a list", dict: "a JSON object"}
 
 
 def entry(holder: Any, name: str) -> Any:
@@ -28,6 +30,22 @@ def entry(holder: Any, name: str) -> Any:
     if name not in holder:
         raise InputError(f"the name {name!r} is missing")
     return holder[name]
+
+
+def typed(holder: Any, name: str, kind: type[T]) -> T:
+    """The value under a name, of the type `kind`: str, bool, list or dict."""
+    value = entry(holder, name)
+    if not isinstance(value, kind):
+        raise InputError(f"{name} is {value!r:.60}; it must be {_TYPE_NAMES[kind]}")
+    return value
+
+
+def strings(holder: Any, name: str) -> list[str]:
+    """The list of strings under a name, none of them empty."""
+    values = entry(holder, name)
+    if not isinstance(values, list) or not all(isinstance(text, str) and text for text in values):
+        raise InputError(f"{name} is {values!r:.60}; it must be a list of strings, none of them empty")
+    return values
 
 
 def whole_number(holder: Any, name: str, *, least: int = 0, most: int = MAX_INTEGER) -> int:
