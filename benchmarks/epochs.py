@@ -29,7 +29,8 @@ from torch.utils.data import DataLoader, Dataset
 from avcil.data.clips import Clip
 from avcil.data.modality import Modality
 from avcil.features import FeatureStore, FeatureWriter
-from avcil.features.manifest import FeatureSpec, Manifest
+from avcil.features.feature_spec import FeatureSpec
+from avcil.features.manifest import Manifest
 from avcil.methods.av_cil import AvCil, AvCilOptions
 from avcil.training.config import TrainConfig
 from avcil.training.data import Table

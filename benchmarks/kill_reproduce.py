@@ -22,7 +22,8 @@ import numpy as np
 
 from avcil.data.clips import Clip
 from avcil.features import FeatureWriter
-from avcil.features.manifest import FeatureSpec, Manifest
+from avcil.features.feature_spec import FeatureSpec
+from avcil.features.manifest import Manifest
 
 TABLES = ("table.txt", "table.md", "table.tex", "table.html", "results.csv", "summary.json")
 METHODS = ("fine-tuning", "lwf", "icarl-nme", "ss-il", "afc-lsc", "av-cil", "joint")

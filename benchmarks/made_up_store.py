@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from avcil.features import StoredClip
-from avcil.features.manifest import FeatureSpec, Manifest
+from avcil.features.feature_spec import FeatureSpec
+from avcil.features.manifest import Manifest
 
 BANK = 64
 """Different clips; all others repeat them."""

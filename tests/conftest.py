@@ -15,7 +15,8 @@ from hypothesis import settings
 from avcil.cli.main import main
 from avcil.data.clips import Clip
 from avcil.features import FeatureWriter
-from avcil.features.manifest import FeatureSpec, Manifest
+from avcil.features.feature_spec import FeatureSpec
+from avcil.features.manifest import Manifest
 from avcil.media import write_video
 
 # The same examples at every run: a suite that fails by chance teaches people to run it again.

@@ -16,7 +16,8 @@ from avcil.experiments.plan import make_plan
 from avcil.experiments.status import plan_status
 from avcil.experiments.studies import STUDIES, step_sizes
 from avcil.features import FeatureWriter
-from avcil.features.manifest import FeatureSpec, Manifest
+from avcil.features.feature_spec import FeatureSpec
+from avcil.features.manifest import Manifest
 from avcil.methods.registry import load_method, method_names, parse_options
 
 EXAMPLE = str(Path(__file__).parents[1] / "methods" / "example_method.py")

@@ -8,7 +8,8 @@ import pytest
 
 from avcil.encoders.registry import audio_encoder, visual_encoder
 from avcil.errors import InputError
-from avcil.features.manifest import FeatureSpec, Manifest
+from avcil.features.feature_spec import FeatureSpec
+from avcil.features.manifest import Manifest
 
 ENCODER = {"name": "made-up"}
 

@@ -18,7 +18,8 @@ from avcil.data.clips import Clip
 from avcil.encoders.base import AudioEncoder, Encoder, Frames, JointEncoder, VisualEncoder
 from avcil.errors import InputError
 from avcil.extraction.read_ahead import DecodeSpec, ReadClip
-from avcil.features.manifest import FeatureSpec, Manifest
+from avcil.features.feature_spec import FeatureSpec
+from avcil.features.manifest import Manifest
 
 LIBRARIES = ("avcil", "av", "numpy", "torch")
 Built = TypeVar("Built", VisualEncoder, AudioEncoder)

@@ -10,8 +10,9 @@ from typing import Any
 
 from avcil.data.clips import SPLITS
 from avcil.features.failures import Failure, read_failures, reason_lines
+from avcil.features.feature_spec import FeatureSpec
 from avcil.features.index_lines import StoredClip
-from avcil.features.manifest import FeatureSpec, Manifest, modality_of
+from avcil.features.manifest import Manifest, modality_of
 from avcil.features.store import FeatureStore
 from avcil.utils.text_table import text_table
 

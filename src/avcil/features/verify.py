@@ -45,9 +45,10 @@ ACTIONS = {
     "file_missing": "nothing, if the files were moved or deleted on purpose; the features can be used without them",
 }
 """What to do, by kind of problem."""
+UNLISTED = "stored clips that are not in use, since the last clip list does not contain them"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class StoreProblem:
     """A problem of a store, and where it occurs."""
 
@@ -116,34 +117,21 @@ def verify(path: Path | str, clips: Sequence[Clip] | None = None) -> Verificatio
     if not entries:
         raise InputError(f"the feature store {path} has no clips yet; run the avcil extract command again")
     stored = [clip for entry in entries for _, clip, _ in entry.rows()]
-    unlisted = read_unlisted(path)
+    unlisted, failed = read_unlisted(path), read_failures(path)
     listed = {clip.clip_id: clip for clip in clips or ()}
     changes = _changes_of_files(stored, unlisted, listed)
-    failed = read_failures(path)
     problems = [
         _foreign_files(path, entries),
         _duplicates(stored),
         *_damage(path, entries, manifest),
         StoreProblem(
-            kind="unlisted",
-            what="stored clips that are not in use, since the last clip list does not contain them",
-            where=tuple(clip.clip_id for clip in stored if clip.clip_id in unlisted),
-            is_error=False,
+            "unlisted", UNLISTED, tuple(c.clip_id for c in stored if c.clip_id in unlisted), is_error=False
         ),
-        StoreProblem(
-            kind="file_missing", what="clips whose file is missing", where=changes["missing"], is_error=False
-        ),
-        StoreProblem(
-            kind="file_changed",
-            what="clips whose file changed after it was encoded",
-            where=changes["changed"],
-        ),
-        *(
-            []
-            if clips is None
-            else _coverage({c.clip_id: c for c in stored}, listed, unlisted, failed.keys())
-        ),
+        StoreProblem("file_missing", "clips whose file is missing", changes["missing"], is_error=False),
+        StoreProblem("file_changed", "clips whose file changed after it was encoded", changes["changed"]),
     ]
+    if clips is not None:
+        problems += _coverage({clip.clip_id: clip for clip in stored}, listed, unlisted, failed.keys())
     return Verification(
         path=path,
         clips=len(stored),
@@ -162,13 +150,13 @@ def _foreign_files(path: Path, entries: Sequence[ShardEntry]) -> StoreProblem:
         name for name in names - {entry.shard for entry in entries} if not LOCK_NAME.fullmatch(name)
     )
     what = "files in shards/ without a line in the index"
-    return StoreProblem(kind="foreign", what=what, where=tuple(foreign), is_error=False)
+    return StoreProblem("foreign", what, tuple(foreign), is_error=False)
 
 
 def _duplicates(stored: Sequence[StoredClip]) -> StoreProblem:
     counts = Counter(clip.clip_id for clip in stored)
     twice = sorted(clip_id for clip_id, count in counts.items() if count > 1)
-    return StoreProblem(kind="index", what="clips that are in the index twice", where=tuple(twice))
+    return StoreProblem("index", "clips that are in the index twice", tuple(twice))
 
 
 def _changes_of_files(
@@ -202,16 +190,16 @@ def _check_shard(path: Path, entry: ShardEntry, manifest: Manifest) -> Iterator[
     shard = (entry.shard,)
     if damage := shard_damage(path, entry.shard, entry.bytes):
         what = DAMAGE.get(damage, "shards with another length than when written")
-        yield StoreProblem(kind="shard", what=what, where=shard)
+        yield StoreProblem("shard", what, shard)
         return
     file = path / "shards" / entry.shard
     if file_sha256(file) != entry.sha256:
         what = "shards whose content changed after they were written"
-        yield StoreProblem(kind="shard", what=what, where=shard)
+        yield StoreProblem("shard", what, shard)
     try:
         arrays = _arrays(file, manifest, len(entry.clips))
     except InputError as error:
-        yield StoreProblem(kind="shard", what=f"shards that cannot be read ({error})", where=shard)
+        yield StoreProblem("shard", f"shards that cannot be read ({error})", shard)
         return
     for row, clip, digest in entry.rows():
         yield from _check_clip(clip, digest, {name: array[row] for name, array in arrays.items()})
@@ -220,16 +208,14 @@ def _check_shard(path: Path, entry: ShardEntry, manifest: Manifest) -> Iterator[
 def _check_clip(clip: StoredClip, digest: str, arrays: Mapping[str, np.ndarray]) -> Iterator[StoreProblem]:
     where = (clip.clip_id,)
     if row_digest(list(arrays.values())) != digest:
-        yield StoreProblem(
-            kind="shard", what="clips whose numbers changed after they were written", where=where
-        )
+        yield StoreProblem("shard", "clips whose numbers changed after they were written", where)
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             what = f"clips with {name} features that are not finite"
-            yield StoreProblem(kind="not_finite", what=what, where=where)
+            yield StoreProblem("not_finite", what, where)
         elif getattr(clip, modality_of(name)) and array.size > 1 and array.min() == array.max():
             what = f"clips whose {name} features are all equal"
-            yield StoreProblem(kind="constant", what=what, where=where, is_error=False)
+            yield StoreProblem("constant", what, where, is_error=False)
 
 
 def _arrays(file: Path, manifest: Manifest, clips: int) -> dict[str, np.ndarray]:
@@ -246,7 +232,7 @@ def _coverage(
     """Differences between the store and the clip list."""
 
     def problem(kind: str, what: str, where: Iterable[str], *, is_error: bool = True) -> StoreProblem:
-        return StoreProblem(kind=kind, what=what, where=tuple(sorted(where)), is_error=is_error)
+        return StoreProblem(kind, what, tuple(sorted(where)), is_error=is_error)
 
     not_stored = listed.keys() - stored.keys()
     yield problem("coverage", "listed clips that were never tried", not_stored - failed)

@@ -5,7 +5,7 @@ F frames, H x W pixels, N audio samples, T time slices, S spatial tokens, Da and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -74,6 +74,14 @@ def name_of(source: Source) -> str:
     if isinstance(source, str | Path):
         return str(source)
     return str(source.path) if isinstance(source, Clip | StoredClip) else source.clip_id
+
+
+def concatenated(rows: Sequence[Tensor | None]) -> Tensor | None:
+    """Features (1, ...) of n clips as (n, ...), with zeros for clips that have none; None if no clip has any."""
+    present = next((row for row in rows if row is not None), None)
+    if present is None:
+        return None
+    return torch.cat([torch.zeros_like(present) if row is None else row for row in rows])
 
 
 class ClipReader:

@@ -16,7 +16,7 @@ import torch
 
 from avcil.errors import AvcilError, InputError
 from avcil.features import FeatureStore
-from avcil.inference.clip_features import ClipFeatures, Source, name_of
+from avcil.inference.clip_features import ClipFeatures, Source, concatenated, name_of
 from avcil.inference.prediction import predict_labels
 from avcil.runs.run_store import store_of_run
 from avcil.saved_models.folder import SavedModel, save_tensors
@@ -68,12 +68,11 @@ class HeldOut:
         tensors = {}
         for name in ("audio", "visual"):
             parts = [getattr(clip, name) for clip in self.features]
-            present = next((part for part in parts if part is not None), None)
-            if present is not None:
-                tensors[name] = torch.cat(
-                    [torch.zeros_like(present) if part is None else part for part in parts]
-                )
-            if present is not None and any(part is None for part in parts):
+            joined = concatenated(parts)
+            if joined is None:
+                continue
+            tensors[name] = joined
+            if any(part is None for part in parts):
                 tensors[f"has_{name}"] = torch.tensor([part is not None for part in parts])
         save_tensors(path, tensors)
 

@@ -1,4 +1,4 @@
-"""Update a saved model: learn, forget or rename. Functions return a new state; the given state does not change.
+"""Learn more clips with a saved model. Functions return a new state; the given state does not change.
 
 n clips, Da and Dv widths of audio and visual features, T time slices, S spatial tokens.
 """
@@ -10,24 +10,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from avcil.data.clips import check_labels
 from avcil.data.modality import Modality
 from avcil.data.presence import Presence
 from avcil.data.scan import ClipProblem
 from avcil.errors import AvcilError, InputError
-from avcil.inference.clip_features import ClipFeatures, Source, name_of
+from avcil.inference.clip_features import ClipFeatures, Source, concatenated, name_of
 from avcil.methods.model import Model
 from avcil.saved_models.description import UPDATES
 from avcil.saved_models.folder import BACKGROUND, SavedModel
 from avcil.saved_models.learning_state import LearningState
 from avcil.training.update import (
-    closed_form_method,
     closed_form_method_names,
     learns_incomplete_clips,
     update_model,
@@ -71,7 +67,7 @@ def learn(
             "rename the class"
         )
     report_progress = progress or (lambda phase, done, total: None)
-    learning = _learning(state)
+    learning = learning_of(state)
     clips, labels = list(clips), [str(label) for label in labels]
     if len(clips) != len(labels):
         raise InputError(f"give a label for each clip: there are {len(clips)} clips and {len(labels)} labels")
@@ -104,7 +100,7 @@ def learn(
         seconds_learning=time.monotonic() - read,
     )
     labels_after = (*state.labels, *new)
-    return _updated(state, model, labels_after, after), report
+    return updated(state, model, labels_after, after), report
 
 
 def _updates(state: SavedModel) -> int:
@@ -112,7 +108,8 @@ def _updates(state: SavedModel) -> int:
     return int(state.description.get(UPDATES, 0))
 
 
-def _updated(state: SavedModel, model: Model, labels: tuple[str, ...], learning: LearningState) -> SavedModel:
+def updated(state: SavedModel, model: Model, labels: tuple[str, ...], learning: LearningState) -> SavedModel:
+    """The state after an update, which is counted in the description."""
     description = {**state.description, UPDATES: _updates(state) + 1}
     return SavedModel(model=model, labels=labels, description=description, learning=learning)
 
@@ -121,77 +118,6 @@ def nothing_usable(count: int, problems: Sequence[ClipProblem]) -> InputError:
     """The error if none of `count` clips can be learned."""
     shown = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems[:3])
     return InputError(f"none of the {count} clips can be learned: {shown or 'all are held out'}")
-
-
-def forget(
-    state: SavedModel, features_of: FeaturesOf, clips: Sequence[Source], labels: Sequence[str]
-) -> SavedModel:
-    """Remove learned clips; see `Recognizer.forget`. If a clip cannot be read, nothing is forgotten."""
-    learning, clips, labels = _learning(state), list(clips), list(labels)
-    method = _method_that_forgets(learning)
-    if len(clips) != len(labels) or not clips:
-        raise InputError(
-            f"give a label for each clip to forget: there are {len(clips)} clips and {len(labels)} labels"
-        )
-    unknown = sorted(set(labels) - set(state.labels))
-    if unknown:
-        raise InputError(f"this model has no class {', '.join(map(repr, unknown))}")
-    usable, problems = read_features(features_of, clips, state, lambda *_: None)
-    if problems:
-        raise InputError(f"{problems[0].path}: {problems[0].reason}. Nothing was forgotten")
-    remaining = Counter(learning.counts)
-    remaining.subtract(labels)
-    for label, count in remaining.items():
-        if count < 0:
-            raise InputError(
-                f"{labels.count(label)} clips of class {label!r} are given, but only {learning.counts[label]} were "
-                "learned. Give only clips that were learned, and no held-out clips"
-            )
-    audio, visual, presence = _joined([features for _, features in usable], state)
-    numbers = torch.tensor([state.labels.index(label) for label in labels])
-    for modality, at in presence.groups(state.model.modality).items():
-        method.forget(
-            torch.from_numpy(audio[at]).float() if audio is not None and modality.has_audio else None,
-            torch.from_numpy(visual[at]).float() if visual is not None and modality.has_visual else None,
-            numbers[at],
-        )
-    return _solve(
-        state, learning, method, {label: remaining[label] for label in state.labels if remaining[label] > 0}
-    )
-
-
-def forget_class(state: SavedModel, label: str) -> SavedModel:
-    """Remove a class; see `Recognizer.forget_class`."""
-    learning = _learning(state)
-    if label not in state.labels:
-        raise InputError(f"this model has no class {label!r}. Its classes: {', '.join(state.labels)}")
-    method = _method_that_forgets(learning)
-    return _solve(state, learning, method, {name: n for name, n in learning.counts.items() if name != label})
-
-
-def rename(state: SavedModel, old: str, new: str) -> SavedModel:
-    """Rename a class."""
-    if old not in state.classes:
-        raise InputError(f"this model has no class {old!r}. Its classes: {', '.join(state.classes)}")
-    if new == BACKGROUND:
-        raise InputError(f"the name {BACKGROUND} is reserved for clips to be rejected")
-    labels = tuple(new if label == old else label for label in state.labels)
-    check_labels(labels, "the classes after renaming")
-    if len(set(labels)) != len(labels):
-        raise InputError(f"this model has a class {new!r} already")
-    if state.learning is None:
-        return replace(state, labels=labels)
-
-    def renamed(name: str) -> str:
-        return new if name == old else name
-
-    learning = replace(
-        state.learning,
-        steps=tuple(tuple(map(renamed, step)) for step in state.learning.steps),
-        counts={renamed(label): count for label, count in state.learning.counts.items()},
-        exemplars={renamed(label): ids for label, ids in state.learning.exemplars.items()},
-    )
-    return replace(state, labels=labels, learning=learning)
 
 
 def read_features(
@@ -234,7 +160,8 @@ def _incomplete_reason(features: ClipFeatures, parts: Sequence[Modality], allowe
     return f"{features.notes or 'it lacks a modality'}; learning needs {' and '.join(missing)}"
 
 
-def _learning(state: SavedModel) -> LearningState:
+def learning_of(state: SavedModel) -> LearningState:
+    """What the model needs for further learning; InputError if it was saved without that."""
     if state.learning is None:
         raise InputError(
             "this model was saved without the files for further learning (format version 1, or learning.json was "
@@ -246,7 +173,7 @@ def _learning(state: SavedModel) -> LearningState:
 def _new_clips(
     state: SavedModel, usable: Sequence[tuple[int, ClipFeatures]], labels: Sequence[str]
 ) -> UpdateClips:
-    audio, visual, presence = _joined([features for _, features in usable], state)
+    audio, visual, presence = joined_features([features for _, features in usable], state)
     exemplars = set() if state.learning is None else set(state.learning.exemplar_ids)
     ids = []
     for index, features in usable:
@@ -260,7 +187,7 @@ def _new_clips(
     )
 
 
-def _joined(
+def joined_features(
     features: Sequence[ClipFeatures], state: SavedModel
 ) -> tuple[np.ndarray | None, np.ndarray | None, Presence]:
     """Concatenated features that the model uses: audio (n, Da), visual (n, T, S, Dv), and which clips have them.
@@ -270,15 +197,8 @@ def _joined(
     parts, dtype = state.model.modality.parts, np.dtype(state.description["dtype"])
 
     def joined(part: Modality) -> np.ndarray | None:
-        rows: list[Tensor | None] = [getattr(clip, part) if part in parts else None for clip in features]
-        present = next((row for row in rows if row is not None), None)
-        if present is None:
-            return None
-        return (
-            torch.cat([torch.zeros_like(present) if row is None else row for row in rows])
-            .numpy()
-            .astype(dtype)
-        )
+        rows = concatenated([getattr(clip, part) if part in parts else None for clip in features])
+        return None if rows is None else rows.numpy().astype(dtype)
 
     presence = Presence.of(
         tuple(part in parts and getattr(clip, part) is not None for part in Modality.AUDIO_VISUAL.parts)
@@ -296,29 +216,6 @@ def _incomplete_note(presence: Presence, modality: Modality) -> Iterator[str]:
     ]
     if counts:
         yield f"learned from clips that lack a modality: {', '.join(counts)}"
-
-
-def _method_that_forgets(learning: LearningState) -> Any:
-    method = closed_form_method(learning)
-    if method is None:
-        raise InputError(
-            f"method {learning.settings.method} cannot forget: the effect of a clip on its weights cannot be removed. "
-            f"Methods that can: {', '.join(closed_form_method_names())}"
-        )
-    return method
-
-
-def _solve(state: SavedModel, learning: LearningState, method: Any, counts: dict[str, int]) -> SavedModel:
-    """The state after a method has forgotten; classes that are not in `counts` are dropped."""
-    if not counts.keys() - {BACKGROUND}:
-        raise InputError("a model needs at least one class, and none would be left. Nothing was forgotten")
-    for number in reversed(range(len(state.labels))):
-        if state.labels[number] not in counts:
-            method.remove_class(number)
-    model = method.solve()
-    steps = (tuple(label for label in step if label in counts) for step in learning.steps)
-    after = replace(learning, steps=tuple(filter(None, steps)), counts=counts, tensors=method.tensors())
-    return _updated(state, model, tuple(label for label in state.labels if label in counts), after)
 
 
 def _notes(learning: LearningState, labels: Sequence[str], counts: Counter[str]) -> Iterator[str]:

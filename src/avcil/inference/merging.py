@@ -10,7 +10,7 @@ import torch
 
 from avcil.data.clips import check_labels
 from avcil.errors import InputError
-from avcil.inference.learning import rename
+from avcil.inference.renaming import rename
 from avcil.methods.blade import BladeMethod
 from avcil.saved_models.description import UPDATES
 from avcil.saved_models.folder import SavedModel

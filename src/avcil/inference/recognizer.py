@@ -21,7 +21,7 @@ from torch import Tensor
 from avcil.data.clips import Clip
 from avcil.data.modality import Modality
 from avcil.errors import AvcilError, InputError
-from avcil.inference import hub
+from avcil.inference import hub, renaming
 from avcil.inference.clip_features import ClipArrays, ClipFeatures, ClipReader, Source, name_of
 from avcil.inference.prediction import Prediction, model_input, predict_features
 from avcil.inference.rejection import Rejection, chosen_thresholds
@@ -379,10 +379,10 @@ class Recognizer:
         Raises:
             InputError: The method cannot forget, a clip cannot be read, or more clips are given than were learned.
         """
-        from avcil.inference import learning
+        from avcil.inference import forgetting
 
         with self._exclusive():
-            self._state = learning.forget(self._state, self.features_of, clips, labels)
+            self._state = forgetting.forget(self._state, self.features_of, clips, labels)
 
     def forget_class(self, label: str) -> None:
         """Remove a class. Its clips still contribute to statistics that all classes share; `forget` removes that too.
@@ -390,17 +390,15 @@ class Recognizer:
         Raises:
             InputError: The method cannot forget, or there is no such class.
         """
-        from avcil.inference import learning
+        from avcil.inference import forgetting
 
         with self._exclusive():
-            self._state = learning.forget_class(self._state, label)
+            self._state = forgetting.forget_class(self._state, label)
 
     def rename(self, old: str, new: str) -> None:
         """Rename a class."""
-        from avcil.inference import learning
-
         with self._exclusive():
-            self._state = learning.rename(self._state, old, new)
+            self._state = renaming.rename(self._state, old, new)
             self.rejection = self.rejection.renamed(old, new)
 
     def merge(

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from avcil.errors import AvcilError, InputError
-from avcil.inference import learning, merging
+from avcil.inference import forgetting, merging, renaming
 from avcil.inference.clip_features import ClipFeatures
 from avcil.inference.held_out import HeldOut
 from avcil.inference.recognizer import Recognizer
@@ -39,14 +39,14 @@ class Change:
 
 def rename_class(state: SavedModel, label: str, new_label: str) -> Change:
     """Rename a class."""
-    after = learning.rename(state, label, new_label)
+    after = renaming.rename(state, label, new_label)
     entry: Entry = {"kind": RENAME, "label": label, "new_label": new_label, "held_out": []}
     return Change(state=after, entry=entry)
 
 
 def forget_class(state: SavedModel, label: str) -> Change:
     """Forget a class."""
-    after = learning.forget_class(state, label)
+    after = forgetting.forget_class(state, label)
     return Change(state=after, entry=_forget_entry(label, None, [label]))
 
 
@@ -87,7 +87,7 @@ def forget_clips(
             yield features
 
     try:
-        after = learning.forget(state, features_of, [clip.path for clip in clips], [label] * len(clips))
+        after = forgetting.forget(state, features_of, [clip.path for clip in clips], [label] * len(clips))
     except AvcilError as error:
         for clip in clips:
             error.args = (str(error).replace(str(clip.path), clip.name),)

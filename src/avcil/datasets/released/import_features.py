@@ -24,7 +24,8 @@ from avcil.datasets.released.feature_files import ReleasedFiles, find_released
 from avcil.datasets.released.token_grid import RELEASED, WIDTH, Grid, pool
 from avcil.datasets.split_files import SplitClip
 from avcil.errors import AvcilError, InputError
-from avcil.features.manifest import IMPORTED, FeatureSpec, Manifest
+from avcil.features.feature_spec import FeatureSpec
+from avcil.features.manifest import IMPORTED, Manifest
 from avcil.features.writer import FeatureWriter
 from avcil.utils.files import read_json, write_json
 from avcil.utils.progress import Progress
