@@ -40,7 +40,7 @@ from avcil.utils.text_table import markdown_table
 
 METHODS = (
     "fine-tuning", "lwf", "ewc", "er", "der-plus-plus", "gdumb", "icarl-fc", "icarl-nme", "wa", "bic", "ss-il",
-    "afc-nme", "afc-lsc", "av-cil:lambda_instance=0.1", "joint", "ncm", "fecam", "slda", "randumb", "ranpac", "acil",
+    "podnet", "afc-nme", "afc-lsc", "av-cil:lambda_instance=0.1", "joint", "ncm", "fecam", "slda", "randumb", "ranpac", "acil",
     "ds-al", "rls", "anacp", "blade",
 )  # fmt: skip
 STREAMS = ("few-shot", "online", "blurry", "recurring", "missing-modality", "class-removal")

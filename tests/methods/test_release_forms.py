@@ -16,11 +16,10 @@ from lock_step import (
     record_run,
     unit,
 )
+from plain_proxies import PROXIES, ProxyTranscription, nca
 
 from avcil.experiments.recipes import find_recipe
 from avcil.methods.registry import load_method, parse_options
-
-PROXIES = 3
 
 
 def release_options(method: str, *others: str) -> tuple[str, ...]:
@@ -32,28 +31,10 @@ def release_options(method: str, *others: str) -> tuple[str, ...]:
 # -- AFC ---------------------------------------------------------------------------------------------------------------
 
 
-def proxy_scores(proxies, eta, h):
-    """eta sum_p softmax_p(sim) sim, sim = -||hat(h) - hat(w)||^2, by differences."""
-    similarity = -(unit(h)[:, None, None] - unit(proxies)[None]).square().sum(dim=3)
-    share = torch.exp(similarity) / torch.exp(similarity).sum(dim=2, keepdim=True)
-    return eta * (share * similarity).sum(dim=2)
-
-
-def nca(z, y):
-    """-s'_y + log(1 + sum_{j != y} exp s'_j) of each clip, s' = s - max s."""
-    losses = []
-    for scores, label in zip(z, y, strict=True):
-        shifted = scores - scores.max()
-        others = sum(torch.exp(shifted[j]) for j in range(len(shifted)) if j != int(label))
-        losses.append(-shifted[label] + torch.log(1 + others))
-    return torch.stack(losses)
-
-
-class AfcTranscription(Transcription):
+class AfcTranscription(ProxyTranscription):
     """AFC as the release has it; new proxies and the teacher's random ones are shared with the run, and checked."""
 
-    frozen = ("head.frozen",)
-    herds = repeats = True
+    repeats = True
     by_means = False
 
     def start(self, w, record):
@@ -61,36 +42,10 @@ class AfcTranscription(Transcription):
             return
         old = torch.cat([self.old["head.frozen"], self.old["head.learning"]])
         w["head.frozen"], w["head.scale"] = old, torch.ones((), dtype=torch.float64)
-        self._check_proxies(w, old)
+        self.assert_proxies_are_centers(w, points=lambda h: h)
         random = record.teacher["head.learning"]
         assert not torch.allclose(random, w["head.learning"])
         self.teacher = self.old | {"head.frozen": old, "head.learning": random, "head.scale": w["head.scale"]}
-
-    def _check_proxies(self, w, old):
-        """Each new proxy points to the mean of the raw features nearest to it among its class, at the old mean norm."""
-        new = w["head.learning"]
-        torch.testing.assert_close(new.norm(dim=2), old.norm(dim=2).mean().expand(new.shape[:2]))
-        for number, label in enumerate(range(self.known, self.total)):
-            own = self.rows("train", [label])
-            h = plain_forward(self.old, self.a[own], self.V[own]).h
-            groups = self._groups(h, unit(new[number]))
-            assert len(groups) == PROXIES
-
-    def _groups(self, h, directions):
-        """The clips of each center, found by trying all ways to split eight clips into three groups."""
-        found = []
-        for mask in range(1, 2 ** len(h)):
-            members = [i for i in range(len(h)) if mask >> i & 1]
-            mean = h[members].mean(dim=0)
-            if any(torch.allclose(unit(mean), d, atol=1e-9) for d in directions):
-                found.append(members)
-        return found
-
-    def z(self, w, h):
-        return proxy_scores(torch.cat([w["head.frozen"], w["head.learning"]]), w["head.scale"], h)
-
-    def head_scores(self, w, rows):
-        return self.z(w, plain_forward(w, self.a[rows], self.V[rows]).h)
 
     def scores(self, w, rows):
         return self.mean_scores(w, rows, self.memory) if self.by_means else self.head_scores(w, rows)

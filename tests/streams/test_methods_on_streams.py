@@ -35,7 +35,7 @@ STREAMS = (
     "missing-modality",
     "class-removal,classes=2",
 )
-ALWAYS_NEW = {"afc", "av-cil", "bic", "lwf", "ss-il", "wa"}
+ALWAYS_NEW = {"afc", "av-cil", "bic", "lwf", "podnet", "ss-il", "wa"}
 """Methods whose loss needs new classes in each task."""
 CANNOT = {
     **{(method, stream): "needs new classes" for method in ALWAYS_NEW

@@ -4,7 +4,7 @@ from avcil.losses.attention_distillation import attention_divergence
 from avcil.losses.discrepancy import discrepancy, importance_weights
 from avcil.losses.distillation import soft_cross_entropy, taskwise_distillation
 from avcil.losses.icarl_distillation import icarl_distillation
-from avcil.losses.nca import nca_loss
+from avcil.losses.nca import nca_loss, nca_margin_loss
 from avcil.losses.separated_softmax import separated_softmax
 from avcil.losses.similarity import audio_visual_log_similarity, class_similarity, instance_similarity
 
@@ -17,6 +17,7 @@ __all__ = [
     "importance_weights",
     "instance_similarity",
     "nca_loss",
+    "nca_margin_loss",
     "separated_softmax",
     "soft_cross_entropy",
     "taskwise_distillation",

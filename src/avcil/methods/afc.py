@@ -2,10 +2,9 @@
 
     total = L_NCA + lambda sqrt(s + 1) L_disc,  s = the step's number, from 0
 
-N clips, D width, C classes, P proxies per class. From step 1 on, the proxies of old classes are frozen, and those of
-new classes are initialized as k-means centers. The defaults follow AFC's paper where the release of AV-CIL differs;
-the published benchmarks of AV-CIL follow the release (docs/protocol.md): `herding=release validation=classifier
-eta=reset teacher_proxies=random clustering=features`.
+N clips, D width. The head and its initialization are those of `_proxy_method`. The defaults follow AFC's paper where
+the release of AV-CIL differs; the published benchmarks of AV-CIL follow the release (docs/protocol.md):
+`herding=release validation=classifier eta=reset teacher_proxies=random clustering=features`.
 """
 
 from __future__ import annotations
@@ -22,11 +21,10 @@ from torch.nn import functional as F
 from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.losses import discrepancy, importance_weights, nca_loss
-from avcil.methods._herding_method import HerdingMethod, Validation
+from avcil.methods._herding_method import Validation
+from avcil.methods._proxy_method import ProxyMethod, imprint_centers, layers, proxy_head
 from avcil.methods.base import Batch, Step
-from avcil.nn.clustering import k_means
 from avcil.nn.network import Network, NetworkOutput
-from avcil.nn.proxy_head import ProxyHead
 from avcil.utils.rng import generator
 
 
@@ -60,41 +58,25 @@ class AfcOptions:
             raise InputError(f"option proxies of method afc must be 1 or more; not {self.proxies}")
 
 
-class Afc(HerdingMethod):
+class Afc(ProxyMethod):
     """Rehearsal with a proxy head and importance-weighted feature distillation."""
 
     name = "afc"
     summary = "rehearsal with a cosine proxy head and importance-weighted feature distillation (CVPR 2022)"
     Options = AfcOptions
 
-    def build_head(self, width: int) -> ProxyHead:
-        return ProxyHead(width, proxies=self.options.proxies)
-
     def begin_step(self, step: Step) -> None:
         """Initialize the proxies of the new classes, also in the teacher, whose loss includes the new clips."""
         if step.teacher is None:
             return
-        head = step.network.head
-        assert isinstance(head, ProxyHead)
-        head.imprint(self._centers(step, head.proxies))
+        imprint_centers(step, unit=self.options.clustering == "unit")
+        head = proxy_head(step)
         if self.options.eta == "reset":
             head.reset_scale()
         teacher_head = copy.deepcopy(head)
         if self.options.teacher_proxies == "random":
             teacher_head.randomize(generator(step.seed, "teacher proxies", step.index))
         step.teacher.network.head = teacher_head.requires_grad_(False)
-
-    def _centers(self, step: Step, count: int) -> Tensor:
-        """(C_new, P, D)"""
-        points = _features(step)
-        if self.options.clustering == "unit":
-            points = F.normalize(points, dim=1)
-        labels = step.pool.labels[: step.new_count].cpu()
-        centers = [
-            k_means(points[labels == label], count, generator=generator(step.seed, "proxies", label))
-            for label in range(step.known, step.total)
-        ]
-        return torch.stack(centers)
 
     def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
         terms = {"nca": nca_loss(output.logits, batch.labels).mean()}
@@ -111,21 +93,6 @@ class Afc(HerdingMethod):
         *features, norms = step.teacher.cached("layers", teacher_layers, batch)
         parts = zip(layers(output), features, importance_weights(norms).T, strict=True)
         return torch.stack([discrepancy(new, old, weight) for new, old, weight in parts]).sum()
-
-
-def _features(step: Step) -> Tensor:
-    """h (n, D) of the new clips, on the CPU."""
-    with torch.no_grad():
-        parts = torch.arange(step.new_count).split(step.pool.eval_batch_size)
-        return torch.cat([step.network(*features).feature.cpu() for features in step.pool.stream(parts)])
-
-
-def layers(output: NetworkOutput) -> tuple[Tensor, Tensor, Tensor]:
-    """The distilled features of the audio-visual network: x, f_a and f_v, each (N, D)."""
-    assert output.attended is not None
-    assert output.audio_feature is not None
-    assert output.visual_feature is not None
-    return output.attended, output.audio_feature, output.visual_feature
 
 
 def _teacher_feature(network: Network, batch: Batch) -> tuple[Tensor, ...]:
