@@ -40,8 +40,8 @@ from avcil.utils.text_table import markdown_table
 
 METHODS = (
     "fine-tuning", "lwf", "ewc", "er", "der-plus-plus", "gdumb", "icarl-fc", "icarl-nme", "wa", "bic", "ss-il",
-    "podnet", "afc-nme", "afc-lsc", "av-cil:lambda_instance=0.1", "joint", "ncm", "fecam", "slda", "randumb", "ranpac", "acil",
-    "ds-al", "rls", "anacp", "blade",
+    "podnet", "podnet:nca=paper", "afc-nme", "afc-lsc", "av-cil:lambda_instance=0.1", "joint", "ncm", "fecam", "slda",
+    "randumb", "ranpac", "acil", "ds-al", "rls", "anacp", "blade",
 )  # fmt: skip
 STREAMS = ("few-shot", "online", "blurry", "recurring", "missing-modality", "class-removal")
 SETTINGS = {"batch_size": 32, "exemplar_batch_size": 32, "exemplars_per_class": (4,)}
