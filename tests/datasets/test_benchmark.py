@@ -74,7 +74,7 @@ def test_class_names_that_are_whole_numbers(tmp_path):
         ("s.json", '[["a"], []]', "step 2 of 2 has no class"),
         ("s.json", '[["a"], ["a"]]', "given twice: 'a'"),
         ("s.json", '[[" "]]', "not empty"),
-        ("s.csv", 'a,b\n"c"d\n', "not a CSV"),
+        ("s.csv", 'a,b\n"c"d\n', "not CSV"),
         ("s.txt", "a", ".json or .csv"),
     ],
 )

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from avcil.errors import InputError
 from avcil.utils.files import write_text
-from avcil.utils.input_files import read_bytes
+from avcil.utils.input_files import read_text
 from avcil.utils.listing import quoted
 
 SPLITS = ("train", "val", "test")
@@ -130,12 +130,10 @@ def read_clips(path: Path) -> list[Clip]:
         raise InputError(
             f"{path} is a folder, not a clip list; make one with: avcil scan {path} --out clips.csv"
         )
-    data = read_bytes(path, limit=MAX_LIST_BYTES)
-    try:
-        text = data.decode("utf-8-sig")  # keeps line ends inside quoted fields
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text: {error}") from None
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    text = read_text(path, limit=MAX_LIST_BYTES)
+    reader = csv.DictReader(
+        io.StringIO(text, newline=""), strict=True
+    )  # keeps line ends inside quoted fields
     try:
         columns = _without_unnamed(reader, path)
         _check_columns(columns, path)

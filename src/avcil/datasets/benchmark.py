@@ -6,8 +6,6 @@ the same order.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections import Counter
@@ -19,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from avcil.errors import InputError, unknown_name
+from avcil.utils.csv_files import read_rows
 from avcil.utils.files import read_json
 from avcil.utils.listing import quoted
 
@@ -121,7 +120,8 @@ class Benchmark:
         if path.suffix.lower() == ".json":
             steps = read_json(path)
         elif path.suffix.lower() == ".csv":
-            steps = _csv_rows(path)
+            rows = read_rows(path, strict=True)
+            steps = [[label.strip() for label in row if label.strip()] for row in rows if any(row)]
         else:
             raise InputError(f"the steps file {path} must end in .json or .csv: {EXPECTED_FORMAT}")
         if not isinstance(steps, list) or not all(isinstance(step, list) for step in steps):
@@ -205,14 +205,3 @@ def natural_key(text: str) -> tuple[Any, ...]:
     """
     parts = re.split(r"([0-9]+)", text)
     return tuple(int(part) if position % 2 else part.casefold() for position, part in enumerate(parts)), text
-
-
-def _csv_rows(path: Path) -> list[list[str]]:
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    except FileNotFoundError:
-        raise InputError(f"there is no steps file {path}") from None
-    except (UnicodeDecodeError, csv.Error, IsADirectoryError) as error:
-        raise InputError(f"{path} is not a CSV in UTF-8: {error}") from None
-    return [[label.strip() for label in row if label.strip()] for row in rows if any(row)]

@@ -6,15 +6,13 @@ annotations of AudioSet, from which AVE was taken, and of Kinetics have them.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 
 from avcil.datasets.video_names import VIDEO_ID
 from avcil.errors import InputError
-from avcil.utils.input_files import read_bytes
+from avcil.utils.csv_files import read_rows
 
 CLIP_SECONDS = 10.0
 """Length of the clips of AVE, Kinetics and VGGSound; those at the end of a video may be shorter."""
@@ -62,13 +60,10 @@ def _time_of_id(clip_id: str) -> tuple[float, float]:
 
 def _read_times(file: Path, videos: Set[str]) -> Times:
     """The times of these videos; of several lines for one video, the first counts."""
-    try:
-        text = read_bytes(file, limit=MAX_FILE_BYTES).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} (--times) is not UTF-8 text: {error}. Expected is {EXPECTED}") from None
     times: Times = {}
     columns = (0, 1, 2)
-    for row in csv.reader(io.StringIO(text, newline=""), skipinitialspace=True):
+    expected = f"Expected for --times is {EXPECTED}"
+    for row in read_rows(file, limit=MAX_FILE_BYTES, expected=expected, skipinitialspace=True):
         if "youtube_id" in row:
             columns = _column_positions(row, file)
         elif row and not row[0].startswith("#"):

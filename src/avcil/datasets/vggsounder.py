@@ -8,16 +8,14 @@ of this package.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
 from avcil.datasets.fetch import cache_folder
 from avcil.errors import InputError
+from avcil.utils.csv_files import read_columns
 from avcil.utils.download import RetryPolicy, download
-from avcil.utils.input_files import read_bytes
 
 URL = (
     "https://raw.githubusercontent.com/Bizilizi/VGGSounder/d8b5e904c2e5edb2567538f48c3c939807a132db/"
@@ -29,8 +27,6 @@ COLUMNS = ("video_id", "label", "modality")
 MODALITIES = {"A": ("audible",), "V": ("visible",), "AV": ("audible", "visible")}
 CUT_NAMES = {"subway, metro, underground": "subway, metr"}
 """Class names of VGGSound that are cut in the release of AV-CIL."""
-MAX_FILE_BYTES = 64 << 20
-"""Bytes of an annotation file; version 1.0 has 2 MB."""
 
 Annotations = Mapping[str, Mapping[str, tuple[str, ...]]]
 """By clip id and class name: whether the class is "audible", "visible", or both."""
@@ -72,19 +68,11 @@ def read_annotations(path: Path) -> Annotations:
     Raises:
         InputError: If the file is missing, is not UTF-8 text, or has other columns or values.
     """
-    try:
-        text = read_bytes(path, limit=MAX_FILE_BYTES).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text: {error}. {_EXPECTED}") from None
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    if not set(COLUMNS) <= set(reader.fieldnames or ()):
-        raise InputError(f"{path} has the columns {','.join(reader.fieldnames or ())!r:.120}. {_EXPECTED}")
     labels: dict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
-    for row in reader:
-        clip_id, label, modality = (row[name] or "" for name in COLUMNS)
+    for where, (clip_id, label, modality) in read_columns(path, COLUMNS, expected=_EXPECTED):
         if not clip_id or not label or modality not in MODALITIES:
             raise InputError(
-                f"{path}, line {reader.line_num}: a clip id, a label and a modality ({', '.join(MODALITIES)}) are "
+                f"{where}: a clip id, a label and a modality ({', '.join(MODALITIES)}) are "
                 f"expected, not {clip_id!r:.40}, {label!r:.40} and {modality!r:.10}"
             )
         labels[clip_id][CUT_NAMES.get(label, label)] = MODALITIES[modality]

@@ -8,8 +8,6 @@ Shapes: K steps; `R` (K, K) accuracies, `n` (K,) numbers of test clips (see metr
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -24,7 +22,8 @@ from avcil.runs import metrics
 from avcil.runs.paths import RunPaths
 from avcil.runs.records import Epoch, Results
 from avcil.runs.run_config import RunConfig, damaged, read_config
-from avcil.utils.files import read_json
+from avcil.utils.csv_files import read_rows
+from avcil.utils.files import read_json, without_path
 from avcil.utils.input_files import parse_json, read_bytes
 
 PREDICTION_COLUMNS = ["clip_id", "label", "predicted", "probability"]
@@ -163,12 +162,9 @@ def _rows(path: Path) -> list[list[str]]:
     if not path.exists():
         raise damaged(path, "the file is missing")
     try:
-        text = read_bytes(path, limit=MAX_FILE_BYTES).decode("utf-8")
-        return list(csv.reader(io.StringIO(text, newline="")))
-    except UnicodeDecodeError as error:
-        raise damaged(path, f"it is not UTF-8 text ({error})") from None
-    except csv.Error as error:
-        raise damaged(path, f"it is not CSV ({error})") from None
+        return read_rows(path, limit=MAX_FILE_BYTES)
+    except InputError as error:
+        raise damaged(path, f"it {without_path(error, path)}") from None
 
 
 def _accuracy_matrix(path: Path, steps: int) -> tuple[np.ndarray, np.ndarray]:

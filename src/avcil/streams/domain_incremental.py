@@ -5,7 +5,6 @@ A domain is a recording condition: a speaker, a room, a camera, noise.
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from avcil.datasets.benchmark import Benchmark, natural_key
 from avcil.errors import InputError, unknown_name
 from avcil.features import StoredClip
 from avcil.streams.base import UNUSED, Stream, StreamResults, StreamType
+from avcil.utils.csv_files import read_columns
 from avcil.utils.listing import quoted
 
 HINT = "List the domains in a CSV file with the columns clip_id,domain: --stream domain-incremental,file=domains.csv"
@@ -106,18 +106,9 @@ def _from_ids(clips: Sequence[StoredClip]) -> dict[str, str]:
 
 
 def _from_file(path: Path) -> dict[str, str]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            table = csv.DictReader(file)
-            if not {"clip_id", "domain"} <= set(table.fieldnames or ()):
-                raise InputError(
-                    f"{path} must have the columns clip_id and domain; it has {table.fieldnames}"
-                )
-            return {row["clip_id"]: row["domain"] for row in table if row["domain"]}
-    except FileNotFoundError:
-        raise InputError(f"there is no file {path} with the domains of the clips") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} is not a readable CSV file in UTF-8: {error}") from None
+    expected = "Expected is a CSV file with the columns clip_id and domain"
+    rows = read_columns(path, ("clip_id", "domain"), expected=expected)
+    return {clip_id: domain for _, (clip_id, domain) in rows if domain}
 
 
 def _check(

@@ -6,6 +6,7 @@ T time slices, S spatial tokens, D width.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -226,14 +227,11 @@ def _clips_per_pass(
     sizes: ClipSizes, device_config: DeviceConfig, shard_size: int, batch: tuple[int, int], available: int
 ) -> int:
     """The largest number of clips per pass, at most `shard_size`, that needs at most half of the available memory."""
-    low, high = 0, shard_size
-    while low < high:
-        middle = (low + high + 1) // 2
-        if iteration_bytes(sizes, device_config, middle, batch) <= available // 2:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+
+    def needed(clips: int) -> int:
+        return iteration_bytes(sizes, device_config, clips, batch)
+
+    return bisect.bisect_right(range(1, shard_size + 1), available // 2, key=needed)
 
 
 @contextmanager

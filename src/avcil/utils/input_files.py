@@ -83,6 +83,23 @@ def read_bytes(path: Path | str, *, limit: int, follow: bool = True) -> bytes:
     return data
 
 
+def read_text(path: Path | str, *, limit: int, expected: str = "") -> str:
+    """The text of a regular file in UTF-8, with or without a byte order mark.
+
+    Args:
+        path: The file.
+        limit: Maximum size in bytes.
+        expected: A sentence for the error message: what the file should be.
+
+    Raises:
+        InputError: As for `read_bytes`, or the file is not UTF-8.
+    """
+    try:
+        return read_bytes(path, limit=limit).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text: {error}. {expected}".removesuffix(". ")) from None
+
+
 def parse_json(data: bytes, where: str) -> Any:
     """The value of a JSON document in UTF-8, with or without a byte order mark.
 
