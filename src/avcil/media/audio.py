@@ -26,6 +26,7 @@ from avcil.media.container import (
     Deadline,
     MediaError,
     PacketCounts,
+    decoded,
     open_media,
     reason_of,
     seconds_of,
@@ -132,27 +133,12 @@ class _Decoder:
 
     def frames(self) -> Iterator[Any]:
         packets = self._timeline.packets(self._container, self._track)
-        while True:
-            self._deadline.check()
-            try:
-                packet = next(packets, None)
-            except FILE_ERRORS as error:
-                self.packets.fail(error)
-                packet = None
-            if packet is None:
-                self.ended = True
-                return
-            self.packets.read += packet.size > 0
-            try:
-                frames = packet.decode()
-            except FILE_ERRORS as error:
-                if not isinstance(error, EOFError):
-                    self.packets.fail(error)
-                continue
+        for frames in decoded(packets, self._deadline, self.packets):
             for frame in frames:
                 if frame.samples:
                     self.has_frames = True
                     yield frame
+        self.ended = True
 
 
 class _AudioBuffer:

@@ -11,7 +11,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -146,6 +146,41 @@ class PacketCounts:
         if not self.failed:
             return ()
         return (f"{self.failed} of {self.read} {self.kind} packets read could not be decoded: {self.reason}",)
+
+
+def decoded(
+    packets: Iterator[Any],
+    deadline: Deadline,
+    counts: PacketCounts,
+    *,
+    fail: Callable[[BaseException], None] | None = None,
+) -> Iterator[list[Any]]:
+    """The frames of each packet that can be decoded.
+
+    Args:
+        packets: Packets of one track in order. If they cannot be read further, they end.
+        deadline: Checked before each packet.
+        counts: Counts the packets.
+        fail: Called with each error; by default, `counts.fail`.
+    """
+    fail = fail or counts.fail
+    while True:
+        deadline.check()
+        try:
+            packet = next(packets, None)
+        except FILE_ERRORS as error:
+            fail(error)
+            return
+        if packet is None:
+            return
+        counts.read += packet.size > 0
+        try:
+            frames = packet.decode()
+        except FILE_ERRORS as error:
+            if not isinstance(error, EOFError):
+                fail(error)
+            continue
+        yield frames
 
 
 @contextlib.contextmanager

@@ -30,6 +30,7 @@ from avcil.media.container import (
     Deadline,
     MediaError,
     PacketCounts,
+    decoded,
     open_media,
     seconds_of,
     stream_info,
@@ -210,22 +211,7 @@ class TrackReader:
         packets = self._timeline.packets(self._container, self._track)
         if self._skipper is not None:
             packets = self._skipper.packets(packets)
-        while True:
-            self._deadline.check()
-            try:
-                packet = next(packets, None)
-            except FILE_ERRORS as error:
-                self._fail(error)
-                return
-            if packet is None:
-                return
-            self._packets.read += packet.size > 0
-            try:
-                frames = packet.decode()
-            except FILE_ERRORS as error:
-                if not isinstance(error, EOFError):
-                    self._fail(error)
-                continue
+        for frames in decoded(packets, self._deadline, self._packets, fail=self._fail):
             if self._strict and any(frame.is_corrupt for frame in frames):
                 raise DamagedVideo
             for frame in frames:

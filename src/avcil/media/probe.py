@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from avcil.media.container import (
     FFMPEG_ERRORS,
-    FILE_ERRORS,
     Deadline,
     MediaError,
+    PacketCounts,
+    decoded,
     open_media,
     reason_of,
     stream_info,
@@ -98,20 +100,10 @@ def _probe(path: Path, deadline: Deadline) -> MediaInfo:
 def _orientation(container: Any, track: Any, deadline: Deadline) -> Orientation:
     if track is None or track.codec_context is None:
         return Orientation()
-    packets = container.demux(track)
-    for _ in range(PROBE_PACKETS):
-        deadline.check()
-        try:
-            packet = next(packets, None)
-        except FILE_ERRORS:
-            break
-        if packet is None:
-            break
-        try:
-            for frame in packet.decode():
-                return orientation_of(display_matrix(frame))[0]
-        except FILE_ERRORS:
-            continue
+    packets = itertools.islice(container.demux(track), PROBE_PACKETS)
+    for frames in decoded(packets, deadline, PacketCounts(kind="video")):
+        for frame in frames:
+            return orientation_of(display_matrix(frame))[0]
     return Orientation()
 
 

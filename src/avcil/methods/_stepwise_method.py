@@ -15,7 +15,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from avcil.closed_form.embedding import FROM_ENCODER, Embedding, Normalize, Pooling, Standard, pool
+from avcil.closed_form.embedding import (
+    FROM_ENCODER,
+    Activation,
+    Embedding,
+    EmbeddingConfig,
+    Normalize,
+    Pooling,
+    Standard,
+    pool,
+)
 from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.joined_embedding import Block, JoinedEmbedding
 from avcil.closed_form.linear_model import LinearModel
@@ -64,9 +73,18 @@ class StepwiseMethod(ClosedFormMethod):
         self._uses_constants: bool | None = None
         """Whether features are scaled by the encoders' constants; None before the first clip."""
 
-    @abstractmethod
     def blocks(self, vectors: int) -> list[Block]:
-        """The embedding of clips with this number of vectors."""
+        """The embedding of clips with this number of vectors; by default, one block of all scaled vectors."""
+        return [(self.block_config(), tuple(range(vectors)))]
+
+    def block_config(
+        self, activation: Activation = "none", *, features: int = 0, purpose: str = "projection"
+    ) -> EmbeddingConfig:
+        """The configuration of a block whose vectors are scaled as the option `normalize` says."""
+        scaling = self.scaling(to_length=True)
+        return EmbeddingConfig(
+            normalize=scaling, activation=activation, features=features, seed=self.seed, purpose=purpose
+        )
 
     @abstractmethod
     def partial_fit(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:

@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 from avcil.closed_form import RidgeFit
 from avcil.closed_form.block_moments import BlockMoments
-from avcil.closed_form.embedding import EmbeddingConfig, Scaling
+from avcil.closed_form.embedding import Scaling
 from avcil.closed_form.joined_embedding import Block
 from avcil.closed_form.moments import Moments
 from avcil.closed_form.projected_model import ProjectedModel, hidden_features
@@ -82,19 +82,12 @@ class Anacp(SingleHeadMethod[BlockMoments]):
 
     def blocks(self, vectors: int) -> list[Block]:
         """z, and the random features of each projection."""
-        every, scaling = tuple(range(vectors)), self.scaling(to_length=True)
-        plain = EmbeddingConfig(normalize=scaling, activation="none", features=0, seed=self.seed)
+        features, every = self.options.features, tuple(range(vectors))
         random = [
-            EmbeddingConfig(
-                normalize=scaling,
-                activation="gelu",
-                features=self.options.features,
-                seed=self.seed,
-                purpose=f"projection {number}",
-            )
+            self.block_config("gelu", features=features, purpose=f"projection {number}")
             for number in range(self.options.projections)
         ]
-        return [(config, every) for config in (plain, *random)]
+        return [(config, every) for config in (self.block_config(), *random)]
 
     def new_statistics(self, width: int) -> BlockMoments:
         assert self.embedding is not None

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcil.closed_form.embedding import EmbeddingConfig, Scaling
+from avcil.closed_form.embedding import Scaling
 from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.joined_embedding import Block
 from avcil.closed_form.recursive_least_squares import RecursiveRidge
@@ -61,13 +61,11 @@ class DsAl(RecursiveMethod):
     Options = DsAlOptions
 
     def blocks(self, vectors: int) -> list[Block]:
-        shared = {
-            "normalize": self.scaling(to_length=True),
-            "features": self.options.features,
-            "seed": self.seed,
-        }
-        all_vectors = tuple(range(vectors))
-        return [(EmbeddingConfig(activation=name, **shared), all_vectors) for name in ("relu", "tanh")]
+        features, every = self.options.features, tuple(range(vectors))
+        return [
+            (self.block_config("relu", features=features), every),
+            (self.block_config("tanh", features=features), every),
+        ]
 
     def partial_fit(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
         is_new = self.new_classes()

@@ -21,8 +21,7 @@ from torch import Tensor
 from avcil.closed_form import cholesky_with_jitter
 from avcil.closed_form.class_gaussians import ClassGaussians
 from avcil.closed_form.class_moments import ClassMoments
-from avcil.closed_form.embedding import EmbeddingConfig, Scaling
-from avcil.closed_form.joined_embedding import Block
+from avcil.closed_form.embedding import Scaling
 from avcil.closed_form.quadratic_model import QuadraticModel
 from avcil.closed_form.symmetric import mirror
 from avcil.errors import InputError
@@ -63,12 +62,6 @@ class Fecam(SingleHeadMethod[ClassGaussians]):
     summary = "distances under the covariance of each class; exemplar-free (NeurIPS 2023)"
     Options = FecamOptions
     model_class = QuadraticModel
-
-    def blocks(self, vectors: int) -> list[Block]:
-        config = EmbeddingConfig(
-            normalize=self.scaling(to_length=True), activation="none", features=0, seed=self.seed
-        )
-        return [(config, tuple(range(vectors)))]
 
     def new_statistics(self, width: int) -> ClassGaussians:
         return ClassGaussians(width)

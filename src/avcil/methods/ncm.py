@@ -21,9 +21,8 @@ from torch.nn import functional as F
 
 from avcil.closed_form.calibration import Calibration
 from avcil.closed_form.class_means import ClassMeans
-from avcil.closed_form.embedding import EmbeddingConfig, Scaling
+from avcil.closed_form.embedding import Scaling
 from avcil.closed_form.head import ClosedFormHead
-from avcil.closed_form.joined_embedding import Block
 from avcil.methods._head_state import HeadState
 from avcil.methods._statistics_method import StatisticsMethod
 from avcil.methods._stepwise_method import check_calibration_clips
@@ -54,12 +53,6 @@ class Ncm(StatisticsMethod[ClassMeans]):
     name = "ncm"
     summary = "nearest class mean of frozen features, as in SimpleCIL; exemplar-free (TPAMI 2013)"
     Options = NcmOptions
-
-    def blocks(self, vectors: int) -> list[Block]:
-        config = EmbeddingConfig(
-            normalize=self.scaling(to_length=True), activation="none", features=0, seed=self.seed
-        )
-        return [(config, tuple(range(vectors)))]
 
     def new_statistics(self, width: int) -> ClassMeans:
         return ClassMeans(width)

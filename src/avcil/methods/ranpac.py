@@ -17,7 +17,7 @@ from torch import Tensor
 
 from avcil.closed_form import RIDGES, Moments, RidgeFit, RidgePath, hold_out_error
 from avcil.closed_form.block_ridge import choose_penalties
-from avcil.closed_form.embedding import EmbeddingConfig, Scaling
+from avcil.closed_form.embedding import Scaling
 from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.joined_embedding import Block
 from avcil.errors import InputError
@@ -73,13 +73,7 @@ class Ranpac(MomentsMethod):
     Options = RanpacOptions
 
     def blocks(self, vectors: int) -> list[Block]:
-        config = EmbeddingConfig(
-            normalize=self.scaling(to_length=True),
-            activation="relu",
-            features=self.options.features,
-            seed=self.seed,
-        )
-        return [(config, tuple(range(vectors)))]
+        return [(self.block_config("relu", features=self.options.features), tuple(range(vectors)))]
 
     def update_head_state(self, state: HeadState, features: Tensor, labels: Tensor) -> None:
         if self.options.ridge or self.options.selection == "gcv":

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avcil.closed_form import RIDGES, Moments, RidgePath
-from avcil.closed_form.embedding import EmbeddingConfig, Scaling
+from avcil.closed_form.embedding import Scaling
 from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.joined_embedding import Block
 from avcil.closed_form.recursive_least_squares import RecursiveRidge
@@ -70,11 +70,10 @@ class Rls(RecursiveMethod):
     Options = RlsOptions
 
     def blocks(self, vectors: int) -> list[Block]:
-        shared = partial(EmbeddingConfig, normalize=self.scaling(to_length=True), seed=self.seed)
-        main = shared(activation="relu", features=self.options.features)
-        blocks = [(main, tuple(range(vectors)))]
+        main = self.block_config("relu", features=self.options.features)
+        blocks: list[Block] = [(main, tuple(range(vectors)))]
         if self.options.compensation != 0:
-            small = partial(shared, activation="tanh", features=self.options.stream_features)
+            small = partial(self.block_config, "tanh", features=self.options.stream_features)
             blocks += [(small(purpose=f"compensation {number}"), (number,)) for number in range(vectors)]
         return blocks
 
