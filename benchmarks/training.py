@@ -28,6 +28,7 @@ from iterations import WAYS, Clips, add_shape, ratio
 
 SETTINGS = {
     "avcil": ("avcil", {}),
+    "avcil, no C compiler": ("avcil", {"PATH": "", "CC": ""}),
     "plain": ("plain", {"THP_MEM_ALLOC_ENABLE": "0"}),
     "plain, huge pages": ("plain", {}),
     "plain, compiled": ("compiled", {}),

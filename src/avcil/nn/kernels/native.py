@@ -47,7 +47,7 @@ def unavailable_reason() -> str:
 def print_notice() -> None:
     """Print once to stderr that training is slower without the library, and why it cannot be used."""
     print(
-        "avcil: training takes about 1.5 times as long because guided attention could not be compiled "
+        "avcil: training is slower because the attention kernel could not be compiled "
         f"({unavailable_reason()}). Install gcc, or set CC to a C compiler.",
         file=sys.stderr,
     )
