@@ -259,6 +259,9 @@ class Transcription:
     def start(self, w: Weights, record: StepRecord) -> None:
         """Change the weights that a step starts with."""
 
+    def constrain(self, w: Weights) -> None:
+        """Change the weights after an update."""
+
     def end(self) -> None:
         """Change the weights that a step ended with, before exemplars are chosen."""
 
@@ -319,6 +322,7 @@ class Transcription:
             w = {name: value.detach() for name, value in w.items()}
             gradients = {name: g for name, g in zip(names, found, strict=True) if g is not None}
             adam.step(w, gradients)
+            self.constrain(w)
             sums.append(float(loss.detach()))
         self.losses.append(math.fsum(sums) / len(sums))
         return w

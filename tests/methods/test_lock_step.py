@@ -95,9 +95,14 @@ def test_gdumb(store, tmp_path):
 
 
 class Wa(PlainLogits):
-    """Distillation with T = 2, then aligned rows of the new classes."""
+    """Distillation with T = 2, weights of the head of at least 0, then aligned rows of the new classes."""
 
     herds = True
+    clips_weights = True
+
+    def constrain(self, w):
+        if self.clips_weights:
+            w["head.weight"] = torch.where(w["head.weight"] < 0, 0.0, w["head.weight"])
 
     def loss(self, w, rows, n_c):
         z = self.z(w, rows)
@@ -121,14 +126,19 @@ class Wa(PlainLogits):
             self.w["head.weight"] = torch.stack(scaled)
 
 
-def test_wa(store, tmp_path):
+@pytest.mark.parametrize("clips_weights", [True, False])
+def test_wa(clips_weights, store, tmp_path):
     """The aligned network is evaluated, saved, and the teacher of the next step."""
-    recorded = record_run(store, tmp_path, "wa", exemplars=12)
-    assert_lock_step(recorded, Wa(recorded))
+    recorded = record_run(store, tmp_path, "wa", f"clip_weights={clips_weights}", exemplars=12)
+    transcription = Wa(recorded)
+    transcription.clips_weights = clips_weights
+    assert_lock_step(recorded, transcription)
 
 
 class Bic(Wa):
     """The same loss without the clips held out; a and b by bisection of the loss's slope, one after the other."""
+
+    clips_weights = False
 
     def held(self):
         fewest = min(

@@ -114,7 +114,16 @@ def test_every_option_does_something(store, tmp_path):
     """Options change the model: iCaRL's distillation, AFC's proxies and weight."""
     variants = {
         "icarl": [(), ("distillation=release",), ("classifier=fc",)],
-        "afc": [(), ("proxies=3",), ("lambda_discrepancy=0",), ("classifier=nme",)],
+        "afc": [
+            (),
+            ("proxies=3",),
+            ("lambda_discrepancy=0",),
+            ("classifier=nme",),
+            ("finetuning_iterations=0",),
+            ("finetuning_learning_rate=0.5",),
+        ],
+        "podnet": [(), ("lambda_pooled=0",), ("lambda_flat=0",), ("nca=paper",), ("classifier=nme",)],
+        "wa": [(), ("clip_weights=false",)],
         "lwf": [(), ("temperature_distillation=4",)],
         "ss-il": [(), ("temperature_distillation=4",)],
     }

@@ -23,6 +23,7 @@ _AFC_RELEASE = (
     "eta=reset",
     "teacher_proxies=random",
     "clustering=features",
+    "finetuning_iterations=0",
 )
 _AFC_ORIGINAL = (
     "herding=distinct",
@@ -30,6 +31,7 @@ _AFC_ORIGINAL = (
     "eta=kept",
     "teacher_proxies=imprinted",
     "clustering=unit",
+    "finetuning_iterations=320",
 )
 _SSIL_RELEASE = ("exemplar_batches=repeated", "cross_entropy=release-ave")
 _SSIL_ORIGINAL = ("exemplar_batches=reshuffled", "cross_entropy=separated")

@@ -25,6 +25,7 @@ METHOD_OPTIONS: dict[str, dict[str, Any]] = {
         "eta": "reset",
         "teacher_proxies": "random",
         "clustering": "features",
+        "finetuning_iterations": 0,
     },
     "av-cil": {
         "lambda_class": 1.0,

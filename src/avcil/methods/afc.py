@@ -4,7 +4,7 @@
 
 N clips, D width. The head and its initialization are those of `_proxy_method`. The defaults follow AFC's paper where
 the release of AV-CIL differs; the published benchmarks of AV-CIL follow the release (docs/protocol.md):
-`herding=release validation=classifier eta=reset teacher_proxies=random clustering=features`.
+`herding=release validation=classifier eta=reset teacher_proxies=random clustering=features finetuning_iterations=0`.
 """
 
 from __future__ import annotations
@@ -19,23 +19,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avcil.data.modality import Modality
-from avcil.errors import InputError
 from avcil.losses import discrepancy, importance_weights, nca_loss
 from avcil.methods._herding_method import Validation
-from avcil.methods._proxy_method import ProxyMethod, imprint_centers, layers, proxy_head
+from avcil.methods._proxy_method import ProxyMethod, ProxyOptions, imprint_centers, layers, proxy_head
 from avcil.methods.base import Batch, Step
 from avcil.nn.network import Network, NetworkOutput
 from avcil.utils.rng import generator
 
 
 @dataclass(frozen=True, kw_only=True)
-class AfcOptions:
+class AfcOptions(ProxyOptions):
     """Options of AFC; the defaults follow AFC's paper. "The release" is the code of AV-CIL's authors."""
 
-    classifier: Literal["lsc", "nme"] = "lsc"
-    """Classifier after a step: the head (local similarity classifier), or the nearest class mean of exemplars (nme)."""
-    proxies: int = 10
-    """Number of proxies per class."""
     lambda_discrepancy: float = 0.5
     """Weight of the discrepancy distillation. In step s, it is multiplied by sqrt(s + 1). 0: off."""
     herding: Literal["distinct", "release"] = "distinct"
@@ -52,10 +47,6 @@ class AfcOptions:
     clustering: Literal["unit", "features"] = "unit"
     """Features for the k-means centers of a new class: unit: scaled to unit length; features: not scaled, as in the
     release."""
-
-    def __post_init__(self) -> None:
-        if self.proxies < 1:
-            raise InputError(f"option proxies of method afc must be 1 or more; not {self.proxies}")
 
 
 class Afc(ProxyMethod):
@@ -79,7 +70,7 @@ class Afc(ProxyMethod):
         step.teacher.network.head = teacher_head.requires_grad_(False)
 
     def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
-        terms = {"nca": nca_loss(output.logits, batch.labels).mean()}
+        terms = {"nca": self.nca(output.logits, batch.labels, step)}
         if step.teacher is not None and self.options.lambda_discrepancy:
             weight = self.options.lambda_discrepancy * math.sqrt(step.index + 1)
             terms["discrepancy"] = weight * self._discrepancy(output, batch, step)

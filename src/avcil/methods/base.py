@@ -225,6 +225,9 @@ class GradientMethod(Method):
         """Rows of the pool that are used for training, ascending; None for all."""
         return None
 
+    def after_update(self, network: Network) -> None:
+        """Called after each update of the weights by the optimizer. It may constrain the weights."""
+
     def end_step(self, step: Step) -> None:
         """Called with the final weights of the step, before exemplars are selected. It may change the head."""
 

@@ -1,10 +1,12 @@
 """WA: weight aligning, new classes' weights scaled to the old ones' norm. Zhao et al., CVPR 2020.
 
     total = (1 - r) CE over all K logits + r KD on the K_old logits,   r = K_old / K
+    after each update of the weights: W <- max(W, 0)
     after the step: W_new <- W_new mean |w_old| / mean |w_new|
 
-The means are over classes. Published: T = 2, herded exemplars, new clips and exemplars in one set. The aligned network
-is the next step's teacher.
+The means are over classes. With weights of at least 0, a larger norm means larger logits, because features are not
+negative. Common implementations omit this; with 4 exemplars per class, accuracy is then much lower (docs/log.md).
+Published: T = 2, herded exemplars, new clips and exemplars in one set. The aligned network is the next step's teacher.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from torch import Tensor
 from avcil.methods._balanced_distillation import balanced_distillation
 from avcil.methods.base import Batch, GradientMethod, Step
 from avcil.nn.heads import LinearHead
-from avcil.nn.network import NetworkOutput
+from avcil.nn.network import Network, NetworkOutput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +28,8 @@ class WaOptions:
 
     temperature_distillation: float = 2.0
     """Temperature T of the distillation loss."""
+    clip_weights: bool = True
+    """Whether weights of the head below 0 are set to 0 after each update, as published."""
 
 
 class Wa(GradientMethod):
@@ -42,6 +46,14 @@ class Wa(GradientMethod):
 
     def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
         return balanced_distillation(output, batch, step, temperature=self.options.temperature_distillation)
+
+    def after_update(self, network: Network) -> None:
+        """Set negative weights of the head to 0."""
+        if self.options.clip_weights:
+            head = network.head
+            assert isinstance(head, LinearHead)
+            with torch.no_grad():
+                head.weight.clamp_(min=0)
 
     def end_step(self, step: Step) -> None:
         """Align the new classes' weights."""

@@ -165,6 +165,7 @@ class StepTrainer:
                 terms = self._pass(batch)
                 self.process_group.all_reduce_gradients(trainable)
                 optimizer.step()
+                self.method.after_update(step.network)
                 for name, term in terms.items():
                     sums[name] = sums.get(name, 0.0) + term.detach().double()
                 count += 1
