@@ -5,6 +5,7 @@ n clips, Da and Dv widths of audio and visual features, T time slices, S spatial
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -79,15 +80,11 @@ def learn(
     new_clips = _new_clips(state, usable, labels)
     incomplete = _incomplete_note(new_clips.presence, state.model.modality)
     read = time.monotonic()
-    epochs, done = 1 if is_closed_form(learning) else learning.settings.epochs, 0
+    epochs, done = 1 if is_closed_form(learning) else learning.settings.epochs, itertools.count(1)
     report_progress("learning", 0, epochs)
-
-    def tick() -> None:
-        nonlocal done
-        done += 1
-        report_progress("learning", done, epochs)
-
-    model, after = update_model(state.model, learning, new_clips, tick=tick)
+    model, after = update_model(
+        state.model, learning, new_clips, tick=lambda: report_progress("learning", next(done), epochs)
+    )
     report_progress("learning", epochs, epochs)
     counts = Counter(new_clips.labels)
     new = {label: count for label, count in counts.items() if label not in learning.counts}

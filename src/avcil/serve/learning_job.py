@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from avcil.errors import AvcilError
-from avcil.inference.clip_features import ClipFeatures, Source
+from avcil.inference.clip_features import ClipFeatures, ClipReader, Source
 from avcil.inference.evaluated_learning import EvaluatedLearnReport, learn_and_evaluate, total
 from avcil.inference.held_out import HeldOut
 from avcil.inference.recognizer import Recognizer
@@ -129,22 +129,12 @@ def _learn(
     is_new = label not in recognizer.snapshot().labels
     names = {str(clip.path): clip.name for clip in clips}
     frames: list[bytes] = []
-
-    def features_of(paths: Sequence[Source]) -> Iterator[ClipFeatures | AvcilError]:
-        files = [Path(str(path)) for path in paths]
-        for number, features in enumerate(uploads.features(files, recognizer.reader)):
-            if isinstance(features, ClipFeatures):
-                if label != BACKGROUND and not frames and (png := _middle_frame(features)) is not None:
-                    frames.append(png)
-                features = replace(features, clip_id=f"{label}/{number:04d} {names[str(files[number])]}")
-            yield features
-
     report = learn_and_evaluate(
         recognizer,
         [clip.path for clip in clips],
         [label] * len(clips),
         old=old,
-        features_of=features_of,
+        features_of=lambda paths: _features(paths, label, names, frames, uploads, recognizer.reader),
         progress=job.progress,
     )
     job.left_out = [
@@ -171,6 +161,24 @@ def _learn(
     }
     job.update = directory.add(entry, write)["number"]
     return result
+
+
+def _features(
+    paths: Sequence[Source],
+    label: str,
+    names: Mapping[str, str],
+    frames: list[bytes],
+    uploads: UploadReader,
+    reader: ClipReader,
+) -> Iterator[ClipFeatures | AvcilError]:
+    """The features of uploads, whose ids contain the `names` of the files. A frame is added to `frames` if empty."""
+    files = [Path(str(path)) for path in paths]
+    for number, features in enumerate(uploads.features(files, reader)):
+        if isinstance(features, ClipFeatures):
+            if label != BACKGROUND and not frames and (png := _middle_frame(features)) is not None:
+                frames.append(png)
+            features = replace(features, clip_id=f"{label}/{number:04d} {names[str(files[number])]}")
+        yield features
 
 
 def _result(report: EvaluatedLearnReport, label: str, *, is_new: bool, old_clips: int) -> TeachResult:

@@ -83,21 +83,8 @@ def resolve(config: TrainConfig, store: FeatureStore) -> Resolved:
     memory = None if method_class.rehearsal == "none" else _memory(config, published_memory, stream.benchmark)
     device_config = _device_config_of(config, method_class)
     config = replace(config, **spec.kind.settings())
-    settings = LearningSettings(
-        method=config.method,
-        method_options=asdict(options),
-        modality=config.modality,
-        seed=config.seed,
-        exemplars=None if memory is None else memory.total,
-        exemplars_per_class=None if memory is None else memory.per_class,
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        exemplar_batch_size=config.exemplar_batch_size,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        precision=device_config.precision,
-        selection=config.selection,
-        drop_last=not spec.kind.one_pass,
+    settings = _learning_settings(
+        config, options, memory, precision=device_config.precision, drop_last=not spec.kind.one_pass
     )
     return Resolved(
         method_class=method_class,
@@ -115,6 +102,32 @@ def resolve(config: TrainConfig, store: FeatureStore) -> Resolved:
             store_path=str(config.features.absolute()),
             store_fingerprint=store.fingerprint,
         ),
+    )
+
+
+def _learning_settings(
+    config: TrainConfig,
+    options: Any,
+    memory: ExemplarMemory | None,
+    *,
+    precision: str | None,
+    drop_last: bool,
+) -> LearningSettings:
+    return LearningSettings(
+        method=config.method,
+        method_options=asdict(options),
+        modality=config.modality,
+        seed=config.seed,
+        exemplars=None if memory is None else memory.total,
+        exemplars_per_class=None if memory is None else memory.per_class,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        exemplar_batch_size=config.exemplar_batch_size,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        precision=precision,
+        selection=config.selection,
+        drop_last=drop_last,
     )
 
 
