@@ -6,11 +6,12 @@ docs/concepts/blade.md explains the steps.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from avcil.closed_form.block_ridge import select_penalties
 from avcil.closed_form.calibration import Calibration
@@ -20,101 +21,99 @@ from avcil.closed_form.discriminant import Discriminant, nonconformity, relative
 from avcil.closed_form.discriminant_sum import DiscriminantSum
 from avcil.closed_form.head import ClosedFormHead, HistogramUnknownTest, UnknownTest
 from avcil.closed_form.mean_variance import mean_variance
+from avcil.closed_form.moments import counts_without
 from avcil.closed_form.p_values import NonconformityHistogram
-from avcil.data.modality import Modality
 from avcil.errors import InputError
 
 
 class BladeStatistics:
-    """Everything that is stored about clips: moments, and a sample of feature vectors for calibration.
+    """Everything that is stored about clips: moments of each modality, and a sample of feature vectors for calibration.
+
+    A clip has all modalities or only one, and is part of the moments of those that it has.
 
     Args:
-        width: M.
+        widths: Number of features of each modality; their sum is M.
         calibration_clips: Maximum size of the sample.
 
     Attributes:
-        moments: Moments of the clips that have all modalities.
-        incomplete: By modality, moments of the clips that have only this modality; no entry if there are none.
-        sample: A sample of the clips that have all modalities.
+        moments: By modality, moments of the clips that have it.
+        complete_counts: (C,), number of clips of each class that have all modalities.
+        sample: A sample of these clips.
     """
 
-    def __init__(self, width: int, *, calibration_clips: int) -> None:
-        self.moments = ClassMoments(width)
-        self.incomplete: dict[Modality, ClassMoments] = {}
-        self.sample = CalibrationSample(width, size=calibration_clips)
+    def __init__(self, widths: Mapping[str, int], *, calibration_clips: int) -> None:
+        self.moments = {name: ClassMoments(width) for name, width in widths.items()}
+        self.complete_counts = torch.zeros(0, dtype=torch.float64)
+        self.sample = CalibrationSample(sum(widths.values()), size=calibration_clips)
+
+    @property
+    def classes(self) -> int:
+        """C"""
+        return len(self.complete_counts)
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Number of features of each modality."""
+        return {name: moments.width for name, moments in self.moments.items()}
 
     @property
     def bytes(self) -> int:
         """Size of the saved tensors."""
-        return self.sample.bytes + sum(moments.bytes for moments in self._all_moments())
-
-    def _all_moments(self) -> list[ClassMoments]:
-        return [self.moments, *self.incomplete.values()]
+        return self.sample.bytes + 8 * self.classes + sum(own.bytes for own in self.moments.values())
 
     def add_classes(self, count: int) -> None:
         """Add `count` classes without clips."""
-        for moments in self._all_moments():
+        for moments in self.moments.values():
             moments.add_classes(count)
+        self.complete_counts = F.pad(self.complete_counts, (0, count))
 
-    def add(self, features: Tensor, labels: Tensor) -> None:
-        """Add clips: features (n, M), labels (n,); see `ClassMoments.add` for errors."""
-        self.moments.add(features, labels)
-        self.sample.add(features, labels)
-
-    def remove(self, features: Tensor, labels: Tensor) -> None:
-        """Remove clips that were added; see `ClassMoments.remove` for errors."""
-        self.moments.remove(features, labels)
-        self.sample.remove(features, labels)
-
-    def add_incomplete(self, modality: Modality, features: Tensor, labels: Tensor) -> None:
-        """Add clips that have only one modality: its features (n, m), labels (n,)."""
-        moments = self.incomplete.get(modality) or self._no_clips(features.shape[1])
-        moments.add(features, labels)
-        self.incomplete[modality] = moments
-        self._remove_empty()
-
-    def remove_incomplete(self, modality: Modality, features: Tensor, labels: Tensor) -> None:
-        """Remove clips that were added by `add_incomplete`; InputError if a class has fewer such clips."""
-        moments = self.incomplete.get(modality) or self._no_clips(features.shape[1])
-        moments.remove(features, labels)
-        self._remove_empty()
-
-    def _no_clips(self, width: int) -> ClassMoments:
-        moments = ClassMoments(width)
-        moments.add_classes(self.moments.classes)
-        return moments
-
-    def _remove_empty(self) -> None:
-        """Delete moments without clips, in which rounding errors of removed clips would remain."""
-        self.incomplete = {
-            modality: moments for modality, moments in self.incomplete.items() if moments.total
-        }
-
-    def moments_with(self, modality: Modality, columns: Tensor) -> ClassMoments:
-        """Moments of all clips that have a single modality.
+    def add(self, features: Tensor, labels: Tensor, *, only: str | None = None) -> None:
+        """Add clips; see `ClassMoments.add` for errors.
 
         Args:
-            modality: "audio" or "visual".
-            columns: (m,), its features.
+            features: (n, M), or (n, m) of the modality `only`.
+            labels: (n,)
+            only: The only modality that the clips have; None if they have all.
         """
-        moments = self.moments.part(columns)
-        if modality in self.incomplete:
-            moments.merge(self.incomplete[modality])
-        return moments
+        for name, batch in self._batches(features, labels, only).items():
+            self.moments[name].merge(batch)
+        if only is None:
+            self.complete_counts = self.complete_counts + torch.bincount(labels, minlength=self.classes)
+            self.sample.add(features, labels)
+
+    def remove(self, features: Tensor, labels: Tensor, *, only: str | None = None) -> None:
+        """Remove clips that were added; arguments as for `add`.
+
+        Raises:
+            InputError: A class has fewer clips that have the same modalities. Nothing is removed.
+        """
+        batches = self._batches(features, labels, only)
+        learned = self.complete_counts if only is None else self.moments[only].counts - self.complete_counts
+        remaining = counts_without(learned, torch.bincount(labels, minlength=self.classes))
+        for name, batch in batches.items():
+            self.moments[name].subtract(batch)
+        if only is None:
+            self.complete_counts = remaining
+            self.sample.remove(features, labels)
+
+    def _batches(self, features: Tensor, labels: Tensor, only: str | None) -> dict[str, ClassMoments]:
+        """The moments of clips, by modality."""
+        names = list(self.moments) if only is None else [only]
+        parts = features.split([self.moments[name].width for name in names], dim=1)
+        return {name: self.moments[name].batch(own, labels) for name, own in zip(names, parts, strict=True)}
 
     def remove_class(self, number: int) -> None:
         """Remove class `number`; see `ClassMoments.remove_class` for what remains of it."""
-        for moments in self._all_moments():
+        for moments in self.moments.values():
             moments.remove_class(number)
-        self._remove_empty()
+        self.complete_counts = self.complete_counts[torch.arange(self.classes) != number]
         self.sample.remove_class(number)
 
     def renumber(self, numbers: Tensor, classes: int) -> None:
         """Let class c be class `numbers[c]` of `classes`; numbers (C,) are distinct."""
-        self.moments = self.moments.renumbered(numbers, classes)
-        self.incomplete = {
-            modality: moments.renumbered(numbers, classes) for modality, moments in self.incomplete.items()
-        }
+        self.moments = {name: own.renumbered(numbers, classes) for name, own in self.moments.items()}
+        counts = self.complete_counts
+        self.complete_counts = counts.new_zeros(classes).index_add(0, numbers, counts)
         self.sample.labels = numbers[self.sample.labels]
 
     def merge(self, other: BladeStatistics, numbers: Tensor) -> None:
@@ -127,15 +126,11 @@ class BladeStatistics:
         Raises:
             InputError: The numbers of features differ.
         """
-        if self.moments.width != other.moments.width:
-            raise InputError(
-                f"statistics of {self.moments.width} and of {other.moments.width} features cannot be merged"
-            )
-        self.moments.merge(other.moments.renumbered(numbers, self.moments.classes))
-        for modality, moments in other.incomplete.items():
-            total = self.incomplete.get(modality) or self._no_clips(moments.width)
-            total.merge(moments.renumbered(numbers, self.moments.classes))
-            self.incomplete[modality] = total
+        if self.widths != other.widths:
+            raise InputError(f"statistics of {self.widths} and of {other.widths} features cannot be merged")
+        for name, moments in self.moments.items():
+            moments.merge(other.moments[name].renumbered(numbers, self.classes))
+        self.complete_counts = self.complete_counts.index_add(0, numbers, other.complete_counts)
         self.sample.add(other.sample.vectors, numbers[other.sample.labels])
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from avcil.closed_form.class_moments import ClassMoments
-from avcil.closed_form.moments import ClassCounts
+from avcil.closed_form.moments import ClassCounts, counts_without
 from avcil.errors import InputError
 from avcil.utils import checks
 
@@ -64,7 +64,7 @@ class ClassGaussians(ClassCounts):
         Raises:
             InputError: A class has fewer clips than are to be removed.
         """
-        self.counts_without(torch.bincount(labels, minlength=self.classes))
+        counts_without(self.counts, torch.bincount(labels, minlength=self.classes))
         for label in labels.unique().tolist():
             self.moments[label].remove(*self._of_class(features, labels, label))
 

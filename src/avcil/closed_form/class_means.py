@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcil.closed_form.moments import ClassCounts
+from avcil.closed_form.moments import ClassCounts, counts_without
 from avcil.errors import InputError
 from avcil.utils import checks
 
@@ -57,7 +57,7 @@ class ClassMeans(ClassCounts):
         Raises:
             InputError: A class has fewer clips than are to be removed.
         """
-        self.counts = self.counts_without(torch.bincount(labels, minlength=self.classes))
+        self.counts = counts_without(self.counts, torch.bincount(labels, minlength=self.classes))
         self.sums = self.sums.index_add(0, labels, -1 * features.double())
         self.sums[self.counts == 0] = (
             0.0  # a rounding error, which a cosine classifier would scale to length 1

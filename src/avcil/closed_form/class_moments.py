@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcil.closed_form.moments import ClassCounts, Moments
+from avcil.closed_form.moments import ClassCounts, Moments, counts_without
 from avcil.closed_form.symmetric import add_product, packed, unpacked
 from avcil.errors import InputError
 
@@ -79,10 +79,12 @@ class ClassMoments(ClassCounts):
     def remove_class(self, number: int) -> None:
         """Remove class `number`; the numbers of later classes decrease by 1.
 
-        The scatter of its clips remains in `within`, which is not stored by class.
+        The scatter of its clips remains in `within`, which is not stored by class, if other classes have clips.
         """
         keep = torch.arange(self.classes) != number
         self.counts, self.means = self.counts[keep], self.means[keep]
+        if not self.total:
+            self.within.zero_()
 
     def add(self, features: Tensor, labels: Tensor) -> None:
         """Add clips.
@@ -94,7 +96,7 @@ class ClassMoments(ClassCounts):
         Raises:
             InputError: A label is not below C, or a feature is NaN or infinite.
         """
-        self.merge(self._of(features, labels))
+        self.merge(self.batch(features, labels))
 
     def remove(self, features: Tensor, labels: Tensor) -> None:
         """Remove clips that were added before; arguments as for `add`.
@@ -102,8 +104,11 @@ class ClassMoments(ClassCounts):
         Raises:
             InputError: A class has fewer clips than are to be removed.
         """
-        batch = self._of(features, labels)
-        remaining = self.counts_without(batch.counts)
+        self.subtract(self.batch(features, labels))
+
+    def subtract(self, batch: ClassMoments) -> None:
+        """Remove the clips of other moments over the same classes; see `remove`."""
+        remaining = counts_without(self.counts, batch.counts)
         has_clips, changes = remaining > 0, batch.counts > 0
         factor = (self.counts / remaining.clamp(min=1))[:, None]
         means = batch.means + (self.means - batch.means) * factor
@@ -115,7 +120,7 @@ class ClassMoments(ClassCounts):
         before = self.within.diagonal().clone()
         add_product(self.within, between, between, factor=-1)
         self.within -= batch.within
-        self._clear(self.within.diagonal() <= ROUNDING * before)
+        self._clear((self.within.diagonal() <= ROUNDING * before) | ~has_clips.any())
         self.counts, self.means = remaining, means
 
     def merge(self, other: ClassMoments) -> None:
@@ -209,8 +214,8 @@ class ClassMoments(ClassCounts):
         moments.within = unpacked(tensors["within"], moments.means.shape[1])
         return moments
 
-    def _of(self, features: Tensor, labels: Tensor) -> ClassMoments:
-        """The moments of a batch."""
+    def batch(self, features: Tensor, labels: Tensor) -> ClassMoments:
+        """The moments of clips, over the same classes; arguments and errors as for `add`."""
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
             raise InputError(f"class numbers must be 0 to {self.classes - 1}; got {int(labels.max())}")
         features = features.double()

@@ -42,18 +42,20 @@ class _Modality:
 class _Solution:
     """Lazily computed classifier, so that repeated calls of `partial_fit` do not solve each time."""
 
-    def __init__(self, statistics: BladeStatistics, modalities: list[_Modality]) -> None:
+    def __init__(self, statistics: BladeStatistics, modalities: dict[str, _Modality]) -> None:
         self._statistics, self._modalities = statistics, modalities
 
     @cached_property
     def blocks(self) -> BlockDiscriminant:
         """The discriminant of the statistics."""
-        moments = self._statistics.moments
-        columns = torch.split(torch.arange(moments.width), [sum(own.sizes) for own in self._modalities])
+        widths = self._statistics.widths
+        columns = torch.split(torch.arange(sum(widths.values())), list(widths.values()))
         return BlockDiscriminant.sum(
             [
-                BlockDiscriminant.fit(moments.part(at), sizes=own.sizes, prior_psi=own.prior_psi, columns=at)
-                for own, at in zip(self._modalities, columns, strict=True)
+                BlockDiscriminant.fit(
+                    self._statistics.moments[name], sizes=own.sizes, prior_psi=own.prior_psi, columns=at
+                )
+                for (name, own), at in zip(self._modalities.items(), columns, strict=True)
             ]
         )
 
@@ -146,7 +148,8 @@ class Blade(ClassifierMixin, BaseEstimator):
                 raise InputError(f"y has classes that `classes` lacks: {np.setdiff1d(names, classes)[:5]}")
             names = classes
         if first:
-            self._statistics = BladeStatistics(X.shape[1], calibration_clips=self._sample_size())
+            widths = {name: sum(own.sizes) for name, own in structure.items()}
+            self._statistics = BladeStatistics(widths, calibration_clips=self._sample_size())
             self._structure, self.classes_ = structure, names[:0]
         elif structure != self._structure:
             raise InputError(
@@ -170,7 +173,8 @@ class Blade(ClassifierMixin, BaseEstimator):
         check_is_fitted(other)
         if self._structure != other._structure:
             one, two = (
-                [(part.sizes, part.prior_psi) for part in estimator._structure] for estimator in (self, other)
+                [(name, part.sizes, part.prior_psi) for name, part in estimator._structure.items()]
+                for estimator in (self, other)
             )
             raise InputError(
                 "only estimators with the same blocks, modalities and prior_psi can be merged; these have modalities "
@@ -231,7 +235,7 @@ class Blade(ClassifierMixin, BaseEstimator):
     def _scores(self, X: Any) -> np.ndarray:
         z = self._scaled(X)
         scores = self._solution.head.scores(z)
-        return scores.masked_fill(self._statistics.moments.counts == 0, -torch.inf).numpy()
+        return scores.masked_fill(self._statistics.complete_counts == 0, -torch.inf).numpy()
 
     def _scaled(self, X: Any) -> torch.Tensor:
         """z (n, M)"""
@@ -250,8 +254,8 @@ class Blade(ClassifierMixin, BaseEstimator):
             self.classes_ = classes
         return torch.from_numpy(np.searchsorted(classes, names))
 
-    def _structure_of_blocks(self) -> list[_Modality]:
-        """The blocks of each modality."""
+    def _structure_of_blocks(self) -> dict[str, _Modality]:
+        """The blocks of each modality, by its name."""
         sizes, prior_psi = self._block_sizes(), self._block_priors()
         modalities = ["all"] * len(sizes) if self.modalities is None else list(self.modalities)
         groups = [list(own) for _, own in groupby(range(len(modalities)), key=modalities.__getitem__)]
@@ -260,10 +264,12 @@ class Blade(ClassifierMixin, BaseEstimator):
                 f"modalities must be {len(sizes)} names, one for each block, with equal names next to each other; not "
                 f"{modalities}"
             )
-        return [
-            _Modality(sizes=[sizes[at] for at in own], prior_psi=[prior_psi[at] for at in own])
+        return {
+            modalities[own[0]]: _Modality(
+                sizes=[sizes[at] for at in own], prior_psi=[prior_psi[at] for at in own]
+            )
             for own in groups
-        ]
+        }
 
     def _block_sizes(self) -> list[int]:
         if self.blocks is None:

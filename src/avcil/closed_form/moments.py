@@ -36,16 +36,17 @@ class ClassCounts:
         """N"""
         return float(self.counts.sum())
 
-    def counts_without(self, removed: Tensor) -> Tensor:
-        """Counts (C,) after removing clips; InputError if a class has fewer clips than `removed` (C,)."""
-        remaining = self.counts - removed
-        if (remaining < 0).any():
-            classes = ", ".join(map(str, (remaining < 0).nonzero()[:5, 0].tolist()))
-            raise InputError(
-                f"more clips are to be forgotten than were learned; numbers of the classes: {classes}. "
-                "Give only clips that were learned"
-            )
-        return remaining
+
+def counts_without(counts: Tensor, removed: Tensor) -> Tensor:
+    """Counts (C,) after removing clips; InputError if a class has fewer clips than `removed` (C,)."""
+    remaining = counts - removed
+    if (remaining < 0).any():
+        classes = ", ".join(map(str, (remaining < 0).nonzero()[:5, 0].tolist()))
+        raise InputError(
+            f"more clips are to be forgotten than were learned; numbers of the classes: {classes}. "
+            "Give only clips that were learned"
+        )
+    return remaining
 
 
 class Moments(ClassCounts):
@@ -119,7 +120,7 @@ class Moments(ClassCounts):
 
     def remove(self, features: Tensor, labels: Tensor) -> None:
         """Remove clips that were added before; InputError if a class has fewer clips."""
-        self.counts_without(torch.bincount(labels, minlength=self.classes))
+        counts_without(self.counts, torch.bincount(labels, minlength=self.classes))
         self._accumulate(features, labels, -1)
 
     def _accumulate(self, features: Tensor, labels: Tensor, sign: int) -> None:

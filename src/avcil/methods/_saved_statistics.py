@@ -7,19 +7,19 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from avcil.closed_form.block_discriminant import BladeStatistics
 from avcil.closed_form.calibration_sample import CalibrationSample
 from avcil.closed_form.class_moments import ClassMoments
 from avcil.closed_form.moments import Moments
-from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.utils import checks
 from avcil.utils.tensor_names import strip_prefix
 
 
-def saved_moments(tensors: dict[str, Tensor], width: int) -> ClassMoments:
-    """Moments of `width` features; InputError if a tensor has a wrong shape."""
-    counts = tensors.get("counts")
-    classes = counts.numel() if counts is not None else 0
+def saved_moments(tensors: dict[str, Tensor], width: int, classes: int | None = None) -> ClassMoments:
+    """Moments of `width` features; InputError if a tensor has a wrong shape, or there are not `classes` classes."""
+    if classes is None:
+        classes = tensors["counts"].numel() if "counts" in tensors else 0
     checked = {
         "counts": checks.tensor(tensors, "counts", (classes,)),
         "means": checks.tensor(tensors, "means", (classes, width)),
@@ -58,34 +58,73 @@ def saved_deviations(tensors: dict[str, Tensor], widths: Mapping[str, int]) -> d
     return {name: deviations.double() for name, deviations in found.items()}
 
 
-def saved_incomplete(
-    tensors: dict[str, Tensor], widths: Mapping[Modality, int], classes: int
-) -> dict[Modality, ClassMoments]:
-    """Moments of the clips that have only one modality.
+def saved_blade_statistics(
+    tensors: dict[str, Tensor], widths: Mapping[str, int], *, calibration_clips: int
+) -> BladeStatistics:
+    """The statistics of BLADE; those of model formats 2 to 4 are converted.
 
     Args:
-        tensors: Their names begin with the modality.
-        widths: Number of features of each modality that an audio-visual model can learn from alone.
-        classes: C.
+        tensors: The learning state of a model.
+        widths: Number of features of each modality.
+        calibration_clips: Size of the calibration sample of a model of format 2, which has none.
 
     Raises:
-        InputError: The tensors do not fit the modalities, widths or classes.
+        InputError: The tensors do not fit the widths or each other.
     """
+    statistics = BladeStatistics(widths, calibration_clips=calibration_clips)
+    before_format_5 = "moments.counts" in tensors
+    name = "moments.counts" if before_format_5 else "complete_counts"
+    classes = tensors[name].numel() if name in tensors else 0
+    complete = statistics.complete_counts = checks.tensor(tensors, name, (classes,)).clone()
+    if before_format_5:
+        statistics.moments = _moments_before_format_5(tensors, widths, classes)
+    else:
+        statistics.moments = _moments_by_modality(strip_prefix("moments", tensors), widths, classes)
+    found = [moments.counts for moments in statistics.moments.values()]
+    if len(found) < len(widths) or any((counts < complete).any() for counts in found) or (complete < 0).any():
+        raise InputError("the numbers of clips of each modality do not fit each other")
+    if "moments.gram" not in tensors:
+        sample = strip_prefix("sample", tensors)
+        statistics.sample = saved_sample(sample, sum(widths.values()), classes)
+    return statistics
+
+
+def _moments_by_modality(
+    tensors: dict[str, Tensor], widths: Mapping[str, int], classes: int
+) -> dict[str, ClassMoments]:
+    """Moments of modalities, with which the names of their tensors begin."""
     checks.no_others({name.partition(".")[0]: tensor for name, tensor in tensors.items()}, widths)
-    found = {
-        modality: saved_moments(own, width)
+    return {
+        modality: saved_moments(own, width, classes)
         for modality, width in widths.items()
         if (own := strip_prefix(modality, tensors))
     }
-    for modality, moments in found.items():
-        if moments.classes != classes:
-            raise InputError(
-                f"the statistics of clips with only {modality} features have {moments.classes} classes, not {classes}"
-            )
+
+
+def _moments_before_format_5(
+    tensors: dict[str, Tensor], widths: Mapping[str, int], classes: int
+) -> dict[str, ClassMoments]:
+    """The moments of each modality.
+
+    Formats 2 to 4 have moments of the features of both modalities, of complete clips. Format 4 also has moments of the
+    clips that have only one modality.
+    """
+    saved, width = strip_prefix("moments", tensors), sum(widths.values())
+    if "gram" in saved:
+        complete = _moments_of_format_2(saved, strip_prefix("embedding", tensors), width)
+    else:
+        complete = saved_moments(saved, width, classes)
+    columns = torch.arange(width).split(list(widths.values()))
+    found = {modality: complete.part(own) for modality, own in zip(widths, columns, strict=True)}
+    incomplete = _moments_by_modality(strip_prefix("incomplete", tensors), widths, classes)
+    for modality, moments in incomplete.items():
+        found[modality].merge(moments)
     return found
 
 
-def moments_of_format_2(moments: dict[str, Tensor], embedding: dict[str, Tensor], width: int) -> ClassMoments:
+def _moments_of_format_2(
+    moments: dict[str, Tensor], embedding: dict[str, Tensor], width: int
+) -> ClassMoments:
     """Convert moments of format 2, of features standardized by the first step, to moments of raw features.
 
     A feature that was constant in the first step was multiplied by 0 in all later steps. So it is constant until new

@@ -50,6 +50,16 @@ def check_counts(**options: int) -> None:
             raise InputError(f"option {name} must be 1 or more; not {value}")
 
 
+Batches = list[tuple[tuple[Tensor, ...], Tensor]]
+"""Vectors of clips, as returned by `pool`, and labels."""
+
+
+def joined(batches: Batches) -> tuple[tuple[Tensor, ...], Tensor]:
+    """The clips of all batches as one batch."""
+    parts = zip(*(parts for parts, _ in batches), strict=True)
+    return tuple(map(torch.cat, parts)), torch.cat([labels for _, labels in batches])
+
+
 class StepwiseMethod(ClosedFormMethod):
     """Base class of methods that add all clips of a step at once, so that the batches do not matter."""
 
@@ -68,7 +78,7 @@ class StepwiseMethod(ClosedFormMethod):
         self.classes = 0
         self.head_states: list[HeadState] = []
         """The first is that of the method's modality; empty before the first step."""
-        self._pending: list[tuple[tuple[Tensor, ...], Tensor]] = []
+        self._pending: Batches = []
         self._widths: list[int] = []
         self._uses_constants: bool | None = None
         """Whether features are scaled by the encoders' constants; None before the first clip."""
@@ -163,10 +173,10 @@ class StepwiseMethod(ClosedFormMethod):
     def flush(self) -> None:
         """Add the stored clips to the statistics."""
         if self._pending:
-            pending, self._pending = self._pending, []
-            parts = tuple(torch.cat(group) for group in zip(*(parts for parts, _ in pending), strict=True))
+            parts, labels = joined(self._pending)
+            self._pending = []
             self._widths = [part.shape[1] for part in parts]
-            self.partial_fit(parts, torch.cat([labels for _, labels in pending]))
+            self.partial_fit(parts, labels)
 
     def common_tensors(self) -> dict[str, Tensor]:
         """The saved tensors other than the statistics."""

@@ -38,18 +38,11 @@ from avcil.closed_form.joined_embedding import Block, JoinedEmbedding
 from avcil.data.modality import Modality
 from avcil.errors import AvcilError, InputError
 from avcil.methods._head_state import FittedValues, HeadState, head_modalities
-from avcil.methods._incomplete_batches import IncompleteBatches
 from avcil.methods._prior_psi import prior_psi
-from avcil.methods._saved_statistics import (
-    moments_of_format_2,
-    saved_deviations,
-    saved_incomplete,
-    saved_moments,
-    saved_sample,
-)
-from avcil.methods._stepwise_method import StepwiseMethod, check_calibration_clips
+from avcil.methods._saved_statistics import saved_blade_statistics, saved_deviations
+from avcil.methods._stepwise_method import Batches, StepwiseMethod, check_calibration_clips, joined
 from avcil.methods.model import Model
-from avcil.utils.tensor_names import INCOMPLETE, add_prefix, strip_prefix
+from avcil.utils.tensor_names import add_prefix, strip_prefix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +76,8 @@ class BladeMethod(StepwiseMethod):
         """Typical standard deviation (D,) of the features of "audio" and "visual", if the encoders have constants."""
         self._discriminants: dict[Modality, BlockDiscriminant] = {}
         """By modality; cleared when the statistics change."""
-        self._pending_incomplete = IncompleteBatches()
+        self._pending_incomplete: dict[Modality, Batches] = {}
+        """Clips of the current step that lack a modality, by the only modality that they have."""
 
     @property
     def pooling(self) -> Pooling:
@@ -107,7 +101,8 @@ class BladeMethod(StepwiseMethod):
             super().observe(audio, visual, labels)
             return
         self._check(labels)
-        self._pending_incomplete.add(modality, pool(audio, visual, modality, self.pooling), labels)
+        parts = pool(audio, visual, modality, self.pooling)
+        self._pending_incomplete.setdefault(modality, []).append((parts, labels))
 
     def _modality_of(self, audio: Tensor | None, visual: Tensor | None) -> Modality:
         """The part of the method's modality that the clips have."""
@@ -119,35 +114,47 @@ class BladeMethod(StepwiseMethod):
     def flush(self) -> None:
         super().flush()
         if self._pending_incomplete and self.statistics is None:
-            known = set(self.modality.parts) <= self.feature_widths.keys()
-            widths = self.feature_widths if known else self._pending_incomplete.widths(self.modality)
-            self._begin([widths["audio" if kind == "audio" else "visual"] for kind in self._kinds()])
-        for modality, (features, labels) in self._pending_incomplete.pop().items():
-            assert self.statistics is not None
-            self.statistics.add_incomplete(modality, features, labels)
-            self._discriminants = {}
+            self._widths = self._widths_without_complete_clips()
+        for modality, batches in self._pending_incomplete.items():
+            self.partial_fit(*joined(batches), only=modality)
+        self._pending_incomplete = {}
 
-    def partial_fit(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
+    def _widths_without_complete_clips(self) -> list[int]:
+        """Widths of the vectors of a complete clip."""
+        pending = self._pending_incomplete.items()
+        widths = {modality.value: batches[0][0][0].shape[1] for modality, batches in pending}
+        widths |= self.feature_widths
+        if missing := [part for part in self.modality.parts if part not in widths]:
+            raise InputError(
+                f"the first step has no clip with {missing[0]} features. Add one, or train on one modality "
+                f"(--modality {next(iter(widths))})"
+            )
+        return [widths["audio" if kind == "audio" else "visual"] for kind in self._kinds()]
+
+    def partial_fit(self, parts: tuple[Tensor, ...], labels: Tensor, *, only: Modality | None = None) -> None:
         if self.statistics is None:
-            self._begin([part.shape[1] for part in parts])
+            self._begin()
         assert self.statistics is not None
-        self.statistics.add(torch.cat(parts, dim=1), labels)
+        self.statistics.add(torch.cat(parts, dim=1), labels, only=only)
         self._discriminants = {}
 
-    def _begin(self, widths: list[int]) -> None:
-        """Statistics without clips, for vectors of these widths."""
-        self._widths = widths
-        self.statistics = self._new_statistics(sum(widths))
-        self.statistics.add_classes(self.classes)
+    def _begin(self) -> None:
+        """Statistics without clips."""
         self.head_states = self.make_head_states()
+        self.statistics = BladeStatistics(
+            self._feature_counts(), calibration_clips=self.options.calibration_clips
+        )
+        self.statistics.add_classes(self.classes)
         self.typical_deviations = {
             name: torch.from_numpy(found.scale).double()
             for name, found in self.constants.items()
             if name in self.modality.parts
         }
 
-    def _new_statistics(self, width: int) -> BladeStatistics:
-        return BladeStatistics(width, calibration_clips=self.options.calibration_clips)
+    def _feature_counts(self) -> dict[str, int]:
+        """Number of features of each modality."""
+        states = [state for state in self.head_states if state.modality in self.modality.parts]
+        return {state.modality: len(state.columns) for state in states}
 
     def _discriminant(self, state: HeadState) -> BlockDiscriminant:
         """The discriminant of a head, computed when it is first needed."""
@@ -165,7 +172,7 @@ class BladeMethod(StepwiseMethod):
         assert self.statistics is not None
         if state.modality is Modality.AUDIO_VISUAL:
             return BlockDiscriminant.sum([self._discriminant(part) for part in self.head_states[1:]])
-        moments = self.statistics.moments_with(state.modality, state.columns)
+        moments = self.statistics.moments[state.modality]
         return BlockDiscriminant.fit(
             moments,
             sizes=state.sizes,
@@ -264,10 +271,7 @@ class BladeMethod(StepwiseMethod):
         self._discriminants = {}
         modality = self._modality_of(audio, visual)
         features = torch.cat(pool(audio, visual, modality, self.pooling), dim=1)
-        if modality is self.modality:
-            self.statistics.remove(features, labels)
-        else:
-            self.statistics.remove_incomplete(modality, features, labels)
+        self.statistics.remove(features, labels, only=None if modality is self.modality else modality)
 
     def merge(self, other: BladeMethod, numbers: Tensor) -> None:
         """Add the clips that another BLADE with the same options learned.
@@ -304,29 +308,19 @@ class BladeMethod(StepwiseMethod):
 
     def tensors(self) -> dict[str, Tensor]:
         assert self.statistics is not None
-        moments = add_prefix("moments", self.statistics.moments.tensors())
-        moments |= add_prefix("typical_deviation", self.typical_deviations)
-        for modality, own in self.statistics.incomplete.items():
-            moments |= add_prefix(f"{INCOMPLETE}.{modality}", own.tensors())
-        return self.common_tensors() | moments | add_prefix("sample", self.statistics.sample.tensors())
+        saved = self.common_tensors() | {"complete_counts": self.statistics.complete_counts}
+        for modality, moments in self.statistics.moments.items():
+            saved |= add_prefix(f"moments.{modality}", moments.tensors())
+        saved |= add_prefix("typical_deviation", self.typical_deviations)
+        return saved | add_prefix("sample", self.statistics.sample.tensors())
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        moments, sample = strip_prefix("moments", tensors), strip_prefix("sample", tensors)
         self.load_common(tensors)
-        self._discriminants = {}
-        width = sum(self._widths)
-        self.statistics = self._new_statistics(width)
-        if "gram" in moments:
-            self.statistics.moments = moments_of_format_2(moments, strip_prefix("embedding", tensors), width)
-        else:
-            self.statistics.moments = saved_moments(moments, width)
-            self.statistics.sample = saved_sample(sample, width, self.statistics.moments.classes)
-            self.statistics.incomplete = saved_incomplete(
-                strip_prefix(INCOMPLETE, tensors),
-                {state.modality: len(state.columns) for state in self.head_states[1:]},
-                self.statistics.moments.classes,
-            )
-        self.classes = self.statistics.moments.classes
+        self._discriminants, self._pending_incomplete = {}, {}
+        self.statistics = saved_blade_statistics(
+            tensors, self._feature_counts(), calibration_clips=self.options.calibration_clips
+        )
+        self.classes = self.statistics.classes
         ends = {"audio": self._widths[0], "visual": self._widths[-1]}
         self.typical_deviations = saved_deviations(
             strip_prefix("typical_deviation", tensors), {name: ends[name] for name in self.modality.parts}

@@ -49,12 +49,11 @@ from avcil.utils.files import (
     write_text,
 )
 from avcil.utils.tensor_files import load_tensors
-from avcil.utils.tensor_names import INCOMPLETE, strip_prefix
 
-FORMAT, VERSION, INCOMPLETE_VERSION = "avcil-model", 3, 4
-READ_VERSIONS = (1, 2, 3, 4)
-"""Version 1 has no files for further learning. Version 4 has statistics of clips that lack a modality, which earlier
-versions of avcil would drop; other models are written as version 3."""
+FORMAT, VERSION = "avcil-model", 5
+READ_VERSIONS = (1, 2, 3, 4, 5)
+"""Version 1 has no files for further learning. Versions 2 to 4 have other statistics of BLADE, which are converted when
+they are read (`methods._saved_statistics`)."""
 ONNX_FILE = "model.onnx"
 """A model can be exported into its folder. The file is removed when the model is replaced, because it is outdated."""
 MODEL_FILES = frozenset(
@@ -136,9 +135,7 @@ def save_model(
     folder = Path(folder)
     _check_no_other_files(folder)
     part = folder.with_name(f".{folder.name}.new")
-    has_incomplete = learning is not None and bool(strip_prefix(INCOMPLETE, learning.tensors))
-    version = INCOMPLETE_VERSION if has_incomplete else VERSION
-    config = {"format": FORMAT, "version": version, "kind": model.kind, "model": model.to_config()}
+    config = {"format": FORMAT, "version": VERSION, "kind": model.kind, "model": model.to_config()}
     config |= dict(description)
 
     def write() -> None:

@@ -6,9 +6,6 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-INCOMPLETE = "incomplete"
-"""Prefix of saved statistics of clips that lack a modality."""
-
 
 def add_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Add a prefix and a dot to the names of tensors.
