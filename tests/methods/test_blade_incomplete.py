@@ -86,15 +86,43 @@ def test_merge_and_forget(clips):
 
 
 def test_after_all_incomplete_clips_are_forgotten(clips):
-    """The penalties are again those of complete clips: no empty statistics remain."""
+    """The model is that of the complete clips."""
     complete = [row for row in range(CLIPS) if clips.presence.complete(BOTH)[row]]
     method = method_with(clips, range(CLIPS))
     clips.give(method.forget, [row for row in range(CLIPS) if row not in complete])
-    assert not method.statistics.incomplete
     assert_equal(method, method_with(clips, complete), clips)
-    assert not any("incomplete" in name for name in method.tensors())
-    with pytest.raises(InputError, match="more clips are to be forgotten than were learned"):
-        clips.give(method.forget, [0])
+
+
+@pytest.mark.parametrize("row", [0, 1, 2])
+def test_only_clips_with_the_same_modalities_can_be_forgotten(clips, row):
+    """More clips without audio, without frames or with both than were learned: an error, and nothing changes."""
+    method = method_with(clips, range(CLIPS))
+    same = [number for number in range(CLIPS) if number % 3 == row]
+    clips.give(method.forget, same[1:])
+    method.solve()
+    before = method.tensors()
+    for too_many in ([same[0], same[0]], [*same[:1], *same[5:6]]):
+        with pytest.raises(InputError, match="more clips are to be forgotten than were learned"):
+            clips.give(method.forget, too_many)
+        assert all(torch.equal(value, before[name]) for name, value in method.tensors().items())
+    clips.give(method.forget, same[:1])
+    assert_equal(method, method_with(clips, [n for n in range(CLIPS) if n not in same]), clips)
+
+
+@pytest.mark.parametrize("whole_classes", [False, True])
+def test_a_modality_without_clips_leaves_no_trace(clips, whole_classes):
+    """After all clips with audio are forgotten, or their classes are removed, its moments are exactly 0."""
+    with_audio = [row for row in range(CLIPS) if clips.presence.audio[row]]
+    method = method_with(clips, range(CLIPS))
+    if whole_classes:
+        for number in reversed(range(CLASSES)):
+            method.remove_class(number)
+    else:
+        clips.give(method.forget, with_audio)
+        visual = method.statistics.moments["visual"]
+        assert visual.total == CLIPS - len(with_audio)
+    assert not method.statistics.moments["audio"].within.any()
+    assert not method.statistics.moments["audio"].means.any()
 
 
 def test_heads_of_one_modality_use_all_clips_that_have_it(clips):
@@ -170,11 +198,14 @@ def test_saved_statistics(clips):
     assert torch.equal(
         again.solve().scores(clips.audio, clips.visual), model.scores(clips.audio, clips.visual)
     )
-    name = "incomplete.audio.counts"
+    name = "moments.audio.counts"
     for damaged in (
         {name: tensors[name][:-1]},
-        {"incomplete.smell.counts": tensors[name]},
+        {"moments.smell.counts": tensors[name]},
         {name: -tensors[name]},
+        {"complete_counts": tensors[name] + 1},
+        {"complete_counts": -tensors[name]},
+        {"complete_counts": tensors[name][:-1]},
     ):
         with pytest.raises(InputError):
             BladeMethod(BladeOptions(), modality=BOTH).load(tensors | damaged)

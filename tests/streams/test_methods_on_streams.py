@@ -280,11 +280,8 @@ def test_blade_uses_the_incomplete_clips_of_the_stream(store, tmp_path):
     results = train(config(store, tmp_path / "run", "blade", text), quiet=True)
     assert results["clips_lacking_a_modality"]["train_used"] == 36
     tensors = load_tensors(tmp_path / "run" / "model" / "learning.safetensors")
-    totals = [
-        float(tensors[f"{name}.counts"].sum())
-        for name in ("moments", "incomplete.audio", "incomplete.visual")
-    ]
-    assert totals == [12, 12, 24]
+    names = ("complete_counts", "moments.audio.counts", "moments.visual.counts")
+    assert [float(tensors[name].sum()) for name in names] == [12, 24, 36]
 
 
 def test_the_class_order_seed_is_the_seed_of_the_stream(store, tmp_path):
