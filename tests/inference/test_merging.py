@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from blade_formats import format_3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from avcil.errors import InputError
 from avcil.features import FeatureStore
 from avcil.inference import ClipFeatures, Recognizer
+from avcil.saved_models import folder as folder_module
 from avcil.saved_models.folder import load_saved
 
 CLASSES = ("c0", "c1", "c2", "c3", "c4", "c5")
@@ -209,6 +211,35 @@ def test_models_of_earlier_formats(train, clips):
         one.merge(old)
     with pytest.raises(InputError, match="statistics of format version 2"):
         old.merge(one)
+
+
+def test_blade_of_format_3(train, clips, tmp_path, monkeypatch):
+    """A model folder of format 3 predicts, learns, forgets and merges as the same model of format 5."""
+    state, other = (load_saved(train([labels]) / "model") for labels in (["c1", "c0"], ["c2", "c5"]))
+    earlier = replace(state, learning=replace(state.learning, tensors=format_3(state.learning.tensors)))
+    monkeypatch.setattr(folder_module, "VERSION", 3)
+    Recognizer(earlier).save(tmp_path / "old")
+    monkeypatch.undo()
+    old, new = Recognizer.load(tmp_path / "old"), Recognizer(state)
+    assert_same(old, new, clips)
+    for one in (old, new):
+        one.merge(Recognizer(other))
+    assert_same(old, new, clips)
+    merged = Recognizer(other)
+    merged.merge(Recognizer(earlier))
+    assert_same(merged, new, clips)
+    rows = [row for row, label in enumerate(clips[1]) if label in ("c0", "c3")]
+    own = {label: [clips[0][row] for row in rows if clips[1][row] == label] for label in ("c0", "c3")}
+    old, new = Recognizer.load(tmp_path / "old"), Recognizer(state)
+    for one in (old, new):
+        one.learn(own["c3"], ["c3"] * len(own["c3"]))
+        one.forget(own["c0"][:3], ["c0"] * 3)
+    assert_same(old, new, clips)
+    old.save(tmp_path / "new")
+    versions = [
+        json.loads((tmp_path / name / "config.json").read_text())["version"] for name in ("old", "new")
+    ]
+    assert versions == [3, 5]
 
 
 def test_rename(train, avcil, capsys, clips, tmp_path):

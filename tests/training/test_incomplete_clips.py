@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from blade_formats import format_3
 
 from avcil.data.clips import Clip
 from avcil.errors import InputError
 from avcil.features import FeatureSpec, FeatureStore, FeatureWriter, Manifest
-from avcil.saved_models.folder import load_tensors
+from avcil.saved_models.folder import load_tensors, save_tensors
 from avcil.training.config import TrainConfig
 from avcil.training.run import train
 
@@ -154,6 +155,24 @@ def test_a_resumed_run_with_incomplete_clips(tmp_path):
     run(store, folder)
     one, two = (load_tensors(tmp_path / name / "model" / "learning.safetensors") for name in ("one", "two"))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_run_with_a_checkpoint_of_format_3_is_resumed(tmp_path):
+    """Its statistics are converted: the result is the same up to rounding."""
+    store = make(tmp_path / "whole", keep=(None,))
+    run(store, tmp_path / "one")
+    run(store, tmp_path / "two")
+    folder = tmp_path / "two"
+    shutil.rmtree(folder / "checkpoints" / "step_1")
+    shutil.rmtree(folder / "model")
+    (folder / "results.json").unlink()
+    file = folder / "checkpoints" / "step_0" / "model.safetensors"
+    save_tensors(file, format_3(load_tensors(file)))
+    run(store, folder)
+    one, two = (load_tensors(tmp_path / name / "model" / "learning.safetensors") for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-9, atol=1e-9)
 
 
 def test_missing_zero_in_old_stores_is_read_as_keep(tmp_path):
