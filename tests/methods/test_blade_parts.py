@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from avcil.encoders.parts import EncoderPart
+from avcil.errors import InputError
 from avcil.methods.registry import load_method, parse_options
 
 AUDIO, VISUAL = (2, 3), (1, 3)
@@ -61,6 +62,29 @@ def test_parts_are_saved_with_the_statistics(learned):
     audio, visual, _ = clips(seed=2)
     assert torch.equal(learned.solve().scores(audio, visual), again.solve().scores(audio, visual))
     assert penalties(again) == penalties(learned)
+
+
+@pytest.mark.parametrize("name", ["blade", "slda", "ranpac", "rls"])
+@pytest.mark.parametrize("modality", ["audio", "visual"])
+def test_models_of_one_modality_ignore_the_parts_of_the_other(name, modality):
+    """Runs and models of earlier versions contain them; such a model could not be loaded to learn."""
+    kind = load_method(name)
+
+    def new():
+        return kind(parse_options(kind, [], name=name), modality=modality)
+
+    method, again = new(), new()
+    method.part_widths = {"audio": AUDIO, "visual": VISUAL}
+    method.add_classes(CLASSES)
+    audio, visual, labels = clips()
+    given = (audio, None) if modality == "audio" else (None, visual)
+    method.observe(*given, labels)
+    model = method.solve()
+    again.load(method.tensors())
+    assert again.part_widths == {modality: AUDIO if modality == "audio" else VISUAL}
+    torch.testing.assert_close(again.solve().scores(*given), model.scores(*given))
+    with pytest.raises(InputError, match="unknown tensors: smell"):
+        new().load(method.tensors() | {"part_widths.smell": torch.tensor([1, 2])})
 
 
 def test_statistics_saved_before_there_were_parts_go_on():

@@ -239,16 +239,19 @@ class StepwiseMethod(ClosedFormMethod):
 
     def _loaded_part_widths(self, tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
         """Saved widths of the parts of a combined encoder; their sum must be the width of the vector."""
-        ends = {"audio": self._widths[0], "visual": self._widths[-1]}
-        totals = {part.value: ends[part] for part in self.modality.parts}
+        checks.no_others(tensors, Modality.AUDIO_VISUAL.parts)
+        totals = {"audio": self._widths[0], "visual": self._widths[-1]}
         part_widths = {}
-        for name, saved in tensors.items():
-            widths = tuple(checks.tensor(tensors, name, (saved.numel(),), dtypes=(torch.int64,)).tolist())
-            if name not in totals or min(widths, default=0) < 1 or sum(widths) != totals[name]:
+        for name in self.modality.parts:  # earlier models of one modality also have those of the other
+            if name not in tensors:
+                continue
+            shape = (tensors[name].numel(),)
+            widths = tuple(checks.tensor(tensors, name, shape, dtypes=(torch.int64,)).tolist())
+            if min(widths, default=0) < 1 or sum(widths) != totals[name]:
                 raise InputError(
-                    f"the saved part widths of {name} are {widths!r:.60}; their sum must be {totals.get(name)}"
+                    f"the saved part widths of {name} are {widths!r:.60}; their sum must be {totals[name]}"
                 )
-            part_widths[name] = widths
+            part_widths[name.value] = widths
         return part_widths
 
     @classmethod
