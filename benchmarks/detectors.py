@@ -63,7 +63,13 @@ def detectors(
         z: (n, m)
     """
     scores = z @ found.weight + found.bias
-    length, background = (((z @ k) * z).sum(dim=1) for k in (found.inverse(), found.background_inverse()))
+    inverse, background_inverse = (
+        torch.block_diag(*matrices)
+        for matrices in zip(
+            *((part.inverse(), part.background_inverse()) for part in found.parts), strict=True
+        )
+    )
+    length, background = (((z @ k) * z).sum(dim=1) for k in (inverse, background_inverse))
     nearest = length - 2 * scores.max(dim=1).values
     logs = (inverse_temperature * scores).log_softmax(dim=1)
     uncertain = 1 - logs.max(dim=1).values.exp()

@@ -1,4 +1,4 @@
-"""Statistics of BLADE as model format 3 stores them."""
+"""Tensors of BLADE as model format 3 stores them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from avcil.closed_form.class_moments import ClassMoments
+from avcil.closed_form.symmetric import packed, unpacked
 from avcil.models.prefixes import add_prefix, strip_prefix
 
 
@@ -23,3 +24,10 @@ def format_3(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     joint.within = torch.block_diag(audio.within, visual.within)
     others = {name: value for name, value in tensors.items() if not name.startswith(("moments.", "complete"))}
     return others | add_prefix("moments", joint.tensors())
+
+
+def dense_unknown_test(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Convert the tensors of a model: the unknown test of both modalities has its own, block diagonal matrix."""
+    width = {name: len(tensors[f"head.{name}.columns"]) for name in ("audio", "visual")}
+    blocks = [unpacked(tensors[f"head.{name}.unknown.inverse"], size) for name, size in width.items()]
+    return tensors | {"head.audio-visual.unknown.inverse": packed(torch.block_diag(*blocks))}

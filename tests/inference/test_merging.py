@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from blade_formats import format_3
+from blade_formats import dense_unknown_test, format_3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from avcil.errors import InputError
 from avcil.features import FeatureStore
 from avcil.inference import ClipFeatures, Recognizer
+from avcil.methods.blade import BladeMethod
 from avcil.saved_models import folder as folder_module
 from avcil.saved_models.folder import load_saved
 
@@ -217,6 +218,8 @@ def test_blade_of_format_3(train, clips, tmp_path, monkeypatch):
     """A model folder of format 3 predicts, learns, forgets and merges as the same model of format 5."""
     state, other = (load_saved(train([labels]) / "model") for labels in (["c1", "c0"], ["c2", "c5"]))
     earlier = replace(state, learning=replace(state.learning, tensors=format_3(state.learning.tensors)))
+    dense = dense_unknown_test(state.model.tensors())
+    earlier = replace(earlier, model=BladeMethod.load_model(state.model.to_config(), dense))
     monkeypatch.setattr(folder_module, "VERSION", 3)
     Recognizer(earlier).save(tmp_path / "old")
     monkeypatch.undo()

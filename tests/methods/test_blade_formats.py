@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from blade_formats import dense_unknown_test
 from torch import Tensor
 
 from avcil.closed_form.class_moments import ClassMoments
@@ -151,3 +152,21 @@ def test_damaged_statistics_of_format_4(clips):
     ):
         with pytest.raises(InputError):
             loaded(tensors | damaged)
+
+
+def test_matrices_of_the_unknown_test(clips):
+    """Those of both modalities are saved once; models that saved them again, as one matrix, give the same p-values."""
+    model = method_with(clips, ROWS[4]).solve()
+    tensors, config = model.tensors(), model.to_config()
+    names = [name for name in tensors if name.endswith("unknown.inverse")]
+    assert names == ["head.audio.unknown.inverse", "head.visual.unknown.inverse"]
+    earlier = dense_unknown_test(tensors)
+    for saved in (tensors, earlier):
+        again = BladeMethod.load_model(config, saved)
+        assert again.tensors().keys() == saved.keys()
+        for modality in model.input_modalities:
+            given = clips.part(modality, range(CLIPS))
+            assert torch.equal(again.p_values(*given), model.p_values(*given))
+    del tensors["head.audio.unknown.inverse"]
+    with pytest.raises(InputError, match=r"'unknown\.inverse' is missing"):
+        BladeMethod.load_model(config, tensors)

@@ -23,7 +23,6 @@ from avcil.closed_form.head import ClosedFormHead, HistogramUnknownTest, Unknown
 from avcil.closed_form.mean_variance import mean_variance
 from avcil.closed_form.moments import counts_without
 from avcil.closed_form.p_values import NonconformityHistogram
-from avcil.errors import InputError
 
 
 class BladeStatistics:
@@ -50,11 +49,6 @@ class BladeStatistics:
     def classes(self) -> int:
         """C"""
         return len(self.complete_counts)
-
-    @property
-    def widths(self) -> dict[str, int]:
-        """Number of features of each modality."""
-        return {name: moments.width for name, moments in self.moments.items()}
 
     @property
     def bytes(self) -> int:
@@ -122,12 +116,7 @@ class BladeStatistics:
         Args:
             other: Not modified.
             numbers: (C',), for each of its classes the number in these statistics; distinct.
-
-        Raises:
-            InputError: The numbers of features differ.
         """
-        if self.widths != other.widths:
-            raise InputError(f"statistics of {self.widths} and of {other.widths} features cannot be merged")
         for name, moments in self.moments.items():
             moments.merge(other.moments[name].renumbered(numbers, self.classes))
         self.complete_counts = self.complete_counts.index_add(0, numbers, other.complete_counts)
@@ -162,7 +151,7 @@ class BlockDiscriminant:
     """(B,)"""
     psi: list[float]
     """(B,)"""
-    discriminant: Discriminant | DiscriminantSum
+    discriminant: DiscriminantSum
     """Of the scaled features."""
 
     @classmethod
@@ -192,10 +181,14 @@ class BlockDiscriminant:
             inverse_deviation=standard.inverse_deviation,
             penalties=penalties,
             psi=psi,
-            discriminant=Discriminant(
-                standard.moments,
-                torch.tensor(penalties, dtype=torch.float64).repeat_interleave(widths),
-                torch.tensor(psi, dtype=torch.float64).repeat_interleave(widths),
+            discriminant=DiscriminantSum(
+                [
+                    Discriminant(
+                        standard.moments,
+                        torch.tensor(penalties, dtype=torch.float64).repeat_interleave(widths),
+                        torch.tensor(psi, dtype=torch.float64).repeat_interleave(widths),
+                    )
+                ]
             ),
         )
 
@@ -208,7 +201,7 @@ class BlockDiscriminant:
             inverse_deviation=torch.cat([part.inverse_deviation for part in parts]),
             penalties=[penalty for part in parts for penalty in part.penalties],
             psi=[psi for part in parts for psi in part.psi],
-            discriminant=DiscriminantSum([part.discriminant for part in parts]),
+            discriminant=DiscriminantSum([own for part in parts for own in part.discriminant.parts]),
         )
 
     def scaled(self, features: Tensor) -> Tensor:
@@ -269,9 +262,10 @@ class BlockDiscriminant:
             extended = NonconformityHistogram(histogram.counts.clone())
             if left_out is not None:
                 extended.add(nonconformity(left_out.scores, left_out.length))
-            return HistogramUnknownTest(inverse=discriminant.inverse(), histogram=extended)
+            inverse = torch.block_diag(*(part.inverse() for part in discriminant.parts))
+            return HistogramUnknownTest(inverse=inverse, histogram=extended)
         distances = torch.zeros(0, dtype=torch.float64)
         if left_out is not None:
             distances = relative_distance(left_out.scores, left_out.length, left_out.background)
-        inverse = discriminant.inverse() - discriminant.background_inverse()
-        return UnknownTest(inverse=inverse, distances=distances.sort().values)
+        inverses = [part.relative_inverse for part in discriminant.parts]
+        return UnknownTest(inverses=inverses, distances=distances.sort().values)

@@ -74,6 +74,11 @@ class Discriminant:
         return inverse
 
     @cached_property
+    def relative_inverse(self) -> Tensor:
+        """N (K - K_0) (M, M), for `relative_distance`."""
+        return self.inverse() - self.background_inverse()
+
+    @cached_property
     def _background_factor(self) -> Tensor:
         return cholesky_with_jitter(with_diagonal(self.moments.gram, self.penalty))[0]
 

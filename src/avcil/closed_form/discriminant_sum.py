@@ -25,20 +25,12 @@ class DiscriminantSum:
         parts: The discriminants, of m_1, m_2, ... features; M is their sum. All have the same classes.
     """
 
-    def __init__(self, parts: Sequence[Discriminant | DiscriminantSum]) -> None:
+    def __init__(self, parts: Sequence[Discriminant]) -> None:
         self.parts = list(parts)
         self.counts: Tensor = torch.stack([part.counts for part in parts]).amin(dim=0)
         self.weight: Tensor = torch.cat([part.weight for part in parts])
         self.bias: Tensor = torch.stack([part.bias for part in parts]).sum(dim=0)
         self.jitter: float = max(part.jitter for part in parts)
-
-    def inverse(self) -> Tensor:
-        """N K (M, M), block diagonal."""
-        return torch.block_diag(*(part.inverse() for part in self.parts))
-
-    def background_inverse(self) -> Tensor:
-        """N K_0 (M, M), block diagonal."""
-        return torch.block_diag(*(part.background_inverse() for part in self.parts))
 
     def leave_one_out(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Leave-one-out scores (n, C) and lengths (n,); see `Discriminant.leave_one_out`."""
@@ -56,6 +48,6 @@ class DiscriminantSum:
         gaps, variances = zip(*(part.gap_and_variance() for part in self.parts), strict=True)
         return sum(gaps), sum(variances)
 
-    def _split(self, features: Tensor) -> list[tuple[Discriminant | DiscriminantSum, Tensor]]:
+    def _split(self, features: Tensor) -> list[tuple[Discriminant, Tensor]]:
         widths = [len(part.weight) for part in self.parts]
         return list(zip(self.parts, features.split(widths, dim=1), strict=True))

@@ -42,20 +42,19 @@ class _Modality:
 class _Solution:
     """Lazily computed classifier, so that repeated calls of `partial_fit` do not solve each time."""
 
-    def __init__(self, statistics: BladeStatistics, modalities: dict[str, _Modality]) -> None:
+    def __init__(self, statistics: BladeStatistics, modalities: list[_Modality]) -> None:
         self._statistics, self._modalities = statistics, modalities
 
     @cached_property
     def blocks(self) -> BlockDiscriminant:
         """The discriminant of the statistics."""
-        widths = self._statistics.widths
-        columns = torch.split(torch.arange(sum(widths.values())), list(widths.values()))
+        moments = self._statistics.moments.values()
+        widths = [own.width for own in moments]
+        columns = torch.split(torch.arange(sum(widths)), widths)
         return BlockDiscriminant.sum(
             [
-                BlockDiscriminant.fit(
-                    self._statistics.moments[name], sizes=own.sizes, prior_psi=own.prior_psi, columns=at
-                )
-                for (name, own), at in zip(self._modalities.items(), columns, strict=True)
+                BlockDiscriminant.fit(part, sizes=own.sizes, prior_psi=own.prior_psi, columns=at)
+                for part, own, at in zip(moments, self._modalities, columns, strict=True)
             ]
         )
 
@@ -148,7 +147,7 @@ class Blade(ClassifierMixin, BaseEstimator):
                 raise InputError(f"y has classes that `classes` lacks: {np.setdiff1d(names, classes)[:5]}")
             names = classes
         if first:
-            widths = {name: sum(own.sizes) for name, own in structure.items()}
+            widths = {str(number): sum(own.sizes) for number, own in enumerate(structure)}
             self._statistics = BladeStatistics(widths, calibration_clips=self._sample_size())
             self._structure, self.classes_ = structure, names[:0]
         elif structure != self._structure:
@@ -173,8 +172,7 @@ class Blade(ClassifierMixin, BaseEstimator):
         check_is_fitted(other)
         if self._structure != other._structure:
             one, two = (
-                [(name, part.sizes, part.prior_psi) for name, part in estimator._structure.items()]
-                for estimator in (self, other)
+                [(part.sizes, part.prior_psi) for part in estimator._structure] for estimator in (self, other)
             )
             raise InputError(
                 "only estimators with the same blocks, modalities and prior_psi can be merged; these have modalities "
@@ -254,8 +252,8 @@ class Blade(ClassifierMixin, BaseEstimator):
             self.classes_ = classes
         return torch.from_numpy(np.searchsorted(classes, names))
 
-    def _structure_of_blocks(self) -> dict[str, _Modality]:
-        """The blocks of each modality, by its name."""
+    def _structure_of_blocks(self) -> list[_Modality]:
+        """The blocks of each modality."""
         sizes, prior_psi = self._block_sizes(), self._block_priors()
         modalities = ["all"] * len(sizes) if self.modalities is None else list(self.modalities)
         groups = [list(own) for _, own in groupby(range(len(modalities)), key=modalities.__getitem__)]
@@ -264,12 +262,10 @@ class Blade(ClassifierMixin, BaseEstimator):
                 f"modalities must be {len(sizes)} names, one for each block, with equal names next to each other; not "
                 f"{modalities}"
             )
-        return {
-            modalities[own[0]]: _Modality(
-                sizes=[sizes[at] for at in own], prior_psi=[prior_psi[at] for at in own]
-            )
+        return [
+            _Modality(sizes=[sizes[at] for at in own], prior_psi=[prior_psi[at] for at in own])
             for own in groups
-        }
+        ]
 
     def _block_sizes(self) -> list[int]:
         if self.blocks is None:

@@ -5,7 +5,7 @@ B clips, M features of which a head uses m, C classes:   scores = h Theta + bias
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -54,8 +54,9 @@ class HistogramUnknownTest:
 class UnknownTest:
     """The test for unknown classes; see `closed_form.discriminant.relative_distance`."""
 
-    inverse: Tensor
-    """N (K - K_0) (m, m); only the upper triangle is saved."""
+    inverses: Sequence[Tensor]
+    """N (K - K_0) of each modality (m_1, m_1), ..., in the order of the m features; only upper triangles are saved. If
+    there are several, they are those of the heads of the single modalities, and are not saved again."""
     distances: Tensor
     """(k,), ascending: leave-one-out distances of learned clips."""
 
@@ -76,23 +77,28 @@ class UnknownTest:
         return len(self.distances) >= MIN_OUTLIER_SAMPLE
 
     def _distances_of(self, features: Tensor, scores: Tensor) -> Tensor:
-        difference = ((features @ self.inverse) * features).sum(dim=1)
-        return difference - 2 * scores.max(dim=1).values
+        parts = features.split([len(inverse) for inverse in self.inverses], dim=1)
+        products = [(own @ inverse) * own for own, inverse in zip(parts, self.inverses, strict=True)]
+        return torch.cat(products, dim=1).sum(dim=1) - 2 * scores.max(dim=1).values
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors to save."""
-        return {"unknown.inverse": packed(self.inverse), "unknown.seen": self.distances}
+        own = {"unknown.inverse": packed(self.inverses[0])} if len(self.inverses) == 1 else {}
+        return own | {"unknown.seen": self.distances}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], width: int) -> UnknownTest:
-        """Restore from `tensors`."""
-        size = (width * (width + 1) // 2,)
-        inverse = unpacked(checks.tensor(tensors, "unknown.inverse", size, dtypes=DOUBLE), width)
+    def from_tensors(
+        cls, tensors: Mapping[str, Tensor], width: int, shared: Sequence[Tensor] = ()
+    ) -> UnknownTest:
+        """Restore from `tensors`; `shared` are the matrices of the heads of single modalities."""
+        if "unknown.inverse" in tensors or sum(map(len, shared)) != width:
+            size = (width * (width + 1) // 2,)
+            shared = [unpacked(checks.tensor(tensors, "unknown.inverse", size, dtypes=DOUBLE), width)]
         count = tensors["unknown.seen"].numel() if "unknown.seen" in tensors else 0
         distances = checks.tensor(tensors, "unknown.seen", (count,), dtypes=DOUBLE)
         if bool((distances.diff() < 0).any()):
             raise InputError("the tensor 'unknown.seen' must be ascending")
-        return cls(inverse=inverse, distances=distances)
+        return cls(inverses=shared, distances=distances)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,8 +136,10 @@ class ClosedFormHead:
         } | (self.unknown.tensors() if self.unknown else {})
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], width: int, classes: int) -> ClosedFormHead:
-        """Restore from `tensors`, for `width` features and `classes` classes.
+    def from_tensors(
+        cls, tensors: Mapping[str, Tensor], width: int, classes: int, shared: Sequence[Tensor] = ()
+    ) -> ClosedFormHead:
+        """Restore from `tensors`, for `width` features and `classes` classes; see `UnknownTest.from_tensors`.
 
         Raises:
             InputError: The tensors are invalid or inconsistent.
@@ -146,22 +154,19 @@ class ClosedFormHead:
         if not (columns.numel() and ascending and int(columns[0]) >= 0 and int(columns[-1]) < width):
             raise InputError(f"the tensor 'columns' must be ascending numbers from 0 to {width - 1}")
         known = ["columns", "weight", "bias", "inverse_temperature"]
-        tests: dict[str, type[HistogramUnknownTest] | type[UnknownTest]] = {
-            "oddity": HistogramUnknownTest,
-            "unknown": UnknownTest,
-        }
-        found = [name for name in tests if any(key.startswith(f"{name}.") for key in tensors)]
-        checks.no_others(
-            tensors,
-            [*known, "oddity.inverse", "oddity.counts"]
-            if found != ["unknown"]
-            else [*known, "unknown.inverse", "unknown.seen"],
-        )
+        unknown: UnknownTest | HistogramUnknownTest | None = None
+        if any(name.startswith("unknown.") for name in tensors):
+            unknown = UnknownTest.from_tensors(tensors, len(columns), shared)
+            known += ["unknown.inverse", "unknown.seen"]
+        elif any(name.startswith("oddity.") for name in tensors):
+            unknown = HistogramUnknownTest.from_tensors(tensors, len(columns))
+            known += ["oddity.inverse", "oddity.counts"]
+        checks.no_others(tensors, known)
         inverse_temperature = checks.tensor(tensors, "inverse_temperature", (), dtypes=DOUBLE)
         return cls(
             columns=columns,
             weight=checks.tensor(tensors, "weight", (len(columns), classes), dtypes=DOUBLE),
             bias=checks.tensor(tensors, "bias", (classes,), dtypes=DOUBLE),
             inverse_temperature=checks.positive(inverse_temperature, "the inverse temperature"),
-            unknown=tests[found[0]].from_tensors(tensors, len(columns)) if found else None,
+            unknown=unknown,
         )

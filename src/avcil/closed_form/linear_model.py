@@ -227,6 +227,9 @@ def _heads(
         used = [name for part, saved in by_modality.items() for name in add_prefix(f"head.{part}", saved)]
         checks.no_others(others, used)
     classes = by_modality[modality].get("bias", torch.empty(0)).numel()
-    return {
-        Modality(name): ClosedFormHead.from_tensors(by_modality[name], width, classes) for name in modalities
-    }
+    heads: dict[Modality, ClosedFormHead] = {}
+    for name in reversed(modalities):  # the first one shares matrices with the others
+        tests = [heads[part].unknown for part in Modality(name).parts if part in heads]
+        shared = [own for test in tests if isinstance(test, UnknownTest) for own in test.inverses]
+        heads[Modality(name)] = ClosedFormHead.from_tensors(by_modality[name], width, classes, shared)
+    return dict(reversed(heads.items()))

@@ -208,7 +208,8 @@ class _ClosedForm:
     def p_values(self, test: UnknownTest | HistogramUnknownTest, features: str, raw: str) -> str:
         """p-values (B,) from features (B, m) and scores (B, C) before the inverse temperature."""
         graph = self.graph
-        inverse = graph.constant("unknown_inverse", test.inverse)
+        matrix = torch.block_diag(*test.inverses) if isinstance(test, UnknownTest) else test.inverse
+        inverse = graph.constant("unknown_inverse", matrix)
         transformed = graph.node("MatMul", features, inverse, name="transformed")
         norm = self._summed(graph.node("Mul", transformed, features, name="product"), "squared_norm")
         best = graph.reduced("ReduceMax", raw, [1], name="best_score")

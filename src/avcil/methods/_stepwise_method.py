@@ -184,8 +184,10 @@ class StepwiseMethod(ClosedFormMethod):
         saved = add_prefix("embedding", self.embedding.tensors()) | {"widths": torch.tensor(self._widths)}
         if any(block.config.normalize in FROM_ENCODER for block, _ in self.embedding.blocks):
             saved["uses_constants"] = torch.tensor(1)
-        part_widths = {modality: torch.tensor(widths) for modality, widths in self.part_widths.items()}
-        saved |= add_prefix("part_widths", part_widths)
+        with_parts = [part for part in self.modality.parts if part in self.part_widths]
+        saved |= add_prefix(
+            "part_widths", {part: torch.tensor(self.part_widths[part]) for part in with_parts}
+        )
         # Names in the file format: "view" is a head, "figure" a fitted value, "oddities" the histogram.
         for state in self.head_states:
             fitted = {name: torch.tensor(value, dtype=torch.float64) for name, value in state.fitted.items()}
@@ -242,16 +244,15 @@ class StepwiseMethod(ClosedFormMethod):
         checks.no_others(tensors, Modality.AUDIO_VISUAL.parts)
         totals = {"audio": self._widths[0], "visual": self._widths[-1]}
         part_widths = {}
-        for name in self.modality.parts:  # earlier models of one modality also have those of the other
-            if name not in tensors:
-                continue
+        # Earlier models of one modality also have the widths of the other, which are not used.
+        for name in (part.value for part in self.modality.parts if part in tensors):
             shape = (tensors[name].numel(),)
             widths = tuple(checks.tensor(tensors, name, shape, dtypes=(torch.int64,)).tolist())
             if min(widths, default=0) < 1 or sum(widths) != totals[name]:
                 raise InputError(
                     f"the saved part widths of {name} are {widths!r:.60}; their sum must be {totals[name]}"
                 )
-            part_widths[name.value] = widths
+            part_widths[name] = widths
         return part_widths
 
     @classmethod

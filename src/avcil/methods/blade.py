@@ -115,9 +115,9 @@ class BladeMethod(StepwiseMethod):
         super().flush()
         if self._pending_incomplete and self.statistics is None:
             self._widths = self._widths_without_complete_clips()
-        for modality, batches in self._pending_incomplete.items():
+        pending, self._pending_incomplete = self._pending_incomplete, {}
+        for modality, batches in pending.items():
             self.partial_fit(*joined(batches), only=modality)
-        self._pending_incomplete = {}
 
     def _widths_without_complete_clips(self) -> list[int]:
         """Widths of the vectors of a complete clip."""

@@ -53,7 +53,7 @@ from avcil.utils.tensor_files import load_tensors
 FORMAT, VERSION = "avcil-model", 5
 READ_VERSIONS = (1, 2, 3, 4, 5)
 """Version 1 has no files for further learning. Versions 2 to 4 have other statistics of BLADE, which are converted when
-they are read (`methods._saved_statistics`)."""
+they are read (`methods._saved_statistics`), and a matrix of the unknown test that `UnknownTest.from_tensors` reads."""
 ONNX_FILE = "model.onnx"
 """A model can be exported into its folder. The file is removed when the model is replaced, because it is outdated."""
 MODEL_FILES = frozenset(

@@ -30,10 +30,7 @@ class ClosedFormTrainer:
     def __init__(self, method: ClosedFormMethod, data: LearningData, settings: LearningSettings) -> None:
         self.method, self.data, self.settings = method, data, settings
         self.method.seed = settings.seed
-        widths_of_parts = part_widths(data.store)
-        self.method.part_widths = {
-            name: widths_of_parts[name] for name in method.modality.parts if name in widths_of_parts
-        }
+        self.method.part_widths = part_widths(data.store)
         shape = data.store.visual_shape
         widths = {"audio": data.store.audio_width, "visual": None if shape is None else shape[-1]}
         self.method.feature_widths = {name: width for name, width in widths.items() if width is not None}
