@@ -7,7 +7,7 @@ from torch import Tensor
 
 from avcil.closed_form.class_moments import ClassMoments
 from avcil.closed_form.symmetric import packed, unpacked
-from avcil.models.prefixes import add_prefix, strip_prefix
+from avcil.utils.tensor_names import add_prefix, strip_prefix
 
 
 def format_3(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from avcil.closed_form.embedding import pool
 from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.methods.blade import BladeMethod, BladeOptions
-from avcil.models.prefixes import add_prefix
+from avcil.utils.tensor_names import add_prefix
 
 CLASSES, CLIPS, KNOWN = 4, 48, 36
 BOTH = Modality.AUDIO_VISUAL
