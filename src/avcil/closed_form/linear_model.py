@@ -232,4 +232,6 @@ def _heads(
         tests = [heads[part].unknown for part in Modality(name).parts if part in heads]
         shared = [own for test in tests if isinstance(test, UnknownTest) for own in test.inverses]
         heads[Modality(name)] = ClosedFormHead.from_tensors(by_modality[name], width, classes, shared)
+    if len({head.unknown is None for head in heads.values()}) > 1:
+        raise InputError("some heads have a test for unknown classes and others have none")
     return dict(reversed(heads.items()))
