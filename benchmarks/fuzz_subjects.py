@@ -44,7 +44,7 @@ CLASSES, OF_CLASS = 4, 8
 SPLITS = ("train",) * 4 + ("val",) * 2 + ("test",) * 2
 
 spec = importlib.util.spec_from_file_location(
-    "released_files", Path(__file__).parents[1] / "tests/features/released_files.py"
+    "released_files", Path(__file__).parents[1] / "tests/helpers/released_files.py"
 )
 assert spec is not None
 assert spec.loader is not None

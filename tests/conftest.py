@@ -34,6 +34,7 @@ SLOW = (
     "serve/test_page_states.py",
     "training/test_kill.py",
     "training/test_distributed.py",
+    "training/test_appending_trackers.py",
     "training/test_tracking.py",
 )
 """Files with the slowest tests: whole sequences of commands, kills, several processes, a browser. `make test-slow` runs

@@ -19,6 +19,7 @@ pytest.importorskip("gradio", reason="needs the extra [serve]")
 
 import uvicorn
 
+from avcil.inference import Recognizer
 from avcil.media import write_video
 from avcil.serve.guard import Guard
 from avcil.serve.limits import ServeLimits
@@ -191,3 +192,11 @@ def visit(chromium) -> Iterator[Callable[..., Visitor]]:
     yield come
     for visitor in visitors:
         visitor.context.close()
+
+
+@pytest.fixture
+def other(run, new_clips, tmp_path) -> Recognizer:
+    """The same run with one more class."""
+    recognizer = Recognizer.load(run)
+    recognizer.learn(new_clips(1), ["rook"] * 8)
+    return recognizer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import shutil
@@ -11,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from stream_runs import config
 
 from avcil.errors import InputError
 from avcil.features import FeatureStore
-from avcil.features.join import join
 from avcil.methods.base import ClosedFormMethod
 from avcil.methods.exemplars import choose_again
 from avcil.methods.registry import load_method, method_names
@@ -22,8 +21,6 @@ from avcil.runs.run_directory import RunDirectory
 from avcil.runs.run_files import read_run
 from avcil.saved_models.folder import load_tensors
 from avcil.streams.base import UNUSED
-from avcil.training.config import TrainConfig
-from avcil.training.gradient import batches
 from avcil.training.run import Run, train
 
 STREAMS = (
@@ -52,45 +49,6 @@ each_modality = pytest.mark.parametrize(
     "modality",
     ["audio-visual", *(pytest.param(name, marks=pytest.mark.slow) for name in ("audio", "visual"))],
 )
-
-
-def config(store: Path, out: Path, method: str, stream: str, **changes) -> TrainConfig:
-    fields = {field.name for field in dataclasses.fields(load_method(method).Options)}
-    given = not stream.startswith(("few-shot", "blurry", "domain-incremental"))
-    epochs = (
-        {}
-        if stream.startswith(("online", "blurry"))
-        else {"epochs": 2, "batch_size": 8, "exemplar_batch_size": 4}
-    )
-    settings = {
-        "stream": stream,
-        "classes_per_step": 2 if given else None,
-        "exemplars_per_class": 2 if load_method(method).rehearsal != "none" else None,
-        "set": ("features=48",) if "features" in fields else (),
-        **epochs,
-    }
-    return TrainConfig(features=store, out=out, method=method, **settings | changes)
-
-
-@pytest.fixture(scope="module")
-def domain_store(store, tmp_path_factory) -> Path:
-    """The store twice, under two prefixes; the features of the second are shifted."""
-    folder = tmp_path_factory.mktemp("domains")
-    (folder / "clear").symlink_to(store)
-    (folder / "noisy").symlink_to(store)
-    join([folder / "clear", folder / "noisy"], folder / "both")
-    return folder / "both"
-
-
-def test_joined_store(store, domain_store):
-    """All clips of both, with the same features."""
-    one, both = FeatureStore(store), FeatureStore(domain_store)
-    rows = {clip.clip_id: row for row, clip in enumerate(both.clips)}
-    assert len(rows) == 2 * len(one.clips)
-    for prefix in ("clear", "noisy"):
-        at = [rows[f"{prefix}/{clip.clip_id}"] for clip in one.clips]
-        assert np.array_equal(both.audio(at), one.audio(range(len(one.clips))))
-        assert np.array_equal(both.visual(at), one.visual(range(len(one.clips))))
 
 
 @each_case
@@ -191,31 +149,6 @@ def test_removal_is_exact(method, store_with_constants, tmp_path):
     )
 
 
-def test_the_identity_of_a_stream_is_part_of_the_configuration(store, tmp_path):
-    """A run is not continued with another stream, nor with other clips at its tasks."""
-    train(config(store, tmp_path / "run", "blade", "few-shot,ways=1,shots=2"), quiet=True)
-    kept = json.loads((tmp_path / "run" / "config.json").read_text())["stream"]
-    assert kept["name"] == "few-shot"
-    assert kept["options"] == {"base": 0, "ways": 1, "shots": 2}
-    with pytest.raises(InputError, match="stream"):
-        train(config(store, tmp_path / "run", "blade", "few-shot,ways=1,shots=1"), quiet=True)
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"stream": "few-shot", "classes_per_step": 2}, "defines its own tasks"),
-        ({"stream": "recurring", "classes_per_step": None}, "the steps are not defined"),
-        ({"stream": "online", "epochs": 7}, "prescribes --epochs 1"),
-    ],
-)
-def test_options_that_do_not_fit_a_stream(changes, words):
-    """The message names the option."""
-    given = {"features": Path("f"), "out": Path("o"), "classes_per_step": 2} | changes
-    with pytest.raises(InputError, match=words):
-        TrainConfig(**given)
-
-
 def test_exemplars_of_a_recurring_class(store, tmp_path):
     """They are distinct clips of what was seen so far, within the quota; with a random memory also of the new part."""
     train(config(store, tmp_path / "run", "er", "recurring,parts=2", exemplars_per_class=3), quiet=True)
@@ -233,25 +166,6 @@ def test_exemplars_of_a_recurring_class(store, tmp_path):
             assert all(clip_id.startswith(f"{label}/train/") and task_of[clip_id] <= index for clip_id in ids)
             again += sum(task_of[clip_id] > run.benchmark.task_of(label) for clip_id in ids)
     assert again
-
-
-def test_task_of_a_stream_equals_a_step(store, tmp_path):
-    """The stream `online` with the batches and epochs of class-incremental training gives the same weights."""
-    same = {
-        "classes_per_step": 2,
-        "epochs": 1,
-        "batch_size": 4,
-        "exemplar_batch_size": 4,
-        "selection": "last",
-    }
-    common = {"features": store, "method": "er", "exemplars_per_class": 2}
-    train(TrainConfig(**common, out=tmp_path / "one", **same), quiet=True)
-    train(
-        TrainConfig(**common, out=tmp_path / "two", classes_per_step=2, stream="online,batch_size=4"),
-        quiet=True,
-    )
-    one, two = (load_tensors(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
-    assert all(torch.equal(one[key], two[key]) for key in one)
 
 
 def test_withheld_modalities_are_not_used(store, tmp_path):
@@ -284,50 +198,6 @@ def test_blade_uses_the_incomplete_clips_of_the_stream(store, tmp_path):
     assert [float(tensors[name].sum()) for name in names] == [12, 24, 36]
 
 
-def test_the_class_order_seed_is_the_seed_of_the_stream(store, tmp_path):
-    """Two seeds give two streams; the training seed does not matter."""
-    stream = "few-shot,ways=1,shots=1"
-    kept = [
-        Run(config(store, tmp_path / name, "ncm", stream, **seeds), quiet=True).data.stream.fingerprint
-        for name, seeds in (("a", {"class_order_seed": 1}), ("b", {"class_order_seed": 2}),
-                            ("c", {"class_order_seed": 1, "seed": 5}))
-    ]  # fmt: skip
-    assert kept[0] == kept[2] != kept[1]
-
-
-@pytest.mark.parametrize("method", ["er", "icarl", "fine-tuning"])
-def test_one_pass_uses_every_clip_once(method, store, tmp_path):
-    """Also those of the last, incomplete batch: 16 new clips of a task in batches of 6."""
-    run = Run(config(store, tmp_path / "run", method, "online,batch_size=6"), quiet=True)
-    step = run.trainer._begin(0)
-    rows = [
-        row for batch in batches(run.trainer.method, step, run.settings, 0) for row in batch.rows.tolist()
-    ]
-    assert sorted(rows) == list(range(16))
-    assert run.settings.epochs == 1
-
-
-def test_the_memory_plan_is_that_of_the_prescribed_batches(store, tmp_path):
-    """It was made for the default batches, which are larger."""
-    assert (
-        Run(config(store, tmp_path / "run", "er", "online,batch_size=4"), quiet=True).config.batch_size == 4
-    )
-
-
-def test_a_domain_without_validation_clips_ends_with_its_last_epoch(domain_store, tmp_path):
-    """The validation clips of the other domain would choose the epoch that changed least."""
-    store = FeatureStore(domain_store)
-    kept = [clip for clip in store.clips if clip.split != "val" or clip.clip_id.startswith("clear")]
-    file = tmp_path / "domains.csv"
-    lines = "".join(f"{clip.clip_id},{clip.clip_id.split('/')[0]}\n" for clip in kept)
-    file.write_text("clip_id,domain\n" + lines)
-    train(
-        config(domain_store, tmp_path / "run", "er", f"domain-incremental,file={file}", epochs=3), quiet=True
-    )
-    state = json.loads((tmp_path / "run" / "checkpoints" / "step_1" / "state.json").read_text())
-    assert state["best_epoch"] == 2
-
-
 def test_exemplars_stay_a_random_sample_of_all_clips():
     """Of 100 clips seen and 100 new ones, half of the exemplars are new, also after the quota becomes smaller."""
     fresh = {20: 0, 10: 0}
@@ -338,13 +208,3 @@ def test_exemplars_stay_a_random_sample_of_all_clips():
             fresh[quota] += sum(position >= 20 for position in chosen[:quota])
     assert fresh[20] / (300 * 20) == pytest.approx(0.5, abs=0.02)
     assert fresh[10] / (300 * 10) == pytest.approx(0.5, abs=0.03)
-
-
-def test_stores_that_cannot_be_joined(store, domain_store, tmp_path):
-    """A store is not written into itself, and clips of other stores in the output are reported."""
-    (tmp_path / "one").symlink_to(store)
-    (tmp_path / "two").symlink_to(store)
-    with pytest.raises(InputError, match="choose another --out"):
-        join([tmp_path / "one", tmp_path / "two"], tmp_path / "one")
-    with pytest.raises(InputError, match="in none of the stores"):
-        join([tmp_path / "one", tmp_path / "two"], domain_store)

@@ -8,20 +8,18 @@ import json
 import shutil
 import signal
 import sys
-import types
 from pathlib import Path
 
 import pytest
+from tracked_runs import Stopped, config, lines
 
 from avcil.cli.main import main
 from avcil.errors import InputError
 from avcil.runs.paths import RunPaths
 from avcil.runs.run_config import read_config
 from avcil.runs.run_directory import RunDirectory
-from avcil.training.config import TrainConfig
 from avcil.training.run import train
 from avcil.training.tracking import TrackedRun, track
-from avcil.training.tracking.events import history
 from avcil.training.tracking.tensorboard import TensorBoard, events_folder
 
 from .test_kill import contents, run_all  # isort: skip
@@ -37,27 +35,6 @@ def scalars(run: Path) -> Scalars:
     there = EventAccumulator(str(events_folder(run)))
     there.Reload()
     return {tag: [(e.step, e.value) for e in there.Scalars(tag)] for tag in there.Tags()["scalars"]}
-
-
-def config(store: Path, out: Path, **changes) -> TrainConfig:
-    settings = {
-        "method": "av-cil",
-        "classes_per_step": 2,
-        "epochs": 3,
-        "batch_size": 8,
-        "exemplars_per_class": 2,
-        "checkpoint_seconds": 0.0,
-        "track": "tensorboard",
-    }
-    return TrainConfig(features=store, out=out, **settings | changes)
-
-
-def lines(run: Path) -> list[dict]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
-class Stopped(BaseException):
-    """As Ctrl-C, but of this test alone."""
 
 
 @pytest.fixture(scope="module")
@@ -221,112 +198,6 @@ def test_every_run_of_a_reproduction(store, tmp_path, capsys):
     names = {folder.name for folder in (tmp_path / "table" / "runs" / "tensorboard").iterdir()}
     assert names == {run.name for run in (tmp_path / "table" / "runs").iterdir()} - {"tensorboard"}
     assert len(names) == 2
-
-
-# -- trackers that append to what they hold ----------------------------------------------------------------------
-
-
-def stopped_and_gone_on_with(settings: TrainConfig, monkeypatch) -> None:
-    """Stopped after every second epoch, before its last line was logged."""
-    write = RunDirectory.log
-    written = []
-
-    def log_then_stop(self, line):
-        write(self, line)
-        written.append(line)
-        if len(written) % 2 == 0:
-            raise Stopped
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RunDirectory, "log", log_then_stop)
-        for _ in range(30):
-            try:
-                train(settings, quiet=True)
-                return
-            except Stopped:
-                written.clear()
-    raise AssertionError("the run did not end")
-
-
-def expected_events(run: Path) -> list[dict[str, float]]:
-    """By the run directory, as such a tracker keeps them."""
-    directory = RunDirectory(run)
-    told = history(directory.log_lines(), directory.steps_done(), [8, 8, 8], directory.results)
-    found = []
-    for event in told:
-        where = {"epoch": event.epoch}
-        where |= {} if event.class_step is None else {"class_step": event.class_step}
-        found.append(event.values | where)
-    return found
-
-
-def test_trackio(store, tmp_path, monkeypatch, capsys):
-    """In its database, with the configuration, each event once; another run of the same name is another one."""
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    import trackio
-    from trackio.sqlite_storage import SQLiteStorage
-
-    for name, module in list(sys.modules.items()):  # each took it over when it was imported
-        if name.startswith("trackio") and hasattr(module, "TRACKIO_DIR"):
-            monkeypatch.setattr(module, "TRACKIO_DIR", tmp_path / "trackio")
-
-    run = tmp_path / "run"
-    stopped_and_gone_on_with(config(store, run, track="trackio"), monkeypatch)
-    (record,) = trackio.Api().runs("avcil")
-    kept = SQLiteStorage.get_logs("avcil", record.name, run_id=record.id)
-    expected = expected_events(run)
-    assert len(expected) == 9 + 3 + 1
-    assert [log["step"] for log in kept] == list(range(len(expected)))
-    assert [{k: v for k, v in log.items() if k not in ("step", "timestamp")} for log in kept] == expected
-    assert record.config["method"] == "av-cil"
-    shutil.rmtree(run)
-    train(config(store, run, track="trackio", method="blade", exemplars_per_class=None), quiet=True)
-    assert len(list(trackio.Api().runs("avcil"))) == 2
-    assert capsys.readouterr().out == ""
-
-
-class FakeRun:
-    """What the adapter uses of wandb's run, whose service drops what comes at a step that it holds."""
-
-    def __init__(self, kept: dict) -> None:
-        self.kept = kept
-        self.step = len(kept["history"])
-        self.metrics: dict[str, str] = {}
-
-    def define_metric(self, name: str, *, step_metric: str) -> None:
-        self.metrics[name] = step_metric
-
-    def log(self, values: dict, *, step: int) -> None:
-        assert step == len(self.kept["history"]), "twice, or one left out"
-        assert all(
-            any(name == m or name.startswith(m.rstrip("*")) for m in [*self.metrics, "epoch", "class_step"])
-            for name in values
-        )
-        self.kept["history"].append(dict(values))
-
-    def finish(self, *, exit_code: int) -> None:
-        self.kept["ends"].append(exit_code)
-
-
-def test_wandb(store, tmp_path, monkeypatch):
-    """As wandb documents init(id=, resume="allow"), Run.step, log(step=) and finish: each event once, resumed by id."""
-    service: dict[str, dict] = {}
-
-    def init(*, project, id, name, config, resume, settings):
-        assert (project, name, resume) == ("avcil", "run", "allow")
-        return FakeRun(service.setdefault(id, {"history": [], "ends": [], "config": config}))
-
-    fake = types.ModuleType("wandb")
-    fake.init, fake.Settings = init, lambda **given: given
-    monkeypatch.setitem(sys.modules, "wandb", fake)
-    monkeypatch.delenv("WANDB_PROJECT", raising=False)
-    run = tmp_path / "run"
-    stopped_and_gone_on_with(config(store, run, track="wandb"), monkeypatch)
-    ((_, kept),) = service.items()
-    assert kept["history"] == expected_events(run)
-    assert kept["ends"][-1] == 0
-    assert set(kept["ends"][:-1]) == {1}
-    assert kept["config"]["method"] == "av-cil"
 
 
 def test_stamp_is_kept_by_copies_and_differs_for_new_runs(undisturbed, store, tmp_path):

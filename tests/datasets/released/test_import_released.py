@@ -5,20 +5,19 @@ Files are of the exact released form and true shape (1568, 768), a few clips eac
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 import pickle
 import subprocess
 import sys
 import tracemalloc
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
+import released_files as files
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from released_stores import FEW, IDS, check_store, npy_files, some
 
 from avcil.datasets.released.feature_files import find_released
 from avcil.datasets.released.import_features import import_features
@@ -27,44 +26,9 @@ from avcil.errors import InputError
 from avcil.features import FeatureStore
 from avcil.features.failures import read_failures
 
-spec = importlib.util.spec_from_file_location("released_files", Path(__file__).with_name("released_files.py"))
-files = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(files)
-
 pytest.importorskip("h5py")
 
-IDS = files.clip_ids(24)
-FEW = IDS[:5]
 THREE_PARTS = tuple(f"KS_features.zip.a{letter}" for letter in "abc")
-
-
-@pytest.fixture(scope="module")
-def visual():
-    return files.visual_of(IDS)
-
-
-@pytest.fixture(scope="module")
-def audio():
-    return files.audio_of(IDS)
-
-
-def some(arrays, ids=FEW):
-    return {clip_id: arrays[clip_id] for clip_id in ids}
-
-
-def npy_files(audio, visual):
-    return {files.AUDIO_PATH: files.npy_bytes(audio), files.VISUAL_PATH: files.npy_bytes(visual)}
-
-
-def check_store(out, audio, visual, ids, dtype=np.float16):
-    """The store holds exactly these clips, with the numbers of the source."""
-    store = FeatureStore(out)
-    stored = [clip.clip_id for clip in store.clips]
-    assert sorted(stored) == sorted(ids)
-    for row, clip_id in enumerate(stored):
-        assert np.array_equal(store.visual([row])[0].reshape(1568, 768), visual[clip_id].astype(dtype))
-        assert np.array_equal(store.audio([row])[0], audio[clip_id].astype(dtype))
-    return store
 
 
 def test_an_unpacked_folder_comes_in_whole(tmp_path, audio, visual):
@@ -240,93 +204,6 @@ def test_an_import_that_stores_nothing_is_an_error(tmp_path, audio):
         import_features(source, tmp_path / "store", files.benchmark_of(FEW))
 
 
-def test_a_hostile_feature_file_is_refused_and_runs_nothing(tmp_path, audio):
-    """An attack in the middle of the visual dict is named; nothing of it happens."""
-
-    class Attack:
-        def __reduce__(self):
-            return exec, (f"open({str(tmp_path / 'ran')!r}, 'w')",)
-
-    content = {
-        files.AUDIO_PATH: files.npy_bytes(some(audio)),
-        files.VISUAL_PATH: pickle.dumps({FEW[0]: np.zeros((1568, 768), np.float32), FEW[1]: Attack()}, 4),
-    }
-    with pytest.raises(InputError, match=r"builtins\.exec.*Nothing of it was run"):
-        import_features(files.unpacked(tmp_path / "s", content), tmp_path / "store", files.benchmark_of(FEW))
-    assert not (tmp_path / "ran").exists()
-
-
-def test_h5_files_that_reach_elsewhere_are_refused(tmp_path, audio, visual):
-    """Links and data in other files would read what the user never gave."""
-    import h5py
-
-    (tmp_path / "secret").write_bytes(bytes(1568 * 768 * 4))
-
-    def external(h5):
-        h5.create_dataset(FEW[0], (1568, 768), "f4", external=[(str(tmp_path / "secret"), 0, 1568 * 768 * 4)])
-
-    def soft_link(h5):
-        h5[FEW[0]] = h5py.SoftLink("/elsewhere")
-
-    def external_link(h5):
-        h5[FEW[0]] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/x")
-
-    def group(h5):
-        h5.create_group(FEW[0])
-
-    def virtual(h5):
-        layout = h5py.VirtualLayout((1568, 768), "f4")
-        layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "x", (1568, 768))
-        h5.create_virtual_dataset(FEW[0], layout)
-
-    for fill in (external, soft_link, external_link, group, virtual):
-        source = files.unpacked(tmp_path / fill.__name__, {files.AUDIO_PATH: files.npy_bytes(some(audio))})
-        path = source / files.H5_PATH
-        path.parent.mkdir(parents=True)
-        with h5py.File(path, "w") as h5:
-            fill(h5)
-        with pytest.raises(InputError, match=r"not allowed|not an array"):
-            import_features(source, tmp_path / f"store {fill.__name__}", files.benchmark_of(FEW))
-
-
-@pytest.mark.parametrize("form", ["npy", "h5"])
-@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_a_corrupt_archive_is_found_before_anything_is_stored(tmp_path, audio, visual, form, method):
-    """One bit turned in the middle of the visual data: the checksum tells, and no clip is in the store."""
-    ids = FEW[:2]
-    content = {files.AUDIO_PATH: files.npy_bytes(some(audio, ids))}
-    if form == "npy":
-        content[files.VISUAL_PATH] = files.npy_bytes(some(visual, ids))
-    else:
-        content[files.H5_PATH] = files.h5_bytes(some(visual, ids))
-    path = files.zipped(tmp_path / "AVE_features.zip", content, method)
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 4
-    path.write_bytes(data)
-    with pytest.raises(InputError, match="damaged"):
-        import_features(path, tmp_path / "store", files.benchmark_of(ids))
-    assert not (tmp_path / "store" / "index.jsonl").read_bytes()
-    assert not list((tmp_path / "store").glob(".unpacked*"))
-
-
-def test_a_checked_archive_is_not_checked_again_unless_it_changed(tmp_path, audio, visual, monkeypatch):
-    """The second run of the same import saves the pass over the archive."""
-    import avcil.datasets.released.import_features as module
-
-    checked = []
-    monkeypatch.setattr(module, "check_archive", lambda member: checked.append(member.name))
-    content = npy_files(some(audio, FEW[:1]), some(visual, FEW[:1]))
-    path, benchmark = files.zipped(tmp_path / "AVE_features.zip", content), files.benchmark_of(FEW[:1])
-    import_features(path, tmp_path / "store", benchmark)
-    import_features(path, tmp_path / "store", benchmark)
-    assert len(checked) == 2  # sound and picture, once
-    os.utime(path, (1, 1))
-    import_features(path, tmp_path / "store", benchmark)
-    assert len(checked) == 4
-    import_features(path, tmp_path / "other", benchmark, check=False)
-    assert len(checked) == 4
-
-
 def test_the_verb_imports_and_refuses_contradictions(tmp_path, capsys):
     """`avcil import-features` asks for a source or --download, and for options that go together."""
     from avcil.cli import import_features as verb
@@ -348,33 +225,3 @@ def test_looking_at_the_verbs_loads_nothing_heavy():
         "sys.exit(bool({'torch', 'numpy', 'h5py'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-
-
-def bomb(path, content=bytes(40 << 20)):
-    """An archive of zeros that expand a thousand times."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(files.AUDIO_PATH, files.npy_bytes(files.audio_of(FEW[:2])))
-        archive.writestr(files.H5_PATH, content)
-    return path
-
-
-def test_an_archive_that_expands_without_end(tmp_path):
-    """Refused before anything is unpacked."""
-    with pytest.raises(InputError, match=r"expand from .* more than 100 times"):
-        import_features(bomb(tmp_path / "bomb.zip"), tmp_path / "store", files.benchmark_of(FEW[:2]))
-    assert not list(tmp_path.rglob(".unpacked*"))
-
-
-def test_what_was_unpacked_does_not_stay_if_it_is_refused(tmp_path):
-    """600 MB used to stay on the disk after the archive was rejected."""
-    archive = bomb(tmp_path / "a.zip", np.random.default_rng(0).bytes(1 << 20))
-    with pytest.raises(InputError, match="damaged"):
-        import_features(archive, tmp_path / "store", files.benchmark_of(FEW[:2]))
-    assert not list(tmp_path.rglob(".unpacked*"))
-
-
-def test_an_archive_that_is_a_pipe_does_not_wait(tmp_path):
-    """Opening a pipe waits for a writer that never comes."""
-    os.mkfifo(tmp_path / "AVE_features.zip")
-    with pytest.raises(InputError, match="a named pipe"):
-        import_features(tmp_path / "AVE_features.zip", tmp_path / "store", files.benchmark_of(FEW[:2]))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import itertools
 import random
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
+import released_files as files
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,10 +17,6 @@ from avcil.datasets.released.archive_parts import FileSlice, JoinedFile
 from avcil.datasets.released.arrays import check_archive, read_arrays
 from avcil.datasets.released.feature_files import Member, find_released
 from avcil.errors import InputError
-
-spec = importlib.util.spec_from_file_location("released_files", Path(__file__).with_name("released_files.py"))
-files = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(files)
 
 pytest.importorskip("h5py")
 

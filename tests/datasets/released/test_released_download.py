@@ -74,17 +74,12 @@ def test_the_leak_free_benchmark_shares_the_archives(tmp_path):
 def test_download_and_import_in_one_command(mirror, tmp_path, monkeypatch, capsys):
     """`avcil import-features --download` from a mirror to a store, with split files of its own."""
     pytest.importorskip("h5py")
-    import importlib.util
+    import released_files as files
 
     import avcil.datasets.published as published_module
     from avcil.cli import import_features as verb
     from avcil.features import FeatureStore
 
-    spec = importlib.util.spec_from_file_location(
-        "released_files", Path(__file__).with_name("released_files.py")
-    )
-    files = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(files)
     base, folder, _ = mirror
     ids = files.clip_ids(3)
     content = {
